@@ -1,0 +1,381 @@
+"""
+TOML, environment and options into typed values; all faults at once, each with its place.
+
+Every table is a frozen dataclass whose fields are its keys, so that a key's name, type, default and
+limits stand in one place. Precedence: option, environment, file, default. The kinds of source, task
+and export format come from outside (`Kinds`), as the tables of their own packages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import msgspec
+
+from harvester.errors import UsageError
+
+T = TypeVar("T")
+
+ENVIRONMENT_PREFIX = "HARVESTER_"
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Address = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/]+")]
+
+_UNITS = {"": 1, "b": 1} | {
+    prefix + unit: base**power
+    for unit, base in (("b", 1000), ("ib", 1024))
+    for power, prefix in enumerate("kmgt", start=1)
+}
+
+
+class ByteCount(int):
+    """A number of bytes, written as "500 MB" (10^6), "2 GiB" (2^30) or a plain number."""
+
+    @classmethod
+    def parse(cls, value: object) -> ByteCount:
+        match = re.fullmatch(r"\s*([\d_]+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
+        if match is None or match[2] not in _UNITS or isinstance(value, bool):
+            raise ValueError('Expected a size such as "500 MB" or "2 GiB"')
+        return cls(float(match[1]) * _UNITS[match[2]])
+
+
+class Secret(str):
+    """A text that does not show when it is printed by accident."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __format__(self, spec: str) -> str:
+        return "…"
+
+    def reveal(self) -> str:
+        """Return the text itself, for the one header that carries it."""
+        return str.__str__(self)
+
+
+@dataclass(frozen=True)
+class Services:
+    api: Address = "https://api.figshare.com/v2"
+    stats: Address = "https://stats.figshare.com"
+    token_env: str = "FIGSHARE_TOKEN"  # noqa: S105 - the name of a variable, not a token
+    contact: str = ""
+
+
+@dataclass(frozen=True)
+class Concurrency:
+    workers: Count = 16
+    queue: Count = 512
+    downloads: Count = 8
+
+
+@dataclass(frozen=True)
+class Rate:
+    api: Positive = 1.0
+    stats: Positive = 1.0
+    files: Positive = 1.0
+
+
+@dataclass(frozen=True)
+class Retry:
+    attempts: Count = 6
+    max_wait: Positive = 60.0
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    connect: Positive = 30.0
+    idle: Positive = 60.0
+    slowest: ByteCount = ByteCount(1000)
+
+
+@dataclass(frozen=True)
+class FileRules:
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    max_size: ByteCount = ByteCount(0)
+
+    def wants(self, full_name: str, size: int) -> bool:
+        """Tell whether a file of this ``folder/name`` and size in bytes is to be fetched."""
+        return (
+            any(fnmatchcase(full_name, pattern) for pattern in self.include)
+            and not any(fnmatchcase(full_name, pattern) for pattern in self.exclude)
+            and (self.max_size == 0 or size <= self.max_size)
+        )
+
+
+@dataclass(frozen=True)
+class Export:
+    formats: tuple[str, ...] = ("jsonl", "csv")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run is told. ``sources`` holds instances of the classes in ``Kinds.sources``."""
+
+    output: str = "harvest"
+    tasks: tuple[str, ...] = ("metadata", "stats", "files")
+    services: Services = Services()
+    concurrency: Concurrency = Concurrency()
+    rate: Rate = Rate()
+    retry: Retry = Retry()
+    timeouts: Timeouts = Timeouts()
+    files: FileRules = FileRules()
+    export: Export = Export()
+    sources: tuple[Any, ...] = ()
+    token: Secret | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The output folder."""
+        return Path(self.output).expanduser()
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What the values of ``kind``, ``tasks`` and ``formats`` may be; sources by kind."""
+
+    sources: Mapping[str, type[Any]]
+    tasks: Sequence[str]
+    formats: Sequence[str]
+
+
+@dataclass
+class _Faults:
+    """Collects what is wrong, each with where it was said and its key."""
+
+    origins: Mapping[str, str]
+    found: list[str] = field(default_factory=list)
+
+    def add(self, key: str, what: str) -> None:
+        top = re.split(r"[.\[]", key, maxsplit=1)[0]
+        origin = self.origins.get(key) or self.origins.get(top) or self.origins.get("", "")
+        self.found.append(f"{origin}: {key}: {what}" if origin else f"{key}: {what}")
+
+
+def load(
+    kinds: Kinds,
+    *,
+    path: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """
+    Read the config from a file, the environment and options.
+
+    `options` maps a key's full name (``"concurrency.workers"``, ``"sources"``) to its value.
+
+    Raises:
+        UsageError: anything is wrong; the message has a line for each fault.
+    """
+    environ = environ or {}
+    tree = _read_toml(path) if path else {}
+    origins = {"": path.name} if path else {}
+    faults = _Faults(origins)
+    _forbid_tokens(tree, "", tree.get("services", {}), faults)
+    for key, value in _environment(environ, faults).items():
+        _put(tree, key, value, faults)
+        origins[key] = ENVIRONMENT_PREFIX + key.upper().replace(".", "_")
+    for key, value in (options or {}).items():
+        _put(tree, key, value, faults)
+        origins[key] = "command line"
+    config = _build(tree, kinds, environ, faults)
+    if faults.found:
+        raise UsageError("\n".join(faults.found))
+    return config
+
+
+def keys() -> dict[str, Any]:
+    """Return the full name of every key that is not a source's, with its type."""
+    known: dict[str, Any] = {}
+    for name, hint in get_type_hints(Config, include_extras=True).items():
+        if name in {"sources", "token"}:
+            continue
+        if dataclasses.is_dataclass(hint):
+            inner = get_type_hints(hint, include_extras=True)
+            known.update({f"{name}.{key}": hint for key, hint in inner.items()})
+        else:
+            known[name] = hint
+    return known
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"{path}: cannot be read: {reason}") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise UsageError(f"{path}: not valid TOML: {exc}") from exc
+
+
+def _environment(environ: Mapping[str, str], faults: _Faults) -> dict[str, Any]:
+    """Pick the keys that stand in the environment as HARVESTER_<TABLE>_<KEY>."""
+    known = {ENVIRONMENT_PREFIX + key.upper().replace(".", "_"): key for key in keys()}
+    values: dict[str, Any] = {}
+    for name, text in environ.items():
+        if name in known:
+            values[known[name]] = _from_text(text, keys()[known[name]])
+        elif name.startswith(ENVIRONMENT_PREFIX):
+            faults.found.append(f"environment: {name}: unknown{_suggest(name, known)}")
+    return values
+
+
+def _from_text(text: str, hint: Any) -> Any:
+    if hint == tuple[str, ...]:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if hint in {str, Address, ByteCount}:
+        return text
+    try:
+        return float(text) if hint is Positive else int(text)
+    except ValueError:
+        return text
+
+
+def _put(tree: dict[str, Any], key: str, value: Any, faults: _Faults) -> None:
+    table, _, name = key.rpartition(".")
+    if table:
+        tree = tree.setdefault(table, {})
+    if isinstance(tree, dict):
+        tree[name] = value
+    # A table that is no table is told of when it is read.
+
+
+def _forbid_tokens(table: Any, at: str, services: Any, faults: _Faults) -> None:
+    """A token in a file would be copied, mailed and committed with it."""
+    entries = table.items() if isinstance(table, dict) else ()
+    for key, value in list(entries):
+        if key == "token":
+            named = services.get("token_env") if isinstance(services, dict) else None
+            variable = named or Services.token_env
+            faults.add(
+                f"{at}token",
+                f"a token does not belong in a file: set the environment variable {variable} "
+                "(services.token_env names it)",
+            )
+            del table[key]
+        for index, inner in enumerate(value if isinstance(value, list) else [value]):
+            place = f"{key}[{index}]" if isinstance(value, list) else key
+            _forbid_tokens(inner, f"{at}{place}.", services, faults)
+
+
+def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], faults: _Faults) -> Config:
+    sources = tree.pop("sources", [])
+    values = _read_values(Config, tree, "", faults, leave={"sources", "token"})
+    config = Config(**values, sources=_read_sources(sources, kinds, faults))
+    token = environ.get(config.services.token_env, "").strip()
+    config = dataclasses.replace(config, token=Secret(token) if token else None)
+    _check_names(config.tasks, kinds.tasks, "tasks", faults)
+    _check_names(config.export.formats, kinds.formats, "export.formats", faults)
+    for index, source in enumerate(config.sources):
+        if source is not None and source.needs_token and config.token is None:
+            faults.add(
+                f"sources[{index}]",
+                f"{source.kind} needs a token: set the environment variable {config.services.token_env}",
+            )
+    for name in ("api", "stats"):
+        _check_address(getattr(config.services, name), f"services.{name}", faults)
+    return config
+
+
+def _check_address(address: str, key: str, faults: _Faults) -> None:
+    if address.startswith("http://") and not re.match(
+        r"http://(localhost|127\.[\d.]+|\[::1\])([:/]|$)", address
+    ):
+        faults.add(key, "plain http is for this machine only: use https")
+
+
+def _check_names(names: Sequence[str], known: Sequence[str], key: str, faults: _Faults) -> None:
+    if not names:
+        faults.add(key, f"empty; known: {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            faults.add(key, f"unknown {name!r}{_suggest(name, known)}; known: {', '.join(known)}")
+
+
+def _read_sources(tables: Any, kinds: Kinds, faults: _Faults) -> tuple[Any, ...]:
+    if not isinstance(tables, list):
+        faults.add("sources", "expected [[sources]] tables")
+        return ()
+    found = []
+    for index, table in enumerate(tables):
+        at = f"sources[{index}]"
+        kind = table.get("kind") if isinstance(table, dict) else None
+        if not isinstance(kind, str):
+            faults.add(f"{at}.kind", f"missing; known: {', '.join(kinds.sources)}")
+        elif kind not in kinds.sources:
+            hint = _suggest(kind, kinds.sources)
+            faults.add(f"{at}.kind", f"unknown {kind!r}{hint}; known: {', '.join(kinds.sources)}")
+        else:
+            rest = {key: value for key, value in table.items() if key != "kind"}
+            found.append(_read_table(kinds.sources[kind], rest, f"{at}.", faults))
+    return tuple(found)
+
+
+def _read_table(cls: type[T], table: Any, at: str, faults: _Faults) -> T | None:
+    if not isinstance(table, dict):
+        faults.add(at.rstrip("."), "expected a table")
+        return None
+    before = len(faults.found)
+    values = _read_values(cls, table, at, faults)
+    if len(faults.found) > before:
+        return None
+    try:
+        return cls(**values)
+    except ValueError as exc:  # what only the table's own class can tell
+        faults.add(at.rstrip("."), str(exc))
+        return None
+
+
+def _read_values(
+    cls: type[Any],
+    table: dict[str, Any],
+    at: str,
+    faults: _Faults,
+    leave: frozenset[str] | set[str] = frozenset(),
+) -> dict[str, Any]:
+    """Convert the keys that stand in a table; what is wrong or missing is told and left out."""
+    hints = get_type_hints(cls, include_extras=True)
+    known = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in leave}
+    for key in table.keys() - known.keys():
+        faults.add(f"{at}{key}", f"unknown key{_suggest(key, known)}; known: {', '.join(known)}")
+    values: dict[str, Any] = {}
+    for name, spec in known.items():
+        if name not in table:
+            if spec.default is spec.default_factory is dataclasses.MISSING:
+                faults.add(f"{at}{name}", "missing")
+        elif dataclasses.is_dataclass(hints[name]):
+            inner = _read_table(hints[name], table[name], f"{at}{name}.", faults)
+            if inner is not None:
+                values[name] = inner
+        else:
+            _convert(table[name], hints[name], f"{at}{name}", values, faults)
+    return values
+
+
+def _convert(value: Any, hint: Any, key: str, values: dict[str, Any], faults: _Faults) -> None:
+    try:
+        made = msgspec.convert(value, hint, dec_hook=lambda cls, raw: cls.parse(raw))
+    except msgspec.ValidationError as exc:
+        faults.add(key, str(exc).replace("`", "").replace("Expected", "expected"))
+        return
+    if isinstance(made, float) and math.isnan(made):
+        faults.add(key, "expected a number")
+        return
+    values[key.rpartition(".")[2]] = made
+
+
+def _suggest(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

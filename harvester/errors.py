@@ -1,0 +1,123 @@
+"""
+Every error raised on purpose. The class says what follows; the message is one line for a person.
+
+    HarvestError
+    ├── UsageError           the command line or the config is wrong: nothing was begun    (exit 2)
+    ├── StopRun              the run cannot go on; what was done is saved                   (exit 3)
+    │   ├── TokenRefused
+    │   ├── Unreachable      the api did not answer, again and again
+    │   ├── DiskTrouble      full, read-only or gone
+    │   └── FolderInUse      another run holds this folder
+    ├── GiveUp               this item or file cannot be had, however often it is asked for
+    │   ├── Gone             404, 410
+    │   ├── Refused          400, 403 with figshare's own words, 422
+    │   ├── Misshapen        JSON that is not what the documents promise, or far too large
+    │   └── Unverified       the same wrong bytes came twice
+    └── TryAgain             may succeed when asked again; raised past the client only after the last try
+        ├── Throttled        429: the service wants everybody to wait
+        ├── Challenged       a page for browsers where data was promised, or a block
+        ├── Broken           connection refused, cut, stalled, too slow; a body that ends early
+        ├── Damaged          a whole body that is not the promised one
+        └── ServerFailed     5xx
+"""
+
+from __future__ import annotations
+
+
+class HarvestError(Exception):
+    """
+    Anything this program raises on purpose.
+
+    ``attempts``: how many requests were made before it was raised to the caller of the client.
+    """
+
+    attempts = 1
+
+
+class UsageError(HarvestError):
+    """The command line or the config is wrong."""
+
+
+class StopRun(HarvestError):
+    """The run cannot go on; its state is saved."""
+
+
+class TokenRefused(StopRun):
+    """The api does not accept the token."""
+
+
+class Unreachable(StopRun):
+    """A service without which nothing can go on does not answer."""
+
+
+class DiskTrouble(StopRun):
+    """The output folder cannot take what has to be written."""
+
+
+class FolderInUse(StopRun):
+    """Another run is writing to this folder."""
+
+
+class GiveUp(HarvestError):
+    """This item or file cannot be had, however often it is asked for."""
+
+
+class Gone(GiveUp):
+    """The service knows nothing of it (any more)."""
+
+
+class Refused(GiveUp):
+    """The service understood and said no."""
+
+
+class Misshapen(GiveUp):
+    """The answer is not what the documents promise."""
+
+
+class Unverified(GiveUp):
+    """The same bytes came twice, and they are not the promised ones."""
+
+
+class TryAgain(HarvestError):
+    """
+    May succeed when asked again.
+
+    ``retry_after``: seconds the service asks to wait, or None.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Throttled(TryAgain):
+    """The service wants everybody to wait."""
+
+
+class Challenged(TryAgain):
+    """A page for browsers, or a block, where data was promised."""
+
+
+class Broken(TryAgain):
+    """The connection failed, or the body ended early."""
+
+
+class Damaged(TryAgain):
+    """
+    A whole body arrived, and it is not the promised one.
+
+    ``md5``: of what arrived.
+    """
+
+    def __init__(self, message: str, *, md5: str) -> None:
+        super().__init__(message)
+        self.md5 = md5
+
+
+class ServerFailed(TryAgain):
+    """The service failed inside."""
+
+
+def exit_status(error: HarvestError) -> int:
+    """Tell the exit status of a command that ended with `error`."""
+    return 2 if isinstance(error, UsageError) else 3

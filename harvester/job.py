@@ -1,0 +1,310 @@
+"""
+Puts the parts together for the things a person asks for: harvest, plan, verify, export, status.
+
+`cli.py` turns words into calls of these; a program that uses the library calls them itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import platform
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiofiles
+import anyio
+import orjson
+from anyio import from_thread, to_thread
+from yarl import URL
+
+from harvester import __version__
+from harvester import config as configuration
+from harvester.client import Client, open_session
+from harvester.config import Config, Kinds
+from harvester.errors import HarvestError, StopRun, UsageError
+from harvester.figshare import Figshare
+from harvester.ledger import Ledger, Opening, Reader, exists
+from harvester.limits import Limiter
+from harvester.models import FileStatus, Summary
+from harvester.pipeline import Pipeline, Tally
+from harvester.plan import Plan, Planner
+from harvester.progress import Watched
+from harvester.routes import Routes
+from harvester.sinks import SINKS, write_failures
+from harvester.sources import SOURCES
+from harvester.store import Store, disk_errors
+from harvester.tasks import TASKS, Parts, equip, item_task_names
+
+log = logging.getLogger(__name__)
+
+KINDS = Kinds(sources=SOURCES, tasks=tuple(TASKS), formats=tuple(SINKS))
+Companion = Callable[[Watched, Callable[[], None]], Coroutine[Any, Any, None]]
+"""Runs beside a harvest: it gets the counters to show, and a function that asks the run to stop."""
+
+SERVICES = ("api", "stats", "files")
+
+
+def load_config(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Config:
+    """
+    Read a config file; `options` override its keys by their full names (``"rate.api"``).
+
+    Raises:
+        UsageError: anything is wrong; the message has a line for each fault.
+    """
+    return configuration.load(
+        KINDS, path=Path(path) if path is not None else None, options=options, environ=environ
+    )
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The parts that talk to figshare, for as long as their session is open."""
+
+    client: Client
+    figshare: Figshare
+    routes: Routes
+
+
+@asynccontextmanager
+async def connect(config: Config) -> AsyncIterator[Connected]:
+    """Open the one session of a run."""
+    api, stats = URL(config.services.api), URL(config.services.stats)
+    contact = f"; {config.services.contact}" if config.services.contact else ""
+    agent = f"harvester/{__version__} (Python {platform.python_version()}{contact})"
+    hosts = frozenset(filter(None, (api.host, stats.host)))
+    async with open_session(user_agent=agent, timeouts=config.timeouts, trusted_hosts=hosts) as session:
+        client = Client(
+            session,
+            limiters={name: Limiter(name, getattr(config.rate, name)) for name in SERVICES},
+            origins={"api": api, "stats": stats},
+            retry=config.retry,
+            timeouts=config.timeouts,
+            token=config.token,
+        )
+        yield Connected(client, Figshare(client, api=api, stats=stats), Routes(client, api=api))
+
+
+async def harvest(
+    config: Config,
+    *,
+    refresh: frozenset[str] = frozenset(),
+    on_start: Companion | None = None,
+) -> Summary:
+    """
+    Do the whole job once: what is owed after an earlier run, and what the listings have that is new.
+
+    `refresh`: tasks on items to do again for all. `on_start` is run beside the job and cancelled at its end.
+
+    Raises:
+        UsageError: the output folder cannot be used, or there is nothing to harvest.
+        StopRun: the run could not go on; what was done is saved.
+    """
+    if not config.sources:
+        raise UsageError("nothing to harvest: name a source in the config, or --search, --item, …")
+    with disk_errors(str(config.folder)):
+        _prepare(config.folder)
+    ledger = Ledger(config.folder)
+    ledger.open()
+    outcome = "stopped"
+    try:
+        if ledger.journal_mode != "wal":
+            log.warning("%s: no write-ahead log on this file system; slower", ledger.path)
+        run = _Run(config, ledger, refresh, on_start)
+        summary = await run.go()
+        outcome = "interrupted" if summary.exit_status == INTERRUPTED else "finished"
+    finally:
+        await ledger.close(outcome)
+    return summary
+
+
+INTERRUPTED = 130
+
+
+class _Run:
+    """One run over an open ledger."""
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        refresh: frozenset[str],
+        on_start: Companion | None,
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._refresh = refresh
+        self._on_start = on_start
+        self._tally = Tally()
+        self._started = time.time()
+
+    async def go(self) -> Summary:
+        config = self._config
+        names = item_task_names(config.tasks)
+        self._tally.items_owed, self._tally.files_owed = await self._ledger.begin(
+            Opening(
+                item_tasks=frozenset(names),
+                with_files="files" in config.tasks,
+                refresh=self._refresh,
+                wants=config.files.wants,
+            )
+        )
+        async with connect(config) as connected:
+            store = Store(config.folder, writers=config.concurrency.downloads)
+            parts = Parts(connected.figshare, connected.routes, self._ledger, store, config.files)
+            pipeline = Pipeline(
+                ledger=self._ledger,
+                figshare=connected.figshare,
+                sources=config.sources,
+                item_tasks=[equip(name, parts) for name in names],
+                file_task=equip("files", parts) if "files" in config.tasks else None,
+                concurrency=config.concurrency,
+                tally=self._tally,
+            )
+            watched = Watched(
+                self._tally,
+                connected.client.traffic,
+                connected.client.limiters,
+                began=time.monotonic(),
+            )
+            try:
+                await self._watch(pipeline, watched)
+            except StopRun:
+                await self._summarise(watched, "stopped")
+                raise
+        if pipeline.stopping.is_set():
+            return await self._summarise(watched, "interrupted")
+        await export(config)
+        return await self._summarise(watched, "finished")
+
+    async def _watch(self, pipeline: Pipeline, watched: Watched) -> None:
+        async with anyio.create_task_group() as group:
+            if self._on_start is not None:
+                group.start_soon(self._on_start, watched, pipeline.stop)
+            try:
+                await pipeline.run()
+            except HarvestError as error:
+                problem: HarvestError | None = error
+            else:
+                problem = None
+            group.cancel_scope.cancel()
+        if problem is not None:
+            raise problem
+
+    async def _summarise(self, watched: Watched, outcome: str) -> Summary:
+        state = watched.state()
+        tally = self._tally
+        run = {
+            "outcome": outcome,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
+            "seconds": state["seconds"],
+            "listed": tally.listed,
+            "items": {"done": tally.items_done, "failed": tally.items_failed},
+            "files": {"done": tally.files_done, "failed": tally.files_failed},
+            "bytes": state["file_bytes"],
+            "requests": {name: watched.traffic.requests[name] for name in SERVICES},
+            "errors": {name: watched.traffic.errors[name] for name in SERVICES},
+            "warnings": tally.warnings,
+        }
+        with Reader(self._config.folder) as reader:
+            folder = await to_thread.run_sync(reader.counts)
+        status = int(folder["failures"] > 0 or folder["listings_open"] > 0)
+        summary = Summary(run, folder, INTERRUPTED if outcome == "interrupted" else status)
+        with disk_errors(str(self._config.folder)):
+            await _write_summary(self._config.folder / "summary.json", summary)
+        return summary
+
+
+async def _write_summary(path: Path, summary: Summary) -> None:
+    fresh = path.with_name(".summary.json.new")
+    told = {"run": summary.run, "folder": summary.folder}
+    async with aiofiles.open(fresh, "wb") as handle:
+        await handle.write(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
+    fresh.replace(path)
+
+
+def _prepare(folder: Path) -> None:
+    """Make the output folder; refuse one that holds something else."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; --output names a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not exists(folder) and any(folder.iterdir()):
+        raise UsageError(
+            f"{folder}: is not empty and holds no harvest; name a new or empty folder with --output"
+        )
+
+
+async def make_plan(config: Config, *, sample_size: int = 20) -> Plan:
+    """Tell what a run of this config would ask now; nothing is recorded."""
+    if not config.sources:
+        raise UsageError("nothing to plan: name a source in the config, or --search, --item, …")
+    async with connect(config) as connected:
+        reader = Reader(config.folder) if exists(config.folder) else None
+        try:
+            return await Planner(config, connected.figshare, reader=reader, sample_size=sample_size).make()
+        finally:
+            if reader is not None:
+                reader.close()
+
+
+async def export(config: Config) -> list[Path]:
+    """Write the tables and records again from the ledger; failures.csv always."""
+    writers = [functools.partial(SINKS[name]().write) for name in config.export.formats]
+
+    def write() -> list[Path]:
+        with Reader(config.folder, checkpoint=from_thread.check_cancelled) as reader:
+            made = [path for writer in writers for path in writer(reader, config.folder)]
+            return [*made, write_failures(reader, config.folder)]
+
+    return await to_thread.run_sync(write)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `verify` found; ``damaged``: the paths that are owed again."""
+
+    whole: int
+    damaged: tuple[str, ...]
+
+
+async def verify(config: Config) -> Verified:
+    """
+    Hash every file again; what is damaged or gone is owed again and fetched by the next run.
+
+    Raises:
+        UsageError: there is no harvest in the folder.
+        FolderInUse: a run is at work there.
+    """
+    store = Store(config.folder)
+    damaged: list[str] = []
+    whole = 0
+    with Reader(config.folder) as reader:
+        ledger = Ledger(config.folder)
+        ledger.open()
+        try:
+            for file in reader.files(FileStatus.DONE):
+                if await store.holds(file.path, file.size, file.md5):
+                    whole += 1
+                    continue
+                log.warning("%s: damaged or gone", file.path)
+                damaged.append(file.path)
+                await ledger.mark_damaged(file.item_id, file.file_id)
+        finally:
+            await ledger.close("verified")
+    return Verified(whole, tuple(damaged))
+
+
+def status(config: Config) -> dict[str, Any]:
+    """Tell what a harvest folder holds, what is missing and who is at work; nothing is written."""
+    with Reader(config.folder) as reader:
+        return {"folder": str(config.folder), "last_run": reader.last_run(), **reader.counts()}

@@ -1,0 +1,23 @@
+"""
+What was found, is owed, was done, failed and was learned; the only SQL.
+
+`Ledger` is held by the one run that writes (`writing.py`), `Reader` reads beside it (`reading.py`);
+the tables stand in `schema.py`, who may write is settled in `claim.py`.
+"""
+
+from harvester.ledger.reading import ItemRow, Reader
+from harvester.ledger.results import FileResult, ItemResult, Listed, Opening
+from harvester.ledger.schema import NAME, exists
+from harvester.ledger.writing import Ledger
+
+__all__ = [
+    "NAME",
+    "FileResult",
+    "ItemResult",
+    "ItemRow",
+    "Ledger",
+    "Listed",
+    "Opening",
+    "Reader",
+    "exists",
+]

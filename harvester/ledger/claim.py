@@ -1,0 +1,67 @@
+"""
+Which run holds a folder.
+
+A run claims the folder with a row in `runs` and renews its beat with every write, in the same
+transaction; a run that finds a later one there stops before it writes. That, and no file lock, keeps
+two runs apart: locks do nothing on many cluster file systems, and this needs only what the ledger's
+own correctness rests on.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+from datetime import UTC, datetime
+
+FRESH_SECONDS = 30.0
+"""A run that has given no sign of life for so long may be taken over."""
+
+
+def iso(seconds: float) -> str:
+    """Write seconds since 1970 as ISO 8601."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def holder(db: sqlite3.Connection, now: float) -> str | None:
+    """Say who is at work on this folder, None where nobody is."""
+    row = db.execute(
+        "SELECT host, pid, beat FROM runs WHERE ended IS NULL AND id = (SELECT max(id) FROM runs)"
+    ).fetchone()
+    if row is None:
+        return None
+    host, pid, beat = row
+    return f"process {pid} on {host}" if _is_alive(host, pid, now - beat) else None
+
+
+def take(db: sqlite3.Connection, now: float) -> int:
+    """Claim the folder for a new run and return the run's number."""
+    run_id: int = db.execute(
+        "INSERT INTO runs (started, host, pid, beat) VALUES (?, ?, ?, ?) RETURNING id",
+        (iso(now), socket.gethostname(), os.getpid(), now),
+    ).fetchone()[0]
+    return run_id
+
+
+def renew(db: sqlite3.Connection, run_id: int, now: float) -> bool:
+    """Give a sign of life; tell whether the run still holds the folder."""
+    held = db.execute(
+        "UPDATE runs SET beat = ? WHERE id = ? AND id = (SELECT max(id) FROM runs)", (now, run_id)
+    ).rowcount
+    return bool(held)
+
+
+def _is_alive(host: str, pid: int, silent_seconds: float) -> bool:
+    if silent_seconds > FRESH_SECONDS:
+        return False
+    if host != socket.gethostname():
+        return True
+    if pid == os.getpid():  # a number used again, as in containers: this process has no other run
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

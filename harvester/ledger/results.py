@@ -1,0 +1,56 @@
+"""What runs hand to the ledger, and what they set out to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from harvester.models import Failure, FileStatus, Findings, WorkState
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """
+    All that one visit to an item gave.
+
+    ``states``: task to its new state; ``findings``: one of each task that succeeded.
+    """
+
+    item_id: int
+    states: Mapping[str, WorkState]
+    failures: tuple[Failure, ...] = ()
+    findings: tuple[Findings, ...] = ()
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one owed file."""
+
+    item_id: int
+    file_id: int
+    status: FileStatus
+    error: str = ""
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
+class Listed:
+    """How far a listing has come."""
+
+    position: str | None = None
+    complete: bool = False
+
+
+@dataclass(frozen=True)
+class Opening:
+    """
+    What a run sets out to do, as far as the ledger must know.
+
+    ``refresh``: tasks to be done again for every item. ``wants``: whether the rules for files take
+    one of this ``folder/name`` and size in bytes.
+    """
+
+    item_tasks: frozenset[str]
+    with_files: bool
+    refresh: frozenset[str] = frozenset()
+    wants: Callable[[str, int], bool] = lambda _name, _size: True

@@ -1,0 +1,149 @@
+"""The tables, their versions, and what SQLite's errors mean for a harvest. `docs/ledger.md` is the map."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harvester.errors import DiskTrouble, UsageError
+
+NAME = "harvest.db"
+FILE_COLUMNS = "file_id, name, folder, size, md5, url"
+"""In the order of the first fields of `RemoteFile`."""
+
+MIGRATIONS = (
+    """
+    CREATE TABLE items (
+        id            INTEGER PRIMARY KEY,  -- figshare's
+        private       INTEGER NOT NULL,     -- 1: listed by the account
+        modified_date TEXT,                 -- the newest that a listing or the record told
+        turn          INTEGER               -- place in the line of what is owed; null: not in it
+    ) STRICT;
+    CREATE INDEX items_in_line ON items (turn) WHERE turn IS NOT NULL;
+
+    CREATE TABLE work (
+        item_id  INTEGER NOT NULL REFERENCES items (id),
+        task     TEXT NOT NULL,             -- metadata, stats
+        state    TEXT NOT NULL,             -- owed, done, failed, withdrawn
+        error    TEXT NOT NULL DEFAULT '',
+        attempts INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (item_id, task)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE records (
+        item_id    INTEGER PRIMARY KEY REFERENCES items (id),
+        raw        TEXT NOT NULL,           -- as figshare sent it
+        file_list  TEXT,                    -- all files, where the record lists only the first ten
+        fetched_at TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE stats (
+        item_id  INTEGER PRIMARY KEY REFERENCES items (id),
+        views     INTEGER,                  -- null: the service knows nothing of the item
+        downloads INTEGER,
+        asked_at  TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE files (
+        item_id  INTEGER NOT NULL REFERENCES items (id),
+        file_id  INTEGER NOT NULL,
+        name     TEXT NOT NULL,
+        folder   TEXT NOT NULL,
+        size     INTEGER NOT NULL,
+        md5      TEXT,
+        url      TEXT NOT NULL,
+        path     TEXT NOT NULL,             -- below the output folder, '' for what is not fetched
+        status   TEXT NOT NULL,             -- pending, done, failed, skipped, link, withheld
+        error    TEXT NOT NULL DEFAULT '',
+        attempts INTEGER NOT NULL DEFAULT 0,
+        turn     INTEGER,
+        PRIMARY KEY (item_id, file_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX files_in_line ON files (turn) WHERE turn IS NOT NULL;
+
+    CREATE TABLE listings (
+        key      TEXT PRIMARY KEY,          -- which listing: its kind and what it asks for
+        position TEXT,                      -- where the next page begins
+        complete INTEGER NOT NULL,
+        found    INTEGER NOT NULL           -- entries, those met twice included
+    ) STRICT;
+
+    CREATE TABLE mishaps (                  -- listings that failed, names that lead to no item
+        task     TEXT NOT NULL,
+        subject  TEXT NOT NULL,
+        error    TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        PRIMARY KEY (task, subject)
+    ) STRICT;
+
+    CREATE TABLE runs (
+        id       INTEGER PRIMARY KEY,
+        started  TEXT NOT NULL,
+        ended    TEXT,
+        outcome  TEXT,                      -- finished, interrupted, stopped; null: under way or killed
+        host     TEXT NOT NULL,
+        pid      INTEGER NOT NULL,
+        beat     REAL NOT NULL              -- seconds since 1970: the last sign of life
+    ) STRICT;
+    """,
+)
+
+
+def exists(folder: Path) -> bool:
+    """Tell whether `folder` holds a harvest."""
+    return (folder / NAME).is_file()
+
+
+@contextmanager
+def database_errors(path: Path) -> Iterator[None]:
+    """Translate what SQLite says of a disk or a file that is of no use."""
+    try:
+        yield
+    except sqlite3.DatabaseError as exc:
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            raise DiskTrouble(
+                f"{path}: damaged, and left as it is ({exc}); restore it from a copy, or begin a "
+                "new harvest in another folder"
+            ) from exc
+        if code in {
+            sqlite3.SQLITE_FULL,
+            sqlite3.SQLITE_IOERR,
+            sqlite3.SQLITE_READONLY,
+            sqlite3.SQLITE_CANTOPEN,
+            sqlite3.SQLITE_BUSY,
+        }:
+            raise DiskTrouble(f"{path}: {exc}; check the disk and run again") from exc
+        raise
+
+
+def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Open the database at `path`; refuse one that a newer version wrote."""
+    mode = "ro" if read_only else "rwc"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=30.0,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise UsageError(
+                f"{path}: written by a newer harvester (ledger version {version}, this one knows "
+                f"{len(MIGRATIONS)}): upgrade to read it"
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the tables up to date; each step and its number are one transaction."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")

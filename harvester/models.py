@@ -1,0 +1,197 @@
+"""The frozen nouns that travel down the pipeline. No behaviour, no figshare spelling, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class FileStatus(StrEnum):
+    """Where a file stands; the words of files.csv."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # filtered out by the user's own rules
+    LINK = "link"  # hosted elsewhere: recorded, never fetched
+    WITHHELD = "withheld"  # not downloadable by design: embargo, confidential, downloads disabled
+
+
+class WorkState(StrEnum):
+    """Where one task on one item stands."""
+
+    OWED = "owed"
+    DONE = "done"
+    FAILED = "failed"
+    WITHDRAWN = "withdrawn"  # harvested before, and no longer public
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRef:
+    """
+    An item as a listing names it.
+
+    ``private``: the account listed it, so its record is asked of the account endpoint.
+    ``modified_date``: ISO 8601 as listed, None where the listing does not say.
+    """
+
+    id: int
+    private: bool = False
+    modified_date: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """A name the user gave that leads to no item."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    One step of a listing.
+
+    ``position``: where the next page begins, opaque to all but the listing; None after the last page.
+    """
+
+    refs: tuple[ItemRef, ...]
+    position: str | None
+    unresolved: tuple[Unresolved, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """
+    A file as the item's record lists it.
+
+    ``folder``: with "/" between its parts, "" at the top. ``size`` in bytes. ``md5``: 32 lower-case
+    hexadecimal digits, None where figshare gives none.
+    """
+
+    id: int
+    name: str
+    folder: str
+    size: int
+    md5: str | None
+    url: str
+    is_link: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Article:
+    """What the harvest itself reads of a record, and what the tables show of it."""
+
+    id: int
+    title: str
+    doi: str
+    type: str
+    created_date: str
+    published_date: str
+    modified_date: str
+    licence: str
+    group_id: int | None
+    authors: tuple[str, ...]
+    categories: tuple[str, ...]
+    size: int
+    files: tuple[RemoteFile, ...]
+    files_complete: bool
+    withheld: str  # why its files cannot be downloaded, "" where they can
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """
+    A full record: the bytes as received, and what was read of them.
+
+    ``file_list``: the JSON array of all files as received, None where ``raw`` lists them all.
+    """
+
+    article: Article
+    raw: bytes
+    file_list: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Uses of an item since it was published; None where the service has never seen the item."""
+
+    views: int | None
+    downloads: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OwedItem:
+    """
+    An item with work to do.
+
+    ``turn``: its place in the line. ``known``: its record has been harvested before.
+    """
+
+    turn: int
+    id: int
+    private: bool
+    tasks: frozenset[str]
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OwedFile:
+    """A file to fetch, with the path that it gets, relative to the output folder."""
+
+    turn: int
+    item_id: int
+    file: RemoteFile
+    path: str
+    private: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedFile:
+    """A file of a record with what is to become of it and where it goes ("" for what is not fetched)."""
+
+    file: RemoteFile
+    path: str
+    status: FileStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """
+    What one task learned of an item; ``files`` says what becomes of each file of the record.
+
+    ``warning``: something to tell the user that is no failure, "" where there is nothing.
+    """
+
+    record: Record | None = None
+    files: tuple[PlacedFile, ...] | None = None
+    totals: Totals | None = None
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """
+    Why something could not be had.
+
+    ``item_id`` None: a listing or a name that led to no item; ``subject`` then says which.
+    ``attempts``: tries in the run that gave up.
+    """
+
+    task: str
+    error: str
+    item_id: int | None = None
+    file_id: int | None = None
+    subject: str = ""
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run did and what the folder holds, as summary.json shows them; the status it exits with."""
+
+    run: dict[str, Any]
+    folder: dict[str, Any]
+    exit_status: int

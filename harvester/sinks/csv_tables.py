@@ -1,0 +1,101 @@
+"""
+items.csv, stats.csv, files.csv: the ledger as tables for spreadsheets and data frames.
+
+A text that a spreadsheet would run as a formula (it begins with = + - @, a tab or a line break) gets an
+apostrophe before it; ids, numbers and paths never do.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from harvester.figshare import read_article
+from harvester.ledger import Reader
+from harvester.store import rewrite
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+ITEMS = (
+    "id", "title", "doi", "type", "created_date", "published_date", "modified_date", "licence",
+    "group_id", "authors", "categories", "files", "bytes",
+)  # fmt: skip
+STATS = ("item_id", "total_views", "total_downloads")
+FILES = ("item_id", "file_id", "name", "path", "size", "md5", "status")
+FAILURES = ("item_id", "file_id", "task", "error", "attempts")
+
+
+class CsvTables:
+    """Writes three tables; several values in one cell are joined by "; "."""
+
+    format: ClassVar[str] = "csv"
+
+    def write(self, reader: Reader, folder: Path) -> list[Path]:
+        tables = (
+            ("items.csv", ITEMS, _items(reader)),
+            ("stats.csv", STATS, reader.totals()),
+            ("files.csv", FILES, _files(reader)),
+        )
+        return [write_table(folder / name, header, rows) for name, header, rows in tables]
+
+
+def _items(reader: Reader) -> Iterator[tuple[object, ...]]:
+    for row in reader.items():
+        article = read_article(row.raw)
+        yield (
+            row.id,
+            plain(article.title),
+            plain(article.doi),
+            plain(article.type),
+            article.created_date,
+            article.published_date,
+            article.modified_date,
+            plain(article.licence),
+            article.group_id,
+            plain("; ".join(article.authors)),
+            plain("; ".join(article.categories)),
+            row.files,
+            row.bytes,
+        )
+
+
+def _files(reader: Reader) -> Iterator[tuple[object, ...]]:
+    for file in reader.files():
+        yield (
+            file.item_id, file.file_id, plain(file.name), file.path, file.size, file.md5, file.status,
+        )  # fmt: skip
+
+
+def write_failures(reader: Reader, folder: Path) -> Path:
+    """Write failures.csv: everything that could not be had, and why."""
+    rows = (
+        (
+            f.item_id,
+            f.file_id,
+            f.task,
+            plain(f"{f.subject}: {f.error}" if f.subject else f.error),
+            f.attempts,
+        )
+        for f in reader.failures()
+    )
+    return write_table(folder / "failures.csv", FAILURES, rows)
+
+
+def plain(text: str) -> str:
+    """Make a text harmless to spreadsheets, and writable as UTF-8."""
+    text = text.encode(errors="replace").decode().replace("\0", "")
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:
+    """Write one CSV table in the dialect of RFC 4180, UTF-8; None becomes an empty cell."""
+    with rewrite(path) as handle, io.TextIOWrapper(handle, encoding="utf-8", newline="") as text:
+        writer = csv.writer(text, lineterminator="\r\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        text.flush()
+        text.detach()
+    return path

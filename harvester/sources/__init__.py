@@ -1,0 +1,57 @@
+"""
+Where item ids come from. A new kind of source is a new module here and a line in `SOURCES`.
+
+A source is a frozen dataclass whose fields are the keys of its ``[[sources]]`` table. It is made of
+listings, each of which is read page by page and goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from harvester.figshare import Figshare
+from harvester.models import Page
+from harvester.sources.account import Account
+from harvester.sources.group import Group
+from harvester.sources.items import Items
+from harvester.sources.search import Search
+
+
+class Listing(Protocol):
+    """
+    One list of items, read from its beginning or from where it was left.
+
+    ``key`` names it in the ledger: the same key, the same list.
+    """
+
+    @property
+    def key(self) -> str: ...
+
+    async def page(self, figshare: Figshare, position: str | None) -> Page:
+        """Return the page at `position` (None: the first), and where the next one begins."""
+        ...
+
+
+class Source(Protocol):
+    """
+    A table of the config that says where ids come from.
+
+    ``private``: its items are the account's own, and their record is the fuller one. Such sources
+    are listed first.
+    """
+
+    kind: ClassVar[str]
+    private: ClassVar[bool]
+
+    @property
+    def needs_token(self) -> bool: ...
+
+    async def listings(self) -> Sequence[Listing]:
+        """Return the lists that make up the source."""
+        ...
+
+
+SOURCES: Mapping[str, type[Any]] = {source.kind: source for source in (Account, Search, Group, Items)}
+
+__all__ = ["SOURCES", "Listing", "Source"]

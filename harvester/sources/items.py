@@ -1,0 +1,105 @@
+"""Items named one by one: ids, DOIs and figshare addresses, from the config, a file or standard input."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import aiofiles
+from anyio import to_thread
+
+from harvester.errors import GiveUp, TryAgain, UsageError
+from harvester.figshare import Figshare, doi_in, item_id_in
+from harvester.models import ItemRef, Page, Unresolved
+
+NAMES_A_PAGE = 1000
+ASKED_A_PAGE = 10
+"""Names that need a request: a page is recorded soon enough that a crash costs few of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Items:
+    """``kind = "items"``: ``ids`` and the lines of ``file`` ("-": standard input), mixed as they come."""
+
+    kind: ClassVar[str] = "items"
+    private: ClassVar[bool] = False
+    needs_token: ClassVar[bool] = False
+
+    ids: tuple[int | str, ...] = ()
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.ids and self.file is None:
+            raise ValueError("ids or file: one of them is needed")
+
+    async def listings(self) -> Sequence[Names]:
+        """
+        Read the names.
+
+        Raises:
+            UsageError: the file cannot be read.
+        """
+        names = [str(name).strip() for name in self.ids]
+        if self.file is not None:
+            text = await _read_text(self.file)
+            lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
+            names += [line for line in lines if line]
+        return [Names(tuple(names))]
+
+
+async def _read_text(file: str) -> str:
+    if file == "-":
+        return await to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+    try:
+        async with aiofiles.open(file, encoding="utf-8-sig") as handle:
+            return await handle.read()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"{file}: cannot be read: {reason}") from exc
+
+
+@dataclass(frozen=True)
+class Names:
+    """A list of names; its key changes with its content, so a position always fits the list."""
+
+    names: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        digest = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
+        return f"items {len(self.names)} names {digest}"
+
+    async def page(self, figshare: Figshare, position: str | None) -> Page:
+        start = end = int(position or 0)
+        refs: list[ItemRef] = []
+        unresolved: list[Unresolved] = []
+        asked = 0
+        for name in self.names[start : start + NAMES_A_PAGE]:
+            if asked >= ASKED_A_PAGE:
+                break
+            end += 1
+            found: int | str | None = item_id_in(name)
+            if found is None:
+                asked += 1
+                found = await _ask(figshare, name)
+            if isinstance(found, int):
+                refs.append(ItemRef(found))
+            else:
+                unresolved.append(Unresolved(name, found))
+        following = str(end) if end < len(self.names) else None
+        return Page(tuple(refs), following, tuple(unresolved))
+
+
+async def _ask(figshare: Figshare, name: str) -> int | str:
+    """Return the id that a name leads to, or why it leads to none."""
+    doi = doi_in(name)
+    if doi is None:
+        return "neither an item's id, nor a DOI, nor the address of an item"
+    try:
+        return await figshare.find_doi(doi) or "no public item has this DOI"
+    except (GiveUp, TryAgain) as error:
+        return str(error)

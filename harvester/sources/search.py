@@ -1,0 +1,48 @@
+"""Public items that match figshare's own query language."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harvester.figshare import Figshare, Selection
+from harvester.models import Page
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search(Selection):
+    """``kind = "search"``: one query or several, passed to figshare untouched."""
+
+    kind: ClassVar[str] = "search"
+    private: ClassVar[bool] = False
+    needs_token: ClassVar[bool] = False
+
+    query: str | tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.queries or not all(query.strip() for query in self.queries):
+            raise ValueError("query: empty")
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        return (self.query,) if isinstance(self.query, str) else self.query
+
+    async def listings(self) -> Sequence[Query]:
+        return [Query(query, self) for query in self.queries]
+
+
+@dataclass(frozen=True)
+class Query:
+    """The results of one query."""
+
+    query: str
+    selection: Selection
+
+    @property
+    def key(self) -> str:
+        return f"search {self.query} {self.selection.criteria()}"
+
+    async def page(self, figshare: Figshare, position: str | None) -> Page:
+        return await figshare.search_page({"search_for": self.query}, self.selection, position)

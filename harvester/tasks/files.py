@@ -1,0 +1,34 @@
+"""The files themselves, each proven before it gets its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harvester.ledger import FileResult
+from harvester.models import FileStatus, OwedFile
+from harvester.routes import Routes
+from harvester.store import Store
+
+
+@dataclass(frozen=True)
+class Files:
+    """Fetches what is not here yet; a file that a killed run had already put in place is kept."""
+
+    name: ClassVar[str] = "files"
+
+    routes: Routes
+    store: Store
+
+    async def fetch(self, owed: OwedFile) -> FileResult:
+        file = owed.file
+        # Without an md5 only a finished download proves a file; with one, what lies there can.
+        is_here = file.md5 is not None and await self.store.holds(owed.path, file.size, file.md5)
+        if not is_here:
+            with self.store.reserve(file.size):
+                partial = await self.store.partial(owed.item_id, file)
+                try:
+                    await self.routes.download(owed, partial)
+                finally:
+                    await partial.close()
+        return FileResult(owed.item_id, file.id, FileStatus.DONE)

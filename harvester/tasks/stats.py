@@ -1,0 +1,21 @@
+"""How often an item was viewed and downloaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harvester.figshare import Figshare
+from harvester.models import Findings, OwedItem
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Asks for the totals since publication."""
+
+    name: ClassVar[str] = "stats"
+
+    figshare: Figshare
+
+    async def visit(self, item: OwedItem) -> Findings:
+        return Findings(totals=await self.figshare.totals(item.id))
