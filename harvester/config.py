@@ -49,20 +49,20 @@ class ByteCount(int):
         return cls(float(match[1]) * _UNITS[match[2]])
 
 
-class Secret(str):
+class Secret:
     """A text that does not show when it is printed by accident."""
 
-    __slots__ = ()
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     def __repr__(self) -> str:
         return "Secret(…)"
 
-    def __format__(self, spec: str) -> str:
-        return "…"
-
     def reveal(self) -> str:
         """Return the text itself, for the one header that carries it."""
-        return str.__str__(self)
+        return self._text
 
 
 @dataclass(frozen=True)

@@ -48,17 +48,15 @@ def safe_name(name: str) -> str:
     NFC; no separators, reserved or control characters, no leading or trailing dots and blanks, not
     a Windows device, short enough in UTF-8. Two names may become one: see `place`.
     """
-    name = _UNSEEN.sub("", unicodedata.normalize("NFC", name))
-    name = _UNSAFE.sub("_", name).strip(" ").rstrip(". ")
-    if not name.strip("._ "):
-        name = "_" + name.replace(".", "_")
+    name = unicodedata.normalize("NFC", _UNSEEN.sub("", name))
+    name = _UNSAFE.sub("_", name).strip(" ").rstrip(". ") or "_"
     stem, dot, suffix = name.rpartition(".")
     if not stem or len(suffix.encode()) > LONGEST_SUFFIX:
         stem, dot, suffix = name, "", ""
-    stem = stem.encode()[:LONGEST_STEM].decode(errors="ignore").rstrip(". ") or "_"
+    stem = stem.encode()[:LONGEST_STEM].decode(errors="ignore")
     if stem.partition(".")[0].rstrip(" ").lower() in _RESERVED:
         stem = "_" + stem
-    return stem + dot + suffix
+    return (stem + dot + suffix).rstrip(". ")
 
 
 def place(item_id: int, files: Sequence[RemoteFile], kept: Mapping[int, str]) -> dict[int, str]:

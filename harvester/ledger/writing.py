@@ -92,6 +92,7 @@ class Ledger:
                 if self.journal_mode != "wal":
                     self._db.execute("PRAGMA journal_mode = DELETE")
                 self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("PRAGMA foreign_keys = ON")
                 migrate(self._db)
                 self._claim()
             except BaseException:

@@ -1,0 +1,89 @@
+"""What the tests share: the sandbox on real sockets, and the program as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import pytest
+
+from harvester.sandbox import Sandbox, Settings
+
+TOKEN = "sandbox-token"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a user with the sandbox's token and nothing of the harvester's."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HARVESTER_", "FIGSHARE_"))}
+    return {**kept, "FIGSHARE_TOKEN": TOKEN, **more}
+
+
+async def harvester(
+    *words: str | Path, cwd: Path | None = None, stdin: str = "", env: dict[str, str] | None = None
+) -> Ended:
+    """Run the program to its end."""
+    done = await anyio.run_process(
+        [sys.executable, "-m", "harvester", *map(str, words)],
+        cwd=cwd,
+        input=stdin.encode(),
+        env=environment() if env is None else env,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def at(sandbox: Sandbox, rate: str = "inf") -> tuple[str, ...]:
+    """The options that point the program at a sandbox, unlimited unless a test is about limits."""
+    return ("--api", sandbox.api, "--stats", sandbox.stats, "--rate", rate)
+
+
+@pytest.fixture
+def world() -> Settings:
+    return Settings(items=200)
+
+
+@pytest.fixture
+async def sandbox(world: Settings) -> AsyncIterator[Sandbox]:
+    async with Sandbox(world) as running:
+        yield running
+
+
+Program = Callable[..., Awaitable[Ended]]
+
+
+@asynccontextmanager
+async def started(words: Sequence[str | Path], **more: str) -> AsyncIterator[anyio.abc.Process]:
+    """Start the program and leave it running; it is killed at the end if it still runs."""
+    process = await anyio.open_process(
+        [sys.executable, "-m", "harvester", *map(str, words)],
+        env=environment(**more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -1,0 +1,236 @@
+"""TOML, environment and options into a config; every fault with its place."""
+
+from __future__ import annotations
+
+import math
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from harvester.config import ByteCount, FileRules, Secret
+from harvester.errors import UsageError
+from harvester.job import load_config
+from harvester.sources.group import Group
+from harvester.sources.search import Search
+
+ROOT = Path(__file__).parent.parent
+
+
+def load(tmp_path: Path, text: str, **environ: str):  # type: ignore[no-untyped-def]  # Config or an error
+    path = tmp_path / "harvest.toml"
+    path.write_text(text)
+    return load_config(path, environ=environ)
+
+
+def faults(tmp_path: Path, text: str, **environ: str) -> list[str]:
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, text, **environ)
+    return str(caught.value).splitlines()
+
+
+def test_the_example_holds_every_key_with_its_default(tmp_path: Path) -> None:
+    example = load_config(ROOT / "config.example.toml", environ={})
+    default = load_config(options={"sources": []}, environ={})
+    assert example.sources == (Search(query=':category: "Digital Humanities"'),)
+    for name in ("output", "tasks", "services", "concurrency", "rate", "retry", "timeouts", "files", "export"):
+        assert getattr(example, name) == getattr(default, name)
+    text = (ROOT / "config.example.toml").read_text()
+    for table in ("services", "concurrency", "rate", "retry", "timeouts", "files", "export"):
+        for key in vars(getattr(default, table)):
+            assert f"\n{key} = " in text
+
+
+def test_the_contract_s_defaults(tmp_path: Path) -> None:
+    config = load_config(environ={})
+    assert config.output == "harvest"
+    assert config.tasks == ("metadata", "stats", "files")
+    assert (config.concurrency.workers, config.concurrency.queue, config.concurrency.downloads) == (16, 512, 8)
+    assert (config.rate.api, config.rate.stats, config.rate.files) == (1.0, 1.0, 1.0)
+    assert (config.retry.attempts, config.retry.max_wait) == (6, 60.0)
+    assert config.export.formats == ("jsonl", "csv")
+
+
+def test_all_faults_are_told_at_once_each_with_its_place(tmp_path: Path) -> None:
+    told = faults(
+        tmp_path,
+        """
+        outptu = "x"
+        tasks = ["metadata", "fiels"]
+        [[sources]]
+        kind = "search"
+        [[sources]]
+        kind = "serach"
+        [concurrency]
+        workers = 0
+        downloads = "many"
+        [rate]
+        api = "fast"
+        [files]
+        max_size = "12 parsecs"
+        """,
+    )
+    assert sorted(told) == [
+        "harvest.toml: concurrency.downloads: expected int, got str",
+        "harvest.toml: concurrency.workers: expected int >= 1",
+        'harvest.toml: files.max_size: expected a size such as "500 MB" or "2 GiB"',
+        "harvest.toml: outptu: unknown key (did you mean 'output'?); known: output, tasks, services, "
+        "concurrency, rate, retry, timeouts, files, export",
+        "harvest.toml: rate.api: expected float, got str",
+        "harvest.toml: sources[0].query: missing",
+        "harvest.toml: sources[1].kind: unknown 'serach' (did you mean 'search'?); known: account, search, group, items",
+        "harvest.toml: tasks: unknown 'fiels' (did you mean 'files'?); known: metadata, stats, files",
+    ]
+
+
+def test_option_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    path = tmp_path / "harvest.toml"
+    path.write_text("[rate]\napi = 2\nstats = 2\nfiles = 2\n")
+    config = load_config(
+        path,
+        options={"rate.api": 4.0},
+        environ={"HARVESTER_RATE_API": "3", "HARVESTER_RATE_STATS": "3"},
+    )
+    assert (config.rate.api, config.rate.stats, config.rate.files, config.retry.attempts) == (4, 3, 2, 6)
+
+
+def test_the_environment_sets_any_key(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        "",
+        HARVESTER_OUTPUT="2024",
+        HARVESTER_TASKS="metadata, stats",
+        HARVESTER_FILES_MAX_SIZE="1 GiB",
+        HARVESTER_RATE_FILES="inf",
+    )
+    assert config.output == "2024"
+    assert config.tasks == ("metadata", "stats")
+    assert config.files.max_size == 2**30
+    assert config.rate.files == math.inf
+
+
+def test_a_misspelt_variable_is_an_error(tmp_path: Path) -> None:
+    assert faults(tmp_path, "", HARVESTER_RATE_APPI="3") == [
+        "environment: HARVESTER_RATE_APPI: unknown (did you mean 'HARVESTER_RATE_API'?)"
+    ]
+
+
+def test_a_fault_of_the_environment_names_the_variable(tmp_path: Path) -> None:
+    assert faults(tmp_path, "", HARVESTER_CONCURRENCY_WORKERS="many") == [
+        "HARVESTER_CONCURRENCY_WORKERS: concurrency.workers: expected int, got str"
+    ]
+
+
+@pytest.mark.parametrize("text", ['token = "s3cret"', '[services]\ntoken = "s3cret"', '[[sources]]\nkind = "account"\ntoken = "s3cret"'])
+def test_a_token_in_the_file_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
+    told = "\n".join(faults(tmp_path, text))
+    assert "FIGSHARE_TOKEN" in told
+    assert "token_env" in told
+    assert "s3cret" not in told
+
+
+def test_a_token_comes_from_the_named_variable_and_does_not_show(tmp_path: Path) -> None:
+    config = load(tmp_path, '[services]\ntoken_env = "MINE"', MINE="s3cret", FIGSHARE_TOKEN="other")
+    assert config.token is not None
+    assert config.token.reveal() == "s3cret"
+    assert "s3cret" not in f"{config!r} {config} {config.token}"
+
+
+def test_an_account_needs_a_token(tmp_path: Path) -> None:
+    assert faults(tmp_path, '[[sources]]\nkind = "account"') == [
+        "harvest.toml: sources[0]: account needs a token: set the environment variable FIGSHARE_TOKEN"
+    ]
+    assert load(tmp_path, '[[sources]]\nkind = "account"', FIGSHARE_TOKEN="x").sources
+
+
+def test_plain_http_is_for_this_machine_only(tmp_path: Path) -> None:
+    assert faults(tmp_path, '[services]\napi = "http://example.org/v2"') == [
+        "harvest.toml: services.api: plain http is for this machine only: use https"
+    ]
+    for host in ("127.0.0.1:8700", "localhost:1", "[::1]:5"):
+        assert load(tmp_path, f'[services]\napi = "http://{host}/v2"').services.api.endswith("/v2")
+    assert faults(tmp_path, '[services]\napi = "http://localhost.evil.org/v2"')
+
+
+def test_what_narrows_a_listing(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+        [[sources]]
+        kind = "group"
+        id = 7
+        item_type = "Dataset"
+        published_since = 2024-02-03
+        """,
+    )
+    (group,) = config.sources
+    assert group == Group(id=7, item_type="Dataset", published_since=date(2024, 2, 3))
+    assert group.criteria() == {"item_type": 3, "published_since": "2024-02-03"}
+    assert "item_type: unknown 'datset'" in "".join(
+        faults(tmp_path, '[[sources]]\nkind = "group"\nid = 7\nitem_type = "datset"')
+    )
+
+
+@pytest.mark.parametrize("text", ["sources = 3", "sources = [3]", "rate = 3", "[services]\napi = 3", "tasks = 'files'", "[rate]\napi = nan"])
+def test_wrong_shapes_are_faults_and_no_crash(tmp_path: Path, text: str) -> None:
+    assert faults(tmp_path, text)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="none.toml: cannot be read: No such file"):
+        load_config(tmp_path / "none.toml", environ={})
+    with pytest.raises(UsageError, match=r"not valid TOML.*line 1"):
+        load(tmp_path, "a = = 1")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        load_config(tmp_path / "bytes.toml", environ={})
+
+
+words = st.text("abc123.:/ -", max_size=8)
+toml_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    options=st.dictionaries(
+        st.sampled_from(["output", "tasks", "sources", "rate", "rate.api", "files.max_size", "services.api", "retry", "x.y"]),
+        toml_like,
+    )
+)
+def test_any_value_gives_a_config_or_faults(options: dict[str, object]) -> None:
+    try:
+        load_config(options=options, environ={})
+    except UsageError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("500 MB", 500_000_000), ("2 GiB", 2**31), ("1.5kb", 1500), (7, 7), ("1_000", 1000), ("3 TiB", 3 * 2**40)],
+)
+def test_sizes(text: object, size: int) -> None:
+    assert ByteCount.parse(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1", "1 XB", "1 MB 2", True, None])
+def test_what_is_no_size(text: object) -> None:
+    with pytest.raises(ValueError, match="size"):
+        ByteCount.parse(text)
+
+
+def test_rules_for_files() -> None:
+    rules = FileRules(include=("*.csv", "raw/*"), exclude=("*secret*",), max_size=ByteCount(10))
+    assert rules.wants("a/b/data.csv", 10)
+    assert rules.wants("raw/deep/x.bin", 1)
+    assert not rules.wants("x.bin", 1)
+    assert not rules.wants("raw/secret.csv", 1)
+    assert not rules.wants("data.csv", 11)
+
+
+def test_a_secret_is_itself_only_when_revealed() -> None:
+    secret = Secret("abc")
+    assert (repr(secret), f"{secret}", secret.reveal()) == ("Secret(…)", "Secret(…)", "abc")

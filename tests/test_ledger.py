@@ -1,0 +1,298 @@
+"""The ledger: what is owed, what a crash costs, and who may write."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from harvester.errors import DiskTrouble, FolderInUse, UsageError
+from harvester.figshare import read_article
+from harvester.ledger import FileResult, ItemResult, Ledger, Opening, Reader
+from harvester.models import (
+    Failure,
+    FileStatus,
+    Findings,
+    ItemRef,
+    OwedFile,
+    OwedItem,
+    Page,
+    PlacedFile,
+    Record,
+    RemoteFile,
+    Totals,
+    Unresolved,
+    WorkState,
+)
+
+pytestmark = pytest.mark.anyio
+
+TASKS = frozenset({"metadata", "stats"})
+OPENING = Opening(item_tasks=TASKS, with_files=True)
+ALL_DONE = {"metadata": WorkState.DONE, "stats": WorkState.DONE}
+
+
+@asynccontextmanager
+async def run(folder: Path, opening: Opening = OPENING, outcome: str = "finished") -> AsyncIterator[Ledger]:
+    ledger = Ledger(folder)
+    ledger.open()
+    try:
+        await ledger.begin(opening)
+        yield ledger
+    finally:
+        await ledger.close(outcome)
+
+
+def page(*ids: int, position: str | None = None, modified: str | None = None, private: bool = False) -> Page:
+    return Page(tuple(ItemRef(number, private, modified) for number in ids), position)
+
+
+def record(item_id: int, modified: str = "2024-01-01T00:00:00Z") -> Record:
+    raw = b'{"id": %d, "modified_date": "%s"}' % (item_id, modified.encode())
+    return Record(read_article(raw), raw)
+
+
+def placed(file_id: int, status: FileStatus = FileStatus.PENDING, name: str = "x") -> PlacedFile:
+    file = RemoteFile(file_id, name, "", 10, None, "https://example.org", is_link=False)
+    return PlacedFile(file, f"files/1/{name}", status)
+
+
+def result(item_id: int, *files: PlacedFile) -> ItemResult:
+    found = Findings(record=record(item_id), files=files)
+    return ItemResult(item_id, ALL_DONE, (), (found, Findings(totals=Totals(5, None))))
+
+
+async def ids(ledger: Ledger) -> list[int]:
+    return [owed.id for owed in await ledger.owed_items(0, 1000)]
+
+
+async def test_what_is_listed_is_owed_once_in_the_order_it_came(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        assert await ledger.add_page("a", page(3, 1, 3, position="2"), TASKS) == 2
+        assert await ledger.add_page("a", page(2, 1), TASKS) == 1
+        assert await ids(ledger) == [3, 1, 2]
+        (first, *_) = await ledger.owed_items(0, 1)
+        assert first == OwedItem(turn=first.turn, id=3, private=False, tasks=TASKS, known=False)
+        assert [owed.id for owed in await ledger.owed_items(first.turn, 1)] == [1]
+
+
+async def test_a_listing_goes_on_where_it_was_after_a_run_that_did_not_finish(tmp_path: Path) -> None:
+    async with run(tmp_path, outcome="interrupted") as ledger:
+        await ledger.add_page("a", page(1, position="2"), TASKS)
+        await ledger.add_page("b", page(2), TASKS)
+    async with run(tmp_path, outcome="finished") as ledger:
+        listed = await ledger.listed("a")
+        assert (listed.position, listed.complete) == ("2", False)
+        assert (await ledger.listed("b")).complete
+        await ledger.add_page("a", page(3), TASKS)
+    async with run(tmp_path) as ledger:
+        assert await ledger.listed("a") == await ledger.listed("never seen")
+
+
+async def test_a_listing_that_failed_for_good_begins_anew(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1, position="2"), TASKS)
+        await ledger.add_page("b", page(2, position="2"), TASKS)
+        await ledger.add_mishap(Failure("listing", "refused", subject="a"), begin_anew=True)
+        await ledger.add_mishap(Failure("listing", "cut", subject="b"), begin_anew=False)
+    async with run(tmp_path) as ledger:
+        assert (await ledger.listed("a")).position is None
+        assert (await ledger.listed("b")).position == "2"
+
+
+async def test_a_visit_is_recorded_whole(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1), TASKS)
+        await ledger.save_item(result(1, placed(7), placed(8, FileStatus.LINK)))
+        await ledger.flush()
+        assert await ids(ledger) == []
+        (owed,) = await ledger.owed_files(0, 10)
+        assert owed == OwedFile(owed.turn, 1, placed(7).file, "files/1/x", private=False)
+        await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
+        await ledger.flush()
+        assert await ledger.owed_files(0, 10) == []
+        assert await ledger.files_here(1) == {7: (placed(7).file, "files/1/x")}
+    with Reader(tmp_path) as reader:
+        (item,) = reader.items()
+        assert (item.id, item.raw, item.files, item.bytes) == (1, record(1).raw, 2, 20)
+        assert list(reader.totals()) == [(1, 5, None)]
+        assert [(row.file_id, row.path, row.status) for row in reader.files()] == [
+            (7, "files/1/x", "done"),
+            (8, "", "link"),
+        ]
+
+
+async def test_only_a_newer_date_makes_a_record_owed_again(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1, 2, modified="2024-01-01T00:00:00Z"), TASKS)
+        for item_id in (1, 2):
+            await ledger.save_item(result(item_id))
+    async with run(tmp_path) as ledger:
+        assert await ledger.add_page("a", page(1, modified="2023-12-31T00:00:00Z"), TASKS) == 0
+        assert await ledger.add_page("a", page(2, modified="2024-01-02T00:00:00Z"), TASKS) == 1
+        (owed,) = await ledger.owed_items(0, 10)
+        assert (owed.id, owed.tasks, owed.known) == (2, frozenset({"metadata"}), True)
+
+
+async def test_the_account_s_record_wins(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("public", page(1), TASKS)
+        await ledger.save_item(result(1))
+    async with run(tmp_path) as ledger:
+        assert await ledger.add_page("account", page(1, private=True), TASKS) == 1
+        assert await ledger.add_page("public", page(1), TASKS) == 0
+        (owed,) = await ledger.owed_items(0, 10)
+        assert owed.private
+
+
+async def test_what_failed_is_owed_again_by_the_next_run_and_nothing_else(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1, 2), TASKS)
+        await ledger.save_item(result(1, placed(7), placed(8, name="y")))
+        failed = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
+        await ledger.save_item(ItemResult(2, failed, (Failure("stats", "no", 2, attempts=6),)))
+        await ledger.flush()
+        await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
+        await ledger.save_file(FileResult(1, 8, FileStatus.FAILED, "cut", 6))
+    with Reader(tmp_path) as reader:
+        assert list(reader.failures()) == [
+            Failure("stats", "no", 2, None, "", 6),
+            Failure("files", "cut", 1, 8, "", 6),
+        ]
+    async with run(tmp_path) as ledger:
+        (item,) = await ledger.owed_items(0, 10)
+        assert (item.id, item.tasks) == (2, frozenset({"stats"}))
+        assert [owed.file.id for owed in await ledger.owed_files(0, 10)] == [8]
+
+
+async def test_new_tasks_and_rules_apply_to_what_is_already_here(tmp_path: Path) -> None:
+    only = frozenset({"metadata"})
+    async with run(tmp_path, Opening(only, with_files=False)) as ledger:
+        await ledger.add_page("a", page(1), only)
+        done = {"metadata": WorkState.DONE}
+        files = (placed(7, name="a.csv"), placed(8, FileStatus.SKIPPED, name="b.zip"))
+        await ledger.save_item(ItemResult(1, done, (), (Findings(record(1), files),)))
+        await ledger.flush()
+        assert await ledger.owed_files(0, 10) == []
+    wants_zip = Opening(TASKS, with_files=True, wants=lambda name, _: name.endswith(".zip"))
+    async with run(tmp_path, wants_zip) as ledger:
+        (item,) = await ledger.owed_items(0, 10)
+        assert item.tasks == frozenset({"stats"})
+        assert [owed.file.id for owed in await ledger.owed_files(0, 10)] == [8]
+    with Reader(tmp_path) as reader:
+        assert [(row.file_id, row.status) for row in reader.files()] == [(7, "skipped"), (8, "pending")]
+
+
+async def test_refresh_owes_one_task_of_every_item(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1, 2), TASKS)
+        for item_id in (1, 2):
+            await ledger.save_item(result(item_id))
+    async with run(tmp_path, Opening(TASKS, with_files=True, refresh=frozenset({"stats"}))) as ledger:
+        assert [(owed.id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
+            (1, frozenset({"stats"})),
+            (2, frozenset({"stats"})),
+        ]
+
+
+async def test_a_name_that_leads_nowhere_is_a_failure_by_name(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", Page((), None, (Unresolved("10.1/x", "no such DOI"),)), TASKS)
+    with Reader(tmp_path) as reader:
+        assert list(reader.failures()) == [Failure("resolve", "no such DOI", None, None, "10.1/x", 1)]
+
+
+async def test_a_second_run_on_the_folder_is_refused(tmp_path: Path) -> None:
+    held = f"""
+import anyio, sys
+from pathlib import Path
+from harvester.ledger import Ledger
+ledger = Ledger(Path({str(tmp_path)!r})); ledger.open(); print("held", flush=True); sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(FolderInUse, match=f"process {other.pid} on .* is at work here"):
+            Ledger(tmp_path).open()
+        with Reader(tmp_path) as reader:
+            last = reader.last_run()
+            assert last is not None
+            assert last["state"] == "running"
+        other.kill()
+        other.wait()
+    async with run(tmp_path) as ledger:  # the claim of a dead process is no obstacle
+        assert await ids(ledger) == []
+
+
+async def test_a_run_that_was_taken_over_stops_before_it_writes(tmp_path: Path) -> None:
+    now = [1000.0]
+    first = Ledger(tmp_path, clock=lambda: now[0])
+    first.open()
+    await first.begin(OPENING)
+    now[0] += 31  # no sign of life for longer than a living run would be silent
+    second = Ledger(tmp_path, clock=lambda: now[0])
+    second.open()
+    with pytest.raises(FolderInUse, match="took this folder over"):
+        await first.add_page("a", page(1), TASKS)
+    await second.begin(OPENING)
+    assert await ids(second) == []
+    await second.close("finished")
+    with pytest.raises(FolderInUse):
+        await first.close("finished")
+
+
+def test_a_ledger_of_a_newer_version_is_refused_and_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "harvest.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 99")
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="written by a newer harvester"):
+        Ledger(tmp_path).open()
+    with pytest.raises(UsageError, match="upgrade"):
+        Reader(tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_ledger_is_refused_and_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "harvest.db"
+    path.write_bytes(os.urandom(8192))
+    before = path.read_bytes()
+    with pytest.raises(DiskTrouble, match="damaged, and left as it is"):
+        Ledger(tmp_path).open()
+    assert path.read_bytes() == before
+
+
+def test_a_folder_without_a_harvest_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no harvest"):
+        Reader(tmp_path)
+
+
+async def test_a_batch_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    async with run(tmp_path, outcome="stopped") as ledger:
+        await ledger.add_page("a", page(1, 2), TASKS)
+        await ledger.save_item(result(1))
+        await ledger.save_item(result(99))  # never listed: a fault that only a bug could make
+        with pytest.raises(sqlite3.IntegrityError):
+            await ledger.flush()
+        assert await ids(ledger) == [1, 2]
+
+
+async def test_counts(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1, 2, position="2"), TASKS)
+        await ledger.save_item(result(1, placed(7), placed(8, FileStatus.WITHHELD)))
+    with Reader(tmp_path) as reader:
+        assert reader.counts() == {
+            "items": 2,
+            "records": 1,
+            "listings_open": 1,
+            "work": {"metadata": {"done": 1, "owed": 1}, "stats": {"done": 1, "owed": 1}},
+            "files": {"pending": {"files": 1, "bytes": 10}, "withheld": {"files": 1, "bytes": 10}},
+            "failures": 0,
+        }
