@@ -1,0 +1,56 @@
+# All targets work from a fresh clone with Python 3.11 or newer; each sets up what it needs in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: help demo test check coverage docs clean
+help:
+	@echo "make demo      harvest the sandbox and show what came of it (no account, no network)"
+	@echo "make test      everything that CI runs: checks, tests, coverage"
+	@echo "make check     ruff, mypy, layers"
+	@echo "make pace      run against the sandbox at 20 requests a second, and compare with the lower bound"
+	@echo "make oldest    the tests with the oldest versions of the dependencies that are allowed"
+	@echo "make docs      build the documentation as a site in site/"
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 …"; exit 1; }
+	@$(PYTHON) -m venv --clear .venv || \
+	  { echo "Python's venv module is needed (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
+	@touch $(READY)
+
+demo: $(READY)
+	@BIN=$(BIN) sh docs/demo.sh
+
+test: check coverage
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/test_layers.py
+
+coverage: $(READY)
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+pace: $(READY)
+	$(BIN)/python tests/pace.py
+
+oldest:
+	@$(PYTHON) -m venv --clear .venv-oldest
+	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --group dev --editable .
+	.venv-oldest/bin/python -m pytest --quiet
+
+docs: $(READY)
+	@$(BIN)/python -m pip install --quiet 'mkdocs>=1.6,<2'
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+clean:
+	rm -rf .venv .venv-oldest .coverage .coverage.* site demo build dist .mypy_cache .ruff_cache .pytest_cache
