@@ -34,7 +34,9 @@ class Ended:
 
 def environment(**more: str) -> dict[str, str]:
     """The environment of a user with the sandbox's token and nothing of the harvester's."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HARVESTER_", "FIGSHARE_"))}
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("HARVESTER_", "FIGSHARE_"))
+    }
     return {**kept, "FIGSHARE_TOKEN": TOKEN, **more}
 
 

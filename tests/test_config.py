@@ -7,7 +7,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harvester.config import ByteCount, FileRules, Secret
 from harvester.errors import UsageError
@@ -34,7 +35,17 @@ def test_the_example_holds_every_key_with_its_default(tmp_path: Path) -> None:
     example = load_config(ROOT / "config.example.toml", environ={})
     default = load_config(options={"sources": []}, environ={})
     assert example.sources == (Search(query=':category: "Digital Humanities"'),)
-    for name in ("output", "tasks", "services", "concurrency", "rate", "retry", "timeouts", "files", "export"):
+    for name in (
+        "output",
+        "tasks",
+        "services",
+        "concurrency",
+        "rate",
+        "retry",
+        "timeouts",
+        "files",
+        "export",
+    ):
         assert getattr(example, name) == getattr(default, name)
     text = (ROOT / "config.example.toml").read_text()
     for table in ("services", "concurrency", "rate", "retry", "timeouts", "files", "export"):
@@ -46,7 +57,11 @@ def test_the_contract_s_defaults(tmp_path: Path) -> None:
     config = load_config(environ={})
     assert config.output == "harvest"
     assert config.tasks == ("metadata", "stats", "files")
-    assert (config.concurrency.workers, config.concurrency.queue, config.concurrency.downloads) == (16, 512, 8)
+    assert (config.concurrency.workers, config.concurrency.queue, config.concurrency.downloads) == (
+        16,
+        512,
+        8,
+    )
     assert (config.rate.api, config.rate.stats, config.rate.files) == (1.0, 1.0, 1.0)
     assert (config.retry.attempts, config.retry.max_wait) == (6, 60.0)
     assert config.export.formats == ("jsonl", "csv")
@@ -122,7 +137,10 @@ def test_a_fault_of_the_environment_names_the_variable(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ['token = "s3cret"', '[services]\ntoken = "s3cret"', '[[sources]]\nkind = "account"\ntoken = "s3cret"'])
+@pytest.mark.parametrize(
+    "text",
+    ['token = "s3cret"', '[services]\ntoken = "s3cret"', '[[sources]]\nkind = "account"\ntoken = "s3cret"'],
+)
 def test_a_token_in_the_file_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
     told = "\n".join(faults(tmp_path, text))
     assert "FIGSHARE_TOKEN" in told
@@ -172,7 +190,17 @@ def test_what_narrows_a_listing(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["sources = 3", "sources = [3]", "rate = 3", "[services]\napi = 3", "tasks = 'files'", "[rate]\napi = nan"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sources = 3",
+        "sources = [3]",
+        "rate = 3",
+        "[services]\napi = 3",
+        "tasks = 'files'",
+        "[rate]\napi = nan",
+    ],
+)
 def test_wrong_shapes_are_faults_and_no_crash(tmp_path: Path, text: str) -> None:
     assert faults(tmp_path, text)
 
@@ -197,7 +225,19 @@ toml_like = st.recursive(
 
 @given(
     options=st.dictionaries(
-        st.sampled_from(["output", "tasks", "sources", "rate", "rate.api", "files.max_size", "services.api", "retry", "x.y"]),
+        st.sampled_from(
+            [
+                "output",
+                "tasks",
+                "sources",
+                "rate",
+                "rate.api",
+                "files.max_size",
+                "services.api",
+                "retry",
+                "x.y",
+            ]
+        ),
         toml_like,
     )
 )
@@ -210,7 +250,15 @@ def test_any_value_gives_a_config_or_faults(options: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("0", 0), ("500 MB", 500_000_000), ("2 GiB", 2**31), ("1.5kb", 1500), (7, 7), ("1_000", 1000), ("3 TiB", 3 * 2**40)],
+    [
+        ("0", 0),
+        ("500 MB", 500_000_000),
+        ("2 GiB", 2**31),
+        ("1.5kb", 1500),
+        (7, 7),
+        ("1_000", 1000),
+        ("3 TiB", 3 * 2**40),
+    ],
 )
 def test_sizes(text: object, size: int) -> None:
     assert ByteCount.parse(text) == size

@@ -215,7 +215,9 @@ from pathlib import Path
 from harvester.ledger import Ledger
 ledger = Ledger(Path({str(tmp_path)!r})); ledger.open(); print("held", flush=True); sys.stdin.read()
 """
-    with subprocess.Popen([sys.executable, "-c", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(FolderInUse, match=f"process {other.pid} on .* is at work here"):

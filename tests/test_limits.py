@@ -6,7 +6,8 @@ import math
 
 import anyio
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harvester.limits import LATENESS_FORGIVEN_SECONDS, Limiter, Pace
 

@@ -9,7 +9,8 @@ import unicodedata
 from pathlib import Path, PureWindowsPath
 
 import pytest
-from hypothesis import example, given, strategies as st
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from harvester.errors import Damaged, DiskTrouble
 from harvester.models import RemoteFile
@@ -70,7 +71,13 @@ def test_names_a_person_would_recognise(name: str, safe: str) -> None:
 
 
 def test_in_a_clash_all_files_get_their_id() -> None:
-    files = [remote(1, "data.csv"), remote(2, "DATA.csv"), remote(3, "other.csv"), remote(4, "da\u0301.csv"), remote(5, "dá.csv")]
+    files = [
+        remote(1, "data.csv"),
+        remote(2, "DATA.csv"),
+        remote(3, "other.csv"),
+        remote(4, "da\u0301.csv"),
+        remote(5, "dá.csv"),
+    ]
     assert place(9, files, {}) == {
         1: "files/9/data~1.csv",
         2: "files/9/DATA~2.csv",
@@ -86,7 +93,12 @@ def test_one_that_was_published_keeps_its_path() -> None:
 
 
 def test_folders_are_kept_and_cannot_lead_out() -> None:
-    files = [remote(1, "x", "a/b"), remote(2, "x", "../../up"), remote(3, "x", "/abs\\win"), remote(4, "a", "")]
+    files = [
+        remote(1, "x", "a/b"),
+        remote(2, "x", "../../up"),
+        remote(3, "x", "/abs\\win"),
+        remote(4, "a", ""),
+    ]
     assert place(9, files, {}) == {
         1: "files/9/a/b/x",
         2: "files/9/up/x",
@@ -96,7 +108,9 @@ def test_folders_are_kept_and_cannot_lead_out() -> None:
 
 
 @given(st.lists(st.tuples(NAMES, NAMES), max_size=12), st.data())
-def test_no_two_files_share_a_path_and_none_leaves_its_folder(names: list[tuple[str, str]], data: st.DataObject) -> None:
+def test_no_two_files_share_a_path_and_none_leaves_its_folder(
+    names: list[tuple[str, str]], data: st.DataObject
+) -> None:
     files = [remote(number, name, folder) for number, (folder, name) in enumerate(names, start=100)]
     first = place(7, files, {})
     kept_ids = data.draw(st.sets(st.sampled_from([file.id for file in files]))) if files else set()
@@ -165,7 +179,10 @@ async def test_without_an_md5_an_old_beginning_is_not_trusted(tmp_path: Path) ->
 async def test_a_file_is_not_begun_without_room_for_it(tmp_path: Path) -> None:
     store = Store(tmp_path, free_bytes=lambda _: 1000)
     with store.reserve(600):
-        with pytest.raises(DiskTrouble, match="600 bytes are needed and 400 are free; make room"), store.reserve(600):
+        with (
+            pytest.raises(DiskTrouble, match="600 bytes are needed and 400 are free; make room"),
+            store.reserve(600),
+        ):
             pytest.fail("there was no room")
         with store.reserve(400):
             pass
@@ -205,5 +222,8 @@ def test_a_rewrite_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_what_a_full_disk_says() -> None:
-    with pytest.raises(DiskTrouble, match="harvest: No space left on device; make room and run again"), disk_errors("harvest"):
+    with (
+        pytest.raises(DiskTrouble, match="harvest: No space left on device; make room and run again"),
+        disk_errors("harvest"),
+    ):
         raise OSError(errno.ENOSPC, "No space left on device")

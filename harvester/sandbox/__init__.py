@@ -1,0 +1,12 @@
+"""
+A figshare look-alike on localhost, for trying things out, tuning and tests.
+
+    async with Sandbox(Settings(items=300)) as sandbox:
+        ...  # ask sandbox.api, sandbox.stats; compare with sandbox.world; look at sandbox.requests
+"""
+
+from harvester.sandbox.server import Sandbox, Seen, serve
+from harvester.sandbox.settings import FAULTS, Settings
+from harvester.sandbox.world import World
+
+__all__ = ["FAULTS", "Sandbox", "Seen", "Settings", "World", "serve"]

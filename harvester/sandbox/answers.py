@@ -1,0 +1,137 @@
+"""Answers as data, and how they go out: whole, or spoilt by a fault."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+_PAGE = b"<!DOCTYPE html><html><body><h1>One moment, please</h1></body></html>"
+_DRIPPED = 10
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A status, its headers and a body of ``length`` bytes in pieces."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    length: int = 0
+    pieces: Iterable[bytes] = ()
+
+
+def json_answer(told: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    """Answer with JSON, as the api and the statistics do."""
+    body = orjson.dumps(told)
+    return Answer(status, {"Content-Type": "application/json", **(headers or {})}, len(body), (body,))
+
+
+def error_answer(status: int, message: str) -> Answer:
+    """Answer with an error in figshare's own words."""
+    return json_answer({"message": message, "code": status * 100, "data": {}}, status)
+
+
+def redirect(location: str) -> Answer:
+    """Answer with another address."""
+    return Answer(302, {"Location": location})
+
+
+def page(status: int, headers: Mapping[str, str] | None = None) -> Answer:
+    """Answer with a page for browsers."""
+    return Answer(status, {"Content-Type": "text/html", **(headers or {})}, len(_PAGE), (_PAGE,))
+
+
+def challenge() -> Answer:
+    """Answer as the wall before figshare does: accepted, and empty."""
+    return Answer(202, {"x-amzn-waf-action": "challenge"})
+
+
+def replaced(fault: str | None, answer: Answer) -> Answer:
+    """Return what goes out in an answer's place, for the faults that are another answer."""
+    match fault:
+        case "429":
+            return error_answer(429, "Too many requests")
+        case "429-after":
+            return replace(error_answer(429, "Too many requests"), headers={"Retry-After": "1"})
+        case "429-date":
+            date = format_datetime(datetime.now(UTC) + timedelta(seconds=1), usegmt=True)
+            return replace(error_answer(429, "Too many requests"), headers={"Retry-After": date})
+        case "500" | "always-500":
+            return error_answer(500, "Internal error")
+        case "502-html":
+            return page(502)
+        case "503":
+            return Answer(503)
+        case "challenge" | "always-challenge":
+            return challenge()
+        case "403-html":
+            return page(403)
+        case "always-403-json":
+            return error_answer(403, "You do not have the right to see this item")
+        case "html-file":
+            return page(200)
+        case "416":
+            return Answer(416)
+        case "empty":
+            return Answer(200, {"Content-Type": answer.headers.get("Content-Type", "")})
+        case "half-json" | "wrong-length":
+            body = b"".join(answer.pieces)[: answer.length // 2]
+            return replace(answer, length=len(body), pieces=(body,))
+        case "wrong-md5" | "always-wrong-md5":
+            return replace(answer, pieces=(bytes(255 - byte for byte in piece) for piece in answer.pieces))
+    return answer
+
+
+async def send(
+    request: web.Request, answer: Answer, fault: str | None, stall_seconds: float
+) -> web.StreamResponse:
+    """Send an answer, or as much of it as the fault lets through."""
+    if fault == "reset":
+        return _cut(request)
+    if answer.length < 65536 and fault not in {"reset-body", "stall", "drip"}:
+        return web.Response(status=answer.status, headers=answer.headers, body=b"".join(answer.pieces))
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_length = answer.length
+    with contextlib.suppress(ConnectionError):  # the other side may leave at any time
+        await response.prepare(request)
+        await _send_pieces(request, response, answer, fault, stall_seconds)
+        if fault not in {"reset-body", "stall"}:
+            await response.write_eof()
+    return response
+
+
+async def _send_pieces(
+    request: web.Request,
+    response: web.StreamResponse,
+    answer: Answer,
+    fault: str | None,
+    stall_seconds: float,
+) -> None:
+    left = answer.length // 2 if fault in {"reset-body", "stall"} else answer.length
+    for piece in answer.pieces:
+        dripped = _DRIPPED if fault == "drip" else 0
+        for byte in piece[:dripped]:
+            await response.write(bytes((byte,)))
+            await asyncio.sleep(1 / _DRIPPED)
+        fault = None if fault == "drip" else fault
+        await response.write(piece[dripped:left])
+        left -= len(piece)
+        if left <= 0:
+            break
+    if fault == "stall":
+        await asyncio.sleep(stall_seconds)
+    if fault in {"reset-body", "stall"}:
+        _cut(request)
+
+
+def _cut(request: web.Request) -> web.Response:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
