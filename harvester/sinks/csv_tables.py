@@ -92,7 +92,8 @@ def plain(text: str) -> str:
 
 def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:
     """Write one CSV table in the dialect of RFC 4180, UTF-8; None becomes an empty cell."""
-    with rewrite(path) as handle, io.TextIOWrapper(handle, encoding="utf-8", newline="") as text:
+    with rewrite(path) as handle:
+        text = io.TextIOWrapper(handle, encoding="utf-8", newline="")
         writer = csv.writer(text, lineterminator="\r\n")
         writer.writerow(header)
         writer.writerows(rows)

@@ -1,0 +1,317 @@
+"""The whole job, as a user runs it, against the sandbox's truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import orjson
+import pytest
+
+from harvester import harvest, load_config
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import TOKEN, at, harvester
+from tests.truth import assert_complete, assert_files, assert_records, assert_stats, rows
+
+pytestmark = pytest.mark.anyio
+
+
+def asked_paths(sandbox: Sandbox, service: str) -> Counter[str]:
+    return Counter(f"{seen.path}?{seen.query}" for seen in sandbox.asked(service))
+
+
+async def test_a_search_ends_with_the_truth(sandbox: Sandbox, tmp_path: Path) -> None:
+    query = ':category: "Digital Humanities" OR :category: "Environmental Humanities"'
+    ended = await harvester("run", "--search", query, "-o", tmp_path, *at(sandbox))
+    assert ended.status == 0, ended.err
+    assert "complete: all that was asked for is there" in ended.out
+    ids = sandbox.world.search(query)
+    assert 40 < len(ids) < 100
+    assert_complete(tmp_path, sandbox, ids)
+
+
+async def test_several_queries_are_merged_and_an_id_met_twice_is_harvested_once(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    queries = (":category: 'Digital Humanities'", ":tag: tag3", ":category: 'Digital Humanities' AND :tag: tag3")
+    words = [word for query in queries for word in ("--search", query)]
+    ended = await harvester("run", *words, "-o", tmp_path, *at(sandbox))
+    assert ended.status == 0, ended.err
+    listed = [item_id for query in queries for item_id in sandbox.world.search(query)]
+    assert len(listed) > len(set(listed))
+    assert_complete(tmp_path, sandbox, listed)
+    assert max(asked_paths(sandbox, "api").values()) == len(queries)  # the search itself, one page each
+    assert set(asked_paths(sandbox, "stats").values()) == {1}
+    assert orjson.loads((tmp_path / "summary.json").read_bytes())["run"]["listed"] == len(listed)
+
+
+async def test_the_account_gives_all_pages_drafts_and_private_files(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=60, private_items=1100, heavy=0)) as sandbox:
+        ended = await harvester(
+            "run", "--account", "--tasks", "metadata", "-o", tmp_path, *at(sandbox), "--workers", "32"
+        )
+        assert ended.status == 0, ended.err
+        ids = sandbox.world.account_ids
+        assert_records(tmp_path, sandbox, sorted(ids), set(ids))
+        assert [seen.query for seen in sandbox.asked("api") if seen.path == "/v2/account/articles"] == [
+            "page=1&page_size=1000",
+            "page=2&page_size=1000",
+        ]
+
+
+async def test_an_account_with_all_three_tasks(sandbox: Sandbox, tmp_path: Path) -> None:
+    ended = await harvester("run", "--account", "-o", tmp_path, *at(sandbox))
+    assert ended.status == 0, ended.err
+    ids = sandbox.world.account_ids
+    assert_complete(tmp_path, sandbox, ids, private=ids)
+    assert sandbox.asked("files") == []  # private files go through the api, with the token
+    assert all(seen.headers.get("Authorization") is None for seen in sandbox.asked("storage"))
+
+
+async def test_a_group_and_the_groups_below_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    world = sandbox.world
+    ended = await harvester("run", "--group", "11962", "-o", tmp_path / "one", *at(sandbox))
+    assert ended.status == 0, ended.err
+    assert_complete(tmp_path / "one", sandbox, world.group_items(11962))
+    config = tmp_path / "harvest.toml"
+    config.write_text('[[sources]]\nkind = "group"\nid = 11962\nsubgroups = true\n')
+    ended = await harvester("run", "-c", config, "-o", tmp_path / "tree", *at(sandbox))
+    assert ended.status == 0, ended.err
+    tree = [item_id for group in (11962, 11963, 11964) for item_id in world.group_items(group)]
+    assert_complete(tmp_path / "tree", sandbox, tree)
+
+
+async def test_items_by_id_doi_and_address_from_everywhere(sandbox: Sandbox, tmp_path: Path) -> None:
+    world, ids = sandbox.world, sandbox.world.public_ids
+    by_institution = [item_id for item_id in ids if "iastate" in world.doi(item_id)]
+    listed = tmp_path / "ids.txt"
+    listed.write_text(
+        f"# mixed\n{ids[2]}\nhttps://doi.org/{world.doi(by_institution[0])}  # a DOI of an institution\n"
+        f"{world.doi(by_institution[1]).removesuffix('.v1')}\n\nhttps://figshare.com/articles/dataset/A_title/{ids[50]}/2\n"
+    )
+    words = ("--item", str(ids[0]), "--item", f"10.6084/m9.figshare.{ids[1]}.v1", "--items", listed)
+    ended = await harvester("run", *words, "-o", tmp_path / "out", *at(sandbox))
+    assert ended.status == 0, ended.err
+    assert_complete(tmp_path / "out", sandbox, [ids[0], ids[1], ids[2], by_institution[0], by_institution[1], ids[50]])
+
+
+async def test_items_from_standard_input_and_names_that_lead_nowhere(sandbox: Sandbox, tmp_path: Path) -> None:
+    ids = sandbox.world.public_ids
+    names = f"{ids[0]}\nno such thing\n10.1234/unknown\n{ids[1]}\n4999999\n"
+    ended = await harvester("run", "--items", "-", "-o", tmp_path, *at(sandbox), stdin=names)
+    assert ended.status == 1
+    assert [row["id"] for row in rows(tmp_path / "items.csv")] == [str(ids[0]), str(ids[1])]
+    failures = [(row["item_id"], row["task"], row["error"].split(":")[0]) for row in rows(tmp_path / "failures.csv")]
+    assert failures == [
+        ("", "resolve", "no such thing"),
+        ("", "resolve", "10.1234/unknown"),
+        ("4999999", "metadata", "127.0.0.1/v2/articles/4999999"),
+    ]
+    assert "3 failures: see" in ended.out
+
+
+async def test_sources_of_a_config_file_are_merged_and_the_account_s_record_wins(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    config = tmp_path / "harvest.toml"
+    config.write_text(
+        f"""
+        output = "{tmp_path / "out"}"
+        [[sources]]
+        kind = "items"
+        ids = [{sandbox.world.public_ids[3]}, {sandbox.world.public_ids[150]}]
+        [[sources]]
+        kind = "account"
+        [services]
+        api = "{sandbox.api}"
+        stats = "{sandbox.stats}"
+        [rate]
+        api = inf
+        stats = inf
+        files = inf
+        """
+    )
+    ended = await harvester("run", "-c", config)
+    assert ended.status == 0, ended.err
+    account = sandbox.world.account_ids
+    assert_complete(tmp_path / "out", sandbox, [*account, sandbox.world.public_ids[150]], private=account)
+
+
+async def test_more_results_than_page_numbers_reach(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=10_500)) as sandbox:
+        config = load_config(
+            options={
+                "sources": [{"kind": "search", "query": "survey"}],
+                "output": str(tmp_path),
+                "tasks": ["stats"],
+                "services.api": sandbox.api,
+                "services.stats": sandbox.stats,
+                **{f"rate.{name}": float("inf") for name in ("api", "stats", "files")},
+                "export.formats": ["csv"],
+            },
+            environ={},
+        )
+        summary = await harvest(config)
+        assert summary.exit_status == 0
+        assert_stats(tmp_path, sandbox, sorted(sandbox.world.search("survey")))
+        assert len(sandbox.asked("api")) == 11  # pages of 1000, each once
+
+
+async def test_without_a_cursor_a_listing_past_the_cap_is_told_to_be_incomplete(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=2500, cap=2000, cursors=False)) as sandbox:
+        words = ("run", "--search", ":tag: tag", "--tasks", "stats", "-o", tmp_path, *at(sandbox))
+        ended = await harvester(*words, "--workers", "64")
+        assert ended.status == 1
+        (failure,) = rows(tmp_path / "failures.csv")
+        assert failure["task"] == "listing"
+        assert "Only the first 2000" in failure["error"]
+        assert len(rows(tmp_path / "stats.csv")) == 2000
+
+
+async def test_every_file_of_an_item_comes_also_behind_the_first_ten(sandbox: Sandbox, tmp_path: Path) -> None:
+    (many, *_), (ten, *_) = sandbox.world.with_trait("many files"), sandbox.world.with_trait("ten files")
+    ended = await harvester("run", "--item", str(many), "--item", str(ten), "-o", tmp_path, *at(sandbox))
+    assert ended.status == 0, ended.err
+    assert len(sandbox.world.files(many)) > 10
+    assert_complete(tmp_path, sandbox, [many, ten])
+
+
+async def test_a_second_run_asks_the_listings_and_nothing_else(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--search", ":tag: tag1", "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    before = len(sandbox.requests)
+    ended = await harvester(*words)
+    assert ended.status == 0, ended.err
+    assert [seen.path for seen in sandbox.requests[before:]] == ["/v2/articles/search"]
+    assert_complete(tmp_path, sandbox, sandbox.world.search(":tag: tag1"))
+
+
+async def test_a_run_on_a_finished_harvest_fetches_what_changed(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--search", ":tag: tag1", "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    ids = sandbox.world.search(":tag: tag1")
+    edited = next(item_id for item_id in ids if sandbox.world.trait(item_id) == "")
+    sandbox.world.edit(edited)
+    sandbox.world.publish(20)
+    fresh = set(sandbox.world.search(":tag: tag1")) - set(ids)
+    assert fresh
+    before = len(sandbox.requests)
+    ended = await harvester(*words)
+    assert ended.status == 0, ended.err
+    asked = {seen.path for seen in sandbox.requests[before:] if seen.path.startswith("/v2/articles/") and "search" not in seen.path}
+    assert {int(path.split("/")[3]) for path in asked} == {edited, *fresh}
+    wanted = sorted(sandbox.world.search(":tag: tag1"))
+    assert_records(tmp_path, sandbox, wanted, set())
+    assert_stats(tmp_path, sandbox, wanted)
+    told = {int(row["file_id"]): row for row in rows(tmp_path / "files.csv") if row["item_id"] == str(edited)}
+    for file in sandbox.world.files(edited):
+        assert (tmp_path / told[file["id"]]["path"]).read_bytes() == sandbox.world.content(file["id"])
+
+
+async def test_an_item_harvested_before_and_gone_is_withdrawn_and_no_failure(sandbox: Sandbox, tmp_path: Path) -> None:
+    item_id = sandbox.world.public_ids[2]
+    words = ("run", "--item", str(item_id), "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    sandbox.world.withdraw(item_id)
+    ended = await harvester(*words, "--refresh", "metadata")
+    assert ended.status == 0, ended.err
+    assert "1 items withdrawn" in ended.out
+    assert rows(tmp_path / "failures.csv") == []
+    assert len(rows(tmp_path / "items.csv")) == 1
+
+
+async def test_refresh_renews_the_statistics_alone(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--search", ":tag: tag2", "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    before = len(sandbox.requests)
+    assert (await harvester(*words, "--refresh", "stats")).status == 0
+    asked = Counter(seen.service for seen in sandbox.requests[before:])
+    assert asked == {"api": 1, "stats": 2 * len(sandbox.world.search(":tag: tag2"))}
+
+
+async def test_a_new_task_is_added_to_what_is_here(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--search", ":tag: tag2", "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words, "--tasks", "metadata")).status == 0
+    assert {row["status"] for row in rows(tmp_path / "files.csv")} <= {"pending", "link", "withheld"}
+    before = len(sandbox.requests)
+    assert (await harvester(*words)).status == 0
+    assert not [seen for seen in sandbox.requests[before:] if seen.path.startswith("/v2/articles/5")]
+    assert_complete(tmp_path, sandbox, sandbox.world.search(":tag: tag2"))
+
+
+async def test_rules_leave_files_out_and_may_change(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--search", ":tag: tag2", "-o", tmp_path, *at(sandbox))
+    ended = await harvester(*words, "--include", "*.csv", "--max-size", "10 kB")
+    assert ended.status == 0
+    for row in rows(tmp_path / "files.csv"):
+        if row["status"] in {"done", "skipped"}:
+            wanted = row["name"].endswith(".csv") and int(row["size"]) <= 10_000
+            assert row["status"] == ("done" if wanted else "skipped")
+    assert (await harvester(*words)).status == 0
+    assert_complete(tmp_path, sandbox, sandbox.world.search(":tag: tag2"))
+
+
+async def test_the_tables_are_made_of_the_ledger_alone(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--search", ":tag: tag2", "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    names = ("metadata.jsonl", "items.csv", "stats.csv", "files.csv", "failures.csv")
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    for name in names:
+        (tmp_path / name).unlink()
+    ended = await harvester("export", "-o", tmp_path)
+    assert ended.status == 0
+    assert sorted(ended.out.splitlines()) == sorted(str(tmp_path / name) for name in names)
+    assert {name: (tmp_path / name).read_bytes() for name in names} == before
+
+
+async def test_a_damaged_file_is_found_and_fetched_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--search", ":tag: tag2", "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    assert (await harvester("verify", "-o", tmp_path)).status == 0
+    done = [row for row in rows(tmp_path / "files.csv") if row["status"] == "done" and int(row["size"]) > 0 and row["md5"]]
+    (tmp_path / done[0]["path"]).write_bytes(b"x" * int(done[0]["size"]))
+    (tmp_path / done[1]["path"]).unlink()
+    ended = await harvester("verify", "-o", tmp_path)
+    assert ended.status == 1
+    assert "2 damaged or gone" in ended.out
+    before = len(sandbox.requests)
+    assert (await harvester(*words)).status == 0
+    assert len([seen for seen in sandbox.requests[before:] if seen.service == "files"]) == 2
+    assert_complete(tmp_path, sandbox, sandbox.world.search(":tag: tag2"))
+
+
+async def test_a_resumed_download_asks_only_for_the_rest(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=60, heavy_size=20_000_000, faults={"reset-body": 1.0}, max_per_address=1)) as sandbox:
+        (heavy, *_) = sandbox.world.with_trait("heavy")
+        words = ("run", "--item", str(heavy), "-o", tmp_path, *at(sandbox))
+        ended = await harvester(*words, env=None)
+        assert ended.status == 0, ended.err
+        first, second = sandbox.asked("storage")
+        assert "Range" not in first.headers
+        begin = int(second.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        assert 0 < begin <= 10_000_000
+        assert second.status == 206
+        assert_files(tmp_path, sandbox, [heavy])
+
+
+async def test_the_token_goes_to_the_api_alone(sandbox: Sandbox, tmp_path: Path) -> None:
+    ended = await harvester("run", "--account", "--search", ":tag: tag1", "-o", tmp_path, *at(sandbox), "-v")
+    assert ended.status == 0
+    for seen in sandbox.requests:
+        carries = "Authorization" in seen.headers
+        assert not carries or seen.service == "api"
+    assert any("Authorization" in seen.headers for seen in sandbox.asked("api"))
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and "files" not in path.parts:
+            assert TOKEN.encode() not in path.read_bytes()
+    assert TOKEN not in ended.out + ended.err
+
+
+async def test_the_user_agent_names_the_program_and_the_contact(sandbox: Sandbox, tmp_path: Path) -> None:
+    item = str(sandbox.world.public_ids[0])
+    config = tmp_path / "harvest.toml"
+    config.write_text('[services]\ncontact = "mailto:repository@example.org"\n')
+    await harvester("run", "-c", config, "--item", item, "-o", tmp_path / "out", *at(sandbox))
+    (agent,) = {seen.headers["User-Agent"] for seen in sandbox.requests}
+    assert agent.startswith("harvester/0.1.0 (Python 3.")
+    assert agent.endswith("mailto:repository@example.org)")

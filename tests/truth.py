@@ -1,0 +1,92 @@
+"""Compares a harvested folder with the sandbox's truth: every record, number and byte."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+import orjson
+
+from harvester.sandbox import Sandbox
+
+HEADERS = {
+    "items.csv": "id,title,doi,type,created_date,published_date,modified_date,licence,group_id,authors,"
+    "categories,files,bytes",
+    "stats.csv": "item_id,total_views,total_downloads",
+    "files.csv": "item_id,file_id,name,path,size,md5,status",
+    "failures.csv": "item_id,file_id,task,error,attempts",
+}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as handle:
+        reader = csv.DictReader(handle)
+        assert ",".join(reader.fieldnames or ()) == HEADERS[path.name]
+        return list(reader)
+
+
+def status_of(sandbox: Sandbox, item_id: int, file: dict[str, object]) -> str:
+    if file["is_link_only"]:
+        return "link"
+    return "withheld" if sandbox.world.is_withheld(item_id) else "done"
+
+
+def assert_complete(folder: Path, sandbox: Sandbox, ids: Iterable[int], private: Iterable[int] = ()) -> None:
+    """Assert that the folder holds the whole truth about these items and nothing else."""
+    wanted, from_account = sorted(set(ids)), set(private)
+    assert_records(folder, sandbox, wanted, from_account)
+    assert_stats(folder, sandbox, wanted)
+    assert_files(folder, sandbox, wanted)
+    assert rows(folder / "failures.csv") == []
+    items = rows(folder / "items.csv")
+    assert [int(row["id"]) for row in items] == wanted
+    for row in items:
+        record = sandbox.world.record(int(row["id"]), whole=True)
+        assert (int(row["files"]), int(row["bytes"])) == (len(record["files"]), record["size"])
+        assert row["title"].lstrip("'") == record["title"].lstrip("'")
+        assert row["doi"] == record["doi"]
+
+
+def assert_records(folder: Path, sandbox: Sandbox, wanted: list[int], private: set[int]) -> None:
+    lines = (folder / "metadata.jsonl").read_bytes().splitlines()
+    assert [orjson.loads(line)["id"] for line in lines] == wanted
+    for item_id, line in zip(wanted, lines, strict=True):
+        as_sent = sandbox.world.record(item_id, private=item_id in private)
+        whole = sandbox.world.record(item_id, private=item_id in private, whole=True)
+        assert orjson.loads(line) == whole
+        if as_sent == whole:
+            assert line == orjson.dumps(whole)
+
+
+def assert_stats(folder: Path, sandbox: Sandbox, wanted: list[int]) -> None:
+    expected = []
+    for item_id in wanted:
+        totals = sandbox.world.totals(item_id)
+        views, downloads = (str(totals.get(name, "")) for name in ("views", "downloads"))
+        expected.append({"item_id": str(item_id), "total_views": views, "total_downloads": downloads})
+    assert rows(folder / "stats.csv") == expected
+
+
+def assert_files(folder: Path, sandbox: Sandbox, wanted: list[int]) -> None:
+    world = sandbox.world
+    told = {(int(row["item_id"]), int(row["file_id"])): row for row in rows(folder / "files.csv")}
+    expected = {(item_id, file["id"]): file for item_id in wanted for file in world.files(item_id)}
+    assert told.keys() == expected.keys()
+    paths = set()
+    for (item_id, file_id), file in expected.items():
+        row = told[item_id, file_id]
+        status = status_of(sandbox, item_id, file)
+        assert row["status"] == status
+        assert int(row["size"]) == file["size"]
+        assert row["md5"] == (file["computed_md5"] or file["supplied_md5"])
+        if status == "done":
+            path = folder / row["path"]
+            assert path.read_bytes() == world.content(file_id), row
+            paths.add(path)
+        else:
+            assert row["path"] == ""
+    on_disk = {path for path in (folder / "files").rglob("*") if path.is_file()} if paths else set()
+    assert on_disk == paths
+    partial = folder / ".partial"
+    assert not partial.exists() or list(partial.iterdir()) == []
