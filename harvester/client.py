@@ -15,6 +15,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import math
+import os
 import random
 import socket
 import ssl
@@ -605,7 +606,7 @@ def _foreign_errors(url: URL) -> Iterator[None]:
     except aiohttp.ClientConnectorDNSError as exc:
         raise Broken(f"{name}: the host's name is not known") from exc
     except aiohttp.ClientConnectorError as exc:
-        raise Broken(f"{name}: no connection ({exc.os_error.strerror or exc.os_error})") from exc
+        raise Broken(f"{name}: no connection ({_why(exc.os_error)})") from exc
     except TimeoutError as exc:  # aiohttp's own are subclasses
         raise Broken(f"{name}: timed out") from exc
     except aiohttp.ClientPayloadError as exc:
@@ -614,6 +615,11 @@ def _foreign_errors(url: URL) -> Iterator[None]:
         raise Broken(f"{name}: the connection was cut") from exc
     except aiohttp.ClientError as exc:
         raise Broken(f"{name}: {type(exc).__name__}: {printable(str(exc))[:200]}") from exc
+
+
+def _why(error: OSError) -> str:
+    """Say in the system's words why there is no connection; asyncio's own texts show addresses."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 __all__ = ["Client", "Reply", "Sink", "Traffic", "open_session"]

@@ -1,0 +1,289 @@
+"""The command line as a person meets it: what it says, and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import os
+import socket
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import orjson
+import pytest
+
+from harvester import __version__
+from harvester.cli import build_parser
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import at, environment, harvester
+
+pytestmark = pytest.mark.anyio
+
+
+def one_line(err: str) -> str:
+    assert err.endswith("\n")
+    (line,) = err.splitlines()
+    assert line.startswith("harvester: ")
+    return line.removeprefix("harvester: ")
+
+
+async def test_help_names_every_command_and_the_exit_statuses() -> None:
+    ended = await harvester("--help")
+    assert ended.status == 0
+    for word in ("run", "plan", "status", "verify", "export", "init", "sandbox", "130"):
+        assert word in ended.out
+    assert (await harvester("--version")).out == f"harvester {__version__}\n"
+
+
+def test_every_option_has_a_help_text() -> None:
+    parser = build_parser()
+    (commands,) = [action for action in parser._actions if action.dest == "==SUPPRESS=="]  # noqa: SLF001
+    assert isinstance(commands.choices, dict)
+    for name, command in commands.choices.items():
+        for action in command._actions:  # noqa: SLF001
+            assert action.help, f"{name} {action.option_strings}"
+
+
+async def test_help_and_config_errors_import_none_of_the_heavy_parts() -> None:
+    for words in (["--help"], ["status", "--help"]):
+        done = await anyio.run_process([sys.executable, "-X", "importtime", "-m", "harvester", *words], check=False)
+        loaded = done.stderr.decode()
+        assert "aiohttp" not in loaded
+        assert "rich" not in loaded
+
+
+async def test_no_token(tmp_path: Path) -> None:
+    env = environment()
+    del env["FIGSHARE_TOKEN"]
+    ended = await harvester("run", "--account", "-o", tmp_path / "out", env=env)
+    assert ended.status == 2
+    assert one_line(ended.err) == (
+        "command line: sources[0]: account needs a token: set the environment variable FIGSHARE_TOKEN"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+async def test_a_refused_token(sandbox: Sandbox, tmp_path: Path) -> None:
+    env = environment(FIGSHARE_TOKEN="wrong-one")
+    ended = await harvester("run", "--account", "-o", tmp_path / "out", *at(sandbox), env=env)
+    assert ended.status == 3
+    assert one_line(ended.err) == "127.0.0.1/v2/account/articles: the token was refused: Invalid token"
+    assert "wrong-one" not in ended.out + ended.err
+
+
+async def test_an_unknown_key(tmp_path: Path) -> None:
+    (tmp_path / "harvest.toml").write_text("[rate]\napii = 2\n")
+    ended = await harvester("run", "--search", "x", cwd=tmp_path)
+    assert ended.status == 2
+    assert one_line(ended.err) == (
+        "harvest.toml: rate.apii: unknown key (did you mean 'api'?); known: api, stats, files"
+    )
+
+
+async def test_an_unreachable_host(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}/v2"
+        words = ("run", "--search", "x", "-o", tmp_path / "out", "--api", address, "--attempts", "2")
+        ended = await harvester(*words, "-q")
+    assert ended.status == 3
+    assert one_line(ended.err) == (
+        "127.0.0.1/v2/articles/search: no connection (Connection refused); gave up after 2 attempts"
+    )
+
+
+async def test_a_wrong_output_folder(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("meow")
+    ended = await harvester("run", "--search", "x", "-o", tmp_path / "photos")
+    assert ended.status == 2
+    assert "is not empty and holds no harvest" in one_line(ended.err)
+    ended = await harvester("run", "--search", "x", "-o", tmp_path / "photos" / "cat.jpg")
+    assert ended.status == 2
+    assert "is a file" in one_line(ended.err)
+    ended = await harvester("run", "--search", "x", "-o", "/proc/nowhere")
+    assert ended.status == 3
+    assert "check the output folder" in one_line(ended.err)
+    for command in ("status", "verify", "export"):
+        ended = await harvester(command, "-o", tmp_path / "photos")
+        assert ended.status == 2
+        assert "holds no harvest" in one_line(ended.err)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["cat.jpg", "photos"]
+
+
+async def test_nothing_to_harvest(tmp_path: Path) -> None:
+    ended = await harvester("run", cwd=tmp_path)
+    assert ended.status == 2
+    assert "name a source" in one_line(ended.err)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["run", "--rate", "fast"], ["run", "--workers", "many"], ["go"], [], ["run", "--rate", "api=0"]])
+async def test_wrong_usage_ends_with_2(words: list[str], tmp_path: Path) -> None:
+    ended = await harvester(*words, cwd=tmp_path)
+    assert ended.status == 2
+    assert "Traceback" not in ended.err
+
+
+async def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Path) -> None:
+    ended = await harvester("init", cwd=tmp_path)
+    assert ended.status == 0
+    text = (tmp_path / "harvest.toml").read_text()
+    assert text == (Path(__file__).parent.parent / "config.example.toml").read_text()
+    ended = await harvester("init", cwd=tmp_path)
+    assert ended.status == 2
+    assert "is there already" in one_line(ended.err)
+
+
+async def test_a_config_in_the_current_folder_is_taken(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "harvest.toml").write_text(
+        f'tasks = ["stats"]\n[[sources]]\nkind = "items"\nids = [{sandbox.world.public_ids[0]}]\n'
+    )
+    ended = await harvester("run", *at(sandbox), cwd=tmp_path)
+    assert ended.status == 0, ended.err
+    assert len((tmp_path / "harvest" / "stats.csv").read_text().splitlines()) == 2
+
+
+async def test_plan_tells_requests_hours_and_the_binding_service(sandbox: Sandbox, tmp_path: Path) -> None:
+    query = ':category: "Digital Humanities"'
+    words = ("--search", query, "-o", tmp_path / "out", *at(sandbox, "1"))
+    ids = sandbox.world.search(query)
+    ended = await harvester("plan", *words, "--json", "--rate", "inf", "--rate", "1", "--sample", str(len(ids)))
+    assert ended.status == 0, ended.err
+    plan = orjson.loads(ended.out)
+    files = [
+        file
+        for item_id in ids
+        if not sandbox.world.is_withheld(item_id)
+        for file in sandbox.world.files(item_id)
+        if not file["is_link_only"]
+    ]
+    lists = sum(len(sandbox.world.files(item_id)) >= 10 or sandbox.world.trait(item_id) == "files null" for item_id in ids)
+    assert plan["items"] == plan["items_owed"] == plan["sampled_records"] == len(ids)
+    assert plan["files_owed"] == len(files)
+    assert plan["bytes_owed"] == sum(file["size"] for file in files)
+    assert plan["requests"] == {"api": 1 + len(ids) + lists, "stats": 2 * len(ids), "files": len(files)}
+    assert plan["seconds_at_least"] == max(plan["requests"].values())
+    assert plan["binding_service"] == max(plan["requests"], key=plan["requests"].get)
+    assert not (tmp_path / "out").exists()
+
+
+async def test_a_plan_is_what_the_run_then_asks(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("--search", ":tag: tag4", "-o", tmp_path, *at(sandbox))
+    plan = orjson.loads((await harvester("plan", *words, "--json", "--sample", "1000")).out)
+    assert (await harvester("run", *words)).status == 0
+    run = orjson.loads((tmp_path / "summary.json").read_bytes())["run"]
+    assert run["requests"] == plan["requests"]
+    again = await harvester("plan", *words)
+    assert again.status == 0
+    assert " selected, 0 to visit" in again.out
+    assert "files    0, 0 bytes" in again.out
+
+
+async def test_status_tells_what_is_there_and_what_is_missing(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--search", ":tag: tag4", "--item", "4999999", "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words)).status == 1
+    told = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
+    items = len(sandbox.world.search(":tag: tag4"))
+    assert told["items"] == items + 1
+    assert told["records"] == items
+    assert told["failures"] == 1
+    assert told["last_run"]["state"] == "finished"
+    assert told["work"]["metadata"] == {"done": items, "failed": 1}
+    text = (await harvester("status", "-o", tmp_path)).out
+    assert f"items     {items + 1}, {items} with their record" in text
+    assert "failures  1" in text
+
+
+async def test_quiet_says_nothing_and_json_logs_are_json(sandbox: Sandbox, tmp_path: Path) -> None:
+    item = str(sandbox.world.public_ids[0])
+    ended = await harvester("run", "-q", "--item", item, "-o", tmp_path / "a", *at(sandbox))
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+    words = ("run", "--log-json", "--item", item, "--item", "4999999", "-o", tmp_path / "b", *at(sandbox))
+    ended = await harvester(*words)
+    assert (ended.status, ended.out) == (1, "")
+    told = [orjson.loads(line) for line in ended.err.splitlines()]
+    assert [entry["level"] for entry in told] == ["warning"]
+    assert told[0]["message"].startswith("item 4999999, metadata: 127.0.0.1/v2/articles/4999999: not found (404)")
+
+
+async def test_plain_lines_tell_the_progress_where_there_is_no_terminal(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=150)) as sandbox:
+        words = ("run", "--search", "survey", "--tasks", "stats", "-o", tmp_path, *at(sandbox, "20"))
+        ended = await harvester(*words, "--log-json")
+        lines = [orjson.loads(line) for line in ended.err.splitlines()]
+        progress = [line["progress"] for line in lines if "progress" in line]
+        assert progress
+        assert progress[0]["items_owed"] == len(sandbox.world.search("survey"))
+        assert 150 <= progress[0]["requests"]["stats"] <= 220
+        assert "requests/s: api" in lines[0]["message"]
+
+
+async def test_a_terminal_shows_a_live_display(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ["run", "--search", ":tag: tag4", "-o", str(tmp_path), *at(sandbox, "30")]
+    command = " ".join(f"'{word}'" for word in (sys.executable, "-m", "harvester", *words))
+    done = await anyio.run_process(
+        ["script", "-qec", command, "/dev/null"], env=environment(TERM="xterm", COLUMNS="100"), check=False
+    )
+    shown = done.stdout.decode()
+    assert done.returncode == 0, shown
+    assert "requests/s of 30" in shown
+    assert "downloads" in shown
+    assert "complete: all that was asked for is there" in shown
+
+
+async def test_an_escape_sequence_in_a_title_reaches_no_terminal(sandbox: Sandbox, tmp_path: Path) -> None:
+    odd = [str(item_id) for item_id in sandbox.world.with_trait("odd title")]
+    assert any("\x1b" in sandbox.world.title(int(item_id)) for item_id in odd)
+    words = [word for item_id in odd for word in ("--item", item_id)]
+    ended = await harvester("run", *words, "-o", tmp_path, *at(sandbox), "-v")
+    assert ended.status == 0
+    assert "\x1b" not in ended.out + ended.err
+
+
+async def test_a_formula_in_a_title_is_made_harmless(sandbox: Sandbox, tmp_path: Path) -> None:
+    odd = sandbox.world.with_trait("odd title")
+    words = [word for item_id in odd for word in ("--item", str(item_id))]
+    assert (await harvester("run", *words, "-o", tmp_path, *at(sandbox))).status == 0
+    with (tmp_path / "items.csv").open(newline="", encoding="utf-8") as handle:
+        titles = {row["id"]: row["title"] for row in csv.DictReader(handle)}
+    for item_id in odd:
+        title = sandbox.world.title(item_id)
+        shown = f"'{title}" if title[0] in "=+-@\t\r" else title
+        assert titles[str(item_id)] == shown
+    assert any(title.startswith("'=") for title in titles.values())
+
+
+async def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+        db.execute("PRAGMA user_version = 99")
+    ended = await harvester("run", "--search", "x", "-o", tmp_path)
+    assert ended.status == 2
+    assert "written by a newer harvester" in one_line(ended.err)
+
+
+async def test_the_sandbox_lists_its_faults_and_refuses_unknown_ones() -> None:
+    ended = await harvester("sandbox", "--fault", "help")
+    assert ended.status == 0
+    assert "challenge" in ended.out
+    ended = await harvester("sandbox", "--fault", "nonsense=0.1")
+    assert ended.status == 2
+    assert "unknown nonsense" in one_line(ended.err)
+
+
+async def test_the_sandbox_on_a_port_that_is_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ended = await harvester("sandbox", "--port", str(taken.getsockname()[1]))
+    assert ended.status == 2
+    assert "--port takes another" in one_line(ended.err)
+
+
+async def test_a_reader_that_leaves_is_no_error(sandbox: Sandbox, tmp_path: Path) -> None:
+    assert (await harvester("run", "--search", ":tag: tag4", "-o", tmp_path, *at(sandbox))).status == 0
+    command = f"{sys.executable} -m harvester status -o '{tmp_path}' | true; exit ${{PIPESTATUS[0]}}"
+    done = await anyio.run_process(["bash", "-c", command], env=os.environ, check=False)
+    assert b"Traceback" not in done.stderr

@@ -1,0 +1,176 @@
+"""Killed, interrupted, out of room: what was recorded stays, and the next run completes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import orjson
+import pytest
+
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import at, harvester, started
+from tests.truth import assert_complete, rows
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the ledger held at a moment, and how many requests the sandbox had seen by then."""
+
+    requests: int
+    records: frozenset[int]
+    stats: frozenset[int]
+    files: frozenset[int]
+
+
+def recorded(folder: Path, sandbox: Sandbox) -> Recorded:
+    if not (folder / "harvest.db").exists():
+        return Recorded(len(sandbox.requests), frozenset(), frozenset(), frozenset())
+    with closing(sqlite3.connect(f"file:{folder}/harvest.db?mode=ro", uri=True)) as db:
+
+        def ids(sql: str) -> frozenset[int]:
+            return frozenset(number for (number,) in db.execute(sql))
+
+        has_tables = db.execute("PRAGMA user_version").fetchone()[0]
+        if not has_tables:
+            return Recorded(len(sandbox.requests), frozenset(), frozenset(), frozenset())
+        return Recorded(
+            len(sandbox.requests),
+            ids("SELECT item_id FROM records"),
+            ids("SELECT item_id FROM stats"),
+            ids("SELECT file_id FROM files WHERE status = 'done'"),
+        )
+
+
+def assert_nothing_recorded_was_asked_for_again(sandbox: Sandbox, moments: list[Recorded]) -> None:
+    for moment in moments:
+        for seen in sandbox.requests[moment.requests :]:
+            parts = seen.path.strip("/").split("/")
+            if seen.service == "api" and parts[1] == "articles" and parts[2].isdecimal():
+                assert int(parts[2]) not in moment.records
+            elif seen.service == "stats":
+                assert int(parts[-1]) not in moment.stats
+            elif seen.service == "files":
+                assert int(parts[-1]) not in moment.files
+
+
+def assert_no_file_looks_whole_and_is_not(folder: Path, sandbox: Sandbox) -> None:
+    for path in (folder / "files").rglob("*"):
+        if path.is_file():
+            item_id = int(path.relative_to(folder / "files").parts[0])
+            assert path.read_bytes() in [sandbox.world.content(file["id"]) for file in sandbox.world.files(item_id)]
+
+
+async def test_killed_at_ten_random_moments_it_ends_with_the_truth(tmp_path: Path) -> None:
+    chance = random.Random(20261123)
+    async with Sandbox(Settings(items=500, heavy=3, latency=0.005)) as sandbox:
+        words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox, rate="70"))
+        moments = []
+        for _ in range(10):
+            async with started(words) as process:
+                await anyio.sleep(chance.uniform(0.5, 1.7))
+                assert process.returncode is None, "it ended before it could be killed"
+                process.kill()
+                await process.wait()
+            assert_no_file_looks_whole_and_is_not(tmp_path, sandbox)
+            moments.append(recorded(tmp_path, sandbox))
+        assert 20 < len(moments[-1].records) < len(sandbox.world.search("survey"))
+        assert len(moments[-1].files) > 20
+        ended = await harvester("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
+        assert ended.status == 0, ended.err
+        assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
+        assert_nothing_recorded_was_asked_for_again(sandbox, moments)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_with_130_and_the_next_run_goes_on(number: signal.Signals, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=240)) as sandbox:
+        words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox, rate="60"))
+        async with started(words) as process:
+            await anyio.sleep(2)
+            process.send_signal(number)
+            assert await process.wait() == 130
+        moment = recorded(tmp_path, sandbox)
+        assert 20 < len(moment.records) < 235
+        asked = {seen.path for seen in sandbox.asked("api") if seen.path[-7:].isdecimal()}
+        assert len(moment.records) == len(asked), "what was in hand was given time to end"
+        assert orjson.loads((tmp_path / "summary.json").read_bytes())["run"]["outcome"] == "interrupted"
+        ended = await harvester("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
+        assert ended.status == 0, ended.err
+        assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
+        assert_nothing_recorded_was_asked_for_again(sandbox, [moment])
+
+
+async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=100, latency=3.0)) as sandbox:
+        async with started(("run", "--search", "survey", "-o", tmp_path, *at(sandbox))) as process:
+            await anyio.sleep(4.5)
+            process.send_signal(signal.SIGINT)
+            await anyio.sleep(0.3)
+            begun = anyio.current_time()
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 130
+            assert anyio.current_time() - begun < 1
+
+
+async def test_a_second_run_on_the_folder_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=100)) as sandbox:
+        words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox, rate="20"))
+        async with started(words) as process:
+            await anyio.sleep(1.5)
+            ended = await harvester(*words)
+            assert ended.status == 3
+            assert f"another run (process {process.pid} on" in ended.err
+            assert ended.err.count("\n") == 1
+            told = await harvester("status", "-o", tmp_path)
+            assert told.status == 0
+            assert f"running by process {process.pid}" in told.out
+            assert process.returncode is None
+        told = await harvester("status", "-o", tmp_path, "--json")
+        assert orjson.loads(told.out)["last_run"]["state"] == "killed"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+async def test_a_full_disk_stops_it_cleanly_and_the_next_run_completes(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = await anyio.run_process(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False)
+    if mounted.returncode:
+        pytest.skip("this machine does not let a test mount a disk")
+    try:
+        async with Sandbox(Settings(items=200, heavy=0)) as sandbox:
+            words = ("run", "--search", "survey", "-o", disk / "out", *at(sandbox))
+            ended = await harvester(*words)
+            assert ended.status == 3
+            assert "make room" in ended.err or "check the disk" in ended.err
+            assert "Traceback" not in ended.err
+            assert_no_file_looks_whole_and_is_not(disk / "out", sandbox)
+            moment = recorded(disk / "out", sandbox)
+            await anyio.run_process(["mount", "-o", "remount,size=64m", str(disk)])
+            ended = await harvester(*words)
+            assert ended.status == 0, ended.err
+            assert_complete(disk / "out", sandbox, sandbox.world.search("survey"))
+            assert_nothing_recorded_was_asked_for_again(sandbox, [moment])
+    finally:
+        await anyio.run_process(["umount", str(disk)])
+
+
+async def test_a_file_put_in_place_by_a_killed_run_is_proven_and_kept(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
+        item = sandbox.world.public_ids[0]
+        words = ("run", "--item", str(item), "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
+            db.execute("UPDATE files SET status = 'pending'")  # as if killed between rename and record
+        before = len(sandbox.requests)
+        assert (await harvester(*words)).status == 0
+        assert sandbox.requests[before:] == []
+        assert {row["status"] for row in rows(tmp_path / "files.csv")} == {"done"}
