@@ -614,7 +614,7 @@ def _foreign_errors(url: URL) -> Iterator[None]:
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as exc:
         raise Broken(f"{name}: the connection was cut") from exc
     except aiohttp.ClientError as exc:
-        raise Broken(f"{name}: {type(exc).__name__}: {printable(str(exc))[:200]}") from exc
+        raise Broken(f"{name}: {type(exc).__name__}") from exc
 
 
 def _why(error: OSError) -> str:

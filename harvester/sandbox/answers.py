@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+import random
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -55,38 +56,44 @@ def challenge() -> Answer:
 
 def replaced(fault: str | None, answer: Answer) -> Answer:
     """Return what goes out in an answer's place, for the faults that are another answer."""
-    match fault:
-        case "429":
-            return error_answer(429, "Too many requests")
-        case "429-after":
-            return replace(error_answer(429, "Too many requests"), headers={"Retry-After": "1"})
-        case "429-date":
-            date = format_datetime(datetime.now(UTC) + timedelta(seconds=1), usegmt=True)
-            return replace(error_answer(429, "Too many requests"), headers={"Retry-After": date})
-        case "500" | "always-500":
-            return error_answer(500, "Internal error")
-        case "502-html":
-            return page(502)
-        case "503":
-            return Answer(503)
-        case "challenge" | "always-challenge":
-            return challenge()
-        case "403-html":
-            return page(403)
-        case "always-403-json":
-            return error_answer(403, "You do not have the right to see this item")
-        case "html-file":
-            return page(200)
-        case "416":
-            return Answer(416)
-        case "empty":
-            return Answer(200, {"Content-Type": answer.headers.get("Content-Type", "")})
-        case "half-json" | "wrong-length":
-            body = b"".join(answer.pieces)[: answer.length // 2]
-            return replace(answer, length=len(body), pieces=(body,))
-        case "wrong-md5" | "always-wrong-md5":
-            return replace(answer, pieces=(bytes(255 - byte for byte in piece) for piece in answer.pieces))
+    if fault in _OTHERS:
+        return _OTHERS[fault]()
+    if fault == "empty":
+        return Answer(200, {"Content-Type": answer.headers.get("Content-Type", "")})
+    if fault in {"half-json", "wrong-length"}:
+        body = b"".join(answer.pieces)[: answer.length // 2]
+        return replace(answer, length=len(body), pieces=(body,))
+    if fault == "wrong-md5":  # other ones each time, as bits that flip on the way
+        return replace(answer, pieces=(random.randbytes(len(piece)) for piece in answer.pieces))
+    if fault == "always-wrong-md5":  # always the same, as a file that is broken there
+        return replace(answer, pieces=(bytes(255 - byte for byte in piece) for piece in answer.pieces))
     return answer
+
+
+def _throttled(retry_after: str | None = None) -> Answer:
+    answer = error_answer(429, "Too many requests")
+    return replace(answer, headers={**answer.headers, "Retry-After": retry_after}) if retry_after else answer
+
+
+def _in_a_second() -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=1), usegmt=True)
+
+
+_OTHERS: Mapping[str | None, Callable[[], Answer]] = {
+    "429": _throttled,
+    "429-after": lambda: _throttled("1"),
+    "429-date": lambda: _throttled(_in_a_second()),
+    "500": lambda: error_answer(500, "Internal error"),
+    "always-500": lambda: error_answer(500, "Internal error"),
+    "502-html": lambda: page(502),
+    "503": lambda: Answer(503),
+    "challenge": challenge,
+    "always-challenge": challenge,
+    "403-html": lambda: page(403),
+    "always-403-json": lambda: error_answer(403, "You do not have the right to see this item"),
+    "html-file": lambda: page(200),
+    "416": lambda: Answer(416),
+}
 
 
 async def send(

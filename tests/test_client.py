@@ -1,0 +1,379 @@
+"""The client: what an answer means, where the token and redirects may go, when to ask again."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import aiohttp
+import anyio
+import orjson
+import pytest
+from aiohttp import web
+from hypothesis import given, strategies as st
+from yarl import URL
+
+from harvester.client import (
+    JSON_LIMIT,
+    Client,
+    _foreign_errors,
+    backoff_seconds,
+    complaint,
+    is_public,
+    open_session,
+    printable,
+    retry_after_seconds,
+)
+from harvester.config import Retry, Secret, Timeouts
+from harvester.errors import (
+    Broken,
+    Challenged,
+    Gone,
+    HarvestError,
+    Misshapen,
+    Refused,
+    ServerFailed,
+    StopRun,
+    Throttled,
+    TokenRefused,
+    Unreachable,
+)
+from harvester.limits import Limiter
+
+pytestmark = pytest.mark.anyio
+
+OURS = b'{"message": "No entity", "code": 1}'
+PAGE = b"<html>blocked</html>"
+
+
+@pytest.mark.parametrize(
+    ("status", "raw", "kind"),
+    [
+        (202, b"", Challenged),
+        (204, b"", Refused),
+        (400, OURS, Refused),
+        (401, OURS, TokenRefused),
+        (403, OURS, Refused),
+        (403, PAGE, Challenged),
+        (403, b"", Challenged),
+        (404, OURS, Gone),
+        (408, b"", Broken),
+        (410, b"", Gone),
+        (422, OURS, Refused),
+        (429, PAGE, Throttled),
+        (500, b"", ServerFailed),
+        (502, PAGE, ServerFailed),
+        (503, b"", ServerFailed),
+        (504, b"", ServerFailed),
+    ],
+)
+def test_what_a_status_means(status: int, raw: bytes, kind: type[HarvestError]) -> None:
+    error = complaint("api.example.org/x", status, {}, raw)
+    assert type(error) is kind
+    assert str(error).startswith("api.example.org/x: ")
+    if raw is OURS and status not in {429}:
+        assert str(error).endswith(": No entity")
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120),
+        ("0", 0),
+        ("1.5", 1.5),
+        ("-3", 0),
+        ("Mon, 23 Nov 2026 10:00:30 GMT", 30),
+        ("Mon, 23 Nov 2026 09:00:00 GMT", 0),
+        ("Monday, 23-Nov-26 10:00:30 GMT", 30),
+        ("soon", None),
+        ("", None),
+        ("inf", None),
+        ("nan", None),
+        (None, None),
+    ],
+)
+def test_retry_after_in_both_forms(value: str | None, seconds: float | None) -> None:
+    now = datetime(2026, 11, 23, 10, 0, 0, tzinfo=UTC)
+    assert retry_after_seconds(value, now=now) == seconds
+
+
+@given(st.text() | st.integers().map(str) | st.datetimes().map(str))
+def test_any_retry_after_is_a_wait_or_nothing(value: str) -> None:
+    seconds = retry_after_seconds(value)
+    assert seconds is None or 0 <= seconds < float("inf")
+
+
+def test_backoff_doubles_up_to_the_longest_wait() -> None:
+    assert [backoff_seconds(number, 10) for number in range(1, 7)] == [1, 2, 4, 8, 10, 10]
+    assert backoff_seconds(10_000, 60) == 60
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("https://s3.amazonaws.com/x", True),
+        ("http://s3.amazonaws.com/x", False),
+        ("https://127.0.0.1/x", False),
+        ("https://localhost/x", False),
+        ("https://10.0.0.1/x", False),
+        ("https://169.254.169.254/latest", False),
+        ("https://[::1]/x", False),
+        ("https://[fd00::1]/x", False),
+        ("https://93.184.216.34/x", True),
+        ("ftp://example.org/x", False),
+    ],
+)
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert is_public(URL(address)) is public
+
+
+def test_no_control_character_reaches_a_terminal() -> None:
+    assert printable("a\x1b[31mb\nc\u202e") == "a [31mb c "
+
+
+def test_every_foreign_error_becomes_ours() -> None:
+    """aiohttp's own tree, walked: whatever it raises, the layers above meet only ours."""
+
+    def kinds(base: type[BaseException]) -> list[type[BaseException]]:
+        return [base, *(kind for sub in base.__subclasses__() for kind in kinds(sub))]
+
+    found = {kind for kind in kinds(aiohttp.ClientError) if kind.__module__ == "aiohttp.client_exceptions"}
+    assert len(found) > 20
+    for kind in found:
+        error = kind.__new__(kind)
+        error.args = ("a", "b")
+        error.__dict__.update(
+            _os_error=OSError(111, "refused"), _conn_key=None, message="m", status=500, request_info=None, headers=None
+        )
+        with pytest.raises((Broken, Misshapen)), _foreign_errors(URL("https://example.org/x?secret=1")):
+            raise error
+    with pytest.raises(Broken, match="example.org/x: timed out"), _foreign_errors(URL("https://example.org/x?s=1")):
+        raise TimeoutError
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def served(handle: Handler) -> AsyncIterator[URL]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield URL(f"http://127.0.0.1:{runner.addresses[0][1]}")
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def client(
+    api: URL, *, stats: URL | None = None, attempts: int = 3, token: str | None = None, slept: list[float] | None = None
+) -> AsyncIterator[Client]:
+    async def sleep(seconds: float) -> None:
+        if slept is not None:
+            slept.append(seconds)
+
+    timeouts = Timeouts(connect=5.0, idle=1.0)
+    async with open_session(user_agent="test", timeouts=timeouts, trusted_hosts=frozenset()) as session:
+        yield Client(
+            session,
+            limiters={name: Limiter(name, float("inf")) for name in ("api", "stats", "files")},
+            origins={"api": api, "stats": stats or URL("http://127.0.0.1:9")},
+            retry=Retry(attempts=attempts, max_wait=4.0),
+            timeouts=timeouts,
+            token=Secret(token) if token else None,
+            sleep=sleep,
+            jitter=lambda: 1.0,
+        )
+
+
+async def test_the_token_is_sent_to_the_api_only_when_asked_for_and_never_after_a_redirect() -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    async def elsewhere(request: web.Request) -> web.StreamResponse:
+        seen.append(("elsewhere", request.headers.get("Authorization")))
+        return web.json_response({})
+
+    async with served(elsewhere) as other:
+
+        async def api(request: web.Request) -> web.StreamResponse:
+            seen.append((request.path, request.headers.get("Authorization")))
+            if request.path == "/redirect":
+                raise web.HTTPFound(str(other / "x"))
+            return web.json_response({})
+
+        async with served(api) as address, client(address, token="s3cret") as asked:
+            await asked.json("api", "GET", address / "public", orjson.loads)
+            await asked.json("api", "GET", address / "own", orjson.loads, authorised=True)
+            await asked.json("api", "GET", address / "redirect", orjson.loads, authorised=True)
+    assert seen == [
+        ("/public", None),
+        ("/own", "token s3cret"),
+        ("/redirect", "token s3cret"),
+        ("elsewhere", None),
+    ]
+
+
+async def test_a_redirect_to_a_service_passes_its_limiter_and_to_a_stranger_none() -> None:
+    async def stats(_: web.Request) -> web.StreamResponse:
+        return web.json_response({})
+
+    async with served(stats) as other:
+
+        async def api(_: web.Request) -> web.StreamResponse:
+            raise web.HTTPFound(str(other / "x"))
+
+        async with served(api) as address, client(address, stats=other) as asked:
+            await asked.json("api", "GET", address / "x", orjson.loads)
+            assert asked.traffic.requests == {"api": 1, "stats": 1}
+
+
+async def test_redirects_end() -> None:
+    async def around(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPFound(request.path)
+
+    async with served(around) as address, client(address, attempts=1) as asked:
+        with pytest.raises(Unreachable, match="more than 5 redirects"):
+            await asked.json("api", "GET", address / "x", orjson.loads)
+
+
+async def test_a_redirected_post_is_not_followed() -> None:
+    async def around(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPFound(request.path)
+
+    async with served(around) as address, client(address) as asked:
+        with pytest.raises(Refused, match="sends a POST elsewhere"):
+            await asked.json("api", "POST", address / "x", orjson.loads, body={})
+
+
+async def test_retries_wait_longer_each_time_and_end() -> None:
+    asked_for = 0
+    slept: list[float] = []
+
+    async def failing(_: web.Request) -> web.StreamResponse:
+        nonlocal asked_for
+        asked_for += 1
+        return web.Response(status=503)
+
+    async with served(failing) as address, client(address, attempts=5, slept=slept, stats=address) as asked:
+        with pytest.raises(ServerFailed) as caught:
+            await asked.json("stats", "GET", address / "x", orjson.loads)
+    assert (asked_for, caught.value.attempts) == (5, 5)
+    assert slept == [1, 2, 4, 4]
+
+
+async def test_retry_after_is_waited_for_and_pauses_the_service() -> None:
+    answers = iter([web.Response(status=429, headers={"Retry-After": "7"}), web.json_response({})])
+
+    async def throttling(_: web.Request) -> web.StreamResponse:
+        return next(answers)
+
+    async with served(throttling) as address, client(address) as asked:
+        paused: list[float] = []
+
+        async def note(seconds: float) -> None:
+            paused.append(seconds)
+            asked.limiters["api"].pace.paused_until = 0.0
+
+        asked.limiters["api"]._sleep = note  # noqa: SLF001 - the clock of one limiter
+        await asked.json("api", "GET", address / "x", orjson.loads)
+        assert 6.5 < sum(paused) <= 7
+
+
+async def test_a_wait_of_more_than_an_hour_ends_the_run() -> None:
+    async def throttling(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=429, headers={"Retry-After": "4000"})
+
+    async with served(throttling) as address, client(address) as asked:
+        with pytest.raises(StopRun, match="asks to wait 4000 s"):
+            await asked.json("api", "GET", address / "x", orjson.loads)
+
+
+async def test_half_a_json_is_asked_for_again() -> None:
+    answers = iter([b'{"a": ', b"", b'{"a": 1}'])
+
+    async def halving(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=next(answers), content_type="application/json")
+
+    def decode(raw: bytes) -> object:
+        try:
+            return orjson.loads(raw)
+        except orjson.JSONDecodeError as exc:
+            raise Broken("half") from exc
+
+    async with served(halving) as address, client(address) as asked:
+        assert (await asked.json("api", "GET", address / "x", decode)).value == {"a": 1}
+
+
+async def test_compressed_json_is_read_and_a_bomb_is_a_failure_of_that_answer_alone() -> None:
+    squeezed = zlib.compressobj(wbits=31)
+    bomb = b"".join(squeezed.compress(bytes(1 << 20)) for _ in range(JSON_LIMIT // (1 << 20) + 2)) + squeezed.flush()
+
+    async def compressing(request: web.Request) -> web.StreamResponse:
+        assert "gzip" in request.headers["Accept-Encoding"]
+        body = bomb if request.path == "/bomb" else gzip.compress(b'{"a": 1}')
+        return web.Response(body=body, headers={"Content-Encoding": "gzip"})
+
+    async with served(compressing) as address, client(address) as asked:
+        assert (await asked.json("api", "GET", address / "x", orjson.loads)).value == {"a": 1}
+        with pytest.raises(Misshapen, match=f"more than {JSON_LIMIT} bytes"):
+            await asked.json("api", "GET", address / "bomb", orjson.loads)
+
+
+async def test_an_address_shows_without_its_query_in_an_error() -> None:
+    async def missing(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=404)
+
+    async with served(missing) as address, client(address) as asked:
+        with pytest.raises(Gone) as caught:
+            await asked.json("api", "GET", (address / "x").with_query(signature="s3cret"), orjson.loads)
+    assert str(caught.value) == "127.0.0.1/x: not found (404)"
+
+
+async def test_an_api_that_never_answered_ends_the_run_and_one_that_did_is_given_time() -> None:
+    failing = True
+
+    async def sometimes(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=500) if failing else web.json_response({})
+
+    async with served(sometimes) as address, client(address, attempts=2) as asked:
+        with pytest.raises(Unreachable, match="gave up after 2 attempts"):
+            await asked.json("api", "GET", address / "x", orjson.loads)
+    async with served(sometimes) as address, client(address, attempts=1) as asked:
+        failing = False
+        await asked.json("api", "GET", address / "x", orjson.loads)
+        failing = True
+        for _ in range(7):
+            with pytest.raises(ServerFailed):
+                await asked.json("api", "GET", address / "x", orjson.loads)
+        with pytest.raises(Unreachable):
+            await asked.json("api", "GET", address / "x", orjson.loads)
+
+
+async def test_a_body_that_trickles_is_given_up() -> None:
+    async def trickling(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            for _ in range(100):
+                await response.write(b" ")
+                await anyio.sleep(0.05)
+        except ConnectionError:
+            pass
+        return response
+
+    async with served(trickling) as address, client(address, attempts=1, stats=address) as asked:
+        with pytest.raises(Broken, match=r"only \d+ bytes in 1 s"):
+            await asked.json("stats", "GET", address / "x", orjson.loads)
+
+
+async def test_a_private_address_behind_a_name_is_not_asked() -> None:
+    async with client(URL("https://api.example.org")) as asked:
+        with pytest.raises(Broken):
+            async with asked._ask("files", "GET", URL("http://localhost:9/x"), headers={}):  # noqa: SLF001
+                pytest.fail("it must not be asked")

@@ -1,0 +1,221 @@
+"""What is true of figshare: names, records as they really come, and JSON of any shape."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from harvester.config import FileRules
+from harvester.errors import Broken, HarvestError, Misshapen
+from harvester.figshare import Entry, Selection, doi_in, item_id_in, read_article, same_doi
+from harvester.ledger import ItemResult, Ledger, Opening, Reader
+from harvester.models import Article, FileStatus, Findings, ItemRef, Page, Record, RemoteFile, WorkState
+from harvester.sinks import SINKS
+from harvester.tasks.metadata import difference, settle
+
+pytestmark = pytest.mark.anyio
+
+SAMPLES = Path(__file__).parents[2] / "shared" / "figshare" / "samples"
+real = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the collected replies are not here")
+
+
+@pytest.mark.parametrize(
+    ("name", "item_id"),
+    [
+        ("5616409", 5616409),
+        (" 0042 ", 42),
+        ("10.6084/m9.figshare.1138718", 1138718),
+        ("10.6084/m9.figshare.1138718.v3", 1138718),
+        ("https://doi.org/10.6084/m9.figshare.1138718.v3", 1138718),
+        ("doi:10.6084/M9.FIGSHARE.1138718", 1138718),
+        ("https://figshare.com/articles/dataset/Some_title/14763051", 14763051),
+        ("https://figshare.com/articles/dataset/Some_title/14763051/2", 14763051),
+        ("https://figshare.com/articles/14763051", 14763051),
+        ("https://figshare.com/articles/14763051/versions/2", 14763051),
+        ("https://figshare.com/articles/_/14763051?file=1", 14763051),
+        ("https://smithsonian.figshare.com/articles/dataset/Bay_1_of_7/10042703", 10042703),
+        ("https://api.figshare.com/v2/articles/14763051", 14763051),
+        ("https://figshare.com/account/articles/14763051", 14763051),
+        ("https://data.example.edu/articles/figure/2020/14763051/1", 14763051),
+        ("10.25573/data.10042703.v5", None),
+        ("10.6084/m9.figshare.c.5234234", None),
+        ("https://figshare.com/collections/x/5234234", None),
+        ("https://example.org/14763051", None),
+        ("-5", None),
+        ("", None),
+    ],
+)
+def test_ids_in_names(name: str, item_id: int | None) -> None:
+    assert item_id_in(name) == item_id
+
+
+def test_dois_in_names() -> None:
+    assert doi_in("https://doi.org/10.25573/data.10042703.v5") == "10.25573/data.10042703.v5"
+    assert doi_in("doi:10.25573/data.1.") == "10.25573/data.1"
+    assert doi_in("no doi 10.2") is None
+    assert same_doi("10.1/A.v2", "10.1/a")
+    assert not same_doi("10.1/a", "10.1/ab")
+    assert not same_doi(None, "10.1/a")
+
+
+def test_a_record_with_everything_missing_or_null() -> None:
+    bare = read_article(b'{"id": 5}')
+    assert (bare.id, bare.title, bare.files, bare.files_complete) == (5, "", (), False)
+    nulls = dict.fromkeys(
+        ("title", "doi", "license", "authors", "categories", "size", "files", "folder_structure", "is_embargoed", "group_id")
+    )
+    assert read_article(orjson.dumps({"id": 5, **nulls})) == bare
+    assert read_article(b'{"id": 5, "files": [], "size": 0, "folder_structure": []}').files_complete
+
+
+def test_md5_is_the_computed_one_then_the_supplied_one_then_none() -> None:
+    good, other = "a" * 32, "B" * 32
+
+    def md5(computed: str | None, supplied: str | None) -> str | None:
+        files = [{"id": 1, "computed_md5": computed, "supplied_md5": supplied}]
+        return read_article(orjson.dumps({"id": 5, "files": files})).files[0].md5
+
+    assert md5(good, other) == good
+    assert md5("", other) == other.lower()
+    assert md5(None, None) is None
+    assert md5("not an md5", "") is None
+
+
+def test_ten_files_may_be_more_and_fewer_must_add_up() -> None:
+    def complete(sizes: list[int], size: int, **more: object) -> bool:
+        files = [{"id": number, "size": each} for number, each in enumerate(sizes)]
+        return read_article(orjson.dumps({"id": 5, "size": size, "files": files, **more})).files_complete
+
+    assert complete([1, 2], 3)
+    assert not complete([1, 2], 4)
+    assert not complete([1] * 10, 10)
+    assert complete([], 4, is_confidential=True)
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (b"", Broken),
+        (b'{"id": 5', Broken),
+        (b"<html>", Broken),
+        (b'{"id": 5, "title": "\xff"}', Broken),
+        (b"[]", Misshapen),
+        (b"{}", Misshapen),
+        (b'{"id": "five"}', Misshapen),
+        (b'{"id": 5, "files": {"a": 1}}', Misshapen),
+        (b'{"id": 5, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", Misshapen),
+    ],
+)
+def test_what_is_no_record_is_told_apart(raw: bytes, kind: type[HarvestError]) -> None:
+    with pytest.raises(kind):
+        read_article(raw)
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abcd", max_size=4), inner, max_size=3),
+    max_leaves=9,
+)
+KEYS = ("id", "title", "size", "files", "folder_structure", "authors", "categories", "license", "is_embargoed")
+file_like = st.dictionaries(st.sampled_from(["id", "name", "size", "download_url", "computed_md5"]), json_like)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(KEYS), json_like | st.lists(file_like, max_size=3)) | json_like)
+def test_any_json_is_an_article_or_a_clear_failure(told: object) -> None:
+    try:
+        article = read_article(msgspec.json.encode(told))
+    except Misshapen as error:
+        assert "\n" not in str(error)
+    else:
+        assert isinstance(article, Article)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_article_or_a_clear_failure(raw: bytes) -> None:
+    with pytest.raises((Misshapen, Broken)):
+        read_article(b"\x00" + raw)
+
+
+def article(**more: object) -> Article:
+    files = [
+        {"id": 1, "name": "a.csv", "size": 5, "computed_md5": "a" * 32},
+        {"id": 2, "name": "b.zip", "size": 50},
+        {"id": 3, "name": "c", "size": 0, "is_link_only": True},
+    ]
+    return read_article(orjson.dumps({"id": 9, "size": 55, "files": files, **more}))
+
+
+def test_what_becomes_of_each_file() -> None:
+    def statuses(rules: FileRules, here: dict[int, tuple[RemoteFile, str]] | None = None, **more: object) -> list[FileStatus]:
+        return [placed.status for placed in settle(article(**more), here or {}, rules)]
+
+    assert statuses(FileRules()) == ["pending", "pending", "link"]
+    assert statuses(FileRules(include=("*.csv",))) == ["pending", "skipped", "link"]
+    for reason in ("is_embargoed", "is_confidential", "download_disabled"):
+        assert statuses(FileRules(), **{reason: True}) == ["withheld", "withheld", "link"]
+    old = article().files[0]
+    assert statuses(FileRules(), {1: (old, "files/9/a.csv")}) == ["done", "pending", "link"]
+    changed = RemoteFile(1, "a.csv", "", 5, "b" * 32, "", is_link=False)
+    assert statuses(FileRules(), {1: (changed, "files/9/a.csv")}) == ["pending", "pending", "link"]
+
+
+def test_a_difference_in_size_is_a_warning() -> None:
+    assert difference(article()) == ""
+    assert difference(article(size=60)) == "item 9: its files add up to 55 bytes, its record says 60"
+    assert difference(article(size=60, is_embargoed=True)) == ""
+
+
+def test_what_narrows_a_listing_is_checked_here_too() -> None:
+    selection = msgspec.convert({"item_type": "software", "published_since": "2024-01-01"}, Selection)
+    assert selection.takes(Entry(1, defined_type=9, published_date="2024-05-01T00:00:00Z"))
+    assert not selection.takes(Entry(1, defined_type=3, published_date="2024-05-01T00:00:00Z"))
+    assert not selection.takes(Entry(1, defined_type=9, published_date="2023-12-31T23:59:59Z"))
+    assert not selection.takes(Entry(1, defined_type=9, published_date=None))
+    with pytest.raises(ValueError, match="figshare has no type 4"):
+        Selection(item_type=4)
+
+
+@real
+@pytest.mark.parametrize(("name", "files"), [("article-10042703", 1), ("article-14763051", 2)])
+async def test_real_records_go_through_models_ledger_and_tables(name: str, files: int, tmp_path: Path) -> None:
+    raw = (SAMPLES / f"{name}.json").read_bytes()
+    told = orjson.loads(raw)
+    read = read_article(raw)
+    assert read.files_complete
+    assert read.doi == told["doi"]
+    assert [file.url for file in read.files] == [file["download_url"] for file in told["files"]]
+    assert all(file.md5 and len(file.md5) == 32 for file in read.files)
+    ledger = Ledger(tmp_path)
+    ledger.open()
+    await ledger.begin(Opening(frozenset({"metadata"}), with_files=True))
+    await ledger.add_page("a", Page((ItemRef(read.id),), None), frozenset({"metadata"}))
+    findings = Findings(Record(read, raw), settle(read, {}, FileRules()))
+    await ledger.save_item(ItemResult(read.id, {"metadata": WorkState.DONE}, (), (findings,)))
+    await ledger.close("finished")
+    with Reader(tmp_path) as reader:
+        for sink in SINKS.values():
+            sink().write(reader, tmp_path)
+    (line,) = (tmp_path / "metadata.jsonl").read_bytes().splitlines()
+    assert orjson.loads(line) == told
+    with (tmp_path / "items.csv").open(newline="", encoding="utf-8") as handle:
+        (row,) = csv.DictReader(handle)
+    assert row["title"] == told["title"]
+    assert row["licence"] == "CC BY 4.0"
+    assert (row["files"], row["bytes"]) == (str(files), str(told["size"]))
+    assert row["group_id"] == ("" if told["group_id"] is None else str(told["group_id"]))
+
+
+@real
+@pytest.mark.parametrize("name", ["listing-by-doi-14763051", "project-113166-articles-first-two"])
+def test_real_listings_are_read(name: str) -> None:
+    raw = (SAMPLES / f"{name}.json").read_bytes()
+    entries = msgspec.json.decode(raw, type=list[Entry])
+    assert [(entry.id, entry.modified_date) for entry in entries] == [
+        (told["id"], told["modified_date"]) for told in orjson.loads(raw)
+    ]

@@ -1,0 +1,103 @@
+"""The sandbox's replies agree with figshare's own description of the api, where that is at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from jsonschema import Draft4Validator
+from jsonschema.exceptions import ValidationError
+
+from harvester.sandbox import Sandbox, Settings
+
+pytestmark = pytest.mark.anyio
+
+DESCRIPTION = Path(__file__).parents[2] / "shared" / "figshare" / "openapi-v2.json"
+SAMPLES = DESCRIPTION.parent / "samples"
+needs_description = pytest.mark.skipif(not DESCRIPTION.is_file(), reason="figshare's description is not here")
+
+# What real replies do although the description says otherwise (the first four are in the collected ones):
+AS_IN_THE_WILD = {
+    "None is not of type 'string'": "resource_title, resource_doi, embargo_date, description are null in records",
+    "None is not of type 'integer'": "group_id is null in a record",
+    "'folder_structure' is a required property": "absent where no folders are used",
+    "None is not of type 'array'": "tags, categories, references, files may be null",
+    "None is not of type 'object'": "license may be null",
+    "'posted' is a required property": "a draft has no timeline",
+}
+
+
+def validator(path: str, method: str = "get") -> Draft4Validator:
+    told = orjson.loads(DESCRIPTION.read_bytes())
+    schema = told["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"]
+    return Draft4Validator({**schema, "components": told["components"]})
+
+
+def disagreements(checker: Draft4Validator, reply: Any) -> Iterator[str]:
+    for error in checker.iter_errors(reply):
+        yield from (leaf.message for leaf in leaves(error))
+
+
+def leaves(error: ValidationError) -> Iterator[ValidationError]:
+    if error.context:
+        for inner in error.context:
+            yield from leaves(inner)
+    else:
+        yield error
+
+
+async def reply(session: aiohttp.ClientSession, method: str, url: str, **more: Any) -> Any:
+    async with session.request(method, url, **more) as response:
+        assert response.status == 200
+        return await response.json()
+
+
+@needs_description
+async def test_every_route_s_reply_agrees_with_the_description() -> None:
+    authorised = {"headers": {"Authorization": "token sandbox-token"}}
+    async with Sandbox(Settings(items=200)) as sandbox, aiohttp.ClientSession() as session:
+        checks: list[tuple[str, str, str, dict[str, Any]]] = [
+            ("/articles", "get", "/articles?page_size=200", {}),
+            ("/articles/search", "post", "/articles/search", {"json": {"search_for": "survey", "page_size": 100}}),
+            ("/account/articles", "get", "/account/articles?page_size=100", authorised),
+            ("/account/institution/groups", "get", "/account/institution/groups", authorised),
+            ("/categories", "get", "/categories", {}),
+            ("/licenses", "get", "/licenses", {}),
+        ]
+        for item_id in sandbox.world.public_ids[:60]:
+            checks.append(("/articles/{article_id}", "get", f"/articles/{item_id}", {}))
+            checks.append(("/articles/{article_id}/files", "get", f"/articles/{item_id}/files", {}))
+        checks += [
+            ("/account/articles/{article_id}", "get", f"/account/articles/{item_id}", authorised)
+            for item_id in sandbox.world.account_ids
+        ]
+        checkers = {(path, method): validator(path, method) for path, method, _, _ in checks}
+        found = set()
+        for path, method, address, more in checks:
+            told = await reply(session, method.upper(), sandbox.api + address, **more)
+            for message in disagreements(checkers[path, method], told):
+                assert message in AS_IN_THE_WILD, f"{method} {path}: {message}"
+                found.add(message)
+        assert found, "the sandbox is as odd as the wild is"
+
+
+@needs_description
+@pytest.mark.parametrize("name", ["article-10042703", "article-14763051"])
+def test_the_oddities_are_those_of_real_records(name: str) -> None:
+    told = orjson.loads((SAMPLES / f"{name}.json").read_bytes())
+    assert set(disagreements(validator("/articles/{article_id}"), told)) & AS_IN_THE_WILD.keys()
+
+
+@needs_description
+async def test_a_made_up_record_has_the_keys_of_a_real_one() -> None:
+    told = orjson.loads((SAMPLES / "article-14763051.json").read_bytes())
+    async with Sandbox(Settings(items=10)) as sandbox:
+        made = sandbox.world.record(sandbox.world.public_ids[3])
+        assert told.keys() == made.keys()
+        assert 2500 < len(orjson.dumps(made)) < 4500
+        listed = orjson.loads((SAMPLES / "listing-by-doi-14763051.json").read_bytes())[0]
+        assert listed.keys() == sandbox.world.entry(sandbox.world.public_ids[3]).keys()
