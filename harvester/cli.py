@@ -345,9 +345,11 @@ def _closing(summary: Summary, config: Config) -> str:
         f"this run: {requests} requests in {human_seconds(run['seconds'])}, "
         f"{run['items']['done']} items and {run['files']['done']} files done",
     ]
-    for status in ("skipped", "link", "withheld", "pending"):
-        if found := folder["files"].get(status):
-            lines.append(f"{found['files']} files {_STATUS_WORDS[status]}")
+    lines += [
+        f"{folder['files'][status]['files']} files {words}"
+        for status, words in _STATUS_WORDS.items()
+        if status in folder["files"]
+    ]
     withdrawn = sum(states.get("withdrawn", 0) for states in folder["work"].values())
     if withdrawn:
         lines.append(f"{withdrawn} items withdrawn since they were harvested")

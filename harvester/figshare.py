@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, TypeVar
 
@@ -256,7 +256,7 @@ class Figshare:
 
         Source: API reference, Articles, Public Articles Search; its X-Cursor goes past the cap.
         """
-        again, kind, value = _read_position(position)
+        at = _Position.read(position)
         body = {
             **criteria,
             **selection.criteria(),
@@ -264,28 +264,18 @@ class Figshare:
             "order_direction": "asc",
             "page_size": PAGE_SIZE,
         }
-        headers = {}
-        if kind == "cursor":
-            headers["X-Cursor"] = value
-        else:
-            body["page"] = int(value)
+        headers = {"X-Cursor": at.cursor} if at.cursor else {}
+        if not at.cursor:
+            body["page"] = at.page
+        url = self._api / "articles/search"
         try:
-            reply = await self._client.json(
-                "api", "POST", self._api / "articles/search", _decode_entries,
-                body=body, headers=headers,
-            )  # fmt: skip
+            reply = await self._client.json("api", "POST", url, _decode_entries, body=body, headers=headers)
         except Refused:
-            if kind == "cursor" and not again:  # it has died in a long pause: list anew, once
-                return Page((), "again:page:1")
+            if at.cursor and not at.again:  # it has died in a long pause: list anew, once
+                return Page((), _Position(again=True).write())
             raise
-        cursor = reply.headers.get("X-Cursor") or (value if kind == "cursor" else None)
-        if len(reply.value) < PAGE_SIZE:
-            following = None
-        elif cursor:
-            following = f"{again}cursor:{cursor}"
-        else:
-            following = f"{again}page:{int(value) + 1}"
-        return _page(reply.value, selection, following, private=False)
+        following = at.after(reply.value, reply.headers.get("X-Cursor"))
+        return _page(reply.value, selection, following.write() if following else None, private=False)
 
     async def account_page(self, selection: Selection, position: str | None) -> Page:
         """
@@ -387,12 +377,34 @@ class Figshare:
         return (await self._client.json("stats", "GET", url, _decode_total)).value.totals
 
 
-def _read_position(position: str | None) -> tuple[str, str, str]:
-    """Read "again:cursor:abc" as ("again:", "cursor", "abc")."""
-    position = position or "page:1"
-    again = "again:" if position.startswith("again:") else ""
-    kind, _, value = position.removeprefix("again:").partition(":")
-    return again, kind, value
+@dataclass(frozen=True)
+class _Position:
+    """
+    Where the next page of a search begins: a cursor, or a page number where there is none.
+
+    ``again``: the listing was begun a second time because its cursor had died. ``first_id``: of the
+    page before, to notice a service that answers every cursor with the same page.
+    """
+
+    page: int = 1
+    cursor: str = ""
+    first_id: int = 0
+    again: bool = False
+
+    @classmethod
+    def read(cls, text: str | None) -> _Position:
+        return msgspec.json.decode(text, type=cls) if text else cls()
+
+    def write(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    def after(self, entries: list[Entry], cursor: str | None) -> _Position | None:
+        """Tell where the page behind these entries begins, None when they are the last."""
+        if len(entries) < PAGE_SIZE or (self.cursor and not cursor):
+            return None
+        if self.cursor and entries[0].id == self.first_id:
+            raise Refused("the listing repeats itself: X-Cursor leads to the same page again")
+        return replace(self, page=self.page + 1, cursor=cursor or "", first_id=entries[0].id)
 
 
 def _page(entries: list[Entry], selection: Selection, position: str | None, *, private: bool) -> Page:
@@ -413,7 +425,7 @@ def item_id_in(name: str) -> int | None:
     """
     for pattern in (
         r"0*(\d{1,18})",
-        r"https?://[^?#]+?/articles/(?:[^/\d][^/]*/[^/]*/)?(\d+)(?:[/?#].*)?",
+        r"https?://[^?#]+?/articles/(?:[^/\d][^/]*/(?:[^/]*/)?)?(\d+)(?:[/?#].*)?",
         r".*\b10\.6084/m9\.figshare\.(\d+)(?:\.v\d+)?/?",
     ):
         if found := re.fullmatch(pattern, name.strip(), re.IGNORECASE):

@@ -41,7 +41,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 async def harvester(
-    *words: str | Path, cwd: Path | None = None, stdin: str = "", env: dict[str, str] | None = None
+    *words: object, cwd: Path | None = None, stdin: str = "", env: dict[str, str] | None = None
 ) -> Ended:
     """Run the program to its end."""
     done = await anyio.run_process(
@@ -74,7 +74,7 @@ Program = Callable[..., Awaitable[Ended]]
 
 
 @asynccontextmanager
-async def started(words: Sequence[str | Path], **more: str) -> AsyncIterator[anyio.abc.Process]:
+async def started(words: Sequence[object], **more: str) -> AsyncIterator[anyio.abc.Process]:
     """Start the program and leave it running; it is killed at the end if it still runs."""
     process = await anyio.open_process(
         [sys.executable, "-m", "harvester", *map(str, words)],

@@ -39,16 +39,18 @@ async def test_help_names_every_command_and_the_exit_statuses() -> None:
 
 def test_every_option_has_a_help_text() -> None:
     parser = build_parser()
-    (commands,) = [action for action in parser._actions if action.dest == "==SUPPRESS=="]  # noqa: SLF001
+    (commands,) = [action for action in parser._actions if action.dest == "==SUPPRESS=="]
     assert isinstance(commands.choices, dict)
     for name, command in commands.choices.items():
-        for action in command._actions:  # noqa: SLF001
+        for action in command._actions:
             assert action.help, f"{name} {action.option_strings}"
 
 
 async def test_help_and_config_errors_import_none_of_the_heavy_parts() -> None:
     for words in (["--help"], ["status", "--help"]):
-        done = await anyio.run_process([sys.executable, "-X", "importtime", "-m", "harvester", *words], check=False)
+        done = await anyio.run_process(
+            [sys.executable, "-X", "importtime", "-m", "harvester", *words], check=False
+        )
         loaded = done.stderr.decode()
         assert "aiohttp" not in loaded
         assert "rich" not in loaded
@@ -120,7 +122,9 @@ async def test_nothing_to_harvest(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [["run", "--rate", "fast"], ["run", "--workers", "many"], ["go"], [], ["run", "--rate", "api=0"]])
+@pytest.mark.parametrize(
+    "words", [["run", "--rate", "fast"], ["run", "--workers", "many"], ["go"], [], ["run", "--rate", "api=0"]]
+)
 async def test_wrong_usage_ends_with_2(words: list[str], tmp_path: Path) -> None:
     ended = await harvester(*words, cwd=tmp_path)
     assert ended.status == 2
@@ -160,7 +164,10 @@ async def test_plan_tells_requests_hours_and_the_binding_service(sandbox: Sandbo
         for file in sandbox.world.files(item_id)
         if not file["is_link_only"]
     ]
-    lists = sum(len(sandbox.world.files(item_id)) >= 10 or sandbox.world.trait(item_id) == "files null" for item_id in ids)
+    lists = sum(
+        len(sandbox.world.files(item_id)) >= 10 or sandbox.world.trait(item_id) == "files null"
+        for item_id in ids
+    )
     assert plan["items"] == plan["items_owed"] == plan["sampled_records"] == len(ids)
     assert plan["files_owed"] == len(files)
     assert plan["bytes_owed"] == sum(file["size"] for file in files)
@@ -206,7 +213,9 @@ async def test_quiet_says_nothing_and_json_logs_are_json(sandbox: Sandbox, tmp_p
     assert (ended.status, ended.out) == (1, "")
     told = [orjson.loads(line) for line in ended.err.splitlines()]
     assert [entry["level"] for entry in told] == ["warning"]
-    assert told[0]["message"].startswith("item 4999999, metadata: 127.0.0.1/v2/articles/4999999: not found (404)")
+    assert told[0]["message"].startswith(
+        "item 4999999, metadata: 127.0.0.1/v2/articles/4999999: not found (404)"
+    )
 
 
 async def test_plain_lines_tell_the_progress_where_there_is_no_terminal(tmp_path: Path) -> None:

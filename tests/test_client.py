@@ -13,7 +13,8 @@ import anyio
 import orjson
 import pytest
 from aiohttp import web
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from yarl import URL
 
 from harvester.client import (
@@ -146,11 +147,19 @@ def test_every_foreign_error_becomes_ours() -> None:
         error = kind.__new__(kind)
         error.args = ("a", "b")
         error.__dict__.update(
-            _os_error=OSError(111, "refused"), _conn_key=None, message="m", status=500, request_info=None, headers=None
+            _os_error=OSError(111, "refused"),
+            _conn_key=None,
+            message="m",
+            status=500,
+            request_info=None,
+            headers=None,
         )
         with pytest.raises((Broken, Misshapen)), _foreign_errors(URL("https://example.org/x?secret=1")):
             raise error
-    with pytest.raises(Broken, match="example.org/x: timed out"), _foreign_errors(URL("https://example.org/x?s=1")):
+    with (
+        pytest.raises(Broken, match="example.org/x: timed out"),
+        _foreign_errors(URL("https://example.org/x?s=1")),
+    ):
         raise TimeoutError
 
 
@@ -172,7 +181,12 @@ async def served(handle: Handler) -> AsyncIterator[URL]:
 
 @asynccontextmanager
 async def client(
-    api: URL, *, stats: URL | None = None, attempts: int = 3, token: str | None = None, slept: list[float] | None = None
+    api: URL,
+    *,
+    stats: URL | None = None,
+    attempts: int = 3,
+    token: str | None = None,
+    slept: list[float] | None = None,
 ) -> AsyncIterator[Client]:
     async def sleep(seconds: float) -> None:
         if slept is not None:
@@ -280,7 +294,7 @@ async def test_retry_after_is_waited_for_and_pauses_the_service() -> None:
             paused.append(seconds)
             asked.limiters["api"].pace.paused_until = 0.0
 
-        asked.limiters["api"]._sleep = note  # noqa: SLF001 - the clock of one limiter
+        asked.limiters["api"]._sleep = note
         await asked.json("api", "GET", address / "x", orjson.loads)
         assert 6.5 < sum(paused) <= 7
 
@@ -312,7 +326,10 @@ async def test_half_a_json_is_asked_for_again() -> None:
 
 async def test_compressed_json_is_read_and_a_bomb_is_a_failure_of_that_answer_alone() -> None:
     squeezed = zlib.compressobj(wbits=31)
-    bomb = b"".join(squeezed.compress(bytes(1 << 20)) for _ in range(JSON_LIMIT // (1 << 20) + 2)) + squeezed.flush()
+    bomb = (
+        b"".join(squeezed.compress(bytes(1 << 20)) for _ in range(JSON_LIMIT // (1 << 20) + 2))
+        + squeezed.flush()
+    )
 
     async def compressing(request: web.Request) -> web.StreamResponse:
         assert "gzip" in request.headers["Accept-Encoding"]
@@ -375,5 +392,5 @@ async def test_a_body_that_trickles_is_given_up() -> None:
 async def test_a_private_address_behind_a_name_is_not_asked() -> None:
     async with client(URL("https://api.example.org")) as asked:
         with pytest.raises(Broken):
-            async with asked._ask("files", "GET", URL("http://localhost:9/x"), headers={}):  # noqa: SLF001
+            async with asked._ask("files", "GET", URL("http://localhost:9/x"), headers={}):
                 pytest.fail("it must not be asked")

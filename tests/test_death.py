@@ -66,7 +66,9 @@ def assert_no_file_looks_whole_and_is_not(folder: Path, sandbox: Sandbox) -> Non
     for path in (folder / "files").rglob("*"):
         if path.is_file():
             item_id = int(path.relative_to(folder / "files").parts[0])
-            assert path.read_bytes() in [sandbox.world.content(file["id"]) for file in sandbox.world.files(item_id)]
+            assert path.read_bytes() in [
+                sandbox.world.content(file["id"]) for file in sandbox.world.files(item_id)
+            ]
 
 
 async def test_killed_at_ten_random_moments_it_ends_with_the_truth(tmp_path: Path) -> None:
@@ -91,7 +93,9 @@ async def test_killed_at_ten_random_moments_it_ends_with_the_truth(tmp_path: Pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_ends_it_with_130_and_the_next_run_goes_on(number: signal.Signals, tmp_path: Path) -> None:
+async def test_a_signal_ends_it_with_130_and_the_next_run_goes_on(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     async with Sandbox(Settings(items=240)) as sandbox:
         words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox, rate="60"))
         async with started(words) as process:
@@ -142,7 +146,9 @@ async def test_a_second_run_on_the_folder_is_refused_while_the_first_is_at_work(
 async def test_a_full_disk_stops_it_cleanly_and_the_next_run_completes(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = await anyio.run_process(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False)
+    mounted = await anyio.run_process(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False
+    )
     if mounted.returncode:
         pytest.skip("this machine does not let a test mount a disk")
     try:

@@ -37,7 +37,9 @@ def config(sandbox: Sandbox, folder: Path, **more: object) -> Config:
 @pytest.mark.parametrize("fault", PASSING)
 async def test_a_fault_that_passes_costs_nothing_but_time(fault: str, tmp_path: Path) -> None:
     share = 0.05 if "429-" in fault else 0.2  # each of those makes everybody wait for a second
-    settings = Settings(items=60, heavy_size=100_000, faults={"reset-body": 0.05, fault: share}, stall_seconds=5)
+    settings = Settings(
+        items=60, heavy_size=100_000, faults={"reset-body": 0.05, fault: share}, stall_seconds=5
+    )
     async with Sandbox(settings) as sandbox:
         summary = await harvest(config(sandbox, tmp_path))
         assert fault in {seen.fault for seen in sandbox.requests}
@@ -61,7 +63,11 @@ async def test_wrong_bytes_for_ever_are_a_failure_of_that_file_alone(tmp_path: P
     async with Sandbox(Settings(items=40, heavy=0, faults={"always-wrong-md5": 0.1})) as sandbox:
         summary = await harvest(config(sandbox, tmp_path))
         spoilt = {int(seen.path[1:]) for seen in sandbox.asked("storage") if seen.fault == "always-wrong-md5"}
-        proven = {file_id for file_id in spoilt if (file := sandbox.world.file(file_id)) and file["supplied_md5"] and file["size"]}
+        proven = {
+            file_id
+            for file_id in spoilt
+            if (file := sandbox.world.file(file_id)) and file["supplied_md5"] and file["size"]
+        }
         failures = rows(tmp_path / "failures.csv")
         assert summary.exit_status == 1
         assert len(proven) > 3

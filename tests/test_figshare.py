@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import orjson
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harvester.config import FileRules
 from harvester.errors import Broken, HarvestError, Misshapen
@@ -67,7 +68,18 @@ def test_a_record_with_everything_missing_or_null() -> None:
     bare = read_article(b'{"id": 5}')
     assert (bare.id, bare.title, bare.files, bare.files_complete) == (5, "", (), False)
     nulls = dict.fromkeys(
-        ("title", "doi", "license", "authors", "categories", "size", "files", "folder_structure", "is_embargoed", "group_id")
+        (
+            "title",
+            "doi",
+            "license",
+            "authors",
+            "categories",
+            "size",
+            "files",
+            "folder_structure",
+            "is_embargoed",
+            "group_id",
+        )
     )
     assert read_article(orjson.dumps({"id": 5, **nulls})) == bare
     assert read_article(b'{"id": 5, "files": [], "size": 0, "folder_structure": []}').files_complete
@@ -118,11 +130,25 @@ def test_what_is_no_record_is_told_apart(raw: bytes, kind: type[HarvestError]) -
 
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abcd", max_size=4), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("abcd", max_size=4), inner, max_size=3)
+    ),
     max_leaves=9,
 )
-KEYS = ("id", "title", "size", "files", "folder_structure", "authors", "categories", "license", "is_embargoed")
-file_like = st.dictionaries(st.sampled_from(["id", "name", "size", "download_url", "computed_md5"]), json_like)
+KEYS = (
+    "id",
+    "title",
+    "size",
+    "files",
+    "folder_structure",
+    "authors",
+    "categories",
+    "license",
+    "is_embargoed",
+)
+file_like = st.dictionaries(
+    st.sampled_from(["id", "name", "size", "download_url", "computed_md5"]), json_like
+)
 
 
 @settings(deadline=None)
@@ -152,13 +178,15 @@ def article(**more: object) -> Article:
 
 
 def test_what_becomes_of_each_file() -> None:
-    def statuses(rules: FileRules, here: dict[int, tuple[RemoteFile, str]] | None = None, **more: object) -> list[FileStatus]:
+    def statuses(
+        rules: FileRules, here: dict[int, tuple[RemoteFile, str]] | None = None, **more: object
+    ) -> list[FileStatus]:
         return [placed.status for placed in settle(article(**more), here or {}, rules)]
 
     assert statuses(FileRules()) == ["pending", "pending", "link"]
     assert statuses(FileRules(include=("*.csv",))) == ["pending", "skipped", "link"]
     for reason in ("is_embargoed", "is_confidential", "download_disabled"):
-        assert statuses(FileRules(), **{reason: True}) == ["withheld", "withheld", "link"]
+        assert statuses(FileRules(), None, **{reason: True}) == ["withheld", "withheld", "link"]
     old = article().files[0]
     assert statuses(FileRules(), {1: (old, "files/9/a.csv")}) == ["done", "pending", "link"]
     changed = RemoteFile(1, "a.csv", "", 5, "b" * 32, "", is_link=False)
@@ -183,7 +211,9 @@ def test_what_narrows_a_listing_is_checked_here_too() -> None:
 
 @real
 @pytest.mark.parametrize(("name", "files"), [("article-10042703", 1), ("article-14763051", 2)])
-async def test_real_records_go_through_models_ledger_and_tables(name: str, files: int, tmp_path: Path) -> None:
+async def test_real_records_go_through_models_ledger_and_tables(
+    name: str, files: int, tmp_path: Path
+) -> None:
     raw = (SAMPLES / f"{name}.json").read_bytes()
     told = orjson.loads(raw)
     read = read_article(raw)

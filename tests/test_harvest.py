@@ -33,7 +33,11 @@ async def test_a_search_ends_with_the_truth(sandbox: Sandbox, tmp_path: Path) ->
 async def test_several_queries_are_merged_and_an_id_met_twice_is_harvested_once(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    queries = (":category: 'Digital Humanities'", ":tag: tag3", ":category: 'Digital Humanities' AND :tag: tag3")
+    queries = (
+        ":category: 'Digital Humanities'",
+        ":tag: tag3",
+        ":category: 'Digital Humanities' AND :tag: tag3",
+    )
     words = [word for query in queries for word in ("--search", query)]
     ended = await harvester("run", *words, "-o", tmp_path, *at(sandbox))
     assert ended.status == 0, ended.err
@@ -92,16 +96,22 @@ async def test_items_by_id_doi_and_address_from_everywhere(sandbox: Sandbox, tmp
     words = ("--item", str(ids[0]), "--item", f"10.6084/m9.figshare.{ids[1]}.v1", "--items", listed)
     ended = await harvester("run", *words, "-o", tmp_path / "out", *at(sandbox))
     assert ended.status == 0, ended.err
-    assert_complete(tmp_path / "out", sandbox, [ids[0], ids[1], ids[2], by_institution[0], by_institution[1], ids[50]])
+    assert_complete(
+        tmp_path / "out", sandbox, [ids[0], ids[1], ids[2], by_institution[0], by_institution[1], ids[50]]
+    )
 
 
-async def test_items_from_standard_input_and_names_that_lead_nowhere(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_items_from_standard_input_and_names_that_lead_nowhere(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
     ids = sandbox.world.public_ids
     names = f"{ids[0]}\nno such thing\n10.1234/unknown\n{ids[1]}\n4999999\n"
     ended = await harvester("run", "--items", "-", "-o", tmp_path, *at(sandbox), stdin=names)
     assert ended.status == 1
     assert [row["id"] for row in rows(tmp_path / "items.csv")] == [str(ids[0]), str(ids[1])]
-    failures = [(row["item_id"], row["task"], row["error"].split(":")[0]) for row in rows(tmp_path / "failures.csv")]
+    failures = [
+        (row["item_id"], row["task"], row["error"].split(":")[0]) for row in rows(tmp_path / "failures.csv")
+    ]
     assert failures == [
         ("", "resolve", "no such thing"),
         ("", "resolve", "10.1234/unknown"),
@@ -157,6 +167,28 @@ async def test_more_results_than_page_numbers_reach(tmp_path: Path) -> None:
         assert len(sandbox.asked("api")) == 11  # pages of 1000, each once
 
 
+@pytest.mark.parametrize("items", [999, 1000, 1001, 2000])
+async def test_a_listing_that_ends_with_a_full_page_ends(items: int, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=items)) as sandbox:
+        words = (
+            "plan",
+            "--group",
+            "11960",
+            "--search",
+            ":tag: tag",
+            "-o",
+            tmp_path,
+            *at(sandbox),
+            "--sample",
+            "0",
+        )
+        ended = await harvester(*words, "--json")
+        assert ended.status == 0, ended.err
+        plan = orjson.loads(ended.out)
+        assert plan["items"] == items
+        assert plan["listed"] == items + items // 5 + (items % 5 > 0)
+
+
 async def test_without_a_cursor_a_listing_past_the_cap_is_told_to_be_incomplete(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=2500, cap=2000, cursors=False)) as sandbox:
         words = ("run", "--search", ":tag: tag", "--tasks", "stats", "-o", tmp_path, *at(sandbox))
@@ -168,7 +200,9 @@ async def test_without_a_cursor_a_listing_past_the_cap_is_told_to_be_incomplete(
         assert len(rows(tmp_path / "stats.csv")) == 2000
 
 
-async def test_every_file_of_an_item_comes_also_behind_the_first_ten(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_every_file_of_an_item_comes_also_behind_the_first_ten(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
     (many, *_), (ten, *_) = sandbox.world.with_trait("many files"), sandbox.world.with_trait("ten files")
     ended = await harvester("run", "--item", str(many), "--item", str(ten), "-o", tmp_path, *at(sandbox))
     assert ended.status == 0, ended.err
@@ -198,7 +232,11 @@ async def test_a_run_on_a_finished_harvest_fetches_what_changed(sandbox: Sandbox
     before = len(sandbox.requests)
     ended = await harvester(*words)
     assert ended.status == 0, ended.err
-    asked = {seen.path for seen in sandbox.requests[before:] if seen.path.startswith("/v2/articles/") and "search" not in seen.path}
+    asked = {
+        seen.path
+        for seen in sandbox.requests[before:]
+        if seen.path.startswith("/v2/articles/") and "search" not in seen.path
+    }
     assert {int(path.split("/")[3]) for path in asked} == {edited, *fresh}
     wanted = sorted(sandbox.world.search(":tag: tag1"))
     assert_records(tmp_path, sandbox, wanted, set())
@@ -208,7 +246,9 @@ async def test_a_run_on_a_finished_harvest_fetches_what_changed(sandbox: Sandbox
         assert (tmp_path / told[file["id"]]["path"]).read_bytes() == sandbox.world.content(file["id"])
 
 
-async def test_an_item_harvested_before_and_gone_is_withdrawn_and_no_failure(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_an_item_harvested_before_and_gone_is_withdrawn_and_no_failure(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
     item_id = sandbox.world.public_ids[2]
     words = ("run", "--item", str(item_id), "-o", tmp_path, *at(sandbox))
     assert (await harvester(*words)).status == 0
@@ -268,7 +308,11 @@ async def test_a_damaged_file_is_found_and_fetched_again(sandbox: Sandbox, tmp_p
     words = ("run", "--search", ":tag: tag2", "-o", tmp_path, *at(sandbox))
     assert (await harvester(*words)).status == 0
     assert (await harvester("verify", "-o", tmp_path)).status == 0
-    done = [row for row in rows(tmp_path / "files.csv") if row["status"] == "done" and int(row["size"]) > 0 and row["md5"]]
+    done = [
+        row
+        for row in rows(tmp_path / "files.csv")
+        if row["status"] == "done" and int(row["size"]) > 0 and row["md5"]
+    ]
     (tmp_path / done[0]["path"]).write_bytes(b"x" * int(done[0]["size"]))
     (tmp_path / done[1]["path"]).unlink()
     ended = await harvester("verify", "-o", tmp_path)
@@ -281,7 +325,9 @@ async def test_a_damaged_file_is_found_and_fetched_again(sandbox: Sandbox, tmp_p
 
 
 async def test_a_resumed_download_asks_only_for_the_rest(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=60, heavy_size=20_000_000, faults={"reset-body": 1.0}, max_per_address=1)) as sandbox:
+    async with Sandbox(
+        Settings(items=60, heavy_size=20_000_000, faults={"reset-body": 1.0}, max_per_address=1)
+    ) as sandbox:
         (heavy, *_) = sandbox.world.with_trait("heavy")
         words = ("run", "--item", str(heavy), "-o", tmp_path, *at(sandbox))
         ended = await harvester(*words, env=None)

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import anyio
 import pytest
+from multidict import CIMultiDictProxy
 
 from harvester.sandbox import FAULTS, Sandbox, Settings, World
 from harvester.sandbox.faults import PASSING, PERMANENT
@@ -25,21 +26,36 @@ async def browsing(**settings: Any) -> AsyncIterator[tuple[Sandbox, aiohttp.Clie
         yield sandbox, session
 
 
-async def ask(session: aiohttp.ClientSession, url: str, **more: Any) -> tuple[int, Any, dict[str, str]]:
+async def ask(
+    session: aiohttp.ClientSession, url: str, **more: Any
+) -> tuple[int, Any, CIMultiDictProxy[str]]:
     async with session.get(url, **more) as response:
         told = await response.json() if response.content_type == "application/json" else await response.read()
-        return response.status, told, dict(response.headers)
+        return response.status, told, response.headers
 
 
 async def test_lists_have_ten_entries_unless_asked_and_a_thousand_at_most() -> None:
     async with browsing(items=1500) as (sandbox, session):
-        for query, count in (("", 10), ("?page_size=1000", 1000), ("?limit=7&offset=3", 7), ("?page=2&page_size=1000", 500)):
+        for query, count in (
+            ("", 10),
+            ("?page_size=1000", 1000),
+            ("?limit=7&offset=3", 7),
+            ("?page=2&page_size=1000", 500),
+        ):
             status, told, _ = await ask(session, f"{sandbox.api}/articles{query}")
             assert (status, len(told)) == (200, count)
         for query in ("?page_size=1001", "?page=1&limit=5", "?page_size=0", "?page=x"):
             status, told, _ = await ask(session, f"{sandbox.api}/articles{query}")
             assert status == 422
             assert set(told) == {"message", "code", "data"}
+
+
+async def test_what_cannot_be_read_is_the_caller_s_fault() -> None:
+    async with browsing(items=20) as (sandbox, session):
+        assert (await ask(session, f"{sandbox.api}/articles?item_type=x"))[0] == 422
+        assert (await ask(session, f"{sandbox.api}/articles?group=x"))[0] == 422
+        async with session.post(f"{sandbox.api}/articles/search", data=b'{"half') as response:
+            assert response.status == 400
 
 
 async def test_past_the_cap_only_a_cursor_leads_on() -> None:
@@ -49,7 +65,9 @@ async def test_past_the_cap_only_a_cursor_leads_on() -> None:
         found: list[int] = []
         headers: dict[str, str] = {}
         while True:
-            _, told, answered = await ask(session, f"{sandbox.api}/articles?page_size=1000&order_direction=asc", headers=headers)
+            _, told, answered = await ask(
+                session, f"{sandbox.api}/articles?page_size=1000&order_direction=asc", headers=headers
+            )
             found += [entry["id"] for entry in told]
             if "X-Cursor" not in answered:
                 break
@@ -77,10 +95,19 @@ async def test_a_search_takes_its_parameters_from_the_body_or_the_query() -> Non
     [
         (':category: "Digital Humanities"', lambda item: item["category"] == "Digital Humanities"),
         (":tag: tag3 OR :tag: tag4", lambda item: item["tag"] in {"tag3", "tag4"}),
-        (":tag: tag3 AND (:item_type: thesis OR :item_type: figure)", lambda item: item["tag"] == "tag3" and item["item_type"] in {"thesis", "figure"}),
+        (
+            ":tag: tag3 AND (:item_type: thesis OR :item_type: figure)",
+            lambda item: item["tag"] == "tag3" and item["item_type"] in {"thesis", "figure"},
+        ),
         ("survey NOT :tag: tag3", lambda item: "survey" in item["title"] and item["tag"] != "tag3"),
-        (":published_after: 2015-01-01T05:00:00Z", lambda item: item["published_date"] > "2015-01-01T05:00:00Z"),
-        (":published_before: 2015-01-01t05:00:00z", lambda item: item["published_date"] < "2015-01-01T05:00:00Z"),
+        (
+            ":published_after: 2015-01-01T05:00:00Z",
+            lambda item: item["published_date"] > "2015-01-01T05:00:00Z",
+        ),
+        (
+            ":published_before: 2015-01-01t05:00:00z",
+            lambda item: item["published_date"] < "2015-01-01T05:00:00Z",
+        ),
         (":group: 11962", lambda item: item["group"] == "11962"),
     ],
 )
@@ -136,7 +163,9 @@ async def test_unknown_to_the_statistics_is_not_zero() -> None:
         (unknown, *_) = sandbox.world.with_trait("unknown to stats")
         for item_id, told in ((unknown, {}), (123, {}), (sandbox.world.public_ids[1], {"totals": 7})):
             assert (await ask(session, f"{sandbox.stats}/total/views/article/{item_id}"))[:2] == (200, told)
-        async with session.post(f"{sandbox.stats}/count/articles", json={"groups": [{"id": 11962}]}) as response:
+        async with session.post(
+            f"{sandbox.stats}/count/articles", json={"groups": [{"id": 11962}]}
+        ) as response:
             assert await response.json() == {"11962": 20}
 
 
@@ -156,7 +185,9 @@ async def test_a_download_is_a_redirect_to_a_signed_address_that_dies() -> None:
             assert (status, part) == (206, content[2_500_000:])
             assert headers["Content-Range"] == "bytes 2500000-2999999/3000000"
             assert (await ask(session, signed, headers={"Range": "bytes=3000000-"}))[0] == 416
-            assert (await ask(session, signed, headers={"Range": "bytes=5-", "If-Range": '"other"'}))[0] == 200
+            assert (await ask(session, signed, headers={"Range": "bytes=5-", "If-Range": '"other"'}))[
+                0
+            ] == 200
             assert (await ask(session, signed, headers=AUTHORISED))[0] == 400
             assert (await ask(session, signed.replace("signature=", "signature=0")))[0] == 403
         await anyio.sleep(0.4)
@@ -197,7 +228,9 @@ def test_the_oddities_of_the_wild_are_in_a_small_world() -> None:
     assert any(not file["computed_md5"] and not file["supplied_md5"] and file["size"] for file in files)
     assert any("folder_structure" not in record for record in records)
     assert any("keywords" not in record for record in records)
-    assert any(world.entry(record["id"])["group_id"] == 0 and record["group_id"] is None for record in records)
+    assert any(
+        world.entry(record["id"])["group_id"] == 0 and record["group_id"] is None for record in records
+    )
     assert any(len(record["timeline"]["firstOnline"]) == 10 for record in records)
     assert {"../../etc/passwd", ".."} <= {file["name"] for file in files}
     assert any(world.record(item_id)["files"] is None for item_id in world.public_ids)

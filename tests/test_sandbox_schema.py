@@ -62,7 +62,12 @@ async def test_every_route_s_reply_agrees_with_the_description() -> None:
     async with Sandbox(Settings(items=200)) as sandbox, aiohttp.ClientSession() as session:
         checks: list[tuple[str, str, str, dict[str, Any]]] = [
             ("/articles", "get", "/articles?page_size=200", {}),
-            ("/articles/search", "post", "/articles/search", {"json": {"search_for": "survey", "page_size": 100}}),
+            (
+                "/articles/search",
+                "post",
+                "/articles/search",
+                {"json": {"search_for": "survey", "page_size": 100}},
+            ),
             ("/account/articles", "get", "/account/articles?page_size=100", authorised),
             ("/account/institution/groups", "get", "/account/institution/groups", authorised),
             ("/categories", "get", "/categories", {}),
@@ -73,6 +78,10 @@ async def test_every_route_s_reply_agrees_with_the_description() -> None:
             checks.append(("/articles/{article_id}/files", "get", f"/articles/{item_id}/files", {}))
         checks += [
             ("/account/articles/{article_id}", "get", f"/account/articles/{item_id}", authorised)
+            for item_id in sandbox.world.account_ids
+        ]
+        checks += [
+            ("/account/articles/{article_id}/files", "get", f"/account/articles/{item_id}/files", authorised)
             for item_id in sandbox.world.account_ids
         ]
         checkers = {(path, method): validator(path, method) for path, method, _, _ in checks}

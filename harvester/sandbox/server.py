@@ -92,7 +92,10 @@ class Sandbox:
         arrived = time.monotonic()
         if self.settings.latency:
             await asyncio.sleep(self.settings.latency)
-        asked = await _read(service, request)
+        try:
+            asked = await _read(service, request)
+        except orjson.JSONDecodeError:
+            return await send(request, error_answer(400, "The body is not JSON"), None, 0)
         fault: str | None = None
         if self._is_over_cap(service, arrived):
             answer = error_answer(429, "Too many requests")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harvester.sandbox.answers import Answer, challenge, error_answer, json_answer, redirect
-from harvester.sandbox.world import CATEGORIES, GROUPS, INSTITUTION, World
+from harvester.sandbox.world import CATEGORIES, GROUPS, World
 
 MOST_ON_A_PAGE = 1000
 _PAGING = {"page", "page_size", "limit", "offset"}
@@ -51,6 +51,8 @@ class Services:
             return handlers[service](asked)
         except Refusal as refusal:
             return refusal.answer
+        except (TypeError, ValueError) as error:
+            return error_answer(422, f"One of the parameters cannot be processed: {error}")
 
     # -- api ------------------------------------------------------------------------------------------
 
@@ -79,8 +81,6 @@ class Services:
         if not self._has_token(asked):
             raise Refusal(401, "Invalid token")
         route = f"{asked.method} {asked.path}"
-        if route == "GET /account":
-            return json_answer({"id": 1000001, "email": "account@example.org", "institution_id": INSTITUTION})
         if route == "GET /account/articles":
             return self._listing(asked, list(self._world.account_ids), cursors=False)
         if route == "GET /account/institution/groups":
@@ -105,7 +105,7 @@ class Services:
     def _item(self, asked: Asked, item_id: int, *, is_list: bool, private: bool) -> Answer:
         if is_list:
             begin, end = _span(asked.fields)
-            return json_answer(self._world.files(item_id)[begin:end])
+            return json_answer(self._world.files(item_id, private=private)[begin:end])
         etag = f'"{item_id}-{self._world.version(item_id)}"'
         headers = {"ETag": etag, "Last-Modified": "Thu, 01 Jan 2015 00:00:00 GMT"}
         if asked.headers.get("If-None-Match") == etag:
@@ -177,7 +177,8 @@ class Services:
 
     def signed(self, file_id: int, expires: float) -> str:
         """Return an address of the storage that lives until `expires`."""
-        return f"{self._world.at.storage}/{file_id}?expires={expires:.2f}&signature={self._sign(file_id, f'{expires:.2f}')}"
+        until = f"{expires:.2f}"
+        return f"{self._world.at.storage}/{file_id}?expires={until}&signature={self._sign(file_id, until)}"
 
     def _sign(self, file_id: int, expires: str) -> str:
         return hashlib.sha256(f"{self._world.settings.token} {file_id} {expires}".encode()).hexdigest()[:32]
@@ -253,6 +254,8 @@ def _category(number: int, title: str) -> dict[str, Any]:
         "path": f"/1000/{number}",
         "source_id": str(number),
         "taxonomy_id": 100,
+        "has_children": False,
+        "is_selectable": True,
     }
 
 

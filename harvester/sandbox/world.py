@@ -1,7 +1,7 @@
 """
 The data of the sandbox: everything follows from the seed and an item's number, so a million cost nothing.
 
-Public item number i has the id 5000001 + 3 i, private ones begin at 7000001; the k-th file of an item has
+Public item number i has the id 5000001 + 3 i, private ones begin at 9000000001; the k-th file of an item has
 the id item × 100 + k. Every fiftieth item has the same peculiarity (`TRAITS`), as records in the wild do.
 """
 
@@ -21,19 +21,27 @@ from harvester.sandbox.settings import Settings
 
 Json = dict[str, Any]
 
-PUBLIC_FROM, PRIVATE_FROM, STEP = 5_000_001, 7_000_001_000, 3
+PUBLIC_FROM, PRIVATE_FROM, STEP = 5_000_001, 9_000_000_001, 3
 FILES_AN_ITEM = 100
 LISTED_FILES = 10
 BLOCK = 1 << 20
 INSTITUTION = 319
 CATEGORIES = (
-    (1001, "Digital Humanities"), (1002, "Environmental Humanities"), (1003, "Physical oceanography"),
-    (1004, "Marine biology"), (1005, "Data structures"), (1006, "Soil sciences"), (1007, "History of science"),
-)  # fmt: skip
+    (1001, "Digital Humanities"),
+    (1002, "Environmental Humanities"),
+    (1003, "Physical oceanography"),
+    (1004, "Marine biology"),
+    (1005, "Data structures"),
+    (1006, "Soil sciences"),
+    (1007, "History of science"),
+)
 GROUPS = (
-    (11960, 0, "Institution"), (11962, 11960, "Agriculture"), (11963, 11962, "Crops"), (11964, 11962, "Soil"),
+    (11960, 0, "Institution"),
+    (11962, 11960, "Agriculture"),
+    (11963, 11962, "Crops"),
+    (11964, 11962, "Soil"),
     (11970, 11960, "Arts"),
-)  # fmt: skip
+)
 TYPES = ((3, "dataset"), (1, "figure"), (9, "software"), (8, "thesis"), (7, "presentation"))
 TRAITS: Mapping[int, str] = {
     1: "heavy",
@@ -67,9 +75,21 @@ HOSTILE = (
     "..",
 )
 TITLES = (
-    '=HYPERLINK("https://example.org";"click")', "commas, \"quotes\"\nand a line break", "数据集 данные بيانات",
-    "\x1b[31mred\x1b[0m title", "@mention", "-1",
-)  # fmt: skip
+    '=HYPERLINK("https://example.org";"click")',
+    'commas, "quotes"\nand a line break',
+    "数据集 данные بيانات",
+    "\x1b[31mred\x1b[0m title",
+    "@mention",
+    "-1",
+)
+OWNERS_VIEW = {
+    "viewer_type": "",
+    "preview_state": "preview not available",
+    "upload_url": "",
+    "upload_token": "",
+    "is_attached_to_public_version": False,
+    "status": "available",
+}
 _BEGIN = datetime(2015, 1, 1)  # noqa: DTZ001 - written with a Z
 _EDITED = datetime(2035, 1, 1)  # noqa: DTZ001
 
@@ -165,7 +185,7 @@ class World:
     # -- listings -----------------------------------------------------------------------------------
 
     def select(self, criteria: Mapping[str, Any]) -> Sequence[int]:
-        """Ids of the public items that match, oldest first; criteria that figshare does not know are ignored."""
+        """Ids of the public items that match, oldest first; unknown criteria are ignored."""
         key = (self.generation, tuple(sorted((name, str(value)) for name, value in criteria.items())))
         if key not in self._found:
             if len(self._found) > 64:
@@ -224,7 +244,8 @@ class World:
         edited = f" (version {self.version(item_id)})" if self.version(item_id) > 1 else ""
         if self.trait(item_id) == "odd title":
             return TITLES[number // 50 % len(TITLES)] + edited
-        return f"Research data {number} from the {CATEGORIES[number % len(CATEGORIES)][1].lower()} survey{edited}"
+        subject = CATEGORIES[number % len(CATEGORIES)][1].lower()
+        return f"Research data {number} from the {subject} survey{edited}"
 
     def doi(self, item_id: int) -> str:
         if self.is_private(item_id):
@@ -278,7 +299,7 @@ class World:
         `private`: as the account's endpoint sends it, with more fields.
         """
         number, trait = self.number(item_id), self.trait(item_id)
-        files = self.files(item_id)
+        files = self.files(item_id, private=private)
         record: Json = {
             "files": files if whole else files[:LISTED_FILES],
             "custom_fields": [{"name": "Method", "value": "survey", "is_mandatory": False}]
@@ -307,7 +328,7 @@ class World:
             "categories": [_category(number % len(CATEGORIES))],
             "references": [f"https://example.org/reference/{number}"],
             "has_linked_file": trait == "link",
-            "citation": f"Author {number % 13} ({self.published(item_id)[:4]}). {self.title(item_id)}. figshare.",
+            "citation": f"Author {number % 13} ({self.published(item_id)[:4]}). {self.title(item_id)}.",
             "related_materials": [],
             "is_embargoed": trait == "embargo",
             "embargo_date": "2040-01-01T00:00:00Z" if trait == "embargo" else None,
@@ -344,9 +365,10 @@ class World:
 
     # -- files --------------------------------------------------------------------------------------
 
-    def files(self, item_id: int) -> list[Json]:
-        """Every file of an item, as its file list shows it."""
-        return list(_files(self, item_id, self.version(item_id), self.at.files))
+    def files(self, item_id: int, *, private: bool = False) -> list[Json]:
+        """Every file of an item, as its file list shows it to the public or to its owner."""
+        files = _files(self, item_id, self.version(item_id), self.at.files)
+        return [{**file, **OWNERS_VIEW} if private else file for file in files]
 
     def file(self, file_id: int) -> Json | None:
         """The file with this id, None where there is none (any more)."""
