@@ -94,7 +94,8 @@ def test_all_faults_are_told_at_once_each_with_its_place(tmp_path: Path) -> None
         "concurrency, rate, retry, timeouts, files, export",
         "harvest.toml: rate.api: expected float, got str",
         "harvest.toml: sources[0].query: missing",
-        "harvest.toml: sources[1].kind: unknown 'serach' (did you mean 'search'?); known: account, search, group, items",
+        "harvest.toml: sources[1].kind: unknown 'serach' (did you mean 'search'?); "
+        "known: account, search, group, items",
         "harvest.toml: tasks: unknown 'fiels' (did you mean 'files'?); known: metadata, stats, files",
     ]
 

@@ -1,4 +1,4 @@
-"""What really happens on the way: with each fault a harvest ends complete, or says exactly what is missing."""
+"""With each fault on the way a harvest ends complete, or says exactly what is missing."""
 
 from __future__ import annotations
 

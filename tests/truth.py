@@ -73,6 +73,7 @@ def assert_files(folder: Path, sandbox: Sandbox, wanted: list[int]) -> None:
     told = {(int(row["item_id"]), int(row["file_id"])): row for row in rows(folder / "files.csv")}
     expected = {(item_id, file["id"]): file for item_id in wanted for file in world.files(item_id)}
     assert told.keys() == expected.keys()
+    spoilt = {int(seen.path[1:]) for seen in sandbox.asked("storage") if seen.fault == "wrong-md5"}
     paths = set()
     for (item_id, file_id), file in expected.items():
         row = told[item_id, file_id]
@@ -82,7 +83,10 @@ def assert_files(folder: Path, sandbox: Sandbox, wanted: list[int]) -> None:
         assert row["md5"] == (file["computed_md5"] or file["supplied_md5"])
         if status == "done":
             path = folder / row["path"]
-            assert path.read_bytes() == world.content(file_id), row
+            if file_id in spoilt and not row["md5"]:  # figshare gives no sum: nothing could tell
+                assert path.stat().st_size == file["size"]
+            else:
+                assert path.read_bytes() == world.content(file_id), row
             paths.add(path)
         else:
             assert row["path"] == ""

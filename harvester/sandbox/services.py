@@ -271,5 +271,6 @@ def _group(number: int, parent: int, name: str) -> dict[str, Any]:
 
 
 def _xml(status: int, code: str, message: str) -> Answer:
-    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'.encode()
+    head = '<?xml version="1.0" encoding="UTF-8"?>'
+    body = f"{head}<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
     return Answer(status, {"Content-Type": "application/xml"}, len(body), (body,))

@@ -302,9 +302,7 @@ class World:
         files = self.files(item_id, private=private)
         record: Json = {
             "files": files if whole else files[:LISTED_FILES],
-            "custom_fields": [{"name": "Method", "value": "survey", "is_mandatory": False}]
-            if number % 4 == 0
-            else [],
+            "custom_fields": [_custom_field()] if number % 4 == 0 else [],
             "authors": [_author(number), _author(number + 5)],
             "figshare_url": f"https://figshare.com/articles/{TYPES[number % 5][1]}/x/{item_id}",
             "download_disabled": trait == "downloads disabled",
@@ -493,6 +491,17 @@ def _author(number: int) -> Json:
         "is_active": True,
         "url_name": f"author_{number % 13}",
         "orcid_id": "" if number % 2 else f"0000-0002-1825-{number % 10000:04}",
+    }
+
+
+def _custom_field() -> Json:
+    return {
+        "name": "Method",
+        "value": "survey",
+        "is_mandatory": False,
+        "field_type": "text",
+        "order": 0,
+        "settings": {},
     }
 
 
