@@ -39,7 +39,7 @@ coverage: $(READY)
 	$(BIN)/coverage report
 
 pace: $(READY)
-	$(BIN)/python tests/pace.py
+	$(BIN)/python -m tests.pace
 
 oldest:
 	@$(PYTHON) -m venv --clear .venv-oldest

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import anyio
 import pytest
 
 from harvester.errors import DiskTrouble, FolderInUse, UsageError
@@ -283,6 +284,19 @@ async def test_a_batch_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         with pytest.raises(sqlite3.IntegrityError):
             await ledger.flush()
         assert await ids(ledger) == [1, 2]
+
+
+async def test_what_is_collected_is_written_soon_also_after_a_flush(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger, anyio.create_task_group() as group:
+        group.start_soon(ledger.keep)
+        await anyio.wait_all_tasks_blocked()
+        await ledger.add_page("a", page(1), TASKS)
+        changed = ledger.changed
+        await ledger.save_item(result(1, placed(7)))
+        with anyio.fail_after(2):
+            await changed.wait()
+        assert [owed.file.id for owed in await ledger.owed_files(0, 10)] == [7]
+        group.cancel_scope.cancel()
 
 
 async def test_counts(tmp_path: Path) -> None:
