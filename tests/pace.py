@@ -42,7 +42,9 @@ async def measure() -> bool:
         worst = {name: busiest_second(times) for name, times in arrived.items()}
         print(f"{len(ids)} items at {RATE} requests a second for each service")
         for name, times in arrived.items():
-            print(f"{name:6} {len(times):5} requests, {len(times) / RATE:6.1f} s, busiest second {worst[name]}")
+            print(
+                f"{name:6} {len(times):5} requests, {len(times) / RATE:6.1f} s, busiest second {worst[name]}"
+            )
         print(f"wall {wall:.1f} s ÷ lower bound {bound:.1f} s = {wall / bound:.3f}")
         return wall <= 1.1 * bound and max(worst.values()) <= RATE + 1
 

@@ -1,0 +1,117 @@
+"""Every command in the README is run, every config in it is loaded."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from harvester.job import load_config
+from harvester.sandbox import Sandbox
+from tests.conftest import environment, harvester
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT): path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
+}
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def commands() -> list[str]:
+    return [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+def against(sandbox: Sandbox) -> dict[str, str]:
+    """The environment that points the README's own commands at a sandbox."""
+    rates = {f"HARVESTER_RATE_{name}": "inf" for name in ("API", "STATS", "FILES")}
+    return environment(HARVESTER_SERVICES_API=sandbox.api, HARVESTER_SERVICES_STATS=sandbox.stats, **rates)
+
+
+async def test_every_harvester_command_runs(sandbox: Sandbox, tmp_path: Path) -> None:
+    ids = sandbox.world.public_ids
+    (tmp_path / "ids.txt").write_text(f"{ids[0]}\n{ids[1]}\n")
+    lines = [line for line in commands() if line.startswith("harvester ")]
+    assert len(lines) >= 10
+    for line in lines:
+        words = shlex.split(line)[1:]
+        # The README names items of the real figshare; the sandbox has others.
+        words = [str(ids[5]) if re.search(r"5616409|14763051", word) else word for word in words]
+        ended = await harvester(*words, cwd=tmp_path, env=against(sandbox))
+        assert ended.status == 0, f"{line}: {ended.err}"
+
+
+def test_what_is_no_harvester_command_is_known() -> None:
+    others = [line for line in commands() if not line.startswith("harvester ")]
+    assert others == [
+        "make demo",
+        "make test",
+        "python3 -m pip install .",
+        "export FIGSHARE_TOKEN=your-token",
+    ]
+    makefile = (ROOT / "Makefile").read_text()
+    for text in PAGES.values():
+        for target in re.findall(r"`make ([a-z]+)`", text):
+            assert f"\n{target}:" in makefile
+
+
+@pytest.mark.parametrize("block", blocks("toml"))
+def test_every_config_loads(block: str, tmp_path: Path) -> None:
+    (tmp_path / "harvest.toml").write_text(block)
+    load_config(tmp_path / "harvest.toml", environ={"FIGSHARE_TOKEN": "x"})
+
+
+async def test_the_library_example_runs(sandbox: Sandbox, tmp_path: Path) -> None:
+    (block,) = blocks("python")
+    (tmp_path / "harvest.toml").write_text(
+        f'[[sources]]\nkind = "items"\nids = [{sandbox.world.public_ids[0]}]\n'
+    )
+    done = await anyio.run_process(
+        [sys.executable, "-c", block], cwd=tmp_path, env=against(sandbox), check=False
+    )
+    assert done.stdout == b"1 items; exit status 0\n", done.stderr.decode()
+
+
+async def test_the_sandbox_commands_of_the_documents_start() -> None:
+    documented = re.findall(
+        r"harvester sandbox[^`\n]*(?:\n--[^`\n]*)?", README + PAGES[Path("docs/sandbox.md")]
+    )
+    started = 0
+    for words in (shlex.split(line)[2:] for line in documented):
+        if not words:
+            continue
+        process = await anyio.open_process(
+            [sys.executable, "-m", "harvester", "sandbox", *words, "--port", "0"]
+        )
+        try:
+            assert process.stdout is not None
+            with anyio.fail_after(20):
+                told = b""
+                while b"# ready" not in told:
+                    told += await process.stdout.receive()
+            started += 1
+        finally:
+            process.terminate()
+            await process.wait()
+    assert started == 2
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[page]):
+        assert (ROOT / page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_exit_statuses_and_services_of_the_help_are_in_the_readme() -> None:
+    for status in ("0", "1", "2", "3", "130"):
+        assert f"\n| {status} | " in README
