@@ -47,6 +47,7 @@ KINDS = Kinds(sources=SOURCES, tasks=tuple(TASKS), formats=tuple(SINKS))
 Companion = Callable[[Watched, Callable[[], None]], Coroutine[Any, Any, None]]
 """Runs beside a harvest: it gets the counters to show, and a function that asks the run to stop."""
 
+DOWNLOADS = "https://ndownloader.figshare.com"
 SERVICES = ("api", "stats", "files")
 
 
@@ -87,7 +88,7 @@ async def connect(config: Config) -> AsyncIterator[Connected]:
         client = Client(
             session,
             limiters={name: Limiter(name, getattr(config.rate, name)) for name in SERVICES},
-            origins={"api": api, "stats": stats},
+            origins={"api": api, "stats": stats, "files": URL(DOWNLOADS)},
             retry=config.retry,
             timeouts=config.timeouts,
             token=config.token,

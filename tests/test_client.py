@@ -17,17 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from harvester.client import (
-    JSON_LIMIT,
-    Client,
-    _foreign_errors,
-    backoff_seconds,
-    complaint,
-    is_public,
-    open_session,
-    printable,
-    retry_after_seconds,
-)
+from harvester.client import Client, is_public, open_session, printable
+from harvester.client.answers import backoff_seconds, complaint, content_range, retry_after_seconds
+from harvester.client.client import JSON_LIMIT
+from harvester.client.session import foreign_errors
 from harvester.config import Retry, Secret, Timeouts
 from harvester.errors import (
     Broken,
@@ -131,6 +124,20 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
     assert is_public(URL(address)) is public
 
 
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("bytes 5-9/10", (5, 10)),
+        ("bytes */10", (-1, -1)),
+        ("", (-1, -1)),
+        ("items 5-9/10", (-1, -1)),
+        ("bytes 5-9/*", (-1, -1)),
+    ],
+)
+def test_content_range(value: str, read: tuple[int, int]) -> None:
+    assert content_range(value) == read
+
+
 def test_no_control_character_reaches_a_terminal() -> None:
     assert printable("a\x1b[31mb\nc\u202e") == "a [31mb c "
 
@@ -154,11 +161,11 @@ def test_every_foreign_error_becomes_ours() -> None:
             request_info=None,
             headers=None,
         )
-        with pytest.raises((Broken, Misshapen)), _foreign_errors(URL("https://example.org/x?secret=1")):
+        with pytest.raises((Broken, Misshapen)), foreign_errors(URL("https://example.org/x?secret=1")):
             raise error
     with (
         pytest.raises(Broken, match="example.org/x: timed out"),
-        _foreign_errors(URL("https://example.org/x?s=1")),
+        foreign_errors(URL("https://example.org/x?s=1")),
     ):
         raise TimeoutError
 

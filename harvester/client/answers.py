@@ -1,0 +1,125 @@
+"""What an answer means, as arithmetic: no request is made here, nothing is waited for."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import orjson
+from yarl import URL
+
+from harvester.errors import (
+    Broken,
+    Challenged,
+    Gone,
+    HarvestError,
+    Refused,
+    ServerFailed,
+    Throttled,
+    TokenRefused,
+)
+
+
+def complaint(
+    name: str, status: int, headers: Mapping[str, str], raw: bytes, wait_seconds: float | None = None
+) -> HarvestError:
+    """
+    Say what a status other than success means; `raw` is the beginning of the body.
+
+    Source: figshare API reference, Errors; a 403 in figshare's own JSON is a decision about this
+    item, any other 403 is the wall before it.
+    """
+    words = _words(raw)
+    said = f": {words}" if words else ""
+    if status == 202 or "x-amzn-waf-action" in headers:
+        return Challenged(f"{name}: a challenge for browsers ({status})")
+    if status == 401:
+        return TokenRefused(f"{name}: the token was refused{said}")
+    if status == 403:
+        if words is None:
+            return Challenged(f"{name}: blocked (403)")
+        return Refused(f"{name}: refused (403){said}")
+    if status in {404, 410}:
+        return Gone(f"{name}: not found ({status}){said}")
+    if status == 429:
+        return Throttled(f"{name}: too many requests (429)", retry_after=wait_seconds)
+    if status == 408:
+        return Broken(f"{name}: timed out there (408)")
+    if status >= 500:
+        return ServerFailed(f"{name}: failed there ({status})", retry_after=wait_seconds)
+    return Refused(f"{name}: answered {status}{said}")
+
+
+def _words(raw: bytes) -> str | None:
+    """Return figshare's own words in an error, None where the body is not its JSON."""
+    try:
+        told = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(told, dict) or "message" not in told:
+        return None
+    return printable(str(told["message"]))[:200]
+
+
+def retry_after_seconds(value: str | None, *, now: datetime | None = None) -> float | None:
+    """Read a `Retry-After` header: seconds, or a date. None where it says neither."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=UTC)
+        seconds = (when - (now or datetime.now(UTC))).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def backoff_seconds(number: int, longest: float) -> float:
+    """Tell how long to wait at most after the `number`-th failed attempt."""
+    return float(min(longest, 2.0 ** min(number - 1, 30)))
+
+
+def content_range(value: str) -> tuple[int, int]:
+    """Read ``bytes 5-9/10`` as (5, 10): the first byte and the whole size. (-1, -1) for anything else."""
+    unit, _, rest = value.partition(" ")
+    span, _, total = rest.partition("/")
+    first = span.partition("-")[0]
+    if unit != "bytes" or not (first.isdecimal() and total.isdecimal()):
+        return -1, -1
+    return int(first), int(total)
+
+
+def is_loopback(url: URL) -> bool:
+    """Tell whether an address is this machine's own."""
+    host = url.host or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_public(url: URL) -> bool:
+    """Tell whether an address is https and not literally one of a private network."""
+    if url.scheme != "https" or not url.host or is_loopback(url):
+        return False
+    try:
+        return ipaddress.ip_address(url.host).is_global
+    except ValueError:
+        return True
+
+
+def name_of(url: URL) -> str:
+    """Show an address without its query: signatures and secrets live there."""
+    return printable(f"{url.host}{url.path}")
+
+
+def printable(text: str) -> str:
+    """Make a text of unknown origin safe to show on a terminal, in one line."""
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -1,0 +1,339 @@
+"""
+Talks to figshare's services: one polite request at a time, and what comes of it.
+
+    persist        ask until it succeeds, gives up or runs out of attempts (`persistence.py`)
+      └─ json / fetch   one attempt: an answer decoded, or a file's bytes handed on
+           └─ _ask      wait for a turn, send, follow redirects, judge the status
+
+Every request, a retry and a redirect to a service too, passes that service's limiter. The token goes to
+the api's own origin and nowhere else, whatever a record or a redirect says.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Generic, Protocol, TypeVar
+
+import aiohttp
+import anyio
+import orjson
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from harvester.client.answers import (
+    backoff_seconds,
+    complaint,
+    content_range,
+    is_loopback,
+    is_public,
+    name_of,
+    retry_after_seconds,
+)
+from harvester.client.persistence import Persistence
+from harvester.client.session import foreign_errors
+from harvester.config import Retry, Secret, Timeouts
+from harvester.errors import Broken, Challenged, HarvestError, Misshapen, Refused, StopRun, Throttled
+from harvester.limits import Limiter
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+JSON_LIMIT = 64 << 20
+"""Bytes of one JSON answer, after decompression."""
+MOST_REDIRECTS = 5
+LONGEST_RETRY_AFTER_SECONDS = 3600.0
+
+_REDIRECTS = {301, 302, 303, 307, 308}
+_GOOD = {200, 206, 304, 416}
+_IDENTITY = {"Accept-Encoding": "identity"}
+
+
+@dataclass
+class Traffic:
+    """What went over the wire so far; counted by the client, read by whoever shows it."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    file_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Reply(Generic[T]):
+    """A decoded JSON answer with its headers."""
+
+    value: T
+    headers: CIMultiDictProxy[str]
+
+
+class Sink(Protocol):
+    """Where a file's bytes go: see `store.Partial`."""
+
+    received: int
+    validator: str | None
+
+    async def write(self, piece: bytes) -> None: ...
+    async def start_over(self) -> None: ...
+
+
+class Client:
+    """
+    Talks to figshare's services within their limits.
+
+    `limiters`: one a service, by its name; "api" is the one without which a run cannot go on.
+    `origins`: addresses by service, so that a redirect to one counts.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        limiters: Mapping[str, Limiter],
+        origins: Mapping[str, URL],
+        retry: Retry,
+        timeouts: Timeouts,
+        token: Secret | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.limiters = limiters
+        self.traffic = Traffic()
+        self._session = session
+        self._origins = {origin.origin(): name for name, origin in origins.items()}
+        self._api = origins["api"].origin()
+        self._max_wait = retry.max_wait
+        self._timeouts = timeouts
+        self._token = token
+        self._clock = clock
+        self._complaints = Counter[str]()
+        self._persistence = Persistence(
+            limiters, retry, errors=self.traffic.errors, clock=clock, sleep=sleep, jitter=jitter
+        )
+        self.persist = self._persistence.persist
+        self._proxies = urllib.request.getproxies()
+
+    # -- one attempt ------------------------------------------------------------------------------
+
+    async def json(
+        self,
+        service: str,
+        method: str,
+        url: URL,
+        decode: Callable[[bytes], T],
+        *,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        authorised: bool = False,
+    ) -> Reply[T]:
+        """
+        Ask for JSON until it comes; `decode` turns the bytes into what is wanted.
+
+        `decode` raises `Broken` for bytes that are not JSON and `Misshapen` for JSON of another
+        shape. Other errors: as `persist`.
+        """
+        sent = dict(headers or {})
+        data = None
+        if body is not None:
+            data = orjson.dumps(body)
+            sent["Content-Type"] = "application/json"
+
+        async def attempt() -> Reply[T]:
+            async with self._ask(
+                service, method, url, headers=sent, data=data, authorised=authorised
+            ) as response:
+                raw = await self._read_json(response)
+                if not raw:
+                    raise Challenged(f"{name_of(url)}: an empty answer where JSON was promised")
+                return Reply(decode(raw), response.headers)
+
+        return await self.persist(service, attempt)
+
+    async def fetch(
+        self, url: URL, into: Sink, size: int, *, is_page: bool, authorised: bool = False
+    ) -> None:
+        """
+        Ask once for the rest of a file and hand its bytes on.
+
+        `size`: bytes of the whole file; `is_page`: whether HTML is what the file holds. A request
+        to the api's host counts for the api as well as for files.
+
+        Raises:
+            Challenged: what came is not the file but a page for browsers, or nothing.
+            Broken: the bytes ended early, came too slowly or belong to something else.
+        """
+        headers = dict(_IDENTITY)
+        if 0 < into.received < size:
+            headers["Range"] = f"bytes={into.received}-"
+            if into.validator:
+                headers["If-Range"] = into.validator
+        elif into.received:
+            return  # all of it is here: a crash came between the last byte and the proof
+        async with self._ask("files", "GET", url, headers=headers, authorised=authorised) as response:
+            if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                await into.start_over()
+                raise Broken(f"{name_of(url)}: has no more bytes after {size}; starting over")
+            _refuse_a_page(response, is_page=is_page, size=size)
+            await self._align(response, into, size)
+
+            async def take(piece: bytes) -> None:
+                self.traffic.file_bytes += len(piece)
+                await into.write(piece)
+                if into.received > size:
+                    await into.start_over()
+                    raise Broken(f"{name_of(url)}: more than the promised {size} bytes")
+
+            await self._read(response, take)
+            if into.received < size:
+                raise Broken(f"{name_of(url)}: ended after {into.received} of {size} bytes")
+
+    async def _align(self, response: aiohttp.ClientResponse, into: Sink, size: int) -> None:
+        """Make the sink and the answer begin at the same byte, and check that they end together."""
+        name = name_of(response.url)
+        begins = 0
+        if response.status == HTTPStatus.PARTIAL_CONTENT:
+            begins, total = content_range(response.headers.get("Content-Range", ""))
+            if begins != into.received or total != size:
+                await into.start_over()
+                raise Broken(f"{name}: answers with other bytes than asked for; starting over")
+        elif into.received:  # 200 to a Range request: the server ignored it, so start over
+            await into.start_over()
+        offered = response.content_length
+        if offered is not None and offered != size - begins:
+            raise Broken(f"{name}: offers {begins + offered} bytes where {size} were promised")
+        etag = response.headers.get("ETag", "")
+        into.validator = etag if etag.startswith('"') else None  # a weak one proves nothing
+
+    @asynccontextmanager
+    async def _ask(
+        self,
+        service: str,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        data: bytes | None = None,
+        authorised: bool = False,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send one request, follow its redirects, and raise what its status means."""
+        counted: str | None = service
+        for _ in range(MOST_REDIRECTS + 1):
+            started = await self._turn(counted, url)
+            sent = {**headers, **self._credentials(url, authorised=authorised)}
+            with foreign_errors(url):
+                async with self._session.request(
+                    method,
+                    url,
+                    data=data,
+                    headers=sent,
+                    allow_redirects=False,
+                    proxy=self._proxy_for(url),
+                    auto_decompress="Accept-Encoding" not in headers,
+                ) as response:
+                    if response.status not in _REDIRECTS or "Location" not in response.headers:
+                        if counted is None and response.status == HTTPStatus.FORBIDDEN:
+                            # The storage has no opinion on us: its signed address has expired.
+                            raise Broken(f"{name_of(url)}: the signed address was refused (403)")
+                        await self._judge(response, counted or service, started)
+                        yield response
+                        return
+                    url = self._redirected(url, response, method)
+            counted = self._origins.get(url.origin())
+        raise Broken(f"{name_of(url)}: more than {MOST_REDIRECTS} redirects")
+
+    async def _turn(self, service: str | None, url: URL) -> float:
+        if service is None:  # the storage host behind a redirect: no service of figshare's
+            return self._clock()
+        self.traffic.requests[service] += 1
+        host = self._origins.setdefault(url.origin(), service)
+        if host != service:  # a download asked of the api's host counts there too
+            self.traffic.requests[host] += 1
+            return await self.limiters[host].turn(also=self.limiters[service])
+        return await self.limiters[service].turn()
+
+    def _credentials(self, url: URL, *, authorised: bool) -> dict[str, str]:
+        if authorised and self._token is not None and url.origin() == self._api:
+            return {"Authorization": f"token {self._token.reveal()}"}
+        return {}
+
+    def _redirected(self, url: URL, response: aiohttp.ClientResponse, method: str) -> URL:
+        if method != "GET":
+            raise Refused(f"{name_of(url)}: sends a {method} elsewhere, which is not followed")
+        try:
+            target = url.join(URL(response.headers["Location"]))
+        except ValueError as exc:
+            raise Misshapen(f"{name_of(url)}: redirects to no address") from exc
+        if not is_public(target) and not is_loopback(self._api):
+            raise Refused(f"{name_of(url)}: redirects to {target.host}, which is not followed")
+        return target
+
+    def _proxy_for(self, url: URL) -> str | None:
+        if urllib.request.proxy_bypass(url.host or ""):
+            return None
+        return self._proxies.get(url.scheme)
+
+    async def _judge(self, response: aiohttp.ClientResponse, service: str, started: float) -> None:
+        """Raise what an answer's status means; a complaint about our pace slows the service down."""
+        if response.status in _GOOD:
+            self._complaints[service] = 0
+            self.limiters[service].pace.recover()
+            return
+        raw = await response.content.read(4096) if response.status < 500 else b""
+        wait = retry_after_seconds(response.headers.get("Retry-After"))
+        error = complaint(name_of(response.url), response.status, response.headers, raw, wait)
+        if wait is not None and wait > LONGEST_RETRY_AFTER_SECONDS:
+            raise StopRun(f"{error}; it asks to wait {wait:.0f} s: run again after that")
+        is_block = isinstance(error, Challenged) and service != "files"  # a file has another route
+        if isinstance(error, Throttled) or is_block:
+            self._slow_down(service, started, wait, error)
+        raise error
+
+    def _slow_down(self, service: str, started: float, wait: float | None, error: HarvestError) -> None:
+        self._complaints[service] += 1
+        pause = backoff_seconds(self._complaints[service], self._max_wait) if wait is None else wait
+        limiter = self.limiters[service]
+        if limiter.penalise(started, pause):
+            rate = limiter.pace.rate
+            log.warning("%s: %s pauses for %.1f s, then %.3g requests a second", error, service, pause, rate)
+
+    async def _read_json(self, response: aiohttp.ClientResponse) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+
+        async def take(piece: bytes) -> None:
+            nonlocal size
+            size += len(piece)
+            if size > JSON_LIMIT:
+                raise Misshapen(f"{name_of(response.url)}: more than {JSON_LIMIT} bytes of JSON")
+            pieces.append(piece)
+
+        await self._read(response, take)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _read(self, response: aiohttp.ClientResponse, take: Callable[[bytes], Awaitable[None]]) -> None:
+        """Read a body to its end; give up on one that trickles."""
+        window = self._timeouts.idle
+        begun, size = self._clock(), 0
+        async for piece in response.content.iter_any():
+            await take(piece)
+            size += len(piece)
+            passed = self._clock() - begun
+            if passed >= window:
+                if size < passed * self._timeouts.slowest:
+                    raise Broken(f"{name_of(response.url)}: only {size} bytes in {passed:.0f} s")
+                begun, size = self._clock(), 0
+
+
+def _refuse_a_page(response: aiohttp.ClientResponse, *, is_page: bool, size: int) -> None:
+    """Refuse a page, or nothing, in the place of a file."""
+    if response.content_type == "text/html" and not is_page:
+        raise Challenged(f"{name_of(response.url)}: a web page where a file was promised")
+    if size and response.content_length == 0:
+        raise Challenged(f"{name_of(response.url)}: nothing where {size} bytes were promised")

@@ -1,0 +1,90 @@
+"""The one session of a run, and what aiohttp's errors are called here."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import aiohttp
+from aiohttp.abc import ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from yarl import URL
+
+from harvester.client.answers import name_of
+from harvester.config import Timeouts
+from harvester.errors import Broken, Misshapen
+
+
+@asynccontextmanager
+async def open_session(
+    *, user_agent: str, timeouts: Timeouts, trusted_hosts: frozenset[str]
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """
+    Open the one session of a run.
+
+    `trusted_hosts`: those that the user named; every other host must have a public address.
+    """
+    connector = aiohttp.TCPConnector(
+        limit=0,  # the workers are the limit: a wait for a connection would follow the limiter's turn
+        resolver=_PublicResolver(trusted_hosts),
+        ssl=ssl.create_default_context(),  # reads SSL_CERT_FILE
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": user_agent},
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.idle),
+    ) as session:
+        yield session
+
+
+class _PublicResolver(ThreadedResolver):
+    """Finds no private addresses for hosts that a record or a redirect named."""
+
+    def __init__(self, trusted: frozenset[str]) -> None:
+        super().__init__()
+        self._trusted = trusted
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await super().resolve(host, port, family)
+        if host in self._trusted:
+            return found
+        public = [entry for entry in found if ipaddress.ip_address(entry["host"]).is_global]
+        if not public:
+            raise OSError(None, f"{host} has no public address")
+        return public
+
+
+@contextmanager
+def foreign_errors(url: URL) -> Iterator[None]:
+    """Translate what aiohttp and the system raise while `url` is asked. Ours pass."""
+    name = name_of(url)
+    try:
+        yield
+    except aiohttp.InvalidURL as exc:
+        raise Misshapen(f"{name}: not an address") from exc
+    except aiohttp.ClientConnectorCertificateError as exc:
+        raise Broken(f"{name}: its certificate is not trusted (SSL_CERT_FILE?)") from exc
+    except aiohttp.ClientConnectorDNSError as exc:
+        raise Broken(f"{name}: the host's name leads nowhere") from exc
+    except aiohttp.ClientConnectorError as exc:
+        raise Broken(f"{name}: no connection ({_why(exc.os_error)})") from exc
+    except TimeoutError as exc:  # aiohttp's own are subclasses
+        raise Broken(f"{name}: timed out") from exc
+    except aiohttp.ClientPayloadError as exc:
+        raise Broken(f"{name}: cut before its end") from exc
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as exc:
+        raise Broken(f"{name}: the connection was cut") from exc
+    except aiohttp.ClientError as exc:
+        raise Broken(f"{name}: {type(exc).__name__}") from exc
+
+
+def _why(error: OSError) -> str:
+    """Say in the system's words why there is no connection; asyncio's own texts show addresses."""
+    return os.strerror(error.errno) if error.errno else str(error)
