@@ -29,13 +29,13 @@ from harvester.client import Client, open_session
 from harvester.config import Config, Kinds
 from harvester.errors import HarvestError, StopRun, UsageError
 from harvester.figshare import Figshare
-from harvester.ledger import Ledger, Opening, Reader, exists
+from harvester.ledger import FileResult, Ledger, Opening, Reader, exists
 from harvester.limits import Limiter
 from harvester.models import FileStatus, Summary
 from harvester.pipeline import Pipeline, Tally
 from harvester.plan import Plan, Planner
 from harvester.progress import Watched
-from harvester.routes import Routes
+from harvester.routes import DOWNLOADS, Routes
 from harvester.sinks import SINKS, write_failures
 from harvester.sources import SOURCES
 from harvester.store import Store, disk_errors
@@ -47,7 +47,6 @@ KINDS = Kinds(sources=SOURCES, tasks=tuple(TASKS), formats=tuple(SINKS))
 Companion = Callable[[Watched, Callable[[], None]], Coroutine[Any, Any, None]]
 """Runs beside a harvest: it gets the counters to show, and a function that asks the run to stop."""
 
-DOWNLOADS = "https://ndownloader.figshare.com"
 SERVICES = ("api", "stats", "files")
 
 
@@ -291,7 +290,7 @@ async def verify(config: Config) -> Verified:
     whole = 0
     with Reader(config.folder) as reader:
         ledger = Ledger(config.folder)
-        ledger.open()
+        ledger.open("verify")
         try:
             for file in reader.files(FileStatus.DONE):
                 if await store.holds(file.path, file.size, file.md5):
@@ -299,9 +298,9 @@ async def verify(config: Config) -> Verified:
                     continue
                 log.warning("%s: damaged or gone", file.path)
                 damaged.append(file.path)
-                await ledger.mark_damaged(file.item_id, file.file_id)
+                await ledger.save_file(FileResult(file.item_id, file.file_id, FileStatus.PENDING))
         finally:
-            await ledger.close("verified")
+            await ledger.close("finished")
     return Verified(whole, tuple(damaged))
 
 

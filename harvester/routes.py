@@ -24,6 +24,8 @@ from harvester.store import Partial
 
 log = logging.getLogger(__name__)
 
+DOWNLOADS = "https://ndownloader.figshare.com"
+"""The host of the addresses in records."""
 CHALLENGES_BEFORE_REST = 3
 REST_SECONDS = 60.0
 

@@ -1,8 +1,9 @@
 """
 What was found, is owed, was done, failed and was learned; the only SQL.
 
-`Ledger` is held by the one run that writes (`writing.py`), `Reader` reads beside it (`reading.py`);
-the tables stand in `schema.py`, who may write is settled in `claim.py`.
+`Ledger` is held by the one run that writes (`writing.py`): it collects entries (`entries.py`) into batches
+and asks the line (`line.py`) what is owed. `Reader` reads beside it (`reading.py`). The tables stand in
+`schema.py`, who may write is settled in `claim.py`.
 """
 
 from harvester.ledger.reading import ItemRow, Reader

@@ -34,11 +34,11 @@ def holder(db: sqlite3.Connection, now: float) -> str | None:
     return f"process {pid} on {host}" if _is_alive(host, pid, now - beat) else None
 
 
-def take(db: sqlite3.Connection, now: float) -> int:
+def take(db: sqlite3.Connection, now: float, job: str) -> int:
     """Claim the folder for a new run and return the run's number."""
     run_id: int = db.execute(
-        "INSERT INTO runs (started, host, pid, beat) VALUES (?, ?, ?, ?) RETURNING id",
-        (iso(now), socket.gethostname(), os.getpid(), now),
+        "INSERT INTO runs (job, started, host, pid, beat) VALUES (?, ?, ?, ?, ?) RETURNING id",
+        (job, iso(now), socket.gethostname(), os.getpid(), now),
     ).fetchone()[0]
     return run_id
 

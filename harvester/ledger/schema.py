@@ -80,6 +80,7 @@ MIGRATIONS = (
 
     CREATE TABLE runs (
         id       INTEGER PRIMARY KEY,
+        job      TEXT NOT NULL,             -- harvest, verify
         started  TEXT NOT NULL,
         ended    TEXT,
         outcome  TEXT,                      -- finished, interrupted, stopped; null: under way or killed
