@@ -1,8 +1,6 @@
 """
-Commands, options and exit statuses. `job.py` does the work and is imported only when there is some.
-
-An option's destination is the full name of the config key that it sets (``concurrency.workers``), so
-options and file need no table between them.
+Commands and exit statuses. `options.py` has the words, `job.py` does the work, `report.py` the talking; what
+is heavy is imported only where there is work.
 """
 
 from __future__ import annotations
@@ -18,17 +16,15 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harvester import __version__
 from harvester.errors import HarvestError, UsageError, exit_status
+from harvester.options import DEFAULT_FILE, build_parser, overrides
 
 if TYPE_CHECKING:
     from harvester.config import Config
     from harvester.models import Summary
-    from harvester.plan import Plan
     from harvester.progress import Watched
 
 INTERRUPTED = 130
-DEFAULT_FILE = "harvest.toml"
 EXAMPLE = "config.example.toml"
 
 
@@ -38,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     _set_up_logging(args)
     try:
-        status: int = args.command(args)
+        status = _COMMANDS[args.command](args)
     except HarvestError as error:
         for line in str(error).splitlines():
             print(f"harvester: {line}", file=sys.stderr)
@@ -51,177 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-# -- the words of the command line ----------------------------------------------------------------
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Describe all commands and options."""
-    parser = argparse.ArgumentParser(
-        prog="harvester",
-        description="Harvest records, statistics and verified files from figshare.",
-        epilog="exit status: 0 all is there; 1 finished, and failures.csv says what is missing; "
-        "2 wrong usage or config; 3 could not go on, state saved; 130 interrupted, state saved",
-    )
-    parser.add_argument("--version", action="version", version=f"harvester {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    run = _command(commands, "run", _run, "harvest; run it again and it goes on where it stopped")
-    _add_config(run)
-    _add_sources(run)
-    _add_tuning(run)
-    _add_files(run)
-    _add_formats(run)
-    run.add_argument(
-        "--refresh", action="append", default=[], choices=["metadata", "stats"], metavar="TASK",
-        help="do this task (metadata, stats) again for every item; repeats",
-    )  # fmt: skip
-    _add_output_style(run)
-    plan = _command(commands, "plan", _plan, "dry run: requests, hours, and which service decides")
-    _add_config(plan)
-    _add_sources(plan)
-    _add_tuning(plan)
-    _add_files(plan)
-    plan.add_argument(
-        "--sample", type=int, default=20, metavar="N",
-        help="ask N records to estimate files and bytes (20)",
-    )  # fmt: skip
-    plan.add_argument("--json", action="store_true", help="print the plan as JSON")
-    status = _command(commands, "status", _status, "what a folder holds, lacks and could not get")
-    _add_config(status)
-    status.add_argument("--json", action="store_true", help="print the status as JSON")
-    verify = _command(commands, "verify", _verify, "hash every file again; damaged ones are owed again")
-    _add_config(verify)
-    export = _command(commands, "export", _export, "write the tables and records again")
-    _add_config(export)
-    _add_formats(export)
-    init = _command(commands, "init", _init, "write a commented config to start from")
-    init.add_argument("file", nargs="?", default=DEFAULT_FILE, help=f"where to ({DEFAULT_FILE})")
-    sandbox = _command(commands, "sandbox", _sandbox, "serve a figshare look-alike on localhost")
-    _add_sandbox(sandbox)
-    return parser
-
-
-def _command(
-    commands: Any, name: str, do: Callable[[argparse.Namespace], int], help_text: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=help_text, description=help_text[0].upper() + help_text[1:] + "."
-    )
-    parser.set_defaults(command=do)
-    return parser
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-c", "--config", metavar="FILE",
-        help=f"the config file ({DEFAULT_FILE}, where there is one)",
-    )  # fmt: skip
-    parser.add_argument("-o", "--output", dest="output", metavar="FOLDER", help="the output folder")
-
-
-def _add_sources(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("sources (they replace those of the config file)")
-    group.add_argument(
-        "--search",
-        action="append",
-        metavar="QUERY",
-        help="items that match figshare's query language; repeats",
-    )
-    group.add_argument(
-        "--group", action="append", type=int, metavar="ID", help="items of this group; repeats"
-    )
-    group.add_argument("--account", action="store_true", help="all items of the token's account")
-    group.add_argument(
-        "--item", action="append", metavar="ID", help="one item: its id, DOI or address; repeats"
-    )
-    group.add_argument(
-        "--items", metavar="FILE", help="items listed in a file, one a line; - is standard input"
-    )
-
-
-def _add_tuning(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what and how")
-    group.add_argument("--tasks", type=_words, metavar="LIST", help="metadata, stats, files (all three)")
-    group.add_argument(
-        "--rate", action="append", type=_rate, metavar="[SERVICE=]N",
-        help="requests a second, for all services or one of api, stats, files (1); inf is no limit",
-    )  # fmt: skip
-    group.add_argument(
-        "--workers", dest="concurrency.workers", type=int, metavar="N", help="items in hand at once (16)"
-    )
-    group.add_argument(
-        "--downloads",
-        dest="concurrency.downloads",
-        type=int,
-        metavar="N",
-        help="files in transfer at once (8)",
-    )
-    group.add_argument(
-        "--attempts", dest="retry.attempts", type=int, metavar="N", help="tries of one request (6)"
-    )
-    group.add_argument("--api", dest="services.api", metavar="URL", help="address of the api")
-    group.add_argument("--stats", dest="services.stats", metavar="URL", help="address of the statistics")
-
-
-def _add_files(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("files")
-    group.add_argument(
-        "--include", dest="files.include", action="append", metavar="GLOB",
-        help="fetch only files whose folder/name matches; repeats",
-    )  # fmt: skip
-    group.add_argument(
-        "--exclude", dest="files.exclude", action="append", metavar="GLOB",
-        help="fetch no file whose folder/name matches; repeats",
-    )  # fmt: skip
-    group.add_argument("--max-size", dest="files.max_size", metavar="SIZE", help='such as "500 MB"')
-
-
-def _add_formats(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--formats", dest="export.formats", type=_words, metavar="LIST", help="jsonl, csv (both)"
-    )
-
-
-def _add_output_style(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what is shown")
-    group.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
-    group.add_argument("-v", "--verbose", action="store_true", help="every retry too")
-    group.add_argument("--log-json", action="store_true", help="one JSON object a line on standard error")
-
-
-def _add_sandbox(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--items", type=int, default=300, metavar="N", help="public items (300)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other data (1)")
-    parser.add_argument(
-        "--port", type=int, default=8700, metavar="N",
-        help="of the api; stats, files and storage follow (8700); 0 takes free ones",
-    )  # fmt: skip
-    parser.add_argument(
-        "--latency", type=float, default=0.0, metavar="SECONDS", help="before every answer (0)"
-    )
-    parser.add_argument(
-        "--rate-cap", type=float, default=float("inf"), metavar="N",
-        help="requests a second a service; beyond, 429 (no cap)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--fault", action="append", type=_share, default=[], metavar="NAME=SHARE",
-        help="a share (0 to 1) of requests meets this fault; repeats; --fault help lists the names",
-    )  # fmt: skip
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _rate(text: str) -> tuple[str, float]:
-    service, _, number = text.rpartition("=")
-    return service, float(number)
-
-
-def _share(text: str) -> tuple[str, float]:
-    name, _, number = text.partition("=")
-    return name, float(number or 0)
-
-
 # -- from words to a config -----------------------------------------------------------------------
 
 
@@ -231,38 +56,7 @@ def _config(args: argparse.Namespace) -> Config:
     path = args.config
     if path is None and Path(DEFAULT_FILE).is_file():
         path = DEFAULT_FILE
-    return load_config(path, options=_overrides(args))
-
-
-def _overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the keys that options set, by their full names."""
-    given = vars(args)
-    options = {
-        key: value
-        for key, value in given.items()
-        if value is not None and ("." in key or key in {"output", "tasks"})
-    }
-    for service, rate in given.get("rate") or ():
-        for name in (service,) if service else ("api", "stats", "files"):
-            options[f"rate.{name}"] = rate
-    if sources := _sources(args):
-        options["sources"] = sources
-    return options
-
-
-def _sources(args: argparse.Namespace) -> list[dict[str, Any]]:
-    sources: list[dict[str, Any]] = []
-    given = vars(args)
-    if given.get("account"):
-        sources.append({"kind": "account"})
-    if given.get("search"):
-        sources.append({"kind": "search", "query": args.search})
-    sources += [{"kind": "group", "id": number} for number in given.get("group") or ()]
-    if given.get("item"):
-        sources.append({"kind": "items", "ids": args.item})
-    if given.get("items") and args.command is not _sandbox:
-        sources.append({"kind": "items", "file": args.items})
-    return sources
+    return load_config(path, options=overrides(args))
 
 
 # -- commands -------------------------------------------------------------------------------------
@@ -274,7 +68,9 @@ def _run(args: argparse.Namespace) -> int:
     if summary is None:
         return INTERRUPTED
     if not args.quiet and not args.log_json:
-        print(_closing(summary, config))
+        from harvester.report import closing  # noqa: PLC0415
+
+        print(closing(summary, config))
     return summary.exit_status
 
 
@@ -333,102 +129,23 @@ def _exit_at_once() -> None:
     os._exit(INTERRUPTED)
 
 
-def _closing(summary: Summary, config: Config) -> str:
-    from harvester.progress import human_bytes, human_seconds  # noqa: PLC0415
-
-    run, folder = summary.run, summary.folder
-    done = folder["files"].get("done", {"files": 0, "bytes": 0})
-    requests = sum(run["requests"].values())
-    lines = [
-        f"{config.folder}: {folder['items']} items, {folder['records']} records, "
-        f"{done['files']} files ({human_bytes(done['bytes'])})",
-        f"this run: {requests} requests in {human_seconds(run['seconds'])}, "
-        f"{run['items']['done']} items and {run['files']['done']} files done",
-    ]
-    lines += [
-        f"{folder['files'][status]['files']} files {words}"
-        for status, words in _STATUS_WORDS.items()
-        if status in folder["files"]
-    ]
-    withdrawn = sum(states.get("withdrawn", 0) for states in folder["work"].values())
-    if withdrawn:
-        lines.append(f"{withdrawn} items withdrawn since they were harvested")
-    if run["warnings"]:
-        lines.append(f"{len(run['warnings'])} warnings: see {config.folder / 'summary.json'}")
-    if summary.exit_status == INTERRUPTED:
-        lines.append("interrupted; state saved: run the same command again to go on")
-    elif folder["failures"]:
-        lines.append(
-            f"{folder['failures']} failures: see {config.folder / 'failures.csv'}; run again to retry them"
-        )
-    else:
-        lines.append("complete: all that was asked for is there")
-    return "\n".join(lines)
-
-
-_STATUS_WORDS = {
-    "skipped": "left out by your rules",
-    "link": "hosted elsewhere, recorded only",
-    "withheld": "not downloadable by design",
-    "pending": "not fetched yet",
-}
-
-
 def _plan(args: argparse.Namespace) -> int:
     from harvester import job  # noqa: PLC0415
+    from harvester.report import as_json, plan_text  # noqa: PLC0415
 
     config = _config(args)
     plan = _await(functools.partial(job.make_plan, config, sample_size=args.sample))
-    print(_json(plan.to_dict()) if args.json else _plan_text(plan, config))
+    print(as_json(plan.to_dict()) if args.json else plan_text(plan, config))
     return 1 if plan.incomplete else 0
-
-
-def _plan_text(plan: Plan, config: Config) -> str:
-    from harvester.progress import human_bytes, human_seconds  # noqa: PLC0415
-
-    about = "about " if plan.sampled else ""
-    how = f" (estimated from {plan.sampled} records)" if plan.sampled else ""
-    lines = [
-        f"items    {plan.items} selected, {plan.items_owed} to visit",
-        f"files    {about}{plan.files_owed}, {about}{human_bytes(plan.bytes_owed)}{how}",
-    ]
-    for name, requests in plan.requests.items():
-        rate = getattr(config.rate, name)
-        lines.append(
-            f"{name:8} {requests} requests at {rate:g} a second: {human_seconds(plan.seconds[name])}"
-        )
-    lines.append(f"at least {human_seconds(max(plan.seconds.values()))}; {plan.binding} decides")
-    lines += [f"incomplete: {what}" for what in plan.incomplete]
-    return "\n".join(lines)
 
 
 def _status(args: argparse.Namespace) -> int:
     from harvester import job  # noqa: PLC0415
+    from harvester.report import as_json, status_text  # noqa: PLC0415
 
     told = job.status(_config(args))
-    print(_json(told) if args.json else _status_text(told))
+    print(as_json(told) if args.json else status_text(told))
     return 0
-
-
-def _status_text(told: dict[str, Any]) -> str:
-    from harvester.progress import human_bytes  # noqa: PLC0415
-
-    run = told["last_run"]
-    by = f" by {run['by']}" if run["by"] else ""
-    lines = [
-        f"folder    {told['folder']}",
-        f"last run  {run['state']}{by}, started {run['started']}"
-        + (f", ended {run['ended']}" if run["ended"] else ""),
-        f"items     {told['items']}, {told['records']} with their record",
-    ]
-    for task, states in told["work"].items():
-        lines.append(f"{task:9} " + ", ".join(f"{number} {state}" for state, number in states.items()))
-    for status, found in told["files"].items():
-        lines.append(f"files     {found['files']} {status} ({human_bytes(found['bytes'])})")
-    if told["listings_open"]:
-        lines.append(f"listings  {told['listings_open']} not read to their end")
-    lines.append(f"failures  {told['failures']}")
-    return "\n".join(lines)
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -502,16 +219,21 @@ def _sandbox(args: argparse.Namespace) -> int:
     return 0
 
 
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "plan": _plan,
+    "status": _status,
+    "verify": _verify,
+    "export": _export,
+    "init": _init,
+    "sandbox": _sandbox,
+}
+
+
 def _await(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     import anyio  # noqa: PLC0415 - see the module's docstring
 
     return anyio.run(work)
-
-
-def _json(told: dict[str, Any]) -> str:
-    import orjson  # noqa: PLC0415
-
-    return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
 
 
 def _set_up_logging(args: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ import orjson
 from harvester.client import Traffic
 from harvester.limits import Limiter
 from harvester.pipeline import Tally
+from harvester.report import human_bytes, human_seconds
 
 log = logging.getLogger("harvester")
 
@@ -170,27 +171,6 @@ def _table(watched: Watched) -> Any:
     passed = f"{human_seconds(watched.seconds)} passed"
     grid.add_row("time", passed, "" if left is None else f"about {human_seconds(left)}{more} left", "")
     return grid
-
-
-def human_bytes(size: float) -> str:
-    """Write a number of bytes for a person, in powers of ten."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.2f} TB"
-
-
-def human_seconds(seconds: float) -> str:
-    """Write a duration for a person."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 class JsonFormatter(logging.Formatter):

@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from harvester import __version__
-from harvester.cli import build_parser
+from harvester.options import build_parser
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, environment, harvester
 

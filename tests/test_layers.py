@@ -24,10 +24,12 @@ LEVELS = {
     "sinks": 4,
     "pipeline": 6,
     "plan": 6,
-    "progress": 7,
-    "job": 8,
-    "cli": 9,
-    "__main__": 10,
+    "report": 7,
+    "progress": 8,
+    "job": 9,
+    "options": 9,
+    "cli": 10,
+    "__main__": 11,
 }
 FOLDERS = ("sources", "tasks", "sinks")
 
