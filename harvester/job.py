@@ -28,14 +28,13 @@ from harvester import config as configuration
 from harvester.client import Client, open_session
 from harvester.config import Config, Kinds
 from harvester.errors import HarvestError, StopRun, UsageError
-from harvester.figshare import Figshare
+from harvester.figshare import DOWNLOADS, Figshare, Routes
 from harvester.ledger import FileResult, Ledger, Opening, Reader, exists
 from harvester.limits import Limiter
 from harvester.models import FileStatus, Summary
 from harvester.pipeline import Pipeline, Tally
 from harvester.plan import Plan, Planner
 from harvester.progress import Watched
-from harvester.routes import DOWNLOADS, Routes
 from harvester.sinks import SINKS, write_failures
 from harvester.sources import SOURCES
 from harvester.store import Store, disk_errors

@@ -18,7 +18,6 @@ LEVELS = {
     "ledger": 1,
     "client": 2,
     "figshare": 3,
-    "routes": 4,
     "sources": 4,
     "tasks": 5,
     "sinks": 4,

@@ -202,6 +202,27 @@ async def test_refresh_owes_one_task_of_every_item(tmp_path: Path) -> None:
         ]
 
 
+async def test_a_look_at_the_files_between_two_runs_changes_nothing_for_the_listings(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1), TASKS)
+    verifying = Ledger(tmp_path)
+    verifying.open("verify")
+    await verifying.close("finished")
+    async with run(tmp_path) as ledger:
+        assert not (await ledger.listed("a")).complete
+
+
+async def test_an_interrupted_run_keeps_the_names_that_led_nowhere(tmp_path: Path) -> None:
+    nowhere = Page((), None, (Unresolved("10.1/x", "no such DOI"),))
+    async with run(tmp_path, outcome="interrupted") as ledger:
+        await ledger.add_page("a", nowhere, TASKS)
+    for outcome, failures in (("finished", 1), ("finished", 0)):  # then all names are asked for again
+        async with run(tmp_path, outcome=outcome):
+            pass
+        with Reader(tmp_path) as reader:
+            assert len(list(reader.failures())) == failures
+
+
 async def test_a_name_that_leads_nowhere_is_a_failure_by_name(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", Page((), None, (Unresolved("10.1/x", "no such DOI"),)), TASKS)

@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from harvester.config import FileRules
-from harvester.figshare import Figshare
+from harvester.figshare import Figshare, Routes
 from harvester.ledger import FileResult, Ledger
 from harvester.models import Findings, OwedFile, OwedItem
-from harvester.routes import Routes
 from harvester.store import Store
 from harvester.tasks.files import Files
 from harvester.tasks.metadata import Metadata

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from harvester.figshare import Routes
 from harvester.ledger import FileResult
 from harvester.models import FileStatus, OwedFile
-from harvester.routes import Routes
 from harvester.store import Store
 
 

@@ -1,0 +1,210 @@
+"""figshare's services as calls: addresses, paging, caps, cursors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+from yarl import URL
+
+from harvester.client import Client
+from harvester.errors import Gone, Misshapen, Refused
+from harvester.figshare.names import same_doi
+from harvester.figshare.records import (
+    Entry,
+    decode_entries,
+    decode_groups,
+    decode_pieces,
+    decode_total,
+    read_article,
+)
+from harvester.figshare.selection import Selection
+from harvester.models import ItemRef, Page, Record, Totals
+
+PAGE_SIZE = 1000
+"""The most that figshare gives at once."""
+
+
+@dataclass(frozen=True)
+class _Position:
+    """
+    Where the next page of a search begins: a cursor, or a page number where there is none.
+
+    ``again``: the listing was begun a second time because its cursor had died. ``first_id``: of the
+    page before, to notice a service that answers every cursor with the same page.
+    """
+
+    page: int = 1
+    cursor: str = ""
+    first_id: int = 0
+    again: bool = False
+
+    @classmethod
+    def read(cls, text: str | None) -> _Position:
+        return msgspec.json.decode(text, type=cls) if text else cls()
+
+    def write(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    def after(self, entries: list[Entry], cursor: str | None) -> _Position | None:
+        """Tell where the page behind these entries begins, None when they are the last."""
+        if len(entries) < PAGE_SIZE or (self.cursor and not cursor):
+            return None
+        if self.cursor and entries[0].id == self.first_id:
+            raise Refused("the listing repeats itself: X-Cursor leads to the same page again")
+        return replace(self, page=self.page + 1, cursor=cursor or "", first_id=entries[0].id)
+
+
+class Figshare:
+    """
+    Figshare's services as calls that return models.
+
+    All raise what `Client.persist` raises. `authorised` calls use the account's endpoints.
+    """
+
+    def __init__(self, client: Client, *, api: URL, stats: URL) -> None:
+        self._client = client
+        self._api = api
+        self._stats = stats
+
+    async def search_page(
+        self, criteria: Mapping[str, Any], selection: Selection, position: str | None
+    ) -> Page:
+        """
+        Return one page of a public search, oldest first so that new items come last.
+
+        `position` is None for the first page, later what the page before gave.
+
+        Source: API reference, Articles, Public Articles Search; its X-Cursor goes past the cap.
+        """
+        at = _Position.read(position)
+        body = {
+            **criteria,
+            **selection.criteria(),
+            "order": "published_date",
+            "order_direction": "asc",
+            "page_size": PAGE_SIZE,
+        }
+        headers = {"X-Cursor": at.cursor} if at.cursor else {}
+        if not at.cursor:
+            body["page"] = at.page
+        url = self._api / "articles/search"
+        try:
+            reply = await self._client.json("api", "POST", url, decode_entries, body=body, headers=headers)
+        except Refused:
+            if at.cursor and not at.again:  # it has died in a long pause: list anew, once
+                return Page((), _Position(again=True).write())
+            raise
+        following = at.after(reply.value, reply.headers.get("X-Cursor"))
+        return _page(reply.value, selection, following.write() if following else None, private=False)
+
+    async def account_page(self, selection: Selection, position: str | None) -> Page:
+        """
+        Return one page of the token's own items, drafts and private ones included.
+
+        Source: API reference, Articles, Private Articles. It has no cursor and takes no filter.
+        """
+        number = int(position or 1)
+        url = (self._api / "account/articles").with_query(page=number, page_size=PAGE_SIZE)
+        reply = await self._client.json("api", "GET", url, decode_entries, authorised=True)
+        following = str(number + 1) if len(reply.value) == PAGE_SIZE else None
+        return _page(reply.value, selection, following, private=True)
+
+    async def group_tree(self, group_id: int) -> list[int]:
+        """
+        Return a group and all groups below it.
+
+        Raises:
+            Refused: the token may not see the institution's groups, or not this one.
+        """
+        url = self._api / "account/institution/groups"
+        groups = (await self._client.json("api", "GET", url, decode_groups, authorised=True)).value
+        if group_id not in {group.id for group in groups}:
+            raise Refused(f"group {group_id}: not among the groups that the token may see")
+        found, waiting = [], [group_id]
+        while waiting:
+            parent = waiting.pop()
+            found.append(parent)
+            waiting += [g.id for g in groups if g.parent_id == parent and g.id not in found]
+        return sorted(found)
+
+    async def find_doi(self, doi: str) -> int | None:
+        """
+        Return the item with this DOI, with or without its version; None where there is none.
+
+        figshare ignores filters that it does not know, so what comes back is compared.
+        """
+        url = (self._api / "articles").with_query(doi=doi, page_size=10)
+        entries = (await self._client.json("api", "GET", url, decode_entries)).value
+        for entry in entries:
+            if same_doi(entry.doi, doi):
+                return entry.id
+        # The filter may know only the DOI with the current version; an item's number is its tail.
+        if tail := re.search(r"[./](\d+)(?:\.v\d+)?$", doi):
+            try:
+                article = (await self.record(int(tail[1]), private=False)).article
+            except (Gone, Misshapen, Refused):
+                return None
+            if same_doi(article.doi, doi):
+                return article.id
+        return None
+
+    async def record(self, item_id: int, *, private: bool) -> Record:
+        """
+        Return an item's full record, with the list of all its files.
+
+        Source: API reference, Articles, View article details: "up to 10 article files".
+        """
+        account = "account/" if private else ""
+        url = self._api / f"{account}articles/{item_id}"
+
+        def decode(raw: bytes) -> Record:
+            return Record(read_article(raw), raw)
+
+        record = (await self._client.json("api", "GET", url, decode, authorised=private)).value
+        if record.article.id != item_id:
+            raise Misshapen(f"item {item_id}: answered with item {record.article.id}")
+        if record.article.files_complete:
+            return record
+        file_list = await self._file_list(url / "files", private=private)
+        return Record(read_article(record.raw, file_list), record.raw, file_list)
+
+    async def _file_list(self, url: URL, *, private: bool) -> bytes:
+        pieces: list[msgspec.Raw] = []
+        number = 1
+        while True:
+            page = (
+                await self._client.json(
+                    "api", "GET", url.with_query(page=number, page_size=PAGE_SIZE),
+                    decode_pieces, authorised=private,
+                )
+            ).value  # fmt: skip
+            pieces += page
+            if len(page) < PAGE_SIZE:
+                return msgspec.json.encode(pieces)
+            number += 1
+
+    async def totals(self, item_id: int) -> Totals:
+        """
+        Count the uses of one item since it was published.
+
+        Source: API reference, Stats, Totals. An unknown item gets an empty answer: that is not 0.
+        """
+        views = await self._total("views", item_id)
+        return Totals(views, await self._total("downloads", item_id))
+
+    async def _total(self, counter: str, item_id: int) -> int | None:
+        url = self._stats / f"total/{counter}/article/{item_id}"
+        return (await self._client.json("stats", "GET", url, decode_total)).value.totals
+
+
+def _page(entries: list[Entry], selection: Selection, position: str | None, *, private: bool) -> Page:
+    refs = (
+        ItemRef(entry.id, private=private, modified_date=entry.modified_date)
+        for entry in entries
+        if selection.takes(entry)
+    )
+    return Page(tuple(refs), position)

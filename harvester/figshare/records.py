@@ -1,0 +1,163 @@
+"""JSON keys to models: what is read of records, listings, file lists and counters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from harvester.errors import Broken, Misshapen
+from harvester.models import Article, RemoteFile
+
+T = TypeVar("T")
+
+LISTED_FILES = 10
+"""A record lists so many files at most; the rest is in its file list only."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An item as listings show it, as far as the harvest reads it."""
+
+    id: int
+    doi: str | None = None
+    defined_type: int | None = None
+    published_date: str | None = None
+    modified_date: str | None = None
+
+
+class _File(msgspec.Struct, frozen=True):
+    id: int
+    name: str | None = None
+    size: int | None = None
+    is_link_only: bool | None = None
+    download_url: str | None = None
+    supplied_md5: str | None = None
+    computed_md5: str | None = None
+
+
+class _Author(msgspec.Struct, frozen=True):
+    full_name: str | None = None
+
+
+class _Category(msgspec.Struct, frozen=True):
+    title: str | None = None
+
+
+class _Licence(msgspec.Struct, frozen=True):
+    name: str | None = None
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """The keys that are read of a record. All but the id may be null or absent."""
+
+    id: int
+    title: str | None = None
+    doi: str | None = None
+    defined_type_name: str | None = None
+    created_date: str | None = None
+    published_date: str | None = None
+    modified_date: str | None = None
+    license: _Licence | None = None
+    group_id: int | None = None
+    authors: list[_Author] | None = None
+    categories: list[_Category] | None = None
+    size: int | None = None
+    files: list[_File] | None = None
+    folder_structure: dict[str, str | None] | list[None] | None = None  # [] when there are none
+    is_metadata_record: bool | None = None
+    is_embargoed: bool | None = None
+    is_confidential: bool | None = None
+    download_disabled: bool | None = None
+
+
+class Total(msgspec.Struct, frozen=True):
+    totals: int | None = None
+
+
+class Group(msgspec.Struct, frozen=True):
+    id: int
+    parent_id: int | None = None
+
+
+def _decoder(kind: type[T]) -> Callable[[bytes], T]:
+    decoder = msgspec.json.Decoder(kind)
+
+    def decode(raw: bytes) -> T:
+        try:
+            return decoder.decode(raw)
+        except msgspec.ValidationError as exc:
+            raise Misshapen(f"not the promised JSON: {exc}") from exc
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise Broken(f"not whole JSON: {exc}") from exc
+        except RecursionError as exc:
+            raise Misshapen("JSON nested too deeply") from exc
+
+    return decode
+
+
+decode_entries = _decoder(list[Entry])
+_decode_record = _decoder(_Record)
+_decode_files = _decoder(list[_File])
+decode_pieces = _decoder(list[msgspec.Raw])
+decode_total = _decoder(Total)
+decode_groups = _decoder(list[Group])
+
+
+def read_article(raw: bytes, file_list: bytes | None = None) -> Article:
+    """
+    Read a record as figshare sent it; `file_list` is the whole list where the record cut it.
+
+    Raises:
+        Misshapen: it has another shape than documented.
+        Broken: it is not JSON.
+    """
+    wire = _decode_record(raw)
+    listed = _decode_files(file_list) if file_list is not None else wire.files
+    structure = wire.folder_structure if isinstance(wire.folder_structure, dict) else {}
+    files = tuple(_read_file(file, structure.get(str(file.id))) for file in listed or ())
+    size = wire.size or 0
+    is_whole = listed is not None and len(listed) < LISTED_FILES
+    adds_up = sum(file.size for file in files) == size
+    withheld = _withheld(wire)
+    return Article(
+        id=wire.id,
+        title=wire.title or "",
+        doi=wire.doi or "",
+        type=wire.defined_type_name or "",
+        created_date=wire.created_date or "",
+        published_date=wire.published_date or "",
+        modified_date=wire.modified_date or "",
+        licence=(wire.license and wire.license.name) or "",
+        group_id=wire.group_id,
+        authors=tuple(author.full_name or "" for author in wire.authors or ()),
+        categories=tuple(category.title or "" for category in wire.categories or ()),
+        size=size,
+        files=files,
+        files_complete=file_list is not None or (is_whole and (adds_up or bool(withheld))),
+        withheld=withheld,
+    )
+
+
+def _withheld(wire: _Record) -> str:
+    if wire.is_confidential:
+        return "confidential"
+    if wire.is_embargoed:
+        return "embargo"
+    if wire.download_disabled:
+        return "downloads disabled"
+    return "metadata only" if wire.is_metadata_record else ""
+
+
+def _read_file(wire: _File, folder: str | None) -> RemoteFile:
+    promised = (md5.lower() for md5 in (wire.computed_md5, wire.supplied_md5) if md5)
+    return RemoteFile(
+        id=wire.id,
+        name=wire.name or "",
+        folder=(folder or "").strip("/"),
+        size=wire.size or 0,
+        md5=next((md5 for md5 in promised if re.fullmatch("[0-9a-f]{32}", md5)), None),
+        url=wire.download_url or "",
+        is_link=bool(wire.is_link_only),
+    )
