@@ -79,23 +79,11 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
     import anyio  # noqa: PLC0415 - see the module's docstring
 
     from harvester import job, progress  # noqa: PLC0415
+    from harvester.together import beside  # noqa: PLC0415
 
-    summary: Summary | None = None
     stop: Callable[[], None] | None = None
 
-    async def watch_signals(scope: anyio.CancelScope) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                if scope.cancel_called or stopped.is_set():
-                    _exit_at_once()
-                stopped.set()
-                print("stopping: what is in hand ends first; once more to stop at once", file=sys.stderr)
-                if stop is None:
-                    scope.cancel()
-                else:
-                    stop()
-
-    async def beside(watched: Watched, ask_to_stop: Callable[[], None]) -> None:
+    async def show(watched: Watched, ask_to_stop: Callable[[], None]) -> None:
         nonlocal stop
         stop = ask_to_stop
         try:
@@ -104,21 +92,21 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
             else:
                 await progress.show_lines(watched)
         finally:
-            stop = None
+            stop = None  # what follows is not the pipeline's: it can only be cancelled
 
-    stopped = anyio.Event()
-    async with anyio.create_task_group() as group:
-        group.start_soon(watch_signals, group.cancel_scope)
-        try:
-            summary = await job.harvest(config, refresh=frozenset(args.refresh), on_start=beside)
-        except HarvestError as error:
-            problem: HarvestError | None = error
-        else:
-            problem = None
-        group.cancel_scope.cancel()
-    if problem is not None:
-        raise problem
-    return summary
+    async def heed_signals(scope: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                print("stopping: what is in hand ends first; once more to stop at once", file=sys.stderr)
+                (stop or scope.cancel)()
+                break
+            async for _ in signals:
+                _exit_at_once()
+
+    with anyio.CancelScope() as scope:
+        work = functools.partial(job.harvest, config, refresh=frozenset(args.refresh), on_start=show)
+        return await beside(work, functools.partial(heed_signals, scope))
+    return None
 
 
 def _exit_at_once() -> None:

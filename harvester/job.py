@@ -6,7 +6,7 @@ Puts the parts together for the things a person asks for: harvest, plan, verify,
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import logging
 import os
 import platform
@@ -14,11 +14,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiofiles
-import anyio
 import orjson
 from anyio import from_thread, to_thread
 from yarl import URL
@@ -34,11 +34,12 @@ from harvester.limits import Limiter
 from harvester.models import FileStatus, Summary
 from harvester.pipeline import Pipeline, Tally
 from harvester.plan import Plan, Planner
-from harvester.progress import Watched
+from harvester.progress import LINE_EVERY_SECONDS, Watched
 from harvester.sinks import SINKS, write_failures
 from harvester.sources import SOURCES
 from harvester.store import Store, disk_errors
 from harvester.tasks import TASKS, Parts, equip, item_task_names
+from harvester.together import beside
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ async def harvest(
         if ledger.journal_mode != "wal":
             log.warning("%s: no write-ahead log on this file system; slower", ledger.path)
         run = _Run(config, ledger, refresh, on_start)
-        summary = await run.go()
+        summary = await beside(run.go, ledger.keep)
         outcome = "interrupted" if summary.exit_status == INTERRUPTED else "finished"
     finally:
         await ledger.close(outcome)
@@ -176,29 +177,17 @@ class _Run:
                 connected.client.limiters,
                 began=time.monotonic(),
             )
+            companions = [partial(self._on_start, watched, pipeline.stop)] if self._on_start else []
             try:
-                await self._watch(pipeline, watched)
+                await beside(pipeline.run, *companions)
             except StopRun:
-                await self._summarise(watched, "stopped")
+                with contextlib.suppress(HarvestError):  # the disk may be what stopped the run
+                    await self._summarise(watched, "stopped")
                 raise
         if pipeline.stopping.is_set():
             return await self._summarise(watched, "interrupted")
         await export(config)
         return await self._summarise(watched, "finished")
-
-    async def _watch(self, pipeline: Pipeline, watched: Watched) -> None:
-        async with anyio.create_task_group() as group:
-            if self._on_start is not None:
-                group.start_soon(self._on_start, watched, pipeline.stop)
-            try:
-                await pipeline.run()
-            except HarvestError as error:
-                problem: HarvestError | None = error
-            else:
-                problem = None
-            group.cancel_scope.cancel()
-        if problem is not None:
-            raise problem
 
     async def _summarise(self, watched: Watched, outcome: str) -> Summary:
         state = watched.state()
@@ -258,7 +247,7 @@ async def make_plan(config: Config, *, sample_size: int = 20) -> Plan:
 
 async def export(config: Config) -> list[Path]:
     """Write the tables and records again from the ledger; failures.csv always."""
-    writers = [functools.partial(SINKS[name]().write) for name in config.export.formats]
+    writers = [partial(SINKS[name]().write) for name in config.export.formats]
 
     def write() -> list[Path]:
         with Reader(config.folder, checkpoint=from_thread.check_cancelled) as reader:
@@ -284,23 +273,30 @@ async def verify(config: Config) -> Verified:
         UsageError: there is no harvest in the folder.
         FolderInUse: a run is at work there.
     """
-    store = Store(config.folder)
-    damaged: list[str] = []
-    whole = 0
+    ledger = Ledger(config.folder)
     with Reader(config.folder) as reader:
-        ledger = Ledger(config.folder)
         ledger.open("verify")
         try:
-            for file in reader.files(FileStatus.DONE):
-                if await store.holds(file.path, file.size, file.md5):
-                    whole += 1
-                    continue
-                log.warning("%s: damaged or gone", file.path)
-                damaged.append(file.path)
-                await ledger.save_file(FileResult(file.item_id, file.file_id, FileStatus.PENDING))
+            return await beside(partial(_verify, config, reader, ledger), ledger.keep)
         finally:
             await ledger.close("finished")
-    return Verified(whole, tuple(damaged))
+
+
+async def _verify(config: Config, reader: Reader, ledger: Ledger) -> Verified:
+    store = Store(config.folder)
+    damaged: list[str] = []
+    checked = 0
+    told = time.monotonic()
+    for file in reader.files(FileStatus.DONE):
+        if not await store.holds(file.path, file.size, file.md5):
+            log.warning("%s: damaged or gone", file.path)
+            damaged.append(file.path)
+            await ledger.save_file(FileResult(file.item_id, file.file_id, FileStatus.PENDING))
+        checked += 1
+        if time.monotonic() - told > LINE_EVERY_SECONDS:
+            told = time.monotonic()
+            log.info("%d files checked, %d damaged or gone", checked, len(damaged))
+    return Verified(checked - len(damaged), tuple(damaged))
 
 
 def status(config: Config) -> dict[str, Any]:

@@ -20,20 +20,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import anyio
 from anyio import CancelScope, create_memory_object_stream, create_task_group
-from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from harvester.config import Concurrency
-from harvester.errors import GiveUp, Gone, HarvestError, TryAgain
+from harvester.errors import GiveUp, Gone, TryAgain
 from harvester.figshare import Figshare
 from harvester.ledger import FileResult, ItemResult, Ledger
 from harvester.models import Failure, FileStatus, Findings, OwedFile, OwedItem, WorkState
 from harvester.sources import Listing, Source
 from harvester.tasks import FileTask, ItemTask
+from harvester.together import beside
 
 log = logging.getLogger(__name__)
 Owed = TypeVar("Owed", OwedItem, OwedFile)
@@ -103,30 +104,24 @@ class Pipeline:
         Raises:
             StopRun: it cannot go on. What was done until then is in the ledger.
         """
-        try:
-            async with create_task_group() as beside:
-                beside.start_soon(self._ledger.keep)
-                await self._flow(beside)
-                await self._ledger.flush()
-                beside.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            raise _cause(group) from group
+        with CancelScope() as in_hand:
+            await beside(self._flow, partial(self._grace, in_hand))
+        await self._ledger.flush()
 
-    async def _flow(self, beside: TaskGroup) -> None:
+    async def _flow(self) -> None:
         queue = create_memory_object_stream[OwedItem](self._concurrency.queue)
         transfers = create_memory_object_stream[OwedFile](self._concurrency.downloads)
         async with create_task_group() as group:
-            beside.start_soon(self._grace, group.cancel_scope)
             group.start_soon(self._list)
             group.start_soon(self._feed, self._ledger.owed_items, queue[0], self._all_listed)
             group.start_soon(self._visit_all, queue[1])
             group.start_soon(self._feed, self._ledger.owed_files, transfers[0], self._all_visited)
             group.start_soon(self._fetch_all, transfers[1])
 
-    async def _grace(self, scope: CancelScope) -> None:
+    async def _grace(self, in_hand: CancelScope) -> None:
         await self.stopping.wait()
         await anyio.sleep(GRACE_SECONDS)
-        scope.cancel()
+        in_hand.cancel()
 
     # -- listing ----------------------------------------------------------------------------------
 
@@ -252,17 +247,3 @@ class Pipeline:
             self.tally.files_failed += 1
             log.warning("item %d, file %d: %s", owed.item_id, owed.file.id, error)
         await self._ledger.save_file(result)
-
-
-def _cause(group: BaseExceptionGroup) -> BaseException:
-    """Return the one error that a person should read: ours before others, the first before later."""
-    errors: list[BaseException] = []
-    waiting: list[BaseException] = [group]
-    while waiting:
-        error = waiting.pop(0)
-        if isinstance(error, BaseExceptionGroup):
-            waiting += error.exceptions
-        else:
-            errors.append(error)
-    foreign = [error for error in errors if not isinstance(error, HarvestError)]
-    return foreign[0] if foreign else errors[0]
