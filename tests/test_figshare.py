@@ -10,12 +10,16 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from yarl import URL
 
 from harvester.config import FileRules
-from harvester.errors import Broken, HarvestError, Misshapen
+from harvester.errors import Broken, HarvestError, Misshapen, Refused
 from harvester.figshare import Entry, Selection, doi_in, item_id_in, read_article, same_doi
+from harvester.figshare.routes import recorded_address
+from harvester.job import connect, load_config
 from harvester.ledger import ItemResult, Ledger, Opening, Reader
 from harvester.models import Article, FileStatus, Findings, ItemRef, Page, Record, RemoteFile, WorkState
+from harvester.sandbox import Sandbox, Settings
 from harvester.sinks import SINKS
 from harvester.tasks.metadata import difference, settle
 
@@ -53,6 +57,63 @@ real = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the collected replies ar
 )
 def test_ids_in_names(name: str, item_id: int | None) -> None:
     assert item_id_in(name) == item_id
+
+
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [
+        ("https://ndownloader.figshare.com/files/1", True),
+        ("https://figshare.com/ndownloader/files/1", True),
+        ("https://files.figsh.com/1", True),
+        ("https://api.example.org/files/1", True),  # the api's own host
+        ("http://ndownloader.figshare.com/files/1", False),
+        ("https://evilfigshare.com/files/1", False),
+        ("https://figshare.com.evil.org/files/1", False),
+        ("https://example.org/files/1", False),
+        ("http://127.0.0.1:8080/files/1", False),
+        ("https://localhost/files/1", False),
+        ("https://10.0.0.1/files/1", False),
+        ("file:///etc/passwd", False),
+        ("https://[::1", False),
+        ("", False),
+    ],
+)
+def test_which_addresses_of_records_are_asked(address: str, asked: bool) -> None:
+    assert (recorded_address(address, URL("https://api.example.org/v2")) is not None) is asked
+
+
+def test_a_record_may_name_this_machine_only_where_the_api_is_on_it() -> None:
+    assert recorded_address("http://127.0.0.1:5/files/1", URL("http://localhost:8700/v2"))
+
+
+async def test_a_cursor_that_died_lets_the_listing_begin_anew_once() -> None:
+    dead = '{"page": 2, "cursor": "nonsense", "first_id": 0, "again": false}'
+    async with Sandbox(Settings(items=2500)) as sandbox:
+        config = load_config(options={"services.api": sandbox.api, "rate.api": float("inf")}, environ={})
+        async with connect(config) as connected:
+            found, position = [], dead
+            for _ in range(4):
+                page = await connected.figshare.search_page({"group": 11960}, Selection(), position)
+                found += [ref.id for ref in page.refs]
+                if page.position is None:
+                    break
+                position = page.position
+            assert found == list(sandbox.world.group_items(11960))
+            with pytest.raises(Refused, match="X-Cursor: unknown"):
+                again = dead.replace("false", "true")
+                await connected.figshare.search_page({"group": 11960}, Selection(), again)
+
+
+async def test_a_cursor_that_leads_to_the_same_page_for_ever_is_refused() -> None:
+    async with Sandbox(Settings(items=2500)) as sandbox:
+        config = load_config(options={"services.api": sandbox.api, "rate.api": float("inf")}, environ={})
+        async with connect(config) as connected:
+            first = await connected.figshare.search_page({}, Selection(), None)
+            assert first.position is not None
+            stuck = msgspec.json.decode(first.position)
+            stuck["first_id"] = sandbox.world.public_ids[1000]  # as if the page before had begun so too
+            with pytest.raises(Refused, match="repeats itself"):
+                await connected.figshare.search_page({}, Selection(), orjson.dumps(stuck).decode())
 
 
 def test_dois_in_names() -> None:

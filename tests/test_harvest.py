@@ -120,6 +120,22 @@ async def test_items_from_standard_input_and_names_that_lead_nowhere(
     assert "3 failures: see" in ended.out
 
 
+async def test_a_name_that_cannot_be_asked_about_now_is_a_failure_by_name(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, faults={"always-500": 1.0})) as sandbox:
+        words = ("run", "--item", "10.1234/x", "--items", tmp_path / "ids.txt", "--attempts", "1")
+        (tmp_path / "ids.txt").write_text("")
+        ended = await harvester(*words, "-o", tmp_path / "out", *at(sandbox))
+        assert ended.status == 3  # the api has never answered
+        assert "failed there (500); gave up after 1 attempts" in ended.err
+
+
+async def test_a_list_that_cannot_be_read_is_wrong_usage(sandbox: Sandbox, tmp_path: Path) -> None:
+    ended = await harvester("run", "--items", tmp_path / "none.txt", "-o", tmp_path / "out", *at(sandbox))
+    assert ended.status == 2
+    assert "none.txt: cannot be read: No such file or directory" in ended.err
+    assert sandbox.requests == []
+
+
 async def test_sources_of_a_config_file_are_merged_and_the_account_s_record_wins(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from yarl import URL
 
 from harvester.client import Client, is_loopback, is_public
 from harvester.errors import Challenged, Damaged, Unverified
-from harvester.models import OwedFile, RemoteFile
+from harvester.models import OwedFile
 from harvester.store import Partial
 
 log = logging.getLogger(__name__)
@@ -92,25 +92,11 @@ class Routes:
     def _open_routes(self, owed: OwedFile) -> list[URL]:
         """List the addresses to ask, best first; those that rest only where no other is left."""
         routes = [self._api / f"file/download/{owed.file.id}"]
-        if not owed.private and (url := self._recorded(owed.file)):
+        if not owed.private and (url := recorded_address(owed.file.url, self._api)):
             routes.insert(0, url)
         now = self._clock()
         awake = [url for url in routes if self._health.get(_route(url), _Health()).rests_until <= now]
         return awake or routes
-
-    def _recorded(self, file: RemoteFile) -> URL | None:
-        """Return the address in the record, where it may be asked at all."""
-        try:
-            url = URL(file.url)
-        except ValueError:
-            return None
-        host = url.host or ""
-        if is_loopback(url):
-            return url if is_loopback(self._api) else None
-        is_figshare = host in {*_FIGSHARE, self._api.host} or host.endswith(
-            tuple(f".{domain}" for domain in _FIGSHARE)
-        )
-        return url if is_figshare and is_public(url) else None
 
     def _note_challenge(self, url: URL, file_id: int, error: Challenged) -> None:
         health = self._health.setdefault(_route(url), _Health())
@@ -120,6 +106,23 @@ class Routes:
             health.challenged.clear()
             health.rests_until = self._clock() + REST_SECONDS
             log.warning("%s: this way to files rests for %.0f s", error, REST_SECONDS)
+
+
+def recorded_address(text: str, api: URL) -> URL | None:
+    """
+    Return the address that a record gives for a file, None where it must not be asked.
+
+    Only https on a host of figshare's or the api's own; this machine only where the api is on it too.
+    """
+    try:
+        url = URL(text)
+    except ValueError:
+        return None
+    host = url.host or ""
+    if is_loopback(url):
+        return url if is_loopback(api) else None
+    is_figshare = host in {*_FIGSHARE, api.host} or host.endswith(tuple(f".{name}" for name in _FIGSHARE))
+    return url if is_figshare and is_public(url) else None
 
 
 def _route(url: URL) -> str:
