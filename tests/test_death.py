@@ -6,6 +6,8 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +113,15 @@ async def test_a_signal_ends_it_with_130_and_the_next_run_goes_on(
         assert ended.status == 0, ended.err
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
         assert_nothing_recorded_was_asked_for_again(sandbox, [moment])
+
+
+async def test_waiting_for_standard_input_can_be_interrupted(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "harvester", "run", "--items", "-", "-o", str(tmp_path / "out")]
+    async with await anyio.open_process(words, stderr=subprocess.DEVNULL) as process:  # nobody writes
+        await anyio.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        with anyio.fail_after(15):
+            assert await process.wait() == 130
 
 
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:

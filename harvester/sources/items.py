@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
+import os
 import re
-import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import aiofiles
-from anyio import to_thread
+import anyio
 
 from harvester.errors import GiveUp, TryAgain, UsageError
 from harvester.figshare import Figshare, doi_in, item_id_in
@@ -52,14 +55,36 @@ class Items:
 
 
 async def _read_text(file: str) -> str:
-    if file == "-":
-        return await to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
     try:
+        if file == "-":
+            return (await _read_standard_input()).decode("utf-8-sig")
         async with aiofiles.open(file, encoding="utf-8-sig") as handle:
             return await handle.read()
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
         raise UsageError(f"{file}: cannot be read: {reason}") from exc
+
+
+async def _read_standard_input() -> bytes:
+    """
+    Read until whoever writes is done.
+
+    A thread of its own, which does not keep the program from ending: nobody can wake a thread that waits
+    for a terminal, and a pool of threads waits for all of its threads.
+    """
+    pieces: list[bytes] = []
+    is_read = anyio.Event()
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        while piece := os.read(0, 65536):
+            pieces.append(piece)
+        with contextlib.suppress(RuntimeError):  # the run did not wait for it
+            loop.call_soon_threadsafe(is_read.set)
+
+    threading.Thread(target=read, daemon=True).start()
+    await is_read.wait()
+    return b"".join(pieces)
 
 
 @dataclass(frozen=True)
