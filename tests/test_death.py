@@ -16,6 +16,8 @@ import anyio
 import orjson
 import pytest
 
+from harvester.job import export, load_config
+from harvester.ledger import Ledger
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, harvester, started
 from tests.truth import assert_complete, rows
@@ -191,3 +193,22 @@ async def test_a_file_put_in_place_by_a_killed_run_is_proven_and_kept(tmp_path: 
         assert (await harvester(*words)).status == 0
         assert sandbox.requests[before:] == []
         assert {row["status"] for row in rows(tmp_path / "files.csv")} == {"done"}
+
+
+async def test_an_export_can_be_interrupted_and_leaves_the_old_tables(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.open()
+    await ledger.close("finished")
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
+        raw = '{"id": 1, "title": "' + "x" * 3000 + '"}'
+        db.executemany("INSERT INTO items VALUES (?, 0, NULL, NULL)", [(number,) for number in range(40_000)])
+        db.execute("INSERT INTO records SELECT id, ?, NULL, '' FROM items", (raw,))
+    (tmp_path / "items.csv").write_text("the old table")
+    config = load_config(options={"output": str(tmp_path), "export.formats": ["csv"]}, environ={})
+    begun = anyio.current_time()
+    with anyio.move_on_after(0.05) as scope:
+        await export(config)
+    assert scope.cancelled_caught
+    assert anyio.current_time() - begun < 0.5
+    assert (tmp_path / "items.csv").read_text() == "the old table"
+    assert not list(tmp_path.glob(".*.new"))
