@@ -377,3 +377,41 @@ async def test_the_user_agent_names_the_program_and_the_contact(sandbox: Sandbox
     (agent,) = {seen.headers["User-Agent"] for seen in sandbox.requests}
     assert agent.startswith("harvester/0.1.0 (Python 3.")
     assert agent.endswith("mailto:repository@example.org)")
+
+
+async def test_odd_but_allowed_settings(sandbox: Sandbox, tmp_path: Path) -> None:
+    ids = sandbox.world.search(":tag: tag3")
+    config = tmp_path / "odd.toml"
+    config.write_text(
+        f"""
+        output = "{tmp_path}/a folder/with blanks/"
+        tasks = ["files"]
+        [[sources]]
+        kind = "search"
+        query = ":tag: tag3"
+        [services]
+        api = "{sandbox.api}/"
+        stats = "{sandbox.stats}/"
+        [concurrency]
+        workers = 200
+        queue = 1
+        downloads = 1
+        """
+    )
+    rates = ("--rate", "inf")
+    ended = await harvester("run", "-c", config, *rates)
+    assert ended.status == 0, ended.err
+    folder = tmp_path / "a folder" / "with blanks"
+    assert sandbox.asked("stats") == []
+    assert_files(folder, sandbox, sorted(ids))
+    assert rows(folder / "stats.csv") == []
+    ended = await harvester("run", "-c", config, *rates, "--tasks", "stats", "--workers", "1")
+    assert ended.status == 0, ended.err
+    assert_complete(folder, sandbox, ids)
+
+
+async def test_an_empty_list_is_an_empty_harvest(sandbox: Sandbox, tmp_path: Path) -> None:
+    ended = await harvester("run", "--items", "-", "-o", tmp_path, *at(sandbox), stdin="\n# nothing\n")
+    assert ended.status == 0, ended.err
+    assert_complete(tmp_path, sandbox, [])
+    assert sandbox.requests == []
