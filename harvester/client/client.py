@@ -251,12 +251,14 @@ class Client:
     async def _turn(self, service: str | None, url: URL) -> float:
         if service is None:  # the storage host behind a redirect: no service of figshare's
             return self._clock()
-        self.traffic.requests[service] += 1
         host = self._origins.setdefault(url.origin(), service)
-        if host != service:  # a download asked of the api's host counts there too
+        if host == service:
+            started = await self.limiters[service].turn()
+        else:  # a download asked of the api's host counts there too
+            started = await self.limiters[host].turn(also=self.limiters[service])
             self.traffic.requests[host] += 1
-            return await self.limiters[host].turn(also=self.limiters[service])
-        return await self.limiters[service].turn()
+        self.traffic.requests[service] += 1
+        return started
 
     def _credentials(self, url: URL, *, authorised: bool) -> dict[str, str]:
         if authorised and self._token is not None and url.origin() == self._api:
