@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies
 
 import aiofiles
 import orjson
@@ -82,7 +83,9 @@ async def connect(config: Config) -> AsyncIterator[Connected]:
     api, stats = URL(config.services.api), URL(config.services.stats)
     contact = f"; {config.services.contact}" if config.services.contact else ""
     agent = f"harvester/{__version__} (Python {platform.python_version()}{contact})"
-    hosts = frozenset(filter(None, (api.host, stats.host)))
+    proxies = getproxies()
+    named = (api, stats, *(URL(proxy) for scheme, proxy in proxies.items() if scheme != "no"))
+    hosts = frozenset(url.host for url in named if url.host)
     async with open_session(user_agent=agent, timeouts=config.timeouts, trusted_hosts=hosts) as session:
         client = Client(
             session,
@@ -91,6 +94,7 @@ async def connect(config: Config) -> AsyncIterator[Connected]:
             retry=config.retry,
             timeouts=config.timeouts,
             token=config.token,
+            proxies=proxies,
         )
         yield Connected(client, Figshare(client, api=api, stats=stats), Routes(client, api=api))
 

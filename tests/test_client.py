@@ -13,6 +13,7 @@ import anyio
 import orjson
 import pytest
 from aiohttp import web
+from anyio.abc import SocketAttribute, SocketStream
 from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
@@ -194,6 +195,7 @@ async def client(
     attempts: int = 3,
     token: str | None = None,
     slept: list[float] | None = None,
+    proxies: dict[str, str] | None = None,
 ) -> AsyncIterator[Client]:
     async def sleep(seconds: float) -> None:
         if slept is not None:
@@ -208,6 +210,7 @@ async def client(
             retry=Retry(attempts=attempts, max_wait=4.0),
             timeouts=timeouts,
             token=Secret(token) if token else None,
+            proxies=proxies,
             sleep=sleep,
             jitter=lambda: 1.0,
         )
@@ -394,6 +397,32 @@ async def test_a_body_that_trickles_is_given_up() -> None:
     async with served(trickling) as address, client(address, attempts=1, stats=address) as asked:
         with pytest.raises(Broken, match=r"only \d+ bytes in 1 s"):
             await asked.json("stats", "GET", address / "x", orjson.loads)
+
+
+async def test_a_proxy_is_asked_for_what_it_is_for() -> None:
+    asked_for: list[str] = []
+
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            asked_for.append((await stream.receive()).split(b"\r\n")[0].decode())
+            await stream.send(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as proxy,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(proxy.serve, answer)
+        port = proxy.extra(SocketAttribute.local_port)
+        proxies = {"https": f"http://127.0.0.1:{port}", "no": "stats.example.org"}
+        async with client(URL("https://api.example.org"), attempts=1, proxies=proxies) as asked:
+            with pytest.raises(Unreachable):
+                await asked.json("api", "GET", URL("https://api.example.org/x"), orjson.loads)
+            with pytest.raises(Broken, match="leads nowhere"):
+                await asked.json("stats", "GET", URL("https://stats.example.org/x"), orjson.loads)
+            with pytest.raises(Broken, match="no connection"):
+                await asked.json("files", "GET", URL("https://127.0.0.1:9/x"), orjson.loads)
+        group.cancel_scope.cancel()
+    assert asked_for == ["CONNECT api.example.org:443 HTTP/1.1"]
 
 
 async def test_a_private_address_behind_a_name_is_not_asked() -> None:

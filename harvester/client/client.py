@@ -14,13 +14,13 @@ from __future__ import annotations
 import logging
 import random
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Generic, Protocol, TypeVar
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 
 import aiohttp
 import anyio
@@ -88,7 +88,8 @@ class Client:
     Talks to figshare's services within their limits.
 
     `limiters`: one a service, by its name; "api" is the one without which a run cannot go on.
-    `origins`: addresses by service, so that a redirect to one counts.
+    `origins`: addresses by service, so that a redirect to one counts. `proxies`: by scheme, and under "no"
+    the hosts that need none, as `urllib.request.getproxies` tells them.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Client:
         retry: Retry,
         timeouts: Timeouts,
         token: Secret | None = None,
+        proxies: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         jitter: Callable[[], float] = random.random,
@@ -118,7 +120,7 @@ class Client:
             limiters, retry, errors=self.traffic.errors, clock=clock, sleep=sleep, jitter=jitter
         )
         self.persist = self._persistence.persist
-        self._proxies = urllib.request.getproxies()
+        self._proxies = dict(proxies or {})
 
     # -- one attempt ------------------------------------------------------------------------------
 
@@ -277,7 +279,7 @@ class Client:
         return target
 
     def _proxy_for(self, url: URL) -> str | None:
-        if urllib.request.proxy_bypass(url.host or ""):
+        if is_loopback(url) or proxy_bypass_environment(url.host or "", self._proxies):
             return None
         return self._proxies.get(url.scheme)
 
