@@ -32,6 +32,7 @@ from harvester.models import RemoteFile
 BUFFER_SIZE = 1 << 20
 LONGEST_STEM = 180  # bytes; with a suffix and an id it stays below the 255 of common file systems
 LONGEST_SUFFIX = 20
+LONGEST_FOLDER = 1000  # bytes; deeper ones are left out, as whole paths have limits too
 
 _RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
     f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"
@@ -75,8 +76,12 @@ def place(item_id: int, files: Sequence[RemoteFile], kept: Mapping[int, str]) ->
         path = kept.get(file.id)
         if path is None:
             path = wanted[file.id]
+            if any(
+                _fold(parent) in taken for parent in _parents(path)
+            ):  # a file is where its folder was to be
+                path = f"files/{item_id}/{safe_name(file.name)}"
             folded = _fold(path)
-            if asked_for[folded] > 1 or folded in taken or folded in folders:
+            if path != wanted[file.id] or asked_for[folded] > 1 or folded in taken or folded in folders:
                 path = _with_id(path, file.id)
         placed[file.id] = path
     return placed
@@ -84,7 +89,10 @@ def place(item_id: int, files: Sequence[RemoteFile], kept: Mapping[int, str]) ->
 
 def _path(item_id: int, file: RemoteFile) -> str:
     parts = [safe_name(part) for part in re.split(r"[/\\]", file.folder) if part.strip(". ")]
-    return "/".join(["files", str(item_id), *parts, safe_name(file.name)])
+    folder = "/".join(parts)
+    if len(folder.encode()) > LONGEST_FOLDER:
+        folder = ""
+    return "/".join(filter(None, ["files", str(item_id), folder, safe_name(file.name)]))
 
 
 def _parents(path: str) -> Iterator[str]:

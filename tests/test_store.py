@@ -92,6 +92,15 @@ def test_one_that_was_published_keeps_its_path() -> None:
     assert place(9, files, {1: "files/9/data.csv"}) == {1: "files/9/data.csv", 2: "files/9/data~2.csv"}
 
 
+def test_a_folder_where_a_file_was_published_earlier_is_left_out() -> None:
+    files = [remote(1, "a"), remote(2, "x", "a"), remote(3, "x", "a/b")]
+    assert place(9, files, {1: "files/9/a"}) == {1: "files/9/a", 2: "files/9/x~2", 3: "files/9/x~3"}
+
+
+def test_a_folder_that_is_too_deep_is_left_out() -> None:
+    assert place(9, [remote(1, "x.csv", "/".join(["deep"] * 1000))], {}) == {1: "files/9/x.csv"}
+
+
 def test_folders_are_kept_and_cannot_lead_out() -> None:
     files = [
         remote(1, "x", "a/b"),

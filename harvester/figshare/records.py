@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -13,6 +13,8 @@ from harvester.models import Article, RemoteFile
 
 T = TypeVar("T")
 
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What ids, sizes and counters are: more than a database holds, or less than nothing, is no answer."""
 LISTED_FILES = 10
 """A record lists so many files at most; the rest is in its file list only."""
 
@@ -20,17 +22,17 @@ LISTED_FILES = 10
 class Entry(msgspec.Struct, frozen=True):
     """An item as listings show it, as far as the harvest reads it."""
 
-    id: int
+    id: Natural
     doi: str | None = None
-    defined_type: int | None = None
+    defined_type: Natural | None = None
     published_date: str | None = None
     modified_date: str | None = None
 
 
 class _File(msgspec.Struct, frozen=True):
-    id: int
+    id: Natural
     name: str | None = None
-    size: int | None = None
+    size: Natural | None = None
     is_link_only: bool | None = None
     download_url: str | None = None
     supplied_md5: str | None = None
@@ -52,7 +54,7 @@ class _Licence(msgspec.Struct, frozen=True):
 class _Record(msgspec.Struct, frozen=True):
     """The keys that are read of a record. All but the id may be null or absent."""
 
-    id: int
+    id: Natural
     title: str | None = None
     doi: str | None = None
     defined_type_name: str | None = None
@@ -60,10 +62,10 @@ class _Record(msgspec.Struct, frozen=True):
     published_date: str | None = None
     modified_date: str | None = None
     license: _Licence | None = None
-    group_id: int | None = None
+    group_id: Natural | None = None
     authors: list[_Author] | None = None
     categories: list[_Category] | None = None
-    size: int | None = None
+    size: Natural | None = None
     files: list[_File] | None = None
     folder_structure: dict[str, str | None] | list[None] | None = None  # [] when there are none
     is_metadata_record: bool | None = None
@@ -73,12 +75,12 @@ class _Record(msgspec.Struct, frozen=True):
 
 
 class Total(msgspec.Struct, frozen=True):
-    totals: int | None = None
+    totals: Natural | None = None
 
 
 class Group(msgspec.Struct, frozen=True):
-    id: int
-    parent_id: int | None = None
+    id: Natural
+    parent_id: Natural | None = None
 
 
 def _decoder(kind: type[T]) -> Callable[[bytes], T]:
