@@ -6,6 +6,7 @@ is heavy is imported only where there is work.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import logging
 import os
@@ -14,15 +15,20 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from harvester.credentials import lines_like_tokens
 from harvester.errors import HarvestError, UsageError, exit_status
 from harvester.options import DEFAULT_FILE, build_parser, overrides
+from harvester.text import printable
 
 if TYPE_CHECKING:
     from harvester.config import Config
     from harvester.models import Summary
     from harvester.progress import Watched
+
+T = TypeVar("T")
+log = logging.getLogger("harvester")
 
 INTERRUPTED = 130
 EXAMPLE = "config.example.toml"
@@ -33,11 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     _set_up_logging(args)
+    with contextlib.suppress(ValueError):  # outside the main thread nobody can be told anything
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status = _COMMANDS[args.command](args)
     except HarvestError as error:
         for line in str(error).splitlines():
-            print(f"harvester: {line}", file=sys.stderr)
+            print(f"harvester: {printable(line)}", file=sys.stderr)
         return exit_status(error)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -56,7 +64,20 @@ def _config(args: argparse.Namespace) -> Config:
     path = args.config
     if path is None and Path(DEFAULT_FILE).is_file():
         path = DEFAULT_FILE
-    return load_config(path, options=overrides(args))
+    config = load_config(path, options=overrides(args))
+    if path is not None:
+        for number in lines_like_tokens(Path(path).read_text(encoding="utf-8"), config.token):
+            log.warning(
+                "%s, line %d: looks like a token; keep it in the environment variable %s",
+                path, number, config.services.token_env,
+            )  # fmt: skip
+    return config
+
+
+def _say(text: str) -> None:
+    """Print for people; what names, titles or servers put into it cannot command the terminal."""
+    for line in text.splitlines():
+        print(printable(line))
 
 
 # -- commands -------------------------------------------------------------------------------------
@@ -64,13 +85,15 @@ def _config(args: argparse.Namespace) -> Config:
 
 def _run(args: argparse.Namespace) -> int:
     config = _config(args)
-    summary: Summary | None = _await(functools.partial(_harvest, config, args))
+    import anyio  # noqa: PLC0415 - see the module's docstring
+
+    summary: Summary | None = anyio.run(functools.partial(_harvest, config, args))
     if summary is None:
         return INTERRUPTED
     if not args.quiet and not args.log_json:
         from harvester.report import closing  # noqa: PLC0415
 
-        print(closing(summary, config))
+        _say(closing(summary, config))
     return summary.exit_status
 
 
@@ -123,7 +146,7 @@ def _plan(args: argparse.Namespace) -> int:
 
     config = _config(args)
     plan = _await(functools.partial(job.make_plan, config, sample_size=args.sample))
-    print(as_json(plan.to_dict()) if args.json else plan_text(plan, config))
+    print(as_json(plan.to_dict())) if args.json else _say(plan_text(plan, config))
     return 1 if plan.incomplete else 0
 
 
@@ -132,7 +155,7 @@ def _status(args: argparse.Namespace) -> int:
     from harvester.report import as_json, status_text  # noqa: PLC0415
 
     told = job.status(_config(args))
-    print(as_json(told) if args.json else status_text(told))
+    print(as_json(told)) if args.json else _say(status_text(told))
     return 0
 
 
@@ -218,10 +241,30 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 
-def _await(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+def _await(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run to the end, or until Ctrl-C or SIGTERM: then what is open is closed first."""
     import anyio  # noqa: PLC0415 - see the module's docstring
 
-    return anyio.run(work)
+    from harvester.together import beside  # noqa: PLC0415
+
+    async def heed_signals(scope: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                scope.cancel()
+
+    async def interruptible() -> T:
+        with anyio.CancelScope() as scope:
+            return await beside(work, functools.partial(heed_signals, scope))
+        raise KeyboardInterrupt
+
+    return anyio.run(interruptible)
+
+
+class _Lines(logging.Formatter):
+    """Log lines that cannot command the terminal; a traceback keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return printable(super().formatMessage(record))
 
 
 def _set_up_logging(args: argparse.Namespace) -> None:
@@ -231,7 +274,7 @@ def _set_up_logging(args: argparse.Namespace) -> None:
 
         handler.setFormatter(JsonFormatter())
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_Lines("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("harvester")
     for old in list(logger.handlers):
         logger.removeHandler(old)

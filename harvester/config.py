@@ -21,6 +21,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import msgspec
 
+from harvester.credentials import Secret
 from harvester.errors import UsageError
 
 T = TypeVar("T")
@@ -49,22 +50,6 @@ class ByteCount(int):
         return cls(float(match[1]) * _UNITS[match[2]])
 
 
-class Secret:
-    """A text that does not show when it is printed by accident."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __repr__(self) -> str:
-        return "Secret(…)"
-
-    def reveal(self) -> str:
-        """Return the text itself, for the one header that carries it."""
-        return self._text
-
-
 @dataclass(frozen=True)
 class Services:
     api: Address = "https://api.figshare.com/v2"
@@ -91,6 +76,7 @@ class Rate:
 class Retry:
     attempts: Count = 6
     max_wait: Positive = 60.0
+    patience: Positive = 900.0
 
 
 @dataclass(frozen=True)
@@ -276,6 +262,8 @@ def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], fault
     config = Config(**values, sources=_read_sources(sources, kinds, faults))
     token = environ.get(config.services.token_env, "").strip()
     config = dataclasses.replace(config, token=Secret(token) if token else None)
+    if config.token is not None and not config.token.is_sendable:
+        faults.found.append(f"environment: {config.services.token_env}: holds characters that no token has")
     _check_names(config.tasks, kinds.tasks, "tasks", faults)
     _check_names(config.export.formats, kinds.formats, "export.formats", faults)
     for index, source in enumerate(config.sources):

@@ -19,9 +19,23 @@ Every error raised on purpose. The class says what follows; the message is one l
         ├── Broken           connection refused, cut, stalled, too slow; a body that ends early
         ├── Damaged          a whole body that is not the promised one
         └── ServerFailed     5xx
+
+What could not be had ends with the verdict of its error: see `Verdict`.
 """
 
 from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Verdict(StrEnum):
+    """Why something could not be had, in the words of the summary."""
+
+    GONE = "gone"  # the service knows nothing of it
+    BLOCKED = "blocked"  # a wall stands before it, not a decision about it
+    FOR_NOW = "failed for now"  # it may well come when it is asked for again
+    FOR_GOOD = "failed for good"  # asking again has no prospect, though the next run does it once
 
 
 class HarvestError(Exception):
@@ -61,9 +75,13 @@ class FolderInUse(StopRun):
 class GiveUp(HarvestError):
     """This item or file cannot be had, however often it is asked for."""
 
+    verdict: ClassVar[Verdict] = Verdict.FOR_GOOD
+
 
 class Gone(GiveUp):
     """The service knows nothing of it (any more)."""
+
+    verdict = Verdict.GONE
 
 
 class Refused(GiveUp):
@@ -85,6 +103,8 @@ class TryAgain(HarvestError):
     ``retry_after``: seconds the service asks to wait, or None.
     """
 
+    verdict: ClassVar[Verdict] = Verdict.FOR_NOW
+
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
@@ -96,6 +116,8 @@ class Throttled(TryAgain):
 
 class Challenged(TryAgain):
     """A page for browsers, or a block, where data was promised."""
+
+    verdict = Verdict.BLOCKED
 
 
 class Broken(TryAgain):

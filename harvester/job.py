@@ -26,9 +26,9 @@ from yarl import URL
 
 from harvester import __version__
 from harvester import config as configuration
-from harvester.client import Client, open_session
+from harvester.client import Client, Lookup, open_session
 from harvester.config import Config, Kinds
-from harvester.errors import HarvestError, StopRun, UsageError
+from harvester.errors import HarvestError, StopRun, UsageError, Verdict
 from harvester.figshare import DOWNLOADS, Figshare, Routes
 from harvester.ledger import FileResult, Ledger, Opening, Reader, exists
 from harvester.limits import Limiter
@@ -69,6 +69,18 @@ def load_config(
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """
+    What a run takes from the machine it runs on, so that a test can let all of it misbehave.
+
+    ``wall_clock``: seconds since 1970; it may jump. ``before_lookup``: see `client.Lookup`.
+    """
+
+    wall_clock: Callable[[], float] = time.time
+    before_lookup: Lookup | None = None
+
+
+@dataclass(frozen=True)
 class Connected:
     """The parts that talk to figshare, for as long as their session is open."""
 
@@ -78,7 +90,7 @@ class Connected:
 
 
 @asynccontextmanager
-async def connect(config: Config) -> AsyncIterator[Connected]:
+async def connect(config: Config, surroundings: Surroundings = Surroundings()) -> AsyncIterator[Connected]:
     """Open the one session of a run."""
     api, stats = URL(config.services.api), URL(config.services.stats)
     contact = f"; {config.services.contact}" if config.services.contact else ""
@@ -86,7 +98,12 @@ async def connect(config: Config) -> AsyncIterator[Connected]:
     proxies = getproxies()
     named = (api, stats, *(URL(proxy) for scheme, proxy in proxies.items() if scheme != "no"))
     hosts = frozenset(url.host for url in named if url.host)
-    async with open_session(user_agent=agent, timeouts=config.timeouts, trusted_hosts=hosts) as session:
+    async with open_session(
+        user_agent=agent,
+        timeouts=config.timeouts,
+        trusted_hosts=hosts,
+        before_lookup=surroundings.before_lookup,
+    ) as session:
         client = Client(
             session,
             limiters={name: Limiter(name, getattr(config.rate, name)) for name in SERVICES},
@@ -104,11 +121,13 @@ async def harvest(
     *,
     refresh: frozenset[str] = frozenset(),
     on_start: Companion | None = None,
+    surroundings: Surroundings = Surroundings(),
 ) -> Summary:
     """
     Do the whole job once: what is owed after an earlier run, and what the listings have that is new.
 
     `refresh`: tasks on items to do again for all. `on_start` is run beside the job and cancelled at its end.
+    `surroundings`: what of the machine to use, for tests.
 
     Raises:
         UsageError: the output folder cannot be used, or there is nothing to harvest.
@@ -118,13 +137,13 @@ async def harvest(
         raise UsageError("nothing to harvest: name a source in the config, or --search, --item, …")
     with disk_errors(str(config.folder)):
         _prepare(config.folder)
-    ledger = Ledger(config.folder)
+    ledger = Ledger(config.folder, clock=surroundings.wall_clock)
     ledger.open()
     outcome = "stopped"
     try:
         if ledger.journal_mode != "wal":
             log.warning("%s: no write-ahead log on this file system; slower", ledger.path)
-        run = _Run(config, ledger, refresh, on_start)
+        run = _Run(config, ledger, refresh, on_start, surroundings)
         summary = await beside(run.go, ledger.keep)
         outcome = "interrupted" if summary.exit_status == INTERRUPTED else "finished"
     finally:
@@ -133,6 +152,7 @@ async def harvest(
 
 
 INTERRUPTED = 130
+MAY_HAVE_PASSED = (Verdict.FOR_NOW, Verdict.BLOCKED)
 
 
 class _Run:
@@ -144,13 +164,15 @@ class _Run:
         ledger: Ledger,
         refresh: frozenset[str],
         on_start: Companion | None,
+        surroundings: Surroundings,
     ) -> None:
         self._config = config
+        self._surroundings = surroundings
         self._ledger = ledger
         self._refresh = refresh
         self._on_start = on_start
         self._tally = Tally()
-        self._started = time.time()
+        self._started = surroundings.wall_clock()
 
     async def go(self) -> Summary:
         config = self._config
@@ -163,7 +185,7 @@ class _Run:
                 wants=config.files.wants,
             )
         )
-        async with connect(config) as connected:
+        async with connect(config, self._surroundings) as connected:
             store = Store(config.folder, writers=config.concurrency.downloads)
             parts = Parts(connected.figshare, connected.routes, self._ledger, store, config.files)
             pipeline = Pipeline(
@@ -183,7 +205,7 @@ class _Run:
             )
             companions = [partial(self._on_start, watched, pipeline.stop)] if self._on_start else []
             try:
-                await beside(pipeline.run, *companions)
+                await beside(partial(self._flow, pipeline), *companions)
             except StopRun:
                 with contextlib.suppress(HarvestError):  # the disk may be what stopped the run
                     await self._summarise(watched, "stopped")
@@ -192,6 +214,17 @@ class _Run:
             return await self._summarise(watched, "interrupted")
         await export(config)
         return await self._summarise(watched, "finished")
+
+    async def _flow(self, pipeline: Pipeline) -> None:
+        """Do all that is owed, then ask once more for what failed in a way that may have passed."""
+        await pipeline.run()
+        if pipeline.stopping.is_set():
+            return
+        if again := await self._ledger.begin_again(MAY_HAVE_PASSED):
+            log.info("asking once more for what failed for now: %d items, %d files", again.items, again.files)
+            self._tally.items_failed -= again.items
+            self._tally.files_failed -= again.files
+            await pipeline.run()
 
     async def _summarise(self, watched: Watched, outcome: str) -> Summary:
         state = watched.state()
@@ -210,11 +243,20 @@ class _Run:
         }
         with Reader(self._config.folder) as reader:
             folder = await to_thread.run_sync(reader.counts)
-        status = int(folder["failures"] > 0 or folder["listings_open"] > 0)
+        run["unexplained"] = self._unexplained(folder)
+        status = int(folder["failures"] > 0 or run["unexplained"] > 0)
         summary = Summary(run, folder, INTERRUPTED if outcome == "interrupted" else status)
         with disk_errors(str(self._config.folder)):
             await _write_summary(self._config.folder / "summary.json", summary)
         return summary
+
+    def _unexplained(self, folder: Mapping[str, Any]) -> int:
+        """Count what this run was to do, did not do and gives no reason for: nothing, when it finished."""
+        tasks = item_task_names(self._config.tasks)
+        owed: int = sum(folder["work"].get(task, {}).get("owed", 0) for task in tasks)
+        if "files" in self._config.tasks:
+            owed += folder["files"].get("pending", {"files": 0})["files"]
+        return owed
 
 
 async def _write_summary(path: Path, summary: Summary) -> None:

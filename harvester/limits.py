@@ -51,12 +51,16 @@ class Pace:
         last penalty only lengthens the pause.
         """
         self.paused_until = max(self.paused_until, now + pause_seconds)
-        if started <= self._last_penalty:
+        if not self.is_news(started):
             return False
         self._last_penalty = now
         if math.isfinite(self.configured):
             self.rate = max(self.configured * SLOWEST_SHARE, self.rate / 2)
         return True
+
+    def is_news(self, started: float) -> bool:
+        """Tell whether a complaint about a request that `started` then is about the present pace."""
+        return started > self._last_penalty
 
     def recover(self) -> None:
         """Give back a little of the rate, after an answer that was no complaint."""

@@ -43,10 +43,11 @@ class ItemRef:
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
-    """A name the user gave that leads to no item."""
+    """A name or an entry of a list that leads to no item, why, and with which verdict."""
 
     name: str
     reason: str
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,15 @@ class Page:
     One step of a listing.
 
     ``position``: where the next page begins, opaque to all but the listing; None after the last page.
+    ``left_out``: entries that are not among those wanted. ``warning``: what the user should know of it,
+    "" where there is nothing.
     """
 
     refs: tuple[ItemRef, ...]
     position: str | None
     unresolved: tuple[Unresolved, ...] = ()
+    left_out: int = 0
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +155,16 @@ class OwedFile:
 
 @dataclass(frozen=True, slots=True)
 class PlacedFile:
-    """A file of a record with what is to become of it and where it goes ("" for what is not fetched)."""
+    """
+    A file of a record with what is to become of it and where it goes ("" for what is not fetched).
+
+    ``reason``: why it is withheld, "" for any other.
+    """
 
     file: RemoteFile
     path: str
     status: FileStatus
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +187,12 @@ class Failure:
     Why something could not be had.
 
     ``item_id`` None: a listing or a name that led to no item; ``subject`` then says which.
-    ``attempts``: tries in the run that gave up.
+    ``attempts``: tries in the run that gave up. ``verdict``: see `errors.Verdict`.
     """
 
     task: str
     error: str
+    verdict: str
     item_id: int | None = None
     file_id: int | None = None
     subject: str = ""

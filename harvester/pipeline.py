@@ -28,11 +28,11 @@ from anyio import CancelScope, create_memory_object_stream, create_task_group
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from harvester.config import Concurrency
-from harvester.errors import GiveUp, Gone, TryAgain
+from harvester.errors import GiveUp, Gone, Refused, TryAgain
 from harvester.figshare import Figshare
 from harvester.ledger import FileResult, ItemResult, Ledger
 from harvester.models import Failure, FileStatus, Findings, OwedFile, OwedItem, WorkState
-from harvester.sources import Listing, Source
+from harvester.sources import Counted, Listing, Source
 from harvester.tasks import FileTask, ItemTask
 from harvester.together import beside
 
@@ -42,6 +42,8 @@ Owed = TypeVar("Owed", OwedItem, OwedFile)
 FEED_AT_ONCE = 256
 GRACE_SECONDS = 10.0
 MOST_WARNINGS = 100
+MOST_REPEATED = 10_000
+"""Entries that a listing may repeat, beyond each item twice, before it is taken for endless."""
 
 
 @dataclass
@@ -89,6 +91,7 @@ class Pipeline:
         self._item_tasks = item_tasks
         self._file_task = file_task
         self._concurrency = concurrency
+        self._listings: list[Listing] | None = None
         self._all_listed = anyio.Event()
         self._all_visited = anyio.Event()
 
@@ -99,11 +102,12 @@ class Pipeline:
 
     async def run(self) -> None:
         """
-        Do all that is owed, or all that can be done before `stop`.
+        Do all that is owed, or all that can be done before `stop`; can be run again when more is owed.
 
         Raises:
             StopRun: it cannot go on. What was done until then is in the ledger.
         """
+        self._all_listed, self._all_visited = anyio.Event(), anyio.Event()
         with CancelScope() as in_hand:
             await beside(self._flow, partial(self._grace, in_hand))
         await self._ledger.flush()
@@ -127,9 +131,11 @@ class Pipeline:
 
     async def _list(self) -> None:
         # The account's own record of an item is the fuller one, so it must be known first.
-        for source in sorted(self._sources, key=lambda source: not source.private):
-            for listing in await source.listings():
-                await self._read(listing)
+        sources = sorted(self._sources, key=lambda source: not source.private)
+        if self._listings is None:  # standard input can be read only once
+            self._listings = [listing for source in sources for listing in await source.listings()]
+        for listing in self._listings:
+            await self._read(listing)
         self.tally.listing_ended = True
         self._all_listed.set()
         self._ledger.notify()
@@ -137,19 +143,55 @@ class Pipeline:
     async def _read(self, listing: Listing) -> None:
         tasks = frozenset(task.name for task in self._item_tasks)
         listed = await self._ledger.listed(listing.key)
-        position, is_complete = listed.position, listed.complete
-        while not is_complete and not self.stopping.is_set():
-            try:
-                page = await listing.page(self._figshare, position)
-            except (GiveUp, TryAgain) as error:
-                failure = Failure("listing", str(error), subject=listing.key, attempts=error.attempts)
-                await self._ledger.add_mishap(failure, begin_anew=isinstance(error, GiveUp))
-                log.warning("%s: incomplete: %s", listing.key, error)
-                return
-            self.tally.items_owed += await self._ledger.add_page(listing.key, page, tasks)
-            self.tally.listed += len(page.refs)
-            position = page.position
-            is_complete = position is None
+        if listed.complete:
+            return
+        was_warned = False
+        try:
+            while not listed.complete:
+                if self.stopping.is_set():
+                    return
+                page = await listing.page(self._figshare, listed.position)
+                if page.warning and not was_warned:
+                    self._warn(page.warning)
+                    was_warned = True
+                added = await self._ledger.add_page(listing.key, page, tasks)
+                listed = added.listed
+                self.tally.items_owed += added.owed
+                self.tally.listed += len(page.refs)
+                if listed.named > 2 * listed.found + MOST_REPEATED:
+                    raise Refused("the listing goes round in circles")
+        except (GiveUp, TryAgain) as error:
+            await self._note(listing, error, begin_anew=isinstance(error, GiveUp))
+        else:
+            await self._compare(listing, listed.found)
+
+    async def _compare(self, listing: Listing, found: int) -> None:
+        """Compare a listing with what figshare counts, where it can count; fewer is a failure."""
+        if not isinstance(listing, Counted):
+            return
+        try:
+            counted = await listing.count(self._figshare)
+        except (GiveUp, TryAgain) as error:
+            self._warn(f"{listing.key}: could not be counted: {error}")
+            return
+        if counted is None or counted == found:
+            return
+        difference = f"figshare counts {counted} items, its listing has {found}"
+        if counted > found:
+            await self._note(listing, Refused(difference), begin_anew=False)
+        else:
+            self._warn(f"{listing.key}: {difference}")
+
+    async def _note(self, listing: Listing, error: GiveUp | TryAgain, *, begin_anew: bool) -> None:
+        failure = Failure("listing", str(error), error.verdict, subject=listing.key, attempts=error.attempts)
+        await self._ledger.add_mishap(failure, begin_anew=begin_anew)
+        log.warning("%s: incomplete: %s", listing.key, error)
+
+    def _warn(self, text: str) -> None:
+        if text:
+            log.warning("%s", text)
+            if len(self.tally.warnings) < MOST_WARNINGS:
+                self.tally.warnings.append(text)
 
     # -- from the ledger to a queue ---------------------------------------------------------------
 
@@ -211,7 +253,9 @@ class Pipeline:
                     states[task.name] = WorkState.WITHDRAWN
                     continue
                 states[task.name] = WorkState.FAILED
-                failures.append(Failure(task.name, str(error), item.id, attempts=error.attempts))
+                failures.append(
+                    Failure(task.name, str(error), error.verdict, item.id, attempts=error.attempts)
+                )
                 log.warning("item %d, %s: %s", item.id, task.name, error)
             else:
                 states[task.name] = WorkState.DONE
@@ -227,8 +271,7 @@ class Pipeline:
         for found in findings:
             if self._file_task is not None:
                 tally.files_owed += sum(placed.status is FileStatus.PENDING for placed in found.files or ())
-            if found.warning and len(tally.warnings) < MOST_WARNINGS:
-                tally.warnings.append(found.warning)
+            self._warn(found.warning)
 
     # -- files ------------------------------------------------------------------------------------
 
@@ -243,7 +286,9 @@ class Pipeline:
             result = await self._file_task.fetch(owed)
             self.tally.files_done += 1
         except (GiveUp, TryAgain) as error:
-            result = FileResult(owed.item_id, owed.file.id, FileStatus.FAILED, str(error), error.attempts)
+            result = FileResult(
+                owed.item_id, owed.file.id, FileStatus.FAILED, str(error), error.attempts, error.verdict
+            )
             self.tally.files_failed += 1
             log.warning("item %d, file %d: %s", owed.item_id, owed.file.id, error)
         await self._ledger.save_file(result)

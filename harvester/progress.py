@@ -19,7 +19,7 @@ import orjson
 from harvester.client import Traffic
 from harvester.limits import Limiter
 from harvester.pipeline import Tally
-from harvester.report import human_bytes, human_seconds
+from harvester.text import human_bytes, human_seconds, printable
 
 log = logging.getLogger("harvester")
 
@@ -144,7 +144,7 @@ class _Above(logging.Handler):
         self._live = live
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._live.console.print(record.getMessage(), markup=False, highlight=False)
+        self._live.console.print(printable(record.getMessage()), markup=False, highlight=False)
 
 
 def _table(watched: Watched) -> Any:
@@ -180,7 +180,7 @@ class JsonFormatter(logging.Formatter):
         told = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
-            "message": record.getMessage(),
+            "message": printable(record.getMessage()),
         }
         if progress := getattr(record, "progress", None):
             told["progress"] = progress

@@ -9,10 +9,11 @@ import orjson
 from harvester.config import Config
 from harvester.models import Summary
 from harvester.plan import Plan
+from harvester.text import human_bytes, human_seconds
 
 
 def closing(summary: Summary, config: Config) -> str:
-    """Say what a run did and what the folder holds."""
+    """Say what a run did, and account for all that was asked, item by item and file by file."""
     run, folder = summary.run, summary.folder
     done = folder["files"].get("done", {"files": 0, "bytes": 0})
     requests = sum(run["requests"].values())
@@ -21,15 +22,8 @@ def closing(summary: Summary, config: Config) -> str:
         f"{done['files']} files ({human_bytes(done['bytes'])})",
         f"this run: {requests} requests in {human_seconds(run['seconds'])}, "
         f"{run['items']['done']} items and {run['files']['done']} files done",
+        *accounts(folder),
     ]
-    lines += [
-        f"{folder['files'][status]['files']} files {words}"
-        for status, words in _STATUS_WORDS.items()
-        if status in folder["files"]
-    ]
-    withdrawn = sum(states.get("withdrawn", 0) for states in folder["work"].values())
-    if withdrawn:
-        lines.append(f"{withdrawn} items withdrawn since they were harvested")
     if run["warnings"]:
         lines.append(f"{len(run['warnings'])} warnings: see {config.folder / 'summary.json'}")
     if run["outcome"] == "interrupted":
@@ -38,16 +32,42 @@ def closing(summary: Summary, config: Config) -> str:
         lines.append(
             f"{folder['failures']} failures: see {config.folder / 'failures.csv'}; run again to retry them"
         )
+    elif run["unexplained"]:
+        lines.append(f"{run['unexplained']} things are still owed, and nothing says why: run again")
     else:
         lines.append("complete: all that was asked for is there")
     return "\n".join(lines)
 
 
-_STATUS_WORDS = {
+def accounts(folder: dict[str, Any]) -> list[str]:
+    """Account for what a folder holds: the numbers behind a colon add up to the one before it."""
+    listed, outcomes = folder["listings"], folder["outcomes"]
+    told = [
+        ("asked", listed["asked"], {name: listed[name] for name in _LISTED if name in listed}),
+        ("items", sum(outcomes["items"].values()), outcomes["items"]),
+        ("files", sum(outcomes["files"].values()), outcomes["files"]),
+    ]
+    lines = []
+    for name, total, parts in told:
+        words = ", ".join(f"{number} {_WORDS.get(part, part)}" for part, number in parts.items() if number)
+        lines.append(f"{name}: {total}" + (f": {words}" if words else ""))
+    if outcomes["withheld"]:
+        kinds = ", ".join(f"{number} {reason}" for reason, number in outcomes["withheld"].items())
+        lines.append(f"not downloadable by design: {kinds} (items)")
+    return lines
+
+
+_LISTED = ("found", "repeated", "left_out", "unresolved")
+_WORDS = {
+    "found": "items found",
+    "repeated": "named again",
+    "left_out": "left out by your filters",
+    "unresolved": "that lead to no item",
+    "withdrawn": "items withdrawn since they were harvested",
     "skipped": "left out by your rules",
     "link": "hosted elsewhere, recorded only",
-    "withheld": "not downloadable by design",
-    "pending": "not fetched yet",
+    "pending": "not asked for yet",
+    "embargo": "under embargo",
 }
 
 
@@ -85,6 +105,7 @@ def status_text(told: dict[str, Any]) -> str:
         lines.append(f"files     {found['files']} {status} ({human_bytes(found['bytes'])})")
     if told["listings_open"]:
         lines.append(f"listings  {told['listings_open']} not read to their end")
+    lines += [line.replace(": ", " " * max(1, 10 - line.index(":")), 1) for line in accounts(told)]
     lines.append(f"failures  {told['failures']}")
     return "\n".join(lines)
 
@@ -92,24 +113,3 @@ def status_text(told: dict[str, Any]) -> str:
 def as_json(told: dict[str, Any]) -> str:
     """Write for programs what the other functions write for people."""
     return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
-
-
-def human_bytes(size: float) -> str:
-    """Write a number of bytes for a person, in powers of ten."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.2f} TB"
-
-
-def human_seconds(seconds: float) -> str:
-    """Write a duration for a person."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import aiohttp
 import anyio
@@ -18,11 +22,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from harvester.client import Client, is_public, open_session, printable
+from harvester.client import Client, is_public, open_session
 from harvester.client.answers import backoff_seconds, complaint, content_range, retry_after_seconds
-from harvester.client.client import JSON_LIMIT
+from harvester.client.bodies import JSON_LIMIT
 from harvester.client.session import foreign_errors
-from harvester.config import Retry, Secret, Timeouts
+from harvester.config import Retry, Timeouts
+from harvester.credentials import Secret
 from harvester.errors import (
     Broken,
     Challenged,
@@ -37,6 +42,7 @@ from harvester.errors import (
     Unreachable,
 )
 from harvester.limits import Limiter
+from harvester.text import printable
 
 pytestmark = pytest.mark.anyio
 
@@ -91,13 +97,21 @@ def test_what_a_status_means(status: int, raw: bytes, kind: type[HarvestError]) 
     ],
 )
 def test_retry_after_in_both_forms(value: str | None, seconds: float | None) -> None:
-    now = datetime(2026, 11, 23, 10, 0, 0, tzinfo=UTC)
-    assert retry_after_seconds(value, now=now) == seconds
+    assert retry_after_seconds(value, "Mon, 23 Nov 2026 10:00:00 GMT") == seconds
 
 
-@given(st.text() | st.integers().map(str) | st.datetimes().map(str))
-def test_any_retry_after_is_a_wait_or_nothing(value: str) -> None:
-    seconds = retry_after_seconds(value)
+def test_a_date_to_come_back_is_counted_from_the_answer_s_own_date_and_not_from_our_clock() -> None:
+    assert retry_after_seconds("Tue, 01 Jan 2002 00:00:07 GMT", "Tue, 01 Jan 2002 00:00:00 GMT") == 7
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    assert 28 < (retry_after_seconds(later) or 0) <= 30  # an answer without a date: our clock must do
+
+
+_DATES = st.datetimes().map(lambda when: format_datetime(when.replace(tzinfo=UTC), usegmt=True))
+
+
+@given(st.text() | st.integers().map(str) | st.datetimes().map(str) | _DATES, st.none() | st.text() | _DATES)
+def test_any_retry_after_is_a_wait_or_nothing(value: str, date: str | None) -> None:
+    seconds = retry_after_seconds(value, date)
     assert seconds is None or 0 <= seconds < float("inf")
 
 
@@ -193,16 +207,25 @@ async def client(
     *,
     stats: URL | None = None,
     attempts: int = 3,
+    connect: float = 5.0,
     token: str | None = None,
     slept: list[float] | None = None,
     proxies: dict[str, str] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    wait: Callable[[float], Awaitable[None]] | None = None,
+    lookup: Callable[[str], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Client]:
     async def sleep(seconds: float) -> None:
         if slept is not None:
             slept.append(seconds)
 
-    timeouts = Timeouts(connect=5.0, idle=1.0)
-    async with open_session(user_agent="test", timeouts=timeouts, trusted_hosts=frozenset()) as session:
+    timeouts = Timeouts(connect=connect, idle=1.0)
+    async with open_session(
+        user_agent="test",
+        timeouts=timeouts,
+        trusted_hosts=frozenset({"localhost"} if lookup else ()),
+        before_lookup=lookup,
+    ) as session:
         yield Client(
             session,
             limiters={name: Limiter(name, float("inf")) for name in ("api", "stats", "files")},
@@ -211,7 +234,8 @@ async def client(
             timeouts=timeouts,
             token=Secret(token) if token else None,
             proxies=proxies,
-            sleep=sleep,
+            clock=clock,
+            sleep=wait or sleep,
             jitter=lambda: 1.0,
         )
 
@@ -362,24 +386,146 @@ async def test_an_address_shows_without_its_query_in_an_error() -> None:
     assert str(caught.value) == "127.0.0.1/x: not found (404)"
 
 
-async def test_an_api_that_never_answered_ends_the_run_and_one_that_did_is_given_time() -> None:
-    failing = True
+async def test_an_api_that_never_answered_ends_the_run() -> None:
+    async def failing(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=503)
 
-    async def sometimes(_: web.Request) -> web.StreamResponse:
-        return web.Response(status=500) if failing else web.json_response({})
-
-    async with served(sometimes) as address, client(address, attempts=2) as asked:
+    async with served(failing) as address, client(address, attempts=2) as asked:
         with pytest.raises(Unreachable, match="gave up after 2 attempts"):
             await asked.json("api", "GET", address / "x", orjson.loads)
-    async with served(sometimes) as address, client(address, attempts=1) as asked:
-        failing = False
-        await asked.json("api", "GET", address / "x", orjson.loads)
-        failing = True
-        for _ in range(7):
-            with pytest.raises(ServerFailed):
-                await asked.json("api", "GET", address / "x", orjson.loads)
+
+
+@dataclass
+class Hours:
+    """A clock that moves only while somebody sleeps."""
+
+    now: float = 0.0
+
+    def clock(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.now += seconds
+
+
+@asynccontextmanager
+async def in_an_outage(
+    begins: float, ends: float, *, service: str = "api"
+) -> AsyncIterator[tuple[Hours, Callable[[], Awaitable[object]], list[float]]]:
+    """A service that answers 503 from `begins` to `ends`; the function asks it once, the list tells when."""
+    hours, seen = Hours(), list[float]()
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        seen.append(hours.now)
+        return web.Response(status=503) if begins <= hours.now < ends else web.json_response({})
+
+    async with (
+        served(answer) as address,
+        client(address, attempts=2, stats=address, clock=hours.clock, wait=hours.sleep) as asked,
+    ):
+        yield hours, lambda: asked.json(service, "GET", address / "x", orjson.loads), seen
+
+
+async def give_up(ask: Callable[[], Awaitable[object]], times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(ServerFailed):
+            await ask()
+
+
+async def test_an_outage_is_waited_out_by_one_request_at_a_time() -> None:
+    async with in_an_outage(1, 600) as (hours, ask, seen):
+        await ask()
+        hours.now = 1
+        await give_up(ask, 8)
+        begun = len(seen)
+        assert hours.now < 10
+        while hours.now < 600:
+            with contextlib.suppress(ServerFailed):
+                await ask()
+        assert 600 <= hours.now <= 620
+        assert len(seen) - begun <= 600 / 15 + 2
+        before = hours.now
+        for _ in range(20):
+            await ask()
+        assert hours.now == before, "the service is back: nobody waits any more"
+
+
+async def test_an_api_that_is_silent_for_longer_than_patience_ends_the_run() -> None:
+    async with in_an_outage(1, 1e9) as (hours, ask, _):
+        await ask()
+        hours.now = 1
         with pytest.raises(Unreachable):
-            await asked.json("api", "GET", address / "x", orjson.loads)
+            await give_up(ask, 1000)
+        assert 900 <= hours.now <= 940
+
+
+async def test_another_service_that_is_dead_is_refused_at_once_and_probed_now_and_then() -> None:
+    async with in_an_outage(1, 5000, service="stats") as (hours, ask, seen):
+        await ask()
+        hours.now = 1
+        await give_up(ask, 8)
+        while hours.now < 901:
+            with pytest.raises((Broken, ServerFailed)):
+                await ask()
+        dead, asked = hours.now, len(seen)
+        for _ in range(50):
+            with pytest.raises((Broken, ServerFailed)) as caught:
+                await ask()
+        assert caught.value.attempts == 0
+        assert hours.now - dead < 20
+        assert len(seen) - asked <= 4
+        hours.now = 5000
+        await ask()
+        await ask()
+
+
+async def test_many_requests_in_a_row_without_luck_are_no_outage_when_a_good_one_is_answered() -> None:
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append(request.path)
+        return web.json_response({}) if request.path == "/good" else web.Response(status=500)
+
+    slept: list[float] = []
+    async with served(answer) as address, client(address, attempts=2, slept=slept) as asked:
+        await asked.json("api", "GET", address / "good", orjson.loads)
+        for number in range(20):
+            with pytest.raises(ServerFailed):
+                await asked.json("api", "GET", address / f"bad{number}", orjson.loads)
+    assert slept == [1.0] * 20  # between two tries, and never for the service
+    assert seen.count("/good") == 1 + 20 // 8
+
+
+async def test_requests_without_luck_are_no_outage_while_others_are_answered() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=503) if request.path == "/bad" else web.json_response({})
+
+    slept: list[float] = []
+    async with served(answer) as address, client(address, attempts=2, slept=slept) as asked:
+        await asked.json("api", "GET", address / "good", orjson.loads)
+        for _ in range(20):
+            with pytest.raises(ServerFailed):
+                await asked.json("api", "GET", address / "bad", orjson.loads)
+            await asked.json("api", "GET", address / "good", orjson.loads)
+    assert slept == [1.0] * 20
+
+
+async def test_many_complaints_about_one_burst_count_once() -> None:
+    async def throttling(_: web.Request) -> web.StreamResponse:
+        await anyio.sleep(0.1)
+        return web.Response(status=429)
+
+    async with served(throttling) as address, client(address, attempts=1, stats=address) as asked:
+
+        async def ask() -> None:
+            with pytest.raises(Throttled):
+                await asked.json("stats", "GET", address / "x", orjson.loads)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(10):
+                group.start_soon(ask)
+        assert 0.5 < asked.limiters["stats"].paused_seconds <= 1, "as after one complaint, not ten"
 
 
 async def test_a_body_that_trickles_is_given_up() -> None:
@@ -397,6 +543,68 @@ async def test_a_body_that_trickles_is_given_up() -> None:
     async with served(trickling) as address, client(address, attempts=1, stats=address) as asked:
         with pytest.raises(Broken, match=r"only \d+ bytes in 1 s"):
             await asked.json("stats", "GET", address / "x", orjson.loads)
+
+
+async def test_a_head_that_trickles_is_given_up() -> None:
+    async def trickle(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            with contextlib.suppress(anyio.BrokenResourceError):
+                for letter in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000:
+                    await stream.send(bytes((letter,)))
+                    await anyio.sleep(0.05)
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, trickle)
+        address = URL(f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}")
+        begun = anyio.current_time()
+        async with client(address, attempts=1, connect=0.5) as asked:
+            with pytest.raises(Unreachable, match="timed out"):
+                await asked.json("api", "GET", address / "x", orjson.loads)
+        assert 1.4 < anyio.current_time() - begun < 3
+        group.cancel_scope.cancel()
+
+
+async def test_a_name_server_that_fails_is_asked_again() -> None:
+    asked_for: list[str] = []
+
+    async def lookup(host: str) -> None:
+        asked_for.append(host)
+        if len(asked_for) < 3:
+            raise OSError(None, "no answer from the name server")
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"a": 1})
+
+    async with served(answer) as address, client(address.with_host("localhost"), lookup=lookup) as asked:
+        reply = await asked.json("api", "GET", address.with_host("localhost") / "x", orjson.loads)
+    assert reply.value == {"a": 1}
+    assert asked_for == ["localhost"] * 3
+    assert asked.traffic.errors == {"api": 2}
+
+
+async def test_a_body_in_an_encoding_that_nobody_asked_for_is_refused() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        encoding = request.path[1:]
+        return web.Response(body=b"{}", headers={"Content-Encoding": encoding})
+
+    async with served(answer) as address, client(address) as asked:
+        with pytest.raises(Misshapen, match="encoded in a way that nobody asked for"):
+            await asked.json("api", "GET", address / "br", orjson.loads)
+
+
+async def test_gzip_that_is_cut_or_none_is_asked_for_again() -> None:
+    squeezed = gzip.compress(b'{"a": 1}')
+    answers = iter([squeezed[:-9], b"{}", squeezed])
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=next(answers), headers={"Content-Encoding": "gzip"})
+
+    async with served(answer) as address, client(address) as asked:
+        assert (await asked.json("api", "GET", address / "x", orjson.loads)).value == {"a": 1}
 
 
 async def test_a_proxy_is_asked_for_what_it_is_for() -> None:

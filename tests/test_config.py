@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.config import ByteCount, FileRules, Secret
+from harvester.config import ByteCount, FileRules
+from harvester.credentials import Secret
 from harvester.errors import UsageError
 from harvester.job import load_config
 from harvester.sources.group import Group

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from datetime import date
 from pathlib import Path
 
 import msgspec
@@ -176,7 +177,9 @@ def test_ten_files_may_be_more_and_fewer_must_add_up() -> None:
         (b"", Broken),
         (b'{"id": 5', Broken),
         (b"<html>", Broken),
-        (b'{"id": 5, "title": "\xff"}', Broken),
+        (b'{"id": 5, "title": "\xff"}', Misshapen),
+        (b'{"id": 5, "title": "\xc3', Broken),  # cut in the middle of a character
+        (b'{"id": 5, "title": "\\ud800"}', Misshapen),  # half a character, for ever
         (b"[]", Misshapen),
         (b"{}", Misshapen),
         (b'{"id": "five"}', Misshapen),
@@ -265,10 +268,15 @@ def test_a_difference_in_size_is_a_warning() -> None:
 
 def test_what_narrows_a_listing_is_checked_here_too() -> None:
     selection = msgspec.convert({"item_type": "software", "published_since": "2024-01-01"}, Selection)
-    assert selection.takes(Entry(1, defined_type=9, published_date="2024-05-01T00:00:00Z"))
-    assert not selection.takes(Entry(1, defined_type=3, published_date="2024-05-01T00:00:00Z"))
-    assert not selection.takes(Entry(1, defined_type=9, published_date="2023-12-31T23:59:59Z"))
-    assert not selection.takes(Entry(1, defined_type=9, published_date=None))
+    spring = "2024-05-01T00:00:00Z"
+    assert selection.mismatch(Entry(1, defined_type=9, published_date=spring)) == ""
+    assert selection.mismatch(Entry(1, defined_type=3, published_date=spring)) == "item_type"
+    assert selection.mismatch(Entry(1, defined_type=9, published_date="2023-12-31T23:59:59Z")) == (
+        "published_since"
+    )
+    assert selection.mismatch(Entry(1, defined_type=9, published_date=None)) == "published_since"
+    changed = Selection(modified_since=date(2024, 1, 1))
+    assert changed.mismatch(Entry(1, modified_date="2023-01-01T00:00:00Z")) == "modified_since"
     with pytest.raises(ValueError, match="figshare has no type 4"):
         Selection(item_type=4)
 

@@ -12,6 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "harvester"
 LEVELS = {
     "errors": 0,
     "models": 0,
+    "text": 0,
+    "credentials": 0,
     "together": 1,
     "config": 1,
     "limits": 1,

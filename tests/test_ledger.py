@@ -8,14 +8,26 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
-from harvester.errors import DiskTrouble, FolderInUse, UsageError
+from harvester.errors import DiskTrouble, FolderInUse, UsageError, Verdict
 from harvester.figshare import read_article
-from harvester.ledger import FileResult, ItemResult, Ledger, Opening, Reader
+from harvester.ledger import (
+    NAME,
+    Added,
+    Again,
+    FileResult,
+    ItemResult,
+    Ledger,
+    Listed,
+    Opening,
+    Reader,
+)
+from harvester.ledger.schema import MIGRATIONS
 from harvester.models import (
     Failure,
     FileStatus,
@@ -75,8 +87,9 @@ async def ids(ledger: Ledger) -> list[int]:
 
 async def test_what_is_listed_is_owed_once_in_the_order_it_came(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        assert await ledger.add_page("a", page(3, 1, 3, position="2"), TASKS) == 2
-        assert await ledger.add_page("a", page(2, 1), TASKS) == 1
+        first = await ledger.add_page("a", page(3, 1, 3, position="2"), TASKS)
+        assert first == Added(2, Listed("2", complete=False, named=3, found=2))
+        assert (await ledger.add_page("a", page(2, 1), TASKS)).owed == 1
         assert await ids(ledger) == [3, 1, 2]
         (first, *_) = await ledger.owed_items(0, 1)
         assert first == OwedItem(turn=first.turn, id=3, private=False, tasks=TASKS, known=False)
@@ -100,8 +113,8 @@ async def test_a_listing_that_failed_for_good_begins_anew(tmp_path: Path) -> Non
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1, position="2"), TASKS)
         await ledger.add_page("b", page(2, position="2"), TASKS)
-        await ledger.add_mishap(Failure("listing", "refused", subject="a"), begin_anew=True)
-        await ledger.add_mishap(Failure("listing", "cut", subject="b"), begin_anew=False)
+        await ledger.add_mishap(Failure("listing", "refused", Verdict.FOR_GOOD, subject="a"), begin_anew=True)
+        await ledger.add_mishap(Failure("listing", "cut", Verdict.FOR_NOW, subject="b"), begin_anew=False)
     async with run(tmp_path) as ledger:
         assert (await ledger.listed("a")).position is None
         assert (await ledger.listed("b")).position == "2"
@@ -135,8 +148,8 @@ async def test_only_a_newer_date_makes_a_record_owed_again(tmp_path: Path) -> No
         for item_id in (1, 2):
             await ledger.save_item(result(item_id))
     async with run(tmp_path) as ledger:
-        assert await ledger.add_page("a", page(1, modified="2023-12-31T00:00:00Z"), TASKS) == 0
-        assert await ledger.add_page("a", page(2, modified="2024-01-02T00:00:00Z"), TASKS) == 1
+        assert (await ledger.add_page("a", page(1, modified="2023-12-31T00:00:00Z"), TASKS)).owed == 0
+        assert (await ledger.add_page("a", page(2, modified="2024-01-02T00:00:00Z"), TASKS)).owed == 1
         (owed,) = await ledger.owed_items(0, 10)
         assert (owed.id, owed.tasks, owed.known) == (2, frozenset({"metadata"}), True)
 
@@ -146,8 +159,8 @@ async def test_the_account_s_record_wins(tmp_path: Path) -> None:
         await ledger.add_page("public", page(1), TASKS)
         await ledger.save_item(result(1))
     async with run(tmp_path) as ledger:
-        assert await ledger.add_page("account", page(1, private=True), TASKS) == 1
-        assert await ledger.add_page("public", page(1), TASKS) == 0
+        assert (await ledger.add_page("account", page(1, private=True), TASKS)).owed == 1
+        assert (await ledger.add_page("public", page(1), TASKS)).owed == 0
         (owed,) = await ledger.owed_items(0, 10)
         assert owed.private
 
@@ -157,14 +170,16 @@ async def test_what_failed_is_owed_again_by_the_next_run_and_nothing_else(tmp_pa
         await ledger.add_page("a", page(1, 2), TASKS)
         await ledger.save_item(result(1, placed(7), placed(8, name="y")))
         failed = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
-        await ledger.save_item(ItemResult(2, failed, (Failure("stats", "no", 2, attempts=6),)))
+        await ledger.save_item(
+            ItemResult(2, failed, (Failure("stats", "no", Verdict.FOR_NOW, 2, attempts=6),))
+        )
         await ledger.flush()
         await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
-        await ledger.save_file(FileResult(1, 8, FileStatus.FAILED, "cut", 6))
+        await ledger.save_file(FileResult(1, 8, FileStatus.FAILED, "cut", 6, Verdict.BLOCKED))
     with Reader(tmp_path) as reader:
         assert list(reader.failures()) == [
-            Failure("stats", "no", 2, None, "", 6),
-            Failure("files", "cut", 1, 8, "", 6),
+            Failure("stats", "no", Verdict.FOR_NOW, 2, None, "", 6),
+            Failure("files", "cut", Verdict.BLOCKED, 1, 8, "", 6),
         ]
     async with run(tmp_path) as ledger:
         (item,) = await ledger.owed_items(0, 10)
@@ -213,7 +228,7 @@ async def test_a_look_at_the_files_between_two_runs_changes_nothing_for_the_list
 
 
 async def test_an_interrupted_run_keeps_the_names_that_led_nowhere(tmp_path: Path) -> None:
-    nowhere = Page((), None, (Unresolved("10.1/x", "no such DOI"),))
+    nowhere = Page((), None, (Unresolved("10.1/x", "no such DOI", Verdict.GONE),))
     async with run(tmp_path, outcome="interrupted") as ledger:
         await ledger.add_page("a", nowhere, TASKS)
     for outcome, failures in (("finished", 1), ("finished", 0)):  # then all names are asked for again
@@ -225,9 +240,13 @@ async def test_an_interrupted_run_keeps_the_names_that_led_nowhere(tmp_path: Pat
 
 async def test_a_name_that_leads_nowhere_is_a_failure_by_name(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", Page((), None, (Unresolved("10.1/x", "no such DOI"),)), TASKS)
+        await ledger.add_page(
+            "a", Page((), None, (Unresolved("10.1/x", "no such DOI", Verdict.GONE),)), TASKS
+        )
     with Reader(tmp_path) as reader:
-        assert list(reader.failures()) == [Failure("resolve", "no such DOI", None, None, "10.1/x", 1)]
+        assert list(reader.failures()) == [
+            Failure("resolve", "no such DOI", Verdict.GONE, None, None, "10.1/x", 1)
+        ]
 
 
 async def test_a_second_run_on_the_folder_is_refused(tmp_path: Path) -> None:
@@ -329,7 +348,85 @@ async def test_counts(tmp_path: Path) -> None:
             "items": 2,
             "records": 1,
             "listings_open": 1,
+            "listings": {"asked": 2, "found": 2, "repeated": 0, "left_out": 0, "unresolved": 0},
             "work": {"metadata": {"done": 1, "owed": 1}, "stats": {"done": 1, "owed": 1}},
             "files": {"pending": {"files": 1, "bytes": 10}, "withheld": {"files": 1, "bytes": 10}},
+            "outcomes": {
+                "items": {"done": 1, "pending": 1},
+                "files": {"pending": 1, "withheld": 1},
+                "withheld": {},
+            },
             "failures": 0,
         }
+
+
+async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -> None:
+    def failed(item_id: int, task: str, verdict: Verdict) -> ItemResult:
+        states = {**ALL_DONE, task: WorkState.FAILED}
+        return ItemResult(item_id, states, (Failure(task, "no", verdict, item_id),))
+
+    async with run(tmp_path) as ledger:
+        odd = Unresolved("entry 3", "no id", Verdict.FOR_GOOD)
+        seen = replace(page(1, 2, 2, 3, 4, 5, 6), unresolved=(odd,), left_out=4)
+        await ledger.add_page("a", seen, TASKS)
+        await ledger.add_page("b", page(6, 7), TASKS)
+        embargoed = replace(placed(9, FileStatus.WITHHELD), reason="embargo")
+        await ledger.save_item(result(1, placed(7), placed(8, FileStatus.LINK), embargoed))
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 6, Verdict.BLOCKED))
+        await ledger.save_item(failed(2, "metadata", Verdict.GONE))
+        await ledger.save_item(failed(3, "stats", Verdict.FOR_NOW))
+        both = Failure("metadata", "no", Verdict.FOR_GOOD, 4), Failure("stats", "no", Verdict.BLOCKED, 4)
+        await ledger.save_item(ItemResult(4, dict.fromkeys(TASKS, WorkState.FAILED), both))
+        gone = {"metadata": WorkState.WITHDRAWN, "stats": WorkState.DONE}
+        await ledger.save_item(ItemResult(5, gone))
+    with Reader(tmp_path) as reader:
+        counts = reader.counts()
+    assert counts["listings"] == {"asked": 14, "found": 7, "repeated": 2, "left_out": 4, "unresolved": 1}
+    assert counts["outcomes"] == {
+        "items": {
+            "done": 1, "failed for good": 1, "failed for now": 1, "gone": 1, "pending": 2, "withdrawn": 1,
+        },
+        "files": {"blocked": 1, "embargo": 1, "link": 1},
+        "withheld": {},
+    }  # fmt: skip
+    assert sum(counts["outcomes"]["items"].values()) == counts["items"] == 7
+
+
+async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1, 2, 3), TASKS)
+        await ledger.save_item(result(1, placed(7), placed(8)))
+        for file_id, verdict in ((7, Verdict.FOR_NOW), (8, Verdict.FOR_GOOD)):
+            await ledger.save_file(FileResult(1, file_id, FileStatus.FAILED, "no", 6, verdict))
+        for item_id, verdict in ((2, Verdict.BLOCKED), (3, Verdict.GONE)):
+            failure = Failure("stats", "no", verdict, item_id, attempts=6)
+            await ledger.save_item(ItemResult(item_id, {"stats": WorkState.FAILED}, (failure,)))
+        await ledger.add_mishap(Failure("listing", "cut", Verdict.FOR_NOW, subject="b"), begin_anew=False)
+        assert await ledger.begin_again((Verdict.FOR_NOW, Verdict.BLOCKED)) == Again(1, 1, 1)
+        last = (await ledger.owed_items(0, 9))[-1]
+        assert (last.id, last.tasks) == (2, TASKS)  # behind 3, whose record is still owed
+        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [7]
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "no", 2, Verdict.FOR_NOW))
+    with Reader(tmp_path) as reader:
+        attempts = {failure.file_id: failure.attempts for failure in reader.failures() if failure.file_id}
+    assert attempts == {7: 8, 8: 6}
+
+
+async def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / NAME)) as db, db:
+        db.executescript(MIGRATIONS[0])
+        db.executescript(
+            """
+            PRAGMA user_version = 1;
+            INSERT INTO items VALUES (1, 0, NULL, NULL), (2, 0, NULL, NULL);
+            INSERT INTO work VALUES (1, 'metadata', 'done', '', 0), (2, 'metadata', 'failed', 'cut', 6);
+            INSERT INTO records VALUES (1, '{"id": 1}', NULL, '2026-01-01T00:00:00Z');
+            INSERT INTO listings VALUES ('a', '{"page": 7}', 0, 6000);
+            INSERT INTO runs VALUES (1, 'harvest', '', '', 'interrupted', '', 1, 0);
+            """
+        )
+    async with run(tmp_path, Opening(frozenset({"metadata"}), with_files=False)) as ledger:
+        assert await ledger.listed("a") == Listed()  # read anew: it costs a request for a thousand items
+        assert await ids(ledger) == [2]
+    with Reader(tmp_path) as reader:
+        assert reader.counts()["outcomes"]["items"] == {"done": 1, "pending": 1}

@@ -6,8 +6,19 @@ become ours.
 `session.py` opens connections and translates their errors.
 """
 
-from harvester.client.answers import is_loopback, is_public, printable
+from harvester.client.answers import is_loopback, is_public
+from harvester.client.bodies import JSON_LIMIT
 from harvester.client.client import Client, Reply, Sink, Traffic
-from harvester.client.session import open_session
+from harvester.client.session import Lookup, open_session
 
-__all__ = ["Client", "Reply", "Sink", "Traffic", "is_loopback", "is_public", "open_session", "printable"]
+__all__ = [
+    "JSON_LIMIT",
+    "Client",
+    "Lookup",
+    "Reply",
+    "Sink",
+    "Traffic",
+    "is_loopback",
+    "is_public",
+    "open_session",
+]

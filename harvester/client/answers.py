@@ -21,6 +21,7 @@ from harvester.errors import (
     Throttled,
     TokenRefused,
 )
+from harvester.text import printable
 
 
 def complaint(
@@ -64,21 +65,31 @@ def _words(raw: bytes) -> str | None:
     return printable(str(told["message"]))[:200]
 
 
-def retry_after_seconds(value: str | None, *, now: datetime | None = None) -> float | None:
-    """Read a `Retry-After` header: seconds, or a date. None where it says neither."""
+def retry_after_seconds(value: str | None, date: str | None = None) -> float | None:
+    """
+    Read a `Retry-After` header: seconds, or a date. None where it says neither.
+
+    `date`: the answer's own `Date`, so that it does not matter what this machine's clock says.
+    """
     if value is None:
         return None
     try:
         seconds = float(value)
     except ValueError:
-        try:
-            when = parsedate_to_datetime(value)
-        except ValueError:
+        when = _moment(value)
+        if when is None:
             return None
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=UTC)
-        seconds = (when - (now or datetime.now(UTC))).total_seconds()
+        seconds = (when - (_moment(date or "") or datetime.now(UTC))).total_seconds()
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _moment(date: str) -> datetime | None:
+    """Read a date as HTTP writes it; None where it is none."""
+    try:
+        when = parsedate_to_datetime(date)
+        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def backoff_seconds(number: int, longest: float) -> float:
@@ -118,8 +129,3 @@ def is_public(url: URL) -> bool:
 def name_of(url: URL) -> str:
     """Show an address without its query: signatures and secrets live there."""
     return printable(f"{url.host}{url.path}")
-
-
-def printable(text: str) -> str:
-    """Make a text of unknown origin safe to show on a terminal, in one line."""
-    return "".join(char if char.isprintable() else " " for char in text)

@@ -11,6 +11,7 @@ the api's own origin and nowhere else, whatever a record or a redirect says.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import time
@@ -37,18 +38,29 @@ from harvester.client.answers import (
     name_of,
     retry_after_seconds,
 )
+from harvester.client.bodies import ENCODINGS, JsonBody
 from harvester.client.persistence import Persistence
 from harvester.client.session import foreign_errors
-from harvester.config import Retry, Secret, Timeouts
-from harvester.errors import Broken, Challenged, HarvestError, Misshapen, Refused, StopRun, Throttled
+from harvester.config import Retry, Timeouts
+from harvester.credentials import Secret
+from harvester.errors import (
+    Broken,
+    Challenged,
+    HarvestError,
+    Misshapen,
+    Refused,
+    ServerFailed,
+    StopRun,
+    Throttled,
+)
 from harvester.limits import Limiter
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-JSON_LIMIT = 64 << 20
-"""Bytes of one JSON answer, after decompression."""
 MOST_REDIRECTS = 5
+MOST_WORDS = 4096
+"""Bytes of an error's body that are read."""
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -141,7 +153,7 @@ class Client:
         `decode` raises `Broken` for bytes that are not JSON and `Misshapen` for JSON of another
         shape. Other errors: as `persist`.
         """
-        sent = dict(headers or {})
+        sent = {"Accept-Encoding": ENCODINGS, **(headers or {})}
         data = None
         if body is not None:
             data = orjson.dumps(body)
@@ -156,7 +168,7 @@ class Client:
                     raise Challenged(f"{name_of(url)}: an empty answer where JSON was promised")
                 return Reply(decode(raw), response.headers)
 
-        return await self.persist(service, attempt)
+        return await self.persist(service, attempt, repeatable=True)
 
     async def fetch(
         self, url: URL, into: Sink, size: int, *, is_page: bool, authorised: bool = False
@@ -230,15 +242,7 @@ class Client:
             started = await self._turn(counted, url)
             sent = {**headers, **self._credentials(url, authorised=authorised)}
             with foreign_errors(url):
-                async with self._session.request(
-                    method,
-                    url,
-                    data=data,
-                    headers=sent,
-                    allow_redirects=False,
-                    proxy=self._proxy_for(url),
-                    auto_decompress="Accept-Encoding" not in headers,
-                ) as response:
+                async with await self._send(method, url, data, sent) as response:
                     if response.status not in _REDIRECTS or "Location" not in response.headers:
                         if counted is None and response.status == HTTPStatus.FORBIDDEN:
                             # The storage has no opinion on us: its signed address has expired.
@@ -249,6 +253,20 @@ class Client:
                     url = self._redirected(url, response, method)
             counted = self._origins.get(url.origin())
         raise Broken(f"{name_of(url)}: more than {MOST_REDIRECTS} redirects")
+
+    async def _send(
+        self, method: str, url: URL, data: bytes | None, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        """Send a request and wait for the head of its answer; one that trickles is given up."""
+        with anyio.fail_after(self._timeouts.connect + self._timeouts.idle):
+            return await self._session.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._proxy_for(url),
+            )
 
     async def _turn(self, service: str | None, url: URL) -> float:
         if service is None:  # the storage host behind a redirect: no service of figshare's
@@ -286,12 +304,15 @@ class Client:
     async def _judge(self, response: aiohttp.ClientResponse, service: str, started: float) -> None:
         """Raise what an answer's status means; a complaint about our pace slows the service down."""
         if response.status in _GOOD:
+            self._persistence.answered(service)
             self._complaints[service] = 0
             self.limiters[service].pace.recover()
             return
-        raw = await response.content.read(4096) if response.status < 500 else b""
-        wait = retry_after_seconds(response.headers.get("Retry-After"))
+        raw = await self._beginning(response) if response.status < 500 else b""
+        wait = retry_after_seconds(response.headers.get("Retry-After"), response.headers.get("Date"))
         error = complaint(name_of(response.url), response.status, response.headers, raw, wait)
+        if not isinstance(error, (Challenged, Throttled, ServerFailed)):
+            self._persistence.answered(service)
         if wait is not None and wait > LONGEST_RETRY_AFTER_SECONDS:
             raise StopRun(f"{error}; it asks to wait {wait:.0f} s: run again after that")
         is_block = isinstance(error, Challenged) and service != "files"  # a file has another route
@@ -300,26 +321,24 @@ class Client:
         raise error
 
     def _slow_down(self, service: str, started: float, wait: float | None, error: HarvestError) -> None:
-        self._complaints[service] += 1
-        pause = backoff_seconds(self._complaints[service], self._max_wait) if wait is None else wait
         limiter = self.limiters[service]
+        self._complaints[service] += limiter.pace.is_news(started)
+        pause = backoff_seconds(self._complaints[service], self._max_wait) if wait is None else wait
         if limiter.penalise(started, pause):
             rate = limiter.pace.rate
             log.warning("%s: %s pauses for %.1f s, then %.3g requests a second", error, service, pause, rate)
 
     async def _read_json(self, response: aiohttp.ClientResponse) -> bytes:
-        pieces: list[bytes] = []
-        size = 0
+        body = JsonBody(name_of(response.url), response.headers.get("Content-Encoding", "").lower())
+        await self._read(response, body.take)
+        return body.whole()
 
-        async def take(piece: bytes) -> None:
-            nonlocal size
-            size += len(piece)
-            if size > JSON_LIMIT:
-                raise Misshapen(f"{name_of(response.url)}: more than {JSON_LIMIT} bytes of JSON")
-            pieces.append(piece)
-
-        await self._read(response, take)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    async def _beginning(self, response: aiohttp.ClientResponse) -> bytes:
+        """Return the beginning of an error's body; what of it cannot be had does not matter."""
+        body = JsonBody("", response.headers.get("Content-Encoding", "").lower(), limit=MOST_WORDS)
+        with contextlib.suppress(HarvestError):
+            await self._read(response, body.take)
+        return body.whole(cut=True)
 
     async def _read(self, response: aiohttp.ClientResponse, take: Callable[[bytes], Awaitable[None]]) -> None:
         """Read a body to its end; give up on one that trickles."""

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
@@ -18,10 +18,17 @@ from harvester.client.answers import name_of
 from harvester.config import Timeouts
 from harvester.errors import Broken, Misshapen
 
+Lookup = Callable[[str], Awaitable[None]]
+"""Called with a host's name before it is looked up; it may raise OSError, as a name server's silence does."""
+
 
 @asynccontextmanager
 async def open_session(
-    *, user_agent: str, timeouts: Timeouts, trusted_hosts: frozenset[str]
+    *,
+    user_agent: str,
+    timeouts: Timeouts,
+    trusted_hosts: frozenset[str],
+    before_lookup: Lookup | None = None,
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """
     Open the one session of a run.
@@ -30,11 +37,12 @@ async def open_session(
     """
     connector = aiohttp.TCPConnector(
         limit=0,  # the workers are the limit: a wait for a connection would follow the limiter's turn
-        resolver=_PublicResolver(trusted_hosts),
+        resolver=_PublicResolver(trusted_hosts, before_lookup),
         ssl=ssl.create_default_context(),  # reads SSL_CERT_FILE
     )
     async with aiohttp.ClientSession(
         connector=connector,
+        auto_decompress=False,  # md5 and Range are of the stored bytes, and JSON has a limit: `bodies.py`
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": user_agent},
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.idle),
@@ -45,13 +53,16 @@ async def open_session(
 class _PublicResolver(ThreadedResolver):
     """Finds no private addresses for hosts that a record or a redirect named."""
 
-    def __init__(self, trusted: frozenset[str]) -> None:
+    def __init__(self, trusted: frozenset[str], before_lookup: Lookup | None) -> None:
         super().__init__()
         self._trusted = trusted
+        self._before_lookup = before_lookup
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
+        if self._before_lookup is not None:
+            await self._before_lookup(host)
         found = await super().resolve(host, port, family)
         if host in self._trusted:
             return found

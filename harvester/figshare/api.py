@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import msgspec
 from yarl import URL
 
-from harvester.client import Client
-from harvester.errors import Gone, Misshapen, Refused
+from harvester.client import JSON_LIMIT, Client
+from harvester.errors import Gone, Misshapen, Refused, Verdict
 from harvester.figshare.names import same_doi
 from harvester.figshare.records import (
     Entry,
+    EntryPage,
+    decode_counts,
     decode_entries,
     decode_groups,
     decode_pieces,
     decode_total,
+    must_be_text,
     read_article,
 )
 from harvester.figshare.selection import Selection
-from harvester.models import ItemRef, Page, Record, Totals
+from harvester.models import ItemRef, Page, Record, Totals, Unresolved
 
 PAGE_SIZE = 1000
 """The most that figshare gives at once."""
@@ -31,10 +36,10 @@ PAGE_SIZE = 1000
 @dataclass(frozen=True)
 class _Position:
     """
-    Where the next page of a search begins: a cursor, or a page number where there is none.
+    Where the next page of a listing begins: a cursor, or a page number where there is none.
 
     ``again``: the listing was begun a second time because its cursor had died. ``first_id``: of the
-    page before, to notice a service that answers every cursor with the same page.
+    page before, to notice a service that answers everything with the same page.
     """
 
     page: int = 1
@@ -49,13 +54,18 @@ class _Position:
     def write(self) -> str:
         return msgspec.json.encode(self).decode()
 
-    def after(self, entries: list[Entry], cursor: str | None) -> _Position | None:
-        """Tell where the page behind these entries begins, None when they are the last."""
-        if len(entries) < PAGE_SIZE or (self.cursor and not cursor):
+    def after(self, found: EntryPage, cursor: str | None) -> _Position | None:
+        """
+        Tell where the page behind this one begins, None when it is the last.
+
+        The proof of an end is a page that is not full, or a cursor that leads no further.
+        """
+        first_id = found.entries[0].id if found.entries else 0
+        if first_id and first_id == self.first_id:
+            raise Refused("the listing repeats itself: the same page came again")
+        if found.size < PAGE_SIZE or (self.cursor and not cursor):
             return None
-        if self.cursor and entries[0].id == self.first_id:
-            raise Refused("the listing repeats itself: X-Cursor leads to the same page again")
-        return replace(self, page=self.page + 1, cursor=cursor or "", first_id=entries[0].id)
+        return replace(self, page=self.page + 1, cursor=cursor or "", first_id=first_id)
 
 
 class Figshare:
@@ -99,7 +109,16 @@ class Figshare:
                 return Page((), _Position(again=True).write())
             raise
         following = at.after(reply.value, reply.headers.get("X-Cursor"))
-        return _page(reply.value, selection, following.write() if following else None, private=False)
+        mismatch = partial(_stranger, selection, criteria.get("group"))
+        if reply.value.entries and all(mismatch(entry) == "group" for entry in reply.value.entries):
+            raise Refused(f"{criteria}: figshare ignored the group and would list everything")
+        return _page(
+            reply.value,
+            mismatch,
+            where=f"{criteria}, page {at.page}",
+            following=following,
+            blame="figshare ignored",
+        )
 
     async def account_page(self, selection: Selection, position: str | None) -> Page:
         """
@@ -107,11 +126,29 @@ class Figshare:
 
         Source: API reference, Articles, Private Articles. It has no cursor and takes no filter.
         """
-        number = int(position or 1)
-        url = (self._api / "account/articles").with_query(page=number, page_size=PAGE_SIZE)
+        at = _Position.read(position)
+        url = (self._api / "account/articles").with_query(page=at.page, page_size=PAGE_SIZE)
         reply = await self._client.json("api", "GET", url, decode_entries, authorised=True)
-        following = str(number + 1) if len(reply.value) == PAGE_SIZE else None
-        return _page(reply.value, selection, following, private=True)
+        return _page(
+            reply.value,
+            selection.mismatch,
+            where=f"account, page {at.page}",
+            following=at.after(reply.value, None),
+            private=True,
+        )
+
+    async def count(self, group_ids: Sequence[int]) -> int:
+        """
+        Ask how many public items some groups hold together.
+
+        Source: API reference, Stats, Count articles.
+        """
+        body = {"groups": [{"id": group_id} for group_id in group_ids]}
+        url = self._stats / "count/articles"
+        counted = (await self._client.json("stats", "POST", url, decode_counts, body=body)).value
+        if missing := {str(group_id) for group_id in group_ids} - counted.keys():
+            raise Misshapen(f"no count for group {', '.join(sorted(missing))}")
+        return sum(counted[str(group_id)] for group_id in group_ids)
 
     async def group_tree(self, group_id: int) -> list[int]:
         """
@@ -138,8 +175,8 @@ class Figshare:
         figshare ignores filters that it does not know, so what comes back is compared.
         """
         url = (self._api / "articles").with_query(doi=doi, page_size=10)
-        entries = (await self._client.json("api", "GET", url, decode_entries)).value
-        for entry in entries:
+        found = (await self._client.json("api", "GET", url, decode_entries)).value
+        for entry in found.entries:
             if same_doi(entry.doi, doi):
                 return entry.id
         # The filter may know only the DOI with the current version; an item's number is its tail.
@@ -162,7 +199,9 @@ class Figshare:
         url = self._api / f"{account}articles/{item_id}"
 
         def decode(raw: bytes) -> Record:
-            return Record(read_article(raw), raw)
+            article = read_article(raw)
+            must_be_text(raw)
+            return Record(article, raw)
 
         record = (await self._client.json("api", "GET", url, decode, authorised=private)).value
         if record.article.id != item_id:
@@ -173,16 +212,21 @@ class Figshare:
         return Record(read_article(record.raw, file_list), record.raw, file_list)
 
     async def _file_list(self, url: URL, *, private: bool) -> bytes:
+        def decode(raw: bytes) -> list[msgspec.Raw]:
+            must_be_text(raw)
+            return decode_pieces(raw)
+
         pieces: list[msgspec.Raw] = []
-        number = 1
+        size, number = 0, 1
         while True:
-            page = (
-                await self._client.json(
-                    "api", "GET", url.with_query(page=number, page_size=PAGE_SIZE),
-                    decode_pieces, authorised=private,
-                )
-            ).value  # fmt: skip
+            paged = url.with_query(page=number, page_size=PAGE_SIZE)
+            page = (await self._client.json("api", "GET", paged, decode, authorised=private)).value
+            if page and page[0] in pieces[-PAGE_SIZE : -PAGE_SIZE + 1]:
+                raise Misshapen("the file list repeats itself: the same page came again")
             pieces += page
+            size += sum(len(memoryview(piece)) for piece in page)
+            if size > JSON_LIMIT:
+                raise Misshapen(f"a file list of more than {JSON_LIMIT} bytes")
             if len(page) < PAGE_SIZE:
                 return msgspec.json.encode(pieces)
             number += 1
@@ -201,10 +245,42 @@ class Figshare:
         return (await self._client.json("stats", "GET", url, decode_total)).value.totals
 
 
-def _page(entries: list[Entry], selection: Selection, position: str | None, *, private: bool) -> Page:
-    refs = (
-        ItemRef(entry.id, private=private, modified_date=entry.modified_date)
-        for entry in entries
-        if selection.takes(entry)
+def _page(
+    found: EntryPage,
+    mismatch: Callable[[Entry], str],
+    *,
+    where: str,
+    following: _Position | None,
+    private: bool = False,
+    blame: str = "",
+) -> Page:
+    """
+    Make a page of what came back; what `mismatch` names a field for is left out.
+
+    `blame`: who should have left it out, "" where that is nobody's fault.
+    """
+    refs: list[ItemRef] = []
+    mismatches = Counter[str]()
+    for entry in found.entries:
+        if field := mismatch(entry):
+            mismatches[field] += 1
+        else:
+            refs.append(ItemRef(entry.id, private=private, modified_date=entry.modified_date))
+    left_out = sum(mismatches.values())
+    warning = ""
+    if left_out and blame:
+        warning = f"{blame} {', '.join(mismatches)}: {left_out} of {found.size} entries are left out"
+    return Page(
+        tuple(refs),
+        following.write() if following else None,
+        tuple(Unresolved(f"{where}, entry {place}", reason, Verdict.FOR_GOOD) for place, reason in found.odd),
+        left_out=left_out,
+        warning=f"{where}: {warning}" if warning else "",
     )
-    return Page(tuple(refs), position)
+
+
+def _stranger(selection: Selection, group_id: int | None, entry: Entry) -> str:
+    """Name the filter that an entry shows to have been ignored, "" for a good entry."""
+    if group_id is not None and entry.group_id not in {None, 0, group_id}:
+        return "group"
+    return selection.mismatch(entry)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -24,9 +26,33 @@ class Entry(msgspec.Struct, frozen=True):
 
     id: Natural
     doi: str | None = None
+    group_id: Natural | None = None
     defined_type: Natural | None = None
     published_date: str | None = None
     modified_date: str | None = None
+
+
+class _Named(msgspec.Struct, frozen=True):
+    """What is needed of an entry at the least."""
+
+    id: Natural
+
+
+@dataclass(frozen=True)
+class EntryPage:
+    """
+    A page of a listing.
+
+    ``odd``: the places (from 1) of entries that lead to no item, with what is wrong with them. ``size``:
+    entries in all, so that a full page is known as one.
+    """
+
+    entries: tuple[Entry, ...]
+    odd: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def size(self) -> int:
+        return len(self.entries) + len(self.odd)
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -92,6 +118,8 @@ def _decoder(kind: type[T]) -> Callable[[bytes], T]:
         except msgspec.ValidationError as exc:
             raise Misshapen(f"not the promised JSON: {exc}") from exc
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            if _is_whole(raw):
+                raise Misshapen(f"JSON that no standard allows: {exc}") from exc
             raise Broken(f"not whole JSON: {exc}") from exc
         except RecursionError as exc:
             raise Misshapen("JSON nested too deeply") from exc
@@ -99,12 +127,68 @@ def _decoder(kind: type[T]) -> Callable[[bytes], T]:
     return decode
 
 
-decode_entries = _decoder(list[Entry])
+def _is_whole(raw: bytes) -> bool:
+    """Tell whether something refused is odd to its end (half a Unicode character) rather than cut."""
+    try:
+        json.loads(raw)  # of all readers the one that takes most
+    except UnicodeDecodeError as exc:
+        return exc.reason != "unexpected end of data"
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def must_be_text(raw: bytes) -> None:
+    """
+    Refuse bytes that are no UTF-8 also where nobody reads them: they are to be kept and shown.
+
+    Raises:
+        Misshapen: they are none.
+    """
+    try:
+        raw.decode()
+    except UnicodeDecodeError as exc:
+        raise Misshapen(f"not UTF-8 text: {exc.reason} at byte {exc.start}") from exc
+
+
+_decode_good_entries = _decoder(tuple[Entry, ...])
+_decode_entry = _decoder(Entry)
+_decode_named = _decoder(_Named)
 _decode_record = _decoder(_Record)
 _decode_files = _decoder(list[_File])
 decode_pieces = _decoder(list[msgspec.Raw])
 decode_total = _decoder(Total)
 decode_groups = _decoder(list[Group])
+decode_counts = _decoder(dict[str, Natural])
+
+
+def decode_entries(raw: bytes) -> EntryPage:
+    """
+    Read a page of a listing; an entry that is odd costs that entry alone.
+
+    Raises:
+        Misshapen: it is no list.
+        Broken: it is not JSON.
+    """
+    try:
+        return EntryPage(_decode_good_entries(raw))
+    except Misshapen:
+        pieces = decode_pieces(raw)
+    entries: list[Entry] = []
+    odd: list[tuple[int, str]] = []
+    for place, piece in enumerate(pieces, start=1):
+        try:
+            entries.append(_read_entry(bytes(piece)))
+        except Misshapen as error:
+            odd.append((place, str(error)))
+    return EntryPage(tuple(entries), tuple(odd))
+
+
+def _read_entry(raw: bytes) -> Entry:
+    try:
+        return _decode_entry(raw)
+    except Misshapen:
+        return Entry(_decode_named(raw).id)  # its record will tell the rest
 
 
 def read_article(raw: bytes, file_list: bytes | None = None) -> Article:

@@ -3,8 +3,8 @@ How a file's bytes are reached: which routes there are, which one is asked, when
 
 A public file is asked of the address in its record (a host of its own, so that downloads do not eat
 the api's allowance), then of the api; a private one of the api, with the token. A challenge sends the
-file to the other route at once. A route that challenged several files in a row rests, and is probed
-by the next file after that.
+file to the other route at once, and so does a route that knows nothing of it. A route that challenged
+several files in a row rests; then one file probes it, and unless that works it rests again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from yarl import URL
 
 from harvester.client import Client, is_loopback, is_public
-from harvester.errors import Challenged, Damaged, Unverified
+from harvester.errors import Challenged, Damaged, Gone, Unverified
 from harvester.models import OwedFile
 from harvester.store import Partial
 
@@ -34,11 +34,43 @@ _PAGES = (".html", ".htm", ".xhtml")
 
 
 @dataclass
-class _Health:
-    """The files that a route challenged in a row, and until when it rests."""
+class _Breaker:
+    """
+    Whether one route is asked. Times are seconds of one clock; nothing here waits.
+
+    ``challenged``: the files that it challenged in a row. ``probed_by``: the file that finds out, after
+    a rest, whether it works again.
+    """
 
     challenged: set[int] = field(default_factory=set)
     rests_until: float = -math.inf
+    is_doubtful: bool = False
+    probed_by: int | None = None
+
+    def lets(self, file_id: int, now: float) -> bool:
+        """Tell whether to ask this route for a file; after a rest it is asked for one at a time."""
+        if now < self.rests_until or self.probed_by not in {None, file_id}:
+            return False
+        if self.is_doubtful:
+            self.probed_by = file_id
+        return True
+
+    def worked(self) -> None:
+        self.challenged.clear()
+        self.is_doubtful, self.probed_by, self.rests_until = False, None, -math.inf
+
+    def undecided(self, file_id: int) -> None:
+        if self.probed_by == file_id:
+            self.probed_by = None
+
+    def challenge(self, file_id: int, now: float) -> bool:
+        """Note a challenge; tell whether the route rests from now on."""
+        self.challenged.add(file_id)
+        if not (self.is_doubtful or len(self.challenged) >= CHALLENGES_BEFORE_REST):
+            return False
+        self.challenged.clear()
+        self.is_doubtful, self.probed_by, self.rests_until = True, None, now + REST_SECONDS
+        return True
 
 
 class Routes:
@@ -48,7 +80,7 @@ class Routes:
         self._client = client
         self._api = api
         self._clock = clock
-        self._health: dict[str, _Health] = {}
+        self._breakers: dict[str, _Breaker] = {}
 
     async def download(self, owed: OwedFile, partial: Partial) -> None:
         """
@@ -74,18 +106,23 @@ class Routes:
 
     async def _fetch(self, owed: OwedFile, partial: Partial) -> None:
         is_page = owed.file.name.lower().endswith(_PAGES)
-        problem: Challenged | None = None
+        problem: Challenged | Gone | None = None
         for url in self._open_routes(owed):
+            breaker = self._breaker(url)
             try:
                 await self._client.fetch(
                     url, partial, owed.file.size, is_page=is_page, authorised=owed.private
                 )
             except Challenged as error:
-                self._note_challenge(url, owed.file.id, error)
+                self._note_challenge(breaker, owed.file.id, error)
+                problem = error
+            except Gone as error:
                 problem = error
             else:
-                self._health.pop(_route(url), None)
+                breaker.worked()
                 return
+            finally:
+                breaker.undecided(owed.file.id)
         assert problem is not None, "there is always the api's route"
         raise problem
 
@@ -95,16 +132,14 @@ class Routes:
         if not owed.private and (url := recorded_address(owed.file.url, self._api)):
             routes.insert(0, url)
         now = self._clock()
-        awake = [url for url in routes if self._health.get(_route(url), _Health()).rests_until <= now]
-        return awake or routes
+        return [url for url in routes if self._breaker(url).lets(owed.file.id, now)] or routes
 
-    def _note_challenge(self, url: URL, file_id: int, error: Challenged) -> None:
-        health = self._health.setdefault(_route(url), _Health())
-        health.challenged.add(file_id)
+    def _breaker(self, url: URL) -> _Breaker:
+        return self._breakers.setdefault(str(url.origin()), _Breaker())
+
+    def _note_challenge(self, breaker: _Breaker, file_id: int, error: Challenged) -> None:
         self._client.traffic.errors["files"] += 1
-        if len(health.challenged) >= CHALLENGES_BEFORE_REST:
-            health.challenged.clear()
-            health.rests_until = self._clock() + REST_SECONDS
+        if breaker.challenge(file_id, self._clock()):
             log.warning("%s: this way to files rests for %.0f s", error, REST_SECONDS)
 
 
@@ -123,7 +158,3 @@ def recorded_address(text: str, api: URL) -> URL | None:
         return url if is_loopback(api) else None
     is_figshare = host in {*_FIGSHARE, api.host} or host.endswith(tuple(f".{name}" for name in _FIGSHARE))
     return url if is_figshare and is_public(url) else None
-
-
-def _route(url: URL) -> str:
-    return str(url.origin())

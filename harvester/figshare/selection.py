@@ -56,13 +56,13 @@ class Selection:
             if value is not None
         }
 
-    def takes(self, entry: Entry) -> bool:
-        """Tell whether a listed item is one of those wanted."""
-        return (
-            (self.type_number is None or entry.defined_type in {None, self.type_number})
-            and _since(entry.published_date, self.published_since)
-            and _since(entry.modified_date, self.modified_since)
-        )
+    def mismatch(self, entry: Entry) -> str:
+        """Name the field for which a listed item is not one of those wanted, "" for one that is."""
+        if self.type_number is not None and entry.defined_type not in {None, self.type_number}:
+            return "item_type"
+        if not _since(entry.published_date, self.published_since):
+            return "published_since"
+        return "" if _since(entry.modified_date, self.modified_since) else "modified_since"
 
 
 def _since(day: str | None, wanted: date | None) -> bool:

@@ -7,12 +7,14 @@ and asks the line (`line.py`) what is owed. `Reader` reads beside it (`reading.p
 """
 
 from harvester.ledger.reading import ItemRow, Reader
-from harvester.ledger.results import FileResult, ItemResult, Listed, Opening
+from harvester.ledger.results import Added, Again, FileResult, ItemResult, Listed, Opening
 from harvester.ledger.schema import NAME, exists
 from harvester.ledger.writing import Ledger
 
 __all__ = [
     "NAME",
+    "Added",
+    "Again",
     "FileResult",
     "ItemResult",
     "ItemRow",

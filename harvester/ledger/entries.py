@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from harvester.ledger.claim import iso
 from harvester.ledger.line import Line, remote_file
-from harvester.ledger.results import FileResult, ItemResult, Listed
+from harvester.ledger.results import Added, FileResult, ItemResult, Listed
 from harvester.ledger.schema import FILE_COLUMNS
 from harvester.models import (
     Failure,
@@ -32,22 +32,37 @@ class Entries:
     # -- listings ---------------------------------------------------------------------------------
 
     def listed(self, key: str) -> Listed:
-        row = self._db.execute("SELECT position, complete FROM listings WHERE key = ?", (key,)).fetchone()
-        return Listed(row[0], bool(row[1])) if row else Listed()
+        row = self._db.execute(
+            "SELECT position, complete, entries - left_out, found FROM listings WHERE key = ?", (key,)
+        ).fetchone()
+        return Listed(row[0], bool(row[1]), *row[2:]) if row else Listed()
 
-    def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> int:
-        """Add a page; return how many items are owed by it that were not before."""
-        added = sum(self._add_item(ref, tasks) for ref in page.refs)
+    def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
+        """Add a page of a listing, and where the next one begins."""
+        self._db.execute("INSERT OR IGNORE INTO listings VALUES (NULL, ?, NULL, 0, 0, 0, 0)", (key,))
+        listing_id = self._db.execute("SELECT id FROM listings WHERE key = ?", (key,)).fetchone()[0]
+        owed = sum(self._add_item(ref, tasks) for ref in page.refs)
+        found = self._db.executemany(
+            "INSERT OR IGNORE INTO finds VALUES (?, ?)", [(listing_id, ref.id) for ref in page.refs]
+        ).rowcount
         self._db.executemany(
-            "INSERT OR REPLACE INTO mishaps VALUES ('resolve', ?, ?, 1)",
-            [(unresolved.name, unresolved.reason) for unresolved in page.unresolved],
+            "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict)"
+            " VALUES ('resolve', ?, ?, 1, ?)",
+            [(unresolved.name, unresolved.reason, unresolved.verdict) for unresolved in page.unresolved],
         )
         self._db.execute(
-            "INSERT INTO listings VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key) DO UPDATE"
-            " SET position = ?2, complete = ?3, found = found + ?4",
-            (key, page.position, page.position is None, len(page.refs)),
+            "UPDATE listings SET position = ?, complete = ?, entries = entries + ?, found = found + ?,"
+            " left_out = left_out + ? WHERE id = ?",
+            (
+                page.position,
+                page.position is None,
+                len(page.refs) + len(page.unresolved) + page.left_out,
+                max(0, found),
+                page.left_out,
+                listing_id,
+            ),
         )
-        return added
+        return Added(owed, self.listed(key))
 
     def _add_item(self, ref: ItemRef, tasks: frozenset[str]) -> bool:
         known = self._db.execute(
@@ -55,7 +70,7 @@ class Entries:
         ).fetchone()
         if known is None:
             self._db.execute(
-                "INSERT INTO items VALUES (?, ?, ?, ?)",
+                "INSERT INTO items (id, private, modified_date, turn) VALUES (?, ?, ?, ?)",
                 (ref.id, ref.private, ref.modified_date, self._line.next_turn()),
             )
             self._db.executemany(
@@ -76,7 +91,7 @@ class Entries:
     def _owe_record(self, item_id: int) -> bool:
         """Ask for a changed record again; one that is owed already is in line."""
         owed = self._db.execute(
-            "UPDATE work SET state = 'owed', error = '', attempts = 0"
+            "UPDATE work SET state = 'owed', error = '', attempts = 0, verdict = ''"
             " WHERE item_id = ? AND task = 'metadata' AND state <> 'owed'",
             (item_id,),
         ).rowcount
@@ -86,8 +101,8 @@ class Entries:
 
     def add_mishap(self, failure: Failure, *, begin_anew: bool) -> None:
         self._db.execute(
-            "INSERT OR REPLACE INTO mishaps VALUES (?, ?, ?, ?)",
-            (failure.task, failure.subject, failure.error, failure.attempts),
+            "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict) VALUES (?, ?, ?, ?, ?)",
+            (failure.task, failure.subject, failure.error, failure.attempts, failure.verdict),
         )
         if begin_anew:
             self._db.execute("DELETE FROM listings WHERE key = ?", (failure.subject,))
@@ -98,11 +113,18 @@ class Entries:
         errors = {failure.task: failure for failure in result.failures}
         for task, state in result.states.items():
             failure = errors.get(task)
-            error, attempts = (failure.error, failure.attempts) if failure else ("", 0)
-            self._db.execute(
-                "UPDATE work SET state = ?, error = ?, attempts = ? WHERE item_id = ? AND task = ?",
-                (state, error, attempts, result.item_id, task),
-            )
+            if failure is None:
+                self._db.execute(
+                    "UPDATE work SET state = ?, error = '', attempts = 0, verdict = ''"
+                    " WHERE item_id = ? AND task = ?",
+                    (state, result.item_id, task),
+                )
+            else:
+                self._db.execute(
+                    "UPDATE work SET state = ?, error = ?, attempts = attempts + ?, verdict = ?"
+                    " WHERE item_id = ? AND task = ?",
+                    (state, failure.error, failure.attempts, failure.verdict, result.item_id, task),
+                )
         self._db.execute("UPDATE items SET turn = NULL WHERE id = ?", (result.item_id,))
         for findings in result.findings:
             self._save_findings(result.item_id, findings)
@@ -127,22 +149,22 @@ class Entries:
             (article.id, record.raw.decode(), file_list, now),
         )
         self._db.execute(
-            "UPDATE items SET modified_date = max(ifnull(modified_date, ''), ?) WHERE id = ?",
-            (article.modified_date, article.id),
+            "UPDATE items SET modified_date = max(ifnull(modified_date, ''), ?), withheld = ? WHERE id = ?",
+            (article.modified_date, article.withheld, article.id),
         )
 
     def _save_files(self, item_id: int, files: Sequence[PlacedFile]) -> None:
         self._db.execute("DELETE FROM files WHERE item_id = ?", (item_id,))
         self._db.executemany(
-            f"INSERT INTO files (item_id, path, status, turn, {FILE_COLUMNS})"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO files (item_id, path, status, verdict, turn, {FILE_COLUMNS})"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [self._file_row(item_id, placed) for placed in files],
         )
 
     def _file_row(self, item_id: int, placed: PlacedFile) -> tuple[object, ...]:
         file = placed.file
         turn = self._line.turn_for_file() if placed.status is FileStatus.PENDING else None
-        owner = (item_id, placed.path, placed.status, turn)
+        owner = (item_id, placed.path, placed.status, placed.reason, turn)
         return (*owner, file.id, file.name, file.folder, file.size, file.md5, file.url)
 
     # -- files ------------------------------------------------------------------------------------
@@ -154,8 +176,12 @@ class Entries:
         return {file[0]: (remote_file(file), path) for path, *file in rows}
 
     def save_file(self, result: FileResult) -> None:
+        attempts = "attempts + ?" if result.status is FileStatus.FAILED else "0 * ?"
         self._db.execute(
-            "UPDATE files SET status = ?, error = ?, attempts = ?, turn = NULL"
+            f"UPDATE files SET status = ?, error = ?, attempts = {attempts}, verdict = ?, turn = NULL"
             " WHERE item_id = ? AND file_id = ?",
-            (result.status, result.error, result.attempts, result.item_id, result.file_id),
-        )
+            (
+                result.status, result.error, result.attempts, result.verdict,
+                result.item_id, result.file_id,
+            ),
+        )  # fmt: skip

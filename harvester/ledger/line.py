@@ -55,7 +55,9 @@ class Line:
             )
             which = "" if task in opening.refresh else "AND state = 'failed'"
             self._db.execute(
-                f"UPDATE work SET state = 'owed', error = '', attempts = 0 WHERE task = ? {which}", (task,)
+                f"UPDATE work SET state = 'owed', error = '', attempts = 0, verdict = ''"
+                f" WHERE task = ? {which}",
+                (task,),
             )
 
     def _line_up_items(self, tasks: frozenset[str]) -> None:
@@ -77,7 +79,7 @@ class Line:
         full_name = "CASE folder WHEN '' THEN name ELSE folder || '/' || name END"
         db.execute(
             f"""
-            UPDATE files SET error = '', attempts = 0, turn = NULL,
+            UPDATE files SET error = '', attempts = 0, verdict = '', turn = NULL,
                 status = iif(wants({full_name}, size), 'pending', 'skipped')
             WHERE status IN ('pending', 'failed', 'skipped')
             """
@@ -91,6 +93,36 @@ class Line:
                 ) AS owed WHERE files.item_id = owed.item_id AND files.file_id = owed.file_id
                 """
             )
+
+    def form_again(self, verdicts: Sequence[str]) -> tuple[int, int]:
+        """
+        Put what failed with one of these verdicts into the line again; return how many items and files.
+
+        Their errors stay until there is something better, and their attempts count on.
+        """
+        marks = ", ".join("?" * len(verdicts))
+        items = [
+            item_id
+            for (item_id,) in self._db.execute(
+                f"UPDATE work SET state = 'owed' WHERE state = 'failed' AND verdict IN ({marks})"
+                " RETURNING item_id",
+                verdicts,
+            )
+        ]
+        files = self._db.execute(
+            f"UPDATE files SET status = 'pending' WHERE status = 'failed' AND verdict IN ({marks})"
+            " RETURNING item_id, file_id",
+            verdicts,
+        ).fetchall()
+        unique = sorted(set(items))
+        self._db.executemany(
+            "UPDATE items SET turn = ? WHERE id = ?", [(self.next_turn(), item_id) for item_id in unique]
+        )
+        self._db.executemany(
+            "UPDATE files SET turn = ? WHERE item_id = ? AND file_id = ?",
+            [(self.turn_for_file(), *file) for file in sorted(files)],
+        )
+        return len(unique), len(files)
 
     def items(self, after: int, most: int) -> list[OwedItem]:
         """Return the next items behind the turn `after`, with the tasks that they owe."""

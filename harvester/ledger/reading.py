@@ -101,12 +101,12 @@ class Reader:
         """Everything that could not be had: listings and names, then items, then files."""
         rows = self._rows(
             """
-            SELECT task, error, NULL, NULL, subject, attempts FROM mishaps
+            SELECT task, error, verdict, NULL, NULL, subject, attempts FROM mishaps
             UNION ALL SELECT * FROM (
-                SELECT task, error, item_id, NULL, '', attempts FROM work
+                SELECT task, error, verdict, item_id, NULL, '', attempts FROM work
                 WHERE state = 'failed' ORDER BY item_id, task)
             UNION ALL SELECT * FROM (
-                SELECT 'files', error, item_id, file_id, '', attempts FROM files
+                SELECT 'files', error, verdict, item_id, file_id, '', attempts FROM files
                 WHERE status = 'failed' ORDER BY item_id, file_id)
             """
         )
@@ -116,8 +116,9 @@ class Reader:
         """
         Count what the folder holds.
 
-        Returns ``items``, ``listings_open``, ``failures``; ``work``: task to state to number;
-        ``files``: status to ``{"files": n, "bytes": n}``.
+        Returns ``items``, ``records``, ``listings_open``, ``failures``; ``work``: task to state to
+        number; ``files``: status to ``{"files": n, "bytes": n}``; ``listings``: see `_listings`;
+        ``outcomes``: see `_outcomes`.
         """
         with database_errors(self.path):
             work: dict[str, dict[str, int]] = {}
@@ -136,12 +137,70 @@ class Reader:
                 "items": self._one("SELECT count(*) FROM items"),
                 "records": self._one("SELECT count(*) FROM records"),
                 "listings_open": self._one("SELECT count(*) FROM listings WHERE NOT complete"),
+                "listings": self._listings(),
                 "work": work,
                 "files": files,
+                "outcomes": self._outcomes(),
                 "failures": mishaps
                 + sum(states.get("failed", 0) for states in work.values())
                 + files.get("failed", {"files": 0})["files"],
             }
+
+    def _listings(self) -> dict[str, int]:
+        """
+        Account for every entry that the listings gave.
+
+        ``asked`` = ``found`` (different items) + ``repeated`` + ``left_out`` (not taken by the user's
+        filters) + ``unresolved`` (names and entries that lead to no item).
+        """
+        listings, entries, found, left_out = self._db.execute(
+            "SELECT count(*), ifnull(sum(entries), 0), ifnull(sum(found), 0), ifnull(sum(left_out), 0)"
+            " FROM listings"
+        ).fetchone()
+        if listings > 1:  # one item may stand in several
+            found = self._one("SELECT count(DISTINCT item_id) FROM finds")
+        unresolved = self._one("SELECT count(*) FROM mishaps WHERE task = 'resolve'")
+        return {
+            "asked": entries,
+            "found": found,
+            "repeated": entries - left_out - unresolved - found,
+            "left_out": left_out,
+            "unresolved": unresolved,
+        }
+
+    def _outcomes(self) -> dict[str, dict[str, int]]:
+        """
+        Put every item and every file into exactly one state; the numbers add up to all there are.
+
+        ``items``: done, pending, withdrawn, or the verdict on the first of its tasks that failed.
+        ``files``: done, pending, skipped, link, the reason why it is withheld, or the verdict on it.
+        ``withheld``: reason to number of items (a part of those that are done).
+        """
+        items = self._db.execute(
+            """
+            SELECT outcome, count(*) FROM (
+                SELECT CASE
+                    WHEN max(state = 'owed') THEN 'pending'
+                    WHEN max(state = 'failed')
+                        THEN substr(min(iif(state = 'failed', task || ' ' || verdict, NULL)),
+                            instr(min(iif(state = 'failed', task || ' ' || verdict, NULL)), ' ') + 1)
+                    WHEN max(state = 'withdrawn') THEN 'withdrawn'
+                    ELSE 'done' END AS outcome
+                FROM work GROUP BY item_id
+            ) GROUP BY outcome ORDER BY outcome
+            """
+        )
+        files = self._db.execute(
+            """
+            SELECT CASE WHEN status IN ('failed', 'withheld') AND verdict <> '' THEN verdict ELSE status END
+                AS outcome, count(*)
+            FROM files GROUP BY outcome ORDER BY outcome
+            """
+        )
+        withheld = self._db.execute(
+            "SELECT withheld, count(*) FROM items WHERE withheld <> '' GROUP BY withheld ORDER BY withheld"
+        )
+        return {"items": dict(items), "files": dict(files), "withheld": dict(withheld)}
 
     def last_run(self, now: float | None = None) -> dict[str, Any] | None:
         """Tell when the newest run began and ended, how, and who is at work now."""

@@ -24,21 +24,48 @@ class ItemResult:
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one owed file."""
+    """What became of one owed file; ``verdict`` of a failed one: see `errors.Verdict`."""
 
     item_id: int
     file_id: int
     status: FileStatus
     error: str = ""
     attempts: int = 0
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """How far a listing has come."""
+    """
+    How far a listing has come.
+
+    ``named``: items that it named, ``found``: different ones among them.
+    """
 
     position: str | None = None
     complete: bool = False
+    named: int = 0
+    found: int = 0
+
+
+@dataclass(frozen=True)
+class Added:
+    """What a page gave: ``owed``: items with work to do that had none before; how far the listing is now."""
+
+    owed: int
+    listed: Listed
+
+
+@dataclass(frozen=True)
+class Again:
+    """How much of what had failed is in line once more."""
+
+    listings: int
+    items: int
+    files: int
+
+    def __bool__(self) -> bool:
+        return bool(self.listings or self.items or self.files)
 
 
 @dataclass(frozen=True)

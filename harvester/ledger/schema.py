@@ -89,12 +89,47 @@ MIGRATIONS = (
         beat     REAL NOT NULL              -- seconds since 1970: the last sign of life
     ) STRICT;
     """,
+    """
+    ALTER TABLE items ADD COLUMN withheld TEXT NOT NULL DEFAULT '';  -- why nothing of it can be downloaded
+    -- Why something is not here: of what failed see errors.Verdict, of a withheld file the reason.
+    ALTER TABLE work ADD COLUMN verdict TEXT NOT NULL DEFAULT '';
+    ALTER TABLE files ADD COLUMN verdict TEXT NOT NULL DEFAULT '';
+    ALTER TABLE mishaps ADD COLUMN verdict TEXT NOT NULL DEFAULT '';
+    UPDATE work SET verdict = 'failed for now' WHERE state = 'failed';
+    UPDATE files SET verdict = 'failed for now' WHERE status = 'failed';
+    UPDATE mishaps SET verdict = 'failed for now';
+
+    DROP TABLE listings;                    -- they are read anew; what they had found stays
+    CREATE TABLE listings (
+        id       INTEGER PRIMARY KEY,
+        key      TEXT NOT NULL UNIQUE,      -- which listing: its kind and what it asks for
+        position TEXT,                      -- where the next page begins
+        complete INTEGER NOT NULL,
+        entries  INTEGER NOT NULL,          -- all that it gave so far
+        found    INTEGER NOT NULL,          -- different items among them
+        left_out INTEGER NOT NULL           -- those that the user's filters do not take
+    ) STRICT;
+    CREATE TABLE finds (                    -- which listing named which item
+        listing_id INTEGER NOT NULL REFERENCES listings (id) ON DELETE CASCADE,
+        item_id    INTEGER NOT NULL,
+        PRIMARY KEY (listing_id, item_id)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 
 def exists(folder: Path) -> bool:
     """Tell whether `folder` holds a harvest."""
     return (folder / NAME).is_file()
+
+
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Tell which file is at `path` now, None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,12 +21,12 @@ from typing import Any, TypeVar
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from harvester.errors import FolderInUse
+from harvester.errors import DiskTrouble, FolderInUse
 from harvester.ledger import claim
 from harvester.ledger.entries import Entries
 from harvester.ledger.line import Line
-from harvester.ledger.results import FileResult, ItemResult, Listed, Opening
-from harvester.ledger.schema import NAME, connect, database_errors, migrate
+from harvester.ledger.results import Added, Again, FileResult, ItemResult, Listed, Opening
+from harvester.ledger.schema import NAME, connect, database_errors, file_identity, migrate
 from harvester.models import Failure, OwedFile, OwedItem, Page, RemoteFile
 
 T = TypeVar("T")
@@ -65,6 +65,7 @@ class Ledger:
         self._batch = _Batch()
         self._waiting = anyio.Event()
         self._run_id = 0
+        self._file: tuple[int, int] | None = None
         self._db: sqlite3.Connection
         self._line: Line
         self._entries: Entries
@@ -90,6 +91,7 @@ class Ledger:
                 self._db.execute("PRAGMA foreign_keys = ON")
                 migrate(self._db)
                 self._claim(job)
+                self._file = file_identity(self.path)
             except BaseException:
                 self._db.close()
                 raise
@@ -173,8 +175,13 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All or nothing, and only while the folder is still claimed by this run."""
+        """All or nothing, and only while the folder is there and still claimed by this run."""
         db = self._db
+        if file_identity(self.path) != self._file:
+            # SQLite would write on into a file that nobody can find any more.
+            raise DiskTrouble(
+                f"{self.path}: has vanished or was replaced; bring the folder back and run again"
+            )
         db.execute("BEGIN IMMEDIATE")
         try:
             if not claim.renew(db, self._run_id, self._clock()):
@@ -209,22 +216,35 @@ class Ledger:
                 self._db.execute("DELETE FROM mishaps")
             return self._line.form(opening)
 
+    async def begin_again(self, verdicts: Sequence[str]) -> Again:
+        """Put what failed with one of these verdicts in line once more; listings go on where they were."""
+        await self.flush()
+        return await self._call(self._begin_again, verdicts)
+
+    def _begin_again(self, verdicts: Sequence[str]) -> Again:
+        with self._transaction():
+            marks = ", ".join("?" * len(verdicts))
+            listings = self._db.execute(
+                f"DELETE FROM mishaps WHERE task = 'listing' AND verdict IN ({marks})", tuple(verdicts)
+            ).rowcount
+            return Again(listings, *self._line.form_again(verdicts))
+
     async def listed(self, key: str) -> Listed:
         """Tell how far the listing `key` has come."""
         return await self._call(self._entries.listed, key)
 
-    async def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> int:
+    async def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
         """
-        Record a page of a listing and what it makes owed; return how many items are new or changed.
+        Record a page of a listing and what it makes owed.
 
         It is on the disk when this returns, with the place where the listing goes on.
         """
         await self.flush()
-        added: int = await self._call(self._add_page, key, page, tasks)
+        added = await self._call(self._add_page, key, page, tasks)
         self.notify()
         return added
 
-    def _add_page(self, key: str, page: Page, tasks: frozenset[str]) -> int:
+    def _add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
         with self._transaction():
             return self._entries.add_page(key, page, tasks)
 

@@ -8,7 +8,7 @@ listings, each of which is read page by page and goes on where it was interrupte
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from harvester.figshare import Figshare
 from harvester.models import Page
@@ -33,6 +33,15 @@ class Listing(Protocol):
         ...
 
 
+@runtime_checkable
+class Counted(Protocol):
+    """A listing whose length figshare can tell apart from the list itself."""
+
+    async def count(self, figshare: Figshare) -> int | None:
+        """Ask how many items it has; None where figshare cannot tell, as with filters."""
+        ...
+
+
 class Source(Protocol):
     """
     A table of the config that says where ids come from.
@@ -54,4 +63,4 @@ class Source(Protocol):
 
 SOURCES: Mapping[str, type[Any]] = {source.kind: source for source in (Account, Search, Group, Items)}
 
-__all__ = ["SOURCES", "Listing", "Source"]
+__all__ = ["SOURCES", "Counted", "Listing", "Source"]

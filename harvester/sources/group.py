@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harvester.figshare import Figshare, Selection
@@ -53,4 +53,10 @@ class Group(Selection):
             waiting = waiting[1:]
         left = ",".join(str(number) for number in waiting)
         following = f"{left}|{page.position or ''}" if waiting else None
-        return Page(page.refs, following)
+        return replace(page, position=following)
+
+    async def count(self, figshare: Figshare) -> int | None:
+        """Ask how many items the group holds, with those below it; None where filters apply."""
+        if self.criteria():
+            return None
+        return await figshare.count(await figshare.group_tree(self.id) if self.subgroups else [self.id])

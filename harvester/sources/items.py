@@ -15,7 +15,7 @@ from typing import ClassVar
 import aiofiles
 import anyio
 
-from harvester.errors import GiveUp, TryAgain, UsageError
+from harvester.errors import GiveUp, TryAgain, UsageError, Verdict
 from harvester.figshare import Figshare, doi_in, item_id_in
 from harvester.models import ItemRef, Page, Unresolved
 
@@ -107,24 +107,26 @@ class Names:
             if asked >= ASKED_A_PAGE:
                 break
             end += 1
-            found: int | str | None = item_id_in(name)
+            found: int | Unresolved | None = item_id_in(name)
             if found is None:
                 asked += 1
                 found = await _ask(figshare, name)
             if isinstance(found, int):
                 refs.append(ItemRef(found))
             else:
-                unresolved.append(Unresolved(name, found))
+                unresolved.append(found)
         following = str(end) if end < len(self.names) else None
         return Page(tuple(refs), following, tuple(unresolved))
 
 
-async def _ask(figshare: Figshare, name: str) -> int | str:
+async def _ask(figshare: Figshare, name: str) -> int | Unresolved:
     """Return the id that a name leads to, or why it leads to none."""
     doi = doi_in(name)
     if doi is None:
-        return "neither an item's id, nor a DOI, nor the address of an item"
+        reason = "neither an item's id, nor a DOI, nor the address of an item"
+        return Unresolved(name, reason, Verdict.FOR_GOOD)
     try:
-        return await figshare.find_doi(doi) or "no public item has this DOI"
+        found = await figshare.find_doi(doi)
     except (GiveUp, TryAgain) as error:
-        return str(error)
+        return Unresolved(name, str(error), error.verdict)
+    return Unresolved(name, "no public item has this DOI", Verdict.GONE) if found is None else found

@@ -49,7 +49,16 @@ def settle(
     """
     unique = tuple({file.id: file for file in article.files}.values())
     paths = place(article.id, unique, {file_id: path for file_id, (_, path) in here.items()})
-    return tuple(PlacedFile(file, paths[file.id], _status(file, article, here, rules)) for file in unique)
+    statuses = {file.id: _status(file, article, here, rules) for file in unique}
+    return tuple(
+        PlacedFile(
+            file,
+            paths[file.id],
+            statuses[file.id],
+            article.withheld if statuses[file.id] is FileStatus.WITHHELD else "",
+        )
+        for file in unique
+    )
 
 
 def _status(

@@ -1,0 +1,60 @@
+"""The bytes of JSON answers: joined, decompressed, and never more than is allowed, whatever is sent."""
+
+from __future__ import annotations
+
+import zlib
+
+from harvester.errors import Broken, Misshapen
+
+JSON_LIMIT = 64 << 20
+"""Bytes of one JSON answer, after decompression."""
+ENCODINGS = "gzip"
+"""What is asked for."""
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class JsonBody:
+    """
+    Collects one answer. `name` is what errors call it, `encoding` its Content-Encoding.
+
+    It is decompressed piece by piece and given up at the limit, so a few kilobytes that would become
+    gigabytes cost no more memory than the limit.
+    """
+
+    def __init__(self, name: str, encoding: str, *, limit: int = JSON_LIMIT) -> None:
+        if encoding not in {"", "identity", "gzip", "x-gzip"}:
+            raise Misshapen(f"{name}: encoded in a way that nobody asked for")
+        self._name = name
+        self._left = limit
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._unzip = zlib.decompressobj(_GZIP) if "gzip" in encoding else None
+
+    async def take(self, piece: bytes) -> None:
+        """
+        Add the next piece as received.
+
+        Raises:
+            Misshapen: it is more than the limit.
+            Broken: it is no gzip.
+        """
+        if self._unzip is not None:
+            try:
+                piece = self._unzip.decompress(piece, self._left + 1)
+            except zlib.error as exc:
+                raise Broken(f"{self._name}: not the gzip that was promised") from exc
+        self._left -= len(piece)
+        if self._left < 0:
+            raise Misshapen(f"{self._name}: more than {self._limit} bytes of JSON")
+        self._pieces.append(piece)
+
+    def whole(self, *, cut: bool = False) -> bytes:
+        """
+        Return the whole answer, or what there is of it where it may be `cut`.
+
+        Raises:
+            Broken: the compressed bytes ended early.
+        """
+        if self._unzip is not None and self._pieces and not (cut or self._unzip.eof):
+            raise Broken(f"{self._name}: cut before its end")
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)

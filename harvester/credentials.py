@@ -1,0 +1,41 @@
+"""The token: where it must not stand, and how it is kept from showing."""
+
+from __future__ import annotations
+
+import re
+
+# figshare's tokens are long hexadecimal numbers; other services' show by the word before them.
+_TOKEN = re.compile(
+    r"\b[0-9a-f]{40,}\b|(?:token|secret|password|api_?key|authorization)\W{1,6}(?=\w*\d)[\w-]{16,}",
+    re.IGNORECASE,
+)
+
+
+class Secret:
+    """A text that does not show when it is printed by accident."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def reveal(self) -> str:
+        """Return the text itself, for the one header that carries it."""
+        return self._text
+
+    @property
+    def is_sendable(self) -> bool:
+        """Whether it can stand in a header: nothing but visible ASCII."""
+        return self._text.isascii() and self._text.isprintable() and " " not in self._text
+
+
+def lines_like_tokens(text: str, token: Secret | None = None) -> list[int]:
+    """Number the lines, from 1, that hold something that looks like a token, or `token` itself."""
+    return [
+        number
+        for number, line in enumerate(text.splitlines(), start=1)
+        if _TOKEN.search(line) or (token is not None and token.reveal() in line)
+    ]

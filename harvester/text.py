@@ -1,0 +1,29 @@
+"""Words and numbers for people, safe on a terminal whatever they come from."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Make a text of unknown origin safe to show on a terminal, in one line."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def human_bytes(size: float) -> str:
+    """Write a number of bytes for a person, in powers of ten."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.2f} TB"
+
+
+def human_seconds(seconds: float) -> str:
+    """Write a duration for a person."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
