@@ -107,7 +107,8 @@ async def test_a_wrong_output_folder(tmp_path: Path) -> None:
     assert "is a file" in one_line(ended.err)
     ended = await harvester("run", "--search", "x", "-o", "/proc/nowhere")
     assert ended.status == 3
-    assert "check the output folder" in one_line(ended.err)
+    assert "/proc/nowhere: " in one_line(ended.err)
+    assert "run again" in one_line(ended.err)
     for command in ("status", "verify", "export"):
         ended = await harvester(command, "-o", tmp_path / "photos")
         assert ended.status == 2

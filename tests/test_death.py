@@ -201,7 +201,8 @@ async def test_an_export_can_be_interrupted_and_leaves_the_old_tables(tmp_path: 
     await ledger.close("finished")
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
         raw = '{"id": 1, "title": "' + "x" * 3000 + '"}'
-        db.executemany("INSERT INTO items (id, private) VALUES (?, 0)", [(number,) for number in range(40_000)])
+        numbers = [(number,) for number in range(40_000)]
+        db.executemany("INSERT INTO items (id, private) VALUES (?, 0)", numbers)
         db.execute("INSERT INTO records SELECT id, ?, NULL, '' FROM items", (raw,))
     (tmp_path / "items.csv").write_text("the old table")
     config = load_config(options={"output": str(tmp_path), "export.formats": ["csv"]}, environ={})

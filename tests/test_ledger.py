@@ -87,8 +87,8 @@ async def ids(ledger: Ledger) -> list[int]:
 
 async def test_what_is_listed_is_owed_once_in_the_order_it_came(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        first = await ledger.add_page("a", page(3, 1, 3, position="2"), TASKS)
-        assert first == Added(2, Listed("2", complete=False, named=3, found=2))
+        added = await ledger.add_page("a", page(3, 1, 3, position="2"), TASKS)
+        assert added == Added(2, Listed("2", complete=False, named=3, found=2))
         assert (await ledger.add_page("a", page(2, 1), TASKS)).owed == 1
         assert await ids(ledger) == [3, 1, 2]
         (first, *_) = await ledger.owed_items(0, 1)
@@ -412,7 +412,8 @@ async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up
     assert attempts == {7: 8, 8: 6}
 
 
-async def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reads_first", [True, False])
+async def test_a_ledger_of_the_first_version_is_brought_up_to_date(reads_first: bool, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / NAME)) as db, db:
         db.executescript(MIGRATIONS[0])
         db.executescript(
@@ -425,6 +426,9 @@ async def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Pat
             INSERT INTO runs VALUES (1, 'harvest', '', '', 'interrupted', '', 1, 0);
             """
         )
+    if reads_first:
+        with Reader(tmp_path) as reader:
+            assert reader.counts()["outcomes"]["items"] == {"done": 1, "failed for now": 1}
     async with run(tmp_path, Opening(frozenset({"metadata"}), with_files=False)) as ledger:
         assert await ledger.listed("a") == Listed()  # read anew: it costs a request for a thousand items
         assert await ids(ledger) == [2]

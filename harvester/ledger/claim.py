@@ -31,7 +31,7 @@ def holder(db: sqlite3.Connection, now: float) -> str | None:
     if row is None:
         return None
     host, pid, beat = row
-    return f"process {pid} on {host}" if _is_alive(host, pid, now - beat) else None
+    return f"process {pid} on {host}" if is_alive(host, pid, now - beat) else None
 
 
 def take(db: sqlite3.Connection, now: float, job: str) -> int:
@@ -51,8 +51,10 @@ def renew(db: sqlite3.Connection, run_id: int, now: float) -> bool:
     return bool(held)
 
 
-def _is_alive(host: str, pid: int, silent_seconds: float) -> bool:
-    if silent_seconds > FRESH_SECONDS:
+def is_alive(host: str, pid: int, silent_seconds: float) -> bool:
+    """Tell whether the process that made a claim may still be at work."""
+    # A beat from the future is as old as one from the past: a clock has jumped, or two differ.
+    if abs(silent_seconds) > FRESH_SECONDS:
         return False
     if host != socket.gethostname():
         return True

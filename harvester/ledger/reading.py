@@ -11,10 +11,11 @@ from typing import Any
 
 from harvester.errors import UsageError
 from harvester.ledger import claim
-from harvester.ledger.schema import NAME, connect, database_errors, exists
+from harvester.ledger.lockless import locks_work
+from harvester.ledger.schema import NAME, connect, database_errors, exists, is_old, migrate
 from harvester.models import Failure, FileStatus
 
-CHECKPOINT_ROWS = 500
+CHUNK_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,23 @@ class Reader:
         self.path = folder / NAME
         if not exists(folder):
             raise UsageError(f"{folder}: holds no harvest ({NAME} is not there)")
+        locks = locks_work(folder)
         with database_errors(self.path):
-            self._db = connect(self.path, read_only=True)
+            self._db = connect(self.path, read_only=True, locks=locks)
+            try:
+                if is_old(self._db):
+                    self._upgrade(locks=locks)
+            except BaseException:
+                self._db.close()
+                raise
         self._checkpoint = checkpoint
+
+    def _upgrade(self, *, locks: bool) -> None:
+        """Bring the tables of an older version up to date, where nobody is at work on them."""
+        if by := claim.holder(self._db, time.time()):
+            raise UsageError(f"{self.path}: {by}, an older harvester, is at work here; wait for it")
+        with closing(connect(self.path, read_only=False, locks=locks)) as db:
+            migrate(db)
 
     def __enter__(self) -> Reader:
         return self
@@ -75,8 +90,9 @@ class Reader:
             SELECT item_id, raw, file_list,
                 (SELECT count(*) FROM files WHERE files.item_id = records.item_id),
                 (SELECT ifnull(sum(size), 0) FROM files WHERE files.item_id = records.item_id)
-            FROM records ORDER BY item_id
-            """
+            FROM records
+            """,
+            by=("item_id",),
         )
         for item_id, raw, file_list, files, size in rows:
             listed = file_list.encode() if file_list is not None else None
@@ -84,33 +100,41 @@ class Reader:
 
     def totals(self) -> Iterator[tuple[int, int | None, int | None]]:
         """Item id, views and downloads of every item that was asked about, by id."""
-        return self._rows("SELECT item_id, views, downloads FROM stats ORDER BY item_id")
+        return self._rows("SELECT item_id, views, downloads FROM stats", by=("item_id",))
 
     def files(self, status: FileStatus | None = None) -> Iterator[FileRow]:
         """Every file, or those of one status, by item and file id."""
         rows = self._rows(
             """
-            SELECT item_id, file_id, name, iif(status = 'done', path, ''), size, md5, status
-            FROM files WHERE ?1 IS NULL OR status = ?1 ORDER BY item_id, file_id
+            SELECT item_id, file_id, name, iif(status = 'done', path, ''), size, md5, status FROM files
             """,
-            status,
+            by=("item_id", "file_id"),
+            only="status = ?" if status else "",
+            values=(status,) if status else (),
         )
         return (FileRow(*row) for row in rows)
 
     def failures(self) -> Iterator[Failure]:
         """Everything that could not be had: listings and names, then items, then files."""
-        rows = self._rows(
-            """
-            SELECT task, error, verdict, NULL, NULL, subject, attempts FROM mishaps
-            UNION ALL SELECT * FROM (
-                SELECT task, error, verdict, item_id, NULL, '', attempts FROM work
-                WHERE state = 'failed' ORDER BY item_id, task)
-            UNION ALL SELECT * FROM (
-                SELECT 'files', error, verdict, item_id, file_id, '', attempts FROM files
-                WHERE status = 'failed' ORDER BY item_id, file_id)
-            """
+        mishaps = self._rows(
+            "SELECT task, subject, error, verdict, attempts FROM mishaps", by=("task", "subject")
         )
-        return (Failure(*row) for row in rows)
+        for task, subject, error, verdict, attempts in mishaps:
+            yield Failure(task, error, verdict, subject=subject, attempts=attempts)
+        work = self._rows(
+            "SELECT item_id, task, error, verdict, attempts FROM work",
+            by=("item_id", "task"),
+            only="state = 'failed'",
+        )
+        for item_id, task, error, verdict, attempts in work:
+            yield Failure(task, error, verdict, item_id, attempts=attempts)
+        files = self._rows(
+            "SELECT item_id, file_id, error, verdict, attempts FROM files",
+            by=("item_id", "file_id"),
+            only="status = 'failed'",
+        )
+        for item_id, file_id, error, verdict, attempts in files:
+            yield Failure("files", error, verdict, item_id, file_id, attempts=attempts)
 
     def counts(self) -> dict[str, Any]:
         """
@@ -231,9 +255,24 @@ class Reader:
     def _one(self, sql: str) -> int:
         return self._db.execute(sql).fetchone()[0]  # type: ignore[no-any-return]  # a count
 
-    def _rows(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        with database_errors(self.path), closing(self._db.cursor()) as cursor:
-            cursor.execute(sql, values)
-            while rows := cursor.fetchmany(CHECKPOINT_ROWS):
-                self._checkpoint()
-                yield from rows
+    def _rows(
+        self, select: str, *, by: tuple[str, ...], only: str = "", values: tuple[object, ...] = ()
+    ) -> Iterator[tuple[Any, ...]]:
+        """
+        Read a table in the order of its key `by`, which the columns of `select` begin with.
+
+        A few hundred rows at a time: without a write-ahead log a reader that takes long would keep
+        everybody from writing.
+        """
+        after: tuple[object, ...] = ()
+        while True:
+            beyond = f"({', '.join(by)}) > ({', '.join('?' * len(by))})" if after else ""
+            where = " AND ".join(filter(None, (only, beyond)))
+            sql = f"{select} {'WHERE ' + where if where else ''} ORDER BY {', '.join(by)} LIMIT {CHUNK_ROWS}"
+            with database_errors(self.path):
+                rows = self._db.execute(sql, (*values, *after)).fetchall()
+            self._checkpoint()
+            yield from rows
+            if len(rows) < CHUNK_ROWS:
+                return
+            after = rows[-1][: len(by)]

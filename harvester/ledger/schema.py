@@ -119,8 +119,11 @@ MIGRATIONS = (
 
 
 def exists(folder: Path) -> bool:
-    """Tell whether `folder` holds a harvest."""
-    return (folder / NAME).is_file()
+    """Tell whether `folder` holds a harvest that can be seen from here."""
+    try:
+        return (folder / NAME).is_file()
+    except OSError:
+        return False
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
@@ -155,17 +158,34 @@ def database_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """Open the database at `path`; refuse one that a newer version wrote."""
-    mode = "ro" if read_only else "rwc"
+def connect(path: Path, *, read_only: bool, locks: bool) -> sqlite3.Connection:
+    """
+    Open the database at `path`; refuse one that a newer version wrote.
+
+    `locks`: whether the file system has any; see `lockless.py`.
+    """
+    if not read_only:
+        return _open(path, "mode=rwc", locks=locks)
+    try:
+        return _open(path, "mode=ro", locks=locks)
+    except sqlite3.OperationalError as exc:
+        if exc.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN or path.with_name(f"{NAME}-wal").exists():
+            raise
+        # A reader makes small files beside the database. Where it must not, nobody else is writing now.
+        return _open(path, "mode=ro&immutable=1", locks=locks)
+
+
+def _open(path: Path, options: str, *, locks: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+        f"{path.absolute().as_uri()}?{options}" + ("" if locks else "&vfs=unix-none"),
         uri=True,
         timeout=30.0,
         isolation_level=None,
         check_same_thread=False,
     )
     try:
+        if not locks:  # a write-ahead log from elsewhere needs shared memory, unless one is alone
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
             raise UsageError(
@@ -176,6 +196,11 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def is_old(connection: sqlite3.Connection) -> bool:
+    """Tell whether the tables are those of an earlier version."""
+    return bool(connection.execute("PRAGMA user_version").fetchone()[0] < len(MIGRATIONS))
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from harvester.errors import DiskTrouble, FolderInUse
 from harvester.ledger import claim
 from harvester.ledger.entries import Entries
 from harvester.ledger.line import Line
+from harvester.ledger.lockless import ClaimFile, locks_work
 from harvester.ledger.results import Added, Again, FileResult, ItemResult, Listed, Opening
 from harvester.ledger.schema import NAME, connect, database_errors, file_identity, migrate
 from harvester.models import Failure, OwedFile, OwedItem, Page, RemoteFile
@@ -46,7 +47,7 @@ class Ledger:
     The ledger of one output folder, held by one run.
 
     ``changed`` is an event that the next change sets; take it before you look, then wait for it.
-    ``journal_mode`` is "wal", or "delete" on file systems where that cannot be had.
+    ``drawback`` says what the file system cannot do, "" where it can do all.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Ledger:
         batch_seconds: float = BATCH_SECONDS,
     ) -> None:
         self.path = folder / NAME
-        self.journal_mode = ""
+        self.drawback = ""
         self.changed = anyio.Event()
         self._clock = clock
         self._batch_seconds = batch_seconds
@@ -66,6 +67,7 @@ class Ledger:
         self._waiting = anyio.Event()
         self._run_id = 0
         self._file: tuple[int, int] | None = None
+        self._claim_file: ClaimFile | None = None
         self._db: sqlite3.Connection
         self._line: Line
         self._entries: Entries
@@ -81,22 +83,38 @@ class Ledger:
             UsageError: a newer version wrote it.
             DiskTrouble: it is damaged or cannot be written.
         """
-        with database_errors(self.path):
-            self._db = connect(self.path, read_only=False)
-            try:
-                self.journal_mode = self._db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-                if self.journal_mode != "wal":
-                    self._db.execute("PRAGMA journal_mode = DELETE")
-                self._db.execute("PRAGMA synchronous = FULL")
-                self._db.execute("PRAGMA foreign_keys = ON")
-                migrate(self._db)
-                self._claim(job)
-                self._file = file_identity(self.path)
-            except BaseException:
-                self._db.close()
-                raise
+        has_locks = locks_work(self.path.parent)
+        with ExitStack() as undo:
+            if not has_locks:
+                self._claim_file = ClaimFile(self.path.parent)
+                self._claim_file.take()
+                undo.callback(self._claim_file.drop)
+            undo.enter_context(database_errors(self.path))
+            self._db = connect(self.path, read_only=False, locks=has_locks)
+            undo.callback(self._db.close)
+            self._choose_journal(has_locks=has_locks)
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            migrate(self._db)
+            self._claim(job)
+            self._file = file_identity(self.path)
+            undo.pop_all()
         self._line = Line(self._db)
         self._entries = Entries(self._db, self._line, self._clock)
+
+    def _choose_journal(self, *, has_locks: bool) -> None:
+        if not has_locks:
+            self.drawback = "no file locks on this file system: slower, and `status` may need a second try"
+        elif self._db.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
+            return
+        else:
+            self.drawback = "no write-ahead log on this file system: slower"
+        self._db.execute("PRAGMA journal_mode = DELETE")
+
+    def _let_go(self) -> None:
+        self._db.close()
+        if self._claim_file is not None:
+            self._claim_file.drop()
 
     def _claim(self, job: str) -> None:
         now = self._clock()
@@ -120,7 +138,7 @@ class Ledger:
                 await self.flush()
                 await self._call(self._end_run, outcome)
             finally:
-                self._db.close()
+                self._let_go()
 
     def _end_run(self, outcome: str) -> None:
         with self._transaction():
@@ -184,7 +202,8 @@ class Ledger:
             )
         db.execute("BEGIN IMMEDIATE")
         try:
-            if not claim.renew(db, self._run_id, self._clock()):
+            is_held = self._claim_file is None or self._claim_file.renew()
+            if not (is_held and claim.renew(db, self._run_id, self._clock())):
                 raise FolderInUse(f"{self.path.parent}: another run took this folder over")
             yield
             db.execute("COMMIT")
