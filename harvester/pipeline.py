@@ -92,6 +92,7 @@ class Pipeline:
         self._file_task = file_task
         self._concurrency = concurrency
         self._listings: list[Listing] | None = None
+        self._naming = CancelScope()
         self._all_listed = anyio.Event()
         self._all_visited = anyio.Event()
 
@@ -124,6 +125,7 @@ class Pipeline:
 
     async def _grace(self, in_hand: CancelScope) -> None:
         await self.stopping.wait()
+        self._naming.cancel()  # names that somebody has still to type are not in hand
         await anyio.sleep(GRACE_SECONDS)
         in_hand.cancel()
 
@@ -133,8 +135,9 @@ class Pipeline:
         # The account's own record of an item is the fuller one, so it must be known first.
         sources = sorted(self._sources, key=lambda source: not source.private)
         if self._listings is None:  # standard input can be read only once
-            self._listings = [listing for source in sources for listing in await source.listings()]
-        for listing in self._listings:
+            with self._naming:
+                self._listings = [listing for source in sources for listing in await source.listings()]
+        for listing in self._listings or ():
             await self._read(listing)
         self.tally.listing_ended = True
         self._all_listed.set()

@@ -8,8 +8,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
@@ -19,7 +20,7 @@ import pytest
 from harvester.job import export, load_config
 from harvester.ledger import Ledger
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, harvester, started
+from tests.conftest import at, environment, harvester, started
 from tests.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio
@@ -122,8 +123,69 @@ async def test_waiting_for_standard_input_can_be_interrupted(tmp_path: Path) -> 
     async with await anyio.open_process(words, stderr=subprocess.DEVNULL) as process:  # nobody writes
         await anyio.sleep(1.5)
         process.send_signal(signal.SIGINT)
-        with anyio.fail_after(15):
+        with anyio.fail_after(3):
             assert await process.wait() == 130
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A moment of a run: what brings it about, and how to tell that it has come."""
+
+    has_come: Callable[[Sandbox, Path], bool]
+    latency: float = 0.0
+    rate: str = "40"
+    faults: dict[str, float] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+
+
+def owed_files(folder: Path) -> int:
+    with closing(sqlite3.connect(f"file:{folder}/harvest.db?mode=ro", uri=True)) as db:
+        number: int = db.execute("SELECT count(*) FROM files WHERE status = 'pending'").fetchone()[0]
+        return number
+
+
+PHASES = {
+    "as it starts": Phase(lambda _, folder: folder.exists()),
+    "before the first page has come": Phase(
+        lambda sandbox, folder: len(sandbox.asked("api")) == 1, latency=1.0
+    ),
+    "waiting for a turn": Phase(lambda sandbox, _: len(sandbox.asked("api")) >= 3, rate="0.5"),
+    "between two tries": Phase(lambda sandbox, _: len(sandbox.asked("api")) >= 2, faults={"503": 1.0}),
+    "in a pause": Phase(
+        lambda sandbox, _: 429 in {seen.status for seen in sandbox.requests}, faults={"429-after": 0.2}
+    ),
+    "among items": Phase(lambda sandbox, _: len(sandbox.asked("stats")) > 20),
+    "among files": Phase(lambda sandbox, _: len(sandbox.asked("storage")) > 20, latency=0.05),
+    "with only files left": Phase(
+        lambda sandbox, folder: len(sandbox.asked("stats")) == 120 and owed_files(folder) > 30,
+        rate="200",
+        words=("--downloads", "1"),
+        latency=0.02,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PHASES)
+async def test_a_signal_in_every_phase(name: str, tmp_path: Path) -> None:
+    phase, out = PHASES[name], tmp_path / "out"
+    number = [signal.SIGINT, signal.SIGTERM][list(PHASES).index(name) % 2]
+    settings = Settings(items=60, heavy=0, latency=phase.latency, faults=phase.faults)
+    async with Sandbox(settings) as sandbox:
+        run = ("run", "--search", "survey", "-o", out, *phase.words)
+        async with started((*run, *at(sandbox, rate=phase.rate))) as process:
+            with anyio.fail_after(30):
+                while not phase.has_come(sandbox, out):
+                    await anyio.sleep(0.01)
+            process.send_signal(number)
+            with anyio.fail_after(13):
+                assert await process.wait() == 130
+        moment = recorded(out, sandbox)
+        sandbox.settings = Settings(items=60, heavy=0)
+        patient = environment(HARVESTER_RETRY_MAX_WAIT="0.05")  # the faults are still there
+        ended = await harvester(*run, *at(sandbox), "--attempts", "12", env=patient)
+        assert ended.status == 0, ended.err
+        assert_complete(out, sandbox, sandbox.world.search("survey"))
+        assert_nothing_recorded_was_asked_for_again(sandbox, [moment])
 
 
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
@@ -213,3 +275,68 @@ async def test_an_export_can_be_interrupted_and_leaves_the_old_tables(tmp_path: 
     assert anyio.current_time() - begun < 0.5
     assert (tmp_path / "items.csv").read_text() == "the old table"
     assert not list(tmp_path.glob(".*.new"))
+
+
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [
+        ("run", signal.SIGTERM),  # in its exports
+        ("export", signal.SIGINT),
+        ("verify", signal.SIGTERM),
+        ("plan", signal.SIGINT),
+        ("plan", signal.SIGTERM),
+    ],
+)
+async def test_a_signal_ends_every_command_with_130(
+    command: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    """Nothing half-written is left, and the folder is let go."""
+    async with Sandbox(Settings(items=30, heavy=0, latency=1.0)) as sandbox:
+        many_records(tmp_path, 60_000)
+        words = {
+            "run": ("run", "--item", "1", "--tasks", "metadata", *at(sandbox)),
+            "export": ("export",),
+            "verify": ("verify",),
+            "plan": ("plan", "--search", "survey", *at(sandbox)),
+        }[command]
+        async with started((*words, "-o", tmp_path)) as process:
+            with anyio.fail_after(20):
+                if command == "plan":
+                    while not sandbox.requests:
+                        await anyio.sleep(0.01)
+                elif command == "verify":
+                    while last_job(tmp_path) != "verify":
+                        await anyio.sleep(0.01)
+                else:
+                    while not list(tmp_path.glob(".*.new")):
+                        await anyio.sleep(0.01)
+            process.send_signal(number)
+            with anyio.fail_after(5):
+                assert await process.wait() == 130
+        assert not list(tmp_path.glob(".*.new"))
+        ended = await harvester("verify", "-o", tmp_path)
+        assert "another run" not in ended.err
+
+
+def many_records(folder: Path, number: int) -> None:
+    """Make a harvest of so many records and files by hand."""
+    ledger = Ledger(folder)
+    ledger.open()
+    ledger._db.close()
+    with closing(sqlite3.connect(folder / "harvest.db")) as db, db:
+        raw = '{"id": 1, "title": "' + "x" * 3000 + '"}'
+        ids = [(item_id,) for item_id in range(1, number + 1)]
+        db.execute("UPDATE runs SET ended = '', outcome = 'finished'")
+        db.executemany("INSERT INTO items (id, private) VALUES (?, 0)", ids)
+        db.execute("INSERT INTO work (item_id, task, state) SELECT id, 'metadata', 'done' FROM items")
+        db.execute("INSERT INTO records SELECT id, ?, NULL, '' FROM items", (raw,))
+        db.execute(
+            "INSERT INTO files (item_id, file_id, name, folder, size, md5, url, path, status)"
+            " SELECT id, id, 'x', '', 1, NULL, '', 'files/' || id || '/x', 'done' FROM items"
+        )
+
+
+def last_job(folder: Path) -> str:
+    with closing(sqlite3.connect(f"file:{folder}/harvest.db?mode=ro", uri=True)) as db:
+        job: str = db.execute("SELECT job FROM runs ORDER BY id DESC LIMIT 1").fetchone()[0]
+        return job

@@ -4,8 +4,8 @@ The only retry loop: ask until it succeeds, gives up or runs out of attempts; si
 A request that runs out of attempts is given up. When `DOWN_AFTER` in a row are given up and the service
 has not answered anything meanwhile, it is in doubt: everybody waits while it is asked again, now and
 then, for what it gave last. If it gives that, the others just had no luck. What never answered in this
-run, or nothing for as long as `retry.patience`, is dead: the api ends the run, another service is refused
-at once and probed now and then.
+run (for the api one request is enough to say so, as the first is alone), or nothing for as long as
+`retry.patience`, is dead: the api ends the run, another service is refused at once and probed now and then.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ class _Health:
     """
     Whether a service answers at all. Times are seconds of one clock; nothing here waits.
 
-    ``silent_since``: the first failure since the last answer. ``next_probe``: nobody asks before.
-    ``proof``: asks again for what the service gave last, None where nothing can be asked for twice.
+    ``is_vital``: the run cannot go on without it. ``silent_since``: the first failure since the last
+    answer. ``next_probe``: nobody asks before. ``proof``: asks again for what the service gave last, None where nothing can be asked for twice.
     """
 
     patience: float
+    is_vital: bool
     has_answered: bool = False
     given_up: int = 0
     silent_since: float = math.inf
@@ -47,7 +48,7 @@ class _Health:
     proof: Callable[[], Awaitable[object]] | None = None
 
     def is_down(self) -> bool:
-        return self.given_up >= (DOWN_AFTER if self.has_answered else 1)
+        return self.given_up >= (1 if self.is_vital and not self.has_answered else DOWN_AFTER)
 
     def is_dead(self, now: float) -> bool:
         return self.is_down() and (not self.has_answered or now - self.silent_since >= self.patience)
@@ -86,7 +87,7 @@ class Persistence:
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
-        self._health = {name: _Health(retry.patience) for name in services}
+        self._health = {name: _Health(retry.patience, is_vital=name == "api") for name in services}
 
     def answered(self, service: str) -> None:
         """Note that a service is there: it answered, whatever it said."""
@@ -146,7 +147,7 @@ class Persistence:
         except TryAgain as error:
             self._errors[service] += 1
             if health.is_dead(self._clock()):
-                self._bury(service, error)
+                self._bury(service, health, error)
         except GiveUp:
             health.answered()
         else:
@@ -157,7 +158,7 @@ class Persistence:
         health.given_up += 1
         now = self._clock()
         if health.is_dead(now):
-            self._bury(service, error)
+            self._bury(service, health, error)
             health.next_probe = max(health.next_probe, now + REST_SECONDS)
         elif health.is_down() and not was_down:
             log.warning(
@@ -165,8 +166,8 @@ class Persistence:
                 service, DOWN_AFTER, error, health.patience / 60,
             )  # fmt: skip
 
-    def _bury(self, service: str, error: TryAgain) -> None:
-        if service == "api":
+    def _bury(self, service: str, health: _Health, error: TryAgain) -> None:
+        if health.is_vital:
             raise Unreachable(f"{error}; gave up after {error.attempts} attempts") from error
         log.warning("%s does not answer, resting it for %.0f s: %s", service, REST_SECONDS, error)
 

@@ -4,7 +4,8 @@ How a file's bytes are reached: which routes there are, which one is asked, when
 A public file is asked of the address in its record (a host of its own, so that downloads do not eat
 the api's allowance), then of the api; a private one of the api, with the token. A challenge sends the
 file to the other route at once, and so does a route that knows nothing of it. A route that challenged
-several files in a row rests; then one file probes it, and unless that works it rests again.
+several files in a row rests; then one file probes it, and unless that works it rests again. A file that
+has no luck is in the end asked of every route in turn, rested or not.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from yarl import URL
@@ -28,6 +29,8 @@ DOWNLOADS = "https://ndownloader.figshare.com"
 """The host of the addresses in records."""
 CHALLENGES_BEFORE_REST = 3
 REST_SECONDS = 60.0
+BEST_FIRST_TRIES = 2
+"""So often a file is asked of the best route first; then of each in turn."""
 
 _FIGSHARE = ("figshare.com", "figsh.com")
 _PAGES = (".html", ".htm", ".xhtml")
@@ -91,9 +94,12 @@ class Routes:
             Others: as `Client.persist`.
         """
         wrong: set[str] = set()
+        tries = 0
 
         async def attempt() -> None:
-            await self._fetch(owed, partial)
+            nonlocal tries
+            tries += 1
+            await self._fetch(owed, partial, self._open_routes(owed, tries))
             try:
                 await partial.publish(owed.path)
             except Damaged as error:
@@ -104,10 +110,10 @@ class Routes:
 
         await self._client.persist("files", attempt)
 
-    async def _fetch(self, owed: OwedFile, partial: Partial) -> None:
+    async def _fetch(self, owed: OwedFile, partial: Partial, routes: Sequence[URL]) -> None:
         is_page = owed.file.name.lower().endswith(_PAGES)
         problem: Challenged | Gone | None = None
-        for url in self._open_routes(owed):
+        for url in routes:
             breaker = self._breaker(url)
             try:
                 await self._client.fetch(
@@ -126,11 +132,13 @@ class Routes:
         assert problem is not None, "there is always the api's route"
         raise problem
 
-    def _open_routes(self, owed: OwedFile) -> list[URL]:
-        """List the addresses to ask, best first; those that rest only where no other is left."""
+    def _open_routes(self, owed: OwedFile, tries: int) -> list[URL]:
+        """List the addresses to ask, best first; those that rest only where no other is left or helps."""
         routes = [self._api / f"file/download/{owed.file.id}"]
         if not owed.private and (url := recorded_address(owed.file.url, self._api)):
             routes.insert(0, url)
+        if tries > BEST_FIRST_TRIES:
+            return routes[::-1] if tries % 2 else routes
         now = self._clock()
         return [url for url in routes if self._breaker(url).lets(owed.file.id, now)] or routes
 

@@ -1,9 +1,9 @@
-"""Answers as data, and how they go out: whole, or spoilt by a fault."""
+"""Answers as data, and those that a fault puts in the place of the right one."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import gzip
+import json
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,10 +12,8 @@ from email.utils import format_datetime
 from typing import Any
 
 import orjson
-from aiohttp import web
 
 _PAGE = b"<!DOCTYPE html><html><body><h1>One moment, please</h1></body></html>"
-_DRIPPED = 10
 
 
 @dataclass(frozen=True)
@@ -28,9 +26,17 @@ class Answer:
     pieces: Iterable[bytes] = ()
 
 
+def dumps(told: Any) -> bytes:
+    """Write JSON; with escapes and all digits where orjson refuses: lone surrogates, endless numbers."""
+    try:
+        return orjson.dumps(told)
+    except orjson.JSONEncodeError:
+        return json.dumps(told, separators=(",", ":")).encode()
+
+
 def json_answer(told: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
     """Answer with JSON, as the api and the statistics do."""
-    body = orjson.dumps(told)
+    body = dumps(told)
     return Answer(status, {"Content-Type": "application/json", **(headers or {})}, len(body), (body,))
 
 
@@ -60,9 +66,14 @@ def replaced(fault: str | None, answer: Answer) -> Answer:
         return _OTHERS[fault]()
     if fault == "empty":
         return Answer(200, {"Content-Type": answer.headers.get("Content-Type", "")})
-    if fault in {"half-json", "wrong-length"}:
+    if fault in {"half-json", "wrong-length", "always-wrong-length"}:
         body = b"".join(answer.pieces)[: answer.length // 2]
         return replace(answer, length=len(body), pieces=(body,))
+    if fault == "gzip-cut":
+        body = gzip.compress(b"".join(answer.pieces))
+        body = body[: len(body) // 2]
+        headers = {**answer.headers, "Content-Encoding": "gzip"}
+        return replace(answer, headers=headers, length=len(body), pieces=(body,))
     if fault == "wrong-md5":  # other ones each time, as bits that flip on the way
         return replace(answer, pieces=(random.randbytes(len(piece)) for piece in answer.pieces))
     if fault == "always-wrong-md5":  # always the same, as a file that is broken there
@@ -90,55 +101,10 @@ _OTHERS: Mapping[str | None, Callable[[], Answer]] = {
     "challenge": challenge,
     "always-challenge": challenge,
     "403-html": lambda: page(403),
+    "403-burst": lambda: page(403),
     "always-403-json": lambda: error_answer(403, "You do not have the right to see this item"),
+    "always-404": lambda: error_answer(404, "Entity not found: article"),
+    "always-gone-file": lambda: error_answer(404, "No such file"),
     "html-file": lambda: page(200),
     "416": lambda: Answer(416),
 }
-
-
-async def send(
-    request: web.Request, answer: Answer, fault: str | None, stall_seconds: float
-) -> web.StreamResponse:
-    """Send an answer, or as much of it as the fault lets through."""
-    if fault == "reset":
-        return _cut(request)
-    if answer.length < 65536 and fault not in {"reset-body", "stall", "drip"}:
-        return web.Response(status=answer.status, headers=answer.headers, body=b"".join(answer.pieces))
-    response = web.StreamResponse(status=answer.status, headers=answer.headers)
-    response.content_length = answer.length
-    with contextlib.suppress(ConnectionError):  # the other side may leave at any time
-        await response.prepare(request)
-        await _send_pieces(request, response, answer, fault, stall_seconds)
-        if fault not in {"reset-body", "stall"}:
-            await response.write_eof()
-    return response
-
-
-async def _send_pieces(
-    request: web.Request,
-    response: web.StreamResponse,
-    answer: Answer,
-    fault: str | None,
-    stall_seconds: float,
-) -> None:
-    left = answer.length // 2 if fault in {"reset-body", "stall"} else answer.length
-    for piece in answer.pieces:
-        dripped = _DRIPPED if fault == "drip" else 0
-        for byte in piece[:dripped]:
-            await response.write(bytes((byte,)))
-            await asyncio.sleep(1 / _DRIPPED)
-        fault = None if fault == "drip" else fault
-        await response.write(piece[dripped:left])
-        left -= len(piece)
-        if left <= 0:
-            break
-    if fault == "stall":
-        await asyncio.sleep(stall_seconds)
-    if fault in {"reset-body", "stall"}:
-        _cut(request)
-
-
-def _cut(request: web.Request) -> web.Response:
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()

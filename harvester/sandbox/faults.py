@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping
 
@@ -15,7 +16,7 @@ PASSING: Mapping[str, frozenset[str]] = {
     "reset": _ALL,
     "reset-body": _JSON | _STORAGE,
     "stall": _JSON | _STORAGE,
-    "drip": _STORAGE,
+    "drip": _JSON | _STORAGE,
     "429": _FRONT,
     "429-after": _FRONT,
     "429-date": _FRONT,
@@ -32,18 +33,41 @@ PASSING: Mapping[str, frozenset[str]] = {
     "416": _STORAGE,
     "expired": frozenset({"files"}),
     "html-file": _STORAGE,
+    "refused": _ALL,
+    "reset-headers": _ALL,
+    "403-burst": _FRONT,
+    "trickle": _JSON | _STORAGE,
+    "cut-chunked": _JSON,
+    "gzip-cut": _JSON,
 }
 PERMANENT: Mapping[str, frozenset[str]] = {
     "always-wrong-md5": _STORAGE,
     "always-500": _JSON,
     "always-403-json": frozenset({"api"}),
     "always-challenge": frozenset({"files"}),
+    "always-404": frozenset({"api"}),
+    "always-gone-file": frozenset({"api", "files"}),
+    "always-wrong-length": _STORAGE,
 }
 _RANGES_ONLY = {"range-ignored", "416"}
+_KIND_ONLY = {"always-403-json": "record", "always-404": "record", "always-gone-file": "file"}
+_KINDS = {
+    "record": re.compile(r"/(?:account/)?articles/(\d+)"),
+    "file list": re.compile(r"/(?:account/)?articles/(\d+)/files"),
+    "file": re.compile(r"/(?:file/download/|files/)?(\d+)"),
+    "counter": re.compile(r"(/total/\w+/article/\d+)"),
+}
+_SUBJECTS = {"record": "item", "file list": "item"}
 
 
 class Dice:
-    """Throws the same for the same requests in the same order."""
+    """
+    Throws the same for the same requests in the same order.
+
+    A permanent fault is thrown once for what the request is about, however it is asked: an item (its record
+    and file list, the public's or the account's), a file (all routes to it, or its place in the storage),
+    a counter of an item; for everything else, the very address.
+    """
 
     def __init__(self, seed: int, shares: Mapping[str, float], max_per_address: int) -> None:
         self._seed = seed
@@ -52,17 +76,24 @@ class Dice:
         self._asked: Counter[str] = Counter()
         self._met: Counter[str] = Counter()
 
-    def throw(self, service: str, address: str, *, is_range: bool, is_record: bool) -> str | None:
-        """Name the fault that this request meets, None for none."""
+    def throw(self, service: str, path: str, address: str, *, is_range: bool) -> str | None:
+        """Name the fault that this request meets, None for none; `address`: the request with its query."""
         if not self._shares:
             return None
+        return self.permanent(service, path, address) or self._passing(service, address, is_range=is_range)
+
+    def permanent(self, service: str, path: str, address: str = "") -> str | None:
+        """Name the fault that every request to this path of a service meets for ever, None for none."""
+        kind, subject = _about(path)
         for name, services in PERMANENT.items():
-            if (
-                service in services
-                and (is_record or name != "always-403-json")
-                and self._always(name, address)
-            ):
+            share = self._shares.get(name, 0.0)
+            if share == 0 or service not in services or _KIND_ONLY.get(name, kind) != kind:
+                continue
+            if self._chance(f"{name} {subject or address}") < share:
                 return name
+        return None
+
+    def _passing(self, service: str, address: str, *, is_range: bool) -> str | None:
         self._asked[address] += 1
         if self._met[address] >= self._most:
             return None
@@ -76,10 +107,14 @@ class Dice:
                 return name
         return None
 
-    def _always(self, name: str, address: str) -> bool:
-        share = self._shares.get(name, 0.0)
-        return share > 0 and self._chance(f"{name} {address}") < share
-
     def _chance(self, text: str) -> float:
         digest = hashlib.blake2b(f"{self._seed} {text}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") / 2**64
+
+
+def _about(path: str) -> tuple[str, str]:
+    """Tell what a path is about: the kind of it and its name, both empty for anything else."""
+    for kind, pattern in _KINDS.items():
+        if found := pattern.fullmatch(path):
+            return kind, f"{_SUBJECTS.get(kind, kind)} {found[1]}"
+    return "", ""

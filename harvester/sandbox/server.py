@@ -1,4 +1,4 @@
-"""The sandbox on real sockets: four services on ports of their own."""
+"""The sandbox on real sockets: its services on ports of their own."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 
 import orjson
 from aiohttp import web
 
-from harvester.sandbox.answers import Answer, error_answer, redirect, replaced, send
+from harvester.sandbox.answers import Answer, error_answer, redirect, replaced
+from harvester.sandbox.asked import Asked
+from harvester.sandbox.catalogue import Addresses
+from harvester.sandbox.doom import Doom
+from harvester.sandbox.door import Door
 from harvester.sandbox.faults import Dice
-from harvester.sandbox.services import Asked, Services
+from harvester.sandbox.sending import BEFORE_ANY_ANSWER, send
+from harvester.sandbox.services import Services
 from harvester.sandbox.settings import Settings
-from harvester.sandbox.world import Addresses, World
+from harvester.sandbox.world import World
 
 NAMES = ("api", "stats", "files", "storage")
+ELSEWHERE = "elsewhere"
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,10 @@ class Sandbox:
     """
     A figshare look-alike that serves while the context lasts.
 
-    ``api``, ``stats``, ``files``, ``storage`` are its addresses, ``world`` is the truth behind it and
-    ``requests`` what was asked so far.
+    ``api``, ``stats``, ``files``, ``storage`` are its addresses, ``world`` is the truth behind it,
+    ``requests`` what was asked so far; `doomed_items`, `doomed_stats` and `doomed_files` tell what no number
+    of attempts brings under the permanent faults. ``elsewhere`` is another origin, where the settings lead to
+    one; what is asked there is among the requests, under this name.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -54,27 +63,57 @@ class Sandbox:
         self.requests: list[Seen] = []
         self._services = Services(self.world)
         self._dice = Dice(self.settings.seed, self.settings.faults, self.settings.max_per_address)
+        self._doom = Doom(self.world, self._dice)
         self._recent: dict[str, deque[float]] = {name: deque() for name in NAMES}
-        self._runners: list[web.AppRunner] = []
+        self._blocked_until: dict[str, float] = {}
+        self._doors: dict[str, Door] = {}
+        self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Sandbox:
-        ports = [await self._start(name, port) for name, port in zip(NAMES, self.settings.ports, strict=True)]
-        base = [f"http://{self.settings.host}:{port}" for port in ports]
-        self.api, self.stats, self.files, self.storage = f"{base[0]}/v2", *base[1:]
-        self.world.at = Addresses(self.api, self.stats, self.files, self.storage)
+        ports = dict(zip(NAMES, self.settings.ports, strict=True))
+        if self.settings.leads_elsewhere:
+            ports[ELSEWHERE] = 0
+        async with AsyncExitStack() as opened:
+            for name, port in ports.items():
+                self._doors[name] = await self._open(name, port, opened)
+            self._opened = opened.pop_all()
+        base = {name: f"http://{self.settings.host}:{door.port}" for name, door in self._doors.items()}
+        self.api = f"{base['api']}/v2"
+        self.stats, self.files, self.storage = base["stats"], base["files"], base["storage"]
+        self.elsewhere = base.get(ELSEWHERE, "")
+        self.world.at = Addresses(self.api, self.stats, self.files, self.storage, self.elsewhere)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for runner in self._runners:
-            await runner.cleanup()
+        await self._opened.aclose()
 
     def asked(self, service: str) -> list[Seen]:
         """Return the requests to one service, in the order of their arrival."""
         return [seen for seen in self.requests if seen.service == service]
 
-    async def _start(self, name: str, port: int) -> int:
+    def signed(self, file_id: int) -> str:
+        """Return an address of the storage for a file, as the routes to it redirect to."""
+        return self._services.signed(file_id, time.time() + self.settings.signed_seconds)
+
+    def doomed_items(self, fault: str | None = None) -> set[int]:
+        """Return the items whose record can never be had, all of them or those of one permanent fault."""
+        return _kept_by(fault, self._doom.items())
+
+    def doomed_stats(self, fault: str | None = None) -> set[int]:
+        """Return the items whose views or downloads can never be had."""
+        return _kept_by(fault, self._doom.stats())
+
+    def doomed_files(self, fault: str | None = None) -> set[int]:
+        """
+        Return the files that can never be had: see `Doom.files` for those that are not counted.
+
+        An item whose record is doomed is among `doomed_items` alone.
+        """
+        return _kept_by(fault, self._doom.files())
+
+    async def _open(self, name: str, port: int, opened: AsyncExitStack) -> Door:
         async def handle(request: web.Request) -> web.StreamResponse:
             return await self._handle(name, request)
 
@@ -82,11 +121,12 @@ class Sandbox:
         app.router.add_route("*", "/{path:.*}", handle)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        self._runners.append(runner)
-        site = web.TCPSite(runner, self.settings.host, port)
-        await site.start()
-        bound: int = runner.addresses[0][1]
-        return bound
+        opened.push_async_callback(runner.cleanup)
+        assert runner.server is not None, "it is set up"
+        door = Door(runner.server, self.settings.host)
+        opened.push_async_callback(door.close)
+        await door.open(port)
+        return door
 
     async def _handle(self, service: str, request: web.Request) -> web.StreamResponse:
         arrived = time.monotonic()
@@ -95,18 +135,30 @@ class Sandbox:
         try:
             asked = await _read(service, request)
         except orjson.JSONDecodeError:
-            return await send(request, error_answer(400, "The body is not JSON"), None, 0)
-        fault: str | None = None
-        if self._is_over_cap(service, arrived):
-            answer = error_answer(429, "Too many requests")
-        else:
-            answer = self._services.answer(service, asked)
-            if answer.status in {200, 206, 302}:
-                fault = self._throw(service, request, asked)
-                answer = self._spoilt(fault, service, asked, answer)
+            return await send(request, error_answer(400, "The body is not JSON"), None, self.settings)
+        answer, fault = self._decide(service, request, asked, arrived)
+        if fault == "refused":
+            await self._doors[service].shut(self.settings.refused_seconds)
         if self.settings.record:
-            self._note(arrived, service, request, 0 if fault == "reset" else answer.status, fault)
-        return await send(request, answer, fault, self.settings.stall_seconds)
+            status = 0 if fault in BEFORE_ANY_ANSWER else answer.status
+            self._note(arrived, service, request, status, fault)
+        return await send(request, answer, fault, self.settings)
+
+    def _decide(
+        self, service: str, request: web.Request, asked: Asked, arrived: float
+    ) -> tuple[Answer, str | None]:
+        """Return what is answered, and the fault that spoils it or has already."""
+        if arrived < self._blocked_until.get(service, -math.inf):
+            return replaced("403-burst", Answer()), "403-burst"
+        if self._is_over_cap(service, arrived):
+            return error_answer(429, "Too many requests"), None
+        answer = self._services.answer(service, asked)
+        if answer.status not in {200, 206, 302}:
+            return answer, None
+        fault = self._throw(service, request, asked)
+        if fault == "403-burst":
+            self._blocked_until[service] = arrived + self.settings.burst_seconds
+        return self._spoilt(fault, service, asked, answer), fault
 
     def _spoilt(self, fault: str | None, service: str, asked: Asked, answer: Answer) -> Answer:
         """Return the answer that a fault puts in the place of the right one."""
@@ -121,16 +173,12 @@ class Sandbox:
     def _throw(self, service: str, request: web.Request, asked: Asked) -> str | None:
         place = "" if service == "storage" else f"{request.query_string} {asked.fields.get('page', '')}"
         cursor = asked.headers.get("X-Cursor", "")
-        return self._dice.throw(
-            service,
-            f"{asked.method} {service} {asked.path} {place} {cursor}",
-            is_range="Range" in asked.headers,
-            is_record="/articles/" in asked.path and asked.path.rpartition("/")[2].isdecimal(),
-        )
+        address = f"{asked.method} {service} {asked.path} {place} {cursor}"
+        return self._dice.throw(service, asked.path, address, is_range="Range" in asked.headers)
 
     def _is_over_cap(self, service: str, now: float) -> bool:
         cap = self.settings.rate_cap
-        if math.isinf(cap) or service == "storage":
+        if math.isinf(cap) or service in {"storage", ELSEWHERE}:
             return False
         recent = self._recent[service]
         while recent and recent[0] <= now - 1:
@@ -149,8 +197,12 @@ class Sandbox:
         )
 
 
+def _kept_by(fault: str | None, doomed: Mapping[int, set[str]]) -> set[int]:
+    return {number for number, faults in doomed.items() if fault is None or fault in faults}
+
+
 async def _read(service: str, request: web.Request) -> Asked:
-    path = request.path.removeprefix("/v2") if service == "api" else request.path
+    path = request.path.removeprefix("/v2") if service in {"api", ELSEWHERE} else request.path
     fields: dict[str, object] = dict(request.query)
     if request.method == "POST" and (body := await request.read()):
         told = orjson.loads(body)

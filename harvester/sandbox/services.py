@@ -1,52 +1,39 @@
-"""What the four services answer. Pure: a request as data goes in, an `Answer` comes out."""
+"""What the services answer. Pure: a request as data goes in, an `Answer` comes out."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from harvester.sandbox import hostile
 from harvester.sandbox.answers import Answer, challenge, error_answer, json_answer, redirect
-from harvester.sandbox.world import CATEGORIES, GROUPS, World
-
-MOST_ON_A_PAGE = 1000
-_PAGING = {"page", "page_size", "limit", "offset"}
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request: its path without the service's prefix, its query and body merged, its headers."""
-
-    method: str
-    path: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class Refusal(Exception):
-    """Ends a request with an error of figshare's."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.answer = error_answer(status, message)
+from harvester.sandbox.asked import Asked, Refusal
+from harvester.sandbox.catalogue import CATEGORIES, FILES_AN_ITEM, GROUPS
+from harvester.sandbox.listings import Listings
+from harvester.sandbox.redirects import download_address
+from harvester.sandbox.world import World
 
 
 class Services:
-    """All four, over one world."""
+    """All four over one world, and the place elsewhere that records can lead to."""
 
     def __init__(self, world: World, clock: Callable[[], float] = time.time) -> None:
         self._world = world
+        self._listings = Listings(world)
         self._clock = clock
 
     def answer(self, service: str, asked: Asked) -> Answer:
         """Answer a request to one of the services."""
         handlers: Mapping[str, Callable[[Asked], Answer]] = {
-            "api": self._api, "stats": self._stats, "files": self._files, "storage": self._storage,
-        }  # fmt: skip
+            "api": self._api,
+            "stats": self._stats,
+            "files": self._files,
+            "storage": self._storage,
+            "elsewhere": self._elsewhere,
+        }
         try:
             return handlers[service](asked)
         except Refusal as refusal:
@@ -59,7 +46,7 @@ class Services:
     def _api(self, asked: Asked) -> Answer:
         route = f"{asked.method} {asked.path}"
         if route in {"GET /articles", "POST /articles/search"}:
-            return self._public_listing(asked)
+            return self._listings.public(asked)
         if asked.path.startswith("/account"):
             return self._account(asked)
         if found := re.fullmatch(r"GET /articles/(\d+)(/files)?", route):
@@ -82,7 +69,7 @@ class Services:
             raise Refusal(401, "Invalid token")
         route = f"{asked.method} {asked.path}"
         if route == "GET /account/articles":
-            return self._listing(asked, list(self._world.account_ids), cursors=False)
+            return self._listings.account(asked)
         if route == "GET /account/institution/groups":
             return json_answer([_group(*group) for group in GROUPS])
         if found := re.fullmatch(r"GET /account/articles/(\d+)(/files)?", route):
@@ -103,45 +90,23 @@ class Services:
             raise Refusal(404, "Entity not found: article")
 
     def _item(self, asked: Asked, item_id: int, *, is_list: bool, private: bool) -> Answer:
+        world = self._world
+        kind = world.item(item_id).hostile
         if is_list:
-            begin, end = _span(asked.fields)
-            return json_answer(self._world.files(item_id, private=private)[begin:end])
-        etag = f'"{item_id}-{self._world.version(item_id)}"'
+            return json_answer(hostile.file_page(kind, world.files(item_id, private=private), *asked.span()))
+        if world.settings.redirects == "api-elsewhere":
+            return redirect(f"{world.at.elsewhere}/v2{asked.path}")
+        etag = f'"{item_id}-{world.version(item_id)}"'
         headers = {"ETag": etag, "Last-Modified": "Thu, 01 Jan 2015 00:00:00 GMT"}
         if asked.headers.get("If-None-Match") == etag:
             return Answer(304, headers)
-        return json_answer(self._world.record(item_id, private=private), headers=headers)
+        shown = world.public_ids[0] if kind == "wrong-id" else item_id
+        return hostile.answer(kind, world.record(shown, private=private), headers)
 
-    def _public_listing(self, asked: Asked) -> Answer:
-        criteria = {name: value for name, value in asked.fields.items() if name not in _PAGING}
-        order = criteria.pop("order_direction", "desc")
-        criteria.pop("order", None)
-        ids = self._world.select(criteria)
-        return self._listing(
-            asked, ids if order == "asc" else ids[::-1], cursors=self._world.settings.cursors
-        )
-
-    def _listing(self, asked: Asked, ids: Sequence[int], *, cursors: bool) -> Answer:
-        given = asked.headers.get("X-Cursor")
-        if given and cursors:
-            if "offset" in asked.fields or int(asked.fields.get("page", 1)) > 1:
-                raise Refusal(422, "offset is not available with X-Cursor")
-            begin = _read_cursor(given)
-            end = begin + _page_size(asked.fields)
-        else:
-            begin, end = _span(asked.fields)
-            if end > self._world.settings.cap:
-                raise Refusal(
-                    422, f"Only the first {self._world.settings.cap} entries can be listed by offset"
-                )
-        headers = {}
-        if cursors and end < len(ids):  # whether a last page has a cursor is not documented: here it has none
-            headers["X-Cursor"] = _write_cursor(end)
-        return json_answer([self._entry(asked, item_id) for item_id in ids[begin:end]], headers=headers)
-
-    def _entry(self, asked: Asked, item_id: int) -> dict[str, Any]:
-        entry = self._world.entry(item_id)
-        return {**entry, "project_id": 0} if asked.path.endswith("search") else entry
+    def _elsewhere(self, asked: Asked) -> Answer:
+        if found := re.fullmatch(r"/(account/)?articles/(\d+)", asked.path):
+            return json_answer(self._world.record(int(found[2]), private=bool(found[1])))
+        raise Refusal(404, "No such endpoint")
 
     # -- statistics -----------------------------------------------------------------------------------
 
@@ -151,7 +116,8 @@ class Services:
             return json_answer({"totals": totals[found[1]]} if totals else {})
         if asked.method == "POST" and asked.path == "/count/articles":
             groups = [str(group["id"]) for group in asked.fields.get("groups", ())]
-            return json_answer({group: len(self._world.group_items(int(group))) for group in groups})
+            more = self._world.settings.miscount
+            return json_answer({group: len(self._world.group_items(int(group))) + more for group in groups})
         raise Refusal(404, "No such endpoint")
 
     # -- files ----------------------------------------------------------------------------------------
@@ -166,14 +132,15 @@ class Services:
     def _download(self, asked: Asked, file_id: int, *, with_token: bool) -> Answer:
         world = self._world
         file = world.file(file_id)
-        item_id = file_id // 100
+        item_id = file_id // FILES_AN_ITEM
         if asked.method != "GET" or file is None or (world.is_private(item_id) and not with_token):
             raise Refusal(404, "No such file")
         if world.is_withheld(item_id):
             raise Refusal(403, "Downloading is not allowed")
         if file["is_link_only"]:
             return redirect(file["download_url"])
-        return redirect(self.signed(file_id, self._clock() + world.settings.signed_seconds))
+        signed = self.signed(file_id, self._clock() + world.settings.signed_seconds)
+        return redirect(download_address(world.settings.redirects, asked, signed, world.at))
 
     def signed(self, file_id: int, expires: float) -> str:
         """Return an address of the storage that lives until `expires`."""
@@ -208,42 +175,6 @@ class Services:
             headers["Content-Range"] = f"bytes {begin}-{size - 1}/{size}"
         status = 206 if "Content-Range" in headers else 200
         return Answer(status, headers, size - begin, self._world.pieces(file_id, begin))
-
-
-def _page_size(fields: Mapping[str, Any]) -> int:
-    size = _number(fields, "page_size", _number(fields, "limit", 10))
-    if not 1 <= size <= MOST_ON_A_PAGE:
-        raise Refusal(422, f"page_size: 1 to {MOST_ON_A_PAGE}")
-    return size
-
-
-def _span(fields: Mapping[str, Any]) -> tuple[int, int]:
-    """Read the paging of a request as the first entry and the one behind the last."""
-    if {"page", "page_size"} & fields.keys() and {"limit", "offset"} & fields.keys():
-        raise Refusal(422, "page and page_size do not go with limit and offset")
-    size = _page_size(fields)
-    begin = _number(fields, "offset", 0) + (_number(fields, "page", 1) - 1) * size
-    if begin < 0:
-        raise Refusal(422, "page: at least 1")
-    return begin, begin + size
-
-
-def _number(fields: Mapping[str, Any], name: str, default: int) -> int:
-    try:
-        return int(fields.get(name, default))
-    except (TypeError, ValueError):
-        raise Refusal(422, f"{name}: a number is expected") from None
-
-
-def _write_cursor(offset: int) -> str:
-    return base64.urlsafe_b64encode(f"offset {offset}".encode()).decode()
-
-
-def _read_cursor(cursor: str) -> int:
-    try:
-        return int(base64.urlsafe_b64decode(cursor).decode().removeprefix("offset "))
-    except ValueError:
-        raise Refusal(422, "X-Cursor: unknown") from None
 
 
 def _category(number: int, title: str) -> dict[str, Any]:

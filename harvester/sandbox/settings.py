@@ -12,7 +12,7 @@ FAULTS: Mapping[str, str] = MappingProxyType(
         "reset": "every service: the connection is cut before any answer",
         "reset-body": "api, stats, storage: cut in the middle of the body",
         "stall": "api, stats, storage: half the body, then silence",
-        "drip": "storage: a second of single bytes, then the rest",
+        "drip": "api, stats, storage: a second of single bytes, then the rest",
         "429": "api, stats, files: too many requests, without a word on when to come back",
         "429-after": "api, stats, files: with Retry-After in seconds",
         "429-date": "api, stats, files: with Retry-After as a date",
@@ -29,12 +29,54 @@ FAULTS: Mapping[str, str] = MappingProxyType(
         "416": "storage: range not satisfiable in answer to a Range request",
         "expired": "files: a signed address that has expired",
         "html-file": "storage: 200 and a web page instead of the file",
+        "refused": "every service: cut before any answer, and new connections are refused for a moment",
+        "reset-headers": "every service: cut in the middle of the status line or the headers",
+        "403-burst": "api, stats, files: a block page for this and every other request, for a moment",
+        "trickle": "api, stats, storage: single bytes without an end; before JSON they are blanks",
+        "cut-chunked": "api, stats: half a chunked body, then the connection is closed",
+        "gzip-cut": "api, stats: a compressed body that ends in the middle, with a length that agrees",
         "always-wrong-md5": "storage, for ever for a share of the files: wrong bytes",
-        "always-500": "api and stats, for ever for a share of the addresses",
+        "always-500": "api and stats, for ever for a share of the items, counters, files and pages",
         "always-403-json": "api records, for ever for a share of them: figshare's own refusal",
-        "always-challenge": "files, for ever for a share of the addresses",
+        "always-challenge": "files, for ever for a share of the files",
+        "always-404": "api records, for ever for a share of them: figshare's own not found",
+        "always-gone-file": "api and files, for ever for a share of the files: not found on both routes",
+        "always-wrong-length": "storage, for ever for a share of the files: half of it, the length agrees",
     }
 )
+HOSTILE: Mapping[str, str] = MappingProxyType(
+    {
+        "wrong-shape": "the record in a list",
+        "wrong-files": "a text where the files are listed",
+        "wrong-id": "the record of another item",
+        "huge": "100 MB of JSON, in a key that nobody reads",
+        "deep-unread": "10,000 lists in each other, in a key that nobody reads",
+        "deep-read": "10,000 lists in each other where the authors are",
+        "bomb": "4 MB that unpack to 4 GB",
+        "bomb-small": "less than 100 KB that unpack to 90 MB",
+        "bad-utf8": "bytes that are no UTF-8, in a key that nobody reads",
+        "surrogates": "half of a character, escaped, in the title and in file names",
+        "nul": "a null byte in the title and in file names",
+        "endless-files": "a file list without an end",
+        "repeating-files": "a file list that gives its first page for every page",
+        "escape-title": "what a terminal obeys, in title, authors and file names; a file with a wrong md5",
+        "formula": "what a spreadsheet calculates, in title, authors, categories and file names",
+        "huge-numbers": "a size of 401 digits, of the item and of its first file",
+        "link-elsewhere": "download addresses that nobody must ask",
+        "brotli": "packed in a way that nobody asked for",
+    }
+)
+REDIRECTS: Mapping[str, str] = MappingProxyType(
+    {
+        "": "downloads lead to the storage",
+        "loop": "downloads lead to themselves, for ever",
+        "http": "downloads lead to plain http on a host that is not this machine",
+        "other-host": "downloads lead to the storage under another name",
+        "file-scheme": "downloads lead to file:///etc/passwd",
+        "api-elsewhere": "records lead to another origin, which has them: `Sandbox.elsewhere`",
+    }
+)
+FOR_EVER = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -48,7 +90,17 @@ class Settings:
     ``max_per_address``: so many of them at most for one address, the permanent ones apart. ``cap``:
     entries of a listing that can be reached by page numbers; ``cursors``: whether there is a way past.
     ``signed_seconds``: how long a storage address lives. ``heavy`` files have ``heavy_size`` bytes.
+    ``stall_seconds``: until a stall or a trickle is cut; ``refused_seconds`` and ``burst_seconds``: how long
+    a service refuses connections or blocks; ``trickle_seconds``: between two bytes.
     ``record``: keep every request in `Sandbox.requests`.
+
+    ``hostile``: kinds of `HOSTILE`, one more public item each. ``redirects``: one of `REDIRECTS`.
+
+    Listings that misbehave. ``odd_entries``: entries of a wrong shape on the first page of public listings.
+    ``ignores``: filters that are ignored as if not given. ``ignores_page``: every page is the first one.
+    ``cycle``: after the last entry the listing begins again, without a cap. ``miscount``: so many more than
+    there are is what the statistics count in a group. ``shift_every``: so many listing requests, then a new
+    item is published. ``fail_page``: this page of every listing is answered with 500, ``fail_page_times``.
     """
 
     items: int = 300
@@ -65,6 +117,33 @@ class Settings:
     cursors: bool = True
     signed_seconds: float = 10.0
     stall_seconds: float = 30.0
+    refused_seconds: float = 0.05
+    burst_seconds: float = 0.2
+    trickle_seconds: float = 0.05
     heavy: int = 1
     heavy_size: int = 3_000_000
     record: bool = True
+    hostile: frozenset[str] | tuple[str, ...] = ()
+    redirects: str = ""
+    odd_entries: bool = False
+    ignores: tuple[str, ...] = ()
+    ignores_page: bool = False
+    cycle: bool = False
+    miscount: int = 0
+    shift_every: int = 0
+    fail_page: int = 0
+    fail_page_times: int = FOR_EVER
+
+    def __post_init__(self) -> None:
+        for name, given, known in (
+            ("faults", self.faults, FAULTS),
+            ("hostile", self.hostile, HOSTILE),
+            ("redirects", {self.redirects}, REDIRECTS),
+        ):
+            if unknown := set(given) - known.keys():
+                raise ValueError(f"{name}: unknown {', '.join(sorted(unknown))}")
+
+    @property
+    def leads_elsewhere(self) -> bool:
+        """Whether something leads to an origin that is none of the four services."""
+        return self.redirects == "api-elsewhere" or "link-elsewhere" in self.hostile

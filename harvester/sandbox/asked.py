@@ -1,0 +1,68 @@
+"""What was asked, and how its paging is read."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harvester.sandbox.answers import error_answer
+
+MOST_ON_A_PAGE = 1000
+
+
+class Refusal(Exception):
+    """Ends a request with an error of figshare's."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.answer = error_answer(status, message)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request: its path without the service's prefix, its query and body merged, its headers."""
+
+    method: str
+    path: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def page_size(self) -> int:
+        size = self._number("page_size", self._number("limit", 10))
+        if not 1 <= size <= MOST_ON_A_PAGE:
+            raise Refusal(422, f"page_size: 1 to {MOST_ON_A_PAGE}")
+        return size
+
+    def span(self) -> tuple[int, int]:
+        """Read the paging as the first entry and the one behind the last."""
+        if {"page", "page_size"} & self.fields.keys() and {"limit", "offset"} & self.fields.keys():
+            raise Refusal(422, "page and page_size do not go with limit and offset")
+        size = self.page_size
+        begin = self._number("offset", 0) + (self._number("page", 1) - 1) * size
+        if begin < 0:
+            raise Refusal(422, "page: at least 1")
+        return begin, begin + size
+
+    def span_of_cursor(self, cursor: str) -> tuple[int, int]:
+        """Read where a cursor leads to, as `span`."""
+        if "offset" in self.fields or self._number("page", 1) > 1:
+            raise Refusal(422, "offset is not available with X-Cursor")
+        try:
+            begin = int(base64.urlsafe_b64decode(cursor).decode().removeprefix("offset "))
+        except ValueError:
+            raise Refusal(422, "X-Cursor: unknown") from None
+        return begin, begin + self.page_size
+
+    def _number(self, name: str, default: int) -> int:
+        try:
+            return int(self.fields.get(name, default))
+        except (TypeError, ValueError):
+            raise Refusal(422, f"{name}: a number is expected") from None
+
+
+def cursor_to(offset: int) -> str:
+    """Return the cursor that leads to an entry."""
+    return base64.urlsafe_b64encode(f"offset {offset}".encode()).decode()

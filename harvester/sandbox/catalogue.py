@@ -1,0 +1,107 @@
+"""What the items of the sandbox are made of: their ids, groups, types, peculiarities and names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+PUBLIC_FROM, PRIVATE_FROM, STEP = 5_000_001, 9_000_000_001, 3
+FILES_AN_ITEM = 100
+LISTED_FILES = 10
+INSTITUTION = 319
+CATEGORIES = (
+    (1001, "Digital Humanities"),
+    (1002, "Environmental Humanities"),
+    (1003, "Physical oceanography"),
+    (1004, "Marine biology"),
+    (1005, "Data structures"),
+    (1006, "Soil sciences"),
+    (1007, "History of science"),
+)
+GROUPS = (
+    (11960, 0, "Institution"),
+    (11962, 11960, "Agriculture"),
+    (11963, 11962, "Crops"),
+    (11964, 11962, "Soil"),
+    (11970, 11960, "Arts"),
+)
+TYPES = ((3, "dataset"), (1, "figure"), (9, "software"), (8, "thesis"), (7, "presentation"))
+TRAITS: Mapping[int, str] = {
+    1: "heavy",
+    3: "equal names",
+    5: "names alike",
+    7: "many files",
+    8: "hostile names",
+    11: "link",
+    13: "empty file",
+    17: "supplied md5 only",
+    18: "no md5",
+    21: "metadata record",
+    23: "embargo",
+    24: "confidential",
+    27: "downloads disabled",
+    29: "odd title",
+    31: "ten files",
+    32: "many files in folders",
+    37: "unknown to stats",
+    41: "nulls",
+    43: "files null",
+}
+TITLES = (
+    '=HYPERLINK("https://example.org";"click")',
+    'commas, "quotes"\nand a line break',
+    "数据集 данные بيانات",
+    "\x1b[31mred\x1b[0m title",
+    "@mention",
+    "-1",
+)
+TERMINAL = "\x1b[2J\x1b[31m\x1b]0;owned\x07\x1b]8;;https://example.org\x1b\\\x9b1m\x90\x85\x07\r\x08"
+"""What a terminal would obey: colours, a new window title, a link, C1 controls, a bell, a way back."""
+FORMULAS = ("=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1")
+"""What a spreadsheet would calculate."""
+TEN_FILES = tuple(f"file_{place:02}.csv" for place in range(10))
+NAMES: Mapping[str, tuple[str, ...]] = {
+    # of items with a trait
+    "metadata record": (),
+    "equal names": ("data.csv", "data.csv", "readme.txt"),
+    "names alike": ("Data.csv", "data.csv", "caf\u00e9.txt", "cafe\u0301.txt"),
+    "hostile names": (
+        "../../etc/passwd",
+        "con.txt",
+        "a\x1b[31mb\n.csv",
+        "ü" * 150 + ".txt",
+        "trailing.",
+        "=1+2.csv",
+        "C:\\x",
+        "..",
+    ),
+    "heavy": ("heavy.bin",),
+    # of hostile items
+    "surrogates": ("lone \ud800.csv", "\udc00.txt"),
+    "nul": ("nul\0inside.csv", "\0"),
+    "endless-files": TEN_FILES,
+    "repeating-files": TEN_FILES,
+    "escape-title": (f"{TERMINAL}broken.csv", f"whole{TERMINAL}.csv"),
+    "formula": tuple(f"{formula}.csv" for formula in FORMULAS),
+    "huge-numbers": ("huge.csv", "small.csv"),
+    "link-elsewhere": ("metadata.csv", "passwd.csv", "neighbour.csv"),
+}
+OWNERS_VIEW = {
+    "viewer_type": "",
+    "preview_state": "preview not available",
+    "upload_url": "",
+    "upload_token": "",
+    "is_attached_to_public_version": False,
+    "status": "available",
+}
+
+
+@dataclass
+class Addresses:
+    """Where the services are; filled in once their sockets stand."""
+
+    api: str = "http://127.0.0.1:0/v2"
+    stats: str = "http://127.0.0.1:0"
+    files: str = "http://127.0.0.1:0"
+    storage: str = "http://127.0.0.1:0"
+    elsewhere: str = "http://127.0.0.1:0"

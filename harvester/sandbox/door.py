@@ -1,0 +1,85 @@
+"""Where a service listens: a port that can be shut for a while, and stays the service's own meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from aiohttp import web
+
+
+class Door:
+    """
+    The listening socket of one service.
+
+    While it is shut, the port is bound but nobody listens: new connections are refused, and no other
+    program can take the port.
+    """
+
+    def __init__(self, handler: web.Server, host: str) -> None:
+        self._handler = handler
+        self._host = host
+        self._server: asyncio.Server | None = None
+        self._socket: socket.socket | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()
+        self.port = 0
+
+    async def open(self, port: int) -> None:
+        """Listen on a port, 0 for any free one."""
+        self._socket = _bound(self._host, port)
+        self.port = self._socket.getsockname()[1]
+        await self._listen(self._socket)
+
+    async def shut(self, seconds: float) -> None:
+        """Refuse connections for a while; one that is shut already opens when it would have."""
+        async with self._changing:
+            if self._server is None:
+                return
+            await self._stop_listening(self._server)
+            self._socket = _bound(self._host, self.port)
+            self._opening = asyncio.create_task(self._open_again(self._socket, seconds))
+
+    async def close(self) -> None:
+        """Stop listening for good."""
+        async with self._changing:
+            if self._opening is not None:
+                self._opening.cancel()
+                await asyncio.wait([self._opening])
+            if self._server is not None:
+                await self._stop_listening(self._server)
+            elif self._socket is not None:
+                self._socket.close()
+
+    async def _open_again(self, sock: socket.socket, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self._listen(sock)
+
+    async def _listen(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._handler, sock=sock, start_serving=False)
+        await self._server.start_serving()
+
+    async def _stop_listening(self, server: asyncio.Server) -> None:
+        for sock in server.sockets:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+        # A connection that was taken a moment ago is handed over in the next round of the loop; a server that
+        # has closed by then would drop it on the floor.
+        await asyncio.sleep(0)
+        server.close()
+        self._server = None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Bind a port without listening on it yet."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,172 @@
+"""Records that mean no good: some are spoilt as data, the others as the bytes that go out."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import chain, repeat
+from typing import Any
+
+from harvester.sandbox.answers import Answer, dumps, json_answer
+from harvester.sandbox.catalogue import FORMULAS, TERMINAL, Addresses
+
+Json = dict[str, Any]
+
+MB = 1_000_000
+HUGE_SIZE = 100 * MB
+BOMB_SIZE = 4000 * MB
+SMALL_BOMB_SIZE = 90 * MB
+DEPTH = 10_000
+WRONG_MD5 = "0" * 32
+"""What a hostile record tells of a file that has no such sum."""
+UNREAD = "appendix"
+"""A key that no record has."""
+_GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x02\xff"
+_FRESH_FROM = 10**15
+"""Ids of files that no item has."""
+
+
+# -- as data ----------------------------------------------------------------------------------------
+
+
+def spoil_record(kind: str, record: Json) -> Json:
+    """Return what an item's record tells if it is of a hostile kind, as far as a dict can hold it."""
+    if not kind:
+        return record
+    authors, categories = record["authors"], record["categories"]
+    spoilt: Mapping[str, Json] = {
+        "surrogates": {"title": "lone \ud800 title"},
+        "nul": {"title": "nul\0title"},
+        "escape-title": {
+            "title": f"{TERMINAL}title{TERMINAL}",
+            "authors": [{**author, "full_name": f"{TERMINAL}{author['full_name']}"} for author in authors],
+        },
+        "formula": {
+            "title": "=cmd|'/C calc'!A0",
+            "authors": [{**authors[0], "full_name": f"{formula} Author"} for formula in FORMULAS[::-1]],
+            "categories": [{**categories[0], "title": f"{formula} studies"} for formula in FORMULAS],
+        },
+        "huge-numbers": {"size": 10**400},
+    }
+    return {**record, **spoilt.get(kind, {})}
+
+
+def spoil_files(kind: str, files: Sequence[Json], at: Addresses) -> list[Json]:
+    """Return what a hostile item tells of its files."""
+    if kind == "link-elsewhere":
+        addresses = (
+            "http://169.254.169.254/latest/meta-data/",
+            "file:///etc/passwd",
+            f"{at.elsewhere}/files/1",
+        )
+        return [{**file, "download_url": url} for file, url in zip(files, addresses, strict=True)]
+    if kind == "huge-numbers":
+        return [{**files[0], "size": 10**400}, *files[1:]]
+    if kind == "escape-title":
+        return [{**files[0], "supplied_md5": WRONG_MD5, "computed_md5": WRONG_MD5}, *files[1:]]
+    return list(files)
+
+
+def file_page(kind: str, files: Sequence[Json], begin: int, end: int) -> list[Json]:
+    """Return the part of a file list that was asked for, or what a hostile list gives instead."""
+    if kind == "repeating-files":
+        begin, end = 0, end - begin
+    if kind in {"repeating-files", "endless-files"}:
+        return [files[place] if place < len(files) else _fresh(files, place) for place in range(begin, end)]
+    return list(files[begin:end])
+
+
+def _fresh(files: Sequence[Json], place: int) -> Json:
+    return {**files[0], "id": _FRESH_FROM + place, "name": f"fresh_{place}.csv"}
+
+
+# -- as bytes ---------------------------------------------------------------------------------------
+
+
+def answer(kind: str, record: Json, headers: Mapping[str, str]) -> Answer:
+    """Answer a request for an item's record, with more headers of the record's own."""
+    make = _ANSWERS.get(kind)
+    found = make(record) if make else json_answer(record)
+    return replace(found, headers={**found.headers, **headers})
+
+
+def _huge(record: Json) -> Answer:
+    begin, end = dumps(record)[:-1] + f',"{UNREAD}":"'.encode(), b'"}'
+    pieces = chain([begin], repeat(b"a" * MB, HUGE_SIZE // MB), [end])
+    return _bytes_answer(len(begin) + HUGE_SIZE + len(end), pieces)
+
+
+def _bomb(record: Json, size: int) -> Answer:
+    head, block, times, tail = _packed(dumps(record), size)
+    pieces = chain([head], repeat(block, times), [tail])
+    packed = _bytes_answer(len(head) + len(block) * times + len(tail), pieces)
+    return replace(packed, headers={**packed.headers, "Content-Encoding": "gzip"})
+
+
+@lru_cache(maxsize=4)
+def _packed(body: bytes, size: int) -> tuple[bytes, bytes, int, bytes]:
+    """
+    Compress a body and `size` blanks behind it: a head, a block, how often it comes, and a tail.
+
+    Each million of blanks is compressed on its own, so it always gives the same block.
+    """
+    blanks, times = b" " * MB, size // MB
+    packing = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    head = _GZIP_HEADER + packing.compress(body) + packing.flush(zlib.Z_FULL_FLUSH)
+    block = packing.compress(blanks) + packing.flush(zlib.Z_FULL_FLUSH)
+    sums = struct.pack("<II", _crc(body, blanks, times), (len(body) + len(blanks) * times) % 2**32)
+    return head, block, times, packing.flush() + sums
+
+
+def _crc(body: bytes, block: bytes, times: int) -> int:
+    """
+    Return the CRC of a body and a block that is repeated, without reading gigabytes.
+
+    What a block does to the sum before it is linear, so it is known from what it does to each bit.
+    """
+    of_block = zlib.crc32(block)
+    bits = [zlib.crc32(block, 1 << bit) ^ of_block for bit in range(32)]
+    crc = zlib.crc32(body)
+    for _ in range(times):
+        following = of_block
+        for bit, effect in enumerate(bits):
+            if crc >> bit & 1:
+                following ^= effect
+        crc = following
+    return crc
+
+
+def _brotli(record: Json) -> Answer:
+    """Wrap a record as RFC 7932 says for bytes that are not compressed: one meta-block, then an empty one."""
+    body = dumps(record)
+    stream = (1 << 20 | (len(body) - 1) << 4).to_bytes(3, "little") + body + b"\x03"
+    whole = _bytes_answer(len(stream), (stream,))
+    return replace(whole, headers={**whole.headers, "Content-Encoding": "br"})
+
+
+def _with_key(record: Json, key: str, value: bytes) -> Answer:
+    """Put JSON as it is into a record, behind all other keys."""
+    plain = {name: told for name, told in record.items() if name != key}
+    body = dumps(plain)[:-1] + f',"{key}":'.encode() + value + b"}"
+    return _bytes_answer(len(body), (body,))
+
+
+def _bytes_answer(length: int, pieces: Iterable[bytes]) -> Answer:
+    return Answer(200, {"Content-Type": "application/json"}, length, pieces)
+
+
+_NESTED = b"[" * DEPTH + b"]" * DEPTH
+_ANSWERS: Mapping[str, Callable[[Json], Answer]] = {
+    "wrong-shape": lambda record: json_answer([record]),
+    "wrong-files": lambda record: json_answer({**record, "files": "none"}),
+    "huge": _huge,
+    "deep-unread": lambda record: _with_key(record, UNREAD, _NESTED),
+    "deep-read": lambda record: _with_key(record, "authors", _NESTED),
+    "bomb": lambda record: _bomb(record, BOMB_SIZE),
+    "bomb-small": lambda record: _bomb(record, SMALL_BOMB_SIZE),
+    "bad-utf8": lambda record: _with_key(record, UNREAD, b'"caf\xe9 \xff\xfe \xed\xa0\x80"'),
+    "brotli": _brotli,
+}

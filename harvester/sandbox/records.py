@@ -1,0 +1,171 @@
+"""What figshare writes down of an item: its entry in listings and its record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harvester.sandbox.catalogue import CATEGORIES, LISTED_FILES, Addresses
+from harvester.sandbox.files import folders_of
+from harvester.sandbox.item import Item
+
+Json = dict[str, Any]
+
+_LICENCE = {
+    "value": 1,
+    "name": "CC BY 4.0",
+    "url": "https://creativecommons.org/licenses/by/4.0/",
+}
+
+
+def entry_of(item: Item, at: Addresses) -> Json:
+    """Return an item as listings show it."""
+    kind, kind_name = item.type
+    path = f"articles/{item.id}"
+    html = f"https://figshare.com/articles/{kind_name}/Research_data_{item.number}/{item.id}"
+    posted = {"posted": item.published[:-1], "firstOnline": item.published[: 10 if item.number % 3 else -1]}
+    return {
+        "id": item.id,
+        "title": item.title,
+        "doi": item.doi,
+        "handle": "",
+        "url": f"{at.api}/{path}",
+        "published_date": None if item.is_private else item.published,
+        "thumb": "",
+        "defined_type": kind,
+        "defined_type_name": kind_name,
+        "group_id": 0 if item.number % 4 else item.group,
+        "url_private_api": f"{at.api}/account/{path}",
+        "url_public_api": f"{at.api}/{path}",
+        "url_private_html": f"https://figshare.com/account/{path}",
+        "url_public_html": html,
+        "timeline": {} if item.is_private else posted,
+        "resource_title": "",
+        "resource_doi": "",
+        "created_date": item.published,
+        "modified_date": item.modified,
+    }
+
+
+def record_of(item: Item, files: Sequence[Json], at: Addresses, *, private: bool, whole: bool) -> Json:
+    """
+    Return an item's record as the api sends it: at most ten of its files, all of them when `whole`.
+
+    `private`: as the account's endpoint sends it, with more fields.
+    """
+    number = item.number
+    record: Json = {
+        "files": list(files if whole else files[:LISTED_FILES]),
+        "custom_fields": [_custom_field()] if number % 4 == 0 else [],
+        "authors": [_author(number), _author(number + 5)],
+        "figshare_url": f"https://figshare.com/articles/{item.type[1]}/x/{item.id}",
+        "download_disabled": item.trait == "downloads disabled",
+        "description": _description(number),
+        "funding": None,
+        "funding_list": [],
+        **_state(item, files),
+        **_words(item),
+        **_embargo(item),
+        **entry_of(item, at),
+    }
+    record.update(group_id=record["group_id"] or None, resource_title=None, resource_doi=None)
+    if number % 3 == 0:
+        record["keywords"] = record["tags"]
+    folders = {
+        str(file["id"]): folder
+        for file, folder in zip(files, folders_of(item, len(files)), strict=True)
+        if folder
+    }
+    if folders or number % 2:
+        record["folder_structure"] = folders
+    _leave_out(item, record, whole=whole)
+    if private:
+        record.update(account_id=1000001, curation_status="approved", group_resource_id="")
+    return record
+
+
+def _leave_out(item: Item, record: Json, *, whole: bool) -> None:
+    """Put nulls where real records have them at times."""
+    if item.trait == "nulls":
+        record.update(description=None, references=None, license=None, categories=None, tags=None)
+    if item.trait == "files null" and not whole:
+        record["files"] = None
+
+
+def _state(item: Item, files: Sequence[Json]) -> Json:
+    return {
+        "version": item.version,
+        "status": "draft" if item.is_private else "public",
+        "size": sum(file["size"] for file in files),
+        "is_public": not item.is_private,
+        "is_confidential": item.trait == "confidential",
+        "is_metadata_record": item.trait == "metadata record",
+        "confidential_reason": "agreement" if item.trait == "confidential" else "",
+        "metadata_reason": "",
+    }
+
+
+def _words(item: Item) -> Json:
+    return {
+        "license": _LICENCE,
+        "tags": [f"tag{item.number % 9}", "survey", "open data"],
+        "categories": [_category(item.number % len(CATEGORIES))],
+        "references": [f"https://example.org/reference/{item.number}"],
+        "has_linked_file": item.trait == "link",
+        "citation": f"Author {item.number % 13} ({item.published[:4]}). {item.title}.",
+        "related_materials": [],
+    }
+
+
+def _embargo(item: Item) -> Json:
+    return {
+        "is_embargoed": item.trait == "embargo",
+        "embargo_date": "2040-01-01T00:00:00Z" if item.trait == "embargo" else None,
+        "embargo_type": "file",
+        "embargo_title": "",
+        "embargo_reason": "",
+        "embargo_options": [],
+    }
+
+
+def _author(number: int) -> Json:
+    names = ("Ana María Núñez", "O'Brien, K.", "李 明", "Author")
+    name = f"{names[number % 4]} {number % 13}" if number % 4 == 3 else names[number % 4]
+    return {
+        "id": 90000 + number % 13,
+        "full_name": name,
+        "is_active": True,
+        "url_name": f"author_{number % 13}",
+        "orcid_id": "" if number % 2 else f"0000-0002-1825-{number % 10000:04}",
+    }
+
+
+def _custom_field() -> Json:
+    return {
+        "name": "Method",
+        "value": "survey",
+        "is_mandatory": False,
+        "field_type": "text",
+        "order": 0,
+        "settings": {},
+    }
+
+
+def _category(place: int) -> Json:
+    number, title = CATEGORIES[place]
+    return {
+        "id": number,
+        "title": title,
+        "parent_id": 1000,
+        "path": f"/1000/{number}",
+        "source_id": str(370800 + place),
+        "taxonomy_id": 100,
+    }
+
+
+def _description(number: int) -> str:
+    paragraph = (
+        "<p>Measurements of the survey, taken at station <b>{0}</b>: 8° 38.743'N, 79° 2.887'W.<br></p>"
+        "<div>Weekly profiles &amp; calibration notes; see the readme for units.</div>"
+    )
+    return "".join(paragraph.format(number + step) for step in range(4 + number % 5))
