@@ -6,7 +6,7 @@ import re
 
 # figshare's tokens are long hexadecimal numbers; other services' show by the word before them.
 _TOKEN = re.compile(
-    r"\b[0-9a-f]{40,}\b|(?:token|secret|password|api_?key|authorization)\W{1,6}(?=\w*\d)[\w-]{16,}",
+    r"\b[0-9a-f]{40,}\b|(?:token|secret|password|api_?key|authorization)\W{1,6}(?=[\w-]*\d)[\w-]{16,}",
     re.IGNORECASE,
 )
 

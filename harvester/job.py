@@ -26,7 +26,7 @@ from yarl import URL
 
 from harvester import __version__
 from harvester import config as configuration
-from harvester.client import Client, Lookup, open_session
+from harvester.client import Client, Lookup, is_loopback, open_session
 from harvester.config import Config, Kinds
 from harvester.errors import DiskTrouble, HarvestError, StopRun, UsageError, Verdict
 from harvester.figshare import DOWNLOADS, Figshare, Routes
@@ -102,6 +102,7 @@ async def connect(config: Config, surroundings: Surroundings = Surroundings()) -
         user_agent=agent,
         timeouts=config.timeouts,
         trusted_hosts=hosts,
+        private_hosts=is_loopback(api),
         before_lookup=surroundings.before_lookup,
     ) as session:
         client = Client(

@@ -292,7 +292,8 @@ class Client:
             target = url.join(URL(response.headers["Location"]))
         except ValueError as exc:
             raise Misshapen(f"{name_of(url)}: redirects to no address") from exc
-        if not is_public(target) and not is_loopback(self._api):
+        is_web = target.scheme in {"http", "https"} and bool(target.host)
+        if not is_public(target) and not (is_web and is_loopback(self._api)):
             raise Refused(f"{name_of(url)}: redirects to {target.host}, which is not followed")
         return target
 

@@ -36,7 +36,8 @@ class _Health:
     Whether a service answers at all. Times are seconds of one clock; nothing here waits.
 
     ``is_vital``: the run cannot go on without it. ``silent_since``: the first failure since the last
-    answer. ``next_probe``: nobody asks before. ``proof``: asks again for what the service gave last, None where nothing can be asked for twice.
+    answer. ``next_probe``: nobody asks before. ``proof``: asks again for what the service gave last, None
+    where nothing can be asked for twice.
     """
 
     patience: float

@@ -28,16 +28,18 @@ async def open_session(
     user_agent: str,
     timeouts: Timeouts,
     trusted_hosts: frozenset[str],
+    private_hosts: bool = False,
     before_lookup: Lookup | None = None,
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """
     Open the one session of a run.
 
-    `trusted_hosts`: those that the user named; every other host must have a public address.
+    `trusted_hosts`: those that the user named; every other host must have a public address, unless
+    `private_hosts` are meant, as with a sandbox.
     """
     connector = aiohttp.TCPConnector(
         limit=0,  # the workers are the limit: a wait for a connection would follow the limiter's turn
-        resolver=_PublicResolver(trusted_hosts, before_lookup),
+        resolver=_PublicResolver(None if private_hosts else trusted_hosts, before_lookup),
         ssl=ssl.create_default_context(),  # reads SSL_CERT_FILE
     )
     async with aiohttp.ClientSession(
@@ -51,9 +53,9 @@ async def open_session(
 
 
 class _PublicResolver(ThreadedResolver):
-    """Finds no private addresses for hosts that a record or a redirect named."""
+    """Finds no private addresses for hosts that a record or a redirect named; `trusted` None: for any."""
 
-    def __init__(self, trusted: frozenset[str], before_lookup: Lookup | None) -> None:
+    def __init__(self, trusted: frozenset[str] | None, before_lookup: Lookup | None) -> None:
         super().__init__()
         self._trusted = trusted
         self._before_lookup = before_lookup
@@ -64,7 +66,7 @@ class _PublicResolver(ThreadedResolver):
         if self._before_lookup is not None:
             await self._before_lookup(host)
         found = await super().resolve(host, port, family)
-        if host in self._trusted:
+        if self._trusted is None or host in self._trusted:
             return found
         public = [entry for entry in found if ipaddress.ip_address(entry["host"]).is_global]
         if not public:

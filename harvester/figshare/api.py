@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -109,9 +108,14 @@ class Figshare:
                 return Page((), _Position(again=True).write())
             raise
         following = at.after(reply.value, reply.headers.get("X-Cursor"))
-        mismatch = partial(_stranger, selection, criteria.get("group"))
-        if reply.value.entries and all(mismatch(entry) == "group" for entry in reply.value.entries):
-            raise Refused(f"{criteria}: figshare ignored the group and would list everything")
+        entries = reply.value.entries
+        strangers = _strangers(entries, criteria.get("group"))
+        if 2 * len(strangers) > len(entries):
+            raise Refused(f"{criteria}: figshare ignores the group and would list everything")
+
+        def mismatch(entry: Entry) -> str:
+            return "group" if entry.id in strangers else selection.mismatch(entry)
+
         return _page(
             reply.value,
             mismatch,
@@ -279,8 +283,8 @@ def _page(
     )
 
 
-def _stranger(selection: Selection, group_id: int | None, entry: Entry) -> str:
-    """Name the filter that an entry shows to have been ignored, "" for a good entry."""
-    if group_id is not None and entry.group_id not in {None, 0, group_id}:
-        return "group"
-    return selection.mismatch(entry)
+def _strangers(entries: Sequence[Entry], group_id: int | None) -> set[int]:
+    """Find the entries that are not of the group asked for; where none tells a group, nobody knows."""
+    if group_id is None or not any(entry.group_id for entry in entries):
+        return set()
+    return {entry.id for entry in entries if entry.group_id != group_id}

@@ -1,0 +1,241 @@
+"""Records, names and listings made to harm: they cost themselves, and nothing and nobody else."""
+
+from __future__ import annotations
+
+import re
+import resource
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from harvester import harvest
+from harvester.errors import Verdict
+from harvester.sandbox import HOSTILE, Sandbox, Settings
+from tests.conftest import at, harvester
+from tests.test_faults import config
+from tests.truth import assert_complete, assert_records, rows
+
+pytestmark = pytest.mark.anyio
+
+FAILS = {
+    "wrong-shape": "not the promised JSON",
+    "wrong-files": "not the promised JSON",
+    "wrong-id": "answered with item",
+    "huge": "bytes of JSON",
+    "deep-unread": "nested too deeply",
+    "deep-read": "n",  # of another type than promised, or too deep
+    "bomb": "bytes of JSON",
+    "bomb-small": "bytes of JSON",
+    "bad-utf8": "not UTF-8 text",
+    "surrogates": "JSON that no standard allows",
+    "endless-files": "a file list of more than",
+    "repeating-files": "the file list repeats itself",
+    "huge-numbers": "n",
+    "brotli": "encoded in a way that nobody asked for",
+}
+"""Kinds of records that cannot be taken, and what their failure says."""
+TAKEN = {"nul", "escape-title", "formula", "link-elsewhere"}
+"""Kinds that are odd but can be kept."""
+ESCAPES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def test_every_hostile_kind_has_its_test() -> None:
+    assert set(HOSTILE) == FAILS.keys() | TAKEN
+
+
+@pytest.mark.parametrize("kind", FAILS)
+async def test_a_record_that_cannot_be_taken_is_a_failure_of_that_item_alone(
+    kind: str, tmp_path: Path
+) -> None:
+    async with Sandbox(Settings(items=20, heavy=0, hostile=(kind,))) as sandbox:
+        summary = await harvest(config(sandbox, tmp_path))
+        bad = sandbox.world.hostile_items[kind]
+        (failure,) = rows(tmp_path / "failures.csv")
+        assert (failure["item_id"], failure["file_id"], failure["task"]) == (str(bad), "", "metadata")
+        assert FAILS[kind] in failure["error"]
+        assert failure["attempts"] == "1"  # it will not get better
+        assert summary.exit_status == 1
+        assert summary.folder["outcomes"]["items"] == {"done": 20, Verdict.FOR_GOOD: 1}
+        good = [item_id for item_id in sandbox.world.search("survey") if item_id != bad]
+        assert_records(tmp_path, sandbox, good, set())
+        assert {row["status"] for row in rows(tmp_path / "files.csv")} <= {"done", "link", "withheld"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the kilobytes of Linux")
+async def test_a_bomb_costs_no_more_memory_than_the_limit_of_an_answer(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0, hostile=("bomb", "bomb-small", "huge"))) as sandbox:
+        ended = await harvester("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
+        assert ended.status == 1
+        assert len(rows(tmp_path / "failures.csv")) == 3
+        # Of all children so far, so a bound on this one: 3 answers of 64 MiB, and the program itself.
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        assert peak < 450_000_000
+
+
+async def test_escape_sequences_reach_no_terminal_and_no_name(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0, hostile=("escape-title", "nul"))) as sandbox:
+        run = ("run", "--search", "survey", "-v", "-o", tmp_path, *at(sandbox))
+        ids = tmp_path.parent / "ids.txt"
+        ids.write_text("\x1b]0;owned\x07\x9b31mno item\n")
+        for words in (
+            run,
+            ("status", "-o", tmp_path),
+            ("verify", "-o", tmp_path),
+            ("plan", "--items", ids, "-o", tmp_path, *at(sandbox)),
+            ("run", "--items", ids, "-o", tmp_path, *at(sandbox)),
+            (*run, "--log-json"),
+        ):
+            ended = await harvester(*words)
+            assert not ESCAPES.search(ended.out + ended.err), (words, ended)
+        title = next(
+            record["title"]
+            for record in map(orjson.loads, (tmp_path / "metadata.jsonl").read_bytes().splitlines())
+            if record["id"] == sandbox.world.hostile_items["escape-title"]
+        )
+        assert "\x1b" in title, "the record is kept as it is"
+        for path in (tmp_path / "files").rglob("*"):
+            assert not ESCAPES.search(path.name)
+
+
+async def test_a_spreadsheet_runs_no_cell(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0, hostile=("formula",))) as sandbox:
+        assert (await harvest(config(sandbox, tmp_path))).exit_status == 0
+        seen: set[str] = set()
+        for table, numbers in (
+            ("items.csv", {"id", "group_id", "files", "bytes"}),
+            ("files.csv", {"item_id", "file_id", "path", "size", "md5"}),
+        ):
+            for row in rows(tmp_path / table):
+                cells = [cell for column, cell in row.items() if column not in numbers]
+                assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+                seen.update(cell[1:2] for cell in cells if cell.startswith("'"))
+        assert seen >= set("=+-@")
+        paths = {row["path"] for row in rows(tmp_path / "files.csv") if row["status"] == "done"}
+        assert paths
+        assert all((tmp_path / path).is_file() for path in paths), "a path is told as it is"
+
+
+async def test_addresses_in_records_lead_nowhere_else(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0, hostile=("link-elsewhere",))) as sandbox:
+        summary = await harvest(config(sandbox, tmp_path))
+        bad = sandbox.world.hostile_items["link-elsewhere"]
+        assert summary.exit_status == 0  # each file came by the api's route
+        done = [row for row in rows(tmp_path / "files.csv") if int(row["item_id"]) == bad]
+        assert [row["status"] for row in done] == ["done"] * 3
+        assert sandbox.asked("elsewhere") == [] or all(
+            "Authorization" not in seen.headers for seen in sandbox.asked("elsewhere")
+        )
+
+
+# -- listings -------------------------------------------------------------------------------------
+
+
+async def test_an_odd_entry_costs_that_entry_alone(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=30, heavy=0, odd_entries=True)) as sandbox:
+        summary = await harvest(config(sandbox, tmp_path))
+        failures = rows(tmp_path / "failures.csv")
+        assert summary.exit_status == 1
+        assert [(row["item_id"], row["task"]) for row in failures] == [("", "resolve")] * 3
+        assert all("page 1, entry" in row["error"] for row in failures)
+        ids = sandbox.world.search("survey")
+        assert summary.folder["outcomes"]["items"] == {"done": len(ids)}
+        listed = summary.folder["listings"]
+        assert (listed["found"], listed["unresolved"]) == (len(ids), 3)
+        assert listed["asked"] == listed["found"] + listed["repeated"] + listed["unresolved"]
+        assert_records(tmp_path, sandbox, list(ids), set())
+
+
+@pytest.mark.parametrize(("name", "value"), [("item_type", "software"), ("published_since", "2015-01-02")])
+async def test_a_filter_that_figshare_ignores_is_noticed_and_done_here(
+    name: str, value: str, tmp_path: Path
+) -> None:
+    source = {"kind": "search", "query": "survey", name: value}
+    async with Sandbox(Settings(items=400, heavy=0, ignores=(name,))) as sandbox:
+        told = config(sandbox, tmp_path, sources=[source], tasks=["metadata"])
+        summary = await harvest(told)
+        asked_for = 9 if name == "item_type" else value
+        async with Sandbox(Settings(items=400, heavy=0)) as honest:
+            wanted = honest.world.select({"search_for": "survey", name: asked_for})
+        everything = sandbox.world.search("survey")
+        assert 0 < len(wanted) < len(everything)
+        assert summary.exit_status == 0
+        assert_records(tmp_path, sandbox, list(wanted), set())
+        assert summary.folder["listings"]["left_out"] == len(everything) - len(wanted)
+        (warning,) = summary.run["warnings"]
+        assert f"figshare ignored {name}" in warning
+
+
+async def test_a_group_that_figshare_ignores_would_be_everything_and_is_refused(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=60, heavy=0, ignores=("group",))) as sandbox:
+        summary = await harvest(config(sandbox, tmp_path, sources=[{"kind": "group", "id": 11963}]))
+        assert summary.exit_status == 1
+        (failure,) = rows(tmp_path / "failures.csv")
+        assert "figshare ignores the group and would list everything" in failure["error"]
+        assert len(sandbox.requests) == 1, "nobody asked for an item that is not of the group"
+
+
+@pytest.mark.parametrize("cursors", [True, False])
+@pytest.mark.parametrize("how", ["ignores_page", "cycle"])
+async def test_a_listing_without_an_end_is_ended(how: str, cursors: bool, tmp_path: Path) -> None:
+    settings = Settings(items=2300, heavy=0, cursors=cursors, **{how: True})  # type: ignore[arg-type]  # two flags
+    async with Sandbox(settings) as sandbox:
+        summary = await harvest(config(sandbox, tmp_path, tasks=["stats"]))
+        pages = [seen for seen in sandbox.asked("api") if seen.path.endswith("search")]
+        assert len(pages) < 30
+        assert summary.exit_status == 1
+        (failure,) = rows(tmp_path / "failures.csv")
+        assert "repeats itself" in failure["error"] or "round in circles" in failure["error"]
+        assert summary.folder["outcomes"]["items"]["done"] > 400, "what it did give is there"
+
+
+async def test_a_group_s_listing_is_compared_with_its_count(tmp_path: Path) -> None:
+    source = [{"kind": "group", "id": 11962}]
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+        summary = await harvest(config(sandbox, tmp_path / "a", sources=source))
+        assert (summary.exit_status, summary.run["warnings"]) == (0, [])
+        assert_complete(tmp_path / "a", sandbox, sandbox.world.group_items(11962))
+        counts = [seen for seen in sandbox.asked("stats") if seen.path == "/count/articles"]
+        assert len(counts) == 1
+    async with Sandbox(Settings(items=60, heavy=0, miscount=2)) as sandbox:
+        summary = await harvest(config(sandbox, tmp_path / "b", sources=source))
+        assert summary.exit_status == 1
+        (failure,) = rows(tmp_path / "b" / "failures.csv")
+        assert "figshare counts 14 items, its listing has 12" in failure["error"]
+        assert (failure["item_id"], failure["task"]) == ("", "listing")
+    async with Sandbox(Settings(items=60, heavy=0, miscount=-2)) as sandbox:
+        summary = await harvest(config(sandbox, tmp_path / "c", sources=source))
+        assert summary.exit_status == 0
+        assert "figshare counts 10 items, its listing has 12" in summary.run["warnings"][0]
+
+
+async def test_a_listing_that_shifts_while_it_is_read_loses_nothing(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=3500, heavy=0, shift_every=1)) as sandbox:
+        before = set(sandbox.world.public_ids)
+        told = config(sandbox, tmp_path, tasks=["stats"], sources=[{"kind": "search", "query": "data"}])
+        summary = await harvest(told)
+        assert summary.exit_status == 0
+        found = {int(row["item_id"]) for row in rows(tmp_path / "stats.csv")}
+        missing = before & set(sandbox.world.search("data")) - found
+        assert missing == set()
+
+
+async def test_a_listing_that_fails_goes_on_at_the_page_that_failed(tmp_path: Path) -> None:
+    settings = Settings(items=4000, heavy=0, fail_page=3, fail_page_times=9, cursors=False)
+    async with Sandbox(settings) as sandbox:
+        told = config(sandbox, tmp_path, tasks=["stats"], **{"retry.attempts": 3})
+        first = await harvest(told)
+        assert first.exit_status == 1
+        (failure,) = rows(tmp_path / "failures.csv")
+        assert (failure["task"], failure["attempts"]) == ("listing", "3")
+        assert first.folder["items"] == 2000
+        pages = [seen.status for seen in sandbox.asked("api")]
+        assert pages == [200, 200] + [500] * 6, "three tries, and three at the end of the run"
+        asked = len(sandbox.asked("stats"))
+        again = await harvest(config(sandbox, tmp_path, tasks=["stats"], **{"retry.attempts": 6}))
+        assert again.exit_status == 0
+        assert [seen.status for seen in sandbox.asked("api")][8:] == [500] * 3 + [200] * 2
+        ids = sandbox.world.search("survey")
+        assert again.folder["outcomes"]["items"] == {"done": len(ids)}
+        assert len(sandbox.asked("stats")) - asked == 2 * (len(ids) - 2000), "no statistics twice"

@@ -1,0 +1,158 @@
+"""The token goes to the api and nowhere else: no other host, no output, no file, no list of processes."""
+
+from __future__ import annotations
+
+import sqlite3
+import traceback
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+
+from harvester import harvest, load_config
+from harvester.credentials import Secret, lines_like_tokens
+from harvester.errors import UsageError
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import at, environment, harvester, started
+from tests.truth import assert_complete, rows
+
+pytestmark = pytest.mark.anyio
+
+TOKEN = "7f3a9c" * 21 + "5e"  # as long as figshare's
+FAULTS = {"500": 0.05, "reset": 0.05, "403-html": 0.03, "always-404": 0.05, "always-500": 0.05}
+
+
+def assert_nowhere(folder: Path) -> None:
+    """Assert that no file below a folder holds the token, also not spread over a database's pages."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert TOKEN.encode() not in path.read_bytes(), path
+    with closing(sqlite3.connect(folder / "harvest.db")) as db:
+        assert TOKEN not in "\n".join(db.iterdump())
+
+
+@pytest.mark.parametrize("words", [("-v",), ("--log-json",), ("--quiet",)])
+async def test_it_is_in_no_output_file_or_request_but_the_api_s(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    async with Sandbox(Settings(items=60, heavy=0, token=TOKEN, faults=FAULTS)) as sandbox:
+        run = ("run", "--account", "--search", "survey", "-o", tmp_path, "--attempts", "3", *words)
+        env = environment(FIGSHARE_TOKEN=TOKEN, HARVESTER_RETRY_MAX_WAIT="0.05")
+        ended = await harvester(*run, *at(sandbox), env=env)
+        assert ended.status == 1
+        assert TOKEN not in ended.out + ended.err
+        assert_nowhere(tmp_path)
+        with_it = {seen.service for seen in sandbox.requests if TOKEN in str(seen.headers)}
+        assert with_it == {"api"}
+        for seen in sandbox.requests:
+            assert TOKEN not in seen.path + seen.query
+            if "/account/" not in seen.path and "/file/download/" not in seen.path:
+                assert "Authorization" not in seen.headers, "it is sent only where it is needed"
+
+
+async def test_it_is_not_in_the_list_of_processes(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=60, token=TOKEN)) as sandbox:
+        run = ("run", "--account", "-o", tmp_path, *at(sandbox, rate="5"))
+        async with started(run, FIGSHARE_TOKEN=TOKEN) as process:
+            while len(sandbox.requests) < 5:
+                await anyio.sleep(0.02)
+            shown = Path(f"/proc/{process.pid}/cmdline")
+            if not shown.exists():
+                pytest.skip("this system lists processes in another way")
+            assert b"harvester" in shown.read_bytes()
+            assert TOKEN.encode() not in shown.read_bytes()
+
+
+async def test_a_redirect_of_the_api_s_own_takes_it_nowhere(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0, token=TOKEN, redirects="api-elsewhere")) as sandbox:
+        env = environment(FIGSHARE_TOKEN=TOKEN)
+        ended = await harvester(
+            "run", "--account", "--tasks", "metadata", "-o", tmp_path, *at(sandbox), env=env
+        )
+        assert ended.status == 0, ended.err
+        elsewhere = sandbox.asked("elsewhere")
+        assert len(elsewhere) > 10
+        assert not [seen for seen in elsewhere if "Authorization" in seen.headers]
+
+
+@pytest.mark.parametrize("redirects", ["loop", "http", "file-scheme"])
+async def test_a_redirect_that_leads_astray_is_a_failure_of_that_file_alone(
+    redirects: str, tmp_path: Path
+) -> None:
+    async with Sandbox(Settings(items=10, heavy=0, redirects=redirects)) as sandbox:
+        env = environment(HARVESTER_RETRY_MAX_WAIT="0.01")
+        ended = await harvester(
+            "run", "--search", "survey", "-o", tmp_path, "--attempts", "2", *at(sandbox), env=env
+        )
+        assert ended.status == 1
+        assert "Traceback" not in ended.err
+        told = rows(tmp_path / "files.csv")
+        assert {row["status"] for row in told} == {"failed"}
+        assert len(rows(tmp_path / "failures.csv")) == len(told)
+        assert not (tmp_path / "files").exists()
+
+
+async def test_a_download_of_a_private_file_gives_the_storage_no_token(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=30, heavy=0, token=TOKEN, redirects="other-host")) as sandbox:
+        env = environment(FIGSHARE_TOKEN=TOKEN)
+        ended = await harvester("run", "--account", "-o", tmp_path, *at(sandbox), env=env)
+        assert ended.status == 0, ended.err
+        assert_complete(tmp_path, sandbox, sandbox.world.account_ids, private=sandbox.world.account_ids)
+        assert not [seen for seen in sandbox.asked("storage") if "Authorization" in seen.headers]
+
+
+async def test_a_crash_does_not_show_it(tmp_path: Path) -> None:
+    """A bug in a source, say: its traceback goes to a log that many can read."""
+    async with Sandbox(Settings(items=5, token=TOKEN)) as sandbox:
+        config = load_config(
+            options={
+                "sources": [{"kind": "account"}],
+                "output": str(tmp_path),
+                "services.api": sandbox.api,
+                "services.stats": "http://127.0.0.1:9",
+            },
+            environ={"FIGSHARE_TOKEN": TOKEN},
+        )
+
+        async def burst(*_: object) -> None:
+            raise RuntimeError("a bug")
+
+        with pytest.raises(RuntimeError) as caught:
+            await harvest(config, on_start=burst)
+        assert TOKEN not in "".join(traceback.format_exception(caught.value))
+        assert TOKEN not in repr(config)
+
+
+async def test_a_config_file_that_holds_something_like_it_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "harvest.toml"
+    file.write_text(f'# my token: {TOKEN}\noutput = "out"\n[[sources]]\nkind = "items"\nids = [1]\n')
+    ended = await harvester("run", "-c", file, "--api", "http://127.0.0.1:9", cwd=tmp_path)
+    (warning,) = [line for line in ended.err.splitlines() if "looks like a token" in line]
+    assert "harvest.toml, line 1" in warning
+    assert "FIGSHARE_TOKEN" in warning
+    assert TOKEN not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("line", "number_of_lines"),
+    [
+        (f"x = '{TOKEN}'", 1),
+        ("Authorization: token 0123456789abcdefxyz", 1),
+        ('api_key = "sk-live-0123456789abcdef"', 1),
+        ("the real one", 1),
+        ('token_env = "MY_FIGSHARE_TOKEN_FOR_HARVESTS"', 0),
+        ("query = ':title: token economies of the twentieth century'", 0),
+        ('ids = [5616409, "10.6084/m9.figshare.1138718"]', 0),
+        ("md5 = 'd41d8cd98f00b204e9800998ecf8427e'", 0),
+    ],
+)
+def test_what_looks_like_a_token(line: str, number_of_lines: int) -> None:
+    assert len(lines_like_tokens(f"a = 1\n{line}\n", Secret("the real one"))) == number_of_lines
+
+
+@pytest.mark.parametrize("token", ["a b", "a\nb", "é", "a\x00"])
+def test_a_token_that_no_header_can_carry_is_told_without_showing_it(token: str) -> None:
+    with pytest.raises(UsageError, match="FIGSHARE_TOKEN: holds characters that no token has") as caught:
+        load_config(options={"sources": [{"kind": "account"}]}, environ={"FIGSHARE_TOKEN": token})
+    assert token not in str(caught.value).replace("a token", "")
