@@ -76,25 +76,36 @@ def assert_no_file_looks_whole_and_is_not(folder: Path, sandbox: Sandbox) -> Non
             ]
 
 
-async def test_killed_at_ten_random_moments_it_ends_with_the_truth(tmp_path: Path) -> None:
+async def kill_again_and_again(folder: Path, times: int, *, items: int) -> Recorded:
+    """
+    Kill a run with files in flight at random moments, then let it end; tell what the last kill left.
+
+    Asserts that no file ever looks whole and is not, that the end is the truth, and that nothing that was
+    recorded before a kill was asked for again.
+    """
     chance = random.Random(20261123)
-    async with Sandbox(Settings(items=500, heavy=3, latency=0.005)) as sandbox:
-        words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox, rate="70"))
+    async with Sandbox(Settings(items=items, heavy=3, latency=0.005)) as sandbox:
+        words = ("run", "--search", "survey", "-o", folder, *at(sandbox, rate="70"))
         moments = []
-        for _ in range(10):
+        for _ in range(times):
             async with started(words) as process:
                 await anyio.sleep(chance.uniform(0.5, 1.7))
                 assert process.returncode is None, "it ended before it could be killed"
                 process.kill()
                 await process.wait()
-            assert_no_file_looks_whole_and_is_not(tmp_path, sandbox)
-            moments.append(recorded(tmp_path, sandbox))
+            assert_no_file_looks_whole_and_is_not(folder, sandbox)
+            moments.append(recorded(folder, sandbox))
         assert 20 < len(moments[-1].records) < len(sandbox.world.search("survey"))
         assert len(moments[-1].files) > 20
-        ended = await harvester("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
+        ended = await harvester("run", "--search", "survey", "-o", folder, *at(sandbox))
         assert ended.status == 0, ended.err
-        assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
+        assert_complete(folder, sandbox, sandbox.world.search("survey"))
         assert_nothing_recorded_was_asked_for_again(sandbox, moments)
+        return moments[-1]
+
+
+async def test_killed_at_ten_random_moments_it_ends_with_the_truth(tmp_path: Path) -> None:
+    await kill_again_and_again(tmp_path, 10, items=500)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

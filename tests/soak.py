@@ -1,0 +1,188 @@
+"""
+`make soak`: what takes too long for the test suite, one line each.
+
+Fifty kills, twenty power cuts, each fault and all faults at once on 500 items, and 100,000 items whose
+memory is compared with that for 10,000. Ends with status 1 when one of them does not hold.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import orjson
+
+from harvester import harvest
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import environment
+from tests.power import cut_power, hindrance
+from tests.test_death import kill_again_and_again
+from tests.test_faults import PASSING, RANGES, all_at_once, config
+from tests.truth import assert_complete, assert_complete_but
+
+ITEMS = 500
+KILLS = 50
+CUTS = 20
+FEW, MANY = 10_000, 100_000
+MOST_MEMORY = 150_000_000
+MOST_GROWTH = 1.10
+
+
+async def kills(folder: Path) -> str:
+    """Kill a run with files in flight again and again, then let it end."""
+    seen = await kill_again_and_again(folder, KILLS, items=4000)
+    return (
+        f"kill -9 × {KILLS}: {len(seen.records)} records and {len(seen.files)} files were recorded before "
+        "the last one; the truth at the end, nothing recorded was asked for again"
+    )
+
+
+async def power_cuts(folder: Path) -> str:
+    """Cut the power of the disk again and again."""
+    if reason := hindrance(folder):
+        return f"power cut: not tried here: {reason}"
+    return await cut_power(CUTS, folder, seed=11)
+
+
+async def each_fault(folder: Path) -> str:
+    """Harvest with each fault that passes at 5 % of the requests."""
+    told = []
+    for fault in PASSING:
+        faults = {"reset-body": 0.05, fault: 0.05}
+        settings = Settings(items=ITEMS, heavy_size=100_000, faults=faults, stall_seconds=5)
+        async with Sandbox(settings) as sandbox:
+            idle = 2.0 if fault == "drip" else 0.5
+            out = folder / fault
+            summary = await harvest(config(sandbox, out, **{"timeouts.idle": idle, "retry.attempts": 8}))
+            met = sum(seen.fault == fault for seen in sandbox.requests)
+            assert met or fault in RANGES, fault
+            assert summary.exit_status == 0, (fault, summary)
+            assert_complete(out, sandbox, sandbox.world.search("survey"))
+            told.append(met)
+    return (
+        f"each of {len(PASSING)} faults at 5 % of the requests, {ITEMS} items: complete and correct each "
+        f"time; {sum(told):,} requests met one, {min(told)} to {max(told)} a fault"
+    )
+
+
+async def all_faults(folder: Path) -> str:
+    """Harvest with all faults at once, those that never pass too."""
+    settings = Settings(items=ITEMS, heavy_size=100_000, faults=all_at_once(), stall_seconds=5)
+    async with Sandbox(settings) as sandbox:
+        await harvest(config(sandbox, folder))
+        met = [seen.fault for seen in sandbox.requests if seen.fault]
+        lost = sandbox.doomed_items(), sandbox.doomed_files(), sandbox.doomed_stats()
+        assert_complete_but(folder, sandbox, items=lost[0], files=lost[1], stats=lost[2])
+        return (
+            f"all faults at once, {ITEMS} items: {len(met):,} of {len(sandbox.requests):,} requests met one of "
+            f"{len(set(met))}; {len(lost[0])} records, {len(lost[1])} files and {len(lost[2])} counters that "
+            "can never be had are in failures.csv, all else is complete and correct"
+        )
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What a run took at the most: bytes of memory, open files and sockets; and its seconds."""
+
+    memory: int
+    handles: int
+    seconds: float
+
+
+async def size(folder: Path) -> str:
+    """Compare the memory of a long run with that of a short one."""
+    few = await _run(folder / "few", FEW)
+    many = await _run(folder / "many", MANY)
+    growth = many.memory / few.memory
+    assert growth <= MOST_GROWTH, (few, many)
+    assert many.memory < MOST_MEMORY, many
+    assert many.handles <= few.handles + 4, (few, many)
+    return (
+        f"{MANY:,} items (records, statistics): peak memory {many.memory / 1e6:.1f} MB in "
+        f"{many.seconds:.0f} s, {growth:.3f} × that of {FEW:,} items ({few.memory / 1e6:.1f} MB); "
+        f"at most {many.handles} files and sockets open ({few.handles})"
+    )
+
+
+async def _run(out: Path, items: int) -> Peak:
+    with _sandbox(items) as addresses:
+        words = ["run", "--search", "data", "--tasks", "metadata,stats", "--rate", "inf", "--quiet"]
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harvester", *words, "-o", str(out)], env=environment(**addresses)
+        )
+        memory = handles = 0
+        while process.poll() is None:
+            seen = _peak(process.pid)
+            memory, handles = max(memory, seen[0]), max(handles, seen[1])
+            await anyio.sleep(0.25)
+        seconds = time.monotonic() - begun
+        assert process.returncode == 0
+    found = orjson.loads((out / "summary.json").read_bytes())["folder"]
+    assert found["outcomes"]["items"] == {"done": found["items"]}
+    assert found["items"] > 0.9 * items
+    return Peak(memory, handles, seconds)
+
+
+def _peak(pid: int) -> tuple[int, int]:
+    """Return the peak memory so far, in bytes, and the open handles of a process; zeros after its end."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(kilobytes) * 1024, len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - names are enough
+    except (OSError, StopIteration):
+        return 0, 0
+
+
+@contextmanager
+def _sandbox(items: int) -> Iterator[dict[str, str]]:
+    """Serve a world in a process of its own, and tell the environment that leads there."""
+    words = [sys.executable, "-m", "harvester", "sandbox", "--items", str(items), "--port", "0"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        told: dict[str, str] = {}
+        for line in process.stdout:
+            if line.startswith("export "):
+                name, _, value = line.removeprefix("export ").strip().partition("=")
+                told[name] = value
+            if line.startswith("# ready"):
+                break
+        yield told
+    finally:
+        process.terminate()
+        process.wait()
+
+
+LONG: dict[str, Callable[[Path], Awaitable[str]]] = {
+    "kills": kills,
+    "power": power_cuts,
+    "faults": each_fault,
+    "all": all_faults,
+    "size": size,
+}
+
+
+async def main(names: list[str]) -> int:
+    """Do those named, all by default; print a line each."""
+    failed = 0
+    for name in names or LONG:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                print(await LONG[name](Path(folder)), flush=True)
+            except AssertionError as error:
+                failed += 1
+                print(f"{name}: does not hold: {error!r}", flush=True)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(anyio.run(main, sys.argv[1:]))

@@ -1,0 +1,217 @@
+"""Anything at all, where others decide what comes: records on their whole way, listings, configs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import orjson
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harvester.client.bodies import JsonBody
+from harvester.config import Config, FileRules, keys
+from harvester.errors import Broken, GiveUp, Misshapen, TryAgain, UsageError
+from harvester.figshare import read_article
+from harvester.figshare.records import LISTED_FILES, decode_entries, must_be_text
+from harvester.job import load_config
+from harvester.ledger import ItemResult, Ledger, Opening, Reader
+from harvester.models import Findings, ItemRef, Page, Record, WorkState
+from harvester.sinks import SINKS, write_failures
+from harvester.store import place
+from harvester.tasks.metadata import settle
+
+# Half characters too: JSON can spell what no text may hold.
+text = st.text(st.characters(exclude_categories=()), max_size=20)
+number = st.integers() | st.integers(0, 1000) | st.sampled_from([2**63 - 1, 2**63, 10**400, -1, 0])
+scalar = st.none() | st.booleans() | number | st.floats(allow_nan=False, allow_infinity=False) | text
+anything = st.recursive(
+    scalar,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def mostly(right: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    """What is promised, nine times of ten."""
+    return st.one_of(*[right] * 9, anything)
+
+
+one_file = st.fixed_dictionaries(
+    {"id": mostly(st.integers(1, 99))},
+    optional={
+        "name": mostly(text),
+        "size": mostly(st.integers(0, 99)),
+        "is_link_only": mostly(st.booleans()),
+        "download_url": mostly(text),
+        "computed_md5": mostly(st.sampled_from(["", "a" * 32, "A" * 32, "x"])),
+        "mimetype": anything,
+    },
+)
+one_record = st.fixed_dictionaries(
+    {"id": mostly(st.just(7))},
+    optional={
+        "title": mostly(text),
+        "doi": mostly(text),
+        "defined_type_name": mostly(text),
+        "published_date": mostly(text),
+        "modified_date": mostly(text),
+        "license": mostly(st.fixed_dictionaries({}, optional={"name": text})),
+        "group_id": mostly(st.none() | st.integers(0, 99)),
+        "authors": mostly(st.lists(st.fixed_dictionaries({"full_name": text}), max_size=3)),
+        "categories": mostly(st.lists(st.fixed_dictionaries({"title": text}), max_size=3)),
+        "size": mostly(st.integers(0, 999)),
+        "files": mostly(st.lists(one_file, max_size=12)),
+        "folder_structure": mostly(st.dictionaries(st.integers(1, 99).map(str), text, max_size=4)),
+        "is_embargoed": mostly(st.booleans()),
+        "is_confidential": mostly(st.booleans()),
+        "is_metadata_record": mostly(st.booleans()),
+        "description": anything,
+    },
+)
+
+
+def as_sent(told: object, spoil: bytes) -> bytes:
+    """Spell it as a server might, and put some bytes into it that are no UTF-8 where there is a place."""
+    return json.dumps(told).encode().replace(b"mimetype", b"mimetype" + spoil)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(one_record, st.sampled_from([b"", b"\xff", b"\xed\xa0\x80"]))
+def test_a_record_goes_all_the_way_or_is_a_clear_failure(told: dict[str, object], spoil: bytes) -> None:
+    raw = as_sent(told, spoil)
+    try:
+        article = read_article(raw)
+        must_be_text(raw)
+    except (Misshapen, Broken) as error:
+        assert len(str(error).splitlines()) == 1
+        return
+    assert len(article.files) <= 12
+    assert article.files_complete is False or len(article.files) < LISTED_FILES
+    with tempfile.TemporaryDirectory() as folder:
+        anyio.run(_keep, Path(folder), Record(article, raw))
+        _assert_outputs_tell_it(Path(folder), raw)
+
+
+async def _keep(folder: Path, record: Record) -> None:
+    """Do with a record what a run does with it."""
+    ledger = Ledger(folder)
+    ledger.open()
+    tasks = frozenset({"metadata"})
+    await ledger.begin(Opening(tasks, with_files=True))
+    item_id = record.article.id
+    await ledger.add_page("a", Page((ItemRef(item_id),), None), tasks)
+    files = settle(record.article, {}, FileRules())
+    paths = [placed.path for placed in files]
+    assert len({path.casefold() for path in paths}) == len(paths)
+    assert all(path.startswith(f"files/{item_id}/") for path in paths)
+    found = Findings(record=record, files=files)
+    await ledger.save_item(ItemResult(item_id, {"metadata": WorkState.DONE}, (), (found,)))
+    await ledger.flush()
+    owed = await ledger.owed_files(0, 100)
+    assert {each.path for each in owed} <= set(paths)
+    await ledger.close("finished")
+
+
+def _assert_outputs_tell_it(folder: Path, raw: bytes) -> None:
+    with Reader(folder) as reader:
+        for sink in SINKS.values():
+            sink().write(reader, folder)
+        write_failures(reader, folder)
+    (line,) = (folder / "metadata.jsonl").read_bytes().splitlines()
+    assert json.loads(line) == json.loads(raw)
+    for table in ("items.csv", "files.csv"):
+        with (folder / table).open(encoding="utf-8", newline="") as handle:
+            for row in csv.reader(handle, strict=True):
+                assert not [cell for cell in row if "\0" in cell]
+
+
+@settings(deadline=None)
+@given(st.lists(mostly(st.fixed_dictionaries({"id": mostly(st.integers(1, 9))})), max_size=8) | anything)
+def test_every_entry_of_a_page_is_an_item_or_told(told: object) -> None:
+    raw = json.dumps(told).encode()
+    try:
+        page = decode_entries(raw)
+    except (Misshapen, Broken):
+        assert not isinstance(told, list) or _has_half_characters(raw)
+        return
+    assert isinstance(told, list)
+    assert page.size == len(told)
+    assert {place for place, _ in page.odd} <= set(range(1, len(told) + 1))
+
+
+def _has_half_characters(raw: bytes) -> bool:
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return True
+    return False
+
+
+@given(st.lists(st.binary(max_size=40), max_size=5), st.sampled_from(["gzip", "", "identity", "br", "x"]))
+def test_any_bytes_in_any_encoding_are_a_body_or_a_clear_failure(pieces: list[bytes], encoding: str) -> None:
+    async def read() -> bytes:
+        body = JsonBody("x", encoding, limit=100)
+        for piece in pieces:
+            await body.take(piece)
+        return body.whole()
+
+    try:
+        assert len(anyio.run(read)) <= 100
+    except (GiveUp, TryAgain) as error:
+        assert str(error).startswith("x: ")
+
+
+value = st.recursive(
+    scalar | st.dates() | st.sampled_from(["inf", "5 MB", "metadata", "search", "https://x.org"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
+        ["kind", "query", "id", "ids", "file", "token", "api", "item_type", "published_since", "x"]
+    ), inner, max_size=4),
+    max_leaves=8,
+)  # fmt: skip
+key = st.sampled_from([*keys(), "sources", "rate", "files", "nothing", "rate.nothing"])
+
+
+@settings(deadline=None)
+@given(st.dictionaries(key, value, max_size=5), st.dictionaries(
+    st.sampled_from(["HARVESTER_RATE_API", "HARVESTER_TASKS", "HARVESTER_X", "FIGSHARE_TOKEN"]), text
+))  # fmt: skip
+def test_any_settings_are_a_config_or_faults_that_name_their_keys(
+    options: dict[str, object], environ: dict[str, str]
+) -> None:
+    try:
+        config = load_config(options=options, environ=environ)
+    except UsageError as error:
+        assert all(": " in line for line in str(error).splitlines())
+    else:
+        assert isinstance(config, Config)
+        assert all(rate > 0 for rate in vars(config.rate).values())
+
+
+@settings(deadline=None)
+@given(text | st.text("[]=\"'#\n {}.,0123abc", max_size=60))
+def test_any_file_is_a_config_or_told_where_it_is_wrong(written: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "harvest.toml"
+        path.write_bytes(written.encode(errors="surrogatepass"))
+        try:
+            load_config(path, environ={})
+        except UsageError as error:
+            assert "harvest.toml" in str(error)
+
+
+@given(st.lists(st.tuples(text, text), max_size=8))
+def test_whatever_files_are_called_their_places_differ(names: list[tuple[str, str]]) -> None:
+    files = [
+        read_article(orjson.dumps({"id": 1, "files": [{"id": n, "size": 1}]})).files[0]
+        for n in range(len(names))
+    ]
+    named = [
+        replace(file, name=name, folder=folder) for file, (folder, name) in zip(files, names, strict=True)
+    ]
+    placed = place(1, named, {})
+    assert len(set(placed.values())) == len(names)
