@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from urllib.request import getproxies
 
-import aiofiles
 import orjson
 from anyio import from_thread, to_thread
 from yarl import URL
@@ -38,7 +37,7 @@ from harvester.plan import Plan, Planner
 from harvester.progress import LINE_EVERY_SECONDS, Watched
 from harvester.sinks import SINKS, write_failures
 from harvester.sources import SOURCES
-from harvester.store import Store, disk_errors
+from harvester.store import Store, disk_errors, rewrite
 from harvester.tasks import TASKS, Parts, equip, item_task_names
 from harvester.together import beside
 
@@ -247,8 +246,7 @@ class _Run:
         run["unexplained"] = self._unexplained(folder)
         status = int(folder["failures"] > 0 or run["unexplained"] > 0)
         summary = Summary(run, folder, INTERRUPTED if outcome == "interrupted" else status)
-        with disk_errors(str(self._config.folder)):
-            await _write_summary(self._config.folder / "summary.json", summary)
+        await to_thread.run_sync(_write_summary, self._config.folder / "summary.json", summary)
         return summary
 
     def _unexplained(self, folder: Mapping[str, Any]) -> int:
@@ -260,12 +258,10 @@ class _Run:
         return owed
 
 
-async def _write_summary(path: Path, summary: Summary) -> None:
-    fresh = path.with_name(".summary.json.new")
+def _write_summary(path: Path, summary: Summary) -> None:
     told = {"run": summary.run, "folder": summary.folder}
-    async with aiofiles.open(fresh, "wb") as handle:
-        await handle.write(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
-    fresh.replace(path)
+    with rewrite(path) as handle:
+        handle.write(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def _prepare(folder: Path) -> None:

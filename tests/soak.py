@@ -82,8 +82,8 @@ async def all_faults(folder: Path) -> str:
         lost = sandbox.doomed_items(), sandbox.doomed_files(), sandbox.doomed_stats()
         assert_complete_but(folder, sandbox, items=lost[0], files=lost[1], stats=lost[2])
         return (
-            f"all faults at once, {ITEMS} items: {len(met):,} of {len(sandbox.requests):,} requests met one of "
-            f"{len(set(met))}; {len(lost[0])} records, {len(lost[1])} files and {len(lost[2])} counters that "
+            f"all faults at once, {ITEMS} items: {len(met):,} of {len(sandbox.requests):,} requests met one "
+            f"of {len(set(met))}; {len(lost[0])} records, {len(lost[1])} files and {len(lost[2])} counters that "
             "can never be had are in failures.csv, all else is complete and correct"
         )
 

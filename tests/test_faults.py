@@ -8,12 +8,14 @@ the sandbox's truth, to the byte. What never passes is in failures.csv with its 
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import pytest
 
 from harvester import harvest, load_config
@@ -202,6 +204,42 @@ async def test_a_name_server_that_fails_now_and_then_costs_nothing_but_time(tmp_
         assert len(failed) >= 1
         assert set(asked) == {"localhost"}
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
+
+
+async def test_an_outage_of_everything_is_waited_out(tmp_path: Path) -> None:
+    settings = Settings(items=200, heavy=0)
+    async with Sandbox(settings) as sandbox:
+        ports = tuple(int(base.split(":")[2].split("/")[0]) for base in addresses(sandbox))
+        told = config(sandbox, tmp_path, **{"rate.api": 60.0, "rate.stats": 120.0, "rate.files": 150.0})
+        asked = sandbox.requests
+    assert len(ports) == 4
+    settings = dataclasses.replace(settings, ports=ports)
+
+    async def serve_with_a_gap() -> None:
+        async with Sandbox(settings) as first:
+            await anyio.sleep(1.5)
+            asked.extend(first.requests)
+        await anyio.sleep(3)  # everybody's attempts are used up long before
+        async with Sandbox(settings) as second:
+            await harvested.wait()
+            asked.extend(second.requests)
+
+    harvested = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve_with_a_gap)
+        await anyio.sleep(0.3)
+        summary = await harvest(told)
+        harvested.set()
+    assert summary.exit_status == 0, rows(tmp_path / "failures.csv")
+    assert all(errors <= 16 * 6 + 5 for errors in summary.run["errors"].values()), "one finds out for all"
+    async with Sandbox(settings) as truth:
+        assert_complete(tmp_path, truth, truth.world.search("survey"))
+    records = [seen.path for seen in asked if seen.service == "api" and seen.path[-7:].isdecimal()]
+    assert len(records) > 150
+
+
+def addresses(sandbox: Sandbox) -> tuple[str, str, str, str]:
+    return sandbox.api, sandbox.stats, sandbox.files, sandbox.storage
 
 
 async def test_a_route_that_challenges_is_left_for_the_other_and_probed_again(tmp_path: Path) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harvester.errors import UsageError
+from harvester.errors import UsageError, Verdict
 from harvester.ledger import claim
 from harvester.ledger.lockless import locks_work
 from harvester.ledger.schema import NAME, connect, database_errors, exists, is_old, migrate
-from harvester.models import Failure, FileStatus
+from harvester.models import Failure, FileStatus, WorkState
 
 CHUNK_ROWS = 500
 
@@ -145,17 +145,11 @@ class Reader:
         ``outcomes``: see `_outcomes`.
         """
         with database_errors(self.path):
-            work: dict[str, dict[str, int]] = {}
-            for task, state, number in self._db.execute(
-                "SELECT task, state, count(*) FROM work GROUP BY task, state ORDER BY task, state"
-            ):
-                work.setdefault(task, {})[state] = number
-            files = {
-                status: {"files": number, "bytes": size}
-                for status, number, size in self._db.execute(
-                    "SELECT status, count(*), sum(size) FROM files GROUP BY status ORDER BY status"
-                )
-            }
+            tasks = [task for (task,) in self._db.execute("SELECT DISTINCT task FROM work ORDER BY task")]
+            work = {task: self._tally("state", WorkState, "work WHERE task = ?", task) for task in tasks}
+            number = self._tally("status", FileStatus, "files")
+            size = self._tally("status", FileStatus, "files", sum_of="size")
+            files = {status: {"files": n, "bytes": size.get(status, 0)} for status, n in number.items()}
             mishaps = self._one("SELECT count(*) FROM mishaps")
             return {
                 "items": self._one("SELECT count(*) FROM items"),
@@ -164,11 +158,20 @@ class Reader:
                 "listings": self._listings(),
                 "work": work,
                 "files": files,
-                "outcomes": self._outcomes(),
+                "outcomes": self._outcomes(number),
                 "failures": mishaps
                 + sum(states.get("failed", 0) for states in work.values())
-                + files.get("failed", {"files": 0})["files"],
+                + number.get("failed", 0),
             }
+
+    def _tally(
+        self, value: str, values: Iterable[str], source: str, *parameters: object, sum_of: str = ""
+    ) -> dict[str, int]:
+        """Count rows by a value that is one of few; GROUP BY would sort them all, in memory."""
+        what, words = f"sum({sum_of})" if sum_of else "count(*)", sorted(values)
+        columns = ", ".join(f"{what} FILTER (WHERE {value} = '{word}')" for word in words)
+        row = self._db.execute(f"SELECT {columns} FROM {source}", parameters).fetchone()
+        return {str(word): number for word, number in zip(words, row, strict=True) if number}
 
     def _listings(self) -> dict[str, int]:
         """
@@ -192,7 +195,7 @@ class Reader:
             "unresolved": unresolved,
         }
 
-    def _outcomes(self) -> dict[str, dict[str, int]]:
+    def _outcomes(self, files: Mapping[str, int]) -> dict[str, dict[str, int]]:
         """
         Put every item and every file into exactly one state; the numbers add up to all there are.
 
@@ -200,31 +203,29 @@ class Reader:
         ``files``: done, pending, skipped, link, the reason why it is withheld, or the verdict on it.
         ``withheld``: reason to number of items (a part of those that are done).
         """
-        items = self._db.execute(
+        items = self._tally(
+            "outcome",
+            ("done", "pending", "withdrawn", *Verdict),
             """
-            SELECT outcome, count(*) FROM (
-                SELECT CASE
-                    WHEN max(state = 'owed') THEN 'pending'
-                    WHEN max(state = 'failed')
-                        THEN substr(min(iif(state = 'failed', task || ' ' || verdict, NULL)),
-                            instr(min(iif(state = 'failed', task || ' ' || verdict, NULL)), ' ') + 1)
-                    WHEN max(state = 'withdrawn') THEN 'withdrawn'
-                    ELSE 'done' END AS outcome
-                FROM work GROUP BY item_id
-            ) GROUP BY outcome ORDER BY outcome
-            """
+            (SELECT CASE
+                WHEN max(state = 'owed') THEN 'pending'
+                WHEN max(state = 'failed')
+                    THEN substr(min(iif(state = 'failed', task || ' ' || verdict, NULL)),
+                        instr(min(iif(state = 'failed', task || ' ' || verdict, NULL)), ' ') + 1)
+                WHEN max(state = 'withdrawn') THEN 'withdrawn'
+                ELSE 'done' END AS outcome
+            FROM work GROUP BY item_id)
+            """,
         )
-        files = self._db.execute(
-            """
-            SELECT CASE WHEN status IN ('failed', 'withheld') AND verdict <> '' THEN verdict ELSE status END
-                AS outcome, count(*)
-            FROM files GROUP BY outcome ORDER BY outcome
-            """
+        kept = {status: number for status, number in files.items() if status not in {"failed", "withheld"}}
+        reasons = self._db.execute(
+            "SELECT iif(verdict = '', status, verdict) AS reason, count(*) FROM files"
+            " WHERE status IN ('failed', 'withheld') GROUP BY reason ORDER BY reason"
         )
         withheld = self._db.execute(
             "SELECT withheld, count(*) FROM items WHERE withheld <> '' GROUP BY withheld ORDER BY withheld"
         )
-        return {"items": dict(items), "files": dict(files), "withheld": dict(withheld)}
+        return {"items": items, "files": {**kept, **dict(reasons)}, "withheld": dict(withheld)}
 
     def last_run(self, now: float | None = None) -> dict[str, Any] | None:
         """Tell when the newest run began and ended, how, and who is at work now."""

@@ -163,7 +163,13 @@ def connect(path: Path, *, read_only: bool, locks: bool) -> sqlite3.Connection:
     Open the database at `path`; refuse one that a newer version wrote.
 
     `locks`: whether the file system has any; see `lockless.py`.
+
+    Raises:
+        DiskTrouble: a link is in the place of the database.
     """
+    for name in (NAME, f"{NAME}-wal", f"{NAME}-shm", f"{NAME}-journal"):
+        if (link := path.with_name(name)).is_symlink():
+            raise DiskTrouble(f"{link}: a link, which might lead out of the output folder; remove it")
     if not read_only:
         return _open(path, "mode=rwc", locks=locks)
     try:
