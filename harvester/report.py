@@ -15,14 +15,12 @@ from harvester.text import human_bytes, human_seconds
 def closing(summary: Summary, config: Config) -> str:
     """Say what a run did, and account for all that was asked, item by item and file by file."""
     run, folder = summary.run, summary.folder
-    done = folder["files"].get("done", {"files": 0, "bytes": 0})
     requests = sum(run["requests"].values())
     lines = [
-        f"{config.folder}: {folder['items']} items, {folder['records']} records, "
-        f"{done['files']} files ({human_bytes(done['bytes'])})",
+        f"{config.folder}:",
+        *(f"{name:10}{text}" for name, text in accounts(folder).items()),
         f"this run: {requests} requests in {human_seconds(run['seconds'])}, "
         f"{run['items']['done']} items and {run['files']['done']} files done",
-        *accounts(folder),
     ]
     if run["warnings"]:
         lines.append(f"{len(run['warnings'])} warnings: see {config.folder / 'summary.json'}")
@@ -39,22 +37,28 @@ def closing(summary: Summary, config: Config) -> str:
     return "\n".join(lines)
 
 
-def accounts(folder: dict[str, Any]) -> list[str]:
-    """Account for what a folder holds: the numbers behind a colon add up to the one before it."""
-    listed, outcomes = folder["listings"], folder["outcomes"]
-    told = [
-        ("asked", listed["asked"], {name: listed[name] for name in _LISTED if name in listed}),
-        ("items", sum(outcomes["items"].values()), outcomes["items"]),
-        ("files", sum(outcomes["files"].values()), outcomes["files"]),
-    ]
-    lines = []
-    for name, total, parts in told:
-        words = ", ".join(f"{number} {_WORDS.get(part, part)}" for part, number in parts.items() if number)
-        lines.append(f"{name}: {total}" + (f": {words}" if words else ""))
+def accounts(folder: dict[str, Any]) -> dict[str, str]:
+    """
+    Account for what a folder holds, by what is accounted for.
+
+    Behind the colon stands what became of each entry, item and file; it adds up to the number before.
+    """
+    listed, outcomes, files = folder["listings"], folder["outcomes"], folder["files"]
+    done = files.get("done", {"files": 0, "bytes": 0})
+    told = {
+        "asked": f"{listed['asked']}{_parts({name: listed[name] for name in _LISTED})}",
+        "items": f"{folder['items']}, {folder['records']} with their record{_parts(outcomes['items'])}",
+        "files": f"{sum(outcomes['files'].values())}, {human_bytes(done['bytes'])} here"
+        + _parts(outcomes["files"]),
+    }
     if outcomes["withheld"]:
-        kinds = ", ".join(f"{number} {reason}" for reason, number in outcomes["withheld"].items())
-        lines.append(f"not downloadable by design: {kinds} (items)")
-    return lines
+        told["by design"] = f"nothing can be downloaded of some items{_parts(outcomes['withheld'])}"
+    return told
+
+
+def _parts(numbers: dict[str, int]) -> str:
+    words = [f"{number} {_WORDS.get(part, part)}" for part, number in numbers.items() if number]
+    return ": " + ", ".join(words) if words else ""
 
 
 _LISTED = ("found", "repeated", "left_out", "unresolved")
@@ -65,7 +69,7 @@ _WORDS = {
     "unresolved": "that lead to no item",
     "withdrawn": "items withdrawn since they were harvested",
     "skipped": "left out by your rules",
-    "link": "hosted elsewhere, recorded only",
+    "link": "hosted elsewhere",
     "pending": "not asked for yet",
     "embargo": "under embargo",
 }
@@ -97,15 +101,12 @@ def status_text(told: dict[str, Any]) -> str:
         f"folder    {told['folder']}",
         f"last run  {run['state']}{by}, started {run['started']}"
         + (f", ended {run['ended']}" if run["ended"] else ""),
-        f"items     {told['items']}, {told['records']} with their record",
+        *(f"{name:10}{text}" for name, text in accounts(told).items()),
     ]
     for task, states in told["work"].items():
         lines.append(f"{task:9} " + ", ".join(f"{number} {state}" for state, number in states.items()))
-    for status, found in told["files"].items():
-        lines.append(f"files     {found['files']} {status} ({human_bytes(found['bytes'])})")
     if told["listings_open"]:
         lines.append(f"listings  {told['listings_open']} not read to their end")
-    lines += [line.replace(": ", " " * max(1, 10 - line.index(":")), 1) for line in accounts(told)]
     lines.append(f"failures  {told['failures']}")
     return "\n".join(lines)
 

@@ -7,6 +7,7 @@ memory is compared with that for 10,000. Ends with status 1 when one of them doe
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -83,8 +84,8 @@ async def all_faults(folder: Path) -> str:
         assert_complete_but(folder, sandbox, items=lost[0], files=lost[1], stats=lost[2])
         return (
             f"all faults at once, {ITEMS} items: {len(met):,} of {len(sandbox.requests):,} requests met one "
-            f"of {len(set(met))}; {len(lost[0])} records, {len(lost[1])} files and {len(lost[2])} counters that "
-            "can never be had are in failures.csv, all else is complete and correct"
+            f"of {len(set(met))}; {len(lost[0])} records, {len(lost[1])} files and {len(lost[2])} counters "
+            "that can never be had are in failures.csv, all else is complete and correct"
         )
 
 
@@ -173,6 +174,7 @@ LONG: dict[str, Callable[[Path], Awaitable[str]]] = {
 
 async def main(names: list[str]) -> int:
     """Do those named, all by default; print a line each."""
+    logging.getLogger("harvester").setLevel(logging.ERROR)
     failed = 0
     for name in names or LONG:
         with tempfile.TemporaryDirectory() as folder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import socket
 import sqlite3
 import sys
@@ -18,6 +19,7 @@ from harvester import __version__
 from harvester.options import build_parser
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, environment, harvester
+from tests.truth import rows
 
 pytestmark = pytest.mark.anyio
 
@@ -297,3 +299,36 @@ async def test_a_reader_that_leaves_is_no_error(sandbox: Sandbox, tmp_path: Path
     command = f"{sys.executable} -m harvester status -o '{tmp_path}' | true; exit ${{PIPESTATUS[0]}}"
     done = await anyio.run_process(["bash", "-c", command], env=os.environ, check=False)
     assert b"Traceback" not in done.stderr
+
+
+ACCOUNT = r"^(asked|items|files) +(\d+)[^:]*: (.*)$"
+
+
+async def test_the_closing_lines_account_for_everything_and_add_up(tmp_path: Path) -> None:
+    faults = {"always-404": 0.05, "always-403-json": 0.05, "always-gone-file": 0.05, "always-wrong-md5": 0.03}
+    async with Sandbox(Settings(items=150, heavy=0, faults=faults, odd_entries=True)) as sandbox:
+        twice = ("--search", ":tag: tag4", "--item", "no-such-name")
+        ended = await harvester(
+            "run", "--search", "survey", *twice, "-o", tmp_path, "--exclude", "*.png", *at(sandbox)
+        )
+        assert ended.status == 1
+        told = {
+            name: (int(total), re.findall(r"(\d+) ([a-z ,]+?)(?=, \d|$)", parts))
+            for name, total, parts in re.findall(ACCOUNT, ended.out, re.MULTILINE)
+        }
+        assert told.keys() == {"asked", "items", "files"}
+        for total, parts in told.values():
+            assert sum(int(number) for number, _ in parts) == total
+        words = {name: {word for _, word in parts} for name, (_, parts) in told.items()}
+        assert words["asked"] == {"items found", "named again", "that lead to no item"}
+        assert words["items"] == {"done", "gone", "failed for good"}
+        assert words["files"] >= {
+            "done", "gone", "failed for good", "left out by your rules", "hosted elsewhere",
+            "under embargo", "confidential", "downloads disabled",
+        }  # fmt: skip
+        assert re.search(r"^by design .* metadata only", ended.out, re.MULTILINE)
+        folder = orjson.loads((tmp_path / "summary.json").read_bytes())["folder"]
+        assert folder["items"] == told["items"][0] == folder["listings"]["found"]
+        assert folder["failures"] == len(rows(tmp_path / "failures.csv"))
+        shown = (await harvester("status", "-o", tmp_path)).out
+        assert f"asked     {told['asked'][0]}: " in shown

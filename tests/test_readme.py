@@ -10,9 +10,11 @@ from pathlib import Path
 import anyio
 import pytest
 
+from harvester.errors import Verdict
 from harvester.job import load_config
-from harvester.sandbox import Sandbox
+from harvester.sandbox import FAULTS, Sandbox
 from tests.conftest import environment, harvester
+from tests.test_faults import PASSING
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
     path.relative_to(ROOT): path.read_text(encoding="utf-8")
-    for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
+    for path in [ROOT / "README.md", ROOT / "SECURITY.md", *ROOT.glob("docs/**/*.md")]
 }
 
 
@@ -110,6 +112,14 @@ async def test_the_sandbox_commands_of_the_documents_start() -> None:
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[page]):
         assert (ROOT / page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_page_on_reliability_names_every_fault_and_every_verdict() -> None:
+    page = PAGES[Path("docs/reliability.md")]
+    for fault, made_of_it in PASSING.items():
+        assert f"| `{fault}` – {FAULTS[fault]} | {made_of_it} |" in page
+    for verdict in Verdict:
+        assert f"| {verdict} | " in page
 
 
 def test_the_exit_statuses_and_services_of_the_help_are_in_the_readme() -> None:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
+import ntpath
 import os
+import re
+import resource
+import shutil
+import subprocess
+import threading
+import time
 import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path, PureWindowsPath
+from tempfile import TemporaryDirectory
 
+import anyio
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harvester.errors import Damaged, DiskTrouble
+from harvester.errors import Broken, Damaged, DiskTrouble
 from harvester.models import RemoteFile
 from harvester.store import Store, disk_errors, place, rewrite, safe_name
+from harvester.store.disk import HOLDS_FOLDERS, Folder
 
 pytestmark = pytest.mark.anyio
 
@@ -24,32 +38,110 @@ def remote(file_id: int, name: str, folder: str = "", content: bytes = b"", md5:
     return RemoteFile(file_id, name, folder, len(content), digest, "", is_link=False)
 
 
-NAMES = st.text(max_size=300) | st.text("./\\:~ aA\u00c5A\u030aﬁ<>|con\0\u202e", max_size=20)
-WINDOWS_DEVICES = {"con", "prn", "aux", "nul", "com1", "lpt9", "com¹"}
+def partial_of(folder: Path, file: RemoteFile) -> Path:
+    return folder / ".partial" / f"1-{file.id}-{file.md5}.part"
 
 
-@given(NAMES)
-@example("../../etc/passwd")
-@example("..")
-@example("CON.txt")
-@example("a" * 300 + ".csv")
-@example("ü" * 300)
-@example("x.")
-@example(" ")
-@example("\x1b[31mred")
-@example("name.tar.gz")
-@example("com1 .txt")
-def test_any_name_becomes_one_that_every_system_takes(name: str) -> None:
+async def fill(store: Store, file: RemoteFile, content: bytes, path: str) -> None:
+    partial = await store.partial(1, file)
+    try:
+        for start in range(0, len(content), 7):
+            await partial.write(content[start : start + 7])
+        await partial.publish(path)
+    finally:
+        await partial.close()
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+# Letters that are one for some file system: by case, by form, by both, or because they are not seen.
+TWINS = "aA\u00c5a\u030a\u212bßẞſsSıiIİǅǆκΚµμᾳ\u0345ιΙ\u0301kK\u212aﬁ\u200b\u202e\u00ad\ufe0f~.1 "
+NAMES = (
+    st.text(max_size=300)
+    | st.text("./\\:~ aA<>|\0\x7f\u061c\u202e\ud800\ufdd0\U0010ffff\u0301", max_size=20)
+    | st.text(TWINS, max_size=5)
+    | st.text(". ", min_size=150, max_size=250).map(lambda text: text + "long suffix of a name")
+    | st.builds(
+        "".join,
+        st.tuples(
+            st.sampled_from(["con", "NUL", "Com1", "lpt²", "COM³", "conin$", "aux.", "prn ", "com0"]),
+            st.text(" .x", max_size=3),
+            st.text("x. ", max_size=250),
+        ),
+    )
+)
+
+
+def windows_takes(name: str) -> bool:
+    """As Microsoft tells it in "Naming Files, Paths, and Namespaces", and as Python's library does."""
+    base, _, rest = name.partition(".")
+    device = re.compile("CON|PRN|AUX|NUL|CONIN[$]|CONOUT[$]|(COM|LPT)[0-9\u00b9\u00b2\u00b3]")
+    is_short = (
+        re.fullmatch("[^.]{1,6}~[0-9]{1,6}", base) and len(base) <= 8 and re.fullmatch("[^.]{0,3}", rest)
+    )
+    is_reserved = getattr(ntpath, "isreserved", lambda path: PureWindowsPath(path).is_reserved())
+    return (
+        1 <= len(name.encode("utf-16-le")) // 2 <= 255
+        and not re.search(r'[<>:"/\\|?*\x00-\x1f]', name)
+        and not name.endswith((" ", "."))
+        and not device.fullmatch(base.rstrip(" ").upper())
+        and not is_short
+        and not is_reserved(name)
+        and PureWindowsPath(name).parts == (name,)
+    )
+
+
+def macos_takes(name: str) -> bool:
+    """As the kernel does for APFS: assigned characters, and few marks on one letter."""
+    marks = most = 0
+    for char in unicodedata.normalize("NFD", name):
+        marks = marks + 1 if unicodedata.combining(char) else 0
+        most = max(most, marks)
+    return (
+        1 <= len(name.encode()) <= 255
+        and not any(unicodedata.category(char) in {"Cn", "Cs"} for char in name)
+        and not set(name) & {"/", ":", "\0"}
+        and most <= 30
+    )
+
+
+@pytest.fixture(scope="module")
+def some_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("names")
+
+
+@given(name=NAMES)
+@example(name="../../etc/passwd")
+@example(name="..")
+@example(name="CON.txt")
+@example(name="con" + " " * 300 + "x")
+@example(name="con." + "a" * 300 + ".csv")
+@example(name="a" * 300 + ".csv")
+@example(name="." * 200 + "y" * 30)
+@example(name="ü" * 300)
+@example(name="\U0001f9ea" * 300 + ".csv")
+@example(name="e" + "\u0301" * 300)
+@example(name="\x1b[31mred")
+@example(name="half a \ud83e pair")
+@example(name="com1 .txt")
+@example(name="LONGNA~1.TXT")
+def test_any_name_becomes_one_that_every_system_takes(name: str, some_folder: Path) -> None:
     safe = safe_name(name)
+    assert windows_takes(safe)
+    assert macos_takes(safe)
     assert safe == unicodedata.normalize("NFC", safe)
-    assert safe not in {"", ".", ".."}
-    assert not set(safe) & set('<>:"/\\|?*')
-    assert all(unicodedata.category(char) not in {"Cc", "Cs"} for char in safe)
-    assert not safe.endswith((".", " "))
     assert not safe.startswith(" ")
-    assert len(safe.encode()) <= 230
-    assert PureWindowsPath(safe).stem.split(".")[0].rstrip(" ").lower() not in WINDOWS_DEVICES
+    assert all(unicodedata.category(char) not in {"Cc", "Zl", "Zp"} for char in safe)
+    assert not any(unicodedata.bidirectional(char) in BIDI_CONTROLS for char in safe)
+    assert "\u061c" not in safe
+    assert len(safe.encode()) <= 201
     assert safe_name(safe) == safe
+    (some_folder / safe).touch()
+    assert [path.name for path in some_folder.iterdir()] == [safe]
+    (some_folder / safe).unlink()
+
+
+BIDI_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 @pytest.mark.parametrize(
@@ -59,15 +151,103 @@ def test_any_name_becomes_one_that_every_system_takes(name: str) -> None:
         ("Ünïcode näme (1).tar.gz", "Ünïcode näme (1).tar.gz"),
         ("../../etc/passwd", ".._.._etc_passwd"),
         ("con.txt", "_con.txt"),
+        ("COM¹.tar.gz", "_COM¹.tar.gz"),
+        ("console.log", "console.log"),
         (".htaccess", ".htaccess"),
+        (" .gitignore", ".gitignore"),
         ("a:b?.csv", "a_b_.csv"),
         ("trailing. .", "trailing"),
+        ("PROGRA~1.TXT", "PROGRA_1.TXT"),
+        ("approx~10 samples.txt", "approx~10 samples.txt"),
+        ("invoice\u202excod.exe", "invoicexcod.exe"),
+        ("\u061cدata\u2066.csv", "دata.csv"),
+        ("a\ufdd0b\U000e01f5c", "a_bc"),
         ("..", "_"),
+        ("\u200b", "_"),
         ("", "_"),
     ],
 )
 def test_names_a_person_would_recognise(name: str, safe: str) -> None:
     assert safe_name(name) == safe
+
+
+@given(st.text(st.characters(categories=["Lu", "Ll", "So", "Nd"]), min_size=40, max_size=300))
+@example("\U0001f9ea" * 100)
+@example("x" + "\U0001f9ea" * 100)
+@example("é" * 100)
+@example("x" + "語" * 100)
+def test_a_long_name_is_cut_between_characters_and_no_shorter_than_it_must_be(name: str) -> None:
+    name = unicodedata.normalize("NFC", name)
+    stem = safe_name(name + ".csv").removesuffix(".csv")
+    assert name.startswith(stem)
+    assert stem == name or 177 <= len(stem.encode()) <= 180
+
+
+# -- paths ----------------------------------------------------------------------------------------
+
+
+def as_ntfs_compares(path: str) -> str:
+    """One character for one, as its table of capitals is: those that grow have none, or a title form."""
+    forms = ((char.upper(), char.title(), char) for char in path)
+    return "".join(next(form for form in each if len(form) == 1) for each in forms)
+
+
+def as_apfs_compares(path: str) -> str:
+    """Canonical caseless matching, D145 of the Unicode standard."""
+    decomposed = unicodedata.normalize("NFD", path)
+    return unicodedata.normalize("NFD", decomposed.casefold())
+
+
+def as_zfs_compares(path: str) -> str:
+    """With the strongest of the forms that it can be told to use."""
+    return unicodedata.normalize("NFKD", path)
+
+
+COMPARISONS: list[Callable[[str], str]] = [str, as_ntfs_compares, as_apfs_compares, as_zfs_compares]
+IDS = st.lists(st.integers(1, 20) | st.integers(10**7, 10**19), max_size=12, unique=True)
+
+
+@settings(max_examples=300)
+@given(ids=IDS, data=st.data())
+def test_no_two_files_share_a_path_and_none_leaves_its_folder(ids: list[int], data: st.DataObject) -> None:
+    short = st.text("aA~1.", max_size=4)
+    names = st.sampled_from(ids).map(lambda number: f"a~{number}") | short | NAMES if ids else short
+    folders = st.just("") | names | st.lists(names, max_size=3).map("/".join)
+    files = [remote(number, data.draw(names), data.draw(folders)) for number in ids]
+    earlier = [remote(file.id, data.draw(names), data.draw(folders)) for file in files]
+    kept = place(7, earlier, {})
+    for file_id in data.draw(st.sets(st.sampled_from(ids))) if ids else ():
+        del kept[file_id]
+    for paths in (place(7, files, {}), place(7, files, kept)):
+        assert paths.keys() == set(ids)
+        for path in paths.values():
+            assert path.startswith("files/7/")
+            assert not {"", ".", ".."} & set(path.split("/"))
+            assert len(path.encode()) <= 900
+            assert all(len(part.encode()) <= 255 for part in path.split("/"))
+        for same in COMPARISONS:
+            seen = {same(path) for path in paths.values()}
+            assert len(seen) == len(files)
+            assert not {same(str(parent)) for path in paths.values() for parent in Path(path).parents} & seen
+    assert all(place(7, files, kept)[file_id] == path for file_id, path in kept.items())
+
+
+@pytest.mark.parametrize("same", COMPARISONS[1:])
+def test_no_letter_shares_a_path_with_one_that_is_the_same_to_a_file_system(
+    same: Callable[[str], str],
+) -> None:
+    for letter in map(chr, range(0x110000)):
+        for twin in {same(letter), letter.upper(), letter.title(), letter.lower()} - {letter}:
+            if same(twin) == same(letter):
+                paths = place(7, [remote(1, f"x{letter}"), remote(2, f"x{twin}")], {})
+                assert same(paths[1]) != same(paths[2]), hex(ord(letter))
+
+
+@given(st.permutations(["data.csv", "DATA.CSV", "data~2.csv", "x", "a/x", "data\u200b.csv"]))
+def test_the_order_in_which_files_are_listed_does_not_matter(names: list[str]) -> None:
+    ids = {name: number for number, name in enumerate(sorted(names), start=1)}
+    files = [remote(ids[name], name.rpartition("/")[2], name.rpartition("/")[0]) for name in names]
+    assert place(9, files, {}) == place(9, sorted(files, key=lambda file: file.id), {})
 
 
 def test_in_a_clash_all_files_get_their_id() -> None:
@@ -77,6 +257,10 @@ def test_in_a_clash_all_files_get_their_id() -> None:
         remote(3, "other.csv"),
         remote(4, "da\u0301.csv"),
         remote(5, "dá.csv"),
+        remote(6, "unseen.csv"),
+        remote(7, "un\u200bseen.csv"),
+        remote(8, "blank"),
+        remote(9, "blank. "),
     ]
     assert place(9, files, {}) == {
         1: "files/9/data~1.csv",
@@ -84,6 +268,19 @@ def test_in_a_clash_all_files_get_their_id() -> None:
         3: "files/9/other.csv",
         4: "files/9/dá~4.csv",
         5: "files/9/dá~5.csv",
+        6: "files/9/unseen~6.csv",
+        7: "files/9/unseen~7.csv",
+        8: "files/9/blank~8",
+        9: "files/9/blank~9",
+    }
+
+
+def test_a_name_like_one_with_an_id_shares_no_path() -> None:
+    files = [remote(1000001, "data.csv"), remote(2, "data.csv"), remote(3, "data~1000001.csv")]
+    assert place(9, files, {}) == {
+        1000001: "files/9/data~1000001~1000001.csv",
+        2: "files/9/data~2.csv",
+        3: "files/9/data~1000001.csv",
     }
 
 
@@ -92,9 +289,23 @@ def test_one_that_was_published_keeps_its_path() -> None:
     assert place(9, files, {1: "files/9/data.csv"}) == {1: "files/9/data.csv", 2: "files/9/data~2.csv"}
 
 
+def test_an_id_leads_to_no_path_that_was_published() -> None:
+    files = [remote(1, "new name"), remote(2, "data.csv"), remote(3, "data.csv")]
+    assert place(9, files, {1: "files/9/data~2.csv"}) == {
+        1: "files/9/data~2.csv",
+        2: "files/9/data~2~2.csv",
+        3: "files/9/data~3.csv",
+    }
+
+
 def test_a_folder_where_a_file_was_published_earlier_is_left_out() -> None:
     files = [remote(1, "a"), remote(2, "x", "a"), remote(3, "x", "a/b")]
     assert place(9, files, {1: "files/9/a"}) == {1: "files/9/a", 2: "files/9/x~2", 3: "files/9/x~3"}
+
+
+def test_a_folder_that_an_earlier_file_needs_is_no_files_path() -> None:
+    files = [remote(1, "x", "elsewhere by now"), remote(2, "a")]
+    assert place(9, files, {1: "files/9/a/x"}) == {1: "files/9/a/x", 2: "files/9/a~2"}
 
 
 def test_a_folder_that_is_too_deep_is_left_out() -> None:
@@ -116,39 +327,34 @@ def test_folders_are_kept_and_cannot_lead_out() -> None:
     }
 
 
-@given(st.lists(st.tuples(NAMES, NAMES), max_size=12), st.data())
-def test_no_two_files_share_a_path_and_none_leaves_its_folder(
-    names: list[tuple[str, str]], data: st.DataObject
-) -> None:
-    files = [remote(number, name, folder) for number, (folder, name) in enumerate(names, start=100)]
-    first = place(7, files, {})
-    kept_ids = data.draw(st.sets(st.sampled_from([file.id for file in files]))) if files else set()
-    for placed in (first, place(7, files, {file_id: first[file_id] for file_id in kept_ids})):
-        folded = {unicodedata.normalize("NFC", path.casefold()) for path in placed.values()}
-        assert len(folded) == len(files)
-        for path in placed.values():
-            assert path.startswith("files/7/")
-            assert ".." not in path.split("/")
+# -- whole or not there ---------------------------------------------------------------------------
 
 
-async def fill(store: Store, file: RemoteFile, content: bytes, path: str) -> None:
-    partial = await store.partial(1, file)
-    try:
-        for start in range(0, len(content), 7):
-            await partial.write(content[start : start + 7])
-        await partial.publish(path)
-    finally:
-        await partial.close()
+@pytest.fixture(params=[True, False], ids=["open folders", "paths"])
+def held(request: pytest.FixtureRequest) -> bool:
+    """Both ways to reach files: the one of this system, and that of Windows."""
+    if request.param and not HOLDS_FOLDERS:
+        pytest.skip("this system does not hold folders open")
+    return bool(request.param)
 
 
-async def test_a_proven_file_is_at_its_place_and_nothing_else_is_left(tmp_path: Path) -> None:
-    store, content = Store(tmp_path), os.urandom(100_000)
+async def test_a_proven_file_is_at_its_place_and_nothing_else_is_left(tmp_path: Path, held: bool) -> None:
+    store, content = Store(tmp_path, hold_folders=held), os.urandom(100_000)
     await fill(store, remote(5, "x", content=content), content, "files/1/a/x")
     assert (tmp_path / "files/1/a/x").read_bytes() == content
     assert list((tmp_path / ".partial").iterdir()) == []
     assert await store.holds("files/1/a/x", len(content), hashlib.md5(content).hexdigest())
     assert not await store.holds("files/1/a/x", len(content), "0" * 32)
+    assert not await store.holds("files/1/a/x", len(content) - 1, None)
     assert not await store.holds("files/1/a/y", len(content), None)
+    assert not await store.holds("files/1/a", (tmp_path / "files/1/a").stat().st_size, None)
+
+
+async def test_an_empty_file_is_published_too(tmp_path: Path, held: bool) -> None:
+    store = Store(tmp_path, hold_folders=held)
+    await fill(store, remote(5, "x"), b"", "files/1/x")
+    assert (tmp_path / "files/1/x").read_bytes() == b""
+    assert list((tmp_path / ".partial").iterdir()) == []
 
 
 @pytest.mark.parametrize("wrong", [b"wrong bytes!", b"short", b"far too long for it"])
@@ -161,13 +367,13 @@ async def test_wrong_bytes_are_never_published_and_deleted(tmp_path: Path, wrong
     assert list((tmp_path / ".partial").iterdir()) == []
 
 
-async def test_a_partial_file_is_resumed_by_another_run(tmp_path: Path) -> None:
+async def test_a_partial_file_is_resumed_by_another_run(tmp_path: Path, held: bool) -> None:
     content = os.urandom(3_000_000)
     file = remote(5, "x", content=content)
-    first = await Store(tmp_path).partial(1, file)
+    first = await Store(tmp_path, hold_folders=held).partial(1, file)
     await first.write(content[:2_000_000])
     await first.close()
-    second = await Store(tmp_path).partial(1, file)
+    second = await Store(tmp_path, hold_folders=held).partial(1, file)
     assert second.received == 2_000_000
     await second.write(content[2_000_000:])
     await second.publish("files/1/x")
@@ -199,27 +405,6 @@ async def test_a_file_is_not_begun_without_room_for_it(tmp_path: Path) -> None:
         pass
 
 
-async def test_a_link_planted_in_the_folder_is_not_followed_out_of_it(tmp_path: Path) -> None:
-    outside, inside = tmp_path / "outside", tmp_path / "harvest"
-    outside.mkdir()
-    (inside / "files").mkdir(parents=True)
-    (inside / "files" / "1").symlink_to(outside)
-    with pytest.raises(DiskTrouble, match="leads out"):
-        await fill(Store(inside), remote(5, "x", content=b"abc"), b"abc", "files/1/x")
-    assert list(outside.iterdir()) == []
-
-
-async def test_a_link_in_the_place_of_a_partial_file_is_not_followed(tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    target.write_bytes(b"precious")
-    file = remote(5, "x", content=b"abc")
-    (tmp_path / ".partial").mkdir()
-    (tmp_path / ".partial" / f"1-5-{file.md5}.part").symlink_to(target)
-    with pytest.raises(DiskTrouble):
-        await Store(tmp_path).partial(1, file)
-    assert target.read_bytes() == b"precious"
-
-
 def test_a_rewrite_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("old")
@@ -230,9 +415,566 @@ def test_a_rewrite_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["table.csv"]
 
 
-def test_what_a_full_disk_says() -> None:
-    with (
-        pytest.raises(DiskTrouble, match="harvest: No space left on device; make room and run again"),
-        disk_errors("harvest"),
-    ):
-        raise OSError(errno.ENOSPC, "No space left on device")
+# -- links ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place_of_link", [".partial", "files", "files/1", "files/1/a"])
+async def test_a_link_in_the_place_of_a_folder_is_not_followed(
+    place_of_link: str, tmp_path: Path, held: bool
+) -> None:
+    outside, link = tmp_path / "outside", tmp_path / "harvest" / place_of_link
+    outside.mkdir()
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside)
+    with pytest.raises(DiskTrouble) as caught:
+        await fill(
+            Store(tmp_path / "harvest", hold_folders=held),
+            remote(5, "x", content=b"abc"),
+            b"abc",
+            "files/1/a/x",
+        )
+    assert str(caught.value) == f"{link}: a link leads out of the output folder; remove it"
+    assert list(outside.iterdir()) == []
+
+
+async def test_a_link_to_nothing_is_not_followed_either(tmp_path: Path, held: bool) -> None:
+    (tmp_path / "harvest").mkdir()
+    (tmp_path / "harvest" / "files").symlink_to(tmp_path / "made by us")
+    with pytest.raises(DiskTrouble, match="a link leads out"):
+        await fill(Store(tmp_path / "harvest", hold_folders=held), remote(5, "x"), b"", "files/1/x")
+    assert not (tmp_path / "made by us").exists()
+
+
+async def test_the_output_folder_itself_may_be_a_link(tmp_path: Path, held: bool) -> None:
+    (tmp_path / "big disk").mkdir()
+    (tmp_path / "harvest").symlink_to(tmp_path / "big disk")
+    store = Store(tmp_path / "harvest", hold_folders=held)
+    await fill(store, remote(5, "x", content=b"abc"), b"abc", "files/1/x")
+    assert (tmp_path / "big disk/files/1/x").read_bytes() == b"abc"
+    assert await store.holds("files/1/x", 3, None)
+    with rewrite(tmp_path / "harvest" / "table.csv") as handle:
+        handle.write(b"abc")
+    assert (tmp_path / "big disk/table.csv").read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize("path", ["files/../../x", "../x", "files//x", "./x"])
+async def test_a_path_that_leads_out_is_refused(path: str, tmp_path: Path, held: bool) -> None:
+    (tmp_path / "harvest").mkdir()
+    store = Store(tmp_path / "harvest", hold_folders=held)
+    with pytest.raises(DiskTrouble, match="leads out"):
+        await fill(store, remote(5, "x", content=b"abc"), b"abc", path)
+    assert not (tmp_path / "x").exists()
+    (tmp_path / "x").touch()
+    assert not await store.holds(path, 0, None)
+
+
+@pytest.mark.skipif(not HOLDS_FOLDERS, reason="paths can only be looked at before and after")
+async def test_a_link_that_comes_and_goes_leads_nothing_out(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "harvest/files/1"
+    outside.mkdir()
+    folder.parent.mkdir(parents=True)
+    away = (tmp_path / "harvest" / f"away {number}" for number in count())
+
+    def swap() -> None:
+        with suppress(OSError):
+            folder.rename(next(away))
+        with suppress(OSError):
+            folder.symlink_to(outside)
+        with suppress(OSError):
+            folder.unlink()
+
+    store, whole = Store(tmp_path / "harvest", sync=lambda _: None), 0
+    with repeated(swap):
+        for number in range(500):
+            with suppress(DiskTrouble):
+                await fill(store, remote(number, "x", content=b"abc"), b"abc", "files/1/a/x")
+                whole += 1
+    assert list(outside.iterdir()) == []
+    assert whole > 0
+
+
+@contextmanager
+def repeated(action: Callable[[], None]) -> Iterator[None]:
+    """Do something over and over in a thread of its own."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.is_set():
+            action()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def a_link(path: Path, target: Path) -> None:
+    path.symlink_to(target)
+
+
+def a_second_name(path: Path, target: Path) -> None:
+    path.hardlink_to(target)
+
+
+def a_pipe(path: Path, _: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_link_to_nothing(path: Path, target: Path) -> None:
+    path.symlink_to(target.with_name("not there"))
+
+
+PLANTED = [a_link, a_second_name, a_pipe, a_link_to_nothing]
+Plant = Callable[[Path, Path], None]
+
+
+@pytest.mark.parametrize("plant", PLANTED)
+async def test_what_stands_in_the_place_of_a_partial_file_is_replaced(
+    plant: Plant, tmp_path: Path, held: bool
+) -> None:
+    outside, harvest = tmp_path / "outside", tmp_path / "harvest"
+    outside.write_bytes(b"precious")
+    (harvest / ".partial").mkdir(parents=True)
+    file = remote(5, "x", content=b"new bytes")
+    plant(partial_of(harvest, file), outside)
+    with anyio.fail_after(20):
+        await fill(Store(harvest, hold_folders=held), file, b"new bytes", "files/1/x")
+    assert outside.read_bytes() == b"precious"
+    assert (harvest / "files/1/x").read_bytes() == b"new bytes"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["harvest", "outside"]
+
+
+def taking_turns(name: Path, *plants: Callable[[str], None]) -> Callable[[], None]:
+    """Give a name to one thing after the other, so that it is always there."""
+    spare = str(name.with_name("spare"))
+
+    def swap() -> None:
+        for plant in plants:
+            plant(spare)
+            os.replace(spare, name)  # noqa: PTH105  # as fast as it gets
+            with suppress(OSError):  # it stays where both were names of the same
+                os.unlink(spare)  # noqa: PTH108
+
+    return swap
+
+
+def test_bytes_outside_survive_a_race_for_the_partial_files_place(tmp_path: Path) -> None:
+    outside, part = str(tmp_path / "outside"), tmp_path / "part"
+    Path(outside).write_bytes(b"precious")
+    ours, link, second = (
+        lambda spare: os.close(os.open(spare, os.O_CREAT)),
+        functools.partial(os.symlink, outside),
+        functools.partial(os.link, outside),
+    )
+    resumed = refused = 0
+    began = time.monotonic()
+    with repeated(taking_turns(part, ours, link, ours, second)), Folder.enter(tmp_path) as folder:
+        while refused < 10 and time.monotonic() < began + 5:
+            try:
+                descriptor = folder.resume("part")
+            except OSError as error:
+                # A link came between the look and the opening; a second name does so as often.
+                refused += error.errno == errno.ELOOP
+            else:
+                os.write(descriptor, b"new bytes")
+                os.close(descriptor)
+                resumed += 1
+    assert Path(outside).read_bytes() == b"precious"
+    assert resumed > 0
+
+
+@pytest.mark.skipif(not HOLDS_FOLDERS, reason="paths can only be looked at before and after")
+def test_no_race_makes_a_file_outside_count_as_here(tmp_path: Path) -> None:
+    outside, torn = str(tmp_path / "outside"), str(tmp_path / "torn")
+    Path(outside).write_bytes(b"whole")
+    Path(torn).write_bytes(b"torn!")
+    swap = taking_turns(
+        tmp_path / "x", functools.partial(os.link, torn), functools.partial(os.symlink, outside)
+    )
+    store, md5 = Store(tmp_path), hashlib.md5(b"whole").hexdigest()
+    with repeated(swap):
+        assert not any(store.check("x", 5, md5) for _ in range(20_000))
+
+
+@pytest.mark.parametrize("plant", PLANTED)
+async def test_what_stands_in_the_place_of_a_file_is_replaced(
+    plant: Plant, tmp_path: Path, held: bool
+) -> None:
+    outside, path = tmp_path / "outside", tmp_path / "harvest/files/1/x"
+    outside.write_bytes(b"precious")
+    path.parent.mkdir(parents=True)
+    plant(path, outside)
+    store = Store(tmp_path / "harvest", hold_folders=held)
+    await fill(store, remote(5, "x", content=b"new bytes"), b"new bytes", "files/1/x")
+    assert outside.read_bytes() == b"precious"
+    assert path.read_bytes() == b"new bytes"
+    assert not path.is_symlink()
+
+
+async def test_what_is_reached_through_a_link_is_not_here(tmp_path: Path, held: bool) -> None:
+    outside, files = tmp_path / "outside", tmp_path / "harvest/files"
+    outside.mkdir()
+    files.mkdir(parents=True)
+    (outside / "x").write_bytes(b"abc")
+    (files / "1").symlink_to(outside)
+    (files / "2").mkdir()
+    (files / "2/x").symlink_to(outside / "x")
+    (files / "2/y").hardlink_to(outside / "x")  # a copy made of hard links is a whole harvest
+    store, md5 = Store(tmp_path / "harvest", hold_folders=held), hashlib.md5(b"abc").hexdigest()
+    assert not await store.holds("files/1/x", 3, md5)
+    assert not await store.holds("files/2/x", 3, md5)
+    assert await store.holds("files/2/y", 3, md5)
+
+
+async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, held: bool) -> None:
+    os.mkfifo(tmp_path / "x")
+    with anyio.fail_after(20):
+        assert not await Store(tmp_path, hold_folders=held).holds("x", 0, hashlib.md5().hexdigest())
+
+
+@pytest.mark.parametrize("plant", PLANTED)
+@pytest.mark.parametrize("name", [".table.csv.new", "table.csv"])
+def test_a_rewrite_replaces_what_was_planted(name: str, plant: Plant, tmp_path: Path) -> None:
+    outside, harvest = tmp_path / "outside", tmp_path / "harvest"
+    outside.write_bytes(b"precious")
+    harvest.mkdir()
+    plant(harvest / name, outside)
+    with rewrite(harvest / "table.csv") as handle:
+        handle.write(b"new bytes")
+    assert outside.read_bytes() == b"precious"
+    assert (harvest / "table.csv").read_bytes() == b"new bytes"
+    assert not (harvest / "table.csv").is_symlink()
+    assert [entry.name for entry in harvest.iterdir()] == ["table.csv"]
+
+
+# -- power cuts -----------------------------------------------------------------------------------
+
+
+class Syncs:
+    """Syncs for real, and notes what was synced and what could be seen at that moment."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.seen: list[tuple[str, list[str]]] = []
+
+    def __call__(self, descriptor: int) -> None:
+        os.fsync(descriptor)
+        synced = os.fstat(descriptor)
+        everything = [self._root, *sorted(self._root.rglob("*"))]
+        (name,) = [path for path in everything if os.path.samestat(path.lstat(), synced)]
+        published = [path.relative_to(self._root).as_posix() for path in everything if is_published(path)]
+        self.seen.append((name.relative_to(self._root).as_posix(), published))
+
+    def take(self) -> list[tuple[str, list[str]]]:
+        taken, self.seen = self.seen, []
+        return taken
+
+
+def is_published(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".") and path.suffix != ".part"
+
+
+@pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
+async def test_what_is_published_was_synced_and_so_was_every_name_that_leads_to_it(tmp_path: Path) -> None:
+    syncs = Syncs(tmp_path)
+    store = Store(tmp_path, sync=syncs)
+    x, y = remote(5, "x", content=b"abc"), remote(6, "y", content=b"def")
+    await fill(store, x, b"abc", "files/1/a/x")
+    part = partial_of(Path(), x).as_posix()
+    assert syncs.take() == [
+        (part, []),  # the bytes, before anything has the name
+        (".", []),  # that there is files/
+        ("files", []),
+        ("files/1", []),
+        ("files/1/a", ["files/1/a/x"]),  # that the file is there
+    ]
+    await fill(store, y, b"def", "files/1/a/y")
+    part = partial_of(Path(), y).as_posix()
+    both = ["files/1/a/x", "files/1/a/y"]
+    assert syncs.take() == [(part, both[:1]), ("files/1/a", both)]
+
+
+@pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
+async def test_a_folder_that_a_killed_run_made_is_not_taken_for_synced(tmp_path: Path) -> None:
+    (tmp_path / "files/1").mkdir(parents=True)
+    syncs = Syncs(tmp_path)
+    store = Store(tmp_path, sync=syncs)
+    await fill(store, remote(5, "x", content=b"abc"), b"abc", "files/1/x")
+    assert [name for name, _ in syncs.take()[1:]] == [".", "files", "files/1"]
+    shutil.rmtree(tmp_path / "files/1")  # one that somebody removed is made anew, and synced anew
+    await fill(store, remote(5, "x", content=b"abc"), b"abc", "files/1/x")
+    assert [name for name, _ in syncs.take()[1:]] == ["files", "files/1"]
+
+
+@pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
+def test_a_rewritten_file_was_synced_and_so_was_its_name(tmp_path: Path) -> None:
+    sizes: list[int] = []
+    syncs = Syncs(tmp_path)
+
+    def sync(descriptor: int) -> None:
+        sizes.append(os.fstat(descriptor).st_size)
+        syncs(descriptor)
+
+    with rewrite(tmp_path / "table.csv", sync=sync) as handle:
+        handle.write(b"new bytes")
+    assert syncs.seen == [(".table.csv.new", []), (".", ["table.csv"])]
+    assert sizes[0] == len(b"new bytes")
+
+
+def failing_for_folders(number: int) -> Callable[[int], None]:
+    """A disk that syncs files and answers for folders with an error."""
+
+    def sync(descriptor: int) -> None:
+        with suppress(IsADirectoryError):
+            os.pread(descriptor, 1, 0)
+            return
+        raise OSError(number, os.strerror(number))
+
+    return sync
+
+
+@pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
+async def test_a_file_system_that_knows_no_syncing_of_folders_will_do(tmp_path: Path) -> None:
+    store = Store(tmp_path, sync=failing_for_folders(errno.EINVAL))
+    await fill(store, remote(5, "x", content=b"abc"), b"abc", "files/1/x")
+    assert (tmp_path / "files/1/x").read_bytes() == b"abc"
+
+
+@pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
+async def test_a_folder_that_fails_to_be_synced_is_trouble(tmp_path: Path) -> None:
+    store = Store(tmp_path, sync=failing_for_folders(errno.EIO))
+    with pytest.raises(DiskTrouble, match="files/1/x: Input/output error; check the disk and run again"):
+        await fill(store, remote(5, "x", content=b"abc"), b"abc", "files/1/x")
+
+
+# -- trouble --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EDQUOT, "make room"),
+        (errno.EROFS, "make the disk writable"),
+        (errno.EACCES, "give this user the right to read and write there"),
+        (errno.ENOENT, "put it back (is its disk mounted?)"),
+        (errno.EIO, "check the disk"),
+        (errno.ELOOP, "check the output folder"),
+    ],
+)
+def test_trouble_says_what_happened_to_what_and_what_to_do(number: int, advice: str) -> None:
+    with pytest.raises(DiskTrouble) as caught, disk_errors("harvest"):
+        raise OSError(number, os.strerror(number))
+    assert str(caught.value) == f"harvest: {os.strerror(number)}; {advice} and run again"
+
+
+async def test_an_output_folder_that_has_gone_is_not_made_anew(tmp_path: Path, held: bool) -> None:
+    folder, file = tmp_path / "harvest", remote(5, "x", content=b"abc")
+    folder.mkdir()
+    store = Store(folder, hold_folders=held)
+    partial = await store.partial(1, file)
+    await partial.write(b"abc")
+    shutil.rmtree(folder)
+    gone = f"{folder}: No such file or directory; put it back (is its disk mounted?) and run again"
+    for ask in (partial.publish("files/1/x"), store.partial(1, file)):
+        with pytest.raises(DiskTrouble) as caught:
+            await ask
+        assert str(caught.value) == gone
+    await partial.close()
+    with pytest.raises(DiskTrouble) as caught, store.reserve(1):
+        pytest.fail("there is no disk")
+    assert str(caught.value) == gone
+    with pytest.raises(DiskTrouble) as caught, rewrite(folder / "table.csv"):
+        pytest.fail("there is no folder")
+    assert str(caught.value) == gone
+    assert not await store.holds("files/1/x", 3, None)
+    assert not folder.exists()
+
+
+async def test_a_partial_file_that_somebody_removed_is_named(tmp_path: Path, held: bool) -> None:
+    file = remote(5, "x", content=b"abc")
+    partial = await Store(tmp_path, hold_folders=held).partial(1, file)
+    await partial.write(b"abc")
+    try:
+        partial_of(tmp_path, file).unlink()
+        with pytest.raises(DiskTrouble) as caught:
+            await partial.publish("files/1/x")
+    finally:
+        await partial.close()
+    told = "was removed while it was written; see what else works here and run again"
+    assert str(caught.value) == f"{partial_of(tmp_path, file)}: {told}"
+    assert not (tmp_path / "files/1/x").exists()
+
+
+@pytest.mark.parametrize("path", ["files", "files/1"])
+async def test_a_file_in_the_place_of_a_folder_is_named(path: str, tmp_path: Path, held: bool) -> None:
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    (tmp_path / path).write_bytes(b"in the way")
+    with pytest.raises(DiskTrouble) as caught:
+        await fill(Store(tmp_path, hold_folders=held), remote(5, "x"), b"", "files/1/x")
+    told = "Not a directory; move away what is in the place of a folder and run again"
+    assert str(caught.value) == f"{tmp_path / path}: {told}"
+    assert (tmp_path / path).read_bytes() == b"in the way"
+
+
+async def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path, held: bool) -> None:
+    (tmp_path / "files/1/x").mkdir(parents=True)
+    with pytest.raises(DiskTrouble) as caught:
+        await fill(Store(tmp_path, hold_folders=held), remote(5, "x"), b"", "files/1/x")
+    told = "Is a directory; move away the folder in the place of a file and run again"
+    assert str(caught.value) == f"{tmp_path / 'files/1/x'}: {told}"
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Take the right to write there; root would have it all the same, and becomes nobody for the while."""
+    is_root = os.geteuid() == 0
+    folder.chmod(0o555)
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+async def test_a_folder_that_may_not_be_written_to_is_named() -> None:
+    told = "Permission denied; give this user the right to read and write there and run again"
+    with TemporaryDirectory() as name:  # nobody does not get to where pytest's lie
+        folder, file = Path(name), remote(5, "x", content=b"abc")
+        store = Store(folder)
+        assert not await store.holds("x", 1, None)  # all is imported and started while there are rights
+        with read_only(folder):
+            with pytest.raises(DiskTrouble) as caught:
+                await store.partial(1, file)
+            assert str(caught.value) == f"{folder / '.partial'}: {told}"
+            with pytest.raises(DiskTrouble) as caught, rewrite(folder / "table.csv"):
+                pytest.fail("it must not be written")
+            assert str(caught.value) == f"{folder / 'table.csv'}: {told}"
+
+
+def open_files() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this machine does not let a test mount a disk")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+async def test_on_a_full_disk_what_fitted_is_kept_and_gone_on_with(small_disk: Path) -> None:
+    content = os.urandom(1_500_000)
+    file = remote(5, "x", content=content)
+    store, before = Store(small_disk), open_files()
+    partial = await store.partial(1, file)
+    with anyio.fail_after(20):
+        with pytest.raises(DiskTrouble) as caught:
+            for start in range(0, len(content), 10_000):
+                await partial.write(content[start : start + 10_000])
+        await partial.close()
+    assert str(caught.value) == (
+        f"{partial_of(small_disk, file)}: No space left on device; make room and run again"
+    )
+    assert open_files() == before
+    subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
+    again = await store.partial(1, file)
+    assert 100_000 < again.received < len(content)
+    await again.write(content[again.received :])
+    await again.publish("files/1/x")
+    await again.close()
+    assert (small_disk / "files/1/x").read_bytes() == content
+
+
+async def test_a_table_that_finds_the_disk_full_leaves_the_old_one(small_disk: Path) -> None:
+    path = small_disk / "table.csv"
+    path.write_text("old")
+    before = open_files()
+    with pytest.raises(DiskTrouble) as caught, rewrite(path) as handle:
+        for _ in range(100):
+            handle.write(os.urandom(5_000))
+    assert str(caught.value) == f"{path}: No space left on device; make room and run again"
+    with pytest.raises(RuntimeError, match="first"), rewrite(path) as handle:
+        (small_disk / "filler").write_bytes(os.urandom(250_000))
+        with suppress(OSError), (small_disk / "rest").open("wb", buffering=0) as rest:
+            rest.write(os.urandom(10_000))
+        handle.write(b"what is buffered")
+        raise RuntimeError("first")
+    assert open_files() == before
+    assert path.read_text() == "old"
+    assert not list(small_disk.glob(".*"))
+
+
+async def test_a_disk_that_was_made_read_only_is_named(small_disk: Path) -> None:
+    file = remote(5, "x", content=b"abc")
+    store = Store(small_disk)
+    await fill(store, file, b"abc", "files/1/x")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    told = "Read-only file system; make the disk writable and run again"
+    with pytest.raises(DiskTrouble) as caught:
+        await store.partial(1, file)
+    assert str(caught.value) == f"{partial_of(small_disk, file)}: {told}"
+    with pytest.raises(DiskTrouble) as caught, rewrite(small_disk / "table.csv"):
+        pytest.fail("it cannot be written")
+    assert str(caught.value) == f"{small_disk / 'table.csv'}: {told}"
+    assert await store.holds("files/1/x", 3, file.md5)
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """Make every disk a full one, as far as this process is concerned."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_closing_without_room_does_not_hide_why_it_was_closed(tmp_path: Path) -> None:
+    content = os.urandom(500_000)
+    store, before = Store(tmp_path), open_files()
+    partial = await store.partial(1, remote(5, "x", content=content))
+    with no_file_larger_than(100_000), anyio.fail_after(20):
+        with pytest.raises(Broken, match="the connection was cut"):
+            try:
+                await partial.write(content[:400_000])  # less than a buffer: it is written when it is closed
+                raise Broken("the connection was cut")
+            finally:
+                await partial.close()
+    assert open_files() == before
+    again = await store.partial(1, remote(5, "x", content=content))
+    assert again.received == 100_000
+    await again.write(content[100_000:])
+    await again.publish("files/1/x")
+    await again.close()
+    assert (tmp_path / "files/1/x").read_bytes() == content
+
+
+async def test_what_cannot_be_opened_leaves_nothing_open(tmp_path: Path, held: bool) -> None:
+    store, before = Store(tmp_path, hold_folders=held), open_files()
+    file = remote(5, "x", content=b"abc")
+    partial_of(tmp_path, file).mkdir(parents=True)
+    with pytest.raises(DiskTrouble):
+        await store.partial(1, file)
+    (tmp_path / "files").write_bytes(b"in the way")
+    with pytest.raises(DiskTrouble):
+        await fill(store, remote(6, "y"), b"", "files/1/y")
+    assert open_files() == before

@@ -68,6 +68,8 @@ class _Breaker:
 
     def challenge(self, file_id: int, now: float) -> bool:
         """Note a challenge; tell whether the route rests from now on."""
+        if now < self.rests_until:  # asked all the same, as no other was left
+            return False
         self.challenged.add(file_id)
         if not (self.is_doubtful or len(self.challenged) >= CHALLENGES_BEFORE_REST):
             return False

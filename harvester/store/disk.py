@@ -1,0 +1,281 @@
+"""
+How the store reaches a disk: past no link, with what it wrote made to last, and in words when it fails.
+
+Whoever can write to the output folder may plant a link there; nothing is read or written through it.
+A folder is entered from the one above it and held open, and what is done in it is done relative to it,
+so that no link put in its way meanwhile leads elsewhere. Windows cannot hold folders open: there a
+plain look before and after has to do.
+
+To last means as far as fsync reaches: the cache of the drive itself is the system's affair (macOS).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from harvester.errors import DiskTrouble
+from harvester.store.names import steps
+
+HOLDS_FOLDERS = {os.open, os.mkdir, os.rename, os.stat, os.unlink} <= os.supports_dir_fd
+MOST_SETTLED = 10_000
+
+Sync = Callable[[int], None]
+
+_LEFT = -1
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_FILE = _NO_LINK | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
+
+_ADVICE = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EROFS: "make the disk writable",
+    errno.EACCES: "give this user the right to read and write there",
+    errno.EPERM: "give this user the right to read and write there",
+    errno.ENOENT: "put it back (is its disk mounted?)",
+    errno.ENOTDIR: "move away what is in the place of a folder",
+    errno.EISDIR: "move away the folder in the place of a file",
+    errno.EFBIG: "choose a disk that takes files of this size",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "allow more open files",
+    errno.EIO: "check the disk",
+}
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Translate the errors of a disk that cannot take what has to be written: what, why, what to do."""
+    try:
+        yield
+    except OSError as exc:
+        advice = _ADVICE.get(exc.errno or 0, "check the output folder")
+        raise DiskTrouble(f"{what}: {exc.strerror or exc}; {advice} and run again") from exc
+
+
+@contextmanager
+def rewrite(path: Path, *, sync: Sync = os.fsync) -> Iterator[BinaryIO]:
+    """
+    Replace a file as a whole: what is written becomes `path` when the block ends well.
+
+    Then it also outlives a power cut. `sync`: makes an open file or folder do so.
+    """
+    fresh = f".{path.name}.new"
+    with disk_errors(str(path)), Folder.enter(path.parent) as folder:
+        handle = os.fdopen(folder.create(fresh), "wb")
+        try:
+            yield handle
+            handle.flush()
+            sync(handle.fileno())
+            handle.close()
+            folder.move(fresh, folder, path.name)
+        except BaseException:
+            # Neither what is still buffered nor the file is wanted; the error that led here is.
+            with suppress(OSError):
+                handle.close()
+            with suppress(OSError):
+                folder.remove(fresh)
+            raise
+        folder.sync(sync)
+
+
+class Folder:
+    """
+    One folder, held open; its methods take plain names of what is in it.
+
+    Errors are the disk's own, but where more can be said than the disk does: that is `DiskTrouble`.
+    """
+
+    def __init__(self, path: Path, descriptor: int | None) -> None:
+        self.path = path
+        self._descriptor = descriptor  # None: goes by its path
+
+    @classmethod
+    def enter(cls, path: Path, *, held: bool = HOLDS_FOLDERS) -> Folder:
+        """Enter a folder that the user named, through links too: they are the user's choice."""
+        with disk_errors(str(path)):
+            if held:
+                return cls(path, os.open(path, _FOLDER))
+            os.scandir(path).close()  # fails as opening it would
+            return cls(path, None)
+
+    def __enter__(self) -> Folder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Let go of it; whatever is asked of it after that fails."""
+        if self._descriptor not in {None, _LEFT}:
+            descriptor, self._descriptor = self._descriptor, _LEFT
+            os.close(descriptor)
+
+    def below(self, name: str) -> Folder:
+        """Enter a folder in this one, never through a link."""
+        if name in {"", ".", ".."}:
+            raise DiskTrouble(f"{self.path}/{name}: leads out of its folder; see who wrote such a path")
+        if self._descriptor is None:
+            self._refuse_a_link(name)
+            return Folder.enter(self.path / name, held=False)
+        try:
+            descriptor = os.open(name, _FOLDER | _NO_LINK, dir_fd=self._descriptor)
+        except FileNotFoundError:
+            raise
+        except OSError:  # which one it is for a link differs between systems
+            self._refuse_a_link(name)
+            raise
+        return Folder(self.path / name, descriptor)
+
+    def make(self, name: str) -> bool:
+        """Make a folder in this one; tell whether it was missing."""
+        try:
+            os.mkdir(self._at(name), dir_fd=self._descriptor)
+        except FileExistsError:
+            return False
+        return True
+
+    def look(self, name: str) -> os.stat_result:
+        """Tell what is there, of a link about the link."""
+        return os.stat(self._at(name), dir_fd=self._descriptor, follow_symlinks=False)
+
+    def open(self, name: str) -> int:
+        """Open a file to read."""
+        return self._open(name, os.O_RDONLY)
+
+    def create(self, name: str) -> int:
+        """Open a new file in the place of whatever has that name."""
+        self.remove(name)
+        return self._open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+
+    def resume(self, name: str) -> int:
+        """Open a file to go on with; a new one where there is none, or one that is not ours alone."""
+        with suppress(FileNotFoundError):
+            seen = self.look(name)
+            if _is_ours_alone(seen):
+                descriptor = self._open(name, os.O_RDWR)
+                # Another file may have come to this name since, and have lost its second one again.
+                if os.path.samestat(seen, os.fstat(descriptor)):
+                    return descriptor
+                os.close(descriptor)
+        return self.create(name)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or a link, if it is there."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._at(name), dir_fd=self._descriptor)
+
+    def move(self, name: str, to: Folder, new_name: str) -> None:
+        """Move a file to where a file or link may be; what that link points to is left alone."""
+        source, target = self._at(name), to._at(new_name)
+        try:
+            os.replace(source, target, src_dir_fd=self._descriptor, dst_dir_fd=to._descriptor)
+        except FileNotFoundError as exc:
+            told = "was removed while it was written; see what else works here and run again"
+            raise DiskTrouble(f"{self.path / name}: {told}") from exc
+
+    def sync(self, sync: Sync) -> None:
+        """Make the names in it outlive a power cut, where the system knows a way."""
+        if self._descriptor is None:
+            return
+        try:
+            sync(self._descriptor)
+        except OSError as exc:  # some network file systems sync files but not folders
+            if exc.errno not in {errno.EINVAL, errno.ENOTSUP}:
+                raise
+
+    def _at(self, name: str) -> str | Path:
+        return self.path / name if self._descriptor is None else name
+
+    def _open(self, name: str, flags: int) -> int:
+        return os.open(self._at(name), flags | _FILE, 0o666, dir_fd=self._descriptor)
+
+    def _refuse_a_link(self, name: str) -> None:
+        path = self.path / name
+        leads_away = stat.S_ISLNK(self.look(name).st_mode)
+        if self._descriptor is None:  # Windows has links of more than one kind
+            leads_away = leads_away or path.resolve().parent != self.path.resolve()
+        if leads_away:
+            raise DiskTrouble(f"{path}: a link leads out of the output folder; remove it")
+
+
+def _is_ours_alone(status: os.stat_result) -> bool:
+    """Tell a plain file from pipes, devices and one that has another name elsewhere."""
+    return stat.S_ISREG(status.st_mode) and status.st_nlink <= 1
+
+
+class Tree:
+    """
+    The output folder and what is below it; paths are relative to it, with "/".
+
+    It is never made anew here: one that has gone was taken away by somebody.
+    """
+
+    def __init__(self, root: Path, *, sync: Sync, held: bool) -> None:
+        self.root = root
+        self._sync = sync
+        self._held = held
+        self._settled: set[str] = set()
+
+    @contextmanager
+    def folder(self, path: str, *, make: bool = False) -> Iterator[Folder]:
+        """
+        Enter a folder, never through a link; `make` those on the way that are missing.
+
+        Raises:
+            DiskTrouble: a link is in the way, or a folder cannot be entered or made.
+        """
+        here = Folder.enter(self.root, held=self._held)
+        try:
+            for step in steps(path) if path else ():
+                with disk_errors(str(self.root / step)):
+                    below = self._below(here, step, make=make)
+                here.leave()
+                here = below
+            yield here
+        finally:
+            here.leave()
+
+    def publish(self, handle: BinaryIO, source: Folder, name: str, path: str) -> None:
+        """Close a written file and move it to `path`: once it is there, it outlives a power cut."""
+        folder, _, new_name = path.rpartition("/")
+        with self.folder(folder, make=True) as target:
+            self._sync(handle.fileno())
+            handle.close()  # Windows moves no open file
+            self._settle(folder)
+            source.move(name, target, new_name)
+            target.sync(self._sync)
+        if not self._held:  # was it all the time where it seemed to be?
+            with self.folder(folder):
+                pass
+
+    def _below(self, here: Folder, step: str, *, make: bool) -> Folder:
+        name = step.rpartition("/")[2]
+        try:
+            return here.below(name)
+        except FileNotFoundError:
+            if not make:
+                raise
+        if here.make(name):
+            self._settled.discard(step)
+        return here.below(name)
+
+    def _settle(self, path: str) -> None:
+        """
+        Make the folders on the way outlive a power cut: each is a name in the one above.
+
+        Also those that were there already: another thread, or a run that was killed, may have made
+        them a moment ago. Those that this process has settled are not synced again.
+        """
+        for step in steps(path):
+            if step not in self._settled:
+                with self.folder(step.rpartition("/")[0]) as above:
+                    above.sync(self._sync)
+                if len(self._settled) >= MOST_SETTLED:  # it has to end somewhere; to sync twice is no harm
+                    self._settled.clear()
+                self._settled.add(step)

@@ -1,0 +1,138 @@
+"""
+What files are called: names that every system takes, and paths that no two files share.
+
+Names come from strangers. What Linux, macOS and Windows take is decided here and nowhere else, and is
+the same everywhere, so that a harvest can be carried from one system to another.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from harvester.models import RemoteFile
+
+LONGEST_STEM = 180  # bytes; with a suffix and an id it stays below the 255 of common file systems
+LONGEST_SUFFIX = 21  # bytes, with its dot
+LONGEST_FOLDER = 600  # bytes; deeper ones are left out, as whole paths have limits too
+MOST_MARKS = 16  # on one letter; APFS refuses more than 30, and no language needs as many
+
+_FORBIDDEN = frozenset('<>:"/\\|?*')
+# Control characters, halves of surrogate pairs and what Unicode has not assigned: APFS refuses these.
+_NOT_TEXT = frozenset({"Cc", "Cs", "Cn"})
+# What Unicode calls ignorable, marks of direction among it, and ends of lines: not seen, but they
+# change how a name reads, and some file systems do not tell names apart by them.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
+    f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³"
+}
+# The second, short name that Windows gives a file with a long one: LONGNA~1.TXT.
+_SHORT_NAME = re.compile(r"(?=[^.]{3,8}(?:\.|$))([^.]+)~([0-9]+(?:\.[^.]{1,3})?)")
+
+
+def safe_name(name: str) -> str:
+    """
+    Turn any text into one file name that Linux, macOS and Windows all accept.
+
+    NFC; no separators, reserved or control characters, nothing unseen, no blank before it, no dots
+    and blanks after it (a dot before it stays: `.gitignore`), no device of Windows' nor what looks
+    like one of its short names, at most 201 bytes of UTF-8. What is forbidden becomes "_"; what Unicode
+    has assigned is judged by the tables of this Python. Two names may become one: see `place`.
+    """
+    name = unicodedata.normalize("NFC", _UNSEEN.sub("", name))
+    name = "".join(_readable(name)).strip(" ").rstrip(". ")
+    stem, suffix = _split(name)
+    if len(suffix.encode()) > LONGEST_SUFFIX:
+        stem, suffix = name, ""
+    stem = _cut(stem, LONGEST_STEM)
+    if stem.partition(".")[0].rstrip(" ").upper() in _DEVICES:
+        stem = "_" + _cut(stem, LONGEST_STEM - 1)
+    name = (stem + suffix).rstrip(". ") or "_"
+    short = _SHORT_NAME.fullmatch(name)
+    return f"{short[1]}_{short[2]}" if short else name
+
+
+def place(item_id: int, files: Sequence[RemoteFile], kept: Mapping[int, str]) -> dict[int, str]:
+    """
+    Give every file of an item its own path, relative to the output folder, with "/".
+
+    Files that would share a path, also by case or Unicode form, all get their id before the last
+    suffix; one that was published earlier (`kept`: file id to path) keeps its path. A path has at most
+    900 bytes, which leaves room for the output folder's own below the limits of Linux (4096) and macOS
+    (1024); Windows takes those above 260 characters only where long paths are switched on.
+    """
+    files_there = {_fold(path) for path in kept.values()}
+    wanted = {file.id: _path(item_id, file, files_there) for file in files if file.id not in kept}
+    asked_for = Counter(map(_fold, wanted.values()))
+    taken = files_there | _folders([*kept.values(), *wanted.values()])
+    alone = {path for path in wanted.values() if asked_for[_fold(path)] == 1 and _fold(path) not in taken}
+    taken |= set(map(_fold, alone))
+    placed = {file.id: kept[file.id] for file in files if file.id in kept}
+    for file_id, path in wanted.items():
+        placed[file_id] = path if path in alone else _with_id(path, file_id, taken)
+    return placed
+
+
+def _path(item_id: int, file: RemoteFile, files_there: set[str]) -> str:
+    """Return the path a file would have if it were alone; its folder is left out where that cannot be."""
+    parts = [safe_name(part) for part in re.split(r"[/\\]", file.folder) if part.strip(". ")]
+    folder = "/".join(parts)
+    top, name = f"files/{item_id}", safe_name(file.name)
+    path = "/".join(filter(None, [top, folder, name]))
+    if len(folder.encode()) > LONGEST_FOLDER or not files_there.isdisjoint(_folders([path])):
+        return f"{top}/{name}"
+    return path
+
+
+def _readable(name: str) -> Iterator[str]:
+    """Give the characters of a name, "_" for those that some system refuses."""
+    marks = 0
+    for char in name:
+        marks = marks + 1 if unicodedata.combining(char) else 0
+        if marks <= MOST_MARKS:
+            yield "_" if char in _FORBIDDEN or unicodedata.category(char) in _NOT_TEXT else char
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Part a name before its last dot; one that it begins with parts nothing."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, dot + suffix) if stem else (name, "")
+
+
+def _cut(text: str, size: int) -> str:
+    """Shorten a text to at most `size` bytes of UTF-8, between two characters."""
+    return text.encode()[:size].decode(errors="ignore")
+
+
+def _with_id(path: str, file_id: int, taken: set[str]) -> str:
+    """Put its id into a file's path; twice where somebody gave another file such a name."""
+    folder, _, name = path.rpartition("/")
+    stem, suffix = _split(name)
+    path = f"{folder}/{stem}~{file_id}{suffix}"
+    return _with_id(path, file_id, taken) if _fold(path) in taken else path
+
+
+def _folders(paths: Iterable[str]) -> set[str]:
+    """Return the folders that paths lead through, as file systems compare them."""
+    return {_fold(parent) for path in paths for parent in steps(path)[:-1]}
+
+
+def steps(path: str) -> list[str]:
+    """Return the ways to each part of a path: ``a``, ``a/b``, ``a/b/c``."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _fold(path: str) -> str:
+    """
+    Return what is equal for paths that any file system takes as equal.
+
+    NTFS compares in upper case; APFS decomposes and folds case; ZFS may decompose what only looks
+    alike. All at once finds more twins than each, which costs a file no more than an id in its name.
+    """
+    return unicodedata.normalize("NFKD", path).upper().casefold()
