@@ -187,6 +187,7 @@ class _Run:
         )
         async with connect(config, self._surroundings) as connected:
             store = Store(config.folder, writers=config.concurrency.downloads)
+            await store.sweep(self._ledger.may_owe)
             parts = Parts(connected.figshare, connected.routes, self._ledger, store, config.files)
             pipeline = Pipeline(
                 ledger=self._ledger,

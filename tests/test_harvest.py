@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from harvester import harvest, load_config
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import TOKEN, at, harvester
+from tests.test_faults import config
 from tests.truth import assert_complete, assert_files, assert_records, assert_stats, rows
 
 pytestmark = pytest.mark.anyio
@@ -356,6 +359,25 @@ async def test_a_resumed_download_asks_only_for_the_rest(tmp_path: Path) -> None
         assert_files(tmp_path, sandbox, [heavy])
 
 
+async def test_partial_files_that_are_of_no_more_use_are_removed_and_others_kept(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    item = sandbox.world.public_ids[0]
+    file = sandbox.world.files(item)[0]
+    words = ("run", "--item", str(item), "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    partial = tmp_path / ".partial"
+    here = f"{item}-{file['id']}-{file['computed_md5']}.part"
+    (partial / here).hardlink_to(tmp_path / next(row["path"] for row in rows(tmp_path / "files.csv")))
+    (partial / f"{item}-{file['id']}-{'0' * 32}.part").write_bytes(b"of an earlier version")
+    (partial / f"{item}-1-unproven.part").write_bytes(b"of a file that is listed no more")
+    (partial / "notes.txt").write_text("not ours")
+    assert (await harvester(*words)).status == 0
+    assert [path.name for path in partial.iterdir()] == ["notes.txt"]
+    (partial / "notes.txt").unlink()
+    assert_complete(tmp_path, sandbox, [item])
+
+
 async def test_the_token_goes_to_the_api_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     ended = await harvester("run", "--account", "--search", ":tag: tag1", "-o", tmp_path, *at(sandbox), "-v")
     assert ended.status == 0
@@ -415,3 +437,25 @@ async def test_an_empty_list_is_an_empty_harvest(sandbox: Sandbox, tmp_path: Pat
     assert ended.status == 0, ended.err
     assert_complete(tmp_path, sandbox, [])
     assert sandbox.requests == []
+
+
+async def test_a_harvest_leaves_nothing_open(tmp_path: Path) -> None:
+    """Neither files nor sockets nor tasks, also after errors and stalls."""
+    folder = Path("/proc/self/fd")
+    if not folder.exists():
+        pytest.skip("this system does not tell what is open")
+    faults = {"reset-body": 0.05, "stall": 0.03, "503": 0.05, "always-wrong-md5": 0.05}
+    settings = Settings(items=60, heavy_size=300_000, faults=faults, stall_seconds=3)
+
+    async def left_open(out: Path) -> tuple[int, int]:
+        async with Sandbox(settings) as sandbox:
+            assert (await harvest(config(sandbox, out))).exit_status == 1
+        gc.collect()
+        of_the_sandbox = "RequestHandler"  # what stalls there ends later
+        ours = [task for task in asyncio.all_tasks() if of_the_sandbox not in repr(task)]
+        return len(list(folder.iterdir())), len(ours)
+
+    first = await left_open(tmp_path / "a")  # the first one imports, and starts threads
+    assert await left_open(tmp_path / "b") == first
+    assert await left_open(tmp_path / "c") == first
+    assert first[1] <= 2

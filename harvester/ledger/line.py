@@ -153,6 +153,16 @@ class Line:
             for turn, item_id, path, private, *file in rows
         ]
 
+    def may_owe(self, item_id: int, file_id: int, md5: str | None) -> bool:
+        """Tell whether a file with this md5 is not here yet and may still be wanted."""
+        return bool(
+            self._db.execute(
+                "SELECT count(*) FROM files WHERE item_id = ? AND file_id = ? AND md5 IS ?"
+                " AND status IN ('pending', 'failed', 'skipped')",
+                (item_id, file_id, md5),
+            ).fetchone()[0]
+        )
+
 
 def remote_file(columns: Sequence[Any]) -> RemoteFile:
     """Read the columns of FILE_COLUMNS; links are never in line and never fetched."""

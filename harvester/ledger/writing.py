@@ -279,6 +279,10 @@ class Ledger:
         """Return the next files in line behind the turn `after`."""
         return await self._call(self._line.files, after, most)
 
+    async def may_owe(self, item_id: int, file_id: int, md5: str | None) -> bool:
+        """Tell whether a file with this md5 is not here yet and may still be wanted."""
+        return await self._call(self._line.may_owe, item_id, file_id, md5)
+
     async def files_here(self, item_id: int) -> dict[int, tuple[RemoteFile, str]]:
         """Return the files of an item that were fetched before: file id to the file and its path."""
         return await self._call(self._entries.files_here, item_id)

@@ -140,6 +140,11 @@ class Folder:
             return False
         return True
 
+    def names(self) -> list[str]:
+        """List what is in it."""
+        with os.scandir(self.path if self._descriptor is None else self._descriptor) as entries:
+            return [entry.name for entry in entries]
+
     def look(self, name: str) -> os.stat_result:
         """Tell what is there, of a link about the link."""
         return os.stat(self._at(name), dir_fd=self._descriptor, follow_symlinks=False)

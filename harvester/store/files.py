@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -26,6 +27,8 @@ from harvester.store.disk import HOLDS_FOLDERS, Folder, Sync, Tree, disk_errors
 
 BUFFER_SIZE = 1 << 20
 _PARTIAL = ".partial"
+_UNPROVEN = "unproven"
+_NAME = re.compile(rf"(\d+)-(\d+)-([0-9a-f]{{32}}|{_UNPROVEN})\.part")
 
 
 class Store:
@@ -84,10 +87,35 @@ class Store:
 
     async def partial(self, item_id: int, file: RemoteFile) -> Partial:
         """Open the partial file of `file`, with what an earlier try left in it."""
-        name = f"{item_id}-{file.id}-{file.md5 or 'unproven'}.part"
+        name = f"{item_id}-{file.id}-{file.md5 or _UNPROVEN}.part"
         partial = Partial(self._tree, name, file, self._threads)
         await to_thread.run_sync(partial.open, limiter=self._threads)
         return partial
+
+    async def sweep(self, is_of_use: Callable[[int, int, str | None], Awaitable[bool]]) -> None:
+        """
+        Remove partial files that are of no more use.
+
+        `is_of_use` is asked with the ids of item and file and the md5 that a partial file is for. Such are
+        left where a file was replaced at figshare, and where a power cut undid the loss of an old name.
+        """
+        for name in await to_thread.run_sync(self._partials):
+            found = _NAME.fullmatch(name)
+            if found is None:
+                continue
+            md5 = None if found[3] == _UNPROVEN else found[3]
+            if not await is_of_use(int(found[1]), int(found[2]), md5):
+                await to_thread.run_sync(self._remove_partial, name)
+
+    def _partials(self) -> list[str]:
+        if not (self.folder / _PARTIAL).exists():
+            return []
+        with self._tree.folder(_PARTIAL) as here:
+            return here.names()
+
+    def _remove_partial(self, name: str) -> None:
+        with disk_errors(str(self.folder / _PARTIAL / name)), self._tree.folder(_PARTIAL) as here:
+            here.remove(name)
 
 
 class Partial:
