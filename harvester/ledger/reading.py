@@ -116,10 +116,10 @@ class Reader:
 
     def failures(self) -> Iterator[Failure]:
         """Everything that could not be had: listings and names, then items, then files."""
-        mishaps = self._rows(
-            "SELECT task, subject, error, verdict, attempts FROM mishaps", by=("task", "subject")
+        mishaps = self._rows(  # in the order in which they came
+            "SELECT rowid, task, subject, error, verdict, attempts FROM mishaps", by=("rowid",)
         )
-        for task, subject, error, verdict, attempts in mishaps:
+        for _, task, subject, error, verdict, attempts in mishaps:
             yield Failure(task, error, verdict, subject=subject, attempts=attempts)
         work = self._rows(
             "SELECT item_id, task, error, verdict, attempts FROM work",

@@ -110,7 +110,7 @@ class Store:
     def _partials(self) -> list[str]:
         if not (self.folder / _PARTIAL).exists():
             return []
-        with self._tree.folder(_PARTIAL) as here:
+        with disk_errors(str(self.folder / _PARTIAL)), self._tree.folder(_PARTIAL) as here:
             return here.names()
 
     def _remove_partial(self, name: str) -> None:
