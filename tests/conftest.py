@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -16,6 +17,9 @@ import pytest
 from harvester.sandbox import Sandbox, Settings
 
 TOKEN = "sandbox-token"
+
+# A shell starts what runs in the background with Ctrl-C ignored, and that is inherited; tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

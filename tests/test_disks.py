@@ -240,14 +240,14 @@ async def test_a_folder_that_vanishes_under_a_download_stops_the_run(tmp_path: P
 
 @pytest.fixture(scope="module")
 def no_locks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which no file can be locked, as on a cluster's file system mounted so."""
+    """An environment in which no file of a test can be locked, as on a cluster's file system mounted so."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler here to play a file system without locks")
     library = tmp_path_factory.mktemp("no_locks") / "no_locks.so"
     source = Path(__file__).parent / "no_locks.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    return {"LD_PRELOAD": str(library)}
+    return {"LD_PRELOAD": str(library), "NO_LOCKS_BELOW": str(tmp_path_factory.getbasetemp())}
 
 
 async def test_without_locks_a_killed_run_is_gone_on_with(tmp_path: Path, no_locks: dict[str, str]) -> None:
