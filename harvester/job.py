@@ -32,12 +32,13 @@ from harvester.figshare import DOWNLOADS, Figshare, Routes
 from harvester.ledger import FileResult, Ledger, Opening, Reader, exists, locks_work
 from harvester.limits import Limiter
 from harvester.models import FileStatus, Summary
-from harvester.pipeline import Pipeline, Tally
+from harvester.pipeline import Pipeline
 from harvester.plan import Plan, Planner
 from harvester.progress import LINE_EVERY_SECONDS, Watched
 from harvester.sinks import SINKS, write_failures
 from harvester.sources import SOURCES
 from harvester.store import Store, disk_errors, rewrite
+from harvester.tally import Tally
 from harvester.tasks import TASKS, Parts, equip, item_task_names
 from harvester.together import beside
 

@@ -5,7 +5,7 @@ Moves items and files through queues and workers; it never parses, fetches or wr
                                                        │                                   │
                                                   item tasks                           file task
 
-1. `_list` reads the sources page by page; each page and the place where it ends go to the ledger.
+1. The producer reads the sources page by page; each page and the place where it ends go to the ledger.
 2. `_feed` asks the ledger what is owed and puts it on a bounded queue, as fast as it is taken.
 3. The workers visit each item: every task that it owes, then one entry for the ledger.
 4. What the records made owed is fed to the download workers in the same way.
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -28,11 +27,13 @@ from anyio import CancelScope, create_memory_object_stream, create_task_group
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from harvester.config import Concurrency
-from harvester.errors import GiveUp, Gone, Refused, TryAgain
+from harvester.errors import GiveUp, Gone, TryAgain
 from harvester.figshare import Figshare
 from harvester.ledger import FileResult, ItemResult, Ledger
 from harvester.models import Failure, FileStatus, Findings, OwedFile, OwedItem, WorkState
-from harvester.sources import Counted, Listing, Source
+from harvester.producer import Producer
+from harvester.sources import Source
+from harvester.tally import Tally
 from harvester.tasks import FileTask, ItemTask
 from harvester.together import beside
 
@@ -41,32 +42,6 @@ Owed = TypeVar("Owed", OwedItem, OwedFile)
 
 FEED_AT_ONCE = 256
 GRACE_SECONDS = 10.0
-MOST_WARNINGS = 100
-MOST_REPEATED = 10_000
-"""Entries that a listing may repeat, beyond each item twice, before it is taken for endless."""
-
-
-@dataclass
-class Tally:
-    """How far a run has come; counted by the pipeline, read by whoever shows it."""
-
-    listed: int = 0
-    listing_ended: bool = False
-    items_owed: int = 0
-    items_done: int = 0
-    items_failed: int = 0
-    files_owed: int = 0
-    files_done: int = 0
-    files_failed: int = 0
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def items_left(self) -> int:
-        return max(0, self.items_owed - self.items_done - self.items_failed)
-
-    @property
-    def files_left(self) -> int:
-        return max(0, self.files_owed - self.files_done - self.files_failed)
 
 
 class Pipeline:
@@ -86,13 +61,17 @@ class Pipeline:
         self.stopping = anyio.Event()
         self.tally = tally
         self._ledger = ledger
-        self._figshare = figshare
-        self._sources = sources
+        self._producer = Producer(
+            ledger=ledger,
+            figshare=figshare,
+            sources=sources,
+            tasks=frozenset(task.name for task in item_tasks),
+            tally=tally,
+            stopping=self.stopping,
+        )
         self._item_tasks = item_tasks
         self._file_task = file_task
         self._concurrency = concurrency
-        self._listings: list[Listing] | None = None
-        self._naming = CancelScope()
         self._all_listed = anyio.Event()
         self._all_visited = anyio.Event()
 
@@ -125,76 +104,14 @@ class Pipeline:
 
     async def _grace(self, in_hand: CancelScope) -> None:
         await self.stopping.wait()
-        self._naming.cancel()  # names that somebody has still to type are not in hand
+        self._producer.stop()
         await anyio.sleep(GRACE_SECONDS)
         in_hand.cancel()
 
-    # -- listing ----------------------------------------------------------------------------------
-
     async def _list(self) -> None:
-        # The account's own record of an item is the fuller one, so it must be known first.
-        sources = sorted(self._sources, key=lambda source: not source.private)
-        if self._listings is None:  # standard input can be read only once
-            with self._naming:
-                self._listings = [listing for source in sources for listing in await source.listings()]
-        for listing in self._listings or ():
-            await self._read(listing)
-        self.tally.listing_ended = True
+        await self._producer.run()
         self._all_listed.set()
         self._ledger.notify()
-
-    async def _read(self, listing: Listing) -> None:
-        tasks = frozenset(task.name for task in self._item_tasks)
-        listed = await self._ledger.listed(listing.key)
-        if listed.complete:
-            return
-        was_warned = False
-        try:
-            while not listed.complete:
-                if self.stopping.is_set():
-                    return
-                page = await listing.page(self._figshare, listed.position)
-                if page.warning and not was_warned:
-                    self._warn(page.warning)
-                    was_warned = True
-                added = await self._ledger.add_page(listing.key, page, tasks)
-                listed = added.listed
-                self.tally.items_owed += added.owed
-                self.tally.listed += len(page.refs)
-                if listed.named > 2 * listed.found + MOST_REPEATED:
-                    raise Refused("the listing goes round in circles")
-        except (GiveUp, TryAgain) as error:
-            await self._note(listing, error, begin_anew=isinstance(error, GiveUp))
-        else:
-            await self._compare(listing, listed.found)
-
-    async def _compare(self, listing: Listing, found: int) -> None:
-        """Compare a listing with what figshare counts, where it can count; fewer is a failure."""
-        if not isinstance(listing, Counted):
-            return
-        try:
-            counted = await listing.count(self._figshare)
-        except (GiveUp, TryAgain) as error:
-            self._warn(f"{listing.key}: could not be counted: {error}")
-            return
-        if counted is None or counted == found:
-            return
-        difference = f"figshare counts {counted} items, its listing has {found}"
-        if counted > found:
-            await self._note(listing, Refused(difference), begin_anew=False)
-        else:
-            self._warn(f"{listing.key}: {difference}")
-
-    async def _note(self, listing: Listing, error: GiveUp | TryAgain, *, begin_anew: bool) -> None:
-        failure = Failure("listing", str(error), error.verdict, subject=listing.key, attempts=error.attempts)
-        await self._ledger.add_mishap(failure, begin_anew=begin_anew)
-        log.warning("%s: incomplete: %s", listing.key, error)
-
-    def _warn(self, text: str) -> None:
-        if text:
-            log.warning("%s", text)
-            if len(self.tally.warnings) < MOST_WARNINGS:
-                self.tally.warnings.append(text)
 
     # -- from the ledger to a queue ---------------------------------------------------------------
 
@@ -274,7 +191,8 @@ class Pipeline:
         for found in findings:
             if self._file_task is not None:
                 tally.files_owed += sum(placed.status is FileStatus.PENDING for placed in found.files or ())
-            self._warn(found.warning)
+            if found.warning:
+                tally.warn(found.warning)
 
     # -- files ------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ import orjson
 
 from harvester.client import Traffic
 from harvester.limits import Limiter
-from harvester.pipeline import Tally
+from harvester.tally import Tally
 from harvester.text import human_bytes, human_seconds, printable
 
 log = logging.getLogger("harvester")

@@ -1,0 +1,109 @@
+"""
+Reads the sources page by page into the ledger, and proves that each listing is whole.
+
+A page and the place where it ends are recorded together, so a listing goes on at the page where it was
+left or where it failed. What figshare can count is compared with what its listing gave.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import anyio
+from anyio import CancelScope
+
+from harvester.errors import GiveUp, Refused, TryAgain
+from harvester.figshare import Figshare
+from harvester.ledger import Ledger
+from harvester.models import Failure
+from harvester.sources import Counted, Listing, Source
+from harvester.tally import Tally
+
+log = logging.getLogger(__name__)
+
+MOST_REPEATED = 10_000
+"""Entries that a listing may repeat, beyond each item twice, before it is taken for endless."""
+
+
+class Producer:
+    """The first stage of a run. `tasks`: what an item owes that was not known before."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        figshare: Figshare,
+        sources: Sequence[Source],
+        tasks: frozenset[str],
+        tally: Tally,
+        stopping: anyio.Event,
+    ) -> None:
+        self._ledger = ledger
+        self._figshare = figshare
+        # The account's own record of an item is the fuller one, so it must be known first.
+        self._sources = sorted(sources, key=lambda source: not source.private)
+        self._tasks = tasks
+        self._tally = tally
+        self._stopping = stopping
+        self._listings: list[Listing] | None = None
+        self._naming = CancelScope()
+        self._compared: set[str] = set()
+
+    async def run(self) -> None:
+        """Read every listing that has not been read to its end, or until the run is stopping."""
+        if self._listings is None:  # standard input can be read only once
+            with self._naming:
+                self._listings = [item for source in self._sources for item in await source.listings()]
+        for listing in self._listings or ():
+            await self._read(listing)
+        self._tally.listing_ended = True
+
+    def stop(self) -> None:
+        """Wait no longer for names that somebody has still to type."""
+        self._naming.cancel()
+
+    async def _read(self, listing: Listing) -> None:
+        listed = await self._ledger.listed(listing.key)
+        was_warned = False
+        try:
+            while not listed.complete:
+                if self._stopping.is_set():
+                    return
+                page = await listing.page(self._figshare, listed.position)
+                if page.warning and not was_warned:
+                    self._tally.warn(page.warning)
+                    was_warned = True
+                added = await self._ledger.add_page(listing.key, page, self._tasks)
+                listed = added.listed
+                self._tally.items_owed += added.owed
+                self._tally.listed += len(page.refs)
+                if listed.named > 2 * listed.found + MOST_REPEATED:
+                    raise Refused("the listing goes round in circles")
+        except (GiveUp, TryAgain) as error:
+            await self._note(listing, error, begin_anew=isinstance(error, GiveUp))
+        else:
+            await self._compare(listing, listed.found)
+
+    async def _compare(self, listing: Listing, found: int) -> None:
+        """Compare a listing with what figshare counts, where it can count; fewer is a failure."""
+        if not isinstance(listing, Counted) or listing.key in self._compared:
+            return
+        self._compared.add(listing.key)
+        try:
+            counted = await listing.count(self._figshare)
+        except (GiveUp, TryAgain) as error:
+            self._tally.warn(f"{listing.key}: could not be counted: {error}")
+            return
+        if counted is None or counted == found:
+            return
+        difference = f"figshare counts {counted} items, its listing has {found}"
+        if counted > found:
+            await self._note(listing, Refused(difference), begin_anew=False)
+        else:
+            self._tally.warn(f"{listing.key}: {difference}")
+
+    async def _note(self, listing: Listing, error: GiveUp | TryAgain, *, begin_anew: bool) -> None:
+        failure = Failure("listing", str(error), error.verdict, subject=listing.key, attempts=error.attempts)
+        await self._ledger.add_mishap(failure, begin_anew=begin_anew)
+        log.warning("%s: incomplete: %s", listing.key, error)
