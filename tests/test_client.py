@@ -226,7 +226,7 @@ async def client(
         trusted_hosts=frozenset({"localhost"} if lookup else ()),
         before_lookup=lookup,
     ) as session:
-        yield Client(
+        made = Client(
             session,
             limiters={name: Limiter(name, float("inf")) for name in ("api", "stats", "files")},
             origins={"api": api, "stats": stats or URL("http://127.0.0.1:9")},
@@ -238,6 +238,8 @@ async def client(
             sleep=wait or sleep,
             jitter=lambda: 1.0,
         )
+        made.expect("api", api / "proof", orjson.loads)
+        yield made
 
 
 async def test_the_token_is_sent_to_the_api_only_when_asked_for_and_never_after_a_redirect() -> None:
@@ -395,6 +397,113 @@ async def test_an_api_that_never_answered_ends_the_run() -> None:
             await asked.json("api", "GET", address / "x", orjson.loads)
 
 
+async def test_an_api_whose_first_answer_is_bad_is_not_dead_when_it_gives_its_proof() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({}) if request.path == "/proof" else web.Response(status=500)
+
+    async with served(answer) as address, client(address, attempts=2) as asked:
+        for number in range(20):
+            with pytest.raises(ServerFailed):
+                await asked.json("api", "GET", address / f"x{number}", orjson.loads)
+
+
+async def test_pages_where_json_was_promised_are_an_outage_too() -> None:
+    async with in_an_outage(1, 300, failing=lambda: web.Response(text="<html>", content_type="text/html")) as (
+        hours, ask, seen,
+    ):  # fmt: skip
+        await ask()
+        hours.now = 1
+        for _ in range(8):
+            with pytest.raises(Broken):
+                await ask()
+        begun = len(seen)
+        await ask()
+        assert 300 <= hours.now < 320
+        assert len(seen) - begun < 300 / 15 + 4
+
+
+@pytest.mark.parametrize("status", [401, 429])
+async def test_a_host_behind_a_redirect_has_no_say_over_the_run(status: int) -> None:
+    async def storage(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, headers={"Retry-After": "999999"})
+
+    async with served(storage) as other:
+
+        async def api(_: web.Request) -> web.StreamResponse:
+            raise web.HTTPFound(str(other / "x"))
+
+        async with served(api) as address, client(address, attempts=2) as asked:
+            with pytest.raises((Broken, Throttled)):
+                await asked.touch(address / "file", authorised=False)
+            assert asked.limiters["files"].paused_seconds == 0
+
+
+async def test_a_401_speaks_of_the_token_only_where_it_was_sent() -> None:
+    async def refusing(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=401)
+
+    async with served(refusing) as address, client(address, token="s3cret", stats=address) as asked:
+        with pytest.raises(Refused):
+            await asked.json("stats", "GET", address / "x", orjson.loads)
+        with pytest.raises(TokenRefused):
+            await asked.json("api", "GET", address / "x", orjson.loads, authorised=True)
+
+
+async def test_a_complaint_in_an_odd_encoding_is_a_complaint() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=int(request.path[1:]), body=b"x", headers={"Content-Encoding": "br"})
+
+    async with served(answer) as address, client(address, attempts=1, stats=address) as asked:
+        for status, kind in ((429, Throttled), (403, Challenged), (404, Gone)):
+            with pytest.raises(kind):
+                await asked.json("stats", "GET", address / str(status), orjson.loads)
+
+
+async def test_what_comes_after_the_end_of_the_gzip_is_refused() -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        body = gzip.compress(b"{}") + bytes(1_000_000)
+        return web.Response(body=body, headers={"Content-Encoding": "gzip"})
+
+    async with served(answer) as address, client(address) as asked:
+        with pytest.raises(Misshapen, match="more than the gzip that was promised"):
+            await asked.json("api", "GET", address / "x", orjson.loads)
+
+
+async def test_where_nothing_is_known_to_come_each_is_tried_once_and_one_at_a_time() -> None:
+    """Of files whose neighbours are blocked: the first that comes ends it."""
+    hours, tried = Hours(), list[int]()
+
+    async with client(URL("http://127.0.0.1:9"), attempts=3, clock=hours.clock, wait=hours.sleep) as asked:
+
+        def file(number: int) -> Callable[[], Awaitable[str]]:
+            async def attempt() -> str:
+                tried.append(number)
+                if number < 21:
+                    raise Challenged(f"file {number}: blocked")
+                return "here"
+
+            return attempt
+
+        for number in range(21):
+            with pytest.raises(Challenged):
+                await asked.persist("files", file(number))
+        assert tried.count(0) == 3
+        assert tried.count(12) == 1
+        for number in range(21, 40):
+            assert await asked.persist("files", file(number)) == "here"
+        assert hours.now < 15 * 15
+
+
+async def test_a_probe_that_is_under_way_lets_the_others_wait_and_fails_nobody() -> None:
+    async with in_an_outage(1, 1e9) as (hours, ask, _):
+        await ask()
+        hours.now = 1
+        await give_up(ask, 8)
+        hours.now = 1000  # longer than patience: the next probe decides
+        with pytest.raises(Unreachable):
+            await ask()
+
+
 @dataclass
 class Hours:
     """A clock that moves only while somebody sleeps."""
@@ -411,20 +520,30 @@ class Hours:
 
 @asynccontextmanager
 async def in_an_outage(
-    begins: float, ends: float, *, service: str = "api"
+    begins: float,
+    ends: float,
+    *,
+    service: str = "api",
+    failing: Callable[[], web.Response] = lambda: web.Response(status=503),
 ) -> AsyncIterator[tuple[Hours, Callable[[], Awaitable[object]], list[float]]]:
     """A service that answers 503 from `begins` to `ends`; the function asks it once, the list tells when."""
     hours, seen = Hours(), list[float]()
 
     async def answer(_: web.Request) -> web.StreamResponse:
         seen.append(hours.now)
-        return web.Response(status=503) if begins <= hours.now < ends else web.json_response({})
+        return failing() if begins <= hours.now < ends else web.json_response({})
+
+    def decode(raw: bytes) -> object:
+        try:
+            return orjson.loads(raw)
+        except orjson.JSONDecodeError as exc:
+            raise Broken("no JSON") from exc
 
     async with (
         served(answer) as address,
         client(address, attempts=2, stats=address, clock=hours.clock, wait=hours.sleep) as asked,
     ):
-        yield hours, lambda: asked.json(service, "GET", address / "x", orjson.loads), seen
+        yield hours, lambda: asked.json(service, "GET", address / "x", decode), seen
 
 
 async def give_up(ask: Callable[[], Awaitable[object]], times: int) -> None:
@@ -494,7 +613,7 @@ async def test_many_requests_in_a_row_without_luck_are_no_outage_when_a_good_one
             with pytest.raises(ServerFailed):
                 await asked.json("api", "GET", address / f"bad{number}", orjson.loads)
     assert slept == [1.0] * 20  # between two tries, and never for the service
-    assert seen.count("/good") == 1 + 20 // 8
+    assert seen.count("/good") == 1 + 20 // 8  # what it gave last is asked for again
 
 
 async def test_requests_without_luck_are_no_outage_while_others_are_answered() -> None:
@@ -564,7 +683,7 @@ async def test_a_head_that_trickles_is_given_up() -> None:
         async with client(address, attempts=1, connect=0.5) as asked:
             with pytest.raises(Unreachable, match="timed out"):
                 await asked.json("api", "GET", address / "x", orjson.loads)
-        assert 1.4 < anyio.current_time() - begun < 3
+        assert 2.9 < anyio.current_time() - begun < 5  # once, and once for the proof that it is dead
         group.cancel_scope.cancel()
 
 
@@ -630,7 +749,7 @@ async def test_a_proxy_is_asked_for_what_it_is_for() -> None:
             with pytest.raises(Broken, match="no connection"):
                 await asked.json("files", "GET", URL("https://127.0.0.1:9/x"), orjson.loads)
         group.cancel_scope.cancel()
-    assert asked_for == ["CONNECT api.example.org:443 HTTP/1.1"]
+    assert asked_for == ["CONNECT api.example.org:443 HTTP/1.1"] * 2  # once to prove that it is dead
 
 
 async def test_a_private_address_behind_a_name_is_not_asked() -> None:

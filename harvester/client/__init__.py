@@ -8,7 +8,7 @@ become ours.
 
 from harvester.client.answers import is_loopback, is_public
 from harvester.client.bodies import JSON_LIMIT
-from harvester.client.client import Client, Reply, Sink, Traffic
+from harvester.client.client import Client, Reply, Sink, Traffic, Wanted
 from harvester.client.session import Lookup, open_session
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Reply",
     "Sink",
     "Traffic",
+    "Wanted",
     "is_loopback",
     "is_public",
     "open_session",

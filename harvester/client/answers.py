@@ -25,10 +25,18 @@ from harvester.text import printable
 
 
 def complaint(
-    name: str, status: int, headers: Mapping[str, str], raw: bytes, wait_seconds: float | None = None
+    name: str,
+    status: int,
+    headers: Mapping[str, str],
+    raw: bytes,
+    wait_seconds: float | None = None,
+    *,
+    with_token: bool = True,
 ) -> HarvestError:
     """
     Say what a status other than success means; `raw` is the beginning of the body.
+
+    `with_token`: whether the request carried it; without it a 401 says nothing about it.
 
     Source: figshare API reference, Errors; a 403 in figshare's own JSON is a decision about this
     item, any other 403 is the wall before it.
@@ -37,7 +45,7 @@ def complaint(
     said = f": {words}" if words else ""
     if status == 202 or "x-amzn-waf-action" in headers:
         return Challenged(f"{name}: a challenge for browsers ({status})")
-    if status == 401:
+    if status == 401 and with_token:
         return TokenRefused(f"{name}: the token was refused{said}")
     if status == 403:
         if words is None:

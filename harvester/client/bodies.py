@@ -26,6 +26,7 @@ class JsonBody:
             raise Misshapen(f"{name}: encoded in a way that nobody asked for")
         self._name = name
         self._left = limit
+        self._received = 0
         self._limit = limit
         self._pieces: list[bytes] = []
         self._unzip = zlib.decompressobj(_GZIP) if "gzip" in encoding else None
@@ -38,11 +39,16 @@ class JsonBody:
             Misshapen: it is more than the limit.
             Broken: it is no gzip.
         """
+        self._received += len(piece)
         if self._unzip is not None:
+            if self._unzip.eof or self._received > self._limit:
+                raise Misshapen(f"{self._name}: more than the gzip that was promised")
             try:
                 piece = self._unzip.decompress(piece, self._left + 1)
             except zlib.error as exc:
                 raise Broken(f"{self._name}: not the gzip that was promised") from exc
+            if self._unzip.unused_data:
+                raise Misshapen(f"{self._name}: more than the gzip that was promised")
         self._left -= len(piece)
         if self._left < 0:
             raise Misshapen(f"{self._name}: more than {self._limit} bytes of JSON")

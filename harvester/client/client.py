@@ -49,7 +49,6 @@ from harvester.errors import (
     HarvestError,
     Misshapen,
     Refused,
-    ServerFailed,
     StopRun,
     Throttled,
 )
@@ -65,6 +64,7 @@ LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _GOOD = {200, 206, 304, 416}
+_EXPIRED = {401, 403}
 _IDENTITY = {"Accept-Encoding": "identity"}
 
 
@@ -93,6 +93,19 @@ class Sink(Protocol):
 
     async def write(self, piece: bytes) -> None: ...
     async def start_over(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """
+    What is known of a file before it comes.
+
+    ``size`` in bytes; ``has_md5``: its bytes can be proven; ``is_page``: HTML is what it holds.
+    """
+
+    size: int
+    has_md5: bool
+    is_page: bool
 
 
 class Client:
@@ -132,6 +145,7 @@ class Client:
             limiters, retry, errors=self.traffic.errors, clock=clock, sleep=sleep, jitter=jitter
         )
         self.persist = self._persistence.persist
+        self.prove = self._persistence.prove
         self._proxies = dict(proxies or {})
 
     # -- one attempt ------------------------------------------------------------------------------
@@ -153,37 +167,66 @@ class Client:
         `decode` raises `Broken` for bytes that are not JSON and `Misshapen` for JSON of another
         shape. Other errors: as `persist`.
         """
-        sent = {"Accept-Encoding": ENCODINGS, **(headers or {})}
+        sent = dict(headers or {})
         data = None
         if body is not None:
             data = orjson.dumps(body)
             sent["Content-Type"] = "application/json"
 
         async def attempt() -> Reply[T]:
-            async with self._ask(
-                service, method, url, headers=sent, data=data, authorised=authorised
-            ) as response:
-                raw = await self._read_json(response)
-                if not raw:
-                    raise Challenged(f"{name_of(url)}: an empty answer where JSON was promised")
-                return Reply(decode(raw), response.headers)
+            return await self._ask_json(
+                service, method, url, decode, headers=sent, data=data, authorised=authorised
+            )
 
-        return await self.persist(service, attempt, repeatable=True)
+        reply = await self.persist(service, attempt)
+        self.prove(service, attempt)
+        return reply
 
-    async def fetch(
-        self, url: URL, into: Sink, size: int, *, is_page: bool, authorised: bool = False
-    ) -> None:
+    def expect(self, service: str, url: URL, decode: Callable[[bytes], object]) -> None:
+        """Name something that a service always gives, to be asked for when it is in doubt."""
+
+        async def attempt() -> object:
+            return await self._ask_json(service, "GET", url, decode, headers={})
+
+        self.prove(service, attempt)
+
+    async def touch(self, url: URL, *, authorised: bool) -> None:
+        """Ask for the first byte of a file, to see whether files come at all."""
+        headers = {**_IDENTITY, "Range": "bytes=0-0"}
+        async with self._ask("files", "GET", url, headers=headers, authorised=authorised) as response:
+            _refuse_a_page(response, is_page=False, size=1)
+
+    async def _ask_json(
+        self,
+        service: str,
+        method: str,
+        url: URL,
+        decode: Callable[[bytes], T],
+        *,
+        headers: Mapping[str, str],
+        data: bytes | None = None,
+        authorised: bool = False,
+    ) -> Reply[T]:
+        sent = {"Accept-Encoding": ENCODINGS, **headers}
+        async with self._ask(
+            service, method, url, headers=sent, data=data, authorised=authorised
+        ) as response:
+            raw = await self._read_json(response)
+            if not raw:
+                raise Challenged(f"{name_of(url)}: an empty answer where JSON was promised")
+            return Reply(decode(raw), response.headers)
+
+    async def fetch(self, url: URL, into: Sink, wanted: Wanted, *, authorised: bool = False) -> None:
         """
         Ask once for the rest of a file and hand its bytes on.
 
-        `size`: bytes of the whole file; `is_page`: whether HTML is what the file holds. A request
-        to the api's host counts for the api as well as for files.
+        A request to the api's host counts for the api as well as for files.
 
         Raises:
             Challenged: what came is not the file but a page for browsers, or nothing.
             Broken: the bytes ended early, came too slowly or belong to something else.
         """
-        headers = dict(_IDENTITY)
+        headers, size = dict(_IDENTITY), wanted.size
         if 0 < into.received < size:
             headers["Range"] = f"bytes={into.received}-"
             if into.validator:
@@ -194,6 +237,8 @@ class Client:
             if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 await into.start_over()
                 raise Broken(f"{name_of(url)}: has no more bytes after {size}; starting over")
+            length_agrees = response.content_length == size - into.received
+            is_page = wanted.is_page or (wanted.has_md5 and length_agrees)  # then the md5 will tell
             _refuse_a_page(response, is_page=is_page, size=size)
             await self._align(response, into, size)
 
@@ -244,10 +289,13 @@ class Client:
             with foreign_errors(url):
                 async with await self._send(method, url, data, sent) as response:
                     if response.status not in _REDIRECTS or "Location" not in response.headers:
-                        if counted is None and response.status == HTTPStatus.FORBIDDEN:
+                        if counted is None and response.status in _EXPIRED:
                             # The storage has no opinion on us: its signed address has expired.
-                            raise Broken(f"{name_of(url)}: the signed address was refused (403)")
-                        await self._judge(response, counted or service, started)
+                            raise Broken(
+                                f"{name_of(url)}: the signed address was refused ({response.status})"
+                            )
+                        with_token = "Authorization" in sent
+                        await self._judge(response, counted, service, started, with_token=with_token)
                         yield response
                         return
                     url = self._redirected(url, response, method)
@@ -302,22 +350,36 @@ class Client:
             return None
         return self._proxies.get(url.scheme)
 
-    async def _judge(self, response: aiohttp.ClientResponse, service: str, started: float) -> None:
-        """Raise what an answer's status means; a complaint about our pace slows the service down."""
+    async def _judge(
+        self,
+        response: aiohttp.ClientResponse,
+        counted: str | None,
+        service: str,
+        started: float,
+        *,
+        with_token: bool,
+    ) -> None:
+        """
+        Raise what an answer's status means; a complaint about our pace slows the service down.
+
+        `counted`: the service whose host answered, None for a host behind a redirect. Such a one may fail,
+        but has no say over the run or its pace.
+        """
         if response.status in _GOOD:
-            self._persistence.answered(service)
             self._complaints[service] = 0
             self.limiters[service].pace.recover()
             return
         raw = await self._beginning(response) if response.status < 500 else b""
         wait = retry_after_seconds(response.headers.get("Retry-After"), response.headers.get("Date"))
-        error = complaint(name_of(response.url), response.status, response.headers, raw, wait)
-        if not isinstance(error, (Challenged, Throttled, ServerFailed)):
-            self._persistence.answered(service)
+        if counted is None and wait is not None:
+            wait = min(wait, self._max_wait)
+        error = complaint(
+            name_of(response.url), response.status, response.headers, raw, wait, with_token=with_token
+        )
         if wait is not None and wait > LONGEST_RETRY_AFTER_SECONDS:
             raise StopRun(f"{error}; it asks to wait {wait:.0f} s: run again after that")
         is_block = isinstance(error, Challenged) and service != "files"  # a file has another route
-        if isinstance(error, Throttled) or is_block:
+        if counted is not None and (isinstance(error, Throttled) or is_block):
             self._slow_down(service, started, wait, error)
         raise error
 
@@ -336,10 +398,12 @@ class Client:
 
     async def _beginning(self, response: aiohttp.ClientResponse) -> bytes:
         """Return the beginning of an error's body; what of it cannot be had does not matter."""
-        body = JsonBody("", response.headers.get("Content-Encoding", "").lower(), limit=MOST_WORDS)
         with contextlib.suppress(HarvestError):
-            await self._read(response, body.take)
-        return body.whole(cut=True)
+            body = JsonBody("", response.headers.get("Content-Encoding", "").lower(), limit=MOST_WORDS)
+            with contextlib.suppress(HarvestError):
+                await self._read(response, body.take)
+            return body.whole(cut=True)
+        return b""
 
     async def _read(self, response: aiohttp.ClientResponse, take: Callable[[bytes], Awaitable[None]]) -> None:
         """Read a body to its end; give up on one that trickles."""

@@ -1,11 +1,13 @@
 """
 The only retry loop: ask until it succeeds, gives up or runs out of attempts; sit out a service's outage.
 
-A request that runs out of attempts is given up. When `DOWN_AFTER` in a row are given up and the service
-has not answered anything meanwhile, it is in doubt: everybody waits while it is asked again, now and
-then, for what it gave last. If it gives that, the others just had no luck. What never answered in this
-run (for the api one request is enough to say so, as the first is alone), or nothing for as long as
-`retry.patience`, is dead: the api ends the run, another service is refused at once and probed now and then.
+A request that runs out of attempts is given up. When `DOWN_AFTER` in a row are (the first one of the api,
+as long as that has answered nothing), the service is in doubt: everybody waits while its proof is asked
+for now and then, something that it is known to give. If it comes, the others just had no luck. Where
+nothing is known to come, what waits is tried in its place, one at a time and once each.
+
+What gives no proof and never gave anything, or nothing for as long as `retry.patience`, is dead: the api
+ends the run, another service is refused at once and probed now and then.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ class _Health:
     Whether a service answers at all. Times are seconds of one clock; nothing here waits.
 
     ``is_vital``: the run cannot go on without it. ``silent_since``: the first failure since the last
-    answer. ``next_probe``: nobody asks before. ``proof``: asks again for what the service gave last, None
-    where nothing can be asked for twice.
+    answer. ``next_probe``: nobody asks before. ``proof``: asks for what the service is known to give,
+    None where nothing is known; ``proof_failed``: and it did not give it.
     """
 
     patience: float
@@ -47,15 +49,17 @@ class _Health:
     silent_since: float = math.inf
     next_probe: float = -math.inf
     proof: Callable[[], Awaitable[object]] | None = None
+    proof_failed: bool = False
 
     def is_down(self) -> bool:
         return self.given_up >= (1 if self.is_vital and not self.has_answered else DOWN_AFTER)
 
     def is_dead(self, now: float) -> bool:
-        return self.is_down() and (not self.has_answered or now - self.silent_since >= self.patience)
+        never = self.proof_failed and not self.has_answered
+        return self.is_down() and (never or now - self.silent_since >= self.patience)
 
     def answered(self) -> None:
-        self.has_answered = True
+        self.has_answered, self.proof_failed = True, False
         self.given_up = 0
         self.silent_since, self.next_probe = math.inf, -math.inf
 
@@ -90,15 +94,13 @@ class Persistence:
         self._jitter = jitter
         self._health = {name: _Health(retry.patience, is_vital=name == "api") for name in services}
 
-    def answered(self, service: str) -> None:
-        """Note that a service is there: it answered, whatever it said."""
-        self._health[service].answered()
+    def prove(self, service: str, proof: Callable[[], Awaitable[object]]) -> None:
+        """Remember what a service gives, to ask for it again when it is in doubt."""
+        self._health[service].proof = proof
 
-    async def persist(
-        self, service: str, attempt: Callable[[], Awaitable[T]], *, repeatable: bool = False
-    ) -> T:
+    async def persist(self, service: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """
-        Make attempts until one succeeds; a `repeatable` one may be made again to see whether all is well.
+        Make attempts until one succeeds.
 
         Raises:
             GiveUp: it cannot be had.
@@ -107,69 +109,86 @@ class Persistence:
         """
         health = self._health[service]
         for number in range(1, self._retry.attempts + 1):
-            await self._admit(service, health)
+            is_probe = await self._admit(service, health, number)
             try:
                 result = await attempt()
             except TryAgain as error:
                 self._errors[service] += 1
                 health.failed(self._clock())
                 error.attempts = number
-                if number == self._retry.attempts:
-                    self._give_up(service, health, error)
+                if number == self._retry.attempts or is_probe:
+                    await self._give_up(service, health, error)
                     raise
                 await self._back_off(error, number)
             except GiveUp as error:
                 error.attempts = number
+                health.answered()
                 raise
             else:
-                if repeatable:
-                    health.proof = attempt
+                health.answered()
                 return result
         raise AssertionError("attempts is at least one")
 
-    async def _admit(self, service: str, health: _Health) -> None:
-        """Let a request pass; while its service is down nobody, but for the one that finds out."""
+    async def _admit(self, service: str, health: _Health, number: int) -> bool:
+        """
+        Let a request pass; while its service is in doubt nobody, but for one that finds out.
+
+        Returns whether this is the one.
+        """
         while health.is_down():
             now = self._clock()
             if health.takes_probe(now):
                 if health.proof is None:
-                    return
+                    return True
                 await self._probe(service, health, health.proof)
-            elif health.is_dead(now):
+            elif health.is_dead(now) and not health.is_vital:
                 error = Broken(f"{service}: does not answer; asked again after a rest")
-                error.attempts = 0
+                error.attempts = number - 1
                 raise error
             else:
-                await self._sleep(health.next_probe - now)
+                await self._sleep(max(health.next_probe - now, 0.01))
+        return False
 
-    async def _probe(self, service: str, health: _Health, proof: Callable[[], Awaitable[object]]) -> None:
+    async def _probe(
+        self,
+        service: str,
+        health: _Health,
+        proof: Callable[[], Awaitable[object]],
+        blamed: TryAgain | None = None,
+    ) -> None:
         try:
             await proof()
         except TryAgain as error:
             self._errors[service] += 1
-            if health.is_dead(self._clock()):
-                self._bury(service, health, error)
+            health.proof_failed = True
+            self._bury_if_dead(service, health, blamed or error)
         except GiveUp:
             health.answered()
         else:
             health.answered()
 
-    def _give_up(self, service: str, health: _Health, error: TryAgain) -> None:
+    async def _give_up(self, service: str, health: _Health, error: TryAgain) -> None:
         was_down = health.is_down()
         health.given_up += 1
-        now = self._clock()
-        if health.is_dead(now):
-            self._bury(service, health, error)
-            health.next_probe = max(health.next_probe, now + REST_SECONDS)
-        elif health.is_down() and not was_down:
+        if not health.is_down():
+            return
+        if health.proof is not None and health.takes_probe(self._clock()):
+            await self._probe(service, health, health.proof, blamed=error)
+        else:
+            self._bury_if_dead(service, health, error)
+        if health.is_down() and not was_down:
             log.warning(
-                "%s: %s in a row had no answer, the last: %s; waiting for it, for %.0f min at most",
-                service, DOWN_AFTER, error, health.patience / 60,
+                "%s does not answer: %s; waiting for it, for %.0f min at most",
+                service, error, health.patience / 60,
             )  # fmt: skip
 
-    def _bury(self, service: str, health: _Health, error: TryAgain) -> None:
+    def _bury_if_dead(self, service: str, health: _Health, error: TryAgain) -> None:
+        now = self._clock()
+        if not health.is_dead(now):
+            return
         if health.is_vital:
             raise Unreachable(f"{error}; gave up after {error.attempts} attempts") from error
+        health.next_probe = max(health.next_probe, now + REST_SECONDS)
         log.warning("%s does not answer, resting it for %.0f s: %s", service, REST_SECONDS, error)
 
     async def _back_off(self, error: TryAgain, number: int) -> None:

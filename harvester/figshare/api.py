@@ -78,6 +78,8 @@ class Figshare:
         self._client = client
         self._api = api
         self._stats = stats
+        client.expect("api", (api / "articles").with_query(page_size=1), decode_entries)
+        client.expect("stats", stats / "total/views/article/1", decode_total)
 
     async def search_page(
         self, criteria: Mapping[str, Any], selection: Selection, position: str | None

@@ -10,15 +10,16 @@ has no luck is in the end asked of every route in turn, rested or not.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from yarl import URL
 
-from harvester.client import Client, is_loopback, is_public
+from harvester.client import Client, Wanted, is_loopback, is_public
 from harvester.errors import Challenged, Damaged, Gone, Unverified
 from harvester.models import OwedFile
 from harvester.store import Partial
@@ -50,8 +51,8 @@ class _Breaker:
     is_doubtful: bool = False
     probed_by: int | None = None
 
-    def lets(self, file_id: int, now: float) -> bool:
-        """Tell whether to ask this route for a file; after a rest it is asked for one at a time."""
+    def takes(self, file_id: int, now: float) -> bool:
+        """Tell whether to ask this route for a file now; after a rest it is asked for one at a time."""
         if now < self.rests_until or self.probed_by not in {None, file_id}:
             return False
         if self.is_doubtful:
@@ -101,7 +102,7 @@ class Routes:
         async def attempt() -> None:
             nonlocal tries
             tries += 1
-            await self._fetch(owed, partial, self._open_routes(owed, tries))
+            await self._fetch(owed, partial, tries)
             try:
                 await partial.publish(owed.path)
             except Damaged as error:
@@ -112,37 +113,50 @@ class Routes:
 
         await self._client.persist("files", attempt)
 
-    async def _fetch(self, owed: OwedFile, partial: Partial, routes: Sequence[URL]) -> None:
-        is_page = owed.file.name.lower().endswith(_PAGES)
+    async def _fetch(self, owed: OwedFile, partial: Partial, tries: int) -> None:
+        """Ask the routes, best first; those that rest only where no other is left, or has helped so far."""
         problem: Challenged | Gone | None = None
-        for url in routes:
-            breaker = self._breaker(url)
-            try:
-                await self._client.fetch(
-                    url, partial, owed.file.size, is_page=is_page, authorised=owed.private
-                )
-            except Challenged as error:
-                self._note_challenge(breaker, owed.file.id, error)
-                problem = error
-            except Gone as error:
-                problem = error
-            else:
-                breaker.worked()
+        resting: list[URL] = []
+        for url in self._routes(owed, tries):
+            if tries <= BEST_FIRST_TRIES and not self._breaker(url).takes(owed.file.id, self._clock()):
+                resting.append(url)
+            elif (problem := await self._ask(url, owed, partial, problem)) is None:
                 return
-            finally:
-                breaker.undecided(owed.file.id)
+        if problem is None or isinstance(problem, Gone):  # gone is only what every route says is gone
+            for url in resting:
+                if (problem := await self._ask(url, owed, partial, problem)) is None:
+                    return
         assert problem is not None, "there is always the api's route"
         raise problem
 
-    def _open_routes(self, owed: OwedFile, tries: int) -> list[URL]:
-        """List the addresses to ask, best first; those that rest only where no other is left or helps."""
+    async def _ask(
+        self, url: URL, owed: OwedFile, partial: Partial, before: Challenged | Gone | None
+    ) -> Challenged | Gone | None:
+        """Ask one route; return None when the bytes are here, else what is wrong, with what was `before`."""
+        breaker, file = self._breaker(url), owed.file
+        wanted = Wanted(file.size, has_md5=file.md5 is not None, is_page=file.name.lower().endswith(_PAGES))
+        try:
+            await self._client.fetch(url, partial, wanted, authorised=owed.private)
+        except Challenged as error:
+            self._note_challenge(breaker, file.id, error)
+            return error
+        except Gone as error:
+            return before or error
+        else:
+            breaker.worked()
+            if file.size:
+                self._client.prove(
+                    "files", functools.partial(self._client.touch, url, authorised=owed.private)
+                )
+            return None
+        finally:
+            breaker.undecided(file.id)
+
+    def _routes(self, owed: OwedFile, tries: int) -> list[URL]:
         routes = [self._api / f"file/download/{owed.file.id}"]
         if not owed.private and (url := recorded_address(owed.file.url, self._api)):
             routes.insert(0, url)
-        if tries > BEST_FIRST_TRIES:
-            return routes[::-1] if tries % 2 else routes
-        now = self._clock()
-        return [url for url in routes if self._breaker(url).lets(owed.file.id, now)] or routes
+        return routes[::-1] if tries > BEST_FIRST_TRIES and tries % 2 else routes
 
     def _breaker(self, url: URL) -> _Breaker:
         return self._breakers.setdefault(str(url.origin()), _Breaker())
