@@ -6,6 +6,7 @@ is heavy is imported only where there is work.
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import functools
 import logging
@@ -35,24 +36,84 @@ EXAMPLE = "config.example.toml"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    _set_up_logging(args)
-    with contextlib.suppress(ValueError):  # outside the main thread nobody can be told anything
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Run the command line and return its exit status; what follows is to be the end of the process."""
     try:
-        status = _COMMANDS[args.command](args)
+        _signals.begin()
+        args = build_parser().parse_args(argv)
+        _set_up_logging(args)
+        status = _run_command(args)
+        _signals.ignore_one()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def _run_command(args: argparse.Namespace) -> int:
+    try:
+        return _COMMANDS[args.command](args)
     except HarvestError as error:
         for line in str(error).splitlines():
             print(f"harvester: {printable(line)}", file=sys.stderr)
         return exit_status(error)
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has gone
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - until exit
         return 0
-    return status
+
+
+class _Signals:
+    """
+    Ctrl-C and SIGTERM, from the first line of a command to the end of the process.
+
+    Before the work they end the command, during it they are handed to it, after it the first one comes
+    too late to do anything. A second one ends the process at once, always. One handler does all of that:
+    asyncio's, which anyio's receiver uses, gives SIGTERM back to the system when it is removed, and until
+    another is set the system kills.
+    """
+
+    def __init__(self) -> None:
+        self._was_one = False
+        self._act: Callable[[], object] = _interrupt
+
+    def begin(self) -> None:
+        """Heed signals from now on."""
+        with contextlib.suppress(ValueError):  # outside the main thread nobody can be told anything
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._handle)
+                # When Python ends it takes its handlers away, but leaves what is ignored.
+                atexit.register(signal.signal, number, signal.SIG_IGN)
+
+    def _handle(self, *_: object) -> None:
+        if self._was_one:
+            _exit_at_once()
+        self._was_one = True
+        self._act()
+
+    def ignore_one(self) -> None:
+        """Do nothing at the first signal, unless somebody waits for it."""
+        self._act = _nothing
+
+    async def first(self) -> None:
+        """Wait for the first signal, which may have come since `ignore_one`."""
+        import asyncio  # noqa: PLC0415 - see the module's docstring
+
+        came = asyncio.Event()
+        self._act = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, came.set)
+        try:
+            if not self._was_one:
+                await came.wait()
+        finally:
+            self.ignore_one()
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def _nothing() -> None:
+    pass
+
+
+_signals = _Signals()
 
 
 # -- from words to a config -----------------------------------------------------------------------
@@ -85,9 +146,7 @@ def _say(text: str) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     config = _config(args)
-    import anyio  # noqa: PLC0415 - see the module's docstring
-
-    summary: Summary | None = anyio.run(functools.partial(_harvest, config, args))
+    summary = _in_loop(functools.partial(_harvest, config, args))
     if summary is None:
         return INTERRUPTED
     if not args.quiet and not args.log_json:
@@ -118,13 +177,9 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
             stop = None  # what follows is not the pipeline's: it can only be cancelled
 
     async def heed_signals(scope: anyio.CancelScope) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                print("stopping: what is in hand ends first; once more to stop at once", file=sys.stderr)
-                (stop or scope.cancel)()
-                break
-            async for _ in signals:
-                _exit_at_once()
+        await _signals.first()
+        print("stopping: what is in hand ends first; once more to stop at once", file=sys.stderr)
+        (stop or scope.cancel)()
 
     with anyio.CancelScope() as scope:
         work = functools.partial(job.harvest, config, refresh=frozenset(args.refresh), on_start=show)
@@ -248,16 +303,22 @@ def _await(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     from harvester.together import beside  # noqa: PLC0415
 
     async def heed_signals(scope: anyio.CancelScope) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                scope.cancel()
+        await _signals.first()
+        scope.cancel()
 
     async def interruptible() -> T:
         with anyio.CancelScope() as scope:
             return await beside(work, functools.partial(heed_signals, scope))
         raise KeyboardInterrupt
 
-    return anyio.run(interruptible)
+    return _in_loop(interruptible)
+
+
+def _in_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    import anyio  # noqa: PLC0415 - see the module's docstring
+
+    _signals.ignore_one()  # the work looks for it as soon as it can; an error within the loop's own parts leaks
+    return anyio.run(work)
 
 
 class _Lines(logging.Formatter):

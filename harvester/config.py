@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import msgspec
+from yarl import URL
 
+from harvester.addresses import is_loopback
 from harvester.credentials import Secret
 from harvester.errors import UsageError
 
@@ -278,9 +280,14 @@ def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], fault
 
 
 def _check_address(address: str, key: str, faults: _Faults) -> None:
-    if address.startswith("http://") and not re.match(
-        r"http://(localhost|127\.[\d.]+|\[::1\])([:/]|$)", address
-    ):
+    try:
+        url = URL(address)
+    except ValueError:
+        faults.add(key, "not an address")
+        return
+    if url.raw_user is not None or url.raw_password is not None:
+        faults.add(key, "a name or password does not belong in an address")
+    elif url.scheme == "http" and not is_loopback(url):
         faults.add(key, "plain http is for this machine only: use https")
 
 

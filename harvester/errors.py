@@ -12,7 +12,8 @@ Every error raised on purpose. The class says what follows; the message is one l
     │   ├── Gone             404, 410
     │   ├── Refused          400, 403 with figshare's own words, 422
     │   ├── Misshapen        JSON that is not what the documents promise, or far too large
-    │   └── Unverified       the same wrong bytes came twice
+    │   ├── Unverified       the same wrong bytes came twice
+    │   └── NoRoom           this file does not fit on the disk; others may
     └── TryAgain             may succeed when asked again; raised past the client only after the last try
         ├── Throttled        429: the service wants everybody to wait
         ├── Challenged       a page for browsers where data was promised, or a block
@@ -94,6 +95,12 @@ class Misshapen(GiveUp):
 
 class Unverified(GiveUp):
     """The same bytes came twice, and they are not the promised ones."""
+
+
+class NoRoom(GiveUp):
+    """This file does not fit on the disk; others may."""
+
+    verdict = Verdict.FOR_NOW
 
 
 class TryAgain(HarvestError):

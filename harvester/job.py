@@ -29,7 +29,7 @@ from harvester.client import Client, Lookup, is_loopback, open_session
 from harvester.config import Config, Kinds
 from harvester.errors import DiskTrouble, HarvestError, StopRun, UsageError, Verdict
 from harvester.figshare import DOWNLOADS, Figshare, Routes
-from harvester.ledger import FileResult, Ledger, Opening, Reader, exists, locks_work
+from harvester.ledger import FileResult, Ledger, Opening, Reader, exists, is_trace, locks_work
 from harvester.limits import Limiter
 from harvester.models import FileStatus, Summary
 from harvester.pipeline import Pipeline
@@ -207,7 +207,7 @@ class _Run:
             )
             companions = [partial(self._on_start, watched, pipeline.stop)] if self._on_start else []
             try:
-                await beside(partial(self._flow, pipeline), *companions)
+                await beside(partial(self._do_all, pipeline), *companions)
             except StopRun:
                 with contextlib.suppress(HarvestError):  # the disk may be what stopped the run
                     await self._summarise(watched, "stopped")
@@ -215,18 +215,24 @@ class _Run:
         if pipeline.stopping.is_set():
             return await self._summarise(watched, "interrupted")
         await export(config)
-        return await self._summarise(watched, "finished")
+        summary = await self._summarise(watched, "finished")
+        if self._tally.no_room:  # all that fits is here
+            raise DiskTrouble(self._tally.no_room)
+        return summary
 
-    async def _flow(self, pipeline: Pipeline) -> None:
+    async def _do_all(self, pipeline: Pipeline) -> None:
         """Do all that is owed, then ask once more for what failed in a way that may have passed."""
         await pipeline.run()
         if pipeline.stopping.is_set():
             return
         if again := await self._ledger.begin_again(MAY_HAVE_PASSED):
-            log.info("asking once more for what failed for now: %d items, %d files", again.items, again.files)
+            log.info(
+                "asking once more for what failed for now: %d items, %d files, %d names",
+                again.items, again.files, len(again.names),
+            )  # fmt: skip
             self._tally.items_failed -= again.items
             self._tally.files_failed -= again.files
-            await pipeline.run()
+            await pipeline.run(again.names)
 
     async def _summarise(self, watched: Watched, outcome: str) -> Summary:
         state = watched.state()
@@ -271,7 +277,7 @@ def _prepare(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; --output names a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    if not exists(folder) and any(folder.iterdir()):
+    if not exists(folder) and not all(is_trace(path.name) for path in folder.iterdir()):
         raise UsageError(
             f"{folder}: is not empty and holds no harvest; name a new or empty folder with --output"
         )

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -27,7 +28,7 @@ from anyio import CancelScope, create_memory_object_stream, create_task_group
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from harvester.config import Concurrency
-from harvester.errors import GiveUp, Gone, TryAgain
+from harvester.errors import GiveUp, Gone, NoRoom, TryAgain
 from harvester.figshare import Figshare
 from harvester.ledger import FileResult, ItemResult, Ledger
 from harvester.models import Failure, FileStatus, Findings, OwedFile, OwedItem, WorkState
@@ -80,23 +81,25 @@ class Pipeline:
         self.stopping.set()
         self._ledger.notify()
 
-    async def run(self) -> None:
+    async def run(self, names: Sequence[str] = ()) -> None:
         """
         Do all that is owed, or all that can be done before `stop`; can be run again when more is owed.
+
+        `names`: of items, which were asked for in vain and are asked for once more.
 
         Raises:
             StopRun: it cannot go on. What was done until then is in the ledger.
         """
         self._all_listed, self._all_visited = anyio.Event(), anyio.Event()
         with CancelScope() as in_hand:
-            await beside(self._flow, partial(self._grace, in_hand))
+            await beside(partial(self._flow, names), partial(self._grace, in_hand))
         await self._ledger.flush()
 
-    async def _flow(self) -> None:
+    async def _flow(self, names: Sequence[str]) -> None:
         queue = create_memory_object_stream[OwedItem](self._concurrency.queue)
         transfers = create_memory_object_stream[OwedFile](self._concurrency.downloads)
         async with create_task_group() as group:
-            group.start_soon(self._list)
+            group.start_soon(self._list, names)
             group.start_soon(self._feed, self._ledger.owed_items, queue[0], self._all_listed)
             group.start_soon(self._visit_all, queue[1])
             group.start_soon(self._feed, self._ledger.owed_files, transfers[0], self._all_visited)
@@ -108,8 +111,8 @@ class Pipeline:
         await anyio.sleep(GRACE_SECONDS)
         in_hand.cancel()
 
-    async def _list(self) -> None:
-        await self._producer.run()
+    async def _list(self, names: Sequence[str]) -> None:
+        await self._producer.run(names)
         self._all_listed.set()
         self._ledger.notify()
 
@@ -169,7 +172,7 @@ class Pipeline:
             try:
                 findings.append(await task.visit(item))
             except (GiveUp, TryAgain) as error:
-                if isinstance(error, Gone) and item.known:
+                if isinstance(error, Gone) and item.known and task.tells_of_withdrawal:
                     states[task.name] = WorkState.WITHDRAWN
                     continue
                 states[task.name] = WorkState.FAILED
@@ -179,7 +182,7 @@ class Pipeline:
                 log.warning("item %d, %s: %s", item.id, task.name, error)
             else:
                 states[task.name] = WorkState.DONE
-        await self._ledger.save_item(ItemResult(item.id, states, tuple(failures), tuple(findings)))
+        await self._ledger.save_item(ItemResult(item.id, states, tuple(failures), tuple(findings), item.turn))
         self._count(findings, failed=bool(failures))
 
     def _count(self, findings: Sequence[Findings], *, failed: bool) -> None:
@@ -210,6 +213,8 @@ class Pipeline:
             result = FileResult(
                 owed.item_id, owed.file.id, FileStatus.FAILED, str(error), error.attempts, error.verdict
             )
+            if isinstance(error, NoRoom):
+                self.tally.no_room = str(error)
             self.tally.files_failed += 1
             log.warning("item %d, file %d: %s", owed.item_id, owed.file.id, error)
-        await self._ledger.save_file(result)
+        await self._ledger.save_file(replace(result, turn=owed.turn))

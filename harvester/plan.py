@@ -16,7 +16,7 @@ from harvester.errors import GiveUp, TryAgain
 from harvester.figshare import Figshare
 from harvester.ledger import Reader
 from harvester.models import FileStatus, ItemRef
-from harvester.sources import Listing
+from harvester.sources import Listing, goes_round
 from harvester.tasks import item_task_names
 from harvester.tasks.metadata import settle
 
@@ -107,6 +107,7 @@ class Planner:
 
     async def _read(self, listing: Listing) -> None:
         position: str | None = None
+        named, found = 0, set[int]()
         while True:
             try:
                 page = await listing.page(self._figshare, position)
@@ -121,6 +122,11 @@ class Planner:
             self._add(list(fresh.values()))
             position = page.position
             if position is None:
+                return
+            named += len(page.refs) + len(page.unresolved)
+            found.update(ref.id for ref in page.refs)
+            if goes_round(named, len(found)):
+                self.plan.incomplete.append(f"{listing.key}: the listing goes round in circles")
                 return
 
     def _add(self, refs: list[ItemRef]) -> None:

@@ -18,6 +18,7 @@ from harvester.figshare import Figshare
 from harvester.ledger import Ledger
 from harvester.models import Failure
 from harvester.sources import Counted, Listing, Source
+from harvester.sources.items import Items
 from harvester.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -48,15 +49,22 @@ class Producer:
         self._stopping = stopping
         self._listings: list[Listing] | None = None
         self._naming = CancelScope()
-        self._compared: set[str] = set()
+        self._settled: set[str] = set()
 
-    async def run(self) -> None:
-        """Read every listing that has not been read to its end, or until the run is stopping."""
+    async def run(self, names: Sequence[str] = ()) -> None:
+        """
+        Read every listing that has not been read to its end, or until the run is stopping.
+
+        `names`: of items, which were asked for in vain and are asked for once more.
+        """
         if self._listings is None:  # standard input can be read only once
             with self._naming:
                 self._listings = [item for source in self._sources for item in await source.listings()]
-        for listing in self._listings or ():
-            await self._read(listing)
+                await self._ledger.keep_listings([listing.key for listing in self._listings])
+        again = await Items(ids=tuple(names)).listings() if names else ()
+        for listing in (*(self._listings or ()), *again):
+            if listing.key not in self._settled:
+                await self._read(listing)
         self._tally.listing_ended = True
 
     def stop(self) -> None:
@@ -80,16 +88,19 @@ class Producer:
                 self._tally.listed += len(page.refs)
                 if listed.named > 2 * listed.found + MOST_REPEATED:
                     raise Refused("the listing goes round in circles")
-        except (GiveUp, TryAgain) as error:
-            await self._note(listing, error, begin_anew=isinstance(error, GiveUp))
+        except TryAgain as error:
+            await self._note(listing, error, begin_anew=False)
+        except GiveUp as error:
+            self._settled.add(listing.key)
+            await self._note(listing, error, begin_anew=True)
         else:
+            self._settled.add(listing.key)
             await self._compare(listing, listed.found)
 
     async def _compare(self, listing: Listing, found: int) -> None:
         """Compare a listing with what figshare counts, where it can count; fewer is a failure."""
-        if not isinstance(listing, Counted) or listing.key in self._compared:
+        if not isinstance(listing, Counted):
             return
-        self._compared.add(listing.key)
         try:
             counted = await listing.count(self._figshare)
         except (GiveUp, TryAgain) as error:

@@ -51,6 +51,8 @@ def accounts(folder: dict[str, Any]) -> dict[str, str]:
         "files": f"{sum(outcomes['files'].values())}, {human_bytes(done['bytes'])} here"
         + _parts(outcomes["files"]),
     }
+    if folder["listings_open"]:
+        told["listings"] = f"{folder['listings_open']} not read to their end"
     if outcomes["withheld"]:
         told["by design"] = f"nothing can be downloaded of some items{_parts(outcomes['withheld'])}"
     return told
@@ -105,8 +107,6 @@ def status_text(told: dict[str, Any]) -> str:
     ]
     for task, states in told["work"].items():
         lines.append(f"{task:9} " + ", ".join(f"{number} {state}" for state, number in states.items()))
-    if told["listings_open"]:
-        lines.append(f"listings  {told['listings_open']} not read to their end")
     lines.append(f"failures  {told['failures']}")
     return "\n".join(lines)
 

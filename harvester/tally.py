@@ -22,6 +22,7 @@ class Tally:
     files_owed: int = 0
     files_done: int = 0
     files_failed: int = 0
+    no_room: str = ""
     warnings: list[str] = field(default_factory=list)
 
     @property

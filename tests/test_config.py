@@ -173,6 +173,26 @@ def test_plain_http_is_for_this_machine_only(tmp_path: Path) -> None:
     assert faults(tmp_path, '[services]\napi = "http://localhost.evil.org/v2"')
 
 
+@pytest.mark.parametrize(
+    ("address", "fault"),
+    [
+        ("http://localhost:x@evil.example/v2", "a name or password does not belong in an address"),
+        ("https://me:s3cret@api.figshare.com/v2", "a name or password does not belong in an address"),
+        ("https://s3cret@api.figshare.com/v2", "a name or password does not belong in an address"),
+        ("http://127.0.0.1.evil.example/v2", "plain http is for this machine only: use https"),
+        ("http://127.0.0.1\\\\@evil.example/v2", "not an address"),
+        ("https://[::1/v2", "not an address"),
+        ("https://api.figshare.com:99999/v2", "not an address"),
+        ("https://:80/v2", "not an address"),
+    ],
+)
+def test_an_address_counts_by_the_host_that_would_be_asked(tmp_path: Path, address: str, fault: str) -> None:
+    for key in ("api", "stats"):
+        assert faults(tmp_path, f'[services]\n{key} = "{address}"') == [
+            f"harvest.toml: services.{key}: {fault}"
+        ]
+
+
 def test_what_narrows_a_listing(tmp_path: Path) -> None:
     config = load(
         tmp_path,

@@ -5,15 +5,22 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
+import sqlite3
 import struct
 import subprocess
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import anyio
 import pytest
 
+from harvester.errors import FolderInUse
+from harvester.ledger import NAME, locks_work
+from harvester.ledger.lockless import ClaimFile
+from harvester.ledger.schema import MIGRATIONS
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import Ended, at, environment, harvester, started
 from tests.test_death import (
@@ -163,6 +170,25 @@ async def test_read_only_from_the_beginning(tmp_path: Path) -> None:
 
 
 @root
+async def test_an_old_ledger_on_a_read_only_disk_says_what_to_do(tmp_path: Path) -> None:
+    async with mounted(tmp_path, "20m") as disk:
+        with closing(sqlite3.connect(disk.path / NAME)) as db, db:
+            db.executescript(f"PRAGMA journal_mode = WAL; {MIGRATIONS[0]} PRAGMA user_version = 1;")
+            db.execute("INSERT INTO runs VALUES (1, 'harvest', '', '', 'finished', '', 1, 0)")
+        await disk.remount("ro")
+        for command in ("status", "export"):
+            ended = await harvester(command, "-o", disk.path)
+            assert ended.status == 2, ended.err
+            (line,) = ended.err.splitlines()
+            assert f"{disk.path / NAME}: written by an older harvester" in line
+            assert "where it can be written" in line
+        await disk.remount("rw")
+        assert (await harvester("status", "-o", disk.path)).status == 0
+        await disk.remount("ro")
+        assert (await harvester("status", "-o", disk.path)).status == 0
+
+
+@root
 async def test_a_disk_that_fails_in_the_midst(tmp_path: Path) -> None:
     image, path = tmp_path / "image", tmp_path / "disk"
     path.mkdir()
@@ -248,6 +274,117 @@ def no_locks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     source = Path(__file__).parent / "no_locks.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     return {"LD_PRELOAD": str(library), "NO_LOCKS_BELOW": str(tmp_path_factory.getbasetemp())}
+
+
+def claim_of(pid: int, folder: Path, name: str = "harvest.db.claim") -> Path:
+    """Leave what the process `pid` of this machine would leave in `folder`."""
+    path = folder / name
+    path.write_text(f"{socket.gethostname()} {pid} 0123")
+    return path
+
+
+def pid_of_the_dead() -> int:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+        return process.pid
+
+
+def test_of_two_that_find_a_stale_claim_the_slower_leaves_the_new_one_alone(tmp_path: Path) -> None:
+    claim_of(pid_of_the_dead(), tmp_path)
+    slow, fast = ClaimFile(tmp_path), ClaimFile(tmp_path)
+    judged = slow.find_stale()
+    assert judged is not None
+    fast.take()
+    slow.remove(judged)
+    assert fast.renew(), "the folder is still held by the faster one"
+    assert [path.name for path in tmp_path.iterdir()] == ["harvest.db.claim"]
+
+
+def test_a_stale_claim_that_gives_a_sign_of_life_is_left_alone(tmp_path: Path) -> None:
+    first, second = ClaimFile(tmp_path), ClaimFile(tmp_path)
+    first.take()
+    age(tmp_path / "harvest.db.claim", seconds=31)  # it was stopped for a while
+    judged = second.find_stale()
+    assert judged is not None
+    assert first.renew()
+    second.remove(judged)
+    assert first.renew()
+
+
+def test_a_claim_is_renewed_by_the_time_of_its_file(tmp_path: Path) -> None:
+    """It is the only sign of life that another machine can see."""
+    claim = ClaimFile(tmp_path)
+    claim.take()
+    path = tmp_path / "harvest.db.claim"
+    age(path, seconds=25)
+    assert claim.renew()
+    assert time.time() - path.stat().st_mtime < 5
+    path.write_text(f"elsewhere 1 {'0' * 16}")
+    age(path, seconds=25)
+    with pytest.raises(FolderInUse, match="process 1 on elsewhere"):
+        ClaimFile(tmp_path).take()
+    age(path, seconds=31)
+    ClaimFile(tmp_path).take()
+    assert not claim.renew()
+
+
+@pytest.mark.parametrize("text", ["", "half a", "a host 1 2", "\xff\x00\x00"])
+def test_a_claim_that_cannot_be_read_counts_by_its_age(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "harvest.db.claim"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(FolderInUse, match="another run"):
+        ClaimFile(tmp_path).take()
+    age(path, seconds=31)
+    ClaimFile(tmp_path).take()
+
+
+def age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def test_probes_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    here, parent = socket.gethostname(), os.getppid()
+    dead = claim_of(1, tmp_path, f".harvest.{here}.{pid_of_the_dead()}.probe")
+    alive = claim_of(1, tmp_path, f".harvest.{here}.{parent}.probe")
+    elsewhere = claim_of(1, tmp_path, ".harvest.node7.cluster.9.probe")
+    ancient = claim_of(1, tmp_path, ".harvest.node8.cluster.9.probe")
+    age(ancient, seconds=3700)
+    other = claim_of(1, tmp_path, ".harvest.notes")
+    assert locks_work(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([alive, elsewhere, other])
+    assert not dead.exists()
+
+
+async def test_what_a_run_leaves_that_is_killed_before_it_has_a_ledger_is_no_obstacle(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    dead = pid_of_the_dead()
+    claim_of(dead, out)
+    claim_of(dead, out, f".harvest.{socket.gethostname()}.{dead}.probe")
+    async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
+        words = ("--item", str(sandbox.world.public_ids[0]), "--tasks", "stats", *at(sandbox))
+        ended = await harvester("run", *words, "-o", out)
+        assert ended.status == 0, ended.err
+        assert not list(out.glob(".harvest.*"))
+        photos = tmp_path / "photos"
+        photos.mkdir()
+        claim_of(dead, photos)
+        (photos / "cat.jpg").write_text("meow")
+        ended = await harvester("run", *words, "-o", photos)
+        assert ended.status == 2
+        assert "is not empty and holds no harvest" in ended.err
+
+
+async def test_without_locks_what_a_killed_run_left_is_no_obstacle(
+    tmp_path: Path, no_locks: dict[str, str]
+) -> None:
+    claim_of(pid_of_the_dead(), tmp_path)
+    async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
+        words = ("run", "--item", str(sandbox.world.public_ids[0]), "--tasks", "stats", *at(sandbox))
+        ended = await harvester(*words, "-o", tmp_path, env=environment(**no_locks))
+        assert ended.status == 0, ended.err
+        assert not list(tmp_path.glob("*claim*"))
 
 
 async def test_without_locks_a_killed_run_is_gone_on_with(tmp_path: Path, no_locks: dict[str, str]) -> None:

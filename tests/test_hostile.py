@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import resource
+import sqlite3
 import sys
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
+import anyio
 import orjson
 import pytest
 
 from harvester import harvest
-from harvester.errors import Verdict
+from harvester.errors import DiskTrouble, Verdict
+from harvester.job import make_plan
 from harvester.sandbox import HOSTILE, Sandbox, Settings
 from tests.conftest import at, harvester
 from tests.test_faults import config
@@ -36,7 +41,7 @@ FAILS = {
     "brotli": "encoded in a way that nobody asked for",
 }
 """Kinds of records that cannot be taken, and what their failure says."""
-TAKEN = {"nul", "escape-title", "formula", "link-elsewhere"}
+TAKEN = {"nul", "escape-title", "formula", "link-elsewhere", "absurd-size"}
 """Kinds that are odd but can be kept."""
 ESCAPES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -117,6 +122,49 @@ async def test_a_spreadsheet_runs_no_cell(tmp_path: Path) -> None:
         assert all((tmp_path / path).is_file() for path in paths), "a path is told as it is"
 
 
+async def test_a_file_larger_than_the_disk_keeps_no_other_from_coming(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=30, heavy=0, hostile=("absurd-size",))) as sandbox:
+        for _ in range(2):
+            with pytest.raises(DiskTrouble, match="4611686018427387904 bytes are needed"):
+                await harvest(config(sandbox, tmp_path))
+            statuses = Counter(row["status"] for row in rows(tmp_path / "files.csv"))
+            assert statuses["failed"] == 1
+            assert statuses["pending"] == 0
+            assert statuses["done"] > 40
+        (failure,) = rows(tmp_path / "failures.csv")
+        assert "make room" in failure["error"]
+
+
+async def test_files_whose_neighbours_are_blocked_come(tmp_path: Path) -> None:
+    """A block "sometimes for one item only" must not be taken for a dead service."""
+    async with Sandbox(Settings(items=80, heavy=0, blocked_items=7)) as sandbox:
+        told = config(sandbox, tmp_path, **{"retry.attempts": 2, "retry.max_wait": 0.01})
+        summary = await harvest(told)
+        blocked = {
+            file["id"]
+            for item_id in sandbox.world.public_ids[:7]
+            for file in sandbox.world.files(item_id)
+            if not file["is_link_only"]
+        }
+        assert len(blocked) > 8, "more than are taken for a sign that nothing comes at all"
+        failures = rows(tmp_path / "failures.csv")
+        assert {int(row["file_id"]) for row in failures} == blocked
+        assert summary.folder["outcomes"]["files"][Verdict.BLOCKED] == len(blocked)
+        assert summary.folder["outcomes"]["files"]["done"] > 100
+
+
+async def test_a_file_that_the_storage_calls_a_page_is_proven_by_its_md5(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=30, heavy=0, storage_type="text/html")) as sandbox:
+        summary = await harvest(config(sandbox, tmp_path))
+        statuses = {int(row["file_id"]): row for row in rows(tmp_path / "files.csv")}
+        for file_id, row in statuses.items():
+            if row["status"] == "failed":  # only what nobody can prove
+                assert not row["md5"]
+            elif row["status"] == "done":
+                assert (tmp_path / row["path"]).read_bytes() == sandbox.world.content(file_id)
+        assert summary.folder["outcomes"]["files"]["done"] > 40
+
+
 async def test_addresses_in_records_lead_nowhere_else(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, heavy=0, hostile=("link-elsewhere",))) as sandbox:
         summary = await harvest(config(sandbox, tmp_path))
@@ -190,6 +238,17 @@ async def test_a_listing_without_an_end_is_ended(how: str, cursors: bool, tmp_pa
         assert summary.folder["outcomes"]["items"]["done"] > 400, "what it did give is there"
 
 
+@pytest.mark.parametrize("how", ["ignores_page", "cycle"])
+async def test_a_plan_of_a_listing_without_an_end_is_ended(how: str, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=2300, heavy=0, **{how: True})) as sandbox:  # type: ignore[arg-type]  # a flag
+        with anyio.fail_after(60):
+            plan = await make_plan(config(sandbox, tmp_path, tasks=["stats"]))
+        assert len(sandbox.asked("api")) < 30
+        (reason,) = plan.incomplete
+        assert "repeats itself" in reason or "round in circles" in reason
+        assert plan.items > 400, "what it did give is counted"
+
+
 async def test_a_group_s_listing_is_compared_with_its_count(tmp_path: Path) -> None:
     source = [{"kind": "group", "id": 11962}]
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
@@ -239,3 +298,48 @@ async def test_a_listing_that_fails_goes_on_at_the_page_that_failed(tmp_path: Pa
         ids = sandbox.world.search("survey")
         assert again.folder["outcomes"]["items"] == {"done": len(ids)}
         assert len(sandbox.asked("stats")) - asked == 2 * (len(ids) - 2000), "no statistics twice"
+
+
+async def test_an_entry_that_nobody_can_judge_is_taken(tmp_path: Path) -> None:
+    source = {"kind": "search", "query": "survey", "published_since": "2015-01-02"}
+    async with Sandbox(Settings(items=400, heavy=0, odd_entries=True)) as sandbox:
+        summary = await harvest(config(sandbox, tmp_path, sources=[source], tasks=["stats"]))
+        wanted = sandbox.world.select({"search_for": "survey", "published_since": "2015-01-02"})
+        found = {int(row["item_id"]) for row in rows(tmp_path / "stats.csv")}
+        assert found >= set(wanted)
+        assert summary.folder["listings"]["left_out"] == 0
+
+
+async def test_a_count_that_differs_is_told_also_by_a_run_that_goes_on(tmp_path: Path) -> None:
+    source = [{"kind": "group", "id": 11962}]
+    async with Sandbox(Settings(items=60, heavy=0, miscount=5)) as sandbox:
+        told = config(sandbox, tmp_path, sources=source, tasks=["metadata"])
+        assert (await harvest(told)).exit_status == 1
+        with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
+            db.execute("UPDATE runs SET outcome = 'interrupted'")  # as if it had been
+        assert (await harvest(told)).exit_status == 1
+
+
+async def test_statistics_that_are_gone_are_no_withdrawal(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
+        ids = sandbox.world.search("survey")
+        nowhere = {"services.stats": f"{sandbox.stats}/no/such/place", "retry.attempts": 2}
+        for _ in range(2):
+            summary = await harvest(config(sandbox, tmp_path, tasks=["metadata", "stats"], **nowhere))
+            assert summary.exit_status == 1
+            assert summary.folder["work"]["stats"] == {"failed": len(ids)}
+
+
+async def test_names_that_could_not_be_asked_about_are_asked_once_more_at_the_end(tmp_path: Path) -> None:
+    source = [{"kind": "items", "ids": ["10.6084/m9.figshare.x1", "4999999"]}]
+    async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
+        told = config(sandbox, tmp_path, sources=source, tasks=["metadata"])
+        await harvest(told)
+        with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:  # as if it had been interrupted
+            db.execute("UPDATE runs SET outcome = 'interrupted'")
+            db.execute("UPDATE mishaps SET verdict = 'failed for now', error = 'timed out'")
+        asked = len(sandbox.requests)
+        await harvest(told)
+        assert [seen.query for seen in sandbox.requests[asked:] if "doi" in seen.query]
+        errors = [row["error"] for row in rows(tmp_path / "failures.csv")]
+        assert errors[0] == "10.6084/m9.figshare.x1: no public item has this DOI"

@@ -13,6 +13,7 @@ LEVELS = {
     "errors": 0,
     "models": 0,
     "text": 0,
+    "addresses": 0,
     "credentials": 0,
     "tally": 0,
     "together": 1,

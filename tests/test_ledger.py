@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
+import tracemalloc
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +31,7 @@ from harvester.ledger import (
     Opening,
     Reader,
 )
-from harvester.ledger.schema import MIGRATIONS
+from harvester.ledger.schema import MIGRATIONS, connect, migrate
 from harvester.models import (
     Failure,
     FileStatus,
@@ -392,6 +396,111 @@ async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -
     assert sum(counts["outcomes"]["items"].values()) == counts["items"] == 7
 
 
+async def test_what_another_task_failed_at_is_left_to_a_run_that_has_it(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1), TASKS)
+        failure = Failure("stats", "no", Verdict.FOR_NOW, 1, attempts=6)
+        states = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
+        await ledger.save_item(ItemResult(1, states, (failure,)))
+    async with run(tmp_path, Opening(frozenset({"metadata"}), with_files=False)) as ledger:
+        assert not await ledger.begin_again((Verdict.FOR_NOW,))
+    with Reader(tmp_path) as reader:
+        assert list(reader.failures()) == [failure]
+
+
+async def test_an_item_that_became_owed_again_while_it_was_in_hand_stays_in_line(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1, modified="2024-01-01T00:00:00Z"), TASKS)
+        await ledger.save_item(result(1))
+        await ledger.flush()
+    async with run(tmp_path, replace(OPENING, refresh=frozenset({"stats"}))) as ledger:
+        (in_hand,) = await ledger.owed_items(0, 9)
+        await ledger.add_page("a", page(1, modified="2025-01-01T00:00:00Z"), TASKS)  # edited meanwhile
+        await ledger.save_item(ItemResult(1, {"stats": WorkState.DONE}, turn=in_hand.turn))
+        await ledger.flush()
+        assert [(owed.id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [(1, {"metadata"})]
+
+
+async def test_a_file_that_its_record_placed_anew_while_it_was_in_hand_is_not_called_done(
+    tmp_path: Path,
+) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1), TASKS)
+        await ledger.save_item(result(1, placed(7, name="old")))
+        await ledger.flush()
+        (in_hand,) = await ledger.owed_files(0, 9)
+        await ledger.save_item(result(1, placed(7, name="new")))
+        await ledger.save_file(FileResult(1, 7, FileStatus.DONE, turn=in_hand.turn))
+        await ledger.flush()
+        assert [owed.path for owed in await ledger.owed_files(0, 9)] == ["files/1/new"]
+
+
+async def test_files_that_failed_come_behind_those_not_tried_yet(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1), TASKS)
+        await ledger.save_item(result(1, *(placed(n, name=str(n)) for n in range(1, 5))))
+        for file_id in (1, 2):
+            await ledger.save_file(FileResult(1, file_id, FileStatus.FAILED, "no", 6, Verdict.BLOCKED))
+    async with run(tmp_path) as ledger:
+        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [3, 4, 1, 2]
+
+
+async def test_an_item_that_was_withdrawn_and_is_listed_is_asked_for_again(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1), TASKS)
+        await ledger.save_item(result(1))
+        await ledger.save_item(ItemResult(1, {"metadata": WorkState.WITHDRAWN}))
+    async with run(tmp_path) as ledger:
+        assert await ids(ledger) == []
+        assert (await ledger.add_page("a", page(1), TASKS)).owed == 1
+        assert await ids(ledger) == [1]
+
+
+async def test_what_went_wrong_with_a_listing_is_told_for_as_long_as_the_listing_is_here(
+    tmp_path: Path,
+) -> None:
+    odd = Unresolved("page 1, entry 3", "no id", Verdict.FOR_GOOD)
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", replace(page(1, position="2"), unresolved=(odd,)), TASKS)
+        cut = Failure("listing", "cut", Verdict.FOR_NOW, subject="a")
+        await ledger.add_mishap(cut, begin_anew=False)
+    async with run(tmp_path) as ledger:  # goes on at page 2: the odd entry of page 1 does not come again
+        await ledger.add_page("a", page(2), TASKS)
+    with Reader(tmp_path) as reader:
+        assert [failure.subject for failure in reader.failures()] == ["page 1, entry 3"]
+        assert reader.counts()["listings"]["asked"] == 3
+    async with run(tmp_path) as ledger:  # which is listed anew
+        await ledger.add_page("a", page(1, 2), TASKS)
+    with Reader(tmp_path) as reader:
+        assert list(reader.failures()) == []
+
+
+async def test_a_listing_that_is_to_begin_anew_is_accounted_for_until_it_does(tmp_path: Path) -> None:
+    odd = Unresolved("page 1, entry 3", "no id", Verdict.FOR_GOOD)
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", replace(page(1, 2, position="2"), unresolved=(odd,)), TASKS)
+        refused = Failure("listing", "refused", Verdict.FOR_GOOD, subject="a")
+        await ledger.add_mishap(refused, begin_anew=True)
+    with Reader(tmp_path) as reader:
+        assert reader.counts()["listings"] == {
+            "asked": 3, "found": 2, "repeated": 0, "left_out": 0, "unresolved": 1,
+        }  # fmt: skip
+    async with run(tmp_path) as ledger:
+        assert await ledger.listed("a") == Listed()
+
+
+async def test_listings_that_are_not_asked_for_any_more_are_forgotten(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1, position="2"), TASKS)
+        await ledger.add_mishap(Failure("listing", "cut", Verdict.FOR_NOW, subject="a"), begin_anew=False)
+        await ledger.add_page("b", page(1, 2), TASKS)
+        await ledger.keep_listings(["b"])
+    with Reader(tmp_path) as reader:
+        counts = reader.counts()
+    assert (counts["listings_open"], counts["failures"], counts["items"]) == (0, 0, 2)
+    assert counts["listings"]["asked"] == 2
+
+
 async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1, 2, 3), TASKS)
@@ -400,11 +509,11 @@ async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up
             await ledger.save_file(FileResult(1, file_id, FileStatus.FAILED, "no", 6, verdict))
         for item_id, verdict in ((2, Verdict.BLOCKED), (3, Verdict.GONE)):
             failure = Failure("stats", "no", verdict, item_id, attempts=6)
-            await ledger.save_item(ItemResult(item_id, {"stats": WorkState.FAILED}, (failure,)))
+            states = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
+            await ledger.save_item(ItemResult(item_id, states, (failure,)))
         await ledger.add_mishap(Failure("listing", "cut", Verdict.FOR_NOW, subject="b"), begin_anew=False)
         assert await ledger.begin_again((Verdict.FOR_NOW, Verdict.BLOCKED)) == Again(1, 1, 1)
-        last = (await ledger.owed_items(0, 9))[-1]
-        assert (last.id, last.tasks) == (2, TASKS)  # behind 3, whose record is still owed
+        assert [(owed.id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [(2, {"stats"})]
         assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [7]
         await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "no", 2, Verdict.FOR_NOW))
     with Reader(tmp_path) as reader:
@@ -434,3 +543,125 @@ async def test_a_ledger_of_the_first_version_is_brought_up_to_date(reads_first: 
         assert await ids(ledger) == [2]
     with Reader(tmp_path) as reader:
         assert reader.counts()["outcomes"]["items"] == {"done": 1, "pending": 1}
+
+
+def first_version(folder: Path) -> Path:
+    """Make a ledger as the first version of this program left it, and return its path."""
+    path = folder / NAME
+    with closing(sqlite3.connect(path)) as db, db:
+        db.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1;")
+    return path
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        number: int = db.execute("PRAGMA user_version").fetchone()[0]
+        return number
+
+
+def test_tables_are_not_changed_under_an_older_run_that_is_at_work(tmp_path: Path) -> None:
+    path = first_version(tmp_path)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(
+            "INSERT INTO runs VALUES (1, 'harvest', '', NULL, NULL, ?, ?, ?)",
+            (socket.gethostname(), os.getppid(), time.time()),
+        )
+    with pytest.raises(FolderInUse, match=f"process {os.getppid()} on .* is at work here"):
+        Ledger(tmp_path).open()
+    with pytest.raises(UsageError, match="an older harvester, is at work here"):
+        Reader(tmp_path)
+    assert version(path) == 1
+    with closing(sqlite3.connect(path)) as db:  # what the older one writes next
+        db.execute("INSERT INTO listings VALUES ('a', NULL, 0, 5)")
+
+
+@pytest.mark.parametrize("begins_at", [0, 1])
+def test_two_that_bring_a_ledger_up_to_date_at_once_are_no_trouble(begins_at: int, tmp_path: Path) -> None:
+    path = first_version(tmp_path) if begins_at else tmp_path / NAME
+    with closing(connect(path, read_only=False, locks=True)) as first:
+        first.execute("BEGIN IMMEDIATE")  # so that all of them have looked before one can begin
+        with ThreadPoolExecutor(4) as pool:
+            opened = [pool.submit(_migrated, path) for _ in range(4)]
+            time.sleep(0.3)
+            first.execute("ROLLBACK")
+            assert [each.result() for each in opened] == [len(MIGRATIONS)] * 4
+
+
+def _migrated(path: Path) -> int:
+    with closing(connect(path, read_only=False, locks=True)) as db:
+        migrate(db)
+    return version(path)
+
+
+def test_a_step_that_fails_changes_nothing(tmp_path: Path) -> None:
+    path = first_version(tmp_path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE finds (in_the_way)")
+    with pytest.raises(sqlite3.OperationalError, match="finds already exists"):
+        _migrated(path)
+    assert version(path) == 1
+    with closing(sqlite3.connect(path)) as db:
+        columns = [row[1] for row in db.execute("PRAGMA table_info (items)")]
+    assert columns == ["id", "private", "modified_date", "turn"]
+
+
+def records_by_hand(folder: Path, number: int, size: int) -> None:
+    """Make a harvest of so many records of `size` bytes."""
+    ledger = Ledger(folder)
+    ledger.open()
+    ledger._db.close()
+    with closing(sqlite3.connect(folder / NAME)) as db, db:
+        db.execute("UPDATE runs SET ended = '', outcome = 'finished'")
+        db.executemany("INSERT INTO items (id, private) VALUES (?, 0)", [(each,) for each in range(number)])
+        db.execute(
+            "INSERT INTO records SELECT id, '\"ö' || printf('%*c', ?, 'x') || '\"', NULL, '' FROM items",
+            (size - 4,),
+        )
+
+
+def test_large_records_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    size, number = 3_000_000, 60
+    records_by_hand(tmp_path, number, size)
+    tracemalloc.start()
+    try:
+        with Reader(tmp_path) as reader:
+            seen = [(item.id, len(item.raw)) for item in reader.items()]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert seen == [(each, size) for each in range(number)]
+    assert peak < 6 * size
+
+
+def test_a_reader_keeps_nobody_from_writing_between_two_records(tmp_path: Path) -> None:
+    """Where there is no write-ahead log, a read transaction that stays open would."""
+    records_by_hand(tmp_path, 10, 3_000_000)
+    with closing(sqlite3.connect(tmp_path / NAME, timeout=0)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+        with Reader(tmp_path) as reader:
+            for item in reader.items():
+                with db:
+                    db.execute("UPDATE items SET turn = 1 WHERE id = ?", (item.id,))
+
+
+async def test_counts_agree_while_a_run_goes_on(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1), TASKS)
+    new = iter(range(2, 1000))
+    with closing(sqlite3.connect(tmp_path / NAME)) as db, Reader(tmp_path) as reader:
+
+        def find_one_more(_: str) -> None:
+            item_id = next(new)
+            with db:
+                db.execute("INSERT INTO items (id, private) VALUES (?, 0)", (item_id,))
+                db.execute(
+                    "INSERT INTO work (item_id, task, state) VALUES (?, 'metadata', 'owed')", (item_id,)
+                )
+
+        reader._db.set_trace_callback(find_one_more)
+        counts = reader.counts()
+        reader._db.set_trace_callback(None)
+        assert counts["items"] == sum(counts["outcomes"]["items"].values())
+        assert counts["items"] == counts["work"]["metadata"]["owed"]
+        assert next(new) > 5, "there was something to disagree about"
+        assert reader.counts()["items"] > counts["items"]

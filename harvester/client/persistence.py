@@ -43,6 +43,7 @@ class _Health:
     """
 
     patience: float
+    probe_seconds: float
     is_vital: bool
     has_answered: bool = False
     given_up: int = 0
@@ -70,7 +71,7 @@ class _Health:
         """Tell whether a request that comes `now` is the one that finds out; the next comes later."""
         if now < self.next_probe:
             return False
-        self.next_probe = now + (REST_SECONDS if self.is_dead(now) else PROBE_SECONDS)
+        self.next_probe = now + (REST_SECONDS if self.is_dead(now) else self.probe_seconds)
         return True
 
 
@@ -92,7 +93,10 @@ class Persistence:
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
-        self._health = {name: _Health(retry.patience, is_vital=name == "api") for name in services}
+        probe_seconds = min(PROBE_SECONDS, retry.max_wait)
+        self._health = {
+            name: _Health(retry.patience, probe_seconds, is_vital=name == "api") for name in services
+        }
 
     def prove(self, service: str, proof: Callable[[], Awaitable[object]]) -> None:
         """Remember what a service gives, to ask for it again when it is in doubt."""

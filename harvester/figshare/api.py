@@ -272,6 +272,7 @@ def _page(
             mismatches[field] += 1
         else:
             refs.append(ItemRef(entry.id, private=private, modified_date=entry.modified_date))
+    refs += [ItemRef(item_id, private=private) for item_id in found.bare]
     left_out = sum(mismatches.values())
     warning = ""
     if left_out and blame:

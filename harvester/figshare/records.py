@@ -43,16 +43,18 @@ class EntryPage:
     """
     A page of a listing.
 
+    ``bare``: entries of which only the id can be read, so that nobody can say whether they are wanted.
     ``odd``: the places (from 1) of entries that lead to no item, with what is wrong with them. ``size``:
     entries in all, so that a full page is known as one.
     """
 
     entries: tuple[Entry, ...]
+    bare: tuple[int, ...] = ()
     odd: tuple[tuple[int, str], ...] = ()
 
     @property
     def size(self) -> int:
-        return len(self.entries) + len(self.odd)
+        return len(self.entries) + len(self.bare) + len(self.odd)
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -175,20 +177,17 @@ def decode_entries(raw: bytes) -> EntryPage:
     except Misshapen:
         pieces = decode_pieces(raw)
     entries: list[Entry] = []
+    bare: list[int] = []
     odd: list[tuple[int, str]] = []
     for place, piece in enumerate(pieces, start=1):
         try:
-            entries.append(_read_entry(bytes(piece)))
+            entries.append(_decode_entry(bytes(piece)))
         except Misshapen as error:
-            odd.append((place, str(error)))
-    return EntryPage(tuple(entries), tuple(odd))
-
-
-def _read_entry(raw: bytes) -> Entry:
-    try:
-        return _decode_entry(raw)
-    except Misshapen:
-        return Entry(_decode_named(raw).id)  # its record will tell the rest
+            try:
+                bare.append(_decode_named(bytes(piece)).id)  # its record will tell the rest
+            except Misshapen:
+                odd.append((place, str(error)))
+    return EntryPage(tuple(entries), tuple(bare), tuple(odd))
 
 
 def read_article(raw: bytes, file_list: bytes | None = None) -> Article:

@@ -6,7 +6,7 @@ and asks the line (`line.py`) what is owed. `Reader` reads beside it (`reading.p
 `schema.py`, who may write is settled in `claim.py`.
 """
 
-from harvester.ledger.lockless import locks_work
+from harvester.ledger.lockless import is_trace, locks_work
 from harvester.ledger.reading import ItemRow, Reader
 from harvester.ledger.results import Added, Again, FileResult, ItemResult, Listed, Opening
 from harvester.ledger.schema import NAME, exists
@@ -24,5 +24,6 @@ __all__ = [
     "Opening",
     "Reader",
     "exists",
+    "is_trace",
     "locks_work",
 ]

@@ -39,16 +39,19 @@ class Entries:
 
     def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
         """Add a page of a listing, and where the next one begins."""
-        self._db.execute("INSERT OR IGNORE INTO listings VALUES (NULL, ?, NULL, 0, 0, 0, 0)", (key,))
+        self._db.execute(
+            "INSERT OR IGNORE INTO listings (key, complete, entries, found, left_out) VALUES (?, 0, 0, 0, 0)",
+            (key,),
+        )
         listing_id = self._db.execute("SELECT id FROM listings WHERE key = ?", (key,)).fetchone()[0]
         owed = sum(self._add_item(ref, tasks) for ref in page.refs)
         found = self._db.executemany(
             "INSERT OR IGNORE INTO finds VALUES (?, ?)", [(listing_id, ref.id) for ref in page.refs]
         ).rowcount
         self._db.executemany(
-            "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict)"
-            " VALUES ('resolve', ?, ?, 1, ?)",
-            [(unresolved.name, unresolved.reason, unresolved.verdict) for unresolved in page.unresolved],
+            "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict, listing)"
+            " VALUES ('resolve', ?, ?, 1, ?, ?)",
+            [(name.name, name.reason, name.verdict, key) for name in page.unresolved],
         )
         self._db.execute(
             "UPDATE listings SET position = ?, complete = ?, entries = entries + ?, found = found + ?,"
@@ -81,12 +84,18 @@ class Entries:
         is_private, modified_date = known
         is_newer = modified_date is not None and (ref.modified_date or "") > modified_date
         becomes_private = ref.private and not is_private  # the account's record says more: it wins
+        is_back = bool(  # withdrawn, and listed all the same
+            self._db.execute(
+                "SELECT count(*) FROM work WHERE item_id = ? AND task = 'metadata' AND state = 'withdrawn'",
+                (ref.id,),
+            ).fetchone()[0]
+        )
         self._db.execute(
             "UPDATE items SET private = max(private, ?),"
             " modified_date = nullif(max(ifnull(modified_date, ''), ifnull(?, '')), '') WHERE id = ?",
             (ref.private, ref.modified_date, ref.id),
         )
-        return (is_newer or becomes_private) and "metadata" in tasks and self._owe_record(ref.id)
+        return (is_newer or becomes_private or is_back) and "metadata" in tasks and self._owe_record(ref.id)
 
     def _owe_record(self, item_id: int) -> bool:
         """Ask for a changed record again; one that is owed already is in line."""
@@ -101,11 +110,12 @@ class Entries:
 
     def add_mishap(self, failure: Failure, *, begin_anew: bool) -> None:
         self._db.execute(
-            "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict) VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict, listing)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?2)",
             (failure.task, failure.subject, failure.error, failure.attempts, failure.verdict),
         )
         if begin_anew:
-            self._db.execute("DELETE FROM listings WHERE key = ?", (failure.subject,))
+            self._db.execute("UPDATE listings SET anew = 1 WHERE key = ?", (failure.subject,))
 
     # -- items ------------------------------------------------------------------------------------
 
@@ -125,7 +135,10 @@ class Entries:
                     " WHERE item_id = ? AND task = ?",
                     (state, failure.error, failure.attempts, failure.verdict, result.item_id, task),
                 )
-        self._db.execute("UPDATE items SET turn = NULL WHERE id = ?", (result.item_id,))
+        self._db.execute(
+            "UPDATE items SET turn = NULL WHERE id = ? AND turn = ifnull(?, turn)",
+            (result.item_id, result.turn),
+        )
         for findings in result.findings:
             self._save_findings(result.item_id, findings)
 
@@ -179,9 +192,14 @@ class Entries:
         attempts = "attempts + ?" if result.status is FileStatus.FAILED else "0 * ?"
         self._db.execute(
             f"UPDATE files SET status = ?, error = ?, attempts = {attempts}, verdict = ?, turn = NULL"
-            " WHERE item_id = ? AND file_id = ?",
+            " WHERE item_id = ? AND file_id = ? AND (?7 IS NULL OR turn = ?7)",
             (
-                result.status, result.error, result.attempts, result.verdict,
-                result.item_id, result.file_id,
+                result.status,
+                result.error,
+                result.attempts,
+                result.verdict,
+                result.item_id,
+                result.file_id,
+                result.turn,
             ),
-        )  # fmt: skip
+        )

@@ -23,6 +23,7 @@ class Line:
         self._db = db
         self._last = 0
         self._has_files = False
+        self._tasks: frozenset[str] = frozenset()
 
     def next_turn(self) -> int:
         """Hand out a turn."""
@@ -35,9 +36,11 @@ class Line:
 
     def form(self, opening: Opening) -> tuple[int, int]:
         """Line up all that a run owes; return the numbers of items and files."""
-        self._has_files = opening.with_files
+        self._has_files, self._tasks = opening.with_files, opening.item_tasks
         self._owe_tasks(opening)
-        self._line_up_items(opening.item_tasks)
+        self._last = 0
+        self._db.execute("UPDATE items SET turn = NULL WHERE turn IS NOT NULL")
+        self._line_up_owed_items(tuple(opening.item_tasks))
         self._line_up_files(opening)
         items, files, self._last = self._db.execute(
             """
@@ -60,18 +63,18 @@ class Line:
                 (task,),
             )
 
-    def _line_up_items(self, tasks: frozenset[str]) -> None:
-        marks = ", ".join("?" * len(tasks))
-        self._db.execute("UPDATE items SET turn = NULL WHERE turn IS NOT NULL")
-        self._db.execute(
+    def _line_up_owed_items(self, tasks: tuple[str, ...]) -> int:
+        """Give the items with owed work that have none a turn; return how many."""
+        return self._db.execute(
             f"""
-            UPDATE items SET turn = owed.place FROM (
-                SELECT item_id, row_number() OVER (ORDER BY item_id) AS place FROM work
-                WHERE state = 'owed' AND task IN ({marks}) GROUP BY item_id
+            UPDATE items SET turn = ? + owed.place FROM (
+                SELECT item_id, row_number() OVER (ORDER BY item_id) AS place
+                FROM work JOIN items ON items.id = item_id
+                WHERE state = 'owed' AND task IN ({_marks(tasks)}) AND turn IS NULL GROUP BY item_id
             ) AS owed WHERE items.id = owed.item_id
             """,
-            tuple(tasks),
-        )
+            (self._last, *tasks),
+        ).rowcount
 
     def _line_up_files(self, opening: Opening) -> None:
         db = self._db
@@ -79,20 +82,28 @@ class Line:
         full_name = "CASE folder WHEN '' THEN name ELSE folder || '/' || name END"
         db.execute(
             f"""
-            UPDATE files SET error = '', attempts = 0, verdict = '', turn = NULL,
-                status = iif(wants({full_name}, size), 'pending', 'skipped')
+            UPDATE files SET turn = NULL, status = iif(wants({full_name}, size), 'pending', 'skipped')
             WHERE status IN ('pending', 'failed', 'skipped')
             """
         )
         if opening.with_files:
-            db.execute(
-                """
-                UPDATE files SET turn = owed.place FROM (
-                    SELECT item_id, file_id, row_number() OVER (ORDER BY item_id, file_id) AS place
-                    FROM files WHERE status = 'pending'
-                ) AS owed WHERE files.item_id = owed.item_id AND files.file_id = owed.file_id
-                """
-            )
+            # What failed in an earlier run comes last: it must not be all that a run finds out first.
+            self._line_up_pending_files(order="attempts > 0, item_id, file_id")
+        db.execute(
+            "UPDATE files SET error = '', attempts = 0, verdict = '' WHERE status IN ('pending', 'skipped')"
+        )
+
+    def _line_up_pending_files(self, *, order: str) -> int:
+        """Give the pending files that have none a turn; return how many."""
+        return self._db.execute(
+            f"""
+            UPDATE files SET turn = ? + owed.place FROM (
+                SELECT item_id, file_id, row_number() OVER (ORDER BY {order}) AS place
+                FROM files WHERE status = 'pending' AND turn IS NULL
+            ) AS owed WHERE files.item_id = owed.item_id AND files.file_id = owed.file_id
+            """,
+            (self._last,),
+        ).rowcount
 
     def form_again(self, verdicts: Sequence[str]) -> tuple[int, int]:
         """
@@ -100,29 +111,24 @@ class Line:
 
         Their errors stay until there is something better, and their attempts count on.
         """
-        marks = ", ".join("?" * len(verdicts))
-        items = [
-            item_id
-            for (item_id,) in self._db.execute(
-                f"UPDATE work SET state = 'owed' WHERE state = 'failed' AND verdict IN ({marks})"
-                " RETURNING item_id",
-                verdicts,
+        names, tasks = tuple(verdicts), tuple(self._tasks)
+        self._db.execute(
+            f"UPDATE work SET state = 'owed' WHERE state = 'failed' AND verdict IN ({_marks(names)})"
+            f" AND task IN ({_marks(tasks)})",
+            (*names, *tasks),
+        )
+        items = self._line_up_owed_items(tasks)
+        self._last += items
+        files = 0
+        if self._has_files:
+            self._db.execute(
+                "UPDATE files SET status = 'pending' WHERE status = 'failed'"
+                f" AND verdict IN ({_marks(names)})",
+                names,
             )
-        ]
-        files = self._db.execute(
-            f"UPDATE files SET status = 'pending' WHERE status = 'failed' AND verdict IN ({marks})"
-            " RETURNING item_id, file_id",
-            verdicts,
-        ).fetchall()
-        unique = sorted(set(items))
-        self._db.executemany(
-            "UPDATE items SET turn = ? WHERE id = ?", [(self.next_turn(), item_id) for item_id in unique]
-        )
-        self._db.executemany(
-            "UPDATE files SET turn = ? WHERE item_id = ? AND file_id = ?",
-            [(self.turn_for_file(), *file) for file in sorted(files)],
-        )
-        return len(unique), len(files)
+            files = self._line_up_pending_files(order="item_id, file_id")
+            self._last += files
+        return items, files
 
     def items(self, after: int, most: int) -> list[OwedItem]:
         """Return the next items behind the turn `after`, with the tasks that they owe."""
@@ -162,6 +168,10 @@ class Line:
                 (item_id, file_id, md5),
             ).fetchone()[0]
         )
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def remote_file(columns: Sequence[Any]) -> RemoteFile:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from harvester.ledger.schema import NAME, connect, database_errors, exists, is_o
 from harvester.models import Failure, FileStatus, WorkState
 
 CHUNK_ROWS = 500
+CHUNK_BYTES = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,21 @@ class Reader:
 
     def _upgrade(self, *, locks: bool) -> None:
         """Bring the tables of an older version up to date, where nobody is at work on them."""
-        if by := claim.holder(self._db, time.time()):
-            raise UsageError(f"{self.path}: {by}, an older harvester, is at work here; wait for it")
-        with closing(connect(self.path, read_only=False, locks=locks)) as db:
-            migrate(db)
+
+        def check() -> None:
+            if by := claim.holder(self._db, time.time()):
+                raise UsageError(f"{self.path}: {by}, an older harvester, is at work here; wait for it")
+
+        try:
+            with closing(connect(self.path, read_only=False, locks=locks)) as db:
+                migrate(db, check=check)
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
+                raise
+            raise UsageError(
+                f"{self.path}: written by an older harvester: open it once, with `status`, where it can be "
+                "written, or a copy of it"
+            ) from exc
 
     def __enter__(self) -> Reader:
         return self
@@ -87,16 +100,16 @@ class Reader:
         """Every item whose record is here, by id."""
         rows = self._rows(
             """
-            SELECT item_id, raw, file_list,
+            SELECT item_id, CAST(raw AS BLOB), CAST(file_list AS BLOB),
                 (SELECT count(*) FROM files WHERE files.item_id = records.item_id),
                 (SELECT ifnull(sum(size), 0) FROM files WHERE files.item_id = records.item_id)
             FROM records
             """,
             by=("item_id",),
+            weigh=_weight,
         )
         for item_id, raw, file_list, files, size in rows:
-            listed = file_list.encode() if file_list is not None else None
-            yield ItemRow(item_id, raw.encode(), listed, files, size)
+            yield ItemRow(item_id, raw, file_list, files, size)
 
     def totals(self) -> Iterator[tuple[int, int | None, int | None]]:
         """Item id, views and downloads of every item that was asked about, by id."""
@@ -144,7 +157,7 @@ class Reader:
         number; ``files``: status to ``{"files": n, "bytes": n}``; ``listings``: see `_listings`;
         ``outcomes``: see `_outcomes`.
         """
-        with database_errors(self.path):
+        with database_errors(self.path), self._at_one_moment():
             tasks = [task for (task,) in self._db.execute("SELECT DISTINCT task FROM work ORDER BY task")]
             work = {task: self._tally("state", WorkState, "work WHERE task = ?", task) for task in tasks}
             number = self._tally("status", FileStatus, "files")
@@ -163,6 +176,15 @@ class Reader:
                 + sum(states.get("failed", 0) for states in work.values())
                 + number.get("failed", 0),
             }
+
+    @contextmanager
+    def _at_one_moment(self) -> Iterator[None]:
+        """All that is read in the block is of one moment, though a run writes on."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
 
     def _tally(
         self, value: str, values: Iterable[str], source: str, *parameters: object, sum_of: str = ""
@@ -257,13 +279,19 @@ class Reader:
         return self._db.execute(sql).fetchone()[0]  # type: ignore[no-any-return]  # a count
 
     def _rows(
-        self, select: str, *, by: tuple[str, ...], only: str = "", values: tuple[object, ...] = ()
+        self,
+        select: str,
+        *,
+        by: tuple[str, ...],
+        only: str = "",
+        values: tuple[object, ...] = (),
+        weigh: Callable[[tuple[Any, ...]], int] | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         """
         Read a table in the order of its key `by`, which the columns of `select` begin with.
 
         A few hundred rows at a time: without a write-ahead log a reader that takes long would keep
-        everybody from writing.
+        everybody from writing. Fewer where their bytes, as `weigh` tells them, are many.
         """
         after: tuple[object, ...] = ()
         while True:
@@ -271,9 +299,32 @@ class Reader:
             where = " AND ".join(filter(None, (only, beyond)))
             sql = f"{select} {'WHERE ' + where if where else ''} ORDER BY {', '.join(by)} LIMIT {CHUNK_ROWS}"
             with database_errors(self.path):
-                rows = self._db.execute(sql, (*values, *after)).fetchall()
+                rows, is_last = _chunk(self._db.execute(sql, (*values, *after)), weigh)
             self._checkpoint()
             yield from rows
-            if len(rows) < CHUNK_ROWS:
+            if is_last:
                 return
             after = rows[-1][: len(by)]
+            del rows  # large ones must not wait in memory for the next
+
+
+def _chunk(
+    cursor: sqlite3.Cursor, weigh: Callable[[tuple[Any, ...]], int] | None
+) -> tuple[list[tuple[Any, ...]], bool]:
+    """Take rows until there are enough of them; tell whether they were the last."""
+    if weigh is None:
+        rows = cursor.fetchall()
+        return rows, len(rows) < CHUNK_ROWS
+    rows, size = [], 0
+    with closing(cursor):  # which ends its transaction
+        for row in cursor:
+            rows.append(row)
+            size += weigh(row)
+            if size >= CHUNK_BYTES:
+                return rows, False
+    return rows, len(rows) < CHUNK_ROWS
+
+
+def _weight(row: tuple[Any, ...]) -> int:
+    """Tell how many bytes the record and the file list of an item are."""
+    return len(row[1]) + (len(row[2]) if row[2] else 0)

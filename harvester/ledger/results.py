@@ -13,18 +13,25 @@ class ItemResult:
     """
     All that one visit to an item gave.
 
-    ``states``: task to its new state; ``findings``: one of each task that succeeded.
+    ``states``: task to its new state; ``findings``: one of each task that succeeded. ``turn``: the one
+    in which it was visited: an item that has got another one since stays in line. None: whatever it has.
     """
 
     item_id: int
     states: Mapping[str, WorkState]
     failures: tuple[Failure, ...] = ()
     findings: tuple[Findings, ...] = ()
+    turn: int | None = None
 
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one owed file; ``verdict`` of a failed one: see `errors.Verdict`."""
+    """
+    What became of one owed file; ``verdict`` of a failed one: see `errors.Verdict`.
+
+    ``turn``: the one in which it was fetched; it says nothing of a file that has another one by now, as
+    its record was read again. None: whatever it has.
+    """
 
     item_id: int
     file_id: int
@@ -32,6 +39,7 @@ class FileResult:
     error: str = ""
     attempts: int = 0
     verdict: str = ""
+    turn: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,14 +66,15 @@ class Added:
 
 @dataclass(frozen=True)
 class Again:
-    """How much of what had failed is in line once more."""
+    """How much of what had failed is in line once more; ``names``: those that led to no item."""
 
     listings: int
     items: int
     files: int
+    names: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.listings or self.items or self.files)
+        return bool(self.listings or self.items or self.files or self.names)
 
 
 @dataclass(frozen=True)

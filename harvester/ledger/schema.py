@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,6 +97,7 @@ MIGRATIONS = (
     ALTER TABLE mishaps ADD COLUMN verdict TEXT NOT NULL DEFAULT '';
     UPDATE work SET verdict = 'failed for now' WHERE state = 'failed';
     UPDATE files SET verdict = 'failed for now' WHERE status = 'failed';
+    ALTER TABLE mishaps ADD COLUMN listing TEXT NOT NULL DEFAULT '';  -- the key of the one it is of
     UPDATE mishaps SET verdict = 'failed for now';
 
     DROP TABLE listings;                    -- they are read anew; what they had found stays
@@ -107,7 +108,8 @@ MIGRATIONS = (
         complete INTEGER NOT NULL,
         entries  INTEGER NOT NULL,          -- all that it gave so far
         found    INTEGER NOT NULL,          -- different items among them
-        left_out INTEGER NOT NULL           -- those that the user's filters do not take
+        left_out INTEGER NOT NULL,          -- those that the user's filters do not take
+        anew     INTEGER NOT NULL DEFAULT 0 -- 1: the next run begins it anew
     ) STRICT;
     CREATE TABLE finds (                    -- which listing named which item
         listing_id INTEGER NOT NULL REFERENCES listings (id) ON DELETE CASCADE,
@@ -192,7 +194,7 @@ def _open(path: Path, options: str, *, locks: bool) -> sqlite3.Connection:
     try:
         if not locks:  # a write-ahead log from elsewhere needs shared memory, unless one is alone
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version = _version(connection)
         if version > len(MIGRATIONS):
             raise UsageError(
                 f"{path}: written by a newer harvester (ledger version {version}, this one knows "
@@ -206,11 +208,51 @@ def _open(path: Path, options: str, *, locks: bool) -> sqlite3.Connection:
 
 def is_old(connection: sqlite3.Connection) -> bool:
     """Tell whether the tables are those of an earlier version."""
-    return bool(connection.execute("PRAGMA user_version").fetchone()[0] < len(MIGRATIONS))
+    return _version(connection) < len(MIGRATIONS)
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the tables up to date; each step and its number are one transaction."""
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def migrate(connection: sqlite3.Connection, *, check: Callable[[], None] = lambda: None) -> None:
+    """
+    Bring the tables up to date, all or nothing.
+
+    `check` is called where tables would be changed that are there already, and raises where they must not
+    be. It is called with the write lock held: nobody can begin to use them in between.
+    """
+    if not is_old(connection):
+        return
+    with at_once(connection):
+        version = _version(connection)  # another may have been faster
+        if 0 < version < len(MIGRATIONS):
+            check()
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            for statement in _statements(script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script; sqlite3's own `executescript` would end the transaction it is called in."""
+    statement = ""
+    for piece in script.split(";")[:-1]:
+        statement += piece + ";"
+        if sqlite3.complete_statement(statement):  # not so where the semicolon is a comment's
+            yield statement
+            statement = ""
+
+
+@contextmanager
+def at_once(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write all that is done in the block, or nothing; nobody else writes meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -27,7 +27,7 @@ from harvester.ledger.entries import Entries
 from harvester.ledger.line import Line
 from harvester.ledger.lockless import ClaimFile, locks_work
 from harvester.ledger.results import Added, Again, FileResult, ItemResult, Listed, Opening
-from harvester.ledger.schema import NAME, connect, database_errors, file_identity, migrate
+from harvester.ledger.schema import NAME, at_once, connect, database_errors, file_identity, migrate
 from harvester.models import Failure, OwedFile, OwedItem, Page, RemoteFile
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class Ledger:
             self._choose_journal(has_locks=has_locks)
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
-            migrate(self._db)
+            migrate(self._db, check=self._refuse_if_held)
             self._claim(job)
             self._file = file_identity(self.path)
             undo.pop_all()
@@ -117,19 +117,16 @@ class Ledger:
             self._claim_file.drop()
 
     def _claim(self, job: str) -> None:
-        now = self._clock()
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            if other := claim.holder(self._db, now):
-                raise FolderInUse(
-                    f"{self.path.parent}: another run ({other}) is at work here; wait for it, or "
-                    "give this one its own folder with --output"
-                )
-            self._run_id = claim.take(self._db, now, job)
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
+        with at_once(self._db):
+            self._refuse_if_held()
+            self._run_id = claim.take(self._db, self._clock(), job)
+
+    def _refuse_if_held(self) -> None:
+        if other := claim.holder(self._db, self._clock()):
+            raise FolderInUse(
+                f"{self.path.parent}: another run ({other}) is at work here; wait for it, or "
+                "give this one its own folder with --output"
+            )
 
     async def close(self, outcome: str) -> None:
         """Write what is left, record how the run ended and let the folder go."""
@@ -194,23 +191,16 @@ class Ledger:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """All or nothing, and only while the folder is there and still claimed by this run."""
-        db = self._db
         if file_identity(self.path) != self._file:
             # SQLite would write on into a file that nobody can find any more.
             raise DiskTrouble(
                 f"{self.path}: has vanished or was replaced; bring the folder back and run again"
             )
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with at_once(self._db):
             is_held = self._claim_file is None or self._claim_file.renew()
-            if not (is_held and claim.renew(db, self._run_id, self._clock())):
+            if not (is_held and claim.renew(self._db, self._run_id, self._clock())):
                 raise FolderInUse(f"{self.path.parent}: another run took this folder over")
             yield
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
 
     # -- what a run asks and tells --------------------------------------------------------------
 
@@ -230,9 +220,10 @@ class Ledger:
                 (self._run_id,),
             ).fetchone()
             self._db.execute("DELETE FROM mishaps WHERE task = 'listing'")
+            self._db.execute("DELETE FROM listings WHERE anew")
             if last is not None and last[0] == "finished":
                 self._db.execute("DELETE FROM listings WHERE complete")
-                self._db.execute("DELETE FROM mishaps")
+            self._forget_mishaps()
             return self._line.form(opening)
 
     async def begin_again(self, verdicts: Sequence[str]) -> Again:
@@ -242,11 +233,32 @@ class Ledger:
 
     def _begin_again(self, verdicts: Sequence[str]) -> Again:
         with self._transaction():
-            marks = ", ".join("?" * len(verdicts))
+            which = f"verdict IN ({', '.join('?' * len(verdicts))})"
             listings = self._db.execute(
-                f"DELETE FROM mishaps WHERE task = 'listing' AND verdict IN ({marks})", tuple(verdicts)
+                f"DELETE FROM mishaps WHERE task = 'listing' AND {which}", tuple(verdicts)
             ).rowcount
-            return Again(listings, *self._line.form_again(verdicts))
+            names = self._db.execute(
+                f"SELECT subject FROM mishaps WHERE task = 'resolve' AND {which} ORDER BY rowid",
+                tuple(verdicts),
+            ).fetchall()
+            return Again(listings, *self._line.form_again(verdicts), tuple(name for (name,) in names))
+
+    async def keep_listings(self, keys: Sequence[str]) -> None:
+        """Forget listings that are not asked for any more, and what went wrong with them."""
+        await self.flush()
+        await self._call(self._keep_listings, keys)
+
+    def _keep_listings(self, keys: Sequence[str]) -> None:
+        with self._transaction():
+            wanted = set(keys)
+            for (key,) in self._db.execute("SELECT key FROM listings").fetchall():
+                if key not in wanted:
+                    self._db.execute("DELETE FROM listings WHERE key = ?", (key,))
+            self._forget_mishaps()
+
+    def _forget_mishaps(self) -> None:
+        """Forget what went wrong with listings that are no longer here."""
+        self._db.execute("DELETE FROM mishaps WHERE listing NOT IN (SELECT key FROM listings)")
 
     async def listed(self, key: str) -> Listed:
         """Tell how far the listing `key` has come."""

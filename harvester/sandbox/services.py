@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from harvester.sandbox import hostile
-from harvester.sandbox.answers import Answer, challenge, error_answer, json_answer, redirect
+from harvester.sandbox.answers import Answer, challenge, error_answer, json_answer, page, redirect
 from harvester.sandbox.asked import Asked, Refusal
 from harvester.sandbox.catalogue import CATEGORIES, FILES_AN_ITEM, GROUPS
 from harvester.sandbox.listings import Listings
@@ -135,6 +135,8 @@ class Services:
         item_id = file_id // FILES_AN_ITEM
         if asked.method != "GET" or file is None or (world.is_private(item_id) and not with_token):
             raise Refusal(404, "No such file")
+        if not world.is_private(item_id) and world.number(item_id) < world.settings.blocked_items:
+            return page(403)
         if world.is_withheld(item_id):
             raise Refusal(403, "Downloading is not allowed")
         if file["is_link_only"]:
@@ -165,7 +167,7 @@ class Services:
     def _stored(self, asked: Asked, file_id: int) -> Answer:
         size = self._world.size(file_id)
         etag = f'"{file_id}-{size}"'
-        headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+        headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Type": self._world.settings.storage_type}
         begin = 0
         wanted = re.fullmatch(r"bytes=(\d+)-", asked.headers.get("Range", ""))
         if wanted and asked.headers.get("If-Range", etag) == etag:

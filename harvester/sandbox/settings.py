@@ -62,6 +62,7 @@ HOSTILE: Mapping[str, str] = MappingProxyType(
         "escape-title": "what a terminal obeys, in title, authors and file names; a file with a wrong md5",
         "formula": "what a spreadsheet calculates, in title, authors, categories and file names",
         "huge-numbers": "a size of 401 digits, of the item and of its first file",
+        "absurd-size": "a file that claims to have 2^62 bytes",
         "link-elsewhere": "download addresses that nobody must ask",
         "brotli": "packed in a way that nobody asked for",
     }
@@ -92,7 +93,9 @@ class Settings:
     ``signed_seconds``: how long a storage address lives. ``heavy`` files have ``heavy_size`` bytes.
     ``stall_seconds``: until a stall or a trickle is cut; ``refused_seconds`` and ``burst_seconds``: how long
     a service refuses connections or blocks; ``trickle_seconds``: between two bytes.
-    ``record``: keep every request in `Sandbox.requests`.
+    ``record``: keep every request in `Sandbox.requests`. ``blocked_items``: the files of so many public
+    items, the first ones, are answered with a block page on every route. ``storage_type``: what the storage
+    calls all that it has.
 
     ``hostile``: kinds of `HOSTILE`, one more public item each. ``redirects``: one of `REDIRECTS`.
 
@@ -123,6 +126,8 @@ class Settings:
     heavy: int = 1
     heavy_size: int = 3_000_000
     record: bool = True
+    blocked_items: int = 0
+    storage_type: str = "application/octet-stream"
     hostile: frozenset[str] | tuple[str, ...] = ()
     redirects: str = ""
     odd_entries: bool = False

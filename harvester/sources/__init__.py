@@ -61,6 +61,15 @@ class Source(Protocol):
         ...
 
 
+MOST_REPEATED = 10_000
+"""Entries that a listing may repeat, beyond each item twice, before it is taken for endless."""
+
+
+def goes_round(named: int, found: int) -> bool:
+    """Tell whether a listing that named so many items, `found` of them different, is taken for endless."""
+    return named > 2 * found + MOST_REPEATED
+
+
 SOURCES: Mapping[str, type[Any]] = {source.kind: source for source in (Account, Search, Group, Items)}
 
-__all__ = ["SOURCES", "Counted", "Listing", "Source"]
+__all__ = ["SOURCES", "Counted", "Listing", "Source", "goes_round"]

@@ -21,7 +21,7 @@ from pathlib import Path
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from harvester.errors import Damaged, DiskTrouble
+from harvester.errors import Damaged, DiskTrouble, NoRoom
 from harvester.models import RemoteFile
 from harvester.store.disk import HOLDS_FOLDERS, Folder, Sync, Tree, disk_errors
 
@@ -56,11 +56,16 @@ class Store:
 
     @contextmanager
     def reserve(self, size: int) -> Iterator[None]:
-        """Set `size` bytes of the free disk aside while a file is written; refuse if they lack."""
+        """
+        Set `size` bytes of the free disk aside while a file is written.
+
+        Raises:
+            NoRoom: they are not there.
+        """
         with disk_errors(str(self.folder)):
             free = self._free_bytes(self.folder)
         if size > free - self._reserved:
-            raise DiskTrouble(
+            raise NoRoom(
                 f"{self.folder}: {size} bytes are needed and {free - self._reserved} are free; "
                 "make room and run again"
             )

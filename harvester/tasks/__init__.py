@@ -22,9 +22,14 @@ from harvester.tasks.stats import Stats
 
 
 class ItemTask(Protocol):
-    """One kind of question about an item."""
+    """
+    One kind of question about an item.
+
+    ``tells_of_withdrawal``: that it is gone means that the item is no longer public.
+    """
 
     name: ClassVar[str]
+    tells_of_withdrawal: ClassVar[bool]
 
     async def visit(self, item: OwedItem) -> Findings:
         """Ask; raises what the client raises."""

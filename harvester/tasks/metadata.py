@@ -18,6 +18,7 @@ class Metadata:
     """Asks the account's endpoint for what the account listed, the public one otherwise."""
 
     name: ClassVar[str] = "metadata"
+    tells_of_withdrawal: ClassVar[bool] = True
 
     figshare: Figshare
     ledger: Ledger

@@ -14,6 +14,7 @@ class Stats:
     """Asks for the totals since publication."""
 
     name: ClassVar[str] = "stats"
+    tells_of_withdrawal: ClassVar[bool] = False
 
     figshare: Figshare
 
