@@ -76,6 +76,7 @@ class _Signals:
 
     def begin(self) -> None:
         """Heed signals from now on."""
+        self._was_one, self._act = False, _interrupt
         with contextlib.suppress(ValueError):  # outside the main thread nobody can be told anything
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, self._handle)
@@ -317,7 +318,7 @@ def _await(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 def _in_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     import anyio  # noqa: PLC0415 - see the module's docstring
 
-    _signals.ignore_one()  # the work looks for it as soon as it can; an error within the loop's own parts leaks
+    _signals.ignore_one()  # the work looks for it; raised among the loop's own parts it would leave them open
     return anyio.run(work)
 
 

@@ -408,9 +408,10 @@ async def test_an_api_whose_first_answer_is_bad_is_not_dead_when_it_gives_its_pr
 
 
 async def test_pages_where_json_was_promised_are_an_outage_too() -> None:
-    async with in_an_outage(1, 300, failing=lambda: web.Response(text="<html>", content_type="text/html")) as (
-        hours, ask, seen,
-    ):  # fmt: skip
+    def failing() -> web.Response:
+        return web.Response(text="<html>", content_type="text/html")
+
+    async with in_an_outage(1, 300, failing=failing) as (hours, ask, seen):
         await ask()
         hours.now = 1
         for _ in range(8):
@@ -614,6 +615,41 @@ async def test_many_requests_in_a_row_without_luck_are_no_outage_when_a_good_one
                 await asked.json("api", "GET", address / f"bad{number}", orjson.loads)
     assert slept == [1.0] * 20  # between two tries, and never for the service
     assert seen.count("/good") == 1 + 20 // 8  # what it gave last is asked for again
+
+
+async def test_a_dead_service_is_probed_once_a_minute() -> None:
+    async with in_an_outage(1, 1e9, service="stats") as (hours, ask, seen):
+        await ask()
+        hours.now = 1
+        await give_up(ask, 8)
+        while hours.now < 901:
+            with pytest.raises((Broken, ServerFailed)):
+                await ask()
+        begun = len(seen)
+        for _ in range(600):
+            hours.now += 1
+            with contextlib.suppress(Broken, ServerFailed):
+                await ask()
+        assert 9 <= len(seen) - begun <= 11
+
+
+async def test_an_answer_ends_a_row_of_complaints() -> None:
+    answers = iter([429, 200, 429])
+
+    async def throttling(_: web.Request) -> web.StreamResponse:
+        status = next(answers)
+        return web.json_response({}) if status == 200 else web.Response(status=status)
+
+    async with served(throttling) as address, client(address, attempts=1, stats=address) as asked:
+        limiter = asked.limiters["stats"]
+        for kind in (Throttled, None, Throttled):
+            limiter.pace.paused_until = 0.0
+            if kind is None:
+                await asked.json("stats", "GET", address / "x", orjson.loads)
+            else:
+                with pytest.raises(kind):
+                    await asked.json("stats", "GET", address / "x", orjson.loads)
+        assert 0.5 < limiter.paused_seconds <= 1, "as after one complaint, not two in a row"
 
 
 async def test_requests_without_luck_are_no_outage_while_others_are_answered() -> None:

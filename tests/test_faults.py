@@ -135,6 +135,11 @@ async def test_what_can_never_be_had_is_a_failure_with_its_reason_and_nothing_el
         told = [row for row in rows(tmp_path / "failures.csv") if row["task"] == expected.task]
         assert {row["attempts"] for row in told} == expected.attempts
         assert all(expected.words in row["error"] for row in told), told
+        failures = rows(tmp_path / "failures.csv")
+        assert summary.run["files"]["failed"] == sum(row["task"] == "files" for row in failures)
+        assert summary.run["items"]["failed"] == len(
+            {row["item_id"] for row in failures if row["task"] != "files"}
+        )
         outcomes = summary.folder["outcomes"]["files" if expected.task == "files" else "items"]
         assert outcomes[expected.verdict] >= len(told)
         assert {*Verdict} & outcomes.keys() == {expected.verdict}

@@ -1,0 +1,192 @@
+"""The ways to a file: which one is asked, when one rests, and what all of them together say."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from harvester.errors import Gone
+from harvester.figshare import Routes
+from harvester.figshare.routes import REST_SECONDS, _Breaker
+from harvester.models import OwedFile, RemoteFile
+from harvester.store import Store
+from tests.test_client import Hours, client, served
+
+pytestmark = pytest.mark.anyio
+
+CONTENT = b"the bytes of the file"
+
+
+# -- a breaker, by itself -------------------------------------------------------------------------
+
+
+def test_a_route_rests_when_three_different_files_in_a_row_were_challenged() -> None:
+    breaker = _Breaker()
+    assert not breaker.challenge(1, 0)
+    assert not breaker.challenge(1, 0), "the same file again"
+    assert not breaker.challenge(2, 0)
+    assert breaker.takes(9, 0)
+    assert breaker.challenge(3, 0)
+    assert not breaker.takes(9, REST_SECONDS - 1)
+
+
+def test_a_file_that_came_ends_the_row() -> None:
+    breaker = _Breaker()
+    breaker.challenge(1, 0)
+    breaker.challenge(2, 0)
+    breaker.worked()
+    assert not breaker.challenge(3, 0)
+
+
+def rested() -> _Breaker:
+    breaker = _Breaker()
+    for file_id in (1, 2, 3):
+        breaker.challenge(file_id, 0)
+    return breaker
+
+
+def test_after_its_rest_one_file_finds_out() -> None:
+    breaker = rested()
+    assert breaker.takes(7, REST_SECONDS)
+    assert not breaker.takes(8, REST_SECONDS)
+    breaker.worked()
+    breaker.undecided(7)
+    assert breaker.takes(8, REST_SECONDS)
+
+
+def test_one_challenge_after_a_rest_is_enough_for_the_next_one() -> None:
+    breaker = rested()
+    assert breaker.takes(7, REST_SECONDS)
+    assert breaker.challenge(7, REST_SECONDS)
+    assert not breaker.takes(8, 2 * REST_SECONDS - 1)
+    assert breaker.takes(8, 2 * REST_SECONDS)
+
+
+def test_a_file_that_could_not_find_out_leaves_it_to_the_next() -> None:
+    breaker = rested()
+    assert breaker.takes(7, REST_SECONDS)
+    breaker.undecided(7)  # cut, or cancelled
+    assert breaker.takes(8, REST_SECONDS)
+
+
+def test_a_challenge_of_a_route_that_rests_does_not_lengthen_its_rest() -> None:
+    breaker = rested()
+    assert not breaker.challenge(4, REST_SECONDS / 2)
+    assert breaker.takes(5, REST_SECONDS)
+
+
+# -- over sockets ---------------------------------------------------------------------------------
+
+Answer = Callable[[int], web.Response]
+
+
+def comes(_: int) -> web.Response:
+    return web.Response(body=CONTENT)
+
+
+def challenges(_: int) -> web.Response:
+    return web.Response(status=202)
+
+
+def is_gone(_: int) -> web.Response:
+    return web.Response(status=404)
+
+
+def fails(_: int) -> web.Response:
+    return web.Response(status=500)
+
+
+def challenges_once(number: int) -> web.Response:
+    return challenges(number) if number == 1 else comes(number)
+
+
+@asynccontextmanager
+async def two_routes(
+    own: Answer, api: Answer, folder: Path, *, private: bool = False
+) -> AsyncIterator[tuple[Callable[[int], Awaitable[None]], list[str], Hours]]:
+    """Routes whose answers depend on how often they were asked; the function downloads a file by its id."""
+    asked: list[str] = []
+
+    def answering(name: str, answer: Answer) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(_: web.Request) -> web.StreamResponse:
+            asked.append(name)
+            return answer(asked.count(name))
+
+        return handle
+
+    hours = Hours()
+    async with (
+        served(answering("own", own)) as own_address,
+        served(answering("api", api)) as api_address,
+        client(api_address, attempts=3, token="t") as made,
+    ):
+        routes = Routes(made, api=api_address, clock=hours.clock)
+        store = Store(folder)
+
+        async def download(file_id: int) -> None:
+            file = RemoteFile(file_id, "x.csv", "", len(CONTENT), None, str(own_address / "f"), is_link=False)
+            owed = OwedFile(1, 5, file, f"files/5/{file_id}.csv", private)
+            partial = await store.partial(5, file)
+            try:
+                await routes.download(owed, partial)
+            finally:
+                await partial.close()
+
+        yield download, asked, hours
+
+
+async def test_a_challenge_sends_a_file_to_the_other_route_at_once(tmp_path: Path) -> None:
+    async with two_routes(challenges, comes, tmp_path) as (download, asked, _):
+        await download(1)
+        assert asked == ["own", "api"]
+        assert (tmp_path / "files/5/1.csv").read_bytes() == CONTENT
+
+
+async def test_a_private_file_is_asked_of_the_api_alone(tmp_path: Path) -> None:
+    async with two_routes(comes, comes, tmp_path, private=True) as (download, asked, _):
+        await download(1)
+        assert asked == ["api"]
+
+
+async def test_gone_is_only_what_every_route_says_is_gone(tmp_path: Path) -> None:
+    async with two_routes(is_gone, comes, tmp_path) as (download, asked, _):
+        await download(1)
+        assert asked == ["own", "api"]
+    async with two_routes(is_gone, is_gone, tmp_path) as (download, asked, _):
+        with pytest.raises(Gone):
+            await download(2)
+        assert asked == ["own", "api"]
+    async with two_routes(challenges_once, is_gone, tmp_path) as (download, asked, _):
+        await download(3)
+        assert asked == ["own", "api", "own"], "a challenge is no word on whether it is there"
+
+
+async def test_a_route_that_rests_is_asked_before_a_file_is_called_gone(tmp_path: Path) -> None:
+    own_works = False
+
+    def own(number: int) -> web.Response:
+        return comes(number) if own_works else challenges(number)
+
+    api_knows = True
+
+    def api(number: int) -> web.Response:
+        return comes(number) if api_knows else is_gone(number)
+
+    async with two_routes(own, api, tmp_path) as (download, asked, _):
+        for file_id in (1, 2, 3):
+            await download(file_id)
+        await download(4)
+        assert asked[-1:] == ["api"], "the own route rests"
+        own_works, api_knows = True, False
+        await download(5)
+        assert asked[-2:] == ["api", "own"]
+
+
+async def test_a_file_without_luck_is_in_the_end_asked_of_every_route(tmp_path: Path) -> None:
+    async with two_routes(fails, comes, tmp_path) as (download, asked, _):
+        await download(1)
+        assert asked == ["own", "own", "api"]
