@@ -177,28 +177,18 @@ class _Run:
 
     async def go(self) -> Summary:
         config = self._config
-        names = item_task_names(config.tasks)
         self._tally.items_owed, self._tally.files_owed = await self._ledger.begin(
             Opening(
-                item_tasks=frozenset(names),
+                item_tasks=frozenset(item_task_names(config.tasks)),
                 with_files="files" in config.tasks,
                 refresh=self._refresh,
                 wants=config.files.wants,
             )
         )
+        store = Store(config.folder, writers=config.concurrency.downloads)
+        await store.sweep(self._ledger.may_owe)
         async with connect(config, self._surroundings) as connected:
-            store = Store(config.folder, writers=config.concurrency.downloads)
-            await store.sweep(self._ledger.may_owe)
-            parts = Parts(connected.figshare, connected.routes, self._ledger, store, config.files)
-            pipeline = Pipeline(
-                ledger=self._ledger,
-                figshare=connected.figshare,
-                sources=config.sources,
-                item_tasks=[equip(name, parts) for name in names],
-                file_task=equip("files", parts) if "files" in config.tasks else None,
-                concurrency=config.concurrency,
-                tally=self._tally,
-            )
+            pipeline = self._pipeline(connected, store)
             watched = Watched(
                 self._tally,
                 connected.client.traffic,
@@ -219,6 +209,19 @@ class _Run:
         if self._tally.no_room:  # all that fits is here
             raise DiskTrouble(self._tally.no_room)
         return summary
+
+    def _pipeline(self, connected: Connected, store: Store) -> Pipeline:
+        config = self._config
+        parts = Parts(connected.figshare, connected.routes, self._ledger, store, config.files)
+        return Pipeline(
+            ledger=self._ledger,
+            figshare=connected.figshare,
+            sources=config.sources,
+            item_tasks=[equip(name, parts) for name in item_task_names(config.tasks)],
+            file_task=equip("files", parts) if "files" in config.tasks else None,
+            concurrency=config.concurrency,
+            tally=self._tally,
+        )
 
     async def _do_all(self, pipeline: Pipeline) -> None:
         """Do all that is owed, then ask once more for what failed in a way that may have passed."""

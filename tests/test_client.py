@@ -791,5 +791,5 @@ async def test_a_proxy_is_asked_for_what_it_is_for() -> None:
 async def test_a_private_address_behind_a_name_is_not_asked() -> None:
     async with client(URL("https://api.example.org")) as asked:
         with pytest.raises(Broken):
-            async with asked._ask("files", "GET", URL("http://localhost:9/x"), headers={}):
+            async with asked._asking.ask("files", "GET", URL("http://localhost:9/x"), headers={}):
                 pytest.fail("it must not be asked")

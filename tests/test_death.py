@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -199,6 +200,47 @@ async def test_a_signal_in_every_phase(name: str, tmp_path: Path) -> None:
         assert ended.status == 0, ended.err
         assert_complete(out, sandbox, sandbox.world.search("survey"))
         assert_nothing_recorded_was_asked_for_again(sandbox, [moment])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("words", [("run", "--item", "1", "--tasks", "stats"), ("export",), ("status",)])
+async def test_a_signal_after_the_work_neither_kills_nor_shows_a_traceback(
+    words: tuple[str, ...], number: signal.Signals, tmp_path: Path
+) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.open()
+    await ledger.close("finished")
+    late = f"""
+import atexit, os, sys
+from harvester.cli import main
+atexit.register(os.kill, os.getpid(), {number:d})  # the first to be registered is the last to be called
+status = main()
+sys.exit(status)
+"""
+    once_more = late.replace("sys.exit", f"os.kill(os.getpid(), {number:d}); sys.exit")
+    async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
+        options = ("-o", str(tmp_path), *(at(sandbox) if words[0] == "run" else ()))
+        expected = (await harvester(*words, *options)).status
+        for code, statuses in ((late, {expected}), (once_more, {expected, 130})):
+            done = await anyio.run_process(
+                [sys.executable, "-c", code, *words, *options], env=environment(), check=False
+            )
+            assert done.returncode in statuses
+            assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08])
+async def test_a_signal_at_the_very_end_is_heeded_or_too_late(seconds: float, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
+        words = ("run", "--item", str(sandbox.world.public_ids[0]), "--tasks", "stats", "-o", tmp_path)
+        async with started((*words, *at(sandbox))) as process:
+            with anyio.fail_after(20):
+                while not (tmp_path / "summary.json").exists():
+                    await anyio.sleep(0.001)
+            await anyio.sleep(seconds)
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            assert await process.wait() in {0, 130}
 
 
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:

@@ -418,7 +418,9 @@ async def test_an_item_that_became_owed_again_while_it_was_in_hand_stays_in_line
         await ledger.add_page("a", page(1, modified="2025-01-01T00:00:00Z"), TASKS)  # edited meanwhile
         await ledger.save_item(ItemResult(1, {"stats": WorkState.DONE}, turn=in_hand.turn))
         await ledger.flush()
-        assert [(owed.id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [(1, {"metadata"})]
+        assert [(owed.id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
+            (1, frozenset({"metadata"}))
+        ]
 
 
 async def test_a_file_that_its_record_placed_anew_while_it_was_in_hand_is_not_called_done(
@@ -513,7 +515,9 @@ async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up
             await ledger.save_item(ItemResult(item_id, states, (failure,)))
         await ledger.add_mishap(Failure("listing", "cut", Verdict.FOR_NOW, subject="b"), begin_anew=False)
         assert await ledger.begin_again((Verdict.FOR_NOW, Verdict.BLOCKED)) == Again(1, 1, 1)
-        assert [(owed.id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [(2, {"stats"})]
+        assert [(owed.id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
+            (2, frozenset({"stats"}))
+        ]
         assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [7]
         await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "no", 2, Verdict.FOR_NOW))
     with Reader(tmp_path) as reader:

@@ -2,13 +2,14 @@
 One polite HTTP client: the only `import aiohttp`, the only retry loop, the only place where foreign errors
 become ours.
 
-`client.py` sends and receives, `persistence.py` asks again, `answers.py` knows what an answer means,
-`session.py` opens connections and translates their errors.
+`client.py` is its front, `persistence.py` asks again, `asking.py` makes one request, `answers.py` knows what
+an answer means, `bodies.py` puts JSON together, `session.py` opens connections and translates their errors.
 """
 
 from harvester.client.answers import is_loopback, is_public
+from harvester.client.asking import Traffic
 from harvester.client.bodies import JSON_LIMIT
-from harvester.client.client import Client, Reply, Sink, Traffic, Wanted
+from harvester.client.client import Client, Reply, Sink, Wanted
 from harvester.client.session import Lookup, open_session
 
 __all__ = [

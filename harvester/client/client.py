@@ -3,7 +3,7 @@ Talks to figshare's services: one polite request at a time, and what comes of it
 
     persist        ask until it succeeds, gives up or runs out of attempts (`persistence.py`)
       └─ json / fetch   one attempt: an answer decoded, or a file's bytes handed on
-           └─ _ask      wait for a turn, send, follow redirects, judge the status
+           └─ ask       wait for a turn, send, follow redirects, judge the status (`asking.py`)
 
 Every request, a retry and a redirect to a service too, passes that service's limiter. The token goes to
 the api's own origin and nowhere else, whatever a record or a redirect says.
@@ -11,17 +11,12 @@ the api's own origin and nowhere else, whatever a record or a redirect says.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import random
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Generic, Protocol, TypeVar
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 
 import aiohttp
 import anyio
@@ -29,52 +24,18 @@ import orjson
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from harvester.client.answers import (
-    backoff_seconds,
-    complaint,
-    content_range,
-    is_loopback,
-    is_public,
-    name_of,
-    retry_after_seconds,
-)
+from harvester.client.answers import content_range, name_of
+from harvester.client.asking import Asking
 from harvester.client.bodies import ENCODINGS, JsonBody
 from harvester.client.persistence import Persistence
-from harvester.client.session import foreign_errors
 from harvester.config import Retry, Timeouts
 from harvester.credentials import Secret
-from harvester.errors import (
-    Broken,
-    Challenged,
-    HarvestError,
-    Misshapen,
-    Refused,
-    StopRun,
-    Throttled,
-)
+from harvester.errors import Broken, Challenged
 from harvester.limits import Limiter
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 
-MOST_REDIRECTS = 5
-MOST_WORDS = 4096
-"""Bytes of an error's body that are read."""
-LONGEST_RETRY_AFTER_SECONDS = 3600.0
-
-_REDIRECTS = {301, 302, 303, 307, 308}
-_GOOD = {200, 206, 304, 416}
-_EXPIRED = {401, 403}
 _IDENTITY = {"Accept-Encoding": "identity"}
-
-
-@dataclass
-class Traffic:
-    """What went over the wire so far; counted by the client, read by whoever shows it."""
-
-    requests: Counter[str] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
-    file_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,22 +92,23 @@ class Client:
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self._asking = Asking(
+            session,
+            limiters=limiters,
+            origins=origins,
+            max_wait=retry.max_wait,
+            timeouts=timeouts,
+            token=token,
+            proxies=proxies,
+            clock=clock,
+        )
         self.limiters = limiters
-        self.traffic = Traffic()
-        self._session = session
-        self._origins = {origin.origin(): name for name, origin in origins.items()}
-        self._api = origins["api"].origin()
-        self._max_wait = retry.max_wait
-        self._timeouts = timeouts
-        self._token = token
-        self._clock = clock
-        self._complaints = Counter[str]()
-        self._persistence = Persistence(
+        self.traffic = self._asking.traffic
+        persistence = Persistence(
             limiters, retry, errors=self.traffic.errors, clock=clock, sleep=sleep, jitter=jitter
         )
-        self.persist = self._persistence.persist
-        self.prove = self._persistence.prove
-        self._proxies = dict(proxies or {})
+        self.persist = persistence.persist
+        self.prove = persistence.prove
 
     # -- one attempt ------------------------------------------------------------------------------
 
@@ -193,7 +155,7 @@ class Client:
     async def touch(self, url: URL, *, authorised: bool) -> None:
         """Ask for the first byte of a file, to see whether files come at all."""
         headers = {**_IDENTITY, "Range": "bytes=0-0"}
-        async with self._ask("files", "GET", url, headers=headers, authorised=authorised) as response:
+        async with self._asking.ask("files", "GET", url, headers=headers, authorised=authorised) as response:
             _refuse_a_page(response, is_page=False, size=1)
 
     async def _ask_json(
@@ -208,7 +170,7 @@ class Client:
         authorised: bool = False,
     ) -> Reply[T]:
         sent = {"Accept-Encoding": ENCODINGS, **headers}
-        async with self._ask(
+        async with self._asking.ask(
             service, method, url, headers=sent, data=data, authorised=authorised
         ) as response:
             raw = await self._read_json(response)
@@ -233,7 +195,7 @@ class Client:
                 headers["If-Range"] = into.validator
         elif into.received:
             return  # all of it is here: a crash came between the last byte and the proof
-        async with self._ask("files", "GET", url, headers=headers, authorised=authorised) as response:
+        async with self._asking.ask("files", "GET", url, headers=headers, authorised=authorised) as response:
             if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 await into.start_over()
                 raise Broken(f"{name_of(url)}: has no more bytes after {size}; starting over")
@@ -249,7 +211,7 @@ class Client:
                     await into.start_over()
                     raise Broken(f"{name_of(url)}: more than the promised {size} bytes")
 
-            await self._read(response, take)
+            await self._asking.read(response, take)
             if into.received < size:
                 raise Broken(f"{name_of(url)}: ended after {into.received} of {size} bytes")
 
@@ -270,153 +232,10 @@ class Client:
         etag = response.headers.get("ETag", "")
         into.validator = etag if etag.startswith('"') else None  # a weak one proves nothing
 
-    @asynccontextmanager
-    async def _ask(
-        self,
-        service: str,
-        method: str,
-        url: URL,
-        *,
-        headers: Mapping[str, str],
-        data: bytes | None = None,
-        authorised: bool = False,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send one request, follow its redirects, and raise what its status means."""
-        counted: str | None = service
-        for _ in range(MOST_REDIRECTS + 1):
-            started = await self._turn(counted, url)
-            sent = {**headers, **self._credentials(url, authorised=authorised)}
-            with foreign_errors(url):
-                async with await self._send(method, url, data, sent) as response:
-                    if response.status not in _REDIRECTS or "Location" not in response.headers:
-                        if counted is None and response.status in _EXPIRED:
-                            # The storage has no opinion on us: its signed address has expired.
-                            raise Broken(
-                                f"{name_of(url)}: the signed address was refused ({response.status})"
-                            )
-                        with_token = "Authorization" in sent
-                        await self._judge(response, counted, service, started, with_token=with_token)
-                        yield response
-                        return
-                    url = self._redirected(url, response, method)
-            counted = self._origins.get(url.origin())
-        raise Broken(f"{name_of(url)}: more than {MOST_REDIRECTS} redirects")
-
-    async def _send(
-        self, method: str, url: URL, data: bytes | None, headers: Mapping[str, str]
-    ) -> aiohttp.ClientResponse:
-        """Send a request and wait for the head of its answer; one that trickles is given up."""
-        with anyio.fail_after(self._timeouts.connect + self._timeouts.idle):
-            return await self._session.request(
-                method,
-                url,
-                data=data,
-                headers=headers,
-                allow_redirects=False,
-                proxy=self._proxy_for(url),
-            )
-
-    async def _turn(self, service: str | None, url: URL) -> float:
-        if service is None:  # the storage host behind a redirect: no service of figshare's
-            return self._clock()
-        host = self._origins.setdefault(url.origin(), service)
-        if host == service:
-            started = await self.limiters[service].turn()
-        else:  # a download asked of the api's host counts there too
-            started = await self.limiters[host].turn(also=self.limiters[service])
-            self.traffic.requests[host] += 1
-        self.traffic.requests[service] += 1
-        return started
-
-    def _credentials(self, url: URL, *, authorised: bool) -> dict[str, str]:
-        if authorised and self._token is not None and url.origin() == self._api:
-            return {"Authorization": f"token {self._token.reveal()}"}
-        return {}
-
-    def _redirected(self, url: URL, response: aiohttp.ClientResponse, method: str) -> URL:
-        if method != "GET":
-            raise Refused(f"{name_of(url)}: sends a {method} elsewhere, which is not followed")
-        try:
-            target = url.join(URL(response.headers["Location"]))
-        except ValueError as exc:
-            raise Misshapen(f"{name_of(url)}: redirects to no address") from exc
-        is_web = target.scheme in {"http", "https"} and bool(target.host)
-        if not is_public(target) and not (is_web and is_loopback(self._api)):
-            raise Refused(f"{name_of(url)}: redirects to {target.host}, which is not followed")
-        return target
-
-    def _proxy_for(self, url: URL) -> str | None:
-        if is_loopback(url) or proxy_bypass_environment(url.host or "", self._proxies):
-            return None
-        return self._proxies.get(url.scheme)
-
-    async def _judge(
-        self,
-        response: aiohttp.ClientResponse,
-        counted: str | None,
-        service: str,
-        started: float,
-        *,
-        with_token: bool,
-    ) -> None:
-        """
-        Raise what an answer's status means; a complaint about our pace slows the service down.
-
-        `counted`: the service whose host answered, None for a host behind a redirect. Such a one may fail,
-        but has no say over the run or its pace.
-        """
-        if response.status in _GOOD:
-            self._complaints[service] = 0
-            self.limiters[service].pace.recover()
-            return
-        raw = await self._beginning(response) if response.status < 500 else b""
-        wait = retry_after_seconds(response.headers.get("Retry-After"), response.headers.get("Date"))
-        if counted is None and wait is not None:
-            wait = min(wait, self._max_wait)
-        error = complaint(
-            name_of(response.url), response.status, response.headers, raw, wait, with_token=with_token
-        )
-        if wait is not None and wait > LONGEST_RETRY_AFTER_SECONDS:
-            raise StopRun(f"{error}; it asks to wait {wait:.0f} s: run again after that")
-        is_block = isinstance(error, Challenged) and service != "files"  # a file has another route
-        if counted is not None and (isinstance(error, Throttled) or is_block):
-            self._slow_down(service, started, wait, error)
-        raise error
-
-    def _slow_down(self, service: str, started: float, wait: float | None, error: HarvestError) -> None:
-        limiter = self.limiters[service]
-        self._complaints[service] += limiter.pace.is_news(started)
-        pause = backoff_seconds(self._complaints[service], self._max_wait) if wait is None else wait
-        if limiter.penalise(started, pause):
-            rate = limiter.pace.rate
-            log.warning("%s: %s pauses for %.1f s, then %.3g requests a second", error, service, pause, rate)
-
     async def _read_json(self, response: aiohttp.ClientResponse) -> bytes:
         body = JsonBody(name_of(response.url), response.headers.get("Content-Encoding", "").lower())
-        await self._read(response, body.take)
+        await self._asking.read(response, body.take)
         return body.whole()
-
-    async def _beginning(self, response: aiohttp.ClientResponse) -> bytes:
-        """Return the beginning of an error's body; what of it cannot be had does not matter."""
-        with contextlib.suppress(HarvestError):
-            body = JsonBody("", response.headers.get("Content-Encoding", "").lower(), limit=MOST_WORDS)
-            with contextlib.suppress(HarvestError):
-                await self._read(response, body.take)
-            return body.whole(cut=True)
-        return b""
-
-    async def _read(self, response: aiohttp.ClientResponse, take: Callable[[bytes], Awaitable[None]]) -> None:
-        """Read a body to its end; give up on one that trickles."""
-        window = self._timeouts.idle
-        begun, size = self._clock(), 0
-        async for piece in response.content.iter_any():
-            await take(piece)
-            size += len(piece)
-            passed = self._clock() - begun
-            if passed >= window:
-                if size < passed * self._timeouts.slowest:
-                    raise Broken(f"{name_of(response.url)}: only {size} bytes in {passed:.0f} s")
-                begun, size = self._clock(), 0
 
 
 def _refuse_a_page(response: aiohttp.ClientResponse, *, is_page: bool, size: int) -> None:

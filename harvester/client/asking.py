@@ -1,0 +1,229 @@
+"""
+One request: it waits for its turn, takes the token only where that belongs, follows redirects as far as they
+may be followed, and its answer's status is judged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
+
+import aiohttp
+import anyio
+from yarl import URL
+
+from harvester.client.answers import (
+    backoff_seconds,
+    complaint,
+    is_loopback,
+    is_public,
+    name_of,
+    retry_after_seconds,
+)
+from harvester.client.bodies import JsonBody
+from harvester.client.session import foreign_errors
+from harvester.config import Timeouts
+from harvester.credentials import Secret
+from harvester.errors import Broken, Challenged, HarvestError, Misshapen, Refused, StopRun, Throttled
+from harvester.limits import Limiter
+
+log = logging.getLogger(__name__)
+
+MOST_REDIRECTS = 5
+MOST_WORDS = 4096
+"""Bytes of an error's body that are read."""
+LONGEST_RETRY_AFTER_SECONDS = 3600.0
+
+_REDIRECTS = {301, 302, 303, 307, 308}
+_GOOD = {200, 206, 304, 416}
+_EXPIRED = {401, 403}
+
+
+@dataclass
+class Traffic:
+    """What went over the wire so far; counted by the client, read by whoever shows it."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    file_bytes: int = 0
+
+
+class Asking:
+    """
+    Asks figshare's services, each within its limit; parameters as those of `Client`.
+
+    `max_wait`: seconds that a service pauses at most when it complains without saying for how long.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        limiters: Mapping[str, Limiter],
+        origins: Mapping[str, URL],
+        max_wait: float,
+        timeouts: Timeouts,
+        token: Secret | None = None,
+        proxies: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limiters = limiters
+        self.traffic = Traffic()
+        self._session = session
+        self._origins = {origin.origin(): name for name, origin in origins.items()}
+        self._api = origins["api"].origin()
+        self._max_wait = max_wait
+        self._timeouts = timeouts
+        self._token = token
+        self._proxies = dict(proxies or {})
+        self._clock = clock
+        self._complaints = Counter[str]()
+
+    @asynccontextmanager
+    async def ask(
+        self,
+        service: str,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        data: bytes | None = None,
+        authorised: bool = False,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send one request, follow its redirects, and raise what its status means."""
+        counted: str | None = service
+        for _ in range(MOST_REDIRECTS + 1):
+            started = await self._turn(counted, url)
+            sent = {**headers, **self._credentials(url, authorised=authorised)}
+            with foreign_errors(url):
+                async with await self._send(method, url, data, sent) as response:
+                    if response.status not in _REDIRECTS or "Location" not in response.headers:
+                        if counted is None and response.status in _EXPIRED:
+                            # The storage has no opinion on us: its signed address has expired.
+                            raise Broken(
+                                f"{name_of(url)}: the signed address was refused ({response.status})"
+                            )
+                        with_token = "Authorization" in sent
+                        await self._judge(response, counted, service, started, with_token=with_token)
+                        yield response
+                        return
+                    url = self._redirected(url, response, method)
+            counted = self._origins.get(url.origin())
+        raise Broken(f"{name_of(url)}: more than {MOST_REDIRECTS} redirects")
+
+    async def _send(
+        self, method: str, url: URL, data: bytes | None, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        """Send a request and wait for the head of its answer; one that trickles is given up."""
+        with anyio.fail_after(self._timeouts.connect + self._timeouts.idle):
+            return await self._session.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._proxy_for(url),
+            )
+
+    async def _turn(self, service: str | None, url: URL) -> float:
+        if service is None:  # the storage host behind a redirect: no service of figshare's
+            return self._clock()
+        host = self._origins.setdefault(url.origin(), service)
+        if host == service:
+            started = await self.limiters[service].turn()
+        else:  # a download asked of the api's host counts there too
+            started = await self.limiters[host].turn(also=self.limiters[service])
+            self.traffic.requests[host] += 1
+        self.traffic.requests[service] += 1
+        return started
+
+    def _credentials(self, url: URL, *, authorised: bool) -> dict[str, str]:
+        if authorised and self._token is not None and url.origin() == self._api:
+            return {"Authorization": f"token {self._token.reveal()}"}
+        return {}
+
+    def _redirected(self, url: URL, response: aiohttp.ClientResponse, method: str) -> URL:
+        if method != "GET":
+            raise Refused(f"{name_of(url)}: sends a {method} elsewhere, which is not followed")
+        try:
+            target = url.join(URL(response.headers["Location"]))
+        except ValueError as exc:
+            raise Misshapen(f"{name_of(url)}: redirects to no address") from exc
+        is_web = target.scheme in {"http", "https"} and bool(target.host)
+        if not is_public(target) and not (is_web and is_loopback(self._api)):
+            raise Refused(f"{name_of(url)}: redirects to {target.host}, which is not followed")
+        return target
+
+    def _proxy_for(self, url: URL) -> str | None:
+        if is_loopback(url) or proxy_bypass_environment(url.host or "", self._proxies):
+            return None
+        return self._proxies.get(url.scheme)
+
+    async def _judge(
+        self,
+        response: aiohttp.ClientResponse,
+        counted: str | None,
+        service: str,
+        started: float,
+        *,
+        with_token: bool,
+    ) -> None:
+        """
+        Raise what an answer's status means; a complaint about our pace slows the service down.
+
+        `counted`: the service whose host answered, None for a host behind a redirect. Such a one may fail,
+        but has no say over the run or its pace.
+        """
+        if response.status in _GOOD:
+            self._complaints[service] = 0
+            self.limiters[service].pace.recover()
+            return
+        raw = await self._beginning(response) if response.status < 500 else b""
+        wait = retry_after_seconds(response.headers.get("Retry-After"), response.headers.get("Date"))
+        if counted is None and wait is not None:
+            wait = min(wait, self._max_wait)
+        error = complaint(
+            name_of(response.url), response.status, response.headers, raw, wait, with_token=with_token
+        )
+        if wait is not None and wait > LONGEST_RETRY_AFTER_SECONDS:
+            raise StopRun(f"{error}; it asks to wait {wait:.0f} s: run again after that")
+        is_block = isinstance(error, Challenged) and service != "files"  # a file has another route
+        if counted is not None and (isinstance(error, Throttled) or is_block):
+            self._slow_down(service, started, wait, error)
+        raise error
+
+    def _slow_down(self, service: str, started: float, wait: float | None, error: HarvestError) -> None:
+        limiter = self.limiters[service]
+        self._complaints[service] += limiter.pace.is_news(started)
+        pause = backoff_seconds(self._complaints[service], self._max_wait) if wait is None else wait
+        if limiter.penalise(started, pause):
+            rate = limiter.pace.rate
+            log.warning("%s: %s pauses for %.1f s, then %.3g requests a second", error, service, pause, rate)
+
+    async def read(self, response: aiohttp.ClientResponse, take: Callable[[bytes], Awaitable[None]]) -> None:
+        """Read a body to its end; give up on one that trickles."""
+        window = self._timeouts.idle
+        begun, size = self._clock(), 0
+        async for piece in response.content.iter_any():
+            await take(piece)
+            size += len(piece)
+            passed = self._clock() - begun
+            if passed >= window:
+                if size < passed * self._timeouts.slowest:
+                    raise Broken(f"{name_of(response.url)}: only {size} bytes in {passed:.0f} s")
+                begun, size = self._clock(), 0
+
+    async def _beginning(self, response: aiohttp.ClientResponse) -> bytes:
+        """Return the beginning of an error's body; what of it cannot be had does not matter."""
+        with contextlib.suppress(HarvestError):
+            body = JsonBody("", response.headers.get("Content-Encoding", "").lower(), limit=MOST_WORDS)
+            with contextlib.suppress(HarvestError):
+                await self.read(response, body.take)
+            return body.whole(cut=True)
+        return b""
