@@ -1,7 +1,7 @@
 """
 items.csv, stats.csv, files.csv: the ledger as tables for spreadsheets and data frames.
 
-A text that a spreadsheet would run as a formula (it begins with = + - @, a tab or a line break) gets an
+A text that a spreadsheet would run as a formula (it begins with = + - @, a tab or a carriage return) gets an
 apostrophe before it; ids, numbers and paths never do.
 """
 
