@@ -300,6 +300,17 @@ def test_of_two_that_find_a_stale_claim_the_slower_leaves_the_new_one_alone(tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["harvest.db.claim"]
 
 
+def test_a_claim_that_cannot_be_put_back_is_lost_and_its_owner_sees_it(tmp_path: Path) -> None:
+    fast, slow, third = ClaimFile(tmp_path), ClaimFile(tmp_path), ClaimFile(tmp_path)
+    fast.take()
+    aside = (tmp_path / "harvest.db.claim").rename(tmp_path / "aside")
+    third.take()
+    slow._put_back(aside)
+    assert third.renew()
+    assert not fast.renew()
+    assert [path.name for path in tmp_path.iterdir()] == ["harvest.db.claim"]
+
+
 def test_a_stale_claim_that_gives_a_sign_of_life_is_left_alone(tmp_path: Path) -> None:
     first, second = ClaimFile(tmp_path), ClaimFile(tmp_path)
     first.take()
