@@ -25,7 +25,8 @@ from yarl import URL
 
 from harvester import __version__
 from harvester import config as configuration
-from harvester.client import Client, Lookup, is_loopback, open_session
+from harvester.addresses import is_loopback
+from harvester.client import Client, Lookup, open_session
 from harvester.config import Config, Kinds
 from harvester.errors import DiskTrouble, HarvestError, StopRun, UsageError, Verdict
 from harvester.figshare import DOWNLOADS, Figshare, Routes

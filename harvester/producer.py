@@ -17,14 +17,11 @@ from harvester.errors import GiveUp, Refused, TryAgain
 from harvester.figshare import Figshare
 from harvester.ledger import Ledger
 from harvester.models import Failure
-from harvester.sources import Counted, Listing, Source
+from harvester.sources import Counted, Listing, Source, goes_round
 from harvester.sources.items import Items
 from harvester.tally import Tally
 
 log = logging.getLogger(__name__)
-
-MOST_REPEATED = 10_000
-"""Entries that a listing may repeat, beyond each item twice, before it is taken for endless."""
 
 
 class Producer:
@@ -86,7 +83,7 @@ class Producer:
                 listed = added.listed
                 self._tally.items_owed += added.owed
                 self._tally.listed += len(page.refs)
-                if listed.named > 2 * listed.found + MOST_REPEATED:
+                if goes_round(listed.named, listed.found):
                     raise Refused("the listing goes round in circles")
         except TryAgain as error:
             await self._note(listing, error, begin_anew=False)

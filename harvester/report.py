@@ -98,11 +98,14 @@ def plan_text(plan: Plan, config: Config) -> str:
 def status_text(told: dict[str, Any]) -> str:
     """Say what `job.status` found."""
     run = told["last_run"]
-    by = f" by {run['by']}" if run["by"] else ""
+    last = "none"
+    if run is not None:
+        by = f" by {run['by']}" if run["by"] else ""
+        last = f"{run['state']}{by}, started {run['started']}"
+        last += f", ended {run['ended']}" if run["ended"] else ""
     lines = [
         f"folder    {told['folder']}",
-        f"last run  {run['state']}{by}, started {run['started']}"
-        + (f", ended {run['ended']}" if run["ended"] else ""),
+        f"last run  {last}",
         *(f"{name:10}{text}" for name, text in accounts(told).items()),
     ]
     for task, states in told["work"].items():

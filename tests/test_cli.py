@@ -16,6 +16,7 @@ import orjson
 import pytest
 
 from harvester import __version__
+from harvester.ledger.schema import migrate
 from harvester.options import build_parser
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, environment, harvester
@@ -332,3 +333,11 @@ async def test_the_closing_lines_account_for_everything_and_add_up(tmp_path: Pat
         assert folder["failures"] == len(rows(tmp_path / "failures.csv"))
         shown = (await harvester("status", "-o", tmp_path)).out
         assert f"asked     {told['asked'][0]}: " in shown
+
+
+async def test_status_of_a_run_that_was_killed_before_it_had_begun(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+        migrate(db)
+    told = await harvester("status", "-o", tmp_path)
+    assert told.status == 0, told.err
+    assert "last run  none" in told.out

@@ -22,7 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from harvester.client import Client, is_public, open_session
+from harvester.addresses import is_public
+from harvester.client import Client, open_session
 from harvester.client.answers import backoff_seconds, complaint, content_range, retry_after_seconds
 from harvester.client.bodies import JSON_LIMIT
 from harvester.client.session import foreign_errors

@@ -6,7 +6,6 @@ become ours.
 an answer means, `bodies.py` puts JSON together, `session.py` opens connections and translates their errors.
 """
 
-from harvester.client.answers import is_loopback, is_public
 from harvester.client.asking import Traffic
 from harvester.client.bodies import JSON_LIMIT
 from harvester.client.client import Client, Reply, Sink, Wanted
@@ -20,7 +19,5 @@ __all__ = [
     "Sink",
     "Traffic",
     "Wanted",
-    "is_loopback",
-    "is_public",
     "open_session",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -113,25 +112,6 @@ def content_range(value: str) -> tuple[int, int]:
     if unit != "bytes" or not (first.isdecimal() and total.isdecimal()):
         return -1, -1
     return int(first), int(total)
-
-
-def is_loopback(url: URL) -> bool:
-    """Tell whether an address is this machine's own."""
-    host = url.host or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def is_public(url: URL) -> bool:
-    """Tell whether an address is https and not literally one of a private network."""
-    if url.scheme != "https" or not url.host or is_loopback(url):
-        return False
-    try:
-        return ipaddress.ip_address(url.host).is_global
-    except ValueError:
-        return True
 
 
 def name_of(url: URL) -> str:

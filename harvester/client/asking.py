@@ -18,11 +18,10 @@ import aiohttp
 import anyio
 from yarl import URL
 
+from harvester.addresses import is_loopback, is_public
 from harvester.client.answers import (
     backoff_seconds,
     complaint,
-    is_loopback,
-    is_public,
     name_of,
     retry_after_seconds,
 )

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
-from harvester.client import Client, Wanted, is_loopback, is_public
+from harvester.addresses import is_loopback, is_public
+from harvester.client import Client, Wanted
 from harvester.errors import Challenged, Damaged, Gone, Unverified
 from harvester.models import OwedFile
 from harvester.store import Partial
