@@ -6,12 +6,9 @@ is heavy is imported only where there is work.
 from __future__ import annotations
 
 import argparse
-import atexit
-import contextlib
 import functools
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from importlib import resources
@@ -21,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harvester.credentials import lines_like_tokens
 from harvester.errors import HarvestError, UsageError, exit_status
 from harvester.options import DEFAULT_FILE, build_parser, overrides
+from harvester.signals import INTERRUPTED, Signals
 from harvester.text import printable
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger("harvester")
 
-INTERRUPTED = 130
 EXAMPLE = "config.example.toml"
 
 
@@ -60,61 +57,7 @@ def _run_command(args: argparse.Namespace) -> int:
         return 0
 
 
-class _Signals:
-    """
-    Ctrl-C and SIGTERM, from the first line of a command to the end of the process.
-
-    Before the work they end the command, during it they are handed to it, after it the first one comes
-    too late to do anything. A second one ends the process at once, always. One handler does all of that:
-    asyncio's, which anyio's receiver uses, gives SIGTERM back to the system when it is removed, and until
-    another is set the system kills.
-    """
-
-    def __init__(self) -> None:
-        self._was_one = False
-        self._act: Callable[[], object] = _interrupt
-
-    def begin(self) -> None:
-        """Heed signals from now on."""
-        self._was_one, self._act = False, _interrupt
-        with contextlib.suppress(ValueError):  # outside the main thread nobody can be told anything
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._handle)
-                # When Python ends it takes its handlers away, but leaves what is ignored.
-                atexit.register(signal.signal, number, signal.SIG_IGN)
-
-    def _handle(self, *_: object) -> None:
-        if self._was_one:
-            _exit_at_once()
-        self._was_one = True
-        self._act()
-
-    def ignore_one(self) -> None:
-        """Do nothing at the first signal, unless somebody waits for it."""
-        self._act = _nothing
-
-    async def first(self) -> None:
-        """Wait for the first signal, which may have come since `ignore_one`."""
-        import asyncio  # noqa: PLC0415 - see the module's docstring
-
-        came = asyncio.Event()
-        self._act = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, came.set)
-        try:
-            if not self._was_one:
-                await came.wait()
-        finally:
-            self.ignore_one()
-
-
-def _interrupt() -> None:
-    raise KeyboardInterrupt
-
-
-def _nothing() -> None:
-    pass
-
-
-_signals = _Signals()
+_signals = Signals()
 
 
 # -- from words to a config -----------------------------------------------------------------------
@@ -186,14 +129,6 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
         work = functools.partial(job.harvest, config, refresh=frozenset(args.refresh), on_start=show)
         return await beside(work, functools.partial(heed_signals, scope))
     return None
-
-
-def _exit_at_once() -> None:
-    """Leave; the ledger's transactions make that safe at any moment."""
-    if sys.stderr.isatty():
-        sys.stderr.write("\x1b[?25h\n")  # the live display had hidden the cursor
-        sys.stderr.flush()
-    os._exit(INTERRUPTED)
 
 
 def _plan(args: argparse.Namespace) -> int:

@@ -36,6 +36,7 @@ from harvester.models import FileStatus, Summary
 from harvester.pipeline import Pipeline
 from harvester.plan import Plan, Planner
 from harvester.progress import LINE_EVERY_SECONDS, Watched
+from harvester.signals import INTERRUPTED
 from harvester.sinks import SINKS, write_failures
 from harvester.sources import SOURCES
 from harvester.store import Store, disk_errors, rewrite
@@ -153,7 +154,6 @@ async def harvest(
     return summary
 
 
-INTERRUPTED = 130
 MAY_HAVE_PASSED = (Verdict.FOR_NOW, Verdict.BLOCKED)
 
 

@@ -15,6 +15,7 @@ LEVELS = {
     "text": 0,
     "addresses": 0,
     "credentials": 0,
+    "signals": 0,
     "tally": 0,
     "together": 1,
     "config": 1,
