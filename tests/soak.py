@@ -26,7 +26,7 @@ from harvester.sandbox import Sandbox, Settings
 from tests.conftest import environment
 from tests.power import cut_power, hindrance
 from tests.test_death import kill_again_and_again
-from tests.test_faults import PASSING, RANGES, all_at_once, config
+from tests.test_faults import PASSING, PATIENCE, RANGES, all_at_once, config
 from tests.truth import assert_complete, assert_complete_but
 
 ITEMS = 500
@@ -60,9 +60,8 @@ async def each_fault(folder: Path) -> str:
         faults = {"reset-body": 0.05, fault: 0.05}
         settings = Settings(items=ITEMS, heavy_size=100_000, faults=faults, stall_seconds=5)
         async with Sandbox(settings) as sandbox:
-            idle = 2.0 if fault == "drip" else 0.5
             out = folder / fault
-            summary = await harvest(config(sandbox, out, **{"timeouts.idle": idle, "retry.attempts": 8}))
+            summary = await harvest(config(sandbox, out, **PATIENCE.get(fault, {}), **{"retry.attempts": 8}))
             met = sum(seen.fault == fault for seen in sandbox.requests)
             assert met or fault in RANGES, fault
             assert summary.exit_status == 0, (fault, summary)

@@ -61,6 +61,14 @@ RANGES = {"range-ignored", "416"}
 """Met only by a download that goes on after a cut."""
 
 
+PATIENCE: Mapping[str, Mapping[str, object]] = {
+    "drip": {"timeouts.idle": 2.0},
+    "403-burst": {"retry.max_wait": 0.4},  # a burst lasts for 0.2 s: all tries must not fall into one
+    "refused": {"retry.max_wait": 0.4},
+}
+"""What is set otherwise than in `config` for the faults that take longer."""
+
+
 @dataclass(frozen=True)
 class Never:
     """What is made of a fault that never passes."""
@@ -107,9 +115,8 @@ def test_every_fault_of_the_sandbox_is_in_the_matrix() -> None:
 async def test_a_fault_that_passes_costs_nothing_but_time(fault: str, tmp_path: Path) -> None:
     faults = {"reset-body": 0.05, fault: 0.2} if fault in RANGES else {fault: 0.05}
     settings = Settings(items=100, heavy_size=100_000, faults=faults, stall_seconds=5)
-    idle = {"timeouts.idle": 2.0} if fault == "drip" else {}
     async with Sandbox(settings) as sandbox:
-        summary = await harvest(config(sandbox, tmp_path, **idle))
+        summary = await harvest(config(sandbox, tmp_path, **PATIENCE.get(fault, {})))
         assert fault in {seen.fault for seen in sandbox.requests}
         assert summary.exit_status == 0, rows(tmp_path / "failures.csv")
         ids = sandbox.world.search("survey")

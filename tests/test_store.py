@@ -25,7 +25,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harvester.errors import Broken, Damaged, DiskTrouble
+from harvester.errors import Broken, Damaged, DiskTrouble, NoRoom
 from harvester.models import RemoteFile
 from harvester.store import Store, disk_errors, place, rewrite, safe_name
 from harvester.store.disk import HOLDS_FOLDERS, Folder
@@ -401,7 +401,7 @@ async def test_a_file_is_not_begun_without_room_for_it(tmp_path: Path) -> None:
     store = Store(tmp_path, free_bytes=lambda _: 1000)
     with store.reserve(600):
         with (
-            pytest.raises(DiskTrouble, match="600 bytes are needed and 400 are free; make room"),
+            pytest.raises(NoRoom, match="600 bytes are needed and 400 are free; make room"),
             store.reserve(600),
         ):
             pytest.fail("there was no room")
