@@ -2,6 +2,7 @@
 set -eu
 rm -rf demo
 mkdir demo
+: > demo/sandbox.env
 "$BIN/harvester" sandbox --port 0 > demo/sandbox.env &
 sandbox=$!
 trap 'kill $sandbox' EXIT
