@@ -98,7 +98,8 @@ async def test_full_in_the_ledger(tmp_path: Path) -> None:
     async with mounted(tmp_path, "20m") as disk, Sandbox(Settings(items=300, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "--tasks", "metadata,stats", "-o", disk.out)
         disk.fill(leave=700_000)
-        ended = await harvester(*words, *at(sandbox))
+        slowly = at(sandbox, rate="120")  # so that some of it is recorded first
+        ended = await harvester(*words, *slowly)
         assert_stopped(ended, "harvest.db", "run again")
         assert 0 < len(recorded(disk.out, sandbox).records) < 290
         disk.empty()
