@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test check coverage soak pace oldest docs clean
+.PHONY: help demo test check coverage soak pace bench oldest docs clean
 help:
 	@echo "make demo      harvest the sandbox and show what came of it (no account, no network)"
 	@echo "make test      everything that CI runs: checks, tests, coverage"
 	@echo "make check     ruff, mypy, layers"
 	@echo "make soak      what takes long: 50 kills, 20 power cuts, every fault, 100,000 items (ONLY=kills …)"
 	@echo "make pace      run against the sandbox at 20 requests a second, and compare with the lower bound"
+	@echo "make bench     measure it beside its references and write docs/performance.md (ONLY=cpu,files …)"
 	@echo "make oldest    the tests with the oldest versions of the dependencies that are allowed"
 	@echo "make docs      build the documentation as a site in site/"
 
@@ -44,6 +45,10 @@ soak: $(READY)
 
 pace: $(READY)
 	$(BIN)/python -m tests.pace
+
+bench: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group bench
+	$(BIN)/python -m bench $(ONLY)
 
 oldest:
 	@$(PYTHON) -m venv --clear .venv-oldest

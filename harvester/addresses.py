@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import TYPE_CHECKING
 
-from yarl import URL
+if TYPE_CHECKING:
+    from yarl import URL
 
 
 def is_loopback(url: URL) -> bool:

@@ -1,17 +1,16 @@
 """
 Commands and exit statuses. `options.py` has the words, `job.py` does the work, `report.py` the talking; what
-is heavy is imported only where there is work.
+is heavy is imported only where there is work, so that `--help`, `status` and faults of a config come at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import logging
+import gc
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,12 +21,13 @@ from harvester.signals import INTERRUPTED, Signals
 from harvester.text import printable
 
 if TYPE_CHECKING:
+    import logging
+
     from harvester.config import Config
     from harvester.models import Summary
     from harvester.progress import Watched
 
 T = TypeVar("T")
-log = logging.getLogger("harvester")
 
 EXAMPLE = "config.example.toml"
 
@@ -37,11 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _signals.begin()
         args = build_parser().parse_args(argv)
-        _set_up_logging(args)
         status = _run_command(args)
         _signals.ignore_one()
     except KeyboardInterrupt:
         return INTERRUPTED
+    finally:
+        gc.freeze()  # or Python would, as it ends, look through all that there is for what could go
     return status
 
 
@@ -64,7 +65,7 @@ _signals = Signals()
 
 
 def _config(args: argparse.Namespace) -> Config:
-    from harvester.job import load_config  # noqa: PLC0415 - see the module's docstring
+    from harvester.kinds import load_config  # noqa: PLC0415 - see the module's docstring
 
     path = args.config
     if path is None and Path(DEFAULT_FILE).is_file():
@@ -72,7 +73,7 @@ def _config(args: argparse.Namespace) -> Config:
     config = load_config(path, options=overrides(args))
     if path is not None:
         for number in lines_like_tokens(Path(path).read_text(encoding="utf-8"), config.token):
-            log.warning(
+            _log(args).warning(
                 "%s, line %d: looks like a token; keep it in the environment variable %s",
                 path, number, config.services.token_env,
             )  # fmt: skip
@@ -90,7 +91,8 @@ def _say(text: str) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     config = _config(args)
-    summary = _in_loop(functools.partial(_harvest, config, args))
+    config.need_sources("harvest")
+    summary = _in_loop(args, functools.partial(_harvest, config, args))
     if summary is None:
         return INTERRUPTED
     if not args.quiet and not args.log_json:
@@ -132,28 +134,30 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
 
 
 def _plan(args: argparse.Namespace) -> int:
+    config = _config(args)
+    config.need_sources("plan")
     from harvester import job  # noqa: PLC0415
     from harvester.report import as_json, plan_text  # noqa: PLC0415
 
-    config = _config(args)
-    plan = _await(functools.partial(job.make_plan, config, sample_size=args.sample))
+    plan = _await(args, functools.partial(job.make_plan, config, sample_size=args.sample))
     print(as_json(plan.to_dict())) if args.json else _say(plan_text(plan, config))
     return 1 if plan.incomplete else 0
 
 
 def _status(args: argparse.Namespace) -> int:
-    from harvester import job  # noqa: PLC0415
     from harvester.report import as_json, status_text  # noqa: PLC0415
+    from harvester.status import status  # noqa: PLC0415
 
-    told = job.status(_config(args))
+    told = status(_config(args))
     print(as_json(told)) if args.json else _say(status_text(told))
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
+    config = _config(args)
     from harvester import job  # noqa: PLC0415
 
-    found = _await(functools.partial(job.verify, _config(args)))
+    found = _await(args, functools.partial(job.verify, config))
     print(f"{found.whole} files whole, {len(found.damaged)} damaged or gone")
     if found.damaged:
         print("run again to fetch them")
@@ -161,9 +165,10 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
+    config = _config(args)
     from harvester import job  # noqa: PLC0415
 
-    for path in _await(functools.partial(job.export, _config(args))):
+    for path in _await(args, functools.partial(job.export, config)):
         print(path)
     return 0
 
@@ -184,6 +189,8 @@ def _init(args: argparse.Namespace) -> int:
 
 def _example() -> str:
     """Return the commented config: inside the wheel, or at the top of a checkout."""
+    from importlib import resources  # noqa: PLC0415
+
     packed = resources.files("harvester") / EXAMPLE
     if packed.is_file():
         return packed.read_text(encoding="utf-8")
@@ -215,7 +222,7 @@ def _sandbox(args: argparse.Namespace) -> int:
         print(text, flush=True)
 
     try:
-        _await(functools.partial(serve, settings, announce=announce))
+        _await(args, functools.partial(serve, settings, announce=announce))
     except OSError as exc:
         raise UsageError(f"port {port}: {exc.strerror}; --port takes another, 0 a free one") from exc
     return 0
@@ -232,7 +239,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 
-def _await(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def _await(args: argparse.Namespace, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run to the end, or until Ctrl-C or SIGTERM: then what is open is closed first."""
     import anyio  # noqa: PLC0415 - see the module's docstring
 
@@ -247,34 +254,28 @@ def _await(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
             return await beside(work, functools.partial(heed_signals, scope))
         raise KeyboardInterrupt
 
-    return _in_loop(interruptible)
+    return _in_loop(args, interruptible)
 
 
-def _in_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def _in_loop(args: argparse.Namespace, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     import anyio  # noqa: PLC0415 - see the module's docstring
 
+    _log(args)
+
+    # Objects live as long as a request, and die without the collector, which would look at them all the time.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     _signals.ignore_one()  # the work looks for it; raised among the loop's own parts it would leave them open
     return anyio.run(work)
 
 
-class _Lines(logging.Formatter):
-    """Log lines that cannot command the terminal; a traceback keeps its lines."""
+def _log(args: argparse.Namespace) -> logging.Logger:
+    """Set up the log, as the options say, where there is something to tell."""
+    from harvester import logs  # noqa: PLC0415 - see the module's docstring
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        return printable(super().formatMessage(record))
-
-
-def _set_up_logging(args: argparse.Namespace) -> None:
-    handler = logging.StreamHandler()
-    if getattr(args, "log_json", False):
-        from harvester.progress import JsonFormatter  # noqa: PLC0415
-
-        handler.setFormatter(JsonFormatter())
-    else:
-        handler.setFormatter(_Lines("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("harvester")
-    for old in list(logger.handlers):
-        logger.removeHandler(old)
-    logger.addHandler(handler)
-    quiet, verbose = getattr(args, "quiet", False), getattr(args, "verbose", False)
-    logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    given = vars(args)
+    return logs.set_up(
+        quiet=given.get("quiet", False),
+        verbose=given.get("verbose", False),
+        as_json=given.get("log_json", False),
+    )

@@ -1,38 +1,31 @@
 """
 TOML, environment and options into typed values; all faults at once, each with its place.
 
-Every table is a frozen dataclass whose fields are its keys, so that a key's name, type, default and
-limits stand in one place. Precedence: option, environment, file, default. The kinds of source, task
+Every table is a `Table` whose fields are its keys, so that a key's name, type, default and limits
+stand in one place. Precedence: option, environment, file, default. The kinds of source, task
 and export format come from outside (`Kinds`), as the tables of their own packages.
 """
 
-from __future__ import annotations
-
-import dataclasses
-import difflib
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
-import msgspec
-from yarl import URL
-
-from harvester.addresses import is_loopback
 from harvester.credentials import Secret
 from harvester.errors import UsageError
+from harvester.tables import Table, fields, is_required
+from harvester.values import AUTO, Allowance, Rule, convert
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Table)
 
 ENVIRONMENT_PREFIX = "HARVESTER_"
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
-Address = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/]+")]
+Positive = Annotated[float, Rule("> 0.0", lambda number: number > 0)]
+Count = Annotated[int, Rule(">= 1", lambda number: number >= 1)]
+_WEB = r"^https?://[^\s/]+"
+Address = Annotated[str, Rule(f"matching regex {_WEB!r}", lambda text: re.search(_WEB, text))]
 
 _UNITS = {"": 1, "b": 1} | {
     prefix + unit: base**power
@@ -45,51 +38,56 @@ class ByteCount(int):
     """A number of bytes, written as "500 MB" (10^6), "2 GiB" (2^30) or a plain number."""
 
     @classmethod
-    def parse(cls, value: object) -> ByteCount:
+    def parse(cls, value: object) -> Self:
         match = re.fullmatch(r"\s*([\d_]+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
         if match is None or match[2] not in _UNITS or isinstance(value, bool):
-            raise ValueError('Expected a size such as "500 MB" or "2 GiB"')
+            raise ValueError('expected a size such as "500 MB" or "2 GiB"')
         return cls(float(match[1]) * _UNITS[match[2]])
 
 
-@dataclass(frozen=True)
-class Services:
+class Services(Table):
     api: Address = "https://api.figshare.com/v2"
     stats: Address = "https://stats.figshare.com"
     token_env: str = "FIGSHARE_TOKEN"  # noqa: S105 - the name of a variable, not a token
     contact: str = ""
 
 
-@dataclass(frozen=True)
-class Concurrency:
+class Concurrency(Table):
     workers: Count = 16
     queue: Count = 512
     downloads: Count = 8
 
 
-@dataclass(frozen=True)
-class Rate:
-    api: Positive = 1.0
-    stats: Positive = 1.0
-    files: Positive = 1.0
+class Rate(Table):
+    """Requests a second for each service; ``ceiling`` is the most for those that are "auto"."""
+
+    api: Allowance = 1.0
+    stats: Allowance = 1.0
+    files: Allowance = 1.0
+    ceiling: Positive = 10.0
+
+    def is_sought(self, service: str) -> bool:
+        """Tell whether the rate of a service is to be found out."""
+        return bool(getattr(self, service) == AUTO)
+
+    def at_most(self, service: str) -> float:
+        """Return the requests a second that a service may get at most."""
+        return self.ceiling if self.is_sought(service) else float(getattr(self, service))
 
 
-@dataclass(frozen=True)
-class Retry:
+class Retry(Table):
     attempts: Count = 6
     max_wait: Positive = 60.0
     patience: Positive = 900.0
 
 
-@dataclass(frozen=True)
-class Timeouts:
+class Timeouts(Table):
     connect: Positive = 30.0
     idle: Positive = 60.0
     slowest: ByteCount = ByteCount(1000)
 
 
-@dataclass(frozen=True)
-class FileRules:
+class FileRules(Table):
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     max_size: ByteCount = ByteCount(0)
@@ -103,13 +101,11 @@ class FileRules:
         )
 
 
-@dataclass(frozen=True)
-class Export:
+class Export(Table):
     formats: tuple[str, ...] = ("jsonl", "csv")
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(Table):
     """Everything a run is told. ``sources`` holds instances of the classes in ``Kinds.sources``."""
 
     output: str = "harvest"
@@ -124,14 +120,18 @@ class Config:
     sources: tuple[Any, ...] = ()
     token: Secret | None = None
 
+    def need_sources(self, job: str) -> None:
+        """Raise UsageError where there is nothing to harvest, or to plan."""
+        if not self.sources:
+            raise UsageError(f"nothing to {job}: name a source in the config, or --search, --item, …")
+
     @property
     def folder(self) -> Path:
         """The output folder."""
         return Path(self.output).expanduser()
 
 
-@dataclass(frozen=True)
-class Kinds:
+class Kinds(NamedTuple):
     """What the values of ``kind``, ``tasks`` and ``formats`` may be; sources by kind."""
 
     sources: Mapping[str, type[Any]]
@@ -139,16 +139,16 @@ class Kinds:
     formats: Sequence[str]
 
 
-@dataclass
 class _Faults:
     """Collects what is wrong, each with where it was said and its key."""
 
-    origins: Mapping[str, str]
-    found: list[str] = field(default_factory=list)
+    def __init__(self, origins: Mapping[str, str]) -> None:
+        self._origins = origins
+        self.found: list[str] = []
 
     def add(self, key: str, what: str) -> None:
-        top = re.split(r"[.\[]", key, maxsplit=1)[0]
-        origin = self.origins.get(key) or self.origins.get(top) or self.origins.get("", "")
+        top = key.partition(".")[0].partition("[")[0]
+        origin = self._origins.get(key) or self._origins.get(top) or self._origins.get("", "")
         self.found.append(f"{origin}: {key}: {what}" if origin else f"{key}: {what}")
 
 
@@ -187,18 +187,23 @@ def load(
 def keys() -> dict[str, Any]:
     """Return the full name of every key that is not a source's, with its type."""
     known: dict[str, Any] = {}
-    for name, hint in get_type_hints(Config, include_extras=True).items():
+    for name, hint in fields(Config).items():
         if name in {"sources", "token"}:
             continue
-        if dataclasses.is_dataclass(hint):
-            inner = get_type_hints(hint, include_extras=True)
-            known.update({f"{name}.{key}": hint for key, hint in inner.items()})
+        if _is_table(hint):
+            known.update({f"{name}.{key}": inner for key, inner in fields(hint).items()})
         else:
             known[name] = hint
     return known
 
 
+def _is_table(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Table)
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - where there is a file
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
@@ -226,7 +231,7 @@ def _from_text(text: str, hint: Any) -> Any:
     if hint in {str, Address, ByteCount}:
         return text
     try:
-        return float(text) if hint is Positive else int(text)
+        return float(text) if hint in {Positive, Allowance} else int(text)
     except ValueError:
         return text
 
@@ -261,9 +266,12 @@ def _forbid_tokens(table: Any, at: str, services: Any, faults: _Faults) -> None:
 def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], faults: _Faults) -> Config:
     sources = tree.pop("sources", [])
     values = _read_values(Config, tree, "", faults, leave={"sources", "token"})
-    config = Config(**values, sources=_read_sources(sources, kinds, faults))
-    token = environ.get(config.services.token_env, "").strip()
-    config = dataclasses.replace(config, token=Secret(token) if token else None)
+    token = environ.get(values.get("services", Services()).token_env, "").strip()
+    config = Config(
+        **values,
+        sources=_read_sources(sources, kinds, faults),
+        token=Secret(token) if token else None,
+    )
     if config.token is not None and not config.token.is_sendable:
         faults.found.append(f"environment: {config.services.token_env}: holds characters that no token has")
     _check_names(config.tasks, kinds.tasks, "tasks", faults)
@@ -275,11 +283,17 @@ def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], fault
                 f"{source.kind} needs a token: set the environment variable {config.services.token_env}",
             )
     for name in ("api", "stats"):
-        _check_address(getattr(config.services, name), f"services.{name}", faults)
+        address = getattr(config.services, name)
+        if address != getattr(Services, name):
+            _check_address(address, f"services.{name}", faults)
     return config
 
 
 def _check_address(address: str, key: str, faults: _Faults) -> None:
+    from yarl import URL  # noqa: PLC0415 - where an address is given
+
+    from harvester.addresses import is_loopback  # noqa: PLC0415
+
     try:
         url = URL(address)
     except ValueError:
@@ -334,36 +348,35 @@ def _read_table(cls: type[T], table: Any, at: str, faults: _Faults) -> T | None:
 
 
 def _read_values(
-    cls: type[Any],
+    cls: type[Table],
     table: dict[str, Any],
     at: str,
     faults: _Faults,
     leave: frozenset[str] | set[str] = frozenset(),
 ) -> dict[str, Any]:
     """Convert the keys that stand in a table; what is wrong or missing is told and left out."""
-    hints = get_type_hints(cls, include_extras=True)
-    known = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in leave}
+    known = {name: hint for name, hint in fields(cls).items() if name not in leave}
     for key in table.keys() - known.keys():
         faults.add(f"{at}{key}", f"unknown key{_suggest(key, known)}; known: {', '.join(known)}")
     values: dict[str, Any] = {}
-    for name, spec in known.items():
+    for name, hint in known.items():
         if name not in table:
-            if spec.default is spec.default_factory is dataclasses.MISSING:
+            if is_required(cls, name):
                 faults.add(f"{at}{name}", "missing")
-        elif dataclasses.is_dataclass(hints[name]):
-            inner = _read_table(hints[name], table[name], f"{at}{name}.", faults)
+        elif _is_table(hint):
+            inner = _read_table(hint, table[name], f"{at}{name}.", faults)
             if inner is not None:
                 values[name] = inner
         else:
-            _convert(table[name], hints[name], f"{at}{name}", values, faults)
+            _convert(table[name], hint, f"{at}{name}", values, faults)
     return values
 
 
 def _convert(value: Any, hint: Any, key: str, values: dict[str, Any], faults: _Faults) -> None:
     try:
-        made = msgspec.convert(value, hint, dec_hook=lambda cls, raw: cls.parse(raw))
-    except msgspec.ValidationError as exc:
-        faults.add(key, str(exc).replace("`", "").replace("Expected", "expected"))
+        made = convert(value, hint)
+    except ValueError as exc:
+        faults.add(key, str(exc))
         return
     if isinstance(made, float) and math.isnan(made):
         faults.add(key, "expected a number")
@@ -372,5 +385,7 @@ def _convert(value: Any, hint: Any, key: str, values: dict[str, Any], faults: _F
 
 
 def _suggest(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415 - where a word is wrong
+
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""

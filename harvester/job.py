@@ -1,19 +1,19 @@
 """
-Puts the parts together for the things a person asks for: harvest, plan, verify, export, status.
+Puts the parts together for the things a person asks for: harvest, plan, verify, export.
 
-`cli.py` turns words into calls of these; a program that uses the library calls them itself.
+`cli.py` turns words into calls of these; a program that uses the library calls them itself. What needs none
+of the parts stands apart, so that it comes at once: `kinds.py` reads a config, `status.py` a folder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import platform
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,50 +24,37 @@ from anyio import from_thread, to_thread
 from yarl import URL
 
 from harvester import __version__
-from harvester import config as configuration
 from harvester.addresses import is_loopback
-from harvester.client import Client, Lookup, open_session
-from harvester.config import Config, Kinds
+from harvester.client import Client, Lookup, Splitting, open_session
+from harvester.config import Config, FileRules, Rate
 from harvester.errors import DiskTrouble, HarvestError, StopRun, UsageError, Verdict
-from harvester.figshare import DOWNLOADS, Figshare, Routes
-from harvester.ledger import FileResult, Ledger, Opening, Reader, exists, is_trace, locks_work
-from harvester.limits import Limiter
-from harvester.models import FileStatus, Summary
+from harvester.figshare.api import Figshare
+from harvester.figshare.routes import DOWNLOADS, Routes
+from harvester.ledger.lockless import is_trace
+from harvester.ledger.reading import Reader
+from harvester.ledger.results import FileResult, Opening
+from harvester.ledger.schema import exists
+from harvester.ledger.writing import Ledger
+from harvester.limits import Limiter, Pace, Seeking
+from harvester.models import Summary
 from harvester.pipeline import Pipeline
 from harvester.plan import Plan, Planner
 from harvester.progress import LINE_EVERY_SECONDS, Watched
 from harvester.signals import INTERRUPTED
-from harvester.sinks import SINKS, write_failures
-from harvester.sources import SOURCES
+from harvester.sinks import SINKS
+from harvester.sinks.csv_tables import write_failures
+from harvester.states import FileStatus
 from harvester.store import Store, disk_errors, rewrite
 from harvester.tally import Tally
-from harvester.tasks import TASKS, Parts, equip, item_task_names
+from harvester.tasks import TASKS, item_task_names
 from harvester.together import beside
 
 log = logging.getLogger(__name__)
 
-KINDS = Kinds(sources=SOURCES, tasks=tuple(TASKS), formats=tuple(SINKS))
 Companion = Callable[[Watched, Callable[[], None]], Coroutine[Any, Any, None]]
 """Runs beside a harvest: it gets the counters to show, and a function that asks the run to stop."""
 
 SERVICES = ("api", "stats", "files")
-
-
-def load_config(
-    path: str | os.PathLike[str] | None = None,
-    *,
-    options: Mapping[str, Any] | None = None,
-    environ: Mapping[str, str] = os.environ,
-) -> Config:
-    """
-    Read a config file; `options` override its keys by their full names (``"rate.api"``).
-
-    Raises:
-        UsageError: anything is wrong; the message has a line for each fault.
-    """
-    return configuration.load(
-        KINDS, path=Path(path) if path is not None else None, options=options, environ=environ
-    )
 
 
 @dataclass(frozen=True)
@@ -109,14 +96,20 @@ async def connect(config: Config, surroundings: Surroundings = Surroundings()) -
     ) as session:
         client = Client(
             session,
-            limiters={name: Limiter(name, getattr(config.rate, name)) for name in SERVICES},
+            limiters={name: Limiter(name, _pace(config.rate, name)) for name in SERVICES},
             origins={"api": api, "stats": stats, "files": URL(DOWNLOADS)},
             retry=config.retry,
             timeouts=config.timeouts,
+            splitting=Splitting(connections=config.concurrency.downloads),
             token=config.token,
             proxies=proxies,
         )
         yield Connected(client, Figshare(client, api=api, stats=stats), Routes(client, api=api))
+
+
+def _pace(rate: Rate, service: str) -> Pace:
+    most = rate.at_most(service)
+    return Seeking(most) if rate.is_sought(service) else Pace(most)
 
 
 async def harvest(
@@ -136,8 +129,7 @@ async def harvest(
         UsageError: the output folder cannot be used, or there is nothing to harvest.
         StopRun: the run could not go on; what was done is saved.
     """
-    if not config.sources:
-        raise UsageError("nothing to harvest: name a source in the config, or --search, --item, …")
+    config.need_sources("harvest")
     with disk_errors(str(config.folder)):
         _prepare(config.folder)
     ledger = Ledger(config.folder, clock=surroundings.wall_clock)
@@ -152,6 +144,22 @@ async def harvest(
     finally:
         await ledger.close(outcome)
     return summary
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What tasks may be made of."""
+
+    figshare: Figshare
+    routes: Routes
+    ledger: Ledger
+    store: Store
+    rules: FileRules
+
+    def equip(self, name: str) -> Any:
+        """Make the task `name` from the parts that its fields name."""
+        task = TASKS[name]
+        return task(**{field.name: getattr(self, field.name) for field in fields(task)})
 
 
 MAY_HAVE_PASSED = (Verdict.FOR_NOW, Verdict.BLOCKED)
@@ -218,8 +226,8 @@ class _Run:
             ledger=self._ledger,
             figshare=connected.figshare,
             sources=config.sources,
-            item_tasks=[equip(name, parts) for name in item_task_names(config.tasks)],
-            file_task=equip("files", parts) if "files" in config.tasks else None,
+            item_tasks=[parts.equip(name) for name in item_task_names(config.tasks)],
+            file_task=parts.equip("files") if "files" in config.tasks else None,
             concurrency=config.concurrency,
             tally=self._tally,
         )
@@ -251,6 +259,7 @@ class _Run:
             "bytes": state["file_bytes"],
             "requests": {name: watched.traffic.requests[name] for name in SERVICES},
             "errors": {name: watched.traffic.errors[name] for name in SERVICES},
+            "rates": state["rates"],
             "warnings": tally.warnings,
         }
         with Reader(self._config.folder) as reader:
@@ -289,8 +298,7 @@ def _prepare(folder: Path) -> None:
 
 async def make_plan(config: Config, *, sample_size: int = 20) -> Plan:
     """Tell what a run of this config would ask now; nothing is recorded."""
-    if not config.sources:
-        raise UsageError("nothing to plan: name a source in the config, or --search, --item, …")
+    config.need_sources("plan")
     async with connect(config) as connected:
         reader = Reader(config.folder) if exists(config.folder) else None
         try:
@@ -352,16 +360,3 @@ async def _verify(config: Config, reader: Reader, ledger: Ledger) -> Verified:
             told = time.monotonic()
             log.info("%d files checked, %d damaged or gone", checked, len(damaged))
     return Verified(checked - len(damaged), tuple(damaged))
-
-
-def status(config: Config) -> dict[str, Any]:
-    """Tell what a harvest folder holds, what is missing and who is at work; nothing is written."""
-    for is_last in (False, False, False, False, True):
-        try:
-            with Reader(config.folder) as reader:
-                return {"folder": str(config.folder), "last_run": reader.last_run(), **reader.counts()}
-        except DiskTrouble:
-            if is_last or locks_work(config.folder):
-                raise
-            time.sleep(0.1)  # where nothing can be locked, a run may be writing just now
-    raise AssertionError("the last time ends it")

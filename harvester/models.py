@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
+from msgspec import Struct
 
-class FileStatus(StrEnum):
-    """Where a file stands; the words of files.csv."""
-
-    PENDING = "pending"
-    DONE = "done"
-    FAILED = "failed"
-    SKIPPED = "skipped"  # filtered out by the user's own rules
-    LINK = "link"  # hosted elsewhere: recorded, never fetched
-    WITHHELD = "withheld"  # not downloadable by design: embargo, confidential, downloads disabled
+from harvester.states import FileStatus
 
 
-class WorkState(StrEnum):
-    """Where one task on one item stands."""
-
-    OWED = "owed"
-    DONE = "done"
-    FAILED = "failed"
-    WITHDRAWN = "withdrawn"  # harvested before, and no longer public
-
-
-@dataclass(frozen=True, slots=True)
-class ItemRef:
+class ItemRef(Struct, frozen=True):
     """
     An item as a listing names it.
 
@@ -41,8 +22,7 @@ class ItemRef:
     modified_date: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unresolved:
+class Unresolved(Struct, frozen=True):
     """A name or an entry of a list that leads to no item, why, and with which verdict."""
 
     name: str
@@ -50,8 +30,7 @@ class Unresolved:
     verdict: str
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """
     One step of a listing.
 
@@ -67,8 +46,7 @@ class Page:
     warning: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
+class RemoteFile(Struct, frozen=True):
     """
     A file as the item's record lists it.
 
@@ -85,8 +63,7 @@ class RemoteFile:
     is_link: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Article:
+class Article(Struct, frozen=True):
     """What the harvest itself reads of a record, and what the tables show of it."""
 
     id: int
@@ -106,8 +83,7 @@ class Article:
     withheld: str  # why its files cannot be downloaded, "" where they can
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """
     A full record: the bytes as received, and what was read of them.
 
@@ -119,16 +95,14 @@ class Record:
     file_list: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(Struct, frozen=True):
     """Uses of an item since it was published; None where the service has never seen the item."""
 
     views: int | None
     downloads: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class OwedItem:
+class OwedItem(Struct, frozen=True):
     """
     An item with work to do.
 
@@ -142,19 +116,22 @@ class OwedItem:
     known: bool
 
 
-@dataclass(frozen=True, slots=True)
-class OwedFile:
-    """A file to fetch, with the path that it gets, relative to the output folder."""
+class OwedFile(Struct, frozen=True):
+    """
+    A file to fetch, with the path that it gets, relative to the output folder.
+
+    ``is_old``: an earlier run knew of it, and may have fetched it without coming to say so.
+    """
 
     turn: int
     item_id: int
     file: RemoteFile
     path: str
     private: bool
+    is_old: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedFile:
+class PlacedFile(Struct, frozen=True):
     """
     A file of a record with what is to become of it and where it goes ("" for what is not fetched).
 
@@ -167,8 +144,7 @@ class PlacedFile:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
+class Findings(Struct, frozen=True):
     """
     What one task learned of an item; ``files`` says what becomes of each file of the record.
 
@@ -181,8 +157,7 @@ class Findings:
     warning: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """
     Why something could not be had.
 
@@ -199,8 +174,7 @@ class Failure:
     attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """What a run did and what the folder holds, as summary.json shows them; the status it exits with."""
 
     run: dict[str, Any]

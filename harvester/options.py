@@ -8,6 +8,8 @@ and file need no table between them.
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from typing import Any
 
 from harvester import __version__
@@ -15,10 +17,33 @@ from harvester import __version__
 DEFAULT_FILE = "harvest.toml"
 
 
+class _Help(argparse.HelpFormatter):
+    """
+    Help as wide as the terminal.
+
+    argparse makes one of these for every option; its own imports shutil for the width, which takes 2 ms.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """Tell how wide the terminal is, as `shutil.get_terminal_size` does."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (AttributeError, ValueError, OSError):  # none, closed, no terminal
+        return 80
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Describe all commands and options."""
     parser = argparse.ArgumentParser(
         prog="harvester",
+        formatter_class=_Help,
         description="Harvest records, statistics and verified files from figshare.",
         epilog="exit status: 0 all is there; 1 finished, and failures.csv says what is missing; "
         "2 wrong usage or config; 3 could not go on, state saved; 130 interrupted, state saved",
@@ -63,7 +88,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _command(commands: Any, name: str, help_text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=help_text, description=help_text[0].upper() + help_text[1:] + "."
+        name,
+        help=help_text,
+        description=help_text[0].upper() + help_text[1:] + ".",
+        formatter_class=_Help,
     )
     parser.set_defaults(command=name)
     return parser
@@ -102,7 +130,12 @@ def _add_tuning(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--tasks", type=_words, metavar="LIST", help="metadata, stats, files (all three)")
     group.add_argument(
         "--rate", action="append", type=_rate, metavar="[SERVICE=]N",
-        help="requests a second, for all services or one of api, stats, files (1); inf is no limit",
+        help="requests a second, for all services or one of api, stats, files (1); inf is no limit; "
+        "auto finds out what the service bears",
+    )  # fmt: skip
+    group.add_argument(
+        "--ceiling", dest="rate.ceiling", type=float, metavar="N",
+        help="the most that auto may come to (10)",
     )  # fmt: skip
     group.add_argument(
         "--workers", dest="concurrency.workers", type=int, metavar="N", help="items in hand at once (16)"
@@ -171,9 +204,9 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _rate(text: str) -> tuple[str, float]:
+def _rate(text: str) -> tuple[str, float | str]:
     service, _, number = text.rpartition("=")
-    return service, float(number)
+    return service, number if number == "auto" else float(number)
 
 
 def _share(text: str) -> tuple[str, float]:

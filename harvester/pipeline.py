@@ -19,21 +19,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 import anyio
 from anyio import CancelScope, create_memory_object_stream, create_task_group
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from msgspec.structs import replace
 
 from harvester.config import Concurrency
 from harvester.errors import GiveUp, Gone, NoRoom, TryAgain
-from harvester.figshare import Figshare
-from harvester.ledger import FileResult, ItemResult, Ledger
-from harvester.models import Failure, FileStatus, Findings, OwedFile, OwedItem, WorkState
+from harvester.figshare.api import Figshare
+from harvester.ledger.results import FileResult, ItemResult
+from harvester.ledger.writing import Ledger
+from harvester.models import Failure, Findings, OwedFile, OwedItem
 from harvester.producer import Producer
 from harvester.sources import Source
+from harvester.states import FileStatus, WorkState
 from harvester.tally import Tally
 from harvester.tasks import FileTask, ItemTask
 from harvester.together import beside
@@ -156,8 +159,12 @@ class Pipeline:
         do: Callable[[Owed], Awaitable[None]],
         queue: MemoryObjectReceiveStream[Owed],
     ) -> None:
-        with queue.clone() as own_end:
-            async for owed in own_end:
+        with queue.clone() as own_end, suppress(anyio.EndOfStream):
+            while True:
+                try:
+                    owed = own_end.receive_nowait()  # a turn of the event loop less where something waits
+                except anyio.WouldBlock:
+                    owed = await own_end.receive()
                 if self.stopping.is_set():
                     return
                 await do(owed)

@@ -13,10 +13,11 @@ from typing import Any
 
 from harvester.config import Config
 from harvester.errors import GiveUp, TryAgain
-from harvester.figshare import Figshare
-from harvester.ledger import Reader
-from harvester.models import FileStatus, ItemRef
+from harvester.figshare.api import Figshare
+from harvester.ledger.reading import Reader
+from harvester.models import ItemRef
 from harvester.sources import Listing, goes_round
+from harvester.states import FileStatus
 from harvester.tasks import item_task_names
 from harvester.tasks.metadata import settle
 
@@ -102,7 +103,7 @@ class Planner:
         plan.items = len(self._seen)
         plan.requests["files"] = plan.files_owed
         rates = self._config.rate
-        plan.seconds = {name: n / getattr(rates, name) for name, n in plan.requests.items()}
+        plan.seconds = {name: n / rates.at_most(name) for name, n in plan.requests.items()}
         return plan
 
     async def _read(self, listing: Listing) -> None:

@@ -14,8 +14,8 @@ import anyio
 from anyio import CancelScope
 
 from harvester.errors import GiveUp, Refused, TryAgain
-from harvester.figshare import Figshare
-from harvester.ledger import Ledger
+from harvester.figshare.api import Figshare
+from harvester.ledger.writing import Ledger
 from harvester.models import Failure
 from harvester.sources import Counted, Listing, Source, goes_round
 from harvester.sources.items import Items

@@ -7,6 +7,7 @@ Both look at the counters a few times a second or minute; nothing in the pipelin
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-import orjson
 
 from harvester.client import Traffic
 from harvester.limits import Limiter
@@ -73,6 +73,11 @@ class Watched:
             "file_bytes": traffic.file_bytes,
             "requests": dict(traffic.requests),
             "errors": dict(traffic.errors),
+            "rates": {
+                name: round(limiter.pace.rate, 3)
+                for name, limiter in self.limiters.items()
+                if math.isfinite(limiter.pace.rate)
+            },
             "paused_seconds": {
                 name: round(limiter.paused_seconds, 1)
                 for name, limiter in self.limiters.items()
@@ -102,7 +107,10 @@ def line(watched: Watched) -> str:
         parts.append(f"{failed} failed")
     parts.append(
         "requests/s: "
-        + " ".join(f"{name} {watched.requests_a_second(name):.1f}" for name in watched.limiters)
+        + " ".join(
+            f"{name} {watched.requests_a_second(name):.1f}{_allowed_now(limiter)}"
+            for name, limiter in watched.limiters.items()
+        )
     )
     parts += [
         f"{name} pauses {limiter.paused_seconds:.0f} s"
@@ -112,6 +120,12 @@ def line(watched: Watched) -> str:
     if (left := watched.seconds_left) is not None:
         parts.append(f"{human_seconds(left)} left")
     return ", ".join(parts)
+
+
+def _allowed_now(limiter: Limiter) -> str:
+    """Say what a service gets at the moment, where that is less than it might get."""
+    pace = limiter.pace
+    return f" (now {pace.rate:.3g})" if pace.rate < pace.configured else ""
 
 
 async def show_live(watched: Watched) -> None:
@@ -171,20 +185,6 @@ def _table(watched: Watched) -> Any:
     passed = f"{human_seconds(watched.seconds)} passed"
     grid.add_row("time", passed, "" if left is None else f"about {human_seconds(left)}{more} left", "")
     return grid
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, message, and the progress where there is some."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        told = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "message": printable(record.getMessage()),
-        }
-        if progress := getattr(record, "progress", None):
-            told["progress"] = progress
-        return orjson.dumps(told).decode()
 
 
 def is_terminal() -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from harvester.config import Config
-from harvester.models import Summary
-from harvester.plan import Plan
 from harvester.text import human_bytes, human_seconds
+
+if TYPE_CHECKING:
+    from harvester.config import Config
+    from harvester.models import Summary
+    from harvester.plan import Plan
 
 
 def closing(summary: Summary, config: Config) -> str:
@@ -22,6 +22,10 @@ def closing(summary: Summary, config: Config) -> str:
         f"this run: {requests} requests in {human_seconds(run['seconds'])}, "
         f"{run['items']['done']} items and {run['files']['done']} files done",
     ]
+    sought = [name for name, number in run["requests"].items() if number and config.rate.is_sought(name)]
+    if sought:
+        rates = ", ".join(f"{name} {run['rates'][name]:.3g}" for name in sought)
+        lines.append(f"requests a second at the end: {rates}")
     if run["warnings"]:
         lines.append(f"{len(run['warnings'])} warnings: see {config.folder / 'summary.json'}")
     if run["outcome"] == "interrupted":
@@ -86,17 +90,16 @@ def plan_text(plan: Plan, config: Config) -> str:
         f"files    {about}{plan.files_owed}, {about}{human_bytes(plan.bytes_owed)}{how}",
     ]
     for name, requests in plan.requests.items():
-        rate = getattr(config.rate, name)
-        lines.append(
-            f"{name:8} {requests} requests at {rate:g} a second: {human_seconds(plan.seconds[name])}"
-        )
+        most = " at most" if config.rate.is_sought(name) else ""
+        rate = f"{config.rate.at_most(name):g} a second{most}"
+        lines.append(f"{name:8} {requests} requests at {rate}: {human_seconds(plan.seconds[name])}")
     lines.append(f"at least {human_seconds(max(plan.seconds.values()))}; {plan.binding} decides")
     lines += [f"incomplete: {what}" for what in plan.incomplete]
     return "\n".join(lines)
 
 
 def status_text(told: dict[str, Any]) -> str:
-    """Say what `job.status` found."""
+    """Say what `status.status` found."""
     run = told["last_run"]
     last = "none"
     if run is not None:
@@ -116,4 +119,6 @@ def status_text(told: dict[str, Any]) -> str:
 
 def as_json(told: dict[str, Any]) -> str:
     """Write for programs what the other functions write for people."""
+    import orjson  # noqa: PLC0415 - people's words need none of it
+
     return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()

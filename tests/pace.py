@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from bisect import bisect_left
 from pathlib import Path
 
 import anyio
 
+from bench.sandboxes import busiest_second
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, harvester
 from tests.truth import assert_complete
 
 ITEMS = 500
 RATE = 20
-
-
-def busiest_second(times: list[float]) -> int:
-    """Return the most requests that any second, the one after some request, holds."""
-    return max(bisect_left(times, begin + 1) - place for place, begin in enumerate(times))
 
 
 async def measure() -> bool:

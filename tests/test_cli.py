@@ -49,14 +49,66 @@ def test_every_option_has_a_help_text() -> None:
             assert action.help, f"{name} {action.option_strings}"
 
 
-async def test_help_and_config_errors_import_none_of_the_heavy_parts() -> None:
-    for words in (["--help"], ["status", "--help"]):
-        done = await anyio.run_process(
-            [sys.executable, "-X", "importtime", "-m", "harvester", *words], check=False
-        )
-        loaded = done.stderr.decode()
-        assert "aiohttp" not in loaded
-        assert "rich" not in loaded
+HEAVY = {
+    "aiofiles", "aiohttp", "anyio", "asyncio", "dataclasses", "inspect", "logging", "msgspec", "orjson",
+    "rich", "shutil", "socket", "yarl",
+}  # fmt: skip
+IMPORTS = """
+import sys
+before = set(sys.modules)
+from harvester.cli import main
+try:
+    sys.exit(main())
+finally:
+    print(*sorted({name.partition(".")[0] for name in sys.modules.keys() - before}))
+"""
+A_CONFIG_WITH_A_FAULT = """
+[rate]
+apii = "2"
+[[sources]]
+kind = "account"
+[[sources]]
+kind = "search"
+query = "x"
+[[sources]]
+kind = "group"
+id = 1
+[[sources]]
+kind = "items"
+ids = [1]
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("--help", 0),
+        ("--version", 0),
+        ("run --help", 0),
+        ("status -o harvest", 0),
+        ("status -o nothing", 2),
+        ("run", 2),
+        ("plan", 2),
+        ("run -c faulty.toml", 2),
+        ("verify -c faulty.toml", 2),
+        ("run --item 1 --workers 0", 2),
+    ],
+)
+async def test_what_is_answered_at_once_imports_nothing_heavy(
+    words: str, status: int, tmp_path: Path
+) -> None:
+    (tmp_path / "harvest").mkdir()
+    with closing(sqlite3.connect(tmp_path / "harvest" / "harvest.db")) as db:
+        migrate(db)
+    (tmp_path / "faulty.toml").write_text(A_CONFIG_WITH_A_FAULT)
+    env = {key: value for key, value in environment().items() if not key.startswith("COVERAGE")}
+    done = await anyio.run_process(
+        [sys.executable, "-c", IMPORTS, *words.split()], cwd=tmp_path, env=env, check=False
+    )
+    assert done.returncode == status, done.stderr.decode()
+    imported = set(done.stdout.decode().splitlines()[-1].split())
+    assert "harvester" in imported
+    assert not imported & HEAVY
 
 
 async def test_no_token(tmp_path: Path) -> None:
@@ -83,7 +135,7 @@ async def test_an_unknown_key(tmp_path: Path) -> None:
     ended = await harvester("run", "--search", "x", cwd=tmp_path)
     assert ended.status == 2
     assert one_line(ended.err) == (
-        "harvest.toml: rate.apii: unknown key (did you mean 'api'?); known: api, stats, files"
+        "harvest.toml: rate.apii: unknown key (did you mean 'api'?); known: api, stats, files, ceiling"
     )
 
 

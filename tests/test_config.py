@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from datetime import date
+import re
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from harvester.config import ByteCount, FileRules
 from harvester.credentials import Secret
 from harvester.errors import UsageError
-from harvester.job import load_config
+from harvester.kinds import load_config
+from harvester.options import build_parser, overrides
 from harvester.sources.group import Group
 from harvester.sources.search import Search
+from harvester.values import convert
 
 ROOT = Path(__file__).parent.parent
 
@@ -64,6 +67,7 @@ def test_the_contract_s_defaults(tmp_path: Path) -> None:
         8,
     )
     assert (config.rate.api, config.rate.stats, config.rate.files) == (1.0, 1.0, 1.0)
+    assert config.rate.ceiling == 10.0
     assert (config.retry.attempts, config.retry.max_wait) == (6, 60.0)
     assert config.export.formats == ("jsonl", "csv")
 
@@ -93,7 +97,7 @@ def test_all_faults_are_told_at_once_each_with_its_place(tmp_path: Path) -> None
         'harvest.toml: files.max_size: expected a size such as "500 MB" or "2 GiB"',
         "harvest.toml: outptu: unknown key (did you mean 'output'?); known: output, tasks, services, "
         "concurrency, rate, retry, timeouts, files, export",
-        "harvest.toml: rate.api: expected float, got str",
+        'harvest.toml: rate.api: expected a number above 0, or "auto"',
         "harvest.toml: sources[0].query: missing",
         "harvest.toml: sources[1].kind: unknown 'serach' (did you mean 'search'?); "
         "known: account, search, group, items",
@@ -125,6 +129,36 @@ def test_the_environment_sets_any_key(tmp_path: Path) -> None:
     assert config.tasks == ("metadata", "stats")
     assert config.files.max_size == 2**30
     assert config.rate.files == math.inf
+
+
+def test_a_rate_may_be_sought_up_to_a_ceiling(tmp_path: Path) -> None:
+    config = load(tmp_path, '[rate]\napi = "auto"\nstats = 3', HARVESTER_RATE_CEILING="2.5")
+    assert config.rate.is_sought("api")
+    assert not config.rate.is_sought("stats")
+    assert [config.rate.at_most(name) for name in ("api", "stats", "files")] == [2.5, 3.0, 1.0]
+    config = load(tmp_path, "", HARVESTER_RATE_API="auto", HARVESTER_RATE_CEILING="inf")
+    assert (config.rate.api, config.rate.at_most("api")) == ("auto", math.inf)
+    assert not load_config(environ={}).rate.is_sought("api")
+
+
+@pytest.mark.parametrize("value", ["fast", "Auto", "", 0, -1, True, math.nan, [1], None, 10**400])
+def test_what_is_no_rate(value: object) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config(options={"rate.files": value, "rate.ceiling": 0}, environ={})
+    assert str(caught.value).splitlines() == [
+        'command line: rate.files: expected a number above 0, or "auto"',
+        "command line: rate.ceiling: expected float > 0.0",
+    ]
+
+
+def options(*words: str) -> dict[str, object]:
+    return overrides(build_parser().parse_args(["run", *words]))
+
+
+def test_the_command_line_seeks_all_rates_or_one() -> None:
+    assert options("--rate", "auto") == dict.fromkeys(("rate.api", "rate.stats", "rate.files"), "auto")
+    given = options("--rate", "2", "--rate", "api=auto", "--ceiling", "50")
+    assert given == {"rate.api": "auto", "rate.stats": 2.0, "rate.files": 2.0, "rate.ceiling": 50.0}
 
 
 def test_a_misspelt_variable_is_an_error(tmp_path: Path) -> None:
@@ -304,3 +338,49 @@ def test_rules_for_files() -> None:
 def test_a_secret_is_itself_only_when_revealed() -> None:
     secret = Secret("abc")
     assert (repr(secret), f"{secret}", secret.reveal()) == ("Secret(…)", "Secret(…)", "abc")
+
+
+def test_a_table_is_frozen_and_takes_its_own_fields_alone() -> None:
+    rules = FileRules(include=("a",))
+    assert rules == FileRules(include=("a",)) != FileRules()
+    assert len({rules, FileRules(include=("a",)), FileRules()}) == 2
+    with pytest.raises(AttributeError, match=r"FileRules\.include: cannot be changed"):
+        rules.include = ()  # type: ignore[misc]
+    with pytest.raises(TypeError, match="FileRules: has no inclued"):
+        FileRules(inclued=())  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="Group: id is missing"):
+        Group()  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "fault"),
+    [
+        (True, int, "expected int, got bool"),
+        (1.0, int, "expected int, got float"),
+        (10**400, float, "Number out of range"),
+        ("x", tuple[str, ...], "expected array, got str"),
+        (["a", 1], tuple[str, ...], "expected str, got int - at $[1]"),
+        ({}, str | tuple[str, ...], "expected str | array, got object"),
+        (datetime(2024, 1, 1), date | None, "expected date | null, got datetime"),  # noqa: DTZ001  # as in TOML
+        ("20240101", date | None, "Invalid RFC3339 encoded date"),
+        ("2024-02-30", date | None, "Invalid RFC3339 encoded date"),
+    ],
+)
+def test_what_a_value_is_not(value: object, hint: object, fault: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(fault)}$"):
+        convert(value, hint)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "made"),
+    [
+        (3, float, 3.0),
+        (["a"], tuple[str, ...], ("a",)),
+        ([1, "b"], tuple[int | str, ...], (1, "b")),
+        ("2024-02-29", date | None, date(2024, 2, 29)),
+        (None, str | None, None),
+    ],
+)
+def test_what_a_value_becomes(value: object, hint: object, made: object) -> None:
+    converted = convert(value, hint)
+    assert (type(converted), converted) == (type(made), made)

@@ -18,8 +18,9 @@ import anyio
 import orjson
 import pytest
 
-from harvester.job import export, load_config
-from harvester.ledger import Ledger
+from harvester.job import export
+from harvester.kinds import load_config
+from harvester.ledger.writing import Ledger
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, environment, harvester, started
 from tests.truth import assert_complete, rows

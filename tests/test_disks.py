@@ -18,9 +18,8 @@ import anyio
 import pytest
 
 from harvester.errors import FolderInUse
-from harvester.ledger import NAME, locks_work
-from harvester.ledger.lockless import ClaimFile
-from harvester.ledger.schema import MIGRATIONS
+from harvester.ledger.lockless import ClaimFile, locks_work
+from harvester.ledger.schema import MIGRATIONS, NAME
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import Ended, at, environment, harvester, started
 from tests.test_death import (

@@ -15,13 +15,19 @@ from yarl import URL
 
 from harvester.config import FileRules
 from harvester.errors import Broken, HarvestError, Misshapen, Refused
-from harvester.figshare import Entry, Selection, doi_in, item_id_in, read_article, same_doi
+from harvester.figshare.names import doi_in, item_id_in, same_doi
+from harvester.figshare.records import Entry, read_article
 from harvester.figshare.routes import recorded_address
-from harvester.job import connect, load_config
-from harvester.ledger import ItemResult, Ledger, Opening, Reader
-from harvester.models import Article, FileStatus, Findings, ItemRef, Page, Record, RemoteFile, WorkState
+from harvester.figshare.selection import Selection
+from harvester.job import connect
+from harvester.kinds import load_config
+from harvester.ledger.reading import Reader
+from harvester.ledger.results import ItemResult, Opening
+from harvester.ledger.writing import Ledger
+from harvester.models import Article, Findings, ItemRef, Page, Record, RemoteFile
 from harvester.sandbox import Sandbox, Settings
 from harvester.sinks import SINKS
+from harvester.states import FileStatus, WorkState
 from harvester.tasks.metadata import difference, settle
 
 pytestmark = pytest.mark.anyio
@@ -267,7 +273,7 @@ def test_a_difference_in_size_is_a_warning() -> None:
 
 
 def test_what_narrows_a_listing_is_checked_here_too() -> None:
-    selection = msgspec.convert({"item_type": "software", "published_since": "2024-01-01"}, Selection)
+    selection = Selection(item_type="software", published_since=date(2024, 1, 1))
     spring = "2024-05-01T00:00:00Z"
     assert selection.mismatch(Entry(1, defined_type=9, published_date=spring)) == ""
     assert selection.mismatch(Entry(1, defined_type=3, published_date=spring)) == "item_type"

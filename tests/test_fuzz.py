@@ -5,23 +5,27 @@ from __future__ import annotations
 import csv
 import json
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from yarl import URL
 
 from harvester.client.bodies import JsonBody
 from harvester.config import Config, FileRules, keys
 from harvester.errors import Broken, GiveUp, Misshapen, TryAgain, UsageError
-from harvester.figshare import read_article
-from harvester.figshare.records import LISTED_FILES, decode_entries, must_be_text
-from harvester.job import load_config
-from harvester.ledger import ItemResult, Ledger, Opening, Reader
-from harvester.models import Findings, ItemRef, Page, Record, WorkState
-from harvester.sinks import SINKS, write_failures
+from harvester.figshare.records import LISTED_FILES, decode_entries, must_be_text, read_article
+from harvester.kinds import load_config
+from harvester.ledger.reading import Reader
+from harvester.ledger.results import ItemResult, Opening
+from harvester.ledger.writing import Ledger
+from harvester.models import Findings, ItemRef, Page, Record
+from harvester.sinks import SINKS
+from harvester.sinks.csv_tables import write_failures
+from harvester.states import WorkState
 from harvester.store import place
 from harvester.tasks.metadata import settle
 
@@ -155,7 +159,7 @@ def _has_half_characters(raw: bytes) -> bool:
 @given(st.lists(st.binary(max_size=40), max_size=5), st.sampled_from(["gzip", "", "identity", "br", "x"]))
 def test_any_bytes_in_any_encoding_are_a_body_or_a_clear_failure(pieces: list[bytes], encoding: str) -> None:
     async def read() -> bytes:
-        body = JsonBody("x", encoding, limit=100)
+        body = JsonBody(URL("https://example.org/x"), encoding, limit=100)
         for piece in pieces:
             await body.take(piece)
         return body.whole()
@@ -163,7 +167,7 @@ def test_any_bytes_in_any_encoding_are_a_body_or_a_clear_failure(pieces: list[by
     try:
         assert len(anyio.run(read)) <= 100
     except (GiveUp, TryAgain) as error:
-        assert str(error).startswith("x: ")
+        assert str(error).startswith("example.org/x: ")
 
 
 value = st.recursive(
@@ -189,7 +193,7 @@ def test_any_settings_are_a_config_or_faults_that_name_their_keys(
         assert all(": " in line for line in str(error).splitlines())
     else:
         assert isinstance(config, Config)
-        assert all(rate > 0 for rate in vars(config.rate).values())
+        assert all(config.rate.at_most(name) > 0 for name in ("api", "stats", "files"))
 
 
 @settings(deadline=None)

@@ -8,34 +8,47 @@ from pathlib import Path
 
 import pytest
 
+from harvester.register import Register
+from harvester.sinks import SINKS
+from harvester.sources import SOURCES
+from harvester.tasks import TASKS
+
 PACKAGE = Path(__file__).parent.parent / "harvester"
 LEVELS = {
     "errors": 0,
-    "models": 0,
+    "states": 0,
     "text": 0,
     "addresses": 0,
     "credentials": 0,
     "signals": 0,
     "tally": 0,
-    "together": 1,
-    "config": 1,
-    "limits": 1,
-    "store": 1,
-    "ledger": 1,
-    "client": 2,
-    "figshare": 3,
-    "sources": 4,
-    "tasks": 5,
-    "sinks": 4,
-    "producer": 6,
-    "pipeline": 7,
-    "plan": 6,
-    "report": 8,
-    "progress": 9,
-    "job": 10,
-    "options": 10,
-    "cli": 11,
-    "__main__": 12,
+    "tables": 0,
+    "values": 0,
+    "register": 0,
+    "models": 1,
+    "logs": 1,
+    "together": 2,
+    "config": 2,
+    "limits": 2,
+    "store": 2,
+    "ledger": 2,
+    "client": 3,
+    "figshare": 4,
+    "named": 5,
+    "sinks": 5,
+    "sources": 6,
+    "tasks": 6,
+    "kinds": 7,
+    "status": 7,
+    "producer": 7,
+    "plan": 7,
+    "pipeline": 8,
+    "report": 9,
+    "progress": 10,
+    "job": 11,
+    "options": 11,
+    "cli": 12,
+    "__main__": 13,
 }
 FOLDERS = ("sources", "tasks", "sinks")
 
@@ -77,6 +90,20 @@ def test_imports_point_down(path: Path) -> None:
             assert own == "cli"
         else:
             assert LEVELS[other] < LEVELS[own], f"{name_of(path)} imports {imported}"
+
+
+@pytest.mark.parametrize(
+    ("register", "attribute"), [(SOURCES, "kind"), (TASKS, "name"), (SINKS, "format")], ids=FOLDERS
+)
+def test_a_register_holds_every_leaf_of_its_folder_by_its_own_name(
+    register: Register, attribute: str
+) -> None:
+    assert {getattr(register[name], attribute): name for name in register} == {
+        name: name for name in register
+    }
+    (folder,) = {register[name].__module__.rpartition(".")[0] for name in register}
+    leaves = {path.stem for path in (PACKAGE / part(folder)).glob("*.py")} - {"__init__"}
+    assert {register[name].__module__.rpartition(".")[2] for name in register} == leaves
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

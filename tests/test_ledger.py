@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
-from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from harvester.errors import DiskTrouble, FolderInUse, UsageError, Verdict
-from harvester.figshare import read_article
-from harvester.ledger import (
-    NAME,
-    Added,
-    Again,
-    FileResult,
-    ItemResult,
-    Ledger,
-    Listed,
-    Opening,
-    Reader,
-)
-from harvester.ledger.schema import MIGRATIONS, connect, migrate
+from harvester.figshare.records import read_article
+from harvester.ledger import many
+from harvester.ledger.reading import Reader
+from harvester.ledger.results import Added, Again, FileResult, ItemResult, Listed, Opening
+from harvester.ledger.schema import MIGRATIONS, NAME, connect, migrate
+from harvester.ledger.writing import Ledger
 from harvester.models import (
     Failure,
-    FileStatus,
     Findings,
     ItemRef,
     OwedFile,
@@ -45,8 +39,8 @@ from harvester.models import (
     RemoteFile,
     Totals,
     Unresolved,
-    WorkState,
 )
+from harvester.states import FileStatus, WorkState
 
 pytestmark = pytest.mark.anyio
 
@@ -70,9 +64,9 @@ def page(*ids: int, position: str | None = None, modified: str | None = None, pr
     return Page(tuple(ItemRef(number, private, modified) for number in ids), position)
 
 
-def record(item_id: int, modified: str = "2024-01-01T00:00:00Z") -> Record:
+def record(item_id: int, modified: str = "2024-01-01T00:00:00Z", withheld: str = "") -> Record:
     raw = b'{"id": %d, "modified_date": "%s"}' % (item_id, modified.encode())
-    return Record(read_article(raw), raw)
+    return Record(replace(read_article(raw), withheld=withheld), raw)
 
 
 def placed(file_id: int, status: FileStatus = FileStatus.PENDING, name: str = "x") -> PlacedFile:
@@ -257,7 +251,7 @@ async def test_a_second_run_on_the_folder_is_refused(tmp_path: Path) -> None:
     held = f"""
 import anyio, sys
 from pathlib import Path
-from harvester.ledger import Ledger
+from harvester.ledger.writing import Ledger
 ledger = Ledger(Path({str(tmp_path)!r})); ledger.open(); print("held", flush=True); sys.stdin.read()
 """
     with subprocess.Popen(
@@ -669,3 +663,252 @@ async def test_counts_agree_while_a_run_goes_on(tmp_path: Path) -> None:
         assert counts["items"] == counts["work"]["metadata"]["owed"]
         assert next(new) > 5, "there was something to disagree about"
         assert reader.counts()["items"] > counts["items"]
+
+
+# -- what the triggers count, and what is counted row by row ------------------------------------------------
+
+
+def counted_by_hand(folder: Path) -> dict[str, object]:
+    """Count what a folder holds in the plainest way, from the rows themselves."""
+    with closing(sqlite3.connect(folder / NAME)) as db:
+        work: dict[str, dict[str, int]] = {}
+        for task, state, number in db.execute("SELECT task, state, count(*) FROM work GROUP BY 1, 2"):
+            work.setdefault(task, {})[state] = number
+        files = {
+            status: {"files": number, "bytes": size}
+            for status, number, size in db.execute("SELECT status, count(*), sum(size) FROM files GROUP BY 1")
+        }
+        visits: dict[int, list[tuple[str, str, str]]] = {}
+        for item_id, *visit in db.execute("SELECT item_id, task, state, verdict FROM work ORDER BY 1, 2"):
+            visits.setdefault(item_id, []).append((visit[0], visit[1], visit[2]))
+        outcomes = Counter(outcome_of(each) for each in visits.values())
+        reasons = Counter(
+            verdict if verdict and status in ("failed", "withheld") else status
+            for status, verdict in db.execute("SELECT status, verdict FROM files")
+        )
+        (found,) = db.execute("SELECT count(DISTINCT item_id) FROM finds").fetchone()
+        (mishaps,) = db.execute("SELECT count(*) FROM mishaps").fetchone()
+        (failed,) = db.execute(
+            "SELECT (SELECT count(*) FROM work WHERE state = 'failed')"
+            " + (SELECT count(*) FROM files WHERE status = 'failed')"
+        ).fetchone()
+        withheld = dict(db.execute("SELECT withheld, count(*) FROM items WHERE withheld <> '' GROUP BY 1"))
+        return {
+            "items": db.execute("SELECT count(*) FROM items").fetchone()[0],
+            "records": db.execute("SELECT count(*) FROM records").fetchone()[0],
+            "work": work,
+            "files": files,
+            "outcomes": {"items": dict(outcomes), "files": dict(reasons), "withheld": withheld},
+            "found": found,
+            "failures": mishaps + failed,
+        }
+
+
+def outcome_of(visits: list[tuple[str, str, str]]) -> str:
+    states = [state for _, state, _ in visits]
+    if "owed" in states:
+        return "pending"
+    if "failed" in states:
+        return next(verdict for _, state, verdict in visits if state == "failed")
+    return "withdrawn" if "withdrawn" in states else "done"
+
+
+def assert_counts_are_exact(folder: Path) -> None:
+    with Reader(folder) as reader:
+        counts = reader.counts()
+    counts["found"] = counts["listings"]["found"]
+    by_hand = counted_by_hand(folder)
+    assert {key: counts[key] for key in by_hand} == by_hand
+
+
+async def test_counts_are_exact_after_every_kind_of_change(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+
+        async def check() -> None:
+            await ledger.flush()
+            assert_counts_are_exact(tmp_path)
+
+        await ledger.add_page("a", page(1, 2, 3, 4, position="2", modified="2024-01-01T00:00:00Z"), TASKS)
+        await ledger.add_page("b", page(4, 5), TASKS)
+        await check()
+        withheld = replace(placed(9, FileStatus.WITHHELD), reason="embargo")
+        await ledger.save_item(result(1, placed(7), placed(8, FileStatus.LINK), withheld))
+        await ledger.save_item(ItemResult(2, ALL_DONE, (), (Findings(record(2, withheld="embargo")),)))
+        await check()
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 6, Verdict.BLOCKED))
+        failure = Failure("stats", "no", Verdict.FOR_NOW, 3, attempts=2)
+        failed = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
+        await ledger.save_item(ItemResult(3, failed, (failure,)))
+        await check()
+        assert await ledger.begin_again((Verdict.FOR_NOW, Verdict.BLOCKED))
+        await check()
+        await ledger.save_item(result(1, placed(7, name="replaced"), placed(10)))
+        await ledger.save_file(FileResult(1, 10, FileStatus.DONE))
+        await ledger.save_item(ItemResult(5, {"metadata": WorkState.WITHDRAWN, "stats": WorkState.DONE}))
+        await check()
+        await ledger.save_item(ItemResult(3, failed, (failure,)))
+    rules = Opening(TASKS, with_files=True, refresh=frozenset({"stats"}), wants=lambda *_: False)
+    async with run(tmp_path, rules) as ledger:
+        assert_counts_are_exact(tmp_path)
+        await ledger.add_page("b", page(1, 5, modified="2025-01-01T00:00:00Z"), TASKS)
+        assert_counts_are_exact(tmp_path)
+        await ledger.keep_listings(["b"])
+        assert_counts_are_exact(tmp_path)
+    assert_counts_are_exact(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_counts_are_exact_whatever_comes(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+
+    def some_item() -> ItemResult:
+        item_id, states, failures = chance.randint(1, 30), {}, []
+        for task in sorted(TASKS):
+            states[task] = chance.choice(list(WorkState))
+            if states[task] is WorkState.FAILED:
+                failures.append(Failure(task, "no", chance.choice(list(Verdict)), item_id))
+        some = [placed(chance.randint(1, 9), chance.choice(list(FileStatus))) for _ in range(3)]
+        files = tuple({each.file.id: each for each in some}.values())
+        found = (Findings(record(item_id), files),) if chance.random() < 0.7 else ()
+        return ItemResult(item_id, states, tuple(failures), found)
+
+    def some_file() -> FileResult:
+        status = chance.choice([FileStatus.DONE, FileStatus.FAILED, FileStatus.PENDING])
+        verdict = chance.choice(list(Verdict)) if status is FileStatus.FAILED else ""
+        return FileResult(chance.randint(1, 30), chance.randint(1, 9), status, "no", 1, verdict)
+
+    for _ in range(4):
+        tasks = chance.choice([TASKS, frozenset({"metadata"})])
+        opening = Opening(tasks, chance.random() < 0.7, frozenset(), lambda *_: chance.random() < 0.5)
+        async with run(tmp_path, opening, chance.choice(["finished", "interrupted"])) as ledger:
+            assert_counts_are_exact(tmp_path)
+            for key in ("a", "b"):
+                numbers = chance.choices(range(1, 31), k=20)
+                await ledger.add_page(key, page(*numbers, position=chance.choice(["2", None])), TASKS)
+            await ledger.add_page("c", page(*range(1, 31)), TASKS)
+            for _ in range(60):
+                await ledger.save_item(some_item())
+                await ledger.save_file(some_file())
+            await ledger.flush()
+            assert_counts_are_exact(tmp_path)
+            await ledger.begin_again(list(Verdict)[:2])
+            assert_counts_are_exact(tmp_path)
+
+
+async def test_a_ledger_of_the_second_version_is_brought_up_to_date_and_counts_the_same(
+    tmp_path: Path,
+) -> None:
+    with closing(sqlite3.connect(tmp_path / NAME)) as db, db:
+        db.executescript(MIGRATIONS[0] + MIGRATIONS[1])
+        db.executescript(
+            """
+            PRAGMA user_version = 2;
+            INSERT INTO items (id, private, turn, withheld) VALUES (1, 0, NULL, 'embargo'), (2, 0, 4, ''),
+                (3, 0, NULL, '');
+            INSERT INTO work (item_id, task, state, verdict) VALUES (1, 'metadata', 'done', ''),
+                (1, 'stats', 'withdrawn', ''), (2, 'metadata', 'owed', ''), (3, 'metadata', 'failed', 'gone');
+            INSERT INTO records VALUES (1, '{"id": 1}', NULL, '2026-01-01T00:00:00Z');
+            INSERT INTO files (item_id, file_id, name, folder, size, url, path, status, verdict, turn) VALUES
+                (1, 7, 'a', '', 10, '', 'files/1/a', 'done', '', NULL),
+                (1, 8, 'b', '', 20, '', 'files/1/b', 'pending', '', 9),
+                (1, 9, 'c', '', 30, '', '', 'withheld', 'embargo', NULL);
+            INSERT INTO listings (id, key, position, complete, entries, found, left_out) VALUES
+                (1, 'a', '2', 0, 2, 2, 0), (2, 'b', NULL, 1, 2, 2, 0);
+            INSERT INTO finds VALUES (1, 1), (1, 2), (2, 2), (2, 3);
+            INSERT INTO runs VALUES (1, 'harvest', '', '', 'interrupted', '', 1, 0);
+            """
+        )
+    before = counted_by_hand(tmp_path)
+    assert_counts_are_exact(tmp_path)
+    assert counted_by_hand(tmp_path) == before
+    async with run(tmp_path, Opening(frozenset({"metadata"}), with_files=True)) as ledger:
+        assert await ledger.listed("a") == Listed("2", complete=False, named=2, found=2)
+        assert await ids(ledger) == [2, 3]  # the one that was in line first
+        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [8]
+        assert_counts_are_exact(tmp_path)
+    with closing(sqlite3.connect(tmp_path / NAME)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+async def test_what_is_in_line_keeps_its_place_over_a_run_that_has_no_use_for_it(tmp_path: Path) -> None:
+    async with run(tmp_path, outcome="interrupted") as ledger:
+        await ledger.add_page("a", page(3, 1, 2), TASKS)
+        await ledger.save_item(ItemResult(1, {"metadata": WorkState.DONE, "stats": WorkState.OWED}))
+        await ledger.save_item(result(3, placed(7), placed(6, name="y")))
+    only = frozenset({"metadata"})
+    async with run(tmp_path, Opening(only, with_files=False), outcome="interrupted") as ledger:
+        assert await ids(ledger) == [2]
+        assert await ledger.owed_files(0, 9) == []
+    async with run(tmp_path) as ledger:
+        assert await ids(ledger) == [2, 1]
+        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [7, 6]
+
+
+async def test_the_last_word_on_an_item_or_a_file_counts_also_within_a_batch(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1, 2), TASKS)
+        await ledger.save_item(result(1, placed(7), placed(8, name="y")))
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 3, Verdict.FOR_NOW))
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut again", 2, Verdict.FOR_NOW))
+        await ledger.save_item(result(2, placed(9)))
+        await ledger.save_file(FileResult(2, 9, FileStatus.DONE))
+        await ledger.save_item(result(2, placed(9)))
+        await ledger.flush()
+        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [8, 9]
+    with Reader(tmp_path) as reader:
+        assert [(each.file_id, each.error, each.attempts) for each in reader.failures()] == [
+            (7, "cut again", 5)
+        ]
+
+
+async def test_no_table_is_walked_to_count_or_to_begin(tmp_path: Path) -> None:
+    """With a million items each walk takes seconds; that of the records, at five kilobytes each, minutes."""
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1, 2), TASKS)
+        await ledger.save_item(result(1, placed(7)))
+    statements: list[str] = []
+    ledger = Ledger(tmp_path)
+    ledger.open()
+    ledger._db.set_trace_callback(statements.append)
+    await ledger.begin(OPENING)
+    await ledger.keep_listings(["a"])
+    await ledger.add_page("a", page(1, 2, 3), TASKS)
+    await ledger.save_item(result(1, placed(7)))
+    await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
+    await ledger.flush()
+    with Reader(tmp_path) as reader:
+        reader._db.set_trace_callback(statements.append)
+        reader.counts()
+        reader._db.set_trace_callback(None)
+    ledger._db.set_trace_callback(None)
+    plans = {
+        (step, statement)
+        for statement in statements
+        if statement.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE"}
+        for *_, step in ledger._db.execute(f"EXPLAIN QUERY PLAN {statement}")
+    }
+    await ledger.close("finished")
+    assert len(plans) > 20
+    walked = [
+        plan
+        for plan in plans
+        if plan[0] in {f"SCAN {table}" for table in ("items", "work", "records", "stats", "files", "finds")}
+    ]
+    assert walked == []
+
+
+async def test_a_batch_of_more_than_one_statement_takes_is_written_whole(tmp_path: Path) -> None:
+    numbers = range(1, 2 * many.ROWS_AT_ONCE + 51)
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(*numbers), TASKS)
+        assert await ids(ledger) == list(numbers)
+        for item_id in numbers:
+            await ledger.save_item(result(item_id, placed(item_id)))
+        large = [Record(record(n).article, b'"%s"' % (b"x" * (many.BYTES_AT_ONCE // 2))) for n in (1, 2, 3)]
+        for each in large:
+            await ledger.save_item(ItemResult(each.article.id, {}, (), (Findings(each),)))
+    assert_counts_are_exact(tmp_path)
+    with Reader(tmp_path) as reader:
+        raws = {item.id: item.raw for item in reader.items()}
+        assert reader.counts()["files"] == {"pending": {"files": len(numbers), "bytes": 10 * len(numbers)}}
+    assert raws == {n: record(n).raw for n in numbers} | {each.article.id: each.raw for each in large}

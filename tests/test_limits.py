@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from pathlib import Path
 
 import anyio
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.limits import LATENESS_FORGIVEN_SECONDS, Limiter, Pace
+from harvester.limits import LATENESS_FORGIVEN_SECONDS, Limiter, Pace, Seeking
+from harvester.sandbox import Sandbox, Settings
+from tests.bearing import MODELS, Sliding, Windows, ask
+from tests.conftest import at, harvester
+from tests.truth import assert_records
 
 pytestmark = pytest.mark.anyio
 
@@ -148,3 +155,174 @@ async def test_waiting_can_be_cancelled_and_costs_no_turn() -> None:
     before = anyio.current_time()
     await limited.turn()
     assert anyio.current_time() - before < 0.25
+
+
+async def test_whoever_comes_to_a_turn_that_is_due_does_not_overtake_those_who_wait() -> None:
+    time = FakeTime()
+    limited, order = limiter(10, time), []
+
+    async def ask(number: int) -> None:
+        await limited.turn()
+        order.append(number)
+
+    async def come_late() -> None:
+        for number in range(3, 6):
+            time.now += 1  # the turn of the one who waits is due already
+            group.start_soon(ask, number)
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        for number in range(3):
+            group.start_soon(ask, number)
+        await anyio.lowlevel.checkpoint()
+        group.start_soon(come_late)
+    assert order == [0, 1, 2, 3, 4, 5]
+
+
+async def test_without_a_limit_a_pause_is_kept_and_a_second_service_too() -> None:
+    time = FakeTime()
+    api, files = limiter(math.inf, time), limiter(2, time, "files")
+    assert await api.turn(also=files) == 1000.0
+    assert await api.turn(also=files) == 1000.5
+    started = await api.turn()
+    time.now += 0.1
+    assert api.penalise(started, 30)
+    assert await api.turn() == pytest.approx(1030.6)
+
+
+async def test_a_cancelled_wait_leaves_the_line_in_order() -> None:
+    limited = limiter(10, FakeTime())
+    order = []
+
+    async def ask(number: int, scope: anyio.CancelScope) -> None:
+        with scope:
+            await limited.turn()
+            order.append(number)
+
+    scopes = [anyio.CancelScope() for _ in range(5)]
+    async with anyio.create_task_group() as group:
+        for number, scope in enumerate(scopes):
+            group.start_soon(ask, number, scope)
+        await anyio.lowlevel.checkpoint()
+        scopes[2].cancel()
+    assert order == [0, 1, 3, 4]
+    assert await limited.turn()
+
+
+# -- a pace that is sought -----------------------------------------------------------------------
+
+MINUTES = 5
+
+
+@pytest.mark.parametrize("retry_after", [None, 1.0])
+@pytest.mark.parametrize("latency", [0.02, 0.2, 1.0])
+@pytest.mark.parametrize("limit", [2, 5, 20, 50])
+@pytest.mark.parametrize("model", MODELS)
+def test_what_a_service_bears_is_found_in_a_minute_and_kept(
+    model: str, limit: float, latency: float, retry_after: float | None
+) -> None:
+    service = MODELS[model](limit)
+    run = ask(Seeking(1000), service, seconds=60 * MINUTES, latency=latency, retry_after=retry_after)
+    assert run.best(max(5.0, 20 / limit), 60) >= 0.9 * limit
+    assert run.taken_a_second(60, 60 * MINUTES) >= 0.9 * limit
+    assert run.refused_share(60, 60 * MINUTES) < 0.01
+
+
+@pytest.mark.parametrize("latency", [0.02, 0.2, 1.0])
+@pytest.mark.parametrize("limit", [200, 500])
+@pytest.mark.parametrize("model", MODELS)
+def test_much_is_found_in_a_minute_too(model: str, limit: float, latency: float) -> None:
+    run = ask(Seeking(1000), MODELS[model](limit), seconds=120, latency=latency)
+    assert run.best(5, 60) >= 0.9 * limit
+    assert run.taken_a_second(60, 120) >= 0.9 * limit
+    assert run.refused_share(60, 120) < 0.01
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_service_that_bears_less_is_obeyed_and_one_that_bears_more_is_used(model: str) -> None:
+    run = ask(Seeking(1000), MODELS[model](50), seconds=900, latency=0.2, changes={300: 20, 600: 60})
+    assert run.refused_share(330, 600) < 0.01
+    assert run.taken_a_second(360, 600) >= 0.9 * 20
+    assert run.refused_share(660, 900) < 0.01
+    assert run.taken_a_second(780, 900) >= 0.9 * 60
+
+
+@pytest.mark.parametrize("ceiling", [0.3, 1, 7.3, 10, 1000 / 3])
+def test_a_sought_pace_comes_to_its_ceiling_and_never_passes_it(ceiling: float) -> None:
+    run = ask(Seeking(ceiling), Sliding(math.inf), seconds=60, latency=0.2)
+    assert run.highest_rate() == run.starts[-1][2] == ceiling
+    times = [at for at, _, _ in run.starts]
+    assert all(later - earlier >= 1 / ceiling - 1e-9 for earlier, later in itertools.pairwise(times[-20:]))
+    assert run.starts[0][2] == min(1, ceiling)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    ceiling=st.floats(0.1, 500),
+    answers=st.lists(st.tuples(st.floats(0, 3), st.sampled_from("+++++++-")), min_size=1, max_size=300),
+)
+def test_whatever_is_answered_the_pace_stays_between_its_bounds(
+    ceiling: float, answers: list[tuple[float, str]]
+) -> None:
+    pace, now, times = Seeking(ceiling), 1000.0, []
+    for late, answer in answers:
+        now += max(late / ceiling, pace.delay(now))
+        pace.take(now)
+        times.append(now)
+        pace.recover(now) if answer == "+" else pace.penalise(now + 0.01, now, 0.5)
+        assert 0 < pace.rate <= ceiling
+    assert busiest_second(times) <= 1 + (1 + LATENESS_FORGIVEN_SECONDS) * ceiling + 1e-6
+
+
+@pytest.mark.parametrize(("workers", "latency"), [(16, 1.0), (16, 0.2), (4, 0.5)])
+def test_a_pace_does_not_grow_where_it_is_not_what_binds(workers: int, latency: float) -> None:
+    run = ask(Seeking(math.inf), Sliding(math.inf), seconds=300, latency=latency, at_once=workers)
+    possible = workers / latency
+    assert run.taken_a_second(60, 300) == pytest.approx(possible, rel=0.05)
+    assert run.highest_rate() <= 2.5 * possible
+
+
+def test_what_was_under_way_together_lowers_a_sought_pace_once() -> None:
+    pace = Seeking(100)
+    ask(pace, Sliding(math.inf), seconds=10, latency=0.1)
+    rate = pace.rate
+    assert pace.penalise(20, 10.1, 5)
+    lowered = pace.rate
+    assert lowered < rate
+    assert not pace.penalise(20.1, 10.2, 30)
+    assert (pace.rate, pace.paused_until) == (lowered, 50.1)
+
+
+def test_a_service_that_is_shut_pauses_a_sought_pace_and_does_not_lower_it() -> None:
+    pace = Seeking(100)
+    ask(pace, Sliding(math.inf), seconds=10, latency=0.1)
+    pace.penalise(20, 10.1, 1)
+    rate = pace.rate
+    for second in range(21, 60):
+        pace.take(second)
+        assert pace.penalise(second + 0.1, second, 0.9)
+        assert pace.rate == rate
+
+
+def test_a_long_pause_is_risked_rarely() -> None:
+    run = ask(Seeking(1000), Windows(20), seconds=3600, latency=0.2, retry_after=20)
+    assert run.taken_a_second(900, 3600) >= 0.85 * 20
+
+
+async def test_a_harvest_that_seeks_its_pace_is_complete(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=30, rate_cap=6)) as sandbox:
+        ids = sandbox.world.search("survey")
+        words = ("run", "--search", "survey", "-o", tmp_path, "--tasks", "metadata", *at(sandbox))
+        ended = await harvester(*words, "--rate", "api=auto", "--ceiling", "400")
+        assert ended.status == 0, ended.err
+        assert_records(tmp_path, sandbox, sorted(ids), set())
+    assert "requests a second at the end: api " in ended.out
+    assert 0 < orjson.loads((tmp_path / "summary.json").read_bytes())["run"]["rates"]["api"] <= 400
+
+
+async def test_a_plan_reckons_with_the_ceiling(sandbox: Sandbox) -> None:
+    words = ("--search", "survey", *at(sandbox), "--rate", "stats=auto", "--ceiling", "4")
+    ended = await harvester("plan", *words, "--tasks", "stats")
+    assert ended.status == 0, ended.err
+    number = 2 * len(sandbox.world.search("survey"))
+    assert f"stats    {number} requests at 4 a second at most: " in ended.out

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from harvester.errors import Verdict
-from harvester.job import load_config
+from harvester.kinds import load_config
 from harvester.sandbox import FAULTS, Sandbox
 from tests.conftest import environment, harvester
 from tests.test_faults import PASSING

@@ -10,8 +10,7 @@ import pytest
 from aiohttp import web
 
 from harvester.errors import Gone
-from harvester.figshare import Routes
-from harvester.figshare.routes import REST_SECONDS, _Breaker
+from harvester.figshare.routes import REST_SECONDS, Routes, _Breaker
 from harvester.models import OwedFile, RemoteFile
 from harvester.store import Store
 from tests.test_client import Hours, client, served

@@ -694,9 +694,9 @@ async def test_what_is_published_was_synced_and_so_was_every_name_that_leads_to_
     part = partial_of(Path(), x).as_posix()
     assert syncs.take() == [
         (part, []),  # the bytes, before anything has the name
-        (".", []),  # that there is files/
-        ("files", []),
-        ("files/1", []),
+        (".", ["files/1/a/x"]),  # that there is files/
+        ("files", ["files/1/a/x"]),
+        ("files/1", ["files/1/a/x"]),
         ("files/1/a", ["files/1/a/x"]),  # that the file is there
     ]
     assert syncs.sizes[part] == len(b"abc")
@@ -749,7 +749,7 @@ async def test_a_file_system_that_knows_no_syncing_of_folders_will_do(tmp_path: 
 @pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
 async def test_a_folder_that_fails_to_be_synced_is_trouble(tmp_path: Path) -> None:
     store = Store(tmp_path, sync=failing_for_folders(errno.EIO))
-    with pytest.raises(DiskTrouble, match="files/1/x: Input/output error; check the disk and run again"):
+    with pytest.raises(DiskTrouble, match="Input/output error; check the disk and run again"):
         await fill(store, remote(5, "x", content=b"abc"), b"abc", "files/1/x")
 
 
@@ -782,7 +782,7 @@ async def test_an_output_folder_that_has_gone_is_not_made_anew(tmp_path: Path, h
     await partial.write(b"abc")
     shutil.rmtree(folder)
     gone = f"{folder}: No such file or directory; put it back (is its disk mounted?) and run again"
-    for ask in (partial.publish("files/1/x"), store.partial(1, file)):
+    for ask in (partial.publish("files/1/x"), fill(store, file, b"abc", "files/1/x")):
         with pytest.raises(DiskTrouble) as caught:
             await ask
         assert str(caught.value) == gone
@@ -801,6 +801,7 @@ async def test_a_partial_file_that_somebody_removed_is_named(tmp_path: Path, hel
     file = remote(5, "x", content=b"abc")
     partial = await Store(tmp_path, hold_folders=held).partial(1, file)
     await partial.write(b"abc")
+    await partial.flush()
     try:
         partial_of(tmp_path, file).unlink()
         with pytest.raises(DiskTrouble) as caught:
@@ -854,7 +855,7 @@ async def test_a_folder_that_may_not_be_written_to_is_named() -> None:
         assert not await store.holds("x", 1, None)  # all is imported and started while there are rights
         with read_only(folder):
             with pytest.raises(DiskTrouble) as caught:
-                await store.partial(1, file)
+                await fill(store, file, b"abc", "files/1/x")
             assert str(caught.value) == f"{folder / '.partial'}: {told}"
             with pytest.raises(DiskTrouble) as caught, rewrite(folder / "table.csv"):
                 pytest.fail("it must not be written")
@@ -932,7 +933,7 @@ async def test_a_disk_that_was_made_read_only_is_named(small_disk: Path) -> None
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     told = "Read-only file system; make the disk writable and run again"
     with pytest.raises(DiskTrouble) as caught:
-        await store.partial(1, file)
+        await fill(store, file, b"abc", "files/1/y")
     assert str(caught.value) == f"{partial_of(small_disk, file)}: {told}"
     with pytest.raises(DiskTrouble) as caught, rewrite(small_disk / "table.csv"):
         pytest.fail("it cannot be written")

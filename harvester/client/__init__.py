@@ -4,19 +4,23 @@ become ours.
 
 `client.py` is its front, `persistence.py` asks again, `asking.py` makes one request, `answers.py` knows what
 an answer means, `bodies.py` puts JSON together, `session.py` opens connections and translates their errors.
+`transfer.py` fetches files, over one connection or several as `splitting.py` finds best, `receiving.py` brings
+the bytes of one.
 """
 
 from harvester.client.asking import Traffic
 from harvester.client.bodies import JSON_LIMIT
-from harvester.client.client import Client, Reply, Sink, Wanted
+from harvester.client.client import Client, Reply
+from harvester.client.receiving import Wanted
 from harvester.client.session import Lookup, open_session
+from harvester.client.splitting import Splitting
 
 __all__ = [
     "JSON_LIMIT",
     "Client",
     "Lookup",
     "Reply",
-    "Sink",
+    "Splitting",
     "Traffic",
     "Wanted",
     "open_session",

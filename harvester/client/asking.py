@@ -9,13 +9,11 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 
 import aiohttp
-import anyio
 from yarl import URL
 
 from harvester.addresses import is_loopback, is_public
@@ -26,7 +24,8 @@ from harvester.client.answers import (
     retry_after_seconds,
 )
 from harvester.client.bodies import JsonBody
-from harvester.client.session import foreign_errors
+from harvester.client.deadlines import Deadlines
+from harvester.client.session import FOREIGN, translated
 from harvester.config import Timeouts
 from harvester.credentials import Secret
 from harvester.errors import Broken, Challenged, HarvestError, Misshapen, Refused, StopRun, Throttled
@@ -79,12 +78,12 @@ class Asking:
         self._api = origins["api"].origin()
         self._max_wait = max_wait
         self._timeouts = timeouts
+        self._deadlines = Deadlines(min(1.0, timeouts.idle / 4))
         self._token = token
         self._proxies = dict(proxies or {})
         self._clock = clock
         self._complaints = Counter[str]()
 
-    @asynccontextmanager
     async def ask(
         self,
         service: str,
@@ -94,25 +93,26 @@ class Asking:
         headers: Mapping[str, str],
         data: bytes | None = None,
         authorised: bool = False,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send one request, follow its redirects, and raise what its status means."""
+    ) -> aiohttp.ClientResponse:
+        """
+        Send one request, follow its redirects, and raise what its status means.
+
+        The answer's body is still to be read, inside ``async with`` of the answer.
+        """
         counted: str | None = service
         for _ in range(MOST_REDIRECTS + 1):
             started = await self._turn(counted, url)
-            sent = {**headers, **self._credentials(url, authorised=authorised)}
-            with foreign_errors(url):
-                async with await self._send(method, url, data, sent) as response:
-                    if response.status not in _REDIRECTS or "Location" not in response.headers:
-                        if counted is None and response.status in _EXPIRED:
-                            # The storage has no opinion on us: its signed address has expired.
-                            raise Broken(
-                                f"{name_of(url)}: the signed address was refused ({response.status})"
-                            )
-                        with_token = "Authorization" in sent
-                        await self._judge(response, counted, service, started, with_token=with_token)
-                        yield response
-                        return
-                    url = self._redirected(url, response, method)
+            sent = self._with_credentials(url, headers) if authorised else headers
+            response = await self._send(method, url, data, sent)
+            if response.status in _GOOD:
+                self._complaints[service] = 0
+                self.limiters[service].pace.recover(started)
+                return response
+            async with response:
+                if response.status not in _REDIRECTS or "Location" not in response.headers:
+                    with_token = "Authorization" in sent
+                    raise await self._judge(response, counted, service, started, with_token=with_token)
+                url = self._redirected(url, response, method)
             counted = self._origins.get(url.origin())
         raise Broken(f"{name_of(url)}: more than {MOST_REDIRECTS} redirects")
 
@@ -120,15 +120,18 @@ class Asking:
         self, method: str, url: URL, data: bytes | None, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         """Send a request and wait for the head of its answer; one that trickles is given up."""
-        with anyio.fail_after(self._timeouts.connect + self._timeouts.idle):
-            return await self._session.request(
-                method,
-                url,
-                data=data,
-                headers=headers,
-                allow_redirects=False,
-                proxy=self._proxy_for(url),
-            )
+        try:
+            with self._deadlines.within(self._timeouts.connect + self._timeouts.idle):
+                return await self._session.request(
+                    method,
+                    url,
+                    data=data,
+                    headers=headers,
+                    allow_redirects=False,
+                    proxy=self._proxy_for(url) if self._proxies else None,
+                )
+        except FOREIGN as exc:
+            raise translated(exc, url) from exc
 
     async def _turn(self, service: str | None, url: URL) -> float:
         if service is None:  # the storage host behind a redirect: no service of figshare's
@@ -142,10 +145,10 @@ class Asking:
         self.traffic.requests[service] += 1
         return started
 
-    def _credentials(self, url: URL, *, authorised: bool) -> dict[str, str]:
-        if authorised and self._token is not None and url.origin() == self._api:
-            return {"Authorization": f"token {self._token.reveal()}"}
-        return {}
+    def _with_credentials(self, url: URL, headers: Mapping[str, str]) -> Mapping[str, str]:
+        if self._token is not None and url.origin() == self._api:
+            return {**headers, "Authorization": f"token {self._token.reveal()}"}
+        return headers
 
     def _redirected(self, url: URL, response: aiohttp.ClientResponse, method: str) -> URL:
         if method != "GET":
@@ -172,17 +175,16 @@ class Asking:
         started: float,
         *,
         with_token: bool,
-    ) -> None:
+    ) -> HarvestError:
         """
-        Raise what an answer's status means; a complaint about our pace slows the service down.
+        Return what an answer's status means; a complaint about our pace slows the service down.
 
         `counted`: the service whose host answered, None for a host behind a redirect. Such a one may fail,
         but has no say over the run or its pace.
         """
-        if response.status in _GOOD:
-            self._complaints[service] = 0
-            self.limiters[service].pace.recover()
-            return
+        if counted is None and response.status in _EXPIRED:
+            # The storage has no opinion on us: its signed address has expired.
+            return Broken(f"{name_of(response.url)}: the signed address was refused ({response.status})")
         raw = await self._beginning(response) if response.status < 500 else b""
         wait = retry_after_seconds(response.headers.get("Retry-After"), response.headers.get("Date"))
         if counted is None and wait is not None:
@@ -191,11 +193,11 @@ class Asking:
             name_of(response.url), response.status, response.headers, raw, wait, with_token=with_token
         )
         if wait is not None and wait > LONGEST_RETRY_AFTER_SECONDS:
-            raise StopRun(f"{error}; it asks to wait {wait:.0f} s: run again after that")
+            return StopRun(f"{error}; it asks to wait {wait:.0f} s: run again after that")
         is_block = isinstance(error, Challenged) and service != "files"  # a file has another route
         if counted is not None and (isinstance(error, Throttled) or is_block):
             self._slow_down(service, started, wait, error)
-        raise error
+        return error
 
     def _slow_down(self, service: str, started: float, wait: float | None, error: HarvestError) -> None:
         limiter = self.limiters[service]
@@ -207,9 +209,17 @@ class Asking:
 
     async def read(self, response: aiohttp.ClientResponse, take: Callable[[bytes], Awaitable[None]]) -> None:
         """Read a body to its end; give up on one that trickles."""
-        window = self._timeouts.idle
+        window, content = self._timeouts.idle, response.content
         begun, size = self._clock(), 0
-        async for piece in response.content.iter_any():
+        while not content.at_eof():
+            try:
+                if content.is_eof():  # all of it is here
+                    piece = content.read_nowait()
+                else:
+                    with self._deadlines.within(window):
+                        piece = await content.readany()
+            except FOREIGN as exc:
+                raise translated(exc, response.url) from exc
             await take(piece)
             size += len(piece)
             passed = self._clock() - begun
@@ -221,7 +231,8 @@ class Asking:
     async def _beginning(self, response: aiohttp.ClientResponse) -> bytes:
         """Return the beginning of an error's body; what of it cannot be had does not matter."""
         with contextlib.suppress(HarvestError):
-            body = JsonBody("", response.headers.get("Content-Encoding", "").lower(), limit=MOST_WORDS)
+            encoding = response.headers.get("Content-Encoding", "")
+            body = JsonBody(response.url, encoding, limit=MOST_WORDS)
             with contextlib.suppress(HarvestError):
                 await self.read(response, body.take)
             return body.whole(cut=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import zlib
 
+from yarl import URL
+
+from harvester.client.answers import name_of
 from harvester.errors import Broken, Misshapen
 
 JSON_LIMIT = 64 << 20
@@ -15,16 +18,17 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 class JsonBody:
     """
-    Collects one answer. `name` is what errors call it, `encoding` its Content-Encoding.
+    Collects one answer. `url` is what was asked, `encoding` its Content-Encoding.
 
     It is decompressed piece by piece and given up at the limit, so a few kilobytes that would become
     gigabytes cost no more memory than the limit.
     """
 
-    def __init__(self, name: str, encoding: str, *, limit: int = JSON_LIMIT) -> None:
+    def __init__(self, url: URL, encoding: str, *, limit: int = JSON_LIMIT) -> None:
+        encoding = encoding.lower()
         if encoding not in {"", "identity", "gzip", "x-gzip"}:
-            raise Misshapen(f"{name}: encoded in a way that nobody asked for")
-        self._name = name
+            raise Misshapen(f"{name_of(url)}: encoded in a way that nobody asked for")
+        self._url = url
         self._left = limit
         self._received = 0
         self._limit = limit
@@ -42,16 +46,16 @@ class JsonBody:
         self._received += len(piece)
         if self._unzip is not None:
             if self._unzip.eof or self._received > self._limit:
-                raise Misshapen(f"{self._name}: more than the gzip that was promised")
+                raise Misshapen(f"{name_of(self._url)}: more than the gzip that was promised")
             try:
                 piece = self._unzip.decompress(piece, self._left + 1)
             except zlib.error as exc:
-                raise Broken(f"{self._name}: not the gzip that was promised") from exc
+                raise Broken(f"{name_of(self._url)}: not the gzip that was promised") from exc
             if self._unzip.unused_data:
-                raise Misshapen(f"{self._name}: more than the gzip that was promised")
+                raise Misshapen(f"{name_of(self._url)}: more than the gzip that was promised")
         self._left -= len(piece)
         if self._left < 0:
-            raise Misshapen(f"{self._name}: more than {self._limit} bytes of JSON")
+            raise Misshapen(f"{name_of(self._url)}: more than {self._limit} bytes of JSON")
         self._pieces.append(piece)
 
     def whole(self, *, cut: bool = False) -> bytes:
@@ -62,5 +66,5 @@ class JsonBody:
             Broken: the compressed bytes ended early.
         """
         if self._unzip is not None and self._pieces and not (cut or self._unzip.eof):
-            raise Broken(f"{self._name}: cut before its end")
+            raise Broken(f"{name_of(self._url)}: cut before its end")
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import aiohttp
 from aiohttp.abc import ResolveResult
@@ -15,8 +14,9 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from harvester.client.answers import name_of
+from harvester.client.bodies import ENCODINGS
 from harvester.config import Timeouts
-from harvester.errors import Broken, Misshapen
+from harvester.errors import Broken, HarvestError, Misshapen
 
 Lookup = Callable[[str], Awaitable[None]]
 """Called with a host's name before it is looked up; it may raise OSError, as a name server's silence does."""
@@ -40,14 +40,13 @@ async def open_session(
     connector = aiohttp.TCPConnector(
         limit=0,  # the workers are the limit: a wait for a connection would follow the limiter's turn
         resolver=_PublicResolver(None if private_hosts else trusted_hosts, before_lookup),
-        ssl=ssl.create_default_context(),  # reads SSL_CERT_FILE
     )
     async with aiohttp.ClientSession(
         connector=connector,
         auto_decompress=False,  # md5 and Range are of the stored bytes, and JSON has a limit: `bodies.py`
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": user_agent},
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.idle),
+        headers={"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": ENCODINGS},
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect),  # the rest: `deadlines.py`
     ) as session:
         yield session
 
@@ -74,28 +73,30 @@ class _PublicResolver(ThreadedResolver):
         return public
 
 
-@contextmanager
-def foreign_errors(url: URL) -> Iterator[None]:
-    """Translate what aiohttp and the system raise while `url` is asked. Ours pass."""
+FOREIGN = (aiohttp.ClientError, TimeoutError)
+"""What aiohttp raises while an address is asked; `translated` makes it ours."""
+
+
+def translated(error: Exception, url: URL) -> HarvestError:
+    """Say in our own errors what aiohttp and the system say of `url`."""
     name = name_of(url)
-    try:
-        yield
-    except aiohttp.InvalidURL as exc:
-        raise Misshapen(f"{name}: not an address") from exc
-    except aiohttp.ClientConnectorCertificateError as exc:
-        raise Broken(f"{name}: its certificate is not trusted (SSL_CERT_FILE?)") from exc
-    except aiohttp.ClientConnectorDNSError as exc:
-        raise Broken(f"{name}: the host's name leads nowhere") from exc
-    except aiohttp.ClientConnectorError as exc:
-        raise Broken(f"{name}: no connection ({_why(exc.os_error)})") from exc
-    except TimeoutError as exc:  # aiohttp's own are subclasses
-        raise Broken(f"{name}: timed out") from exc
-    except aiohttp.ClientPayloadError as exc:
-        raise Broken(f"{name}: cut before its end") from exc
-    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as exc:
-        raise Broken(f"{name}: the connection was cut") from exc
-    except aiohttp.ClientError as exc:
-        raise Broken(f"{name}: {type(exc).__name__}") from exc
+    match error:
+        case aiohttp.InvalidURL():
+            return Misshapen(f"{name}: not an address")
+        case aiohttp.ClientConnectorCertificateError():
+            return Broken(f"{name}: its certificate is not trusted (SSL_CERT_FILE?)")
+        case aiohttp.ClientConnectorDNSError():
+            return Broken(f"{name}: the host's name leads nowhere")
+        case aiohttp.ClientConnectorError():
+            return Broken(f"{name}: no connection ({_why(error.os_error)})")
+        case TimeoutError():  # aiohttp's own are subclasses
+            return Broken(f"{name}: timed out")
+        case aiohttp.ClientPayloadError():
+            return Broken(f"{name}: cut before its end")
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return Broken(f"{name}: the connection was cut")
+        case _:
+            return Broken(f"{name}: {type(error).__name__}")
 
 
 def _why(error: OSError) -> str:

@@ -202,14 +202,8 @@ class Figshare:
         Source: API reference, Articles, View article details: "up to 10 article files".
         """
         account = "account/" if private else ""
-        url = self._api / f"{account}articles/{item_id}"
-
-        def decode(raw: bytes) -> Record:
-            article = read_article(raw)
-            must_be_text(raw)
-            return Record(article, raw)
-
-        record = (await self._client.json("api", "GET", url, decode, authorised=private)).value
+        url = _below(self._api, f"{account}articles/{item_id}")
+        record = (await self._client.json("api", "GET", url, _decode_record, authorised=private)).value
         if record.article.id != item_id:
             raise Misshapen(f"item {item_id}: answered with item {record.article.id}")
         if record.article.files_complete:
@@ -218,15 +212,11 @@ class Figshare:
         return Record(read_article(record.raw, file_list), record.raw, file_list)
 
     async def _file_list(self, url: URL, *, private: bool) -> bytes:
-        def decode(raw: bytes) -> list[msgspec.Raw]:
-            must_be_text(raw)
-            return decode_pieces(raw)
-
         pieces: list[msgspec.Raw] = []
         size, number = 0, 1
         while True:
             paged = url.with_query(page=number, page_size=PAGE_SIZE)
-            page = (await self._client.json("api", "GET", paged, decode, authorised=private)).value
+            page = (await self._client.json("api", "GET", paged, _decode_file_list, authorised=private)).value
             if page and page[0] in pieces[-PAGE_SIZE : -PAGE_SIZE + 1]:
                 raise Misshapen("the file list repeats itself: the same page came again")
             pieces += page
@@ -247,8 +237,24 @@ class Figshare:
         return Totals(views, await self._total("downloads", item_id))
 
     async def _total(self, counter: str, item_id: int) -> int | None:
-        url = self._stats / f"total/{counter}/article/{item_id}"
+        url = _below(self._stats, f"total/{counter}/article/{item_id}")
         return (await self._client.json("stats", "GET", url, decode_total)).value.totals
+
+
+def _below(base: URL, path: str) -> URL:
+    """Return the address of a plain path below another address, at a third of what ``/`` costs."""
+    return base.with_path(f"{base.raw_path.rstrip('/')}/{path}", encoded=True)
+
+
+def _decode_record(raw: bytes) -> Record:
+    article = read_article(raw)
+    must_be_text(raw)
+    return Record(article, raw)
+
+
+def _decode_file_list(raw: bytes) -> list[msgspec.Raw]:
+    must_be_text(raw)
+    return decode_pieces(raw)
 
 
 def _page(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harvester.figshare.records import Entry
+from harvester.tables import Table
+
+if TYPE_CHECKING:
+    from harvester.figshare.records import Entry
 
 ITEM_TYPES = {
     "figure": 1, "media": 2, "dataset": 3, "poster": 5, "journal contribution": 6,
@@ -18,8 +20,7 @@ ITEM_TYPES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class Selection:
+class Selection(Table):
     """
     What a listing is narrowed to; the fields that such sources share.
 

@@ -1,24 +1,17 @@
-"""What a run learned, as rows: the SQL behind each kind of entry that the ledger takes."""
+"""What a run learned of items and files, as rows: the SQL behind each kind of result."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from harvester.ledger import many
 from harvester.ledger.claim import iso
 from harvester.ledger.line import Line, remote_file
-from harvester.ledger.results import Added, FileResult, ItemResult, Listed
+from harvester.ledger.results import FileResult, ItemResult
 from harvester.ledger.schema import FILE_COLUMNS
-from harvester.models import (
-    Failure,
-    FileStatus,
-    Findings,
-    ItemRef,
-    Page,
-    PlacedFile,
-    Record,
-    RemoteFile,
-)
+from harvester.models import PlacedFile, Record, RemoteFile
+from harvester.states import FileStatus
 
 
 class Entries:
@@ -29,177 +22,132 @@ class Entries:
         self._line = line
         self._clock = clock
 
-    # -- listings ---------------------------------------------------------------------------------
-
-    def listed(self, key: str) -> Listed:
-        row = self._db.execute(
-            "SELECT position, complete, entries - left_out, found FROM listings WHERE key = ?", (key,)
-        ).fetchone()
-        return Listed(row[0], bool(row[1]), *row[2:]) if row else Listed()
-
-    def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
-        """Add a page of a listing, and where the next one begins."""
-        self._db.execute(
-            "INSERT OR IGNORE INTO listings (key, complete, entries, found, left_out) VALUES (?, 0, 0, 0, 0)",
-            (key,),
-        )
-        listing_id = self._db.execute("SELECT id FROM listings WHERE key = ?", (key,)).fetchone()[0]
-        owed = sum(self._add_item(ref, tasks) for ref in page.refs)
-        found = self._db.executemany(
-            "INSERT OR IGNORE INTO finds VALUES (?, ?)", [(listing_id, ref.id) for ref in page.refs]
-        ).rowcount
-        self._db.executemany(
-            "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict, listing)"
-            " VALUES ('resolve', ?, ?, 1, ?, ?)",
-            [(name.name, name.reason, name.verdict, key) for name in page.unresolved],
-        )
-        self._db.execute(
-            "UPDATE listings SET position = ?, complete = ?, entries = entries + ?, found = found + ?,"
-            " left_out = left_out + ? WHERE id = ?",
-            (
-                page.position,
-                page.position is None,
-                len(page.refs) + len(page.unresolved) + page.left_out,
-                max(0, found),
-                page.left_out,
-                listing_id,
-            ),
-        )
-        return Added(owed, self.listed(key))
-
-    def _add_item(self, ref: ItemRef, tasks: frozenset[str]) -> bool:
-        known = self._db.execute(
-            "SELECT private, modified_date FROM items WHERE id = ?", (ref.id,)
-        ).fetchone()
-        if known is None:
-            self._db.execute(
-                "INSERT INTO items (id, private, modified_date, turn) VALUES (?, ?, ?, ?)",
-                (ref.id, ref.private, ref.modified_date, self._line.next_turn()),
-            )
-            self._db.executemany(
-                "INSERT INTO work (item_id, task, state) VALUES (?, ?, 'owed')",
-                [(ref.id, task) for task in sorted(tasks)],
-            )
-            return True
-        is_private, modified_date = known
-        is_newer = modified_date is not None and (ref.modified_date or "") > modified_date
-        becomes_private = ref.private and not is_private  # the account's record says more: it wins
-        is_back = bool(  # withdrawn, and listed all the same
-            self._db.execute(
-                "SELECT count(*) FROM work WHERE item_id = ? AND task = 'metadata' AND state = 'withdrawn'",
-                (ref.id,),
-            ).fetchone()[0]
-        )
-        self._db.execute(
-            "UPDATE items SET private = max(private, ?),"
-            " modified_date = nullif(max(ifnull(modified_date, ''), ifnull(?, '')), '') WHERE id = ?",
-            (ref.private, ref.modified_date, ref.id),
-        )
-        return (is_newer or becomes_private or is_back) and "metadata" in tasks and self._owe_record(ref.id)
-
-    def _owe_record(self, item_id: int) -> bool:
-        """Ask for a changed record again; one that is owed already is in line."""
-        owed = self._db.execute(
-            "UPDATE work SET state = 'owed', error = '', attempts = 0, verdict = ''"
-            " WHERE item_id = ? AND task = 'metadata' AND state <> 'owed'",
-            (item_id,),
-        ).rowcount
-        if owed:
-            self._db.execute("UPDATE items SET turn = ? WHERE id = ?", (self._line.next_turn(), item_id))
-        return bool(owed)
-
-    def add_mishap(self, failure: Failure, *, begin_anew: bool) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict, listing)"
-            " VALUES (?1, ?2, ?3, ?4, ?5, ?2)",
-            (failure.task, failure.subject, failure.error, failure.attempts, failure.verdict),
-        )
-        if begin_anew:
-            self._db.execute("UPDATE listings SET anew = 1 WHERE key = ?", (failure.subject,))
-
     # -- items ------------------------------------------------------------------------------------
 
-    def save_item(self, result: ItemResult) -> None:
-        errors = {failure.task: failure for failure in result.failures}
-        for task, state in result.states.items():
-            failure = errors.get(task)
-            if failure is None:
-                self._db.execute(
-                    "UPDATE work SET state = ?, error = '', attempts = 0, verdict = ''"
-                    " WHERE item_id = ? AND task = ?",
-                    (state, result.item_id, task),
-                )
-            else:
-                self._db.execute(
-                    "UPDATE work SET state = ?, error = ?, attempts = attempts + ?, verdict = ?"
-                    " WHERE item_id = ? AND task = ?",
-                    (state, failure.error, failure.attempts, failure.verdict, result.item_id, task),
-                )
-        self._db.execute(
-            "UPDATE items SET turn = NULL WHERE id = ? AND turn = ifnull(?, turn)",
-            (result.item_id, result.turn),
+    def save_items(self, results: Sequence[ItemResult]) -> None:
+        """Save what visits to different items gave."""
+        many.write(
+            self._db,
+            "UPDATE work SET state = told.column3, error = told.column4,"
+            " attempts = attempts * told.column5 + told.column6, verdict = told.column7"
+            " FROM ({values}) AS told WHERE item_id = told.column1 AND task = told.column2",
+            [row for result in results for row in _work_rows(result)],
         )
-        for findings in result.findings:
-            self._save_findings(result.item_id, findings)
-
-    def _save_findings(self, item_id: int, findings: Findings) -> None:
+        many.write(
+            self._db,
+            """
+            UPDATE items SET turn = iif(turn = ifnull(told.column2, turn), NULL, turn),
+                modified_date = ifnull(max(ifnull(modified_date, ''), told.column3), modified_date),
+                withheld = ifnull(told.column4, withheld)
+            FROM ({values}) AS told WHERE id = told.column1
+            """,
+            [_item_row(result) for result in results],
+        )
         now = iso(self._clock())
-        if findings.record is not None:
-            self._save_record(findings.record, now)
-        if findings.files is not None:
-            self._save_files(item_id, findings.files)
-        if findings.totals is not None:
-            self._db.execute(
-                "INSERT OR REPLACE INTO stats VALUES (?, ?, ?, ?)",
-                (item_id, findings.totals.views, findings.totals.downloads, now),
-            )
-
-    def _save_record(self, record: Record, now: str) -> None:
-        article = record.article
-        file_list = record.file_list.decode() if record.file_list is not None else None
-        self._db.execute(
-            "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)",
-            (article.id, record.raw.decode(), file_list, now),
-        )
-        self._db.execute(
-            "UPDATE items SET modified_date = max(ifnull(modified_date, ''), ?), withheld = ? WHERE id = ?",
-            (article.modified_date, article.withheld, article.id),
+        self._save_records((record for result in results if (record := _record(result))), now)
+        self._save_totals(results, now)
+        self._save_files(
+            [
+                (result.item_id, found.files)
+                for result in results
+                for found in result.findings
+                if found.files is not None
+            ]
         )
 
-    def _save_files(self, item_id: int, files: Sequence[PlacedFile]) -> None:
-        self._db.execute("DELETE FROM files WHERE item_id = ?", (item_id,))
-        self._db.executemany(
-            f"INSERT INTO files (item_id, path, status, verdict, turn, {FILE_COLUMNS})"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [self._file_row(item_id, placed) for placed in files],
+    def _save_records(self, records: Iterable[Record], now: str) -> None:
+        many.write(
+            self._db,
+            "INSERT INTO records (item_id, raw, file_list, fetched_at) {values} ON CONFLICT DO UPDATE"
+            " SET raw = excluded.raw, file_list = excluded.file_list, fetched_at = excluded.fetched_at",
+            (_record_row(record, now) for record in records),
+            weigh=lambda row: len(row[1]) + len(row[2] or ""),
         )
 
-    def _file_row(self, item_id: int, placed: PlacedFile) -> tuple[object, ...]:
+    def _save_totals(self, results: Sequence[ItemResult], now: str) -> None:
+        many.write(
+            self._db,
+            "INSERT INTO stats (item_id, views, downloads, asked_at) {values} ON CONFLICT DO UPDATE"
+            " SET views = excluded.views, downloads = excluded.downloads, asked_at = excluded.asked_at",
+            [
+                (result.item_id, found.totals.views, found.totals.downloads, now)
+                for result in results
+                for found in result.findings
+                if found.totals is not None
+            ],
+        )
+
+    def _save_files(self, placed: Sequence[tuple[int, Iterable[PlacedFile]]]) -> None:
+        many.write(
+            self._db,
+            "DELETE FROM files WHERE item_id IN ({values})",
+            [(item_id,) for item_id, _ in placed],
+        )
+        many.write(
+            self._db,
+            f"INSERT INTO files (item_id, path, status, verdict, turn, {FILE_COLUMNS}) {{values}}",
+            [self._file_row(item_id, file) for item_id, files in placed for file in files],
+        )
+
+    def _file_row(self, item_id: int, placed: PlacedFile) -> many.Row:
         file = placed.file
         turn = self._line.turn_for_file() if placed.status is FileStatus.PENDING else None
-        owner = (item_id, placed.path, placed.status, placed.reason, turn)
+        owner = (item_id, placed.path, str(placed.status), placed.reason, turn)
         return (*owner, file.id, file.name, file.folder, file.size, file.md5, file.url)
 
     # -- files ------------------------------------------------------------------------------------
 
     def files_here(self, item_id: int) -> dict[int, tuple[RemoteFile, str]]:
+        """Return the files of an item that were fetched before: file id to the file and its path."""
         rows = self._db.execute(
             f"SELECT path, {FILE_COLUMNS} FROM files WHERE item_id = ? AND status = 'done'", (item_id,)
         )
         return {file[0]: (remote_file(file), path) for path, *file in rows}
 
-    def save_file(self, result: FileResult) -> None:
-        attempts = "attempts + ?" if result.status is FileStatus.FAILED else "0 * ?"
-        self._db.execute(
-            f"UPDATE files SET status = ?, error = ?, attempts = {attempts}, verdict = ?, turn = NULL"
-            " WHERE item_id = ? AND file_id = ? AND (?7 IS NULL OR turn = ?7)",
-            (
-                result.status,
-                result.error,
-                result.attempts,
-                result.verdict,
-                result.item_id,
-                result.file_id,
-                result.turn,
-            ),
+    def save_files(self, results: Iterable[FileResult]) -> None:
+        """Save what became of different files."""
+        many.write(
+            self._db,
+            "UPDATE files SET status = told.column4, error = told.column5,"
+            " attempts = attempts * told.column6 + told.column7, verdict = told.column8, turn = NULL"
+            " FROM ({values}) AS told WHERE item_id = told.column1 AND file_id = told.column2"
+            " AND (told.column3 IS NULL OR turn = told.column3)",
+            [_fetched_row(result) for result in results],
         )
+
+
+# SQLite takes a str and an int as they are; for what is derived from them Python looks for an adapter first.
+
+
+def _work_rows(result: ItemResult) -> list[many.Row]:
+    failures = {failure.task: failure for failure in result.failures}
+    rows: list[many.Row] = []
+    for task, state in result.states.items():
+        told: many.Row = ("", 0, 0, "")
+        if (failure := failures.get(task)) is not None:  # attempts add up until it succeeds
+            told = (failure.error, 1, failure.attempts, str(failure.verdict))
+        rows.append((result.item_id, task, str(state), *told))
+    return rows
+
+
+def _item_row(result: ItemResult) -> many.Row:
+    record = _record(result)
+    if record is None:
+        return (result.item_id, result.turn, None, None)
+    return (result.item_id, result.turn, record.article.modified_date, record.article.withheld)
+
+
+def _record(result: ItemResult) -> Record | None:
+    return next((found.record for found in result.findings if found.record is not None), None)
+
+
+def _record_row(record: Record, now: str) -> many.Row:
+    file_list = record.file_list.decode() if record.file_list is not None else None
+    return (record.article.id, record.raw.decode(), file_list, now)
+
+
+def _fetched_row(result: FileResult) -> many.Row:
+    has_failed = result.status is FileStatus.FAILED
+    attempts = result.attempts if has_failed else 0
+    which = (result.item_id, result.file_id, result.turn)
+    return (*which, str(result.status), result.error, int(has_failed), attempts, str(result.verdict))

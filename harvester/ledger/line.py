@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harvester.ledger.results import Opening
-from harvester.ledger.schema import FILE_COLUMNS
+from harvester.ledger.schema import FILE_COLUMNS, OPEN_FILES
 from harvester.models import OwedFile, OwedItem, RemoteFile
 
 
@@ -22,8 +22,14 @@ class Line:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._last = 0
+        self._last_of_old = 0
         self._has_files = False
         self._tasks: frozenset[str] = frozenset()
+
+    @property
+    def last(self) -> int:
+        """The last turn that was handed out."""
+        return self._last
 
     def next_turn(self) -> int:
         """Hand out a turn."""
@@ -35,33 +41,75 @@ class Line:
         return self.next_turn() if self._has_files else None
 
     def form(self, opening: Opening) -> tuple[int, int]:
-        """Line up all that a run owes; return the numbers of items and files."""
+        """
+        Line up all that a run owes; return the numbers of items and files.
+
+        What an earlier run left in line keeps its turn, so that little is written; what failed comes behind
+        it: it must not be all that a run finds out first.
+        """
         self._has_files, self._tasks = opening.with_files, opening.item_tasks
         self._owe_tasks(opening)
-        self._last = 0
-        self._db.execute("UPDATE items SET turn = NULL WHERE turn IS NOT NULL")
-        self._line_up_owed_items(tuple(opening.item_tasks))
-        self._line_up_files(opening)
-        items, files, self._last = self._db.execute(
-            """
-            SELECT (SELECT count(turn) FROM items), (SELECT count(turn) FROM files),
-                max(ifnull((SELECT max(turn) FROM items), 0), ifnull((SELECT max(turn) FROM files), 0))
-            """
-        ).fetchone()
+        self._last = self._last_turn()
+        self._leave_what_is_not_owed()
+        items = self._number("SELECT count(*) FROM items WHERE turn IS NOT NULL")
+        items += (more := self._line_up_owed_items(tuple(opening.item_tasks)))
+        self._last += more
+        self._apply_rules(opening)
+        files = 0
+        if opening.with_files:
+            files = self._number(f"SELECT count(*) FROM files WHERE {OPEN_FILES} AND turn IS NOT NULL")
+            files += (more := self._line_up_pending_files(order="attempts > 0, item_id, file_id"))
+            self._last += more
+        self._db.execute(
+            f"UPDATE files SET error = '', attempts = 0, verdict = '' WHERE {OPEN_FILES}"
+            " AND (attempts > 0 OR error <> '' OR verdict <> '')"
+        )
+        self._last_of_old = self._last
         return items, files
+
+    def _last_turn(self) -> int:
+        return self._number(
+            f"""
+            SELECT max(
+                ifnull((SELECT turn FROM items WHERE turn IS NOT NULL ORDER BY turn DESC LIMIT 1), 0),
+                ifnull((SELECT turn FROM files WHERE {OPEN_FILES} ORDER BY turn DESC LIMIT 1), 0)
+            )
+            """
+        )
+
+    def _number(self, sql: str, *values: object) -> int:
+        number: int = self._db.execute(sql, values).fetchone()[0]
+        return number
 
     def _owe_tasks(self, opening: Opening) -> None:
         """Owe what is new among the tasks, what failed, and what is to be refreshed."""
+        total = "SELECT ifnull(sum(number), 0) FROM totals WHERE what = ? AND task = ?"
+        items = self._number(total, "items", "")
         for task in sorted(opening.item_tasks):
+            if self._number(total, "work", task) < items:
+                self._db.execute(
+                    "INSERT INTO work (item_id, task, state) SELECT id, ?, 'owed' FROM items WHERE TRUE"
+                    " ON CONFLICT DO NOTHING",
+                    (task,),
+                )
+            which = "" if task in opening.refresh else "AND state <> 'done' AND state = 'failed'"
             self._db.execute(
-                "INSERT OR IGNORE INTO work (item_id, task, state) SELECT id, ?, 'owed' FROM items", (task,)
-            )
-            which = "" if task in opening.refresh else "AND state = 'failed'"
-            self._db.execute(
-                f"UPDATE work SET state = 'owed', error = '', attempts = 0, verdict = ''"
+                "UPDATE work SET state = 'owed', error = '', attempts = 0, verdict = ''"
                 f" WHERE task = ? {which}",
                 (task,),
             )
+
+    def _leave_what_is_not_owed(self) -> None:
+        """Take out of the line what owes nothing to this run: an earlier one may have had other tasks."""
+        tasks = tuple(self._tasks)
+        self._db.execute(
+            f"""
+            UPDATE items SET turn = NULL WHERE turn IS NOT NULL AND NOT EXISTS (
+                SELECT 1 FROM work WHERE item_id = id AND task IN ({_marks(tasks)}) AND state = 'owed'
+            )
+            """,
+            tasks,
+        )
 
     def _line_up_owed_items(self, tasks: tuple[str, ...]) -> int:
         """Give the items with owed work that have none a turn; return how many."""
@@ -70,27 +118,21 @@ class Line:
             UPDATE items SET turn = ? + owed.place FROM (
                 SELECT item_id, row_number() OVER (ORDER BY item_id) AS place
                 FROM work JOIN items ON items.id = item_id
-                WHERE state = 'owed' AND task IN ({_marks(tasks)}) AND turn IS NULL GROUP BY item_id
+                WHERE state <> 'done' AND state = 'owed' AND task IN ({_marks(tasks)}) AND turn IS NULL
+                GROUP BY item_id
             ) AS owed WHERE items.id = owed.item_id
             """,
             (self._last, *tasks),
         ).rowcount
 
-    def _line_up_files(self, opening: Opening) -> None:
-        db = self._db
-        db.create_function("wants", 2, opening.wants)
+    def _apply_rules(self, opening: Opening) -> None:
+        """Let the rules for files decide anew on what is not here; what failed gets another chance."""
+        self._db.create_function("wants", 2, opening.wants)
         full_name = "CASE folder WHEN '' THEN name ELSE folder || '/' || name END"
-        db.execute(
-            f"""
-            UPDATE files SET turn = NULL, status = iif(wants({full_name}, size), 'pending', 'skipped')
-            WHERE status IN ('pending', 'failed', 'skipped')
-            """
-        )
-        if opening.with_files:
-            # What failed in an earlier run comes last: it must not be all that a run finds out first.
-            self._line_up_pending_files(order="attempts > 0, item_id, file_id")
-        db.execute(
-            "UPDATE files SET error = '', attempts = 0, verdict = '' WHERE status IN ('pending', 'skipped')"
+        status = f"iif(wants({full_name}, size), 'pending', 'skipped')"
+        self._db.execute(
+            f"UPDATE files SET turn = NULL, status = {status}"
+            f" WHERE {OPEN_FILES} AND (status = 'failed' OR status <> {status})"
         )
 
     def _line_up_pending_files(self, *, order: str) -> int:
@@ -99,7 +141,7 @@ class Line:
             f"""
             UPDATE files SET turn = ? + owed.place FROM (
                 SELECT item_id, file_id, row_number() OVER (ORDER BY {order}) AS place
-                FROM files WHERE status = 'pending' AND turn IS NULL
+                FROM files WHERE {OPEN_FILES} AND turn IS NULL AND status = 'pending'
             ) AS owed WHERE files.item_id = owed.item_id AND files.file_id = owed.file_id
             """,
             (self._last,),
@@ -113,8 +155,8 @@ class Line:
         """
         names, tasks = tuple(verdicts), tuple(self._tasks)
         self._db.execute(
-            f"UPDATE work SET state = 'owed' WHERE state = 'failed' AND verdict IN ({_marks(names)})"
-            f" AND task IN ({_marks(tasks)})",
+            "UPDATE work SET state = 'owed' WHERE state <> 'done' AND state = 'failed'"
+            f" AND verdict IN ({_marks(names)}) AND task IN ({_marks(tasks)})",
             (*names, *tasks),
         )
         items = self._line_up_owed_items(tasks)
@@ -122,7 +164,7 @@ class Line:
         files = 0
         if self._has_files:
             self._db.execute(
-                "UPDATE files SET status = 'pending' WHERE status = 'failed'"
+                f"UPDATE files SET status = 'pending' WHERE {OPEN_FILES} AND status = 'failed'"
                 f" AND verdict IN ({_marks(names)})",
                 names,
             )
@@ -147,15 +189,17 @@ class Line:
         ]
 
     def files(self, after: int, most: int) -> list[OwedFile]:
-        """Return the next files behind the turn `after`."""
+        """Return the next files behind the turn `after`, where this run fetches files at all."""
+        if not self._has_files:  # an earlier run that did may have left some in line
+            return []
         rows = self._db.execute(
             f"SELECT files.turn, item_id, path, private, {FILE_COLUMNS}"
             " FROM files JOIN items ON items.id = item_id"
-            " WHERE files.turn > ? ORDER BY files.turn LIMIT ?",
+            f" WHERE {OPEN_FILES} AND files.turn > ? ORDER BY files.turn LIMIT ?",
             (after, most),
         )
         return [
-            OwedFile(turn, item_id, remote_file(file), path, bool(private))
+            OwedFile(turn, item_id, remote_file(file), path, bool(private), is_old=turn <= self._last_of_old)
             for turn, item_id, path, private, *file in rows
         ]
 
@@ -163,8 +207,7 @@ class Line:
         """Tell whether a file with this md5 is not here yet and may still be wanted."""
         return bool(
             self._db.execute(
-                "SELECT count(*) FROM files WHERE item_id = ? AND file_id = ? AND md5 IS ?"
-                " AND status IN ('pending', 'failed', 'skipped')",
+                f"SELECT count(*) FROM files WHERE item_id = ? AND file_id = ? AND md5 IS ? AND {OPEN_FILES}",
                 (item_id, file_id, md5),
             ).fetchone()[0]
         )

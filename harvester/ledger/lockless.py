@@ -6,18 +6,15 @@ That is a file made with O_EXCL, which holds who made it and whose time of chang
 Ages are taken between two files of the same folder, so that it is the server's clock alone that counts.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os
 import re
-import socket
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from harvester.errors import FolderInUse
-from harvester.ledger.claim import is_alive
+from harvester.ledger.claim import is_alive, this_host
 
 _CLAIM = "harvest.db.claim"
 _FOR_A_MOMENT = re.compile(r"\.harvest\.(?P<host>.+)\.(?P<pid>\d+)\.(probe|aside)")
@@ -45,7 +42,7 @@ def is_trace(name: str) -> bool:
 
 
 def _for_a_moment(folder: Path, kind: str) -> Path:
-    return folder / f".harvest.{socket.gethostname()}.{os.getpid()}.{kind}"
+    return folder / f".harvest.{this_host()}.{os.getpid()}.{kind}"
 
 
 class _Probe:
@@ -54,7 +51,7 @@ class _Probe:
     def __init__(self, folder: Path) -> None:
         self._path = _for_a_moment(folder, "probe")
 
-    def __enter__(self) -> _Probe:
+    def __enter__(self) -> Self:
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
         self.handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -80,15 +77,14 @@ class _Probe:
         return os.fstat(self.handle).st_mtime
 
 
-@dataclass(frozen=True)
-class Judged:
+class Judged(NamedTuple):
     """A claim as it was found: what stood in it and its last sign of life."""
 
     text: str
     beat_ns: int
 
     @classmethod
-    def read(cls, path: Path) -> Judged:
+    def read(cls, path: Path) -> Self:
         with path.open(encoding="utf-8", errors="replace") as file:
             return cls(file.read(), os.fstat(file.fileno()).st_mtime_ns)
 
@@ -105,7 +101,7 @@ class ClaimFile:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._path = folder / _CLAIM
-        self._mine = f"{socket.gethostname()} {os.getpid()} {os.urandom(8).hex()}"
+        self._mine = f"{this_host()} {os.getpid()} {os.urandom(8).hex()}"
 
     def take(self) -> None:
         """

@@ -1,27 +1,26 @@
 """The ledger as exports, `status` and `verify` read it, beside a run or after it."""
 
-from __future__ import annotations
-
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from harvester.errors import UsageError, Verdict
+from harvester.errors import UsageError
 from harvester.ledger import claim
 from harvester.ledger.lockless import locks_work
 from harvester.ledger.schema import NAME, connect, database_errors, exists, is_old, migrate
-from harvester.models import Failure, FileStatus, WorkState
+from harvester.states import FileStatus
+
+if TYPE_CHECKING:
+    from harvester.models import Failure
 
 CHUNK_ROWS = 500
 CHUNK_BYTES = 8_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class ItemRow:
+class ItemRow(NamedTuple):
     """An item with its record as figshare sent it, and its files counted."""
 
     id: int
@@ -31,8 +30,7 @@ class ItemRow:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileRow:
+class FileRow(NamedTuple):
     """A file as files.csv tells of it; ``path`` is "" for what is not on this disk."""
 
     item_id: int
@@ -42,6 +40,23 @@ class FileRow:
     size: int
     md5: str | None
     status: FileStatus
+
+
+class _Totals:
+    """The table `totals`. ``file_outcomes``: by the reason why a file is withheld or has failed."""
+
+    def __init__(self) -> None:
+        self.items = self.records = 0
+        self.work: dict[str, dict[str, int]] = {}
+        self.files: dict[str, dict[str, int]] = {}
+        self.file_outcomes: dict[str, int] = {}
+
+    def add_files(self, status: str, verdict: str, number: int, size: int) -> None:
+        count = self.files.setdefault(status, {"files": 0, "bytes": 0})
+        count["files"] += number
+        count["bytes"] += size
+        outcome = verdict if verdict and status in {FileStatus.FAILED, FileStatus.WITHHELD} else status
+        self.file_outcomes[outcome] = self.file_outcomes.get(outcome, 0) + number
 
 
 class Reader:
@@ -87,7 +102,7 @@ class Reader:
                 "written, or a copy of it"
             ) from exc
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -127,8 +142,10 @@ class Reader:
         )
         return (FileRow(*row) for row in rows)
 
-    def failures(self) -> Iterator[Failure]:
+    def failures(self) -> Iterator["Failure"]:
         """Everything that could not be had: listings and names, then items, then files."""
+        from harvester.models import Failure  # noqa: PLC0415 - `status` needs none of them
+
         mishaps = self._rows(  # in the order in which they came
             "SELECT rowid, task, subject, error, verdict, attempts FROM mishaps", by=("rowid",)
         )
@@ -137,7 +154,7 @@ class Reader:
         work = self._rows(
             "SELECT item_id, task, error, verdict, attempts FROM work",
             by=("item_id", "task"),
-            only="state = 'failed'",
+            only="state <> 'done' AND state = 'failed'",
         )
         for item_id, task, error, verdict, attempts in work:
             yield Failure(task, error, verdict, item_id, attempts=attempts)
@@ -154,28 +171,33 @@ class Reader:
         Count what the folder holds.
 
         Returns ``items``, ``records``, ``listings_open``, ``failures``; ``work``: task to state to
-        number; ``files``: status to ``{"files": n, "bytes": n}``; ``listings``: see `_listings`;
-        ``outcomes``: see `_outcomes`.
+        number; ``files``: status to ``{"files": n, "bytes": n}``; ``listings``: see `_listings`.
+
+        ``outcomes`` puts every item and every file into exactly one state; the numbers add up to all
+        there are. ``items``: done, pending, withdrawn, or the verdict on the first of its tasks that
+        failed. ``files``: done, pending, skipped, link, the reason why it is withheld, or the verdict on
+        it. ``withheld``: reason to number of items (a part of those that are done).
         """
         with database_errors(self.path), self._at_one_moment():
-            tasks = [task for (task,) in self._db.execute("SELECT DISTINCT task FROM work ORDER BY task")]
-            work = {task: self._tally("state", WorkState, "work WHERE task = ?", task) for task in tasks}
-            number = self._tally("status", FileStatus, "files")
-            size = self._tally("status", FileStatus, "files", sum_of="size")
-            files = {status: {"files": n, "bytes": size.get(status, 0)} for status, n in number.items()}
+            total = self._totals()
+            listings, items = self._listings(), self._item_outcomes(total)
             mishaps = self._one("SELECT count(*) FROM mishaps")
-            return {
-                "items": self._one("SELECT count(*) FROM items"),
-                "records": self._one("SELECT count(*) FROM records"),
-                "listings_open": self._one("SELECT count(*) FROM listings WHERE NOT complete"),
-                "listings": self._listings(),
-                "work": work,
-                "files": files,
-                "outcomes": self._outcomes(number),
-                "failures": mishaps
-                + sum(states.get("failed", 0) for states in work.values())
-                + number.get("failed", 0),
-            }
+            withheld = self._db.execute(
+                "SELECT withheld, count(*) FROM items WHERE withheld <> '' GROUP BY 1 ORDER BY 1"
+            ).fetchall()
+            is_open = self._one("SELECT count(*) FROM listings WHERE NOT complete")
+        return {
+            "items": total.items,
+            "records": total.records,
+            "listings_open": is_open,
+            "listings": listings,
+            "work": total.work,
+            "files": total.files,
+            "outcomes": {"items": items, "files": total.file_outcomes, "withheld": dict(withheld)},
+            "failures": mishaps
+            + sum(states.get("failed", 0) for states in total.work.values())
+            + total.files.get("failed", {"files": 0})["files"],
+        }
 
     @contextmanager
     def _at_one_moment(self) -> Iterator[None]:
@@ -186,14 +208,23 @@ class Reader:
         finally:
             self._db.execute("ROLLBACK")
 
-    def _tally(
-        self, value: str, values: Iterable[str], source: str, *parameters: object, sum_of: str = ""
-    ) -> dict[str, int]:
-        """Count rows by a value that is one of few; GROUP BY would sort them all, in memory."""
-        what, words = f"sum({sum_of})" if sum_of else "count(*)", sorted(values)
-        columns = ", ".join(f"{what} FILTER (WHERE {value} = '{word}')" for word in words)
-        row = self._db.execute(f"SELECT {columns} FROM {source}", parameters).fetchone()
-        return {str(word): number for word, number in zip(words, row, strict=True) if number}
+    def _totals(self) -> _Totals:
+        """Read what the triggers have counted, so that no table is walked, however large it is."""
+        total = _Totals()
+        rows = self._db.execute(
+            "SELECT what, task, state, verdict, number, bytes FROM totals WHERE number > 0"
+            " ORDER BY what, task, state, verdict"
+        )
+        for what, task, state, verdict, number, size in rows:
+            if what == "files":
+                total.add_files(state, verdict, number, size)
+            elif what == "work":
+                total.work.setdefault(task, {})[state] = number
+            elif what == "items":
+                total.items = number
+            else:
+                total.records = number
+        return total
 
     def _listings(self) -> dict[str, int]:
         """
@@ -207,7 +238,7 @@ class Reader:
             " FROM listings"
         ).fetchone()
         if listings > 1:  # one item may stand in several
-            found = self._one("SELECT count(DISTINCT item_id) FROM finds")
+            found = self._one("SELECT count(*) FROM (SELECT DISTINCT item_id FROM finds)")
         unresolved = self._one("SELECT count(*) FROM mishaps WHERE task = 'resolve'")
         return {
             "asked": entries,
@@ -217,37 +248,37 @@ class Reader:
             "unresolved": unresolved,
         }
 
-    def _outcomes(self, files: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    def _item_outcomes(self, total: _Totals) -> dict[str, int]:
         """
-        Put every item and every file into exactly one state; the numbers add up to all there are.
+        Put every item into exactly one state: pending, failed, withdrawn or done, whichever comes first.
 
-        ``items``: done, pending, withdrawn, or the verdict on the first of its tasks that failed.
-        ``files``: done, pending, skipped, link, the reason why it is withheld, or the verdict on it.
-        ``withheld``: reason to number of items (a part of those that are done).
+        Read in the index of what is not done; all other items are done.
         """
-        items = self._tally(
-            "outcome",
-            ("done", "pending", "withdrawn", *Verdict),
+        pending = self._one(
+            "SELECT count(*) FROM"
+            " (SELECT DISTINCT item_id FROM work WHERE state <> 'done' AND state = 'owed')"
+        )
+        failed = self._db.execute(
             """
-            (SELECT CASE
-                WHEN max(state = 'owed') THEN 'pending'
-                WHEN max(state = 'failed')
-                    THEN substr(min(iif(state = 'failed', task || ' ' || verdict, NULL)),
-                        instr(min(iif(state = 'failed', task || ' ' || verdict, NULL)), ' ') + 1)
-                WHEN max(state = 'withdrawn') THEN 'withdrawn'
-                ELSE 'done' END AS outcome
-            FROM work GROUP BY item_id)
-            """,
+            SELECT verdict, count(*) FROM work WHERE state <> 'done' AND state = 'failed' AND NOT EXISTS (
+                SELECT 1 FROM work AS other WHERE other.item_id = work.item_id
+                    AND (other.state = 'owed' OR (other.state = 'failed' AND other.task < work.task))
+            ) GROUP BY verdict
+            """
+        ).fetchall()
+        withdrawn = self._one(
+            """
+            SELECT count(*) FROM work WHERE state <> 'done' AND state = 'withdrawn' AND NOT EXISTS (
+                SELECT 1 FROM work AS other WHERE other.item_id = work.item_id AND (
+                    other.state IN ('owed', 'failed')
+                    OR (other.state = 'withdrawn' AND other.task < work.task)
+                )
+            )
+            """
         )
-        kept = {status: number for status, number in files.items() if status not in {"failed", "withheld"}}
-        reasons = self._db.execute(
-            "SELECT iif(verdict = '', status, verdict) AS reason, count(*) FROM files"
-            " WHERE status IN ('failed', 'withheld') GROUP BY reason ORDER BY reason"
-        )
-        withheld = self._db.execute(
-            "SELECT withheld, count(*) FROM items WHERE withheld <> '' GROUP BY withheld ORDER BY withheld"
-        )
-        return {"items": items, "files": {**kept, **dict(reasons)}, "withheld": dict(withheld)}
+        outcomes = {"pending": pending, "withdrawn": withdrawn, **dict(failed)}
+        outcomes["done"] = total.items - sum(outcomes.values())
+        return {outcome: number for outcome, number in sorted(outcomes.items()) if number}
 
     def last_run(self, now: float | None = None) -> dict[str, Any] | None:
         """Tell when the newest run began and ended, how, and who is at work now."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-from harvester.models import Failure, FileStatus, Findings, WorkState
+from msgspec import Struct
+
+from harvester.models import Failure, Findings
+from harvester.states import FileStatus, WorkState
 
 
-@dataclass(frozen=True)
-class ItemResult:
+class ItemResult(Struct, frozen=True):
     """
     All that one visit to an item gave.
 
@@ -24,8 +25,7 @@ class ItemResult:
     turn: int | None = None
 
 
-@dataclass(frozen=True)
-class FileResult:
+class FileResult(Struct, frozen=True):
     """
     What became of one owed file; ``verdict`` of a failed one: see `errors.Verdict`.
 
@@ -42,8 +42,14 @@ class FileResult:
     turn: int | None = None
 
 
-@dataclass(frozen=True)
-class Listed:
+class Mishap(Struct, frozen=True):
+    """A listing that failed; the next run goes on at the page that failed, or begins it anew."""
+
+    failure: Failure
+    begin_anew: bool
+
+
+class Listed(Struct, frozen=True):
     """
     How far a listing has come.
 
@@ -56,16 +62,14 @@ class Listed:
     found: int = 0
 
 
-@dataclass(frozen=True)
-class Added:
+class Added(Struct, frozen=True):
     """What a page gave: ``owed``: items with work to do that had none before; how far the listing is now."""
 
     owed: int
     listed: Listed
 
 
-@dataclass(frozen=True)
-class Again:
+class Again(Struct, frozen=True):
     """How much of what had failed is in line once more; ``names``: those that led to no item."""
 
     listings: int
@@ -77,8 +81,7 @@ class Again:
         return bool(self.listings or self.items or self.files or self.names)
 
 
-@dataclass(frozen=True)
-class Opening:
+class Opening(Struct, frozen=True):
     """
     What a run sets out to do, as far as the ledger must know.
 

@@ -117,7 +117,85 @@ MIGRATIONS = (
         PRIMARY KEY (listing_id, item_id)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    -- What is not done, and nothing of what is: the question that every run begins with.
+    CREATE INDEX work_open ON work (state, item_id, verdict) WHERE state <> 'done';
+    DROP INDEX files_in_line;
+    CREATE INDEX files_open ON files (turn) WHERE status IN ('pending', 'failed', 'skipped');
+    CREATE INDEX items_withheld ON items (withheld) WHERE withheld <> '';
+
+    ALTER TABLE finds RENAME TO old_finds;  -- by item, so that different ones are counted as they are read
+    CREATE TABLE finds (
+        item_id    INTEGER NOT NULL,
+        listing_id INTEGER NOT NULL,        -- no foreign key: SQLite would look at all rows for each listing
+        PRIMARY KEY (item_id, listing_id)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO finds SELECT item_id, listing_id FROM old_finds ORDER BY 1, 2;
+    DROP TABLE old_finds;
+
+    CREATE TABLE totals (                   -- rows of the other tables, counted by the triggers below
+        what    TEXT NOT NULL,              -- items, records, work, files
+        task    TEXT NOT NULL DEFAULT '',   -- of work
+        state   TEXT NOT NULL DEFAULT '',   -- of work; the status of files
+        verdict TEXT NOT NULL DEFAULT '',   -- of files
+        number  INTEGER NOT NULL,
+        bytes   INTEGER NOT NULL DEFAULT 0, -- of files
+        PRIMARY KEY (what, task, state, verdict)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO totals (what, number) SELECT 'items', count(*) FROM items;
+    INSERT INTO totals (what, number) SELECT 'records', count(*) FROM records;
+    INSERT INTO totals (what, task, state, number) SELECT 'work', task, state, 1 FROM work WHERE true
+        ON CONFLICT DO UPDATE SET number = number + 1;
+    INSERT INTO totals (what, state, verdict, number, bytes) SELECT 'files', status, verdict, 1, size
+        FROM files WHERE true
+        ON CONFLICT DO UPDATE SET number = number + 1, bytes = bytes + excluded.bytes;
+
+    CREATE TRIGGER items_added AFTER INSERT ON items BEGIN
+        UPDATE totals SET number = number + 1 WHERE (what, task, state, verdict) = ('items', '', '', '');
+    END;
+    CREATE TRIGGER items_removed AFTER DELETE ON items BEGIN
+        UPDATE totals SET number = number - 1 WHERE (what, task, state, verdict) = ('items', '', '', '');
+    END;
+    CREATE TRIGGER records_added AFTER INSERT ON records BEGIN
+        UPDATE totals SET number = number + 1 WHERE (what, task, state, verdict) = ('records', '', '', '');
+    END;
+    CREATE TRIGGER records_removed AFTER DELETE ON records BEGIN
+        UPDATE totals SET number = number - 1 WHERE (what, task, state, verdict) = ('records', '', '', '');
+    END;
+    CREATE TRIGGER work_added AFTER INSERT ON work BEGIN
+        INSERT INTO totals (what, task, state, number) VALUES ('work', new.task, new.state, 1)
+            ON CONFLICT DO UPDATE SET number = number + 1;
+    END;
+    CREATE TRIGGER work_removed AFTER DELETE ON work BEGIN
+        UPDATE totals SET number = number - 1
+            WHERE (what, task, state, verdict) = ('work', old.task, old.state, '');
+    END;
+    CREATE TRIGGER work_changed AFTER UPDATE OF task, state ON work
+    WHEN (new.task, new.state) <> (old.task, old.state) BEGIN
+        UPDATE totals SET number = number - 1
+            WHERE (what, task, state, verdict) = ('work', old.task, old.state, '');
+        INSERT INTO totals (what, task, state, number) VALUES ('work', new.task, new.state, 1)
+            ON CONFLICT DO UPDATE SET number = number + 1;
+    END;
+    CREATE TRIGGER files_added AFTER INSERT ON files BEGIN
+        INSERT INTO totals VALUES ('files', '', new.status, new.verdict, 1, new.size)
+            ON CONFLICT DO UPDATE SET number = number + 1, bytes = bytes + excluded.bytes;
+    END;
+    CREATE TRIGGER files_removed AFTER DELETE ON files BEGIN
+        UPDATE totals SET number = number - 1, bytes = bytes - old.size
+            WHERE (what, task, state, verdict) = ('files', '', old.status, old.verdict);
+    END;
+    CREATE TRIGGER files_changed AFTER UPDATE OF status, verdict, size ON files
+    WHEN (new.status, new.verdict, new.size) <> (old.status, old.verdict, old.size) BEGIN
+        UPDATE totals SET number = number - 1, bytes = bytes - old.size
+            WHERE (what, task, state, verdict) = ('files', '', old.status, old.verdict);
+        INSERT INTO totals VALUES ('files', '', new.status, new.verdict, 1, new.size)
+            ON CONFLICT DO UPDATE SET number = number + 1, bytes = bytes + excluded.bytes;
+    END;
+    """,
 )
+OPEN_FILES = "status IN ('pending', 'failed', 'skipped')"
+"""What the index `files_open` holds; SQLite uses it where a query says so in these very words."""
 
 
 def exists(folder: Path) -> bool:

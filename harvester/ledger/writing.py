@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,10 +22,12 @@ from anyio import CapacityLimiter, to_thread
 
 from harvester.errors import DiskTrouble, FolderInUse
 from harvester.ledger import claim
+from harvester.ledger.batch import Entry, steps
 from harvester.ledger.entries import Entries
 from harvester.ledger.line import Line
+from harvester.ledger.listings import Listings
 from harvester.ledger.lockless import ClaimFile, locks_work
-from harvester.ledger.results import Added, Again, FileResult, ItemResult, Listed, Opening
+from harvester.ledger.results import Added, Again, FileResult, ItemResult, Listed, Mishap, Opening
 from harvester.ledger.schema import NAME, at_once, connect, database_errors, file_identity, migrate
 from harvester.models import Failure, OwedFile, OwedItem, Page, RemoteFile
 
@@ -38,7 +39,7 @@ BATCH_ROWS = 1000
 
 @dataclass
 class _Batch:
-    entries: list[Callable[[], object]] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
     rows: int = 0
 
 
@@ -71,6 +72,7 @@ class Ledger:
         self._db: sqlite3.Connection
         self._line: Line
         self._entries: Entries
+        self._listings: Listings
 
     # -- opening and closing ------------------------------------------------------------------
 
@@ -101,6 +103,7 @@ class Ledger:
             undo.pop_all()
         self._line = Line(self._db)
         self._entries = Entries(self._db, self._line, self._clock)
+        self._listings = Listings(self._db, self._line)
 
     def _choose_journal(self, *, has_locks: bool) -> None:
         if not has_locks:
@@ -169,7 +172,7 @@ class Ledger:
         self.changed.set()
         self.changed = anyio.Event()
 
-    async def _collect(self, entry: Callable[[], object], rows: int = 1) -> None:
+    async def _collect(self, entry: Entry, rows: int = 1) -> None:
         self._batch.entries.append(entry)
         self._batch.rows += rows
         self._waiting.set()
@@ -185,8 +188,11 @@ class Ledger:
 
     def _write(self, batch: _Batch) -> None:
         with self._transaction():
-            for entry in batch.entries:
-                entry()
+            for step in steps(batch.entries):
+                self._entries.save_items(list(step.items.values()))
+                self._entries.save_files(list(step.files.values()))
+                for mishap in step.mishaps:
+                    self._listings.add_mishap(mishap)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -219,11 +225,7 @@ class Ledger:
                 "SELECT outcome FROM runs WHERE id < ? AND job = 'harvest' ORDER BY id DESC LIMIT 1",
                 (self._run_id,),
             ).fetchone()
-            self._db.execute("DELETE FROM mishaps WHERE task = 'listing'")
-            self._db.execute("DELETE FROM listings WHERE anew")
-            if last is not None and last[0] == "finished":
-                self._db.execute("DELETE FROM listings WHERE complete")
-            self._forget_mishaps()
+            self._listings.begin(anew=last is not None and last[0] == "finished")
             return self._line.form(opening)
 
     async def begin_again(self, verdicts: Sequence[str]) -> Again:
@@ -250,19 +252,11 @@ class Ledger:
 
     def _keep_listings(self, keys: Sequence[str]) -> None:
         with self._transaction():
-            wanted = set(keys)
-            for (key,) in self._db.execute("SELECT key FROM listings").fetchall():
-                if key not in wanted:
-                    self._db.execute("DELETE FROM listings WHERE key = ?", (key,))
-            self._forget_mishaps()
-
-    def _forget_mishaps(self) -> None:
-        """Forget what went wrong with listings that are no longer here."""
-        self._db.execute("DELETE FROM mishaps WHERE listing NOT IN (SELECT key FROM listings)")
+            self._listings.keep(keys)
 
     async def listed(self, key: str) -> Listed:
         """Tell how far the listing `key` has come."""
-        return await self._call(self._entries.listed, key)
+        return await self._call(self._listings.listed, key)
 
     async def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
         """
@@ -277,11 +271,11 @@ class Ledger:
 
     def _add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
         with self._transaction():
-            return self._entries.add_page(key, page, tasks)
+            return self._listings.add_page(key, page, tasks)
 
     async def add_mishap(self, failure: Failure, *, begin_anew: bool) -> None:
         """Record a listing that failed; the next run goes on at the page that failed, or begins anew."""
-        await self._collect(partial(self._entries.add_mishap, failure, begin_anew=begin_anew))
+        await self._collect(Mishap(failure, begin_anew))
 
     async def owed_items(self, after: int, most: int) -> list[OwedItem]:
         """Return the next items in line behind the turn `after`, with the tasks that they owe."""
@@ -302,8 +296,8 @@ class Ledger:
     async def save_item(self, result: ItemResult) -> None:
         """Record a visit to an item; it is written with the next batch."""
         rows = 3 + sum(len(findings.files or ()) for findings in result.findings)
-        await self._collect(partial(self._entries.save_item, result), rows)
+        await self._collect(result, rows)
 
     async def save_file(self, result: FileResult) -> None:
         """Record what became of a file; it is written with the next batch."""
-        await self._collect(partial(self._entries.save_file, result))
+        await self._collect(result)

@@ -86,14 +86,15 @@ def md5_of(seed: int, file_id: int, size: int) -> str:
     return md5.hexdigest()
 
 
-def pieces_of(seed: int, file_id: int, size: int, begin: int) -> Iterator[bytes]:
-    """Yield a file's bytes from `begin` on: one random megabyte, repeated, each time with its own number."""
-    if begin >= size:
+def pieces_of(seed: int, file_id: int, size: int, begin: int, end: int | None = None) -> Iterator[bytes]:
+    """Yield a file's bytes from `begin` to `end`: one random megabyte, repeated, each time with its own number."""
+    end = size if end is None else end
+    if begin >= end:
         return
     block = random.Random(f"{seed} content {file_id}").randbytes(min(size, BLOCK))
-    while begin < size:
+    while begin < end:
         number, offset = divmod(begin, BLOCK)
         piece = block if number == 0 else number.to_bytes(8, "big") + block[8:]
-        end = min(BLOCK, size - number * BLOCK)
-        yield piece[offset:end]
-        begin = number * BLOCK + end
+        stop = min(BLOCK, end - number * BLOCK)
+        yield piece[offset:stop]
+        begin = number * BLOCK + stop

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 
@@ -18,6 +19,7 @@ BEFORE_ANY_ANSWER = frozenset({"reset", "refused", "reset-headers"})
 """Faults that leave the caller without a status."""
 _SMALL = 65536
 _DRIPPED = 10
+_STEP_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,29 @@ async def send(
 
 
 async def _whole(out: _Outgoing) -> None:
-    for piece in out.answer.pieces:
-        await out.response.write(piece)
+    await _paced(out, out.answer.pieces)
     await out.response.write_eof()
 
 
+async def _paced(out: _Outgoing, pieces: Iterable[bytes]) -> None:
+    """Send so many bytes a second as a connection for files gives."""
+    rate = out.settings.connection_rate
+    if math.isinf(rate) or not _is_file(out.answer):
+        for piece in pieces:
+            await out.response.write(piece)
+        return
+    clock = asyncio.get_running_loop().time
+    begun, sent, step = clock(), 0, max(1, int(rate * _STEP_SECONDS))
+    for piece in pieces:
+        for start in range(0, len(piece), step):
+            part = piece[start : start + step]
+            await out.response.write(part)
+            sent += len(part)
+            await asyncio.sleep(begun + sent / rate - clock())
+
+
 async def _half(out: _Outgoing) -> None:
-    for piece in out.pieces(out.answer.length // 2):
-        await out.response.write(piece)
+    await _paced(out, out.pieces(out.answer.length // 2))
 
 
 async def _reset_body(out: _Outgoing) -> None:

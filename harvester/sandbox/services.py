@@ -168,15 +168,16 @@ class Services:
         size = self._world.size(file_id)
         etag = f'"{file_id}-{size}"'
         headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Type": self._world.settings.storage_type}
-        begin = 0
-        wanted = re.fullmatch(r"bytes=(\d+)-", asked.headers.get("Range", ""))
+        begin, end = 0, size
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.headers.get("Range", ""))
         if wanted and asked.headers.get("If-Range", etag) == etag:
             begin = int(wanted[1])
             if begin >= size:
                 return Answer(416, {"Content-Range": f"bytes */{size}"})
-            headers["Content-Range"] = f"bytes {begin}-{size - 1}/{size}"
+            end = min(size, int(wanted[2] or size) + 1)
+            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
         status = 206 if "Content-Range" in headers else 200
-        return Answer(status, headers, size - begin, self._world.pieces(file_id, begin))
+        return Answer(status, headers, end - begin, self._world.pieces(file_id, begin, end))
 
 
 def _category(number: int, title: str) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Settings:
     a service refuses connections or blocks; ``trickle_seconds``: between two bytes.
     ``record``: keep every request in `Sandbox.requests`. ``blocked_items``: the files of so many public
     items, the first ones, are answered with a block page on every route. ``storage_type``: what the storage
-    calls all that it has.
+    calls all that it has. ``connection_rate``: bytes of a file a second that one connection gives.
 
     ``hostile``: kinds of `HOSTILE`, one more public item each. ``redirects``: one of `REDIRECTS`.
 
@@ -128,6 +128,7 @@ class Settings:
     record: bool = True
     blocked_items: int = 0
     storage_type: str = "application/octet-stream"
+    connection_rate: float = math.inf
     hostile: frozenset[str] | tuple[str, ...] = ()
     redirects: str = ""
     odd_entries: bool = False

@@ -222,9 +222,9 @@ class World:
         """The bytes of a file."""
         return b"".join(self.pieces(file_id, 0))
 
-    def pieces(self, file_id: int, begin: int) -> Iterator[bytes]:
-        """The bytes of a file from `begin` on, a megabyte at a time."""
-        return pieces_of(self.settings.seed, file_id, self.size(file_id), begin)
+    def pieces(self, file_id: int, begin: int, end: int | None = None) -> Iterator[bytes]:
+        """The bytes of a file from `begin` to `end`, None for all of them, a megabyte at a time."""
+        return pieces_of(self.settings.seed, file_id, self.size(file_id), begin, end)
 
     def _files(self, item: Item) -> tuple[Json, ...]:
         return files_of(

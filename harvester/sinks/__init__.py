@@ -7,13 +7,14 @@ its place and renamed into it, so that a reader never meets half a table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from harvester.ledger import Reader
-from harvester.sinks.csv_tables import CsvTables, write_failures
-from harvester.sinks.jsonl import JsonLines
+from harvester.register import Register
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harvester.ledger.reading import Reader
 
 
 class Sink(Protocol):
@@ -26,6 +27,9 @@ class Sink(Protocol):
         ...
 
 
-SINKS: Mapping[str, type[Sink]] = {sink.format: sink for sink in (JsonLines, CsvTables)}
+SINKS = Register(
+    jsonl="harvester.sinks.jsonl:JsonLines",
+    csv="harvester.sinks.csv_tables:CsvTables",
+)
 
-__all__ = ["SINKS", "Sink", "write_failures"]
+__all__ = ["SINKS", "Sink"]

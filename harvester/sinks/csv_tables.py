@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from harvester.figshare import read_article
-from harvester.ledger import Reader
+from harvester.figshare.records import read_article
+from harvester.ledger.reading import Reader
 from harvester.store import rewrite
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
-from harvester.ledger import ItemRow, Reader
+from harvester.ledger.reading import ItemRow, Reader
 from harvester.store import rewrite
 
 

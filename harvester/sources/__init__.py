@@ -1,21 +1,20 @@
 """
 Where item ids come from. A new kind of source is a new module here and a line in `SOURCES`.
 
-A source is a frozen dataclass whose fields are the keys of its ``[[sources]]`` table. It is made of
+A source is a frozen `Table` whose fields are the keys of its ``[[sources]]`` table. It is made of
 listings, each of which is read page by page and goes on where it was interrupted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from harvester.figshare import Figshare
-from harvester.models import Page
-from harvester.sources.account import Account
-from harvester.sources.group import Group
-from harvester.sources.items import Items
-from harvester.sources.search import Search
+from harvester.register import Register
+
+if TYPE_CHECKING:
+    from harvester.figshare.api import Figshare
+    from harvester.models import Page
 
 
 class Listing(Protocol):
@@ -70,6 +69,11 @@ def goes_round(named: int, found: int) -> bool:
     return named > 2 * found + MOST_REPEATED
 
 
-SOURCES: Mapping[str, type[Any]] = {source.kind: source for source in (Account, Search, Group, Items)}
+SOURCES = Register(
+    account="harvester.sources.account:Account",
+    search="harvester.sources.search:Search",
+    group="harvester.sources.group:Group",
+    items="harvester.sources.items:Items",
+)
 
 __all__ = ["SOURCES", "Counted", "Listing", "Source", "goes_round"]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from harvester.figshare import Figshare, Selection
-from harvester.models import Page
+from harvester.figshare.selection import Selection
+
+if TYPE_CHECKING:
+    from harvester.figshare.api import Figshare
+    from harvester.models import Page
 
 
-@dataclass(frozen=True, kw_only=True)
 class Account(Selection):
     """``kind = "account"``: every item that the account lists, all pages."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from harvester.figshare import Figshare, Selection
-from harvester.models import Page
+from harvester.figshare.selection import Selection
+
+if TYPE_CHECKING:
+    from harvester.figshare.api import Figshare
+    from harvester.models import Page
 
 
-@dataclass(frozen=True, kw_only=True)
 class Group(Selection):
     """
     ``kind = "group"``: the items of that very group.
@@ -42,6 +43,8 @@ class Group(Selection):
 
         The tree is asked for once a listing: what is left of it travels in the position.
         """
+        from msgspec.structs import replace  # noqa: PLC0415 - where there is work
+
         if position is not None:
             left, _, inner = position.partition("|")
             waiting = [int(number) for number in left.split(",")]

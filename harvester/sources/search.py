@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from harvester.figshare import Figshare, Selection
-from harvester.models import Page
+from harvester.figshare.selection import Selection
+from harvester.tables import Table
+
+if TYPE_CHECKING:
+    from harvester.figshare.api import Figshare
+    from harvester.models import Page
 
 
-@dataclass(frozen=True, kw_only=True)
 class Search(Selection):
     """``kind = "search"``: one query or several, passed to figshare untouched."""
 
@@ -30,11 +32,10 @@ class Search(Selection):
         return (self.query,) if isinstance(self.query, str) else self.query
 
     async def listings(self) -> Sequence[Query]:
-        return [Query(query, self) for query in self.queries]
+        return [Query(query=query, selection=self) for query in self.queries]
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(Table):
     """The results of one query."""
 
     query: str

@@ -3,13 +3,16 @@ Bytes on disk: safe paths, partial files, proof by md5, publishing by rename.
 
     files/<item_id>/<folder>/<name>            whole and proven, never anything else
     .partial/<item_id>-<file_id>-<md5>.part    on the way there; survives a failed run
+    .partial/<item_id>-<file_id>-<md5>@<begin>.part    so does what comes later in it, from byte `begin` on
 
 `names.py` decides what things are called, `disk.py` reaches them without following links and makes
-them last, `files.py` fills, proves and publishes.
+them last, `files.py` fills and proves, with `pieces.py` in several places at once, `publishing.py` puts
+what is whole in its place.
 """
 
 from harvester.store.disk import disk_errors, rewrite
-from harvester.store.files import BUFFER_SIZE, Partial, Store
+from harvester.store.files import Partial, Store
 from harvester.store.names import place, safe_name
+from harvester.store.pieces import BUFFER_SIZE, Piece
 
-__all__ = ["BUFFER_SIZE", "Partial", "Store", "disk_errors", "place", "rewrite", "safe_name"]
+__all__ = ["BUFFER_SIZE", "Partial", "Piece", "Store", "disk_errors", "place", "rewrite", "safe_name"]

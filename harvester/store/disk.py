@@ -14,8 +14,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -162,7 +163,7 @@ class Folder:
         """Open a file to go on with; a new one where there is none, or one that is not ours alone."""
         with suppress(FileNotFoundError):
             seen = self.look(name)
-            if _is_ours_alone(seen):
+            if is_ours_alone(seen):
                 descriptor = self._open(name, os.O_RDWR)
                 # Another file may have come to this name since, and have lost its second one again.
                 if os.path.samestat(seen, os.fstat(descriptor)):
@@ -209,9 +210,25 @@ class Folder:
             raise DiskTrouble(f"{path}: a link leads out of the output folder; remove it")
 
 
-def _is_ours_alone(status: os.stat_result) -> bool:
+def is_ours_alone(status: os.stat_result) -> bool:
     """Tell a plain file from pipes, devices and one that has another name elsewhere."""
     return stat.S_ISREG(status.st_mode) and status.st_nlink <= 1
+
+
+@dataclass
+class Finished:
+    """
+    A written file on its way to its place.
+
+    It is still open as ``handle`` and has a ``name`` in ``folder``; ``path`` is where it goes, below the
+    output folder. ``problem``: what the disk has against that.
+    """
+
+    handle: BinaryIO
+    folder: Folder
+    name: str
+    path: str
+    problem: DiskTrouble | None = None
 
 
 class Tree:
@@ -246,18 +263,39 @@ class Tree:
         finally:
             here.leave()
 
-    def publish(self, handle: BinaryIO, source: Folder, name: str, path: str) -> None:
-        """Close a written file and move it to `path`: once it is there, it outlives a power cut."""
-        folder, _, new_name = path.rpartition("/")
-        with self.folder(folder, make=True) as target:
-            self._sync(handle.fileno())
-            handle.close()  # Windows moves no open file
-            self._settle(folder)
-            source.move(name, target, new_name)
-            target.sync(self._sync)
-        if not self._held:  # was it all the time where it seemed to be?
-            with self.folder(folder):
-                pass
+    def sync(self, handle: BinaryIO) -> None:
+        """Make what was written to an open file outlive a power cut."""
+        self._sync(handle.fileno())
+
+    def publish(self, files: Sequence[Finished]) -> None:
+        """
+        Move written files to their places: what has no problem after that outlives a power cut.
+
+        Each folder that got a name, of a file or of a folder, is synced once for all of them.
+        """
+        for file in files:
+            with _noted_in([file]), disk_errors(str(self.root / file.path)):
+                self._sync(file.handle.fileno())
+                file.handle.close()  # Windows moves no open file
+        changed: dict[str, list[Finished]] = {}
+        fresh: dict[str, set[str]] = {}
+        for folder, inside in _by_folder(files).items():
+            with _noted_in(inside), self.folder(folder, make=True) as target:
+                for file in inside:
+                    with _noted_in([file]), disk_errors(str(self.root / file.path)):
+                        file.folder.move(file.name, target, file.path.rpartition("/")[2])
+            # Folders that were there already too: another thread, or a run that was killed, may have made
+            # them a moment ago. Those that this process has settled are not synced again.
+            for step in steps(folder):
+                if step not in self._settled:
+                    above = step.rpartition("/")[0]
+                    changed.setdefault(above, []).extend(inside)
+                    fresh.setdefault(above, set()).add(step)
+            changed.setdefault(folder, []).extend(inside)
+        for folder, affected in changed.items():
+            with _noted_in(affected), self.folder(folder) as here, disk_errors(str(self.root / folder)):
+                here.sync(self._sync)
+                self._settle(fresh.get(folder, set()))
 
     def _below(self, here: Folder, step: str, *, make: bool) -> Folder:
         name = step.rpartition("/")[2]
@@ -270,17 +308,26 @@ class Tree:
             self._settled.discard(step)
         return here.below(name)
 
-    def _settle(self, path: str) -> None:
-        """
-        Make the folders on the way outlive a power cut: each is a name in the one above.
+    def _settle(self, folders: set[str]) -> None:
+        if len(self._settled) >= MOST_SETTLED:  # it has to end somewhere; to sync twice is no harm
+            self._settled.clear()
+        self._settled |= folders
 
-        Also those that were there already: another thread, or a run that was killed, may have made
-        them a moment ago. Those that this process has settled are not synced again.
-        """
-        for step in steps(path):
-            if step not in self._settled:
-                with self.folder(step.rpartition("/")[0]) as above:
-                    above.sync(self._sync)
-                if len(self._settled) >= MOST_SETTLED:  # it has to end somewhere; to sync twice is no harm
-                    self._settled.clear()
-                self._settled.add(step)
+
+def _by_folder(files: Sequence[Finished]) -> dict[str, list[Finished]]:
+    """Group the files that have no problem by the folders that they go to."""
+    grouped: dict[str, list[Finished]] = {}
+    for file in files:
+        if file.problem is None:
+            grouped.setdefault(file.path.rpartition("/")[0], []).append(file)
+    return grouped
+
+
+@contextmanager
+def _noted_in(files: Sequence[Finished]) -> Iterator[None]:
+    """Note what the disk has against the block in the files that it is about."""
+    try:
+        yield
+    except DiskTrouble as error:
+        for file in files:
+            file.problem = file.problem or error

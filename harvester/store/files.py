@@ -3,7 +3,9 @@ The files of one output folder: filled by pieces, proven by md5, published by re
 
 A `Partial` is filled by pieces, proves itself and is renamed to its place. Hashing and writing
 happen together in a worker thread, one call in flight for each file, so that the event loop never
-waits for the disk and memory holds at most one buffer for each file in transfer.
+waits for the disk and memory holds at most one buffer for each file in transfer, and one for each
+further connection that fills it. A file that fits into its buffer touches the disk only when it is
+published.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import re
 import shutil
 import stat
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
@@ -23,12 +25,12 @@ from anyio import CapacityLimiter, to_thread
 
 from harvester.errors import Damaged, DiskTrouble, NoRoom
 from harvester.models import RemoteFile
-from harvester.store.disk import HOLDS_FOLDERS, Folder, Sync, Tree, disk_errors
+from harvester.store.disk import HOLDS_FOLDERS, Finished, Folder, Sync, Tree, disk_errors
+from harvester.store.pieces import BUFFER_SIZE, PARTIAL, Left, Piece, Pieces, write_all
+from harvester.store.publishing import Publisher
 
-BUFFER_SIZE = 1 << 20
-_PARTIAL = ".partial"
 _UNPROVEN = "unproven"
-_NAME = re.compile(rf"(\d+)-(\d+)-([0-9a-f]{{32}}|{_UNPROVEN})\.part")
+_NAME = re.compile(rf"((\d+)-(\d+)-([0-9a-f]{{32}}|{_UNPROVEN}))(?:@(\d+))?\.part")
 
 
 class Store:
@@ -51,6 +53,9 @@ class Store:
         self.folder = folder
         self._tree = Tree(folder, sync=sync, held=hold_folders)
         self._threads = CapacityLimiter(writers)
+        self._publisher = Publisher(self._tree, self._threads)
+        self._left: Left = {}  # there is nothing to go on with for any other file
+        self._has_looked = False
         self._free_bytes = free_bytes
         self._reserved = 0
 
@@ -93,8 +98,17 @@ class Store:
     async def partial(self, item_id: int, file: RemoteFile) -> Partial:
         """Open the partial file of `file`, with what an earlier try left in it."""
         name = f"{item_id}-{file.id}-{file.md5 or _UNPROVEN}.part"
-        partial = Partial(self._tree, name, file, self._threads)
-        await to_thread.run_sync(partial.open, limiter=self._threads)
+        if not self._has_looked:
+            for found in map(_NAME.fullmatch, await to_thread.run_sync(self._partials)):
+                if found is not None:
+                    pieces = self._left.setdefault(f"{found[1]}.part", set())
+                    pieces.update({int(found[5])} if found[5] else ())
+            self._has_looked = True
+        partial = Partial(self._tree, name, file, self._threads, self._publisher, self._left, self.reserve)
+        if name in self._left:
+            await to_thread.run_sync(partial.open, limiter=self._threads)
+            if not partial.has_room():
+                await to_thread.run_sync(partial.pieces.drop, limiter=self._threads)
         return partial
 
     async def sweep(self, is_of_use: Callable[[int, int, str | None], Awaitable[bool]]) -> None:
@@ -108,18 +122,18 @@ class Store:
             found = _NAME.fullmatch(name)
             if found is None:
                 continue
-            md5 = None if found[3] == _UNPROVEN else found[3]
-            if not await is_of_use(int(found[1]), int(found[2]), md5):
+            md5 = None if found[4] == _UNPROVEN else found[4]
+            if not await is_of_use(int(found[2]), int(found[3]), md5):
                 await to_thread.run_sync(self._remove_partial, name)
 
     def _partials(self) -> list[str]:
-        if not (self.folder / _PARTIAL).exists():
+        if not (self.folder / PARTIAL).exists():
             return []
-        with disk_errors(str(self.folder / _PARTIAL)), self._tree.folder(_PARTIAL) as here:
+        with disk_errors(str(self.folder / PARTIAL)), self._tree.folder(PARTIAL) as here:
             return here.names()
 
     def _remove_partial(self, name: str) -> None:
-        with disk_errors(str(self.folder / _PARTIAL / name)), self._tree.folder(_PARTIAL) as here:
+        with disk_errors(str(self.folder / PARTIAL / name)), self._tree.folder(PARTIAL) as here:
             here.remove(name)
 
 
@@ -128,45 +142,103 @@ class Partial:
     A file on its way: filled piece by piece, hashed as it grows.
 
     ``received`` counts the bytes that are part of it so far; ``validator`` is the ETag that they
-    belong to, where this process learned it.
+    belong to, where this process learned it. ``pieces``: what is here of the bytes after that.
     """
 
-    def __init__(self, tree: Tree, name: str, file: RemoteFile, threads: CapacityLimiter) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        name: str,
+        file: RemoteFile,
+        threads: CapacityLimiter,
+        publisher: Publisher,
+        left: Left,
+        reserve: Callable[[int], AbstractContextManager[None]],
+    ) -> None:
         self.file = file
+        self.pieces = Pieces(tree, name, file.size, threads, left, reserve)
         self.validator: str | None = None
         self.received = 0
         self._tree = tree
         self._name = name
-        self._path = tree.root / _PARTIAL / name
+        self._path = tree.root / PARTIAL / name
         self._threads = threads
-        self._pieces: list[bytes] = []
+        self._publisher = publisher
+        self._left = left
+        self._buffered: list[bytes] = []
         self._waiting = 0
-        self._published = False
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._folder: Folder
-        self._handle: FileIO
+        self._handle: FileIO | None = None
         self._opened = ExitStack()
 
     def open(self) -> None:
-        """Open or go on with the file, in this thread: what is there is hashed again."""
-        with disk_errors(str(self._path)), ExitStack() as opened:
-            self._folder = opened.enter_context(self._tree.folder(_PARTIAL, make=True))
-            # Unbuffered: pieces are gathered here, and closing must have nothing left to write.
-            self._handle = opened.enter_context(
-                os.fdopen(self._folder.resume(self._name), "r+b", buffering=0)
-            )
-            held = os.fstat(self._handle.fileno()).st_size
+        """Go on with what an earlier try left, in this thread: its beginning is hashed again."""
+        with disk_errors(str(self._path)):
+            handle = self._open()
+            held = os.fstat(handle.fileno()).st_size
             # Without an md5 nothing would prove that an old beginning belongs to a new end.
             if held > self.file.size or self.file.md5 is None:
                 self._restart()
             else:
-                self._md5 = _hash_stream(self._handle)
+                self._md5 = _hash_stream(handle)
                 self.received = held
+                self.pieces.find(held)
+
+    def _open(self) -> FileIO:
+        with ExitStack() as opened:
+            self._folder = opened.enter_context(self._tree.folder(PARTIAL, make=True))
+            # Unbuffered: pieces are gathered here, and closing must have nothing left to write.
+            descriptor = self._folder.resume(self._name)
+            self._handle = opened.enter_context(os.fdopen(descriptor, "r+b", buffering=0))
             self._opened = opened.pop_all()
+        self._left.setdefault(self._name, set())
+        return self._handle
+
+    @property
+    def position(self) -> int:
+        """The place where the next byte goes."""
+        return self.received
+
+    @property
+    def until(self) -> int:
+        """Where the first piece, or the end, is: nothing is missing from there."""
+        return self.pieces.begin
+
+    def has_room(self) -> bool:
+        """Set disk aside for appending the pieces, the longest of which is there twice meanwhile."""
+        return self.pieces.make_room(max((piece.until - piece.begin for piece in self.pieces), default=0))
+
+    def divide(self, place: int) -> Piece | None:
+        """
+        Let somebody else bring what is missing from `place` on, up to the next piece.
+
+        None where there is nothing left to bring: others have come so far meanwhile.
+        """
+        begins = [piece for piece in self.pieces if piece.begin <= place]
+        if begins and begins[-1].position == place and not begins[-1].is_filling:
+            piece = begins[-1]  # somebody began it, and left
+        elif (begins[-1] if begins else self).position < place < (begins[-1] if begins else self).until:
+            piece = self.pieces.add(place)
+        else:
+            return None
+        piece.fill()
+        return piece
+
+    async def absorb(self) -> None:
+        """Append the first piece, where the beginning has grown so far, and what more comes for it."""
+        piece = self.pieces.first
+        may_grow = True
+        while may_grow:
+            while self.received < piece.begin + piece.written:
+                await to_thread.run_sync(self._append, piece, limiter=self._threads)
+            may_grow = await piece.grows()
+        self.pieces.take_out(piece)
+        await to_thread.run_sync(self._let_go, piece, limiter=self._threads)
 
     async def write(self, piece: bytes) -> None:
-        """Add the next piece."""
-        self._pieces.append(piece)
+        """Add the next bytes."""
+        self._buffered.append(piece)
         self.received += len(piece)
         self._waiting += len(piece)
         if self._waiting >= BUFFER_SIZE:
@@ -174,8 +246,8 @@ class Partial:
 
     async def flush(self) -> None:
         """Hand what is buffered to the disk and the md5."""
-        if self._pieces:
-            # Shielded: a piece that is hashed but not written, or the other way round, would
+        if self._buffered:
+            # Shielded: what is hashed but not written, or the other way round, would
             # make the rest worthless.
             await to_thread.run_sync(self._absorb, limiter=self._threads)
 
@@ -185,15 +257,34 @@ class Partial:
 
     async def publish(self, path: str) -> None:
         """
-        Prove the whole file and rename it to `path` below the output folder.
-
-        What was published outlives a power cut.
+        Prove the whole file and rename it to `path` below the output folder; see `Publisher.publish`.
 
         Raises:
             Damaged: it is not what was promised; it has been deleted.
             DiskTrouble: the disk does not take it.
         """
-        await to_thread.run_sync(self._publish, path, limiter=self._threads)
+        await self._publisher.publish(self, path, self.file.size)
+
+    def prove(self, path: str) -> Finished:
+        """
+        Write what is buffered and prove the whole file, in this thread.
+
+        Raises:
+            Damaged, DiskTrouble: as `publish`.
+        """
+        handle = self._absorb()
+        got = self._md5.hexdigest()
+        if self.received != self.file.size or self.file.md5 not in {None, got}:
+            self._restart()
+            raise Damaged(f"received md5 {got}, promised {self.file.md5}", md5=got)
+        return Finished(handle, self._folder, self._name, path)
+
+    def published(self) -> None:
+        """Let go of a file that is in its place, in this thread."""
+        with suppress(OSError), self._opened:
+            self._folder.remove(self._name)  # a second name of the same file is not moved but stays
+        self._handle = None
+        self._left.pop(self._name, None)
 
     async def close(self) -> None:
         """
@@ -201,20 +292,41 @@ class Partial:
 
         Raises nothing of the disk's: what it does not take now is fetched again.
         """
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(self._close, limiter=self._threads)
+        self.pieces.give_room_back()
+        if self._handle is not None or self._buffered or self.pieces:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._close, limiter=self._threads)
 
-    def _absorb(self) -> None:
-        data, self._pieces, self._waiting = b"".join(self._pieces), [], 0
-        self._md5.update(data)
+    def _absorb(self) -> FileIO:
+        data, self._buffered, self._waiting = b"".join(self._buffered), [], 0
         with disk_errors(str(self._path)):
-            _write_all(self._handle, data)
+            handle = self._handle
+            if handle is None:
+                handle = self._open()
+                handle.truncate()  # nothing that lies there is known to be part of it
+            self._md5.update(data)
+            write_all(handle, data)
+        return handle
+
+    def _append(self, piece: Piece) -> None:
+        data = piece.read(self.received)
+        self._buffered.append(data)
+        self.received += len(data)
+        self._absorb()
+
+    def _let_go(self, piece: Piece) -> None:
+        handle = self._absorb()
+        with disk_errors(str(self._path)):  # else a power cut might keep neither of both
+            self._tree.sync(handle)
+        self.pieces.remove(piece)
 
     def _restart(self) -> None:
-        self._pieces, self._waiting, self.validator = [], 0, None
-        with disk_errors(str(self._path)):
-            self._handle.seek(0)
-            self._handle.truncate()
+        self._buffered, self._waiting, self.validator = [], 0, None
+        self.pieces.drop()
+        if self._handle is not None:
+            with disk_errors(str(self._path)):
+                self._handle.seek(0)
+                self._handle.truncate()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self.received = 0
 
@@ -222,27 +334,14 @@ class Partial:
         # Whoever closes an unfinished file was led here by an error, and that one is to be heard of.
         with suppress(DiskTrouble):
             self._absorb()
+        self.pieces.close()
         with suppress(OSError), self._opened:
-            if self.received == 0 or self._published:
+            if self.received == 0 and self._handle is not None:
                 self._handle.close()  # Windows removes no open file
                 self._folder.remove(self._name)
-
-    def _publish(self, path: str) -> None:
-        self._absorb()
-        got = self._md5.hexdigest()
-        if self.received != self.file.size or self.file.md5 not in {None, got}:
-            self._restart()
-            raise Damaged(f"received md5 {got}, promised {self.file.md5}", md5=got)
-        with disk_errors(str(self._tree.root / path)):
-            self._tree.publish(self._handle, self._folder, self._name, path)
-        self._published = True
-
-
-def _write_all(handle: FileIO, data: bytes) -> None:
-    """Write all of it: a disk that is nearly full takes a part first and fails at the next."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[handle.write(rest) :]
+                if not self._left.get(self._name):
+                    self._left.pop(self._name, None)
+        self._handle = None
 
 
 def _hash_file(folder: Folder, name: str) -> str:

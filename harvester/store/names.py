@@ -31,6 +31,8 @@ _UNSEEN = re.compile(
 _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³"
 }
+# What is the same everywhere, and needs no second look; most names are like this.
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{4,150}(?:\.[A-Za-z0-9]{1,20})?")
 # The second, short name that Windows gives a file with a long one: LONGNA~1.TXT.
 _SHORT_NAME = re.compile(r"(?=[^.]{3,8}(?:\.|$))([^.]+)~([0-9]+(?:\.[^.]{1,3})?)")
 
@@ -44,6 +46,8 @@ def safe_name(name: str) -> str:
     like one of its short names, at most 201 bytes of UTF-8. What is forbidden becomes "_"; what Unicode
     has assigned is judged by the tables of this Python. Two names may become one: see `place`.
     """
+    if _PLAIN.fullmatch(name) and name.partition(".")[0].upper() not in _DEVICES:
+        return name
     name = unicodedata.normalize("NFC", _UNSEEN.sub("", name))
     name = "".join(_readable(name)).strip(" ").rstrip(". ")
     stem, suffix = _split(name)
@@ -68,25 +72,27 @@ def place(item_id: int, files: Sequence[RemoteFile], kept: Mapping[int, str]) ->
     """
     files_there = {_fold(path) for path in kept.values()}
     wanted = {file.id: _path(item_id, file, files_there) for file in files if file.id not in kept}
-    asked_for = Counter(map(_fold, wanted.values()))
+    folded = {file_id: _fold(path) for file_id, path in wanted.items()}
+    asked_for = Counter(folded.values())
     taken = files_there | _folders([*kept.values(), *wanted.values()])
-    alone = {path for path in wanted.values() if asked_for[_fold(path)] == 1 and _fold(path) not in taken}
-    taken |= set(map(_fold, alone))
+    alone = {path for path, number in asked_for.items() if number == 1 and path not in taken}
+    taken |= alone
     placed = {file.id: kept[file.id] for file in files if file.id in kept}
     for file_id, path in wanted.items():
-        placed[file_id] = path if path in alone else _with_id(path, file_id, taken)
+        placed[file_id] = path if folded[file_id] in alone else _with_id(path, file_id, taken)
     return placed
 
 
 def _path(item_id: int, file: RemoteFile, files_there: set[str]) -> str:
     """Return the path a file would have if it were alone; its folder is left out where that cannot be."""
-    parts = [safe_name(part) for part in re.split(r"[/\\]", file.folder) if part.strip(". ")]
-    folder = "/".join(parts)
-    top, name = f"files/{item_id}", safe_name(file.name)
-    path = "/".join(filter(None, [top, folder, name]))
-    if len(folder.encode()) > LONGEST_FOLDER or not files_there.isdisjoint(_folders([path])):
-        return f"{top}/{name}"
-    return path
+    alone = f"files/{item_id}/{safe_name(file.name)}"
+    if not file.folder:
+        return alone
+    folder = "/".join(safe_name(part) for part in re.split(r"[/\\]", file.folder) if part.strip(". "))
+    if not folder or len(folder.encode()) > LONGEST_FOLDER:
+        return alone
+    path = f"files/{item_id}/{folder}/{safe_name(file.name)}"
+    return path if files_there.isdisjoint(_folders([path])) else alone
 
 
 def _readable(name: str) -> Iterator[str]:
@@ -119,7 +125,8 @@ def _with_id(path: str, file_id: int, taken: set[str]) -> str:
 
 def _folders(paths: Iterable[str]) -> set[str]:
     """Return the folders that paths lead through, as file systems compare them."""
-    return {_fold(parent) for path in paths for parent in steps(path)[:-1]}
+    folders = {path.rpartition("/")[0] for path in paths}
+    return {_fold(step) for folder in folders for step in steps(folder)}
 
 
 def steps(path: str) -> list[str]:
@@ -135,4 +142,6 @@ def _fold(path: str) -> str:
     NTFS compares in upper case; APFS decomposes and folds case; ZFS may decompose what only looks
     alike. All at once finds more twins than each, which costs a file no more than an id in its name.
     """
+    if path.isascii():
+        return path.lower()
     return unicodedata.normalize("NFKD", path).upper().casefold()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harvester.figshare import Routes
-from harvester.ledger import FileResult
-from harvester.models import FileStatus, OwedFile
+from harvester.figshare.routes import Routes
+from harvester.ledger.results import FileResult
+from harvester.models import OwedFile
+from harvester.states import FileStatus
 from harvester.store import Store
 
 
@@ -23,8 +24,8 @@ class Files:
     async def fetch(self, owed: OwedFile) -> FileResult:
         file = owed.file
         # Without an md5 only a finished download proves a file; with one, what lies there can.
-        is_here = file.md5 is not None and await self.store.holds(owed.path, file.size, file.md5)
-        if not is_here:
+        may_be_here = owed.is_old and file.md5 is not None
+        if not (may_be_here and await self.store.holds(owed.path, file.size, file.md5)):
             with self.store.reserve(file.size):
                 partial = await self.store.partial(owed.item_id, file)
                 try:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harvester.config import FileRules
-from harvester.figshare import Figshare
-from harvester.ledger import Ledger
-from harvester.models import Article, FileStatus, Findings, OwedItem, PlacedFile, RemoteFile
+from harvester.figshare.api import Figshare
+from harvester.ledger.writing import Ledger
+from harvester.models import Article, Findings, OwedItem, PlacedFile, RemoteFile
+from harvester.states import FileStatus
 from harvester.store import place
 
 

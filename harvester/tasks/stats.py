@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harvester.figshare import Figshare
+from harvester.figshare.api import Figshare
 from harvester.models import Findings, OwedItem
 
 

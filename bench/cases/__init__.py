@@ -1,0 +1,22 @@
+"""The cases, in the order in which they run and are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.cases import auto, chart, cpu, files, latency, limit, size, startup
+from bench.result import Case
+
+CASES: Mapping[str, Case] = {
+    case.name: case
+    for case in (
+        limit.CASE,
+        latency.CASE,
+        chart.CASE,
+        cpu.CASE,
+        files.CASE,
+        size.CASE,
+        startup.CASE,
+        auto.CASE,
+    )
+}

@@ -1,0 +1,173 @@
+"""What the program itself costs: no delay, no limit, records and statistics, everything written."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import measure, nginx
+from bench.harvesting import UVLOOP_OPTION, Harvest
+from bench.machine import missing
+from bench.measure import Numbers, Runs, alternate, ratio, spread
+from bench.nginx import Served
+from bench.result import Case, Check, Measured, Plan, Result, Table, Told
+from bench.world import World
+
+ITEMS = 4000
+WORKERS = 32
+WRK_SECONDS = 5
+MOST_WALL, MOST_CPU = 1.25, 1.5
+_WRK_SCRIPT = """\
+local requests, number = {}, 0
+function init(args)
+  for path in io.lines(args[1]) do requests[#requests + 1] = wrk.format("GET", path) end
+end
+function request()
+  number = number % #requests + 1
+  return requests[number]
+end
+"""
+
+
+@dataclass(frozen=True)
+class _Contest:
+    """Everybody who takes part, over one world and one list of addresses."""
+
+    served: Served
+    folder: Path
+
+    def __post_init__(self) -> None:
+        (self.folder / "addresses").write_text("\n".join(self.addresses))
+        paths = [re.sub(r"^http://[^/]*", "", address) for address in self.addresses]
+        (self.folder / "paths").write_text("\n".join(paths))
+        (self.folder / "cycle.lua").write_text(_WRK_SCRIPT)
+        lines = [f'url = "{address}"\noutput = "/dev/null"' for address in self.addresses]
+        (self.folder / "curl.txt").write_text("\n".join(lines))
+
+    @property
+    def addresses(self) -> list[str]:
+        """A record and two totals an item, as a harvest asks for them."""
+        world, at = self.served.world, self.served.at
+        records, totals = world.record_addresses(at), world.total_addresses(at)
+        return [
+            address
+            for place, record in enumerate(records)
+            for address in (record, *totals[2 * place : 2 * place + 2])
+        ]
+
+    def harvest(self, *more: str) -> Harvest:
+        at = self.served.at
+        return Harvest(at.api, at.stats, self.folder / "out", workers=WORKERS, more=more)
+
+    def everybody(self) -> dict[str, Callable[[], Numbers]]:
+        items = self.served.world.items
+        found: dict[str, Callable[[], Numbers]] = {
+            "harvester": lambda: self.harvest().afresh(items=items),
+            "bare aiohttp loop": self.bare,
+        }
+        if importlib.util.find_spec("uvloop"):
+            if UVLOOP_OPTION:
+                found["harvester, uvloop"] = lambda: self.harvest(*UVLOOP_OPTION).afresh(items=items)
+            found["bare aiohttp loop, uvloop"] = lambda: self.bare("--uvloop")
+        if not missing(("curl",)):
+            found["curl --parallel"] = self.curl
+        if not missing(("wrk",)):
+            found["wrk"] = self.wrk
+        return {name: self._with_server(once) for name, once in found.items()}
+
+    def _with_server(self, once: Callable[[], Numbers]) -> Callable[[], Numbers]:
+        def counted() -> Numbers:
+            before = self.served.cpu
+            numbers = once()
+            return {**numbers, "server_cpu": (self.served.cpu - before) * numbers.pop("share", 1)}
+
+        return counted
+
+    def bare(self, *more: str) -> Numbers:
+        words = [sys.executable, "-m", "bench.bare", f"{self.folder}/addresses", "--workers", str(WORKERS)]
+        return measure.run([*words, *more]).numbers
+
+    def curl(self) -> Numbers:
+        words = ["curl", "--parallel", "--parallel-max", str(WORKERS), "--silent", "--fail"]
+        return measure.run([*words, "--config", f"{self.folder}/curl.txt"]).numbers
+
+    def wrk(self) -> Numbers:
+        """Ask for as long as wrk does, and tell what the same number of requests would have taken."""
+        address = self.served.at.api.removesuffix("/v2")
+        words = ["wrk", "-t1", f"-c{WORKERS}", f"-d{WRK_SECONDS}s", "-s", f"{self.folder}/cycle.lua", address]
+        ended = measure.run([*words, f"{self.folder}/paths"])
+        found = re.search(r"(\d+) requests in", ended.out)
+        assert found, ended.out
+        share = len(self.addresses) / int(found[1])
+        return {"wall": ended.wall * share, "cpu": ended.cpu * share, "share": share}
+
+
+def _measure(plan: Plan) -> Measured:
+    world = World(plan.scaled(ITEMS))
+    with nginx.serve(world) as served, tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        contest = _Contest(served, Path(folder))
+        runs = alternate(contest.everybody(), plan.repeat)
+        asked = len(contest.addresses)
+        return Measured(
+            parts={"": runs},
+            facts={
+                "items": world.items,
+                "workers": WORKERS,
+                "requests": {
+                    name: asked + world.pages if name.startswith("harvester") else asked for name in runs
+                },
+            },
+            commands=[
+                contest.harvest().shown,
+                f"python -m bench.bare addresses --workers {WORKERS}",
+                f"curl --parallel --parallel-max {WORKERS} --silent --fail --config curl.txt",
+                f"wrk -t1 -c{WORKERS} -d{WRK_SECONDS}s -s cycle.lua http://127.0.0.1:8700 paths",
+            ],
+            left_out=missing(("wrk", "curl")),
+        )
+
+
+def _tell(result: Result) -> Told:
+    runs, requests = result.parts[""], result.facts["requests"]
+    bare = runs["bare aiohttp loop"]
+    wall, cpu = (ratio(runs["harvester"], bare, key) for key in ("wall", "cpu"))
+    checks = [
+        Check.at_most("wall time ÷ bare aiohttp loop", wall, MOST_WALL),
+        Check.at_most("CPU time ÷ bare aiohttp loop", cpu, MOST_CPU),
+    ]
+    columns = (
+        "", "wall, s", "CPU, s", "CPU µs a request", "requests/s",
+        "wall ÷ bare", "CPU ÷ bare", "nginx CPU, s",
+    )  # fmt: skip
+    caption = f"{result.facts['items']:,} items, {result.facts['workers']} workers, loopback"
+    return Told(checks, [Table(caption, columns, [_row(name, runs, requests[name]) for name in runs])])
+
+
+def _row(name: str, runs: Runs, requests: int) -> tuple[str, ...]:
+    mine, bare = runs[name], runs["bare aiohttp loop"]
+    wall, cpu = spread(mine), spread(mine, "cpu")
+    return (
+        name,
+        wall.text(),
+        cpu.text(),
+        f"{1e6 * cpu.median / requests:.0f}",
+        f"{requests / wall.median:,.0f}",
+        f"{ratio(mine, bare).median:.2f}",
+        f"{ratio(mine, bare, 'cpu').median:.2f}",
+        spread(mine, "server_cpu").text(),
+    )
+
+
+CASE = Case(
+    name="cpu",
+    title="CPU-bound: what a request costs",
+    asks="How much of what this machine can do with Python and aiohttp is left when everything is written?",
+    needs=("nginx",),
+    measure=_measure,
+    tell=_tell,
+)

@@ -1,0 +1,92 @@
+"""The harvester as a user starts it, into a fresh folder each time, with a look at what came of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bench import measure
+from bench.measure import Failed, Numbers
+
+TOKEN = "sandbox-token"
+UVLOOP_OPTION: tuple[str, ...] = ()
+"""The words that make the harvester use uvloop; none as long as it has no such option."""
+
+
+def environment() -> dict[str, str]:
+    """The environment of a user with a token and nothing else that is the harvester's."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HARVESTER_", "FIGSHARE_"))}
+    return {**kept, "FIGSHARE_TOKEN": TOKEN}
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """
+    One command.
+
+    ``api`` and ``stats`` are addresses, ``out`` is the folder; ``within``: words that lead into a
+    namespace; ``more``: further options.
+    """
+
+    api: str
+    stats: str
+    out: Path
+    tasks: str = "metadata,stats"
+    rate: str = "inf"
+    workers: int = 32
+    within: Sequence[str] = ()
+    more: Sequence[str] = field(default=())
+
+    @property
+    def words(self) -> list[str]:
+        return [
+            *(*self.within, sys.executable, "-m", "harvester", "run", "--search", "data"),
+            *("--tasks", self.tasks, "--rate", self.rate, "--workers", str(self.workers)),
+            *("-o", str(self.out), "--api", self.api, "--stats", self.stats, "--quiet", *self.more),
+        ]
+
+    def again(self, *, memory: bool = False) -> Numbers:
+        """Run, on what the folder holds; the program must say that all is there."""
+        return measure.run(self.words, env=environment(), memory=memory).numbers
+
+    def afresh(self, *, items: int, files: int = 0, memory: bool = False) -> Numbers:
+        """Run into an empty folder; so many items and files must be there in the end, and go again."""
+        shutil.rmtree(self.out, ignore_errors=True)
+        numbers = self.again(memory=memory)
+        self.must_hold(items, files)
+        shutil.rmtree(self.out)
+        return numbers
+
+    def must_hold(self, items: int, files: int = 0) -> None:
+        """
+        Compare the summary with what there is.
+
+        Raises:
+            Failed: something is missing.
+        """
+        found = self.summary()["folder"]["outcomes"]
+        done = found["items"].get("done", 0), found["files"].get("done", 0)
+        if done != (items, files):
+            raise Failed(f"{items} items and {files} files expected, but {done[0]} and {done[1]} are done")
+
+    def summary(self) -> dict[str, Any]:
+        told: dict[str, Any] = orjson.loads((self.out / "summary.json").read_bytes())
+        return told
+
+    @property
+    def shown(self) -> str:
+        """The command as somebody would type it."""
+        names = {
+            str(self.out): "out",
+            self.api: "http://127.0.0.1:8700/v2",
+            self.stats: "http://127.0.0.1:8701",
+        }
+        words = [names.get(word, word) for word in self.words[len(self.within) + 3 :]]
+        return " ".join(["harvester", *(word or "''" for word in words)])

@@ -1,0 +1,31 @@
+"""Programs in environments of their own, as users have them: from a wheel, bytecode compiled."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bench import measure
+
+ROOT = Path(__file__).parent.parent
+_PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
+
+
+def environment_with(folder: Path, *packages: str) -> Path:
+    """
+    Make an environment in a folder and install packages; give the folder of its programs.
+
+    Raises:
+        Failed: they cannot be had.
+    """
+    measure.run([sys.executable, "-m", "venv", str(folder)])
+    programs = folder / "bin"
+    constraints = ("--constraint", f"{ROOT}/constraints.txt")
+    measure.run([f"{programs}/python", *_PIP, "install", *constraints, *packages])
+    return programs
+
+
+def wheel_of_this(folder: Path) -> str:
+    """Build a wheel of the harvester as it stands here, and give its path."""
+    measure.run([sys.executable, *_PIP, "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT)])
+    return str(next(folder.glob("*.whl")))

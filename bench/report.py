@@ -1,0 +1,99 @@
+"""docs/performance.md: rendered from all saved results, whenever they were taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench.cases import CASES
+from bench.result import Case, Check, Result, Table, Told
+
+NOTES = Path(__file__).parent / "notes"
+_HEAD = """\
+# Performance
+
+Measured by `make bench` (`make bench ONLY=cpu,files` for parts), each figure beside its references in the
+same run, all in turn. A figure is the median of the repetitions, in brackets the least and the most; a ratio
+is taken turn by turn. This page is rendered from `bench/results/`.
+"""
+_NEEDS = """\
+The programs that it needs are found on `PATH` (Debian, Ubuntu: `apt install nginx-light wrk aria2 curl
+iproute2`); network namespaces need root. `REPEAT=n` sets the repetitions, `SCALE=0.1` makes everything
+smaller for a try, which is printed and not kept, `ITEMS=n` is the size of the largest harvest.
+"""
+
+
+def render(results: Mapping[str, Result]) -> str:
+    """Write the page."""
+    told = {name: CASES[name].tell(result) for name, result in results.items()}
+    parts = [_HEAD, *([_machines(results), _summary(results, told)] if results else [])]
+    if (NOTES / "summary.md").is_file():
+        parts.append((NOTES / "summary.md").read_text(encoding="utf-8"))
+    parts += [_section(CASES[name], result, told[name]) for name, result in results.items()]
+    if left := [name for name in CASES if name not in results]:
+        parts.append(f"Not measured yet: {', '.join(left)}.\n")
+    return "\n".join([*parts, "## To run it\n", _NEEDS])
+
+
+def _machines(results: Mapping[str, Result]) -> str:
+    """Describe where the figures were taken, once for all that were taken on the same."""
+    cases: dict[str, list[str]] = {}
+    for name, result in results.items():
+        machine = ", ".join(f"{part} {value}" for part, value in result.machine.items())
+        cases.setdefault(f"{result.date}: {machine}", []).append(name)
+    if len(cases) == 1:
+        return f"{next(iter(cases))}.\n"
+    return "".join(f"- {', '.join(names)}: {machine}.\n" for machine, names in cases.items())
+
+
+def _summary(results: Mapping[str, Result], told: Mapping[str, Told]) -> str:
+    rows = [
+        (f"[{name}](#{name})", check.what, check.target, check.measured, "yes" if check.holds else "**no**")
+        for name in results
+        for check in told[name].checks
+    ]
+    return table(Table("", ("case", "", "target", "measured", "holds"), rows))
+
+
+def _section(case: Case, result: Result, told: Told) -> str:
+    parts = [f'<a id="{case.name}"></a>\n', f"## {case.title}\n", f"{case.asks}\n"]
+    if case.name == "chart":
+        parts.append("![Wall time against workers](performance.svg)\n")
+    parts += [table(one) for one in told.tables]
+    note = NOTES / f"{case.name}.md"
+    if note.is_file():
+        parts.append(note.read_text(encoding="utf-8"))
+    parts += [f"Left out: {text}.\n" for text in result.left_out]
+    parts.append("```sh\n" + "\n".join(result.commands) + "\n```\n")
+    parts.append(f"{result.date}, revision {result.revision}.\n")
+    return "\n".join(parts)
+
+
+def table(one: Table) -> str:
+    """Write a table as Markdown."""
+    lines = [_line(one.columns), _line(["---"] * len(one.columns)), *map(_line, one.rows)]
+    caption = f"{one.caption}:\n\n" if one.caption else ""
+    return caption + "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def plain(case: Case, told: Told) -> str:
+    """Write what was measured for a terminal."""
+    lines = [case.title, ""]
+    for one in told.tables:
+        lines += [*([one.caption] if one.caption else []), *_aligned([one.columns, *one.rows]), ""]
+    lines += [_verdict(check) for check in told.checks]
+    return "\n".join([*lines, ""])
+
+
+def _verdict(check: Check) -> str:
+    held = "holds" if check.holds else "does not hold"
+    return f"{check.what}: {check.measured}, target {check.target}: {held}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

@@ -1,0 +1,209 @@
+"""
+The bytes of a file from one connection: what is asked for, whether that is what comes, where it ends.
+
+An answer may go on where others have gone on before: it is read as far as something is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Protocol
+
+import aiohttp
+from yarl import URL
+
+from harvester.client.answers import content_range, name_of
+from harvester.client.asking import Asking
+from harvester.errors import Broken, Challenged
+
+IDENTITY = {"Accept-Encoding": "identity"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """
+    What is known of a file before it comes.
+
+    ``size`` in bytes; ``has_md5``: its bytes can be proven; ``is_page``: HTML is what it holds.
+    """
+
+    size: int
+    has_md5: bool
+    is_page: bool
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A file that is asked for at one address; ``authorised``: with the token, where that belongs."""
+
+    url: URL
+    wanted: Wanted
+    authorised: bool
+
+
+class Stretch(Protocol):
+    """What one connection fills, from ``position`` to ``until``: see `store.Piece`."""
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def until(self) -> int: ...
+    async def write(self, piece: bytes) -> None: ...
+
+
+class Sink(Stretch, Protocol):
+    """Where a file's bytes go, from its first one on: see `store.Partial`."""
+
+    received: int
+    validator: str | None
+
+    async def start_over(self) -> None: ...
+
+
+class Unfit(Broken):
+    """A part of a file was asked for, and something else was answered."""
+
+
+class _Enough(Exception):  # noqa: N818 - no error: nothing is missing after what has come
+    pass
+
+
+class _TooMuch(Broken):
+    """More came than the file has, or than was asked for."""
+
+
+def is_divisible(response: aiohttp.ClientResponse) -> bool:
+    """Tell whether the host that gave an answer gives parts of a file too."""
+    is_part = response.status == HTTPStatus.PARTIAL_CONTENT
+    return is_part or response.headers.get("Accept-Ranges", "").lower() == "bytes"
+
+
+def refuse_a_page(response: aiohttp.ClientResponse, *, is_page: bool, size: int) -> None:
+    """Refuse a page, or nothing, in the place of a file."""
+    if response.content_type == "text/html" and not is_page:
+        raise Challenged(f"{name_of(response.url)}: a web page where a file was promised")
+    if size and response.content_length == 0:
+        raise Challenged(f"{name_of(response.url)}: nothing where {size} bytes were promised")
+
+
+class Receiving:
+    """Asks for files, and hands on what comes."""
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+
+    async def rest(
+        self,
+        asked: Asked,
+        into: Sink,
+        on_answer: Callable[[aiohttp.ClientResponse], None] = lambda _: None,
+    ) -> None:
+        """
+        Ask once for what is missing from where a file ends up to where it goes on.
+
+        `on_answer` is told of an answer that is right, before its bytes come. Errors: as `Client.fetch`.
+        """
+        size, end = asked.wanted.size, into.until
+        missing = end - into.received
+        headers = dict(IDENTITY)
+        if missing < size:
+            headers["Range"] = f"bytes={into.received}-" + (str(end - 1) if end < size else "")
+            if into.validator:
+                headers["If-Range"] = into.validator
+        response = await self._ask(asked, headers)
+        async with response:
+            if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                await into.start_over()
+                raise Broken(f"{name_of(asked.url)}: has no more bytes after {size}; starting over")
+            length_agrees = response.content_length == missing
+            is_page = asked.wanted.is_page or (asked.wanted.has_md5 and length_agrees)  # the md5 will tell
+            refuse_a_page(response, is_page=is_page, size=size)
+            end = await self._align(response, into, size, end)
+            on_answer(response)
+            try:
+                await self.pour(response, into, end, size)
+            except _TooMuch:
+                await into.start_over()
+                raise
+
+    @asynccontextmanager
+    async def part(
+        self, asked: Asked, begin: int, end: int, validator: str | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """
+        Ask for the bytes from `begin` to `end`, for one more connection; `validator`: the ETag of the others.
+
+        Raises:
+            Unfit: something else was answered.
+            Others: as `Client.fetch`.
+        """
+        headers = {**IDENTITY, "Range": f"bytes={begin}-{end - 1}"}
+        if validator:
+            headers["If-Range"] = validator
+        async with await self._ask(asked, headers) as response:
+            expected = f"bytes {begin}-{end - 1}/{asked.wanted.size}"
+            is_it = (
+                response.status == HTTPStatus.PARTIAL_CONTENT
+                and response.headers.get("Content-Range") == expected
+                and response.content_length in {None, end - begin}
+                and (validator is None or response.headers.get("ETag") == validator)
+            )
+            if not is_it:
+                raise Unfit(f"{name_of(asked.url)}: answers with something else than the part asked for")
+            yield response
+
+    async def pour(self, response: aiohttp.ClientResponse, into: Stretch, end: int, size: int) -> None:
+        """
+        Hand on an answer that ends at the byte `end` of `size`, as far as something is missing there.
+
+        Raises:
+            Broken: the bytes ended early, came too slowly or are more than were promised.
+        """
+        name = name_of(response.url)
+
+        async def take(piece: bytes) -> None:
+            self._asking.traffic.file_bytes += len(piece)
+            until = into.until
+            room = max(0, until - into.position)
+            await into.write(piece if len(piece) <= room else piece[:room])
+            if until < end and len(piece) >= room:
+                raise _Enough
+            if len(piece) > room:
+                raise _TooMuch(f"{name}: more than the promised {size} bytes")
+
+        try:
+            await self._asking.read(response, take)
+        except _Enough:
+            return  # others have brought the rest: the connection is closed with the answer
+        if into.position < min(end, into.until):
+            raise Broken(f"{name}: ended after {into.position} of {size} bytes")
+
+    async def _ask(self, asked: Asked, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        return await self._asking.ask("files", "GET", asked.url, headers=headers, authorised=asked.authorised)
+
+    async def _align(self, response: aiohttp.ClientResponse, into: Sink, size: int, end: int) -> int:
+        """
+        Make the sink and the answer begin at the same byte, and check that they end together.
+
+        Returns where the answer ends; `end` is where it should if it is the part asked for.
+        """
+        name = name_of(response.url)
+        begins = 0
+        if response.status == HTTPStatus.PARTIAL_CONTENT:
+            begins, total = content_range(response.headers.get("Content-Range", ""))
+            if begins != into.received or total != size:
+                await into.start_over()
+                raise Broken(f"{name}: answers with other bytes than asked for; starting over")
+        else:
+            if into.received or end < size:  # 200 to a Range request: it was ignored, so start over
+                await into.start_over()
+            end = size
+        offered = response.content_length
+        if offered is not None and offered != end - begins:
+            raise Broken(f"{name}: offers {begins + offered} bytes where {end} were promised")
+        etag = response.headers.get("ETag", "")
+        into.validator = etag if etag.startswith('"') else None  # a weak one proves nothing
+        return end

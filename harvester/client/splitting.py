@@ -1,0 +1,171 @@
+"""
+When one more connection for a file is worth it, and what it should bring: arithmetic, nothing is waited for.
+
+What limits a download may be each connection, or something that all of them share. Nobody tells which, so it
+is tried: one more connection is opened, and stays if the rate of all together has grown by it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import NamedTuple
+
+from anyio import CancelScope
+from yarl import URL
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """
+    When files are fetched over several connections.
+
+    ``connections``: in use at once, for all files together; ``connections_a_file``: for one of at least
+    ``least_size`` bytes. A rate is known after ``settle_seconds``; a connection is opened for what would take
+    longer than ``worth_seconds`` without it, and stays if it makes the whole ``gain`` times as fast.
+    """
+
+    connections: int = 8
+    connections_a_file: int = 4
+    least_size: int = 64 << 20
+    settle_seconds: float = 2.0
+    worth_seconds: float = 5.0
+    gain: float = 1.25
+
+    def pays(self, before: float, after: float, connections: int) -> bool:
+        """Tell whether the last of so many connections was worth it; rates in bytes a second."""
+        # The fourth one adds a third at best, so that half of what is due must do there.
+        return after >= before * min(self.gain, 1 + 0.5 / (connections - 1))
+
+
+class Gap(NamedTuple):
+    """What is missing of a file from ``position`` to ``until``; ``is_filling``: a connection brings it."""
+
+    position: int
+    until: int
+    is_filling: bool
+
+    @property
+    def size(self) -> int:
+        return self.until - self.position
+
+    def for_another(self) -> Gap:
+        """Return what one more connection should bring of it: the second half, or all that nobody brings."""
+        middle = self.position + self.size // 2
+        return Gap(middle if self.is_filling else self.position, self.until, is_filling=False)
+
+
+def widest(gaps: Sequence[Gap]) -> Gap:
+    """Return the gap that takes longest to fill."""
+    return max(gaps, key=lambda gap: gap.size)
+
+
+class Advice(Enum):
+    """What to do about the number of connections."""
+
+    STAY = auto()
+    MORE = auto()
+    FEWER = auto()
+
+
+class Growth:
+    """
+    Judges by what has come when whether one more connection for a file is worth it.
+
+    `most`: connections at most; it falls to what has been worth it. Times are seconds of one clock.
+    """
+
+    def __init__(self, splitting: Splitting, most: int) -> None:
+        self.most = most
+        self._splitting = splitting
+        self._proven = 1
+        self._since = math.inf
+        self._received = 0
+        self._rate, self._measured_with = 0.0, 0
+        self._before: float | None = None
+
+    def changed(self, now: float, received: int, connections: int) -> None:
+        """Note that one has come or gone: what comes from now on is measured anew."""
+        is_tried = connections > self._proven and connections == self._measured_with + 1
+        self._before = self._rate if is_tried else None
+        self._since, self._received = now, received
+
+    def look(self, now: float, received: int, connections: int, longest: int) -> Advice:
+        """
+        Say what to do; `received`: bytes of the file, `longest`: those that the widest gap lacks.
+
+        Each connection is taken to bring its share of the whole.
+        """
+        if received < self._received:  # it was begun anew
+            self.changed(now, received, connections)
+        if connections == 0 or now - self._since < self._splitting.settle_seconds:
+            return Advice.STAY
+        rate = (received - self._received) / (now - self._since)
+        self._since, self._received = now, received
+        self._rate, self._measured_with = rate, connections
+        if self._before is not None:
+            before, self._before = self._before, None
+            if not self._splitting.pays(before, rate, connections):
+                self.most = connections - 1
+                return Advice.FEWER
+            self._proven = connections
+        is_long = longest * connections > rate * self._splitting.worth_seconds
+        return Advice.MORE if rate and is_long and connections < self.most else Advice.STAY
+
+
+class Lanes:
+    """
+    Counts the connections in use for files; a file that is in line goes before a further one for another.
+
+    `most`: at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._used = 0
+        self._further: list[CancelScope] = []
+
+    @property
+    def has_room(self) -> bool:
+        return self._used < self._most
+
+    @contextmanager
+    def first(self) -> Iterator[None]:
+        """Use one for a file; a further connection for another file gives way where none is left."""
+        self._used += 1
+        if self._used > self._most and self._further:
+            self._further.pop().cancel()
+        try:
+            yield
+        finally:
+            self._used -= 1
+
+    @contextmanager
+    def further(self) -> Iterator[CancelScope]:
+        """Use one more for a file that has one, until it is told to give way."""
+        self._used += 1
+        with CancelScope() as scope:
+            self._further.append(scope)
+            try:
+                yield scope
+            finally:
+                self._used -= 1
+                if scope in self._further:
+                    self._further.remove(scope)
+
+
+class Bearing:
+    """Remembers for this run how many connections for one file are worth it, by the origin that is asked."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._found: dict[URL, int] = {}
+
+    def most(self, url: URL) -> int:
+        return self._found.get(url.origin(), self._most)
+
+    def note(self, url: URL, most: int) -> None:
+        self._found[url.origin()] = most

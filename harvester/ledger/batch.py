@@ -1,0 +1,52 @@
+"""
+What a run told the ledger and is not written yet.
+
+Results are written together as far as they have nothing to do with each other; whatever comes later and is
+about the same item or file is another step, so that the last word is the one that was said last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+from harvester.ledger.results import FileResult, ItemResult, Mishap
+
+Entry: TypeAlias = ItemResult | FileResult | Mishap
+
+
+class Step:
+    """Entries that can be written in any order, but for files, which come behind the items."""
+
+    def __init__(self) -> None:
+        self.items: dict[int, ItemResult] = {}
+        self.files: dict[tuple[int, int], FileResult] = {}
+        self.mishaps: list[Mishap] = []
+        self._items_of_files: set[int] = set()
+
+    def take(self, entry: Entry) -> bool:
+        """Take an entry in; False where it has to wait until this step is written."""
+        if isinstance(entry, Mishap):
+            self.mishaps.append(entry)
+            return True
+        if isinstance(entry, ItemResult):
+            if entry.item_id in self.items or entry.item_id in self._items_of_files:
+                return False
+            self.items[entry.item_id] = entry
+            return True
+        if (key := (entry.item_id, entry.file_id)) in self.files:
+            return False
+        self.files[key] = entry
+        self._items_of_files.add(entry.item_id)
+        return True
+
+
+def steps(entries: Iterable[Entry]) -> Iterator[Step]:
+    """Put entries into as few steps as keep their order where it matters."""
+    step = Step()
+    for entry in entries:
+        if not step.take(entry):
+            yield step
+            step = Step()
+            step.take(entry)
+    yield step

@@ -1,0 +1,65 @@
+"""The arithmetic of one service's turns. Times are seconds of one clock; nothing here waits."""
+
+from __future__ import annotations
+
+import math
+
+# A timer that fires late would cost throughput for good if the next turn were counted from the late
+# start: so much lateness is made up for, and what is idle for longer gains nothing by it.
+LATENESS_FORGIVEN_SECONDS = 0.02
+
+SLOWEST_SHARE = 1 / 64
+RECOVERY_SHARE = 0.02
+"""Each answer that is no complaint gives back this share of the configured rate."""
+
+
+class Pace:
+    """A rate that is given: halved by a complaint, then given back step by step."""
+
+    def __init__(self, rate: float) -> None:
+        self.configured = rate
+        self.rate = rate
+        self.paused_until = -math.inf
+        self._next = -math.inf
+        self._last_penalty = -math.inf
+        self._pause = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether the next request may start `now`."""
+        return now >= self._next and now >= self.paused_until
+
+    def delay(self, now: float) -> float:
+        """Tell how many seconds after `now` the next request may start."""
+        return max(0.0, self._next - now, self.paused_until - now)
+
+    def take(self, now: float) -> None:
+        """Count a request that starts `now`."""
+        on_time = now - self._next <= LATENESS_FORGIVEN_SECONDS
+        self._next = (self._next if on_time else now) + 1 / self.rate
+
+    def penalise(self, now: float, started: float, pause_seconds: float) -> bool:
+        """
+        Pause the service and halve its rate, once for all requests that were under way together.
+
+        Returns whether the complaint is news: one about a request that `started` before the last
+        penalty only lengthens the pause.
+        """
+        self.paused_until = max(self.paused_until, now + pause_seconds)
+        if not self.is_news(started):
+            return False
+        self._last_penalty, self._pause = now, pause_seconds
+        self._slow_down(started)
+        return True
+
+    def is_news(self, started: float) -> bool:
+        """Tell whether a complaint about a request that `started` then is about the present pace."""
+        return started > self._last_penalty
+
+    def recover(self, started: float = math.inf) -> None:
+        """Give back a little of the rate, after an answer that was no complaint; `started`: its request."""
+        if self.rate < self.configured:
+            self.rate = min(self.configured, self.rate + self.configured * RECOVERY_SHARE)
+
+    def _slow_down(self, started: float) -> None:
+        if math.isfinite(self.configured):
+            self.rate = max(self.configured * SLOWEST_SHARE, self.rate / 2)

@@ -1,0 +1,113 @@
+"""Lists of names: read from a file or standard input, and the ids that they lead to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import threading
+from dataclasses import dataclass
+
+import aiofiles
+import anyio
+
+from harvester.errors import GiveUp, TryAgain, UsageError, Verdict
+from harvester.figshare.api import Figshare
+from harvester.figshare.names import doi_in, item_id_in
+from harvester.models import ItemRef, Page, Unresolved
+
+NAMES_A_PAGE = 1000
+ASKED_A_PAGE = 10
+"""Names that need a request: a page is recorded soon enough that a crash costs few of them."""
+
+
+async def read_names(file: str) -> list[str]:
+    """
+    Read names, one a line, with comments ("-": from standard input).
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    text = await _read_text(file)
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+async def _read_text(file: str) -> str:
+    try:
+        if file == "-":
+            return (await _read_standard_input()).decode("utf-8-sig")
+        async with aiofiles.open(file, encoding="utf-8-sig") as handle:
+            return await handle.read()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"{file}: cannot be read: {reason}") from exc
+
+
+async def _read_standard_input() -> bytes:
+    """
+    Read until whoever writes is done.
+
+    A thread of its own, which does not keep the program from ending: nobody can wake a thread that waits
+    for a terminal, and a pool of threads waits for all of its threads.
+    """
+    pieces: list[bytes] = []
+    is_read = anyio.Event()
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        while piece := os.read(0, 65536):
+            pieces.append(piece)
+        with contextlib.suppress(RuntimeError):  # the run did not wait for it
+            loop.call_soon_threadsafe(is_read.set)
+
+    threading.Thread(target=read, daemon=True).start()
+    await is_read.wait()
+    return b"".join(pieces)
+
+
+@dataclass(frozen=True)
+class Names:
+    """A list of names; its key changes with its content, so a position always fits the list."""
+
+    names: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        digest = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
+        return f"items {len(self.names)} names {digest}"
+
+    async def page(self, figshare: Figshare, position: str | None) -> Page:
+        start = end = int(position or 0)
+        refs: list[ItemRef] = []
+        unresolved: list[Unresolved] = []
+        asked = 0
+        for name in self.names[start : start + NAMES_A_PAGE]:
+            if asked >= ASKED_A_PAGE:
+                break
+            end += 1
+            found: int | Unresolved | None = item_id_in(name)
+            if found is None:
+                asked += 1
+                found = await _ask(figshare, name)
+            if isinstance(found, int):
+                refs.append(ItemRef(found))
+            else:
+                unresolved.append(found)
+        following = str(end) if end < len(self.names) else None
+        return Page(tuple(refs), following, tuple(unresolved))
+
+
+async def _ask(figshare: Figshare, name: str) -> int | Unresolved:
+    """Return the id that a name leads to, or why it leads to none."""
+    doi = doi_in(name)
+    if doi is None:
+        reason = "neither an item's id, nor a DOI, nor the address of an item"
+        return Unresolved(name, reason, Verdict.FOR_GOOD)
+    try:
+        found = await figshare.find_doi(doi)
+    except (GiveUp, TryAgain) as error:
+        return Unresolved(name, str(error), error.verdict)
+    return Unresolved(name, "no public item has this DOI", Verdict.GONE) if found is None else found

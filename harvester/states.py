@@ -1,0 +1,25 @@
+"""The words for where things stand, as the ledger and files.csv have them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class FileStatus(StrEnum):
+    """Where a file stands; the words of files.csv."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # filtered out by the user's own rules
+    LINK = "link"  # hosted elsewhere: recorded, never fetched
+    WITHHELD = "withheld"  # not downloadable by design: embargo, confidential, downloads disabled
+
+
+class WorkState(StrEnum):
+    """Where one task on one item stands."""
+
+    OWED = "owed"
+    DONE = "done"
+    FAILED = "failed"
+    WITHDRAWN = "withdrawn"  # harvested before, and no longer public

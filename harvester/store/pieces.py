@@ -1,0 +1,300 @@
+"""
+Pieces of a file that come before their turn, each in a file of its own beside the partial one.
+
+A piece has the bytes from some place on and is only ever appended to: its length says what it holds, whenever
+the process dies. When the beginning of the file has grown as far as a piece, the piece is appended to that.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, suppress
+from io import FileIO
+from pathlib import Path
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+
+from harvester.errors import DiskTrouble, NoRoom
+from harvester.store.disk import Tree, disk_errors, is_ours_alone
+
+BUFFER_SIZE = 1 << 20
+PARTIAL = ".partial"
+
+Left = dict[str, set[int]]
+"""What earlier tries left: names of partial files, and where the pieces beside them begin."""
+
+
+def piece_name(name: str, begin: int) -> str:
+    """Name the piece of a partial file that begins with the byte `begin`."""
+    return f"{name.removesuffix('.part')}@{begin}.part"
+
+
+def write_all(handle: FileIO, data: bytes) -> None:
+    """Write all of it: a disk that is nearly full takes a part first and fails at the next."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[handle.write(rest) :]
+
+
+class Piece:
+    """
+    The bytes of a file from ``begin`` on, as far as they are here.
+
+    ``received`` counts them, ``written`` those on the disk. ``is_filling``: somebody brings more.
+    """
+
+    def __init__(self, pieces: Pieces, tree: Tree, name: str, begin: int, threads: CapacityLimiter) -> None:
+        self.begin = begin
+        self.received = self.written = 0
+        self.is_filling = False
+        self.is_dropped = False
+        self._pieces = pieces
+        self._tree = tree
+        self._name = name
+        self._path: Path = tree.root / PARTIAL / name
+        self._threads = threads
+        self._changed: anyio.Event
+        self._buffered: list[bytes] = []
+        self._waiting = 0
+        self._handle: FileIO | None = None
+        self._reader: FileIO | None = None
+        # Bytes may be on their way to the disk in one thread while the piece is dropped in another.
+        self._lock = threading.Lock()
+
+    @property
+    def position(self) -> int:
+        """The place in the whole file where the next byte goes."""
+        return self.begin + self.received
+
+    @property
+    def until(self) -> int:
+        """Where the next piece, or the end, is: nothing is missing from there."""
+        return self.position if self.is_dropped else self._pieces.end_of(self)
+
+    def fill(self) -> None:
+        """Announce that more comes, until `release`."""
+        self.is_filling, self._changed = True, anyio.Event()
+
+    async def write(self, data: bytes) -> None:
+        """Add the next bytes."""
+        self._buffered.append(data)
+        self.received += len(data)
+        self._waiting += len(data)
+        if self._waiting >= BUFFER_SIZE:
+            await to_thread.run_sync(self._append, limiter=self._threads)
+            self._tell()
+
+    async def release(self) -> None:
+        """
+        Keep what has come; nothing more comes for now.
+
+        Raises nothing of the disk's: what it does not take is missing, and fetched again.
+        """
+        with anyio.CancelScope(shield=True):
+            with suppress(DiskTrouble):
+                await to_thread.run_sync(self._append, limiter=self._threads)
+            await to_thread.run_sync(self.close, limiter=self._threads)
+        self.received = self.written
+        self.is_filling = False
+        self._tell()
+
+    async def grows(self) -> bool:
+        """Wait for more to be written; return False where nothing more comes."""
+        if self.is_filling:
+            await self._changed.wait()
+            return True
+        return False
+
+    def read(self, place: int) -> bytes:
+        """Return what is written from that place of the whole file on, a buffer of it at most."""
+        with self._lock, disk_errors(str(self._path)):
+            if self._reader is None:
+                with self._tree.folder(PARTIAL) as folder:
+                    self._reader = os.fdopen(folder.open(self._name), "rb", buffering=0)
+            self._reader.seek(place - self.begin)
+            data = self._reader.read(min(BUFFER_SIZE, self.begin + self.written - place))
+            if data:
+                return data
+        raise DiskTrouble(
+            f"{self._path}: was cut while it was written; see what else works here and run again"
+        )
+
+    def close(self) -> None:
+        """Close its file, in this thread."""
+        with self._lock:
+            self._close()
+
+    def remove(self) -> None:
+        """Remove its file, in this thread; what is still on its way to it is dropped."""
+        with self._lock, disk_errors(str(self._path)):
+            self.is_dropped = True
+            self._buffered.clear()
+            self._close()  # Windows removes no open file
+            if self._pieces.have_a_file(self.begin):
+                with self._tree.folder(PARTIAL) as folder:
+                    folder.remove(self._name)
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    def _append(self) -> None:
+        with self._lock, disk_errors(str(self._path)):
+            data, self._buffered, self._waiting = b"".join(self._buffered), [], 0
+            if self.is_dropped or not data:
+                return
+            handle = self._handle or self._open()
+            try:
+                write_all(handle, data)
+            finally:  # a disk that is full has taken the first of it
+                self.written = handle.tell()
+
+    def _open(self) -> FileIO:
+        with self._tree.folder(PARTIAL, make=True) as folder:
+            self._handle = os.fdopen(folder.resume(self._name), "r+b", buffering=0)
+        if self._handle.seek(0, os.SEEK_END) < self.written:
+            told = "was cut while it was written; see what else works here and run again"
+            raise DiskTrouble(f"{self._path}: {told}")
+        self._handle.seek(self.written)
+        self._handle.truncate()  # nothing more that lies there is known to be part of it
+        self._pieces.note(self.begin)
+        return self._handle
+
+    def _close(self) -> None:
+        for handle in (self._handle, self._reader):
+            if handle is not None:
+                with suppress(OSError):
+                    handle.close()
+        self._handle = self._reader = None
+
+
+class Pieces:
+    """
+    The pieces of one file, in the order of their bytes.
+
+    `name`: of the partial file that they belong to. `reserve`: sets free disk aside, see `Store.reserve`.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        name: str,
+        size: int,
+        threads: CapacityLimiter,
+        left: Left,
+        reserve: Callable[[int], AbstractContextManager[None]],
+    ) -> None:
+        self._tree = tree
+        self._name = name
+        self._size = size
+        self._threads = threads
+        self._left = left
+        self._reserve = reserve
+        self._room = ExitStack()
+        self._room_size = 0
+        self._all: list[Piece] = []
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Piece]:
+        return iter(self._all)
+
+    @property
+    def first(self) -> Piece:
+        """The one that comes next."""
+        return self._all[0]
+
+    @property
+    def begin(self) -> int:
+        """Where the first one begins; the end of the file where there is none."""
+        return self._all[0].begin if self._all else self._size
+
+    @property
+    def received(self) -> int:
+        """The bytes that all of them hold."""
+        return sum(piece.received for piece in self._all)
+
+    def end_of(self, piece: Piece) -> int:
+        """Tell where the one after it begins, or the file ends."""
+        place = self._all.index(piece) + 1
+        return self._all[place].begin if place < len(self._all) else self._size
+
+    def make_room(self, size: int) -> bool:
+        """Set disk aside for a piece that is there twice while it is appended; tell whether there was room."""
+        if size > self._room_size:
+            try:
+                self._room.enter_context(self._reserve(size - self._room_size))
+            except NoRoom:
+                return False
+            self._room_size = size
+        return True
+
+    def give_room_back(self) -> None:
+        """Let others have the disk that was set aside."""
+        self._room.close()
+        self._room_size = 0
+
+    def find(self, received: int) -> None:
+        """
+        Find those that earlier tries left, in this thread; `received`: so much of the beginning is here.
+
+        What overlaps, or is no piece of this file, is removed: only the one that was being appended when the
+        process died may begin before the end of what is here.
+        """
+        end = 0
+        for begin in sorted(self._left.get(self._name, ())):
+            piece = self._make(begin)
+            with self._tree.folder(PARTIAL) as folder, suppress(FileNotFoundError):
+                status = folder.look(piece_name(self._name, begin))
+                if is_ours_alone(status):
+                    piece.received = piece.written = status.st_size
+            if end <= begin and received < piece.position <= self._size and piece.received:
+                self._all.append(piece)
+                end = piece.position
+            else:
+                self.remove(piece)
+
+    def add(self, begin: int) -> Piece:
+        """Begin a new one, which has no byte yet."""
+        piece = self._make(begin)
+        self._all.append(piece)
+        self._all.sort(key=lambda each: each.begin)
+        return piece
+
+    def take_out(self, piece: Piece) -> None:
+        """Let go of one: what comes after the one before it begins where this one ended."""
+        self._all.remove(piece)
+
+    def remove(self, piece: Piece) -> None:
+        """Remove the file of one that was taken out, in this thread."""
+        piece.remove()
+        self._left.get(self._name, set()).discard(piece.begin)
+
+    def drop(self) -> None:
+        """Remove all of them, in this thread."""
+        dropped, self._all = self._all, []
+        known = {piece.begin for piece in dropped}
+        strays = self._left.get(self._name, set()) - known
+        for piece in [*dropped, *map(self._make, strays)]:
+            self.remove(piece)
+
+    def close(self) -> None:
+        """Close their files, in this thread; those that hold something stay for another try."""
+        for piece in self._all:
+            piece.close()
+        self._all = [piece for piece in self._all if piece.written]
+
+    def note(self, begin: int) -> None:
+        """Remember that one has a file now."""
+        self._left.setdefault(self._name, set()).add(begin)
+
+    def have_a_file(self, begin: int) -> bool:
+        """Tell whether the one that begins there has a file."""
+        return begin in self._left.get(self._name, ())
+
+    def _make(self, begin: int) -> Piece:
+        return Piece(self, self._tree, piece_name(self._name, begin), begin, self._threads)

@@ -1,0 +1,90 @@
+"""
+Files that are finished at the same time are proven and put in their places together.
+
+To make a file last takes the disk longer than to receive a small one. While one batch is written the next
+one gathers, and a batch syncs each folder once, so the busier it gets the less a file costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+
+from harvester.errors import DiskTrouble, HarvestError
+from harvester.store.disk import Finished, Tree
+
+LARGE_BYTES = 8 << 20
+"""A file of this size keeps the disk busy for itself: nobody is made to wait for it."""
+
+
+class Publishable(Protocol):
+    """A partial file that should be whole by now."""
+
+    def prove(self, path: str) -> Finished:
+        """Write what is buffered and prove the whole, which goes to `path`; raises what is wrong with it."""
+        ...
+
+    def published(self) -> None:
+        """Take note that it is in its place."""
+        ...
+
+
+class _Entry:
+    def __init__(self, partial: Publishable, path: str) -> None:
+        self.partial = partial
+        self.path = path
+        self.is_taken = False
+        self.problem: HarvestError | None = DiskTrouble(f"{path}: was not written")  # until it is
+
+
+class Publisher:
+    """Publishes the files of one output folder."""
+
+    def __init__(self, tree: Tree, threads: CapacityLimiter) -> None:
+        self._tree = tree
+        self._threads = threads
+        self._turn = anyio.Lock(fast_acquire=True)
+        self._gathered: list[_Entry] = []
+
+    async def publish(self, partial: Publishable, path: str, size: int) -> None:
+        """
+        Prove a file of `size` bytes and move it to `path`; what is published outlives a power cut.
+
+        Raises:
+            Damaged: it is not what was promised; it has been deleted.
+            DiskTrouble: the disk does not take it.
+        """
+        entry = _Entry(partial, path)
+        with anyio.CancelScope(shield=True):  # whoever left now would leave its file to a batch under way
+            if size >= LARGE_BYTES:
+                await to_thread.run_sync(self._publish, [entry], limiter=self._threads)
+            else:
+                await self._with_others(entry)
+        if entry.problem is not None:
+            raise entry.problem
+
+    async def _with_others(self, entry: _Entry) -> None:
+        self._gathered.append(entry)
+        async with self._turn:
+            if entry.is_taken:
+                return
+            batch, self._gathered = self._gathered, []
+            for each in batch:
+                each.is_taken = True
+            await to_thread.run_sync(self._publish, batch, limiter=self._threads)
+
+    def _publish(self, batch: Sequence[_Entry]) -> None:
+        proven: list[tuple[_Entry, Finished]] = []
+        for entry in batch:
+            try:
+                proven.append((entry, entry.partial.prove(entry.path)))
+            except HarvestError as error:
+                entry.problem = error
+        self._tree.publish([finished for _, finished in proven])
+        for entry, finished in proven:
+            entry.problem = finished.problem
+            if entry.problem is None:
+                entry.partial.published()
