@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +11,10 @@ from typing import Any
 
 import orjson
 
-from bench import measure
+from bench import installed, measure
 from bench.measure import Failed, Numbers
 
 TOKEN = "sandbox-token"
-UVLOOP_OPTION: tuple[str, ...] = ()
-"""The words that make the harvester use uvloop; none as long as it has no such option."""
 
 
 def environment() -> dict[str, str]:
@@ -32,7 +29,7 @@ class Harvest:
     One command.
 
     ``api`` and ``stats`` are addresses, ``out`` is the folder; ``within``: words that lead into a
-    namespace; ``more``: further options.
+    namespace; ``more``: further options; ``beside``: packages that are installed beside it.
     """
 
     api: str
@@ -43,11 +40,12 @@ class Harvest:
     workers: int = 32
     within: Sequence[str] = ()
     more: Sequence[str] = field(default=())
+    beside: tuple[str, ...] = ()
 
     @property
     def words(self) -> list[str]:
         return [
-            *(*self.within, sys.executable, "-m", "harvester", "run", "--search", "data"),
+            *(*self.within, str(installed.programs(*self.beside) / "harvester"), "run", "--search", "data"),
             *("--tasks", self.tasks, "--rate", self.rate, "--workers", str(self.workers)),
             *("-o", str(self.out), "--api", self.api, "--stats", self.stats, "--quiet", *self.more),
         ]
@@ -88,5 +86,5 @@ class Harvest:
             self.api: "http://127.0.0.1:8700/v2",
             self.stats: "http://127.0.0.1:8701",
         }
-        words = [names.get(word, word) for word in self.words[len(self.within) + 3 :]]
+        words = [names.get(word, word) for word in self.words[len(self.within) + 1 :]]
         return " ".join(["harvester", *(word or "''" for word in words)])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from bench import measure
@@ -29,3 +33,11 @@ def wheel_of_this(folder: Path) -> str:
     """Build a wheel of the harvester as it stands here, and give its path."""
     measure.run([sys.executable, *_PIP, "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT)])
     return str(next(folder.glob("*.whl")))
+
+
+@functools.cache
+def programs(*more: str) -> Path:
+    """Install the harvester as it stands here, with `more` beside it, once; give its folder of programs."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return environment_with(folder / "venv", wheel_of_this(folder), *more)

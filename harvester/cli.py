@@ -258,7 +258,9 @@ def _await(args: argparse.Namespace, work: Callable[[], Coroutine[Any, Any, T]])
 
 
 def _in_loop(args: argparse.Namespace, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    import anyio  # noqa: PLC0415 - see the module's docstring
+    from importlib.util import find_spec  # noqa: PLC0415 - see the module's docstring
+
+    import anyio  # noqa: PLC0415
 
     _log(args)
 
@@ -266,7 +268,8 @@ def _in_loop(args: argparse.Namespace, work: Callable[[], Coroutine[Any, Any, T]
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     _signals.ignore_one()  # the work looks for it; raised among the loop's own parts it would leave them open
-    return anyio.run(work)
+    # uvloop, the extra "fast", where it is installed.
+    return anyio.run(work, backend_options={"use_uvloop": find_spec("uvloop") is not None})
 
 
 def _log(args: argparse.Namespace) -> logging.Logger:

@@ -94,11 +94,11 @@ class FileRules(Table):
 
     def wants(self, full_name: str, size: int) -> bool:
         """Tell whether a file of this ``folder/name`` and size in bytes is to be fetched."""
-        return (
-            any(fnmatchcase(full_name, pattern) for pattern in self.include)
-            and not any(fnmatchcase(full_name, pattern) for pattern in self.exclude)
-            and (self.max_size == 0 or size <= self.max_size)
-        )
+        if 0 < self.max_size < size:
+            return False
+        if self.include != ("*",) and not any(fnmatchcase(full_name, each) for each in self.include):
+            return False
+        return not any(fnmatchcase(full_name, each) for each in self.exclude)
 
 
 class Export(Table):

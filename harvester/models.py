@@ -64,9 +64,24 @@ class RemoteFile(Struct, frozen=True):
 
 
 class Article(Struct, frozen=True):
-    """What the harvest itself reads of a record, and what the tables show of it."""
+    """
+    What the harvest itself reads of a record.
+
+    ``size`` in bytes, of all its files. ``withheld``: why they cannot be downloaded, "" where they can.
+    """
 
     id: int
+    doi: str
+    modified_date: str
+    size: int
+    files: tuple[RemoteFile, ...]
+    files_complete: bool
+    withheld: str
+
+
+class Description(Struct, frozen=True):
+    """What the tables show of a record; "" for what it does not tell."""
+
     title: str
     doi: str
     type: str
@@ -77,10 +92,6 @@ class Article(Struct, frozen=True):
     group_id: int | None
     authors: tuple[str, ...]
     categories: tuple[str, ...]
-    size: int
-    files: tuple[RemoteFile, ...]
-    files_complete: bool
-    withheld: str  # why its files cannot be downloaded, "" where they can
 
 
 class Record(Struct, frozen=True):

@@ -135,7 +135,10 @@ class Pipeline:
                 batch = await owed_after(turn, FEED_AT_ONCE)
                 try:
                     for owed in batch:
-                        await queue.send(owed)
+                        try:
+                            queue.send_nowait(owed)
+                        except anyio.WouldBlock:
+                            await queue.send(owed)
                         turn = owed.turn
                 except anyio.BrokenResourceError:  # the workers have stopped
                     return

@@ -27,6 +27,7 @@ from harvester.client import Client, Splitting, open_session
 from harvester.client.answers import backoff_seconds, complaint, content_range, retry_after_seconds
 from harvester.client.bodies import JSON_LIMIT
 from harvester.client.session import FOREIGN, translated
+from harvester.client.splitting import USUAL
 from harvester.config import Retry, Timeouts
 from harvester.credentials import Secret
 from harvester.errors import (
@@ -213,7 +214,7 @@ async def client(
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], Awaitable[None]] | None = None,
     lookup: Callable[[str], Awaitable[None]] | None = None,
-    splitting: Splitting = Splitting(),
+    splitting: Splitting = USUAL,
 ) -> AsyncIterator[Client]:
     async def sleep(seconds: float) -> None:
         if slept is not None:

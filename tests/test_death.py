@@ -313,6 +313,53 @@ async def test_a_file_put_in_place_by_a_killed_run_is_proven_and_kept(tmp_path: 
         assert {row["status"] for row in rows(tmp_path / "files.csv")} == {"done"}
 
 
+async def test_killed_while_a_big_file_comes_over_several_connections(tmp_path: Path) -> None:
+    """Twice; what was here by then is not asked for again, and the file is whole at the end."""
+    settings = Settings(items=20, heavy=1, heavy_size=80_000_000, connection_rate=4e6)
+    async with Sandbox(settings) as sandbox:
+        item = sandbox.world.with_trait("heavy")[0]
+        words = ("run", "--item", str(item), "-o", tmp_path, *at(sandbox))
+        for _ in range(2):
+            before = stretches(tmp_path)
+            asked = len(sandbox.requests)
+            async with started(words) as process:
+                with anyio.fail_after(60):
+                    while sum(map(len, stretches(tmp_path)[1:])) < sum(map(len, before[1:])) + 4_000_000:
+                        await anyio.sleep(0.05)
+                process.kill()
+                await process.wait()
+            assert not (tmp_path / "files").exists()
+            assert_asked_only_for_what_was_missing(sandbox, asked, before)
+        before, asked = stretches(tmp_path), len(sandbox.requests)
+        assert sum(map(len, before[1:])) > 8_000_000
+        ended = await harvester(*words)
+        assert ended.status == 0, ended.err
+        assert_complete(tmp_path, sandbox, [item])
+        assert_asked_only_for_what_was_missing(sandbox, asked, before)
+        assert not list((tmp_path / ".partial").iterdir())
+
+
+def stretches(folder: Path) -> list[range]:
+    """The bytes of the one file that are here: its beginning, and pieces of what comes later."""
+    found = []
+    for path in (folder / ".partial").glob("*.part"):
+        begin = int(path.stem.partition("@")[2] or 0)
+        with contextlib.suppress(FileNotFoundError):
+            found.append(range(begin, begin + path.stat().st_size))
+    return sorted(found, key=lambda stretch: stretch.start)
+
+
+def assert_asked_only_for_what_was_missing(sandbox: Sandbox, since: int, here: list[range]) -> None:
+    """Assert that every request for a part begins where nothing is here, and ends before something is."""
+    for seen in sandbox.requests[since:]:
+        if seen.service == "storage" and here:
+            first, last = seen.headers["Range"].removeprefix("bytes=").split("-")
+            wanted = range(int(first), int(last) + 1 if last else 1 << 62)
+            for stretch in here:
+                assert wanted.start not in stretch
+                assert stretch.start not in wanted
+
+
 async def test_an_export_can_be_interrupted_and_leaves_the_old_tables(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.open()

@@ -16,7 +16,7 @@ from yarl import URL
 from harvester.config import FileRules
 from harvester.errors import Broken, HarvestError, Misshapen, Refused
 from harvester.figshare.names import doi_in, item_id_in, same_doi
-from harvester.figshare.records import Entry, read_article
+from harvester.figshare.records import Entry, read_article, read_description
 from harvester.figshare.routes import recorded_address
 from harvester.figshare.selection import Selection
 from harvester.job import connect
@@ -134,7 +134,9 @@ def test_dois_in_names() -> None:
 
 def test_a_record_with_everything_missing_or_null() -> None:
     bare = read_article(b'{"id": 5}')
-    assert (bare.id, bare.title, bare.files, bare.files_complete) == (5, "", (), False)
+    assert (bare.id, bare.doi, bare.files, bare.files_complete) == (5, "", (), False)
+    described = read_description(b'{"id": 5}')
+    assert (described.title, described.group_id, described.authors) == ("", None, ())
     nulls = dict.fromkeys(
         (
             "title",
@@ -150,6 +152,7 @@ def test_a_record_with_everything_missing_or_null() -> None:
         )
     )
     assert read_article(orjson.dumps({"id": 5, **nulls})) == bare
+    assert read_description(orjson.dumps({"id": 5, **nulls})) == described
     assert read_article(b'{"id": 5, "files": [], "size": 0, "folder_structure": []}').files_complete
 
 

@@ -13,7 +13,7 @@ from bench.network import Line
 from bench.result import Case, Measured, Plan, Result, Table, Told
 from bench.world import World
 
-ITEMS = 320
+ITEMS = 160
 REQUESTS_AN_ITEM = 3
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 MILLISECONDS = (0, 50, 200)

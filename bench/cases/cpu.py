@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import measure, nginx
-from bench.harvesting import UVLOOP_OPTION, Harvest
+from bench.harvesting import Harvest
 from bench.machine import missing
 from bench.measure import Numbers, Runs, alternate, ratio, spread
 from bench.nginx import Served
@@ -60,9 +60,9 @@ class _Contest:
             for address in (record, *totals[2 * place : 2 * place + 2])
         ]
 
-    def harvest(self, *more: str) -> Harvest:
+    def harvest(self, *beside: str) -> Harvest:
         at = self.served.at
-        return Harvest(at.api, at.stats, self.folder / "out", workers=WORKERS, more=more)
+        return Harvest(at.api, at.stats, self.folder / "out", workers=WORKERS, beside=beside)
 
     def everybody(self) -> dict[str, Callable[[], Numbers]]:
         items = self.served.world.items
@@ -71,8 +71,7 @@ class _Contest:
             "bare aiohttp loop": self.bare,
         }
         if importlib.util.find_spec("uvloop"):
-            if UVLOOP_OPTION:
-                found["harvester, uvloop"] = lambda: self.harvest(*UVLOOP_OPTION).afresh(items=items)
+            found["harvester, uvloop"] = lambda: self.harvest("uvloop").afresh(items=items)
             found["bare aiohttp loop, uvloop"] = lambda: self.bare("--uvloop")
         if not missing(("curl",)):
             found["curl --parallel"] = self.curl

@@ -24,6 +24,8 @@ QUERY = "data"
 HEAVY_SIZE = 100_000
 """Bytes of the largest file: the limit is what decides, not the line."""
 MOST_WALL = 1.03
+DOWNLOADS = 32
+"""At 200 a second a file may take 160 ms, most of which the disk takes to make it last."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def once(items: int, rate: int, folder: Path) -> Numbers:
 
 
 def _harvest(api: str, stats: str, out: Path, rate: int) -> Harvest:
-    return Harvest(api, stats, out, tasks="metadata,stats,files", rate=str(rate), workers=64)
+    more = ("--downloads", str(DOWNLOADS))
+    return Harvest(api, stats, out, tasks="metadata,stats,files", rate=str(rate), workers=64, more=more)
 
 
 def _last_byte(files: Path) -> float:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import measure, sandboxes
+from bench import installed, measure, sandboxes
 from bench.harvesting import Harvest, environment
-from bench.installed import environment_with, wheel_of_this
 from bench.measure import Numbers, alternate, ratio, spread
 from bench.result import Case, Check, Measured, Plan, Result, Table, Told
 from harvester.sandbox import Settings
@@ -20,7 +19,7 @@ REFERENCE = "import argparse, sqlite3, tomllib"
 
 
 @dataclass(frozen=True)
-class _Installed:
+class _Place:
     """The program as users have it; ``bin`` has it and its Python, ``folder`` is where it is run."""
 
     bin: Path
@@ -43,17 +42,17 @@ class _Installed:
 def _measure(plan: Plan) -> Measured:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        installed = _Installed(environment_with(folder / "venv", wheel_of_this(folder)), folder)
+        place = _Place(installed.programs(), folder)
         with sandboxes.within(Settings(items=100)) as sandbox:
-            Harvest(sandbox.api, sandbox.stats, installed.folder / "out").again()
-        (installed.folder / "wrong.toml").write_text('[[sources]]\nkind = "nothing"\n')
+            Harvest(sandbox.api, sandbox.stats, place.folder / "out").again()
+        (place.folder / "wrong.toml").write_text('[[sources]]\nkind = "nothing"\n')
         runs = alternate(
             {
-                "reference": installed.python(REFERENCE),
-                "harvester --help": installed.harvester("--help"),
-                "harvester status": installed.harvester("status", "-o", "out"),
-                "a config error": installed.harvester("run", "-c", "wrong.toml", status=2),
-                "nothing": installed.python("pass"),
+                "reference": place.python(REFERENCE),
+                "harvester --help": place.harvester("--help"),
+                "harvester status": place.harvester("status", "-o", "out"),
+                "a config error": place.harvester("run", "-c", "wrong.toml", status=2),
+                "nothing": place.python("pass"),
             },
             TIMES if plan.is_whole else plan.scaled(TIMES, 5),
         )

@@ -4,8 +4,8 @@ become ours.
 
 `client.py` is its front, `persistence.py` asks again, `asking.py` makes one request, `answers.py` knows what
 an answer means, `bodies.py` puts JSON together, `session.py` opens connections and translates their errors.
-`transfer.py` fetches files, over one connection or several as `splitting.py` finds best, `receiving.py` brings
-the bytes of one.
+`transfer.py` fetches files, over one connection or several as `splitting.py` finds best, `receiving.py` reads
+what one brings.
 """
 
 from harvester.client.asking import Traffic

@@ -24,6 +24,8 @@ class JsonBody:
     gigabytes cost no more memory than the limit.
     """
 
+    __slots__ = ("_left", "_limit", "_pieces", "_received", "_unzip", "_url")
+
     def __init__(self, url: URL, encoding: str, *, limit: int = JSON_LIMIT) -> None:
         encoding = encoding.lower()
         if encoding not in {"", "identity", "gzip", "x-gzip"}:

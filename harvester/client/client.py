@@ -29,7 +29,7 @@ from harvester.client.asking import Asking
 from harvester.client.bodies import JsonBody
 from harvester.client.persistence import Persistence
 from harvester.client.receiving import IDENTITY, refuse_a_page
-from harvester.client.splitting import Splitting
+from harvester.client.splitting import USUAL, Splitting
 from harvester.client.transfer import Transfers
 from harvester.config import Retry, Timeouts
 from harvester.credentials import Secret
@@ -64,7 +64,7 @@ class Client:
         origins: Mapping[str, URL],
         retry: Retry,
         timeouts: Timeouts,
-        splitting: Splitting = Splitting(),
+        splitting: Splitting = USUAL,
         token: Secret | None = None,
         proxies: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -146,9 +146,12 @@ class Client:
         response = await self._asking.ask(
             service, method, url, headers=headers, data=data, authorised=authorised
         )
-        async with response:
+        try:
             body = JsonBody(response.url, response.headers.get("Content-Encoding", ""))
             await self._asking.read(response, body.take)
+        except BaseException:
+            response.release()  # one that was read to its end has let go of its connection
+            raise
         if raw := body.whole():
             return Reply(decode(raw), response.headers)
         raise Challenged(f"{name_of(url)}: an empty answer where JSON was promised")

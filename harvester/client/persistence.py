@@ -38,8 +38,9 @@ class _Health:
     Whether a service answers at all. Times are seconds of one clock; nothing here waits.
 
     ``is_vital``: the run cannot go on without it. ``silent_since``: the first failure since the last
-    answer. ``next_probe``: nobody asks before. ``proof``: asks for what the service is known to give,
-    None where nothing is known; ``proof_failed``: and it did not give it.
+    answer. ``is_well``: it answers, and nothing has failed since. ``next_probe``: nobody asks before.
+    ``proof``: asks for what the service is known to give, None where nothing is known; ``proof_failed``:
+    and it did not give it.
     """
 
     patience: float
@@ -51,6 +52,7 @@ class _Health:
     next_probe: float = -math.inf
     proof: Callable[[], Awaitable[object]] | None = None
     proof_failed: bool = False
+    is_well: bool = False
 
     def is_down(self) -> bool:
         return self.given_up >= (1 if self.is_vital and not self.has_answered else DOWN_AFTER)
@@ -63,8 +65,10 @@ class _Health:
         self.has_answered, self.proof_failed = True, False
         self.given_up = 0
         self.silent_since, self.next_probe = math.inf, -math.inf
+        self.is_well = True
 
     def failed(self, now: float) -> None:
+        self.is_well = False
         self.silent_since = min(self.silent_since, now)
 
     def takes_probe(self, now: float) -> bool:
@@ -113,7 +117,7 @@ class Persistence:
         """
         health = self._health[service]
         for number in range(1, self._retry.attempts + 1):
-            is_probe = await self._admit(service, health, number)
+            is_probe = not health.is_well and await self._admit(service, health, number)
             try:
                 result = await attempt()
             except TryAgain as error:
@@ -129,7 +133,8 @@ class Persistence:
                 health.answered()
                 raise
             else:
-                health.answered()
+                if not health.is_well:
+                    health.answered()
                 return result
         raise AssertionError("attempts is at least one")
 

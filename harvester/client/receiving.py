@@ -67,8 +67,8 @@ class Unfit(Broken):
     """A part of a file was asked for, and something else was answered."""
 
 
-class _Enough(Exception):  # noqa: N818 - no error: nothing is missing after what has come
-    pass
+class _Enough(Exception):
+    """Nothing is missing after what has come: the rest of the answer is not read."""
 
 
 class _TooMuch(Broken):

@@ -24,8 +24,8 @@ class Splitting:
     When files are fetched over several connections.
 
     ``connections``: in use at once, for all files together; ``connections_a_file``: for one of at least
-    ``least_size`` bytes. A rate is known after ``settle_seconds``; a connection is opened for what would take
-    longer than ``worth_seconds`` without it, and stays if it makes the whole ``gain`` times as fast.
+    ``least_size`` bytes. A rate is known after ``settle_seconds``; one more is opened where the rest would
+    take longer than ``worth_seconds``, and stays if it makes the whole ``gain`` times as fast.
     """
 
     connections: int = 8
@@ -39,6 +39,9 @@ class Splitting:
         """Tell whether the last of so many connections was worth it; rates in bytes a second."""
         # The fourth one adds a third at best, so that half of what is due must do there.
         return after >= before * min(self.gain, 1 + 0.5 / (connections - 1))
+
+
+USUAL = Splitting()
 
 
 class Gap(NamedTuple):
@@ -93,12 +96,8 @@ class Growth:
         self._before = self._rate if is_tried else None
         self._since, self._received = now, received
 
-    def look(self, now: float, received: int, connections: int, longest: int) -> Advice:
-        """
-        Say what to do; `received`: bytes of the file, `longest`: those that the widest gap lacks.
-
-        Each connection is taken to bring its share of the whole.
-        """
+    def look(self, now: float, received: int, connections: int, missing: int) -> Advice:
+        """Say what to do when `received` bytes of the file are here, and so many are missing."""
         if received < self._received:  # it was begun anew
             self.changed(now, received, connections)
         if connections == 0 or now - self._since < self._splitting.settle_seconds:
@@ -112,7 +111,7 @@ class Growth:
                 self.most = connections - 1
                 return Advice.FEWER
             self._proven = connections
-        is_long = longest * connections > rate * self._splitting.worth_seconds
+        is_long = missing > rate * self._splitting.worth_seconds
         return Advice.MORE if rate and is_long and connections < self.most else Advice.STAY
 
 

@@ -81,7 +81,8 @@ class _Transfer:
         self._growth = Growth(means.splitting, means.bearing.most(asked.url))
         self._connections = 0
         self._further: list[CancelScope] = []  # the newest is last
-        self._is_divisible = self._is_opening = False
+        self._opening: CancelScope | None = None  # one at a time
+        self._is_divisible = False
         self._failures = 0
 
     async def run(self) -> None:
@@ -114,20 +115,20 @@ class _Transfer:
 
     def _look(self, group: TaskGroup) -> None:
         """See whether one more connection is worth it, or the last one was not."""
-        gap = widest(self._gaps())
-        advice = self._growth.look(anyio.current_time(), self._received(), self._connections, gap.size)
+        received = self._received()
+        missing = self._asked.wanted.size - received
+        advice = self._growth.look(anyio.current_time(), received, self._connections, missing)
         if advice is Advice.FEWER and self._further:
             log.debug("%s: one more connection is not faster", name_of(self._asked.url))
             self._means.bearing.note(self._asked.url, self._growth.most)
             self._further.pop().cancel()
-        elif advice is Advice.MORE and self._may_open(part := gap.for_another()):
-            self._is_opening = True
+        elif advice is Advice.MORE and self._may_open(part := widest(self._gaps()).for_another()):
             group.start_soon(self._bring, part)
 
     def _may_open(self, part: Gap) -> bool:
         return (
             self._is_divisible
-            and not self._is_opening
+            and self._opening is None
             and self._failures < MOST_FAILURES
             and self._means.lanes.has_room
             and self._into.pieces.make_room(part.size)
@@ -136,23 +137,26 @@ class _Transfer:
     async def _bring(self, part: Gap) -> None:
         """Bring a part of the file, or as much of it as can be had."""
         with self._means.lanes.further() as scope:
+            self._opening = scope
             try:
                 await self._receive(part, scope)
             except (GiveUp, TryAgain) as error:
                 self._failures += 1
                 self._means.asking.traffic.errors["files"] += 1
                 if isinstance(error, Unfit):
+                    self._growth.most = 1
                     self._means.bearing.note(self._asked.url, 1)
                 log.debug("one more connection failed: %s", error)
             finally:
-                self._is_opening = False
+                self._opened(scope)
 
     async def _receive(self, part: Gap, scope: CancelScope) -> None:
-        asked, receiving = self._asked, self._means.receiving
-        async with receiving.part(asked, part.position, part.until, self._into.validator) as response:
-            self._is_opening = False
-            piece = self._into.divide(part.position)
-            if piece is None:  # the first connection has come so far while this one was opened
+        asked, receiving, validator = self._asked, self._means.receiving, self._into.validator
+        async with receiving.part(asked, part.position, part.until, validator) as response:
+            self._opened(scope)
+            # While this one was opened, the first may have come so far, or have begun another version.
+            piece = self._into.divide(part.position) if self._into.validator == validator else None
+            if piece is None:
                 return
             self._further.append(scope)
             try:
@@ -162,6 +166,10 @@ class _Transfer:
                 if scope in self._further:
                     self._further.remove(scope)
                 await piece.release()
+
+    def _opened(self, scope: CancelScope) -> None:
+        if self._opening is scope:
+            self._opening = None
 
     # -- what is here ---------------------------------------------------------------------------------
 
@@ -179,7 +187,7 @@ class _Transfer:
         self._growth.changed(anyio.current_time(), self._received(), self._connections)
 
     def _received(self) -> int:
-        return self._into.received + self._into.pieces.received
+        return self._asked.wanted.size - sum(gap.size for gap in self._gaps())
 
     def _gaps(self) -> list[Gap]:
         into = self._into

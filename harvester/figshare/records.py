@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 import msgspec
 
 from harvester.errors import Broken, Misshapen
-from harvester.models import Article, RemoteFile
+from harvester.models import Article, Description, RemoteFile
 
 T = TypeVar("T")
 
@@ -19,6 +19,9 @@ Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """What ids, sizes and counters are: more than a database holds, or less than nothing, is no answer."""
 LISTED_FILES = 10
 """A record lists so many files at most; the rest is in its file list only."""
+
+
+_MD5 = re.compile("[0-9a-fA-F]{32}")
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -79,8 +82,8 @@ class _Licence(msgspec.Struct, frozen=True):
     name: str | None = None
 
 
-class _Record(msgspec.Struct, frozen=True):
-    """The keys that are read of a record. All but the id may be null or absent."""
+class _Described(msgspec.Struct, frozen=True):
+    """The keys of a record that tables show. All but the id may be null or absent, here and below."""
 
     id: Natural
     title: str | None = None
@@ -93,6 +96,11 @@ class _Record(msgspec.Struct, frozen=True):
     group_id: Natural | None = None
     authors: list[_Author] | None = None
     categories: list[_Category] | None = None
+
+
+class _Record(_Described, frozen=True):
+    """The keys that are read of a record."""
+
     size: Natural | None = None
     files: list[_File] | None = None
     folder_structure: dict[str, str | None] | list[None] | None = None  # [] when there are none
@@ -157,6 +165,7 @@ _decode_good_entries = _decoder(tuple[Entry, ...])
 _decode_entry = _decoder(Entry)
 _decode_named = _decoder(_Named)
 _decode_record = _decoder(_Record)
+_decode_described = _decoder(_Described)
 _decode_files = _decoder(list[_File])
 decode_pieces = _decoder(list[msgspec.Raw])
 decode_total = _decoder(Total)
@@ -201,13 +210,30 @@ def read_article(raw: bytes, file_list: bytes | None = None) -> Article:
     wire = _decode_record(raw)
     listed = _decode_files(file_list) if file_list is not None else wire.files
     structure = wire.folder_structure if isinstance(wire.folder_structure, dict) else {}
-    files = tuple(_read_file(file, structure.get(str(file.id))) for file in listed or ())
+    files = tuple([_read_file(file, structure) for file in listed or ()])
     size = wire.size or 0
     is_whole = listed is not None and len(listed) < LISTED_FILES
-    adds_up = sum(file.size for file in files) == size
+    adds_up = sum([file.size for file in files]) == size
     withheld = _withheld(wire)
     return Article(
         id=wire.id,
+        doi=wire.doi or "",
+        modified_date=wire.modified_date or "",
+        size=size,
+        files=files,
+        files_complete=file_list is not None or (is_whole and (adds_up or bool(withheld))),
+        withheld=withheld,
+    )
+
+
+def read_description(raw: bytes) -> Description:
+    """
+    Read what tables show of a record.
+
+    Raises what `read_article` raises, but not for a record that it has read.
+    """
+    wire = _decode_described(raw)
+    return Description(
         title=wire.title or "",
         doi=wire.doi or "",
         type=wire.defined_type_name or "",
@@ -216,12 +242,8 @@ def read_article(raw: bytes, file_list: bytes | None = None) -> Article:
         modified_date=wire.modified_date or "",
         licence=(wire.license and wire.license.name) or "",
         group_id=wire.group_id,
-        authors=tuple(author.full_name or "" for author in wire.authors or ()),
-        categories=tuple(category.title or "" for category in wire.categories or ()),
-        size=size,
-        files=files,
-        files_complete=file_list is not None or (is_whole and (adds_up or bool(withheld))),
-        withheld=withheld,
+        authors=tuple([author.full_name or "" for author in wire.authors or ()]),
+        categories=tuple([category.title or "" for category in wire.categories or ()]),
     )
 
 
@@ -235,14 +257,18 @@ def _withheld(wire: _Record) -> str:
     return "metadata only" if wire.is_metadata_record else ""
 
 
-def _read_file(wire: _File, folder: str | None) -> RemoteFile:
-    promised = (md5.lower() for md5 in (wire.computed_md5, wire.supplied_md5) if md5)
+def _read_file(wire: _File, structure: Mapping[str, str | None]) -> RemoteFile:
     return RemoteFile(
         id=wire.id,
         name=wire.name or "",
-        folder=(folder or "").strip("/"),
+        folder=(structure.get(str(wire.id)) or "").strip("/") if structure else "",
         size=wire.size or 0,
-        md5=next((md5 for md5 in promised if re.fullmatch("[0-9a-f]{32}", md5)), None),
+        md5=_md5(wire.computed_md5) or _md5(wire.supplied_md5),
         url=wire.download_url or "",
         is_link=bool(wire.is_link_only),
     )
+
+
+def _md5(text: str | None) -> str | None:
+    """Return an md5 as it is written here, None for what is none."""
+    return text.lower() if text and _MD5.fullmatch(text) else None

@@ -87,7 +87,7 @@ def md5_of(seed: int, file_id: int, size: int) -> str:
 
 
 def pieces_of(seed: int, file_id: int, size: int, begin: int, end: int | None = None) -> Iterator[bytes]:
-    """Yield a file's bytes from `begin` to `end`: one random megabyte, repeated, each time with its own number."""
+    """Yield a file's bytes `begin` to `end`: one random megabyte, repeated, each time with its number."""
     end = size if end is None else end
     if begin >= end:
         return

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from harvester.figshare.records import read_article
+from harvester.figshare.records import read_description
 from harvester.ledger.reading import Reader
 from harvester.store import rewrite
 
@@ -44,19 +44,19 @@ class CsvTables:
 
 def _items(reader: Reader) -> Iterator[tuple[object, ...]]:
     for row in reader.items():
-        article = read_article(row.raw)
+        shown = read_description(row.raw)
         yield (
             row.id,
-            plain(article.title),
-            plain(article.doi),
-            plain(article.type),
-            plain(article.created_date),
-            plain(article.published_date),
-            plain(article.modified_date),
-            plain(article.licence),
-            article.group_id,
-            plain("; ".join(article.authors)),
-            plain("; ".join(article.categories)),
+            plain(shown.title),
+            plain(shown.doi),
+            plain(shown.type),
+            plain(shown.created_date),
+            plain(shown.published_date),
+            plain(shown.modified_date),
+            plain(shown.licence),
+            shown.group_id,
+            plain("; ".join(shown.authors)),
+            plain("; ".join(shown.categories)),
             row.files,
             row.bytes,
         )
@@ -86,7 +86,10 @@ def write_failures(reader: Reader, folder: Path) -> Path:
 
 def plain(text: str) -> str:
     """Make a text harmless to spreadsheets, and writable as UTF-8."""
-    text = text.encode(errors="replace").decode().replace("\0", "")
+    if not text.isascii():
+        text = text.encode(errors="replace").decode()
+    if "\0" in text:
+        text = text.replace("\0", "")
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 

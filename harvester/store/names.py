@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from harvester.models import RemoteFile
@@ -73,14 +72,21 @@ def place(item_id: int, files: Sequence[RemoteFile], kept: Mapping[int, str]) ->
     files_there = {_fold(path) for path in kept.values()}
     wanted = {file.id: _path(item_id, file, files_there) for file in files if file.id not in kept}
     folded = {file_id: _fold(path) for file_id, path in wanted.items()}
-    asked_for = Counter(folded.values())
     taken = files_there | _folders([*kept.values(), *wanted.values()])
-    alone = {path for path, number in asked_for.items() if number == 1 and path not in taken}
+    alone = _single(folded.values()) - taken
     taken |= alone
     placed = {file.id: kept[file.id] for file in files if file.id in kept}
     for file_id, path in wanted.items():
         placed[file_id] = path if folded[file_id] in alone else _with_id(path, file_id, taken)
     return placed
+
+
+def _single(texts: Iterable[str]) -> set[str]:
+    """Return those that come once."""
+    seen, again = set[str](), set[str]()
+    for text in texts:
+        (again if text in seen else seen).add(text)
+    return seen - again
 
 
 def _path(item_id: int, file: RemoteFile, files_there: set[str]) -> str:

@@ -72,7 +72,7 @@ class Piece:
     @property
     def until(self) -> int:
         """Where the next piece, or the end, is: nothing is missing from there."""
-        return self.position if self.is_dropped else self._pieces.end_of(self)
+        return self._pieces.end_of(self)
 
     def fill(self) -> None:
         """Announce that more comes, until `release`."""
@@ -213,18 +213,16 @@ class Pieces:
         """Where the first one begins; the end of the file where there is none."""
         return self._all[0].begin if self._all else self._size
 
-    @property
-    def received(self) -> int:
-        """The bytes that all of them hold."""
-        return sum(piece.received for piece in self._all)
-
     def end_of(self, piece: Piece) -> int:
-        """Tell where the one after it begins, or the file ends."""
-        place = self._all.index(piece) + 1
-        return self._all[place].begin if place < len(self._all) else self._size
+        """Tell where the one after it begins, or the file ends; one that was dropped lacks nothing."""
+        every = self._all  # another thread may drop them now
+        if piece not in every:
+            return piece.position
+        place = every.index(piece) + 1
+        return every[place].begin if place < len(every) else self._size
 
     def make_room(self, size: int) -> bool:
-        """Set disk aside for a piece that is there twice while it is appended; tell whether there was room."""
+        """Set disk aside for a piece that is there twice while it is appended; tell whether there is."""
         if size > self._room_size:
             try:
                 self._room.enter_context(self._reserve(size - self._room_size))
@@ -261,8 +259,7 @@ class Pieces:
     def add(self, begin: int) -> Piece:
         """Begin a new one, which has no byte yet."""
         piece = self._make(begin)
-        self._all.append(piece)
-        self._all.sort(key=lambda each: each.begin)
+        self._all = sorted([*self._all, piece], key=lambda each: each.begin)
         return piece
 
     def take_out(self, piece: Piece) -> None:

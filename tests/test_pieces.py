@@ -1,0 +1,341 @@
+"""Parts of a file that come before their turn: kept, gone on with, appended, and never the wrong ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from harvester.errors import Damaged, DiskTrouble
+from harvester.models import RemoteFile
+from harvester.store import BUFFER_SIZE, Piece, Store
+from harvester.store.files import Partial
+from tests.test_store import (
+    PLANTED,
+    no_file_larger_than,
+    open_files,
+    partial_of,
+    remote,
+)
+
+pytestmark = pytest.mark.anyio
+
+CONTENT = os.urandom(100_000)
+FILE = remote(5, "x", content=CONTENT)
+
+
+def piece_of(folder: Path, begin: int) -> Path:
+    main = partial_of(folder, FILE)
+    return main.with_name(f"{main.stem}@{begin}.part")
+
+
+def left(folder: Path, main: int, *pieces: tuple[int, int]) -> None:
+    """Leave what a killed run had: so much of the beginning, and pieces from one byte to another."""
+    (folder / ".partial").mkdir(exist_ok=True)
+    partial_of(folder, FILE).write_bytes(CONTENT[:main])
+    for begin, end in pieces:
+        piece_of(folder, begin).write_bytes(CONTENT[begin:end])
+
+
+async def bring(partial: Partial, begin: int, end: int) -> Piece:
+    """Bring bytes from a place on, as a further connection does."""
+    piece = partial.divide(begin)
+    assert piece is not None
+    for place in range(begin, end, 7_000):
+        await piece.write(CONTENT[place : min(end, place + 7_000)])
+    await piece.release()
+    return piece
+
+
+async def finish(partial: Partial) -> None:
+    """Bring all that is missing, in order, and publish."""
+    while partial.received < len(CONTENT):
+        if partial.received < partial.until:
+            await partial.write(CONTENT[partial.received : partial.until])
+        else:
+            await partial.absorb()
+    await partial.publish("files/1/x")
+    await partial.close()
+
+
+def assert_whole(folder: Path) -> None:
+    assert (folder / "files/1/x").read_bytes() == CONTENT
+    assert list((folder / ".partial").iterdir()) == []
+
+
+async def test_pieces_in_any_order_become_the_file(tmp_path: Path) -> None:
+    partial = await Store(tmp_path).partial(1, FILE)
+    await partial.write(CONTENT[:10_000])
+    await bring(partial, 50_000, 100_000)
+    assert partial.until == 50_000
+    await bring(partial, 20_000, 45_000)
+    assert partial.until == 20_000
+    await finish(partial)
+    assert_whole(tmp_path)
+
+
+async def test_nothing_is_divided_that_is_here_or_somebody_else_s(tmp_path: Path) -> None:
+    partial = await Store(tmp_path).partial(1, FILE)
+    await partial.write(CONTENT[:10_000])
+    piece = partial.divide(50_000)
+    assert piece is not None
+    await piece.write(CONTENT[50_000:60_000])
+    for place in (0, 9_999, 10_000, 50_000, 55_000, 60_000, 100_000):
+        assert partial.divide(place) is None, place
+    await piece.release()
+    assert partial.divide(60_000) is piece, "whoever brought it has left: another goes on"
+    await piece.release()
+    await partial.close()
+
+
+async def test_the_beginning_grows_into_a_piece_that_is_still_growing(tmp_path: Path) -> None:
+    partial = await Store(tmp_path).partial(1, FILE)
+    await partial.write(CONTENT[:50_000])
+    piece = partial.divide(50_001)
+    assert piece is not None
+    await partial.write(CONTENT[50_000:50_001])
+    absorbed = anyio.Event()
+
+    async def absorb() -> None:
+        await partial.absorb()
+        absorbed.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(absorb)
+        await piece.write(CONTENT[50_001:80_000])
+        await anyio.sleep(0.05)
+        assert not absorbed.is_set()
+        await piece.release()
+    assert partial.received == 80_000
+    await finish(partial)
+    assert_whole(tmp_path)
+
+
+async def test_another_run_goes_on_with_the_pieces(tmp_path: Path) -> None:
+    first = await Store(tmp_path).partial(1, FILE)
+    await first.write(CONTENT[:10_000])
+    await bring(first, 50_000, 70_000)
+    await first.close()
+    assert piece_of(tmp_path, 50_000).read_bytes() == CONTENT[50_000:70_000]
+    second = await Store(tmp_path).partial(1, FILE)
+    assert (second.received, second.until) == (10_000, 50_000)
+    assert [(piece.position, piece.until) for piece in second.pieces] == [(70_000, 100_000)]
+    await bring(second, 70_000, 90_000)
+    await finish(second)
+    assert_whole(tmp_path)
+
+
+async def test_the_same_run_goes_on_with_them_too(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = await store.partial(1, FILE)
+    await bring(first, 50_000, 70_000)
+    await first.close()
+    second = await store.partial(1, FILE)
+    assert (second.received, second.until) == (0, 50_000)
+    await finish(second)
+    assert_whole(tmp_path)
+
+
+async def test_one_that_was_being_appended_when_the_process_died_is_appended_from_there(
+    tmp_path: Path,
+) -> None:
+    left(tmp_path, 60_000, (50_000, 80_000))
+    partial = await Store(tmp_path).partial(1, FILE)
+    await partial.absorb()
+    assert partial.received == 80_000
+    await finish(partial)
+    assert_whole(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kept"),
+    [
+        ([(20_000, 50_000)], []),  # all of it is in the beginning, the process died before it was removed
+        ([(60_000, 80_000), (70_000, 90_000)], [60_000]),
+        ([(60_000, 60_000)], []),
+        ([(60_000, 70_000), (70_000, 90_000)], [60_000, 70_000]),
+    ],
+)
+async def test_what_is_here_already_is_not_kept_twice(
+    pieces: list[tuple[int, int]], kept: list[int], tmp_path: Path
+) -> None:
+    left(tmp_path, 50_000, *pieces)
+    partial = await Store(tmp_path).partial(1, FILE)
+    assert [piece.begin for piece in partial.pieces] == kept
+    assert len(list((tmp_path / ".partial").iterdir())) == 1 + len(kept)
+    await finish(partial)
+    assert_whole(tmp_path)
+
+
+@pytest.mark.parametrize(("begin", "size"), [(90_000, 10_001), (100_000, 1), (10**12, 5)])
+async def test_what_goes_beyond_the_end_is_no_piece(begin: int, size: int, tmp_path: Path) -> None:
+    left(tmp_path, 50_000)
+    piece_of(tmp_path, begin).write_bytes(bytes(size))
+    partial = await Store(tmp_path).partial(1, FILE)
+    assert len(partial.pieces) == 0
+    await finish(partial)
+    assert_whole(tmp_path)
+
+
+async def test_a_wrong_piece_makes_the_whole_wrong_and_all_is_deleted(tmp_path: Path) -> None:
+    left(tmp_path, 50_000)
+    piece_of(tmp_path, 60_000).write_bytes(bytes(10_000))
+    partial = await Store(tmp_path).partial(1, FILE)
+    with pytest.raises(Damaged):
+        await finish(partial)
+    await partial.close()
+    assert list((tmp_path / ".partial").iterdir()) == []
+
+
+async def test_starting_over_deletes_the_pieces_and_who_brings_one_has_nothing_more_to_bring(
+    tmp_path: Path,
+) -> None:
+    partial = await Store(tmp_path).partial(1, FILE)
+    await bring(partial, 70_000, 90_000)
+    piece = partial.divide(50_000)
+    assert piece is not None
+    await piece.write(CONTENT[50_000:51_000])
+    await partial.start_over()
+    assert piece.until == piece.position
+    await piece.write(CONTENT[51_000:60_000])
+    await piece.release()
+    assert not list(tmp_path.glob(".partial/*@*"))
+    await finish(partial)
+    assert_whole(tmp_path)
+
+
+async def test_without_an_md5_pieces_of_an_earlier_run_are_not_trusted(tmp_path: Path) -> None:
+    file = remote(5, "x", content=CONTENT, md5=False)
+    (tmp_path / ".partial").mkdir()
+    for name in ("1-5-unproven.part", "1-5-unproven@7.part"):
+        (tmp_path / ".partial" / name).write_bytes(b"x")
+    partial = await Store(tmp_path).partial(1, file)
+    assert (partial.received, len(partial.pieces)) == (0, 0)
+    assert not list(tmp_path.glob(".partial/*@*"))
+    await finish(partial)
+    assert_whole(tmp_path)
+
+
+async def test_a_sweep_keeps_pieces_of_what_may_be_owed_and_removes_others(tmp_path: Path) -> None:
+    left(tmp_path, 50_000, (60_000, 70_000))
+    (tmp_path / ".partial" / f"2-6-{'0' * 32}@5.part").write_bytes(b"x")
+    (tmp_path / ".partial" / "somebody's own").touch()
+    asked = set()
+
+    async def is_of_use(item_id: int, file_id: int, md5: str | None) -> bool:
+        asked.add((item_id, file_id, md5))
+        return item_id == 1
+
+    await Store(tmp_path).sweep(is_of_use)
+    assert asked == {(1, 5, FILE.md5), (2, 6, "0" * 32)}
+    names = {path.name for path in (tmp_path / ".partial").iterdir()}
+    assert names == {partial_of(tmp_path, FILE).name, piece_of(tmp_path, 60_000).name, "somebody's own"}
+
+
+async def test_without_room_to_append_them_pieces_are_given_up_and_the_file_is_not(tmp_path: Path) -> None:
+    left(tmp_path, 10_000, (50_000, 60_000))
+    store = Store(tmp_path, free_bytes=lambda _: 120_000)
+    with store.reserve(100_000):
+        partial = await store.partial(1, FILE)
+        assert len(partial.pieces) == 0
+        assert partial.pieces.make_room(20_000)
+        assert not partial.pieces.make_room(20_001)
+        await finish(partial)
+    assert_whole(tmp_path)
+
+
+@pytest.mark.parametrize("plant", PLANTED)
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_what_stands_in_the_place_of_a_piece_is_replaced(
+    when: str, plant: Callable[[Path, Path], None], tmp_path: Path
+) -> None:
+    outside, harvest = tmp_path / "outside", tmp_path / "harvest"
+    outside.write_bytes(b"precious")
+    harvest.mkdir()
+    left(harvest, 10_000)
+    store = Store(harvest)
+    if when == "before":
+        plant(piece_of(harvest, 50_000), outside)
+    partial = await store.partial(1, FILE)
+    if when == "meanwhile":
+        plant(piece_of(harvest, 50_000), outside)
+    with anyio.fail_after(20):
+        await bring(partial, 50_000, 90_000)
+        await finish(partial)
+    assert outside.read_bytes() == b"precious"
+    assert_whole(harvest)
+
+
+async def test_a_piece_that_somebody_cut_is_named(tmp_path: Path) -> None:
+    before = open_files()
+    partial = await Store(tmp_path).partial(1, FILE)
+    await partial.write(CONTENT[:50_000])
+    await bring(partial, 50_001, 90_000)
+    await partial.write(CONTENT[50_000:50_001])
+    os.truncate(piece_of(tmp_path, 50_001), 5)
+    with pytest.raises(DiskTrouble, match="@50001.part: was cut while it was written"):
+        await partial.absorb()
+    await partial.close()
+    assert open_files() == before
+
+
+async def test_a_disk_that_takes_only_a_part_of_a_piece_has_that_part(tmp_path: Path) -> None:
+    before = open_files()
+    partial = await Store(tmp_path).partial(1, FILE)
+    with no_file_larger_than(10_000):
+        piece = await bring(partial, 50_000, 90_000)
+    assert (piece.received, piece.until) == (10_000, 100_000)
+    await bring(partial, 60_000, 70_000)
+    await finish(partial)
+    assert_whole(tmp_path)
+    assert open_files() == before
+
+
+async def test_a_piece_is_removed_when_a_power_cut_can_no_longer_take_what_was_appended(
+    tmp_path: Path,
+) -> None:
+    synced: list[list[str]] = []
+
+    def sync(descriptor: int) -> None:
+        if os.path.samestat(os.fstat(descriptor), partial_of(tmp_path, FILE).stat()):
+            synced.append([path.name for path in tmp_path.glob(".partial/*@*")])
+
+    partial = await Store(tmp_path, sync=sync).partial(1, FILE)
+    await partial.write(CONTENT[:50_000])
+    await bring(partial, 50_001, 90_000)
+    await partial.write(CONTENT[50_000:50_001])
+    await partial.absorb()
+    assert synced == [[piece_of(tmp_path, 50_001).name]]
+    assert not piece_of(tmp_path, 50_001).exists()
+    await partial.close()
+
+
+async def test_memory_holds_a_buffer_for_each_connection_however_large_a_piece_is(tmp_path: Path) -> None:
+    block = os.urandom(1 << 16)
+    md5 = hashlib.md5()
+    for _ in range(1024):
+        md5.update(block)
+    file = RemoteFile(5, "x", "", 1024 * len(block), md5.hexdigest(), "", is_link=False)
+    partial = await Store(tmp_path).partial(1, file)
+    tracemalloc.start()
+    try:
+        piece = partial.divide(file.size // 2)
+        assert piece is not None
+        fillings: tuple[Piece, Partial] = (piece, partial)
+        for into in fillings:
+            while into.position < into.until:
+                await into.write(block)
+        await piece.release()
+        while partial.received < file.size:
+            await partial.absorb()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * BUFFER_SIZE
+    await partial.publish("files/1/x")
+    await partial.close()

@@ -1,0 +1,541 @@
+"""One file over several connections: when, which part of it, whether it was worth it, what may go wrong."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import random
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import anyio
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from harvester.client import Client
+from harvester.client.splitting import Advice, Gap, Growth, Lanes, Splitting, widest
+from harvester.errors import Unverified
+from harvester.figshare.routes import Routes
+from harvester.models import OwedFile, RemoteFile
+from harvester.sandbox import FAULTS, Sandbox, Settings
+from harvester.store import Store
+from tests.test_client import client, served
+
+pytestmark = pytest.mark.anyio
+
+MB = 1_000_000
+QUICK = Splitting(connections=8, connections_a_file=4, least_size=MB, settle_seconds=0.25, worth_seconds=0.5)
+
+# -- when it is worth it: arithmetic --------------------------------------------------------------
+
+
+def test_half_of_what_a_connection_still_brings_goes_to_another() -> None:
+    assert Gap(100, 200, is_filling=True).for_another() == Gap(150, 200, is_filling=False)
+    assert Gap(100, 200, is_filling=False).for_another() == Gap(100, 200, is_filling=False), "all of it"
+
+
+def test_the_widest_gap_is_split() -> None:
+    gaps = [Gap(0, 30, is_filling=True), Gap(50, 90, is_filling=True), Gap(95, 100, is_filling=False)]
+    assert widest(gaps) == gaps[1]
+
+
+USUAL = Splitting()
+
+
+def begun() -> Growth:
+    growth = Growth(USUAL, most=4)
+    growth.changed(0.0, 0, 1)
+    return growth
+
+
+def test_nothing_is_known_before_it_has_come_for_a_while() -> None:
+    growth = begun()
+    assert growth.look(1.9, 19 * MB, 1, 900 * MB) is Advice.STAY
+    assert growth.look(2.0, 20 * MB, 1, 900 * MB) is Advice.MORE
+
+
+def test_what_is_soon_here_gets_no_further_connection() -> None:
+    assert begun().look(2.0, 20 * MB, 1, 50 * MB) is Advice.STAY, "5 seconds"
+    assert begun().look(2.0, 20 * MB, 1, 51 * MB) is Advice.MORE
+    assert begun().look(2.0, 0, 1, 51 * MB) is Advice.STAY, "nothing comes at all"
+
+
+def test_connections_come_as_long_as_each_is_worth_it_and_no_more_than_the_most() -> None:
+    growth = begun()
+    for connections in (1, 2, 3):
+        now, come = 10.0 * connections, 100 * MB * connections
+        growth.changed(now, come, connections)
+        assert growth.look(now + 2, come + 20 * MB * connections, connections, 900 * MB) is Advice.MORE
+    growth.changed(40.0, 400 * MB, 4)
+    assert growth.look(42.0, 480 * MB, 4, 900 * MB) is Advice.STAY
+
+
+@pytest.mark.parametrize(("gained", "advice"), [(1.24, Advice.FEWER), (1.25, Advice.MORE)])
+def test_one_that_brings_too_little_is_taken_back(gained: float, advice: Advice) -> None:
+    growth = begun()
+    growth.look(2.0, 20 * MB, 1, 900 * MB)
+    growth.changed(3.0, 30 * MB, 2)
+    assert growth.look(4.0, 40 * MB, 2, 900 * MB) is Advice.STAY, "it has only begun"
+    assert growth.look(5.0, 30 * MB + round(gained * 20 * MB), 2, 900 * MB) is advice
+    assert growth.most == (1 if advice is Advice.FEWER else 4)
+
+
+def test_after_one_that_was_not_worth_it_no_more_are_tried() -> None:
+    growth = begun()
+    growth.look(2.0, 20 * MB, 1, 900 * MB)
+    growth.changed(2.0, 20 * MB, 2)
+    assert growth.look(4.0, 40 * MB, 2, 900 * MB) is Advice.FEWER
+    growth.changed(4.0, 40 * MB, 1)
+    assert growth.look(6.0, 60 * MB, 1, 900 * MB) is Advice.STAY
+
+
+def test_the_fourth_can_add_a_third_at_best_and_half_of_that_will_do() -> None:
+    assert USUAL.pays(30, 35, connections=4)
+    assert not USUAL.pays(30, 34, connections=4)
+
+
+def test_one_that_ended_before_it_could_be_judged_is_not_judged() -> None:
+    growth = begun()
+    growth.look(2.0, 20 * MB, 1, 900 * MB)
+    growth.changed(2.0, 20 * MB, 2)
+    growth.changed(3.0, 30 * MB, 1)
+    assert growth.look(5.0, 50 * MB, 1, 900 * MB) is Advice.MORE
+    assert growth.most == 4
+
+
+def test_a_file_that_was_begun_anew_is_measured_anew() -> None:
+    growth = begun()
+    growth.look(2.0, 20 * MB, 1, 900 * MB)
+    growth.changed(2.0, 20 * MB, 2)
+    assert growth.look(4.0, 0, 2, 900 * MB) is Advice.STAY
+    assert growth.most == 4
+
+
+async def test_a_further_connection_gives_way_to_another_file() -> None:
+    lanes = Lanes(2)
+    ended = anyio.Event()
+
+    async def bring() -> None:
+        with lanes.further() as scope:
+            await anyio.sleep(10)
+        assert scope.cancelled_caught
+        ended.set()
+
+    async with anyio.create_task_group() as group:
+        with lanes.first():
+            assert lanes.has_room
+            group.start_soon(bring)
+            await anyio.sleep(0)
+            assert not lanes.has_room
+            with lanes.first():
+                with anyio.fail_after(1):
+                    await ended.wait()
+            assert lanes.has_room
+
+
+# -- over sockets ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Reply:
+    """What is answered; ``cut_after``: so many bytes, then the connection is gone."""
+
+    begin: int
+    end: int
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    cut_after: int | None = None
+
+
+@dataclass
+class Storage:
+    """
+    One file, given out at so many bytes a second for each connection, and for all of them together.
+
+    ``twist``: what becomes of the answers to further connections. ``asked``: the Range headers that came,
+    "" for none. ``sent``: the bytes that went out.
+    """
+
+    content: bytes
+    connection_rate: float = 1.5 * MB
+    total_rate: float = float("inf")
+    etag: str = '"one"'
+    has_ranges: bool = True
+    twist: Callable[[Reply], None] = lambda _: None
+    asked: list[str] = field(default_factory=list)
+    sent: int = 0
+    open: int = 0
+    most_open: int = 0
+    free_at: float = 0.0
+
+    @property
+    def md5(self) -> str:
+        return hashlib.md5(self.content).hexdigest()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.headers.get("Range", ""))
+        reply = self.reply(request)
+        response = web.StreamResponse(status=reply.status, headers=reply.headers)
+        response.content_length = len(reply.body)
+        await response.prepare(request)
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            await self.send(response, reply.body[: reply.cut_after])
+        except ConnectionError:
+            pass  # it has enough
+        finally:
+            self.open -= 1
+        if reply.cut_after is not None and request.transport is not None:
+            request.transport.abort()
+        return response
+
+    def reply(self, request: web.Request) -> Reply:
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
+        size = len(self.content)
+        headers = {"ETag": self.etag, **({"Accept-Ranges": "bytes"} if self.has_ranges else {})}
+        if wanted is None or not self.has_ranges or request.headers.get("If-Range", self.etag) != self.etag:
+            return Reply(0, size, 200, headers, self.content)
+        begin, end = int(wanted[1]), int(wanted[2] or size - 1) + 1
+        headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
+        reply = Reply(begin, end, 206, headers, self.content[begin:end])
+        if wanted[2]:
+            self.twist(reply)
+        return reply
+
+    async def send(self, response: web.StreamResponse, body: bytes) -> None:
+        began, step = time.monotonic(), 10_000
+        for place in range(0, len(body), step):
+            part = body[place : place + step]
+            await response.write(part)
+            self.sent += len(part)
+            now = time.monotonic()
+            self.free_at = max(self.free_at, now) + len(part) / self.total_rate
+            await anyio.sleep(max(began + (place + len(part)) / self.connection_rate, self.free_at) - now)
+
+
+@dataclass
+class Downloads:
+    """Fetches the one file of a storage into a folder, as the program does."""
+
+    routes: Routes
+    client: Client
+    address: str
+    folder: Path
+
+    async def fetch(self, storage: Storage, *, store: Store | None = None, file_id: int = 1) -> None:
+        file = RemoteFile(
+            file_id, "x.bin", "", len(storage.content), storage.md5, self.address, is_link=False
+        )
+        partial = await (store or Store(self.folder)).partial(5, file)
+        try:
+            await self.routes.download(OwedFile(1, 5, file, f"files/5/{file_id}", False), partial)
+        finally:
+            await partial.close()
+        assert (self.folder / f"files/5/{file_id}").read_bytes() == storage.content
+        assert not list((self.folder / ".partial").iterdir())
+
+
+@asynccontextmanager
+async def downloads(
+    storage: Storage, folder: Path, splitting: Splitting = QUICK, attempts: int = 6
+) -> AsyncIterator[Downloads]:
+    async def nothing(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=404)
+
+    async with (
+        served(storage.handle) as address,
+        served(nothing) as api,
+        client(api, attempts=attempts, splitting=splitting) as made,
+    ):
+        yield Downloads(Routes(made, api=api), made, str(address / "f"), folder)
+
+
+def content(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+def pieces_in(folder: Path) -> list[Path]:
+    return sorted((folder / ".partial").glob("*@*.part"))
+
+
+def spans(asked: list[str]) -> list[tuple[int, int | None]]:
+    found = [re.fullmatch(r"bytes=(\d+)-(\d*)", each) for each in asked if each]
+    return [(int(each[1]), int(each[2]) + 1 if each[2] else None) for each in found if each]
+
+
+async def test_where_each_connection_is_slow_a_big_file_comes_over_four(tmp_path: Path) -> None:
+    storage = Storage(content(9 * MB))
+    async with downloads(storage, tmp_path) as made:
+        began = time.monotonic()
+        await made.fetch(storage)
+        passed = time.monotonic() - began
+        assert storage.most_open == 4
+        assert passed < 4.5, "over one connection it takes 6 seconds"
+        assert storage.asked[0] == ""
+        assert made.client.traffic.requests["files"] == len(storage.asked), "each is counted"
+        assert made.client.traffic.errors["files"] == 0
+        assert storage.sent < 9 * MB + MB // 2, "hardly anything came twice"
+
+
+async def test_where_the_whole_is_what_is_slow_one_connection_is_left(tmp_path: Path) -> None:
+    storage = Storage(content(6 * MB), connection_rate=float("inf"), total_rate=2.0 * MB)
+    async with downloads(storage, tmp_path) as made:
+        await made.fetch(storage)
+        assert storage.most_open == 2
+        assert len(storage.asked) == 3, (
+            "one, the one that was not worth it, and the rest of what that one left"
+        )
+        assert storage.sent < 6 * MB + MB // 2
+        storage.asked.clear()
+        await made.fetch(storage, file_id=2)
+        assert storage.asked == [""], "it is known now"
+
+
+async def test_a_server_without_ranges_is_asked_once(tmp_path: Path) -> None:
+    storage = Storage(content(3 * MB), has_ranges=False)
+    async with downloads(storage, tmp_path) as made:
+        await made.fetch(storage)
+        assert storage.asked == [""]
+
+
+@pytest.mark.parametrize(
+    "splitting",
+    [replace(QUICK, connections=1), replace(QUICK, least_size=99 * MB), replace(QUICK, worth_seconds=60)],
+    ids=["none is free", "a small file", "soon here"],
+)
+async def test_otherwise_a_file_comes_over_one(splitting: Splitting, tmp_path: Path) -> None:
+    storage = Storage(content(2 * MB))
+    async with downloads(storage, tmp_path, splitting) as made:
+        await made.fetch(storage)
+        assert storage.asked == [""]
+
+
+async def test_without_room_for_a_piece_to_be_there_twice_a_file_comes_over_one(tmp_path: Path) -> None:
+    storage = Storage(content(2 * MB))
+    store = Store(tmp_path, free_bytes=lambda _: 2 * MB + MB // 10)
+    async with downloads(storage, tmp_path) as made:
+        with store.reserve(2 * MB):
+            await made.fetch(storage, store=store)
+        assert storage.asked == [""]
+    store = Store(tmp_path, free_bytes=lambda _: 3 * MB)
+    async with downloads(storage, tmp_path) as made:
+        with store.reserve(2 * MB):
+            await made.fetch(storage, store=store, file_id=2)
+        assert len(storage.asked) > 2
+        with store.reserve(3 * MB):
+            pass  # all of it was given back
+
+
+def whole(reply: Reply) -> None:
+    reply.status, reply.body = 200, bytes(len(reply.body))
+    del reply.headers["Content-Range"]
+
+
+def other_part(reply: Reply) -> None:
+    reply.headers["Content-Range"] = reply.headers["Content-Range"].replace(f" {reply.begin}-", " 5-")
+
+
+def other_total(reply: Reply) -> None:
+    reply.headers["Content-Range"] = reply.headers["Content-Range"].partition("/")[0] + "/99"
+
+
+def other_etag(reply: Reply) -> None:
+    reply.headers["ETag"] = '"two"'
+
+
+@pytest.mark.parametrize("twist", [whole, other_part, other_total, other_etag])
+async def test_a_route_that_answers_with_something_else_is_not_asked_for_parts_again(
+    twist: Callable[[Reply], None], tmp_path: Path
+) -> None:
+    storage = Storage(content(2 * MB), twist=twist)
+    async with downloads(storage, tmp_path) as made:
+        await made.fetch(storage)
+        assert len(storage.asked) == 2
+        assert made.client.traffic.errors["files"] == 1
+        storage.asked.clear()
+        await made.fetch(storage, file_id=2)
+        assert storage.asked == [""]
+
+
+def status(number: int, **headers: str) -> Callable[[Reply], None]:
+    def twist(reply: Reply) -> None:
+        reply.status, reply.headers, reply.body = number, headers, b""
+
+    return twist
+
+
+@pytest.mark.parametrize("number", [202, 403, 404, 416, 429, 500])
+async def test_what_a_further_connection_meets_does_not_fail_the_file(number: int, tmp_path: Path) -> None:
+    storage = Storage(content(2 * MB), twist=status(number, **{"Retry-After": "0"}))
+    async with downloads(storage, tmp_path, attempts=1) as made:
+        await made.fetch(storage)
+        assert len(storage.asked) <= 3, "two without luck are enough"
+
+
+async def test_what_a_cut_piece_has_is_kept_and_the_rest_asked_for(tmp_path: Path) -> None:
+    cut: list[int] = []
+
+    def twist(reply: Reply) -> None:
+        if not cut:
+            cut.append(reply.begin)
+            reply.cut_after = 400_000
+
+    storage = Storage(content(6 * MB), twist=twist)
+    async with downloads(storage, tmp_path, attempts=1) as made:
+        await made.fetch(storage)
+        assert any(begin == cut[0] + 400_000 for begin, _ in spans(storage.asked)), storage.asked
+        assert storage.sent < 6 * MB + MB // 2
+
+
+async def test_a_cut_of_the_first_connection_keeps_what_the_others_have_brought(tmp_path: Path) -> None:
+    storage = Storage(content(6 * MB))
+    original, cut = storage.send, anyio.Event()
+
+    async def send(response: web.StreamResponse, body: bytes) -> None:
+        if cut.is_set() or len(body) < len(storage.content):
+            return await original(response, body)
+        cut.set()
+        await original(response, body[:1_500_000])
+        raise ConnectionResetError
+
+    storage.send = send  # type: ignore[method-assign]  # a storage of its own kind
+    async with downloads(storage, tmp_path, attempts=2) as made:
+        await made.fetch(storage)
+        again = [begin for begin, _ in spans(storage.asked) if 1_000_000 < begin < 3_000_000]
+        assert again, "it goes on where the first one was cut"
+        assert storage.sent < 7 * MB
+
+
+async def test_wrong_bytes_in_a_piece_are_thrown_away_with_all_the_others(tmp_path: Path) -> None:
+    spoilt: list[int] = []
+
+    def twist(reply: Reply) -> None:
+        if not spoilt:
+            spoilt.append(reply.begin)
+            reply.body = bytes(len(reply.body))
+
+    storage = Storage(content(4 * MB), twist=twist)
+    async with downloads(storage, tmp_path, attempts=2) as made:
+        await made.fetch(storage)
+        assert storage.asked.count("") == 2, "fetched again, as a whole"
+        assert made.client.traffic.errors["files"] == 1
+
+
+async def test_pieces_that_are_wrong_twice_are_what_the_server_has(tmp_path: Path) -> None:
+    storage = Storage(content(4 * MB), twist=lambda reply: setattr(reply, "body", bytes(len(reply.body))))
+    async with downloads(storage, tmp_path, replace(QUICK, connections_a_file=2)) as made:
+        with pytest.raises(Unverified):
+            await made.fetch(storage)
+        assert not list((tmp_path / ".partial").iterdir())
+        assert not (tmp_path / "files").exists()
+
+
+async def test_a_file_that_changes_on_the_way_is_begun_anew(tmp_path: Path) -> None:
+    """The first connection is cut, and what it goes on with is another version: so are all pieces."""
+    storage = Storage(content(5 * MB))
+    new = random.Random(99).randbytes(5 * MB)
+    original, done = storage.send, anyio.Event()
+
+    async def send(response: web.StreamResponse, body: bytes) -> None:
+        if done.is_set() or len(body) < len(storage.content):
+            return await original(response, body)
+        await original(response, body[:1_500_000])
+        done.set()
+        storage.content, storage.etag = new, '"two"'
+        raise ConnectionResetError
+
+    storage.send = send  # type: ignore[method-assign]  # a storage of its own kind
+    md5 = hashlib.md5(new).hexdigest()
+    async with downloads(storage, tmp_path) as made:
+        file = RemoteFile(1, "x.bin", "", len(new), md5, made.address, is_link=False)
+        partial = await Store(tmp_path).partial(5, file)
+        await made.routes.download(OwedFile(1, 5, file, "files/5/1", False), partial)
+        await partial.close()
+    assert (tmp_path / "files/5/1").read_bytes() == new
+    assert not list((tmp_path / ".partial").iterdir())
+
+
+async def test_what_an_interrupted_download_left_is_not_asked_for_again(tmp_path: Path) -> None:
+    storage = Storage(content(12 * MB))
+    async with downloads(storage, tmp_path) as made:
+        with anyio.move_on_after(1.8):
+            await made.fetch(storage)
+        held = {piece: piece.stat().st_size for piece in pieces_in(tmp_path)}
+        assert sum(held.values()) > MB // 2
+        (main,) = set((tmp_path / ".partial").iterdir()) - set(held)
+        here = [(0, main.stat().st_size)]
+        here += [(int(re.findall(r"@(\d+)", piece.name)[0]), size) for piece, size in held.items()]
+        assert storage.sent - sum(size for _, size in here) < MB // 2
+        storage.asked.clear()
+        await made.fetch(storage)
+        assert storage.sent < 12 * MB + MB
+        for begin, end in spans(storage.asked):
+            for at, size in here:
+                assert not at <= begin < at + size, "it is here"
+                assert not begin < at < (end or 12 * MB), "somebody else has that"
+
+
+async def test_another_file_in_line_goes_before_a_further_connection(tmp_path: Path) -> None:
+    storage = Storage(content(5 * MB))
+    async with downloads(storage, tmp_path, replace(QUICK, connections=2)) as made:
+
+        async def one(file_id: int) -> None:
+            size, md5 = len(storage.content), storage.md5
+            file = RemoteFile(file_id, "x", "", size, md5, made.address, is_link=False)
+            partial = await store.partial(5, file)
+            await made.routes.download(OwedFile(1, 5, file, f"files/5/{file_id}", False), partial)
+            await partial.close()
+
+        store = Store(tmp_path)
+        async with anyio.create_task_group() as group:
+            group.start_soon(one, 1)
+            await anyio.sleep(1)
+            assert storage.open == 2
+            group.start_soon(one, 2)
+            await anyio.sleep(0.3)
+            assert storage.open == 2
+            assert len(storage.asked) == 3
+    for file_id in (1, 2):
+        assert (tmp_path / f"files/5/{file_id}").read_bytes() == storage.content
+
+
+async def from_sandbox(settings: Settings, folder: Path) -> Sandbox:
+    """Download the sandbox's big file in parts, and compare it."""
+    async with Sandbox(settings) as sandbox:
+        (item,) = sandbox.world.with_trait("heavy")
+        told = sandbox.world.files(item)[0]
+        waits = functools.partial(anyio.sleep, 0.03)  # for a port that is shut for a moment
+        async with client(URL(sandbox.api), splitting=QUICK, attempts=20, wait=lambda _: waits()) as made:
+            routes = Routes(made, api=URL(sandbox.api))
+            size, md5, url = told["size"], told["computed_md5"], told["download_url"]
+            file = RemoteFile(told["id"], "x", "", size, md5, url, is_link=False)
+            partial = await Store(folder).partial(item, file)
+            await routes.download(OwedFile(1, item, file, "files/x", False), partial)
+            await partial.close()
+        assert (folder / "files/x").read_bytes() == sandbox.world.content(told["id"])
+        assert not list((folder / ".partial").iterdir())
+        return sandbox
+
+
+async def test_each_part_is_asked_of_figshare_s_address(tmp_path: Path) -> None:
+    settings = Settings(items=30, heavy=1, heavy_size=6 * MB, connection_rate=1.5 * MB, signed_seconds=1)
+    sandbox = await from_sandbox(settings, tmp_path)
+    assert len(sandbox.asked("files")) == len(sandbox.asked("storage")) >= 4
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_happens_on_the_way_the_file_is_right(seed: int, tmp_path: Path) -> None:
+    faults = dict.fromkeys(FAULTS.keys() - {each for each in FAULTS if each.startswith("always-")}, 0.03)
+    settings = Settings(
+        items=30, seed=seed, heavy=1, heavy_size=4 * MB, connection_rate=2.0 * MB,
+        faults=faults, max_per_address=6, stall_seconds=3,
+    )  # fmt: skip
+    sandbox = await from_sandbox(settings, tmp_path)
+    assert any(seen.fault for seen in sandbox.requests)
