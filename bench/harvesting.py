@@ -18,9 +18,10 @@ TOKEN = "sandbox-token"
 
 
 def environment() -> dict[str, str]:
-    """The environment of a user with a token and nothing else that is the harvester's."""
+    """The environment of a user with a token, where what is started without an address asks nobody."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HARVESTER_", "FIGSHARE_"))}
-    return {**kept, "FIGSHARE_TOKEN": TOKEN}
+    nowhere = {f"HARVESTER_SERVICES_{name}": "http://127.0.0.1:9" for name in ("API", "STATS")}
+    return {**kept, **nowhere, "FIGSHARE_TOKEN": TOKEN}
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,13 @@ class Harvest:
     beside: tuple[str, ...] = ()
 
     @property
+    def program(self) -> list[str]:
+        return [*self.within, str(installed.programs(*self.beside) / "harvester")]
+
+    @property
     def words(self) -> list[str]:
         return [
-            *(*self.within, str(installed.programs(*self.beside) / "harvester"), "run", "--search", "data"),
+            *(*self.program, "run", "--search", "data"),
             *("--tasks", self.tasks, "--rate", self.rate, "--workers", str(self.workers)),
             *("-o", str(self.out), "--api", self.api, "--stats", self.stats, "--quiet", *self.more),
         ]

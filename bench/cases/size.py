@@ -50,7 +50,7 @@ def _first(harvest: Harvest) -> Numbers:
 
 
 def _command(harvest: Harvest, name: str) -> Numbers:
-    words = [*harvest.words[:3], name, "-o", str(harvest.out)]
+    words = [*harvest.program, name, "-o", str(harvest.out)]
     return measure.run(words, env=environment(), memory=True).numbers
 
 
