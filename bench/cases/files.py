@@ -24,7 +24,7 @@ from bench.result import Case, Measured, Plan
 from bench.world import World
 
 SMALL_ITEMS, SMALL_FILES, SMALL_SIZE = 250, 8, 20_000
-BIG_SIZE, LESS_BIG_SIZE, SLOW_SIZE = 1 << 30, 64 << 20, 128 << 20
+BIG_SIZE, LESS_BIG_SIZE, SLOW_SIZE = 1 << 30, 64 << 20, 256 << 20
 CAP_MEBIBYTES = 10
 """A second, for each connection."""
 SHARED_MEGABITS = 400

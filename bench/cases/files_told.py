@@ -12,7 +12,7 @@ MOST_CPU = 1.2
 MOST_GROWTH = 1.1
 LEAST_GAIN = 2
 """Where each connection is capped, several of them gain at least so much; four could gain four."""
-LEAST_SHARED = 0.95
+LEAST_SHARED = 0.9
 """Where they share one line they gain nothing, and should lose nothing."""
 _COMMANDS = {
     "small": {

@@ -33,7 +33,8 @@ class _Place:
 
     def _program(self, words: Sequence[str], status: int) -> Callable[[], Numbers]:
         def once() -> Numbers:
-            env = environment()
+            # Commands that ask nobody need no address, and to read one takes longer than all the rest.
+            env = {key: value for key, value in environment().items() if not key.startswith("HARVESTER_")}
             return measure.run(words, env=env, cwd=self.folder, statuses=frozenset({status})).numbers
 
         return once

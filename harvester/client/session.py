@@ -18,6 +18,9 @@ from harvester.client.bodies import ENCODINGS
 from harvester.config import Timeouts
 from harvester.errors import Broken, HarvestError, Misshapen
 
+READ_AHEAD = 1 << 20
+"""Bytes of an answer that may wait to be taken; with fewer, connections are stopped and started all the time."""
+
 Lookup = Callable[[str], Awaitable[None]]
 """Called with a host's name before it is looked up; it may raise OSError, as a name server's silence does."""
 
@@ -46,6 +49,7 @@ async def open_session(
         auto_decompress=False,  # md5 and Range are of the stored bytes, and JSON has a limit: `bodies.py`
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": ENCODINGS},
+        read_bufsize=READ_AHEAD,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect),  # the rest: `deadlines.py`
     ) as session:
         yield session

@@ -26,7 +26,7 @@ from anyio import CapacityLimiter, to_thread
 from harvester.errors import Damaged, DiskTrouble, NoRoom
 from harvester.models import RemoteFile
 from harvester.store.disk import HOLDS_FOLDERS, Finished, Folder, Sync, Tree, disk_errors
-from harvester.store.pieces import BUFFER_SIZE, PARTIAL, Left, Piece, Pieces, write_all
+from harvester.store.pieces import BUFFER_SIZE, PARTIAL, Left, Piece, Pieces, begin_to_sync, write_all
 from harvester.store.publishing import Publisher
 
 _UNPROVEN = "unproven"
@@ -306,6 +306,7 @@ class Partial:
                 handle.truncate()  # nothing that lies there is known to be part of it
             self._md5.update(data)
             write_all(handle, data)
+            begin_to_sync(handle, len(data))
         return handle
 
     def _append(self, piece: Piece) -> None:
