@@ -22,8 +22,6 @@ LEVELS = {
     "credentials": 0,
     "signals": 0,
     "tally": 0,
-    "tables": 0,
-    "values": 0,
     "register": 0,
     "models": 1,
     "logs": 1,

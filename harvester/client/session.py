@@ -19,7 +19,7 @@ from harvester.config import Timeouts
 from harvester.errors import Broken, HarvestError, Misshapen
 
 READ_AHEAD = 1 << 20
-"""Bytes of an answer that may wait to be taken; with fewer, connections are stopped and started all the time."""
+"""Bytes of an answer that may wait to be taken: with fewer a connection is stopped all the time."""
 
 Lookup = Callable[[str], Awaitable[None]]
 """Called with a host's name before it is looked up; it may raise OSError, as a name server's silence does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from harvester.tables import Table
+from harvester.config.tables import Table
 
 if TYPE_CHECKING:
     from harvester.figshare.records import Entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from harvester.tables import Table
+from harvester.config.tables import Table
 
 if TYPE_CHECKING:
     from harvester.named import Names

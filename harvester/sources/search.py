@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from harvester.config.tables import Table
 from harvester.figshare.selection import Selection
-from harvester.tables import Table
 
 if TYPE_CHECKING:
     from harvester.figshare.api import Figshare

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 
 class Rule(NamedTuple):
@@ -80,23 +80,3 @@ def _date(text: str) -> date:
     except ValueError:
         pass
     raise ValueError("Invalid RFC3339 encoded date")
-
-
-AUTO: Final = "auto"
-_POSITIVE = Annotated[float, Rule("> 0.0", lambda number: number > 0)]
-
-
-class _Allowance:
-    """Requests a second: a number, or the word that has a run find out."""
-
-    @staticmethod
-    def parse(value: object) -> float | Literal["auto"]:
-        if value == AUTO:
-            return AUTO
-        try:
-            return float(convert(value, _POSITIVE))
-        except ValueError as exc:
-            raise ValueError('expected a number above 0, or "auto"') from exc
-
-
-Allowance = Annotated[float | Literal["auto"], _Allowance]

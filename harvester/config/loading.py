@@ -1,134 +1,24 @@
 """
 TOML, environment and options into typed values; all faults at once, each with its place.
 
-Every table is a `Table` whose fields are its keys, so that a key's name, type, default and limits
-stand in one place. Precedence: option, environment, file, default. The kinds of source, task
-and export format come from outside (`Kinds`), as the tables of their own packages.
+Precedence: option, environment, file, default. The kinds of source, task and export format come from
+outside (`Kinds`), as the tables of their own packages.
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from harvester.config.keys import Address, Allowance, ByteCount, Config, Positive, Services
+from harvester.config.tables import Table, fields, is_required
+from harvester.config.values import convert
 from harvester.credentials import Secret
 from harvester.errors import UsageError
-from harvester.tables import Table, fields, is_required
-from harvester.values import AUTO, Allowance, Rule, convert
 
 T = TypeVar("T", bound=Table)
 
 ENVIRONMENT_PREFIX = "HARVESTER_"
-
-Positive = Annotated[float, Rule("> 0.0", lambda number: number > 0)]
-Count = Annotated[int, Rule(">= 1", lambda number: number >= 1)]
-_WEB = r"^https?://[^\s/]+"
-Address = Annotated[str, Rule(f"matching regex {_WEB!r}", lambda text: re.search(_WEB, text))]
-
-_UNITS = {"": 1, "b": 1} | {
-    prefix + unit: base**power
-    for unit, base in (("b", 1000), ("ib", 1024))
-    for power, prefix in enumerate("kmgt", start=1)
-}
-
-
-class ByteCount(int):
-    """A number of bytes, written as "500 MB" (10^6), "2 GiB" (2^30) or a plain number."""
-
-    @classmethod
-    def parse(cls, value: object) -> Self:
-        match = re.fullmatch(r"\s*([\d_]+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
-        if match is None or match[2] not in _UNITS or isinstance(value, bool):
-            raise ValueError('expected a size such as "500 MB" or "2 GiB"')
-        return cls(float(match[1]) * _UNITS[match[2]])
-
-
-class Services(Table):
-    api: Address = "https://api.figshare.com/v2"
-    stats: Address = "https://stats.figshare.com"
-    token_env: str = "FIGSHARE_TOKEN"  # noqa: S105 - the name of a variable, not a token
-    contact: str = ""
-
-
-class Concurrency(Table):
-    workers: Count = 16
-    queue: Count = 512
-    downloads: Count = 8
-
-
-class Rate(Table):
-    """Requests a second for each service; ``ceiling`` is the most for those that are "auto"."""
-
-    api: Allowance = 1.0
-    stats: Allowance = 1.0
-    files: Allowance = 1.0
-    ceiling: Positive = 10.0
-
-    def is_sought(self, service: str) -> bool:
-        """Tell whether the rate of a service is to be found out."""
-        return bool(getattr(self, service) == AUTO)
-
-    def at_most(self, service: str) -> float:
-        """Return the requests a second that a service may get at most."""
-        return self.ceiling if self.is_sought(service) else float(getattr(self, service))
-
-
-class Retry(Table):
-    attempts: Count = 6
-    max_wait: Positive = 60.0
-    patience: Positive = 900.0
-
-
-class Timeouts(Table):
-    connect: Positive = 30.0
-    idle: Positive = 60.0
-    slowest: ByteCount = ByteCount(1000)
-
-
-class FileRules(Table):
-    include: tuple[str, ...] = ("*",)
-    exclude: tuple[str, ...] = ()
-    max_size: ByteCount = ByteCount(0)
-
-    def wants(self, full_name: str, size: int) -> bool:
-        """Tell whether a file of this ``folder/name`` and size in bytes is to be fetched."""
-        if 0 < self.max_size < size:
-            return False
-        if self.include != ("*",) and not any(fnmatchcase(full_name, each) for each in self.include):
-            return False
-        return not any(fnmatchcase(full_name, each) for each in self.exclude)
-
-
-class Export(Table):
-    formats: tuple[str, ...] = ("jsonl", "csv")
-
-
-class Config(Table):
-    """Everything a run is told. ``sources`` holds instances of the classes in ``Kinds.sources``."""
-
-    output: str = "harvest"
-    tasks: tuple[str, ...] = ("metadata", "stats", "files")
-    services: Services = Services()
-    concurrency: Concurrency = Concurrency()
-    rate: Rate = Rate()
-    retry: Retry = Retry()
-    timeouts: Timeouts = Timeouts()
-    files: FileRules = FileRules()
-    export: Export = Export()
-    sources: tuple[Any, ...] = ()
-    token: Secret | None = None
-
-    def need_sources(self, job: str) -> None:
-        """Raise UsageError where there is nothing to harvest, or to plan."""
-        if not self.sources:
-            raise UsageError(f"nothing to {job}: name a source in the config, or --search, --item, …")
-
-    @property
-    def folder(self) -> Path:
-        """The output folder."""
-        return Path(self.output).expanduser()
 
 
 class Kinds(NamedTuple):

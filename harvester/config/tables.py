@@ -4,7 +4,7 @@ Tables of the config: frozen records whose annotated fields are the keys.
 A table is a dataclass in all but its price: to import `dataclasses` takes 8 ms and each of its classes half a
 millisecond, which every command would pay before it says anything, as it reads its config first.
 
-Here, in `config.py` and in the named tuples of what `status` needs, annotations are not postponed (no ``from
+Here, beside it and in the named tuples of what `status` needs, annotations are not postponed (no ``from
 __future__ import annotations``): to read postponed ones Python sets up its compiler's types, 1 ms more.
 """
 

@@ -1,0 +1,11 @@
+"""
+What a run is told: the keys (`keys.py`), and how they are read (`loading.py`).
+
+`tables.py` and `values.py` do for them what dataclasses and a converter would, without their price: every
+command reads its config before it says anything.
+"""
+
+from harvester.config.keys import Concurrency, Config, FileRules, Rate, Retry, Timeouts
+from harvester.config.loading import Kinds, keys, load
+
+__all__ = ["Concurrency", "Config", "FileRules", "Kinds", "Rate", "Retry", "Timeouts", "keys", "load"]
