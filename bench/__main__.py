@@ -51,6 +51,7 @@ def _do(case: Case, plan: Plan, results: Path | None) -> bool:
         say(f"{case.name}: left out: it needs {', '.join(lacking)}")
         return False
     say(f"{case.name}: {case.asks}")
+    revision = machine.revision()  # of what is installed and measured: somebody may go on working
     try:
         measured = case.measure(plan)
     except Failed as error:
@@ -60,7 +61,7 @@ def _do(case: Case, plan: Plan, results: Path | None) -> bool:
         **msgspec.structs.asdict(measured),
         case=case.name,
         date=machine.today(),
-        revision=machine.revision(),
+        revision=revision,
         machine=machine.describe(),
     )
     print(report.plain(case, case.tell(result)), flush=True)

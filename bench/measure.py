@@ -66,7 +66,9 @@ def run(
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         begun = time.perf_counter()
-        process = subprocess.Popen(words, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        process = subprocess.Popen(
+            words, env=_without_proxies(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+        )
         with _looked_at(process.pid, really=memory) as peak:
             _, how, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - begun
@@ -78,6 +80,12 @@ def run(
     if process.returncode not in statuses:
         raise Failed(f"{words[0]} … ended with status {process.returncode}: {texts[1][-2000:]}")
     return Ended(wall, used.ru_utime + used.ru_stime, peak[0], process.returncode, texts[0], texts[1])
+
+
+def _without_proxies(env: Mapping[str, str] | None) -> dict[str, str]:
+    """Leave out what sends some programs, and not others, a long way round to this very machine."""
+    given = os.environ if env is None else env
+    return {name: value for name, value in given.items() if not name.lower().endswith("_proxy")}
 
 
 @contextmanager

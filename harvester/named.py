@@ -70,14 +70,19 @@ async def _read_standard_input() -> bytes:
 
 @dataclass(frozen=True)
 class Names:
-    """A list of names; its key changes with its content, so a position always fits the list."""
+    """
+    A list of names; its key changes with its content, so a position always fits the list.
+
+    ``once_more``: they stand in other lists, and were asked for in vain.
+    """
 
     names: tuple[str, ...]
+    once_more: bool = False
 
     @property
     def key(self) -> str:
         digest = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
-        return f"items {len(self.names)} names {digest}"
+        return f"items {len(self.names)} names {digest}" + (" once more" if self.once_more else "")
 
     async def page(self, figshare: Figshare, position: str | None) -> Page:
         start = end = int(position or 0)

@@ -162,14 +162,8 @@ class Pipeline:
         do: Callable[[Owed], Awaitable[None]],
         queue: MemoryObjectReceiveStream[Owed],
     ) -> None:
-        with queue.clone() as own_end, suppress(anyio.EndOfStream):
-            while True:
-                try:
-                    owed = own_end.receive_nowait()  # a turn of the event loop less where something waits
-                except anyio.WouldBlock:
-                    owed = await own_end.receive()
-                if self.stopping.is_set():
-                    return
+        with queue.clone() as own_end:
+            while (owed := await _next(own_end)) is not None and not self.stopping.is_set():
                 await do(owed)
 
     async def _visit(self, item: OwedItem) -> None:
@@ -228,3 +222,15 @@ class Pipeline:
             self.tally.files_failed += 1
             log.warning("item %d, file %d: %s", owed.item_id, owed.file.id, error)
         await self._ledger.save_file(replace(result, turn=owed.turn))
+
+
+async def _next(queue: MemoryObjectReceiveStream[Owed]) -> Owed | None:
+    """Take what is next in a queue, at once where something waits; None at its end."""
+    try:
+        return queue.receive_nowait()
+    except anyio.WouldBlock:
+        with suppress(anyio.EndOfStream):
+            return await queue.receive()
+    except anyio.EndOfStream:
+        pass
+    return None

@@ -17,8 +17,8 @@ from harvester.errors import GiveUp, Refused, TryAgain
 from harvester.figshare.api import Figshare
 from harvester.ledger.writing import Ledger
 from harvester.models import Failure
+from harvester.named import Names
 from harvester.sources import Counted, Listing, Source, goes_round
-from harvester.sources.items import Items
 from harvester.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Producer:
             with self._naming:
                 self._listings = [item for source in self._sources for item in await source.listings()]
                 await self._ledger.keep_listings([listing.key for listing in self._listings])
-        again = await Items(ids=tuple(names)).listings() if names else ()
+        again = (Names(tuple(names), once_more=True),) if names else ()
         for listing in (*(self._listings or ()), *again):
             if listing.key not in self._settled:
                 await self._read(listing)

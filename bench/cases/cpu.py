@@ -83,7 +83,8 @@ class _Contest:
         def counted() -> Numbers:
             before = self.served.cpu
             numbers = once()
-            return {**numbers, "server_cpu": (self.served.cpu - before) * numbers.pop("share", 1)}
+            share = numbers.pop("share", 1)
+            return {**numbers, "server_cpu": (self.served.cpu - before) * share}
 
         return counted
 

@@ -140,7 +140,7 @@ class Asking:
         if host == service:
             started = await self.limiters[service].turn()
         else:  # a download asked of the api's host counts there too
-            started = await self.limiters[host].turn(also=self.limiters[service])
+            started = await self.limiters[service].turn(also=self.limiters[host])
             self.traffic.requests[host] += 1
         self.traffic.requests[service] += 1
         return started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -50,9 +51,14 @@ async def open_session(
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": ENCODINGS},
         read_bufsize=READ_AHEAD,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect),  # the rest: `deadlines.py`
+        # The rest: `deadlines.py`.
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_finite(timeouts.connect)),
     ) as session:
         yield session
+
+
+def _finite(seconds: float) -> float | None:
+    return seconds if math.isfinite(seconds) else None
 
 
 class _PublicResolver(ThreadedResolver):

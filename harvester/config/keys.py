@@ -35,7 +35,10 @@ class ByteCount(int):
         match = re.fullmatch(r"\s*([\d_]+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
         if match is None or match[2] not in _UNITS or isinstance(value, bool):
             raise ValueError('expected a size such as "500 MB" or "2 GiB"')
-        return cls(float(match[1]) * _UNITS[match[2]])
+        size = float(match[1]) * _UNITS[match[2]]
+        if size >= 2**63:
+            raise ValueError("expected a size below 2^63 bytes")
+        return cls(size)
 
 
 AUTO: Final = "auto"

@@ -43,6 +43,18 @@ class Listings:
         many.write(self._db, "DELETE FROM listings WHERE id IN ({values})", gone)
         self._db.execute("DELETE FROM mishaps WHERE listing NOT IN (SELECT key FROM listings)")
 
+    def forget_names(self, which: str, values: tuple[str, ...]) -> tuple[str, ...]:
+        """
+        Forget what went wrong with some names, and return them: they are asked for once more.
+
+        The lists that they stand in begin anew with the next run, should this one end before it has asked.
+        """
+        these = f"FROM mishaps WHERE task = 'resolve' AND {which}"
+        self._db.execute(f"UPDATE listings SET anew = 1 WHERE key IN (SELECT listing {these})", values)
+        names = self._db.execute(f"SELECT subject {these} ORDER BY rowid", values).fetchall()
+        self._db.execute(f"DELETE {these}", values)
+        return tuple(name for (name,) in names)
+
     def listed(self, key: str) -> Listed:
         """Tell how far a listing has come."""
         row = self._db.execute(

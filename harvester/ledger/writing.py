@@ -239,11 +239,8 @@ class Ledger:
             listings = self._db.execute(
                 f"DELETE FROM mishaps WHERE task = 'listing' AND {which}", tuple(verdicts)
             ).rowcount
-            names = self._db.execute(
-                f"SELECT subject FROM mishaps WHERE task = 'resolve' AND {which} ORDER BY rowid",
-                tuple(verdicts),
-            ).fetchall()
-            return Again(listings, *self._line.form_again(verdicts), tuple(name for (name,) in names))
+            names = self._listings.forget_names(which, tuple(verdicts))
+            return Again(listings, *self._line.form_again(verdicts), names)
 
     async def keep_listings(self, keys: Sequence[str]) -> None:
         """Forget listings that are not asked for any more, and what went wrong with them."""

@@ -25,9 +25,9 @@ class Limiter:
         self.pace = pace if isinstance(pace, Pace) else Pace(pace)
         self._clock = clock
         self._sleep = sleep
-        # Requests of this service alone queue in the line; whoever leads it, or leads another
-        # service's line and needs this one too, holds the front. So a request for two services
-        # waits for at most one other here, and holds up nobody while it queues elsewhere.
+        # Requests queue in the line; whoever leads it, or leads another service's line and needs this one
+        # too, holds the front. So a request for two services waits for at most one other here, and holds up
+        # nobody here while it waits there, for its place in the line or until that service is due.
         self._line = anyio.Lock(fast_acquire=True)
         self._front = anyio.Lock(fast_acquire=True)
 
@@ -44,7 +44,7 @@ class Limiter:
         """
         Wait until a request may start, count it, and return the time of its start.
 
-        `also`: a second service that the same request counts for.
+        `also`: a second service that the same request counts for, the one that should wait least for it.
         """
         # Where nobody waits and the turn is due there is nothing to queue for, and two locks cost more
         # than all the rest. Whoever waits holds a lock, so nobody is overtaken.
@@ -59,18 +59,21 @@ class Limiter:
                     also.pace.take(now)
                     return now
         async with self._line, self._front:
-            if also is None:
-                return await self._when_due(self)
-            async with also._front:
-                return await self._when_due(self, also)
+            while True:
+                await self._until_due()
+                if also is None:
+                    return self._take()
+                async with also._front:
+                    await also._until_due()
+                    if self.pace.is_due(self._clock()):  # it may have been paused meanwhile
+                        also._take()
+                        return self._take()
 
-    async def _when_due(self, *limiters: Limiter) -> float:
-        while True:
-            now = self._clock()
-            delay = max(limiter.pace.delay(now) for limiter in limiters)
-            if delay <= 0:
-                break
+    async def _until_due(self) -> None:
+        while (delay := self.pace.delay(self._clock())) > 0:
             await self._sleep(delay)
-        for limiter in limiters:
-            limiter.pace.take(now)
+
+    def _take(self) -> float:
+        now = self._clock()
+        self.pace.take(now)
         return now

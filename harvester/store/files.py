@@ -15,8 +15,8 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
@@ -56,6 +56,7 @@ class Store:
         self._publisher = Publisher(self._tree, self._threads)
         self._left: Left = {}  # there is nothing to go on with for any other file
         self._has_looked = False
+        self._locks: dict[tuple[int, int], anyio.Lock] = {}
         self._free_bytes = free_bytes
         self._reserved = 0
 
@@ -79,6 +80,23 @@ class Store:
             yield
         finally:
             self._reserved -= size
+
+    @asynccontextmanager
+    async def alone(self, item_id: int, file_id: int) -> AsyncIterator[bool]:
+        """
+        Let one at a time bring a file, and tell whether another was at it.
+
+        A file is owed again where its record has changed while it came.
+        """
+        key = (item_id, file_id)
+        lock = self._locks.setdefault(key, anyio.Lock(fast_acquire=True))
+        was_taken = lock.locked()
+        try:
+            async with lock:
+                yield was_taken
+        finally:
+            if not lock.locked() and not lock.statistics().tasks_waiting:
+                self._locks.pop(key, None)
 
     async def holds(self, path: str, size: int, md5: str | None) -> bool:
         """Tell whether the file at `path` is there, whole and, where `md5` is given, proven by it."""

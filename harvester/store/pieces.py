@@ -49,7 +49,8 @@ def begin_to_sync(handle: FileIO, size: int) -> None:
     Else a big file is received first and written to the disk at its end, and that waits for all of it.
     """
     if size >= BUFFER_SIZE and _CAN_ADVISE:
-        os.posix_fadvise(handle.fileno(), handle.tell() - size, size, os.POSIX_FADV_DONTNEED)
+        with suppress(OSError):  # it is only advice, and not every file system takes it
+            os.posix_fadvise(handle.fileno(), handle.tell() - size, size, os.POSIX_FADV_DONTNEED)
 
 
 class Piece:

@@ -23,13 +23,17 @@ class Files:
 
     async def fetch(self, owed: OwedFile) -> FileResult:
         file = owed.file
-        # Without an md5 only a finished download proves a file; with one, what lies there can.
-        may_be_here = owed.is_old and file.md5 is not None
-        if not (may_be_here and await self.store.holds(owed.path, file.size, file.md5)):
-            with self.store.reserve(file.size):
-                partial = await self.store.partial(owed.item_id, file)
-                try:
-                    await self.routes.download(owed, partial)
-                finally:
-                    await partial.close()
+        async with self.store.alone(owed.item_id, file.id) as another_was_at_it:
+            # Without an md5 only a finished download proves a file; with one, what lies there can.
+            may_be_here = (owed.is_old or another_was_at_it) and file.md5 is not None
+            if not (may_be_here and await self.store.holds(owed.path, file.size, file.md5)):
+                await self._bring(owed)
         return FileResult(owed.item_id, file.id, FileStatus.DONE)
+
+    async def _bring(self, owed: OwedFile) -> None:
+        with self.store.reserve(owed.file.size):
+            partial = await self.store.partial(owed.item_id, owed.file)
+            try:
+                await self.routes.download(owed, partial)
+            finally:
+                await partial.close()
