@@ -519,6 +519,21 @@ async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up
     assert attempts == {7: 8, 8: 6}
 
 
+async def test_names_that_are_asked_for_once_more_cannot_get_lost(tmp_path: Path) -> None:
+    """The run ends before it has asked again: the next one asks for all of them."""
+    names = (Unresolved("10.1/x", "cut", Verdict.FOR_NOW), Unresolved("10.1/y", "none", Verdict.GONE))
+    async with run(tmp_path, outcome="interrupted") as ledger:
+        await ledger.add_page("a", Page((ItemRef(1),), None, names), TASKS)
+        assert (await ledger.begin_again((Verdict.FOR_NOW,))).names == ("10.1/x",)
+        await ledger.add_page("a once more", Page((), None, names[:1]), TASKS)
+    async with run(tmp_path) as ledger:
+        await ledger.keep_listings(["a"])
+        assert not (await ledger.listed("a")).complete
+        await ledger.add_page("a", Page((ItemRef(1), ItemRef(2)), None, names[1:]), TASKS)
+    with Reader(tmp_path) as reader:
+        assert [failure.subject for failure in reader.failures()] == ["10.1/y"]
+
+
 @pytest.mark.parametrize("reads_first", [True, False])
 async def test_a_ledger_of_the_first_version_is_brought_up_to_date(reads_first: bool, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / NAME)) as db, db:

@@ -146,6 +146,28 @@ async def test_a_request_for_two_services_takes_both_turns_at_once() -> None:
     assert await files.turn() == pytest.approx(1002.0)
 
 
+@pytest.mark.parametrize("paused", [True, False])
+async def test_a_request_for_two_services_holds_up_neither_while_it_waits_for_the_other(paused: bool) -> None:
+    """A download asked of the api waits for the downloads' pace; what the api alone is asked for does not."""
+    api, files = Limiter("api", 100), Limiter("files", 2)
+    first = await files.turn(also=api)
+    if paused:
+        files.penalise(first, 0.6)
+    begun, started = anyio.current_time(), []
+
+    async def download() -> None:
+        await files.turn(also=api)
+        started.append(("file", anyio.current_time() - begun))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(download)
+        await anyio.lowlevel.checkpoint()
+        for _ in range(10):
+            await api.turn()
+        started.append(("records", anyio.current_time() - begun))
+    assert [name for name, _ in started] == ["records", "file"]
+
+
 async def test_waiting_can_be_cancelled_and_costs_no_turn() -> None:
     limited = Limiter("api", 5)
     await limited.turn()

@@ -753,6 +753,98 @@ async def test_a_folder_that_fails_to_be_synced_is_trouble(tmp_path: Path) -> No
         await fill(store, remote(5, "x", content=b"abc"), b"abc", "files/1/x")
 
 
+# -- several at once ------------------------------------------------------------------------------
+
+
+def slowly(descriptor: int) -> None:
+    """A disk that takes its time, so that files gather."""
+    time.sleep(0.03)
+    os.fsync(descriptor)
+
+
+async def test_what_is_wrong_with_one_of_a_batch_is_wrong_with_that_one(tmp_path: Path) -> None:
+    syncs: list[int] = []
+
+    def sync(descriptor: int) -> None:
+        syncs.append(descriptor)
+        slowly(descriptor)
+
+    store = Store(tmp_path, sync=sync)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/2").symlink_to(tmp_path, target_is_directory=True)
+    wrong: dict[str, str] = {}
+
+    async def bring(file_id: int, content: bytes, path: str) -> None:
+        file = remote(file_id, "x", content=content)
+        try:
+            await fill(store, file, b"wrong" if "damaged" in path else content, path)
+        except (DiskTrouble, Damaged) as error:
+            wrong[path] = type(error).__name__
+
+    async with anyio.create_task_group() as group:
+        for number in range(12):
+            group.start_soon(bring, number, os.urandom(50 * number), f"files/1/{number}")
+        group.start_soon(bring, 20, b"right", "files/1/damaged")
+        group.start_soon(bring, 21, b"right", "files/2/behind a link")
+    assert wrong == {"files/1/damaged": "Damaged", "files/2/behind a link": "DiskTrouble"}
+    assert sorted(path.name for path in (tmp_path / "files/1").iterdir()) == sorted(map(str, range(12)))
+    assert len(syncs) < 12 + 12  # each file, and far fewer folders than files
+
+
+async def test_whoever_gives_up_while_its_file_is_published_waits_for_that(tmp_path: Path) -> None:
+    store = Store(tmp_path, sync=slowly)
+    for number in range(5):
+        content = os.urandom(100)
+        with anyio.move_on_after(0.01 * number):
+            await fill(store, remote(number, "x", content=content), content, f"files/1/{number}")
+        path = tmp_path / f"files/1/{number}"
+        left = list((tmp_path / ".partial").iterdir()) if (tmp_path / ".partial").exists() else []
+        assert not (path.exists() and left)
+        assert not path.exists() or path.read_bytes() == content
+
+
+async def test_what_is_not_written_for_a_reason_nobody_thought_of_is_not_published(tmp_path: Path) -> None:
+    class Unforeseen(Exception):
+        pass
+
+    def sync(descriptor: int) -> None:
+        time.sleep(0.03)
+        raise Unforeseen
+
+    store = Store(tmp_path, sync=sync)
+    errors: list[BaseException] = []
+
+    async def bring(number: int) -> None:
+        try:
+            await fill(store, remote(number, "x", content=b"abc"), b"abc", f"files/1/{number}")
+        except (Unforeseen, DiskTrouble) as error:
+            errors.append(error)
+
+    async with anyio.create_task_group() as group:
+        for number in range(4):
+            group.start_soon(bring, number)
+    assert len(errors) == 4
+    assert not (tmp_path / "files").exists()
+
+
+async def test_one_at_a_time_brings_a_file(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    seen: list[tuple[int, object]] = []
+
+    async def bring(number: int) -> None:
+        async with store.alone(1, 5) as another_was_at_it:
+            seen.append((number, another_was_at_it))
+            await anyio.sleep(0.02)
+            seen.append((number, "done"))
+
+    async with anyio.create_task_group() as group, store.alone(1, 6):
+        group.start_soon(bring, 1)
+        await anyio.lowlevel.checkpoint()
+        group.start_soon(bring, 2)
+    assert seen == [(1, False), (1, "done"), (2, True), (2, "done")]
+    assert not store._locks
+
+
 # -- trouble --------------------------------------------------------------------------------------
 
 
