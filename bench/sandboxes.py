@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from bisect import bisect_left
@@ -16,9 +17,22 @@ from harvester.sandbox import Sandbox, Settings
 
 @contextmanager
 def within(settings: Settings) -> Iterator[Sandbox]:
-    """Serve from a thread of this process; its `requests` are there to be read afterwards."""
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(Sandbox(settings)) as sandbox:
-        yield sandbox
+    """
+    Serve from a thread of this process; its `requests` are there to be read afterwards.
+
+    Python's collector would stop the server for a third of a second, with so many requests to look at; what
+    comes meanwhile would seem to come at once.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        with (
+            start_blocking_portal() as portal,
+            portal.wrap_async_context_manager(Sandbox(settings)) as sandbox,
+        ):
+            yield sandbox
+    finally:
+        gc.enable()
 
 
 @contextmanager
