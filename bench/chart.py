@@ -75,5 +75,5 @@ def _dress(axes: Axes, result: Result) -> None:
         label="lower bound: requests × latency ÷ workers",
     )
     axes.legend(
-        loc="lower left", frameon=True, facecolor="white", edgecolor="none", labelcolor=INK, fontsize=9
+        loc="upper right", frameon=True, facecolor="white", edgecolor="none", labelcolor=INK, fontsize=9
     )
