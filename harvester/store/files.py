@@ -100,12 +100,13 @@ class Store:
 
     async def holds(self, path: str, size: int, md5: str | None) -> bool:
         """Tell whether the file at `path` is there, whole and, where `md5` is given, proven by it."""
-        return self._is_named(path) and await to_thread.run_sync(
+        return await to_thread.run_sync(
             self.check, path, size, md5, limiter=self._threads, abandon_on_cancel=True
         )
 
-    def _is_named(self, path: str) -> bool:
-        return os.path.lexists(self.folder / path)  # takes less than handing it to a thread does
+    def may_hold(self, path: str) -> bool:
+        """Tell whether anything has this name; the look takes less than handing it to a thread does."""
+        return os.path.lexists(self.folder / path)
 
     def check(self, path: str, size: int, md5: str | None) -> bool:
         """Do what `holds` does, in this thread; what is reached through a link is not here."""

@@ -25,7 +25,8 @@ class Files:
         file = owed.file
         async with self.store.alone(owed.item_id, file.id) as another_was_at_it:
             # Without an md5 only a finished download proves a file; with one, what lies there can.
-            may_be_here = (owed.is_old or another_was_at_it) and file.md5 is not None
+            is_expected = (owed.is_old or another_was_at_it) and file.md5 is not None
+            may_be_here = is_expected and self.store.may_hold(owed.path)
             if not (may_be_here and await self.store.holds(owed.path, file.size, file.md5)):
                 await self._bring(owed)
         return FileResult(owed.item_id, file.id, FileStatus.DONE)
