@@ -10,7 +10,7 @@ class Deadlines:
     """
     Deadlines that one timer looks after, every `tick` seconds: a wait may take so much longer.
 
-    A timer of its own for each wait, as `asyncio.timeout` has, costs a tenth of a request.
+    A timer of its own for each wait, as `asyncio.timeout` has, is felt in what a request costs.
     """
 
     def __init__(self, tick: float) -> None:
