@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ class Fetchers:
     """
     Commands over one world.
 
-    They run in ``folder``, which has the lists, and write into its folder ``f``, emptied each time.
+    They run in ``folder``, which has the lists, and write into a new folder ``f`` each time.
     """
 
     line: Line
@@ -58,12 +57,12 @@ class Fetchers:
 
         def once() -> Numbers:
             target = self.folder / "f"
-            shutil.rmtree(target, ignore_errors=True)
+            measure.put_aside(target)
             target.mkdir()
             numbers = measure.run([*self.line.within, *words], cwd=self.folder, memory=memory).numbers
             if keeps:
                 self._must_be_there(target)
-            shutil.rmtree(target)
+            measure.put_aside(target)
             return numbers
 
         return once

@@ -181,3 +181,18 @@ def ratio(runs: Sequence[Numbers], reference: Sequence[Numbers], key: str = "wal
     Those of one turn share what the machine did then, so their ratio is steadier than that of the medians.
     """
     return Spread.of([one[key] / other[key] for one, other in zip(runs, reference, strict=True)])
+
+
+def put_aside(folder: Path) -> None:
+    """
+    Empty the files of a folder, if it is there, and move it away; whoever made what is around it deletes it.
+
+    A file system may take much longer to make files where many have just been deleted: ext4 without a
+    journal passes over each number of theirs for minutes.
+    """
+    if not folder.exists():
+        return
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.truncate(path, 0)
+    folder.rename(folder.with_name(f"{folder.name}-{time.monotonic_ns()}"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -60,11 +59,11 @@ class _Contest:
     def files_alone(self) -> Numbers:
         """The files; listing and records were had in an earlier run, which does not count."""
         world = self.line.served.world
-        shutil.rmtree(self.harvest.out, ignore_errors=True)
+        measure.put_aside(self.harvest.out)
         self._harvest("metadata").again()
         numbers = self.harvest.again(memory=True)
         self.harvest.must_hold(world.items, len(world.file_ids))
-        shutil.rmtree(self.harvest.out)
+        measure.put_aside(self.harvest.out)
         return numbers
 
     def seed(self) -> Numbers:
@@ -74,7 +73,7 @@ class _Contest:
         words = [sys.executable, "-m", "bench.seed", "--api", at.api, "--stats", at.stats]
         items = ["--items", str(self.line.served.world.items)]
         ended = measure.run([*words, *items, "--files", str(target)], cwd=ROOT, memory=True)
-        shutil.rmtree(target)
+        measure.put_aside(target)
         return {**ended.numbers, "wall": orjson.loads(ended.out)["files"]}
 
 

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from harvester.ledger import many
 from harvester.ledger.results import Opening
 from harvester.ledger.schema import FILE_COLUMNS, OPEN_FILES
 from harvester.models import OwedFile, OwedItem, RemoteFile
@@ -174,18 +175,20 @@ class Line:
 
     def items(self, after: int, most: int) -> list[OwedItem]:
         """Return the next items behind the turn `after`, with the tasks that they owe."""
-        rows = self._db.execute(
+        rows = many.fetch(
+            self._db,
             """
             SELECT turn, id, private,
-                (SELECT group_concat(task) FROM work WHERE item_id = id AND state = 'owed'),
-                EXISTS (SELECT 1 FROM records WHERE item_id = id)
+                (SELECT group_concat(task) FROM work WHERE item_id = id AND state = 'owed') AS tasks,
+                EXISTS (SELECT 1 FROM records WHERE item_id = id) AS known
             FROM items WHERE turn > ? ORDER BY turn LIMIT ?
             """,
+            ("turn", "id", "private", "tasks", "known"),
             (after, most),
         )
         return [
             OwedItem(turn, item_id, bool(private), frozenset((tasks or "").split(",")), bool(known))
-            for turn, item_id, private, tasks, known in rows
+            for turn, item_id, private, tasks, known in sorted(rows)
         ]
 
     def files(self, after: int, most: int) -> list[OwedFile]:

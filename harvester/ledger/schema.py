@@ -10,6 +10,8 @@ from pathlib import Path
 from harvester.errors import DiskTrouble, UsageError
 
 NAME = "harvest.db"
+STATEMENTS_KEPT = 32
+"""Prepared ones: those for many rows (`many.py`) are large, and each number of rows is another one."""
 FILE_COLUMNS = "file_id, name, folder, size, md5, url"
 """In the order of the first fields of `RemoteFile`."""
 
@@ -266,6 +268,7 @@ def _open(path: Path, options: str, *, locks: bool) -> sqlite3.Connection:
         f"{path.absolute().as_uri()}?{options}" + ("" if locks else "&vfs=unix-none"),
         uri=True,
         timeout=30.0,
+        cached_statements=STATEMENTS_KEPT,
         isolation_level=None,
         check_same_thread=False,
     )

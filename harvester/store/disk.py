@@ -31,6 +31,7 @@ Sync = Callable[[int], None]
 _LEFT = -1
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_CAN_ADVISE = hasattr(os, "posix_fadvise")
 _FILE = _NO_LINK | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
 
 _ADVICE = {
@@ -83,6 +84,13 @@ def rewrite(path: Path, *, sync: Sync = os.fsync) -> Iterator[BinaryIO]:
                 folder.remove(fresh)
             raise
         folder.sync(sync)
+
+
+def begin_to_sync(handle: BinaryIO, begin: int = 0) -> None:
+    """Have the system write an open file to the disk, from the byte `begin` on, and do not wait for it."""
+    if _CAN_ADVISE:
+        with suppress(OSError):  # it is only advice, and not every file system takes it
+            os.posix_fadvise(handle.fileno(), begin, 0, os.POSIX_FADV_DONTNEED)
 
 
 class Folder:
@@ -273,6 +281,8 @@ class Tree:
 
         Each folder that got a name, of a file or of a folder, is synced once for all of them.
         """
+        for file in files:  # so that the disk is at work on all of them while the first is waited for
+            begin_to_sync(file.handle)
         for file in files:
             with _noted_in([file]), disk_errors(str(self.root / file.path)):
                 self._sync(file.handle.fileno())

@@ -25,8 +25,8 @@ from anyio import CapacityLimiter, to_thread
 
 from harvester.errors import Damaged, DiskTrouble, NoRoom
 from harvester.models import RemoteFile
-from harvester.store.disk import HOLDS_FOLDERS, Finished, Folder, Sync, Tree, disk_errors
-from harvester.store.pieces import BUFFER_SIZE, PARTIAL, Left, Piece, Pieces, begin_to_sync, write_all
+from harvester.store.disk import HOLDS_FOLDERS, Finished, Folder, Sync, Tree, begin_to_sync, disk_errors
+from harvester.store.pieces import BUFFER_SIZE, PARTIAL, Left, Piece, Pieces, write_all
 from harvester.store.publishing import Publisher
 
 _UNPROVEN = "unproven"
@@ -328,7 +328,8 @@ class Partial:
                 handle.truncate()  # nothing that lies there is known to be part of it
             self._md5.update(data)
             write_all(handle, data)
-            begin_to_sync(handle, len(data))
+            if len(data) >= BUFFER_SIZE:  # else all of a big file would be written to the disk at its end
+                begin_to_sync(handle, handle.tell() - len(data))
         return handle
 
     def _append(self, piece: Piece) -> None:

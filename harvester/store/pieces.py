@@ -32,25 +32,11 @@ def piece_name(name: str, begin: int) -> str:
     return f"{name.removesuffix('.part')}@{begin}.part"
 
 
-_CAN_ADVISE = hasattr(os, "posix_fadvise")
-
-
 def write_all(handle: FileIO, data: bytes) -> None:
     """Write all of it: a disk that is nearly full takes a part first and fails at the next."""
     rest = memoryview(data)
     while rest:
         rest = rest[handle.write(rest) :]
-
-
-def begin_to_sync(handle: FileIO, size: int) -> None:
-    """
-    Have the system write to the disk what was written last, `size` bytes, without waiting for it.
-
-    Else a big file is received first and written to the disk at its end, and that waits for all of it.
-    """
-    if size >= BUFFER_SIZE and _CAN_ADVISE:
-        with suppress(OSError):  # it is only advice, and not every file system takes it
-            os.posix_fadvise(handle.fileno(), handle.tell() - size, size, os.POSIX_FADV_DONTNEED)
 
 
 class Piece:
