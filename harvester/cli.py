@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import functools
 import gc
+import io
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -30,12 +31,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EXAMPLE = "config.example.toml"
+STOPPED = 3
+"""The exit status of a command that could not go on."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; what follows is to be the end of the process."""
     try:
         _signals.begin()
+        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+            sys.stdout.reconfigure(errors="backslashreplace")  # a path may be no text, a terminal may lack …
         args = build_parser().parse_args(argv)
         status = _run_command(args)
         _signals.ignore_one()
@@ -56,6 +61,23 @@ def _run_command(args: argparse.Namespace) -> int:
     except BrokenPipeError:  # whoever read our output has gone
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - until exit
         return 0
+    except Exception as error:  # noqa: BLE001 - Python's own status for it, 1, would say "finished"
+        return _defect(error)
+
+
+def _defect(error: Exception) -> int:
+    """Tell of an error that nobody foresaw: where it happened, and what it means for the user's work."""
+    import traceback  # noqa: PLC0415 - see the module's docstring
+
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        print(printable(line), file=sys.stderr)
+    print(
+        "harvester: this is a defect of the program: please report it in its repository, with these lines",
+        "harvester: what was done is in the ledger, and the same command goes on from there",
+        sep="\n",
+        file=sys.stderr,
+    )
+    return STOPPED
 
 
 _signals = Signals()

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.request import getproxies
 
 import orjson
-from anyio import from_thread, to_thread
+from anyio import from_thread, get_cancelled_exc_class, to_thread
 from yarl import URL
 
 from harvester import __version__
@@ -335,14 +335,21 @@ async def verify(config: Config) -> Verified:
     Raises:
         UsageError: there is no harvest in the folder.
         FolderInUse: a run is at work there.
+        DiskTrouble: the disk does not let a file be read; that does not make it owed.
     """
     ledger = Ledger(config.folder)
     with Reader(config.folder) as reader:
         ledger.open("verify")
+        outcome = "stopped"
         try:
-            return await beside(partial(_verify, config, reader, ledger), ledger.keep)
+            verified = await beside(partial(_verify, config, reader, ledger), ledger.keep)
+            outcome = "finished"
+        except get_cancelled_exc_class():
+            outcome = "interrupted"
+            raise
         finally:
-            await ledger.close("finished")
+            await ledger.close(outcome)
+    return verified
 
 
 async def _verify(config: Config, reader: Reader, ledger: Ledger) -> Verified:

@@ -144,7 +144,7 @@ class OwedFile(Struct, frozen=True):
 
 class PlacedFile(Struct, frozen=True):
     """
-    A file of a record with what is to become of it and where it goes ("" for what is not fetched).
+    A file of a record with what is to become of it and where it goes, or would go.
 
     ``reason``: why it is withheld, "" for any other.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -79,7 +80,7 @@ class Names:
     names: tuple[str, ...]
     once_more: bool = False
 
-    @property
+    @functools.cached_property  # it is asked for several times a page, and of a long list takes milliseconds
     def key(self) -> str:
         digest = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
         return f"items {len(self.names)} names {digest}" + (" once more" if self.once_more else "")

@@ -110,6 +110,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--search",
         action="append",
+        type=_text,
         metavar="QUERY",
         help="items that match figshare's query language; repeats",
     )
@@ -118,7 +119,11 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--account", action="store_true", help="all items of the token's account")
     group.add_argument(
-        "--item", action="append", metavar="ID", help="one item: its id, DOI or address; repeats"
+        "--item",
+        action="append",
+        type=_text,
+        metavar="ID",
+        help="one item: its id, DOI or address; repeats",
     )
     group.add_argument(
         "--items", metavar="FILE", help="items listed in a file, one a line; - is standard input"
@@ -198,6 +203,15 @@ def _add_sandbox(parser: argparse.ArgumentParser) -> None:
         "--fault", action="append", type=_share, default=[], metavar="NAME=SHARE",
         help="a share (0 to 1) of requests meets this fault; repeats; --fault help lists the names",
     )  # fmt: skip
+
+
+def _text(text: str) -> str:
+    """Take what can be sent and recorded: Python keeps bytes that are no UTF-8 as halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise argparse.ArgumentTypeError("it is not UTF-8 text") from exc
+    return text
 
 
 def _words(text: str) -> list[str]:

@@ -393,3 +393,75 @@ async def test_status_of_a_run_that_was_killed_before_it_had_begun(tmp_path: Pat
     told = await harvester("status", "-o", tmp_path)
     assert told.status == 0, told.err
     assert "last run  none" in told.out
+
+
+async def test_an_error_that_nobody_foresaw_ends_with_3_and_is_called_a_defect(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    words = ("run", "--item", sandbox.world.public_ids[0], "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:  # what no run writes
+        db.execute("UPDATE listings SET position = 'nonsense', complete = 0")
+        db.execute("UPDATE runs SET outcome = 'interrupted'")
+    ended = await harvester(*words)
+    assert ended.status == 3, "1 would say that it had finished"
+    *trace, what, and_then = ended.err.splitlines()
+    assert "Traceback (most recent call last):" in trace
+    assert trace[-1].startswith("ValueError: invalid literal for int()")
+    assert what == (
+        "harvester: this is a defect of the program: please report it in its repository, with these lines"
+    )
+    assert and_then == "harvester: what was done is in the ledger, and the same command goes on from there"
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+        assert db.execute("SELECT outcome FROM runs ORDER BY id DESC").fetchone() == ("stopped",)
+
+
+@pytest.mark.parametrize("option", ["--search", "--item"])
+async def test_bytes_that_are_no_text_are_wrong_usage(option: str, tmp_path: Path) -> None:
+    for command in ("run", "plan"):
+        ended = await harvester(command, option, "ab\udcffc", "-o", tmp_path / "out")
+        assert ended.status == 2
+        assert ended.err.endswith(f"harvester {command}: error: argument {option}: it is not UTF-8 text\n")
+
+
+async def test_a_list_of_items_that_is_no_text_is_wrong_usage(tmp_path: Path) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_bytes(b"12\nab\xffc\n")
+    ended = await harvester("run", "--items", ids, "-o", tmp_path / "out")
+    assert ended.status == 2
+    assert one_line(ended.err) == f"{ids}: cannot be read: it is not UTF-8 text"
+
+
+async def test_a_group_with_a_number_that_no_request_can_carry_is_wrong_usage(tmp_path: Path) -> None:
+    ended = await harvester("run", "--group", "9" * 20, "-o", tmp_path / "out")
+    assert ended.status == 2
+    assert one_line(ended.err) == "command line: sources[0].id: Number out of range"
+
+
+async def test_numbers_that_are_no_ids_lead_to_no_item_and_stop_nothing(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    odd = [
+        form.format(number)
+        for form in ("{}", "https://figshare.com/articles/dataset/x/{}", "10.6084/m9.figshare.{}")
+        for number in ("9" * 20, "9" * 5000)
+    ]
+    ids, folder = tmp_path / "ids.txt", tmp_path / "out"
+    ids.write_text("\n".join([*odd, str(sandbox.world.public_ids[0])]))
+    for _ in range(2):
+        ended = await harvester("run", "--items", ids, "--tasks", "metadata", "-o", folder, *at(sandbox))
+        assert ended.status == 1, ended.err
+    failures = rows(folder / "failures.csv")
+    assert {row["task"] for row in failures} == {"resolve"}
+    assert {row["error"].partition(": ")[0] for row in failures} == {name.partition(": ")[0] for name in odd}
+    assert [int(row["id"]) for row in rows(folder / "items.csv")] == [sandbox.world.public_ids[0]]
+
+
+async def test_a_folder_whose_name_is_no_text_can_be_used(sandbox: Sandbox, tmp_path: Path) -> None:
+    folder = tmp_path / "o\udcff"
+    words = ("run", "--item", sandbox.world.public_ids[0], "--tasks", "metadata", "-o", folder, *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    env = environment(PYTHONIOENCODING="utf-8:strict")
+    ended = await harvester("export", "-o", folder, env=env)
+    assert ended.status == 0, ended.err
+    assert f"{tmp_path}/o\\udcff/items.csv\n" in ended.out

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import random
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import aiohttp
 import anyio
@@ -23,7 +25,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from harvester.addresses import is_public
-from harvester.client import Client, Splitting, open_session
+from harvester.client import Client, Splitting, Wanted, open_session
 from harvester.client.answers import backoff_seconds, complaint, content_range, retry_after_seconds
 from harvester.client.bodies import JSON_LIMIT
 from harvester.client.session import FOREIGN, translated
@@ -43,13 +45,17 @@ from harvester.errors import (
     TokenRefused,
     Unreachable,
 )
-from harvester.limits import Limiter
+from harvester.limits import Limiter, Pace, Seeking
+from harvester.models import RemoteFile
+from harvester.store import Store
 from harvester.text import printable
 
 pytestmark = pytest.mark.anyio
 
 OURS = b'{"message": "No entity", "code": 1}'
 PAGE = b"<html>blocked</html>"
+ENDLESS = "9" * 5000
+"""More digits than Python reads as a number."""
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,8 @@ PAGE = b"<html>blocked</html>"
         (403, OURS, Refused),
         (403, PAGE, Challenged),
         (403, b"", Challenged),
+        (403, b'["message"', Challenged),
+        (403, b'{"message": null, "data": "x', Challenged),
         (404, OURS, Gone),
         (408, b"", Broken),
         (410, b"", Gone),
@@ -82,6 +90,20 @@ def test_what_a_status_means(status: int, raw: bytes, kind: type[HarvestError]) 
 
 
 @pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b'{"message": "No \\"entity\\"", "code": 1, "data": {"a', 'No \\"entity\\"'),
+        (b'{"code": 40300, "message": "No entity", "data": [', "No entity"),
+        (b' {"code": "Forbidden", "message" : "' + b"No" * 2000, "No" * 100),
+        (b'{"message": "\xe4\xbd', "\ufffd"),
+    ],
+)
+def test_the_beginning_of_figshare_s_own_error_is_enough(raw: bytes, words: str) -> None:
+    error = complaint("x", 403, {}, raw)
+    assert (type(error), str(error)) == (Refused, f"x: refused (403): {words}")
+
+
+@pytest.mark.parametrize(
     ("value", "seconds"),
     [
         ("120", 120),
@@ -95,6 +117,8 @@ def test_what_a_status_means(status: int, raw: bytes, kind: type[HarvestError]) 
         ("", None),
         ("inf", None),
         ("nan", None),
+        (ENDLESS, None),
+        (f"Mon, 23 Nov {ENDLESS} 10:00:30 GMT", None),
         (None, None),
     ],
 )
@@ -149,6 +173,8 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
         ("", (-1, -1)),
         ("items 5-9/10", (-1, -1)),
         ("bytes 5-9/*", (-1, -1)),
+        (f"bytes 5-9/{ENDLESS}", (-1, -1)),
+        (f"bytes {ENDLESS}-9/10", (-1, -1)),
     ],
 )
 def test_content_range(value: str, read: tuple[int, int]) -> None:
@@ -206,6 +232,8 @@ async def client(
     api: URL,
     *,
     stats: URL | None = None,
+    files: URL | None = None,
+    pace: Callable[[], Pace] = lambda: Pace(float("inf")),
     attempts: int = 3,
     connect: float = 5.0,
     token: str | None = None,
@@ -229,8 +257,12 @@ async def client(
     ) as session:
         made = Client(
             session,
-            limiters={name: Limiter(name, float("inf")) for name in ("api", "stats", "files")},
-            origins={"api": api, "stats": stats or URL("http://127.0.0.1:9")},
+            limiters={name: Limiter(name, pace()) for name in ("api", "stats", "files")},
+            origins={
+                "api": api,
+                "stats": stats or URL("http://127.0.0.1:9"),
+                **({"files": files} if files else {}),
+            },
             retry=Retry(attempts=attempts, max_wait=4.0),
             timeouts=timeouts,
             splitting=splitting,
@@ -283,6 +315,79 @@ async def test_a_redirect_to_a_service_passes_its_limiter_and_to_a_stranger_none
         async with served(api) as address, client(address, stats=other) as asked:
             await asked.json("api", "GET", address / "x", orjson.loads)
             assert asked.traffic.requests == {"api": 1, "stats": 1}
+
+
+def sharing(address: URL, shared: set[str]) -> AbstractAsyncContextManager[Client]:
+    """A client for which the api and others are at one address."""
+    return client(
+        address,
+        stats=address if "stats" in shared else None,
+        files=address if "files" in shared else None,
+    )
+
+
+@pytest.mark.parametrize("shared", [{"stats"}, {"files"}, {"stats", "files"}])
+async def test_services_that_share_a_host_each_count_for_themselves_and_a_download_for_the_api_too(
+    shared: set[str],
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path == "/moved":
+            raise web.HTTPFound("/x")
+        return web.json_response({})
+
+    async with served(answer) as address, sharing(address, shared) as asked:
+        await asked.json("api", "GET", address / "x", orjson.loads)
+        assert asked.traffic.requests == {"api": 1}
+        await asked.json("api", "GET", address / "moved", orjson.loads)
+        assert asked.traffic.requests == {"api": 3}
+        await asked.touch(address / "x", authorised=False)
+        assert asked.traffic.requests == {"api": 4, "files": 1}
+        if "stats" in shared:
+            await asked.json("stats", "GET", address / "x", orjson.loads)
+            assert asked.traffic.requests == {"api": 4, "files": 1, "stats": 1}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        f"200 OK\r\nContent-Length: {ENDLESS}",
+        f"404 Not Found\r\nContent-Length: {ENDLESS}",
+        f"{ENDLESS} OK\r\nContent-Length: 0",
+        f"429 Slow\r\nRetry-After: Mon, 23 Nov 2026 {ENDLESS}:00:30 GMT\r\nContent-Length: 0",
+        f"302 Found\r\nLocation: http://127.0.0.1:{ENDLESS}/\r\nContent-Length: 0",
+        f"302 Found\r\nLocation: http://[::{ENDLESS}]/\r\nContent-Length: 0",
+        "302 Found\r\nLocation: http://[::1.2.3.4.5]/\r\nContent-Length: 0",
+    ],
+)
+async def test_a_head_with_a_number_that_is_none_is_an_error_of_ours(head: str) -> None:
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(f"HTTP/1.1 {head}\r\n\r\n".encode())
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, answer)
+        address = URL(f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}")
+        async with client(address) as asked:
+            with pytest.raises(HarvestError):
+                await asked._asking.ask("api", "GET", address / "x", headers={})
+        group.cancel_scope.cancel()
+
+
+async def test_a_part_of_an_endless_file_is_not_the_part_asked_for(tmp_path: Path) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=206, body=b"67", headers={"Content-Range": f"bytes 3-4/{ENDLESS}"})
+
+    partial = await Store(tmp_path).partial(1, RemoteFile(1, "a", "", 5, "0" * 32, "", False))
+    await partial.write(b"345")
+    async with served(answer) as address, client(address) as asked:
+        with pytest.raises(Broken, match="other bytes than asked for; starting over"):
+            await asked.fetch(address / "x", partial, Wanted(5, has_md5=True, is_page=False))
+    await partial.close()
+    assert partial.received == 0
 
 
 async def test_redirects_end() -> None:
@@ -425,6 +530,107 @@ async def test_pages_where_json_was_promised_are_an_outage_too() -> None:
         assert len(seen) - begun < 300 / 4 + 4
 
 
+@pytest.mark.parametrize(("header", "waits"), [({}, [1, 2]), ({"Retry-After": "3"}, [3, 3])])
+async def test_a_host_behind_a_redirect_that_is_asked_too_often_is_asked_again_after_a_wait(
+    header: dict[str, str], waits: list[float]
+) -> None:
+    async def storage(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=429, headers=header)
+
+    slept: list[float] = []
+    async with served(storage) as other:
+
+        async def api(_: web.Request) -> web.StreamResponse:
+            raise web.HTTPFound(str(other / "x"))
+
+        async with served(api) as address, client(address, slept=slept) as asked:
+            with pytest.raises(Broken, match="too many requests there") as caught:
+                await asked.persist("files", lambda: asked.touch(address / "file", authorised=False))
+            assert (caught.value.attempts, slept) == (3, waits)
+            assert {limiter.paused_seconds for limiter in asked.limiters.values()} == {0}
+
+
+@pytest.mark.parametrize("pace", [lambda: Pace(64), lambda: Seeking(64)])
+async def test_what_the_api_says_to_a_download_is_said_to_both(pace: Callable[[], Pace]) -> None:
+    answers = iter([200, 429])
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=next(answers), body=b"x", headers={"Retry-After": "30"})
+
+    async with served(answer) as address, client(address, pace=pace) as asked:
+        both = [asked.limiters[name] for name in ("api", "files")]
+        for limiter in both:
+            limiter.pace.rate = 64
+        await asked.touch(address / "file", authorised=False)
+        with pytest.raises(Throttled):
+            await asked.touch(address / "file", authorised=False)
+        for limiter in both:
+            assert 29 < limiter.paused_seconds <= 30
+            assert limiter.pace.rate <= 32
+        assert asked.limiters["stats"].paused_seconds == 0
+
+
+async def test_a_complaint_after_a_redirect_is_the_host_s() -> None:
+    async def api(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=429, headers={"Retry-After": "30"})
+
+    async with served(api) as other:
+
+        async def files(_: web.Request) -> web.StreamResponse:
+            raise web.HTTPFound(str(other / "x"))
+
+        async with served(files) as address, client(other) as asked:
+            with pytest.raises(Throttled):
+                await asked.touch(address / "file", authorised=False)
+            assert {name for name in asked.limiters if asked.limiters[name].paused_seconds} == {"api"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "rate"),
+    [
+        (200, b"{}", 520),
+        (302, b"", 520),
+        (400, OURS, 520),
+        (403, OURS, 520),
+        (404, b"", 520),
+        (422, OURS, 520),
+        (202, b"", 250),
+        (403, PAGE, 250),
+        (408, b"", 500),
+        (500, b"", 500),
+        (503, b"", 500),
+    ],
+)
+async def test_each_answer_that_is_no_complaint_and_no_failure_gives_back_rate(
+    status: int, body: bytes, rate: float
+) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, body=body, headers={"Location": "ftp://nowhere"})
+
+    async with served(answer) as address, client(address, stats=address, pace=lambda: Pace(1000)) as asked:
+        pace = asked.limiters["stats"].pace
+        pace.penalise(0, 0, 0)
+        with contextlib.suppress(HarvestError):
+            await asked._asking.ask("stats", "GET", address / "x", headers={})
+        assert pace.rate == rate
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+@pytest.mark.parametrize("size", [100, 5_000, 100_000])
+async def test_a_refusal_of_any_length_is_no_block(size: int, encoding: str) -> None:
+    filling = random.Random(1).randbytes(size).hex()
+    body = orjson.dumps({"message": "No entity", "code": 403, "data": filling})
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        sent = gzip.compress(body) if encoding == "gzip" else body
+        return web.Response(status=403, body=sent, headers={"Content-Encoding": encoding})
+
+    async with served(answer) as address, client(address, stats=address) as asked:
+        with pytest.raises(Refused, match=r"refused \(403\): No entity$"):
+            await asked.json("stats", "GET", address / "x", orjson.loads)
+        assert asked.limiters["stats"].paused_seconds == 0
+
+
 @pytest.mark.parametrize("status", [401, 429])
 async def test_a_host_behind_a_redirect_has_no_say_over_the_run(status: int) -> None:
     async def storage(_: web.Request) -> web.StreamResponse:
@@ -436,7 +642,7 @@ async def test_a_host_behind_a_redirect_has_no_say_over_the_run(status: int) -> 
             raise web.HTTPFound(str(other / "x"))
 
         async with served(api) as address, client(address, attempts=2) as asked:
-            with pytest.raises((Broken, Throttled)):
+            with pytest.raises(Broken):
                 await asked.touch(address / "file", authorised=False)
             assert asked.limiters["files"].paused_seconds == 0
 
@@ -635,22 +841,19 @@ async def test_a_dead_service_is_probed_once_a_minute() -> None:
         assert 9 <= len(seen) - begun <= 11
 
 
-async def test_an_answer_ends_a_row_of_complaints() -> None:
-    answers = iter([429, 200, 429])
+@pytest.mark.parametrize("good", [200, 404])
+async def test_an_answer_ends_a_row_of_complaints(good: int) -> None:
+    answers = iter([429, good, 429])
 
     async def throttling(_: web.Request) -> web.StreamResponse:
-        status = next(answers)
-        return web.json_response({}) if status == 200 else web.Response(status=status)
+        return web.json_response({}, status=next(answers))
 
     async with served(throttling) as address, client(address, attempts=1, stats=address) as asked:
         limiter = asked.limiters["stats"]
-        for kind in (Throttled, None, Throttled):
+        for _ in range(3):
             limiter.pace.paused_until = 0.0
-            if kind is None:
+            with contextlib.suppress(Throttled, Gone):
                 await asked.json("stats", "GET", address / "x", orjson.loads)
-            else:
-                with pytest.raises(kind):
-                    await asked.json("stats", "GET", address / "x", orjson.loads)
         assert 0.5 < limiter.paused_seconds <= 1, "as after one complaint, not two in a row"
 
 

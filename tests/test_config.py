@@ -219,6 +219,10 @@ def test_plain_http_is_for_this_machine_only(tmp_path: Path) -> None:
         ("https://[::1/v2", "not an address"),
         ("https://api.figshare.com:99999/v2", "not an address"),
         ("https://:80/v2", "not an address"),
+        ("https://?x", "not an address"),
+        (f"https://{'a' * 64}.figshare.com/v2", "not an address"),
+        ("https://a..figshare.com/v2", "not an address"),
+        ("https://xn--a.figshare.com/v2", "not an address"),
     ],
 )
 def test_an_address_counts_by_the_host_that_would_be_asked(tmp_path: Path, address: str, fault: str) -> None:
@@ -262,11 +266,22 @@ def test_wrong_shapes_are_faults_and_no_crash(tmp_path: Path, text: str) -> None
     assert faults(tmp_path, text)
 
 
+def test_a_number_that_no_request_can_carry_is_a_fault(tmp_path: Path) -> None:
+    text = '[[sources]]\nkind = "group"\nid = {}'
+    assert faults(tmp_path, text.format(2**63)) == ["harvest.toml: sources[0].id: Number out of range"]
+    assert faults(tmp_path, text.format(-(2**63) - 1))
+    assert load(tmp_path, text.format(2**63 - 1)).sources == (Group(id=2**63 - 1),)
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="none.toml: cannot be read: No such file"):
         load_config(tmp_path / "none.toml", environ={})
     with pytest.raises(UsageError, match=r"not valid TOML.*line 1"):
         load(tmp_path, "a = = 1")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        load(tmp_path, f"a = {'9' * 5000}")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        load(tmp_path, f"a = {'[' * 5000}")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="not UTF-8"):
         load_config(tmp_path / "bytes.toml", environ={})

@@ -120,6 +120,9 @@ async def test_a_signal_ends_it_with_130_and_the_next_run_goes_on(
             await anyio.sleep(2)
             process.send_signal(number)
             assert await process.wait() == 130
+        assert (await harvester("verify", "-o", tmp_path)).status == 0
+        told = await harvester("status", "-o", tmp_path, "--json")
+        assert orjson.loads(told.out)["last_run"]["state"] == "interrupted", "whatever was verified since"
         moment = recorded(tmp_path, sandbox)
         assert 20 < len(moment.records) < 235
         asked = {seen.path for seen in sandbox.asked("api") if seen.path[-7:].isdecimal()}
@@ -408,7 +411,7 @@ async def test_a_signal_ends_every_command_with_130(
                     while not sandbox.requests:
                         await anyio.sleep(0.01)
                 elif command == "verify":
-                    while last_job(tmp_path) != "verify":
+                    while last_job(tmp_path)[0] != "verify":
                         await anyio.sleep(0.01)
                 else:
                     while not list(tmp_path.glob(".*.new")):
@@ -417,8 +420,11 @@ async def test_a_signal_ends_every_command_with_130(
             with anyio.fail_after(5):
                 assert await process.wait() == 130
         assert not list(tmp_path.glob(".*.new"))
+        if command == "verify":
+            assert last_job(tmp_path) == ("verify", "interrupted")
         ended = await harvester("verify", "-o", tmp_path)
         assert "another run" not in ended.err
+        assert last_job(tmp_path) == ("verify", "finished")
 
 
 def many_records(folder: Path, number: int) -> None:
@@ -439,7 +445,8 @@ def many_records(folder: Path, number: int) -> None:
         )
 
 
-def last_job(folder: Path) -> str:
+def last_job(folder: Path) -> tuple[str, str | None]:
+    """Tell what was done last, and how it ended."""
     with closing(sqlite3.connect(f"file:{folder}/harvest.db?mode=ro", uri=True)) as db:
-        job: str = db.execute("SELECT job FROM runs ORDER BY id DESC LIMIT 1").fetchone()[0]
-        return job
+        job, outcome = db.execute("SELECT job, outcome FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+        return job, outcome

@@ -188,17 +188,44 @@ async def test_an_old_ledger_on_a_read_only_disk_says_what_to_do(tmp_path: Path)
         assert (await harvester("status", "-o", disk.path)).status == 0
 
 
-@root
-async def test_a_disk_that_fails_in_the_midst(tmp_path: Path) -> None:
-    image, path = tmp_path / "image", tmp_path / "disk"
+async def mount_image(image: Path, path: Path) -> None:
+    """Make a disk with ext4 in a file, and mount it."""
     path.mkdir()
     with image.open("wb") as file:
         file.truncate(64 << 20)
     for words in (["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop", str(image), str(path)]):
         if shutil.which(words[0]) is None or (await anyio.run_process(words, check=False)).returncode:
             pytest.skip("this machine does not let a test mount an image")
-    disk = Disk(path)
     (path / "lost+found").rmdir()
+
+
+@root
+async def test_what_a_sick_disk_does_not_let_be_read_is_not_called_gone(tmp_path: Path) -> None:
+    """The files are on a disk of their own, which fails; the ledger is not."""
+    image, out = tmp_path / "image", tmp_path / "out"
+    async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
+        words = ("run", "--search", "survey", "-o", out, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+    (out / "files").rename(tmp_path / "files")
+    await mount_image(image, out / "files")
+    try:
+        shutil.copytree(tmp_path / "files", out / "files", dirs_exist_ok=True)
+        assert (await harvester("verify", "-o", out)).status == 0
+        shut_down(out / "files")
+        assert_stopped(await harvester("verify", "-o", out), "Input/output error; check the disk")
+        with closing(sqlite3.connect(out / NAME)) as db:
+            assert db.execute("SELECT count(*) FROM files WHERE status = 'pending'").fetchone() == (0,)
+            last = db.execute("SELECT job, outcome FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+            assert last == ("verify", "stopped")
+    finally:
+        await anyio.run_process(["umount", "-l", str(out / "files")], check=False)
+
+
+@root
+async def test_a_disk_that_fails_in_the_midst(tmp_path: Path) -> None:
+    image, path = tmp_path / "image", tmp_path / "disk"
+    await mount_image(image, path)
+    disk = Disk(path)
     try:
         async with Sandbox(Settings(items=300, heavy=0)) as sandbox:
             run = ("run", "--search", "survey", "-o", disk.out)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
 
+import anyio
 import msgspec
 import orjson
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
@@ -25,6 +29,7 @@ from harvester.ledger.reading import Reader
 from harvester.ledger.results import ItemResult, Opening
 from harvester.ledger.writing import Ledger
 from harvester.models import Article, Findings, ItemRef, Page, Record, RemoteFile
+from harvester.named import Names
 from harvester.sandbox import Sandbox, Settings
 from harvester.sinks import SINKS
 from harvester.states import FileStatus, WorkState
@@ -58,6 +63,13 @@ real = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the collected replies ar
         ("10.6084/m9.figshare.c.5234234", None),
         ("https://figshare.com/collections/x/5234234", None),
         ("https://example.org/14763051", None),
+        ("9" * 18, 10**18 - 1),
+        ("9" * 19, None),  # no ledger holds it
+        ("9" * 5000, None),  # Python reads no such number
+        (f"https://figshare.com/articles/dataset/x/{'9' * 20}", None),
+        (f"https://figshare.com/articles/{'9' * 5000}", None),
+        (f"10.6084/m9.figshare.{'9' * 19}", None),
+        (f"10.6084/m9.figshare.{'9' * 5000}.v1", None),
         ("-5", None),
         ("", None),
     ],
@@ -82,6 +94,13 @@ def test_ids_in_names(name: str, item_id: int | None) -> None:
         ("https://10.0.0.1/files/1", False),
         ("file:///etc/passwd", False),
         ("https://[::1", False),
+        (f"https://{'a' * 63}.figshare.com/files/1", True),
+        (f"https://{'a' * 64}.figshare.com/files/1", False),
+        ("https://.figshare.com/files/1", False),
+        ("https://a..figshare.com/files/1", False),
+        ("https://xn--a.figshare.com/files/1", False),
+        ("https://me:secret@ndownloader.figshare.com/files/1", False),
+        ("https://a%3Ab:c@ndownloader.figshare.com/files/1", False),
         ("", False),
     ],
 )
@@ -121,6 +140,47 @@ async def test_a_cursor_that_leads_to_the_same_page_for_ever_is_refused() -> Non
             stuck["first_id"] = sandbox.world.public_ids[1000]  # as if the page before had begun so too
             with pytest.raises(Refused, match="repeats itself"):
                 await connected.figshare.search_page({}, Selection(), orjson.dumps(stuck).decode())
+
+
+@asynccontextmanager
+async def answering(head: bytes, body: bytes) -> AsyncIterator[URL]:
+    """An api that gives the same answer to every POST of JSON, with headers of any bytes."""
+
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            asked = b""
+            while not asked.endswith(b"}"):
+                asked += await stream.receive()
+            length = b"Content-Length: %d\r\n" % len(body)
+            await stream.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + length + head + b"\r\n" + body)
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, answer)
+        yield URL(f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/v2")
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("cursor", [b"a\xffb", "né".encode(), b"a\tb", b"a=="])
+async def test_a_cursor_that_is_no_printable_text_is_a_failure_of_that_listing(cursor: bytes) -> None:
+    body = orjson.dumps([{"id": number} for number in range(1, 1001)])
+    async with answering(b"X-Cursor: " + cursor + b"\r\n", body) as api:
+        config = load_config(options={"services.api": str(api), "rate.api": float("inf")}, environ={})
+        async with connect(config) as connected:
+            if cursor == b"a==":
+                page = await connected.figshare.search_page({}, Selection(), None)
+                assert msgspec.json.decode(page.position or "")["cursor"] == "a=="
+            else:
+                with pytest.raises(Misshapen, match="the cursor of the next page"):
+                    await connected.figshare.search_page({}, Selection(), None)
+
+
+def test_the_key_of_a_list_of_names_is_made_once() -> None:
+    names = Names(("5616409", "10.6084/m9.figshare.1138718"))
+    assert names.key is names.key
+    assert names.key != Names(("5616409",)).key
 
 
 def test_dois_in_names() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -49,7 +50,7 @@ one_file = st.fixed_dictionaries(
     {"id": mostly(st.integers(1, 99))},
     optional={
         "name": mostly(text),
-        "size": mostly(st.integers(0, 99)),
+        "size": mostly(st.integers(0, 99) | st.sampled_from([2**53, 2**53 + 1, 2**63 - 1])),
         "is_link_only": mostly(st.booleans()),
         "download_url": mostly(text),
         "computed_md5": mostly(st.sampled_from(["", "a" * 32, "A" * 32, "x"])),
@@ -77,6 +78,16 @@ one_record = st.fixed_dictionaries(
         "description": anything,
     },
 )
+
+
+@pytest.mark.parametrize(("size", "is_one"), [(2**53, True), (2**53 + 1, False), (-1, False), (2**63, False)])
+def test_a_size_that_no_file_has_is_no_answer(size: int, is_one: bool) -> None:
+    raw = orjson.dumps({"id": 1, "files": [{"id": 2, "size": size}]})
+    if is_one:
+        assert read_article(raw).files[0].size == size
+    else:
+        with pytest.raises(Misshapen, match=r"not the promised JSON: .*files\[0\]\.size"):
+            read_article(raw)
 
 
 def as_sent(told: object, spoil: bytes) -> bytes:

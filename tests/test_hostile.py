@@ -125,7 +125,7 @@ async def test_a_spreadsheet_runs_no_cell(tmp_path: Path) -> None:
 async def test_a_file_larger_than_the_disk_keeps_no_other_from_coming(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=30, heavy=0, hostile=("absurd-size",))) as sandbox:
         for _ in range(2):
-            with pytest.raises(DiskTrouble, match="4611686018427387904 bytes are needed"):
+            with pytest.raises(DiskTrouble, match=r"\d{16} bytes are needed"):
                 await harvest(config(sandbox, tmp_path))
             statuses = Counter(row["status"] for row in rows(tmp_path / "files.csv"))
             assert statuses["failed"] == 1

@@ -417,6 +417,126 @@ async def test_an_item_that_became_owed_again_while_it_was_in_hand_stays_in_line
         ]
 
 
+EARLIER, LATER = "2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"
+
+
+def visit(in_hand: OwedItem, modified: str, *files: PlacedFile) -> ItemResult:
+    """What a visit gives to which a record of that date was answered."""
+    found = (Findings(record(in_hand.id, modified), files), Findings(totals=Totals(5, None)))
+    return ItemResult(in_hand.id, ALL_DONE, (), found, in_hand.turn)
+
+
+async def records_here(ledger: Ledger) -> list[bytes]:
+    await ledger.flush()
+    with Reader(ledger.path.parent) as reader:
+        return [item.raw for item in reader.items()]
+
+
+async def test_an_item_that_was_edited_while_its_record_was_in_hand_is_asked_for_again(
+    tmp_path: Path,
+) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1, position="2", modified=EARLIER), TASKS)
+        (in_hand,) = await ledger.owed_items(0, 9)
+        assert (await ledger.add_page("a", page(1, modified=LATER), TASKS)).owed == 0, "it is owed already"
+        await ledger.save_item(visit(in_hand, EARLIER))
+        await ledger.flush()
+        (again,) = await ledger.owed_items(in_hand.turn, 9)  # as a feed asks that has handed out the first
+        assert again.tasks == {"metadata"}, "the counters are here"
+        with Reader(tmp_path) as reader:
+            assert list(reader.totals()) == [(1, 5, None)]
+        await ledger.save_item(visit(again, LATER))
+        assert await records_here(ledger) == [record(1, LATER).raw]
+        assert await ledger.owed_items(0, 9) == []
+    async with run(tmp_path) as ledger:
+        assert (await ledger.add_page("a", page(1, modified=LATER), TASKS)).owed == 0
+
+
+async def test_an_edit_that_is_noted_while_a_visit_is_under_way_outlives_the_run(tmp_path: Path) -> None:
+    async with run(tmp_path, outcome="stopped") as ledger:
+        await ledger.add_page("a", page(1, position="2", modified=EARLIER), TASKS)
+        (in_hand,) = await ledger.owed_items(0, 9)
+        await ledger.add_page("a", page(1, modified=LATER), TASKS)
+        await ledger.save_item(visit(in_hand, EARLIER))
+    async with run(tmp_path) as ledger:
+        assert [owed.tasks for owed in await ledger.owed_items(0, 9)] == [frozenset({"metadata"})]
+
+
+async def test_a_visit_that_took_long_does_not_bring_an_old_record_back(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1, position="2", modified=EARLIER), TASKS)
+        (slow,) = await ledger.owed_items(0, 9)
+        await ledger.add_page("a", page(1, modified=LATER), TASKS)
+        (fast,) = await ledger.owed_items(slow.turn, 9)
+        await ledger.save_item(visit(fast, LATER, placed(8)))
+        await ledger.save_item(visit(slow, EARLIER, placed(7)))
+        assert await records_here(ledger) == [record(1, LATER).raw]
+        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [8]
+        assert await ledger.owed_items(0, 9) == []
+
+
+async def test_an_edit_is_noticed_by_the_next_run_where_no_date_was_known_before(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("ids", page(1), TASKS)
+        (in_hand,) = await ledger.owed_items(0, 9)
+        await ledger.add_page("search", page(1, modified=LATER), TASKS)
+        await ledger.save_item(visit(in_hand, EARLIER))
+        await ledger.flush()
+        assert await ledger.owed_items(0, 9) == [], "most such records are not old"
+    for owed in (1, 0):
+        async with run(tmp_path) as ledger:
+            assert (await ledger.add_page("search", page(1, modified=LATER), TASKS)).owed == owed
+            for item in await ledger.owed_items(0, 9):
+                await ledger.save_item(visit(item, EARLIER))  # it lags behind its listing for good
+
+
+@pytest.mark.parametrize("status", [FileStatus.PENDING, FileStatus.SKIPPED, FileStatus.WITHHELD])
+async def test_a_file_that_came_while_its_item_was_visited_is_not_owed_again(
+    status: FileStatus, tmp_path: Path
+) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1, modified=EARLIER), TASKS)
+        await ledger.save_item(result(1, placed(7), placed(8, name="y")))
+        await ledger.add_page("a", page(1, modified=LATER), TASKS)
+        (in_hand,) = await ledger.owed_items(0, 9)
+        assert await ledger.files_here(1) == {}
+        await ledger.save_file(
+            FileResult(1, 7, FileStatus.DONE, turn=(await ledger.owed_files(0, 9))[0].turn)
+        )
+        await ledger.save_item(visit(in_hand, LATER, placed(7, status), placed(8, name="elsewhere")))
+        await ledger.flush()
+        assert [owed.path for owed in await ledger.owed_files(0, 9)] == ["files/1/elsewhere"]
+        assert await ledger.files_here(1) == {7: (placed(7).file, "files/1/x")}
+    assert_counts_are_exact(tmp_path)
+
+
+async def test_a_file_that_is_in_hand_while_its_item_is_visited_is_done_when_it_comes(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1), TASKS)
+        await ledger.save_item(result(1, placed(7)))
+        await ledger.flush()
+        (in_hand,) = await ledger.owed_files(0, 9)
+        await ledger.save_item(result(1, placed(7)))
+        await ledger.flush()
+        assert await ledger.owed_files(in_hand.turn, 9) == [], "nobody else is to fetch it"
+        await ledger.save_file(FileResult(1, 7, FileStatus.DONE, turn=in_hand.turn))
+        await ledger.flush()
+        assert await ledger.files_here(1) == {7: (placed(7).file, "files/1/x")}
+
+
+async def test_a_file_that_was_replaced_by_another_while_its_item_was_visited_is_owed(tmp_path: Path) -> None:
+    def version(md5: str) -> PlacedFile:
+        return replace(placed(7), file=replace(placed(7).file, md5=md5))
+
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1), TASKS)
+        await ledger.save_item(result(1, version("0" * 32)))
+        await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
+        await ledger.save_item(result(1, version("1" * 32)))
+        await ledger.flush()
+        assert [owed.file.md5 for owed in await ledger.owed_files(0, 9)] == ["1" * 32]
+
+
 async def test_a_file_that_its_record_placed_anew_while_it_was_in_hand_is_not_called_done(
     tmp_path: Path,
 ) -> None:
@@ -534,6 +654,36 @@ async def test_names_that_are_asked_for_once_more_cannot_get_lost(tmp_path: Path
         assert [failure.subject for failure in reader.failures()] == ["10.1/y"]
 
 
+async def test_a_name_that_is_asked_for_once_more_is_counted_once(tmp_path: Path) -> None:
+    names = (Unresolved("10.1/x", "cut", Verdict.FOR_NOW), Unresolved("10.1/y", "none", Verdict.GONE))
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", Page((ItemRef(1),), None, names), TASKS)
+        await ledger.begin_again((Verdict.FOR_NOW,))
+        await ledger.add_page("a once more", page(2), TASKS)
+    with Reader(tmp_path) as reader:
+        assert reader.counts()["listings"] == {
+            "asked": 3, "found": 2, "repeated": 0, "left_out": 0, "unresolved": 1,
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("outcome", ["finished", "interrupted", None])
+async def test_status_tells_of_the_last_harvest_whatever_was_looked_at_since(
+    outcome: str | None, tmp_path: Path
+) -> None:
+    async with run(tmp_path, outcome="interrupted"):
+        pass
+    verifying = Ledger(tmp_path)
+    verifying.open("verify")
+    if outcome is not None:
+        await verifying.close(outcome)
+    with Reader(tmp_path) as reader:
+        last = reader.last_run()
+        assert last is not None
+        assert (last["state"], last["by"]) == ("interrupted", None)
+    if outcome is None:
+        await verifying.close("finished")
+
+
 @pytest.mark.parametrize("reads_first", [True, False])
 async def test_a_ledger_of_the_first_version_is_brought_up_to_date(reads_first: bool, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / NAME)) as db, db:
@@ -545,12 +695,16 @@ async def test_a_ledger_of_the_first_version_is_brought_up_to_date(reads_first: 
             INSERT INTO work VALUES (1, 'metadata', 'done', '', 0), (2, 'metadata', 'failed', 'cut', 6);
             INSERT INTO records VALUES (1, '{"id": 1}', NULL, '2026-01-01T00:00:00Z');
             INSERT INTO listings VALUES ('a', '{"page": 7}', 0, 6000);
+            INSERT INTO mishaps VALUES ('resolve', '10.1/x', 'cut', 6), ('listing', 'a', 'cut', 6);
             INSERT INTO runs VALUES (1, 'harvest', '', '', 'interrupted', '', 1, 0);
             """
         )
     if reads_first:
         with Reader(tmp_path) as reader:
-            assert reader.counts()["outcomes"]["items"] == {"done": 1, "failed for now": 1}
+            counts = reader.counts()
+            assert counts["outcomes"]["items"] == {"done": 1, "failed for now": 1}
+            assert set(counts["listings"].values()) == {0}, "what they had told went with them"
+            assert [failure.subject for failure in reader.failures()] == ["a", ""]
     async with run(tmp_path, Opening(frozenset({"metadata"}), with_files=False)) as ledger:
         assert await ledger.listed("a") == Listed()  # read anew: it costs a request for a thousand items
         assert await ids(ledger) == [2]
@@ -845,6 +999,39 @@ async def test_a_ledger_of_the_second_version_is_brought_up_to_date_and_counts_t
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+@pytest.mark.parametrize("number", [2, 3])
+async def test_sizes_beyond_all_reason_stop_neither_an_old_ledger_nor_a_run(
+    number: int, tmp_path: Path
+) -> None:
+    """Which adds them up as far as a number goes."""
+    most = 2**63 - 1
+    with closing(sqlite3.connect(tmp_path / NAME)) as db, db:
+        db.executescript("".join(MIGRATIONS[:number]) + f"PRAGMA user_version = {number};")
+        db.execute("INSERT INTO items (id, private) VALUES (1, 0)")
+        db.execute("INSERT INTO records VALUES (1, '{\"id\": 1}', NULL, '')")
+        for file_id, status in ((7, "done"), (8, "pending" if number == 3 else "done"), (9, "link")):
+            db.execute(
+                "INSERT INTO files (item_id, file_id, name, folder, size, url, path, status)"
+                " VALUES (1, ?, '', '', ?, '', ?, ?)",
+                (file_id, most, f"files/1/{file_id}", status),
+            )
+    with Reader(tmp_path) as reader:
+        assert reader.counts()["files"]["done"] == {"files": 4 - number, "bytes": most}
+        assert [(item.files, item.bytes) for item in reader.items()] == [(3, most)]
+    only = frozenset({"metadata"})
+    async with run(tmp_path, Opening(only, with_files=True)) as ledger:
+        huge = replace(placed(5).file, size=most)
+        for status in (FileStatus.PENDING, FileStatus.DONE):
+            files = tuple(PlacedFile(replace(huge, id=n), f"files/1/{n}", status) for n in (5, 6, 8))
+            await ledger.save_item(ItemResult(1, {}, (), (Findings(record(1), files),)))
+            for file_id in (5, 6, 8):
+                await ledger.save_file(FileResult(1, file_id, FileStatus.DONE))
+        await ledger.save_item(result(1, placed(5)))
+    with Reader(tmp_path) as reader:
+        told = {status: of["files"] for status, of in reader.counts()["files"].items()}
+        assert told == {"pending": 1}
+
+
 async def test_what_is_in_line_keeps_its_place_over_a_run_that_has_no_use_for_it(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="interrupted") as ledger:
         await ledger.add_page("a", page(3, 1, 2), TASKS)
@@ -867,7 +1054,7 @@ async def test_the_last_word_on_an_item_or_a_file_counts_also_within_a_batch(tmp
         await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut again", 2, Verdict.FOR_NOW))
         await ledger.save_item(result(2, placed(9)))
         await ledger.save_file(FileResult(2, 9, FileStatus.DONE))
-        await ledger.save_item(result(2, placed(9)))
+        await ledger.save_item(result(2, placed(9, name="another place")))
         await ledger.flush()
         assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [8, 9]
     with Reader(tmp_path) as reader:

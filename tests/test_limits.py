@@ -326,6 +326,20 @@ def test_a_service_that_is_shut_pauses_a_sought_pace_and_does_not_lower_it() -> 
         assert pace.rate == rate
 
 
+@pytest.mark.parametrize("answered", [0, 10])
+def test_a_sought_pace_does_not_grow_while_nothing_is_answered(answered: float) -> None:
+    """Starts are as full as the pace allows, as where requests fail or wait for an answer without an end."""
+    pace, now = Seeking(1000), 0.0
+    reached = pace.rate
+    while now < answered + 120:
+        now += pace.delay(now)
+        pace.take(now)
+        if now < answered:
+            pace.recover(now)
+            reached = pace.rate
+    assert pace.rate <= 2 * reached, "one step, for what was answered before"
+
+
 def test_a_long_pause_is_risked_rarely() -> None:
     run = ask(Seeking(1000), Windows(20), seconds=3600, latency=0.2, retry_after=20)
     assert run.taken_a_second(900, 3600) >= 0.85 * 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from harvester.errors import Gone
+from harvester.client import Wanted
+from harvester.errors import Challenged, Gone, HarvestError, ServerFailed
 from harvester.figshare.routes import REST_SECONDS, Routes, _Breaker
 from harvester.models import OwedFile, RemoteFile
 from harvester.store import Store
@@ -189,3 +191,121 @@ async def test_a_file_without_luck_is_in_the_end_asked_of_every_route(tmp_path: 
     async with two_routes(fails, comes, tmp_path) as (download, asked, _):
         await download(1)
         assert asked == ["own", "own", "api"]
+
+
+# -- one route, files of any kind -----------------------------------------------------------------
+
+MD5 = hashlib.md5(CONTENT).hexdigest()
+NOWHERE = [f"https://{'a' * 64}.figshare.com/1", "https://.figshare.com/1", "https://a..figshare.com/1"]
+"""Addresses whose host nobody can look up."""
+
+
+@asynccontextmanager
+async def one_route(
+    answer: Callable[[int, web.Request], web.Response], folder: Path
+) -> AsyncIterator[tuple[Callable[..., Awaitable[None]], Hours]]:
+    """A route whose answers depend on the file; the function downloads one by its id, name, md5 and url."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return answer(int(request.path.rpartition("/")[2]), request)
+
+    hours = Hours()
+    async with (
+        served(handle) as api,
+        client(api, attempts=2, clock=hours.clock, wait=hours.sleep) as made,
+    ):
+        routes, store = Routes(made, api=api, clock=hours.clock), Store(folder)
+
+        async def download(file_id: int, name: str = "x", md5: str | None = MD5, url: str = "") -> None:
+            file = RemoteFile(file_id, name, "", len(CONTENT), md5, url, is_link=False)
+            partial = await store.partial(5, file)
+            try:
+                await routes.download(OwedFile(1, 5, file, f"files/5/{file_id}", private=False), partial)
+            finally:
+                await partial.close()
+
+        yield download, hours
+
+
+def part(request: web.Request, content_type: str, content: bytes = CONTENT) -> web.Response:
+    """The bytes that were asked for."""
+    asked = request.http_range
+    if asked.start is None and asked.stop is None:
+        return web.Response(body=content, content_type=content_type)
+    begin, end = asked.start or 0, min(asked.stop or len(content), len(content))
+    headers = {"Content-Range": f"bytes {begin}-{end - 1}/{len(content)}"}
+    return web.Response(status=206, body=content[begin:end], content_type=content_type, headers=headers)
+
+
+@pytest.mark.parametrize(("name", "md5"), [("a.html", None), ("a.html", MD5), ("a.csv", MD5)])
+async def test_an_outage_ends_also_where_the_last_file_that_came_was_called_a_page(
+    name: str, md5: str | None, tmp_path: Path
+) -> None:
+    is_out = False
+
+    def answer(file_id: int, request: web.Request) -> web.Response:
+        if is_out:
+            return web.Response(status=500)
+        return part(request, "text/html" if file_id == 1 else "text/csv")
+
+    async with one_route(answer, tmp_path) as (download, hours):
+        await download(1, name, md5)
+        is_out = True
+        for file_id in range(2, 10):
+            with pytest.raises(ServerFailed):
+                await download(file_id)
+        is_out, began = False, hours.now
+        for file_id in range(2, 10):
+            await download(file_id)
+        assert hours.now - began < 60, "the files wait for the proof, and it comes"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answered", "is_proof"),
+    [
+        (Wanted(9, has_md5=True, is_page=False), web.Response(body=b"<b>no</b>"), True),
+        (Wanted(8, has_md5=True, is_page=False), web.Response(body=b"<b>no</b>"), False),
+        (Wanted(8, has_md5=False, is_page=True), web.Response(body=b"<b>no</b>"), False),
+        (Wanted(9, has_md5=False, is_page=False), web.Response(body=b"<b>no</b>"), False),
+        (Wanted(9, has_md5=True, is_page=True), web.Response(body=b""), False),
+    ],
+)
+async def test_a_page_proves_that_files_come_only_where_it_may_be_the_file(
+    wanted: Wanted, answered: web.Response, is_proof: bool
+) -> None:
+    answered.content_type = "text/html"
+
+    async def handle(_: web.Request) -> web.StreamResponse:
+        return answered
+
+    async with served(handle) as api, client(api) as asked:
+        if is_proof:
+            await asked.touch(api / "f", wanted, authorised=False)
+        else:
+            with pytest.raises(Challenged):
+                await asked.touch(api / "f", wanted, authorised=False)
+
+
+@pytest.mark.parametrize("url", [*NOWHERE, "https://xn--a.figshare.com/1", "https://a%3Ab:c@figshare.com/1"])
+async def test_a_file_whose_own_address_leads_nowhere_comes_from_the_api(url: str, tmp_path: Path) -> None:
+    async with one_route(lambda _, request: part(request, "text/csv"), tmp_path) as (download, _):
+        await download(1, url=url)
+        assert (tmp_path / "files/5/1").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "target", [*NOWHERE, "http://a%3Ab:c@127.0.0.1:9/1", "http://\u20ac:c@127.0.0.1:9/1"]
+)
+async def test_a_redirect_that_leads_nowhere_is_a_failure_of_that_file_alone(
+    target: str, tmp_path: Path
+) -> None:
+    def answer(file_id: int, request: web.Request) -> web.Response:
+        if file_id == 1:
+            return web.Response(status=302, headers={"Location": target})
+        return part(request, "text/csv")
+
+    async with one_route(answer, tmp_path) as (download, _):
+        with pytest.raises(HarvestError, match="leads nowhere|not an address"):
+            await download(1)
+        await download(2)
+        assert (tmp_path / "files/5/2").read_bytes() == CONTENT

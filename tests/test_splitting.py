@@ -18,7 +18,7 @@ from aiohttp import web
 from yarl import URL
 
 from harvester.client import Client
-from harvester.client.splitting import Advice, Gap, Growth, Lanes, Splitting, widest
+from harvester.client.splitting import Advice, Gap, Growth, Lanes, Splitting, next_part
 from harvester.errors import Unverified
 from harvester.figshare.routes import Routes
 from harvester.models import OwedFile, RemoteFile
@@ -29,7 +29,10 @@ from tests.test_client import client, served
 pytestmark = pytest.mark.anyio
 
 MB = 1_000_000
-QUICK = Splitting(connections=8, connections_a_file=4, least_size=MB, settle_seconds=0.25, worth_seconds=0.5)
+QUICK = Splitting(
+    connections=8, connections_a_file=4, least_size=MB,
+    settle_seconds=0.25, worth_seconds=0.3, replace_seconds=0.2,
+)  # fmt: skip
 
 # -- when it is worth it: arithmetic --------------------------------------------------------------
 
@@ -39,59 +42,116 @@ def test_half_of_what_a_connection_still_brings_goes_to_another() -> None:
     assert Gap(100, 200, is_filling=False).for_another() == Gap(100, 200, is_filling=False), "all of it"
 
 
-def test_the_widest_gap_is_split() -> None:
+def test_what_another_takes_over_is_the_most_that_one_can() -> None:
     gaps = [Gap(0, 30, is_filling=True), Gap(50, 90, is_filling=True), Gap(95, 100, is_filling=False)]
-    assert widest(gaps) == gaps[1]
+    assert next_part(gaps) == Gap(70, 90, is_filling=False)
+    gaps.append(Gap(200, 225, is_filling=False))
+    assert next_part(gaps) == gaps[-1], "what nobody brings, though it is not the widest"
 
 
 USUAL = Splitting()
+EACH = 10 * MB
+"""What a connection brings in a second."""
+LONG = 100 * EACH
 
 
-def begun() -> Growth:
-    growth = Growth(USUAL, most=4)
-    growth.changed(0.0, 0, 1)
-    return growth
+class Watched:
+    """The growth of a file under a clock of its own: one connection is at work when it begins."""
+
+    def __init__(self, splitting: Splitting = USUAL, most: int = 4) -> None:
+        self.growth = Growth(splitting, most)
+        self.now, self.come, self.connections = 0.0, 0, 1
+        self.growth.changed(0.0, 0, 1)
+
+    def changes(self, by: int) -> None:
+        self.connections += by
+        self.growth.changed(self.now, self.come, self.connections)
+
+    def look(self, part: int = LONG) -> Advice:
+        return self.growth.look(self.now, self.come, self.connections, part)
+
+    def after(self, seconds: float, come: float, part: int = LONG) -> Advice:
+        """Let so many bytes come in so many seconds, and look."""
+        self.now += seconds
+        self.come += round(come)
+        return self.look(part)
+
+    def measured(self) -> Watched:
+        """Let the first connection bring what it can for two seconds."""
+        assert self.after(1, EACH) is Advice.STAY
+        assert self.after(1, EACH) is Advice.MORE
+        return self
+
+    def grown(self, connections: int) -> Watched:
+        """Open so many, each of which has been worth it; nothing has been measured since the last one was."""
+        self.measured()
+        while self.connections < connections:
+            self.changes(+1)
+            self.after(1, self.connections * EACH)
+        return self
 
 
-def test_nothing_is_known_before_it_has_come_for_a_while() -> None:
-    growth = begun()
-    assert growth.look(1.9, 19 * MB, 1, 900 * MB) is Advice.STAY
-    assert growth.look(2.0, 20 * MB, 1, 900 * MB) is Advice.MORE
+def test_a_rate_is_known_when_two_seconds_agree() -> None:
+    file = Watched()
+    assert file.after(0.9, 9 * MB) is Advice.STAY
+    assert file.after(0.1, 1 * MB) is Advice.STAY, "one second"
+    assert file.after(0.9, 9 * MB) is Advice.STAY
+    assert file.after(0.1, 1 * MB) is Advice.MORE
 
 
-def test_what_is_soon_here_gets_no_further_connection() -> None:
-    assert begun().look(2.0, 20 * MB, 1, 50 * MB) is Advice.STAY, "5 seconds"
-    assert begun().look(2.0, 20 * MB, 1, 51 * MB) is Advice.MORE
-    assert begun().look(2.0, 0, 1, 51 * MB) is Advice.STAY, "nothing comes at all"
+def test_from_far_away_nothing_is_compared_while_the_first_connection_still_gathers_speed() -> None:
+    file = Watched()
+    for come in (0.5 * MB, 7 * MB, 10 * MB):
+        assert file.after(1, come) is Advice.STAY
+    assert file.after(1, 10 * MB) is Advice.MORE
+
+
+@pytest.mark.parametrize(("part", "advice"), [(20 * MB, Advice.MORE), (20 * MB - 1, Advice.STAY)])
+def test_what_is_soon_here_gets_no_further_connection(part: int, advice: Advice) -> None:
+    file = Watched()
+    file.after(1, EACH)
+    assert file.after(1, EACH, part) is advice, "two seconds for one connection"
+
+
+def test_where_nothing_comes_no_further_connection_is_tried() -> None:
+    file = Watched()
+    file.after(1, EACH)
+    assert [file.after(1, 0) for _ in range(3)] == [Advice.STAY] * 3
 
 
 def test_connections_come_as_long_as_each_is_worth_it_and_no_more_than_the_most() -> None:
-    growth = begun()
-    for connections in (1, 2, 3):
-        now, come = 10.0 * connections, 100 * MB * connections
-        growth.changed(now, come, connections)
-        assert growth.look(now + 2, come + 20 * MB * connections, connections, 900 * MB) is Advice.MORE
-    growth.changed(40.0, 400 * MB, 4)
-    assert growth.look(42.0, 480 * MB, 4, 900 * MB) is Advice.STAY
+    file = Watched().measured()
+    for connections, advice in ((2, Advice.MORE), (3, Advice.MORE), (4, Advice.STAY)):
+        file.changes(+1)
+        assert file.after(1, connections * EACH) is advice
+    assert file.now == 5
+    assert file.after(9, 9 * 4 * EACH) is Advice.STAY
 
 
 @pytest.mark.parametrize(("gained", "advice"), [(1.24, Advice.FEWER), (1.25, Advice.MORE)])
 def test_one_that_brings_too_little_is_taken_back(gained: float, advice: Advice) -> None:
-    growth = begun()
-    growth.look(2.0, 20 * MB, 1, 900 * MB)
-    growth.changed(3.0, 30 * MB, 2)
-    assert growth.look(4.0, 40 * MB, 2, 900 * MB) is Advice.STAY, "it has only begun"
-    assert growth.look(5.0, 30 * MB + round(gained * 20 * MB), 2, 900 * MB) is advice
-    assert growth.most == (1 if advice is Advice.FEWER else 4)
+    file = Watched().measured()
+    file.changes(+1)
+    assert file.after(0.9, 9 * MB) is Advice.STAY, "it has only begun"
+    assert file.after(0.1, 1 * MB) is Advice.STAY, "its first second is not held against it"
+    assert file.after(1, gained * EACH) is advice
+    assert file.growth.most == (1 if advice is Advice.FEWER else 4)
+
+
+def test_one_that_is_from_far_away_may_gather_speed_before_it_is_judged() -> None:
+    """A round trip takes 200 ms, a file's window begins with 14 kB and doubles with each of them."""
+    file = Watched().measured()
+    file.changes(+1)
+    assert file.after(1, EACH + 0.5 * MB) is Advice.STAY
+    assert file.after(1, EACH + 7 * MB) is Advice.MORE
 
 
 def test_after_one_that_was_not_worth_it_no_more_are_tried() -> None:
-    growth = begun()
-    growth.look(2.0, 20 * MB, 1, 900 * MB)
-    growth.changed(2.0, 20 * MB, 2)
-    assert growth.look(4.0, 40 * MB, 2, 900 * MB) is Advice.FEWER
-    growth.changed(4.0, 40 * MB, 1)
-    assert growth.look(6.0, 60 * MB, 1, 900 * MB) is Advice.STAY
+    file = Watched().measured()
+    file.changes(+1)
+    assert [file.after(1, EACH) for _ in range(2)] == [Advice.STAY, Advice.FEWER]
+    file.changes(-1)
+    assert [file.after(1, EACH) for _ in range(5)] == [Advice.STAY] * 5
 
 
 def test_the_fourth_can_add_a_third_at_best_and_half_of_that_will_do() -> None:
@@ -100,20 +160,99 @@ def test_the_fourth_can_add_a_third_at_best_and_half_of_that_will_do() -> None:
 
 
 def test_one_that_ended_before_it_could_be_judged_is_not_judged() -> None:
-    growth = begun()
-    growth.look(2.0, 20 * MB, 1, 900 * MB)
-    growth.changed(2.0, 20 * MB, 2)
-    growth.changed(3.0, 30 * MB, 1)
-    assert growth.look(5.0, 50 * MB, 1, 900 * MB) is Advice.MORE
-    assert growth.most == 4
+    file = Watched().measured()
+    file.changes(+1)
+    file.after(0.9, 9 * MB)
+    file.changes(-1)
+    assert [file.after(1, EACH) for _ in range(2)] == [Advice.STAY, Advice.MORE]
+    assert file.growth.most == 4
 
 
 def test_a_file_that_was_begun_anew_is_measured_anew() -> None:
-    growth = begun()
-    growth.look(2.0, 20 * MB, 1, 900 * MB)
-    growth.changed(2.0, 20 * MB, 2)
-    assert growth.look(4.0, 0, 2, 900 * MB) is Advice.STAY
-    assert growth.most == 4
+    file = Watched().measured()
+    file.changes(+1)
+    file.come = 0
+    assert file.after(1, 0) is Advice.STAY
+    assert file.growth.most == 4
+
+
+def test_one_that_has_ended_is_replaced_at_once_if_so_many_have_been_worth_it() -> None:
+    file = Watched().grown(3)
+    assert file.look() is Advice.STAY
+    file.changes(-1)
+    assert file.look() is Advice.MORE
+    file.changes(-1)
+    assert file.after(0.1, MB) is Advice.MORE
+    file.changes(+1)
+    assert file.look() is Advice.MORE, "one is still missing"
+    file.changes(+1)
+    assert file.look() is Advice.STAY
+
+
+@pytest.mark.parametrize(("part", "advice"), [(10 * MB, Advice.MORE), (10 * MB - 1, Advice.STAY)])
+def test_one_is_replaced_for_what_takes_a_connection_a_second(part: int, advice: Advice) -> None:
+    file = Watched().grown(3)
+    file.changes(-1)
+    assert file.look(part) is advice
+
+
+def test_one_that_was_on_trial_when_it_ended_is_not_replaced() -> None:
+    file = Watched().grown(2)
+    file.changes(+1)
+    file.changes(-1)
+    assert file.look() is Advice.STAY
+
+
+def test_a_replacement_is_not_judged() -> None:
+    file = Watched(most=3).grown(3)
+    file.changes(-1)
+    file.after(1, 2 * EACH)
+    file.changes(+1)
+    assert [file.after(1, 2 * EACH) for _ in range(5)] == [Advice.STAY] * 5
+    assert file.growth.most == 3
+
+
+def test_after_a_replacement_the_next_one_is_tried_against_a_rate_of_its_own() -> None:
+    file = Watched().grown(3)
+    file.changes(-1)
+    file.changes(+1)
+    assert [file.after(1, 3 * EACH) for _ in range(2)] == [Advice.STAY, Advice.MORE]
+    file.changes(+1)
+    assert [file.after(1, 3 * EACH) for _ in range(2)] == [Advice.STAY, Advice.FEWER]
+    file.changes(-1)
+    assert file.look() is Advice.STAY, "that was the one too many"
+    file.changes(-1)
+    assert file.look() is Advice.MORE
+
+
+def test_one_beyond_what_may_be_is_not_judged() -> None:
+    """The first one may come back to a gap that a failure left, when it has been replaced."""
+    file = Watched(most=2).grown(2)
+    file.after(1, 2 * EACH)
+    file.changes(+1)
+    assert [file.after(1, 2 * EACH) for _ in range(3)] == [Advice.STAY] * 3
+    assert file.growth.most == 2
+
+
+def test_a_host_that_is_not_to_be_asked_for_parts_again_gets_no_replacement() -> None:
+    file = Watched().grown(3)
+    file.growth.most = 1
+    file.changes(-1)
+    assert [file.after(1, 2 * EACH) for _ in range(3)] == [Advice.STAY] * 3
+
+
+def test_one_that_gave_way_to_another_file_is_not_replaced_but_tried_again() -> None:
+    file = Watched().grown(3)
+    file.changes(-1)
+    file.growth.gave_way(2)
+    assert file.look() is Advice.STAY
+    assert [file.after(1, 2 * EACH) for _ in range(2)] == [Advice.STAY, Advice.MORE]
+
+
+def test_when_no_connection_is_at_work_none_is_replaced() -> None:
+    file = Watched().grown(2)
+    file.changes(-2)
+    assert [file.after(1, 0) for _ in range(3)] == [Advice.STAY] * 3
 
 
 async def test_a_further_connection_gives_way_to_another_file() -> None:
@@ -158,13 +297,14 @@ class Storage:
     """
     One file, given out at so many bytes a second for each connection, and for all of them together.
 
-    ``twist``: what becomes of the answers to further connections. ``asked``: the Range headers that came,
-    "" for none. ``sent``: the bytes that went out.
+    ``first_rate``: of the first connection instead. ``twist``: what becomes of the answers to further
+    connections. ``asked``: the Range headers that came, "" for none. ``sent``: the bytes that went out.
     """
 
     content: bytes
     connection_rate: float = 1.5 * MB
     total_rate: float = float("inf")
+    first_rate: float | None = None
     etag: str = '"one"'
     has_ranges: bool = True
     twist: Callable[[Reply], None] = lambda _: None
@@ -211,13 +351,14 @@ class Storage:
 
     async def send(self, response: web.StreamResponse, body: bytes) -> None:
         began, step = time.monotonic(), 10_000
+        rate = self.first_rate if self.first_rate and len(self.asked) == 1 else self.connection_rate
         for place in range(0, len(body), step):
             part = body[place : place + step]
             await response.write(part)
             self.sent += len(part)
             now = time.monotonic()
             self.free_at = max(self.free_at, now) + len(part) / self.total_rate
-            await anyio.sleep(max(began + (place + len(part)) / self.connection_rate, self.free_at) - now)
+            await anyio.sleep(max(began + (place + len(part)) / rate, self.free_at) - now)
 
 
 @dataclass
@@ -277,11 +418,64 @@ async def test_where_each_connection_is_slow_a_big_file_comes_over_four(tmp_path
         await made.fetch(storage)
         passed = time.monotonic() - began
         assert storage.most_open == 4
-        assert passed < 4.5, "over one connection it takes 6 seconds"
+        assert passed < 3.5, "over one connection it takes 6 seconds"
         assert storage.asked[0] == ""
         assert made.client.traffic.requests["files"] == len(storage.asked), "each is counted"
         assert made.client.traffic.errors["files"] == 0
         assert storage.sent < 9 * MB + MB // 2, "hardly anything came twice"
+
+
+def uneven(size: int, twist: Callable[[Reply], None] = lambda _: None) -> Storage:
+    """A file whose first connection is slow: the others have brought their parts long before it has."""
+    return Storage(content(size), connection_rate=2.0 * MB, first_rate=0.5 * MB, twist=twist)
+
+
+async def test_a_connection_that_has_brought_its_part_is_replaced(tmp_path: Path) -> None:
+    taken: list[float] = []
+    for splitting in (replace(QUICK, replace_seconds=60), QUICK):
+        storage = uneven(9 * MB)
+        async with downloads(storage, tmp_path, splitting) as made:
+            began = time.monotonic()
+            await made.fetch(storage, file_id=len(taken))
+            taken.append(time.monotonic() - began)
+            assert storage.most_open <= 4
+            assert made.client.traffic.errors["files"] == 0
+    assert taken[1] < 0.9 * taken[0], "and so it is faster"
+    assert len(storage.asked) <= 12, "each part is half of what was missing, down to what is worth a request"
+    assert storage.sent < 10 * MB
+
+
+async def test_one_that_was_cut_is_replaced_and_a_second_one_is_not(tmp_path: Path) -> None:
+    cuts = [1_200_000, 300_000]
+
+    def twist(reply: Reply) -> None:
+        if cuts:
+            reply.cut_after = cuts.pop(0)
+
+    storage = Storage(content(6 * MB), twist=twist)
+    async with downloads(storage, tmp_path, replace(QUICK, connections_a_file=2), attempts=1) as made:
+        await made.fetch(storage)
+        begins = [begin for begin, _ in spans(storage.asked)]
+        assert begins == [begins[0], begins[0] + 1_200_000, begins[0] + 1_500_000]
+        assert made.client.traffic.errors["files"] == 2
+
+
+async def test_a_host_that_turns_out_unfit_later_is_not_asked_for_a_replacement(tmp_path: Path) -> None:
+    parts: list[Reply] = []
+
+    def twist(reply: Reply) -> None:
+        parts.append(reply)
+        if len(parts) == 4:
+            other_etag(reply)
+
+    storage = uneven(6 * MB, twist)
+    async with downloads(storage, tmp_path) as made:
+        await made.fetch(storage)
+        assert len(storage.asked) == 5, "the file's own, three parts, and the one that was refused"
+        storage.asked.clear()
+        storage.first_rate = 20.0 * MB
+        await made.fetch(storage, file_id=2)
+        assert storage.asked == [""]
 
 
 async def test_where_the_whole_is_what_is_slow_one_connection_is_left(tmp_path: Path) -> None:
@@ -504,6 +698,27 @@ async def test_another_file_in_line_goes_before_a_further_connection(tmp_path: P
             assert len(storage.asked) == 3
     for file_id in (1, 2):
         assert (tmp_path / f"files/5/{file_id}").read_bytes() == storage.content
+
+
+async def test_small_files_that_come_and_go_do_not_have_a_big_one_ask_again_and_again(tmp_path: Path) -> None:
+    """Between two of them a connection is free, for a moment only."""
+    storage, small = Storage(content(8 * MB)), Storage(content(50_000))
+    async with (
+        downloads(storage, tmp_path, replace(QUICK, connections=2)) as made,
+        served(small.handle) as at,
+    ):
+        beside = Downloads(made.routes, made.client, str(at / "s"), tmp_path / "small")
+        beside.folder.mkdir()
+        async with anyio.create_task_group() as group:
+            group.start_soon(made.fetch, storage)
+            await anyio.sleep(1.2)
+            assert (storage.open, len(storage.asked)) == (2, 2)
+            began = time.monotonic()
+            for number in range(30):
+                await beside.fetch(small, file_id=number)
+                await anyio.sleep(0.03)
+            tries = (time.monotonic() - began) / (2 * QUICK.settle_seconds)
+            assert len(storage.asked) <= 4 + tries < 30
 
 
 async def from_sandbox(settings: Settings, folder: Path) -> Sandbox:

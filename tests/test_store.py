@@ -10,6 +10,7 @@ import os
 import re
 import resource
 import shutil
+import stat
 import subprocess
 import threading
 import time
@@ -26,9 +27,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harvester.errors import Broken, Damaged, DiskTrouble, NoRoom
-from harvester.models import RemoteFile
+from harvester.models import OwedFile, RemoteFile
+from harvester.states import FileStatus
 from harvester.store import Store, disk_errors, place, rewrite, safe_name
-from harvester.store.disk import HOLDS_FOLDERS, Folder
+from harvester.store.disk import HOLDS_FOLDERS, Folder, begin_to_sync
+from harvester.store.looking import is_whole
+from harvester.tasks.files import Files
 
 pytestmark = pytest.mark.anyio
 
@@ -602,7 +606,7 @@ def test_no_race_makes_a_file_outside_count_as_here(tmp_path: Path) -> None:
     )
     store, md5 = Store(tmp_path), hashlib.md5(b"whole").hexdigest()
     with repeated(swap):
-        assert not any(store.check("x", 5, md5) for _ in range(20_000))
+        assert not any(is_whole(store._tree, "x", 5, md5) for _ in range(20_000))
 
 
 @pytest.mark.parametrize("plant", PLANTED)
@@ -727,6 +731,94 @@ def test_a_rewritten_file_was_synced_and_so_was_its_name(tmp_path: Path) -> None
     assert syncs.sizes[".table.csv.new"] == len(b"new bytes")
 
 
+@pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
+async def test_a_file_that_a_killed_run_put_in_its_place_is_synced_before_it_is_called_done(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "files/1/a").mkdir(parents=True)
+    for name in ("x", "y"):
+        (tmp_path / "files/1/a" / name).write_bytes(b"abc")
+    syncs = Syncs(tmp_path)
+    task = Files(None, Store(tmp_path, sync=syncs))  # type: ignore[arg-type]  # nothing is to be asked
+    for file_id, name in ((5, "x"), (6, "y")):
+        file = remote(file_id, name, content=b"abc")
+        owed = OwedFile(file_id, 1, file, f"files/1/a/{name}", private=False, is_old=True)
+        assert (await task.fetch(owed)).status is FileStatus.DONE
+        synced = [where for where, _ in syncs.take()]
+        assert synced[:2] == [f"files/1/a/{name}", "files/1/a"]
+        assert synced[2:] == ([".", "files", "files/1"] if name == "x" else [])
+
+
+@pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
+async def test_a_file_that_is_here_and_cannot_be_synced_is_trouble(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    store = Store(tmp_path, sync=failing_for_folders(errno.EIO))
+    assert await store.holds("x", 3, None)
+    with pytest.raises(DiskTrouble, match="x: Input/output error; check the disk"):
+        await store.keeps("x", 3, None)
+
+
+def failing_for_files(descriptor: int) -> None:
+    """A disk that does not take what is in a file."""
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    os.fsync(descriptor)
+
+
+@pytest.mark.parametrize("others", [0, 2])
+async def test_a_file_that_could_not_be_synced_is_begun_anew(others: int, tmp_path: Path) -> None:
+    """What was written may be in memory only, and look whole to whoever goes on with it."""
+    file = remote(5, "x", content=b"abc")
+    refused = 0
+
+    async def bring(file: RemoteFile, store: Store) -> None:
+        nonlocal refused
+        try:
+            await fill(store, file, b"abc", f"files/1/{file.id}")
+        except DiskTrouble:
+            refused += 1
+
+    sick = Store(tmp_path, sync=failing_for_files)
+    async with anyio.create_task_group() as group:
+        for number in range(others + 1):
+            group.start_soon(bring, remote(5 + number, "x", content=b"abc"), sick)
+    assert refused == others + 1
+    again = await Store(tmp_path).partial(1, file)
+    assert again.received == 0
+    await again.write(b"abc")
+    await again.publish("files/1/5")
+    await again.close()
+    assert (tmp_path / "files/1/5").read_bytes() == b"abc"
+
+
+async def test_a_file_of_which_an_appended_piece_could_not_be_synced_is_begun_anew(tmp_path: Path) -> None:
+    content = os.urandom(1000)
+    file = remote(5, "x", content=content)
+    partial = await Store(tmp_path, sync=failing_for_files).partial(1, file)
+    await partial.write(content[:300])
+    piece = partial.divide(600)
+    assert piece is not None
+    await piece.write(content[600:])
+    await piece.release()
+    await partial.write(content[300:600])
+    with pytest.raises(DiskTrouble, match="Input/output error"):
+        await partial.absorb()
+    await partial.close()
+    again = await Store(tmp_path).partial(1, file)
+    assert (again.received, len(again.pieces)) == (0, 0)
+    await again.close()
+
+
+@pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
+async def test_a_file_whose_folder_could_not_be_synced_is_kept_by_the_next_run(tmp_path: Path) -> None:
+    file = remote(5, "x", content=b"abc")
+    with pytest.raises(DiskTrouble):
+        await fill(Store(tmp_path, sync=failing_for_folders(errno.EIO)), file, b"abc", "files/1/x")
+    syncs = Syncs(tmp_path)
+    assert await Store(tmp_path, sync=syncs).keeps("files/1/x", 3, file.md5)
+    assert [where for where, _ in syncs.take()] == ["files/1/x", "files/1", ".", "files"]
+
+
 def failing_for_folders(number: int) -> Callable[[int], None]:
     """A disk that syncs files and answers for folders with an error."""
 
@@ -751,6 +843,19 @@ async def test_a_folder_that_fails_to_be_synced_is_trouble(tmp_path: Path) -> No
     store = Store(tmp_path, sync=failing_for_folders(errno.EIO))
     with pytest.raises(DiskTrouble, match="Input/output error; check the disk and run again"):
         await fill(store, remote(5, "x", content=b"abc"), b"abc", "files/1/x")
+
+
+def test_advice_that_a_file_does_not_take_is_no_trouble() -> None:
+    """A pipe stands for the file systems that take no advice."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb", buffering=0) as handle:
+        if hasattr(os, "posix_fadvise"):
+            with pytest.raises(OSError, match="seek"):
+                os.posix_fadvise(writing, 0, 0, os.POSIX_FADV_DONTNEED)
+        begin_to_sync(handle)
+        handle.write(b"goes on")
+    with os.fdopen(reading, "rb") as handle:
+        assert handle.read() == b"goes on"
 
 
 # -- several at once ------------------------------------------------------------------------------
@@ -829,11 +934,11 @@ async def test_what_is_not_written_for_a_reason_nobody_thought_of_is_not_publish
 
 async def test_one_at_a_time_brings_a_file(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    seen: list[tuple[int, object]] = []
+    seen: list[tuple[int, str]] = []
 
     async def bring(number: int) -> None:
-        async with store.alone(1, 5) as another_was_at_it:
-            seen.append((number, another_was_at_it))
+        async with store.alone(1, 5):
+            seen.append((number, "begun"))
             await anyio.sleep(0.02)
             seen.append((number, "done"))
 
@@ -841,7 +946,7 @@ async def test_one_at_a_time_brings_a_file(tmp_path: Path) -> None:
         group.start_soon(bring, 1)
         await anyio.lowlevel.checkpoint()
         group.start_soon(bring, 2)
-    assert seen == [(1, False), (1, "done"), (2, True), (2, "done")]
+    assert seen == [(1, "begun"), (1, "done"), (2, "begun"), (2, "done")]
     assert not store._locks
 
 
@@ -952,6 +1057,40 @@ async def test_a_folder_that_may_not_be_written_to_is_named() -> None:
             with pytest.raises(DiskTrouble) as caught, rewrite(folder / "table.csv"):
                 pytest.fail("it must not be written")
             assert str(caught.value) == f"{folder / 'table.csv'}: {told}"
+
+
+async def test_a_file_that_may_not_be_read_is_neither_here_nor_gone() -> None:
+    with TemporaryDirectory() as name:  # nobody does not get to where pytest's lie
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "locked").mkdir()
+        for path in ("x", "locked/x"):
+            (folder / path).write_bytes(b"abc")
+        store, md5 = Store(folder), hashlib.md5(b"abc").hexdigest()
+        assert await store.holds("locked/x", 3, md5)  # all is imported and started while there are rights
+        (folder / "x").chmod(0)
+        (folder / "locked").chmod(0)
+        with read_only(folder):
+            for path in ("x", "locked/x"):
+                with pytest.raises(DiskTrouble, match="Permission denied; give this user the right"):
+                    await store.holds(path, 3, md5)
+            assert not await store.holds("y", 3, md5)
+            assert not await store.holds("x/y", 3, md5)
+            assert not await store.holds("x", 4, md5), "which can be seen from outside"
+        (folder / "locked").chmod(0o700)
+
+
+async def test_where_no_file_can_be_opened_none_is_gone(tmp_path: Path, held: bool) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    store, md5 = Store(tmp_path, hold_folders=held), hashlib.md5(b"abc").hexdigest()
+    assert await store.holds("x", 3, md5)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(DiskTrouble, match="Too many open files; allow more open files"):
+            await store.holds("x", 3, md5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def open_files() -> int:

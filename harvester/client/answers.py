@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -21,6 +22,11 @@ from harvester.errors import (
     TokenRefused,
 )
 from harvester.text import printable
+
+_BEGINNING = re.compile(
+    rb'\s*\{\s*(?:"code"\s*:\s*(?:"[^"\\]*"|\d+)\s*,\s*)?"message"\s*:\s*"((?:[^"\\]|\\.)*)', re.DOTALL
+)
+"""Of figshare's own error, however long it is: its message comes first, or after its code."""
 
 
 def complaint(
@@ -62,11 +68,12 @@ def complaint(
 
 
 def _words(raw: bytes) -> str | None:
-    """Return figshare's own words in an error, None where the body is not its JSON."""
+    """Return figshare's own words in an error, None where the body neither is nor begins its JSON."""
     try:
         told = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return None
+        begun = _BEGINNING.match(raw)
+        return begun and printable(begun[1].decode(errors="replace"))[:200]
     if not isinstance(told, dict) or "message" not in told:
         return None
     return printable(str(told["message"]))[:200]
@@ -111,7 +118,10 @@ def content_range(value: str) -> tuple[int, int]:
     first = span.partition("-")[0]
     if unit != "bytes" or not (first.isdecimal() and total.isdecimal()):
         return -1, -1
-    return int(first), int(total)
+    try:
+        return int(first), int(total)
+    except ValueError:  # Python reads no number of more than 4,300 digits
+        return -1, -1
 
 
 def name_of(url: URL) -> str:

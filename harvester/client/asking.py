@@ -11,9 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 
 import aiohttp
+from msgspec import Struct
 from yarl import URL
 
 from harvester.addresses import is_loopback, is_public
@@ -28,7 +30,16 @@ from harvester.client.deadlines import Deadlines
 from harvester.client.session import FOREIGN, translated
 from harvester.config import Timeouts
 from harvester.credentials import Secret
-from harvester.errors import Broken, Challenged, HarvestError, Misshapen, Refused, StopRun, Throttled
+from harvester.errors import (
+    Broken,
+    Challenged,
+    HarvestError,
+    Misshapen,
+    Refused,
+    StopRun,
+    Throttled,
+    TryAgain,
+)
 from harvester.limits import Limiter
 
 log = logging.getLogger(__name__)
@@ -50,6 +61,20 @@ class Traffic:
     requests: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     file_bytes: int = 0
+
+
+class _Turn(Struct, frozen=True):
+    """
+    One request's turn.
+
+    ``service``: what it is asked for. ``started``: when it began, by the limiter's clock. ``payers``: the
+    services whose allowance it counts for and whose pace its answer is about; none for the storage host
+    behind a redirect, which may fail, but has no say over the run or its pace.
+    """
+
+    service: str
+    started: float
+    payers: tuple[str, ...]
 
 
 class Asking:
@@ -74,7 +99,9 @@ class Asking:
         self.limiters = limiters
         self.traffic = Traffic()
         self._session = session
-        self._origins = {origin.origin(): name for name, origin in origins.items()}
+        self._homes: dict[URL, tuple[str, ...]] = {}
+        for name, address in origins.items():
+            self._homes[address.origin()] = (*self._homes.get(address.origin(), ()), name)
         self._api = origins["api"].origin()
         self._max_wait = max_wait
         self._timeouts = timeouts
@@ -99,21 +126,18 @@ class Asking:
 
         The answer's body is still to be read, inside ``async with`` of the answer.
         """
-        counted: str | None = service
-        for _ in range(MOST_REDIRECTS + 1):
-            started = await self._turn(counted, url)
+        for redirects in range(MOST_REDIRECTS + 1):
+            turn = await self._turn(service, url, is_redirected=redirects > 0)
             sent = self._with_credentials(url, headers) if authorised else headers
             response = await self._send(method, url, data, sent)
             if response.status in _GOOD:
-                self._complaints[service] = 0
-                self.limiters[service].pace.recover(started)
+                self._answered(turn)
                 return response
             async with response:
                 if response.status not in _REDIRECTS or "Location" not in response.headers:
-                    with_token = "Authorization" in sent
-                    raise await self._judge(response, counted, service, started, with_token=with_token)
+                    raise await self._judge(response, turn, with_token="Authorization" in sent)
+                self._answered(turn)
                 url = self._redirected(url, response, method)
-            counted = self._origins.get(url.origin())
         raise Broken(f"{name_of(url)}: more than {MOST_REDIRECTS} redirects")
 
     async def _send(
@@ -133,17 +157,30 @@ class Asking:
         except FOREIGN as exc:
             raise translated(exc, url) from exc
 
-    async def _turn(self, service: str | None, url: URL) -> float:
-        if service is None:  # the storage host behind a redirect: no service of figshare's
-            return self._clock()
-        host = self._origins.setdefault(url.origin(), service)
-        if host == service:
-            started = await self.limiters[service].turn()
-        else:  # a download asked of the api's host counts there too
-            started = await self.limiters[service].turn(also=self.limiters[host])
-            self.traffic.requests[host] += 1
-        self.traffic.requests[service] += 1
-        return started
+    async def _turn(self, service: str, url: URL, *, is_redirected: bool) -> _Turn:
+        payers = self._payers(service, url.origin(), is_redirected=is_redirected)
+        also = self.limiters[payers[1]] if len(payers) > 1 else None
+        started = await self.limiters[payers[0]].turn(also) if payers else self._clock()
+        for name in payers:
+            self.traffic.requests[name] += 1
+        return _Turn(service, started, payers)
+
+    def _payers(self, service: str, origin: URL, *, is_redirected: bool) -> tuple[str, ...]:
+        """
+        Tell for whom a request counts: the service it is asked for, and the one whose host it is asked of.
+
+        Where several share a host it is the one asked for, and a download counts for the api as well. After
+        a redirect only the host's service counts; the storage belongs to none.
+        """
+        homes = self._homes.get(origin)
+        if homes is None:
+            if is_redirected:
+                return ()
+            homes = self._homes[origin] = (service,)
+        if service in homes and (service != "files" or "api" not in homes):
+            return (service,)
+        host = "api" if "api" in homes else homes[0]
+        return (host,) if is_redirected else (service, host)
 
     def _with_credentials(self, url: URL, headers: Mapping[str, str]) -> Mapping[str, str]:
         if self._token is not None and url.origin() == self._api:
@@ -155,9 +192,10 @@ class Asking:
             raise Refused(f"{name_of(url)}: sends a {method} elsewhere, which is not followed")
         try:
             target = url.join(URL(response.headers["Location"]))
+            # A host like [::12345] is found to be none only when it is asked for.
+            is_web = target.scheme in {"http", "https"} and bool(target.host and target.origin())
         except ValueError as exc:
             raise Misshapen(f"{name_of(url)}: redirects to no address") from exc
-        is_web = target.scheme in {"http", "https"} and bool(target.host)
         if not is_public(target) and not (is_web and is_loopback(self._api)):
             raise Refused(f"{name_of(url)}: redirects to {target.host}, which is not followed")
         return target
@@ -168,44 +206,44 @@ class Asking:
         return self._proxies.get(url.scheme)
 
     async def _judge(
-        self,
-        response: aiohttp.ClientResponse,
-        counted: str | None,
-        service: str,
-        started: float,
-        *,
-        with_token: bool,
+        self, response: aiohttp.ClientResponse, turn: _Turn, *, with_token: bool
     ) -> HarvestError:
-        """
-        Return what an answer's status means; a complaint about our pace slows the service down.
-
-        `counted`: the service whose host answered, None for a host behind a redirect. Such a one may fail,
-        but has no say over the run or its pace.
-        """
-        if counted is None and response.status in _EXPIRED:
-            # The storage has no opinion on us: its signed address has expired.
-            return Broken(f"{name_of(response.url)}: the signed address was refused ({response.status})")
-        raw = await self._beginning(response) if response.status < 500 else b""
-        wait = retry_after_seconds(response.headers.get("Retry-After"), response.headers.get("Date"))
-        if counted is None and wait is not None:
-            wait = min(wait, self._max_wait)
-        error = complaint(
-            name_of(response.url), response.status, response.headers, raw, wait, with_token=with_token
-        )
+        """Return what an answer's status means; a complaint about our pace slows the services down."""
+        name, status, headers = name_of(response.url), response.status, response.headers
+        wait = retry_after_seconds(headers.get("Retry-After"), headers.get("Date"))
+        if not turn.payers:
+            wait = None if wait is None else min(wait, self._max_wait)
+            if status in _EXPIRED:
+                # The storage has no opinion on us: its signed address has expired.
+                return Broken(f"{name}: the signed address was refused ({status})")
+            if status == HTTPStatus.TOO_MANY_REQUESTS:
+                # No limiter of ours can pause for it: whoever asked waits.
+                return Broken(f"{name}: too many requests there ({status})", retry_after=wait)
+        raw = await self._beginning(response) if status < 500 else b""
+        error = complaint(name, status, headers, raw, wait, with_token=with_token)
         if wait is not None and wait > LONGEST_RETRY_AFTER_SECONDS:
             return StopRun(f"{error}; it asks to wait {wait:.0f} s: run again after that")
-        is_block = isinstance(error, Challenged) and service != "files"  # a file has another route
-        if counted is not None and (isinstance(error, Throttled) or is_block):
-            self._slow_down(service, started, wait, error)
+        is_block = isinstance(error, Challenged) and turn.service != "files"  # a file has another route
+        if isinstance(error, Throttled) or is_block:
+            self._slow_down(turn, wait, error)
+        elif not isinstance(error, TryAgain):
+            self._answered(turn)
         return error
 
-    def _slow_down(self, service: str, started: float, wait: float | None, error: HarvestError) -> None:
-        limiter = self.limiters[service]
-        self._complaints[service] += limiter.pace.is_news(started)
-        pause = backoff_seconds(self._complaints[service], self._max_wait) if wait is None else wait
-        if limiter.penalise(started, pause):
-            rate = limiter.pace.rate
-            log.warning("%s: %s pauses for %.1f s, then %.3g requests a second", error, service, pause, rate)
+    def _answered(self, turn: _Turn) -> None:
+        """Note an answer that is no complaint, and no failure there."""
+        for name in turn.payers:
+            self._complaints[name] = 0
+            self.limiters[name].pace.recover(turn.started)
+
+    def _slow_down(self, turn: _Turn, wait: float | None, error: HarvestError) -> None:
+        for name in turn.payers:
+            limiter = self.limiters[name]
+            self._complaints[name] += limiter.pace.is_news(turn.started)
+            pause = backoff_seconds(self._complaints[name], self._max_wait) if wait is None else wait
+            if limiter.penalise(turn.started, pause):
+                rate = limiter.pace.rate
+                log.warning("%s: %s pauses for %.1f s, then %.3g requests a second", error, name, pause, rate)
 
     async def read(self, response: aiohttp.ClientResponse, take: Callable[[bytes], Awaitable[None]]) -> None:
         """Read a body to its end; give up on one that trickles."""

@@ -39,7 +39,7 @@ class JsonBody:
 
     async def take(self, piece: bytes) -> None:
         """
-        Add the next piece as received.
+        Add the next piece as received; of one that is too long, what there is room for.
 
         Raises:
             Misshapen: it is more than the limit.
@@ -47,18 +47,21 @@ class JsonBody:
         """
         self._received += len(piece)
         if self._unzip is not None:
-            if self._unzip.eof or self._received > self._limit:
-                raise Misshapen(f"{name_of(self._url)}: more than the gzip that was promised")
-            try:
-                piece = self._unzip.decompress(piece, self._left + 1)
-            except zlib.error as exc:
-                raise Broken(f"{name_of(self._url)}: not the gzip that was promised") from exc
-            if self._unzip.unused_data:
-                raise Misshapen(f"{name_of(self._url)}: more than the gzip that was promised")
+            piece = self._unzipped(piece, self._unzip)
+        self._pieces.append(piece if len(piece) <= self._left else piece[: self._left])
         self._left -= len(piece)
         if self._left < 0:
             raise Misshapen(f"{name_of(self._url)}: more than {self._limit} bytes of JSON")
-        self._pieces.append(piece)
+        if self._unzip is not None and (self._unzip.unused_data or self._received > self._limit):
+            raise Misshapen(f"{name_of(self._url)}: more than the gzip that was promised")
+
+    def _unzipped(self, piece: bytes, unzip: zlib._Decompress) -> bytes:
+        if unzip.eof:
+            raise Misshapen(f"{name_of(self._url)}: more than the gzip that was promised")
+        try:
+            return unzip.decompress(piece, self._left + 1)
+        except zlib.error as exc:
+            raise Broken(f"{name_of(self._url)}: not the gzip that was promised") from exc
 
     def whole(self, *, cut: bool = False) -> bytes:
         """

@@ -28,7 +28,7 @@ from harvester.client.answers import name_of
 from harvester.client.asking import Asking
 from harvester.client.bodies import JsonBody
 from harvester.client.persistence import Persistence
-from harvester.client.receiving import IDENTITY, refuse_a_page
+from harvester.client.receiving import IDENTITY, Wanted, refuse_a_page_for_the_first_byte
 from harvester.client.splitting import USUAL, Splitting
 from harvester.client.transfer import Transfers
 from harvester.config import Retry, Timeouts
@@ -37,6 +37,9 @@ from harvester.errors import Challenged
 from harvester.limits import Limiter
 
 T = TypeVar("T")
+
+ANY_FILE = Wanted(size=1, has_md5=False, is_page=False)
+"""A file of which nothing is known: a page is none."""
 
 
 class Reply(Struct, Generic[T], frozen=True):
@@ -125,12 +128,12 @@ class Client:
         """Name something that a service always gives, to be asked for when it is in doubt."""
         self.prove(service, partial(self._ask_json, service, "GET", url, decode, headers={}))
 
-    async def touch(self, url: URL, *, authorised: bool) -> None:
-        """Ask for the first byte of a file, to see whether files come at all."""
+    async def touch(self, url: URL, wanted: Wanted = ANY_FILE, *, authorised: bool) -> None:
+        """Ask for the first byte of a file that came as `wanted`, to see whether files come at all."""
         headers = {**IDENTITY, "Range": "bytes=0-0"}
         response = await self._asking.ask("files", "GET", url, headers=headers, authorised=authorised)
         async with response:
-            refuse_a_page(response, is_page=False, size=1)
+            refuse_a_page_for_the_first_byte(response, wanted)
 
     async def _ask_json(
         self,

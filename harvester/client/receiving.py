@@ -89,6 +89,14 @@ def refuse_a_page(response: aiohttp.ClientResponse, *, is_page: bool, size: int)
         raise Challenged(f"{name_of(response.url)}: nothing where {size} bytes were promised")
 
 
+def refuse_a_page_for_the_first_byte(response: aiohttp.ClientResponse, wanted: Wanted) -> None:
+    """Refuse a page, or nothing, where a file's first byte was asked for; a page of its length may be it."""
+    length = 1 if response.status == HTTPStatus.PARTIAL_CONTENT else wanted.size
+    lengths = {length, None} if wanted.is_page else {length}
+    may_be_it = (wanted.is_page or wanted.has_md5) and response.content_length in lengths
+    refuse_a_page(response, is_page=may_be_it, size=1)
+
+
 class Receiving:
     """Asks for files, and hands on what comes."""
 

@@ -74,7 +74,10 @@ class _PublicResolver(ThreadedResolver):
     ) -> list[ResolveResult]:
         if self._before_lookup is not None:
             await self._before_lookup(host)
-        found = await super().resolve(host, port, family)
+        try:
+            found = await super().resolve(host, port, family)
+        except UnicodeError as exc:
+            raise OSError(None, f"{host} is no name of a host") from exc
         if self._trusted is None or host in self._trusted:
             return found
         public = [entry for entry in found if ipaddress.ip_address(entry["host"]).is_global]
@@ -83,15 +86,15 @@ class _PublicResolver(ThreadedResolver):
         return public
 
 
-FOREIGN = (aiohttp.ClientError, TimeoutError)
-"""What aiohttp raises while an address is asked; `translated` makes it ours."""
+FOREIGN = (aiohttp.ClientError, TimeoutError, ValueError)
+"""What aiohttp raises while an address is asked, also of one that cannot be; `translated` makes it ours."""
 
 
 def translated(error: Exception, url: URL) -> HarvestError:
     """Say in our own errors what aiohttp and the system say of `url`."""
     name = name_of(url)
     match error:
-        case aiohttp.InvalidURL():
+        case ValueError():  # aiohttp's own is a subclass
             return Misshapen(f"{name}: not an address")
         case aiohttp.ClientConnectorCertificateError():
             return Broken(f"{name}: its certificate is not trusted (SSL_CERT_FILE?)")

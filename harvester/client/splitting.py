@@ -2,7 +2,8 @@
 When one more connection for a file is worth it, and what it should bring: arithmetic, nothing is waited for.
 
 What limits a download may be each connection, or something that all of them share. Nobody tells which, so it
-is tried: one more connection is opened, and stays if the rate of all together has grown by it.
+is tried: one more connection is opened, and stays if the rate of all together has grown by it. So many are
+then kept at work: where one has brought its part, the next takes over half of the widest gap without a trial.
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ class Splitting:
     When files are fetched over several connections.
 
     ``connections``: in use at once, for all files together; ``connections_a_file``: for one of at least
-    ``least_size`` bytes. A rate is known after ``settle_seconds``; one more is opened where the rest would
-    take longer than ``worth_seconds``, and stays if it makes the whole ``gain`` times as fast.
+    ``least_size`` bytes. What comes in ``settle_seconds`` is a rate. One more is opened where what it takes
+    over keeps it at work for ``worth_seconds``, and stays if it makes the whole ``gain`` times as fast; one
+    that was worth it and has ended is replaced down to ``replace_seconds``.
     """
 
     connections: int = 8
     connections_a_file: int = 4
     least_size: int = 64 << 20
-    settle_seconds: float = 2.0
-    worth_seconds: float = 5.0
+    settle_seconds: float = 1.0
+    worth_seconds: float = 2.0
+    replace_seconds: float = 1.0
     gain: float = 1.25
 
     def pays(self, before: float, after: float, connections: int) -> bool:
@@ -61,9 +64,9 @@ class Gap(NamedTuple):
         return Gap(middle if self.is_filling else self.position, self.until, is_filling=False)
 
 
-def widest(gaps: Sequence[Gap]) -> Gap:
-    """Return the gap that takes longest to fill."""
-    return max(gaps, key=lambda gap: gap.size)
+def next_part(gaps: Sequence[Gap]) -> Gap:
+    """Return what one more connection should bring: of all it could take over, the most."""
+    return max((gap.for_another() for gap in gaps), key=lambda part: part.size)
 
 
 class Advice(Enum):
@@ -88,31 +91,58 @@ class Growth:
         self._since = math.inf
         self._received = 0
         self._rate, self._measured_with = 0.0, 0
-        self._before: float | None = None
+        self._rates, self._is_steady = 0, False  # since the last change
+        self._before: float | None = None  # the rate without the one that is tried
 
     def changed(self, now: float, received: int, connections: int) -> None:
         """Note that one has come or gone: what comes from now on is measured anew."""
-        is_tried = connections > self._proven and connections == self._measured_with + 1
+        # Not on trial: one that replaces another, and the first one where it comes back to as many as may be.
+        is_tried = self._proven < connections <= self.most and connections == self._measured_with + 1
         self._before = self._rate if is_tried else None
         self._since, self._received = now, received
+        self._rates, self._is_steady = 0, False
 
-    def look(self, now: float, received: int, connections: int, missing: int) -> Advice:
-        """Say what to do when `received` bytes of the file are here, and so many are missing."""
+    def gave_way(self, connections: int) -> None:
+        """Note that one had to end and these are left: it is not replaced, but another may be tried."""
+        self._proven = max(1, min(self._proven, connections))
+
+    def look(self, now: float, received: int, connections: int, part: int) -> Advice:
+        """Say what to do when `received` bytes are here, and one more would take over `part` bytes."""
         if received < self._received:  # it was begun anew
             self.changed(now, received, connections)
-        if connections == 0 or now - self._since < self._splitting.settle_seconds:
-            return Advice.STAY
-        rate = (received - self._received) / (now - self._since)
+        advice = Advice.STAY
+        if connections and now - self._since >= self._splitting.settle_seconds:
+            self._measure(now, received, connections)
+            advice = self._judge(connections, part)
+        has_lost_one = 0 < connections < min(self._proven, self.most)
+        if has_lost_one and self._lasts(part, self._splitting.replace_seconds):
+            advice = Advice.MORE
+        return advice
+
+    def _measure(self, now: float, received: int, connections: int) -> None:
+        last, self._rate = self._rate, (received - self._received) / (now - self._since)
+        self._measured_with = connections
         self._since, self._received = now, received
-        self._rate, self._measured_with = rate, connections
+        self._rates += 1
+        # A connection begins slowly, from far away for seconds: what still grows is no measure of others, and
+        # speaks for the one that is tried at most, not against it.
+        self._is_steady = self._rates > 1 and self._rate < last * self._splitting.gain
+
+    def _judge(self, connections: int, part: int) -> Advice:
+        is_known = self._is_steady
         if self._before is not None:
-            before, self._before = self._before, None
-            if not self._splitting.pays(before, rate, connections):
-                self.most = connections - 1
+            if self._splitting.pays(self._before, self._rate, connections):
+                self._proven, self._before = connections, None
+                is_known = True
+            elif is_known:
+                self.most, self._before = connections - 1, None
                 return Advice.FEWER
-            self._proven = connections
-        is_long = missing > rate * self._splitting.worth_seconds
-        return Advice.MORE if rate and is_long and connections < self.most else Advice.STAY
+        may_try = is_known and connections < self.most
+        return Advice.MORE if may_try and self._lasts(part, self._splitting.worth_seconds) else Advice.STAY
+
+    def _lasts(self, part: int, seconds: float) -> bool:
+        """Tell whether a part keeps one connection at work for so long, as fast as each was lately."""
+        return part * self._measured_with >= self._rate * seconds > 0
 
 
 class Lanes:

@@ -22,7 +22,7 @@ from yarl import URL
 from harvester.client.answers import name_of
 from harvester.client.asking import Asking
 from harvester.client.receiving import Asked, Receiving, Unfit, Wanted, is_divisible
-from harvester.client.splitting import Advice, Bearing, Gap, Growth, Lanes, Splitting, widest
+from harvester.client.splitting import Advice, Bearing, Gap, Growth, Lanes, Splitting, next_part
 from harvester.errors import GiveUp, TryAgain
 from harvester.store import Partial
 from harvester.together import beside
@@ -110,19 +110,18 @@ class _Transfer:
     async def _watch(self) -> None:
         async with create_task_group() as group:
             while True:
-                await anyio.sleep(self._means.splitting.settle_seconds / 4)
+                await anyio.sleep(self._means.splitting.settle_seconds / 10)
                 self._look(group)
 
     def _look(self, group: TaskGroup) -> None:
         """See whether one more connection is worth it, or the last one was not."""
-        received = self._received()
-        missing = self._asked.wanted.size - received
-        advice = self._growth.look(anyio.current_time(), received, self._connections, missing)
+        part = next_part(self._gaps())
+        advice = self._growth.look(anyio.current_time(), self._received(), self._connections, part.size)
         if advice is Advice.FEWER and self._further:
             log.debug("%s: one more connection is not faster", name_of(self._asked.url))
             self._means.bearing.note(self._asked.url, self._growth.most)
             self._further.pop().cancel()
-        elif advice is Advice.MORE and self._may_open(part := widest(self._gaps()).for_another()):
+        elif advice is Advice.MORE and self._may_open(part):
             group.start_soon(self._bring, part)
 
     def _may_open(self, part: Gap) -> bool:
@@ -149,6 +148,8 @@ class _Transfer:
                 log.debug("one more connection failed: %s", error)
             finally:
                 self._opened(scope)
+        if scope.cancelled_caught:
+            self._growth.gave_way(self._connections)
 
     async def _receive(self, part: Gap, scope: CancelScope) -> None:
         asked, receiving, validator = self._asked, self._means.receiving, self._into.validator
@@ -159,13 +160,13 @@ class _Transfer:
             if piece is None:
                 return
             self._further.append(scope)
-            try:
-                with self._counted():
+            with self._counted():  # until its piece is free for the one that replaces it
+                try:
                     await receiving.pour(response, piece, part.until, asked.wanted.size)
-            finally:
-                if scope in self._further:
-                    self._further.remove(scope)
-                await piece.release()
+                finally:
+                    if scope in self._further:
+                        self._further.remove(scope)
+                    await piece.release()
 
     def _opened(self, scope: CancelScope) -> None:
         if self._opening is scope:

@@ -99,7 +99,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
         raise UsageError(f"{path}: cannot be read: {reason}") from exc
-    except tomllib.TOMLDecodeError as exc:
+    except (ValueError, RecursionError) as exc:  # tomllib's own, and Python's of what is too long or deep
         raise UsageError(f"{path}: not valid TOML: {exc}") from exc
 
 
@@ -186,12 +186,14 @@ def _check_address(address: str, key: str, faults: _Faults) -> None:
 
     try:
         url = URL(address)
+        (url.origin().raw_host or "").encode("idna")  # as it is looked up: no part is empty or too long
+        is_here = is_loopback(url)
     except ValueError:
         faults.add(key, "not an address")
         return
     if url.raw_user is not None or url.raw_password is not None:
         faults.add(key, "a name or password does not belong in an address")
-    elif url.scheme == "http" and not is_loopback(url):
+    elif url.scheme == "http" and not is_here:
         faults.add(key, "plain http is for this machine only: use https")
 
 

@@ -42,6 +42,7 @@ def convert(value: object, hint: Any, place: str = "") -> Any:
         return made
     if hasattr(hint, "parse"):
         return hint.parse(value)
+    _check_range(value, hint, place)
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     for kind in kinds:
         if get_origin(kind) is tuple and isinstance(value, _LISTS):
@@ -54,6 +55,12 @@ def convert(value: object, hint: Any, place: str = "") -> Any:
     if date in kinds and isinstance(value, str):
         return _date(value)
     raise ValueError(f"expected {' | '.join(map(_word, kinds))}, got {_word(type(value))}{place}")
+
+
+def _check_range(value: object, hint: Any, place: str) -> None:
+    """Refuse a whole number that neither TOML nor a request has; where a name may stand it is one."""
+    if hint is int and isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"Number out of range{place}")
 
 
 def _is(value: object, kind: type) -> bool:

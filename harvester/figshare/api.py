@@ -13,7 +13,7 @@ from yarl import URL
 
 from harvester.client import JSON_LIMIT, Client
 from harvester.errors import Gone, Misshapen, Refused, Verdict
-from harvester.figshare.names import same_doi
+from harvester.figshare.names import ID, same_doi
 from harvester.figshare.records import (
     Entry,
     EntryPage,
@@ -58,12 +58,18 @@ class _Position:
         Tell where the page behind this one begins, None when it is the last.
 
         The proof of an end is a page that is not full, or a cursor that leads no further.
+
+        Raises:
+            Refused: this is the page before, again.
+            Misshapen: the cursor is none that could be sent back.
         """
         first_id = found.entries[0].id if found.entries else 0
         if first_id and first_id == self.first_id:
             raise Refused("the listing repeats itself: the same page came again")
         if found.size < PAGE_SIZE or (self.cursor and not cursor):
             return None
+        if cursor and not (cursor.isascii() and cursor.isprintable()):
+            raise Misshapen("the cursor of the next page is no printable text")
         return replace(self, page=self.page + 1, cursor=cursor or "", first_id=first_id)
 
 
@@ -186,7 +192,7 @@ class Figshare:
             if same_doi(entry.doi, doi):
                 return entry.id
         # The filter may know only the DOI with the current version; an item's number is its tail.
-        if tail := re.search(r"[./](\d+)(?:\.v\d+)?$", doi):
+        if tail := re.search(rf"[./]({ID})(?:\.v\d+)?$", doi):
             try:
                 article = (await self.record(int(tail[1]), private=False)).article
             except (Gone, Misshapen, Refused):

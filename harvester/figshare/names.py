@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+ID = r"\d{1,18}"
+"""An item's id, as a pattern: what is longer is none, and fits into no ledger."""
+
 
 def item_id_in(name: str) -> int | None:
     """
@@ -13,9 +16,9 @@ def item_id_in(name: str) -> int | None:
     own prefix (an institution's DOI need not end with the id: see `Figshare.find_doi`).
     """
     for pattern in (
-        r"0*(\d{1,18})",
-        r"https?://[^?#]+?/articles/(?:[^/\d][^/]*/(?:[^/]*/)?)?(\d+)(?:[/?#].*)?",
-        r".*\b10\.6084/m9\.figshare\.(\d+)(?:\.v\d+)?/?",
+        rf"0*({ID})",
+        rf"https?://[^?#]+?/articles/(?:[^/\d][^/]*/(?:[^/]*/)?)?({ID})(?:[/?#].*)?",
+        rf".*\b10\.6084/m9\.figshare\.({ID})(?:\.v\d+)?/?",
     ):
         if found := re.fullmatch(pattern, name.strip(), re.IGNORECASE):
             return int(found[1])

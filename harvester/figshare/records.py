@@ -16,7 +16,9 @@ from harvester.models import Article, Description, RemoteFile
 T = TypeVar("T")
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-"""What ids, sizes and counters are: more than a database holds, or less than nothing, is no answer."""
+"""What ids and counters are: more than a database holds, or less than nothing, is no answer."""
+Size = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""What a file has in bytes: no disk takes 9 petabytes in one, and JSON is not exact beyond that."""
 LISTED_FILES = 10
 """A record lists so many files at most; the rest is in its file list only."""
 
@@ -63,7 +65,7 @@ class EntryPage:
 class _File(msgspec.Struct, frozen=True):
     id: Natural
     name: str | None = None
-    size: Natural | None = None
+    size: Size | None = None
     is_link_only: bool | None = None
     download_url: str | None = None
     supplied_md5: str | None = None

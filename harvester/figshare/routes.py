@@ -146,9 +146,8 @@ class Routes:
         else:
             breaker.worked()
             if file.size:
-                self._client.prove(
-                    "files", functools.partial(self._client.touch, url, authorised=owed.private)
-                )
+                proof = functools.partial(self._client.touch, url, wanted, authorised=owed.private)
+                self._client.prove("files", proof)
             return None
         finally:
             breaker.undecided(file.id)
@@ -172,13 +171,17 @@ def recorded_address(text: str, api: URL) -> URL | None:
     """
     Return the address that a record gives for a file, None where it must not be asked.
 
-    Only https on a host of figshare's or the api's own; this machine only where the api is on it too.
+    Only https on a host of figshare's or the api's own; this machine only where the api is on it too. None
+    with a name or password, and none whose host cannot be looked up, as a part of it is empty or too long.
     """
     try:
         url = URL(text)
+        host = url.host or ""
+        (url.raw_host or "").encode("idna")
     except ValueError:
         return None
-    host = url.host or ""
+    if url.raw_user is not None or url.raw_password is not None:
+        return None
     if is_loopback(url):
         return url if is_loopback(api) else None
     is_figshare = host in {*_FIGSHARE, api.host} or host.endswith(tuple(f".{name}" for name in _FIGSHARE))

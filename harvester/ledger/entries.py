@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from harvester.ledger import many
 from harvester.ledger.claim import iso
@@ -12,6 +15,9 @@ from harvester.ledger.results import FileResult, ItemResult
 from harvester.ledger.schema import FILE_COLUMNS
 from harvester.models import PlacedFile, Record, RemoteFile
 from harvester.states import FileStatus
+
+Before: TypeAlias = dict[tuple[int, int], tuple[tuple[str, int, str | None], str, int | None]]
+"""Of files by item and file id: their path, size and md5, their status, their turn."""
 
 
 class Entries:
@@ -25,7 +31,8 @@ class Entries:
     # -- items ------------------------------------------------------------------------------------
 
     def save_items(self, results: Sequence[ItemResult]) -> None:
-        """Save what visits to different items gave."""
+        """Save what visits to different items gave; what one has to say of a record may be out of date."""
+        results = self._up_to_date(results)
         many.write(
             self._db,
             "UPDATE work SET state = told.column3, error = told.column4,"
@@ -55,6 +62,17 @@ class Entries:
             ]
         )
 
+    def _up_to_date(self, results: Sequence[ItemResult]) -> list[ItemResult]:
+        """Leave out the records of items that have got another turn since: they are asked for once more."""
+        rows = many.select(
+            self._db,
+            "SELECT id FROM items JOIN ({values}) AS told ON id = told.column1"
+            " WHERE turn IS NOT told.column2",
+            [(result.item_id, result.turn) for result in results if result.turn is not None],
+        )
+        outdated = {item_id for (item_id,) in rows}
+        return [_without_record(result) if result.item_id in outdated else result for result in results]
+
     def _save_records(self, records: Iterable[Record], now: str) -> None:
         many.write(
             self._db,
@@ -81,21 +99,38 @@ class Entries:
         )
 
     def _save_files(self, placed: Sequence[tuple[int, Iterable[PlacedFile]]]) -> None:
-        many.write(
+        rows = many.select(
             self._db,
-            "DELETE FROM files WHERE item_id IN ({values})",
+            "DELETE FROM files WHERE item_id IN ({values})"
+            " RETURNING item_id, file_id, path, size, md5, status, turn",
             [(item_id,) for item_id, _ in placed],
         )
+        before: Before = {(row[0], row[1]): (row[2:5], row[5], row[6]) for row in rows}
         many.write(
             self._db,
             f"INSERT INTO files (item_id, path, status, verdict, turn, {FILE_COLUMNS}) {{values}}",
-            [self._file_row(item_id, file) for item_id, files in placed for file in files],
+            [self._file_row(item_id, file, before) for item_id, files in placed for file in files],
         )
 
-    def _file_row(self, item_id: int, placed: PlacedFile) -> many.Row:
-        file = placed.file
-        turn = self._line.turn_for_file() if placed.status is FileStatus.PENDING else None
-        owner = (item_id, placed.path, str(placed.status), placed.reason, turn)
+    def _file_row(self, item_id: int, placed: PlacedFile, before: Before) -> many.Row:
+        """
+        Make the row of a file of a record that was read.
+
+        Whoever placed it looked at what is here when the record came. One that has come since stays, and one
+        that is in hand keeps its turn: neither is fetched again.
+        """
+        file, status, reason = placed.file, placed.status, placed.reason
+        is_same, old_status, turn = False, "", None
+        if (old := before.get((item_id, file.id))) is not None:
+            was, old_status, turn = old
+            is_same = was == (placed.path, file.size, file.md5)
+        if is_same and old_status == FileStatus.DONE and status is not FileStatus.LINK:
+            status, reason = FileStatus.DONE, ""
+        if status is not FileStatus.PENDING:
+            turn = None
+        elif not is_same or turn is None:
+            turn = self._line.turn_for_file()
+        owner = (item_id, placed.path, str(status), reason, turn)
         return (*owner, file.id, file.name, file.folder, file.size, file.md5, file.url)
 
     # -- files ------------------------------------------------------------------------------------
@@ -138,6 +173,16 @@ def _item_row(result: ItemResult) -> many.Row:
     if record is None:
         return (result.item_id, result.turn, None, None)
     return (result.item_id, result.turn, record.article.modified_date, record.article.withheld)
+
+
+def _without_record(result: ItemResult) -> ItemResult:
+    """Leave of a visit what it did not learn of the record."""
+    return replace(
+        result,
+        states={task: state for task, state in result.states.items() if task != "metadata"},
+        failures=tuple([failure for failure in result.failures if failure.task != "metadata"]),
+        findings=tuple([found for found in result.findings if found.record is None]),
+    )
 
 
 def _record(result: ItemResult) -> Record | None:

@@ -2,7 +2,8 @@
 The line of what is owed: who is in it, in which order, and who comes next.
 
 A turn is a number that only grows. Whatever becomes owed gets the next one, so "what is owed behind turn
-n?" finds new work and work that became owed again alike, and finds none twice.
+n?" finds new work and work that became owed again alike, and finds none twice. What is owed already and
+turns out to have changed gets another one too: a visit that was under way by then does not end what is owed.
 """
 
 from __future__ import annotations

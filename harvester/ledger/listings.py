@@ -47,10 +47,16 @@ class Listings:
         """
         Forget what went wrong with some names, and return them: they are asked for once more.
 
-        The lists that they stand in begin anew with the next run, should this one end before it has asked.
+        They count with those that they are asked for with. The lists that they stand in begin anew with the
+        next run, should this one end before it has asked.
         """
         these = f"FROM mishaps WHERE task = 'resolve' AND {which}"
-        self._db.execute(f"UPDATE listings SET anew = 1 WHERE key IN (SELECT listing {these})", values)
+        self._db.execute(
+            "UPDATE listings SET anew = 1, entries = entries - names.number"
+            f" FROM (SELECT listing, count(*) AS number {these} GROUP BY listing) AS names"
+            " WHERE key = names.listing",
+            values,
+        )
         names = self._db.execute(f"SELECT subject {these} ORDER BY rowid", values).fetchall()
         self._db.execute(f"DELETE {these}", values)
         return tuple(name for (name,) in names)
@@ -121,7 +127,11 @@ class Listings:
         return new if new == len(refs) else new + self._renew(refs, tasks)
 
     def _renew(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
-        """Note what a listing has to say of known items; return how many are owed again for it."""
+        """
+        Note what a listing has to say of known items; return how many are owed again for it.
+
+        Where no date was known, that of the record which is owed already is the one to compare with later.
+        """
         changed = many.select(
             self._db,
             """
@@ -140,7 +150,9 @@ class Listings:
             self._db,
             """
             UPDATE items SET private = max(private, listed.column2),  -- the account's record says more
-                modified_date = max(ifnull(modified_date, ''), ifnull(listed.column3, modified_date))
+                modified_date = iif(modified_date IS NULL AND EXISTS (
+                    SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'owed'
+                ), NULL, max(ifnull(modified_date, ''), ifnull(listed.column3, modified_date)))
             FROM ({values}) AS listed WHERE items.id = listed.column1
             """,
             [row[:3] for row in changed],
@@ -149,19 +161,23 @@ class Listings:
         return self._owe_records([item_id for item_id, _, _ in refs if item_id in renewed])
 
     def _owe_records(self, item_ids: Sequence[int]) -> int:
-        """Ask for changed records again; those that are owed already are in line."""
-        rows = many.select(
+        """
+        Ask for changed records again; return how many were not owed already.
+
+        Those that were get another turn: somebody may have asked for the old record a moment ago.
+        """
+        owed = many.write(
             self._db,
             "UPDATE work SET state = 'owed', error = '', attempts = 0, verdict = '' WHERE task = 'metadata'"
-            " AND state <> 'owed' AND item_id IN ({values}) RETURNING item_id",
+            " AND state <> 'owed' AND item_id IN ({values})",
             [(item_id,) for item_id in item_ids],
         )
-        owed = {item_id for (item_id,) in rows}
-        return many.write(
+        many.write(
             self._db,
             "UPDATE items SET turn = owed.column2 FROM ({values}) AS owed WHERE items.id = owed.column1",
-            [(item_id, self._line.next_turn()) for item_id in item_ids if item_id in owed],
+            [(item_id, self._line.next_turn()) for item_id in item_ids],
         )
+        return owed
 
 
 def _each_once(refs: Sequence[ItemRef]) -> list[Ref]:

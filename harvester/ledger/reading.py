@@ -117,7 +117,7 @@ class Reader:
             """
             SELECT item_id, CAST(raw AS BLOB), CAST(file_list AS BLOB),
                 (SELECT count(*) FROM files WHERE files.item_id = records.item_id),
-                (SELECT ifnull(sum(size), 0) FROM files WHERE files.item_id = records.item_id)
+                (SELECT CAST(total(size) AS INTEGER) FROM files WHERE files.item_id = records.item_id)
             FROM records
             """,
             by=("item_id",),
@@ -281,15 +281,16 @@ class Reader:
         return {outcome: number for outcome, number in sorted(outcomes.items()) if number}
 
     def last_run(self, now: float | None = None) -> dict[str, Any] | None:
-        """Tell when the newest run began and ended, how, and who is at work now."""
+        """Tell when the newest harvest began and ended, how, and who is at work on it now."""
         with database_errors(self.path):
             row = self._db.execute(
-                "SELECT started, ended, outcome FROM runs ORDER BY id DESC LIMIT 1"
+                "SELECT started, ended, outcome, id = (SELECT max(id) FROM runs) FROM runs"
+                " WHERE job = 'harvest' ORDER BY id DESC LIMIT 1"
             ).fetchone()
             if row is None:
                 return None
-            at_work = claim.holder(self._db, time.time() if now is None else now)
-        started, ended, outcome = row
+            started, ended, outcome, is_newest = row  # no other job holds the folder since
+            at_work = claim.holder(self._db, time.time() if now is None else now) if is_newest else None
         state = "running" if at_work else outcome or "killed"
         return {"started": started, "ended": ended, "state": state, "by": at_work}
 

@@ -56,7 +56,7 @@ MIGRATIONS = (
         size     INTEGER NOT NULL,
         md5      TEXT,
         url      TEXT NOT NULL,
-        path     TEXT NOT NULL,             -- below the output folder, '' for what is not fetched
+        path     TEXT NOT NULL,             -- below the output folder, also where nothing was fetched
         status   TEXT NOT NULL,             -- pending, done, failed, skipped, link, withheld
         error    TEXT NOT NULL DEFAULT '',
         attempts INTEGER NOT NULL DEFAULT 0,
@@ -150,7 +150,8 @@ MIGRATIONS = (
         ON CONFLICT DO UPDATE SET number = number + 1;
     INSERT INTO totals (what, state, verdict, number, bytes) SELECT 'files', status, verdict, 1, size
         FROM files WHERE true
-        ON CONFLICT DO UPDATE SET number = number + 1, bytes = bytes + excluded.bytes;
+        ON CONFLICT DO UPDATE SET number = number + 1,
+            bytes = min(bytes + excluded.bytes, 9223372036854775807);
 
     CREATE TRIGGER items_added AFTER INSERT ON items BEGIN
         UPDATE totals SET number = number + 1 WHERE (what, task, state, verdict) = ('items', '', '', '');
@@ -194,6 +195,32 @@ MIGRATIONS = (
         INSERT INTO totals VALUES ('files', '', new.status, new.verdict, 1, new.size)
             ON CONFLICT DO UPDATE SET number = number + 1, bytes = bytes + excluded.bytes;
     END;
+    """,
+    """
+    -- Bytes that nobody could count stay at the most or the least there is: what is beyond no column takes.
+    DROP TRIGGER files_added;
+    DROP TRIGGER files_removed;
+    DROP TRIGGER files_changed;
+    CREATE TRIGGER files_added AFTER INSERT ON files BEGIN
+        INSERT INTO totals VALUES ('files', '', new.status, new.verdict, 1, new.size)
+            ON CONFLICT DO UPDATE SET number = number + 1,
+                bytes = min(bytes + excluded.bytes, 9223372036854775807);
+    END;
+    CREATE TRIGGER files_removed AFTER DELETE ON files BEGIN
+        UPDATE totals SET number = number - 1, bytes = max(bytes - old.size, 0)
+            WHERE (what, task, state, verdict) = ('files', '', old.status, old.verdict);
+    END;
+    CREATE TRIGGER files_changed AFTER UPDATE OF status, verdict, size ON files
+    WHEN (new.status, new.verdict, new.size) <> (old.status, old.verdict, old.size) BEGIN
+        UPDATE totals SET number = number - 1, bytes = max(bytes - old.size, 0)
+            WHERE (what, task, state, verdict) = ('files', '', old.status, old.verdict);
+        INSERT INTO totals VALUES ('files', '', new.status, new.verdict, 1, new.size)
+            ON CONFLICT DO UPDATE SET number = number + 1,
+                bytes = min(bytes + excluded.bytes, 9223372036854775807);
+    END;
+
+    -- Names of listings that the second step had dropped: they are asked for with their listing.
+    DELETE FROM mishaps WHERE task = 'resolve' AND listing NOT IN (SELECT key FROM listings);
     """,
 )
 OPEN_FILES = "status IN ('pending', 'failed', 'skipped')"

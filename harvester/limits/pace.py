@@ -10,7 +10,7 @@ LATENESS_FORGIVEN_SECONDS = 0.02
 
 SLOWEST_SHARE = 1 / 64
 RECOVERY_SHARE = 0.02
-"""Each answer that is no complaint gives back this share of the configured rate."""
+"""Each answer that is no complaint, and no failure there, gives back this share of the configured rate."""
 
 
 class Pace:
@@ -56,7 +56,7 @@ class Pace:
         return started > self._last_penalty
 
     def recover(self, started: float = math.inf) -> None:
-        """Give back a little of the rate, after an answer that was no complaint; `started`: its request."""
+        """Give back a little of the rate, as `RECOVERY_SHARE` says; `started`: the request of the answer."""
         if self.rate < self.configured:
             self.rate = min(self.configured, self.rate + self.configured * RECOVERY_SHARE)
 

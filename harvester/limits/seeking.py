@@ -28,8 +28,6 @@ BOUND_SHARE = 0.9
 LENT_SECONDS = 1.0
 SHORTEST_HOLD_SECONDS = 2.0
 CALM_SECONDS = 4.0
-UNHEARD_SECONDS = 10.0
-"""After this a rate holds even where no answer was counted: those of a download count for its own service."""
 
 MARGIN = 0.96
 """A rate stays at this share of a refused one: requests come less evenly there than they start here."""
@@ -78,7 +76,7 @@ class _Trial:
     @property
     def has_been_heard(self) -> bool:
         """Whether a second's worth of answers has come, so that a refusal would have come too."""
-        return self.answers >= max(SLICE_STARTS, self.rate) or self.held >= UNHEARD_SECONDS
+        return self.answers >= max(SLICE_STARTS, self.rate)
 
     @property
     def proven_rate(self) -> float:
@@ -109,7 +107,7 @@ class Seeking(Pace):
             self._go_on(now)
 
     def recover(self, started: float = math.inf) -> None:
-        """Count an answer that was no complaint; `started`: its request."""
+        """Count an answer that was no complaint and no failure; `started`: its request."""
         if started >= self._trial.began:
             self._trial.answers += 1
         if started > self._last_penalty:

@@ -66,7 +66,7 @@ def spoil_files(kind: str, files: Sequence[Json], at: Addresses) -> list[Json]:
     if kind == "huge-numbers":
         return [{**files[0], "size": 10**400}, *files[1:]]
     if kind == "absurd-size":
-        return [{**files[0], "size": 2**62}, *files[1:]]
+        return [{**files[0], "size": 2**50}, *files[1:]]
     if kind == "escape-title":
         return [{**files[0], "supplied_md5": WRONG_MD5, "computed_md5": WRONG_MD5}, *files[1:]]
     return list(files)

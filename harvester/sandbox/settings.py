@@ -62,7 +62,7 @@ HOSTILE: Mapping[str, str] = MappingProxyType(
         "escape-title": "what a terminal obeys, in title, authors and file names; a file with a wrong md5",
         "formula": "what a spreadsheet calculates, in title, authors, categories and file names",
         "huge-numbers": "a size of 401 digits, of the item and of its first file",
-        "absurd-size": "a file that claims to have 2^62 bytes",
+        "absurd-size": "a file that claims to have 2^50 bytes",
         "link-elsewhere": "download addresses that nobody must ask",
         "brotli": "packed in a way that nobody asked for",
     }

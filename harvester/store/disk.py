@@ -34,6 +34,9 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _CAN_ADVISE = hasattr(os, "posix_fadvise")
 _FILE = _NO_LINK | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
 
+_TO_SYNC = os.O_RDONLY if HOLDS_FOLDERS else os.O_RDWR  # Windows syncs only what may be written
+_NOT_HERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
 _ADVICE = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room",
@@ -58,6 +61,11 @@ def disk_errors(what: str) -> Iterator[None]:
     except OSError as exc:
         advice = _ADVICE.get(exc.errno or 0, "check the output folder")
         raise DiskTrouble(f"{what}: {exc.strerror or exc}; {advice} and run again") from exc
+
+
+def is_absence(trouble: DiskTrouble) -> bool:
+    """Tell whether what was looked for is not there, or behind a link, rather than that the disk is sick."""
+    return not isinstance(trouble.__cause__, OSError) or trouble.__cause__.errno in _NOT_HERE
 
 
 @contextmanager
@@ -162,6 +170,11 @@ class Folder:
         """Open a file to read."""
         return self._open(name, os.O_RDONLY)
 
+    def sync_file(self, name: str, sync: Sync) -> None:
+        """Make what is in a file outlive a power cut."""
+        with os.fdopen(self._open(name, _TO_SYNC), "rb", buffering=0) as handle:
+            sync(handle.fileno())
+
     def create(self, name: str) -> int:
         """Open a new file in the place of whatever has that name."""
         self.remove(name)
@@ -229,7 +242,7 @@ class Finished:
     A written file on its way to its place.
 
     It is still open as ``handle`` and has a ``name`` in ``folder``; ``path`` is where it goes, below the
-    output folder. ``problem``: what the disk has against that.
+    output folder. ``problem``: what the disk has against that. ``is_synced``: its bytes outlive a power cut.
     """
 
     handle: BinaryIO
@@ -237,6 +250,7 @@ class Finished:
     name: str
     path: str
     problem: DiskTrouble | None = None
+    is_synced: bool = False
 
 
 class Tree:
@@ -286,6 +300,7 @@ class Tree:
         for file in files:
             with _noted_in([file]), disk_errors(str(self.root / file.path)):
                 self._sync(file.handle.fileno())
+                file.is_synced = True
                 file.handle.close()  # Windows moves no open file
         changed: dict[str, list[Finished]] = {}
         fresh: dict[str, set[str]] = {}
@@ -294,18 +309,34 @@ class Tree:
                 for file in inside:
                     with _noted_in([file]), disk_errors(str(self.root / file.path)):
                         file.folder.move(file.name, target, file.path.rpartition("/")[2])
-            # Folders that were there already too: another thread, or a run that was killed, may have made
-            # them a moment ago. Those that this process has settled are not synced again.
-            for step in steps(folder):
-                if step not in self._settled:
-                    above = step.rpartition("/")[0]
-                    changed.setdefault(above, []).extend(inside)
-                    fresh.setdefault(above, set()).add(step)
+            for above, step in self._unsettled(folder):
+                changed.setdefault(above, []).extend(inside)
+                fresh.setdefault(above, set()).add(step)
             changed.setdefault(folder, []).extend(inside)
         for folder, affected in changed.items():
             with _noted_in(affected), self.folder(folder) as here, disk_errors(str(self.root / folder)):
                 here.sync(self._sync)
                 self._settle(fresh.get(folder, set()))
+
+    def keep(self, path: str) -> None:
+        """Make a file that was found in its place, and every name that leads to it, outlive a power cut."""
+        folder, _, name = path.rpartition("/")
+        with disk_errors(str(self.root / path)), self.folder(folder) as here:
+            here.sync_file(name, self._sync)
+            here.sync(self._sync)
+        for above, step in self._unsettled(folder):
+            with self.folder(above) as here, disk_errors(str(self.root / above)):
+                here.sync(self._sync)
+                self._settle({step})
+
+    def _unsettled(self, folder: str) -> list[tuple[str, str]]:
+        """
+        List the folders on the way to this one whose names may not last, each behind the one it is in.
+
+        Those that were there already too: another thread, or a run that was killed, may have made them a
+        moment ago. Those that this process has settled are not synced again.
+        """
+        return [(step.rpartition("/")[0], step) for step in steps(folder) if step not in self._settled]
 
     def _below(self, here: Folder, step: str, *, make: bool) -> Folder:
         name = step.rpartition("/")[2]

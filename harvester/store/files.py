@@ -14,7 +14,6 @@ import hashlib
 import os
 import re
 import shutil
-import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from io import FileIO
@@ -26,6 +25,7 @@ from anyio import CapacityLimiter, to_thread
 from harvester.errors import Damaged, DiskTrouble, NoRoom
 from harvester.models import RemoteFile
 from harvester.store.disk import HOLDS_FOLDERS, Finished, Folder, Sync, Tree, begin_to_sync, disk_errors
+from harvester.store.looking import hash_stream, is_kept, is_whole
 from harvester.store.pieces import BUFFER_SIZE, PARTIAL, Left, Piece, Pieces, write_all
 from harvester.store.publishing import Publisher
 
@@ -82,40 +82,40 @@ class Store:
             self._reserved -= size
 
     @asynccontextmanager
-    async def alone(self, item_id: int, file_id: int) -> AsyncIterator[bool]:
-        """
-        Let one at a time bring a file, and tell whether another was at it.
-
-        A file is owed again where its record has changed while it came.
-        """
+    async def alone(self, item_id: int, file_id: int) -> AsyncIterator[None]:
+        """Let one at a time bring a file: it is owed again where its record has changed while it came."""
         key = (item_id, file_id)
         lock = self._locks.setdefault(key, anyio.Lock(fast_acquire=True))
-        was_taken = lock.locked()
         try:
             async with lock:
-                yield was_taken
+                yield
         finally:
             if not lock.locked() and not lock.statistics().tasks_waiting:
                 self._locks.pop(key, None)
 
     async def holds(self, path: str, size: int, md5: str | None) -> bool:
-        """Tell whether the file at `path` is there, whole and, where `md5` is given, proven by it."""
+        """
+        Tell whether the file at `path` is there, whole and, where `md5` is given, proven by it.
+
+        Raises:
+            DiskTrouble: the disk does not let that be seen.
+        """
+        return await self._look(is_whole, path, size, md5)
+
+    async def keeps(self, path: str, size: int, md5: str | None) -> bool:
+        """Tell what `holds` tells, and make a file that is there outlive a power cut."""
+        return await self._look(is_kept, path, size, md5)
+
+    async def _look(
+        self, how: Callable[[Tree, str, int, str | None], bool], path: str, size: int, md5: str | None
+    ) -> bool:
         return await to_thread.run_sync(
-            self.check, path, size, md5, limiter=self._threads, abandon_on_cancel=True
+            how, self._tree, path, size, md5, limiter=self._threads, abandon_on_cancel=True
         )
 
     def may_hold(self, path: str) -> bool:
         """Tell whether anything has this name; the look takes less than handing it to a thread does."""
         return os.path.lexists(self.folder / path)
-
-    def check(self, path: str, size: int, md5: str | None) -> bool:
-        """Do what `holds` does, in this thread; what is reached through a link is not here."""
-        folder, _, name = path.rpartition("/")
-        with suppress(OSError, DiskTrouble), self._tree.folder(folder) as here:
-            status = here.look(name)
-            if stat.S_ISREG(status.st_mode) and status.st_size == size:
-                return md5 is None or _hash_file(here, name) == md5
-        return False
 
     async def partial(self, item_id: int, file: RemoteFile) -> Partial:
         """Open the partial file of `file`, with what an earlier try left in it."""
@@ -203,7 +203,7 @@ class Partial:
             if held > self.file.size or self.file.md5 is None:
                 self._restart()
             else:
-                self._md5 = _hash_stream(handle)
+                self._md5 = hash_stream(handle)
                 self.received = held
                 self.pieces.find(held)
 
@@ -269,8 +269,8 @@ class Partial:
     async def flush(self) -> None:
         """Hand what is buffered to the disk and the md5."""
         if self._buffered:
-            # Shielded: what is hashed but not written, or the other way round, would
-            # make the rest worthless.
+            # Whoever is cancelled waits for the thread: what is hashed but not written, or the other way
+            # round, would make the rest worthless.
             await to_thread.run_sync(self._absorb, limiter=self._threads)
 
     async def start_over(self) -> None:
@@ -308,6 +308,15 @@ class Partial:
         self._handle = None
         self._left.pop(self._name, None)
 
+    def unsynced(self) -> None:
+        """
+        Begin anew, in this thread, as the disk has failed to take some of it.
+
+        What is read back may be in memory only, and a second sync may have nothing to say against it.
+        """
+        with suppress(DiskTrouble):  # there is one already, and it is to be heard of
+            self._restart()
+
     async def close(self) -> None:
         """
         Keep what was received for another try, and close the file.
@@ -340,8 +349,13 @@ class Partial:
 
     def _let_go(self, piece: Piece) -> None:
         handle = self._absorb()
-        with disk_errors(str(self._path)):  # else a power cut might keep neither of both
-            self._tree.sync(handle)
+        try:
+            with disk_errors(str(self._path)):  # else a power cut might keep neither of both
+                self._tree.sync(handle)
+        except DiskTrouble:
+            piece.close()
+            self.unsynced()
+            raise
         self.pieces.remove(piece)
 
     def _restart(self) -> None:
@@ -366,15 +380,3 @@ class Partial:
                 if not self._left.get(self._name):
                     self._left.pop(self._name, None)
         self._handle = None
-
-
-def _hash_file(folder: Folder, name: str) -> str:
-    with os.fdopen(folder.open(name), "rb", buffering=0) as handle:
-        return _hash_stream(handle).hexdigest()
-
-
-def _hash_stream(handle: FileIO) -> hashlib._Hash:
-    md5 = hashlib.md5(usedforsecurity=False)
-    while piece := handle.read(BUFFER_SIZE):
-        md5.update(piece)
-    return md5

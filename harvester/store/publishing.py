@@ -31,6 +31,10 @@ class Publishable(Protocol):
         """Take note that it is in its place."""
         ...
 
+    def unsynced(self) -> None:
+        """Begin anew: the disk has failed to take some of it, and nobody can tell what."""
+        ...
+
 
 class _Entry:
     def __init__(self, partial: Publishable, path: str) -> None:
@@ -88,3 +92,5 @@ class Publisher:
             entry.problem = finished.problem
             if entry.problem is None:
                 entry.partial.published()
+            elif not finished.is_synced:
+                entry.partial.unsynced()

@@ -23,11 +23,10 @@ class Files:
 
     async def fetch(self, owed: OwedFile) -> FileResult:
         file = owed.file
-        async with self.store.alone(owed.item_id, file.id) as another_was_at_it:
+        async with self.store.alone(owed.item_id, file.id):
             # Without an md5 only a finished download proves a file; with one, what lies there can.
-            is_expected = (owed.is_old or another_was_at_it) and file.md5 is not None
-            may_be_here = is_expected and self.store.may_hold(owed.path)
-            if not (may_be_here and await self.store.holds(owed.path, file.size, file.md5)):
+            may_be_here = owed.is_old and file.md5 is not None and self.store.may_hold(owed.path)
+            if not (may_be_here and await self.store.keeps(owed.path, file.size, file.md5)):
                 await self._bring(owed)
         return FileResult(owed.item_id, file.id, FileStatus.DONE)
 
