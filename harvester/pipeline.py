@@ -46,6 +46,8 @@ Owed = TypeVar("Owed", OwedItem, OwedFile)
 
 FEED_AT_ONCE = 256
 GRACE_SECONDS = 10.0
+HANDS = 2
+"""Files in hand for each that may be in transfer: while one comes, another is proven and put in its place."""
 
 
 class Pipeline:
@@ -205,7 +207,7 @@ class Pipeline:
 
     async def _fetch_all(self, queue: MemoryObjectReceiveStream[OwedFile]) -> None:
         async with queue, create_task_group() as group:
-            for _ in range(self._concurrency.downloads):
+            for _ in range(HANDS * self._concurrency.downloads):
                 group.start_soon(self._work, self._fetch, queue)
 
     async def _fetch(self, owed: OwedFile) -> None:

@@ -265,16 +265,34 @@ async def test_a_further_connection_gives_way_to_another_file() -> None:
         assert scope.cancelled_caught
         ended.set()
 
+    async with anyio.create_task_group() as group, lanes.first():
+        assert lanes.has_room
+        group.start_soon(bring)
+        await anyio.sleep(0)
+        assert not lanes.has_room
+        async with lanes.first():
+            with anyio.fail_after(1):
+                await ended.wait()
+        assert lanes.has_room
+
+
+async def test_no_more_files_come_at_once_than_there_are_connections() -> None:
+    lanes = Lanes(2)
+    coming, most = 0, 0
+
+    async def bring() -> None:
+        nonlocal coming, most
+        async with lanes.first():
+            coming += 1
+            most = max(most, coming)
+            await anyio.sleep(0.01)
+            coming -= 1
+
     async with anyio.create_task_group() as group:
-        with lanes.first():
-            assert lanes.has_room
+        for _ in range(6):
             group.start_soon(bring)
-            await anyio.sleep(0)
-            assert not lanes.has_room
-            with lanes.first():
-                with anyio.fail_after(1):
-                    await ended.wait()
-            assert lanes.has_room
+    assert most == 2
+    assert lanes.has_room
 
 
 # -- over sockets ---------------------------------------------------------------------------------

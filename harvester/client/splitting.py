@@ -9,13 +9,13 @@ then kept at work: where one has brought its part, the next takes over half of t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
-from anyio import CancelScope
+from anyio import CancelScope, Semaphore
 from yarl import URL
 
 
@@ -146,31 +146,29 @@ class Growth:
 
 
 class Lanes:
-    """
-    Counts the connections in use for files; a file that is in line goes before a further one for another.
-
-    `most`: at once.
-    """
+    """The connections for files, `most` at once: a file in line goes before a further one for another."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._used = 0
+        self._firsts = Semaphore(most, fast_acquire=True)
         self._further: list[CancelScope] = []
 
     @property
     def has_room(self) -> bool:
         return self._used < self._most
 
-    @contextmanager
-    def first(self) -> Iterator[None]:
-        """Use one for a file; a further connection for another file gives way where none is left."""
-        self._used += 1
-        if self._used > self._most and self._further:
-            self._further.pop().cancel()
-        try:
-            yield
-        finally:
-            self._used -= 1
+    @asynccontextmanager
+    async def first(self) -> AsyncIterator[None]:
+        """Use one for a file; where none is left a further one for another file gives way, or it waits."""
+        async with self._firsts:
+            self._used += 1
+            if self._used > self._most and self._further:
+                self._further.pop().cancel()
+            try:
+                yield
+            finally:
+                self._used -= 1
 
     @contextmanager
     def further(self) -> Iterator[CancelScope]:

@@ -67,7 +67,7 @@ class Transfers:
         if into.pieces or (wanted.has_md5 and wanted.size >= means.splitting.least_size):
             await _Transfer(means, asked, into).run()
         else:
-            with means.lanes.first():
+            async with means.lanes.first():
                 await means.receiving.rest(asked, into)
 
 
@@ -97,13 +97,17 @@ class _Transfer:
             if into.received >= into.until:
                 await into.absorb()
                 continue
-            with self._means.lanes.first(), ExitStack() as counted:
+            async with self._means.lanes.first():
+                await self._fill_the_rest()
 
-                def begun(response: aiohttp.ClientResponse) -> None:
-                    self._is_divisible = is_divisible(response)
-                    counted.enter_context(self._counted())
+    async def _fill_the_rest(self) -> None:
+        with ExitStack() as counted:
 
-                await self._means.receiving.rest(self._asked, into, begun)
+            def begun(response: aiohttp.ClientResponse) -> None:
+                self._is_divisible = is_divisible(response)
+                counted.enter_context(self._counted())
+
+            await self._means.receiving.rest(self._asked, self._into, begun)
 
     # -- further ones ---------------------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ class Entries:
         """Leave out the records of items that have got another turn since: they are asked for once more."""
         rows = many.select(
             self._db,
-            "SELECT id FROM items JOIN ({values}) AS told ON id = told.column1"
+            "SELECT id FROM ({values}) AS told CROSS JOIN items ON id = told.column1"
             " WHERE turn IS NOT told.column2",
             [(result.item_id, result.turn) for result in results if result.turn is not None],
         )
