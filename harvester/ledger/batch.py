@@ -1,8 +1,8 @@
 """
 What a run told the ledger and is not written yet.
 
-Results are written together as far as they have nothing to do with each other; whatever comes later and is
-about the same item or file is another step, so that the last word is the one that was said last.
+Results about different items and files are written together, as one step. A later one about the same item or
+file is in another step, so that the last word is the one that was said last.
 """
 
 from __future__ import annotations

@@ -35,18 +35,24 @@ class Entries:
         results = self._up_to_date(results)
         many.write(
             self._db,
-            "UPDATE work SET state = told.column3, error = told.column4,"
-            " attempts = attempts * told.column5 + told.column6, verdict = told.column7"
-            " FROM ({values}) AS told WHERE item_id = told.column1 AND task = told.column2",
+            """
+            WITH told (item_id, task, state, error, has_failed, attempts, verdict) AS ({values})
+            UPDATE work SET state = told.state, error = told.error, verdict = told.verdict,
+                attempts = iif(has_failed, work.attempts + told.attempts, 0)
+            FROM told WHERE work.item_id = told.item_id AND work.task = told.task
+            """,
             [row for result in results for row in _work_rows(result)],
         )
         many.write(
             self._db,
             """
-            UPDATE items SET turn = iif(turn = ifnull(told.column2, turn), NULL, turn),
-                modified_date = ifnull(max(ifnull(modified_date, ''), told.column3), modified_date),
-                withheld = ifnull(told.column4, withheld)
-            FROM ({values}) AS told WHERE id = told.column1
+            WITH told (id, turn, modified_date, withheld) AS ({values})
+            UPDATE items SET turn = iif(items.turn = ifnull(told.turn, items.turn), NULL, items.turn),
+                modified_date = ifnull(
+                    max(ifnull(items.modified_date, ''), told.modified_date), items.modified_date
+                ),
+                withheld = ifnull(told.withheld, items.withheld)
+            FROM told WHERE items.id = told.id
             """,
             [_item_row(result) for result in results],
         )
@@ -66,8 +72,8 @@ class Entries:
         """Leave out the records of items that have got another turn since: they are asked for once more."""
         rows = many.select(
             self._db,
-            "SELECT id FROM ({values}) AS told CROSS JOIN items ON id = told.column1"
-            " WHERE turn IS NOT told.column2",
+            "WITH told (id, turn) AS ({values})"
+            " SELECT id FROM told CROSS JOIN items USING (id) WHERE items.turn IS NOT told.turn",
             [(result.item_id, result.turn) for result in results if result.turn is not None],
         )
         outdated = {item_id for (item_id,) in rows}
@@ -77,10 +83,13 @@ class Entries:
         many.write(
             self._db,
             # Bytes that are known to be text: to make Python texts of them and bytes again takes longer.
-            "INSERT INTO records (item_id, raw, file_list, fetched_at)"
-            " SELECT column1, CAST(column2 AS TEXT), CAST(column3 AS TEXT), column4"
-            " FROM ({values}) WHERE TRUE ON CONFLICT DO UPDATE"
-            " SET raw = excluded.raw, file_list = excluded.file_list, fetched_at = excluded.fetched_at",
+            """
+            WITH told (item_id, raw, file_list, fetched_at) AS ({values})
+            INSERT INTO records (item_id, raw, file_list, fetched_at)
+            SELECT item_id, CAST(raw AS TEXT), CAST(file_list AS TEXT), fetched_at FROM told
+            WHERE TRUE ON CONFLICT DO UPDATE
+            SET raw = excluded.raw, file_list = excluded.file_list, fetched_at = excluded.fetched_at
+            """,
             (_record_row(record, now) for record in records),
             weigh=lambda row: len(row[1]) + len(row[2] or ""),
         )
@@ -146,10 +155,13 @@ class Entries:
         """Save what became of different files."""
         many.write(
             self._db,
-            "UPDATE files SET status = told.column4, error = told.column5,"
-            " attempts = attempts * told.column6 + told.column7, verdict = told.column8, turn = NULL"
-            " FROM ({values}) AS told WHERE item_id = told.column1 AND file_id = told.column2"
-            " AND (told.column3 IS NULL OR turn = told.column3)",
+            """
+            WITH told (item_id, file_id, turn, status, error, has_failed, attempts, verdict) AS ({values})
+            UPDATE files SET status = told.status, error = told.error, verdict = told.verdict, turn = NULL,
+                attempts = iif(has_failed, files.attempts + told.attempts, 0)
+            FROM told WHERE files.item_id = told.item_id AND files.file_id = told.file_id
+                AND (told.turn IS NULL OR files.turn = told.turn)
+            """,
             [_fetched_row(result) for result in results],
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from harvester.ledger import many
 from harvester.ledger.results import Opening
-from harvester.ledger.schema import FILE_COLUMNS, OPEN_FILES
+from harvester.ledger.schema import FILE_COLUMNS, OPEN_FILES, OPEN_WORK
 from harvester.models import OwedFile, OwedItem, RemoteFile
 
 
@@ -94,7 +94,7 @@ class Line:
                     " ON CONFLICT DO NOTHING",
                     (task,),
                 )
-            which = "" if task in opening.refresh else "AND state <> 'done' AND state = 'failed'"
+            which = "" if task in opening.refresh else f"AND {OPEN_WORK} AND state = 'failed'"
             self._db.execute(
                 "UPDATE work SET state = 'owed', error = '', attempts = 0, verdict = ''"
                 f" WHERE task = ? {which}",
@@ -120,7 +120,7 @@ class Line:
             UPDATE items SET turn = ? + owed.place FROM (
                 SELECT item_id, row_number() OVER (ORDER BY item_id) AS place
                 FROM work JOIN items ON items.id = item_id
-                WHERE state <> 'done' AND state = 'owed' AND task IN ({_marks(tasks)}) AND turn IS NULL
+                WHERE {OPEN_WORK} AND state = 'owed' AND task IN ({_marks(tasks)}) AND turn IS NULL
                 GROUP BY item_id
             ) AS owed WHERE items.id = owed.item_id
             """,
@@ -157,7 +157,7 @@ class Line:
         """
         names, tasks = tuple(verdicts), tuple(self._tasks)
         self._db.execute(
-            "UPDATE work SET state = 'owed' WHERE state <> 'done' AND state = 'failed'"
+            f"UPDATE work SET state = 'owed' WHERE {OPEN_WORK} AND state = 'failed'"
             f" AND verdict IN ({_marks(names)}) AND task IN ({_marks(tasks)})",
             (*names, *tasks),
         )

@@ -120,8 +120,9 @@ class Listings:
         if new:
             many.write(
                 self._db,
-                "INSERT INTO work (item_id, task, state) SELECT id, owed.column1, 'owed'"
-                " FROM items JOIN ({values}) AS owed ON turn > owed.column2",
+                "WITH owed (task, before) AS ({values})"
+                " INSERT INTO work (item_id, task, state) SELECT id, task, 'owed'"
+                " FROM items JOIN owed ON turn > before",
                 [(task, before) for task in sorted(tasks)],
             )
         return new if new == len(refs) else new + self._renew(refs, tasks)
@@ -135,25 +136,31 @@ class Listings:
         changed = many.select(
             self._db,
             """
-            SELECT listed.*, items.modified_date < listed.column3 OR items.private < listed.column2 OR is_back
-            FROM (
+            WITH named (id, private, modified_date) AS ({values}),
+            listed AS (
                 SELECT *, EXISTS (  -- withdrawn, and listed all the same
-                    SELECT 1 FROM work WHERE item_id = column1 AND task = 'metadata' AND state = 'withdrawn'
-                ) AS is_back FROM ({values})
-            ) AS listed JOIN items ON items.id = listed.column1
-            WHERE is_back OR items.private < listed.column2
-                OR ifnull(items.modified_date, '') < listed.column3
+                    SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'withdrawn'
+                ) AS is_back FROM named
+            )
+            SELECT listed.id, listed.private, listed.modified_date,
+                items.modified_date < listed.modified_date OR items.private < listed.private OR is_back
+            FROM listed JOIN items USING (id)
+            WHERE is_back OR items.private < listed.private
+                OR ifnull(items.modified_date, '') < listed.modified_date
             """,
             refs,
         )
         many.write(
             self._db,
             """
-            UPDATE items SET private = max(private, listed.column2),  -- the account's record says more
-                modified_date = iif(modified_date IS NULL AND EXISTS (
-                    SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'owed'
-                ), NULL, max(ifnull(modified_date, ''), ifnull(listed.column3, modified_date)))
-            FROM ({values}) AS listed WHERE items.id = listed.column1
+            WITH listed (id, private, modified_date) AS ({values})
+            UPDATE items SET private = max(items.private, listed.private),  -- the account's record says more
+                modified_date = iif(items.modified_date IS NULL AND EXISTS (
+                    SELECT 1 FROM work WHERE item_id = items.id AND task = 'metadata' AND state = 'owed'
+                ), NULL, max(
+                    ifnull(items.modified_date, ''), ifnull(listed.modified_date, items.modified_date)
+                ))
+            FROM listed WHERE items.id = listed.id
             """,
             [row[:3] for row in changed],
         )
@@ -174,7 +181,8 @@ class Listings:
         )
         many.write(
             self._db,
-            "UPDATE items SET turn = owed.column2 FROM ({values}) AS owed WHERE items.id = owed.column1",
+            "WITH owed (id, turn) AS ({values})"
+            " UPDATE items SET turn = owed.turn FROM owed WHERE items.id = owed.id",
             [(item_id, self._line.next_turn()) for item_id in item_ids],
         )
         return owed

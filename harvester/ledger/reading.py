@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from harvester.errors import UsageError
 from harvester.ledger import claim
 from harvester.ledger.lockless import locks_work
-from harvester.ledger.schema import NAME, connect, database_errors, exists, is_old, migrate
+from harvester.ledger.schema import (
+    NAME,
+    OPEN_WORK,
+    connect,
+    database_errors,
+    exists,
+    migrate,
+    needs_migration,
+)
 from harvester.states import FileStatus
 
 if TYPE_CHECKING:
@@ -77,7 +85,7 @@ class Reader:
         with database_errors(self.path):
             self._db = connect(self.path, read_only=True, locks=locks)
             try:
-                if is_old(self._db):
+                if needs_migration(self._db):
                     self._upgrade(locks=locks)
             except BaseException:
                 self._db.close()
@@ -154,7 +162,7 @@ class Reader:
         work = self._rows(
             "SELECT item_id, task, error, verdict, attempts FROM work",
             by=("item_id", "task"),
-            only="state <> 'done' AND state = 'failed'",
+            only=f"{OPEN_WORK} AND state = 'failed'",
         )
         for item_id, task, error, verdict, attempts in work:
             yield Failure(task, error, verdict, item_id, attempts=attempts)
@@ -255,20 +263,19 @@ class Reader:
         Read in the index of what is not done; all other items are done.
         """
         pending = self._one(
-            "SELECT count(*) FROM"
-            " (SELECT DISTINCT item_id FROM work WHERE state <> 'done' AND state = 'owed')"
+            f"SELECT count(*) FROM (SELECT DISTINCT item_id FROM work WHERE {OPEN_WORK} AND state = 'owed')"
         )
         failed = self._db.execute(
-            """
-            SELECT verdict, count(*) FROM work WHERE state <> 'done' AND state = 'failed' AND NOT EXISTS (
+            f"""
+            SELECT verdict, count(*) FROM work WHERE {OPEN_WORK} AND state = 'failed' AND NOT EXISTS (
                 SELECT 1 FROM work AS other WHERE other.item_id = work.item_id
                     AND (other.state = 'owed' OR (other.state = 'failed' AND other.task < work.task))
             ) GROUP BY verdict
             """
         ).fetchall()
         withdrawn = self._one(
-            """
-            SELECT count(*) FROM work WHERE state <> 'done' AND state = 'withdrawn' AND NOT EXISTS (
+            f"""
+            SELECT count(*) FROM work WHERE {OPEN_WORK} AND state = 'withdrawn' AND NOT EXISTS (
                 SELECT 1 FROM work AS other WHERE other.item_id = work.item_id AND (
                     other.state IN ('owed', 'failed')
                     OR (other.state = 'withdrawn' AND other.task < work.task)

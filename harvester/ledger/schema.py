@@ -223,6 +223,8 @@ MIGRATIONS = (
     DELETE FROM mishaps WHERE task = 'resolve' AND listing NOT IN (SELECT key FROM listings);
     """,
 )
+OPEN_WORK = "state <> 'done'"
+"""What the index `work_open` holds; as `OPEN_FILES`."""
 OPEN_FILES = "status IN ('pending', 'failed', 'skipped')"
 """What the index `files_open` holds; SQLite uses it where a query says so in these very words."""
 
@@ -314,7 +316,7 @@ def _open(path: Path, options: str, *, locks: bool) -> sqlite3.Connection:
     return connection
 
 
-def is_old(connection: sqlite3.Connection) -> bool:
+def needs_migration(connection: sqlite3.Connection) -> bool:
     """Tell whether the tables are those of an earlier version."""
     return _version(connection) < len(MIGRATIONS)
 
@@ -331,7 +333,7 @@ def migrate(connection: sqlite3.Connection, *, check: Callable[[], None] = lambd
     `check` is called where tables would be changed that are there already, and raises where they must not
     be. It is called with the write lock held: nobody can begin to use them in between.
     """
-    if not is_old(connection):
+    if not needs_migration(connection):
         return
     with at_once(connection):
         version = _version(connection)  # another may have been faster

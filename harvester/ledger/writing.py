@@ -160,7 +160,7 @@ class Ledger:
     async def flush(self) -> None:
         """Write what was collected so far; when this returns it is on the disk."""
         batch, self._batch = self._batch, _Batch()
-        if self._waiting.is_set():  # one that nobody has set is what `keep` still waits for
+        if self._waiting.is_set():  # else `keep` is still waiting for this very event
             self._waiting = anyio.Event()
         with anyio.CancelScope(shield=True):  # what was collected must not be lost on the way
             await self._call(self._write, batch)

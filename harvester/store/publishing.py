@@ -62,7 +62,7 @@ class Publisher:
             DiskTrouble: the disk does not take it.
         """
         entry = _Entry(partial, path)
-        with anyio.CancelScope(shield=True):  # whoever left now would leave its file to a batch under way
+        with anyio.CancelScope(shield=True):  # a batch that is under way has the file
             if size >= LARGE_BYTES:
                 await to_thread.run_sync(self._publish, [entry], limiter=self._threads)
             else:
