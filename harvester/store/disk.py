@@ -295,7 +295,7 @@ class Tree:
 
         Each folder that got a name, of a file or of a folder, is synced once for all of them.
         """
-        for file in files:  # so that the disk is at work on all of them while the first is waited for
+        for file in files[1:]:  # so that the disk is at work on them while the first is waited for
             begin_to_sync(file.handle)
         for file in files:
             with _noted_in([file]), disk_errors(str(self.root / file.path)):
