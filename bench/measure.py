@@ -129,21 +129,34 @@ def cpu_seconds(pid: int) -> float:
     return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def alternate(who: Mapping[str, Callable[[], Numbers]], times: int, *, warm_up: bool = True) -> Runs:
+def alternate(
+    who: Mapping[str, Callable[[], Numbers]], times: int, *, warm_up: bool = True, memory: int = 0
+) -> Runs:
     """
     Let everybody run in turn, again and again, so that what the machine does meanwhile hits all alike.
 
-    `warm_up`: once before that without counting.
+    `warm_up`: once before that without counting. `memory`: so many bytes are at hand for everybody. A virtual
+    machine may give what is free back to its host within seconds; to get it again takes longer than to write
+    to it, and would be paid by whoever comes behind one that needs little.
     """
     runs: Runs = {name: [] for name in who}
     for number in range(0 if warm_up else 1, times + 1):
         for name, once in who.items():
+            _get_memory(memory)
             numbers = once()
             if number:
                 runs[name].append(numbers)
             told = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
             say(f"{name}, {number or 'warm-up'} of {times}: {told}")
     return runs
+
+
+def _get_memory(size: int) -> None:
+    """Have the system keep so many bytes of a file, and drop them."""
+    piece = bytes(1 << 20)
+    with tempfile.TemporaryFile(buffering=0) as file:
+        for _ in range(size >> 20):
+            file.write(piece)
 
 
 def say(text: str) -> None:

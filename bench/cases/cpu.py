@@ -22,6 +22,7 @@ ITEMS = 4000
 WORKERS = 32
 WRK_SECONDS = 5
 MOST_WALL, MOST_CPU = 1.25, 1.5
+MEMORY = 512 << 20
 _WRK_SCRIPT = """\
 local requests, number = {}, 0
 function init(args)
@@ -111,7 +112,7 @@ def _measure(plan: Plan) -> Measured:
     world = World(plan.scaled(ITEMS))
     with nginx.serve(world) as served, tempfile.TemporaryDirectory(prefix="bench-") as folder:
         contest = _Contest(served, Path(folder))
-        runs = alternate(contest.everybody(), plan.repeat)
+        runs = alternate(contest.everybody(), plan.repeat, memory=MEMORY)
         asked = len(contest.addresses)
         return Measured(
             parts={"": runs},

@@ -28,6 +28,8 @@ CAP_MEBIBYTES = 10
 """A second, for each connection."""
 SHARED_MEGABITS = 400
 ROUND_TRIP_SECONDS = 0.04
+SPARE = 512 << 20
+"""Bytes of memory that nobody needs more of, besides those of a big file in the system's cache."""
 PYFIGSHARE = "pyfigshare==0.7.1"
 
 
@@ -104,7 +106,7 @@ def _small(plan: Plan, left_out: list[str]) -> Runs:
             who["pyfigshare"] = others.program([python, script, line.served.at.api, "f", *ids])
         except Failed:
             left_out.append(f"pyfigshare: `pip install {PYFIGSHARE}` failed")
-        return alternate(who, plan.repeat)
+        return alternate(who, plan.repeat, memory=SPARE)
 
 
 def _big(plan: Plan, size: int) -> Runs:
@@ -114,7 +116,7 @@ def _big(plan: Plan, size: int) -> Runs:
         if not missing(("curl", "md5sum")):
             who["curl, proven"] = contest.others.shell(fetchers.CURL_ONE_PROVEN)
             who["curl | md5sum"] = contest.others.shell(fetchers.CURL_PIPED, keeps=False)
-        return alternate(who, plan.repeat)
+        return alternate(who, plan.repeat, memory=world.file_size + SPARE)
 
 
 def _slow(plan: Plan, line: Line) -> Runs:
