@@ -15,9 +15,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from harvester.chosen import overrides
 from harvester.credentials import lines_like_tokens
 from harvester.errors import HarvestError, UsageError, exit_status
-from harvester.options import DEFAULT_FILE, build_parser, overrides
+from harvester.options import DEFAULT_FILE, build_parser
 from harvester.signals import INTERRUPTED, Signals
 from harvester.text import printable
 
@@ -94,7 +95,8 @@ def _config(args: argparse.Namespace) -> Config:
         path = DEFAULT_FILE
     config = load_config(path, options=overrides(args))
     if path is not None:
-        for number in lines_like_tokens(Path(path).read_text(encoding="utf-8"), config.token):
+        text = Path(path).read_text(encoding="utf-8")
+        for number in lines_like_tokens(text, config.token, config.stats_credentials):
             _log(args).warning(
                 "%s, line %d: looks like a token; keep it in the environment variable %s",
                 path, number, config.services.token_env,
@@ -112,6 +114,8 @@ def _say(text: str) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.yes and not args.prune:
+        raise UsageError("--yes: goes with --prune, which is not there")
     config = _config(args)
     config.need_sources("harvest")
     summary = _in_loop(args, functools.partial(_harvest, config, args))
@@ -121,7 +125,36 @@ def _run(args: argparse.Namespace) -> int:
         from harvester.report import closing  # noqa: PLC0415
 
         _say(closing(summary, config))
+    if args.prune and summary.exit_status != INTERRUPTED:
+        _prune(config, args)
     return summary.exit_status
+
+
+def _prune(config: Config, args: argparse.Namespace) -> None:
+    """Show what no longer belongs to the harvest, and remove that where the user says yes."""
+    from harvester.prune import prune, removable  # noqa: PLC0415 - see the module's docstring
+    from harvester.report import pruned_text, removable_text  # noqa: PLC0415
+
+    shown = removable(config)
+    _say(removable_text(shown))
+    if shown and _agrees(args):
+        pruned = _await(args, functools.partial(prune, config, [each.path for each in shown]))
+        _say(pruned_text(pruned))
+
+
+def _agrees(args: argparse.Namespace) -> bool:
+    """Ask whether what was shown is to be removed; nobody there to answer is a no."""
+    if args.yes:
+        return True
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print("nothing is removed: --yes would")
+        return False
+    _signals.begin()  # the work is done, and to wait for an answer is no work
+    try:
+        answer = input("remove these? [y/N] ")
+    except EOFError:
+        answer = ""
+    return answer.strip().lower() in {"y", "yes"}
 
 
 async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
@@ -150,7 +183,9 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
         (stop or scope.cancel)()
 
     with anyio.CancelScope() as scope:
-        work = functools.partial(job.harvest, config, refresh=frozenset(args.refresh), on_start=show)
+        work = functools.partial(
+            job.harvest, config, refresh=frozenset(args.refresh), quick=args.quick, on_start=show
+        )
         return await beside(work, functools.partial(heed_signals, scope))
     return None
 
@@ -161,9 +196,51 @@ def _plan(args: argparse.Namespace) -> int:
     from harvester import job  # noqa: PLC0415
     from harvester.report import as_json, plan_text  # noqa: PLC0415
 
-    plan = _await(args, functools.partial(job.make_plan, config, sample_size=args.sample))
+    plan = _await(args, functools.partial(job.make_plan, config, sample_size=args.sample, quick=args.quick))
     print(as_json(plan.to_dict())) if args.json else _say(plan_text(plan, config))
     return 1 if plan.incomplete else 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    config = _config(args)
+    config.need_sources("list")
+    sys.stdout.flush()  # from here on it is written to past Python's own buffer
+    return 1 if _await(args, functools.partial(_print_selection, config, as_json=args.json)) else 0
+
+
+async def _print_selection(config: Config, *, as_json: bool) -> list[str]:
+    """Print the items of all sources as their pages come; return what is missing."""
+    import logging  # noqa: PLC0415 - see the module's docstring
+    import time  # noqa: PLC0415
+
+    from harvester.connecting import connect  # noqa: PLC0415
+    from harvester.pipes import selected_line, write  # noqa: PLC0415
+    from harvester.progress import LINE_EVERY_SECONDS  # noqa: PLC0415
+    from harvester.survey import Survey  # noqa: PLC0415
+
+    log = logging.getLogger("harvester")
+    told = time.monotonic()
+    async with connect(config) as connected:
+        survey = Survey(connected.figshare, on_miss=functools.partial(log.warning, "incomplete: %s"))
+        async for refs in survey.pages(config.sources):
+            text = b"".join(selected_line(ref, as_json=as_json) for ref in refs)
+            await write(text, sys.stdout.fileno())
+            if time.monotonic() - told > LINE_EVERY_SECONDS:
+                told = time.monotonic()
+                log.info("%d items", survey.items)
+    return survey.incomplete
+
+
+def _failed(args: argparse.Namespace) -> int:
+    config = _config(args)
+    from harvester.ledger.reading import Reader  # noqa: PLC0415 - see the module's docstring
+    from harvester.pipes import failed_lines, failed_objects  # noqa: PLC0415
+
+    with Reader(config.folder) as reader:
+        for line in (failed_objects if args.json else failed_lines)(reader.failures()):
+            print(line)
+    sys.stdout.flush()  # so that a reader who has gone is noticed here
+    return 0
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -253,7 +330,9 @@ def _sandbox(args: argparse.Namespace) -> int:
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "plan": _plan,
+    "list": _list,
     "status": _status,
+    "failed": _failed,
     "verify": _verify,
     "export": _export,
     "init": _init,

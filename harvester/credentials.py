@@ -31,10 +31,11 @@ class Secret:
         return self._text.isascii() and self._text.isprintable() and " " not in self._text
 
 
-def lines_like_tokens(text: str, token: Secret | None = None) -> list[int]:
-    """Number the lines, from 1, that hold something that looks like a token, or `token` itself."""
+def lines_like_tokens(text: str, *secrets: Secret | None) -> list[int]:
+    """Number the lines, from 1, that hold something that looks like a token, or one of the secrets."""
+    known = [secret.reveal() for secret in secrets if secret is not None]
     return [
         number
         for number, line in enumerate(text.splitlines(), start=1)
-        if re.search(_LIKE_TOKENS, line) or (token is not None and token.reveal() in line)
+        if re.search(_LIKE_TOKENS, line) or any(secret in line for secret in known)
     ]

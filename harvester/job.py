@@ -2,40 +2,35 @@
 Puts the parts together for the things a person asks for: harvest, plan, verify, export.
 
 `cli.py` turns words into calls of these; a program that uses the library calls them itself. What needs none
-of the parts stands apart, so that it comes at once: `kinds.py` reads a config, `status.py` a folder.
+of the parts stands apart, so that it comes at once: `kinds.py` reads a config, `status.py` a folder, and so
+does what removes: `prune.py`. `connecting.py` opens the session that all requests go through.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import platform
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.request import getproxies
 
 import orjson
 from anyio import from_thread, get_cancelled_exc_class, to_thread
-from yarl import URL
 
-from harvester import __version__
-from harvester.addresses import is_loopback
-from harvester.client import Client, Lookup, Splitting, open_session
-from harvester.config import Config, FileRules, Rate
+from harvester.config import Config, FileRules
+from harvester.connecting import SERVICES, USUAL, Connected, Surroundings, connect
 from harvester.errors import DiskTrouble, HarvestError, StopRun, UsageError, Verdict
 from harvester.figshare.api import Figshare
-from harvester.figshare.routes import DOWNLOADS, Routes
+from harvester.figshare.routes import Routes
+from harvester.figshare.statistics import StatsService
 from harvester.ledger.lockless import is_trace
 from harvester.ledger.reading import Reader
 from harvester.ledger.results import FileResult, Opening
 from harvester.ledger.schema import exists
 from harvester.ledger.writing import Ledger
-from harvester.limits import Limiter, Pace, Seeking
 from harvester.models import Summary
 from harvester.pipeline import Pipeline
 from harvester.plan import Plan, Planner
@@ -54,76 +49,21 @@ log = logging.getLogger(__name__)
 Companion = Callable[[Watched, Callable[[], None]], Coroutine[Any, Any, None]]
 """Runs beside a harvest: it gets the counters to show, and a function that asks the run to stop."""
 
-SERVICES = ("api", "stats", "files")
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """
-    What a run takes from the machine it runs on, so that a test can let all of it misbehave.
-
-    ``wall_clock``: seconds since 1970; it may jump. ``before_lookup``: see `client.Lookup`.
-    """
-
-    wall_clock: Callable[[], float] = time.time
-    before_lookup: Lookup | None = None
-
-
-@dataclass(frozen=True)
-class Connected:
-    """The parts that talk to figshare, for as long as their session is open."""
-
-    client: Client
-    figshare: Figshare
-    routes: Routes
-
-
-@asynccontextmanager
-async def connect(config: Config, surroundings: Surroundings = Surroundings()) -> AsyncIterator[Connected]:
-    """Open the one session of a run."""
-    api, stats = URL(config.services.api), URL(config.services.stats)
-    contact = f"; {config.services.contact}" if config.services.contact else ""
-    agent = f"harvester/{__version__} (Python {platform.python_version()}{contact})"
-    proxies = getproxies()
-    named = (api, stats, *(URL(proxy) for scheme, proxy in proxies.items() if scheme != "no"))
-    hosts = frozenset(url.host for url in named if url.host)
-    async with open_session(
-        user_agent=agent,
-        timeouts=config.timeouts,
-        trusted_hosts=hosts,
-        private_hosts=is_loopback(api),
-        before_lookup=surroundings.before_lookup,
-    ) as session:
-        client = Client(
-            session,
-            limiters={name: Limiter(name, _pace(config.rate, name)) for name in SERVICES},
-            origins={"api": api, "stats": stats, "files": URL(DOWNLOADS)},
-            retry=config.retry,
-            timeouts=config.timeouts,
-            splitting=Splitting(connections=config.concurrency.downloads),
-            token=config.token,
-            proxies=proxies,
-        )
-        yield Connected(client, Figshare(client, api=api, stats=stats), Routes(client, api=api))
-
-
-def _pace(rate: Rate, service: str) -> Pace:
-    most = rate.at_most(service)
-    return Seeking(most) if rate.is_sought(service) else Pace(most)
-
 
 async def harvest(
     config: Config,
     *,
     refresh: frozenset[str] = frozenset(),
+    quick: bool = False,
     on_start: Companion | None = None,
-    surroundings: Surroundings = Surroundings(),
+    surroundings: Surroundings = USUAL,
 ) -> Summary:
     """
     Do the whole job once: what is owed after an earlier run, and what the listings have that is new.
 
-    `refresh`: tasks on items to do again for all. `on_start` is run beside the job and cancelled at its end.
-    `surroundings`: what of the machine to use, for tests.
+    `refresh`: tasks on items to do again for all. `quick`: ask the listings only for what was modified since
+    the last run without error, which finds nothing that was withdrawn. `on_start` is run beside the job and
+    cancelled at its end. `surroundings`: what of the machine to use, for tests.
 
     Raises:
         UsageError: the output folder cannot be used, or there is nothing to harvest.
@@ -134,15 +74,16 @@ async def harvest(
         _prepare(config.folder)
     ledger = Ledger(config.folder, clock=surroundings.wall_clock)
     ledger.open()
-    outcome = "stopped"
+    outcome, is_clean = "stopped", False
     try:
         if ledger.drawback:
             log.warning("%s: %s", ledger.path, ledger.drawback)
-        run = _Run(config, ledger, refresh, on_start, surroundings)
+        run = _Run(config, ledger, refresh, quick, on_start, surroundings)
         summary = await beside(run.go, ledger.keep)
         outcome = "interrupted" if summary.exit_status == INTERRUPTED else "finished"
+        is_clean = summary.exit_status == 0
     finally:
-        await ledger.close(outcome)
+        await ledger.close(outcome, clean=is_clean)
     return summary
 
 
@@ -152,9 +93,11 @@ class Parts:
 
     figshare: Figshare
     routes: Routes
+    statistics: StatsService
     ledger: Ledger
     store: Store
     rules: FileRules
+    versions: str | tuple[int, ...]
 
     def equip(self, name: str) -> Any:
         """Make the task `name` from the parts that its fields name."""
@@ -173,6 +116,7 @@ class _Run:
         config: Config,
         ledger: Ledger,
         refresh: frozenset[str],
+        quick: bool,
         on_start: Companion | None,
         surroundings: Surroundings,
     ) -> None:
@@ -180,6 +124,7 @@ class _Run:
         self._surroundings = surroundings
         self._ledger = ledger
         self._refresh = refresh
+        self._quick = quick
         self._on_start = on_start
         self._tally = Tally()
         self._started = surroundings.wall_clock()
@@ -192,6 +137,9 @@ class _Run:
                 with_files="files" in config.tasks,
                 refresh=self._refresh,
                 wants=config.files.wants,
+                max_total=config.files.max_total,
+                versions=_in_words(config.versions),
+                quick=self._quick,
             )
         )
         store = Store(config.folder, writers=config.concurrency.downloads)
@@ -221,7 +169,15 @@ class _Run:
 
     def _pipeline(self, connected: Connected, store: Store) -> Pipeline:
         config = self._config
-        parts = Parts(connected.figshare, connected.routes, self._ledger, store, config.files)
+        parts = Parts(
+            connected.figshare,
+            connected.routes,
+            connected.statistics,
+            self._ledger,
+            store,
+            config.files,
+            config.versions,
+        )
         return Pipeline(
             ledger=self._ledger,
             figshare=connected.figshare,
@@ -230,6 +186,7 @@ class _Run:
             file_task=parts.equip("files") if "files" in config.tasks else None,
             concurrency=config.concurrency,
             tally=self._tally,
+            quick=self._quick,
         )
 
     async def _do_all(self, pipeline: Pipeline) -> None:
@@ -264,6 +221,7 @@ class _Run:
         }
         with Reader(self._config.folder) as reader:
             folder = await to_thread.run_sync(reader.counts)
+            run["changes"] = await to_thread.run_sync(reader.changes_in_all)
         run["unexplained"] = self._unexplained(folder)
         status = int(folder["failures"] > 0 or run["unexplained"] > 0)
         summary = Summary(run, folder, INTERRUPTED if outcome == "interrupted" else status)
@@ -277,6 +235,11 @@ class _Run:
         if "files" in self._config.tasks:
             owed += folder["files"].get("pending", {"files": 0})["files"]
         return owed
+
+
+def _in_words(versions: str | tuple[int, ...]) -> str:
+    """Write which versions are wanted so that the same wish is the same text."""
+    return versions if isinstance(versions, str) else ",".join(str(number) for number in sorted(versions))
 
 
 def _write_summary(path: Path, summary: Summary) -> None:
@@ -296,13 +259,20 @@ def _prepare(folder: Path) -> None:
         )
 
 
-async def make_plan(config: Config, *, sample_size: int = 20) -> Plan:
-    """Tell what a run of this config would ask now; nothing is recorded."""
+async def make_plan(config: Config, *, sample_size: int = 20, quick: bool = False) -> Plan:
+    """Tell what a run of this config, or a `quick` one, would ask now; nothing is recorded."""
     config.need_sources("plan")
     async with connect(config) as connected:
         reader = Reader(config.folder) if exists(config.folder) else None
         try:
-            return await Planner(config, connected.figshare, reader=reader, sample_size=sample_size).make()
+            return await Planner(
+                config,
+                connected.figshare,
+                connected.client.traffic,
+                reader=reader,
+                sample_size=sample_size,
+                quick=quick,
+            ).make()
         finally:
             if reader is not None:
                 reader.close()

@@ -9,17 +9,30 @@ from msgspec import Struct
 from harvester.states import FileStatus
 
 
+class Brief(Struct, frozen=True):
+    """What a listing tells of an item, for people; "" for what it does not tell."""
+
+    title: str = ""
+    doi: str = ""
+    type: str = ""
+    created_date: str = ""
+    published_date: str = ""
+
+
 class ItemRef(Struct, frozen=True):
     """
     An item as a listing names it.
 
     ``private``: the account listed it, so its record is asked of the account endpoint.
-    ``modified_date``: ISO 8601 as listed, None where the listing does not say.
+    ``modified_date``: ISO 8601 as listed, None where the listing does not say. ``version``: the one that is
+    wanted, 0 for whatever is current. ``brief``: None where a listing tells nothing but ids.
     """
 
     id: int
     private: bool = False
     modified_date: str | None = None
+    version: int = 0
+    brief: Brief | None = None
 
 
 class Unresolved(Struct, frozen=True):
@@ -68,6 +81,7 @@ class Article(Struct, frozen=True):
     What the harvest itself reads of a record.
 
     ``size`` in bytes, of all its files. ``withheld``: why they cannot be downloaded, "" where they can.
+    ``version``: its number, 0 for what was never published.
     """
 
     id: int
@@ -77,6 +91,7 @@ class Article(Struct, frozen=True):
     files: tuple[RemoteFile, ...]
     files_complete: bool
     withheld: str
+    version: int = 0
 
 
 class Description(Struct, frozen=True):
@@ -98,26 +113,74 @@ class Record(Struct, frozen=True):
     """
     A full record: the bytes as received, and what was read of them.
 
-    ``file_list``: the JSON array of all files as received, None where ``raw`` lists them all.
+    ``file_list``: the JSON array of all files as received, None where ``raw`` lists them all. ``etag``: what
+    the service calls this state of it, "" where it says nothing.
     """
 
     article: Article
     raw: bytes
     file_list: bytes | None = None
+    etag: str = ""
 
 
 class Totals(Struct, frozen=True):
-    """Uses of an item since it was published; None where the service has never seen the item."""
+    """Uses of an item since it was published; None where the service has never seen it, or was not asked."""
 
-    views: int | None
-    downloads: int | None
+    views: int | None = None
+    downloads: int | None = None
+    shares: int | None = None
+
+
+class Uses(Struct, frozen=True):
+    """
+    Uses of an item in a period.
+
+    ``counter``: views, downloads, shares. ``granularity``: day, month, year, total. ``date``: ISO 8601, where
+    the period begins. ``country``: "" for all of them together.
+    """
+
+    counter: str
+    granularity: str
+    date: str
+    number: int
+    country: str = ""
+
+
+class Usage(Struct, frozen=True):
+    """
+    What a timeline or, ``by_country``, a breakdown tells of an item.
+
+    ``counters`` and ``granularity``: what was asked for. It takes the place of all that was told of that
+    before, also where ``uses`` is empty: the service knows nothing of the item.
+    """
+
+    uses: tuple[Uses, ...]
+    counters: tuple[str, ...]
+    granularity: str
+    by_country: bool = False
+
+
+class Change(Struct, frozen=True):
+    """
+    What became of an item since it was harvested before: see `states.Changed`.
+
+    ``fields``: the record's own names of those that differ. ``files``: as ``added: a.csv``, ``changed: …``,
+    ``removed: …``.
+    """
+
+    what: str
+    fields: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 class OwedItem(Struct, frozen=True):
     """
     An item with work to do.
 
-    ``turn``: its place in the line. ``known``: its record has been harvested before.
+    ``turn``: its place in the line. ``known``: its record has been harvested before. ``key``: its id in the
+    ledger, which for one version of an item is another than figshare's ``id``; ``version``: which one, 0 for
+    the current one. ``etag``: of the record that is here, where nothing says that it has changed since.
+    ``withdrawn``: it was gone when it was asked for last.
     """
 
     turn: int
@@ -125,13 +188,18 @@ class OwedItem(Struct, frozen=True):
     private: bool
     tasks: frozenset[str]
     known: bool
+    key: int
+    version: int = 0
+    etag: str = ""
+    withdrawn: bool = False
 
 
 class OwedFile(Struct, frozen=True):
     """
     A file to fetch, with the path that it gets, relative to the output folder.
 
-    ``is_old``: an earlier run knew of it, and may have fetched it without coming to say so.
+    ``is_old``: an earlier run knew of it, and may have fetched it without coming to say so. ``key``: its
+    item's id in the ledger, see `OwedItem`.
     """
 
     turn: int
@@ -139,6 +207,7 @@ class OwedFile(Struct, frozen=True):
     file: RemoteFile
     path: str
     private: bool
+    key: int
     is_old: bool = False
 
 
@@ -159,12 +228,16 @@ class Findings(Struct, frozen=True):
     """
     What one task learned of an item; ``files`` says what becomes of each file of the record.
 
+    ``change``: what is to be told of it, None for nothing. ``versions``: those to be harvested besides.
     ``warning``: something to tell the user that is no failure, "" where there is nothing.
     """
 
     record: Record | None = None
     files: tuple[PlacedFile, ...] | None = None
     totals: Totals | None = None
+    usage: Usage | None = None
+    change: Change | None = None
+    versions: tuple[int, ...] = ()
     warning: str = ""
 
 
@@ -173,7 +246,8 @@ class Failure(Struct, frozen=True):
     Why something could not be had.
 
     ``item_id`` None: a listing or a name that led to no item; ``subject`` then says which.
-    ``attempts``: tries in the run that gave up. ``verdict``: see `errors.Verdict`.
+    ``attempts``: tries in the run that gave up. ``verdict``: see `errors.Verdict`. ``version``: of the item,
+    0 for the current one.
     """
 
     task: str
@@ -183,6 +257,7 @@ class Failure(Struct, frozen=True):
     file_id: int | None = None
     subject: str = ""
     attempts: int = 1
+    version: int = 0
 
 
 class Summary(Struct, frozen=True):

@@ -10,13 +10,14 @@ import os
 import re
 import threading
 from dataclasses import dataclass
+from typing import ClassVar
 
 import aiofiles
 import anyio
 
 from harvester.errors import GiveUp, TryAgain, UsageError, Verdict
 from harvester.figshare.api import Figshare
-from harvester.figshare.names import doi_in, item_id_in
+from harvester.figshare.names import Named, doi_in, handle_in, item_in, version_in, why_not
 from harvester.models import ItemRef, Page, Unresolved
 
 NAMES_A_PAGE = 1000
@@ -79,6 +80,7 @@ class Names:
 
     names: tuple[str, ...]
     once_more: bool = False
+    filtered_here: ClassVar[tuple[str, ...]] = ()
 
     @functools.cached_property  # it is asked for several times a page, and of a long list takes milliseconds
     def key(self) -> str:
@@ -94,26 +96,38 @@ class Names:
             if asked >= ASKED_A_PAGE:
                 break
             end += 1
-            found: int | Unresolved | None = item_id_in(name)
+            found: Named | Unresolved | None = item_in(name)
+            if found is None and (reason := why_not(name)):
+                found = Unresolved(name, reason, Verdict.FOR_GOOD)
             if found is None:
                 asked += 1
                 found = await _ask(figshare, name)
-            if isinstance(found, int):
-                refs.append(ItemRef(found))
+            if isinstance(found, Named):
+                refs.append(ItemRef(found.id, version=found.version))
             else:
                 unresolved.append(found)
         following = str(end) if end < len(self.names) else None
         return Page(tuple(refs), following, tuple(unresolved))
 
+    def since(self, moment: str) -> Names | None:
+        """Return None: names say nothing of when an item was modified."""
+        return None
 
-async def _ask(figshare: Figshare, name: str) -> int | Unresolved:
-    """Return the id that a name leads to, or why it leads to none."""
-    doi = doi_in(name)
-    if doi is None:
-        reason = "neither an item's id, nor a DOI, nor the address of an item"
-        return Unresolved(name, reason, Verdict.FOR_GOOD)
+
+async def _ask(figshare: Figshare, name: str) -> Named | Unresolved:
+    """Return the item that a name leads to, or why it leads to none."""
+    doi, handle = doi_in(name), handle_in(name)
     try:
-        found = await figshare.find_doi(doi)
+        if doi is not None:
+            found = await figshare.find_doi(doi)
+        elif handle is not None:
+            found = await figshare.find_handle(handle)
+        else:
+            reason = "neither an item's id, nor a DOI or handle, nor the address of an item"
+            return Unresolved(name, reason, Verdict.FOR_GOOD)
     except (GiveUp, TryAgain) as error:
         return Unresolved(name, str(error), error.verdict)
-    return Unresolved(name, "no public item has this DOI", Verdict.GONE) if found is None else found
+    if found is None:
+        kind = "handle" if doi is None else "DOI"
+        return Unresolved(name, f"no public item has this {kind}", Verdict.GONE)
+    return Named(found, version_in(doi or ""))

@@ -1,8 +1,8 @@
 """
-The words of the command line, and the config keys that they set.
+The words of the command line.
 
 An option's destination is the full name of the config key that it sets (``concurrency.workers``), so options
-and file need no table between them.
+and file need no table between them; `chosen.py` makes sources of those that name some.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from harvester import __version__
 
 DEFAULT_FILE = "harvest.toml"
+REFRESHABLE = ("metadata", "stats", "timeline", "breakdown")
 
 
 class _Help(argparse.HelpFormatter):
@@ -51,39 +53,47 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"harvester {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run = _command(commands, "run", "harvest; run it again and it goes on where it stopped")
-    _add_config(run)
-    _add_sources(run)
-    _add_tuning(run)
-    _add_files(run)
+    _add_job(run)
     _add_formats(run)
-    run.add_argument(
-        "--refresh", action="append", default=[], choices=["metadata", "stats"], metavar="TASK",
-        help="do this task (metadata, stats) again for every item; repeats",
-    )  # fmt: skip
+    _add_this_run(run)
     _add_output_style(run)
     plan = _command(commands, "plan", "dry run: requests, hours, and which service decides")
-    _add_config(plan)
-    _add_sources(plan)
-    _add_tuning(plan)
-    _add_files(plan)
+    _add_job(plan)
+    _add_quick(plan)
     plan.add_argument(
         "--sample", type=int, default=20, metavar="N",
         help="ask N records to estimate files and bytes (20)",
     )  # fmt: skip
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
-    status = _command(commands, "status", "what a folder holds, lacks and could not get")
-    _add_config(status)
-    status.add_argument("--json", action="store_true", help="print the status as JSON")
-    verify = _command(commands, "verify", "hash every file again; damaged ones are owed again")
-    _add_config(verify)
-    export = _command(commands, "export", "write the tables and records again")
-    _add_config(export)
-    _add_formats(export)
+    selection = _command(commands, "list", "print the ids of a selection, one a line; nothing is written")
+    _add_config(selection)
+    _add_sources(selection)
+    _add_services(selection)
+    selection.add_argument(
+        "--json", action="store_true", help="one JSON object a line: id, title, DOI, dates"
+    )
+    _add_output_style(selection)
+    _add_commands_on_a_folder(commands)
     init = _command(commands, "init", "write a commented config to start from")
     init.add_argument("file", nargs="?", default=DEFAULT_FILE, help=f"where to ({DEFAULT_FILE})")
     sandbox = _command(commands, "sandbox", "serve a figshare look-alike on localhost")
     _add_sandbox(sandbox)
     return parser
+
+
+def _add_commands_on_a_folder(commands: Any) -> None:
+    status = _command(commands, "status", "what a folder holds, lacks and could not get")
+    failed = _command(
+        commands, "failed", "what could not be had, one name a line, as `run --items -` takes them"
+    )
+    verify = _command(commands, "verify", "hash every file again; damaged ones are owed again")
+    export = _command(commands, "export", "write the tables and records again")
+    for command in (status, failed, verify, export):
+        _add_config(command)
+        _add_output(command)
+    status.add_argument("--json", action="store_true", help="print the status as JSON")
+    failed.add_argument("--json", action="store_true", help="one JSON object a line, with the reason")
+    _add_formats(export)
 
 
 def _command(commands: Any, name: str, help_text: str) -> argparse.ArgumentParser:
@@ -97,42 +107,88 @@ def _command(commands: Any, name: str, help_text: str) -> argparse.ArgumentParse
     return parser
 
 
+def _add_job(parser: argparse.ArgumentParser) -> None:
+    """Add what a run and its plan are told alike."""
+    _add_config(parser)
+    _add_output(parser)
+    _add_sources(parser)
+    _add_work(parser)
+    _add_services(parser)
+    _add_statistics(parser)
+    _add_files(parser)
+
+
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--config", metavar="FILE",
         help=f"the config file ({DEFAULT_FILE}, where there is one)",
     )  # fmt: skip
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", dest="output", metavar="FOLDER", help="the output folder")
 
 
 def _add_sources(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sources (they replace those of the config file)")
+
+    def add(option: str, metavar: str, type_: Callable[[str], Any], text: str) -> None:
+        group.add_argument(option, action="append", type=type_, metavar=metavar, help=f"{text}; repeats")
+
+    add("--search", "QUERY", _text, "public items that match figshare's query language")
+    add("--group", "ID", int, "public items of this group")
+    group.add_argument("--subgroups", action="store_true", help="those of the groups below each --group too")
+    add("--collection", "ID", int, "items of this public collection")
+    add("--project", "ID", int, "items of this public project")
+    add("--institution", "ID", int, "public items of this institution")
     group.add_argument(
-        "--search",
-        action="append",
-        type=_text,
-        metavar="QUERY",
-        help="items that match figshare's query language; repeats",
-    )
-    group.add_argument(
-        "--group", action="append", type=int, metavar="ID", help="items of this group; repeats"
-    )
-    group.add_argument("--account", action="store_true", help="all items of the token's account")
-    group.add_argument(
-        "--item",
-        action="append",
-        type=_text,
-        metavar="ID",
-        help="one item: its id, DOI or address; repeats",
-    )
+        "--institution-items", action="store_true",
+        help="all items of the token's own institution, private ones too: for its administrators",
+    )  # fmt: skip
+    group.add_argument("--account", action="store_true", help="all items of the token's account, drafts too")
+    add("--account-query", "QUERY", _text, "items of the token's account that match a query")
+    add("--item", "ID", _text, "one item: its id (123, 123.v2), DOI, handle or address")
     group.add_argument(
         "--items", metavar="FILE", help="items listed in a file, one a line; - is standard input"
     )
+    _add_filters(parser)
 
 
-def _add_tuning(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what and how")
-    group.add_argument("--tasks", type=_words, metavar="LIST", help="metadata, stats, files (all three)")
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("filters (for those of the sources above that are lists)")
+    group.add_argument("--type", type=_number_or_name, metavar="TYPE", help="such as dataset, or its number")
+    group.add_argument("--published-since", metavar="DAY", help="published on this day or later (2024-01-31)")
+    group.add_argument("--published-before", metavar="DAY", help="published before this day")
+    group.add_argument("--modified-since", metavar="DAY", help="modified on this day or later")
+    group.add_argument("--licence", type=_text, metavar="NAME", help='as figshare spells it: "CC BY 4.0"')
+    group.add_argument(
+        "--order", metavar="ORDER",
+        help="published_date (default), created_date, modified_date, views, downloads, shares, cites; "
+        '"views desc" begins with the most viewed',
+    )  # fmt: skip
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to do")
+    group.add_argument(
+        "--tasks", type=_words, metavar="LIST",
+        help="metadata, stats, files (these three); timeline, breakdown",
+    )  # fmt: skip
+    group.add_argument(
+        "--versions", type=_versions, metavar="WHICH",
+        help="latest (default); all; or numbers such as 1,3: those versions of each item besides",
+    )  # fmt: skip
+    group.add_argument(
+        "--workers", dest="concurrency.workers", type=int, metavar="N", help="items in hand at once (16)"
+    )
+    group.add_argument(
+        "--downloads", dest="concurrency.downloads", type=int, metavar="N",
+        help="files in transfer at once (8)",
+    )  # fmt: skip
+
+
+def _add_services(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("services")
     group.add_argument(
         "--rate", action="append", type=_rate, metavar="[SERVICE=]N",
         help="requests a second, for all services or one of api, stats, files (1); inf is no limit; "
@@ -143,24 +199,37 @@ def _add_tuning(parser: argparse.ArgumentParser) -> None:
         help="the most that auto may come to (10)",
     )  # fmt: skip
     group.add_argument(
-        "--workers", dest="concurrency.workers", type=int, metavar="N", help="items in hand at once (16)"
-    )
-    group.add_argument(
-        "--downloads",
-        dest="concurrency.downloads",
-        type=int,
-        metavar="N",
-        help="files in transfer at once (8)",
-    )
-    group.add_argument(
         "--attempts", dest="retry.attempts", type=int, metavar="N", help="tries of one request (6)"
     )
     group.add_argument("--api", dest="services.api", metavar="URL", help="address of the api")
     group.add_argument("--stats", dest="services.stats", metavar="URL", help="address of the statistics")
+    group.add_argument(
+        "--impersonate", dest="services.impersonate", type=int, metavar="ID",
+        help="act for this account of your institution: for its administrators",
+    )  # fmt: skip
+
+
+def _add_statistics(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("statistics")
+    group.add_argument(
+        "--counters", dest="stats.counters", type=_words, metavar="LIST",
+        help="views, downloads (these two); shares",
+    )  # fmt: skip
+    group.add_argument(
+        "--granularity", dest="stats.granularity", metavar="PERIOD",
+        help="of timeline and breakdown: day, month (default), year, total",
+    )  # fmt: skip
+    group.add_argument(
+        "--stats-since", dest="stats.since", metavar="DAY",
+        help="where timeline and breakdown begin; they need it",
+    )  # fmt: skip
+    group.add_argument(
+        "--stats-until", dest="stats.until", metavar="DAY", help="the last day that they tell of (today)"
+    )
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("files")
+    group = parser.add_argument_group("files (all of these must allow one)")
     group.add_argument(
         "--include", dest="files.include", action="append", metavar="GLOB",
         help="fetch only files whose folder/name matches; repeats",
@@ -169,7 +238,33 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         "--exclude", dest="files.exclude", action="append", metavar="GLOB",
         help="fetch no file whose folder/name matches; repeats",
     )  # fmt: skip
+    group.add_argument("--min-size", dest="files.min_size", metavar="SIZE", help='such as "1 kB"')
     group.add_argument("--max-size", dest="files.max_size", metavar="SIZE", help='such as "500 MB"')
+    group.add_argument(
+        "--max-total", dest="files.max_total", metavar="SIZE", help='of all files in the folder: "2 TB"'
+    )
+
+
+def _add_this_run(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("this run")
+    _add_quick(group)
+    group.add_argument(
+        "--refresh", action="append", default=[], choices=REFRESHABLE, metavar="TASK",
+        help=f"do this task ({', '.join(REFRESHABLE)}) again for every item; repeats",
+    )  # fmt: skip
+    group.add_argument(
+        "--prune", action="store_true",
+        help="afterwards show the files of withdrawn items and those that no record names any more, "
+        "and remove them where you say yes",
+    )  # fmt: skip
+    group.add_argument("--yes", action="store_true", help="say yes to --prune beforehand")
+
+
+def _add_quick(group: Any) -> None:
+    group.add_argument(
+        "--quick", action="store_true",
+        help="ask the listings only for what was modified since the last clean run: finds no withdrawals",
+    )  # fmt: skip
 
 
 def _add_formats(parser: argparse.ArgumentParser) -> None:
@@ -218,6 +313,17 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
+def _versions(text: str) -> str | list[int | str]:
+    """Take a word, or numbers; what is neither is told of where the config is read."""
+    if text in {"latest", "all"}:
+        return text
+    return [_number_or_name(word) for word in _words(text)]
+
+
+def _number_or_name(text: str) -> int | str:
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 20 else _text(text)
+
+
 def _rate(text: str) -> tuple[str, float | str]:
     service, _, number = text.rpartition("=")
     return service, number if number == "auto" else float(number)
@@ -226,34 +332,3 @@ def _rate(text: str) -> tuple[str, float | str]:
 def _share(text: str) -> tuple[str, float]:
     name, _, number = text.partition("=")
     return name, float(number or 0)
-
-
-def overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the keys that options set, by their full names."""
-    given = vars(args)
-    options = {
-        key: value
-        for key, value in given.items()
-        if value is not None and ("." in key or key in {"output", "tasks"})
-    }
-    for service, rate in given.get("rate") or ():
-        for name in (service,) if service else ("api", "stats", "files"):
-            options[f"rate.{name}"] = rate
-    if sources := _sources(args):
-        options["sources"] = sources
-    return options
-
-
-def _sources(args: argparse.Namespace) -> list[dict[str, Any]]:
-    sources: list[dict[str, Any]] = []
-    given = vars(args)
-    if given.get("account"):
-        sources.append({"kind": "account"})
-    if given.get("search"):
-        sources.append({"kind": "search", "query": args.search})
-    sources += [{"kind": "group", "id": number} for number in given.get("group") or ()]
-    if given.get("item"):
-        sources.append({"kind": "items", "ids": args.item})
-    if given.get("items") and args.command != "sandbox":
-        sources.append({"kind": "items", "file": args.items})
-    return sources

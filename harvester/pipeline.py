@@ -9,7 +9,8 @@ Moves items and files through queues and workers; it never parses, fetches or wr
 2. `_feed` asks the ledger what is owed and puts it on a bounded queue, as fast as it is taken.
 3. The workers visit each item: every task that it owes, then one entry for the ledger.
 4. What the records made owed is fed to the download workers in the same way.
-5. A stage ends when the one before it has ended and nothing is owed; its end closes the next queue.
+5. A stage ends when the one before it has ended, nothing is owed and nobody is at work who may find that
+   more is: a visit can owe visits to other versions of its item. Its end closes the next queue.
 
 So memory holds one page, two bounded queues and what is in hand, however long the lists are, and a run
 that was killed begins with the question that every run asks: what is owed?
@@ -33,10 +34,10 @@ from harvester.errors import GiveUp, Gone, NoRoom, TryAgain
 from harvester.figshare.api import Figshare
 from harvester.ledger.results import FileResult, ItemResult
 from harvester.ledger.writing import Ledger
-from harvester.models import Failure, Findings, OwedFile, OwedItem
+from harvester.models import Change, Failure, Findings, OwedFile, OwedItem
 from harvester.producer import Producer
 from harvester.sources import Source
-from harvester.states import FileStatus, WorkState
+from harvester.states import Changed, FileStatus, WorkState
 from harvester.tally import Tally
 from harvester.tasks import FileTask, ItemTask
 from harvester.together import beside
@@ -51,7 +52,11 @@ HANDS = 2
 
 
 class Pipeline:
-    """One run over one ledger. `item_tasks` are done in their order; without `file_task` no files."""
+    """
+    One run over one ledger. `item_tasks` are done in their order; without `file_task` no files.
+
+    `quick`: see `Producer`.
+    """
 
     def __init__(
         self,
@@ -63,6 +68,7 @@ class Pipeline:
         file_task: FileTask | None,
         concurrency: Concurrency,
         tally: Tally,
+        quick: bool = False,
     ) -> None:
         self.stopping = anyio.Event()
         self.tally = tally
@@ -74,12 +80,14 @@ class Pipeline:
             tasks=frozenset(task.name for task in item_tasks),
             tally=tally,
             stopping=self.stopping,
+            quick=quick,
         )
         self._item_tasks = item_tasks
         self._file_task = file_task
         self._concurrency = concurrency
         self._all_listed = anyio.Event()
         self._all_visited = anyio.Event()
+        self._visits = 0  # on the queue or in hand
 
     def stop(self) -> None:
         """Take no new work; what is in hand gets `GRACE_SECONDS` to end."""
@@ -95,7 +103,7 @@ class Pipeline:
         Raises:
             StopRun: it cannot go on. What was done until then is in the ledger.
         """
-        self._all_listed, self._all_visited = anyio.Event(), anyio.Event()
+        self._all_listed, self._all_visited, self._visits = anyio.Event(), anyio.Event(), 0
         with CancelScope() as in_hand:
             await beside(partial(self._flow, names), partial(self._grace, in_hand))
         await self._ledger.flush()
@@ -132,11 +140,15 @@ class Pipeline:
         turn = 0
         async with queue:
             while not self.stopping.is_set():
-                # Both before looking: what comes while we look is then seen the next time.
-                is_last_look, changed = all_known.is_set(), self._ledger.changed
+                # All before looking: what comes while we look is then seen the next time.
+                is_last_look = all_known.is_set() and not self._visits
+                if is_last_look:
+                    await self._ledger.flush()
+                changed = self._ledger.changed
                 batch = await owed_after(turn, FEED_AT_ONCE)
                 try:
                     for owed in batch:
+                        self._visits += isinstance(owed, OwedItem)
                         try:
                             queue.send_nowait(owed)
                         except anyio.WouldBlock:
@@ -180,6 +192,8 @@ class Pipeline:
             except (GiveUp, TryAgain) as error:
                 if isinstance(error, Gone) and item.known and task.tells_of_withdrawal:
                     states[task.name] = WorkState.WITHDRAWN
+                    if not item.withdrawn:
+                        findings.append(Findings(change=Change(Changed.WITHDRAWN)))
                     continue
                 states[task.name] = WorkState.FAILED
                 failures.append(
@@ -188,8 +202,12 @@ class Pipeline:
                 log.warning("item %d, %s: %s", item.id, task.name, error)
             else:
                 states[task.name] = WorkState.DONE
-        await self._ledger.save_item(ItemResult(item.id, states, tuple(failures), tuple(findings), item.turn))
+        result = ItemResult(item.key, states, tuple(failures), tuple(findings), item.turn)
+        await self._ledger.save_item(result)
         self._count(findings, failed=bool(failures))
+        self._visits -= 1
+        if not self._visits:
+            self._ledger.notify()
 
     def _count(self, findings: Sequence[Findings], *, failed: bool) -> None:
         tally = self.tally
@@ -198,6 +216,7 @@ class Pipeline:
         else:
             tally.items_done += 1
         for found in findings:
+            tally.items_owed += len(found.versions)
             if self._file_task is not None:
                 tally.files_owed += sum(placed.status is FileStatus.PENDING for placed in found.files or ())
             if found.warning:
@@ -217,7 +236,7 @@ class Pipeline:
             self.tally.files_done += 1
         except (GiveUp, TryAgain) as error:
             result = FileResult(
-                owed.item_id, owed.file.id, FileStatus.FAILED, str(error), error.attempts, error.verdict
+                owed.key, owed.file.id, FileStatus.FAILED, str(error), error.attempts, error.verdict
             )
             if isinstance(error, NoRoom):
                 self.tally.no_room = str(error)

@@ -18,14 +18,19 @@ from harvester.figshare.api import Figshare
 from harvester.ledger.writing import Ledger
 from harvester.models import Failure
 from harvester.named import Names
-from harvester.sources import Counted, Listing, Source, goes_round
+from harvester.sources import Counted, Listing, Source, changed_since, goes_round
 from harvester.tally import Tally
 
 log = logging.getLogger(__name__)
 
 
 class Producer:
-    """The first stage of a run. `tasks`: what an item owes that was not known before."""
+    """
+    The first stage of a run.
+
+    `tasks`: what an item owes that was not known before. `quick`: ask listings only for what was modified
+    since the last run without error, where they can tell; what has vanished from them is not seen then.
+    """
 
     def __init__(
         self,
@@ -36,6 +41,7 @@ class Producer:
         tasks: frozenset[str],
         tally: Tally,
         stopping: anyio.Event,
+        quick: bool = False,
     ) -> None:
         self._ledger = ledger
         self._figshare = figshare
@@ -44,9 +50,11 @@ class Producer:
         self._tasks = tasks
         self._tally = tally
         self._stopping = stopping
+        self._quick = quick
         self._listings: list[Listing] | None = None
         self._naming = CancelScope()
         self._settled: set[str] = set()
+        self._parts: dict[str, Listing] = {}
 
     async def run(self, names: Sequence[str] = ()) -> None:
         """
@@ -57,12 +65,32 @@ class Producer:
         if self._listings is None:  # standard input can be read only once
             with self._naming:
                 self._listings = [item for source in self._sources for item in await source.listings()]
-                await self._ledger.keep_listings([listing.key for listing in self._listings])
+                await self._choose(self._listings)
         again = (Names(tuple(names), once_more=True),) if names else ()
         for listing in (*(self._listings or ()), *again):
             if listing.key not in self._settled:
-                await self._read(listing)
+                await self._read(self._parts.get(listing.key, listing))
+        if not self._stopping.is_set():
+            await self._ask_once_more()
         self._tally.listing_ended = True
+
+    async def _choose(self, listings: Sequence[Listing]) -> None:
+        """Settle which of the listings are read whole; forget those that are not asked for any more."""
+        for listing in listings if self._quick else ():
+            if part := changed_since(listing, await self._ledger.mark(listing.key)):
+                self._parts[listing.key] = part
+            else:
+                await self._ledger.begin_anew(listing.key)
+        kept = (*listings, *self._parts.values())
+        await self._ledger.keep_listings([listing.key for listing in kept])
+
+    async def _ask_once_more(self) -> None:
+        """Ask for the items that listings named before and do not name now: they may be withdrawn."""
+        for key, part in self._parts.items():
+            await self._ledger.merge(part.key, key)
+        if vanished := await self._ledger.owe_vanished():
+            log.info("%d items are listed no more: asking for them once more", vanished)
+            self._tally.items_owed += vanished
 
     def stop(self) -> None:
         """Wait no longer for names that somebody has still to type."""

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 from harvester.text import human_bytes, human_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harvester.config import Config
     from harvester.models import Summary
     from harvester.plan import Plan
+    from harvester.prune import Pruned, Removable
 
 
 def closing(summary: Summary, config: Config) -> str:
@@ -19,6 +22,7 @@ def closing(summary: Summary, config: Config) -> str:
     lines = [
         f"{config.folder}:",
         *(f"{name:10}{text}" for name, text in accounts(folder).items()),
+        *_changes(run["changes"], folder),
         f"this run: {requests} requests in {human_seconds(run['seconds'])}, "
         f"{run['items']['done']} items and {run['files']['done']} files done",
     ]
@@ -55,6 +59,12 @@ def accounts(folder: dict[str, Any]) -> dict[str, str]:
         "files": f"{sum(outcomes['files'].values())}, {human_bytes(done['bytes'])} here"
         + _parts(outcomes["files"]),
     }
+    if versions := folder["versions"]:
+        told["versions"] = f"{versions} of these items are particular versions"
+    if (left := folder["leftovers"])["files"]:
+        told["leftovers"] = (
+            f"{left['files']} files, {human_bytes(left['bytes'])}, that no record names any more"
+        )
     if folder["listings_open"]:
         told["listings"] = f"{folder['listings_open']} not read to their end"
     if outcomes["withheld"]:
@@ -81,19 +91,46 @@ _WORDS = {
 }
 
 
+def _changes(changes: dict[str, int], folder: dict[str, Any]) -> list[str]:
+    """Say what has become of the items since the run before; nothing where all that is here is new."""
+    is_first = changes.keys() <= {"new"} and changes.get("new", 0) >= folder["records"]
+    told = ", ".join(f"{number} {what}" for what, number in changes.items() if number)
+    return [f"{'changes':10}{told}"] if told and not is_first else []
+
+
+def removable_text(files: Sequence[Removable]) -> str:
+    """Show every file that no longer belongs to the harvest."""
+    if not files:
+        return "nothing to remove"
+    lines = [f"{human_bytes(file.size):>11}  {file.path}  ({file.why})" for file in files]
+    total = sum(file.size for file in files)
+    return "\n".join([*lines, f"{len(files)} files, {human_bytes(total)}, no longer belong to the harvest"])
+
+
+def pruned_text(pruned: Pruned) -> str:
+    """Say what was removed, and what was not."""
+    lines = [f"kept: {why}" for why in pruned.kept]
+    return "\n".join([*lines, f"{len(pruned.removed)} files removed, {human_bytes(pruned.size)}"])
+
+
 def plan_text(plan: Plan, config: Config) -> str:
     """Say what a run would ask and which service decides how long it takes."""
     about = "about " if plan.sampled else ""
     how = f" (estimated from {plan.sampled} records)" if plan.sampled else ""
-    lines = [
-        f"items    {plan.items} selected, {plan.items_owed} to visit",
-        f"files    {about}{plan.files_owed}, {about}{human_bytes(plan.bytes_owed)}{how}",
-    ]
+    gone = f", {plan.vanished} of them no longer listed" if plan.vanished else ""
+    lines = [f"items    {plan.items} selected, {plan.items_owed} to visit{gone}"]
+    if plan.versions:
+        lines.append(f"versions {about}{plan.versions} besides")
+    lines.append(f"files    {about}{plan.files_owed}, {about}{human_bytes(plan.bytes_owed)}{how}")
     for name, requests in plan.requests.items():
         most = " at most" if config.rate.is_sought(name) else ""
         rate = f"{config.rate.at_most(name):g} a second{most}"
         lines.append(f"{name:8} {requests} requests at {rate}: {human_seconds(plan.seconds[name])}")
     lines.append(f"at least {human_seconds(max(plan.seconds.values()))}; {plan.binding} decides")
+    lines += [
+        f"{listing}: figshare takes no {' or '.join(names)} for it: what comes is filtered here"
+        for listing, names in plan.filtered_here.items()
+    ]
     lines += [f"incomplete: {what}" for what in plan.incomplete]
     return "\n".join(lines)
 
@@ -110,6 +147,7 @@ def status_text(told: dict[str, Any]) -> str:
         f"folder    {told['folder']}",
         f"last run  {last}",
         *(f"{name:10}{text}" for name, text in accounts(told).items()),
+        *_changes(told["changes"], told),
     ]
     for task, states in told["work"].items():
         lines.append(f"{task:9} " + ", ".join(f"{number} {state}" for state, number in states.items()))

@@ -23,3 +23,12 @@ class WorkState(StrEnum):
     DONE = "done"
     FAILED = "failed"
     WITHDRAWN = "withdrawn"  # harvested before, and no longer public
+
+
+class Changed(StrEnum):
+    """What became of an item since the last run, as changes.csv has it."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    WITHDRAWN = "withdrawn"
+    RETURNED = "returned"  # public again after it was withdrawn

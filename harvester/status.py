@@ -21,7 +21,12 @@ def status(config: Config) -> dict[str, Any]:
     for is_last in (False, False, False, False, True):
         try:
             with Reader(config.folder) as reader:
-                return {"folder": str(config.folder), "last_run": reader.last_run(), **reader.counts()}
+                return {
+                    "folder": str(config.folder),
+                    "last_run": reader.last_run(),
+                    "changes": reader.changes_in_all(),
+                    **reader.counts(),
+                }
         except DiskTrouble:
             if is_last or locks_work(config.folder):
                 raise

@@ -19,6 +19,7 @@ from harvester import __version__
 from harvester.ledger.schema import migrate
 from harvester.options import build_parser
 from harvester.sandbox import Sandbox, Settings
+from harvester.text import human_bytes
 from tests.conftest import at, environment, harvester
 from tests.truth import rows
 
@@ -35,7 +36,7 @@ def one_line(err: str) -> str:
 async def test_help_names_every_command_and_the_exit_statuses() -> None:
     ended = await harvester("--help")
     assert ended.status == 0
-    for word in ("run", "plan", "status", "verify", "export", "init", "sandbox", "130"):
+    for word in ("run", "plan", "list", "status", "failed", "verify", "export", "init", "sandbox", "130"):
         assert word in ended.out
     assert (await harvester("--version")).out == f"harvester {__version__}\n"
 
@@ -92,6 +93,11 @@ ids = [1]
         ("run -c faulty.toml", 2),
         ("verify -c faulty.toml", 2),
         ("run --item 1 --workers 0", 2),
+        ("list", 2),
+        ("list --help", 0),
+        ("run --item 1 --type dataset", 2),
+        ("run --account --subgroups", 2),
+        ("run --search x --stats-since 2020", 2),
     ],
 )
 async def test_what_is_answered_at_once_imports_nothing_heavy(
@@ -385,6 +391,34 @@ async def test_the_closing_lines_account_for_everything_and_add_up(tmp_path: Pat
         assert folder["failures"] == len(rows(tmp_path / "failures.csv"))
         shown = (await harvester("status", "-o", tmp_path)).out
         assert f"asked     {told['asked'][0]}: " in shown
+
+
+async def test_the_closing_lines_and_status_tell_what_has_changed_since_the_run_before(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    changed, withdrawn, *others = sandbox.world.public_ids[:5]
+    items = [word for item_id in (changed, withdrawn, *others) for word in ("--item", item_id)]
+    words = ("run", *items, "-o", tmp_path, *at(sandbox))
+    first = await harvester(*words)
+    assert "changes" not in first.out, "all of it is new"
+    assert "changes" not in (await harvester("status", "-o", tmp_path)).out
+    sandbox.world.edit(changed)
+    sandbox.world.withdraw(withdrawn)
+    size = sandbox.world.size(sandbox.world.files(changed, 1)[0]["id"])
+    lines = (
+        "changes   1 changed, 1 withdrawn",
+        f"leftovers 1 files, {human_bytes(size)}, that no record names any more",
+    )
+    second = (await harvester(*words)).out
+    status = (await harvester("status", "-o", tmp_path)).out
+    for line in lines:
+        assert f"\n{line}\n" in second
+        assert f"\n{line}\n" in status
+    assert "1 items withdrawn since they were harvested" in second
+    assert "changes" not in (await harvester(*words)).out
+    told = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
+    assert told["changes"] == {}
+    assert (told["versions"], told["leftovers"]) == (0, {"files": 1, "bytes": size})
 
 
 async def test_status_of_a_run_that_was_killed_before_it_had_begun(tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harvester.chosen import overrides
 from harvester.config import FileRules
 from harvester.config.keys import ByteCount
 from harvester.config.values import convert
 from harvester.credentials import Secret
 from harvester.errors import UsageError
 from harvester.kinds import load_config
-from harvester.options import build_parser, overrides
+from harvester.options import build_parser
 from harvester.sources.group import Group
 from harvester.sources.search import Search
 

@@ -19,7 +19,8 @@ import pytest
 
 from harvester.errors import FolderInUse
 from harvester.ledger.lockless import ClaimFile, locks_work
-from harvester.ledger.schema import MIGRATIONS, NAME
+from harvester.ledger.migrations import MIGRATIONS
+from harvester.ledger.schema import NAME
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import Ended, at, environment, harvester, started
 from tests.test_death import (

@@ -20,8 +20,8 @@ import pytest
 
 from harvester import harvest, load_config
 from harvester.config import Config
+from harvester.connecting import Surroundings
 from harvester.errors import Verdict
-from harvester.job import Surroundings
 from harvester.sandbox import FAULTS, Sandbox, Settings
 from tests.truth import assert_complete, assert_complete_but, rows
 

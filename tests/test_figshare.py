@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -18,12 +19,13 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from harvester.config import FileRules
+from harvester.connecting import connect
 from harvester.errors import Broken, HarvestError, Misshapen, Refused
-from harvester.figshare.names import doi_in, item_id_in, same_doi
-from harvester.figshare.records import Entry, read_article, read_description
+from harvester.figshare.feeds import PUBLIC_SEARCH, Listed, listed
+from harvester.figshare.names import Named, doi_in, handle_in, item_in, same_doi, version_in, why_not
+from harvester.figshare.records import Entry, decode_entries, read_article, read_description
 from harvester.figshare.routes import recorded_address
 from harvester.figshare.selection import Selection
-from harvester.job import connect
 from harvester.kinds import load_config
 from harvester.ledger.reading import Reader
 from harvester.ledger.results import ItemResult, Opening
@@ -42,40 +44,92 @@ real = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the collected replies ar
 
 
 @pytest.mark.parametrize(
-    ("name", "item_id"),
+    ("name", "item_id", "version"),
     [
-        ("5616409", 5616409),
-        (" 0042 ", 42),
-        ("10.6084/m9.figshare.1138718", 1138718),
-        ("10.6084/m9.figshare.1138718.v3", 1138718),
-        ("https://doi.org/10.6084/m9.figshare.1138718.v3", 1138718),
-        ("doi:10.6084/M9.FIGSHARE.1138718", 1138718),
-        ("https://figshare.com/articles/dataset/Some_title/14763051", 14763051),
-        ("https://figshare.com/articles/dataset/Some_title/14763051/2", 14763051),
-        ("https://figshare.com/articles/14763051", 14763051),
-        ("https://figshare.com/articles/14763051/versions/2", 14763051),
-        ("https://figshare.com/articles/_/14763051?file=1", 14763051),
-        ("https://smithsonian.figshare.com/articles/dataset/Bay_1_of_7/10042703", 10042703),
-        ("https://api.figshare.com/v2/articles/14763051", 14763051),
-        ("https://figshare.com/account/articles/14763051", 14763051),
-        ("https://data.example.edu/articles/figure/2020/14763051/1", 14763051),
-        ("10.25573/data.10042703.v5", None),
-        ("10.6084/m9.figshare.c.5234234", None),
-        ("https://figshare.com/collections/x/5234234", None),
-        ("https://example.org/14763051", None),
-        ("9" * 18, 10**18 - 1),
-        ("9" * 19, None),  # no ledger holds it
-        ("9" * 5000, None),  # Python reads no such number
-        (f"https://figshare.com/articles/dataset/x/{'9' * 20}", None),
-        (f"https://figshare.com/articles/{'9' * 5000}", None),
-        (f"10.6084/m9.figshare.{'9' * 19}", None),
-        (f"10.6084/m9.figshare.{'9' * 5000}.v1", None),
-        ("-5", None),
-        ("", None),
+        ("5616409", 5616409, 0),
+        (" 0042 ", 42, 0),
+        ("5616409.v2", 5616409, 2),
+        ("5616409.v", None, 0),
+        ("10.6084/m9.figshare.1138718", 1138718, 0),
+        ("10.6084/m9.figshare.1138718.v3", 1138718, 3),
+        ("https://doi.org/10.6084/m9.figshare.1138718.v3", 1138718, 3),
+        ("doi:10.6084/M9.FIGSHARE.1138718", 1138718, 0),
+        ("https://figshare.com/articles/dataset/Some_title/14763051", 14763051, 0),
+        ("https://figshare.com/articles/dataset/Some_title/14763051/2", 14763051, 2),
+        ("https://iastate.figshare.com/articles/dataset/Some_title/14763051/12", 14763051, 12),
+        ("https://figshare.com/articles/14763051", 14763051, 0),
+        ("https://figshare.com/articles/14763051/", 14763051, 0),
+        ("https://figshare.com/articles/14763051/2", 14763051, 2),
+        ("https://figshare.com/articles/14763051/2?file=1", 14763051, 2),
+        ("https://figshare.com/articles/14763051/versions/2", 14763051, 2),
+        ("https://api.figshare.com/v2/articles/14763051/versions/2/files", 14763051, 2),
+        ("https://figshare.com/articles/14763051/files", 14763051, 0),
+        ("https://figshare.com/articles/_/14763051?file=1", 14763051, 0),
+        ("https://smithsonian.figshare.com/articles/dataset/Bay_1_of_7/10042703", 10042703, 0),
+        ("https://api.figshare.com/v2/articles/14763051", 14763051, 0),
+        ("https://figshare.com/account/articles/14763051", 14763051, 0),
+        ("https://data.example.edu/articles/figure/2020/14763051/1", 14763051, 1),
+        ("10.25573/data.10042703.v5", None, 0),
+        ("10.6084/m9.figshare.c.5234234", None, 0),
+        ("https://figshare.com/collections/x/5234234", None, 0),
+        ("https://example.org/14763051", None, 0),
+        ("2134/14763051", None, 0),
+        ("9" * 18, 10**18 - 1, 0),
+        ("9" * 19, None, 0),  # no ledger holds it
+        ("9" * 5000, None, 0),  # Python reads no such number
+        ("5.v" + "9" * 5000, None, 0),
+        (f"https://figshare.com/articles/dataset/x/{'9' * 20}", None, 0),
+        (f"https://figshare.com/articles/{'9' * 5000}", None, 0),
+        (f"https://figshare.com/articles/5/{'9' * 5000}", 5, 0),
+        (f"10.6084/m9.figshare.{'9' * 19}", None, 0),
+        (f"10.6084/m9.figshare.{'9' * 5000}.v1", None, 0),
+        ("-5", None, 0),
+        ("", None, 0),
     ],
 )
-def test_ids_in_names(name: str, item_id: int | None) -> None:
-    assert item_id_in(name) == item_id
+def test_ids_and_versions_in_names(name: str, item_id: int | None, version: int) -> None:
+    assert item_in(name) == (None if item_id is None else Named(item_id, version))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("https://figshare.com/s/0a1b2c3d4e5f6a7b8c9d", "a private link, which the api does not open"),
+        ("https://iastate.figshare.com/s/0a1b2c3d?file=1", "a private link"),
+        ("https://figshare.com/collections/Some_title/5234234", 'kind = "collection" with id = 5234234'),
+        ("https://figshare.com/collections/Some_title/5234234/2", 'kind = "collection" with id = 5234234'),
+        ("https://api.figshare.com/v2/collections/5234234", 'kind = "collection" with id = 5234234'),
+        ("10.6084/m9.figshare.c.5234234.v1", 'kind = "collection" with id = 5234234'),
+        ("https://doi.org/10.6084/m9.figshare.c.5234234", 'kind = "collection" with id = 5234234'),
+        ("https://figshare.com/projects/Some_title/113166", 'kind = "project" with id = 113166'),
+    ],
+)
+def test_what_is_no_item_is_told_with_what_to_do(name: str, reason: str) -> None:
+    assert reason in why_not(name)
+    assert item_in(name) is None
+
+
+@pytest.mark.parametrize("name", ["5", "10.1/x", "https://figshare.com/articles/x/y/5", "projects", ""])
+def test_what_may_be_an_item_is_not_refused(name: str) -> None:
+    assert why_not(name) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "handle"),
+    [
+        ("2134/123", "2134/123"),
+        (" hdl:2134/123 ", "2134/123"),
+        ("https://hdl.handle.net/2134/123", "2134/123"),
+        ("http://hdl.handle.net/20.500.12345/A-7", "20.500.12345/A-7"),
+        ("10.1234/x", None),
+        ("https://hdl.handle.net/10.1234/x", None),
+        ("figshare/123", None),
+        ("2134/", None),
+        ("https://example.org/2134/123", None),
+    ],
+)
+def test_handles_in_names(name: str, handle: str | None) -> None:
+    assert handle_in(name) == handle
 
 
 @pytest.mark.parametrize(
@@ -112,6 +166,10 @@ def test_a_record_may_name_this_machine_only_where_the_api_is_on_it() -> None:
     assert recorded_address("http://127.0.0.1:5/files/1", URL("http://localhost:8700/v2"))
 
 
+def everything(**criteria: object) -> Listed:
+    return listed("", PUBLIC_SEARCH, criteria, Selection())
+
+
 async def test_a_cursor_that_died_lets_the_listing_begin_anew_once() -> None:
     dead = '{"page": 2, "cursor": "nonsense", "first_id": 0, "again": false}'
     async with Sandbox(Settings(items=2500)) as sandbox:
@@ -119,7 +177,7 @@ async def test_a_cursor_that_died_lets_the_listing_begin_anew_once() -> None:
         async with connect(config) as connected:
             found, position = [], dead
             for _ in range(4):
-                page = await connected.figshare.search_page({"group": 11960}, Selection(), position)
+                page = await connected.figshare.page(everything(group=11960), position)
                 found += [ref.id for ref in page.refs]
                 if page.position is None:
                     break
@@ -127,19 +185,19 @@ async def test_a_cursor_that_died_lets_the_listing_begin_anew_once() -> None:
             assert found == list(sandbox.world.group_items(11960))
             with pytest.raises(Refused, match="X-Cursor: unknown"):
                 again = dead.replace("false", "true")
-                await connected.figshare.search_page({"group": 11960}, Selection(), again)
+                await connected.figshare.page(everything(group=11960), again)
 
 
 async def test_a_cursor_that_leads_to_the_same_page_for_ever_is_refused() -> None:
     async with Sandbox(Settings(items=2500)) as sandbox:
         config = load_config(options={"services.api": sandbox.api, "rate.api": float("inf")}, environ={})
         async with connect(config) as connected:
-            first = await connected.figshare.search_page({}, Selection(), None)
+            first = await connected.figshare.page(everything(), None)
             assert first.position is not None
             stuck = msgspec.json.decode(first.position)
             stuck["first_id"] = sandbox.world.public_ids[1000]  # as if the page before had begun so too
             with pytest.raises(Refused, match="repeats itself"):
-                await connected.figshare.search_page({}, Selection(), orjson.dumps(stuck).decode())
+                await connected.figshare.page(everything(), orjson.dumps(stuck).decode())
 
 
 @asynccontextmanager
@@ -170,11 +228,11 @@ async def test_a_cursor_that_is_no_printable_text_is_a_failure_of_that_listing(c
         config = load_config(options={"services.api": str(api), "rate.api": float("inf")}, environ={})
         async with connect(config) as connected:
             if cursor == b"a==":
-                page = await connected.figshare.search_page({}, Selection(), None)
+                page = await connected.figshare.page(everything(), None)
                 assert msgspec.json.decode(page.position or "")["cursor"] == "a=="
             else:
                 with pytest.raises(Misshapen, match="the cursor of the next page"):
-                    await connected.figshare.search_page({}, Selection(), None)
+                    await connected.figshare.page(everything(), None)
 
 
 def test_the_key_of_a_list_of_names_is_made_once() -> None:
@@ -190,6 +248,8 @@ def test_dois_in_names() -> None:
     assert same_doi("10.1/A.v2", "10.1/a")
     assert not same_doi("10.1/a", "10.1/ab")
     assert not same_doi(None, "10.1/a")
+    assert version_in("10.25573/data.10042703.v5") == 5
+    assert version_in("10.25573/data.10042703") == 0
 
 
 def test_a_record_with_everything_missing_or_null() -> None:
@@ -346,8 +406,47 @@ def test_what_narrows_a_listing_is_checked_here_too() -> None:
     assert selection.mismatch(Entry(1, defined_type=9, published_date=None)) == "published_since"
     changed = Selection(modified_since=date(2024, 1, 1))
     assert changed.mismatch(Entry(1, modified_date="2023-01-01T00:00:00Z")) == "modified_since"
-    with pytest.raises(ValueError, match="figshare has no type 4"):
-        Selection(item_type=4)
+    early = Selection(published_before=date(2024, 1, 1))
+    assert early.mismatch(Entry(1, published_date="2023-12-31T23:59:59Z")) == ""
+    assert early.mismatch(Entry(1, published_date="2024-01-01T00:00:00Z")) == "published_before"
+    assert early.mismatch(Entry(1, published_date=None)) == "published_before"
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"item_type": 4}, "figshare has no type 4"),
+        ({"item_type": "datasets"}, "item_type: unknown 'datasets'"),
+        ({"order": "title"}, "order: unknown 'title'; known: published_date, created_date"),
+        ({"order": "views asc"}, "each also with ' desc'"),
+        ({"licence": " "}, "licence: empty"),
+        (
+            {"published_since": date(2024, 1, 1), "published_before": date(2024, 1, 1)},
+            "published_before: no day lies between",
+        ),
+    ],
+)
+def test_a_selection_that_makes_no_sense_is_refused(fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Selection(**fields)
+
+
+def test_the_words_of_an_entry_may_be_odd_without_its_filters_being_lost() -> None:
+    odd = {"id": 7, "title": 5, "handle": ["x"], "group_id": 3, "published_date": "2024-01-01T00:00:00Z"}
+    pieces = [orjson.dumps(odd), b'{"id": 8, "title": "\xff", "group_id": 4}', b'{"id": 9, "group_id": "x"}']
+    page = decode_entries(b"[" + b",".join(pieces) + b"]")
+    assert page.entries == (
+        Entry(7, group_id=3, published_date="2024-01-01T00:00:00Z"),
+        Entry(8, group_id=4),
+    )
+    assert page.bare == (9,)
+
+
+@pytest.mark.parametrize(
+    ("told", "version"), [(3, 3), (None, 0), ("3", 0), (True, 0), (0, 0), (-1, 0), (2**40, 0), (1.5, 0)]
+)
+def test_a_version_is_a_number_or_none(told: object, version: int) -> None:
+    assert read_article(orjson.dumps({"id": 5, "version": told})).version == version
 
 
 @real

@@ -228,5 +228,5 @@ def test_whatever_files_are_called_their_places_differ(names: list[tuple[str, st
     named = [
         replace(file, name=name, folder=folder) for file, (folder, name) in zip(files, names, strict=True)
     ]
-    placed = place(1, named, {})
+    placed = place("files/1", named, {})
     assert len(set(placed.values())) == len(names)

@@ -61,8 +61,8 @@ async def test_the_account_gives_all_pages_drafts_and_private_files(tmp_path: Pa
         ids = sandbox.world.account_ids
         assert_records(tmp_path, sandbox, sorted(ids), set(ids))
         assert [seen.query for seen in sandbox.asked("api") if seen.path == "/v2/account/articles"] == [
-            "page=1&page_size=1000",
-            "page=2&page_size=1000",
+            "page_size=1000&page=1",
+            "page_size=1000&page=2",
         ]
 
 
@@ -91,12 +91,13 @@ async def test_a_group_and_the_groups_below_it(sandbox: Sandbox, tmp_path: Path)
 async def test_items_by_id_doi_and_address_from_everywhere(sandbox: Sandbox, tmp_path: Path) -> None:
     world, ids = sandbox.world, sandbox.world.public_ids
     by_institution = [item_id for item_id in ids if "iastate" in world.doi(item_id)]
+    dois = [world.doi(item_id).removesuffix(".v1") for item_id in by_institution]
     listed = tmp_path / "ids.txt"
     listed.write_text(
-        f"# mixed\n{ids[2]}\nhttps://doi.org/{world.doi(by_institution[0])}  # a DOI of an institution\n"
-        f"{world.doi(by_institution[1]).removesuffix('.v1')}\n\nhttps://figshare.com/articles/dataset/A_title/{ids[50]}/2\n"
+        f"# mixed\n{ids[2]}\nhttps://doi.org/{dois[0]}  # a DOI of an institution\n"
+        f"{dois[1]}\n\nhttps://figshare.com/articles/dataset/A_title/{ids[50]}\n"
     )
-    words = ("--item", str(ids[0]), "--item", f"10.6084/m9.figshare.{ids[1]}.v1", "--items", listed)
+    words = ("--item", str(ids[0]), "--item", f"10.6084/m9.figshare.{ids[1]}", "--items", listed)
     ended = await harvester("run", *words, "-o", tmp_path / "out", *at(sandbox))
     assert ended.status == 0, ended.err
     assert_complete(
@@ -208,14 +209,16 @@ async def test_a_listing_that_ends_with_a_full_page_ends(items: int, tmp_path: P
         assert plan["listed"] == items + items // 5 + (items % 5 > 0)
 
 
-async def test_without_a_cursor_a_listing_past_the_cap_is_told_to_be_incomplete(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=2500, cap=2000, cursors=False)) as sandbox:
-        words = ("run", "--search", ":tag: tag", "--tasks", "stats", "-o", tmp_path, *at(sandbox))
+async def test_with_neither_cursor_nor_dates_a_listing_past_the_cap_is_told_to_be_incomplete(
+    tmp_path: Path,
+) -> None:
+    async with Sandbox(Settings(items=5000, cap=2000, cursors=False)) as sandbox:
+        words = ("run", "--collection", "4000002", "--tasks", "stats", "-o", tmp_path, *at(sandbox))
         ended = await harvester(*words, "--workers", "64")
         assert ended.status == 1
         (failure,) = rows(tmp_path / "failures.csv")
         assert failure["task"] == "listing"
-        assert "Only the first 2000" in failure["error"]
+        assert "2000" in failure["error"]
         assert len(rows(tmp_path / "stats.csv")) == 2000
 
 
@@ -313,7 +316,9 @@ async def test_rules_leave_files_out_and_may_change(sandbox: Sandbox, tmp_path: 
 async def test_the_tables_are_made_of_the_ledger_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag2", "-o", tmp_path, *at(sandbox))
     assert (await harvester(*words)).status == 0
-    names = ("metadata.jsonl", "items.csv", "stats.csv", "files.csv", "failures.csv")
+    tables = ("items", "stats", "files", "changes", "versions", "failures")
+    more = ("stats_shares", "stats_history", "stats_timeline", "stats_breakdown")
+    names = ("metadata.jsonl", *(f"{table}.csv" for table in (*tables, *more)))
     before = {name: (tmp_path / name).read_bytes() for name in names}
     for name in names:
         (tmp_path / name).unlink()

@@ -130,7 +130,7 @@ async def two_routes(
 
         async def download(file_id: int) -> None:
             file = RemoteFile(file_id, "x.csv", "", len(CONTENT), None, str(own_address / "f"), is_link=False)
-            owed = OwedFile(1, 5, file, f"files/5/{file_id}.csv", private)
+            owed = OwedFile(1, 5, file, f"files/5/{file_id}.csv", private, 5)
             partial = await store.partial(5, file)
             try:
                 await routes.download(owed, partial)
@@ -220,7 +220,9 @@ async def one_route(
             file = RemoteFile(file_id, name, "", len(CONTENT), md5, url, is_link=False)
             partial = await store.partial(5, file)
             try:
-                await routes.download(OwedFile(1, 5, file, f"files/5/{file_id}", private=False), partial)
+                await routes.download(
+                    OwedFile(1, 5, file, f"files/5/{file_id}", private=False, key=5), partial
+                )
             finally:
                 await partial.close()
 

@@ -533,7 +533,7 @@ async def test_a_file_that_is_gone_is_gone_on_both_routes() -> None:
         for route in (f"{sandbox.files}/files", f"{sandbox.api}/file/download"):
             told = await statuses(session, {file_id: f"{route}/{file_id}" for file_id in ids})
             assert told == {file_id: 404 if file_id in gone else 302 for file_id in ids}
-        private = [i for i in sandbox.world.account_ids if sandbox.world.is_private(i)]
+        private = [*sandbox.world.private_ids, *sandbox.world.colleague_ids]
         urls = {
             file["id"]: f"{sandbox.api}/file/download/{file['id']}"
             for item_id in private

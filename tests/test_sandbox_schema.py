@@ -80,6 +80,28 @@ async def test_every_route_s_reply_agrees_with_the_description() -> None:
             ("/account/institution/groups", "get", "/account/institution/groups", authorised),
             ("/categories", "get", "/categories", {}),
             ("/licenses", "get", "/licenses", {}),
+            ("/account/licenses", "get", "/account/licenses", authorised),
+            (
+                "/account/articles/search",
+                "post",
+                "/account/articles/search",
+                {"json": {"search_for": "survey", "page_size": 100}, **authorised},
+            ),
+            (
+                "/account/institution/articles",
+                "get",
+                "/account/institution/articles?page_size=200",
+                authorised,
+            ),
+            ("/collections/{collection_id}/articles", "get", "/collections/4000001/articles", {}),
+            ("/projects/{project_id}/articles", "get", "/projects/113001/articles", {}),
+        ]
+        (many, *_) = sandbox.world.with_trait("three versions")
+        versions = "/articles/{article_id}/versions"
+        checks += [
+            (versions, "get", f"/articles/{many}/versions", {}),
+            (f"{versions}/{{version_id}}", "get", f"/articles/{many}/versions/2", {}),
+            (f"{versions}/{{version_id}}/files", "get", f"/articles/{many}/versions/2/files", {}),
         ]
         for item_id in sandbox.world.public_ids[:60]:
             checks.append(("/articles/{article_id}", "get", f"/articles/{item_id}", {}))

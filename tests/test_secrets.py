@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import sqlite3
 import traceback
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import anyio
+import orjson
 import pytest
+from aiohttp import web
+from yarl import URL
 
 from harvester import harvest, load_config
+from harvester.client import Client, open_session
+from harvester.config import Retry, Timeouts
 from harvester.credentials import Secret, lines_like_tokens
-from harvester.errors import UsageError
+from harvester.errors import TokenRefused, UsageError
+from harvester.limits import Limiter, Pace
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, environment, harvester, started
+from tests.test_client import served
 from tests.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio
@@ -156,3 +165,134 @@ def test_a_token_that_no_header_can_carry_is_told_without_showing_it(token: str)
     with pytest.raises(UsageError, match="FIGSHARE_TOKEN: holds characters that no token has") as caught:
         load_config(options={"sources": [{"kind": "account"}]}, environ={"FIGSHARE_TOKEN": token})
     assert token not in str(caught.value).replace("a token", "")
+
+
+# -- the credentials for an institution's statistics ----------------------------------------------
+
+CREDENTIALS = "statistician:pa55 wörd:9c41"
+PACKED = base64.b64encode(CREDENTIALS.encode()).decode()
+
+
+@asynccontextmanager
+async def asking(api: URL, *, stats: URL, token: str, stats_credentials: str) -> AsyncIterator[Client]:
+    timeouts = Timeouts()
+    async with open_session(user_agent="test", timeouts=timeouts, trusted_hosts=frozenset()) as session:
+        yield Client(
+            session,
+            limiters={name: Limiter(name, Pace(float("inf"))) for name in ("api", "stats", "files")},
+            origins={"api": api, "stats": stats},
+            retry=Retry(attempts=1),
+            timeouts=timeouts,
+            token=Secret(token),
+            stats_credentials=Secret(stats_credentials),
+        )
+
+
+def assert_statistician_is_nowhere(*texts: str, folder: Path) -> None:
+    """Assert that neither the credentials, nor the password, nor what the header carries shows."""
+    for secret in (CREDENTIALS, "pa55 wörd", PACKED):
+        for text in texts:
+            assert secret not in text
+        for path in folder.rglob("*"):
+            if path.is_file():
+                assert secret.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("words", [("-v",), ("--log-json",)])
+async def test_the_statistics_credentials_go_to_the_statistics_alone_and_show_nowhere(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    faults = {"500": 0.05, "reset": 0.05, "403-html": 0.03, "always-500": 0.05}
+    settings = Settings(items=60, heavy=0, token=TOKEN, stats_credentials=CREDENTIALS, faults=faults)
+    async with Sandbox(settings) as sandbox:
+        file = tmp_path / "harvest.toml"
+        file.write_text('[stats]\ninstitution = "iastate"\nsince = 2015-01-01\nuntil = 2016-02-01\n')
+        tasks = "metadata,stats,timeline,breakdown,files"
+        run = ("run", "-c", file, "--account", "--search", "survey", "-o", tmp_path / "out", "--tasks", tasks)
+        env = environment(FIGSHARE_TOKEN=TOKEN, FIGSHARE_STATS=CREDENTIALS, HARVESTER_RETRY_MAX_WAIT="0.05")
+        ended = await harvester(*run, "--attempts", "3", *words, *at(sandbox), env=env)
+        assert ended.status == 1
+        assert_statistician_is_nowhere(ended.out, ended.err, folder=tmp_path)
+        assert_nowhere(tmp_path / "out")
+        carried = {
+            (seen.service, seen.headers["Authorization"])
+            for seen in sandbox.requests
+            if "Authorization" in seen.headers
+        }
+        assert carried == {("api", f"token {TOKEN}"), ("stats", f"Basic {PACKED}")}
+        for seen in sandbox.asked("stats"):
+            assert seen.path.startswith("/iastate/") is ("Authorization" in seen.headers)
+
+
+async def test_public_statistics_carry_no_credentials(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=10)) as sandbox:
+        run = ("run", "--search", "survey", "--tasks", "stats", "-o", tmp_path, *at(sandbox))
+        ended = await harvester(*run, env=environment(FIGSHARE_STATS=CREDENTIALS))
+        assert ended.status == 0, ended.err
+        assert sandbox.asked("stats")
+        assert not [seen for seen in sandbox.requests if "Authorization" in seen.headers]
+
+
+async def test_a_redirect_of_the_statistics_takes_neither_secret_anywhere() -> None:
+    carried: list[tuple[str, str | None]] = []
+
+    async def other(request: web.Request) -> web.StreamResponse:
+        carried.append(("other", request.headers.get("Authorization")))
+        return web.json_response({})
+
+    async with served(other) as elsewhere:
+
+        async def one(request: web.Request) -> web.StreamResponse:
+            carried.append((request.path, request.headers.get("Authorization")))
+            if request.path == "/away":
+                raise web.HTTPFound(str(elsewhere / "x"))
+            return web.json_response({})
+
+        # The services may share an origin: each gets its own secret there.
+        async with (
+            served(one) as both,
+            asking(both, stats=both, token=TOKEN, stats_credentials=CREDENTIALS) as asked,
+        ):
+            for service, path in (("stats", "total"), ("stats", "away"), ("api", "own"), ("api", "away")):
+                await asked.json(service, "GET", both / path, orjson.loads, authorised=True)
+            await asked.json("stats", "GET", both / "public", orjson.loads)
+        async with (
+            served(one) as api,
+            asking(api, stats=elsewhere, token=TOKEN, stats_credentials=CREDENTIALS) as asked,
+        ):
+            await asked.json("api", "GET", api / "away", orjson.loads, authorised=True)
+            await asked.json("stats", "GET", api / "lost", orjson.loads, authorised=True)
+    basic, token = f"Basic {PACKED}", f"token {TOKEN}"
+    assert carried == [
+        ("/total", basic),
+        ("/away", basic), ("other", None),
+        ("/own", token),
+        ("/away", token), ("other", None),
+        ("/public", None),
+        ("/away", token), ("other", None),
+        ("/lost", None),
+    ]  # fmt: skip
+
+
+async def test_statistics_credentials_that_are_refused_stop_the_run_and_are_called_by_their_name(
+    tmp_path: Path,
+) -> None:
+    async def refusing(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"message": "Who are you?", "code": 401}, status=401)
+
+    async with served(refusing) as stats, Sandbox(Settings(items=10, heavy=0)) as sandbox:
+        config = load_config(
+            options={
+                "sources": [{"kind": "search", "query": "survey"}],
+                "output": str(tmp_path),
+                "tasks": ["stats"],
+                "services.api": sandbox.api,
+                "services.stats": str(stats),
+                "stats.institution": "iastate",
+            },
+            environ={"FIGSHARE_STATS": CREDENTIALS},
+        )
+        with pytest.raises(TokenRefused, match="the credentials for the statistics were refused") as caught:
+            await harvest(config)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert_statistician_is_nowhere(shown, repr(config), folder=tmp_path)

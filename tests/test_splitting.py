@@ -394,7 +394,7 @@ class Downloads:
         )
         partial = await (store or Store(self.folder)).partial(5, file)
         try:
-            await self.routes.download(OwedFile(1, 5, file, f"files/5/{file_id}", False), partial)
+            await self.routes.download(OwedFile(1, 5, file, f"files/5/{file_id}", False, 5), partial)
         finally:
             await partial.close()
         assert (self.folder / f"files/5/{file_id}").read_bytes() == storage.content
@@ -668,7 +668,7 @@ async def test_a_file_that_changes_on_the_way_is_begun_anew(tmp_path: Path) -> N
     async with downloads(storage, tmp_path) as made:
         file = RemoteFile(1, "x.bin", "", len(new), md5, made.address, is_link=False)
         partial = await Store(tmp_path).partial(5, file)
-        await made.routes.download(OwedFile(1, 5, file, "files/5/1", False), partial)
+        await made.routes.download(OwedFile(1, 5, file, "files/5/1", False, 5), partial)
         await partial.close()
     assert (tmp_path / "files/5/1").read_bytes() == new
     assert not list((tmp_path / ".partial").iterdir())
@@ -702,7 +702,7 @@ async def test_another_file_in_line_goes_before_a_further_connection(tmp_path: P
             size, md5 = len(storage.content), storage.md5
             file = RemoteFile(file_id, "x", "", size, md5, made.address, is_link=False)
             partial = await store.partial(5, file)
-            await made.routes.download(OwedFile(1, 5, file, f"files/5/{file_id}", False), partial)
+            await made.routes.download(OwedFile(1, 5, file, f"files/5/{file_id}", False, 5), partial)
             await partial.close()
 
         store = Store(tmp_path)
@@ -750,7 +750,7 @@ async def from_sandbox(settings: Settings, folder: Path) -> Sandbox:
             size, md5, url = told["size"], told["computed_md5"], told["download_url"]
             file = RemoteFile(told["id"], "x", "", size, md5, url, is_link=False)
             partial = await Store(folder).partial(item, file)
-            await routes.download(OwedFile(1, item, file, "files/x", False), partial)
+            await routes.download(OwedFile(1, item, file, "files/x", False, item), partial)
             await partial.close()
         assert (folder / "files/x").read_bytes() == sandbox.world.content(told["id"])
         assert not list((folder / ".partial").iterdir())

@@ -224,10 +224,10 @@ def test_no_two_files_share_a_path_and_none_leaves_its_folder(ids: list[int], da
     folders = st.just("") | names | st.lists(names, max_size=3).map("/".join)
     files = [remote(number, data.draw(names), data.draw(folders)) for number in ids]
     earlier = [remote(file.id, data.draw(names), data.draw(folders)) for file in files]
-    kept = place(7, earlier, {})
+    kept = place("files/7", earlier, {})
     for file_id in data.draw(st.sets(st.sampled_from(ids))) if ids else ():
         del kept[file_id]
-    for paths in (place(7, files, {}), place(7, files, kept)):
+    for paths in (place("files/7", files, {}), place("files/7", files, kept)):
         assert paths.keys() == set(ids)
         for path in paths.values():
             assert path.startswith("files/7/")
@@ -238,7 +238,7 @@ def test_no_two_files_share_a_path_and_none_leaves_its_folder(ids: list[int], da
             seen = {same(path) for path in paths.values()}
             assert len(seen) == len(files)
             assert not {same(str(parent)) for path in paths.values() for parent in Path(path).parents} & seen
-    assert all(place(7, files, kept)[file_id] == path for file_id, path in kept.items())
+    assert all(place("files/7", files, kept)[file_id] == path for file_id, path in kept.items())
 
 
 @pytest.mark.parametrize("same", COMPARISONS[1:])
@@ -248,7 +248,7 @@ def test_no_letter_shares_a_path_with_one_that_is_the_same_to_a_file_system(
     for letter in map(chr, range(0x110000)):
         for twin in {same(letter), letter.upper(), letter.title(), letter.lower()} - {letter}:
             if same(twin) == same(letter):
-                paths = place(7, [remote(1, f"x{letter}"), remote(2, f"x{twin}")], {})
+                paths = place("files/7", [remote(1, f"x{letter}"), remote(2, f"x{twin}")], {})
                 assert same(paths[1]) != same(paths[2]), hex(ord(letter))
 
 
@@ -257,7 +257,7 @@ def test_no_letter_shares_a_path_with_one_that_is_the_same_to_a_file_system(
 def test_the_order_in_which_files_are_listed_does_not_matter(names: list[str]) -> None:
     ids = {name: number for number, name in enumerate(sorted(names), start=1)}
     files = [remote(ids[name], name.rpartition("/")[2], name.rpartition("/")[0]) for name in names]
-    assert place(9, files, {}) == place(9, sorted(files, key=lambda file: file.id), {})
+    assert place("files/9", files, {}) == place("files/9", sorted(files, key=lambda file: file.id), {})
 
 
 def test_in_a_clash_all_files_get_their_id() -> None:
@@ -272,7 +272,7 @@ def test_in_a_clash_all_files_get_their_id() -> None:
         remote(8, "blank"),
         remote(9, "blank. "),
     ]
-    assert place(9, files, {}) == {
+    assert place("files/9", files, {}) == {
         1: "files/9/data~1.csv",
         2: "files/9/DATA~2.csv",
         3: "files/9/other.csv",
@@ -287,7 +287,7 @@ def test_in_a_clash_all_files_get_their_id() -> None:
 
 def test_a_name_like_one_with_an_id_shares_no_path() -> None:
     files = [remote(1000001, "data.csv"), remote(2, "data.csv"), remote(3, "data~1000001.csv")]
-    assert place(9, files, {}) == {
+    assert place("files/9", files, {}) == {
         1000001: "files/9/data~1000001~1000001.csv",
         2: "files/9/data~2.csv",
         3: "files/9/data~1000001.csv",
@@ -296,12 +296,15 @@ def test_a_name_like_one_with_an_id_shares_no_path() -> None:
 
 def test_one_that_was_published_keeps_its_path() -> None:
     files = [remote(1, "data.csv"), remote(2, "data.csv")]
-    assert place(9, files, {1: "files/9/data.csv"}) == {1: "files/9/data.csv", 2: "files/9/data~2.csv"}
+    assert place("files/9", files, {1: "files/9/data.csv"}) == {
+        1: "files/9/data.csv",
+        2: "files/9/data~2.csv",
+    }
 
 
 def test_an_id_leads_to_no_path_that_was_published() -> None:
     files = [remote(1, "new name"), remote(2, "data.csv"), remote(3, "data.csv")]
-    assert place(9, files, {1: "files/9/data~2.csv"}) == {
+    assert place("files/9", files, {1: "files/9/data~2.csv"}) == {
         1: "files/9/data~2.csv",
         2: "files/9/data~2~2.csv",
         3: "files/9/data~3.csv",
@@ -310,16 +313,16 @@ def test_an_id_leads_to_no_path_that_was_published() -> None:
 
 def test_a_folder_where_a_file_was_published_earlier_is_left_out() -> None:
     files = [remote(1, "a"), remote(2, "x", "a"), remote(3, "x", "a/b")]
-    assert place(9, files, {1: "files/9/a"}) == {1: "files/9/a", 2: "files/9/x~2", 3: "files/9/x~3"}
+    assert place("files/9", files, {1: "files/9/a"}) == {1: "files/9/a", 2: "files/9/x~2", 3: "files/9/x~3"}
 
 
 def test_a_folder_that_an_earlier_file_needs_is_no_files_path() -> None:
     files = [remote(1, "x", "elsewhere by now"), remote(2, "a")]
-    assert place(9, files, {1: "files/9/a/x"}) == {1: "files/9/a/x", 2: "files/9/a~2"}
+    assert place("files/9", files, {1: "files/9/a/x"}) == {1: "files/9/a/x", 2: "files/9/a~2"}
 
 
 def test_a_folder_that_is_too_deep_is_left_out() -> None:
-    assert place(9, [remote(1, "x.csv", "/".join(["deep"] * 1000))], {}) == {1: "files/9/x.csv"}
+    assert place("files/9", [remote(1, "x.csv", "/".join(["deep"] * 1000))], {}) == {1: "files/9/x.csv"}
 
 
 def test_folders_are_kept_and_cannot_lead_out() -> None:
@@ -329,7 +332,7 @@ def test_folders_are_kept_and_cannot_lead_out() -> None:
         remote(3, "x", "/abs\\win"),
         remote(4, "a", ""),
     ]
-    assert place(9, files, {}) == {
+    assert place("files/9", files, {}) == {
         1: "files/9/a/b/x",
         2: "files/9/up/x",
         3: "files/9/abs/win/x",
@@ -739,14 +742,37 @@ async def test_a_file_that_a_killed_run_put_in_its_place_is_synced_before_it_is_
     for name in ("x", "y"):
         (tmp_path / "files/1/a" / name).write_bytes(b"abc")
     syncs = Syncs(tmp_path)
-    task = Files(None, Store(tmp_path, sync=syncs))  # type: ignore[arg-type]  # nothing is to be asked
+    store = Store(tmp_path, sync=syncs)
+    task = Files(None, store, None, "latest")  # type: ignore[arg-type]  # nothing is to be asked
     for file_id, name in ((5, "x"), (6, "y")):
         file = remote(file_id, name, content=b"abc")
-        owed = OwedFile(file_id, 1, file, f"files/1/a/{name}", private=False, is_old=True)
+        owed = OwedFile(file_id, 1, file, f"files/1/a/{name}", private=False, key=1, is_old=True)
         assert (await task.fetch(owed)).status is FileStatus.DONE
         synced = [where for where, _ in syncs.take()]
         assert synced[:2] == [f"files/1/a/{name}", "files/1/a"]
         assert synced[2:] == ([".", "files", "files/1"] if name == "x" else [])
+
+
+def no_second_names(*_: object) -> None:
+    """A file system on which a file has one name."""
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+async def test_the_same_bytes_get_a_second_name_or_are_copied(has_links: bool, tmp_path: Path) -> None:
+    (tmp_path / "files/1").mkdir(parents=True)
+    (tmp_path / "files/1/a").write_bytes(b"abc")
+    store = Store(tmp_path) if has_links else Store(tmp_path, link=no_second_names)
+    md5 = hashlib.md5(b"abc").hexdigest()
+    assert await store.links("files/1/a", "files/1.v1/deep/a", 3, md5)
+    there = tmp_path / "files/1.v1/deep/a"
+    assert there.read_bytes() == b"abc"
+    assert there.samefile(tmp_path / "files/1/a") is has_links
+    assert [path.name for path in (tmp_path / ".partial").glob("*")] == []
+    assert not await store.links("files/1/b", "files/2/b", 3, md5), "it is not there"
+    (tmp_path / "files/1/a").write_bytes(b"abd")
+    assert not await store.links("files/1/a", "files/2/a", 3, md5), "it is not whole"
+    assert not (tmp_path / "files/2").exists()
 
 
 @pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")

@@ -16,6 +16,8 @@ HEADERS = {
     "stats.csv": "item_id,total_views,total_downloads",
     "files.csv": "item_id,file_id,name,path,size,md5,status",
     "failures.csv": "item_id,file_id,task,error,attempts",
+    "changes.csv": "item_id,version,change,fields,files",
+    "versions.csv": "item_id,version,doi,files,bytes,folder",
 }
 
 

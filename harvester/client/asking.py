@@ -5,6 +5,7 @@ may be followed, and its answer's status is judged.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import time
@@ -38,6 +39,7 @@ from harvester.errors import (
     Refused,
     StopRun,
     Throttled,
+    TokenRefused,
     TryAgain,
 )
 from harvester.limits import Limiter
@@ -93,6 +95,7 @@ class Asking:
         max_wait: float,
         timeouts: Timeouts,
         token: Secret | None = None,
+        stats_credentials: Secret | None = None,
         proxies: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -103,10 +106,12 @@ class Asking:
         for name, address in origins.items():
             self._homes[address.origin()] = (*self._homes.get(address.origin(), ()), name)
         self._api = origins["api"].origin()
+        self._stats = origins["stats"].origin() if "stats" in origins else None
         self._max_wait = max_wait
         self._timeouts = timeouts
         self._deadlines = Deadlines(min(1.0, timeouts.idle / 4))
         self._token = token
+        self._stats_credentials = stats_credentials
         self._proxies = dict(proxies or {})
         self._clock = clock
         self._complaints = Counter[str]()
@@ -128,7 +133,7 @@ class Asking:
         """
         for redirects in range(MOST_REDIRECTS + 1):
             turn = await self._turn(service, url, is_redirected=redirects > 0)
-            sent = self._with_credentials(url, headers) if authorised else headers
+            sent = self._with_credentials(service, url, headers) if authorised else headers
             response = await self._send(method, url, data, sent)
             if response.status in _GOOD:
                 self._answered(turn)
@@ -182,8 +187,13 @@ class Asking:
         host = "api" if "api" in homes else homes[0]
         return (host,) if is_redirected else (service, host)
 
-    def _with_credentials(self, url: URL, headers: Mapping[str, str]) -> Mapping[str, str]:
-        if self._token is not None and url.origin() == self._api:
+    def _with_credentials(self, service: str, url: URL, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Add what a service's own origin may know; the services may share one, so it takes both to agree."""
+        if service == "stats":
+            if self._stats_credentials is not None and url.origin() == self._stats:
+                packed = base64.b64encode(self._stats_credentials.reveal().encode()).decode()
+                return {**headers, "Authorization": f"Basic {packed}"}
+        elif self._token is not None and url.origin() == self._api:
             return {**headers, "Authorization": f"token {self._token.reveal()}"}
         return headers
 
@@ -221,6 +231,8 @@ class Asking:
                 return Broken(f"{name}: too many requests there ({status})", retry_after=wait)
         raw = await self._beginning(response) if status < 500 else b""
         error = complaint(name, status, headers, raw, wait, with_token=with_token)
+        if isinstance(error, TokenRefused) and turn.service == "stats":
+            error = TokenRefused(f"{name}: the credentials for the statistics were refused")
         if wait is not None and wait > LONGEST_RETRY_AFTER_SECONDS:
             return StopRun(f"{error}; it asks to wait {wait:.0f} s: run again after that")
         is_block = isinstance(error, Challenged) and turn.service != "files"  # a file has another route

@@ -6,7 +6,8 @@ Talks to figshare's services: one polite request at a time, and what comes of it
            └─ ask       wait for a turn, send, follow redirects, judge the status (`asking.py`)
 
 Every request, a retry and a redirect to a service too, passes that service's limiter. The token goes to
-the api's own origin and nowhere else, whatever a record or a redirect says.
+the api's own origin and nowhere else, whatever a record or a redirect says; so do the credentials for
+statistics, to theirs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from http import HTTPStatus
 from typing import Generic, TypeVar
 
 import aiohttp
@@ -55,7 +57,8 @@ class Client:
 
     `limiters`: one a service, by its name; "api" is the one without which a run cannot go on.
     `origins`: addresses by service, so that a redirect to one counts. `proxies`: by scheme, and under "no"
-    the hosts that need none, as `urllib.request.getproxies` tells them. `splitting`: when a file comes over
+    the hosts that need none, as `urllib.request.getproxies` tells them. `stats_credentials`: "name:password",
+    for what is asked of "stats" as authorised. `splitting`: when a file comes over
     several connections.
     """
 
@@ -69,6 +72,7 @@ class Client:
         timeouts: Timeouts,
         splitting: Splitting = USUAL,
         token: Secret | None = None,
+        stats_credentials: Secret | None = None,
         proxies: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
@@ -81,6 +85,7 @@ class Client:
             max_wait=retry.max_wait,
             timeouts=timeouts,
             token=token,
+            stats_credentials=stats_credentials,
             proxies=proxies,
             clock=clock,
         )
@@ -124,6 +129,15 @@ class Client:
         self.prove(service, attempt)
         return reply
 
+    async def json_unless(
+        self, etag: str, service: str, url: URL, decode: Callable[[bytes], T], *, authorised: bool = False
+    ) -> Reply[T] | None:
+        """As `json`, for a GET; None where the service says that what had this ETag is what it still has."""
+        attempt = partial(self._ask_json_unless, etag, service, url, decode, authorised=authorised)
+        reply = await self.persist(service, attempt)
+        self.prove(service, attempt)
+        return reply
+
     def expect(self, service: str, url: URL, decode: Callable[[bytes], object]) -> None:
         """Name something that a service always gives, to be asked for when it is in doubt."""
         self.prove(service, partial(self._ask_json, service, "GET", url, decode, headers={}))
@@ -149,6 +163,21 @@ class Client:
         response = await self._asking.ask(
             service, method, url, headers=headers, data=data, authorised=authorised
         )
+        return await self._read_json(response, url, decode)
+
+    async def _ask_json_unless(
+        self, etag: str, service: str, url: URL, decode: Callable[[bytes], T], *, authorised: bool
+    ) -> Reply[T] | None:
+        headers = {"If-None-Match": etag}
+        response = await self._asking.ask(service, "GET", url, headers=headers, authorised=authorised)
+        if response.status == HTTPStatus.NOT_MODIFIED:
+            response.release()
+            return None
+        return await self._read_json(response, url, decode)
+
+    async def _read_json(
+        self, response: aiohttp.ClientResponse, url: URL, decode: Callable[[bytes], T]
+    ) -> Reply[T]:
         try:
             body = JsonBody(response.url, response.headers.get("Content-Encoding", ""))
             await self._asking.read(response, body.take)

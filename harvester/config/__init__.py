@@ -5,7 +5,18 @@ What a run is told: the keys (`keys.py`), and how they are read (`loading.py`).
 command reads its config before it says anything.
 """
 
-from harvester.config.keys import Concurrency, Config, FileRules, Rate, Retry, Timeouts
+from harvester.config.keys import Concurrency, Config, FileRules, Rate, Retry, Statistics, Timeouts
 from harvester.config.loading import Kinds, keys, load
 
-__all__ = ["Concurrency", "Config", "FileRules", "Kinds", "Rate", "Retry", "Timeouts", "keys", "load"]
+__all__ = [
+    "Concurrency",
+    "Config",
+    "FileRules",
+    "Kinds",
+    "Rate",
+    "Retry",
+    "Statistics",
+    "Timeouts",
+    "keys",
+    "load",
+]

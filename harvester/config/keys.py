@@ -6,6 +6,7 @@ one place. The kinds of source, task and export format are the business of their
 """
 
 import re
+from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -17,6 +18,7 @@ from harvester.errors import UsageError
 
 Positive = Annotated[float, Rule("> 0.0", lambda number: number > 0)]
 Count = Annotated[int, Rule(">= 1", lambda number: number >= 1)]
+Natural = Annotated[int, Rule(">= 0", lambda number: number >= 0)]
 _WEB = r"^https?://[^\s/]+"
 Address = Annotated[str, Rule(f"matching regex {_WEB!r}", lambda text: re.search(_WEB, text))]
 
@@ -65,6 +67,7 @@ class Services(Table):
     stats: Address = "https://stats.figshare.com"
     token_env: str = "FIGSHARE_TOKEN"  # noqa: S105 - the name of a variable, not a token
     contact: str = ""
+    impersonate: Natural = 0
 
 
 class Concurrency(Table):
@@ -102,14 +105,65 @@ class Timeouts(Table):
     slowest: ByteCount = ByteCount(1000)
 
 
+class _Versions:
+    """Which versions of an item: a word, or their numbers."""
+
+    @staticmethod
+    def parse(value: object) -> Literal["latest", "all"] | tuple[int, ...]:
+        if value == LATEST:
+            return LATEST
+        if value == ALL:
+            return ALL
+        try:
+            numbers: tuple[int, ...] = convert(value, tuple[Count, ...])
+        except ValueError:
+            numbers = ()
+        if not numbers:
+            raise ValueError('expected "latest", "all" or a list of version numbers such as [1, 3]')
+        return numbers
+
+
+LATEST: Final = "latest"
+ALL: Final = "all"
+Versions = Annotated[tuple[int, ...] | Literal["latest", "all"], _Versions]
+
+COUNTERS: Final = ("views", "downloads", "shares")
+GRANULARITIES: Final = ("day", "month", "year", "total")
+
+
+def _is_one_of(words: tuple[str, ...]) -> Rule:
+    return Rule(f"out of {', '.join(words)}", lambda text: text in words)
+
+
+class Statistics(Table):
+    """What the tasks stats, timeline and breakdown ask for."""
+
+    counters: tuple[Annotated[str, _is_one_of(COUNTERS)], ...] = ("views", "downloads")
+    granularity: Annotated[str, _is_one_of(GRANULARITIES)] = "month"
+    since: date | None = None
+    until: date | None = None
+    institution: str = ""
+    credentials_env: str = "FIGSHARE_STATS"
+
+    def __post_init__(self) -> None:
+        if not self.counters:
+            raise ValueError(f"counters: empty; known: {', '.join(COUNTERS)}")
+        if self.since is not None and self.until is not None and self.since > self.until:
+            raise ValueError("since: after until")
+
+
 class FileRules(Table):
+    """Which files are fetched; sizes in bytes, 0 for no limit. ``max_total``: of all files in the folder."""
+
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
+    min_size: ByteCount = ByteCount(0)
     max_size: ByteCount = ByteCount(0)
+    max_total: ByteCount = ByteCount(0)
 
     def wants(self, full_name: str, size: int) -> bool:
-        """Tell whether a file of this ``folder/name`` and size in bytes is to be fetched."""
-        if 0 < self.max_size < size:
+        """Tell whether a file of this ``folder/name`` and size in bytes is to be fetched, given room."""
+        if size < self.min_size or 0 < self.max_size < size:
             return False
         if self.include != ("*",) and not any(fnmatchcase(full_name, each) for each in self.include):
             return False
@@ -125,15 +179,18 @@ class Config(Table):
 
     output: str = "harvest"
     tasks: tuple[str, ...] = ("metadata", "stats", "files")
+    versions: Versions = LATEST
     services: Services = Services()
     concurrency: Concurrency = Concurrency()
     rate: Rate = Rate()
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
     files: FileRules = FileRules()
+    stats: Statistics = Statistics()
     export: Export = Export()
     sources: tuple[Any, ...] = ()
     token: Secret | None = None
+    stats_credentials: Secret | None = None
 
     def need_sources(self, job: str) -> None:
         """Raise UsageError where there is nothing to harvest, or to plan."""

@@ -6,11 +6,23 @@ outside (`Kinds`), as the tables of their own packages.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
-from harvester.config.keys import Address, Allowance, ByteCount, Config, Positive, Services
+from harvester.config.keys import (
+    ALL,
+    LATEST,
+    Allowance,
+    ByteCount,
+    Config,
+    Positive,
+    Services,
+    Statistics,
+    Versions,
+)
 from harvester.config.tables import Table, fields, is_required
 from harvester.config.values import convert
 from harvester.credentials import Secret
@@ -19,6 +31,8 @@ from harvester.errors import UsageError
 T = TypeVar("T", bound=Table)
 
 ENVIRONMENT_PREFIX = "HARVESTER_"
+NOT_KEYS = {"sources", "token", "stats_credentials"}
+"""Fields of `Config` that are read in another way."""
 
 
 class Kinds(NamedTuple):
@@ -78,7 +92,7 @@ def keys() -> dict[str, Any]:
     """Return the full name of every key that is not a source's, with its type."""
     known: dict[str, Any] = {}
     for name, hint in fields(Config).items():
-        if name in {"sources", "token"}:
+        if name in NOT_KEYS:
             continue
         if _is_table(hint):
             known.update({f"{name}.{key}": inner for key, inner in fields(hint).items()})
@@ -116,9 +130,12 @@ def _environment(environ: Mapping[str, str], faults: _Faults) -> dict[str, Any]:
 
 
 def _from_text(text: str, hint: Any) -> Any:
-    if hint == tuple[str, ...]:
-        return [part.strip() for part in text.split(",") if part.strip()]
-    if hint in {str, Address, ByteCount}:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if get_origin(hint) is tuple:
+        return parts
+    if hint == Versions and text not in {LATEST, ALL}:
+        return [int(part) if part.isdecimal() and len(part) < 20 else part for part in parts]
+    if hint in {str, ByteCount, date | None} or get_args(hint)[:1] == (str,):
         return text
     try:
         return float(text) if hint in {Positive, Allowance} else int(text)
@@ -155,15 +172,15 @@ def _forbid_tokens(table: Any, at: str, services: Any, faults: _Faults) -> None:
 
 def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], faults: _Faults) -> Config:
     sources = tree.pop("sources", [])
-    values = _read_values(Config, tree, "", faults, leave={"sources", "token"})
-    token = environ.get(values.get("services", Services()).token_env, "").strip()
+    values = _read_values(Config, tree, "", faults, leave=NOT_KEYS)
     config = Config(
         **values,
         sources=_read_sources(sources, kinds, faults),
-        token=Secret(token) if token else None,
+        token=_secret(values.get("services", Services()).token_env, environ, faults),
+        stats_credentials=_credentials(values.get("stats", Statistics()), environ, faults),
     )
-    if config.token is not None and not config.token.is_sendable:
-        faults.found.append(f"environment: {config.services.token_env}: holds characters that no token has")
+    if "stats" in values or "stats" not in tree:  # else it is wrong in itself
+        _check_statistics(config, faults)
     _check_names(config.tasks, kinds.tasks, "tasks", faults)
     _check_names(config.export.formats, kinds.formats, "export.formats", faults)
     for index, source in enumerate(config.sources):
@@ -177,6 +194,53 @@ def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], fault
         if address != getattr(Services, name):
             _check_address(address, f"services.{name}", faults)
     return config
+
+
+def _secret(variable: str, environ: Mapping[str, str], faults: _Faults) -> Secret | None:
+    """Read a secret from the environment, None where there is none."""
+    text = environ.get(variable, "").strip()
+    if not text:
+        return None
+    secret = Secret(text)
+    if not secret.is_sendable:
+        faults.found.append(f"environment: {variable}: holds characters that no token has")
+    return secret
+
+
+def _credentials(stats: Statistics, environ: Mapping[str, str], faults: _Faults) -> Secret | None:
+    """Read an institution's credentials; without an institution it does not matter what stands there."""
+    variable = stats.credentials_env
+    text = environ.get(variable, "").strip()
+    if not text:
+        return None
+    name, colon, password = text.partition(":")
+    if stats.institution and not (name and colon and password and text.isprintable()):
+        faults.found.append(f"environment: {variable}: expected name:password")
+    return Secret(text)
+
+
+ON_STATISTICS = ("stats", "timeline", "breakdown")
+"""The tasks that ask for statistics; all but the first for a span of days."""
+
+
+def _check_statistics(config: Config, faults: _Faults) -> None:
+    """Check what the tasks on statistics need of each other's keys."""
+    stats = config.stats
+    tasks = [task for task in ON_STATISTICS if task in config.tasks]
+    if stats.since is None:
+        for task in [task for task in tasks if task != "stats"][:1]:
+            faults.add("stats.since", f"missing; the task {task} needs it")
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", stats.credentials_env):
+        # Not repeated: somebody may have put the credentials themselves there.
+        faults.add("stats.credentials_env", "expected the name of an environment variable")
+    elif stats.institution and tasks and config.stats_credentials is None:
+        faults.add(
+            "stats.institution",
+            f"needs credentials: set the environment variable {stats.credentials_env} to name:password "
+            "(stats.credentials_env names it)",
+        )
+    if stats.institution and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stats.institution):
+        faults.add("stats.institution", 'expected its name in addresses, such as "monash"')
 
 
 def _check_address(address: str, key: str, faults: _Faults) -> None:

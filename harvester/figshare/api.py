@@ -1,153 +1,59 @@
-"""figshare's services as calls: addresses, paging, caps, cursors."""
+"""figshare's services as calls that return models."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 from yarl import URL
 
-from harvester.client import JSON_LIMIT, Client
-from harvester.errors import Gone, Misshapen, Refused, Verdict
+from harvester.client import JSON_LIMIT, Client, Reply
+from harvester.errors import Gone, Misshapen, Refused
+from harvester.figshare.endpoints import Endpoints
+from harvester.figshare.feeds import Listed
+from harvester.figshare.lister import PAGE_SIZE, Lister
 from harvester.figshare.names import ID, same_doi
 from harvester.figshare.records import (
-    Entry,
-    EntryPage,
     decode_counts,
     decode_entries,
     decode_groups,
     decode_pieces,
     decode_total,
+    decode_versions,
     must_be_text,
     read_article,
 )
-from harvester.figshare.selection import Selection
-from harvester.models import ItemRef, Page, Record, Totals, Unresolved
+from harvester.models import Page, Record
 
-PAGE_SIZE = 1000
-"""The most that figshare gives at once."""
+__all__ = ["PAGE_SIZE", "Figshare"]
 
-
-@dataclass(frozen=True)
-class _Position:
-    """
-    Where the next page of a listing begins: a cursor, or a page number where there is none.
-
-    ``again``: the listing was begun a second time because its cursor had died. ``first_id``: of the
-    page before, to notice a service that answers everything with the same page.
-    """
-
-    page: int = 1
-    cursor: str = ""
-    first_id: int = 0
-    again: bool = False
-
-    @classmethod
-    def read(cls, text: str | None) -> _Position:
-        return msgspec.json.decode(text, type=cls) if text else cls()
-
-    def write(self) -> str:
-        return msgspec.json.encode(self).decode()
-
-    def after(self, found: EntryPage, cursor: str | None) -> _Position | None:
-        """
-        Tell where the page behind this one begins, None when it is the last.
-
-        The proof of an end is a page that is not full, or a cursor that leads no further.
-
-        Raises:
-            Refused: this is the page before, again.
-            Misshapen: the cursor is none that could be sent back.
-        """
-        first_id = found.entries[0].id if found.entries else 0
-        if first_id and first_id == self.first_id:
-            raise Refused("the listing repeats itself: the same page came again")
-        if found.size < PAGE_SIZE or (self.cursor and not cursor):
-            return None
-        if cursor and not (cursor.isascii() and cursor.isprintable()):
-            raise Misshapen("the cursor of the next page is no printable text")
-        return replace(self, page=self.page + 1, cursor=cursor or "", first_id=first_id)
+LONGEST_ETAG = 200
 
 
 class Figshare:
     """
     Figshare's services as calls that return models.
 
-    All raise what `Client.persist` raises. `authorised` calls use the account's endpoints.
+    All raise what `Client.persist` raises. `impersonate`: the account for which an administrator's token
+    asks, 0 for its own.
     """
 
-    def __init__(self, client: Client, *, api: URL, stats: URL) -> None:
+    def __init__(self, client: Client, *, api: URL, stats: URL, impersonate: int = 0) -> None:
         self._client = client
-        self._api = api
+        self._endpoints = Endpoints(client, api, impersonate)
+        self._lister = Lister(self._endpoints)
         self._stats = stats
         client.expect("api", (api / "articles").with_query(page_size=1), decode_entries)
         client.expect("stats", stats / "total/views/article/1", decode_total)
 
-    async def search_page(
-        self, criteria: Mapping[str, Any], selection: Selection, position: str | None
-    ) -> Page:
+    async def page(self, listed: Listed, position: str | None) -> Page:
         """
-        Return one page of a public search, oldest first so that new items come last.
+        Return one page of a listing; `position` is None for the first, later what the page before gave.
 
-        `position` is None for the first page, later what the page before gave.
-
-        Source: API reference, Articles, Public Articles Search; its X-Cursor goes past the cap.
+        Raises besides: see `Lister.page`.
         """
-        at = _Position.read(position)
-        body = {
-            **criteria,
-            **selection.criteria(),
-            "order": "published_date",
-            "order_direction": "asc",
-            "page_size": PAGE_SIZE,
-        }
-        headers = {"X-Cursor": at.cursor} if at.cursor else {}
-        if not at.cursor:
-            body["page"] = at.page
-        url = self._api / "articles/search"
-        try:
-            reply = await self._client.json("api", "POST", url, decode_entries, body=body, headers=headers)
-        except Refused:
-            if at.cursor and not at.again:  # it has died in a long pause: list anew, once
-                return Page((), _Position(again=True).write())
-            raise
-        following = at.after(reply.value, reply.headers.get("X-Cursor"))
-        entries = reply.value.entries
-        strangers = _strangers(entries, criteria.get("group"))
-        if 2 * len(strangers) > len(entries):
-            raise Refused(f"{criteria}: figshare ignores the group and would list everything")
-
-        def mismatch(entry: Entry) -> str:
-            return "group" if entry.id in strangers else selection.mismatch(entry)
-
-        return _page(
-            reply.value,
-            mismatch,
-            where=f"{criteria}, page {at.page}",
-            following=following,
-            blame="figshare ignored",
-        )
-
-    async def account_page(self, selection: Selection, position: str | None) -> Page:
-        """
-        Return one page of the token's own items, drafts and private ones included.
-
-        Source: API reference, Articles, Private Articles. It has no cursor and takes no filter.
-        """
-        at = _Position.read(position)
-        url = (self._api / "account/articles").with_query(page=at.page, page_size=PAGE_SIZE)
-        reply = await self._client.json("api", "GET", url, decode_entries, authorised=True)
-        return _page(
-            reply.value,
-            selection.mismatch,
-            where=f"account, page {at.page}",
-            following=at.after(reply.value, None),
-            private=True,
-        )
+        return await self._lister.page(listed, position)
 
     async def count(self, group_ids: Sequence[int]) -> int:
         """
@@ -169,8 +75,8 @@ class Figshare:
         Raises:
             Refused: the token may not see the institution's groups, or not this one.
         """
-        url = self._api / "account/institution/groups"
-        groups = (await self._client.json("api", "GET", url, decode_groups, authorised=True)).value
+        path, right = "account/institution/groups", "see the institution's groups"
+        groups = (await self._endpoints.get(path, decode_groups, authorised=True, right=right)).value
         if group_id not in {group.id for group in groups}:
             raise Refused(f"group {group_id}: not among the groups that the token may see")
         found, waiting = [], [group_id]
@@ -186,8 +92,8 @@ class Figshare:
 
         figshare ignores filters that it does not know, so what comes back is compared.
         """
-        url = (self._api / "articles").with_query(doi=doi, page_size=10)
-        found = (await self._client.json("api", "GET", url, decode_entries)).value
+        fields = {"doi": doi, "page_size": 10}
+        found = (await self._endpoints.get("articles", decode_entries, fields)).value
         for entry in found.entries:
             if same_doi(entry.doi, doi):
                 return entry.id
@@ -201,28 +107,65 @@ class Figshare:
                 return article.id
         return None
 
-    async def record(self, item_id: int, *, private: bool) -> Record:
+    async def find_handle(self, handle: str) -> int | None:
+        """Return the item with this handle, None where there is none; compared as in `find_doi`."""
+        fields = {"handle": handle, "page_size": 10}
+        found = (await self._endpoints.get("articles", decode_entries, fields)).value
+        wanted = handle.lower()
+        return next((entry.id for entry in found.entries if (entry.handle or "").lower() == wanted), None)
+
+    async def record(self, item_id: int, *, private: bool, version: int = 0) -> Record:
         """
         Return an item's full record, with the list of all its files.
 
+        `version`: the one that is wanted, which only the public endpoint has; 0 for whatever is current.
+
         Source: API reference, Articles, View article details: "up to 10 article files".
         """
-        account = "account/" if private else ""
-        url = _below(self._api, f"{account}articles/{item_id}")
-        record = (await self._client.json("api", "GET", url, _decode_record, authorised=private)).value
-        if record.article.id != item_id:
-            raise Misshapen(f"item {item_id}: answered with item {record.article.id}")
-        if record.article.files_complete:
-            return record
-        file_list = await self._file_list(url / "files", private=private)
-        return Record(read_article(record.raw, file_list), record.raw, file_list)
+        path, authorised = _record_path(item_id, private=private, version=version)
+        reply = await self._endpoints.get(path, _decode_record, authorised=authorised)
+        return await self._whole(reply, path, item_id, version, authorised=authorised)
 
-    async def _file_list(self, url: URL, *, private: bool) -> bytes:
+    async def record_unless(
+        self, etag: str, item_id: int, *, private: bool, version: int = 0
+    ) -> Record | None:
+        """As `record`, but None where the service says that it still is the one that had this ETag."""
+        path, authorised = _record_path(item_id, private=private, version=version)
+        reply = await self._endpoints.get_unless(etag, path, _decode_record, authorised=authorised)
+        if reply is None:
+            return None
+        return await self._whole(reply, path, item_id, version, authorised=authorised)
+
+    async def versions(self, item_id: int) -> tuple[int, ...]:
+        """Return the versions of a public item, oldest first; () where there is no such item."""
+        try:
+            told = (await self._endpoints.get(f"articles/{item_id}/versions", decode_versions)).value
+        except Gone:
+            return ()
+        return tuple(sorted({each.version for each in told}))
+
+    async def _whole(
+        self, reply: Reply[Record], path: str, item_id: int, version: int, *, authorised: bool
+    ) -> Record:
+        """Return the record that was asked for, with its ETag and all of its files."""
+        record = reply.value
+        article = record.article
+        if article.id != item_id:
+            raise Misshapen(f"item {item_id}: answered with item {article.id}")
+        if version and article.version not in {0, version}:
+            raise Misshapen(f"item {item_id}, version {version}: answered with version {article.version}")
+        etag = _kept(reply.headers.get("ETag", ""))
+        if article.files_complete:
+            return Record(article, record.raw, etag=etag)
+        file_list = await self._file_list(f"{path}/files", authorised=authorised)
+        return Record(read_article(record.raw, file_list), record.raw, file_list, etag)
+
+    async def _file_list(self, path: str, *, authorised: bool) -> bytes:
         pieces: list[msgspec.Raw] = []
         size, number = 0, 1
         while True:
-            paged = url.with_query(page=number, page_size=PAGE_SIZE)
-            page = (await self._client.json("api", "GET", paged, _decode_file_list, authorised=private)).value
+            fields = {"page": number, "page_size": PAGE_SIZE}
+            page = (await self._endpoints.get(path, _decode_file_list, fields, authorised=authorised)).value
             if page and page[0] in pieces[-PAGE_SIZE : -PAGE_SIZE + 1]:
                 raise Misshapen("the file list repeats itself: the same page came again")
             pieces += page
@@ -233,23 +176,17 @@ class Figshare:
                 return msgspec.json.encode(pieces)
             number += 1
 
-    async def totals(self, item_id: int) -> Totals:
-        """
-        Count the uses of one item since it was published.
 
-        Source: API reference, Stats, Totals. An unknown item gets an empty answer: that is not 0.
-        """
-        views = await self._total("views", item_id)
-        return Totals(views, await self._total("downloads", item_id))
-
-    async def _total(self, counter: str, item_id: int) -> int | None:
-        url = _below(self._stats, f"total/{counter}/article/{item_id}")
-        return (await self._client.json("stats", "GET", url, decode_total)).value.totals
+def _record_path(item_id: int, *, private: bool, version: int) -> tuple[str, bool]:
+    """Return where a record is, and whether it is asked for with the token."""
+    if version:
+        return f"articles/{item_id}/versions/{version}", False
+    return (f"account/articles/{item_id}", True) if private else (f"articles/{item_id}", False)
 
 
-def _below(base: URL, path: str) -> URL:
-    """Return the address of a plain path below another address, at a third of what ``/`` costs."""
-    return base.with_path(f"{base.raw_path.rstrip('/')}/{path}", encoded=True)
+def _kept(etag: str) -> str:
+    """Return an ETag that can be kept and sent back, "" for any other."""
+    return etag if etag.isascii() and etag.isprintable() and len(etag) <= LONGEST_ETAG else ""
 
 
 def _decode_record(raw: bytes) -> Record:
@@ -261,45 +198,3 @@ def _decode_record(raw: bytes) -> Record:
 def _decode_file_list(raw: bytes) -> list[msgspec.Raw]:
     must_be_text(raw)
     return decode_pieces(raw)
-
-
-def _page(
-    found: EntryPage,
-    mismatch: Callable[[Entry], str],
-    *,
-    where: str,
-    following: _Position | None,
-    private: bool = False,
-    blame: str = "",
-) -> Page:
-    """
-    Make a page of what came back; what `mismatch` names a field for is left out.
-
-    `blame`: who should have left it out, "" where that is nobody's fault.
-    """
-    refs: list[ItemRef] = []
-    mismatches = Counter[str]()
-    for entry in found.entries:
-        if field := mismatch(entry):
-            mismatches[field] += 1
-        else:
-            refs.append(ItemRef(entry.id, private=private, modified_date=entry.modified_date))
-    refs += [ItemRef(item_id, private=private) for item_id in found.bare]
-    left_out = sum(mismatches.values())
-    warning = ""
-    if left_out and blame:
-        warning = f"{blame} {', '.join(mismatches)}: {left_out} of {found.size} entries are left out"
-    return Page(
-        tuple(refs),
-        following.write() if following else None,
-        tuple(Unresolved(f"{where}, entry {place}", reason, Verdict.FOR_GOOD) for place, reason in found.odd),
-        left_out=left_out,
-        warning=f"{where}: {warning}" if warning else "",
-    )
-
-
-def _strangers(entries: Sequence[Entry], group_id: int | None) -> set[int]:
-    """Find the entries that are not of the group asked for; where none tells a group, nobody knows."""
-    if group_id is None or not any(entry.group_id for entry in entries):
-        return set()
-    return {entry.id for entry in entries if entry.group_id != group_id}

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -26,15 +26,25 @@ LISTED_FILES = 10
 _MD5 = re.compile("[0-9a-fA-F]{32}")
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """An item as listings show it, as far as the harvest reads it."""
+class _Selected(msgspec.Struct, frozen=True):
+    """What of an entry decides whether it is wanted."""
 
     id: Natural
     doi: str | None = None
     group_id: Natural | None = None
+    project_id: Natural | None = None
     defined_type: Natural | None = None
     published_date: str | None = None
     modified_date: str | None = None
+
+
+class Entry(_Selected, frozen=True):
+    """An item as listings show it, as far as the harvest reads it."""
+
+    title: str | None = None
+    defined_type_name: str | None = None
+    created_date: str | None = None
+    handle: str | None = None
 
 
 class _Named(msgspec.Struct, frozen=True):
@@ -80,7 +90,7 @@ class _Category(msgspec.Struct, frozen=True):
     title: str | None = None
 
 
-class _Licence(msgspec.Struct, frozen=True):
+class Licence(msgspec.Struct, frozen=True):
     name: str | None = None
 
 
@@ -94,7 +104,7 @@ class _Described(msgspec.Struct, frozen=True):
     created_date: str | None = None
     published_date: str | None = None
     modified_date: str | None = None
-    license: _Licence | None = None
+    license: Licence | None = None
     group_id: Natural | None = None
     authors: list[_Author] | None = None
     categories: list[_Category] | None = None
@@ -103,6 +113,7 @@ class _Described(msgspec.Struct, frozen=True):
 class _Record(_Described, frozen=True):
     """The keys that are read of a record."""
 
+    version: Any = None  # read where it is a number: a record is worth more than that
     size: Natural | None = None
     files: list[_File] | None = None
     folder_structure: dict[str, str | None] | list[None] | None = None  # [] when there are none
@@ -116,17 +127,26 @@ class Total(msgspec.Struct, frozen=True):
     totals: Natural | None = None
 
 
+class Version(msgspec.Struct, frozen=True):
+    version: Natural
+
+
 class Group(msgspec.Struct, frozen=True):
     id: Natural
     parent_id: Natural | None = None
 
 
-def _decoder(kind: type[T]) -> Callable[[bytes], T]:
-    decoder = msgspec.json.Decoder(kind)
+def decoder(kind: type[T]) -> Callable[[bytes], T]:
+    """
+    Make a function that reads JSON of this shape.
+
+    It raises `Misshapen` for JSON of another one, and `Broken` for what is not JSON.
+    """
+    inner = msgspec.json.Decoder(kind)
 
     def decode(raw: bytes) -> T:
         try:
-            return decoder.decode(raw)
+            return inner.decode(raw)
         except msgspec.ValidationError as exc:
             raise Misshapen(f"not the promised JSON: {exc}") from exc
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -163,16 +183,19 @@ def must_be_text(raw: bytes) -> None:
         raise Misshapen(f"not UTF-8 text: {exc.reason} at byte {exc.start}") from exc
 
 
-_decode_good_entries = _decoder(tuple[Entry, ...])
-_decode_entry = _decoder(Entry)
-_decode_named = _decoder(_Named)
-_decode_record = _decoder(_Record)
-_decode_described = _decoder(_Described)
-_decode_files = _decoder(list[_File])
-decode_pieces = _decoder(list[msgspec.Raw])
-decode_total = _decoder(Total)
-decode_groups = _decoder(list[Group])
-decode_counts = _decoder(dict[str, Natural])
+_decode_good_entries = decoder(tuple[Entry, ...])
+_decode_entry = decoder(Entry)
+_decode_selected = decoder(_Selected)
+_decode_named = decoder(_Named)
+_decode_record = decoder(_Record)
+_decode_described = decoder(_Described)
+_decode_files = decoder(list[_File])
+decode_pieces = decoder(list[msgspec.Raw])
+decode_total = decoder(Total)
+decode_groups = decoder(list[Group])
+decode_licences = decoder(list[Licence])
+decode_versions = decoder(list[Version])
+decode_counts = decoder(dict[str, Natural])
 
 
 def decode_entries(raw: bytes) -> EntryPage:
@@ -192,13 +215,21 @@ def decode_entries(raw: bytes) -> EntryPage:
     odd: list[tuple[int, str]] = []
     for place, piece in enumerate(pieces, start=1):
         try:
-            entries.append(_decode_entry(bytes(piece)))
+            entries.append(_read_entry(bytes(piece)))
         except Misshapen as error:
             try:
                 bare.append(_decode_named(bytes(piece)).id)  # its record will tell the rest
             except Misshapen:
                 odd.append((place, str(error)))
     return EntryPage(tuple(entries), tuple(bare), tuple(odd))
+
+
+def _read_entry(raw: bytes) -> Entry:
+    """Read an entry; where only what people are shown of it is odd, without that."""
+    try:
+        return _decode_entry(raw)
+    except Misshapen:
+        return Entry(**msgspec.structs.asdict(_decode_selected(raw)))
 
 
 def read_article(raw: bytes, file_list: bytes | None = None) -> Article:
@@ -225,6 +256,7 @@ def read_article(raw: bytes, file_list: bytes | None = None) -> Article:
         files=files,
         files_complete=file_list is not None or (is_whole and (adds_up or bool(withheld))),
         withheld=withheld,
+        version=_version(wire.version),
     )
 
 
@@ -247,6 +279,11 @@ def read_description(raw: bytes) -> Description:
         authors=tuple([author.full_name or "" for author in wire.authors or ()]),
         categories=tuple([category.title or "" for category in wire.categories or ()]),
     )
+
+
+def _version(told: object) -> int:
+    """Return the number of a version, 0 for what is none."""
+    return told if isinstance(told, int) and not isinstance(told, bool) and 0 < told < 2**31 else 0
 
 
 def _withheld(wire: _Record) -> str:

@@ -81,11 +81,23 @@ class _Breaker:
 
 
 class Routes:
-    """The ways to a file; remembers which of them are blocked."""
+    """
+    The ways to a file; remembers which of them are blocked.
 
-    def __init__(self, client: Client, *, api: URL, clock: Callable[[], float] = time.monotonic) -> None:
+    `impersonate`: the account whose private files an administrator's token asks for, 0 for its own.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        api: URL,
+        impersonate: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
         self._api = api
+        self._impersonate = impersonate
         self._clock = clock
         self._breakers: dict[str, _Breaker] = {}
 
@@ -154,6 +166,8 @@ class Routes:
 
     def _routes(self, owed: OwedFile, tries: int) -> list[URL]:
         routes = [self._api / f"file/download/{owed.file.id}"]
+        if owed.private and self._impersonate:
+            routes = [url.with_query(impersonate=self._impersonate) for url in routes]
         if not owed.private and (url := recorded_address(owed.file.url, self._api)):
             routes.insert(0, url)
         return routes[::-1] if tries > BEST_FIRST_TRIES and tries % 2 else routes

@@ -1,4 +1,4 @@
-"""What a listing is narrowed to."""
+"""What a listing is narrowed to, and the order that it comes in."""
 
 from __future__ import annotations
 
@@ -18,25 +18,40 @@ ITEM_TYPES = {
     "physical object": 22, "data management plan": 23, "workflow": 24, "monograph": 25,
     "performance": 26, "event": 27, "service": 28, "model": 29,
 }  # fmt: skip
+ORDERS = ("published_date", "created_date", "modified_date", "views", "downloads", "shares", "cites")
+DESCENDING = " desc"
 
 
 class Selection(Table):
     """
     What a listing is narrowed to; the fields that such sources share.
 
-    It is asked of the service where the service takes it, and checked here in any case: figshare
-    ignores a filter that it does not know, and an account's listing takes none.
+    It is asked of the service where the service takes it (see `feeds`), and checked here in any case:
+    figshare ignores a filter that it does not know, and some listings take none. ``published_before``: the
+    first day that is too late; no service takes it. ``licence``: by its name; entries do not tell it.
+    ``order``: one of `ORDERS`, with " desc" the other way round; None for the feed's own.
     """
 
     item_type: int | str | None = None
     published_since: date | None = None
+    published_before: date | None = None
     modified_since: date | None = None
+    licence: str | None = None
+    order: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.item_type, str) and self.item_type.lower() not in ITEM_TYPES:
             raise ValueError(f"item_type: unknown {self.item_type!r}; known: {', '.join(ITEM_TYPES)}")
         if isinstance(self.item_type, int) and self.item_type not in ITEM_TYPES.values():
             raise ValueError(f"item_type: figshare has no type {self.item_type}")
+        if self.published_since and self.published_before and self.published_since >= self.published_before:
+            raise ValueError("published_before: no day lies between it and published_since")
+        if self.licence is not None and not self.licence.strip():
+            raise ValueError("licence: empty")
+        if self.order is not None and self.order.removesuffix(DESCENDING) not in ORDERS:
+            raise ValueError(
+                f"order: unknown {self.order!r}; known: {', '.join(ORDERS)}, each also with {DESCENDING!r}"
+            )
 
     @property
     def type_number(self) -> int | None:
@@ -45,17 +60,30 @@ class Selection(Table):
             return ITEM_TYPES[self.item_type.lower()]
         return self.item_type
 
+    @property
+    def ordering(self) -> tuple[str, str] | None:
+        """The field and the direction that the user wants, None where that was left to the feed."""
+        if self.order is None:
+            return None
+        return self.order.removesuffix(DESCENDING), "desc" if self.order.endswith(DESCENDING) else "asc"
+
     def criteria(self) -> dict[str, Any]:
-        """Return the fields as figshare's search and listings take them."""
-        return {
-            key: str(value) if isinstance(value, date) else value
-            for key, value in (
-                ("item_type", self.type_number),
-                ("published_since", self.published_since),
-                ("modified_since", self.modified_since),
-            )
-            if value is not None
-        }
+        """Return the fields that narrow, as figshare's search and listings take them."""
+        return _told(
+            item_type=self.type_number,
+            published_since=self.published_since,
+            modified_since=self.modified_since,
+        )
+
+    def told(self) -> dict[str, Any]:
+        """Return all fields that are given, for a listing's key: those of `criteria` come first."""
+        more = _told(published_before=self.published_before, licence=self.licence, order=self.order)
+        return {**self.criteria(), **more}
+
+    @property
+    def narrows(self) -> bool:
+        """Whether it leaves out anything at all."""
+        return bool(self.told().keys() - {"order"})
 
     def mismatch(self, entry: Entry) -> str:
         """Name the field for which a listed item is not one of those wanted, "" for one that is."""
@@ -63,8 +91,23 @@ class Selection(Table):
             return "item_type"
         if not _since(entry.published_date, self.published_since):
             return "published_since"
+        if self.published_before is not None and not is_before(entry.published_date, self.published_before):
+            return "published_before"
         return "" if _since(entry.modified_date, self.modified_since) else "modified_since"
+
+
+def is_before(moment: str | None, day: date) -> bool:
+    """Tell whether a moment, as figshare writes it, comes before a day; one that is not told does not."""
+    return bool(moment) and str(moment) < day.isoformat()
 
 
 def _since(day: str | None, wanted: date | None) -> bool:
     return wanted is None or (bool(day) and str(day) >= wanted.isoformat())
+
+
+def _told(**values: object) -> dict[str, Any]:
+    return {
+        key: str(value) if isinstance(value, date) else value
+        for key, value in values.items()
+        if value is not None
+    }

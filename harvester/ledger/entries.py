@@ -1,34 +1,32 @@
-"""What a run learned of items and files, as rows: the SQL behind each kind of result."""
+"""What a run learned of items, as rows: the SQL behind each kind of result. Files: `files.py`."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from harvester.ledger import many
+from harvester.ledger import many, statistics, versions
 from harvester.ledger.claim import iso
-from harvester.ledger.line import Line, remote_file
-from harvester.ledger.results import FileResult, ItemResult
-from harvester.ledger.schema import FILE_COLUMNS
-from harvester.models import PlacedFile, Record, RemoteFile
-from harvester.states import FileStatus
-
-Before: TypeAlias = dict[tuple[int, int], tuple[tuple[str, int, str | None], str, int | None]]
-"""Of files by item and file id: their path, size and md5, their status, their turn."""
+from harvester.ledger.files import Files
+from harvester.ledger.line import Line
+from harvester.ledger.results import Harvested, ItemResult
+from harvester.models import Record
+from harvester.states import WorkState
 
 
 class Entries:
     """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
 
-    def __init__(self, db: sqlite3.Connection, line: Line, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, line: Line, files: Files, clock: Callable[[], float], *, run_id: int
+    ) -> None:
         self._db = db
         self._line = line
+        self._files = files
         self._clock = clock
-
-    # -- items ------------------------------------------------------------------------------------
+        self._run_id = run_id
 
     def save_items(self, results: Sequence[ItemResult]) -> None:
         """Save what visits to different items gave; what one has to say of a record may be out of date."""
@@ -46,20 +44,24 @@ class Entries:
         many.write(
             self._db,
             """
-            WITH told (id, turn, modified_date, withheld) AS ({values})
+            WITH told (id, turn, modified_date, withheld, withdrawn, etag, asked_in) AS ({values})
             UPDATE items SET turn = iif(items.turn = ifnull(told.turn, items.turn), NULL, items.turn),
                 modified_date = ifnull(
                     max(ifnull(items.modified_date, ''), told.modified_date), items.modified_date
                 ),
-                withheld = ifnull(told.withheld, items.withheld)
+                withheld = ifnull(told.withheld, items.withheld),
+                withdrawn = ifnull(told.withdrawn, items.withdrawn),
+                etag = ifnull(told.etag, items.etag), asked_in = ifnull(told.asked_in, items.asked_in)
             FROM told WHERE items.id = told.id
             """,
-            [_item_row(result) for result in results],
+            [self._item_row(result) for result in results],
         )
         now = iso(self._clock())
-        self._save_records((record for result in results if (record := _record(result))), now)
-        self._save_totals(results, now)
-        self._save_files(
+        self._save_records(results, now)
+        statistics.save_totals(self._db, results, now)
+        statistics.save_uses(self._db, results)
+        self._save_changes(results)
+        self._files.save_placed(
             [
                 (result.item_id, found.files)
                 for result in results
@@ -67,6 +69,8 @@ class Entries:
                 if found.files is not None
             ]
         )
+        self._files.withhold([result.item_id for result in results if _is_withdrawn(result)])
+        self._owe_versions(results)
 
     def _up_to_date(self, results: Sequence[ItemResult]) -> list[ItemResult]:
         """Leave out the records of items that have got another turn since: they are asked for once more."""
@@ -79,7 +83,17 @@ class Entries:
         outdated = {item_id for (item_id,) in rows}
         return [_without_record(result) if result.item_id in outdated else result for result in results]
 
-    def _save_records(self, records: Iterable[Record], now: str) -> None:
+    def _item_row(self, result: ItemResult) -> many.Row:
+        asked_in = self._run_id if result.states.get("metadata") is WorkState.DONE else None
+        record = _record(result)
+        if record is None:
+            withdrawn = 1 if _is_withdrawn(result) else None
+            return (result.item_id, result.turn, None, None, withdrawn, None, asked_in)
+        article = record.article
+        of_record = (article.modified_date, article.withheld, 0, record.etag, asked_in)
+        return (result.item_id, result.turn, *of_record)
+
+    def _save_records(self, results: Sequence[ItemResult], now: str) -> None:
         many.write(
             self._db,
             # Bytes that are known to be text: to make Python texts of them and bytes again takes longer.
@@ -90,80 +104,52 @@ class Entries:
             WHERE TRUE ON CONFLICT DO UPDATE
             SET raw = excluded.raw, file_list = excluded.file_list, fetched_at = excluded.fetched_at
             """,
-            (_record_row(record, now) for record in records),
+            (
+                (result.item_id, record.raw, record.file_list, now)
+                for result in results
+                if (record := _record(result))
+            ),
             weigh=lambda row: len(row[1]) + len(row[2] or ""),
         )
 
-    def _save_totals(self, results: Sequence[ItemResult], now: str) -> None:
+    def _save_changes(self, results: Sequence[ItemResult]) -> None:
+        """Note what became of items; an item that is new to this run stays new."""
         many.write(
             self._db,
-            "INSERT INTO stats (item_id, views, downloads, asked_at) {values} ON CONFLICT DO UPDATE"
-            " SET views = excluded.views, downloads = excluded.downloads, asked_at = excluded.asked_at",
+            "INSERT INTO changes (run_id, item_id, change, fields, files) {values} ON CONFLICT DO UPDATE SET"
+            " change = iif(change = 'new', change, excluded.change), fields = excluded.fields,"
+            " files = excluded.files",
             [
-                (result.item_id, found.totals.views, found.totals.downloads, now)
+                (
+                    self._run_id,
+                    result.item_id,
+                    str(change.what),
+                    "; ".join(change.fields),
+                    "; ".join(change.files),
+                )
                 for result in results
                 for found in result.findings
-                if found.totals is not None
+                if (change := found.change) is not None
             ],
         )
 
-    def _save_files(self, placed: Sequence[tuple[int, Iterable[PlacedFile]]]) -> None:
-        rows = many.select(
-            self._db,
-            "DELETE FROM files WHERE item_id IN ({values})"
-            " RETURNING item_id, file_id, path, size, md5, status, turn",
-            [(item_id,) for item_id, _ in placed],
-        )
-        before: Before = {(row[0], row[1]): (row[2:5], row[5], row[6]) for row in rows}
-        many.write(
-            self._db,
-            f"INSERT INTO files (item_id, path, status, verdict, turn, {FILE_COLUMNS}) {{values}}",
-            [self._file_row(item_id, file, before) for item_id, files in placed for file in files],
-        )
+    def _owe_versions(self, results: Sequence[ItemResult]) -> None:
+        """Put the versions that are wanted besides into the line."""
+        wanted = [
+            (result.item_id, version)
+            for result in results
+            for found in result.findings
+            for version in found.versions
+        ]
+        keys = versions.keys(self._db, wanted)
+        self._line.admit([(key, 0, None) for key in keys.values()], frozenset({"metadata"}))
 
-    def _file_row(self, item_id: int, placed: PlacedFile, before: Before) -> many.Row:
-        """
-        Make the row of a file of a record that was read.
-
-        Whoever placed it looked at what is here when the record came. One that has come since stays, and one
-        that is in hand keeps its turn: neither is fetched again.
-        """
-        file, status, reason = placed.file, placed.status, placed.reason
-        is_same, old_status, turn = False, "", None
-        if (old := before.get((item_id, file.id))) is not None:
-            was, old_status, turn = old
-            is_same = was == (placed.path, file.size, file.md5)
-        if is_same and old_status == FileStatus.DONE and status is not FileStatus.LINK:
-            status, reason = FileStatus.DONE, ""
-        if status is not FileStatus.PENDING:
-            turn = None
-        elif not is_same or turn is None:
-            turn = self._line.turn_for_file()
-        owner = (item_id, placed.path, str(status), reason, turn)
-        return (*owner, file.id, file.name, file.folder, file.size, file.md5, file.url)
-
-    # -- files ------------------------------------------------------------------------------------
-
-    def files_here(self, item_id: int) -> dict[int, tuple[RemoteFile, str]]:
-        """Return the files of an item that were fetched before: file id to the file and its path."""
-        rows = self._db.execute(
-            f"SELECT path, {FILE_COLUMNS} FROM files WHERE item_id = ? AND status = 'done'", (item_id,)
-        )
-        return {file[0]: (remote_file(file), path) for path, *file in rows}
-
-    def save_files(self, results: Iterable[FileResult]) -> None:
-        """Save what became of different files."""
-        many.write(
-            self._db,
-            """
-            WITH told (item_id, file_id, turn, status, error, has_failed, attempts, verdict) AS ({values})
-            UPDATE files SET status = told.status, error = told.error, verdict = told.verdict, turn = NULL,
-                attempts = iif(has_failed, files.attempts + told.attempts, 0)
-            FROM told WHERE files.item_id = told.item_id AND files.file_id = told.file_id
-                AND (told.turn IS NULL OR files.turn = told.turn)
-            """,
-            [_fetched_row(result) for result in results],
-        )
+    def harvested(self, key: int) -> Harvested | None:
+        """Return what is here of an item, None where its record never came."""
+        row = self._db.execute(
+            "SELECT CAST(raw AS BLOB), CAST(file_list AS BLOB) FROM records WHERE item_id = ?", (key,)
+        ).fetchone()
+        return Harvested(row[0], row[1], self._files.here(key)) if row else None
 
 
 # SQLite takes a str and an int as they are; for what is derived from them Python looks for an adapter first.
@@ -180,11 +166,8 @@ def _work_rows(result: ItemResult) -> list[many.Row]:
     return rows
 
 
-def _item_row(result: ItemResult) -> many.Row:
-    record = _record(result)
-    if record is None:
-        return (result.item_id, result.turn, None, None)
-    return (result.item_id, result.turn, record.article.modified_date, record.article.withheld)
+def _is_withdrawn(result: ItemResult) -> bool:
+    return WorkState.WITHDRAWN in result.states.values()
 
 
 def _without_record(result: ItemResult) -> ItemResult:
@@ -193,20 +176,9 @@ def _without_record(result: ItemResult) -> ItemResult:
         result,
         states={task: state for task, state in result.states.items() if task != "metadata"},
         failures=tuple([failure for failure in result.failures if failure.task != "metadata"]),
-        findings=tuple([found for found in result.findings if found.record is None]),
+        findings=tuple([found for found in result.findings if found.record is None and found.change is None]),
     )
 
 
 def _record(result: ItemResult) -> Record | None:
     return next((found.record for found in result.findings if found.record is not None), None)
-
-
-def _record_row(record: Record, now: str) -> many.Row:
-    return (record.article.id, record.raw, record.file_list, now)
-
-
-def _fetched_row(result: FileResult) -> many.Row:
-    has_failed = result.status is FileStatus.FAILED
-    attempts = result.attempts if has_failed else 0
-    which = (result.item_id, result.file_id, result.turn)
-    return (*which, str(result.status), result.error, int(has_failed), attempts, str(result.verdict))

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from harvester.ledger import many
-from harvester.ledger.results import Opening
-from harvester.ledger.schema import FILE_COLUMNS, OPEN_FILES, OPEN_WORK
+from harvester.ledger.results import LATEST, Opening
+from harvester.ledger.schema import FILE_COLUMNS, HAS_TASK, OF_ITEM, OPEN_FILES, OPEN_WORK
 from harvester.models import OwedFile, OwedItem, RemoteFile
+
+Ref: TypeAlias = tuple[int, int, str | None]
+"""An item as a listing names it: its id in the ledger, whether it is private, its modified date."""
 
 
 class Line:
@@ -27,6 +30,7 @@ class Line:
         self._last_of_old = 0
         self._has_files = False
         self._tasks: frozenset[str] = frozenset()
+        self._room: int | None = None
 
     @property
     def last(self) -> int:
@@ -41,6 +45,24 @@ class Line:
     def turn_for_file(self) -> int | None:
         """Hand out a turn to a pending file, where this run fetches files at all."""
         return self.next_turn() if self._has_files else None
+
+    def admit(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
+        """Put items that are not known yet into the ledger and the line; return how many."""
+        before = self._last
+        new = many.write(
+            self._db,
+            "INSERT INTO items (id, private, modified_date, turn) {values} ON CONFLICT DO NOTHING",
+            [(*ref, self.next_turn()) for ref in refs],
+        )
+        if new:
+            many.write(
+                self._db,
+                "WITH owed (task, before) AS ({values})"
+                " INSERT INTO work (item_id, task, state) SELECT id, task, 'owed'"
+                f" FROM items JOIN owed ON turn > before WHERE {HAS_TASK}",
+                [(task, before) for task in sorted(tasks)],
+            )
+        return new
 
     def form(self, opening: Opening) -> tuple[int, int]:
         """
@@ -57,6 +79,7 @@ class Line:
         items += (more := self._line_up_owed_items(tuple(opening.item_tasks)))
         self._last += more
         self._apply_rules(opening)
+        self._keep_to_room(opening.max_total)
         files = 0
         if opening.with_files:
             files = self._number(f"SELECT count(*) FROM files WHERE {OPEN_FILES} AND turn IS NOT NULL")
@@ -85,21 +108,36 @@ class Line:
 
     def _owe_tasks(self, opening: Opening) -> None:
         """Owe what is new among the tasks, what failed, and what is to be refreshed."""
+        refresh = opening.refresh
+        if "metadata" in opening.item_tasks:
+            refresh |= self._refresh_for(opening.versions)
         total = "SELECT ifnull(sum(number), 0) FROM totals WHERE what = ? AND task = ?"
         items = self._number(total, "items", "")
+        versions = self._number("SELECT count(*) FROM versions JOIN items USING (id)")
         for task in sorted(opening.item_tasks):
-            if self._number(total, "work", task) < items:
+            if self._number(total, "work", task) < items - (0 if task == "metadata" else versions):
                 self._db.execute(
-                    "INSERT INTO work (item_id, task, state) SELECT id, ?, 'owed' FROM items WHERE TRUE"
-                    " ON CONFLICT DO NOTHING",
+                    "INSERT INTO work (item_id, task, state) SELECT id, task, 'owed'"
+                    f" FROM items, (SELECT ? AS task) WHERE {HAS_TASK} ON CONFLICT DO NOTHING",
                     (task,),
                 )
-            which = "" if task in opening.refresh else f"AND {OPEN_WORK} AND state = 'failed'"
+            which = "" if task in refresh else f"AND {OPEN_WORK} AND state = 'failed'"
             self._db.execute(
                 "UPDATE work SET state = 'owed', error = '', attempts = 0, verdict = ''"
                 f" WHERE task = ? {which}",
                 (task,),
             )
+        if "metadata" in refresh:
+            self._db.execute("UPDATE items SET etag = '' WHERE etag <> ''")
+
+    def _refresh_for(self, versions: str) -> frozenset[str]:
+        """Tell what is to be done again where other versions are wanted than before: records name them."""
+        before = self._db.execute("SELECT value FROM settings WHERE name = 'versions'").fetchone()
+        self._db.execute(
+            "INSERT INTO settings VALUES ('versions', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+            (versions,),
+        )
+        return frozenset({"metadata"}) if versions != (before[0] if before else LATEST) else frozenset()
 
     def _leave_what_is_not_owed(self) -> None:
         """Take out of the line what owes nothing to this run: an earlier one may have had other tasks."""
@@ -107,7 +145,7 @@ class Line:
         self._db.execute(
             f"""
             UPDATE items SET turn = NULL WHERE turn IS NOT NULL AND NOT EXISTS (
-                SELECT 1 FROM work WHERE item_id = id AND task IN ({_marks(tasks)}) AND state = 'owed'
+                SELECT 1 FROM work WHERE item_id = items.id AND task IN ({_marks(tasks)}) AND state = 'owed'
             )
             """,
             tasks,
@@ -136,6 +174,40 @@ class Line:
             f"UPDATE files SET turn = NULL, status = {status}"
             f" WHERE {OPEN_FILES} AND (status = 'failed' OR status <> {status})"
         )
+
+    def _keep_to_room(self, max_total: int) -> None:
+        """Skip what goes beyond the bytes that all files together may have, first come, first served."""
+        self._room = None
+        if not max_total:
+            return
+        here = self._number(
+            "SELECT ifnull(sum(bytes), 0) FROM totals WHERE what = 'files' AND state = 'done'"
+        )
+        self._room = max_total - here
+        pending = self._db.execute(
+            f"SELECT size, item_id, file_id FROM files WHERE {OPEN_FILES} AND status = 'pending'"
+            " ORDER BY turn IS NULL, turn, item_id, file_id"
+        )
+        beyond = [key for size, *key in pending.fetchall() if not self.takes(size)]
+        many.write(
+            self._db,
+            "UPDATE files SET status = 'skipped', turn = NULL WHERE (item_id, file_id) IN ({values})",
+            [tuple(key) for key in beyond],
+        )
+
+    def takes(self, size: int) -> bool:
+        """Give room to a file of so many bytes; False where there is none left."""
+        if self._room is None:
+            return True
+        if size > self._room:
+            return False
+        self._room -= size
+        return True
+
+    def gives_back(self, size: int) -> None:
+        """Get back the room that a file had."""
+        if self._room is not None:
+            self._room += size
 
     def _line_up_pending_files(self, *, order: str) -> int:
         """Give the pending files that have none a turn; return how many."""
@@ -179,17 +251,28 @@ class Line:
         rows = many.fetch(
             self._db,
             """
-            SELECT turn, id, private,
-                (SELECT group_concat(task) FROM work WHERE item_id = id AND state = 'owed') AS tasks,
-                EXISTS (SELECT 1 FROM records WHERE item_id = id) AS known
-            FROM items WHERE turn > ? ORDER BY turn LIMIT ?
+            SELECT turn, items.id AS key, item_id, version, private, withdrawn, (
+                    SELECT group_concat(task) FROM work WHERE work.item_id = items.id AND state = 'owed'
+                ) AS tasks,
+                EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id) AS known, etag
+            FROM items LEFT JOIN versions ON versions.id = items.id WHERE turn > ? ORDER BY turn LIMIT ?
             """,
-            ("turn", "id", "private", "tasks", "known"),
+            ("turn", "key", "item_id", "version", "private", "withdrawn", "tasks", "known", "etag"),
             (after, most),
         )
         return [
-            OwedItem(turn, item_id, bool(private), frozenset((tasks or "").split(",")), bool(known))
-            for turn, item_id, private, tasks, known in sorted(rows)
+            OwedItem(
+                turn,
+                item_id or key,
+                bool(private),
+                frozenset((tasks or "").split(",")),
+                known=bool(known),
+                key=key,
+                version=version or 0,
+                etag="" if withdrawn else etag,  # its files are to be looked at again
+                withdrawn=bool(withdrawn),
+            )
+            for turn, key, item_id, version, private, withdrawn, tasks, known, etag in sorted(rows)
         ]
 
     def files(self, after: int, most: int) -> list[OwedFile]:
@@ -197,23 +280,34 @@ class Line:
         if not self._has_files:  # an earlier run that did may have left some in line
             return []
         rows = self._db.execute(
-            f"SELECT files.turn, item_id, path, private, {FILE_COLUMNS}"
-            " FROM files JOIN items ON items.id = item_id"
+            "SELECT files.turn, files.item_id, ifnull(versions.item_id, files.item_id), path, private,"
+            f" {FILE_COLUMNS} FROM files JOIN items ON items.id = files.item_id"
+            " LEFT JOIN versions ON versions.id = files.item_id"
             f" WHERE {OPEN_FILES} AND files.turn > ? ORDER BY files.turn LIMIT ?",
             (after, most),
         )
         return [
-            OwedFile(turn, item_id, remote_file(file), path, bool(private), is_old=turn <= self._last_of_old)
-            for turn, item_id, path, private, *file in rows
+            OwedFile(
+                turn,
+                item_id,
+                remote_file(file),
+                path,
+                bool(private),
+                key=key,
+                is_old=turn <= self._last_of_old,
+            )
+            for turn, key, item_id, path, private, *file in rows
         ]
 
     def may_owe(self, item_id: int, file_id: int, md5: str | None) -> bool:
-        """Tell whether a file with this md5 is not here yet and may still be wanted."""
+        """Tell whether a file with this md5 is not here yet and may still be wanted, for any version."""
         return bool(
-            self._db.execute(
-                f"SELECT count(*) FROM files WHERE item_id = ? AND file_id = ? AND md5 IS ? AND {OPEN_FILES}",
-                (item_id, file_id, md5),
-            ).fetchone()[0]
+            self._number(
+                f"SELECT count(*) FROM files WHERE {OF_ITEM} AND file_id = ?2 AND md5 IS ?3 AND {OPEN_FILES}",
+                item_id,
+                file_id,
+                md5,
+            )
         )
 
 

@@ -4,44 +4,115 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import TypeAlias
 
-from harvester.ledger import many
-from harvester.ledger.line import Line
+from harvester.ledger import many, versions
+from harvester.ledger.line import Line, Ref
 from harvester.ledger.results import Added, Listed, Mishap
 from harvester.models import ItemRef, Page
-
-Ref: TypeAlias = tuple[int, int, str | None]
-"""An item as a listing names it: its id, whether it is private, its modified date."""
 
 
 class Listings:
     """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
 
-    def __init__(self, db: sqlite3.Connection, line: Line) -> None:
+    def __init__(self, db: sqlite3.Connection, line: Line, *, run_id: int, now: str) -> None:
         self._db = db
         self._line = line
+        self._run_id = run_id
+        self._now = now
 
-    def begin(self, *, anew: bool) -> None:
-        """Get ready for a run: what was read to its end is read again, where `anew`."""
+    # -- which listings there are -----------------------------------------------------------------
+
+    def begin(self, *, quick: bool) -> None:
+        """Get ready for a run: but for a quick one, what earlier harvests read to its end is read again."""
         self._db.execute("DELETE FROM mishaps WHERE task = 'listing'")
-        gone = self._db.execute("SELECT id FROM listings WHERE anew OR (complete AND ?)", (int(anew),))
-        self._forget(gone.fetchall())
+        self._forget("NOT old AND anew")
+        if not quick:
+            self.begin_anew([key for (key,) in self._db.execute("SELECT key FROM listings WHERE NOT old")])
+
+    def begin_anew(self, keys: Sequence[str]) -> None:
+        """Read these listings again, where an earlier harvest did; as they were they show what vanishes."""
+        read = self._db.execute(
+            "SELECT key FROM listings WHERE NOT old AND complete AND run_id <="
+            " (SELECT max(id) FROM runs WHERE job = 'harvest' AND outcome = 'finished')"
+        )
+        again = [(key,) for (key,) in read.fetchall() if key in set(keys)]
+        for key in again:
+            self._forget("old AND key = ?", key)
+        many.write(self._db, "UPDATE listings SET old = 1 WHERE key IN ({values})", again)
+        self._forget_mishaps()
 
     def keep(self, keys: Sequence[str]) -> None:
         """Forget all but these listings."""
         wanted = set(keys)
-        here = self._db.execute("SELECT id, key FROM listings").fetchall()
-        self._forget([(listing_id,) for listing_id, key in here if key not in wanted])
+        for key in self._db.execute("SELECT DISTINCT key FROM listings").fetchall():
+            if key[0] not in wanted:
+                self._forget("key = ?", key)
 
-    def _forget(self, gone: Sequence[many.Row]) -> None:
-        """Forget listings by their ids, what they named and what went wrong with them."""
-        if len(gone) == self._db.execute("SELECT count(*) FROM listings").fetchone()[0]:
+    def _forget(self, which: str, values: Sequence[object] = ()) -> None:
+        """Forget listings, what they named and what went wrong with them."""
+        gone = self._db.execute(f"SELECT id FROM listings WHERE {which}", values).fetchall()
+        if gone and len(gone) == self._db.execute("SELECT count(*) FROM listings").fetchone()[0]:
             self._db.execute("DELETE FROM finds")  # at once, without a look at each row
         else:
             many.write(self._db, "DELETE FROM finds WHERE listing_id IN ({values})", gone)
         many.write(self._db, "DELETE FROM listings WHERE id IN ({values})", gone)
-        self._db.execute("DELETE FROM mishaps WHERE listing NOT IN (SELECT key FROM listings)")
+        self._forget_mishaps()
+
+    def _forget_mishaps(self) -> None:
+        self._db.execute("DELETE FROM mishaps WHERE listing NOT IN (SELECT key FROM listings WHERE NOT old)")
+
+    # -- what has changed since a harvest before --------------------------------------------------
+
+    def mark(self, key: str) -> str:
+        """Tell until when all that was modified is here, "" where that is not known."""
+        row = self._db.execute("SELECT mark FROM listings WHERE key = ? AND NOT old", (key,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def move_marks(self) -> None:
+        """After a run without error: what was modified before a listing was begun is here."""
+        self._db.execute("UPDATE listings SET mark = begun WHERE complete AND NOT old")
+
+    def merge(self, part: str, key: str) -> None:
+        """Add to the listing `key` what another one, of what was modified since, has found."""
+        for part_id, entries, left_out, begun in self._db.execute(
+            "SELECT id, entries, left_out, begun FROM listings WHERE key = ? AND complete", (part,)
+        ).fetchall():
+            (whole_id,) = self._db.execute(
+                "SELECT id FROM listings WHERE key = ? AND NOT old", (key,)
+            ).fetchone()
+            found = self._db.execute(
+                "UPDATE OR IGNORE finds SET listing_id = ? WHERE listing_id = ?", (whole_id, part_id)
+            ).rowcount
+            self._db.execute(
+                "UPDATE listings SET entries = entries + ?, found = found + ?, left_out = left_out + ?,"
+                " begun = ? WHERE id = ?",
+                (entries, found, left_out, begun, whole_id),
+            )
+            self._db.execute("UPDATE OR REPLACE mishaps SET listing = ? WHERE listing = ?", (key, part))
+            self._forget("id = ?", (part_id,))
+
+    def owe_vanished(self) -> int:
+        """Ask once more for items that listings, now read to their end, named before; return how many."""
+        old = self._db.execute(
+            "SELECT id FROM listings AS before WHERE old AND EXISTS ("
+            "SELECT 1 FROM listings WHERE key = before.key AND NOT old AND complete)"
+        ).fetchall()
+        vanished = many.select(
+            self._db,
+            """
+            SELECT DISTINCT item_id FROM finds JOIN items ON items.id = item_id
+            WHERE listing_id IN ({values}) AND NOT withdrawn AND NOT EXISTS (
+                SELECT 1 FROM finds AS now WHERE now.item_id = finds.item_id
+                    AND now.listing_id IN (SELECT id FROM listings WHERE NOT old)
+            )
+            """,
+            old,
+        )
+        for listing in old:
+            self._forget("id = ?", listing)
+        return self._owe_records([item_id for (item_id,) in vanished])
+
+    # -- names ------------------------------------------------------------------------------------
 
     def forget_names(self, which: str, values: tuple[str, ...]) -> tuple[str, ...]:
         """
@@ -54,17 +125,20 @@ class Listings:
         self._db.execute(
             "UPDATE listings SET anew = 1, entries = entries - names.number"
             f" FROM (SELECT listing, count(*) AS number {these} GROUP BY listing) AS names"
-            " WHERE key = names.listing",
+            " WHERE key = names.listing AND NOT old",
             values,
         )
         names = self._db.execute(f"SELECT subject {these} ORDER BY rowid", values).fetchall()
         self._db.execute(f"DELETE {these}", values)
         return tuple(name for (name,) in names)
 
+    # -- page by page -----------------------------------------------------------------------------
+
     def listed(self, key: str) -> Listed:
         """Tell how far a listing has come."""
         row = self._db.execute(
-            "SELECT position, complete, entries - left_out, found FROM listings WHERE key = ?", (key,)
+            "SELECT position, complete, entries - left_out, found FROM listings WHERE key = ? AND NOT old",
+            (key,),
         ).fetchone()
         return Listed(row[0], bool(row[1]), *row[2:]) if row else Listed()
 
@@ -77,17 +151,21 @@ class Listings:
             (failure.task, failure.subject, failure.error, failure.attempts, str(failure.verdict)),
         )
         if mishap.begin_anew:
-            self._db.execute("UPDATE listings SET anew = 1 WHERE key = ?", (failure.subject,))
+            self._db.execute("UPDATE listings SET anew = 1 WHERE key = ? AND NOT old", (failure.subject,))
 
     def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
         """Add a page of a listing, and where the next one begins."""
         self._db.execute(
-            "INSERT INTO listings (key, complete, entries, found, left_out) VALUES (?, 0, 0, 0, 0)"
-            " ON CONFLICT DO NOTHING",
-            (key,),
+            "INSERT INTO listings (key, old, complete, entries, found, left_out, run_id, begun, mark)"
+            " SELECT ?1, 0, 0, 0, 0, 0, ?2, ?3,"
+            " ifnull((SELECT mark FROM listings WHERE key = ?1 AND old), '')"
+            " WHERE TRUE ON CONFLICT DO NOTHING",
+            (key, self._run_id, self._now),
         )
-        listing_id = self._db.execute("SELECT id FROM listings WHERE key = ?", (key,)).fetchone()[0]
-        refs = _each_once(page.refs)
+        (listing_id,) = self._db.execute(
+            "SELECT id FROM listings WHERE key = ? AND NOT old", (key,)
+        ).fetchone()
+        refs = self._each_once(page.refs)
         owed = self._add_items(refs, tasks)
         found = many.write(
             self._db,
@@ -111,42 +189,33 @@ class Listings:
 
     def _add_items(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
         """Owe what is new among these items, and the records of those that have changed; return how many."""
-        before = self._line.last
-        new = many.write(
-            self._db,
-            "INSERT INTO items (id, private, modified_date, turn) {values} ON CONFLICT DO NOTHING",
-            [(*ref, self._line.next_turn()) for ref in refs],
-        )
-        if new:
-            many.write(
-                self._db,
-                "WITH owed (task, before) AS ({values})"
-                " INSERT INTO work (item_id, task, state) SELECT id, task, 'owed'"
-                " FROM items JOIN owed ON turn > before",
-                [(task, before) for task in sorted(tasks)],
-            )
+        new = self._line.admit(refs, tasks)
         return new if new == len(refs) else new + self._renew(refs, tasks)
 
     def _renew(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
         """
         Note what a listing has to say of known items; return how many are owed again for it.
 
-        Where no date was known, that of the record which is owed already is the one to compare with later.
+        Where no date was known, that of the record which is owed already is the one to compare with later. An
+        item of which a listing tells no date is asked for once a run, whether it has changed.
         """
         changed = many.select(
             self._db,
-            """
-            WITH named (id, private, modified_date) AS ({values}),
+            f"""
+            WITH named (id, private, modified_date) AS ({{values}}),
             listed AS (
                 SELECT *, EXISTS (  -- withdrawn, and listed all the same
                     SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'withdrawn'
                 ) AS is_back FROM named
             )
             SELECT listed.id, listed.private, listed.modified_date,
-                items.modified_date < listed.modified_date OR items.private < listed.private OR is_back
+                items.modified_date < listed.modified_date OR items.private < listed.private AS is_newer,
+                is_back OR listed.modified_date IS NULL
             FROM listed JOIN items USING (id)
             WHERE is_back OR items.private < listed.private
                 OR ifnull(items.modified_date, '') < listed.modified_date
+                OR listed.modified_date IS NULL AND asked_in < {self._run_id}
+                    AND EXISTS (SELECT 1 FROM records WHERE item_id = id)
             """,
             refs,
         )
@@ -164,7 +233,12 @@ class Listings:
             """,
             [row[:3] for row in changed],
         )
-        renewed = {row[0] for row in changed if row[-1]} if "metadata" in tasks else set()
+        many.write(
+            self._db,
+            "UPDATE items SET etag = '' WHERE id IN ({values})",
+            [(item_id,) for item_id, _, _, is_newer, _ in changed if is_newer],
+        )
+        renewed = {row[0] for row in changed if row[3] or row[4]} if "metadata" in tasks else set()
         return self._owe_records([item_id for item_id, _, _ in refs if item_id in renewed])
 
     def _owe_records(self, item_ids: Sequence[int]) -> int:
@@ -187,13 +261,14 @@ class Listings:
         )
         return owed
 
-
-def _each_once(refs: Sequence[ItemRef]) -> list[Ref]:
-    """Put together what a page says of an item that it names more than once."""
-    rows: dict[int, Ref] = {}
-    for ref in refs:
-        row = (ref.id, int(ref.private), ref.modified_date)
-        if (old := rows.get(ref.id)) is not None:
-            row = (ref.id, max(old[1], row[1]), max(filter(None, (old[2], row[2])), default=None))
-        rows[ref.id] = row
-    return list(rows.values())
+    def _each_once(self, refs: Sequence[ItemRef]) -> list[Ref]:
+        """Put together what a page says of an item that it names more than once, by its id in the ledger."""
+        keys = versions.keys(self._db, [(ref.id, ref.version) for ref in refs if ref.version])
+        rows: dict[int, Ref] = {}
+        for ref in refs:
+            key = keys[ref.id, ref.version] if ref.version else ref.id
+            row = (key, int(ref.private), ref.modified_date)
+            if (old := rows.get(key)) is not None:
+                row = (key, max(old[1], row[1]), max(filter(None, (old[2], row[2])), default=None))
+            rows[key] = row
+        return list(rows.values())

@@ -1,14 +1,15 @@
 """The ledger as exports, `status` and `verify` read it, beside a run or after it."""
 
+import heapq
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from harvester.errors import UsageError
-from harvester.ledger import claim
+from harvester.ledger import claim, counting
 from harvester.ledger.lockless import locks_work
 from harvester.ledger.schema import (
     NAME,
@@ -25,13 +26,25 @@ if TYPE_CHECKING:
     from harvester.models import Failure
 
 CHUNK_ROWS = 500
+_RECORD = """
+    CAST(raw AS BLOB), CAST(file_list AS BLOB),
+    (SELECT count(*) FROM files WHERE files.item_id = records.item_id),
+    (SELECT CAST(total(size) AS INTEGER) FROM files WHERE files.item_id = records.item_id)
+"""
+_OF_VERSION = ("versions.item_id", "version")
+_LAST_FINISHED = """(
+    SELECT ifnull(max(id), 0) FROM runs WHERE job = 'harvest' AND outcome = 'finished'
+        AND id < (SELECT max(id) FROM runs WHERE job = 'harvest')
+)"""
+"""The last harvest before the newest one that was finished."""
 CHUNK_BYTES = 8_000_000
 
 
 class ItemRow(NamedTuple):
-    """An item with its record as figshare sent it, and its files counted."""
+    """An item, or a version of one, with its record as figshare sent it, and its files counted."""
 
     id: int
+    version: int
     raw: bytes
     file_list: bytes | None
     files: int
@@ -39,7 +52,11 @@ class ItemRow(NamedTuple):
 
 
 class FileRow(NamedTuple):
-    """A file as files.csv tells of it; ``path`` is "" for what is not on this disk."""
+    """
+    A file as files.csv tells of it; ``path`` is "" for what is not on this disk.
+
+    ``key``: its item's id in the ledger, another one than ``item_id`` for a version that was asked for.
+    """
 
     item_id: int
     file_id: int
@@ -48,23 +65,17 @@ class FileRow(NamedTuple):
     size: int
     md5: str | None
     status: FileStatus
+    key: int
 
 
-class _Totals:
-    """The table `totals`. ``file_outcomes``: by the reason why a file is withheld or has failed."""
+class ChangeRow(NamedTuple):
+    """What became of an item; ``version`` is 0 for the current one. See `models.Change`."""
 
-    def __init__(self) -> None:
-        self.items = self.records = 0
-        self.work: dict[str, dict[str, int]] = {}
-        self.files: dict[str, dict[str, int]] = {}
-        self.file_outcomes: dict[str, int] = {}
-
-    def add_files(self, status: str, verdict: str, number: int, size: int) -> None:
-        count = self.files.setdefault(status, {"files": 0, "bytes": 0})
-        count["files"] += number
-        count["bytes"] += size
-        outcome = verdict if verdict and status in {FileStatus.FAILED, FileStatus.WITHHELD} else status
-        self.file_outcomes[outcome] = self.file_outcomes.get(outcome, 0) + number
+    item_id: int
+    version: int
+    change: str
+    fields: str
+    files: str
 
 
 class Reader:
@@ -120,35 +131,141 @@ class Reader:
         self._db.close()
 
     def items(self) -> Iterator[ItemRow]:
-        """Every item whose record is here, by id."""
-        rows = self._rows(
-            """
-            SELECT item_id, CAST(raw AS BLOB), CAST(file_list AS BLOB),
-                (SELECT count(*) FROM files WHERE files.item_id = records.item_id),
-                (SELECT CAST(total(size) AS INTEGER) FROM files WHERE files.item_id = records.item_id)
-            FROM records
-            """,
-            by=("item_id",),
-            weigh=_weight,
+        """Every item whose record is here, by id, each before those of its versions that were asked for."""
+        items = self._rows(
+            f"SELECT item_id, 0, {_RECORD} FROM records", by=("item_id",), only="item_id >= 0", weigh=_weight
         )
-        for item_id, raw, file_list, files, size in rows:
-            yield ItemRow(item_id, raw, file_list, files, size)
+        for row in heapq.merge(
+            items, self._of_versions("records", _RECORD, weigh=_weight), key=_id_and_version
+        ):
+            yield ItemRow(*row)
+
+    def versions(self) -> Iterator[ItemRow]:
+        """Every version of an item that was asked for and whose record is here."""
+        return (ItemRow(*row) for row in self._of_versions("records", _RECORD, weigh=_weight))
+
+    def knows_version(self, item_id: int, version: int) -> bool:
+        """Tell whether the record of a version that was asked for is here."""
+        found = self._db.execute(
+            "SELECT count(*) FROM versions JOIN records ON records.item_id = versions.id"
+            " WHERE versions.item_id = ? AND version = ?",
+            (item_id, version),
+        )
+        return bool(found.fetchone()[0])
+
+    def setting(self, name: str) -> str:
+        """Tell what the last run was told, "" where there was none."""
+        row = self._db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def _of_versions(
+        self,
+        table: str,
+        what: str,
+        *,
+        by: tuple[str, ...] = (),
+        only: str = "",
+        values: tuple[object, ...] = (),
+        weigh: Callable[[tuple[Any, ...]], int] | None = None,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Read the rows of versions that were asked for, which begin with id, version and `by`."""
+        return self._rows(
+            f"SELECT {', '.join((*_OF_VERSION, *by))}, {what} FROM versions JOIN {table} ON"
+            f" {table}.item_id = versions.id",
+            by=(*_OF_VERSION, *by),
+            only=only,
+            values=values,
+            weigh=weigh,
+        )
 
     def totals(self) -> Iterator[tuple[int, int | None, int | None]]:
         """Item id, views and downloads of every item that was asked about, by id."""
         return self._rows("SELECT item_id, views, downloads FROM stats", by=("item_id",))
 
-    def files(self, status: FileStatus | None = None) -> Iterator[FileRow]:
-        """Every file, or those of one status, by item and file id."""
-        rows = self._rows(
-            """
-            SELECT item_id, file_id, name, iif(status = 'done', path, ''), size, md5, status FROM files
-            """,
-            by=("item_id", "file_id"),
-            only="status = ?" if status else "",
-            values=(status,) if status else (),
+    def shares(self) -> Iterator[tuple[int, int]]:
+        """Item id and shares of every item whose shares are known, by id."""
+        return self._rows("SELECT item_id, shares FROM stats", by=("item_id",), only="shares IS NOT NULL")
+
+    def history(self) -> Iterator[tuple[int, str, int | None, int | None, int | None]]:
+        """Item id, time, views, downloads and shares, as often as they were asked for, by id and time."""
+        told = "SELECT item_id, asked_at, views, downloads, shares FROM"
+        before = self._rows(f"{told} snapshots", by=("item_id", "asked_at"))
+        return heapq.merge(before, self._rows(f"{told} stats", by=("item_id",)), key=lambda row: row[:2])
+
+    def uses(self, *, by_country: bool) -> Iterator[tuple[int, str, str, str, str, int]]:
+        """Item id, counter, granularity, country, date and number of each period, in this order."""
+        return self._rows(
+            "SELECT item_id, counter, granularity, country, date, number FROM uses",
+            by=("item_id", "counter", "granularity", "country", "date"),
+            only="country > ''" if by_country else "country = ''",
         )
-        return (FileRow(*row) for row in rows)
+
+    def files(self, status: FileStatus | None = None) -> Iterator[FileRow]:
+        """Every file, or those of one status, by item, version and file id."""
+        what = "name, iif(status = 'done', path, ''), size, md5, status, files.item_id"
+        is_wanted = "status = ?" if status else "TRUE"
+        values = (status,) if status else ()
+        items = self._rows(
+            f"SELECT item_id, 0, file_id, {what} FROM files",
+            by=("item_id", "file_id"),
+            only=f"item_id >= 0 AND {is_wanted}",
+            values=values,
+            at=(0, 2),
+        )
+        versions = self._of_versions("files", what, by=("file_id",), only=is_wanted, values=values)
+        for item_id, _, file_id, *row in heapq.merge(items, versions, key=lambda row: row[:3]):
+            yield FileRow(item_id, file_id, *row)
+
+    def changes(self) -> Iterator[ChangeRow]:
+        """What is new, has changed, was withdrawn or has returned since the last run that finished, by id."""
+        rows = self._db.execute(
+            f"""
+            SELECT ifnull(versions.item_id, changes.item_id) AS id, ifnull(version, 0) AS version,
+                change, fields, files
+            FROM changes LEFT JOIN versions ON versions.id = changes.item_id
+            WHERE run_id > {_LAST_FINISHED} ORDER BY 1, 2, run_id
+            """
+        )
+        with database_errors(self.path):
+            for row in rows:
+                yield ChangeRow(*row)
+
+    def changes_in_all(self) -> dict[str, int]:
+        """Count what `changes` tells, by what became of items."""
+        with database_errors(self.path):
+            rows = self._db.execute(
+                f"SELECT change, count(*) FROM changes WHERE run_id > {_LAST_FINISHED} GROUP BY 1 ORDER BY 1"
+            )
+            return dict(rows.fetchall())
+
+    def mark(self, key: str) -> str:
+        """Tell until when all of a listing that was modified is here, "" where that is not known."""
+        row = self._db.execute("SELECT mark FROM listings WHERE key = ? AND NOT old", (key,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def listed_before(self, keys: Sequence[str]) -> Iterator[int]:
+        """Ids of the items that some listings named when they were read last, and that are not withdrawn."""
+        marks = ", ".join("?" * len(keys))
+        rows = self._db.execute(
+            "SELECT DISTINCT item_id FROM finds JOIN items ON items.id = item_id WHERE NOT withdrawn"
+            f" AND listing_id IN (SELECT id FROM listings WHERE NOT old AND key IN ({marks}))",
+            tuple(keys),
+        )
+        return (item_id for (item_id,) in rows)
+
+    def removable(self) -> Iterator[tuple[str, int, str]]:
+        """Path, size in bytes and reason of files here that are no part of the harvest any more."""
+        rows = self._db.execute(
+            """
+            SELECT path, size, 'no record names it any more' FROM leftovers
+                WHERE path NOT IN (SELECT path FROM files WHERE status = 'done')
+            UNION ALL
+            SELECT path, size, 'its item was withdrawn' FROM files JOIN items ON items.id = item_id
+                WHERE withdrawn AND status = 'done'
+            ORDER BY 1
+            """
+        )
+        return ((path, size, why) for path, size, why in rows)
 
     def failures(self) -> Iterator["Failure"]:
         """Everything that could not be had: listings and names, then items, then files."""
@@ -164,128 +281,31 @@ class Reader:
             by=("item_id", "task"),
             only=f"{OPEN_WORK} AND state = 'failed'",
         )
-        for item_id, task, error, verdict, attempts in work:
-            yield Failure(task, error, verdict, item_id, attempts=attempts)
+        for key, task, error, verdict, attempts in work:
+            item_id, version = self._of_figshare(key)
+            yield Failure(task, error, verdict, item_id, attempts=attempts, version=version)
         files = self._rows(
             "SELECT item_id, file_id, error, verdict, attempts FROM files",
             by=("item_id", "file_id"),
             only="status = 'failed'",
         )
-        for item_id, file_id, error, verdict, attempts in files:
-            yield Failure("files", error, verdict, item_id, file_id, attempts=attempts)
+        for key, file_id, error, verdict, attempts in files:
+            item_id, version = self._of_figshare(key)
+            yield Failure("files", error, verdict, item_id, file_id, attempts=attempts, version=version)
+
+    def _of_figshare(self, key: int) -> tuple[int, int]:
+        """Return figshare's id and the version, 0 for the current one, of an item of the ledger."""
+        if key >= 0:
+            return key, 0
+        found: tuple[int, int] = self._db.execute(
+            "SELECT item_id, version FROM versions WHERE id = ?", (key,)
+        ).fetchone()
+        return found
 
     def counts(self) -> dict[str, Any]:
-        """
-        Count what the folder holds.
-
-        Returns ``items``, ``records``, ``listings_open``, ``failures``; ``work``: task to state to
-        number; ``files``: status to ``{"files": n, "bytes": n}``; ``listings``: see `_listings`.
-
-        ``outcomes`` puts every item and every file into exactly one state; the numbers add up to all
-        there are. ``items``: done, pending, withdrawn, or the verdict on the first of its tasks that
-        failed. ``files``: done, pending, skipped, link, the reason why it is withheld, or the verdict on
-        it. ``withheld``: reason to number of items (a part of those that are done).
-        """
-        with database_errors(self.path), self._at_one_moment():
-            total = self._totals()
-            listings, items = self._listings(), self._item_outcomes(total)
-            mishaps = self._one("SELECT count(*) FROM mishaps")
-            withheld = self._db.execute(
-                "SELECT withheld, count(*) FROM items WHERE withheld <> '' GROUP BY 1 ORDER BY 1"
-            ).fetchall()
-            is_open = self._one("SELECT count(*) FROM listings WHERE NOT complete")
-        return {
-            "items": total.items,
-            "records": total.records,
-            "listings_open": is_open,
-            "listings": listings,
-            "work": total.work,
-            "files": total.files,
-            "outcomes": {"items": items, "files": total.file_outcomes, "withheld": dict(withheld)},
-            "failures": mishaps
-            + sum(states.get("failed", 0) for states in total.work.values())
-            + total.files.get("failed", {"files": 0})["files"],
-        }
-
-    @contextmanager
-    def _at_one_moment(self) -> Iterator[None]:
-        """All that is read in the block is of one moment, though a run writes on."""
-        self._db.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._db.execute("ROLLBACK")
-
-    def _totals(self) -> _Totals:
-        """Read what the triggers have counted, so that no table is walked, however large it is."""
-        total = _Totals()
-        rows = self._db.execute(
-            "SELECT what, task, state, verdict, number, bytes FROM totals WHERE number > 0"
-            " ORDER BY what, task, state, verdict"
-        )
-        for what, task, state, verdict, number, size in rows:
-            if what == "files":
-                total.add_files(state, verdict, number, size)
-            elif what == "work":
-                total.work.setdefault(task, {})[state] = number
-            elif what == "items":
-                total.items = number
-            else:
-                total.records = number
-        return total
-
-    def _listings(self) -> dict[str, int]:
-        """
-        Account for every entry that the listings gave.
-
-        ``asked`` = ``found`` (different items) + ``repeated`` + ``left_out`` (not taken by the user's
-        filters) + ``unresolved`` (names and entries that lead to no item).
-        """
-        listings, entries, found, left_out = self._db.execute(
-            "SELECT count(*), ifnull(sum(entries), 0), ifnull(sum(found), 0), ifnull(sum(left_out), 0)"
-            " FROM listings"
-        ).fetchone()
-        if listings > 1:  # one item may stand in several
-            found = self._one("SELECT count(*) FROM (SELECT DISTINCT item_id FROM finds)")
-        unresolved = self._one("SELECT count(*) FROM mishaps WHERE task = 'resolve'")
-        return {
-            "asked": entries,
-            "found": found,
-            "repeated": entries - left_out - unresolved - found,
-            "left_out": left_out,
-            "unresolved": unresolved,
-        }
-
-    def _item_outcomes(self, total: _Totals) -> dict[str, int]:
-        """
-        Put every item into exactly one state: pending, failed, withdrawn or done, whichever comes first.
-
-        Read in the index of what is not done; all other items are done.
-        """
-        pending = self._one(
-            f"SELECT count(*) FROM (SELECT DISTINCT item_id FROM work WHERE {OPEN_WORK} AND state = 'owed')"
-        )
-        failed = self._db.execute(
-            f"""
-            SELECT verdict, count(*) FROM work WHERE {OPEN_WORK} AND state = 'failed' AND NOT EXISTS (
-                SELECT 1 FROM work AS other WHERE other.item_id = work.item_id
-                    AND (other.state = 'owed' OR (other.state = 'failed' AND other.task < work.task))
-            ) GROUP BY verdict
-            """
-        ).fetchall()
-        withdrawn = self._one(
-            f"""
-            SELECT count(*) FROM work WHERE {OPEN_WORK} AND state = 'withdrawn' AND NOT EXISTS (
-                SELECT 1 FROM work AS other WHERE other.item_id = work.item_id AND (
-                    other.state IN ('owed', 'failed')
-                    OR (other.state = 'withdrawn' AND other.task < work.task)
-                )
-            )
-            """
-        )
-        outcomes = {"pending": pending, "withdrawn": withdrawn, **dict(failed)}
-        outcomes["done"] = total.items - sum(outcomes.values())
-        return {outcome: number for outcome, number in sorted(outcomes.items()) if number}
+        """Count what the folder holds; see `counting.counts`."""
+        with database_errors(self.path):
+            return counting.counts(self._db)
 
     def last_run(self, now: float | None = None) -> dict[str, Any] | None:
         """Tell when the newest harvest began and ended, how, and who is at work on it now."""
@@ -307,15 +327,12 @@ class Reader:
         rows = self._db.execute(
             f"""
             SELECT id, modified_date,
-                (SELECT group_concat(task) FROM work WHERE item_id = id AND state = 'done')
+                (SELECT group_concat(task) FROM work WHERE item_id = items.id AND state = 'done')
             FROM items WHERE id IN ({marks})
             """,
             item_ids,
         )
         return {item_id: (modified, frozenset((tasks or "").split(","))) for item_id, modified, tasks in rows}
-
-    def _one(self, sql: str) -> int:
-        return self._db.execute(sql).fetchone()[0]  # type: ignore[no-any-return]  # a count
 
     def _rows(
         self,
@@ -324,10 +341,11 @@ class Reader:
         by: tuple[str, ...],
         only: str = "",
         values: tuple[object, ...] = (),
+        at: tuple[int, ...] | None = None,
         weigh: Callable[[tuple[Any, ...]], int] | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         """
-        Read a table in the order of its key `by`, which the columns of `select` begin with.
+        Read a table in the order of its key `by`, which stands `at` these columns, by default the first.
 
         A few hundred rows at a time: without a write-ahead log a reader that takes long would keep
         everybody from writing. Fewer where their bytes, as `weigh` tells them, are many.
@@ -343,7 +361,7 @@ class Reader:
             yield from rows
             if is_last:
                 return
-            after = rows[-1][: len(by)]
+            after = tuple(rows[-1][place] for place in at or range(len(by)))
             del rows  # large ones must not wait in memory for the next
 
 
@@ -364,6 +382,10 @@ def _chunk(
     return rows, len(rows) < CHUNK_ROWS
 
 
+def _id_and_version(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return row[:2]
+
+
 def _weight(row: tuple[Any, ...]) -> int:
     """Tell how many bytes the record and the file list of an item are."""
-    return len(row[1]) + (len(row[2]) if row[2] else 0)
+    return len(row[2]) + (len(row[3]) if row[3] else 0)

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from harvester.models import Failure, Findings
+from harvester.models import Failure, Findings, RemoteFile
 from harvester.states import FileStatus, WorkState
+
+LATEST = "latest"
+"""Of each item the version that is current, and no other."""
 
 
 class ItemResult(Struct, frozen=True):
@@ -49,6 +52,18 @@ class Mishap(Struct, frozen=True):
     begin_anew: bool
 
 
+class Harvested(Struct, frozen=True):
+    """
+    What is here of an item: its record and file list as received, and the files that were fetched.
+
+    ``files``: file id to the file, as its record described it then, and its path.
+    """
+
+    raw: bytes
+    file_list: bytes | None
+    files: Mapping[int, tuple[RemoteFile, str]]
+
+
 class Listed(Struct, frozen=True):
     """
     How far a listing has come.
@@ -86,10 +101,15 @@ class Opening(Struct, frozen=True):
     What a run sets out to do, as far as the ledger must know.
 
     ``refresh``: tasks to be done again for every item. ``wants``: whether the rules for files take
-    one of this ``folder/name`` and size in bytes.
+    one of this ``folder/name`` and size in bytes. ``max_total``: bytes that all files may have, 0 for any
+    number. ``versions``: which versions of items are wanted, in words. ``quick``: listings that were read to
+    their end are not read again but asked for what was modified since.
     """
 
     item_tasks: frozenset[str]
     with_files: bool
     refresh: frozenset[str] = frozenset()
     wants: Callable[[str, int], bool] = lambda _name, _size: True
+    max_total: int = 0
+    versions: str = LATEST
+    quick: bool = False

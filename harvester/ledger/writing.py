@@ -21,15 +21,16 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from harvester.errors import DiskTrouble, FolderInUse
-from harvester.ledger import claim
+from harvester.ledger import claim, versions
 from harvester.ledger.batch import Entry, steps
 from harvester.ledger.entries import Entries
+from harvester.ledger.files import Files
 from harvester.ledger.line import Line
 from harvester.ledger.listings import Listings
 from harvester.ledger.lockless import ClaimFile, locks_work
-from harvester.ledger.results import Added, Again, FileResult, ItemResult, Listed, Mishap, Opening
+from harvester.ledger.results import Added, Again, FileResult, Harvested, ItemResult, Listed, Mishap, Opening
 from harvester.ledger.schema import NAME, at_once, connect, database_errors, file_identity, migrate
-from harvester.models import Failure, OwedFile, OwedItem, Page, RemoteFile
+from harvester.models import Failure, OwedFile, OwedItem, Page
 
 T = TypeVar("T")
 
@@ -67,10 +68,11 @@ class Ledger:
         self._batch = _Batch()
         self._waiting = anyio.Event()
         self._run_id = 0
-        self._file: tuple[int, int] | None = None
+        self._identity: tuple[int, int] | None = None
         self._claim_file: ClaimFile | None = None
         self._db: sqlite3.Connection
         self._line: Line
+        self._files: Files
         self._entries: Entries
         self._listings: Listings
 
@@ -99,11 +101,13 @@ class Ledger:
             self._db.execute("PRAGMA foreign_keys = ON")
             migrate(self._db, check=self._refuse_if_held)
             self._claim(job)
-            self._file = file_identity(self.path)
+            self._identity = file_identity(self.path)
             undo.pop_all()
         self._line = Line(self._db)
-        self._entries = Entries(self._db, self._line, self._clock)
-        self._listings = Listings(self._db, self._line)
+        self._files = Files(self._db, self._line)
+        self._entries = Entries(self._db, self._line, self._files, self._clock, run_id=self._run_id)
+        now = claim.iso(self._clock())
+        self._listings = Listings(self._db, self._line, run_id=self._run_id, now=now)
 
     def _choose_journal(self, *, has_locks: bool) -> None:
         if not has_locks:
@@ -131,17 +135,19 @@ class Ledger:
                 "give this one its own folder with --output"
             )
 
-    async def close(self, outcome: str) -> None:
-        """Write what is left, record how the run ended and let the folder go."""
+    async def close(self, outcome: str, *, clean: bool = False) -> None:
+        """Write what is left, record how the run ended, `clean`: without an error, and let the folder go."""
         with anyio.CancelScope(shield=True):
             try:
                 await self.flush()
-                await self._call(self._end_run, outcome)
+                await self._call(self._end_run, outcome, clean)
             finally:
                 self._let_go()
 
-    def _end_run(self, outcome: str) -> None:
+    def _end_run(self, outcome: str, clean: bool) -> None:
         with self._transaction():
+            if clean:
+                self._listings.move_marks()
             self._db.execute(
                 "UPDATE runs SET ended = ?, outcome = ? WHERE id = ?",
                 (claim.iso(self._clock()), outcome, self._run_id),
@@ -190,14 +196,21 @@ class Ledger:
         with self._transaction():
             for step in steps(batch.entries):
                 self._entries.save_items(list(step.items.values()))
-                self._entries.save_files(list(step.files.values()))
+                self._files.save_fetched(list(step.files.values()))
                 for mishap in step.mishaps:
                     self._listings.add_mishap(mishap)
+
+    async def _change(self, work: Callable[..., T], *args: Any) -> T:
+        def at_once() -> T:
+            with self._transaction():
+                return work(*args)
+
+        return await self._call(at_once)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """All or nothing, and only while the folder is there and still claimed by this run."""
-        if file_identity(self.path) != self._file:
+        if file_identity(self.path) != self._identity:
             # SQLite would write on into a file that nobody can find any more.
             raise DiskTrouble(
                 f"{self.path}: has vanished or was replaced; bring the folder back and run again"
@@ -221,11 +234,7 @@ class Ledger:
 
     def _begin(self, opening: Opening) -> tuple[int, int]:
         with self._transaction():
-            last = self._db.execute(
-                "SELECT outcome FROM runs WHERE id < ? AND job = 'harvest' ORDER BY id DESC LIMIT 1",
-                (self._run_id,),
-            ).fetchone()
-            self._listings.begin(anew=last is not None and last[0] == "finished")
+            self._listings.begin(quick=opening.quick)
             return self._line.form(opening)
 
     async def begin_again(self, verdicts: Sequence[str]) -> Again:
@@ -250,6 +259,26 @@ class Ledger:
     def _keep_listings(self, keys: Sequence[str]) -> None:
         with self._transaction():
             self._listings.keep(keys)
+
+    async def begin_anew(self, key: str) -> None:
+        """Read a listing again that an earlier harvest read to its end."""
+        await self._change(self._listings.begin_anew, [key])
+
+    async def mark(self, key: str) -> str:
+        """Tell until when all of a listing that was modified is here, "" where that is not known."""
+        return await self._call(self._listings.mark, key)
+
+    async def merge(self, part: str, key: str) -> None:
+        """Add to the listing `key` what another one, of what was modified since, has found."""
+        await self.flush()
+        await self._change(self._listings.merge, part, key)
+
+    async def owe_vanished(self) -> int:
+        """Ask once more for items that listings named before and do not name now; return how many."""
+        await self.flush()
+        owed = await self._change(self._listings.owe_vanished)
+        self.notify()
+        return owed
 
     async def listed(self, key: str) -> Listed:
         """Tell how far the listing `key` has come."""
@@ -286,13 +315,27 @@ class Ledger:
         """Tell whether a file with this md5 is not here yet and may still be wanted."""
         return await self._call(self._line.may_owe, item_id, file_id, md5)
 
-    async def files_here(self, item_id: int) -> dict[int, tuple[RemoteFile, str]]:
-        """Return the files of an item that were fetched before: file id to the file and its path."""
-        return await self._call(self._entries.files_here, item_id)
+    async def harvested(self, key: int) -> Harvested | None:
+        """Return what is here of an item, None where its record never came."""
+        return await self._call(self._entries.harvested, key)
+
+    async def versions(self, item_id: int) -> frozenset[int]:
+        """Return the versions of an item, by figshare's id, that were asked for before."""
+        return await self._call(versions.known, self._db, item_id)
+
+    async def twins(self, file: OwedFile) -> list[str]:
+        """Return where other versions of an item have, or will have, a file with the same bytes."""
+        return await self._call(self._files.twins, file)
+
+    async def pruned(self, paths: Sequence[str]) -> None:
+        """Note that files which nobody wants any more were removed."""
+        await self._change(self._files.pruned, paths)
 
     async def save_item(self, result: ItemResult) -> None:
         """Record a visit to an item; it is written with the next batch."""
-        rows = 3 + sum(len(findings.files or ()) for findings in result.findings)
+        rows = 3
+        for found in result.findings:
+            rows += len(found.files or ()) + (len(found.usage.uses) if found.usage else 0)
         await self._collect(result, rows)
 
     async def save_file(self, result: FileResult) -> None:

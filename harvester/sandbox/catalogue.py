@@ -8,7 +8,8 @@ from dataclasses import dataclass
 PUBLIC_FROM, PRIVATE_FROM, STEP = 5_000_001, 9_000_000_001, 3
 FILES_AN_ITEM = 100
 LISTED_FILES = 10
-INSTITUTION = 319
+INSTITUTION, INSTITUTION_NAME = 319, "iastate"
+OWN_ACCOUNT, COLLEAGUE_ACCOUNT = 1_000_001, 1_000_002
 CATEGORIES = (
     (1001, "Digital Humanities"),
     (1002, "Environmental Humanities"),
@@ -24,6 +25,15 @@ GROUPS = (
     (11963, 11962, "Crops"),
     (11964, 11962, "Soil"),
     (11970, 11960, "Arts"),
+)
+COLLECTIONS: Mapping[int, tuple[int, int]] = {4_000_001: (0, 5), 4_000_002: (0, 2)}
+"""Id to the first item's number, and how far it is to the next one."""
+PROJECTS: Mapping[int, tuple[int, int]] = {113_001: (1, 4), 113_002: (0, 2)}
+"""As `COLLECTIONS`; an item is in one project at most."""
+LICENCES = (
+    (1, "CC BY 4.0", "https://creativecommons.org/licenses/by/4.0/"),
+    (2, "CC0", "https://creativecommons.org/publicdomain/zero/1.0/"),
+    (3, "MIT", "https://opensource.org/licenses/MIT"),
 )
 TYPES = ((3, "dataset"), (1, "figure"), (9, "software"), (8, "thesis"), (7, "presentation"))
 TRAITS: Mapping[int, str] = {
@@ -43,6 +53,7 @@ TRAITS: Mapping[int, str] = {
     29: "odd title",
     31: "ten files",
     32: "many files in folders",
+    33: "three versions",
     37: "unknown to stats",
     41: "nulls",
     43: "files null",

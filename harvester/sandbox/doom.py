@@ -50,7 +50,8 @@ class Doom:
 
     def _ids(self) -> Iterator[int]:
         yield from self._world.public_ids
-        yield from (item_id for item_id in self._world.account_ids if self._world.is_private(item_id))
+        yield from self._world.private_ids
+        yield from self._world.colleague_ids
 
     def _item(self, item_id: int) -> str | None:
         return self._dice.permanent("api", f"/articles/{item_id}")

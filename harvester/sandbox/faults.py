@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
+from harvester.sandbox.catalogue import INSTITUTION_NAME
+
 _JSON = frozenset({"api", "stats"})
 _FRONT = frozenset({"api", "stats", "files"})
 _ALL = frozenset({"api", "stats", "files", "storage"})
@@ -52,21 +54,25 @@ PERMANENT: Mapping[str, frozenset[str]] = {
 _RANGES_ONLY = {"range-ignored", "416"}
 _KIND_ONLY = {"always-403-json": "record", "always-404": "record", "always-gone-file": "file"}
 _KINDS = {
-    "record": re.compile(r"/(?:account/)?articles/(\d+)"),
-    "file list": re.compile(r"/(?:account/)?articles/(\d+)/files"),
+    "record": re.compile(r"/(?:account/)?articles/(\d+)(?:/versions/\d+)?"),
+    "file list": re.compile(r"/(?:account/)?articles/(\d+)(?:/versions/\d+)?/files"),
+    "versions": re.compile(r"/articles/(\d+)/versions"),
     "file": re.compile(r"/(?:file/download/|files/)?(\d+)"),
-    "counter": re.compile(r"(/total/\w+/article/\d+)"),
+    "counter": re.compile(
+        rf"(?:/{INSTITUTION_NAME})?(/(?:total|(?:timeline|breakdown)/\w+)/\w+/article/\d+)"
+    ),
 }
-_SUBJECTS = {"record": "item", "file list": "item"}
+_SUBJECTS = {"record": "item", "file list": "item", "versions": "item"}
 
 
 class Dice:
     """
     Throws the same for the same requests in the same order.
 
-    A permanent fault is thrown once for what the request is about, however it is asked: an item (its record
-    and file list, the public's or the account's), a file (all routes to it, or its place in the storage),
-    a counter of an item; for everything else, the very address.
+    A permanent fault is thrown once for what the request is about, however it is asked: an item (its record,
+    file list and versions, the public's or the account's), a file (all routes to it, or its place in the
+    storage), a counter of an item (its total; its timeline or breakdown of a granularity, whatever the
+    window); for everything else, the very address.
     """
 
     def __init__(self, seed: int, shares: Mapping[str, float], max_per_address: int) -> None:

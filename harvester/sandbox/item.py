@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Any
 
-from harvester.sandbox.catalogue import CATEGORIES, GROUPS, TITLES, TYPES
-
-_BEGIN = datetime(2015, 1, 1)  # noqa: DTZ001 - written with a Z
-_EDITED = datetime(2035, 1, 1)  # noqa: DTZ001
+from harvester.sandbox.catalogue import (
+    CATEGORIES,
+    GROUPS,
+    LICENCES,
+    OWN_ACCOUNT,
+    PROJECTS,
+    TITLES,
+    TYPES,
+)
+from harvester.sandbox.dates import modified_seconds, published_seconds, written
 
 
 @dataclass(frozen=True)
 class Item:
     """
-    An item as it is now.
+    An item in one of its versions.
 
     ``trait``: its peculiarity, of `TRAITS`; ``hostile``: its kind, of `HOSTILE`; ``edited``: the world's
-    generation at its last edit, 0 for none.
+    generation at its last change, 0 for none; ``corrections``: changes that made no new version;
+    ``together``: how many items are published at one moment.
     """
 
     id: int
@@ -27,7 +35,10 @@ class Item:
     hostile: str = ""
     version: int = 1
     edited: int = 0
+    corrections: int = 0
     is_private: bool = False
+    account: int = OWN_ACCOUNT
+    together: int = 1
 
     @property
     def title(self) -> str:
@@ -43,15 +54,31 @@ class Item:
         prefix = "10.25380/iastate" if self.number % 4 == 0 else "10.6084/m9.figshare"
         return f"{prefix}.{self.id}.v{self.version}"
 
+    @property
+    def handle(self) -> str:
+        return f"2134/{self.id}" if self.number % 6 == 1 and not self.is_private else ""
+
+    @property
+    def etag(self) -> str:
+        """What its state is called, quotes included."""
+        changed = f".{self.edited}" if self.edited else ""
+        return f'"{self.id}-{self.version}{changed}"'
+
+    @property
+    def published_seconds(self) -> int:
+        return published_seconds(self.number, self.together)
+
+    @property
+    def modified_seconds(self) -> int:
+        return modified_seconds(self.number, self.together, self.edited)
+
     @cached_property
     def published(self) -> str:
-        return _written(_BEGIN + timedelta(seconds=300 * self.number))
+        return written(self.published_seconds)
 
     @property
     def modified(self) -> str:
-        if self.edited:
-            return _written(_EDITED + timedelta(days=self.edited))
-        return _written(_BEGIN + timedelta(seconds=300 * self.number, days=self.number % 3))
+        return written(self.modified_seconds)
 
     @property
     def type(self) -> tuple[int, str]:
@@ -64,6 +91,18 @@ class Item:
     @property
     def group(self) -> int:
         return GROUPS[self.number % len(GROUPS)][0]
+
+    @property
+    def project(self) -> int:
+        """The project that it is in, 0 for none."""
+        if self.is_private:
+            return 0
+        return next((name for name, (begin, step) in PROJECTS.items() if self.number % step == begin), 0)
+
+    @property
+    def licence(self) -> str:
+        """The name of its licence, "" where its record does not tell."""
+        return "" if self.trait == "nulls" else LICENCES[self.number % len(LICENCES)][1]
 
     @property
     def is_withheld(self) -> bool:
@@ -79,12 +118,19 @@ class Item:
             "item_type": self.type[1],
             "group": str(self.group),
             "doi": self.doi,
+            "licence": self.licence,
+            "license": self.licence,
             "published_date": self.published,
         }
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether the statistics have ever seen it."""
+        return not self.is_private and self.trait != "unknown to stats"
+
     def totals(self) -> dict[str, int]:
         """The counters; {} where the statistics have never seen the item."""
-        if self.is_private or self.trait == "unknown to stats":
+        if not self.is_counted:
             return {}
         return {
             "views": self.number * 7 % 5000,
@@ -93,5 +139,14 @@ class Item:
         }
 
 
-def _written(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds") + "Z"
+ORDERS: Mapping[str, Callable[[Item], Any]] = {
+    # What has no published date is older than all that has one.
+    "published_date": lambda item: (not item.is_private, item.published_seconds, item.id),
+    "created_date": lambda item: (item.published_seconds, item.id),
+    "modified_date": lambda item: (item.modified_seconds, item.id),
+    "views": lambda item: (item.totals().get("views", 0), item.id),
+    "shares": lambda item: (item.totals().get("shares", 0), item.id),
+    "downloads": lambda item: (item.totals().get("downloads", 0), item.id),
+    "cites": lambda item: (item.number % 11, item.id),
+}
+"""What the items of a listing can be ordered by, ascending."""

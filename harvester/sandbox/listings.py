@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from harvester.sandbox.answers import Answer, json_answer
 from harvester.sandbox.asked import Asked, Refusal, cursor_to
+from harvester.sandbox.catalogue import COLLECTIONS, PROJECTS
+from harvester.sandbox.item import ORDERS
 from harvester.sandbox.records import Json
+from harvester.sandbox.visitors import Visitor
 from harvester.sandbox.world import World
 
 _PAGING = {"page", "page_size", "limit", "offset"}
-_ORDER = {"order", "order_direction"}
+_INSTITUTION_FILTERS = {"published_since", "modified_since", "item_type", "group", "order"}
+_INSTITUTION_ORDERS = {"published_date", "modified_date"}
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """
+    What a listing has, in its order, and how it shows it.
+
+    ``group``: the one that its entries show, None for each its own; ``shows_project``: whether they tell of
+    projects; ``has_cursor``: whether there is a way past the cap.
+    """
+
+    ids: Sequence[int]
+    group: int | None = None
+    shows_project: bool = False
+    has_cursor: bool = False
+    is_public: bool = True
 
 
 class Listings:
-    """The public's and the account's, over one world that may change while it is listed."""
+    """The public's and the accounts', over one world that may change while it is listed."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -25,47 +46,88 @@ class Listings:
         self._failed: Counter[str] = Counter()
 
     def public(self, asked: Asked) -> Answer:
-        """Answer a public listing or search."""
-        left_out = {*_PAGING, *_ORDER, *self._settings.ignores}
-        criteria = {name: value for name, value in asked.fields.items() if name not in left_out}
-        ids = self._world.select(criteria)
-        if asked.fields.get("order_direction") != "asc":
-            ids = ids[::-1]
-        more: Json = {"project_id": 0} if asked.path.endswith("search") else {}
-        if "group" in criteria:
-            more["group_id"] = int(criteria["group"])
-        return self._counted(asked, ids, more, is_public=True)
+        """Answer a public listing, to which `project_id` is no filter, or a search."""
+        is_search = asked.path.endswith("search")
+        criteria = self._criteria(asked, ORDERS)
+        if not is_search:
+            criteria.pop("project_id", None)
+        ids = _directed(asked, self._world.select(criteria))
+        return self._counted(asked, _Listed(ids, _group(criteria), is_search, self._settings.cursors))
 
-    def account(self, asked: Asked) -> Answer:
+    def collection(self, asked: Asked, collection_id: int) -> Answer:
+        """Answer with the items of a collection, newest first; there is no filter and no way past the cap."""
+        if collection_id not in COLLECTIONS:
+            raise Refusal(404, "Entity not found: collection")
+        return self._counted(asked, _Listed(self._world.collection_items(collection_id)[::-1]))
+
+    def project(self, asked: Asked, project_id: int) -> Answer:
+        """As `collection`, of a project."""
+        if project_id not in PROJECTS:
+            raise Refusal(404, "Entity not found: project")
+        return self._counted(asked, _Listed(self._world.project_items(project_id)[::-1]))
+
+    def account(self, asked: Asked, visitor: Visitor) -> Answer:
         """Answer the listing of an account, which has no cursor and takes no filter."""
-        return self._counted(asked, self._world.account_ids, {}, is_public=False)
+        ids = self._world.account_items(account=visitor.account)
+        return self._counted(asked, _Listed(ids, is_public=False))
 
-    def _counted(self, asked: Asked, ids: Sequence[int], more: Json, *, is_public: bool) -> Answer:
+    def account_search(self, asked: Asked, visitor: Visitor) -> Answer:
+        """Answer a search among the items of an account, which has no cursor either."""
+        criteria = self._criteria(asked, ORDERS)
+        ids = _directed(asked, self._world.account_items(criteria, visitor.account))
+        return self._counted(asked, _Listed(ids, _group(criteria), shows_project=True, is_public=False))
+
+    def institution(self, asked: Asked) -> Answer:
+        """Answer the listing of the institution for its administrator."""
+        criteria = {
+            name: value
+            for name, value in self._criteria(asked, _INSTITUTION_ORDERS).items()
+            if name in _INSTITUTION_FILTERS
+        }
+        ids = _directed(asked, self._world.institution_items(criteria))
+        return self._counted(asked, _Listed(ids, _group(criteria), is_public=False))
+
+    def _criteria(self, asked: Asked, orders: Collection[str]) -> dict[str, Any]:
+        """Return what narrows and orders a listing, without what the settings have it ignore."""
+        left_out = {*_PAGING, "order_direction", *self._settings.ignores}
+        criteria = {name: value for name, value in asked.fields.items() if name not in left_out}
+        if criteria.get("order", "published_date") not in orders:
+            raise Refusal(422, f"order: one of {', '.join(sorted(orders))}")
+        return criteria
+
+    def _counted(self, asked: Asked, listed: _Listed) -> Answer:
         self._asked += 1
         try:
-            return self._page(asked, ids, more, is_public=is_public)
+            return self._page(asked, listed)
         finally:
             if self._settings.shift_every and self._asked % self._settings.shift_every == 0:
                 self._world.publish(1)
 
-    def _page(self, asked: Asked, ids: Sequence[int], more: Json, *, is_public: bool) -> Answer:
-        """Answer with a page; `more`: what its entries show besides, or instead."""
-        cursors = is_public and self._settings.cursors
-        begin, end = self._span(asked, cursors=cursors)
+    def _page(self, asked: Asked, listed: _Listed) -> Answer:
+        begin, end = self._span(asked, cursors=listed.has_cursor)
         self._fail(asked, begin // (end - begin) + 1)
         if self._settings.ignores_page:
             begin, end = 0, end - begin
+        ids = listed.ids
         chosen = ids[begin:end]
         if self._settings.cycle and ids:
             chosen = [ids[place % len(ids)] for place in range(begin, end)]
-        entries = [{**self._world.entry(item_id), **more} for item_id in chosen]
+        entries = [self._entry(item_id, listed) for item_id in chosen]
         headers = {}
-        if cursors and (end < len(ids) or self._settings.cycle):
+        if listed.has_cursor and (end < len(ids) or self._settings.cycle):
             headers["X-Cursor"] = cursor_to(
                 end
             )  # not documented whether a last page has one: here it has none
-        is_odd = is_public and self._settings.odd_entries and begin == 0
+        is_odd = listed.is_public and self._settings.odd_entries and begin == 0
         return json_answer(_with_odd_ones(entries) if is_odd else entries, headers=headers)
+
+    def _entry(self, item_id: int, listed: _Listed) -> Json:
+        entry = self._world.entry(item_id)
+        if listed.shows_project:
+            entry["project_id"] = self._world.item(item_id).project
+        if listed.group is not None:
+            entry["group_id"] = listed.group
+        return entry
 
     def _span(self, asked: Asked, *, cursors: bool) -> tuple[int, int]:
         cursor = asked.headers.get("X-Cursor")
@@ -85,6 +147,17 @@ class Listings:
         if self._failed[listing] < self._settings.fail_page_times:
             self._failed[listing] += 1
             raise Refusal(500, "Internal error")
+
+
+def _directed(asked: Asked, ids: Sequence[int]) -> Sequence[int]:
+    direction = asked.fields.get("order_direction", "desc")
+    if direction not in {"asc", "desc"}:
+        raise Refusal(422, "order_direction: asc or desc")
+    return ids if direction == "asc" else ids[::-1]
+
+
+def _group(criteria: Mapping[str, Any]) -> int | None:
+    return int(criteria["group"]) if "group" in criteria else None
 
 
 def _with_odd_ones(entries: Sequence[Json]) -> list[Any]:

@@ -18,6 +18,9 @@ _TOKENS = re.compile(
     re.VERBOSE,
 )
 
+_WHOLE = {"licence", "license"}
+"""Fields of which a part does not match."""
+
 
 def parse(query: str) -> Matcher:
     """Turn a query into a test of an item's attributes."""
@@ -71,4 +74,6 @@ def _term(name: str, value: str) -> Matcher:
         return lambda item: item["published_date"] > value.upper()
     if name == "published_before":
         return lambda item: item["published_date"] < value.upper()
+    if name in _WHOLE:
+        return lambda item: value == item[name].lower()
     return lambda item: value in item.get(name, "").lower()

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harvester.sandbox.catalogue import CATEGORIES, LISTED_FILES, Addresses
+from harvester.sandbox.catalogue import CATEGORIES, LICENCES, LISTED_FILES, Addresses
 from harvester.sandbox.files import folders_of
 from harvester.sandbox.item import Item
 
 Json = dict[str, Any]
 
-_LICENCE = {
-    "value": 1,
-    "name": "CC BY 4.0",
-    "url": "https://creativecommons.org/licenses/by/4.0/",
-}
+
+def licence(place: int) -> Json:
+    """Return a licence as the api writes it; `place`: in `LICENCES`."""
+    value, name, url = LICENCES[place]
+    return {"value": value, "name": name, "url": url}
 
 
 def entry_of(item: Item, at: Addresses) -> Json:
@@ -28,7 +28,7 @@ def entry_of(item: Item, at: Addresses) -> Json:
         "id": item.id,
         "title": item.title,
         "doi": item.doi,
-        "handle": "",
+        "handle": item.handle,
         "url": f"{at.api}/{path}",
         "published_date": None if item.is_private else item.published,
         "thumb": "",
@@ -60,7 +60,7 @@ def record_of(item: Item, files: Sequence[Json], at: Addresses, *, private: bool
         "authors": [_author(number), _author(number + 5)],
         "figshare_url": f"https://figshare.com/articles/{item.type[1]}/x/{item.id}",
         "download_disabled": item.trait == "downloads disabled",
-        "description": _description(number),
+        "description": _description(item),
         "funding": None,
         "funding_list": [],
         **_state(item, files),
@@ -80,7 +80,7 @@ def record_of(item: Item, files: Sequence[Json], at: Addresses, *, private: bool
         record["folder_structure"] = folders
     _leave_out(item, record, whole=whole)
     if private:
-        record.update(account_id=1000001, curation_status="approved", group_resource_id="")
+        record.update(account_id=item.account, curation_status="approved", group_resource_id="")
     return record
 
 
@@ -107,7 +107,7 @@ def _state(item: Item, files: Sequence[Json]) -> Json:
 
 def _words(item: Item) -> Json:
     return {
-        "license": _LICENCE,
+        "license": licence(item.number % len(LICENCES)),
         "tags": [f"tag{item.number % 9}", "survey", "open data"],
         "categories": [_category(item.number % len(CATEGORIES))],
         "references": [f"https://example.org/reference/{item.number}"],
@@ -163,9 +163,11 @@ def _category(place: int) -> Json:
     }
 
 
-def _description(number: int) -> str:
+def _description(item: Item) -> str:
     paragraph = (
         "<p>Measurements of the survey, taken at station <b>{0}</b>: 8° 38.743'N, 79° 2.887'W.<br></p>"
         "<div>Weekly profiles &amp; calibration notes; see the readme for units.</div>"
     )
-    return "".join(paragraph.format(number + step) for step in range(4 + number % 5))
+    corrected = f"<p>Corrected, {item.corrections} in all.</p>" if item.corrections else ""
+    paragraphs = (paragraph.format(item.number + step) for step in range(4 + item.number % 5))
+    return "".join(paragraphs) + corrected

@@ -8,8 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -34,7 +35,8 @@ class Seen:
     """
     A request as it arrived.
 
-    ``at``: seconds of `time.monotonic`; ``status``: what was answered, 0 where the connection was cut.
+    ``at``: seconds of `time.monotonic`; ``status``: what was answered, 0 where the connection was cut;
+    ``fields``: query and JSON body, merged.
     """
 
     at: float
@@ -45,6 +47,7 @@ class Seen:
     headers: Mapping[str, str]
     status: int
     fault: str | None
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Sandbox:
@@ -141,7 +144,7 @@ class Sandbox:
             await self._doors[service].shut(self.settings.refused_seconds)
         if self.settings.record:
             status = 0 if fault in BEFORE_ANY_ANSWER else answer.status
-            self._note(arrived, service, request, status, fault)
+            self._note(arrived, service, request, asked, status, fault)
         return await send(request, answer, fault, self.settings)
 
     def _decide(
@@ -189,11 +192,20 @@ class Sandbox:
         return False
 
     def _note(
-        self, arrived: float, service: str, request: web.Request, status: int, fault: str | None
+        self, arrived: float, service: str, request: web.Request, asked: Asked, status: int, fault: str | None
     ) -> None:
-        headers = dict(request.headers)
         self.requests.append(
-            Seen(arrived, service, request.method, request.path, request.query_string, headers, status, fault)
+            Seen(
+                arrived,
+                service,
+                request.method,
+                request.path,
+                request.query_string,
+                dict(request.headers),
+                status,
+                fault,
+                asked.fields,
+            )
         )
 
 
@@ -219,6 +231,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             f"export HARVESTER_SERVICES_API={sandbox.api}\n"
             f"export HARVESTER_SERVICES_STATS={sandbox.stats}\n"
             f"export FIGSHARE_TOKEN={settings.token}\n"
+            f"export FIGSHARE_STATS={settings.stats_credentials}\n"
             "# ready: paste the exports into another terminal and harvest; Ctrl-C ends the sandbox"
         )
         await asyncio.Event().wait()

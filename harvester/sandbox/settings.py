@@ -85,11 +85,17 @@ class Settings:
     """
     A sandbox to be. The same settings give the same data, to the byte.
 
+    ``private_items``: unpublished ones of the tokens' account; ``colleague_items``: those of another account
+    of the same institution. ``token``: an administrator's; ``plain_token``: of the same account, without
+    rights. ``stats_credentials``: name and password for the statistics of the institution.
+
     ``ports``: of api, stats, files and storage; 0 is any free one. ``latency``: seconds before every
     answer. ``rate_cap``: requests a second for each service, counted over the second that has passed;
     what comes on top is answered with 429. ``faults``: name to share (0 to 1) of requests;
     ``max_per_address``: so many of them at most for one address, the permanent ones apart. ``cap``:
     entries of a listing that can be reached by page numbers; ``cursors``: whether there is a way past.
+    ``strict_since``: dates to list from mean "after", not "at or after". ``together``: so many items
+    are published at the same moment, and modified too.
     ``signed_seconds``: how long a storage address lives. ``heavy`` files have ``heavy_size`` bytes.
     ``stall_seconds``: until a stall or a trickle is cut; ``refused_seconds`` and ``burst_seconds``: how long
     a service refuses connections or blocks; ``trickle_seconds``: between two bytes.
@@ -108,8 +114,11 @@ class Settings:
 
     items: int = 300
     private_items: int = 12
+    colleague_items: int = 3
     seed: int = 1
     token: str = "sandbox-token"  # noqa: S105 - it opens nothing but this sandbox
+    plain_token: str = "sandbox-plain-token"  # noqa: S105
+    stats_credentials: str = "sandbox:sandbox-password"
     host: str = "127.0.0.1"
     ports: tuple[int, int, int, int] = (0, 0, 0, 0)
     latency: float = 0.0
@@ -118,6 +127,8 @@ class Settings:
     max_per_address: int = 3
     cap: int = 9000
     cursors: bool = True
+    strict_since: bool = False
+    together: int = 1
     signed_seconds: float = 10.0
     stall_seconds: float = 30.0
     refused_seconds: float = 0.05

@@ -1,5 +1,5 @@
 """
-items.csv, stats.csv, files.csv: the ledger as tables for spreadsheets and data frames.
+The ledger as tables for spreadsheets and data frames.
 
 A text that a spreadsheet would run as a formula (it begins with = + - @, a tab or a carriage return) gets an
 apostrophe before it; ids, numbers and paths never do.
@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from harvester.figshare.records import read_description
 from harvester.ledger.reading import Reader
-from harvester.store import rewrite
+from harvester.store import home_of, rewrite
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -24,12 +24,18 @@ ITEMS = (
     "group_id", "authors", "categories", "files", "bytes",
 )  # fmt: skip
 STATS = ("item_id", "total_views", "total_downloads")
+STATS_SHARES = ("item_id", "total_shares")
+STATS_HISTORY = ("item_id", "asked_at", "total_views", "total_downloads", "total_shares")
+STATS_TIMELINE = ("item_id", "counter", "granularity", "date", "number")
+STATS_BREAKDOWN = ("item_id", "counter", "granularity", "date", "country", "number")
 FILES = ("item_id", "file_id", "name", "path", "size", "md5", "status")
+CHANGES = ("item_id", "version", "change", "fields", "files")
+VERSIONS = ("item_id", "version", "doi", "files", "bytes", "folder")
 FAILURES = ("item_id", "file_id", "task", "error", "attempts")
 
 
 class CsvTables:
-    """Writes three tables; several values in one cell are joined by "; "."""
+    """Writes every table, also one without rows; several values in one cell are joined by "; "."""
 
     format: ClassVar[str] = "csv"
 
@@ -37,13 +43,23 @@ class CsvTables:
         tables = (
             ("items.csv", ITEMS, _items(reader)),
             ("stats.csv", STATS, reader.totals()),
+            ("stats_shares.csv", STATS_SHARES, reader.shares()),
+            ("stats_history.csv", STATS_HISTORY, reader.history()),
+            ("stats_timeline.csv", STATS_TIMELINE, _timeline(reader)),
+            ("stats_breakdown.csv", STATS_BREAKDOWN, _breakdown(reader)),
             ("files.csv", FILES, _files(reader)),
+            ("changes.csv", CHANGES, _changes(reader)),
+            ("versions.csv", VERSIONS, _versions(reader)),
         )
         return [write_table(folder / name, header, rows) for name, header, rows in tables]
 
 
 def _items(reader: Reader) -> Iterator[tuple[object, ...]]:
+    last = None
     for row in reader.items():
+        if row.version and row.id == last:  # versions.csv has those
+            continue
+        last = row.id if not row.version else None
         shown = read_description(row.raw)
         yield (
             row.id,
@@ -62,11 +78,32 @@ def _items(reader: Reader) -> Iterator[tuple[object, ...]]:
         )
 
 
+def _timeline(reader: Reader) -> Iterator[tuple[object, ...]]:
+    for item_id, counter, granularity, _, date, number in reader.uses(by_country=False):
+        yield item_id, counter, granularity, date, number
+
+
+def _breakdown(reader: Reader) -> Iterator[tuple[object, ...]]:
+    for item_id, counter, granularity, country, date, number in reader.uses(by_country=True):
+        yield item_id, counter, granularity, date, plain(country), number
+
+
 def _files(reader: Reader) -> Iterator[tuple[object, ...]]:
     for file in reader.files():
         yield (
             file.item_id, file.file_id, plain(file.name), file.path, file.size, file.md5, file.status,
         )  # fmt: skip
+
+
+def _changes(reader: Reader) -> Iterator[tuple[object, ...]]:
+    for item_id, version, change, fields, files in reader.changes():
+        yield item_id, version or None, change, plain(fields), plain(files)
+
+
+def _versions(reader: Reader) -> Iterator[tuple[object, ...]]:
+    for row in reader.versions():
+        doi = plain(read_description(row.raw).doi)
+        yield row.id, row.version, doi, row.files, row.bytes, home_of(row.id, row.version)
 
 
 def write_failures(reader: Reader, folder: Path) -> Path:
@@ -76,7 +113,7 @@ def write_failures(reader: Reader, folder: Path) -> Path:
             f.item_id,
             f.file_id,
             f.task,
-            plain(f"{f.subject}: {f.error}" if f.subject else f.error),
+            plain(": ".join(filter(None, (f.subject, f"version {f.version}" if f.version else "", f.error)))),
             f.attempts,
         )
         for f in reader.failures()

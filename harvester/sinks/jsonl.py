@@ -1,4 +1,4 @@
-"""metadata.jsonl: the full record of each item as the service sent it, one a line, by item id."""
+"""metadata.jsonl: the full record of each item as the service sent it, one a line, by item id and version."""
 
 from __future__ import annotations
 

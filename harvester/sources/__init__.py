@@ -8,6 +8,7 @@ listings, each of which is read page by page and goes on where it was interrupte
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from harvester.register import Register
@@ -21,14 +22,26 @@ class Listing(Protocol):
     """
     One list of items, read from its beginning or from where it was left.
 
-    ``key`` names it in the ledger: the same key, the same list.
+    ``key`` names it in the ledger: the same key, the same list. ``filtered_here``: the names of the given
+    filters that its service does not take, so that all is listed and they are checked entry by entry.
     """
 
     @property
     def key(self) -> str: ...
 
+    @property
+    def filtered_here(self) -> tuple[str, ...]: ...
+
     async def page(self, figshare: Figshare, position: str | None) -> Page:
         """Return the page at `position` (None: the first), and where the next one begins."""
+        ...
+
+    def since(self, moment: str) -> Listing | None:
+        """
+        Return the same list narrowed to what was modified at or after a moment, such as 2026-01-02T03:04:05Z.
+
+        None where its service cannot tell. Nothing of it says that an item is gone.
+        """
         ...
 
 
@@ -50,7 +63,9 @@ class Source(Protocol):
     """
 
     kind: ClassVar[str]
-    private: ClassVar[bool]
+
+    @property
+    def private(self) -> bool: ...
 
     @property
     def needs_token(self) -> bool: ...
@@ -69,11 +84,30 @@ def goes_round(named: int, found: int) -> bool:
     return named > 2 * found + MOST_REPEATED
 
 
+OVERLAP = timedelta(days=1)
+"""What was modified so shortly before the last run is asked for again: clocks differ, and indexes lag."""
+
+
+def changed_since(listing: Listing, mark: str) -> Listing | None:
+    """
+    Narrow a listing to what was modified since `mark`, when all of it was here; see `Listing.since`.
+
+    None where it has to be read whole: its service cannot tell, or "" says that nobody knows since when.
+    """
+    if not mark:
+        return None
+    moment = datetime.fromisoformat(mark) - OVERLAP
+    return listing.since(moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
 SOURCES = Register(
     account="harvester.sources.account:Account",
     search="harvester.sources.search:Search",
     group="harvester.sources.group:Group",
+    institution="harvester.sources.institution:Institution",
+    collection="harvester.sources.collection:Collection",
+    project="harvester.sources.project:Project",
     items="harvester.sources.items:Items",
 )
 
-__all__ = ["SOURCES", "Counted", "Listing", "Source", "goes_round"]
+__all__ = ["SOURCES", "Counted", "Listing", "Source", "changed_since", "goes_round"]

@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from harvester.figshare.feeds import ACCOUNT, ACCOUNT_SEARCH, Listed, listed, must_suit
 from harvester.figshare.selection import Selection
-
-if TYPE_CHECKING:
-    from harvester.figshare.api import Figshare
-    from harvester.models import Page
 
 
 class Account(Selection):
-    """``kind = "account"``: every item that the account lists, all pages."""
+    """
+    ``kind = "account"``: every item that the account lists, all pages.
+
+    With ``query``, one or several, those that match figshare's own query language. Its items are listed with
+    their newest version, a draft of it included, and need not be published.
+    """
 
     kind: ClassVar[str] = "account"
     private: ClassVar[bool] = True
     needs_token: ClassVar[bool] = True
 
+    query: str | tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.query is not None and not (self.queries and all(query.strip() for query in self.queries)):
+            raise ValueError("query: empty")
+        must_suit(ACCOUNT if self.query is None else ACCOUNT_SEARCH, self)
+
     @property
-    def key(self) -> str:
-        return f"account {self.criteria()}"
+    def queries(self) -> tuple[str, ...]:
+        if self.query is None:
+            return ()
+        return (self.query,) if isinstance(self.query, str) else self.query
 
-    async def listings(self) -> Sequence[Account]:
-        return [self]
-
-    async def page(self, figshare: Figshare, position: str | None) -> Page:
-        return await figshare.account_page(self, position)
+    async def listings(self) -> Sequence[Listed]:
+        told = self.told()
+        if self.query is None:
+            return [listed(f"account {told}", ACCOUNT, {}, self)]
+        return [
+            listed(f"account search {query} {told}", ACCOUNT_SEARCH, {"search_for": query}, self)
+            for query in self.queries
+        ]

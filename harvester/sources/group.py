@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from harvester.config.tables import Table
+from harvester.figshare.feeds import PUBLIC_SEARCH, Listed, listed, must_suit
 from harvester.figshare.selection import Selection
 
 if TYPE_CHECKING:
@@ -25,21 +27,41 @@ class Group(Selection):
     id: int
     subgroups: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        must_suit(PUBLIC_SEARCH, self)
+
     @property
     def needs_token(self) -> bool:
         return self.subgroups
 
+    async def listings(self) -> Sequence[Grouped]:
+        return [Grouped(group=self)]
+
+
+class Grouped(Table):
+    """The listing of a group, or of several one after the other; ``moment`` as that of `Listed`."""
+
+    group: Group
+    moment: str = ""
+
     @property
     def key(self) -> str:
-        tree = " and below" if self.subgroups else ""
-        return f"group {self.id}{tree} {self.criteria()}"
+        tree = " and below" if self.group.subgroups else ""
+        since = f" since {self.moment}" if self.moment else ""
+        return f"group {self.group.id}{tree} {self.group.told()}{since}"
 
-    async def listings(self) -> Sequence[Group]:
-        return [self]
+    @property
+    def filtered_here(self) -> tuple[str, ...]:
+        return self._of(self.group.id).filtered_here
+
+    def since(self, moment: str) -> Grouped:
+        """Return the listing of what was modified at or after a moment."""
+        return Grouped(group=self.group, moment=moment)
 
     async def page(self, figshare: Figshare, position: str | None) -> Page:
         """
-        Read one page; with subgroups `position` says which groups are left: "12,13|cursor:abc".
+        Read one page; `position` says which groups are left: "12,13|…", the rest is the first one's own.
 
         The tree is asked for once a listing: what is left of it travels in the position.
         """
@@ -49,9 +71,8 @@ class Group(Selection):
             left, _, inner = position.partition("|")
             waiting = [int(number) for number in left.split(",")]
         else:
-            waiting = await figshare.group_tree(self.id) if self.subgroups else [self.id]
-            inner = ""
-        page = await figshare.search_page({"group": waiting[0]}, self, inner or None)
+            waiting, inner = await self._groups(figshare), ""
+        page = await self._of(waiting[0]).page(figshare, inner or None)
         if page.position is None:
             waiting = waiting[1:]
         left = ",".join(str(number) for number in waiting)
@@ -59,7 +80,14 @@ class Group(Selection):
         return replace(page, position=following)
 
     async def count(self, figshare: Figshare) -> int | None:
-        """Ask how many items the group holds, with those below it; None where filters apply."""
-        if self.criteria():
+        """Ask how many items the groups hold together; None where not all of them are wanted."""
+        if self.group.narrows or self.moment:
             return None
-        return await figshare.count(await figshare.group_tree(self.id) if self.subgroups else [self.id])
+        return await figshare.count(await self._groups(figshare))
+
+    async def _groups(self, figshare: Figshare) -> list[int]:
+        return await figshare.group_tree(self.group.id) if self.group.subgroups else [self.group.id]
+
+    def _of(self, group_id: int) -> Listed:
+        one = listed("", PUBLIC_SEARCH, {"group": group_id}, self.group)
+        return (self.moment and one.since(self.moment)) or one

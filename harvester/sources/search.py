@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from harvester.config.tables import Table
+from harvester.figshare.feeds import PUBLIC_SEARCH, Listed, listed, must_suit
 from harvester.figshare.selection import Selection
-
-if TYPE_CHECKING:
-    from harvester.figshare.api import Figshare
-    from harvester.models import Page
 
 
 class Search(Selection):
@@ -26,24 +22,14 @@ class Search(Selection):
         super().__post_init__()
         if not self.queries or not all(query.strip() for query in self.queries):
             raise ValueError("query: empty")
+        must_suit(PUBLIC_SEARCH, self)
 
     @property
     def queries(self) -> tuple[str, ...]:
         return (self.query,) if isinstance(self.query, str) else self.query
 
-    async def listings(self) -> Sequence[Query]:
-        return [Query(query=query, selection=self) for query in self.queries]
-
-
-class Query(Table):
-    """The results of one query."""
-
-    query: str
-    selection: Selection
-
-    @property
-    def key(self) -> str:
-        return f"search {self.query} {self.selection.criteria()}"
-
-    async def page(self, figshare: Figshare, position: str | None) -> Page:
-        return await figshare.search_page({"search_for": self.query}, self.selection, position)
+    async def listings(self) -> Sequence[Listed]:
+        return [
+            listed(f"search {query} {self.told()}", PUBLIC_SEARCH, {"search_for": query}, self)
+            for query in self.queries
+        ]

@@ -206,6 +206,17 @@ class Folder:
             told = "was removed while it was written; see what else works here and run again"
             raise DiskTrouble(f"{self.path / name}: {told}") from exc
 
+    def link(self, name: str, to: Folder, new_name: str) -> None:
+        """Give a file a second name, in the place of a file or link that may be there."""
+        to.remove(new_name)
+        os.link(
+            self._at(name),
+            to._at(new_name),
+            src_dir_fd=self._descriptor,
+            dst_dir_fd=to._descriptor,
+            follow_symlinks=False,
+        )
+
     def sync(self, sync: Sync) -> None:
         """Make the names in it outlive a power cut, where the system knows a way."""
         if self._descriptor is None:

@@ -25,6 +25,7 @@ from anyio import CapacityLimiter, to_thread
 from harvester.errors import Damaged, DiskTrouble, NoRoom
 from harvester.models import RemoteFile
 from harvester.store.disk import HOLDS_FOLDERS, Finished, Folder, Sync, Tree, begin_to_sync, disk_errors
+from harvester.store.linking import Link, is_linked
 from harvester.store.looking import hash_stream, is_kept, is_whole
 from harvester.store.pieces import BUFFER_SIZE, PARTIAL, Left, Piece, Pieces, write_all
 from harvester.store.publishing import Publisher
@@ -37,8 +38,8 @@ class Store:
     """
     The files of one output folder.
 
-    `sync`: makes an open file or folder outlive a power cut. `hold_folders`: reach files by open
-    folders, not by paths that might lead elsewhere a moment later; not on Windows.
+    `sync`: makes an open file or folder outlive a power cut. `link`: see `linking.Link`. `hold_folders`:
+    reach files by open folders, not by paths that might lead elsewhere a moment later; not on Windows.
     """
 
     def __init__(
@@ -48,15 +49,17 @@ class Store:
         writers: int = 8,
         free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
         sync: Sync = os.fsync,
+        link: Link = Folder.link,
         hold_folders: bool = HOLDS_FOLDERS,
     ) -> None:
         self.folder = folder
+        self._link = link
         self._tree = Tree(folder, sync=sync, held=hold_folders)
         self._threads = CapacityLimiter(writers)
         self._publisher = Publisher(self._tree, self._threads)
         self._left: Left = {}  # there is nothing to go on with for any other file
         self._has_looked = False
-        self._locks: dict[tuple[int, int], anyio.Lock] = {}
+        self._locks: dict[tuple[int, int | str], anyio.Lock] = {}
         self._free_bytes = free_bytes
         self._reserved = 0
 
@@ -82,9 +85,9 @@ class Store:
             self._reserved -= size
 
     @asynccontextmanager
-    async def alone(self, item_id: int, file_id: int) -> AsyncIterator[None]:
-        """Let one at a time bring a file: it is owed again where its record has changed while it came."""
-        key = (item_id, file_id)
+    async def alone(self, item_id: int, what: int | str) -> AsyncIterator[None]:
+        """Let one at a time bring a file, by its id: its record may change while it comes; or by its md5."""
+        key = (item_id, what)
         lock = self._locks.setdefault(key, anyio.Lock(fast_acquire=True))
         try:
             async with lock:
@@ -105,6 +108,12 @@ class Store:
     async def keeps(self, path: str, size: int, md5: str | None) -> bool:
         """Tell what `holds` tells, and make a file that is there outlive a power cut."""
         return await self._look(is_kept, path, size, md5)
+
+    async def links(self, twin: str, path: str, size: int, md5: str | None) -> bool:
+        """Put the whole file at `twin` at `path` too; False where it is not there, or not whole."""
+        return await to_thread.run_sync(
+            is_linked, self._tree, twin, path, size, md5, self._link, limiter=self._threads
+        )
 
     async def _look(
         self, how: Callable[[Tree, str, int, str | None], bool], path: str, size: int, md5: str | None

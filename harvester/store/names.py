@@ -60,9 +60,14 @@ def safe_name(name: str) -> str:
     return f"{short[1]}_{short[2]}" if short else name
 
 
-def place(item_id: int, files: Sequence[RemoteFile], kept: Mapping[int, str]) -> dict[int, str]:
+def home_of(item_id: int, version: int = 0) -> str:
+    """Name the folder of an item, or of one version of it, below the output folder."""
+    return f"files/{item_id}.v{version}" if version else f"files/{item_id}"
+
+
+def place(home: str, files: Sequence[RemoteFile], kept: Mapping[int, str]) -> dict[int, str]:
     """
-    Give every file of an item its own path, relative to the output folder, with "/".
+    Give every file of an item its own path, relative to the output folder, with "/"; `home`: its folder.
 
     Files that would share a path, also by case or Unicode form, all get their id before the last
     suffix; one that was published earlier (`kept`: file id to path) keeps its path. A path has at most
@@ -70,7 +75,7 @@ def place(item_id: int, files: Sequence[RemoteFile], kept: Mapping[int, str]) ->
     (1024); Windows takes those above 260 characters only where long paths are switched on.
     """
     files_there = {_fold(path) for path in kept.values()}
-    wanted = {file.id: _path(item_id, file, files_there) for file in files if file.id not in kept}
+    wanted = {file.id: _path(home, file, files_there) for file in files if file.id not in kept}
     folded = {file_id: _fold(path) for file_id, path in wanted.items()}
     taken = files_there | _folders([*kept.values(), *wanted.values()])
     alone = _single(folded.values()) - taken
@@ -89,15 +94,15 @@ def _single(texts: Iterable[str]) -> set[str]:
     return seen - again
 
 
-def _path(item_id: int, file: RemoteFile, files_there: set[str]) -> str:
+def _path(home: str, file: RemoteFile, files_there: set[str]) -> str:
     """Return the path a file would have if it were alone; its folder is left out where that cannot be."""
-    alone = f"files/{item_id}/{safe_name(file.name)}"
+    alone = f"{home}/{safe_name(file.name)}"
     if not file.folder:
         return alone
     folder = "/".join(safe_name(part) for part in re.split(r"[/\\]", file.folder) if part.strip(". "))
     if not folder or len(folder.encode()) > LONGEST_FOLDER:
         return alone
-    path = f"files/{item_id}/{folder}/{safe_name(file.name)}"
+    path = f"{home}/{folder}/{safe_name(file.name)}"
     return path if files_there.isdisjoint(_folders([path])) else alone
 
 

@@ -44,6 +44,8 @@ class FileTask(Protocol):
 TASKS = Register(
     metadata="harvester.tasks.metadata:Metadata",
     stats="harvester.tasks.stats:Stats",
+    timeline="harvester.tasks.timeline:Timeline",
+    breakdown="harvester.tasks.breakdown:Breakdown",
     files="harvester.tasks.files:Files",
 )
 

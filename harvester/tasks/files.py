@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harvester.figshare.routes import Routes
-from harvester.ledger.results import FileResult
+from harvester.ledger.results import LATEST, FileResult
+from harvester.ledger.writing import Ledger
 from harvester.models import OwedFile
 from harvester.states import FileStatus
 from harvester.store import Store
@@ -14,12 +15,18 @@ from harvester.store import Store
 
 @dataclass(frozen=True)
 class Files:
-    """Fetches what is not here yet; a file that a killed run had already put in place is kept."""
+    """
+    Fetches what is not here yet; a file that a killed run had already put in place is kept.
+
+    A file that did not change from one version of an item to another is fetched once.
+    """
 
     name: ClassVar[str] = "files"
 
     routes: Routes
     store: Store
+    ledger: Ledger
+    versions: str | tuple[int, ...]
 
     async def fetch(self, owed: OwedFile) -> FileResult:
         file = owed.file
@@ -27,8 +34,20 @@ class Files:
             # Without an md5 only a finished download proves a file; with one, what lies there can.
             may_be_here = owed.is_old and file.md5 is not None and self.store.may_hold(owed.path)
             if not (may_be_here and await self.store.keeps(owed.path, file.size, file.md5)):
-                await self._bring(owed)
-        return FileResult(owed.item_id, file.id, FileStatus.DONE)
+                await self._bring_once(owed)
+        return FileResult(owed.key, file.id, FileStatus.DONE)
+
+    async def _bring_once(self, owed: OwedFile) -> None:
+        """Bring a file, unless another version of its item has the same bytes."""
+        md5 = owed.file.md5
+        if md5 is None or (self.versions == LATEST and owed.key == owed.item_id):
+            await self._bring(owed)
+            return
+        async with self.store.alone(owed.item_id, md5):
+            for twin in await self.ledger.twins(owed):
+                if await self.store.links(twin, owed.path, owed.file.size, md5):
+                    return
+            await self._bring(owed)
 
     async def _bring(self, owed: OwedFile) -> None:
         with self.store.reserve(owed.file.size):

@@ -1,4 +1,4 @@
-"""The full record of an item, and what is to become of each file that it names."""
+"""The full record of an item, what has changed in it, and what is to become of each file that it names."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harvester.config import FileRules
+from harvester.config.keys import ALL, LATEST
+from harvester.errors import Gone, Refused
 from harvester.figshare.api import Figshare
+from harvester.figshare.changes import changed_fields, changed_files
+from harvester.figshare.records import read_article
+from harvester.ledger.results import Harvested
 from harvester.ledger.writing import Ledger
-from harvester.models import Article, Findings, OwedItem, PlacedFile, RemoteFile
-from harvester.states import FileStatus
-from harvester.store import place
+from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
+from harvester.states import Changed, FileStatus
+from harvester.store import home_of, place
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,75 @@ class Metadata:
     figshare: Figshare
     ledger: Ledger
     rules: FileRules
+    versions: str | tuple[int, ...]
 
     async def visit(self, item: OwedItem) -> Findings:
-        record = await self.figshare.record(item.id, private=item.private)
-        here = await self.ledger.files_here(item.id) if item.known else {}
+        record = await self._ask(item)
+        if record is None:  # what is here is what is there
+            return Findings()
         article = record.article
-        return Findings(record=record, files=settle(article, here, self.rules), warning=difference(article))
+        before = await self.ledger.harvested(item.key) if item.known else None
+        files = settle(
+            article,
+            before.files if before else {},
+            self.rules,
+            home=home_of(item.id, item.version),
+            is_wanted=bool(item.version) or is_wanted(article.version, self.versions, is_current=True),
+        )
+        return Findings(
+            record=record,
+            files=files,
+            change=_change(item, before, record),
+            versions=await self._earlier(item, article),
+            warning=difference(article),
+        )
+
+    async def _ask(self, item: OwedItem) -> Record | None:
+        """Ask for the record; None where it is known and has not changed."""
+        try:
+            return await self.figshare.record_unless(
+                item.etag, item.id, private=item.private, version=item.version
+            )
+        except (Gone, Refused) as error:
+            if not item.private:
+                raise
+            try:  # an administrator's listing names items that only their owners may see in full
+                return await self.figshare.record_unless("", item.id, private=False)
+            except (Gone, Refused):
+                raise error from None
+
+    async def _earlier(self, item: OwedItem, article: Article) -> tuple[int, ...]:
+        """Return the versions of an item that are wanted besides its current one and not known yet."""
+        may_be = [
+            number
+            for number in range(1, article.version)
+            if is_wanted(number, self.versions, is_current=False)
+        ]
+        if item.version or not may_be:
+            return ()
+        wanted = set(may_be) - await self.ledger.versions(item.id)
+        if not wanted:
+            return ()
+        return tuple(number for number in await self.figshare.versions(item.id) if number in wanted)
+
+
+def is_wanted(version: int, versions: str | tuple[int, ...], *, is_current: bool) -> bool:
+    """Tell whether a version of an item is wanted; what was never published has the number 0."""
+    if versions == LATEST or not version:
+        return is_current
+    return versions == ALL or version in versions
+
+
+def _change(item: OwedItem, before: Harvested | None, record: Record) -> Change | None:
+    """Say what has changed since a record was harvested, None for nothing."""
+    if before is None:
+        return Change(Changed.NEW)
+    old = read_article(before.raw, before.file_list)
+    fields = changed_fields(before.raw, record.raw)
+    files = changed_files(old.files, record.article.files)
+    if item.withdrawn:
+        return Change(Changed.RETURNED, fields, files)
+    return Change(Changed.CHANGED, fields, files) if fields or files else None
 
 
 def difference(article: Article) -> str:
@@ -41,17 +109,24 @@ def difference(article: Article) -> str:
 
 
 def settle(
-    article: Article, here: Mapping[int, tuple[RemoteFile, str]], rules: FileRules
+    article: Article,
+    here: Mapping[int, tuple[RemoteFile, str]],
+    rules: FileRules,
+    *,
+    home: str = "",
+    is_wanted: bool = True,
 ) -> tuple[PlacedFile, ...]:
     """
     Decide what becomes of each file; `here` are those fetched before: file id to file and path.
 
     One that is here and has not changed stays; the rest is owed, unless the user's rules, its kind or
-    the item's own state keep it from being fetched.
+    the item's own state keep it from being fetched. `home`: the folder they go to. `is_wanted`: whether this
+    version of the item is.
     """
     unique = tuple({file.id: file for file in article.files}.values())
-    paths = place(article.id, unique, {file_id: path for file_id, (_, path) in here.items()})
-    statuses = {file.id: _status(file, article, here, rules) for file in unique}
+    kept = {file_id: path for file_id, (_, path) in here.items()}
+    paths = place(home or home_of(article.id), unique, kept)
+    statuses = {file.id: _status(file, article, here, rules, is_wanted=is_wanted) for file in unique}
     return tuple(
         PlacedFile(
             file,
@@ -68,6 +143,8 @@ def _status(
     article: Article,
     here: Mapping[int, tuple[RemoteFile, str]],
     rules: FileRules,
+    *,
+    is_wanted: bool,
 ) -> FileStatus:
     if file.is_link:
         return FileStatus.LINK
@@ -76,7 +153,7 @@ def _status(
         return FileStatus.DONE
     if article.withheld:
         return FileStatus.WITHHELD
-    if not rules.wants(full_name(file), file.size):
+    if not (is_wanted and rules.wants(full_name(file), file.size)):
         return FileStatus.SKIPPED
     return FileStatus.PENDING
 

@@ -1,11 +1,11 @@
-"""How often an item was viewed and downloaded."""
+"""How often an item was viewed, downloaded and shared."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harvester.figshare.api import Figshare
+from harvester.figshare.statistics import StatsService
 from harvester.models import Findings, OwedItem
 
 
@@ -16,7 +16,7 @@ class Stats:
     name: ClassVar[str] = "stats"
     tells_of_withdrawal: ClassVar[bool] = False
 
-    figshare: Figshare
+    statistics: StatsService
 
     async def visit(self, item: OwedItem) -> Findings:
-        return Findings(totals=await self.figshare.totals(item.id))
+        return Findings(totals=await self.statistics.totals(item.id))

@@ -1,0 +1,87 @@
+"""
+What the options of a command line choose: the keys that they set, and the sources that they name.
+
+An option whose destination is the full name of a key sets that key. Those that name sources make tables as a
+file has them, with the filters in each that takes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harvester.errors import UsageError
+
+SERVICES = ("api", "stats", "files")
+FILTERS = {
+    "type": "item_type",
+    "published_since": "published_since",
+    "published_before": "published_before",
+    "modified_since": "modified_since",
+    "licence": "licence",
+    "order": "order",
+}
+"""The options that narrow a listing, and the field of a source that each sets."""
+
+
+def overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """
+    Return the keys that options set, by their full names.
+
+    Raises:
+        UsageError: an option belongs to a source that is not named.
+    """
+    given = vars(args)
+    options = {
+        key: value
+        for key, value in given.items()
+        if value is not None and ("." in key or key in {"output", "tasks", "versions"})
+    }
+    for service, rate in given.get("rate") or ():
+        for name in (service,) if service else SERVICES:
+            options[f"rate.{name}"] = rate
+    sources = list(_sources(given))
+    filters = {field: given[name] for name, field in FILTERS.items() if given.get(name) is not None}
+    if filters:
+        _narrow(sources, filters)
+    if sources:
+        options["sources"] = sources
+    return options
+
+
+def _sources(given: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    if given.get("account"):
+        yield {"kind": "account"}
+    if given.get("account_query"):
+        yield {"kind": "account", "query": given["account_query"]}
+    if given.get("institution_items"):
+        yield {"kind": "institution", "private": True}
+    if given.get("search"):
+        yield {"kind": "search", "query": given["search"]}
+    below = {"subgroups": True} if given.get("subgroups") else {}
+    if below and not given.get("group"):
+        raise UsageError("--subgroups: goes with --group, which is not there")
+    for kind, more in (("group", below), ("collection", {}), ("project", {}), ("institution", {})):
+        for number in given.get(kind) or ():
+            yield {"kind": kind, "id": number, **more}
+    if given.get("item"):
+        yield {"kind": "items", "ids": given["item"]}
+    if isinstance(given.get("items"), str):  # the sandbox has an option of this name too: a number
+        yield {"kind": "items", "file": given["items"]}
+
+
+def _narrow(sources: Iterable[dict[str, Any]], filters: Mapping[str, Any]) -> None:
+    """Put the filters into each source that takes them."""
+    from harvester.config.tables import fields  # noqa: PLC0415 - see cli.py: few commands need it
+    from harvester.sources import SOURCES  # noqa: PLC0415
+
+    unused = dict.fromkeys(filters)
+    for source in sources:
+        taken = filters.keys() & fields(SOURCES[source["kind"]]).keys()
+        source.update({name: filters[name] for name in taken})
+        for name in taken:
+            unused.pop(name, None)
+    if unused:
+        options = [f"--{name.replace('_', '-')}" for name, field in FILTERS.items() if field in unused]
+        raise UsageError(f"{', '.join(options)}: no source on the command line takes that")

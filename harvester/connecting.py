@@ -1,0 +1,92 @@
+"""Opens the one session of a run, and makes the parts that ask figshare through it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.request import getproxies
+
+from yarl import URL
+
+from harvester import __version__
+from harvester.addresses import is_loopback
+from harvester.client import Client, Lookup, Splitting, open_session
+from harvester.config import Config, Rate
+from harvester.figshare.api import Figshare
+from harvester.figshare.routes import DOWNLOADS, Routes
+from harvester.figshare.statistics import StatsService
+from harvester.limits import Limiter, Pace, Seeking
+
+SERVICES = ("api", "stats", "files")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """
+    What a run takes from the machine it runs on, so that a test can let all of it misbehave.
+
+    ``wall_clock``: seconds since 1970; it may jump. ``before_lookup``: see `client.Lookup`.
+    """
+
+    wall_clock: Callable[[], float] = time.time
+    before_lookup: Lookup | None = None
+
+
+USUAL = Surroundings()
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The parts that talk to figshare, for as long as their session is open."""
+
+    client: Client
+    figshare: Figshare
+    routes: Routes
+    statistics: StatsService
+
+
+@asynccontextmanager
+async def connect(config: Config, surroundings: Surroundings = USUAL) -> AsyncIterator[Connected]:
+    """Open the one session of a run."""
+    api, stats = URL(config.services.api), URL(config.services.stats)
+    contact = f"; {config.services.contact}" if config.services.contact else ""
+    agent = f"harvester/{__version__} (Python {platform.python_version()}{contact})"
+    proxies = getproxies()
+    named = (api, stats, *(URL(proxy) for scheme, proxy in proxies.items() if scheme != "no"))
+    hosts = frozenset(url.host for url in named if url.host)
+    async with open_session(
+        user_agent=agent,
+        timeouts=config.timeouts,
+        trusted_hosts=hosts,
+        private_hosts=is_loopback(api),
+        before_lookup=surroundings.before_lookup,
+    ) as session:
+        client = Client(
+            session,
+            limiters={name: Limiter(name, _pace(config.rate, name)) for name in SERVICES},
+            origins={"api": api, "stats": stats, "files": URL(DOWNLOADS)},
+            retry=config.retry,
+            timeouts=config.timeouts,
+            splitting=Splitting(connections=config.concurrency.downloads),
+            token=config.token,
+            stats_credentials=config.stats_credentials,
+            proxies=proxies,
+        )
+        today = datetime.fromtimestamp(surroundings.wall_clock(), UTC).date()
+        statistics = StatsService(client, stats=stats, settings=config.stats, today=today)
+        acting_for = config.services.impersonate
+        yield Connected(
+            client,
+            Figshare(client, api=api, stats=stats, impersonate=acting_for),
+            Routes(client, api=api, impersonate=acting_for),
+            statistics,
+        )
+
+
+def _pace(rate: Rate, service: str) -> Pace:
+    most = rate.at_most(service)
+    return Seeking(most) if rate.is_sought(service) else Pace(most)

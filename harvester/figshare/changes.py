@@ -1,0 +1,48 @@
+"""What differs between a record as it was harvested and as it is now, told by figshare's own names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from harvester.models import RemoteFile
+
+TOLD_BY_FILES = ("files", "folder_structure")
+"""Fields whose changes are told file by file."""
+
+
+def changed_fields(before: bytes, now: bytes) -> tuple[str, ...]:
+    """Name the fields of a record that have another value now, are new or are gone, in order."""
+    old, new = _values(before), _values(now)
+    names = (old.keys() | new.keys()).difference(TOLD_BY_FILES)
+    return tuple(sorted(name for name in names if old.get(name) != new.get(name)))
+
+
+def changed_files(before: Sequence[RemoteFile], now: Sequence[RemoteFile]) -> tuple[str, ...]:
+    """
+    Say what became of files, by their ids: ``added: a.csv``, ``changed: b.csv``, ``removed: c.csv``.
+
+    One that came in the place of one with the same folder and name has changed, whatever its id.
+    """
+    old, new = {file.id: file for file in before}, {file.id: file for file in now}
+    added = {_full_name(file): file for file in now if file.id not in old}
+    removed = {_full_name(file): file for file in before if file.id not in new}
+    changed = {
+        _full_name(file) for file in now if file.id in old and _content(file) != _content(old[file.id])
+    }
+    changed |= added.keys() & removed.keys()
+    told = {"added": added.keys() - changed, "changed": changed, "removed": removed.keys() - changed}
+    return tuple(f"{what}: {name}" for what, names in told.items() for name in sorted(names))
+
+
+def _values(raw: bytes) -> Mapping[str, object]:
+    return msgspec.json.decode(raw, type=dict[str, object])
+
+
+def _content(file: RemoteFile) -> tuple[str, int, str | None, bool]:
+    return _full_name(file), file.size, file.md5, file.is_link
+
+
+def _full_name(file: RemoteFile) -> str:
+    return f"{file.folder}/{file.name}" if file.folder else file.name

@@ -1,0 +1,274 @@
+"""
+figshare's statistics as calls: the counters of an item, by period and by country.
+
+Here is decided into which windows a span of days is split. The service cuts one that is too long without a
+word, so a period that was cut away would look like one in which nobody came.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, timedelta
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+from yarl import URL
+
+from harvester.client import Client
+from harvester.config import Statistics
+from harvester.config.keys import COUNTERS
+from harvester.errors import Misshapen, UsageError
+from harvester.figshare.records import Natural, decoder
+from harvester.figshare.records import decode_total as _decode_total
+from harvester.models import Totals, Uses
+
+Numbers: TypeAlias = Mapping[str, Mapping[str, int]]
+"""Uses by the name of a period, as the service writes it, and by country ("": all of them)."""
+
+_MOST_YEARS = {"day": 1, "month": 2, "year": 5, "total": 1}
+"""Of one window. The documents name no limit for "total"; a year is what all of them allow."""
+_PARTS = {"year": 1, "month": 2, "day": 3}
+"""How much of a date names a period."""
+_DATE = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})(?:[T ].*)?)?)?")
+_MOST = 2**63 - 1
+"""More than the ledger holds."""
+NOWHERE = "Unknown"
+"""What figshare itself calls a place that it does not know."""
+
+
+class Window(NamedTuple):
+    """Days that are asked for at once, the last one included."""
+
+    first: date
+    last: date
+
+
+def windows(granularity: str, since: date, until: date) -> tuple[Window, ...]:
+    """
+    Split the days from `since` to `until`, both included, into windows that figshare does not cut.
+
+    No day is in two of them and none is missing. Windows of months and years end with one, so that none is
+    told in two parts. A year counts as 365 days: nobody says what the service makes of a leap year.
+    """
+    found: list[Window] = []
+    while since <= until:
+        last = min(until, _last_day(granularity, since))
+        found.append(Window(since, last))
+        if last == until:  # which may be the last day there is
+            break
+        since = last + timedelta(days=1)
+    return tuple(found)
+
+
+def _last_day(granularity: str, first: date) -> date:
+    """Tell the last day of the longest window that begins with `first`."""
+    years = _MOST_YEARS[granularity]
+    try:
+        behind = first + timedelta(days=365 * years)
+        if granularity not in {"day", "total"}:
+            # The limit is on the distance of both days, so that 365 days a year and one more are within it.
+            behind = _first_day(granularity, min(behind + timedelta(days=1), _anniversary(first, years)))
+    except (OverflowError, ValueError):  # no calendar goes so far
+        return date.max
+    return behind - timedelta(days=1)
+
+
+def _anniversary(day: date, years: int) -> date:
+    is_leap_day = (day.month, day.day) == (2, 29)
+    return day.replace(year=day.year + years, day=28 if is_leap_day else day.day)
+
+
+def _first_day(granularity: str, day: date) -> date:
+    """Tell when the period begins that a day is in."""
+    if granularity == "year":
+        return day.replace(month=1, day=1)
+    return day.replace(day=1) if granularity == "month" else day
+
+
+def requests_per_item(task_name: str, settings: Statistics, today: date) -> int:
+    """Tell how many requests a task on statistics makes for one item; 0 for any other task."""
+    if task_name == "stats":
+        return len(_counters(settings))
+    if task_name not in {"timeline", "breakdown"} or settings.since is None:
+        return 0
+    return len(_counters(settings)) * len(
+        windows(settings.granularity, settings.since, settings.until or today)
+    )
+
+
+def _counters(settings: Statistics) -> tuple[str, ...]:
+    return tuple(counter for counter in COUNTERS if counter in settings.counters)
+
+
+class StatsService:
+    """
+    The statistics of items, as the user's `settings` ask for them.
+
+    `today`: the last day to ask for, where they name none.
+    All calls raise what `Client.persist` raises. Of an institution they carry its credentials.
+
+    Raises:
+        UsageError: the first day is behind the last.
+    """
+
+    def __init__(self, client: Client, *, stats: URL, settings: Statistics, today: date) -> None:
+        until = settings.until or today
+        if settings.since is not None and settings.since > until:
+            raise UsageError(f"stats.since: {settings.since} is after {until}, the last day to ask for")
+        self.counters = _counters(settings)
+        self.granularity = settings.granularity
+        self._client = client
+        self._stats = stats
+        self._is_institution = bool(settings.institution)
+        scope = f"/{settings.institution}" if settings.institution else ""
+        self._path = stats.raw_path.rstrip("/") + scope
+        self._windows = windows(settings.granularity, settings.since, until) if settings.since else ()
+
+    async def totals(self, item_id: int) -> Totals:
+        """
+        Count the uses of one item since it was published; None for a counter that is not asked for.
+
+        Source: API reference, Stats, Totals. An unknown item gets an empty answer: that is not 0.
+        """
+        found: dict[str, int | None] = {}
+        for counter in self.counters:
+            url = self._address(f"total/{counter}/article/{item_id}")
+            told = await self._client.json("stats", "GET", url, decode_total, authorised=self._is_institution)
+            found[counter] = told.value
+        return Totals(**found)
+
+    async def timeline(self, item_id: int) -> tuple[Uses, ...]:
+        """
+        Count the uses of one item in each period; nothing for a period of which the service says nothing.
+
+        Source: API reference, Stats, Timeline.
+        """
+        return await self._uses("timeline", item_id, decode_timeline)
+
+    async def breakdown(self, item_id: int) -> tuple[Uses, ...]:
+        """
+        Count the uses of one item in each period by country.
+
+        Source: API reference, Stats, Breakdown. It goes down to cities; their sums are kept.
+        """
+        return await self._uses("breakdown", item_id, decode_breakdown)
+
+    async def _uses(self, kind: str, item_id: int, decode: Callable[[bytes], Numbers]) -> tuple[Uses, ...]:
+        numbers: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        for counter in self.counters:
+            path = self._address(f"{kind}/{self.granularity}/{counter}/article/{item_id}")
+            for window in self._windows:
+                url = path.with_query(start_date=str(window.first), end_date=str(window.last))
+                told = await self._client.json("stats", "GET", url, decode, authorised=self._is_institution)
+                for begins, country, number in _within(told.value, self.granularity, window):
+                    numbers[counter, begins, country] += number
+        if any(number > _MOST for number in numbers.values()):
+            raise Misshapen(f"{kind} of item {item_id}: more uses than anybody can count")
+        return tuple(
+            Uses(counter, self.granularity, begins, number, country)
+            for (counter, begins, country), number in numbers.items()
+        )
+
+    def _address(self, path: str) -> URL:
+        return self._stats.with_path(f"{self._path}/{path}", encoded=True)
+
+
+def _within(told: Numbers, granularity: str, window: Window) -> Iterator[tuple[str, str, int]]:
+    """
+    Read the numbers of a window: when the period begins, the country, the number.
+
+    What is told of other days is left out: those have windows of their own, or nobody asked.
+
+    Raises:
+        Misshapen: nothing of it is about this window, or no period is named.
+    """
+    earliest = _first_day(granularity, window.first)
+    begins = {name: _begin(name, granularity, window) for name in told}
+    wanted = {name: day for name, day in begins.items() if earliest <= day <= window.last}
+    if told and not wanted:
+        raise Misshapen(f"asked for {window.first} to {window.last}, the service told of {min(told)}")
+    for name, day in wanted.items():
+        for country, number in told[name].items():
+            yield day.isoformat(), country, number
+
+
+def _begin(name: str, granularity: str, window: Window) -> date:
+    """
+    Tell when a period begins, by its name: 2015, 2015-07, 2015-07-01.
+
+    A total is one period, whatever it is called.
+    """
+    if granularity == "total":
+        return window.first
+    found = _DATE.fullmatch(name)
+    parts = [int(part) for part in found.groups() if part] if found else []
+    needed = _PARTS[granularity]
+    if len(parts) >= needed:
+        year, month, day = (*parts[:needed], 1, 1)[:3]
+        try:
+            return date(year, month, day)
+        except ValueError:
+            pass
+    raise Misshapen(f"{name[:40]!r} names no {granularity}")
+
+
+# -- JSON -----------------------------------------------------------------------------------------
+
+# Null or an empty list stand for an empty table, here and there.
+_Cities: TypeAlias = dict[str, Natural | None]
+_Countries: TypeAlias = dict[str, _Cities | list[None] | Natural | None]
+
+
+class _Timeline(msgspec.Struct, frozen=True):
+    timeline: dict[str, Natural | None] | list[None] | None = None
+
+
+class _Breakdown(msgspec.Struct, frozen=True):
+    breakdown: dict[str, _Countries | list[None] | None] | list[None] | None = None
+
+
+_decode_timeline = decoder(_Timeline)
+_decode_breakdown = decoder(_Breakdown)
+
+
+def decode_total(raw: bytes) -> int | None:
+    """Read a counter; an item that the service does not know has none."""
+    return None if _is_nothing(raw) else _decode_total(raw).totals
+
+
+def decode_timeline(raw: bytes) -> Numbers:
+    """Read a timeline; an item that the service does not know has none."""
+    periods = None if _is_nothing(raw) else _decode_timeline(raw).timeline
+    if not isinstance(periods, dict):
+        return {}
+    return {name: {"": number} for name, number in periods.items() if number is not None}
+
+
+def decode_breakdown(raw: bytes) -> Numbers:
+    """Read a breakdown; the cities of a country are added up where its sum is not told."""
+    periods = None if _is_nothing(raw) else _decode_breakdown(raw).breakdown
+    if not isinstance(periods, dict):
+        return {}
+    return {
+        name: _by_country(countries) for name, countries in periods.items() if isinstance(countries, dict)
+    }
+
+
+def _is_nothing(raw: bytes) -> bool:
+    return raw.strip() in {b"null", b"[]"}
+
+
+def _by_country(countries: _Countries) -> Mapping[str, int]:
+    numbers: defaultdict[str, int] = defaultdict(int)
+    for country, told in countries.items():
+        if told is None or isinstance(told, list):
+            continue
+        numbers[country.strip() or NOWHERE] += told if isinstance(told, int) else _sum(told)
+    return numbers
+
+
+def _sum(cities: _Cities) -> int:
+    whole = cities.get("total")
+    return sum(number or 0 for number in cities.values()) if whole is None else whole

@@ -1,0 +1,157 @@
+"""What becomes of files, as rows: placed by a record, fetched, superseded, removed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from harvester.ledger import many
+from harvester.ledger.line import Line, remote_file
+from harvester.ledger.results import FileResult
+from harvester.ledger.schema import FILE_COLUMNS, OF_ITEM, OPEN_FILES
+from harvester.models import OwedFile, PlacedFile, RemoteFile
+from harvester.states import FileStatus
+
+_TAKES_ROOM = (FileStatus.PENDING, FileStatus.DONE)
+
+
+class _Row(NamedTuple):
+    """A row of a file, as it was before the record that names it was read again."""
+
+    path: str
+    size: int
+    md5: str | None
+    status: str
+    turn: int | None
+
+
+class Files:
+    """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
+
+    def __init__(self, db: sqlite3.Connection, line: Line) -> None:
+        self._db = db
+        self._line = line
+
+    def save_placed(self, placed: Sequence[tuple[int, Iterable[PlacedFile]]]) -> None:
+        """Put the files that records name in the place of those that they named before."""
+        rows = many.select(
+            self._db,
+            "DELETE FROM files WHERE item_id IN ({values})"
+            " RETURNING item_id, file_id, path, size, md5, status, turn",
+            [(item_id,) for item_id, _ in placed],
+        )
+        before = {(item_id, file_id): _Row(*row) for item_id, file_id, *row in rows}
+        for row in before.values():
+            if row.status in _TAKES_ROOM:
+                self._line.gives_back(row.size)
+        many.write(
+            self._db,
+            f"INSERT INTO files (item_id, path, status, verdict, turn, {FILE_COLUMNS}) {{values}}",
+            [
+                self._row(item_id, file, before.get((item_id, file.file.id)))
+                for item_id, files in placed
+                for file in files
+            ],
+        )
+        self._note_leftovers(placed, before)
+
+    def _row(self, item_id: int, placed: PlacedFile, old: _Row | None) -> many.Row:
+        """
+        Make the row of a file of a record that was read.
+
+        Whoever placed it looked at what is here when the record came. One that has come since stays, and one
+        that is in hand keeps its turn: neither is fetched again.
+        """
+        file, status, reason = placed.file, placed.status, placed.reason
+        is_same = old is not None and old[:3] == (placed.path, file.size, file.md5)
+        if is_same and old is not None and old.status == FileStatus.DONE and status is not FileStatus.LINK:
+            status, reason = FileStatus.DONE, ""
+        if status is FileStatus.DONE:
+            self._line.gives_back(-file.size)
+        elif status is FileStatus.PENDING and not self._line.takes(file.size):
+            status = FileStatus.SKIPPED
+        turn = old.turn if is_same and old is not None else None
+        if status is not FileStatus.PENDING:
+            turn = None
+        elif turn is None:
+            turn = self._line.turn_for_file()
+        owner = (item_id, placed.path, str(status), reason, turn)
+        return (*owner, file.id, file.name, file.folder, file.size, file.md5, file.url)
+
+    def _note_leftovers(
+        self, placed: Sequence[tuple[int, Iterable[PlacedFile]]], before: Mapping[tuple[int, int], _Row]
+    ) -> None:
+        """Remember what was fetched and is named no more; nothing is removed unless the user says so."""
+        named = {(file.path,) for _, files in placed for file in files}
+        left = [
+            (row.path, item_id, row.size)
+            for (item_id, _), row in before.items()
+            if row.status == FileStatus.DONE and (row.path,) not in named
+        ]
+        many.write(
+            self._db,
+            "INSERT INTO leftovers (path, item_id, size) {values} ON CONFLICT DO UPDATE"
+            " SET item_id = excluded.item_id, size = excluded.size",
+            left,
+        )
+        if self._db.execute("SELECT 1 FROM leftovers LIMIT 1").fetchone():
+            many.write(self._db, "DELETE FROM leftovers WHERE path IN ({values})", named)
+
+    def withhold(self, item_ids: Sequence[int]) -> None:
+        """Owe no file of items that are no longer public."""
+        many.write(
+            self._db,
+            "UPDATE files SET status = 'withheld', verdict = 'withdrawn', error = '', attempts = 0,"
+            f" turn = NULL WHERE {OPEN_FILES} AND item_id IN ({{values}})",
+            [(item_id,) for item_id in item_ids],
+        )
+
+    def here(self, key: int) -> dict[int, tuple[RemoteFile, str]]:
+        """Return the files of an item that were fetched before: file id to the file and its path."""
+        rows = self._db.execute(
+            f"SELECT path, {FILE_COLUMNS} FROM files WHERE item_id = ? AND status = 'done'", (key,)
+        )
+        return {file[0]: (remote_file(file), path) for path, *file in rows}
+
+    def twins(self, owed: OwedFile) -> list[str]:
+        """Return where other versions of an item have, had or will have what may be the same bytes."""
+        rows = self._db.execute(
+            f"SELECT path FROM files WHERE {OF_ITEM} AND md5 = ?2 AND size = ?3 AND item_id <> ?4"
+            f" UNION ALL SELECT path FROM leftovers WHERE {OF_ITEM} AND size = ?3",
+            (owed.item_id, owed.file.md5, owed.file.size, owed.key),
+        )
+        return [path for (path,) in rows]
+
+    def save_fetched(self, results: Iterable[FileResult]) -> None:
+        """Save what became of different files."""
+        many.write(
+            self._db,
+            """
+            WITH told (item_id, file_id, turn, status, error, has_failed, attempts, verdict) AS ({values})
+            UPDATE files SET status = told.status, error = told.error, verdict = told.verdict, turn = NULL,
+                attempts = iif(has_failed, files.attempts + told.attempts, 0)
+            FROM told WHERE files.item_id = told.item_id AND files.file_id = told.file_id
+                AND (told.turn IS NULL OR files.turn = told.turn)
+            """,
+            [_fetched_row(result) for result in results],
+        )
+
+    def pruned(self, paths: Sequence[str]) -> None:
+        """Forget files that were removed; those of withdrawn items are no longer here."""
+        gone = [(path,) for path in paths]
+        many.write(self._db, "DELETE FROM leftovers WHERE path IN ({values})", gone)
+        many.write(
+            self._db,
+            "UPDATE files SET status = 'withheld', verdict = 'withdrawn' WHERE status = 'done'"
+            " AND item_id IN (SELECT id FROM items WHERE withdrawn) AND path IN ({values})",
+            gone,
+        )
+
+
+def _fetched_row(result: FileResult) -> many.Row:
+    # SQLite takes a str and an int as they are; for what is derived from them Python looks for an adapter.
+    has_failed = result.status is FileStatus.FAILED
+    attempts = result.attempts if has_failed else 0
+    which = (result.item_id, result.file_id, result.turn)
+    return (*which, str(result.status), result.error, int(has_failed), attempts, str(result.verdict))

@@ -1,0 +1,132 @@
+"""The api: listings, records, file lists and the way to private files."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from harvester.sandbox import hostile
+from harvester.sandbox.answers import Answer, json_answer, redirect
+from harvester.sandbox.asked import Asked, Refusal
+from harvester.sandbox.catalogue import CATEGORIES, GROUPS, LICENCES
+from harvester.sandbox.downloads import Downloads
+from harvester.sandbox.listings import Listings
+from harvester.sandbox.records import licence
+from harvester.sandbox.visitors import Visitor, visitor_of
+from harvester.sandbox.world import World
+
+
+class Api:
+    """Over one world, for the public and for accounts."""
+
+    def __init__(self, world: World, downloads: Downloads) -> None:
+        self._world = world
+        self._downloads = downloads
+        self._listings = Listings(world)
+
+    def answer(self, asked: Asked) -> Answer:
+        """Answer a request to the api."""
+        route = f"{asked.method} {asked.path}"
+        if asked.path.startswith("/account"):
+            return self._account(asked, route)
+        if found := re.fullmatch(r"GET /file/download/(\d+)", route):
+            return self._downloads.lead(asked, int(found[1]), visitor_of(asked, self._world))
+        if found := re.fullmatch(r"GET /articles/(\d+)(/versions(?:/(\d+))?)?(/files)?", route):
+            return self._public_item(asked, int(found[1]), found[2], found[3], is_list=bool(found[4]))
+        return self._listing(asked, route)
+
+    def _listing(self, asked: Asked, route: str) -> Answer:
+        if route in {"GET /articles", "POST /articles/search"}:
+            return self._listings.public(asked)
+        if found := re.fullmatch(r"GET /collections/(\d+)/articles", route):
+            return self._listings.collection(asked, int(found[1]))
+        if found := re.fullmatch(r"GET /projects/(\d+)/articles", route):
+            return self._listings.project(asked, int(found[1]))
+        if route == "GET /categories":
+            return json_answer([_category(number, title) for number, title in CATEGORIES])
+        if route == "GET /licenses":
+            return _licences()
+        raise Refusal(404, "No such endpoint")
+
+    def _account(self, asked: Asked, route: str) -> Answer:
+        if "Authorization" not in asked.headers:
+            raise Refusal(403, "Authentication required")
+        visitor = visitor_of(asked, self._world)
+        if visitor is None:
+            raise Refusal(401, "Invalid token")
+        if asked.path.startswith("/account/institution/"):
+            visitor.must_be_admin()
+        if route == "GET /account/articles":
+            return self._listings.account(asked, visitor)
+        if route == "POST /account/articles/search":
+            return self._listings.account_search(asked, visitor)
+        if route == "GET /account/institution/articles":
+            return self._listings.institution(asked)
+        if route == "GET /account/institution/groups":
+            return json_answer([_group(*group) for group in GROUPS])
+        if route == "GET /account/licenses":
+            return _licences()
+        if found := re.fullmatch(r"GET /account/articles/(\d+)(/files)?", route):
+            return self._own_item(asked, int(found[1]), visitor, is_list=bool(found[2]))
+        raise Refusal(404, "No such endpoint")
+
+    def _own_item(self, asked: Asked, item_id: int, visitor: Visitor, *, is_list: bool) -> Answer:
+        if not visitor.sees(self._world, item_id):
+            raise Refusal(404, "Entity not found: article")
+        return self._item(asked, item_id, is_list=is_list, private=True)
+
+    def _public_item(
+        self, asked: Asked, item_id: int, versions: str | None, version: str | None, *, is_list: bool
+    ) -> Answer:
+        """Answer for an item's record, its versions, one of them, or the files of one."""
+        numbers = self._world.versions(item_id)
+        if not numbers or (version and int(version) not in numbers) or (versions and not version and is_list):
+            raise Refusal(404, "Entity not found: article")
+        if versions and not version:
+            address = f"{self._world.at.api}/articles/{item_id}/versions"
+            return json_answer([{"version": number, "url": f"{address}/{number}"} for number in numbers])
+        return self._item(asked, item_id, int(version or 0), is_list=is_list)
+
+    def _item(
+        self, asked: Asked, item_id: int, version: int = 0, *, is_list: bool, private: bool = False
+    ) -> Answer:
+        world, item = self._world, self._world.item(item_id, version)
+        if is_list:
+            files = world.files(item_id, version, private=private)
+            return json_answer(hostile.file_page(item.hostile, files, *asked.span()))
+        if world.settings.redirects == "api-elsewhere" and not version:
+            return redirect(f"{world.at.elsewhere}/v2{asked.path}")
+        etag = f'{item.etag[:-1]}-own"' if private else item.etag
+        headers = {"ETag": etag, "Last-Modified": "Thu, 01 Jan 2015 00:00:00 GMT"}
+        if asked.headers.get("If-None-Match") == etag:
+            return Answer(304, headers)
+        shown = world.public_ids[0] if item.hostile == "wrong-id" else item_id
+        return hostile.answer(item.hostile, world.record(shown, version, private=private), headers)
+
+
+def _licences() -> Answer:
+    return json_answer([licence(place) for place in range(len(LICENCES))])
+
+
+def _category(number: int, title: str) -> dict[str, Any]:
+    return {
+        "id": number,
+        "title": title,
+        "parent_id": 1000,
+        "path": f"/1000/{number}",
+        "source_id": str(number),
+        "taxonomy_id": 100,
+        "has_children": False,
+        "is_selectable": True,
+    }
+
+
+def _group(number: int, parent: int, name: str) -> dict[str, Any]:
+    return {
+        "id": number,
+        "parent_id": parent,
+        "name": name,
+        "resource_id": "",
+        "association_criteria": "",
+        "upload_access": "All Users",
+    }

@@ -1,0 +1,84 @@
+"""From a file's address to its bytes: the routes, the signed address that they redirect to, the storage."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+
+from harvester.sandbox.answers import Answer, page, redirect
+from harvester.sandbox.asked import Asked, Refusal
+from harvester.sandbox.catalogue import FILES_AN_ITEM
+from harvester.sandbox.redirects import download_address
+from harvester.sandbox.visitors import Visitor
+from harvester.sandbox.world import World
+
+
+class Downloads:
+    """Of the files of one world; `clock`: seconds since 1970, for addresses that die."""
+
+    def __init__(self, world: World, clock: Callable[[], float]) -> None:
+        self._world = world
+        self._clock = clock
+
+    def lead(self, asked: Asked, file_id: int, visitor: Visitor | None) -> Answer:
+        """Answer a request for a file with the way to it."""
+        world = self._world
+        file = world.file(file_id)
+        item_id = file_id // FILES_AN_ITEM
+        if asked.method != "GET" or file is None or not self._is_open(item_id, visitor):
+            raise Refusal(404, "No such file")
+        if not world.is_private(item_id) and world.number(item_id) < world.settings.blocked_items:
+            return page(403)
+        if world.is_withheld(item_id):
+            raise Refusal(403, "Downloading is not allowed")
+        if file["is_link_only"]:
+            return redirect(file["download_url"])
+        signed = self.signed(file_id, self._clock() + world.settings.signed_seconds)
+        return redirect(download_address(world.settings.redirects, asked, signed, world.at))
+
+    def _is_open(self, item_id: int, visitor: Visitor | None) -> bool:
+        is_public = not self._world.is_private(item_id)
+        return is_public or (visitor is not None and visitor.sees(self._world, item_id))
+
+    def signed(self, file_id: int, expires: float) -> str:
+        """Return an address of the storage that lives until `expires`."""
+        until = f"{expires:.2f}"
+        return f"{self._world.at.storage}/{file_id}?expires={until}&signature={self._sign(file_id, until)}"
+
+    def _sign(self, file_id: int, expires: str) -> str:
+        return hashlib.sha256(f"{self._world.settings.token} {file_id} {expires}".encode()).hexdigest()[:32]
+
+    def stored(self, asked: Asked) -> Answer:
+        """Answer a request to the storage."""
+        if "Authorization" in asked.headers:
+            return _xml(400, "InvalidArgument", "Only one auth mechanism allowed")
+        found = re.fullmatch(r"/(\d+)", asked.path)
+        file_id = int(found[1]) if found else 0
+        expires = str(asked.fields.get("expires", ""))
+        if asked.fields.get("signature") != self._sign(file_id, expires):
+            return _xml(403, "SignatureDoesNotMatch", "The signature does not match")
+        if float(expires) < self._clock():
+            return _xml(403, "AccessDenied", "Request has expired")
+        return self._bytes(asked, file_id)
+
+    def _bytes(self, asked: Asked, file_id: int) -> Answer:
+        size = self._world.size(file_id)
+        etag = f'"{file_id}-{size}"'
+        headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Type": self._world.settings.storage_type}
+        begin, end = 0, size
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.headers.get("Range", ""))
+        if wanted and asked.headers.get("If-Range", etag) == etag:
+            begin = int(wanted[1])
+            if begin >= size:
+                return Answer(416, {"Content-Range": f"bytes */{size}"})
+            end = min(size, int(wanted[2] or size) + 1)
+            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
+        status = 206 if "Content-Range" in headers else 200
+        return Answer(status, headers, end - begin, self._world.pieces(file_id, begin, end))
+
+
+def _xml(status: int, code: str, message: str) -> Answer:
+    head = '<?xml version="1.0" encoding="UTF-8"?>'
+    body = f"{head}<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+    return Answer(status, {"Content-Type": "application/xml"}, len(body), (body,))

@@ -1,0 +1,201 @@
+"""Which items there are and in which state: what changes in a world between two runs changes here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from harvester.sandbox.catalogue import (
+    COLLEAGUE_ACCOUNT,
+    OWN_ACCOUNT,
+    PRIVATE_FROM,
+    PUBLIC_FROM,
+    STEP,
+    TRAITS,
+)
+from harvester.sandbox.dates import modified_seconds
+from harvester.sandbox.item import Item
+from harvester.sandbox.settings import HOSTILE, Settings
+
+
+@dataclass(frozen=True)
+class _Change:
+    """The world's generation at an item's last change, 0 for none, and its corrections so far."""
+
+    edited: int = 0
+    corrections: int = 0
+
+
+_UNCHANGED = _Change()
+
+
+class Items:
+    """
+    All items by their ids.
+
+    ``generation`` goes up with every change; ``hostile_items``: kind to item id, for the kinds that the
+    settings name.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.generation = 0
+        kinds = [kind for kind in HOSTILE if kind in settings.hostile]
+        self.hostile_items: Mapping[str, int] = {
+            kind: PUBLIC_FROM + STEP * number for number, kind in enumerate(kinds, settings.items)
+        }
+        self._hostile = {item_id: kind for kind, item_id in self.hostile_items.items()}
+        self._public = settings.items + len(kinds)
+        self._versions: dict[int, int] = {}
+        self._changes: dict[int, _Change] = {}
+        self._past: dict[tuple[int, int], _Change] = {}
+        self._withdrawn: set[int] = set()
+
+    # -- what there is ------------------------------------------------------------------------------
+
+    @property
+    def published_ids(self) -> range:
+        """Ids of all items that were ever published, oldest first."""
+        return range(PUBLIC_FROM, PUBLIC_FROM + STEP * self._public, STEP)
+
+    @property
+    def withdrawn_ids(self) -> list[int]:
+        return sorted(self._withdrawn)
+
+    @property
+    def changed_ids(self) -> list[int]:
+        """Ids of the items that were edited or corrected."""
+        return sorted(self._changes)
+
+    @property
+    def private_ids(self) -> range:
+        """Ids of the unpublished items of the tokens' account."""
+        return range(PRIVATE_FROM, PRIVATE_FROM + STEP * self.settings.private_items, STEP)
+
+    @property
+    def colleague_ids(self) -> range:
+        """Ids of the unpublished items of the other account."""
+        begin = self.private_ids.stop
+        return range(begin, begin + STEP * self.settings.colleague_items, STEP)
+
+    @property
+    def account_ids(self) -> list[int]:
+        """Ids that the token's account lists: its private items, and the first twenty public ones."""
+        return [*self.private_ids, *self._first_public()]
+
+    def is_private(self, item_id: int) -> bool:
+        return item_id >= PRIVATE_FROM
+
+    def exists(self, item_id: int) -> bool:
+        if self.is_private(item_id):
+            return item_id in self.private_ids or item_id in self.colleague_ids
+        return item_id in self.published_ids and item_id not in self._withdrawn
+
+    def _first_public(self) -> Iterator[int]:
+        found = 0
+        for item_id in self.published_ids:
+            if item_id not in self._withdrawn:
+                found += 1
+                if item_id not in self._hostile:
+                    yield item_id
+            if found == 20:
+                return
+
+    # -- changes between two runs -------------------------------------------------------------------
+
+    def edit(self, item_id: int) -> None:
+        """Publish a new version: another title, a newer date, its first file replaced."""
+        version, change = self.version(item_id), self._changes.get(item_id, _UNCHANGED)
+        self._past[item_id, version] = change
+        self._versions[item_id] = version + 1
+        self.generation += 1
+        self._changes[item_id] = _Change(self.generation, change.corrections)
+
+    def correct(self, item_id: int) -> None:
+        """Change an item's description without a new version: a newer date, the same files."""
+        change = self._changes.get(item_id, _UNCHANGED)
+        self.generation += 1
+        self._changes[item_id] = _Change(self.generation, change.corrections + 1)
+
+    def withdraw(self, item_id: int) -> None:
+        """Unpublish an item."""
+        self._withdrawn.add(item_id)
+        self.generation += 1
+
+    def restore(self, item_id: int) -> None:
+        """Publish a withdrawn item again, as it was."""
+        self._withdrawn.discard(item_id)
+        self.generation += 1
+
+    def publish(self, number: int) -> None:
+        """Add new items, newer than all others."""
+        self._public += number
+        self.generation += 1
+
+    # -- one item -----------------------------------------------------------------------------------
+
+    def item(self, item_id: int, version: int = 0) -> Item:
+        """The facts about an item in one of its versions, 0 for the current one."""
+        current = self.version(item_id)
+        is_past = 0 < version < current
+        change = self._past.get((item_id, version), _UNCHANGED) if is_past else self._changes.get(item_id)
+        change = change or _UNCHANGED
+        is_private = self.is_private(item_id)
+        return Item(
+            item_id,
+            self.number(item_id),
+            trait=self.trait(item_id),
+            hostile=self._hostile.get(item_id, ""),
+            version=version if is_past else current,
+            edited=change.edited,
+            corrections=change.corrections,
+            is_private=is_private,
+            account=COLLEAGUE_ACCOUNT if is_private and item_id in self.colleague_ids else OWN_ACCOUNT,
+            together=self.settings.together,
+        )
+
+    def number(self, item_id: int) -> int:
+        begin = PRIVATE_FROM if self.is_private(item_id) else PUBLIC_FROM
+        return (item_id - begin) // STEP
+
+    def trait(self, item_id: int) -> str:
+        number = self.number(item_id)
+        trait = TRAITS.get(number % 50, "")
+        is_light = trait == "heavy" and number // 50 >= self.settings.heavy
+        return "" if is_light or self.is_private(item_id) or item_id in self._hostile else trait
+
+    def version(self, item_id: int) -> int:
+        """The number of the current version."""
+        begun = 3 if self.trait(item_id) == "three versions" else 1
+        return self._versions.get(item_id, begun)
+
+    def title(self, item_id: int) -> str:
+        return self.item(item_id).title
+
+    def doi(self, item_id: int) -> str:
+        return self.item(item_id).doi
+
+    def handle(self, item_id: int) -> str:
+        return self.item(item_id).handle
+
+    def published(self, item_id: int) -> str:
+        return self.item(item_id).published
+
+    def modified(self, item_id: int) -> str:
+        return self.item(item_id).modified
+
+    def modified_seconds(self, item_id: int) -> int:
+        """When an item changed last, as a number to order by."""
+        edited = self._changes.get(item_id, _UNCHANGED).edited
+        return modified_seconds(self.number(item_id), self.settings.together, edited)
+
+    def is_withheld(self, item_id: int) -> bool:
+        return self.item(item_id).is_withheld
+
+    def attributes(self, item_id: int) -> dict[str, str]:
+        """What a search looks at."""
+        return self.item(item_id).attributes()
+
+    def totals(self, item_id: int) -> dict[str, int]:
+        """The counters of an item; {} for one that the statistics have never seen."""
+        return self.item(item_id).totals() if self.exists(item_id) else {}

@@ -1,0 +1,102 @@
+"""
+How often an item was used, by day and place.
+
+Each place has a rhythm of a week, so a period of any length is a difference of two sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+from harvester.sandbox.dates import written
+from harvester.sandbox.item import Item
+
+COUNTERS = {"views": 3, "downloads": 2, "shares": 1}
+"""Counters, and what each use counts."""
+GRANULARITIES = {"day": 1, "month": 2, "year": 5, "total": 1}
+"""Granularities, and the years that a window may have."""
+_PLACES = (
+    ("Germany", "Berlin"),
+    ("Kenya", "Nairobi"),
+    ("Germany", "Leipzig"),
+    ("Korea, Republic of", "Seoul"),
+    ("Côte d'Ivoire", "Abidjan"),
+    ("United Kingdom", "London"),
+)
+_WEEK = (0, 1, 2, 3, 0, 1, 2)
+"""Uses in a week that begins on a day of the place's own."""
+
+
+def longest(granularity: str, start: date, end: date) -> date:
+    """Return the last day of a window as the service cuts it."""
+    year = start.year + GRANULARITIES[granularity]
+    is_leap_day = (start.month, start.day) == (2, 29)
+    behind = date(year, 3, 1) if is_leap_day else start.replace(year=year)
+    return min(end, behind - timedelta(days=1))
+
+
+def timeline(item: Item, counter: str, granularity: str, start: date, end: date) -> dict[str, int]:
+    """Return the uses of an item by period; a period that the window cuts counts the days inside."""
+    return {
+        key.isoformat(): sum(_uses(item, counter, place, first, last) for place in range(len(_PLACES)))
+        for key, first, last in _periods(granularity, start, end)
+    }
+
+
+def breakdown(
+    item: Item, counter: str, granularity: str, start: date, end: date
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Return the same by country and city, without what was not used."""
+    found = {
+        key.isoformat(): _by_country(item, counter, first, last)
+        for key, first, last in _periods(granularity, start, end)
+    }
+    return {key: countries for key, countries in found.items() if countries}
+
+
+def _by_country(item: Item, counter: str, first: date, last: date) -> dict[str, dict[str, int]]:
+    countries: dict[str, dict[str, int]] = {}
+    for place, (country, city) in enumerate(_PLACES):
+        if number := _uses(item, counter, place, first, last):
+            cities = countries.setdefault(country, {})
+            cities[city] = number
+            cities["total"] = cities.get("total", 0) + number
+    return countries
+
+
+def _periods(granularity: str, start: date, end: date) -> Iterator[tuple[date, date, date]]:
+    """Yield what each period is called by, and its first and last day in the window."""
+    first = start
+    while first <= end:
+        key, behind = _period(granularity, first, end)
+        last = min(end, behind - timedelta(days=1))
+        yield key, first, last
+        first = behind
+
+
+def _period(granularity: str, day: date, end: date) -> tuple[date, date]:
+    """Return what the period of a day is called by, and the first day behind it."""
+    if granularity == "day":
+        return day, day + timedelta(days=1)
+    if granularity == "month":
+        begin = day.replace(day=1)
+        return begin, (begin + timedelta(days=31)).replace(day=1)
+    if granularity == "year":
+        return date(day.year, 1, 1), date(day.year + 1, 1, 1)
+    return day, end + timedelta(days=1)
+
+
+def _uses(item: Item, counter: str, place: int, first: date, last: date) -> int:
+    published = date.fromisoformat(written(item.published_seconds)[:10])
+    begin, behind = max(first, published).toordinal(), last.toordinal() + 1
+    if begin >= behind:
+        return 0
+    shift = item.number + 3 * place + COUNTERS[counter]
+    return COUNTERS[counter] * (_until(shift + behind) - _until(shift + begin))
+
+
+def _until(day: int) -> int:
+    """Return the sum of all days before one."""
+    weeks, days = divmod(day, 7)
+    return weeks * sum(_WEEK) + sum(_WEEK[:days])

@@ -1,0 +1,48 @@
+"""Who asks: what a token may see, and for whom it acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harvester.sandbox.asked import Asked, Refusal
+from harvester.sandbox.catalogue import COLLEAGUE_ACCOUNT, OWN_ACCOUNT
+from harvester.sandbox.world import World
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """``account``: the one that it acts for; ``is_admin``: of the institution."""
+
+    account: int
+    is_admin: bool
+
+    def sees(self, world: World, item_id: int) -> bool:
+        """Tell whether the account's endpoints show it an item."""
+        if self.is_admin and self.account == OWN_ACCOUNT:
+            return world.exists(item_id)
+        return item_id in world.account_items(account=self.account)
+
+    def must_be_admin(self) -> None:
+        if not self.is_admin:
+            raise Refusal(403, "This needs the rights of an administrator")
+
+
+def visitor_of(asked: Asked, world: World) -> Visitor | None:
+    """
+    Tell who asks, None for everybody whose token is unknown here.
+
+    Raises:
+        Refusal: the token may not act for that account, or there is none.
+    """
+    tokens = {f"token {world.settings.plain_token}": False, f"token {world.settings.token}": True}
+    is_admin = tokens.get(asked.headers.get("Authorization", ""))
+    if is_admin is None:
+        return None
+    visitor = Visitor(OWN_ACCOUNT, is_admin)
+    if "impersonate" not in asked.fields:
+        return visitor
+    visitor.must_be_admin()
+    account = int(asked.fields["impersonate"])
+    if account not in {OWN_ACCOUNT, COLLEAGUE_ACCOUNT}:
+        raise Refusal(404, "Entity not found: account")
+    return Visitor(account, is_admin)

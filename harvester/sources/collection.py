@@ -1,0 +1,31 @@
+"""The public items of a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from harvester.figshare.feeds import COLLECTION, Listed, listed, must_suit
+from harvester.figshare.selection import Selection
+
+
+class Collection(Selection):
+    """
+    ``kind = "collection"``: the items of the collection's current version.
+
+    figshare filters none of them, gives them in an order of its own, and no more than its cap: a collection
+    that has more is reported as incomplete.
+    """
+
+    kind: ClassVar[str] = "collection"
+    private: ClassVar[bool] = False
+    needs_token: ClassVar[bool] = False
+
+    id: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        must_suit(COLLECTION, self)
+
+    async def listings(self) -> Sequence[Listed]:
+        return [listed(f"collection {self.id} {self.told()}", COLLECTION, {"collection_id": self.id}, self)]

@@ -1,0 +1,39 @@
+"""The items of an institution: what it has published, or all that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from harvester.figshare.feeds import OWN_INSTITUTION, PUBLIC_SEARCH, Listed, listed, must_suit
+from harvester.figshare.selection import Selection
+
+
+class Institution(Selection):
+    """
+    ``kind = "institution"``: the public items of the institution with this id.
+
+    With ``private`` all items of the token's own institution, those of all its accounts that are not
+    published included; figshare gives them to an administrator's token only, and needs no id.
+    """
+
+    kind: ClassVar[str] = "institution"
+
+    id: int | None = None
+    private: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.id is None and not self.private:
+            raise ValueError("id: missing; without it only the token's own institution, with private = true")
+        must_suit(OWN_INSTITUTION if self.private else PUBLIC_SEARCH, self)
+
+    @property
+    def needs_token(self) -> bool:
+        return self.private
+
+    async def listings(self) -> Sequence[Listed]:
+        told = self.told()
+        if self.private:
+            return [listed(f"institution private {told}", OWN_INSTITUTION, {}, self)]
+        return [listed(f"institution {self.id} {told}", PUBLIC_SEARCH, {"institution": self.id}, self)]

@@ -1,0 +1,31 @@
+"""The public items of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from harvester.figshare.feeds import PROJECT, Listed, listed, must_suit
+from harvester.figshare.selection import Selection
+
+
+class Project(Selection):
+    """
+    ``kind = "project"``: the public items of a public project.
+
+    figshare filters none of them and gives no more than its cap; past that, and where a licence is wanted,
+    a search for the project's items takes over.
+    """
+
+    kind: ClassVar[str] = "project"
+    private: ClassVar[bool] = False
+    needs_token: ClassVar[bool] = False
+
+    id: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        must_suit(PROJECT, self)
+
+    async def listings(self) -> Sequence[Listed]:
+        return [listed(f"project {self.id} {self.told()}", PROJECT, {"project_id": self.id}, self)]

@@ -1,0 +1,258 @@
+"""Past every cap: all that can be listed is found, or it is said that some is missing."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from harvester.errors import Refused
+from harvester.figshare.api import Figshare
+from harvester.figshare.lister import PAGE_SIZE
+from harvester.sandbox import Sandbox, Settings
+from harvester.sources.account import Account
+from harvester.sources.collection import Collection
+from harvester.sources.group import Group
+from harvester.sources.institution import Institution
+from harvester.sources.project import Project
+from harvester.sources.search import Search
+from tests.calls import calls, only, read
+from tests.test_client import client, served
+
+pytestmark = pytest.mark.anyio
+
+MANY = 25_000
+
+
+def asked_pages(sandbox: Sandbox) -> list[dict[str, Any]]:
+    """What each request for a page asked for."""
+    return [dict(seen.fields) for seen in sandbox.asked("api")]
+
+
+async def test_a_cursor_leads_past_the_cap_and_every_item_comes_once() -> None:
+    async with Sandbox(Settings(items=MANY, cap=1000)) as sandbox:
+        found = await read(sandbox, await only(Institution(id=319)))
+        assert found.ids == list(sandbox.world.public_ids)
+        assert found.again == 0
+        assert len(sandbox.asked("api")) == MANY // PAGE_SIZE
+
+
+@pytest.mark.parametrize(("cap", "strict"), [(1000, False), (1000, True), (5000, True), (9000, False)])
+async def test_without_cursors_slices_by_date_lead_past_any_cap(cap: int, strict: bool) -> None:
+    async with Sandbox(Settings(items=MANY, cap=cap, cursors=False, strict_since=strict)) as sandbox:
+        found = await read(sandbox, await only(Institution(id=319)))
+        assert found.ids == list(sandbox.world.public_ids)
+        slices = 1 + math.ceil((MANY - cap) / (cap - 1))  # each begins with the last item of the one before
+        assert len({asked.get("published_since") for asked in asked_pages(sandbox)}) == slices
+        assert found.again == slices - 1
+        statuses = [seen.status for seen in sandbox.asked("api")]
+        assert statuses.count(422) == 1, "the cap is found once, and then known"
+
+
+async def test_a_slice_never_begins_before_what_the_user_wants() -> None:
+    async with Sandbox(Settings(items=5000, cap=1000, cursors=False)) as sandbox:
+        wanted = Institution(id=319, published_since=date(2015, 1, 5))
+        found = await read(sandbox, await only(wanted))
+        assert found.ids == [
+            item_id
+            for item_id in sandbox.world.public_ids
+            if sandbox.world.published(item_id) >= "2015-01-05"
+        ]
+        assert min(asked["published_since"] for asked in asked_pages(sandbox)) == "2015-01-05"
+
+
+async def test_filters_and_groups_go_along_with_slices() -> None:
+    async with Sandbox(Settings(items=10_000, cap=1000, cursors=False)) as sandbox:
+        found = await read(sandbox, await only(Group(id=11960, subgroups=True, item_type="figure")))
+        world = sandbox.world
+        assert sorted(found.ids) == [
+            item_id for item_id in world.public_ids if world.item(item_id).type[1] == "figure"
+        ]
+        assert found.warnings == []
+
+
+async def test_a_search_is_sliced_too() -> None:
+    async with Sandbox(Settings(items=8000, cap=1000, cursors=False)) as sandbox:
+        found = await read(sandbox, await only(Search(query=":category: oceanography")))
+        assert found.ids == list(sandbox.world.search(":category: oceanography"))
+        assert {asked["search_for"] for asked in asked_pages(sandbox)} == {":category: oceanography"}
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["at or after", "after"])
+async def test_items_of_one_moment_are_all_found_while_the_cap_lets_them_through(strict: bool) -> None:
+    settings = Settings(items=5000, cap=1000, cursors=False, together=600, strict_since=strict)
+    async with Sandbox(settings) as sandbox:
+        found = await read(sandbox, await only(Institution(id=319)))
+        assert found.ids == list(sandbox.world.public_ids)
+
+
+async def test_more_items_of_one_moment_than_the_cap_are_told_to_be_incomplete() -> None:
+    async with Sandbox(Settings(items=5000, cap=1000, cursors=False, together=1500)) as sandbox:
+        told = (
+            "a search can be listed only up to 1000 items: more of them share one moment, 2015-01-01T00:00:00"
+        )
+        with pytest.raises(Refused, match=told):
+            await read(sandbox, await only(Institution(id=319)))
+
+
+async def test_a_filter_by_date_that_is_ignored_is_noticed_at_the_cap() -> None:
+    settings = Settings(items=5000, cap=2000, cursors=False, ignores=("published_since",))
+    async with Sandbox(settings) as sandbox:
+        with pytest.raises(Refused, match="2000 items: .* or it ignores where to begin; incomplete"):
+            await read(sandbox, await only(Institution(id=319)))
+
+
+async def test_a_service_that_knows_only_days_is_listed_whole() -> None:
+    begin = datetime(2020, 1, 1, tzinfo=UTC)
+    items = [{"id": n, "published_date": str(begin + timedelta(minutes=n))} for n in range(1, 5001)]
+
+    async def answer(request: web.Request) -> web.Response:
+        asked = await request.json()
+        if asked["page"] > 2:
+            return web.json_response({"message": "too far", "code": "x"}, status=422)
+        day = asked.get("published_since", "")[:10]
+        since = [item for item in items if str(item["published_date"])[:10] >= day]
+        return web.json_response(since[(asked["page"] - 1) * PAGE_SIZE : asked["page"] * PAGE_SIZE])
+
+    async with served(answer) as api, client(api) as polite:
+        figshare, listing = Figshare(polite, api=api, stats=api), await only(Institution(id=319))
+        found, position = set[int](), None
+        while True:
+            page = await listing.page(figshare, position)
+            found |= {ref.id for ref in page.refs}
+            if (position := page.position) is None:
+                break
+    assert found == set(range(1, 5001))
+
+
+async def test_an_order_of_the_users_has_no_slices() -> None:
+    async with Sandbox(Settings(items=2500, cap=2000, cursors=False)) as sandbox:
+        listing = await only(Institution(id=319, order="published_date desc"))
+        with pytest.raises(Refused, match="a search can be listed only up to 2000 items; incomplete"):
+            await read(sandbox, listing)
+    async with Sandbox(Settings(items=2500, cap=2000)) as sandbox:
+        found = await read(sandbox, listing)
+        assert found.ids == list(sandbox.world.public_ids)[::-1]
+
+
+async def test_a_service_that_ignores_the_order_is_noticed_at_the_cap_and_not_before() -> None:
+    settings = Settings(items=2500, cap=2000, cursors=False, ignores=("order_direction",))
+    async with Sandbox(settings) as sandbox:
+        listing = await only(Institution(id=319))
+        async with calls(sandbox) as figshare:
+            page = await listing.page(figshare, '{"unordered": true}')
+            second = await listing.page(figshare, page.position)
+            assert second.position is not None
+            with pytest.raises(Refused, match="they do not come ordered by published_date; incomplete"):
+                await listing.page(figshare, second.position)
+
+
+@pytest.mark.parametrize(("cap", "strict"), [(1000, False), (2000, True)])
+async def test_an_account_goes_on_with_its_search(cap: int, strict: bool) -> None:
+    settings = Settings(items=30, private_items=4500, cap=cap, strict_since=strict)
+    async with Sandbox(settings) as sandbox:
+        found = await read(sandbox, await only(Account()))
+        assert sorted(found.ids) == sorted(sandbox.world.account_ids)
+        assert {ref.private for ref in found.refs} == {True}
+        paths = [seen.path for seen in sandbox.asked("api")]
+        assert paths[: cap // PAGE_SIZE + 1] == ["/v2/account/articles"] * (cap // PAGE_SIZE + 1)
+        assert set(paths[cap // PAGE_SIZE + 1 :]) == {"/v2/account/articles/search"}
+
+
+async def test_an_account_below_the_cap_is_never_searched() -> None:
+    async with Sandbox(Settings(items=30, private_items=1500)) as sandbox:
+        found = await read(sandbox, await only(Account()))
+        assert found.ids == sandbox.world.account_ids
+        assert {seen.path for seen in sandbox.asked("api")} == {"/v2/account/articles"}
+
+
+async def test_what_is_changed_while_the_own_institution_is_listed_costs_no_item() -> None:
+    async with Sandbox(Settings(items=3500)) as sandbox:
+        listing, found, position = await only(Institution(private=True)), set[int](), None
+        async with calls(sandbox) as figshare:
+            while True:
+                page = await listing.page(figshare, position)
+                found |= {ref.id for ref in page.refs}
+                for ref in page.refs[:20]:
+                    sandbox.world.correct(ref.id)  # they go to the end, and all behind them move up
+                if (position := page.position) is None:
+                    break
+        assert found == set(sandbox.world.institution_items())
+
+
+async def test_the_own_institution_is_sliced_by_the_date_of_change() -> None:
+    async with Sandbox(Settings(items=6000, cap=1000)) as sandbox:
+        found = await read(sandbox, await only(Institution(private=True)))
+        assert sorted(found.ids) == sorted(sandbox.world.institution_items())
+
+
+@pytest.mark.parametrize("cursors", [True, False])
+async def test_a_project_goes_on_with_a_search_for_its_items(cursors: bool) -> None:
+    async with Sandbox(Settings(items=10_000, cap=1000, cursors=cursors)) as sandbox:
+        found = await read(sandbox, await only(Project(id=113002)))
+        assert sorted(found.ids) == list(sandbox.world.project_items(113002))
+        searches = [seen for seen in sandbox.asked("api") if seen.path == "/v2/articles/search"]
+        assert {seen.fields["project_id"] for seen in searches} == {113002}
+
+
+async def test_a_project_that_the_search_ignores_is_refused() -> None:
+    async with Sandbox(Settings(items=10_000, cap=1000, ignores=("project_id",))) as sandbox:
+        with pytest.raises(Refused, match="figshare ignores the project and would list everything"):
+            await read(sandbox, await only(Project(id=113001)))
+
+
+async def test_a_collection_past_the_cap_is_told_to_be_incomplete() -> None:
+    async with Sandbox(Settings(items=2500, cap=1000)) as sandbox:
+        with pytest.raises(Refused, match="a collection can be listed only up to 1000 items; incomplete"):
+            await read(sandbox, await only(Collection(id=4000002)))
+        found = await read(sandbox, await only(Collection(id=4000001)))
+        assert sorted(found.ids) == list(sandbox.world.collection_items(4000001))
+
+
+async def test_a_position_of_an_earlier_release_is_read() -> None:
+    async with Sandbox(Settings(items=2500, cap=9000, cursors=False)) as sandbox:
+        async with calls(sandbox) as figshare:
+            old = '{"page":2,"cursor":"","first_id":5000001,"again":false}'
+            listing = await only(Institution(id=319))
+            page = await listing.page(figshare, old)
+            assert [ref.id for ref in page.refs] == list(sandbox.world.public_ids)[1000:2000]
+            grouped = await only(Group(id=11960))
+            page = await grouped.page(figshare, '11960|{"page":1,"cursor":"","first_id":0,"again":false}')
+            assert [ref.id for ref in page.refs] == list(sandbox.world.group_items(11960))
+
+
+async def test_entries_without_a_date_do_not_break_slices() -> None:
+    async with Sandbox(Settings(items=3000, cap=1000, cursors=False, odd_entries=True)) as sandbox:
+        async with calls(sandbox) as figshare:
+            listing, found, position = await only(Institution(id=319)), set[int](), None
+            while True:
+                page = await listing.page(figshare, position)
+                found |= {ref.id for ref in page.refs}
+                if (position := page.position) is None:
+                    break
+        assert found == set(sandbox.world.public_ids)
+
+
+async def test_published_before_ends_a_listing_that_is_ordered_by_it() -> None:
+    async with Sandbox(Settings(items=5000)) as sandbox:
+        wanted = Institution(id=319, published_before=date(2015, 1, 5))
+        found = await read(sandbox, await only(wanted))
+        world = sandbox.world
+        early = [item_id for item_id in world.public_ids if world.published(item_id) < "2015-01-05"]
+        assert found.ids == early
+        assert len(sandbox.asked("api")) == len(early) // PAGE_SIZE + 2, (
+            "one page more, to see that it is over"
+        )
+
+
+async def test_a_position_stays_small() -> None:
+    async with Sandbox(Settings(items=5000, cap=1000, cursors=False)) as sandbox:
+        found = await read(sandbox, await only(Institution(id=319)))
+        assert max(map(len, found.positions)) < 200
+        assert all(msgspec.json.decode(position) for position in found.positions)
+        assert not re.search("false|null", "".join(found.positions))

@@ -1,0 +1,234 @@
+"""Only what changed: a second run on a finished harvest, and what it tells."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections import Counter
+from pathlib import Path
+
+import orjson
+import pytest
+
+from harvester.ledger.reading import Reader
+from harvester.sandbox import Sandbox, Settings
+from harvester.sandbox.catalogue import PUBLIC_FROM, STEP
+from tests.conftest import at, harvester
+from tests.truth import assert_complete
+
+pytestmark = pytest.mark.anyio
+
+
+def changes(folder: Path) -> dict[int, dict[str, str]]:
+    with (folder / "changes.csv").open(encoding="utf-8", newline="") as handle:
+        return {int(row["item_id"]): row for row in csv.DictReader(handle)}
+
+
+def told(folder: Path) -> dict[str, int]:
+    numbers: dict[str, int] = orjson.loads((folder / "summary.json").read_bytes())["run"]["changes"]
+    return numbers
+
+
+def asked(sandbox: Sandbox) -> Counter[str]:
+    """What was asked since the last time, by service and path."""
+    paths = Counter(f"{seen.service} {seen.path}" for seen in sandbox.requests)
+    sandbox.requests.clear()
+    return paths
+
+
+async def test_ten_thousand_items_that_are_unchanged_cost_ten_requests_and_seconds(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=10_000)) as sandbox:
+        world = sandbox.world
+        words = ("run", "--search", ":title: data", "--tasks", "metadata", "-o", tmp_path)
+        options = (*at(sandbox), "--workers", "32")
+        assert (await harvester(*words, *options)).status == 0
+        ids = list(world.search(":title: data"))
+        assert len(ids) > 9_700
+        assert told(tmp_path) == {"new": len(ids)}
+        pages = -(-len(ids) // 1000)
+        asked(sandbox)
+
+        began = time.monotonic()
+        ended = await harvester(*words, *options)
+        assert time.monotonic() - began < 20, "seconds, though the machine be busy"
+        assert ended.status == 0, ended.err
+        assert asked(sandbox) == {"api /v2/articles/search": pages}
+        assert changes(tmp_path) == {}
+
+        edited, corrected, gone = ids[100:200:2], ids[201:300:2], ids[400:410]
+        for item_id in edited:
+            world.edit(item_id)
+        for item_id in corrected:
+            world.correct(item_id)
+        for item_id in gone:
+            world.withdraw(item_id)
+        world.publish(5)
+        now = set(world.search(":title: data"))
+        new = now - set(ids)
+        assert len(edited) + len(corrected) == 100
+        ended = await harvester(*words, *options)
+        assert ended.status == 0, ended.err
+        again = {*edited, *corrected, *gone, *new}
+        expected = {f"api /v2/articles/{item_id}": 1 for item_id in again}
+        lists = {item_id for item_id in again - set(gone) if len(world.files(item_id)) >= 10}
+        expected |= {f"api /v2/articles/{item_id}/files": 1 for item_id in lists}
+        odd = {f"api /v2/articles/{i}/files" for i in again if world.trait(i) == "files null"}
+        found = asked(sandbox)
+        assert found.pop("api /v2/articles/search") == pages
+        assert {path: number for path, number in found.items() if path not in odd} == {
+            path: number for path, number in expected.items() if path not in odd
+        }
+        assert told(tmp_path) == {"changed": 100, "new": len(new), "withdrawn": 10}
+        assert {item_id: row["change"] for item_id, row in changes(tmp_path).items()} == {
+            **dict.fromkeys((*edited, *corrected), "changed"),
+            **dict.fromkeys(gone, "withdrawn"),
+            **dict.fromkeys(new, "new"),
+        }
+        lines = map(orjson.loads, (tmp_path / "metadata.jsonl").read_bytes().splitlines())
+        assert {line["id"] for line in lines} == {*now, *gone}, "nothing is removed"
+
+        assert (await harvester(*words, *options)).status == 0
+        assert asked(sandbox) == {"api /v2/articles/search": pages}, (
+            "what is withdrawn is not asked for again"
+        )
+        assert told(tmp_path) == {}
+
+
+async def test_changes_name_the_fields_and_the_files(sandbox: Sandbox, tmp_path: Path) -> None:
+    world = sandbox.world
+    words = ("run", "--search", ":tag: tag3", "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    ids = [item_id for item_id in world.search(":tag: tag3") if world.trait(item_id) == ""]
+    edited, corrected = ids[1], ids[2]
+    name = world.files(edited)[0]["name"]
+    world.edit(edited)
+    world.correct(corrected)
+    assert (await harvester(*words)).status == 0
+    rows = changes(tmp_path)
+    assert rows.keys() == {edited, corrected}
+    fields = rows[edited]["fields"].split("; ")
+    assert {"doi", "modified_date", "title", "version"} <= set(fields)
+    assert rows[edited]["files"] == f"changed: {world.files(edited)[0]['name']}"
+    assert name == world.files(edited)[0]["name"]
+    assert rows[corrected] == {
+        "item_id": str(corrected),
+        "version": "",
+        "change": "changed",
+        "fields": "description; modified_date",
+        "files": "",
+    }
+
+
+async def test_items_named_one_by_one_are_asked_whether_they_have_changed(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    ids = list(sandbox.world.public_ids[44:49])
+    words = [word for item_id in ids for word in ("--item", str(item_id))]
+    command = ("run", *words, "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*command)).status == 0
+    asked(sandbox)
+    assert (await harvester(*command)).status == 0
+    assert {seen.status for seen in sandbox.requests} == {304}
+    assert asked(sandbox) == {f"api /v2/articles/{item_id}": 1 for item_id in ids}
+    sandbox.world.correct(ids[0])
+    sandbox.world.withdraw(ids[1])
+    assert (await harvester(*command)).status == 0
+    assert {item_id: row["change"] for item_id, row in changes(tmp_path).items()} == {
+        ids[0]: "changed",
+        ids[1]: "withdrawn",
+    }
+    assert {seen.status for seen in sandbox.requests} == {200, 304, 404}
+    assert (await harvester(*command)).status == 0, "what is still gone is no news"
+    assert changes(tmp_path) == {}
+
+
+async def test_an_item_that_comes_back_is_told_of_and_gets_its_files(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    world = sandbox.world
+    words = ("run", "--search", ":tag: tag3", "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    item_id = next(item_id for item_id in world.search(":tag: tag3") if world.trait(item_id) == "")
+    ids = world.search(":tag: tag3")
+    world.withdraw(item_id)
+    assert (await harvester(*words)).status == 0
+    assert changes(tmp_path)[item_id]["change"] == "withdrawn"
+    world.restore(item_id)
+    assert (await harvester(*words)).status == 0
+    assert changes(tmp_path)[item_id]["change"] == "returned"
+    assert_complete(tmp_path, sandbox, ids)
+
+
+async def test_an_item_that_left_a_selection_and_is_public_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
+    """It is asked for once, and is there: so it is neither withdrawn nor asked for ever after."""
+    world = sandbox.world
+    words = ("run", "--search", ":title: data NOT :title: version", "-o", tmp_path, "--tasks", "metadata")
+    assert (await harvester(*words, *at(sandbox))).status == 0
+    item_id = next(item_id for item_id in world.public_ids if world.trait(item_id) == "")
+    world.edit(item_id)  # its title has "version" now
+    asked(sandbox)
+    assert (await harvester(*words, *at(sandbox))).status == 0
+    assert asked(sandbox)[f"api /v2/articles/{item_id}"] == 1
+    assert {key: row["change"] for key, row in changes(tmp_path).items()} == {item_id: "changed"}
+    assert (await harvester(*words, *at(sandbox))).status == 0
+    assert asked(sandbox) == {"api /v2/articles/search": 1}
+
+
+async def test_a_quick_run_asks_only_for_what_was_modified_since(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=3500)) as sandbox:
+        world = sandbox.world
+        words = ("run", "--search", ":title: data", "-o", tmp_path, "--tasks", "metadata", *at(sandbox))
+        assert (await harvester(*words, "--quick")).status == 0, "the first one reads all"
+        ids = list(world.search(":title: data"))
+        assert asked(sandbox)["api /v2/articles/search"] == 4
+        for item_id in ids[:3]:
+            world.edit(item_id)
+        world.withdraw(ids[5])
+        ended = await harvester(*words, "--quick")
+        assert ended.status == 0, ended.err
+        assert asked(sandbox) == {
+            "api /v2/articles/search": 1,
+            **{f"api /v2/articles/{item_id}": 1 for item_id in ids[:3]},
+        }
+        assert told(tmp_path) == {"changed": 3}, "nothing that was withdrawn"
+        assert (await harvester(*words)).status == 0
+        assert told(tmp_path) == {"withdrawn": 1}
+
+
+def mark(folder: Path) -> str:
+    with Reader(folder) as reader:
+        return reader.mark("search :title: data {}")
+
+
+async def test_the_mark_moves_only_after_a_run_without_error(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=60)) as sandbox:
+        world = sandbox.world
+        missing = str(PUBLIC_FROM + 60 * STEP)
+        words = ("run", "--search", ":title: data", "--item", missing, "--tasks", "metadata")
+        options = ("-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words, *options)).status == 1
+        assert mark(tmp_path) == ""
+        world.publish(1)
+        assert (await harvester(*words, *options, "--quick")).status == 0
+        first = mark(tmp_path)
+        assert first > "2026"
+        world.edit(world.search(":title: data")[0])
+        bad = ("--item", "4242")
+        assert (await harvester(*words, *bad, *options, "--quick")).status == 1
+        assert told(tmp_path) == {"changed": 1}
+        assert mark(tmp_path) == first
+
+
+async def test_a_killed_run_s_changes_are_told_by_the_one_that_ends(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What a run found and did not live to tell is told by the next one."""
+    world = sandbox.world
+    words = ("run", "--search", ":tag: tag3", "-o", tmp_path, "--tasks", "metadata", *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    first, second = list(world.search(":tag: tag3"))[:2]
+    world.edit(first)
+    assert (await harvester(*words, "--attempts", "1", "--api", "http://127.0.0.1:9/v2")).status == 3
+    assert (await harvester(*words)).status == 0
+    assert changes(tmp_path).keys() == {first}
+    world.edit(second)
+    assert (await harvester(*words)).status == 0
+    assert changes(tmp_path).keys() == {second}

@@ -1,0 +1,148 @@
+"""The words of the command line into the keys and sources of a config."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harvester.chosen import FILTERS, overrides
+from harvester.config.tables import fields
+from harvester.errors import UsageError
+from harvester.figshare.selection import Selection
+from harvester.kinds import load_config
+from harvester.options import REFRESHABLE, build_parser
+from harvester.tasks import TASKS
+from tests.conftest import harvester
+
+
+def chosen(*words: str) -> dict[str, Any]:
+    return overrides(build_parser().parse_args(["run", *words]))
+
+
+def config_of(*words: str, **environ: str) -> Any:
+    return load_config(options=chosen(*words), environ={"FIGSHARE_TOKEN": "x", **environ})
+
+
+@pytest.mark.parametrize(
+    ("words", "sources"),
+    [
+        ("--search a --search b", [{"kind": "search", "query": ["a", "b"]}]),
+        ("--group 1 --group 2", [{"kind": "group", "id": 1}, {"kind": "group", "id": 2}]),
+        ("--group 1 --subgroups", [{"kind": "group", "id": 1, "subgroups": True}]),
+        ("--collection 5", [{"kind": "collection", "id": 5}]),
+        ("--project 6", [{"kind": "project", "id": 6}]),
+        ("--institution 319", [{"kind": "institution", "id": 319}]),
+        ("--institution-items", [{"kind": "institution", "private": True}]),
+        ("--account", [{"kind": "account"}]),
+        ("--account-query a --account-query b", [{"kind": "account", "query": ["a", "b"]}]),
+        ("--item 1.v2 --item 10.1/x", [{"kind": "items", "ids": ["1.v2", "10.1/x"]}]),
+        ("--items -", [{"kind": "items", "file": "-"}]),
+    ],
+)
+def test_each_option_for_a_source_makes_its_table(words: str, sources: list[dict[str, Any]]) -> None:
+    assert chosen(*words.split()) == {"sources": sources}
+    assert len(config_of(*words.split()).sources) == len(sources)
+
+
+def test_filters_go_to_every_source_that_takes_them() -> None:
+    words = "--type dataset --published-since 2020-01-01 --published-before 2021-01-01"
+    more = "--modified-since 2020-02-01 --licence CC0 --order views"
+    told = chosen("--search", "a", "--group", "7", "--item", "1", *words.split(), *more.split())
+    filters = {
+        "item_type": "dataset",
+        "published_since": "2020-01-01",
+        "published_before": "2021-01-01",
+        "modified_since": "2020-02-01",
+        "licence": "CC0",
+        "order": "views",
+    }
+    assert told["sources"] == [
+        {"kind": "search", "query": ["a"], **filters},
+        {"kind": "group", "id": 7, **filters},
+        {"kind": "items", "ids": ["1"]},
+    ]
+    search = load_config(options=told, environ={}).sources[0]
+    assert (search.published_since, search.published_before) == (date(2020, 1, 1), date(2021, 1, 1))
+
+
+def test_every_field_of_a_selection_has_its_option() -> None:
+    assert set(FILTERS.values()) == set(fields(Selection))
+
+
+def test_a_type_may_be_a_number() -> None:
+    assert chosen("--account", "--type", "3")["sources"] == [{"kind": "account", "item_type": 3}]
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("--type dataset", "--type: no source on the command line takes that"),
+        (
+            "--item 1 --licence CC0 --order views",
+            "--licence, --order: no source on the command line takes that",
+        ),
+        ("--account --subgroups", "--subgroups: goes with --group, which is not there"),
+        (
+            "--search a --type nonsense",
+            "command line: sources[0]: item_type: unknown 'nonsense'; known: figure,",
+        ),
+        ("--search a --published-since 2020", "command line: sources[0].published_since: Invalid RFC3339"),
+        (
+            "--collection 1 --order views",
+            "command line: sources[0]: order: figshare lists a collection in an",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_wrong_usage(words: str, fault: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        config_of(*words.split())
+    assert str(caught.value).startswith(fault)
+
+
+KEYS: list[tuple[str, str, str, object]] = [
+    ("--versions all", "all", "versions", "all"),
+    ("--versions 1,3", "1, 3", "versions", (1, 3)),
+    ("--versions 2", "2", "versions", (2,)),
+    ("--impersonate 1000002", "1000002", "services.impersonate", 1000002),
+    ("--min-size 1kB", "1 kB", "files.min_size", 1000),
+    ("--max-total 2TB", "2 TB", "files.max_total", 2 * 10**12),
+    ("--counters views,shares", "views, shares", "stats.counters", ("views", "shares")),
+    ("--granularity day", "day", "stats.granularity", "day"),
+    ("--stats-since 2020-02-29", "2020-02-29", "stats.since", date(2020, 2, 29)),
+    ("--stats-until 2021-03-31", "2021-03-31", "stats.until", date(2021, 3, 31)),
+]
+
+
+@pytest.mark.parametrize(("words", "text", "key", "value"), KEYS)
+def test_a_key_can_be_set_by_option_and_by_environment(
+    words: str, text: str, key: str, value: object
+) -> None:
+    name = f"HARVESTER_{key.upper().replace('.', '_')}"
+    for config in (config_of(*words.split()), load_config(environ={name: text})):
+        table, _, field = key.rpartition(".")
+        assert getattr(getattr(config, table) if table else config, field) == value
+
+
+@pytest.mark.parametrize("text", ["newest", "0", "1,x", "-1", "", ","])
+def test_what_is_no_version_is_told_of_where_it_was_said(text: str) -> None:
+    fault = ': expected "latest", "all" or a list of version numbers such as [1, 3]'
+    with pytest.raises(UsageError) as caught:
+        config_of(f"--versions={text}")
+    assert str(caught.value) == f"command line: versions{fault}"
+    with pytest.raises(UsageError) as caught:
+        load_config(environ={"HARVESTER_VERSIONS": text})
+    assert str(caught.value) == f"HARVESTER_VERSIONS: versions{fault}"
+
+
+def test_every_task_on_items_can_be_refreshed() -> None:
+    assert tuple(name for name in TASKS if name != "files") == REFRESHABLE
+
+
+@pytest.mark.anyio
+async def test_yes_goes_with_prune(tmp_path: Path) -> None:
+    ended = await harvester("run", "--item", "1", "--yes", cwd=tmp_path)
+    assert (ended.status, ended.err) == (2, "harvester: --yes: goes with --prune, which is not there\n")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,242 @@
+"""`list` and `failed`: what other programs read, and a harvest reads again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import orjson
+import pytest
+
+from harvester.models import Failure
+from harvester.pipes import failed_lines, failed_objects, write
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import at, environment, harvester
+from tests.truth import assert_complete, rows
+
+pytestmark = pytest.mark.anyio
+
+
+async def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of a shell in which `harvester` is the program; its status is that of every part."""
+    program = f"harvester() {{ '{sys.executable}' -m harvester \"$@\"; }}\n"
+    line = f"{program}{command}\necho ${{PIPESTATUS[*]}} >&2"
+    return await anyio.run_process(["bash", "-c", line], cwd=cwd, env=environment(), check=False)
+
+
+@asynccontextmanager
+async def piped(*words: object) -> AsyncIterator[anyio.abc.Process]:
+    """Start the program with a pipe behind it that nobody has to read."""
+    process = await anyio.open_process(
+        [sys.executable, "-m", "harvester", *map(str, words)], env=environment()
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.aclose()
+
+
+# -- list -----------------------------------------------------------------------------------------
+
+
+async def test_a_list_names_each_item_of_all_sources_once_and_writes_nothing(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    world = sandbox.world
+    tagged = list(world.search(":tag: tag4"))
+    words = ("--search", ":tag: tag4", "--group", "11963", "--item", tagged[0], "--item", "5000001.v1")
+    ended = await harvester("list", *words, *at(sandbox), cwd=tmp_path)
+    assert ended.status == 0, ended.err
+    names = ended.out.split()
+    assert sorted(names) == sorted({*map(str, tagged), *map(str, world.group_items(11963)), "5000001.v1"})
+    assert names[: len(tagged)] == [str(item_id) for item_id in tagged]
+    assert ended.err == ""
+    assert list(tmp_path.iterdir()) == []
+    assert {seen.path for seen in sandbox.asked("api")} == {"/v2/articles/search"}, "no record is asked for"
+
+
+async def test_a_list_in_json_says_what_the_listing_says(sandbox: Sandbox) -> None:
+    odd = sandbox.world.with_trait("odd title")[0]
+    title = f":title: {sandbox.world.title(odd)[:6]}"
+    words = ("--search", "survey", "--search", title, "--item", "4000009.v3", "--account")
+    ended = await harvester("list", *words, "--json", *at(sandbox))
+    assert ended.status == 0, ended.err
+    told = {line["id"]: line for line in map(orjson.loads, ended.out.splitlines())}
+    assert told.keys() == {*sandbox.world.search("survey"), *sandbox.world.account_ids, odd, 4000009}
+    for item_id in (sandbox.world.public_ids[0], odd, sandbox.world.private_ids[0]):
+        entry = sandbox.world.entry(item_id)
+        assert told[item_id] == {
+            "id": item_id,
+            "version": None,
+            "title": entry["title"],
+            "doi": entry["doi"] or None,
+            "type": entry["defined_type_name"],
+            "created_date": entry["created_date"],
+            "published_date": entry["published_date"],
+            "modified_date": entry["modified_date"],
+        }
+    unknown = ("title", "doi", "type", "created_date", "published_date", "modified_date")
+    assert told[4000009] == {"id": 4000009, "version": 3, **dict.fromkeys(unknown)}
+
+
+async def test_a_list_piped_into_a_run_is_the_harvest_of_its_search(sandbox: Sandbox, tmp_path: Path) -> None:
+    there = " ".join(at(sandbox))
+    done = await shell(
+        f"harvester list --search ':tag: tag4' {there} | harvester run --items - -o out -q {there}", tmp_path
+    )
+    assert done.stderr.decode() == "0 0\n"
+    assert_complete(tmp_path / "out", sandbox, sandbox.world.search(":tag: tag4"))
+
+
+async def test_what_a_list_lacks_is_told_beside_it_and_is_its_status(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "ids.txt").write_text("5000001\nno-such-name\n5000004  # good\n")
+    words = ("list", "--items", tmp_path / "ids.txt", "--collection", "4", *at(sandbox), "--log-json")
+    ended = await harvester(*words)
+    assert ended.status == 1
+    assert ended.out == "5000001\n5000004\n"
+    messages = [orjson.loads(line)["message"] for line in ended.err.splitlines()]
+    assert [message.partition(": ")[0] for message in messages] == ["incomplete", "incomplete"]
+    assert "4/articles: not found (404)" in messages[0]
+    assert messages[1].startswith("incomplete: no-such-name: neither an item's id")
+
+
+async def test_a_list_whose_reader_has_seen_enough_ends_well(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=5000, heavy=0)) as sandbox:
+        command = f"harvester list --search survey --json {' '.join(at(sandbox))} | head -n 1"
+        done = await shell(command, tmp_path)
+    assert orjson.loads(done.stdout)["id"] == 5000001
+    assert done.stderr.decode() == "0 0\n"
+
+
+async def test_each_page_comes_out_before_the_next_is_asked_for() -> None:
+    async with Sandbox(Settings(items=2500, heavy=0)) as sandbox:
+        async with piped("list", "--search", "survey", *at(sandbox, "1")) as process:
+            assert process.stdout is not None
+            with anyio.fail_after(20):
+                assert (await process.stdout.receive()).startswith(b"5000001\n")
+            assert len(sandbox.asked("api")) < 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_list_that_nobody_reads_heeds_signals(number: signal.Signals) -> None:
+    async with Sandbox(Settings(items=1000, heavy=0)) as sandbox:
+        async with piped("list", "--search", "survey", "--json", *at(sandbox)) as process:
+            with anyio.fail_after(20):
+                while not sandbox.requests:
+                    await anyio.sleep(0.01)
+            await anyio.sleep(0.3)  # by now the pipe is full
+            process.send_signal(number)
+            with anyio.fail_after(5):
+                assert await process.wait() == 130
+
+
+async def test_a_list_without_a_source_is_wrong_usage(tmp_path: Path) -> None:
+    ended = await harvester("list", cwd=tmp_path)
+    assert ended.status == 2
+    assert ended.err.startswith("harvester: nothing to list: name a source")
+
+
+async def test_what_is_written_to_a_slow_pipe_arrives_whole_and_in_order() -> None:
+    text = b"".join(b"%d\n" % number for number in range(50_000))
+    reading, writing = os.pipe()
+    taken = bytearray()
+
+    def read() -> None:
+        while piece := os.read(reading, 5000):
+            taken.extend(piece)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.to_thread.run_sync, read)
+        await write(text, writing)
+        os.close(writing)
+    os.close(reading)
+    assert bytes(taken) == text
+
+
+# -- failed ---------------------------------------------------------------------------------------
+
+
+async def test_what_failed_goes_into_the_next_run_by_a_pipe(tmp_path: Path) -> None:
+    async with Sandbox(
+        Settings(items=40, heavy=0, faults={"always-404": 0.1, "always-gone-file": 0.1})
+    ) as sick:
+        words = ("run", "--search", "survey", "--item", "no-such-name", "-o", tmp_path / "a", "-q")
+        assert (await harvester(*words, *at(sick))).status == 1
+        gone = sick.doomed_items() & set(sick.world.public_ids)
+    failures = rows(tmp_path / "a" / "failures.csv")
+    items = {row["item_id"] for row in failures if row["item_id"]}
+    assert {str(item_id) for item_id in gone} < items, "files failed too"
+    ended = await harvester("failed", "-o", tmp_path / "a")
+    assert ended.status == 0
+    assert sorted(ended.out.splitlines()) == sorted([*items, "no-such-name"])
+    async with Sandbox(Settings(items=40, heavy=0)) as well:
+        there = " ".join(at(well))
+        command = f"harvester failed -o a | grep -v no-such | harvester run --items - -o b -q {there}"
+        done = await shell(command, tmp_path)
+        assert done.stderr.decode() == "0 0 0\n"
+        assert_complete(tmp_path / "b", well, map(int, items))
+
+
+async def test_failures_in_json_give_the_reason(tmp_path: Path, sandbox: Sandbox) -> None:
+    words = ("run", "--item", "4999999", "--item", "5000001.v9", "--item", "x y", "-o", tmp_path, "-q")
+    assert (await harvester(*words, "--tasks", "metadata", *at(sandbox))).status == 1
+    ended = await harvester("failed", "-o", tmp_path, "--json")
+    assert ended.status == 0
+    name, *items = map(orjson.loads, ended.out.splitlines())
+    keys = ["item_id", "version", "file_id", "task", "error", "verdict", "attempts", "subject"]
+    assert list(name) == keys
+    reason = "neither an item's id, nor a DOI or handle, nor the address of an item"
+    assert name == dict(
+        zip(keys, (None, None, None, "resolve", reason, "failed for good", 1, "x y"), strict=True)
+    )
+    assert {(each["item_id"], each["version"]) for each in items} == {(4999999, None), (5000001, 9)}
+    for each in items:
+        assert (each["file_id"], each["task"], each["verdict"]) == (None, "metadata", "gone")
+        assert (each["attempts"], each["subject"]) == (1, None)
+        assert "not found (404)" in each["error"]
+    plain = (await harvester("failed", "-o", tmp_path)).out.splitlines()
+    assert sorted(plain) == ["4999999", "5000001.v9", "x y"]
+
+
+async def test_a_harvest_without_failures_has_none_to_tell(tmp_path: Path, sandbox: Sandbox) -> None:
+    words = ("run", "--item", "5000001", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    for more in ((), ("--json",)):
+        ended = await harvester("failed", "-o", tmp_path, *more)
+        assert (ended.status, ended.out, ended.err) == (0, "", "")
+    ended = await harvester("failed", "-o", tmp_path / "none")
+    assert ended.status == 2
+    assert "holds no harvest" in ended.err
+
+
+def test_names_come_once_and_what_has_no_name_is_a_comment() -> None:
+    failures = [
+        Failure("listing", "500 again\nand again", "failed for now", subject="search a\x1b[31m {}"),
+        Failure("resolve", "no item", "gone", subject="10.1/x"),
+        Failure(
+            "resolve", "an entry without an id", "failed for good", subject="{'group': 1}, page 1, entry 3"
+        ),
+        Failure("metadata", "gone", "gone", 7, version=2),
+        Failure("stats", "500", "failed for now", 7),
+        Failure("files", "gone", "gone", 7, 70),
+        Failure("files", "gone", "gone", 7, 71, version=2),
+    ]
+    assert list(failed_lines(failures)) == [
+        "# search a [31m {}: 500 again and again",
+        "10.1/x",
+        "# {'group': 1}, page 1, entry 3: an entry without an id",
+        "7.v2",
+        "7",
+    ]
+    assert len(list(failed_objects(failures))) == len(failures)

@@ -1,0 +1,198 @@
+"""What no longer belongs to a harvest goes when its user says so, and nothing else ever does."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+
+from harvester.errors import FolderInUse
+from harvester.job import harvest, verify
+from harvester.prune import Pruner, prune, removable
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import at, environment, harvester, started
+from tests.test_plan import config_of
+
+pytestmark = pytest.mark.anyio
+
+EDITED, WITHDRAWN = 5_000_001, 5_000_007
+
+
+@pytest.fixture
+def world() -> Settings:
+    return Settings(items=20, heavy=0)
+
+
+def here(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in (folder / "files").rglob("*") if not path.is_dir()}
+
+
+async def harvest_with_leftovers(sandbox: Sandbox, folder: Path) -> tuple[set[str], set[str]]:
+    """Harvest twice; return what belongs to the harvest and what does not any more."""
+    config = config_of(sandbox, folder, {"kind": "items", "ids": [EDITED, 5_000_004, WITHDRAWN]})
+    await harvest(config)
+    old = {f"files/{EDITED}/file_00.csv"} | {path for path in here(folder) if f"/{WITHDRAWN}/" in path}
+    assert old < here(folder)
+    sandbox.world.edit(EDITED)
+    sandbox.world.withdraw(WITHDRAWN)
+    assert (await harvest(config)).exit_status == 0
+    return here(folder) - old, old
+
+
+def run_words(sandbox: Sandbox, folder: Path, *more: str) -> tuple[object, ...]:
+    ids = [word for item_id in (EDITED, 5_000_004, WITHDRAWN) for word in ("--item", item_id)]
+    return ("run", *ids, "-o", folder, *at(sandbox), *more)
+
+
+async def test_nothing_is_removed_where_nobody_says_yes(sandbox: Sandbox, tmp_path: Path) -> None:
+    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    ended = await harvester(*run_words(sandbox, tmp_path, "--prune"), stdin="y\n")
+    assert ended.status == 0
+    size = sum((tmp_path / path).stat().st_size for path in old)
+    for path in old:
+        why = "its item was withdrawn" if str(WITHDRAWN) in path else "no record names it any more"
+        assert f"  {path}  ({why})\n" in ended.out
+    last = f"{len(old)} files, {size / 1000:.1f} kB, no longer belong to the harvest"
+    assert ended.out.endswith(f"{last}\nnothing is removed: --yes would\n")
+    assert here(tmp_path) == belongs | old
+
+
+async def test_with_yes_all_that_was_shown_goes_and_nothing_else(sandbox: Sandbox, tmp_path: Path) -> None:
+    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    mine = tmp_path / "files" / str(WITHDRAWN) / "my notes.txt"
+    mine.write_text("of my own")
+    ended = await harvester(*run_words(sandbox, tmp_path, "--prune", "--yes"))
+    assert ended.status == 0
+    shown = {
+        line.split("  ")[-2] for line in ended.out.splitlines() if line.endswith(("more)", "withdrawn)"))
+    }
+    assert shown == old
+    assert f"\n{len(old)} files removed, " in ended.out
+    assert here(tmp_path) == belongs | {str(mine.relative_to(tmp_path))}
+    config = config_of(sandbox, tmp_path)
+    assert (await verify(config)).damaged == ()
+    assert removable(config) == []
+    again = await harvester(*run_words(sandbox, tmp_path, "--prune", "--yes"))
+    assert again.status == 0
+    assert again.out.endswith("\nnothing to remove\n")
+
+
+@pytest.mark.parametrize(("answer", "goes"), [("y", True), ("n", False), ("", False)])
+async def test_on_a_terminal_the_user_is_asked(
+    answer: str, goes: bool, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    line = " ".join(f"'{word}'" for word in run_words(sandbox, tmp_path, "--prune", "-q"))
+    done = await anyio.run_process(
+        ["script", "-qec", f"'{sys.executable}' -m harvester {line}", "/dev/null"],
+        input=f"{answer}\n".encode(), env=environment(TERM="xterm", COLUMNS="100"), check=False,
+    )  # fmt: skip
+    shown = done.stdout.decode()
+    assert done.returncode == 0, shown
+    assert "remove these? [y/N] " in shown
+    assert here(tmp_path) == (belongs if goes else belongs | old)
+
+
+async def test_empty_folders_go_with_their_files(sandbox: Sandbox, tmp_path: Path) -> None:
+    (item_id, *_) = sandbox.world.with_trait("many files in folders") or sandbox.world.public_ids
+    config = config_of(sandbox, tmp_path, {"kind": "items", "ids": [item_id, 5_000_004]})
+    await harvest(config)
+    sandbox.world.withdraw(item_id)
+    await harvest(config)
+    pruned = await prune(config, [each.path for each in removable(config)])
+    assert pruned.kept == ()
+    assert [path.name for path in (tmp_path / "files").iterdir()] == ["5000004"]
+
+
+async def test_only_what_may_go_now_goes(sandbox: Sandbox, tmp_path: Path) -> None:
+    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    config = config_of(sandbox, tmp_path, {"kind": "items", "ids": [EDITED, 5_000_004, WITHDRAWN]})
+    shown = [each.path for each in removable(config)]
+    assert set(shown) == old
+    sandbox.world.restore(WITHDRAWN)
+    await harvest(config)
+    kept = sorted(path for path in old if str(WITHDRAWN) in path)
+    pruned = await prune(config, [*shown, "harvest.db", f"files/../{tmp_path.name}"])
+    assert pruned.removed == (f"files/{EDITED}/file_00.csv",)
+    assert sorted(pruned.kept) == sorted(
+        f"{path}: belongs to the harvest" for path in (*kept, "harvest.db", f"files/../{tmp_path.name}")
+    )
+    assert here(tmp_path) == belongs | set(kept)
+
+
+async def test_nothing_is_reached_through_a_link(sandbox: Sandbox, tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    _, old = await harvest_with_leftovers(sandbox, folder)
+    shutil.move(folder / "files" / str(WITHDRAWN), elsewhere)
+    (folder / "files" / str(WITHDRAWN)).symlink_to(elsewhere)
+    edited = folder / "files" / str(EDITED) / "file_00.csv"
+    edited.rename(tmp_path / "moved.csv")
+    edited.symlink_to(tmp_path / "moved.csv")
+    there = sorted(path.name for path in elsewhere.iterdir())
+    config = config_of(sandbox, folder)
+    pruned = await prune(config, sorted(old))
+    assert (pruned.removed, pruned.size) == ((), 0)
+    assert len(pruned.kept) == len(old)
+    assert pruned.kept[0] == f"files/{EDITED}/file_00.csv: is no plain file; see what it is"
+    assert all("a link leads out of the output folder" in why for why in pruned.kept[1:])
+    assert sorted(path.name for path in elsewhere.iterdir()) == there
+    assert (tmp_path / "moved.csv").exists()
+
+
+async def test_a_file_that_is_gone_already_is_forgotten(sandbox: Sandbox, tmp_path: Path) -> None:
+    _, old = await harvest_with_leftovers(sandbox, tmp_path)
+    shutil.rmtree(tmp_path / "files" / str(WITHDRAWN))
+    (tmp_path / "files" / str(EDITED) / "file_00.csv").unlink()
+    config = config_of(sandbox, tmp_path)
+    pruned = await prune(config, sorted(old))
+    assert (set(pruned.removed), pruned.size, pruned.kept) == (old, 0, ())
+    assert removable(config) == []
+
+
+async def test_what_a_file_system_may_take_for_a_file_of_the_harvest_stays(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    await harvest_with_leftovers(sandbox, tmp_path)
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
+        db.execute("UPDATE leftovers SET path = ?", ("files/5000004/FILE_01.png",))
+    found = [each.path for each in removable(config_of(sandbox, tmp_path))]
+    assert found == sorted(path for path in here(tmp_path) if str(WITHDRAWN) in path)
+
+
+async def test_a_folder_in_which_a_run_is_at_work_is_left_alone(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0, latency=0.1)) as sandbox:
+        belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+        before = len(sandbox.requests)
+        async with started(run_words(sandbox, tmp_path, "--refresh", "metadata", "--rate", "1")) as process:
+            with anyio.fail_after(20):
+                while len(sandbox.requests) == before:
+                    await anyio.sleep(0.01)
+            with pytest.raises(FolderInUse):
+                await prune(config_of(sandbox, tmp_path), sorted(old))
+            assert process.returncode is None
+        assert here(tmp_path) == belongs | old
+
+
+def test_paths_that_lead_out_of_the_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "out" / "files" / "1").mkdir(parents=True)
+    for name in ("harvest.db", "files/1/a"):
+        (tmp_path / "out" / name).touch()
+    (tmp_path / "secret").touch()
+    paths = [
+        "harvest.db",
+        "files/../harvest.db",
+        "files/1/../../../secret",
+        "../secret",
+        "files/1",
+        "files/1/a",
+    ]
+    pruned = Pruner(tmp_path / "out").prune(paths, set(paths))
+    assert pruned.removed == ("files/1/a",)
+    assert len(pruned.kept) == len(paths) - 1
+    assert (tmp_path / "secret").exists()
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["harvest.db", "files"]

@@ -1,0 +1,500 @@
+"""What can be harvested: each source with each of its filters gives what the sandbox knows to be there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from harvester.errors import Gone, Misshapen, Refused, Unreachable, UsageError
+from harvester.figshare.api import Figshare
+from harvester.figshare.routes import Routes
+from harvester.figshare.selection import ORDERS
+from harvester.models import Brief, ItemRef, OwedFile, RemoteFile
+from harvester.named import Names
+from harvester.sandbox import Sandbox, Settings
+from harvester.sandbox.item import Item
+from harvester.sources import SOURCES, Source
+from harvester.sources.account import Account
+from harvester.sources.collection import Collection
+from harvester.sources.group import Group
+from harvester.sources.institution import Institution
+from harvester.sources.project import Project
+from harvester.sources.search import Search
+from harvester.store import Store
+from tests.calls import calls, only, read
+from tests.test_client import client, served
+
+pytestmark = pytest.mark.anyio
+
+WORLD = Settings(items=2400, private_items=40)
+PLAIN = WORLD.plain_token
+QUERY = ":category: oceanography OR :category: humanities"
+COLLEAGUE = 1_000_002
+
+SOURCES_HERE: dict[str, tuple[Callable[..., Source], Callable[[Sandbox], set[int]]]] = {
+    "search": (
+        lambda **more: Search(query=QUERY, **more),
+        lambda sandbox: set(sandbox.world.search(QUERY)),
+    ),
+    "group": (lambda **more: Group(id=11962, **more), lambda sandbox: set(sandbox.world.group_items(11962))),
+    "tree": (
+        lambda **more: Group(id=11962, subgroups=True, **more),
+        lambda sandbox: {
+            item_id for group in (11962, 11963, 11964) for item_id in sandbox.world.group_items(group)
+        },
+    ),
+    "institution": (
+        lambda **more: Institution(id=319, **more),
+        lambda sandbox: set(sandbox.world.public_ids),
+    ),
+    "own institution": (
+        lambda **more: Institution(private=True, **more),
+        lambda sandbox: set(sandbox.world.institution_items()),
+    ),
+    "collection": (
+        lambda **more: Collection(id=4000001, **more),
+        lambda sandbox: set(sandbox.world.collection_items(4000001)),
+    ),
+    "project": (
+        lambda **more: Project(id=113001, **more),
+        lambda sandbox: set(sandbox.world.project_items(113001)),
+    ),
+    "account": (Account, lambda sandbox: set(sandbox.world.account_ids)),
+    "account query": (
+        lambda **more: Account(query="survey", **more),
+        lambda sandbox: set(sandbox.world.account_items({"search_for": "survey"})),
+    ),
+}
+TAKES_NO_FILTER = {"collection", "project", "account"}
+TAKES_NO_LICENCE = {"collection", "own institution"}
+
+FILTERS: dict[str, tuple[dict[str, Any], Callable[[Item], bool]]] = {
+    "all": ({}, lambda _: True),
+    "type": ({"item_type": "Figure"}, lambda item: item.type[0] == 1),
+    "published since": (
+        {"published_since": date(2015, 1, 3)},
+        lambda item: not item.is_private and item.published >= "2015-01-03",
+    ),
+    "published before": (
+        {"published_before": date(2015, 1, 3)},
+        lambda item: not item.is_private and item.published < "2015-01-03",
+    ),
+    "modified since": (
+        {"modified_since": date(2015, 1, 4)},
+        lambda item: item.modified >= "2015-01-04",
+    ),
+    "licence": ({"licence": "cc0"}, lambda item: item.number % 3 == 1 and item.trait != "nulls"),
+    "all of them": (
+        {
+            "item_type": 3,
+            "published_since": date(2015, 1, 2),
+            "published_before": date(2015, 1, 8),
+            "modified_since": date(2015, 1, 4),
+        },
+        lambda item: (
+            item.type[0] == 3
+            and not item.is_private
+            and "2015-01-02" <= item.published < "2015-01-08"
+            and item.modified >= "2015-01-04"
+        ),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", name="sandbox")
+async def _sandbox() -> Any:
+    async with Sandbox(WORLD) as running:
+        yield running
+
+
+def licensed(sandbox: Sandbox, item_id: int) -> str:
+    return str(sandbox.world.record(item_id)["license"]["name"])
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+@pytest.mark.parametrize("source", SOURCES_HERE)
+async def test_a_source_gives_what_is_there_and_matches(source: str, filters: str, sandbox: Sandbox) -> None:
+    if filters == "licence" and source in TAKES_NO_LICENCE:
+        return
+    make, truth = SOURCES_HERE[source]
+    fields, matches = FILTERS[filters]
+    listing = await only(make(**fields))
+    found = await read(sandbox, listing)
+    world = sandbox.world
+    expected = {item_id for item_id in truth(sandbox) if matches(world.item(item_id))}
+    assert set(found.ids) == expected
+    slices = 1 + (len(found.positions) if source == "own institution" else 0)
+    assert found.again < slices, "only what lies at the edge of two slices comes twice"
+    assert found.warnings == []
+    assert {ref.private for ref in found.refs} <= {source in {"account", "account query", "own institution"}}
+    unasked = {"published_before"} | (
+        {"item_type", "published_since", "modified_since"} if source in TAKES_NO_FILTER else set()
+    )
+    assert set(listing.filtered_here) == unasked & fields.keys()
+
+
+async def test_licences_are_known_by_any_case_and_sent_in_figshares_own(sandbox: Sandbox) -> None:
+    sandbox.requests.clear()
+    found = await read(sandbox, await only(Search(query="survey OR seas", licence="cc by 4.0")))
+    assert {licensed(sandbox, item_id) for item_id in found.ids} == {"CC BY 4.0"}
+    asked, *pages = sandbox.asked("api")
+    assert asked.path == "/v2/licenses"
+    assert {page.path for page in pages} == {"/v2/articles/search"}, "asked for once"
+    assert {page.fields["search_for"] for page in pages} == {'(survey OR seas) AND :licence: "CC BY 4.0"'}
+
+
+@pytest.mark.parametrize("token", [WORLD.token, None])
+async def test_an_unknown_licence_is_a_wrong_use_that_names_the_known_ones(
+    token: str | None, sandbox: Sandbox
+) -> None:
+    sandbox.requests.clear()
+    with pytest.raises(UsageError, match="figshare knows no 'CC'; known: CC BY 4.0, CC0, MIT"):
+        await read(sandbox, await only(Institution(id=319, licence="CC")), token=token)
+    assert [seen.path for seen in sandbox.asked("api")] == ["/v2/licenses", "/v2/account/licenses"]
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: Collection(id=1, licence="CC0"), "licence: figshare lists a collection with no regard to"),
+        (lambda: Institution(private=True, licence="CC0"), "licence: figshare lists the token's institution"),
+        (lambda: Collection(id=1, order="views"), "lists a collection in an order of its own"),
+        (lambda: Project(id=1, order="views"), "lists a project in an order of its own"),
+        (lambda: Account(order="published_date"), "lists an account in an order of its own"),
+        (lambda: Institution(private=True, order="views"), "by published_date, modified_date only"),
+        (Institution, "id: missing; without it only the token's own institution"),
+        (lambda: Account(query=""), "query: empty"),
+        (lambda: Account(query=()), "query: empty"),
+        (lambda: Search(query="x", order="title"), "order: unknown 'title'"),
+    ],
+)
+def test_what_figshare_cannot_list_is_told_before_a_run(make: Callable[[], Source], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        make()
+
+
+@pytest.mark.parametrize("order", [*ORDERS, *(f"{order} desc" for order in ORDERS)])
+async def test_a_listing_comes_in_the_order_that_is_wanted(order: str, sandbox: Sandbox) -> None:
+    name, _, direction = order.partition(" ")
+    expected = list(sandbox.world.select({"group": 11962, "order": name}))
+    found = await read(sandbox, await only(Group(id=11962, order=order)))
+    assert found.ids == (expected[::-1] if direction else expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "key"),
+    [
+        (Search(query="x"), "search x {}"),
+        (Search(query="x", item_type="dataset"), "search x {'item_type': 3}"),
+        (
+            Search(query="x", published_since=date(2020, 1, 2), modified_since=date(2021, 1, 2)),
+            "search x {'published_since': '2020-01-02', 'modified_since': '2021-01-02'}",
+        ),
+        (Group(id=5), "group 5 {}"),
+        (Group(id=5, subgroups=True, item_type=9), "group 5 and below {'item_type': 9}"),
+        (Account(), "account {}"),
+        (Account(query="x"), "account search x {}"),
+        (Collection(id=5), "collection 5 {}"),
+        (Project(id=5, published_before=date(2020, 1, 2)), "project 5 {'published_before': '2020-01-02'}"),
+        (Institution(id=5, licence="CC0"), "institution 5 {'licence': 'CC0'}"),
+        (Institution(private=True, order="modified_date"), "institution private {'order': 'modified_date'}"),
+    ],
+)
+async def test_keys_stay_what_ledgers_hold(source: Any, key: str) -> None:
+    assert (await only(source)).key == key
+
+
+def test_every_kind_of_source_is_known_by_its_name() -> None:
+    assert set(SOURCES) == {"account", "search", "group", "institution", "collection", "project", "items"}
+
+
+# -- quick ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", SOURCES_HERE)
+async def test_a_quick_listing_gives_what_was_modified_since(source: str) -> None:
+    async with Sandbox(WORLD) as sandbox:
+        make, truth = SOURCES_HERE[source]
+        whole = await only(make())
+        expected = sorted(truth(sandbox))[3:5]
+        for item_id in expected:
+            sandbox.world.correct(item_id)
+        quick = whole.since("2035-01-01T00:00:00Z")
+        if source in {"collection", "account"}:
+            assert quick is None
+            return
+        assert quick is not None
+        assert quick.key == f"{whole.key} since 2035-01-01T00:00:00Z"
+        found = await read(sandbox, quick)
+        assert sorted(found.ids) == expected
+        assert len(sandbox.asked("api")) <= 4, "one page a group, and the tree"
+
+
+async def test_a_quick_listing_keeps_to_the_users_own_date(sandbox: Sandbox) -> None:
+    late = await only(Group(id=11962, modified_since=date(2015, 1, 7)))
+    assert (quick := late.since("2015-01-02T00:00:00Z")) is not None
+    assert set((await read(sandbox, quick)).ids) == set((await read(sandbox, late)).ids)
+    later = late.since("2015-01-08T06:00:00Z")
+    assert later is not None
+    assert set((await read(sandbox, later)).ids) == {
+        item_id
+        for item_id in sandbox.world.group_items(11962)
+        if sandbox.world.modified(item_id) >= "2015-01-08T06:00:00Z"
+    }
+
+
+async def test_a_quick_listing_of_a_group_is_not_counted() -> None:
+    async with Sandbox(Settings(items=50)) as sandbox, calls(sandbox) as figshare:
+        (listing,) = await Group(id=11962).listings()
+        assert await listing.count(figshare) == 10
+        assert await listing.since("2015-01-01T00:00:00Z").count(figshare) is None
+        (early,) = await Group(id=11962, published_before=date(2030, 1, 1)).listings()
+        assert await early.count(figshare) is None
+        (ordered,) = await Group(id=11962, order="views").listings()
+        assert await ordered.count(figshare) == 10
+
+
+def test_names_have_no_quick_listing() -> None:
+    assert Names(("1",)).since("2020-01-01T00:00:00Z") is None
+
+
+# -- entries --------------------------------------------------------------------------------------
+
+
+async def test_a_listing_tells_what_people_want_to_see(sandbox: Sandbox) -> None:
+    async with calls(sandbox) as figshare:
+        page = await (await only(Group(id=11962))).page(figshare, None)
+    ref, entry = page.refs[0], sandbox.world.entry(page.refs[0].id)
+    brief = Brief(
+        entry["title"],
+        entry["doi"],
+        entry["defined_type_name"],
+        entry["created_date"],
+        entry["published_date"],
+    )
+    assert ref == ItemRef(entry["id"], modified_date=entry["modified_date"], brief=brief)
+    async with calls(sandbox) as figshare:
+        page = await (await only(Account())).page(figshare, None)
+    (draft,) = [ref for ref in page.refs if ref.id == min(sandbox.world.private_ids)]
+    assert draft.private
+    assert draft.brief is not None
+    assert (draft.brief.doi, draft.brief.published_date) == ("", "")
+
+
+# -- rights ---------------------------------------------------------------------------------------
+
+
+async def test_a_right_that_is_lacking_is_told_in_clear_words(sandbox: Sandbox) -> None:
+    for source, may_not in (
+        (Group(id=11962, subgroups=True), "see the institution's groups"),
+        (Institution(private=True), "list the items of the token's institution"),
+    ):
+        told = rf"\(403\): .*: the token may not {may_not}: an administrator's is needed"
+        with pytest.raises(Refused, match=told):
+            await read(sandbox, await only(source), token=PLAIN)
+    with pytest.raises(Refused, match=f"the token may not act for account {COLLEAGUE}: an administrator's"):
+        await read(sandbox, await only(Account()), token=PLAIN, impersonate=COLLEAGUE)
+
+
+async def test_a_plain_token_lists_its_own_account(sandbox: Sandbox) -> None:
+    found = await read(sandbox, await only(Account()), token=PLAIN)
+    assert set(found.ids) == set(sandbox.world.account_ids)
+
+
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [(Collection(id=5), "collections/5"), (Project(id=5), "projects/5")],
+)
+async def test_an_unknown_collection_or_project_is_not_found(
+    source: Any, path: str, sandbox: Sandbox
+) -> None:
+    with pytest.raises(Gone, match=rf"{path}/articles: not found \(404\)"):
+        await read(sandbox, await only(source))
+
+
+# -- for another account --------------------------------------------------------------------------
+
+
+async def test_an_administrator_harvests_for_another_account(tmp_path: Path) -> None:
+    async with Sandbox(WORLD) as sandbox:
+        world = sandbox.world
+        for source in (Account(), Account(query="survey")):
+            found = await read(sandbox, await only(source), impersonate=COLLEAGUE)
+            assert sorted(found.ids) == list(world.colleague_ids)
+        async with calls(sandbox, impersonate=COLLEAGUE) as figshare:
+            record = await figshare.record(found.ids[0], private=True)
+            assert record.article.id == found.ids[0]
+            assert await figshare.record_unless(record.etag, found.ids[0], private=True) is None
+            await figshare.record(world.public_ids[3], private=False)
+        told = next(file for file in record.article.files if file.size)
+        await _download(sandbox, tmp_path, told, found.ids[0], private=True)
+        public = world.files(world.public_ids[3])[0]
+        file = RemoteFile(public["id"], "x", "", public["size"], None, public["download_url"], is_link=False)
+        await _download(sandbox, tmp_path, file, world.public_ids[3], private=False)
+        for seen in sandbox.requests:
+            is_authorised = "Authorization" in seen.headers
+            assert (seen.fields.get("impersonate") in {COLLEAGUE, str(COLLEAGUE)}) is is_authorised
+            assert is_authorised <= (seen.service == "api")
+        assert {seen.service for seen in sandbox.requests} == {"api", "files", "storage"}
+
+
+async def _download(sandbox: Sandbox, folder: Path, file: RemoteFile, item_id: int, *, private: bool) -> None:
+    api, files = URL(sandbox.api), URL(sandbox.files)
+    async with client(api, files=files, token=WORLD.token) as polite:
+        store = Store(folder)
+        routes = Routes(polite, api=api, impersonate=COLLEAGUE)
+        owed = OwedFile(1, item_id, file, f"files/{file.id}", private, item_id)
+        partial = await store.partial(item_id, file)
+        await routes.download(owed, partial)
+        await partial.close()
+    assert (folder / "files" / str(file.id)).read_bytes() == sandbox.world.content(file.id)
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+
+async def test_names_lead_to_items_and_their_versions(sandbox: Sandbox) -> None:
+    world = sandbox.world
+    thrice = world.with_trait("three versions")[0]
+    institutional = next(i for i in world.public_ids if world.doi(i).startswith("10.25380"))
+    handled = next(i for i in world.public_ids if world.handle(i))
+    handle = world.handle(handled)
+    names = {
+        f"{thrice}.v2": (thrice, 2),
+        str(thrice): (thrice, 0),
+        f"10.6084/m9.figshare.{thrice}.v1": (thrice, 1),
+        world.doi(institutional): (institutional, 1),
+        world.doi(institutional).rpartition(".v")[0]: (institutional, 0),
+        f"https://doi.org/{world.doi(institutional)}": (institutional, 1),
+        f"https://iastate.figshare.com/articles/dataset/Title/{thrice}/2": (thrice, 2),
+        handle: (handled, 0),
+        f"hdl:{handle}": (handled, 0),
+        f"https://hdl.handle.net/{handle}": (handled, 0),
+    }
+    async with calls(sandbox) as figshare:
+        page = await Names(tuple(names)).page(figshare, None)
+    assert page.unresolved == ()
+    assert [(ref.id, ref.version) for ref in page.refs] == list(names.values())
+
+
+async def test_names_that_lead_to_no_item_say_why(sandbox: Sandbox) -> None:
+    names = {
+        "2134/1": "no public item has this handle",
+        "10.25380/iastate.1": "no public item has this DOI",
+        "https://figshare.com/s/0a1b2c": "a private link",
+        "https://figshare.com/collections/x/4000001": 'kind = "collection" with id = 4000001',
+        "nonsense": "neither an item's id, nor a DOI or handle, nor the address of an item",
+    }
+    async with calls(sandbox) as figshare:
+        page = await Names(tuple(names)).page(figshare, None)
+    assert page.refs == ()
+    for unresolved, (name, reason) in zip(page.unresolved, names.items(), strict=True):
+        assert unresolved.name == name
+        assert reason in unresolved.reason
+
+
+async def test_a_filter_by_handle_that_is_ignored_leads_to_no_other_item() -> None:
+    async with Sandbox(Settings(items=30, ignores=("handle",))) as sandbox, calls(sandbox) as figshare:
+        assert await figshare.find_handle("2134/1") is None
+
+
+# -- records --------------------------------------------------------------------------------------
+
+
+async def test_each_version_has_its_own_record_and_files() -> None:
+    async with Sandbox(WORLD) as sandbox, calls(sandbox) as figshare:
+        world = sandbox.world
+        item_id = world.with_trait("three versions")[0]
+        assert await figshare.versions(item_id) == (1, 2, 3)
+        for version in (0, 1, 2, 3):
+            record = await figshare.record(item_id, private=False, version=version)
+            assert record.article.version == (version or 3)
+            told = [file["id"] for file in world.files(item_id, version)]
+            assert [file.id for file in record.article.files] == told
+        with pytest.raises(Gone):
+            await figshare.record(item_id, private=False, version=4)
+        assert await figshare.versions(7) == ()
+        long = world.with_trait("many files")[0]
+        world.edit(long)
+        older = await figshare.record(long, private=False, version=1)
+        assert [file.id for file in older.article.files] == [file["id"] for file in world.files(long, 1)]
+        paths = {seen.path for seen in sandbox.asked("api")}
+        assert f"/v2/articles/{long}/versions/1/files" in paths
+
+
+async def test_a_record_is_asked_for_unless_it_is_the_one_that_is_here() -> None:
+    async with Sandbox(WORLD) as sandbox, calls(sandbox) as figshare:
+        public, own = sandbox.world.public_ids[4], sandbox.world.account_ids[0]
+        for item_id, private in ((public, False), (own, True)):
+            record = await figshare.record(item_id, private=private)
+            assert record.etag
+            assert await figshare.record_unless(record.etag, item_id, private=private) is None
+            sandbox.world.correct(item_id)
+            changed = await figshare.record_unless(record.etag, item_id, private=private)
+            assert changed is not None
+            assert changed.etag not in {"", record.etag}
+            assert await figshare.record_unless("", item_id, private=private) == changed
+        assert [seen.status for seen in sandbox.asked("api")] == [200, 304, 200, 200] * 2
+        sandbox.world.withdraw(public)
+        with pytest.raises(Gone):
+            await figshare.record_unless(record.etag, public, private=False)
+
+
+@pytest.mark.parametrize(
+    ("etag", "kept"),
+    [('"a-1"', '"a-1"'), ('W/"a-1"', 'W/"a-1"'), ("", ""), ("x" * 201, ""), ('"\xe9"', ""), ('"a\tb"', "")],
+)
+async def test_an_etag_is_kept_where_it_can_be_sent_back(etag: str, kept: str) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.headers.get("If-None-Match"):
+            return web.Response(status=304)
+        return web.json_response({"id": 5, "files": []}, headers={"ETag": etag} if etag else {})
+
+    async with served(answer) as api, client(api) as polite:
+        figshare = Figshare(polite, api=api, stats=api)
+        record = await figshare.record(5, private=False)
+        assert record.etag == kept
+        assert await figshare.record_unless(kept, 5, private=False) == (None if kept else record)
+
+
+@pytest.mark.parametrize("status", [304, 200])
+@pytest.mark.parametrize("etag", ["", '"a-1"'])
+async def test_that_nothing_changed_is_an_answer_to_that_question_alone(status: int, etag: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    async with served(answer) as api, client(api) as polite:
+        figshare = Figshare(polite, api=api, stats=api)
+        if etag and status == 304:
+            assert await figshare.record_unless(etag, 5, private=False) is None
+        else:
+            with pytest.raises(Unreachable, match="an empty answer where JSON was promised"):
+                await figshare.record_unless(etag, 5, private=False)
+
+
+async def test_the_record_of_another_version_is_refused() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"id": 5, "version": 3, "files": []})
+
+    async with served(answer) as api, client(api) as polite:
+        figshare = Figshare(polite, api=api, stats=api)
+        assert (await figshare.record(5, private=False, version=3)).article.version == 3
+        with pytest.raises(Misshapen, match="item 5, version 2: answered with version 3"):
+            await figshare.record(5, private=False, version=2)
+
+
+async def test_the_record_of_another_item_is_refused() -> None:
+    async with Sandbox(Settings(items=60, hostile=("wrong-id",))) as sandbox, calls(sandbox) as figshare:
+        with pytest.raises(Misshapen, match="answered with item"):
+            await figshare.record(sandbox.world.hostile_items["wrong-id"], private=False)

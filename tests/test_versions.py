@@ -1,0 +1,133 @@
+"""Versions of items: which are harvested, where they go, and that unchanged files come once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import orjson
+import pytest
+
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import at, harvester
+from tests.truth import assert_complete, rows
+
+pytestmark = pytest.mark.anyio
+ITEMS = Settings(items=84)
+
+
+def versions_of(sandbox: Sandbox) -> int:
+    """An item with three versions, the first file of which changes each time."""
+    item_id = sandbox.world.with_trait("three versions")[0]
+    assert sandbox.world.version(item_id) == 3
+    assert len(sandbox.world.files(item_id)) > 1
+    return item_id
+
+
+def assert_version(folder: Path, sandbox: Sandbox, item_id: int, version: int, home: str) -> None:
+    for file in sandbox.world.files(item_id, version=version):
+        path = folder / home / file["name"]
+        assert path.read_bytes() == sandbox.world.content(file["id"]), path
+
+
+def records(folder: Path) -> list[dict[str, object]]:
+    return [orjson.loads(line) for line in (folder / "metadata.jsonl").read_bytes().splitlines()]
+
+
+def downloaded(sandbox: Sandbox) -> list[str]:
+    return sorted(seen.path for seen in sandbox.asked("files"))
+
+
+async def test_all_versions_come_and_what_did_not_change_comes_once(tmp_path: Path) -> None:
+    async with Sandbox(ITEMS) as sandbox:
+        world, item_id = sandbox.world, versions_of(sandbox)
+        words = ("run", "--item", str(item_id), "--versions", "all", "-o", tmp_path, *at(sandbox))
+        ended = await harvester(*words)
+        assert ended.status == 0, ended.err
+        each = {1: f"files/{item_id}.v1", 2: f"files/{item_id}.v2", 3: f"files/{item_id}"}
+        for version, home in each.items():
+            assert_version(tmp_path, sandbox, item_id, version, home)
+        different = {file["id"] for version in each for file in world.files(item_id, version=version)}
+        assert len(different) == len(world.files(item_id)) + 2
+        assert downloaded(sandbox) == sorted(f"/files/{file_id}" for file_id in different)
+        same = world.files(item_id)[1]["name"]
+        inodes = {os.stat(tmp_path / home / same).st_ino for home in each.values()}  # noqa: PTH116
+        assert len(inodes) == 1, "one file with three names"
+
+        told = [(record["id"], record["version"], record["doi"]) for record in records(tmp_path)]
+        assert told == [
+            (item_id, 3, world.doi(item_id)),
+            (item_id, 1, world.doi(item_id).replace(".v3", ".v1")),
+            (item_id, 2, world.doi(item_id).replace(".v3", ".v2")),
+        ]
+        assert [row["version"] for row in rows(tmp_path / "versions.csv")] == ["1", "2"]
+        assert [row["folder"] for row in rows(tmp_path / "versions.csv")] == [each[1], each[2]]
+        assert len(rows(tmp_path / "files.csv")) == 3 * len(world.files(item_id))
+        assert len(rows(tmp_path / "stats.csv")) == 1
+
+        sandbox.requests.clear()
+        assert (await harvester(*words)).status == 0
+        assert [seen.path for seen in sandbox.requests] == [f"/v2/articles/{item_id}"]
+
+
+async def test_some_versions_come_and_no_other(tmp_path: Path) -> None:
+    async with Sandbox(ITEMS) as sandbox:
+        item_id = versions_of(sandbox)
+        words = ("run", "--item", str(item_id), "--versions", "1,7", "-o", tmp_path, *at(sandbox))
+        ended = await harvester(*words)
+        assert ended.status == 0, ended.err
+        assert_version(tmp_path, sandbox, item_id, 1, f"files/{item_id}.v1")
+        assert sorted(path.name for path in (tmp_path / "files").iterdir()) == [f"{item_id}.v1"]
+        statuses = {
+            row["status"] for row in rows(tmp_path / "files.csv") if f"{item_id}.v1" not in row["path"]
+        }
+        assert statuses == {"skipped"}
+
+
+async def test_a_versioned_doi_gives_that_version(tmp_path: Path) -> None:
+    async with Sandbox(ITEMS) as sandbox:
+        item_id = versions_of(sandbox)
+        doi = sandbox.world.doi(item_id).replace(".v3", ".v2")
+        ended = await harvester("run", "--item", doi, "-o", tmp_path, *at(sandbox))
+        assert ended.status == 0, ended.err
+        assert_version(tmp_path, sandbox, item_id, 2, f"files/{item_id}.v2")
+        assert [(record["id"], record["version"]) for record in records(tmp_path)] == [(item_id, 2)]
+        assert rows(tmp_path / "stats.csv") == []
+        sandbox.requests.clear()
+        assert (await harvester("run", "--item", doi, "-o", tmp_path, *at(sandbox))).status == 0
+        assert [(seen.path, seen.status) for seen in sandbox.asked("api")][-1:] == [
+            (f"/v2/articles/{item_id}/versions/2", 304)
+        ]
+        assert sandbox.asked("files") == []
+
+
+async def test_all_versions_can_be_asked_for_later(tmp_path: Path) -> None:
+    async with Sandbox(ITEMS) as sandbox:
+        world, item_id = sandbox.world, versions_of(sandbox)
+        words = ("run", "--search", ":tag: tag6", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        ids = world.search(":tag: tag6")
+        assert item_id in ids
+        assert_complete(tmp_path, sandbox, ids)
+        before = downloaded(sandbox)
+        assert (await harvester(*words, "--versions", "all")).status == 0
+        for version in (1, 2):
+            assert_version(tmp_path, sandbox, item_id, version, f"files/{item_id}.v{version}")
+        fresh = {world.files(item_id, version=version)[0]["id"] for version in (1, 2)}
+        assert downloaded(sandbox) == sorted([*before, *(f"/files/{file_id}" for file_id in fresh)])
+
+
+async def test_a_new_version_leaves_the_one_before_where_it_is_named(tmp_path: Path) -> None:
+    """An edit between two runs: what was current is an earlier version now, and its files are here."""
+    async with Sandbox(ITEMS) as sandbox:
+        world, item_id = sandbox.world, versions_of(sandbox)
+        words = ("run", "--item", str(item_id), "--versions", "all", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        world.edit(item_id)
+        sandbox.requests.clear()
+        ended = await harvester(*words)
+        assert ended.status == 0, ended.err
+        assert_version(tmp_path, sandbox, item_id, 3, f"files/{item_id}.v3")
+        assert downloaded(sandbox) == [f"/files/{world.files(item_id)[0]['id']}"]
+        done = {row["path"] for row in rows(tmp_path / "files.csv")}
+        assert all((tmp_path / path).is_file() for path in done)
