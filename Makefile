@@ -8,7 +8,7 @@ help:
 	@echo "make demo      harvest the sandbox and show what came of it (no account, no network)"
 	@echo "make test      everything that CI runs: checks, tests, coverage"
 	@echo "make check     ruff, mypy, layers"
-	@echo "make soak      what takes long: 50 kills, 20 power cuts, every fault, 100,000 items (ONLY=kills …)"
+	@echo "make soak      what takes long: 50 kills, 20 power cuts, every fault, 100,000 items, listings of a million (ONLY=kills …)"
 	@echo "make pace      run against the sandbox at 20 requests a second, and compare with the lower bound"
 	@echo "make bench     measure it beside its references and write docs/performance.md (ONLY=cpu,files …)"
 	@echo "make oldest    the tests with the oldest versions of the dependencies that are allowed"

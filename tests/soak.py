@@ -1,20 +1,23 @@
 """
 `make soak`: what takes too long for the test suite, one line each.
 
-Fifty kills, twenty power cuts, each fault and all faults at once on 500 items, and 100,000 items whose
-memory is compared with that for 10,000. Ends with status 1 when one of them does not hold.
+Fifty kills, twenty power cuts, each fault and all faults at once on 500 items, 100,000 items whose memory is
+compared with that for 10,000, and listings of 25,000 and 1,000,000 items past figshare's cap. Ends with
+status 1 when one of them does not hold.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import random
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +25,7 @@ import anyio
 import orjson
 
 from harvester import harvest
+from harvester.ledger.schema import NAME
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import environment
 from tests.power import cut_power, hindrance
@@ -33,6 +37,7 @@ ITEMS = 500
 KILLS = 50
 CUTS = 20
 FEW, MANY = 10_000, 100_000
+LISTED = (25_000, 1_000_000)
 MOST_MEMORY = 150_000_000
 MOST_GROWTH = 1.10
 
@@ -112,6 +117,50 @@ async def size(folder: Path) -> str:
     )
 
 
+async def caps(folder: Path) -> str:
+    """List past the cap, with cursors and by date, killed three times; every item is there, and once."""
+    told = []
+    for cursors in (True, False):
+        peaks = [await _list(folder / f"{items} {cursors}", items, cursors=cursors) for items in LISTED]
+        growth = peaks[1].memory / peaks[0].memory
+        assert growth <= MOST_GROWTH, peaks
+        seconds = " and ".join(f"{peak.seconds:.0f} s" for peak in peaks)
+        told.append(
+            f"{'by cursor' if cursors else 'by date'} {seconds}, peak memory {peaks[1].memory / 1e6:.1f} MB, "
+            f"{growth:.3f} × that of the first"
+        )
+    sizes = " and ".join(f"{items:,}" for items in LISTED)
+    return f"{sizes} items listed past the cap, killed three times each, none missing: {'; '.join(told)}"
+
+
+async def _list(out: Path, items: int, *, cursors: bool) -> Peak:
+    chance = random.Random(items)
+    begun = time.monotonic()
+    memory = handles = 0
+    async with Sandbox(Settings(items=items, cursors=cursors, record=False)) as sandbox:
+        for pages in [*sorted(chance.sample(range(2, items // 1000), 3)), None]:
+            words = [sys.executable, "-m", "tests.listing", sandbox.api, str(out)]
+            process = await anyio.open_process(words, stdout=None, stderr=None)
+            while process.returncode is None and (pages is None or _listed(out) < 1000 * pages):
+                seen = _peak(process.pid)
+                memory, handles = max(memory, seen[0]), max(handles, seen[1])
+                await anyio.sleep(0.05)
+            if pages is not None:
+                process.kill()
+            await process.wait()
+        with closing(sqlite3.connect(out / NAME)) as db:
+            found = [item_id for (item_id,) in db.execute("SELECT id FROM items ORDER BY id")]
+        assert found == list(sandbox.world.public_ids)
+    return Peak(memory, handles, time.monotonic() - begun)
+
+
+def _listed(out: Path) -> int:
+    """Count the entries that were recorded so far."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{out / NAME}?mode=ro", uri=True)) as db:
+        return int(db.execute("SELECT ifnull(sum(entries), 0) FROM listings").fetchone()[0])
+    return 0
+
+
 async def _run(out: Path, items: int) -> Peak:
     with _sandbox(items) as addresses:
         words = ["run", "--search", "data", "--tasks", "metadata,stats", "--rate", "inf", "--quiet"]
@@ -168,6 +217,7 @@ LONG: dict[str, Callable[[Path], Awaitable[str]]] = {
     "faults": each_fault,
     "all": all_faults,
     "size": size,
+    "caps": caps,
 }
 
 

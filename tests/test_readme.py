@@ -13,7 +13,7 @@ import pytest
 from harvester.errors import Verdict
 from harvester.kinds import load_config
 from harvester.sandbox import FAULTS, Sandbox
-from tests.conftest import environment, harvester
+from tests.conftest import environment
 from tests.test_faults import PASSING
 
 pytestmark = pytest.mark.anyio
@@ -45,12 +45,18 @@ async def test_every_harvester_command_runs(sandbox: Sandbox, tmp_path: Path) ->
     (tmp_path / "ids.txt").write_text(f"{ids[0]}\n{ids[1]}\n")
     lines = [line for line in commands() if line.startswith("harvester ")]
     assert len(lines) >= 10
+    # The README names what the real figshare has; the sandbox has others.
+    here = {r"[\w./]*(5616409|14763051)": str(ids[5]), "5234234": "4000001", "113166": "113001"}
+    (tmp_path / "harvester").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m harvester "$@"\n')
+    (tmp_path / "harvester").chmod(0o755)
+    found = against(sandbox)
+    found["PATH"] = f"{tmp_path}:{found['PATH']}"
     for line in lines:
-        words = shlex.split(line)[1:]
-        # The README names items of the real figshare; the sandbox has others.
-        words = [str(ids[5]) if re.search(r"5616409|14763051", word) else word for word in words]
-        ended = await harvester(*words, cwd=tmp_path, env=against(sandbox))
-        assert ended.status == 0, f"{line}: {ended.err}"
+        command = line
+        for theirs, ours in here.items():
+            command = re.sub(theirs, ours, command)
+        done = await anyio.run_process(["sh", "-c", command], cwd=tmp_path, env=found, check=False)
+        assert done.returncode == 0, f"{line}: {done.stderr.decode()}"
 
 
 def test_what_is_no_harvester_command_is_known() -> None:

@@ -1,0 +1,51 @@
+"""
+Reads the listing of an institution into a ledger, and no more: `python -m tests.listing API FOLDER`.
+
+A process of its own, so that it can be killed and its memory be measured.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import anyio
+
+from harvester import load_config
+from harvester.connecting import connect
+from harvester.ledger.results import Opening
+from harvester.ledger.writing import Ledger
+from harvester.producer import Producer
+from harvester.tally import Tally
+from harvester.together import beside
+
+TASKS = frozenset({"metadata"})
+
+
+async def read(api: str, folder: Path) -> None:
+    """Read the listing, from where a process that was killed had left it."""
+    folder.mkdir(exist_ok=True)
+    sources = [{"kind": "institution", "id": 319}]
+    config = load_config(
+        options={"services.api": api, "sources": sources, "rate.api": float("inf")}, environ={}
+    )
+    ledger = Ledger(folder)
+    ledger.open()
+    try:
+        await ledger.begin(Opening(TASKS, with_files=False))
+        async with connect(config) as connected:
+            producer = Producer(
+                ledger=ledger,
+                figshare=connected.figshare,
+                sources=config.sources,
+                tasks=TASKS,
+                tally=Tally(),
+                stopping=anyio.Event(),
+            )
+            await beside(producer.run, ledger.keep)
+    finally:
+        await ledger.close("interrupted")
+
+
+if __name__ == "__main__":
+    anyio.run(read, sys.argv[1], Path(sys.argv[2]))
