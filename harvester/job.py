@@ -331,7 +331,7 @@ async def _verify(config: Config, reader: Reader, ledger: Ledger) -> Verified:
         if not await store.holds(file.path, file.size, file.md5):
             log.warning("%s: damaged or gone", file.path)
             damaged.append(file.path)
-            await ledger.save_file(FileResult(file.item_id, file.file_id, FileStatus.PENDING))
+            await ledger.save_file(FileResult(file.key, file.file_id, FileStatus.PENDING))
         checked += 1
         if time.monotonic() - told > LINE_EVERY_SECONDS:
             told = time.monotonic()

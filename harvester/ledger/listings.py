@@ -214,8 +214,9 @@ class Listings:
             FROM listed JOIN items USING (id)
             WHERE is_back OR items.private < listed.private
                 OR ifnull(items.modified_date, '') < listed.modified_date
-                OR listed.modified_date IS NULL AND asked_in < {self._run_id}
-                    AND EXISTS (SELECT 1 FROM records WHERE item_id = id)
+                OR listed.modified_date IS NULL AND asked_in < {self._run_id} AND EXISTS (
+                    SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'done'
+                )
             """,
             refs,
         )
