@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from harvester.chosen import overrides
 from harvester.config import FileRules
 from harvester.config.keys import ByteCount
+from harvester.config.tables import fields
 from harvester.config.values import convert
 from harvester.credentials import Secret
 from harvester.errors import UsageError
 from harvester.kinds import load_config
 from harvester.options import build_parser
+from harvester.sources import SOURCES
 from harvester.sources.group import Group
 from harvester.sources.search import Search
 
@@ -44,19 +46,26 @@ def test_the_example_holds_every_key_with_its_default(tmp_path: Path) -> None:
     for name in (
         "output",
         "tasks",
+        "versions",
         "services",
         "concurrency",
         "rate",
         "retry",
         "timeouts",
         "files",
+        "stats",
         "export",
     ):
         assert getattr(example, name) == getattr(default, name)
     text = (ROOT / "config.example.toml").read_text()
-    for table in ("services", "concurrency", "rate", "retry", "timeouts", "files", "export"):
-        for key in vars(getattr(default, table)):
-            assert f"\n{key} = " in text
+    for table in ("services", "concurrency", "rate", "retry", "timeouts", "files", "stats", "export"):
+        for key, value in vars(getattr(default, table)).items():
+            mark = "# " if value is None else ""
+            assert f"\n{mark}{key} = " in text
+    for kind, source in SOURCES.items():
+        assert f'kind = "{kind}"' in text
+        for key in fields(source):
+            assert re.search(rf"\n(# )?{key} = ", text), f"{kind}: {key}"
 
 
 def test_the_contract_s_defaults(tmp_path: Path) -> None:
@@ -97,13 +106,14 @@ def test_all_faults_are_told_at_once_each_with_its_place(tmp_path: Path) -> None
         "harvest.toml: concurrency.downloads: expected int, got str",
         "harvest.toml: concurrency.workers: expected int >= 1",
         'harvest.toml: files.max_size: expected a size such as "500 MB" or "2 GiB"',
-        "harvest.toml: outptu: unknown key (did you mean 'output'?); known: output, tasks, services, "
-        "concurrency, rate, retry, timeouts, files, export",
+        "harvest.toml: outptu: unknown key (did you mean 'output'?); known: output, tasks, versions, "
+        "services, concurrency, rate, retry, timeouts, files, stats, export",
         'harvest.toml: rate.api: expected a number above 0, or "auto"',
         "harvest.toml: sources[0].query: missing",
         "harvest.toml: sources[1].kind: unknown 'serach' (did you mean 'search'?); "
         "known: account, search, group, items",
-        "harvest.toml: tasks: unknown 'fiels' (did you mean 'files'?); known: metadata, stats, files",
+        "harvest.toml: tasks: unknown 'fiels' (did you mean 'files'?); "
+        "known: metadata, stats, timeline, breakdown, files",
     ]
 
 
