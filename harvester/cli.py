@@ -8,17 +8,17 @@ from __future__ import annotations
 import argparse
 import functools
 import gc
-import io
-import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from harvester import printing
 from harvester.chosen import overrides
 from harvester.credentials import lines_like_tokens
-from harvester.errors import HarvestError, UsageError, exit_status
+from harvester.errors import HarvestError, StopRun, UsageError, exit_status
 from harvester.options import DEFAULT_FILE, build_parser
+from harvester.printing import put, say
 from harvester.signals import INTERRUPTED, Signals
 from harvester.text import printable
 
@@ -34,16 +34,21 @@ T = TypeVar("T")
 EXAMPLE = "config.example.toml"
 STOPPED = 3
 """The exit status of a command that could not go on."""
+PRINTING = {"plan", "list", "status", "failed"}
+"""The commands that do nothing else."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; what follows is to be the end of the process."""
     try:
         _signals.begin()
-        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-            sys.stdout.reconfigure(errors="backslashreplace")  # a path may be no text, a terminal may lack …
-        args = build_parser().parse_args(argv)
-        status = _run_command(args)
+        status = _run_command(argv, may_print=printing.begin())
+        try:
+            printing.flush()
+        except BrokenPipeError:  # whoever read our output has gone
+            pass
+        except StopRun as error:
+            status = _tell(error)
         _signals.ignore_one()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -52,18 +57,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run_command(args: argparse.Namespace) -> int:
+def _run_command(argv: Sequence[str] | None, *, may_print: bool) -> int:
     try:
+        args = build_parser().parse_args(argv)
+        if args.command in PRINTING and not may_print:
+            raise UsageError("standard output: is closed, and there is nowhere else to print")
         return _COMMANDS[args.command](args)
+    except SystemExit as end:  # of argparse: after help, or wrong usage
+        return end.code if isinstance(end.code, int) else 0
     except HarvestError as error:
-        for line in str(error).splitlines():
-            print(f"harvester: {printable(line)}", file=sys.stderr)
-        return exit_status(error)
+        return _tell(error)
     except BrokenPipeError:  # whoever read our output has gone
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - until exit
+        printing.print_nowhere()
         return 0
     except Exception as error:  # noqa: BLE001 - Python's own status for it, 1, would say "finished"
         return _defect(error)
+
+
+def _tell(error: HarvestError) -> int:
+    for line in str(error).splitlines():
+        print(f"harvester: {printable(line)}", file=sys.stderr)
+    return exit_status(error)
 
 
 def _defect(error: Exception) -> int:
@@ -87,13 +101,13 @@ _signals = Signals()
 # -- from words to a config -----------------------------------------------------------------------
 
 
-def _config(args: argparse.Namespace) -> Config:
+def _config(args: argparse.Namespace, job: str | None = None) -> Config:
     from harvester.kinds import load_config  # noqa: PLC0415 - see the module's docstring
 
     path = args.config
     if path is None and Path(DEFAULT_FILE).is_file():
         path = DEFAULT_FILE
-    config = load_config(path, options=overrides(args))
+    config = load_config(path, options=overrides(args), job=job)
     if path is not None:
         text = Path(path).read_text(encoding="utf-8")
         for number in lines_like_tokens(text, config.token, config.stats_credentials):
@@ -104,27 +118,20 @@ def _config(args: argparse.Namespace) -> Config:
     return config
 
 
-def _say(text: str) -> None:
-    """Print for people; what names, titles or servers put into it cannot command the terminal."""
-    for line in text.splitlines():
-        print(printable(line))
-
-
 # -- commands -------------------------------------------------------------------------------------
 
 
 def _run(args: argparse.Namespace) -> int:
     if args.yes and not args.prune:
         raise UsageError("--yes: goes with --prune, which is not there")
-    config = _config(args)
-    config.need_sources("harvest")
+    config = _config(args, "harvest")
     summary = _in_loop(args, functools.partial(_harvest, config, args))
     if summary is None:
         return INTERRUPTED
     if not args.quiet and not args.log_json:
         from harvester.report import closing  # noqa: PLC0415
 
-        _say(closing(summary, config))
+        say(closing(summary, config))
     if args.prune and summary.exit_status != INTERRUPTED:
         _prune(config, args)
     return summary.exit_status
@@ -136,10 +143,10 @@ def _prune(config: Config, args: argparse.Namespace) -> None:
     from harvester.report import pruned_text, removable_text  # noqa: PLC0415
 
     shown = removable(config)
-    _say(removable_text(shown))
+    say(removable_text(shown))
     if shown and _agrees(args):
         pruned = _await(args, functools.partial(prune, config, [each.path for each in shown]))
-        _say(pruned_text(pruned))
+        say(pruned_text(pruned))
 
 
 def _agrees(args: argparse.Namespace) -> bool:
@@ -147,7 +154,7 @@ def _agrees(args: argparse.Namespace) -> bool:
     if args.yes:
         return True
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        print("nothing is removed: --yes would")
+        say("nothing is removed: --yes would")
         return False
     _signals.begin()  # the work is done, and to wait for an answer is no work
     try:
@@ -191,20 +198,18 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    config = _config(args)
-    config.need_sources("plan")
+    config = _config(args, "plan")
     from harvester import job  # noqa: PLC0415
     from harvester.report import as_json, plan_text  # noqa: PLC0415
 
     plan = _await(args, functools.partial(job.make_plan, config, sample_size=args.sample, quick=args.quick))
-    print(as_json(plan.to_dict())) if args.json else _say(plan_text(plan, config))
+    put(as_json(plan.to_dict())) if args.json else say(plan_text(plan, config))
     return 1 if plan.incomplete else 0
 
 
 def _list(args: argparse.Namespace) -> int:
-    config = _config(args)
-    config.need_sources("list")
-    sys.stdout.flush()  # from here on it is written to past Python's own buffer
+    config = _config(args, "list")
+    printing.flush()  # from here on it is written to past Python's own buffer
     return 1 if _await(args, functools.partial(_print_selection, config, as_json=args.json)) else 0
 
 
@@ -238,8 +243,7 @@ def _failed(args: argparse.Namespace) -> int:
 
     with Reader(config.folder) as reader:
         for line in (failed_objects if args.json else failed_lines)(reader.failures()):
-            print(line)
-    sys.stdout.flush()  # so that a reader who has gone is noticed here
+            put(line)
     return 0
 
 
@@ -248,7 +252,7 @@ def _status(args: argparse.Namespace) -> int:
     from harvester.status import status  # noqa: PLC0415
 
     told = status(_config(args))
-    print(as_json(told)) if args.json else _say(status_text(told))
+    put(as_json(told)) if args.json else say(status_text(told))
     return 0
 
 
@@ -257,9 +261,9 @@ def _verify(args: argparse.Namespace) -> int:
     from harvester import job  # noqa: PLC0415
 
     found = _await(args, functools.partial(job.verify, config))
-    print(f"{found.whole} files whole, {len(found.damaged)} damaged or gone")
+    put(f"{found.whole} files whole, {len(found.damaged)} damaged or gone")
     if found.damaged:
-        print("run again to fetch them")
+        put("run again to fetch them")
     return 1 if found.damaged else 0
 
 
@@ -268,7 +272,7 @@ def _export(args: argparse.Namespace) -> int:
     from harvester import job  # noqa: PLC0415
 
     for path in _await(args, functools.partial(job.export, config)):
-        print(path)
+        put(path)
     return 0
 
 
@@ -282,7 +286,7 @@ def _init(args: argparse.Namespace) -> int:
         raise UsageError(f"{path}: is there already; name another file, or remove it first") from exc
     except OSError as exc:
         raise UsageError(f"{path}: cannot be written: {exc.strerror}") from exc
-    print(f"wrote {path}; edit it, then: harvester run -c {path}")
+    put(f"wrote {path}; edit it, then: harvester run -c {path}")
     return 0
 
 
@@ -302,7 +306,7 @@ def _sandbox(args: argparse.Namespace) -> int:
     faults = dict(args.fault)
     if "help" in faults:
         for name, text in FAULTS.items():
-            print(f"{name:18} {text}")
+            put(f"{name:18} {text}")
         return 0
     if unknown := faults.keys() - FAULTS.keys():
         raise UsageError(f"--fault: unknown {', '.join(sorted(unknown))}; --fault help lists the names")
@@ -318,7 +322,8 @@ def _sandbox(args: argparse.Namespace) -> int:
     )
 
     def announce(text: str) -> None:
-        print(text, flush=True)
+        put(text)
+        printing.flush()
 
     try:
         _await(args, functools.partial(serve, settings, announce=announce))

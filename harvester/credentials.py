@@ -10,6 +10,11 @@ _LIKE_TOKENS = (
 )
 
 
+def is_variable(name: str) -> bool:
+    """Tell whether a name is an environment variable's, and nothing that somebody put in its place."""
+    return bool(re.fullmatch(r"(?![0-9A-Fa-f]{20,}$)[A-Za-z_][A-Za-z0-9_]*", name))
+
+
 class Secret:
     """A text that does not show when it is printed by accident."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from harvester.models import Summary
 from harvester.pipeline import Pipeline
 from harvester.plan import Plan, Planner
 from harvester.progress import LINE_EVERY_SECONDS, Watched
+from harvester.prune import Pruned, prune
 from harvester.signals import INTERRUPTED
 from harvester.sinks import SINKS
 from harvester.sinks.csv_tables import write_failures
@@ -43,6 +44,7 @@ from harvester.store import Store, disk_errors, rewrite
 from harvester.tally import Tally
 from harvester.tasks import TASKS, item_task_names
 from harvester.together import beside
+from harvester.wishes import wishes
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,9 @@ async def harvest(
         UsageError: the output folder cannot be used, or there is nothing to harvest.
         StopRun: the run could not go on; what was done is saved.
     """
-    config.need_sources("harvest")
+    config.check_for("harvest")
+    if idle := sorted(refresh.difference(item_task_names(config.tasks))):
+        raise UsageError(f"--refresh: {', '.join(idle)}: not among the tasks: --tasks names them")
     with disk_errors(str(config.folder)):
         _prepare(config.folder)
     ledger = Ledger(config.folder, clock=surroundings.wall_clock)
@@ -138,7 +142,7 @@ class _Run:
                 refresh=self._refresh,
                 wants=config.files.wants,
                 max_total=config.files.max_total,
-                versions=_in_words(config.versions),
+                wishes=wishes(config),
                 quick=self._quick,
             )
         )
@@ -237,11 +241,6 @@ class _Run:
         return owed
 
 
-def _in_words(versions: str | tuple[int, ...]) -> str:
-    """Write which versions are wanted so that the same wish is the same text."""
-    return versions if isinstance(versions, str) else ",".join(str(number) for number in sorted(versions))
-
-
 def _write_summary(path: Path, summary: Summary) -> None:
     told = {"run": summary.run, "folder": summary.folder}
     with rewrite(path) as handle:
@@ -261,7 +260,7 @@ def _prepare(folder: Path) -> None:
 
 async def make_plan(config: Config, *, sample_size: int = 20, quick: bool = False) -> Plan:
     """Tell what a run of this config, or a `quick` one, would ask now; nothing is recorded."""
-    config.need_sources("plan")
+    config.check_for("plan")
     async with connect(config) as connected:
         reader = Reader(config.folder) if exists(config.folder) else None
         try:
@@ -288,6 +287,27 @@ async def export(config: Config) -> list[Path]:
             return [*made, write_failures(reader, config.folder)]
 
     return await to_thread.run_sync(write)
+
+
+async def tidy(config: Config, paths: Sequence[str]) -> Pruned:
+    """
+    Remove files that no longer belong to the harvest, and have all outputs say so.
+
+    `paths`: some of those that `prune.removable` names.
+    """
+    pruned = await prune(config, paths)
+    if pruned.removed:
+        await export(config)
+        await to_thread.run_sync(_renew_summary, config.folder)
+    return pruned
+
+
+def _renew_summary(folder: Path) -> None:
+    """Say anew what the folder holds; what the last run did stays as it was."""
+    path = folder / "summary.json"
+    with contextlib.suppress(OSError, orjson.JSONDecodeError), Reader(folder) as reader:
+        told = orjson.loads(path.read_bytes())
+        _write_summary(path, Summary(told["run"], reader.counts(), 0))
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,16 @@ def load_config(
     *,
     options: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] = os.environ,
+    job: str | None = None,
 ) -> Config:
     """
     Read a config file; `options` override its keys by their full names (``"rate.api"``).
+
+    `job`: what the config is for, "harvest", "plan" or "list"; what it lacks for that is told too.
 
     Raises:
         UsageError: anything is wrong; the message has a line for each fault.
     """
     return configuration.load(
-        KINDS, path=Path(path) if path is not None else None, options=options, environ=environ
+        KINDS, path=Path(path) if path is not None else None, options=options, environ=environ, job=job
     )

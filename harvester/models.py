@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from harvester.states import FileStatus
 
@@ -124,11 +124,16 @@ class Record(Struct, frozen=True):
 
 
 class Totals(Struct, frozen=True):
-    """Uses of an item since it was published; None where the service has never seen it, or was not asked."""
+    """Uses of an item since it was published; None where the service never saw it, UNSET where not asked."""
 
-    views: int | None = None
-    downloads: int | None = None
-    shares: int | None = None
+    views: int | UnsetType | None = UNSET
+    downloads: int | UnsetType | None = UNSET
+    shares: int | UnsetType | None = UNSET
+
+    def asked(self) -> dict[str, int | None]:
+        """Return the counters that were asked for."""
+        told = {"views": self.views, "downloads": self.downloads, "shares": self.shares}
+        return {name: number for name, number in told.items() if not isinstance(number, UnsetType)}
 
 
 class Uses(Struct, frozen=True):
@@ -215,7 +220,7 @@ class PlacedFile(Struct, frozen=True):
     """
     A file of a record with what is to become of it and where it goes, or would go.
 
-    ``reason``: why it is withheld, "" for any other.
+    ``reason``: why it is withheld, or skipped though the rules for files take it; "" for any other.
     """
 
     file: RemoteFile

@@ -163,8 +163,8 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--licence", type=_text, metavar="NAME", help='as figshare spells it: "CC BY 4.0"')
     group.add_argument(
         "--order", metavar="ORDER",
-        help="published_date (default), created_date, modified_date, views, downloads, shares, cites; "
-        '"views desc" begins with the most viewed',
+        help="published_date, created_date, modified_date, views, downloads, shares, cites; "
+        '"views desc" begins with the most viewed; the default is the date of the feed itself',
     )  # fmt: skip
 
 

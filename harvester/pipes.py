@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 
 import orjson
 
+from harvester.errors import StopRun
 from harvester.models import Brief, Failure, ItemRef
 from harvester.text import printable
 
@@ -87,13 +88,19 @@ async def write(text: bytes, descriptor: int) -> None:
 
     Raises:
         BrokenPipeError: whoever read it has gone.
+        StopRun: it does not take what is written, as a full disk.
     """
     may_wait = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
     waiting = memoryview(text)
     while waiting:
         if may_wait:
             await _has_room(descriptor)
-        waiting = waiting[os.write(descriptor, waiting[:PIECE] if may_wait else waiting) :]
+        try:
+            waiting = waiting[os.write(descriptor, waiting[:PIECE] if may_wait else waiting) :]
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise StopRun(f"standard output: {exc.strerror}") from exc
 
 
 async def _has_room(descriptor: int) -> None:

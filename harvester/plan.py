@@ -1,38 +1,42 @@
 """
 What a run would ask, and how long that takes: nothing is recorded, nothing is fetched.
 
-Items are counted by reading the listings. Listings tell no files, sizes and versions, so these are exact for
-items whose record is in the ledger, and otherwise estimated from a sample of records.
+Items are counted by reading the listings; what the ledger owes counts too, whether they name it or not.
+Listings tell no files, sizes and versions, so these are exact for items whose record is in the ledger, and
+otherwise estimated from a sample of records.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
+from msgspec.structs import replace
+
 from harvester.client import Traffic
 from harvester.config import Config
+from harvester.config.keys import ALL, LATEST
 from harvester.errors import GiveUp, TryAgain
 from harvester.figshare.api import Figshare
 from harvester.figshare.statistics import requests_per_item
+from harvester.ledger.prospect import KnownFile, Standing
 from harvester.ledger.reading import Reader
 from harvester.models import ItemRef, Record, RemoteFile
 from harvester.sources import Counted, Listing, changed_since
 from harvester.states import FileStatus
 from harvester.survey import Survey
 from harvester.tasks import item_task_names
-from harvester.tasks.metadata import is_wanted, settle
+from harvester.tasks.metadata import full_name, has_earlier, is_wanted, settle
+from harvester.wishes import wishes
 
 SERVICES = ("api", "stats", "files")
 STATISTICS = ("stats", "timeline", "breakdown")
 """The tasks that ask the stats service."""
-_UNKNOWN: tuple[str | None, frozenset[str]] = (None, frozenset())
-"""What the ledger says of an item that it does not know: its modified date, the tasks that are done."""
 
 
 @dataclass
@@ -42,8 +46,9 @@ class Plan:
 
     ``vanished``: items harvested before that no listing names any more; each is asked for once more.
     ``versions``: those to be harvested besides. ``sampled``: from how many records files, bytes and versions
-    of the other items were estimated. ``filtered_here``: a listing's key to the filters that figshare does
-    not take for it, so that all of it is read.
+    of the other items were estimated; ``files_known``: False where there are such items and none was sampled,
+    so that files and bytes are those of the others. ``filtered_here``: a listing's key to the filters that
+    figshare does not take for it, so that all of it is read.
     """
 
     listed: int = 0
@@ -53,6 +58,7 @@ class Plan:
     versions: int = 0
     files_owed: int = 0
     bytes_owed: int = 0
+    files_known: bool = True
     sampled: int = 0
     quick: bool = False
     requests: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SERVICES, 0))
@@ -75,6 +81,7 @@ class Plan:
             "versions_owed": self.versions,
             "files_owed": self.files_owed,
             "bytes_owed": self.bytes_owed,
+            "files_known": self.files_known,
             "sampled_records": self.sampled,
             "quick": self.quick,
             "requests": self.requests,
@@ -130,12 +137,14 @@ class Planner:
         self._sample_size = sample_size
         self._chance = chance or random.Random(0)
         self._tasks = frozenset(item_task_names(config.tasks))
+        self._prospect = reader.prospect(self._tasks, wishes(config)) if reader else None
         self._price = {
             task: requests_per_item(task, config.stats, today()) for task in STATISTICS if task in self._tasks
         }
         self._keys: list[str] = []
         self._room = self._room_left()
-        self._unknown = 0
+        self._owed: Counter[str] = Counter()
+        self._unread = 0
         self._sample: list[ItemRef] = []
 
     async def make(self) -> Plan:
@@ -145,9 +154,12 @@ class Planner:
         Raises what the client raises when the api cannot be used at all.
         """
         plan = self.plan
+        self._add_what_is_owed()
         await self._read_listings()
+        plan.requests["api"] += self._owed["metadata"]
+        plan.requests["stats"] += sum(self._owed[task] * price for task, price in self._price.items())
         if "files" in self._config.tasks:
-            self._count_known_files()
+            self._add_known_files()
         if "metadata" in self._tasks:
             await self._estimate()
         plan.requests["files"] = plan.files_owed
@@ -160,6 +172,9 @@ class Planner:
     async def _read_listings(self) -> None:
         before = Counter(self._traffic.requests)
         survey = Survey(self._figshare, narrow=self._note)
+        if any(source.private for source in self._config.sources):
+            with suppress(GiveUp, TryAgain):  # a run compares whose items they are
+                await self._figshare.account()
         async for refs in survey.pages(self._config.sources):
             self._add(refs)
         for listing in survey.whole:
@@ -170,8 +185,8 @@ class Planner:
             self.plan.requests[name] += number
         self.plan.listed, self.plan.items = survey.listed, survey.items
         self.plan.incomplete = survey.incomplete
-        if self._reader and not self.plan.quick and not survey.incomplete:
-            self._count_vanished(survey)
+        if not self.plan.quick and not survey.incomplete and "metadata" in self._tasks:
+            self._add_vanished(survey)
 
     def _note(self, listing: Listing) -> Listing:
         """Take note of a listing that is about to be read, and say which one is, in its place."""
@@ -182,59 +197,93 @@ class Planner:
         return changed_since(listing, mark) or listing
 
     def _add(self, refs: Sequence[ItemRef]) -> None:
-        items = [ref.id for ref in refs if not ref.version]
-        known = self._reader.known(items) if self._reader and items else {}
+        """Add what the items of a page owe beyond what the ledger says."""
+        standing = self._prospect.standing(refs) if self._prospect else {}
         for ref in refs:
-            modified, done = self._known_version(ref) if ref.version else known.get(ref.id, _UNKNOWN)
-            owed = (self._tasks & {"metadata"} if ref.version else self._tasks) - done
-            is_known = "metadata" in self._tasks & done
-            may_have_changed = is_known and ref.modified_date is None
-            if is_known and (ref.modified_date or "") > (modified or ""):
-                owed |= {"metadata"}
-            self.plan.items_owed += bool(owed) or may_have_changed
-            self.plan.requests["api"] += "metadata" in owed or may_have_changed
-            self.plan.requests["stats"] += sum(self._price.get(task, 0) for task in owed)
-            if "metadata" in owed:
+            if known := standing.get((ref.id, ref.version)):
+                self._add_changed(ref, known)
+                continue
+            tasks = self._tasks & {"metadata"} if ref.version else self._tasks
+            self.plan.items_owed += bool(tasks)
+            self._owed.update(tasks)
+            if "metadata" in tasks:
                 self._maybe_sample(ref)
 
-    def _known_version(self, ref: ItemRef) -> tuple[str | None, frozenset[str]]:
-        if self._reader and self._reader.knows_version(ref.id, ref.version):
-            return None, frozenset({"metadata"})
-        return _UNKNOWN
+    def _add_changed(self, ref: ItemRef, known: Standing) -> None:
+        """Add the record of a known item, unless it is owed already, where a run would ask for it again."""
+        if "metadata" not in self._tasks - known.owed:
+            return
+        is_newer = ref.private > known.private or (ref.modified_date or "") > known.modified_date
+        if is_newer or known.withdrawn or ref.modified_date is None:
+            self.plan.items_owed += not known.owed
+            self._owed["metadata"] += 1
+            if is_newer or known.withdrawn or not known.has_etag:
+                self._maybe_sample(replace(ref, private=ref.private or known.private))
 
     def _maybe_sample(self, ref: ItemRef) -> None:
         """Keep every item with the same chance, without keeping them all."""
-        self._unknown += 1
+        self._unread += 1
         if len(self._sample) < self._sample_size:
             self._sample.append(ref)
-        elif (slot := self._chance.randrange(self._unknown)) < self._sample_size:
+        elif (slot := self._chance.randrange(self._unread)) < self._sample_size:
             self._sample[slot] = ref
+
+    # -- what the ledger knows ------------------------------------------------------------------------
+
+    def _add_what_is_owed(self) -> None:
+        """Add what items of the ledger owe, whether a listing names them or not."""
+        if self._prospect is None:
+            return
+        self.plan.items_owed, self._owed = self._prospect.owed()
+        if self._owed["metadata"]:
+            for ref in self._prospect.records():
+                self._maybe_sample(ref)
+
+    def _add_vanished(self, survey: Survey) -> None:
+        """Add what listings named before and name no more: a run asks whether it is gone."""
+        before = self._prospect.listed_before(self._keys) if self._prospect else ()
+        gone = [ref for ref in before if not survey.has_named(ref)]
+        standing = self._prospect.standing(gone) if self._prospect else {}
+        asked = [known for known in standing.values() if "metadata" not in known.owed]
+        self.plan.vanished = len(gone)
+        self.plan.items_owed += sum(not known.owed for known in asked)
+        self._owed["metadata"] += len(asked)
 
     def _room_left(self) -> int | None:
         """Tell how many bytes of files may still come, None where there is no limit."""
         if not self._config.files.max_total:
             return None
-        done = self._reader.counts()["files"].get("done", {"bytes": 0}) if self._reader else {"bytes": 0}
-        return max(0, int(self._config.files.max_total) - int(done["bytes"]))
+        return int(self._config.files.max_total) - (self._prospect.bytes_here() if self._prospect else 0)
 
-    # -- what the ledger knows ------------------------------------------------------------------------
+    def _use_room(self, size: int) -> None:
+        if self._room is not None:
+            self._room -= size
 
-    def _count_vanished(self, survey: Survey) -> None:
-        """Count what listings named before and name no more: a run asks whether it is gone."""
-        assert self._reader is not None
-        before = (item_id for item_id in self._reader.listed_before(self._keys) if item_id > 0)  # no versions
-        gone = sum(not survey.has_named(item_id) for item_id in before)
-        self.plan.vanished = gone
-        self.plan.items_owed += gone
-        self.plan.requests["api"] += gone
+    def _add_known_files(self) -> None:
+        """Add the files that are not here, as far as the rules take them and there is room for them."""
+        coming: dict[tuple[int, str, int], int] = {}
+        is_limited = self._room is not None
+        for known in self._prospect.open_files(in_order=is_limited) if self._prospect else ():
+            size = known.file.size
+            if not self._is_wanted(known) or (self._room is not None and size > self._room):
+                continue
+            self._use_room(size)
+            if not self._is_linked(known, coming):
+                self.plan.files_owed += 1
+                self.plan.bytes_owed += size
+                self.plan.requests["api"] += known.private
 
-    def _count_known_files(self) -> None:
-        """Count the files that are owed already, as far as there is room for them."""
-        for status in (FileStatus.PENDING, FileStatus.FAILED) if self._reader else ():
-            assert self._reader is not None
-            for file in self._reader.files(status):
-                if self._room is None or file.size <= self._room:
-                    self._take(1, file.size)
+    def _is_wanted(self, known: KnownFile) -> bool:
+        return known.is_open and self._config.files.wants(full_name(known.file), known.file.size)
+
+    def _is_linked(self, known: KnownFile, coming: dict[tuple[int, str, int], int]) -> bool:
+        """Tell whether another version of its item has the same bytes; `coming`: those to be fetched."""
+        file, is_current = known.file, known.key == known.item_id
+        if not (known.has_twins and file.md5) or (is_current and self._config.versions == LATEST):
+            return False
+        assert self._prospect is not None
+        first = coming.setdefault((known.item_id, file.md5, file.size), known.key)
+        return first != known.key or self._prospect.has_twin(file, known.item_id, known.key)
 
     # -- what a sample of records tells ---------------------------------------------------------------
 
@@ -246,11 +295,13 @@ class Planner:
                 await self._look_at(ref, sampled)
         self.plan.sampled = sampled.records
         if not sampled.records:
+            self.plan.files_known = not self._unread or "files" not in self._config.tasks
             return
-        share = self._unknown / sampled.records
+        share = self._unread / sampled.records
         files, size = sampled.files * share, sampled.size * share
-        part = min(1.0, self._room / size) if self._room is not None and size else 1.0
-        self._take(round(files * part), round(size * part))
+        part = min(1.0, max(0, self._room) / size) if self._room is not None and size > 0 else 1.0
+        self.plan.files_owed += round(files * part)
+        self.plan.bytes_owed += round(size * part)
         self.plan.versions = round(sampled.versions * share)
         self.plan.requests["api"] += round((sampled.api + sampled.files_through_api * part) * share)
 
@@ -258,16 +309,33 @@ class Planner:
         record = await self._figshare.record(ref.id, private=ref.private, version=ref.version)
         sampled.records += 1
         sampled.api += record.file_list is not None
-        is_current = not ref.version
-        files = self._files_of(record, is_current=is_current)
-        sampled.add_files(files, through_api=ref.private)
-        number = record.article.version
+        before = self._prospect.files_of(ref) if self._prospect else []
+        here = {each.file.id: (each.file, each.path) for each in before if each.status is FileStatus.DONE}
+        files = self._files_of(record, here, is_current=not ref.version)
+        added = {_bytes_of(known.file) for known in before if self._is_wanted(known)}
+        sampled.add_files([each for each in files if _bytes_of(each) not in added], through_api=ref.private)
+        if not ref.version:
+            current = [*files, *(file for file, _ in here.values())]
+            await self._look_at_versions(ref, record.article.version, current, sampled)
+
+    async def _look_at_versions(
+        self, ref: ItemRef, number: int, current: Sequence[RemoteFile], sampled: _Sampled
+    ) -> None:
+        """Look at the earlier versions that are wanted and not here; `number`: of the current one."""
         wanted = self._config.versions
-        earlier = [each for each in range(1, number) if is_wanted(each, wanted, is_current=False)]
-        if is_current and earlier:
-            sampled.versions += len(earlier)
-            sampled.api += 1 + len(earlier)  # the list of them, and each one's record
-            await self._look_at_a_version(ref, self._chance.choice(earlier), files, len(earlier), sampled)
+        known = self._prospect.versions(ref.id) if self._prospect else frozenset[int]()
+        if not has_earlier(number, wanted) or (wanted != ALL and known.issuperset(wanted)):
+            return
+        sampled.api += 1  # the list of them
+        earlier = [
+            each
+            for each in await self._figshare.versions(ref.id)
+            if each < number and each not in known and is_wanted(each, wanted, is_current=False)
+        ]
+        sampled.versions += len(earlier)
+        sampled.api += len(earlier)
+        if earlier:
+            await self._look_at_a_version(ref, self._chance.choice(earlier), current, len(earlier), sampled)
 
     async def _look_at_a_version(
         self, ref: ItemRef, version: int, current: Sequence[RemoteFile], times: int, sampled: _Sampled
@@ -276,19 +344,24 @@ class Planner:
         record = await self._figshare.record(ref.id, private=False, version=version)
         sampled.api += times * (record.file_list is not None)
         here = {(file.md5, file.size) for file in current if file.md5}
-        fresh = [file for file in self._files_of(record) if (file.md5, file.size) not in here]
+        fresh = [file for file in self._files_of(record, {}) if (file.md5, file.size) not in here]
         sampled.add_files(fresh, times=times)
 
-    def _files_of(self, record: Record, *, is_current: bool = False) -> list[RemoteFile]:
-        """Return the files of a record that a run would fetch; of an earlier version, one that is wanted."""
+    def _files_of(
+        self, record: Record, here: Mapping[int, tuple[RemoteFile, str]], *, is_current: bool = False
+    ) -> list[RemoteFile]:
+        """
+        Return the files of a record that a run would fetch; of an earlier version, one that is wanted.
+
+        `here`: see `settle`.
+        """
         if "files" not in self._config.tasks:
             return []
         wanted = not is_current or is_wanted(record.article.version, self._config.versions, is_current=True)
-        placed = settle(record.article, {}, self._config.files, is_wanted=wanted)
+        placed = settle(record.article, here, self._config.files, is_wanted=wanted)
         return [each.file for each in placed if each.status is FileStatus.PENDING]
 
-    def _take(self, files: int, size: int) -> None:
-        self.plan.files_owed += files
-        self.plan.bytes_owed += size
-        if self._room is not None:
-            self._room -= size
+
+def _bytes_of(file: RemoteFile) -> tuple[int, str | None, int]:
+    """Tell a file as it is from what it was."""
+    return file.id, file.md5, file.size

@@ -18,7 +18,7 @@ from harvester.figshare.api import Figshare
 from harvester.ledger.writing import Ledger
 from harvester.models import Failure
 from harvester.named import Names
-from harvester.sources import Counted, Listing, Source, changed_since, goes_round
+from harvester.sources import Counted, Listing, Source, changed_since, check_all, goes_round
 from harvester.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -65,14 +65,30 @@ class Producer:
         if self._listings is None:  # standard input can be read only once
             with self._naming:
                 self._listings = [item for source in self._sources for item in await source.listings()]
+                await check_all(self._listings, self._figshare)
+                await self._recognise_owners()
                 await self._choose(self._listings)
         again = (Names(tuple(names), once_more=True),) if names else ()
         for listing in (*(self._listings or ()), *again):
-            if listing.key not in self._settled:
-                await self._read(self._parts.get(listing.key, listing))
+            reading = self._parts.get(listing.key, listing)
+            if reading.key not in self._settled:
+                await self._read(reading)
         if not self._stopping.is_set():
             await self._ask_once_more()
         self._tally.listing_ended = True
+
+    async def _recognise_owners(self) -> None:
+        """Refuse to mix the private items of several accounts: those of the others would seem withdrawn."""
+        owners = {source.owner for source in self._sources if source.private}
+        if not owners:
+            return
+        try:
+            told = await self._figshare.account()
+        except (GiveUp, TryAgain) as error:
+            log.info("whose token it is cannot be told: %s", error)
+            return
+        for owner in sorted(owners & told.keys()):
+            await self._ledger.belong_to(owner, told[owner])
 
     async def _choose(self, listings: Sequence[Listing]) -> None:
         """Settle which of the listings are read whole; forget those that are not asked for any more."""
@@ -86,8 +102,7 @@ class Producer:
 
     async def _ask_once_more(self) -> None:
         """Ask for the items that listings named before and do not name now: they may be withdrawn."""
-        for key, part in self._parts.items():
-            await self._ledger.merge(part.key, key)
+        await self._ledger.merge({part.key: key for key, part in self._parts.items()})
         if vanished := await self._ledger.owe_vanished():
             log.info("%d items are listed no more: asking for them once more", vanished)
             self._tally.items_owed += vanished

@@ -61,7 +61,8 @@ def removable(config: Config) -> list[Removable]:
         UsageError: there is no harvest in the folder.
     """
     with Reader(config.folder) as reader:
-        return _find(reader)
+        # What a killed run may have put in its place is among them, whether or not it did.
+        return [each for each in _find(reader) if os.path.lexists(config.folder / each.path)]
 
 
 async def prune(config: Config, paths: Sequence[str]) -> Pruned:
@@ -90,6 +91,7 @@ async def prune(config: Config, paths: Sequence[str]) -> Pruned:
 async def _prune(config: Config, reader: Reader, ledger: Ledger, paths: Sequence[str]) -> Pruned:
     pruner = Pruner(config.folder)
     may_go = {each.path for each in await to_thread.run_sync(_find, reader)}
+    await ledger.pruned(await to_thread.run_sync(_gone, config.folder, may_go))
     pruned = Pruned()
     for start in range(0, len(paths), AT_ONCE):
         some = await to_thread.run_sync(pruner.prune, paths[start : start + AT_ONCE], may_go)
@@ -97,6 +99,10 @@ async def _prune(config: Config, reader: Reader, ledger: Ledger, paths: Sequence
             await ledger.pruned(some.removed)
         pruned += some
     return pruned
+
+
+def _gone(folder: Path, paths: Iterable[str]) -> list[str]:
+    return [path for path in paths if not os.path.lexists(folder / path)]
 
 
 def _find(reader: Reader) -> list[Removable]:

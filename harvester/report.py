@@ -117,6 +117,8 @@ def plan_text(plan: Plan, config: Config) -> str:
     """Say what a run would ask and which service decides how long it takes."""
     about = "about " if plan.sampled else ""
     how = f" (estimated from {plan.sampled} records)" if plan.sampled else ""
+    if not plan.files_known:
+        about, how = "at least ", "; no record was sampled"
     gone = f", {plan.vanished} of them no longer listed" if plan.vanished else ""
     lines = [f"items    {plan.items} selected, {plan.items_owed} to visit{gone}"]
     if plan.versions:

@@ -16,6 +16,12 @@ class FileStatus(StrEnum):
     WITHHELD = "withheld"  # not downloadable by design: embargo, confidential, downloads disabled
 
 
+ANOTHER_VERSION = "another version"
+"""Why a file is skipped whatever the rules for files say: another version of its item is wanted."""
+BEYOND_ROOM = "beyond max_total"
+"""Why a file is skipped that the rules for files take: there is no room for it among those wanted in all."""
+
+
 class WorkState(StrEnum):
     """Where one task on one item stands."""
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from harvester.errors import GiveUp, TryAgain
 from harvester.figshare.api import Figshare
 from harvester.models import ItemRef, Page
-from harvester.sources import Listing, Source, goes_round
+from harvester.sources import Listing, Source, check_all, goes_round
 
 log = logging.getLogger(__name__)
 
@@ -47,28 +47,26 @@ class Survey:
         """The number of different items so far."""
         return len(self._seen)
 
-    def has_named(self, item_id: int) -> bool:
-        """Tell whether an item has come up so far."""
-        return item_id in self._seen
+    def has_named(self, ref: ItemRef) -> bool:
+        """Tell whether an item, or a version of one, has come up so far."""
+        return _name(ref) in self._seen
 
     async def pages(self, sources: Sequence[Source]) -> AsyncIterator[list[ItemRef]]:
         """
         Read all listings; of each page give the items that no page before has named.
 
-        Raises what the client raises when the api cannot be used at all.
+        Raises what the client raises when the api cannot be used at all, and what `check_all` does.
         """
         # The account's own record of an item is the fuller one, so it must be known first.
-        keys: set[str] = set()
-        for source in sorted(sources, key=lambda source: not source.private):
-            for listing in await source.listings():
-                if listing.key in keys:
-                    continue
-                keys.add(listing.key)
-                async for page in self._read(self._narrow(listing)):
-                    self.listed += len(page.refs)
-                    fresh = {name: ref for ref in page.refs if (name := _name(ref)) not in self._seen}
-                    self._seen.update(fresh)
-                    yield list(fresh.values())
+        in_turn = sorted(sources, key=lambda source: not source.private)
+        listings = {item.key: item for source in in_turn for item in await source.listings()}
+        await check_all(tuple(listings.values()), self._figshare)
+        for listing in listings.values():
+            async for page in self._read(self._narrow(listing)):
+                self.listed += len(page.refs)
+                fresh = {name: ref for ref in page.refs if (name := _name(ref)) not in self._seen}
+                self._seen.update(fresh)
+                yield list(fresh.values())
 
     async def _read(self, listing: Listing) -> AsyncIterator[Page]:
         position: str | None = None

@@ -63,7 +63,63 @@ async def test_a_slice_never_begins_before_what_the_user_wants() -> None:
             for item_id in sandbox.world.public_ids
             if sandbox.world.published(item_id) >= "2015-01-05"
         ]
-        assert min(asked["published_since"] for asked in asked_pages(sandbox)) == "2015-01-05"
+        assert min(asked["published_since"] for asked in asked_pages(sandbox)) == "2015-01-04T23:59:59Z"
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["at or after", "after"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        Institution(id=319, published_since=date(2015, 1, 5)),
+        Institution(id=319, modified_since=date(2015, 1, 5)),
+        Institution(private=True, published_since=date(2015, 1, 5), modified_since=date(2015, 1, 6)),
+        Account(query="survey", modified_since=date(2015, 1, 5)),
+    ],
+    ids=["published", "modified", "both", "account"],
+)
+async def test_what_is_of_the_very_moment_is_listed_whatever_since_means(source: Any, strict: bool) -> None:
+    async with Sandbox(Settings(items=2000, private_items=1500, strict_since=strict)) as sandbox:
+        found = await read(sandbox, await only(source))
+        world = sandbox.world
+        wanted = {
+            f"{name}_date": f"{day}T00:00:00Z"
+            for name in ("published", "modified")
+            if (day := getattr(source, f"{name}_since"))
+        }
+        everything = {
+            "account": world.account_items({"search_for": "survey"}),
+            "institution": world.institution_items() if source.private else world.public_ids,
+        }
+        entries = map(world.entry, everything[source.kind])
+        expected = [
+            entry for entry in entries if all((entry[name] or "") >= day for name, day in wanted.items())
+        ]
+        assert sorted(found.ids) == sorted(entry["id"] for entry in expected)
+        assert any(entry[name] == day for entry in expected for name, day in wanted.items())
+        assert found.warnings == []
+
+
+@pytest.mark.parametrize(("ignored", "warns"), [((), False), (("published_since",), True)])
+async def test_what_came_for_the_second_before_is_not_called_ignored(
+    ignored: tuple[str, ...], warns: bool
+) -> None:
+    items = [
+        {"id": 1, "published_date": "2015-01-01T00:00:00Z"},
+        {"id": 2, "published_date": "2015-01-04T23:59:59Z"},
+        {"id": 3, "published_date": "2015-01-05T00:00:00Z"},
+    ]
+
+    async def answer(request: web.Request) -> web.Response:
+        since = "" if ignored else (await request.json())["published_since"]
+        return web.json_response([item for item in items if str(item["published_date"]) >= since])
+
+    async with served(answer) as api, client(api) as polite:
+        figshare = Figshare(polite, api=api, stats=api)
+        listing = await only(Institution(id=319, published_since=date(2015, 1, 5)))
+        page = await listing.page(figshare, None)
+    assert [ref.id for ref in page.refs] == [3]
+    told = "{'institution': 319}, page 1: figshare ignored published_since: 1 of 3 entries are left out"
+    assert (page.left_out, page.warning) == ((2, told) if warns else (1, ""))
 
 
 async def test_filters_and_groups_go_along_with_slices() -> None:
@@ -130,11 +186,37 @@ async def test_a_service_that_knows_only_days_is_listed_whole() -> None:
     assert found == set(range(1, 5001))
 
 
-async def test_an_order_of_the_users_has_no_slices() -> None:
-    async with Sandbox(Settings(items=2500, cap=2000, cursors=False)) as sandbox:
-        listing = await only(Institution(id=319, order="published_date desc"))
-        with pytest.raises(Refused, match="a search can be listed only up to 2000 items; incomplete"):
-            await read(sandbox, listing)
+@pytest.mark.parametrize("order", ["published_date desc", "views"])
+async def test_an_order_of_the_users_has_no_slices_and_gives_way_at_the_cap(order: str) -> None:
+    async with Sandbox(Settings(items=4500, cap=2000, cursors=False)) as sandbox:
+        found = await read(sandbox, await only(Institution(id=319, order=order)))
+        assert sorted(found.ids) == list(sandbox.world.public_ids)
+        name, _, direction = order.partition(" ")
+        ordered = list(sandbox.world.select({"order": name}))
+        assert found.ids[:2000] == (ordered[::-1] if direction else ordered)[:2000]
+        assert found.warnings == ["{'institution': 319}: past 2000 items the order is figshare's by date"]
+        orders = [asked["order"] for asked in asked_pages(sandbox)]
+        assert orders[:3] == [name] * 3
+        assert set(orders[3:]) == {"published_date"}
+
+
+async def test_a_listing_whose_order_gave_way_keeps_its_licence() -> None:
+    async with Sandbox(Settings(items=4500, cap=1000, cursors=False)) as sandbox:
+        found = await read(sandbox, await only(Institution(id=319, licence="cc0", order="views")))
+        plain = await read(sandbox, await only(Institution(id=319, licence="cc0")))
+        assert sorted(found.ids) == plain.ids
+        assert len(plain.ids) > 1000
+
+
+async def test_the_own_institution_goes_on_by_change_where_its_order_ends() -> None:
+    async with Sandbox(Settings(items=3500, cap=2000)) as sandbox:
+        found = await read(sandbox, await only(Institution(private=True, order="published_date")))
+        assert sorted(found.ids) == sorted(sandbox.world.institution_items())
+        assert found.warnings == ["account/institution: past 2000 items the order is figshare's by date"]
+
+
+async def test_an_order_of_the_users_goes_on_by_cursor() -> None:
+    listing = await only(Institution(id=319, order="published_date desc"))
     async with Sandbox(Settings(items=2500, cap=2000)) as sandbox:
         found = await read(sandbox, listing)
         assert found.ids == list(sandbox.world.public_ids)[::-1]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -12,7 +14,7 @@ import pytest
 
 from harvester.ledger.reading import Reader
 from harvester.sandbox import Sandbox, Settings
-from harvester.sandbox.catalogue import PUBLIC_FROM, STEP
+from harvester.sandbox.catalogue import COLLEAGUE_ACCOUNT, OWN_ACCOUNT, PUBLIC_FROM, STEP
 from tests.conftest import at, harvester
 from tests.truth import assert_complete
 
@@ -232,3 +234,74 @@ async def test_a_killed_run_s_changes_are_told_by_the_one_that_ends(sandbox: San
     world.edit(second)
     assert (await harvester(*words)).status == 0
     assert changes(tmp_path).keys() == {second}
+
+
+async def test_private_items_of_several_accounts_are_not_mixed(tmp_path: Path) -> None:
+    """Those of the first would seem withdrawn to the second, and be offered for removal."""
+    async with Sandbox(Settings(items=30)) as sandbox:
+        words = ("run", "--account", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        before = (tmp_path / "metadata.jsonl").read_bytes()
+        ended = await harvester(*words, "--impersonate", str(COLLEAGUE_ACCOUNT))
+        assert ended.status == 2
+        assert f"holds the private items of account {OWN_ACCOUNT}" in ended.err
+        assert "--output" in ended.err
+        assert (await harvester(*words)).status == 0
+        assert (tmp_path / "metadata.jsonl").read_bytes() == before
+        assert changes(tmp_path) == {}
+
+
+async def test_what_vanished_while_another_selection_was_harvested_is_seen(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=60)) as sandbox:
+        world = sandbox.world
+        options = ("--tasks", "metadata", "-o", tmp_path, *at(sandbox))
+        assert (await harvester("run", "--institution", "319", *options)).status == 0
+        gone = world.public_ids[7]
+        world.withdraw(gone)
+        assert (await harvester("run", "--item", str(world.public_ids[3]), *options)).status == 0
+        assert changes(tmp_path) == {}
+        assert (await harvester("run", "--institution", "319", *options)).status == 0
+        assert {item_id: row["change"] for item_id, row in changes(tmp_path).items()} == {gone: "withdrawn"}
+        status = await harvester("status", "-o", tmp_path, "--json")
+        assert orjson.loads(status.out)["listings"]["found"] == 59
+
+
+async def test_items_of_two_lists_are_asked_once_whether_they_have_changed(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    ids = list(sandbox.world.public_ids[44:49])
+    listed = tmp_path / "ids.txt"
+    listed.write_text("\n".join(map(str, ids)))
+    words = [word for item_id in ids for word in ("--item", str(item_id))]
+    command = ("run", *words, "--items", listed, "--tasks", "metadata", "-o", tmp_path / "out", *at(sandbox))
+    assert (await harvester(*command)).status == 0
+    asked(sandbox)
+    assert (await harvester(*command)).status == 0
+    assert asked(sandbox) == {f"api /v2/articles/{item_id}": 1 for item_id in ids}
+
+
+async def test_a_run_without_records_leaves_what_changed_to_the_next_one(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    world = sandbox.world
+    words = ("run", "--search", ":tag: tag3", "-o", tmp_path, *at(sandbox), "--tasks")
+    assert (await harvester(*words, "metadata,stats")).status == 0
+    edited = world.search(":tag: tag3")[1]
+    world.edit(edited)
+    assert (await harvester(*words, "stats")).status == 0
+    assert changes(tmp_path) == {}
+    assert (await harvester(*words, "metadata,stats")).status == 0
+    assert changes(tmp_path).keys() == {edited}
+
+
+async def test_a_quick_run_that_has_to_ask_again_reads_no_listing_twice(tmp_path: Path) -> None:
+    faults = {"always-500": 0.05}
+    async with Sandbox(Settings(items=60, faults=faults, seed=3)) as sandbox:
+        options = ("--tasks", "metadata,stats", "-o", tmp_path, *at(sandbox), "--attempts", "1")
+        words = ("run", "--search", ":title: data", *options)
+        await harvester(*words)
+        with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
+            db.execute("UPDATE listings SET mark = begun")
+        asked(sandbox)
+        assert (await harvester(*words, "--quick")).status == 1
+        assert asked(sandbox)["api /v2/articles/search"] == 1

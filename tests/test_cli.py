@@ -7,7 +7,9 @@ import os
 import re
 import socket
 import sqlite3
+import subprocess
 import sys
+from collections.abc import Awaitable
 from contextlib import closing
 from pathlib import Path
 
@@ -128,11 +130,96 @@ async def test_no_token(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+OWN = """
+output = "out"
+tasks = ["metadata", "stats"]
+[stats]
+institution = "iastate"
+[[sources]]
+kind = "account"
+"""
+
+
+async def test_what_is_here_is_shown_proven_and_written_without_token_and_credentials(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "harvest.toml").write_text(OWN)
+    credentials = {"FIGSHARE_STATS": sandbox.settings.stats_credentials}
+    assert (await harvester("run", *at(sandbox), cwd=tmp_path, env=environment(**credentials))).status == 0
+    bare = {name: text for name, text in environment().items() if name != "FIGSHARE_TOKEN"}
+    for env in (bare, {**bare, "FIGSHARE_TOKEN": "a b", "FIGSHARE_STATS": "no colon"}):
+        for command in ("status", "failed", "verify", "export"):
+            ended = await harvester(command, cwd=tmp_path, env=env)
+            assert (ended.status, ended.err) == (0, ""), command
+    sandbox.requests.clear()
+    token = "harvester: harvest.toml: sources[0]: account needs a token: set the environment variable"
+    needs = "harvester: harvest.toml: stats.institution: needs credentials: set the environment variable"
+    for command, told in (("run", [needs, token]), ("plan", [token]), ("list", [token])):
+        ended = await harvester(command, *at(sandbox), cwd=tmp_path, env=bare)
+        assert ended.status == 2
+        assert [line.partition(" FIGSHARE_")[0] for line in ended.err.splitlines()] == told
+    assert sandbox.requests == []
+
+
+async def test_to_act_for_another_account_takes_a_token(tmp_path: Path) -> None:
+    env = {name: text for name, text in environment().items() if name != "FIGSHARE_TOKEN"}
+    for command in ("run", "plan", "list"):
+        ended = await harvester(command, "--item", "1", "--impersonate", "7", cwd=tmp_path, env=env)
+        assert ended.status == 2
+        assert one_line(ended.err) == (
+            "command line: services.impersonate: needs a token: set the environment variable FIGSHARE_TOKEN"
+        )
+
+
+async def test_what_is_refreshed_must_be_among_the_tasks(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--item", sandbox.world.public_ids[0], "-o", tmp_path / "out", *at(sandbox))
+    ended = await harvester(*words, "--refresh", "timeline", "--refresh", "stats", "--tasks", "files")
+    assert ended.status == 2
+    assert one_line(ended.err) == "--refresh: stats, timeline: not among the tasks: --tasks names them"
+    assert not (tmp_path / "out").exists()
+    ended = await harvester(*words, "--refresh", "metadata", "--tasks", "files")
+    assert ended.status == 0, "files need the record"
+
+
+SOME_LICENCE = """
+[[sources]]
+kind = "search"
+query = "survey"
+[[sources]]
+kind = "group"
+id = 11962
+licence = "CC"
+[[sources]]
+kind = "account"
+licence = "GPL"
+"""
+
+
+async def test_an_unknown_licence_in_any_source_ends_a_command_before_a_page_is_read(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "harvest.toml").write_text(SOME_LICENCE)
+    for command in ("run", "plan", "list"):
+        ended = await harvester(command, *at(sandbox), cwd=tmp_path)
+        assert ended.status == 2
+        assert ended.out == ""
+        assert ended.err.splitlines() == [
+            f"harvester: licence: figshare knows no '{name}'; known: CC BY 4.0, CC0, MIT"
+            for name in ("GPL", "CC")
+        ]
+    asked = {seen.path for seen in sandbox.requests}
+    assert asked <= {"/v2/licenses", "/v2/account/licenses", "/v2/account"}, "no page of a listing"
+    told = orjson.loads((await harvester("status", "--json", cwd=tmp_path)).out)
+    assert (told["items"], told["failures"]) == (0, 0)
+    with closing(sqlite3.connect(tmp_path / "harvest" / "harvest.db")) as db:
+        assert db.execute("SELECT count(*) FROM listings").fetchone() == (0,)
+
+
 async def test_a_refused_token(sandbox: Sandbox, tmp_path: Path) -> None:
     env = environment(FIGSHARE_TOKEN="wrong-one")
     ended = await harvester("run", "--account", "-o", tmp_path / "out", *at(sandbox), env=env)
     assert ended.status == 3
-    assert one_line(ended.err) == "127.0.0.1/v2/account/articles: the token was refused: Invalid token"
+    assert one_line(ended.err) == "127.0.0.1/v2/account: the token was refused: Invalid token"
     assert "wrong-one" not in ended.out + ended.err
 
 
@@ -358,6 +445,66 @@ async def test_a_reader_that_leaves_is_no_error(sandbox: Sandbox, tmp_path: Path
     command = f"{sys.executable} -m harvester status -o '{tmp_path}' | true; exit ${{PIPESTATUS[0]}}"
     done = await anyio.run_process(["bash", "-c", command], env=os.environ, check=False)
     assert b"Traceback" not in done.stderr
+
+
+def shell(line: str, folder: Path, **more: str) -> Awaitable[subprocess.CompletedProcess[bytes]]:
+    """Run a line of a shell in which `harvester` is the program."""
+    program = f"harvester() {{ '{sys.executable}' -m harvester \"$@\"; }}\n"
+    env = {name: text for name, text in environment(**more).items() if name != "PYTHONUNBUFFERED"}
+    return anyio.run_process(["bash", "-c", program + line], cwd=folder, env=env, check=False)
+
+
+@pytest.mark.parametrize("unbuffered", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+async def test_an_output_that_is_full_is_told_in_one_line(
+    unbuffered: dict[str, str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    words = ("run", "--item", sandbox.world.public_ids[0], "--item", "x", "-o", tmp_path / "harvest", "-q")
+    assert (await harvester(*words, *at(sandbox))).status == 1
+    there = " ".join(at(sandbox))
+    for command in (
+        f"list --search survey {there}",
+        f"list --search survey --json {there}",
+        f"plan --item 5000001 --json {there}",
+        f"plan --item 5000001 {there}",
+        "status",
+        "status --json",
+        "failed",
+        "failed --json",
+        "verify",
+        "export",
+        "sandbox --fault help",
+        *(["--help", "--version"] if not unbuffered else []),  # argparse itself hides the other case
+    ):
+        ended = await shell(f"harvester {command} >/dev/full", tmp_path, **unbuffered)
+        assert ended.returncode == 3, command
+        assert one_line(ended.stderr.decode()) == "standard output: No space left on device"
+
+
+async def test_a_run_that_cannot_say_how_it_ended_has_done_its_work(sandbox: Sandbox, tmp_path: Path) -> None:
+    there = " ".join(at(sandbox))
+    ended = await shell(f"harvester run --item 5000001 {there} >/dev/full", tmp_path)
+    assert ended.returncode == 3
+    assert ended.stderr.decode().splitlines()[-1] == ("harvester: standard output: No space left on device")
+    assert orjson.loads((tmp_path / "harvest" / "summary.json").read_bytes())["run"]["outcome"] == "finished"
+    ended = await shell(
+        f"harvester run --item 5000001 --item x -q {there} | true; exit $PIPESTATUS", tmp_path
+    )
+    assert ended.returncode == 1, "a reader who has gone changes no status"
+
+
+async def test_an_output_that_is_closed_is_no_defect(sandbox: Sandbox, tmp_path: Path) -> None:
+    there = " ".join(at(sandbox))
+    ended = await shell(f"harvester run --item 5000001 {there} >&-", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    for command in ("verify", "export"):
+        ended = await shell(f"harvester {command} >&-", tmp_path)
+        assert (ended.returncode, ended.stderr) == (0, b"")
+    for command in (f"list --search survey {there}", f"plan --item 1 {there}", "status", "failed"):
+        ended = await shell(f"harvester {command} >&-", tmp_path)
+        assert ended.returncode == 2
+        assert one_line(ended.stderr.decode()) == (
+            "standard output: is closed, and there is nowhere else to print"
+        )
 
 
 ACCOUNT = r"^(asked|items|files) +(\d+)[^:]*: (.*)$"

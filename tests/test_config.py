@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harvester.chosen import overrides
 from harvester.config import FileRules
-from harvester.config.keys import ByteCount
+from harvester.config.keys import JOBS, ByteCount
 from harvester.config.tables import fields
 from harvester.config.values import convert
 from harvester.credentials import Secret
@@ -33,9 +33,11 @@ def load(tmp_path: Path, text: str, **environ: str):  # type: ignore[no-untyped-
     return load_config(path, environ=environ)
 
 
-def faults(tmp_path: Path, text: str, **environ: str) -> list[str]:
+def faults(tmp_path: Path, text: str, job: str | None = None, **environ: str) -> list[str]:
+    path = tmp_path / "harvest.toml"
+    path.write_text(text)
     with pytest.raises(UsageError) as caught:
-        load(tmp_path, text, **environ)
+        load_config(path, environ=environ, job=job)
     return str(caught.value).splitlines()
 
 
@@ -111,7 +113,7 @@ def test_all_faults_are_told_at_once_each_with_its_place(tmp_path: Path) -> None
         'harvest.toml: rate.api: expected a number above 0, or "auto"',
         "harvest.toml: sources[0].query: missing",
         "harvest.toml: sources[1].kind: unknown 'serach' (did you mean 'search'?); "
-        "known: account, search, group, items",
+        "known: account, search, group, institution, collection, project, items",
         "harvest.toml: tasks: unknown 'fiels' (did you mean 'files'?); "
         "known: metadata, stats, timeline, breakdown, files",
     ]
@@ -203,11 +205,90 @@ def test_a_token_comes_from_the_named_variable_and_does_not_show(tmp_path: Path)
     assert "s3cret" not in f"{config!r} {config} {config.token}"
 
 
-def test_an_account_needs_a_token(tmp_path: Path) -> None:
-    assert faults(tmp_path, '[[sources]]\nkind = "account"') == [
-        "harvest.toml: sources[0]: account needs a token: set the environment variable FIGSHARE_TOKEN"
+@pytest.mark.parametrize("job", JOBS)
+def test_an_account_needs_a_token(job: str, tmp_path: Path) -> None:
+    text = '[[sources]]\nkind = "account"'
+    told = "harvest.toml: sources[0]: account needs a token: set the environment variable FIGSHARE_TOKEN"
+    assert faults(tmp_path, text, job) == [told]
+    without = load(tmp_path, text)
+    with pytest.raises(UsageError) as caught:
+        without.check_for(job)
+    assert str(caught.value) == told
+    load(tmp_path, text, FIGSHARE_TOKEN="x").check_for(job)
+
+
+LACKING = """
+outptu = "x"
+[services]
+impersonate = 7
+[stats]
+institution = "iastate"
+[[sources]]
+kind = "acount"
+[[sources]]
+kind = "account"
+[[sources]]
+kind = "search"
+query = ""
+item_type = "datset"
+order = "title"
+published_since = 2020-01-01
+published_before = 2020-01-01
+"""
+
+
+def test_what_a_job_lacks_is_told_with_all_other_faults(tmp_path: Path) -> None:
+    wrong = {
+        "outptu: unknown key",
+        "sources[0].kind: unknown 'acount'",
+        "sources[2].query: empty",
+        "sources[2].item_type: unknown 'datset'; known",
+        "sources[2].order: unknown 'title'; known",
+        "sources[2].published_before: no day lies between it and published_since",
+    }
+    token = {
+        "sources[1]: account needs a token: set the environment variable FIGSHARE_TOKEN",
+        "services.impersonate: needs a token: set the environment variable FIGSHARE_TOKEN",
+    }
+    credentials = {"stats.institution: needs credentials: set the environment variable FIGSHARE_STATS to"}
+
+    def told(job: str | None) -> list[str]:
+        return [fault.removeprefix("harvest.toml: ") for fault in faults(tmp_path, LACKING, job)]
+
+    for job, expected in (
+        (None, wrong),
+        ("list", wrong | token),
+        ("plan", wrong | token),
+        ("harvest", wrong | token | credentials),
+    ):
+        assert len(told(job)) == len(expected)
+        assert all(any(fault.startswith(begin) for fault in told(job)) for begin in expected)
+
+
+@pytest.mark.parametrize(("job", "matters"), [("list", False), ("plan", False), ("harvest", True)])
+def test_credentials_of_statistics_matter_to_a_harvest_alone(job: str, matters: bool, tmp_path: Path) -> None:
+    text = '[stats]\ninstitution = "iastate"\n[[sources]]\nkind = "items"\nids = [1]'
+    for environ in ({}, {"FIGSHARE_STATS": "no colon"}):
+        config = load(tmp_path, text, **environ)
+        assert bool(config.lacking(job)) is matters
+        assert "no colon" not in "".join(config.lacking(job))
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_without_a_source_has_nothing_to_do(job: str, tmp_path: Path) -> None:
+    assert faults(tmp_path, "", job) == [
+        f"nothing to {job}: name a source in the config, or --search, --item, …"
     ]
-    assert load(tmp_path, '[[sources]]\nkind = "account"', FIGSHARE_TOKEN="x").sources
+    assert faults(tmp_path, "sources = 3", job) == ["harvest.toml: sources: expected [[sources]] tables"]
+
+
+def test_a_fault_of_no_single_key_names_its_table(tmp_path: Path) -> None:
+    text = '[stats]\nsince = 2020-01-02\nuntil = 2020-01-01\ncounters = []\n[[sources]]\nkind = "items"'
+    assert sorted(faults(tmp_path, text)) == [
+        "harvest.toml: sources[0]: ids or file: one of them is needed",
+        "harvest.toml: stats.counters: empty; known: views, downloads, shares",
+        "harvest.toml: stats.since: after until",
+    ]
 
 
 def test_plain_http_is_for_this_machine_only(tmp_path: Path) -> None:

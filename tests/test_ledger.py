@@ -29,6 +29,7 @@ from harvester.ledger.results import Added, Again, FileResult, ItemResult, Liste
 from harvester.ledger.schema import NAME, connect, migrate
 from harvester.ledger.writing import Ledger
 from harvester.models import (
+    Change,
     Failure,
     Findings,
     ItemRef,
@@ -41,7 +42,7 @@ from harvester.models import (
     Totals,
     Unresolved,
 )
-from harvester.states import FileStatus, WorkState
+from harvester.states import Changed, FileStatus, WorkState
 
 pytestmark = pytest.mark.anyio
 
@@ -1127,3 +1128,115 @@ async def test_a_batch_of_more_than_one_statement_takes_is_written_whole(tmp_pat
         raws = {item.id: item.raw for item in reader.items()}
         assert reader.counts()["files"] == {"pending": {"files": len(numbers), "bytes": 10 * len(numbers)}}
     assert raws == {n: record(n).raw for n in numbers} | {each.article.id: each.raw for each in large}
+
+
+async def test_a_listing_that_failed_on_its_first_page_stays_a_failure(tmp_path: Path) -> None:
+    async with run(tmp_path, outcome="finished") as ledger:
+        await ledger.add_page("a", page(1, 2), TASKS)
+        await ledger.add_page("b", page(3), TASKS)
+    async with run(tmp_path) as ledger:
+        await ledger.add_mishap(Failure("listing", "gone", Verdict.GONE, subject="a"), begin_anew=True)
+        await ledger.add_page("b", page(3), TASKS)
+        assert await ledger.owe_vanished() == 0, "a could not be read: nobody knows"
+    with Reader(tmp_path) as reader:
+        assert [failure.subject for failure in reader.failures()] == ["a"]
+
+
+async def test_what_an_earlier_harvest_left_half_read_begins_anew(tmp_path: Path) -> None:
+    """The last one's goes on; one from before was left for a run that asked for something else."""
+    async with run(tmp_path, outcome="finished") as ledger:
+        await ledger.add_page("a", page(1, position="2"), TASKS)
+    async with run(tmp_path, outcome="finished") as ledger:
+        assert (await ledger.listed("a")).position == "2"
+        await ledger.add_page("b", page(2), TASKS)
+    async with run(tmp_path) as ledger:
+        assert (await ledger.listed("a")).position is None
+
+
+async def test_what_listings_found_since_is_added_to_them(tmp_path: Path) -> None:
+    async with run(tmp_path, outcome="finished") as ledger:
+        await ledger.add_page("a", page(1, 2), TASKS)
+        await ledger.add_page("b", page(2, 3), TASKS)
+    async with run(tmp_path, Opening(TASKS, with_files=True, quick=True)) as ledger:
+        await ledger.add_page("a since", page(2, 4), TASKS)
+        await ledger.add_page("b since", page(5, position="2"), TASKS)
+        await ledger.merge({"a since": "a", "b since": "b"})
+        assert (await ledger.listed("a")).found == 3
+        assert (await ledger.listed("b")).found == 2, "the other one was not read to its end"
+    with Reader(tmp_path) as reader:
+        counts = reader.counts()["listings"]
+        assert (counts["asked"], counts["found"], counts["repeated"]) == (7, 5, 2)
+
+
+async def test_what_a_run_finds_of_an_item_on_two_visits_is_told_together(tmp_path: Path) -> None:
+    def seen(item_id: int, what: Changed, *fields: str) -> ItemResult:
+        change = Change(what, fields, tuple(f"changed: {field}.csv" for field in fields))
+        return ItemResult(item_id, ALL_DONE, (), (Findings(change=change),))
+
+    async with run(tmp_path, outcome="finished") as ledger:
+        await ledger.add_page("a", page(1, 2, 3), TASKS)
+        for result_ in (
+            seen(1, Changed.CHANGED, "title"),
+            seen(1, Changed.CHANGED, "doi"),
+            seen(2, Changed.WITHDRAWN),
+            seen(2, Changed.RETURNED, "title"),
+            seen(3, Changed.NEW),
+            seen(3, Changed.WITHDRAWN),
+        ):
+            await ledger.save_item(result_)
+            await ledger.flush()
+    with Reader(tmp_path) as reader:
+        assert [(row.item_id, row.change, row.fields) for row in reader.changes()] == [
+            (1, "changed", "doi; title"),
+            (2, "changed", "title"),
+            (3, "withdrawn", ""),
+        ]
+        assert next(reader.changes()).files == "changed: title.csv; changed: doi.csv"
+
+
+async def test_a_file_that_came_and_that_nobody_names_any_more_is_left_over(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1), TASKS)
+        await ledger.save_item(result(1, placed(7)))
+        await ledger.flush()
+        (in_hand,) = await ledger.owed_files(0, 9)
+        await ledger.save_item(result(1, placed(8, name="y")))
+        await ledger.flush()
+        done = FileResult(1, 7, FileStatus.DONE, turn=in_hand.turn, path=in_hand.path, size=10)
+        await ledger.save_file(done)
+    with Reader(tmp_path) as reader:
+        assert [path for path, _, _ in reader.removable()] == [in_hand.path]
+
+
+async def test_a_file_that_cannot_be_had_lets_others_have_its_room(tmp_path: Path) -> None:
+    limited = Opening(TASKS, with_files=True, max_total=15)
+    async with run(tmp_path, limited) as ledger:
+        await ledger.add_page("a", page(1), TASKS)
+        await ledger.save_item(result(1, placed(7), placed(8, name="y")))
+        await ledger.flush()
+        (owed,) = await ledger.owed_files(0, 9)
+        assert owed.file.id == 7
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "no", 6, Verdict.BLOCKED))
+        await ledger.flush()
+        await ledger.save_item(result(1, placed(7, FileStatus.SKIPPED), placed(9, name="z")))
+        await ledger.flush()
+        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [9]
+
+
+@pytest.mark.parametrize("number", [20_000])
+async def test_sharing_the_room_takes_no_longer_for_each_file_the_more_there_are(
+    number: int, tmp_path: Path
+) -> None:
+    limited = Opening(TASKS, with_files=True, max_total=100)
+    async with run(tmp_path, limited) as ledger:
+        await ledger.add_page("a", page(1), TASKS)
+    with closing(sqlite3.connect(tmp_path / NAME)) as db, db:
+        db.executemany(
+            "INSERT INTO files (item_id, file_id, name, folder, size, url, path, status)"
+            " VALUES (1, ?, 'x', '', 10, '', ?, 'pending')",
+            [(each, f"files/1/{each}") for each in range(number)],
+        )
+    began = time.perf_counter()
+    async with run(tmp_path, limited) as ledger:
+        assert len(await ledger.owed_files(0, 100)) == 10
+    assert time.perf_counter() - began < 1.5

@@ -87,12 +87,12 @@ def test_a_type_may_be_a_number() -> None:
         ("--account --subgroups", "--subgroups: goes with --group, which is not there"),
         (
             "--search a --type nonsense",
-            "command line: sources[0]: item_type: unknown 'nonsense'; known: figure,",
+            "command line: sources[0].item_type: unknown 'nonsense'; known: figure,",
         ),
         ("--search a --published-since 2020", "command line: sources[0].published_since: Invalid RFC3339"),
         (
             "--collection 1 --order views",
-            "command line: sources[0]: order: figshare lists a collection in an",
+            "command line: sources[0].order: figshare lists a collection in an",
         ),
     ],
 )

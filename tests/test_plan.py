@@ -14,6 +14,7 @@ from harvester.config.keys import AUTO
 from harvester.job import harvest, make_plan
 from harvester.kinds import load_config
 from harvester.plan import Plan
+from harvester.report import plan_text
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import TOKEN, at, harvester
 
@@ -148,6 +149,148 @@ async def test_a_second_run_is_planned_with_what_was_changed_withdrawn_and_added
     assert plan.requests == {"api": 1 + 3, "stats": 0, "files": 0}
     after = await plan_and_run(config)
     assert (after.vanished, after.items_owed) == (0, 0)
+
+
+SEARCH = {"kind": "search", "query": ":tag: tag4"}
+NONE = {"api": 0, "stats": 0, "files": 0}
+
+
+async def test_files_that_rules_left_out_are_planned_when_the_rules_take_them(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    await plan_and_run(config_of(sandbox, tmp_path, SEARCH, files__exclude=["*"]))
+    plan = await plan_and_run(config_of(sandbox, tmp_path, SEARCH, files__exclude=["*.png"]))
+    assert (plan.items_owed, plan.sampled, plan.requests["api"]) == (0, 0, 1)
+    assert plan.requests["files"] == plan.files_owed > 0
+    rest = await plan_and_run(config_of(sandbox, tmp_path, SEARCH))
+    assert rest.files_owed > 0
+    assert plan.bytes_owed + rest.bytes_owed == sum(
+        path.stat().st_size for path in (tmp_path / "files").rglob("*") if path.is_file()
+    )
+    assert (await plan_and_run(config_of(sandbox, tmp_path, SEARCH))).requests == {**NONE, "api": 1}
+
+
+async def test_files_beyond_max_total_are_planned_when_there_is_more_room(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    whole = await make_plan(config_of(sandbox, tmp_path, SEARCH), sample_size=EVERY)
+    third, more = whole.bytes_owed // 3, 2 * whole.bytes_owed // 3
+    await harvest(config_of(sandbox, tmp_path, SEARCH, files__max_total=str(third)))
+    plan = await plan_and_run(config_of(sandbox, tmp_path, SEARCH, files__max_total=str(more)))
+    assert 0 < plan.bytes_owed <= more
+    rest = await plan_and_run(config_of(sandbox, tmp_path, SEARCH))
+    assert 0 < rest.bytes_owed < whole.bytes_owed - plan.bytes_owed
+
+
+@pytest.mark.parametrize("versions", ["all", [1, 2]])
+async def test_other_versions_than_before_are_planned_with_the_records_that_name_them(
+    versions: object, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    ids = sandbox.world.with_trait("three versions")
+    named = {"kind": "items", "ids": [5_000_001, *ids]}
+    await plan_and_run(config_of(sandbox, tmp_path, SEARCH, named))
+    config = config_of(sandbox, tmp_path, SEARCH, named, versions=versions)
+    plan = await plan_and_run(config)
+    assert plan.items == plan.items_owed == plan.sampled
+    assert plan.versions == 2 * len(ids)
+    assert plan.files_owed == 2 * len(ids), "the first file of an item is another one in each version"
+    again = await plan_and_run(config)
+    assert (again.versions, again.files_owed, again.items_owed) == (0, 0, 1 + len(ids))
+
+
+async def test_files_that_versions_share_are_planned_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    ids = sandbox.world.with_trait("three versions")
+    named = {"kind": "items", "ids": ids}
+    await plan_and_run(config_of(sandbox, tmp_path, named, versions="all", files__exclude=["*"]))
+    plan = await plan_and_run(config_of(sandbox, tmp_path, named, versions="all"))
+    different = {
+        file["id"] for item in ids for n in (1, 2, 3) for file in sandbox.world.files(item, version=n)
+    }
+    assert plan.files_owed == len(different)
+
+
+@pytest.mark.parametrize(
+    ("task", "changed", "each"),
+    [
+        ("stats", {"stats__counters": ["views", "downloads", "shares"]}, 3),
+        ("timeline", {"stats__until": "2022-12-31"}, 2 * 2),
+        ("timeline", {"stats__granularity": "year"}, 2),
+        ("breakdown", {"stats__counters": ["shares"]}, 1),
+    ],
+)
+async def test_statistics_that_are_asked_for_something_else_are_planned_for_every_item(
+    task: str, changed: dict[str, object], each: int, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    usual = {"stats__since": "2020-01-01", "stats__until": "2021-12-31", "tasks": ["metadata", task]}
+    await plan_and_run(config_of(sandbox, tmp_path, SEARCH, **usual))
+    config = config_of(sandbox, tmp_path, SEARCH, **{**usual, **changed})
+    plan = await plan_and_run(config)
+    assert plan.items == plan.items_owed > 0
+    assert plan.requests == {"api": 1, "stats": plan.items * each, "files": 0}
+    assert (await plan_and_run(config)).requests == {**NONE, "api": 1}
+
+
+async def test_files_of_an_account_that_come_later_are_planned_for_the_api_too(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    account = {"kind": "account"}
+    first = await plan_and_run(config_of(sandbox, tmp_path, account, tasks=["metadata"]))
+    assert first.files_owed == 0
+    plan = await plan_and_run(config_of(sandbox, tmp_path, account, tasks=["metadata", "files"]))
+    assert (plan.items_owed, plan.sampled) == (0, 0)
+    assert plan.requests == {"api": 2 + plan.files_owed, "stats": 0, "files": plan.files_owed}
+    assert plan.files_owed > 0
+
+
+async def test_what_items_owe_that_no_listing_names_is_planned(sandbox: Sandbox, tmp_path: Path) -> None:
+    everything = config_of(sandbox, tmp_path, {"kind": "project", "id": 113_001}, tasks=["metadata"])
+    before = await plan_and_run(everything)
+    plan = await plan_and_run(config_of(sandbox, tmp_path, ONE, tasks=["metadata", "stats", "files"]))
+    assert (plan.items, plan.items_owed) == (1, before.items + 1)
+    assert plan.requests["stats"] == 2 * (before.items + 1)
+    assert plan.files_owed > len(sandbox.world.files(5_000_010))
+
+
+async def test_what_failed_and_what_was_never_asked_is_planned_once(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=120, heavy=0, faults={"always-404": 0.3})) as sandbox:
+        config = config_of(sandbox, tmp_path, SEARCH)
+        assert (await harvest(config)).exit_status == 1
+        plan = await make_plan(config, sample_size=EVERY)
+        summary = await harvest(config)
+        assert plan.requests == summary.run["requests"]
+        assert 0 < plan.items_owed == summary.run["items"]["failed"] < plan.items
+        assert (plan.sampled, plan.files_known, plan.files_owed) == (0, False, 0)
+
+
+async def test_changed_items_are_planned_with_the_files_that_are_new(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    config = config_of(sandbox, tmp_path, SEARCH)
+    await plan_and_run(config)
+    item_id = sandbox.world.search(":tag: tag4")[0]
+    sandbox.world.edit(item_id)
+    plan = await plan_and_run(config)
+    assert (plan.items_owed, plan.files_owed, plan.sampled) == (1, 1, 1)
+
+
+async def test_a_plan_without_a_sample_says_that_it_does_not_know_the_files(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    config = config_of(sandbox, tmp_path, SEARCH)
+    plan = await make_plan(config, sample_size=0)
+    told = plan.to_dict()
+    assert (told["files_known"], told["files_owed"], told["bytes_owed"]) == (False, 0, 0)
+    assert "\nfiles    at least 0, at least 0 bytes; no record was sampled\n" in plan_text(plan, config)
+
+    await harvest(config)
+    plan = await make_plan(config, sample_size=0)
+    assert plan.to_dict()["files_known"]
+    assert "\nfiles    0, 0 bytes\n" in plan_text(plan, config)
+
+
+async def test_a_plan_that_asks_for_no_files_knows_them(sandbox: Sandbox, tmp_path: Path) -> None:
+    plan = await make_plan(config_of(sandbox, tmp_path, SEARCH, tasks=["metadata"]), sample_size=0)
+    assert (plan.files_known, plan.files_owed) == (True, 0)
 
 
 async def test_a_quick_run_is_planned_as_one(tmp_path: Path) -> None:

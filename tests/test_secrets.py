@@ -56,7 +56,7 @@ async def test_it_is_in_no_output_file_or_request_but_the_api_s(
         assert with_it == {"api"}
         for seen in sandbox.requests:
             assert TOKEN not in seen.path + seen.query
-            if "/account/" not in seen.path and "/file/download/" not in seen.path:
+            if "/account" not in seen.path and "/file/download/" not in seen.path:
                 assert "Authorization" not in seen.headers, "it is sent only where it is needed"
 
 
@@ -162,9 +162,34 @@ def test_what_looks_like_a_token(line: str, number_of_lines: int) -> None:
 
 @pytest.mark.parametrize("token", ["a b", "a\nb", "é", "a\x00"])
 def test_a_token_that_no_header_can_carry_is_told_without_showing_it(token: str) -> None:
+    config = load_config(options={"sources": [{"kind": "account"}]}, environ={"FIGSHARE_TOKEN": token})
     with pytest.raises(UsageError, match="FIGSHARE_TOKEN: holds characters that no token has") as caught:
-        load_config(options={"sources": [{"kind": "account"}]}, environ={"FIGSHARE_TOKEN": token})
+        config.check_for("harvest")
     assert token not in str(caught.value).replace("a token", "")
+
+
+@pytest.mark.parametrize("wrong", [TOKEN, f"token {TOKEN}", "a" + TOKEN[1:], "sk-live-1234", "a b", "", "5x"])
+@pytest.mark.parametrize("key", ["services.token_env", "stats.credentials_env"])
+def test_a_secret_in_the_place_of_its_variable_s_name_is_not_shown(key: str, wrong: str) -> None:
+    sources = [{"kind": "account", "token": "x"}]
+    for environ in ({}, {wrong: "another"} if wrong else {}):
+        with pytest.raises(UsageError) as caught:
+            load_config(options={key: wrong, "sources": sources}, environ=environ, job="harvest")
+        told = str(caught.value).splitlines()
+        assert f"command line: {key}: expected the name of an environment variable" in told
+        assert not wrong or wrong not in str(caught.value)
+        assert "another" not in str(caught.value)
+
+
+async def test_a_token_in_the_place_of_its_variable_s_name_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "harvest.toml").write_text(
+        f'token = "x"\n[services]\ntoken_env = "{TOKEN}"\n[[sources]]\nkind = "account"\n'
+    )
+    for command in ("run", "list", "plan", "status"):
+        ended = await harvester(command, cwd=tmp_path)
+        assert ended.status == 2
+        assert TOKEN not in ended.out + ended.err
+        assert "services.token_env: expected the name of an environment variable" in ended.err
 
 
 # -- the credentials for an institution's statistics ----------------------------------------------

@@ -19,7 +19,7 @@ from harvester.models import Brief, ItemRef, OwedFile, RemoteFile
 from harvester.named import Names
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.item import Item
-from harvester.sources import SOURCES, Source
+from harvester.sources import SOURCES, Source, check_all
 from harvester.sources.account import Account
 from harvester.sources.collection import Collection
 from harvester.sources.group import Group
@@ -164,6 +164,38 @@ async def test_an_unknown_licence_is_a_wrong_use_that_names_the_known_ones(
     assert [seen.path for seen in sandbox.asked("api")] == ["/v2/licenses", "/v2/account/licenses"]
 
 
+async def test_all_unknown_licences_are_told_of_before_any_page(sandbox: Sandbox) -> None:
+    sources = (
+        Search(query="survey"),
+        Group(id=11962, subgroups=True, licence="CC"),
+        Institution(id=319, licence="GPL"),
+        Account(licence="CC"),
+        Search(query="x", licence="mit"),
+    )
+    listings = [await only(source) for source in sources]
+    sandbox.requests.clear()
+    async with calls(sandbox) as figshare:
+        with pytest.raises(UsageError) as caught:
+            await check_all(listings, figshare)
+        assert str(caught.value).splitlines() == [
+            f"licence: figshare knows no {name!r}; known: CC BY 4.0, CC0, MIT" for name in ("CC", "GPL")
+        ]
+        await check_all((listings[0], Names(("1",))), figshare)
+    assert {seen.path for seen in sandbox.asked("api")} == {"/v2/licenses", "/v2/account/licenses"}
+
+
+async def test_licences_that_cannot_be_had_are_told_of_where_a_listing_is_read() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"message": "none", "code": "x"}, status=404)
+
+    async with served(answer) as api, client(api) as polite:
+        figshare = Figshare(polite, api=api, stats=api)
+        listing = await only(Search(query="x", licence="CC0"))
+        await check_all([listing], figshare)
+        with pytest.raises(Gone, match=r"/licenses: not found \(404\)"):
+            await listing.page(figshare, None)
+
+
 @pytest.mark.parametrize(
     ("make", "told"),
     [
@@ -174,6 +206,7 @@ async def test_an_unknown_licence_is_a_wrong_use_that_names_the_known_ones(
         (lambda: Account(order="published_date"), "lists an account in an order of its own"),
         (lambda: Institution(private=True, order="views"), "by published_date, modified_date only"),
         (Institution, "id: missing; without it only the token's own institution"),
+        (lambda: Institution(private=True, id=319), "id: not taken with private = true"),
         (lambda: Account(query=""), "query: empty"),
         (lambda: Account(query=()), "query: empty"),
         (lambda: Search(query="x", order="title"), "order: unknown 'title'"),

@@ -402,26 +402,29 @@ async def test_part_of_a_timeline_is_none_and_the_next_run_asks_for_what_failed(
         assert len(sandbox.asked("stats")) == failed * each + totals_failed * 2
 
 
-async def test_refresh_replaces_a_timeline_and_leaves_what_was_not_asked_for(tmp_path: Path) -> None:
+async def test_another_span_is_asked_for_once_and_leaves_what_was_not_asked_for(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         ids = a_few(sandbox)
         tasks = {"tasks": ["timeline", "breakdown"]}
         wide = config(sandbox, tmp_path, ids, {**tasks, **of_span("month")})
         assert (await harvest(wide)).exit_status == 0
         days = config(sandbox, tmp_path, ids, {**tasks, **of_span("day")})
+        assert (await harvest(days)).exit_status == 0
         asked = len(sandbox.requests)
         assert (await harvest(days)).exit_status == 0
         assert len(sandbox.requests) == asked, "it is done: only a refresh asks again"
-        refresh = frozenset({"timeline"})
-        assert (await harvest(days, refresh=refresh)).exit_status == 0
         both = sorted([*truth(sandbox, ids, days.stats), *truth(sandbox, ids, wide.stats)])
         assert rows(tmp_path, "stats_timeline.csv") == both
         span = {"stats.since": date(2016, 1, 1), "stats.until": date(2016, 5, 31)}
         narrow = config(sandbox, tmp_path, ids, {**tasks, **span, "stats.counters": ["views"]})
-        assert (await harvest(narrow, refresh=refresh)).exit_status == 0
+        assert (await harvest(narrow)).exit_status == 0
         kept = [row for row in both if row[1:3] != ("views", "month")]
         assert rows(tmp_path, "stats_timeline.csv") == sorted([*kept, *truth(sandbox, ids, narrow.stats)])
-        assert rows(tmp_path, "stats_breakdown.csv") == truth_by_country(sandbox, ids, wide.stats)
+        assert len(sandbox.requests) > asked
+        asked = len(sandbox.requests)
+        assert (await harvest(narrow, refresh=frozenset({"timeline"}))).exit_status == 0
+        assert all("timeline" in seen.path for seen in sandbox.requests[asked:])
+        assert len(sandbox.requests) > asked
 
 
 async def test_refresh_keeps_each_snapshot_with_its_date(tmp_path: Path) -> None:
@@ -592,9 +595,9 @@ async def test_wrong_credentials_are_a_failure_of_each_item_in_figshare_s_words(
 
 def test_an_institution_without_credentials_is_wrong_usage_that_names_the_variable() -> None:
     with pytest.raises(UsageError, match="stats.institution: needs credentials: .* variable FIGSHARE_STATS"):
-        load(INSTITUTION)
+        load(INSTITUTION).check_for("harvest")
     with pytest.raises(UsageError, match="variable MINE to name:password"):
-        load({**INSTITUTION, "stats.credentials_env": "MINE"}, {"FIGSHARE_STATS": "a:b"})
+        load({**INSTITUTION, "stats.credentials_env": "MINE"}, {"FIGSHARE_STATS": "a:b"}).check_for("harvest")
     assert load({"tasks": ["metadata"], **INSTITUTION}).stats.institution == "iastate"
     assert load(INSTITUTION, {"FIGSHARE_STATS": "a:b c:ü"}).stats_credentials is not None
 
@@ -602,7 +605,7 @@ def test_an_institution_without_credentials_is_wrong_usage_that_names_the_variab
 @pytest.mark.parametrize("text", ["secretly", ":secretly", "secretly:", "a:secretly\x00"])
 def test_credentials_of_another_form_are_told_without_showing_them(text: str) -> None:
     with pytest.raises(UsageError, match="environment: FIGSHARE_STATS: expected name:password") as caught:
-        load(INSTITUTION, {"FIGSHARE_STATS": text})
+        load(INSTITUTION, {"FIGSHARE_STATS": text}).check_for("harvest")
     assert "secretly" not in str(caught.value)
     load({}, {"FIGSHARE_STATS": text})  # nobody asks for them
 
@@ -670,3 +673,22 @@ async def test_changes_and_versions_have_tables_of_their_own(tmp_path: Path) -> 
         assert changes[str(gone)] == ("withdrawn", "", "")
         assert changes[str(edited)][0] == "changed"
         assert "description" in changes[str(edited)][1].split("; ")
+
+
+async def test_other_counters_are_asked_for_and_no_number_is_lost(tmp_path: Path) -> None:
+    """What a task is asked for is part of what is owed; a counter that is not asked for keeps its number."""
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+        ids = a_few(sandbox)
+        told = config(sandbox, tmp_path, ids, {"tasks": ["stats"]})
+        assert (await harvest(told)).exit_status == 0
+        before = rows(tmp_path, "stats.csv")
+        assert any(views for _, views, _ in before)
+        sandbox.requests.clear()
+        told = config(sandbox, tmp_path, ids, {"tasks": ["stats"], "stats.counters": ["shares"]})
+        assert (await harvest(told)).exit_status == 0
+        assert {seen.path.split("/")[2] for seen in sandbox.asked("stats")} == {"shares"}
+        assert len(sandbox.asked("stats")) == len(ids)
+        assert rows(tmp_path, "stats.csv") == before
+        known = {item_id: sandbox.world.totals(item_id) for item_id in ids}
+        shares = [(str(item_id), str(told["shares"])) for item_id, told in sorted(known.items()) if told]
+        assert rows(tmp_path, "stats_shares.csv") == shares

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from harvester.sandbox import Sandbox, Settings
+from harvester.tasks.metadata import has_earlier
 from tests.conftest import at, harvester
 from tests.truth import assert_complete, rows
 
@@ -131,3 +132,54 @@ async def test_a_new_version_leaves_the_one_before_where_it_is_named(tmp_path: P
         assert downloaded(sandbox) == [f"/files/{world.files(item_id)[0]['id']}"]
         done = {row["path"] for row in rows(tmp_path / "files.csv")}
         assert all((tmp_path / path).is_file() for path in done)
+
+
+async def test_what_another_version_is_wanted_of_stays_left_out(tmp_path: Path) -> None:
+    async with Sandbox(ITEMS) as sandbox:
+        item_id = versions_of(sandbox)
+        words = ("run", "--item", str(item_id), "--versions", "1", "-o", tmp_path, *at(sandbox))
+        for _ in range(2):
+            assert (await harvester(*words)).status == 0
+            assert [path.name for path in (tmp_path / "files").iterdir()] == [f"{item_id}.v1"]
+
+
+async def test_a_damaged_file_of_a_version_is_found_and_comes_again(tmp_path: Path) -> None:
+    async with Sandbox(ITEMS) as sandbox:
+        item_id = versions_of(sandbox)
+        words = ("run", "--item", f"{item_id}.v1", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        name = sandbox.world.files(item_id, version=1)[0]["name"]
+        (tmp_path / f"files/{item_id}.v1" / name).write_bytes(b"damaged")
+        assert (await harvester("verify", "-o", tmp_path)).status == 1
+        assert (await harvester(*words)).status == 0
+        assert_version(tmp_path, sandbox, item_id, 1, f"files/{item_id}.v1")
+
+
+async def test_versions_are_withdrawn_and_return_with_their_item(tmp_path: Path) -> None:
+    async with Sandbox(ITEMS) as sandbox:
+        world, item_id = sandbox.world, versions_of(sandbox)
+        words = ("run", "--item", str(item_id), "--versions", "all", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words, "--tasks", "metadata")).status == 0
+        world.withdraw(item_id)
+        ended = await harvester(*words)
+        assert ended.status == 0, "what is no longer public is no failure"
+        assert {row["status"] for row in rows(tmp_path / "files.csv")} == {"withheld"}
+        assert [row["version"] for row in rows(tmp_path / "changes.csv")] == [""]
+        world.restore(item_id)
+        assert (await harvester(*words)).status == 0
+        for version in (1, 2):
+            assert_version(tmp_path, sandbox, item_id, version, f"files/{item_id}.v{version}")
+        assert {row["change"] for row in rows(tmp_path / "changes.csv")} == {"returned"}
+        assert (await harvester(*words)).status == 0
+        world.withdraw(item_id)
+        ended = await harvester(*words, "--prune", "--yes")
+        assert ended.status == 0
+        assert not (tmp_path / "files").exists() or list((tmp_path / "files").rglob("*.*/*")) == []
+
+
+def test_a_record_s_number_of_versions_is_not_counted_up_to() -> None:
+    """It is a stranger's; the list of versions says which there are."""
+    assert has_earlier(2**31 - 1, "all")
+    assert not has_earlier(2**31 - 1, "latest")
+    assert has_earlier(2, (1, 9))
+    assert not has_earlier(1, (1, 9))

@@ -6,10 +6,11 @@ one place. The kinds of source, task and export format are the business of their
 """
 
 import re
+from collections.abc import Iterator
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from harvester.config.tables import Table
 from harvester.config.values import Rule, convert
@@ -145,11 +146,11 @@ class Statistics(Table):
     institution: str = ""
     credentials_env: str = "FIGSHARE_STATS"
 
-    def __post_init__(self) -> None:
+    def faults(self) -> Iterator[str]:
         if not self.counters:
-            raise ValueError(f"counters: empty; known: {', '.join(COUNTERS)}")
+            yield f"counters: empty; known: {', '.join(COUNTERS)}"
         if self.since is not None and self.until is not None and self.since > self.until:
-            raise ValueError("since: after until")
+            yield "since: after until"
 
 
 class FileRules(Table):
@@ -174,8 +175,24 @@ class Export(Table):
     formats: tuple[str, ...] = ("jsonl", "csv")
 
 
+HARVEST: Final = "harvest"
+JOBS: Final = (HARVEST, "plan", "list")
+"""The jobs that ask figshare for what the sources select."""
+
+
+class Need(NamedTuple):
+    """What some jobs need and is not there, in the words of a fault; other jobs do without it."""
+
+    jobs: tuple[str, ...]
+    told: str
+
+
 class Config(Table):
-    """Everything a run is told. ``sources`` holds instances of the classes in ``Kinds.sources``."""
+    """
+    Everything a run is told. ``sources`` holds instances of the classes in ``Kinds.sources``.
+
+    ``unmet``: what the environment lacks; `check_for` says whether that matters.
+    """
 
     output: str = "harvest"
     tasks: tuple[str, ...] = ("metadata", "stats", "files")
@@ -191,11 +208,17 @@ class Config(Table):
     sources: tuple[Any, ...] = ()
     token: Secret | None = None
     stats_credentials: Secret | None = None
+    unmet: tuple[Need, ...] = ()
 
-    def need_sources(self, job: str) -> None:
-        """Raise UsageError where there is nothing to harvest, or to plan."""
-        if not self.sources:
-            raise UsageError(f"nothing to {job}: name a source in the config, or --search, --item, …")
+    def check_for(self, job: str) -> None:
+        """Raise UsageError, with a line for each, where something is not there that one of `JOBS` needs."""
+        if lacking := self.lacking(job):
+            raise UsageError("\n".join(lacking))
+
+    def lacking(self, job: str) -> list[str]:
+        """Tell what is not there that a job needs."""
+        nothing = [f"nothing to {job}: name a source in the config, or --search, --item, …"]
+        return ([] if self.sources else nothing) + [need.told for need in self.unmet if job in need.jobs]
 
     @property
     def folder(self) -> Path:

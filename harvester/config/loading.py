@@ -14,10 +14,13 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 from harvester.config.keys import (
     ALL,
+    HARVEST,
+    JOBS,
     LATEST,
     Allowance,
     ByteCount,
     Config,
+    Need,
     Positive,
     Services,
     Statistics,
@@ -25,13 +28,14 @@ from harvester.config.keys import (
 )
 from harvester.config.tables import Table, fields, is_required
 from harvester.config.values import convert
-from harvester.credentials import Secret
+from harvester.credentials import Secret, is_variable
 from harvester.errors import UsageError
 
 T = TypeVar("T", bound=Table)
 
+ENVIRONMENT = "environment"
 ENVIRONMENT_PREFIX = "HARVESTER_"
-NOT_KEYS = {"sources", "token", "stats_credentials"}
+NOT_KEYS = {"sources", "token", "stats_credentials", "unmet"}
 """Fields of `Config` that are read in another way."""
 
 
@@ -44,16 +48,23 @@ class Kinds(NamedTuple):
 
 
 class _Faults:
-    """Collects what is wrong, each with where it was said and its key."""
+    """Collects what is wrong, each with where it was said and its key; and what only some jobs need."""
 
     def __init__(self, origins: Mapping[str, str]) -> None:
         self._origins = origins
         self.found: list[str] = []
+        self.unmet: list[Need] = []
 
     def add(self, key: str, what: str) -> None:
+        self.found.append(self._told(key, what))
+
+    def need(self, key: str, what: str, jobs: Sequence[str] = JOBS) -> None:
+        self.unmet.append(Need(tuple(jobs), self._told(key, what)))
+
+    def _told(self, key: str, what: str) -> str:
         top = key.partition(".")[0].partition("[")[0]
         origin = self._origins.get(key) or self._origins.get(top) or self._origins.get("", "")
-        self.found.append(f"{origin}: {key}: {what}" if origin else f"{key}: {what}")
+        return f"{origin}: {key}: {what}" if origin and key != ENVIRONMENT else f"{key}: {what}"
 
 
 def load(
@@ -62,11 +73,13 @@ def load(
     path: Path | None = None,
     options: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
+    job: str | None = None,
 ) -> Config:
     """
     Read the config from a file, the environment and options.
 
-    `options` maps a key's full name (``"concurrency.workers"``, ``"sources"``) to its value.
+    `options` maps a key's full name (``"concurrency.workers"``, ``"sources"``) to its value. `job`: one of
+    `JOBS`; what it needs and is not there (`Config.check_for`) is a fault among the others.
 
     Raises:
         UsageError: anything is wrong; the message has a line for each fault.
@@ -83,8 +96,9 @@ def load(
         _put(tree, key, value, faults)
         origins[key] = "command line"
     config = _build(tree, kinds, environ, faults)
-    if faults.found:
-        raise UsageError("\n".join(faults.found))
+    wrong = faults.found + (config.lacking(job) if job else [])
+    if wrong:
+        raise UsageError("\n".join(wrong))
     return config
 
 
@@ -125,7 +139,7 @@ def _environment(environ: Mapping[str, str], faults: _Faults) -> dict[str, Any]:
         if name in known:
             values[known[name]] = _from_text(text, keys()[known[name]])
         elif name.startswith(ENVIRONMENT_PREFIX):
-            faults.found.append(f"environment: {name}: unknown{_suggest(name, known)}")
+            faults.add(ENVIRONMENT, f"{name}: unknown{_suggest(name, known)}")
     return values
 
 
@@ -158,7 +172,7 @@ def _forbid_tokens(table: Any, at: str, services: Any, faults: _Faults) -> None:
     for key, value in list(entries):
         if key == "token":
             named = services.get("token_env") if isinstance(services, dict) else None
-            variable = named or Services.token_env
+            variable = named if isinstance(named, str) and is_variable(named) else Services.token_env
             faults.add(
                 f"{at}token",
                 f"a token does not belong in a file: set the environment variable {variable} "
@@ -183,27 +197,42 @@ def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], fault
         _check_statistics(config, faults)
     _check_names(config.tasks, kinds.tasks, "tasks", faults)
     _check_names(config.export.formats, kinds.formats, "export.formats", faults)
-    for index, source in enumerate(config.sources):
-        if source is not None and source.needs_token and config.token is None:
-            faults.add(
-                f"sources[{index}]",
-                f"{source.kind} needs a token: set the environment variable {config.services.token_env}",
-            )
+    _check_token(config, faults)
     for name in ("api", "stats"):
         address = getattr(config.services, name)
         if address != getattr(Services, name):
             _check_address(address, f"services.{name}", faults)
-    return config
+    return Config(**vars(config) | {"unmet": tuple(faults.unmet)})
+
+
+NO_VARIABLE = "expected the name of an environment variable"
+"""What stands there instead is not repeated: somebody may have put the secret itself there."""
+
+
+def _check_token(config: Config, faults: _Faults) -> None:
+    """Check that there is a token where one is needed, and where it is said to be."""
+    services = config.services
+    if not is_variable(services.token_env):
+        faults.add("services.token_env", NO_VARIABLE)
+        return
+    if config.token is not None:
+        return
+    lacking = f"needs a token: set the environment variable {services.token_env}"
+    for index, source in enumerate(config.sources):
+        if source is not None and source.needs_token:
+            faults.need(f"sources[{index}]", f"{source.kind} {lacking}")
+    if services.impersonate:
+        faults.need("services.impersonate", lacking)
 
 
 def _secret(variable: str, environ: Mapping[str, str], faults: _Faults) -> Secret | None:
     """Read a secret from the environment, None where there is none."""
     text = environ.get(variable, "").strip()
-    if not text:
+    if not text or not is_variable(variable):
         return None
     secret = Secret(text)
     if not secret.is_sendable:
-        faults.found.append(f"environment: {variable}: holds characters that no token has")
+        faults.need(ENVIRONMENT, f"{variable}: holds characters that no token has")
     return secret
 
 
@@ -211,11 +240,11 @@ def _credentials(stats: Statistics, environ: Mapping[str, str], faults: _Faults)
     """Read an institution's credentials; without an institution it does not matter what stands there."""
     variable = stats.credentials_env
     text = environ.get(variable, "").strip()
-    if not text:
+    if not text or not is_variable(variable):
         return None
     name, colon, password = text.partition(":")
     if stats.institution and not (name and colon and password and text.isprintable()):
-        faults.found.append(f"environment: {variable}: expected name:password")
+        faults.need(ENVIRONMENT, f"{variable}: expected name:password", jobs=[HARVEST])
     return Secret(text)
 
 
@@ -230,14 +259,14 @@ def _check_statistics(config: Config, faults: _Faults) -> None:
     if stats.since is None:
         for task in [task for task in tasks if task != "stats"][:1]:
             faults.add("stats.since", f"missing; the task {task} needs it")
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", stats.credentials_env):
-        # Not repeated: somebody may have put the credentials themselves there.
-        faults.add("stats.credentials_env", "expected the name of an environment variable")
+    if not is_variable(stats.credentials_env):
+        faults.add("stats.credentials_env", NO_VARIABLE)
     elif stats.institution and tasks and config.stats_credentials is None:
-        faults.add(
+        faults.need(
             "stats.institution",
             f"needs credentials: set the environment variable {stats.credentials_env} to name:password "
             "(stats.credentials_env names it)",
+            jobs=[HARVEST],
         )
     if stats.institution and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stats.institution):
         faults.add("stats.institution", 'expected its name in addresses, such as "monash"')
@@ -272,10 +301,11 @@ def _check_names(names: Sequence[str], known: Sequence[str], key: str, faults: _
 def _read_sources(tables: Any, kinds: Kinds, faults: _Faults) -> tuple[Any, ...]:
     if not isinstance(tables, list):
         faults.add("sources", "expected [[sources]] tables")
-        return ()
-    found = []
+        return (None,)
+    found: list[Any] = []
     for index, table in enumerate(tables):
         at = f"sources[{index}]"
+        found.append(None)  # what cannot be read keeps its place, or the others would get a wrong number
         kind = table.get("kind") if isinstance(table, dict) else None
         if not isinstance(kind, str):
             faults.add(f"{at}.kind", f"missing; known: {', '.join(kinds.sources)}")
@@ -284,7 +314,7 @@ def _read_sources(tables: Any, kinds: Kinds, faults: _Faults) -> tuple[Any, ...]
             faults.add(f"{at}.kind", f"unknown {kind!r}{hint}; known: {', '.join(kinds.sources)}")
         else:
             rest = {key: value for key, value in table.items() if key != "kind"}
-            found.append(_read_table(kinds.sources[kind], rest, f"{at}.", faults))
+            found[index] = _read_table(kinds.sources[kind], rest, f"{at}.", faults)
     return tuple(found)
 
 
@@ -299,7 +329,9 @@ def _read_table(cls: type[T], table: Any, at: str, faults: _Faults) -> T | None:
     try:
         return cls(**values)
     except ValueError as exc:  # what only the table's own class can tell
-        faults.add(at.rstrip("."), str(exc))
+        for fault in str(exc).splitlines():
+            name, _, what = fault.partition(": ")
+            faults.add(f"{at}{name}", what) if name in fields(cls) else faults.add(at.rstrip("."), fault)
         return None
 
 

@@ -8,7 +8,7 @@ Here, beside it and in the named tuples of what `status` needs, annotations are 
 __future__ import annotations``): to read postponed ones Python sets up its compiler's types, 1 ms more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, dataclass_transform, get_origin, get_type_hints
 
 
@@ -17,7 +17,7 @@ class Table:
     """
     A frozen record, made with keywords; a field without a default must be given.
 
-    Its `__post_init__` raises ValueError for what only the table itself can tell.
+    What only the table itself can tell is wrong (`faults`) is a ValueError, with a line for each fault.
     """
 
     _fields: ClassVar[Mapping[str, Any]] = {}
@@ -33,10 +33,12 @@ class Table:
             self.__dict__[name] = values.pop(name) if name in values else getattr(type(self), name)
         if values:
             raise TypeError(f"{type(self).__name__}: has no {', '.join(values)}")
-        self.__post_init__()
+        if wrong := list(self.faults()):
+            raise ValueError("\n".join(wrong))
 
-    def __post_init__(self) -> None:
-        pass
+    def faults(self) -> Iterator[str]:
+        """Tell what is wrong with the values together: the name of a field, a colon, and the reason."""
+        return iter(())
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__}.{name}: cannot be changed")

@@ -15,6 +15,7 @@ from harvester.figshare.feeds import Listed
 from harvester.figshare.lister import PAGE_SIZE, Lister
 from harvester.figshare.names import ID, same_doi
 from harvester.figshare.records import (
+    decode_account,
     decode_counts,
     decode_entries,
     decode_groups,
@@ -46,6 +47,10 @@ class Figshare:
         self._stats = stats
         client.expect("api", (api / "articles").with_query(page_size=1), decode_entries)
         client.expect("stats", stats / "total/views/article/1", decode_total)
+
+    async def check(self, listed: Listed) -> None:
+        """Raise UsageError where figshare does not know what a listing is narrowed to."""
+        await self._lister.check(listed)
 
     async def page(self, listed: Listed, position: str | None) -> Page:
         """
@@ -135,6 +140,15 @@ class Figshare:
         if reply is None:
             return None
         return await self._whole(reply, path, item_id, version, authorised=authorised)
+
+    async def account(self) -> dict[str, int]:
+        """
+        Tell whose the token is, or for whom it acts: the numbers of ``account`` and ``institution``.
+
+        Source: API reference, Other, Private Account information.
+        """
+        told = (await self._endpoints.get("account", decode_account, authorised=True)).value
+        return {"account": told.id} | ({"institution": told.institution_id} if told.institution_id else {})
 
     async def versions(self, item_id: int) -> tuple[int, ...]:
         """Return the versions of a public item, oldest first; () where there is no such item."""

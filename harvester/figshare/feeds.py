@@ -8,11 +8,11 @@ Source: API reference, Articles, Collections, Projects, Institutions: the parame
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harvester.config.tables import Table
-from harvester.figshare.selection import ORDERS, Selection
+from harvester.figshare.selection import ORDERS, Selection, a_second_before, is_of_the_day
 
 if TYPE_CHECKING:
     from harvester.figshare.api import Figshare
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FILTERS = ("item_type", "published_since", "modified_since")
 """What of a selection is a parameter, where an endpoint takes it."""
+DATES = frozenset({"published_since", "modified_since"})
 
 
 class Feed(NamedTuple):
@@ -92,6 +93,10 @@ class Listed(Table):
     selection: Selection
     moment: str = ""
 
+    async def check(self, figshare: Figshare) -> None:
+        """Raise UsageError where figshare does not know what is selected by."""
+        await figshare.check(self)
+
     async def page(self, figshare: Figshare, position: str | None) -> Page:
         """Return the page at `position` (None: the first), and where the next one begins."""
         return await figshare.page(self, position)
@@ -116,10 +121,16 @@ class Listed(Table):
         return self.selection.narrows or bool(self.moment)
 
     def filters(self) -> dict[str, str]:
-        """Return the filters, as a service takes them."""
+        """
+        Return the filters, as a service takes them.
+
+        Dates begin a second before the wanted ones: "since" may mean at that moment or after it.
+        """
         filters = self.selection.criteria()
         if self.moment:
             filters["modified_since"] = max(filters.get("modified_since", ""), self.moment)
+        for name in DATES & filters.keys():
+            filters[name] = a_second_before(filters[name]) or filters[name]
         return filters
 
     def mismatch(self, entry: Entry) -> str:
@@ -128,27 +139,32 @@ class Listed(Table):
             return "modified_since"
         return self.selection.mismatch(entry)
 
+    def is_at_the_edge(self, entry: Entry, field: str) -> bool:
+        """Tell whether an entry that `field` leaves out may have come for the second before, or its day."""
+        if field not in DATES:
+            return False
+        date = getattr(entry, f"{field.removesuffix('_since')}_date")
+        return is_of_the_day(date, self.filters().get(field, ""))
+
 
 def listed(key: str, feed: Feed, criteria: Mapping[str, Any], selection: Selection) -> Listed:
     """Return the listing of a feed; where a licence is wanted, of the search that takes its place."""
     return Listed(key=key, feed=_used(feed, selection), criteria=criteria, selection=selection)
 
 
-def must_suit(feed: Feed, selection: Selection) -> None:
-    """Raise ValueError, in words for the user, where a feed cannot give what is selected."""
+def unsuited(feed: Feed, selection: Selection) -> Iterator[str]:
+    """Tell, as `Table.faults` does, what of a selection a feed cannot give."""
     used = _used(feed, selection)
     if selection.licence is not None and not used.is_search:
-        raise ValueError(
-            f"licence: figshare lists {feed.what} with no regard to licences; leave it out, or use a search"
-        )
-    if selection.ordering is None or selection.ordering[0] in used.orders:
+        yield f"licence: figshare lists {feed.what} with no regard to licences; leave it out, or use a search"
+    order = selection.ordering[0] if selection.ordering else ""
+    if order not in ORDERS or order in used.orders:  # an unknown one is told of as that
         return
     known = ", ".join(used.orders)
-    raise ValueError(
-        f"order: figshare lists {feed.what} by {known} only"
-        if known
-        else f"order: figshare lists {feed.what} in an order of its own; leave it out"
-    )
+    if known:
+        yield f"order: figshare lists {feed.what} by {known} only"
+    else:
+        yield f"order: figshare lists {feed.what} in an order of its own; leave it out"
 
 
 def _used(feed: Feed, selection: Selection) -> Feed:

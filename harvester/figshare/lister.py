@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import msgspec
@@ -29,13 +28,11 @@ from harvester.errors import GiveUp, Misshapen, Refused, UsageError, Verdict
 from harvester.figshare.endpoints import Endpoints
 from harvester.figshare.feeds import Feed, Listed
 from harvester.figshare.records import Entry, EntryPage, decode_entries, decode_licences
-from harvester.figshare.selection import is_before
+from harvester.figshare.selection import TO_THE_SECOND, a_second_before, is_before, moment_of
 from harvester.models import Brief, ItemRef, Page, Unresolved
 
 PAGE_SIZE = 1000
 """The most that figshare gives at once."""
-_TO_THE_SECOND = 19
-"""So much of a date tells the second, whether or not a zone or fractions follow."""
 
 
 class Position(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -46,7 +43,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     ``again``: the listing was begun a second time because its cursor had died. ``feeds``: how many were left
     behind at their caps. ``since``: where the slice begins; ``last``: the newest date in it so far;
     ``pages``: how many of it can be had, 0 while nobody knows. ``unordered``: dates did not ascend.
-    ``licence``: the wanted one as figshare spells it.
+    ``licence``: the wanted one as figshare spells it. ``by_date``: the user's order was given up at the cap.
     """
 
     page: int = 1
@@ -59,6 +56,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     pages: int = 0
     unordered: bool = False
     licence: str = ""
+    by_date: bool = False
 
     @classmethod
     def read(cls, text: str | None) -> Position:
@@ -72,7 +70,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def anew(self) -> Position:
         """Return the beginning of the feed, for a second and last try."""
-        return Position(again=True, feeds=self.feeds, licence=self.licence)
+        return Position(again=True, feeds=self.feeds, licence=self.licence, by_date=self.by_date)
 
     def after(self, found: EntryPage, cursor: str | None) -> Position | None:
         """
@@ -95,15 +93,15 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def having_seen(self, dates: Sequence[str]) -> Position:
         """Note the dates of this page, in their order."""
-        told = [date[:_TO_THE_SECOND] for date in dates]
-        if not told or _moment(newest := max(told)) is None:
+        told = [date[:TO_THE_SECOND] for date in dates]
+        if not told or moment_of(newest := max(told)) is None:
             return self
         ascend = self.last <= told[0] and all(one <= other for one, other in pairwise(told))
         return self.but(last=max(self.last, newest), unordered=self.unordered or not ascend)
 
     def in_a_new_slice(self, pages: int) -> Position | None:
         """Go on in a slice that begins at the last date; None where that is no further than this one."""
-        since = _a_second_before(self.last)
+        since = a_second_before(self.last)
         if self.unordered or since <= self.since:
             return None
         return self.but(page=1, first_id=0, since=since, last="", pages=pages)
@@ -137,8 +135,19 @@ class Lister:
                 return Page((), at.anew().write())
             if at.cursor or at.page == 1:
                 raise
-            return Page((), _past_cap(listed, at).write())
+            further = _past_cap(listed, at)
+            return Page((), further.write(), warning=_order_given_up(listed, at, further))
         return _read(listed, at, reply)
+
+    async def check(self, listed: Listed) -> None:
+        """
+        Ask whether figshare knows the wanted licence.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if (wanted := listed.selection.licence) is not None:
+            await self._spelled(wanted)
 
     async def _ask(self, listed: Listed, at: Position) -> Reply[EntryPage]:
         feed = _feed(listed, at)
@@ -184,16 +193,16 @@ def _feed(listed: Listed, at: Position) -> Feed:
     return feed
 
 
-def _ordering(listed: Listed, feed: Feed) -> tuple[str, str] | None:
+def _ordering(listed: Listed, at: Position, feed: Feed) -> tuple[str, str] | None:
     """Return the field and the direction by which a feed is to come, None where it has its own order."""
     if not feed.orders:
         return None
-    return listed.selection.ordering or (feed.date, "asc")
+    return (not at.by_date and listed.selection.ordering) or (feed.date, "asc")
 
 
-def _cut_by(listed: Listed, feed: Feed) -> str:
+def _cut_by(listed: Listed, at: Position, feed: Feed) -> str:
     """Return the date by which a feed comes ascending, "" where it does not."""
-    return feed.date if feed.date and _ordering(listed, feed) == (feed.date, "asc") else ""
+    return feed.date if feed.date and _ordering(listed, at, feed) == (feed.date, "asc") else ""
 
 
 def _fields(listed: Listed, at: Position, feed: Feed) -> dict[str, object]:
@@ -208,7 +217,7 @@ def _fields(listed: Listed, at: Position, feed: Feed) -> dict[str, object]:
         name = f"{feed.date.removesuffix('_date')}_since"
         filters[name] = max(filters.get(name, ""), at.since)
     fields |= filters
-    if ordering := _ordering(listed, feed):
+    if ordering := _ordering(listed, at, feed):
         fields["order"], fields["order_direction"] = ordering
     fields["page_size"] = PAGE_SIZE
     if not at.cursor:
@@ -230,7 +239,7 @@ def _past_cap(listed: Listed, at: Position) -> Position:
     """
     feed, pages = _feed(listed, at), at.page - 1
     reason = ""
-    if _cut_by(listed, feed):
+    if _cut_by(listed, at, feed):
         if (further := at.in_a_new_slice(pages)) is not None:
             return further
         reason = f": more of them share one moment, {at.last}, or it ignores where to begin"
@@ -238,27 +247,24 @@ def _past_cap(listed: Listed, at: Position) -> Position:
             reason = f": they do not come ordered by {feed.date}"
     elif feed.past_cap is not None:
         return Position(feeds=at.feeds + 1, licence=at.licence)
+    elif feed.date:  # an order of the user's has no slices
+        return Position(feeds=at.feeds, licence=at.licence, by_date=True)
     raise Refused(f"{feed.what} can be listed only up to {pages * PAGE_SIZE} items{reason}; incomplete")
 
 
-def _a_second_before(date: str) -> str:
-    moment = _moment(date)
-    return "" if moment is None else f"{(moment - timedelta(seconds=1)).isoformat()[:_TO_THE_SECOND]}Z"
-
-
-def _moment(date: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(date)
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.year > 1 else None  # a second before it there must be one
+def _order_given_up(listed: Listed, at: Position, further: Position) -> str:
+    """Say so where a listing goes on by date, though another order was wanted."""
+    if at.by_date or not further.by_date:
+        return ""
+    where = _where(listed, _feed(listed, at))
+    return f"{where}: past {(at.page - 1) * PAGE_SIZE} items the order is figshare's by date"
 
 
 def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
     """Make a page of what came back."""
     found, feed = reply.value, _feed(listed, at)
     following = at.after(found, reply.headers.get("X-Cursor") if feed.has_cursor else None)
-    if cut := _cut_by(listed, feed):
+    if cut := _cut_by(listed, at, feed):
         dates = [date for entry in found.entries if (date := getattr(entry, cut))]
         seen = at.having_seen(dates)
         if following is not None:
@@ -272,14 +278,19 @@ def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
     def mismatch(entry: Entry) -> str:
         return criterion if entry.id in strangers else listed.mismatch(entry)
 
-    refs, mismatches = _refs(found, mismatch if strangers or listed.narrows else None, feed)
+    refs, left_out = _refs(found, mismatch if strangers or listed.narrows else None, feed)
+    ignored = Counter(
+        field
+        for entry, field in left_out
+        if field in {*feed.takes, criterion} and not listed.is_at_the_edge(entry, field)
+    )
     where = f"{_where(listed, feed)}, page {at.page}"
     return Page(
         refs,
         following.write() if following else None,
         tuple(Unresolved(f"{where}, entry {place}", reason, Verdict.FOR_GOOD) for place, reason in found.odd),
-        left_out=mismatches.total(),
-        warning=_warning(where, mismatches, {*feed.takes, criterion}, found.size),
+        left_out=len(left_out),
+        warning=_warning(where, ignored, found.size),
     )
 
 
@@ -300,13 +311,13 @@ def _where(listed: Listed, feed: Feed) -> str:
 
 def _refs(
     found: EntryPage, mismatch: Callable[[Entry], str] | None, feed: Feed
-) -> tuple[tuple[ItemRef, ...], Counter[str]]:
-    """Return the items of a page; what `mismatch` names a field for is counted and left out."""
+) -> tuple[tuple[ItemRef, ...], list[tuple[Entry, str]]]:
+    """Return the items of a page, and the entries left out, each with the field that `mismatch` names."""
     refs: list[ItemRef] = []
-    mismatches = Counter[str]()
+    left_out: list[tuple[Entry, str]] = []
     for entry in found.entries:
         if mismatch is not None and (field := mismatch(entry)):
-            mismatches[field] += 1
+            left_out.append((entry, field))
             continue
         brief = Brief(
             entry.title or "",
@@ -319,7 +330,7 @@ def _refs(
             ItemRef(entry.id, private=feed.is_private, modified_date=entry.modified_date, brief=brief)
         )
     refs += [ItemRef(item_id, private=feed.is_private) for item_id in found.bare]
-    return tuple(refs), mismatches
+    return tuple(refs), left_out
 
 
 def _strangers(listed: Listed, feed: Feed, entries: Sequence[Entry]) -> tuple[set[int], str]:
@@ -343,10 +354,9 @@ def _strangers(listed: Listed, feed: Feed, entries: Sequence[Entry]) -> tuple[se
     return strangers, criterion
 
 
-def _warning(where: str, mismatches: Counter[str], asked: set[str], size: int) -> str:
+def _warning(where: str, ignored: Counter[str], size: int) -> str:
     """Say what figshare should have left out and did not, "" where it did."""
-    ignored = {field: number for field, number in mismatches.items() if field in asked}
     if not ignored:
         return ""
-    number = sum(ignored.values())
-    return f"{where}: figshare ignored {', '.join(ignored)}: {number} of {size} entries are left out"
+    told = f"{ignored.total()} of {size} entries are left out"
+    return f"{where}: figshare ignored {', '.join(ignored)}: {told}"

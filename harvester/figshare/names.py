@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 ID = r"\d{1,18}"
 """An item's id, as a pattern: what is longer is none, and fits into no ledger."""
 _VERSION = r"\d{1,9}"
+_LONG_ENOUGH = r"\d{5,18}"
+"""A number that is an item's id rather than its version or the year that it is called by."""
+_BEFORE_ID = 2
+"""Segments of an address that may stand before the id: the item's type and its title."""
 _PLACE = r"https?://[^?#]+?"
 _REST = r"(?:[/?#].*)?"
 
@@ -25,16 +30,47 @@ def item_in(name: str) -> Named | None:
 
     An id, an item's address on figshare.com, the api or an institution's portal, a DOI of figshare's
     own prefix (an institution's DOI need not end with the id: see `Figshare.find_doi`), each with or
-    without a version.
+    without a version. A version 0 is none, and what names it names nothing.
     """
+    found = _read(name.strip())
+    if found is None or (found[1] and not int(found[1])):
+        return None
+    return Named(int(found[0]), int(found[1] or 0))
+
+
+def _read(name: str) -> tuple[str, str] | None:
+    """Return an item's id and its version, "" for none, as they stand in a name."""
+    if found := re.match(rf"{_PLACE}/articles/([^?#]+)", name, re.IGNORECASE):
+        told = _in_address([segment for segment in found[1].split("/") if segment])
+        if told is not None:
+            return told
     for pattern in (
         rf"0*({ID})(?:\.v({_VERSION}))?",
-        rf"{_PLACE}/articles/(?:[^/\d][^/]*/(?:[^/]*/)?)?({ID})(?:/(?:versions/)?({_VERSION}))?{_REST}",
         rf".*\b10\.6084/m9\.figshare\.({ID})(?:\.v({_VERSION}))?/?",
     ):
-        if found := re.fullmatch(pattern, name.strip(), re.IGNORECASE):
-            return Named(int(found[1]), int(found[2] or 0))
+        if found := re.fullmatch(pattern, name, re.IGNORECASE):
+            return found[1], found[2] or ""
     return None
+
+
+def _in_address(segments: Sequence[str]) -> tuple[str, str] | None:
+    """
+    Read what stands behind ``articles/``: up to a type and a title, the id, up to a version.
+
+    A title may be a number, such as 2019. Of two numbers in a row the second is the id where it is long
+    enough for one, as no version is.
+    """
+    place = next((place for place, segment in enumerate(segments) if segment.isdecimal()), None)
+    if place is None or place > _BEFORE_ID:
+        return None
+    if re.fullmatch(_LONG_ENOUGH, "".join(segments[place + 1 : place + 2])):
+        place += 1
+    if not re.fullmatch(ID, segments[place]):
+        return None
+    rest = segments[place + 1 :]
+    if rest[:1] == ["versions"]:
+        rest = rest[1:]
+    return segments[place], "".join(each for each in rest[:1] if re.fullmatch(_VERSION, each))
 
 
 def doi_in(name: str) -> str | None:
@@ -53,13 +89,21 @@ def handle_in(name: str) -> str | None:
 
 def version_in(doi: str) -> int:
     """Return the version that a DOI names, 0 for none."""
-    found = re.search(rf"\.v({_VERSION})$", doi, re.IGNORECASE)
-    return int(found[1]) if found else 0
+    return int(_version_in(doi) or 0)
+
+
+def _version_in(doi: str) -> str:
+    found = re.search(rf"\.v({_VERSION})/?$", doi, re.IGNORECASE)
+    return found[1] if found else ""
 
 
 def why_not(name: str) -> str:
     """Say what a name is that cannot lead to an item, "" for one that may."""
     name = name.strip()
+    told = _read(name)
+    version = told[1] if told else _version_in(name)
+    if version and not int(version):
+        return "there is no version 0: an item's versions begin with 1"
     if re.fullmatch(rf"{_PLACE}/s/\w+{_REST}", name):
         return "a private link, which the api does not open: name the item by its id or DOI"
     for kind in ("collection", "project"):

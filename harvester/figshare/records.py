@@ -127,6 +127,11 @@ class Total(msgspec.Struct, frozen=True):
     totals: Natural | None = None
 
 
+class Account(msgspec.Struct, frozen=True):
+    id: Natural
+    institution_id: Natural | None = None
+
+
 class Version(msgspec.Struct, frozen=True):
     version: Natural
 
@@ -195,6 +200,7 @@ decode_total = decoder(Total)
 decode_groups = decoder(list[Group])
 decode_licences = decoder(list[Licence])
 decode_versions = decoder(list[Version])
+decode_account = decoder(Account)
 decode_counts = decoder(dict[str, Natural])
 
 

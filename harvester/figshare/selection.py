@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from harvester.config.tables import Table
@@ -20,6 +21,9 @@ ITEM_TYPES = {
 }  # fmt: skip
 ORDERS = ("published_date", "created_date", "modified_date", "views", "downloads", "shares", "cites")
 DESCENDING = " desc"
+TO_THE_SECOND = 19
+"""So much of a date tells the second, whether or not a zone or fractions follow."""
+_DAY = 10
 
 
 class Selection(Table):
@@ -39,19 +43,17 @@ class Selection(Table):
     licence: str | None = None
     order: str | None = None
 
-    def __post_init__(self) -> None:
+    def faults(self) -> Iterator[str]:
         if isinstance(self.item_type, str) and self.item_type.lower() not in ITEM_TYPES:
-            raise ValueError(f"item_type: unknown {self.item_type!r}; known: {', '.join(ITEM_TYPES)}")
+            yield f"item_type: unknown {self.item_type!r}; known: {', '.join(ITEM_TYPES)}"
         if isinstance(self.item_type, int) and self.item_type not in ITEM_TYPES.values():
-            raise ValueError(f"item_type: figshare has no type {self.item_type}")
+            yield f"item_type: figshare has no type {self.item_type}"
         if self.published_since and self.published_before and self.published_since >= self.published_before:
-            raise ValueError("published_before: no day lies between it and published_since")
+            yield "published_before: no day lies between it and published_since"
         if self.licence is not None and not self.licence.strip():
-            raise ValueError("licence: empty")
-        if self.order is not None and self.order.removesuffix(DESCENDING) not in ORDERS:
-            raise ValueError(
-                f"order: unknown {self.order!r}; known: {', '.join(ORDERS)}, each also with {DESCENDING!r}"
-            )
+            yield "licence: empty"
+        if self.ordering is not None and self.ordering[0] not in ORDERS:
+            yield f"order: unknown {self.order!r}; known: {', '.join(ORDERS)}, each also with {DESCENDING!r}"
 
     @property
     def type_number(self) -> int | None:
@@ -99,6 +101,26 @@ class Selection(Table):
 def is_before(moment: str | None, day: date) -> bool:
     """Tell whether a moment, as figshare writes it, comes before a day; one that is not told does not."""
     return bool(moment) and str(moment) < day.isoformat()
+
+
+def moment_of(text: str) -> datetime | None:
+    """Read a date of figshare's or of the user's, None for what is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.year > 1 else None  # a second before it there must be one
+
+
+def a_second_before(text: str) -> str:
+    """Return the moment a second before another one, or before a day; "" where that is none."""
+    moment = moment_of(text)
+    return "" if moment is None else f"{(moment - timedelta(seconds=1)).isoformat()[:TO_THE_SECOND]}Z"
+
+
+def is_of_the_day(moment: str | None, other: str) -> bool:
+    """Tell whether a moment comes on the day of another one, or later."""
+    return bool(moment) and str(moment)[:_DAY] >= other[:_DAY]
 
 
 def _since(day: str | None, wanted: date | None) -> bool:

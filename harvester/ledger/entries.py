@@ -12,8 +12,8 @@ from harvester.ledger.claim import iso
 from harvester.ledger.files import Files
 from harvester.ledger.line import Line
 from harvester.ledger.results import Harvested, ItemResult
-from harvester.models import Record
-from harvester.states import WorkState
+from harvester.models import Change, Record
+from harvester.states import Changed, WorkState
 
 
 class Entries:
@@ -69,7 +69,7 @@ class Entries:
                 if found.files is not None
             ]
         )
-        self._files.withhold([result.item_id for result in results if _is_withdrawn(result)])
+        self._withdraw([result.item_id for result in results if _is_withdrawn(result)])
         self._owe_versions(results)
 
     def _up_to_date(self, results: Sequence[ItemResult]) -> list[ItemResult]:
@@ -113,25 +113,42 @@ class Entries:
         )
 
     def _save_changes(self, results: Sequence[ItemResult]) -> None:
-        """Note what became of items; an item that is new to this run stays new."""
+        """Note what became of items, with what this run has noted of them before."""
+        changes = {
+            result.item_id: found.change
+            for result in results
+            for found in result.findings
+            if found.change is not None
+        }
+        rows = many.select(
+            self._db,
+            "SELECT item_id, change, fields, files FROM changes"
+            f" WHERE run_id = {self._run_id} AND item_id IN ({{values}})",
+            [(item_id,) for item_id in changes],
+        )
+        for item_id, what, fields, files in rows:
+            changes[item_id] = _both(Change(what, _words(fields), _words(files)), changes[item_id])
         many.write(
             self._db,
-            "INSERT INTO changes (run_id, item_id, change, fields, files) {values} ON CONFLICT DO UPDATE SET"
-            " change = iif(change = 'new', change, excluded.change), fields = excluded.fields,"
-            " files = excluded.files",
+            "INSERT OR REPLACE INTO changes (run_id, item_id, change, fields, files) {values}",
             [
-                (
-                    self._run_id,
-                    result.item_id,
-                    str(change.what),
-                    "; ".join(change.fields),
-                    "; ".join(change.files),
-                )
-                for result in results
-                for found in result.findings
-                if (change := found.change) is not None
+                (self._run_id, item_id, str(each.what), "; ".join(each.fields), "; ".join(each.files))
+                for item_id, each in changes.items()
             ],
         )
+
+    def _withdraw(self, item_ids: Sequence[int]) -> None:
+        """Owe nothing of items that are no longer public, nor of their versions, which went with them."""
+        gone = [(item_id,) for item_id in item_ids]
+        versions = many.select(self._db, "SELECT id FROM versions WHERE item_id IN ({values})", gone)
+        many.write(self._db, "UPDATE items SET withdrawn = 1, turn = NULL WHERE id IN ({values})", versions)
+        many.write(
+            self._db,
+            "UPDATE work SET state = 'withdrawn', error = '', attempts = 0, verdict = ''"
+            " WHERE item_id IN ({values})",
+            versions,
+        )
+        self._files.withhold([*item_ids, *(key for (key,) in versions)])
 
     def _owe_versions(self, results: Sequence[ItemResult]) -> None:
         """Put the versions that are wanted besides into the line."""
@@ -141,8 +158,20 @@ class Entries:
             for found in result.findings
             for version in found.versions
         ]
-        keys = versions.keys(self._db, wanted)
-        self._line.admit([(key, 0, None) for key in keys.values()], frozenset({"metadata"}))
+        keys = list(versions.keys(self._db, wanted).values())
+        self._line.admit([(key, 0, None) for key in keys], frozenset({"metadata"}))
+        back = many.write(
+            self._db,
+            "UPDATE work SET state = 'owed' WHERE state = 'withdrawn' AND item_id IN ({values})",
+            [(key,) for key in keys],
+        )
+        if back:
+            many.write(
+                self._db,
+                "WITH owed (id, turn) AS ({values}) UPDATE items SET turn = owed.turn"
+                " FROM owed WHERE items.id = owed.id AND withdrawn",
+                [(key, self._line.next_turn()) for key in keys],
+            )
 
     def harvested(self, key: int) -> Harvested | None:
         """Return what is here of an item, None where its record never came."""
@@ -153,6 +182,21 @@ class Entries:
 
 
 # SQLite takes a str and an int as they are; for what is derived from them Python looks for an adapter first.
+
+
+def _both(before: Change, now: Change) -> Change:
+    """Put together what one run found of an item on two visits."""
+    what = now.what
+    if before.what == Changed.NEW and what != Changed.WITHDRAWN:
+        what = before.what
+    elif before.what == Changed.WITHDRAWN and what == Changed.RETURNED:
+        what = Changed.CHANGED
+    fields = tuple(sorted({*before.fields, *now.fields}))
+    return Change(what, fields, tuple(dict.fromkeys((*before.files, *now.files))))
+
+
+def _words(joined: str) -> tuple[str, ...]:
+    return tuple(joined.split("; ")) if joined else ()
 
 
 def _work_rows(result: ItemResult) -> list[many.Row]:

@@ -11,7 +11,7 @@ from harvester.ledger.line import Line, remote_file
 from harvester.ledger.results import FileResult
 from harvester.ledger.schema import FILE_COLUMNS, OF_ITEM, OPEN_FILES
 from harvester.models import OwedFile, PlacedFile, RemoteFile
-from harvester.states import FileStatus
+from harvester.states import BEYOND_ROOM, FileStatus
 
 _TAKES_ROOM = (FileStatus.PENDING, FileStatus.DONE)
 
@@ -44,7 +44,7 @@ class Files:
         before = {(item_id, file_id): _Row(*row) for item_id, file_id, *row in rows}
         for row in before.values():
             if row.status in _TAKES_ROOM:
-                self._line.gives_back(row.size)
+                self._line.room.gives_back(row.size)
         many.write(
             self._db,
             f"INSERT INTO files (item_id, path, status, verdict, turn, {FILE_COLUMNS}) {{values}}",
@@ -68,9 +68,9 @@ class Files:
         if is_same and old is not None and old.status == FileStatus.DONE and status is not FileStatus.LINK:
             status, reason = FileStatus.DONE, ""
         if status is FileStatus.DONE:
-            self._line.gives_back(-file.size)
-        elif status is FileStatus.PENDING and not self._line.takes(file.size):
-            status = FileStatus.SKIPPED
+            self._line.room.gives_back(-file.size)
+        elif status is FileStatus.PENDING and not self._line.room.takes(file.size):
+            status, reason = FileStatus.SKIPPED, BEYOND_ROOM
         turn = old.turn if is_same and old is not None else None
         if status is not FileStatus.PENDING:
             turn = None
@@ -87,7 +87,9 @@ class Files:
         left = [
             (row.path, item_id, row.size)
             for (item_id, _), row in before.items()
-            if row.status == FileStatus.DONE and (row.path,) not in named
+            if (row.path,) not in named
+            # What is pending may have got its place from a run that was killed before it could say so.
+            and (row.status == FileStatus.DONE or (row.status == "pending" and self._line.is_old(row.turn)))
         ]
         many.write(
             self._db,
@@ -100,6 +102,9 @@ class Files:
 
     def withhold(self, item_ids: Sequence[int]) -> None:
         """Owe no file of items that are no longer public."""
+        if self._line.room.is_limited:
+            owed = "SELECT item_id, file_id FROM files WHERE status = 'pending' AND item_id IN ({values})"
+            self._line.room.gives_back_all(many.select(self._db, owed, [(each,) for each in item_ids]))
         many.write(
             self._db,
             "UPDATE files SET status = 'withheld', verdict = 'withdrawn', error = '', attempts = 0,"
@@ -123,9 +128,11 @@ class Files:
         )
         return [path for (path,) in rows]
 
-    def save_fetched(self, results: Iterable[FileResult]) -> None:
-        """Save what became of different files."""
-        many.write(
+    def save_fetched(self, results: Sequence[FileResult]) -> None:
+        """Save what became of different files; one whose row is another by now is known to be of no use."""
+        failed = [(each.item_id, each.file_id) for each in results if each.status is FileStatus.FAILED]
+        self._line.room.gives_back_all(failed)
+        written = many.write(
             self._db,
             """
             WITH told (item_id, file_id, turn, status, error, has_failed, attempts, verdict) AS ({values})
@@ -136,6 +143,19 @@ class Files:
             """,
             [_fetched_row(result) for result in results],
         )
+        if written < len(results):
+            many.write(
+                self._db,
+                "WITH told (path, item_id, size) AS ({values})"
+                " INSERT INTO leftovers SELECT * FROM told WHERE NOT EXISTS ("
+                "SELECT 1 FROM files WHERE files.item_id = told.item_id AND files.path = told.path)"
+                " ON CONFLICT DO NOTHING",
+                [
+                    (each.path, each.item_id, each.size)
+                    for each in results
+                    if each.path and each.status is FileStatus.DONE
+                ],
+            )
 
     def pruned(self, paths: Sequence[str]) -> None:
         """Forget files that were removed; those of withdrawn items are no longer here."""

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from harvester.ledger import many
-from harvester.ledger.results import LATEST, Opening
-from harvester.ledger.schema import FILE_COLUMNS, HAS_TASK, OF_ITEM, OPEN_FILES, OPEN_WORK
+from harvester.ledger.results import Opening, Wish
+from harvester.ledger.room import Room
+from harvester.ledger.schema import FILE_COLUMNS, FULL_NAME, HAS_TASK, OF_ITEM, OPEN_FILES, OPEN_WORK
 from harvester.models import OwedFile, OwedItem, RemoteFile
+from harvester.states import ANOTHER_VERSION, BEYOND_ROOM
 
 Ref: TypeAlias = tuple[int, int, str | None]
 """An item as a listing names it: its id in the ledger, whether it is private, its modified date."""
@@ -30,7 +32,7 @@ class Line:
         self._last_of_old = 0
         self._has_files = False
         self._tasks: frozenset[str] = frozenset()
-        self._room: int | None = None
+        self.room = Room(db)
 
     @property
     def last(self) -> int:
@@ -41,6 +43,10 @@ class Line:
         """Hand out a turn."""
         self._last += 1
         return self._last
+
+    def is_old(self, turn: int | None) -> bool:
+        """Tell whether an earlier run handed out a turn, and may have done what it was for."""
+        return turn is not None and turn <= self._last_of_old
 
     def turn_for_file(self) -> int | None:
         """Hand out a turn to a pending file, where this run fetches files at all."""
@@ -79,7 +85,6 @@ class Line:
         items += (more := self._line_up_owed_items(tuple(opening.item_tasks)))
         self._last += more
         self._apply_rules(opening)
-        self._keep_to_room(opening.max_total)
         files = 0
         if opening.with_files:
             files = self._number(f"SELECT count(*) FROM files WHERE {OPEN_FILES} AND turn IS NOT NULL")
@@ -87,7 +92,8 @@ class Line:
             self._last += more
         self._db.execute(
             f"UPDATE files SET error = '', attempts = 0, verdict = '' WHERE {OPEN_FILES}"
-            " AND (attempts > 0 OR error <> '' OR verdict <> '')"
+            " AND verdict NOT IN (?, ?) AND (attempts > 0 OR error <> '' OR verdict <> '')",
+            _settled(opening),
         )
         self._last_of_old = self._last
         return items, files
@@ -108,9 +114,7 @@ class Line:
 
     def _owe_tasks(self, opening: Opening) -> None:
         """Owe what is new among the tasks, what failed, and what is to be refreshed."""
-        refresh = opening.refresh
-        if "metadata" in opening.item_tasks:
-            refresh |= self._refresh_for(opening.versions)
+        refresh = opening.refresh | {wish.task for wish in opening.wishes if self._is_new(wish, opening)}
         total = "SELECT ifnull(sum(number), 0) FROM totals WHERE what = ? AND task = ?"
         items = self._number(total, "items", "")
         versions = self._number("SELECT count(*) FROM versions JOIN items USING (id)")
@@ -130,14 +134,16 @@ class Line:
         if "metadata" in refresh:
             self._db.execute("UPDATE items SET etag = '' WHERE etag <> ''")
 
-    def _refresh_for(self, versions: str) -> frozenset[str]:
-        """Tell what is to be done again where other versions are wanted than before: records name them."""
-        before = self._db.execute("SELECT value FROM settings WHERE name = 'versions'").fetchone()
+    def _is_new(self, wish: Wish, opening: Opening) -> bool:
+        """Tell whether a task of this run is asked for something else than before, and note what for."""
+        if wish.task not in opening.item_tasks:
+            return False
+        before = self._db.execute("SELECT value FROM settings WHERE name = ?", (wish.task,)).fetchone()
         self._db.execute(
-            "INSERT INTO settings VALUES ('versions', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-            (versions,),
+            "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+            (wish.task, wish.value),
         )
-        return frozenset({"metadata"}) if versions != (before[0] if before else LATEST) else frozenset()
+        return wish.value != (before[0] if before else wish.usual or wish.value)
 
     def _leave_what_is_not_owed(self) -> None:
         """Take out of the line what owes nothing to this run: an earlier one may have had other tasks."""
@@ -168,46 +174,13 @@ class Line:
     def _apply_rules(self, opening: Opening) -> None:
         """Let the rules for files decide anew on what is not here; what failed gets another chance."""
         self._db.create_function("wants", 2, opening.wants)
-        full_name = "CASE folder WHEN '' THEN name ELSE folder || '/' || name END"
-        status = f"iif(wants({full_name}, size), 'pending', 'skipped')"
+        status = f"iif(wants({FULL_NAME}, size), 'pending', 'skipped')"
         self._db.execute(
             f"UPDATE files SET turn = NULL, status = {status}"
-            f" WHERE {OPEN_FILES} AND (status = 'failed' OR status <> {status})"
+            f" WHERE {OPEN_FILES} AND verdict NOT IN (?, ?) AND (status = 'failed' OR status <> {status})",
+            _settled(opening),
         )
-
-    def _keep_to_room(self, max_total: int) -> None:
-        """Skip what goes beyond the bytes that all files together may have, first come, first served."""
-        self._room = None
-        if not max_total:
-            return
-        here = self._number(
-            "SELECT ifnull(sum(bytes), 0) FROM totals WHERE what = 'files' AND state = 'done'"
-        )
-        self._room = max_total - here
-        pending = self._db.execute(
-            f"SELECT size, item_id, file_id FROM files WHERE {OPEN_FILES} AND status = 'pending'"
-            " ORDER BY turn IS NULL, turn, item_id, file_id"
-        )
-        beyond = [key for size, *key in pending.fetchall() if not self.takes(size)]
-        many.write(
-            self._db,
-            "UPDATE files SET status = 'skipped', turn = NULL WHERE (item_id, file_id) IN ({values})",
-            [tuple(key) for key in beyond],
-        )
-
-    def takes(self, size: int) -> bool:
-        """Give room to a file of so many bytes; False where there is none left."""
-        if self._room is None:
-            return True
-        if size > self._room:
-            return False
-        self._room -= size
-        return True
-
-    def gives_back(self, size: int) -> None:
-        """Get back the room that a file had."""
-        if self._room is not None:
-            self._room += size
+        self.room.open(opening.max_total)
 
     def _line_up_pending_files(self, *, order: str) -> int:
         """Give the pending files that have none a turn; return how many."""
@@ -237,11 +210,12 @@ class Line:
         self._last += items
         files = 0
         if self._has_files:
-            self._db.execute(
+            again = self._db.execute(
                 f"UPDATE files SET status = 'pending' WHERE {OPEN_FILES} AND status = 'failed'"
-                f" AND verdict IN ({_marks(names)})",
+                f" AND verdict IN ({_marks(names)}) RETURNING size",
                 names,
             )
+            self.room.gives_back(-sum(size for (size,) in again))
             files = self._line_up_pending_files(order="item_id, file_id")
             self._last += files
         return items, files
@@ -294,7 +268,7 @@ class Line:
                 path,
                 bool(private),
                 key=key,
-                is_old=turn <= self._last_of_old,
+                is_old=self.is_old(turn),
             )
             for turn, key, item_id, path, private, *file in rows
         ]
@@ -309,6 +283,11 @@ class Line:
                 md5,
             )
         )
+
+
+def _settled(opening: Opening) -> tuple[str, str]:
+    """Return why files are skipped that the rules for files have no say over."""
+    return ANOTHER_VERSION, BEYOND_ROOM if opening.max_total else ANOTHER_VERSION
 
 
 def _marks(values: Sequence[object]) -> str:

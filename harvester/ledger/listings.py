@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harvester.ledger import many, versions
 from harvester.ledger.line import Line, Ref
 from harvester.ledger.results import Added, Listed, Mishap
 from harvester.models import ItemRef, Page
+
+MOST_RESTING = 10
+"""Listings that are not asked for now, and are kept for the day when they are."""
 
 
 class Listings:
@@ -23,73 +26,141 @@ class Listings:
     # -- which listings there are -----------------------------------------------------------------
 
     def begin(self, *, quick: bool) -> None:
-        """Get ready for a run: but for a quick one, what earlier harvests read to its end is read again."""
+        """Get ready for a run: but for a quick one, what earlier harvests had read is read again."""
         self._db.execute("DELETE FROM mishaps WHERE task = 'listing'")
-        self._forget("NOT old AND anew")
+        self._forget(self._ids("NOT old AND anew"))
         if not quick:
             self.begin_anew([key for (key,) in self._db.execute("SELECT key FROM listings WHERE NOT old")])
 
     def begin_anew(self, keys: Sequence[str]) -> None:
-        """Read these listings again, where an earlier harvest did; as they were they show what vanishes."""
-        read = self._db.execute(
-            "SELECT key FROM listings WHERE NOT old AND complete AND run_id <="
-            " (SELECT max(id) FROM runs WHERE job = 'harvest' AND outcome = 'finished')"
+        """
+        Read these listings again, where an earlier harvest did; as they were they show what vanishes.
+
+        One that the last harvest could not read to its end goes on, one that was left before begins anew.
+        """
+        (last,) = self._db.execute(
+            "SELECT ifnull(max(id), -1) FROM runs WHERE job = 'harvest' AND outcome = 'finished'"
+        ).fetchone()
+        wanted = set(keys)
+        self._forget(
+            [
+                (listing_id,)
+                for listing_id, key in self._db.execute(
+                    "SELECT id, key FROM listings WHERE NOT old AND NOT complete AND run_id < ?", (last,)
+                ).fetchall()
+                if key in wanted
+            ]
         )
-        again = [(key,) for (key,) in read.fetchall() if key in set(keys)]
-        for key in again:
-            self._forget("old AND key = ?", key)
-        many.write(self._db, "UPDATE listings SET old = 1 WHERE key IN ({values})", again)
-        self._forget_mishaps()
+        read = self._db.execute(
+            "SELECT id, key FROM listings WHERE NOT old AND complete AND run_id <= ?", (last,)
+        ).fetchall()
+        self._rest([listing for listing in read if listing[1] in wanted])
 
     def keep(self, keys: Sequence[str]) -> None:
-        """Forget all but these listings."""
-        wanted = set(keys)
-        for key in self._db.execute("SELECT DISTINCT key FROM listings").fetchall():
-            if key[0] not in wanted:
-                self._forget("key = ?", key)
+        """
+        Forget all but these listings.
 
-    def _forget(self, which: str, values: Sequence[object] = ()) -> None:
-        """Forget listings, what they named and what went wrong with them."""
-        gone = self._db.execute(f"SELECT id FROM listings WHERE {which}", values).fetchall()
-        if gone and len(gone) == self._db.execute("SELECT count(*) FROM listings").fetchone()[0]:
+        The last few that were read to their end are kept as they were: when they are asked for again, what
+        has vanished from them meanwhile is to be seen.
+        """
+        wanted = set(keys)
+        here = self._db.execute("SELECT id, key, complete FROM listings WHERE NOT old").fetchall()
+        others = [listing for listing in here if listing[1] not in wanted]
+        self._forget([(listing_id,) for listing_id, _, complete in others if not complete])
+        self._db.executemany("DELETE FROM mishaps WHERE subject = ?", [(key,) for _, key, _ in others])
+        self._rest([(listing_id, key) for listing_id, key, complete in others if complete])
+        resting = self._db.execute("SELECT id, key FROM listings WHERE old ORDER BY id DESC").fetchall()
+        beyond = [(listing_id,) for listing_id, key in resting if key not in wanted][MOST_RESTING:]
+        self._forget(beyond)
+
+    def _rest(self, listings: Sequence[many.Row]) -> None:
+        """Let listings, by id and key, take the places of those that they were before."""
+        keys = [(key,) for _, key in listings]
+        before = many.select(self._db, "SELECT id FROM listings WHERE old AND key IN ({values})", keys)
+        self._forget(before)
+        many.write(
+            self._db,
+            "UPDATE listings SET old = 1 WHERE id IN ({values})",
+            [(listing_id,) for listing_id, _ in listings],
+        )
+        self._forget_names()
+
+    def _ids(self, which: str) -> list[many.Row]:
+        return self._db.execute(f"SELECT id FROM listings WHERE {which}").fetchall()
+
+    def _forget(self, gone: Sequence[many.Row]) -> None:
+        """Forget listings by their ids, what they named and which of their names lead nowhere."""
+        if not gone:
+            return
+        if len(gone) == self._db.execute("SELECT count(*) FROM listings").fetchone()[0]:
             self._db.execute("DELETE FROM finds")  # at once, without a look at each row
         else:
             many.write(self._db, "DELETE FROM finds WHERE listing_id IN ({values})", gone)
         many.write(self._db, "DELETE FROM listings WHERE id IN ({values})", gone)
-        self._forget_mishaps()
+        self._forget_names()
 
-    def _forget_mishaps(self) -> None:
-        self._db.execute("DELETE FROM mishaps WHERE listing NOT IN (SELECT key FROM listings WHERE NOT old)")
+    def _forget_names(self) -> None:
+        self._db.execute(
+            "DELETE FROM mishaps WHERE task = 'resolve'"
+            " AND listing NOT IN (SELECT key FROM listings WHERE NOT old)"
+        )
 
     # -- what has changed since a harvest before --------------------------------------------------
 
     def mark(self, key: str) -> str:
         """Tell until when all that was modified is here, "" where that is not known."""
-        row = self._db.execute("SELECT mark FROM listings WHERE key = ? AND NOT old", (key,)).fetchone()
+        row = self._db.execute(
+            "SELECT mark FROM listings WHERE key = ? AND complete AND NOT old", (key,)
+        ).fetchone()
         return str(row[0]) if row else ""
 
     def move_marks(self) -> None:
         """After a run without error: what was modified before a listing was begun is here."""
         self._db.execute("UPDATE listings SET mark = begun WHERE complete AND NOT old")
 
-    def merge(self, part: str, key: str) -> None:
-        """Add to the listing `key` what another one, of what was modified since, has found."""
-        for part_id, entries, left_out, begun in self._db.execute(
-            "SELECT id, entries, left_out, begun FROM listings WHERE key = ? AND complete", (part,)
-        ).fetchall():
-            (whole_id,) = self._db.execute(
-                "SELECT id FROM listings WHERE key = ? AND NOT old", (key,)
-            ).fetchone()
-            found = self._db.execute(
-                "UPDATE OR IGNORE finds SET listing_id = ? WHERE listing_id = ?", (whole_id, part_id)
-            ).rowcount
-            self._db.execute(
-                "UPDATE listings SET entries = entries + ?, found = found + ?, left_out = left_out + ?,"
-                " begun = ? WHERE id = ?",
-                (entries, found, left_out, begun, whole_id),
+    def merge(self, parts: Mapping[str, str]) -> None:
+        """Add to listings what others, of what was modified since, have found: keys, part to whole."""
+        read = {
+            key: (listing_id, entries, left_out, begun)
+            for listing_id, key, entries, left_out, begun in self._db.execute(
+                "SELECT id, key, entries, left_out, begun FROM listings WHERE complete AND NOT old"
             )
-            self._db.execute("UPDATE OR REPLACE mishaps SET listing = ? WHERE listing = ?", (key, part))
-            self._forget("id = ?", (part_id,))
+        }
+        pairs = [(read[part], read[whole]) for part, whole in parts.items() if part in read and whole in read]
+        if not pairs:
+            return
+        gone = [(part[0],) for part, _ in pairs]
+        before = self._finds(gone)
+        many.write(
+            self._db,
+            "WITH pairs (part, whole) AS ({values}) UPDATE OR IGNORE finds"
+            " SET listing_id = (SELECT whole FROM pairs WHERE part = listing_id)"
+            " WHERE listing_id IN (SELECT part FROM pairs)",
+            [(part[0], whole[0]) for part, whole in pairs],
+        )
+        known = self._finds(gone)
+        self._db.executemany(
+            "UPDATE listings SET entries = entries + ?, found = found + ?, left_out = left_out + ?,"
+            " begun = ? WHERE id = ?",
+            [
+                (part[1], before.get(part[0], 0) - known.get(part[0], 0), part[2], part[3], whole[0])
+                for part, whole in pairs
+            ],
+        )
+        self._db.executemany(
+            "UPDATE OR REPLACE mishaps SET listing = ? WHERE listing = ?",
+            [(whole, part) for part, whole in parts.items()],
+        )
+        self._forget(gone)
+
+    def _finds(self, listings: Sequence[many.Row]) -> dict[int, int]:
+        """Count what some listings have found."""
+        rows = many.select(
+            self._db,
+            "SELECT listing_id, count(*) FROM finds WHERE listing_id IN ({values}) GROUP BY 1",
+            listings,
+        )
+        return dict(rows)
 
     def owe_vanished(self) -> int:
         """Ask once more for items that listings, now read to their end, named before; return how many."""
@@ -108,9 +179,8 @@ class Listings:
             """,
             old,
         )
-        for listing in old:
-            self._forget("id = ?", listing)
-        return self._owe_records([item_id for (item_id,) in vanished])
+        self._forget(old)
+        return self._owe_records(sorted({item_id for (item_id,) in vanished}))
 
     # -- names ------------------------------------------------------------------------------------
 
@@ -239,14 +309,17 @@ class Listings:
             "UPDATE items SET etag = '' WHERE id IN ({values})",
             [(item_id,) for item_id, _, _, is_newer, _ in changed if is_newer],
         )
-        renewed = {row[0] for row in changed if row[3] or row[4]} if "metadata" in tasks else set()
-        return self._owe_records([item_id for item_id, _, _ in refs if item_id in renewed])
+        renewed = {row[0] for row in changed if row[3] or row[4]}
+        return self._owe_records(
+            [item_id for item_id, _, _ in refs if item_id in renewed], in_line="metadata" in tasks
+        )
 
-    def _owe_records(self, item_ids: Sequence[int]) -> int:
+    def _owe_records(self, item_ids: Sequence[int], *, in_line: bool = True) -> int:
         """
         Ask for changed records again; return how many were not owed already.
 
-        Those that were get another turn: somebody may have asked for the old record a moment ago.
+        Those that were get another turn: somebody may have asked for the old record a moment ago. A run that
+        asks for no records leaves them to the next one that does: they are not put `in_line`.
         """
         owed = many.write(
             self._db,
@@ -254,6 +327,8 @@ class Listings:
             " AND state <> 'owed' AND item_id IN ({values})",
             [(item_id,) for item_id in item_ids],
         )
+        if not in_line:
+            return 0
         many.write(
             self._db,
             "WITH owed (id, turn) AS ({values})"

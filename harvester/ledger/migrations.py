@@ -234,6 +234,7 @@ MIGRATIONS = (
         item_id INTEGER NOT NULL,
         size    INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+    CREATE INDEX leftovers_of_items ON leftovers (item_id);
 
     ALTER TABLE stats ADD COLUMN shares INTEGER;
     CREATE TABLE snapshots (                -- rows of stats that newer ones have replaced
@@ -279,7 +280,7 @@ MIGRATIONS = (
         FROM old_listings;
     DROP TABLE old_listings;
     CREATE TABLE settings (                 -- what the last run was told and the next one must compare with
-        name  TEXT PRIMARY KEY,
+        name  TEXT PRIMARY KEY,             -- a task, or "account": whose private items these are
         value TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,

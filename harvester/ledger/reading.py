@@ -23,6 +23,8 @@ from harvester.ledger.schema import (
 from harvester.states import FileStatus
 
 if TYPE_CHECKING:
+    from harvester.ledger.prospect import Prospect
+    from harvester.ledger.results import Wish
     from harvester.models import Failure
 
 CHUNK_ROWS = 500
@@ -144,15 +146,6 @@ class Reader:
         """Every version of an item that was asked for and whose record is here."""
         return (ItemRow(*row) for row in self._of_versions("records", _RECORD, weigh=_weight))
 
-    def knows_version(self, item_id: int, version: int) -> bool:
-        """Tell whether the record of a version that was asked for is here."""
-        found = self._db.execute(
-            "SELECT count(*) FROM versions JOIN records ON records.item_id = versions.id"
-            " WHERE versions.item_id = ? AND version = ?",
-            (item_id, version),
-        )
-        return bool(found.fetchone()[0])
-
     def setting(self, name: str) -> str:
         """Tell what the last run was told, "" where there was none."""
         row = self._db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
@@ -240,18 +233,10 @@ class Reader:
 
     def mark(self, key: str) -> str:
         """Tell until when all of a listing that was modified is here, "" where that is not known."""
-        row = self._db.execute("SELECT mark FROM listings WHERE key = ? AND NOT old", (key,)).fetchone()
+        row = self._db.execute(
+            "SELECT mark FROM listings WHERE key = ? AND complete AND NOT old", (key,)
+        ).fetchone()
         return str(row[0]) if row else ""
-
-    def listed_before(self, keys: Sequence[str]) -> Iterator[int]:
-        """Ids of the items that some listings named when they were read last, and that are not withdrawn."""
-        marks = ", ".join("?" * len(keys))
-        rows = self._db.execute(
-            "SELECT DISTINCT item_id FROM finds JOIN items ON items.id = item_id WHERE NOT withdrawn"
-            f" AND listing_id IN (SELECT id FROM listings WHERE NOT old AND key IN ({marks}))",
-            tuple(keys),
-        )
-        return (item_id for (item_id,) in rows)
 
     def removable(self) -> Iterator[tuple[str, int, str]]:
         """Path, size in bytes and reason of files here that are no part of the harvest any more."""
@@ -321,18 +306,11 @@ class Reader:
         state = "running" if at_work else outcome or "killed"
         return {"started": started, "ended": ended, "state": state, "by": at_work}
 
-    def known(self, item_ids: list[int]) -> dict[int, tuple[str | None, frozenset[str]]]:
-        """Of some items tell the newest modified date and the tasks that are done."""
-        marks = ", ".join("?" * len(item_ids))
-        rows = self._db.execute(
-            f"""
-            SELECT id, modified_date,
-                (SELECT group_concat(task) FROM work WHERE item_id = items.id AND state = 'done')
-            FROM items WHERE id IN ({marks})
-            """,
-            item_ids,
-        )
-        return {item_id: (modified, frozenset((tasks or "").split(","))) for item_id, modified, tasks in rows}
+    def prospect(self, tasks: frozenset[str], wishes: "Sequence[Wish]") -> "Prospect":
+        """Look ahead to a run of these tasks on items, asked for these wishes."""
+        from harvester.ledger.prospect import Prospect  # noqa: PLC0415 - `status` needs none of it
+
+        return Prospect(self._db, self.path, tasks, wishes)
 
     def _rows(
         self,

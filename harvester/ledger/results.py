@@ -9,9 +9,6 @@ from msgspec import Struct
 from harvester.models import Failure, Findings, RemoteFile
 from harvester.states import FileStatus, WorkState
 
-LATEST = "latest"
-"""Of each item the version that is current, and no other."""
-
 
 class ItemResult(Struct, frozen=True):
     """
@@ -33,7 +30,7 @@ class FileResult(Struct, frozen=True):
     What became of one owed file; ``verdict`` of a failed one: see `errors.Verdict`.
 
     ``turn``: the one in which it was fetched; it says nothing of a file that has another one by now, as
-    its record was read again. None: whatever it has.
+    its record was read again. None: whatever it has. ``path`` and ``size``: of one that is in its place.
     """
 
     item_id: int
@@ -43,6 +40,8 @@ class FileResult(Struct, frozen=True):
     attempts: int = 0
     verdict: str = ""
     turn: int | None = None
+    path: str = ""
+    size: int = 0
 
 
 class Mishap(Struct, frozen=True):
@@ -96,14 +95,26 @@ class Again(Struct, frozen=True):
         return bool(self.listings or self.items or self.files or self.names)
 
 
+class Wish(Struct, frozen=True):
+    """
+    What a task on items is asked for, in words: where that is another wish than before it is done again.
+
+    ``usual``: what it was before there were wishes, "" where there was no such task.
+    """
+
+    task: str
+    value: str
+    usual: str = ""
+
+
 class Opening(Struct, frozen=True):
     """
     What a run sets out to do, as far as the ledger must know.
 
     ``refresh``: tasks to be done again for every item. ``wants``: whether the rules for files take
     one of this ``folder/name`` and size in bytes. ``max_total``: bytes that all files may have, 0 for any
-    number. ``versions``: which versions of items are wanted, in words. ``quick``: listings that were read to
-    their end are not read again but asked for what was modified since.
+    number. ``wishes``: what the tasks are asked for. ``quick``: listings that were read to their end are not
+    read again but asked for what was modified since.
     """
 
     item_tasks: frozenset[str]
@@ -111,5 +122,5 @@ class Opening(Struct, frozen=True):
     refresh: frozenset[str] = frozenset()
     wants: Callable[[str, int], bool] = lambda _name, _size: True
     max_total: int = 0
-    versions: str = LATEST
+    wishes: tuple[Wish, ...] = ()
     quick: bool = False

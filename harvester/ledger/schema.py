@@ -20,6 +20,8 @@ OF_ITEM = "item_id IN (SELECT ?1 UNION ALL SELECT id FROM versions WHERE version
 """Rows of the item with figshare's id ?1, and of each of its versions."""
 HAS_TASK = "(id >= 0 OR task = 'metadata')"
 """Of items and tasks: one version of an item has a record and files, and no statistics of its own."""
+FULL_NAME = "CASE folder WHEN '' THEN name ELSE folder || '/' || name END"
+"""Of a file: what rules for files are matched with."""
 OPEN_WORK = "state <> 'done'"
 """What the index `work_open` holds; as `OPEN_FILES`."""
 OPEN_FILES = "status IN ('pending', 'failed', 'skipped')"

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from harvester.ledger import many
 from harvester.ledger.results import ItemResult
-from harvester.models import Totals
 
 OF_ALL = "country = ''"
 """Uses in a timeline."""
@@ -15,23 +14,21 @@ BY_COUNTRY = "country > ''"
 
 
 def save_totals(db: sqlite3.Connection, results: Sequence[ItemResult], now: str) -> None:
-    """Save the counters of items; a trigger keeps those that were there."""
-    many.write(
-        db,
-        "INSERT INTO stats (item_id, views, downloads, shares, asked_at) {values} ON CONFLICT DO UPDATE"
-        " SET views = excluded.views, downloads = excluded.downloads, shares = excluded.shares,"
-        " asked_at = excluded.asked_at",
-        [
-            (result.item_id, *_counters(found.totals), now)
-            for result in results
-            for found in result.findings
-            if found.totals is not None
-        ],
-    )
-
-
-def _counters(totals: Totals) -> tuple[int | None, int | None, int | None]:
-    return totals.views, totals.downloads, totals.shares
+    """Save the counters of items that were asked for; a trigger keeps those that were there."""
+    told: dict[tuple[str, ...], list[many.Row]] = {}
+    for result in results:
+        for found in result.findings:
+            if found.totals is not None:
+                asked = found.totals.asked()
+                told.setdefault(tuple(asked), []).append((result.item_id, *asked.values(), now))
+    for counters, rows in told.items():
+        columns = (*counters, "asked_at")
+        many.write(
+            db,
+            f"INSERT INTO stats (item_id, {', '.join(columns)}) {{values}} ON CONFLICT DO UPDATE"
+            f" SET {', '.join(f'{column} = excluded.{column}' for column in columns)}",
+            rows,
+        )
 
 
 def save_uses(db: sqlite3.Connection, results: Sequence[ItemResult]) -> None:

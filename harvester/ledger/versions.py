@@ -34,6 +34,8 @@ def keys(db: sqlite3.Connection, wanted: Sequence[tuple[int, int]]) -> dict[tupl
 
 
 def known(db: sqlite3.Connection, item_id: int) -> frozenset[int]:
-    """Return the versions of an item, by figshare's id, that were asked for before."""
-    rows = db.execute("SELECT version FROM versions WHERE item_id = ?", (item_id,))
+    """Return the versions of an item, by figshare's id, that were asked for before and are not withdrawn."""
+    rows = db.execute(
+        "SELECT version FROM versions JOIN items USING (id) WHERE item_id = ? AND NOT withdrawn", (item_id,)
+    )
     return frozenset(version for (version,) in rows)

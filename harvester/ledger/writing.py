@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from harvester.errors import DiskTrouble, FolderInUse
+from harvester.errors import DiskTrouble, FolderInUse, UsageError
 from harvester.ledger import claim, versions
 from harvester.ledger.batch import Entry, steps
 from harvester.ledger.entries import Entries
@@ -251,6 +251,25 @@ class Ledger:
             names = self._listings.forget_names(which, tuple(verdicts))
             return Again(listings, *self._line.form_again(verdicts), names)
 
+    async def belong_to(self, whose: str, number: int) -> None:
+        """
+        Note whose private items these are: `number` of an account or an institution.
+
+        Raises:
+            UsageError: they are those of another one, and would be taken for withdrawn.
+        """
+        before = await self._change(self._belong_to, whose, str(number))
+        if before != str(number):
+            raise UsageError(
+                f"{self.path.parent}: holds the private items of {whose} {before}; give those of {whose}"
+                f" {number} a folder of their own with --output"
+            )
+
+    def _belong_to(self, whose: str, number: str) -> str:
+        self._db.execute("INSERT INTO settings VALUES (?, ?) ON CONFLICT DO NOTHING", (whose, number))
+        row = self._db.execute("SELECT value FROM settings WHERE name = ?", (whose,)).fetchone()
+        return str(row[0])
+
     async def keep_listings(self, keys: Sequence[str]) -> None:
         """Forget listings that are not asked for any more, and what went wrong with them."""
         await self.flush()
@@ -268,10 +287,10 @@ class Ledger:
         """Tell until when all of a listing that was modified is here, "" where that is not known."""
         return await self._call(self._listings.mark, key)
 
-    async def merge(self, part: str, key: str) -> None:
-        """Add to the listing `key` what another one, of what was modified since, has found."""
+    async def merge(self, parts: Mapping[str, str]) -> None:
+        """Add to listings what others, of what was modified since, have found: part to whole."""
         await self.flush()
-        await self._change(self._listings.merge, part, key)
+        await self._change(self._listings.merge, parts)
 
     async def owe_vanished(self) -> int:
         """Ask once more for items that listings named before and do not name now; return how many."""
@@ -320,7 +339,7 @@ class Ledger:
         return await self._call(self._entries.harvested, key)
 
     async def versions(self, item_id: int) -> frozenset[int]:
-        """Return the versions of an item, by figshare's id, that were asked for before."""
+        """Return the versions of an item, by figshare's id, that were asked for before; none withdrawn."""
         return await self._call(versions.known, self._db, item_id)
 
     async def twins(self, file: OwedFile) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from harvester.sandbox import hostile
 from harvester.sandbox.answers import Answer, json_answer, redirect
 from harvester.sandbox.asked import Asked, Refusal
-from harvester.sandbox.catalogue import CATEGORIES, GROUPS, LICENCES
+from harvester.sandbox.catalogue import CATEGORIES, GROUPS, INSTITUTION, LICENCES
 from harvester.sandbox.downloads import Downloads
 from harvester.sandbox.listings import Listings
 from harvester.sandbox.records import licence
@@ -56,18 +57,18 @@ class Api:
             raise Refusal(401, "Invalid token")
         if asked.path.startswith("/account/institution/"):
             visitor.must_be_admin()
-        if route == "GET /account/articles":
-            return self._listings.account(asked, visitor)
-        if route == "POST /account/articles/search":
-            return self._listings.account_search(asked, visitor)
-        if route == "GET /account/institution/articles":
-            return self._listings.institution(asked)
-        if route == "GET /account/institution/groups":
-            return json_answer([_group(*group) for group in GROUPS])
-        if route == "GET /account/licenses":
-            return _licences()
         if found := re.fullmatch(r"GET /account/articles/(\d+)(/files)?", route):
             return self._own_item(asked, int(found[1]), visitor, is_list=bool(found[2]))
+        answers: Mapping[str, Callable[[], Answer]] = {
+            "GET /account": lambda: json_answer({"id": visitor.account, "institution_id": INSTITUTION}),
+            "GET /account/articles": lambda: self._listings.account(asked, visitor),
+            "POST /account/articles/search": lambda: self._listings.account_search(asked, visitor),
+            "GET /account/institution/articles": lambda: self._listings.institution(asked),
+            "GET /account/institution/groups": lambda: json_answer([_group(*group) for group in GROUPS]),
+            "GET /account/licenses": _licences,
+        }
+        if route in answers:
+            return answers[route]()
         raise Refusal(404, "No such endpoint")
 
     def _own_item(self, asked: Asked, item_id: int, visitor: Visitor, *, is_list: bool) -> Answer:

@@ -59,7 +59,7 @@ def _items(reader: Reader) -> Iterator[tuple[object, ...]]:
     for row in reader.items():
         if row.version and row.id == last:  # versions.csv has those
             continue
-        last = row.id if not row.version else None
+        last = row.id
         shown = read_description(row.raw)
         yield (
             row.id,

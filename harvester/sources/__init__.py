@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
+from harvester.errors import GiveUp, TryAgain, UsageError
 from harvester.register import Register
 
 if TYPE_CHECKING:
@@ -54,15 +55,45 @@ class Counted(Protocol):
         ...
 
 
+@runtime_checkable
+class Checked(Protocol):
+    """A listing that may be narrowed to what only figshare can know or not know."""
+
+    async def check(self, figshare: Figshare) -> None:
+        """Raise UsageError where figshare does not know it."""
+        ...
+
+
+async def check_all(listings: Sequence[Listing], figshare: Figshare) -> None:
+    """
+    Check all listings before the first of them is read.
+
+    Raises:
+        UsageError: figshare does not know what some are narrowed to; the message has a line for each fault.
+    """
+    faults: dict[str, None] = {}
+    for listing in listings:
+        if isinstance(listing, Checked):
+            try:
+                await listing.check(figshare)
+            except UsageError as error:
+                faults[str(error)] = None
+            except (GiveUp, TryAgain):
+                break  # figshare does not tell; whoever reads the listing will say so
+    if faults:
+        raise UsageError("\n".join(faults))
+
+
 class Source(Protocol):
     """
     A table of the config that says where ids come from.
 
     ``private``: its items are the account's own, and their record is the fuller one. Such sources
-    are listed first.
+    are listed first. ``owner``: whose private items they are: "account", "institution", "" for none.
     """
 
     kind: ClassVar[str]
+    owner: ClassVar[str]
 
     @property
     def private(self) -> bool: ...
@@ -110,4 +141,4 @@ SOURCES = Register(
     items="harvester.sources.items:Items",
 )
 
-__all__ = ["SOURCES", "Counted", "Listing", "Source", "changed_since", "goes_round"]
+__all__ = ["SOURCES", "Checked", "Counted", "Listing", "Source", "changed_since", "check_all", "goes_round"]

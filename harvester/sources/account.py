@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from harvester.figshare.feeds import ACCOUNT, ACCOUNT_SEARCH, Listed, listed, must_suit
+from harvester.figshare.feeds import ACCOUNT, ACCOUNT_SEARCH, Listed, listed, unsuited
 from harvester.figshare.selection import Selection
 
 
@@ -18,16 +18,17 @@ class Account(Selection):
     """
 
     kind: ClassVar[str] = "account"
+    owner: ClassVar[str] = "account"
     private: ClassVar[bool] = True
     needs_token: ClassVar[bool] = True
 
     query: str | tuple[str, ...] | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
         if self.query is not None and not (self.queries and all(query.strip() for query in self.queries)):
-            raise ValueError("query: empty")
-        must_suit(ACCOUNT if self.query is None else ACCOUNT_SEARCH, self)
+            yield "query: empty"
+        yield from unsuited(ACCOUNT if self.query is None else ACCOUNT_SEARCH, self)
 
     @property
     def queries(self) -> tuple[str, ...]:

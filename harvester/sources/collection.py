@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from harvester.figshare.feeds import COLLECTION, Listed, listed, must_suit
+from harvester.figshare.feeds import COLLECTION, Listed, listed, unsuited
 from harvester.figshare.selection import Selection
 
 
@@ -19,13 +19,14 @@ class Collection(Selection):
 
     kind: ClassVar[str] = "collection"
     private: ClassVar[bool] = False
+    owner: ClassVar[str] = ""
     needs_token: ClassVar[bool] = False
 
     id: int
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        must_suit(COLLECTION, self)
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
+        yield from unsuited(COLLECTION, self)
 
     async def listings(self) -> Sequence[Listed]:
         return [listed(f"collection {self.id} {self.told()}", COLLECTION, {"collection_id": self.id}, self)]

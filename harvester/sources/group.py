@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from harvester.config.tables import Table
-from harvester.figshare.feeds import PUBLIC_SEARCH, Listed, listed, must_suit
+from harvester.figshare.feeds import PUBLIC_SEARCH, Listed, listed, unsuited
 from harvester.figshare.selection import Selection
 
 if TYPE_CHECKING:
@@ -23,13 +23,14 @@ class Group(Selection):
 
     kind: ClassVar[str] = "group"
     private: ClassVar[bool] = False
+    owner: ClassVar[str] = ""
 
     id: int
     subgroups: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        must_suit(PUBLIC_SEARCH, self)
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
+        yield from unsuited(PUBLIC_SEARCH, self)
 
     @property
     def needs_token(self) -> bool:
@@ -58,6 +59,10 @@ class Grouped(Table):
     def since(self, moment: str) -> Grouped:
         """Return the listing of what was modified at or after a moment."""
         return Grouped(group=self.group, moment=moment)
+
+    async def check(self, figshare: Figshare) -> None:
+        """Raise UsageError where figshare does not know what is selected by."""
+        await self._of(self.group.id).check(figshare)
 
     async def page(self, figshare: Figshare, position: str | None) -> Page:
         """

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from harvester.figshare.feeds import OWN_INSTITUTION, PUBLIC_SEARCH, Listed, listed, must_suit
+from harvester.figshare.feeds import OWN_INSTITUTION, PUBLIC_SEARCH, Listed, listed, unsuited
 from harvester.figshare.selection import Selection
 
 
@@ -18,15 +18,18 @@ class Institution(Selection):
     """
 
     kind: ClassVar[str] = "institution"
+    owner: ClassVar[str] = "institution"
 
     id: int | None = None
     private: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
         if self.id is None and not self.private:
-            raise ValueError("id: missing; without it only the token's own institution, with private = true")
-        must_suit(OWN_INSTITUTION if self.private else PUBLIC_SEARCH, self)
+            yield "id: missing; without it only the token's own institution, with private = true"
+        if self.id is not None and self.private:
+            yield "id: not taken with private = true, which lists the token's own institution"
+        yield from unsuited(OWN_INSTITUTION if self.private else PUBLIC_SEARCH, self)
 
     @property
     def needs_token(self) -> bool:

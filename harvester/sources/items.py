@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from harvester.config.tables import Table
@@ -16,14 +16,15 @@ class Items(Table):
 
     kind: ClassVar[str] = "items"
     private: ClassVar[bool] = False
+    owner: ClassVar[str] = ""
     needs_token: ClassVar[bool] = False
 
     ids: tuple[int | str, ...] = ()
     file: str | None = None
 
-    def __post_init__(self) -> None:
+    def faults(self) -> Iterator[str]:
         if not self.ids and self.file is None:
-            raise ValueError("ids or file: one of them is needed")
+            yield "ids or file: one of them is needed"
 
     async def listings(self) -> Sequence[Names]:
         """

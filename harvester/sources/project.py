@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from harvester.figshare.feeds import PROJECT, Listed, listed, must_suit
+from harvester.figshare.feeds import PROJECT, Listed, listed, unsuited
 from harvester.figshare.selection import Selection
 
 
@@ -19,13 +19,14 @@ class Project(Selection):
 
     kind: ClassVar[str] = "project"
     private: ClassVar[bool] = False
+    owner: ClassVar[str] = ""
     needs_token: ClassVar[bool] = False
 
     id: int
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        must_suit(PROJECT, self)
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
+        yield from unsuited(PROJECT, self)
 
     async def listings(self) -> Sequence[Listed]:
         return [listed(f"project {self.id} {self.told()}", PROJECT, {"project_id": self.id}, self)]

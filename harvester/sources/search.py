@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from harvester.figshare.feeds import PUBLIC_SEARCH, Listed, listed, must_suit
+from harvester.figshare.feeds import PUBLIC_SEARCH, Listed, listed, unsuited
 from harvester.figshare.selection import Selection
 
 
@@ -14,15 +14,16 @@ class Search(Selection):
 
     kind: ClassVar[str] = "search"
     private: ClassVar[bool] = False
+    owner: ClassVar[str] = ""
     needs_token: ClassVar[bool] = False
 
     query: str | tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
         if not self.queries or not all(query.strip() for query in self.queries):
-            raise ValueError("query: empty")
-        must_suit(PUBLIC_SEARCH, self)
+            yield "query: empty"
+        yield from unsuited(PUBLIC_SEARCH, self)
 
     @property
     def queries(self) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ class Store:
 
     @asynccontextmanager
     async def alone(self, item_id: int, what: int | str) -> AsyncIterator[None]:
-        """Let one at a time bring a file, by its id: its record may change while it comes; or by its md5."""
+        """Let one at a time bring a file, by what must not be in two hands: its id, its path or its md5."""
         key = (item_id, what)
         lock = self._locks.setdefault(key, anyio.Lock(fast_acquire=True))
         try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from harvester.config.keys import LATEST
 from harvester.figshare.routes import Routes
-from harvester.ledger.results import LATEST, FileResult
+from harvester.ledger.results import FileResult
 from harvester.ledger.writing import Ledger
 from harvester.models import OwedFile
 from harvester.states import FileStatus
@@ -30,12 +31,13 @@ class Files:
 
     async def fetch(self, owed: OwedFile) -> FileResult:
         file = owed.file
-        async with self.store.alone(owed.item_id, file.id):
+        # By its id, as its record may change while it comes; by its path, which another may get meanwhile.
+        async with self.store.alone(owed.key, owed.path), self.store.alone(owed.item_id, file.id):
             # Without an md5 only a finished download proves a file; with one, what lies there can.
             may_be_here = owed.is_old and file.md5 is not None and self.store.may_hold(owed.path)
             if not (may_be_here and await self.store.keeps(owed.path, file.size, file.md5)):
                 await self._bring_once(owed)
-        return FileResult(owed.key, file.id, FileStatus.DONE)
+        return FileResult(owed.key, file.id, FileStatus.DONE, path=owed.path, size=file.size)
 
     async def _bring_once(self, owed: OwedFile) -> None:
         """Bring a file, unless another version of its item has the same bytes."""

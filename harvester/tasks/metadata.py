@@ -15,7 +15,7 @@ from harvester.figshare.records import read_article
 from harvester.ledger.results import Harvested
 from harvester.ledger.writing import Ledger
 from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
-from harvester.states import Changed, FileStatus
+from harvester.states import ANOTHER_VERSION, Changed, FileStatus
 from harvester.store import home_of, place
 
 
@@ -68,17 +68,24 @@ class Metadata:
 
     async def _earlier(self, item: OwedItem, article: Article) -> tuple[int, ...]:
         """Return the versions of an item that are wanted besides its current one and not known yet."""
-        may_be = [
+        if item.version or not has_earlier(article.version, self.versions):
+            return ()
+        here = await self.ledger.versions(item.id)
+        if self.versions != ALL and here.issuperset(self.versions):
+            return ()
+        return tuple(
             number
-            for number in range(1, article.version)
+            for number in await self.figshare.versions(item.id)
+            if number < article.version and number not in here
             if is_wanted(number, self.versions, is_current=False)
-        ]
-        if item.version or not may_be:
-            return ()
-        wanted = set(may_be) - await self.ledger.versions(item.id)
-        if not wanted:
-            return ()
-        return tuple(number for number in await self.figshare.versions(item.id) if number in wanted)
+        )
+
+
+def has_earlier(current: int, versions: str | tuple[int, ...]) -> bool:
+    """Tell whether versions before the current one may be wanted; its number is not to be trusted."""
+    if isinstance(versions, str):
+        return versions == ALL and current > 1
+    return any(number < current for number in versions)
 
 
 def is_wanted(version: int, versions: str | tuple[int, ...], *, is_current: bool) -> bool:
@@ -132,10 +139,17 @@ def settle(
             file,
             paths[file.id],
             statuses[file.id],
-            article.withheld if statuses[file.id] is FileStatus.WITHHELD else "",
+            _reason(statuses[file.id], article, is_wanted=is_wanted),
         )
         for file in unique
     )
+
+
+def _reason(status: FileStatus, article: Article, *, is_wanted: bool) -> str:
+    """Say why a file is not fetched, where no rule for files can change that."""
+    if status is FileStatus.WITHHELD:
+        return article.withheld
+    return ANOTHER_VERSION if status is FileStatus.SKIPPED and not is_wanted else ""
 
 
 def _status(

@@ -1,0 +1,62 @@
+"""Standard output, as far as it goes: it may be closed, full, or left by whoever read it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+
+from harvester.errors import StopRun
+from harvester.text import printable
+
+
+def begin() -> bool:
+    """Make standard output take any text; return False where whoever started this has closed it."""
+    if sys.stdout is None:
+        print_nowhere()  # or the next file that is opened would get its number
+        return False
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may be no text, a terminal may lack …
+    return True
+
+
+def put(text: object) -> None:
+    """
+    Print for other programs.
+
+    Raises:
+        BrokenPipeError: whoever read it has gone.
+        StopRun: standard output does not take it, as a full disk.
+    """
+    with _translated():
+        sys.stdout.write(f"{text}\n")
+
+
+def flush() -> None:
+    """Let nothing that was printed wait any longer; raises what `put` raises."""
+    with _translated():
+        sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Print for people; what names, titles or servers put into it cannot command the terminal."""
+    for line in text.splitlines():
+        put(printable(line))
+
+
+def print_nowhere() -> None:
+    """Print to nowhere from now on."""
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - until exit
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        print_nowhere()  # Python would try again as it ends
+        if isinstance(exc, BrokenPipeError):
+            raise
+        raise StopRun(f"standard output: {exc.strerror}") from exc
