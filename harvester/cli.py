@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from harvester.config import Config
     from harvester.models import Summary
     from harvester.progress import Watched
+    from harvester.sources import Listing
 
 T = TypeVar("T")
 
@@ -213,6 +214,13 @@ def _list(args: argparse.Namespace) -> int:
     return 1 if _await(args, functools.partial(_print_selection, config, as_json=args.json)) else 0
 
 
+def _warned(log: logging.Logger, listing: Listing) -> Listing:
+    """Say of a listing that is about to be read what cannot be told before its records are here."""
+    if "licence" in listing.filtered_here:
+        log.warning("%s: no listing tells its licences: a run will see, here all are named", listing.key)
+    return listing
+
+
 async def _print_selection(config: Config, *, as_json: bool) -> list[str]:
     """Print the items of all sources as their pages come; return what is missing."""
     import logging  # noqa: PLC0415 - see the module's docstring
@@ -226,7 +234,11 @@ async def _print_selection(config: Config, *, as_json: bool) -> list[str]:
     log = logging.getLogger("harvester")
     told = time.monotonic()
     async with connect(config) as connected:
-        survey = Survey(connected.figshare, on_miss=functools.partial(log.warning, "incomplete: %s"))
+        survey = Survey(
+            connected.figshare,
+            narrow=functools.partial(_warned, log),
+            on_miss=functools.partial(log.warning, "incomplete: %s"),
+        )
         async for refs in survey.pages(config.sources):
             text = b"".join(selected_line(ref, as_json=as_json) for ref in refs)
             await write(text, sys.stdout.fileno())

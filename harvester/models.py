@@ -25,13 +25,15 @@ class ItemRef(Struct, frozen=True):
 
     ``private``: the account listed it, so its record is asked of the account endpoint.
     ``modified_date``: ISO 8601 as listed, None where the listing does not say. ``version``: the one that is
-    wanted, 0 for whatever is current. ``brief``: None where a listing tells nothing but ids.
+    wanted, 0 for whatever is current. ``licence``: that its record must have, "" for any: where the listing
+    cannot tell. ``brief``: None where a listing tells nothing but ids.
     """
 
     id: int
     private: bool = False
     modified_date: str | None = None
     version: int = 0
+    licence: str = ""
     brief: Brief | None = None
 
 
@@ -185,7 +187,8 @@ class OwedItem(Struct, frozen=True):
     ``turn``: its place in the line. ``known``: its record has been harvested before. ``key``: its id in the
     ledger, which for one version of an item is another than figshare's ``id``; ``version``: which one, 0 for
     the current one. ``etag``: of the record that is here, where nothing says that it has changed since.
-    ``withdrawn``: it was gone when it was asked for last.
+    ``withdrawn``: it was gone when it was asked for last. ``licences``: its record must have one of these, ()
+    for any.
     """
 
     turn: int
@@ -197,6 +200,7 @@ class OwedItem(Struct, frozen=True):
     version: int = 0
     etag: str = ""
     withdrawn: bool = False
+    licences: tuple[str, ...] = ()
 
 
 class OwedFile(Struct, frozen=True):
@@ -233,8 +237,9 @@ class Findings(Struct, frozen=True):
     """
     What one task learned of an item; ``files`` says what becomes of each file of the record.
 
-    ``change``: what is to be told of it, None for nothing. ``versions``: those to be harvested besides.
-    ``warning``: something to tell the user that is no failure, "" where there is nothing.
+    ``left_out``: the item is none of those wanted after all. ``change``: what is to be told of it, None for
+    nothing. ``versions``: those to be harvested besides. ``warning``: something to tell the user that is no
+    failure, "" where there is nothing.
     """
 
     record: Record | None = None
@@ -242,6 +247,7 @@ class Findings(Struct, frozen=True):
     totals: Totals | None = None
     usage: Usage | None = None
     change: Change | None = None
+    left_out: bool = False
     versions: tuple[int, ...] = ()
     warning: str = ""
 

@@ -202,12 +202,18 @@ class Pipeline:
                 log.warning("item %d, %s: %s", item.id, task.name, error)
             else:
                 states[task.name] = WorkState.DONE
+                if findings[-1].left_out:
+                    states = dict.fromkeys(self._tasks_of(item), WorkState.LEFT_OUT)
+                    break
         result = ItemResult(item.key, states, tuple(failures), tuple(findings), item.turn)
         await self._ledger.save_item(result)
         self._count(findings, failed=bool(failures))
         self._visits -= 1
         if not self._visits:
             self._ledger.notify()
+
+    def _tasks_of(self, item: OwedItem) -> list[str]:
+        return [task.name for task in self._item_tasks if task.name in item.tasks]
 
     def _count(self, findings: Sequence[Findings], *, failed: bool) -> None:
         tally = self.tally

@@ -31,7 +31,7 @@ from harvester.sources import Counted, Listing, changed_since
 from harvester.states import FileStatus
 from harvester.survey import Survey
 from harvester.tasks import item_task_names
-from harvester.tasks.metadata import full_name, has_earlier, is_wanted, settle
+from harvester.tasks.metadata import full_name, has_earlier, has_licence, is_wanted, settle
 from harvester.wishes import wishes
 
 SERVICES = ("api", "stats", "files")
@@ -100,6 +100,7 @@ class _Sampled:
     records: int = 0
     api: float = 0.0
     versions: float = 0.0
+    left_out: int = 0
     files: float = 0.0
     size: float = 0.0
     files_through_api: float = 0.0
@@ -298,6 +299,7 @@ class Planner:
             self.plan.files_known = not self._unread or "files" not in self._config.tasks
             return
         share = self._unread / sampled.records
+        self.plan.requests["stats"] -= round(sampled.left_out * share) * sum(self._price.values())
         files, size = sampled.files * share, sampled.size * share
         part = min(1.0, max(0, self._room) / size) if self._room is not None and size > 0 else 1.0
         self.plan.files_owed += round(files * part)
@@ -309,6 +311,9 @@ class Planner:
         record = await self._figshare.record(ref.id, private=ref.private, version=ref.version)
         sampled.records += 1
         sampled.api += record.file_list is not None
+        if not has_licence(record, (ref.licence,) if ref.licence else ()):
+            sampled.left_out += 1
+            return
         before = self._prospect.files_of(ref) if self._prospect else []
         here = {each.file.id: (each.file, each.path) for each in before if each.status is FileStatus.DONE}
         files = self._files_of(record, here, is_current=not ref.version)

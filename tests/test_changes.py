@@ -305,3 +305,36 @@ async def test_a_quick_run_that_has_to_ask_again_reads_no_listing_twice(tmp_path
         asked(sandbox)
         assert (await harvester(*words, "--quick")).status == 1
         assert asked(sandbox)["api /v2/articles/search"] == 1
+
+
+def outcomes(folder: Path) -> dict[str, int]:
+    numbers: dict[str, int] = orjson.loads((folder / "summary.json").read_bytes())["folder"]["outcomes"][
+        "items"
+    ]
+    return numbers
+
+
+async def test_where_no_service_knows_licences_the_records_tell(tmp_path: Path) -> None:
+    """An item of another licence costs one request, once; and comes when something else names it."""
+    async with Sandbox(Settings(items=120, heavy=0)) as sandbox:
+        world = sandbox.world
+        collected = list(world.collection_items(4000001))
+        wanted = [i for i in collected if (world.record(i)["license"] or {}).get("name") == "CC0"]
+        assert 0 < len(wanted) < len(collected)
+        words = ("run", "--collection", "4000001", "-o", tmp_path, *at(sandbox))
+        ended = await harvester(*words, "--licence", "cc0")
+        assert ended.status == 0, ended.err
+        assert f"{len(collected) - len(wanted)} left out for their licence" in ended.out
+        assert_complete(tmp_path, sandbox, wanted)
+        assert outcomes(tmp_path) == {"done": len(wanted), "left out": len(collected) - len(wanted)}
+        asked(sandbox)
+        assert (await harvester(*words, "--licence", "cc0", "--refresh", "stats")).status == 0
+        paths = asked(sandbox)
+        assert not any("/articles/5" in path for path in paths), "what is left out is not asked for again"
+        assert sum("/total/" in path for path in paths) == 2 * len(wanted)
+        assert (await harvester(*words, "--licence", "mit")).status == 0
+        more = [i for i in collected if (world.record(i)["license"] or {}).get("name") == "MIT"]
+        assert_complete(tmp_path, sandbox, [*wanted, *more])
+        assert (await harvester(*words)).status == 0
+        assert_complete(tmp_path, sandbox, collected)
+        assert outcomes(tmp_path) == {"done": len(collected)}

@@ -58,6 +58,7 @@ SOURCES: Sequence[tuple[dict[str, Any], ...]] = (
     ({"kind": "group", "id": 11962, "subgroups": True},),
     ({"kind": "collection", "id": 4_000_001, "item_type": "dataset"},),
     ({"kind": "project", "id": 113_001, "licence": "mit"},),
+    ({"kind": "collection", "id": 4_000_001, "licence": "mit"},),
     ({"kind": "account"}, {"kind": "account", "query": "survey"}),
     ({"kind": "institution", "private": True, "item_type": 9},),
     ({"kind": "items", "ids": [5_000_001, "2134/5000004", "10.6084/m9.figshare.5000010", "5000100.v2"]},),

@@ -112,7 +112,7 @@ class Listed(Table):
     @property
     def filtered_here(self) -> tuple[str, ...]:
         """The given filters that the service does not take: all is listed, and these are checked here."""
-        known = {*self.feed.takes, "licence", "order"}
+        known = {*self.feed.takes, "order"} | ({"licence"} if self.feed.is_search else set())
         return tuple(name for name in self.selection.told() if name not in known)
 
     @property
@@ -155,8 +155,6 @@ def listed(key: str, feed: Feed, criteria: Mapping[str, Any], selection: Selecti
 def unsuited(feed: Feed, selection: Selection) -> Iterator[str]:
     """Tell, as `Table.faults` does, what of a selection a feed cannot give."""
     used = _used(feed, selection)
-    if selection.licence is not None and not used.is_search:
-        yield f"licence: figshare lists {feed.what} with no regard to licences; leave it out, or use a search"
     order = selection.ordering[0] if selection.ordering else ""
     if order not in ORDERS or order in used.orders:  # an unknown one is told of as that
         return

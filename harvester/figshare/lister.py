@@ -208,7 +208,7 @@ def _cut_by(listed: Listed, at: Position, feed: Feed) -> str:
 def _fields(listed: Listed, at: Position, feed: Feed) -> dict[str, object]:
     """Return the parameters of a page."""
     fields: dict[str, object] = _own_criteria(listed, feed)
-    if at.licence:
+    if at.licence and feed.is_search:
         term = f':licence: "{at.licence}"'
         query = fields.get("search_for")
         fields["search_for"] = f"({query}) AND {term}" if query else term
@@ -278,7 +278,8 @@ def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
     def mismatch(entry: Entry) -> str:
         return criterion if entry.id in strangers else listed.mismatch(entry)
 
-    refs, left_out = _refs(found, mismatch if strangers or listed.narrows else None, feed)
+    licence = "" if feed.is_search else at.licence  # no entry tells it: the record will
+    refs, left_out = _refs(found, mismatch if strangers or listed.narrows else None, feed, licence)
     ignored = Counter(
         field
         for entry, field in left_out
@@ -310,7 +311,7 @@ def _where(listed: Listed, feed: Feed) -> str:
 
 
 def _refs(
-    found: EntryPage, mismatch: Callable[[Entry], str] | None, feed: Feed
+    found: EntryPage, mismatch: Callable[[Entry], str] | None, feed: Feed, licence: str
 ) -> tuple[tuple[ItemRef, ...], list[tuple[Entry, str]]]:
     """Return the items of a page, and the entries left out, each with the field that `mismatch` names."""
     refs: list[ItemRef] = []
@@ -327,9 +328,15 @@ def _refs(
             entry.published_date or "",
         )
         refs.append(
-            ItemRef(entry.id, private=feed.is_private, modified_date=entry.modified_date, brief=brief)
+            ItemRef(
+                entry.id,
+                private=feed.is_private,
+                modified_date=entry.modified_date,
+                licence=licence,
+                brief=brief,
+            )
         )
-    refs += [ItemRef(item_id, private=feed.is_private) for item_id in found.bare]
+    refs += [ItemRef(item_id, private=feed.is_private, licence=licence) for item_id in found.bare]
     return tuple(refs), left_out
 
 

@@ -121,7 +121,7 @@ def _listings(db: sqlite3.Connection) -> dict[str, int]:
 
 def _item_outcomes(db: sqlite3.Connection, total: _Totals) -> dict[str, int]:
     """
-    Put every item into exactly one state: pending, failed, withdrawn or done, whichever comes first.
+    Put every item into exactly one state, the first of pending, failed, withdrawn, left out and done.
 
     Read in the index of what is not done; all other items are done.
     """
@@ -147,7 +147,16 @@ def _item_outcomes(db: sqlite3.Connection, total: _Totals) -> dict[str, int]:
         )
         """,
     )
-    outcomes = {"pending": pending, "withdrawn": withdrawn, **dict(failed)}
+    left_out = _one(
+        db,
+        f"""
+        SELECT count(DISTINCT item_id) FROM work WHERE {OPEN_WORK} AND state = 'left out' AND NOT EXISTS (
+            SELECT 1 FROM work AS other WHERE other.item_id = work.item_id
+                AND other.state IN ('owed', 'failed', 'withdrawn')
+        )
+        """,
+    )
+    outcomes = {"pending": pending, "withdrawn": withdrawn, "left out": left_out, **dict(failed)}
     outcomes["done"] = total.items - sum(outcomes.values())
     return {outcome: number for outcome, number in sorted(outcomes.items()) if number}
 

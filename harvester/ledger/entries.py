@@ -71,6 +71,7 @@ class Entries:
         )
         self._withdraw([result.item_id for result in results if _is_withdrawn(result)])
         self._owe_versions(results)
+        self._take_in(results)
 
     def _up_to_date(self, results: Sequence[ItemResult]) -> list[ItemResult]:
         """Leave out the records of items that have got another turn since: they are asked for once more."""
@@ -149,6 +150,24 @@ class Entries:
             versions,
         )
         self._files.withhold([*item_ids, *(key for (key,) in versions)])
+
+    def _take_in(self, results: Sequence[ItemResult]) -> None:
+        """Owe the rest of items that were left out before, and whose record is one of those wanted now."""
+        if self._line.leaves_out:
+            rows = many.select(
+                self._db,
+                "UPDATE work SET state = 'owed' WHERE state <> 'done' AND state = 'left out'"
+                " AND item_id IN ({values}) RETURNING item_id",
+                [(result.item_id,) for result in results if _record(result) is not None],
+            )
+            many.write(
+                self._db,
+                "WITH owed (id, turn) AS ({values}) UPDATE items SET turn = owed.turn"
+                " FROM owed WHERE items.id = owed.id",
+                [(item_id, self._line.next_turn()) for item_id in sorted({row[0] for row in rows})],
+            )
+        if any(WorkState.LEFT_OUT in result.states.values() for result in results):
+            self._line.leaves_out = True
 
     def _owe_versions(self, results: Sequence[ItemResult]) -> None:
         """Put the versions that are wanted besides into the line."""

@@ -24,7 +24,11 @@ Ref: TypeAlias = tuple[int, int, str | None]
 
 
 class Line:
-    """The line of one ledger; all methods belong into the ledger's own thread."""
+    """
+    The line of one ledger; all methods belong into the ledger's own thread.
+
+    ``leaves_out``: whether there are items that were left out for their licences.
+    """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -33,6 +37,7 @@ class Line:
         self._has_files = False
         self._tasks: frozenset[str] = frozenset()
         self.room = Room(db)
+        self.leaves_out = False
 
     @property
     def last(self) -> int:
@@ -78,6 +83,9 @@ class Line:
         it: it must not be all that a run finds out first.
         """
         self._has_files, self._tasks = opening.with_files, opening.item_tasks
+        self.leaves_out = bool(
+            self._number("SELECT count(*) FROM totals WHERE state = 'left out' AND number")
+        )
         self._owe_tasks(opening)
         self._last = self._last_turn()
         self._leave_what_is_not_owed()
@@ -122,10 +130,13 @@ class Line:
             if self._number(total, "work", task) < items - (0 if task == "metadata" else versions):
                 self._db.execute(
                     "INSERT INTO work (item_id, task, state) SELECT id, task, 'owed'"
-                    f" FROM items, (SELECT ? AS task) WHERE {HAS_TASK} ON CONFLICT DO NOTHING",
+                    f" FROM items, (SELECT ? AS task) WHERE {HAS_TASK} AND NOT EXISTS ("
+                    "SELECT 1 FROM work WHERE item_id = id AND state = 'left out') ON CONFLICT DO NOTHING",
                     (task,),
                 )
-            which = "" if task in refresh else f"AND {OPEN_WORK} AND state = 'failed'"
+            which = f"AND {OPEN_WORK} AND state = 'failed'"
+            if task in refresh:  # what is left out is so until its record says otherwise
+                which = "" if task == "metadata" else "AND state <> 'left out'"
             self._db.execute(
                 "UPDATE work SET state = 'owed', error = '', attempts = 0, verdict = ''"
                 f" WHERE task = ? {which}",
@@ -228,10 +239,22 @@ class Line:
             SELECT turn, items.id AS key, item_id, version, private, withdrawn, (
                     SELECT group_concat(task) FROM work WHERE work.item_id = items.id AND state = 'owed'
                 ) AS tasks,
-                EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id) AS known, etag
+                EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id) AS known, etag,
+                (SELECT group_concat(licence, char(10)) FROM licences WHERE item_id = items.id) AS licences
             FROM items LEFT JOIN versions ON versions.id = items.id WHERE turn > ? ORDER BY turn LIMIT ?
             """,
-            ("turn", "key", "item_id", "version", "private", "withdrawn", "tasks", "known", "etag"),
+            (
+                "turn",
+                "key",
+                "item_id",
+                "version",
+                "private",
+                "withdrawn",
+                "tasks",
+                "known",
+                "etag",
+                "licences",
+            ),
             (after, most),
         )
         return [
@@ -245,8 +268,9 @@ class Line:
                 version=version or 0,
                 etag="" if withdrawn else etag,  # its files are to be looked at again
                 withdrawn=bool(withdrawn),
+                licences=tuple(licences.split("\n")) if licences else (),
             )
-            for turn, key, item_id, version, private, withdrawn, tasks, known, etag in sorted(rows)
+            for turn, key, item_id, version, private, withdrawn, tasks, known, etag, licences in sorted(rows)
         ]
 
     def files(self, after: int, most: int) -> list[OwedFile]:

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from harvester.ledger import many, versions
+from harvester.ledger.licences import Licences
 from harvester.ledger.line import Line, Ref
 from harvester.ledger.results import Added, Listed, Mishap
 from harvester.models import ItemRef, Page
@@ -20,6 +21,7 @@ class Listings:
     def __init__(self, db: sqlite3.Connection, line: Line, *, run_id: int, now: str) -> None:
         self._db = db
         self._line = line
+        self._licences = Licences(db)
         self._run_id = run_id
         self._now = now
 
@@ -235,8 +237,8 @@ class Listings:
         (listing_id,) = self._db.execute(
             "SELECT id FROM listings WHERE key = ? AND NOT old", (key,)
         ).fetchone()
-        refs = self._each_once(page.refs)
-        owed = self._add_items(refs, tasks)
+        refs, licences = self._each_once(page.refs)
+        owed = self._add_items(refs, tasks, licences)
         found = many.write(
             self._db,
             "INSERT INTO finds (item_id, listing_id) {values} ON CONFLICT DO NOTHING",
@@ -257,9 +259,13 @@ class Listings:
 
     # -- the items of a page ----------------------------------------------------------------------
 
-    def _add_items(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
+    def _add_items(self, refs: Sequence[Ref], tasks: frozenset[str], licences: Mapping[int, str]) -> int:
         """Owe what is new among these items, and the records of those that have changed; return how many."""
+        restricted = [(key,) for key, licence in licences.items() if licence]
+        known = many.select(self._db, "SELECT id FROM items WHERE id IN ({values})", restricted)
         new = self._line.admit(refs, tasks)
+        wanted = self._licences.note(licences, {item_id for (item_id,) in known})
+        new += self._owe_records(wanted, in_line="metadata" in tasks) if wanted else 0
         return new if new == len(refs) else new + self._renew(refs, tasks)
 
     def _renew(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
@@ -337,14 +343,16 @@ class Listings:
         )
         return owed
 
-    def _each_once(self, refs: Sequence[ItemRef]) -> list[Ref]:
-        """Put together what a page says of an item that it names more than once, by its id in the ledger."""
+    def _each_once(self, refs: Sequence[ItemRef]) -> tuple[list[Ref], dict[int, str]]:
+        """Put together what a page says of an item, by its id in the ledger; and which licence each needs."""
         keys = versions.keys(self._db, [(ref.id, ref.version) for ref in refs if ref.version])
         rows: dict[int, Ref] = {}
+        licences: dict[int, str] = {}
         for ref in refs:
             key = keys[ref.id, ref.version] if ref.version else ref.id
             row = (key, int(ref.private), ref.modified_date)
             if (old := rows.get(key)) is not None:
                 row = (key, max(old[1], row[1]), max(filter(None, (old[2], row[2])), default=None))
             rows[key] = row
-        return list(rows.values())
+            licences[key] = ref.licence
+        return list(rows.values()), licences

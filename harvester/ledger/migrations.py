@@ -220,6 +220,12 @@ MIGRATIONS = (
     UPDATE items SET withdrawn = 1
         WHERE id IN (SELECT item_id FROM work WHERE state <> 'done' AND state = 'withdrawn');
 
+    CREATE TABLE licences (                 -- items that are wanted only if their record has one of these
+        item_id INTEGER NOT NULL,
+        licence TEXT NOT NULL,
+        PRIMARY KEY (item_id, licence)
+    ) STRICT, WITHOUT ROWID;
+
     CREATE TABLE changes (                  -- what each run found to be new, changed, withdrawn, returned
         run_id  INTEGER NOT NULL,
         item_id INTEGER NOT NULL,

@@ -15,7 +15,7 @@ from harvester.ledger.schema import FILE_COLUMNS, OF_ITEM, OPEN_FILES, database_
 from harvester.models import ItemRef, RemoteFile
 from harvester.states import ANOTHER_VERSION, BEYOND_ROOM, FileStatus
 
-_SETTLED = "state IN ('done', 'withdrawn')"
+_SETTLED = "state IN ('done', 'withdrawn', 'left out')"
 _OPEN = (FileStatus.PENDING, FileStatus.FAILED, FileStatus.SKIPPED)
 
 

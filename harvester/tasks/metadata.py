@@ -11,7 +11,7 @@ from harvester.config.keys import ALL, LATEST
 from harvester.errors import Gone, Refused
 from harvester.figshare.api import Figshare
 from harvester.figshare.changes import changed_fields, changed_files
-from harvester.figshare.records import read_article
+from harvester.figshare.records import read_article, read_description
 from harvester.ledger.results import Harvested
 from harvester.ledger.writing import Ledger
 from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
@@ -35,6 +35,8 @@ class Metadata:
         record = await self._ask(item)
         if record is None:  # what is here is what is there
             return Findings()
+        if not (item.known or has_licence(record, item.licences)):
+            return Findings(left_out=True)
         article = record.article
         before = await self.ledger.harvested(item.key) if item.known else None
         files = settle(
@@ -79,6 +81,14 @@ class Metadata:
             if number < article.version and number not in here
             if is_wanted(number, self.versions, is_current=False)
         )
+
+
+def has_licence(record: Record, licences: tuple[str, ...]) -> bool:
+    """Tell whether a record has one of the licences that are wanted, if any are."""
+    if not licences:
+        return True
+    name = read_description(record.raw).licence.casefold()
+    return name in {licence.casefold() for licence in licences}
 
 
 def has_earlier(current: int, versions: str | tuple[int, ...]) -> bool:
