@@ -13,6 +13,7 @@ import pytest
 from harvester.errors import Verdict
 from harvester.kinds import load_config
 from harvester.sandbox import FAULTS, Sandbox
+from harvester.sources import SOURCES
 from tests.conftest import environment
 from tests.test_faults import PASSING
 
@@ -131,3 +132,22 @@ def test_the_page_on_reliability_names_every_fault_and_every_verdict() -> None:
 def test_the_exit_statuses_and_services_of_the_help_are_in_the_readme() -> None:
     for status in ("0", "1", "2", "3", "130"):
         assert f"\n| {status} | " in README
+
+
+def test_the_page_on_selecting_names_tests_that_there_are() -> None:
+    named = re.findall(r"(?:(test_\w+)\.py)?(?:::)?(test_\w+)?`", PAGES[Path("docs/selecting.md")])
+    files = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py")}
+    assert len([test for _, test in named if test]) > 40
+    for file, test in named:
+        assert not file or file in files, file
+        if test:
+            texts = [files[file]] if file else files.values()
+            assert any(f"def {test}(" in text for text in texts), test
+
+
+def test_the_page_on_selecting_has_every_source_and_task() -> None:
+    page = PAGES[Path("docs/selecting.md")]
+    for kind in SOURCES:
+        assert f"| `{kind}`" in page
+    for table in ("changes.csv", "versions.csv", "stats_history.csv"):
+        assert table in page + README
