@@ -135,19 +135,7 @@ class _Run:
 
     async def go(self) -> Summary:
         config = self._config
-        self._tally.items_owed, self._tally.files_owed = await self._ledger.begin(
-            Opening(
-                item_tasks=frozenset(item_task_names(config.tasks)),
-                with_files="files" in config.tasks,
-                refresh=self._refresh,
-                wants=config.files.wants,
-                max_total=config.files.max_total,
-                wishes=wishes(config),
-                quick=self._quick,
-            )
-        )
         store = Store(config.folder, writers=config.concurrency.downloads)
-        await store.sweep(self._ledger.may_owe)
         async with connect(config, self._surroundings) as connected:
             pipeline = self._pipeline(connected, store)
             watched = Watched(
@@ -158,7 +146,7 @@ class _Run:
             )
             companions = [partial(self._on_start, watched, pipeline.stop)] if self._on_start else []
             try:
-                await beside(partial(self._do_all, pipeline), *companions)
+                await beside(partial(self._do_all, pipeline, store), *companions)
             except StopRun:
                 with contextlib.suppress(HarvestError):  # the disk may be what stopped the run
                     await self._summarise(watched, "stopped")
@@ -193,8 +181,13 @@ class _Run:
             quick=self._quick,
         )
 
-    async def _do_all(self, pipeline: Pipeline) -> None:
+    async def _do_all(self, pipeline: Pipeline, store: Store) -> None:
         """Do all that is owed, then ask once more for what failed in a way that may have passed."""
+        await pipeline.prepare()
+        if pipeline.stopping.is_set():
+            return
+        await self._begin()
+        await store.sweep(self._ledger.may_owe)
         await pipeline.run()
         if pipeline.stopping.is_set():
             return
@@ -206,6 +199,20 @@ class _Run:
             self._tally.items_failed -= again.items
             self._tally.files_failed -= again.files
             await pipeline.run(again.names)
+
+    async def _begin(self) -> None:
+        config = self._config
+        self._tally.items_owed, self._tally.files_owed = await self._ledger.begin(
+            Opening(
+                item_tasks=frozenset(item_task_names(config.tasks)),
+                with_files="files" in config.tasks,
+                refresh=self._refresh,
+                wants=config.files.wants,
+                max_total=config.files.max_total,
+                wishes=wishes(config),
+                quick=self._quick,
+            )
+        )
 
     async def _summarise(self, watched: Watched, outcome: str) -> Summary:
         state = watched.state()

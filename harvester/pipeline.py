@@ -89,9 +89,14 @@ class Pipeline:
         self._all_visited = anyio.Event()
         self._visits = 0  # on the queue or in hand
 
+    async def prepare(self) -> None:
+        """Settle what is to be listed, before anything is recorded; see `Producer.prepare`."""
+        await self._producer.prepare()
+
     def stop(self) -> None:
         """Take no new work; what is in hand gets `GRACE_SECONDS` to end."""
         self.stopping.set()
+        self._producer.stop()
         self._ledger.notify()
 
     async def run(self, names: Sequence[str] = ()) -> None:
@@ -120,7 +125,6 @@ class Pipeline:
 
     async def _grace(self, in_hand: CancelScope) -> None:
         await self.stopping.wait()
-        self._producer.stop()
         await anyio.sleep(GRACE_SECONDS)
         in_hand.cancel()
 

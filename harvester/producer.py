@@ -55,6 +55,7 @@ class Producer:
         self._naming = CancelScope()
         self._settled: set[str] = set()
         self._parts: dict[str, Listing] = {}
+        self._is_chosen = False
 
     async def run(self, names: Sequence[str] = ()) -> None:
         """
@@ -62,12 +63,11 @@ class Producer:
 
         `names`: of items, which were asked for in vain and are asked for once more.
         """
-        if self._listings is None:  # standard input can be read only once
-            with self._naming:
-                self._listings = [item for source in self._sources for item in await source.listings()]
-                await check_all(self._listings, self._figshare)
-                await self._recognise_owners()
-                await self._choose(self._listings)
+        if self._listings is None:
+            await self.prepare()
+        if not self._is_chosen and self._listings is not None:
+            await self._choose(self._listings)
+            self._is_chosen = True
         again = (Names(tuple(names), once_more=True),) if names else ()
         for listing in (*(self._listings or ()), *again):
             reading = self._parts.get(listing.key, listing)
@@ -76,6 +76,21 @@ class Producer:
         if not self._stopping.is_set():
             await self._ask_once_more()
         self._tally.listing_ended = True
+
+    async def prepare(self) -> None:
+        """
+        Settle what is to be listed, before anything is recorded.
+
+        Raises:
+            UsageError: a list of names cannot be read, figshare has no such licence, or the folder holds the
+                private items of another account.
+        """
+        with self._naming:
+            # Standard input can be read only once.
+            listings = [item for source in self._sources for item in await source.listings()]
+            await check_all(listings, self._figshare)
+            await self._recognise_owners()
+            self._listings = listings
 
     async def _recognise_owners(self) -> None:
         """Refuse to mix the private items of several accounts: those of the others would seem withdrawn."""

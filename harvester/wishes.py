@@ -14,7 +14,7 @@ def wishes(config: Config) -> tuple[Wish, ...]:
     span = f"{counters} by {asked.granularity} since {asked.since} until {asked.until or 'today'}"
     return (
         Wish("metadata", _versions(config.versions), usual=LATEST),
-        Wish("stats", counters, usual=",".join(sorted(Statistics.counters))),
+        Wish("stats", counters, usual=",".join(sorted(Statistics.counters)), adds_up=True),
         Wish("timeline", span),
         Wish("breakdown", span),
     )

@@ -338,3 +338,32 @@ async def test_where_no_service_knows_licences_the_records_tell(tmp_path: Path) 
         assert (await harvester(*words)).status == 0
         assert_complete(tmp_path, sandbox, collected)
         assert outcomes(tmp_path) == {"done": len(collected)}
+
+
+async def test_a_run_that_is_refused_changes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--search", ":tag: tag3", "--item", "4242", "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words, "--tasks", "metadata")).status == 1
+    before = (await harvester("status", "-o", tmp_path, "--json")).out
+    refused = await harvester(*words, "--licence", "CC NONSENSE", "--versions", "all")
+    assert refused.status == 2
+    after = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
+    assert after.pop("last_run")["state"] == "stopped"
+    known = orjson.loads(before)
+    for told in (known, after):
+        told.pop("changes")  # since the last run that finished, whichever run is asked about
+    known.pop("last_run")
+    assert after == known
+    asked(sandbox)
+    assert (await harvester(*words, "--tasks", "metadata")).status == 1
+    assert sum(asked(sandbox).values()) == 2, "the search, and what had failed: no record is owed anew"
+
+
+async def test_an_item_that_a_listing_dates_is_not_asked_because_a_list_names_it_too(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    item_id = sandbox.world.search(":tag: tag3")[0]
+    words = ("run", "--search", ":tag: tag3", "--item", str(item_id), "--tasks", "metadata")
+    assert (await harvester(*words, "-o", tmp_path, *at(sandbox))).status == 0
+    asked(sandbox)
+    assert (await harvester(*words, "-o", tmp_path, *at(sandbox))).status == 0
+    assert asked(sandbox) == {"api /v2/articles/search": 1}

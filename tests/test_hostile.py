@@ -195,16 +195,16 @@ async def test_an_odd_entry_costs_that_entry_alone(tmp_path: Path) -> None:
         assert_records(tmp_path, sandbox, list(ids), set())
 
 
-@pytest.mark.parametrize(("name", "value"), [("item_type", "software"), ("published_since", "2015-01-02")])
+@pytest.mark.parametrize(("name", "value"), [("item_type", "software"), ("published_since", "2015-01-03")])
 async def test_a_filter_that_figshare_ignores_is_noticed_and_done_here(
     name: str, value: str, tmp_path: Path
 ) -> None:
     source = {"kind": "search", "query": "survey", name: value}
-    async with Sandbox(Settings(items=400, heavy=0, ignores=(name,))) as sandbox:
+    async with Sandbox(Settings(items=800, heavy=0, ignores=(name,))) as sandbox:
         told = config(sandbox, tmp_path, sources=[source], tasks=["metadata"])
         summary = await harvest(told)
         asked_for = 9 if name == "item_type" else value
-        async with Sandbox(Settings(items=400, heavy=0)) as honest:
+        async with Sandbox(Settings(items=800, heavy=0)) as honest:
             wanted = honest.world.select({"search_for": "survey", name: asked_for})
         everything = sandbox.world.search("survey")
         assert 0 < len(wanted) < len(everything)

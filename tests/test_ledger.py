@@ -25,7 +25,7 @@ from harvester.figshare.records import read_article
 from harvester.ledger import many
 from harvester.ledger.migrations import MIGRATIONS
 from harvester.ledger.reading import Reader
-from harvester.ledger.results import Added, Again, FileResult, ItemResult, Listed, Opening
+from harvester.ledger.results import Added, Again, FileResult, ItemResult, Listed, Opening, Wish
 from harvester.ledger.schema import NAME, connect, migrate
 from harvester.ledger.writing import Ledger
 from harvester.models import (
@@ -1240,3 +1240,104 @@ async def test_sharing_the_room_takes_no_longer_for_each_file_the_more_there_are
     async with run(tmp_path, limited) as ledger:
         assert len(await ledger.owed_files(0, 100)) == 10
     assert time.perf_counter() - began < 1.5
+
+
+async def test_a_file_tried_once_more_gets_no_room_that_others_have(tmp_path: Path) -> None:
+    limited = Opening(TASKS, with_files=True, max_total=20)
+    async with run(tmp_path, limited) as ledger:
+        await ledger.add_page("a", page(1, 2), TASKS)
+        await ledger.save_item(result(1, placed(7), placed(8, name="y")))
+        await ledger.flush()
+        for owed in await ledger.owed_files(0, 9):
+            status = FileStatus.FAILED if owed.file.id == 7 else FileStatus.DONE
+            await ledger.save_file(FileResult(1, owed.file.id, status, "no", 1, Verdict.FOR_NOW))
+        await ledger.flush()
+        await ledger.save_item(result(2, placed(9, name="z")))  # has the room that the failed one gave back
+        await ledger.flush()
+        assert (await ledger.begin_again((Verdict.FOR_NOW,))).files == 0
+        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [9]
+
+
+async def test_a_failure_gives_back_no_room_of_a_file_that_is_owed_anew(tmp_path: Path) -> None:
+    limited = Opening(TASKS, with_files=True, max_total=15)
+    async with run(tmp_path, limited) as ledger:
+        await ledger.add_page("a", page(1, 2), TASKS)
+        await ledger.save_item(result(1, placed(7)))
+        await ledger.flush()
+        (in_hand,) = await ledger.owed_files(0, 9)
+        await ledger.save_item(result(1, placed(7, name="renamed")))
+        await ledger.flush()
+        failed = FileResult(1, 7, FileStatus.FAILED, "no", 1, Verdict.FOR_NOW, turn=in_hand.turn)
+        await ledger.save_file(failed)
+        await ledger.save_item(result(2, placed(8, name="y")))
+        await ledger.flush()
+        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [7]
+
+
+async def test_a_file_that_came_where_it_is_not_wanted_any_more_is_left_over(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1), TASKS)
+        await ledger.save_item(result(1, placed(7)))
+        await ledger.flush()
+        (in_hand,) = await ledger.owed_files(0, 9)
+        await ledger.save_item(result(1, replace(placed(7, FileStatus.WITHHELD), reason="embargo")))
+        await ledger.flush()
+        done = FileResult(1, 7, FileStatus.DONE, turn=in_hand.turn, path=in_hand.path, size=10)
+        await ledger.save_file(done)
+    with Reader(tmp_path) as reader:
+        assert [path for path, _, _ in reader.removable()] == [in_hand.path]
+
+
+async def test_what_is_damaged_of_a_withdrawn_item_is_not_owed(tmp_path: Path) -> None:
+    async with run(tmp_path) as ledger:
+        await ledger.add_page("a", page(1), TASKS)
+        await ledger.save_item(result(1, placed(7)))
+        await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
+        await ledger.flush()
+        gone = {"metadata": WorkState.WITHDRAWN, "stats": WorkState.DONE}
+        await ledger.save_item(ItemResult(1, gone))
+        await ledger.flush()
+        await ledger.save_file(FileResult(1, 7, FileStatus.PENDING))
+        await ledger.flush()
+        assert await ledger.owed_files(0, 9) == []
+    with Reader(tmp_path) as reader:
+        assert reader.counts()["outcomes"]["files"] == {"withdrawn": 1}
+
+
+async def test_a_number_that_was_mistyped_once_is_forgotten_when_nothing_names_it(tmp_path: Path) -> None:
+    failure = Failure("metadata", "not found", Verdict.GONE, 9, attempts=1)
+    failed = {"metadata": WorkState.FAILED, "stats": WorkState.DONE}
+    async with run(tmp_path, outcome="finished") as ledger:
+        await ledger.add_page("typed", page(9), TASKS)
+        await ledger.add_page("a", page(1), TASKS)
+        await ledger.save_item(ItemResult(9, failed, (failure,)))
+    async with run(tmp_path, outcome="finished") as ledger:
+        assert [owed.id for owed in await ledger.owed_items(0, 9)] == [1, 9], "it is named as yet"
+        await ledger.keep_listings(["a"])
+        await ledger.add_page("a", page(1), TASKS)
+        await ledger.save_item(ItemResult(9, failed, (failure,)))
+    async with run(tmp_path) as ledger:
+        assert [owed.id for owed in await ledger.owed_items(0, 9)] == [1]
+    assert_counts_are_exact(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        (None, "downloads,views", (False, "downloads,views")),
+        (None, "shares", (True, "downloads,shares,views")),
+        ("downloads,shares,views", "views", (False, "downloads,shares,views")),
+        ("views", "shares,views", (True, "shares,views")),
+    ],
+)
+def test_a_part_of_what_was_asked_for_is_no_other_wish(
+    before: str | None, now: str, expected: tuple[bool, str]
+) -> None:
+    assert Wish("stats", now, usual="downloads,views", adds_up=True).after(before) == expected
+
+
+def test_another_span_is_another_wish() -> None:
+    assert Wish("timeline", "by day").after("by month") == (True, "by day")
+    assert Wish("timeline", "by day").after("by day") == (False, "by day")
+    assert Wish("timeline", "by day").after(None) == (False, "by day"), "there was no such task"
+    assert Wish("metadata", "all", usual="latest").after(None) == (True, "all")

@@ -692,3 +692,21 @@ async def test_other_counters_are_asked_for_and_no_number_is_lost(tmp_path: Path
         known = {item_id: sandbox.world.totals(item_id) for item_id in ids}
         shares = [(str(item_id), str(told["shares"])) for item_id, told in sorted(known.items()) if told]
         assert rows(tmp_path, "stats_shares.csv") == shares
+
+
+async def test_history_dates_no_number_that_was_not_asked_for(tmp_path: Path) -> None:
+    moments = [datetime(2026, month, 1, 12, tzinfo=UTC).timestamp() for month in (1, 2)]
+    async with Sandbox(Settings(items=10, heavy=0)) as sandbox:
+        (item_id,) = sandbox.world.public_ids[5:6]
+        totals = sandbox.world.totals(item_id)
+        for moment, counters in zip(moments, (["views", "downloads"], ["views"]), strict=True):
+            told = config(sandbox, tmp_path, [item_id], {"tasks": ["stats"], "stats.counters": counters})
+            surroundings = Surroundings(wall_clock=lambda moment=moment: moment)  # type: ignore[misc]  # its default
+            summary = await harvest(told, refresh=frozenset({"stats"}), surroundings=surroundings)
+            assert summary.exit_status == 0
+        views, downloads = str(totals["views"]), str(totals["downloads"])
+        assert rows(tmp_path, "stats_history.csv") == [
+            (str(item_id), "2026-01-01T12:00:00Z", views, downloads, ""),
+            (str(item_id), "2026-02-01T12:00:00Z", views, "", ""),
+        ]
+        assert rows(tmp_path, "stats.csv") == [(str(item_id), views, downloads)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from harvester.ledger import many
@@ -27,11 +27,16 @@ class _Row(NamedTuple):
 
 
 class Files:
-    """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
+    """
+    Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread.
 
-    def __init__(self, db: sqlite3.Connection, line: Line) -> None:
+    `is_here`: tells whether anything is at a path below the output folder.
+    """
+
+    def __init__(self, db: sqlite3.Connection, line: Line, is_here: Callable[[str], bool]) -> None:
         self._db = db
         self._line = line
+        self._is_here = is_here
 
     def save_placed(self, placed: Sequence[tuple[int, Iterable[PlacedFile]]]) -> None:
         """Put the files that records name in the place of those that they named before."""
@@ -83,13 +88,18 @@ class Files:
         self, placed: Sequence[tuple[int, Iterable[PlacedFile]]], before: Mapping[tuple[int, int], _Row]
     ) -> None:
         """Remember what was fetched and is named no more; nothing is removed unless the user says so."""
-        named = {(file.path,) for _, files in placed for file in files}
+        named = {
+            (file.path,)
+            for _, files in placed
+            for file in files
+            if file.status in _TAKES_ROOM  # what lies where another is not wanted is of no use
+        }
         left = [
             (row.path, item_id, row.size)
             for (item_id, _), row in before.items()
             if (row.path,) not in named
             # What is pending may have got its place from a run that was killed before it could say so.
-            and (row.status == FileStatus.DONE or (row.status == "pending" and self._line.is_old(row.turn)))
+            and (row.status == FileStatus.DONE or self._may_have_come(row))
         ]
         many.write(
             self._db,
@@ -99,6 +109,18 @@ class Files:
         )
         if self._db.execute("SELECT 1 FROM leftovers LIMIT 1").fetchone():
             many.write(self._db, "DELETE FROM leftovers WHERE path IN ({values})", named)
+
+    def _may_have_come(self, row: _Row) -> bool:
+        return row.status == "pending" and self._line.is_old(row.turn) and self._is_here(row.path)
+
+    def _leave_to_the_withdrawn(self, item_ids: set[int]) -> None:
+        """Do not owe again what is damaged of items that are no longer public: nobody has it."""
+        gone = many.select(
+            self._db,
+            "SELECT id FROM items WHERE withdrawn AND id IN ({values})",
+            [(item_id,) for item_id in item_ids],
+        )
+        self.withhold([item_id for (item_id,) in gone])
 
     def withhold(self, item_ids: Sequence[int]) -> None:
         """Owe no file of items that are no longer public."""
@@ -130,9 +152,7 @@ class Files:
 
     def save_fetched(self, results: Sequence[FileResult]) -> None:
         """Save what became of different files; one whose row is another by now is known to be of no use."""
-        failed = [(each.item_id, each.file_id) for each in results if each.status is FileStatus.FAILED]
-        self._line.room.gives_back_all(failed)
-        written = many.write(
+        written = many.select(
             self._db,
             """
             WITH told (item_id, file_id, turn, status, error, has_failed, attempts, verdict) AS ({values})
@@ -140,15 +160,21 @@ class Files:
                 attempts = iif(has_failed, files.attempts + told.attempts, 0)
             FROM told WHERE files.item_id = told.item_id AND files.file_id = told.file_id
                 AND (told.turn IS NULL OR files.turn = told.turn)
+            RETURNING item_id, status, size
             """,
             [_fetched_row(result) for result in results],
         )
-        if written < len(results):
+        for _, status, size in written:
+            if status == FileStatus.FAILED:
+                self._line.room.gives_back(size)
+        self._leave_to_the_withdrawn({item_id for item_id, status, _ in written if status == "pending"})
+        if len(written) < len(results):
             many.write(
                 self._db,
                 "WITH told (path, item_id, size) AS ({values})"
                 " INSERT INTO leftovers SELECT * FROM told WHERE NOT EXISTS ("
-                "SELECT 1 FROM files WHERE files.item_id = told.item_id AND files.path = told.path)"
+                "SELECT 1 FROM files WHERE files.item_id = told.item_id AND files.path = told.path"
+                " AND files.status IN ('done', 'pending'))"
                 " ON CONFLICT DO NOTHING",
                 [
                     (each.path, each.item_id, each.size)

@@ -150,11 +150,12 @@ class Line:
         if wish.task not in opening.item_tasks:
             return False
         before = self._db.execute("SELECT value FROM settings WHERE name = ?", (wish.task,)).fetchone()
+        is_new, noted = wish.after(before[0] if before else None)
         self._db.execute(
             "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-            (wish.task, wish.value),
+            (wish.task, noted),
         )
-        return wish.value != (before[0] if before else wish.usual or wish.value)
+        return is_new
 
     def _leave_what_is_not_owed(self) -> None:
         """Take out of the line what owes nothing to this run: an earlier one may have had other tasks."""
@@ -221,12 +222,12 @@ class Line:
         self._last += items
         files = 0
         if self._has_files:
-            again = self._db.execute(
+            self._db.execute(
                 f"UPDATE files SET status = 'pending' WHERE {OPEN_FILES} AND status = 'failed'"
-                f" AND verdict IN ({_marks(names)}) RETURNING size",
+                f" AND verdict IN ({_marks(names)})",
                 names,
             )
-            self.room.gives_back(-sum(size for (size,) in again))
+            self.room.share_again()
             files = self._line_up_pending_files(order="item_id, file_id")
             self._last += files
         return items, files

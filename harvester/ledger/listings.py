@@ -9,6 +9,7 @@ from harvester.ledger import many, versions
 from harvester.ledger.licences import Licences
 from harvester.ledger.line import Line, Ref
 from harvester.ledger.results import Added, Listed, Mishap
+from harvester.ledger.schema import OPEN_WORK
 from harvester.models import ItemRef, Page
 
 MOST_RESTING = 10
@@ -33,6 +34,26 @@ class Listings:
         self._forget(self._ids("NOT old AND anew"))
         if not quick:
             self.begin_anew([key for (key,) in self._db.execute("SELECT key FROM listings WHERE NOT old")])
+
+    def forget_gone(self) -> None:
+        """
+        Forget items that there never were, as far as is known, and that nothing names any more.
+
+        A number that was mistyped once would else be a failure of every run in this folder.
+        """
+        these = f"""
+            SELECT item_id FROM work WHERE {OPEN_WORK} AND state = 'failed' AND verdict = 'gone'
+                AND task = 'metadata' AND NOT EXISTS (SELECT 1 FROM records WHERE item_id = work.item_id)
+                AND NOT EXISTS (
+                    SELECT 1 FROM finds JOIN listings ON listings.id = listing_id
+                    WHERE finds.item_id = work.item_id AND NOT old
+                )
+        """
+        gone = self._db.execute(these).fetchall()
+        many.write(self._db, "DELETE FROM work WHERE item_id IN ({values})", gone)
+        many.write(self._db, "DELETE FROM stats WHERE item_id IN ({values})", gone)
+        many.write(self._db, "DELETE FROM uses WHERE item_id IN ({values})", gone)
+        many.write(self._db, "DELETE FROM items WHERE id IN ({values})", gone)
 
     def begin_anew(self, keys: Sequence[str]) -> None:
         """
@@ -238,7 +259,7 @@ class Listings:
             "SELECT id FROM listings WHERE key = ? AND NOT old", (key,)
         ).fetchone()
         refs, licences = self._each_once(page.refs)
-        owed = self._add_items(refs, tasks, licences)
+        owed = self._add_items(refs, tasks, licences, self._undoubted(refs, listing_id))
         found = many.write(
             self._db,
             "INSERT INTO finds (item_id, listing_id) {values} ON CONFLICT DO NOTHING",
@@ -259,14 +280,29 @@ class Listings:
 
     # -- the items of a page ----------------------------------------------------------------------
 
-    def _add_items(self, refs: Sequence[Ref], tasks: frozenset[str], licences: Mapping[int, str]) -> int:
+    def _undoubted(self, refs: Sequence[Ref], listing_id: int) -> set[int]:
+        """Find the items without a date that another listing of this run has named, with one or as it is."""
+        rows = many.select(
+            self._db,
+            "SELECT item_id FROM finds JOIN listings ON listings.id = listing_id"
+            f" WHERE NOT old AND run_id = {self._run_id} AND listing_id <> {listing_id}"
+            " AND item_id IN ({values})",
+            [(key,) for key, _, modified_date in refs if modified_date is None],
+        )
+        return {item_id for (item_id,) in rows}
+
+    def _add_items(
+        self, refs: Sequence[Ref], tasks: frozenset[str], licences: Mapping[int, str], undoubted: set[int]
+    ) -> int:
         """Owe what is new among these items, and the records of those that have changed; return how many."""
         restricted = [(key,) for key, licence in licences.items() if licence]
         known = many.select(self._db, "SELECT id FROM items WHERE id IN ({values})", restricted)
         new = self._line.admit(refs, tasks)
         wanted = self._licences.note(licences, {item_id for (item_id,) in known})
         new += self._owe_records(wanted, in_line="metadata" in tasks) if wanted else 0
-        return new if new == len(refs) else new + self._renew(refs, tasks)
+        if new != len(refs):
+            new += self._renew([ref for ref in refs if ref[0] not in undoubted], tasks)
+        return new
 
     def _renew(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
         """

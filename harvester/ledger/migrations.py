@@ -243,6 +243,7 @@ MIGRATIONS = (
     CREATE INDEX leftovers_of_items ON leftovers (item_id);
 
     ALTER TABLE stats ADD COLUMN shares INTEGER;
+    ALTER TABLE stats ADD COLUMN asked TEXT NOT NULL DEFAULT 'views,downloads';  -- at asked_at; others before
     CREATE TABLE snapshots (                -- rows of stats that newer ones have replaced
         item_id   INTEGER NOT NULL,
         asked_at  TEXT NOT NULL,
@@ -252,7 +253,10 @@ MIGRATIONS = (
         PRIMARY KEY (item_id, asked_at)
     ) STRICT, WITHOUT ROWID;
     CREATE TRIGGER stats_renewed BEFORE UPDATE ON stats BEGIN
-        INSERT INTO snapshots VALUES (old.item_id, old.asked_at, old.views, old.downloads, old.shares)
+        INSERT INTO snapshots VALUES (old.item_id, old.asked_at,
+            iif(instr(old.asked, 'views'), old.views, NULL),
+            iif(instr(old.asked, 'downloads'), old.downloads, NULL),
+            iif(instr(old.asked, 'shares'), old.shares, NULL))
             ON CONFLICT DO UPDATE SET views = excluded.views, downloads = excluded.downloads,
                 shares = excluded.shares;
     END;
@@ -286,7 +290,7 @@ MIGRATIONS = (
         FROM old_listings;
     DROP TABLE old_listings;
     CREATE TABLE settings (                 -- what the last run was told and the next one must compare with
-        name  TEXT PRIMARY KEY,             -- a task, or "account": whose private items these are
+        name  TEXT PRIMARY KEY,             -- a task; account, institution: whose private items these are
         value TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,

@@ -68,7 +68,7 @@ class Prospect:
 
     def _is_new(self, wish: Wish) -> bool:
         before = [value for (value,) in self._rows("SELECT value FROM settings WHERE name = ?", wish.task)]
-        return wish.value != (before[0] if before else wish.usual or wish.value)
+        return wish.after(before[0] if before else None)[0]
 
     # -- items ------------------------------------------------------------------------------------
 

@@ -181,9 +181,12 @@ class Reader:
 
     def history(self) -> Iterator[tuple[int, str, int | None, int | None, int | None]]:
         """Item id, time, views, downloads and shares, as often as they were asked for, by id and time."""
-        told = "SELECT item_id, asked_at, views, downloads, shares FROM"
-        before = self._rows(f"{told} snapshots", by=("item_id", "asked_at"))
-        return heapq.merge(before, self._rows(f"{told} stats", by=("item_id",)), key=lambda row: row[:2])
+        before = self._rows(
+            "SELECT item_id, asked_at, views, downloads, shares FROM snapshots", by=("item_id", "asked_at")
+        )
+        counters = (f"iif(instr(asked, '{name}'), {name}, NULL)" for name in ("views", "downloads", "shares"))
+        now = self._rows(f"SELECT item_id, asked_at, {', '.join(counters)} FROM stats", by=("item_id",))
+        return heapq.merge(before, now, key=lambda row: row[:2])
 
     def uses(self, *, by_country: bool) -> Iterator[tuple[int, str, str, str, str, int]]:
         """Item id, counter, granularity, country, date and number of each period, in this order."""

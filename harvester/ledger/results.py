@@ -99,12 +99,22 @@ class Wish(Struct, frozen=True):
     """
     What a task on items is asked for, in words: where that is another wish than before it is done again.
 
-    ``usual``: what it was before there were wishes, "" where there was no such task.
+    ``usual``: what it was before there were wishes, "" where there was no such task. ``adds_up``: it is a
+    list, with commas, and a part of what was asked for is no other wish.
     """
 
     task: str
     value: str
     usual: str = ""
+    adds_up: bool = False
+
+    def after(self, before: str | None) -> tuple[bool, str]:
+        """Tell whether it is another wish than the one that was noted (None: none was), and what to note."""
+        known = before if before is not None else self.usual or self.value
+        if not self.adds_up:
+            return self.value != known, self.value
+        parts = {*known.split(","), *self.value.split(",")}
+        return parts != set(known.split(",")), ",".join(sorted(parts))
 
 
 class Opening(Struct, frozen=True):

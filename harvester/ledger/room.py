@@ -38,12 +38,7 @@ class Room:
             " WHERE what = 'files' AND state = 'done'"
         ).fetchone()
         self._left = max_total - int(here)
-        pending = self._db.execute(
-            f"SELECT size, item_id, file_id FROM files WHERE {OPEN_FILES} AND status = 'pending'"
-            " ORDER BY attempts > 0, turn IS NULL, turn, item_id, file_id"
-        )
-        beyond = [(item_id, file_id) for size, item_id, file_id in pending if not self.takes(size)]
-        self._set("status = 'skipped', turn = NULL", BEYOND_ROOM, beyond)
+        self._share("TRUE")
         if self._left > 0:
             waiting = self._db.execute(
                 f"SELECT size, item_id, file_id FROM files WHERE {OPEN_FILES} AND verdict = ? AND size <= ?"
@@ -52,6 +47,20 @@ class Room:
             )
             fit = [(item_id, file_id) for size, item_id, file_id in waiting if self.takes(size)]
             self._set("status = 'pending'", "", fit)
+
+    def share_again(self) -> None:
+        """Share what is left among files that had failed and are to be tried once more."""
+        if self._left is not None:
+            self._share("turn IS NULL")
+
+    def _share(self, which: str) -> None:
+        """Give room to pending files, as long as it lasts, and skip the others."""
+        pending = self._db.execute(
+            f"SELECT size, item_id, file_id FROM files WHERE {OPEN_FILES} AND status = 'pending' AND {which}"
+            " ORDER BY attempts > 0, turn IS NULL, turn, item_id, file_id"
+        )
+        beyond = [(item_id, file_id) for size, item_id, file_id in pending if not self.takes(size)]
+        self._set("status = 'skipped', turn = NULL", BEYOND_ROOM, beyond)
 
     def _set(self, what: str, verdict: str, keys: list[many.Row]) -> None:
         many.write(

@@ -20,9 +20,10 @@ def save_totals(db: sqlite3.Connection, results: Sequence[ItemResult], now: str)
         for found in result.findings:
             if found.totals is not None:
                 asked = found.totals.asked()
-                told.setdefault(tuple(asked), []).append((result.item_id, *asked.values(), now))
+                row = (result.item_id, *asked.values(), now, ",".join(asked))
+                told.setdefault(tuple(asked), []).append(row)
     for counters, rows in told.items():
-        columns = (*counters, "asked_at")
+        columns = (*counters, "asked_at", "asked")
         many.write(
             db,
             f"INSERT INTO stats (item_id, {', '.join(columns)}) {{values}} ON CONFLICT DO UPDATE"

@@ -9,6 +9,7 @@ tasks) is one entry of a batch, and a batch is one transaction: it is there whol
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -104,7 +105,7 @@ class Ledger:
             self._identity = file_identity(self.path)
             undo.pop_all()
         self._line = Line(self._db)
-        self._files = Files(self._db, self._line)
+        self._files = Files(self._db, self._line, lambda path: os.path.lexists(self.path.parent / path))
         self._entries = Entries(self._db, self._line, self._files, self._clock, run_id=self._run_id)
         now = claim.iso(self._clock())
         self._listings = Listings(self._db, self._line, run_id=self._run_id, now=now)
@@ -234,6 +235,7 @@ class Ledger:
 
     def _begin(self, opening: Opening) -> tuple[int, int]:
         with self._transaction():
+            self._listings.forget_gone()
             self._listings.begin(quick=opening.quick)
             return self._line.form(opening)
 
