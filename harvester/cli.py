@@ -18,9 +18,8 @@ from harvester.chosen import overrides
 from harvester.credentials import lines_like_tokens
 from harvester.errors import HarvestError, StopRun, UsageError, exit_status
 from harvester.options import DEFAULT_FILE, build_parser
-from harvester.printing import put, say
+from harvester.printing import complain, mention, put, say
 from harvester.signals import INTERRUPTED, Signals
-from harvester.text import printable
 
 if TYPE_CHECKING:
     import logging
@@ -50,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             pass
         except StopRun as error:
             status = _tell(error)
+        printing.flush_errors()
         _signals.ignore_one()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -76,8 +76,7 @@ def _run_command(argv: Sequence[str] | None, *, may_print: bool) -> int:
 
 
 def _tell(error: HarvestError) -> int:
-    for line in str(error).splitlines():
-        print(f"harvester: {printable(line)}", file=sys.stderr)
+    complain("\n".join(f"harvester: {line}" for line in str(error).splitlines()))
     return exit_status(error)
 
 
@@ -85,13 +84,10 @@ def _defect(error: Exception) -> int:
     """Tell of an error that nobody foresaw: where it happened, and what it means for the user's work."""
     import traceback  # noqa: PLC0415 - see the module's docstring
 
-    for line in "".join(traceback.format_exception(error)).splitlines():
-        print(printable(line), file=sys.stderr)
-    print(
-        "harvester: this is a defect of the program: please report it in its repository, with these lines",
-        "harvester: what was done is in the ledger, and the same command goes on from there",
-        sep="\n",
-        file=sys.stderr,
+    complain("".join(traceback.format_exception(error)))
+    complain(
+        "harvester: this is a defect of the program: please report it in its repository, with these lines\n"
+        "harvester: what was done is in the ledger, and the same command goes on from there"
     )
     return STOPPED
 
@@ -132,22 +128,25 @@ def _run(args: argparse.Namespace) -> int:
     if not args.quiet and not args.log_json:
         from harvester.report import closing  # noqa: PLC0415
 
-        say(closing(summary, config))
+        mention(closing(summary, config))
     if args.prune and summary.exit_status != INTERRUPTED:
         _prune(config, args)
     return summary.exit_status
 
 
 def _prune(config: Config, args: argparse.Namespace) -> None:
-    """Show what no longer belongs to the harvest, and remove that where the user says yes."""
-    from harvester.prune import prune, removable  # noqa: PLC0415 - see the module's docstring
+    """Show what no longer belongs to the harvest; remove it where the user says yes, forget what is gone."""
+    from harvester import job  # noqa: PLC0415 - see the module's docstring
+    from harvester.prune import removable  # noqa: PLC0415
     from harvester.report import pruned_text, removable_text  # noqa: PLC0415
 
     shown = removable(config)
-    say(removable_text(shown))
-    if shown and _agrees(args):
-        pruned = _await(args, functools.partial(prune, config, [each.path for each in shown]))
-        say(pruned_text(pruned))
+    mention(removable_text(shown))
+    if shown and not _agrees(args):
+        return
+    pruned = _await(args, functools.partial(job.tidy, config, [each.path for each in shown]))
+    if shown:
+        mention(pruned_text(pruned))
 
 
 def _agrees(args: argparse.Namespace) -> bool:
@@ -155,7 +154,7 @@ def _agrees(args: argparse.Namespace) -> bool:
     if args.yes:
         return True
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        say("nothing is removed: --yes would")
+        mention("nothing is removed: --yes would")
         return False
     _signals.begin()  # the work is done, and to wait for an answer is no work
     try:
@@ -187,7 +186,7 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
 
     async def heed_signals(scope: anyio.CancelScope) -> None:
         await _signals.first()
-        print("stopping: what is in hand ends first; once more to stop at once", file=sys.stderr)
+        complain("stopping: what is in hand ends first; once more to stop at once")
         (stop or scope.cancel)()
 
     with anyio.CancelScope() as scope:
@@ -273,9 +272,8 @@ def _verify(args: argparse.Namespace) -> int:
     from harvester import job  # noqa: PLC0415
 
     found = _await(args, functools.partial(job.verify, config))
-    put(f"{found.whole} files whole, {len(found.damaged)} damaged or gone")
-    if found.damaged:
-        put("run again to fetch them")
+    more = "\nrun again to fetch them" if found.damaged else ""
+    mention(f"{found.whole} files whole, {len(found.damaged)} damaged or gone{more}")
     return 1 if found.damaged else 0
 
 

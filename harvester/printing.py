@@ -1,4 +1,4 @@
-"""Standard output, as far as it goes: it may be closed, full, or left by whoever read it."""
+"""Standard output and error, as far as they go: they may be closed, full, or left by whoever read them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from harvester.text import printable
 
 def begin() -> bool:
     """Make standard output take any text; return False where whoever started this has closed it."""
+    if sys.stderr is None:
+        _complain_nowhere()
     if sys.stdout is None:
         print_nowhere()  # or the next file that is opened would get its number
         return False
@@ -46,9 +48,39 @@ def say(text: str) -> None:
         put(printable(line))
 
 
+def mention(text: str) -> None:
+    """As `say`, beside the work of a command: where whoever read it has gone, that goes on all the same."""
+    with contextlib.suppress(BrokenPipeError):
+        say(text)
+
+
+def complain(text: str) -> None:
+    """Say on standard error what is wrong; that nobody can read it there changes nothing."""
+    with contextlib.suppress(OSError):
+        for line in text.splitlines():
+            sys.stderr.write(f"{printable(line)}\n")
+    flush_errors()
+
+
+def flush_errors() -> None:
+    """Let no complaint wait any longer; what fails to go out would give the process a status of Python's."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _complain_nowhere()
+
+
 def print_nowhere() -> None:
     """Print to nowhere from now on."""
-    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - until exit
+    sys.stdout = _nowhere()
+
+
+def _complain_nowhere() -> None:
+    sys.stderr = _nowhere()
+
+
+def _nowhere() -> io.TextIOWrapper:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - until exit
 
 
 @contextlib.contextmanager

@@ -159,8 +159,119 @@ async def test_more_items_of_one_moment_than_the_cap_are_told_to_be_incomplete()
 async def test_a_filter_by_date_that_is_ignored_is_noticed_at_the_cap() -> None:
     settings = Settings(items=5000, cap=2000, cursors=False, ignores=("published_since",))
     async with Sandbox(settings) as sandbox:
-        with pytest.raises(Refused, match="2000 items: .* or it ignores where to begin; incomplete"):
+        told = "2000 items: it ignores published_since, which would lead to the rest; incomplete"
+        with pytest.raises(Refused, match=told):
             await read(sandbox, await only(Institution(id=319)))
+        assert len(sandbox.asked("api")) == 4, "two pages, one that is refused, and the slice that is none"
+
+
+@pytest.mark.parametrize(
+    "source", [Account(query="survey"), Institution(private=True)], ids=["account", "institution"]
+)
+async def test_where_the_date_of_change_is_ignored_pages_lead_to_the_cap(source: Any) -> None:
+    settings = Settings(items=30, private_items=4500, cap=5000, ignores=("modified_since",))
+    async with Sandbox(settings) as sandbox:
+        found = await read(sandbox, await only(source))
+        world = sandbox.world
+        everything = {
+            "account": world.account_items({"search_for": "survey"}),
+            "institution": world.institution_items(),
+        }
+        assert sorted(found.ids) == sorted(everything[source.kind])
+        asked = sandbox.asked("api")
+        assert {seen.status for seen in asked} == {200}
+        assert len(asked) <= math.ceil(len(found.ids) / PAGE_SIZE) + 2
+
+
+async def test_a_date_that_is_odd_is_no_proof_that_the_others_are_ignored() -> None:
+    begin = datetime(2020, 1, 1, tzinfo=UTC)
+    items = [{"id": n, "published_date": str(begin + timedelta(hours=n))} for n in range(1, 5001)]
+    odd = {"id": 9999, "published_date": str(begin)}
+
+    async def answer(request: web.Request) -> web.Response:
+        asked = await request.json()
+        if asked["page"] > 2:
+            return web.json_response({"message": "too far", "code": "x"}, status=422)
+        since = asked.get("published_since", "").replace("T", " ")
+        chosen = [odd, *(item for item in items if str(item["published_date"]) >= since)]
+        return web.json_response(chosen[(asked["page"] - 1) * PAGE_SIZE : asked["page"] * PAGE_SIZE])
+
+    async with served(answer) as api, client(api) as polite:
+        figshare, listing = Figshare(polite, api=api, stats=api), await only(Institution(id=319))
+        found, position = set[int](), None
+        while True:
+            page = await listing.page(figshare, position)
+            found |= {ref.id for ref in page.refs}
+            if (position := page.position) is None:
+                break
+    assert found == {*range(1, 5001), 9999}
+
+
+async def test_where_the_date_of_change_is_ignored_the_rest_past_the_cap_is_told_to_be_missing() -> None:
+    settings = Settings(items=30, private_items=3500, cap=3000, ignores=("modified_since",))
+    told = (
+        "the token's institution can be listed only up to 3000 items: "
+        "it ignores modified_since, which would lead to the rest; incomplete"
+    )
+    async with Sandbox(settings) as sandbox:
+        listing, found, position = await only(Institution(private=True)), set[int](), None
+        async with calls(sandbox) as figshare:
+            with pytest.raises(Refused, match=f"^{re.escape(told)}$"):
+                while True:
+                    page = await listing.page(figshare, position)
+                    found |= {ref.id for ref in page.refs}
+                    position = page.position
+        first = sandbox.world.institution_items({"order": "modified_date"})[:3000]
+        assert found == set(first)
+
+
+async def test_a_date_of_change_that_comes_to_be_ignored_costs_no_item() -> None:
+    async with Sandbox(Settings(items=30, private_items=4500, cap=6000)) as heeding:
+        listing = await only(Institution(private=True))
+        async with calls(heeding) as figshare:
+            first = await listing.page(figshare, None)
+            second = await listing.page(figshare, first.position)
+    settings = Settings(items=30, private_items=4500, cap=6000, ignores=("modified_since",))
+    async with Sandbox(settings) as ignoring:
+        found, position = {ref.id for ref in (*first.refs, *second.refs)}, second.position
+        async with calls(ignoring) as figshare:
+            while position is not None:
+                page = await listing.page(figshare, position)
+                found |= {ref.id for ref in page.refs}
+                position = page.position
+        assert found == set(ignoring.world.institution_items())
+
+
+async def test_days_with_many_changes_cost_a_service_that_knows_only_days_few_pages() -> None:
+    begin = datetime(2020, 1, 1, tzinfo=UTC)
+    moments = [begin + timedelta(seconds=n) for n in range(7000)]
+    moments += [begin + timedelta(hours=30 + n) for n in range(1500)]
+    items = [
+        {"id": n, "modified_date": f"{moment:%Y-%m-%dT%H:%M:%SZ}"} for n, moment in enumerate(moments, 1)
+    ]
+    pages = list[tuple[str, int]]()
+
+    async def answer(request: web.Request) -> web.Response:
+        asked = await request.json()
+        day = asked.get("modified_since", "")[:10]
+        pages.append((day, asked["page"]))
+        since = [item for item in items if str(item["modified_date"])[:10] >= day]
+        return web.json_response(since[(asked["page"] - 1) * PAGE_SIZE : asked["page"] * PAGE_SIZE])
+
+    async with served(answer) as api, client(api) as polite:
+        figshare, listing = Figshare(polite, api=api, stats=api), await only(Account(query="x y z"))
+        found, position = set[int](), None
+        while True:
+            page = await listing.page(figshare, position)
+            found |= {ref.id for ref in page.refs}
+            if (position := page.position) is None:
+                break
+    assert found == set(range(1, 8501))
+    assert pages == [
+        ("", 1),
+        *(("2020-01-01", number) for number in range(1, 9)),
+        ("2020-02-12", 1),
+    ]
 
 
 async def test_a_service_that_knows_only_days_is_listed_whole() -> None:

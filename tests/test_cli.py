@@ -450,7 +450,7 @@ async def test_a_reader_that_leaves_is_no_error(sandbox: Sandbox, tmp_path: Path
 def shell(line: str, folder: Path, **more: str) -> Awaitable[subprocess.CompletedProcess[bytes]]:
     """Run a line of a shell in which `harvester` is the program."""
     program = f"harvester() {{ '{sys.executable}' -m harvester \"$@\"; }}\n"
-    env = {name: text for name, text in environment(**more).items() if name != "PYTHONUNBUFFERED"}
+    env = {name: text for name, text in environment().items() if name != "PYTHONUNBUFFERED"} | more
     return anyio.run_process(["bash", "-c", program + line], cwd=folder, env=env, check=False)
 
 
@@ -490,6 +490,64 @@ async def test_a_run_that_cannot_say_how_it_ended_has_done_its_work(sandbox: San
         f"harvester run --item 5000001 --item x -q {there} | true; exit $PIPESTATUS", tmp_path
     )
     assert ended.returncode == 1, "a reader who has gone changes no status"
+
+
+@pytest.mark.parametrize("unbuffered", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+async def test_a_reader_who_has_gone_ends_no_work_and_changes_no_status(
+    unbuffered: dict[str, str], tmp_path: Path
+) -> None:
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+        query = "--search survey"
+        there = " ".join(at(sandbox))
+        left = "| true; exit $PIPESTATUS"
+        ended = await shell(f"harvester run {query} --item 99999999 {there} {left}", tmp_path, **unbuffered)
+        assert ended.returncode == 1, ended.stderr
+        withdrawn = sandbox.world.search("survey")[:20]
+        files = tmp_path / "harvest" / "files"
+        old = [path for item_id in withdrawn for path in (files / str(item_id)).rglob("*") if path.is_file()]
+        assert old
+        for item_id in withdrawn:
+            sandbox.world.withdraw(item_id)
+        ended = await shell(f"harvester run {query} --prune --yes {there} {left}", tmp_path, **unbuffered)
+        assert ended.returncode == 1, "the item of the first run is nowhere yet"
+        assert not any(path.exists() for path in old)
+        kept = next(path for path in files.rglob("*") if path.is_file())
+        kept.write_text("damaged")
+        ended = await shell(f"harvester verify {left}", tmp_path, **unbuffered)
+        assert ended.returncode == 1
+        for command in ("status", "failed", f"plan {query} {there}", f"list {query} {there}"):
+            ended = await shell(f"harvester {command} {left}", tmp_path, **unbuffered)
+            assert (ended.returncode, b"Traceback" in ended.stderr) == (0, False), command
+
+
+async def test_who_has_left_standard_error_changes_no_status(sandbox: Sandbox, tmp_path: Path) -> None:
+    there = " ".join(at(sandbox))
+    for words, status in (
+        ("run --workers 0 --item 1", 2),
+        (f"run --item 99999999 {there}", 1),
+        ("status -o nowhere", 2),
+    ):
+        ended = await shell(f"harvester {words} 2>&1 | true; exit $PIPESTATUS", tmp_path)
+        assert (ended.returncode, ended.stderr) == (status, b""), words
+        ended = await shell(f"harvester {words} 2>&-", tmp_path)
+        assert ended.returncode == status, words
+
+
+async def test_prune_forgets_files_that_are_gone_already(sandbox: Sandbox, tmp_path: Path) -> None:
+    (item_id, *_) = sandbox.world.public_ids
+    words = ("run", "--item", item_id, "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    (old, *_) = sandbox.world.files(item_id, 1)
+    sandbox.world.edit(item_id)
+    assert (await harvester(*words)).status == 0
+    (tmp_path / "files" / str(item_id) / old["name"]).unlink()
+    told = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
+    assert told["leftovers"]["files"] == 1
+    ended = await harvester(*words, "--prune")
+    assert ended.status == 0
+    assert ended.out.endswith("\nnothing to remove\n")
+    told = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
+    assert told["leftovers"] == {"files": 0, "bytes": 0}
 
 
 async def test_an_output_that_is_closed_is_no_defect(sandbox: Sandbox, tmp_path: Path) -> None:

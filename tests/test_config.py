@@ -291,6 +291,61 @@ def test_a_fault_of_no_single_key_names_its_table(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            'kind = "institution"\nprivate = 3\nitem_type = "datset"\norder = "title"',
+            ["private: expected bool", "item_type: unknown 'datset'", "order: unknown 'title'"],
+        ),
+        (
+            'kind = "search"\nqeury = "x"\nitem_type = 4\npublished_since = 2020\nlicence = " "',
+            [
+                "qeury: unknown key (did you mean 'query'?)",
+                "query: missing",
+                "published_since: expected date",
+                "item_type: figshare has no type 4",
+                "licence: empty",
+            ],
+        ),
+        ('kind = "group"\nid = "x"\norder = "title"', ["id: expected int", "order: unknown 'title'"]),
+        ('kind = "account"\nquery = ""\nsubgroups = true', ["subgroups: unknown key", "query: empty"]),
+    ],
+)
+def test_one_fault_of_a_source_hides_no_other(text: str, expected: list[str], tmp_path: Path) -> None:
+    told = faults(tmp_path, f"[[sources]]\n{text}")
+    assert len(told) == len(expected)
+    for fault in expected:
+        assert any(each.startswith(f"harvest.toml: sources[0].{fault}") for each in told), fault
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'kind = "institution"\nprivate = 3',
+        'kind = "institution"\nprivate = 3\nid = 7',
+        'kind = "institution"\nprivate = 3\norder = "views"\nid = 7',
+        'kind = "institution"\nid = "x"',
+        'kind = "account"\nquery = 3\norder = "views"',
+        'kind = "account"\nlicence = 3\norder = "views"',
+        'kind = "items"\nids = 3',
+        'kind = "items"\nfile = 3',
+    ],
+)
+def test_what_may_be_right_once_another_key_is_right_is_no_fault(text: str, tmp_path: Path) -> None:
+    (told,) = faults(tmp_path, f"[[sources]]\n{text}")
+    assert "expected" in told
+
+
+def test_one_fault_of_a_table_hides_no_other(tmp_path: Path) -> None:
+    text = "[stats]\nsince = 2020-01-02\nuntil = 2020-01-01\ncounters = 3\ngranularty = 'day'"
+    assert sorted(fault.partition("; known")[0] for fault in faults(tmp_path, text)) == [
+        "harvest.toml: stats.counters: expected array, got int",
+        "harvest.toml: stats.granularty: unknown key (did you mean 'granularity'?)",
+        "harvest.toml: stats.since: after until",
+    ]
+
+
 def test_plain_http_is_for_this_machine_only(tmp_path: Path) -> None:
     assert faults(tmp_path, '[services]\napi = "http://example.org/v2"') == [
         "harvest.toml: services.api: plain http is for this machine only: use https"

@@ -26,7 +26,7 @@ from harvester.config.keys import (
     Statistics,
     Versions,
 )
-from harvester.config.tables import Table, fields, is_required
+from harvester.config.tables import Table, faults_whatever, fields, is_required
 from harvester.config.values import convert
 from harvester.credentials import Secret, is_variable
 from harvester.errors import UsageError
@@ -324,15 +324,13 @@ def _read_table(cls: type[T], table: Any, at: str, faults: _Faults) -> T | None:
         return None
     before = len(faults.found)
     values = _read_values(cls, table, at, faults)
-    if len(faults.found) > before:
-        return None
-    try:
-        return cls(**values)
-    except ValueError as exc:  # what only the table's own class can tell
-        for fault in str(exc).splitlines():
-            name, _, what = fault.partition(": ")
-            faults.add(f"{at}{name}", what) if name in fields(cls) else faults.add(at.rstrip("."), fault)
-        return None
+    lacking = [
+        name for name in fields(cls) if name not in values and (name in table or is_required(cls, name))
+    ]
+    for fault in faults_whatever(cls, values, lacking):  # what only the table's own class can tell
+        name, _, what = fault.partition(": ")
+        faults.add(f"{at}{name}", what) if name in fields(cls) else faults.add(at.rstrip("."), fault)
+    return None if len(faults.found) > before else cls(**values)
 
 
 def _read_values(

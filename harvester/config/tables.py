@@ -8,8 +8,10 @@ Here, beside it and in the named tuples of what `status` needs, annotations are 
 __future__ import annotations``): to read postponed ones Python sets up its compiler's types, 1 ms more.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, dataclass_transform, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from types import UnionType
+from typing import Annotated, Any, ClassVar, dataclass_transform, get_args, get_origin, get_type_hints
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -62,3 +64,37 @@ def fields(cls: type[Table]) -> Mapping[str, Any]:
 def is_required(cls: type[Table], name: str) -> bool:
     """Tell whether a field has no default."""
     return not hasattr(cls, name)
+
+
+def faults_whatever(cls: type[Table], values: Mapping[str, Any], lacking: Sequence[str]) -> list[str]:
+    """
+    Tell what is wrong with the values together, whatever those that are `lacking` will be.
+
+    They are taken to be left out, or to be there; what is a fault in one case only may be none in the end.
+    """
+    there = {name: some for name in lacking if (some := _some(fields(cls)[name])) is not None}
+    required = {name for name in lacking if is_required(cls, name)}
+    if not required <= there.keys():
+        return []
+    left_out = _faults(cls, {**values, **{name: there[name] for name in required}})
+    put_in = _faults(cls, {**values, **there})
+    return [fault for fault in left_out if fault in put_in]
+
+
+def _faults(cls: type[Table], values: Mapping[str, Any]) -> list[str]:
+    try:
+        cls(**values)
+    except ValueError as exc:
+        return str(exc).splitlines()
+    return []
+
+
+_SOME = {bool: True, int: 1, float: 1.0, str: "some", date: date.max}
+
+
+def _some(hint: Any) -> Any:
+    """Return a value of a type, None where none is known."""
+    kind = get_origin(hint) or hint
+    if kind is tuple:
+        return (_some(get_args(hint)[0]),)
+    return _some(get_args(hint)[0]) if kind in {Annotated, UnionType} else _SOME.get(kind)

@@ -8,7 +8,8 @@ moment or after it, and again at page 1. A feed that has neither cursor nor date
 is named for this, which begins from its start. An item that comes up again is no new one for the ledger.
 
 By date of change every page is a slice of its own, where that leads on: an item that is changed meanwhile
-moves to the end, and at the edge of two numbered pages another one would be lost for it.
+moves to the end, and at the edge of two numbered pages another one would be lost for it. It is by number
+where a service knows only days, to the end of a day, or ignores where to begin, to its cap.
 
 A position says all of it in JSON, so that a listing goes on where it was left, by whoever left it.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from itertools import pairwise
 
 import msgspec
@@ -28,7 +30,7 @@ from harvester.errors import GiveUp, Misshapen, Refused, UsageError, Verdict
 from harvester.figshare.endpoints import Endpoints
 from harvester.figshare.feeds import Feed, Listed
 from harvester.figshare.records import Entry, EntryPage, decode_entries, decode_licences
-from harvester.figshare.selection import TO_THE_SECOND, a_second_before, is_before, moment_of
+from harvester.figshare.selection import TO_THE_SECOND, a_second_before, is_before, is_of_the_day, moment_of
 from harvester.models import Brief, ItemRef, Page, Unresolved
 
 PAGE_SIZE = 1000
@@ -44,6 +46,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     behind at their caps. ``since``: where the slice begins; ``last``: the newest date in it so far;
     ``pages``: how many of it can be had, 0 while nobody knows. ``unordered``: dates did not ascend.
     ``licence``: the wanted one as figshare spells it. ``by_date``: the user's order was given up at the cap.
+    ``by_pages``: how many were read by number, 0 while slices begin where they should, see `noticing`.
     """
 
     page: int = 1
@@ -57,6 +60,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     unordered: bool = False
     licence: str = ""
     by_date: bool = False
+    by_pages: int = 0
 
     @classmethod
     def read(cls, text: str | None) -> Position:
@@ -99,10 +103,34 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
         ascend = self.last <= told[0] and all(one <= other for one, other in pairwise(told))
         return self.but(last=max(self.last, newest), unordered=self.unordered or not ascend)
 
+    def noticing(self, dates: Sequence[str]) -> Position:
+        """
+        Note what this page, of these dates, says of where the service lets a slice begin.
+
+        Where most of a first page is a little older, days are all that it knows, and a new slice leads on
+        from another day only. Where it is older still, "since" is ignored, and it goes on behind the pages
+        that were read by number. Single dates that are odd prove nothing.
+        """
+        by_pages = self.by_pages and max(self.by_pages, self.page)
+        first = sorted(dates) if self.page == 1 else []
+        middle = moment_of(first[len(first) // 2][:TO_THE_SECOND]) if first else None
+        if (begin := moment_of(self.since)) is None or middle is None or middle >= begin:
+            return self.but(by_pages=by_pages)
+        if middle >= begin - timedelta(days=1):
+            return self.but(by_pages=max(by_pages, 1))
+        last_read = max(by_pages, self.pages, 1)
+        return self.but(page=last_read, since="", by_pages=last_read)
+
+    @property
+    def is_misled(self) -> bool:
+        """Whether the service was seen to ignore where a slice begins."""
+        return self.by_pages > 0 and not self.since
+
     def in_a_new_slice(self, pages: int) -> Position | None:
         """Go on in a slice that begins at the last date; None where that is no further than this one."""
         since = a_second_before(self.last)
-        if self.unordered or since <= self.since:
+        is_no_further = since <= self.since or (self.by_pages and is_of_the_day(self.since, since))
+        if self.unordered or self.is_misled or is_no_further:
             return None
         return self.but(page=1, first_id=0, since=since, last="", pages=pages)
 
@@ -214,7 +242,7 @@ def _fields(listed: Listed, at: Position, feed: Feed) -> dict[str, object]:
         fields["search_for"] = f"({query}) AND {term}" if query else term
     filters = {name: text for name, text in listed.filters().items() if name in feed.takes}
     if at.since:
-        name = f"{feed.date.removesuffix('_date')}_since"
+        name = feed.date.replace("_date", "_since")
         filters[name] = max(filters.get(name, ""), at.since)
     fields |= filters
     if ordering := _ordering(listed, at, feed):
@@ -243,7 +271,9 @@ def _past_cap(listed: Listed, at: Position) -> Position:
         if (further := at.in_a_new_slice(pages)) is not None:
             return further
         reason = f": more of them share one moment, {at.last}, or it ignores where to begin"
-        if at.unordered or not at.last:
+        if at.is_misled:
+            reason = f": it ignores {feed.date.replace('_date', '_since')}, which would lead to the rest"
+        elif at.unordered or not at.last:
             reason = f": they do not come ordered by {feed.date}"
     elif feed.past_cap is not None:
         return Position(feeds=at.feeds + 1, licence=at.licence)
@@ -263,10 +293,12 @@ def _order_given_up(listed: Listed, at: Position, further: Position) -> str:
 def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
     """Make a page of what came back."""
     found, feed = reply.value, _feed(listed, at)
-    following = at.after(found, reply.headers.get("X-Cursor") if feed.has_cursor else None)
-    if cut := _cut_by(listed, at, feed):
-        dates = [date for entry in found.entries if (date := getattr(entry, cut))]
-        seen = at.having_seen(dates)
+    cut = _cut_by(listed, at, feed)
+    dates = [date for entry in found.entries if (date := getattr(entry, cut))] if cut else []
+    here = at.noticing(dates)
+    following = here.after(found, reply.headers.get("X-Cursor") if feed.has_cursor else None)
+    if cut:
+        seen = here.having_seen(dates)
         if following is not None:
             following = following.but(last=seen.last, unordered=seen.unordered)
             if cut == "modified_date" and not following.cursor:
@@ -365,5 +397,4 @@ def _warning(where: str, ignored: Counter[str], size: int) -> str:
     """Say what figshare should have left out and did not, "" where it did."""
     if not ignored:
         return ""
-    told = f"{ignored.total()} of {size} entries are left out"
-    return f"{where}: figshare ignored {', '.join(ignored)}: {told}"
+    return f"{where}: figshare ignored {', '.join(ignored)}: {ignored.total()} of {size} entries are left out"

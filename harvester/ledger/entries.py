@@ -31,6 +31,25 @@ class Entries:
     def save_items(self, results: Sequence[ItemResult]) -> None:
         """Save what visits to different items gave; what one has to say of a record may be out of date."""
         results = self._up_to_date(results)
+        self._save_states(results)
+        now = iso(self._clock())
+        self._save_records(results, now)
+        statistics.save_totals(self._db, results, now)
+        statistics.save_uses(self._db, results)
+        self._save_changes(results)
+        self._files.save_placed(
+            [
+                (result.item_id, found.files)
+                for result in results
+                for found in result.findings
+                if found.files is not None
+            ]
+        )
+        self._withdraw([result.item_id for result in results if _is_withdrawn(result)])
+        self._owe_versions(results)
+        self._take_in(results)
+
+    def _save_states(self, results: Sequence[ItemResult]) -> None:
         many.write(
             self._db,
             """
@@ -56,22 +75,6 @@ class Entries:
             """,
             [self._item_row(result) for result in results],
         )
-        now = iso(self._clock())
-        self._save_records(results, now)
-        statistics.save_totals(self._db, results, now)
-        statistics.save_uses(self._db, results)
-        self._save_changes(results)
-        self._files.save_placed(
-            [
-                (result.item_id, found.files)
-                for result in results
-                for found in result.findings
-                if found.files is not None
-            ]
-        )
-        self._withdraw([result.item_id for result in results if _is_withdrawn(result)])
-        self._owe_versions(results)
-        self._take_in(results)
 
     def _up_to_date(self, results: Sequence[ItemResult]) -> list[ItemResult]:
         """Leave out the records of items that have got another turn since: they are asked for once more."""

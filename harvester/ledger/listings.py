@@ -311,27 +311,7 @@ class Listings:
         Where no date was known, that of the record which is owed already is the one to compare with later. An
         item of which a listing tells no date is asked for once a run, whether it has changed.
         """
-        changed = many.select(
-            self._db,
-            f"""
-            WITH named (id, private, modified_date) AS ({{values}}),
-            listed AS (
-                SELECT *, EXISTS (  -- withdrawn, and listed all the same
-                    SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'withdrawn'
-                ) AS is_back FROM named
-            )
-            SELECT listed.id, listed.private, listed.modified_date,
-                items.modified_date < listed.modified_date OR items.private < listed.private AS is_newer,
-                is_back OR listed.modified_date IS NULL
-            FROM listed JOIN items USING (id)
-            WHERE is_back OR items.private < listed.private
-                OR ifnull(items.modified_date, '') < listed.modified_date
-                OR listed.modified_date IS NULL AND asked_in < {self._run_id} AND EXISTS (
-                    SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'done'
-                )
-            """,
-            refs,
-        )
+        changed = self._changed(refs)
         many.write(
             self._db,
             """
@@ -354,6 +334,30 @@ class Listings:
         renewed = {row[0] for row in changed if row[3] or row[4]}
         return self._owe_records(
             [item_id for item_id, _, _ in refs if item_id in renewed], in_line="metadata" in tasks
+        )
+
+    def _changed(self, refs: Sequence[Ref]) -> list[many.Row]:
+        """Return those that may have changed, as listed: whether one has, and whether one must ask."""
+        return many.select(
+            self._db,
+            f"""
+            WITH named (id, private, modified_date) AS ({{values}}),
+            listed AS (
+                SELECT *, EXISTS (  -- withdrawn, and listed all the same
+                    SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'withdrawn'
+                ) AS is_back FROM named
+            )
+            SELECT listed.id, listed.private, listed.modified_date,
+                items.modified_date < listed.modified_date OR items.private < listed.private AS is_newer,
+                is_back OR listed.modified_date IS NULL
+            FROM listed JOIN items USING (id)
+            WHERE is_back OR items.private < listed.private
+                OR ifnull(items.modified_date, '') < listed.modified_date
+                OR listed.modified_date IS NULL AND asked_in < {self._run_id} AND EXISTS (
+                    SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'done'
+                )
+            """,
+            refs,
         )
 
     def _owe_records(self, item_ids: Sequence[int], *, in_line: bool = True) -> int:
