@@ -775,6 +775,28 @@ async def test_the_same_bytes_get_a_second_name_or_are_copied(has_links: bool, t
     assert not (tmp_path / "files/2").exists()
 
 
+async def test_a_copy_takes_the_longest_of_names(tmp_path: Path) -> None:
+    (tmp_path / "files/1").mkdir(parents=True)
+    name = "ü" * 90 + ".csv"
+    (tmp_path / "files/1" / name).write_bytes(b"abc")
+    md5 = hashlib.md5(b"abc").hexdigest()
+    path = f"files/1.v1/{'ö' * 90}/{name}"
+    assert await Store(tmp_path, link=no_second_names).links(f"files/1/{name}", path, 3, md5)
+    assert (tmp_path / path).read_bytes() == b"abc"
+
+
+async def test_what_a_killed_run_had_begun_to_copy_is_swept_away(tmp_path: Path) -> None:
+    (tmp_path / ".partial").mkdir()
+    (tmp_path / ".partial/0123.copy").write_bytes(b"ab")
+    (tmp_path / ".partial/notes").write_bytes(b"not ours")
+
+    async def is_of_use(*_: object) -> bool:
+        raise AssertionError("no partial file is there")
+
+    await Store(tmp_path).sweep(is_of_use)
+    assert [path.name for path in (tmp_path / ".partial").iterdir()] == ["notes"]
+
+
 @pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
 async def test_a_file_that_is_here_and_cannot_be_synced_is_trouble(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")

@@ -25,7 +25,7 @@ from anyio import CapacityLimiter, to_thread
 from harvester.errors import Damaged, DiskTrouble, NoRoom
 from harvester.models import RemoteFile
 from harvester.store.disk import HOLDS_FOLDERS, Finished, Folder, Sync, Tree, begin_to_sync, disk_errors
-from harvester.store.linking import Link, is_linked
+from harvester.store.linking import COPY, Link, is_linked
 from harvester.store.looking import hash_stream, is_kept, is_whole
 from harvester.store.pieces import BUFFER_SIZE, PARTIAL, Left, Piece, Pieces, write_all
 from harvester.store.publishing import Publisher
@@ -152,6 +152,8 @@ class Store:
         for name in await to_thread.run_sync(self._partials):
             found = _NAME.fullmatch(name)
             if found is None:
+                if name.endswith(COPY):  # of a run that was killed: it is made anew
+                    await to_thread.run_sync(self._remove_partial, name)
                 continue
             md5 = None if found[4] == _UNPROVEN else found[4]
             if not await is_of_use(int(found[2]), int(found[3]), md5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from harvester.store.disk import Folder, Tree, disk_errors
 from harvester.store.looking import is_whole
 from harvester.store.pieces import BUFFER_SIZE, PARTIAL
 
+COPY = ".copy"
+"""How the name of a copy ends until it is whole."""
 Link: TypeAlias = Callable[[Folder, str, Folder, str], None]
 """Gives a file of a folder, by its name, a second name in another folder, as `Folder.link`."""
 
@@ -40,7 +43,7 @@ def is_linked(tree: Tree, twin: str, path: str, size: int, md5: str | None, link
             is_done = True
         if not is_done:
             with tree.folder(PARTIAL, make=True) as apart, os.fdopen(source.open(name), "rb") as old:
-                temporary = f"{path.replace('/', '~')}.copy"[-200:]
+                temporary = hashlib.sha256(path.encode()).hexdigest() + COPY  # however long its name is
                 with os.fdopen(apart.create(temporary), "wb") as new:
                     shutil.copyfileobj(old, new, BUFFER_SIZE)
                 apart.move(temporary, target, new_name)
