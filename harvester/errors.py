@@ -13,7 +13,8 @@ Every error raised on purpose. The class says what follows; the message is one l
     │   ├── Refused          400, 403 with figshare's own words, 422
     │   ├── Misshapen        JSON that is not what the documents promise, or far too large
     │   ├── Unverified       the same wrong bytes came twice
-    │   └── NoRoom           this file does not fit on the disk; others may
+    │   ├── NoRoom           this file does not fit on the disk; others may
+    │   └── Doubtful         says less than is known already: no fact, asked for again later
     └── TryAgain             may succeed when asked again; raised past the client only after the last try
         ├── Throttled        429: the service wants everybody to wait
         ├── Challenged       a page for browsers where data was promised, or a block
@@ -99,6 +100,12 @@ class Unverified(GiveUp):
 
 class NoRoom(GiveUp):
     """This file does not fit on the disk; others may."""
+
+    verdict = Verdict.FOR_NOW
+
+
+class Doubtful(GiveUp):
+    """An answer that says less than the ledger, the record or an earlier page knows: not believed for now."""
 
     verdict = Verdict.FOR_NOW
 
