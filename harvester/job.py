@@ -32,6 +32,7 @@ from harvester.ledger.results import FileResult, Opening
 from harvester.ledger.schema import exists
 from harvester.ledger.writing import Ledger
 from harvester.models import Summary
+from harvester.moves import Mover
 from harvester.pipeline import Pipeline
 from harvester.plan import Plan, Planner
 from harvester.progress import LINE_EVERY_SECONDS, Watched
@@ -100,6 +101,7 @@ class Parts:
     statistics: StatsService
     ledger: Ledger
     store: Store
+    mover: Mover
     rules: FileRules
     versions: str | tuple[int, ...]
 
@@ -137,7 +139,8 @@ class _Run:
         config = self._config
         store = Store(config.folder, writers=config.concurrency.downloads)
         async with connect(config, self._surroundings) as connected:
-            pipeline = self._pipeline(connected, store)
+            mover = Mover(self._ledger, store)
+            pipeline = self._pipeline(connected, store, mover)
             watched = Watched(
                 self._tally,
                 connected.client.traffic,
@@ -146,7 +149,7 @@ class _Run:
             )
             companions = [partial(self._on_start, watched, pipeline.stop)] if self._on_start else []
             try:
-                await beside(partial(self._do_all, pipeline, store), *companions)
+                await beside(partial(self._do_all, pipeline, store, mover), *companions)
             except StopRun:
                 with contextlib.suppress(HarvestError):  # the disk may be what stopped the run
                     await self._summarise(watched, "stopped")
@@ -159,7 +162,7 @@ class _Run:
             raise DiskTrouble(self._tally.no_room)
         return summary
 
-    def _pipeline(self, connected: Connected, store: Store) -> Pipeline:
+    def _pipeline(self, connected: Connected, store: Store, mover: Mover) -> Pipeline:
         config = self._config
         parts = Parts(
             connected.figshare,
@@ -167,6 +170,7 @@ class _Run:
             connected.statistics,
             self._ledger,
             store,
+            mover,
             config.files,
             config.versions,
         )
@@ -181,12 +185,14 @@ class _Run:
             quick=self._quick,
         )
 
-    async def _do_all(self, pipeline: Pipeline, store: Store) -> None:
+    async def _do_all(self, pipeline: Pipeline, store: Store, mover: Mover) -> None:
         """Do all that is owed, then ask once more for what failed in a way that may have passed."""
         await pipeline.prepare()
         if pipeline.stopping.is_set():
             return
         await self._begin()
+        await mover.recover()
+        await mover.settle()
         await store.sweep(self._ledger.may_owe)
         await pipeline.run()
         if pipeline.stopping.is_set():
@@ -199,6 +205,8 @@ class _Run:
             self._tally.items_failed -= again.items
             self._tally.files_failed -= again.files
             await pipeline.run(again.names)
+        if not pipeline.stopping.is_set():
+            await mover.settle()
 
     async def _begin(self) -> None:
         config = self._config
@@ -351,6 +359,7 @@ async def verify(config: Config) -> Verified:
 
 async def _verify(config: Config, reader: Reader, ledger: Ledger) -> Verified:
     store = Store(config.folder)
+    await Mover(ledger, store).recover()
     damaged: list[str] = []
     checked = 0
     told = time.monotonic()

@@ -207,8 +207,8 @@ class OwedFile(Struct, frozen=True):
     """
     A file to fetch, with the path that it gets, relative to the output folder.
 
-    ``is_old``: an earlier run knew of it, and may have fetched it without coming to say so. ``key``: its
-    item's id in the ledger, see `OwedItem`.
+    ``key``: its item's id in the ledger, see `OwedItem`. ``is_taken``: a file that it replaces is still at
+    its path.
     """
 
     turn: int
@@ -217,7 +217,7 @@ class OwedFile(Struct, frozen=True):
     path: str
     private: bool
     key: int
-    is_old: bool = False
+    is_taken: bool = False
 
 
 class PlacedFile(Struct, frozen=True):
@@ -239,7 +239,8 @@ class Findings(Struct, frozen=True):
 
     ``left_out``: the item is none of those wanted after all. ``change``: what is to be told of it, None for
     nothing. ``versions``: those to be harvested besides. ``warning``: something to tell the user that is no
-    failure, "" where there is nothing.
+    failure, "" where there is nothing. ``is_unplaced``: files that are here have other paths than the record
+    alone would give them.
     """
 
     record: Record | None = None
@@ -250,6 +251,7 @@ class Findings(Struct, frozen=True):
     left_out: bool = False
     versions: tuple[int, ...] = ()
     warning: str = ""
+    is_unplaced: bool = False
 
 
 class Failure(Struct, frozen=True):

@@ -22,7 +22,9 @@ from harvester.config import Config
 from harvester.errors import DiskTrouble
 from harvester.ledger.reading import Reader
 from harvester.ledger.writing import Ledger
+from harvester.moves import Mover
 from harvester.states import FileStatus
+from harvester.store import Store
 from harvester.store.disk import HOLDS_FOLDERS, Folder, Tree, disk_errors
 from harvester.store.names import steps
 from harvester.together import beside
@@ -89,6 +91,7 @@ async def prune(config: Config, paths: Sequence[str]) -> Pruned:
 
 
 async def _prune(config: Config, reader: Reader, ledger: Ledger, paths: Sequence[str]) -> Pruned:
+    await Mover(ledger, Store(config.folder)).recover()
     pruner = Pruner(config.folder)
     may_go = {each.path for each in await to_thread.run_sync(_find, reader)}
     await ledger.pruned(await to_thread.run_sync(_gone, config.folder, may_go))

@@ -87,7 +87,7 @@ _WORDS = {
     "withdrawn": "items withdrawn since they were harvested",
     "skipped": "left out by your rules",
     "link": "hosted elsewhere",
-    "pending": "not asked for yet",
+    "pending": "still to come",
     "embargo": "under embargo",
 }
 

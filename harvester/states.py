@@ -18,6 +18,8 @@ class FileStatus(StrEnum):
 
 ANOTHER_VERSION = "another version"
 """Why a file is skipped whatever the rules for files say: another version of its item is wanted."""
+NOT_ASKED = "not asked for"
+"""Why a file is skipped that no rule excludes: the run that read its record was to fetch no files."""
 BEYOND_ROOM = "beyond max_total"
 """Why a file is skipped that the rules for files take: there is no room for it among those wanted in all."""
 
@@ -39,3 +41,4 @@ class Changed(StrEnum):
     CHANGED = "changed"
     WITHDRAWN = "withdrawn"
     RETURNED = "returned"  # public again after it was withdrawn
+    MOVED = "moved"  # the same at figshare; files of it that are here have other paths

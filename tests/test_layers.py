@@ -33,6 +33,7 @@ LEVELS = {
     "ledger": 2,
     "client": 3,
     "figshare": 4,
+    "moves": 3,
     "named": 5,
     "sinks": 5,
     "sources": 6,

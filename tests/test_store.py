@@ -743,10 +743,10 @@ async def test_a_file_that_a_killed_run_put_in_its_place_is_synced_before_it_is_
         (tmp_path / "files/1/a" / name).write_bytes(b"abc")
     syncs = Syncs(tmp_path)
     store = Store(tmp_path, sync=syncs)
-    task = Files(None, store, None, "latest")  # type: ignore[arg-type]  # nothing is to be asked
+    task = Files(None, store, None, None, "latest")  # type: ignore[arg-type]  # nothing is to be asked
     for file_id, name in ((5, "x"), (6, "y")):
         file = remote(file_id, name, content=b"abc")
-        owed = OwedFile(file_id, 1, file, f"files/1/a/{name}", private=False, key=1, is_old=True)
+        owed = OwedFile(file_id, 1, file, f"files/1/a/{name}", private=False, key=1)
         assert (await task.fetch(owed)).status is FileStatus.DONE
         synced = [where for where, _ in syncs.take()]
         assert synced[:2] == [f"files/1/a/{name}", "files/1/a"]

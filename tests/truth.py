@@ -14,7 +14,7 @@ HEADERS = {
     "items.csv": "id,title,doi,type,created_date,published_date,modified_date,licence,group_id,authors,"
     "categories,files,bytes",
     "stats.csv": "item_id,total_views,total_downloads",
-    "files.csv": "item_id,file_id,name,path,size,md5,status",
+    "files.csv": "item_id,file_id,name,path,size,md5,status,reason,url,version",
     "failures.csv": "item_id,file_id,task,error,attempts",
     "changes.csv": "item_id,version,change,fields,files",
     "versions.csv": "item_id,version,doi,files,bytes,folder",
@@ -117,7 +117,10 @@ def assert_files(
                 assert path.read_bytes() == world.content(file_id), row
             paths.add(path)
         else:
-            assert row["path"] == ""
+            assert (row["path"] == "") is (status == "link")
+            assert not row["path"] or not (folder / row["path"]).exists()
+            assert row["reason"] or status == "link"
+        assert row["url"].lstrip("'") == file["download_url"]
     on_disk = {path for path in (folder / "files").rglob("*") if path.is_file()} if paths else set()
     assert on_disk == paths
     partial = folder / ".partial"

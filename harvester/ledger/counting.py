@@ -4,7 +4,7 @@ import sqlite3
 from typing import Any
 
 from harvester.ledger.schema import OPEN_WORK
-from harvester.states import FileStatus
+from harvester.states import NOT_ASKED, FileStatus
 
 
 class _Totals:
@@ -20,7 +20,8 @@ class _Totals:
         count = self.files.setdefault(status, {"files": 0, "bytes": 0})
         count["files"] += number
         count["bytes"] += size
-        outcome = verdict if verdict and status in {FileStatus.FAILED, FileStatus.WITHHELD} else status
+        is_told = status in {FileStatus.FAILED, FileStatus.WITHHELD} or verdict == NOT_ASKED
+        outcome = verdict if verdict and is_told else status
         self.file_outcomes[outcome] = self.file_outcomes.get(outcome, 0) + number
 
 

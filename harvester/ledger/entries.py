@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -45,6 +45,9 @@ class Entries:
                 if found.files is not None
             ]
         )
+        self._files.note_unplaced(
+            [result.item_id for result in results for found in result.findings if found.is_unplaced]
+        )
         self._withdraw([result.item_id for result in results if _is_withdrawn(result)])
         self._owe_versions(results)
         self._take_in(results)
@@ -63,14 +66,15 @@ class Entries:
         many.write(
             self._db,
             """
-            WITH told (id, turn, modified_date, withheld, withdrawn, etag, asked_in) AS ({values})
+            WITH told (id, turn, modified_date, withheld, withdrawn, etag, asked_in, version) AS ({values})
             UPDATE items SET turn = iif(items.turn = ifnull(told.turn, items.turn), NULL, items.turn),
                 modified_date = ifnull(
                     max(ifnull(items.modified_date, ''), told.modified_date), items.modified_date
                 ),
                 withheld = ifnull(told.withheld, items.withheld),
                 withdrawn = ifnull(told.withdrawn, items.withdrawn),
-                etag = ifnull(told.etag, items.etag), asked_in = ifnull(told.asked_in, items.asked_in)
+                etag = ifnull(told.etag, items.etag), asked_in = ifnull(told.asked_in, items.asked_in),
+                record_version = ifnull(told.version, items.record_version)
             FROM told WHERE items.id = told.id
             """,
             [self._item_row(result) for result in results],
@@ -92,9 +96,9 @@ class Entries:
         record = _record(result)
         if record is None:
             withdrawn = 1 if _is_withdrawn(result) else None
-            return (result.item_id, result.turn, None, None, withdrawn, None, asked_in)
+            return (result.item_id, result.turn, None, None, withdrawn, None, asked_in, None)
         article = record.article
-        of_record = (article.modified_date, article.withheld, 0, record.etag, asked_in)
+        of_record = (article.modified_date, article.withheld, 0, record.etag, asked_in, article.version)
         return (result.item_id, result.turn, *of_record)
 
     def _save_records(self, results: Sequence[ItemResult], now: str) -> None:
@@ -117,13 +121,22 @@ class Entries:
         )
 
     def _save_changes(self, results: Sequence[ItemResult]) -> None:
-        """Note what became of items, with what this run has noted of them before."""
-        changes = {
-            result.item_id: found.change
-            for result in results
-            for found in result.findings
-            if found.change is not None
-        }
+        """Note what became of items."""
+        self._note_changes(
+            {
+                result.item_id: found.change
+                for result in results
+                for found in result.findings
+                if found.change is not None
+            }
+        )
+
+    def note_moves(self, moved: Mapping[int, tuple[str, ...]]) -> None:
+        """Note which files of items, by their keys, have other paths now, in words."""
+        self._note_changes({key: Change(Changed.MOVED, files=words) for key, words in moved.items()})
+
+    def _note_changes(self, changes: dict[int, Change]) -> None:
+        """Add to what this run has noted of items before."""
         rows = many.select(
             self._db,
             "SELECT item_id, change, fields, files FROM changes"
@@ -208,7 +221,7 @@ class Entries:
 
 def _both(before: Change, now: Change) -> Change:
     """Put together what one run found of an item on two visits."""
-    what = now.what
+    what = before.what if now.what == Changed.MOVED else now.what
     if before.what == Changed.NEW and what != Changed.WITHDRAWN:
         what = before.what
     elif before.what == Changed.WITHDRAWN and what == Changed.RETURNED:

@@ -11,7 +11,7 @@ from harvester.ledger.line import Line, remote_file
 from harvester.ledger.results import FileResult
 from harvester.ledger.schema import FILE_COLUMNS, OF_ITEM, OPEN_FILES
 from harvester.models import OwedFile, PlacedFile, RemoteFile
-from harvester.states import BEYOND_ROOM, FileStatus
+from harvester.states import BEYOND_ROOM, NOT_ASKED, FileStatus
 
 _TAKES_ROOM = (FileStatus.PENDING, FileStatus.DONE)
 
@@ -72,7 +72,11 @@ class Files:
         is_same = old is not None and old[:3] == (placed.path, file.size, file.md5)
         if is_same and old is not None and old.status == FileStatus.DONE and status is not FileStatus.LINK:
             status, reason = FileStatus.DONE, ""
-        if status is FileStatus.DONE:
+        if status is FileStatus.PENDING and not self._line.has_files:
+            # An earlier run may have asked for it: then it still is to come.
+            if not (is_same and old is not None and old.status == FileStatus.PENDING):
+                status, reason = FileStatus.SKIPPED, NOT_ASKED
+        elif status is FileStatus.DONE:
             self._line.room.gives_back(-file.size)
         elif status is FileStatus.PENDING and not self._line.room.takes(file.size):
             status, reason = FileStatus.SKIPPED, BEYOND_ROOM
@@ -87,28 +91,38 @@ class Files:
     def _note_leftovers(
         self, placed: Sequence[tuple[int, Iterable[PlacedFile]]], before: Mapping[tuple[int, int], _Row]
     ) -> None:
-        """Remember what was fetched and is named no more; nothing is removed unless the user says so."""
-        named = {
-            (file.path,)
-            for _, files in placed
-            for file in files
-            if file.status in _TAKES_ROOM  # what lies where another is not wanted is of no use
-        }
+        """
+        Remember what was fetched and is named no more; nothing is removed unless the user says so.
+
+        One whose path another file has by now goes out of its way before that comes, or when the run ends.
+        """
+        named = {(item_id, file.file.id): file for item_id, files in placed for file in files}
         left = [
-            (row.path, item_id, row.size)
-            for (item_id, _), row in before.items()
-            if (row.path,) not in named
+            (row.path, item_id, file_id, row.size)
+            for (item_id, file_id), row in before.items()
+            if not _is_kept(row, named.get((item_id, file_id)))
             # What is pending may have got its place from a run that was killed before it could say so.
             and (row.status == FileStatus.DONE or self._may_have_come(row))
         ]
         many.write(
             self._db,
-            "INSERT INTO leftovers (path, item_id, size) {values} ON CONFLICT DO UPDATE"
-            " SET item_id = excluded.item_id, size = excluded.size",
+            "INSERT INTO leftovers (path, item_id, file_id, size) {values} ON CONFLICT DO UPDATE SET"
+            " item_id = excluded.item_id, file_id = excluded.file_id, size = excluded.size",
             left,
         )
         if self._db.execute("SELECT 1 FROM leftovers LIMIT 1").fetchone():
-            many.write(self._db, "DELETE FROM leftovers WHERE path IN ({values})", named)
+            here = [(file.path,) for file in named.values() if file.status is FileStatus.DONE]
+            many.write(self._db, "DELETE FROM leftovers WHERE path IN ({values})", here)
+            many.write(
+                self._db,
+                "INSERT INTO unplaced SELECT DISTINCT files.item_id FROM files JOIN leftovers USING (path)"
+                " WHERE files.item_id IN ({values}) ON CONFLICT DO NOTHING",
+                [(item_id,) for item_id, _ in placed],
+            )
+
+    def note_unplaced(self, keys: Sequence[int]) -> None:
+        """Remember the items some of whose files are not where their records ask for them."""
+        many.write(self._db, "INSERT INTO unplaced {values} ON CONFLICT DO NOTHING", [(key,) for key in keys])
 
     def _may_have_come(self, row: _Row) -> bool:
         return row.status == "pending" and self._line.is_old(row.turn) and self._is_here(row.path)
@@ -167,20 +181,28 @@ class Files:
         for _, status, size in written:
             if status == FileStatus.FAILED:
                 self._line.room.gives_back(size)
+        self._drop_leftovers([each.path for each in results if each.status is FileStatus.DONE])
         self._leave_to_the_withdrawn({item_id for item_id, status, _ in written if status == "pending"})
         if len(written) < len(results):
             many.write(
                 self._db,
-                "WITH told (path, item_id, size) AS ({values})"
-                " INSERT INTO leftovers SELECT * FROM told WHERE NOT EXISTS ("
+                "WITH told (path, item_id, file_id, size) AS ({values})"
+                " INSERT INTO leftovers (path, item_id, file_id, size) SELECT * FROM told WHERE NOT EXISTS ("
                 "SELECT 1 FROM files WHERE files.item_id = told.item_id AND files.path = told.path"
                 " AND files.status IN ('done', 'pending'))"
                 " ON CONFLICT DO NOTHING",
                 [
-                    (each.path, each.item_id, each.size)
+                    (each.path, each.item_id, each.file_id, each.size)
                     for each in results
                     if each.path and each.status is FileStatus.DONE
                 ],
+            )
+
+    def _drop_leftovers(self, paths: Sequence[str]) -> None:
+        """Forget that something else lay where a file was found in its place or has come."""
+        if self._db.execute("SELECT 1 FROM leftovers LIMIT 1").fetchone():
+            many.write(
+                self._db, "DELETE FROM leftovers WHERE path IN ({values})", [(path,) for path in paths]
             )
 
     def pruned(self, paths: Sequence[str]) -> None:
@@ -193,6 +215,15 @@ class Files:
             " AND item_id IN (SELECT id FROM items WHERE withdrawn) AND path IN ({values})",
             gone,
         )
+
+
+def _is_kept(row: _Row, now: PlacedFile | None) -> bool:
+    """Tell whether what lies at a file's path may still be what its record asks for there."""
+    if now is None or now.path != row.path or now.status not in _TAKES_ROOM:
+        return False
+    size, md5 = now.file.size, now.file.md5
+    # A sum that is told later is compared with what is here before anything comes.
+    return row.status != FileStatus.DONE or (row.size == size and (row.md5 in {None, md5} or md5 is None))
 
 
 def _fetched_row(result: FileResult) -> many.Row:

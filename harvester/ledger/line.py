@@ -53,6 +53,11 @@ class Line:
         """Tell whether an earlier run handed out a turn, and may have done what it was for."""
         return turn is not None and turn <= self._last_of_old
 
+    @property
+    def has_files(self) -> bool:
+        """Whether this run fetches files at all."""
+        return self._has_files
+
     def turn_for_file(self) -> int | None:
         """Hand out a turn to a pending file, where this run fetches files at all."""
         return self.next_turn() if self._has_files else None
@@ -92,17 +97,18 @@ class Line:
         items = self._number("SELECT count(*) FROM items WHERE turn IS NOT NULL")
         items += (more := self._line_up_owed_items(tuple(opening.item_tasks)))
         self._last += more
-        self._apply_rules(opening)
         files = 0
+        self.room.open(0)
         if opening.with_files:
+            self._apply_rules(opening)
             files = self._number(f"SELECT count(*) FROM files WHERE {OPEN_FILES} AND turn IS NOT NULL")
             files += (more := self._line_up_pending_files(order="attempts > 0, item_id, file_id"))
             self._last += more
-        self._db.execute(
-            f"UPDATE files SET error = '', attempts = 0, verdict = '' WHERE {OPEN_FILES}"
-            " AND verdict NOT IN (?, ?) AND (attempts > 0 OR error <> '' OR verdict <> '')",
-            _settled(opening),
-        )
+            self._db.execute(
+                f"UPDATE files SET error = '', attempts = 0, verdict = '' WHERE {OPEN_FILES}"
+                " AND verdict NOT IN (?, ?) AND (attempts > 0 OR error <> '' OR verdict <> '')",
+                _settled(opening),
+            )
         self._last_of_old = self._last
         return items, files
 
@@ -280,6 +286,7 @@ class Line:
             return []
         rows = self._db.execute(
             "SELECT files.turn, files.item_id, ifnull(versions.item_id, files.item_id), path, private,"
+            " EXISTS (SELECT 1 FROM leftovers WHERE leftovers.path = files.path),"
             f" {FILE_COLUMNS} FROM files JOIN items ON items.id = files.item_id"
             " LEFT JOIN versions ON versions.id = files.item_id"
             f" WHERE {OPEN_FILES} AND files.turn > ? ORDER BY files.turn LIMIT ?",
@@ -293,9 +300,9 @@ class Line:
                 path,
                 bool(private),
                 key=key,
-                is_old=self.is_old(turn),
+                is_taken=bool(is_taken),
             )
-            for turn, key, item_id, path, private, *file in rows
+            for turn, key, item_id, path, private, is_taken, *file in rows
         ]
 
     def may_owe(self, item_id: int, file_id: int, md5: str | None) -> bool:

@@ -294,4 +294,30 @@ MIGRATIONS = (
         value TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    -- A file that is replaced goes out of the way of the one that has its name now.
+    ALTER TABLE leftovers ADD COLUMN file_id INTEGER NOT NULL DEFAULT 0;  -- figshare's; 0: not known
+    CREATE TABLE moves (                    -- renames that are under way
+        source  TEXT PRIMARY KEY,           -- paths below the output folder
+        target  TEXT NOT NULL,
+        item_id INTEGER NOT NULL,
+        file_id INTEGER,                    -- of a file of `files`; null: of one of `leftovers`
+        is_out  INTEGER NOT NULL            -- 1: it has left its old place, and may be in the new one
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE unplaced (                 -- items some of whose files have not the paths of their record
+        item_id INTEGER PRIMARY KEY
+    ) STRICT;
+    INSERT INTO unplaced SELECT item_id FROM files WHERE path LIKE '%~%'
+        UNION SELECT item_id FROM leftovers;
+
+    ALTER TABLE items ADD COLUMN record_version INTEGER NOT NULL DEFAULT 0;  -- 0: none, as of drafts
+    UPDATE items SET record_version = told.version FROM (
+        SELECT item_id, json_extract(raw, '$.version') AS version FROM records
+        WHERE json_valid(raw) AND json_type(raw, '$.version') = 'integer'
+    ) AS told WHERE items.id = told.item_id AND told.version BETWEEN 1 AND 2147483647;
+
+    -- What no run has asked for yet, as none of them fetched files.
+    UPDATE files SET status = 'skipped', verdict = 'not asked for'
+        WHERE status = 'pending' AND turn IS NULL AND attempts = 0;
+    """,
 )

@@ -55,9 +55,12 @@ class ItemRow(NamedTuple):
 
 class FileRow(NamedTuple):
     """
-    A file as files.csv tells of it; ``path`` is "" for what is not on this disk.
+    A file as files.csv tells of it.
 
-    ``key``: its item's id in the ledger, another one than ``item_id`` for a version that was asked for.
+    ``path``: where it is, or would be if it were here; "" for a link. ``reason``: why it is not here, ""
+    where it is or is to come. ``url``: where figshare or, of a link, somebody else has it. ``version``: of its
+    item, 0 for what was never published. ``key``: its item's id in the ledger, another one than ``item_id``
+    for a version that was asked for.
     """
 
     item_id: int
@@ -67,6 +70,9 @@ class FileRow(NamedTuple):
     size: int
     md5: str | None
     status: FileStatus
+    reason: str
+    url: str
+    version: int
     key: int
 
 
@@ -198,7 +204,11 @@ class Reader:
 
     def files(self, status: FileStatus | None = None) -> Iterator[FileRow]:
         """Every file, or those of one status, by item, version and file id."""
-        what = "name, iif(status = 'done', path, ''), size, md5, status, files.item_id"
+        what = (
+            "name, iif(status = 'link', '', path), size, md5, status, verdict, url, iif(files.item_id < 0,"
+            " (SELECT version FROM versions WHERE versions.id = files.item_id),"
+            " (SELECT record_version FROM items WHERE items.id = files.item_id)), files.item_id"
+        )
         is_wanted = "status = ?" if status else "TRUE"
         values = (status,) if status else ()
         items = self._rows(

@@ -29,6 +29,7 @@ from harvester.ledger.files import Files
 from harvester.ledger.line import Line
 from harvester.ledger.listings import Listings
 from harvester.ledger.lockless import ClaimFile, locks_work
+from harvester.ledger.moves import Moves
 from harvester.ledger.results import Added, Again, FileResult, Harvested, ItemResult, Listed, Mishap, Opening
 from harvester.ledger.schema import NAME, at_once, connect, database_errors, file_identity, migrate
 from harvester.models import Failure, OwedFile, OwedItem, Page
@@ -50,8 +51,10 @@ class Ledger:
     The ledger of one output folder, held by one run.
 
     ``changed`` is an event that the next change sets; take it before you look, then wait for it.
-    ``drawback`` says what the file system cannot do, "" where it can do all.
+    ``drawback`` says what the file system cannot do, "" where it can do all. ``moves``: journal of renames.
     """
+
+    moves: Moves
 
     def __init__(
         self,
@@ -107,6 +110,7 @@ class Ledger:
         self._line = Line(self._db)
         self._files = Files(self._db, self._line, lambda path: os.path.lexists(self.path.parent / path))
         self._entries = Entries(self._db, self._line, self._files, self._clock, run_id=self._run_id)
+        self.moves = Moves(self._db, self._change, self._entries.note_moves)
         now = claim.iso(self._clock())
         self._listings = Listings(self._db, self._line, run_id=self._run_id, now=now)
 

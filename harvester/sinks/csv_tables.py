@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from harvester.figshare.records import read_description
-from harvester.ledger.reading import Reader
+from harvester.ledger.reading import FileRow, Reader
+from harvester.states import FileStatus
 from harvester.store import home_of, rewrite
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -28,7 +29,7 @@ STATS_SHARES = ("item_id", "total_shares")
 STATS_HISTORY = ("item_id", "asked_at", "total_views", "total_downloads", "total_shares")
 STATS_TIMELINE = ("item_id", "counter", "granularity", "date", "number")
 STATS_BREAKDOWN = ("item_id", "counter", "granularity", "date", "country", "number")
-FILES = ("item_id", "file_id", "name", "path", "size", "md5", "status")
+FILES = ("item_id", "file_id", "name", "path", "size", "md5", "status", "reason", "url", "version")
 CHANGES = ("item_id", "version", "change", "fields", "files")
 VERSIONS = ("item_id", "version", "doi", "files", "bytes", "folder")
 FAILURES = ("item_id", "file_id", "task", "error", "attempts")
@@ -92,7 +93,14 @@ def _files(reader: Reader) -> Iterator[tuple[object, ...]]:
     for file in reader.files():
         yield (
             file.item_id, file.file_id, plain(file.name), file.path, file.size, file.md5, file.status,
+            _reason(file), plain(file.url), file.version or None,
         )  # fmt: skip
+
+
+def _reason(file: FileRow) -> str:
+    """Say why a file is not here; the ledger has no word for the usual reason why one is skipped."""
+    is_excluded = file.status == FileStatus.SKIPPED and not file.reason
+    return "excluded by the file rules" if is_excluded else file.reason
 
 
 def _changes(reader: Reader) -> Iterator[tuple[object, ...]]:

@@ -8,12 +8,13 @@ Bytes on disk: safe paths, partial files, proof by md5, publishing by rename.
 
 `names.py` decides what things are called, `disk.py` reaches them without following links and makes
 them last, `files.py` fills and proves, with `pieces.py` in several places at once, `publishing.py` puts
-what is whole in its place, `looking.py` tells what is there, `linking.py` gives it a second name.
+what is whole in its place, `looking.py` tells what is there, `linking.py` gives it a second name, `moving.py`
+another one.
 """
 
 from harvester.store.disk import disk_errors, rewrite
 from harvester.store.files import Partial, Store
-from harvester.store.names import home_of, place, safe_name
+from harvester.store.names import aside, home_of, is_same_path, place, safe_name
 from harvester.store.pieces import BUFFER_SIZE, Piece
 
 __all__ = [
@@ -21,8 +22,10 @@ __all__ = [
     "Partial",
     "Piece",
     "Store",
+    "aside",
     "disk_errors",
     "home_of",
+    "is_same_path",
     "place",
     "rewrite",
     "safe_name",

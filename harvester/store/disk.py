@@ -300,6 +300,10 @@ class Tree:
         """Make what was written to an open file outlive a power cut."""
         self._sync(handle.fileno())
 
+    def sync_descriptor(self, descriptor: int) -> None:
+        """Make what an open file or folder holds outlive a power cut."""
+        self._sync(descriptor)
+
     def publish(self, files: Sequence[Finished]) -> None:
         """
         Move written files to their places: what has no problem after that outlives a power cut.

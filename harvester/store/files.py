@@ -27,6 +27,7 @@ from harvester.models import RemoteFile
 from harvester.store.disk import HOLDS_FOLDERS, Finished, Folder, Sync, Tree, begin_to_sync, disk_errors
 from harvester.store.linking import COPY, Link, is_linked
 from harvester.store.looking import hash_stream, is_kept, is_whole
+from harvester.store.moving import Renames
 from harvester.store.pieces import BUFFER_SIZE, PARTIAL, Left, Piece, Pieces, write_all
 from harvester.store.publishing import Publisher
 
@@ -57,6 +58,7 @@ class Store:
         self._tree = Tree(folder, sync=sync, held=hold_folders)
         self._threads = CapacityLimiter(writers)
         self._publisher = Publisher(self._tree, self._threads)
+        self.renames = Renames(self._tree, self._threads)
         self._left: Left = {}  # there is nothing to go on with for any other file
         self._has_looked = False
         self._locks: dict[tuple[int, int | str], anyio.Lock] = {}

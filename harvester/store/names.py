@@ -86,6 +86,20 @@ def place(home: str, files: Sequence[RemoteFile], kept: Mapping[int, str]) -> di
     return placed
 
 
+def aside(path: str, file_id: int, taken: Iterable[str]) -> str:
+    """
+    Return where the file at `path` goes when another one gets its name: beside it, by its id.
+
+    `file_id`: 0 where nobody remembers it. `taken`: the paths of the item's other files.
+    """
+    return _with_id(path, file_id or "replaced", {_fold(each) for each in taken})
+
+
+def is_same_path(one: str, other: str) -> bool:
+    """Tell whether some file system takes two paths for one."""
+    return _fold(one) == _fold(other)
+
+
 def _single(texts: Iterable[str]) -> set[str]:
     """Return those that come once."""
     seen, again = set[str](), set[str]()
@@ -126,7 +140,7 @@ def _cut(text: str, size: int) -> str:
     return text.encode()[:size].decode(errors="ignore")
 
 
-def _with_id(path: str, file_id: int, taken: set[str]) -> str:
+def _with_id(path: str, file_id: int | str, taken: set[str]) -> str:
     """Put its id into a file's path; twice where somebody gave another file such a name."""
     folder, _, name = path.rpartition("/")
     stem, suffix = _split(name)

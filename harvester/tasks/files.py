@@ -10,6 +10,7 @@ from harvester.figshare.routes import Routes
 from harvester.ledger.results import FileResult
 from harvester.ledger.writing import Ledger
 from harvester.models import OwedFile
+from harvester.moves import Mover
 from harvester.states import FileStatus
 from harvester.store import Store
 
@@ -17,7 +18,8 @@ from harvester.store import Store
 @dataclass(frozen=True)
 class Files:
     """
-    Fetches what is not here yet; a file that a killed run had already put in place is kept.
+    Fetches what is not here yet; what lies in its place is hashed first, and kept if it is the file: a killed
+    run may have put it there, or figshare told its sum later. Any other file there goes out of the way.
 
     A file that did not change from one version of an item to another is fetched once.
     """
@@ -27,6 +29,7 @@ class Files:
     routes: Routes
     store: Store
     ledger: Ledger
+    mover: Mover
     versions: str | tuple[int, ...]
 
     async def fetch(self, owed: OwedFile) -> FileResult:
@@ -34,8 +37,10 @@ class Files:
         # By its id, as its record may change while it comes; by its path, which another may get meanwhile.
         async with self.store.alone(owed.key, owed.path), self.store.alone(owed.item_id, file.id):
             # Without an md5 only a finished download proves a file; with one, what lies there can.
-            may_be_here = owed.is_old and file.md5 is not None and self.store.may_hold(owed.path)
+            may_be_here = file.md5 is not None and self.store.may_hold(owed.path)
             if not (may_be_here and await self.store.keeps(owed.path, file.size, file.md5)):
+                if owed.is_taken:
+                    await self.mover.make_way(owed)
                 await self._bring_once(owed)
         return FileResult(owed.key, file.id, FileStatus.DONE, path=owed.path, size=file.size)
 

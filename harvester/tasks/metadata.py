@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+from msgspec.structs import replace
 
 from harvester.config import FileRules
 from harvester.config.keys import ALL, LATEST
@@ -52,6 +54,7 @@ class Metadata:
             change=_change(item, before, record),
             versions=await self._earlier(item, article),
             warning=difference(article),
+            is_unplaced=before is not None and not are_placed(files, home_of(item.id, item.version)),
         )
 
     async def _ask(self, item: OwedItem) -> Record | None:
@@ -137,11 +140,11 @@ def settle(
     Decide what becomes of each file; `here` are those fetched before: file id to file and path.
 
     One that is here and has not changed stays; the rest is owed, unless the user's rules, its kind or
-    the item's own state keep it from being fetched. `home`: the folder they go to. `is_wanted`: whether this
-    version of the item is.
+    the item's own state keep it from being fetched. A file that the record no longer names has no claim to
+    its path. `home`: the folder they go to. `is_wanted`: whether this version of the item is.
     """
-    unique = tuple({file.id: file for file in article.files}.values())
-    kept = {file_id: path for file_id, (_, path) in here.items()}
+    unique = tuple({file.id: _with_known_sum(file, here.get(file.id)) for file in article.files}.values())
+    kept = {file.id: here[file.id][1] for file in unique if file.id in here}
     paths = place(home or home_of(article.id), unique, kept)
     statuses = {file.id: _status(file, article, here, rules, is_wanted=is_wanted) for file in unique}
     return tuple(
@@ -153,6 +156,19 @@ def settle(
         )
         for file in unique
     )
+
+
+def are_placed(files: Sequence[PlacedFile], home: str) -> bool:
+    """Tell whether files have the paths that their record alone would give them."""
+    wanted = place(home, [each.file for each in files], {})
+    return all(each.path == wanted[each.file.id] for each in files)
+
+
+def _with_known_sum(file: RemoteFile, old: tuple[RemoteFile, str] | None) -> RemoteFile:
+    """Return a file with the sum that it had before, where figshare does not tell it any more."""
+    if old is None or file.md5 is not None or old[0].size != file.size:
+        return file
+    return replace(file, md5=old[0].md5)
 
 
 def _reason(status: FileStatus, article: Article, *, is_wanted: bool) -> str:
