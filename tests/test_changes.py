@@ -102,7 +102,7 @@ async def test_changes_name_the_fields_and_the_files(sandbox: Sandbox, tmp_path:
     assert (await harvester(*words)).status == 0
     ids = [item_id for item_id in world.search(":tag: tag3") if world.trait(item_id) == ""]
     edited, corrected = ids[1], ids[2]
-    name = world.files(edited)[0]["name"]
+    name, old_id = world.files(edited)[0]["name"], world.files(edited)[0]["id"]
     world.edit(edited)
     world.correct(corrected)
     assert (await harvester(*words)).status == 0
@@ -110,7 +110,8 @@ async def test_changes_name_the_fields_and_the_files(sandbox: Sandbox, tmp_path:
     assert rows.keys() == {edited, corrected}
     fields = rows[edited]["fields"].split("; ")
     assert {"doi", "modified_date", "title", "version"} <= set(fields)
-    assert rows[edited]["files"] == f"changed: {world.files(edited)[0]['name']}"
+    stem, _, suffix = name.rpartition(".")
+    assert rows[edited]["files"] == f"changed: {name}; moved: {name} to {stem}~{old_id}.{suffix}"
     assert name == world.files(edited)[0]["name"]
     assert rows[corrected] == {
         "item_id": str(corrected),

@@ -42,7 +42,7 @@ from harvester.models import (
     Totals,
     Unresolved,
 )
-from harvester.states import Changed, FileStatus, WorkState
+from harvester.states import NOT_ASKED, Changed, FileStatus, WorkState
 
 pytestmark = pytest.mark.anyio
 
@@ -862,7 +862,7 @@ def counted_by_hand(folder: Path) -> dict[str, object]:
             visits.setdefault(item_id, []).append((visit[0], visit[1], visit[2]))
         outcomes = Counter(outcome_of(each) for each in visits.values())
         reasons = Counter(
-            verdict if verdict and status in ("failed", "withheld") else status
+            verdict if verdict and (status in ("failed", "withheld") or verdict == NOT_ASKED) else status
             for status, verdict in db.execute("SELECT status, verdict FROM files")
         )
         columns = {column for _, column, *_ in db.execute("PRAGMA table_info(listings)")}

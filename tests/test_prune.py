@@ -21,6 +21,8 @@ from tests.test_plan import config_of
 pytestmark = pytest.mark.anyio
 
 EDITED, WITHDRAWN = 5_000_001, 5_000_007
+ASIDE = f"file_00~{EDITED}00.csv"
+"""Where the file goes that an edit replaces."""
 
 
 @pytest.fixture
@@ -36,8 +38,9 @@ async def harvest_with_leftovers(sandbox: Sandbox, folder: Path) -> tuple[set[st
     """Harvest twice; return what belongs to the harvest and what does not any more."""
     config = config_of(sandbox, folder, {"kind": "items", "ids": [EDITED, 5_000_004, WITHDRAWN]})
     await harvest(config)
-    old = {f"files/{EDITED}/file_00.csv"} | {path for path in here(folder) if f"/{WITHDRAWN}/" in path}
-    assert old < here(folder)
+    replaced = {f"files/{EDITED}/{ASIDE}"}
+    old = replaced | {path for path in here(folder) if f"/{WITHDRAWN}/" in path}
+    assert old - replaced < here(folder)
     sandbox.world.edit(EDITED)
     sandbox.world.withdraw(WITHDRAWN)
     assert (await harvest(config)).exit_status == 0
@@ -118,7 +121,7 @@ async def test_only_what_may_go_now_goes(sandbox: Sandbox, tmp_path: Path) -> No
     await harvest(config)
     kept = sorted(path for path in old if str(WITHDRAWN) in path)
     pruned = await prune(config, [*shown, "harvest.db", f"files/../{tmp_path.name}"])
-    assert pruned.removed == (f"files/{EDITED}/file_00.csv",)
+    assert pruned.removed == (f"files/{EDITED}/{ASIDE}",)
     assert sorted(pruned.kept) == sorted(
         f"{path}: belongs to the harvest" for path in (*kept, "harvest.db", f"files/../{tmp_path.name}")
     )
@@ -130,7 +133,7 @@ async def test_nothing_is_reached_through_a_link(sandbox: Sandbox, tmp_path: Pat
     _, old = await harvest_with_leftovers(sandbox, folder)
     shutil.move(folder / "files" / str(WITHDRAWN), elsewhere)
     (folder / "files" / str(WITHDRAWN)).symlink_to(elsewhere)
-    edited = folder / "files" / str(EDITED) / "file_00.csv"
+    edited = folder / "files" / str(EDITED) / ASIDE
     edited.rename(tmp_path / "moved.csv")
     edited.symlink_to(tmp_path / "moved.csv")
     there = sorted(path.name for path in elsewhere.iterdir())
@@ -138,7 +141,7 @@ async def test_nothing_is_reached_through_a_link(sandbox: Sandbox, tmp_path: Pat
     pruned = await prune(config, sorted(old))
     assert (pruned.removed, pruned.size) == ((), 0)
     assert len(pruned.kept) == len(old)
-    assert pruned.kept[0] == f"files/{EDITED}/file_00.csv: is no plain file; see what it is"
+    assert pruned.kept[0] == f"files/{EDITED}/{ASIDE}: is no plain file; see what it is"
     assert all("a link leads out of the output folder" in why for why in pruned.kept[1:])
     assert sorted(path.name for path in elsewhere.iterdir()) == there
     assert (tmp_path / "moved.csv").exists()
@@ -147,7 +150,7 @@ async def test_nothing_is_reached_through_a_link(sandbox: Sandbox, tmp_path: Pat
 async def test_a_file_that_is_gone_already_is_forgotten(sandbox: Sandbox, tmp_path: Path) -> None:
     _, old = await harvest_with_leftovers(sandbox, tmp_path)
     shutil.rmtree(tmp_path / "files" / str(WITHDRAWN))
-    (tmp_path / "files" / str(EDITED) / "file_00.csv").unlink()
+    (tmp_path / "files" / str(EDITED) / ASIDE).unlink()
     config = config_of(sandbox, tmp_path)
     pruned = await prune(config, sorted(old))
     assert (set(pruned.removed), pruned.size, pruned.kept) == (old, 0, ())

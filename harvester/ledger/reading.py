@@ -58,9 +58,9 @@ class FileRow(NamedTuple):
     A file as files.csv tells of it.
 
     ``path``: where it is, or would be if it were here; "" for a link. ``reason``: why it is not here, ""
-    where it is or is to come. ``url``: where figshare or, of a link, somebody else has it. ``version``: of its
-    item, 0 for what was never published. ``key``: its item's id in the ledger, another one than ``item_id``
-    for a version that was asked for.
+    where it is or is to come. ``url``: where figshare or, of a link, somebody else has it. ``version``: of
+    its item, 0 for what was never published. ``key``: its item's id in the ledger, another one than
+    ``item_id`` for a version that was asked for.
     """
 
     item_id: int

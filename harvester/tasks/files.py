@@ -14,6 +14,9 @@ from harvester.moves import Mover
 from harvester.states import FileStatus
 from harvester.store import Store
 
+RENAMES = "renames"
+"""What one at a time does with the files of an item: none has this path or md5."""
+
 
 @dataclass(frozen=True)
 class Files:
@@ -40,7 +43,8 @@ class Files:
             may_be_here = file.md5 is not None and self.store.may_hold(owed.path)
             if not (may_be_here and await self.store.keeps(owed.path, file.size, file.md5)):
                 if owed.is_taken:
-                    await self.mover.make_way(owed)
+                    async with self.store.alone(owed.item_id, RENAMES):
+                        await self.mover.make_way(owed)
                 await self._bring_once(owed)
         return FileResult(owed.key, file.id, FileStatus.DONE, path=owed.path, size=file.size)
 
@@ -51,9 +55,10 @@ class Files:
             await self._bring(owed)
             return
         async with self.store.alone(owed.item_id, md5):
-            for twin in await self.ledger.twins(owed):
-                if await self.store.links(twin, owed.path, owed.file.size, md5):
-                    return
+            async with self.store.alone(owed.item_id, RENAMES):  # what is on its way is in no place
+                for twin in await self.ledger.twins(owed):
+                    if await self.store.links(twin, owed.path, owed.file.size, md5):
+                        return
             await self._bring(owed)
 
     async def _bring(self, owed: OwedFile) -> None:

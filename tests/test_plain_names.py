@@ -1,0 +1,312 @@
+"""The current file has the plain name; what it replaced is beside it, and no crash loses either of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from harvester.ledger.moves import Move
+from harvester.ledger.results import FileResult, ItemResult, Opening
+from harvester.ledger.writing import Ledger
+from harvester.models import Article, Findings, ItemRef, Page, PlacedFile, Record, RemoteFile
+from harvester.moves import Mover
+from harvester.sandbox import Sandbox, Settings
+from harvester.states import FileStatus, WorkState
+from harvester.store import Store
+from harvester.store.names import safe_name
+from tests.conftest import at, harvester
+from tests.truth import rows
+
+pytestmark = pytest.mark.anyio
+
+ITEMS = Settings(items=60, heavy=0)
+TASKS = frozenset({"metadata"})
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    root = folder / "files"
+    found = (path for path in root.rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
+
+
+# -- a new version ------------------------------------------------------------------------------------
+
+
+async def test_after_a_new_version_the_plain_name_holds_the_current_bytes(tmp_path: Path) -> None:
+    async with Sandbox(ITEMS) as sandbox:
+        world = sandbox.world
+        item_id = next(each for each in world.public_ids if world.trait(each) == "")
+        words = ("run", "--item", item_id, "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        old = world.files(item_id)[0]
+        world.edit(item_id)
+        new = world.files(item_id)[0]
+        assert (old["name"], old["id"] != new["id"]) == (new["name"], True)
+        sandbox.requests.clear()
+        assert (await harvester(*words)).status == 0
+        stem, _, suffix = old["name"].rpartition(".")
+        here = files_of(tmp_path)
+        assert here[f"{item_id}/{new['name']}"] == world.content(new["id"])
+        assert here[f"{item_id}/{stem}~{old['id']}.{suffix}"] == world.content(old["id"])
+        assert len(here) == len(world.files(item_id)) + 1
+        assert [seen.path for seen in sandbox.asked("files")] == [f"/files/{new['id']}"]
+        (change,) = rows(tmp_path / "changes.csv")
+        assert change["files"].endswith(f"moved: {old['name']} to {stem}~{old['id']}.{suffix}")
+        assert {row["status"] for row in rows(tmp_path / "files.csv")} == {"done"}
+        assert (await harvester("verify", "-o", tmp_path)).status == 0
+
+
+async def test_versions_in_a_row_each_leave_their_file_beside_the_current_one(tmp_path: Path) -> None:
+    async with Sandbox(ITEMS) as sandbox:
+        world = sandbox.world
+        item_id = next(each for each in world.public_ids if world.trait(each) == "")
+        words = ("run", "--item", item_id, "-o", tmp_path, *at(sandbox))
+        expected = {}
+        for _ in range(4):
+            assert (await harvester(*words)).status == 0
+            file = world.files(item_id)[0]
+            stem, _, suffix = file["name"].rpartition(".")
+            expected[f"{item_id}/{stem}~{file['id']}.{suffix}"] = world.content(file["id"])
+            plain = f"{item_id}/{file['name']}"
+            world.edit(item_id)
+        expected[plain] = expected.pop(f"{item_id}/{stem}~{file['id']}.{suffix}")
+        here = files_of(tmp_path)
+        assert {path: here[path] for path in expected} == expected
+
+
+async def test_a_file_that_is_not_fetched_leaves_no_older_one_under_its_name(tmp_path: Path) -> None:
+    async with Sandbox(ITEMS) as sandbox:
+        world = sandbox.world
+        item_id = next(each for each in world.public_ids if world.trait(each) == "")
+        words = ("run", "--item", item_id, "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        old = world.files(item_id)[0]
+        world.edit(item_id)
+        assert (await harvester(*words, "--exclude", old["name"])).status == 0
+        stem, _, suffix = old["name"].rpartition(".")
+        here = files_of(tmp_path)
+        assert f"{item_id}/{old['name']}" not in here
+        assert here[f"{item_id}/{stem}~{old['id']}.{suffix}"] == world.content(old["id"])
+        row = next(row for row in rows(tmp_path / "files.csv") if row["name"] == old["name"])
+        assert (row["status"], row["reason"]) == ("skipped", "excluded by the file rules")
+        assert (await harvester(*words)).status == 0
+        assert files_of(tmp_path)[f"{item_id}/{old['name']}"] == world.content(world.files(item_id)[0]["id"])
+
+
+# -- a harvest of the last table version -----------------------------------------------------------------
+
+
+async def test_a_harvest_of_table_version_5_is_moved_to_plain_names_and_nothing_comes_again(
+    tmp_path: Path,
+) -> None:
+    fixtures = Path(__file__).parent / "fixtures"
+    settings = Settings(items=30, private_items=2, colleague_items=0, heavy=0)
+    async with Sandbox(settings) as sandbox:
+        world = sandbox.world
+        edited = [5_000_001 + 3 * number for number in (0, 1, 2, 3, 4, 6, 5, 18)]
+        for item_id in edited:
+            world.edit(item_id)
+        before: Mapping[str, int] = json.loads((fixtures / "ledger-5.files.json").read_bytes())
+        for path, file_id in before.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_bytes(world.content(file_id))
+        (tmp_path / "harvest.db").write_bytes(lzma.decompress((fixtures / "ledger-5.db.xz").read_bytes()))
+        words = ("--account", "--search", "survey", "-o", tmp_path, *at(sandbox))
+        assert (await harvester("run", *words)).status == 0
+        assert sandbox.asked("files") == []
+        assert not [seen for seen in sandbox.asked("api") if "/file/download/" in seen.path]
+        here = files_of(tmp_path)
+        assert sorted(map(hash_of, here.values())) == sorted(
+            hash_of(world.content(file_id)) for file_id in before.values()
+        )
+        for item_id in [*world.public_ids, *world.private_ids]:
+            names = [file["name"] for file in world.files(item_id)]
+            alone = [name for name in names if sum(same(name, other) for other in names) == 1]
+            for file in world.files(item_id):
+                path = f"{item_id}/{safe_name(file['name'])}"
+                if file["name"] in alone and path in here:
+                    assert here[path] == world.content(file["id"]), path
+        for item_id in edited:
+            first = world.files(item_id)[0]
+            path = next(row for row in rows(tmp_path / "files.csv") if row["file_id"] == str(first["id"]))
+            assert (tmp_path / path["path"]).read_bytes() == world.content(first["id"])
+        moved = {row["item_id"] for row in rows(tmp_path / "changes.csv") if row["change"] == "moved"}
+        assert moved == {str(item_id) for item_id in edited}
+        assert (await harvester("verify", "-o", tmp_path)).status == 0
+        assert (await harvester("run", *words)).status == 0
+        assert files_of(tmp_path) == here
+        assert rows(tmp_path / "changes.csv") == []
+
+
+def same(one: str, other: str) -> bool:
+    return one.casefold() == other.casefold()
+
+
+def hash_of(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+# -- crashes -------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class KillAt:
+    """Makes files last, until the n-th time: then the process is killed."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def __call__(self, descriptor: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+        os.fsync(descriptor)
+
+
+def remote(file_id: int, name: str, content: bytes) -> RemoteFile:
+    url = f"https://ndownloader.figshare.com/files/{file_id}"
+    return RemoteFile(file_id, name, "", len(content), hash_of(content), url, is_link=False)
+
+
+def read(*files: PlacedFile) -> ItemResult:
+    """A visit that read a record with these files, which are not all where that asks for them."""
+    article = Article(1, "", "2024-01-01", 0, tuple(each.file for each in files), True, "", 1)
+    found = Findings(Record(article, b'{"id": 1}'), files, is_unplaced=True)
+    return ItemResult(1, {"metadata": WorkState.DONE}, (), (found,))
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Ledger]:
+    ledger = Ledger(folder)
+    ledger.open()
+    await ledger.begin(Opening(TASKS, with_files=True))
+    try:
+        yield ledger
+    finally:
+        await ledger.close("interrupted")
+
+
+async def prepared(folder: Path, files: Iterable[tuple[int, str, str, bytes]]) -> None:
+    """Make a harvest with files of item 1: id, name in the record, name on the disk, bytes."""
+    (folder / "files/1").mkdir(parents=True)
+    async with opened(folder) as ledger:
+        await ledger.add_page("a", Page((ItemRef(1),), None), TASKS)
+        placed = []
+        for file_id, name, on_disk, content in files:
+            (folder / "files/1" / on_disk).write_bytes(content)
+            placed.append(PlacedFile(remote(file_id, name, content), f"files/1/{on_disk}", FileStatus.DONE))
+        await ledger.save_item(read(*placed))
+
+
+SWAPPED = ((7, "a.csv", "b.csv", b"seven"), (8, "b.csv", "c.csv", b"eight!"), (9, "c.csv", "a.csv", b"nine"))
+
+
+@pytest.mark.parametrize("number", range(1, 16))
+async def test_files_that_change_names_with_each_other_survive_a_kill_at_any_moment(
+    number: int, tmp_path: Path
+) -> None:
+    await prepared(tmp_path, SWAPPED)
+    kill = KillAt(number)
+    async with opened(tmp_path) as ledger:
+        with suppress(Killed):
+            await Mover(ledger, Store(tmp_path, sync=kill)).settle()
+    async with opened(tmp_path) as ledger:
+        mover = Mover(ledger, Store(tmp_path))
+        await mover.recover()
+        await mover.settle()
+        assert await ledger.moves.unfinished() == []
+        item = await ledger.moves.files_of(1)
+        assert [(file.id, path) for file, path, _ in item.files] == [
+            (7, "files/1/a.csv"),
+            (8, "files/1/b.csv"),
+            (9, "files/1/c.csv"),
+        ]
+    assert files_of(tmp_path) == {"1/a.csv": b"seven", "1/b.csv": b"eight!", "1/c.csv": b"nine"}
+    assert list((tmp_path / ".partial").iterdir()) == []
+
+
+async def test_the_kills_of_the_test_above_end_behind_the_last_step(tmp_path: Path) -> None:
+    await prepared(tmp_path, SWAPPED)
+    kill = KillAt(10_000)
+    async with opened(tmp_path) as ledger:
+        await Mover(ledger, Store(tmp_path, sync=kill)).settle()
+    assert 10 <= 10_000 - kill.left < 16
+
+
+async def test_what_had_left_its_place_when_the_process_was_killed_comes_to_the_new_one(
+    tmp_path: Path,
+) -> None:
+    await prepared(tmp_path, [(7, "a.csv", "b.csv", b"seven")])
+    moves = [Move(1, 7, "files/1/b.csv", "files/1/a.csv")]
+    async with opened(tmp_path) as ledger:
+        await ledger.moves.plan(moves)
+        await Store(tmp_path).renames.take_out([("files/1/b.csv", "files/1/a.csv")])
+        await ledger.moves.note_out(moves)
+    async with opened(tmp_path) as ledger:
+        await Mover(ledger, Store(tmp_path)).recover()
+    assert files_of(tmp_path) == {"1/a.csv": b"seven"}
+
+
+async def test_a_file_that_somebody_removed_stops_no_move(tmp_path: Path) -> None:
+    await prepared(tmp_path, SWAPPED)
+    (tmp_path / "files/1/b.csv").unlink()
+    async with opened(tmp_path) as ledger:
+        await Mover(ledger, Store(tmp_path)).settle()
+    assert files_of(tmp_path) == {"1/b.csv": b"eight!", "1/c.csv": b"nine"}
+    assert (await harvester("verify", "-o", tmp_path)).status == 1
+
+
+async def test_other_bytes_under_the_same_id_leave_the_old_ones_beside_them(tmp_path: Path) -> None:
+    await prepared(tmp_path, [(7, "a.csv", "a.csv", b"old bytes")])
+    async with opened(tmp_path) as ledger:
+        fresh = PlacedFile(remote(7, "a.csv", b"new bytes"), "files/1/a.csv", FileStatus.PENDING)
+        await ledger.save_item(read(fresh))
+        await ledger.flush()
+        (owed,) = await ledger.owed_files(0, 10)
+        assert owed.is_taken
+        await Mover(ledger, Store(tmp_path)).make_way(owed)
+        assert files_of(tmp_path) == {"1/a~7.csv": b"old bytes"}
+        (tmp_path / "files/1/a.csv").write_bytes(b"new bytes")
+        await ledger.save_file(FileResult(1, 7, FileStatus.DONE, turn=owed.turn, path=owed.path, size=9))
+        await ledger.flush()
+        await Mover(ledger, Store(tmp_path)).settle()
+    assert files_of(tmp_path) == {"1/a.csv": b"new bytes", "1/a~7.csv": b"old bytes"}
+
+
+# -- rows that tell something ----------------------------------------------------------------------------
+
+
+async def test_files_csv_tells_where_why_and_of_which_version(tmp_path: Path) -> None:
+    async with Sandbox(ITEMS) as sandbox:
+        world = sandbox.world
+        some = {trait: world.with_trait(trait)[0] for trait in ("link", "embargo", "three versions")}
+        ids = [word for item_id in some.values() for word in ("--item", item_id)]
+        words = ("run", *ids, "--versions", "all", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words, "--tasks", "metadata")).status == 0
+        told = rows(tmp_path / "files.csv")
+        assert len({tuple(row.values()) for row in told}) == len(told)
+        assert "pending" not in {row["status"] for row in told}
+        of_link = next(row for row in told if row["status"] == "link")
+        assert (of_link["path"], of_link["url"]) == ("", world.files(some["link"])[0]["download_url"])
+        embargoed = [row for row in told if row["item_id"] == str(some["embargo"])]
+        assert {(row["status"], row["reason"]) for row in embargoed} == {("withheld", "embargo")}
+        versions = [row["version"] for row in told if row["item_id"] == str(some["three versions"])]
+        assert sorted(set(versions)) == ["1", "2", "3"]
+        others = [row for row in told if row["status"] == "skipped"]
+        assert others
+        assert {row["reason"] for row in others} == {"not asked for"}
+        assert all(row["path"].startswith(f"files/{row['item_id']}") for row in others)
+        assert (await harvester(*words)).status == 0
+        told = rows(tmp_path / "files.csv")
+        assert {row["status"] for row in told} == {"done", "link", "withheld"}
+        assert {row["reason"] for row in told if row["status"] == "done"} == {""}
