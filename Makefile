@@ -1,14 +1,16 @@
 # All targets work from a fresh clone with Python 3.11 or newer; each sets up what it needs in .venv.
 PYTHON ?= python3
+CASES ?= ../shared/cases
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test check coverage soak pace bench oldest docs clean
+.PHONY: help demo test check coverage soak cases pace bench oldest docs clean
 help:
 	@echo "make demo      harvest the sandbox and show what came of it (no account, no network)"
 	@echo "make test      everything that CI runs: checks, tests, coverage"
 	@echo "make check     ruff, mypy, layers"
 	@echo "make soak      what takes long: 50 kills, 20 power cuts, every fault, 100,000 items, listings of a million (ONLY=kills …)"
+	@echo "make cases     scripts that reproduce faults, where they are there (CASES=folder, ONLY=c15 …)"
 	@echo "make pace      run against the sandbox at 20 requests a second, and compare with the lower bound"
 	@echo "make bench     measure it beside its references and write docs/performance.md (ONLY=cpu,files …)"
 	@echo "make oldest    the tests with the oldest versions of the dependencies that are allowed"
@@ -42,6 +44,9 @@ coverage: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m tests.soak $(ONLY)
+
+cases: $(READY)
+	@$(BIN)/python -m tests.cases $(CASES) $(ONLY)
 
 pace: $(READY)
 	$(BIN)/python -m tests.pace

@@ -83,7 +83,10 @@ class Article(Struct, frozen=True):
     What the harvest itself reads of a record.
 
     ``size`` in bytes, of all its files. ``withheld``: why they cannot be downloaded, "" where they can.
-    ``version``: its number, 0 for what was never published.
+    ``version``: its number, 0 for what was never published. ``odd_fields``: names of those that mean nothing
+    plain, and are taken as not told. ``odd_files``: what is wrong with entries of its file list that cannot
+    be read, one line each; ``files`` lacks them. ``sums_differ``: files whose uploader named another md5
+    than figshare computed, with both, one line each.
     """
 
     id: int
@@ -94,6 +97,9 @@ class Article(Struct, frozen=True):
     files_complete: bool
     withheld: str
     version: int = 0
+    odd_fields: tuple[str, ...] = ()
+    odd_files: tuple[str, ...] = ()
+    sums_differ: tuple[str, ...] = ()
 
 
 class Description(Struct, frozen=True):
@@ -116,13 +122,15 @@ class Record(Struct, frozen=True):
     A full record: the bytes as received, and what was read of them.
 
     ``file_list``: the JSON array of all files as received, None where ``raw`` lists them all. ``etag``: what
-    the service calls this state of it, "" where it says nothing.
+    the service calls this state of it, "" where it says nothing. ``list_problem``: why its file list was
+    refused, so that only the files in ``raw`` are known; "" where it was not.
     """
 
     article: Article
     raw: bytes
     file_list: bytes | None = None
     etag: str = ""
+    list_problem: str = ""
 
 
 class Totals(Struct, frozen=True):

@@ -343,8 +343,10 @@ def test_ten_files_may_be_more_and_fewer_must_add_up() -> None:
         (b'{"id": "five"}', Misshapen),
         (b'{"id": -1}', Misshapen),
         (b'{"id": 99999999999999999999}', Misshapen),
-        (b'{"id": 1, "files": [{"id": 2, "size": 18446744073709551615}]}', Misshapen),
-        (b'{"id": 5, "files": {"a": 1}}', Misshapen),
+        (b'{"id": 1.5}', Misshapen),
+        (b'{"id": true}', Misshapen),
+        (b'{"id": ""}', Misshapen),
+        (b'{"id": null, "files": []}', Misshapen),
         (b'{"id": 5, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", Misshapen),
     ],
 )
@@ -472,7 +474,8 @@ def test_the_words_of_an_entry_may_be_odd_without_its_filters_being_lost() -> No
 
 
 @pytest.mark.parametrize(
-    ("told", "version"), [(3, 3), (None, 0), ("3", 0), (True, 0), (0, 0), (-1, 0), (2**40, 0), (1.5, 0)]
+    ("told", "version"),
+    [(3, 3), (None, 0), ("3", 3), (3.0, 3), ("v3", 0), (True, 0), (0, 0), (-1, 0), (2**40, 0), (1.5, 0)],
 )
 def test_a_version_is_a_number_or_none(told: object, version: int) -> None:
     assert read_article(orjson.dumps({"id": 5, "version": told})).version == version

@@ -10,6 +10,7 @@ from yarl import URL
 
 from harvester.client import JSON_LIMIT, Client, Reply
 from harvester.errors import Gone, Misshapen, Refused
+from harvester.figshare.decoding import must_be_text
 from harvester.figshare.endpoints import Endpoints
 from harvester.figshare.feeds import Listed
 from harvester.figshare.lister import PAGE_SIZE, Lister
@@ -22,7 +23,6 @@ from harvester.figshare.records import (
     decode_pieces,
     decode_total,
     decode_versions,
-    must_be_text,
     read_article,
 )
 from harvester.models import Page, Record
@@ -161,7 +161,11 @@ class Figshare:
     async def _whole(
         self, reply: Reply[Record], path: str, item_id: int, version: int, *, authorised: bool
     ) -> Record:
-        """Return the record that was asked for, with its ETag and all of its files."""
+        """
+        Return the record that was asked for, with its ETag and all of its files.
+
+        A file list that is refused costs no record. It then has no ETag: its list is asked for again.
+        """
         record = reply.value
         article = record.article
         if article.id != item_id:
@@ -171,7 +175,10 @@ class Figshare:
         etag = _kept(reply.headers.get("ETag", ""))
         if article.files_complete:
             return Record(article, record.raw, etag=etag)
-        file_list = await self._file_list(f"{path}/files", authorised=authorised)
+        try:
+            file_list = await self._file_list(f"{path}/files", authorised=authorised)
+        except (Gone, Refused) as error:
+            return Record(article, record.raw, list_problem=str(error))
         return Record(read_article(record.raw, file_list), record.raw, file_list, etag)
 
     async def _file_list(self, path: str, *, authorised: bool) -> bytes:

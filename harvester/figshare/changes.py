@@ -10,6 +10,8 @@ from harvester.models import RemoteFile
 
 TOLD_BY_FILES = ("files", "folder_structure")
 """Fields whose changes are told file by file."""
+VOLATILE = frozenset({"modified_date"})
+"""Fields that move when the service only finishes its own work on an item."""
 
 
 def changed_fields(before: bytes, now: bytes) -> tuple[str, ...]:
@@ -28,20 +30,33 @@ def changed_files(before: Sequence[RemoteFile], now: Sequence[RemoteFile]) -> tu
     old, new = {file.id: file for file in before}, {file.id: file for file in now}
     added = {_full_name(file): file for file in now if file.id not in old}
     removed = {_full_name(file): file for file in before if file.id not in new}
-    changed = {
-        _full_name(file) for file in now if file.id in old and _content(file) != _content(old[file.id])
-    }
+    changed = {_full_name(file) for file in now if file.id in old and not _is_same(file, old[file.id])}
     changed |= added.keys() & removed.keys()
     told = {"added": added.keys() - changed, "changed": changed, "removed": removed.keys() - changed}
     return tuple(f"{what}: {name}" for what, names in told.items() for name in sorted(names))
+
+
+def has_only_new_sums(before: Sequence[RemoteFile], now: Sequence[RemoteFile]) -> bool:
+    """Tell whether files differ in nothing but that some have an md5 now, or have none any more."""
+    old = {file.id: file for file in before}
+    return old.keys() == {file.id for file in now} and (
+        all(_is_same(file, old[file.id]) for file in now)
+        and any(file.md5 != old[file.id].md5 for file in now)
+    )
 
 
 def _values(raw: bytes) -> Mapping[str, object]:
     return msgspec.json.decode(raw, type=dict[str, object])
 
 
-def _content(file: RemoteFile) -> tuple[str, int, str | None, bool]:
-    return _full_name(file), file.size, file.md5, file.is_link
+def _is_same(file: RemoteFile, old: RemoteFile) -> bool:
+    """Tell whether nothing speaks for another content: a sum that comes later than the file does not."""
+    sums_agree = file.md5 == old.md5 or file.md5 is None or old.md5 is None
+    return sums_agree and _place(file) == _place(old)
+
+
+def _place(file: RemoteFile) -> tuple[str, int, bool]:
+    return _full_name(file), file.size, file.is_link
 
 
 def _full_name(file: RemoteFile) -> str:

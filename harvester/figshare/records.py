@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from harvester.errors import Broken, Misshapen
+from harvester.errors import Misshapen
+from harvester.figshare.decoding import decode_anything, decoder, loosened, strict_decoder
+from harvester.figshare.loose import Unclear, read_loosely, whole_number
 from harvester.models import Article, Description, RemoteFile
-
-T = TypeVar("T")
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """What ids and counters are: more than a database holds, or less than nothing, is no answer."""
@@ -23,6 +22,12 @@ LISTED_FILES = 10
 """A record lists so many files at most; the rest is in its file list only."""
 
 
+_DECIDE_ON_ENTRIES = frozenset(
+    {"doi", "group_id", "project_id", "defined_type", "published_date", "modified_date"}
+)
+"""What of an entry settles whether it is wanted: where it is odd, its record tells."""
+_DECIDE_ON_FILES = frozenset({"size", "is_link_only"})
+"""What of a file settles, besides its id, whether and how it is fetched."""
 _MD5 = re.compile("[0-9a-fA-F]{32}")
 
 
@@ -106,8 +111,8 @@ class _Described(msgspec.Struct, frozen=True):
     modified_date: str | None = None
     license: Licence | None = None
     group_id: Natural | None = None
-    authors: list[_Author] | None = None
-    categories: list[_Category] | None = None
+    authors: list[_Author | None] | None = None
+    categories: list[_Category | None] | None = None
 
 
 class _Record(_Described, frozen=True):
@@ -141,66 +146,19 @@ class Group(msgspec.Struct, frozen=True):
     parent_id: Natural | None = None
 
 
-def decoder(kind: type[T]) -> Callable[[bytes], T]:
-    """
-    Make a function that reads JSON of this shape.
-
-    It raises `Misshapen` for JSON of another one, and `Broken` for what is not JSON.
-    """
-    inner = msgspec.json.Decoder(kind)
-
-    def decode(raw: bytes) -> T:
-        try:
-            return inner.decode(raw)
-        except msgspec.ValidationError as exc:
-            raise Misshapen(f"not the promised JSON: {exc}") from exc
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            if _is_whole(raw):
-                raise Misshapen(f"JSON that no standard allows: {exc}") from exc
-            raise Broken(f"not whole JSON: {exc}") from exc
-        except RecursionError as exc:
-            raise Misshapen("JSON nested too deeply") from exc
-
-    return decode
-
-
-def _is_whole(raw: bytes) -> bool:
-    """Tell whether something refused is odd to its end (half a Unicode character) rather than cut."""
-    try:
-        json.loads(raw)  # of all readers the one that takes most
-    except UnicodeDecodeError as exc:
-        return exc.reason != "unexpected end of data"
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def must_be_text(raw: bytes) -> None:
-    """
-    Refuse bytes that are no UTF-8 also where nobody reads them: they are to be kept and shown.
-
-    Raises:
-        Misshapen: they are none.
-    """
-    try:
-        raw.decode()
-    except UnicodeDecodeError as exc:
-        raise Misshapen(f"not UTF-8 text: {exc.reason} at byte {exc.start}") from exc
-
-
-_decode_good_entries = decoder(tuple[Entry, ...])
-_decode_entry = decoder(Entry)
-_decode_selected = decoder(_Selected)
+_decode_good_entries = strict_decoder(tuple[Entry, ...])
+_decode_entry = strict_decoder(Entry)
+_decode_selected = strict_decoder(_Selected)
 _decode_named = decoder(_Named)
-_decode_record = decoder(_Record)
-_decode_described = decoder(_Described)
-_decode_files = decoder(list[_File])
-decode_pieces = decoder(list[msgspec.Raw])
+_decode_record = strict_decoder(_Record)
+_decode_described = decoder(_Described, may_be_odd=True)
+_decode_files = strict_decoder(list[_File])
+decode_pieces = strict_decoder(list[msgspec.Raw])
 decode_total = decoder(Total)
 decode_groups = decoder(list[Group])
-decode_licences = decoder(list[Licence])
+decode_licences = decoder(list[Licence], may_be_odd=True)
 decode_versions = decoder(list[Version])
-decode_account = decoder(Account)
+decode_account = decoder(Account, may_be_odd=True)
 decode_counts = decoder(dict[str, Natural])
 
 
@@ -234,8 +192,75 @@ def _read_entry(raw: bytes) -> Entry:
     """Read an entry; where only what people are shown of it is odd, without that."""
     try:
         return _decode_entry(raw)
+    except Misshapen as error:
+        try:
+            entry, odd = loosened(raw, Entry, error)
+        except Misshapen:  # bytes in a title, say, that no text may have
+            return Entry(**msgspec.structs.asdict(_decode_selected(raw)))
+        if _DECIDE_ON_ENTRIES.isdisjoint(odd):
+            return entry
+        raise
+
+
+class _Read(NamedTuple):
+    """
+    A record that is odd somewhere, its files read one by one.
+
+    ``listed``: the files that can be read, None where it lists none; ``odd_files``: what is wrong with
+    the others; ``odd``: fields that mean nothing plain.
+    """
+
+    wire: _Record
+    listed: list[_File] | None
+    odd_files: tuple[str, ...] = ()
+    odd: tuple[str, ...] = ()
+
+
+def _read_record_loosely(raw: bytes, error: Misshapen) -> _Read:
+    """Read a record that was refused with `error`: what is odd in it costs itself, but for the item's id."""
+    told = decode_anything(raw)
+    if not isinstance(told, dict):
+        raise error
+    files = told.get("files")
+    try:
+        if not isinstance(files, list):
+            wire, odd = read_loosely(told, _Record)
+            return _Read(wire, None, odd=odd)
+        wire, odd = read_loosely({**told, "files": None}, _Record)
+    except Unclear as unclear:
+        raise error from unclear
+    listed, odd_files, odd_in_files = _read_each(files)
+    return _Read(wire, listed, odd_files, (*odd, *odd_in_files))
+
+
+def _read_file_list(raw: bytes) -> tuple[list[_File], tuple[str, ...], tuple[str, ...]]:
+    """Read a file list as `_read_each` does."""
+    try:
+        return _decode_files(raw), (), ()
     except Misshapen:
-        return Entry(**msgspec.structs.asdict(_decode_selected(raw)))
+        told = decode_anything(raw)
+        if not isinstance(told, list):
+            raise
+    return _read_each(told)
+
+
+def _read_each(told: list[Any]) -> tuple[list[_File], tuple[str, ...], tuple[str, ...]]:
+    """Return the files that can be read, what is wrong with the others, and odd fields of the first."""
+    listed: list[_File] = []
+    wrong: list[str] = []
+    fields: list[str] = []
+    for place, each in enumerate(told, start=1):
+        try:
+            file, odd = read_loosely(each, _File)
+        except Unclear as unclear:
+            wrong.append(f"file {place} of its list: {unclear}")
+            continue
+        if decisive := sorted(_DECIDE_ON_FILES.intersection(odd)):
+            wrong.append(f"file {place} of its list, id {file.id}: unclear {', '.join(decisive)}")
+            continue
+        listed.append(file)
+        fields += [f"files[{place}].{name}" for name in odd]
+    return listed, tuple(wrong), tuple(fields)
 
 
 def read_article(raw: bytes, file_list: bytes | None = None) -> Article:
@@ -246,13 +271,22 @@ def read_article(raw: bytes, file_list: bytes | None = None) -> Article:
         Misshapen: it has another shape than documented.
         Broken: it is not JSON.
     """
-    wire = _decode_record(raw)
-    listed = _decode_files(file_list) if file_list is not None else wire.files
+    odd_files: tuple[str, ...] = ()
+    odd: tuple[str, ...] = ()
+    try:
+        wire = _decode_record(raw)
+        listed = wire.files
+    except Misshapen as error:
+        wire, listed, odd_files, odd = _read_record_loosely(raw, error)
+    if file_list is not None:
+        listed, odd_files, odd_in_list = _read_file_list(file_list)
+        odd = (*[name for name in odd if not name.startswith("files")], *odd_in_list)
     structure = wire.folder_structure if isinstance(wire.folder_structure, dict) else {}
     files = tuple([_read_file(file, structure) for file in listed or ()])
-    size = wire.size or 0
-    is_whole = listed is not None and len(listed) < LISTED_FILES
-    adds_up = sum([file.size for file in files]) == size
+    told = sum([file.size for file in files])
+    size = told if wire.size is None else wire.size
+    is_whole = listed is not None and not odd_files and len(listed) < LISTED_FILES
+    adds_up = told == (wire.size or 0)
     withheld = _withheld(wire)
     return Article(
         id=wire.id,
@@ -263,6 +297,15 @@ def read_article(raw: bytes, file_list: bytes | None = None) -> Article:
         files_complete=file_list is not None or (is_whole and (adds_up or bool(withheld))),
         withheld=withheld,
         version=_version(wire.version),
+        odd_fields=odd,
+        odd_files=odd_files,
+        sums_differ=tuple(
+            [
+                line
+                for file in listed or ()
+                if file.supplied_md5 != file.computed_md5 and (line := _sums(file))
+            ]
+        ),
     )
 
 
@@ -282,14 +325,18 @@ def read_description(raw: bytes) -> Description:
         modified_date=wire.modified_date or "",
         licence=(wire.license and wire.license.name) or "",
         group_id=wire.group_id,
-        authors=tuple([author.full_name or "" for author in wire.authors or ()]),
-        categories=tuple([category.title or "" for category in wire.categories or ()]),
+        authors=tuple([author.full_name or "" for author in wire.authors or () if author is not None]),
+        categories=tuple([each.title or "" for each in wire.categories or () if each is not None]),
     )
 
 
 def _version(told: object) -> int:
     """Return the number of a version, 0 for what is none."""
-    return told if isinstance(told, int) and not isinstance(told, bool) and 0 < told < 2**31 else 0
+    try:
+        number = whole_number(told)
+    except Unclear:
+        return 0
+    return number if 0 < number < 2**31 else 0
 
 
 def _withheld(wire: _Record) -> str:
@@ -312,6 +359,14 @@ def _read_file(wire: _File, structure: Mapping[str, str | None]) -> RemoteFile:
         url=wire.download_url or "",
         is_link=bool(wire.is_link_only),
     )
+
+
+def _sums(wire: _File) -> str:
+    """Say how the md5 that the uploader named differs from figshare's own, "" where it does not."""
+    supplied, computed = _md5(wire.supplied_md5), _md5(wire.computed_md5)
+    if supplied is None or computed is None or supplied == computed:
+        return ""
+    return f"file {wire.id}: supplied_md5 is {supplied}, computed_md5 is {computed}"
 
 
 def _md5(text: str | None) -> str | None:

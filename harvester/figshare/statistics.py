@@ -20,7 +20,8 @@ from harvester.client import Client
 from harvester.config import Statistics
 from harvester.config.keys import COUNTERS
 from harvester.errors import Misshapen, UsageError
-from harvester.figshare.records import Natural, decoder
+from harvester.figshare.decoding import decoder
+from harvester.figshare.records import Natural
 from harvester.figshare.records import decode_total as _decode_total
 from harvester.models import Totals, Uses
 

@@ -14,6 +14,7 @@ from harvester.ledger.line import Line
 from harvester.ledger.results import Harvested, ItemResult
 from harvester.models import Change, Record
 from harvester.states import Changed, WorkState
+from harvester.text import joined, parted
 
 
 class Entries:
@@ -149,7 +150,7 @@ class Entries:
             self._db,
             "INSERT OR REPLACE INTO changes (run_id, item_id, change, fields, files) {values}",
             [
-                (self._run_id, item_id, str(each.what), "; ".join(each.fields), "; ".join(each.files))
+                (self._run_id, item_id, str(each.what), joined(each.fields), joined(each.files))
                 for item_id, each in changes.items()
             ],
         )
@@ -230,8 +231,8 @@ def _both(before: Change, now: Change) -> Change:
     return Change(what, fields, tuple(dict.fromkeys((*before.files, *now.files))))
 
 
-def _words(joined: str) -> tuple[str, ...]:
-    return tuple(joined.split("; ")) if joined else ()
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(parted(text))
 
 
 def _work_rows(result: ItemResult) -> list[many.Row]:

@@ -60,11 +60,15 @@ class Api:
         if found := re.fullmatch(r"GET /account/articles/(\d+)(/files)?", route):
             return self._own_item(asked, int(found[1]), visitor, is_list=bool(found[2]))
         answers: Mapping[str, Callable[[], Answer]] = {
-            "GET /account": lambda: json_answer({"id": visitor.account, "institution_id": INSTITUTION}),
+            "GET /account": lambda: json_answer(
+                self._world.told({"id": visitor.account, "institution_id": INSTITUTION})
+            ),
             "GET /account/articles": lambda: self._listings.account(asked, visitor),
             "POST /account/articles/search": lambda: self._listings.account_search(asked, visitor),
             "GET /account/institution/articles": lambda: self._listings.institution(asked),
-            "GET /account/institution/groups": lambda: json_answer([_group(*group) for group in GROUPS]),
+            "GET /account/institution/groups": lambda: json_answer(
+                self._world.told([_group(*group) for group in GROUPS])
+            ),
             "GET /account/licenses": _licences,
         }
         if route in answers:
@@ -85,7 +89,8 @@ class Api:
             raise Refusal(404, "Entity not found: article")
         if versions and not version:
             address = f"{self._world.at.api}/articles/{item_id}/versions"
-            return json_answer([{"version": number, "url": f"{address}/{number}"} for number in numbers])
+            every = [{"version": number, "url": f"{address}/{number}"} for number in numbers]
+            return json_answer(self._world.told(every, item_id))
         return self._item(asked, item_id, int(version or 0), is_list=is_list)
 
     def _item(
@@ -93,8 +98,11 @@ class Api:
     ) -> Answer:
         world, item = self._world, self._world.item(item_id, version)
         if is_list:
+            if world.settings.refused_lists:
+                raise Refusal(world.settings.refused_lists, "This list is not for you")
             files = world.files(item_id, version, private=private)
-            return json_answer(hostile.file_page(item.hostile, files, *asked.span()))
+            page = hostile.file_page(item.hostile, files, *asked.span())
+            return json_answer(world.told(page, item_id))
         if world.settings.redirects == "api-elsewhere" and not version:
             return redirect(f"{world.at.elsewhere}/v2{asked.path}")
         etag = f'{item.etag[:-1]}-own"' if private else item.etag

@@ -95,6 +95,15 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "escape-title": (f"{TERMINAL}broken.csv", f"whole{TERMINAL}.csv"),
     "formula": tuple(f"{formula}.csv" for formula in FORMULAS),
     "huge-numbers": ("huge.csv", "small.csv"),
+    "odd-file": ("good.csv", "odd_size.csv", "odd_id.csv", "another.csv"),
+    "odd-words": (
+        "de\u0301compose\u0301.csv",
+        ".hidden",
+        "@at.csv",
+        'what: "is" it?.txt',
+        "c1\x9b\x0cff.csv",
+        "",
+    ),
     "link-elsewhere": ("metadata.csv", "passwd.csv", "neighbour.csv"),
 }
 OWNERS_VIEW = {

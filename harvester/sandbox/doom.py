@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harvester.sandbox.faults import Dice
-from harvester.sandbox.hostile import WRONG_MD5
+from harvester.sandbox.oddities import WRONG_MD5
 from harvester.sandbox.records import Json
 from harvester.sandbox.world import World
 

@@ -35,6 +35,8 @@ def _make_files(item: Item, seed: int, heavy_size: int, address: str) -> Iterato
             yield _file(file_id, name, 0, "", f"https://example.org/data/{item.number}", is_link=True)
             continue
         file = _file(file_id, name, size, md5_of(seed, file_id, size), f"{address}/files/{file_id}")
+        if not item.is_proven:
+            file.update(computed_md5="", supplied_md5="")
         if item.trait in {"supplied md5 only", "no md5"}:
             file["computed_md5"] = ""
         if item.trait == "no md5":

@@ -12,6 +12,7 @@ from typing import Any
 
 from harvester.sandbox.answers import Answer, dumps, json_answer
 from harvester.sandbox.catalogue import FORMULAS, TERMINAL, Addresses
+from harvester.sandbox.oddities import WRONG_MD5, odd_fields, odd_files
 
 Json = dict[str, Any]
 
@@ -20,8 +21,6 @@ HUGE_SIZE = 100 * MB
 BOMB_SIZE = 4000 * MB
 SMALL_BOMB_SIZE = 90 * MB
 DEPTH = 10_000
-WRONG_MD5 = "0" * 32
-"""What a hostile record tells of a file that has no such sum."""
 UNREAD = "appendix"
 """A key that no record has."""
 _GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x02\xff"
@@ -51,7 +50,7 @@ def spoil_record(kind: str, record: Json) -> Json:
         },
         "huge-numbers": {"size": 10**400},
     }
-    return {**record, **spoilt.get(kind, {})}
+    return {**record, **spoilt.get(kind, {}), **odd_fields(kind, record)}
 
 
 def spoil_files(kind: str, files: Sequence[Json], at: Addresses) -> list[Json]:
@@ -69,7 +68,7 @@ def spoil_files(kind: str, files: Sequence[Json], at: Addresses) -> list[Json]:
         return [{**files[0], "size": 2**50}, *files[1:]]
     if kind == "escape-title":
         return [{**files[0], "supplied_md5": WRONG_MD5, "computed_md5": WRONG_MD5}, *files[1:]]
-    return list(files)
+    return odd_files(kind, files)
 
 
 def file_page(kind: str, files: Sequence[Json], begin: int, end: int) -> list[Json]:
@@ -164,6 +163,7 @@ _NESTED = b"[" * DEPTH + b"]" * DEPTH
 _ANSWERS: Mapping[str, Callable[[Json], Answer]] = {
     "wrong-shape": lambda record: json_answer([record]),
     "wrong-files": lambda record: json_answer({**record, "files": "none"}),
+    "files-object": lambda record: json_answer({**record, "files": dict(enumerate(record["files"]))}),
     "huge": _huge,
     "deep-unread": lambda record: _with_key(record, UNREAD, _NESTED),
     "deep-read": lambda record: _with_key(record, "authors", _NESTED),

@@ -26,7 +26,7 @@ class Item:
 
     ``trait``: its peculiarity, of `TRAITS`; ``hostile``: its kind, of `HOSTILE`; ``edited``: the world's
     generation at its last change, 0 for none; ``corrections``: changes that made no new version;
-    ``together``: how many items are published at one moment.
+    ``together``: how many items are published at one moment; ``is_proven``: its files have their sums.
     """
 
     id: int
@@ -39,6 +39,7 @@ class Item:
     is_private: bool = False
     account: int = OWN_ACCOUNT
     together: int = 1
+    is_proven: bool = True
 
     @property
     def title(self) -> str:
@@ -61,7 +62,7 @@ class Item:
     @property
     def etag(self) -> str:
         """What its state is called, quotes included."""
-        changed = f".{self.edited}" if self.edited else ""
+        changed = (f".{self.edited}" if self.edited else "") + ("" if self.is_proven else "-unproven")
         return f'"{self.id}-{self.version}{changed}"'
 
     @property

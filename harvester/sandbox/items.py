@@ -50,6 +50,7 @@ class Items:
         self._changes: dict[int, _Change] = {}
         self._past: dict[tuple[int, int], _Change] = {}
         self._withdrawn: set[int] = set()
+        self._proven: set[int] = set()
 
     # -- what there is ------------------------------------------------------------------------------
 
@@ -117,6 +118,14 @@ class Items:
         self.generation += 1
         self._changes[item_id] = _Change(self.generation, change.corrections + 1)
 
+    def prove(self, item_id: int, *, moves_date: bool = True) -> None:
+        """Tell the sums of an item's files at last (`Settings.late_md5`), with a newer date or without."""
+        self._proven.add(item_id)
+        self.generation += 1
+        if moves_date:
+            change = self._changes.get(item_id, _UNCHANGED)
+            self._changes[item_id] = _Change(self.generation, change.corrections)
+
     def withdraw(self, item_id: int) -> None:
         """Unpublish an item."""
         self._withdrawn.add(item_id)
@@ -152,6 +161,7 @@ class Items:
             is_private=is_private,
             account=COLLEAGUE_ACCOUNT if is_private and item_id in self.colleague_ids else OWN_ACCOUNT,
             together=self.settings.together,
+            is_proven=is_private or not self.settings.late_md5 or item_id in self._proven,
         )
 
     def number(self, item_id: int) -> int:

@@ -164,7 +164,7 @@ def _with_odd_ones(entries: Sequence[Json]) -> list[Any]:
     """Put odd ones among good entries: without an id, with a text for one, null, nothing right but the id."""
     last: Json = entries[-1] if entries else {"id": 1}
     without = {name: value for name, value in last.items() if name != "id"}
-    in_words = {**last, "id": str(last["id"])}
+    in_words = {**last, "id": f"item {last['id']}"}
     wrong = {name: 7 if isinstance(value, str) else "wrong" for name, value in last.items()}
     middle = len(entries) // 2
     odd = [{**wrong, "id": last["id"]}] if entries else []

@@ -96,7 +96,7 @@ def _state(item: Item, files: Sequence[Json]) -> Json:
     return {
         "version": item.version,
         "status": "draft" if item.is_private else "public",
-        "size": sum(file["size"] for file in files),
+        "size": sum(file["size"] for file in files if isinstance(file["size"], int)),
         "is_public": not item.is_private,
         "is_confidential": item.trait == "confidential",
         "is_metadata_record": item.trait == "metadata record",

@@ -65,6 +65,12 @@ HOSTILE: Mapping[str, str] = MappingProxyType(
         "absurd-size": "a file that claims to have 2^50 bytes",
         "link-elsewhere": "download addresses that nobody must ask",
         "brotli": "packed in a way that nobody asked for",
+        "odd-fields": "values of a wrong type in fields that only tables show, in its size and its folders",
+        "odd-lists": "authors as texts, numbers and nulls, a null among categories, a text as licence",
+        "odd-file": "four files: one has a text as size, one a text as id",
+        "files-object": "an object where the files are listed",
+        "odd-words": "words of real records: C1, form feeds, line breaks, semicolons; a link without a name",
+        "sums-differ": "a file whose supplied_md5 is another than its computed_md5",
     }
 )
 REDIRECTS: Mapping[str, str] = MappingProxyType(
@@ -103,6 +109,10 @@ class Settings:
     items, the first ones, are answered with a block page on every route. ``storage_type``: what the storage
     calls all that it has. ``connection_rate``: bytes of a file a second that one connection gives.
 
+    ``loose_types``: truth as 0, 1 and text, numbers as text and floats, in all that api and statistics tell.
+    ``late_md5``: files of public items have no sum until `World.prove`. ``refused_lists``: with this status
+    every file list is refused, in figshare's own words; 0 for none.
+
     ``hostile``: kinds of `HOSTILE`, one more public item each. ``redirects``: one of `REDIRECTS`.
 
     Listings that misbehave. ``odd_entries``: entries of a wrong shape on the first page of public listings.
@@ -140,6 +150,9 @@ class Settings:
     blocked_items: int = 0
     storage_type: str = "application/octet-stream"
     connection_rate: float = math.inf
+    loose_types: bool = False
+    late_md5: bool = False
+    refused_lists: int = 0
     hostile: frozenset[str] | tuple[str, ...] = ()
     redirects: str = ""
     odd_entries: bool = False

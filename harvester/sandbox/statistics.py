@@ -42,7 +42,7 @@ class Statistics:
         """Answer for the uses of an item; `path`: without the institution's scope."""
         if found := _TOTAL.fullmatch(path):
             totals = self._world.totals(int(found[2]))
-            return json_answer({"totals": totals[found[1]]} if totals else {})
+            return json_answer(self._world.told({"totals": totals[found[1]]} if totals else {}))
         if found := _OVER_TIME.fullmatch(path):
             kind, granularity, counter, item_id = found.groups()
             return self._over_time(kind, granularity, counter, int(item_id), asked.fields)
@@ -51,7 +51,8 @@ class Statistics:
     def _count(self, asked: Asked) -> Answer:
         groups = [str(group["id"]) for group in asked.fields.get("groups", ())]
         more = self._world.settings.miscount
-        return json_answer({group: len(self._world.group_items(int(group))) + more for group in groups})
+        counts = {group: len(self._world.group_items(int(group))) + more for group in groups}
+        return json_answer(self._world.told(counts))
 
     def _must_be_known(self, asked: Asked, institution: str) -> None:
         expected = base64.b64encode(self._world.settings.stats_credentials.encode()).decode()
@@ -65,7 +66,8 @@ class Statistics:
         if not self._world.is_counted(item_id):
             return json_answer({})
         told = {"timeline": self._world.timeline, "breakdown": self._world.breakdown}[kind]
-        return json_answer({kind: told(item_id, counter, granularity, start, end)})
+        uses_told = {kind: told(item_id, counter, granularity, start, end)}
+        return json_answer(self._world.told(uses_told, item_id))
 
     def _window(self, granularity: str, fields: Mapping[str, Any]) -> tuple[date, date]:
         """Read the first and the last day, of the current month without any, as far as the service allows."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 from harvester.sandbox import hostile, uses
 from harvester.sandbox.catalogue import (
@@ -26,9 +26,12 @@ from harvester.sandbox.catalogue import (
 from harvester.sandbox.files import files_of, pieces_of
 from harvester.sandbox.item import Item
 from harvester.sandbox.items import Items
+from harvester.sandbox.oddities import loosen
 from harvester.sandbox.records import Json, entry_of, record_of
 from harvester.sandbox.selection import Selection
 from harvester.sandbox.settings import Settings
+
+T = TypeVar("T")
 
 
 class World(Items):
@@ -83,7 +86,7 @@ class World(Items):
 
     def entry(self, item_id: int) -> Json:
         """An item as listings show it."""
-        return entry_of(self.item(item_id), self.at)
+        return self.told(entry_of(self.item(item_id), self.at), item_id)
 
     def record(self, item_id: int, version: int = 0, *, private: bool = False, whole: bool = False) -> Json:
         """
@@ -95,7 +98,14 @@ class World(Items):
         item = self.item(item_id, version)
         files = self.files(item_id, version, private=private)
         record = record_of(item, files, self.at, private=private, whole=whole)
-        return hostile.spoil_record(item.hostile, record)
+        return self.told(hostile.spoil_record(item.hostile, record), item_id)
+
+    def told(self, value: T, item_id: int = 0) -> T:
+        """JSON as it is sent: in loose types where the settings say so, in the way of an item."""
+        if not self.settings.loose_types:
+            return value
+        loose: T = loosen(value, self.number(item_id) if item_id else 0)
+        return loose
 
     def versions(self, item_id: int) -> range:
         """The numbers of an item's versions; none for what is not public."""

@@ -17,6 +17,7 @@ from harvester.figshare.records import read_description
 from harvester.ledger.reading import FileRow, Reader
 from harvester.states import FileStatus
 from harvester.store import home_of, rewrite
+from harvester.text import joined
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -36,7 +37,7 @@ FAILURES = ("item_id", "file_id", "task", "error", "attempts")
 
 
 class CsvTables:
-    """Writes every table, also one without rows; several values in one cell are joined by "; "."""
+    """Writes every table, also one without rows; for several values in one cell see `text.joined`."""
 
     format: ClassVar[str] = "csv"
 
@@ -72,8 +73,8 @@ def _items(reader: Reader) -> Iterator[tuple[object, ...]]:
             plain(shown.modified_date),
             plain(shown.licence),
             shown.group_id,
-            plain("; ".join(shown.authors)),
-            plain("; ".join(shown.categories)),
+            plain(joined(shown.authors)),
+            plain(joined(shown.categories)),
             row.files,
             row.bytes,
         )

@@ -12,13 +12,16 @@ from harvester.config import FileRules
 from harvester.config.keys import ALL, LATEST
 from harvester.errors import Gone, Refused
 from harvester.figshare.api import Figshare
-from harvester.figshare.changes import changed_fields, changed_files
+from harvester.figshare.changes import VOLATILE, changed_fields, changed_files, has_only_new_sums
 from harvester.figshare.records import read_article, read_description
 from harvester.ledger.results import Harvested
 from harvester.ledger.writing import Ledger
 from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
 from harvester.states import ANOTHER_VERSION, Changed, FileStatus
 from harvester.store import home_of, place
+
+MOST_NAMED = 5
+"""So many fields or files are named in one warning."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,13 @@ class Metadata:
             home=home_of(item.id, item.version),
             is_wanted=bool(item.version) or is_wanted(article.version, self.versions, is_current=True),
         )
+        old = read_article(before.raw, before.file_list) if before else None
         return Findings(
             record=record,
             files=files,
-            change=_change(item, before, record),
+            change=_change(item, before, record, old),
             versions=await self._earlier(item, article),
-            warning=difference(article),
+            warning=_warning(record, old),
             is_unplaced=before is not None and not are_placed(files, home_of(item.id, item.version)),
         )
 
@@ -108,16 +112,38 @@ def is_wanted(version: int, versions: str | tuple[int, ...], *, is_current: bool
     return versions == ALL or version in versions
 
 
-def _change(item: OwedItem, before: Harvested | None, record: Record) -> Change | None:
-    """Say what has changed since a record was harvested, None for nothing."""
-    if before is None:
+def _change(item: OwedItem, before: Harvested | None, record: Record, old: Article | None) -> Change | None:
+    """Say what has changed since a record was harvested (`old` was read of it), None for nothing."""
+    if before is None or old is None:
         return Change(Changed.NEW)
-    old = read_article(before.raw, before.file_list)
-    fields = changed_fields(before.raw, record.raw)
-    files = changed_files(old.files, record.article.files)
+    now = record.article.files
+    fields, files = changed_fields(before.raw, record.raw), changed_files(old.files, now)
     if item.withdrawn:
         return Change(Changed.RETURNED, fields, files)
+    if VOLATILE.issuperset(fields) and has_only_new_sums(old.files, now):
+        return None
     return Change(Changed.CHANGED, fields, files) if fields or files else None
+
+
+def _warning(record: Record, old: Article | None) -> str:
+    """Put what is no failure, and strange all the same, into one line; "" for nothing."""
+    article = record.article
+    known = old.sums_differ if old else ()
+    notes = [*article.odd_files]
+    if article.odd_fields:
+        notes.append(f"not read, as nobody can say what it means: {_few(article.odd_fields)}")
+    if new := [line for line in article.sums_differ if line not in known]:
+        notes.append(f"{_few(new)}; the computed one counts")
+    if record.list_problem:
+        notes.append(f"only the files in the record are known: {record.list_problem}")
+    told = [f"item {article.id}: {note}" for note in notes]
+    return "; ".join(filter(None, (difference(article), *told)))
+
+
+def _few(names: Sequence[str]) -> str:
+    """Join names, so many that they fit into a message."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(names[:MOST_NAMED])}{more}"
 
 
 def difference(article: Article) -> str:

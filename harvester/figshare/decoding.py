@@ -1,0 +1,94 @@
+"""Decoders of JSON: they tell apart what is broken, what has another shape, and what is loose but plain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from harvester.errors import Broken, Misshapen
+from harvester.figshare.loose import Loose, Unclear, read_loosely
+
+T = TypeVar("T")
+
+
+def decoder(kind: type[T], *, may_be_odd: bool = False) -> Callable[[bytes], T]:
+    """
+    Make a function that reads JSON of this shape, also in types whose meaning is plain: see `loose`.
+
+    It raises `Misshapen` for JSON of another one, and `Broken` for what is not JSON. `may_be_odd`: a value
+    that means nothing plain is null, where the shape allows for null, and nobody is told.
+    """
+    decode_strictly = strict_decoder(kind)
+
+    def decode(raw: bytes) -> T:
+        try:
+            return decode_strictly(raw)
+        except Misshapen as error:
+            value, odd = loosened(raw, kind, error)
+            if odd and not may_be_odd:
+                raise
+            return value
+
+    return decode
+
+
+def strict_decoder(kind: type[T]) -> Callable[[bytes], T]:
+    """As `decoder`, of JSON in the promised types alone: the fast way, tried first."""
+    inner = msgspec.json.Decoder(kind)
+
+    def decode(raw: bytes) -> T:
+        try:
+            return inner.decode(raw)
+        except msgspec.ValidationError as exc:
+            raise Misshapen(f"not the promised JSON: {exc}") from exc
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            if _is_whole(raw):
+                raise Misshapen(f"JSON that no standard allows: {exc}") from exc
+            raise Broken(f"not whole JSON: {exc}") from exc
+        except RecursionError as exc:
+            raise Misshapen("JSON nested too deeply") from exc
+
+    return decode
+
+
+def loosened(raw: bytes, kind: type[T], error: Misshapen) -> Loose[T]:
+    """
+    Read loosely what was refused with `error`.
+
+    Raises:
+        Misshapen: `error`, where it is no better so, or JSON that cannot be read at all.
+    """
+    try:
+        return read_loosely(decode_anything(raw), kind)
+    except Unclear as unclear:
+        raise error from unclear
+
+
+decode_anything = strict_decoder(object)
+
+
+def _is_whole(raw: bytes) -> bool:
+    """Tell whether something refused is odd to its end (half a Unicode character) rather than cut."""
+    try:
+        json.loads(raw)  # of all readers the one that takes most
+    except UnicodeDecodeError as exc:
+        return exc.reason != "unexpected end of data"
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def must_be_text(raw: bytes) -> None:
+    """
+    Refuse bytes that are no UTF-8 also where nobody reads them: they are to be kept and shown.
+
+    Raises:
+        Misshapen: they are none.
+    """
+    try:
+        raw.decode()
+    except UnicodeDecodeError as exc:
+        raise Misshapen(f"not UTF-8 text: {exc.reason} at byte {exc.start}") from exc

@@ -1,0 +1,476 @@
+"""Records that come are kept: odd types, fields and files, sums that come late or differ, lists refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harvester import harvest
+from harvester.errors import Misshapen
+from harvester.figshare.changes import changed_files, has_only_new_sums
+from harvester.figshare.loose import Unclear, whole_number
+from harvester.figshare.records import (
+    decode_account,
+    decode_counts,
+    decode_entries,
+    decode_groups,
+    decode_licences,
+    decode_total,
+    decode_versions,
+    read_article,
+    read_description,
+)
+from harvester.figshare.statistics import decode_breakdown, decode_timeline
+from harvester.models import RemoteFile
+from harvester.sandbox import Sandbox, Settings
+from harvester.text import joined, parted
+from tests.conftest import at, harvester
+from tests.test_faults import config
+from tests.truth import rows
+
+pytestmark = pytest.mark.anyio
+
+
+# -- values whose meaning is plain ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("told", "number"),
+    [(5, 5), ("5", 5), (" 5 ", 5), (5.0, 5), ("5.0", 5), ("007", 7), (0, 0), ("0", 0), (10**30, 10**30)],
+)
+def test_a_number_that_is_plain_is_read(told: object, number: int) -> None:
+    assert whole_number(told) == number
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "big",
+        "",
+        "1e3",
+        "0x10",
+        "1_000",
+        "+5",
+        "-5",
+        "٣",
+        "1.5",
+        1.5,
+        2.0**60,
+        True,
+        False,
+        None,
+        [],
+        {},
+        "5 MB",
+    ],
+)
+def test_a_number_that_is_not_plain_is_none(told: object) -> None:
+    with pytest.raises(Unclear):
+        whole_number(told)
+
+
+def flag(told: object) -> str:
+    return read_article(orjson.dumps({"id": 1, "is_confidential": told})).withheld
+
+
+def test_truth_may_be_a_number_or_text() -> None:
+    assert [flag(told) for told in (True, 1, "1", "true", "True", " TRUE ", 1.0)] == ["confidential"] * 7
+    assert [flag(told) for told in (False, 0, "0", "false", 0.0, "", None)] == [""] * 7
+
+
+@pytest.mark.parametrize("told", [2, -1, "yes", "perhaps", [], {"a": 1}, 0.5])
+def test_truth_that_is_not_plain_is_not_told_and_named(told: object) -> None:
+    article = read_article(orjson.dumps({"id": 1, "is_confidential": told}))
+    assert (article.withheld, article.odd_fields) == ("", ("is_confidential",))
+
+
+@pytest.mark.parametrize("told", ["7", 7.0, " 7", "7.0"])
+def test_the_id_of_an_item_may_be_text(told: object) -> None:
+    assert read_article(orjson.dumps({"id": told})).id == 7
+    assert decode_entries(orjson.dumps([{"id": told}])).entries[0].id == 7
+
+
+def file_of(**more: object) -> tuple[tuple[RemoteFile, ...], tuple[str, ...], tuple[str, ...]]:
+    told = {"id": 2, "name": "a", "size": 3, "is_link_only": False, "computed_md5": "a" * 32, **more}
+    article = read_article(json.dumps({"id": 1, "files": [told, {"id": 9, "size": 1}]}).encode())
+    assert article.files[-1].id == 9, "the other one is there"
+    return article.files[:-1], article.odd_files, article.odd_fields
+
+
+@pytest.mark.parametrize("more", [{"id": "2"}, {"size": "3"}, {"size": 3.0}, {"is_link_only": "0"}])
+def test_a_file_in_other_types_is_that_file(more: dict[str, object]) -> None:
+    assert file_of(**more) == file_of()
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"id": "two"}, "file 1 of its list: id: unclear value 'two'"),
+        ({"id": -2}, "file 1 of its list: id: unclear value -2"),
+        ({"id": None}, "file 1 of its list: id: unclear value null"),
+        ({"id": 10**400}, "file 1 of its list: id: unclear value of too many digits"),
+        ({"id": [10**400]}, "file 1 of its list: id: unclear value […]"),
+        ({"size": "big"}, "file 1 of its list, id 2: unclear size"),
+        ({"size": -5}, "file 1 of its list, id 2: unclear size"),
+        ({"size": 1.5}, "file 1 of its list, id 2: unclear size"),
+        ({"size": 2**60}, "file 1 of its list, id 2: unclear size"),
+        ({"is_link_only": "maybe"}, "file 1 of its list, id 2: unclear is_link_only"),
+    ],
+)
+def test_an_odd_file_costs_itself_alone(more: dict[str, object], told: str) -> None:
+    assert file_of(**more) == ((), (told,), ())
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [({"name": 5}, "name"), ({"download_url": []}, "download_url"), ({"computed_md5": 1}, "computed_md5")],
+)
+def test_an_odd_word_costs_no_file(more: dict[str, object], name: str) -> None:
+    ((file,), odd_files, odd) = file_of(**more)
+    assert (file.id, odd_files, odd) == (2, (), (f"files[1].{name}",))
+
+
+@pytest.mark.parametrize("odd", [None, "a.csv", 5, [], [{"id": 5}]])
+def test_what_is_no_file_at_all_is_an_odd_one(odd: object) -> None:
+    article = read_article(orjson.dumps({"id": 1, "files": [{"id": 9, "size": 1}, odd]}))
+    assert [file.id for file in article.files] == [9]
+    assert article.odd_files[0].startswith("file 2 of its list: unclear value")
+    assert not article.files_complete, "the file list may say it better"
+
+
+@pytest.mark.parametrize("files", ["none", {"1": {"id": 2}}, 5, True])
+def test_files_of_another_shape_are_not_told_so_the_list_is_asked(files: object) -> None:
+    article = read_article(orjson.dumps({"id": 1, "size": 0, "files": files}))
+    assert (article.files_complete, article.odd_fields) == (False, ("files",))
+
+
+def test_a_file_list_is_read_as_loosely() -> None:
+    listed = orjson.dumps([{"id": "2", "size": "3"}, {"id": "x"}, {"id": 4.0, "size": None}])
+    article = read_article(orjson.dumps({"id": 1, "files": "none"}), listed)
+    assert [(file.id, file.size) for file in article.files] == [(2, 3), (4, 0)]
+    assert article.odd_files == ("file 2 of its list: id: unclear value 'x'",)
+    assert article.odd_fields == (), "the list tells what the record did not"
+    with pytest.raises(Misshapen):
+        read_article(b'{"id": 1}', b'{"a": 1}')
+
+
+def test_what_tables_show_never_costs_the_record() -> None:
+    odd = {
+        "title": 5,
+        "doi": [],
+        "defined_type_name": {},
+        "created_date": 2024,
+        "published_date": True,
+        "modified_date": [1],
+        "license": 7,
+        "group_id": "group",
+        "authors": "nobody",
+        "categories": {"a": 1},
+        "folder_structure": {"2": 5},
+    }
+    raw = orjson.dumps({"id": 1, "files": [{"id": 2, "size": 3}], "size": 3, **odd})
+    article, shown = read_article(raw), read_description(raw)
+    assert set(article.odd_fields) == odd.keys()
+    assert article.files_complete
+    assert (article.files[0].folder, article.modified_date) == ("", "")
+    assert (shown.title, shown.doi, shown.licence, shown.group_id) == ("", "", "", None)
+    assert (shown.authors, shown.categories) == ((), ())
+
+
+def test_a_text_is_the_name_where_an_object_has_only_that() -> None:
+    told = {"id": 1, "license": "CC0", "authors": ["A", None, {"full_name": "B"}], "categories": ["C", {}]}
+    shown = read_description(orjson.dumps(told))
+    assert (shown.licence, shown.authors, shown.categories) == ("CC0", ("A", "B"), ("C", ""))
+    assert read_article(orjson.dumps(told)).odd_fields == ()
+
+
+def test_a_list_with_odd_entries_keeps_the_others() -> None:
+    told = {"id": 1, "authors": [{"full_name": "A"}, 7, {"full_name": 8}], "categories": [None, 5]}
+    shown = read_description(orjson.dumps(told))
+    assert (shown.authors, shown.categories) == (("A", ""), ())
+    assert read_article(orjson.dumps(told)).odd_fields == (
+        "authors[2]",
+        "authors[3].full_name",
+        "categories[2]",
+    )
+
+
+def test_an_empty_text_for_a_number_is_not_told() -> None:
+    raw = orjson.dumps({"id": 1, "group_id": "", "size": "", "files": [{"id": 2, "size": ""}]})
+    article = read_article(raw)
+    assert (article.odd_fields, article.odd_files, article.size, len(article.files)) == ((), (), 0, 1)
+    assert read_description(raw).group_id is None
+
+
+# -- the other answers ------------------------------------------------------------------------------
+
+
+def test_other_answers_are_read_as_loosely() -> None:
+    assert decode_total(b'{"totals": "12"}').totals == 12
+    assert decode_total(b'{"totals": ""}').totals is None
+    assert decode_counts(b'{"7": "20", "8": 3.0}') == {"7": 20, "8": 3}
+    assert [each.version for each in decode_versions(b'[{"version": "2"}, {"version": 1}]')] == [2, 1]
+    assert [(g.id, g.parent_id) for g in decode_groups(b'[{"id": "5", "parent_id": ""}]')] == [(5, None)]
+    assert [each.name for each in decode_licences(b'["CC0", {"name": 5}, {"name": "MIT"}]')] == [
+        "CC0", None, "MIT",
+    ]  # fmt: skip
+    account = decode_account(b'{"id": "3", "institution_id": "x"}')
+    assert (account.id, account.institution_id) == (3, None)
+    assert decode_timeline(b'{"timeline": {"2024-01-01": "5", "2024-02-01": null}}') == {
+        "2024-01-01": {"": 5}
+    }
+    assert decode_breakdown(b'{"breakdown": {"2024": {"Germany": {"Berlin": "2", "total": "3"}}}}') == {
+        "2024": {"Germany": 3}
+    }
+
+
+@pytest.mark.parametrize(
+    ("decode", "raw"),
+    [
+        (decode_total, b'{"totals": "many"}'),
+        (decode_total, b'{"totals": true}'),
+        (decode_total, b'{"totals": -1}'),
+        (decode_counts, b'{"7": "x"}'),
+        (decode_counts, b'{"7": null}'),
+        (decode_versions, b'[{"version": "x"}]'),  # one less would be taken for all
+        (decode_versions, b"{}"),
+        (decode_groups, b'[{"id": 1, "parent_id": "x"}]'),  # its items would be left out in silence
+        (decode_account, b'{"id": "me"}'),
+        (decode_timeline, b'{"timeline": {"2024-01-01": "x"}}'),
+        (decode_breakdown, b'{"breakdown": {"2024": {"Germany": {"Berlin": 1.5}}}}'),
+    ],
+)
+def test_a_number_that_decides_is_plain_or_a_failure(decode: Any, raw: bytes) -> None:
+    with pytest.raises(Misshapen):
+        decode(raw)
+
+
+def test_an_entry_is_kept_without_what_is_odd_of_its_words_and_asked_where_it_decides() -> None:
+    entries = [
+        {"id": "1", "group_id": "12", "defined_type": "3", "title": "T", "published_date": "2024"},
+        {"id": 2, "title": 5, "handle": [], "created_date": "2023"},
+        {"id": "3", "group_id": "x"},
+        {"id": "x"},
+    ]
+    page = decode_entries(orjson.dumps(entries))
+    first, second = page.entries
+    assert (first.id, first.group_id, first.defined_type, first.title) == (1, 12, 3, "T")
+    assert (second.id, second.title, second.created_date) == (2, None, "2023")
+    assert (page.bare, [place for place, _ in page.odd]) == ((3,), [4])
+
+
+# -- harvests ---------------------------------------------------------------------------------------
+
+TABLES = ("items.csv", "files.csv", "stats.csv", "stats_timeline.csv", "versions.csv", "failures.csv")
+ALL = ["metadata", "stats", "files", "timeline"]
+
+
+async def test_a_harvest_in_loose_types_has_the_same_tables(tmp_path: Path) -> None:
+    tables = []
+    for loose in (False, True):
+        async with Sandbox(Settings(items=60, heavy=0, loose_types=loose)) as sandbox:
+            out, world = tmp_path / str(loose), sandbox.world
+            words = ("--group", 11962, "--subgroups", "--account", "--tasks", ",".join(ALL), "-q")
+            over_time = ("--versions", "all", "--granularity", "month", "--stats-since", "2026-01-01")
+            ended = await harvester("run", *words, *over_time, "-o", out, *at(sandbox))
+            assert (ended.status, ended.err) == (0, "")
+            tables.append({name: (out / name).read_bytes() for name in TABLES})
+            for line in (out / "metadata.jsonl").read_bytes().splitlines():
+                record = orjson.loads(line)
+                if "account_id" not in record:
+                    item_id, version = (int(float(record[name])) for name in ("id", "version"))
+                    as_received = world.record(item_id, version, whole=True)
+                    assert record == as_received
+    assert tables[0] == tables[1]
+
+
+async def harvest_hostile(
+    kind: str, folder: Path
+) -> tuple[Any, list[dict[str, str]], dict[str, str], Sandbox]:
+    async with Sandbox(Settings(items=20, heavy=0, hostile=(kind,))) as sandbox:
+        summary = await harvest(config(sandbox, folder))
+        odd = str(sandbox.world.hostile_items[kind])
+        files = [row for row in rows(folder / "files.csv") if row["item_id"] == odd]
+        (item,) = [row for row in rows(folder / "items.csv") if row["id"] == odd]
+        for row in files:
+            if row["status"] == "done":
+                assert (folder / row["path"]).read_bytes() == sandbox.world.content(int(row["file_id"]))
+        assert {row["status"] for row in rows(folder / "files.csv")} <= {"done", "link", "withheld"}
+        return summary, files, item, sandbox
+
+
+async def test_odd_fields_are_shown_empty_with_one_warning_that_names_them(tmp_path: Path) -> None:
+    summary, files, item, sandbox = await harvest_hostile("odd-fields", tmp_path)
+    assert summary.exit_status == 0
+    assert {row["status"] for row in files} == {"done"}
+    assert [
+        item[name] for name in ("title", "doi", "type", "licence", "group_id", "authors", "categories")
+    ] == [""] * 7
+    (warning,) = summary.run["warnings"]
+    assert f"item {item['id']}: not read" in warning
+    assert "title, doi" in warning
+    again = await harvest_again(sandbox, tmp_path)
+    assert again.run["warnings"] == []
+
+
+async def harvest_again(_: Sandbox, folder: Path) -> Any:
+    """Harvest the same world with the same folder; its addresses are others."""
+    async with Sandbox(Settings(items=20, heavy=0, hostile=("odd-fields",))) as sandbox:
+        return await harvest(config(sandbox, folder))
+
+
+async def test_odd_entries_of_lists_are_left_out_of_the_tables(tmp_path: Path) -> None:
+    summary, _, item, _ = await harvest_hostile("odd-lists", tmp_path)
+    assert summary.exit_status == 0
+    assert parted(item["authors"]) == ["Ana Núñez", "", "O'Brien, K."]
+    assert (item["categories"], item["licence"]) == ("Soil; Crops; ", "CC BY 4.0")
+
+
+@pytest.mark.parametrize("kind", ["files-object", "wrong-files"])
+async def test_where_files_are_no_list_the_file_list_is_asked(kind: str, tmp_path: Path) -> None:
+    summary, files, item, sandbox = await harvest_hostile(kind, tmp_path)
+    assert summary.exit_status == 0
+    assert len(files) == len(sandbox.world.files(int(item["id"])))
+    assert {row["status"] for row in files} == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "good"), [("odd-file", ["good.csv", "another.csv"]), ("huge-numbers", ["small.csv"])]
+)
+async def test_an_odd_file_is_a_failure_of_its_own_and_the_others_come(
+    kind: str, good: list[str], tmp_path: Path
+) -> None:
+    summary, files, item, _ = await harvest_hostile(kind, tmp_path)
+    assert [(row["name"], row["status"]) for row in files] == [(name, "done") for name in good]
+    assert summary.exit_status == 1
+    (failure,) = rows(tmp_path / "failures.csv")
+    assert (failure["item_id"], failure["file_id"], failure["task"]) == (item["id"], "", "files")
+    assert "of its list" in failure["error"]
+
+
+async def test_the_words_of_real_records_come_out_right(tmp_path: Path) -> None:
+    summary, files, item, sandbox = await harvest_hostile("odd-words", tmp_path)
+    assert (summary.exit_status, summary.run["warnings"]) == (0, [])
+    record = sandbox.world.record(int(item["id"]), whole=True)
+    assert item["title"] == record["title"]
+    assert parted(item["authors"]) == ["A; B", 'C "D"', "E\nF", "G"]
+    assert parted(item["categories"]) == ["Sounds and echoes; ripples", '"Quoted"', "Soil", " "]
+    lines = {
+        orjson.loads(line)["id"]: line
+        for line in (tmp_path / "metadata.jsonl").read_bytes().split(b"\n")[:-1]
+    }
+    assert orjson.loads(lines[int(item["id"])]) == record
+    assert [row["name"].removeprefix("'") for row in files] == [file["name"] for file in record["files"]]
+    assert [row["status"] for row in files] == ["done"] * (len(files) - 1) + ["link"]
+    link = files[-1]
+    assert (link["name"], link["size"], link["md5"], link["path"]) == ("", "0", "", "")
+
+
+# -- values of a cell -------------------------------------------------------------------------------
+
+
+@given(st.lists(st.text(st.sampled_from("ab\";,\n\r\t \x85\x0c\x9b'="), max_size=6), min_size=2))
+def test_values_of_a_cell_are_told_apart(values: list[str]) -> None:
+    assert parted(joined(values)) == values
+    assert next(csv.reader([joined(values)], delimiter=";", skipinitialspace=True)) == values
+
+
+def test_plain_values_of_a_cell_stand_as_they_are() -> None:
+    assert joined(["Soil", 'John "Jack" Doe', "Crops, all"]) == 'Soil; John "Jack" Doe; Crops, all'
+    assert (joined([]), parted(""), joined(["A;B"])) == ("", [], '"A;B"')
+    assert parted(joined(["x;" * 200_000, "y"]))[1] == "y", "longer than a field of csv may be"
+
+
+# -- sums -------------------------------------------------------------------------------------------
+
+
+async def test_sums_that_differ_are_told_once(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0, hostile=("sums-differ",))) as sandbox:
+        told = config(sandbox, tmp_path)
+        summary = await harvest(told)
+        item_id = sandbox.world.hostile_items["sums-differ"]
+        file = sandbox.world.files(item_id)[0]
+        assert summary.exit_status == 0
+        (warning,) = summary.run["warnings"]
+        for named in (f"item {item_id}", f"file {file['id']}", file["supplied_md5"], file["computed_md5"]):
+            assert named in warning
+        row = next(row for row in rows(tmp_path / "files.csv") if row["file_id"] == str(file["id"]))
+        assert (row["status"], row["md5"]) == ("done", file["computed_md5"])
+        sandbox.world.correct(item_id)
+        again = await harvest(told)
+        assert (again.exit_status, again.run["warnings"]) == (0, [])
+        sandbox.world.edit(item_id)  # another first file, with sums of its own
+        assert len((await harvest(told)).run["warnings"]) == 1
+
+
+@pytest.mark.parametrize("moves_date", [True, False])
+async def test_a_sum_that_comes_late_is_no_change(moves_date: bool, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0, late_md5=True)) as sandbox:
+        told = config(sandbox, tmp_path)
+        assert (await harvest(told)).exit_status == 0
+        before = {row["file_id"]: row for row in rows(tmp_path / "files.csv")}
+        assert {row["md5"] for row in before.values()} == {""}
+        proven, corrected = sandbox.world.search("survey")[:2]
+        sandbox.world.prove(proven, moves_date=moves_date)
+        sandbox.world.prove(corrected)
+        sandbox.world.correct(corrected)
+        assert (await harvest(told, refresh=frozenset({"metadata"}))).exit_status == 0
+        after = {row["file_id"]: row for row in rows(tmp_path / "files.csv")}
+        for file in sandbox.world.files(proven):
+            row = after[str(file["id"])]
+            assert (row["status"], row["md5"]) == ("done", file["computed_md5"])
+        (change,) = rows(tmp_path / "changes.csv")
+        assert (change["item_id"], change["change"], change["files"]) == (str(corrected), "changed", "")
+
+
+def remote(**more: Any) -> RemoteFile:
+    fields = {"id": 1, "name": "a", "folder": "", "size": 5, "md5": None, "url": "", "is_link": False}
+    return RemoteFile(**{**fields, **more})
+
+
+def test_only_another_sum_size_or_name_changes_a_file() -> None:
+    bare, summed, other = remote(), remote(md5="a" * 32), remote(md5="b" * 32)
+    assert changed_files([bare], [summed]) == changed_files([summed], [bare]) == ()
+    assert changed_files([other], [summed]) == changed_files([bare], [remote(size=6)]) == ("changed: a",)
+    assert has_only_new_sums([bare], [summed])
+    assert has_only_new_sums([summed], [bare])
+    assert not has_only_new_sums([bare], [bare])
+    assert not has_only_new_sums([other], [summed])
+    assert not has_only_new_sums([bare], [summed, remote(id=2)])
+
+
+# -- refused file lists -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_refused_file_list_costs_no_record(status: int, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=50, heavy=0, refused_lists=status)) as sandbox:
+        summary = await harvest(config(sandbox, tmp_path))
+        world, ids = sandbox.world, sandbox.world.search("survey")
+        assert [int(row["id"]) for row in rows(tmp_path / "items.csv")] == list(ids)
+        files = {int(row["file_id"]): row for row in rows(tmp_path / "files.csv")}
+        listed = [file for item_id in ids for file in world.record(item_id)["files"] or ()]
+        assert files.keys() == {file["id"] for file in listed}, "all that the records list themselves"
+        short = {
+            str(item_id)
+            for item_id in ids
+            if not world.is_withheld(item_id)
+            and sum(file["size"] for file in world.record(item_id)["files"] or ())
+            < world.record(item_id)["size"]
+        }
+        assert short, "records that promise more than they list"
+        failures = rows(tmp_path / "failures.csv")
+        assert {(row["item_id"], row["file_id"], row["task"]) for row in failures} == {
+            (item_id, "", "files") for item_id in short
+        }
+        assert summary.exit_status == 1
+        (ten,) = world.with_trait("ten files")
+        warned = [text for text in summary.run["warnings"] if f"item {ten}:" in text]
+        assert len(warned) == 1, "it lists all that it promises; nobody knows whether there is more"
