@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.request import getproxies
 
 from yarl import URL
@@ -20,6 +21,7 @@ from harvester.figshare.api import Figshare
 from harvester.figshare.routes import DOWNLOADS, Routes
 from harvester.figshare.statistics import StatsService
 from harvester.limits import Limiter, Pace, Seeking
+from harvester.store.room import free_bytes
 
 SERVICES = ("api", "stats", "files")
 
@@ -29,11 +31,13 @@ class Surroundings:
     """
     What a run takes from the machine it runs on, so that a test can let all of it misbehave.
 
-    ``wall_clock``: seconds since 1970; it may jump. ``before_lookup``: see `client.Lookup`.
+    ``wall_clock``: seconds since 1970; it may jump. ``before_lookup``: see `client.Lookup`. ``free_bytes``:
+    of the disk that a folder is on.
     """
 
     wall_clock: Callable[[], float] = time.time
     before_lookup: Lookup | None = None
+    free_bytes: Callable[[Path], int] = free_bytes
 
 
 USUAL = Surroundings()

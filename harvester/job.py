@@ -135,7 +135,11 @@ class _Run:
 
     async def go(self) -> Summary:
         config = self._config
-        store = Store(config.folder, writers=config.concurrency.downloads)
+        store = Store(
+            config.folder,
+            writers=config.concurrency.downloads,
+            free_bytes=self._surroundings.free_bytes,
+        )
         async with connect(config, self._surroundings) as connected:
             pipeline = self._pipeline(connected, store)
             watched = Watched(
@@ -198,6 +202,7 @@ class _Run:
             )  # fmt: skip
             self._tally.items_failed -= again.items
             self._tally.files_failed -= again.files
+            self._tally.no_room = ""  # what is in vain once more says so again
             await pipeline.run(again.names)
 
     async def _begin(self) -> None:
