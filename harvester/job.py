@@ -350,6 +350,7 @@ async def verify(config: Config) -> Verified:
             outcome = "interrupted"
             raise
         finally:
+            reader.close()  # who closes the database last takes its log away
             await ledger.close(outcome)
     return verified
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import anyio
 import pytest
 
 from harvester import harvest, load_config
 from harvester.config import Config
 from harvester.connecting import Surroundings
 from harvester.errors import DiskTrouble, NoRoom
+from harvester.job import verify
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
 from harvester.store import BUFFER_SIZE, Store
+from tests.conftest import at, started
 from tests.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio
@@ -104,3 +113,72 @@ async def test_a_shortage_that_passed_does_not_end_the_run(tmp_path: Path) -> No
                 config(sandbox, tmp_path / "other"), surroundings=Surroundings(free_bytes=lambda _: 0)
             )
         assert rows(tmp_path / "other" / "failures.csv")
+
+
+# -- who may only read --------------------------------------------------------------------------------
+
+AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that everybody may reach, as those of pytest may not."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def as_reader(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command for somebody who may not write to the folder."""
+    is_root = os.geteuid() == 0
+    command = [*(AS_NOBODY if is_root else ()), sys.executable, "-m", "harvester"]
+    if is_root and (
+        shutil.which("setpriv") is None
+        or subprocess.run([*command, "--version"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("nobody may not run this Python")
+    folder.chmod(0o555)
+    try:
+        return subprocess.run(
+            [*command, *words, "-o", str(folder)], capture_output=True, text=True, check=False
+        )
+    finally:
+        folder.chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
+async def test_who_may_only_read_a_finished_harvest_is_told_of_it(shared: Path) -> None:
+    out = shared / "out"
+    async with Sandbox(Settings(items=30, heavy=0)) as sandbox:
+        told = config(sandbox, out, tasks=["metadata"])
+        assert (await harvest(told)).exit_status == 0
+        await verify(told)
+    assert sorted(path.name for path in out.glob("harvest.db*")) == ["harvest.db"], "closed cleanly"
+    for words in (["status"], ["status", "--json"], ["failed"]):
+        ended = as_reader(out, *words)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ("failures" in ended.stdout) is (words != ["failed"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
+async def test_who_may_only_read_is_told_what_a_killed_run_left_and_never_less_than_there_is(
+    shared: Path,
+) -> None:
+    out = shared / "out"
+    log = out / "harvest.db-wal"
+    async with Sandbox(Settings(items=100, heavy=0)) as sandbox:
+        words = ("run", "--search", "survey", "--tasks", "metadata", "-o", out)
+        async with started((*words, *at(sandbox, rate="40"))) as process:
+            with anyio.fail_after(30):
+                while not (log.exists() and log.stat().st_size > 200_000):
+                    await anyio.sleep(0.1)
+            assert "running" in as_reader(out, "status").stdout
+            process.kill()
+            await process.wait()
+    assert "killed" in as_reader(out, "status").stdout
+    (out / "harvest.db-shm").unlink()  # as where the folder was copied: the log cannot be read without it
+    ended = as_reader(out, "status")
+    assert ended.returncode == 3
+    assert "harvest.db-wal holds what a run has not put in its place" in ended.stderr
+    log.write_bytes(b"")
+    assert "may only be read here" not in as_reader(out, "status").stderr

@@ -85,10 +85,29 @@ def connect(path: Path, *, read_only: bool, locks: bool) -> sqlite3.Connection:
     try:
         return _open(path, "mode=ro", locks=locks)
     except sqlite3.OperationalError as exc:
-        if exc.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN or path.with_name(f"{NAME}-wal").exists():
+        if primary_code(exc) not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
             raise
-        # A reader makes small files beside the database. Where it must not, nobody else is writing now.
-        return _open(path, "mode=ro&immutable=1", locks=locks)
+        return _open_unchanging(path, exc, locks=locks)
+
+
+def _open_unchanging(path: Path, error: sqlite3.OperationalError, *, locks: bool) -> sqlite3.Connection:
+    """
+    Open a database whose folder may only be read: a reader makes small files beside it.
+
+    Where a run has left nothing to be taken over, and none is at work, it does without them.
+    """
+    left = [path.with_name(f"{NAME}{end}") for end in ("-wal", "-journal")]
+    if unfinished := next((each for each in left if each.exists() and each.stat().st_size), None):
+        raise DiskTrouble(
+            f"{path}: may only be read here, and {unfinished.name} holds what a run has not put in its "
+            "place; run `harvester status` once where this user may write, or wait for the run to end"
+        ) from error
+    return _open(path, "mode=ro&immutable=1", locks=locks)
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """Return the code of an error of SQLite without what is particular about it, 0 where it has none."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _open(path: Path, options: str, *, locks: bool) -> sqlite3.Connection:

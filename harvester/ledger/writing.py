@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -120,6 +120,10 @@ class Ledger:
         self._db.execute("PRAGMA journal_mode = DELETE")
 
     def _let_go(self) -> None:
+        # A reader that is open now would leave the log behind, and who may only read cannot do without it.
+        with suppress(sqlite3.Error):  # what cannot be put in its place stays in the log, and counts
+            self._db.execute("PRAGMA busy_timeout = 0")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()
         if self._claim_file is not None:
             self._claim_file.drop()
