@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,10 +20,11 @@ from harvester.config import Config
 from harvester.connecting import Surroundings
 from harvester.errors import DiskTrouble, NoRoom
 from harvester.job import verify
+from harvester.ledger.schema import database_errors
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
 from harvester.store import BUFFER_SIZE, Store
-from tests.conftest import at, started
+from tests.conftest import at, environment, harvester, started
 from tests.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio
@@ -182,3 +184,104 @@ async def test_who_may_only_read_is_told_what_a_killed_run_left_and_never_less_t
     assert "harvest.db-wal holds what a run has not put in its place" in ended.stderr
     log.write_bytes(b"")
     assert "may only be read here" not in as_reader(out, "status").stderr
+
+
+# -- a file system that locks some files and not others -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A library that plays such file systems; see its source."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("no C compiler here to play a file system without shared memory")
+    library = tmp_path_factory.mktemp("no_shared_memory") / "no_shared_memory.so"
+    source = Path(__file__).parent / "no_shared_memory.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return str(library)
+
+
+NO_SHARED_MEMORY = [{"SHARED_MEMORY": "no-locks"}, {"SHARED_MEMORY": "no-map"}]
+NO_LOCKS_EITHER = {"SHARED_MEMORY": "no-map", "DATABASE": "no-locks"}
+
+
+@pytest.mark.parametrize("fault", [*NO_SHARED_MEMORY, NO_LOCKS_EITHER])
+async def test_without_shared_memory_a_harvest_works_and_says_once_that_it_is_slower(
+    fault: dict[str, str], preloaded: str, tmp_path: Path
+) -> None:
+    env = environment(LD_PRELOAD=preloaded, **fault)
+    lacking = "no file locks" if "DATABASE" in fault else "no write-ahead log"
+    async with Sandbox(Settings(items=10, heavy=0)) as sandbox:
+        words = ("--search", "survey", "-o", tmp_path, *at(sandbox))
+        ended = await harvester("run", *words, env=env)
+        assert ended.status == 0, ended.err
+        assert ended.err.count(f"{lacking} on this file system") == 1
+        assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
+        for command in ("status", "failed", "export", "verify"):
+            ended = await harvester(command, "-o", tmp_path, env=env)
+            assert ended.status == 0, ended.err
+        assert not list(tmp_path.glob("*claim*"))
+        assert (await harvester("run", *words)).status == 0, "where all is well again"
+
+
+@pytest.mark.parametrize("fault", [*NO_SHARED_MEMORY, NO_LOCKS_EITHER])
+async def test_a_log_left_by_another_machine_is_read_and_gone_on_with_where_there_is_no_shared_memory(
+    fault: dict[str, str], preloaded: str, tmp_path: Path
+) -> None:
+    env = environment(LD_PRELOAD=preloaded, **fault)
+    log = tmp_path / "harvest.db-wal"
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+        words = ("run", "--search", "survey", "--tasks", "metadata", "-o", tmp_path)
+        async with started((*words, *at(sandbox, rate="40"))) as process:
+            with anyio.fail_after(30):
+                while not (log.exists() and log.stat().st_size > 200_000):
+                    await anyio.sleep(0.1)
+            process.kill()
+            await process.wait()
+        told = await harvester("status", "-o", tmp_path, env=env)
+        assert (told.status, told.err) == (0, "")
+        assert "killed" in told.out
+        assert (await harvester(*words, *at(sandbox), env=env)).status == 0
+        told = await harvester("status", "-o", tmp_path)
+        assert f"{len(list(sandbox.world.search('survey')))} done" in told.out
+
+
+async def test_two_runs_are_kept_apart_where_there_is_no_shared_memory(
+    preloaded: str, tmp_path: Path
+) -> None:
+    more = {"LD_PRELOAD": preloaded, "SHARED_MEMORY": "no-map"}
+    async with Sandbox(Settings(items=200, heavy=0)) as sandbox:
+        words = ("run", "--search", "survey", "--tasks", "metadata", "-o", tmp_path, *at(sandbox, rate="20"))
+        async with started(words, **more) as process:
+            with anyio.fail_after(30):
+                while (
+                    "running" not in (await harvester("status", "-o", tmp_path, env=environment(**more))).out
+                ):
+                    await anyio.sleep(0.1)
+            ended = await harvester(*words, env=environment(**more))
+            assert ended.status == 3
+            assert f"another run (process {process.pid}" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (sqlite3.SQLITE_PROTOCOL, "its locks cannot be had on this file system"),
+        (sqlite3.SQLITE_IOERR_SHMLOCK, "its locks cannot be had on this file system"),
+        (sqlite3.SQLITE_IOERR_LOCK, "its locks cannot be had on this file system"),
+        (sqlite3.SQLITE_IOERR_WRITE, "check the disk"),
+        (sqlite3.SQLITE_FULL, "make room"),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, "give this user the right"),
+        (sqlite3.SQLITE_PERM, "locks cannot be had"),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, "another program holds it"),
+        (sqlite3.SQLITE_ERROR, "its tables are not those"),
+        (sqlite3.SQLITE_NOLFS, "choose a disk"),
+        (sqlite3.SQLITE_INTERRUPT, "check the disk"),
+    ],
+)
+def test_whatever_the_database_says_is_told_with_what_to_do(code: int, told: str) -> None:
+    error = sqlite3.OperationalError("in SQLite's words")
+    error.sqlite_errorcode = code
+    with pytest.raises(DiskTrouble, match=rf"harvest.db: in SQLite's words; .*{told}"):
+        with database_errors(Path("harvest.db")):
+            raise error
