@@ -132,13 +132,24 @@ def _open_unchanging(path: Path, error: sqlite3.OperationalError, *, locks: bool
 
     Where a run has left nothing to be taken over, and none is at work, it does without them.
     """
-    left = [path.with_name(f"{NAME}{end}") for end in ("-wal", "-journal")]
-    if unfinished := next((each for each in left if each.exists() and each.stat().st_size), None):
+    left = (path.with_name(f"{NAME}{end}") for end in ("-wal", "-journal"))
+    if unfinished := next(filter(_holds_something, left), None):
         raise DiskTrouble(
             f"{path}: may only be read here, and {unfinished.name} holds what a run has not put in its "
             "place; run `harvester status` once where this user may write, or wait for the run to end"
         ) from error
     return _open(path, "mode=ro&immutable=1", locks=locks)
+
+
+def _holds_something(path: Path) -> bool:
+    """Tell whether a log or journal is of use: what is done with is emptied, or its first byte is."""
+    try:
+        with path.open("rb") as file:
+            return file.read(1) not in {b"", b"\0"}
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _open(path: Path, options: str, *, locks: bool, alone: bool = False) -> sqlite3.Connection:
