@@ -8,18 +8,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.request import getproxies
 
 from yarl import URL
 
 from harvester import __version__
-from harvester.addresses import is_loopback
+from harvester.addresses import is_loopback, parse_networks
 from harvester.client import Client, Lookup, Splitting, open_session
 from harvester.config import Config, Rate
 from harvester.figshare.api import Figshare
 from harvester.figshare.routes import DOWNLOADS, Routes
 from harvester.figshare.statistics import StatsService
 from harvester.limits import Limiter, Pace, Seeking
+from harvester.store.room import free_bytes
 
 SERVICES = ("api", "stats", "files")
 
@@ -29,11 +31,13 @@ class Surroundings:
     """
     What a run takes from the machine it runs on, so that a test can let all of it misbehave.
 
-    ``wall_clock``: seconds since 1970; it may jump. ``before_lookup``: see `client.Lookup`.
+    ``wall_clock``: seconds since 1970; it may jump. ``before_lookup``: see `client.Lookup`. ``free_bytes``:
+    of the disk that a folder is on.
     """
 
     wall_clock: Callable[[], float] = time.time
     before_lookup: Lookup | None = None
+    free_bytes: Callable[[Path], int] = free_bytes
 
 
 USUAL = Surroundings()
@@ -57,12 +61,14 @@ async def connect(config: Config, surroundings: Surroundings = USUAL) -> AsyncIt
     agent = f"harvester/{__version__} (Python {platform.python_version()}{contact})"
     proxies = getproxies()
     named = (api, stats, *(URL(proxy) for scheme, proxy in proxies.items() if scheme != "no"))
+    networks = parse_networks(config.services.private_networks)
     hosts = frozenset(url.host for url in named if url.host)
     async with open_session(
         user_agent=agent,
         timeouts=config.timeouts,
         trusted_hosts=hosts,
         private_hosts=is_loopback(api),
+        private_networks=networks,
         before_lookup=surroundings.before_lookup,
     ) as session:
         client = Client(
@@ -75,6 +81,7 @@ async def connect(config: Config, surroundings: Surroundings = USUAL) -> AsyncIt
             token=config.token,
             stats_credentials=config.stats_credentials,
             proxies=proxies,
+            private_networks=networks,
         )
         today = datetime.fromtimestamp(surroundings.wall_clock(), UTC).date()
         statistics = StatsService(client, stats=stats, settings=config.stats, today=today)
@@ -82,7 +89,7 @@ async def connect(config: Config, surroundings: Surroundings = USUAL) -> AsyncIt
         yield Connected(
             client,
             Figshare(client, api=api, stats=stats, impersonate=acting_for),
-            Routes(client, api=api, impersonate=acting_for),
+            Routes(client, api=api, impersonate=acting_for, private_networks=networks),
             statistics,
         )
 

@@ -18,6 +18,7 @@ Every error raised on purpose. The class says what follows; the message is one l
     └── TryAgain             may succeed when asked again; raised past the client only after the last try
         ├── Throttled        429: the service wants everybody to wait
         ├── Challenged       a page for browsers where data was promised, or a block
+        │   └── Unfounded    404, 410 without figshare's own words: some gateway's
         ├── Broken           connection refused, cut, stalled, too slow; a body that ends early
         ├── Damaged          a whole body that is not the promised one
         └── ServerFailed     5xx
@@ -132,6 +133,10 @@ class Challenged(TryAgain):
     """A page for browsers, or a block, where data was promised."""
 
     verdict = Verdict.BLOCKED
+
+
+class Unfounded(Challenged):
+    """A 404 or 410 without figshare's own words: a gateway's, and no word on what was asked for."""
 
 
 class Broken(TryAgain):

@@ -137,7 +137,11 @@ class _Run:
 
     async def go(self) -> Summary:
         config = self._config
-        store = Store(config.folder, writers=config.concurrency.downloads)
+        store = Store(
+            config.folder,
+            writers=config.concurrency.downloads,
+            free_bytes=self._surroundings.free_bytes,
+        )
         async with connect(config, self._surroundings) as connected:
             mover = Mover(self._ledger, store)
             pipeline = self._pipeline(connected, store, mover)
@@ -204,6 +208,7 @@ class _Run:
             )  # fmt: skip
             self._tally.items_failed -= again.items
             self._tally.files_failed -= again.files
+            self._tally.no_room = ""  # what is in vain once more says so again
             await pipeline.run(again.names)
         if not pipeline.stopping.is_set():
             await mover.settle()
@@ -353,6 +358,7 @@ async def verify(config: Config) -> Verified:
             outcome = "interrupted"
             raise
         finally:
+            reader.close()  # who closes the database last takes its log away
             await ledger.close(outcome)
     return verified
 

@@ -30,7 +30,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from msgspec.structs import replace
 
 from harvester.config import Concurrency
-from harvester.errors import GiveUp, Gone, NoRoom, TryAgain
+from harvester.errors import Doubtful, GiveUp, Gone, NoRoom, TryAgain
 from harvester.figshare.api import Figshare
 from harvester.ledger.results import FileResult, ItemResult
 from harvester.ledger.writing import Ledger
@@ -73,6 +73,7 @@ class Pipeline:
         self.stopping = anyio.Event()
         self.tally = tally
         self._ledger = ledger
+        self._figshare = figshare
         self._producer = Producer(
             ledger=ledger,
             figshare=figshare,
@@ -194,16 +195,17 @@ class Pipeline:
             try:
                 findings.append(await task.visit(item))
             except (GiveUp, TryAgain) as error:
+                told: GiveUp | TryAgain = error
                 if isinstance(error, Gone) and item.known and task.tells_of_withdrawal:
-                    states[task.name] = WorkState.WITHDRAWN
-                    if not item.withdrawn:
-                        findings.append(Findings(change=Change(Changed.WITHDRAWN)))
-                    continue
+                    if await self._figshare.serves():
+                        states[task.name] = WorkState.WITHDRAWN
+                        if not item.withdrawn:
+                            findings.append(Findings(change=Change(Changed.WITHDRAWN)))
+                        continue
+                    told = _doubted(error)
                 states[task.name] = WorkState.FAILED
-                failures.append(
-                    Failure(task.name, str(error), error.verdict, item.id, attempts=error.attempts)
-                )
-                log.warning("item %d, %s: %s", item.id, task.name, error)
+                failures.append(Failure(task.name, str(told), told.verdict, item.id, attempts=told.attempts))
+                log.warning("item %d, %s: %s", item.id, task.name, told)
             else:
                 states[task.name] = WorkState.DONE
                 if findings[-1].left_out:
@@ -253,6 +255,13 @@ class Pipeline:
             self.tally.files_failed += 1
             log.warning("item %d, file %d: %s", owed.item_id, owed.file.id, error)
         await self._ledger.save_file(replace(result, turn=owed.turn))
+
+
+def _doubted(error: Gone) -> Doubtful:
+    """Say that it is not known whether what was not found is withdrawn."""
+    told = Doubtful(f"{error}; but the api has given nothing in this run: not taken for withdrawn")
+    told.attempts = error.attempts
+    return told
 
 
 async def _next(queue: MemoryObjectReceiveStream[Owed]) -> Owed | None:

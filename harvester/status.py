@@ -7,7 +7,7 @@ from typing import Any
 
 from harvester.config import Config
 from harvester.errors import DiskTrouble
-from harvester.ledger.lockless import locks_work
+from harvester.ledger.lockless import is_claimed, locks_work
 from harvester.ledger.reading import Reader
 
 
@@ -28,7 +28,7 @@ def status(config: Config) -> dict[str, Any]:
                     **reader.counts(),
                 }
         except DiskTrouble:
-            if is_last or locks_work(config.folder):
+            if is_last or (locks_work(config.folder) and not is_claimed(config.folder)):
                 raise
             time.sleep(0.1)  # where nothing can be locked, a run may be writing just now
     raise AssertionError("the last time ends it")

@@ -43,6 +43,7 @@ from harvester.errors import (
     StopRun,
     Throttled,
     TokenRefused,
+    Unfounded,
     Unreachable,
 )
 from harvester.limits import Limiter, Pace, Seeking
@@ -71,8 +72,10 @@ ENDLESS = "9" * 5000
         (403, b'["message"', Challenged),
         (403, b'{"message": null, "data": "x', Challenged),
         (404, OURS, Gone),
+        (404, PAGE, Unfounded),
         (408, b"", Broken),
-        (410, b"", Gone),
+        (410, OURS, Gone),
+        (410, b"", Unfounded),
         (422, OURS, Refused),
         (429, PAGE, Throttled),
         (500, b"", ServerFailed),
@@ -487,12 +490,12 @@ async def test_compressed_json_is_read_and_a_bomb_is_a_failure_of_that_answer_al
 
 async def test_an_address_shows_without_its_query_in_an_error() -> None:
     async def missing(_: web.Request) -> web.StreamResponse:
-        return web.Response(status=404)
+        return web.Response(status=404, body=OURS)
 
     async with served(missing) as address, client(address) as asked:
         with pytest.raises(Gone) as caught:
             await asked.json("api", "GET", (address / "x").with_query(signature="s3cret"), orjson.loads)
-    assert str(caught.value) == "127.0.0.1/x: not found (404)"
+    assert str(caught.value) == "127.0.0.1/x: not found (404): No entity"
 
 
 async def test_an_api_that_never_answered_ends_the_run() -> None:
@@ -592,7 +595,8 @@ async def test_a_complaint_after_a_redirect_is_the_host_s() -> None:
         (302, b"", 520),
         (400, OURS, 520),
         (403, OURS, 520),
-        (404, b"", 520),
+        (404, OURS, 520),
+        (404, PAGE, 250),
         (422, OURS, 520),
         (202, b"", 250),
         (403, PAGE, 250),
@@ -663,7 +667,7 @@ async def test_a_complaint_in_an_odd_encoding_is_a_complaint() -> None:
         return web.Response(status=int(request.path[1:]), body=b"x", headers={"Content-Encoding": "br"})
 
     async with served(answer) as address, client(address, attempts=1, stats=address) as asked:
-        for status, kind in ((429, Throttled), (403, Challenged), (404, Gone)):
+        for status, kind in ((429, Throttled), (403, Challenged), (404, Unfounded)):
             with pytest.raises(kind):
                 await asked.json("stats", "GET", address / str(status), orjson.loads)
 
@@ -846,7 +850,7 @@ async def test_an_answer_ends_a_row_of_complaints(good: int) -> None:
     answers = iter([429, good, 429])
 
     async def throttling(_: web.Request) -> web.StreamResponse:
-        return web.json_response({}, status=next(answers))
+        return web.json_response({"message": ""}, status=next(answers))
 
     async with served(throttling) as address, client(address, attempts=1, stats=address) as asked:
         limiter = asked.limiters["stats"]
@@ -985,7 +989,7 @@ async def test_a_proxy_is_asked_for_what_it_is_for() -> None:
         async with client(URL("https://api.example.org"), attempts=1, proxies=proxies) as asked:
             with pytest.raises(Unreachable):
                 await asked.json("api", "GET", URL("https://api.example.org/x"), orjson.loads)
-            with pytest.raises(Broken, match="leads nowhere"):
+            with pytest.raises(Broken, match="DNS lookup failed"):
                 await asked.json("stats", "GET", URL("https://stats.example.org/x"), orjson.loads)
             with pytest.raises(Broken, match="no connection"):
                 await asked.json("files", "GET", URL("https://127.0.0.1:9/x"), orjson.loads)

@@ -45,6 +45,7 @@ PASSING: Mapping[str, str] = {
     "503": "asked again",
     "challenge": "api, stats: a pause, asked again; a file takes the other route",
     "403-html": "a block and no decision: as a challenge",
+    "404-html": "no word of figshare's: as a challenge",
     "403-burst": "a block and no decision: as a challenge",
     "half-json": "half an answer is no answer: asked again",
     "empty": "an empty 200 is no JSON and no file",
@@ -83,6 +84,7 @@ PERMANENT: Mapping[str, Never] = {
     "always-500": Never("metadata", Verdict.FOR_NOW, "failed there (500)", {"6"}),  # 3, and 3 at the end
     "always-403-json": Never("metadata", Verdict.FOR_GOOD, "You do not have the right to see", {"1"}),
     "always-404": Never("metadata", Verdict.GONE, "not found (404)", {"1"}),
+    "always-404-html": Never("metadata", Verdict.BLOCKED, "words that are not figshare's (404)", {"6"}),
     "always-gone-file": Never("files", Verdict.GONE, "not found (404)", {"1"}),
     "always-wrong-md5": Never("files", Verdict.FOR_GOOD, "twice the same", {"2"}),
     "always-wrong-length": Never("files", Verdict.FOR_NOW, "were promised", {"6"}),

@@ -20,6 +20,7 @@ from harvester.errors import (
     ServerFailed,
     Throttled,
     TokenRefused,
+    Unfounded,
 )
 from harvester.text import printable
 
@@ -44,7 +45,8 @@ def complaint(
     `with_token`: whether the request carried it; without it a 401 says nothing about it.
 
     Source: figshare API reference, Errors; a 403 in figshare's own JSON is a decision about this
-    item, any other 403 is the wall before it.
+    item, any other 403 is the wall before it. So it is with 404 and 410: a gateway that has lost its way
+    to figshare says them of everything.
     """
     words = _words(raw)
     said = f": {words}" if words else ""
@@ -57,6 +59,8 @@ def complaint(
             return Challenged(f"{name}: blocked (403)")
         return Refused(f"{name}: refused (403){said}")
     if status in {404, 410}:
+        if words is None:
+            return Unfounded(f"{name}: not found, in words that are not figshare's ({status})")
         return Gone(f"{name}: not found ({status}){said}")
     if status == 429:
         return Throttled(f"{name}: too many requests (429)", retry_after=wait_seconds)

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
@@ -19,7 +19,7 @@ import aiohttp
 from msgspec import Struct
 from yarl import URL
 
-from harvester.addresses import is_loopback, is_public
+from harvester.addresses import Network, is_loopback, is_public
 from harvester.client.answers import (
     backoff_seconds,
     complaint,
@@ -97,6 +97,7 @@ class Asking:
         token: Secret | None = None,
         stats_credentials: Secret | None = None,
         proxies: Mapping[str, str] | None = None,
+        private_networks: Sequence[Network] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limiters = limiters
@@ -113,6 +114,7 @@ class Asking:
         self._token = token
         self._stats_credentials = stats_credentials
         self._proxies = dict(proxies or {})
+        self._private_networks = private_networks
         self._clock = clock
         self._complaints = Counter[str]()
 
@@ -206,7 +208,7 @@ class Asking:
             is_web = target.scheme in {"http", "https"} and bool(target.host and target.origin())
         except ValueError as exc:
             raise Misshapen(f"{name_of(url)}: redirects to no address") from exc
-        if not is_public(target) and not (is_web and is_loopback(self._api)):
+        if not is_public(target, self._private_networks) and not (is_web and is_loopback(self._api)):
             raise Refused(f"{name_of(url)}: redirects to {target.host}, which is not followed")
         return target
 

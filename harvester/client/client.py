@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Generic, TypeVar
@@ -26,6 +26,7 @@ from msgspec import Struct
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from harvester.addresses import Network
 from harvester.client.answers import name_of
 from harvester.client.asking import Asking
 from harvester.client.bodies import JsonBody
@@ -58,8 +59,8 @@ class Client:
     `limiters`: one a service, by its name; "api" is the one without which a run cannot go on.
     `origins`: addresses by service, so that a redirect to one counts. `proxies`: by scheme, and under "no"
     the hosts that need none, as `urllib.request.getproxies` tells them. `stats_credentials`: "name:password",
-    for what is asked of "stats" as authorised. `splitting`: when a file comes over
-    several connections.
+    for what is asked of "stats" as authorised. `private_networks`: redirects may lead there. `splitting`:
+    when a file comes over several connections.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Client:
         token: Secret | None = None,
         stats_credentials: Secret | None = None,
         proxies: Mapping[str, str] | None = None,
+        private_networks: Sequence[Network] = (),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         jitter: Callable[[], float] = random.random,
@@ -87,6 +89,7 @@ class Client:
             token=token,
             stats_credentials=stats_credentials,
             proxies=proxies,
+            private_networks=private_networks,
             clock=clock,
         )
         self.limiters = limiters

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -14,10 +14,12 @@ from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
+from harvester.addresses import PRIVATE, Network, objection
 from harvester.client.answers import name_of
 from harvester.client.bodies import ENCODINGS
 from harvester.config import Timeouts
 from harvester.errors import Broken, HarvestError, Misshapen
+from harvester.text import printable
 
 READ_AHEAD = 1 << 20
 """Bytes of an answer that may wait to be taken: with fewer a connection is stopped all the time."""
@@ -33,17 +35,18 @@ async def open_session(
     timeouts: Timeouts,
     trusted_hosts: frozenset[str],
     private_hosts: bool = False,
+    private_networks: Sequence[Network] = (),
     before_lookup: Lookup | None = None,
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """
     Open the one session of a run.
 
-    `trusted_hosts`: those that the user named; every other host must have a public address, unless
-    `private_hosts` are meant, as with a sandbox.
+    `trusted_hosts`: those that the user named; every other host must have an address that is public or in
+    one of `private_networks`, unless `private_hosts` are meant, as with a sandbox: see `addresses.py`.
     """
     connector = aiohttp.TCPConnector(
         limit=0,  # the workers are the limit: a wait for a connection would follow the limiter's turn
-        resolver=_PublicResolver(None if private_hosts else trusted_hosts, before_lookup),
+        resolver=_PublicResolver(None if private_hosts else trusted_hosts, private_networks, before_lookup),
     )
     async with aiohttp.ClientSession(
         connector=connector,
@@ -61,12 +64,19 @@ def _finite(seconds: float) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
+class _NotAsked(OSError):
+    """A host's name leads to addresses that are not asked."""
+
+
 class _PublicResolver(ThreadedResolver):
     """Finds no private addresses for hosts that a record or a redirect named; `trusted` None: for any."""
 
-    def __init__(self, trusted: frozenset[str] | None, before_lookup: Lookup | None) -> None:
+    def __init__(
+        self, trusted: frozenset[str] | None, networks: Sequence[Network], before_lookup: Lookup | None
+    ) -> None:
         super().__init__()
         self._trusted = trusted
+        self._networks = networks
         self._before_lookup = before_lookup
 
     async def resolve(
@@ -80,28 +90,35 @@ class _PublicResolver(ThreadedResolver):
             raise OSError(None, f"{host} is no name of a host") from exc
         if self._trusted is None or host in self._trusted:
             return found
-        public = [entry for entry in found if ipaddress.ip_address(entry["host"]).is_global]
-        if not public:
-            raise OSError(None, f"{host} has no public address")
-        return public
+        asked = [entry for entry in found if objection(entry["host"], self._networks) is None]
+        if found and not asked:
+            raise self._not_asked(host, found[0]["host"])
+        return asked
+
+    def _not_asked(self, host: str, address: str) -> _NotAsked:
+        kind = objection(address, self._networks)
+        told = f"{host} is {address} here, which is {kind}"
+        return _NotAsked(None, f"{told}; services.private_networks allows it" if kind == PRIVATE else told)
 
 
-FOREIGN = (aiohttp.ClientError, TimeoutError, ValueError)
+FOREIGN = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ValueError)
 """What aiohttp raises while an address is asked, also of one that cannot be; `translated` makes it ours."""
 
 
 def translated(error: Exception, url: URL) -> HarvestError:
     """Say in our own errors what aiohttp and the system say of `url`."""
     name = name_of(url)
+    if told := _insecure(error):  # first, as errors of certificates are ValueErrors too
+        return Broken(f"{name}: {told}")
     match error:
-        case ValueError():  # aiohttp's own is a subclass
+        case ValueError():  # aiohttp's own for addresses is a subclass
             return Misshapen(f"{name}: not an address")
-        case aiohttp.ClientConnectorCertificateError():
-            return Broken(f"{name}: its certificate is not trusted (SSL_CERT_FILE?)")
         case aiohttp.ClientConnectorDNSError():
-            return Broken(f"{name}: the host's name leads nowhere")
+            return Broken(f"{name}: {_lost(error.os_error)}")
         case aiohttp.ClientConnectorError():
             return Broken(f"{name}: no connection ({_why(error.os_error)})")
+        case aiohttp.ClientHttpProxyError():
+            return Broken(f"{name}: the proxy answered {error.status}")
         case TimeoutError():  # aiohttp's own are subclasses
             return Broken(f"{name}: timed out")
         case aiohttp.ClientPayloadError():
@@ -112,6 +129,32 @@ def translated(error: Exception, url: URL) -> HarvestError:
             return Broken(f"{name}: {type(error).__name__}")
 
 
-def _why(error: OSError) -> str:
+def _insecure(error: Exception) -> str:
+    """Say why there is no secure connection, "" where it is not about that."""
+    reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
+        return _distrust(reason)
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return f"no secure connection ({_why(reason)})"
+    return ""
+
+
+def _distrust(reason: object) -> str:
+    """Say why a certificate is not trusted, and what helps where that is right all the same."""
+    why = getattr(reason, "verify_message", "") or str(reason)
+    return f"certificate verify failed: {printable(why)}; set SSL_CERT_FILE to the certificates to trust"
+
+
+def _lost(error: OSError) -> str:
+    """Say why a host's name led nowhere."""
+    if isinstance(error, _NotAsked):
+        return str(error.strerror)
+    return f"DNS lookup failed: {printable(error.strerror or str(error))}"
+
+
+def _why(error: object) -> str:
     """Say in the system's words why there is no connection; asyncio's own texts show addresses."""
-    return os.strerror(error.errno) if error.errno else str(error)
+    if isinstance(error, ssl.SSLError):
+        return printable(error.reason or error.strerror or "no TLS").replace("_", " ").lower()
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number else str(error)

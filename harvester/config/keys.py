@@ -63,12 +63,26 @@ class _Allowance:
 Allowance = Annotated[float | Literal["auto"], _Allowance]
 
 
+class _NetworkRange:
+    """A network in CIDR notation, as text: what it means is told by `addresses.py`, where it matters."""
+
+    @staticmethod
+    def parse(value: object) -> str:
+        from ipaddress import ip_network  # noqa: PLC0415 - where one is given
+
+        try:
+            return str(ip_network(str(value)))
+        except ValueError as exc:
+            raise ValueError('expected networks such as "10.0.0.0/8"') from exc
+
+
 class Services(Table):
     api: Address = "https://api.figshare.com/v2"
     stats: Address = "https://stats.figshare.com"
     token_env: str = "FIGSHARE_TOKEN"  # noqa: S105 - the name of a variable, not a token
     contact: str = ""
     impersonate: Natural = 0
+    private_networks: tuple[Annotated[str, _NetworkRange], ...] = ()
 
 
 class Concurrency(Table):

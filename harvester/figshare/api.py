@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 
+import anyio
 import msgspec
 from yarl import URL
 
 from harvester.client import JSON_LIMIT, Client, Reply
-from harvester.errors import Gone, Misshapen, Refused
+from harvester.errors import GiveUp, Gone, Misshapen, Refused, TryAgain
 from harvester.figshare.decoding import must_be_text
 from harvester.figshare.endpoints import Endpoints
 from harvester.figshare.feeds import Listed
@@ -45,6 +47,9 @@ class Figshare:
         self._endpoints = Endpoints(client, api, impersonate)
         self._lister = Lister(self._endpoints)
         self._stats = stats
+        self._has_served = False
+        self._doubts = 0
+        self._proving = anyio.Lock()
         client.expect("api", (api / "articles").with_query(page_size=1), decode_entries)
         client.expect("stats", stats / "total/views/article/1", decode_total)
 
@@ -58,7 +63,28 @@ class Figshare:
 
         Raises besides: see `Lister.page`.
         """
-        return await self._lister.page(listed, position)
+        page = await self._lister.page(listed, position)
+        self._has_served = self._has_served or bool(page.refs)
+        return page
+
+    async def serves(self) -> bool:
+        """
+        Tell whether the api has given a record or an entry in this run; ask for one where it has not.
+
+        A gateway in its place may say of everything that it is not found. While there is nothing, not every
+        doubt is asked about, but the first, second, fourth, eighth and so on.
+        """
+        async with self._proving:  # who doubts at the same time waits for the one answer
+            if not self._has_served:
+                self._doubts += 1
+                if self._doubts & (self._doubts - 1) == 0:
+                    await self._ask_for_any()
+        return self._has_served
+
+    async def _ask_for_any(self) -> None:
+        with contextlib.suppress(GiveUp, TryAgain):
+            found = (await self._endpoints.get("articles", decode_entries, {"page_size": 1})).value
+            self._has_served = self._has_served or bool(found.entries)
 
     async def count(self, group_ids: Sequence[int]) -> int:
         """
@@ -129,6 +155,7 @@ class Figshare:
         """
         path, authorised = _record_path(item_id, private=private, version=version)
         reply = await self._endpoints.get(path, _decode_record, authorised=authorised)
+        self._has_served = True
         return await self._whole(reply, path, item_id, version, authorised=authorised)
 
     async def record_unless(
@@ -137,6 +164,7 @@ class Figshare:
         """As `record`, but None where the service says that it still is the one that had this ETag."""
         path, authorised = _record_path(item_id, private=private, version=version)
         reply = await self._endpoints.get_unless(etag, path, _decode_record, authorised=authorised)
+        self._has_served = True
         if reply is None:
             return None
         return await self._whole(reply, path, item_id, version, authorised=authorised)

@@ -3,9 +3,10 @@ How a file's bytes are reached: which routes there are, which one is asked, when
 
 A public file is asked of the address in its record (a host of its own, so that downloads do not eat
 the api's allowance), then of the api; a private one of the api, with the token. A challenge sends the
-file to the other route at once, and so does a route that knows nothing of it. A route that challenged
-several files in a row rests; then one file probes it, and unless that works it rests again. A file that
-has no luck is in the end asked of every route in turn, rested or not.
+file to the other route at once, and so does a route that knows nothing of it. A page that says 404 is a
+challenge, but where the other route says in figshare's own words that there is no such file, there is none.
+A route that challenged several files in a row rests; then one file probes it, and unless that works it rests
+again. A file that has no luck is in the end asked of every route in turn, rested or not.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from yarl import URL
 
-from harvester.addresses import is_loopback, is_public
+from harvester.addresses import Network, is_loopback, is_public
 from harvester.client import Client, Wanted
-from harvester.errors import Challenged, Damaged, Gone, Unverified
+from harvester.errors import Challenged, Damaged, Gone, Unfounded, Unverified
 from harvester.models import OwedFile
 from harvester.store import Partial
 
@@ -93,11 +94,13 @@ class Routes:
         *,
         api: URL,
         impersonate: int = 0,
+        private_networks: Sequence[Network] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._api = api
         self._impersonate = impersonate
+        self._private_networks = private_networks
         self._clock = clock
         self._breakers: dict[str, _Breaker] = {}
 
@@ -152,8 +155,10 @@ class Routes:
             await self._client.fetch(url, partial, wanted, authorised=owed.private)
         except Challenged as error:
             self._note_challenge(breaker, file.id, error)
-            return error
+            return before if isinstance(before, Gone) and isinstance(error, Unfounded) else error
         except Gone as error:
+            if isinstance(before, Unfounded):  # a page of some gateway said so too: the api decides
+                return error
             return before or error
         else:
             breaker.worked()
@@ -168,7 +173,7 @@ class Routes:
         routes = [self._api / f"file/download/{owed.file.id}"]
         if owed.private and self._impersonate:
             routes = [url.with_query(impersonate=self._impersonate) for url in routes]
-        if not owed.private and (url := recorded_address(owed.file.url, self._api)):
+        if not owed.private and (url := recorded_address(owed.file.url, self._api, self._private_networks)):
             routes.insert(0, url)
         return routes[::-1] if tries > BEST_FIRST_TRIES and tries % 2 else routes
 
@@ -181,7 +186,7 @@ class Routes:
             log.warning("%s: this way to files rests for %.0f s", error, REST_SECONDS)
 
 
-def recorded_address(text: str, api: URL) -> URL | None:
+def recorded_address(text: str, api: URL, networks: Sequence[Network] = ()) -> URL | None:
     """
     Return the address that a record gives for a file, None where it must not be asked.
 
@@ -199,4 +204,4 @@ def recorded_address(text: str, api: URL) -> URL | None:
     if is_loopback(url):
         return url if is_loopback(api) else None
     is_figshare = host in {*_FIGSHARE, api.host} or host.endswith(tuple(f".{name}" for name in _FIGSHARE))
-    return url if is_figshare and is_public(url) else None
+    return url if is_figshare and is_public(url, networks) else None

@@ -36,6 +36,11 @@ def locks_work(folder: Path) -> bool:
     return True
 
 
+def is_claimed(folder: Path) -> bool:
+    """Tell whether a run that does not trust in locks is at work in `folder`, or was killed there."""
+    return (folder / _CLAIM).exists()
+
+
 def is_trace(name: str) -> bool:
     """Tell whether a file of this name is what a run leaves that is killed before it has a ledger."""
     return name == _CLAIM or _FOR_A_MOMENT.fullmatch(name) is not None

@@ -17,6 +17,7 @@ from harvester.ledger.schema import (
     connect,
     database_errors,
     exists,
+    is_about_locks,
     migrate,
     needs_migration,
 )
@@ -119,8 +120,7 @@ class Reader:
                 raise UsageError(f"{self.path}: {by}, an older harvester, is at work here; wait for it")
 
         try:
-            with closing(connect(self.path, read_only=False, locks=locks)) as db:
-                migrate(db, check=check)
+            self._migrate(check, locks=locks)
         except sqlite3.OperationalError as exc:
             if exc.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
                 raise
@@ -128,6 +128,15 @@ class Reader:
                 f"{self.path}: written by an older harvester: open it once, with `status`, where it can be "
                 "written, or a copy of it"
             ) from exc
+
+    def _migrate(self, check: Callable[[], None], *, locks: bool) -> None:
+        try:
+            with closing(connect(self.path, read_only=False, locks=locks)) as db:
+                migrate(db, check=check)
+        except sqlite3.OperationalError as exc:
+            if not (locks and is_about_locks(exc)):
+                raise
+            self._migrate(check, locks=False)
 
     def __enter__(self) -> Self:
         return self

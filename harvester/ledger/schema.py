@@ -45,34 +45,68 @@ def file_identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+LOCKS_FAIL = "its locks cannot be had on this file system; run again, or choose a folder on a local disk"
+_ADVICE = {
+    sqlite3.SQLITE_FULL: "make room and run again",
+    sqlite3.SQLITE_READONLY: "give this user the right to write there and run again",
+    sqlite3.SQLITE_PERM: "give this user the right to read and write there and run again",
+    sqlite3.SQLITE_AUTH: "give this user the right to read and write there and run again",
+    sqlite3.SQLITE_BUSY: "another program holds it: wait for it and run again",
+    sqlite3.SQLITE_LOCKED: "another program holds it: wait for it and run again",
+    sqlite3.SQLITE_PROTOCOL: LOCKS_FAIL,
+    sqlite3.SQLITE_NOLFS: "choose a disk that takes files of this size",
+    sqlite3.SQLITE_ERROR: "its tables are not those that this version made; restore it from a copy, or begin "
+    "a new harvest in another folder",
+}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_OF_LOCKS = {
+    sqlite3.SQLITE_IOERR_LOCK,
+    sqlite3.SQLITE_IOERR_UNLOCK,
+    sqlite3.SQLITE_IOERR_RDLOCK,
+    sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+    sqlite3.SQLITE_IOERR_BLOCKED,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMLOCK,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+}
+
+
 @contextmanager
 def database_errors(path: Path) -> Iterator[None]:
-    """Translate what SQLite says of a disk or a file that is of no use."""
+    """Translate what SQLite says of a disk or a file that is of no use: what, why, what to do."""
     try:
         yield
     except sqlite3.DatabaseError as exc:
-        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        code = primary_code(exc)
+        if code in _DAMAGED:
             raise DiskTrouble(
                 f"{path}: damaged, and left as it is ({exc}); restore it from a copy, or begin a "
                 "new harvest in another folder"
             ) from exc
-        if code in {
-            sqlite3.SQLITE_FULL,
-            sqlite3.SQLITE_IOERR,
-            sqlite3.SQLITE_READONLY,
-            sqlite3.SQLITE_CANTOPEN,
-            sqlite3.SQLITE_BUSY,
-        }:
-            raise DiskTrouble(f"{path}: {exc}; check the disk and run again") from exc
-        raise
+        if not isinstance(exc, sqlite3.OperationalError):
+            raise
+        advice = LOCKS_FAIL if is_about_locks(exc) else _ADVICE.get(code, "check the disk and run again")
+        raise DiskTrouble(f"{path}: {exc}; {advice}") from exc
 
 
-def connect(path: Path, *, read_only: bool, locks: bool) -> sqlite3.Connection:
+def primary_code(error: sqlite3.Error) -> int:
+    """Return the code of an error of SQLite without what is particular about it, 0 where it has none."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def is_about_locks(error: sqlite3.Error) -> bool:
+    """Tell whether an error says that a file cannot be locked, or that shared memory cannot be had."""
+    is_refused = primary_code(error) in {sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_PERM}
+    return is_refused or getattr(error, "sqlite_errorcode", 0) in _OF_LOCKS
+
+
+def connect(path: Path, *, read_only: bool, locks: bool, alone: bool = False) -> sqlite3.Connection:
     """
     Open the database at `path`; refuse one that a newer version wrote.
 
-    `locks`: whether the file system has any; see `lockless.py`.
+    `locks`: whether the file system has any; see `lockless.py`. `alone`: nobody else has it open, so that no
+    shared memory is needed for a write-ahead log.
 
     Raises:
         DiskTrouble: a link is in the place of the database.
@@ -81,17 +115,44 @@ def connect(path: Path, *, read_only: bool, locks: bool) -> sqlite3.Connection:
         if (link := path.with_name(name)).is_symlink():
             raise DiskTrouble(f"{link}: a link, which might lead out of the output folder; remove it")
     if not read_only:
-        return _open(path, "mode=rwc", locks=locks)
+        return _open(path, "mode=rwc", locks=locks, alone=alone)
     try:
         return _open(path, "mode=ro", locks=locks)
     except sqlite3.OperationalError as exc:
-        if exc.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN or path.with_name(f"{NAME}-wal").exists():
+        if locks and is_about_locks(exc):
+            return connect(path, read_only=True, locks=False)
+        if primary_code(exc) not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
             raise
-        # A reader makes small files beside the database. Where it must not, nobody else is writing now.
-        return _open(path, "mode=ro&immutable=1", locks=locks)
+        return _open_unchanging(path, exc, locks=locks)
 
 
-def _open(path: Path, options: str, *, locks: bool) -> sqlite3.Connection:
+def _open_unchanging(path: Path, error: sqlite3.OperationalError, *, locks: bool) -> sqlite3.Connection:
+    """
+    Open a database whose folder may only be read: a reader makes small files beside it.
+
+    Where a run has left nothing to be taken over, and none is at work, it does without them.
+    """
+    left = (path.with_name(f"{NAME}{end}") for end in ("-wal", "-journal"))
+    if unfinished := next(filter(_holds_something, left), None):
+        raise DiskTrouble(
+            f"{path}: may only be read here, and {unfinished.name} holds what a run has not put in its "
+            "place; run `harvester status` once where this user may write, or wait for the run to end"
+        ) from error
+    return _open(path, "mode=ro&immutable=1", locks=locks)
+
+
+def _holds_something(path: Path) -> bool:
+    """Tell whether a log or journal is of use: what is done with is emptied, or its first byte is."""
+    try:
+        with path.open("rb") as file:
+            return file.read(1) not in {b"", b"\0"}
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def _open(path: Path, options: str, *, locks: bool, alone: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?{options}" + ("" if locks else "&vfs=unix-none"),
         uri=True,
@@ -101,7 +162,7 @@ def _open(path: Path, options: str, *, locks: bool) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        if not locks:  # a write-ahead log from elsewhere needs shared memory, unless one is alone
+        if alone or not locks:  # a write-ahead log from elsewhere needs shared memory, unless one is alone
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         version = _version(connection)
         if version > len(MIGRATIONS):

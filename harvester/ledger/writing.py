@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,10 +28,11 @@ from harvester.ledger.entries import Entries
 from harvester.ledger.files import Files
 from harvester.ledger.line import Line
 from harvester.ledger.listings import Listings
-from harvester.ledger.lockless import ClaimFile, locks_work
+from harvester.ledger.lockless import ClaimFile
 from harvester.ledger.moves import Moves
+from harvester.ledger.opening import open_to_write
 from harvester.ledger.results import Added, Again, FileResult, Harvested, ItemResult, Listed, Mishap, Opening
-from harvester.ledger.schema import NAME, at_once, connect, database_errors, file_identity, migrate
+from harvester.ledger.schema import NAME, at_once, database_errors, file_identity, migrate
 from harvester.models import Failure, OwedFile, OwedItem, Page
 
 T = TypeVar("T")
@@ -91,16 +92,10 @@ class Ledger:
             UsageError: a newer version wrote it.
             DiskTrouble: it is damaged or cannot be written.
         """
-        has_locks = locks_work(self.path.parent)
         with ExitStack() as undo:
-            if not has_locks:
-                self._claim_file = ClaimFile(self.path.parent)
-                self._claim_file.take()
-                undo.callback(self._claim_file.drop)
             undo.enter_context(database_errors(self.path))
-            self._db = connect(self.path, read_only=False, locks=has_locks)
-            undo.callback(self._db.close)
-            self._choose_journal(has_locks=has_locks)
+            self._db, self.drawback, self._claim_file = open_to_write(self.path)
+            undo.callback(self._close)
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
             migrate(self._db, check=self._refuse_if_held)
@@ -114,16 +109,14 @@ class Ledger:
         now = claim.iso(self._clock())
         self._listings = Listings(self._db, self._line, run_id=self._run_id, now=now)
 
-    def _choose_journal(self, *, has_locks: bool) -> None:
-        if not has_locks:
-            self.drawback = "no file locks on this file system: slower, and `status` may need a second try"
-        elif self._db.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
-            return
-        else:
-            self.drawback = "no write-ahead log on this file system: slower"
-        self._db.execute("PRAGMA journal_mode = DELETE")
-
     def _let_go(self) -> None:
+        # A reader that is open now would leave the log behind, and who may only read cannot do without it.
+        with suppress(sqlite3.Error):  # what cannot be put in its place stays in the log, and counts
+            self._db.execute("PRAGMA busy_timeout = 0")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._close()
+
+    def _close(self) -> None:
         self._db.close()
         if self._claim_file is not None:
             self._claim_file.drop()

@@ -101,6 +101,8 @@ _OTHERS: Mapping[str | None, Callable[[], Answer]] = {
     "challenge": challenge,
     "always-challenge": challenge,
     "403-html": lambda: page(403),
+    "404-html": lambda: page(404),
+    "always-404-html": lambda: page(404),
     "403-burst": lambda: page(403),
     "always-403-json": lambda: error_answer(403, "You do not have the right to see this item"),
     "always-404": lambda: error_answer(404, "Entity not found: article"),

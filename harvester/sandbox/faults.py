@@ -27,6 +27,7 @@ PASSING: Mapping[str, frozenset[str]] = {
     "503": _ALL,
     "challenge": _FRONT,
     "403-html": _FRONT,
+    "404-html": _ALL,
     "half-json": _JSON,
     "empty": _ALL,
     "wrong-length": _STORAGE,
@@ -48,6 +49,7 @@ PERMANENT: Mapping[str, frozenset[str]] = {
     "always-403-json": frozenset({"api"}),
     "always-challenge": frozenset({"files"}),
     "always-404": frozenset({"api"}),
+    "always-404-html": _JSON,
     "always-gone-file": frozenset({"api", "files"}),
     "always-wrong-length": _STORAGE,
 }

@@ -21,6 +21,7 @@ FAULTS: Mapping[str, str] = MappingProxyType(
         "503": "every service: unavailable",
         "challenge": "api, stats, files: 202, empty, x-amzn-waf-action: challenge",
         "403-html": "api, stats, files: a block page",
+        "404-html": "every service: a gateway's page that says not found",
         "half-json": "api, stats: JSON that ends in the middle, with a length that agrees",
         "empty": "every service: 200 with nothing",
         "wrong-length": "storage: a shorter body, with a length that agrees",
@@ -40,6 +41,7 @@ FAULTS: Mapping[str, str] = MappingProxyType(
         "always-403-json": "api records, for ever for a share of them: figshare's own refusal",
         "always-challenge": "files, for ever for a share of the files",
         "always-404": "api records, for ever for a share of them: figshare's own not found",
+        "always-404-html": "api and stats, for ever for a share as of always-500: a gateway's page not found",
         "always-gone-file": "api and files, for ever for a share of the files: not found on both routes",
         "always-wrong-length": "storage, for ever for a share of the files: half of it, the length agrees",
     }

@@ -9,7 +9,7 @@ Bytes on disk: safe paths, partial files, proof by md5, publishing by rename.
 `names.py` decides what things are called, `disk.py` reaches them without following links and makes
 them last, `files.py` fills and proves, with `pieces.py` in several places at once, `publishing.py` puts
 what is whole in its place, `looking.py` tells what is there, `linking.py` gives it a second name, `moving.py`
-another one.
+another one, `room.py` sets free disk aside.
 """
 
 from harvester.store.disk import disk_errors, rewrite

@@ -13,9 +13,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from harvester.store.looking import hash_stream, is_kept, is_whole
 from harvester.store.moving import Renames
 from harvester.store.pieces import BUFFER_SIZE, PARTIAL, Left, Piece, Pieces, write_all
 from harvester.store.publishing import Publisher
+from harvester.store.room import Room, free_bytes
 
 _UNPROVEN = "unproven"
 _NAME = re.compile(rf"((\d+)-(\d+)-([0-9a-f]{{32}}|{_UNPROVEN}))(?:@(\d+))?\.part")
@@ -48,7 +48,7 @@ class Store:
         folder: Path,
         *,
         writers: int = 8,
-        free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+        free_bytes: Callable[[Path], int] = free_bytes,
         sync: Sync = os.fsync,
         link: Link = Folder.link,
         hold_folders: bool = HOLDS_FOLDERS,
@@ -62,29 +62,11 @@ class Store:
         self._left: Left = {}  # there is nothing to go on with for any other file
         self._has_looked = False
         self._locks: dict[tuple[int, int | str], anyio.Lock] = {}
-        self._free_bytes = free_bytes
-        self._reserved = 0
+        self._room = Room(folder, free_bytes)
 
-    @contextmanager
-    def reserve(self, size: int) -> Iterator[None]:
-        """
-        Set `size` bytes of the free disk aside while a file is written.
-
-        Raises:
-            NoRoom: they are not there.
-        """
-        with disk_errors(str(self.folder)):
-            free = self._free_bytes(self.folder)
-        if size > free - self._reserved:
-            raise NoRoom(
-                f"{self.folder}: {size} bytes are needed and {free - self._reserved} are free; "
-                "make room and run again"
-            )
-        self._reserved += size
-        try:
-            yield
-        finally:
-            self._reserved -= size
+    def reserve(self, size: int) -> AbstractContextManager[None]:
+        """Set `size` bytes of the free disk aside; see `Room.reserve`."""
+        return self._room.reserve(lambda: size)
 
     @asynccontextmanager
     async def alone(self, item_id: int, what: int | str) -> AsyncIterator[None]:
@@ -137,7 +119,7 @@ class Store:
                     pieces = self._left.setdefault(f"{found[1]}.part", set())
                     pieces.update({int(found[5])} if found[5] else ())
             self._has_looked = True
-        partial = Partial(self._tree, name, file, self._threads, self._publisher, self._left, self.reserve)
+        partial = Partial(self._tree, name, file, self._threads, self._publisher, self._left, self._room)
         if name in self._left:
             await to_thread.run_sync(partial.open, limiter=self._threads)
             if not partial.has_room():
@@ -188,10 +170,10 @@ class Partial:
         threads: CapacityLimiter,
         publisher: Publisher,
         left: Left,
-        reserve: Callable[[int], AbstractContextManager[None]],
+        room: Room,
     ) -> None:
         self.file = file
-        self.pieces = Pieces(tree, name, file.size, threads, left, reserve)
+        self.pieces = Pieces(tree, name, file.size, threads, left, room)
         self.validator: str | None = None
         self.received = 0
         self._tree = tree
@@ -200,6 +182,8 @@ class Partial:
         self._threads = threads
         self._publisher = publisher
         self._left = left
+        self._room = room
+        self._written = 0
         self._buffered: list[bytes] = []
         self._waiting = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -217,7 +201,7 @@ class Partial:
                 self._restart()
             else:
                 self._md5 = hash_stream(handle)
-                self.received = held
+                self.received = self._written = held
                 self.pieces.find(held)
 
     def _open(self) -> FileIO:
@@ -240,9 +224,27 @@ class Partial:
         """Where the first piece, or the end, is: nothing is missing from there."""
         return self.pieces.begin
 
+    def reserve(self) -> AbstractContextManager[None]:
+        """
+        Set disk aside for what is still to come of it, as long as it is in transfer.
+
+        Raises:
+            NoRoom: that is not there.
+        """
+        return self._room.reserve(self._missing)
+
+    def _missing(self) -> int:
+        """Count the bytes that are on no disk yet; what a piece holds twice is in the room made for it."""
+        return self.file.size - self._written - sum(piece.written for piece in self.pieces)
+
     def has_room(self) -> bool:
-        """Set disk aside for appending the pieces, the longest of which is there twice meanwhile."""
-        return self.pieces.make_room(max((piece.until - piece.begin for piece in self.pieces), default=0))
+        """Set disk aside for appending the pieces; tell whether there is, besides what is still to come."""
+        longest = max((piece.until - piece.begin for piece in self.pieces), default=0)  # is there twice
+        try:
+            with self.reserve():
+                return self.pieces.make_room(longest)
+        except NoRoom:
+            return not self.pieces
 
     def divide(self, place: int) -> Piece | None:
         """
@@ -350,6 +352,7 @@ class Partial:
                 handle.truncate()  # nothing that lies there is known to be part of it
             self._md5.update(data)
             write_all(handle, data)
+            self._written += len(data)
             if len(data) >= BUFFER_SIZE:  # else all of a big file would be written to the disk at its end
                 begin_to_sync(handle, handle.tell() - len(data))
         return handle
@@ -379,7 +382,7 @@ class Partial:
                 self._handle.seek(0)
                 self._handle.truncate()
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self.received = 0
+        self.received = self._written = 0
 
     def _close(self) -> None:
         # Whoever closes an unfinished file was led here by an error, and that one is to be heard of.

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from io import FileIO
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from anyio import CapacityLimiter, to_thread
 
 from harvester.errors import DiskTrouble, NoRoom
 from harvester.store.disk import Tree, disk_errors, is_ours_alone
+from harvester.store.room import Room
 
 BUFFER_SIZE = 1 << 20
 PARTIAL = ".partial"
@@ -175,7 +176,7 @@ class Pieces:
     """
     The pieces of one file, in the order of their bytes.
 
-    `name`: of the partial file that they belong to. `reserve`: sets free disk aside, see `Store.reserve`.
+    `name`: of the partial file that they belong to. `room`: the free disk.
     """
 
     def __init__(
@@ -185,14 +186,14 @@ class Pieces:
         size: int,
         threads: CapacityLimiter,
         left: Left,
-        reserve: Callable[[int], AbstractContextManager[None]],
+        room: Room,
     ) -> None:
         self._tree = tree
         self._name = name
         self._size = size
         self._threads = threads
         self._left = left
-        self._reserve = reserve
+        self._free = room
         self._room = ExitStack()
         self._room_size = 0
         self._all: list[Piece] = []
@@ -225,7 +226,8 @@ class Pieces:
         """Set disk aside for a piece that is there twice while it is appended; tell whether there is."""
         if size > self._room_size:
             try:
-                self._room.enter_context(self._reserve(size - self._room_size))
+                more = size - self._room_size
+                self._room.enter_context(self._free.reserve(lambda: more))
             except NoRoom:
                 return False
             self._room_size = size

@@ -62,9 +62,9 @@ class Files:
             await self._bring(owed)
 
     async def _bring(self, owed: OwedFile) -> None:
-        with self.store.reserve(owed.file.size):
-            partial = await self.store.partial(owed.item_id, owed.file)
-            try:
+        partial = await self.store.partial(owed.item_id, owed.file)
+        try:
+            with partial.reserve():
                 await self.routes.download(owed, partial)
-            finally:
-                await partial.close()
+        finally:
+            await partial.close()

@@ -1,0 +1,287 @@
+"""Where a harvest lives: nearly full disks, folders that may only be read, odd locks, other locales."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import anyio
+import pytest
+
+from harvester import harvest, load_config
+from harvester.config import Config
+from harvester.connecting import Surroundings
+from harvester.errors import DiskTrouble, NoRoom
+from harvester.job import verify
+from harvester.ledger.schema import database_errors
+from harvester.models import RemoteFile
+from harvester.sandbox import Sandbox, Settings
+from harvester.store import BUFFER_SIZE, Store
+from tests.conftest import at, environment, harvester, started
+from tests.truth import assert_complete, rows
+
+pytestmark = pytest.mark.anyio
+
+
+def config(sandbox: Sandbox, folder: Path, **more: object) -> Config:
+    options = {
+        "output": str(folder),
+        "services.api": sandbox.api,
+        "services.stats": sandbox.stats,
+        "rate.api": float("inf"),
+        "rate.stats": float("inf"),
+        "rate.files": float("inf"),
+        "sources": [{"kind": "search", "query": "survey"}],
+        **more,
+    }
+    return load_config(options=options, environ={})
+
+
+# -- room ---------------------------------------------------------------------------------------------
+
+
+def of_size(file_id: int, size: int) -> RemoteFile:
+    md5 = hashlib.md5(bytes(size), usedforsecurity=False).hexdigest()
+    return RemoteFile(file_id, "x.bin", "", size, md5, "", is_link=False)
+
+
+async def test_what_is_set_aside_for_a_file_shrinks_as_it_is_written(tmp_path: Path) -> None:
+    size = 4 * BUFFER_SIZE
+    free = size + 10
+    store = Store(tmp_path, free_bytes=lambda _: free)
+    partial = await store.partial(1, of_size(10, size))
+    with partial.reserve():
+        with pytest.raises(NoRoom, match="11 bytes are needed and 10 are free"), store.reserve(11):
+            pass
+        for _ in range(3):
+            await partial.write(bytes(BUFFER_SIZE))
+            free -= BUFFER_SIZE  # as the disk tells
+        with store.reserve(10):
+            pass
+        await partial.start_over()
+        free += 3 * BUFFER_SIZE
+        with pytest.raises(NoRoom), store.reserve(11):
+            pass
+    with store.reserve(size):
+        pass
+    await partial.close()
+
+
+async def test_a_file_that_goes_on_needs_room_only_for_the_rest(tmp_path: Path) -> None:
+    size = 4 * BUFFER_SIZE
+    first = await Store(tmp_path).partial(1, of_size(10, size))
+    for _ in range(3):
+        await first.write(bytes(BUFFER_SIZE))
+    await first.close()
+    partial = await Store(tmp_path, free_bytes=lambda _: BUFFER_SIZE).partial(1, of_size(10, size))
+    with partial.reserve():
+        await partial.write(bytes(BUFFER_SIZE))
+        await partial.publish("files/1/x.bin")
+    await partial.close()
+    assert (tmp_path / "files/1/x.bin").stat().st_size == size
+
+
+async def test_nobody_is_told_of_less_than_no_room(tmp_path: Path) -> None:
+    free = 100
+    store = Store(tmp_path, free_bytes=lambda _: free)
+    with store.reserve(100):
+        free = 20  # somebody else has written
+        with pytest.raises(NoRoom, match="5 bytes are needed and 0 are free"), store.reserve(5):
+            pass
+
+
+async def test_a_shortage_that_passed_does_not_end_the_run(tmp_path: Path) -> None:
+    asked = 0
+
+    def free(_: Path) -> int:
+        nonlocal asked
+        asked += 1
+        return 0 if asked <= 3 else 10**12
+
+    async with Sandbox(Settings(items=40, heavy=0)) as sandbox:
+        told = config(sandbox, tmp_path)
+        summary = await harvest(told, surroundings=Surroundings(free_bytes=free))
+        assert summary.exit_status == 0
+        assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
+        with pytest.raises(DiskTrouble, match="bytes are needed and 0 are free"):
+            await harvest(
+                config(sandbox, tmp_path / "other"), surroundings=Surroundings(free_bytes=lambda _: 0)
+            )
+        assert rows(tmp_path / "other" / "failures.csv")
+
+
+# -- who may only read --------------------------------------------------------------------------------
+
+AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that everybody may reach, as those of pytest may not."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def as_reader(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command for somebody who may not write to the folder."""
+    is_root = os.geteuid() == 0
+    command = [*(AS_NOBODY if is_root else ()), sys.executable, "-m", "harvester"]
+    if is_root and (
+        shutil.which("setpriv") is None
+        or subprocess.run([*command, "--version"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("nobody may not run this Python")
+    folder.chmod(0o555)
+    try:
+        return subprocess.run(
+            [*command, *words, "-o", str(folder)], capture_output=True, text=True, check=False
+        )
+    finally:
+        folder.chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
+async def test_who_may_only_read_a_finished_harvest_is_told_of_it(shared: Path) -> None:
+    out = shared / "out"
+    async with Sandbox(Settings(items=30, heavy=0)) as sandbox:
+        told = config(sandbox, out, tasks=["metadata"])
+        assert (await harvest(told)).exit_status == 0
+        await verify(told)
+    assert sorted(path.name for path in out.glob("harvest.db*")) == ["harvest.db"], "closed cleanly"
+    for words in (["status"], ["status", "--json"], ["failed"]):
+        ended = as_reader(out, *words)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ("failures" in ended.stdout) is (words != ["failed"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
+async def test_who_may_only_read_is_told_what_a_killed_run_left_and_never_less_than_there_is(
+    shared: Path,
+) -> None:
+    out = shared / "out"
+    log = out / "harvest.db-wal"
+    async with Sandbox(Settings(items=100, heavy=0)) as sandbox:
+        words = ("run", "--search", "survey", "--tasks", "metadata", "-o", out)
+        async with started((*words, *at(sandbox, rate="40"))) as process:
+            with anyio.fail_after(30):
+                while not (log.exists() and log.stat().st_size > 200_000):
+                    await anyio.sleep(0.1)
+            assert "running" in as_reader(out, "status").stdout
+            process.kill()
+            await process.wait()
+    assert "killed" in as_reader(out, "status").stdout
+    (out / "harvest.db-shm").unlink()  # as where the folder was copied: the log cannot be read without it
+    ended = as_reader(out, "status")
+    assert ended.returncode == 3
+    assert "harvest.db-wal holds what a run has not put in its place" in ended.stderr
+    log.write_bytes(b"")
+    assert "may only be read here" not in as_reader(out, "status").stderr
+
+
+# -- a file system that locks some files and not others -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A library that plays such file systems; see its source."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("no C compiler here to play a file system without shared memory")
+    library = tmp_path_factory.mktemp("no_shared_memory") / "no_shared_memory.so"
+    source = Path(__file__).parent / "no_shared_memory.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return str(library)
+
+
+NO_SHARED_MEMORY = [{"SHARED_MEMORY": "no-locks"}, {"SHARED_MEMORY": "no-map"}]
+NO_LOCKS_EITHER = {"SHARED_MEMORY": "no-map", "DATABASE": "no-locks"}
+
+
+@pytest.mark.parametrize("fault", [*NO_SHARED_MEMORY, NO_LOCKS_EITHER])
+async def test_without_shared_memory_a_harvest_works_and_says_once_that_it_is_slower(
+    fault: dict[str, str], preloaded: str, tmp_path: Path
+) -> None:
+    env = environment(LD_PRELOAD=preloaded, **fault)
+    lacking = "no file locks" if "DATABASE" in fault else "no write-ahead log"
+    async with Sandbox(Settings(items=10, heavy=0)) as sandbox:
+        words = ("--search", "survey", "-o", tmp_path, *at(sandbox))
+        ended = await harvester("run", *words, env=env)
+        assert ended.status == 0, ended.err
+        assert ended.err.count(f"{lacking} on this file system") == 1
+        assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
+        for command in ("status", "failed", "export", "verify"):
+            ended = await harvester(command, "-o", tmp_path, env=env)
+            assert ended.status == 0, ended.err
+        assert not list(tmp_path.glob("*claim*"))
+        assert (await harvester("run", *words)).status == 0, "where all is well again"
+
+
+@pytest.mark.parametrize("fault", [*NO_SHARED_MEMORY, NO_LOCKS_EITHER])
+async def test_a_log_left_by_another_machine_is_read_and_gone_on_with_where_there_is_no_shared_memory(
+    fault: dict[str, str], preloaded: str, tmp_path: Path
+) -> None:
+    env = environment(LD_PRELOAD=preloaded, **fault)
+    log = tmp_path / "harvest.db-wal"
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+        words = ("run", "--search", "survey", "--tasks", "metadata", "-o", tmp_path)
+        async with started((*words, *at(sandbox, rate="40"))) as process:
+            with anyio.fail_after(30):
+                while not (log.exists() and log.stat().st_size > 200_000):
+                    await anyio.sleep(0.1)
+            process.kill()
+            await process.wait()
+        told = await harvester("status", "-o", tmp_path, env=env)
+        assert (told.status, told.err) == (0, "")
+        assert "killed" in told.out
+        assert (await harvester(*words, *at(sandbox), env=env)).status == 0
+        told = await harvester("status", "-o", tmp_path)
+        assert f"{len(list(sandbox.world.search('survey')))} done" in told.out
+
+
+async def test_two_runs_are_kept_apart_where_there_is_no_shared_memory(
+    preloaded: str, tmp_path: Path
+) -> None:
+    more = {"LD_PRELOAD": preloaded, "SHARED_MEMORY": "no-map"}
+    async with Sandbox(Settings(items=200, heavy=0)) as sandbox:
+        words = ("run", "--search", "survey", "--tasks", "metadata", "-o", tmp_path, *at(sandbox, rate="20"))
+        async with started(words, **more) as process:
+            with anyio.fail_after(30):
+                while (
+                    "running" not in (await harvester("status", "-o", tmp_path, env=environment(**more))).out
+                ):
+                    await anyio.sleep(0.1)
+            ended = await harvester(*words, env=environment(**more))
+            assert ended.status == 3
+            assert f"another run (process {process.pid}" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (sqlite3.SQLITE_PROTOCOL, "its locks cannot be had on this file system"),
+        (sqlite3.SQLITE_IOERR_SHMLOCK, "its locks cannot be had on this file system"),
+        (sqlite3.SQLITE_IOERR_LOCK, "its locks cannot be had on this file system"),
+        (sqlite3.SQLITE_IOERR_WRITE, "check the disk"),
+        (sqlite3.SQLITE_FULL, "make room"),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, "give this user the right"),
+        (sqlite3.SQLITE_PERM, "locks cannot be had"),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, "another program holds it"),
+        (sqlite3.SQLITE_ERROR, "its tables are not those"),
+        (sqlite3.SQLITE_NOLFS, "choose a disk"),
+        (sqlite3.SQLITE_INTERRUPT, "check the disk"),
+    ],
+)
+def test_whatever_the_database_says_is_told_with_what_to_do(code: int, told: str) -> None:
+    error = sqlite3.OperationalError("in SQLite's words")
+    error.sqlite_errorcode = code
+    with pytest.raises(DiskTrouble, match=rf"harvest.db: in SQLite's words; .*{told}"):
+        with database_errors(Path("harvest.db")):
+            raise error
