@@ -87,6 +87,11 @@ class Names:
         digest = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
         return f"items {len(self.names)} names {digest}" + (" once more" if self.once_more else "")
 
+    @property
+    def length(self) -> int:
+        """How many names there are; one may come up several times."""
+        return len(self.names)
+
     async def page(self, figshare: Figshare, position: str | None) -> Page:
         start = end = int(position or 0)
         refs: list[ItemRef] = []

@@ -141,7 +141,7 @@ class Producer:
                 listed = added.listed
                 self._tally.items_owed += added.owed
                 self._tally.listed += len(page.refs)
-                if goes_round(listed.named, listed.found):
+                if goes_round(listing, listed.named, listed.found):
                     raise Refused("the listing goes round in circles")
         except TryAgain as error:
             await self._note(listing, error, begin_anew=False)

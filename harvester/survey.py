@@ -90,7 +90,7 @@ class Survey:
                 return
             named += len(page.refs) + len(page.unresolved)
             found.update(map(_name, page.refs))
-            if goes_round(named, len(found)):
+            if goes_round(listing, named, len(found)):
                 self._miss(f"{listing.key}: the listing goes round in circles")
                 return
 
