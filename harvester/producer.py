@@ -137,6 +137,8 @@ class Producer:
                 if page.warning and not was_warned:
                     self._tally.warn(page.warning)
                     was_warned = True
+                for note in page.notes:
+                    self._tally.warn(note)
                 added = await self._ledger.add_page(listing.key, page, self._tasks)
                 listed = added.listed
                 self._tally.items_owed += added.owed

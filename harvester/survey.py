@@ -81,6 +81,8 @@ class Survey:
             if page.warning and not was_warned:
                 log.warning("%s", page.warning)
                 was_warned = True
+            for note in page.notes:
+                log.warning("%s", note)
             for name in page.unresolved:
                 self._miss(f"{name.name}: {name.reason}")
             yield page

@@ -153,4 +153,14 @@ SOURCES = Register(
     items="harvester.sources.items:Items",
 )
 
-__all__ = ["SOURCES", "Checked", "Counted", "Finite", "Listing", "Source", "changed_since", "check_all", "goes_round"]
+__all__ = [
+    "SOURCES",
+    "Checked",
+    "Counted",
+    "Finite",
+    "Listing",
+    "Source",
+    "changed_since",
+    "check_all",
+    "goes_round",
+]
