@@ -51,7 +51,7 @@ class Page(Struct, frozen=True):
 
     ``position``: where the next page begins, opaque to all but the listing; None after the last page.
     ``left_out``: entries that are not among those wanted. ``warning``: what the user should know of it,
-    "" where there is nothing.
+    "" where there is nothing; the first of a listing is told. ``notes``: each of them is.
     """
 
     refs: tuple[ItemRef, ...]
@@ -59,6 +59,7 @@ class Page(Struct, frozen=True):
     unresolved: tuple[Unresolved, ...] = ()
     left_out: int = 0
     warning: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class RemoteFile(Struct, frozen=True):

@@ -6,46 +6,62 @@ import asyncio
 import contextlib
 import functools
 import hashlib
+import logging
 import os
-import re
 import threading
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeAlias
 
 import aiofiles
 import anyio
+from msgspec.structs import replace
 
 from harvester.errors import GiveUp, TryAgain, UsageError, Verdict
 from harvester.figshare.api import Figshare
-from harvester.figshare.names import Named, doi_in, handle_in, item_in, version_in, why_not
+from harvester.figshare.finding import Finder
+from harvester.figshare.lists import read_list
+from harvester.figshare.names import Named, doi_in, handle_in, item_in, why_not
 from harvester.models import ItemRef, Page, Unresolved
+
+log = logging.getLogger(__name__)
+Answer: TypeAlias = tuple[Named, ...] | Unresolved
 
 NAMES_A_PAGE = 1000
 ASKED_A_PAGE = 10
 """Names that need a request: a page is recorded soon enough that a crash costs few of them."""
+_NOT_UTF8 = "it is not UTF-8 text: save it as UTF-8"
 
 
 async def read_names(file: str) -> list[str]:
     """
-    Read names, one a line, with comments ("-": from standard input).
+    Read names, as `read_list` finds them in a file ("-": in standard input).
 
     Raises:
         UsageError: the file cannot be read.
     """
     text = await _read_text(file)
-    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
-    return [line for line in lines if line]
+    try:
+        told = read_list(text)
+    except ValueError as exc:
+        raise UsageError(f"{file}: cannot be read: {exc}") from exc
+    if told.heading:
+        log.info("%s: its first line is a heading, and names no item: %s", file, told.heading)
+    return list(told.names)
 
 
 async def _read_text(file: str) -> str:
     try:
         if file == "-":
-            return (await _read_standard_input()).decode("utf-8-sig")
-        async with aiofiles.open(file, encoding="utf-8-sig") as handle:
-            return await handle.read()
+            text = (await _read_standard_input()).decode("utf-8-sig")
+        else:
+            async with aiofiles.open(file, encoding="utf-8-sig") as handle:
+                text = await handle.read()
     except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        reason = exc.strerror if isinstance(exc, OSError) else _NOT_UTF8
         raise UsageError(f"{file}: cannot be read: {reason}") from exc
+    if "\0" in text:  # every other byte of what some programs call Unicode
+        raise UsageError(f"{file}: cannot be read: {_NOT_UTF8}")
+    return text
 
 
 async def _read_standard_input() -> bytes:
@@ -75,59 +91,93 @@ class Names:
     """
     A list of names; its key changes with its content, so a position always fits the list.
 
-    ``once_more``: they stand in other lists, and were asked for in vain.
+    ``once_more``: they stand in other lists, and were asked for in vain. What is asked of one is kept for
+    those that are equal to it.
     """
 
     names: tuple[str, ...]
     once_more: bool = False
     filtered_here: ClassVar[tuple[str, ...]] = ()
+    _answers: dict[str, Answer] = field(default_factory=dict, repr=False, compare=False)
 
     @functools.cached_property  # it is asked for several times a page, and of a long list takes milliseconds
     def key(self) -> str:
         digest = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
         return f"items {len(self.names)} names {digest}" + (" once more" if self.once_more else "")
 
+    @property
+    def length(self) -> int:
+        """How many names there are; one may come up several times."""
+        return len(self.names)
+
     async def page(self, figshare: Figshare, position: str | None) -> Page:
         start = end = int(position or 0)
         refs: list[ItemRef] = []
         unresolved: list[Unresolved] = []
+        notes: list[str] = []
         asked = 0
         for name in self.names[start : start + NAMES_A_PAGE]:
             if asked >= ASKED_A_PAGE:
                 break
             end += 1
-            found: Named | Unresolved | None = item_in(name)
-            if found is None and (reason := why_not(name)):
-                found = Unresolved(name, reason, Verdict.FOR_GOOD)
+            found = _without_asking(name, figshare.finder)
             if found is None:
-                asked += 1
-                found = await _ask(figshare, name)
-            if isinstance(found, Named):
-                refs.append(ItemRef(found.id, version=found.version))
+                question = _question(name)
+                if question not in self._answers:
+                    asked += 1
+                    self._answers[question] = await _ask(name, figshare.finder)
+                    notes += _notes(name, self._answers[question])
+                found = self._answers[question]
+            if isinstance(found, Unresolved):
+                unresolved.append(replace(found, name=name))
             else:
-                unresolved.append(found)
+                refs += [ItemRef(each.id, version=each.version) for each in found]
         following = str(end) if end < len(self.names) else None
-        return Page(tuple(refs), following, tuple(unresolved))
+        return Page(tuple(refs), following, tuple(unresolved), notes=tuple(notes))
 
     def since(self, moment: str) -> Names | None:
         """Return None: names say nothing of when an item was modified."""
         return None
 
 
-async def _ask(figshare: Figshare, name: str) -> Named | Unresolved:
-    """Return the item that a name leads to, or why it leads to none."""
-    doi, handle = doi_in(name), handle_in(name)
+def _without_asking(name: str, finder: Finder) -> Answer | None:
+    """Return what a name leads to by itself, None where figshare has to be asked."""
+    if (named := item_in(name)) is not None:
+        return (named,) if finder.trusts(named) else None
+    if reason := why_not(name):
+        return Unresolved(name, reason, Verdict.FOR_GOOD)
+    if doi_in(name) is None and handle_in(name) is None:
+        reason = "neither an item's id, nor a DOI or handle, nor the address of an item"
+        return Unresolved(name, reason, Verdict.FOR_GOOD)
+    return None
+
+
+def _question(name: str) -> str:
+    """Return what is asked for a name: the same for names that are equal."""
+    if (named := item_in(name)) is not None:
+        return f"{named.host} {named.id} {named.version}"
+    return str(doi_in(name) or handle_in(name)).lower()
+
+
+async def _ask(name: str, finder: Finder) -> Answer:
+    """Return the items that a name leads to, or why it leads to none."""
+    doi = doi_in(name)
     try:
-        if doi is not None:
-            found = await figshare.find_doi(doi)
-        elif handle is not None:
-            found = await figshare.find_handle(handle)
-        else:
-            reason = "neither an item's id, nor a DOI or handle, nor the address of an item"
-            return Unresolved(name, reason, Verdict.FOR_GOOD)
+        if (named := item_in(name)) is not None:
+            reason = await finder.mismatch(named)
+            return Unresolved(name, reason, Verdict.FOR_GOOD) if reason else (named,)
+        found = await (finder.by_doi(doi) if doi is not None else finder.by_handle(str(handle_in(name))))
     except (GiveUp, TryAgain) as error:
         return Unresolved(name, str(error), error.verdict)
-    if found is None:
-        kind = "handle" if doi is None else "DOI"
-        return Unresolved(name, f"no public item has this {kind}", Verdict.GONE)
-    return Named(found, version_in(doi or ""))
+    if found:
+        return found
+    kind = "handle" if doi is None else "DOI"
+    return Unresolved(name, f"no public item has this {kind}", Verdict.GONE)
+
+
+def _notes(name: str, found: Answer) -> list[str]:
+    """Say so where several items share a name."""
+    if isinstance(found, Unresolved) or len(found) == 1:
+        return []
+    ids = ", ".join(str(each.id) for each in found)
+    return [f"{name}: {len(found)} items share this name, and all of them are taken: {ids}"]

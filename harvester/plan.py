@@ -147,6 +147,7 @@ class Planner:
         self._owed: Counter[str] = Counter()
         self._unread = 0
         self._sample: list[ItemRef] = []
+        self._counting: set[int] = set()
 
     async def make(self) -> Plan:
         """
@@ -177,7 +178,7 @@ class Planner:
             with suppress(GiveUp, TryAgain):  # a run compares whose items they are
                 await self._figshare.account()
         async for refs in survey.pages(self._config.sources):
-            self._add(refs)
+            self._add(refs, survey)
         for listing in survey.whole:
             if isinstance(listing, Counted):  # a run compares the two numbers
                 with suppress(GiveUp, TryAgain):
@@ -197,18 +198,28 @@ class Planner:
         mark = self._reader.mark(listing.key) if self._reader and self.plan.quick else ""
         return changed_since(listing, mark) or listing
 
-    def _add(self, refs: Sequence[ItemRef]) -> None:
+    def _add(self, refs: Sequence[ItemRef], survey: Survey) -> None:
         """Add what the items of a page owe beyond what the ledger says."""
         standing = self._prospect.standing(refs) if self._prospect else {}
+        counted = self._prospect.counted([ref.id for ref in refs]) if self._prospect else frozenset[int]()
         for ref in refs:
             if known := standing.get((ref.id, ref.version)):
                 self._add_changed(ref, known)
                 continue
-            tasks = self._tasks & {"metadata"} if ref.version else self._tasks
+            is_counted = ref.id in counted or not self._counts(ref, survey)
+            tasks = self._tasks & {"metadata"} if is_counted else self._tasks
             self.plan.items_owed += bool(tasks)
             self._owed.update(tasks)
             if "metadata" in tasks:
                 self._maybe_sample(ref)
+
+    def _counts(self, ref: ItemRef, survey: Survey) -> bool:
+        """Tell whether this is the first that is named of an item, whose statistics are asked for once."""
+        if ref.id in self._counting or (ref.version and survey.has_named(ItemRef(ref.id))):
+            return False
+        if ref.version:
+            self._counting.add(ref.id)
+        return True
 
     def _add_changed(self, ref: ItemRef, known: Standing) -> None:
         """Add the record of a known item, unless it is owed already, where a run would ask for it again."""

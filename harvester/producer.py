@@ -137,11 +137,13 @@ class Producer:
                 if page.warning and not was_warned:
                     self._tally.warn(page.warning)
                     was_warned = True
+                for note in page.notes:
+                    self._tally.warn(note)
                 added = await self._ledger.add_page(listing.key, page, self._tasks)
                 listed = added.listed
                 self._tally.items_owed += added.owed
                 self._tally.listed += len(page.refs)
-                if goes_round(listed.named, listed.found):
+                if goes_round(listing, listed.named, listed.found):
                     raise Refused("the listing goes round in circles")
         except TryAgain as error:
             await self._note(listing, error, begin_anew=False)

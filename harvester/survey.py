@@ -81,6 +81,8 @@ class Survey:
             if page.warning and not was_warned:
                 log.warning("%s", page.warning)
                 was_warned = True
+            for note in page.notes:
+                log.warning("%s", note)
             for name in page.unresolved:
                 self._miss(f"{name.name}: {name.reason}")
             yield page
@@ -90,7 +92,7 @@ class Survey:
                 return
             named += len(page.refs) + len(page.unresolved)
             found.update(map(_name, page.refs))
-            if goes_round(named, len(found)):
+            if goes_round(listing, named, len(found)):
                 self._miss(f"{listing.key}: the listing goes round in circles")
                 return
 

@@ -440,7 +440,7 @@ async def test_names_that_lead_to_no_item_say_why(sandbox: Sandbox) -> None:
 
 async def test_a_filter_by_handle_that_is_ignored_leads_to_no_other_item() -> None:
     async with Sandbox(Settings(items=30, ignores=("handle",))) as sandbox, calls(sandbox) as figshare:
-        assert await figshare.find_handle("2134/1") is None
+        assert await figshare.finder.by_handle("2134/1") == ()
 
 
 # -- records --------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Sequence
 
 import anyio
@@ -15,8 +14,8 @@ from harvester.errors import GiveUp, Gone, Misshapen, Refused, TryAgain
 from harvester.figshare.decoding import must_be_text
 from harvester.figshare.endpoints import Endpoints
 from harvester.figshare.feeds import Listed
+from harvester.figshare.finding import Finder
 from harvester.figshare.lister import PAGE_SIZE, Lister
-from harvester.figshare.names import ID, same_doi
 from harvester.figshare.records import (
     decode_account,
     decode_counts,
@@ -39,13 +38,14 @@ class Figshare:
     Figshare's services as calls that return models.
 
     All raise what `Client.persist` raises. `impersonate`: the account for which an administrator's token
-    asks, 0 for its own.
+    asks, 0 for its own. ``finder``: for items by their names.
     """
 
     def __init__(self, client: Client, *, api: URL, stats: URL, impersonate: int = 0) -> None:
         self._client = client
         self._endpoints = Endpoints(client, api, impersonate)
         self._lister = Lister(self._endpoints)
+        self.finder = Finder(self._endpoints, api)
         self._stats = stats
         self._has_served = False
         self._doubts = 0
@@ -116,34 +116,6 @@ class Figshare:
             found.append(parent)
             waiting += [g.id for g in groups if g.parent_id == parent and g.id not in found]
         return sorted(found)
-
-    async def find_doi(self, doi: str) -> int | None:
-        """
-        Return the item with this DOI, with or without its version; None where there is none.
-
-        figshare ignores filters that it does not know, so what comes back is compared.
-        """
-        fields = {"doi": doi, "page_size": 10}
-        found = (await self._endpoints.get("articles", decode_entries, fields)).value
-        for entry in found.entries:
-            if same_doi(entry.doi, doi):
-                return entry.id
-        # The filter may know only the DOI with the current version; an item's number is its tail.
-        if tail := re.search(rf"[./]({ID})(?:\.v\d+)?$", doi):
-            try:
-                article = (await self.record(int(tail[1]), private=False)).article
-            except (Gone, Misshapen, Refused):
-                return None
-            if same_doi(article.doi, doi):
-                return article.id
-        return None
-
-    async def find_handle(self, handle: str) -> int | None:
-        """Return the item with this handle, None where there is none; compared as in `find_doi`."""
-        fields = {"handle": handle, "page_size": 10}
-        found = (await self._endpoints.get("articles", decode_entries, fields)).value
-        wanted = handle.lower()
-        return next((entry.id for entry in found.entries if (entry.handle or "").lower() == wanted), None)
 
     async def record(self, item_id: int, *, private: bool, version: int = 0) -> Record:
         """

@@ -3,25 +3,75 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from urllib.parse import unquote
 
-ID = r"\d{1,18}"
+ID = "[0-9]{1,18}"
 """An item's id, as a pattern: what is longer is none, and fits into no ledger."""
-_VERSION = r"\d{1,9}"
-_LONG_ENOUGH = r"\d{5,18}"
+_VERSION = "[0-9]{1,9}"
+_LONG_ENOUGH = "[0-9]{5,18}"
 """A number that is an item's id rather than its version or the year that it is called by."""
 _BEFORE_ID = 2
 """Segments of an address that may stand before the id: the item's type and its title."""
-_PLACE = r"https?://[^?#]+?"
-_REST = r"(?:[/?#].*)?"
+_FIGSHARE = ("figshare.com", "figsh.com")
+_MOST_ESCAPED = 2
+"""How often one character may have been percent-escaped."""
+
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+_QUOTES = "\"'`<>“”„‟‘’‚‛«»‹›"
+_BRACKETS = {")": "(", "]": "[", "}": "{"}
+_HOST = r"(?:[\w-]+\.)+[a-z]{2,}(?=[:/])|(?<=//)[^/\s?#@:]+"
+_ADDRESS = re.compile(
+    rf"(?:https?://)?(?:(?<=//)[^/\s?#@]*@)?({_HOST})(?::([0-9]+))?(/[^?#]*)?(?:[?#].*)?",
+    re.IGNORECASE | re.ASCII | re.DOTALL,
+)
+_DOI = re.compile(r"\b10\.[0-9]{4,9}/[^\s?#]+", re.ASCII)
+_FIGSHARE_DOI = re.compile(rf"10\.6084/m9\.figshare\.({ID})(?:\.v({_VERSION}))?", re.IGNORECASE)
+_COLLECTION_DOI = re.compile(rf"10\.[0-9]{{4,9}}/(?:.*\.)?c\.({ID})(?:\.v[0-9]+)?", re.IGNORECASE)
+_HANDLE = re.compile(
+    r"(?:hdl:|handle:|info:hdl/|(?:https?://)?hdl\.handle\.net/)?\s*([0-9]+(?:\.[0-9]+)*/[^\s?#]+)",
+    re.IGNORECASE,
+)
+_ID = re.compile(rf"0*({ID})(?:\.0|\.v({_VERSION}))?", re.IGNORECASE)  # .0: by way of a spreadsheet
+_OAI = re.compile(rf"oai:figshare\.com:article/({ID})(?:[./]v({_VERSION}))?", re.IGNORECASE)
 
 
 class Named(NamedTuple):
-    """An item's id, and the version that is meant: 0 for whatever is current."""
+    """
+    An item's id, and the version that is meant: 0 for whatever is current.
+
+    ``host``: that of the address in which it stands, where only figshare can say whether it is a portal of
+    its own; "" where the name itself is proof enough.
+    """
 
     id: int
     version: int = 0
+    host: str = ""
+
+
+def tidied(name: str) -> str:
+    """Return a name without what lists, mails and markup put around it: quotes, brackets, a full stop."""
+    text = " ".join(_INVISIBLE.sub("", name).split())
+    if found := re.search(r"""\]\(\s*<?([^\s>]+?)>?\)|href\s*=\s*["']?([^"'\s>]+)""", text):
+        text = found[1] or found[2]
+    text = re.sub(r"^(?:[-*•–]|[0-9]+[.)]) +", "", text)
+    while True:
+        shorter = text.strip(f"{_QUOTES} ").rstrip(".,;:!?").lstrip("([{")
+        if shorter[-1:] in _BRACKETS and shorter.count(shorter[-1]) > shorter.count(_BRACKETS[shorter[-1]]):
+            shorter = shorter[:-1]
+        if shorter == text:
+            return text
+        text = shorter
+
+
+def _unescaped(text: str) -> str:
+    for _ in range(_MOST_ESCAPED):
+        plain = unquote(text)
+        if plain == text or "\ufffd" in plain:
+            break
+        text = plain
+    return text
 
 
 def item_in(name: str) -> Named | None:
@@ -29,38 +79,73 @@ def item_in(name: str) -> Named | None:
     Read the item's id where the name itself tells it, without asking anybody.
 
     An id, an item's address on figshare.com, the api or an institution's portal, a DOI of figshare's
-    own prefix (an institution's DOI need not end with the id: see `Figshare.find_doi`), each with or
+    own prefix (an institution's DOI need not end with the id: see `Finder.by_doi`), each with or
     without a version. A version 0 is none, and what names it names nothing.
     """
-    found = _read(name.strip())
+    found = _read(name)
     if found is None or (found[1] and not int(found[1])):
         return None
-    return Named(int(found[0]), int(found[1] or 0))
+    return Named(int(found[0]), int(found[1] or 0), found[2])
 
 
-def _read(name: str) -> tuple[str, str] | None:
-    """Return an item's id and its version, "" for none, as they stand in a name."""
-    if found := re.match(rf"{_PLACE}/articles/([^?#]+)", name, re.IGNORECASE):
-        told = _in_address([segment for segment in found[1].split("/") if segment])
-        if told is not None:
+def _read(name: str) -> tuple[str, str, str] | None:
+    """Return an item's id, its version, "" for none, and the host to be proven, as they stand in a name."""
+    text = tidied(name)
+    found: re.Match[str] | None
+    if found := _ID.fullmatch(text):
+        return found[1], found[2] or "", ""
+    plain = _unescaped(text)
+    for address in dict.fromkeys((text, plain)):  # a title may hold an escaped "/"
+        if (place := _place(address)) and (told := _in_place(*place)):
             return told
-    for pattern in (
-        rf"0*({ID})(?:\.v({_VERSION}))?",
-        rf".*\b10\.6084/m9\.figshare\.({ID})(?:\.v({_VERSION}))?/?",
-    ):
-        if found := re.fullmatch(pattern, name, re.IGNORECASE):
-            return found[1], found[2] or ""
+    if found := _OAI.fullmatch(plain) or _ID.fullmatch(plain):
+        return found[1], found[2] or "", ""
+    if (doi := doi_in(plain)) and (found := _FIGSHARE_DOI.fullmatch(doi)):
+        return found[1], found[2] or "", ""
     return None
 
 
-def _in_address(segments: Sequence[str]) -> tuple[str, str] | None:
+def _place(text: str) -> tuple[str, list[str]] | None:
+    """Return the host and the parts of the path of an address, with or without its scheme."""
+    found = _ADDRESS.fullmatch(text)
+    if found is None:
+        return None
+    port = f":{found[2]}" if found[2] and found[2] not in {"80", "443"} else ""
+    host = found[1].lower().rstrip(".").removeprefix("www.") + port
+    return host, [part for part in (found[3] or "").split("/") if part]
+
+
+def host_of(address: str) -> str:
+    """Return the host of an address, without "www.", and its port where that is an unusual one; or ""."""
+    place = _place(address.strip())
+    return place[0] if place else ""
+
+
+def is_figshares(host: str) -> bool:
+    """Tell whether a host is one of figshare's, whose numbers can be nothing but figshare's."""
+    name = host.partition(":")[0]
+    return name in _FIGSHARE or name.endswith(tuple(f".{each}" for each in _FIGSHARE))
+
+
+def _in_place(host: str, parts: Sequence[str]) -> tuple[str, str, str] | None:
+    """Read what stands behind ``articles``, or ``items`` as version 3 of the api has it."""
+    is_own = is_figshares(host)
+    names = {"articles", "items"} if is_own else {"articles"}
+    for place, part in enumerate(parts):
+        if part.lower() in names:
+            told = _in_path(parts[place + 1 :])
+            return told and (*told, "" if is_own else host)
+    return None
+
+
+def _in_path(segments: Sequence[str]) -> tuple[str, str] | None:
     """
     Read what stands behind ``articles/``: up to a type and a title, the id, up to a version.
 
     A title may be a number, such as 2019. Of two numbers in a row the second is the id where it is long
     enough for one, as no version is.
     """
-    place = next((place for place, segment in enumerate(segments) if segment.isdecimal()), None)
+    place = next((place for place, each in enumerate(segments) if re.fullmatch("[0-9]+", each)), None)
     if place is None or place > _BEFORE_ID:
         return None
     if re.fullmatch(_LONG_ENOUGH, "".join(segments[place + 1 : place + 2])):
@@ -75,20 +160,18 @@ def _in_address(segments: Sequence[str]) -> tuple[str, str] | None:
 
 def doi_in(name: str) -> str | None:
     """Return the DOI in a name such as "10.1234/x", "doi:10.1234/x" or "https://doi.org/10.1234/x"."""
-    found = re.search(r"\b10\.\d{4,9}/[^\s?#]+", name)
-    return found[0].rstrip("/.,;") if found else None
+    found = _DOI.search(_unescaped(tidied(name)))
+    return tidied(found[0]).rstrip("/.,;") if found else None
 
 
 def handle_in(name: str) -> str | None:
     """Return the handle in a name such as "2134/123", "hdl:2134/123" or "https://hdl.handle.net/2134/123"."""
-    found = re.fullmatch(
-        r"(?:hdl:|info:hdl/|https?://hdl\.handle\.net/)?(\d+(?:\.\d+)*/[^\s?#]+)", name.strip(), re.IGNORECASE
-    )
+    found = _HANDLE.fullmatch(_unescaped(tidied(name)).rstrip("/ "))
     return found[1] if found and doi_in(found[1]) is None else None
 
 
 def version_in(doi: str) -> int:
-    """Return the version that a DOI names, 0 for none."""
+    """Return the version that a DOI or a handle names, 0 for none."""
     return int(_version_in(doi) or 0)
 
 
@@ -97,21 +180,43 @@ def _version_in(doi: str) -> str:
     return found[1] if found else ""
 
 
+def without_version(name: str) -> str:
+    """Return a DOI or a handle without the version that it may name."""
+    return re.sub(r"\.v[0-9]+$", "", name, flags=re.IGNORECASE)
+
+
+def same_name(one: str | None, other: str) -> bool:
+    """Tell whether two DOIs or handles name the same item, whatever their versions and case."""
+    return bool(one) and without_version(str(one)).lower() == without_version(other).lower()
+
+
+# -- what is no item ------------------------------------------------------------------------------
+
+
 def why_not(name: str) -> str:
     """Say what a name is that cannot lead to an item, "" for one that may."""
-    name = name.strip()
+    text = _unescaped(tidied(name))
     told = _read(name)
-    version = told[1] if told else _version_in(name)
+    version = told[1] if told else _version_in(text)
     if version and not int(version):
         return "there is no version 0: an item's versions begin with 1"
-    if re.fullmatch(rf"{_PLACE}/s/\w+{_REST}", name):
-        return "a private link, which the api does not open: name the item by its id or DOI"
-    for kind in ("collection", "project"):
-        address = rf"{_PLACE}/{kind}s/(?:[^/]*[^/\d][^/]*/)?({ID}){_REST}"
-        if found := re.fullmatch(address, name, re.IGNORECASE):
-            return _a_source(kind, found[1])
-    if found := re.fullmatch(rf".*\b10\.\d{{4,9}}/m9\.figshare\.c\.({ID})(?:\.v\d+)?/?", name, re.IGNORECASE):
+    if told:
+        return ""
+    if (doi := doi_in(text)) and (found := _COLLECTION_DOI.fullmatch(doi)):
         return _a_source("collection", found[1])
+    place = _place(text)
+    if place is None or doi:
+        return ""
+    host, parts = place
+    return _not_an_item(parts) or (_page_of_figshare(parts) if is_figshares(host) else "")
+
+
+def _not_an_item(parts: Sequence[str]) -> str:
+    """Say what an address is, by its path, "" where nothing is known of it."""
+    path = "/".join(parts)
+    for pattern, say in _PATHS:
+        if found := re.fullmatch(pattern, path, re.IGNORECASE):
+            return say(found)
     return ""
 
 
@@ -119,10 +224,37 @@ def _a_source(kind: str, number: str) -> str:
     return f'a {kind}, no item: use a source of kind = "{kind}" with id = {number}'
 
 
-def same_doi(one: str | None, other: str) -> bool:
-    """Tell whether two DOIs name the same item, whatever their versions and case."""
-    return bool(one) and _unversioned(str(one)) == _unversioned(other)
+_NO_FILE = "a file, no item: name the item that it belongs to, by its id, DOI or address"
+_PATHS: Sequence[tuple[str, Callable[[re.Match[str]], str]]] = (
+    (
+        r"s/\w+(?:/.*)?",
+        lambda _: "a private link, which the api does not open: name the item by its id or DOI",
+    ),
+    (rf"(?:.*/)?(?:files|file/download|download/files?)/{ID}(?:/.*)?", lambda _: _NO_FILE),
+    (
+        rf"(?:.*?/)?(collection|project)s/(?:[^/]*[^/0-9][^/]*/)?({ID})(?:/.*)?",
+        lambda found: _a_source(found[1].lower(), found[2]),
+    ),
+    (
+        "",
+        lambda _: (
+            'the front page of a site, no item: a portal is harvested with a source of kind = "institution"'
+            ' or "group" and its id'
+        ),
+    ),
+)
+_PAGES = {
+    "search": 'a search, no item: use a source of kind = "search" with its query',
+    "browse": 'a list of items, no item: use a source of kind = "search" with a query',
+    "categories": 'a category, no item: use a source of kind = "search" with query = \':category: "…"\'',
+    "authors": 'an author, no item: use a source of kind = "search" with query = \':author: "…"\'',
+    "groups": 'a group, no item: use a source of kind = "group" with its id',
+    "account": 'a page of an account, no item: use a source of kind = "account"',
+}
 
 
-def _unversioned(doi: str) -> str:
-    return re.sub(r"\.v\d+$", "", doi.lower())
+def _page_of_figshare(parts: Sequence[str]) -> str:
+    for part in parts[:2]:
+        if said := _PAGES.get(part.lower()):
+            return said
+    return "an address of figshare's that names no item: name the item by its id, DOI or own address"

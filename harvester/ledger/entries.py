@@ -35,8 +35,9 @@ class Entries:
         self._save_states(results)
         now = iso(self._clock())
         self._save_records(results, now)
-        statistics.save_totals(self._db, results, now)
-        statistics.save_uses(self._db, results)
+        counted = self._that_count(results)
+        statistics.save_totals(self._db, counted, now)
+        statistics.save_uses(self._db, counted)
         self._save_changes(results)
         self._files.save_placed(
             [
@@ -52,6 +53,11 @@ class Entries:
         self._withdraw([result.item_id for result in results if _is_withdrawn(result)])
         self._owe_versions(results)
         self._take_in(results)
+
+    def _that_count(self, results: Sequence[ItemResult]) -> list[ItemResult]:
+        """Leave out versions whose item has come to carry its statistics itself meanwhile."""
+        carriers = versions.that_count(self._db, [each.item_id for each in results if each.item_id < 0])
+        return [each for each in results if each.item_id >= 0 or each.item_id in carriers]
 
     def _save_states(self, results: Sequence[ItemResult]) -> None:
         many.write(

@@ -131,7 +131,7 @@ class Line:
         refresh = opening.refresh | {wish.task for wish in opening.wishes if self._is_new(wish, opening)}
         total = "SELECT ifnull(sum(number), 0) FROM totals WHERE what = ? AND task = ?"
         items = self._number(total, "items", "")
-        versions = self._number("SELECT count(*) FROM versions JOIN items USING (id)")
+        versions = self._number("SELECT count(*) FROM versions JOIN items USING (id) WHERE NOT counts")
         for task in sorted(opening.item_tasks):
             if self._number(total, "work", task) < items - (0 if task == "metadata" else versions):
                 self._db.execute(

@@ -320,4 +320,15 @@ MIGRATIONS = (
     UPDATE files SET status = 'skipped', verdict = 'not asked for'
         WHERE status = 'pending' AND turn IS NULL AND attempts = 0;
     """,
+    """
+    -- 1: the statistics of its item are asked for under this id, as lists name nothing but versions of it.
+    ALTER TABLE versions ADD COLUMN counts INTEGER NOT NULL DEFAULT 0;
+    UPDATE versions SET counts = 1 WHERE id IN (
+        SELECT max(named.id) FROM versions AS named JOIN items USING (id)
+        WHERE named.id IN (SELECT item_id FROM finds)
+            AND NOT EXISTS (SELECT 1 FROM items AS current WHERE current.id = named.item_id)
+        GROUP BY named.item_id
+    );
+    CREATE UNIQUE INDEX versions_that_count ON versions (item_id) WHERE counts;
+    """,
 )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from harvester.ledger import many, versions
 from harvester.ledger.line import remote_file
 from harvester.ledger.results import Wish
-from harvester.ledger.schema import FILE_COLUMNS, OF_ITEM, OPEN_FILES, database_errors
+from harvester.ledger.schema import COUNTS, FILE_COLUMNS, OF_ITEM, OPEN_FILES, database_errors
 from harvester.models import ItemRef, RemoteFile
 from harvester.states import ANOTHER_VERSION, BEYOND_ROOM, FileStatus
 
@@ -76,7 +76,7 @@ class Prospect:
         """Count the items that owe something, and what they owe by task."""
         total = "SELECT ifnull(sum(number), 0) FROM totals WHERE what = ? AND task = ?"
         (every,) = self._row(total, "items", "")
-        (of_versions,) = self._row("SELECT count(*) FROM versions JOIN items USING (id)")
+        (of_versions,) = self._row("SELECT count(*) FROM versions JOIN items USING (id) WHERE NOT counts")
         owed: Counter[str] = Counter()
         for task in self._tasks:
             (settled,) = self._row(f"{total} AND {_SETTLED}", "work", task)
@@ -88,12 +88,12 @@ class Prospect:
         kept = tuple(self._tasks - self._anew)
         (number,) = self._row(
             f"""
-            SELECT count(*) FROM items WHERE iif(id < 0, ?, ?) > (
+            SELECT count(*) FROM items WHERE iif({COUNTS}, ?, ?) > (
                 SELECT count(*) FROM work WHERE item_id = items.id AND task IN ({_marks(kept)}) AND {_SETTLED}
             )
             """,
-            len(self._tasks & {"metadata"}),
             len(self._tasks),
+            len(self._tasks & {"metadata"}),
             *kept,
         )
         return int(number)
@@ -122,7 +122,8 @@ class Prospect:
                     SELECT named.*, iif(named.version, versions.id, named.item_id) AS key
                     FROM named LEFT JOIN versions USING (item_id, version)
                 )
-                SELECT found.item_id, version, key, ifnull(modified_date, ''), private, withdrawn, etag <> '',
+                SELECT found.item_id, version, {COUNTS}, ifnull(modified_date, ''), private, withdrawn,
+                    etag <> '',
                     (SELECT group_concat(task) FROM work
                         WHERE work.item_id = key AND task IN ({tasks}) AND {_SETTLED})
                 FROM found JOIN items ON items.id = key
@@ -130,8 +131,8 @@ class Prospect:
                 [(ref.id, ref.version) for ref in refs],
             )
         found = {}
-        for item_id, version, key, modified_date, private, withdrawn, has_etag, settled in rows:
-            tasks_of_it = self._tasks if key >= 0 else self._tasks & {"metadata"}
+        for item_id, version, counts, modified_date, private, withdrawn, has_etag, settled in rows:
+            tasks_of_it = self._tasks if counts else self._tasks & {"metadata"}
             owed = tasks_of_it.difference((settled or "").split(","))
             standing = Standing(modified_date, bool(private), bool(withdrawn), bool(has_etag), owed)
             found[item_id, version] = standing
@@ -154,6 +155,17 @@ class Prospect:
             *keys,
         )
         return (ItemRef(item_id, version=version) for item_id, version in rows)
+
+    def counted(self, item_ids: Sequence[int]) -> frozenset[int]:
+        """Return those of these items, by figshare's ids, whose statistics are asked for already."""
+        with database_errors(self._path):
+            rows = many.select(
+                self._db,
+                "WITH named (id) AS ({values}) SELECT id FROM named WHERE id IN (SELECT id FROM items)"
+                " OR id IN (SELECT item_id FROM versions WHERE counts)",
+                [(item_id,) for item_id in item_ids],
+            )
+        return frozenset(item_id for (item_id,) in rows)
 
     def versions(self, item_id: int) -> frozenset[int]:
         """Return the versions of an item that were asked for before and are not withdrawn."""

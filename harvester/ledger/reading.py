@@ -188,28 +188,41 @@ class Reader:
 
     def totals(self) -> Iterator[tuple[int, int | None, int | None]]:
         """Item id, views and downloads of every item that was asked about, by id."""
-        return self._rows("SELECT item_id, views, downloads FROM stats", by=("item_id",))
+        return self._counted("stats", "views, downloads")
 
     def shares(self) -> Iterator[tuple[int, int]]:
         """Item id and shares of every item whose shares are known, by id."""
-        return self._rows("SELECT item_id, shares FROM stats", by=("item_id",), only="shares IS NOT NULL")
+        return self._counted("stats", "shares", only="shares IS NOT NULL")
 
     def history(self) -> Iterator[tuple[int, str, int | None, int | None, int | None]]:
         """Item id, time, views, downloads and shares, as often as they were asked for, by id and time."""
-        before = self._rows(
-            "SELECT item_id, asked_at, views, downloads, shares FROM snapshots", by=("item_id", "asked_at")
-        )
+        before = self._counted("snapshots", "views, downloads, shares", by=("asked_at",))
         counters = (f"iif(instr(asked, '{name}'), {name}, NULL)" for name in ("views", "downloads", "shares"))
-        now = self._rows(f"SELECT item_id, asked_at, {', '.join(counters)} FROM stats", by=("item_id",))
+        now = self._counted("stats", f"asked_at, {', '.join(counters)}")
         return heapq.merge(before, now, key=lambda row: row[:2])
 
     def uses(self, *, by_country: bool) -> Iterator[tuple[int, str, str, str, str, int]]:
         """Item id, counter, granularity, country, date and number of each period, in this order."""
-        return self._rows(
-            "SELECT item_id, counter, granularity, country, date, number FROM uses",
-            by=("item_id", "counter", "granularity", "country", "date"),
+        return self._counted(
+            "uses",
+            "number",
+            by=("counter", "granularity", "country", "date"),
             only="country > ''" if by_country else "country = ''",
         )
+
+    def _counted(
+        self, table: str, what: str, *, by: tuple[str, ...] = (), only: str = "TRUE"
+    ) -> Iterator[tuple[Any, ...]]:
+        """Read statistics by figshare's ids and `by`, whether an item carries them or a version of it."""
+        items = self._rows(
+            f"SELECT {', '.join(('item_id', *by))}, {what} FROM {table}",
+            by=("item_id", *by),
+            only=f"item_id >= 0 AND {only}",
+        )
+        versions = self._of_versions(table, what, by=by, only=only)
+        key = len(by) + 1
+        carried = ((item_id, *row) for item_id, _, *row in versions)
+        return heapq.merge(items, carried, key=lambda row: row[:key])
 
     def files(self, status: FileStatus | None = None) -> Iterator[FileRow]:
         """Every file, or those of one status, by item, version and file id."""

@@ -6,7 +6,7 @@ A figshare look-alike on localhost, for trying things out, tuning and tests.
 """
 
 from harvester.sandbox.server import Sandbox, Seen, serve
-from harvester.sandbox.settings import FAULTS, HOSTILE, REDIRECTS, Settings
+from harvester.sandbox.settings import FAULTS, HOSTILE, IDENTIFIERS, REDIRECTS, Settings
 from harvester.sandbox.world import World
 
-__all__ = ["FAULTS", "HOSTILE", "REDIRECTS", "Sandbox", "Seen", "Settings", "World", "serve"]
+__all__ = ["FAULTS", "HOSTILE", "IDENTIFIERS", "REDIRECTS", "Sandbox", "Seen", "Settings", "World", "serve"]

@@ -58,6 +58,17 @@ TRAITS: Mapping[int, str] = {
     41: "nulls",
     43: "files null",
 }
+IDENTIFIED: Mapping[int, str] = {
+    42: "portal",
+    44: "shared-doi",
+    45: "shared-doi",
+    46: "hex-doi",
+    47: "minted-handle",
+    48: "handle-only",
+    49: "collection-doi",
+}
+"""As `TRAITS`, for what items are called; only those kinds that the settings name."""
+PORTAL = "repository.example.org"
 TITLES = (
     '=HYPERLINK("https://example.org";"click")',
     'commas, "quotes"\nand a line break',

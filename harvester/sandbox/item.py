@@ -24,9 +24,10 @@ class Item:
     """
     An item in one of its versions.
 
-    ``trait``: its peculiarity, of `TRAITS`; ``hostile``: its kind, of `HOSTILE`; ``edited``: the world's
-    generation at its last change, 0 for none; ``corrections``: changes that made no new version;
-    ``together``: how many items are published at one moment; ``is_proven``: its files have their sums.
+    ``trait``: its peculiarity, of `TRAITS`; ``called``: how it is identified, of `IDENTIFIERS`;
+    ``hostile``: its kind, of `HOSTILE`; ``edited``: the world's generation at its last change, 0 for none;
+    ``corrections``: changes that made no new version; ``together``: how many items are published at one
+    moment; ``is_proven``: its files have their sums.
     """
 
     id: int
@@ -40,6 +41,7 @@ class Item:
     account: int = OWN_ACCOUNT
     together: int = 1
     is_proven: bool = True
+    called: str = ""
 
     @property
     def title(self) -> str:
@@ -50,13 +52,17 @@ class Item:
 
     @property
     def doi(self) -> str:
-        if self.is_private:
+        if self.is_private or self.called == "handle-only":
             return ""
+        if self.called in _DOIS:
+            return _DOIS[self.called](self)
         prefix = "10.25380/iastate" if self.number % 4 == 0 else "10.6084/m9.figshare"
         return f"{prefix}.{self.id}.v{self.version}"
 
     @property
     def handle(self) -> str:
+        if self.called in _HANDLES and not self.is_private:
+            return _HANDLES[self.called](self)
         return f"2134/{self.id}" if self.number % 6 == 1 and not self.is_private else ""
 
     @property
@@ -139,6 +145,16 @@ class Item:
             "shares": self.number % 4,
         }
 
+
+_DOIS: Mapping[str, Callable[[Item], str]] = {
+    "shared-doi": lambda item: f"10.25384/example.data{item.number // 2}.v{item.version}",
+    "hex-doi": lambda item: f"10.4225/03/5A{item.id:x}F",
+    "collection-doi": lambda item: f"10.6084/m9.figshare.c.4000001_d{item.number}.v{item.version}",
+}
+_HANDLES: Mapping[str, Callable[[Item], str]] = {
+    "minted-handle": lambda item: f"10779/sandbox.{item.id}.v{item.version}",
+    "handle-only": lambda item: f"12345/{item.id}",
+}
 
 ORDERS: Mapping[str, Callable[[Item], Any]] = {
     # What has no published date is older than all that has one.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harvester.sandbox.catalogue import (
     COLLEAGUE_ACCOUNT,
+    IDENTIFIED,
     OWN_ACCOUNT,
     PRIVATE_FROM,
     PUBLIC_FROM,
@@ -162,6 +163,7 @@ class Items:
             account=COLLEAGUE_ACCOUNT if is_private and item_id in self.colleague_ids else OWN_ACCOUNT,
             together=self.settings.together,
             is_proven=is_private or not self.settings.late_md5 or item_id in self._proven,
+            called="" if is_private else self._called(item_id),
         )
 
     def number(self, item_id: int) -> int:
@@ -173,6 +175,14 @@ class Items:
         trait = TRAITS.get(number % 50, "")
         is_light = trait == "heavy" and number // 50 >= self.settings.heavy
         return "" if is_light or self.is_private(item_id) or item_id in self._hostile else trait
+
+    def _called(self, item_id: int) -> str:
+        kind = IDENTIFIED.get(self.number(item_id) % 50, "")
+        return kind if kind in self.settings.identifiers else ""
+
+    def called(self, kind: str) -> list[int]:
+        """Ids of the public items that are identified in this way, of `IDENTIFIERS`."""
+        return [each for each in self.published_ids if self.exists(each) and self._called(each) == kind]
 
     def version(self, item_id: int) -> int:
         """The number of the current version."""

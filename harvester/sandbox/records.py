@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harvester.sandbox.catalogue import CATEGORIES, LICENCES, LISTED_FILES, Addresses
+from harvester.sandbox.catalogue import CATEGORIES, LICENCES, LISTED_FILES, PORTAL, Addresses
 from harvester.sandbox.files import folders_of
 from harvester.sandbox.item import Item
 
@@ -22,7 +22,7 @@ def entry_of(item: Item, at: Addresses) -> Json:
     """Return an item as listings show it."""
     kind, kind_name = item.type
     path = f"articles/{item.id}"
-    html = f"https://figshare.com/articles/{kind_name}/Research_data_{item.number}/{item.id}"
+    html = f"https://{_host(item)}/articles/{kind_name}/Research_data_{item.number}/{item.id}"
     posted = {"posted": item.published[:-1], "firstOnline": item.published[: 10 if item.number % 3 else -1]}
     return {
         "id": item.id,
@@ -47,6 +47,10 @@ def entry_of(item: Item, at: Addresses) -> Json:
     }
 
 
+def _host(item: Item) -> str:
+    return PORTAL if item.called == "portal" else "figshare.com"
+
+
 def record_of(item: Item, files: Sequence[Json], at: Addresses, *, private: bool, whole: bool) -> Json:
     """
     Return an item's record as the api sends it: at most ten of its files, all of them when `whole`.
@@ -58,7 +62,7 @@ def record_of(item: Item, files: Sequence[Json], at: Addresses, *, private: bool
         "files": list(files if whole else files[:LISTED_FILES]),
         "custom_fields": [_custom_field()] if number % 4 == 0 else [],
         "authors": [_author(number), _author(number + 5)],
-        "figshare_url": f"https://figshare.com/articles/{item.type[1]}/x/{item.id}",
+        "figshare_url": f"https://{_host(item)}/articles/{item.type[1]}/x/{item.id}",
         "download_disabled": item.trait == "downloads disabled",
         "description": _description(item),
         "funding": None,

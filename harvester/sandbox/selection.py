@@ -79,7 +79,7 @@ class Selection:
         left = dict(criteria)
         if left.get("institution") in {INSTITUTION, str(INSTITUTION)}:
             del left["institution"]  # all of them are its own
-        if (item_id := _only(left)) is not None:
+        if not self._items.settings.identifiers and (item_id := _only(left)) is not None:
             return self._matching(criteria, [item_id] if self._items.exists(item_id) else [])
         for name, classes in (("group", _GROUPS), ("project_id", PROJECTS)):
             if left.get(name) is not None:

@@ -85,6 +85,16 @@ REDIRECTS: Mapping[str, str] = MappingProxyType(
         "api-elsewhere": "records lead to another origin, which has them: `Sandbox.elsewhere`",
     }
 )
+IDENTIFIERS: Mapping[str, str] = MappingProxyType(
+    {
+        "shared-doi": "two items have one DOI",
+        "hex-doi": "a DOI that holds neither the item's id nor a version",
+        "collection-doi": "the DOI of an item of a publisher's collection",
+        "minted-handle": "a handle that ends in the version, and a DOI",
+        "handle-only": "a handle and no DOI",
+        "portal": "addresses on the host of a portal, repository.example.org",
+    }
+)
 FOR_EVER = 1 << 62
 
 
@@ -116,6 +126,8 @@ class Settings:
     every file list is refused, in figshare's own words; 0 for none.
 
     ``hostile``: kinds of `HOSTILE`, one more public item each. ``redirects``: one of `REDIRECTS`.
+
+    ``identifiers``: kinds of `IDENTIFIERS`, of some items in every fifty.
 
     Listings that misbehave. ``odd_entries``: entries of a wrong shape on the first page of public listings.
     ``ignores``: filters that are ignored as if not given. ``ignores_page``: every page is the first one.
@@ -157,6 +169,7 @@ class Settings:
     refused_lists: int = 0
     hostile: frozenset[str] | tuple[str, ...] = ()
     redirects: str = ""
+    identifiers: frozenset[str] | tuple[str, ...] = ()
     odd_entries: bool = False
     ignores: tuple[str, ...] = ()
     ignores_page: bool = False
@@ -171,6 +184,7 @@ class Settings:
             ("faults", self.faults, FAULTS),
             ("hostile", self.hostile, HOSTILE),
             ("redirects", {self.redirects}, REDIRECTS),
+            ("identifiers", self.identifiers, IDENTIFIERS),
         ):
             if unknown := set(given) - known.keys():
                 raise ValueError(f"{name}: unknown {', '.join(sorted(unknown))}")

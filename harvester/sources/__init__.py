@@ -64,6 +64,14 @@ class Checked(Protocol):
         ...
 
 
+@runtime_checkable
+class Finite(Protocol):
+    """A listing that cannot be endless: how much it has is known before it is read."""
+
+    @property
+    def length(self) -> int: ...
+
+
 async def check_all(listings: Sequence[Listing], figshare: Figshare) -> None:
     """
     Check all listings before the first of them is read.
@@ -110,9 +118,13 @@ MOST_REPEATED = 10_000
 """Entries that a listing may repeat, beyond each item twice, before it is taken for endless."""
 
 
-def goes_round(named: int, found: int) -> bool:
-    """Tell whether a listing that named so many items, `found` of them different, is taken for endless."""
-    return named > 2 * found + MOST_REPEATED
+def goes_round(listing: Listing, named: int, found: int) -> bool:
+    """
+    Tell whether a listing that named so many items, `found` of them different, is taken for endless.
+
+    A list of names never is: what it repeats is counted, and its tail is read.
+    """
+    return not isinstance(listing, Finite) and named > 2 * found + MOST_REPEATED
 
 
 OVERLAP = timedelta(days=1)
@@ -141,4 +153,14 @@ SOURCES = Register(
     items="harvester.sources.items:Items",
 )
 
-__all__ = ["SOURCES", "Checked", "Counted", "Listing", "Source", "changed_since", "check_all", "goes_round"]
+__all__ = [
+    "SOURCES",
+    "Checked",
+    "Counted",
+    "Finite",
+    "Listing",
+    "Source",
+    "changed_since",
+    "check_all",
+    "goes_round",
+]

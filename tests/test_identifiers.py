@@ -1,0 +1,400 @@
+"""What people give for items: how each form is read, what it leads to, and what is said of what it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from harvester.errors import Verdict
+from harvester.figshare.lists import read_list
+from harvester.figshare.names import Named, doi_in, handle_in, item_in, why_not
+from harvester.models import Page
+from harvester.named import Names
+from harvester.sandbox import IDENTIFIERS, Sandbox, Settings
+from tests.calls import calls
+from tests.conftest import at, harvester
+from tests.truth import rows
+
+pytestmark = pytest.mark.anyio
+
+WORLD = Settings(items=100, identifiers=tuple(IDENTIFIERS))
+PORTAL = "repository.example.org"
+
+
+def summary(folder: Path) -> dict[str, dict[str, int]]:
+    told: dict[str, dict[str, int]] = orjson.loads((folder / "summary.json").read_bytes())["folder"]
+    return told
+
+
+async def found(sandbox: Sandbox, *names: str) -> Page:
+    async with calls(sandbox) as figshare:
+        return await Names(names).page(figshare, None)
+
+
+def ids(page: Page) -> list[tuple[int, int]]:
+    assert page.unresolved == ()
+    return [(ref.id, ref.version) for ref in page.refs]
+
+
+def queries(sandbox: Sandbox) -> list[str]:
+    """What was asked, as ``articles doi=…`` or ``articles/5``."""
+    told = []
+    for seen in sandbox.asked("api"):
+        fields = [f"{name}={value}" for name, value in seen.fields.items() if name != "page_size"]
+        told.append(" ".join([seen.path.removeprefix("/v2/"), *fields]))
+    sandbox.requests.clear()
+    return told
+
+
+# -- how names are written --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "10.6084/m9.figshare.5000100.v2",
+        "doi:10.6084/m9.figshare.5000100.v2",
+        "DOI: 10.6084/M9.FIGSHARE.5000100.V2",
+        "https://doi.org/10.6084/m9.figshare.5000100.v2",
+        "https://dx.doi.org/10.6084/m9.figshare.5000100.v2",
+        "doi.org/10.6084/m9.figshare.5000100.v2",
+        "https://doi.org/10.6084%2Fm9.figshare.5000100.v2",
+        "https%3A%2F%2Fdoi.org%2F10.6084%2Fm9.figshare.5000100.v2",
+        "https://doi.org/10.6084%252Fm9.figshare.5000100.v2",
+        "https://doi.org/10.6084/m9.figshare.5000100.v2?ref=1",
+        "<https://doi.org/10.6084/m9.figshare.5000100.v2>",
+        '"10.6084/m9.figshare.5000100.v2"',
+        "'10.6084/m9.figshare.5000100.v2',",
+        "“10.6084/m9.figshare.5000100.v2”",
+        "`10.6084/m9.figshare.5000100.v2`",
+        "(10.6084/m9.figshare.5000100.v2).",
+        "- 10.6084/m9.figshare.5000100.v2",
+        "2. 10.6084/m9.figshare.5000100.v2;",
+        "[the data, second version](https://doi.org/10.6084/m9.figshare.5000100.v2)",
+        '<a href="https://figshare.com/articles/dataset/x/5000100/2">data</a>',
+        "\u00a010.6084/m9.figshare.5000100.v2\u200b\ufeff",
+        "figshare.com/articles/dataset/x/5000100/2",
+        "www.figshare.com/articles/dataset/x/5000100/2",
+        "https://api.figshare.com/v2/articles/5000100/versions/2",
+        "https://ndownloader.figshare.com/articles/5000100/versions/2",
+        "https://figshare.com/articles/dataset/Either%2For%3F/5000100/2",
+        "https://figshare.com/articles/dataset/A,_b_(c)/5000100/2",
+        "oai:figshare.com:article/5000100/v2",
+        "0005000100.v2",
+    ],
+)
+def test_a_name_is_read_whatever_is_around_it(name: str) -> None:
+    assert item_in(name) == Named(5_000_100, 2)
+    assert why_not(name) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("5000100", 5_000_100),
+        ('"5000100",', 5_000_100),
+        ("5000100.0", 5_000_100),
+        ("５０００１００", None),
+        ("5000100 5000101", None),
+        ("10.25384/sage.5000100", None),
+    ],
+)
+def test_an_id_is_a_number_in_plain_digits(name: str, found: int | None) -> None:
+    assert item_in(name) == (found and Named(found))
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("https://peerj.com/articles/1234/", "peerj.com"),
+        ("elifesciences.org/articles/1234", "elifesciences.org"),
+        ("https://www.peerj.com/articles/1234", "peerj.com"),
+        ("https://figshare.com.evil.org/articles/1234", "figshare.com.evil.org"),
+        ("https://myfigshare.com/articles/1234", "myfigshare.com"),
+        ("https://figshare.com@peerj.com/articles/1234", "peerj.com"),
+        ("https://peerj.com/articles/1234?at=figshare.com", "peerj.com"),
+        ("http://peerj.com:8080/articles/1234", "peerj.com:8080"),
+        ("https://iastate.figshare.com/articles/1234", ""),
+        ("https://api.figsh.com/v2/articles/1234", ""),
+        ("https://FIGSHARE.com:443/articles/1234", ""),
+    ],
+)
+def test_only_figshares_own_hosts_prove_an_item(name: str, host: str) -> None:
+    assert item_in(name) == Named(1234, 0, host)
+
+
+@pytest.mark.parametrize(
+    ("name", "handle"),
+    [
+        ("hdl:2134/123.", "2134/123"),
+        ("HDL: 2134/123", "2134/123"),
+        ("<https://hdl.handle.net/2134%2F123>", "2134/123"),
+        ("info:hdl/2134/123", "2134/123"),
+        ("10779/DRO/DU:123.v2", "10779/DRO/DU:123.v2"),
+    ],
+)
+def test_handles_are_read_whatever_is_around_them(name: str, handle: str) -> None:
+    assert handle_in(name) == handle
+
+
+def test_a_bracket_that_belongs_to_a_doi_stays() -> None:
+    assert doi_in("(10.1016/s0140(20)30183)") == "10.1016/s0140(20)30183"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("10.25384/sage.c.5234234", 'kind = "collection" with id = 5234234'),
+        ("https://doi.org/10.25422/azu.data.c.5234234.v1", 'kind = "collection" with id = 5234234'),
+        ("10.6084%2Fm9.figshare.c.5234234", 'kind = "collection" with id = 5234234'),
+        ("https://ndownloader.figshare.com/files/1234", "a file, no item: name the item"),
+        ("https://figshare.com/ndownloader/files/1234", "a file, no item: name the item"),
+        ("https://repository.example.org/ndownloader/files/1234", "a file, no item: name the item"),
+        ("http://127.0.0.1:5000/v2/file/download/1234", "a file, no item: name the item"),
+        ("figshare.com/files/1234", "a file, no item: name the item"),
+        ("https://figshare.com/projects/Title/113166", 'kind = "project" with id = 113166'),
+        ("https://figshare.com/s/0a1b2c3d", "a private link"),
+        ("https://figshare.com/search?q=soil", 'kind = "search"'),
+        ("https://iastate.figshare.com/search?q=soil", 'kind = "search"'),
+        ("https://figshare.com/authors/A_Name/123", "an author, no item"),
+        ("https://iastate.figshare.com/", 'kind = "institution" or "group"'),
+        ("https://repository.example.org", 'kind = "institution" or "group"'),
+        ("https://figshare.com/account/home", 'kind = "account"'),
+        ("https://figshare.com/about", "names no item"),
+    ],
+)
+def test_what_else_there_is_on_figshare_is_recognised(name: str, reason: str) -> None:
+    assert reason in why_not(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["10.6084/m9.figshare.c.5234234_d7.v1", "10.25384/sage.5234234", "https://journal.org/x/7"]
+)
+def test_what_may_lead_to_an_item_is_asked_for(name: str) -> None:
+    assert why_not(name) == ""
+
+
+# -- lists ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("5\r\n6\r\n", "5 6"),
+        ("item_id\n5\n6\n", "5 6"),
+        ("Item ID\n5\n", "5"),
+        ("DOI\n10.1234/a\n", "10.1234/a"),
+        ("item_id,title\n5,x\n6,y\n", "5 6"),
+        ("doi;title\n10.1234/a;x\n", "10.1234/a"),
+        ("title\tdoi\nx\t10.1234/a\n", "10.1234/a"),
+        ('id,title,doi\n5,"a\nb, ""c""",10.1234/a\n6,d,\n', "5 6"),
+        ("# of mine, all\nid,title\n5,x\n# 6,y\n", "5"),
+        ("5,a title\n6;b\n7\tc\n", "5 6 7"),
+        ('"5","a #1"\n"6","b"\n', "5 6"),
+        ("5  # the first\n\n#6\n7", "5 7"),
+        ("https://figshare.com/articles/x/A,_b/5\n", "https://figshare.com/articles/x/A,_b/5"),
+        ("5,handle\n6,doi\n", "5 6"),
+        ("nonsense\n5\n", "nonsense 5"),
+        ("", ""),
+    ],
+)
+def test_a_list_is_names_in_lines_or_the_first_column_of_a_table(text: str, names: str) -> None:
+    assert list(read_list(text).names) == names.split()
+
+
+async def test_a_heading_is_told_and_what_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    listed = tmp_path / "ids.csv"
+    listed.write_bytes("\ufeffitem_id;title\r\n5;ä\r\n".encode())
+    ended = await harvester("list", "--items", listed, "--api", "http://127.0.0.1:9/v2")
+    assert (ended.status, ended.out) == (0, "5\n")
+    assert "its first line is a heading, and names no item: item_id;title" in ended.err
+    for encoding in ("utf-16", "utf-16-le"):
+        listed.write_bytes("5\n6\n".encode(encoding))
+        ended = await harvester("list", "--items", listed, "--api", "http://127.0.0.1:9/v2")
+        assert (ended.status, ended.out) == (2, "")
+        assert "it is not UTF-8 text: save it as UTF-8" in ended.err
+
+
+async def test_our_own_tables_are_lists(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=60)) as sandbox:
+        words = ("run", "--search", ":tag: tag2", "--tasks", "metadata", *at(sandbox))
+        assert (await harvester(*words, "-o", tmp_path / "one")).status == 0
+        wanted = list(sandbox.world.search(":tag: tag2"))
+        for name in ("items.csv", "files.csv"):
+            listed = await harvester("list", "--items", tmp_path / "one" / name, *at(sandbox))
+            assert {int(line) for line in listed.out.split()} <= set(wanted), name
+            assert listed.status == 0, name
+
+
+# -- what names lead to ---------------------------------------------------------------------------
+
+
+async def test_an_article_of_another_publisher_is_no_item_of_figshares(tmp_path: Path) -> None:
+    async with Sandbox(WORLD) as sandbox:
+        item_id = sandbox.world.public_ids[4]
+        name = f"https://peerj.com/articles/{item_id}/"
+        ended = await harvester("run", "--item", name, "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
+        assert ended.status == 1
+        assert rows(tmp_path / "items.csv") == []
+        (row,) = rows(tmp_path / "failures.csv")
+        assert (row["item_id"], row["task"]) == ("", "resolve")
+        own = f"figshare.com/articles/presentation/Research_data_4/{item_id}"
+        assert (
+            row["error"] == f"{name}: peerj.com is not figshare's, and item {item_id}'s own address is {own}"
+        )
+        page = await found(sandbox, name)
+        assert page.unresolved[0].verdict == Verdict.FOR_GOOD
+
+
+async def test_a_portal_is_known_by_the_record_of_one_of_its_items() -> None:
+    async with Sandbox(WORLD) as sandbox:
+        first, second = sandbox.world.called("portal")
+        names = [f"https://{PORTAL}/articles/dataset/x/{item_id}" for item_id in (first, second)]
+        assert ids(await found(sandbox, *names, f"www.{PORTAL}/articles/{first}/1")) == [
+            (first, 0),
+            (second, 0),
+            (first, 1),
+        ]
+        assert queries(sandbox) == [f"articles/{first}"]
+
+
+async def test_the_apis_own_host_needs_no_proof() -> None:
+    async with Sandbox(WORLD) as sandbox:
+        item_id = sandbox.world.public_ids[4]
+        assert ids(await found(sandbox, f"{sandbox.api}/articles/{item_id}")) == [(item_id, 0)]
+        assert queries(sandbox) == []
+
+
+async def test_a_portals_item_that_is_withdrawn_is_known_as_withdrawn(tmp_path: Path) -> None:
+    async with Sandbox(WORLD) as sandbox:
+        item_id = sandbox.world.called("portal")[0]
+        name = f"https://{PORTAL}/articles/x/{item_id}"
+        words = ("run", "--item", name, "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        sandbox.world.withdraw(item_id)
+        assert (await harvester(*words)).status == 0
+        assert [row["change"] for row in rows(tmp_path / "changes.csv")] == ["withdrawn"]
+
+
+async def test_a_doi_that_items_share_gives_all_of_them_and_says_so(tmp_path: Path) -> None:
+    async with Sandbox(WORLD) as sandbox:
+        one, other = sandbox.world.called("shared-doi")[:2]
+        doi = sandbox.world.doi(one)
+        assert doi == sandbox.world.doi(other)
+        for name in (doi, doi.removesuffix(".v1"), f"https://doi.org/{doi.upper()}"):
+            page = await found(sandbox, name)
+            assert {ref.id for ref in page.refs} == {one, other}, name
+            (note,) = page.notes
+            assert note.endswith(f": 2 items share this name, and all of them are taken: {one}, {other}")
+        listed = tmp_path / "dois.txt"
+        listed.write_text(f"{doi}\n{doi}\n")
+        words = ("--items", listed, "--tasks", "metadata", "-o", tmp_path / "out")
+        ended = await harvester("run", *words, *at(sandbox))
+        assert ended.status == 0, ended.err
+        assert ended.err.count("2 items share this name") == 1
+        (warning,) = orjson.loads((tmp_path / "out" / "summary.json").read_bytes())["run"]["warnings"]
+        assert "2 items share this name" in warning
+        told = await harvester("list", "--items", listed, *at(sandbox))
+        assert told.err.count("2 items share this name") == 1
+
+
+async def test_a_doi_without_the_id_is_found_by_figshares_filter() -> None:
+    async with Sandbox(WORLD) as sandbox:
+        item_id = sandbox.world.called("hex-doi")[0]
+        doi = sandbox.world.doi(item_id)
+        assert str(item_id) not in doi
+        assert ids(await found(sandbox, doi)) == [(item_id, 0)]
+        assert queries(sandbox) == [f"articles doi={doi}"]
+        assert ids(await found(sandbox, f"{doi}.v2")) == [(item_id, 2)]
+        assert queries(sandbox) == [f"articles doi={doi}.v2", f"articles doi={doi}"]
+
+
+async def test_an_item_of_a_publishers_collection_is_an_item() -> None:
+    async with Sandbox(WORLD) as sandbox:
+        item_id = sandbox.world.called("collection-doi")[0]
+        doi = sandbox.world.doi(item_id)
+        assert doi.startswith("10.6084/m9.figshare.c.4000001_d")
+        page = await found(sandbox, doi, doi.removesuffix(".v1"), "10.6084/m9.figshare.c.4000001.v1")
+        assert [(ref.id, ref.version) for ref in page.refs] == [(item_id, 1), (item_id, 0)]
+        assert [each.reason for each in page.unresolved] == [
+            'a collection, no item: use a source of kind = "collection" with id = 4000001'
+        ]
+
+
+async def test_a_handle_is_found_with_and_without_its_version_in_two_requests() -> None:
+    async with Sandbox(WORLD) as sandbox:
+        item_id = sandbox.world.called("minted-handle")[0]
+        handle = sandbox.world.handle(item_id)
+        bare = handle.removesuffix(".v1")
+        for name, asked in ((handle, [handle]), (bare, [bare, handle])):
+            assert ids(await found(sandbox, name)) == [(item_id, 0)], name
+            assert queries(sandbox) == [f"articles handle={form}" for form in asked]
+        assert (await found(sandbox, "10779/sandbox.7")).unresolved[0].verdict == Verdict.GONE
+        assert len(queries(sandbox)) == 2
+
+
+async def test_a_handle_without_a_doi_leads_to_its_item(tmp_path: Path) -> None:
+    async with Sandbox(WORLD) as sandbox:
+        item_id = sandbox.world.called("handle-only")[0]
+        assert sandbox.world.doi(item_id) == ""
+        handle = sandbox.world.handle(item_id)
+        words = ("run", "--item", f"hdl:{handle}", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        assert [(row["id"], row["doi"]) for row in rows(tmp_path / "items.csv")] == [(str(item_id), "")]
+
+
+async def test_no_filter_that_is_ignored_leads_to_another_item() -> None:
+    async with Sandbox(
+        Settings(items=60, identifiers=WORLD.identifiers, ignores=("doi", "handle"))
+    ) as sandbox:
+        page = await found(sandbox, "10.4225/03/5Affff", "12345/7", "10.25384/example.data9.v1")
+        assert page.refs == ()
+        assert len(page.unresolved) == 3
+
+
+async def test_names_that_are_equal_are_asked_for_once() -> None:
+    async with Sandbox(WORLD) as sandbox:
+        item_id = sandbox.world.called("hex-doi")[0]
+        doi = sandbox.world.doi(item_id)
+        names = (
+            doi,
+            f"doi:{doi}",
+            f"https://doi.org/{doi.lower()}",
+            f"<{doi}>",
+            "10.1234/none",
+            "10.1234/NONE.",
+        )
+        page = await found(sandbox, *names)
+        assert [ref.id for ref in page.refs] == [item_id] * 4
+        assert [each.name for each in page.unresolved] == list(names[4:])
+        assert queries(sandbox) == [
+            f"articles doi={doi}",
+            "articles doi=10.1234/none",
+            "articles doi=10.1234/none.v1",
+        ]
+
+
+async def test_a_list_that_repeats_its_ids_many_times_is_read_to_its_end(tmp_path: Path) -> None:
+    """As `cut -d, -f1 files.csv` gives them: 4,000 ids, five times each."""
+    listed = tmp_path / "ids.txt"
+    listed.write_text("".join(f"{item_id}\n" * 5 for item_id in range(100_001, 104_001)))
+    ended = await harvester("list", "--items", listed, "--api", "http://127.0.0.1:9/v2")
+    assert ended.status == 0, ended.err
+    assert ended.out.split() == [str(item_id) for item_id in range(100_001, 104_001)]
+
+
+async def test_a_run_of_a_list_that_repeats_itself_counts_what_it_repeats(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=84)) as sandbox:
+        ids = list(sandbox.world.public_ids[44:47])
+        listed = tmp_path / "ids.txt"
+        listed.write_text("".join(f"{ids[0]}\n" for _ in range(10_100)) + f"{ids[1]}\n{ids[2]}\n")
+        words = ("--items", listed, "--tasks", "metadata")
+        ended = await harvester("run", *words, "-o", tmp_path / "out", *at(sandbox))
+        assert ended.status == 0, ended.err
+        listings = summary(tmp_path / "out")["listings"]
+        assert (listings["asked"], listings["found"], listings["repeated"]) == (10_102, 3, 10_099)
+        assert len(sandbox.asked("api")) == 3
+        planned = await harvester("plan", *words, "-o", tmp_path / "other", "--json", *at(sandbox))
+        assert orjson.loads(planned.out)["incomplete_listings"] == []
