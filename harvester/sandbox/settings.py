@@ -88,6 +88,8 @@ class Settings:
     ``private_items``: unpublished ones of the tokens' account; ``colleague_items``: those of another account
     of the same institution. ``token``: an administrator's; ``plain_token``: of the same account, without
     rights. ``stats_credentials``: name and password for the statistics of the institution.
+    ``bad_token_status``: what an unknown token is answered with. ``token_lasts``, ``credentials_last``: so
+    many requests with a token, or with the credentials for statistics, then they have expired.
 
     ``ports``: of api, stats, files and storage; 0 is any free one. ``latency``: seconds before every
     answer. ``rate_cap``: requests a second for each service, counted over the second that has passed;
@@ -119,6 +121,9 @@ class Settings:
     token: str = "sandbox-token"  # noqa: S105 - it opens nothing but this sandbox
     plain_token: str = "sandbox-plain-token"  # noqa: S105
     stats_credentials: str = "sandbox:sandbox-password"
+    bad_token_status: int = 403
+    token_lasts: int = FOR_EVER
+    credentials_last: int = FOR_EVER
     host: str = "127.0.0.1"
     ports: tuple[int, int, int, int] = (0, 0, 0, 0)
     latency: float = 0.0

@@ -9,6 +9,7 @@ any, come behind the ordinary ones.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -38,6 +39,12 @@ class World(Items):
         super().__init__(settings)
         self.at = Addresses()
         self._selection = Selection(self)
+        self._uses: Counter[str] = Counter()
+
+    def use(self, secret: str) -> int:
+        """Count a request with a token or credentials; return how many there were with them."""
+        self._uses[secret] += 1
+        return self._uses[secret]
 
     # -- listings -----------------------------------------------------------------------------------
 
