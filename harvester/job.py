@@ -43,6 +43,7 @@ from harvester.states import FileStatus
 from harvester.store import Store, disk_errors, rewrite
 from harvester.tally import Tally
 from harvester.tasks import TASKS, item_task_names
+from harvester.tasks.ownership import Access, access_of
 from harvester.together import beside
 from harvester.wishes import wishes
 
@@ -102,6 +103,7 @@ class Parts:
     store: Store
     rules: FileRules
     versions: str | tuple[int, ...]
+    access: Access
 
     def equip(self, name: str) -> Any:
         """Make the task `name` from the parts that its fields name."""
@@ -169,6 +171,7 @@ class _Run:
             store,
             config.files,
             config.versions,
+            access_of(config),
         )
         return Pipeline(
             ledger=self._ledger,
@@ -265,10 +268,12 @@ def _prepare(folder: Path) -> None:
         )
 
 
-async def make_plan(config: Config, *, sample_size: int = 20, quick: bool = False) -> Plan:
+async def make_plan(
+    config: Config, *, sample_size: int = 20, quick: bool = False, surroundings: Surroundings = USUAL
+) -> Plan:
     """Tell what a run of this config, or a `quick` one, would ask now; nothing is recorded."""
     config.check_for("plan")
-    async with connect(config) as connected:
+    async with connect(config, surroundings) as connected:
         reader = Reader(config.folder) if exists(config.folder) else None
         try:
             return await Planner(
@@ -278,6 +283,7 @@ async def make_plan(config: Config, *, sample_size: int = 20, quick: bool = Fals
                 reader=reader,
                 sample_size=sample_size,
                 quick=quick,
+                clock=surroundings.wall_clock,
             ).make()
         finally:
             if reader is not None:

@@ -26,7 +26,8 @@ class ItemRef(Struct, frozen=True):
     ``private``: the account listed it, so its record is asked of the account endpoint.
     ``modified_date``: ISO 8601 as listed, None where the listing does not say. ``version``: the one that is
     wanted, 0 for whatever is current. ``licence``: that its record must have, "" for any: where the listing
-    cannot tell. ``brief``: None where a listing tells nothing but ids.
+    cannot tell. ``brief``: None where a listing tells nothing but ids. ``named``: the user named this very
+    item.
     """
 
     id: int
@@ -35,6 +36,7 @@ class ItemRef(Struct, frozen=True):
     version: int = 0
     licence: str = ""
     brief: Brief | None = None
+    named: bool = False
 
 
 class Unresolved(Struct, frozen=True):
@@ -83,7 +85,9 @@ class Article(Struct, frozen=True):
     What the harvest itself reads of a record.
 
     ``size`` in bytes, of all its files. ``withheld``: why they cannot be downloaded, "" where they can.
-    ``version``: its number, 0 for what was never published.
+    ``version``: its number, 0 for what was never published. ``embargo_until``: ISO 8601, when an embargo on
+    it ends by itself, "" for none. ``draft_of``: the number of the published version that this is an
+    unpublished edit of, 0 for what is no draft or was never published.
     """
 
     id: int
@@ -94,6 +98,8 @@ class Article(Struct, frozen=True):
     files_complete: bool
     withheld: str
     version: int = 0
+    embargo_until: str = ""
+    draft_of: int = 0
 
 
 class Description(Struct, frozen=True):
@@ -116,13 +122,15 @@ class Record(Struct, frozen=True):
     A full record: the bytes as received, and what was read of them.
 
     ``file_list``: the JSON array of all files as received, None where ``raw`` lists them all. ``etag``: what
-    the service calls this state of it, "" where it says nothing.
+    the service calls this state of it, "" where it says nothing. ``private``: it is the account's, asked for
+    with the token.
     """
 
     article: Article
     raw: bytes
     file_list: bytes | None = None
     etag: str = ""
+    private: bool = False
 
 
 class Totals(Struct, frozen=True):
@@ -188,7 +196,8 @@ class OwedItem(Struct, frozen=True):
     ledger, which for one version of an item is another than figshare's ``id``; ``version``: which one, 0 for
     the current one. ``etag``: of the record that is here, where nothing says that it has changed since.
     ``withdrawn``: it was gone when it was asked for last. ``licences``: its record must have one of these, ()
-    for any.
+    for any. ``named``: see `ItemRef`. ``listed``: a listing of private items names it. ``stands_in``: the
+    public record that is here stands in for a private one.
     """
 
     turn: int
@@ -201,6 +210,9 @@ class OwedItem(Struct, frozen=True):
     etag: str = ""
     withdrawn: bool = False
     licences: tuple[str, ...] = ()
+    named: bool = False
+    listed: bool = False
+    stands_in: bool = False
 
 
 class OwedFile(Struct, frozen=True):
@@ -208,7 +220,7 @@ class OwedFile(Struct, frozen=True):
     A file to fetch, with the path that it gets, relative to the output folder.
 
     ``is_old``: an earlier run knew of it, and may have fetched it without coming to say so. ``key``: its
-    item's id in the ledger, see `OwedItem`.
+    item's id in the ledger, see `OwedItem`. ``withheld``: why the public cannot have it, "" where it can.
     """
 
     turn: int
@@ -218,6 +230,7 @@ class OwedFile(Struct, frozen=True):
     private: bool
     key: int
     is_old: bool = False
+    withheld: str = ""
 
 
 class PlacedFile(Struct, frozen=True):

@@ -103,7 +103,7 @@ class Names:
                 asked += 1
                 found = await _ask(figshare, name)
             if isinstance(found, Named):
-                refs.append(ItemRef(found.id, version=found.version))
+                refs.append(ItemRef(found.id, version=found.version, named=True))
             else:
                 unresolved.append(found)
         following = str(end) if end < len(self.names) else None

@@ -117,7 +117,7 @@ async def test_a_token_that_dies_in_the_middle_ends_the_run_and_replaces_no_reco
     exported = await harvester("export", "-o", tmp_path / "h")
     assert (whole.status, ended.status, exported.status) == (0, 3, 0)
     assert "the token was refused" in problems(ended)[0]
-    assert asked[-1] == ("/v2/account", 403)
+    assert ("/v2/account", 403) in asked
     known = {row["id"]: row for row in map(orjson.loads, before.splitlines())}
     now = list(map(orjson.loads, (tmp_path / "h" / "metadata.jsonl").read_bytes().splitlines()))
     assert len(now) == len(known)

@@ -170,9 +170,9 @@ class Figshare:
             raise Misshapen(f"item {item_id}, version {version}: answered with version {article.version}")
         etag = _kept(reply.headers.get("ETag", ""))
         if article.files_complete:
-            return Record(article, record.raw, etag=etag)
+            return Record(article, record.raw, etag=etag, private=authorised)
         file_list = await self._file_list(f"{path}/files", authorised=authorised)
-        return Record(read_article(record.raw, file_list), record.raw, file_list, etag)
+        return Record(read_article(record.raw, file_list), record.raw, file_list, etag, authorised)
 
     async def _file_list(self, path: str, *, authorised: bool) -> bytes:
         pieces: list[msgspec.Raw] = []

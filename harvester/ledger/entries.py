@@ -63,14 +63,17 @@ class Entries:
         many.write(
             self._db,
             """
-            WITH told (id, turn, modified_date, withheld, withdrawn, etag, asked_in) AS ({values})
+            WITH told (id, turn, modified_date, withheld, withdrawn, etag, asked_in, own, due_after)
+            AS ({values})
             UPDATE items SET turn = iif(items.turn = ifnull(told.turn, items.turn), NULL, items.turn),
                 modified_date = ifnull(
                     max(ifnull(items.modified_date, ''), told.modified_date), items.modified_date
                 ),
                 withheld = ifnull(told.withheld, items.withheld),
                 withdrawn = ifnull(told.withdrawn, items.withdrawn),
-                etag = ifnull(told.etag, items.etag), asked_in = ifnull(told.asked_in, items.asked_in)
+                etag = ifnull(told.etag, items.etag), asked_in = ifnull(told.asked_in, items.asked_in),
+                private = max(items.private, ifnull(told.own, 0)),
+                due_after = iif(items.private > told.own, '0', ifnull(told.due_after, items.due_after))
             FROM told WHERE items.id = told.id
             """,
             [self._item_row(result) for result in results],
@@ -92,10 +95,10 @@ class Entries:
         record = _record(result)
         if record is None:
             withdrawn = 1 if _is_withdrawn(result) else None
-            return (result.item_id, result.turn, None, None, withdrawn, None, asked_in)
+            return (result.item_id, result.turn, None, None, withdrawn, None, asked_in, None, None)
         article = record.article
         of_record = (article.modified_date, article.withheld, 0, record.etag, asked_in)
-        return (result.item_id, result.turn, *of_record)
+        return (result.item_id, result.turn, *of_record, int(record.private), article.embargo_until)
 
     def _save_records(self, results: Sequence[ItemResult], now: str) -> None:
         many.write(

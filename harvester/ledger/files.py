@@ -165,7 +165,7 @@ class Files:
             [_fetched_row(result) for result in results],
         )
         for _, status, size in written:
-            if status == FileStatus.FAILED:
+            if status in {FileStatus.FAILED, FileStatus.WITHHELD}:
                 self._line.room.gives_back(size)
         self._leave_to_the_withdrawn({item_id for item_id, status, _ in written if status == "pending"})
         if len(written) < len(results):

@@ -262,9 +262,10 @@ class Listings:
         owed = self._add_items(refs, tasks, licences, self._undoubted(refs, listing_id))
         found = many.write(
             self._db,
-            "INSERT INTO finds (item_id, listing_id) {values} ON CONFLICT DO NOTHING",
-            [(item_id, listing_id) for item_id, _, _ in refs],
+            "INSERT INTO finds (item_id, listing_id, own) {values} ON CONFLICT DO NOTHING",
+            [(item_id, listing_id, private) for item_id, private, _ in refs],
         )
+        self._line.note_named([ref.id for ref in page.refs if ref.named and not ref.version])
         self._db.executemany(
             "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict, listing)"
             " VALUES ('resolve', ?, ?, 1, ?, ?)",

@@ -309,11 +309,11 @@ class Reader:
         state = "running" if at_work else outcome or "killed"
         return {"started": started, "ended": ended, "state": state, "by": at_work}
 
-    def prospect(self, tasks: frozenset[str], wishes: "Sequence[Wish]") -> "Prospect":
-        """Look ahead to a run of these tasks on items, asked for these wishes."""
+    def prospect(self, tasks: frozenset[str], wishes: "Sequence[Wish]", now: float) -> "Prospect":
+        """Look ahead to a run of these tasks on items, asked for these wishes; `now`: seconds since 1970."""
         from harvester.ledger.prospect import Prospect  # noqa: PLC0415 - `status` needs none of it
 
-        return Prospect(self._db, self.path, tasks, wishes)
+        return Prospect(self._db, self.path, tasks, wishes, now=now)
 
     def _rows(
         self,

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harvester.config.keys import LATEST
+from harvester.errors import Gone, NotAllowed
 from harvester.figshare.routes import Routes
 from harvester.ledger.results import FileResult
 from harvester.ledger.writing import Ledger
 from harvester.models import OwedFile
-from harvester.states import FileStatus
+from harvester.states import REFUSED_TO_OWNER, FileStatus
 from harvester.store import Store
 
 
@@ -36,7 +37,13 @@ class Files:
             # Without an md5 only a finished download proves a file; with one, what lies there can.
             may_be_here = owed.is_old and file.md5 is not None and self.store.may_hold(owed.path)
             if not (may_be_here and await self.store.keeps(owed.path, file.size, file.md5)):
-                await self._bring_once(owed)
+                try:
+                    await self._bring_once(owed)
+                except (Gone, NotAllowed):
+                    if not (owed.private and owed.withheld):
+                        raise
+                    reason = f"{owed.withheld}, {REFUSED_TO_OWNER}"
+                    return FileResult(owed.key, file.id, FileStatus.WITHHELD, verdict=reason)
         return FileResult(owed.key, file.id, FileStatus.DONE, path=owed.path, size=file.size)
 
     async def _bring_once(self, owed: OwedFile) -> None:

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from harvester.config import FileRules
 from harvester.config.keys import ALL, LATEST
-from harvester.errors import Gone, Refused
 from harvester.figshare.api import Figshare
 from harvester.figshare.changes import changed_fields, changed_files
 from harvester.figshare.records import read_article, read_description
@@ -17,11 +16,12 @@ from harvester.ledger.writing import Ledger
 from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
 from harvester.states import ANOTHER_VERSION, Changed, FileStatus
 from harvester.store import home_of, place
+from harvester.tasks.ownership import Access, Records, remarks
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """Asks the account's endpoint for what the account listed, the public one otherwise."""
+    """Asks for records; `access`: with whose rights, see `ownership.Records`."""
 
     name: ClassVar[str] = "metadata"
     tells_of_withdrawal: ClassVar[bool] = True
@@ -30,9 +30,10 @@ class Metadata:
     ledger: Ledger
     rules: FileRules
     versions: str | tuple[int, ...]
+    access: Access = Access()
 
     async def visit(self, item: OwedItem) -> Findings:
-        record = await self._ask(item)
+        record = await Records(self.figshare, self.access).ask(item)
         if record is None:  # what is here is what is there
             return Findings()
         if not (item.known or has_licence(record, item.licences)):
@@ -44,33 +45,21 @@ class Metadata:
             before.files if before else {},
             self.rules,
             home=home_of(item.id, item.version),
-            is_wanted=bool(item.version) or is_wanted(article.version, self.versions, is_current=True),
+            is_wanted=bool(item.version) or is_wanted(number_of(article), self.versions, is_current=True),
+            own=record.private,
         )
         return Findings(
             record=record,
             files=files,
             change=_change(item, before, record),
             versions=await self._earlier(item, article),
-            warning=difference(article),
+            warning="; ".join(filter(None, (*remarks(item, record), difference(article)))),
         )
-
-    async def _ask(self, item: OwedItem) -> Record | None:
-        """Ask for the record; None where it is known and has not changed."""
-        try:
-            return await self.figshare.record_unless(
-                item.etag, item.id, private=item.private, version=item.version
-            )
-        except (Gone, Refused) as error:
-            if not item.private:
-                raise
-            try:  # an administrator's listing names items that only their owners may see in full
-                return await self.figshare.record_unless("", item.id, private=False)
-            except (Gone, Refused):
-                raise error from None
 
     async def _earlier(self, item: OwedItem, article: Article) -> tuple[int, ...]:
         """Return the versions of an item that are wanted besides its current one and not known yet."""
-        if item.version or not has_earlier(article.version, self.versions):
+        current = end_of_earlier(article)
+        if item.version or not has_earlier(current, self.versions):
             return ()
         here = await self.ledger.versions(item.id)
         if self.versions != ALL and here.issuperset(self.versions):
@@ -78,7 +67,7 @@ class Metadata:
         return tuple(
             number
             for number in await self.figshare.versions(item.id)
-            if number < article.version and number not in here
+            if number < current and number not in here
             if is_wanted(number, self.versions, is_current=False)
         )
 
@@ -89,6 +78,16 @@ def has_licence(record: Record, licences: tuple[str, ...]) -> bool:
         return True
     name = read_description(record.raw).licence.casefold()
     return name in {licence.casefold() for licence in licences}
+
+
+def number_of(article: Article) -> int:
+    """Return the number of the version that a record is of; a draft has none yet."""
+    return 0 if article.draft_of else article.version
+
+
+def end_of_earlier(article: Article) -> int:
+    """Return the number before which all versions are earlier ones: behind a draft, the published one too."""
+    return article.draft_of + 1 if article.draft_of else article.version
 
 
 def has_earlier(current: int, versions: str | tuple[int, ...]) -> bool:
@@ -132,18 +131,21 @@ def settle(
     *,
     home: str = "",
     is_wanted: bool = True,
+    own: bool = False,
 ) -> tuple[PlacedFile, ...]:
     """
     Decide what becomes of each file; `here` are those fetched before: file id to file and path.
 
     One that is here and has not changed stays; the rest is owed, unless the user's rules, its kind or
     the item's own state keep it from being fetched. `home`: the folder they go to. `is_wanted`: whether this
-    version of the item is.
+    version of the item is. `own`: the record is the account's, so that what is withheld from the public is
+    asked for with the token.
     """
     unique = tuple({file.id: file for file in article.files}.values())
     kept = {file_id: path for file_id, (_, path) in here.items()}
     paths = place(home or home_of(article.id), unique, kept)
-    statuses = {file.id: _status(file, article, here, rules, is_wanted=is_wanted) for file in unique}
+    is_open = own or not article.withheld
+    statuses = {file.id: _status(file, here, rules, is_open=is_open, is_wanted=is_wanted) for file in unique}
     return tuple(
         PlacedFile(
             file,
@@ -164,10 +166,10 @@ def _reason(status: FileStatus, article: Article, *, is_wanted: bool) -> str:
 
 def _status(
     file: RemoteFile,
-    article: Article,
     here: Mapping[int, tuple[RemoteFile, str]],
     rules: FileRules,
     *,
+    is_open: bool,
     is_wanted: bool,
 ) -> FileStatus:
     if file.is_link:
@@ -175,7 +177,7 @@ def _status(
     old = here.get(file.id)
     if old is not None and (old[0].md5, old[0].size) == (file.md5, file.size):
         return FileStatus.DONE
-    if article.withheld:
+    if not is_open:
         return FileStatus.WITHHELD
     if not (is_wanted and rules.wants(full_name(file), file.size)):
         return FileStatus.SKIPPED
