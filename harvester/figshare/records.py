@@ -27,6 +27,10 @@ LISTED_FILES = 10
 _MD5 = re.compile("[0-9a-fA-F]{32}")
 
 
+METADATA_ONLY = "metadata only"
+"""Why nothing of an item can be downloaded: it never had files."""
+
+
 class _Selected(msgspec.Struct, frozen=True):
     """What of an entry decides whether it is wanted."""
 
@@ -320,7 +324,7 @@ def _withheld(wire: _Record) -> str:
         return "embargo"
     if wire.download_disabled:
         return "downloads disabled"
-    return "metadata only" if wire.is_metadata_record else ""
+    return METADATA_ONLY if wire.is_metadata_record else ""
 
 
 def _read_file(wire: _File, structure: Mapping[str, str | None]) -> RemoteFile:

@@ -73,6 +73,10 @@ class Api:
     def _own_item(self, asked: Asked, item_id: int, visitor: Visitor, *, is_list: bool) -> Answer:
         if not visitor.sees(self._world, item_id):
             raise Refusal(404, "Entity not found: article")
+        if not is_list and (status := self._world.take_refusal(item_id)):
+            raise Refusal(
+                status, "Entity not found: article" if status == 404 else "You cannot see this item"
+            )
         return self._item(asked, item_id, is_list=is_list, private=True)
 
     def _public_item(
@@ -90,9 +94,10 @@ class Api:
     def _item(
         self, asked: Asked, item_id: int, version: int = 0, *, is_list: bool, private: bool = False
     ) -> Answer:
-        world, item = self._world, self._world.item(item_id, version)
+        world, item = self._world, self._world.item(item_id, version, own=private)
         if is_list:
-            files = world.files(item_id, version, private=private)
+            is_hidden = item.is_withheld and bool(world.settings.hides_withheld) and not private
+            files = [] if is_hidden else world.files(item_id, version, private=private)
             return json_answer(hostile.file_page(item.hostile, files, *asked.span()))
         if world.settings.redirects == "api-elsewhere" and not version:
             return redirect(f"{world.at.elsewhere}/v2{asked.path}")

@@ -107,6 +107,11 @@ class Settings:
 
     ``hostile``: kinds of `HOSTILE`, one more public item each. ``redirects``: one of `REDIRECTS`.
 
+    What only owners see. ``own_public``: so many public items, the first ones, are the tokens' account's.
+    ``hides_withheld``: how the public record of what is withheld shows its files: "" as any other, "empty" as
+    an empty list, "absent" without the key. ``refuses_owner``: files that are withheld are refused to their
+    owner too. ``embargo_date``: of those that have one.
+
     Listings that misbehave. ``odd_entries``: entries of a wrong shape on the first page of public listings.
     ``ignores``: filters that are ignored as if not given. ``ignores_page``: every page is the first one.
     ``cycle``: after the last entry the listing begins again, without a cap. ``miscount``: so many more than
@@ -145,6 +150,10 @@ class Settings:
     blocked_items: int = 0
     storage_type: str = "application/octet-stream"
     connection_rate: float = math.inf
+    own_public: int = 20
+    hides_withheld: str = ""
+    refuses_owner: bool = False
+    embargo_date: str = "2040-01-01T00:00:00Z"
     hostile: frozenset[str] | tuple[str, ...] = ()
     redirects: str = ""
     odd_entries: bool = False
@@ -161,6 +170,7 @@ class Settings:
             ("faults", self.faults, FAULTS),
             ("hostile", self.hostile, HOSTILE),
             ("redirects", {self.redirects}, REDIRECTS),
+            ("hides_withheld", {self.hides_withheld}, {"": "", "empty": "", "absent": ""}),
         ):
             if unknown := set(given) - known.keys():
                 raise ValueError(f"{name}: unknown {', '.join(sorted(unknown))}")

@@ -88,9 +88,9 @@ class World(Items):
 
     # -- one item -----------------------------------------------------------------------------------
 
-    def entry(self, item_id: int) -> Json:
-        """An item as listings show it."""
-        return entry_of(self.item(item_id), self.at)
+    def entry(self, item_id: int, *, own: bool = False) -> Json:
+        """An item as listings show it, the public's or its owner's."""
+        return entry_of(self.item(item_id, own=own), self.at)
 
     def record(self, item_id: int, version: int = 0, *, private: bool = False, whole: bool = False) -> Json:
         """
@@ -99,9 +99,10 @@ class World(Items):
         `version`: 0 for the current one. `private`: as the account's endpoint sends it, with more fields. A
         hostile record that no dict can hold is the ordinary one here.
         """
-        item = self.item(item_id, version)
+        item = self.item(item_id, version, own=private)
         files = self.files(item_id, version, private=private)
-        record = record_of(item, files, self.at, private=private, whole=whole)
+        hides = self.settings.hides_withheld
+        record = record_of(item, files, self.at, private=private, whole=whole, hides=hides)
         return hostile.spoil_record(item.hostile, record)
 
     def versions(self, item_id: int) -> range:
@@ -143,7 +144,7 @@ class World(Items):
 
         `version`: 0 for the current one.
         """
-        item = self.item(item_id, version)
+        item = self.item(item_id, version, own=private)
         files = hostile.spoil_files(item.hostile, self._files(item), self.at)
         return [{**file, **OWNERS_VIEW} if private else file for file in files]
 
@@ -151,12 +152,26 @@ class World(Items):
         """The file with this id as its list shows it, in whatever version; None where there is none."""
         item_id = file_id // FILES_AN_ITEM
         files = (file for version in self._versions_of(file_id) for file in self.files(item_id, version))
-        return next((file for file in files if file["id"] == file_id), None)
+        found = next((file for file in files if file["id"] == file_id), None)
+        if found is None and self.is_draft(item_id):
+            drafts = self.files(item_id, private=True)
+            found = next((file for file in drafts if file["id"] == file_id), None)
+        return found
+
+    def is_published(self, file_id: int) -> bool:
+        """Whether a file is of a public item, and not of a draft alone."""
+        item_id = file_id // FILES_AN_ITEM
+        if self.is_private(item_id) or not self.is_draft(item_id):
+            return not self.is_private(item_id)
+        versions = self._versions_of(file_id)
+        return any(file["id"] == file_id for number in versions for file in self.files(item_id, number))
 
     def size(self, file_id: int) -> int:
         """The bytes that a file really has."""
         item_id = file_id // FILES_AN_ITEM
-        items = (self.item(item_id, version) for version in self._versions_of(file_id))
+        items = [self.item(item_id, version) for version in self._versions_of(file_id)]
+        if self.is_draft(item_id):
+            items.append(self.item(item_id, own=True))
         files = (file for item in items for file in self._files(item))
         return next((file["size"] for file in files if file["id"] == file_id), 0)
 

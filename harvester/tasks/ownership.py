@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from harvester.config import Config
 from harvester.errors import Doubtful, GiveUp, Gone, NotAllowed, Refused
 from harvester.figshare.api import Figshare
+from harvester.figshare.records import METADATA_ONLY
 from harvester.models import OwedItem, Record
 
 
@@ -88,7 +89,7 @@ class Records:
             if own is None:
                 raise
             return own
-        if public is None or not public.article.withheld:
+        if public is None or public.article.withheld in {"", METADATA_ONLY}:
             return public
         own = await self._own(item.id)
         return own if own is not None and own.article.files else public
@@ -105,9 +106,7 @@ def remarks(item: OwedItem, record: Record) -> tuple[str, ...]:
     """Say what the user should know of whose record it is."""
     found = []
     if item.private and not record.private:
-        found.append(
-            f"item {item.id}: its private record is refused; the public one stands in until the next run"
-        )
+        found.append(f"item {item.id}: its private record is refused; the public one stands in for now")
     if record.article.draft_of:
         version = record.article.draft_of
         found.append(f"item {item.id}: the account's record is an unpublished edit of version {version}")
