@@ -32,6 +32,7 @@ from harvester.ledger.results import FileResult, Opening
 from harvester.ledger.schema import exists
 from harvester.ledger.writing import Ledger
 from harvester.models import Summary
+from harvester.ownership import Access, access_of
 from harvester.pipeline import Pipeline
 from harvester.plan import Plan, Planner
 from harvester.progress import LINE_EVERY_SECONDS, Watched
@@ -43,7 +44,6 @@ from harvester.states import FileStatus
 from harvester.store import Store, disk_errors, rewrite
 from harvester.tally import Tally
 from harvester.tasks import TASKS, item_task_names
-from harvester.tasks.ownership import Access, access_of
 from harvester.together import beside
 from harvester.wishes import wishes
 

@@ -87,7 +87,7 @@ class Article(Struct, frozen=True):
     ``size`` in bytes, of all its files. ``withheld``: why they cannot be downloaded, "" where they can.
     ``version``: its number, 0 for what was never published. ``embargo_until``: ISO 8601, when an embargo on
     it ends by itself, "" for none. ``draft_of``: the number of the published version that this is an
-    unpublished edit of, 0 for what is no draft or was never published.
+    unpublished edit of, -1 for an unknown one, 0 for what is no draft or was never published.
     """
 
     id: int

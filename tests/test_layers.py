@@ -34,6 +34,7 @@ LEVELS = {
     "client": 3,
     "figshare": 4,
     "named": 5,
+    "ownership": 5,
     "sinks": 5,
     "sources": 6,
     "tasks": 6,

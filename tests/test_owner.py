@@ -147,10 +147,25 @@ async def test_files_that_are_refused_to_the_token_too_are_withheld_and_asked_fo
         assert summary.run["files"]["failed"] == 0
         await job.run()
         assert asked(sandbox, "/v2/file/") == []
+        await job.run(refresh=frozenset({"metadata"}))
+        assert len(asked(sandbox, "/v2/file/")) == withheld
         sandbox.world.correct(CONFIDENTIAL)
         await job.run()
         assert len(asked(sandbox, "/v2/file/")) == len(sandbox.world.files(CONFIDENTIAL))
         assert statuses(tmp_path, WITHHELD) == {"withheld"}
+
+
+async def test_a_record_that_comes_again_unchanged_is_no_reason_to_ask_for_refused_files(
+    tmp_path: Path,
+) -> None:
+    async with Sandbox(replace(OWN, refuses_owner=True, etags=False)) as sandbox:
+        job = Harvest(sandbox, tmp_path, named(CONFIDENTIAL))
+        await job.run()
+        assert len(asked(sandbox, "/v2/file/")) == len(sandbox.world.files(CONFIDENTIAL))
+        await job.run()
+        assert len(asked(sandbox, "/v2/account/articles/")) == 1
+        assert asked(sandbox, "/v2/file/") == []
+        assert reasons(tmp_path) == {"confidential, refused to the token"}
 
 
 async def test_nothing_that_is_withheld_is_asked_for_on_the_public_s_behalf(tmp_path: Path) -> None:

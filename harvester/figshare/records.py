@@ -312,9 +312,9 @@ def _embargo_until(wire: _Record) -> str:
 
 
 def _draft_of(wire: _Record) -> int:
-    """Return the version that an account's record is an unpublished edit of, 0 for any other record."""
+    """Tell the version that a record is an unpublished edit of, -1 for an unknown one; 0: it is none."""
     is_published = bool(wire.is_public or wire.published_date)
-    return (_version(wire.version) or 1) if wire.status == "draft" and is_published else 0
+    return (_version(wire.version) or -1) if wire.status == "draft" and is_published else 0
 
 
 def _withheld(wire: _Record) -> str:

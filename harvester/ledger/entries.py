@@ -203,7 +203,7 @@ class Entries:
         row = self._db.execute(
             "SELECT CAST(raw AS BLOB), CAST(file_list AS BLOB) FROM records WHERE item_id = ?", (key,)
         ).fetchone()
-        return Harvested(row[0], row[1], self._files.here(key)) if row else None
+        return Harvested(row[0], row[1], self._files.here(key), self._files.refused(key)) if row else None
 
 
 # SQLite takes a str and an int as they are; for what is derived from them Python looks for an adapter first.

@@ -11,7 +11,7 @@ from harvester.ledger.line import Line, remote_file
 from harvester.ledger.results import FileResult
 from harvester.ledger.schema import FILE_COLUMNS, OF_ITEM, OPEN_FILES
 from harvester.models import OwedFile, PlacedFile, RemoteFile
-from harvester.states import BEYOND_ROOM, FileStatus
+from harvester.states import BEYOND_ROOM, REFUSED_TO_OWNER, FileStatus
 
 _TAKES_ROOM = (FileStatus.PENDING, FileStatus.DONE)
 
@@ -140,6 +140,14 @@ class Files:
             f"SELECT path, {FILE_COLUMNS} FROM files WHERE item_id = ? AND status = 'done'", (key,)
         )
         return {file[0]: (remote_file(file), path) for path, *file in rows}
+
+    def refused(self, key: int) -> dict[int, str]:
+        """Return the files of an item that the token was refused: file id to why they are withheld."""
+        rows = self._db.execute(
+            "SELECT file_id, verdict FROM files WHERE item_id = ? AND status = 'withheld' AND verdict LIKE ?",
+            (key, f"%, {REFUSED_TO_OWNER}"),
+        )
+        return dict(rows.fetchall())
 
     def twins(self, owed: OwedFile) -> list[str]:
         """Return where other versions of an item have, had or will have what may be the same bytes."""

@@ -26,7 +26,7 @@ from harvester.ledger.schema import (
     is_due,
 )
 from harvester.models import OwedFile, OwedItem, RemoteFile
-from harvester.states import ANOTHER_VERSION, BEYOND_ROOM
+from harvester.states import ANOTHER_VERSION, BEYOND_ROOM, REFUSED_TO_OWNER
 
 Ref: TypeAlias = tuple[int, int, str | None]
 """An item as a listing names it: its id in the ledger, whether it is private, its modified date."""
@@ -94,7 +94,11 @@ class Line:
         )
 
     def owe_due(self, now: str) -> None:
-        """Owe the records that are due again though nothing says that they changed; `now`: ISO 8601."""
+        """
+        Owe the records that are due again though nothing says that they changed; `now`: ISO 8601.
+
+        Call it before `form`, in a run that asks for records.
+        """
         self._db.execute(
             "UPDATE work SET state = 'owed' WHERE task = 'metadata' AND state = 'done'"
             f" AND item_id IN (SELECT id FROM items WHERE {is_due(now)})"
@@ -170,6 +174,11 @@ class Line:
             )
         if "metadata" in refresh:
             self._db.execute("UPDATE items SET etag = '' WHERE etag <> ''")
+            self._db.execute(  # so that whoever places them anew asks once more
+                "UPDATE files SET verdict = substr(verdict, 1, length(verdict) - length(?1))"
+                " WHERE status = 'withheld' AND verdict LIKE '%' || ?1",
+                (f", {REFUSED_TO_OWNER}",),
+            )
 
     def _is_new(self, wish: Wish, opening: Opening) -> bool:
         """Tell whether a task of this run is asked for something else than before, and note what for."""

@@ -103,7 +103,9 @@ class Api:
             return redirect(f"{world.at.elsewhere}/v2{asked.path}")
         etag = f'{item.etag[:-1]}-own"' if private else item.etag
         headers = {"ETag": etag, "Last-Modified": "Thu, 01 Jan 2015 00:00:00 GMT"}
-        if asked.headers.get("If-None-Match") == etag:
+        if not world.settings.etags:
+            del headers["ETag"]
+        elif asked.headers.get("If-None-Match") == etag:
             return Answer(304, headers)
         shown = world.public_ids[0] if item.hostile == "wrong-id" else item_id
         return hostile.answer(item.hostile, world.record(shown, version, private=private), headers)

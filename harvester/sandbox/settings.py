@@ -110,7 +110,7 @@ class Settings:
     What only owners see. ``own_public``: so many public items, the first ones, are the tokens' account's.
     ``hides_withheld``: how the public record of what is withheld shows its files: "" as any other, "empty" as
     an empty list, "absent" without the key. ``refuses_owner``: files that are withheld are refused to their
-    owner too. ``embargo_date``: of those that have one.
+    owner too. ``embargo_date``: of those that have one. ``etags``: whether records have any.
 
     Listings that misbehave. ``odd_entries``: entries of a wrong shape on the first page of public listings.
     ``ignores``: filters that are ignored as if not given. ``ignores_page``: every page is the first one.
@@ -153,6 +153,7 @@ class Settings:
     own_public: int = 20
     hides_withheld: str = ""
     refuses_owner: bool = False
+    etags: bool = True
     embargo_date: str = "2040-01-01T00:00:00Z"
     hostile: frozenset[str] | tuple[str, ...] = ()
     redirects: str = ""

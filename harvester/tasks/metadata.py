@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 from harvester.config import FileRules
@@ -14,9 +15,12 @@ from harvester.figshare.records import read_article, read_description
 from harvester.ledger.results import Harvested
 from harvester.ledger.writing import Ledger
 from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
+from harvester.ownership import Access, Records, remarks
 from harvester.states import ANOTHER_VERSION, Changed, FileStatus
 from harvester.store import home_of, place
-from harvester.tasks.ownership import Access, Records, remarks
+
+BEYOND_ALL = 2**31
+"""The number of no version, and greater than that of any."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Metadata:
             return Findings(left_out=True)
         article = record.article
         before = await self.ledger.harvested(item.key) if item.known else None
+        is_same = before is not None and (before.raw, before.file_list) == (record.raw, record.file_list)
         files = settle(
             article,
             before.files if before else {},
@@ -47,6 +52,7 @@ class Metadata:
             home=home_of(item.id, item.version),
             is_wanted=bool(item.version) or is_wanted(number_of(article), self.versions, is_current=True),
             own=record.private,
+            refused=before.refused if before and is_same else {},
         )
         return Findings(
             record=record,
@@ -86,8 +92,8 @@ def number_of(article: Article) -> int:
 
 
 def end_of_earlier(article: Article) -> int:
-    """Return the number before which all versions are earlier ones: behind a draft, the published one too."""
-    return article.draft_of + 1 if article.draft_of else article.version
+    """Return the number before which all versions are earlier ones: those behind a draft all are."""
+    return BEYOND_ALL if article.draft_of else article.version
 
 
 def has_earlier(current: int, versions: str | tuple[int, ...]) -> bool:
@@ -132,6 +138,7 @@ def settle(
     home: str = "",
     is_wanted: bool = True,
     own: bool = False,
+    refused: Mapping[int, str] = MappingProxyType({}),
 ) -> tuple[PlacedFile, ...]:
     """
     Decide what becomes of each file; `here` are those fetched before: file id to file and path.
@@ -139,28 +146,33 @@ def settle(
     One that is here and has not changed stays; the rest is owed, unless the user's rules, its kind or
     the item's own state keep it from being fetched. `home`: the folder they go to. `is_wanted`: whether this
     version of the item is. `own`: the record is the account's, so that what is withheld from the public is
-    asked for with the token.
+    asked for with the token. `refused`: file id to why one is withheld that the token was refused before, for
+    a record that has not changed since.
     """
     unique = tuple({file.id: file for file in article.files}.values())
     kept = {file_id: path for file_id, (_, path) in here.items()}
     paths = place(home or home_of(article.id), unique, kept)
-    is_open = own or not article.withheld
-    statuses = {file.id: _status(file, here, rules, is_open=is_open, is_wanted=is_wanted) for file in unique}
+    closed = {} if own else dict.fromkeys((file.id for file in unique), article.withheld)
+    closed |= refused
+    statuses = {
+        file.id: _status(file, here, rules, is_open=not closed.get(file.id), is_wanted=is_wanted)
+        for file in unique
+    }
     return tuple(
         PlacedFile(
             file,
             paths[file.id],
             statuses[file.id],
-            _reason(statuses[file.id], article, is_wanted=is_wanted),
+            _reason(statuses[file.id], closed.get(file.id, ""), is_wanted=is_wanted),
         )
         for file in unique
     )
 
 
-def _reason(status: FileStatus, article: Article, *, is_wanted: bool) -> str:
+def _reason(status: FileStatus, withheld: str, *, is_wanted: bool) -> str:
     """Say why a file is not fetched, where no rule for files can change that."""
     if status is FileStatus.WITHHELD:
-        return article.withheld
+        return withheld
     return ANOTHER_VERSION if status is FileStatus.SKIPPED and not is_wanted else ""
 
 

@@ -108,6 +108,7 @@ def remarks(item: OwedItem, record: Record) -> tuple[str, ...]:
     if item.private and not record.private:
         found.append(f"item {item.id}: its private record is refused; the public one stands in for now")
     if record.article.draft_of:
-        version = record.article.draft_of
-        found.append(f"item {item.id}: the account's record is an unpublished edit of version {version}")
+        number = record.article.draft_of
+        version = f"version {number}" if number > 0 else "a published version"
+        found.append(f"item {item.id}: the account's record is an unpublished edit of {version}")
     return tuple(found)
