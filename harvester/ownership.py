@@ -8,7 +8,7 @@ from harvester.config import Config
 from harvester.errors import Doubtful, GiveUp, Gone, NotAllowed, Refused
 from harvester.figshare.api import Figshare
 from harvester.figshare.records import METADATA_ONLY
-from harvester.models import OwedItem, Record
+from harvester.models import ItemRef, OwedItem, Record
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,30 @@ class Records:
             return await self.figshare.record(item_id, private=True)
         except (Gone, Refused):
             return None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Asks for records as a run would that knows nothing of their items yet."""
+
+    figshare: Figshare
+    access: Access
+
+    async def ask(self, ref: ItemRef) -> Record:
+        """Return a record; raises what `Records.ask` raises."""
+        item = OwedItem(
+            0, ref.id, ref.private, frozenset(), known=False, key=ref.id, version=ref.version, named=ref.named
+        )
+        record = await Records(self.figshare, self.access).ask(item)
+        assert record is not None, "there is no ETag to compare with"
+        return record
+
+    def asks_twice(self, ref: ItemRef, record: Record) -> bool:
+        """Tell whether it took two requests to come to this record: the public's and the account's."""
+        if ref.private:
+            return not record.private
+        is_open = record.article.withheld in {"", METADATA_ONLY} and not record.private
+        return ref.named and not ref.version and self.access.has_token and not is_open
 
 
 def remarks(item: OwedItem, record: Record) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from harvester.figshare.statistics import requests_per_item
 from harvester.ledger.prospect import KnownFile, Standing
 from harvester.ledger.reading import Reader
 from harvester.models import ItemRef, Record, RemoteFile
+from harvester.ownership import Sampling, access_of
 from harvester.sources import Counted, Listing, changed_since
 from harvester.states import FileStatus
 from harvester.survey import Survey
@@ -142,6 +143,7 @@ class Planner:
         self.plan = Plan(quick=quick)
         self._config = config
         self._figshare = figshare
+        self._records = Sampling(figshare, access_of(config))
         self._traffic = traffic
         self._reader = reader
         self._sample_size = sample_size
@@ -319,9 +321,9 @@ class Planner:
         self.plan.requests["api"] += round((sampled.api + sampled.files_through_api * part) * share)
 
     async def _look_at(self, ref: ItemRef, sampled: _Sampled) -> None:
-        record = await self._figshare.record(ref.id, private=ref.private, version=ref.version)
+        record = await self._records.ask(ref)
         sampled.records += 1
-        sampled.api += record.file_list is not None
+        sampled.api += (record.file_list is not None) + self._records.asks_twice(ref, record)
         if not has_licence(record, (ref.licence,) if ref.licence else ()):
             sampled.left_out += 1
             return
@@ -329,7 +331,9 @@ class Planner:
         here = {each.file.id: (each.file, each.path) for each in before if each.status is FileStatus.DONE}
         files = self._files_of(record, here, is_current=not ref.version)
         added = {_bytes_of(known.file) for known in before if self._is_wanted(known)}
-        sampled.add_files([each for each in files if _bytes_of(each) not in added], through_api=ref.private)
+        sampled.add_files(
+            [each for each in files if _bytes_of(each) not in added], through_api=record.private
+        )
         if not ref.version:
             current = [*files, *(file for file, _ in here.values())]
             await self._look_at_versions(ref, end_of_earlier(record.article), current, sampled)

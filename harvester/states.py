@@ -16,7 +16,7 @@ class FileStatus(StrEnum):
     WITHHELD = "withheld"  # not for the public: embargo, confidential, …; nor for the token that asked
 
 
-REFUSED_TO_OWNER = "refused to the token"
+REFUSED_TO_OWNER = " (refused to the token)"
 """Behind why a file is withheld: its owner's record lists it, and it was asked for in vain."""
 ANOTHER_VERSION = "another version"
 """Why a file is skipped whatever the rules for files say: another version of its item is wanted."""

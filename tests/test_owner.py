@@ -139,7 +139,7 @@ async def test_files_that_are_refused_to_the_token_too_are_withheld_and_asked_fo
         assert (summary.exit_status, rows(tmp_path, "failures.csv")) == (0, [])
         assert statuses(tmp_path, WITHHELD) == {"withheld"}
         assert reasons(tmp_path) == {
-            f"{reason}, refused to the token" for reason in ("embargo", "confidential", "downloads disabled")
+            f"{reason} (refused to the token)" for reason in ("embargo", "confidential", "downloads disabled")
         }
         withheld = sum(len(sandbox.world.files(item_id)) for item_id in WITHHELD)
         refused = [seen for seen in sandbox.requests if seen.status == 403]
@@ -165,7 +165,7 @@ async def test_a_record_that_comes_again_unchanged_is_no_reason_to_ask_for_refus
         await job.run()
         assert len(asked(sandbox, "/v2/account/articles/")) == 1
         assert asked(sandbox, "/v2/file/") == []
-        assert reasons(tmp_path) == {"confidential, refused to the token"}
+        assert reasons(tmp_path) == {"confidential (refused to the token)"}
 
 
 async def test_nothing_that_is_withheld_is_asked_for_on_the_public_s_behalf(tmp_path: Path) -> None:
@@ -333,6 +333,16 @@ async def test_what_an_account_lists_can_be_named_one_by_one_and_nothing_is_lost
         assert again.status == 0
         assert asked(sandbox, "/v2/file/") == []
     assert rows(tmp_path / "h", "failures.csv") == []
+
+
+async def test_a_plan_foresees_what_named_items_take_with_the_token(tmp_path: Path) -> None:
+    async with Sandbox(OWN) as sandbox:
+        names = (sandbox.world.private_ids[0], CONFIDENTIAL, sandbox.world.public_ids[0])
+        job = Harvest(sandbox, tmp_path, named(*names))
+        plan = await job.plan()
+        summary = await job.run()
+        done = summary.run["files"]["done"]
+        assert (plan.files_owed, plan.requests["api"]) == (done, summary.run["requests"]["api"])
 
 
 @pytest.mark.parametrize("token", [OWN.plain_token, ""])

@@ -145,7 +145,7 @@ class Files:
         """Return the files of an item that the token was refused: file id to why they are withheld."""
         rows = self._db.execute(
             "SELECT file_id, verdict FROM files WHERE item_id = ? AND status = 'withheld' AND verdict LIKE ?",
-            (key, f"%, {REFUSED_TO_OWNER}"),
+            (key, f"%{REFUSED_TO_OWNER}"),
         )
         return dict(rows.fetchall())
 

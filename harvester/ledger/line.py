@@ -177,7 +177,7 @@ class Line:
             self._db.execute(  # so that whoever places them anew asks once more
                 "UPDATE files SET verdict = substr(verdict, 1, length(verdict) - length(?1))"
                 " WHERE status = 'withheld' AND verdict LIKE '%' || ?1",
-                (f", {REFUSED_TO_OWNER}",),
+                (REFUSED_TO_OWNER,),
             )
 
     def _is_new(self, wish: Wish, opening: Opening) -> bool:

@@ -121,11 +121,11 @@ class Prospect:
             owed = f"(etag = '' OR withdrawn) AND NOT EXISTS ({record} AND {_SETTLED})"
             owed += f" OR {self._is_due} AND EXISTS ({record} AND state = 'done')"
         rows = self._rows(
-            "SELECT ifnull(item_id, items.id), private, ifnull(version, 0) FROM items"
+            "SELECT ifnull(item_id, items.id), private, ifnull(version, 0), named FROM items"
             f" LEFT JOIN versions ON versions.id = items.id WHERE {owed}"
         )
-        for item_id, private, version in rows:
-            yield ItemRef(item_id, private=bool(private), version=version)
+        for item_id, private, version, named in rows:
+            yield ItemRef(item_id, private=bool(private), version=version, named=bool(named))
 
     def standing(self, refs: Sequence[ItemRef]) -> dict[tuple[int, int], Standing]:
         """Tell where these items stand, by id and version, as far as they are in the ledger."""

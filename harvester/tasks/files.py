@@ -42,7 +42,7 @@ class Files:
                 except (Gone, NotAllowed):
                     if not (owed.private and owed.withheld):
                         raise
-                    reason = f"{owed.withheld}, {REFUSED_TO_OWNER}"
+                    reason = f"{owed.withheld}{REFUSED_TO_OWNER}"
                     return FileResult(owed.key, file.id, FileStatus.WITHHELD, verdict=reason)
         return FileResult(owed.key, file.id, FileStatus.DONE, path=owed.path, size=file.size)
 
