@@ -16,12 +16,17 @@ def is_variable(name: str) -> bool:
 
 
 class Secret:
-    """A text that does not show when it is printed by accident."""
+    """
+    A text that does not show when it is printed by accident.
 
-    __slots__ = ("_text",)
+    ``name``: of the environment variable that holds it, "" where it came in another way.
+    """
 
-    def __init__(self, text: str) -> None:
+    __slots__ = ("_text", "name")
+
+    def __init__(self, text: str, name: str = "") -> None:
         self._text = text
+        self.name = name
 
     def __repr__(self) -> str:
         return "Secret(…)"

@@ -11,6 +11,7 @@ Every error raised on purpose. The class says what follows; the message is one l
     ├── GiveUp               this item or file cannot be had, however often it is asked for
     │   ├── Gone             404, 410
     │   ├── Refused          400, 403 with figshare's own words, 422
+    │   │   └── NotAllowed   401, or such a 403, to what carried a token or credentials
     │   ├── Misshapen        JSON that is not what the documents promise, or far too large
     │   ├── Unverified       the same wrong bytes came twice
     │   ├── NoRoom           this file does not fit on the disk; others may
@@ -89,6 +90,18 @@ class Gone(GiveUp):
 
 class Refused(GiveUp):
     """The service understood and said no."""
+
+
+class NotAllowed(Refused):
+    """
+    What was asked for with a token or credentials was refused: 401, or 403 with figshare's own words.
+
+    ``service`` and ``address``: what was asked for, "" where nobody noted it. Past the client the credentials
+    are good: it has asked, see `client.credentials_check`.
+    """
+
+    service = ""
+    address = ""
 
 
 class Misshapen(GiveUp):

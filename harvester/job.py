@@ -33,6 +33,7 @@ from harvester.ledger.schema import exists
 from harvester.ledger.writing import Ledger
 from harvester.models import Summary
 from harvester.moves import Mover
+from harvester.ownership import Access, access_of
 from harvester.pipeline import Pipeline
 from harvester.plan import Plan, Planner
 from harvester.progress import LINE_EVERY_SECONDS, Watched
@@ -104,6 +105,7 @@ class Parts:
     mover: Mover
     rules: FileRules
     versions: str | tuple[int, ...]
+    access: Access
 
     def equip(self, name: str) -> Any:
         """Make the task `name` from the parts that its fields name."""
@@ -177,6 +179,7 @@ class _Run:
             mover,
             config.files,
             config.versions,
+            access_of(config),
         )
         return Pipeline(
             ledger=self._ledger,
@@ -278,10 +281,12 @@ def _prepare(folder: Path) -> None:
         )
 
 
-async def make_plan(config: Config, *, sample_size: int = 20, quick: bool = False) -> Plan:
+async def make_plan(
+    config: Config, *, sample_size: int = 20, quick: bool = False, surroundings: Surroundings = USUAL
+) -> Plan:
     """Tell what a run of this config, or a `quick` one, would ask now; nothing is recorded."""
     config.check_for("plan")
-    async with connect(config) as connected:
+    async with connect(config, surroundings) as connected:
         reader = Reader(config.folder) if exists(config.folder) else None
         try:
             return await Planner(
@@ -291,6 +296,7 @@ async def make_plan(config: Config, *, sample_size: int = 20, quick: bool = Fals
                 reader=reader,
                 sample_size=sample_size,
                 quick=quick,
+                clock=surroundings.wall_clock,
             ).make()
         finally:
             if reader is not None:

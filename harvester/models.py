@@ -26,7 +26,8 @@ class ItemRef(Struct, frozen=True):
     ``private``: the account listed it, so its record is asked of the account endpoint.
     ``modified_date``: ISO 8601 as listed, None where the listing does not say. ``version``: the one that is
     wanted, 0 for whatever is current. ``licence``: that its record must have, "" for any: where the listing
-    cannot tell. ``brief``: None where a listing tells nothing but ids.
+    cannot tell. ``brief``: None where a listing tells nothing but ids. ``named``: the user named this very
+    item.
     """
 
     id: int
@@ -35,6 +36,7 @@ class ItemRef(Struct, frozen=True):
     version: int = 0
     licence: str = ""
     brief: Brief | None = None
+    named: bool = False
 
 
 class Unresolved(Struct, frozen=True):
@@ -87,7 +89,9 @@ class Article(Struct, frozen=True):
     ``version``: its number, 0 for what was never published. ``odd_fields``: names of those that mean nothing
     plain, and are taken as not told. ``odd_files``: what is wrong with entries of its file list that cannot
     be read, one line each; ``files`` lacks them. ``sums_differ``: files whose uploader named another md5
-    than figshare computed, with both, one line each.
+    than figshare computed, with both, one line each. ``embargo_until``: ISO 8601, when an embargo on it ends
+    by itself, "" for none. ``draft_of``: the number of the published version that this is an unpublished
+    edit of, -1 for an unknown one, 0 for what is no draft or was never published.
     """
 
     id: int
@@ -101,6 +105,8 @@ class Article(Struct, frozen=True):
     odd_fields: tuple[str, ...] = ()
     odd_files: tuple[str, ...] = ()
     sums_differ: tuple[str, ...] = ()
+    embargo_until: str = ""
+    draft_of: int = 0
 
 
 class Description(Struct, frozen=True):
@@ -124,7 +130,8 @@ class Record(Struct, frozen=True):
 
     ``file_list``: the JSON array of all files as received, None where ``raw`` lists them all. ``etag``: what
     the service calls this state of it, "" where it says nothing. ``list_problem``: why its file list was
-    refused, so that only the files in ``raw`` are known; "" where it was not.
+    refused, so that only the files in ``raw`` are known; "" where it was not. ``private``: it is the
+    account's, asked for with the token.
     """
 
     article: Article
@@ -132,6 +139,7 @@ class Record(Struct, frozen=True):
     file_list: bytes | None = None
     etag: str = ""
     list_problem: str = ""
+    private: bool = False
 
 
 class Totals(Struct, frozen=True):
@@ -197,7 +205,8 @@ class OwedItem(Struct, frozen=True):
     ledger, which for one version of an item is another than figshare's ``id``; ``version``: which one, 0 for
     the current one. ``etag``: of the record that is here, where nothing says that it has changed since.
     ``withdrawn``: it was gone when it was asked for last. ``licences``: its record must have one of these, ()
-    for any.
+    for any. ``named``: see `ItemRef`. ``listed``: a listing of private items names it. ``stands_in``: the
+    public record that is here stands in for a private one.
     """
 
     turn: int
@@ -210,6 +219,9 @@ class OwedItem(Struct, frozen=True):
     etag: str = ""
     withdrawn: bool = False
     licences: tuple[str, ...] = ()
+    named: bool = False
+    listed: bool = False
+    stands_in: bool = False
 
 
 class OwedFile(Struct, frozen=True):
@@ -217,7 +229,7 @@ class OwedFile(Struct, frozen=True):
     A file to fetch, with the path that it gets, relative to the output folder.
 
     ``key``: its item's id in the ledger, see `OwedItem`. ``is_taken``: a file that it replaces is still at
-    its path.
+    its path. ``withheld``: why the public cannot have it, "" where it can.
     """
 
     turn: int
@@ -227,6 +239,7 @@ class OwedFile(Struct, frozen=True):
     private: bool
     key: int
     is_taken: bool = False
+    withheld: str = ""
 
 
 class PlacedFile(Struct, frozen=True):

@@ -131,7 +131,7 @@ class Names:
             if isinstance(found, Unresolved):
                 unresolved.append(replace(found, name=name))
             else:
-                refs += [ItemRef(each.id, version=each.version) for each in found]
+                refs += [ItemRef(each.id, version=each.version, named=True) for each in found]
         following = str(end) if end < len(self.names) else None
         return Page(tuple(refs), following, tuple(unresolved), notes=tuple(notes))
 

@@ -245,7 +245,9 @@ class Pipeline:
         assert self._file_task is not None, "no file is in line without the task"
         try:
             result = await self._file_task.fetch(owed)
-            self.tally.files_done += 1
+            is_here = result.status is FileStatus.DONE
+            self.tally.files_done += is_here
+            self.tally.files_owed -= not is_here  # withheld after all
         except (GiveUp, TryAgain) as error:
             result = FileResult(
                 owed.key, owed.file.id, FileStatus.FAILED, str(error), error.attempts, error.verdict

@@ -9,11 +9,12 @@ otherwise estimated from a sample of records.
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from msgspec.structs import replace
@@ -27,11 +28,20 @@ from harvester.figshare.statistics import requests_per_item
 from harvester.ledger.prospect import KnownFile, Standing
 from harvester.ledger.reading import Reader
 from harvester.models import ItemRef, Record, RemoteFile
+from harvester.ownership import Sampling, access_of
 from harvester.sources import Counted, Listing, changed_since
 from harvester.states import FileStatus
 from harvester.survey import Survey
 from harvester.tasks import item_task_names
-from harvester.tasks.metadata import full_name, has_earlier, has_licence, is_wanted, settle
+from harvester.tasks.metadata import (
+    end_of_earlier,
+    full_name,
+    has_earlier,
+    has_licence,
+    is_wanted,
+    number_of,
+    settle,
+)
 from harvester.wishes import wishes
 
 SERVICES = ("api", "stats", "files")
@@ -128,19 +138,22 @@ class Planner:
         sample_size: int,
         quick: bool = False,
         chance: random.Random | None = None,
-        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.plan = Plan(quick=quick)
         self._config = config
         self._figshare = figshare
+        self._records = Sampling(figshare, access_of(config))
         self._traffic = traffic
         self._reader = reader
         self._sample_size = sample_size
         self._chance = chance or random.Random(0)
         self._tasks = frozenset(item_task_names(config.tasks))
-        self._prospect = reader.prospect(self._tasks, wishes(config)) if reader else None
+        now = clock()
+        self._prospect = reader.prospect(self._tasks, wishes(config), now) if reader else None
+        today = datetime.fromtimestamp(now, UTC).date()
         self._price = {
-            task: requests_per_item(task, config.stats, today()) for task in STATISTICS if task in self._tasks
+            task: requests_per_item(task, config.stats, today) for task in STATISTICS if task in self._tasks
         }
         self._keys: list[str] = []
         self._room = self._room_left()
@@ -319,9 +332,9 @@ class Planner:
         self.plan.requests["api"] += round((sampled.api + sampled.files_through_api * part) * share)
 
     async def _look_at(self, ref: ItemRef, sampled: _Sampled) -> None:
-        record = await self._figshare.record(ref.id, private=ref.private, version=ref.version)
+        record = await self._records.ask(ref)
         sampled.records += 1
-        sampled.api += record.file_list is not None
+        sampled.api += (record.file_list is not None) + self._records.asks_twice(ref, record)
         if not has_licence(record, (ref.licence,) if ref.licence else ()):
             sampled.left_out += 1
             return
@@ -329,10 +342,12 @@ class Planner:
         here = {each.file.id: (each.file, each.path) for each in before if each.status is FileStatus.DONE}
         files = self._files_of(record, here, is_current=not ref.version)
         added = {_bytes_of(known.file) for known in before if self._is_wanted(known)}
-        sampled.add_files([each for each in files if _bytes_of(each) not in added], through_api=ref.private)
+        sampled.add_files(
+            [each for each in files if _bytes_of(each) not in added], through_api=record.private
+        )
         if not ref.version:
             current = [*files, *(file for file, _ in here.values())]
-            await self._look_at_versions(ref, record.article.version, current, sampled)
+            await self._look_at_versions(ref, end_of_earlier(record.article), current, sampled)
 
     async def _look_at_versions(
         self, ref: ItemRef, number: int, current: Sequence[RemoteFile], sampled: _Sampled
@@ -373,8 +388,9 @@ class Planner:
         """
         if "files" not in self._config.tasks:
             return []
-        wanted = not is_current or is_wanted(record.article.version, self._config.versions, is_current=True)
-        placed = settle(record.article, here, self._config.files, is_wanted=wanted)
+        number = number_of(record.article)
+        wanted = not is_current or is_wanted(number, self._config.versions, is_current=True)
+        placed = settle(record.article, here, self._config.files, is_wanted=wanted, own=record.private)
         return [each.file for each in placed if each.status is FileStatus.PENDING]
 
 

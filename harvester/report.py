@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harvester.states import REFUSED_TO_OWNER
 from harvester.text import human_bytes, human_seconds
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ _WORDS = {
     "link": "hosted elsewhere",
     "pending": "still to come",
     "embargo": "under embargo",
+    f"embargo{REFUSED_TO_OWNER}": f"under embargo{REFUSED_TO_OWNER}",
 }
 
 

@@ -13,9 +13,11 @@ class FileStatus(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"  # filtered out by the user's own rules
     LINK = "link"  # hosted elsewhere: recorded, never fetched
-    WITHHELD = "withheld"  # not downloadable by design: embargo, confidential, downloads disabled
+    WITHHELD = "withheld"  # not for the public: embargo, confidential, …; nor for the token that asked
 
 
+REFUSED_TO_OWNER = " (refused to the token)"
+"""Behind why a file is withheld: its owner's record lists it, and it was asked for in vain."""
 ANOTHER_VERSION = "another version"
 """Why a file is skipped whatever the rules for files say: another version of its item is wanted."""
 NOT_ASKED = "not asked for"

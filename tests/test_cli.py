@@ -219,7 +219,10 @@ async def test_a_refused_token(sandbox: Sandbox, tmp_path: Path) -> None:
     env = environment(FIGSHARE_TOKEN="wrong-one")
     ended = await harvester("run", "--account", "-o", tmp_path / "out", *at(sandbox), env=env)
     assert ended.status == 3
-    assert one_line(ended.err) == "127.0.0.1/v2/account: the token was refused: Invalid token"
+    assert one_line(ended.err) == (
+        "the token was refused (environment variable FIGSHARE_TOKEN):"
+        " 127.0.0.1/v2/account: refused (403): Invalid or unknown authorization token"
+    )
     assert "wrong-one" not in ended.out + ended.err
 
 

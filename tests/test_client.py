@@ -38,6 +38,7 @@ from harvester.errors import (
     Gone,
     HarvestError,
     Misshapen,
+    NotAllowed,
     Refused,
     ServerFailed,
     StopRun,
@@ -65,8 +66,8 @@ ENDLESS = "9" * 5000
         (202, b"", Challenged),
         (204, b"", Refused),
         (400, OURS, Refused),
-        (401, OURS, TokenRefused),
-        (403, OURS, Refused),
+        (401, OURS, NotAllowed),
+        (403, OURS, NotAllowed),
         (403, PAGE, Challenged),
         (403, b"", Challenged),
         (403, b'["message"', Challenged),
@@ -103,7 +104,7 @@ def test_what_a_status_means(status: int, raw: bytes, kind: type[HarvestError]) 
 )
 def test_the_beginning_of_figshare_s_own_error_is_enough(raw: bytes, words: str) -> None:
     error = complaint("x", 403, {}, raw)
-    assert (type(error), str(error)) == (Refused, f"x: refused (403): {words}")
+    assert (type(error), str(error)) == (NotAllowed, f"x: refused (403): {words}")
 
 
 @pytest.mark.parametrize(
@@ -240,6 +241,7 @@ async def client(
     attempts: int = 3,
     connect: float = 5.0,
     token: str | None = None,
+    stats_credentials: Secret | None = None,
     slept: list[float] | None = None,
     proxies: dict[str, str] | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -270,6 +272,7 @@ async def client(
             timeouts=timeouts,
             splitting=splitting,
             token=Secret(token) if token else None,
+            stats_credentials=stats_credentials,
             proxies=proxies,
             clock=clock,
             sleep=wait or sleep,

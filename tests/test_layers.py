@@ -35,6 +35,7 @@ LEVELS = {
     "figshare": 4,
     "moves": 3,
     "named": 5,
+    "ownership": 5,
     "sinks": 5,
     "sources": 6,
     "tasks": 6,

@@ -130,7 +130,7 @@ async def test_the_account_needs_its_token() -> None:
     async with browsing(items=50, private_items=5) as (sandbox, session):
         url = f"{sandbox.api}/account/articles?page_size=100"
         assert (await ask(session, url))[0] == 403
-        assert (await ask(session, url, headers={"Authorization": "token wrong"}))[0] == 401
+        assert (await ask(session, url, headers={"Authorization": "token wrong"}))[0] == 403
         status, told, headers = await ask(session, url, headers=AUTHORISED)
         assert status == 200
         assert "X-Cursor" not in headers

@@ -16,10 +16,10 @@ from harvester.errors import (
     Challenged,
     Gone,
     HarvestError,
+    NotAllowed,
     Refused,
     ServerFailed,
     Throttled,
-    TokenRefused,
     Unfounded,
 )
 from harvester.text import printable
@@ -42,22 +42,21 @@ def complaint(
     """
     Say what a status other than success means; `raw` is the beginning of the body.
 
-    `with_token`: whether the request carried it; without it a 401 says nothing about it.
+    `with_token`: whether the request carried a token or credentials; only then a refusal may be about them.
 
     Source: figshare API reference, Errors; a 403 in figshare's own JSON is a decision about this
-    item, any other 403 is the wall before it. So it is with 404 and 410: a gateway that has lost its way
-    to figshare says them of everything.
+    item or the token, any other 403 is the wall before it. So it is with 404 and 410: a gateway that has lost
+    its way to figshare says them of everything.
     """
     words = _words(raw)
     said = f": {words}" if words else ""
     if status == 202 or "x-amzn-waf-action" in headers:
         return Challenged(f"{name}: a challenge for browsers ({status})")
-    if status == 401 and with_token:
-        return TokenRefused(f"{name}: the token was refused{said}")
-    if status == 403:
-        if words is None:
-            return Challenged(f"{name}: blocked (403)")
-        return Refused(f"{name}: refused (403){said}")
+    if status == 403 and words is None:
+        return Challenged(f"{name}: blocked (403)")
+    if status == 403 or (status == 401 and with_token):
+        kind = NotAllowed if with_token else Refused
+        return kind(f"{name}: refused ({status}){said}")
     if status in {404, 410}:
         if words is None:
             return Unfounded(f"{name}: not found, in words that are not figshare's ({status})")

@@ -27,6 +27,7 @@ from harvester.client.answers import (
     retry_after_seconds,
 )
 from harvester.client.bodies import JsonBody
+from harvester.client.credentials_check import CredentialsCheck
 from harvester.client.deadlines import Deadlines
 from harvester.client.session import FOREIGN, translated
 from harvester.config import Timeouts
@@ -36,10 +37,10 @@ from harvester.errors import (
     Challenged,
     HarvestError,
     Misshapen,
+    NotAllowed,
     Refused,
     StopRun,
     Throttled,
-    TokenRefused,
     TryAgain,
 )
 from harvester.limits import Limiter
@@ -84,6 +85,7 @@ class Asking:
     Asks figshare's services, each within its limit; parameters as those of `Client`.
 
     `max_wait`: seconds that a service pauses at most when it complains without saying for how long.
+    `checks`: of the token ("token") and of the credentials for the statistics ("stats").
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Asking:
         origins: Mapping[str, URL],
         max_wait: float,
         timeouts: Timeouts,
+        checks: Mapping[str, CredentialsCheck],
         token: Secret | None = None,
         stats_credentials: Secret | None = None,
         proxies: Mapping[str, str] | None = None,
@@ -111,6 +114,7 @@ class Asking:
         self._max_wait = max_wait
         self._timeouts = timeouts
         self._deadlines = Deadlines(min(1.0, timeouts.idle / 4))
+        self._checks = checks
         self._token = token
         self._stats_credentials = stats_credentials
         self._proxies = dict(proxies or {})
@@ -136,14 +140,17 @@ class Asking:
         for redirects in range(MOST_REDIRECTS + 1):
             turn = await self._turn(service, url, is_redirected=redirects > 0)
             sent = self._with_credentials(service, url, headers) if authorised else headers
+            check = self.check_of(service) if "Authorization" in sent else None
+            if check is not None:
+                check.raise_if_refused()
             response = await self._send(method, url, data, sent)
             if response.status in _GOOD:
-                self._answered(turn)
+                self._answered(turn, check, url)
                 return response
             async with response:
                 if response.status not in _REDIRECTS or "Location" not in response.headers:
-                    raise await self._judge(response, turn, with_token="Authorization" in sent)
-                self._answered(turn)
+                    raise await self._judge(response, turn, with_token=check is not None)
+                self._answered(turn, check, url)
                 url = self._redirected(url, response, method)
         raise Broken(f"{name_of(url)}: more than {MOST_REDIRECTS} redirects")
 
@@ -233,8 +240,8 @@ class Asking:
                 return Broken(f"{name}: too many requests there ({status})", retry_after=wait)
         raw = await self._beginning(response) if status < 500 else b""
         error = complaint(name, status, headers, raw, wait, with_token=with_token)
-        if isinstance(error, TokenRefused) and turn.service == "stats":
-            error = TokenRefused(f"{name}: the credentials for the statistics were refused")
+        if isinstance(error, NotAllowed):
+            error.service, error.address = turn.service, str(response.url)
         if wait is not None and wait > LONGEST_RETRY_AFTER_SECONDS:
             return StopRun(f"{error}; it asks to wait {wait:.0f} s: run again after that")
         is_block = isinstance(error, Challenged) and turn.service != "files"  # a file has another route
@@ -244,8 +251,14 @@ class Asking:
             self._answered(turn)
         return error
 
-    def _answered(self, turn: _Turn) -> None:
-        """Note an answer that is no complaint, and no failure there."""
+    def check_of(self, service: str) -> CredentialsCheck:
+        """Return the check of what is sent with requests for a service."""
+        return self._checks["stats" if service == "stats" else "token"]
+
+    def _answered(self, turn: _Turn, check: CredentialsCheck | None = None, url: URL | None = None) -> None:
+        """Note an answer that is no complaint, and no failure there; `check`: of what it was asked with."""
+        if check is not None and url is not None:
+            check.accepted(url)
         for name in turn.payers:
             self._complaints[name] = 0
             self.limiters[name].pace.recover(turn.started)

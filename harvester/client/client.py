@@ -30,13 +30,14 @@ from harvester.addresses import Network
 from harvester.client.answers import name_of
 from harvester.client.asking import Asking
 from harvester.client.bodies import JsonBody
+from harvester.client.credentials_check import CredentialsCheck
 from harvester.client.persistence import Persistence
 from harvester.client.receiving import IDENTITY, Wanted, refuse_a_page_for_the_first_byte
 from harvester.client.splitting import USUAL, Splitting
 from harvester.client.transfer import Transfers
 from harvester.config import Retry, Timeouts
 from harvester.credentials import Secret
-from harvester.errors import Challenged
+from harvester.errors import Broken, Challenged, NotAllowed
 from harvester.limits import Limiter
 
 T = TypeVar("T")
@@ -80,12 +81,26 @@ class Client:
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        checks = {
+            "token": CredentialsCheck(
+                "the token was refused",
+                token.name if token else "",
+                partial(self._ask_with_credentials, "api"),
+                origins["api"] / "account",
+            ),
+            "stats": CredentialsCheck(
+                "the credentials for the statistics were refused",
+                stats_credentials.name if stats_credentials else "",
+                partial(self._ask_with_credentials, "stats"),
+            ),
+        }
         self._asking = Asking(
             session,
             limiters=limiters,
             origins=origins,
             max_wait=retry.max_wait,
             timeouts=timeouts,
+            checks=checks,
             token=token,
             stats_credentials=stats_credentials,
             proxies=proxies,
@@ -95,11 +110,29 @@ class Client:
         self.limiters = limiters
         self.traffic = self._asking.traffic
         self.fetch = Transfers(self._asking, splitting).fetch
-        persistence = Persistence(
+        self._persistence = Persistence(
             limiters, retry, errors=self.traffic.errors, clock=clock, sleep=sleep, jitter=jitter
         )
-        self.persist = persistence.persist
-        self.prove = persistence.prove
+        self.prove = self._persistence.prove
+
+    async def persist(self, service: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """
+        Make attempts until one succeeds; find out what a refusal is about.
+
+        Raises:
+            NotAllowed: what was asked for is refused, and the credentials are good.
+            TokenRefused: they are not.
+            Others: as `Persistence.persist`, and `CredentialsCheck.settle`.
+        """
+        try:
+            return await self._persistence.persist(service, attempt)
+        except NotAllowed as error:
+            await self._asking.check_of(error.service or service).settle(error)
+            raise
+
+    async def _ask_with_credentials(self, service: str, url: URL) -> None:
+        attempt = partial(self._ask_json, service, "GET", url, _any_json, headers={}, authorised=True)
+        await self._persistence.persist(service, attempt)
 
     # -- one attempt ------------------------------------------------------------------------------
 
@@ -190,3 +223,11 @@ class Client:
         if raw := body.whole():
             return Reply(decode(raw), response.headers)
         raise Challenged(f"{name_of(url)}: an empty answer where JSON was promised")
+
+
+def _any_json(raw: bytes) -> object:
+    try:
+        told: object = orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        raise Broken(f"not JSON: {exc}") from exc
+    return told

@@ -230,7 +230,7 @@ def _secret(variable: str, environ: Mapping[str, str], faults: _Faults) -> Secre
     text = environ.get(variable, "").strip()
     if not text or not is_variable(variable):
         return None
-    secret = Secret(text)
+    secret = Secret(text, variable)
     if not secret.is_sendable:
         faults.need(ENVIRONMENT, f"{variable}: holds characters that no token has")
     return secret
@@ -245,7 +245,7 @@ def _credentials(stats: Statistics, environ: Mapping[str, str], faults: _Faults)
     name, colon, password = text.partition(":")
     if stats.institution and not (name and colon and password and text.isprintable()):
         faults.need(ENVIRONMENT, f"{variable}: expected name:password", jobs=[HARVEST])
-    return Secret(text)
+    return Secret(text, variable)
 
 
 ON_STATISTICS = ("stats", "timeline", "breakdown")

@@ -174,12 +174,12 @@ class Figshare:
             raise Misshapen(f"item {item_id}, version {version}: answered with version {article.version}")
         etag = _kept(reply.headers.get("ETag", ""))
         if article.files_complete:
-            return Record(article, record.raw, etag=etag)
+            return Record(article, record.raw, etag=etag, private=authorised)
         try:
             file_list = await self._file_list(f"{path}/files", authorised=authorised)
         except (Gone, Refused) as error:
-            return Record(article, record.raw, list_problem=str(error))
-        return Record(read_article(record.raw, file_list), record.raw, file_list, etag)
+            return Record(article, record.raw, list_problem=str(error), private=authorised)
+        return Record(read_article(record.raw, file_list), record.raw, file_list, etag, private=authorised)
 
     async def _file_list(self, path: str, *, authorised: bool) -> bytes:
         pieces: list[msgspec.Raw] = []

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from yarl import URL
 
 from harvester.client import Client, Reply
-from harvester.errors import Refused
+from harvester.errors import NotAllowed, Refused
 
 T = TypeVar("T")
 
@@ -82,8 +82,8 @@ class Endpoints:
             right = f"act for account {self._impersonate}"
         try:
             return await asking
-        except Refused as error:
-            if not right or "refused (403)" not in str(error):  # figshare's own word that it may not be
+        except NotAllowed as error:  # with a token that is good: the client has asked
+            if not right:
                 raise
             told = Refused(f"{error}: the token may not {right}: an administrator's is needed")
             told.attempts = error.attempts

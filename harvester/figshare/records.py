@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -29,6 +30,10 @@ _DECIDE_ON_ENTRIES = frozenset(
 _DECIDE_ON_FILES = frozenset({"size", "is_link_only"})
 """What of a file settles, besides its id, whether and how it is fetched."""
 _MD5 = re.compile("[0-9a-fA-F]{32}")
+
+
+METADATA_ONLY = "metadata only"
+"""Why nothing of an item can be downloaded: it never had files."""
 
 
 class _Selected(msgspec.Struct, frozen=True):
@@ -124,6 +129,9 @@ class _Record(_Described, frozen=True):
     folder_structure: dict[str, str | None] | list[None] | None = None  # [] when there are none
     is_metadata_record: bool | None = None
     is_embargoed: bool | None = None
+    embargo_date: Any = None
+    status: Any = None
+    is_public: Any = None
     is_confidential: bool | None = None
     download_disabled: bool | None = None
 
@@ -306,6 +314,8 @@ def read_article(raw: bytes, file_list: bytes | None = None) -> Article:
                 if file.supplied_md5 != file.computed_md5 and (line := _sums(file))
             ]
         ),
+        embargo_until=_embargo_until(wire),
+        draft_of=_draft_of(wire),
     )
 
 
@@ -339,6 +349,21 @@ def _version(told: object) -> int:
     return number if 0 < number < 2**31 else 0
 
 
+def _embargo_until(wire: _Record) -> str:
+    """Tell when an embargo ends by itself: at ten past midnight UTC of its date, as figshare documents."""
+    told = str(wire.embargo_date or "")[:10] if wire.is_embargoed else ""
+    try:
+        return f"{date.fromisoformat(told)}T00:10:00Z"
+    except ValueError:
+        return ""
+
+
+def _draft_of(wire: _Record) -> int:
+    """Tell the version that a record is an unpublished edit of, -1 for an unknown one; 0: it is none."""
+    is_published = bool(wire.is_public or wire.published_date)
+    return (_version(wire.version) or -1) if wire.status == "draft" and is_published else 0
+
+
 def _withheld(wire: _Record) -> str:
     if wire.is_confidential:
         return "confidential"
@@ -346,7 +371,7 @@ def _withheld(wire: _Record) -> str:
         return "embargo"
     if wire.download_disabled:
         return "downloads disabled"
-    return "metadata only" if wire.is_metadata_record else ""
+    return METADATA_ONLY if wire.is_metadata_record else ""
 
 
 def _read_file(wire: _File, structure: Mapping[str, str | None]) -> RemoteFile:

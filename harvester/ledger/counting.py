@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Any
 
-from harvester.ledger.schema import OPEN_WORK
+from harvester.ledger.schema import OPEN_WORK, STANDS_IN
 from harvester.states import NOT_ASKED, FileStatus
 
 
@@ -51,7 +51,8 @@ def _counts(db: sqlite3.Connection) -> dict[str, Any]:
     listings, items = _listings(db), _item_outcomes(db, total)
     mishaps = _one(db, "SELECT count(*) FROM mishaps")
     withheld = db.execute(
-        "SELECT withheld, count(*) FROM items WHERE withheld <> '' GROUP BY 1 ORDER BY 1"
+        "SELECT withheld, count(*) FROM items WHERE withheld <> ''"
+        f" AND (NOT private OR {STANDS_IN}) GROUP BY 1 ORDER BY 1"  # its owner may have the files
     ).fetchall()
     is_open = _one(db, "SELECT count(*) FROM listings WHERE NOT complete AND NOT old")
     versions = _one(db, "SELECT count(*) FROM versions JOIN items USING (id)")

@@ -73,7 +73,8 @@ class Entries:
         many.write(
             self._db,
             """
-            WITH told (id, turn, modified_date, withheld, withdrawn, etag, asked_in, version) AS ({values})
+            WITH told (id, turn, modified_date, withheld, withdrawn, etag, asked_in, version, own, due_after)
+            AS ({values})
             UPDATE items SET turn = iif(items.turn = ifnull(told.turn, items.turn), NULL, items.turn),
                 modified_date = ifnull(
                     max(ifnull(items.modified_date, ''), told.modified_date), items.modified_date
@@ -81,7 +82,9 @@ class Entries:
                 withheld = ifnull(told.withheld, items.withheld),
                 withdrawn = ifnull(told.withdrawn, items.withdrawn),
                 etag = ifnull(told.etag, items.etag), asked_in = ifnull(told.asked_in, items.asked_in),
-                record_version = ifnull(told.version, items.record_version)
+                record_version = ifnull(told.version, items.record_version),
+                private = max(items.private, ifnull(told.own, 0)),
+                due_after = iif(items.private > told.own, '0', ifnull(told.due_after, items.due_after))
             FROM told WHERE items.id = told.id
             """,
             [self._item_row(result) for result in results],
@@ -103,10 +106,10 @@ class Entries:
         record = _record(result)
         if record is None:
             withdrawn = 1 if _is_withdrawn(result) else None
-            return (result.item_id, result.turn, None, None, withdrawn, None, asked_in, None)
+            return (result.item_id, result.turn, None, None, withdrawn, None, asked_in, None, None, None)
         article = record.article
         of_record = (article.modified_date, article.withheld, 0, record.etag, asked_in, article.version)
-        return (result.item_id, result.turn, *of_record)
+        return (result.item_id, result.turn, *of_record, int(record.private), article.embargo_until)
 
     def _save_records(self, results: Sequence[ItemResult], now: str) -> None:
         many.write(
@@ -220,7 +223,7 @@ class Entries:
         row = self._db.execute(
             "SELECT CAST(raw AS BLOB), CAST(file_list AS BLOB) FROM records WHERE item_id = ?", (key,)
         ).fetchone()
-        return Harvested(row[0], row[1], self._files.here(key)) if row else None
+        return Harvested(row[0], row[1], self._files.here(key), self._files.refused(key)) if row else None
 
 
 # SQLite takes a str and an int as they are; for what is derived from them Python looks for an adapter first.

@@ -11,7 +11,7 @@ from harvester.ledger.line import Line, remote_file
 from harvester.ledger.results import FileResult
 from harvester.ledger.schema import FILE_COLUMNS, OF_ITEM, OPEN_FILES
 from harvester.models import OwedFile, PlacedFile, RemoteFile
-from harvester.states import BEYOND_ROOM, NOT_ASKED, FileStatus
+from harvester.states import BEYOND_ROOM, NOT_ASKED, REFUSED_TO_OWNER, FileStatus
 
 _TAKES_ROOM = (FileStatus.PENDING, FileStatus.DONE)
 
@@ -155,6 +155,14 @@ class Files:
         )
         return {file[0]: (remote_file(file), path) for path, *file in rows}
 
+    def refused(self, key: int) -> dict[int, str]:
+        """Return the files of an item that the token was refused: file id to why they are withheld."""
+        rows = self._db.execute(
+            "SELECT file_id, verdict FROM files WHERE item_id = ? AND status = 'withheld' AND verdict LIKE ?",
+            (key, f"%{REFUSED_TO_OWNER}"),
+        )
+        return dict(rows.fetchall())
+
     def twins(self, owed: OwedFile) -> list[str]:
         """Return where other versions of an item have, had or will have what may be the same bytes."""
         rows = self._db.execute(
@@ -179,7 +187,7 @@ class Files:
             [_fetched_row(result) for result in results],
         )
         for _, status, size in written:
-            if status == FileStatus.FAILED:
+            if status in {FileStatus.FAILED, FileStatus.WITHHELD}:
                 self._line.room.gives_back(size)
         self._drop_leftovers([each.path for each in results if each.status is FileStatus.DONE])
         self._leave_to_the_withdrawn({item_id for item_id, status, _ in written if status == "pending"})

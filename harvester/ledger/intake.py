@@ -20,15 +20,19 @@ class Intake:
         self._licences = Licences(db)
         self._run_id = run_id
 
-    def take(self, named: Sequence[ItemRef], tasks: frozenset[str], listing_id: int) -> tuple[list[int], int]:
+    def take(
+        self, named: Sequence[ItemRef], tasks: frozenset[str], listing_id: int
+    ) -> tuple[list[tuple[int, int]], int]:
         """
         Take in the items of a page of a listing.
 
-        Returns their ids in the ledger, each once, and how many have work to do that had none before.
+        Returns their ids in the ledger, each once and with whether it is private, and how many have work to
+        do that had none before.
         """
         refs, licences = self._each_once(named)
         owed = self._add_items(refs, tasks, licences, self._undoubted(refs, listing_id))
-        return [key for key, _, _ in refs], owed
+        self._line.note_named([ref.id for ref in named if ref.named and not ref.version])
+        return [(key, private) for key, private, _ in refs], owed
 
     def _undoubted(self, refs: Sequence[Ref], listing_id: int) -> set[int]:
         """Find the items without a date that another listing of this run has named, with one or as it is."""

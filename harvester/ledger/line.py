@@ -15,9 +15,18 @@ from typing import Any, TypeAlias
 from harvester.ledger import many
 from harvester.ledger.results import Opening, Wish
 from harvester.ledger.room import Room
-from harvester.ledger.schema import FILE_COLUMNS, FULL_NAME, HAS_TASK, OF_ITEM, OPEN_FILES, OPEN_WORK
+from harvester.ledger.schema import (
+    FILE_COLUMNS,
+    FULL_NAME,
+    HAS_TASK,
+    OF_ITEM,
+    OPEN_FILES,
+    OPEN_WORK,
+    STANDS_IN,
+    is_due,
+)
 from harvester.models import OwedFile, OwedItem, RemoteFile
-from harvester.states import ANOTHER_VERSION, BEYOND_ROOM
+from harvester.states import ANOTHER_VERSION, BEYOND_ROOM, REFUSED_TO_OWNER
 
 Ref: TypeAlias = tuple[int, int, str | None]
 """An item as a listing names it: its id in the ledger, whether it is private, its modified date."""
@@ -79,6 +88,27 @@ class Line:
                 [(task, before) for task in sorted(tasks)],
             )
         return new
+
+    def note_named(self, item_ids: Sequence[int]) -> None:
+        """Note which items the user named; what is withheld of those is asked for once more, as its owner."""
+        many.write(
+            self._db,
+            "UPDATE items SET named = 1, etag = iif(withheld <> '', '', etag)"
+            " WHERE NOT named AND id IN ({values})",
+            [(item_id,) for item_id in item_ids],
+        )
+
+    def owe_due(self, now: str) -> None:
+        """
+        Owe the records that are due again though nothing says that they changed; `now`: ISO 8601.
+
+        Call it before `form`, in a run that asks for records.
+        """
+        self._db.execute(
+            "UPDATE work SET state = 'owed' WHERE task = 'metadata' AND state = 'done'"
+            f" AND item_id IN (SELECT id FROM items WHERE {is_due(now)})"
+        )
+        self._db.execute(f"UPDATE items SET etag = '' WHERE {is_due(now)} AND etag <> ''")
 
     def form(self, opening: Opening) -> tuple[int, int]:
         """
@@ -150,6 +180,11 @@ class Line:
             )
         if "metadata" in refresh:
             self._db.execute("UPDATE items SET etag = '' WHERE etag <> ''")
+            self._db.execute(  # so that whoever places them anew asks once more
+                "UPDATE files SET verdict = substr(verdict, 1, length(verdict) - length(?1))"
+                " WHERE status = 'withheld' AND verdict LIKE '%' || ?1",
+                (REFUSED_TO_OWNER,),
+            )
 
     def _is_new(self, wish: Wish, opening: Opening) -> bool:
         """Tell whether a task of this run is asked for something else than before, and note what for."""
@@ -242,50 +277,28 @@ class Line:
         """Return the next items behind the turn `after`, with the tasks that they owe."""
         rows = many.fetch(
             self._db,
-            """
-            SELECT turn, items.id AS key, item_id, version, private, withdrawn, (
+            f"""
+            SELECT turn, items.id AS key, item_id, version, private, withdrawn, named,
+                EXISTS (SELECT 1 FROM finds WHERE finds.item_id = items.id AND own) AS listed,
+                {STANDS_IN} AS stands_in, (
                     SELECT group_concat(task) FROM work WHERE work.item_id = items.id AND state = 'owed'
                 ) AS tasks,
                 EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id) AS known, etag,
                 (SELECT group_concat(licence, char(10)) FROM licences WHERE item_id = items.id) AS licences
             FROM items LEFT JOIN versions ON versions.id = items.id WHERE turn > ? ORDER BY turn LIMIT ?
             """,
-            (
-                "turn",
-                "key",
-                "item_id",
-                "version",
-                "private",
-                "withdrawn",
-                "tasks",
-                "known",
-                "etag",
-                "licences",
-            ),
+            _ITEM_COLUMNS,
             (after, most),
         )
-        return [
-            OwedItem(
-                turn,
-                item_id or key,
-                bool(private),
-                frozenset((tasks or "").split(",")),
-                known=bool(known),
-                key=key,
-                version=version or 0,
-                etag="" if withdrawn else etag,  # its files are to be looked at again
-                withdrawn=bool(withdrawn),
-                licences=tuple(licences.split("\n")) if licences else (),
-            )
-            for turn, key, item_id, version, private, withdrawn, tasks, known, etag, licences in sorted(rows)
-        ]
+        return [_owed_item(row) for row in sorted(rows)]
 
     def files(self, after: int, most: int) -> list[OwedFile]:
         """Return the next files behind the turn `after`, where this run fetches files at all."""
         if not self._has_files:  # an earlier run that did may have left some in line
             return []
         rows = self._db.execute(
-            "SELECT files.turn, files.item_id, ifnull(versions.item_id, files.item_id), path, private,"
+            "SELECT files.turn, files.item_id, ifnull(versions.item_id, files.item_id), path,"
+            f" private AND NOT {STANDS_IN}, withheld,"
             " EXISTS (SELECT 1 FROM leftovers WHERE leftovers.path = files.path),"
             f" {FILE_COLUMNS} FROM files JOIN items ON items.id = files.item_id"
             " LEFT JOIN versions ON versions.id = files.item_id"
@@ -301,8 +314,9 @@ class Line:
                 bool(private),
                 key=key,
                 is_taken=bool(is_taken),
+                withheld=withheld,
             )
-            for turn, key, item_id, path, private, is_taken, *file in rows
+            for turn, key, item_id, path, private, withheld, is_taken, *file in rows
         ]
 
     def may_owe(self, item_id: int, file_id: int, md5: str | None) -> bool:
@@ -315,6 +329,33 @@ class Line:
                 md5,
             )
         )
+
+
+_ITEM_COLUMNS = (
+    "turn", "key", "item_id", "version", "private", "withdrawn", "named", "listed", "stands_in",
+    "tasks", "known", "etag", "licences",
+)  # fmt: skip
+
+
+def _owed_item(row: Sequence[Any]) -> OwedItem:
+    """Read the columns of _ITEM_COLUMNS."""
+    turn, key, item_id, version, private, withdrawn, named, listed, stands_in, *rest = row
+    tasks, known, etag, licences = rest
+    return OwedItem(
+        turn,
+        item_id or key,
+        bool(private),
+        frozenset((tasks or "").split(",")),
+        known=bool(known),
+        key=key,
+        version=version or 0,
+        etag="" if withdrawn else etag,  # its files are to be looked at again
+        withdrawn=bool(withdrawn),
+        licences=tuple(licences.split("\n")) if licences else (),
+        named=bool(named),
+        listed=bool(listed),
+        stands_in=bool(stands_in),
+    )
 
 
 def _settled(opening: Opening) -> tuple[str, str]:

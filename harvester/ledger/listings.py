@@ -261,8 +261,8 @@ class Listings:
         named, owed = self._intake.take(page.refs, tasks, listing_id)
         found = many.write(
             self._db,
-            "INSERT INTO finds (item_id, listing_id) {values} ON CONFLICT DO NOTHING",
-            [(item_id, listing_id) for item_id in named],
+            "INSERT INTO finds (item_id, listing_id, own) {values} ON CONFLICT DO NOTHING",
+            [(item_id, listing_id, private) for item_id, private in named],
         )
         self._db.executemany(
             "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict, listing)"

@@ -331,4 +331,19 @@ MIGRATIONS = (
     );
     CREATE UNIQUE INDEX versions_that_count ON versions (item_id) WHERE counts;
     """,
+    """
+    ALTER TABLE items ADD COLUMN named INTEGER NOT NULL DEFAULT 0;  -- 1: the user named this very item
+    -- When its record is due again though nothing says that it changed: an embargo ends by itself.
+    -- '': never; '0': at the next run, as a public record stands in for a private one.
+    ALTER TABLE items ADD COLUMN due_after TEXT NOT NULL DEFAULT '';
+    UPDATE items SET due_after = told.until FROM (
+        SELECT item_id, date(substr(embargo_date, 1, 10)) || 'T00:10:00Z' AS until FROM (
+            SELECT item_id, json_extract(raw, '$.embargo_date') AS embargo_date
+            FROM items JOIN records ON item_id = items.id
+            WHERE withheld <> '' AND json_valid(raw) AND json_extract(raw, '$.is_embargoed')
+        )
+    ) AS told WHERE told.item_id = items.id AND told.until IS NOT NULL;
+    CREATE INDEX items_due ON items (due_after) WHERE due_after <> '';
+    ALTER TABLE finds ADD COLUMN own INTEGER NOT NULL DEFAULT 0;  -- 1: a listing of private items named it
+    """,
 )

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harvester.ledger import many, versions
+from harvester.ledger.claim import iso
 from harvester.ledger.line import remote_file
 from harvester.ledger.results import Wish
-from harvester.ledger.schema import COUNTS, FILE_COLUMNS, OF_ITEM, OPEN_FILES, database_errors
+from harvester.ledger.schema import COUNTS, FILE_COLUMNS, OF_ITEM, OPEN_FILES, database_errors, is_due
 from harvester.models import ItemRef, RemoteFile
 from harvester.states import ANOTHER_VERSION, BEYOND_ROOM, FileStatus
 
@@ -55,12 +56,19 @@ class Prospect:
     """
     The ledger of a folder, for a run of these `tasks` on items that is asked for these `wishes`.
 
-    `db`: of a reader; nothing is written.
+    `db`: of a reader; nothing is written. `now`: when it begins, in seconds since 1970.
     """
 
     def __init__(
-        self, db: sqlite3.Connection, path: Path, tasks: frozenset[str], wishes: Sequence[Wish]
+        self,
+        db: sqlite3.Connection,
+        path: Path,
+        tasks: frozenset[str],
+        wishes: Sequence[Wish],
+        *,
+        now: float,
     ) -> None:
+        self._is_due = is_due(iso(now))
         self._db = db
         self._path = path
         self._tasks = tasks
@@ -82,6 +90,12 @@ class Prospect:
             (settled,) = self._row(f"{total} AND {_SETTLED}", "work", task)
             owed[task] = every - (0 if task == "metadata" else of_versions)
             owed[task] -= 0 if task in self._anew else settled
+        if "metadata" in self._tasks - self._anew:
+            (due,) = self._row(
+                f"SELECT count(*) FROM items JOIN work ON item_id = id WHERE {self._is_due}"
+                " AND task = 'metadata' AND state = 'done'"
+            )
+            owed["metadata"] += due
         return self._items_that_owe() if +owed else 0, owed
 
     def _items_that_owe(self) -> int:
@@ -90,6 +104,7 @@ class Prospect:
             f"""
             SELECT count(*) FROM items WHERE iif({COUNTS}, ?, ?) > (
                 SELECT count(*) FROM work WHERE item_id = items.id AND task IN ({_marks(kept)}) AND {_SETTLED}
+                    AND NOT (task = 'metadata' AND state = 'done' AND {self._is_due})
             )
             """,
             len(self._tasks),
@@ -102,14 +117,15 @@ class Prospect:
         """Tell the items whose record is owed, but for those that are only asked whether it has changed."""
         owed = "TRUE"
         if "metadata" not in self._anew:
-            owed = "(etag = '' OR withdrawn) AND NOT EXISTS (SELECT 1 FROM work WHERE"
-            owed += f" work.item_id = items.id AND task = 'metadata' AND {_SETTLED})"
+            record = "SELECT 1 FROM work WHERE work.item_id = items.id AND task = 'metadata'"
+            owed = f"(etag = '' OR withdrawn) AND NOT EXISTS ({record} AND {_SETTLED})"
+            owed += f" OR {self._is_due} AND EXISTS ({record} AND state = 'done')"
         rows = self._rows(
-            "SELECT ifnull(item_id, items.id), private, ifnull(version, 0) FROM items"
+            "SELECT ifnull(item_id, items.id), private, ifnull(version, 0), named FROM items"
             f" LEFT JOIN versions ON versions.id = items.id WHERE {owed}"
         )
-        for item_id, private, version in rows:
-            yield ItemRef(item_id, private=bool(private), version=version)
+        for item_id, private, version, named in rows:
+            yield ItemRef(item_id, private=bool(private), version=version, named=bool(named))
 
     def standing(self, refs: Sequence[ItemRef]) -> dict[tuple[int, int], Standing]:
         """Tell where these items stand, by id and version, as far as they are in the ledger."""
@@ -123,9 +139,10 @@ class Prospect:
                     FROM named LEFT JOIN versions USING (item_id, version)
                 )
                 SELECT found.item_id, version, {COUNTS}, ifnull(modified_date, ''), private, withdrawn,
-                    etag <> '',
+                    etag <> '' AND NOT {self._is_due},
                     (SELECT group_concat(task) FROM work
-                        WHERE work.item_id = key AND task IN ({tasks}) AND {_SETTLED})
+                        WHERE work.item_id = key AND task IN ({tasks}) AND {_SETTLED}
+                        AND NOT (task = 'metadata' AND state = 'done' AND {self._is_due}))
                 FROM found JOIN items ON items.id = key
                 """,
                 [(ref.id, ref.version) for ref in refs],

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from harvester.errors import UsageError
 from harvester.ledger import claim, counting
 from harvester.ledger.lockless import locks_work
+from harvester.ledger.rows import ChangeRow, FileRow, ItemRow
 from harvester.ledger.schema import (
     NAME,
     OPEN_WORK,
@@ -41,50 +42,6 @@ _LAST_FINISHED = """(
 )"""
 """The last harvest before the newest one that was finished."""
 CHUNK_BYTES = 8_000_000
-
-
-class ItemRow(NamedTuple):
-    """An item, or a version of one, with its record as figshare sent it, and its files counted."""
-
-    id: int
-    version: int
-    raw: bytes
-    file_list: bytes | None
-    files: int
-    bytes: int
-
-
-class FileRow(NamedTuple):
-    """
-    A file as files.csv tells of it.
-
-    ``path``: where it is, or would be if it were here; "" for a link. ``reason``: why it is not here, ""
-    where it is or is to come. ``url``: where figshare or, of a link, somebody else has it. ``version``: of
-    its item, 0 for what was never published. ``key``: its item's id in the ledger, another one than
-    ``item_id`` for a version that was asked for.
-    """
-
-    item_id: int
-    file_id: int
-    name: str
-    path: str
-    size: int
-    md5: str | None
-    status: FileStatus
-    reason: str
-    url: str
-    version: int
-    key: int
-
-
-class ChangeRow(NamedTuple):
-    """What became of an item; ``version`` is 0 for the current one. See `models.Change`."""
-
-    item_id: int
-    version: int
-    change: str
-    fields: str
-    files: str
 
 
 class Reader:
@@ -341,11 +298,11 @@ class Reader:
         state = "running" if at_work else outcome or "killed"
         return {"started": started, "ended": ended, "state": state, "by": at_work}
 
-    def prospect(self, tasks: frozenset[str], wishes: "Sequence[Wish]") -> "Prospect":
-        """Look ahead to a run of these tasks on items, asked for these wishes."""
+    def prospect(self, tasks: frozenset[str], wishes: "Sequence[Wish]", now: float) -> "Prospect":
+        """Look ahead to a run of these tasks on items, asked for these wishes; `now`: seconds since 1970."""
         from harvester.ledger.prospect import Prospect  # noqa: PLC0415 - `status` needs none of it
 
-        return Prospect(self._db, self.path, tasks, wishes)
+        return Prospect(self._db, self.path, tasks, wishes, now=now)
 
     def _rows(
         self,

@@ -55,12 +55,14 @@ class Harvested(Struct, frozen=True):
     """
     What is here of an item: its record and file list as received, and the files that were fetched.
 
-    ``files``: file id to the file, as its record described it then, and its path.
+    ``files``: file id to the file, as its record described it then, and its path. ``refused``: file id to why
+    one is withheld that was asked for with the token in vain.
     """
 
     raw: bytes
     file_list: bytes | None
     files: Mapping[int, tuple[RemoteFile, str]]
+    refused: Mapping[int, str] = {}
 
 
 class Listed(Struct, frozen=True):

@@ -24,10 +24,17 @@ HAS_TASK = f"(task = 'metadata' OR {COUNTS})"
 """Of items and tasks: a version of an item has a record and files, and no statistics of its own."""
 FULL_NAME = "CASE folder WHEN '' THEN name ELSE folder || '/' || name END"
 """Of a file: what rules for files are matched with."""
+STANDS_IN = "due_after = '0'"
+"""Of items: the public record that is here stands in for a private one."""
 OPEN_WORK = "state <> 'done'"
 """What the index `work_open` holds; as `OPEN_FILES`."""
 OPEN_FILES = "status IN ('pending', 'failed', 'skipped')"
 """What the index `files_open` holds; SQLite uses it where a query says so in these very words."""
+
+
+def is_due(now: str) -> str:
+    """Say in SQL that the record of an item is due again at this moment, see `items.due_after`."""
+    return f"(due_after <> '' AND due_after <= '{now}')"
 
 
 def exists(folder: Path) -> bool:

@@ -234,6 +234,8 @@ class Ledger:
         with self._transaction():
             self._listings.forget_gone()
             self._listings.begin(quick=opening.quick)
+            if "metadata" in opening.item_tasks:
+                self._line.owe_due(claim.iso(self._clock()))
             return self._line.form(opening)
 
     async def begin_again(self, verdicts: Sequence[str]) -> Again:

@@ -26,20 +26,17 @@ class Downloads:
         world = self._world
         file = world.file(file_id)
         item_id = file_id // FILES_AN_ITEM
-        if asked.method != "GET" or file is None or not self._is_open(item_id, visitor):
+        is_owner = visitor is not None and visitor.sees(world, item_id)
+        if asked.method != "GET" or file is None or not (world.is_published(file_id) or is_owner):
             raise Refusal(404, "No such file")
         if not world.is_private(item_id) and world.number(item_id) < world.settings.blocked_items:
             return page(403)
-        if world.is_withheld(item_id):
+        if world.is_withheld(item_id) and (world.settings.refuses_owner or not is_owner):
             raise Refusal(403, "Downloading is not allowed")
         if file["is_link_only"]:
             return redirect(file["download_url"])
         signed = self.signed(file_id, self._clock() + world.settings.signed_seconds)
         return redirect(download_address(world.settings.redirects, asked, signed, world.at))
-
-    def _is_open(self, item_id: int, visitor: Visitor | None) -> bool:
-        is_public = not self._world.is_private(item_id)
-        return is_public or (visitor is not None and visitor.sees(self._world, item_id))
 
     def signed(self, file_id: int, expires: float) -> str:
         """Return an address of the storage that lives until `expires`."""

@@ -24,7 +24,9 @@ def files_of(item: Item, *, seed: int, heavy_size: int, address: str) -> tuple[d
 def _make_files(item: Item, seed: int, heavy_size: int, address: str) -> Iterator[dict[str, Any]]:
     chance = random.Random(f"{seed} files {item.id}")
     for place, name in enumerate(_names(item, chance)):
-        version = item.version if place == 0 else 1
+        version = (
+            item.version + item.is_draft if place == 0 else 1
+        )  # a draft's is that of the version to come
         file_id = item.id * FILES_AN_ITEM + (place if version == 1 else 100 - version)
         size = int(200 * 200 ** chance.random())
         if item.trait == "heavy":

@@ -27,7 +27,8 @@ class Item:
     ``trait``: its peculiarity, of `TRAITS`; ``called``: how it is identified, of `IDENTIFIERS`;
     ``hostile``: its kind, of `HOSTILE`; ``edited``: the world's generation at its last change, 0 for none;
     ``corrections``: changes that made no new version; ``together``: how many items are published at one
-    moment; ``is_proven``: its files have their sums.
+    moment; ``is_proven``: its files have their sums; ``is_draft``: an unpublished edit of what is published,
+    as its owner sees it; ``embargo_date``: when its embargo ends, had it not ended: "".
     """
 
     id: int
@@ -42,12 +43,16 @@ class Item:
     together: int = 1
     is_proven: bool = True
     called: str = ""
+    is_draft: bool = False
+    embargo_date: str = ""
 
     @property
     def title(self) -> str:
         edited = f" (version {self.version})" if self.version > 1 else ""
         if self.trait == "odd title":
             return TITLES[self.number // 50 % len(TITLES)] + edited
+        if self.is_draft:
+            edited += " (draft)"
         return f"Research data {self.number} from the {self.category.lower()} survey{edited}"
 
     @property
@@ -69,6 +74,8 @@ class Item:
     def etag(self) -> str:
         """What its state is called, quotes included."""
         changed = (f".{self.edited}" if self.edited else "") + ("" if self.is_proven else "-unproven")
+        if self.trait == "embargo" and not self.embargo_date:
+            changed += ".open"
         return f'"{self.id}-{self.version}{changed}"'
 
     @property
@@ -113,7 +120,11 @@ class Item:
 
     @property
     def is_withheld(self) -> bool:
-        return self.trait in {"embargo", "confidential", "downloads disabled"}
+        return self.is_embargoed or self.trait in {"confidential", "downloads disabled"}
+
+    @property
+    def is_embargoed(self) -> bool:
+        return self.trait == "embargo" and bool(self.embargo_date)
 
     def attributes(self) -> dict[str, str]:
         """What a search looks at."""

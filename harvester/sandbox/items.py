@@ -16,7 +16,7 @@ from harvester.sandbox.catalogue import (
 )
 from harvester.sandbox.dates import modified_seconds
 from harvester.sandbox.item import Item
-from harvester.sandbox.settings import HOSTILE, Settings
+from harvester.sandbox.settings import FOR_EVER, HOSTILE, Settings
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ class Items:
         self._past: dict[tuple[int, int], _Change] = {}
         self._withdrawn: set[int] = set()
         self._proven: set[int] = set()
+        self._drafts: dict[int, int] = {}  # the generation at which each was begun
+        self._opened: set[int] = set()  # whose embargo has ended
+        self._refused: dict[int, tuple[int, int]] = {}  # to their owners: status, and how often
 
     # -- what there is ------------------------------------------------------------------------------
 
@@ -96,12 +99,12 @@ class Items:
     def _first_public(self) -> Iterator[int]:
         found = 0
         for item_id in self.published_ids:
+            if found >= self.settings.own_public:
+                return
             if item_id not in self._withdrawn:
                 found += 1
                 if item_id not in self._hostile:
                     yield item_id
-            if found == 20:
-                return
 
     # -- changes between two runs -------------------------------------------------------------------
 
@@ -110,6 +113,7 @@ class Items:
         version, change = self.version(item_id), self._changes.get(item_id, _UNCHANGED)
         self._past[item_id, version] = change
         self._versions[item_id] = version + 1
+        self._drafts.pop(item_id, None)
         self.generation += 1
         self._changes[item_id] = _Change(self.generation, change.corrections)
 
@@ -132,6 +136,32 @@ class Items:
         self._withdrawn.add(item_id)
         self.generation += 1
 
+    def draft(self, item_id: int) -> None:
+        """Begin an edit that only the owner of a published item sees: another title, another first file."""
+        self.generation += 1
+        self._drafts[item_id] = self.generation
+
+    def is_draft(self, item_id: int) -> bool:
+        """Whether its owner sees an unpublished edit of an item."""
+        return item_id in self._drafts
+
+    def end_embargo(self, item_id: int) -> None:
+        """Let an embargo end as they do by themselves: nothing is edited, no date changes."""
+        self._opened.add(item_id)
+        self.generation += 1
+
+    def refuse_owner(self, item_id: int, status: int = 404, times: int = FOR_EVER) -> None:
+        """Answer for an item's record on the account's endpoint with this status, so many times."""
+        self._refused[item_id] = (status, times)
+
+    def take_refusal(self, item_id: int) -> int:
+        """Return the status that a request for the account's record meets, 0 for none; it counts as one."""
+        status, times = self._refused.get(item_id, (0, 0))
+        if times <= 0:
+            return 0
+        self._refused[item_id] = (status, times - 1)
+        return status
+
     def restore(self, item_id: int) -> None:
         """Publish a withdrawn item again, as it was."""
         self._withdrawn.discard(item_id)
@@ -144,26 +174,29 @@ class Items:
 
     # -- one item -----------------------------------------------------------------------------------
 
-    def item(self, item_id: int, version: int = 0) -> Item:
-        """The facts about an item in one of its versions, 0 for the current one."""
+    def item(self, item_id: int, version: int = 0, *, own: bool = False) -> Item:
+        """The facts about an item in one of its versions, 0 for the current one; `own`: as owners see it."""
         current = self.version(item_id)
         is_past = 0 < version < current
         change = self._past.get((item_id, version), _UNCHANGED) if is_past else self._changes.get(item_id)
         change = change or _UNCHANGED
         is_private = self.is_private(item_id)
+        is_draft = own and not version and item_id in self._drafts
         return Item(
             item_id,
             self.number(item_id),
             trait=self.trait(item_id),
             hostile=self._hostile.get(item_id, ""),
             version=version if is_past else current,
-            edited=change.edited,
+            edited=max(change.edited, self._drafts.get(item_id, 0)) if is_draft else change.edited,
             corrections=change.corrections,
             is_private=is_private,
             account=COLLEAGUE_ACCOUNT if is_private and item_id in self.colleague_ids else OWN_ACCOUNT,
             together=self.settings.together,
             is_proven=is_private or not self.settings.late_md5 or item_id in self._proven,
             called="" if is_private else self._called(item_id),
+            is_draft=is_draft,
+            embargo_date="" if item_id in self._opened else self.settings.embargo_date,
         )
 
     def number(self, item_id: int) -> int:

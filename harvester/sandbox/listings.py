@@ -122,7 +122,7 @@ class Listings:
         return json_answer(_with_odd_ones(entries) if is_odd else entries, headers=headers)
 
     def _entry(self, item_id: int, listed: _Listed) -> Json:
-        entry = self._world.entry(item_id)
+        entry = self._world.entry(item_id, own=not listed.is_public)
         if listed.shows_project:
             entry["project_id"] = self._world.item(item_id).project
         if listed.group is not None:

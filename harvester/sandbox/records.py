@@ -51,11 +51,13 @@ def _host(item: Item) -> str:
     return PORTAL if item.called == "portal" else "figshare.com"
 
 
-def record_of(item: Item, files: Sequence[Json], at: Addresses, *, private: bool, whole: bool) -> Json:
+def record_of(
+    item: Item, files: Sequence[Json], at: Addresses, *, private: bool, whole: bool, hides: str = ""
+) -> Json:
     """
     Return an item's record as the api sends it: at most ten of its files, all of them when `whole`.
 
-    `private`: as the account's endpoint sends it, with more fields.
+    `private`: as the account's endpoint sends it, with more fields. `hides`: see `Settings.hides_withheld`.
     """
     number = item.number
     record: Json = {
@@ -83,6 +85,8 @@ def record_of(item: Item, files: Sequence[Json], at: Addresses, *, private: bool
     if folders or number % 2:
         record["folder_structure"] = folders
     _leave_out(item, record, whole=whole)
+    if not private:
+        _hide(item, record, hides)
     if private:
         record.update(account_id=item.account, curation_status="approved", group_resource_id="")
     return record
@@ -96,10 +100,18 @@ def _leave_out(item: Item, record: Json, *, whole: bool) -> None:
         record["files"] = None
 
 
+def _hide(item: Item, record: Json, how: str) -> None:
+    """Show the public no files of what is withheld."""
+    if how and item.is_withheld:
+        record["files"] = []
+        if how == "absent":
+            del record["files"]
+
+
 def _state(item: Item, files: Sequence[Json]) -> Json:
     return {
         "version": item.version,
-        "status": "draft" if item.is_private else "public",
+        "status": "draft" if item.is_private or item.is_draft else "public",
         "size": sum(file["size"] for file in files if isinstance(file["size"], int)),
         "is_public": not item.is_private,
         "is_confidential": item.trait == "confidential",
@@ -123,8 +135,8 @@ def _words(item: Item) -> Json:
 
 def _embargo(item: Item) -> Json:
     return {
-        "is_embargoed": item.trait == "embargo",
-        "embargo_date": "2040-01-01T00:00:00Z" if item.trait == "embargo" else None,
+        "is_embargoed": item.is_embargoed,
+        "embargo_date": item.embargo_date if item.is_embargoed else None,
         "embargo_type": "file",
         "embargo_title": "",
         "embargo_reason": "",

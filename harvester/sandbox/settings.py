@@ -106,6 +106,8 @@ class Settings:
     ``private_items``: unpublished ones of the tokens' account; ``colleague_items``: those of another account
     of the same institution. ``token``: an administrator's; ``plain_token``: of the same account, without
     rights. ``stats_credentials``: name and password for the statistics of the institution.
+    ``bad_token_status``: what an unknown token is answered with. ``token_lasts``, ``credentials_last``: so
+    many requests with a token, or with the credentials for statistics, then they have expired.
 
     ``ports``: of api, stats, files and storage; 0 is any free one. ``latency``: seconds before every
     answer. ``rate_cap``: requests a second for each service, counted over the second that has passed;
@@ -129,6 +131,11 @@ class Settings:
 
     ``identifiers``: kinds of `IDENTIFIERS`, of some items in every fifty.
 
+    What only owners see. ``own_public``: so many public items, the first ones, are the tokens' account's.
+    ``hides_withheld``: how the public record of what is withheld shows its files: "" as any other, "empty" as
+    an empty list, "absent" without the key. ``refuses_owner``: files that are withheld are refused to their
+    owner too. ``embargo_date``: of those that have one. ``etags``: whether records have any.
+
     Listings that misbehave. ``odd_entries``: entries of a wrong shape on the first page of public listings.
     ``ignores``: filters that are ignored as if not given. ``ignores_page``: every page is the first one.
     ``cycle``: after the last entry the listing begins again, without a cap. ``miscount``: so many more than
@@ -143,6 +150,9 @@ class Settings:
     token: str = "sandbox-token"  # noqa: S105 - it opens nothing but this sandbox
     plain_token: str = "sandbox-plain-token"  # noqa: S105
     stats_credentials: str = "sandbox:sandbox-password"
+    bad_token_status: int = 403
+    token_lasts: int = FOR_EVER
+    credentials_last: int = FOR_EVER
     host: str = "127.0.0.1"
     ports: tuple[int, int, int, int] = (0, 0, 0, 0)
     latency: float = 0.0
@@ -167,6 +177,11 @@ class Settings:
     loose_types: bool = False
     late_md5: bool = False
     refused_lists: int = 0
+    own_public: int = 20
+    hides_withheld: str = ""
+    refuses_owner: bool = False
+    etags: bool = True
+    embargo_date: str = "2040-01-01T00:00:00Z"
     hostile: frozenset[str] | tuple[str, ...] = ()
     redirects: str = ""
     identifiers: frozenset[str] | tuple[str, ...] = ()
@@ -185,6 +200,7 @@ class Settings:
             ("hostile", self.hostile, HOSTILE),
             ("redirects", {self.redirects}, REDIRECTS),
             ("identifiers", self.identifiers, IDENTIFIERS),
+            ("hides_withheld", {self.hides_withheld}, {"": "", "empty": "", "absent": ""}),
         ):
             if unknown := set(given) - known.keys():
                 raise ValueError(f"{name}: unknown {', '.join(sorted(unknown))}")

@@ -55,9 +55,12 @@ class Statistics:
         return json_answer(self._world.told(counts))
 
     def _must_be_known(self, asked: Asked, institution: str) -> None:
-        expected = base64.b64encode(self._world.settings.stats_credentials.encode()).decode()
-        if institution != INSTITUTION_NAME or asked.headers.get("Authorization") != f"Basic {expected}":
-            raise Refusal(403, "Forbidden")
+        settings, shown = self._world.settings, asked.headers.get("Authorization")
+        expected = base64.b64encode(settings.stats_credentials.encode()).decode()
+        if institution != INSTITUTION_NAME or shown != f"Basic {expected}":
+            raise Refusal(403, "Unauthorized request")
+        if self._world.use(shown) > settings.credentials_last:
+            raise Refusal(403, "Unauthorized request")
 
     def _over_time(
         self, kind: str, granularity: str, counter: str, item_id: int, fields: Mapping[str, Any]

@@ -29,15 +29,18 @@ class Visitor:
 
 def visitor_of(asked: Asked, world: World) -> Visitor | None:
     """
-    Tell who asks, None for everybody whose token is unknown here.
+    Tell who asks, None for whoever shows no token.
 
     Raises:
-        Refusal: the token may not act for that account, or there is none.
+        Refusal: the token is unknown or has expired, may not act for that account, or there is none.
     """
     tokens = {f"token {world.settings.plain_token}": False, f"token {world.settings.token}": True}
-    is_admin = tokens.get(asked.headers.get("Authorization", ""))
-    if is_admin is None:
+    shown = asked.headers.get("Authorization")
+    if shown is None:
         return None
+    if shown not in tokens or world.use(shown) > world.settings.token_lasts:
+        raise Refusal(world.settings.bad_token_status, "Invalid or unknown authorization token")
+    is_admin = tokens[shown]
     visitor = Visitor(OWN_ACCOUNT, is_admin)
     if "impersonate" not in asked.fields:
         return visitor

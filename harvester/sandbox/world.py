@@ -9,6 +9,7 @@ any, come behind the ordinary ones.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, TypeVar
@@ -41,6 +42,12 @@ class World(Items):
         super().__init__(settings)
         self.at = Addresses()
         self._selection = Selection(self)
+        self._uses: Counter[str] = Counter()
+
+    def use(self, secret: str) -> int:
+        """Count a request with a token or credentials; return how many there were with them."""
+        self._uses[secret] += 1
+        return self._uses[secret]
 
     # -- listings -----------------------------------------------------------------------------------
 
@@ -84,9 +91,9 @@ class World(Items):
 
     # -- one item -----------------------------------------------------------------------------------
 
-    def entry(self, item_id: int) -> Json:
-        """An item as listings show it."""
-        return self.told(entry_of(self.item(item_id), self.at), item_id)
+    def entry(self, item_id: int, *, own: bool = False) -> Json:
+        """An item as listings show it, the public's or its owner's."""
+        return self.told(entry_of(self.item(item_id, own=own), self.at), item_id)
 
     def record(self, item_id: int, version: int = 0, *, private: bool = False, whole: bool = False) -> Json:
         """
@@ -95,9 +102,10 @@ class World(Items):
         `version`: 0 for the current one. `private`: as the account's endpoint sends it, with more fields. A
         hostile record that no dict can hold is the ordinary one here.
         """
-        item = self.item(item_id, version)
+        item = self.item(item_id, version, own=private)
         files = self.files(item_id, version, private=private)
-        record = record_of(item, files, self.at, private=private, whole=whole)
+        hides = self.settings.hides_withheld
+        record = record_of(item, files, self.at, private=private, whole=whole, hides=hides)
         return self.told(hostile.spoil_record(item.hostile, record), item_id)
 
     def told(self, value: T, item_id: int = 0) -> T:
@@ -146,7 +154,7 @@ class World(Items):
 
         `version`: 0 for the current one.
         """
-        item = self.item(item_id, version)
+        item = self.item(item_id, version, own=private)
         files = hostile.spoil_files(item.hostile, self._files(item), self.at)
         return [{**file, **OWNERS_VIEW} if private else file for file in files]
 
@@ -154,12 +162,26 @@ class World(Items):
         """The file with this id as its list shows it, in whatever version; None where there is none."""
         item_id = file_id // FILES_AN_ITEM
         files = (file for version in self._versions_of(file_id) for file in self.files(item_id, version))
-        return next((file for file in files if file["id"] == file_id), None)
+        found = next((file for file in files if file["id"] == file_id), None)
+        if found is None and self.is_draft(item_id):
+            drafts = self.files(item_id, private=True)
+            found = next((file for file in drafts if file["id"] == file_id), None)
+        return found
+
+    def is_published(self, file_id: int) -> bool:
+        """Whether a file is of a public item, and not of a draft alone."""
+        item_id = file_id // FILES_AN_ITEM
+        if self.is_private(item_id) or not self.is_draft(item_id):
+            return not self.is_private(item_id)
+        versions = self._versions_of(file_id)
+        return any(file["id"] == file_id for number in versions for file in self.files(item_id, number))
 
     def size(self, file_id: int) -> int:
         """The bytes that a file really has."""
         item_id = file_id // FILES_AN_ITEM
-        items = (self.item(item_id, version) for version in self._versions_of(file_id))
+        items = [self.item(item_id, version) for version in self._versions_of(file_id)]
+        if self.is_draft(item_id):
+            items.append(self.item(item_id, own=True))
         files = (file for item in items for file in self._files(item))
         return next((file["size"] for file in files if file["id"] == file_id), 0)
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from harvester.figshare.records import read_description
-from harvester.ledger.reading import FileRow, Reader
+from harvester.ledger.reading import Reader
+from harvester.ledger.rows import FileRow
 from harvester.states import FileStatus
 from harvester.store import home_of, rewrite
 from harvester.text import joined

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harvester.config.keys import LATEST
+from harvester.errors import Gone, NotAllowed
 from harvester.figshare.routes import Routes
 from harvester.ledger.results import FileResult
 from harvester.ledger.writing import Ledger
 from harvester.models import OwedFile
 from harvester.moves import Mover
-from harvester.states import FileStatus
+from harvester.states import REFUSED_TO_OWNER, FileStatus
 from harvester.store import Store
 
 RENAMES = "renames"
@@ -45,7 +46,13 @@ class Files:
                 if owed.is_taken:
                     async with self.store.alone(owed.item_id, RENAMES):
                         await self.mover.make_way(owed)
-                await self._bring_once(owed)
+                try:
+                    await self._bring_once(owed)
+                except (Gone, NotAllowed):
+                    if not (owed.private and owed.withheld):
+                        raise
+                    reason = f"{owed.withheld}{REFUSED_TO_OWNER}"
+                    return FileResult(owed.key, file.id, FileStatus.WITHHELD, verdict=reason)
         return FileResult(owed.key, file.id, FileStatus.DONE, path=owed.path, size=file.size)
 
     async def _bring_once(self, owed: OwedFile) -> None:

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 from msgspec.structs import replace
 
 from harvester.config import FileRules
 from harvester.config.keys import ALL, LATEST
-from harvester.errors import Gone, Refused
 from harvester.figshare.api import Figshare
 from harvester.figshare.changes import VOLATILE, changed_fields, changed_files, has_only_new_sums
 from harvester.figshare.records import read_article, read_description
 from harvester.ledger.results import Harvested
 from harvester.ledger.writing import Ledger
 from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
+from harvester.ownership import Access, Records, remarks
 from harvester.states import ANOTHER_VERSION, Changed, FileStatus
 from harvester.store import home_of, place
 
 MOST_NAMED = 5
 """So many fields or files are named in one warning."""
+BEYOND_ALL = 2**31
+"""The number of no version, and greater than that of any."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """Asks the account's endpoint for what the account listed, the public one otherwise."""
+    """Asks for records; `access`: with whose rights, see `ownership.Records`."""
 
     name: ClassVar[str] = "metadata"
     tells_of_withdrawal: ClassVar[bool] = True
@@ -35,21 +38,25 @@ class Metadata:
     ledger: Ledger
     rules: FileRules
     versions: str | tuple[int, ...]
+    access: Access = Access()
 
     async def visit(self, item: OwedItem) -> Findings:
-        record = await self._ask(item)
+        record = await Records(self.figshare, self.access).ask(item)
         if record is None:  # what is here is what is there
             return Findings()
         if not (item.known or has_licence(record, item.licences)):
             return Findings(left_out=True)
         article = record.article
         before = await self.ledger.harvested(item.key) if item.known else None
+        is_same = before is not None and (before.raw, before.file_list) == (record.raw, record.file_list)
         files = settle(
             article,
             before.files if before else {},
             self.rules,
             home=home_of(item.id, item.version),
-            is_wanted=bool(item.version) or is_wanted(article.version, self.versions, is_current=True),
+            is_wanted=bool(item.version) or is_wanted(number_of(article), self.versions, is_current=True),
+            own=record.private,
+            refused=before.refused if before and is_same else {},
         )
         old = read_article(before.raw, before.file_list) if before else None
         return Findings(
@@ -57,27 +64,14 @@ class Metadata:
             files=files,
             change=_change(item, before, record, old),
             versions=await self._earlier(item, article),
-            warning=_warning(record, old),
+            warning="; ".join(filter(None, (*remarks(item, record), _warning(record, old)))),
             is_unplaced=before is not None and not are_placed(files, home_of(item.id, item.version)),
         )
 
-    async def _ask(self, item: OwedItem) -> Record | None:
-        """Ask for the record; None where it is known and has not changed."""
-        try:
-            return await self.figshare.record_unless(
-                item.etag, item.id, private=item.private, version=item.version
-            )
-        except (Gone, Refused) as error:
-            if not item.private:
-                raise
-            try:  # an administrator's listing names items that only their owners may see in full
-                return await self.figshare.record_unless("", item.id, private=False)
-            except (Gone, Refused):
-                raise error from None
-
     async def _earlier(self, item: OwedItem, article: Article) -> tuple[int, ...]:
         """Return the versions of an item that are wanted besides its current one and not known yet."""
-        if item.version or not has_earlier(article.version, self.versions):
+        current = end_of_earlier(article)
+        if item.version or not has_earlier(current, self.versions):
             return ()
         here = await self.ledger.versions(item.id)
         if self.versions != ALL and here.issuperset(self.versions):
@@ -85,7 +79,7 @@ class Metadata:
         return tuple(
             number
             for number in await self.figshare.versions(item.id)
-            if number < article.version and number not in here
+            if number < current and number not in here
             if is_wanted(number, self.versions, is_current=False)
         )
 
@@ -96,6 +90,16 @@ def has_licence(record: Record, licences: tuple[str, ...]) -> bool:
         return True
     name = read_description(record.raw).licence.casefold()
     return name in {licence.casefold() for licence in licences}
+
+
+def number_of(article: Article) -> int:
+    """Return the number of the version that a record is of; a draft has none yet."""
+    return 0 if article.draft_of else article.version
+
+
+def end_of_earlier(article: Article) -> int:
+    """Return the number before which all versions are earlier ones: those behind a draft all are."""
+    return BEYOND_ALL if article.draft_of else article.version
 
 
 def has_earlier(current: int, versions: str | tuple[int, ...]) -> bool:
@@ -161,24 +165,33 @@ def settle(
     *,
     home: str = "",
     is_wanted: bool = True,
+    own: bool = False,
+    refused: Mapping[int, str] = MappingProxyType({}),
 ) -> tuple[PlacedFile, ...]:
     """
     Decide what becomes of each file; `here` are those fetched before: file id to file and path.
 
     One that is here and has not changed stays; the rest is owed, unless the user's rules, its kind or
     the item's own state keep it from being fetched. A file that the record no longer names has no claim to
-    its path. `home`: the folder they go to. `is_wanted`: whether this version of the item is.
+    its path. `home`: the folder they go to. `is_wanted`: whether this version of the item is. `own`: the
+    record is the account's, so that what is withheld from the public is asked for with the token. `refused`:
+    file id to why one is withheld that the token was refused before, for a record that has not changed since.
     """
     unique = tuple({file.id: _with_known_sum(file, here.get(file.id)) for file in article.files}.values())
     kept = {file.id: here[file.id][1] for file in unique if file.id in here}
     paths = place(home or home_of(article.id), unique, kept)
-    statuses = {file.id: _status(file, article, here, rules, is_wanted=is_wanted) for file in unique}
+    closed = {} if own else dict.fromkeys((file.id for file in unique), article.withheld)
+    closed |= refused
+    statuses = {
+        file.id: _status(file, here, rules, is_open=not closed.get(file.id), is_wanted=is_wanted)
+        for file in unique
+    }
     return tuple(
         PlacedFile(
             file,
             paths[file.id],
             statuses[file.id],
-            _reason(statuses[file.id], article, is_wanted=is_wanted),
+            _reason(statuses[file.id], closed.get(file.id, ""), is_wanted=is_wanted),
         )
         for file in unique
     )
@@ -197,19 +210,19 @@ def _with_known_sum(file: RemoteFile, old: tuple[RemoteFile, str] | None) -> Rem
     return replace(file, md5=old[0].md5)
 
 
-def _reason(status: FileStatus, article: Article, *, is_wanted: bool) -> str:
+def _reason(status: FileStatus, withheld: str, *, is_wanted: bool) -> str:
     """Say why a file is not fetched, where no rule for files can change that."""
     if status is FileStatus.WITHHELD:
-        return article.withheld
+        return withheld
     return ANOTHER_VERSION if status is FileStatus.SKIPPED and not is_wanted else ""
 
 
 def _status(
     file: RemoteFile,
-    article: Article,
     here: Mapping[int, tuple[RemoteFile, str]],
     rules: FileRules,
     *,
+    is_open: bool,
     is_wanted: bool,
 ) -> FileStatus:
     if file.is_link:
@@ -217,7 +230,7 @@ def _status(
     old = here.get(file.id)
     if old is not None and (old[0].md5, old[0].size) == (file.md5, file.size):
         return FileStatus.DONE
-    if article.withheld:
+    if not is_open:
         return FileStatus.WITHHELD
     if not (is_wanted and rules.wants(full_name(file), file.size)):
         return FileStatus.SKIPPED

@@ -1,0 +1,49 @@
+"""What readers of a ledger are given: items, files and changes."""
+
+from typing import NamedTuple
+
+from harvester.states import FileStatus
+
+
+class ItemRow(NamedTuple):
+    """An item, or a version of one, with its record as figshare sent it, and its files counted."""
+
+    id: int
+    version: int
+    raw: bytes
+    file_list: bytes | None
+    files: int
+    bytes: int
+
+
+class FileRow(NamedTuple):
+    """
+    A file as files.csv tells of it.
+
+    ``path``: where it is, or would be if it were here; "" for a link. ``reason``: why it is not here, ""
+    where it is or is to come. ``url``: where figshare or, of a link, somebody else has it. ``version``: of
+    its item, 0 for what was never published. ``key``: its item's id in the ledger, another one than
+    ``item_id`` for a version that was asked for.
+    """
+
+    item_id: int
+    file_id: int
+    name: str
+    path: str
+    size: int
+    md5: str | None
+    status: FileStatus
+    reason: str
+    url: str
+    version: int
+    key: int
+
+
+class ChangeRow(NamedTuple):
+    """What became of an item; ``version`` is 0 for the current one. See `models.Change`."""
+
+    item_id: int
+    version: int
+    change: str
+    fields: str
+    files: str

@@ -1,0 +1,138 @@
+"""Whose record of an item is asked for: the public's, or the account's with the token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harvester.config import Config
+from harvester.errors import Doubtful, GiveUp, Gone, NotAllowed, Refused
+from harvester.figshare.api import Figshare
+from harvester.figshare.records import METADATA_ONLY
+from harvester.models import ItemRef, OwedItem, Record
+
+
+@dataclass(frozen=True)
+class Access:
+    """
+    With which rights a run asks.
+
+    ``owners``: whose private items its sources list, "account" and "institution" among them.
+    """
+
+    has_token: bool = False
+    owners: frozenset[str] = frozenset()
+
+    @property
+    def is_administrators(self) -> bool:
+        """Whether private items are listed for an administrator alone, whom not every record is open to."""
+        return self.owners == {"institution"}
+
+
+def access_of(config: Config) -> Access:
+    """Tell with which rights a run of this config asks."""
+    owners = frozenset(source.owner for source in config.sources if source.private)
+    return Access(config.token is not None, owners)
+
+
+@dataclass(frozen=True)
+class Records:
+    """
+    Asks for records, each with the rights that its item calls for.
+
+    What a listing of private items has named is asked of the account's endpoint. A refusal there contradicts
+    the listing, so it is a doubt; the public record, which says less, never takes its place. An administrator
+    may list what only the owners may read: there the public record stands in until a private one was had.
+    What the user named is public as far as it can be, and asked for with the token only where it is not.
+    """
+
+    figshare: Figshare
+    access: Access
+
+    async def ask(self, item: OwedItem) -> Record | None:
+        """Return the record of an item; None where it is known and has not changed."""
+        if item.private:
+            return await self._private(item)
+        if item.named and not item.version and self.access.has_token:
+            return await self._named(item)
+        return await self.figshare.record_unless(item.etag, item.id, private=False, version=item.version)
+
+    async def _private(self, item: OwedItem) -> Record | None:
+        try:
+            return await self.figshare.record_unless(item.etag, item.id, private=True)
+        except (Gone, Refused) as error:
+            refusal = self._contradicted(item, error)
+            if not self._may_stand_in(item, error):
+                raise refusal from error
+        try:
+            return await self.figshare.record(item.id, private=False)
+        except (Gone, Refused) as error:
+            raise refusal from error
+
+    def _contradicted(self, item: OwedItem, error: Gone | Refused) -> GiveUp:
+        """Return what a refusal amounts to: a doubt where the item is listed all the same."""
+        if not (item.listed and self.access.owners):
+            return error
+        doubt = Doubtful(f"{error}, though it is listed among the private items")
+        doubt.attempts = error.attempts
+        return doubt
+
+    def _may_stand_in(self, item: OwedItem, error: Gone | Refused) -> bool:
+        is_decision = isinstance(error, Gone | NotAllowed)
+        return self.access.is_administrators and is_decision and (item.stands_in or not item.known)
+
+    async def _named(self, item: OwedItem) -> Record | None:
+        try:
+            public = await self.figshare.record_unless(item.etag, item.id, private=False)
+        except Gone:
+            # One that was public before is withdrawn, whoever may still read it.
+            own = None if item.known else await self._own(item.id)
+            if own is None:
+                raise
+            return own
+        if public is None or public.article.withheld in {"", METADATA_ONLY}:
+            return public
+        own = await self._own(item.id)
+        return own if own is not None and own.article.files else public
+
+    async def _own(self, item_id: int) -> Record | None:
+        """Return the account's record of an item, None where the token does not open it."""
+        try:
+            return await self.figshare.record(item_id, private=True)
+        except (Gone, Refused):
+            return None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Asks for records as a run would that knows nothing of their items yet."""
+
+    figshare: Figshare
+    access: Access
+
+    async def ask(self, ref: ItemRef) -> Record:
+        """Return a record; raises what `Records.ask` raises."""
+        item = OwedItem(
+            0, ref.id, ref.private, frozenset(), known=False, key=ref.id, version=ref.version, named=ref.named
+        )
+        record = await Records(self.figshare, self.access).ask(item)
+        assert record is not None, "there is no ETag to compare with"
+        return record
+
+    def asks_twice(self, ref: ItemRef, record: Record) -> bool:
+        """Tell whether it took two requests to come to this record: the public's and the account's."""
+        if ref.private:
+            return not record.private
+        is_open = record.article.withheld in {"", METADATA_ONLY} and not record.private
+        return ref.named and not ref.version and self.access.has_token and not is_open
+
+
+def remarks(item: OwedItem, record: Record) -> tuple[str, ...]:
+    """Say what the user should know of whose record it is."""
+    found = []
+    if item.private and not record.private:
+        found.append(f"item {item.id}: its private record is refused; the public one stands in for now")
+    if record.article.draft_of:
+        number = record.article.draft_of
+        version = f"version {number}" if number > 0 else "a published version"
+        found.append(f"item {item.id}: the account's record is an unpublished edit of {version}")
+    return tuple(found)

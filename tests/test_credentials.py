@@ -1,0 +1,249 @@
+"""A refused token is told as one, a right that is lacking is not; the same for statistics credentials."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import orjson
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from harvester.credentials import Secret
+from harvester.errors import Doubtful, GiveUp, NotAllowed, TokenRefused
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import Ended, at, environment, harvester
+from tests.test_client import client, served
+
+pytestmark = pytest.mark.anyio
+
+SMALL = Settings(items=30, private_items=4, heavy=0)
+ONE_AT_A_TIME = ("--workers", "1", "--tasks", "metadata")
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def refused(status: int = 403) -> web.Response:
+    return web.json_response(
+        {"message": "Unauthorized request", "code": "Forbidden", "data": None}, status=status
+    )
+
+
+def rows(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / name).open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def problems(ended: Ended) -> list[str]:
+    return [line for line in ended.err.splitlines() if line.startswith("harvester: ")]
+
+
+def with_token(sandbox: Sandbox) -> list[tuple[str, int]]:
+    """What was asked with a token, and the status of the answer."""
+    return [(seen.path, seen.status) for seen in sandbox.requests if "Authorization" in seen.headers]
+
+
+# -- the token --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    "source",
+    [("--account",), ("--institution-items",), ("--group", "11962", "--subgroups"), ("--items", "ids.txt")],
+)
+async def test_a_bad_token_ends_the_run_with_one_line_and_nothing_else_is_asked_with_it(
+    status: int, source: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "ids.txt").write_text("9000000001\n")
+    async with Sandbox(Settings(items=20, bad_token_status=status)) as sandbox:
+        ended = await harvester(
+            "run",
+            *source,
+            *ONE_AT_A_TIME,
+            *at(sandbox),
+            cwd=tmp_path,
+            env=environment(FIGSHARE_TOKEN="ENTER-TOKEN"),
+        )
+        asked = with_token(sandbox)
+    assert ended.status == 3
+    (line,) = problems(ended)
+    assert "the token was refused (environment variable FIGSHARE_TOKEN)" in line
+    assert "administrator" not in ended.err
+    assert "ENTER-TOKEN" not in ended.err
+    assert asked[-1] == ("/v2/account", status)
+    assert len(asked) <= 2, "what was refused, and the account"
+
+
+async def test_a_bad_token_is_told_by_the_name_of_its_own_variable(tmp_path: Path) -> None:
+    async with Sandbox(SMALL) as sandbox:
+        ended = await harvester(
+            "plan",
+            "--account",
+            *at(sandbox),
+            cwd=tmp_path,
+            env=environment(HARVESTER_SERVICES_TOKEN_ENV="MY_TOKEN", MY_TOKEN="wrong"),
+        )
+    assert ended.status == 3
+    assert "the token was refused (environment variable MY_TOKEN)" in ended.err
+
+
+async def test_a_good_token_without_the_right_is_told_that_an_administrator_s_is_needed(
+    tmp_path: Path,
+) -> None:
+    async with Sandbox(SMALL) as sandbox:
+        env = environment(FIGSHARE_TOKEN=SMALL.plain_token)
+        words = ("run", "--institution-items", *ONE_AT_A_TIME, *at(sandbox))
+        ended = await harvester(*words, cwd=tmp_path, env=env)
+        paths = [path for path, _ in with_token(sandbox)]
+    assert ended.status == 1
+    assert "an administrator's is needed" in ended.err
+    assert "the token was refused" not in ended.err
+    assert paths.count("/v2/account") == 2, "whose it is, and whether it is good"
+
+
+@pytest.mark.parametrize("lasts", [1, 2, 4, 7])
+async def test_a_token_that_dies_in_the_middle_ends_the_run_and_replaces_no_record(
+    lasts: int, tmp_path: Path
+) -> None:
+    words = ("run", "--account", *ONE_AT_A_TIME, "-o", tmp_path / "h")
+    async with Sandbox(SMALL) as sandbox:
+        whole = await harvester(*words, *at(sandbox))
+        before = (tmp_path / "h" / "metadata.jsonl").read_bytes()
+    async with Sandbox(Settings(items=30, private_items=4, heavy=0, token_lasts=lasts)) as sandbox:
+        sandbox.world.edit(sandbox.world.public_ids[0])
+        ended = await harvester(*words, "--refresh", "metadata", *at(sandbox))
+        asked = with_token(sandbox)
+    exported = await harvester("export", "-o", tmp_path / "h")
+    assert (whole.status, ended.status, exported.status) == (0, 3, 0)
+    assert "the token was refused" in problems(ended)[0]
+    assert ("/v2/account", 403) in asked
+    known = {row["id"]: row for row in map(orjson.loads, before.splitlines())}
+    now = list(map(orjson.loads, (tmp_path / "h" / "metadata.jsonl").read_bytes().splitlines()))
+    assert len(now) == len(known)
+    assert all("account_id" in record for record in now), "none of them is the public's"
+
+
+async def test_files_are_not_refused_one_by_one_where_the_token_has_died(tmp_path: Path) -> None:
+    """9 requests: the account, its listing, and 7 of the files and records that need the token."""
+    settings = Settings(items=20, private_items=12, heavy=0, token_lasts=18)
+    async with Sandbox(settings) as sandbox:
+        words = ("run", "--account", "--workers", "1", "--tasks", "metadata,files", "-o", tmp_path / "h")
+        ended = await harvester(*words, *at(sandbox))
+        refusals = [path for path, status in with_token(sandbox) if status == 403]
+    assert ended.status == 3
+    assert "the token was refused" in problems(ended)[0]
+    assert len(refusals) < 20, "those in hand, and the account"
+
+
+# -- the check by itself ----------------------------------------------------------------------------
+
+
+async def test_one_check_serves_all_refusals_until_eight_come_in_a_row() -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return refused() if request.path == "/item" else web.json_response({"id": 1})
+
+    async def ask(path: str) -> None:
+        await polite.json("api", "GET", api / path, orjson.loads, authorised=True)
+
+    async with served(answer) as api, client(api, token="t") as polite:
+        for _ in range(8):
+            with pytest.raises(NotAllowed):
+                await ask("item")
+        assert asked.count("/account") == 1
+        with pytest.raises(NotAllowed):
+            await ask("item")
+        assert asked.count("/account") == 2
+        for _ in range(20):  # a success in between says that the token is good
+            with pytest.raises(NotAllowed):
+                await ask("item")
+            await ask("fine")
+        assert asked.count("/account") == 2
+
+
+async def test_a_refusal_is_in_doubt_where_the_account_cannot_be_asked() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=503) if request.path == "/account" else refused()
+
+    async with served(answer) as api, client(api, token="t", attempts=2) as polite:
+        polite.expect("api", api / "proof", lambda raw: raw)
+        with pytest.raises(Doubtful, match="could not be asked"):
+            await polite.json("api", "GET", api / "item", orjson.loads, authorised=True)
+
+
+async def test_a_block_page_says_nothing_of_the_token() -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return web.Response(status=403, text="<html>")
+
+    async with served(answer) as api, client(api, token="t", attempts=2) as polite:
+        with pytest.raises(Exception, match="blocked"):
+            await polite.json("stats", "GET", api / "item", orjson.loads, authorised=True)
+    assert "/account" not in asked
+
+
+async def test_nothing_is_asked_with_a_token_that_is_known_to_be_refused() -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return refused(401)
+
+    async with served(answer) as api, client(api, token="t") as polite:
+        for path in ("item", "other"):
+            with pytest.raises(TokenRefused):
+                await polite.json("api", "GET", api / path, orjson.loads, authorised=True)
+    assert asked == ["/item", "/account"]
+
+
+# -- statistics -------------------------------------------------------------------------------------
+
+
+async def statistics(sandbox: Sandbox, folder: Path, credentials: str, *more: object) -> Ended:
+    """Harvest the statistics of an institution."""
+    words = ("run", "--search", "survey", "--tasks", "stats", "-o", folder, "--workers", "1", *more)
+    env = environment(HARVESTER_STATS_INSTITUTION="iastate", FIGSHARE_STATS=credentials)
+    return await harvester(*words, *at(sandbox), env=env)
+
+
+async def test_refused_statistics_credentials_end_the_run_at_once_and_are_told_once(tmp_path: Path) -> None:
+    async with Sandbox(SMALL) as sandbox:
+        ended = await statistics(sandbox, tmp_path / "h", "sandbox:wrong")
+        asked = len(sandbox.asked("stats"))
+    assert (ended.status, asked) == (3, 1)
+    (line,) = problems(ended)
+    assert "the credentials for the statistics were refused (environment variable FIGSHARE_STATS)" in line
+
+
+@pytest.mark.parametrize("last", [1, 2, 9])
+async def test_statistics_credentials_that_die_in_the_middle_end_the_run(last: int, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=30, heavy=0, credentials_last=last)) as sandbox:
+        ended = await statistics(sandbox, tmp_path / "h", SMALL.stats_credentials)
+        statuses = [seen.status for seen in sandbox.asked("stats")]
+    assert ended.status == 3
+    assert statuses == [200] * last + [403, 403], "what was refused, and what was good before"
+
+
+async def test_statistics_that_are_refused_for_one_item_are_that_item_s_own() -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return refused() if request.path == "/2" else web.json_response({"totals": 1})
+
+    async with (
+        served(answer) as stats,
+        client(
+            URL("http://127.0.0.1:9"), stats=stats, stats_credentials=Secret("a:b", "FIGSHARE_STATS")
+        ) as polite,
+    ):
+        await polite.json("stats", "GET", stats / "1", orjson.loads, authorised=True)
+        with pytest.raises(GiveUp):
+            await polite.json("stats", "GET", stats / "2", orjson.loads, authorised=True)
+        await polite.json("stats", "GET", stats / "3", orjson.loads, authorised=True)
+    assert asked == ["/1", "/2", "/1", "/3"]

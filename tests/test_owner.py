@@ -1,0 +1,424 @@
+"""The owner gets what the owner may have: withheld files, drafts, whole records; and embargoes end."""
+
+from __future__ import annotations
+
+import csv
+import lzma
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from harvester import load_config
+from harvester.connecting import Surroundings
+from harvester.job import harvest, make_plan
+from harvester.ledger.writing import Ledger
+from harvester.models import Summary
+from harvester.plan import Plan
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import at, environment, harvester
+
+pytestmark = pytest.mark.anyio
+
+OWN = Settings(items=30, private_items=4, colleague_items=3, heavy=0, own_public=30, hides_withheld="empty")
+EMBARGO, CONFIDENTIAL, DISABLED = 5_000_070, 5_000_073, 5_000_082
+WITHHELD = {EMBARGO, CONFIDENTIAL, DISABLED}
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def rows(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / name).open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def records_of(folder: Path, item_id: int) -> list[dict[str, Any]]:
+    """The current record and those of earlier versions."""
+    lines = (folder / "metadata.jsonl").read_bytes().splitlines()
+    return [record for record in map(orjson.loads, lines) if record["id"] == item_id]
+
+
+def records(folder: Path) -> dict[int, dict[str, Any]]:
+    lines = (folder / "metadata.jsonl").read_bytes().splitlines()
+    return {record["id"]: record for record in map(orjson.loads, lines)}
+
+
+def statuses(folder: Path, item_ids: set[int]) -> set[str]:
+    return {row["status"] for row in rows(folder, "files.csv") if int(row["item_id"]) in item_ids}
+
+
+def reasons(folder: Path) -> set[str]:
+    with closing(sqlite3.connect(folder / "harvest.db")) as db:
+        return {reason for (reason,) in db.execute("SELECT verdict FROM files WHERE status = 'withheld'")}
+
+
+def asked(sandbox: Sandbox, begins: str) -> list[str]:
+    return [seen.path for seen in sandbox.requests if seen.path.startswith(begins)]
+
+
+def at_moment(text: str) -> Surroundings:
+    seconds = datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    return Surroundings(wall_clock=lambda: seconds)
+
+
+Job = Callable[..., Any]
+
+
+class Harvest:
+    """Runs of one config over one sandbox and folder."""
+
+    def __init__(
+        self, sandbox: Sandbox, folder: Path, *sources: dict[str, Any], token: str = OWN.token, **options: Any
+    ) -> None:
+        self.sandbox = sandbox
+        self.folder = folder
+        self.config = load_config(
+            options={
+                "sources": list(sources),
+                "output": str(folder),
+                "tasks": ["metadata", "files"],
+                "services.api": sandbox.api,
+                "services.stats": sandbox.stats,
+                **{f"rate.{name}": float("inf") for name in ("api", "stats", "files")},
+                **{key.replace("__", "."): value for key, value in options.items()},
+            },
+            environ={"FIGSHARE_TOKEN": token} if token else {},
+        )
+
+    async def run(self, moment: str = "2030-01-01", **more: Any) -> Summary:
+        self.sandbox.requests.clear()
+        return await harvest(self.config, surroundings=at_moment(moment), **more)
+
+    async def plan(self, moment: str = "2030-01-01", **more: Any) -> Plan:
+        return await make_plan(self.config, surroundings=at_moment(moment), **more)
+
+
+ACCOUNT = {"kind": "account"}
+INSTITUTION = {"kind": "institution", "private": True}
+SEARCH = {"kind": "search", "query": "survey"}
+
+
+def named(*ids: int) -> dict[str, Any]:
+    return {"kind": "items", "ids": list(ids)}
+
+
+# -- withheld files -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hides", ["", "empty", "absent"])
+@pytest.mark.parametrize("source", [ACCOUNT, INSTITUTION])
+async def test_files_that_are_withheld_from_the_public_come_with_the_token(
+    source: dict[str, Any], hides: str, tmp_path: Path
+) -> None:
+    async with Sandbox(replace(OWN, hides_withheld=hides)) as sandbox:
+        job = Harvest(sandbox, tmp_path, source)
+        summary = await job.run()
+        world = sandbox.world
+        files = {row["file_id"]: row for row in rows(tmp_path, "files.csv")}
+        for item_id in WITHHELD:
+            for file in world.files(item_id):
+                row = files[str(file["id"])]
+                assert row["status"] == "done"
+                assert (tmp_path / row["path"]).read_bytes() == world.content(file["id"])
+        assert summary.exit_status == 0
+        again = await job.run()
+        assert (again.exit_status, asked(sandbox, "/v2/file/")) == (0, [])
+
+
+async def test_files_that_are_refused_to_the_token_too_are_withheld_and_asked_for_once(
+    tmp_path: Path,
+) -> None:
+    async with Sandbox(replace(OWN, refuses_owner=True)) as sandbox:
+        job = Harvest(sandbox, tmp_path, ACCOUNT)
+        summary = await job.run()
+        assert (summary.exit_status, rows(tmp_path, "failures.csv")) == (0, [])
+        assert statuses(tmp_path, WITHHELD) == {"withheld"}
+        assert reasons(tmp_path) == {
+            f"{reason} (refused to the token)" for reason in ("embargo", "confidential", "downloads disabled")
+        }
+        withheld = sum(len(sandbox.world.files(item_id)) for item_id in WITHHELD)
+        refused = [seen for seen in sandbox.requests if seen.status == 403]
+        assert len(refused) == withheld
+        assert summary.run["files"]["failed"] == 0
+        await job.run()
+        assert asked(sandbox, "/v2/file/") == []
+        await job.run(refresh=frozenset({"metadata"}))
+        assert len(asked(sandbox, "/v2/file/")) == withheld
+        sandbox.world.correct(CONFIDENTIAL)
+        await job.run()
+        assert len(asked(sandbox, "/v2/file/")) == len(sandbox.world.files(CONFIDENTIAL))
+        assert statuses(tmp_path, WITHHELD) == {"withheld"}
+
+
+async def test_a_record_that_comes_again_unchanged_is_no_reason_to_ask_for_refused_files(
+    tmp_path: Path,
+) -> None:
+    async with Sandbox(replace(OWN, refuses_owner=True, etags=False)) as sandbox:
+        job = Harvest(sandbox, tmp_path, named(CONFIDENTIAL))
+        await job.run()
+        assert len(asked(sandbox, "/v2/file/")) == len(sandbox.world.files(CONFIDENTIAL))
+        await job.run()
+        assert len(asked(sandbox, "/v2/account/articles/")) == 1
+        assert asked(sandbox, "/v2/file/") == []
+        assert reasons(tmp_path) == {"confidential (refused to the token)"}
+
+
+async def test_nothing_that_is_withheld_is_asked_for_on_the_public_s_behalf(tmp_path: Path) -> None:
+    async with Sandbox(replace(OWN, hides_withheld="")) as sandbox:
+        summary = await Harvest(sandbox, tmp_path, SEARCH).run()
+        ids = {file["id"] for item_id in WITHHELD for file in sandbox.world.files(item_id)}
+        tried = {
+            int(path.rpartition("/")[2]) for path in asked(sandbox, "/files/") + asked(sandbox, "/v2/file/")
+        }
+        assert not (ids & tried)
+        assert not asked(sandbox, "/v2/account")
+    assert summary.exit_status == 0
+    assert statuses(tmp_path, WITHHELD) == {"withheld"}
+    assert reasons(tmp_path) == {"embargo", "confidential", "downloads disabled"}
+
+
+# -- embargoes that end ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize(("source", "token"), [(SEARCH, ""), (named(EMBARGO), "")])
+async def test_an_item_is_due_again_when_its_embargo_has_ended(
+    source: dict[str, Any], token: str, quick: bool, tmp_path: Path
+) -> None:
+    async with Sandbox(replace(OWN, embargo_date="2030-05-01")) as sandbox:
+        job = Harvest(sandbox, tmp_path, source, token=token)
+        assert (await job.run()).exit_status == 0
+        record = f"/v2/articles/{EMBARGO}"
+        sandbox.world.end_embargo(EMBARGO)
+        if source is SEARCH:
+            assert (await job.plan("2030-05-01T00:09:59", quick=quick)).items_owed == 0
+            await job.run("2030-05-01T00:09:59", quick=quick)
+            assert asked(sandbox, record) == []
+            plan = await job.plan("2030-05-01T00:10:00", quick=quick)
+            assert (plan.items_owed, plan.files_owed) == (1, len(sandbox.world.files(EMBARGO)))
+        await job.run("2030-05-01T00:10:00", quick=quick)
+        assert asked(sandbox, record)
+        assert statuses(tmp_path, {EMBARGO}) == {"done"}
+        await job.run("2031-01-01", quick=quick)
+        if source is SEARCH:
+            assert asked(sandbox, record) == [], "it has none any more"
+
+
+async def test_an_embargo_that_lasts_longer_than_its_date_is_asked_for_once_a_run(tmp_path: Path) -> None:
+    async with Sandbox(replace(OWN, embargo_date="2030-05-01T00:00:00Z")) as sandbox:
+        job = Harvest(sandbox, tmp_path, SEARCH, token="")
+        await job.run()
+        for _ in range(2):
+            await job.run("2030-06-01")
+            assert asked(sandbox, f"/v2/articles/{EMBARGO}") == [f"/v2/articles/{EMBARGO}"]
+        assert statuses(tmp_path, {EMBARGO}) <= {"withheld"}
+
+
+async def test_the_owner_s_files_come_when_the_embargo_has_ended(tmp_path: Path) -> None:
+    async with Sandbox(replace(OWN, refuses_owner=True, embargo_date="2030-05-01")) as sandbox:
+        job = Harvest(sandbox, tmp_path, ACCOUNT)
+        await job.run()
+        assert statuses(tmp_path, {EMBARGO}) == {"withheld"}
+        sandbox.world.end_embargo(EMBARGO)
+        await job.run("2030-05-01T00:10:00")
+        assert statuses(tmp_path, {EMBARGO}) == {"done"}
+        assert statuses(tmp_path, {CONFIDENTIAL}) == {"withheld"}
+
+
+def test_an_older_ledger_learns_when_its_embargoes_end(tmp_path: Path) -> None:
+    (tmp_path / "harvest.db").write_bytes(lzma.decompress((FIXTURES / "ledger-5.db.xz").read_bytes()))
+    ledger = Ledger(tmp_path)
+    ledger.open()
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+        due = db.execute("SELECT id, due_after FROM items WHERE due_after <> ''").fetchall()
+    assert due == [(EMBARGO, "2040-01-01T00:10:00Z")]
+
+
+# -- the public record never stands in for the account's ----------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+async def test_a_private_record_that_is_refused_once_is_asked_for_again(status: int, tmp_path: Path) -> None:
+    async with Sandbox(OWN) as sandbox:
+        public, draft = sandbox.world.public_ids[1], sandbox.world.private_ids[0]
+        for item_id in (public, draft):
+            sandbox.world.refuse_owner(item_id, status, times=1)
+        summary = await Harvest(sandbox, tmp_path, ACCOUNT).run()
+        assert asked(sandbox, f"/v2/articles/{public}") == []
+    assert (summary.exit_status, rows(tmp_path, "failures.csv")) == (0, [])
+    assert all("account_id" in record for record in records(tmp_path).values())
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+async def test_a_private_record_that_stays_refused_is_a_failure_and_the_known_one_stays(
+    status: int, tmp_path: Path
+) -> None:
+    async with Sandbox(OWN) as sandbox:
+        known, new = sandbox.world.public_ids[:2]
+        job = Harvest(sandbox, tmp_path, ACCOUNT)
+        sandbox.world.refuse_owner(new, status)
+        assert (await job.run()).exit_status == 1
+        sandbox.world.refuse_owner(known, status)
+        sandbox.world.correct(known)
+        before = records(tmp_path)[known]
+        assert (await job.run()).exit_status == 1
+        failed = {(int(row["item_id"]), row["task"]) for row in rows(tmp_path, "failures.csv")}
+        assert failed == {(known, "metadata"), (new, "metadata")}
+        assert records(tmp_path)[known] == before
+        assert new not in records(tmp_path)
+        assert not any(row["change"] == "withdrawn" for row in rows(tmp_path, "changes.csv"))
+        assert statuses(tmp_path, {known}) == {"done"}
+
+
+async def test_what_the_account_lists_no_more_and_answers_404_is_withdrawn(tmp_path: Path) -> None:
+    async with Sandbox(OWN) as sandbox:
+        job = Harvest(sandbox, tmp_path, ACCOUNT)
+        await job.run()
+        gone = sandbox.world.public_ids[2]
+        sandbox.world.withdraw(gone)
+        assert (await job.run()).exit_status == 0
+    assert [(row["item_id"], row["change"]) for row in rows(tmp_path, "changes.csv")] == [
+        (str(gone), "withdrawn")
+    ]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_for_an_administrator_the_public_record_stands_in_until_the_private_one_is_had(
+    status: int, tmp_path: Path
+) -> None:
+    async with Sandbox(OWN) as sandbox:
+        hidden = sandbox.world.public_ids[1]
+        sandbox.world.refuse_owner(hidden, status)
+        job = Harvest(sandbox, tmp_path, INSTITUTION)
+        for _ in range(2):
+            summary = await job.run()
+            assert summary.exit_status == 0
+            assert summary.run["warnings"] == [
+                f"item {hidden}: its private record is refused; the public one stands in for now"
+            ]
+            assert "account_id" not in records(tmp_path)[hidden]
+            assert statuses(tmp_path, {hidden}) == {"done"}
+        assert (await job.plan()).items_owed == 1
+        sandbox.world.refuse_owner(hidden, times=0)
+        assert (await job.run()).run["warnings"] == []
+        assert "account_id" in records(tmp_path)[hidden]
+        assert (await job.plan()).items_owed == 0
+        sandbox.world.refuse_owner(hidden, status)
+        sandbox.world.correct(hidden)
+        assert (await job.run()).exit_status == 1, "a private record that is here is not replaced"
+        assert "account_id" in records(tmp_path)[hidden]
+
+
+# -- items named one by one ---------------------------------------------------------------------------------
+
+
+async def test_what_an_account_lists_can_be_named_one_by_one_and_nothing_is_lost(tmp_path: Path) -> None:
+    async with Sandbox(OWN) as sandbox:
+        listed = await harvester("list", "--account", "-q", *at(sandbox))
+        words = ("run", "--items", "-", "--tasks", "metadata,files", "-o", tmp_path / "h", *at(sandbox))
+        ended = await harvester(*words, stdin=listed.out)
+        world = sandbox.world
+        assert ended.status == 0
+        assert set(records(tmp_path / "h")) == set(world.account_ids)
+        assert statuses(tmp_path / "h", {*WITHHELD, *world.private_ids}) == {"done"}
+        asked_as_owner = {int(path.rpartition("/")[2]) for path in asked(sandbox, "/v2/account/articles/")}
+        assert asked_as_owner == {*WITHHELD, *world.private_ids}, "the others are public"
+        sandbox.requests.clear()
+        again = await harvester(*words, stdin=listed.out)
+        assert again.status == 0
+        assert asked(sandbox, "/v2/file/") == []
+    assert rows(tmp_path / "h", "failures.csv") == []
+
+
+async def test_a_plan_foresees_what_named_items_take_with_the_token(tmp_path: Path) -> None:
+    async with Sandbox(OWN) as sandbox:
+        names = (sandbox.world.private_ids[0], CONFIDENTIAL, sandbox.world.public_ids[0])
+        job = Harvest(sandbox, tmp_path, named(*names))
+        plan = await job.plan()
+        summary = await job.run()
+        done = summary.run["files"]["done"]
+        assert (plan.files_owed, plan.requests["api"]) == (done, summary.run["requests"]["api"])
+
+
+@pytest.mark.parametrize("token", [OWN.plain_token, ""])
+async def test_a_named_item_that_is_nobody_s_business_fails_as_it_does_for_the_public(
+    token: str, tmp_path: Path
+) -> None:
+    async with Sandbox(OWN) as sandbox:
+        colleague = sandbox.world.colleague_ids[0]
+        words = ("run", "--item", colleague, "-o", tmp_path / "h", "--tasks", "metadata")
+        ended = await harvester(*words, *at(sandbox), env=environment(FIGSHARE_TOKEN=token))
+        assert bool(asked(sandbox, "/v2/account/")) is bool(token)
+    assert ended.status == 1
+    (row,) = rows(tmp_path / "h", "failures.csv")
+    assert row["error"] == f"127.0.0.1/v2/articles/{colleague}: not found (404): Entity not found: article"
+
+
+async def test_a_named_item_that_was_public_and_is_gone_is_withdrawn_whatever_the_token_shows(
+    tmp_path: Path,
+) -> None:
+    async with Sandbox(OWN) as sandbox:
+        gone = sandbox.world.public_ids[3]
+        job = Harvest(sandbox, tmp_path, named(gone))
+        await job.run()
+        sandbox.world.withdraw(gone)
+        assert (await job.run()).exit_status == 0
+        assert asked(sandbox, "/v2/account/") == []
+    assert [row["change"] for row in rows(tmp_path, "changes.csv")] == ["withdrawn"]
+
+
+async def test_a_withheld_item_that_is_named_later_is_asked_for_as_its_owner(tmp_path: Path) -> None:
+    async with Sandbox(OWN) as sandbox:
+        await Harvest(sandbox, tmp_path, SEARCH).run()
+        assert statuses(tmp_path, {CONFIDENTIAL}) == set()
+        await Harvest(sandbox, tmp_path, named(CONFIDENTIAL)).run()
+        assert statuses(tmp_path, {CONFIDENTIAL}) == {"done"}
+
+
+async def test_a_search_asks_nothing_of_the_account(tmp_path: Path) -> None:
+    async with Sandbox(OWN) as sandbox:
+        await Harvest(sandbox, tmp_path, SEARCH).run()
+        assert asked(sandbox, "/v2/account/articles") == []
+
+
+# -- drafts -----------------------------------------------------------------------------------------
+
+
+def drafted(world: Any) -> Iterator[int]:
+    """Begin edits of an item with one version and of one with three."""
+    for item_id in (world.public_ids[2], world.with_trait("three versions")[0]):
+        world.draft(item_id)
+        yield item_id
+
+
+@pytest.mark.parametrize("versions", ["latest", "all"])
+async def test_an_unpublished_edit_is_told_and_with_all_versions_the_published_one_comes_too(
+    versions: str, tmp_path: Path
+) -> None:
+    settings = replace(OWN, items=40, own_public=40)
+    async with Sandbox(settings) as sandbox:
+        world = sandbox.world
+        once, thrice = drafted(world)
+        job = Harvest(sandbox, tmp_path, ACCOUNT, versions=versions)
+        summary = await job.run()
+        assert summary.exit_status == 0
+        assert summary.run["warnings"] == [
+            f"item {once}: the account's record is an unpublished edit of version 1",
+            f"item {thrice}: the account's record is an unpublished edit of version 3",
+        ]
+        titles = [record["title"] for record in records_of(tmp_path, once)]
+        assert [title.endswith("(draft)") for title in titles].count(True) == 1
+        with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+            earlier = db.execute("SELECT item_id, version FROM versions ORDER BY 1, 2").fetchall()
+        assert earlier == ([(once, 1), (thrice, 1), (thrice, 2), (thrice, 3)] if versions == "all" else [])
+        here = {row["file_id"] for row in rows(tmp_path, "files.csv") if row["status"] == "done"}
+        for item_id in (once, thrice):
+            assert {str(file["id"]) for file in world.files(item_id, private=True)} <= here
+            if versions == "all":
+                assert {str(file["id"]) for file in world.files(item_id)} <= here
+        assert (await job.run()).run["warnings"] == [], "once"
