@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import msgspec
 
-from harvester.ledger.reading import ItemRow, Reader
+from harvester.ledger.reading import Reader
+from harvester.ledger.rows import ItemRow
 from harvester.store import rewrite
 
 
