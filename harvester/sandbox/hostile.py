@@ -1,4 +1,4 @@
-"""Records that mean no good: some are spoilt as data, the others as the bytes that go out."""
+"""Records that mean no good, or are odd: some are spoilt as data, the others as the bytes that go out."""
 
 from __future__ import annotations
 
