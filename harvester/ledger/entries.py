@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from harvester.ledger import many, statistics, versions
 from harvester.ledger.claim import iso
+from harvester.ledger.dates import latest_from
 from harvester.ledger.files import Files
 from harvester.ledger.line import Line
 from harvester.ledger.results import Harvested, ItemResult
@@ -69,10 +70,12 @@ class Entries:
         many.write(
             self._db,
             """
-            WITH told (id, turn, modified_date, withheld, withdrawn, etag, asked_in) AS ({values})
+            WITH told (id, turn, modified_date, at, withheld, withdrawn, etag, asked_in) AS ({values})
             UPDATE items SET turn = iif(items.turn = ifnull(told.turn, items.turn), NULL, items.turn),
+                -- A record without a date has that of its listing; nothing lies behind the answer.
                 modified_date = ifnull(
-                    max(ifnull(items.modified_date, ''), told.modified_date), items.modified_date
+                    min(iif(told.modified_date = '', ifnull(listed_date, ''), told.modified_date), told.at),
+                    items.modified_date
                 ),
                 withheld = ifnull(told.withheld, items.withheld),
                 withdrawn = ifnull(told.withdrawn, items.withdrawn),
@@ -98,10 +101,12 @@ class Entries:
         record = _record(result)
         if record is None:
             withdrawn = 1 if _is_withdrawn(result) else None
-            return (result.item_id, result.turn, None, None, withdrawn, None, asked_in)
-        article = record.article
-        of_record = (article.modified_date, article.withheld, 0, record.etag, asked_in)
-        return (result.item_id, result.turn, *of_record)
+            return (result.item_id, result.turn, None, None, None, withdrawn, None, asked_in)
+        article, at = record.article, record.told_at or iso(self._clock())
+        # A date that cannot be is worth nothing: what is listed later is to be looked at, whatever it says.
+        is_odd = article.modified_date > latest_from(at)
+        dates = ("", "") if is_odd else (article.modified_date, at)
+        return (result.item_id, result.turn, *dates, article.withheld, 0, record.etag, asked_in)
 
     def _save_records(self, results: Sequence[ItemResult], now: str) -> None:
         many.write(

@@ -26,8 +26,8 @@ class Item:
 
     ``trait``: its peculiarity, of `TRAITS`; ``called``: how it is identified, of `IDENTIFIERS`;
     ``hostile``: its kind, of `HOSTILE`; ``edited``: the world's generation at its last change, 0 for none;
-    ``corrections``: changes that made no new version; ``together``: how many items are published at one
-    moment.
+    ``changed``: when that was, see `modified_seconds`; ``corrections``: changes that made no new version;
+    ``together``: how many items are published at one moment.
     """
 
     id: int
@@ -41,6 +41,7 @@ class Item:
     account: int = OWN_ACCOUNT
     together: int = 1
     called: str = ""
+    changed: int = 0
 
     @property
     def title(self) -> str:
@@ -76,7 +77,7 @@ class Item:
 
     @property
     def modified_seconds(self) -> int:
-        return modified_seconds(self.number, self.together, self.edited)
+        return modified_seconds(self.number, self.together, self.changed)
 
     @cached_property
     def published(self) -> str:

@@ -23,6 +23,7 @@ from harvester.sandbox.catalogue import (
     PROJECTS,
     Addresses,
 )
+from harvester.sandbox.dates import FAR_FUTURE, written
 from harvester.sandbox.files import files_of, pieces_of
 from harvester.sandbox.item import Item
 from harvester.sandbox.items import Items
@@ -85,6 +86,12 @@ class World(Items):
         """An item as listings show it."""
         return entry_of(self.item(item_id), self.at)
 
+    def listed_modified(self, item_id: int) -> str:
+        """When an item changed last, as listings tell it."""
+        if "listings" in self.settings.far_future:
+            return FAR_FUTURE
+        return written(self.modified_seconds(item_id) + self.settings.listed_ahead)
+
     def record(self, item_id: int, version: int = 0, *, private: bool = False, whole: bool = False) -> Json:
         """
         An item's record as the api sends it: at most ten files, all of them when `whole`.
@@ -95,6 +102,8 @@ class World(Items):
         item = self.item(item_id, version)
         files = self.files(item_id, version, private=private)
         record = record_of(item, files, self.at, private=private, whole=whole)
+        if "records" in self.settings.far_future:
+            record["modified_date"] = FAR_FUTURE
         return hostile.spoil_record(item.hostile, record)
 
     def versions(self, item_id: int) -> range:
