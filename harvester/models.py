@@ -54,6 +54,7 @@ class Page(Struct, frozen=True):
     ``position``: where the next page begins, opaque to all but the listing; None after the last page.
     ``left_out``: entries that are not among those wanted. ``warning``: what the user should know of it,
     "" where there is nothing; the first of a listing is told. ``notes``: each of them is.
+    ``told_at``: when the service gave it, ISO 8601 by its own clock, "" where it does not say.
     """
 
     refs: tuple[ItemRef, ...]
@@ -62,6 +63,7 @@ class Page(Struct, frozen=True):
     left_out: int = 0
     warning: str = ""
     notes: tuple[str, ...] = ()
+    told_at: str = ""
 
 
 class RemoteFile(Struct, frozen=True):
@@ -129,15 +131,16 @@ class Record(Struct, frozen=True):
     A full record: the bytes as received, and what was read of them.
 
     ``file_list``: the JSON array of all files as received, None where ``raw`` lists them all. ``etag``: what
-    the service calls this state of it, "" where it says nothing. ``list_problem``: why its file list was
-    refused, so that only the files in ``raw`` are known; "" where it was not. ``private``: it is the
-    account's, asked for with the token.
+    the service calls this state of it, "" where it says nothing. ``told_at``: as that of `Page`.
+    ``list_problem``: why its file list was refused, so that only the files in ``raw`` are known; "" where it
+    was not. ``private``: it is the account's, asked for with the token.
     """
 
     article: Article
     raw: bytes
     file_list: bytes | None = None
     etag: str = ""
+    told_at: str = ""
     list_problem: str = ""
     private: bool = False
 

@@ -24,6 +24,7 @@ from harvester.config import Config
 from harvester.config.keys import ALL, LATEST
 from harvester.errors import GiveUp, TryAgain
 from harvester.figshare.api import Figshare
+from harvester.figshare.selection import TO_THE_SECOND
 from harvester.figshare.statistics import requests_per_item
 from harvester.ledger.prospect import KnownFile, Standing
 from harvester.ledger.reading import Reader
@@ -238,8 +239,9 @@ class Planner:
         """Add the record of a known item, unless it is owed already, where a run would ask for it again."""
         if "metadata" not in self._tasks - known.owed:
             return
-        is_newer = ref.private > known.private or (ref.modified_date or "") > known.modified_date
-        if is_newer or known.withdrawn or ref.modified_date is None:
+        listed, here = (ref.modified_date or "")[:TO_THE_SECOND], known.modified_date[:TO_THE_SECOND]
+        is_newer = ref.private > known.private or listed > max(here, known.listed_date[:TO_THE_SECOND])
+        if is_newer or known.withdrawn or listed > here or ref.modified_date is None:
             self.plan.items_owed += not known.owed
             self._owed["metadata"] += 1
             if is_newer or known.withdrawn or not known.has_etag:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import csv
+import re
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+from yarl import URL
 
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, harvester
@@ -146,6 +152,8 @@ async def test_a_ledger_of_before_owes_the_statistics_of_the_versions_that_lists
         with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
             db.execute("DROP INDEX versions_that_count")
             db.execute("ALTER TABLE versions DROP COLUMN counts")
+            db.execute("ALTER TABLE items DROP COLUMN listed_date")
+            db.execute("ALTER TABLE listings DROP COLUMN by_clock")
             db.execute("DELETE FROM work WHERE task = 'stats'")
             db.execute("DELETE FROM stats")
             db.execute("PRAGMA user_version = 5")
@@ -156,3 +164,162 @@ async def test_a_ledger_of_before_owes_the_statistics_of_the_versions_that_lists
         assert (await harvester("run", *words)).status == 0
         assert set(asked_of_stats(sandbox)) == set(totals_of(item_id))
         assert told(tmp_path) == counted(sandbox, [item_id])
+
+
+# -- dates that lie -------------------------------------------------------------------------------
+
+
+SEARCH = ("run", "--search", ":tag: tag3", "--tasks", "metadata")
+DAY = 86400
+
+
+def records_asked(sandbox: Sandbox) -> dict[int, list[int]]:
+    """Item to the statuses of what was asked for its record since the last time."""
+    asked: dict[int, list[int]] = {}
+    for seen in sandbox.asked("api"):
+        if found := re.fullmatch(r"/v2/articles/(\d+)", seen.path):
+            asked.setdefault(int(found[1]), []).append(seen.status)
+    sandbox.requests.clear()
+    return asked
+
+
+def changed(folder: Path) -> set[int]:
+    return {int(row["item_id"]) for row in rows(folder / "changes.csv")}
+
+
+@asynccontextmanager
+async def moved_on(before: Sandbox, **settings: Any) -> AsyncIterator[Sandbox]:
+    """The same figshare on the same ports, under other settings."""
+    ports = [int(str(URL(url).port)) for url in (before.api, before.stats, before.files, before.storage)]
+    async with Sandbox(replace(WORLD, ports=(ports[0], ports[1], ports[2], ports[3]), **settings)) as sandbox:
+        yield sandbox
+
+
+@pytest.mark.parametrize("liar", [("listings",), ("records",), ("listings", "records")])
+async def test_a_date_in_the_far_future_does_not_hide_what_changes_later(
+    liar: tuple[str, ...], tmp_path: Path
+) -> None:
+    words = (*SEARCH, "-o", tmp_path)
+    async with Sandbox(replace(WORLD, far_future=liar)) as sandbox:
+        assert (await harvester(*words, *at(sandbox))).status == 0
+    async with moved_on(sandbox) as sandbox:
+        item_id = sandbox.world.search(":tag: tag3")[0]
+        sandbox.world.correct(item_id)
+        assert (await harvester(*words, *at(sandbox))).status == 0
+        assert item_id in changed(tmp_path)
+        sandbox.requests.clear()
+        assert (await harvester(*words, *at(sandbox))).status == 0
+        again = {tuple(statuses) for statuses in records_asked(sandbox).values()}
+        assert again == ({(304,)} if "records" in liar else set()), (
+            "a record that is the same keeps its odd date"
+        )
+
+
+async def test_a_listing_that_stays_in_the_far_future_costs_one_question_a_run(tmp_path: Path) -> None:
+    async with Sandbox(replace(WORLD, far_future=("listings",))) as sandbox:
+        ids = sandbox.world.search(":tag: tag3")
+        words = (*SEARCH, "--search", ":tag: tag3 OR :tag: tag4", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        records_asked(sandbox)
+        sandbox.world.correct(ids[0])
+        assert (await harvester(*words)).status == 0
+        asked = records_asked(sandbox)
+        assert asked.pop(ids[0]) == [200]
+        assert {tuple(statuses) for statuses in asked.values()} == {(304,)}
+        assert changed(tmp_path) == {ids[0]}
+
+
+async def test_a_listing_ahead_of_its_records_costs_one_question_a_run(tmp_path: Path) -> None:
+    """As an index that is ahead of a cached record: it is due again, and nothing is asked for ever."""
+    async with Sandbox(replace(WORLD, listed_ahead=3)) as sandbox:
+        ids = sandbox.world.search(":tag: tag3")
+        words = (*SEARCH, "--search", ":tag: tag3 OR :tag: tag4", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        first = records_asked(sandbox)
+        assert {item_id: first[item_id] for item_id in ids} == {item_id: [200] for item_id in ids}
+        for _ in range(2):
+            planned = orjson.loads((await harvester("plan", *words[1:], "--json")).out)["requests"]
+            sandbox.requests.clear()
+            assert (await harvester(*words)).status == 0
+            assert len(sandbox.asked("api")) == planned["api"]
+            asked = records_asked(sandbox)
+            assert asked.keys() == first.keys()
+            assert {tuple(statuses) for statuses in asked.values()} == {(304,)}
+        sandbox.world.edit(ids[1])
+        assert (await harvester(*words)).status == 0
+        assert records_asked(sandbox)[ids[1]] == [200]
+        assert changed(tmp_path) == {ids[1]}
+
+
+async def test_a_record_behind_its_listing_is_seen_by_the_next_run(tmp_path: Path) -> None:
+    """The listing tells of a change that the record does not have yet."""
+    async with Sandbox(WORLD) as sandbox:
+        assert (await harvester(*SEARCH, "-o", tmp_path, *at(sandbox))).status == 0
+        item_id = sandbox.world.search(":tag: tag3")[0]
+    async with moved_on(sandbox, listed_ahead=40 * DAY) as sandbox:
+        assert (await harvester(*SEARCH, "-o", tmp_path, *at(sandbox))).status == 0
+        assert set(map(tuple, records_asked(sandbox).values())) == {(200,)}
+        assert changed(tmp_path) == set()
+        sandbox.world.correct(item_id)  # it comes through, and the listing has known it long since
+        assert (await harvester(*SEARCH, "-o", tmp_path, *at(sandbox))).status == 0
+        assert changed(tmp_path) == {item_id}
+
+
+async def test_a_ledger_of_before_with_a_date_in_the_far_future_sees_changes_again(tmp_path: Path) -> None:
+    async with Sandbox(WORLD) as sandbox:
+        assert (await harvester(*SEARCH, "-o", tmp_path, *at(sandbox))).status == 0
+        with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
+            db.execute("DROP INDEX versions_that_count")
+            db.execute("ALTER TABLE versions DROP COLUMN counts")
+            db.execute("ALTER TABLE items DROP COLUMN listed_date")
+            db.execute("ALTER TABLE listings DROP COLUMN by_clock")
+            db.execute("UPDATE items SET modified_date = '2924-01-01T00:00:00Z'")
+            db.execute("PRAGMA user_version = 5")
+        item_id = sandbox.world.search(":tag: tag3")[0]
+        sandbox.world.correct(item_id)
+        assert (await harvester(*SEARCH, "-o", tmp_path, *at(sandbox))).status == 0
+        assert changed(tmp_path) == {item_id}
+
+
+# -- the mark that a quick run begins at ----------------------------------------------------------
+
+
+def mark(folder: Path) -> str:
+    with closing(sqlite3.connect(folder / "harvest.db")) as db:
+        (found,) = db.execute("SELECT mark FROM listings WHERE NOT old").fetchone()
+    return str(found)
+
+
+def iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.parametrize("days", [-10, 10])
+async def test_a_quick_run_goes_by_the_services_clock(days: int, tmp_path: Path) -> None:
+    """Whatever this machine's says: here it is ten days ahead, or behind."""
+    async with Sandbox(replace(WORLD, clock_ahead=days * DAY)) as sandbox:
+        words = (*SEARCH, "-o", tmp_path, *at(sandbox))
+        began = time.time() + days * DAY
+        assert (await harvester(*words)).status == 0
+        assert iso(began - 2) <= mark(tmp_path) <= iso(time.time() + days * DAY + 2)
+        item_id = sandbox.world.search(":tag: tag3")[0]
+        sandbox.world.correct(item_id)
+        assert (await harvester(*words, "--quick")).status == 0
+        assert changed(tmp_path) == {item_id}
+        since = [
+            seen.fields["modified_since"] for seen in sandbox.asked("api") if "modified_since" in seen.fields
+        ]
+        assert iso(began - DAY - 3) <= since[0] <= iso(began - DAY + 3)
+
+
+async def test_without_the_services_clock_the_mark_is_no_later_than_the_newest_item(tmp_path: Path) -> None:
+    async with Sandbox(replace(WORLD, dateless=True, clock_ahead=-20 * DAY)) as sandbox:
+        words = (*SEARCH, "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        newest = max(sandbox.world.modified(item_id) for item_id in sandbox.world.search(":tag: tag3"))
+        assert mark(tmp_path) == newest
+        item_id = sandbox.world.search(":tag: tag3")[0]
+        sandbox.world.correct(item_id)
+        assert (await harvester(*words, "--quick")).status == 0
+        assert changed(tmp_path) == {item_id}
+        assert mark(tmp_path) == sandbox.world.modified(item_id)

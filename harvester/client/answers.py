@@ -109,6 +109,12 @@ def _moment(date: str) -> datetime | None:
         return None
 
 
+def date_of(headers: Mapping[str, str]) -> str:
+    """Return when an answer was given, by the clock of its service: 2026-01-02T03:04:05Z, "" for unknown."""
+    when = _moment(headers.get("Date", ""))
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ") if when else ""
+
+
 def backoff_seconds(number: int, longest: float) -> float:
     """Tell how long to wait at most after the `number`-th failed attempt."""
     return float(min(longest, 2.0 ** min(number - 1, 30)))

@@ -27,7 +27,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from harvester.addresses import Network
-from harvester.client.answers import name_of
+from harvester.client.answers import date_of, name_of
 from harvester.client.asking import Asking
 from harvester.client.bodies import JsonBody
 from harvester.client.credentials_check import CredentialsCheck
@@ -51,6 +51,11 @@ class Reply(Struct, Generic[T], frozen=True):
 
     value: T
     headers: CIMultiDictProxy[str]
+
+    @property
+    def told_at(self) -> str:
+        """When it was given, by the service's clock: ISO 8601, "" where it does not say."""
+        return date_of(self.headers)
 
 
 class Client:

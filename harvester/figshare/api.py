@@ -172,14 +172,15 @@ class Figshare:
             raise Misshapen(f"item {item_id}: answered with item {article.id}")
         if version and article.version not in {0, version}:
             raise Misshapen(f"item {item_id}, version {version}: answered with version {article.version}")
-        etag = _kept(reply.headers.get("ETag", ""))
+        etag, told_at = _kept(reply.headers.get("ETag", "")), reply.told_at
         if article.files_complete:
-            return Record(article, record.raw, etag=etag, private=authorised)
+            return Record(article, record.raw, etag=etag, told_at=told_at, private=authorised)
         try:
             file_list = await self._file_list(f"{path}/files", authorised=authorised)
         except (Gone, Refused) as error:
-            return Record(article, record.raw, list_problem=str(error), private=authorised)
-        return Record(read_article(record.raw, file_list), record.raw, file_list, etag, private=authorised)
+            return Record(article, record.raw, told_at=told_at, list_problem=str(error), private=authorised)
+        whole = read_article(record.raw, file_list)
+        return Record(whole, record.raw, file_list, etag, told_at=told_at, private=authorised)
 
     async def _file_list(self, path: str, *, authorised: bool) -> bytes:
         pieces: list[msgspec.Raw] = []

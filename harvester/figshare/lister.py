@@ -324,6 +324,7 @@ def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
         tuple(Unresolved(f"{where}, entry {place}", reason, Verdict.FOR_GOOD) for place, reason in found.odd),
         left_out=len(left_out),
         warning=_warning(where, ignored, found.size),
+        told_at=reply.told_at,
     )
 
 

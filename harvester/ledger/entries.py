@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from harvester.ledger import many, statistics, versions
 from harvester.ledger.claim import iso
+from harvester.ledger.dates import latest_from
 from harvester.ledger.files import Files
 from harvester.ledger.line import Line
 from harvester.ledger.results import Harvested, ItemResult
@@ -73,11 +74,13 @@ class Entries:
         many.write(
             self._db,
             """
-            WITH told (id, turn, modified_date, withheld, withdrawn, etag, asked_in, version, own, due_after)
+            WITH told (id, turn, modified_date, at, withheld, withdrawn, etag, asked_in, version, own, due_after)
             AS ({values})
             UPDATE items SET turn = iif(items.turn = ifnull(told.turn, items.turn), NULL, items.turn),
+                -- A record without a date has that of its listing; nothing lies behind the answer.
                 modified_date = ifnull(
-                    max(ifnull(items.modified_date, ''), told.modified_date), items.modified_date
+                    min(iif(told.modified_date = '', ifnull(listed_date, ''), told.modified_date), told.at),
+                    items.modified_date
                 ),
                 withheld = ifnull(told.withheld, items.withheld),
                 withdrawn = ifnull(told.withdrawn, items.withdrawn),
@@ -106,10 +109,15 @@ class Entries:
         record = _record(result)
         if record is None:
             withdrawn = 1 if _is_withdrawn(result) else None
-            return (result.item_id, result.turn, None, None, withdrawn, None, asked_in, None, None, None)
-        article = record.article
-        of_record = (article.modified_date, article.withheld, 0, record.etag, asked_in, article.version)
-        return (result.item_id, result.turn, *of_record, int(record.private), article.embargo_until)
+            nothing = (None,) * 3
+            return (result.item_id, result.turn, *nothing, withdrawn, None, asked_in, *nothing)
+        article, at = record.article, record.told_at or iso(self._clock())
+        # A date that cannot be is worth nothing: what is listed later is to be looked at, whatever it says.
+        is_odd = article.modified_date > latest_from(at)
+        dates = ("", "") if is_odd else (article.modified_date, at)
+        of_record = (article.withheld, 0, record.etag, asked_in, article.version)
+        own = (int(record.private), article.embargo_until)
+        return (result.item_id, result.turn, *dates, *of_record, *own)
 
     def _save_records(self, results: Sequence[ItemResult], now: str) -> None:
         many.write(

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from harvester.ledger import many, versions
+from harvester.ledger.dates import latest_from, to_the_second
 from harvester.ledger.licences import Licences
 from harvester.ledger.line import Line, Ref
 from harvester.models import ItemRef
@@ -21,15 +22,15 @@ class Intake:
         self._run_id = run_id
 
     def take(
-        self, named: Sequence[ItemRef], tasks: frozenset[str], listing_id: int
+        self, named: Sequence[ItemRef], tasks: frozenset[str], listing_id: int, told_at: str
     ) -> tuple[list[tuple[int, int]], int]:
         """
-        Take in the items of a page of a listing.
+        Take in the items of a page of a listing; a date that cannot be, as of `told_at`, is none.
 
         Returns their ids in the ledger, each once and with whether it is private, and how many have work to
         do that had none before.
         """
-        refs, licences = self._each_once(named)
+        refs, licences = self._each_once(named, latest_from(told_at))
         owed = self._add_items(refs, tasks, licences, self._undoubted(refs, listing_id))
         self._line.note_named([ref.id for ref in named if ref.named and not ref.version])
         return [(key, private) for key, private, _ in refs], owed
@@ -65,8 +66,10 @@ class Intake:
         """
         Note what a listing has to say of known items; return how many are owed again for it.
 
-        Where no date was known, that of the record which is owed already is the one to compare with later. An
-        item of which a listing tells no date is asked for once a run, whether it has changed.
+        The date of a record counts, once it is here. One that is listed with a later date than any listing
+        told before has changed. One whose record stays behind what is listed, and one that is listed
+        without a date, is asked for once a run, whether it has changed. Where no date was known, that of the
+        record which is owed already is the one to compare with later.
         """
         changed = self._changed(refs)
         many.write(
@@ -74,9 +77,12 @@ class Intake:
             """
             WITH listed (id, private, modified_date) AS ({values})
             UPDATE items SET private = max(items.private, listed.private),  -- the account's record says more
-                modified_date = iif(items.modified_date IS NULL AND EXISTS (
+                listed_date = max(ifnull(listed_date, ''), ifnull(listed.modified_date, '')),
+                modified_date = iif(EXISTS (
+                    SELECT 1 FROM records WHERE item_id = items.id
+                ) OR items.modified_date IS NULL AND EXISTS (
                     SELECT 1 FROM work WHERE item_id = items.id AND task = 'metadata' AND state = 'owed'
-                ), NULL, max(
+                ), items.modified_date, max(
                     ifnull(items.modified_date, ''), ifnull(listed.modified_date, items.modified_date)
                 ))
             FROM listed WHERE items.id = listed.id
@@ -95,6 +101,8 @@ class Intake:
 
     def _changed(self, refs: Sequence[Ref]) -> list[many.Row]:
         """Return those that may have changed, as listed: whether one has, and whether one must ask."""
+        here, before = to_the_second("items.modified_date"), to_the_second("items.listed_date")
+        listed = to_the_second("listed.modified_date")
         return many.select(
             self._db,
             f"""
@@ -105,14 +113,16 @@ class Intake:
                 ) AS is_back FROM named
             )
             SELECT listed.id, listed.private, listed.modified_date,
-                items.modified_date < listed.modified_date OR items.private < listed.private AS is_newer,
+                (items.modified_date IS NOT NULL AND {listed} > max({here}, {before}))
+                    OR items.private < listed.private AS is_newer,
                 is_back OR listed.modified_date IS NULL
+                    OR (items.modified_date IS NOT NULL AND {listed} > {here})
             FROM listed JOIN items USING (id)
-            WHERE is_back OR items.private < listed.private
-                OR ifnull(items.modified_date, '') < listed.modified_date
-                OR listed.modified_date IS NULL AND asked_in < {self._run_id} AND EXISTS (
-                    SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'done'
-                )
+            WHERE is_back OR items.private < listed.private OR {listed} > max({here}, {before})
+                OR (listed.modified_date IS NULL OR {listed} > {here})
+                    AND asked_in < {self._run_id} AND EXISTS (
+                        SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'done'
+                    )
             """,
             refs,
         )
@@ -140,14 +150,18 @@ class Intake:
         )
         return owed
 
-    def _each_once(self, refs: Sequence[ItemRef]) -> tuple[list[Ref], dict[int, str]]:
+    def _each_once(self, refs: Sequence[ItemRef], latest: str) -> tuple[list[Ref], dict[int, str]]:
         """Put together what a page says of an item, by its id in the ledger; and which licence each needs."""
         keys = versions.keys(self._db, [(ref.id, ref.version) for ref in refs if ref.version])
         rows: dict[int, Ref] = {}
         licences: dict[int, str] = {}
         for ref in refs:
             key = keys[ref.id, ref.version] if ref.version else ref.id
-            row = (key, int(ref.private), ref.modified_date)
+            row: Ref = (
+                key,
+                int(ref.private),
+                None if (ref.modified_date or "") > latest else ref.modified_date,
+            )
             if (old := rows.get(key)) is not None:
                 row = (key, max(old[1], row[1]), max(filter(None, (old[2], row[2])), default=None))
             rows[key] = row

@@ -76,8 +76,9 @@ class Line:
         before = self._last
         new = many.write(
             self._db,
-            "INSERT INTO items (id, private, modified_date, turn) {values} ON CONFLICT DO NOTHING",
-            [(*ref, self.next_turn()) for ref in refs],
+            "INSERT INTO items (id, private, modified_date, listed_date, turn) {values}"
+            " ON CONFLICT DO NOTHING",
+            [(*ref, ref[2], self.next_turn()) for ref in refs],
         )
         if new:
             many.write(

@@ -138,15 +138,27 @@ class Listings:
         return str(row[0]) if row else ""
 
     def move_marks(self) -> None:
-        """After a run without error: what was modified before a listing was begun is here."""
-        self._db.execute("UPDATE listings SET mark = begun WHERE complete AND NOT old")
+        """
+        After a run without error: what was modified before a listing was begun is here.
+
+        When that was, its first answer tells. Where none tells its date, it is no later than the newest date
+        among its items: what is modified afterwards has a later one.
+        """
+        self._db.execute(
+            """
+            UPDATE listings SET mark = iif(by_clock, min(begun, ifnull((  -- clocks are ahead at times
+                SELECT max(modified_date) FROM finds JOIN items ON items.id = finds.item_id
+                WHERE listing_id = listings.id
+            ), begun)), begun) WHERE complete AND NOT old
+            """
+        )
 
     def merge(self, parts: Mapping[str, str]) -> None:
         """Add to listings what others, of what was modified since, have found: keys, part to whole."""
         read = {
-            key: (listing_id, entries, left_out, begun)
-            for listing_id, key, entries, left_out, begun in self._db.execute(
-                "SELECT id, key, entries, left_out, begun FROM listings WHERE complete AND NOT old"
+            key: (listing_id, entries, left_out, begun, by_clock)
+            for listing_id, key, entries, left_out, begun, by_clock in self._db.execute(
+                "SELECT id, key, entries, left_out, begun, by_clock FROM listings WHERE complete AND NOT old"
             )
         }
         pairs = [(read[part], read[whole]) for part, whole in parts.items() if part in read and whole in read]
@@ -164,9 +176,9 @@ class Listings:
         known = self._finds(gone)
         self._db.executemany(
             "UPDATE listings SET entries = entries + ?, found = found + ?, left_out = left_out + ?,"
-            " begun = ? WHERE id = ?",
+            " begun = ?, by_clock = ? WHERE id = ?",
             [
-                (part[1], before.get(part[0], 0) - known.get(part[0], 0), part[2], part[3], whole[0])
+                (part[1], before.get(part[0], 0) - known.get(part[0], 0), *part[2:], whole[0])
                 for part, whole in pairs
             ],
         )
@@ -249,16 +261,16 @@ class Listings:
     def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
         """Add a page of a listing, and where the next one begins."""
         self._db.execute(
-            "INSERT INTO listings (key, old, complete, entries, found, left_out, run_id, begun, mark)"
-            " SELECT ?1, 0, 0, 0, 0, 0, ?2, ?3,"
+            "INSERT INTO listings (key, old, complete, entries, found, left_out, run_id, begun, by_clock,"
+            " mark) SELECT ?1, 0, 0, 0, 0, 0, ?2, ?3, ?4,"
             " ifnull((SELECT mark FROM listings WHERE key = ?1 AND old), '')"
             " WHERE TRUE ON CONFLICT DO NOTHING",
-            (key, self._run_id, self._now),
+            (key, self._run_id, page.told_at or self._now, int(not page.told_at)),
         )
         (listing_id,) = self._db.execute(
             "SELECT id FROM listings WHERE key = ? AND NOT old", (key,)
         ).fetchone()
-        named, owed = self._intake.take(page.refs, tasks, listing_id)
+        named, owed = self._intake.take(page.refs, tasks, listing_id, page.told_at or self._now)
         found = many.write(
             self._db,
             "INSERT INTO finds (item_id, listing_id, own) {values} ON CONFLICT DO NOTHING",

@@ -330,6 +330,13 @@ MIGRATIONS = (
         GROUP BY named.item_id
     );
     CREATE UNIQUE INDEX versions_that_count ON versions (item_id) WHERE counts;
+
+    -- The newest date that a listing told. modified_date is the record's own, as soon as it is here.
+    ALTER TABLE items ADD COLUMN listed_date TEXT;
+    UPDATE items SET modified_date = '' WHERE modified_date > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+1 day')
+        AND id IN (SELECT item_id FROM records);
+    -- 1: no answer told its date, so `begun` is what this machine's clock said.
+    ALTER TABLE listings ADD COLUMN by_clock INTEGER NOT NULL DEFAULT 0;
     """,
     """
     ALTER TABLE items ADD COLUMN named INTEGER NOT NULL DEFAULT 0;  -- 1: the user named this very item

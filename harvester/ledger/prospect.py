@@ -24,10 +24,12 @@ class Standing(NamedTuple):
     """
     Where an item of the ledger stands; ``owed``: the tasks that a run would do whatever its listings say.
 
-    ``has_etag``: its record is asked for only if it has changed.
+    ``has_etag``: its record is asked for only if it has changed. ``listed_date``: the newest that any
+    listing told.
     """
 
     modified_date: str
+    listed_date: str
     private: bool
     withdrawn: bool
     has_etag: bool
@@ -138,7 +140,8 @@ class Prospect:
                     SELECT named.*, iif(named.version, versions.id, named.item_id) AS key
                     FROM named LEFT JOIN versions USING (item_id, version)
                 )
-                SELECT found.item_id, version, {COUNTS}, ifnull(modified_date, ''), private, withdrawn,
+                SELECT found.item_id, version, {COUNTS}, ifnull(modified_date, ''),
+                    ifnull(listed_date, ''), private, withdrawn,
                     etag <> '' AND NOT {self._is_due},
                     (SELECT group_concat(task) FROM work
                         WHERE work.item_id = key AND task IN ({tasks}) AND {_SETTLED}
@@ -148,10 +151,10 @@ class Prospect:
                 [(ref.id, ref.version) for ref in refs],
             )
         found = {}
-        for item_id, version, counts, modified_date, private, withdrawn, has_etag, settled in rows:
+        for item_id, version, counts, here, listed, private, withdrawn, has_etag, settled in rows:
             tasks_of_it = self._tasks if counts else self._tasks & {"metadata"}
             owed = tasks_of_it.difference((settled or "").split(","))
-            standing = Standing(modified_date, bool(private), bool(withdrawn), bool(has_etag), owed)
+            standing = Standing(here, listed, bool(private), bool(withdrawn), bool(has_etag), owed)
             found[item_id, version] = standing
         return found
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 _BEGIN = datetime(2015, 1, 1)  # noqa: DTZ001 - written with a Z
-_EDITED = datetime(2035, 1, 1)  # noqa: DTZ001
+_BEFORE_NOW = timedelta(hours=12)
+"""How long before a world is made its first change is dated: a thousand more are not in the future."""
+FAR_FUTURE = "2924-01-01T00:00:00Z"
 _SPACING = 300
 _DAY = 86400
 MOST_DELAY = timedelta(days=2)
@@ -17,10 +19,16 @@ def published_seconds(number: int, together: int = 1) -> int:
     return _SPACING * (number - number % together)
 
 
-def modified_seconds(number: int, together: int = 1, edited: int = 0) -> int:
-    """As `published_seconds`, for the last change; `edited`: the world's generation then, 0 for none."""
-    if edited:
-        return int((_EDITED - _BEGIN).total_seconds()) + _DAY * edited
+def first_change(now: float) -> int:
+    """Return the moment, as `published_seconds` does, from which on changes are dated."""
+    made = datetime.fromtimestamp(now, UTC).replace(tzinfo=None)
+    return int((made - _BEFORE_NOW - _BEGIN).total_seconds())
+
+
+def modified_seconds(number: int, together: int = 1, changed: int = 0) -> int:
+    """As `published_seconds`, for the last change; `changed`: when it was edited, 0 for never."""
+    if changed:
+        return changed
     return published_seconds(number, together) + _DAY * (number // together % 3)
 
 

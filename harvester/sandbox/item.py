@@ -26,9 +26,10 @@ class Item:
 
     ``trait``: its peculiarity, of `TRAITS`; ``called``: how it is identified, of `IDENTIFIERS`;
     ``hostile``: its kind, of `HOSTILE`; ``edited``: the world's generation at its last change, 0 for none;
-    ``corrections``: changes that made no new version; ``together``: how many items are published at one
-    moment; ``is_proven``: its files have their sums; ``is_draft``: an unpublished edit of what is published,
-    as its owner sees it; ``embargo_date``: when its embargo ends, had it not ended: "".
+    ``changed``: when that was, see `modified_seconds`; ``corrections``: changes that made no new version;
+    ``together``: how many items are published at one moment; ``is_proven``: its files have their sums;
+    ``is_draft``: an unpublished edit of what is published, as its owner sees it; ``embargo_date``: when its
+    embargo ends, had it not ended: "".
     """
 
     id: int
@@ -45,6 +46,7 @@ class Item:
     called: str = ""
     is_draft: bool = False
     embargo_date: str = ""
+    changed: int = 0
 
     @property
     def title(self) -> str:
@@ -84,7 +86,7 @@ class Item:
 
     @property
     def modified_seconds(self) -> int:
-        return modified_seconds(self.number, self.together, self.edited)
+        return modified_seconds(self.number, self.together, self.changed)
 
     @cached_property
     def published(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from harvester.sandbox.catalogue import (
@@ -14,7 +15,7 @@ from harvester.sandbox.catalogue import (
     STEP,
     TRAITS,
 )
-from harvester.sandbox.dates import modified_seconds
+from harvester.sandbox.dates import first_change, modified_seconds
 from harvester.sandbox.item import Item
 from harvester.sandbox.settings import FOR_EVER, HOSTILE, Settings
 
@@ -34,12 +35,13 @@ class Items:
     """
     All items by their ids.
 
-    ``generation`` goes up with every change; ``hostile_items``: kind to item id, for the kinds that the
-    settings name.
+    ``generation`` goes up with every change, which are dated a second after each other, from half a day
+    before `clock` on; ``hostile_items``: kind to item id, for the kinds that the settings name.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
+        self._first_change = first_change(clock() + settings.clock_ahead)
         self.generation = 0
         kinds = [kind for kind in HOSTILE if kind in settings.hostile]
         self.hostile_items: Mapping[str, int] = {
@@ -182,13 +184,15 @@ class Items:
         change = change or _UNCHANGED
         is_private = self.is_private(item_id)
         is_draft = own and not version and item_id in self._drafts
+        edited = max(change.edited, self._drafts[item_id]) if is_draft else change.edited
         return Item(
             item_id,
             self.number(item_id),
             trait=self.trait(item_id),
             hostile=self._hostile.get(item_id, ""),
             version=version if is_past else current,
-            edited=max(change.edited, self._drafts.get(item_id, 0)) if is_draft else change.edited,
+            edited=edited,
+            changed=self._first_change + edited if edited else 0,
             corrections=change.corrections,
             is_private=is_private,
             account=COLLEAGUE_ACCOUNT if is_private and item_id in self.colleague_ids else OWN_ACCOUNT,
@@ -239,8 +243,12 @@ class Items:
 
     def modified_seconds(self, item_id: int) -> int:
         """When an item changed last, as a number to order by."""
-        edited = self._changes.get(item_id, _UNCHANGED).edited
-        return modified_seconds(self.number(item_id), self.settings.together, edited)
+        changed = self._changed(self._changes.get(item_id, _UNCHANGED))
+        return modified_seconds(self.number(item_id), self.settings.together, changed)
+
+    def _changed(self, change: _Change) -> int:
+        """Return when a change was made, 0 for none."""
+        return self._first_change + change.edited if change.edited else 0
 
     def is_withheld(self, item_id: int) -> bool:
         return self.item(item_id).is_withheld

@@ -123,6 +123,7 @@ class Listings:
 
     def _entry(self, item_id: int, listed: _Listed) -> Json:
         entry = self._world.entry(item_id, own=not listed.is_public)
+        entry["modified_date"] = self._world.listed_modified(item_id, own=not listed.is_public)
         if listed.shows_project:
             entry["project_id"] = self._world.item(item_id).project
         if listed.group is not None:

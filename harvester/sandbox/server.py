@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from types import TracebackType
 from typing import Any
 
@@ -145,7 +146,15 @@ class Sandbox:
         if self.settings.record:
             status = 0 if fault in BEFORE_ANY_ANSWER else answer.status
             self._note(arrived, service, request, asked, status, fault)
+        if self.settings.dateless or self.settings.clock_ahead:
+            answer = replace(answer, headers={**answer.headers, "Date": self._date()})
         return await send(request, answer, fault, self.settings)
+
+    def _date(self) -> str:
+        """Tell the time as the services' clock has it."""
+        if self.settings.dateless:
+            return "-"  # the server would put its own date where there is none
+        return formatdate(time.time() + self.settings.clock_ahead, usegmt=True)
 
     def _decide(
         self, service: str, request: web.Request, asked: Asked, arrived: float

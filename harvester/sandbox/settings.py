@@ -136,6 +136,10 @@ class Settings:
     an empty list, "absent" without the key. ``refuses_owner``: files that are withheld are refused to their
     owner too. ``embargo_date``: of those that have one. ``etags``: whether records have any.
 
+    ``clock_ahead``: seconds by which the services' clock is ahead of this machine's; ``dateless``: no answer
+    tells its date. ``listed_ahead``: seconds by which listings tell a later date of change than records do.
+    ``far_future``: "listings", "records" or both, which date every change to the year 2924.
+
     Listings that misbehave. ``odd_entries``: entries of a wrong shape on the first page of public listings.
     ``ignores``: filters that are ignored as if not given. ``ignores_page``: every page is the first one.
     ``cycle``: after the last entry the listing begins again, without a cap. ``miscount``: so many more than
@@ -185,6 +189,10 @@ class Settings:
     hostile: frozenset[str] | tuple[str, ...] = ()
     redirects: str = ""
     identifiers: frozenset[str] | tuple[str, ...] = ()
+    clock_ahead: float = 0.0
+    dateless: bool = False
+    listed_ahead: int = 0
+    far_future: frozenset[str] | tuple[str, ...] = ()
     odd_entries: bool = False
     ignores: tuple[str, ...] = ()
     ignores_page: bool = False
@@ -199,6 +207,7 @@ class Settings:
             ("faults", self.faults, FAULTS),
             ("hostile", self.hostile, HOSTILE),
             ("redirects", {self.redirects}, REDIRECTS),
+            ("far_future", self.far_future, {"listings": "", "records": ""}),
             ("identifiers", self.identifiers, IDENTIFIERS),
             ("hides_withheld", {self.hides_withheld}, {"": "", "empty": "", "absent": ""}),
         ):

@@ -24,6 +24,7 @@ from harvester.sandbox.catalogue import (
     PROJECTS,
     Addresses,
 )
+from harvester.sandbox.dates import FAR_FUTURE, written
 from harvester.sandbox.files import files_of, pieces_of
 from harvester.sandbox.item import Item
 from harvester.sandbox.items import Items
@@ -95,6 +96,13 @@ class World(Items):
         """An item as listings show it, the public's or its owner's."""
         return self.told(entry_of(self.item(item_id, own=own), self.at), item_id)
 
+    def listed_modified(self, item_id: int, *, own: bool = False) -> str:
+        """When an item changed last, as listings tell it to the public or its owner."""
+        if "listings" in self.settings.far_future:
+            return FAR_FUTURE
+        modified = self.item(item_id, own=own).modified_seconds
+        return written(modified + self.settings.listed_ahead)
+
     def record(self, item_id: int, version: int = 0, *, private: bool = False, whole: bool = False) -> Json:
         """
         An item's record as the api sends it: at most ten files, all of them when `whole`.
@@ -106,6 +114,8 @@ class World(Items):
         files = self.files(item_id, version, private=private)
         hides = self.settings.hides_withheld
         record = record_of(item, files, self.at, private=private, whole=whole, hides=hides)
+        if "records" in self.settings.far_future:
+            record["modified_date"] = FAR_FUTURE
         return self.told(hostile.spoil_record(item.hostile, record), item_id)
 
     def told(self, value: T, item_id: int = 0) -> T:
