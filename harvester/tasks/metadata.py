@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+from msgspec.structs import replace
 
 from harvester.config import FileRules
 from harvester.config.keys import ALL, LATEST
 from harvester.errors import Gone, Refused
 from harvester.figshare.api import Figshare
 from harvester.figshare.changes import changed_fields, changed_files
-from harvester.figshare.records import read_article, read_description
+from harvester.figshare.conditions import is_wanted_by
+from harvester.figshare.filelists import with_known_files
+from harvester.figshare.records import read_article
 from harvester.ledger.results import Harvested
 from harvester.ledger.writing import Ledger
 from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
 from harvester.states import ANOTHER_VERSION, Changed, FileStatus
 from harvester.store import home_of, place
+
+MOST_VERSIONS = 1000
+"""A record that claims to have more is not believed to: only those that are listed are asked for."""
+SHOWN = 10
+"""So many numbers of versions are told at most."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +44,13 @@ class Metadata:
         record = await self._ask(item)
         if record is None:  # what is here is what is there
             return Findings()
-        if not (item.known or has_licence(record, item.licences)):
+        if not (item.known or is_wanted_by(record.raw, item.conditions, private=item.private)):
             return Findings(left_out=True)
-        article = record.article
         before = await self.ledger.harvested(item.key) if item.known else None
+        if record.doubt and before is not None:  # nothing that is here is given up for it
+            record = with_known_files(record, before.raw, before.file_list, before.files)
+        article = record.article
+        earlier, missing = await self._earlier(item, article)
         files = settle(
             article,
             before.files if before else {},
@@ -46,12 +58,15 @@ class Metadata:
             home=home_of(item.id, item.version),
             is_wanted=bool(item.version) or is_wanted(article.version, self.versions, is_current=True),
         )
+        doubts = tuple(filter(None, (record.doubt, missing)))
         return Findings(
-            record=record,
+            record=replace(record, etag="") if doubts else record,  # it is asked for again, whole
             files=files,
             change=_change(item, before, record),
-            versions=await self._earlier(item, article),
-            warning=difference(article),
+            versions=earlier,
+            warning="" if record.doubt else difference(article),
+            doubt="; ".join(doubts),
+            doubt_of="files" if record.doubt else "",
         )
 
     async def _ask(self, item: OwedItem) -> Record | None:
@@ -68,27 +83,36 @@ class Metadata:
             except (Gone, Refused):
                 raise error from None
 
-    async def _earlier(self, item: OwedItem, article: Article) -> tuple[int, ...]:
-        """Return the versions of an item that are wanted besides its current one and not known yet."""
+    async def _earlier(self, item: OwedItem, article: Article) -> tuple[tuple[int, ...], str]:
+        """
+        Return the versions of an item that are wanted besides its current one and not known yet.
+
+        And why these may not be all: the list of them lacks numbers below that of the record.
+        """
         if item.version or not has_earlier(article.version, self.versions):
-            return ()
+            return (), ""
         here = await self.ledger.versions(item.id)
         if self.versions != ALL and here.issuperset(self.versions):
-            return ()
-        return tuple(
+            return (), ""
+        told = await self.figshare.versions(item.id)
+        if told == () and article.withheld:  # seen: a total embargo shows no version
+            return (), ""
+        listed = told or ()
+        wanted = [
             number
-            for number in await self.figshare.versions(item.id)
-            if number < article.version and number not in here
-            if is_wanted(number, self.versions, is_current=False)
-        )
+            for number in sorted({*listed, *range(1, min(article.version, MOST_VERSIONS))})
+            if number < article.version and is_wanted(number, self.versions, is_current=False)
+        ]
+        fresh = tuple(number for number in wanted if number in listed and number not in here)
+        return fresh, _missing([number for number in wanted if number not in {*listed, *here}])
 
 
-def has_licence(record: Record, licences: tuple[str, ...]) -> bool:
-    """Tell whether a record has one of the licences that are wanted, if any are."""
-    if not licences:
-        return True
-    name = read_description(record.raw).licence.casefold()
-    return name in {licence.casefold() for licence in licences}
+def _missing(versions: Sequence[int]) -> str:
+    """Say which versions no list names, "" where it names all."""
+    if not versions:
+        return ""
+    some = ", ".join(str(number) for number in versions[:SHOWN]) + (", …" if len(versions) > SHOWN else "")
+    return f"the list of versions lacks {some}, and the record's own number is higher"
 
 
 def has_earlier(current: int, versions: str | tuple[int, ...]) -> bool:
