@@ -175,6 +175,8 @@ def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
     found, feed = reply.value, _feed(listed, at)
     where = f"{_where(listed, feed)}, page {at.page}"
     following = _following(listed, at, feed, reply)
+    if at.is_repeated_by(found):
+        return Page((), following.write() if following else None)
     strangers, criterion = _strangers(listed, feed, found.entries)
 
     def mismatch(entry: Entry) -> str:

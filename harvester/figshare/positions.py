@@ -102,10 +102,8 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
             Misshapen: the cursor is none that could be sent back.
         """
         first_id = found.entries[0].id if found.entries else 0
-        if first_id and first_id == self.first_id:
-            return self._repeated()
-        if self.confirming and first_id and first_id == self.start_id:
-            return None  # it begins again: cursors are all the paging that the service has
+        if self.is_repeated_by(found):
+            return self._repeated(first_id)
         here = self.but(
             first_id=first_id,
             start_id=self.start_id or first_id,
@@ -128,9 +126,14 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
             return here._confirmed_by_number()
         return here.but(page=self.page + 1)
 
-    def _repeated(self) -> Position | None:
-        """Say what the page before, once more, means: no way on, or nothing that it could lead to."""
-        if self.cursor:
+    def is_repeated_by(self, found: EntryPage) -> bool:
+        """Tell whether a page is the one before or, where it had to confirm an end, the first one."""
+        known = {self.first_id, self.start_id if self.confirming else 0}
+        return bool(found.entries) and found.entries[0].id in known - {0}
+
+    def _repeated(self, first_id: int) -> Position | None:
+        """Say what a page that was here before means: no way on, or nothing that it could lead to."""
+        if self.cursor and self.largest and first_id == self.first_id:
             return self.but(cursor="", is_deaf=True, page=self.seen // self.largest + 1)
         if self.confirming or (self.page == 2 and self.largest < PAGE_SIZE and self.largest % ROUND):
             return None  # all that there is, from a service that knows no pages
