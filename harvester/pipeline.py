@@ -22,7 +22,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import anyio
 from anyio import CancelScope, create_memory_object_stream, create_task_group
@@ -44,6 +44,7 @@ from harvester.together import beside
 
 log = logging.getLogger(__name__)
 Owed = TypeVar("Owed", OwedItem, OwedFile)
+_Outcome: TypeAlias = tuple[WorkState, Findings | None, Failure | None]
 
 FEED_AT_ONCE = 256
 GRACE_SECONDS = 10.0
@@ -192,31 +193,43 @@ class Pipeline:
         for task in self._item_tasks:
             if task.name not in item.tasks:
                 continue
-            try:
-                findings.append(await task.visit(item))
-            except (GiveUp, TryAgain) as error:
-                told: GiveUp | TryAgain = error
-                if isinstance(error, Gone) and item.known and task.tells_of_withdrawal:
-                    if await self._figshare.serves():
-                        states[task.name] = WorkState.WITHDRAWN
-                        if not item.withdrawn:
-                            findings.append(Findings(change=Change(Changed.WITHDRAWN)))
-                        continue
-                    told = _doubted(error)
-                states[task.name] = WorkState.FAILED
-                failures.append(Failure(task.name, str(told), told.verdict, item.id, attempts=told.attempts))
-                log.warning("item %d, %s: %s", item.id, task.name, told)
-            else:
-                states[task.name] = WorkState.DONE
-                if findings[-1].left_out:
-                    states = dict.fromkeys(self._tasks_of(item), WorkState.LEFT_OUT)
-                    break
+            states[task.name], found, failure = await self._do(task, item)
+            findings += [found] if found is not None else []
+            failures += [failure] if failure is not None else []
+            if states[task.name] is WorkState.LEFT_OUT:
+                states = dict.fromkeys(self._tasks_of(item), WorkState.LEFT_OUT)
+                break
         result = ItemResult(item.key, states, tuple(failures), tuple(findings), item.turn)
         await self._ledger.save_item(result)
         self._count(findings, failed=bool(failures))
         self._visits -= 1
         if not self._visits:
             self._ledger.notify()
+
+    async def _do(self, task: ItemTask, item: OwedItem) -> _Outcome:
+        """Do one task on an item; return its new state, what it found and what of it failed."""
+        try:
+            found = await task.visit(item)
+        except (GiveUp, TryAgain) as error:
+            return await self._missed(task, item, error)
+        if found.left_out:
+            return WorkState.LEFT_OUT, found, None
+        if not found.doubt:
+            return WorkState.DONE, found, None
+        # What came is kept; that it may not be all is told, and asked for again.
+        log.warning("item %d, %s: %s", item.id, found.doubt_of or task.name, found.doubt)
+        doubt = Failure(task.name, found.doubt, Doubtful.verdict, item.id, told_as=found.doubt_of)
+        return WorkState.FAILED, found, doubt
+
+    async def _missed(self, task: ItemTask, item: OwedItem, error: GiveUp | TryAgain) -> _Outcome:
+        if isinstance(error, Gone) and item.known and task.tells_of_withdrawal:
+            if await self._figshare.serves():
+                change = None if item.withdrawn else Findings(change=Change(Changed.WITHDRAWN))
+                return WorkState.WITHDRAWN, change, None
+            error = _doubted(error)
+        log.warning("item %d, %s: %s", item.id, task.name, error)
+        failure = Failure(task.name, str(error), error.verdict, item.id, attempts=error.attempts)
+        return WorkState.FAILED, None, failure
 
     def _tasks_of(self, item: OwedItem) -> list[str]:
         return [task.name for task in self._item_tasks if task.name in item.tasks]

@@ -24,6 +24,8 @@ from harvester.config import Config
 from harvester.config.keys import ALL, LATEST
 from harvester.errors import GiveUp, TryAgain
 from harvester.figshare.api import Figshare
+from harvester.figshare.conditions import is_wanted_by
+from harvester.figshare.filelists import requests_for
 from harvester.figshare.selection import TO_THE_SECOND
 from harvester.figshare.statistics import requests_per_item
 from harvester.ledger.prospect import KnownFile, Standing
@@ -38,7 +40,6 @@ from harvester.tasks.metadata import (
     end_of_earlier,
     full_name,
     has_earlier,
-    has_licence,
     is_wanted,
     number_of,
     settle,
@@ -336,8 +337,9 @@ class Planner:
     async def _look_at(self, ref: ItemRef, sampled: _Sampled) -> None:
         record = await self._records.ask(ref)
         sampled.records += 1
-        sampled.api += (record.file_list is not None) + self._records.asks_twice(ref, record)
-        if not has_licence(record, (ref.licence,) if ref.licence else ()):
+        sampled.api += requests_for(record) + self._records.asks_twice(ref, record)
+        conditions = (ref.condition,) if ref.condition else ()
+        if not is_wanted_by(record.raw, conditions, private=record.private):
             sampled.left_out += 1
             return
         before = self._prospect.files_of(ref) if self._prospect else []
@@ -362,7 +364,7 @@ class Planner:
         sampled.api += 1  # the list of them
         earlier = [
             each
-            for each in await self._figshare.versions(ref.id)
+            for each in await self._figshare.versions(ref.id) or ()
             if each < number and each not in known and is_wanted(each, wanted, is_current=False)
         ]
         sampled.versions += len(earlier)
@@ -375,7 +377,7 @@ class Planner:
     ) -> None:
         """Let one version stand for all; a file that the current one has too is not fetched twice."""
         record = await self._figshare.record(ref.id, private=False, version=version)
-        sampled.api += times * (record.file_list is not None)
+        sampled.api += times * requests_for(record)
         here = {(file.md5, file.size) for file in current if file.md5}
         fresh = [file for file in self._files_of(record, {}) if (file.md5, file.size) not in here]
         sampled.add_files(fresh, times=times)

@@ -139,6 +139,11 @@ class Client:
         attempt = partial(self._ask_json, service, "GET", url, _any_json, headers={}, authorised=True)
         await self._persistence.persist(service, attempt)
 
+    @property
+    def has_token(self) -> bool:
+        """Whether there is a token that the api could be asked with."""
+        return self._asking.has_token
+
     # -- one attempt ------------------------------------------------------------------------------
 
     async def json(

@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from harvester.ledger import many, versions
+from harvester.ledger.conditions import Conditions
 from harvester.ledger.dates import latest_from, to_the_second
-from harvester.ledger.licences import Licences
 from harvester.ledger.line import Line, Ref
 from harvester.models import ItemRef
 
@@ -18,7 +18,7 @@ class Intake:
     def __init__(self, db: sqlite3.Connection, line: Line, *, run_id: int) -> None:
         self._db = db
         self._line = line
-        self._licences = Licences(db)
+        self._conditions = Conditions(db)
         self._run_id = run_id
 
     def take(
@@ -30,8 +30,8 @@ class Intake:
         Returns their ids in the ledger, each once and with whether it is private, and how many have work to
         do that had none before.
         """
-        refs, licences = self._each_once(named, latest_from(told_at))
-        owed = self._add_items(refs, tasks, licences, self._undoubted(refs, listing_id))
+        refs, conditions = self._each_once(named, latest_from(told_at))
+        owed = self._add_items(refs, tasks, conditions, self._undoubted(refs, listing_id))
         self._line.note_named([ref.id for ref in named if ref.named and not ref.version])
         return [(key, private) for key, private, _ in refs], owed
 
@@ -47,16 +47,16 @@ class Intake:
         return {item_id for (item_id,) in rows}
 
     def _add_items(
-        self, refs: Sequence[Ref], tasks: frozenset[str], licences: Mapping[int, str], undoubted: set[int]
+        self, refs: Sequence[Ref], tasks: frozenset[str], conditions: Mapping[int, str], undoubted: set[int]
     ) -> int:
         """Owe what is new among these items, and the records of those that have changed; return how many."""
-        restricted = [(key,) for key, licence in licences.items() if licence]
+        restricted = [(key,) for key, condition in conditions.items() if condition]
         known = many.select(self._db, "SELECT id FROM items WHERE id IN ({values})", restricted)
         versions.let_count(self._db, [key for key, _, _ in refs if key < 0])
         new = self._line.admit(refs, tasks)
         if new:
             versions.hand_over(self._db, [key for key, _, _ in refs if key >= 0])
-        wanted = self._licences.note(licences, {item_id for (item_id,) in known})
+        wanted = self._conditions.note(conditions, {item_id for (item_id,) in known})
         new += self.owe_records(wanted, in_line="metadata" in tasks) if wanted else 0
         if new != len(refs):
             new += self._renew([ref for ref in refs if ref[0] not in undoubted], tasks)
@@ -151,10 +151,10 @@ class Intake:
         return owed
 
     def _each_once(self, refs: Sequence[ItemRef], latest: str) -> tuple[list[Ref], dict[int, str]]:
-        """Put together what a page says of an item, by its id in the ledger; and which licence each needs."""
+        """Put together what a page says of an item, by its id in the ledger; and on which condition."""
         keys = versions.keys(self._db, [(ref.id, ref.version) for ref in refs if ref.version])
         rows: dict[int, Ref] = {}
-        licences: dict[int, str] = {}
+        conditions: dict[int, str] = {}
         for ref in refs:
             key = keys[ref.id, ref.version] if ref.version else ref.id
             row: Ref = (
@@ -165,5 +165,5 @@ class Intake:
             if (old := rows.get(key)) is not None:
                 row = (key, max(old[1], row[1]), max(filter(None, (old[2], row[2])), default=None))
             rows[key] = row
-            licences[key] = ref.licence
-        return list(rows.values()), licences
+            conditions[key] = ref.condition if conditions.get(key, ref.condition) else ""
+        return list(rows.values()), conditions

@@ -36,7 +36,7 @@ class Line:
     """
     The line of one ledger; all methods belong into the ledger's own thread.
 
-    ``leaves_out``: whether there are items that were left out for their licences.
+    ``leaves_out``: whether there are items that were left out for what their records say.
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
@@ -285,7 +285,8 @@ class Line:
                     SELECT group_concat(task) FROM work WHERE work.item_id = items.id AND state = 'owed'
                 ) AS tasks,
                 EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id) AS known, etag,
-                (SELECT group_concat(licence, char(10)) FROM licences WHERE item_id = items.id) AS licences
+                (SELECT group_concat(condition, char(10)) FROM conditions WHERE item_id = items.id)
+                    AS conditions
             FROM items LEFT JOIN versions ON versions.id = items.id WHERE turn > ? ORDER BY turn LIMIT ?
             """,
             _ITEM_COLUMNS,
@@ -334,14 +335,14 @@ class Line:
 
 _ITEM_COLUMNS = (
     "turn", "key", "item_id", "version", "private", "withdrawn", "named", "listed", "stands_in",
-    "tasks", "known", "etag", "licences",
+    "tasks", "known", "etag", "conditions",
 )  # fmt: skip
 
 
 def _owed_item(row: Sequence[Any]) -> OwedItem:
     """Read the columns of _ITEM_COLUMNS."""
     turn, key, item_id, version, private, withdrawn, named, listed, stands_in, *rest = row
-    tasks, known, etag, licences = rest
+    tasks, known, etag, conditions = rest
     return OwedItem(
         turn,
         item_id or key,
@@ -352,7 +353,7 @@ def _owed_item(row: Sequence[Any]) -> OwedItem:
         version=version or 0,
         etag="" if withdrawn else etag,  # its files are to be looked at again
         withdrawn=bool(withdrawn),
-        licences=tuple(licences.split("\n")) if licences else (),
+        conditions=tuple(conditions.split("\n")) if conditions else (),
         named=bool(named),
         listed=bool(listed),
         stands_in=bool(stands_in),

@@ -353,4 +353,14 @@ MIGRATIONS = (
     CREATE INDEX items_due ON items (due_after) WHERE due_after <> '';
     ALTER TABLE finds ADD COLUMN own INTEGER NOT NULL DEFAULT 0;  -- 1: a listing of private items named it
     """,
+    """
+    CREATE TABLE conditions (               -- items that are wanted only if their record meets one of these
+        item_id   INTEGER NOT NULL,
+        condition TEXT NOT NULL,            -- JSON: what their listing did not tell
+        PRIMARY KEY (item_id, condition)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO conditions SELECT item_id, json_object('licence', licence) FROM licences;
+    DROP TABLE licences;
+    ALTER TABLE work ADD COLUMN told_as TEXT NOT NULL DEFAULT '';  -- of a failure: the task it is told of
+    """,
 )

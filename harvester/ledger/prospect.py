@@ -17,6 +17,11 @@ from harvester.models import ItemRef, RemoteFile
 from harvester.states import ANOTHER_VERSION, BEYOND_ROOM, FileStatus
 
 _SETTLED = "state IN ('done', 'withdrawn', 'left out')"
+_CONDITION = """(
+    SELECT iif(count(*) = 1, max(condition), '') FROM conditions WHERE conditions.item_id = items.id
+        AND NOT EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id)
+)"""
+"""What the record of an item must meet; of several conditions it mostly meets one."""
 _OPEN = (FileStatus.PENDING, FileStatus.FAILED, FileStatus.SKIPPED)
 
 
@@ -123,11 +128,17 @@ class Prospect:
             owed = f"(etag = '' OR withdrawn) AND NOT EXISTS ({record} AND {_SETTLED})"
             owed += f" OR {self._is_due} AND EXISTS ({record} AND state = 'done')"
         rows = self._rows(
-            "SELECT ifnull(item_id, items.id), private, ifnull(version, 0), named FROM items"
-            f" LEFT JOIN versions ON versions.id = items.id WHERE {owed}"
+            "SELECT ifnull(item_id, items.id), private, ifnull(version, 0), named, "
+            f"{_CONDITION} FROM items LEFT JOIN versions ON versions.id = items.id WHERE {owed}"
         )
-        for item_id, private, version, named in rows:
-            yield ItemRef(item_id, private=bool(private), version=version, named=bool(named))
+        for item_id, private, version, named, condition in rows:
+            yield ItemRef(
+                item_id,
+                private=bool(private),
+                version=version,
+                condition=condition,
+                named=bool(named),
+            )
 
     def standing(self, refs: Sequence[ItemRef]) -> dict[tuple[int, int], Standing]:
         """Tell where these items stand, by id and version, as far as they are in the ledger."""

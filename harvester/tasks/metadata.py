@@ -13,7 +13,9 @@ from harvester.config import FileRules
 from harvester.config.keys import ALL, LATEST
 from harvester.figshare.api import Figshare
 from harvester.figshare.changes import VOLATILE, changed_fields, changed_files, has_only_new_sums
-from harvester.figshare.records import read_article, read_description
+from harvester.figshare.conditions import is_wanted_by
+from harvester.figshare.filelists import with_known_files
+from harvester.figshare.records import read_article
 from harvester.ledger.results import Harvested
 from harvester.ledger.writing import Ledger
 from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
@@ -21,10 +23,12 @@ from harvester.ownership import Access, Records, remarks
 from harvester.states import ANOTHER_VERSION, Changed, FileStatus
 from harvester.store import home_of, place
 
-MOST_NAMED = 5
-"""So many fields or files are named in one warning."""
 BEYOND_ALL = 2**31
 """The number of no version, and greater than that of any."""
+MOST_VERSIONS = 1000
+"""A record that claims to have more is not believed to: only those that are listed are asked for."""
+SHOWN = 10
+"""So many fields, files or numbers of versions are named in one message."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,14 @@ class Metadata:
         record = await Records(self.figshare, self.access).ask(item)
         if record is None:  # what is here is what is there
             return Findings()
-        if not (item.known or has_licence(record, item.licences)):
+        if not (item.known or is_wanted_by(record.raw, item.conditions, private=record.private)):
             return Findings(left_out=True)
-        article = record.article
         before = await self.ledger.harvested(item.key) if item.known else None
         is_same = before is not None and (before.raw, before.file_list) == (record.raw, record.file_list)
+        if record.doubt and before is not None:  # nothing that is here is given up for it
+            record = with_known_files(record, before.raw, before.file_list, before.files)
+        article = record.article
+        earlier, missing = await self._earlier(item, article)
         files = settle(
             article,
             before.files if before else {},
@@ -59,37 +66,50 @@ class Metadata:
             refused=before.refused if before and is_same else {},
         )
         old = read_article(before.raw, before.file_list) if before else None
+        of_files = tuple(filter(None, (record.doubt, *article.odd_files)))
+        doubts = (*of_files, missing) if missing else of_files
         return Findings(
-            record=record,
+            record=replace(record, etag="") if doubts else record,  # it is asked for again, whole
             files=files,
             change=_change(item, before, record, old),
-            versions=await self._earlier(item, article),
+            versions=earlier,
             warning="; ".join(filter(None, (*remarks(item, record), _warning(record, old)))),
             is_unplaced=before is not None and not are_placed(files, home_of(item.id, item.version)),
+            doubt="; ".join(doubts),
+            doubt_of="files" if of_files else "",
         )
 
-    async def _earlier(self, item: OwedItem, article: Article) -> tuple[int, ...]:
-        """Return the versions of an item that are wanted besides its current one and not known yet."""
+    async def _earlier(self, item: OwedItem, article: Article) -> tuple[tuple[int, ...], str]:
+        """
+        Return the versions of an item that are wanted besides its current one and not known yet.
+
+        And why these may not be all: the list of them lacks numbers below that of the record.
+        """
         current = end_of_earlier(article)
         if item.version or not has_earlier(current, self.versions):
-            return ()
+            return (), ""
         here = await self.ledger.versions(item.id)
         if self.versions != ALL and here.issuperset(self.versions):
-            return ()
-        return tuple(
+            return (), ""
+        told = await self.figshare.versions(item.id)
+        if told == () and article.withheld:  # seen: a total embargo shows no version
+            return (), ""
+        listed = told or ()
+        wanted = [
             number
-            for number in await self.figshare.versions(item.id)
-            if number < current and number not in here
-            if is_wanted(number, self.versions, is_current=False)
-        )
+            for number in sorted({*listed, *range(1, min(article.version, MOST_VERSIONS))})
+            if number < current and is_wanted(number, self.versions, is_current=False)
+        ]
+        fresh = tuple(number for number in wanted if number in listed and number not in here)
+        return fresh, _missing([number for number in wanted if number not in {*listed, *here}])
 
 
-def has_licence(record: Record, licences: tuple[str, ...]) -> bool:
-    """Tell whether a record has one of the licences that are wanted, if any are."""
-    if not licences:
-        return True
-    name = read_description(record.raw).licence.casefold()
-    return name in {licence.casefold() for licence in licences}
+def _missing(versions: Sequence[int]) -> str:
+    """Say which versions no list names, "" where it names all."""
+    if not versions:
+        return ""
+    some = ", ".join(str(number) for number in versions[:SHOWN]) + (", …" if len(versions) > SHOWN else "")
+    return f"the list of versions lacks {some}, and the record's own number is higher"
 
 
 def number_of(article: Article) -> int:
@@ -133,21 +153,20 @@ def _warning(record: Record, old: Article | None) -> str:
     """Put what is no failure, and strange all the same, into one line; "" for nothing."""
     article = record.article
     known = old.sums_differ if old else ()
-    notes = [*article.odd_files]
+    notes = []
     if article.odd_fields:
         notes.append(f"not read, as nobody can say what it means: {_few(article.odd_fields)}")
     if new := [line for line in article.sums_differ if line not in known]:
         notes.append(f"{_few(new)}; the computed one counts")
-    if record.list_problem:
-        notes.append(f"only the files in the record are known: {record.list_problem}")
     told = [f"item {article.id}: {note}" for note in notes]
-    return "; ".join(filter(None, (difference(article), *told)))
+    surplus = "" if record.doubt else difference(article)
+    return "; ".join(filter(None, (surplus, *told)))
 
 
 def _few(names: Sequence[str]) -> str:
     """Join names, so many that they fit into a message."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{', '.join(names[:MOST_NAMED])}{more}"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def difference(article: Article) -> str:
