@@ -36,14 +36,7 @@ from harvester.sources import Counted, Listing, changed_since
 from harvester.states import FileStatus
 from harvester.survey import Survey
 from harvester.tasks import item_task_names
-from harvester.tasks.metadata import (
-    end_of_earlier,
-    full_name,
-    has_earlier,
-    is_wanted,
-    number_of,
-    settle,
-)
+from harvester.tasks.metadata import end_of_earlier, full_name, has_earlier, is_wanted, number_of, settle
 from harvester.wishes import wishes
 
 SERVICES = ("api", "stats", "files")

@@ -21,9 +21,10 @@ from yarl import URL
 from harvester.config import FileRules
 from harvester.connecting import connect
 from harvester.errors import Broken, HarvestError, Misshapen, Refused
+from harvester.figshare.entries import Entry, decode_entries
 from harvester.figshare.feeds import PUBLIC_SEARCH, Listed, listed
 from harvester.figshare.names import doi_in, handle_in, item_in, same_name, version_in, why_not
-from harvester.figshare.records import Entry, decode_entries, read_article, read_description
+from harvester.figshare.records import read_article, read_description
 from harvester.figshare.routes import recorded_address
 from harvester.figshare.selection import Selection
 from harvester.kinds import load_config

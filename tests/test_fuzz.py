@@ -19,7 +19,8 @@ from harvester.client.bodies import JsonBody
 from harvester.config import Config, FileRules, keys
 from harvester.errors import Broken, GiveUp, Misshapen, TryAgain, UsageError
 from harvester.figshare.decoding import must_be_text
-from harvester.figshare.records import LISTED_FILES, decode_entries, read_article
+from harvester.figshare.entries import decode_entries
+from harvester.figshare.records import LISTED_FILES, read_article
 from harvester.kinds import load_config
 from harvester.ledger.reading import Reader
 from harvester.ledger.results import ItemResult, Opening

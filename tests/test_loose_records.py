@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from harvester import harvest
 from harvester.errors import Misshapen
 from harvester.figshare.changes import changed_files, has_only_new_sums
+from harvester.figshare.entries import decode_entries
 from harvester.figshare.loose import Unclear, whole_number
 from harvester.figshare.records import (
     decode_account,
     decode_counts,
-    decode_entries,
     decode_groups,
     decode_licences,
     decode_total,

@@ -14,6 +14,7 @@ from harvester.client import Client, Reply
 from harvester.errors import GiveUp, Gone, Misshapen, Refused, TryAgain
 from harvester.figshare.decoding import must_be_text
 from harvester.figshare.endpoints import Endpoints
+from harvester.figshare.entries import decode_entries
 from harvester.figshare.feeds import Listed
 from harvester.figshare.filelists import Pages, is_whole, whole
 from harvester.figshare.finding import Finder
@@ -21,7 +22,6 @@ from harvester.figshare.lister import PAGE_SIZE, Lister
 from harvester.figshare.records import (
     decode_account,
     decode_counts,
-    decode_entries,
     decode_groups,
     decode_pieces,
     decode_total,

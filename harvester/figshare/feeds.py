@@ -18,7 +18,7 @@ from harvester.figshare.selection import ORDERS, Selection, a_second_before, is_
 
 if TYPE_CHECKING:
     from harvester.figshare.api import Figshare
-    from harvester.figshare.records import Entry
+    from harvester.figshare.entries import Entry
     from harvester.models import Page
 
 FILTERS = ("item_type", "published_since", "modified_since")

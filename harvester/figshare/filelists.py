@@ -70,7 +70,7 @@ class Pages:
 
 
 def is_whole(record: Record) -> bool:
-    """Tell whether a record names all of its files itself; what is withheld is promised to its owner alone."""
+    """Tell whether a record names all of its files itself; what is withheld is promised to owners alone."""
     article = record.article
     is_kept_back = bool(article.withheld) and not record.private
     return article.files_complete and (is_kept_back or _total(article) == article.size)

@@ -12,6 +12,7 @@ from yarl import URL
 from harvester.errors import Gone, Misshapen, Refused
 from harvester.figshare.decoding import decoder
 from harvester.figshare.endpoints import Endpoints
+from harvester.figshare.entries import decode_entries
 from harvester.figshare.names import (
     ID,
     Named,
@@ -21,7 +22,6 @@ from harvester.figshare.names import (
     version_in,
     without_version,
 )
-from harvester.figshare.records import decode_entries
 from harvester.text import printable
 
 MOST_AT_ONCE = 10

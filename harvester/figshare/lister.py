@@ -27,9 +27,9 @@ from harvester.client import Reply
 from harvester.errors import Gone, Refused, Verdict
 from harvester.figshare.conditions import Condition
 from harvester.figshare.endpoints import Endpoints
+from harvester.figshare.entries import Entry, EntryPage, decode_entries
 from harvester.figshare.feeds import Feed, Listed
 from harvester.figshare.positions import PAGE_SIZE, Position
-from harvester.figshare.records import Entry, EntryPage, decode_entries
 from harvester.figshare.selection import is_before
 from harvester.figshare.vocabulary import Vocabulary
 from harvester.models import Brief, ItemRef, Page, Unresolved

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import structs
 
 from harvester.errors import Misshapen, Refused
-from harvester.figshare.records import EntryPage
+from harvester.figshare.entries import EntryPage
 from harvester.figshare.selection import TO_THE_SECOND, a_second_before, is_of_the_day, moment_of
 
 PAGE_SIZE = 1000

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from harvester.errors import Misshapen
-from harvester.figshare.decoding import decode_anything, decoder, loosened, strict_decoder
+from harvester.figshare.decoding import decode_anything, decoder, strict_decoder
 from harvester.figshare.loose import Unclear, read_loosely, whole_number
 from harvester.models import Article, Description, RemoteFile
 
@@ -23,10 +22,6 @@ LISTED_FILES = 10
 """A record lists so many files at most; the rest is in its file list only."""
 
 
-_DECIDE_ON_ENTRIES = frozenset(
-    {"doi", "group_id", "project_id", "defined_type", "published_date", "modified_date"}
-)
-"""What of an entry settles whether it is wanted: where it is odd, its record tells."""
 _DECIDE_ON_FILES = frozenset({"size", "is_link_only"})
 """What of a file settles, besides its id, whether and how it is fetched."""
 _MD5 = re.compile("[0-9a-fA-F]{32}")
@@ -34,52 +29,6 @@ _MD5 = re.compile("[0-9a-fA-F]{32}")
 
 METADATA_ONLY = "metadata only"
 """Why nothing of an item can be downloaded: it never had files."""
-
-
-class _Selected(msgspec.Struct, frozen=True):
-    """What of an entry decides whether it is wanted."""
-
-    id: Natural
-    doi: str | None = None
-    group_id: Natural | None = None
-    project_id: Natural | None = None
-    defined_type: Natural | None = None
-    published_date: str | None = None
-    modified_date: str | None = None
-
-
-class Entry(_Selected, frozen=True):
-    """An item as listings show it, as far as the harvest reads it."""
-
-    title: str | None = None
-    defined_type_name: str | None = None
-    created_date: str | None = None
-    handle: str | None = None
-
-
-class _Named(msgspec.Struct, frozen=True):
-    """What is needed of an entry at the least."""
-
-    id: Natural
-
-
-@dataclass(frozen=True)
-class EntryPage:
-    """
-    A page of a listing.
-
-    ``bare``: entries of which only the id can be read, so that nobody can say whether they are wanted.
-    ``odd``: the places (from 1) of entries that lead to no item, with what is wrong with them. ``size``:
-    entries in all, so that a full page is known as one.
-    """
-
-    entries: tuple[Entry, ...]
-    bare: tuple[int, ...] = ()
-    odd: tuple[tuple[int, str], ...] = ()
-
-    @property
-    def size(self) -> int:
-        return len(self.entries) + len(self.bare) + len(self.odd)
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -159,10 +108,6 @@ class Group(msgspec.Struct, frozen=True):
     parent_id: Natural | None = None
 
 
-_decode_good_entries = strict_decoder(tuple[Entry, ...])
-_decode_entry = strict_decoder(Entry)
-_decode_selected = strict_decoder(_Selected)
-_decode_named = decoder(_Named)
 _decode_record = strict_decoder(_Record)
 _decode_described = decoder(_Described, may_be_odd=True)
 _decode_files = strict_decoder(list[_File])
@@ -174,46 +119,6 @@ decode_types = decoder(list[ItemType], may_be_odd=True)
 decode_versions = decoder(list[Version])
 decode_account = decoder(Account, may_be_odd=True)
 decode_counts = decoder(dict[str, Natural])
-
-
-def decode_entries(raw: bytes) -> EntryPage:
-    """
-    Read a page of a listing; an entry that is odd costs that entry alone.
-
-    Raises:
-        Misshapen: it is no list.
-        Broken: it is not JSON.
-    """
-    try:
-        return EntryPage(_decode_good_entries(raw))
-    except Misshapen:
-        pieces = decode_pieces(raw)
-    entries: list[Entry] = []
-    bare: list[int] = []
-    odd: list[tuple[int, str]] = []
-    for place, piece in enumerate(pieces, start=1):
-        try:
-            entries.append(_read_entry(bytes(piece)))
-        except Misshapen as error:
-            try:
-                bare.append(_decode_named(bytes(piece)).id)  # its record will tell the rest
-            except Misshapen:
-                odd.append((place, str(error)))
-    return EntryPage(tuple(entries), tuple(bare), tuple(odd))
-
-
-def _read_entry(raw: bytes) -> Entry:
-    """Read an entry; where only what people are shown of it is odd, without that."""
-    try:
-        return _decode_entry(raw)
-    except Misshapen as error:
-        try:
-            entry, odd = loosened(raw, Entry, error)
-        except Misshapen:  # bytes in a title, say, that no text may have
-            return Entry(**msgspec.structs.asdict(_decode_selected(raw)))
-        if _DECIDE_ON_ENTRIES.isdisjoint(odd):
-            return entry
-        raise
 
 
 class _Read(NamedTuple):

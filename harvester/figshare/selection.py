@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harvester.config.tables import Table
 
 if TYPE_CHECKING:
-    from harvester.figshare.records import Entry
+    from harvester.figshare.entries import Entry
 
 ITEM_TYPES = {
     "figure": 1, "media": 2, "dataset": 3, "poster": 5, "journal contribution": 6,
