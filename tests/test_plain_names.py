@@ -137,7 +137,7 @@ async def test_a_harvest_of_table_version_5_is_moved_to_plain_names_and_nothing_
             first = world.files(item_id)[0]
             row = next(row for row in rows(tmp_path / "files.csv") if row["file_id"] == str(first["id"]))
             assert (tmp_path / row["path"]).read_bytes() == world.content(first["id"])
-        moved = {row["item_id"] for row in rows(tmp_path / "changes.csv") if row["change"] == "moved"}
+        moved = {row["item_id"] for row in rows(tmp_path / "changes.csv") if "moved: " in row["files"]}
         assert moved == {str(item_id) for item_id in edited}
         assert (await harvester("verify", "-o", tmp_path)).status == 0
         assert (await harvester("run", *words)).status == 0
