@@ -19,6 +19,7 @@ from harvester.errors import GiveUp, TryAgain, UsageError, Verdict
 from harvester.figshare.api import Figshare
 from harvester.figshare.names import Named, doi_in, handle_in, item_in, version_in, why_not
 from harvester.models import ItemRef, Page, Unresolved
+from harvester.paths import usable
 
 NAMES_A_PAGE = 1000
 ASKED_A_PAGE = 10
@@ -41,7 +42,7 @@ async def _read_text(file: str) -> str:
     try:
         if file == "-":
             return (await _read_standard_input()).decode("utf-8-sig")
-        async with aiofiles.open(file, encoding="utf-8-sig") as handle:
+        async with aiofiles.open(usable(file), encoding="utf-8-sig") as handle:
             return await handle.read()
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
