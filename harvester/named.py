@@ -44,8 +44,10 @@ async def _read_text(file: str) -> str:
             return (await _read_standard_input()).decode("utf-8-sig")
         async with aiofiles.open(usable(file), encoding="utf-8-sig") as handle:
             return await handle.read()
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+    except (OSError, ValueError) as exc:  # a path with a null character is a ValueError
+        is_text = not isinstance(exc, UnicodeDecodeError)
+        told = exc.strerror if isinstance(exc, OSError) else str(exc)
+        reason = told if is_text else "it is not UTF-8 text"
         raise UsageError(f"{file}: cannot be read: {reason}") from exc
 
 

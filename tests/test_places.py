@@ -10,6 +10,8 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +23,8 @@ from harvester.config import Config
 from harvester.connecting import Surroundings
 from harvester.errors import DiskTrouble, NoRoom
 from harvester.job import verify
+from harvester.ledger.migrations import MIGRATIONS
+from harvester.ledger.reading import Reader
 from harvester.ledger.schema import database_errors
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
@@ -387,3 +391,25 @@ async def test_what_the_charset_lacks_is_escaped_where_it_is_printed(
         assert ended.status == 0, ended.err
     ended = await harvester("failed", "-o", tmp_path, env=environment(**locale))
     assert "\\u6570\\u636e" in ended.out
+
+
+@pytest.mark.parametrize("text", ['output = "a\\u0000b"', '[[sources]]\nkind = "items"\nfile = "a\\u0000b"'])
+async def test_a_path_that_none_can_have_is_wrong_usage(text: str, tmp_path: Path) -> None:
+    (tmp_path / "harvest.toml").write_text(text)
+    more = ("--item", "1") if "output" in text else ("-o", "out")
+    async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
+        ended = await harvester("run", *more, *at(sandbox), cwd=tmp_path)
+    assert ended.status == 2, ended.err
+    assert "null" in ended.err
+
+
+def test_a_ledger_whose_tables_are_not_ours_is_told_with_what_to_do(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    with Reader(tmp_path) as reader:
+        for read in (reader.counts, reader.last_run, reader.changes_in_all, partial(reader.setting, "x")):
+            with pytest.raises(DiskTrouble, match="no such table.*its tables are not those"):
+                read()
+        for each in (reader.files, reader.failures, reader.removable, reader.changes, reader.items):
+            with pytest.raises(DiskTrouble, match="no such table.*its tables are not those"):
+                list(each())

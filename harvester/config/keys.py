@@ -209,7 +209,7 @@ class Config(Table):
     ``unmet``: what the environment lacks; `check_for` says whether that matters.
     """
 
-    output: str = "harvest"
+    output: Annotated[str, Rule("without a null character", lambda path: "\0" not in path)] = "harvest"
     tasks: tuple[str, ...] = ("metadata", "stats", "files")
     versions: Versions = LATEST
     services: Services = Services()
