@@ -22,6 +22,7 @@ from harvester.figshare.finding import Finder
 from harvester.figshare.lists import read_list
 from harvester.figshare.names import Named, doi_in, handle_in, item_in, why_not
 from harvester.models import ItemRef, Page, Unresolved
+from harvester.paths import usable
 
 log = logging.getLogger(__name__)
 Answer: TypeAlias = tuple[Named, ...] | Unresolved
@@ -54,10 +55,11 @@ async def _read_text(file: str) -> str:
         if file == "-":
             text = (await _read_standard_input()).decode("utf-8-sig")
         else:
-            async with aiofiles.open(file, encoding="utf-8-sig") as handle:
+            async with aiofiles.open(usable(file), encoding="utf-8-sig") as handle:
                 text = await handle.read()
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else _NOT_UTF8
+    except (OSError, ValueError) as exc:  # a path with a null character is a ValueError
+        told = exc.strerror if isinstance(exc, OSError) else str(exc)
+        reason = _NOT_UTF8 if isinstance(exc, UnicodeDecodeError) else told
         raise UsageError(f"{file}: cannot be read: {reason}") from exc
     if "\0" in text:  # every other byte of what some programs call Unicode
         raise UsageError(f"{file}: cannot be read: {_NOT_UTF8}")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from harvester import __version__
+from harvester.paths import as_text
 
 DEFAULT_FILE = "harvest.toml"
 REFRESHABLE = ("metadata", "stats", "timeline", "breakdown")
@@ -303,10 +304,9 @@ def _add_sandbox(parser: argparse.ArgumentParser) -> None:
 def _text(text: str) -> str:
     """Take what can be sent and recorded: Python keeps bytes that are no UTF-8 as halves of characters."""
     try:
-        text.encode()
-    except UnicodeEncodeError as exc:
+        return as_text(text)
+    except UnicodeDecodeError as exc:
         raise argparse.ArgumentTypeError("it is not UTF-8 text") from exc
-    return text
 
 
 def _words(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
@@ -19,9 +20,24 @@ def begin() -> bool:
     if sys.stdout is None:
         print_nowhere()  # or the next file that is opened would get its number
         return False
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path may be no text, a terminal may lack …
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _MAY_FAIL:
+        codecs.register_error(_ANY_TEXT, _escape)
+        sys.stdout.reconfigure(errors=_MAY_FAIL[sys.stdout.errors])
     return True
+
+
+_ANY_TEXT = "harvester.any-text"
+_MAY_FAIL = {"strict": "backslashreplace", "surrogateescape": _ANY_TEXT}
+"""A path may be no text, a terminal may lack …; in the C locale Python prints such paths, and fails at …"""
+
+
+def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Print the bytes of a path that is no text as they are, and escape what the charset lacks."""
+    if isinstance(error, UnicodeEncodeError):
+        char = error.object[error.start]
+        if "\udc80" <= char <= "\udcff":
+            return bytes([ord(char) - 0xDC00]), error.start + 1
+    return codecs.backslashreplace_errors(error)
 
 
 def put(text: object) -> None:

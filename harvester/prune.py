@@ -23,6 +23,7 @@ from harvester.errors import DiskTrouble
 from harvester.ledger.reading import Reader
 from harvester.ledger.writing import Ledger
 from harvester.moves import Mover
+from harvester.paths import below, is_there
 from harvester.states import FileStatus
 from harvester.store import Store
 from harvester.store.disk import HOLDS_FOLDERS, Folder, Tree, disk_errors
@@ -64,7 +65,7 @@ def removable(config: Config) -> list[Removable]:
     """
     with Reader(config.folder) as reader:
         # What a killed run may have put in its place is among them, whether or not it did.
-        return [each for each in _find(reader) if os.path.lexists(config.folder / each.path)]
+        return [each for each in _find(reader) if is_there(config.folder, each.path)]
 
 
 async def prune(config: Config, paths: Sequence[str]) -> Pruned:
@@ -105,7 +106,7 @@ async def _prune(config: Config, reader: Reader, ledger: Ledger, paths: Sequence
 
 
 def _gone(folder: Path, paths: Iterable[str]) -> list[str]:
-    return [path for path in paths if not os.path.lexists(folder / path)]
+    return [path for path in paths if not is_there(folder, path)]
 
 
 def _find(reader: Reader) -> list[Removable]:
@@ -194,7 +195,7 @@ class Pruner:
         try:
             with self._tree.folder(above) as here, disk_errors(str(self._root / folder)):
                 if stat.S_ISDIR(here.look(name).st_mode):
-                    (self._root / folder).rmdir()
+                    below(self._root, folder).rmdir()
         except DiskTrouble:  # something is in it, or somebody was faster
             return
 

@@ -162,6 +162,11 @@ def status_text(told: dict[str, Any]) -> str:
 
 def as_json(told: dict[str, Any]) -> str:
     """Write for programs what the other functions write for people."""
-    import orjson  # noqa: PLC0415 - people's words need none of it
+    import json  # noqa: PLC0415 - people's words need none of it
 
-    return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+    import orjson  # noqa: PLC0415
+
+    try:
+        return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONEncodeError:  # a path that is no text, which orjson refuses and JSON has a way for
+        return json.dumps(told, indent=2)

@@ -55,7 +55,8 @@ async def harvester(
         env=environment() if env is None else env,
         check=False,
     )
-    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+    out, err = (text.decode(errors="backslashreplace") for text in (done.stdout, done.stderr))
+    return Ended(done.returncode, out, err)
 
 
 def at(sandbox: Sandbox, rate: str = "inf") -> tuple[str, ...]:

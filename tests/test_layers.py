@@ -19,6 +19,7 @@ LEVELS = {
     "states": 0,
     "text": 0,
     "addresses": 0,
+    "paths": 0,
     "credentials": 0,
     "signals": 0,
     "tally": 0,

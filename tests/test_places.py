@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +23,8 @@ from harvester.config import Config
 from harvester.connecting import Surroundings
 from harvester.errors import DiskTrouble, NoRoom
 from harvester.job import verify
+from harvester.ledger.migrations import MIGRATIONS
+from harvester.ledger.reading import Reader
 from harvester.ledger.schema import database_errors
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
@@ -285,3 +290,126 @@ def test_whatever_the_database_says_is_told_with_what_to_do(code: int, told: str
     with pytest.raises(DiskTrouble, match=rf"harvest.db: in SQLite's words; .*{told}"):
         with database_errors(Path("harvest.db")):
             raise error
+
+
+# -- locales whose charset is not UTF-8 ---------------------------------------------------------------
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+"""The C locale, as Python once took it; its charset for paths is ASCII."""
+NO_LATIN1 = "\u6570\u636e"
+
+
+@pytest.fixture(scope="module", params=["ascii", "latin-1"])
+def locale(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a locale with a small charset."""
+    if sys.platform != "linux":
+        pytest.skip("paths are UTF-8 there")
+    if request.param == "ascii":
+        return ASCII
+    folder = tmp_path_factory.mktemp("locales")
+    if shutil.which("localedef") is not None:
+        command = ["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(folder / "en_US")]
+        subprocess.run(command, capture_output=True, check=False)
+    if not (folder / "en_US").is_dir():
+        pytest.skip("no locale can be made here")
+    return {"LOCPATH": str(folder), "LC_ALL": "en_US", "PYTHONUTF8": "0"}
+
+
+async def test_names_beyond_the_charset_of_the_locale_are_utf8_on_the_disk(
+    locale: dict[str, str], tmp_path: Path
+) -> None:
+    env = environment(**locale)
+    out = tmp_path / f"out-{NO_LATIN1}"
+    (tmp_path / "harvest.toml").write_text(f'output = "out-{NO_LATIN1}"\n', encoding="utf-8")
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+        words = ("run", "--search", "survey", *at(sandbox))
+        ended = await harvester(*words, cwd=tmp_path, env=env)
+        assert ended.status == 0, ended.err
+        ids = sandbox.world.search("survey")
+        assert_complete(out, sandbox, ids)
+        assert any(not row["path"].isascii() for row in rows(out / "files.csv") if row["status"] == "done")
+        for command in ("verify", "status", "failed", "export"):
+            ended = await harvester(command, cwd=tmp_path, env=env)
+            assert ended.status == 0, ended.err
+        ended = await harvester("status", "--json", cwd=tmp_path, env=env)
+        assert "work" in json.loads(ended.out)
+        before = len(sandbox.requests)
+        assert (await harvester(*words, cwd=tmp_path, env=env)).status == 0
+        assert not [seen for seen in sandbox.requests[before:] if seen.service == "storage"]
+        assert (await harvester("verify", "-o", out)).status == 0, "as whoever has another locale sees it"
+
+
+async def test_a_damaged_file_is_found_in_any_locale(locale: dict[str, str], tmp_path: Path) -> None:
+    env = environment(**locale)
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+        words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        odd = [row["path"] for row in rows(tmp_path / "files.csv") if row["status"] == "done"]
+        path = next(each for each in odd if not each.isascii())
+        (tmp_path / path).write_bytes(b"damaged")
+        ended = await harvester("verify", "-o", tmp_path, env=env)
+        assert (ended.status, ended.out.count("damaged or gone")) == (1, 1)
+        assert (await harvester(*words, env=env)).status == 0
+        assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
+
+
+async def test_what_the_user_names_stays_what_it_is_in_the_users_locale(
+    locale: dict[str, str], tmp_path: Path
+) -> None:
+    """Bytes that are text in the locale or in none; a query in UTF-8; a list whose name only a config has."""
+    env = environment(**locale)
+    for name in (b"\xfc", "\u6570".encode()):
+        out = os.path.join(os.fsencode(tmp_path), name)  # noqa: PTH118 - of bytes
+        async with Sandbox(Settings(items=10, heavy=0)) as sandbox:
+            words = ("run", "--search", "survey", "--tasks", "metadata", *at(sandbox), "-o", os.fsdecode(out))
+            ended = await harvester(*words, env=env)
+            assert ended.status == 0, ended.err
+            assert os.path.exists(os.path.join(out, b"harvest.db"))  # noqa: PTH110, PTH118
+            for command in (["status"], ["status", "--json"], ["export"]):
+                ended = await harvester(*command, "-o", os.fsdecode(out), env=env)
+                assert ended.status == 0, ended.err
+    (tmp_path / f"{NO_LATIN1}.txt").write_text("1\n", encoding="utf-8")
+    source = f'[[sources]]\nkind = "items"\nfile = "{NO_LATIN1}.txt"\n'
+    (tmp_path / "harvest.toml").write_text(source, encoding="utf-8")
+    async with Sandbox(Settings(items=10, heavy=0)) as sandbox:
+        ended = await harvester(
+            "run", "--tasks", "metadata", *at(sandbox), "-o", tmp_path / "o", cwd=tmp_path, env=env
+        )
+        assert ended.status == 1, ended.err
+        ended = await harvester("list", "--search", "\u00fc OR survey", *at(sandbox), env=env)
+        assert ended.status == 0, ended.err
+
+
+async def test_what_the_charset_lacks_is_escaped_where_it_is_printed(
+    locale: dict[str, str], tmp_path: Path
+) -> None:
+    async with Sandbox(Settings(items=10, heavy=0)) as sandbox:
+        words = ("run", "--item", f"no-such-{NO_LATIN1}", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 1
+    for command in (["failed"], ["failed", "--json"], ["status"]):
+        ended = await harvester(*command, "-o", tmp_path, env=environment(**locale))
+        assert ended.status == 0, ended.err
+    ended = await harvester("failed", "-o", tmp_path, env=environment(**locale))
+    assert "\\u6570\\u636e" in ended.out
+
+
+@pytest.mark.parametrize("text", ['output = "a\\u0000b"', '[[sources]]\nkind = "items"\nfile = "a\\u0000b"'])
+async def test_a_path_that_none_can_have_is_wrong_usage(text: str, tmp_path: Path) -> None:
+    (tmp_path / "harvest.toml").write_text(text)
+    more = ("--item", "1") if "output" in text else ("-o", "out")
+    async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
+        ended = await harvester("run", *more, *at(sandbox), cwd=tmp_path)
+    assert ended.status == 2, ended.err
+    assert "null" in ended.err
+
+
+def test_a_ledger_whose_tables_are_not_ours_is_told_with_what_to_do(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    with Reader(tmp_path) as reader:
+        for read in (reader.counts, reader.last_run, reader.changes_in_all, partial(reader.setting, "x")):
+            with pytest.raises(DiskTrouble, match="no such table.*its tables are not those"):
+                read()
+        for each in (reader.files, reader.failures, reader.removable, reader.changes, reader.items):
+            with pytest.raises(DiskTrouble, match="no such table.*its tables are not those"):
+                list(each())

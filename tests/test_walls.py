@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import ssl
+import subprocess
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from harvester.config import Config, Timeouts
 from harvester.connecting import Surroundings
 from harvester.errors import Broken, Challenged, Gone, HarvestError, UsageError
 from harvester.sandbox import Sandbox, Settings
+from tests.conftest import environment, harvester
 from tests.test_client import served
 from tests.test_routes import comes, is_gone, two_routes
 from tests.truth import rows
@@ -141,6 +144,46 @@ async def test_a_port_that_speaks_no_tls_is_an_outage() -> None:
             assert "no secure connection" in str(ours)
         else:
             raise AssertionError("it spoke TLS")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for this machine that nobody vouches for, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here to make a certificate")
+    paths = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*made, "-out", paths[0], "-keyout", paths[1]], check=True, capture_output=True)
+    return paths
+
+
+async def test_a_run_that_meets_an_untrusted_certificate_ends_with_the_reason_and_works_once_it_is_trusted(
+    certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"id": 1, "title": "x", "files": [], "size": 0})
+
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*certificate)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        api = f"https://127.0.0.1:{runner.addresses[0][1]}/v2"
+        words = ("run", "--item", "1", "--tasks", "metadata", "--attempts", "2", "--api", api)
+        ended = await harvester(*words, "-o", tmp_path / "out")
+        assert ended.status == 3
+        assert "certificate verify failed: self" in ended.err
+        assert "set SSL_CERT_FILE" in ended.err
+        assert "not an address" not in ended.err
+        env = environment(SSL_CERT_FILE=str(certificate[0]))
+        ended = await harvester(*words, "-o", tmp_path / "out", env=env)
+        assert ended.status == 0, ended.err
+    finally:
+        await runner.cleanup()
 
 
 def session() -> AbstractAsyncContextManager[aiohttp.ClientSession]:

@@ -16,6 +16,7 @@ from harvester.config.tables import Table
 from harvester.config.values import Rule, convert
 from harvester.credentials import Secret
 from harvester.errors import UsageError
+from harvester.paths import usable
 
 Positive = Annotated[float, Rule("> 0.0", lambda number: number > 0)]
 Count = Annotated[int, Rule(">= 1", lambda number: number >= 1)]
@@ -208,7 +209,7 @@ class Config(Table):
     ``unmet``: what the environment lacks; `check_for` says whether that matters.
     """
 
-    output: str = "harvest"
+    output: Annotated[str, Rule("without a null character", lambda path: "\0" not in path)] = "harvest"
     tasks: tuple[str, ...] = ("metadata", "stats", "files")
     versions: Versions = LATEST
     services: Services = Services()
@@ -237,4 +238,4 @@ class Config(Table):
     @property
     def folder(self) -> Path:
         """The output folder."""
-        return Path(self.output).expanduser()
+        return Path(usable(self.output)).expanduser()

@@ -120,7 +120,7 @@ class Reader:
 
     def setting(self, name: str) -> str:
         """Tell what the last run was told, "" where there was none."""
-        row = self._db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        row = self._row("SELECT value FROM settings WHERE name = ?", name)
         return str(row[0]) if row else ""
 
     def _of_versions(
@@ -203,15 +203,15 @@ class Reader:
 
     def changes(self) -> Iterator[ChangeRow]:
         """What is new, has changed, was withdrawn or has returned since the last run that finished, by id."""
-        rows = self._db.execute(
-            f"""
+        with database_errors(self.path):
+            rows = self._db.execute(
+                f"""
             SELECT ifnull(versions.item_id, changes.item_id) AS id, ifnull(version, 0) AS version,
                 change, fields, files
             FROM changes LEFT JOIN versions ON versions.id = changes.item_id
             WHERE run_id > {_LAST_FINISHED} ORDER BY 1, 2, run_id
             """
-        )
-        with database_errors(self.path):
+            )
             for row in rows:
                 yield ChangeRow(*row)
 
@@ -225,14 +225,22 @@ class Reader:
 
     def mark(self, key: str) -> str:
         """Tell until when all of a listing that was modified is here, "" where that is not known."""
-        row = self._db.execute(
-            "SELECT mark FROM listings WHERE key = ? AND complete AND NOT old", (key,)
-        ).fetchone()
+        row = self._row("SELECT mark FROM listings WHERE key = ? AND complete AND NOT old", key)
         return str(row[0]) if row else ""
 
     def removable(self) -> Iterator[tuple[str, int, str]]:
         """Path, size in bytes and reason of files here that are no part of the harvest any more."""
-        rows = self._db.execute(
+        with database_errors(self.path):
+            rows = self._removable()
+        return ((path, size, why) for path, size, why in rows)
+
+    def _row(self, sql: str, *values: object) -> tuple[Any, ...] | None:
+        with database_errors(self.path):
+            found: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()
+        return found
+
+    def _removable(self) -> list[tuple[Any, ...]]:
+        return self._db.execute(
             """
             SELECT path, size, 'no record names it any more' FROM leftovers
                 WHERE path NOT IN (SELECT path FROM files WHERE status = 'done')
@@ -241,8 +249,7 @@ class Reader:
                 WHERE withdrawn AND status = 'done'
             ORDER BY 1
             """
-        )
-        return ((path, size, why) for path, size, why in rows)
+        ).fetchall()
 
     def failures(self) -> Iterator["Failure"]:
         """Everything that could not be had: listings and names, then items, then files."""
@@ -274,10 +281,8 @@ class Reader:
         """Return figshare's id and the version, 0 for the current one, of an item of the ledger."""
         if key >= 0:
             return key, 0
-        found: tuple[int, int] = self._db.execute(
-            "SELECT item_id, version FROM versions WHERE id = ?", (key,)
-        ).fetchone()
-        return found
+        item_id, version = self._row("SELECT item_id, version FROM versions WHERE id = ?", key) or (key, 0)
+        return item_id, version
 
     def counts(self) -> dict[str, Any]:
         """Count what the folder holds; see `counting.counts`."""

@@ -9,12 +9,12 @@ tasks) is one entry of a batch, and a batch is one transaction: it is there whol
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ from harvester.ledger.opening import open_to_write
 from harvester.ledger.results import Added, Again, FileResult, Harvested, ItemResult, Listed, Mishap, Opening
 from harvester.ledger.schema import NAME, at_once, database_errors, file_identity, migrate
 from harvester.models import Failure, OwedFile, OwedItem, Page
+from harvester.paths import is_there
 
 T = TypeVar("T")
 
@@ -103,7 +104,7 @@ class Ledger:
             self._identity = file_identity(self.path)
             undo.pop_all()
         self._line = Line(self._db)
-        self._files = Files(self._db, self._line, lambda path: os.path.lexists(self.path.parent / path))
+        self._files = Files(self._db, self._line, partial(is_there, self.path.parent))
         self._entries = Entries(self._db, self._line, self._files, self._clock, run_id=self._run_id)
         self.moves = Moves(self._db, self._change, self._entries.note_moves)
         now = claim.iso(self._clock())

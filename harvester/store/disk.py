@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from harvester.errors import DiskTrouble
+from harvester.paths import from_disk, on_disk
 from harvester.store.names import steps
 
 HOLDS_FOLDERS = {os.open, os.mkdir, os.rename, os.stat, os.unlink} <= os.supports_dir_fd
@@ -103,7 +104,7 @@ def begin_to_sync(handle: BinaryIO, begin: int = 0) -> None:
 
 class Folder:
     """
-    One folder, held open; its methods take plain names of what is in it.
+    One folder, held open; its methods take plain names of what is in it, which are UTF-8 on the disk.
 
     Errors are the disk's own, but where more can be said than the disk does: that is `DiskTrouble`.
     """
@@ -139,15 +140,15 @@ class Folder:
             raise DiskTrouble(f"{self.path}/{name}: leads out of its folder; see who wrote such a path")
         if self._descriptor is None:
             self._refuse_a_link(name)
-            return Folder.enter(self.path / name, held=False)
+            return Folder.enter(self.path / on_disk(name), held=False)
         try:
-            descriptor = os.open(name, _FOLDER | _NO_LINK, dir_fd=self._descriptor)
+            descriptor = os.open(on_disk(name), _FOLDER | _NO_LINK, dir_fd=self._descriptor)
         except FileNotFoundError:
             raise
         except OSError:  # which one it is for a link differs between systems
             self._refuse_a_link(name)
             raise
-        return Folder(self.path / name, descriptor)
+        return Folder(self.path / on_disk(name), descriptor)
 
     def make(self, name: str) -> bool:
         """Make a folder in this one; tell whether it was missing."""
@@ -160,7 +161,7 @@ class Folder:
     def names(self) -> list[str]:
         """List what is in it."""
         with os.scandir(self.path if self._descriptor is None else self._descriptor) as entries:
-            return [entry.name for entry in entries]
+            return [from_disk(entry.name) for entry in entries]
 
     def look(self, name: str) -> os.stat_result:
         """Tell what is there, of a link about the link."""
@@ -228,13 +229,14 @@ class Folder:
                 raise
 
     def _at(self, name: str) -> str | Path:
-        return self.path / name if self._descriptor is None else name
+        place = on_disk(name)
+        return self.path / place if self._descriptor is None else place
 
     def _open(self, name: str, flags: int) -> int:
         return os.open(self._at(name), flags | _FILE, 0o666, dir_fd=self._descriptor)
 
     def _refuse_a_link(self, name: str) -> None:
-        path = self.path / name
+        path = self.path / on_disk(name)
         leads_away = stat.S_ISLNK(self.look(name).st_mode)
         if self._descriptor is None:  # Windows has links of more than one kind
             leads_away = leads_away or path.resolve().parent != self.path.resolve()

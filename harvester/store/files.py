@@ -23,6 +23,7 @@ from anyio import CapacityLimiter, to_thread
 
 from harvester.errors import Damaged, DiskTrouble, NoRoom
 from harvester.models import RemoteFile
+from harvester.paths import is_there
 from harvester.store.disk import HOLDS_FOLDERS, Finished, Folder, Sync, Tree, begin_to_sync, disk_errors
 from harvester.store.linking import COPY, Link, is_linked
 from harvester.store.looking import hash_stream, is_kept, is_whole
@@ -108,7 +109,7 @@ class Store:
 
     def may_hold(self, path: str) -> bool:
         """Tell whether anything has this name; the look takes less than handing it to a thread does."""
-        return os.path.lexists(self.folder / path)
+        return is_there(self.folder, path)
 
     async def partial(self, item_id: int, file: RemoteFile) -> Partial:
         """Open the partial file of `file`, with what an earlier try left in it."""
