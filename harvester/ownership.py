@@ -57,6 +57,10 @@ class Records:
         return await self.figshare.record_unless(item.etag, item.id, private=False, version=item.version)
 
     async def _private(self, item: OwedItem) -> Record | None:
+        if not self.access.has_token:
+            raise Refused(
+                f"item {item.id}: a private one, whose record needs the token it was harvested with"
+            )
         try:
             return await self.figshare.record_unless(item.etag, item.id, private=True)
         except (Gone, Refused) as error:
@@ -83,7 +87,7 @@ class Records:
     async def _named(self, item: OwedItem) -> Record | None:
         try:
             public = await self.figshare.record_unless(item.etag, item.id, private=False)
-        except Gone:
+        except (Gone, Refused):
             # One that was public before is withdrawn, whoever may still read it.
             own = None if item.known else await self._own(item.id)
             if own is None:

@@ -380,6 +380,19 @@ async def test_a_withheld_item_that_is_named_later_is_asked_for_as_its_owner(tmp
         assert statuses(tmp_path, {CONFIDENTIAL}) == {"done"}
 
 
+async def test_an_account_s_record_is_not_replaced_where_the_token_is_not_there(tmp_path: Path) -> None:
+    async with Sandbox(OWN) as sandbox:
+        await Harvest(sandbox, tmp_path, ACCOUNT, SEARCH).run()
+        changed = sandbox.world.public_ids[1]
+        sandbox.world.correct(changed)
+        before = records(tmp_path)[changed]
+        summary = await Harvest(sandbox, tmp_path, SEARCH, token="").run()
+        assert asked(sandbox, "/v2/account/") == []
+        assert (summary.exit_status, records(tmp_path)[changed]) == (1, before)
+        (row,) = rows(tmp_path, "failures.csv")
+        assert "needs the token" in row["error"]
+
+
 async def test_a_search_asks_nothing_of_the_account(tmp_path: Path) -> None:
     async with Sandbox(OWN) as sandbox:
         await Harvest(sandbox, tmp_path, SEARCH).run()
