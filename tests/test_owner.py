@@ -230,8 +230,16 @@ async def test_the_owner_s_files_come_when_the_embargo_has_ended(tmp_path: Path)
         assert statuses(tmp_path, {CONFIDENTIAL}) == {"withheld"}
 
 
-def test_an_older_ledger_learns_when_its_embargoes_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unread", ["null", "[" * 3000 + "]" * 3000])
+def test_an_older_ledger_learns_when_its_embargoes_end(unread: str, tmp_path: Path) -> None:
     (tmp_path / "harvest.db").write_bytes(lzma.decompress((FIXTURES / "ledger-5.db.xz").read_bytes()))
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+        # What lies deeper than SQLite reads is no reason not to open the ledger.
+        db.execute(
+            "UPDATE records SET raw = '{\"unread\":' || ? || ',' || substr(raw, 2) WHERE item_id = ?",
+            (unread, CONFIDENTIAL),
+        )
+        db.commit()
     ledger = Ledger(tmp_path)
     ledger.open()
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
