@@ -355,7 +355,9 @@ async def test_a_run_that_is_refused_changes_nothing(sandbox: Sandbox, tmp_path:
     assert after == known
     asked(sandbox)
     assert (await harvester(*words, "--tasks", "metadata")).status == 1
-    assert sum(asked(sandbox).values()) == 2, "the search, and what had failed: no record is owed anew"
+    assert sum(asked(sandbox).values()) == 3, (
+        "the search, and what had failed, of the public and of the account"
+    )
 
 
 async def test_an_item_that_a_listing_dates_is_not_asked_because_a_list_names_it_too(
