@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from harvester.config import Config
@@ -57,16 +58,16 @@ class Records:
         return await self.figshare.record_unless(item.etag, item.id, private=False, version=item.version)
 
     async def _private(self, item: OwedItem) -> Record | None:
+        if not self.access.has_token:
+            raise Refused(f"item {item.id}: a private one, and its record needs the token")
         try:
             return await self.figshare.record_unless(item.etag, item.id, private=True)
         except (Gone, Refused) as error:
-            refusal = self._contradicted(item, error)
-            if not self._may_stand_in(item, error):
-                raise refusal from error
-        try:
-            return await self.figshare.record(item.id, private=False)
-        except (Gone, Refused) as error:
-            raise refusal from error
+            refusal: Gone | Refused = error
+        if self._may_stand_in(item, refusal):
+            with suppress(Gone, Refused):
+                return await self.figshare.record(item.id, private=False)
+        raise self._contradicted(item, refusal)
 
     def _contradicted(self, item: OwedItem, error: Gone | Refused) -> GiveUp:
         """Return what a refusal amounts to: a doubt where the item is listed all the same."""
@@ -83,7 +84,7 @@ class Records:
     async def _named(self, item: OwedItem) -> Record | None:
         try:
             public = await self.figshare.record_unless(item.etag, item.id, private=False)
-        except Gone:
+        except (Gone, Refused):
             # One that was public before is withdrawn, whoever may still read it.
             own = None if item.known else await self._own(item.id)
             if own is None:

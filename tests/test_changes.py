@@ -357,8 +357,8 @@ async def test_a_run_that_is_refused_changes_nothing(sandbox: Sandbox, tmp_path:
     assert after == known
     asked(sandbox)
     assert (await harvester(*words, "--tasks", "metadata")).status == 1
-    assert sum(asked(sandbox).values()) == 3, (
-        "the search's two pages, and what had failed: no record is owed anew"
+    assert sum(asked(sandbox).values()) == 4, (
+        "the search's two pages, and what had failed, of the public and of the account"
     )
 
 

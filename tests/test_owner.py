@@ -230,8 +230,16 @@ async def test_the_owner_s_files_come_when_the_embargo_has_ended(tmp_path: Path)
         assert statuses(tmp_path, {CONFIDENTIAL}) == {"withheld"}
 
 
-def test_an_older_ledger_learns_when_its_embargoes_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unread", ["null", "[" * 3000 + "]" * 3000])
+def test_an_older_ledger_learns_when_its_embargoes_end(unread: str, tmp_path: Path) -> None:
     (tmp_path / "harvest.db").write_bytes(lzma.decompress((FIXTURES / "ledger-5.db.xz").read_bytes()))
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+        # What lies deeper than SQLite reads is no reason not to open the ledger.
+        db.execute(
+            "UPDATE records SET raw = '{\"unread\":' || ? || ',' || substr(raw, 2) WHERE item_id = ?",
+            (unread, CONFIDENTIAL),
+        )
+        db.commit()
     ledger = Ledger(tmp_path)
     ledger.open()
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
@@ -378,6 +386,19 @@ async def test_a_withheld_item_that_is_named_later_is_asked_for_as_its_owner(tmp
         assert statuses(tmp_path, {CONFIDENTIAL}) == set()
         await Harvest(sandbox, tmp_path, named(CONFIDENTIAL)).run()
         assert statuses(tmp_path, {CONFIDENTIAL}) == {"done"}
+
+
+async def test_an_account_s_record_is_not_replaced_where_the_token_is_not_there(tmp_path: Path) -> None:
+    async with Sandbox(OWN) as sandbox:
+        await Harvest(sandbox, tmp_path, ACCOUNT, SEARCH).run()
+        changed = sandbox.world.public_ids[1]
+        sandbox.world.correct(changed)
+        before = records(tmp_path)[changed]
+        summary = await Harvest(sandbox, tmp_path, SEARCH, token="").run()
+        assert asked(sandbox, "/v2/account/") == []
+        assert (summary.exit_status, records(tmp_path)[changed]) == (1, before)
+        (row,) = rows(tmp_path, "failures.csv")
+        assert "needs the token" in row["error"]
 
 
 async def test_a_search_asks_nothing_of_the_account(tmp_path: Path) -> None:

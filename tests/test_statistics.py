@@ -23,7 +23,7 @@ from yarl import URL
 from harvester import harvest, load_config
 from harvester.config import Config, Statistics
 from harvester.connecting import Surroundings
-from harvester.errors import Broken, Misshapen, UsageError
+from harvester.errors import Broken, Misshapen, TokenRefused, UsageError
 from harvester.figshare.statistics import (
     StatsService,
     decode_breakdown,
@@ -577,20 +577,18 @@ async def test_an_institution_s_statistics_are_asked_with_its_credentials(tmp_pa
 
 
 @pytest.mark.parametrize("told", [{"FIGSHARE_STATS": "sandbox:wrong"}, {"FIGSHARE_STATS": "x:y"}])
-async def test_wrong_credentials_are_a_failure_of_each_item_in_figshare_s_words(
+async def test_wrong_credentials_end_the_run_and_the_next_one_with_good_ones_does_all(
     told: dict[str, str], tmp_path: Path
 ) -> None:
     async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
         ids = sandbox.world.public_ids[:2]
-        summary = await harvest(
-            config(sandbox, tmp_path, ids, {"tasks": ["metadata", "stats"], **INSTITUTION}, told)
-        )
-        assert summary.exit_status == 1
-        assert summary.folder["work"] == {"metadata": {"done": 2}, "stats": {"failed": 2}}
-        with Reader(tmp_path) as reader:
-            assert {failure.error.split(": ", 1)[1] for failure in reader.failures()} == {
-                "refused (403): Forbidden"
-            }
+        options = {"tasks": ["metadata", "stats"], **INSTITUTION}
+        with pytest.raises(TokenRefused, match=r"variable FIGSHARE_STATS\): .*: refused \(403\)"):
+            await harvest(config(sandbox, tmp_path, ids, options, told))
+        good = {"FIGSHARE_STATS": sandbox.settings.stats_credentials}
+        summary = await harvest(config(sandbox, tmp_path, ids, options, good))
+        assert summary.exit_status == 0
+        assert summary.folder["work"] == {"metadata": {"done": 2}, "stats": {"done": 2}}
 
 
 def test_an_institution_without_credentials_is_wrong_usage_that_names_the_variable() -> None:

@@ -345,9 +345,9 @@ MIGRATIONS = (
     ALTER TABLE items ADD COLUMN due_after TEXT NOT NULL DEFAULT '';
     UPDATE items SET due_after = told.until FROM (
         SELECT item_id, date(substr(embargo_date, 1, 10)) || 'T00:10:00Z' AS until FROM (
-            SELECT item_id, json_extract(raw, '$.embargo_date') AS embargo_date
-            FROM items JOIN records ON item_id = items.id
-            WHERE withheld <> '' AND json_valid(raw) AND json_extract(raw, '$.is_embargoed')
+            SELECT item_id, CASE WHEN json_valid(raw) THEN  -- not where it is nested too deeply for SQLite
+                iif(json_extract(raw, '$.is_embargoed'), json_extract(raw, '$.embargo_date'), NULL)
+            END AS embargo_date FROM items JOIN records ON item_id = items.id WHERE withheld <> ''
         )
     ) AS told WHERE told.item_id = items.id AND told.until IS NOT NULL;
     CREATE INDEX items_due ON items (due_after) WHERE due_after <> '';
