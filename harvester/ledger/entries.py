@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from harvester.ledger import many, statistics, versions
 from harvester.ledger.claim import iso
-from harvester.ledger.dates import latest_from
+from harvester.ledger.dates import latest_from, settled_by
 from harvester.ledger.files import Files
 from harvester.ledger.line import Line
 from harvester.ledger.results import Harvested, ItemResult
@@ -70,13 +70,15 @@ class Entries:
         many.write(
             self._db,
             """
-            WITH told (id, turn, modified_date, at, withheld, withdrawn, etag, asked_in) AS ({values})
+            WITH told (id, turn, modified_date, at, settled, withheld, withdrawn, etag, asked_in)
+                AS ({values})
             UPDATE items SET turn = iif(items.turn = ifnull(told.turn, items.turn), NULL, items.turn),
                 -- A record without a date has that of its listing; nothing lies behind the answer.
                 modified_date = ifnull(
                     min(iif(told.modified_date = '', ifnull(listed_date, ''), told.modified_date), told.at),
                     items.modified_date
                 ),
+                settled = ifnull(told.settled, items.settled),
                 withheld = ifnull(told.withheld, items.withheld),
                 withdrawn = ifnull(told.withdrawn, items.withdrawn),
                 etag = ifnull(told.etag, items.etag), asked_in = ifnull(told.asked_in, items.asked_in)
@@ -101,11 +103,12 @@ class Entries:
         record = _record(result)
         if record is None:
             withdrawn = 1 if _is_withdrawn(result) else None
-            return (result.item_id, result.turn, None, None, None, withdrawn, None, asked_in)
+            settled = settled_by(iso(self._clock())) if asked_in else None
+            return (result.item_id, result.turn, None, None, settled, None, withdrawn, None, asked_in)
         article, at = record.article, record.told_at or iso(self._clock())
         # A date that cannot be is worth nothing: what is listed later is to be looked at, whatever it says.
         is_odd = article.modified_date > latest_from(at)
-        dates = ("", "") if is_odd else (article.modified_date, at)
+        dates = ("", "", None) if is_odd else (article.modified_date, at, settled_by(at))
         return (result.item_id, result.turn, *dates, article.withheld, 0, record.etag, asked_in)
 
     def _save_records(self, results: Sequence[ItemResult], now: str) -> None:
