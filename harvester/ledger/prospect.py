@@ -135,9 +135,9 @@ class Prospect:
                 [(ref.id, ref.version) for ref in refs],
             )
         found = {}
-        for item_id, version, counts, here, settled, listed, private, withdrawn, has_etag, settled in rows:
+        for item_id, version, counts, here, settled, listed, private, withdrawn, has_etag, done in rows:
             tasks_of_it = self._tasks if counts else self._tasks & {"metadata"}
-            owed = tasks_of_it.difference((settled or "").split(","))
+            owed = tasks_of_it.difference((done or "").split(","))
             standing = Standing(here, settled, listed, bool(private), bool(withdrawn), bool(has_etag), owed)
             found[item_id, version] = standing
         return found
