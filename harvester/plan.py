@@ -235,7 +235,7 @@ class Planner:
             return
         listed, here = (ref.modified_date or "")[:TO_THE_SECOND], known.modified_date[:TO_THE_SECOND]
         is_newer = ref.private > known.private or listed > max(here, known.listed_date[:TO_THE_SECOND])
-        if is_newer or known.withdrawn or listed > here or ref.modified_date is None:
+        if is_newer or known.withdrawn or listed > max(here, known.settled) or ref.modified_date is None:
             self.plan.items_owed += not known.owed
             self._owed["metadata"] += 1
             if is_newer or known.withdrawn or not known.has_etag:

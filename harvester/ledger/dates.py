@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 TOLERANCE = timedelta(days=1)
-"""How far a date may lie ahead of the answer that tells it: time zones get lost, and clocks differ."""
+"""How far dates may lie from what they are compared with: time zones get lost, clocks differ, caches lag."""
 
 
 def to_the_second(column: str) -> str:
@@ -15,5 +15,13 @@ def to_the_second(column: str) -> str:
 
 def latest_from(told_at: str) -> str:
     """Return the latest moment, ISO 8601, that an answer given at a moment can speak of."""
-    latest = datetime.fromisoformat(told_at) + TOLERANCE
-    return latest.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _moved(told_at, TOLERANCE)
+
+
+def settled_by(told_at: str) -> str:
+    """Return up to when a record that was given at a moment has all changes: it may come from a cache."""
+    return _moved(told_at, -TOLERANCE)
+
+
+def _moved(moment: str, by: timedelta) -> str:
+    return (datetime.fromisoformat(moment) + by).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from harvester.ledger import many, statistics, versions
 from harvester.ledger.claim import iso
-from harvester.ledger.dates import latest_from
+from harvester.ledger.dates import latest_from, settled_by
 from harvester.ledger.files import Files
 from harvester.ledger.line import Line
 from harvester.ledger.results import Harvested, ItemResult
@@ -76,7 +76,8 @@ class Entries:
             self._db,
             """
             WITH told (
-                id, turn, modified_date, at, withheld, withdrawn, etag, asked_in, version, own, due_after
+                id, turn, modified_date, at, settled, withheld, withdrawn, etag, asked_in, version, own,
+                due_after
             ) AS ({values})
             UPDATE items SET turn = iif(items.turn = ifnull(told.turn, items.turn), NULL, items.turn),
                 -- A record without a date has that of its listing; nothing lies behind the answer.
@@ -84,6 +85,7 @@ class Entries:
                     min(iif(told.modified_date = '', ifnull(listed_date, ''), told.modified_date), told.at),
                     items.modified_date
                 ),
+                settled = ifnull(told.settled, items.settled),
                 withheld = ifnull(told.withheld, items.withheld),
                 withdrawn = ifnull(told.withdrawn, items.withdrawn),
                 etag = ifnull(told.etag, items.etag), asked_in = ifnull(told.asked_in, items.asked_in),
@@ -109,14 +111,16 @@ class Entries:
     def _item_row(self, result: ItemResult) -> many.Row:
         asked_in = self._run_id if result.states.get("metadata") is WorkState.DONE else None
         record = _record(result)
+        dates: tuple[str | None, str | None, str | None]
         if record is None:
             withdrawn = 1 if _is_withdrawn(result) else None
-            nothing = (None,) * 3
-            return (result.item_id, result.turn, *nothing, withdrawn, None, asked_in, *nothing)
+            settled = settled_by(iso(self._clock())) if asked_in else None
+            dates = (None, None, settled)
+            return (result.item_id, result.turn, *dates, None, withdrawn, None, asked_in, None, None, None)
         article, at = record.article, record.told_at or iso(self._clock())
         # A date that cannot be is worth nothing: what is listed later is to be looked at, whatever it says.
         is_odd = article.modified_date > latest_from(at)
-        dates = ("", "") if is_odd else (article.modified_date, at)
+        dates = ("", "", None) if is_odd else (article.modified_date, at, settled_by(at))
         of_record = (article.withheld, 0, record.etag, asked_in, article.version)
         own = (int(record.private), article.embargo_until)
         return (result.item_id, result.turn, *dates, *of_record, *own)

@@ -67,9 +67,9 @@ class Intake:
         Note what a listing has to say of known items; return how many are owed again for it.
 
         The date of a record counts, once it is here. One that is listed with a later date than any listing
-        told before has changed. One whose record stays behind what is listed, and one that is listed
-        without a date, is asked for once a run, whether it has changed. Where no date was known, that of the
-        record which is owed already is the one to compare with later.
+        told before has changed. One whose record stays behind what was listed of late, and one that is
+        listed without a date, is asked for once a run, whether it has changed. Where no date was known, that
+        of the record which is owed already is the one to compare with later.
         """
         changed = self._changed(refs)
         many.write(
@@ -102,6 +102,7 @@ class Intake:
     def _changed(self, refs: Sequence[Ref]) -> list[many.Row]:
         """Return those that may have changed, as listed: whether one has, and whether one must ask."""
         here, before = to_the_second("items.modified_date"), to_the_second("items.listed_date")
+        settled = f"max({here}, {to_the_second('items.settled')})"
         listed = to_the_second("listed.modified_date")
         return many.select(
             self._db,
@@ -116,10 +117,10 @@ class Intake:
                 (items.modified_date IS NOT NULL AND {listed} > max({here}, {before}))
                     OR items.private < listed.private AS is_newer,
                 is_back OR listed.modified_date IS NULL
-                    OR (items.modified_date IS NOT NULL AND {listed} > {here})
+                    OR (items.modified_date IS NOT NULL AND {listed} > min({settled}, max({here}, {before})))
             FROM listed JOIN items USING (id)
             WHERE is_back OR items.private < listed.private OR {listed} > max({here}, {before})
-                OR (listed.modified_date IS NULL OR {listed} > {here})
+                OR (listed.modified_date IS NULL OR {listed} > {settled})
                     AND asked_in < {self._run_id} AND EXISTS (
                         SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'done'
                     )

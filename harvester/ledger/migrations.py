@@ -333,6 +333,8 @@ MIGRATIONS = (
 
     -- The newest date that a listing told. modified_date is the record's own, as soon as it is here.
     ALTER TABLE items ADD COLUMN listed_date TEXT;
+    -- What was modified up to here is in the record, whatever a listing says: a day before it was asked for.
+    ALTER TABLE items ADD COLUMN settled TEXT;
     UPDATE items SET modified_date = '' WHERE modified_date > strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+1 day')
         AND id IN (SELECT item_id FROM records);
     -- 1: no answer told its date, so `begun` is what this machine's clock said.

@@ -29,11 +29,12 @@ class Standing(NamedTuple):
     """
     Where an item of the ledger stands; ``owed``: the tasks that a run would do whatever its listings say.
 
-    ``has_etag``: its record is asked for only if it has changed. ``listed_date``: the newest that any
-    listing told.
+    ``has_etag``: its record is asked for only if it has changed. ``listed_date``: the newest that a listing
+    told. ``settled``: what was modified up to then is in the record, whatever a listing tells.
     """
 
     modified_date: str
+    settled: str
     listed_date: str
     private: bool
     withdrawn: bool
@@ -152,7 +153,7 @@ class Prospect:
                     FROM named LEFT JOIN versions USING (item_id, version)
                 )
                 SELECT found.item_id, version, {COUNTS}, ifnull(modified_date, ''),
-                    ifnull(listed_date, ''), private, withdrawn,
+                    ifnull(settled, ''), ifnull(listed_date, ''), private, withdrawn,
                     etag <> '' AND NOT {self._is_due},
                     (SELECT group_concat(task) FROM work
                         WHERE work.item_id = key AND task IN ({tasks}) AND {_SETTLED}
@@ -162,10 +163,10 @@ class Prospect:
                 [(ref.id, ref.version) for ref in refs],
             )
         found = {}
-        for item_id, version, counts, here, listed, private, withdrawn, has_etag, settled in rows:
+        for item_id, version, counts, here, settled, listed, private, withdrawn, has_etag, done in rows:
             tasks_of_it = self._tasks if counts else self._tasks & {"metadata"}
-            owed = tasks_of_it.difference((settled or "").split(","))
-            standing = Standing(here, listed, bool(private), bool(withdrawn), bool(has_etag), owed)
+            owed = tasks_of_it.difference((done or "").split(","))
+            standing = Standing(here, settled, listed, bool(private), bool(withdrawn), bool(has_etag), owed)
             found[item_id, version] = standing
         return found
 
