@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from harvester.sandbox import hostile
 from harvester.sandbox.answers import Answer, json_answer, redirect
 from harvester.sandbox.asked import Asked, Refusal
-from harvester.sandbox.catalogue import CATEGORIES, GROUPS, INSTITUTION, LICENCES
+from harvester.sandbox.catalogue import CATEGORIES, GROUPS, INSTITUTION, LICENCES, OWN_TYPE, TYPES
 from harvester.sandbox.downloads import Downloads
 from harvester.sandbox.listings import Listings
 from harvester.sandbox.records import licence
@@ -24,6 +25,7 @@ class Api:
         self._world = world
         self._downloads = downloads
         self._listings = Listings(world)
+        self._lists = Counter[str]()
 
     def answer(self, asked: Asked) -> Answer:
         """Answer a request to the api."""
@@ -47,6 +49,8 @@ class Api:
             return json_answer([_category(number, title) for number, title in CATEGORIES])
         if route == "GET /licenses":
             return _licences()
+        if route == "GET /item_types":
+            return _item_types(with_own=self._world.settings.own_terms)
         raise Refusal(404, "No such endpoint")
 
     def _account(self, asked: Asked, route: str) -> Answer:
@@ -65,11 +69,16 @@ class Api:
             "POST /account/articles/search": lambda: self._listings.account_search(asked, visitor),
             "GET /account/institution/articles": lambda: self._listings.institution(asked),
             "GET /account/institution/groups": lambda: json_answer([_group(*group) for group in GROUPS]),
-            "GET /account/licenses": _licences,
+            "GET /account/licenses": lambda: _licences(with_own=self._world.settings.own_terms),
         }
         if route in answers:
             return answers[route]()
         raise Refusal(404, "No such endpoint")
+
+    def _shorten(self, asked: Asked) -> bool:
+        """Count how often a list was asked for; return whether it is to be an empty one this time."""
+        self._lists[asked.path] += 1
+        return self._lists[asked.path] <= self._world.settings.short_lists
 
     def _own_item(self, asked: Asked, item_id: int, visitor: Visitor, *, is_list: bool) -> Answer:
         if not visitor.sees(self._world, item_id):
@@ -83,6 +92,8 @@ class Api:
         numbers = self._world.versions(item_id)
         if not numbers or (version and int(version) not in numbers) or (versions and not version and is_list):
             raise Refusal(404, "Entity not found: article")
+        if versions and not version and self._shorten(asked):
+            return json_answer([])
         if versions and not version:
             address = f"{self._world.at.api}/articles/{item_id}/versions"
             return json_answer([{"version": number, "url": f"{address}/{number}"} for number in numbers])
@@ -94,7 +105,9 @@ class Api:
         world, item = self._world, self._world.item(item_id, version)
         if is_list:
             files = world.files(item_id, version, private=private)
-            return json_answer(hostile.file_page(item.hostile, files, *asked.span()))
+            cap, own_offsets = world.settings.file_page_cap, world.settings.own_offsets
+            span = asked.span(cap, own_offsets=own_offsets)
+            return json_answer([] if self._shorten(asked) else hostile.file_page(item.hostile, files, *span))
         if world.settings.redirects == "api-elsewhere" and not version:
             return redirect(f"{world.at.elsewhere}/v2{asked.path}")
         etag = f'{item.etag[:-1]}-own"' if private else item.etag
@@ -105,8 +118,24 @@ class Api:
         return hostile.answer(item.hostile, world.record(shown, version, private=private), headers)
 
 
-def _licences() -> Answer:
-    return json_answer([licence(place) for place in range(len(LICENCES))])
+def _licences(*, with_own: bool = False) -> Answer:
+    return json_answer([licence(place) for place in range(len(LICENCES) + with_own)])
+
+
+def _item_types(*, with_own: bool) -> Answer:
+    return json_answer([_item_type(*each) for each in (*TYPES, *([OWN_TYPE] if with_own else []))])
+
+
+def _item_type(number: int, name: str) -> dict[str, Any]:
+    return {
+        "id": number,
+        "name": name,
+        "string_id": name.replace(" ", "_"),
+        "icon": "paper",
+        "public_description": "",
+        "is_selectable": True,
+        "url_name": name.replace(" ", "_"),
+    }
 
 
 def _category(number: int, title: str) -> dict[str, Any]:

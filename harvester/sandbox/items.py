@@ -152,6 +152,7 @@ class Items:
             is_private=is_private,
             account=COLLEAGUE_ACCOUNT if is_private and item_id in self.colleague_ids else OWN_ACCOUNT,
             together=self.settings.together,
+            own_terms=self.settings.own_terms,
         )
 
     def number(self, item_id: int) -> int:
