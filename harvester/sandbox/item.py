@@ -12,6 +12,8 @@ from harvester.sandbox.catalogue import (
     GROUPS,
     LICENCES,
     OWN_ACCOUNT,
+    OWN_LICENCE,
+    OWN_TYPE,
     PROJECTS,
     TITLES,
     TYPES,
@@ -29,7 +31,8 @@ class Item:
     ``changed``: when that was, see `modified_seconds`; ``corrections``: changes that made no new version;
     ``together``: how many items are published at one moment; ``is_proven``: its files have their sums;
     ``is_draft``: an unpublished edit of what is published, as its owner sees it; ``embargo_date``: when its
-    embargo ends, had it not ended: "".
+    embargo ends, had it not ended: ""; ``own_terms``: some have a licence and a type that only institutions
+    have.
     """
 
     id: int
@@ -47,6 +50,7 @@ class Item:
     is_draft: bool = False
     embargo_date: str = ""
     changed: int = 0
+    own_terms: bool = False
 
     @property
     def title(self) -> str:
@@ -98,7 +102,11 @@ class Item:
 
     @property
     def type(self) -> tuple[int, str]:
-        return TYPES[self.number % len(TYPES)]
+        return OWN_TYPE if self.has_own_terms else TYPES[self.number % len(TYPES)]
+
+    @property
+    def has_own_terms(self) -> bool:
+        return self.own_terms and self.number % 7 == 0
 
     @property
     def category(self) -> str:
@@ -118,7 +126,9 @@ class Item:
     @property
     def licence(self) -> str:
         """The name of its licence, "" where its record does not tell."""
-        return "" if self.trait == "nulls" else LICENCES[self.number % len(LICENCES)][1]
+        if self.trait == "nulls":
+            return ""
+        return OWN_LICENCE[1] if self.has_own_terms else LICENCES[self.number % len(LICENCES)][1]
 
     @property
     def is_withheld(self) -> bool:

@@ -201,6 +201,7 @@ class Items:
             called="" if is_private else self._called(item_id),
             is_draft=is_draft,
             embargo_date="" if item_id in self._opened else self.settings.embargo_date,
+            own_terms=self.settings.own_terms,
         )
 
     def number(self, item_id: int) -> int:
