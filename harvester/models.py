@@ -247,7 +247,8 @@ class Findings(Struct, frozen=True):
 
     ``left_out``: the item is none of those wanted after all. ``change``: what is to be told of it, None for
     nothing. ``versions``: those to be harvested besides. ``warning``: something to tell the user that is no
-    failure, "" where there is nothing.
+    failure, "" where there is nothing. ``doubt``: what the record promises and nobody can name; it is kept,
+    the item has failed for now, and its record is asked for again.
     """
 
     record: Record | None = None
@@ -258,6 +259,7 @@ class Findings(Struct, frozen=True):
     left_out: bool = False
     versions: tuple[int, ...] = ()
     warning: str = ""
+    doubt: str = ""
 
 
 class Failure(Struct, frozen=True):

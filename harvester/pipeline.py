@@ -30,7 +30,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from msgspec.structs import replace
 
 from harvester.config import Concurrency
-from harvester.errors import GiveUp, Gone, NoRoom, TryAgain
+from harvester.errors import GiveUp, Gone, NoRoom, TryAgain, Verdict
 from harvester.figshare.api import Figshare
 from harvester.ledger.results import FileResult, ItemResult
 from harvester.ledger.writing import Ledger
@@ -206,6 +206,10 @@ class Pipeline:
                 log.warning("item %d, %s: %s", item.id, task.name, error)
             else:
                 states[task.name] = WorkState.DONE
+                if doubt := findings[-1].doubt:
+                    states[task.name] = WorkState.FAILED
+                    failures.append(Failure(task.name, doubt, Verdict.FOR_NOW, item.id))
+                    log.warning("item %d, %s: %s", item.id, task.name, doubt)
                 if findings[-1].left_out:
                     states = dict.fromkeys(self._tasks_of(item), WorkState.LEFT_OUT)
                     break

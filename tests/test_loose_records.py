@@ -351,7 +351,7 @@ async def test_an_odd_file_is_a_failure_of_its_own_and_the_others_come(
     assert [(row["name"], row["status"]) for row in files] == [(name, "done") for name in good]
     assert summary.exit_status == 1
     (failure,) = rows(tmp_path / "failures.csv")
-    assert (failure["item_id"], failure["file_id"], failure["task"]) == (item["id"], "", "files")
+    assert (failure["item_id"], failure["file_id"]) == (item["id"], "")
     assert "of its list" in failure["error"]
 
 
@@ -467,10 +467,24 @@ async def test_a_refused_file_list_costs_no_record(status: int, tmp_path: Path) 
         }
         assert short, "records that promise more than they list"
         failures = rows(tmp_path / "failures.csv")
-        assert {(row["item_id"], row["file_id"], row["task"]) for row in failures} == {
-            (item_id, "", "files") for item_id in short
-        }
+        assert [(row["item_id"], row["file_id"]) for row in failures] == [
+            (each, "") for each in sorted(short)
+        ]
+        assert all(f"({status})" in row["error"] for row in failures)
         assert summary.exit_status == 1
         (ten,) = world.with_trait("ten files")
         warned = [text for text in summary.run["warnings"] if f"item {ten}:" in text]
         assert len(warned) == 1, "it lists all that it promises; nobody knows whether there is more"
+        assert not [text for text in summary.run["warnings"] if any(each in text for each in short)]
+
+
+async def test_a_refused_file_list_is_asked_for_again_in_the_same_run_where_files_are_missing(
+    tmp_path: Path,
+) -> None:
+    async with Sandbox(Settings(items=50, heavy=0, refused_lists=403)) as sandbox:
+        assert (await harvest(config(sandbox, tmp_path))).exit_status == 1
+        asked = [seen.path.removeprefix("/v2") for seen in sandbox.asked("api")]
+        (many,) = sandbox.world.with_trait("many files")
+        assert asked.count(f"/articles/{many}/files") == 2, "once more at the end of the run"
+        (ten,) = sandbox.world.with_trait("ten files")
+        assert asked.count(f"/articles/{ten}/files") == 1, "nothing is missing of it"

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from msgspec.structs import replace
+
 from harvester.config import FileRules
 from harvester.config.keys import ALL, LATEST
 from harvester.errors import Gone, Refused
@@ -50,12 +52,15 @@ class Metadata:
             is_wanted=bool(item.version) or is_wanted(article.version, self.versions, is_current=True),
         )
         old = read_article(before.raw, before.file_list) if before else None
+        doubt = _doubt(record)
         return Findings(
-            record=record,
+            # Without an ETag it is asked for again, not whether it has changed.
+            record=replace(record, etag="") if doubt else record,
             files=files,
             change=_change(item, before, record, old),
             versions=await self._earlier(item, article),
             warning=_warning(record, old),
+            doubt=doubt,
         )
 
     async def _ask(self, item: OwedItem) -> Record | None:
@@ -124,17 +129,28 @@ def _change(item: OwedItem, before: Harvested | None, record: Record, old: Artic
 
 def _warning(record: Record, old: Article | None) -> str:
     """Put what is no failure, and strange all the same, into one line; "" for nothing."""
-    article = record.article
+    article, doubt = record.article, _doubt(record)
     known = old.sums_differ if old else ()
-    notes = [*article.odd_files]
+    notes = []
     if article.odd_fields:
         notes.append(f"not read, as nobody can say what it means: {_few(article.odd_fields)}")
     if new := [line for line in article.sums_differ if line not in known]:
         notes.append(f"{_few(new)}; the computed one counts")
-    if record.list_problem:
+    if record.list_problem and not doubt:
         notes.append(f"only the files in the record are known: {record.list_problem}")
     told = [f"item {article.id}: {note}" for note in notes]
-    return "; ".join(filter(None, (difference(article), *told)))
+    return "; ".join(filter(None, ("" if doubt else difference(article), *told)))
+
+
+def _doubt(record: Record) -> str:
+    """Say what of an item's files its record promises and nobody can name, "" for nothing."""
+    article = record.article
+    if article.odd_files:
+        return _few(article.odd_files)
+    listed = sum(file.size for file in article.files)
+    if not record.list_problem or article.withheld or listed >= article.size:
+        return ""
+    return f"its record names files of {listed} bytes, not of {article.size}: {record.list_problem}"
 
 
 def _few(names: Sequence[str]) -> str:
