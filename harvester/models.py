@@ -25,15 +25,16 @@ class ItemRef(Struct, frozen=True):
 
     ``private``: the account listed it, so its record is asked of the account endpoint.
     ``modified_date``: ISO 8601 as listed, None where the listing does not say. ``version``: the one that is
-    wanted, 0 for whatever is current. ``licence``: that its record must have, "" for any: where the listing
-    cannot tell. ``brief``: None where a listing tells nothing but ids.
+    wanted, 0 for whatever is current. ``condition``: what its record must meet where the listing does not
+    tell, as JSON, "" for nothing: see `figshare.conditions`. ``brief``: None where a listing tells nothing
+    but ids.
     """
 
     id: int
     private: bool = False
     modified_date: str | None = None
     version: int = 0
-    licence: str = ""
+    condition: str = ""
     brief: Brief | None = None
 
 
@@ -122,14 +123,16 @@ class Record(Struct, frozen=True):
     A full record: the bytes as received, and what was read of them.
 
     ``file_list``: the JSON array of all files as received, None where ``raw`` lists them all. ``etag``: what
-    the service calls this state of it, "" where it says nothing. ``list_problem``: why its file list was
-    refused, so that only the files in ``raw`` are known; "" where it was not.
+    the service calls this state of it, "" where it says nothing. ``doubt``: what of its files no list names,
+    "" where all that the record promises is listed. ``list_problem``: why its file list was refused, where
+    that leaves nothing in doubt.
     """
 
     article: Article
     raw: bytes
     file_list: bytes | None = None
     etag: str = ""
+    doubt: str = ""
     list_problem: str = ""
 
 
@@ -195,8 +198,8 @@ class OwedItem(Struct, frozen=True):
     ``turn``: its place in the line. ``known``: its record has been harvested before. ``key``: its id in the
     ledger, which for one version of an item is another than figshare's ``id``; ``version``: which one, 0 for
     the current one. ``etag``: of the record that is here, where nothing says that it has changed since.
-    ``withdrawn``: it was gone when it was asked for last. ``licences``: its record must have one of these, ()
-    for any.
+    ``withdrawn``: it was gone when it was asked for last. ``conditions``: its record must meet one of these,
+    () for any record: see `ItemRef`.
     """
 
     turn: int
@@ -208,7 +211,7 @@ class OwedItem(Struct, frozen=True):
     version: int = 0
     etag: str = ""
     withdrawn: bool = False
-    licences: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
 
 
 class OwedFile(Struct, frozen=True):
@@ -247,8 +250,8 @@ class Findings(Struct, frozen=True):
 
     ``left_out``: the item is none of those wanted after all. ``change``: what is to be told of it, None for
     nothing. ``versions``: those to be harvested besides. ``warning``: something to tell the user that is no
-    failure, "" where there is nothing. ``doubt``: what the record promises and nobody can name; it is kept,
-    the item has failed for now, and its record is asked for again.
+    failure, "" where there is nothing. ``doubt``: why this may not be all, "" where it is: it is kept, told
+    as a failure for now of the task ``doubt_of``, and asked for again.
     """
 
     record: Record | None = None
@@ -260,6 +263,7 @@ class Findings(Struct, frozen=True):
     versions: tuple[int, ...] = ()
     warning: str = ""
     doubt: str = ""
+    doubt_of: str = ""
 
 
 class Failure(Struct, frozen=True):
@@ -268,7 +272,7 @@ class Failure(Struct, frozen=True):
 
     ``item_id`` None: a listing or a name that led to no item; ``subject`` then says which.
     ``attempts``: tries in the run that gave up. ``verdict``: see `errors.Verdict`. ``version``: of the item,
-    0 for the current one.
+    0 for the current one. ``told_as``: the task that it is told of, "" for ``task`` itself.
     """
 
     task: str
@@ -279,6 +283,7 @@ class Failure(Struct, frozen=True):
     subject: str = ""
     attempts: int = 1
     version: int = 0
+    told_as: str = ""
 
 
 class Summary(Struct, frozen=True):

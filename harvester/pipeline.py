@@ -30,7 +30,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from msgspec.structs import replace
 
 from harvester.config import Concurrency
-from harvester.errors import GiveUp, Gone, NoRoom, TryAgain, Verdict
+from harvester.errors import Doubtful, GiveUp, Gone, NoRoom, TryAgain
 from harvester.figshare.api import Figshare
 from harvester.ledger.results import FileResult, ItemResult
 from harvester.ledger.writing import Ledger
@@ -206,13 +206,12 @@ class Pipeline:
                 log.warning("item %d, %s: %s", item.id, task.name, error)
             else:
                 states[task.name] = WorkState.DONE
-                if doubt := findings[-1].doubt:
-                    states[task.name] = WorkState.FAILED
-                    failures.append(Failure(task.name, doubt, Verdict.FOR_NOW, item.id))
-                    log.warning("item %d, %s: %s", item.id, task.name, doubt)
                 if findings[-1].left_out:
                     states = dict.fromkeys(self._tasks_of(item), WorkState.LEFT_OUT)
                     break
+                if findings[-1].doubt:  # what came is kept; that it may not be all is told, and asked again
+                    states[task.name] = WorkState.FAILED
+                    failures.append(_doubted(task.name, item, findings[-1]))
         result = ItemResult(item.key, states, tuple(failures), tuple(findings), item.turn)
         await self._ledger.save_item(result)
         self._count(findings, failed=bool(failures))
@@ -257,6 +256,12 @@ class Pipeline:
             self.tally.files_failed += 1
             log.warning("item %d, file %d: %s", owed.item_id, owed.file.id, error)
         await self._ledger.save_file(replace(result, turn=owed.turn))
+
+
+def _doubted(task: str, item: OwedItem, found: Findings) -> Failure:
+    """Make a failure for now of what a task found and may not be all."""
+    log.warning("item %d, %s: %s", item.id, found.doubt_of or task, found.doubt)
+    return Failure(task, found.doubt, Doubtful.verdict, item.id, told_as=found.doubt_of)
 
 
 async def _next(queue: MemoryObjectReceiveStream[Owed]) -> Owed | None:

@@ -23,6 +23,8 @@ from harvester.config import Config
 from harvester.config.keys import ALL, LATEST
 from harvester.errors import GiveUp, TryAgain
 from harvester.figshare.api import Figshare
+from harvester.figshare.conditions import is_wanted_by
+from harvester.figshare.filelists import requests_for
 from harvester.figshare.statistics import requests_per_item
 from harvester.ledger.prospect import KnownFile, Standing
 from harvester.ledger.reading import Reader
@@ -31,7 +33,7 @@ from harvester.sources import Counted, Listing, changed_since
 from harvester.states import FileStatus
 from harvester.survey import Survey
 from harvester.tasks import item_task_names
-from harvester.tasks.metadata import full_name, has_earlier, has_licence, is_wanted, settle
+from harvester.tasks.metadata import full_name, has_earlier, is_wanted, settle
 from harvester.wishes import wishes
 
 SERVICES = ("api", "stats", "files")
@@ -310,8 +312,9 @@ class Planner:
     async def _look_at(self, ref: ItemRef, sampled: _Sampled) -> None:
         record = await self._figshare.record(ref.id, private=ref.private, version=ref.version)
         sampled.records += 1
-        sampled.api += record.file_list is not None
-        if not has_licence(record, (ref.licence,) if ref.licence else ()):
+        sampled.api += requests_for(record)
+        conditions = (ref.condition,) if ref.condition else ()
+        if not is_wanted_by(record.raw, conditions, private=ref.private):
             sampled.left_out += 1
             return
         before = self._prospect.files_of(ref) if self._prospect else []
@@ -334,7 +337,7 @@ class Planner:
         sampled.api += 1  # the list of them
         earlier = [
             each
-            for each in await self._figshare.versions(ref.id)
+            for each in await self._figshare.versions(ref.id) or ()
             if each < number and each not in known and is_wanted(each, wanted, is_current=False)
         ]
         sampled.versions += len(earlier)
@@ -347,7 +350,7 @@ class Planner:
     ) -> None:
         """Let one version stand for all; a file that the current one has too is not fetched twice."""
         record = await self._figshare.record(ref.id, private=False, version=version)
-        sampled.api += times * (record.file_list is not None)
+        sampled.api += times * requests_for(record)
         here = {(file.md5, file.size) for file in current if file.md5}
         fresh = [file for file in self._files_of(record, {}) if (file.md5, file.size) not in here]
         sampled.add_files(fresh, times=times)

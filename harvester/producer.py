@@ -18,7 +18,7 @@ from harvester.figshare.api import Figshare
 from harvester.ledger.writing import Ledger
 from harvester.models import Failure
 from harvester.named import Names
-from harvester.sources import Counted, Listing, Source, changed_since, check_all, goes_round
+from harvester.sources import Counted, Listing, Source, changed_since, doubts_of, goes_round
 from harvester.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -82,13 +82,14 @@ class Producer:
         Settle what is to be listed, before anything is recorded.
 
         Raises:
-            UsageError: a list of names cannot be read, figshare has no such licence, or the folder holds the
-                private items of another account.
+            UsageError: a list of names cannot be read, or the folder holds the private items of another
+                account.
         """
         with self._naming:
             # Standard input can be read only once.
             listings = [item for source in self._sources for item in await source.listings()]
-            await check_all(listings, self._figshare)
+            for doubt in await doubts_of(listings, self._figshare):
+                self._tally.warn(doubt)
             await self._recognise_owners()
             self._listings = listings
 

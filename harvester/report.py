@@ -83,7 +83,7 @@ _WORDS = {
     "repeated": "named again",
     "left_out": "left out by your filters",
     "unresolved": "that lead to no item",
-    "left out": "left out for their licence",
+    "left out": "excluded by your filters: their records say so",
     "withdrawn": "items withdrawn since they were harvested",
     "skipped": "left out by your rules",
     "link": "hosted elsewhere",

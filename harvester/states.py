@@ -29,7 +29,7 @@ class WorkState(StrEnum):
     DONE = "done"
     FAILED = "failed"
     WITHDRAWN = "withdrawn"  # harvested before, and no longer public
-    LEFT_OUT = "left out"  # its record has another licence than is wanted
+    LEFT_OUT = "left out"  # its record says that it is none of those wanted
 
 
 class Changed(StrEnum):

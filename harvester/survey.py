@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from harvester.errors import GiveUp, TryAgain
 from harvester.figshare.api import Figshare
 from harvester.models import ItemRef, Page
-from harvester.sources import Listing, Source, check_all, goes_round
+from harvester.sources import Listing, Source, doubts_of, goes_round
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +55,13 @@ class Survey:
         """
         Read all listings; of each page give the items that no page before has named.
 
-        Raises what the client raises when the api cannot be used at all, and what `check_all` does.
+        Raises what the client raises when the api cannot be used at all.
         """
         # The account's own record of an item is the fuller one, so it must be known first.
         in_turn = sorted(sources, key=lambda source: not source.private)
         listings = {item.key: item for source in in_turn for item in await source.listings()}
-        await check_all(tuple(listings.values()), self._figshare)
+        for doubt in await doubts_of(tuple(listings.values()), self._figshare):
+            log.warning("%s", doubt)
         for listing in listings.values():
             async for page in self._read(self._narrow(listing)):
                 self.listed += len(page.refs)

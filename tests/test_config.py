@@ -230,7 +230,7 @@ kind = "account"
 [[sources]]
 kind = "search"
 query = ""
-item_type = "datset"
+item_type = ""
 order = "title"
 published_since = 2020-01-01
 published_before = 2020-01-01
@@ -242,7 +242,7 @@ def test_what_a_job_lacks_is_told_with_all_other_faults(tmp_path: Path) -> None:
         "outptu: unknown key",
         "sources[0].kind: unknown 'acount'",
         "sources[2].query: empty",
-        "sources[2].item_type: unknown 'datset'; known",
+        "sources[2].item_type: empty",
         "sources[2].order: unknown 'title'; known",
         "sources[2].published_before: no day lies between it and published_since",
     }
@@ -295,16 +295,16 @@ def test_a_fault_of_no_single_key_names_its_table(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         (
-            'kind = "institution"\nprivate = 3\nitem_type = "datset"\norder = "title"',
-            ["private: expected bool", "item_type: unknown 'datset'", "order: unknown 'title'"],
+            'kind = "institution"\nprivate = 3\nitem_type = " "\norder = "title"',
+            ["private: expected bool", "item_type: empty", "order: unknown 'title'"],
         ),
         (
-            'kind = "search"\nqeury = "x"\nitem_type = 4\npublished_since = 2020\nlicence = " "',
+            'kind = "search"\nqeury = "x"\nitem_type = 0\npublished_since = 2020\nlicence = " "',
             [
                 "qeury: unknown key (did you mean 'query'?)",
                 "query: missing",
                 "published_since: expected date",
-                "item_type: figshare has no type 4",
+                "item_type: 0 is no number of a type",
                 "licence: empty",
             ],
         ),
@@ -393,8 +393,8 @@ def test_what_narrows_a_listing(tmp_path: Path) -> None:
     (group,) = config.sources
     assert group == Group(id=7, item_type="Dataset", published_since=date(2024, 2, 3))
     assert group.criteria() == {"item_type": 3, "published_since": "2024-02-03"}
-    assert "item_type: unknown 'datset'" in "".join(
-        faults(tmp_path, '[[sources]]\nkind = "group"\nid = 7\nitem_type = "datset"')
+    assert "item_type: empty" in "".join(
+        faults(tmp_path, '[[sources]]\nkind = "group"\nid = 7\nitem_type = ""')
     )
 
 

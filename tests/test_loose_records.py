@@ -351,7 +351,7 @@ async def test_an_odd_file_is_a_failure_of_its_own_and_the_others_come(
     assert [(row["name"], row["status"]) for row in files] == [(name, "done") for name in good]
     assert summary.exit_status == 1
     (failure,) = rows(tmp_path / "failures.csv")
-    assert (failure["item_id"], failure["file_id"]) == (item["id"], "")
+    assert (failure["item_id"], failure["file_id"], failure["task"]) == (item["id"], "", "files")
     assert "of its list" in failure["error"]
 
 

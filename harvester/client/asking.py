@@ -116,6 +116,11 @@ class Asking:
         self._clock = clock
         self._complaints = Counter[str]()
 
+    @property
+    def has_token(self) -> bool:
+        """Whether there is a token that the api could be asked with."""
+        return self._token is not None
+
     async def ask(
         self,
         service: str,

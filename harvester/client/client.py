@@ -98,6 +98,11 @@ class Client:
         self.persist = persistence.persist
         self.prove = persistence.prove
 
+    @property
+    def has_token(self) -> bool:
+        """Whether there is a token that the api could be asked with."""
+        return self._asking.has_token
+
     # -- one attempt ------------------------------------------------------------------------------
 
     async def json(

@@ -6,13 +6,15 @@ import re
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 from yarl import URL
 
-from harvester.client import JSON_LIMIT, Client, Reply
+from harvester.client import Client, Reply
 from harvester.errors import Gone, Misshapen, Refused
 from harvester.figshare.decoding import must_be_text
 from harvester.figshare.endpoints import Endpoints
 from harvester.figshare.feeds import Listed
+from harvester.figshare.filelists import Pages, whole
 from harvester.figshare.lister import PAGE_SIZE, Lister
 from harvester.figshare.names import ID, same_doi
 from harvester.figshare.records import (
@@ -48,9 +50,9 @@ class Figshare:
         client.expect("api", (api / "articles").with_query(page_size=1), decode_entries)
         client.expect("stats", stats / "total/views/article/1", decode_total)
 
-    async def check(self, listed: Listed) -> None:
-        """Raise UsageError where figshare does not know what a listing is narrowed to."""
-        await self._lister.check(listed)
+    async def doubts(self, listed: Listed) -> list[str]:
+        """Say which of the names that a listing is narrowed to are known neither here nor by figshare."""
+        return await self._lister.doubts(listed)
 
     async def page(self, listed: Listed, position: str | None) -> Page:
         """
@@ -150,12 +152,12 @@ class Figshare:
         told = (await self._endpoints.get("account", decode_account, authorised=True)).value
         return {"account": told.id} | ({"institution": told.institution_id} if told.institution_id else {})
 
-    async def versions(self, item_id: int) -> tuple[int, ...]:
-        """Return the versions of a public item, oldest first; () where there is no such item."""
+    async def versions(self, item_id: int) -> tuple[int, ...] | None:
+        """Return the versions of a public item, oldest first; None where there is no such item."""
         try:
             told = (await self._endpoints.get(f"articles/{item_id}/versions", decode_versions)).value
         except Gone:
-            return ()
+            return None
         return tuple(sorted({each.version for each in told}))
 
     async def _whole(
@@ -173,29 +175,22 @@ class Figshare:
         if version and article.version not in {0, version}:
             raise Misshapen(f"item {item_id}, version {version}: answered with version {article.version}")
         etag = _kept(reply.headers.get("ETag", ""))
-        if article.files_complete:
-            return Record(article, record.raw, etag=etag)
-        try:
-            file_list = await self._file_list(f"{path}/files", authorised=authorised)
-        except (Gone, Refused) as error:
-            return Record(article, record.raw, list_problem=str(error))
-        return Record(read_article(record.raw, file_list), record.raw, file_list, etag)
+        if not article.files_complete:
+            pages, refusal = await self._file_list(f"{path}/files", authorised=authorised)
+            record = whole(record, pages.pieces, refusal)
+        return replace(record, etag="" if record.doubt else etag)
 
-    async def _file_list(self, path: str, *, authorised: bool) -> bytes:
-        pieces: list[msgspec.Raw] = []
-        size, number = 0, 1
-        while True:
-            fields = {"page": number, "page_size": PAGE_SIZE}
-            page = (await self._endpoints.get(path, _decode_file_list, fields, authorised=authorised)).value
-            if page and page[0] in pieces[-PAGE_SIZE : -PAGE_SIZE + 1]:
-                raise Misshapen("the file list repeats itself: the same page came again")
-            pieces += page
-            size += sum(len(memoryview(piece)) for piece in page)
-            if size > JSON_LIMIT:
-                raise Misshapen(f"a file list of more than {JSON_LIMIT} bytes")
-            if len(page) < PAGE_SIZE:
-                return msgspec.json.encode(pieces)
-            number += 1
+    async def _file_list(self, path: str, *, authorised: bool) -> tuple[Pages, str]:
+        """Return the pages of a file list, and why there are no more, "" at its end."""
+        pages, is_more = Pages(), True
+        while is_more:
+            fields = {"page": pages.number, "page_size": pages.size}
+            try:
+                reply = await self._endpoints.get(path, _decode_file_list, fields, authorised=authorised)
+            except (Gone, Refused) as error:
+                return pages, str(error)
+            is_more = pages.take(reply.value)
+        return pages, ""
 
 
 def _record_path(item_id: int, *, private: bool, version: int) -> tuple[str, bool]:

@@ -28,18 +28,24 @@ class Endpoints:
         self._base = base
         self._impersonate = impersonate
 
+    @property
+    def has_token(self) -> bool:
+        """Whether there is a token to ask with."""
+        return self._client.has_token
+
     async def get(
         self,
         path: str,
         decode: Callable[[bytes], T],
         fields: Mapping[str, Any] | None = None,
         *,
+        headers: Mapping[str, str] | None = None,
         authorised: bool = False,
         right: str = "",
     ) -> Reply[T]:
         """Ask with the fields in the query."""
         url = self._address(path, self._told(fields or {}, authorised=authorised))
-        asking = self._client.json("api", "GET", url, decode, authorised=authorised)
+        asking = self._client.json("api", "GET", url, decode, headers=headers, authorised=authorised)
         return await self._explained(asking, right, authorised=authorised)
 
     async def get_unless(

@@ -9,9 +9,11 @@ Source: API reference, Articles, Collections, Projects, Institutions: the parame
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harvester.config.tables import Table
+from harvester.figshare.conditions import Condition
 from harvester.figshare.selection import ORDERS, Selection, a_second_before, is_of_the_day
 
 if TYPE_CHECKING:
@@ -41,7 +43,6 @@ class Feed(NamedTuple):
     takes: tuple[str, ...] = ()
     orders: tuple[str, ...] = ()
     date: str = ""
-    has_cursor: bool = False
     is_private: bool = False
     for_administrators: bool = False
     past_cap: Feed | None = None
@@ -54,7 +55,6 @@ PUBLIC_SEARCH = Feed(
     takes=FILTERS,
     orders=ORDERS,
     date="published_date",
-    has_cursor=True,
 )
 COLLECTION = Feed("collections/{collection_id}/articles", "a collection")
 PROJECT = Feed("projects/{project_id}/articles", "a project", past_cap=PUBLIC_SEARCH)
@@ -93,9 +93,9 @@ class Listed(Table):
     selection: Selection
     moment: str = ""
 
-    async def check(self, figshare: Figshare) -> None:
-        """Raise UsageError where figshare does not know what is selected by."""
-        await figshare.check(self)
+    async def doubts(self, figshare: Figshare) -> list[str]:
+        """Say what of the names that are selected by figshare does not know."""
+        return await figshare.doubts(self)
 
     async def page(self, figshare: Figshare, position: str | None) -> Page:
         """Return the page at `position` (None: the first), and where the next one begins."""
@@ -120,24 +120,42 @@ class Listed(Table):
         """Whether entries are to be checked at all."""
         return self.selection.narrows or bool(self.moment)
 
-    def filters(self) -> dict[str, str]:
+    def filters(self, type_number: int = 0) -> dict[str, Any]:
         """
-        Return the filters, as a service takes them.
+        Return the filters, as a service takes them; `type_number`: of a type that this program does not know.
 
         Dates begin a second before the wanted ones: "since" may mean at that moment or after it.
         """
-        filters = self.selection.criteria()
+        filters = self.selection.criteria() | ({"item_type": type_number} if type_number else {})
         if self.moment:
             filters["modified_since"] = max(filters.get("modified_since", ""), self.moment)
         for name in DATES & filters.keys():
             filters[name] = a_second_before(filters[name]) or filters[name]
         return filters
 
-    def mismatch(self, entry: Entry) -> str:
-        """Name the field for which a listed item is not one of those wanted, "" for one that is."""
+    def mismatch(self, entry: Entry, type_number: int = 0) -> str:
+        """Name the field for which a listed item is not one of those wanted, "" for one that may be."""
         if self.moment and (entry.modified_date or self.moment) < self.moment:
             return "modified_since"
-        return self.selection.mismatch(entry)
+        return self.selection.mismatch(entry, type_number)
+
+    def condition(self, feed: Feed, licence: str, type_number: int) -> Condition:
+        """Return all that a record must meet; see `Position` for what only figshare can tell."""
+        own, selection = self.own_criteria(feed), self.selection
+        return Condition(
+            group=own.get("group", 0),
+            project=own.get("project_id", 0),
+            item_type=selection.type_number or type_number,
+            type_name="" if type_number else selection.type_name,
+            published_since=_written(selection.published_since),
+            published_before=_written(selection.published_before),
+            modified_since=_written(selection.modified_since),
+            licence=licence,
+        )
+
+    def own_criteria(self, feed: Feed) -> dict[str, Any]:
+        """Return the criteria that do not stand in the path of the feed that is read."""
+        return {name: value for name, value in self.criteria.items() if f"{{{name}}}" not in feed.path}
 
     def is_at_the_edge(self, entry: Entry, field: str) -> bool:
         """Tell whether an entry that `field` leaves out may have come for the second before, or its day."""
@@ -145,6 +163,10 @@ class Listed(Table):
             return False
         date = getattr(entry, f"{field.removesuffix('_since')}_date")
         return is_of_the_day(date, self.filters().get(field, ""))
+
+
+def _written(day: date | None) -> str:
+    return day.isoformat() if day is not None else ""
 
 
 def listed(key: str, feed: Feed, criteria: Mapping[str, Any], selection: Selection) -> Listed:

@@ -1,7 +1,7 @@
 """
-Reads listings page by page, past every cap.
+Reads listings page by page, past every cap; `positions.py` reckons where the next page begins.
 
-Where a feed gives a cursor (X-Cursor), that leads on. Where it gives none, pages are asked for by number
+Where a service gives a cursor (X-Cursor), that leads on. Where it gives none, pages are asked for by number
 until one is refused: the documents name three caps, so none is presumed. From there on the listing is cut
 into slices: the next one begins a second before the last date that was seen, as "since" may mean at that
 moment or after it, and again at page 1. A feed that has neither cursor nor date hands over to the one that
@@ -9,130 +9,32 @@ is named for this, which begins from its start. An item that comes up again is n
 
 By date of change every page is a slice of its own, where that leads on: an item that is changed meanwhile
 moves to the end, and at the edge of two numbered pages another one would be lost for it. It is by number
-where a service knows only days, to the end of a day, or ignores where to begin, to its cap.
+where a service knows only days, to the end of a day, or ignores where to begin, to its cap. One page more by
+number tells whether there is anything behind a first page that was not full.
+
+What an entry does not tell is no reason to leave it out: the item is wanted on the condition that its record
+does not say otherwise, see `conditions.py`.
 
 A position says all of it in JSON, so that a listing goes on where it was left, by whoever left it.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import timedelta
-from itertools import pairwise
-
-import msgspec
-from msgspec import structs
 
 from harvester.client import Reply
-from harvester.errors import GiveUp, Misshapen, Refused, UsageError, Verdict
+from harvester.errors import Gone, Refused, Verdict
+from harvester.figshare.conditions import Condition
 from harvester.figshare.endpoints import Endpoints
 from harvester.figshare.feeds import Feed, Listed
-from harvester.figshare.records import Entry, EntryPage, decode_entries, decode_licences
-from harvester.figshare.selection import TO_THE_SECOND, a_second_before, is_before, is_of_the_day, moment_of
+from harvester.figshare.positions import PAGE_SIZE, Position
+from harvester.figshare.records import Entry, EntryPage, decode_entries
+from harvester.figshare.selection import is_before
+from harvester.figshare.vocabulary import Vocabulary
 from harvester.models import Brief, ItemRef, Page, Unresolved
 
-PAGE_SIZE = 1000
-"""The most that figshare gives at once."""
-
-
-class Position(msgspec.Struct, frozen=True, omit_defaults=True):
-    """
-    Where the next page of a listing begins: a cursor, or a page number where there is none.
-
-    ``first_id``: of the page before, to notice a service that answers everything with the same page.
-    ``again``: the listing was begun a second time because its cursor had died. ``feeds``: how many were left
-    behind at their caps. ``since``: where the slice begins; ``last``: the newest date in it so far;
-    ``pages``: how many of it can be had, 0 while nobody knows. ``unordered``: dates did not ascend.
-    ``licence``: the wanted one as figshare spells it. ``by_date``: the user's order was given up at the cap.
-    ``by_pages``: how many were read by number, 0 while slices begin where they should, see `noticing`.
-    """
-
-    page: int = 1
-    cursor: str = ""
-    first_id: int = 0
-    again: bool = False
-    feeds: int = 0
-    since: str = ""
-    last: str = ""
-    pages: int = 0
-    unordered: bool = False
-    licence: str = ""
-    by_date: bool = False
-    by_pages: int = 0
-
-    @classmethod
-    def read(cls, text: str | None) -> Position:
-        return msgspec.json.decode(text, type=cls) if text else cls()
-
-    def write(self) -> str:
-        return msgspec.json.encode(self).decode()
-
-    def but(self, **changes: object) -> Position:
-        return structs.replace(self, **changes)
-
-    def anew(self) -> Position:
-        """Return the beginning of the feed, for a second and last try."""
-        return Position(again=True, feeds=self.feeds, licence=self.licence, by_date=self.by_date)
-
-    def after(self, found: EntryPage, cursor: str | None) -> Position | None:
-        """
-        Tell where the page behind this one begins, None when it is the last.
-
-        The proof of an end is a page that is not full, or a cursor that leads no further.
-
-        Raises:
-            Refused: this is the page before, again.
-            Misshapen: the cursor is none that could be sent back.
-        """
-        first_id = found.entries[0].id if found.entries else 0
-        if first_id and first_id == self.first_id:
-            raise Refused("the listing repeats itself: the same page came again")
-        if found.size < PAGE_SIZE or (self.cursor and not cursor):
-            return None
-        if cursor and not (cursor.isascii() and cursor.isprintable()):
-            raise Misshapen("the cursor of the next page is no printable text")
-        return self.but(page=self.page + 1, cursor=cursor or "", first_id=first_id)
-
-    def having_seen(self, dates: Sequence[str]) -> Position:
-        """Note the dates of this page, in their order."""
-        told = [date[:TO_THE_SECOND] for date in dates]
-        if not told or moment_of(newest := max(told)) is None:
-            return self
-        ascend = self.last <= told[0] and all(one <= other for one, other in pairwise(told))
-        return self.but(last=max(self.last, newest), unordered=self.unordered or not ascend)
-
-    def noticing(self, dates: Sequence[str]) -> Position:
-        """
-        Note what this page, of these dates, says of where the service lets a slice begin.
-
-        Where most of a first page is a little older, days are all that it knows, and a new slice leads on
-        from another day only. Where it is older still, "since" is ignored, and it goes on behind the pages
-        that were read by number. Single dates that are odd prove nothing.
-        """
-        by_pages = self.by_pages and max(self.by_pages, self.page)
-        first = sorted(dates) if self.page == 1 else []
-        middle = moment_of(first[len(first) // 2][:TO_THE_SECOND]) if first else None
-        if (begin := moment_of(self.since)) is None or middle is None or middle >= begin:
-            return self.but(by_pages=by_pages)
-        if middle >= begin - timedelta(days=1):
-            return self.but(by_pages=max(by_pages, 1))
-        last_read = max(by_pages, self.pages, 1)
-        return self.but(page=last_read, since="", by_pages=last_read)
-
-    @property
-    def is_misled(self) -> bool:
-        """Whether the service was seen to ignore where a slice begins."""
-        return self.by_pages > 0 and not self.since
-
-    def in_a_new_slice(self, pages: int) -> Position | None:
-        """Go on in a slice that begins at the last date; None where that is no further than this one."""
-        since = a_second_before(self.last)
-        is_no_further = since <= self.since or (self.by_pages and is_of_the_day(self.since, since))
-        if self.unordered or self.is_misled or is_no_further:
-            return None
-        return self.but(page=1, first_id=0, since=since, last="", pages=pages)
+__all__ = ["PAGE_SIZE", "Lister", "Position"]
 
 
 class Lister:
@@ -140,7 +42,7 @@ class Lister:
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
-        self._licences: dict[str, str] = {}
+        self._vocabulary = Vocabulary(endpoints)
 
     async def page(self, listed: Listed, position: str | None) -> Page:
         """
@@ -148,70 +50,53 @@ class Lister:
 
         Raises:
             Refused: the listing cannot be had, or not as a whole.
-            UsageError: figshare knows no such licence.
             Others: as `Client.persist`.
         """
-        at = Position.read(position)
-        if (wanted := listed.selection.licence) is not None and not at.licence:
-            at = at.but(licence=await self._spelled(wanted))
+        at = await self._named(listed, Position.read(position))
         if 0 < at.pages < at.page and not at.cursor:
             at = _past_cap(listed, at)
         try:
             reply = await self._ask(listed, at)
-        except Refused:
+        except (Gone, Refused) as error:
+            if at.confirming:  # behind the cap: where the cursors ended is the end
+                return Page((), None)
+            if isinstance(error, Gone):
+                raise
             if at.cursor and not at.again:  # it has died in a long pause
-                return Page((), at.anew().write())
+                return Page((), at.anew(again=True).write())
             if at.cursor or at.page == 1:
                 raise
             further = _past_cap(listed, at)
             return Page((), further.write(), warning=_order_given_up(listed, at, further))
         return _read(listed, at, reply)
 
-    async def check(self, listed: Listed) -> None:
-        """
-        Ask whether figshare knows the wanted licence.
+    async def doubts(self, listed: Listed) -> list[str]:
+        """Say which of the names that a listing is narrowed to are known neither here nor by figshare."""
+        return await self._vocabulary.doubts(listed.selection)
 
-        Raises:
-            UsageError: it does not.
-        """
-        if (wanted := listed.selection.licence) is not None:
-            await self._spelled(wanted)
+    async def _named(self, listed: Listed, at: Position) -> Position:
+        """Look up what is wanted by name, where that has not been done."""
+        selection = listed.selection
+        if (wanted := selection.licence) is not None and not at.licence:
+            known = await self._vocabulary.licence(wanted)
+            at = at.but(licence=known or wanted.strip(), knows_licence=bool(known))
+        if selection.type_name and not at.type_number:
+            at = at.but(type_number=await self._vocabulary.type_number(selection.type_name))
+        return at
 
     async def _ask(self, listed: Listed, at: Position) -> Reply[EntryPage]:
         feed = _feed(listed, at)
         fields = _fields(listed, at, feed)
         path = feed.path.format(**listed.criteria)
+        headers = {"X-Cursor": at.cursor} if at.cursor else {}
         if feed.is_search:
-            headers = {"X-Cursor": at.cursor} if at.cursor else {}
             return await self._endpoints.post(
                 path, decode_entries, fields, headers=headers, authorised=feed.is_private
             )
         right = f"list the items of {feed.what}" if feed.for_administrators else ""
         return await self._endpoints.get(
-            path, decode_entries, fields, authorised=feed.is_private, right=right
+            path, decode_entries, fields, headers=headers, authorised=feed.is_private, right=right
         )
-
-    async def _spelled(self, licence: str) -> str:
-        """
-        Return a licence's name as figshare spells it; its names are asked for once.
-
-        Those of an institution are told to a token only, and asked for where the public ones do not help.
-        """
-        name = licence.strip().casefold()
-        if not self._licences:
-            self._licences = await self._named(authorised=False)
-        if name not in self._licences:
-            with contextlib.suppress(GiveUp):  # there is no token, or it has no institution
-                self._licences |= await self._named(authorised=True)
-        if name not in self._licences:
-            known = ", ".join(self._licences.values())
-            raise UsageError(f"licence: figshare knows no {licence!r}; known: {known}")
-        return self._licences[name]
-
-    async def _named(self, *, authorised: bool) -> dict[str, str]:
-        path = "account/licenses" if authorised else "licenses"
-        licences = (await self._endpoints.get(path, decode_licences, authorised=authorised)).value
-        return {each.name.casefold(): each.name for each in licences if each.name}
 
 
 def _feed(listed: Listed, at: Position) -> Feed:
@@ -235,27 +120,22 @@ def _cut_by(listed: Listed, at: Position, feed: Feed) -> str:
 
 def _fields(listed: Listed, at: Position, feed: Feed) -> dict[str, object]:
     """Return the parameters of a page."""
-    fields: dict[str, object] = _own_criteria(listed, feed)
+    fields: dict[str, object] = listed.own_criteria(feed)
     if at.licence and feed.is_search:
         term = f':licence: "{at.licence}"'
         query = fields.get("search_for")
         fields["search_for"] = f"({query}) AND {term}" if query else term
-    filters = {name: text for name, text in listed.filters().items() if name in feed.takes}
+    filters = {name: text for name, text in listed.filters(at.type_number).items() if name in feed.takes}
     if at.since:
         name = feed.date.replace("_date", "_since")
         filters[name] = max(filters.get(name, ""), at.since)
     fields |= filters
     if ordering := _ordering(listed, at, feed):
         fields["order"], fields["order_direction"] = ordering
-    fields["page_size"] = PAGE_SIZE
+    fields["page_size"] = at.page_size
     if not at.cursor:
         fields["page"] = at.page
     return fields
-
-
-def _own_criteria(listed: Listed, feed: Feed) -> dict[str, object]:
-    """Return the criteria that do not stand in the path."""
-    return {name: value for name, value in listed.criteria.items() if f"{{{name}}}" not in feed.path}
 
 
 def _past_cap(listed: Listed, at: Position) -> Position:
@@ -276,10 +156,10 @@ def _past_cap(listed: Listed, at: Position) -> Position:
         elif at.unordered or not at.last:
             reason = f": they do not come ordered by {feed.date}"
     elif feed.past_cap is not None:
-        return Position(feeds=at.feeds + 1, licence=at.licence)
+        return at.anew(feeds=at.feeds + 1, by_date=False)
     elif feed.date:  # an order of the user's has no slices
-        return Position(feeds=at.feeds, licence=at.licence, by_date=True)
-    raise Refused(f"{feed.what} can be listed only up to {pages * PAGE_SIZE} items{reason}; incomplete")
+        return at.anew(by_date=True)
+    raise Refused(f"{feed.what} can be listed only up to {pages * at.page_size} items{reason}; incomplete")
 
 
 def _order_given_up(listed: Listed, at: Position, further: Position) -> str:
@@ -287,37 +167,29 @@ def _order_given_up(listed: Listed, at: Position, further: Position) -> str:
     if at.by_date or not further.by_date:
         return ""
     where = _where(listed, _feed(listed, at))
-    return f"{where}: past {(at.page - 1) * PAGE_SIZE} items the order is figshare's by date"
+    return f"{where}: past {(at.page - 1) * at.page_size} items the order is figshare's by date"
 
 
 def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
     """Make a page of what came back."""
     found, feed = reply.value, _feed(listed, at)
-    cut = _cut_by(listed, at, feed)
-    dates = [date for entry in found.entries if (date := getattr(entry, cut))] if cut else []
-    here = at.noticing(dates)
-    following = here.after(found, reply.headers.get("X-Cursor") if feed.has_cursor else None)
-    if cut:
-        seen = here.having_seen(dates)
-        if following is not None:
-            following = following.but(last=seen.last, unordered=seen.unordered)
-            if cut == "modified_date" and not following.cursor:
-                following = following.in_a_new_slice(at.pages) or following
-        if _is_past(listed, seen, cut, dates):
-            following = None
+    where = f"{_where(listed, feed)}, page {at.page}"
+    following = _following(listed, at, feed, reply)
+    if at.is_repeated_by(found):
+        return Page((), following.write() if following else None)
     strangers, criterion = _strangers(listed, feed, found.entries)
 
     def mismatch(entry: Entry) -> str:
-        return criterion if entry.id in strangers else listed.mismatch(entry)
+        return criterion if entry.id in strangers else listed.mismatch(entry, at.type_number)
 
-    licence = "" if feed.is_search else at.licence  # no entry tells it: the record will
-    refs, left_out = _refs(found, mismatch if strangers or listed.narrows else None, feed, licence)
+    refs, left_out = _refs(
+        found, mismatch if strangers or listed.narrows else None, feed, _conditions(listed, at, feed)
+    )
     ignored = Counter(
         field
         for entry, field in left_out
         if field in {*feed.takes, criterion} and not listed.is_at_the_edge(entry, field)
     )
-    where = f"{_where(listed, feed)}, page {at.page}"
     return Page(
         refs,
         following.write() if following else None,
@@ -327,23 +199,81 @@ def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
     )
 
 
+def _following(listed: Listed, at: Position, feed: Feed, reply: Reply[EntryPage]) -> Position | None:
+    """Tell where the page behind one begins, None when it is the last."""
+    found = reply.value
+    cut = _cut_by(listed, at, feed)
+    dates = [date for entry in found.entries if (date := getattr(entry, cut))] if cut else []
+    here = at.noticing(dates)
+    following = here.after(found, reply.headers.get("X-Cursor"))
+    if not cut:
+        return following
+    seen = here.having_seen(dates)
+    if following is not None:
+        following = following.but(last=seen.last, unordered=seen.unordered)
+    if cut == "modified_date":
+        following = _by_change(at, found, following)
+    return None if _is_past(listed, seen, cut, dates) else following
+
+
+def _by_change(at: Position, found: EntryPage, following: Position | None) -> Position | None:
+    """Go on in a slice, where pages come by date of change; see the module's docstring."""
+    if at.probing and found.size:
+        return at.in_a_new_slice(at.pages) or following
+    if following is None or following.cursor:
+        return following
+    if not at.largest and found.size < PAGE_SIZE:
+        return following.but(probing=True)
+    return following.in_a_new_slice(at.pages) or following
+
+
+def _conditions(listed: Listed, at: Position, feed: Feed) -> Callable[[Entry | None], str]:
+    """Return what tells the condition of an entry: all that is wanted and that it does not say itself."""
+    is_filtered = feed.is_search and at.knows_licence
+    whole = listed.condition(feed, "" if is_filtered else at.licence, at.type_number)
+    texts: dict[frozenset[str], str] = {}
+
+    def condition(entry: Entry | None) -> str:
+        if whole == Condition():
+            return ""
+        unsaid = _unsaid(listed, at, entry) if entry is not None else frozenset(Condition.__struct_fields__)
+        if unsaid not in texts:
+            texts[unsaid] = whole.only(unsaid).write()
+        return texts[unsaid]
+
+    return condition
+
+
+def _unsaid(listed: Listed, at: Position, entry: Entry) -> frozenset[str]:
+    """Name the fields of a condition that an entry does not tell; 0 is no group, and none has a licence."""
+    unsaid = {"licence", *listed.selection.unsaid(entry, at.type_number)}
+    if not entry.group_id:
+        unsaid.add("group")
+    if entry.project_id is None:
+        unsaid.add("project")
+    return frozenset(unsaid)
+
+
 def _is_past(listed: Listed, seen: Position, cut: str, dates: Sequence[str]) -> bool:
     """Tell whether nothing that is wanted can come any more."""
     day = listed.selection.published_before
     if day is None or cut != "published_date" or seen.unordered or not dates:
         return False
-    return not any(is_before(date, day) for date in dates)
+    return not any(is_before(date, day.isoformat()) for date in dates)
 
 
 def _where(listed: Listed, feed: Feed) -> str:
     """Name a listing in what is told of its entries."""
-    if own := _own_criteria(listed, feed):
+    if own := listed.own_criteria(feed):
         return str(own)
     return feed.path.format(**listed.criteria).removesuffix("/articles")
 
 
 def _refs(
-    found: EntryPage, mismatch: Callable[[Entry], str] | None, feed: Feed, licence: str
+    found: EntryPage,
+    mismatch: Callable[[Entry], str] | None,
+    feed: Feed,
+    condition: Callable[[Entry | None], str],
 ) -> tuple[tuple[ItemRef, ...], list[tuple[Entry, str]]]:
     """Return the items of a page, and the entries left out, each with the field that `mismatch` names."""
     refs: list[ItemRef] = []
@@ -364,31 +294,33 @@ def _refs(
                 entry.id,
                 private=feed.is_private,
                 modified_date=entry.modified_date,
-                licence=licence,
+                condition=condition(entry),
                 brief=brief,
             )
         )
-    refs += [ItemRef(item_id, private=feed.is_private, licence=licence) for item_id in found.bare]
+    refs += [ItemRef(item_id, private=feed.is_private, condition=condition(None)) for item_id in found.bare]
     return tuple(refs), left_out
 
 
 def _strangers(listed: Listed, feed: Feed, entries: Sequence[Entry]) -> tuple[set[int], str]:
     """
-    Find the entries that are not of the group or project asked for, and the name of that criterion.
+    Find the entries that say they are not of the group or project asked for, and the name of that criterion.
 
-    Where no entry tells a group, nobody knows; a project is 0 for an item that is in none.
+    A group of 0 says nothing; a project is 0 for an item that is in none.
 
     Raises:
-        Refused: most of them are not, so that this would become a listing of all of figshare.
+        Refused: most of those that say it are not, so that this would become a listing of all of figshare.
     """
-    own = _own_criteria(listed, feed)
-    strangers, criterion = set[int](), ""
-    if (group := own.get("group")) is not None and any(entry.group_id for entry in entries):
-        strangers, criterion = {entry.id for entry in entries if entry.group_id != group}, "group"
-    elif (project := own.get("project_id")) is not None:
-        strangers = {entry.id for entry in entries if entry.project_id not in {None, project}}
+    own = listed.own_criteria(feed)
+    told = dict[int, int]()
+    criterion, wanted = "", None
+    if (wanted := own.get("group")) is not None:
+        told, criterion = {entry.id: entry.group_id for entry in entries if entry.group_id}, "group"
+    elif (wanted := own.get("project_id")) is not None:
+        told = {entry.id: entry.project_id for entry in entries if entry.project_id is not None}
         criterion = "project"
-    if 2 * len(strangers) > len(entries):
+    strangers = {item_id for item_id, number in told.items() if number != wanted}
+    if 2 * len(strangers) > len(told) and 10 * len(strangers) >= len(entries):
         raise Refused(f"{own}: figshare ignores the {criterion} and would list everything")
     return strangers, criterion
 

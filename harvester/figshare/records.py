@@ -99,6 +99,11 @@ class Licence(msgspec.Struct, frozen=True):
     name: str | None = None
 
 
+class ItemType(msgspec.Struct, frozen=True):
+    id: Natural
+    name: str | None = None
+
+
 class _Described(msgspec.Struct, frozen=True):
     """The keys of a record that tables show. All but the id may be null or absent, here and below."""
 
@@ -157,6 +162,7 @@ decode_pieces = strict_decoder(list[msgspec.Raw])
 decode_total = decoder(Total)
 decode_groups = decoder(list[Group])
 decode_licences = decoder(list[Licence], may_be_odd=True)
+decode_types = decoder(list[ItemType])
 decode_versions = decoder(list[Version])
 decode_account = decoder(Account, may_be_odd=True)
 decode_counts = decoder(dict[str, Natural])

@@ -31,8 +31,10 @@ class Selection(Table):
     What a listing is narrowed to; the fields that such sources share.
 
     It is asked of the service where the service takes it (see `feeds`), and checked here in any case:
-    figshare ignores a filter that it does not know, and some listings take none. ``published_before``: the
-    first day that is too late; no service takes it. ``licence``: by its name; entries do not tell it.
+    figshare ignores a filter that it does not know, and some listings take none. What an entry does not say
+    is no reason to leave it out: its record decides, see `conditions`. ``item_type``: by number or name, also
+    one that only an institution knows. ``published_before``: the first day that is too late; no service takes
+    it. ``licence``: by its name; entries do not tell it.
     ``order``: one of `ORDERS`, with " desc" the other way round; None for the feed's own.
     """
 
@@ -44,10 +46,10 @@ class Selection(Table):
     order: str | None = None
 
     def faults(self) -> Iterator[str]:
-        if isinstance(self.item_type, str) and self.item_type.lower() not in ITEM_TYPES:
-            yield f"item_type: unknown {self.item_type!r}; known: {', '.join(ITEM_TYPES)}"
-        if isinstance(self.item_type, int) and self.item_type not in ITEM_TYPES.values():
-            yield f"item_type: figshare has no type {self.item_type}"
+        if isinstance(self.item_type, str) and not self.item_type.strip():
+            yield "item_type: empty"
+        if isinstance(self.item_type, int) and self.item_type < 1:
+            yield f"item_type: {self.item_type} is no number of a type"
         if self.published_since and self.published_before and self.published_since >= self.published_before:
             yield "published_before: no day lies between it and published_since"
         if self.licence is not None and not self.licence.strip():
@@ -57,10 +59,16 @@ class Selection(Table):
 
     @property
     def type_number(self) -> int | None:
-        """The number that figshare gives the wanted type."""
+        """The number of the wanted type, None where none is wanted or only figshare knows it."""
         if isinstance(self.item_type, str):
-            return ITEM_TYPES[self.item_type.lower()]
+            name = self.item_type.strip().lower()
+            return int(name) if name.isdecimal() else ITEM_TYPES.get(name)
         return self.item_type
+
+    @property
+    def type_name(self) -> str:
+        """The name of a wanted type whose number only figshare knows, "" for any other."""
+        return str(self.item_type).strip() if self.item_type is not None and self.type_number is None else ""
 
     @property
     def ordering(self) -> tuple[str, str] | None:
@@ -79,7 +87,12 @@ class Selection(Table):
 
     def told(self) -> dict[str, Any]:
         """Return all fields that are given, for a listing's key: those of `criteria` come first."""
-        more = _told(published_before=self.published_before, licence=self.licence, order=self.order)
+        more = _told(
+            item_type=self.type_number or self.type_name or None,
+            published_before=self.published_before,
+            licence=self.licence,
+            order=self.order,
+        )
         return {**self.criteria(), **more}
 
     @property
@@ -87,20 +100,40 @@ class Selection(Table):
         """Whether it leaves out anything at all."""
         return bool(self.told().keys() - {"order"})
 
-    def mismatch(self, entry: Entry) -> str:
-        """Name the field for which a listed item is not one of those wanted, "" for one that is."""
-        if self.type_number is not None and entry.defined_type not in {None, self.type_number}:
+    def mismatch(self, entry: Entry, type_number: int = 0) -> str:
+        """
+        Name the field for which a listed item is not one of those wanted, "" for one that may be.
+
+        `type_number`: of the wanted type, where it is none that this program knows.
+        """
+        if self._has_another_type(entry, self.type_number or type_number):
             return "item_type"
-        if not _since(entry.published_date, self.published_since):
+        if _is_earlier(entry.published_date, self.published_since):
             return "published_since"
-        if self.published_before is not None and not is_before(entry.published_date, self.published_before):
+        if _is_late(entry.published_date, self.published_before):
             return "published_before"
-        return "" if _since(entry.modified_date, self.modified_since) else "modified_since"
+        return "modified_since" if _is_earlier(entry.modified_date, self.modified_since) else ""
+
+    def _has_another_type(self, entry: Entry, number: int) -> bool:
+        if number:
+            return bool(entry.defined_type) and entry.defined_type != number
+        told = (entry.defined_type_name or "").strip().casefold()
+        return bool(told and self.type_name) and told != self.type_name.casefold()
+
+    def unsaid(self, entry: Entry, type_number: int = 0) -> Iterator[str]:
+        """Name the fields of a `Condition` of which an entry says nothing."""
+        is_by_number = self.type_number or type_number
+        if not (entry.defined_type if is_by_number else entry.defined_type_name):
+            yield from ("item_type", "type_name")
+        if not entry.published_date:
+            yield from ("published_since", "published_before")
+        if not entry.modified_date:
+            yield "modified_since"
 
 
-def is_before(moment: str | None, day: date) -> bool:
+def is_before(moment: str | None, day: str) -> bool:
     """Tell whether a moment, as figshare writes it, comes before a day; one that is not told does not."""
-    return bool(moment) and str(moment) < day.isoformat()
+    return bool(moment) and str(moment) < day
 
 
 def moment_of(text: str) -> datetime | None:
@@ -123,8 +156,14 @@ def is_of_the_day(moment: str | None, other: str) -> bool:
     return bool(moment) and str(moment)[:_DAY] >= other[:_DAY]
 
 
-def _since(day: str | None, wanted: date | None) -> bool:
-    return wanted is None or (bool(day) and str(day) >= wanted.isoformat())
+def _is_late(moment: str | None, wanted: date | None) -> bool:
+    """Tell whether a moment is told, and comes on a day that is too late or behind it."""
+    return wanted is not None and bool(moment) and not is_before(moment, wanted.isoformat())
+
+
+def _is_earlier(moment: str | None, wanted: date | None) -> bool:
+    """Tell whether a moment is told, and comes before a wanted day."""
+    return wanted is not None and bool(moment) and str(moment) < wanted.isoformat()
 
 
 def _told(**values: object) -> dict[str, Any]:

@@ -54,8 +54,9 @@ class Entries:
         many.write(
             self._db,
             """
-            WITH told (item_id, task, state, error, has_failed, attempts, verdict) AS ({values})
+            WITH told (item_id, task, state, error, has_failed, attempts, verdict, told_as) AS ({values})
             UPDATE work SET state = told.state, error = told.error, verdict = told.verdict,
+                told_as = told.told_as,
                 attempts = iif(has_failed, work.attempts + told.attempts, 0)
             FROM told WHERE work.item_id = told.item_id AND work.task = told.task
             """,
@@ -226,9 +227,9 @@ def _work_rows(result: ItemResult) -> list[many.Row]:
     failures = {failure.task: failure for failure in result.failures}
     rows: list[many.Row] = []
     for task, state in result.states.items():
-        told: many.Row = ("", 0, 0, "")
+        told: many.Row = ("", 0, 0, "", "")
         if (failure := failures.get(task)) is not None:  # attempts add up until it succeeds
-            told = (failure.error, 1, failure.attempts, str(failure.verdict))
+            told = (failure.error, 1, failure.attempts, str(failure.verdict), failure.told_as)
         rows.append((result.item_id, task, str(state), *told))
     return rows
 

@@ -27,7 +27,7 @@ class Line:
     """
     The line of one ledger; all methods belong into the ledger's own thread.
 
-    ``leaves_out``: whether there are items that were left out for their licences.
+    ``leaves_out``: whether there are items that were left out for what their records say.
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
@@ -241,7 +241,8 @@ class Line:
                     SELECT group_concat(task) FROM work WHERE work.item_id = items.id AND state = 'owed'
                 ) AS tasks,
                 EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id) AS known, etag,
-                (SELECT group_concat(licence, char(10)) FROM licences WHERE item_id = items.id) AS licences
+                (SELECT group_concat(condition, char(10)) FROM conditions WHERE item_id = items.id)
+                    AS conditions
             FROM items LEFT JOIN versions ON versions.id = items.id WHERE turn > ? ORDER BY turn LIMIT ?
             """,
             (
@@ -254,7 +255,7 @@ class Line:
                 "tasks",
                 "known",
                 "etag",
-                "licences",
+                "conditions",
             ),
             (after, most),
         )
@@ -269,9 +270,11 @@ class Line:
                 version=version or 0,
                 etag="" if withdrawn else etag,  # its files are to be looked at again
                 withdrawn=bool(withdrawn),
-                licences=tuple(licences.split("\n")) if licences else (),
+                conditions=tuple(conditions.split("\n")) if conditions else (),
             )
-            for turn, key, item_id, version, private, withdrawn, tasks, known, etag, licences in sorted(rows)
+            for turn, key, item_id, version, private, withdrawn, tasks, known, etag, conditions in sorted(
+                rows
+            )
         ]
 
     def files(self, after: int, most: int) -> list[OwedFile]:

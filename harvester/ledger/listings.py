@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from harvester.ledger import many, versions
-from harvester.ledger.licences import Licences
+from harvester.ledger.conditions import Conditions
 from harvester.ledger.line import Line, Ref
 from harvester.ledger.results import Added, Listed, Mishap
 from harvester.ledger.schema import OPEN_WORK
@@ -22,7 +22,7 @@ class Listings:
     def __init__(self, db: sqlite3.Connection, line: Line, *, run_id: int, now: str) -> None:
         self._db = db
         self._line = line
-        self._licences = Licences(db)
+        self._conditions = Conditions(db)
         self._run_id = run_id
         self._now = now
 
@@ -258,8 +258,8 @@ class Listings:
         (listing_id,) = self._db.execute(
             "SELECT id FROM listings WHERE key = ? AND NOT old", (key,)
         ).fetchone()
-        refs, licences = self._each_once(page.refs)
-        owed = self._add_items(refs, tasks, licences, self._undoubted(refs, listing_id))
+        refs, conditions = self._each_once(page.refs)
+        owed = self._add_items(refs, tasks, conditions, self._undoubted(refs, listing_id))
         found = many.write(
             self._db,
             "INSERT INTO finds (item_id, listing_id) {values} ON CONFLICT DO NOTHING",
@@ -292,13 +292,13 @@ class Listings:
         return {item_id for (item_id,) in rows}
 
     def _add_items(
-        self, refs: Sequence[Ref], tasks: frozenset[str], licences: Mapping[int, str], undoubted: set[int]
+        self, refs: Sequence[Ref], tasks: frozenset[str], conditions: Mapping[int, str], undoubted: set[int]
     ) -> int:
         """Owe what is new among these items, and the records of those that have changed; return how many."""
-        restricted = [(key,) for key, licence in licences.items() if licence]
+        restricted = [(key,) for key, condition in conditions.items() if condition]
         known = many.select(self._db, "SELECT id FROM items WHERE id IN ({values})", restricted)
         new = self._line.admit(refs, tasks)
-        wanted = self._licences.note(licences, {item_id for (item_id,) in known})
+        wanted = self._conditions.note(conditions, {item_id for (item_id,) in known})
         new += self._owe_records(wanted, in_line="metadata" in tasks) if wanted else 0
         if new != len(refs):
             new += self._renew([ref for ref in refs if ref[0] not in undoubted], tasks)
@@ -384,15 +384,16 @@ class Listings:
         return owed
 
     def _each_once(self, refs: Sequence[ItemRef]) -> tuple[list[Ref], dict[int, str]]:
-        """Put together what a page says of an item, by its id in the ledger; and which licence each needs."""
+        """Put together what a page says of an item, by its id in the ledger; and what its record must be."""
         keys = versions.keys(self._db, [(ref.id, ref.version) for ref in refs if ref.version])
         rows: dict[int, Ref] = {}
-        licences: dict[int, str] = {}
+        conditions: dict[int, str] = {}
         for ref in refs:
             key = keys[ref.id, ref.version] if ref.version else ref.id
             row = (key, int(ref.private), ref.modified_date)
             if (old := rows.get(key)) is not None:
                 row = (key, max(old[1], row[1]), max(filter(None, (old[2], row[2])), default=None))
             rows[key] = row
-            licences[key] = ref.licence
-        return list(rows.values()), licences
+            # what is wanted whatever its record says is so however else it is named
+            conditions[key] = ref.condition if conditions.get(key, ref.condition) else ""
+        return list(rows.values()), conditions

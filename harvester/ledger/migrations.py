@@ -294,4 +294,14 @@ MIGRATIONS = (
         value TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE conditions (               -- items that are wanted only if their record meets one of these
+        item_id   INTEGER NOT NULL,
+        condition TEXT NOT NULL,            -- JSON: what their listing did not tell
+        PRIMARY KEY (item_id, condition)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO conditions SELECT item_id, json_object('licence', licence) FROM licences;
+    DROP TABLE licences;
+    ALTER TABLE work ADD COLUMN told_as TEXT NOT NULL DEFAULT '';  -- of a failure: the task it is told of
+    """,
 )

@@ -16,6 +16,11 @@ from harvester.models import ItemRef, RemoteFile
 from harvester.states import ANOTHER_VERSION, BEYOND_ROOM, FileStatus
 
 _SETTLED = "state IN ('done', 'withdrawn', 'left out')"
+_CONDITION = """(
+    SELECT iif(count(*) = 1, max(condition), '') FROM conditions WHERE conditions.item_id = items.id
+        AND NOT EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id)
+)"""
+"""What the record of an item must meet; of several conditions it mostly meets one."""
 _OPEN = (FileStatus.PENDING, FileStatus.FAILED, FileStatus.SKIPPED)
 
 
@@ -105,11 +110,11 @@ class Prospect:
             owed = "(etag = '' OR withdrawn) AND NOT EXISTS (SELECT 1 FROM work WHERE"
             owed += f" work.item_id = items.id AND task = 'metadata' AND {_SETTLED})"
         rows = self._rows(
-            "SELECT ifnull(item_id, items.id), private, ifnull(version, 0) FROM items"
+            f"SELECT ifnull(item_id, items.id), private, ifnull(version, 0), {_CONDITION} FROM items"
             f" LEFT JOIN versions ON versions.id = items.id WHERE {owed}"
         )
-        for item_id, private, version in rows:
-            yield ItemRef(item_id, private=bool(private), version=version)
+        for item_id, private, version, condition in rows:
+            yield ItemRef(item_id, private=bool(private), version=version, condition=condition)
 
     def standing(self, refs: Sequence[ItemRef]) -> dict[tuple[int, int], Standing]:
         """Tell where these items stand, by id and version, as far as they are in the ledger."""

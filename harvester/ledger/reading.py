@@ -265,13 +265,13 @@ class Reader:
         for _, task, subject, error, verdict, attempts in mishaps:
             yield Failure(task, error, verdict, subject=subject, attempts=attempts)
         work = self._rows(
-            "SELECT item_id, task, error, verdict, attempts FROM work",
+            "SELECT item_id, task, error, verdict, attempts, told_as FROM work",
             by=("item_id", "task"),
             only=f"{OPEN_WORK} AND state = 'failed'",
         )
-        for key, task, error, verdict, attempts in work:
+        for key, task, error, verdict, attempts, told_as in work:
             item_id, version = self._of_figshare(key)
-            yield Failure(task, error, verdict, item_id, attempts=attempts, version=version)
+            yield Failure(told_as or task, error, verdict, item_id, attempts=attempts, version=version)
         files = self._rows(
             "SELECT item_id, file_id, error, verdict, attempts FROM files",
             by=("item_id", "file_id"),

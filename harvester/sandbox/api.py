@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from harvester.sandbox import hostile
 from harvester.sandbox.answers import Answer, json_answer, redirect
 from harvester.sandbox.asked import Asked, Refusal
-from harvester.sandbox.catalogue import CATEGORIES, GROUPS, INSTITUTION, LICENCES
+from harvester.sandbox.catalogue import CATEGORIES, GROUPS, INSTITUTION, LICENCES, OWN_TYPE, TYPES
 from harvester.sandbox.downloads import Downloads
 from harvester.sandbox.listings import Listings
 from harvester.sandbox.records import licence
@@ -24,6 +25,7 @@ class Api:
         self._world = world
         self._downloads = downloads
         self._listings = Listings(world)
+        self._lists = Counter[str]()
 
     def answer(self, asked: Asked) -> Answer:
         """Answer a request to the api."""
@@ -47,6 +49,8 @@ class Api:
             return json_answer([_category(number, title) for number, title in CATEGORIES])
         if route == "GET /licenses":
             return _licences()
+        if route == "GET /item_types":
+            return _item_types(with_own=self._world.settings.own_terms)
         raise Refusal(404, "No such endpoint")
 
     def _account(self, asked: Asked, route: str) -> Answer:
@@ -69,11 +73,16 @@ class Api:
             "GET /account/institution/groups": lambda: json_answer(
                 self._world.told([_group(*group) for group in GROUPS])
             ),
-            "GET /account/licenses": _licences,
+            "GET /account/licenses": lambda: _licences(with_own=self._world.settings.own_terms),
         }
         if route in answers:
             return answers[route]()
         raise Refusal(404, "No such endpoint")
+
+    def _shorten(self, asked: Asked) -> bool:
+        """Count how often a list was asked for; return whether it is to be an empty one this time."""
+        self._lists[asked.path] += 1
+        return self._lists[asked.path] <= self._world.settings.short_lists
 
     def _own_item(self, asked: Asked, item_id: int, visitor: Visitor, *, is_list: bool) -> Answer:
         if not visitor.sees(self._world, item_id):
@@ -87,6 +96,8 @@ class Api:
         numbers = self._world.versions(item_id)
         if not numbers or (version and int(version) not in numbers) or (versions and not version and is_list):
             raise Refusal(404, "Entity not found: article")
+        if versions and not version and self._shorten(asked):
+            return json_answer([])
         if versions and not version:
             address = f"{self._world.at.api}/articles/{item_id}/versions"
             every = [{"version": number, "url": f"{address}/{number}"} for number in numbers]
@@ -101,7 +112,9 @@ class Api:
             if world.settings.refused_lists:
                 raise Refusal(world.settings.refused_lists, "This list is not for you")
             files = world.files(item_id, version, private=private)
-            page = hostile.file_page(item.hostile, files, *asked.span())
+            cap, own_offsets = world.settings.file_page_cap, world.settings.own_offsets
+            span = asked.span(cap, own_offsets=own_offsets)
+            page = [] if self._shorten(asked) else hostile.file_page(item.hostile, files, *span)
             return json_answer(world.told(page, item_id))
         if world.settings.redirects == "api-elsewhere" and not version:
             return redirect(f"{world.at.elsewhere}/v2{asked.path}")
@@ -113,8 +126,24 @@ class Api:
         return hostile.answer(item.hostile, world.record(shown, version, private=private), headers)
 
 
-def _licences() -> Answer:
-    return json_answer([licence(place) for place in range(len(LICENCES))])
+def _licences(*, with_own: bool = False) -> Answer:
+    return json_answer([licence(place) for place in range(len(LICENCES) + with_own)])
+
+
+def _item_types(*, with_own: bool) -> Answer:
+    return json_answer([_item_type(*each) for each in (*TYPES, *([OWN_TYPE] if with_own else []))])
+
+
+def _item_type(number: int, name: str) -> dict[str, Any]:
+    return {
+        "id": number,
+        "name": name,
+        "string_id": name.replace(" ", "_"),
+        "icon": "paper",
+        "public_description": "",
+        "is_selectable": True,
+        "url_name": name.replace(" ", "_"),
+    }
 
 
 def _category(number: int, title: str) -> dict[str, Any]:

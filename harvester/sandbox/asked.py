@@ -36,25 +36,31 @@ class Asked:
             raise Refusal(422, f"page_size: 1 to {MOST_ON_A_PAGE}")
         return size
 
-    def span(self) -> tuple[int, int]:
-        """Read the paging as the first entry and the one behind the last."""
+    def span(self, cap: int = 0, *, own_offsets: bool = False) -> tuple[int, int]:
+        """
+        Read the paging as the first entry and the one behind the last.
+
+        `cap`: so many entries a page holds at most, 0 for as many as are asked for; with `own_offsets` pages
+        begin at its multiples.
+        """
         if {"page", "page_size"} & self.fields.keys() and {"limit", "offset"} & self.fields.keys():
             raise Refusal(422, "page and page_size do not go with limit and offset")
         size = self.page_size
-        begin = self._number("offset", 0) + (self._number("page", 1) - 1) * size
+        held = min(size, cap or size)
+        begin = self._number("offset", 0) + (self._number("page", 1) - 1) * (held if own_offsets else size)
         if begin < 0:
             raise Refusal(422, "page: at least 1")
-        return begin, begin + size
+        return begin, begin + held
 
-    def span_of_cursor(self, cursor: str) -> tuple[int, int]:
+    def span_of_cursor(self, cursor: str, cap: int = 0) -> tuple[int, int]:
         """Read where a cursor leads to, as `span`."""
         if "offset" in self.fields or self._number("page", 1) > 1:
             raise Refusal(422, "offset is not available with X-Cursor")
         try:
-            begin = int(base64.urlsafe_b64decode(cursor).decode().removeprefix("offset "))
+            begin = int(base64.urlsafe_b64decode(cursor).decode().removeprefix("offset ").rstrip("+"))
         except ValueError:
             raise Refusal(422, "X-Cursor: unknown") from None
-        return begin, begin + self.page_size
+        return begin, begin + min(self.page_size, cap or self.page_size)
 
     def _number(self, name: str, default: int) -> int:
         try:
@@ -63,6 +69,6 @@ class Asked:
             raise Refusal(422, f"{name}: a number is expected") from None
 
 
-def cursor_to(offset: int) -> str:
-    """Return the cursor that leads to an entry."""
-    return base64.urlsafe_b64encode(f"offset {offset}".encode()).decode()
+def cursor_to(offset: int, *, again: bool = False) -> str:
+    """Return the cursor that leads to an entry, or another one to it."""
+    return base64.urlsafe_b64encode(f"offset {offset}{'+' * again}".encode()).decode()

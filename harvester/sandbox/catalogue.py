@@ -35,6 +35,9 @@ LICENCES = (
     (2, "CC0", "https://creativecommons.org/publicdomain/zero/1.0/"),
     (3, "MIT", "https://opensource.org/licenses/MIT"),
 )
+OWN_LICENCE = (90, "In Copyright", "https://rightsstatements.org/vocab/InC/1.0/")
+OWN_TYPE = (41, "data paper")
+"""What only institutions have, see `Settings.own_terms`."""
 TYPES = ((3, "dataset"), (1, "figure"), (9, "software"), (8, "thesis"), (7, "presentation"))
 TRAITS: Mapping[int, str] = {
     1: "heavy",

@@ -12,6 +12,8 @@ from harvester.sandbox.catalogue import (
     GROUPS,
     LICENCES,
     OWN_ACCOUNT,
+    OWN_LICENCE,
+    OWN_TYPE,
     PROJECTS,
     TITLES,
     TYPES,
@@ -26,7 +28,8 @@ class Item:
 
     ``trait``: its peculiarity, of `TRAITS`; ``hostile``: its kind, of `HOSTILE`; ``edited``: the world's
     generation at its last change, 0 for none; ``corrections``: changes that made no new version;
-    ``together``: how many items are published at one moment; ``is_proven``: its files have their sums.
+    ``together``: how many items are published at one moment. ``own_terms``: some have a licence and a type
+    that only institutions have. ``is_proven``: its files have their sums.
     """
 
     id: int
@@ -39,6 +42,7 @@ class Item:
     is_private: bool = False
     account: int = OWN_ACCOUNT
     together: int = 1
+    own_terms: bool = False
     is_proven: bool = True
 
     @property
@@ -83,7 +87,11 @@ class Item:
 
     @property
     def type(self) -> tuple[int, str]:
-        return TYPES[self.number % len(TYPES)]
+        return OWN_TYPE if self.has_own_terms else TYPES[self.number % len(TYPES)]
+
+    @property
+    def has_own_terms(self) -> bool:
+        return self.own_terms and self.number % 7 == 0
 
     @property
     def category(self) -> str:
@@ -103,7 +111,9 @@ class Item:
     @property
     def licence(self) -> str:
         """The name of its licence, "" where its record does not tell."""
-        return "" if self.trait == "nulls" else LICENCES[self.number % len(LICENCES)][1]
+        if self.trait == "nulls":
+            return ""
+        return OWN_LICENCE[1] if self.has_own_terms else LICENCES[self.number % len(LICENCES)][1]
 
     @property
     def is_withheld(self) -> bool:

@@ -161,6 +161,7 @@ class Items:
             is_private=is_private,
             account=COLLEAGUE_ACCOUNT if is_private and item_id in self.colleague_ids else OWN_ACCOUNT,
             together=self.settings.together,
+            own_terms=self.settings.own_terms,
             is_proven=is_private or not self.settings.late_md5 or item_id in self._proven,
         )
 

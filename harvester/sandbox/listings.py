@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,10 @@ class Listings:
 
     def _page(self, asked: Asked, listed: _Listed) -> Answer:
         begin, end = self._span(asked, cursors=listed.has_cursor)
-        self._fail(asked, begin // (end - begin) + 1)
+        number = begin // (end - begin) + 1
+        self._fail(asked, number)
+        if number == self._settings.empty_page and asked.headers.get("X-Cursor") == cursor_to(begin):
+            return json_answer([], headers={"X-Cursor": cursor_to(begin, again=True)})
         if self._settings.ignores_page:
             begin, end = 0, end - begin
         ids = listed.ids
@@ -127,13 +131,13 @@ class Listings:
             entry["project_id"] = self._world.item(item_id).project
         if listed.group is not None:
             entry["group_id"] = listed.group
-        return entry
+        return without_unsaid(entry, self._settings.unsaid)
 
     def _span(self, asked: Asked, *, cursors: bool) -> tuple[int, int]:
         cursor = asked.headers.get("X-Cursor")
         if cursor and cursors:
-            return asked.span_of_cursor(cursor)
-        begin, end = asked.span()
+            return asked.span_of_cursor(cursor, self._settings.page_cap)
+        begin, end = asked.span(self._settings.page_cap, own_offsets=self._settings.own_offsets)
         cap = self._settings.cap
         if end > cap and not (self._settings.cycle or self._settings.ignores_page):
             raise Refusal(422, f"Only the first {cap} entries can be listed by offset")
@@ -147,6 +151,16 @@ class Listings:
         if self._failed[listing] < self._settings.fail_page_times:
             self._failed[listing] += 1
             raise Refusal(500, "Internal error")
+
+
+def without_unsaid(entry: Json, unsaid: Mapping[str, float]) -> Json:
+    """Leave out of an entry what those of its share of the items do not tell: absent, null or 0 in turn."""
+    for name, share in unsaid.items():
+        if name in entry and zlib.crc32(f"{name} {entry['id']}".encode()) < share * 2**32:
+            entry[name] = (0 if name == "group_id" else None) if entry["id"] % 2 else None
+            if entry["id"] % 5 == 0:
+                del entry[name]
+    return entry
 
 
 def _directed(asked: Asked, ids: Sequence[int]) -> Sequence[int]:

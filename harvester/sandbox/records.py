@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harvester.sandbox.catalogue import CATEGORIES, LICENCES, LISTED_FILES, Addresses
+from harvester.sandbox.catalogue import CATEGORIES, LICENCES, LISTED_FILES, OWN_LICENCE, Addresses
 from harvester.sandbox.files import folders_of
 from harvester.sandbox.item import Item
 
@@ -13,8 +13,8 @@ Json = dict[str, Any]
 
 
 def licence(place: int) -> Json:
-    """Return a licence as the api writes it; `place`: in `LICENCES`."""
-    value, name, url = LICENCES[place]
+    """Return a licence as the api writes it; `place`: in `LICENCES`, or behind them an institution's."""
+    value, name, url = LICENCES[place] if place < len(LICENCES) else OWN_LICENCE
     return {"value": value, "name": name, "url": url}
 
 
@@ -107,7 +107,7 @@ def _state(item: Item, files: Sequence[Json]) -> Json:
 
 def _words(item: Item) -> Json:
     return {
-        "license": licence(item.number % len(LICENCES)),
+        "license": licence(len(LICENCES) if item.has_own_terms else item.number % len(LICENCES)),
         "tags": [f"tag{item.number % 9}", "survey", "open data"],
         "categories": [_category(item.number % len(CATEGORIES))],
         "references": [f"https://example.org/reference/{item.number}"],

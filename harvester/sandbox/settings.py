@@ -120,6 +120,13 @@ class Settings:
     ``cycle``: after the last entry the listing begins again, without a cap. ``miscount``: so many more than
     there are is what the statistics count in a group. ``shift_every``: so many listing requests, then a new
     item is published. ``fail_page``: this page of every listing is answered with 500, ``fail_page_times``.
+    ``page_cap`` and ``file_page_cap``: entries that a page of a listing or of a file list holds at most,
+    whatever is asked for, 0 for as many as that; ``own_offsets``: pages then begin at multiples of the cap,
+    not of the size that was asked for. ``empty_page``: this page is empty at first where a cursor leads to
+    it, and has a new cursor to itself. ``short_lists``: so often each file list and each list of versions is
+    answered with an empty one. ``unsaid``: names of fields that entries of listings lack, and the share of
+    the items (0 to 1) whose entries do. ``own_terms``: every seventh item has a licence and a type that only
+    institutions have: the licence is told to a token alone, the type by ``/item_types`` alone.
     """
 
     items: int = 300
@@ -163,6 +170,13 @@ class Settings:
     shift_every: int = 0
     fail_page: int = 0
     fail_page_times: int = FOR_EVER
+    page_cap: int = 0
+    file_page_cap: int = 0
+    own_offsets: bool = False
+    empty_page: int = 0
+    short_lists: int = 0
+    unsaid: Mapping[str, float] = field(default_factory=dict)
+    own_terms: bool = False
 
     def __post_init__(self) -> None:
         for name, given, known in (

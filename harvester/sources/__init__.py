@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from harvester.errors import GiveUp, TryAgain, UsageError
+from harvester.errors import GiveUp, TryAgain
 from harvester.register import Register
 
 if TYPE_CHECKING:
@@ -56,32 +56,24 @@ class Counted(Protocol):
 
 
 @runtime_checkable
-class Checked(Protocol):
-    """A listing that may be narrowed to what only figshare can know or not know."""
+class Narrowed(Protocol):
+    """A listing that may be narrowed to names that only figshare, or an institution, knows."""
 
-    async def check(self, figshare: Figshare) -> None:
-        """Raise UsageError where figshare does not know it."""
+    async def doubts(self, figshare: Figshare) -> list[str]:
+        """Say which of the names nobody here knows: they are taken as they are."""
         ...
 
 
-async def check_all(listings: Sequence[Listing], figshare: Figshare) -> None:
-    """
-    Check all listings before the first of them is read.
-
-    Raises:
-        UsageError: figshare does not know what some are narrowed to; the message has a line for each fault.
-    """
-    faults: dict[str, None] = {}
+async def doubts_of(listings: Sequence[Listing], figshare: Figshare) -> list[str]:
+    """Say once, of all listings, which of the names that they are narrowed to nobody here knows."""
+    told: dict[str, None] = {}
     for listing in listings:
-        if isinstance(listing, Checked):
+        if isinstance(listing, Narrowed):
             try:
-                await listing.check(figshare)
-            except UsageError as error:
-                faults[str(error)] = None
+                told |= dict.fromkeys(await listing.doubts(figshare))
             except (GiveUp, TryAgain):
                 break  # figshare does not tell; whoever reads the listing will say so
-    if faults:
-        raise UsageError("\n".join(faults))
+    return list(told)
 
 
 class Source(Protocol):
@@ -141,4 +133,4 @@ SOURCES = Register(
     items="harvester.sources.items:Items",
 )
 
-__all__ = ["SOURCES", "Checked", "Counted", "Listing", "Source", "changed_since", "check_all", "goes_round"]
+__all__ = ["SOURCES", "Counted", "Listing", "Narrowed", "Source", "changed_since", "doubts_of", "goes_round"]

@@ -60,9 +60,9 @@ class Grouped(Table):
         """Return the listing of what was modified at or after a moment."""
         return Grouped(group=self.group, moment=moment)
 
-    async def check(self, figshare: Figshare) -> None:
-        """Raise UsageError where figshare does not know what is selected by."""
-        await self._of(self.group.id).check(figshare)
+    async def doubts(self, figshare: Figshare) -> list[str]:
+        """Say what of the names that are selected by figshare does not know."""
+        return await self._of(self.group.id).doubts(figshare)
 
     async def page(self, figshare: Figshare, position: str | None) -> Page:
         """

@@ -13,13 +13,19 @@ from harvester.config.keys import ALL, LATEST
 from harvester.errors import Gone, Refused
 from harvester.figshare.api import Figshare
 from harvester.figshare.changes import VOLATILE, changed_fields, changed_files, has_only_new_sums
-from harvester.figshare.records import read_article, read_description
+from harvester.figshare.conditions import is_wanted_by
+from harvester.figshare.filelists import with_known_files
+from harvester.figshare.records import read_article
 from harvester.ledger.results import Harvested
 from harvester.ledger.writing import Ledger
 from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
 from harvester.states import ANOTHER_VERSION, Changed, FileStatus
 from harvester.store import home_of, place
 
+MOST_VERSIONS = 1000
+"""A record that claims to have more is not believed to: only those that are listed are asked for."""
+SHOWN = 10
+"""So many numbers of versions are told at most."""
 MOST_NAMED = 5
 """So many fields or files are named in one warning."""
 
@@ -40,10 +46,13 @@ class Metadata:
         record = await self._ask(item)
         if record is None:  # what is here is what is there
             return Findings()
-        if not (item.known or has_licence(record, item.licences)):
+        if not (item.known or is_wanted_by(record.raw, item.conditions, private=item.private)):
             return Findings(left_out=True)
-        article = record.article
         before = await self.ledger.harvested(item.key) if item.known else None
+        if record.doubt and before is not None:  # nothing that is here is given up for it
+            record = with_known_files(record, before.raw, before.file_list, before.files)
+        article = record.article
+        earlier, missing = await self._earlier(item, article)
         files = settle(
             article,
             before.files if before else {},
@@ -52,15 +61,15 @@ class Metadata:
             is_wanted=bool(item.version) or is_wanted(article.version, self.versions, is_current=True),
         )
         old = read_article(before.raw, before.file_list) if before else None
-        doubt = _doubt(record)
+        doubts = tuple(filter(None, (record.doubt, missing)))
         return Findings(
-            # Without an ETag it is asked for again, not whether it has changed.
-            record=replace(record, etag="") if doubt else record,
+            record=replace(record, etag="") if doubts else record,  # it is asked for again, whole
             files=files,
             change=_change(item, before, record, old),
-            versions=await self._earlier(item, article),
+            versions=earlier,
             warning=_warning(record, old),
-            doubt=doubt,
+            doubt="; ".join(doubts),
+            doubt_of="files" if record.doubt else "",
         )
 
     async def _ask(self, item: OwedItem) -> Record | None:
@@ -77,27 +86,36 @@ class Metadata:
             except (Gone, Refused):
                 raise error from None
 
-    async def _earlier(self, item: OwedItem, article: Article) -> tuple[int, ...]:
-        """Return the versions of an item that are wanted besides its current one and not known yet."""
+    async def _earlier(self, item: OwedItem, article: Article) -> tuple[tuple[int, ...], str]:
+        """
+        Return the versions of an item that are wanted besides its current one and not known yet.
+
+        And why these may not be all: the list of them lacks numbers below that of the record.
+        """
         if item.version or not has_earlier(article.version, self.versions):
-            return ()
+            return (), ""
         here = await self.ledger.versions(item.id)
         if self.versions != ALL and here.issuperset(self.versions):
-            return ()
-        return tuple(
+            return (), ""
+        told = await self.figshare.versions(item.id)
+        if told == () and article.withheld:  # seen: a total embargo shows no version
+            return (), ""
+        listed = told or ()
+        wanted = [
             number
-            for number in await self.figshare.versions(item.id)
-            if number < article.version and number not in here
-            if is_wanted(number, self.versions, is_current=False)
-        )
+            for number in sorted({*listed, *range(1, min(article.version, MOST_VERSIONS))})
+            if number < article.version and is_wanted(number, self.versions, is_current=False)
+        ]
+        fresh = tuple(number for number in wanted if number in listed and number not in here)
+        return fresh, _missing([number for number in wanted if number not in {*listed, *here}])
 
 
-def has_licence(record: Record, licences: tuple[str, ...]) -> bool:
-    """Tell whether a record has one of the licences that are wanted, if any are."""
-    if not licences:
-        return True
-    name = read_description(record.raw).licence.casefold()
-    return name in {licence.casefold() for licence in licences}
+def _missing(versions: Sequence[int]) -> str:
+    """Say which versions no list names, "" where it names all."""
+    if not versions:
+        return ""
+    some = ", ".join(str(number) for number in versions[:SHOWN]) + (", …" if len(versions) > SHOWN else "")
+    return f"the list of versions lacks {some}, and the record's own number is higher"
 
 
 def has_earlier(current: int, versions: str | tuple[int, ...]) -> bool:
@@ -129,28 +147,17 @@ def _change(item: OwedItem, before: Harvested | None, record: Record, old: Artic
 
 def _warning(record: Record, old: Article | None) -> str:
     """Put what is no failure, and strange all the same, into one line; "" for nothing."""
-    article, doubt = record.article, _doubt(record)
+    article = record.article
     known = old.sums_differ if old else ()
     notes = []
     if article.odd_fields:
         notes.append(f"not read, as nobody can say what it means: {_few(article.odd_fields)}")
     if new := [line for line in article.sums_differ if line not in known]:
         notes.append(f"{_few(new)}; the computed one counts")
-    if record.list_problem and not doubt:
+    if record.list_problem:
         notes.append(f"only the files in the record are known: {record.list_problem}")
     told = [f"item {article.id}: {note}" for note in notes]
-    return "; ".join(filter(None, ("" if doubt else difference(article), *told)))
-
-
-def _doubt(record: Record) -> str:
-    """Say what of an item's files its record promises and nobody can name, "" for nothing."""
-    article = record.article
-    if article.odd_files:
-        return _few(article.odd_files)
-    listed = sum(file.size for file in article.files)
-    if not record.list_problem or article.withheld or listed >= article.size:
-        return ""
-    return f"its record names files of {listed} bytes, not of {article.size}: {record.list_problem}"
+    return "; ".join(filter(None, ("" if record.doubt else difference(article), *told)))
 
 
 def _few(names: Sequence[str]) -> str:

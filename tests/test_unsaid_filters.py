@@ -1,0 +1,193 @@
+"""What a listing entry does not say is no reason to leave it out: its record decides."""
+
+from __future__ import annotations
+
+import csv
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from harvester.figshare.conditions import Condition, is_wanted_by
+from harvester.sandbox import Sandbox, Settings
+from harvester.sources.group import Group
+from tests.calls import only, read
+from tests.conftest import at, environment, harvester
+
+pytestmark = pytest.mark.anyio
+
+UNSAID = {
+    "group_id": 0.9,
+    "defined_type": 0.5,
+    "published_date": 0.5,
+    "modified_date": 0.5,
+}
+
+
+def rows(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / name).open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def ids(folder: Path) -> set[int]:
+    return {int(row["id"]) for row in rows(folder, "items.csv")}
+
+
+async def test_a_tree_whose_entries_mostly_tell_no_group_is_harvested_whole() -> None:
+    async with Sandbox(Settings(items=300, unsaid={"group_id": 0.95})) as sandbox:
+        found = await read(sandbox, await only(Group(id=11962, subgroups=True)))
+        expected = {i for group in (11962, 11963, 11964) for i in sandbox.world.group_items(group)}
+        assert set(found.ids) == expected
+        assert found.left_out == 0
+        assert any(Condition.read(ref.condition).group for ref in found.refs if ref.condition)
+
+
+@pytest.mark.parametrize(
+    ("options", "matches"),
+    [
+        (("--published-since", "DAY"), lambda item, day: item.published >= day),
+        (("--published-before", "DAY"), lambda item, day: item.published < day),
+        (("--modified-since", "DAY"), lambda item, day: item.modified >= day),
+        (("--type", "thesis"), lambda item, _: item.type[1] == "thesis"),
+        (
+            ("--type", "dataset", "--published-since", "DAY", "--licence", "CC0"),
+            lambda item, day: (
+                item.type[1] == "dataset" and item.published >= day and item.licence in {"CC0", ""}
+            ),
+        ),
+    ],
+    ids=["since", "before", "modified", "type", "several"],
+)
+async def test_records_decide_what_entries_do_not_tell(
+    options: tuple[str, ...], matches: Any, tmp_path: Path
+) -> None:
+    async with Sandbox(Settings(items=600, heavy=0, unsaid=UNSAID)) as sandbox:
+        world = sandbox.world
+        every = list(world.project_items(113_001))
+        day = world.published(every[len(every) // 2])[:10]
+        filters = [day if word == "DAY" else word for word in options]
+        words = ("run", "--project", "113001", *filters, "--tasks", "metadata", "-o", tmp_path)
+        ended = await harvester(*words, *at(sandbox))
+        assert ended.status == 0, ended.err
+        wanted = {i for i in every if matches(world.item(i), day)}
+        assert ids(tmp_path) == wanted
+        assert 0 < len(wanted) < len(every)
+        assert "excluded by your filters: their records say so" in ended.out
+        again = await harvester(*words, *at(sandbox))
+        assert again.status == 0, again.err
+        assert ids(tmp_path) == wanted
+
+
+async def test_a_draft_is_not_published_since(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+        words = ("run", "--account", "--published-since", "2015-01-01", "--tasks", "metadata", "-o", tmp_path)
+        ended = await harvester(*words, *at(sandbox))
+        assert ended.status == 0, ended.err
+        assert ids(tmp_path) == {
+            i for i in sandbox.world.account_items() if not sandbox.world.item(i).is_private
+        }
+
+
+async def test_what_something_else_names_is_wanted_whatever_its_record_says(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=60, heavy=0, unsaid={"published_date": 1})) as sandbox:
+        collected = set(sandbox.world.collection_items(4_000_001))
+        words = ("run", "--collection", "4000001", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words, "--published-since", "2030-01-01")).status == 0
+        assert ids(tmp_path) == set()
+        assert (await harvester(*words)).status == 0
+        assert ids(tmp_path) == collected
+
+
+# -- what only institutions know ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("token", [True, False], ids=["token", "no token"])
+async def test_a_licence_that_only_an_institution_has_is_harvested(token: bool, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=120, heavy=0, own_terms=True)) as sandbox:
+        words = ("run", "--search", ":title: data", "--licence", "in copyright", "--tasks", "metadata")
+        env = environment() if token else environment(FIGSHARE_TOKEN="")
+        ended = await harvester(*words, "-o", tmp_path, *at(sandbox), env=env)
+        assert ended.status == 0, ended.err
+        world = sandbox.world
+        found = world.search(":title: data")
+        assert ids(tmp_path) == {i for i in found if world.item(i).licence == "In Copyright"} != set()
+        assert ("licence: unknown 'in copyright'" in ended.err) == (not token)
+        asked = [seen.path for seen in sandbox.asked("api")]
+        assert ("/v2/account/licenses" in asked) == token
+
+
+@pytest.mark.parametrize("wanted", ["41", "Data Paper", "data papr"])
+async def test_a_type_that_only_institutions_have_is_passed_on(wanted: str, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=120, heavy=0, own_terms=True)) as sandbox:
+        words = ("run", "--search", ":title: data", "--type", wanted, "--tasks", "metadata")
+        ended = await harvester(*words, "-o", tmp_path, *at(sandbox))
+        assert ended.status == 0, ended.err
+        world = sandbox.world
+        found = {i for i in world.search(":title: data") if world.item(i).type[0] == 41}
+        pages = [seen.fields.get("item_type") for seen in sandbox.asked("api") if "search" in seen.path]
+        if wanted == "data papr":
+            assert ids(tmp_path) == set()
+            assert "item_type: unknown 'data papr' (near: data paper)" in ended.err
+            assert set(pages) == {None}
+        else:
+            assert ids(tmp_path) == found != set()
+            assert set(pages) == {41}
+            assert ("item_type: unknown number 41" in ended.err) == (wanted == "41")
+        types = sum(seen.path == "/v2/item_types" for seen in sandbox.asked("api"))
+        assert types == (0 if wanted == "41" else 1)
+
+
+async def test_a_type_that_nobody_numbers_is_compared_by_its_name(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=120, heavy=0, ignores=("item_type",))) as sandbox:
+        world = sandbox.world
+        words = ("run", "--collection", "4000001", "--type", "survey data", "--tasks", "metadata")
+        ended = await harvester(*words, "-o", tmp_path, *at(sandbox))
+        assert ended.status == 0, ended.err
+        assert ids(tmp_path) == set()
+        assert world.collection_items(4_000_001)
+
+
+# -- a record against a condition -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "record", "private", "is_wanted"),
+    [
+        ({"group": 7}, {"group_id": 7}, False, True),
+        ({"group": 7}, {"group_id": "7"}, False, True),
+        ({"group": 7}, {"group_id": 8}, False, False),
+        ({"group": 7}, {"group_id": 0}, False, True),
+        ({"group": 7}, {"group_id": None}, False, True),
+        ({"group": 7}, {}, False, True),
+        ({"item_type": 3}, {"defined_type": 9}, False, False),
+        ({"type_name": "Data Paper"}, {"defined_type_name": "data paper"}, False, True),
+        ({"type_name": "data paper"}, {"defined_type_name": "figure"}, False, False),
+        ({"licence": "cc0"}, {"license": {"name": "CC0"}}, False, True),
+        ({"licence": "cc0"}, {"license": {"name": "MIT"}}, False, False),
+        ({"licence": "cc0"}, {"license": None}, False, True),
+        ({"published_since": "2020-01-01"}, {"published_date": "2019-12-31T23:59:59Z"}, False, False),
+        ({"published_since": "2020-01-01"}, {"published_date": None}, False, True),
+        ({"published_since": "2020-01-01"}, {"published_date": None}, True, False),
+        ({"published_since": "2020-01-01"}, {"status": "draft"}, False, False),
+        ({"published_before": "2020-01-01"}, {"published_date": "2020-01-01T00:00:00Z"}, False, False),
+        ({"modified_since": "2020-01-01"}, {"modified_date": "2019-01-01T00:00:00Z"}, False, False),
+        ({"modified_since": "2020-01-01"}, {}, True, True),
+    ],
+)
+def test_only_a_value_that_is_told_and_another_one_excludes(
+    wanted: dict[str, Any], record: dict[str, Any], private: bool, is_wanted: bool
+) -> None:
+    raw, condition = msgspec.json.encode({"id": 1, **record}), Condition(**wanted).write()
+    assert is_wanted_by(raw, (condition,), private=private) is is_wanted
+    assert is_wanted_by(raw, (), private=private)
+
+
+def test_one_of_several_conditions_is_enough() -> None:
+    raw = msgspec.json.encode({"id": 1, "group_id": 7})
+    assert is_wanted_by(raw, ('{"group":8}', '{"group":7}'), private=False)
+
+
+def test_days_are_no_conditions_where_entries_tell_them() -> None:
+    assert Condition(published_since=str(date(2020, 1, 1))).only(frozenset({"licence"})).write() == ""

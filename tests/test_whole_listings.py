@@ -1,0 +1,238 @@
+"""A listing, a file list or a list of versions is whole, or it is told that it may not be."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harvester.figshare.positions import Position
+from harvester.sandbox import Sandbox, Settings
+from harvester.sources.account import Account
+from harvester.sources.collection import Collection
+from harvester.sources.group import Group
+from harvester.sources.institution import Institution
+from harvester.sources.project import Project
+from harvester.sources.search import Search
+from tests.calls import only, read
+from tests.conftest import at, environment, harvester
+
+pytestmark = pytest.mark.anyio
+
+SOURCES = {
+    "search": (Search(query=":title: data"), lambda world: world.search(":title: data")),
+    "group": (Group(id=11962), lambda world: world.group_items(11962)),
+    "collection": (Collection(id=4_000_001), lambda world: world.collection_items(4_000_001)),
+    "project": (Project(id=113_002), lambda world: world.project_items(113_002)),
+    "institution": (Institution(id=319), lambda world: world.public_ids),
+    "own institution": (Institution(private=True), lambda world: world.institution_items({})),
+    "account": (Account(), lambda world: world.account_items()),
+    "account query": (Account(query="survey"), lambda world: world.account_items({"search_for": "survey"})),
+}
+WORLD: dict[str, Any] = {"items": 430, "private_items": 150}
+
+
+def rows(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / name).open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+# -- listings -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cursors", [True, False], ids=["cursors", "numbers"])
+@pytest.mark.parametrize("own_offsets", [True, False], ids=["own offsets", "asked offsets"])
+@pytest.mark.parametrize("cap", [10, 100])
+@pytest.mark.parametrize("source", SOURCES)
+async def test_a_service_that_gives_few_entries_a_page_is_listed_whole(
+    source: str, cap: int, own_offsets: bool, cursors: bool
+) -> None:
+    settings = Settings(**WORLD, page_cap=cap, own_offsets=own_offsets, cursors=cursors)
+    async with Sandbox(settings) as sandbox:
+        listing, truth = SOURCES[source]
+        found = await read(sandbox, await only(listing))
+        expected = set(truth(sandbox.world))
+        assert set(found.ids) == expected
+        most = math.ceil(len(expected) / (cap - 1 if "own" in source or "query" in source else cap))
+        assert len(sandbox.asked("api")) <= most + 2, "the pages, one that is the end, one to know the cap"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+async def test_a_short_first_page_costs_one_request_more(source: str) -> None:
+    async with Sandbox(Settings(items=40, private_items=7)) as sandbox:
+        listing, truth = SOURCES[source]
+        found = await read(sandbox, await only(listing))
+        assert sorted(found.ids) == sorted(truth(sandbox.world))
+        assert found.again == 0
+        assert len(sandbox.asked("api")) == (2 if truth(sandbox.world) else 1)
+
+
+async def test_full_pages_cost_one_request_more_at_most() -> None:
+    for items, cursors, expected in ((3000, True, 4), (3000, False, 4), (2999, True, 3), (2999, False, 3)):
+        async with Sandbox(Settings(items=items, cursors=cursors)) as sandbox:
+            found = await read(sandbox, await only(Institution(id=319)))
+            assert (len(found.ids), found.again) == (items, 0)
+            assert len(sandbox.asked("api")) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [
+        ({}, 252),
+        ({"cursors": False}, 255),
+        ({"cursors": False, "cap": 1000}, 285),
+        ({"cursors": False, "own_offsets": True}, 255),
+    ],
+    ids=["cursors", "numbers to 9000", "numbers to 1000", "own offsets"],
+)
+async def test_25_000_items_where_every_listing_page_holds_100(settings: dict[str, Any], most: int) -> None:
+    async with Sandbox(Settings(items=25_000, page_cap=100, record=True, **settings)) as sandbox:
+        found = await read(sandbox, await only(Institution(id=319)))
+        assert found.ids == list(sandbox.world.public_ids)
+        assert len(sandbox.asked("api")) <= most
+
+
+@pytest.mark.parametrize("number", [2, 3, 5])
+async def test_an_empty_page_with_a_new_cursor_is_followed(number: int) -> None:
+    async with Sandbox(Settings(items=430, page_cap=100, empty_page=number)) as sandbox:
+        found = await read(sandbox, await only(Institution(id=319)))
+        assert found.ids == list(sandbox.world.public_ids)
+
+
+async def test_a_listing_that_gives_few_entries_goes_on_where_another_process_left_it() -> None:
+    async with Sandbox(Settings(items=430, page_cap=100, cursors=False)) as sandbox:
+        found = await read(sandbox, await only(Institution(id=319)))  # a client of its own for each page
+        states = [Position.read(text) for text in found.positions]
+        assert [(state.page, state.seen, state.largest) for state in states] == [
+            (page, 100 * (page - 1), 100) for page in range(2, 6)
+        ]
+
+
+async def test_a_position_of_a_release_that_trusted_short_pages_goes_on_behind_full_ones() -> None:
+    at_page = Position.read('{"page":4,"first_id":7}')
+    assert (at_page.largest, at_page.seen, at_page.page_size) == (1000, 3000, 1000)
+
+
+async def test_the_end_of_cursors_is_believed_where_the_cap_forbids_to_confirm_it() -> None:
+    async with Sandbox(Settings(items=3000, cap=1000)) as sandbox:
+        found = await read(sandbox, await only(Institution(id=319)))
+        assert found.ids == list(sandbox.world.public_ids)
+        assert [seen.status for seen in sandbox.asked("api")] == [200, 200, 200, 422]
+
+
+# -- file lists -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own_offsets", [True, False], ids=["own offsets", "asked offsets"])
+@pytest.mark.parametrize("cap", [7, 10, 20])
+async def test_a_file_list_that_gives_few_files_a_page_is_read_whole(
+    cap: int, own_offsets: bool, tmp_path: Path
+) -> None:
+    settings = Settings(items=50, heavy=0, file_page_cap=cap, own_offsets=own_offsets)
+    async with Sandbox(settings) as sandbox:
+        world = sandbox.world
+        many = [item_id for item_id in world.public_ids if len(world.files(item_id)) >= 10]
+        words = [word for item_id in many for word in ("--item", str(item_id))]
+        ended = await harvester("run", *words, "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
+        assert ended.status == 0, ended.err
+        expected = {(item_id, file["id"]) for item_id in many for file in world.files(item_id)}
+        assert {(int(row["item_id"]), int(row["file_id"])) for row in rows(tmp_path, "files.csv")} == expected
+
+
+def with_many_files(sandbox: Sandbox) -> int:
+    world = sandbox.world
+    return next(i for i in world.public_ids if world.trait(i) == "many files")
+
+
+async def test_a_file_list_that_is_short_once_is_asked_for_again_in_the_same_run(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=50, heavy=0, short_lists=1)) as sandbox:
+        item_id = with_many_files(sandbox)
+        ended = await harvester("run", "--item", item_id, "-o", tmp_path, *at(sandbox))
+        assert ended.status == 0, ended.err
+        assert {row["status"] for row in rows(tmp_path, "files.csv")} == {"done"}
+        assert len(rows(tmp_path, "files.csv")) == len(sandbox.world.files(item_id))
+        (change,) = rows(tmp_path, "changes.csv")
+        assert (change["change"], change["files"]) == ("new", "")
+        asked = [seen.headers for seen in sandbox.asked("api") if seen.path == f"/v2/articles/{item_id}"]
+        assert not any("If-None-Match" in headers for headers in asked)
+
+
+async def test_a_file_list_that_stays_short_is_a_failure_of_every_run_until_it_is_whole(
+    tmp_path: Path,
+) -> None:
+    async with Sandbox(Settings(items=50, heavy=0, short_lists=4)) as sandbox:
+        item_id = with_many_files(sandbox)
+        words = ("run", "--item", item_id, "-o", tmp_path, *at(sandbox))
+        for _ in range(2):
+            ended = await harvester(*words)
+            assert ended.status == 1
+            (failure,) = rows(tmp_path, "failures.csv")
+            assert (failure["item_id"], failure["task"], failure["file_id"]) == (str(item_id), "files", "")
+            assert failure["verdict"] == "failed for now"
+            assert "10 of the 10 files that the record names" in failure["error"]
+            assert {row["status"] for row in rows(tmp_path, "files.csv")} == {"done"}, "the named ones came"
+            assert len(rows(tmp_path, "files.csv")) == 10
+            assert len(rows(tmp_path, "items.csv")) == 1, "the record is kept"
+        ended = await harvester("plan", *words[1:])
+        assert "1" in ended.out
+        ended = await harvester(*words)
+        assert ended.status == 0, ended.err
+        assert rows(tmp_path, "failures.csv") == []
+        assert len(rows(tmp_path, "files.csv")) == len(sandbox.world.files(item_id))
+
+
+async def test_nothing_that_is_here_is_given_up_for_a_short_file_list(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    async with Sandbox(Settings(items=50, heavy=0)) as sandbox:
+        item_id = with_many_files(sandbox)
+        words = ("run", "--item", item_id, "-o", folder)
+        assert (await harvester(*words, *at(sandbox))).status == 0
+        before = {row["file_id"]: row for row in rows(folder, "files.csv")}
+    async with Sandbox(Settings(items=50, heavy=0, short_lists=2)) as sandbox:
+        sandbox.world.correct(item_id)
+        ended = await harvester(*words, *at(sandbox), "--prune", "--yes")
+        assert ended.status == 1
+        assert {row["file_id"]: row for row in rows(folder, "files.csv")} == before
+        (change,) = rows(folder, "changes.csv")
+        assert change["files"] == ""
+        assert all((folder / row["path"]).is_file() for row in before.values())
+        ended = await harvester(*words, *at(sandbox), "--prune", "--yes")
+        assert ended.status == 0, ended.err
+        assert {row["file_id"] for row in rows(folder, "files.csv")} == before.keys()
+        assert rows(folder, "failures.csv") == []
+
+
+# -- versions -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("versions", ["all", "1,2"])
+async def test_a_list_of_versions_that_lacks_some_is_asked_for_again(versions: str, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=50, heavy=0, short_lists=2)) as sandbox:
+        world = sandbox.world
+        item_id = next(i for i in world.public_ids if world.trait(i) == "three versions")
+        words = ("run", "--item", item_id, "--versions", versions, "--tasks", "metadata", "-o", tmp_path)
+        ended = await harvester(*words, *at(sandbox))
+        assert ended.status == 1
+        (failure,) = rows(tmp_path, "failures.csv")
+        assert (failure["task"], failure["verdict"]) == ("metadata", "failed for now")
+        assert "the list of versions lacks 1, 2" in failure["error"]
+        assert len(rows(tmp_path, "items.csv")) == 1, "the record is kept"
+        ended = await harvester(*words, *at(sandbox))
+        assert ended.status == 0, ended.err
+        assert {(row["item_id"], row["version"]) for row in rows(tmp_path, "versions.csv")} >= {
+            (str(item_id), "1"),
+            (str(item_id), "2"),
+        }
+
+
+async def test_a_withheld_item_without_versions_is_believed(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=50, heavy=0, short_lists=9)) as sandbox:
+        world = sandbox.world
+        item_id = next(i for i in world.public_ids if world.trait(i) == "embargo")
+        world.edit(item_id)
+        words = ("run", "--item", item_id, "--versions", "all", "--tasks", "metadata", "-o", tmp_path)
+        ended = await harvester(*words, *at(sandbox), env=environment(FIGSHARE_TOKEN=""))
+        assert ended.status == 0, ended.err
