@@ -52,7 +52,7 @@ async def read(
     """Read a listing to its end; every page is asked for by someone who knows nothing but its position."""
     found, position = Read(), None
     async with client(URL(sandbox.api), stats=URL(sandbox.stats), token=token) as polite:
-        for _ in range(200):
+        for _ in range(2000):
             figshare = Figshare(
                 polite, api=URL(sandbox.api), stats=URL(sandbox.stats), impersonate=impersonate
             )

@@ -212,8 +212,8 @@ def _both(before: Change, now: Change) -> Change:
     """Put together what one run found of an item on two visits."""
     what = now.what
     if before.what == Changed.NEW and what != Changed.WITHDRAWN:
-        what = before.what
-    elif before.what == Changed.WITHDRAWN and what == Changed.RETURNED:
+        return before  # all of it is new
+    if before.what == Changed.WITHDRAWN and what == Changed.RETURNED:
         what = Changed.CHANGED
     fields = tuple(sorted({*before.fields, *now.fields}))
     return Change(what, fields, tuple(dict.fromkeys((*before.files, *now.files))))
