@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import sqlite3
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ import msgspec
 import pytest
 
 from harvester.figshare.conditions import Condition, is_wanted_by
+from harvester.ledger.migrations import MIGRATIONS
+from harvester.ledger.schema import migrate
 from harvester.sandbox import Sandbox, Settings
 from harvester.sources.group import Group
 from tests.calls import only, read
@@ -183,6 +187,18 @@ def test_only_a_value_that_is_told_and_another_one_excludes(
     raw, condition = msgspec.json.encode({"id": 1, **record}), Condition(**wanted).write()
     assert is_wanted_by(raw, (condition,), private=private) is is_wanted
     assert is_wanted_by(raw, (), private=private)
+
+
+def test_licences_of_an_older_ledger_become_conditions(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "harvest.db", isolation_level=None)) as db:
+        for script in MIGRATIONS[: [("CREATE TABLE conditions" in each) for each in MIGRATIONS].index(True)]:
+            db.executescript(script)
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            db.execute(f"PRAGMA user_version = {version + 1}")
+        db.execute("INSERT INTO licences VALUES (7, 'In Copyright – é')")
+        migrate(db)
+        (row,) = db.execute("SELECT item_id, condition FROM conditions").fetchall()
+    assert row == (7, Condition(licence="In Copyright – é").write())
 
 
 def test_one_of_several_conditions_is_enough() -> None:

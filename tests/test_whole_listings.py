@@ -23,7 +23,7 @@ from tests.conftest import at, environment, harvester
 
 pytestmark = pytest.mark.anyio
 
-SOURCES = {
+SOURCES: dict[str, Any] = {
     "search": (Search(query=":title: data"), lambda world: world.search(":title: data")),
     "group": (Group(id=11962), lambda world: world.group_items(11962)),
     "collection": (Collection(id=4_000_001), lambda world: world.collection_items(4_000_001)),
