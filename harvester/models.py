@@ -132,8 +132,9 @@ class Record(Struct, frozen=True):
 
     ``file_list``: the JSON array of all files as received, None where ``raw`` lists them all. ``etag``: what
     the service calls this state of it, "" where it says nothing. ``told_at``: as that of `Page`. ``doubt``:
-    what of its files no list names, "" where all that the record promises is listed. ``private``: it is the
-    account's, asked for with the token.
+    what of its files no list names, "" where all that the record promises is listed. ``list_problem``: why
+    its file list was refused, where that leaves nothing in doubt. ``private``: it is the account's, asked for
+    with the token.
     """
 
     article: Article
@@ -142,6 +143,7 @@ class Record(Struct, frozen=True):
     etag: str = ""
     told_at: str = ""
     doubt: str = ""
+    list_problem: str = ""
     private: bool = False
 
 

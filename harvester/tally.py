@@ -34,7 +34,9 @@ class Tally:
         return max(0, self.files_owed - self.files_done - self.files_failed)
 
     def warn(self, text: str) -> None:
-        """Tell the user, now and in the summary."""
+        """Tell the user, now and in the summary; once, however often it is noticed."""
+        if text in self.warnings:
+            return
         log.warning("%s", text)
         if len(self.warnings) < MOST_WARNINGS:
             self.warnings.append(text)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harvester import harvest
 from harvester.errors import Misshapen
-from harvester.figshare.changes import changed_files, has_only_new_sums
+from harvester.figshare.changes import changed_fields, changed_files, has_only_new_sums
 from harvester.figshare.entries import decode_entries
 from harvester.figshare.loose import Unclear, whole_number
 from harvester.figshare.records import (
@@ -430,6 +430,12 @@ async def test_a_sum_that_comes_late_is_no_change(moves_date: bool, tmp_path: Pa
         assert (change["item_id"], change["change"], change["files"]) == (str(corrected), "changed", "")
 
 
+def test_what_a_kept_record_has_in_keys_that_nobody_reads_can_be_compared() -> None:
+    before, now = b'{"id": 1, "x": 1e400, "y": 1}', b'{"id": 1, "x": 1e400, "y": 2}'
+    assert read_article(before).id == 1
+    assert changed_fields(before, now) == ("y",)
+
+
 def remote(**more: Any) -> RemoteFile:
     fields = {"id": 1, "name": "a", "folder": "", "size": 5, "md5": None, "url": "", "is_link": False}
     return RemoteFile(**{**fields, **more})
@@ -467,10 +473,24 @@ async def test_a_refused_file_list_costs_no_record(status: int, tmp_path: Path) 
         }
         assert short, "records that promise more than they list"
         failures = rows(tmp_path / "failures.csv")
-        assert {(row["item_id"], row["file_id"], row["task"]) for row in failures} == {
-            (item_id, "", "files") for item_id in short
-        }
+        assert [(row["item_id"], row["file_id"]) for row in failures] == [
+            (each, "") for each in sorted(short)
+        ]
+        assert all(f"({status})" in row["error"] for row in failures)
         assert summary.exit_status == 1
         (ten,) = world.with_trait("ten files")
         warned = [text for text in summary.run["warnings"] if f"item {ten}:" in text]
         assert len(warned) == 1, "it lists all that it promises; nobody knows whether there is more"
+        assert not [text for text in summary.run["warnings"] if any(each in text for each in short)]
+
+
+async def test_a_refused_file_list_is_asked_for_again_in_the_same_run_where_files_are_missing(
+    tmp_path: Path,
+) -> None:
+    async with Sandbox(Settings(items=50, heavy=0, refused_lists=403)) as sandbox:
+        assert (await harvest(config(sandbox, tmp_path))).exit_status == 1
+        asked = [seen.path.removeprefix("/v2") for seen in sandbox.asked("api")]
+        (many,) = sandbox.world.with_trait("many files")
+        assert asked.count(f"/articles/{many}/files") == 2, "once more at the end of the run"
+        (ten,) = sandbox.world.with_trait("ten files")
+        assert asked.count(f"/articles/{ten}/files") == 1, "nothing is missing of it"

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from harvester.client import JSON_LIMIT
 from harvester.errors import Misshapen
 from harvester.figshare.decoding import decoder
+from harvester.figshare.loose import Unclear, whole_number
 from harvester.figshare.positions import PAGE_SIZE
 from harvester.figshare.records import decode_pieces, read_article
 from harvester.models import Article, Record
@@ -24,15 +25,17 @@ from harvester.models import Article, Record
 class _OfFile(msgspec.Struct, frozen=True):
     id: Any
     size: Any = None
-    is_link_only: Any = None
+    is_link_only: bool | None = None
 
 
 class _OfRecord(msgspec.Struct, frozen=True):
     files: list[msgspec.Raw] | None = None
 
 
-_decode_file = decoder(_OfFile)
-_decode_record = decoder(_OfRecord)
+_decode_file = decoder(_OfFile, may_be_odd=True)
+_decode_record = decoder(_OfRecord, may_be_odd=True)
+MOST_NAMED = 5
+"""So many odd files are named in one message."""
 
 
 class Pages:
@@ -93,15 +96,19 @@ def whole(record: Record, listed: Iterable[msgspec.Raw], refusal: str = "") -> R
     article = read_article(record.raw, file_list)
     is_measured = not any(map(_is_unmeasured, [*pieces.values(), *named.values()]))
     doubt = ""
-    if record.private or not article.withheld:  # else it promises nothing
+    if record.private or not article.withheld or article.odd_files:  # else it promises nothing
         doubt = _doubt(article, len(unlisted), len(named), refusal, is_measured=is_measured)
-    return replace(record, article=article, file_list=file_list, doubt=doubt)
+    problem = "" if doubt else refusal
+    return replace(record, article=article, file_list=file_list, doubt=doubt, list_problem=problem)
 
 
 def _doubt(article: Article, unlisted: int, named: int, refusal: str, *, is_measured: bool) -> str:
     """Say what of its files a record promises and no list names, "" where all is well."""
+    if article.odd_files:
+        more = len(article.odd_files) - MOST_NAMED
+        return ", ".join(article.odd_files[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
     total = _total(article)
-    if refusal and (named or article.size > total):
+    if refusal and article.size > total:
         return f"its file list could not be had: {refusal}"
     if unlisted and not refusal:
         return f"its file list lacks {unlisted} of the {named} files that the record names"
@@ -112,7 +119,10 @@ def _doubt(article: Article, unlisted: int, named: int, refusal: str, *, is_meas
 
 def _is_unmeasured(piece: msgspec.Raw) -> bool:
     """Tell whether a list does not say how large a file is: then sizes prove nothing."""
-    file = _decode_file(bytes(piece))
+    try:
+        file = _decode_file(bytes(piece))
+    except Misshapen:  # no file at all
+        return True
     return file.size is None and not file.is_link_only
 
 
@@ -124,9 +134,10 @@ def with_known_files(record: Record, raw: bytes, file_list: bytes | None, known:
     """
     before = decode_pieces(file_list) if file_list else _decode_record(raw).files
     pieces = _by_id(decode_pieces(record.file_list)) if record.file_list else {}
-    here = {str(file_id) for file_id in known}.difference(pieces)
-    kept = [piece for file_id, piece in _by_id(before or ()).items() if file_id in here]
-    merged = msgspec.json.encode([*pieces.values(), *kept])
+    # One that is listed, and cannot be read any more, is as good as not named.
+    here = {str(file_id) for file_id in known}.difference(str(file.id) for file in record.article.files)
+    kept = {file_id: piece for file_id, piece in _by_id(before or ()).items() if file_id in here}
+    merged = msgspec.json.encode(list({**pieces, **kept}.values()))
     return replace(record, article=read_article(record.raw, merged), file_list=merged)
 
 
@@ -139,4 +150,16 @@ def requests_for(record: Record) -> int:
 
 def _by_id(pieces: Iterable[msgspec.Raw]) -> dict[str, msgspec.Raw]:
     """Return files by their ids, as text, each once."""
-    return {str(_decode_file(bytes(piece)).id): piece for piece in pieces}
+    return {_id_in(piece): piece for piece in pieces}
+
+
+def _id_in(piece: msgspec.Raw) -> str:
+    """Return a file's id as text, all that is told of it where it has none."""
+    told = bytes(piece)
+    try:
+        file_id = _decode_file(told).id
+        return str(whole_number(file_id))
+    except Unclear:
+        return repr(file_id)
+    except Misshapen:
+        return repr(told)

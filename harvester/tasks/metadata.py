@@ -66,8 +66,7 @@ class Metadata:
             refused=before.refused if before and is_same else {},
         )
         old = read_article(before.raw, before.file_list) if before else None
-        of_files = tuple(filter(None, (record.doubt, *article.odd_files)))
-        doubts = (*of_files, missing) if missing else of_files
+        doubts = tuple(filter(None, (record.doubt, missing)))
         return Findings(
             record=replace(record, etag="") if doubts else record,  # it is asked for again, whole
             files=files,
@@ -76,7 +75,7 @@ class Metadata:
             warning="; ".join(filter(None, (*remarks(item, record), _warning(record, old)))),
             is_unplaced=before is not None and not are_placed(files, home_of(item.id, item.version)),
             doubt="; ".join(doubts),
-            doubt_of="files" if of_files else "",
+            doubt_of="files" if record.doubt else "",
         )
 
     async def _earlier(self, item: OwedItem, article: Article) -> tuple[tuple[int, ...], str]:
@@ -158,6 +157,8 @@ def _warning(record: Record, old: Article | None) -> str:
         notes.append(f"not read, as nobody can say what it means: {_few(article.odd_fields)}")
     if new := [line for line in article.sums_differ if line not in known]:
         notes.append(f"{_few(new)}; the computed one counts")
+    if record.list_problem:
+        notes.append(f"only the files in the record are known: {record.list_problem}")
     told = [f"item {article.id}: {note}" for note in notes]
     surplus = "" if record.doubt else difference(article)
     return "; ".join(filter(None, (surplus, *told)))
