@@ -634,7 +634,7 @@ async def test_odd_entries_stand_among_the_good_ones_of_a_first_page() -> None:
         assert not [key for key in wrong if key != "id" and type(wrong[key]) is type(right[key])]
         assert (first.count(None), len(first)) == (1, 24)
         async with session.post(f"{sandbox.api}/articles/search", json={"doi": "none"}) as response:
-            assert await response.json() == [{}, None, {"id": "1"}]
+            assert await response.json() == [{}, None, {"id": "item 1"}]
         url = f"{sandbox.api}/account/articles"
         assert None not in (await ask(session, url, headers=AUTHORISED))[1]
 
