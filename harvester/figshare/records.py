@@ -85,7 +85,7 @@ class _Record(_Described, frozen=True):
     is_embargoed: bool | None = None
     embargo_date: Any = None
     status: Any = None
-    is_public: Any = None
+    is_public: bool | None = None
     is_confidential: bool | None = None
     download_disabled: bool | None = None
 
