@@ -1,0 +1,273 @@
+"""
+The matrix of what figshare does without a fault: each oddity of the sandbox, and what a harvest makes of it.
+
+Every case is two whole harvests over real sockets: what the first one brings, and what the second, with
+nothing changed, asks for again. What passes on the way has a matrix of its own: `test_faults.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+import pytest
+
+from harvester import harvest, load_config
+from harvester.config import Config
+from harvester.errors import TokenRefused
+from harvester.models import Summary
+from harvester.sandbox import Sandbox, Settings
+from harvester.states import FileStatus
+from tests.truth import assert_complete, rows
+
+pytestmark = pytest.mark.anyio
+
+ITEMS = Settings(items=60, private_items=3, colleague_items=0, heavy=0)
+SEARCH = {"kind": "search", "query": "survey"}
+ACCOUNT = {"kind": "account"}
+
+
+@dataclass(frozen=True)
+class Oddity:
+    """
+    One thing that is otherwise than one would think.
+
+    ``says``: what a harvest makes of it. ``source``: `SEARCH`, unless another one is named. ``status``: how
+    it ends, 3 where a token is refused. ``is_whole``: all that the sandbox has is here then. ``failures``:
+    the task of each failure row.
+    """
+
+    settings: Mapping[str, object]
+    says: str
+    source: Mapping[str, object] = field(default_factory=dict)
+    status: int = 0
+    is_whole: bool = True
+    failures: frozenset[str] = frozenset()
+    token: str = "sandbox-token"
+
+
+ODDITIES: Mapping[str, Oddity] = {
+    "page_cap": Oddity({"page_cap": 10}, "a page that is not full is no end"),
+    "page_cap, by its own offsets": Oddity({"page_cap": 10, "own_offsets": True}, "nothing is skipped"),
+    "page_cap, without cursors": Oddity(
+        {"page_cap": 10, "cursors": False}, "pages by number, to an empty one"
+    ),
+    "page_cap, of an account": Oddity({"page_cap": 10}, "the same where there is no cursor", ACCOUNT),
+    "empty_page": Oddity({"page_cap": 10, "empty_page": 2}, "an empty page with a new cursor is no end"),
+    "file_page_cap": Oddity({"file_page_cap": 5}, "the same for file lists"),
+    "file_page_cap, by its own offsets": Oddity(
+        {"file_page_cap": 5, "own_offsets": True}, "nothing is skipped"
+    ),
+    "short_lists": Oddity({"short_lists": 1}, "what a record promises and no list names is asked for again"),
+    "short_lists, for ever": Oddity(
+        {"short_lists": 1 << 40},
+        "told as a failure for now, the record is kept",
+        status=1,
+        is_whole=False,
+        failures=frozenset({"files"}),
+    ),
+    "refused_lists": Oddity(
+        {"refused_lists": 403},
+        "the records are kept, what is missing is told",
+        status=1,
+        is_whole=False,
+        failures=frozenset({"files"}),
+    ),
+    "unsaid": Oddity(
+        {"unsaid": {"group_id": 0.9, "modified_date": 0.5, "published_date": 0.5, "defined_type": 0.5}},
+        "what an entry does not tell its record decides",
+        {"kind": "group", "id": 11962, "published_since": "2010-01-01"},
+    ),
+    "own_terms, a licence": Oddity(
+        {"own_terms": True},
+        "sent as given, warned about, no error",
+        {**SEARCH, "licence": "In Copyright"},
+        token="",
+    ),
+    "own_terms, a type": Oddity({"own_terms": True}, "sent as given", {**SEARCH, "item_type": 41}),
+    "bad_token_status": Oddity({}, "a wrong token is told as one", ACCOUNT, status=3, token="wrong"),
+    "bad_token_status, 401": Oddity(
+        {"bad_token_status": 401}, "the same in the words of the prose", ACCOUNT, status=3, token="wrong"
+    ),
+    "token_lasts": Oddity({"token_lasts": 6}, "one that expires ends the run", ACCOUNT, status=3),
+    "hides_withheld, empty": Oddity(
+        {"hides_withheld": "empty", "own_public": 60}, "owners get theirs", ACCOUNT
+    ),
+    "hides_withheld, absent": Oddity({"hides_withheld": "absent", "own_public": 60}, "the same", ACCOUNT),
+    "refuses_owner": Oddity(
+        {"refuses_owner": True, "own_public": 60},
+        "withheld, with the reason, and not asked for again",
+        ACCOUNT,
+    ),
+    "embargo_date": Oddity({"embargo_date": "2021-05-01"}, "withheld as long as the record says so"),
+    "loose_types": Oddity({"loose_types": True}, "read as what they mean"),
+    "late_md5": Oddity({"late_md5": True}, "the size proves as well as it can"),
+    "identifiers": Oddity(
+        {"identifiers": ("shared-doi", "hex-doi", "minted-handle", "portal")},
+        "found by whatever they are called",
+    ),
+    "etags": Oddity({"etags": False}, "dates alone tell what has changed"),
+    "clock_ahead": Oddity({"clock_ahead": 864_000}, "figshare's clock counts, not this machine's"),
+    "dateless": Oddity({"dateless": True}, "this machine's clock where no answer tells the time"),
+    "listed_ahead": Oddity({"listed_ahead": 60}, "a record behind its listing is asked for with its ETag"),
+    "far_future": Oddity({"far_future": ("listings", "records")}, "a date that cannot be is none"),
+}
+"""By the setting that plays it."""
+
+OLDER = {
+    "items", "private_items", "colleague_items", "seed", "token", "plain_token", "stats_credentials", "host",
+    "ports", "latency", "rate_cap", "faults", "max_per_address", "cap", "cursors", "strict_since", "together",
+    "signed_seconds", "stall_seconds", "refused_seconds", "burst_seconds", "trickle_seconds", "heavy",
+    "heavy_size", "record", "blocked_items", "storage_type", "connection_rate", "hostile", "redirects",
+    "odd_entries", "ignores", "ignores_page", "cycle", "miscount", "shift_every", "fail_page", "fail_page_times",
+}  # fmt: skip
+"""Settings with tests of their own, or that are no oddity."""
+ELSEWHERE = {
+    "own_public": "how many items an account has: test_owner.py",
+    "own_offsets": "a form of page_cap and file_page_cap",
+    "credentials_last": "test_credentials.py",
+}
+
+
+def test_every_oddity_of_the_sandbox_is_in_the_matrix() -> None:
+    played = {name.split(",")[0] for name in ODDITIES}
+    assert {each.name for each in fields(Settings)} == OLDER | ELSEWHERE.keys() | played
+
+
+def test_the_page_on_reliability_has_the_matrix() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
+    for name, oddity in ODDITIES.items():
+        setting, _, form = name.partition(",")
+        assert f"| `{setting}`{',' if form else ''}{form} | {oddity.says} |" in page
+
+
+def config(sandbox: Sandbox, folder: Path, oddity: Oddity, **more: object) -> Config:
+    options: Mapping[str, object] = {
+        "sources": [dict(oddity.source or SEARCH)],
+        "tasks": ["metadata", "files"],
+        "output": str(folder),
+        "services.api": sandbox.api,
+        "services.stats": sandbox.stats,
+        **{f"rate.{name}": float("inf") for name in ("api", "stats", "files")},
+        "retry.max_wait": 0.05,
+        **more,
+    }
+    environ = {"FIGSHARE_TOKEN": oddity.token} if oddity.token else {}
+    return load_config(options=options, environ=environ)
+
+
+@pytest.mark.parametrize("name", ODDITIES)
+async def test_an_oddity_is_harvested_as(name: str, tmp_path: Path) -> None:
+    oddity = ODDITIES[name]
+    async with Sandbox(replace(ITEMS, **oddity.settings)) as sandbox:  # type: ignore[arg-type]  # by name
+        if oddity.status == 3:
+            with pytest.raises(TokenRefused, match="FIGSHARE_TOKEN"):
+                await harvest(config(sandbox, tmp_path, oddity))
+            assert sandbox.requests[-1].path == "/v2/account"  # nothing is asked after that
+            return
+        told = config(sandbox, tmp_path, oddity)
+        summary = await harvest(told)
+        assert_first(oddity, summary, sandbox, tmp_path)
+        sandbox.requests.clear()
+        again = await harvest(told)
+        assert again.exit_status == oddity.status
+        assert sandbox.asked("files") == sandbox.asked("storage") == []
+        assert again.run["changes"] == {}
+        assert again.folder["files"] == summary.folder["files"]
+
+
+def assert_first(oddity: Oddity, summary: Summary, sandbox: Sandbox, folder: Path) -> None:
+    assert summary.exit_status == oddity.status, rows(folder / "failures.csv")
+    assert {row["task"] for row in rows(folder / "failures.csv")} == oddity.failures
+    ids = ids_of(oddity, sandbox)
+    assert [int(row["id"]) for row in rows(folder / "items.csv")] == sorted(ids)
+    listed = summary.folder["listings"]
+    assert listed["asked"] == listed["found"] + listed["repeated"] + listed["left_out"] + listed["unresolved"]
+    if oddity.is_whole and not oddity.source and not oddity.settings.get("loose_types"):
+        assert_complete(folder, sandbox, ids, statistics=False)
+    if oddity.is_whole:
+        expected = sum(len(sandbox.world.files(item_id)) for item_id in ids)
+        assert sum(each["files"] for each in summary.folder["files"].values()) == expected
+
+
+def ids_of(oddity: Oddity, sandbox: Sandbox) -> list[int]:
+    world, source = sandbox.world, oddity.source or SEARCH
+    if source["kind"] == "account":
+        return world.account_items()  # type: ignore[return-value]  # of ids
+    if source["kind"] == "group":
+        return list(world.group_items(11962))
+    ids = list(world.search("survey"))
+    if "licence" in source:
+        return [
+            each for each in ids if (world.record(each)["license"] or {}).get("name") == source["licence"]
+        ]
+    if "item_type" in source:
+        return [each for each in ids if world.record(each)["defined_type"] == source["item_type"]]
+    return ids
+
+
+# -- between two runs ------------------------------------------------------------------------------------
+
+
+async def after(
+    change: Callable[[Sandbox], None], oddity: Oddity, folder: Path
+) -> tuple[Summary, Sandbox, list[str]]:
+    """Harvest, let something change, and harvest again; return what the second run asked of files."""
+    async with Sandbox(replace(ITEMS, **oddity.settings)) as sandbox:  # type: ignore[arg-type]  # by name
+        assert (await harvest(config(sandbox, folder, oddity))).exit_status == 0
+        change(sandbox)
+        sandbox.requests.clear()
+        summary = await harvest(config(sandbox, folder, oddity))
+        assert summary.exit_status == 0
+        return summary, sandbox, [seen.path for seen in sandbox.asked("files")]
+
+
+@pytest.mark.parametrize("moves_date", [True, False])
+async def test_sums_that_come_later_prove_the_files_that_are_here(moves_date: bool, tmp_path: Path) -> None:
+    def prove(sandbox: Sandbox) -> None:
+        for item_id in sandbox.world.public_ids:
+            if sandbox.world.trait(item_id) not in {"no md5", "metadata record"}:  # no sum ever comes there
+                sandbox.world.prove(item_id, moves_date=moves_date)
+
+    before = tmp_path / "out"
+    summary, sandbox, asked = await after(prove, ODDITIES["late_md5"], before)
+    assert asked == []
+    assert summary.run["changes"] == {}
+    told = {row["file_id"]: row["md5"] for row in rows(before / "files.csv") if row["status"] == "done"}
+    files = [file for item_id in sandbox.world.public_ids for file in sandbox.world.files(item_id)]
+    if moves_date:
+        assert told == {
+            str(file["id"]): file["computed_md5"] or file["supplied_md5"]
+            for file in files
+            if str(file["id"]) in told
+        }
+    assert {row["status"] for row in rows(before / "files.csv")} <= {"done", "link", "withheld"}
+
+
+async def test_an_embargo_that_ended_by_itself_lets_its_files_come(tmp_path: Path) -> None:
+    def end(sandbox: Sandbox) -> None:
+        for item_id in sandbox.world.with_trait("embargo"):
+            sandbox.world.end_embargo(item_id)
+
+    summary, sandbox, asked = await after(end, ODDITIES["embargo_date"], tmp_path)
+    files = [
+        f"/files/{file['id']}"
+        for each in sandbox.world.with_trait("embargo")
+        for file in sandbox.world.files(each)
+    ]
+    assert sorted(asked) == sorted(files)
+    assert files
+    assert "embargo" not in summary.folder["outcomes"]["files"]
+
+
+async def test_a_draft_of_a_published_item_is_known_as_one(tmp_path: Path) -> None:
+    oddity = Oddity({}, "", ACCOUNT)
+    async with Sandbox(ITEMS) as sandbox:
+        item_id = next(each for each in sandbox.world.account_items() if not sandbox.world.is_private(each))
+        sandbox.world.draft(item_id)
+        summary = await harvest(config(sandbox, tmp_path, oddity))
+        assert summary.exit_status == 0
+        told = [warning for warning in summary.run["warnings"] if str(item_id) in warning]
+        assert told == [f"item {item_id}: the account's record is an unpublished edit of version 1"]
+        assert {row["status"] for row in rows(tmp_path / "files.csv")} <= set(FileStatus)
