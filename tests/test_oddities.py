@@ -120,7 +120,8 @@ OLDER = {
     "ports", "latency", "rate_cap", "faults", "max_per_address", "cap", "cursors", "strict_since", "together",
     "signed_seconds", "stall_seconds", "refused_seconds", "burst_seconds", "trickle_seconds", "heavy",
     "heavy_size", "record", "blocked_items", "storage_type", "connection_rate", "hostile", "redirects",
-    "odd_entries", "ignores", "ignores_page", "cycle", "miscount", "shift_every", "fail_page", "fail_page_times",
+    "odd_entries", "ignores", "ignores_page", "cycle", "miscount", "shift_every", "fail_page",
+    "fail_page_times",
 }  # fmt: skip
 """Settings with tests of their own, or that are no oddity."""
 ELSEWHERE = {
