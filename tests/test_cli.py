@@ -315,7 +315,8 @@ async def test_plan_tells_requests_hours_and_the_binding_service(sandbox: Sandbo
     assert plan["items"] == plan["items_owed"] == plan["sampled_records"] == len(ids)
     assert plan["files_owed"] == len(files)
     assert plan["bytes_owed"] == sum(file["size"] for file in files)
-    assert plan["requests"] == {"api": 1 + len(ids) + lists, "stats": 2 * len(ids), "files": len(files)}
+    # A list, of items or of files, ends with an empty page.
+    assert plan["requests"] == {"api": 2 + len(ids) + 2 * lists, "stats": 2 * len(ids), "files": len(files)}
     assert plan["seconds_at_least"] == round(max(plan["requests"].values()) / 50, 1)
     assert plan["binding_service"] == max(plan["requests"], key=plan["requests"].get)
     assert not (tmp_path / "out").exists()
@@ -535,7 +536,8 @@ async def test_prune_forgets_files_that_are_gone_already(sandbox: Sandbox, tmp_p
     (old, *_) = sandbox.world.files(item_id, 1)
     sandbox.world.edit(item_id)
     assert (await harvester(*words)).status == 0
-    (tmp_path / "files" / str(item_id) / old["name"]).unlink()
+    stem, _, suffix = old["name"].rpartition(".")
+    (tmp_path / "files" / str(item_id) / f"{stem}~{old['id']}.{suffix}").unlink()
     told = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
     assert told["leftovers"]["files"] == 1
     ended = await harvester(*words, "--prune")
@@ -663,7 +665,7 @@ async def test_a_list_of_items_that_is_no_text_is_wrong_usage(tmp_path: Path) ->
     ids.write_bytes(b"12\nab\xffc\n")
     ended = await harvester("run", "--items", ids, "-o", tmp_path / "out")
     assert ended.status == 2
-    assert one_line(ended.err) == f"{ids}: cannot be read: it is not UTF-8 text"
+    assert one_line(ended.err) == f"{ids}: cannot be read: it is not UTF-8 text: save it as UTF-8"
 
 
 async def test_a_group_with_a_number_that_no_request_can_carry_is_wrong_usage(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from yarl import URL
 
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, harvester
+from tests.older import TO_VERSION_5
 from tests.truth import rows
 
 pytestmark = pytest.mark.anyio
@@ -150,14 +151,9 @@ async def test_a_ledger_of_before_owes_the_statistics_of_the_versions_that_lists
         words = (*names, "--tasks", "metadata,stats", "-o", tmp_path, *at(sandbox))
         assert (await harvester("run", *words)).status == 0
         with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
-            db.execute("DROP INDEX versions_that_count")
-            db.execute("ALTER TABLE versions DROP COLUMN counts")
-            db.execute("ALTER TABLE items DROP COLUMN listed_date")
-            db.execute("ALTER TABLE items DROP COLUMN settled")
-            db.execute("ALTER TABLE listings DROP COLUMN by_clock")
+            db.executescript(TO_VERSION_5)
             db.execute("DELETE FROM work WHERE task = 'stats'")
             db.execute("DELETE FROM stats")
-            db.execute("PRAGMA user_version = 5")
         sandbox.requests.clear()
         planned = orjson.loads((await harvester("plan", *words, "--json")).out)["requests"]
         assert planned["stats"] == 2
@@ -271,13 +267,8 @@ async def test_a_ledger_of_before_with_a_date_in_the_far_future_sees_changes_aga
     async with Sandbox(WORLD) as sandbox:
         assert (await harvester(*SEARCH, "-o", tmp_path, *at(sandbox))).status == 0
         with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
-            db.execute("DROP INDEX versions_that_count")
-            db.execute("ALTER TABLE versions DROP COLUMN counts")
-            db.execute("ALTER TABLE items DROP COLUMN listed_date")
-            db.execute("ALTER TABLE items DROP COLUMN settled")
-            db.execute("ALTER TABLE listings DROP COLUMN by_clock")
+            db.executescript(TO_VERSION_5)
             db.execute("UPDATE items SET modified_date = '2924-01-01T00:00:00Z'")
-            db.execute("PRAGMA user_version = 5")
         item_id = sandbox.world.search(":tag: tag3")[0]
         sandbox.world.correct(item_id)
         assert (await harvester(*SEARCH, "-o", tmp_path, *at(sandbox))).status == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,11 @@ TABLES = ("items.csv", "files.csv", "stats.csv", "stats_timeline.csv", "versions
 ALL = ["metadata", "stats", "files", "timeline"]
 
 
+def without_addresses(path: Path) -> bytes:
+    """A table without the ports of the sandbox that its files are at."""
+    return re.sub(rb"http://127[.]0[.]0[.]1:[0-9]+", b"", path.read_bytes())
+
+
 async def test_a_harvest_in_loose_types_has_the_same_tables(tmp_path: Path) -> None:
     tables = []
     for loose in (False, True):
@@ -281,7 +287,7 @@ async def test_a_harvest_in_loose_types_has_the_same_tables(tmp_path: Path) -> N
             over_time = ("--versions", "all", "--granularity", "month", "--stats-since", "2026-01-01")
             ended = await harvester("run", *words, *over_time, "-o", out, *at(sandbox))
             assert (ended.status, ended.err) == (0, "")
-            tables.append({name: (out / name).read_bytes() for name in TABLES})
+            tables.append({name: without_addresses(out / name) for name in TABLES})
             for line in (out / "metadata.jsonl").read_bytes().splitlines():
                 record = orjson.loads(line)
                 if "account_id" not in record:

@@ -85,10 +85,6 @@ def test_a_type_may_be_a_number() -> None:
             "--licence, --order: no source on the command line takes that",
         ),
         ("--account --subgroups", "--subgroups: goes with --group, which is not there"),
-        (
-            "--search a --type nonsense",
-            "command line: sources[0].item_type: unknown 'nonsense'; known: figure,",
-        ),
         ("--search a --published-since 2020", "command line: sources[0].published_since: Invalid RFC3339"),
         (
             "--collection 1 --order views",

@@ -204,7 +204,7 @@ def test_unknown_is_not_zero() -> None:
 @pytest.mark.parametrize("decode", [decode_timeline, decode_breakdown, decode_total])
 def test_what_is_no_statistics_is_told_so(decode: Callable[[bytes], object]) -> None:
     for raw in (
-        b'{"timeline": 5, "breakdown": 5, "totals": "5"}',
+        b'{"timeline": 5, "breakdown": 5, "totals": "five"}',
         b'{"timeline": {"2015": -1}, "breakdown": {"2015": {"Chad": -1}}, "totals": -1}',
         b'{"timeline": {"2015": {}}, "breakdown": {"2015": 7}, "totals": {}}',
         b'"text"',

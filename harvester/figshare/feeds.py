@@ -13,11 +13,11 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harvester.config.tables import Table
-from harvester.figshare.conditions import Condition
 from harvester.figshare.selection import ORDERS, Selection, a_second_before, is_of_the_day
 
 if TYPE_CHECKING:
     from harvester.figshare.api import Figshare
+    from harvester.figshare.conditions import Condition
     from harvester.figshare.entries import Entry
     from harvester.models import Page
 
@@ -142,6 +142,8 @@ class Listed(Table):
     def condition(self, feed: Feed, licence: str, type_number: int) -> Condition:
         """Return all that a record must meet; see `Position` for what only figshare can tell."""
         own, selection = self.own_criteria(feed), self.selection
+        from harvester.figshare.conditions import Condition  # noqa: PLC0415 - where a listing is read
+
         return Condition(
             group=own.get("group", 0),
             project=own.get("project_id", 0),
