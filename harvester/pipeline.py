@@ -21,6 +21,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -32,7 +33,7 @@ from msgspec.structs import replace
 from harvester.config import Concurrency
 from harvester.errors import Doubtful, GiveUp, Gone, NoRoom, TryAgain
 from harvester.figshare.api import Figshare
-from harvester.ledger.results import FileResult, ItemResult
+from harvester.ledger.results import RECORD, FileResult, ItemResult
 from harvester.ledger.writing import Ledger
 from harvester.models import Change, Failure, Findings, OwedFile, OwedItem
 from harvester.producer import Producer
@@ -50,6 +51,14 @@ FEED_AT_ONCE = 256
 GRACE_SECONDS = 10.0
 HANDS = 2
 """Files in hand for each that may be in transfer: while one comes, another is proven and put in its place."""
+
+
+@dataclass
+class _InHand:
+    """A visit to an item that is under way; ``counted``: the tasks on statistics that it has done."""
+
+    ended: anyio.Event = field(default_factory=anyio.Event)
+    counted: set[str] = field(default_factory=set)
 
 
 class Pipeline:
@@ -90,6 +99,7 @@ class Pipeline:
         self._all_listed = anyio.Event()
         self._all_visited = anyio.Event()
         self._visits = 0  # on the queue or in hand
+        self._in_hand: dict[int, _InHand] = {}
 
     async def prepare(self) -> None:
         """Settle what is to be listed, before anything is recorded; see `Producer.prepare`."""
@@ -187,6 +197,18 @@ class Pipeline:
                 await do(owed)
 
     async def _visit(self, item: OwedItem) -> None:
+        # A listing may name an item once more while it is in hand: only its record is asked for again then.
+        while (earlier := self._in_hand.get(item.key)) is not None:
+            await earlier.ended.wait()
+            item = replace(item, tasks=item.tasks - earlier.counted)
+        self._in_hand[item.key] = in_hand = _InHand()
+        try:
+            await self._visit_alone(item, in_hand)
+        finally:
+            del self._in_hand[item.key]
+            in_hand.ended.set()
+
+    async def _visit_alone(self, item: OwedItem, in_hand: _InHand) -> None:
         states: dict[str, WorkState] = {}
         failures: list[Failure] = []
         findings: list[Findings] = []
@@ -199,6 +221,7 @@ class Pipeline:
             if states[task.name] is WorkState.LEFT_OUT:
                 states = dict.fromkeys(self._tasks_of(item), WorkState.LEFT_OUT)
                 break
+        in_hand.counted = {name for name, state in states.items() if state is WorkState.DONE} - {RECORD}
         result = ItemResult(item.key, states, tuple(failures), tuple(findings), item.turn)
         await self._ledger.save_item(result)
         self._count(findings, failed=bool(failures))

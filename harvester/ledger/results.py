@@ -9,6 +9,9 @@ from msgspec import Struct
 from harvester.models import Failure, Findings, RemoteFile
 from harvester.states import FileStatus, WorkState
 
+RECORD = "metadata"
+"""The task that asks for records: the one that a listing can make pending again."""
+
 
 class ItemResult(Struct, frozen=True):
     """

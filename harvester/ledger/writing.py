@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
+from msgspec.structs import replace
 
 from harvester.errors import DiskTrouble, FolderInUse, UsageError
 from harvester.ledger import claim, versions
@@ -31,10 +32,21 @@ from harvester.ledger.listings import Listings
 from harvester.ledger.lockless import ClaimFile
 from harvester.ledger.moves import Moves
 from harvester.ledger.opening import open_to_write
-from harvester.ledger.results import Added, Again, FileResult, Harvested, ItemResult, Listed, Mishap, Opening
+from harvester.ledger.results import (
+    RECORD,
+    Added,
+    Again,
+    FileResult,
+    Harvested,
+    ItemResult,
+    Listed,
+    Mishap,
+    Opening,
+)
 from harvester.ledger.schema import NAME, at_once, database_errors, file_identity, migrate
 from harvester.models import Failure, OwedFile, OwedItem, Page
 from harvester.paths import is_there
+from harvester.states import WorkState
 
 T = TypeVar("T")
 
@@ -326,7 +338,9 @@ class Ledger:
 
     async def owed_items(self, after: int, most: int) -> list[OwedItem]:
         """Return the next items in line behind the turn `after`, with the tasks that they owe."""
-        return await self._call(self._line.items, after, most)
+        items = await self._call(self._line.items, after, most)
+        unsaved = {entry.item_id: entry.states for entry in self._batch.entries if type(entry) is ItemResult}
+        return [_without(item, unsaved[item.key]) if item.key in unsaved else item for item in items]
 
     async def owed_files(self, after: int, most: int) -> list[OwedFile]:
         """Return the next files in line behind the turn `after`."""
@@ -362,3 +376,9 @@ class Ledger:
     async def save_file(self, result: FileResult) -> None:
         """Record what became of a file; it is written with the next batch."""
         await self._collect(result)
+
+
+def _without(item: OwedItem, unsaved: Mapping[str, WorkState]) -> OwedItem:
+    """Leave out the tasks of an item that were done a moment ago, but for its record: that may be another."""
+    done = {task for task, state in unsaved.items() if state is WorkState.DONE and task != RECORD}
+    return replace(item, tasks=item.tasks - done)
