@@ -3,6 +3,8 @@ PYTHON ?= python3
 CASES ?= ../shared/cases
 BIN := .venv/bin
 READY := .venv/ready
+# Processes that run tests side by side. More than the machine has cores disturb the tests that look at the clock.
+WORKERS ?= 2
 
 .PHONY: help demo test check coverage soak cases pace bench oldest docs clean
 help:
@@ -38,7 +40,7 @@ check: $(READY)
 
 coverage: $(READY)
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist worksteal
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
