@@ -262,6 +262,22 @@ async def test_an_embargo_that_ended_by_itself_lets_its_files_come(tmp_path: Pat
     assert "embargo" not in summary.folder["outcomes"]["files"]
 
 
+async def test_an_embargo_that_begins_takes_nothing_away_that_is_here(tmp_path: Path) -> None:
+    settings = replace(ITEMS, hides_withheld="empty")
+    async with Sandbox(settings) as sandbox:
+        item_id = sandbox.world.with_trait("embargo")[0]
+        sandbox.world.end_embargo(item_id)
+        told = config(sandbox, tmp_path, Oddity({}, "", token=""))
+        assert (await harvest(told)).exit_status == 0
+        before = [row for row in rows(tmp_path / "files.csv") if row["item_id"] == str(item_id)]
+        assert {row["status"] for row in before} == {"done"}
+        sandbox.world.begin_embargo(item_id)
+        summary = await harvest(told)
+        assert summary.exit_status == 0
+        assert [row for row in rows(tmp_path / "files.csv") if row["item_id"] == str(item_id)] == before
+        assert summary.folder["leftovers"]["files"] == 0
+
+
 async def test_a_draft_of_a_published_item_is_known_as_one(tmp_path: Path) -> None:
     oddity = Oddity({}, "", ACCOUNT)
     async with Sandbox(ITEMS) as sandbox:

@@ -152,6 +152,11 @@ class Items:
         self._opened.add(item_id)
         self.generation += 1
 
+    def begin_embargo(self, item_id: int) -> None:
+        """Put an item whose embargo had ended under it again, with a newer date."""
+        self._opened.discard(item_id)
+        self.correct(item_id)
+
     def refuse_owner(self, item_id: int, status: int = 404, times: int = FOR_EVER) -> None:
         """Answer for an item's record on the account's endpoint with this status, so many times."""
         self._refused[item_id] = (status, times)

@@ -15,7 +15,7 @@ from harvester.figshare.api import Figshare
 from harvester.figshare.changes import VOLATILE, changed_fields, changed_files, has_only_new_sums
 from harvester.figshare.conditions import is_wanted_by
 from harvester.figshare.filelists import with_known_files
-from harvester.figshare.records import read_article
+from harvester.figshare.records import METADATA_ONLY, read_article
 from harvester.ledger.results import Harvested
 from harvester.ledger.writing import Ledger
 from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
@@ -197,7 +197,11 @@ def settle(
     record is the account's, so that what is withheld from the public is asked for with the token. `refused`:
     file id to why one is withheld that the token was refused before, for a record that has not changed since.
     """
-    unique = tuple({file.id: _with_known_sum(file, here.get(file.id)) for file in article.files}.values())
+    named = {file.id: _with_known_sum(file, here.get(file.id)) for file in article.files}
+    if article.withheld not in {"", METADATA_ONLY} and not own:
+        # A record under embargo names no files to the public: that says nothing against those that are here.
+        named = {file_id: file for file_id, (file, _) in here.items()} | named
+    unique = tuple(named.values())
     kept = {file.id: here[file.id][1] for file in unique if file.id in here}
     paths = place(home or home_of(article.id), unique, kept)
     closed = {} if own else dict.fromkeys((file.id for file in unique), article.withheld)
