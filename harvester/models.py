@@ -234,7 +234,8 @@ class OwedFile(Struct, frozen=True):
     A file to fetch, with the path that it gets, relative to the output folder.
 
     ``key``: its item's id in the ledger, see `OwedItem`. ``is_taken``: a file that it replaces is still at
-    its path. ``withheld``: why the public cannot have it, "" where it can.
+    its path. ``may_be_aside``: a file of its size that was replaced before is here. ``withheld``: why the
+    public cannot have it, "" where it can.
     """
 
     turn: int
@@ -244,6 +245,7 @@ class OwedFile(Struct, frozen=True):
     private: bool
     key: int
     is_taken: bool = False
+    may_be_aside: bool = False
     withheld: str = ""
 
 

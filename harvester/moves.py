@@ -38,6 +38,19 @@ class Mover:
         item = await self._moves.files_of(owed.key)
         await self._move(_asides(item, {owed.path: owed.file.id}))
 
+    async def take_back(self, owed: OwedFile) -> bool:
+        """
+        Put a file that was replaced before into its place again, where it is the one that is wanted now.
+
+        Returns whether there was one: with the md5, or the same file where figshare tells none.
+        """
+        for path, file_id in await self._moves.leftovers_of(owed.key, owed.file.size):
+            is_known = owed.file.md5 is not None or file_id == owed.file.id
+            if is_known and await self._store.keeps(path, owed.file.size, owed.file.md5):
+                await self._move([Move(owed.key, owed.file.id, path, owed.path)])
+                return True
+        return False
+
     async def settle(self) -> None:
         """
         Give the files of all items the paths that their records ask for; nothing else may be at work on them.

@@ -53,7 +53,7 @@ class Records:
         """Return the record of an item; None where it is known and has not changed."""
         if item.private:
             return await self._private(item)
-        if item.named and not item.version and self.access.has_token:
+        if item.named and self.access.has_token:
             return await self._named(item)
         return await self.figshare.record_unless(item.etag, item.id, private=False, version=item.version)
 
@@ -83,24 +83,28 @@ class Records:
 
     async def _named(self, item: OwedItem) -> Record | None:
         try:
-            public = await self.figshare.record_unless(item.etag, item.id, private=False)
+            public = await self.figshare.record_unless(
+                item.etag, item.id, private=False, version=item.version
+            )
         except (Gone, Refused):
             # One that was public before is withdrawn, whoever may still read it.
-            own = None if item.known else await self._own(item.id)
+            own = None if item.known else await self._own(item)
             if own is None:
                 raise
             return own
         if public is None or public.article.withheld in {"", METADATA_ONLY}:
             return public
-        own = await self._own(item.id)
+        own = await self._own(item)
         return own if own is not None and own.article.files else public
 
-    async def _own(self, item_id: int) -> Record | None:
-        """Return the account's record of an item, None where the token does not open it."""
+    async def _own(self, item: OwedItem) -> Record | None:
+        """Return the account's record of an item, None where the token opens none, or another version."""
         try:
-            return await self.figshare.record(item_id, private=True)
+            own = await self.figshare.record(item.id, private=True)
         except (Gone, Refused):
             return None
+        # A draft that was never published is what its first version will be.
+        return own if item.version in {0, own.article.version or 1} else None
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ class Sampling:
         if ref.private:
             return not record.private
         is_open = record.article.withheld in {"", METADATA_ONLY} and not record.private
-        return ref.named and not ref.version and self.access.has_token and not is_open
+        return ref.named and self.access.has_token and not is_open
 
 
 def remarks(item: OwedItem, record: Record) -> tuple[str, ...]:

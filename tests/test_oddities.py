@@ -35,7 +35,7 @@ class Oddity:
 
     ``says``: what a harvest makes of it. ``source``: `SEARCH`, unless another one is named. ``status``: how
     it ends, 3 where a token is refused. ``is_whole``: all that the sandbox has is here then. ``failures``:
-    the task of each failure row.
+    the task of each failure row. ``asks_again``: a second run asks for files that it does not get.
     """
 
     settings: Mapping[str, object]
@@ -44,6 +44,7 @@ class Oddity:
     status: int = 0
     is_whole: bool = True
     failures: frozenset[str] = frozenset()
+    asks_again: bool = False
     token: str = "sandbox-token"
 
 
@@ -100,7 +101,9 @@ ODDITIES: Mapping[str, Oddity] = {
         "withheld, with the reason, and not asked for again",
         ACCOUNT,
     ),
-    "embargo_date": Oddity({"embargo_date": "2021-05-01"}, "withheld as long as the record says so"),
+    "embargo_date": Oddity(
+        {"embargo_date": "2021-05-01"}, "once it has passed its files are asked for", asks_again=True
+    ),
     "loose_types": Oddity({"loose_types": True}, "read as what they mean"),
     "late_md5": Oddity({"late_md5": True}, "the size proves as well as it can"),
     "identifiers": Oddity(
@@ -173,7 +176,8 @@ async def test_an_oddity_is_harvested_as(name: str, tmp_path: Path) -> None:
         sandbox.requests.clear()
         again = await harvest(told)
         assert again.exit_status == oddity.status
-        assert sandbox.asked("files") == sandbox.asked("storage") == []
+        assert sandbox.asked("storage") == []
+        assert oddity.asks_again or sandbox.asked("files") == []
         assert again.run["changes"] == {}
         assert again.folder["files"] == summary.folder["files"]
 
@@ -244,6 +248,20 @@ async def test_sums_that_come_later_prove_the_files_that_are_here(moves_date: bo
             if str(file["id"]) in told
         }
     assert {row["status"] for row in rows(before / "files.csv")} <= {"done", "link", "withheld"}
+
+
+@pytest.mark.parametrize("more", [{"files.exclude": ["*"]}, {"tasks": ["metadata"]}])
+async def test_a_sum_that_comes_later_gives_no_file_up_that_no_rule_takes_now(
+    more: Mapping[str, object], tmp_path: Path
+) -> None:
+    async with Sandbox(replace(ITEMS, late_md5=True)) as sandbox:
+        oddity = ODDITIES["late_md5"]
+        first = await harvest(config(sandbox, tmp_path, oddity))
+        for item_id in sandbox.world.public_ids:
+            sandbox.world.prove(item_id)
+        second = await harvest(config(sandbox, tmp_path, oddity, **more))
+        assert second.folder["files"]["done"] == first.folder["files"]["done"]
+        assert second.folder["leftovers"]["files"] == 0
 
 
 async def test_an_embargo_that_ended_by_itself_lets_its_files_come(tmp_path: Path) -> None:

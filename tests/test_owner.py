@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import lzma
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -23,6 +24,7 @@ from harvester.models import Summary
 from harvester.plan import Plan
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, environment, harvester
+from tests.older import TO_VERSION_5
 
 pytestmark = pytest.mark.anyio
 
@@ -443,3 +445,35 @@ async def test_an_unpublished_edit_is_told_and_with_all_versions_the_published_o
             if versions == "all":
                 assert {str(file["id"]) for file in world.files(item_id)} <= here
         assert (await job.run()).run["warnings"] == [], "once"
+
+
+async def test_a_harvest_of_before_gets_the_owners_files_with_its_next_run(tmp_path: Path) -> None:
+    async with Sandbox(OWN) as sandbox:
+        words = ("run", "--account", "--tasks", "metadata,files", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        assert statuses(tmp_path, WITHHELD) == {"done"}
+        with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+            for item_id in WITHHELD:
+                shutil.rmtree(tmp_path / "files" / str(item_id))
+                db.execute(
+                    "UPDATE files SET status = 'withheld', verdict = 'embargo' WHERE item_id = ?", (item_id,)
+                )
+            db.commit()
+            db.executescript(TO_VERSION_5)
+        assert (await harvester(*words)).status == 0
+        assert statuses(tmp_path, WITHHELD) == {"done"}
+        sandbox.requests.clear()
+        assert (await harvester(*words)).status == 0
+        assert not [seen for seen in sandbox.asked("api") if "/articles/" in seen.path]
+
+
+async def test_an_item_of_ones_own_is_had_by_the_name_of_its_version_too(tmp_path: Path) -> None:
+    async with Sandbox(OWN) as sandbox:
+        draft = sandbox.world.private_ids[0]
+        names = ("--item", f"{EMBARGO}.v1", "--item", f"{draft}.v1")
+        words = ("run", *names, "--tasks", "metadata,files", "-o", tmp_path, *at(sandbox))
+        ended = await harvester(*words)
+        assert ended.status == 0, ended.err
+        assert statuses(tmp_path, {EMBARGO, draft}) == {"done"}
+        again = ("run", *names, "--tasks", "metadata,files", "-o", tmp_path / "public", *at(sandbox))
+        assert (await harvester(*again, env=environment(FIGSHARE_TOKEN=""))).status == 1

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from harvester.ledger.moves import Move
 from harvester.ledger.results import FileResult, ItemResult, Opening
@@ -281,6 +282,34 @@ async def test_other_bytes_under_the_same_id_leave_the_old_ones_beside_them(tmp_
         await ledger.flush()
         await Mover(ledger, Store(tmp_path)).settle()
     assert files_of(tmp_path) == {"1/a.csv": b"new bytes", "1/a~7.csv": b"old bytes"}
+
+
+@pytest.mark.parametrize("md5", ["with a sum", "without one"])
+async def test_a_file_that_comes_back_is_taken_from_beside(md5: str, tmp_path: Path) -> None:
+    """A new version and back again: what lies aside is not fetched, and no copies pile up."""
+    first, second = remote(7, "a.csv", b"first!"), remote(8, "a.csv", b"second")
+    if md5 == "without one":
+        first, second = replace(first, md5=None), replace(second, md5=None)
+    await prepared(tmp_path, [])
+    async with opened(tmp_path) as ledger:
+        mover = Mover(ledger, Store(tmp_path))
+        turns = [(first, b"first!"), (second, b"second"), (first, b"first!"), (second, b"second")]
+        for number, (file, content) in enumerate(turns):
+            await ledger.save_item(read(PlacedFile(file, "files/1/a.csv", FileStatus.PENDING)))
+            await ledger.flush()
+            (owed,) = [each for each in await ledger.owed_files(0, 10) if each.file.id == file.id]
+            assert owed.is_taken is (number > 0)
+            if owed.is_taken:
+                await mover.make_way(owed)
+            is_back = owed.may_be_aside and await mover.take_back(owed)
+            assert is_back is (number > 1)
+            if not is_back:
+                (tmp_path / "files/1/a.csv").write_bytes(content)
+            done = FileResult(1, file.id, FileStatus.DONE, turn=owed.turn, path=owed.path, size=6)
+            await ledger.save_file(done)
+            await ledger.flush()
+            await mover.settle()
+    assert files_of(tmp_path) == {"1/a.csv": b"second", "1/a~7.csv": b"first!"}
 
 
 # -- rows that tell something ----------------------------------------------------------------------------

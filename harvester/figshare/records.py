@@ -24,6 +24,7 @@ LISTED_FILES = 10
 
 _DECIDE_ON_FILES = frozenset({"size", "is_link_only"})
 """What of a file settles, besides its id, whether and how it is fetched."""
+_DAY = re.compile(r"\s*(\d{4})[-/]?(\d{1,2})[-/]?(\d{1,2})(?!\d)")
 _MD5 = re.compile("[0-9a-fA-F]{32}")
 
 
@@ -262,9 +263,9 @@ def _version(told: object) -> int:
 
 def _embargo_until(wire: _Record) -> str:
     """Tell when an embargo ends by itself: at ten past midnight UTC of its date, as figshare documents."""
-    told = str(wire.embargo_date or "")[:10] if wire.is_embargoed else ""
+    found = _DAY.match(str(wire.embargo_date or "")) if wire.is_embargoed else None
     try:
-        return f"{date.fromisoformat(told)}T00:10:00Z"
+        return f"{date(*map(int, found.groups()))}T00:10:00Z" if found else ""
     except ValueError:
         return ""
 

@@ -121,7 +121,8 @@ class Entries:
         # A date that cannot be is worth nothing: what is listed later is to be looked at, whatever it says.
         is_odd = article.modified_date > latest_from(at)
         dates = ("", "", None) if is_odd else (article.modified_date, at, settled_by(at))
-        of_record = (article.withheld, 0, record.etag, asked_in, article.version)
+        version = 0 if article.draft_of else article.version  # an unpublished edit has no number yet
+        of_record = (article.withheld, 0, record.etag, asked_in, version)
         own = (int(record.private), article.embargo_until)
         return (result.item_id, result.turn, *dates, *of_record, *own)
 

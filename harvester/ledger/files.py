@@ -229,9 +229,9 @@ def _is_kept(row: _Row, now: PlacedFile | None) -> bool:
     """Tell whether what lies at a file's path may still be what its record asks for there."""
     if now is None or now.path != row.path or now.status not in _TAKES_ROOM:
         return False
-    size, md5 = now.file.size, now.file.md5
-    # A sum that is told later is compared with what is here before anything comes.
-    return row.status != FileStatus.DONE or (row.size == size and (row.md5 in {None, md5} or md5 is None))
+    # A sum that is told later was compared with what is here when the record was read.
+    is_same = row.size == now.file.size and (now.file.md5 in {None, row.md5} or now.status is FileStatus.DONE)
+    return row.status != FileStatus.DONE or is_same
 
 
 def _fetched_row(result: FileResult) -> many.Row:

@@ -32,7 +32,9 @@ class Intake:
         """
         refs, conditions = self._each_once(named, latest_from(told_at))
         owed = self._add_items(refs, tasks, conditions, self._undoubted(refs, listing_id))
-        self._line.note_named([ref.id for ref in named if ref.named and not ref.version])
+        of_user = [(ref.id, ref.version) for ref in named if ref.named]
+        keys = versions.keys(self._db, [each for each in of_user if each[1]])
+        self._line.note_named([keys.get(each, each[0]) for each in of_user])
         return [(key, private) for key, private, _ in refs], owed
 
     def _undoubted(self, refs: Sequence[Ref], listing_id: int) -> set[int]:

@@ -302,6 +302,8 @@ class Line:
             "SELECT files.turn, files.item_id, ifnull(versions.item_id, files.item_id), path,"
             f" private AND NOT {STANDS_IN}, withheld,"
             " EXISTS (SELECT 1 FROM leftovers WHERE leftovers.path = files.path),"
+            " EXISTS (SELECT 1 FROM leftovers WHERE leftovers.item_id = files.item_id"
+            " AND leftovers.size = files.size),"
             f" {FILE_COLUMNS} FROM files JOIN items ON items.id = files.item_id"
             " LEFT JOIN versions ON versions.id = files.item_id"
             f" WHERE {OPEN_FILES} AND files.turn > ? ORDER BY files.turn LIMIT ?",
@@ -316,9 +318,10 @@ class Line:
                 bool(private),
                 key=key,
                 is_taken=bool(is_taken),
+                may_be_aside=bool(may_be_aside),
                 withheld=withheld,
             )
-            for turn, key, item_id, path, private, withheld, is_taken, *file in rows
+            for turn, key, item_id, path, private, withheld, is_taken, may_be_aside, *file in rows
         ]
 
     def may_owe(self, item_id: int, file_id: int, md5: str | None) -> bool:

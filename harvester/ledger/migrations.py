@@ -352,6 +352,9 @@ MIGRATIONS = (
             END AS embargo_date FROM items JOIN records ON item_id = items.id WHERE withheld <> ''
         )
     ) AS told WHERE told.item_id = items.id AND told.until IS NOT NULL;
+    -- Of the account's own items what is withheld from the public was not asked for with the token before.
+    UPDATE items SET due_after = '1970-01-01T00:00:00Z'
+        WHERE private AND withheld NOT IN ('', 'metadata only') AND id IN (SELECT item_id FROM records);
     CREATE INDEX items_due ON items (due_after) WHERE due_after <> '';
     ALTER TABLE finds ADD COLUMN own INTEGER NOT NULL DEFAULT 0;  -- 1: a listing of private items named it
     """,

@@ -93,6 +93,11 @@ class Moves:
             " FROM told WHERE files.item_id = told.item_id AND files.file_id = told.file_id",
             [(move.key, move.file_id, move.target) for move in moves if move.file_id is not None],
         )
+        many.write(  # what is the file of a record again is none that was replaced
+            self._db,
+            "DELETE FROM leftovers WHERE path IN ({values})",
+            [(move.source,) for move in moves if move.file_id is not None],
+        )
         # Two may change places, and paths are unique: so first to names that no file has.
         many.write(
             self._db,
@@ -144,6 +149,15 @@ class Moves:
         files = [(remote_file(file), path, status == "done") for path, status, *file in rows]
         left = self._db.execute("SELECT path, file_id FROM leftovers WHERE item_id = ?", (key,))
         return ItemFiles(key, item_id, number, files, dict(left.fetchall()))
+
+    async def leftovers_of(self, key: int, size: int) -> list[tuple[str, int]]:
+        """Return path and file id (0: not known) of the replaced files of an item that have so many bytes."""
+        return await self._call(self._leftovers_of, key, size)  # type: ignore[no-any-return]
+
+    def _leftovers_of(self, key: int, size: int) -> list[tuple[str, int]]:
+        return self._db.execute(
+            "SELECT path, file_id FROM leftovers WHERE item_id = ? AND size = ? ORDER BY path", (key, size)
+        ).fetchall()
 
     async def place(self, placed: Mapping[int, Mapping[int, str]]) -> None:
         """Record where the files of items that are not here go, by item key and file id."""

@@ -232,6 +232,10 @@ class Ledger:
                 raise FolderInUse(f"{self.path.parent}: another run took this folder over")
             yield
 
+    def now(self) -> str:
+        """Tell the time by the ledger's clock, as ISO 8601."""
+        return claim.iso(self._clock())
+
     # -- what a run asks and tells --------------------------------------------------------------
 
     async def begin(self, opening: Opening) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harvester.config.keys import LATEST
-from harvester.errors import Gone, NotAllowed
+from harvester.errors import Gone, Refused
 from harvester.figshare.routes import Routes
 from harvester.ledger.results import FileResult
 from harvester.ledger.writing import Ledger
@@ -43,17 +43,24 @@ class Files:
             # Without an md5 only a finished download proves a file; with one, what lies there can.
             may_be_here = file.md5 is not None and self.store.may_hold(owed.path)
             if not (may_be_here and await self.store.keeps(owed.path, file.size, file.md5)):
-                if owed.is_taken:
-                    async with self.store.alone(owed.item_id, RENAMES):
-                        await self.mover.make_way(owed)
                 try:
-                    await self._bring_once(owed)
-                except (Gone, NotAllowed):
-                    if not (owed.private and owed.withheld):
+                    await self._obtain(owed)
+                except (Gone, Refused):
+                    if not owed.withheld:
                         raise
-                    reason = f"{owed.withheld}{REFUSED_TO_OWNER}"
+                    reason = f"{owed.withheld}{REFUSED_TO_OWNER if owed.private else ''}"
                     return FileResult(owed.key, file.id, FileStatus.WITHHELD, verdict=reason)
         return FileResult(owed.key, file.id, FileStatus.DONE, path=owed.path, size=file.size)
+
+    async def _obtain(self, owed: OwedFile) -> None:
+        """Clear the file's place, and take it from those that were replaced before where it is among them."""
+        if owed.is_taken or owed.may_be_aside:
+            async with self.store.alone(owed.item_id, RENAMES):
+                if owed.is_taken:
+                    await self.mover.make_way(owed)
+                if owed.may_be_aside and await self.mover.take_back(owed):
+                    return
+        await self._bring_once(owed)
 
     async def _bring_once(self, owed: OwedFile) -> None:
         """Bring a file, unless another version of its item has the same bytes."""

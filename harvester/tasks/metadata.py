@@ -21,7 +21,7 @@ from harvester.ledger.writing import Ledger
 from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
 from harvester.ownership import Access, Records, remarks
 from harvester.states import ANOTHER_VERSION, Changed, FileStatus
-from harvester.store import home_of, place
+from harvester.store import Store, home_of, place
 
 BEYOND_ALL = 2**31
 """The number of no version, and greater than that of any."""
@@ -42,6 +42,7 @@ class Metadata:
     ledger: Ledger
     rules: FileRules
     versions: str | tuple[int, ...]
+    store: Store
     access: Access = Access()
 
     async def visit(self, item: OwedItem) -> Findings:
@@ -56,14 +57,16 @@ class Metadata:
             record = with_known_files(record, before.raw, before.file_list, before.files)
         article = record.article
         earlier, missing = await self._earlier(item, article)
+        here = await self._proven(article, before.files) if before else {}
         files = settle(
             article,
-            before.files if before else {},
+            here,
             self.rules,
             home=home_of(item.id, item.version),
             is_wanted=bool(item.version) or is_wanted(number_of(article), self.versions, is_current=True),
             own=record.private,
             refused=before.refused if before and is_same else {},
+            now=self.ledger.now(),
         )
         old = read_article(before.raw, before.file_list) if before else None
         doubts = tuple(filter(None, (record.doubt, missing)))
@@ -77,6 +80,18 @@ class Metadata:
             doubt="; ".join(doubts),
             doubt_of="files" if record.doubt else "",
         )
+
+    async def _proven(
+        self, article: Article, here: Mapping[int, tuple[RemoteFile, str]]
+    ) -> Mapping[int, tuple[RemoteFile, str]]:
+        """Return the files that are here, each with the sum that figshare tells later, where it is right."""
+        late = {file.id: file for file in article.files if file.md5 is not None and file.id in here}
+        proven = dict(here)
+        for file_id, file in late.items():
+            old, path = here[file_id]
+            if old.md5 is None and await self.store.holds(path, file.size, file.md5):
+                proven[file_id] = (replace(old, md5=file.md5), path)
+        return proven
 
     async def _earlier(self, item: OwedItem, article: Article) -> tuple[tuple[int, ...], str]:
         """
@@ -187,6 +202,7 @@ def settle(
     is_wanted: bool = True,
     own: bool = False,
     refused: Mapping[int, str] = MappingProxyType({}),
+    now: str = "",
 ) -> tuple[PlacedFile, ...]:
     """
     Decide what becomes of each file; `here` are those fetched before: file id to file and path.
@@ -196,6 +212,7 @@ def settle(
     its path. `home`: the folder they go to. `is_wanted`: whether this version of the item is. `own`: the
     record is the account's, so that what is withheld from the public is asked for with the token. `refused`:
     file id to why one is withheld that the token was refused before, for a record that has not changed since.
+    `now`: ISO 8601; an embargo that should have ended by then keeps nothing from being asked for.
     """
     named = {file.id: _with_known_sum(file, here.get(file.id)) for file in article.files}
     if article.withheld not in {"", METADATA_ONLY} and not own:
@@ -206,6 +223,8 @@ def settle(
     paths = place(home or home_of(article.id), unique, kept)
     closed = {} if own else dict.fromkeys((file.id for file in unique), article.withheld)
     closed |= refused
+    if article.withheld and "" < article.embargo_until <= now:
+        closed = {}
     statuses = {
         file.id: _status(file, here, rules, is_open=not closed.get(file.id), is_wanted=is_wanted)
         for file in unique
