@@ -500,3 +500,48 @@ async def test_a_refused_file_list_is_asked_for_again_in_the_same_run_where_file
         assert asked.count(f"/articles/{many}/files") == 2, "once more at the end of the run"
         (ten,) = sandbox.world.with_trait("ten files")
         assert asked.count(f"/articles/{ten}/files") == 1, "nothing is missing of it"
+
+
+async def test_a_file_list_that_fails_for_now_costs_no_record_and_is_asked_for_again(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=50, heavy=0, refused_lists=500)) as sandbox:
+        summary = await harvest(config(sandbox, tmp_path, **{"retry.attempts": 2}))
+        world, ids = sandbox.world, sandbox.world.search("survey")
+        assert [int(row["id"]) for row in rows(tmp_path / "items.csv")] == list(ids)
+        asked = [seen.path for seen in sandbox.asked("api") if seen.path.endswith("/files")]
+        lacking = {path.split("/")[-2] for path in asked}
+        assert {str(each) for each in world.with_trait("ten files")} <= lacking, "whatever sizes say"
+        assert all(asked.count(path) == 2 * 2 for path in asked), "once more at the end of the run"
+        failures = rows(tmp_path / "failures.csv")
+        assert [(row["item_id"], row["file_id"], row["task"]) for row in failures] == [
+            (each, "", "files") for each in sorted(lacking)
+        ]
+        assert all("its file list could not be had: " in row["error"] for row in failures)
+        assert (summary.exit_status, summary.run["warnings"]) == (1, [])
+        files = {int(row["file_id"]): row["status"] for row in rows(tmp_path / "files.csv")}
+        listed = [file for item_id in ids for file in world.record(item_id)["files"] or ()]
+        assert files.keys() == {file["id"] for file in listed}
+        assert {*files.values()} <= {"done", "link", "withheld"}, "what the records name is fetched"
+    async with Sandbox(Settings(items=50, heavy=0)) as sandbox:
+        assert (await harvest(config(sandbox, tmp_path))).exit_status == 0
+        ids = sandbox.world.search("survey")
+        assert rows(tmp_path / "failures.csv") == []
+        assert {int(row["file_id"]) for row in rows(tmp_path / "files.csv")} == {
+            file["id"] for item_id in ids for file in sandbox.world.files(item_id)
+        }
+
+
+@pytest.mark.parametrize("tasks", [["metadata"], ["metadata", "files"]])
+async def test_a_file_list_that_fails_for_now_takes_no_file_out_of_a_harvest(
+    tasks: list[str], tmp_path: Path
+) -> None:
+    known = []
+    for status in (0, 500):
+        async with Sandbox(Settings(items=50, heavy=0, etags=False, refused_lists=status)) as sandbox:
+            told = config(sandbox, tmp_path, tasks=tasks, **{"retry.attempts": 1})
+            summary = await harvest(told, refresh=frozenset({"metadata"}))
+            assert summary.exit_status == (1 if status else 0)
+            table = rows(tmp_path / "files.csv")
+            known.append({(row["item_id"], row["file_id"], row["status"], row["path"]) for row in table})
+            (many,) = sandbox.world.with_trait("many files")
+            assert sum(row["item_id"] == str(many) for row in table) == len(sandbox.world.files(many))
+    assert known[0] == known[1]

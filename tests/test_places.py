@@ -24,6 +24,7 @@ from harvester.connecting import Surroundings
 from harvester.errors import DiskTrouble, NoRoom
 from harvester.job import verify
 from harvester.ledger.migrations import MIGRATIONS
+from harvester.ledger.opening import open_to_write
 from harvester.ledger.reading import Reader
 from harvester.ledger.schema import database_errors
 from harvester.models import RemoteFile
@@ -263,9 +264,36 @@ async def test_two_runs_are_kept_apart_where_there_is_no_shared_memory(
                     "running" not in (await harvester("status", "-o", tmp_path, env=environment(**more))).out
                 ):
                     await anyio.sleep(0.1)
-            ended = await harvester(*words, env=environment(**more))
-            assert ended.status == 3
-            assert f"another run (process {process.pid}" in ended.err
+            for env in (environment(**more), environment()):  # another machine may have shared memory
+                for second in (words, ("verify", "-o", tmp_path)):
+                    ended = await harvester(*second, env=env)
+                    assert ended.status == 3
+                    assert f"another run (process {process.pid}" in ended.err
+            with anyio.fail_after(60):
+                assert await process.wait() == 0, "none of them broke it"
+            done = len(list(sandbox.world.search("survey")))
+        assert f"{done} done" in (await harvester("status", "-o", tmp_path, env=environment(**more))).out
+
+
+async def test_a_claim_that_a_killed_run_left_is_taken_over_and_no_log_is_tried(
+    preloaded: str, tmp_path: Path
+) -> None:
+    env = {"LD_PRELOAD": preloaded, "SHARED_MEMORY": "no-map"}
+    async with Sandbox(Settings(items=40, heavy=0)) as sandbox:
+        words = ("run", "--search", "survey", "--tasks", "metadata", "-o", tmp_path)
+        async with started((*words, *at(sandbox, rate="20")), **env) as process:
+            with anyio.fail_after(30):
+                while not any(path.stat().st_size for path in tmp_path.glob("*.claim")):
+                    await anyio.sleep(0.05)
+            process.kill()
+            await process.wait()
+        (claim,) = tmp_path.glob("*.claim")
+        opened = open_to_write(tmp_path / "harvest.db")
+        assert opened.claim_file is not None, "a log is for a folder that nobody claims"
+        opened.db.close()
+        opened.claim_file.drop()
+        assert not claim.exists()
+        assert (await harvester(*words, *at(sandbox), env=environment(**env))).status == 0
 
 
 @pytest.mark.parametrize(

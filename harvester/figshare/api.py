@@ -166,7 +166,8 @@ class Figshare:
         """
         Return the record that was asked for, with its ETag and all of its files.
 
-        A file list that is refused costs no record. It then has no ETag: its list is asked for again.
+        A file list that is refused, or fails with all attempts, costs no record. Where that leaves a doubt,
+        the record has no ETag: its list is asked for again.
         """
         record = reply.value
         article = record.article
@@ -176,21 +177,23 @@ class Figshare:
             raise Misshapen(f"item {item_id}, version {version}: answered with version {article.version}")
         record = Record(article, record.raw, told_at=reply.told_at, private=authorised)
         if not is_whole(record):
-            pages, refusal = await self._file_list(f"{path}/files", authorised=authorised)
-            record = whole(record, pages.pieces, refusal)
+            pages, error = await self._file_list(f"{path}/files", authorised=authorised)
+            record = whole(record, pages.pieces, error)
         return replace(record, etag="" if record.doubt else _kept(reply.headers.get("ETag", "")))
 
-    async def _file_list(self, path: str, *, authorised: bool) -> tuple[Pages, str]:
-        """Return the pages of a file list, and why there are no more, "" at its end."""
+    async def _file_list(
+        self, path: str, *, authorised: bool
+    ) -> tuple[Pages, Gone | Refused | TryAgain | None]:
+        """Return the pages of a file list, and why there are no more, None at its end."""
         pages, is_more = Pages(), True
         while is_more:
             fields = {"page": pages.number, "page_size": pages.size}
             try:
                 reply = await self._endpoints.get(path, _decode_file_list, fields, authorised=authorised)
-            except (Gone, Refused) as error:
-                return pages, str(error)
+            except (Gone, Refused, TryAgain) as error:
+                return pages, error
             is_more = pages.take(reply.value)
-        return pages, ""
+        return pages, None
 
 
 def _record_path(item_id: int, *, private: bool, version: int) -> tuple[str, bool]:

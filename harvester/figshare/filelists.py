@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from harvester.client import JSON_LIMIT
-from harvester.errors import Misshapen
+from harvester.errors import GiveUp, Misshapen, TryAgain
 from harvester.figshare.decoding import decoder
 from harvester.figshare.loose import Unclear, whole_number
 from harvester.figshare.positions import PAGE_SIZE
@@ -83,11 +83,12 @@ def _total(article: Article) -> int:
     return sum([file.size for file in article.files])
 
 
-def whole(record: Record, listed: Iterable[msgspec.Raw], refusal: str = "") -> Record:
+def whole(record: Record, listed: Iterable[msgspec.Raw], error: GiveUp | TryAgain | None = None) -> Record:
     """
     Return a record with its file list, to which the files are added that only the record itself names.
 
-    `refusal`: why the rest of the list could not be had, "" where it came to its end.
+    `error`: why the rest of the list could not be had, None where it came to its end. One that may come later
+    leaves a doubt, whatever the record promises.
     """
     pieces = _by_id(listed)
     named = _by_id(_decode_record(record.raw).files or ())
@@ -95,11 +96,18 @@ def whole(record: Record, listed: Iterable[msgspec.Raw], refusal: str = "") -> R
     file_list = msgspec.json.encode([*pieces.values(), *(named[key] for key in named if key in unlisted)])
     article = read_article(record.raw, file_list)
     is_measured = not any(map(_is_unmeasured, [*pieces.values(), *named.values()]))
+    refusal = str(error) if error is not None else ""
     doubt = ""
-    if record.private or not article.withheld or article.odd_files:  # else it promises nothing
+    if isinstance(error, TryAgain) and not article.odd_files:
+        doubt = _not_had(refusal)
+    elif record.private or not article.withheld or article.odd_files:  # else it promises nothing
         doubt = _doubt(article, len(unlisted), len(named), refusal, is_measured=is_measured)
     problem = "" if doubt else refusal
     return replace(record, article=article, file_list=file_list, doubt=doubt, list_problem=problem)
+
+
+def _not_had(refusal: str) -> str:
+    return f"its file list could not be had: {refusal}"
 
 
 def _doubt(article: Article, unlisted: int, named: int, refusal: str, *, is_measured: bool) -> str:
@@ -109,7 +117,7 @@ def _doubt(article: Article, unlisted: int, named: int, refusal: str, *, is_meas
         return ", ".join(article.odd_files[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
     total = _total(article)
     if refusal and article.size > total:
-        return f"its file list could not be had: {refusal}"
+        return _not_had(refusal)
     if unlisted and not refusal:
         return f"its file list lacks {unlisted} of the {named} files that the record names"
     if total < article.size and is_measured:
@@ -130,14 +138,16 @@ def with_known_files(record: Record, raw: bytes, file_list: bytes | None, known:
     """
     Add to a record in doubt the files that are here (`known`: their ids) and that it does not name.
 
+    And all that were listed before, where it is the same version, as such a list names what is still to come.
     `raw` and `file_list`: as they were when the files came.
     """
-    before = decode_pieces(file_list) if file_list else _decode_record(raw).files
+    before = _by_id((decode_pieces(file_list) if file_list else _decode_record(raw).files) or ())
     pieces = _by_id(decode_pieces(record.file_list)) if record.file_list else {}
     # One that is listed, and cannot be read any more, is as good as not named.
     here = {str(file_id) for file_id in known}.difference(str(file.id) for file in record.article.files)
-    kept = {file_id: piece for file_id, piece in _by_id(before or ()).items() if file_id in here}
-    merged = msgspec.json.encode(list({**pieces, **kept}.values()))
+    kept = {file_id: piece for file_id, piece in before.items() if file_id in here}
+    is_same = not record.private and read_article(raw).version == record.article.version
+    merged = msgspec.json.encode(list({**(before if is_same else {}), **pieces, **kept}.values()))
     return replace(record, article=read_article(record.raw, merged), file_list=merged)
 
 

@@ -9,7 +9,8 @@ keeps two runs apart besides, as locks that fail in one way cannot be trusted in
 """
 
 import sqlite3
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,11 +50,15 @@ def open_to_write(path: Path) -> Opened:
     Open or make the database at `path`.
 
     Raises:
-        FolderInUse: another run, which has no locks either, is at work here.
+        FolderInUse: another run, which has no log either, is at work here.
         DiskTrouble, UsageError: as `schema.connect`.
         sqlite3.Error: it cannot be had in any way.
     """
-    ways = _WAYS if locks_work(path.parent) else _WAYS[2:]
+    # To switch to a log would break a run that works without one: its claim is judged before that.
+    with _claim_errors(path.parent):
+        is_left = ClaimFile(path.parent).find_stale() is not None
+    first = int(is_left) if locks_work(path.parent) else 2
+    ways = _WAYS[first:]
     for way in ways:
         try:
             return _open(path, way)
@@ -80,12 +85,19 @@ def _open(path: Path, way: _Way) -> Opened:
 
 def _claim(folder: Path) -> ClaimFile:
     claim_file = ClaimFile(folder)
-    try:
+    with _claim_errors(folder):
         claim_file.take()
+    return claim_file
+
+
+@contextmanager
+def _claim_errors(folder: Path) -> Iterator[None]:
+    """Say what to do where the disk does not let a claim be read or made."""
+    try:
+        yield
     except OSError as exc:
         told = f"{exc.filename or folder}: {exc.strerror}"
         raise DiskTrouble(f"{told}; check the output folder and run again") from exc
-    return claim_file
 
 
 def _choose_journal(db: sqlite3.Connection, way: _Way) -> bool:
