@@ -16,7 +16,7 @@ import aiofiles
 import anyio
 from msgspec.structs import replace
 
-from harvester.errors import GiveUp, TryAgain, UsageError, Verdict
+from harvester.errors import GiveUp, Gone, TryAgain, UsageError, Verdict
 from harvester.figshare.api import Figshare
 from harvester.figshare.finding import Finder
 from harvester.figshare.lists import read_list
@@ -166,8 +166,7 @@ async def _ask(name: str, finder: Finder) -> Answer:
     doi = doi_in(name)
     try:
         if (named := item_in(name)) is not None:
-            reason = await finder.mismatch(named)
-            return Unresolved(name, reason, Verdict.FOR_GOOD) if reason else (named,)
+            return await _ask_whose(name, named, finder)
         found = await (finder.by_doi(doi) if doi is not None else finder.by_handle(str(handle_in(name))))
     except (GiveUp, TryAgain) as error:
         return Unresolved(name, str(error), error.verdict)
@@ -175,6 +174,16 @@ async def _ask(name: str, finder: Finder) -> Answer:
         return found
     kind = "handle" if doi is None else "DOI"
     return Unresolved(name, f"no public item has this {kind}", Verdict.GONE)
+
+
+async def _ask_whose(name: str, named: Named, finder: Finder) -> Answer:
+    """Return the item that an address of another host means; one that is gone counts if it was harvested."""
+    try:
+        reason = await finder.mismatch(named)
+    except Gone as error:
+        ref = ItemRef(named.id, version=named.version, named=True)
+        return Unresolved(name, str(error), error.verdict, if_harvested=ref)
+    return Unresolved(name, reason, Verdict.FOR_GOOD) if reason else (named,)
 
 
 def _notes(name: str, found: Answer) -> list[str]:

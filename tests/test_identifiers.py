@@ -278,6 +278,23 @@ async def test_a_portals_item_that_is_withdrawn_is_known_as_withdrawn(tmp_path: 
         assert [row["change"] for row in rows(tmp_path / "changes.csv")] == ["withdrawn"]
 
 
+async def test_an_address_of_another_publisher_is_no_draft_of_the_accounts(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=60, private_items=3)) as sandbox:
+        item_id = sandbox.world.private_ids[0]
+        name = f"https://elifesciences.org/articles/{item_id}"
+        words = ("--item", name, "--tasks", "metadata,stats", "-o", tmp_path, *at(sandbox))
+        for _ in range(2):
+            assert (await harvester("run", *words)).status == 1
+            assert rows(tmp_path / "items.csv") == []
+            (row,) = rows(tmp_path / "failures.csv")
+            told = f"no public item {item_id} tells it as its address"
+            assert (row["item_id"], row["task"]) == ("", "resolve")
+            assert row["error"] == f"{name}: elifesciences.org is not figshare's, and {told}"
+        assert {seen.path for seen in sandbox.requests} <= {f"/v2/articles/{item_id}", "/v2/articles"}
+        listed = await harvester("list", "--item", name, *at(sandbox))
+        assert (listed.status, listed.out) == (1, "")
+
+
 async def test_a_doi_that_items_share_gives_all_of_them_and_says_so(tmp_path: Path) -> None:
     async with Sandbox(WORLD) as sandbox:
         one, other = sandbox.world.called("shared-doi")[:2]
@@ -332,7 +349,22 @@ async def test_a_handle_is_found_with_and_without_its_version_in_two_requests() 
             assert ids(await found(sandbox, name)) == [(item_id, 0)], name
             assert queries(sandbox) == [f"articles handle={form}" for form in asked]
         assert (await found(sandbox, "10779/sandbox.7")).unresolved[0].verdict == Verdict.GONE
-        assert len(queries(sandbox)) == 2
+        forms = ["10779/sandbox.7", *(f"10779/sandbox.7.v{number}" for number in range(1, 10))]
+        assert queries(sandbox) == [f"articles handle={form}" for form in forms]
+
+
+@pytest.mark.parametrize("kind", ["minted-handle", "collection-doi"])
+async def test_a_name_is_found_whichever_version_is_current(kind: str) -> None:
+    async with Sandbox(WORLD) as sandbox:
+        item_id = sandbox.world.called(kind)[0]
+        for _ in range(2):
+            sandbox.world.edit(item_id)
+        name = sandbox.world.handle(item_id) if kind == "minted-handle" else sandbox.world.doi(item_id)
+        bare = name.removesuffix(".v3")
+        assert name == f"{bare}.v3"
+        assert ids(await found(sandbox, bare)) == [(item_id, 0)]
+        assert ids(await found(sandbox, f"{bare}.v1")) == [(item_id, 1)]
+        assert ids(await found(sandbox, f"{bare.upper()}.V2")) == [(item_id, 2)]
 
 
 async def test_a_handle_without_a_doi_leads_to_its_item(tmp_path: Path) -> None:
@@ -372,7 +404,7 @@ async def test_names_that_are_equal_are_asked_for_once() -> None:
         assert queries(sandbox) == [
             f"articles doi={doi}",
             "articles doi=10.1234/none",
-            "articles doi=10.1234/none.v1",
+            *(f"articles doi=10.1234/none.v{number}" for number in range(1, 10)),
         ]
 
 
