@@ -47,6 +47,10 @@ async def read_names(file: str) -> list[str]:
         raise UsageError(f"{file}: cannot be read: {exc}") from exc
     if told.heading:
         log.info("%s: its first line is a heading, and names no item: %s", file, told.heading)
+    if told.left:
+        log.warning(
+            "%s: only the first name of each line is taken: %d further names were left", file, told.left
+        )
     return list(told.names)
 
 

@@ -132,6 +132,9 @@ def test_only_figshares_own_hosts_prove_an_item(name: str, host: str) -> None:
         ("HDL: 2134/123", "2134/123"),
         ("<https://hdl.handle.net/2134%2F123>", "2134/123"),
         ("info:hdl/2134/123", "2134/123"),
+        ("https://hdl.handle.net/10779/s.7?x=1", "10779/s.7"),
+        ("https://hdl.handle.net/10779/s.7/#top", "10779/s.7"),
+        ("https://hdl.handle.net/hdl:10779/s.7", "10779/s.7"),
         ("10779/DRO/DU:123.v2", "10779/DRO/DU:123.v2"),
     ],
 )
@@ -155,6 +158,10 @@ def test_a_bracket_that_belongs_to_a_doi_stays() -> None:
         ("http://127.0.0.1:5000/v2/file/download/1234", "a file, no item: name the item"),
         ("figshare.com/files/1234", "a file, no item: name the item"),
         ("https://figshare.com/projects/Title/113166", 'kind = "project" with id = 113166'),
+        ("https://figshare.com/projects/2019/113166", 'kind = "project" with id = 113166'),
+        ("https://figshare.com/collections/2019/555555", 'kind = "collection" with id = 555555'),
+        ("https://figshare.com/collections/2019/555555/3", 'kind = "collection" with id = 555555'),
+        ("https://figshare.com/collections/555555/3", 'kind = "collection" with id = 555555'),
         ("https://figshare.com/s/0a1b2c3d", "a private link"),
         ("https://figshare.com/search?q=soil", 'kind = "search"'),
         ("https://iastate.figshare.com/search?q=soil", 'kind = "search"'),
@@ -196,12 +203,30 @@ def test_what_may_lead_to_an_item_is_asked_for(name: str) -> None:
         ("5  # the first\n\n#6\n7", "5 7"),
         ("https://figshare.com/articles/x/A,_b/5\n", "https://figshare.com/articles/x/A,_b/5"),
         ("5,handle\n6,doi\n", "5 6"),
-        ("nonsense\n5\n", "nonsense 5"),
+        ("nonsense1\n5\n", "nonsense1 5"),
+        ("5\nnonsense\n", "5 nonsense"),
+        ("nonsense\n", "nonsense"),
+        ("https://journal.org/x\n5\n", "https://journal.org/x 5"),
+        ("https://figshare.com/search\n5\n", "https://figshare.com/search 5"),
+        ("sep=;\r\nid;title\r\n5;x\r\n", "5"),
+        ('\n"sep=|"\ntitle|doi\nx;y|10.1234/a\n', "10.1234/a"),
+        ("sep=;\n5;x\n6;y\n", "5 6"),
+        ("Dataset DOI;x\n10.1234/a;y\n", "10.1234/a"),
+        ('# mine\n\nPersistent name,t\n5,"a\nb"\n6,c\n', "5 6"),
+        ("Identifikator\n5\n", "5"),
         ("", ""),
     ],
 )
 def test_a_list_is_names_in_lines_or_the_first_column_of_a_table(text: str, names: str) -> None:
     assert list(read_list(text).names) == names.split()
+
+
+async def test_names_behind_the_first_one_of_a_line_are_left_and_counted(tmp_path: Path) -> None:
+    listed = tmp_path / "ids.txt"
+    listed.write_text("5, 6, 7\n8,a title\n9\n10.6084/m9.figshare.11;10.6084/m9.figshare.12\n")
+    ended = await harvester("list", "--items", listed, "--api", "http://127.0.0.1:9/v2")
+    assert (ended.status, ended.out) == (0, "5\n8\n9\n11\n")
+    assert "only the first name of each line is taken: 3 further names were left" in ended.err
 
 
 async def test_a_heading_is_told_and_what_is_no_utf8_is_refused(tmp_path: Path) -> None:
