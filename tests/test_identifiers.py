@@ -6,8 +6,10 @@ from pathlib import Path
 
 import orjson
 import pytest
+from aiohttp import web
+from yarl import URL
 
-from harvester.errors import Verdict
+from harvester.errors import Refused, Verdict
 from harvester.figshare.lists import read_list
 from harvester.figshare.names import Named, doi_in, handle_in, item_in, why_not
 from harvester.models import Page
@@ -15,6 +17,7 @@ from harvester.named import Names
 from harvester.sandbox import IDENTIFIERS, Sandbox, Settings
 from tests.calls import calls
 from tests.conftest import at, harvester
+from tests.test_client import client, served
 from tests.truth import rows
 
 pytestmark = pytest.mark.anyio
@@ -455,3 +458,27 @@ async def test_a_run_of_a_list_that_repeats_itself_counts_what_it_repeats(tmp_pa
         assert len(sandbox.asked("api")) == 3
         planned = await harvester("plan", *words, "-o", tmp_path / "other", "--json", *at(sandbox))
         assert orjson.loads(planned.out)["incomplete_listings"] == []
+
+
+# -- where redirects lead ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("https://10.9.9.9/x", "10.9.9.9, which is a private address; services.private_networks allows it"),
+        ("https://127.0.0.1/x", "127.0.0.1, which is a loopback address"),
+        ("https://169.254.169.254/x", "169.254.169.254, which is a link-local address"),
+        ("http://10.9.9.9/x", "10.9.9.9, which is not https"),
+        ("http://example.org/x", "example.org, which is not https"),
+        ("file:///etc/passwd", "an address of file, which is not https"),
+    ],
+)
+async def test_a_redirect_that_is_not_followed_says_why(target: str, told: str) -> None:
+    async def elsewhere(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": target})
+
+    async with served(elsewhere) as here, client(URL("https://api.example.org"), stats=here) as asked:
+        with pytest.raises(Refused) as caught:
+            await asked.json("stats", "GET", here / "x", orjson.loads)
+    assert str(caught.value).endswith(f": redirects to {told}")
