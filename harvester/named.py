@@ -20,7 +20,7 @@ from harvester.errors import GiveUp, Gone, TryAgain, UsageError, Verdict
 from harvester.figshare.api import Figshare
 from harvester.figshare.finding import Finder
 from harvester.figshare.lists import read_list
-from harvester.figshare.names import Named, doi_in, handle_in, item_in, why_not
+from harvester.figshare.names import Named, doi_in, handle_in, is_figshares_doi, item_in, why_not
 from harvester.models import ItemRef, Page, Unresolved
 from harvester.paths import usable
 
@@ -149,6 +149,8 @@ class Names:
 def _without_asking(name: str, finder: Finder) -> Answer | None:
     """Return what a name leads to by itself, None where figshare has to be asked."""
     if (named := item_in(name)) is not None:
+        if is_figshares_doi(name):
+            finder.note_doi(named.id)
         return (named,) if finder.trusts(named) else None
     if reason := why_not(name):
         return Unresolved(name, reason, Verdict.FOR_GOOD)

@@ -14,7 +14,7 @@ from harvester.figshare.lists import read_list
 from harvester.figshare.names import Named, doi_in, handle_in, item_in, why_not
 from harvester.models import Page
 from harvester.named import Names
-from harvester.sandbox import IDENTIFIERS, Sandbox, Settings
+from harvester.sandbox import IDENTIFIERS, Sandbox, Settings, item
 from tests.calls import calls
 from tests.conftest import at, harvester
 from tests.test_client import client, served
@@ -354,6 +354,25 @@ async def test_a_doi_without_the_id_is_found_by_figshares_filter() -> None:
         assert queries(sandbox) == [f"articles doi={doi}"]
         assert ids(await found(sandbox, f"{doi}.v2")) == [(item_id, 2)]
         assert queries(sandbox) == [f"articles doi={doi}.v2", f"articles doi={doi}"]
+
+
+async def test_a_doi_whose_number_is_no_item_tells_whose_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(item._DOIS, "hex-doi", lambda _: "10.6084/m9.figshare.99999.v1")
+    async with Sandbox(WORLD) as sandbox:
+        item_id = sandbox.world.called("hex-doi")[0]
+        for name in ("10.6084/m9.figshare.99999", "https://doi.org/10.6084/m9.figshare.99999.v1"):
+            out = tmp_path / name[-1]
+            words = ("run", "--item", name, "--tasks", "metadata", "-o", out, *at(sandbox))
+            assert (await harvester(*words)).status == 1
+            (row,) = rows(out / "failures.csv")
+            assert row["item_id"] == "99999"
+            assert f"; but its DOI is that of item {item_id}," in row["error"]
+            assert "articles doi=10.6084/m9.figshare.99999.v1" in queries(sandbox)
+        words = ("run", "--item", "99999", "--tasks", "metadata", "-o", tmp_path / "id", *at(sandbox))
+        assert (await harvester(*words)).status == 1
+        assert not [query for query in queries(sandbox) if "doi=" in query]
 
 
 async def test_an_item_of_a_publishers_collection_is_an_item() -> None:

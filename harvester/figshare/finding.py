@@ -57,10 +57,22 @@ class Finder:
     def __init__(self, endpoints: Endpoints, api: URL) -> None:
         self._endpoints = endpoints
         self._portals = {host_of(str(api))}
+        self._by_doi = set[int]()
 
     def trusts(self, named: Named) -> bool:
         """Tell whether the host of an address is figshare's, the api's own, or a portal that was seen."""
         return not named.host or is_figshares(named.host) or named.host in self._portals
+
+    def note_doi(self, item_id: int) -> None:
+        """Note that an item was named by a DOI that ends in this number."""
+        self._by_doi.add(item_id)
+
+    async def with_doi_of(self, item_id: int, version: int) -> tuple[int, ...]:
+        """Return the items whose DOI ends in the number of another one; () where it was not named by DOI."""
+        if item_id not in self._by_doi:
+            return ()
+        doi = f"10.6084/m9.figshare.{item_id}.v{version or 1}"
+        return tuple(each.id for each in await self._listed("doi", doi, doi))
 
     async def mismatch(self, named: Named) -> str:
         """

@@ -165,6 +165,11 @@ def doi_in(name: str) -> str | None:
     return tidied(found[0]).rstrip("/.,;") if found else None
 
 
+def is_figshares_doi(name: str) -> bool:
+    """Tell whether a name is a DOI of figshare's own form, whose tail is read as the item's id."""
+    return "10." in name and _FIGSHARE_DOI.fullmatch(doi_in(name) or "") is not None
+
+
 def handle_in(name: str) -> str | None:
     """Return the handle in a name such as "2134/123", "hdl:2134/123" or "https://hdl.handle.net/2134/123"."""
     found = _HANDLE.fullmatch(_unescaped(tidied(name)).rstrip("/ "))
