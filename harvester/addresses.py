@@ -32,6 +32,7 @@ LOOPBACK = "a loopback address"
 LINK_LOCAL = "a link-local address"
 PRIVATE = "a private address"
 NONE = "no address of a host"
+NOT_HTTPS = "not https"
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
@@ -55,12 +56,24 @@ def is_loopback(url: URL) -> bool:
 
 def is_public(url: URL, networks: Sequence[Network] = ()) -> bool:
     """Tell whether an address is https and not literally one that is not asked; see `objection`."""
-    if url.scheme != "https" or not url.host or is_loopback(url):
-        return False
+    return why_not_public(url, networks) is None
+
+
+def why_not_public(url: URL, networks: Sequence[Network] = ()) -> str | None:
+    """Say what an address is that is not public, None for one that is."""
+    if is_loopback(url):
+        return LOOPBACK
+    if url.scheme != "https":
+        return NOT_HTTPS
     try:
-        return objection(url.host, networks) is None
+        return objection(url.host, networks) if url.host else NONE
     except ValueError:
-        return True
+        return None
+
+
+def with_remedy(kind: str) -> str:
+    """Return what kind of address one is, with the key that allows it, should there be one."""
+    return f"{kind}; services.private_networks allows it" if kind == PRIVATE else kind
 
 
 def objection(text: str, networks: Sequence[Network] = ()) -> str | None:

@@ -40,11 +40,16 @@ class ItemRef(Struct, frozen=True):
 
 
 class Unresolved(Struct, frozen=True):
-    """A name or an entry of a list that leads to no item, why, and with which verdict."""
+    """
+    A name or an entry of a list that leads to no item, why, and with which verdict.
+
+    ``if_harvested``: the item that it means all the same, should it have been harvested before.
+    """
 
     name: str
     reason: str
     verdict: str
+    if_harvested: ItemRef | None = None
 
 
 class Page(Struct, frozen=True):

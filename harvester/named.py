@@ -16,11 +16,11 @@ import aiofiles
 import anyio
 from msgspec.structs import replace
 
-from harvester.errors import GiveUp, TryAgain, UsageError, Verdict
+from harvester.errors import GiveUp, Gone, TryAgain, UsageError, Verdict
 from harvester.figshare.api import Figshare
 from harvester.figshare.finding import Finder
 from harvester.figshare.lists import read_list
-from harvester.figshare.names import Named, doi_in, handle_in, item_in, why_not
+from harvester.figshare.names import Named, doi_in, handle_in, is_figshares_doi, item_in, why_not
 from harvester.models import ItemRef, Page, Unresolved
 from harvester.paths import usable
 
@@ -47,6 +47,10 @@ async def read_names(file: str) -> list[str]:
         raise UsageError(f"{file}: cannot be read: {exc}") from exc
     if told.heading:
         log.info("%s: its first line is a heading, and names no item: %s", file, told.heading)
+    if told.left:
+        log.warning(
+            "%s: only the first name of each line is taken: %d further names were left", file, told.left
+        )
     return list(told.names)
 
 
@@ -145,6 +149,8 @@ class Names:
 def _without_asking(name: str, finder: Finder) -> Answer | None:
     """Return what a name leads to by itself, None where figshare has to be asked."""
     if (named := item_in(name)) is not None:
+        if is_figshares_doi(name):
+            finder.note_doi(named.id)
         return (named,) if finder.trusts(named) else None
     if reason := why_not(name):
         return Unresolved(name, reason, Verdict.FOR_GOOD)
@@ -166,8 +172,7 @@ async def _ask(name: str, finder: Finder) -> Answer:
     doi = doi_in(name)
     try:
         if (named := item_in(name)) is not None:
-            reason = await finder.mismatch(named)
-            return Unresolved(name, reason, Verdict.FOR_GOOD) if reason else (named,)
+            return await _ask_whose(name, named, finder)
         found = await (finder.by_doi(doi) if doi is not None else finder.by_handle(str(handle_in(name))))
     except (GiveUp, TryAgain) as error:
         return Unresolved(name, str(error), error.verdict)
@@ -175,6 +180,16 @@ async def _ask(name: str, finder: Finder) -> Answer:
         return found
     kind = "handle" if doi is None else "DOI"
     return Unresolved(name, f"no public item has this {kind}", Verdict.GONE)
+
+
+async def _ask_whose(name: str, named: Named, finder: Finder) -> Answer:
+    """Return the item that an address of another host means; one that is gone counts if it was harvested."""
+    try:
+        reason = await finder.mismatch(named)
+    except Gone as error:
+        ref = ItemRef(named.id, version=named.version, named=True)
+        return Unresolved(name, str(error), error.verdict, if_harvested=ref)
+    return Unresolved(name, reason, Verdict.FOR_GOOD) if reason else (named,)
 
 
 def _notes(name: str, found: Answer) -> list[str]:

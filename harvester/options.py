@@ -150,7 +150,9 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     add("--account-query", "QUERY", _text, "items of the token's account that match a query")
     add("--item", "ID", _text, "one item: its id (123, 123.v2), DOI, handle or address")
     group.add_argument(
-        "--items", metavar="FILE", help="items listed in a file, one a line; - is standard input"
+        "--items",
+        metavar="FILE",
+        help="items listed in a file, one a line or in a column of a table; - is standard input",
     )
     _add_filters(parser)
 
@@ -232,11 +234,11 @@ def _add_statistics(parser: argparse.ArgumentParser) -> None:
 def _add_files(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("files (all of these must allow one)")
     group.add_argument(
-        "--include", dest="files.include", action="append", metavar="GLOB",
+        "--include", dest="files.include", action="append", type=_text, metavar="GLOB",
         help="fetch only files whose folder/name matches; repeats",
     )  # fmt: skip
     group.add_argument(
-        "--exclude", dest="files.exclude", action="append", metavar="GLOB",
+        "--exclude", dest="files.exclude", action="append", type=_text, metavar="GLOB",
         help="fetch no file whose folder/name matches; repeats",
     )  # fmt: skip
     group.add_argument("--min-size", dest="files.min_size", metavar="SIZE", help='such as "1 kB"')
@@ -310,7 +312,7 @@ def _text(text: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    return [word.strip() for word in _text(text).split(",") if word.strip()]
 
 
 def _versions(text: str) -> str | list[int | str]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from harvester.config import Config
-from harvester.errors import Doubtful, GiveUp, Gone, NotAllowed, Refused
+from harvester.errors import Doubtful, GiveUp, Gone, NotAllowed, Refused, TryAgain
 from harvester.figshare.api import Figshare
 from harvester.figshare.records import METADATA_ONLY
 from harvester.models import ItemRef, OwedItem, Record
@@ -51,6 +51,25 @@ class Records:
 
     async def ask(self, item: OwedItem) -> Record | None:
         """Return the record of an item; None where it is known and has not changed."""
+        try:
+            return await self._ask(item)
+        except Gone as error:
+            if not item.known:
+                await self._tell_namesakes(item, error)
+            raise
+
+    async def _tell_namesakes(self, item: OwedItem, error: Gone) -> None:
+        """Raise an error that names the items whose DOI it was that named one that there is not."""
+        others: tuple[int, ...] = ()
+        with suppress(GiveUp, TryAgain):
+            others = await self.figshare.finder.with_doi_of(item.id, item.version)
+        if others:
+            ids = ", ".join(map(str, others))
+            told = Gone(f"{error}; but its DOI is that of item {ids}, which can be named by its id")
+            told.attempts = error.attempts
+            raise told from error
+
+    async def _ask(self, item: OwedItem) -> Record | None:
         if item.private:
             return await self._private(item)
         if item.named and self.access.has_token:

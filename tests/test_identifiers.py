@@ -6,15 +6,18 @@ from pathlib import Path
 
 import orjson
 import pytest
+from aiohttp import web
+from yarl import URL
 
-from harvester.errors import Verdict
+from harvester.errors import Refused, Verdict
 from harvester.figshare.lists import read_list
 from harvester.figshare.names import Named, doi_in, handle_in, item_in, why_not
 from harvester.models import Page
 from harvester.named import Names
-from harvester.sandbox import IDENTIFIERS, Sandbox, Settings
+from harvester.sandbox import IDENTIFIERS, Sandbox, Settings, item
 from tests.calls import calls
 from tests.conftest import at, harvester
+from tests.test_client import client, served
 from tests.truth import rows
 
 pytestmark = pytest.mark.anyio
@@ -132,6 +135,9 @@ def test_only_figshares_own_hosts_prove_an_item(name: str, host: str) -> None:
         ("HDL: 2134/123", "2134/123"),
         ("<https://hdl.handle.net/2134%2F123>", "2134/123"),
         ("info:hdl/2134/123", "2134/123"),
+        ("https://hdl.handle.net/10779/s.7?x=1", "10779/s.7"),
+        ("https://hdl.handle.net/10779/s.7/#top", "10779/s.7"),
+        ("https://hdl.handle.net/hdl:10779/s.7", "10779/s.7"),
         ("10779/DRO/DU:123.v2", "10779/DRO/DU:123.v2"),
     ],
 )
@@ -155,6 +161,10 @@ def test_a_bracket_that_belongs_to_a_doi_stays() -> None:
         ("http://127.0.0.1:5000/v2/file/download/1234", "a file, no item: name the item"),
         ("figshare.com/files/1234", "a file, no item: name the item"),
         ("https://figshare.com/projects/Title/113166", 'kind = "project" with id = 113166'),
+        ("https://figshare.com/projects/2019/113166", 'kind = "project" with id = 113166'),
+        ("https://figshare.com/collections/2019/555555", 'kind = "collection" with id = 555555'),
+        ("https://figshare.com/collections/2019/555555/3", 'kind = "collection" with id = 555555'),
+        ("https://figshare.com/collections/555555/3", 'kind = "collection" with id = 555555'),
         ("https://figshare.com/s/0a1b2c3d", "a private link"),
         ("https://figshare.com/search?q=soil", 'kind = "search"'),
         ("https://iastate.figshare.com/search?q=soil", 'kind = "search"'),
@@ -196,12 +206,30 @@ def test_what_may_lead_to_an_item_is_asked_for(name: str) -> None:
         ("5  # the first\n\n#6\n7", "5 7"),
         ("https://figshare.com/articles/x/A,_b/5\n", "https://figshare.com/articles/x/A,_b/5"),
         ("5,handle\n6,doi\n", "5 6"),
-        ("nonsense\n5\n", "nonsense 5"),
+        ("nonsense1\n5\n", "nonsense1 5"),
+        ("5\nnonsense\n", "5 nonsense"),
+        ("nonsense\n", "nonsense"),
+        ("https://journal.org/x\n5\n", "https://journal.org/x 5"),
+        ("https://figshare.com/search\n5\n", "https://figshare.com/search 5"),
+        ("sep=;\r\nid;title\r\n5;x\r\n", "5"),
+        ('\n"sep=|"\ntitle|doi\nx;y|10.1234/a\n', "10.1234/a"),
+        ("sep=;\n5;x\n6;y\n", "5 6"),
+        ("Dataset DOI;x\n10.1234/a;y\n", "10.1234/a"),
+        ('# mine\n\nPersistent name,t\n5,"a\nb"\n6,c\n', "5 6"),
+        ("Identifikator\n5\n", "5"),
         ("", ""),
     ],
 )
 def test_a_list_is_names_in_lines_or_the_first_column_of_a_table(text: str, names: str) -> None:
     assert list(read_list(text).names) == names.split()
+
+
+async def test_names_behind_the_first_one_of_a_line_are_left_and_counted(tmp_path: Path) -> None:
+    listed = tmp_path / "ids.txt"
+    listed.write_text("5, 6, 7\n8,a title\n9\n10.6084/m9.figshare.11;10.6084/m9.figshare.12\n")
+    ended = await harvester("list", "--items", listed, "--api", "http://127.0.0.1:9/v2")
+    assert (ended.status, ended.out) == (0, "5\n8\n9\n11\n")
+    assert "only the first name of each line is taken: 3 further names were left" in ended.err
 
 
 async def test_a_heading_is_told_and_what_is_no_utf8_is_refused(tmp_path: Path) -> None:
@@ -278,6 +306,23 @@ async def test_a_portals_item_that_is_withdrawn_is_known_as_withdrawn(tmp_path: 
         assert [row["change"] for row in rows(tmp_path / "changes.csv")] == ["withdrawn"]
 
 
+async def test_an_address_of_another_publisher_is_no_draft_of_the_accounts(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=60, private_items=3)) as sandbox:
+        item_id = sandbox.world.private_ids[0]
+        name = f"https://elifesciences.org/articles/{item_id}"
+        words = ("--item", name, "--tasks", "metadata,stats", "-o", tmp_path, *at(sandbox))
+        for _ in range(2):
+            assert (await harvester("run", *words)).status == 1
+            assert rows(tmp_path / "items.csv") == []
+            (row,) = rows(tmp_path / "failures.csv")
+            told = f"no public item {item_id} tells it as its address"
+            assert (row["item_id"], row["task"]) == ("", "resolve")
+            assert row["error"] == f"{name}: elifesciences.org is not figshare's, and {told}"
+        assert {seen.path for seen in sandbox.requests} <= {f"/v2/articles/{item_id}", "/v2/articles"}
+        listed = await harvester("list", "--item", name, *at(sandbox))
+        assert (listed.status, listed.out) == (1, "")
+
+
 async def test_a_doi_that_items_share_gives_all_of_them_and_says_so(tmp_path: Path) -> None:
     async with Sandbox(WORLD) as sandbox:
         one, other = sandbox.world.called("shared-doi")[:2]
@@ -311,6 +356,25 @@ async def test_a_doi_without_the_id_is_found_by_figshares_filter() -> None:
         assert queries(sandbox) == [f"articles doi={doi}.v2", f"articles doi={doi}"]
 
 
+async def test_a_doi_whose_number_is_no_item_tells_whose_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(item._DOIS, "hex-doi", lambda _: "10.6084/m9.figshare.99999.v1")
+    async with Sandbox(WORLD) as sandbox:
+        item_id = sandbox.world.called("hex-doi")[0]
+        for name in ("10.6084/m9.figshare.99999", "https://doi.org/10.6084/m9.figshare.99999.v1"):
+            out = tmp_path / name[-1]
+            words = ("run", "--item", name, "--tasks", "metadata", "-o", out, *at(sandbox))
+            assert (await harvester(*words)).status == 1
+            (row,) = rows(out / "failures.csv")
+            assert row["item_id"] == "99999"
+            assert f"; but its DOI is that of item {item_id}," in row["error"]
+            assert "articles doi=10.6084/m9.figshare.99999.v1" in queries(sandbox)
+        words = ("run", "--item", "99999", "--tasks", "metadata", "-o", tmp_path / "id", *at(sandbox))
+        assert (await harvester(*words)).status == 1
+        assert not [query for query in queries(sandbox) if "doi=" in query]
+
+
 async def test_an_item_of_a_publishers_collection_is_an_item() -> None:
     async with Sandbox(WORLD) as sandbox:
         item_id = sandbox.world.called("collection-doi")[0]
@@ -332,7 +396,22 @@ async def test_a_handle_is_found_with_and_without_its_version_in_two_requests() 
             assert ids(await found(sandbox, name)) == [(item_id, 0)], name
             assert queries(sandbox) == [f"articles handle={form}" for form in asked]
         assert (await found(sandbox, "10779/sandbox.7")).unresolved[0].verdict == Verdict.GONE
-        assert len(queries(sandbox)) == 2
+        forms = ["10779/sandbox.7", *(f"10779/sandbox.7.v{number}" for number in range(1, 10))]
+        assert queries(sandbox) == [f"articles handle={form}" for form in forms]
+
+
+@pytest.mark.parametrize("kind", ["minted-handle", "collection-doi"])
+async def test_a_name_is_found_whichever_version_is_current(kind: str) -> None:
+    async with Sandbox(WORLD) as sandbox:
+        item_id = sandbox.world.called(kind)[0]
+        for _ in range(2):
+            sandbox.world.edit(item_id)
+        name = sandbox.world.handle(item_id) if kind == "minted-handle" else sandbox.world.doi(item_id)
+        bare = name.removesuffix(".v3")
+        assert name == f"{bare}.v3"
+        assert ids(await found(sandbox, bare)) == [(item_id, 0)]
+        assert ids(await found(sandbox, f"{bare}.v1")) == [(item_id, 1)]
+        assert ids(await found(sandbox, f"{bare.upper()}.V2")) == [(item_id, 2)]
 
 
 async def test_a_handle_without_a_doi_leads_to_its_item(tmp_path: Path) -> None:
@@ -372,7 +451,7 @@ async def test_names_that_are_equal_are_asked_for_once() -> None:
         assert queries(sandbox) == [
             f"articles doi={doi}",
             "articles doi=10.1234/none",
-            "articles doi=10.1234/none.v1",
+            *(f"articles doi=10.1234/none.v{number}" for number in range(1, 10)),
         ]
 
 
@@ -398,3 +477,27 @@ async def test_a_run_of_a_list_that_repeats_itself_counts_what_it_repeats(tmp_pa
         assert len(sandbox.asked("api")) == 3
         planned = await harvester("plan", *words, "-o", tmp_path / "other", "--json", *at(sandbox))
         assert orjson.loads(planned.out)["incomplete_listings"] == []
+
+
+# -- where redirects lead ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("https://10.9.9.9/x", "10.9.9.9, which is a private address; services.private_networks allows it"),
+        ("https://127.0.0.1/x", "127.0.0.1, which is a loopback address"),
+        ("https://169.254.169.254/x", "169.254.169.254, which is a link-local address"),
+        ("http://10.9.9.9/x", "10.9.9.9, which is not https"),
+        ("http://example.org/x", "example.org, which is not https"),
+        ("file:///etc/passwd", "an address of file, which is not https"),
+    ],
+)
+async def test_a_redirect_that_is_not_followed_says_why(target: str, told: str) -> None:
+    async def elsewhere(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": target})
+
+    async with served(elsewhere) as here, client(URL("https://api.example.org"), stats=here) as asked:
+        with pytest.raises(Refused) as caught:
+            await asked.json("stats", "GET", here / "x", orjson.loads)
+    assert str(caught.value).endswith(f": redirects to {told}")

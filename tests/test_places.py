@@ -408,6 +408,33 @@ async def test_what_the_user_names_stays_what_it_is_in_the_users_locale(
         assert ended.status == 0, ended.err
 
 
+async def test_globs_are_utf8_where_the_locale_has_no_characters_for_them(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+        words = ("run", "--search", "survey", *at(sandbox), "-o")
+
+        async def fetched(name: str, *more: str, **env: str) -> set[str]:
+            ended = await harvester(*words, tmp_path / name, *more, env=environment(**env))
+            assert ended.status == 0, ended.err
+            return {row["path"] for row in rows(tmp_path / name / "files.csv") if row["status"] == "done"}
+
+        everything = await fetched("all")
+        glob = f"*{next(each for path in sorted(everything) for each in path if not each.isascii())}*"
+        odd = await fetched("include", "--include", glob)
+        assert odd
+        assert odd < everything
+        assert await fetched("1", "--include", glob, **ASCII) == odd
+        assert await fetched("2", HARVESTER_FILES_INCLUDE=glob, **ASCII) == odd
+        assert await fetched("3", "--exclude", glob, **ASCII) == everything - odd
+        assert await fetched("4", HARVESTER_FILES_EXCLUDE=glob, **ASCII) == everything - odd
+
+
+async def test_what_is_no_text_in_the_environment_is_told(tmp_path: Path) -> None:
+    env = environment(**ASCII, HARVESTER_FILES_EXCLUDE=os.fsdecode(b"\xfc"))
+    ended = await harvester("plan", "--item", "1", "-o", tmp_path, env=env)
+    assert ended.status == 2
+    assert "HARVESTER_FILES_EXCLUDE: it is not UTF-8 text" in ended.err
+
+
 async def test_what_the_charset_lacks_is_escaped_where_it_is_printed(
     locale: dict[str, str], tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ import aiohttp
 from msgspec import Struct
 from yarl import URL
 
-from harvester.addresses import Network, is_loopback, is_public
+from harvester.addresses import Network, is_loopback, why_not_public, with_remedy
 from harvester.client.answers import (
     backoff_seconds,
     complaint,
@@ -220,8 +220,10 @@ class Asking:
             is_web = target.scheme in {"http", "https"} and bool(target.host and target.origin())
         except ValueError as exc:
             raise Misshapen(f"{name_of(url)}: redirects to no address") from exc
-        if not is_public(target, self._private_networks) and not (is_web and is_loopback(self._api)):
-            raise Refused(f"{name_of(url)}: redirects to {target.host}, which is not followed")
+        kind = why_not_public(target, self._private_networks)
+        if kind is not None and not (is_web and is_loopback(self._api)):
+            where = target.host or f"an address of {target.scheme}"
+            raise Refused(f"{name_of(url)}: redirects to {where}, which is {with_remedy(kind)}")
         return target
 
     def _proxy_for(self, url: URL) -> str | None:

@@ -14,7 +14,7 @@ from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
-from harvester.addresses import PRIVATE, Network, objection
+from harvester.addresses import Network, objection, with_remedy
 from harvester.client.answers import name_of
 from harvester.client.bodies import ENCODINGS
 from harvester.config import Timeouts
@@ -96,9 +96,8 @@ class _PublicResolver(ThreadedResolver):
         return asked
 
     def _not_asked(self, host: str, address: str) -> _NotAsked:
-        kind = objection(address, self._networks)
-        told = f"{host} is {address} here, which is {kind}"
-        return _NotAsked(None, f"{told}; services.private_networks allows it" if kind == PRIVATE else told)
+        kind = objection(address, self._networks) or ""
+        return _NotAsked(None, f"{host} is {address} here, which is {with_remedy(kind)}")
 
 
 FOREIGN = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ValueError)

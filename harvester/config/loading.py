@@ -30,6 +30,7 @@ from harvester.config.tables import Table, faults_whatever, fields, is_required
 from harvester.config.values import convert
 from harvester.credentials import Secret, is_variable
 from harvester.errors import UsageError
+from harvester.paths import as_text
 
 T = TypeVar("T", bound=Table)
 
@@ -37,6 +38,8 @@ ENVIRONMENT = "environment"
 ENVIRONMENT_PREFIX = "HARVESTER_"
 NOT_KEYS = {"sources", "token", "stats_credentials", "unmet"}
 """Fields of `Config` that are read in another way."""
+PATHS = {"output"}
+"""Keys whose values stay as the system gave them: a path need not be UTF-8."""
 
 
 class Kinds(NamedTuple):
@@ -137,7 +140,11 @@ def _environment(environ: Mapping[str, str], faults: _Faults) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, text in environ.items():
         if name in known:
-            values[known[name]] = _from_text(text, keys()[known[name]])
+            key = known[name]
+            try:
+                values[key] = _from_text(text if key in PATHS else as_text(text), keys()[key])
+            except UnicodeDecodeError:
+                faults.add(ENVIRONMENT, f"{name}: it is not UTF-8 text")
         elif name.startswith(ENVIRONMENT_PREFIX):
             faults.add(ENVIRONMENT, f"{name}: unknown{_suggest(name, known)}")
     return values

@@ -26,6 +26,8 @@ from harvester.text import printable
 
 MOST_AT_ONCE = 10
 """Items that may share a name: figshare ignores filters that it does not know, so no more is asked for."""
+_LAST_TRIED = 9
+"""The last version of a name that is asked for where the name is not known as it was given."""
 _LONGEST_ADDRESS = 200
 
 
@@ -55,23 +57,38 @@ class Finder:
     def __init__(self, endpoints: Endpoints, api: URL) -> None:
         self._endpoints = endpoints
         self._portals = {host_of(str(api))}
+        self._by_doi = set[int]()
 
     def trusts(self, named: Named) -> bool:
         """Tell whether the host of an address is figshare's, the api's own, or a portal that was seen."""
         return not named.host or is_figshares(named.host) or named.host in self._portals
+
+    def note_doi(self, item_id: int) -> None:
+        """Note that an item was named by a DOI that ends in this number."""
+        self._by_doi.add(item_id)
+
+    async def with_doi_of(self, item_id: int, version: int) -> tuple[int, ...]:
+        """Return the items whose DOI ends in the number of another one; () where it was not named by DOI."""
+        if item_id not in self._by_doi:
+            return ()
+        doi = f"10.6084/m9.figshare.{item_id}.v{version or 1}"
+        return tuple(each.id for each in await self._listed("doi", doi, doi))
 
     async def mismatch(self, named: Named) -> str:
         """
         Say why an item is not the one that an address of another host means, "" where it is.
 
         Journals number their articles too. A portal is known by the records of its items, which name its
-        host; so one of them is asked for, the first time that a host comes up. An item that is not public
-        is nobody else's: its own record says that it is gone.
+        host; so one of them is asked for, the first time that a host comes up.
+
+        Raises:
+            Gone: there is no such public item, so nothing tells the host.
         """
         try:
             homes = (await self._endpoints.get(f"articles/{named.id}", _decode_homes)).value
-        except Gone:
-            return ""
+        except Gone as exc:
+            told = f"no public item {named.id} tells it as its address"
+            raise Gone(f"{named.host} is not figshare's, and {told}") from exc
         addresses = tuple(homes.addresses())
         if named.host in map(host_of, addresses):
             self._portals.add(named.host)
@@ -87,7 +104,7 @@ class Finder:
 
         One DOI may be that of several items. The filter may know only the DOI with the current version, or
         the one without: the item whose number is its tail is asked for, then the form
-        with or without a version, and that in lower case. It takes four requests at most.
+        with or without a version, that in lower case, and the versions up to `_LAST_TRIED`.
         """
         if found := await self._listed("doi", doi, doi):
             return found
@@ -98,16 +115,18 @@ class Finder:
                     return (Named(int(tail[1]), version_in(doi)),)
             except (Gone, Misshapen, Refused):
                 pass
-        for form in dict.fromkeys((_other_form(doi), doi.lower())):
-            if form != doi and (found := await self._listed("doi", form, doi)):
-                return found
-        return ()
+        return await self._in_other_forms("doi", doi)
 
     async def by_handle(self, handle: str) -> tuple[Named, ...]:
         """Return the items with this handle, as `by_doi` does."""
-        return await self._listed("handle", handle, handle) or await self._listed(
-            "handle", _other_form(handle), handle
-        )
+        return await self._listed("handle", handle, handle) or await self._in_other_forms("handle", handle)
+
+    async def _in_other_forms(self, field: str, name: str) -> tuple[Named, ...]:
+        """Ask for a name in its other forms, one by one, until one is found."""
+        for form in _other_forms(name):
+            if found := await self._listed(field, form, name):
+                return found
+        return ()
 
     async def _listed(self, field: str, form: str, name: str) -> tuple[Named, ...]:
         """Return the items that a listing filtered by one form of a name gives, and that have the name."""
@@ -126,7 +145,10 @@ def _version(field: str, told: str, name: str) -> int:
     return 0 if field == "handle" and told.lower() == name.lower() else version_in(name)
 
 
-def _other_form(name: str) -> str:
-    """Return a name without its version, or with the first one where it has none."""
+def _other_forms(name: str) -> tuple[str, ...]:
+    """Return a name without its version and with others, each also in lower case; the likely ones first."""
     bare = without_version(name)
-    return bare if bare != name else f"{name}.v1"
+    first = (bare if bare != name else f"{bare}.v1", name.lower())
+    versions = [f"{bare}.v{number}" for number in range(1, _LAST_TRIED + 1)]
+    forms = (*first, first[0].lower(), *versions, *map(str.lower, versions))
+    return tuple(form for form in dict.fromkeys(forms) if form != name)

@@ -30,7 +30,8 @@ _DOI = re.compile(r"\b10\.[0-9]{4,9}/[^\s?#]+", re.ASCII)
 _FIGSHARE_DOI = re.compile(rf"10\.6084/m9\.figshare\.({ID})(?:\.v({_VERSION}))?", re.IGNORECASE)
 _COLLECTION_DOI = re.compile(rf"10\.[0-9]{{4,9}}/(?:.*\.)?c\.({ID})(?:\.v[0-9]+)?", re.IGNORECASE)
 _HANDLE = re.compile(
-    r"(?:hdl:|handle:|info:hdl/|(?:https?://)?hdl\.handle\.net/)?\s*([0-9]+(?:\.[0-9]+)*/[^\s?#]+)",
+    r"(?:(?:https?://)?hdl\.handle\.net/+)?(?:hdl:|handle:|info:hdl/)?\s*([0-9]+(?:\.[0-9]+)*/[^\s?#]+)"
+    r"(?:[?#].*)?",
     re.IGNORECASE,
 )
 _ID = re.compile(rf"0*({ID})(?:\.0|\.v({_VERSION}))?", re.IGNORECASE)  # .0: by way of a spreadsheet
@@ -164,10 +165,15 @@ def doi_in(name: str) -> str | None:
     return tidied(found[0]).rstrip("/.,;") if found else None
 
 
+def is_figshares_doi(name: str) -> bool:
+    """Tell whether a name is a DOI of figshare's own form, whose tail is read as the item's id."""
+    return "10." in name and _FIGSHARE_DOI.fullmatch(doi_in(name) or "") is not None
+
+
 def handle_in(name: str) -> str | None:
     """Return the handle in a name such as "2134/123", "hdl:2134/123" or "https://hdl.handle.net/2134/123"."""
     found = _HANDLE.fullmatch(_unescaped(tidied(name)).rstrip("/ "))
-    return found[1] if found and doi_in(found[1]) is None else None
+    return found[1].rstrip("/") if found and doi_in(found[1]) is None else None
 
 
 def version_in(doi: str) -> int:
@@ -232,7 +238,7 @@ _PATHS: Sequence[tuple[str, Callable[[re.Match[str]], str]]] = (
     ),
     (rf"(?:.*/)?(?:files|file/download|download/files?)/{ID}(?:/.*)?", lambda _: _NO_FILE),
     (
-        rf"(?:.*?/)?(collection|project)s/(?:[^/]*[^/0-9][^/]*/)?({ID})(?:/.*)?",
+        rf"(?:.*?/)?(collection|project)s/(?:[^/]*[^/0-9][^/]*/|[0-9]+/(?={_LONG_ENOUGH}(?:/|$)))?({ID})(?:/.*)?",
         lambda found: _a_source(found[1].lower(), found[2]),
     ),
     (

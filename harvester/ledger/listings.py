@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from harvester.ledger import many, versions
 from harvester.ledger.intake import Intake
 from harvester.ledger.line import Line
@@ -258,8 +260,29 @@ class Listings:
         if mishap.begin_anew:
             self._db.execute("UPDATE listings SET anew = 1 WHERE key = ? AND NOT old", (failure.subject,))
 
+    def _with_harvested(self, page: Page) -> Page:
+        """Return a page on which names of items that were harvested before lead to these."""
+        refs, rest = list(page.refs), []
+        for each in page.unresolved:
+            if each.if_harvested is not None and self._was_harvested(each.if_harvested.id):
+                refs.append(each.if_harvested)
+            else:
+                rest.append(each)
+        return replace(page, refs=tuple(refs), unresolved=tuple(rest))
+
+    def _was_harvested(self, item_id: int) -> bool:
+        """Tell whether anything of an item, or of a version of it, has come."""
+        found = self._db.execute(
+            "SELECT 1 FROM (SELECT ?1 AS id UNION SELECT id FROM versions WHERE item_id = ?1) AS these"
+            " WHERE EXISTS (SELECT 1 FROM records WHERE item_id = these.id)"
+            " OR EXISTS (SELECT 1 FROM work WHERE item_id = these.id AND state IN ('done', 'withdrawn'))",
+            (item_id,),
+        )
+        return found.fetchone() is not None
+
     def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
         """Add a page of a listing, and where the next one begins."""
+        page = self._with_harvested(page)
         self._db.execute(
             "INSERT INTO listings (key, old, complete, entries, found, left_out, run_id, begun, by_clock,"
             " mark) SELECT ?1, 0, 0, 0, 0, 0, ?2, ?3, ?4,"
