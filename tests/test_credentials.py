@@ -11,8 +11,9 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from harvester.client.answers import complaint
 from harvester.credentials import Secret
-from harvester.errors import Doubtful, GiveUp, NotAllowed, TokenRefused
+from harvester.errors import Doubtful, GiveUp, Gone, NotAllowed, TokenRefused, Unfounded
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import Ended, at, environment, harvester
 from tests.test_client import client, served
@@ -185,6 +186,25 @@ async def test_a_block_page_says_nothing_of_the_token() -> None:
         with pytest.raises(Exception, match="blocked"):
             await polite.json("stats", "GET", api / "item", orjson.loads, authorised=True)
     assert "/account" not in asked
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b'{"error": "invalid_token"}', ": invalid_token"),
+        (b'{"code": "Forbidden"}', ": Forbidden"),
+        (b'{"message": "", "code": "Forbidden"}', ": Forbidden"),
+        (b"{}", ""),
+        (b'"Forbidden"', ": Forbidden"),
+        (b"[]", ""),
+        (b"null", ""),
+    ],
+)
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_in_any_json_is_about_the_token(status: int, raw: bytes, words: str) -> None:
+    error = complaint("x", status, {}, raw)
+    assert (type(error), str(error)) == (NotAllowed, f"x: refused ({status}){words}")
+    assert type(complaint("x", 404, {}, raw)) is (Gone if b"message" in raw else Unfounded)
 
 
 async def test_nothing_is_asked_with_a_token_that_is_known_to_be_refused() -> None:
