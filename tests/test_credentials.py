@@ -337,3 +337,32 @@ async def test_open_totals_are_no_proof_for_refused_timelines() -> None:
         address = stats / "timeline/month/views/article/1"
         with pytest.raises(TokenRefused, match="environment variable FIGSHARE_STATS"):
             await polite.json("stats", "GET", address, orjson.loads, authorised=True)
+
+
+async def test_statistics_that_are_closed_to_everybody_are_told_as_that_and_not_asked_for_each(
+    tmp_path: Path,
+) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        if "/timeline/" in request.path:
+            return refused()
+        if request.path.startswith("/stats/"):
+            return web.json_response({"totals": 1})
+        number = int(request.path.rsplit("/", 1)[1])
+        return web.json_response({"id": number, "title": "t", "files": [], "modified_date": ""})
+
+    (tmp_path / "ids.txt").write_text("".join(f"{n}\n" for n in range(1, 11)))
+    async with served(answer) as address:
+        words = ("run", "--items", tmp_path / "ids.txt", "--workers", "1", "--tasks", "stats,timeline")
+        env = environment(HARVESTER_STATS_SINCE="2024-01-01")
+        where = ("--api", address, "--stats", address / "stats", "--rate", "inf", "-o", tmp_path / "h")
+        ended = await harvester(*words, *where, env=env)
+    assert ended.status == 1, ended.err
+    errors = [row["error"] for row in rows(tmp_path / "h", "failures.csv")]
+    assert len(errors) == 10
+    assert all("refused (403): Unauthorized request: these statistics may need" in each for each in errors)
+    assert all("stats.credentials_env" in each for each in errors)
+    assert sum("/timeline/" in path for path in asked) == 3
+    assert sum("/total/" in path for path in asked) >= 10

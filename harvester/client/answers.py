@@ -14,6 +14,7 @@ from yarl import URL
 from harvester.errors import (
     Broken,
     Challenged,
+    Closed,
     Gone,
     HarvestError,
     NotAllowed,
@@ -56,7 +57,7 @@ def complaint(
     if status == 403 and words is None and not _is_json(raw):
         return Challenged(f"{name}: blocked (403)")
     if status == 403 or (status == 401 and with_token):
-        kind = NotAllowed if with_token else Refused
+        kind = NotAllowed if with_token else Closed
         return kind(f"{name}: refused ({status}){said}")
     if status in {404, 410}:
         if words is None:
@@ -68,7 +69,7 @@ def complaint(
         return Broken(f"{name}: timed out there (408)")
     if status >= 500:
         return ServerFailed(f"{name}: failed there ({status})", retry_after=wait_seconds)
-    return Refused(f"{name}: answered {status}{said}")
+    return (Closed if status == 401 else Refused)(f"{name}: answered {status}{said}")
 
 
 def _words(raw: bytes) -> str | None:
