@@ -85,6 +85,20 @@ async def test_records_decide_what_entries_do_not_tell(
         assert ids(tmp_path) == wanted
 
 
+async def test_what_its_record_excluded_is_looked_at_again_where_entries_tell_no_date(tmp_path: Path) -> None:
+    unsaid = {"defined_type": 1, "defined_type_name": 1, "modified_date": 1}
+    async with Sandbox(Settings(items=60, heavy=0, unsaid=unsaid)) as sandbox:
+        world = sandbox.world
+        every = list(world.collection_items(4_000_001))
+        words = ("run", "--collection", "4000001", "--type", "thesis", "--tasks", "metadata", "-o", tmp_path)
+        for _ in range(2):
+            begin = len(sandbox.requests)
+            assert (await harvester(*words, *at(sandbox))).status == 0
+            asked = [int(seen.path[13:]) for seen in sandbox.requests[begin:] if "/articles/" in seen.path]
+            assert sorted(asked) == sorted(every), "each once a run"
+            assert ids(tmp_path) == {i for i in every if world.item(i).type[1] == "thesis"}
+
+
 async def test_a_draft_is_not_published_since(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         words = ("run", "--account", "--published-since", "2015-01-01", "--tasks", "metadata", "-o", tmp_path)
