@@ -11,14 +11,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from harvester.figshare.conditions import Condition, is_wanted_by
 from harvester.ledger.migrations import MIGRATIONS
 from harvester.ledger.schema import migrate
 from harvester.sandbox import Sandbox, Settings
 from harvester.sources.group import Group
+from harvester.sources.institution import Institution
+from harvester.sources.search import Search
 from tests.calls import only, read
 from tests.conftest import at, environment, harvester
+from tests.test_client import served
 
 pytestmark = pytest.mark.anyio
 
@@ -166,6 +170,38 @@ async def test_a_type_that_nobody_numbers_is_compared_by_its_name(tmp_path: Path
         assert ended.status == 0, ended.err
         assert ids(tmp_path) == set()
         assert world.collection_items(4_000_001)
+
+
+async def test_records_correct_a_search_that_ignores_a_known_licence(
+    tmp_path: Path,
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        path = request.path
+        if path == "/licenses":
+            return web.json_response([{"value": 1, "name": "CC BY 4.0"}, {"value": 2, "name": "CC0"}])
+        if path == "/articles/search":
+            is_first = (await request.json())["page"] == 1
+            return web.json_response([{"id": n, "title": "t"} for n in range(1, 7)] if is_first else [])
+        number = int(path.rsplit("/", 1)[1])
+        licence = {"value": 2, "name": "CC0"} if number % 2 else {"value": 1, "name": "CC BY 4.0"}
+        return web.json_response({"id": number, "title": "t", "files": [], "license": licence})
+
+    async with served(answer) as address:
+        words = ("run", "--search", "x", "--licence", "cc0", "--tasks", "metadata", "-o", tmp_path)
+        ended = await harvester(*words, "--api", address, "--stats", address / "stats", "--rate", "inf")
+    assert ended.status == 0, ended.err
+    assert ids(tmp_path) == {1, 3, 5}
+
+
+async def test_a_type_that_nobody_numbers_is_sent_in_a_search_and_ignored_by_none_that_never_got_it() -> None:
+    async with Sandbox(Settings(items=120, heavy=0)) as sandbox:
+        found = await read(sandbox, await only(Search(query=":title: data", item_type="survey data")))
+        asked = [seen.fields for seen in sandbox.asked("api") if seen.path.endswith("/search")]
+        assert {fields["search_for"] for fields in asked} == {'(:title: data) AND :item_type: "survey data"'}
+        assert found.ids == []
+        plain = await read(sandbox, await only(Institution(private=True, item_type="survey data")))
+        assert plain.left_out > 0
+        assert plain.warnings == []
 
 
 # -- a record against a condition -----------------------------------------------------------------

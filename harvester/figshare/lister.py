@@ -79,7 +79,7 @@ class Lister:
         selection = listed.selection
         if (wanted := selection.licence) is not None and not at.licence:
             known = await self._vocabulary.licence(wanted)
-            at = at.but(licence=known or wanted.strip(), knows_licence=bool(known))
+            at = at.but(licence=known or wanted.strip())
         if selection.type_name and not at.type_number:
             at = at.but(type_number=await self._vocabulary.type_number(selection.type_name))
         return at
@@ -121,10 +121,9 @@ def _cut_by(listed: Listed, at: Position, feed: Feed) -> str:
 def _fields(listed: Listed, at: Position, feed: Feed) -> dict[str, object]:
     """Return the parameters of a page."""
     fields: dict[str, object] = listed.own_criteria(feed)
-    if at.licence and feed.is_search:
-        term = f':licence: "{at.licence}"'
+    if (terms := _terms(listed, at)) and feed.is_search:
         query = fields.get("search_for")
-        fields["search_for"] = f"({query}) AND {term}" if query else term
+        fields["search_for"] = " AND ".join([f"({query})", *terms] if query else terms)
     filters = {name: text for name, text in listed.filters(at.type_number).items() if name in feed.takes}
     if at.since:
         name = feed.date.replace("_date", "_since")
@@ -136,6 +135,19 @@ def _fields(listed: Listed, at: Position, feed: Feed) -> dict[str, object]:
     if not at.cursor:
         fields["page"] = at.page
     return fields
+
+
+def _terms(listed: Listed, at: Position) -> list[str]:
+    """Return what of a selection only a search's query can say: a licence, and a type that has no number."""
+    name = "" if at.type_number else listed.selection.type_name.replace('"', " ")
+    terms = {"licence": at.licence, "item_type": name}
+    return [f':{field}: "{value}"' for field, value in terms.items() if value]
+
+
+def _sent(listed: Listed, at: Position, feed: Feed) -> frozenset[str]:
+    """Name the filters that a page was asked for with."""
+    sent = listed.filters(at.type_number).keys() & feed.takes
+    return frozenset(sent | {"item_type"} if feed.is_search else sent)
 
 
 def _past_cap(listed: Listed, at: Position) -> Position:
@@ -185,10 +197,11 @@ def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
     refs, left_out = _refs(
         found, mismatch if strangers or listed.narrows else None, feed, _conditions(listed, at, feed)
     )
+    sent = _sent(listed, at, feed)
     ignored = Counter(
         field
         for entry, field in left_out
-        if field in {*feed.takes, criterion} and not listed.is_at_the_edge(entry, field)
+        if field in {*sent, criterion} and not listed.is_at_the_edge(entry, field)
     )
     return Page(
         refs,
@@ -230,8 +243,7 @@ def _by_change(at: Position, found: EntryPage, following: Position | None) -> Po
 
 def _conditions(listed: Listed, at: Position, feed: Feed) -> Callable[[Entry | None], str]:
     """Return what tells the condition of an entry: all that is wanted and that it does not say itself."""
-    is_filtered = feed.is_search and at.knows_licence
-    whole = listed.condition(feed, "" if is_filtered else at.licence, at.type_number)
+    whole = listed.condition(feed, at.licence, at.type_number)
     texts: dict[frozenset[str], str] = {}
 
     def condition(entry: Entry | None) -> str:
