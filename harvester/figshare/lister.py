@@ -12,6 +12,9 @@ moves to the end, and at the edge of two numbered pages another one would be los
 where a service knows only days, to the end of a day, or ignores where to begin, to its cap. One page more by
 number tells whether there is anything behind a first page that was not full.
 
+Some services sort what has no date last, and leave it out where a slice begins. So where a listing was cut by
+date, one last page is read in descending order, for entries without a date.
+
 What an entry does not tell is no reason to leave it out: the item is wanted on the condition that its record
 does not say otherwise, see `conditions.py`.
 
@@ -110,6 +113,8 @@ def _ordering(listed: Listed, at: Position, feed: Feed) -> tuple[str, str] | Non
     """Return the field and the direction by which a feed is to come, None where it has its own order."""
     if not feed.orders:
         return None
+    if at.tail:
+        return feed.date, "desc"
     return (not at.by_date and listed.selection.ordering) or (feed.date, "asc")
 
 
@@ -186,6 +191,8 @@ def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
     """Make a page of what came back."""
     found, feed = reply.value, _feed(listed, at)
     where = f"{_where(listed, feed)}, page {at.page}"
+    if at.tail:
+        found = _undated(feed, at, found)
     following = _following(listed, at, feed, reply)
     if at.is_repeated_by(found):
         return Page((), following.write() if following else None)
@@ -215,6 +222,8 @@ def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
 
 def _following(listed: Listed, at: Position, feed: Feed, reply: Reply[EntryPage]) -> Position | None:
     """Tell where the page behind one begins, None when it is the last."""
+    if at.tail:
+        return None
     found = reply.value
     cut = _cut_by(listed, at, feed)
     dates = [date for entry in found.entries if (date := getattr(entry, cut))] if cut else []
@@ -227,7 +236,24 @@ def _following(listed: Listed, at: Position, feed: Feed, reply: Reply[EntryPage]
         following = following.but(last=seen.last, unordered=seen.unordered)
     if cut == "modified_date":
         following = _by_change(at, found, following)
-    return None if _is_past(listed, seen, cut, dates) else following
+    if following is not None and not _is_past(listed, seen, cut, dates):
+        return following
+    is_cut = bool(at.since) or following is not None
+    return at.anew(tail=True, largest=max(at.largest, found.size)) if is_cut else None
+
+
+def _undated(feed: Feed, at: Position, found: EntryPage) -> EntryPage:
+    """
+    Return what of a last page, the newest first, tells no date: the rest was listed or is not wanted.
+
+    Raises:
+        Refused: all of a full page, so that there may be more of them.
+    """
+    entries = tuple(entry for entry in found.entries if not getattr(entry, feed.date))
+    if len(entries) == found.size >= max(at.largest, 1):
+        told = f"{len(entries)} items or more tell no {feed.date}, by which it is cut"
+        raise Refused(f"{feed.what} cannot be listed whole: {told}; incomplete")
+    return EntryPage(entries, found.bare)
 
 
 def _by_change(at: Position, found: EntryPage, following: Position | None) -> Position | None:

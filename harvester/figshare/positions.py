@@ -41,6 +41,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     ``confirming``: cursors or slices have ended, and a page by number has to agree. ``is_deaf``: the service
     gives cursors and does not follow them. ``was_empty``: the page before was. ``start_id``: of the first
     page. ``probing``: this page only tells whether there is anything behind a first one that was not full.
+    ``tail``: this last page comes in descending order, for entries without a date that a cut has left out.
     """
 
     page: int = 1
@@ -63,6 +64,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     was_empty: bool = False
     start_id: int = 0
     probing: bool = False
+    tail: bool = False
 
     @classmethod
     def read(cls, text: str | None) -> Position:
