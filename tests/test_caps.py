@@ -273,7 +273,8 @@ async def test_days_with_many_changes_cost_a_service_that_knows_only_days_few_pa
         ("", 1),
         *(("2020-01-01", number) for number in range(1, 9)),
         ("2020-02-12", 1),
-    ]
+        ("", 1),
+    ], "the last one in descending order, for what tells no date"
 
 
 async def test_a_service_that_knows_only_days_is_listed_whole() -> None:
