@@ -10,8 +10,9 @@ Every error raised on purpose. The class says what follows; the message is one l
     │   └── FolderInUse      another run holds this folder
     ├── GiveUp               this item or file cannot be had, however often it is asked for
     │   ├── Gone             404, 410
-    │   ├── Refused          400, 403 with figshare's own words, 422
-    │   │   └── NotAllowed   401, or such a 403, to what carried a token or credentials
+    │   ├── Refused          400, 403 in JSON, 422
+    │   │   ├── NotAllowed   401, or a 403 in JSON, to what carried a token or credentials
+    │   │   └── Closed       the same to what carried none
     │   ├── Misshapen        JSON that is not what the documents promise, or far too large
     │   ├── Unverified       the same wrong bytes came twice
     │   ├── NoRoom           this file does not fit on the disk; others may
@@ -94,7 +95,7 @@ class Refused(GiveUp):
 
 class NotAllowed(Refused):
     """
-    What was asked for with a token or credentials was refused: 401, or 403 with figshare's own words.
+    What was asked for with a token or credentials was refused: 401, or 403 in JSON.
 
     ``service`` and ``address``: what was asked for, "" where nobody noted it. Past the client the credentials
     are good: it has asked, see `client.credentials_check`.
@@ -102,6 +103,10 @@ class NotAllowed(Refused):
 
     service = ""
     address = ""
+
+
+class Closed(Refused):
+    """What was asked for without a token or credentials is not for everybody: 401, or 403 in JSON."""
 
 
 class Misshapen(GiveUp):

@@ -20,9 +20,10 @@ from typing import Any
 import orjson
 from anyio import from_thread, get_cancelled_exc_class, to_thread
 
+from harvester.client import Client
 from harvester.config import Config, FileRules
 from harvester.connecting import SERVICES, USUAL, Connected, Surroundings, connect
-from harvester.errors import DiskTrouble, HarvestError, StopRun, UsageError, Verdict
+from harvester.errors import DiskTrouble, Doubtful, HarvestError, StopRun, UsageError, Verdict
 from harvester.figshare.api import Figshare
 from harvester.figshare.routes import Routes
 from harvester.figshare.statistics import StatsService
@@ -155,7 +156,7 @@ class _Run:
             )
             companions = [partial(self._on_start, watched, pipeline.stop)] if self._on_start else []
             try:
-                await beside(partial(self._do_all, pipeline, store, mover), *companions)
+                await beside(partial(self._do_all, pipeline, store, mover, connected.client), *companions)
             except StopRun:
                 with contextlib.suppress(HarvestError):  # the disk may be what stopped the run
                     await self._summarise(watched, "stopped")
@@ -192,7 +193,7 @@ class _Run:
             quick=self._quick,
         )
 
-    async def _do_all(self, pipeline: Pipeline, store: Store, mover: Mover) -> None:
+    async def _do_all(self, pipeline: Pipeline, store: Store, mover: Mover, client: Client) -> None:
         """Do all that is owed, then ask once more for what failed in a way that may have passed."""
         await pipeline.prepare()
         if pipeline.stopping.is_set():
@@ -215,6 +216,7 @@ class _Run:
             await pipeline.run(again.names)
         if not pipeline.stopping.is_set():
             await mover.settle()
+            await _confirm(client)
 
     async def _begin(self) -> None:
         config = self._config
@@ -262,6 +264,14 @@ class _Run:
         if "files" in self._config.tasks:
             owed += folder["files"].get("pending", {"files": 0})["files"]
         return owed
+
+
+async def _confirm(client: Client) -> None:
+    """See that what was refused last was not refused because the credentials have expired meanwhile."""
+    try:
+        await client.confirm_credentials()
+    except Doubtful as doubt:
+        raise StopRun(f"{doubt}: run again") from doubt
 
 
 def _write_summary(path: Path, summary: Summary) -> None:

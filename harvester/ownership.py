@@ -84,6 +84,7 @@ class Records:
         except (Gone, Refused) as error:
             refusal: Gone | Refused = error
         if self._may_stand_in(item, refusal):
+            await self.figshare.confirm_token()  # one that has expired meanwhile is refused everything
             with suppress(Gone, Refused):
                 return await self.figshare.record(item.id, private=False)
         raise self._contradicted(item, refusal)

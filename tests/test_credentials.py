@@ -11,8 +11,9 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from harvester.client.answers import complaint
 from harvester.credentials import Secret
-from harvester.errors import Doubtful, GiveUp, NotAllowed, TokenRefused
+from harvester.errors import Doubtful, GiveUp, Gone, NotAllowed, TokenRefused, Unfounded
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import Ended, at, environment, harvester
 from tests.test_client import client, served
@@ -136,6 +137,37 @@ async def test_files_are_not_refused_one_by_one_where_the_token_has_died(tmp_pat
     assert len(refusals) < 20, "those in hand, and the account"
 
 
+def account_that_dies(lasts: int, denied: str) -> tuple[Answer, list[str]]:
+    """An institution of 12 items whose token opens so many records, but never one; and what is asked."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        path = request.path
+        asked.append(path)
+        if path.endswith("institution/articles"):
+            fresh = request.query.get("page", "1") == "1"
+            return web.json_response([{"id": n, "title": "t"} for n in range(1, 13)] if fresh else [])
+        records = sum("/account/articles/" in each for each in asked)
+        if "/account" in path and (records > lasts or path.endswith(denied)):
+            return refused()
+        if "/articles/" in path:
+            number = int(path.rsplit("/", 1)[1])
+            return web.json_response({"id": number, "title": "t", "files": [], "modified_date": ""})
+        return web.json_response({"id": 1})
+
+    return answer, asked
+
+
+async def test_a_token_that_dies_before_the_eighth_refusal_does_not_end_in_success(tmp_path: Path) -> None:
+    answer, asked = account_that_dies(8, "/articles/2")
+    async with served(answer) as address:
+        words = ("run", "--institution-items", *ONE_AT_A_TIME, "--api", address, "-o", tmp_path / "h")
+        ended = await harvester(*words, "--stats", address / "stats", "--rate", "inf", env=environment())
+    assert ended.status == 3, ended.err
+    assert "the token was refused" in problems(ended)[0]
+    assert [path for path in asked if path.startswith("/articles/")] == ["/articles/2"], "no other stand-in"
+
+
 # -- the check by itself ----------------------------------------------------------------------------
 
 
@@ -164,6 +196,29 @@ async def test_one_check_serves_all_refusals_until_eight_come_in_a_row() -> None
         assert asked.count("/account") == 2
 
 
+async def test_a_token_is_confirmed_only_where_a_refusal_was_the_last_word() -> None:
+    asked: list[str] = []
+    is_good = True
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return web.json_response({}) if is_good and request.path != "/item" else refused()
+
+    async with served(answer) as api, client(api, token="t") as polite:
+        for path in ("item", "item"):
+            await polite.confirm_credentials()
+            with pytest.raises(NotAllowed):
+                await polite.json("api", "GET", api / path, orjson.loads, authorised=True)
+        await polite.confirm_credentials()
+        await polite.confirm_credentials()
+        assert asked == ["/item", "/account", "/item", "/account"]
+        with pytest.raises(NotAllowed):
+            await polite.json("api", "GET", api / "item", orjson.loads, authorised=True)
+        is_good = False
+        with pytest.raises(TokenRefused):
+            await polite.confirm_credentials()
+
+
 async def test_a_refusal_is_in_doubt_where_the_account_cannot_be_asked() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(status=503) if request.path == "/account" else refused()
@@ -185,6 +240,25 @@ async def test_a_block_page_says_nothing_of_the_token() -> None:
         with pytest.raises(Exception, match="blocked"):
             await polite.json("stats", "GET", api / "item", orjson.loads, authorised=True)
     assert "/account" not in asked
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b'{"error": "invalid_token"}', ": invalid_token"),
+        (b'{"code": "Forbidden"}', ": Forbidden"),
+        (b'{"message": "", "code": "Forbidden"}', ": Forbidden"),
+        (b"{}", ""),
+        (b'"Forbidden"', ": Forbidden"),
+        (b"[]", ""),
+        (b"null", ""),
+    ],
+)
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_in_any_json_is_about_the_token(status: int, raw: bytes, words: str) -> None:
+    error = complaint("x", status, {}, raw)
+    assert (type(error), str(error)) == (NotAllowed, f"x: refused ({status}){words}")
+    assert type(complaint("x", 404, {}, raw)) is (Gone if b"message" in raw else Unfounded)
 
 
 async def test_nothing_is_asked_with_a_token_that_is_known_to_be_refused() -> None:
@@ -247,3 +321,48 @@ async def test_statistics_that_are_refused_for_one_item_are_that_item_s_own() ->
             await polite.json("stats", "GET", stats / "2", orjson.loads, authorised=True)
         await polite.json("stats", "GET", stats / "3", orjson.loads, authorised=True)
     assert asked == ["/1", "/2", "/1", "/3"]
+
+
+async def test_open_totals_are_no_proof_for_refused_timelines() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return refused() if "/timeline/" in request.path else web.json_response({"totals": 1})
+
+    async with (
+        served(answer) as stats,
+        client(
+            URL("http://127.0.0.1:9"), stats=stats, stats_credentials=Secret("a:b", "FIGSHARE_STATS")
+        ) as polite,
+    ):
+        await polite.json("stats", "GET", stats / "total/views/article/1", orjson.loads, authorised=True)
+        address = stats / "timeline/month/views/article/1"
+        with pytest.raises(TokenRefused, match="environment variable FIGSHARE_STATS"):
+            await polite.json("stats", "GET", address, orjson.loads, authorised=True)
+
+
+async def test_statistics_that_are_closed_to_everybody_are_told_as_that_and_not_asked_for_each(
+    tmp_path: Path,
+) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        if "/timeline/" in request.path:
+            return refused()
+        if request.path.startswith("/stats/"):
+            return web.json_response({"totals": 1})
+        number = int(request.path.rsplit("/", 1)[1])
+        return web.json_response({"id": number, "title": "t", "files": [], "modified_date": ""})
+
+    (tmp_path / "ids.txt").write_text("".join(f"{n}\n" for n in range(1, 11)))
+    async with served(answer) as address:
+        words = ("run", "--items", tmp_path / "ids.txt", "--workers", "1", "--tasks", "stats,timeline")
+        env = environment(HARVESTER_STATS_SINCE="2024-01-01")
+        where = ("--api", address, "--stats", address / "stats", "--rate", "inf", "-o", tmp_path / "h")
+        ended = await harvester(*words, *where, env=env)
+    assert ended.status == 1, ended.err
+    errors = [row["error"] for row in rows(tmp_path / "h", "failures.csv")]
+    assert len(errors) == 10
+    assert all("refused (403): Unauthorized request: these statistics may need" in each for each in errors)
+    assert all("stats.credentials_env" in each for each in errors)
+    assert sum("/timeline/" in path for path in asked) == 3
+    assert sum("/total/" in path for path in asked) >= 10

@@ -147,7 +147,7 @@ async def test_a_source_gives_what_is_there_and_matches(source: str, filters: st
     unasked |= {"licence"} if is_left_to_records else set()
     assert set(listing.filtered_here) == unasked & fields.keys()
     assert {ref.condition for ref in found.refs if "licence" in ref.condition} == (
-        {ref.condition for ref in found.refs} if is_left_to_records else set()
+        {ref.condition for ref in found.refs} if "licence" in fields else set()
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sqlite3
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import date
 from pathlib import Path
@@ -11,17 +12,26 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
+from harvester.errors import Refused
+from harvester.figshare.api import Figshare
 from harvester.figshare.conditions import Condition, is_wanted_by
 from harvester.ledger.migrations import MIGRATIONS
 from harvester.ledger.schema import migrate
 from harvester.sandbox import Sandbox, Settings
+from harvester.sources import Source
+from harvester.sources.account import Account
 from harvester.sources.group import Group
+from harvester.sources.institution import Institution
+from harvester.sources.search import Search
 from tests.calls import only, read
 from tests.conftest import at, environment, harvester
+from tests.test_client import client, served
 
 pytestmark = pytest.mark.anyio
 
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 UNSAID = {
     "group_id": 0.9,
     "defined_type": 0.5,
@@ -83,6 +93,20 @@ async def test_records_decide_what_entries_do_not_tell(
         again = await harvester(*words, *at(sandbox))
         assert again.status == 0, again.err
         assert ids(tmp_path) == wanted
+
+
+async def test_what_its_record_excluded_is_looked_at_again_where_entries_tell_no_date(tmp_path: Path) -> None:
+    unsaid = {"defined_type": 1, "defined_type_name": 1, "modified_date": 1}
+    async with Sandbox(Settings(items=60, heavy=0, unsaid=unsaid)) as sandbox:
+        world = sandbox.world
+        every = list(world.collection_items(4_000_001))
+        words = ("run", "--collection", "4000001", "--type", "thesis", "--tasks", "metadata", "-o", tmp_path)
+        for _ in range(2):
+            begin = len(sandbox.requests)
+            assert (await harvester(*words, *at(sandbox))).status == 0
+            asked = [int(seen.path[13:]) for seen in sandbox.requests[begin:] if "/articles/" in seen.path]
+            assert sorted(asked) == sorted(every), "each once a run"
+            assert ids(tmp_path) == {i for i in every if world.item(i).type[1] == "thesis"}
 
 
 async def test_a_draft_is_not_published_since(tmp_path: Path) -> None:
@@ -152,6 +176,92 @@ async def test_a_type_that_nobody_numbers_is_compared_by_its_name(tmp_path: Path
         assert ended.status == 0, ended.err
         assert ids(tmp_path) == set()
         assert world.collection_items(4_000_001)
+
+
+async def test_records_correct_a_search_that_ignores_a_known_licence(
+    tmp_path: Path,
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        path = request.path
+        if path == "/licenses":
+            return web.json_response([{"value": 1, "name": "CC BY 4.0"}, {"value": 2, "name": "CC0"}])
+        if path == "/articles/search":
+            is_first = (await request.json())["page"] == 1
+            return web.json_response([{"id": n, "title": "t"} for n in range(1, 7)] if is_first else [])
+        number = int(path.rsplit("/", 1)[1])
+        licence = {"value": 2, "name": "CC0"} if number % 2 else {"value": 1, "name": "CC BY 4.0"}
+        return web.json_response({"id": number, "title": "t", "files": [], "license": licence})
+
+    async with served(answer) as address:
+        words = ("run", "--search", "x", "--licence", "cc0", "--tasks", "metadata", "-o", tmp_path)
+        ended = await harvester(*words, "--api", address, "--stats", address / "stats", "--rate", "inf")
+    assert ended.status == 0, ended.err
+    assert ids(tmp_path) == {1, 3, 5}
+
+
+async def test_a_type_that_nobody_numbers_is_sent_in_a_search_and_ignored_by_none_that_never_got_it() -> None:
+    async with Sandbox(Settings(items=120, heavy=0)) as sandbox:
+        found = await read(sandbox, await only(Search(query=":title: data", item_type="survey data")))
+        asked = [seen.fields for seen in sandbox.asked("api") if seen.path.endswith("/search")]
+        assert {fields["search_for"] for fields in asked} == {'(:title: data) AND :item_type: "survey data"'}
+        assert found.ids == []
+        plain = await read(sandbox, await only(Institution(private=True, item_type="survey data")))
+        assert plain.left_out > 0
+        assert plain.warnings == []
+
+
+# -- entries without a date, where a listing is cut by it --------------------------------------------
+
+
+def nulls_last(dated: int, undated: int, field: str) -> Answer:
+    """Listings whose undated entries come last, first in descending order, and never behind a date."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked = {**request.query, **(await request.json() if request.can_read_body else {})}
+        days = [f"{2000 + n // 28}-01-{n % 28 + 1:02d}T00:00:00Z" for n in range(dated)]
+        entries = [{"id": n, "title": "t", field: day} for n, day in enumerate(days, 1)]
+        entries += [{"id": dated + n, "title": "t", field: None} for n in range(1, undated + 1)]
+        if since := asked.get(field.replace("_date", "_since")):
+            entries = [each for each in entries if each[field] and str(each[field]) >= since]
+        if asked.get("order_direction") == "desc":
+            entries.reverse()
+        begin, size = (int(asked["page"]) - 1) * 50, min(int(asked["page_size"]), 50)
+        return web.json_response(entries[begin : begin + size])
+
+    return answer
+
+
+async def listed(answer: Answer, source: Source) -> tuple[set[int], int]:
+    """The items of a listing read to its end, and how many pages it took."""
+    listing, position, found, pages = await only(source), None, set[int](), 0
+    async with served(answer) as api, client(api, token="t") as polite:
+        while True:
+            page = await listing.page(Figshare(polite, api=api, stats=api), position)
+            found |= {ref.id for ref in page.refs}
+            pages += 1
+            if (position := page.position) is None:
+                return found, pages
+
+
+@pytest.mark.parametrize("source", [Institution(private=True), Account(query="x")])
+async def test_undated_entries_behind_slices_are_listed(source: Source) -> None:
+    found, _ = await listed(nulls_last(180, 20, "modified_date"), source)
+    assert found == set(range(1, 201))
+
+
+async def test_undated_entries_behind_the_last_wanted_day_are_listed() -> None:
+    source = Search(query="x", published_before=date(2001, 1, 1))
+    found, pages = await listed(nulls_last(180, 20, "published_date"), source)
+    assert found == {*range(1, 29), *range(181, 201)}
+    assert pages == 3, "two by date, to see that it is over, and the last of all"
+
+
+@pytest.mark.parametrize("source", [Institution(private=True), Account(query="x")])
+async def test_more_undated_entries_than_a_page_holds_are_told_to_be_incomplete(source: Source) -> None:
+    with pytest.raises(
+        Refused, match="50 items or more tell no modified_date, by which it is cut; incomplete"
+    ):
+        await listed(nulls_last(180, 60, "modified_date"), source)
 
 
 # -- a record against a condition -----------------------------------------------------------------

@@ -14,6 +14,7 @@ from yarl import URL
 from harvester.errors import (
     Broken,
     Challenged,
+    Closed,
     Gone,
     HarvestError,
     NotAllowed,
@@ -44,18 +45,19 @@ def complaint(
 
     `with_token`: whether the request carried a token or credentials; only then a refusal may be about them.
 
-    Source: figshare API reference, Errors; a 403 in figshare's own JSON is a decision about this
-    item or the token, any other 403 is the wall before it. So it is with 404 and 410: a gateway that has lost
-    its way to figshare says them of everything.
+    Source: figshare API reference, Errors; a 403 in JSON, whatever it says, is a decision about this item or
+    the token, any other 403 is the wall before it. A 404 or 410 takes figshare's own words: a gateway that
+    has lost its way to figshare says them of everything, in JSON too.
     """
     words = _words(raw)
-    said = f": {words}" if words else ""
+    reason = words or _other_words(raw)
+    said = f": {reason}" if reason else ""
     if status == 202 or "x-amzn-waf-action" in headers:
         return Challenged(f"{name}: a challenge for browsers ({status})")
-    if status == 403 and words is None:
+    if status == 403 and words is None and not _is_json(raw):
         return Challenged(f"{name}: blocked (403)")
     if status == 403 or (status == 401 and with_token):
-        kind = NotAllowed if with_token else Refused
+        kind = NotAllowed if with_token else Closed
         return kind(f"{name}: refused ({status}){said}")
     if status in {404, 410}:
         if words is None:
@@ -67,7 +69,7 @@ def complaint(
         return Broken(f"{name}: timed out there (408)")
     if status >= 500:
         return ServerFailed(f"{name}: failed there ({status})", retry_after=wait_seconds)
-    return Refused(f"{name}: answered {status}{said}")
+    return (Closed if status == 401 else Refused)(f"{name}: answered {status}{said}")
 
 
 def _words(raw: bytes) -> str | None:
@@ -80,6 +82,25 @@ def _words(raw: bytes) -> str | None:
     if not isinstance(told, dict) or "message" not in told:
         return None
     return printable(str(told["message"]))[:200]
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _other_words(raw: bytes) -> str:
+    """Return what a JSON error says where it has no message, "" where it says nothing."""
+    try:
+        told = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return ""
+    if isinstance(told, dict):
+        told = told.get("error") or told.get("code")
+    return printable(told)[:200] if isinstance(told, str) else ""
 
 
 def retry_after_seconds(value: str | None, date: str | None = None) -> float | None:

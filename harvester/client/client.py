@@ -86,7 +86,7 @@ class Client:
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        checks = {
+        self._checks = {
             "token": CredentialsCheck(
                 "the token was refused",
                 token.name if token else "",
@@ -105,7 +105,7 @@ class Client:
             origins=origins,
             max_wait=retry.max_wait,
             timeouts=timeouts,
-            checks=checks,
+            checks=self._checks,
             token=token,
             stats_credentials=stats_credentials,
             proxies=proxies,
@@ -134,6 +134,17 @@ class Client:
         except NotAllowed as error:
             await self._asking.check_of(error.service or service).settle(error)
             raise
+
+    async def confirm_credentials(self, *names: str) -> None:
+        """
+        Ask again where a refusal was the last word; `names`: "token", "stats", both where none is given.
+
+        Raises:
+            TokenRefused: they are good no more.
+            Doubtful: nobody can tell now.
+        """
+        for name in names or self._checks:
+            await self._checks[name].confirm()
 
     async def _ask_with_credentials(self, service: str, url: URL) -> None:
         attempt = partial(self._ask_json, service, "GET", url, _any_json, headers={}, authorised=True)

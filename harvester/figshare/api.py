@@ -69,6 +69,10 @@ class Figshare:
         self._has_served = self._has_served or bool(page.refs)
         return page
 
+    async def confirm_token(self) -> None:
+        """Ask whether the token is good, where a refusal was the last word on it; see `Client`."""
+        await self._client.confirm_credentials("token")
+
     async def serves(self) -> bool:
         """
         Tell whether the api has given a record or an entry in this run; ask for one where it has not.

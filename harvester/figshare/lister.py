@@ -12,6 +12,9 @@ moves to the end, and at the edge of two numbered pages another one would be los
 where a service knows only days, to the end of a day, or ignores where to begin, to its cap. One page more by
 number tells whether there is anything behind a first page that was not full.
 
+Some services sort what has no date last, and leave it out where a slice begins. So where a listing was cut by
+date, one last page is read in descending order, for entries without a date.
+
 What an entry does not tell is no reason to leave it out: the item is wanted on the condition that its record
 does not say otherwise, see `conditions.py`.
 
@@ -79,7 +82,7 @@ class Lister:
         selection = listed.selection
         if (wanted := selection.licence) is not None and not at.licence:
             known = await self._vocabulary.licence(wanted)
-            at = at.but(licence=known or wanted.strip(), knows_licence=bool(known))
+            at = at.but(licence=known or wanted.strip())
         if selection.type_name and not at.type_number:
             at = at.but(type_number=await self._vocabulary.type_number(selection.type_name))
         return at
@@ -110,6 +113,8 @@ def _ordering(listed: Listed, at: Position, feed: Feed) -> tuple[str, str] | Non
     """Return the field and the direction by which a feed is to come, None where it has its own order."""
     if not feed.orders:
         return None
+    if at.tail:
+        return feed.date, "desc"
     return (not at.by_date and listed.selection.ordering) or (feed.date, "asc")
 
 
@@ -121,10 +126,9 @@ def _cut_by(listed: Listed, at: Position, feed: Feed) -> str:
 def _fields(listed: Listed, at: Position, feed: Feed) -> dict[str, object]:
     """Return the parameters of a page."""
     fields: dict[str, object] = listed.own_criteria(feed)
-    if at.licence and feed.is_search:
-        term = f':licence: "{at.licence}"'
+    if (terms := _terms(listed, at)) and feed.is_search:
         query = fields.get("search_for")
-        fields["search_for"] = f"({query}) AND {term}" if query else term
+        fields["search_for"] = " AND ".join([f"({query})", *terms] if query else terms)
     filters = {name: text for name, text in listed.filters(at.type_number).items() if name in feed.takes}
     if at.since:
         name = feed.date.replace("_date", "_since")
@@ -136,6 +140,19 @@ def _fields(listed: Listed, at: Position, feed: Feed) -> dict[str, object]:
     if not at.cursor:
         fields["page"] = at.page
     return fields
+
+
+def _terms(listed: Listed, at: Position) -> list[str]:
+    """Return what of a selection only a search's query can say: a licence, and a type that has no number."""
+    name = "" if at.type_number else listed.selection.type_name.replace('"', " ")
+    terms = {"licence": at.licence, "item_type": name}
+    return [f':{field}: "{value}"' for field, value in terms.items() if value]
+
+
+def _sent(listed: Listed, at: Position, feed: Feed) -> frozenset[str]:
+    """Name the filters that a page was asked for with."""
+    sent = listed.filters(at.type_number).keys() & feed.takes
+    return frozenset(sent | {"item_type"} if feed.is_search else sent)
 
 
 def _past_cap(listed: Listed, at: Position) -> Position:
@@ -174,6 +191,8 @@ def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
     """Make a page of what came back."""
     found, feed = reply.value, _feed(listed, at)
     where = f"{_where(listed, feed)}, page {at.page}"
+    if at.tail:
+        found = _undated(feed, at, found)
     following = _following(listed, at, feed, reply)
     if at.is_repeated_by(found):
         return Page((), following.write() if following else None)
@@ -185,10 +204,11 @@ def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
     refs, left_out = _refs(
         found, mismatch if strangers or listed.narrows else None, feed, _conditions(listed, at, feed)
     )
+    sent = _sent(listed, at, feed)
     ignored = Counter(
         field
         for entry, field in left_out
-        if field in {*feed.takes, criterion} and not listed.is_at_the_edge(entry, field)
+        if field in {*sent, criterion} and not listed.is_at_the_edge(entry, field)
     )
     return Page(
         refs,
@@ -202,6 +222,8 @@ def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
 
 def _following(listed: Listed, at: Position, feed: Feed, reply: Reply[EntryPage]) -> Position | None:
     """Tell where the page behind one begins, None when it is the last."""
+    if at.tail:
+        return None
     found = reply.value
     cut = _cut_by(listed, at, feed)
     dates = [date for entry in found.entries if (date := getattr(entry, cut))] if cut else []
@@ -214,7 +236,24 @@ def _following(listed: Listed, at: Position, feed: Feed, reply: Reply[EntryPage]
         following = following.but(last=seen.last, unordered=seen.unordered)
     if cut == "modified_date":
         following = _by_change(at, found, following)
-    return None if _is_past(listed, seen, cut, dates) else following
+    if following is not None and not _is_past(listed, seen, cut, dates):
+        return following
+    is_cut = bool(at.since) or following is not None
+    return at.anew(tail=True, largest=max(at.largest, found.size)) if is_cut else None
+
+
+def _undated(feed: Feed, at: Position, found: EntryPage) -> EntryPage:
+    """
+    Return what of a last page, the newest first, tells no date: the rest was listed or is not wanted.
+
+    Raises:
+        Refused: all of a full page, so that there may be more of them.
+    """
+    entries = tuple(entry for entry in found.entries if not getattr(entry, feed.date))
+    if len(entries) == found.size >= max(at.largest, 1):
+        told = f"{len(entries)} items or more tell no {feed.date}, by which it is cut"
+        raise Refused(f"{feed.what} cannot be listed whole: {told}; incomplete")
+    return EntryPage(entries, found.bare)
 
 
 def _by_change(at: Position, found: EntryPage, following: Position | None) -> Position | None:
@@ -230,8 +269,7 @@ def _by_change(at: Position, found: EntryPage, following: Position | None) -> Po
 
 def _conditions(listed: Listed, at: Position, feed: Feed) -> Callable[[Entry | None], str]:
     """Return what tells the condition of an entry: all that is wanted and that it does not say itself."""
-    is_filtered = feed.is_search and at.knows_licence
-    whole = listed.condition(feed, "" if is_filtered else at.licence, at.type_number)
+    whole = listed.condition(feed, at.licence, at.type_number)
     texts: dict[frozenset[str], str] = {}
 
     def condition(entry: Entry | None) -> str:

@@ -34,13 +34,14 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     ``again``: the listing was begun a second time because its cursor had died. ``feeds``: how many were left
     behind at their caps. ``since``: where the slice begins; ``last``: the newest date in it so far;
     ``pages``: how many of it can be had, 0 while nobody knows. ``unordered``: dates did not ascend.
-    ``licence``: the wanted one as figshare spells it, or as it was given where figshare ``knows_licence``
-    not. ``type_number``: of a wanted type that only figshare knows. ``by_date``: the user's order was given
+    ``licence``: the wanted one as figshare spells it, or as it was given where figshare knows it not.
+    ``type_number``: of a wanted type that only figshare knows. ``by_date``: the user's order was given
     up at the cap. ``by_pages``: how many were read by number, 0 while slices begin where they should, see
     `noticing`. ``largest``: entries of the largest page so far; ``seen``: entries of this slice so far.
     ``confirming``: cursors or slices have ended, and a page by number has to agree. ``is_deaf``: the service
     gives cursors and does not follow them. ``was_empty``: the page before was. ``start_id``: of the first
     page. ``probing``: this page only tells whether there is anything behind a first one that was not full.
+    ``tail``: this last page comes in descending order, for entries without a date that a cut has left out.
     """
 
     page: int = 1
@@ -53,7 +54,6 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     pages: int = 0
     unordered: bool = False
     licence: str = ""
-    knows_licence: bool = True
     type_number: int = 0
     by_date: bool = False
     by_pages: int = 0
@@ -64,6 +64,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     was_empty: bool = False
     start_id: int = 0
     probing: bool = False
+    tail: bool = False
 
     @classmethod
     def read(cls, text: str | None) -> Position:
@@ -80,10 +81,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def anew(self, **changes: object) -> Position:
         """Return the beginning of the feed, with what was learned of what is wanted."""
-        kept = {
-            name: getattr(self, name)
-            for name in ("feeds", "licence", "knows_licence", "type_number", "by_date")
-        }
+        kept = {name: getattr(self, name) for name in ("feeds", "licence", "type_number", "by_date")}
         return Position(**{**kept, **changes})
 
     @property

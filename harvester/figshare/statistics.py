@@ -10,20 +10,23 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from yarl import URL
 
-from harvester.client import Client
+from harvester.client import Client, Reply
 from harvester.config import Statistics
 from harvester.config.keys import COUNTERS
-from harvester.errors import Misshapen, UsageError
+from harvester.errors import Closed, Misshapen, UsageError
 from harvester.figshare.decoding import decoder
 from harvester.figshare.records import Natural
 from harvester.figshare.records import decode_total as _decode_total
 from harvester.models import Totals, Uses
+
+T = TypeVar("T")
 
 Numbers: TypeAlias = Mapping[str, Mapping[str, int]]
 """Uses by the name of a period, as the service writes it, and by country ("": all of them)."""
@@ -37,6 +40,22 @@ _MOST = 2**63 - 1
 """More than the ledger holds."""
 NOWHERE = "Unknown"
 """What figshare itself calls a place that it does not know."""
+
+
+REFUSALS_BEFORE_REST = 3
+ADVICE = (
+    "these statistics may need your institution's credentials"
+    " (stats.institution and the environment variable of stats.credentials_env)"
+)
+
+
+@dataclass
+class _Closed:
+    """What is known of a kind of statistics: whether any was told, else how many were refused and why."""
+
+    is_open: bool = False
+    refusals: int = 0
+    reason: str = ""
 
 
 class Window(NamedTuple):
@@ -121,6 +140,7 @@ class StatsService:
         self.counters = _counters(settings)
         self.granularity = settings.granularity
         self._client = client
+        self._closed: defaultdict[str, _Closed] = defaultdict(_Closed)
         self._stats = stats
         self._is_institution = bool(settings.institution)
         scope = f"/{settings.institution}" if settings.institution else ""
@@ -136,7 +156,7 @@ class StatsService:
         found: dict[str, int | None] = {}
         for counter in self.counters:
             url = self._address(f"total/{counter}/article/{item_id}")
-            told = await self._client.json("stats", "GET", url, decode_total, authorised=self._is_institution)
+            told = await self._ask("total", url, decode_total)
             found[counter] = told.value
         return Totals(**found)
 
@@ -162,7 +182,7 @@ class StatsService:
             path = self._address(f"{kind}/{self.granularity}/{counter}/article/{item_id}")
             for window in self._windows:
                 url = path.with_query(start_date=str(window.first), end_date=str(window.last))
-                told = await self._client.json("stats", "GET", url, decode, authorised=self._is_institution)
+                told = await self._ask(kind, url, decode)
                 for begins, country, number in _within(told.value, self.granularity, window):
                     numbers[counter, begins, country] += number
         if any(number > _MOST for number in numbers.values()):
@@ -171,6 +191,22 @@ class StatsService:
             Uses(counter, self.granularity, begins, number, country)
             for (counter, begins, country), number in numbers.items()
         )
+
+    async def _ask(self, kind: str, url: URL, decode: Callable[[bytes], T]) -> Reply[T]:
+        """Ask for one counter, unless this kind of statistics was seen to be closed to us."""
+        closed = self._closed[kind]
+        if not closed.is_open and closed.refusals >= REFUSALS_BEFORE_REST:
+            error = Closed(f"not asked for, as {closed.refusals} others were refused: {closed.reason}")
+            error.attempts = 0
+            raise error
+        try:
+            reply = await self._client.json("stats", "GET", url, decode, authorised=self._is_institution)
+        except Closed as refusal:
+            closed.refusals += 1
+            closed.reason = f"{refusal}: {ADVICE}"
+            raise Closed(closed.reason) from refusal
+        closed.is_open = True
+        return reply
 
     def _address(self, path: str) -> URL:
         return self._stats.with_path(f"{self._path}/{path}", encoded=True)

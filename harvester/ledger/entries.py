@@ -109,7 +109,8 @@ class Entries:
         return [_without_record(result) if result.item_id in outdated else result for result in results]
 
     def _item_row(self, result: ItemResult) -> many.Row:
-        asked_in = self._run_id if result.states.get("metadata") is WorkState.DONE else None
+        is_known = result.states.get("metadata") in {WorkState.DONE, WorkState.LEFT_OUT}
+        asked_in = self._run_id if is_known else None
         record = _record(result)
         dates: tuple[str | None, str | None, str | None]
         if record is None:

@@ -124,7 +124,8 @@ class Intake:
             WHERE is_back OR items.private < listed.private OR {listed} > max({here}, {before})
                 OR (listed.modified_date IS NULL OR {listed} > {settled})
                     AND asked_in < {self._run_id} AND EXISTS (
-                        SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'done'
+                        SELECT 1 FROM work WHERE item_id = id AND task = 'metadata'
+                            AND state IN ('done', 'left out')
                     )
             """,
             refs,
