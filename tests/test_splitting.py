@@ -497,7 +497,7 @@ async def test_a_host_that_turns_out_unfit_later_is_not_asked_for_a_replacement(
 
 
 async def test_where_the_whole_is_what_is_slow_one_connection_is_left(tmp_path: Path) -> None:
-    storage = Storage(content(6 * MB), connection_rate=float("inf"), total_rate=2.0 * MB)
+    storage = Storage(content(6 * MB), connection_rate=float("inf"), total_rate=1.0 * MB)
     async with downloads(storage, tmp_path) as made:
         await made.fetch(storage)
         assert storage.most_open == 2
