@@ -55,9 +55,15 @@ HANDS = 2
 
 @dataclass
 class _InHand:
-    """A visit to an item that is under way; ``counted``: the tasks on statistics that it has done."""
+    """
+    Visits to one item that were taken from the ledger and have not ended.
 
-    ended: anyio.Event = field(default_factory=anyio.Event)
+    A listing may name an item once more meanwhile: only its record is asked for again then. ``counted``: the
+    tasks on statistics that are done.
+    """
+
+    visits: int = 0
+    one_at_a_time: anyio.Lock = field(default_factory=anyio.Lock)
     counted: set[str] = field(default_factory=set)
 
 
@@ -98,7 +104,7 @@ class Pipeline:
         self._concurrency = concurrency
         self._all_listed = anyio.Event()
         self._all_visited = anyio.Event()
-        self._visits = 0  # on the queue or in hand
+        self._visits = 0  # read from the ledger and not ended
         self._in_hand: dict[int, _InHand] = {}
 
     async def prepare(self) -> None:
@@ -121,6 +127,7 @@ class Pipeline:
             StopRun: it cannot go on. What was done until then is in the ledger.
         """
         self._all_listed, self._all_visited, self._visits = anyio.Event(), anyio.Event(), 0
+        self._in_hand.clear()
         with CancelScope() as in_hand:
             await beside(partial(self._flow, names), partial(self._grace, in_hand))
         await self._ledger.flush()
@@ -162,9 +169,9 @@ class Pipeline:
                     await self._ledger.flush()
                 changed = self._ledger.changed
                 batch = await owed_after(turn, FEED_AT_ONCE)
+                self._take_in_hand(batch)
                 try:
                     for owed in batch:
-                        self._visits += isinstance(owed, OwedItem)
                         try:
                             queue.send_nowait(owed)
                         except anyio.WouldBlock:
@@ -178,6 +185,12 @@ class Pipeline:
                     await changed.wait()
 
     # -- items ------------------------------------------------------------------------------------
+
+    def _take_in_hand(self, batch: Sequence[OwedItem | OwedFile]) -> None:
+        for owed in batch:
+            if isinstance(owed, OwedItem):
+                self._visits += 1
+                self._in_hand.setdefault(owed.key, _InHand()).visits += 1
 
     async def _visit_all(self, queue: MemoryObjectReceiveStream[OwedItem]) -> None:
         async with queue, create_task_group() as group:
@@ -197,16 +210,12 @@ class Pipeline:
                 await do(owed)
 
     async def _visit(self, item: OwedItem) -> None:
-        # A listing may name an item once more while it is in hand: only its record is asked for again then.
-        while (earlier := self._in_hand.get(item.key)) is not None:
-            await earlier.ended.wait()
-            item = replace(item, tasks=item.tasks - earlier.counted)
-        self._in_hand[item.key] = in_hand = _InHand()
-        try:
-            await self._visit_alone(item, in_hand)
-        finally:
+        in_hand = self._in_hand[item.key]
+        async with in_hand.one_at_a_time:
+            await self._visit_alone(replace(item, tasks=item.tasks - in_hand.counted), in_hand)
+        in_hand.visits -= 1
+        if not in_hand.visits:
             del self._in_hand[item.key]
-            in_hand.ended.set()
 
     async def _visit_alone(self, item: OwedItem, in_hand: _InHand) -> None:
         states: dict[str, WorkState] = {}
@@ -221,7 +230,7 @@ class Pipeline:
             if states[task.name] is WorkState.LEFT_OUT:
                 states = dict.fromkeys(self._tasks_of(item), WorkState.LEFT_OUT)
                 break
-        in_hand.counted = {name for name, state in states.items() if state is WorkState.DONE} - {RECORD}
+        in_hand.counted |= {name for name, state in states.items() if state is WorkState.DONE} - {RECORD}
         result = ItemResult(item.key, states, tuple(failures), tuple(findings), item.turn)
         await self._ledger.save_item(result)
         self._count(findings, failed=bool(failures))

@@ -54,7 +54,7 @@ BATCH_SECONDS = 0.2
 BATCH_ROWS = 1000
 
 
-@dataclass
+@dataclass(eq=False)
 class _Batch:
     entries: list[Entry] = field(default_factory=list)
     rows: int = 0
@@ -84,6 +84,7 @@ class Ledger:
         self._batch_seconds = batch_seconds
         self._thread = CapacityLimiter(1)
         self._batch = _Batch()
+        self._writing: list[_Batch] = []
         self._waiting = anyio.Event()
         self._run_id = 0
         self._identity: tuple[int, int] | None = None
@@ -179,8 +180,10 @@ class Ledger:
         batch, self._batch = self._batch, _Batch()
         if self._waiting.is_set():  # else `keep` is still waiting for this very event
             self._waiting = anyio.Event()
+        self._writing.append(batch)
         with anyio.CancelScope(shield=True):  # what was collected must not be lost on the way
             await self._call(self._write, batch)
+        self._writing.remove(batch)
         if batch.entries:
             self.notify()
 
@@ -343,8 +346,9 @@ class Ledger:
     async def owed_items(self, after: int, most: int) -> list[OwedItem]:
         """Return the next items in line behind the turn `after`, with the tasks that they owe."""
         items = await self._call(self._line.items, after, most)
-        unsaved = {entry.item_id: entry.states for entry in self._batch.entries if type(entry) is ItemResult}
-        return [_without(item, unsaved[item.key]) if item.key in unsaved else item for item in items]
+        # What is written meanwhile came too late for this answer.
+        done = _done([entry for batch in (*self._writing, self._batch) for entry in batch.entries])
+        return [replace(item, tasks=item.tasks - done.get(item.key, set())) for item in items]
 
     async def owed_files(self, after: int, most: int) -> list[OwedFile]:
         """Return the next files in line behind the turn `after`."""
@@ -382,7 +386,11 @@ class Ledger:
         await self._collect(result)
 
 
-def _without(item: OwedItem, unsaved: Mapping[str, WorkState]) -> OwedItem:
-    """Leave out the tasks of an item that were done a moment ago, but for its record: that may be another."""
-    done = {task for task, state in unsaved.items() if state is WorkState.DONE and task != RECORD}
-    return replace(item, tasks=item.tasks - done)
+def _done(entries: Sequence[Entry]) -> dict[int, set[str]]:
+    """Return the tasks of each item that are done, but for its record: that may be another by now."""
+    done: dict[int, set[str]] = {}
+    for entry in entries:
+        if isinstance(entry, ItemResult):
+            tasks = {task for task, state in entry.states.items() if state is WorkState.DONE}
+            done.setdefault(entry.item_id, set()).update(tasks - {RECORD})
+    return done
