@@ -317,3 +317,18 @@ async def test_without_the_services_clock_the_mark_is_no_later_than_the_newest_i
         assert (await harvester(*words, "--quick")).status == 0
         assert changed(tmp_path) == {item_id}
         assert mark(tmp_path) == sandbox.world.modified(item_id)
+
+
+async def test_what_waits_twice_in_the_queue_is_counted_once(tmp_path: Path) -> None:
+    async with Sandbox(WORLD) as sandbox:
+        item_ids = sandbox.world.public_ids[:40]
+        settings = tmp_path / "one.toml"
+        settings.write_text("[concurrency]\nworkers = 1\n", encoding="utf-8")
+        words = (
+            *("run", *named(*map(str, item_ids)), "--tasks", "metadata,stats"),
+            *("--config", settings, "-o", tmp_path / "out", *at(sandbox)),
+        )
+        assert (await harvester(*words)).status == 0
+        sandbox.requests.clear()
+        assert (await harvester(*words, "--refresh", "stats")).status == 0
+        assert asked_of_stats(sandbox) == totals_of(*item_ids)
