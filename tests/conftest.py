@@ -14,6 +14,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from harvester import load_config
+from harvester.config import Config
 from harvester.sandbox import Sandbox, Settings
 
 TOKEN = "sandbox-token"
@@ -62,6 +64,24 @@ async def harvester(
 def at(sandbox: Sandbox, rate: str = "inf") -> tuple[str, ...]:
     """The options that point the program at a sandbox, unlimited unless a test is about limits."""
     return ("--api", sandbox.api, "--stats", sandbox.stats, "--rate", rate)
+
+
+def config(sandbox: Sandbox, folder: Path, **more: object) -> Config:
+    """Everything, with short waits: the sandbox's faults pass at once."""
+    options = {
+        "sources": [{"kind": "search", "query": "survey"}],
+        "output": str(folder),
+        "services.api": sandbox.api,
+        "services.stats": sandbox.stats,
+        "rate.api": float("inf"),
+        "rate.stats": float("inf"),
+        "rate.files": float("inf"),
+        "retry.max_wait": 0.05,
+        "timeouts.connect": 2.0,
+        "timeouts.idle": 0.5,
+        **more,
+    }
+    return load_config(options=options, environ={})
 
 
 @pytest.fixture

@@ -27,10 +27,10 @@ import orjson
 from harvester import harvest
 from harvester.ledger.schema import NAME
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import environment
+from tests.conftest import config, environment
 from tests.power import cut_power, hindrance
 from tests.test_death import kill_again_and_again
-from tests.test_faults import PASSING, PATIENCE, RANGES, all_at_once, config
+from tests.test_faults import PASSING, PATIENCE, RANGES, all_at_once
 from tests.truth import assert_complete, assert_complete_but
 
 ITEMS = 500

@@ -18,11 +18,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from harvester import harvest, load_config
-from harvester.config import Config
+from harvester import harvest
 from harvester.connecting import Surroundings
 from harvester.errors import Verdict
 from harvester.sandbox import FAULTS, Sandbox, Settings
+from tests.conftest import config
 from tests.truth import assert_complete, assert_complete_but, rows
 
 pytestmark = pytest.mark.anyio
@@ -89,24 +89,6 @@ PERMANENT: Mapping[str, Never] = {
     "always-wrong-md5": Never("files", Verdict.FOR_GOOD, "twice the same", {"2"}),
     "always-wrong-length": Never("files", Verdict.FOR_NOW, "were promised", {"6"}),
 }
-
-
-def config(sandbox: Sandbox, folder: Path, **more: object) -> Config:
-    """Everything, with short waits: the sandbox's faults pass at once."""
-    options: Mapping[str, object] = {
-        "sources": [{"kind": "search", "query": "survey"}],
-        "output": str(folder),
-        "services.api": sandbox.api,
-        "services.stats": sandbox.stats,
-        "rate.api": float("inf"),
-        "rate.stats": float("inf"),
-        "rate.files": float("inf"),
-        "retry.max_wait": 0.05,
-        "timeouts.connect": 2.0,
-        "timeouts.idle": 0.5,
-        **more,
-    }
-    return load_config(options=options, environ={})
 
 
 def test_every_fault_of_the_sandbox_is_in_the_matrix() -> None:

@@ -12,8 +12,7 @@ import pytest
 
 from harvester import harvest, load_config
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import TOKEN, at, harvester
-from tests.test_faults import config
+from tests.conftest import TOKEN, at, config, harvester
 from tests.truth import assert_complete, assert_files, assert_records, assert_stats, rows
 
 pytestmark = pytest.mark.anyio

@@ -17,8 +17,7 @@ from harvester import harvest
 from harvester.errors import DiskTrouble, Verdict
 from harvester.job import make_plan
 from harvester.sandbox import HOSTILE, Sandbox, Settings
-from tests.conftest import at, environment, harvester
-from tests.test_faults import config
+from tests.conftest import at, config, environment, harvester
 from tests.truth import assert_complete, assert_records, rows
 
 pytestmark = pytest.mark.anyio

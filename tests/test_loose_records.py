@@ -32,8 +32,7 @@ from harvester.figshare.statistics import decode_breakdown, decode_timeline
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
 from harvester.text import joined, parted
-from tests.conftest import at, harvester
-from tests.test_faults import config
+from tests.conftest import at, config, harvester
 from tests.truth import rows
 
 pytestmark = pytest.mark.anyio

@@ -18,8 +18,7 @@ from tempfile import TemporaryDirectory
 import anyio
 import pytest
 
-from harvester import harvest, load_config
-from harvester.config import Config
+from harvester import harvest
 from harvester.connecting import Surroundings
 from harvester.errors import DiskTrouble, NoRoom
 from harvester.job import verify
@@ -30,24 +29,10 @@ from harvester.ledger.schema import database_errors
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
 from harvester.store import BUFFER_SIZE, Store
-from tests.conftest import at, environment, harvester, started
+from tests.conftest import at, config, environment, harvester, started
 from tests.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio
-
-
-def config(sandbox: Sandbox, folder: Path, **more: object) -> Config:
-    options = {
-        "output": str(folder),
-        "services.api": sandbox.api,
-        "services.stats": sandbox.stats,
-        "rate.api": float("inf"),
-        "rate.stats": float("inf"),
-        "rate.files": float("inf"),
-        "sources": [{"kind": "search", "query": "survey"}],
-        **more,
-    }
-    return load_config(options=options, environ={})
 
 
 # -- room ---------------------------------------------------------------------------------------------

@@ -19,31 +19,16 @@ from harvester import harvest, load_config
 from harvester.addresses import LINK_LOCAL, LOOPBACK, NONE, PRIVATE, is_public, objection, parse_networks
 from harvester.client import open_session
 from harvester.client.session import translated
-from harvester.config import Config, Timeouts
+from harvester.config import Timeouts
 from harvester.connecting import Surroundings
 from harvester.errors import Broken, Challenged, Gone, HarvestError, UsageError
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import environment, harvester
+from tests.conftest import config, environment, harvester
 from tests.test_client import served
 from tests.test_routes import comes, is_gone, two_routes
 from tests.truth import rows
 
 pytestmark = pytest.mark.anyio
-
-
-def config(sandbox: Sandbox, folder: Path, **more: object) -> Config:
-    options = {
-        "output": str(folder),
-        "services.api": sandbox.api,
-        "services.stats": sandbox.stats,
-        "rate.api": float("inf"),
-        "rate.stats": float("inf"),
-        "rate.files": float("inf"),
-        "retry.max_wait": 0.05,
-        "retry.attempts": 2,
-        **more,
-    }
-    return load_config(options=options, environ={})
 
 
 # -- a gateway that has lost its way ----------------------------------------------------------------
