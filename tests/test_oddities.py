@@ -55,6 +55,8 @@ ODDITIES: Mapping[str, Oddity] = {
         {"page_cap": 10, "cursors": False}, "pages by number, to an empty one"
     ),
     "page_cap, of an account": Oddity({"page_cap": 10}, "the same where there is no cursor", ACCOUNT),
+    "largest_page": Oddity({"largest_page": 100}, "fewer are asked for"),
+    "largest_page, of an account": Oddity({"largest_page": 100}, "the same with the token", ACCOUNT),
     "empty_page": Oddity({"page_cap": 10, "empty_page": 2}, "an empty page with a new cursor is no end"),
     "file_page_cap": Oddity({"file_page_cap": 5}, "the same for file lists"),
     "file_page_cap, by its own offsets": Oddity(

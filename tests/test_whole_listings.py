@@ -101,6 +101,18 @@ async def test_25_000_items_where_every_listing_page_holds_100(settings: dict[st
         assert len(sandbox.asked("api")) <= most
 
 
+@pytest.mark.parametrize("cursors", [True, False], ids=["cursors", "numbers"])
+@pytest.mark.parametrize("source", SOURCES)
+async def test_a_service_that_refuses_large_pages_is_asked_for_smaller_ones(
+    source: str, cursors: bool
+) -> None:
+    async with Sandbox(Settings(**WORLD, largest_page=100, cursors=cursors)) as sandbox:
+        listing, truth = SOURCES[source]
+        found = await read(sandbox, await only(listing))
+        assert set(found.ids) == set(truth(sandbox.world))
+        assert [seen.status for seen in sandbox.asked("api")].count(422) == 1
+
+
 @pytest.mark.parametrize("number", [2, 3, 5])
 async def test_an_empty_page_with_a_new_cursor_is_followed(number: int) -> None:
     async with Sandbox(Settings(items=430, page_cap=100, empty_page=number)) as sandbox:
@@ -130,6 +142,16 @@ async def test_the_end_of_cursors_is_believed_where_the_cap_forbids_to_confirm_i
 
 
 # -- file lists -----------------------------------------------------------------------------------
+
+
+async def test_a_service_that_refuses_large_file_lists_is_asked_for_smaller_ones(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=50, heavy=0, largest_page=100)) as sandbox:
+        item_id = next(each for each in sandbox.world.public_ids if len(sandbox.world.files(each)) > 10)
+        words = ("--item", str(item_id), "--tasks", "metadata")
+        ended = await harvester("run", *words, "-o", tmp_path, *at(sandbox))
+        assert ended.status == 0, ended.err
+        told = [int(row["file_id"]) for row in rows(tmp_path, "files.csv")]
+        assert sorted(told) == sorted(file["id"] for file in sandbox.world.files(item_id))
 
 
 @pytest.mark.parametrize("own_offsets", [True, False], ids=["own offsets", "asked offsets"])

@@ -195,6 +195,8 @@ class Figshare:
             try:
                 reply = await self._endpoints.get(path, _decode_file_list, fields, authorised=authorised)
             except (Gone, Refused, TryAgain) as error:
+                if type(error) is Refused and pages.ask_for_less():
+                    continue
                 return pages, error
             is_more = pages.take(reply.value)
         return pages, None

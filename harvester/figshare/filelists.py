@@ -17,7 +17,7 @@ from harvester.client import JSON_LIMIT
 from harvester.errors import GiveUp, Misshapen, TryAgain
 from harvester.figshare.decoding import decoder
 from harvester.figshare.loose import Unclear, whole_number
-from harvester.figshare.positions import PAGE_SIZE
+from harvester.figshare.positions import PAGE_SIZE, SMALLER_PAGE_SIZE
 from harvester.figshare.records import decode_pieces, read_article
 from harvester.models import Article, Record
 
@@ -47,6 +47,13 @@ class Pages:
         self._largest = 0
         self._bytes = 0
         self._first: msgspec.Raw | None = None
+
+    def ask_for_less(self) -> bool:
+        """Ask for a smaller first page from here on; tell whether that can be what was refused."""
+        if self.number > 1 or self.size <= SMALLER_PAGE_SIZE:
+            return False
+        self.size = SMALLER_PAGE_SIZE
+        return True
 
     def take(self, page: Sequence[msgspec.Raw]) -> bool:
         """

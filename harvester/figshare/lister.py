@@ -67,6 +67,8 @@ class Lister:
                 raise
             if at.cursor and not at.again:  # it has died in a long pause
                 return Page((), at.anew(again=True).write())
+            if type(error) is Refused and (smaller := at.asking_for_less()) is not None:
+                return await self.page(listed, smaller.write())
             if at.cursor or at.page == 1:
                 raise
             further = _past_cap(listed, at)
@@ -262,7 +264,7 @@ def _by_change(at: Position, found: EntryPage, following: Position | None) -> Po
         return at.in_a_new_slice(at.pages) or following
     if following is None or following.cursor:
         return following
-    if not at.largest and found.size < PAGE_SIZE:
+    if not at.largest and found.size < at.most:
         return following.but(probing=True)
     return following.in_a_new_slice(at.pages) or following
 

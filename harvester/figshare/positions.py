@@ -22,6 +22,8 @@ from harvester.figshare.selection import TO_THE_SECOND, a_second_before, is_of_t
 
 PAGE_SIZE = 1000
 """The most that figshare gives at once."""
+SMALLER_PAGE_SIZE = 100
+"""What its older documents allow, for a service that refuses to be asked for more."""
 ROUND = 10
 """Pages are capped at numbers that this divides: 10, 20, 50, 100."""
 
@@ -42,6 +44,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     gives cursors and does not follow them. ``was_empty``: the page before was. ``start_id``: of the first
     page. ``probing``: this page only tells whether there is anything behind a first one that was not full.
     ``tail``: this last page comes in descending order, for entries without a date that a cut has left out.
+    ``most``: entries to ask for at once.
     """
 
     page: int = 1
@@ -65,6 +68,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     start_id: int = 0
     probing: bool = False
     tail: bool = False
+    most: int = PAGE_SIZE
 
     @classmethod
     def read(cls, text: str | None) -> Position:
@@ -81,13 +85,18 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def anew(self, **changes: object) -> Position:
         """Return the beginning of the feed, with what was learned of what is wanted."""
-        kept = {name: getattr(self, name) for name in ("feeds", "licence", "type_number", "by_date")}
+        kept = {name: getattr(self, name) for name in ("feeds", "licence", "type_number", "by_date", "most")}
         return Position(**{**kept, **changes})
 
     @property
     def page_size(self) -> int:
         """How many entries to ask for: by number, behind the first page, as many as one can hold."""
-        return self.largest if self.page > 1 and not self.cursor and self.largest else PAGE_SIZE
+        return self.largest if self.page > 1 and not self.cursor and self.largest else self.most
+
+    def asking_for_less(self) -> Position | None:
+        """Return the same page with fewer entries, None where it is not the size that can be refused."""
+        is_first = self.page == 1 and not self.cursor
+        return self.but(most=SMALLER_PAGE_SIZE) if is_first and self.most > SMALLER_PAGE_SIZE else None
 
     # -- the page behind this one -----------------------------------------------------------------
 

@@ -28,12 +28,13 @@ class Asked:
     path: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    largest_page: int = MOST_ON_A_PAGE  # a larger one is refused
 
     @property
     def page_size(self) -> int:
         size = self._number("page_size", self._number("limit", 10))
-        if not 1 <= size <= MOST_ON_A_PAGE:
-            raise Refusal(422, f"page_size: 1 to {MOST_ON_A_PAGE}")
+        if not 1 <= size <= self.largest_page:
+            raise Refusal(422, f"page_size: 1 to {self.largest_page}")
         return size
 
     def span(self, cap: int = 0, *, own_offsets: bool = False) -> tuple[int, int]:

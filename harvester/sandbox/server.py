@@ -137,7 +137,7 @@ class Sandbox:
         if self.settings.latency:
             await asyncio.sleep(self.settings.latency)
         try:
-            asked = await _read(service, request)
+            asked = await _read(service, request, self.settings.largest_page)
         except orjson.JSONDecodeError:
             return await send(request, error_answer(400, "The body is not JSON"), None, self.settings)
         answer, fault = self._decide(service, request, asked, arrived)
@@ -222,13 +222,13 @@ def _kept_by(fault: str | None, doomed: Mapping[int, set[str]]) -> set[int]:
     return {number for number, faults in doomed.items() if fault is None or fault in faults}
 
 
-async def _read(service: str, request: web.Request) -> Asked:
+async def _read(service: str, request: web.Request, largest_page: int) -> Asked:
     path = request.path.removeprefix("/v2") if service in {"api", ELSEWHERE} else request.path
     fields: dict[str, object] = dict(request.query)
     if request.method == "POST" and (body := await request.read()):
         told = orjson.loads(body)
         fields.update(told if isinstance(told, dict) else {})
-    return Asked(request.method, path, fields, request.headers)
+    return Asked(request.method, path, fields, request.headers, largest_page)
 
 
 async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:

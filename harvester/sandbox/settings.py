@@ -147,11 +147,12 @@ class Settings:
     item is published. ``fail_page``: this page of every listing is answered with 500, ``fail_page_times``.
     ``page_cap`` and ``file_page_cap``: entries that a page of a listing or of a file list holds at most,
     whatever is asked for, 0 for as many as that; ``own_offsets``: pages then begin at multiples of the cap,
-    not of the size that was asked for. ``empty_page``: this page is empty at first where a cursor leads to
-    it, and has a new cursor to itself. ``short_lists``: so often each file list and each list of versions is
-    answered with an empty one. ``unsaid``: names of fields that entries of listings lack, and the share of
-    the items (0 to 1) whose entries do. ``own_terms``: every seventh item has a licence and a type that only
-    institutions have: the licence is told to a token alone, the type by ``/item_types`` alone.
+    not of the size that was asked for. ``largest_page``: who asks for more entries a page is refused.
+    ``empty_page``: this page is empty at first where a cursor leads to it, and has a new cursor to itself.
+    ``short_lists``: so often each file list and each list of versions is answered with an empty one.
+    ``unsaid``: names of fields that entries of listings lack, and the share of the items (0 to 1) whose
+    entries do. ``own_terms``: every seventh item has a licence and a type that only institutions have: the
+    licence is told to a token alone, the type by ``/item_types`` alone.
     """
 
     items: int = 300
@@ -211,6 +212,7 @@ class Settings:
     page_cap: int = 0
     file_page_cap: int = 0
     own_offsets: bool = False
+    largest_page: int = 1000
     empty_page: int = 0
     short_lists: int = 0
     unsaid: Mapping[str, float] = field(default_factory=dict)
