@@ -11,6 +11,7 @@ Every error raised on purpose. The class says what follows; the message is one l
     ├── GiveUp               this item or file cannot be had, however often it is asked for
     │   ├── Gone             404, 410
     │   ├── Refused          400, 403 in JSON, 422
+    │   │   ├── BadRequest   400, 422: what was asked for is what it does not take
     │   │   ├── NotAllowed   401, or a 403 in JSON, to what carried a token or credentials
     │   │   └── Closed       the same to what carried none
     │   ├── Misshapen        JSON that is not what the documents promise, or far too large
@@ -91,6 +92,10 @@ class Gone(GiveUp):
 
 class Refused(GiveUp):
     """The service understood and said no."""
+
+
+class BadRequest(Refused):
+    """The service does not take what was asked for: 400, 422."""
 
 
 class NotAllowed(Refused):

@@ -33,6 +33,7 @@ from harvester.client.splitting import USUAL
 from harvester.config import Retry, Timeouts
 from harvester.credentials import Secret
 from harvester.errors import (
+    BadRequest,
     Broken,
     Challenged,
     Gone,
@@ -65,7 +66,7 @@ ENDLESS = "9" * 5000
     [
         (202, b"", Challenged),
         (204, b"", Refused),
-        (400, OURS, Refused),
+        (400, OURS, BadRequest),
         (401, OURS, NotAllowed),
         (403, OURS, NotAllowed),
         (403, PAGE, Challenged),
@@ -77,7 +78,7 @@ ENDLESS = "9" * 5000
         (408, b"", Broken),
         (410, OURS, Gone),
         (410, b"", Unfounded),
-        (422, OURS, Refused),
+        (422, OURS, BadRequest),
         (429, PAGE, Throttled),
         (500, b"", ServerFailed),
         (502, PAGE, ServerFailed),

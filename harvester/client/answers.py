@@ -12,6 +12,7 @@ import orjson
 from yarl import URL
 
 from harvester.errors import (
+    BadRequest,
     Broken,
     Challenged,
     Closed,
@@ -69,7 +70,8 @@ def complaint(
         return Broken(f"{name}: timed out there (408)")
     if status >= 500:
         return ServerFailed(f"{name}: failed there ({status})", retry_after=wait_seconds)
-    return (Closed if status == 401 else Refused)(f"{name}: answered {status}{said}")
+    kinds = {400: BadRequest, 401: Closed, 422: BadRequest}
+    return kinds.get(status, Refused)(f"{name}: answered {status}{said}")
 
 
 def _words(raw: bytes) -> str | None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from yarl import URL
 
 from harvester.client import Client, Reply
-from harvester.errors import GiveUp, Gone, Misshapen, Refused, TryAgain
+from harvester.errors import BadRequest, GiveUp, Gone, Misshapen, Refused, TryAgain
 from harvester.figshare.decoding import must_be_text
 from harvester.figshare.endpoints import Endpoints
 from harvester.figshare.entries import decode_entries
@@ -195,7 +195,7 @@ class Figshare:
             try:
                 reply = await self._endpoints.get(path, _decode_file_list, fields, authorised=authorised)
             except (Gone, Refused, TryAgain) as error:
-                if type(error) is Refused and pages.ask_for_less():
+                if isinstance(error, BadRequest) and pages.ask_for_less():
                     continue
                 return pages, error
             is_more = pages.take(reply.value)

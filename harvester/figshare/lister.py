@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from harvester.client import Reply
-from harvester.errors import Gone, Refused, Verdict
+from harvester.errors import BadRequest, Gone, Refused, Verdict
 from harvester.figshare.conditions import Condition
 from harvester.figshare.endpoints import Endpoints
 from harvester.figshare.entries import Entry, EntryPage, decode_entries
@@ -67,7 +67,7 @@ class Lister:
                 raise
             if at.cursor and not at.again:  # it has died in a long pause
                 return Page((), at.anew(again=True).write())
-            if type(error) is Refused and (smaller := at.asking_for_less()) is not None:
+            if isinstance(error, BadRequest) and (smaller := at.asking_for_less()) is not None:
                 return await self.page(listed, smaller.write())
             if at.cursor or at.page == 1:
                 raise
