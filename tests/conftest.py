@@ -98,6 +98,13 @@ async def sandbox(world: Settings) -> AsyncIterator[Sandbox]:
 Program = Callable[..., Awaitable[Ended]]
 
 
+async def until(has_come: Callable[[], bool], *, seconds: float = 30, every: float = 0.01) -> None:
+    """Wait for something that can be seen, however long a busy machine takes to get there."""
+    with anyio.fail_after(seconds):
+        while not has_come():
+            await anyio.sleep(every)
+
+
 @asynccontextmanager
 async def started(words: Sequence[object], **more: str) -> AsyncIterator[anyio.abc.Process]:
     """Start the program and leave it running; it is killed at the end if it still runs."""

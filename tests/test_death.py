@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -22,7 +23,7 @@ from harvester.job import export
 from harvester.kinds import load_config
 from harvester.ledger.writing import Ledger
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, environment, harvester, started
+from tests.conftest import at, environment, harvester, started, until
 from tests.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio
@@ -78,6 +79,10 @@ def assert_no_file_looks_whole_and_is_not(folder: Path, sandbox: Sandbox) -> Non
             ]
 
 
+def is_asked_again(sandbox: Sandbox, before: int) -> bool:
+    return len(sandbox.requests) > before
+
+
 async def kill_again_and_again(folder: Path, times: int, *, items: int) -> Recorded:
     """
     Kill a run with files in flight at random moments, then let it end; tell what the last kill left.
@@ -90,8 +95,13 @@ async def kill_again_and_again(folder: Path, times: int, *, items: int) -> Recor
         words = ("run", "--search", "survey", "-o", folder, *at(sandbox, rate="70"))
         moments = []
         for _ in range(times):
+            before = len(sandbox.requests)
             async with started(words) as process:
-                await anyio.sleep(chance.uniform(0.5, 1.7))
+                if chance.random() < 0.8:
+                    await until(partial(is_asked_again, sandbox, before))
+                    await anyio.sleep(chance.uniform(0, 1.2))
+                else:
+                    await anyio.sleep(chance.uniform(0, 0.5))  # as it starts
                 assert process.returncode is None, "it ended before it could be killed"
                 process.kill()
                 await process.wait()
@@ -117,7 +127,7 @@ async def test_a_signal_ends_it_with_130_and_the_next_run_goes_on(
     async with Sandbox(Settings(items=240)) as sandbox:
         words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox, rate="60"))
         async with started(words) as process:
-            await anyio.sleep(2)
+            await until(lambda: len(sandbox.asked("stats")) > 60)
             process.send_signal(number)
             assert await process.wait() == 130
         assert (await harvester("verify", "-o", tmp_path)).status == 0
@@ -191,9 +201,7 @@ async def test_a_signal_in_every_phase(name: str, tmp_path: Path) -> None:
     async with Sandbox(settings) as sandbox:
         run = ("run", "--search", "survey", "-o", out, *phase.words)
         async with started((*run, *at(sandbox, rate=phase.rate))) as process:
-            with anyio.fail_after(30):
-                while not phase.has_come(sandbox, out):
-                    await anyio.sleep(0.01)
+            await until(lambda: phase.has_come(sandbox, out))
             process.send_signal(number)
             with anyio.fail_after(13):
                 assert await process.wait() == 130
@@ -238,9 +246,7 @@ async def test_a_signal_at_the_very_end_is_heeded_or_too_late(seconds: float, tm
     async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
         words = ("run", "--item", str(sandbox.world.public_ids[0]), "--tasks", "stats", "-o", tmp_path)
         async with started((*words, *at(sandbox))) as process:
-            with anyio.fail_after(20):
-                while not (tmp_path / "summary.json").exists():
-                    await anyio.sleep(0.001)
+            await until((tmp_path / "summary.json").exists, every=0.001)
             await anyio.sleep(seconds)
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
@@ -250,7 +256,7 @@ async def test_a_signal_at_the_very_end_is_heeded_or_too_late(seconds: float, tm
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=100, latency=3.0)) as sandbox:
         async with started(("run", "--search", "survey", "-o", tmp_path, *at(sandbox))) as process:
-            await anyio.sleep(4.5)
+            await until(lambda: len(sandbox.asked("api")) > 2)  # the listing, and the first items
             process.send_signal(signal.SIGINT)
             await anyio.sleep(0.3)
             begun = anyio.current_time()
@@ -263,7 +269,7 @@ async def test_a_second_run_on_the_folder_is_refused_while_the_first_is_at_work(
     async with Sandbox(Settings(items=100)) as sandbox:
         words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox, rate="20"))
         async with started(words) as process:
-            await anyio.sleep(1.5)
+            await until(lambda: bool(sandbox.requests))
             ended = await harvester(*words)
             assert ended.status == 3
             assert f"another run (process {process.pid} on" in ended.err

@@ -22,7 +22,7 @@ from harvester.ledger.lockless import ClaimFile, locks_work
 from harvester.ledger.migrations import MIGRATIONS
 from harvester.ledger.schema import NAME
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import Ended, at, environment, harvester, started
+from tests.conftest import Ended, at, environment, harvester, started, until
 from tests.test_death import (
     assert_no_file_looks_whole_and_is_not,
     assert_nothing_recorded_was_asked_for_again,
@@ -231,7 +231,7 @@ async def test_a_disk_that_fails_in_the_midst(tmp_path: Path) -> None:
         async with Sandbox(Settings(items=300, heavy=0)) as sandbox:
             run = ("run", "--search", "survey", "-o", disk.out)
             async with started((*run, *at(sandbox, rate="60"))) as process:
-                await anyio.sleep(2.5)
+                await until(lambda: len(sandbox.asked("storage")) > 40)
                 shut_down(path)
                 with anyio.fail_after(20):
                     assert await process.wait() == 3
@@ -260,7 +260,7 @@ async def test_a_folder_that_vanishes_stops_the_run_and_is_gone_on_with_when_it_
     async with Sandbox(Settings(items=300, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "--tasks", "metadata,stats", "-o", disk.out)
         async with started((*words, *at(sandbox, rate="60"))) as process:
-            await anyio.sleep(2.5)
+            await until(lambda: len(sandbox.asked("stats")) > 100)
             disk.out.rename(tmp_path / "elsewhere")
             with anyio.fail_after(15):
                 assert await process.wait() == 3
@@ -278,7 +278,7 @@ async def test_a_folder_that_vanishes_under_a_download_stops_the_run(tmp_path: P
     async with Sandbox(Settings(items=200, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "-o", disk.out)
         async with started((*words, *at(sandbox, rate="60"))) as process:
-            await anyio.sleep(2.5)
+            await until(lambda: len(sandbox.asked("storage")) > 40)
             disk.out.rename(tmp_path / "elsewhere")
             with anyio.fail_after(15):
                 assert await process.wait() == 3
@@ -431,7 +431,7 @@ async def test_without_locks_a_killed_run_is_gone_on_with(tmp_path: Path, no_loc
     async with Sandbox(Settings(items=200, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "-o", disk.out)
         async with started((*words, *at(sandbox, rate="60")), **no_locks) as process:
-            await anyio.sleep(3)
+            await until(lambda: len(sandbox.asked("stats")) > 100)
             process.kill()
             await process.wait()
         moment = recorded(disk.out, sandbox)
@@ -454,7 +454,7 @@ async def test_without_locks_a_second_run_is_refused_and_status_works(
         words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox, rate="40"))
         env = environment(**no_locks)
         async with started(words, **no_locks) as process:
-            await anyio.sleep(2)
+            await until(lambda: bool(sandbox.requests))
             ended = await harvester(*words, env=env)
             assert_stopped(ended, f"another run (process {process.pid} on")
             for _ in range(5):

@@ -18,7 +18,7 @@ import pytest
 from harvester.models import Failure
 from harvester.pipes import failed_lines, failed_objects, write
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, environment, harvester
+from tests.conftest import at, environment, harvester, until
 from tests.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio
@@ -136,9 +136,7 @@ async def test_each_page_comes_out_before_the_next_is_asked_for() -> None:
 async def test_a_list_that_nobody_reads_heeds_signals(number: signal.Signals) -> None:
     async with Sandbox(Settings(items=1000, heavy=0)) as sandbox:
         async with piped("list", "--search", "survey", "--json", *at(sandbox)) as process:
-            with anyio.fail_after(20):
-                while not sandbox.requests:
-                    await anyio.sleep(0.01)
+            await until(lambda: bool(sandbox.requests))
             await anyio.sleep(0.3)  # by now the pipe is full
             process.send_signal(number)
             with anyio.fail_after(5):

@@ -29,7 +29,7 @@ from harvester.ledger.schema import database_errors
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
 from harvester.store import BUFFER_SIZE, Store
-from tests.conftest import at, config, environment, harvester, started
+from tests.conftest import at, config, environment, harvester, started, until
 from tests.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio
@@ -163,9 +163,7 @@ async def test_who_may_only_read_is_told_what_a_killed_run_left_and_never_less_t
     async with Sandbox(Settings(items=100, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "--tasks", "metadata", "-o", out)
         async with started((*words, *at(sandbox, rate="40"))) as process:
-            with anyio.fail_after(30):
-                while not (log.exists() and log.stat().st_size > 200_000):
-                    await anyio.sleep(0.1)
+            await until(lambda: log.exists() and log.stat().st_size > 200_000)
             assert "running" in as_reader(out, "status").stdout
             process.kill()
             await process.wait()
@@ -225,9 +223,7 @@ async def test_a_log_left_by_another_machine_is_read_and_gone_on_with_where_ther
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "--tasks", "metadata", "-o", tmp_path)
         async with started((*words, *at(sandbox, rate="40"))) as process:
-            with anyio.fail_after(30):
-                while not (log.exists() and log.stat().st_size > 200_000):
-                    await anyio.sleep(0.1)
+            await until(lambda: log.exists() and log.stat().st_size > 200_000)
             process.kill()
             await process.wait()
         told = await harvester("status", "-o", tmp_path, env=env)
@@ -268,9 +264,7 @@ async def test_a_claim_that_a_killed_run_left_is_taken_over_and_no_log_is_tried(
     async with Sandbox(Settings(items=40, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "--tasks", "metadata", "-o", tmp_path)
         async with started((*words, *at(sandbox, rate="20")), **env) as process:
-            with anyio.fail_after(30):
-                while not any(path.stat().st_size for path in tmp_path.glob("*.claim")):
-                    await anyio.sleep(0.05)
+            await until(lambda: any(path.stat().st_size for path in tmp_path.glob("*.claim")))
             process.kill()
             await process.wait()
         (claim,) = tmp_path.glob("*.claim")

@@ -15,7 +15,7 @@ from harvester.errors import FolderInUse
 from harvester.job import harvest, verify
 from harvester.prune import Pruner, prune, removable
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, environment, harvester, started
+from tests.conftest import at, environment, harvester, started, until
 from tests.test_plan import config_of
 
 pytestmark = pytest.mark.anyio
@@ -172,9 +172,7 @@ async def test_a_folder_in_which_a_run_is_at_work_is_left_alone(tmp_path: Path) 
         belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
         before = len(sandbox.requests)
         async with started(run_words(sandbox, tmp_path, "--refresh", "metadata", "--rate", "1")) as process:
-            with anyio.fail_after(20):
-                while len(sandbox.requests) == before:
-                    await anyio.sleep(0.01)
+            await until(lambda: len(sandbox.requests) > before)
             with pytest.raises(FolderInUse):
                 await prune(config_of(sandbox, tmp_path), sorted(old))
             assert process.returncode is None

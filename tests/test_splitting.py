@@ -24,6 +24,7 @@ from harvester.figshare.routes import Routes
 from harvester.models import OwedFile, RemoteFile
 from harvester.sandbox import FAULTS, Sandbox, Settings
 from harvester.store import Store
+from tests.conftest import until
 from tests.test_client import client, served
 
 pytestmark = pytest.mark.anyio
@@ -711,12 +712,10 @@ async def test_another_file_in_line_goes_before_a_further_connection(tmp_path: P
         store = Store(tmp_path)
         async with anyio.create_task_group() as group:
             group.start_soon(one, 1)
-            await anyio.sleep(1)
-            assert storage.open == 2
+            await until(lambda: storage.open == 2)
             group.start_soon(one, 2)
-            await anyio.sleep(0.3)
-            assert storage.open == 2
-            assert len(storage.asked) == 3
+            await until(lambda: len(storage.asked) == 3)
+            await until(lambda: storage.open == 2)
     for file_id in (1, 2):
         assert (tmp_path / f"files/5/{file_id}").read_bytes() == storage.content
 
@@ -732,8 +731,7 @@ async def test_small_files_that_come_and_go_do_not_have_a_big_one_ask_again_and_
         beside.folder.mkdir()
         async with anyio.create_task_group() as group:
             group.start_soon(made.fetch, storage)
-            await anyio.sleep(1.2)
-            assert (storage.open, len(storage.asked)) == (2, 2)
+            await until(lambda: (storage.open, len(storage.asked)) == (2, 2))
             began = time.monotonic()
             for number in range(30):
                 await beside.fetch(small, file_id=number)
