@@ -101,16 +101,28 @@ async def test_25_000_items_where_every_listing_page_holds_100(settings: dict[st
         assert len(sandbox.asked("api")) <= most
 
 
+@pytest.mark.parametrize("cap", [9000, 100])
 @pytest.mark.parametrize("cursors", [True, False], ids=["cursors", "numbers"])
 @pytest.mark.parametrize("source", SOURCES)
 async def test_a_service_that_refuses_large_pages_is_asked_for_smaller_ones(
-    source: str, cursors: bool
+    source: str, cursors: bool, cap: int
 ) -> None:
-    async with Sandbox(Settings(**WORLD, largest_page=100, cursors=cursors)) as sandbox:
+    cap = 9000 if source == "collection" else cap  # nothing leads past one there
+    async with Sandbox(Settings(**WORLD, largest_page=100, cursors=cursors, cap=cap)) as sandbox:
         listing, truth = SOURCES[source]
         found = await read(sandbox, await only(listing))
         assert set(found.ids) == set(truth(sandbox.world))
-        assert [seen.status for seen in sandbox.asked("api")].count(422) == 1
+        sizes = [int(seen.fields["page_size"]) for seen in sandbox.asked("api")]
+        assert sizes.count(1000) == 1, "once it is known, also past a cap"
+        assert max(sizes[1:]) == 100
+
+
+async def test_a_listing_that_is_refused_in_any_size_is_told(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, largest_page=50)) as sandbox:
+        ended = await harvester("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
+        assert ended.status == 1
+        (row,) = rows(tmp_path, "failures.csv")
+        assert "page_size: 1 to 50" in row["error"]
 
 
 @pytest.mark.parametrize("number", [2, 3, 5])

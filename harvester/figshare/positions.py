@@ -4,7 +4,8 @@ Where a listing has got to, and where its next page begins: paging as arithmetic
 A page that is not full proves nothing by itself, as a service may hold fewer entries a page than it is asked
 for. The end is an empty page, or one that is shorter than an earlier one. Behind a first page of k entries
 pages of k are asked for by number: then k times the number is where the next one begins, whether the service
-reckons with its own size or with the one that was asked for.
+reckons with its own size or with the one that was asked for. A service that refuses the size of a first page
+is asked for a smaller one.
 """
 
 from __future__ import annotations
