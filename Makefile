@@ -6,11 +6,12 @@ READY := .venv/ready
 # Processes that run tests side by side. More than the machine has cores disturb the tests that look at the clock.
 WORKERS ?= 2
 
-.PHONY: help demo test check coverage soak cases pace bench oldest docs clean
+.PHONY: help demo test check suite coverage soak cases pace bench oldest docs clean
 help:
 	@echo "make demo      harvest the sandbox and show what came of it (no account, no network)"
-	@echo "make test      everything that CI runs: checks, tests, coverage"
+	@echo "make test      everything that CI runs: checks and tests"
 	@echo "make check     ruff, mypy, layers"
+	@echo "make coverage  the tests once more, counting the lines that they run (half as long again)"
 	@echo "make soak      what takes long: 50 kills, 20 power cuts, every fault, 100,000 items, listings of a million (ONLY=kills …)"
 	@echo "make cases     scripts that reproduce faults, where they are there (CASES=folder, ONLY=c15 …)"
 	@echo "make pace      run against the sandbox at 20 requests a second, and compare with the lower bound"
@@ -30,13 +31,16 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	@BIN=$(BIN) sh docs/demo.sh
 
-test: check coverage
+test: check suite
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/test_layers.py
+
+suite: $(READY)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 coverage: $(READY)
 	@rm -f .coverage .coverage.*
