@@ -119,8 +119,9 @@ def _config(args: argparse.Namespace, job: str | None = None) -> Config:
 
 
 def _run(args: argparse.Namespace) -> int:
-    if args.yes and not args.prune:
-        raise UsageError("--yes: goes with --prune, which is not there")
+    for option, given in (("--yes", args.yes), ("--trash-days", args.trash_days is not None)):
+        if given and not args.prune:
+            raise UsageError(f"{option}: goes with --prune, which is not there")
     config = _config(args, "harvest")
     summary = _in_loop(args, functools.partial(_harvest, config, args))
     if summary is None:
@@ -135,33 +136,16 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _prune(config: Config, args: argparse.Namespace) -> None:
-    """Show what no longer belongs to the harvest; remove it where the user says yes, forget what is gone."""
-    from harvester import job  # noqa: PLC0415 - see the module's docstring
-    from harvester.prune import removable  # noqa: PLC0415
-    from harvester.report import pruned_text, removable_text  # noqa: PLC0415
+    from harvester.prune_command import Offer  # noqa: PLC0415 - see the module's docstring
 
-    shown = removable(config)
-    mention(removable_text(shown))
-    if shown and not _agrees(args):
-        return
-    pruned = _await(args, functools.partial(job.tidy, config, [each.path for each in shown]))
-    if shown:
-        mention(pruned_text(pruned))
-
-
-def _agrees(args: argparse.Namespace) -> bool:
-    """Ask whether what was shown is to be removed; nobody there to answer is a no."""
-    if args.yes:
-        return True
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        mention("nothing is removed: --yes would")
-        return False
-    _signals.begin()  # the work is done, and to wait for an answer is no work
-    try:
-        answer = input("remove these? [y/N] ")
-    except EOFError:
-        answer = ""
-    return answer.strip().lower() in {"y", "yes"}
+    days = args.trash_days
+    Offer(
+        config,
+        says_yes=args.yes,
+        await_work=functools.partial(_await, args),
+        begin_to_wait=_signals.begin,  # the work is done, and to wait for an answer is no work
+        **({} if days is None else {"trash_days": days}),
+    ).make()
 
 
 async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:

@@ -11,18 +11,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orjson
 from anyio import from_thread, get_cancelled_exc_class, to_thread
 
 from harvester.client import Client
 from harvester.config import Config, FileRules
-from harvester.connecting import SERVICES, USUAL, Connected, Surroundings, connect
+from harvester.connecting import USUAL, Connected, Surroundings, connect
 from harvester.errors import DiskTrouble, Doubtful, HarvestError, StopRun, UsageError, Verdict
 from harvester.figshare.api import Figshare
 from harvester.figshare.routes import Routes
@@ -38,15 +37,17 @@ from harvester.ownership import Access, access_of
 from harvester.pipeline import Pipeline
 from harvester.plan import Plan, Planner
 from harvester.progress import LINE_EVERY_SECONDS, Watched
-from harvester.prune import Pruned, prune
+from harvester.prune import Pruned, prune, recover
 from harvester.signals import INTERRUPTED
 from harvester.sinks import SINKS
 from harvester.sinks.csv_tables import write_failures
 from harvester.states import FileStatus
-from harvester.store import Store, disk_errors, rewrite
+from harvester.store import Store, disk_errors
+from harvester.summaries import Ended, renew_summary, summarise
 from harvester.tally import Tally
 from harvester.tasks import TASKS, item_task_names
 from harvester.together import beside
+from harvester.trash import TRASH, TRASH_DAYS
 from harvester.wishes import wishes
 
 log = logging.getLogger(__name__)
@@ -200,6 +201,7 @@ class _Run:
             return
         await self._begin()
         await mover.recover()
+        await recover(self._config.folder, self._ledger)
         await mover.settle()
         await store.sweep(self._ledger.may_owe)
         await pipeline.run()
@@ -233,37 +235,9 @@ class _Run:
         )
 
     async def _summarise(self, watched: Watched, outcome: str) -> Summary:
-        state = watched.state()
-        tally = self._tally
-        run = {
-            "outcome": outcome,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
-            "seconds": state["seconds"],
-            "listed": tally.listed,
-            "items": {"done": tally.items_done, "failed": tally.items_failed},
-            "files": {"done": tally.files_done, "failed": tally.files_failed},
-            "bytes": state["file_bytes"],
-            "requests": {name: watched.traffic.requests[name] for name in SERVICES},
-            "errors": {name: watched.traffic.errors[name] for name in SERVICES},
-            "rates": state["rates"],
-            "warnings": tally.warnings,
-        }
-        with Reader(self._config.folder) as reader:
-            folder = await to_thread.run_sync(reader.counts)
-            run["changes"] = await to_thread.run_sync(reader.changes_in_all)
-        run["unexplained"] = self._unexplained(folder)
-        status = int(folder["failures"] > 0 or run["unexplained"] > 0)
-        summary = Summary(run, folder, INTERRUPTED if outcome == "interrupted" else status)
-        await to_thread.run_sync(_write_summary, self._config.folder / "summary.json", summary)
-        return summary
-
-    def _unexplained(self, folder: Mapping[str, Any]) -> int:
-        """Count what this run was to do, did not do and gives no reason for: nothing, when it finished."""
-        tasks = item_task_names(self._config.tasks)
-        owed: int = sum(folder["work"].get(task, {}).get("owed", 0) for task in tasks)
-        if "files" in self._config.tasks:
-            owed += folder["files"].get("pending", {"files": 0})["files"]
-        return owed
+        ended = Ended(outcome, self._started, watched, item_task_names(self._config.tasks))
+        with_files = "files" in self._config.tasks
+        return await to_thread.run_sync(summarise, self._config.folder, ended, with_files)
 
 
 async def _confirm(client: Client) -> None:
@@ -274,21 +248,19 @@ async def _confirm(client: Client) -> None:
         raise StopRun(f"{doubt}: run again") from doubt
 
 
-def _write_summary(path: Path, summary: Summary) -> None:
-    told = {"run": summary.run, "folder": summary.folder}
-    with rewrite(path) as handle:
-        handle.write(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
-
-
 def _prepare(folder: Path) -> None:
     """Make the output folder; refuse one that holds something else."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; --output names a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    if not exists(folder) and not all(is_trace(path.name) for path in folder.iterdir()):
+    if not exists(folder) and not all(_is_own(path.name) for path in folder.iterdir()):
         raise UsageError(
             f"{folder}: is not empty and holds no harvest; name a new or empty folder with --output"
         )
+
+
+def _is_own(name: str) -> bool:
+    return name == TRASH or is_trace(name)
 
 
 async def make_plan(
@@ -325,25 +297,18 @@ async def export(config: Config) -> list[Path]:
     return await to_thread.run_sync(write)
 
 
-async def tidy(config: Config, paths: Sequence[str]) -> Pruned:
+async def tidy(config: Config, paths: Sequence[str], *, trash_days: int = TRASH_DAYS) -> Pruned:
     """
-    Remove files that no longer belong to the harvest, and have all outputs say so.
+    Move files that no longer belong to the harvest to the trash, and have all outputs say so.
 
-    `paths`: some of those that `prune.removable` names.
+    `paths`: some of those that `prune.removable` names. `trash_days`: see `prune.prune`.
     """
-    pruned = await prune(config, paths)
+    pruned = await prune(config, paths, trash_days=trash_days)
     if pruned.removed:
         await export(config)
-        await to_thread.run_sync(_renew_summary, config.folder)
+    if pruned.removed or pruned.deleted:
+        await to_thread.run_sync(renew_summary, config.folder)
     return pruned
-
-
-def _renew_summary(folder: Path) -> None:
-    """Say anew what the folder holds; what the last run did stays as it was."""
-    path = folder / "summary.json"
-    with contextlib.suppress(OSError, orjson.JSONDecodeError), Reader(folder) as reader:
-        told = orjson.loads(path.read_bytes())
-        _write_summary(path, Summary(told["run"], reader.counts(), 0))
 
 
 @dataclass(frozen=True)

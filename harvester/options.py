@@ -258,9 +258,13 @@ def _add_this_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--prune", action="store_true",
         help="afterwards show the files of withdrawn items and those that no record names any more, "
-        "and remove them where you say yes",
+        "and move them to .trash/<date>/ where you say yes",
     )  # fmt: skip
     group.add_argument("--yes", action="store_true", help="say yes to --prune beforehand")
+    group.add_argument(
+        "--trash-days", type=_natural, metavar="N",
+        help="with --prune: delete for good what has been in .trash/ for more than N days (30); 0: all of it",
+    )  # fmt: skip
 
 
 def _add_quick(group: Any) -> None:
@@ -324,6 +328,12 @@ def _versions(text: str) -> str | list[int | str]:
 
 def _number_or_name(text: str) -> int | str:
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 20 else _text(text)
+
+
+def _natural(text: str) -> int:
+    if not (text.isdecimal() and text.isascii() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number is expected, 0 or more")
+    return int(text)
 
 
 def _rate(text: str) -> tuple[str, float | str]:

@@ -1,8 +1,9 @@
 """
-Removes what is here and no longer belongs to the harvest, and nothing else.
+Moves what is here and no longer belongs to the harvest into the trash (`trash.py`), and nothing else.
 
 The ledger says which files these are (`Reader.removable`); a person has seen each of them before. A file that
 the ledger has come to count as the harvest's own since then stays, and nothing is reached through a link.
+What has been in the trash for long enough is deleted for good.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,13 +29,14 @@ from harvester.paths import below, is_there
 from harvester.states import FileStatus
 from harvester.store import Store
 from harvester.store.disk import HOLDS_FOLDERS, Folder, Tree, disk_errors
-from harvester.store.names import steps
+from harvester.store.names import numbered, steps
 from harvester.together import beside
+from harvester.trash import TRASH, TRASH_DAYS, dated, expired, is_date
 
 FOLDER = "files"
 """All that may be removed is below it."""
 AT_ONCE = 500
-"""Files that are removed before the ledger is told: a crash costs it no more than these."""
+"""Files that are moved before the ledger is told; what a crash keeps from it `recover` finds."""
 
 
 class Removable(NamedTuple):
@@ -46,14 +49,29 @@ class Removable(NamedTuple):
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was removed, in paths and bytes, and why the rest was not."""
+    """
+    What was removed, in paths and bytes, and why the rest was not.
+
+    ``trash``: the folder in which it is now. ``deleted`` and ``freed``: files that had been in the trash and
+    are no more, and their bytes; with no days to wait what was removed is among them.
+    """
 
     removed: tuple[str, ...] = ()
     size: int = 0
     kept: tuple[str, ...] = ()
+    trash: str = ""
+    deleted: int = 0
+    freed: int = 0
 
     def __add__(self, other: Pruned) -> Pruned:
-        return Pruned(self.removed + other.removed, self.size + other.size, self.kept + other.kept)
+        return Pruned(
+            self.removed + other.removed,
+            self.size + other.size,
+            self.kept + other.kept,
+            other.trash or self.trash,
+            self.deleted + other.deleted,
+            self.freed + other.freed,
+        )
 
 
 def removable(config: Config) -> list[Removable]:
@@ -68,9 +86,11 @@ def removable(config: Config) -> list[Removable]:
         return [each for each in _find(reader) if is_there(config.folder, each.path)]
 
 
-async def prune(config: Config, paths: Sequence[str]) -> Pruned:
+async def prune(config: Config, paths: Sequence[str], *, trash_days: int = TRASH_DAYS) -> Pruned:
     """
-    Remove files that `removable` named; one that belongs to the harvest by now stays.
+    Move files that `removable` named into the trash; one that belongs to the harvest by now stays.
+
+    What has been in the trash for more than `trash_days` days is deleted for good; with 0 all of it.
 
     Raises:
         UsageError: there is no harvest in the folder.
@@ -81,7 +101,8 @@ async def prune(config: Config, paths: Sequence[str]) -> Pruned:
         ledger.open("prune")
         outcome = "stopped"
         try:
-            pruned = await beside(partial(_prune, config, reader, ledger, paths), ledger.keep)
+            work = partial(_prune, config, reader, ledger, paths, trash_days)
+            pruned = await beside(work, ledger.keep)
             outcome = "finished"
         except get_cancelled_exc_class():
             outcome = "interrupted"
@@ -91,9 +112,12 @@ async def prune(config: Config, paths: Sequence[str]) -> Pruned:
     return pruned
 
 
-async def _prune(config: Config, reader: Reader, ledger: Ledger, paths: Sequence[str]) -> Pruned:
+async def _prune(
+    config: Config, reader: Reader, ledger: Ledger, paths: Sequence[str], trash_days: int
+) -> Pruned:
     await Mover(ledger, Store(config.folder)).recover()
-    pruner = Pruner(config.folder)
+    today = ledger.now()[:10]
+    pruner = Pruner(config.folder, today)
     may_go = {each.path for each in await to_thread.run_sync(_find, reader)}
     await ledger.pruned(await to_thread.run_sync(_gone, config.folder, may_go))
     pruned = Pruned()
@@ -102,7 +126,15 @@ async def _prune(config: Config, reader: Reader, ledger: Ledger, paths: Sequence
         with CancelScope(shield=True):  # they are gone: that is to be told
             await ledger.pruned(some.removed)
         pruned += some
-    return pruned
+    return pruned + await to_thread.run_sync(pruner.empty, today, trash_days)
+
+
+async def recover(folder: Path, ledger: Ledger) -> None:
+    """Tell the ledger what a prune has moved that ended before it could say so itself."""
+    with Reader(folder) as reader:
+        if reader.prune_was_cut_off():
+            gone = await to_thread.run_sync(_gone, folder, [path for path, *_ in reader.removable()])
+            await ledger.pruned(gone)
 
 
 def _gone(folder: Path, paths: Iterable[str]) -> list[str]:
@@ -123,23 +155,33 @@ def _find(reader: Reader) -> list[Removable]:
 
 @dataclass
 class _Found:
-    """What becomes of the files while they are removed; see `Pruned`."""
+    """What becomes of the files while they are removed; see `Pruned`. ``refused``: paths of those kept."""
 
     removed: list[str] = field(default_factory=list)
     size: int = 0
     kept: list[str] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+
+    def refuse(self, path: str, why: str) -> None:
+        self.refused.add(path)
+        self.kept.append(why)
 
 
 class Pruner:
-    """Removes files of one output folder, and the folders that are empty then."""
+    """
+    Moves files of one output folder to the trash, and removes the folders that are empty then.
 
-    def __init__(self, root: Path) -> None:
+    `today`: ISO 8601, the day under which they lie there.
+    """
+
+    def __init__(self, root: Path, today: str) -> None:
         self._root = root
         self._tree = Tree(root, sync=os.fsync, held=HOLDS_FOLDERS)
+        self._trash = f"{TRASH}/{today}"
 
     def prune(self, wanted: Sequence[str], may_go: Container[str]) -> Pruned:
         """
-        Remove the files of these paths that may go; what is gone already counts as removed.
+        Move the files of these paths that may go; what is gone already counts as removed.
 
         What the disk or a link has against one keeps no other.
         """
@@ -153,42 +195,91 @@ class Pruner:
             else:
                 folders.setdefault(path.rpartition("/")[0], []).append(path)
         for folder, paths in folders.items():
-            self._remove(folder, paths, found)
+            self._move_all(folder, paths, found)
         for folder in _deepest_first(folders):
             self._remove_if_empty(folder)
-        return Pruned(tuple(found.removed), found.size, tuple(found.kept))
+        return Pruned(tuple(found.removed), found.size, tuple(found.kept), self._trash)
 
-    def _remove(self, folder: str, paths: Sequence[str], found: _Found) -> None:
-        """Remove files of one folder; its new state outlives a power cut."""
+    def _move_all(self, folder: str, paths: Sequence[str], found: _Found) -> None:
+        """Move files of one folder; where they are then outlives a power cut."""
+        there: list[str] | None = None
         try:
             with self._tree.folder(folder) as here:
-                for path in paths:
-                    try:
-                        found.size += self._remove_file(here, path)
-                        found.removed.append(path)
-                    except DiskTrouble as trouble:
-                        found.kept.append(str(trouble))
-                with disk_errors(str(self._root / folder)):
-                    here.sync(os.fsync)
+                there = [path for path in paths if self._is_plain(here, path, found)]
+                if there:
+                    with self._in_trash(folder) as trash:
+                        self._move(there, here, trash, found)
         except DiskTrouble as trouble:
-            left = [path for path in paths if path not in found.removed]
-            if isinstance(trouble.__cause__, FileNotFoundError):
-                found.removed += left
+            if there is None and isinstance(trouble.__cause__, FileNotFoundError):
+                found.removed += paths
             else:
-                found.kept += [f"{path}: {trouble}" for path in left]
+                told = {*found.removed, *found.refused}
+                found.kept += [f"{path}: {trouble}" for path in paths if path not in told]
 
-    def _remove_file(self, here: Folder, path: str) -> int:
-        """Remove a file that is nothing else and return its size, 0 where it is gone."""
-        name = path.rpartition("/")[2]
-        with disk_errors(str(self._root / path)):
+    def _is_plain(self, here: Folder, path: str, found: _Found) -> bool:
+        """Note a file that is gone, and what is none; tell whether it is one that can go."""
+        try:
+            with disk_errors(str(self._root / path)):
+                status = here.look(path.rpartition("/")[2])
+        except DiskTrouble as trouble:
+            if not isinstance(trouble.__cause__, FileNotFoundError):
+                found.refuse(path, str(trouble))
+            else:
+                found.removed.append(path)
+            return False
+        if not stat.S_ISREG(status.st_mode):
+            found.refuse(path, f"{path}: is no plain file; see what it is")
+            return False
+        return True
+
+    def _move(self, paths: Sequence[str], here: Folder, trash: Folder, found: _Found) -> None:
+        moved: list[str] = []
+        size = 0
+        for path in paths:
+            name = path.rpartition("/")[2]
             try:
-                status = here.look(name)
-            except FileNotFoundError:
-                return 0
-            if not stat.S_ISREG(status.st_mode):
-                raise DiskTrouble(f"{path}: is no plain file; see what it is")
-            here.remove(name)
-            return status.st_size
+                with disk_errors(str(self._root / path)):
+                    bytes_here = here.look(name).st_size
+                    here.move(name, trash, _free_name(trash, name))
+            except DiskTrouble as trouble:
+                found.refuse(path, str(trouble))
+            else:
+                moved.append(path)
+                size += bytes_here
+        # First where they are, then where they were: a power cut may leave both names, never none.
+        with disk_errors(str(trash.path)):
+            trash.sync(os.fsync)
+            here.sync(os.fsync)
+        found.removed += moved
+        found.size += size
+
+    @contextmanager
+    def _in_trash(self, folder: str) -> Iterator[Folder]:
+        """Enter the folder in the trash where files of this one go; something else there stays as it is."""
+        place = self._trash
+        for part in folder.split("/"):
+            with self._tree.folder(place, make=True) as here:
+                place = f"{place}/{_free_name(here, part, or_folder=True)}"
+        with self._tree.folder(place, make=True) as there:
+            self._tree.settle(place)
+            yield there
+
+    def empty(self, today: str, keep_days: int) -> Pruned:
+        """Delete for good what has been in the trash for more than `keep_days` days; with 0 all of it."""
+        kept: list[str] = []
+        files = size = 0
+        for day in expired(dated(self._root), today, keep_days):
+            path = f"{TRASH}/{day.date}"
+            try:
+                with self._tree.folder(TRASH) as trash, disk_errors(str(self._root / path)):
+                    assert is_date(day.date), "nothing else is listed"
+                    trash.remove_all(day.date)
+                    trash.sync(os.fsync)
+            except DiskTrouble as trouble:
+                kept.append(f"{path}: {trouble}")
+            else:
+                files, size = files + day.files, size + day.size
+        return Pruned(kept=tuple(kept), deleted=files, freed=size)
 
     def _remove_if_empty(self, folder: str) -> None:
         above, _, name = folder.rpartition("/")
@@ -204,3 +295,15 @@ def _deepest_first(folders: Iterable[str]) -> list[str]:
     """List these folders and those that they are in, but for the one that all are in."""
     on_the_way = {step for folder in folders for step in steps(folder) if step != FOLDER}
     return sorted(on_the_way, key=lambda folder: (-folder.count("/"), folder))
+
+
+def _free_name(folder: Folder, name: str, *, or_folder: bool = False) -> str:
+    """Return a name that nothing has in a folder, or, `or_folder`, that another folder may have."""
+    for free in numbered(name):
+        try:
+            status = folder.look(free)
+        except FileNotFoundError:
+            return free
+        if or_folder and stat.S_ISDIR(status.st_mode):
+            return free
+    raise AssertionError("there is always another number")

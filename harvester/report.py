@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harvester.states import REFUSED_TO_OWNER
 from harvester.text import human_bytes, human_seconds
+from harvester.trash import TRASH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from harvester.models import Summary
     from harvester.plan import Plan
     from harvester.prune import Pruned, Removable
+    from harvester.trash import Dated
 
 
 def closing(summary: Summary, config: Config) -> str:
@@ -66,6 +68,8 @@ def accounts(folder: dict[str, Any]) -> dict[str, str]:
         told["leftovers"] = (
             f"{left['files']} files, {human_bytes(left['bytes'])}, that no record names any more"
         )
+    if (trash := folder["trash"])["files"]:
+        told["trash"] = f"{trash['files']} files, {human_bytes(trash['bytes'])}, in {TRASH}/"
     if folder["listings_open"]:
         told["listings"] = f"{folder['listings_open']} not read to their end"
     if outcomes["withheld"]:
@@ -101,19 +105,30 @@ def _changes(changes: dict[str, int], folder: dict[str, Any]) -> list[str]:
     return [f"{'changes':10}{told}"] if told and not is_first else []
 
 
-def removable_text(files: Sequence[Removable]) -> str:
-    """Show every file that no longer belongs to the harvest."""
-    if not files:
+def removable_text(files: Sequence[Removable], old: Sequence[Dated], trash_days: int) -> str:
+    """Show every file that no longer belongs to the harvest, and what of the trash has had its time."""
+    if not files and not old:
         return "nothing to remove"
     lines = [f"{human_bytes(file.size):>11}  {file.path}  ({file.why})" for file in files]
-    total = sum(file.size for file in files)
-    return "\n".join([*lines, f"{len(files)} files, {human_bytes(total)}, no longer belong to the harvest"])
+    if old:
+        lines += [f"{human_bytes(day.size):>11}  {TRASH}/{day.date}  ({day.files} files)" for day in old]
+        number, size = sum(day.files for day in old), sum(day.size for day in old)
+        lines.append(f"{number} files, {human_bytes(size)}, in the trash: deleted for good")
+    if files:
+        total = human_bytes(sum(file.size for file in files))
+        then = f"moved to {TRASH}/ for {trash_days} days" if trash_days else "deleted for good"
+        lines.append(f"{len(files)} files, {total}, no longer belong to the harvest: {then}")
+    return "\n".join(lines)
 
 
 def pruned_text(pruned: Pruned) -> str:
     """Say what was removed, and what was not."""
     lines = [f"kept: {why}" for why in pruned.kept]
-    return "\n".join([*lines, f"{len(pruned.removed)} files removed, {human_bytes(pruned.size)}"])
+    there = f", now in {pruned.trash}/" if pruned.size else ""
+    lines.append(f"{len(pruned.removed)} files removed, {human_bytes(pruned.size)}{there}")
+    if pruned.deleted:
+        lines.append(f"{pruned.deleted} files, {human_bytes(pruned.freed)}, deleted for good")
+    return "\n".join(lines)
 
 
 def plan_text(plan: Plan, config: Config) -> str:

@@ -9,6 +9,7 @@ from harvester.config import Config
 from harvester.errors import DiskTrouble
 from harvester.ledger.lockless import is_claimed, locks_work
 from harvester.ledger.reading import Reader
+from harvester.trash import in_trash
 
 
 def status(config: Config) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def status(config: Config) -> dict[str, Any]:
                     "last_run": reader.last_run(),
                     "changes": reader.changes_in_all(),
                     **reader.counts(),
+                    "trash": in_trash(config.folder),
                 }
         except DiskTrouble:
             if is_last or (locks_work(config.folder) and not is_claimed(config.folder)):

@@ -20,6 +20,7 @@ LEVELS = {
     "text": 0,
     "addresses": 0,
     "paths": 0,
+    "trash": 0,
     "credentials": 0,
     "signals": 0,
     "tally": 0,
@@ -52,11 +53,13 @@ LEVELS = {
     "pipes": 8,
     "report": 9,
     "progress": 10,
-    "job": 11,
-    "options": 11,
-    "chosen": 11,
-    "cli": 12,
-    "__main__": 13,
+    "summaries": 11,
+    "job": 12,
+    "options": 12,
+    "chosen": 12,
+    "prune_command": 13,
+    "cli": 14,
+    "__main__": 15,
 }
 FOLDERS = ("sources", "tasks", "sinks")
 

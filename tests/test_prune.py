@@ -60,7 +60,8 @@ async def test_nothing_is_removed_where_nobody_says_yes(sandbox: Sandbox, tmp_pa
     for path in old:
         why = "its item was withdrawn" if str(WITHDRAWN) in path else "no record names it any more"
         assert f"  {path}  ({why})\n" in ended.out
-    last = f"{len(old)} files, {size / 1000:.1f} kB, no longer belong to the harvest"
+    last = f"{len(old)} files, {size / 1000:.1f} kB, no longer belong to the harvest: moved to .trash/"
+    last += " for 30 days"
     assert ended.out.endswith(f"{last}\nnothing is removed: --yes would\n")
     assert here(tmp_path) == belongs | old
 
@@ -192,8 +193,12 @@ def test_paths_that_lead_out_of_the_files_are_refused(tmp_path: Path) -> None:
         "files/1",
         "files/1/a",
     ]
-    pruned = Pruner(tmp_path / "out").prune(paths, set(paths))
+    pruned = Pruner(tmp_path / "out", "2026-11-30").prune(paths, set(paths))
     assert pruned.removed == ("files/1/a",)
     assert len(pruned.kept) == len(paths) - 1
     assert (tmp_path / "secret").exists()
-    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["harvest.db", "files"]
+    assert [path.name for path in (tmp_path / "out").rglob("*") if ".trash" not in path.parts] == [
+        "harvest.db",
+        "files",
+    ]
+    assert (tmp_path / "out/.trash/2026-11-30/files/1/a").is_file()

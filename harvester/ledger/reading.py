@@ -234,6 +234,14 @@ class Reader:
             rows = self._removable()
         return ((path, size, why) for path, size, why in rows)
 
+    def prune_was_cut_off(self) -> bool:
+        """Tell whether a prune ended before it could say what it had moved, and none has finished since."""
+        row = self._row(
+            "SELECT EXISTS (SELECT 1 FROM runs WHERE job = 'prune' AND outcome IS NOT 'finished' AND id > ("
+            "SELECT ifnull(max(id), 0) FROM runs WHERE job = 'prune' AND outcome = 'finished'))"
+        )
+        return bool(row and row[0])
+
     def _row(self, sql: str, *values: object) -> tuple[Any, ...] | None:
         with database_errors(self.path):
             found: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()

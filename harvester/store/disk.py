@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -198,6 +199,10 @@ class Folder:
         with suppress(FileNotFoundError):
             os.unlink(self._at(name), dir_fd=self._descriptor)
 
+    def remove_all(self, name: str) -> None:
+        """Remove a folder and all that is in it; what links in it point to is left alone."""
+        shutil.rmtree(self._at(name), dir_fd=self._descriptor)
+
     def move(self, name: str, to: Folder, new_name: str) -> None:
         """Move a file to where a file or link may be; what that link points to is left alone."""
         source, target = self._at(name), to._at(new_name)
@@ -341,6 +346,10 @@ class Tree:
         with disk_errors(str(self.root / path)), self.folder(folder) as here:
             here.sync_file(name, self._sync)
             here.sync(self._sync)
+        self.settle(folder)
+
+    def settle(self, folder: str) -> None:
+        """Make the names of a folder, and of those that it is in, outlive a power cut."""
         for above, step in self._unsettled(folder):
             with self.folder(above) as here, disk_errors(str(self.root / above)):
                 here.sync(self._sync)

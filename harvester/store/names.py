@@ -7,6 +7,7 @@ the same everywhere, so that a harvest can be carried from one system to another
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -146,6 +147,14 @@ def _with_id(path: str, file_id: int | str, taken: set[str]) -> str:
     stem, suffix = _split(name)
     path = f"{folder}/{stem}~{file_id}{suffix}"
     return _with_id(path, file_id, taken) if _fold(path) in taken else path
+
+
+def numbered(name: str) -> Iterator[str]:
+    """Give a name, then the same with 2, 3, … before its suffix, without end."""
+    yield name
+    stem, suffix = _split(name)
+    for number in itertools.count(2):
+        yield f"{stem}~{number}{suffix}"
 
 
 def _folders(paths: Iterable[str]) -> set[str]:
