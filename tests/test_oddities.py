@@ -133,6 +133,7 @@ ELSEWHERE = {
     "own_public": "how many items an account has: test_owner.py",
     "own_offsets": "a form of page_cap and file_page_cap",
     "credentials_last": "test_credentials.py",
+    "doubts": "test_sandbox_doubts.py",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 import re
 from typing import Any
 
@@ -11,6 +12,7 @@ import aiohttp
 import pytest
 
 from harvester.sandbox import Settings, World, serve
+from harvester.sandbox.item import EDITS
 from tests.test_sandbox import AUTHORISED, ask, browsing
 
 pytestmark = pytest.mark.anyio
@@ -43,6 +45,27 @@ async def test_an_item_lists_its_versions_and_each_has_a_record_of_its_own() -> 
         plain = sandbox.world.public_ids[0]
         address = f"{sandbox.api}/articles/{plain}/versions"
         assert (await ask(session, address))[1] == [{"version": 1, "url": f"{address}/1"}]
+
+
+def test_whatever_versions_do_to_the_files_an_id_is_of_one_file_for_ever() -> None:
+    chance = random.Random(7)
+    world = World(Settings(items=26, heavy=0))
+    for _ in range(150):
+        world.edit(chance.choice(world.public_ids), chance.choice(list(EDITS)))
+    known: dict[int, tuple[int, str]] = {}
+    for item_id in world.public_ids:
+        for version in world.versions(item_id):
+            files = [file for file in world.files(item_id, version) if not file["is_link_only"]]
+            assert len({file["id"] for file in files}) == len(files)
+            for file in files:
+                told = file["size"], file["computed_md5"] or file["supplied_md5"]
+                assert known.setdefault(file["id"], told) == told
+    for file_id, (size, md5) in known.items():
+        content = world.content(file_id)
+        assert len(content) == size
+        assert not md5 or hashlib.md5(content).hexdigest() == md5
+    with pytest.raises(ValueError, match="how: one of replace, add"):
+        world.edit(world.public_ids[0], "turn")
 
 
 async def test_only_the_first_file_changes_from_version_to_version_and_old_ones_can_be_had() -> None:

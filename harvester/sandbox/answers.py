@@ -18,12 +18,13 @@ _PAGE = b"<!DOCTYPE html><html><body><h1>One moment, please</h1></body></html>"
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, its headers and a body of ``length`` bytes in pieces."""
+    """A status, its headers and a body of ``length`` bytes in pieces; ``cut``: half of it goes out."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int = 0
     pieces: Iterable[bytes] = ()
+    cut: bool = False
 
 
 def dumps(told: Any) -> bytes:

@@ -12,6 +12,8 @@ from harvester.sandbox.catalogue import FILES_AN_ITEM, NAMES
 from harvester.sandbox.item import Item
 
 BLOCK = 1 << 20
+UPLOADED = 40
+"""What a version uploads has this and the number of the version as the end of its id."""
 _SUFFIXES = ("csv", "txt", "zip", "png", "html")
 
 
@@ -21,12 +23,43 @@ def files_of(item: Item, *, seed: int, heavy_size: int, address: str) -> tuple[d
     return tuple(_make_files(item, seed, heavy_size, address))
 
 
-def _make_files(item: Item, seed: int, heavy_size: int, address: str) -> Iterator[dict[str, Any]]:
+def _make_files(item: Item, seed: int, heavy_size: int, address: str) -> list[dict[str, Any]]:
+    files = list(_first_files(item, seed, heavy_size, address))
+    begun = item.version - len(item.edits)
+    for version, how in enumerate(item.edits, begun + 1):
+        files = _edited(files, how, item, version, seed, address)
+    return files
+
+
+def _edited(
+    files: list[dict[str, Any]], how: str, item: Item, version: int, seed: int, address: str
+) -> list[dict[str, Any]]:
+    """Return the files of the next version, see `EDITS`; only the first file of all is ever replaced."""
+    file_id = item.id * FILES_AN_ITEM + UPLOADED + version
+    if how == "add":
+        size = 300 + version
+        md5 = md5_of(seed, file_id, size)
+        return [*files, _file(file_id, f"added_{version}.csv", size, md5, f"{address}/files/{file_id}")]
+    if not files or files[-1]["is_link_only"]:
+        return files
+    if how == "remove" and len(files) > 1:
+        return files[:-1]
+    if how == "rename":
+        return [*files[:-1], {**files[-1], "name": f"renamed_{version}.csv"}]
+    if how == "again" and len(files) > 1:
+        return [*files[:-1], {**files[-1], "id": file_id, "download_url": f"{address}/files/{file_id}"}]
+    if how == "swap" and len(files) > 1:
+        first, second = files[0]["name"], files[1]["name"]
+        return [{**files[0], "name": second}, {**files[1], "name": first}, *files[2:]]
+    return files
+
+
+def _first_files(item: Item, seed: int, heavy_size: int, address: str) -> Iterator[dict[str, Any]]:
     chance = random.Random(f"{seed} files {item.id}")
     for place, name in enumerate(_names(item, chance)):
-        version = (
-            item.version + item.is_draft if place == 0 else 1
-        )  # a draft's is that of the version to come
+        version = item.first_since if place == 0 else 1
+        if item.is_draft and place == 0:
+            version = item.version + 1  # a draft's is that of the version to come
         file_id = item.id * FILES_AN_ITEM + (place if version == 1 else 100 - version)
         size = int(200 * 200 ** chance.random())
         if item.trait == "heavy":

@@ -20,6 +20,17 @@ from harvester.sandbox.catalogue import (
 )
 from harvester.sandbox.dates import modified_seconds, published_seconds, written
 
+EDITS: Mapping[str, str] = {
+    "replace": "the first file is another one, of the same name",
+    "add": "a file more",
+    "remove": "the last file is gone, where there are several",
+    "rename": "the last file has another name",
+    "swap": "the first two files have each other's names",
+    "again": "the last file was uploaded once more: another id, the same bytes",
+    "none": "the same files",
+}
+"""What a new version does to the files of an item."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -32,7 +43,7 @@ class Item:
     ``together``: how many items are published at one moment; ``is_proven``: its files have their sums;
     ``is_draft``: an unpublished edit of what is published, as its owner sees it; ``embargo_date``: when its
     embargo ends, had it not ended: ""; ``own_terms``: some have a licence and a type that only institutions
-    have.
+    have; ``edits``: what each version since the world was made did to its files, of `EDITS`.
     """
 
     id: int
@@ -51,6 +62,15 @@ class Item:
     embargo_date: str = ""
     changed: int = 0
     own_terms: bool = False
+    edits: tuple[str, ...] = ()
+
+    @property
+    def first_since(self) -> int:
+        """The version in which the first file came that it has now."""
+        later = list(self.edits)
+        while later and later[-1] != "replace":
+            later.pop()
+        return self.version - len(self.edits) + len(later)
 
     @property
     def title(self) -> str:

@@ -16,7 +16,7 @@ from harvester.sandbox.catalogue import (
     TRAITS,
 )
 from harvester.sandbox.dates import first_change, modified_seconds
-from harvester.sandbox.item import Item
+from harvester.sandbox.item import EDITS, Item
 from harvester.sandbox.settings import FOR_EVER, HOSTILE, Settings
 
 
@@ -50,6 +50,7 @@ class Items:
         self._hostile = {item_id: kind for kind, item_id in self.hostile_items.items()}
         self._public = settings.items + len(kinds)
         self._versions: dict[int, int] = {}
+        self._edits: dict[int, tuple[str, ...]] = {}
         self._changes: dict[int, _Change] = {}
         self._past: dict[tuple[int, int], _Change] = {}
         self._withdrawn: set[int] = set()
@@ -110,11 +111,14 @@ class Items:
 
     # -- changes between two runs -------------------------------------------------------------------
 
-    def edit(self, item_id: int) -> None:
-        """Publish a new version: another title, a newer date, its first file replaced."""
+    def edit(self, item_id: int, how: str = "replace") -> None:
+        """Publish a new version: another title, a newer date, and of its files what `EDITS` says."""
         version, change = self.version(item_id), self._changes.get(item_id, _UNCHANGED)
+        if how not in EDITS:
+            raise ValueError(f"how: one of {', '.join(EDITS)}")
         self._past[item_id, version] = change
         self._versions[item_id] = version + 1
+        self._edits[item_id] = (*self._edits.get(item_id, ()), how)
         self._drafts.pop(item_id, None)
         self.generation += 1
         self._changes[item_id] = _Change(self.generation, change.corrections)
@@ -207,6 +211,9 @@ class Items:
             is_draft=is_draft,
             embargo_date="" if item_id in self._opened else self.settings.embargo_date,
             own_terms=self.settings.own_terms,
+            edits=self._edits.get(item_id, ())[
+                : max(0, (version if is_past else current) - self._begun(item_id))
+            ],
         )
 
     def number(self, item_id: int) -> int:
@@ -229,8 +236,11 @@ class Items:
 
     def version(self, item_id: int) -> int:
         """The number of the current version."""
-        begun = 3 if self.trait(item_id) == "three versions" else 1
-        return self._versions.get(item_id, begun)
+        return self._versions.get(item_id, self._begun(item_id))
+
+    def _begun(self, item_id: int) -> int:
+        """The number of the version that was current before any edit."""
+        return 3 if self.trait(item_id) == "three versions" else 1
 
     def title(self, item_id: int) -> str:
         return self.item(item_id).title

@@ -21,6 +21,7 @@ from harvester.sandbox.asked import Asked
 from harvester.sandbox.catalogue import Addresses
 from harvester.sandbox.doom import Doom
 from harvester.sandbox.door import Door
+from harvester.sandbox.doubts import Doubts
 from harvester.sandbox.faults import Dice
 from harvester.sandbox.sending import BEFORE_ANY_ANSWER, send
 from harvester.sandbox.services import Services
@@ -56,9 +57,10 @@ class Sandbox:
     A figshare look-alike that serves while the context lasts.
 
     ``api``, ``stats``, ``files``, ``storage`` are its addresses, ``world`` is the truth behind it,
-    ``requests`` what was asked so far; `doomed_items`, `doomed_stats` and `doomed_files` tell what no number
-    of attempts brings under the permanent faults. ``elsewhere`` is another origin, where the settings lead to
-    one; what is asked there is among the requests, under this name.
+    ``requests`` what was asked so far, ``doubts`` begins and ends wrong answers; `doomed_items`,
+    `doomed_stats` and `doomed_files` tell what no number of attempts brings under the permanent faults.
+    ``elsewhere`` is another origin, where the settings lead to one; what is asked there is among the
+    requests, under this name.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -66,8 +68,8 @@ class Sandbox:
         self.world = World(self.settings)
         self.requests: list[Seen] = []
         self._services = Services(self.world)
-        self._dice = Dice(self.settings.seed, self.settings.faults, self.settings.max_per_address)
-        self._doom = Doom(self.world, self._dice)
+        self.doubts = Doubts(self.world)
+        self.meet(self.settings.faults)
         self._recent: dict[str, deque[float]] = {name: deque() for name in NAMES}
         self._blocked_until: dict[str, float] = {}
         self._doors: dict[str, Door] = {}
@@ -96,6 +98,11 @@ class Sandbox:
     def asked(self, service: str) -> list[Seen]:
         """Return the requests to one service, in the order of their arrival."""
         return [seen for seen in self.requests if seen.service == service]
+
+    def meet(self, faults: Mapping[str, float], seed: int = 0) -> None:
+        """Throw other faults from now on: name to share, as `Settings.faults`; `seed` 0 for the settings'."""
+        self._dice = Dice(seed or self.settings.seed, faults, self.settings.max_per_address)
+        self._doom = Doom(self.world, self._dice)
 
     def signed(self, file_id: int) -> str:
         """Return an address of the storage for a file, as the routes to it redirect to."""
@@ -164,10 +171,14 @@ class Sandbox:
             return replaced("403-burst", Answer()), "403-burst"
         if self._is_over_cap(service, arrived):
             return error_answer(429, "Too many requests"), None
+        address = _address(service, request, asked)
         answer = self._services.answer(service, asked)
+        doubtful, doubt = self.doubts.play(service, asked, address, answer)
+        if doubt is not None:
+            return doubtful, "reset-body" if doubtful.cut else doubt
         if answer.status not in {200, 206, 302}:
             return answer, None
-        fault = self._throw(service, request, asked)
+        fault = self._dice.throw(service, asked.path, address, is_range="Range" in asked.headers)
         if fault == "403-burst":
             self._blocked_until[service] = arrived + self.settings.burst_seconds
         return self._spoilt(fault, service, asked, answer), fault
@@ -181,12 +192,6 @@ class Sandbox:
             plain = {name: value for name, value in asked.headers.items() if name != "Range"}
             return self._services.answer(service, replace(asked, headers=plain))
         return replaced(fault, answer)
-
-    def _throw(self, service: str, request: web.Request, asked: Asked) -> str | None:
-        place = "" if service == "storage" else f"{request.query_string} {asked.fields.get('page', '')}"
-        cursor = asked.headers.get("X-Cursor", "")
-        address = f"{asked.method} {service} {asked.path} {place} {cursor}"
-        return self._dice.throw(service, asked.path, address, is_range="Range" in asked.headers)
 
     def _is_over_cap(self, service: str, now: float) -> bool:
         cap = self.settings.rate_cap
@@ -216,6 +221,12 @@ class Sandbox:
                 asked.fields,
             )
         )
+
+
+def _address(service: str, request: web.Request, asked: Asked) -> str:
+    """Return what a request is for, with its page: so often it meets a fault or a doubt."""
+    place = "" if service == "storage" else f"{request.query_string} {asked.fields.get('page', '')}"
+    return f"{asked.method} {service} {asked.path} {place} {asked.headers.get('X-Cursor', '')}"
 
 
 def _kept_by(fault: str | None, doomed: Mapping[int, set[str]]) -> set[int]:

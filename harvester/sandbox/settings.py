@@ -153,6 +153,8 @@ class Settings:
     ``unsaid``: names of fields that entries of listings lack, and the share of the items (0 to 1) whose
     entries do. ``own_terms``: every seventh item has a licence and a type that only institutions have: the
     licence is told to a token alone, the type by ``/item_types`` alone.
+
+    ``doubts``: name of `doubts.DOUBTS` to how many such answers each address gets, as with `Doubts.begin`.
     """
 
     items: int = 300
@@ -217,6 +219,7 @@ class Settings:
     short_lists: int = 0
     unsaid: Mapping[str, float] = field(default_factory=dict)
     own_terms: bool = False
+    doubts: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, given, known in (

@@ -25,7 +25,7 @@ from harvester.sandbox.catalogue import (
     Addresses,
 )
 from harvester.sandbox.dates import FAR_FUTURE, written
-from harvester.sandbox.files import files_of, pieces_of
+from harvester.sandbox.files import UPLOADED, files_of, pieces_of
 from harvester.sandbox.item import Item
 from harvester.sandbox.items import Items
 from harvester.sandbox.oddities import loosen
@@ -201,7 +201,16 @@ class World(Items):
 
     def pieces(self, file_id: int, begin: int, end: int | None = None) -> Iterator[bytes]:
         """The bytes of a file from `begin` to `end`, None for all of them, a megabyte at a time."""
-        return pieces_of(self.settings.seed, file_id, self.size(file_id), begin, end)
+        return pieces_of(self.settings.seed, self._original(file_id), self.size(file_id), begin, end)
+
+    def _original(self, file_id: int) -> int:
+        """The file whose bytes a file has: another one's where it was uploaded once more."""
+        item_id, place = divmod(file_id, FILES_AN_ITEM)
+        version = place - UPLOADED
+        item = self.item(item_id, version) if version > 1 else None
+        if item is None or item.version != version or item.edits[-1:] != ("again",):
+            return file_id
+        return self._original(self._files(self.item(item_id, version - 1))[-1]["id"])
 
     def _versions_of(self, file_id: int) -> range:
         """The versions in which a file may be, newest first."""
