@@ -1,8 +1,11 @@
-"""The token: where it must not stand, and how it is kept from showing."""
+"""Credentials: where a token must not stand, and how it is kept from showing."""
 
 from __future__ import annotations
 
 import re
+from binascii import b2a_base64
+
+from harvester.redaction import REDACTOR
 
 # figshare's tokens are long hexadecimal numbers; other services' show by the word before them.
 _LIKE_TOKENS = (
@@ -17,16 +20,20 @@ def is_variable(name: str) -> bool:
 
 class Secret:
     """
-    A text that does not show when it is printed by accident.
+    A text that does not show when it is printed by accident, nor where somebody else repeats it.
 
-    ``name``: of the environment variable that holds it, "" where it came in another way.
+    ``name``: of the environment variable that holds it, "" where it came in another way. ``forms``: what is
+    taken out of texts from outside: itself, the password in ``name:password``, and the whole in base64.
     """
 
-    __slots__ = ("_text", "name")
+    __slots__ = ("__weakref__", "_text", "forms", "name")
 
     def __init__(self, text: str, name: str = "") -> None:
         self._text = text
         self.name = name
+        packed = b2a_base64(text.encode(errors="replace"), newline=False).decode()
+        self.forms: tuple[str, ...] = tuple(filter(None, (text, text.partition(":")[2], packed)))
+        REDACTOR.learn(self)
 
     def __repr__(self) -> str:
         return "Secret(…)"

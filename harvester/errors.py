@@ -34,6 +34,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
+from harvester.redaction import REDACTOR
+
 
 class Verdict(StrEnum):
     """Why something could not be had, in the words of the summary."""
@@ -46,12 +48,15 @@ class Verdict(StrEnum):
 
 class HarvestError(Exception):
     """
-    Anything this program raises on purpose.
+    Anything this program raises on purpose; whatever others put into its message, no secret is in it.
 
     ``attempts``: how many requests were made before it was raised to the caller of the client.
     """
 
     attempts = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(REDACTOR.text(message))
 
 
 class UsageError(HarvestError):

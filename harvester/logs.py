@@ -6,6 +6,7 @@ import logging
 
 import orjson
 
+from harvester.redaction import REDACTOR
 from harvester.text import printable
 
 
@@ -23,6 +24,9 @@ def set_up(*, quiet: bool = False, verbose: bool = False, as_json: bool = False)
 
 class Lines(logging.Formatter):
     """Log lines that cannot command the terminal; a traceback keeps its lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return REDACTOR.text(super().format(record))  # of a traceback too
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         return printable(super().formatMessage(record))

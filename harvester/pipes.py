@@ -17,7 +17,7 @@ import orjson
 
 from harvester.errors import StopRun
 from harvester.models import Brief, Failure, ItemRef
-from harvester.text import printable
+from harvester.text import harmless_json, printable
 
 PIECE = 4096
 """Bytes that a pipe which takes any takes at once (POSIX asks for 512, Linux gives 4096)."""
@@ -46,7 +46,7 @@ def selected_line(ref: ItemRef, *, as_json: bool) -> bytes:
         "published_date": brief.published_date or None,
         "modified_date": ref.modified_date or None,
     }
-    return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
+    return harmless_json(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE).decode()).encode()
 
 
 def failed_lines(failures: Iterable[Failure]) -> Iterator[str]:
@@ -77,7 +77,7 @@ def failed_objects(failures: Iterable[Failure]) -> Iterator[str]:
             "attempts": failure.attempts,
             "subject": failure.subject or None,
         }
-        yield orjson.dumps(told).decode()
+        yield harmless_json(orjson.dumps(told).decode())
 
 
 async def write(text: bytes, descriptor: int) -> None:

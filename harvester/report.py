@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harvester.states import REFUSED_TO_OWNER
-from harvester.text import human_bytes, human_seconds
+from harvester.text import harmless_json, human_bytes, human_seconds
 from harvester.trash import TRASH
 
 if TYPE_CHECKING:
@@ -176,12 +176,12 @@ def status_text(told: dict[str, Any]) -> str:
 
 
 def as_json(told: dict[str, Any]) -> str:
-    """Write for programs what the other functions write for people."""
+    """Write for programs what the other functions write for people; it cannot command a terminal either."""
     import json  # noqa: PLC0415 - people's words need none of it
 
     import orjson  # noqa: PLC0415
 
     try:
-        return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+        return harmless_json(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
     except orjson.JSONEncodeError:  # a path that is no text, which orjson refuses and JSON has a way for
         return json.dumps(told, indent=2)

@@ -16,6 +16,7 @@ from harvester.models import Summary
 from harvester.progress import Watched
 from harvester.signals import INTERRUPTED
 from harvester.store import rewrite
+from harvester.text import harmless_json
 from harvester.trash import in_trash
 
 NAME = "summary.json"
@@ -78,5 +79,6 @@ def renew_summary(folder: Path) -> None:
 
 def _write(folder: Path, summary: Summary) -> None:
     told = {"run": summary.run, "folder": summary.folder}
+    text = harmless_json(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
     with rewrite(folder / NAME) as handle:
-        handle.write(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
+        handle.write(f"{text}\n".encode())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
+from harvester.redaction import REDACTOR
+
 log = logging.getLogger(__name__)
 
 MOST_WARNINGS = 100
@@ -35,6 +37,7 @@ class Tally:
 
     def warn(self, text: str) -> None:
         """Tell the user, now and in the summary; once, however often it is noticed."""
+        text = REDACTOR.text(text)
         if text in self.warnings:
             return
         log.warning("%s", text)

@@ -19,9 +19,12 @@ import pytest
 
 from harvester import __version__
 from harvester.ledger.schema import migrate
+from harvester.models import Failure
 from harvester.options import build_parser
+from harvester.pipes import failed_objects
+from harvester.report import as_json
 from harvester.sandbox import Sandbox, Settings
-from harvester.text import human_bytes
+from harvester.text import human_bytes, printable
 from tests.conftest import at, environment, harvester
 from tests.truth import rows
 
@@ -395,6 +398,19 @@ async def test_an_escape_sequence_in_a_title_reaches_no_terminal(sandbox: Sandbo
     ended = await harvester("run", *words, "-o", tmp_path, *at(sandbox), "-v")
     assert ended.status == 0
     assert "\x1b" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize(
+    "char", "\x7f\x80\x9b\u061c\u200b\u200e\u202a\u202e\u2066\u2069\u2028\ufeff\U000e0041"
+)
+def test_what_commands_a_terminal_is_escaped_in_json_and_a_blank_in_lines(char: str) -> None:
+    told = {"title": f"a{char}b", char: "é…😀"}
+    for text in (as_json(told), *failed_objects([Failure(char, char, "", subject=char)])):
+        assert char not in text
+        assert char in orjson.loads(text).values() or char in orjson.loads(text)
+    assert orjson.loads(as_json(told)) == told
+    assert "é…😀" in as_json(told)
+    assert printable(f"a{char}b") == "a b"
 
 
 async def test_a_formula_in_a_title_is_made_harmless(sandbox: Sandbox, tmp_path: Path) -> None:

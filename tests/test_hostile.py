@@ -17,6 +17,7 @@ from harvester import harvest
 from harvester.errors import DiskTrouble, Verdict
 from harvester.job import make_plan
 from harvester.sandbox import HOSTILE, Sandbox, Settings
+from harvester.sinks.csv_tables import plain, write_table
 from tests.conftest import at, config, environment, harvester
 from tests.truth import assert_complete, assert_records, rows
 
@@ -38,11 +39,13 @@ FAILS = {
 }
 """Kinds of records that cannot be taken, and what their failure says."""
 TAKEN = {
-    *("nul", "escape-title", "formula", "link-elsewhere", "absurd-size"),
+    *("nul", "escape-title", "formula", "link-elsewhere", "absurd-size", "long-texts"),
     *("wrong-files", "huge-numbers"),  # and these in test_loose_records.py
     *("odd-fields", "odd-lists", "odd-file", "files-object", "odd-words", "sums-differ"),
 }
 """Kinds that are odd but can be kept."""
+COMMANDS = re.compile("[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""What turns the direction of writing, or has no width."""
 ESCAPES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 PEAK = """
@@ -93,7 +96,7 @@ async def test_escape_sequences_reach_no_terminal_and_no_name(tmp_path: Path) ->
     async with Sandbox(Settings(items=20, heavy=0, hostile=("escape-title", "nul"))) as sandbox:
         run = ("run", "--search", "survey", "-v", "-o", tmp_path, *at(sandbox))
         ids = tmp_path.parent / "ids.txt"
-        ids.write_text("\x1b]0;owned\x07\x9b31mno item\n")
+        ids.write_text("\u202e\x7f\x1b]0;owned\x07\x9b31mno item\n")
         for words in (
             run,
             ("status", "-o", tmp_path),
@@ -101,8 +104,13 @@ async def test_escape_sequences_reach_no_terminal_and_no_name(tmp_path: Path) ->
             ("plan", "--items", ids, "-o", tmp_path, *at(sandbox)),
             ("run", "--items", ids, "-o", tmp_path, *at(sandbox)),
             (*run, "--log-json"),
+            ("list", "--search", "survey", "--json", *at(sandbox)),
+            ("failed", "--json", "-o", tmp_path),
+            ("failed", "-o", tmp_path),
+            ("status", "--json", "-o", tmp_path),
         ):
             ended = await harvester(*words)
+            assert not COMMANDS.search(ended.out + ended.err), (words, ended)
             assert not ESCAPES.search(ended.out + ended.err), (words, ended)
         title = next(
             record["title"]
@@ -124,12 +132,44 @@ async def test_a_spreadsheet_runs_no_cell(tmp_path: Path) -> None:
         ):
             for row in rows(tmp_path / table):
                 cells = [cell for column, cell in row.items() if column not in numbers]
-                assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+                assert not [cell for cell in cells if cell.startswith(tuple("=+-@\t\r\n＝＋－＠"))]
                 seen.update(cell[1:2] for cell in cells if cell.startswith("'"))
-        assert seen >= set("=+-@")
+        assert seen >= set("=+-@\n＝")
         paths = {row["path"] for row in rows(tmp_path / "files.csv") if row["status"] == "done"}
         assert paths
         assert all((tmp_path / path).is_file() for path in paths), "a path is told as it is"
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        *((f"{first}1+1", f"'{first}1+1") for first in "=+-@\t\r\n＝＋－＠"),
+        *((f"{blank}=1+1", f"'{blank}=1+1") for blank in (" ", "\u00a0 ", "\u3000", "\ufeff", "\u200b")),
+        *((text, text) for text in ("a=1", " a", "#1", "'=1", "", "§+", "1-2")),
+    ],
+)
+def test_what_a_spreadsheet_would_run_has_an_apostrophe_before_it(text: str, cell: str) -> None:
+    assert plain(text) == cell
+
+
+def test_a_cell_with_a_semicolon_stands_in_quotes(tmp_path: Path) -> None:
+    told = [("a;b", "a", 'say "a"', None, 5), ("two\nlines", "", "a,b", "\r", -5)]
+    path = write_table(tmp_path / "t.csv", ("one", "t;wo"), told)
+    assert path.read_bytes() == (b'one,"t;wo"\r\n"a;b",a,"say ""a""",,5\r\n"two\nlines",,"a,b","\r",-5\r\n')
+
+
+async def test_a_name_of_a_megabyte_is_cut_in_tables_and_whole_in_records(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0, hostile=("long-texts",))) as sandbox:
+        summary = await harvest(config(sandbox, tmp_path))
+        assert summary.exit_status == 0
+        bad = str(sandbox.world.hostile_items["long-texts"])
+        (item,) = [row for row in rows(tmp_path / "items.csv") if row["id"] == bad]
+        names = [row["name"] for row in rows(tmp_path / "files.csv") if row["item_id"] == bad]
+        for cell in (item["title"], *names):
+            assert len(cell) < 32_767
+            assert cell.endswith("… [cut: 1000000 characters]")
+        assert "[cut" not in (tmp_path / "metadata.jsonl").read_text(encoding="utf-8")
+        assert b"a" * 999_990 in (tmp_path / "metadata.jsonl").read_bytes()
 
 
 async def test_a_file_larger_than_the_disk_keeps_no_other_from_coming(tmp_path: Path) -> None:

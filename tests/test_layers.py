@@ -15,6 +15,7 @@ from harvester.tasks import TASKS
 
 PACKAGE = Path(__file__).parent.parent / "harvester"
 LEVELS = {
+    "redaction": -1,
     "errors": 0,
     "states": 0,
     "text": 0,

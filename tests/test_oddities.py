@@ -134,6 +134,7 @@ ELSEWHERE = {
     "own_offsets": "a form of page_cap and file_page_cap",
     "credentials_last": "test_credentials.py",
     "doubts": "test_sandbox_doubts.py",
+    "echoes": "test_secrets.py",
 }
 
 

@@ -790,7 +790,7 @@ async def test_a_hostile_item_is_listed_and_counted_as_any_other(kind: str) -> N
 @pytest.mark.parametrize(
     "kind",
     [
-        "surrogates", "nul", "escape-title", "formula", "huge-numbers", "link-elsewhere",
+        "surrogates", "nul", "escape-title", "formula", "huge-numbers", "link-elsewhere", "long-texts",
         "endless-files", "repeating-files",
     ],
 )  # fmt: skip
@@ -892,7 +892,7 @@ async def test_titles_and_names_can_hold_what_breaks_texts_terminals_and_tables(
         names = [file["name"] for file in record["files"]]
         assert record["title"][0] == "="
         for texts in (authors, categories, names):
-            assert {text[0] for text in texts} == set("=+-@\t\r")
+            assert {text[0] for text in texts} == set("=+-@\t\r\n＝＋＠")
 
 
 async def test_the_broken_file_of_an_escape_title_is_told_to_be_doomed() -> None:

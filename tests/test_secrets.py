@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import html
 import sqlite3
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import anyio
 import orjson
@@ -19,8 +21,11 @@ from harvester import harvest, load_config
 from harvester.client import Client, open_session
 from harvester.config import Retry, Timeouts
 from harvester.credentials import Secret, lines_like_tokens
-from harvester.errors import TokenRefused, UsageError
+from harvester.errors import Refused, TokenRefused, UsageError
 from harvester.limits import Limiter, Pace
+from harvester.logs import set_up
+from harvester.printing import complain
+from harvester.redaction import MARK, REDACTOR
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, environment, harvester, started
 from tests.test_client import served
@@ -58,6 +63,137 @@ async def test_it_is_in_no_output_file_or_request_but_the_api_s(
             assert TOKEN not in seen.path + seen.query
             if "/account" not in seen.path and "/file/download/" not in seen.path:
                 assert "Authorization" not in seen.headers, "it is sent only where it is needed"
+
+
+# -- services that repeat what they were asked with ------------------------------------------------
+
+STATISTICIAN = "statistician:s3cret,w0rd+of=mine"
+FORMS = (
+    *(
+        TOKEN,
+        TOKEN.upper(),
+        base64.b64encode(TOKEN.encode()).decode(),
+        "".join(f"&#{ord(c)};" for c in TOKEN),
+    ),
+    *(STATISTICIAN.partition(":")[2], STATISTICIAN.upper(), quote(STATISTICIAN, safe="")),
+    base64.b64encode(STATISTICIAN.encode()).decode(),
+)
+
+
+async def test_what_services_repeat_of_the_credentials_is_stored_and_shown_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "harvest.toml").write_text('stats = {institution = "iastate"}')
+    folder = tmp_path / "out"
+    faults = {"always-404": 0.2, "always-403-json": 0.1, "500": 0.1}
+    settings = Settings(
+        items=20, heavy=0, token=TOKEN, stats_credentials=STATISTICIAN, echoes=True, faults=faults
+    )
+    env = environment(FIGSHARE_TOKEN=TOKEN, FIGSHARE_STATS=STATISTICIAN, HARVESTER_RETRY_MAX_WAIT="0.05")
+    async with Sandbox(settings) as sandbox:
+        asking = ("-c", tmp_path / "harvest.toml", "--account", *at(sandbox))
+        shown = ""
+        for words, status in (
+            (("run", "-v", "-o", folder, "--attempts", "2", *asking), 1),
+            (("run", "--log-json", "-o", folder, "--attempts", "2", *asking), 1),
+            (("plan", "--json", "-o", folder, *asking), 0),
+            (("list", "--json", *asking), 0),
+            (("status", "--json", "-o", folder), 0),
+            (("failed", "-o", folder), 0),
+            (("failed", "--json", "-o", folder), 0),
+            (("export", "-o", folder), 0),
+        ):
+            ended = await harvester(*words, env=env)
+            assert ended.status == status, (words, ended)
+            shown += ended.out + ended.err
+        credentials = {seen.headers.get("Authorization", "")[:5] for seen in sandbox.requests}
+        assert credentials >= {"token", "Basic"}
+    kept = {path: path.read_bytes().decode(errors="replace") for path in folder.rglob("*") if path.is_file()}
+    with closing(sqlite3.connect(folder / "harvest.db")) as db:
+        texts = [shown, *map(str, kept), *kept.values(), "\n".join(db.iterdump())]
+    for form in FORMS:
+        assert not [text for text in texts if form in text], form
+    for name in ("metadata.jsonl", "items.csv", "files.csv", "failures.csv"):
+        assert MARK in kept[folder / name]
+    assert MARK in shown
+    names = [row["name"] for row in rows(folder / "files.csv") if row["status"] == "done"]
+    assert names
+    assert all(name.startswith(f"{MARK} ") for name in names)
+
+
+WRITTEN = {
+    "as it is": TOKEN,
+    "in other letters": TOKEN.upper(),
+    "as in an address": "".join(f"%{ord(char):02x}" for char in TOKEN),
+    "as in an address in an address": "".join(f"%25{ord(char):02X}" for char in TOKEN),
+    "as in JSON": "".join(f"\\u{ord(char):04x}" for char in TOKEN),
+    "as in HTML": "".join(f"&#x{ord(char):X};" for char in TOKEN),
+    "in base64": base64.b64encode(TOKEN.encode()).decode(),
+    "cut": TOKEN[:20],
+}
+
+
+@pytest.mark.parametrize("form", WRITTEN.values(), ids=WRITTEN)
+def test_a_secret_is_found_however_it_is_written(form: str) -> None:
+    secret = Secret(TOKEN)
+    assert str(Refused(f"no, {form} is none")) == f"no, {MARK} is none"
+    assert REDACTOR.record(f'{{"{form}": 1}}'.encode()) == f'{{"{MARK}": 1}}'.encode()
+    assert secret.reveal() == TOKEN
+
+
+@pytest.mark.parametrize("password", ["pa55 wörd/&c", "hunter2%!", 'a"b\\c<d>', "groß-ÄÖ1"])
+@pytest.mark.parametrize(
+    "write", [str, quote, quote_plus, html.escape, lambda text: orjson.dumps(text).decode()[1:-1], str.lower]
+)
+def test_a_password_is_found_however_it_is_written(password: str, write: Callable[[str], str]) -> None:
+    secret = Secret(f"somebody:{password}")
+    assert str(Refused(f"no, {write(password)} is none")) == f"no, {MARK} is none"
+    assert secret.reveal()
+
+
+def test_a_secret_that_is_a_word_changes_no_record_and_one_that_is_short_no_message() -> None:
+    secrets = Secret("proxy:library"), Secret("abcd")
+    raw = b'{"title": "The library of Babel, abcd"}'
+    assert REDACTOR.record(raw) == raw
+    assert str(Refused("library: abcd")) == f"{MARK}: abcd"
+    del secrets
+    assert str(Refused("library: abcd")) == "library: abcd", "nobody has that secret any more"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "https://b.s3.test/k?X-Amz-Credential=AK%2F1&X-Amz-Expires=9&X-Amz-Signature=ab12#x",
+            f"https://b.s3.test/k?X-Amz-Credential={MARK}&X-Amz-Expires=9&X-Amz-Signature={MARK}#x",
+        ),
+        ("?x-amz-security-token=a/b+c==", f"?x-amz-security-token={MARK}"),
+        ("?Policy=eyJ_&Signature=a~b&Key-Pair-Id=K1", f"?Policy={MARK}&Signature={MARK}&Key-Pair-Id={MARK}"),
+        ("go=https%3A%2F%2Fx%3Fsig%3Dabc%26se%3D1", f"go=https%3A%2F%2Fx%3Fsig%3D{MARK}%26se%3D1"),
+        ("(https://x.test/?private_link=0a1b)", f"(https://x.test/?private_link={MARK})"),
+        ("https://me:word@proxy.test:3128/", f"https://{MARK}@proxy.test:3128/"),
+        ("Authorization: Bearer 0123456789", f"Authorization: Bearer {MARK}"),
+        ("the token = 5, design=new, tokens=3", "the token = 5, design=new, tokens=3"),
+    ],
+)
+def test_signatures_are_taken_out_of_texts_and_nothing_else_is(text: str, told: str) -> None:
+    assert REDACTOR.text(text) == told
+    assert REDACTOR.text(told) == told
+    assert REDACTOR.record(text.encode()) == text.encode(), "in a record they are its own"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_traceback_shows_no_secret(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = Secret(TOKEN)
+    log = set_up(as_json=as_json)
+    try:
+        int(f"{secret.reveal()}, as a service told it")
+    except ValueError as error:
+        complain("".join(traceback.format_exception(error)))
+        log.exception("odd")
+    finally:
+        log.handlers.clear()
+    told = capsys.readouterr().err
+    assert told.count(MARK) == (1 if as_json else 2)
+    assert TOKEN not in told
 
 
 async def test_it_is_not_in_the_list_of_processes(tmp_path: Path) -> None:

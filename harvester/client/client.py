@@ -23,7 +23,7 @@ import aiohttp
 import anyio
 import orjson
 from msgspec import Struct
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from harvester.addresses import Network
@@ -39,6 +39,7 @@ from harvester.config import Retry, Timeouts
 from harvester.credentials import Secret
 from harvester.errors import Broken, Challenged, NotAllowed
 from harvester.limits import Limiter
+from harvester.redaction import REDACTOR
 
 T = TypeVar("T")
 
@@ -242,8 +243,19 @@ class Client:
             response.release()  # one that was read to its end has let go of its connection
             raise
         if raw := body.whole():
-            return Reply(decode(raw), response.headers)
+            return Reply(decode(REDACTOR.record(raw)), _harmless(response.headers))
         raise Challenged(f"{name_of(url)}: an empty answer where JSON was promised")
+
+
+def _harmless(headers: CIMultiDictProxy[str]) -> CIMultiDictProxy[str]:
+    """Leave out headers that repeat a secret: what they say may be stored, as cursors and ETags are."""
+    told = [(name, value) for name, value in headers.items() if _tells_nothing(value)]
+    return headers if len(told) == len(headers) else CIMultiDictProxy(CIMultiDict(told))
+
+
+def _tells_nothing(value: str) -> bool:
+    raw = value.encode(errors="replace")
+    return REDACTOR.record(raw) == raw
 
 
 def _any_json(raw: bytes) -> object:

@@ -13,6 +13,7 @@ from harvester.errors import Misshapen
 from harvester.figshare.decoding import decode_anything, decoder, strict_decoder
 from harvester.figshare.loose import Unclear, read_loosely, whole_number
 from harvester.models import Article, Description, RemoteFile
+from harvester.redaction import REDACTOR
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """What ids and counters are: more than a database holds, or less than nothing, is no answer."""
@@ -293,7 +294,7 @@ def _read_file(wire: _File, structure: Mapping[str, str | None]) -> RemoteFile:
         folder=(structure.get(str(wire.id)) or "").strip("/") if structure else "",
         size=wire.size or 0,
         md5=_md5(wire.computed_md5) or _md5(wire.supplied_md5),
-        url=wire.download_url or "",
+        url=REDACTOR.text(wire.download_url or ""),
         is_link=bool(wire.is_link_only),
     )
 

@@ -24,6 +24,7 @@ from harvester.addresses import Network, is_loopback, is_public
 from harvester.client import Client, Wanted
 from harvester.errors import Challenged, Damaged, Gone, Unfounded, Unverified
 from harvester.models import OwedFile
+from harvester.redaction import MARK
 from harvester.store import Partial
 
 log = logging.getLogger(__name__)
@@ -192,7 +193,10 @@ def recorded_address(text: str, api: URL, networks: Sequence[Network] = ()) -> U
 
     Only https on a host of figshare's or the api's own; this machine only where the api is on it too. None
     with a name or password, and none whose host cannot be looked up, as a part of it is empty or too long.
+    Nor one that a signature was taken out of: it leads nowhere without.
     """
+    if MARK in text:
+        return None
     try:
         url = URL(text)
         host = url.host or ""

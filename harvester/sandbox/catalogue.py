@@ -80,9 +80,9 @@ TITLES = (
     "@mention",
     "-1",
 )
-TERMINAL = "\x1b[2J\x1b[31m\x1b]0;owned\x07\x1b]8;;https://example.org\x1b\\\x9b1m\x90\x85\x07\r\x08"
-"""What a terminal would obey: colours, a new window title, a link, C1 controls, a bell, a way back."""
-FORMULAS = ("=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1")
+TERMINAL = "\x1b[2J\x1b[31m\x1b]0;owned\x07\x1b]8;;https://example.org\x1b\\\x9b1m\x90\x85\x07\r\x08\x7f\u202e\u200f\u2066"
+"""What a terminal would obey: colours, a new window title, a link, C1 controls, a bell, ways back."""
+FORMULAS = ("=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1+2", "＋1", "＠SUM(A1)")
 """What a spreadsheet would calculate."""
 TEN_FILES = tuple(f"file_{place:02}.csv" for place in range(10))
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -108,6 +108,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "repeating-files": TEN_FILES,
     "escape-title": (f"{TERMINAL}broken.csv", f"whole{TERMINAL}.csv"),
     "formula": tuple(f"{formula}.csv" for formula in FORMULAS),
+    "long-texts": ("a" * 1_000_000, f"{'b' * 999_996}.csv"),
     "huge-numbers": ("huge.csv", "small.csv"),
     "odd-file": ("good.csv", "odd_size.csv", "odd_id.csv", "another.csv"),
     "odd-words": (

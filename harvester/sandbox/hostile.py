@@ -48,6 +48,7 @@ def spoil_record(kind: str, record: Json) -> Json:
             "authors": [{**authors[0], "full_name": f"{formula} Author"} for formula in FORMULAS[::-1]],
             "categories": [{**categories[0], "title": f"{formula} studies"} for formula in FORMULAS],
         },
+        "long-texts": {"title": "a" * 1_000_000},
         "huge-numbers": {"size": 10**400},
     }
     return {**record, **spoilt.get(kind, {}), **odd_fields(kind, record)}

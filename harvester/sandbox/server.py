@@ -22,6 +22,7 @@ from harvester.sandbox.catalogue import Addresses
 from harvester.sandbox.doom import Doom
 from harvester.sandbox.door import Door
 from harvester.sandbox.doubts import Doubts
+from harvester.sandbox.echoes import echoed
 from harvester.sandbox.faults import Dice
 from harvester.sandbox.sending import BEFORE_ANY_ANSWER, send
 from harvester.sandbox.services import Services
@@ -155,6 +156,8 @@ class Sandbox:
             self._note(arrived, service, request, asked, status, fault)
         if self.settings.dateless or self.settings.clock_ahead:
             answer = replace(answer, headers={**answer.headers, "Date": self._date()})
+        if self.settings.echoes:
+            answer = echoed(answer, request.headers)
         return await send(request, answer, fault, self.settings)
 
     def _date(self) -> str:

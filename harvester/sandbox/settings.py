@@ -62,6 +62,7 @@ HOSTILE: Mapping[str, str] = MappingProxyType(
         "endless-files": "a file list without an end",
         "repeating-files": "a file list that gives its first page for every page",
         "escape-title": "what a terminal obeys, in title, authors and file names; a file with a wrong md5",
+        "long-texts": "a title and file names of a million characters",
         "formula": "what a spreadsheet calculates, in title, authors, categories and file names",
         "huge-numbers": "a size of 401 digits, of the item and of its first file",
         "absurd-size": "a file that claims to have 2^50 bytes",
@@ -155,6 +156,7 @@ class Settings:
     licence is told to a token alone, the type by ``/item_types`` alone.
 
     ``doubts``: name of `doubts.DOUBTS` to how many such answers each address gets, as with `Doubts.begin`.
+    ``echoes``: what is asked for with credentials comes with them: in its words, names, keys and addresses.
     """
 
     items: int = 300
@@ -220,6 +222,7 @@ class Settings:
     unsaid: Mapping[str, float] = field(default_factory=dict)
     own_terms: bool = False
     doubts: Mapping[str, int] = field(default_factory=dict)
+    echoes: bool = False
 
     def __post_init__(self) -> None:
         for name, given, known in (

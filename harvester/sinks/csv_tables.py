@@ -1,8 +1,9 @@
 """
 The ledger as tables for spreadsheets and data frames.
 
-A text that a spreadsheet would run as a formula (it begins with = + - @, a tab or a carriage return) gets an
-apostrophe before it; ids, numbers and paths never do.
+A text that a spreadsheet would run as a formula gets an apostrophe before it; ids, numbers, paths never.
+It begins with a tab, a line break, or = + - @, also in full width and behind blanks, which some spreadsheets
+drop. Cells with a semicolon stand in quotes: in half of the world spreadsheets part a line there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from harvester.states import FileStatus
 from harvester.store import home_of, rewrite
 from harvester.text import joined
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+_BREAKS = ("\t", "\r", "\n")
+_BLANKS = " \u00a0\u200b\u2060\u3000\ufeff"
+LONGEST_CELL = 32_767
+"""Characters that a spreadsheet keeps of a cell; what is beyond would go over into others."""
+_FOR_THE_MARK = 67
 
 ITEMS = (
     "id", "title", "doi", "type", "created_date", "published_date", "modified_date", "licence",
@@ -95,7 +101,7 @@ def _files(reader: Reader) -> Iterator[tuple[object, ...]]:
     for file in reader.files():
         yield (
             file.item_id, file.file_id, plain(file.name), file.path, file.size, file.md5, file.status,
-            _reason(file), plain(file.url), file.version or None,
+            plain(_reason(file)), plain(file.url), file.version or None,
         )  # fmt: skip
 
 
@@ -132,19 +138,33 @@ def write_failures(reader: Reader, folder: Path) -> Path:
 
 
 def plain(text: str) -> str:
-    """Make a text harmless to spreadsheets, and writable as UTF-8."""
+    """Make a text harmless to spreadsheets, short enough for them, and writable as UTF-8."""
+    if len(text) > LONGEST_CELL - _FOR_THE_MARK:
+        text = f"{text[: LONGEST_CELL - _FOR_THE_MARK]}… [cut: {len(text)} characters]"
     if not text.isascii():
         text = text.encode(errors="replace").decode()
     if "\0" in text:
         text = text.replace("\0", "")
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    is_formula = text.startswith(_BREAKS) or text.lstrip(_BLANKS).startswith(_FORMULA)
+    return f"'{text}" if is_formula else text
+
+
+class _WithoutLast:
+    """Writes lines without their last character."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+
+    def write(self, line: str) -> int:
+        return self._text.write(line[:-1])
 
 
 def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:
     """Write one CSV table in the dialect of RFC 4180, UTF-8; None becomes an empty cell."""
     with rewrite(path) as handle:
         text = io.TextIOWrapper(handle, encoding="utf-8", newline="")
-        writer = csv.writer(text, lineterminator="\r\n")
+        # csv quotes what has a character of the line's end in it: that is how a semicolon gets its quotes.
+        writer = csv.writer(_WithoutLast(text), lineterminator="\r\n;")
         writer.writerow(header)
         writer.writerows(rows)
         text.flush()

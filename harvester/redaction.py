@@ -1,0 +1,141 @@
+"""
+Redaction: secrets are taken out of every text from outside before it is stored, logged or shown, only here.
+
+Every secret of the process is known here for as long as it lives, so that no layer is handed a list of what
+it must not tell: errors, log lines, all that is printed and answers in JSON pass through as they are made.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import weakref
+from collections.abc import Iterable
+from typing import Protocol
+
+MARK = "[redacted]"
+"""Stands where something was taken out."""
+SHORTEST = 5
+"""Characters of a secret that is taken out of messages: a shorter one would black out every other word."""
+SHORTEST_IN_RECORDS = 8
+SHORTEST_WORD = 20
+"""Letters alone may be a word that a record has every right to, unless they are this many."""
+TELLING = 12
+"""So many characters of a secret are enough: what follows them in the same word goes with them."""
+
+_HTML = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
+_WORD = r"[\w%+/=.~-]*"
+_NAMES = (
+    r"X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)", "AWSAccessKeyId", "Key-Pair-Id", "Policy",
+    "Signature", "sig", r"(?:\w+_)?token", "private_link", "api_?key", r"(?:\w+_)?secret", "password",
+)  # fmt: skip
+_SIGNATURES = (
+    rf"(?i)((?:(?<=%3F)|(?<=%26)|(?<![\w%-]))(?:{'|'.join(_NAMES)})(?:=|%(?:25)*3D))"
+    rf"(?!{re.escape(MARK)})(?:(?!%(?:25)*26)[^&\s\"'<>,;)\]}}#])+"
+)
+"""What stands for a secret in the query of an address, also of one that was encoded into another."""
+_USER_INFO = rf"(?i)(https?://)(?!{re.escape(MARK)}@)[^\s/?#\"'<>@]+@"
+_HEADERS = (
+    r"((?:[Pp]roxy-)?[Aa]uthorization\W{1,4}(?:(?i:token|basic|bearer)\s+)?)"
+    rf"(?!{re.escape(MARK)})[\w+/=.~-]{{8,}}"
+)
+
+
+class Concealed(Protocol):
+    """What must not show; ``forms``: the texts that give it away."""
+
+    @property
+    def forms(self) -> Iterable[str]: ...
+
+
+class Redactor:
+    r"""
+    Takes secrets out of texts, however they are written there.
+
+    That is in other letters (A for a), with characters written as in addresses (``%41``), JSON (``\u0041``)
+    or HTML (``&#65;``), and cut after `TELLING` characters.
+    """
+
+    def __init__(self) -> None:
+        self._known: set[weakref.ref[Concealed]] = set()
+
+    def learn(self, secret: Concealed) -> None:
+        """Conceal a secret from now on, for as long as it exists."""
+        self._known.add(weakref.ref(secret, self._known.discard))
+
+    def text(self, text: str) -> str:
+        """Return what may be told of a text: without secrets, and without the signatures in its addresses."""
+        for form in self._forms():
+            if len(form) >= SHORTEST:
+                text = _pattern(form).sub(MARK, text)
+        if "=" in text or "%" in text:
+            text = re.sub(_SIGNATURES, rf"\1{MARK}", text)
+        if "://" in text:
+            text = re.sub(_USER_INFO, rf"\1{MARK}@", text)
+        return re.sub(_HEADERS, rf"\1{MARK}", text) if "uthorization" in text else text
+
+    def record(self, raw: bytes) -> bytes:
+        """Return an answer as received, but for secrets of ours: links in it, signed or not, are its own."""
+        for form in self._forms():
+            if len(form) >= (SHORTEST_WORD if form.isalpha() else SHORTEST_IN_RECORDS):
+                raw = _pattern_of_bytes(form).sub(MARK.encode(), raw)
+        return raw
+
+    def _forms(self) -> list[str]:
+        # Copied first: what a program's other threads add or forget meanwhile changes the set.
+        alive = [secret for known in tuple(self._known) if (secret := known()) is not None]
+        found = {form for secret in alive for form in secret.forms}
+        return sorted(found, key=len, reverse=True)  # name:password before the password in it
+
+
+@functools.lru_cache(maxsize=64)
+def _pattern(form: str) -> re.Pattern[str]:
+    return re.compile(_source(form))
+
+
+@functools.lru_cache(maxsize=64)
+def _pattern_of_bytes(form: str) -> re.Pattern[bytes]:
+    return re.compile(_source(form).encode())
+
+
+def _source(form: str) -> str:
+    chars = [_any_writing(char) for char in form]
+    first, rest = "".join(chars[:TELLING]), "".join(chars[TELLING:])
+    return f"{first}(?:{rest}|){_WORD if len(form) > TELLING else ''}" if rest else first
+
+
+def _any_writing(char: str) -> str:
+    """
+    Match a character however it is written.
+
+    Each way begins with a plain character, by which `re` finds the places that come into question at all.
+    """
+    ways: list[str] = []
+    for each in dict.fromkeys((char, char.lower(), char.upper())):
+        if len(each) > 1:  # ß has two
+            continue
+        code = ord(each)
+        in_json = "".join(
+            rf"\\\\*u{_hex(unit)}" for unit in _chunks(each.encode("utf-16-be", "surrogatepass"), 2)
+        )
+        in_address = "".join(f"%(?:25)*{_hex(byte)}" for byte in _chunks(each.encode(errors="replace"), 1))
+        ways += [re.escape(each), in_json, in_address, f"&#0*{code};", rf"&#[xX]0*{_hex(f'{code:x}')};"]
+        if each in _HTML:
+            ways.append(f"&{_HTML[each]};")
+    if char in "/\"\\'":
+        ways.append(r"\\\\*" + re.escape(char))
+    if char == " ":
+        ways.append(r"\+")
+    return f"(?:{'|'.join(ways)})"
+
+
+def _chunks(data: bytes, size: int) -> list[str]:
+    return [data[at : at + size].hex() for at in range(0, len(data), size)]
+
+
+def _hex(digits: str) -> str:
+    return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in digits)
+
+
+REDACTOR = Redactor()
+"""The process's own: a secret that is made anywhere in it is told nowhere in it."""
