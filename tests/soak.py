@@ -2,8 +2,8 @@
 `make soak`: what takes too long for the test suite, one line each.
 
 Fifty kills, twenty power cuts, each fault and all faults at once on 500 items, 100,000 items whose memory is
-compared with that for 10,000, and listings of 25,000 and 1,000,000 items past figshare's cap. Ends with
-status 1 when one of them does not hold.
+compared with that for 10,000, listings of 25,000 and 1,000,000 items past figshare's cap, and random
+histories of thousands of steps. Ends with status 1 when one of them does not hold.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from harvester.ledger.schema import NAME
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import config, environment
 from tests.power import cut_power, hindrance
+from tests.histories import made_up, play
 from tests.test_death import kill_again_and_again
 from tests.test_faults import PASSING, PATIENCE, RANGES, all_at_once
 from tests.truth import assert_complete, assert_complete_but
@@ -37,6 +38,7 @@ ITEMS = 500
 KILLS = 50
 CUTS = 20
 FEW, MANY = 10_000, 100_000
+HISTORIES, STEPS = 60, 40
 LISTED = (25_000, 1_000_000)
 MOST_MEMORY = 150_000_000
 MOST_GROWTH = 1.10
@@ -133,6 +135,20 @@ async def caps(folder: Path) -> str:
     return f"{sizes} items listed past the cap, killed three times each, none missing: {'; '.join(told)}"
 
 
+async def histories(folder: Path) -> str:
+    """Play random histories: nothing is lost, all agrees, and each ends with the truth."""
+    runs = ever = 0
+    for seed in range(HISTORIES):
+        with tempfile.TemporaryDirectory(dir=folder) as here:
+            played = await play(Path(here) / "out", made_up(seed, STEPS))
+        runs, ever = runs + played.runs, ever + len(played.ever)
+    return (
+        f"{HISTORIES} histories, {HISTORIES * STEPS:,} steps, {runs:,} runs with changes, faults, doubts, kills, "
+        f"prunes: all {ever:,} files that figshare had at the time of a clean run are in the folder or its "
+        "trash, ledger, tables and disk agree, and each ended with the truth"
+    )
+
+
 async def _list(out: Path, items: int, *, cursors: bool) -> Peak:
     chance = random.Random(items)
     begun = time.monotonic()
@@ -218,6 +234,7 @@ LONG: dict[str, Callable[[Path], Awaitable[str]]] = {
     "all": all_faults,
     "size": size,
     "caps": caps,
+    "histories": histories,
 }
 
 

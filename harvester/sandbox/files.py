@@ -36,11 +36,13 @@ def _edited(
 ) -> list[dict[str, Any]]:
     """Return the files of the next version, see `EDITS`; only the first file of all is ever replaced."""
     file_id = item.id * FILES_AN_ITEM + UPLOADED + version
+    if not files:  # a record without files remains one
+        return files
     if how == "add":
         size = 300 + version
         md5 = md5_of(seed, file_id, size)
         return [*files, _file(file_id, f"added_{version}.csv", size, md5, f"{address}/files/{file_id}")]
-    if not files or files[-1]["is_link_only"]:
+    if files[-1]["is_link_only"]:
         return files
     if how == "remove" and len(files) > 1:
         return files[:-1]

@@ -1,0 +1,32 @@
+"""
+A property: whatever happens to a folder, nothing is lost, all agrees, and a clean run ends with the truth.
+
+Histories are made up by hypothesis, the same in every run; `make soak ONLY=histories` plays many long ones.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import anyio
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.histories import STEPS, Step, play
+
+steps = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9999)), min_size=8, max_size=14)
+
+
+@settings(
+    max_examples=3,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],  # to shrink a history takes minutes; its steps are told
+    suppress_health_check=list(HealthCheck),
+)
+@given(steps)
+def test_whatever_happens_nothing_is_lost_and_all_agrees(steps: list[Step]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        anyio.run(play, Path(folder) / "out", steps)
