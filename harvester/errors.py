@@ -143,9 +143,11 @@ class TryAgain(HarvestError):
     """
     May succeed when asked again.
 
-    ``retry_after``: seconds the service asks to wait, or None.
+    ``retry_after``: seconds the service asks to wait, or None. ``made_progress``: what was asked for has come
+    nearer all the same, so that this was no attempt in vain.
     """
 
+    made_progress = False
     verdict: ClassVar[Verdict] = Verdict.FOR_NOW
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:

@@ -173,16 +173,19 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
 @pytest.mark.parametrize(
     ("value", "read"),
     [
-        ("bytes 5-9/10", (5, 10)),
-        ("bytes */10", (-1, -1)),
-        ("", (-1, -1)),
-        ("items 5-9/10", (-1, -1)),
-        ("bytes 5-9/*", (-1, -1)),
-        (f"bytes 5-9/{ENDLESS}", (-1, -1)),
-        (f"bytes {ENDLESS}-9/10", (-1, -1)),
+        ("bytes 5-9/10", (5, 10, 10)),
+        ("bytes 5-5/10", (5, 6, 10)),
+        ("bytes */10", (-1, -1, -1)),
+        ("", (-1, -1, -1)),
+        ("items 5-9/10", (-1, -1, -1)),
+        ("bytes 5-9/*", (-1, -1, -1)),
+        ("bytes 5-4/10", (-1, -1, -1)),
+        ("bytes 5-10/10", (-1, -1, -1)),
+        (f"bytes 5-9/{ENDLESS}", (-1, -1, -1)),
+        (f"bytes {ENDLESS}-9/10", (-1, -1, -1)),
     ],
 )
-def test_content_range(value: str, read: tuple[int, int]) -> None:
+def test_content_range(value: str, read: tuple[int, int, int]) -> None:
     assert content_range(value) == read
 
 

@@ -116,6 +116,11 @@ ODDITIES: Mapping[str, Oddity] = {
     "clock_ahead": Oddity({"clock_ahead": 864_000}, "figshare's clock counts, not this machine's"),
     "dateless": Oddity({"dateless": True}, "this machine's clock where no answer tells the time"),
     "listed_ahead": Oddity({"listed_ahead": 60}, "a record behind its listing is asked for with its ETag"),
+    "cut_after": Oddity({"cut_after": 2000}, "what brings bytes is no attempt in vain: the file comes"),
+    "stale_route": Oddity(
+        {"stale_route": "files"}, "wrong bytes by one route are no word of figshare's: the other is asked"
+    ),
+    "slow_items": Oddity({"slow_items": 5, "slow_rate": 50_000}, "slow files come last"),
     "far_future": Oddity({"far_future": ("listings", "records")}, "a date that cannot be is none"),
 }
 """By the setting that plays it."""
@@ -135,6 +140,7 @@ ELSEWHERE = {
     "credentials_last": "test_credentials.py",
     "doubts": "test_sandbox_doubts.py",
     "echoes": "test_secrets.py",
+    "slow_rate": "how slow slow_items are",
 }
 
 

@@ -641,16 +641,43 @@ async def test_wrong_bytes_in_a_piece_are_thrown_away_with_all_the_others(tmp_pa
     async with downloads(storage, tmp_path, attempts=2) as made:
         await made.fetch(storage)
         assert storage.asked.count("") == 2, "fetched again, as a whole"
-        assert made.client.traffic.errors["files"] == 1
+        assert made.client.traffic.errors["files"] == 2, "of them the api's, which does not know the file"
 
 
-async def test_pieces_that_are_wrong_twice_are_what_the_server_has(tmp_path: Path) -> None:
+async def test_after_wrong_bytes_over_several_connections_the_next_try_uses_one(tmp_path: Path) -> None:
     storage = Storage(content(4 * MB), twist=lambda reply: setattr(reply, "body", bytes(len(reply.body))))
+    async with downloads(storage, tmp_path, attempts=2) as made:
+        await made.fetch(storage)
+    assert len(storage.asked) > 2
+    assert storage.asked[-1] == "", "from the first byte on, and no part besides"
+
+
+async def test_a_file_that_is_wrong_twice_is_what_the_server_has(tmp_path: Path) -> None:
+    storage = Storage(content(2 * MB))
     async with downloads(storage, tmp_path, replace(QUICK, connections_a_file=2)) as made:
+        right, storage.content = storage.content, bytes(2 * MB)
+        file = RemoteFile(1, "x", "", 2 * MB, hashlib.md5(right).hexdigest(), made.address, is_link=False)
+        partial = await Store(tmp_path).partial(5, file)
         with pytest.raises(Unverified):
-            await made.fetch(storage)
-        assert not list((tmp_path / ".partial").iterdir())
-        assert not (tmp_path / "files").exists()
+            await made.routes.download(OwedFile(1, 5, file, "files/5/1", False, 5), partial)
+        await partial.close()
+    assert storage.asked.count("") == 2
+    assert not list((tmp_path / ".partial").iterdir())
+    assert not (tmp_path / "files").exists()
+
+
+async def test_a_part_that_is_shorter_than_asked_is_taken_and_gone_on_with(tmp_path: Path) -> None:
+    def short(reply: Reply) -> None:
+        reply.end = reply.begin + (reply.end - reply.begin + 1) // 2
+        reply.body = reply.body[: reply.end - reply.begin]
+        reply.headers["Content-Range"] = f"bytes {reply.begin}-{reply.end - 1}/{4 * MB}"
+
+    storage = Storage(content(4 * MB), twist=short)
+    async with downloads(storage, tmp_path, attempts=1) as made:
+        await made.fetch(storage)
+        assert made.client.traffic.errors["files"] == 0
+    assert len(storage.asked) > 2
+    assert storage.sent < 5 * MB
 
 
 async def test_a_file_that_changes_on_the_way_is_begun_anew(tmp_path: Path) -> None:

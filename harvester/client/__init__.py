@@ -11,7 +11,7 @@ what one brings.
 from harvester.client.asking import Traffic
 from harvester.client.bodies import JSON_LIMIT
 from harvester.client.client import Client, Reply
-from harvester.client.receiving import Wanted
+from harvester.client.receiving import Unfit, Wanted, is_progress
 from harvester.client.session import Lookup, open_session
 from harvester.client.splitting import Splitting
 
@@ -22,6 +22,8 @@ __all__ = [
     "Reply",
     "Splitting",
     "Traffic",
+    "Unfit",
     "Wanted",
+    "is_progress",
     "open_session",
 ]

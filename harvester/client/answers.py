@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 import orjson
 from yarl import URL
@@ -30,6 +31,7 @@ _BEGINNING = re.compile(
     rb'\s*\{\s*(?:"code"\s*:\s*(?:"[^"\\]*"|\d+)\s*,\s*)?"message"\s*:\s*"((?:[^"\\]|\\.)*)', re.DOTALL
 )
 """Of figshare's own error, however long it is: its message comes first, or after its code."""
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 
 
 def complaint(
@@ -143,17 +145,24 @@ def backoff_seconds(number: int, longest: float) -> float:
     return float(min(longest, 2.0 ** min(number - 1, 30)))
 
 
-def content_range(value: str) -> tuple[int, int]:
-    """Read ``bytes 5-9/10`` as (5, 10): the first byte and the whole size. (-1, -1) for anything else."""
-    unit, _, rest = value.partition(" ")
-    span, _, total = rest.partition("/")
-    first = span.partition("-")[0]
-    if unit != "bytes" or not (first.isdecimal() and total.isdecimal()):
-        return -1, -1
-    try:
-        return int(first), int(total)
-    except ValueError:  # Python reads no number of more than 4,300 digits
-        return -1, -1
+class ContentRange(NamedTuple):
+    """Which bytes of a file an answer holds: from ``begin`` up to, not with, ``end``, of ``total``."""
+
+    begin: int
+    end: int
+    total: int
+
+
+_NO_RANGE = ContentRange(-1, -1, -1)
+
+
+def content_range(value: str) -> ContentRange:
+    """Read ``bytes 5-8/10`` as (5, 9, 10); (-1, -1, -1) for anything else."""
+    found = _CONTENT_RANGE.fullmatch(value)
+    if found is None:
+        return _NO_RANGE
+    begin, last, total = map(int, found.groups())
+    return ContentRange(begin, last + 1, total) if begin <= last < total else _NO_RANGE
 
 
 def name_of(url: URL) -> str:

@@ -12,6 +12,7 @@ ends the run, another service is refused at once and probed now and then.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections import Counter
@@ -108,7 +109,7 @@ class Persistence:
 
     async def persist(self, service: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """
-        Make attempts until one succeeds.
+        Make attempts until one succeeds; those that made progress are not counted.
 
         Raises:
             GiveUp: it cannot be had.
@@ -116,27 +117,37 @@ class Persistence:
             StopRun: the api is dead, or the service asks for a wait of more than an hour.
         """
         health = self._health[service]
-        for number in range(1, self._retry.attempts + 1):
-            is_probe = not health.is_well and await self._admit(service, health, number)
+        number = 0  # of those in vain
+        for made in itertools.count(1):
+            is_probe = not health.is_well and await self._admit(service, health, made)
             try:
                 result = await attempt()
             except TryAgain as error:
-                self._errors[service] += 1
-                health.failed(self._clock())
-                error.attempts = number
-                if number == self._retry.attempts or is_probe:
-                    await self._give_up(service, health, error)
-                    raise
-                await self._back_off(error, number)
+                error.attempts = made
+                number = 0 if error.made_progress else number + 1
+                await self._failed(service, health, error, number, is_probe=is_probe)
+                await self._back_off(error, max(1, number))
             except GiveUp as error:
-                error.attempts = number
+                error.attempts = made
                 health.answered()
                 raise
             else:
                 if not health.is_well:
                     health.answered()
                 return result
-        raise AssertionError("attempts is at least one")
+        raise AssertionError("there is no last one")
+
+    async def _failed(
+        self, service: str, health: _Health, error: TryAgain, number: int, *, is_probe: bool
+    ) -> None:
+        """Note a failure; raise the last one that is allowed, `number` counts those in vain."""
+        self._errors[service] += 1
+        if error.made_progress:
+            health.answered()
+        health.failed(self._clock())
+        if number == self._retry.attempts or (number and is_probe):
+            await self._give_up(service, health, error)
+            raise error
 
     async def _admit(self, service: str, health: _Health, number: int) -> bool:
         """

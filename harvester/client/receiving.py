@@ -1,7 +1,8 @@
 """
 The bytes of a file from one connection: what is asked for, whether that is what comes, where it ends.
 
-An answer may go on where others have gone on before: it is read as far as something is missing.
+An answer may go on where others have gone on before: it is read as far as something is missing. It may hold
+less than was asked for, too: what it holds is taken, and the rest is asked for again.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ class Wanted:
     """
     What is known of a file before it comes.
 
-    ``size`` in bytes; ``has_md5``: its bytes can be proven; ``is_page``: HTML is what it holds.
+    ``size`` in bytes; ``has_md5``: its bytes can be proven; ``is_page``: HTML is what it holds;
+    ``one_connection``: it may not come over several.
     """
 
     size: int
     has_md5: bool
     is_page: bool
+    one_connection: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,11 @@ class Stretch(Protocol):
 
 
 class Sink(Stretch, Protocol):
-    """Where a file's bytes go, from its first one on: see `store.Partial`."""
+    """
+    Where a file's bytes go, from its first one on: see `store.Partial`.
+
+    ``validator``: the strong ETag of the answers that its bytes came with, None where there was none.
+    """
 
     received: int
     validator: str | None
@@ -73,6 +80,18 @@ class _Enough(Exception):
 
 class _TooMuch(Broken):
     """More came than the file has, or than was asked for."""
+
+
+LEAST_PROGRESS = 64 << 10
+
+
+def is_progress(gained: int, size: int) -> bool:
+    """
+    Tell whether so many more bytes, of `size` that were wanted, are a reason to go on as if all were well.
+
+    They are at least a hundredth of it, or 64 KiB: whoever gives a byte at a time is not asked for ever.
+    """
+    return gained > 0 and gained >= min(LEAST_PROGRESS, size / 100)
 
 
 def is_divisible(response: aiohttp.ClientResponse) -> bool:
@@ -110,11 +129,13 @@ class Receiving:
         on_answer: Callable[[aiohttp.ClientResponse], None] = lambda _: None,
     ) -> None:
         """
-        Ask once for what is missing from where a file ends up to where it goes on.
+        Ask once for what is missing from where a file ends up to where it goes on; less may come.
 
         `on_answer` is told of an answer that is right, before its bytes come. Errors: as `Client.fetch`.
         """
-        size, end = asked.wanted.size, into.until
+        if into.received and not (asked.wanted.has_md5 or into.validator):
+            await into.start_over()  # nothing could tell whether what comes next belongs to the same file
+        size, end, begin = asked.wanted.size, into.until, into.received
         missing = end - into.received
         headers = dict(IDENTITY)
         if missing < size:
@@ -129,20 +150,24 @@ class Receiving:
             length_agrees = response.content_length == missing
             is_page = asked.wanted.is_page or (asked.wanted.has_md5 and length_agrees)  # the md5 will tell
             refuse_a_page(response, is_page=is_page, size=size)
-            end = await self._align(response, into, size, end)
+            end = await self._align(response, into, asked.wanted, end)
             on_answer(response)
             try:
                 await self.pour(response, into, end, size)
             except _TooMuch:
                 await into.start_over()
                 raise
+        if into.received < into.until and not is_progress(into.received - begin, missing):
+            raise Broken(f"{name_of(asked.url)}: gives too few bytes at a time: {into.received - begin}")
 
     @asynccontextmanager
     async def part(
         self, asked: Asked, begin: int, end: int, validator: str | None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> AsyncIterator[tuple[aiohttp.ClientResponse, int]]:
         """
         Ask for the bytes from `begin` to `end`, for one more connection; `validator`: the ETag of the others.
+
+        Yields the answer and where it ends: it may hold fewer.
 
         Raises:
             Unfit: something else was answered.
@@ -152,16 +177,18 @@ class Receiving:
         if validator:
             headers["If-Range"] = validator
         async with await self._ask(asked, headers) as response:
-            expected = f"bytes {begin}-{end - 1}/{asked.wanted.size}"
+            held = content_range(response.headers.get("Content-Range", ""))
+            size = asked.wanted.size
             is_it = (
                 response.status == HTTPStatus.PARTIAL_CONTENT
-                and response.headers.get("Content-Range") == expected
-                and response.content_length in {None, end - begin}
+                and (held.begin, held.total) == (begin, size)
+                and (held.end == end or (held.end < end and is_progress(held.end - begin, end - begin)))
+                and response.content_length in {None, held.end - begin}
                 and (validator is None or response.headers.get("ETag") == validator)
             )
             if not is_it:
                 raise Unfit(f"{name_of(asked.url)}: answers with something else than the part asked for")
-            yield response
+            yield response, held.end
 
     async def pour(self, response: aiohttp.ClientResponse, into: Stretch, end: int, size: int) -> None:
         """
@@ -175,12 +202,12 @@ class Receiving:
         async def take(piece: bytes) -> None:
             self._asking.traffic.file_bytes += len(piece)
             until = into.until
-            room = max(0, until - into.position)
+            room = max(0, min(until, end) - into.position)
             await into.write(piece if len(piece) <= room else piece[:room])
             if until < end and len(piece) >= room:
                 raise _Enough
             if len(piece) > room:
-                raise _TooMuch(f"{name}: more than the promised {size} bytes")
+                raise _TooMuch(f"{name}: more than the promised {min(size, end)} bytes")
 
         try:
             await self._asking.read(response, take)
@@ -192,26 +219,34 @@ class Receiving:
     async def _ask(self, asked: Asked, headers: dict[str, str]) -> aiohttp.ClientResponse:
         return await self._asking.ask("files", "GET", asked.url, headers=headers, authorised=asked.authorised)
 
-    async def _align(self, response: aiohttp.ClientResponse, into: Sink, size: int, end: int) -> int:
+    async def _align(self, response: aiohttp.ClientResponse, into: Sink, wanted: Wanted, end: int) -> int:
         """
-        Make the sink and the answer begin at the same byte, and check that they end together.
+        Make the sink and the answer begin at the same byte, and see that they belong to the same file.
 
         Returns where the answer ends; `end` is where it should if it is the part asked for.
         """
-        name = name_of(response.url)
-        begins = 0
+        name, size = name_of(response.url), wanted.size
+        etag = response.headers.get("ETag", "")
+        begins, ends = 0, size
         if response.status == HTTPStatus.PARTIAL_CONTENT:
-            begins, total = content_range(response.headers.get("Content-Range", ""))
-            if begins != into.received or total != size:
+            begins, ends, total = content_range(response.headers.get("Content-Range", ""))
+            if total != size or not _is_same(into, etag, wanted):
                 await into.start_over()
                 raise Broken(f"{name}: answers with other bytes than asked for; starting over")
-        else:
-            if into.received or end < size:  # 200 to a Range request: it was ignored, so start over
-                await into.start_over()
-            end = size
+            if begins != into.received and (begins, ends) != (0, size):
+                raise Unfit(f"{name}: answers from byte {begins} where {into.received} was asked for")
         offered = response.content_length
-        if offered is not None and offered != end - begins:
-            raise Broken(f"{name}: offers {begins + offered} bytes where {end} were promised")
-        etag = response.headers.get("ETag", "")
-        into.validator = etag if etag.startswith('"') else None  # a weak one proves nothing
-        return end
+        if offered is not None and offered != ends - begins:
+            raise Broken(f"{name}: offers {begins + offered} bytes where {ends} were promised")
+        if begins < into.received or (begins, ends, end < size) == (0, size, True):
+            await into.start_over()  # the Range was ignored: this is the whole file, from its first byte on
+        if etag or response.status != HTTPStatus.PARTIAL_CONTENT:
+            into.validator = etag if etag.startswith('"') else None  # a weak one proves nothing
+        return ends
+
+
+def _is_same(into: Sink, etag: str, wanted: Wanted) -> bool:
+    """Tell whether an answer belongs to what is here; where an md5 will tell, one without an ETag may."""
+    if not into.received or into.validator is None:
+        return True
+    return etag == into.validator or (wanted.has_md5 and not etag)

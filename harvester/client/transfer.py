@@ -53,9 +53,10 @@ class Transfers:
 
     async def fetch(self, url: URL, into: Partial, wanted: Wanted, *, authorised: bool = False) -> None:
         """
-        Ask once for the rest of a file and hand its bytes on; a big one's in parts, if that is faster.
+        Ask for the rest of a file and hand its bytes on; a big one's in parts, if that is faster.
 
-        A request to the api's host counts for the api as well as for files.
+        It is asked once, and again where an answer is good and shorter than what was asked for. A request to
+        the api's host counts for the api as well as for files.
 
         Raises:
             Challenged: what came is not the file but a page for browsers, or nothing.
@@ -64,10 +65,13 @@ class Transfers:
         if into.received == wanted.size > 0:
             return  # all of it is here: a crash came between the last byte and the proof
         means, asked = self._means, Asked(url, wanted, authorised)
-        if into.pieces or (wanted.has_md5 and wanted.size >= means.splitting.least_size):
+        is_big = wanted.has_md5 and wanted.size >= means.splitting.least_size and not wanted.one_connection
+        if into.pieces or is_big:
             await _Transfer(means, asked, into).run()
-        else:
-            async with means.lanes.first():
+            return
+        async with means.lanes.first():
+            await means.receiving.rest(asked, into)
+            while into.received < wanted.size:
                 await means.receiving.rest(asked, into)
 
 
@@ -157,7 +161,7 @@ class _Transfer:
 
     async def _receive(self, part: Gap, scope: CancelScope) -> None:
         asked, receiving, validator = self._asked, self._means.receiving, self._into.validator
-        async with receiving.part(asked, part.position, part.until, validator) as response:
+        async with receiving.part(asked, part.position, part.until, validator) as (response, end):
             self._opened(scope)
             # While this one was opened, the first may have come so far, or have begun another version.
             piece = self._into.divide(part.position) if self._into.validator == validator else None
@@ -166,7 +170,7 @@ class _Transfer:
             self._further.append(scope)
             with self._counted():  # until its piece is free for the one that replaces it
                 try:
-                    await receiving.pour(response, piece, part.until, asked.wanted.size)
+                    await receiving.pour(response, piece, end, asked.wanted.size)
                 finally:
                     if scope in self._further:
                         self._further.remove(scope)

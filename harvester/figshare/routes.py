@@ -6,7 +6,9 @@ the api's allowance), then of the api; a private one of the api, with the token.
 file to the other route at once, and so does a route that knows nothing of it. A page that says 404 is a
 challenge, but where the other route says in figshare's own words that there is no such file, there is none.
 A route that challenged several files in a row rests; then one file probes it, and unless that works it rests
-again. A file that has no luck is in the end asked of every route in turn, rested or not.
+again. A file that has no luck is in the end asked of every route in turn, rested or not. After wrong bytes
+the next try asks a route that was not asked yet, over one connection: what a proxy keeps is no word of
+figshare's.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ import functools
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from yarl import URL
 
 from harvester.addresses import Network, is_loopback, is_public
-from harvester.client import Client, Wanted
-from harvester.errors import Challenged, Damaged, Gone, Unfounded, Unverified
+from harvester.client import Client, Unfit, Wanted, is_progress
+from harvester.errors import Challenged, Damaged, Gone, TryAgain, Unfounded, Unverified
 from harvester.models import OwedFile
 from harvester.redaction import MARK
 from harvester.store import Partial
@@ -82,6 +85,41 @@ class _Breaker:
         return True
 
 
+@dataclass
+class _Tried:
+    """
+    What the tries of one file have shown.
+
+    ``most``: bytes that were here at once. ``wrong``: how often wrong bytes came, by their md5. ``asked``:
+    routes, ``answered``: those that gave bytes, or would not. ``unfit``: answers with other bytes than were
+    asked for.
+    """
+
+    most: int
+    tries: int = 0
+    wrong: Counter[str] = field(default_factory=Counter)
+    asked: set[URL] = field(default_factory=set)
+    answered: set[URL] = field(default_factory=set)
+    unfit: int = 0
+
+    def order(self, routes: Sequence[URL]) -> Sequence[URL]:
+        """Put the routes, best first, in the order in which this try asks them."""
+        if self.wrong and not self.asked.issuperset(routes):
+            return sorted(routes, key=self.asked.__contains__)
+        return routes[::-1] if self.tries > BEST_FIRST_TRIES and self.tries % 2 else routes
+
+    def is_final(self, md5: str, routes: Sequence[URL]) -> bool:
+        """Note wrong bytes; tell whether there is no hope for others: twice the same, all routes asked."""
+        self.wrong[md5] += 1
+        return self.wrong[md5] > 1 and self.answered.issuperset(routes)
+
+    def has_grown(self, held: int, size: int) -> bool:
+        """Tell whether a try that failed has brought bytes enough to be none in vain."""
+        # Compared with the most that ever was: what is thrown away and comes again is no progress.
+        gained, self.most = held - self.most, max(self.most, held)
+        return is_progress(gained, size)
+
+
 class Routes:
     """
     The ways to a file; remembers which of them are blocked.
@@ -110,58 +148,79 @@ class Routes:
         Fill a partial file, prove it and put it in its place.
 
         Raises:
-            Unverified: the same wrong bytes came twice.
+            Unverified: the same wrong bytes came twice, and every route was asked.
             Others: as `Client.persist`.
         """
-        wrong: set[str] = set()
-        tries = 0
+        tried = _Tried(most=partial.held)
 
         async def attempt() -> None:
-            nonlocal tries
-            tries += 1
-            await self._fetch(owed, partial, tries)
+            tried.tries += 1
             try:
-                await partial.publish(owed.path)
-            except Damaged as error:
-                if error.md5 in wrong:
-                    raise Unverified(f"{error}, twice the same") from error
-                wrong.add(error.md5)
+                await self._try(owed, partial, tried)
+            except TryAgain as error:
+                error.made_progress = tried.has_grown(partial.held, owed.file.size)
                 raise
 
         await self._client.persist("files", attempt)
 
-    async def _fetch(self, owed: OwedFile, partial: Partial, tries: int) -> None:
+    async def _try(self, owed: OwedFile, partial: Partial, tried: _Tried) -> None:
+        """Fetch what is missing, and publish; raises as `download`."""
+        try:
+            await self._fetch(owed, partial, tried)
+            await partial.publish(owed.path)
+        except Unfit:
+            tried.unfit += 1
+            if tried.unfit > 1:  # where what is here cannot be gone on with, the whole may come
+                await partial.start_over()
+            raise
+        except Damaged as error:
+            if tried.is_final(error.md5, self._routes(owed)):
+                raise Unverified(f"{error}, twice the same") from error
+            tried.most = max(tried.most, owed.file.size)
+            raise
+
+    async def _fetch(self, owed: OwedFile, partial: Partial, tried: _Tried) -> None:
         """Ask the routes, best first; those that rest only where no other is left, or has helped so far."""
         problem: Challenged | Gone | None = None
         resting: list[URL] = []
-        for url in self._routes(owed, tries):
-            if tries <= BEST_FIRST_TRIES and not self._breaker(url).takes(owed.file.id, self._clock()):
+        for url in tried.order(self._routes(owed)):
+            may_rest = tried.tries <= BEST_FIRST_TRIES
+            if may_rest and not self._breaker(url).takes(owed.file.id, self._clock()):
                 resting.append(url)
-            elif (problem := await self._ask(url, owed, partial, problem)) is None:
+            elif (problem := await self._ask(url, owed, partial, tried, problem)) is None:
                 return
         if problem is None or isinstance(problem, Gone):  # gone is only what every route says is gone
             for url in resting:
-                if (problem := await self._ask(url, owed, partial, problem)) is None:
+                if (problem := await self._ask(url, owed, partial, tried, problem)) is None:
                     return
         assert problem is not None, "there is always the api's route"
         raise problem
 
     async def _ask(
-        self, url: URL, owed: OwedFile, partial: Partial, before: Challenged | Gone | None
+        self, url: URL, owed: OwedFile, partial: Partial, tried: _Tried, before: Challenged | Gone | None
     ) -> Challenged | Gone | None:
         """Ask one route; return None when the bytes are here, else what is wrong, with what was `before`."""
         breaker, file = self._breaker(url), owed.file
-        wanted = Wanted(file.size, has_md5=file.md5 is not None, is_page=file.name.lower().endswith(_PAGES))
+        wanted = Wanted(
+            file.size,
+            has_md5=file.md5 is not None,
+            is_page=file.name.lower().endswith(_PAGES),
+            one_connection=bool(tried.wrong),
+        )
+        tried.asked.add(url)
         try:
             await self._client.fetch(url, partial, wanted, authorised=owed.private)
         except Challenged as error:
+            tried.answered.add(url)
             self._note_challenge(breaker, file.id, error)
             return before if isinstance(before, Gone) and isinstance(error, Unfounded) else error
         except Gone as error:
+            tried.answered.add(url)
             if isinstance(before, Unfounded):  # a page of some gateway said so too: the api decides
                 return error
             return before or error
         else:
+            tried.answered.add(url)
             breaker.worked()
             if file.size:
                 proof = functools.partial(self._client.touch, url, wanted, authorised=owed.private)
@@ -170,13 +229,14 @@ class Routes:
         finally:
             breaker.undecided(file.id)
 
-    def _routes(self, owed: OwedFile, tries: int) -> list[URL]:
+    def _routes(self, owed: OwedFile) -> list[URL]:
+        """List the routes to a file, best first."""
         routes = [self._api / f"file/download/{owed.file.id}"]
         if owed.private and self._impersonate:
             routes = [url.with_query(impersonate=self._impersonate) for url in routes]
         if not owed.private and (url := recorded_address(owed.file.url, self._api, self._private_networks)):
             routes.insert(0, url)
-        return routes[::-1] if tries > BEST_FIRST_TRIES and tries % 2 else routes
+        return routes
 
     def _breaker(self, url: URL) -> _Breaker:
         return self._breakers.setdefault(str(url.origin()), _Breaker())

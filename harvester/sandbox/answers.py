@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -18,13 +20,18 @@ _PAGE = b"<!DOCTYPE html><html><body><h1>One moment, please</h1></body></html>"
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, its headers and a body of ``length`` bytes in pieces; ``cut``: half of it goes out."""
+    """
+    A status, its headers and a body of ``length`` bytes in pieces.
+
+    ``cut``: half of it goes out. ``rate``: so many of them a second at most.
+    """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int = 0
     pieces: Iterable[bytes] = ()
     cut: bool = False
+    rate: float = math.inf
 
 
 def dumps(told: Any) -> bytes:
@@ -75,11 +82,46 @@ def replaced(fault: str | None, answer: Answer) -> Answer:
         body = body[: len(body) // 2]
         headers = {**answer.headers, "Content-Encoding": "gzip"}
         return replace(answer, headers=headers, length=len(body), pieces=(body,))
+    if fault in _OTHER_PARTS and "Content-Range" in answer.headers:
+        return _OTHER_PARTS[fault](answer)
     if fault == "wrong-md5":  # other ones each time, as bits that flip on the way
         return replace(answer, pieces=(random.randbytes(len(piece)) for piece in answer.pieces))
     if fault == "always-wrong-md5":  # always the same, as a file that is broken there
         return replace(answer, pieces=(bytes(255 - byte for byte in piece) for piece in answer.pieces))
     return answer
+
+
+def _short(answer: Answer) -> Answer:
+    """Give the first half of a part, at least one byte."""
+    body = b"".join(answer.pieces)[: (answer.length + 1) // 2]
+    return _part(answer, body, begin=_begin(answer))
+
+
+def _shifted(answer: Answer) -> Answer:
+    """Give a part without its first byte; a byte before it where it has no other."""
+    body = b"".join(answer.pieces)
+    if len(body) > 1:
+        return _part(answer, body[1:], begin=_begin(answer) + 1)
+    return _part(answer, b"?" + body, begin=_begin(answer) - 1)
+
+
+def _begin(answer: Answer) -> int:
+    return int(re.findall(r"\d+", answer.headers["Content-Range"])[0])
+
+
+def _part(answer: Answer, body: bytes, *, begin: int) -> Answer:
+    total = answer.headers["Content-Range"].rpartition("/")[2]
+    span = f"bytes {begin}-{begin + len(body) - 1}/{total}"
+    return replace(
+        answer, headers={**answer.headers, "Content-Range": span}, length=len(body), pieces=(body,)
+    )
+
+
+_OTHER_PARTS: Mapping[str | None, Callable[[Answer], Answer]] = {
+    "short-range": _short,
+    "other-range": _shifted,
+    "other-etag": lambda answer: replace(answer, headers={**answer.headers, "ETag": '"another"'}),
+}
 
 
 def _throttled(retry_after: str | None = None) -> Answer:

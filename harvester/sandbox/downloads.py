@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from harvester.sandbox.answers import Answer, page, redirect
 from harvester.sandbox.asked import Asked, Refusal
@@ -36,6 +37,11 @@ class Downloads:
         if file["is_link_only"]:
             return redirect(file["download_url"])
         signed = self.signed(file_id, self._clock() + world.settings.signed_seconds)
+        is_proven = file["computed_md5"] or file["supplied_md5"]
+        if is_proven and world.settings.stale_route == (
+            "api" if asked.path.startswith("/file/") else "files"
+        ):
+            signed += "&copy=stale"
         return redirect(download_address(world.settings.redirects, asked, signed, world.at))
 
     def signed(self, file_id: int, expires: float) -> str:
@@ -57,7 +63,10 @@ class Downloads:
             return _xml(403, "SignatureDoesNotMatch", "The signature does not match")
         if float(expires) < self._clock():
             return _xml(403, "AccessDenied", "Request has expired")
-        return self._bytes(asked, file_id)
+        answer = self._bytes(asked, file_id)
+        if "copy" in asked.fields:
+            return replace(answer, pieces=(bytes(byte ^ 1 for byte in piece) for piece in answer.pieces))
+        return answer
 
     def _bytes(self, asked: Asked, file_id: int) -> Answer:
         size = self._world.size(file_id)
@@ -72,7 +81,14 @@ class Downloads:
             end = min(size, int(wanted[2] or size) + 1)
             headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
         status = 206 if "Content-Range" in headers else 200
-        return Answer(status, headers, end - begin, self._world.pieces(file_id, begin, end))
+        pieces = self._world.pieces(file_id, begin, end)
+        return Answer(status, headers, end - begin, pieces, rate=self._rate(file_id // FILES_AN_ITEM))
+
+    def _rate(self, item_id: int) -> float:
+        settings = self._world.settings
+        is_public = self._world.exists(item_id) and not self._world.is_private(item_id)
+        is_slow = is_public and self._world.number(item_id) < settings.slow_items
+        return settings.slow_rate if is_slow else settings.connection_rate
 
 
 def _xml(status: int, code: str, message: str) -> Answer:

@@ -34,6 +34,9 @@ PASSING: Mapping[str, frozenset[str]] = {
     "wrong-md5": _STORAGE,
     "range-ignored": _STORAGE,
     "416": _STORAGE,
+    "short-range": _STORAGE,
+    "other-range": _STORAGE,
+    "other-etag": _STORAGE,
     "expired": frozenset({"files"}),
     "html-file": _STORAGE,
     "refused": _ALL,
@@ -53,7 +56,7 @@ PERMANENT: Mapping[str, frozenset[str]] = {
     "always-gone-file": frozenset({"api", "files"}),
     "always-wrong-length": _STORAGE,
 }
-_RANGES_ONLY = {"range-ignored", "416"}
+_RANGES_ONLY = {"range-ignored", "416", "short-range", "other-range", "other-etag"}
 _KIND_ONLY = {"always-403-json": "record", "always-404": "record", "always-gone-file": "file"}
 _KINDS = {
     "record": re.compile(r"/(?:account/)?articles/(\d+)(?:/versions/\d+)?"),

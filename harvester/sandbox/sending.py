@@ -47,7 +47,9 @@ async def send(
     if fault in BEFORE_ANY_ANSWER:
         return _cut(request, _beginning(request, answer) if fault == "reset-headers" else b"")
     way = _WAYS.get(fault, _whole)
-    if way is _whole and answer.length < _SMALL:
+    if way is _whole and 0 < settings.cut_after < answer.length and _is_file(answer):
+        way = _cut_after
+    if way is _whole and answer.length < _SMALL and math.isinf(answer.rate):
         return web.Response(status=answer.status, headers=answer.headers, body=b"".join(answer.pieces))
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
     if fault == "cut-chunked" or (fault == "trickle" and not _is_file(answer)):
@@ -66,9 +68,9 @@ async def _whole(out: _Outgoing) -> None:
 
 
 async def _paced(out: _Outgoing, pieces: Iterable[bytes]) -> None:
-    """Send so many bytes a second as a connection for files gives."""
-    rate = out.settings.connection_rate
-    if math.isinf(rate) or not _is_file(out.answer):
+    """Send no more bytes a second than the answer is to have."""
+    rate = out.answer.rate
+    if math.isinf(rate):
         for piece in pieces:
             await out.response.write(piece)
         return
@@ -80,6 +82,11 @@ async def _paced(out: _Outgoing, pieces: Iterable[bytes]) -> None:
             await out.response.write(part)
             sent += len(part)
             await asyncio.sleep(begun + sent / rate - clock())
+
+
+async def _cut_after(out: _Outgoing) -> None:
+    await _paced(out, out.pieces(out.settings.cut_after))
+    _cut(out.request)
 
 
 async def _half(out: _Outgoing) -> None:

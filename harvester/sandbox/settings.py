@@ -28,6 +28,9 @@ FAULTS: Mapping[str, str] = MappingProxyType(
         "wrong-md5": "storage: the right number of wrong bytes",
         "range-ignored": "storage: the whole file in answer to a Range request",
         "416": "storage: range not satisfiable in answer to a Range request",
+        "short-range": "storage: half of the part that was asked for, and it says so",
+        "other-range": "storage: another part than the one that was asked for, and it says so",
+        "other-etag": "storage: a part with another ETag, whatever If-Range says",
         "expired": "files: a signed address that has expired",
         "html-file": "storage: 200 and a web page instead of the file",
         "refused": "every service: cut before any answer, and new connections are refused for a moment",
@@ -122,7 +125,10 @@ class Settings:
     a service refuses connections or blocks; ``trickle_seconds``: between two bytes.
     ``record``: keep every request in `Sandbox.requests`. ``blocked_items``: the files of so many public
     items, the first ones, are answered with a block page on every route. ``storage_type``: what the storage
-    calls all that it has. ``connection_rate``: bytes of a file a second that one connection gives.
+    calls all that it has. ``connection_rate``: bytes of a file a second that one connection gives;
+    ``slow_items``: with the files of so many public items, the first ones, it is ``slow_rate``.
+    ``cut_after``: every connection to the storage is cut after so many bytes, 0 for none. ``stale_route``:
+    "files" or "api", which leads to copies with other bytes of the files that have an md5.
 
     ``loose_types``: truth as 0, 1 and text, numbers as text and floats, in all that api and statistics tell.
     ``late_md5``: files of public items have no sum until `World.prove`. ``refused_lists``: with this status
@@ -190,6 +196,10 @@ class Settings:
     blocked_items: int = 0
     storage_type: str = "application/octet-stream"
     connection_rate: float = math.inf
+    slow_items: int = 0
+    slow_rate: float = math.inf
+    cut_after: int = 0
+    stale_route: str = ""
     loose_types: bool = False
     late_md5: bool = False
     refused_lists: int = 0
@@ -231,6 +241,7 @@ class Settings:
             ("redirects", {self.redirects}, REDIRECTS),
             ("far_future", self.far_future, {"listings": "", "records": ""}),
             ("identifiers", self.identifiers, IDENTIFIERS),
+            ("stale_route", {self.stale_route}, {"": "", "files": "", "api": ""}),
             ("hides_withheld", {self.hides_withheld}, {"": "", "empty": "", "absent": ""}),
         ):
             if unknown := set(given) - known.keys():

@@ -221,6 +221,11 @@ class Partial:
         return self.received
 
     @property
+    def held(self) -> int:
+        """So many bytes are here, in it and in its pieces."""
+        return self.received + sum(piece.received for piece in self.pieces)
+
+    @property
     def until(self) -> int:
         """Where the first piece, or the end, is: nothing is missing from there."""
         return self.pieces.begin
