@@ -28,8 +28,8 @@ from harvester import harvest
 from harvester.ledger.schema import NAME
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import config, environment
-from tests.power import cut_power, hindrance
 from tests.histories import made_up, play
+from tests.power import cut_power, hindrance
 from tests.test_death import kill_again_and_again
 from tests.test_faults import PASSING, PATIENCE, RANGES, all_at_once
 from tests.truth import assert_complete, assert_complete_but
@@ -143,9 +143,9 @@ async def histories(folder: Path) -> str:
             played = await play(Path(here) / "out", made_up(seed, STEPS))
         runs, ever = runs + played.runs, ever + len(played.ever)
     return (
-        f"{HISTORIES} histories, {HISTORIES * STEPS:,} steps, {runs:,} runs with changes, faults, doubts, kills, "
-        f"prunes: all {ever:,} files that figshare had at the time of a clean run are in the folder or its "
-        "trash, ledger, tables and disk agree, and each ended with the truth"
+        f"{HISTORIES} histories, {HISTORIES * STEPS:,} steps, {runs:,} runs with changes, faults, doubts, "
+        f"kills, prunes: all {ever:,} files that figshare had at a clean run are in the folder or "
+        "its trash, ledger, tables and disk agree, and each ended with the truth"
     )
 
 
