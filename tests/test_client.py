@@ -45,6 +45,7 @@ from harvester.errors import (
     StopRun,
     Throttled,
     TokenRefused,
+    TryAgain,
     Unfounded,
     Unreachable,
 )
@@ -65,9 +66,13 @@ ENDLESS = "9" * 5000
     ("status", "raw", "kind"),
     [
         (202, b"", Challenged),
-        (204, b"", Refused),
+        *[(status, b"", Broken) for status in (101, 204, 205, 206, 226, 300, 304, 305, 306, 416)],
         (400, OURS, BadRequest),
+        *[(status, PAGE, Broken) for status in (400, 402, 405, 413, 417, 422, 451)],
+        *[(status, OURS, Refused) for status in (402, 405, 406, 411, 413, 414, 415, 417, 428, 451)],
+        *[(status, OURS, Broken) for status in (409, 412, 418, 421, 423, 424, 425, 426, 431, 499)],
         (401, OURS, NotAllowed),
+        (401, b"", NotAllowed),
         (403, OURS, NotAllowed),
         (403, PAGE, Challenged),
         (403, b"", Challenged),
@@ -84,13 +89,14 @@ ENDLESS = "9" * 5000
         (502, PAGE, ServerFailed),
         (503, b"", ServerFailed),
         (504, b"", ServerFailed),
+        *[(status, OURS, ServerFailed) for status in (501, 520, 522, 524, 525, 530, 598, 600, 999)],
     ],
 )
 def test_what_a_status_means(status: int, raw: bytes, kind: type[HarvestError]) -> None:
     error = complaint("api.example.org/x", status, {}, raw)
     assert type(error) is kind
     assert str(error).startswith("api.example.org/x: ")
-    if raw is OURS and status != 429:
+    if raw is OURS and status != 429 and status < 500:
         assert str(error).endswith(": No entity")
 
 
@@ -653,7 +659,7 @@ async def test_a_host_behind_a_redirect_has_no_say_over_the_run(status: int) -> 
             raise web.HTTPFound(str(other / "x"))
 
         async with served(api) as address, client(address, attempts=2) as asked:
-            with pytest.raises(Broken):
+            with pytest.raises(Challenged if status == 401 else Broken):
                 await asked.touch(address / "file", authorised=False)
             assert asked.limiters["files"].paused_seconds == 0
 
@@ -663,7 +669,7 @@ async def test_a_401_speaks_of_the_token_only_where_it_was_sent() -> None:
         return web.Response(status=401)
 
     async with served(refusing) as address, client(address, token="s3cret", stats=address) as asked:
-        with pytest.raises(Refused):
+        with pytest.raises(Challenged):
             await asked.json("stats", "GET", address / "x", orjson.loads)
         with pytest.raises(TokenRefused):
             await asked.json("api", "GET", address / "x", orjson.loads, authorised=True)
@@ -957,14 +963,87 @@ async def test_a_name_server_that_fails_is_asked_again() -> None:
     assert asked.traffic.errors == {"api": 2}
 
 
-async def test_a_body_in_an_encoding_that_nobody_asked_for_is_refused() -> None:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        encoding = request.path[1:]
-        return web.Response(body=b"{}", headers={"Content-Encoding": encoding})
+def odd(kind: str) -> web.Response:
+    """An answer that is none, in the place of ``{"id": 1}``."""
+    if kind in {"br", "zstd", "deflate", "gzip, gzip"}:
+        return web.Response(body=b'{"id": 1}', headers={"Content-Encoding": kind})
+    if kind.isdecimal():
+        return web.Response(status=int(kind), body=OURS if kind == "409" else None)
+    return web.Response(body=kind.encode())
+
+
+def number(raw: bytes) -> int:
+    """Read what is promised."""
+    told = orjson.loads(raw)
+    if not isinstance(told, dict) or not isinstance(told.get("id"), int):
+        raise Misshapen("no id")
+    return int(told["id"])
+
+
+ODD_ONCE = (
+    *("br", "zstd", "deflate", "gzip, gzip", "null", "[]", "{}", "0", '""', '{"id": "x"}', "[1]"),
+    *('{"message": "busy", "code": 9}', '{"error": "x"}'),
+    *("204", "205", "206", "226", "300", "304", "305", "409", "416", "421", "423", "425", "431", "451"),
+    *("400", "405", "499", "520", "999"),
+)
+
+
+@pytest.mark.parametrize("kind", ODD_ONCE)
+async def test_an_odd_answer_is_asked_again_and_is_no_fact_unless_it_is_one_for_good(kind: str) -> None:
+    begins = iter([odd(kind)])
+
+    async def once(_: web.Request) -> web.StreamResponse:
+        return next(begins, web.json_response({"id": 1}))
+
+    async with served(once) as address, client(address) as asked:
+        assert (await asked.json("api", "GET", address / "x", number)).value == 1
+
+    async def always(_: web.Request) -> web.StreamResponse:
+        return odd(kind)
+
+    async with served(always) as address, client(address, stats=address) as asked:
+        with pytest.raises(Misshapen if kind in {'{"id": "x"}', "[1]"} else TryAgain) as caught:
+            await asked.json("stats", "GET", address / "x", number)
+        assert caught.value.attempts == (2 if isinstance(caught.value, Misshapen) else 3)
+
+
+async def test_a_byte_order_mark_before_json_is_no_part_of_it() -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=b'\xef\xbb\xbf{"id": 1}')
 
     async with served(answer) as address, client(address) as asked:
-        with pytest.raises(Misshapen, match="encoded in a way that nobody asked for"):
-            await asked.json("api", "GET", address / "br", orjson.loads)
+        assert (await asked.json("api", "GET", address / "x", bytes)).value == b'{"id": 1}'
+
+
+@pytest.mark.parametrize(
+    ("told", "is_believed"), [("", True), ('"a"', True), ('W/"a"', True), ('"b"', False)]
+)
+async def test_that_nothing_has_changed_is_believed_of_what_was_asked_for(
+    told: str, is_believed: bool
+) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=304, headers={"ETag": told} if told else {})
+
+    async with served(answer) as address, client(address, stats=address) as asked:
+        asking = asked.json_unless('"a"', "stats", address / "x", number)
+        if is_believed:
+            assert await asking is None
+        else:
+            with pytest.raises(Broken, match="of another ETag"):
+                await asking
+
+
+@pytest.mark.parametrize("status", [202, 403, 404, 409, 410, 500, 502])
+async def test_a_long_wait_that_is_asked_for_one_thing_does_not_end_the_run(status: int) -> None:
+    begins = iter([web.Response(status=status, headers={"Retry-After": "86400"})])
+    slept: list[float] = []
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return next(begins, web.json_response({"id": 1}))
+
+    async with served(answer) as address, client(address, slept=slept, stats=address) as asked:
+        assert (await asked.json("stats", "GET", address / "x", number)).value == 1
+    assert all(seconds <= 60 for seconds in slept)
 
 
 async def test_gzip_that_is_cut_or_none_is_asked_for_again() -> None:

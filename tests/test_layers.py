@@ -39,6 +39,7 @@ LEVELS = {
     "moves": 3,
     "named": 5,
     "ownership": 5,
+    "over_time": 5,
     "sinks": 5,
     "sources": 6,
     "tasks": 6,

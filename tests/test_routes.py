@@ -147,6 +147,24 @@ async def test_a_challenge_sends_a_file_to_the_other_route_at_once(tmp_path: Pat
         assert (tmp_path / "files/5/1.csv").read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 412, 421, 425, 451])
+async def test_what_the_storage_refuses_is_asked_of_the_other_route(status: int, tmp_path: Path) -> None:
+    def refused(_: int) -> web.Response:
+        return web.Response(status=status, text='{"message": "No entity"}')
+
+    async def storage(_: web.Request) -> web.StreamResponse:
+        return refused(0)
+
+    async with served(storage) as other:
+
+        def redirects(_: int) -> web.Response:
+            return web.Response(status=302, headers={"Location": str(other / "signed")})
+
+        async with two_routes(redirects, comes, tmp_path) as (download, asked, _):
+            await download(1)
+            assert asked == ["own", "api"]
+
+
 async def test_a_private_file_is_asked_of_the_api_alone(tmp_path: Path) -> None:
     async with two_routes(comes, comes, tmp_path, private=True) as (download, asked, _):
         await download(1)

@@ -23,6 +23,7 @@ from harvester.errors import (
     Refused,
     ServerFailed,
     Throttled,
+    TryAgain,
     Unfounded,
 )
 from harvester.text import printable
@@ -32,6 +33,8 @@ _BEGINNING = re.compile(
 )
 """Of figshare's own error, however long it is: its message comes first, or after its code."""
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
+_DECISIONS = frozenset({400, 402, 405, 406, 411, 413, 414, 415, 417, 422, 428, 451})
+"""What settles, in figshare's own words, that it is in vain to ask; without them, and all else, may pass."""
 
 
 def complaint(
@@ -49,31 +52,39 @@ def complaint(
     `with_token`: whether the request carried a token or credentials; only then a refusal may be about them.
 
     Source: figshare API reference, Errors; a 403 in JSON, whatever it says, is a decision about this item or
-    the token, any other 403 is the wall before it. A 404 or 410 takes figshare's own words: a gateway that
-    has lost its way to figshare says them of everything, in JSON too.
+    the token, any other 403 is the wall before it. Whatever else is final takes figshare's own words: a
+    gateway that has lost its way to figshare says 404 of everything, in JSON too.
     """
     words = _words(raw)
     reason = words or _other_words(raw)
     said = f": {reason}" if reason else ""
     if status == 202 or "x-amzn-waf-action" in headers:
         return Challenged(f"{name}: a challenge for browsers ({status})")
-    if status == 403 and words is None and not _is_json(raw):
-        return Challenged(f"{name}: blocked (403)")
-    if status == 403 or (status == 401 and with_token):
+    if status == 401 and with_token:
+        return NotAllowed(f"{name}: refused (401){said}")
+    if status in {401, 403}:
+        if words is None and not _is_json(raw):
+            return Challenged(f"{name}: blocked ({status})")
         kind = NotAllowed if with_token else Closed
         return kind(f"{name}: refused ({status}){said}")
     if status in {404, 410}:
         if words is None:
             return Unfounded(f"{name}: not found, in words that are not figshare's ({status})")
         return Gone(f"{name}: not found ({status}){said}")
+    if status in _DECISIONS and words is not None:
+        return (BadRequest if status in {400, 422} else Refused)(f"{name}: answered {status}{said}")
+    return _passing(name, status, said, wait_seconds)
+
+
+def _passing(name: str, status: int, said: str, wait_seconds: float | None) -> TryAgain:
+    """Say what a status means that decides nothing about what was asked for."""
     if status == 429:
         return Throttled(f"{name}: too many requests (429)", retry_after=wait_seconds)
     if status == 408:
         return Broken(f"{name}: timed out there (408)")
     if status >= 500:
         return ServerFailed(f"{name}: failed there ({status})", retry_after=wait_seconds)
-    kinds = {400: BadRequest, 401: Closed, 422: BadRequest}
-    return kinds.get(status, Refused)(f"{name}: answered {status}{said}")
+    return Broken(f"{name}: answered {status}{said}", retry_after=wait_seconds)
 
 
 def _words(raw: bytes) -> str | None:
@@ -105,6 +116,20 @@ def _other_words(raw: bytes) -> str:
     if isinstance(told, dict):
         told = told.get("error") or told.get("code")
     return printable(told)[:200] if isinstance(told, str) else ""
+
+
+def says_nothing(raw: bytes) -> bool:
+    """Tell whether JSON is none of the promised kind but empty, or an error with the status of success."""
+    try:
+        told = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return False
+    return not told or (isinstance(told, dict) and bool({"message", "error", "errors", "code"} & told.keys()))
+
+
+def is_of_another(told: str, etag: str) -> bool:
+    """Tell whether an answer names another ETag than was asked for; a weak one stands for its strong one."""
+    return bool(told) and told.removeprefix("W/") != etag.removeprefix("W/")
 
 
 def retry_after_seconds(value: str | None, date: str | None = None) -> float | None:

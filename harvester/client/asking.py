@@ -42,6 +42,7 @@ from harvester.errors import (
     StopRun,
     Throttled,
     TryAgain,
+    Unfounded,
 )
 from harvester.limits import Limiter
 
@@ -53,8 +54,14 @@ MOST_WORDS = 4096
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 _REDIRECTS = {301, 302, 303, 307, 308}
-_GOOD = {200, 206, 304, 416}
+OK = frozenset({HTTPStatus.OK.value})
+UNLESS = OK | {HTTPStatus.NOT_MODIFIED.value}
+"""What answers a request with an ETag."""
+PARTS = OK | {HTTPStatus.PARTIAL_CONTENT.value, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE.value}
+"""What answers a request for a part of a file."""
+_MAY_END_THE_RUN = {429, 503}
 _EXPIRED = {401, 403}
+_NOT_FOUND = {404, 410}
 
 
 @dataclass
@@ -136,9 +143,10 @@ class Asking:
         headers: Mapping[str, str],
         data: bytes | None = None,
         authorised: bool = False,
+        takes: frozenset[int] = OK,
     ) -> aiohttp.ClientResponse:
         """
-        Send one request, follow its redirects, and raise what its status means.
+        Send one request, follow its redirects, and raise what a status means that is not one it `takes`.
 
         The answer's body is still to be read, inside ``async with`` of the answer.
         """
@@ -149,7 +157,7 @@ class Asking:
             if check is not None:
                 check.raise_if_refused()
             response = await self._send(method, url, data, sent)
-            if response.status in _GOOD:
+            if response.status in takes:
                 self._answered(turn, check, url)
                 return response
             async with response:
@@ -239,17 +247,16 @@ class Asking:
         wait = retry_after_seconds(headers.get("Retry-After"), headers.get("Date"))
         if not turn.payers:
             wait = None if wait is None else min(wait, self._max_wait)
-            if status in _EXPIRED:
-                # The storage has no opinion on us: its signed address has expired.
-                return Broken(f"{name}: the signed address was refused ({status})")
-            if status == HTTPStatus.TOO_MANY_REQUESTS:
-                # No limiter of ours can pause for it: whoever asked waits.
-                return Broken(f"{name}: too many requests there ({status})", retry_after=wait)
+            if (refusal := _refused_behind_redirect(name, status, turn.service, wait)) is not None:
+                return refusal
         raw = await self._beginning(response) if status < 500 else b""
+        is_long = wait is not None and wait > LONGEST_RETRY_AFTER_SECONDS
+        if is_long and status not in _MAY_END_THE_RUN:  # of one item: no word on the others
+            wait, is_long = None, False
         error = complaint(name, status, headers, raw, wait, with_token=with_token)
         if isinstance(error, NotAllowed):
             error.service, error.address = turn.service, str(response.url)
-        if wait is not None and wait > LONGEST_RETRY_AFTER_SECONDS:
+        if is_long:
             return StopRun(f"{error}; it asks to wait {wait:.0f} s: run again after that")
         is_block = isinstance(error, Challenged) and turn.service != "files"  # a file has another route
         if isinstance(error, Throttled) or is_block:
@@ -309,3 +316,22 @@ class Asking:
                 await self.read(response, body.take)
             return body.whole(cut=True)
         return b""
+
+
+def _refused_behind_redirect(name: str, status: int, service: str, wait: float | None) -> TryAgain | None:
+    """
+    Say what it means that a host refuses which no service of figshare's is; None for another answer.
+
+    The storage has no opinion on us or on a file, only on an address that was signed: another route has
+    another one.
+    """
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        # No limiter of ours can pause for it: whoever asked waits.
+        return Broken(f"{name}: too many requests there ({status})", retry_after=wait)
+    if service != "files":
+        return Broken(f"{name}: refused ({status})") if status in _EXPIRED else None
+    if status in _NOT_FOUND:
+        return Unfounded(f"{name}: not found in the storage ({status})")
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status != 408:
+        return Challenged(f"{name}: the signed address was refused ({status})")
+    return None

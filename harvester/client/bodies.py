@@ -29,7 +29,7 @@ class JsonBody:
     def __init__(self, url: URL, encoding: str, *, limit: int = JSON_LIMIT) -> None:
         encoding = encoding.lower()
         if encoding not in {"", "identity", "gzip", "x-gzip"}:
-            raise Misshapen(f"{name_of(url)}: encoded in a way that nobody asked for")
+            raise Broken(f"{name_of(url)}: encoded in a way that nobody asked for")
         self._url = url
         self._left = limit
         self._received = 0

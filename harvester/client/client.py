@@ -27,8 +27,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from harvester.addresses import Network
-from harvester.client.answers import date_of, name_of
-from harvester.client.asking import Asking
+from harvester.client.answers import date_of, is_of_another, name_of, says_nothing
+from harvester.client.asking import PARTS, UNLESS, Asking
 from harvester.client.bodies import JsonBody
 from harvester.client.credentials_check import CredentialsCheck
 from harvester.client.persistence import Persistence
@@ -37,12 +37,14 @@ from harvester.client.splitting import USUAL, Splitting
 from harvester.client.transfer import Transfers
 from harvester.config import Retry, Timeouts
 from harvester.credentials import Secret
-from harvester.errors import Broken, Challenged, NotAllowed
+from harvester.errors import Broken, Challenged, Misshapen, NotAllowed
 from harvester.limits import Limiter
 from harvester.redaction import REDACTOR
 
 T = TypeVar("T")
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""No part of JSON, and harmless before it."""
 ANY_FILE = Wanted(size=1, has_md5=False, is_page=False)
 """A file of which nothing is known: a page is none."""
 
@@ -172,8 +174,8 @@ class Client:
         """
         Ask for JSON until it comes; `decode` turns the bytes into what is wanted.
 
-        `decode` raises `Broken` for bytes that are not JSON and `Misshapen` for JSON of another
-        shape. Other errors: as `persist`.
+        `decode` raises `Broken` for bytes that are not JSON and `Misshapen` for JSON of another shape: that
+        is final once it came twice. Other errors: as `persist`.
         """
         sent, data = headers or {}, None
         if body is not None:
@@ -183,7 +185,7 @@ class Client:
         attempt = partial(
             self._ask_json, service, method, url, decode, headers=sent, data=data, authorised=authorised
         )
-        reply = await self.persist(service, attempt)
+        reply = await self.persist(service, twice(attempt))
         self.prove(service, attempt)
         return reply
 
@@ -192,7 +194,7 @@ class Client:
     ) -> Reply[T] | None:
         """As `json`, for a GET; None where the service says that what had this ETag is what it still has."""
         attempt = partial(self._ask_json_unless, etag, service, url, decode, authorised=authorised)
-        reply = await self.persist(service, attempt)
+        reply = await self.persist(service, twice(attempt))
         self.prove(service, attempt)
         return reply
 
@@ -203,7 +205,9 @@ class Client:
     async def touch(self, url: URL, wanted: Wanted = ANY_FILE, *, authorised: bool) -> None:
         """Ask for the first byte of a file that came as `wanted`, to see whether files come at all."""
         headers = {**IDENTITY, "Range": "bytes=0-0"}
-        response = await self._asking.ask("files", "GET", url, headers=headers, authorised=authorised)
+        response = await self._asking.ask(
+            "files", "GET", url, headers=headers, authorised=authorised, takes=PARTS
+        )
         async with response:
             refuse_a_page_for_the_first_byte(response, wanted)
 
@@ -227,9 +231,13 @@ class Client:
         self, etag: str, service: str, url: URL, decode: Callable[[bytes], T], *, authorised: bool
     ) -> Reply[T] | None:
         headers = {"If-None-Match": etag}
-        response = await self._asking.ask(service, "GET", url, headers=headers, authorised=authorised)
+        response = await self._asking.ask(
+            service, "GET", url, headers=headers, authorised=authorised, takes=UNLESS
+        )
         if response.status == HTTPStatus.NOT_MODIFIED:
             response.release()
+            if is_of_another(response.headers.get("ETag", ""), etag):
+                raise Broken(f"{name_of(url)}: says that nothing has changed, of another ETag")
             return None
         return await self._read_json(response, url, decode)
 
@@ -242,9 +250,30 @@ class Client:
         except BaseException:
             response.release()  # one that was read to its end has let go of its connection
             raise
-        if raw := body.whole():
+        if not (raw := body.whole().removeprefix(BYTE_ORDER_MARK)):
+            raise Challenged(f"{name_of(url)}: an empty answer where JSON was promised")
+        try:
             return Reply(decode(REDACTOR.record(raw)), _harmless(response.headers))
-        raise Challenged(f"{name_of(url)}: an empty answer where JSON was promised")
+        except Misshapen as error:
+            if says_nothing(raw):
+                raise Broken(f"{name_of(url)}: an answer that says nothing: {error}") from error
+            raise
+
+
+def twice(attempt: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+    """Return an attempt that believes an odd answer only when it comes a second time."""
+    seen: set[str] = set()
+
+    async def asked_again() -> T:
+        try:
+            return await attempt()
+        except Misshapen as error:
+            if (said := str(error)) in seen:
+                raise
+            seen.add(said)
+            raise Broken(said) from error
+
+    return asked_again
 
 
 def _harmless(headers: CIMultiDictProxy[str]) -> CIMultiDictProxy[str]:

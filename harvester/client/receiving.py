@@ -17,7 +17,7 @@ import aiohttp
 from yarl import URL
 
 from harvester.client.answers import content_range, name_of
-from harvester.client.asking import Asking
+from harvester.client.asking import OK, PARTS, Asking
 from harvester.errors import Broken, Challenged
 
 IDENTITY = {"Accept-Encoding": "identity"}
@@ -217,7 +217,10 @@ class Receiving:
             raise Broken(f"{name}: ended after {into.position} of {size} bytes")
 
     async def _ask(self, asked: Asked, headers: dict[str, str]) -> aiohttp.ClientResponse:
-        return await self._asking.ask("files", "GET", asked.url, headers=headers, authorised=asked.authorised)
+        takes = PARTS if "Range" in headers else OK
+        return await self._asking.ask(
+            "files", "GET", asked.url, headers=headers, authorised=asked.authorised, takes=takes
+        )
 
     async def _align(self, response: aiohttp.ClientResponse, into: Sink, wanted: Wanted, end: int) -> int:
         """

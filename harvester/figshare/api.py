@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 
 import anyio
 import msgspec
@@ -24,10 +25,10 @@ from harvester.figshare.records import (
     decode_counts,
     decode_groups,
     decode_pieces,
-    decode_total,
     decode_versions,
     read_article,
 )
+from harvester.figshare.statistics import decode_total
 from harvester.models import Page, Record
 
 __all__ = ["PAGE_SIZE", "Figshare"]
@@ -132,20 +133,22 @@ class Figshare:
         Source: API reference, Articles, View article details: "up to 10 article files".
         """
         path, authorised = _record_path(item_id, private=private, version=version)
-        reply = await self._endpoints.get(path, _decode_record, authorised=authorised)
+        decode = partial(_decode_record, item_id, version)
+        reply = await self._endpoints.get(path, decode, authorised=authorised)
         self._has_served = True
-        return await self._whole(reply, path, item_id, version, authorised=authorised)
+        return await self._whole(reply, path, authorised=authorised)
 
     async def record_unless(
         self, etag: str, item_id: int, *, private: bool, version: int = 0
     ) -> Record | None:
         """As `record`, but None where the service says that it still is the one that had this ETag."""
         path, authorised = _record_path(item_id, private=private, version=version)
-        reply = await self._endpoints.get_unless(etag, path, _decode_record, authorised=authorised)
+        decode = partial(_decode_record, item_id, version)
+        reply = await self._endpoints.get_unless(etag, path, decode, authorised=authorised)
         self._has_served = True
         if reply is None:
             return None
-        return await self._whole(reply, path, item_id, version, authorised=authorised)
+        return await self._whole(reply, path, authorised=authorised)
 
     async def account(self) -> dict[str, int]:
         """
@@ -164,22 +167,14 @@ class Figshare:
             return None
         return tuple(sorted({each.version for each in told}))
 
-    async def _whole(
-        self, reply: Reply[Record], path: str, item_id: int, version: int, *, authorised: bool
-    ) -> Record:
+    async def _whole(self, reply: Reply[Record], path: str, *, authorised: bool) -> Record:
         """
-        Return the record that was asked for, with its ETag and all of its files.
+        Return a record with its ETag and all of its files.
 
         A file list that is refused, or fails with all attempts, costs no record. Where that leaves a doubt,
         the record has no ETag: its list is asked for again.
         """
-        record = reply.value
-        article = record.article
-        if article.id != item_id:
-            raise Misshapen(f"item {item_id}: answered with item {article.id}")
-        if version and article.version not in {0, version}:
-            raise Misshapen(f"item {item_id}, version {version}: answered with version {article.version}")
-        record = Record(article, record.raw, told_at=reply.told_at, private=authorised)
+        record = replace(reply.value, told_at=reply.told_at, private=authorised)
         if not is_whole(record):
             pages, error = await self._file_list(f"{path}/files", authorised=authorised)
             record = whole(record, pages.pieces, error)
@@ -214,9 +209,14 @@ def _kept(etag: str) -> str:
     return etag if etag.isascii() and etag.isprintable() and len(etag) <= LONGEST_ETAG else ""
 
 
-def _decode_record(raw: bytes) -> Record:
+def _decode_record(item_id: int, version: int, raw: bytes) -> Record:
+    """Read the record of an item, or of one of its versions; that of another one is no answer."""
     article = read_article(raw)
     must_be_text(raw)
+    if article.id != item_id:
+        raise Misshapen(f"item {item_id}: answered with item {article.id}")
+    if version and article.version not in {0, version}:
+        raise Misshapen(f"item {item_id}, version {version}: answered with version {article.version}")
     return Record(article, raw)
 
 

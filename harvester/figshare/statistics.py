@@ -21,7 +21,7 @@ from harvester.client import Client, Reply
 from harvester.config import Statistics
 from harvester.config.keys import COUNTERS
 from harvester.errors import Closed, Misshapen, UsageError
-from harvester.figshare.decoding import decoder
+from harvester.figshare.decoding import decode_anything, decoder
 from harvester.figshare.records import Natural
 from harvester.figshare.records import decode_total as _decode_total
 from harvester.models import Totals, Uses
@@ -146,6 +146,13 @@ class StatsService:
         scope = f"/{settings.institution}" if settings.institution else ""
         self._path = stats.raw_path.rstrip("/") + scope
         self._windows = windows(settings.granularity, settings.since, until) if settings.since else ()
+
+    @property
+    def span(self) -> tuple[date | None, date | None]:
+        """The days from the beginning of the first period that is asked for to the last, both included."""
+        if not self._windows:
+            return None, None
+        return _first_day(self.granularity, self._windows[0].first), self._windows[-1].last
 
     async def totals(self, item_id: int) -> Totals:
         """
@@ -272,13 +279,17 @@ _decode_breakdown = decoder(_Breakdown)
 
 def decode_total(raw: bytes) -> int | None:
     """Read a counter; an item that the service does not know has none."""
-    return None if _is_nothing(raw) else _decode_total(raw).totals
+    total = None if _is_nothing(raw) else _decode_total(raw).totals
+    if total is None:
+        _must_be_empty(raw, "totals")
+    return total
 
 
 def decode_timeline(raw: bytes) -> Numbers:
     """Read a timeline; an item that the service does not know has none."""
     periods = None if _is_nothing(raw) else _decode_timeline(raw).timeline
     if not isinstance(periods, dict):
+        _must_be_empty(raw, "timeline")
         return {}
     return {name: {"": number} for name, number in periods.items() if number is not None}
 
@@ -287,6 +298,7 @@ def decode_breakdown(raw: bytes) -> Numbers:
     """Read a breakdown; the cities of a country are added up where its sum is not told."""
     periods = None if _is_nothing(raw) else _decode_breakdown(raw).breakdown
     if not isinstance(periods, dict):
+        _must_be_empty(raw, "breakdown")
         return {}
     return {
         name: _by_country(countries) for name, countries in periods.items() if isinstance(countries, dict)
@@ -294,7 +306,21 @@ def decode_breakdown(raw: bytes) -> Numbers:
 
 
 def _is_nothing(raw: bytes) -> bool:
-    return raw.strip() in {b"null", b"[]"}
+    return raw.strip() in {b"null", b"[]", b"{}"}
+
+
+def _must_be_empty(raw: bytes, key: str) -> None:
+    """
+    Refuse what has no numbers and is not empty either: an error with the status of success is no "unknown".
+
+    Raises:
+        Misshapen: there is something else in it than an empty `key`.
+    """
+    if _is_nothing(raw):
+        return
+    told = decode_anything(raw)
+    if not isinstance(told, dict) or told.keys() != {key}:
+        raise Misshapen(f"neither {key} nor an empty answer")
 
 
 def _by_country(countries: _Countries) -> Mapping[str, int]:

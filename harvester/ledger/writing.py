@@ -44,6 +44,7 @@ from harvester.ledger.results import (
     Opening,
 )
 from harvester.ledger.schema import NAME, at_once, database_errors, file_identity, migrate
+from harvester.ledger.statistics import Counters
 from harvester.models import Failure, OwedFile, OwedItem, Page
 from harvester.paths import is_there
 from harvester.states import WorkState
@@ -66,9 +67,11 @@ class Ledger:
 
     ``changed`` is an event that the next change sets; take it before you look, then wait for it.
     ``drawback`` says what the file system cannot do, "" where it can do all. ``moves``: journal of renames.
+    ``counters``: the statistics that are here.
     """
 
     moves: Moves
+    counters: Counters
 
     def __init__(
         self,
@@ -119,6 +122,7 @@ class Ledger:
         self._line = Line(self._db)
         self._files = Files(self._db, self._line, partial(is_there, self.path.parent))
         self._entries = Entries(self._db, self._line, self._files, self._clock, run_id=self._run_id)
+        self.counters = Counters(self._db, self._call)
         self.moves = Moves(self._db, self._change, self._entries.note_moves)
         now = claim.iso(self._clock())
         self._listings = Listings(self._db, self._line, run_id=self._run_id, now=now)

@@ -151,6 +151,10 @@ def _dated(entries: Any) -> Any:
     return [{**entry, "modified_date": FAR_FUTURE} for entry in entries]
 
 
+def _without_uses(told: Any) -> Any:
+    return {kind: 0 if isinstance(uses, int) else {} for kind, uses in told.items()}
+
+
 def _inverted(answer: Answer) -> Answer:
     return replace(answer, pieces=tuple(bytes(255 - byte for byte in piece) for piece in answer.pieces))
 
@@ -240,6 +244,8 @@ DOUBTS: Mapping[str, Doubt] = {
         )
         for status in (200, 206, 416)
     },
+    "stats-empty": Doubt("counters: an empty answer", _COUNTER, _edited(lambda told: {})),
+    "stats-zero": Doubt("counters: 0, or no uses at all", _COUNTER, _edited(_without_uses)),
     "bytes-wrong": Doubt("storage: wrong bytes, always the same", _STORED, _other_bytes),
     "bytes-short": Doubt("storage: half of the bytes, the length agrees", _STORED, _half),
     "bytes-other-etag": Doubt("storage: cut; what goes on gets another file's rest", _STORED, _other_file),

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harvester.figshare.statistics import StatsService
-from harvester.models import Findings, OwedItem, Usage
+from harvester.ledger.writing import Ledger
+from harvester.models import Findings, OwedItem
+from harvester.over_time import usage
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,8 @@ class Breakdown:
     tells_of_withdrawal: ClassVar[bool] = False
 
     statistics: StatsService
+    ledger: Ledger
 
     async def visit(self, item: OwedItem) -> Findings:
-        asked = self.statistics
-        uses = await asked.breakdown(item.id)
-        return Findings(usage=Usage(uses, asked.counters, asked.granularity, by_country=True))
+        uses = await self.statistics.breakdown(item.id)
+        return Findings(usage=await usage(item, uses, self.statistics, self.ledger, by_country=True))
