@@ -98,13 +98,17 @@ class Producer:
         owners = {source.owner for source in self._sources if source.private}
         if not owners:
             return
+        told: dict[str, int] = {}
+        why = "its account tells no such number"
         try:
             told = await self._figshare.account()
         except (GiveUp, TryAgain) as error:
-            log.info("whose token it is cannot be told: %s", error)
-            return
-        for owner in sorted(owners & told.keys()):
-            await self._ledger.belong_to(owner, told[owner])
+            why = str(error)
+        for owner in sorted(owners):
+            if not await self._ledger.owners.recognise(owner, told.get(owner), why):
+                self._tally.warn(
+                    f"whose {owner} the token is cannot be told: {why}; it is noted by the next run that can"
+                )
 
     async def _choose(self, listings: Sequence[Listing]) -> None:
         """Settle which of the listings are read whole; forget those that are not asked for any more."""

@@ -18,6 +18,7 @@ import pytest
 
 from harvester import load_config
 from harvester.connecting import Surroundings
+from harvester.errors import StopRun
 from harvester.job import harvest, make_plan
 from harvester.ledger.writing import Ledger
 from harvester.models import Summary
@@ -283,6 +284,33 @@ async def test_a_private_record_that_stays_refused_is_a_failure_and_the_known_on
         assert new not in records(tmp_path)
         assert not any(row["change"] == "withdrawn" for row in rows(tmp_path, "changes.csv"))
         assert statuses(tmp_path, {known}) == {"done"}
+
+
+@pytest.mark.parametrize("doubt", ["account-404", "account-500", "account-unsaid"])
+@pytest.mark.parametrize("source", [ACCOUNT, INSTITUTION])
+async def test_a_token_whose_owner_cannot_be_told_adds_nothing_to_somebody_s_folder(
+    doubt: str, source: dict[str, Any], tmp_path: Path
+) -> None:
+    more: dict[str, Any] = {"retry__attempts": 2, "retry__max_wait": 0.02, "tasks": ["metadata"]}
+    async with Sandbox(OWN) as sandbox:
+        job = Harvest(sandbox, tmp_path, source, **more)
+        for _ in range(2):
+            sandbox.doubts.begin(doubt, 1)
+            assert (await job.run()).exit_status == 0, "once, on a first run and on a later one"
+        before = records(tmp_path)
+        sandbox.doubts.begin(doubt)
+        with pytest.raises(StopRun, match="whose the token is cannot be told"):
+            await job.run(refresh=frozenset({"metadata"}))
+        assert records(tmp_path) == before
+        other = Harvest(sandbox, tmp_path / "new", source, **more)
+        summary = await other.run()
+        assert summary.exit_status == 0
+        assert any("cannot be told" in warning for warning in summary.run["warnings"])
+        sandbox.doubts.end()
+        await other.run()
+        sandbox.doubts.begin(doubt)
+        with pytest.raises(StopRun, match="whose the token is cannot be told"):
+            await other.run()
 
 
 async def test_what_the_account_lists_no_more_and_answers_404_is_withdrawn(tmp_path: Path) -> None:

@@ -28,11 +28,15 @@ async def test_a_doubt_is_given_once_to_each_address_and_then_the_truth(name: st
             "listing": f"{sandbox.api}/articles?page_size=4",
             "cursor": f"{sandbox.api}/articles?page_size=4",
             "owner": f"{sandbox.api}/account/articles/{item_id}",
+            "account": f"{sandbox.api}/account",
             "bytes": sandbox.signed(file_id),
         }
         address = addresses.get(name.partition("-")[0], addresses["api .*"])
         is_part = name == "bytes-other-etag"
-        headers = {**(AUTHORISED if "owner" in name else {}), **({"Range": "bytes=1-"} if is_part else {})}
+        headers = {
+            **(AUTHORISED if "owner" in name or "account" in name else {}),
+            **({"Range": "bytes=1-"} if is_part else {}),
+        }
 
         async def ask() -> tuple[int, str, bytes]:
             async with session.get(address, headers=headers, auto_decompress=False) as response:

@@ -22,7 +22,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 from msgspec.structs import replace
 
-from harvester.errors import DiskTrouble, FolderInUse, UsageError
+from harvester.errors import DiskTrouble, FolderInUse
 from harvester.ledger import claim, versions
 from harvester.ledger.batch import Entry, steps
 from harvester.ledger.entries import Entries
@@ -32,6 +32,7 @@ from harvester.ledger.listings import Listings
 from harvester.ledger.lockless import ClaimFile
 from harvester.ledger.moves import Moves
 from harvester.ledger.opening import open_to_write
+from harvester.ledger.owners import Owners
 from harvester.ledger.results import (
     RECORD,
     Added,
@@ -67,11 +68,12 @@ class Ledger:
 
     ``changed`` is an event that the next change sets; take it before you look, then wait for it.
     ``drawback`` says what the file system cannot do, "" where it can do all. ``moves``: journal of renames.
-    ``counters``: the statistics that are here.
+    ``counters``: the statistics that are here. ``owners``: whose private items these are.
     """
 
     moves: Moves
     counters: Counters
+    owners: Owners
 
     def __init__(
         self,
@@ -123,6 +125,7 @@ class Ledger:
         self._files = Files(self._db, self._line, partial(is_there, self.path.parent))
         self._entries = Entries(self._db, self._line, self._files, self._clock, run_id=self._run_id)
         self.counters = Counters(self._db, self._call)
+        self.owners = Owners(self._db, self._change, self.path.parent)
         self.moves = Moves(self._db, self._change, self._entries.note_moves)
         now = claim.iso(self._clock())
         self._listings = Listings(self._db, self._line, run_id=self._run_id, now=now)
@@ -275,25 +278,6 @@ class Ledger:
             ).rowcount
             names = self._listings.forget_names(which, tuple(verdicts))
             return Again(listings, *self._line.form_again(verdicts), names)
-
-    async def belong_to(self, whose: str, number: int) -> None:
-        """
-        Note whose private items these are: `number` of an account or an institution.
-
-        Raises:
-            UsageError: they are those of another one, and would be taken for withdrawn.
-        """
-        before = await self._change(self._belong_to, whose, str(number))
-        if before != str(number):
-            raise UsageError(
-                f"{self.path.parent}: holds the private items of {whose} {before}; give those of {whose}"
-                f" {number} a folder of their own with --output"
-            )
-
-    def _belong_to(self, whose: str, number: str) -> str:
-        self._db.execute("INSERT INTO settings VALUES (?, ?) ON CONFLICT DO NOTHING", (whose, number))
-        row = self._db.execute("SELECT value FROM settings WHERE name = ?", (whose,)).fetchone()
-        return str(row[0])
 
     async def keep_listings(self, keys: Sequence[str]) -> None:
         """Forget listings that are not asked for any more, and what went wrong with them."""

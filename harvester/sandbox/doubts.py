@@ -30,6 +30,7 @@ _FILE_LIST = r"api GET /(?:account/)?articles/(\d+)(?:/versions/\d+)?/files"
 _VERSIONS = r"api GET /articles/(\d+)/versions"
 _LISTING = r"api (?:GET|POST) /.*articles(?:/search)?"
 _OWN_RECORD = r"api GET /account/articles/(\d+)"
+_ACCOUNT = r"api GET /account"
 _COUNTER = r"stats GET .*/article/(\d+)"
 _STORED = r"storage GET /(\d+)"
 
@@ -236,6 +237,11 @@ DOUBTS: Mapping[str, Doubt] = {
         _OWN_RECORD,
         _always(lambda: error_answer(403, "You cannot see this item")),
     ),
+    "account-404": Doubt("whose the token is: a gateway's page, 404", _ACCOUNT, _always(lambda: page(404))),
+    "account-500": Doubt(
+        "whose the token is: 500", _ACCOUNT, _always(lambda: error_answer(500, "Internal error"))
+    ),
+    "account-unsaid": Doubt("whose the token is: no number", _ACCOUNT, _edited(lambda told: {"email": ""})),
     **{
         f"stats-{status}": Doubt(
             f"counters: an error as JSON, with status {status}",
