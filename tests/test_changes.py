@@ -371,3 +371,23 @@ async def test_an_item_that_a_listing_dates_is_not_asked_because_a_list_names_it
     asked(sandbox)
     assert (await harvester(*words, "-o", tmp_path, *at(sandbox))).status == 0
     assert asked(sandbox) == {"api /v2/articles/search": 2}
+
+
+async def test_a_record_of_an_earlier_version_replaces_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Some cache has it: it is asked for again, and as long as nothing else comes it is a failure for now."""
+    world = sandbox.world
+    item_id = next(each for each in world.public_ids if world.trait(each) == "")
+    words = ("run", "--item", str(item_id), "-o", tmp_path, *at(sandbox), "--refresh", "metadata")
+    world.edit(item_id)
+    assert (await harvester(*words)).status == 0
+    before = (tmp_path / "metadata.jsonl").read_bytes(), (tmp_path / "files.csv").read_bytes()
+    sandbox.doubts.begin("record-stale", 1)
+    assert (await harvester(*words)).status == 0
+    assert changes(tmp_path) == {}
+    sandbox.doubts.begin("record-stale")
+    ended = await harvester(*words)
+    assert ended.status == 1
+    assert "answered with version 1, and version 2 is here: it is kept" in ended.err
+    assert before == ((tmp_path / "metadata.jsonl").read_bytes(), (tmp_path / "files.csv").read_bytes())
+    sandbox.doubts.end()
+    assert (await harvester(*words)).status == 0

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from harvester.config import FileRules
 from harvester.config.keys import ALL, LATEST
+from harvester.errors import Doubtful
 from harvester.figshare.api import Figshare
 from harvester.figshare.changes import VOLATILE, changed_fields, changed_files, has_only_new_sums
 from harvester.figshare.conditions import is_wanted_by
@@ -56,6 +57,9 @@ class Metadata:
         if record.doubt and before is not None:  # nothing that is here is given up for it
             record = with_known_files(record, before.raw, before.file_list, before.files)
         article = record.article
+        old = read_article(before.raw, before.file_list) if before else None
+        if old is not None and not item.withdrawn:
+            _must_not_be_older(article, old)
         earlier, missing = await self._earlier(item, article)
         here = await self._proven(article, before.files) if before else {}
         files = settle(
@@ -68,7 +72,6 @@ class Metadata:
             refused=before.refused if before and is_same else {},
             now=self.ledger.now(),
         )
-        old = read_article(before.raw, before.file_list) if before else None
         doubts = tuple(filter(None, (record.doubt, missing)))
         return Findings(
             record=replace(record, etag="") if doubts else record,  # it is asked for again, whole
@@ -124,6 +127,13 @@ def _missing(versions: Sequence[int]) -> str:
         return ""
     some = ", ".join(str(number) for number in versions[:SHOWN]) + (", …" if len(versions) > SHOWN else "")
     return f"the list of versions lacks {some}, and the record's own number is higher"
+
+
+def _must_not_be_older(article: Article, old: Article) -> None:
+    """Raise Doubtful where a record is of an earlier version than the one that is here: some cache has it."""
+    number, known = number_of(article), number_of(old)
+    if 0 < number < known:
+        raise Doubtful(f"answered with version {number}, and version {known} is here: it is kept")
 
 
 def number_of(article: Article) -> int:
