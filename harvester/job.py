@@ -145,6 +145,7 @@ class _Run:
             config.folder,
             writers=config.concurrency.downloads,
             free_bytes=self._surroundings.free_bytes,
+            confirm=self._ledger.confirm,
         )
         async with connect(config, self._surroundings) as connected:
             mover = Mover(self._ledger, store)
@@ -345,7 +346,7 @@ async def verify(config: Config) -> Verified:
 
 
 async def _verify(config: Config, reader: Reader, ledger: Ledger) -> Verified:
-    store = Store(config.folder)
+    store = Store(config.folder, confirm=ledger.confirm)
     await Mover(ledger, store).recover()
     damaged: list[str] = []
     checked = 0

@@ -115,7 +115,7 @@ async def prune(config: Config, paths: Sequence[str], *, trash_days: int = TRASH
 async def _prune(
     config: Config, reader: Reader, ledger: Ledger, paths: Sequence[str], trash_days: int
 ) -> Pruned:
-    await Mover(ledger, Store(config.folder)).recover()
+    await Mover(ledger, Store(config.folder, confirm=ledger.confirm)).recover()
     today = ledger.now()[:10]
     pruner = Pruner(config.folder, today)
     may_go = {each.path for each in await to_thread.run_sync(_find, reader)}

@@ -13,10 +13,10 @@ import pytest
 
 from harvester.errors import Damaged, DiskTrouble
 from harvester.models import RemoteFile
-from harvester.store import BUFFER_SIZE, Piece, Store
-from harvester.store.files import Partial
+from harvester.store import BUFFER_SIZE, Partial, Piece, Store
 from tests.test_store import (
     PLANTED,
+    held_partial_of,
     no_file_larger_than,
     open_files,
     partial_of,
@@ -31,6 +31,12 @@ FILE = remote(5, "x", content=CONTENT)
 
 def piece_of(folder: Path, begin: int) -> Path:
     main = partial_of(folder, FILE)
+    return main.with_name(f"{main.stem}@{begin}.part")
+
+
+def held_piece_of(folder: Path, begin: int) -> Path:
+    """The same while somebody fills it."""
+    main = held_partial_of(folder, FILE)
     return main.with_name(f"{main.stem}@{begin}.part")
 
 
@@ -263,7 +269,7 @@ async def test_what_stands_in_the_place_of_a_piece_is_replaced(
         plant(piece_of(harvest, 50_000), outside)
     partial = await store.partial(1, FILE)
     if when == "meanwhile":
-        plant(piece_of(harvest, 50_000), outside)
+        plant(held_piece_of(harvest, 50_000), outside)
     with anyio.fail_after(20):
         await bring(partial, 50_000, 90_000)
         await finish(partial)
@@ -277,7 +283,8 @@ async def test_a_piece_that_somebody_cut_is_named(tmp_path: Path) -> None:
     await partial.write(CONTENT[:50_000])
     await bring(partial, 50_001, 90_000)
     await partial.write(CONTENT[50_000:50_001])
-    os.truncate(piece_of(tmp_path, 50_001), 5)
+    await partial.flush()
+    os.truncate(held_piece_of(tmp_path, 50_001), 5)
     with pytest.raises(DiskTrouble, match="@50001.part: was cut while it was written"):
         await partial.absorb()
     await partial.close()
@@ -302,7 +309,7 @@ async def test_a_piece_is_removed_when_a_power_cut_can_no_longer_take_what_was_a
     synced: list[list[str]] = []
 
     def sync(descriptor: int) -> None:
-        if os.path.samestat(os.fstat(descriptor), partial_of(tmp_path, FILE).stat()):
+        if os.path.samestat(os.fstat(descriptor), held_partial_of(tmp_path, FILE).stat()):
             synced.append([path.name for path in tmp_path.glob(".partial/*@*")])
 
     partial = await Store(tmp_path, sync=sync).partial(1, FILE)
@@ -310,8 +317,8 @@ async def test_a_piece_is_removed_when_a_power_cut_can_no_longer_take_what_was_a
     await bring(partial, 50_001, 90_000)
     await partial.write(CONTENT[50_000:50_001])
     await partial.absorb()
-    assert synced == [[piece_of(tmp_path, 50_001).name]]
-    assert not piece_of(tmp_path, 50_001).exists()
+    assert synced == [[held_piece_of(tmp_path, 50_001).name]]
+    assert not held_piece_of(tmp_path, 50_001).exists()
     await partial.close()
 
 

@@ -12,6 +12,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from datetime import UTC, datetime
+from pathlib import Path
+
+from harvester.errors import FolderInUse
 
 FRESH_SECONDS = 30.0
 """A run that has given no sign of life for so long may be taken over."""
@@ -57,6 +60,17 @@ def renew(db: sqlite3.Connection, run_id: int, now: float) -> bool:
         "UPDATE runs SET beat = ? WHERE id = ? AND id = (SELECT max(id) FROM runs)", (now, run_id)
     ).rowcount
     return bool(held)
+
+
+def confirm(db: sqlite3.Connection, run_id: int, folder: Path) -> None:
+    """
+    Find out that a run still holds the folder; nothing is written.
+
+    Raises:
+        FolderInUse: another one does.
+    """
+    if db.execute("SELECT max(id) FROM runs").fetchone()[0] != run_id:
+        raise FolderInUse(f"{folder}: another run took this folder over")
 
 
 def is_alive(host: str, pid: int, silent_seconds: float) -> bool:

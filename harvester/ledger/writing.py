@@ -242,6 +242,10 @@ class Ledger:
                 raise FolderInUse(f"{self.path.parent}: another run took this folder over")
             yield
 
+    async def confirm(self) -> None:
+        """Find out that this run still holds the folder; raises `FolderInUse` where another one does."""
+        await self._call(claim.confirm, self._db, self._run_id, self.path.parent)
+
     def now(self) -> str:
         """Tell the time by the ledger's clock, as ISO 8601."""
         return claim.iso(self._clock())

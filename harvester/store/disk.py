@@ -70,32 +70,6 @@ def is_absence(trouble: DiskTrouble) -> bool:
     return not isinstance(trouble.__cause__, OSError) or trouble.__cause__.errno in _NOT_HERE
 
 
-@contextmanager
-def rewrite(path: Path, *, sync: Sync = os.fsync) -> Iterator[BinaryIO]:
-    """
-    Replace a file as a whole: what is written becomes `path` when the block ends well.
-
-    Then it also outlives a power cut. `sync`: makes an open file or folder do so.
-    """
-    fresh = f".{path.name}.new"
-    with disk_errors(str(path)), Folder.enter(path.parent) as folder:
-        handle = os.fdopen(folder.create(fresh), "wb")
-        try:
-            yield handle
-            handle.flush()
-            sync(handle.fileno())
-            handle.close()
-            folder.move(fresh, folder, path.name)
-        except BaseException:
-            # Neither what is still buffered nor the file is wanted; the error that led here is.
-            with suppress(OSError):
-                handle.close()
-            with suppress(OSError):
-                folder.remove(fresh)
-            raise
-        folder.sync(sync)
-
-
 def begin_to_sync(handle: BinaryIO, begin: int = 0) -> None:
     """Have the system write an open file to the disk, from the byte `begin` on, and do not wait for it."""
     if _CAN_ADVISE:

@@ -19,9 +19,11 @@ Link: TypeAlias = Callable[[Folder, str, Folder, str], None]
 """Gives a file of a folder, by its name, a second name in another folder, as `Folder.link`."""
 
 
-def is_linked(tree: Tree, twin: str, path: str, size: int, md5: str | None, link: Link) -> bool:
+def is_linked(tree: Tree, twin: str, path: str, size: int, md5: str | None, link: Link, owner: str) -> bool:
     """
     Put the file at `twin` at `path` too, in this thread, and make that outlive a power cut.
+
+    `owner`: who makes the copy where there has to be one; nobody else writes to that.
 
     False where it is not there, or not whole. Where `link` cannot give it a second name it is copied.
 
@@ -43,7 +45,8 @@ def is_linked(tree: Tree, twin: str, path: str, size: int, md5: str | None, link
             is_done = True
         if not is_done:
             with tree.folder(PARTIAL, make=True) as apart, os.fdopen(source.open(name), "rb") as old:
-                temporary = hashlib.sha256(path.encode()).hexdigest() + COPY  # however long its name is
+                name_of_any_length = hashlib.sha256(path.encode()).hexdigest()
+                temporary = f"{name_of_any_length}.{owner}{COPY}"
                 with os.fdopen(apart.create(temporary), "wb") as new:
                     shutil.copyfileobj(old, new, BUFFER_SIZE)
                 apart.move(temporary, target, new_name)

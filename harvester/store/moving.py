@@ -11,6 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from harvester.errors import DiskTrouble
 from harvester.store.disk import Tree, disk_errors, is_absence
 from harvester.store.pieces import PARTIAL
+from harvester.store.publishing import Confirm
 
 ON_THE_WAY = ".move"
 """How the name of a file ends that has left its place."""
@@ -19,9 +20,10 @@ ON_THE_WAY = ".move"
 class Renames:
     """Gives files of one output folder other paths; done again after a crash it ends what was begun."""
 
-    def __init__(self, tree: Tree, threads: CapacityLimiter) -> None:
+    def __init__(self, tree: Tree, threads: CapacityLimiter, confirm: Confirm) -> None:
         self._tree = tree
         self._threads = threads
+        self._confirm = confirm
 
     async def take_out(self, paths: Sequence[tuple[str, str]]) -> None:
         """
@@ -29,11 +31,14 @@ class Renames:
 
         Raises:
             DiskTrouble: the disk does not take it.
+            FolderInUse: another run has the folder now.
         """
+        await self._confirm()
         await to_thread.run_sync(_take_out, self._tree, paths, limiter=self._threads)
 
     async def put_in(self, targets: Sequence[str]) -> None:
         """Put files that were taken out into their new places; raises as `take_out`."""
+        await self._confirm()
         await to_thread.run_sync(_put_in, self._tree, targets, limiter=self._threads)
 
 

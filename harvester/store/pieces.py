@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
@@ -19,18 +20,11 @@ from anyio import CapacityLimiter, to_thread
 
 from harvester.errors import DiskTrouble, NoRoom
 from harvester.store.disk import Tree, disk_errors, is_ours_alone
+from harvester.store.owners import PartName
 from harvester.store.room import Room
 
 BUFFER_SIZE = 1 << 20
 PARTIAL = ".partial"
-
-Left = dict[str, set[int]]
-"""What earlier tries left: names of partial files, and where the pieces beside them begin."""
-
-
-def piece_name(name: str, begin: int) -> str:
-    """Name the piece of a partial file that begins with the byte `begin`."""
-    return f"{name.removesuffix('.part')}@{begin}.part"
 
 
 def write_all(handle: FileIO, data: bytes) -> None:
@@ -182,17 +176,16 @@ class Pieces:
     def __init__(
         self,
         tree: Tree,
-        name: str,
+        name: PartName,
         size: int,
         threads: CapacityLimiter,
-        left: Left,
         room: Room,
     ) -> None:
         self._tree = tree
         self._name = name
         self._size = size
         self._threads = threads
-        self._left = left
+        self._have_files: set[int] = set()
         self._free = room
         self._room = ExitStack()
         self._room_size = 0
@@ -238,18 +231,19 @@ class Pieces:
         self._room.close()
         self._room_size = 0
 
-    def find(self, received: int) -> None:
+    def find(self, received: int, begins: Collection[int]) -> None:
         """
-        Find those that earlier tries left, in this thread; `received`: so much of the beginning is here.
+        Go on with those that begin at `begins`, in this thread; `received`: so much of the beginning is here.
 
         What overlaps, or is no piece of this file, is removed: only the one that was being appended when the
         process died may begin before the end of what is here.
         """
         end = 0
-        for begin in sorted(self._left.get(self._name, ())):
+        self._have_files.update(begins)
+        for begin in sorted(begins):
             piece = self._make(begin)
             with self._tree.folder(PARTIAL) as folder, suppress(FileNotFoundError):
-                status = folder.look(piece_name(self._name, begin))
+                status = folder.look(str(self._name_of(begin)))
                 if is_ours_alone(status):
                     piece.received = piece.written = status.st_size
             if end <= begin and received < piece.position <= self._size and piece.received:
@@ -271,29 +265,33 @@ class Pieces:
     def remove(self, piece: Piece) -> None:
         """Remove the file of one that was taken out, in this thread."""
         piece.remove()
-        self._left.get(self._name, set()).discard(piece.begin)
+        self._have_files.discard(piece.begin)
 
     def drop(self) -> None:
         """Remove all of them, in this thread."""
         dropped, self._all = self._all, []
         known = {piece.begin for piece in dropped}
-        strays = self._left.get(self._name, set()) - known
+        strays = self._have_files - known
         for piece in [*dropped, *map(self._make, strays)]:
             self.remove(piece)
 
-    def close(self) -> None:
-        """Close their files, in this thread; those that hold something stay for another try."""
+    def close(self) -> list[PartName]:
+        """Close their files, in this thread; return those that hold something, for another try."""
         for piece in self._all:
             piece.close()
         self._all = [piece for piece in self._all if piece.written]
+        return [self._name_of(piece.begin) for piece in self._all]
 
     def note(self, begin: int) -> None:
         """Remember that one has a file now."""
-        self._left.setdefault(self._name, set()).add(begin)
+        self._have_files.add(begin)
 
     def have_a_file(self, begin: int) -> bool:
         """Tell whether the one that begins there has a file."""
-        return begin in self._left.get(self._name, ())
+        return begin in self._have_files
 
     def _make(self, begin: int) -> Piece:
-        return Piece(self, self._tree, piece_name(self._name, begin), begin, self._threads)
+        return Piece(self, self._tree, str(self._name_of(begin)), begin, self._threads)
+
+    def _name_of(self, begin: int) -> PartName:
+        return replace(self._name, begin=begin)

@@ -7,8 +7,8 @@ one gathers, and a batch syncs each folder once, so the busier it gets the less 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeAlias
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -18,6 +18,14 @@ from harvester.store.disk import Finished, Tree
 
 LARGE_BYTES = 8 << 20
 """A file of this size keeps the disk busy for itself: nobody is made to wait for it."""
+
+
+Confirm: TypeAlias = Callable[[], Awaitable[None]]
+"""Asked before anything in the folder is moved or removed; raises where another run has it now."""
+
+
+async def nothing_to_confirm() -> None:
+    """Where nobody else can have the folder."""
 
 
 class Publishable(Protocol):
@@ -47,9 +55,10 @@ class _Entry:
 class Publisher:
     """Publishes the files of one output folder."""
 
-    def __init__(self, tree: Tree, threads: CapacityLimiter) -> None:
+    def __init__(self, tree: Tree, threads: CapacityLimiter, confirm: Confirm) -> None:
         self._tree = tree
         self._threads = threads
+        self._confirm = confirm
         self._turn = anyio.Lock(fast_acquire=True)
         self._gathered: list[_Entry] = []
 
@@ -60,10 +69,12 @@ class Publisher:
         Raises:
             Damaged: it is not what was promised; it has been deleted.
             DiskTrouble: the disk does not take it.
+            FolderInUse: another run has the folder now.
         """
         entry = _Entry(partial, path)
         with anyio.CancelScope(shield=True):  # a batch that is under way has the file
             if size >= LARGE_BYTES:
+                await self._confirm()
                 await to_thread.run_sync(self._publish, [entry], limiter=self._threads)
             else:
                 await self._with_others(entry)
@@ -78,6 +89,7 @@ class Publisher:
             batch, self._gathered = self._gathered, []
             for each in batch:
                 each.is_taken = True
+            await self._confirm()
             await to_thread.run_sync(self._publish, batch, limiter=self._threads)
 
     def _publish(self, batch: Sequence[_Entry]) -> None:

@@ -1,0 +1,315 @@
+"""
+Two at one file: a run that was thought dead wakes up while its successor goes on with what it left.
+
+Nobody writes to what another one has open, what is published is what was proven, and who has lost the folder
+moves and removes nothing in it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+
+from harvester.errors import DiskTrouble, FolderInUse
+from harvester.ledger.writing import Ledger
+from harvester.sandbox import Sandbox, Settings
+from harvester.store import Partial, Store, rewrite
+from harvester.store.owners import FREE, Hold, PartName, new_owner
+from tests.conftest import at, harvester, started, until
+from tests.test_store import fill, held_partial_of, partial_of, remote
+from tests.truth import assert_complete
+
+pytestmark = pytest.mark.anyio
+
+MB = 1_000_000
+CONTENT = os.urandom(6 * MB)
+FILE = remote(5, "x", content=CONTENT)
+MD5 = "0" * 32
+
+
+async def bring(partial: Partial, until: int) -> None:
+    """Bring bytes up to some place, as far as they are on the disk."""
+    while partial.received < until:
+        await partial.write(CONTENT[partial.received : min(until, partial.received + 100_000)])
+    await partial.flush()
+
+
+async def finish(partial: Partial, path: str) -> None:
+    while partial.received < len(CONTENT):
+        if partial.received < partial.until:
+            await bring(partial, partial.until)
+        else:
+            await partial.absorb()
+    await partial.publish(path)
+    await partial.close()
+
+
+# -- two stores, one partial file -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_second_first", [True, False])
+async def test_one_that_wakes_up_and_begins_anew_does_not_harm_its_successor(
+    is_second_first: bool, tmp_path: Path
+) -> None:
+    first = await Store(tmp_path).partial(1, FILE)
+    await bring(first, 3 * MB)
+    second = await Store(tmp_path).partial(1, FILE)
+    assert second.received == 3 * MB, "what is here is gone on with"
+    await bring(second, 5 * MB)
+    await first.start_over()
+    await bring(first, MB)
+    in_turn = [(second, "files/1/b"), (first, "files/1/a")]
+    for partial, path in in_turn if is_second_first else reversed(in_turn):
+        await finish(partial, path)
+    assert (tmp_path / "files/1/a").read_bytes() == CONTENT
+    assert (tmp_path / "files/1/b").read_bytes() == CONTENT
+    assert list((tmp_path / ".partial").iterdir()) == []
+
+
+async def test_nothing_that_it_does_reaches_what_was_published(tmp_path: Path) -> None:
+    first = await Store(tmp_path).partial(1, FILE)
+    await bring(first, 4 * MB)
+    await finish(await Store(tmp_path).partial(1, FILE), "files/1/x")
+    await first.start_over()
+    await first.write(b"of another version")
+    await first.close()
+    assert (tmp_path / "files/1/x").read_bytes() == CONTENT
+
+
+async def test_the_pieces_of_a_big_file_are_each_one_s_own_too(tmp_path: Path) -> None:
+    first = await Store(tmp_path).partial(1, FILE)
+    await bring(first, MB)
+    piece = first.divide(3 * MB)
+    assert piece is not None
+    await piece.write(CONTENT[3 * MB : 5 * MB])
+    await piece.release()
+    second = await Store(tmp_path).partial(1, FILE)
+    assert (second.received, second.until, second.held) == (MB, 3 * MB, 3 * MB)
+    await first.start_over()
+    piece = first.divide(2 * MB)
+    assert piece is not None
+    await piece.write(bytes(2 * MB))
+    await piece.release()
+    await finish(second, "files/1/x")
+    await first.start_over()
+    await finish(first, "files/1/y")
+    for path in ("x", "y"):
+        assert (tmp_path / "files/1" / path).read_bytes() == CONTENT
+    assert list((tmp_path / ".partial").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "owner", ["", f".{'0' * 8}-1-{'0' * 8}"], ids=["an older release", "another machine"]
+)
+async def test_what_somebody_may_have_open_is_copied(owner: str, tmp_path: Path) -> None:
+    (tmp_path / ".partial").mkdir()
+    old = partial_of(tmp_path, FILE, owner)
+    old.write_bytes(CONTENT[: 2 * MB])
+    piece = old.with_name(f"{old.stem}@{4 * MB}.part")
+    piece.write_bytes(CONTENT[4 * MB : 5 * MB])
+    with old.open("r+b") as main, piece.open("r+b") as later:
+        second = await Store(tmp_path).partial(1, FILE)
+        assert (second.received, second.until, second.held) == (2 * MB, 4 * MB, 3 * MB)
+        for handle in (main, later):
+            handle.truncate(5)
+            handle.write(b"something else")
+            handle.flush()
+        await finish(second, "files/1/x")
+        main.truncate(0)
+    assert (tmp_path / "files/1/x").read_bytes() == CONTENT
+    assert list((tmp_path / ".partial").iterdir()) == []
+
+
+LEAVES = """
+import anyio, os, sys
+from pathlib import Path
+from harvester.models import RemoteFile
+from harvester.store import Store
+
+async def main():
+    file = RemoteFile(5, "x", "", 6_000_000, sys.argv[2], "", False)
+    partial = await Store(Path(sys.argv[1])).partial(1, file)
+    await partial.write(bytes(2_000_000))
+    await partial.flush()
+    os._exit(9)
+
+anyio.run(main)
+"""
+
+
+async def test_what_a_process_left_that_has_ended_is_renamed(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", LEAVES, tmp_path, str(FILE.md5)], check=False)
+    before = held_partial_of(tmp_path, FILE).stat()
+    partial = await Store(tmp_path, free_bytes=lambda _: 4 * MB).partial(1, FILE)
+    after = held_partial_of(tmp_path, FILE).stat()
+    assert (partial.received, after.st_ino) == (2 * MB, before.st_ino)
+    await partial.close()
+    assert [path.name for path in tmp_path.glob(".partial/*")] == [partial_of(tmp_path, FILE).name]
+    assert partial_of(tmp_path, FILE).stat().st_ino == before.st_ino, "what is let go of is, too"
+
+
+async def test_without_room_for_a_copy_a_file_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / ".partial").mkdir()
+    partial_of(tmp_path, FILE, "").write_bytes(CONTENT[: 3 * MB])
+    partial = await Store(tmp_path, free_bytes=lambda _: 2 * MB).partial(1, FILE)
+    assert partial.received in {0, 3 * MB}, "all of it where the file system has copies that take no room"
+    await finish(partial, "files/1/x")
+    assert (tmp_path / "files/1/x").read_bytes() == CONTENT
+    assert list((tmp_path / ".partial").iterdir()) == []
+
+
+async def test_of_several_beginnings_the_longest_is_taken(tmp_path: Path) -> None:
+    (tmp_path / ".partial").mkdir()
+    for owner, size in (("", MB), (f".{FREE}", 3 * MB), (f".{'0' * 8}-1-{'0' * 8}", 2 * MB)):
+        partial_of(tmp_path, FILE, owner).write_bytes(CONTENT[:size])
+    partial = await Store(tmp_path).partial(1, FILE)
+    assert partial.received == 3 * MB
+    await finish(partial, "files/1/x")
+    assert list((tmp_path / ".partial").iterdir()) == []
+
+
+def replace(path: Path) -> None:
+    path.unlink()
+    path.write_bytes(CONTENT)
+
+
+@pytest.mark.parametrize("change", [replace, lambda path: os.truncate(path, 5 * MB)])
+async def test_what_is_proven_is_what_is_on_the_disk(change: Callable[[Path], None], tmp_path: Path) -> None:
+    partial = await Store(tmp_path).partial(1, FILE)
+    await bring(partial, len(CONTENT))
+    change(held_partial_of(tmp_path, FILE))
+    with pytest.raises(DiskTrouble, match="was changed while it was written"):
+        await partial.publish("files/1/x")
+    await partial.close()
+    assert not (tmp_path / "files").exists()
+
+
+def test_a_table_that_two_write_at_once_is_one_of_them_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    with pytest.raises(DiskTrouble, match="another process writes it too"), rewrite(path) as zombie:
+        zombie.write(b"half of the o")
+        with rewrite(path) as handle:
+            handle.write(b"the new table")
+            zombie.write(b"ld table")
+    assert path.read_bytes() == b"the new table"
+    with pytest.raises(DiskTrouble), rewrite(path) as handle, rewrite(path) as zombie:
+        handle.write(b"lost")
+        zombie.write(b"the last one")
+    assert path.read_bytes() == b"the last one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# -- whose it is ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("begin", [None, 7])
+@pytest.mark.parametrize("owner", ["", FREE, new_owner()])
+def test_a_name_is_read_as_it_is_written(owner: str, begin: int | None) -> None:
+    name = PartName(f"1-5-{MD5}", owner, begin)
+    assert PartName.read(str(name)) == name
+    assert name.is_for == (1, 5, MD5)
+
+
+def test_who_may_have_a_file_open() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    own = new_owner()
+    place, process, _ = own.split("-")
+    assert int(process) == os.getpid()
+    holds = {
+        owner: PartName(f"1-5-{MD5}", owner).hold
+        for owner in (own, FREE, "", f"{place}-{ended.pid}-{'0' * 8}", f"{'1' * 8}-{ended.pid}-{'0' * 8}")
+    }
+    assert list(holds.values()) == [
+        Hold.THE_LIVING, Hold.NOBODY, Hold.SOMEBODY, Hold.NOBODY, Hold.SOMEBODY,
+    ]  # fmt: skip
+
+
+# -- who has lost the folder ------------------------------------------------------------------------------
+
+
+async def lost() -> None:
+    raise FolderInUse("taken over")
+
+
+async def test_who_has_lost_the_folder_moves_and_removes_nothing(tmp_path: Path) -> None:
+    await fill(Store(tmp_path), remote(6, "y", content=b"abc"), b"abc", "files/1/y")
+    partial_of(tmp_path, FILE).write_bytes(CONTENT[:MB])
+    before = {path: path.stat().st_ino for path in tmp_path.rglob("*")}
+    zombie = Store(tmp_path, confirm=lost)
+
+    async def is_of_use(*_: object) -> bool:
+        return False
+
+    for move in (
+        fill(zombie, remote(7, "z", content=b"abc"), b"abc", "files/1/y"),
+        zombie.links("files/1/y", "files/1/z", 3, None),
+        zombie.renames.take_out([("files/1/y", "files/1/z")]),
+        zombie.renames.put_in(["files/1/y"]),
+        zombie.sweep(is_of_use),
+        zombie.partial(1, FILE),
+    ):
+        with pytest.raises(FolderInUse):
+            await move
+    after = {path: path.stat().st_ino for path in tmp_path.rglob("*")}
+    assert before.items() <= after.items()
+    assert [path.name[:4] for path in after.keys() - before.keys()] == ["1-7-"], "its own, which it let go of"
+
+
+async def test_a_sweep_leaves_what_a_living_process_fills(tmp_path: Path) -> None:
+    first = await Store(tmp_path).partial(1, FILE)
+    await bring(first, MB)
+
+    async def is_of_use(*_: object) -> bool:
+        return False
+
+    await Store(tmp_path).sweep(is_of_use)
+    await finish(first, "files/1/x")
+    assert (tmp_path / "files/1/x").read_bytes() == CONTENT
+
+
+async def test_a_run_knows_when_another_one_has_its_folder(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.open()
+    await ledger.confirm()
+    with closing(sqlite3.connect(ledger.path)) as db, db:
+        db.execute("INSERT INTO runs (job, started, host, pid, beat) VALUES ('harvest', '', 'there', 1, 0)")
+    with pytest.raises(FolderInUse, match="took this folder over"):
+        await ledger.confirm()
+    with pytest.raises(FolderInUse):
+        await ledger.close("stopped")
+
+
+async def test_a_run_that_was_stopped_wakes_up_while_another_goes_on_with_its_file(tmp_path: Path) -> None:
+    settings = Settings(items=30, heavy=1, heavy_size=8 * MB, connection_rate=2.0 * MB)
+    async with Sandbox(settings) as sandbox:
+        (item,) = sandbox.world.with_trait("heavy")
+        words = ("run", "--item", item, "--tasks", "metadata,files", "-o", tmp_path, *at(sandbox))
+
+        def held() -> list[int]:
+            return sorted(path.stat().st_size for path in tmp_path.glob(".partial/*.part"))
+
+        async with started(words) as zombie:
+            await until(lambda: sum(held()) >= 2 * MB)
+            zombie.send_signal(signal.SIGSTOP)
+            with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
+                db.execute("UPDATE runs SET ended = 'for all that anybody knows', outcome = 'stopped'")
+            async with started(words) as successor:
+                await until(lambda: len(held()) == 2 and held()[-1] >= held()[0] + MB)
+                zombie.send_signal(signal.SIGCONT)
+                with anyio.fail_after(60):
+                    assert await successor.wait() == 0
+                    assert await zombie.wait() == 3
+        assert len(sandbox.asked("storage")) == 2, "the successor went on where the other one was"
+        ended = await harvester(*words)
+        assert ended.status == 0, ended.err
+        assert_complete(tmp_path, sandbox, [item], statistics=False)
