@@ -20,6 +20,7 @@ from harvester.config import Config, Rate
 from harvester.figshare.api import Figshare
 from harvester.figshare.routes import DOWNLOADS, Routes
 from harvester.figshare.statistics import StatsService
+from harvester.ledger.heartbeat import USUAL_TIMING, Timing
 from harvester.limits import Limiter, Pace, Seeking
 from harvester.store.room import free_bytes
 
@@ -32,12 +33,13 @@ class Surroundings:
     What a run takes from the machine it runs on, so that a test can let all of it misbehave.
 
     ``wall_clock``: seconds since 1970; it may jump. ``before_lookup``: see `client.Lookup`. ``free_bytes``:
-    of the disk that a folder is on.
+    of the disk that a folder is on. ``timing``: of heartbeats, see `ledger.heartbeat.Timing`.
     """
 
     wall_clock: Callable[[], float] = time.time
     before_lookup: Lookup | None = None
     free_bytes: Callable[[Path], int] = free_bytes
+    timing: Timing = USUAL_TIMING
 
 
 USUAL = Surroundings()

@@ -80,8 +80,8 @@ async def harvest(
         raise UsageError(f"--refresh: {', '.join(idle)}: not among the tasks: --tasks names them")
     with disk_errors(str(config.folder)):
         _prepare(config.folder)
-    ledger = Ledger(config.folder, clock=surroundings.wall_clock)
-    ledger.open()
+    ledger = Ledger(config.folder, clock=surroundings.wall_clock, timing=surroundings.timing)
+    await ledger.acquire()
     outcome, is_clean = "stopped", False
     try:
         if ledger.drawback:
@@ -331,7 +331,7 @@ async def verify(config: Config) -> Verified:
     """
     ledger = Ledger(config.folder)
     with Reader(config.folder) as reader:
-        ledger.open("verify")
+        await ledger.acquire("verify")
         outcome = "stopped"
         try:
             verified = await beside(partial(_verify, config, reader, ledger), ledger.keep)

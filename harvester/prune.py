@@ -98,7 +98,7 @@ async def prune(config: Config, paths: Sequence[str], *, trash_days: int = TRASH
     """
     ledger = Ledger(config.folder)
     with Reader(config.folder) as reader:
-        ledger.open("prune")
+        await ledger.acquire("prune")
         outcome = "stopped"
         try:
             work = partial(_prune, config, reader, ledger, paths, trash_days)

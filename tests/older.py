@@ -4,6 +4,10 @@ TO_VERSION_5 = """
     DROP TABLE moves;
     DROP TABLE unplaced;
     ALTER TABLE leftovers DROP COLUMN file_id;
+    ALTER TABLE leftovers DROP COLUMN found;
+    ALTER TABLE runs DROP COLUMN machine;
+    ALTER TABLE runs DROP COLUMN began;
+    ALTER TABLE runs DROP COLUMN heartbeat;
     ALTER TABLE items DROP COLUMN record_version;
     DROP INDEX versions_that_count;
     ALTER TABLE versions DROP COLUMN counts;

@@ -18,8 +18,10 @@ import anyio
 import pytest
 
 from harvester.errors import FolderInUse
+from harvester.ledger.heartbeat import Heartbeat, Watch, new_beat
 from harvester.ledger.lockless import ClaimFile, locks_work
 from harvester.ledger.migrations import MIGRATIONS
+from harvester.ledger.process import this_process
 from harvester.ledger.schema import NAME
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import Ended, at, environment, harvester, started, until
@@ -171,18 +173,17 @@ async def test_read_only_from_the_beginning(tmp_path: Path) -> None:
 
 
 @root
-async def test_an_old_ledger_on_a_read_only_disk_says_what_to_do(tmp_path: Path) -> None:
+async def test_an_old_ledger_on_a_read_only_disk_is_read_from_a_copy(tmp_path: Path) -> None:
     async with mounted(tmp_path, "20m") as disk:
         with closing(sqlite3.connect(disk.path / NAME)) as db, db:
             db.executescript(f"PRAGMA journal_mode = WAL; {MIGRATIONS[0]} PRAGMA user_version = 1;")
             db.execute("INSERT INTO runs VALUES (1, 'harvest', '', '', 'finished', '', 1, 0)")
         await disk.remount("ro")
-        for command in ("status", "export"):
-            ended = await harvester(command, "-o", disk.path)
-            assert ended.status == 2, ended.err
-            (line,) = ended.err.splitlines()
-            assert f"{disk.path / NAME}: written by an older harvester" in line
-            assert "where it can be written" in line
+        told = await harvester("status", "-o", disk.path)
+        assert (told.status, told.err) == (0, ""), "of a copy"
+        assert_stopped(await harvester("export", "-o", disk.path), "Read-only file system")
+        ended = await harvester("run", "--item", "1", "-o", disk.path)
+        assert_stopped(ended, "on a disk that can be written")
         await disk.remount("rw")
         assert (await harvester("status", "-o", disk.path)).status == 0
         await disk.remount("ro")
@@ -305,10 +306,15 @@ def no_locks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def claim_of(pid: int, folder: Path, name: str = "harvest.db.claim") -> Path:
-    """Leave what the process `pid` of this machine would leave in `folder`."""
+    """Leave what a process `pid` of this machine, which began with it, would leave in `folder`."""
     path = folder / name
-    path.write_text(f"{socket.gethostname()} {pid} 0123")
+    path.write_text(f"{socket.gethostname()} {pid} {this_process().machine} 1 0123 {new_beat()}")
     return path
+
+
+def claim_file(folder: Path, seconds: float = 0.5) -> ClaimFile:
+    """Make a claim's owner, who watches another one's heartbeat for so long."""
+    return ClaimFile(folder, Watch(folder, seconds=seconds))
 
 
 def pid_of_the_dead() -> int:
@@ -319,7 +325,7 @@ def pid_of_the_dead() -> int:
 
 def test_of_two_that_find_a_stale_claim_the_slower_leaves_the_new_one_alone(tmp_path: Path) -> None:
     claim_of(pid_of_the_dead(), tmp_path)
-    slow, fast = ClaimFile(tmp_path), ClaimFile(tmp_path)
+    slow, fast = claim_file(tmp_path), claim_file(tmp_path)
     judged = slow.find_stale()
     assert judged is not None
     fast.take()
@@ -329,7 +335,7 @@ def test_of_two_that_find_a_stale_claim_the_slower_leaves_the_new_one_alone(tmp_
 
 
 def test_a_claim_that_cannot_be_put_back_is_lost_and_its_owner_sees_it(tmp_path: Path) -> None:
-    fast, slow, third = ClaimFile(tmp_path), ClaimFile(tmp_path), ClaimFile(tmp_path)
+    fast, slow, third = claim_file(tmp_path), claim_file(tmp_path), claim_file(tmp_path)
     fast.take()
     aside = (tmp_path / "harvest.db.claim").rename(tmp_path / "aside")
     third.take()
@@ -340,41 +346,49 @@ def test_a_claim_that_cannot_be_put_back_is_lost_and_its_owner_sees_it(tmp_path:
 
 
 def test_a_stale_claim_that_gives_a_sign_of_life_is_left_alone(tmp_path: Path) -> None:
-    first, second = ClaimFile(tmp_path), ClaimFile(tmp_path)
+    first, second = claim_file(tmp_path), claim_file(tmp_path)
     first.take()
-    age(tmp_path / "harvest.db.claim", seconds=31)  # it was stopped for a while
-    judged = second.find_stale()
+    judged = second.find_stale()  # it was stopped for a while
     assert judged is not None
     assert first.renew()
     second.remove(judged)
     assert first.renew()
 
 
-def test_a_claim_is_renewed_by_the_time_of_its_file(tmp_path: Path) -> None:
-    """It is the only sign of life that another machine can see."""
-    claim = ClaimFile(tmp_path)
-    claim.take()
+def test_a_claim_whose_heartbeat_moves_is_never_taken_over_whatever_its_age(tmp_path: Path) -> None:
+    mine = claim_file(tmp_path)
+    mine.take()
     path = tmp_path / "harvest.db.claim"
-    age(path, seconds=25)
-    assert claim.renew()
-    assert time.time() - path.stat().st_mtime < 5
-    path.write_text(f"elsewhere 1 {'0' * 16}")
-    age(path, seconds=25)
-    with pytest.raises(FolderInUse, match="process 1 on elsewhere"):
-        ClaimFile(tmp_path).take()
-    age(path, seconds=31)
-    ClaimFile(tmp_path).take()
-    assert not claim.renew()
+
+    def beat() -> bool:
+        is_held = mine.renew()
+        age(path, seconds=90)  # as where the server's clock stands still, and another day
+        return is_held
+
+    heartbeat = Heartbeat(beat, seconds=0.1)
+    heartbeat.start()
+    with pytest.raises(FolderInUse, match="is at work here"):
+        claim_file(tmp_path, seconds=5).take()
+    heartbeat.stop()
+    claim_file(tmp_path).take()
+    assert not mine.renew(), "it stood still, and was taken over"
 
 
-@pytest.mark.parametrize("text", ["", "half a", "a host 1 2", "\xff\x00\x00"])
-def test_a_claim_that_cannot_be_read_counts_by_its_age(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["", "half a", "a host 1 2", "\xff\x00\x00", f"elsewhere 1 {'0' * 16}"])
+def test_a_claim_that_cannot_be_read_counts_by_whether_it_changes(text: str, tmp_path: Path) -> None:
     path = tmp_path / "harvest.db.claim"
     path.write_text(text, encoding="latin-1")
+
+    def beat() -> bool:
+        path.touch()  # as an earlier version does
+        return True
+
+    heartbeat = Heartbeat(beat, seconds=0.1)
+    heartbeat.start()
     with pytest.raises(FolderInUse, match="another run"):
-        ClaimFile(tmp_path).take()
-    age(path, seconds=31)
-    ClaimFile(tmp_path).take()
+        claim_file(tmp_path).take()
+    heartbeat.stop()
+    claim_file(tmp_path).take()
 
 
 def age(path: Path, seconds: float) -> None:

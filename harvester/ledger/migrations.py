@@ -368,4 +368,12 @@ MIGRATIONS = (
     DROP TABLE licences;
     ALTER TABLE work ADD COLUMN told_as TEXT NOT NULL DEFAULT '';  -- of a failure: the task it is told of
     """,
+    """
+    -- Who holds the folder, so that no other process can be taken for it; '': not known.
+    ALTER TABLE runs ADD COLUMN machine TEXT NOT NULL DEFAULT '';    -- its boot, and the pid namespace
+    ALTER TABLE runs ADD COLUMN began TEXT NOT NULL DEFAULT '';      -- when the process did, in ticks
+    ALTER TABLE runs ADD COLUMN heartbeat TEXT NOT NULL DEFAULT '';  -- another one with each sign of life
+    -- 1: it was here when the ledger was made anew; what it is nobody knows, so nobody removes it.
+    ALTER TABLE leftovers ADD COLUMN found INTEGER NOT NULL DEFAULT 0;
+    """,
 )

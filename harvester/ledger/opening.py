@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harvester.errors import DiskTrouble
+from harvester.ledger.heartbeat import Watch
 from harvester.ledger.lockless import ClaimFile, locks_work
 from harvester.ledger.schema import at_once, connect, is_about_locks
 
@@ -45,9 +46,9 @@ class Opened(NamedTuple):
     claim_file: ClaimFile | None
 
 
-def open_to_write(path: Path) -> Opened:
+def open_to_write(path: Path, watch: Watch) -> Opened:
     """
-    Open or make the database at `path`.
+    Open or make the database at `path`; `watch` judges who may be at work on it.
 
     Raises:
         FolderInUse: another run, which has no log either, is at work here.
@@ -56,23 +57,23 @@ def open_to_write(path: Path) -> Opened:
     """
     # To switch to a log would break a run that works without one: its claim is judged before that.
     with _claim_errors(path.parent):
-        is_left = ClaimFile(path.parent).find_stale() is not None
+        is_left = ClaimFile(path.parent, watch).find_stale() is not None
     first = int(is_left) if locks_work(path.parent) else 2
     ways = _WAYS[first:]
     for way in ways:
         try:
-            return _open(path, way)
+            return _open(path, way, watch)
         except sqlite3.OperationalError as exc:
             if way is ways[-1] or not is_about_locks(exc):
                 raise
     raise AssertionError("the last way ends it")
 
 
-def _open(path: Path, way: _Way) -> Opened:
+def _open(path: Path, way: _Way, watch: Watch) -> Opened:
     with ExitStack() as undo:
         claim_file = None
         if not way.log:
-            claim_file = _claim(path.parent)
+            claim_file = _claim(path.parent, watch)
             undo.callback(claim_file.drop)
         db = connect(path, read_only=False, locks=way.locks, alone=not way.log)
         undo.callback(db.close)
@@ -83,8 +84,19 @@ def _open(path: Path, way: _Way) -> Opened:
     return Opened(db, way.drawback if has_log is way.log else NO_LOG, claim_file)
 
 
-def _claim(folder: Path) -> ClaimFile:
-    claim_file = ClaimFile(folder)
+def open_beside(path: Path) -> sqlite3.Connection:
+    """Open a database with a write-ahead log once more, for small writes that the disk need not keep."""
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=0.5, isolation_level=None,
+        check_same_thread=False,
+    )  # fmt: skip
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA wal_autocheckpoint = 0")
+    return db
+
+
+def _claim(folder: Path, watch: Watch) -> ClaimFile:
+    claim_file = ClaimFile(folder, watch)
     with _claim_errors(folder):
         claim_file.take()
     return claim_file

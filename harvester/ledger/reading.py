@@ -10,18 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from harvester.errors import UsageError
 from harvester.ledger import claim, counting
-from harvester.ledger.lockless import locks_work
+from harvester.ledger.heartbeat import Sign, seems_at_work
+from harvester.ledger.lockless import find_claim
 from harvester.ledger.rows import ChangeRow, FileRow, ItemRow
-from harvester.ledger.schema import (
-    NAME,
-    OPEN_WORK,
-    connect,
-    database_errors,
-    exists,
-    is_about_locks,
-    migrate,
-    needs_migration,
-)
+from harvester.ledger.schema import NAME, OPEN_WORK, database_errors, exists
+from harvester.ledger.viewing import View
 from harvester.states import FileStatus
 
 if TYPE_CHECKING:
@@ -58,42 +51,10 @@ class Reader:
         self.path = folder / NAME
         if not exists(folder):
             raise UsageError(f"{folder}: holds no harvest ({NAME} is not there)")
-        locks = locks_work(folder)
         with database_errors(self.path):
-            self._db = connect(self.path, read_only=True, locks=locks)
-            try:
-                if needs_migration(self._db):
-                    self._upgrade(locks=locks)
-            except BaseException:
-                self._db.close()
-                raise
+            self._view = View(self.path)
+        self._db = self._view.db
         self._checkpoint = checkpoint
-
-    def _upgrade(self, *, locks: bool) -> None:
-        """Bring the tables of an older version up to date, where nobody is at work on them."""
-
-        def check() -> None:
-            if by := claim.holder(self._db, time.time()):
-                raise UsageError(f"{self.path}: {by}, an older harvester, is at work here; wait for it")
-
-        try:
-            self._migrate(check, locks=locks)
-        except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
-                raise
-            raise UsageError(
-                f"{self.path}: written by an older harvester: open it once, with `status`, where it can be "
-                "written, or a copy of it"
-            ) from exc
-
-    def _migrate(self, check: Callable[[], None], *, locks: bool) -> None:
-        try:
-            with closing(connect(self.path, read_only=False, locks=locks)) as db:
-                migrate(db, check=check)
-        except sqlite3.OperationalError as exc:
-            if not (locks and is_about_locks(exc)):
-                raise
-            self._migrate(check, locks=False)
 
     def __enter__(self) -> Self:
         return self
@@ -102,7 +63,7 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        self._db.close()
+        self._view.close()
 
     def items(self) -> Iterator[ItemRow]:
         """Every item whose record is here, by id, each before those of its versions that were asked for."""
@@ -307,9 +268,23 @@ class Reader:
             if row is None:
                 return None
             started, ended, outcome, is_newest = row  # no other job holds the folder since
-            at_work = claim.holder(self._db, time.time() if now is None else now) if is_newest else None
+            at_work = self._at_work(time.time() if now is None else now) if is_newest else None
         state = "running" if at_work else outcome or "killed"
         return {"started": started, "ended": ended, "state": state, "by": at_work}
+
+    def _at_work(self, now: float) -> str | None:
+        """Say who seems to be at work on this folder, None where nobody does."""
+
+        def look() -> Sign | None:
+            sign = claim.last_sign(self._db)
+            claimed = find_claim(self.path.parent)  # renewed more often, where there is one
+            return sign and Sign(sign.process, f"{sign.beat} {claimed}")
+
+        sign = look()
+        if sign is None:
+            return None
+        (beat,) = self._db.execute("SELECT beat FROM runs WHERE id = (SELECT max(id) FROM runs)").fetchone()
+        return str(sign.process) if seems_at_work(sign, now - beat, look) else None
 
     def prospect(self, tasks: frozenset[str], wishes: "Sequence[Wish]", now: float) -> "Prospect":
         """Look ahead to a run of these tasks on items, asked for these wishes; `now`: seconds since 1970."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,8 @@ LOCKS_FAIL = "its locks cannot be had on this file system; run again, or choose 
 _ADVICE = {
     sqlite3.SQLITE_FULL: "make room and run again",
     sqlite3.SQLITE_READONLY: "give this user the right to write there and run again",
+    sqlite3.SQLITE_CANTOPEN: "give this user the right to write there, on a disk that can be written, and "
+    "run again",
     sqlite3.SQLITE_PERM: "give this user the right to read and write there and run again",
     sqlite3.SQLITE_AUTH: "give this user the right to read and write there and run again",
     sqlite3.SQLITE_BUSY: "another program holds it: wait for it and run again",
@@ -110,55 +113,51 @@ def is_about_locks(error: sqlite3.Error) -> bool:
     return is_refused or getattr(error, "sqlite_errorcode", 0) in _OF_LOCKS
 
 
-def connect(path: Path, *, read_only: bool, locks: bool, alone: bool = False) -> sqlite3.Connection:
+def connect(
+    path: Path, *, read_only: bool, locks: bool, alone: bool = False, unchanging: bool = False
+) -> sqlite3.Connection:
     """
     Open the database at `path`; refuse one that a newer version wrote.
 
     `locks`: whether the file system has any; see `lockless.py`. `alone`: nobody else has it open, so that no
-    shared memory is needed for a write-ahead log.
+    shared memory is needed for a write-ahead log. `unchanging`: nobody writes, and nothing waits in a log.
 
     Raises:
-        DiskTrouble: a link is in the place of the database.
+        DiskTrouble: something else is in the place of the database or of what SQLite makes beside it.
     """
-    for name in (NAME, f"{NAME}-wal", f"{NAME}-shm", f"{NAME}-journal"):
-        if (link := path.with_name(name)).is_symlink():
-            raise DiskTrouble(f"{link}: a link, which might lead out of the output folder; remove it")
+    _refuse_what_was_planted(path)
     if not read_only:
         return _open(path, "mode=rwc", locks=locks, alone=alone)
     try:
-        return _open(path, "mode=ro", locks=locks)
+        return _open(path, "mode=ro&immutable=1" if unchanging else "mode=ro", locks=locks)
     except sqlite3.OperationalError as exc:
         if locks and is_about_locks(exc):
-            return connect(path, read_only=True, locks=False)
-        if primary_code(exc) not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
-            raise
-        return _open_unchanging(path, exc, locks=locks)
+            return connect(path, read_only=True, locks=False, unchanging=unchanging)
+        raise
 
 
-def _open_unchanging(path: Path, error: sqlite3.OperationalError, *, locks: bool) -> sqlite3.Connection:
+def _refuse_what_was_planted(path: Path) -> None:
     """
-    Open a database whose folder may only be read: a reader makes small files beside it.
+    Refuse what might lead out of the output folder, or keep whoever opens it waiting for ever.
 
-    Where a run has left nothing to be taken over, and none is at work, it does without them.
+    Raises:
+        DiskTrouble: one of these files is a link, has a second name, or is no file at all.
     """
-    left = (path.with_name(f"{NAME}{end}") for end in ("-wal", "-journal"))
-    if unfinished := next(filter(_holds_something, left), None):
-        raise DiskTrouble(
-            f"{path}: may only be read here, and {unfinished.name} holds what a run has not put in its "
-            "place; run `harvester status` once where this user may write, or wait for the run to end"
-        ) from error
-    return _open(path, "mode=ro&immutable=1", locks=locks)
-
-
-def _holds_something(path: Path) -> bool:
-    """Tell whether a log or journal is of use: what is done with is emptied, or its first byte is."""
-    try:
-        with path.open("rb") as file:
-            return file.read(1) not in {b"", b"\0"}
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
+    for end in ("", "-wal", "-shm", "-journal"):
+        place = path.with_name(f"{path.name}{end}")
+        try:
+            found = place.lstat()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISLNK(found.st_mode):
+            raise DiskTrouble(f"{place}: a link, which might lead out of the output folder; remove it")
+        if not stat.S_ISREG(found.st_mode):
+            raise DiskTrouble(f"{place}: is no plain file; see what it is, and remove it")
+        if found.st_nlink > 1:
+            raise DiskTrouble(
+                f"{place}: has a second name (a hard link), through which others are written to; put a copy "
+                "in its place"
+            )
 
 
 def _open(path: Path, options: str, *, locks: bool, alone: bool = False) -> sqlite3.Connection:

@@ -11,27 +11,25 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, from_thread, to_thread
 from msgspec.structs import replace
 
-from harvester.errors import DiskTrouble, FolderInUse
 from harvester.ledger import claim, versions
 from harvester.ledger.batch import Entry, steps
 from harvester.ledger.entries import Entries
 from harvester.ledger.files import Files
+from harvester.ledger.heartbeat import USUAL_TIMING, Timing
+from harvester.ledger.lease import Lease
 from harvester.ledger.line import Line
 from harvester.ledger.listings import Listings
-from harvester.ledger.lockless import ClaimFile
 from harvester.ledger.moves import Moves
-from harvester.ledger.opening import open_to_write
 from harvester.ledger.owners import Owners
 from harvester.ledger.results import (
     RECORD,
@@ -44,7 +42,7 @@ from harvester.ledger.results import (
     Mishap,
     Opening,
 )
-from harvester.ledger.schema import NAME, at_once, database_errors, file_identity, migrate
+from harvester.ledger.schema import NAME, database_errors
 from harvester.ledger.statistics import Counters
 from harvester.models import Failure, OwedFile, OwedItem, Page
 from harvester.paths import is_there
@@ -81,6 +79,7 @@ class Ledger:
         *,
         clock: Callable[[], float] = time.time,
         batch_seconds: float = BATCH_SECONDS,
+        timing: Timing = USUAL_TIMING,
     ) -> None:
         self.path = folder / NAME
         self.drawback = ""
@@ -91,9 +90,8 @@ class Ledger:
         self._batch = _Batch()
         self._writing: list[_Batch] = []
         self._waiting = anyio.Event()
-        self._run_id = 0
-        self._identity: tuple[int, int] | None = None
-        self._claim_file: ClaimFile | None = None
+        self._timing = timing
+        self._lease: Lease
         self._db: sqlite3.Connection
         self._line: Line
         self._files: Files
@@ -102,57 +100,33 @@ class Ledger:
 
     # -- opening and closing ------------------------------------------------------------------
 
-    def open(self, job: str = "harvest") -> None:
+    async def acquire(self, job: str = "harvest") -> None:
+        """As `open`, off the event loop; whoever is cancelled while it watches another run takes nothing."""
+        await to_thread.run_sync(partial(self.open, job, checkpoint=from_thread.check_cancelled))
+
+    def open(self, job: str = "harvest", *, checkpoint: Callable[[], None] = lambda: None) -> None:
         """
         Open or make the database and claim the folder for this run; `job` says what it does.
+
+        Where the last run has not said that it ended, and may still be at work, its heartbeat is watched;
+        `checkpoint` is called meanwhile, so that this can be given up: it raises.
 
         Raises:
             FolderInUse: another run is at work here.
             UsageError: a newer version wrote it.
             DiskTrouble: it is damaged or cannot be written.
         """
-        with ExitStack() as undo:
-            undo.enter_context(database_errors(self.path))
-            self._db, self.drawback, self._claim_file = open_to_write(self.path)
-            undo.callback(self._close)
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA foreign_keys = ON")
-            migrate(self._db, check=self._refuse_if_held)
-            self._claim(job)
-            self._identity = file_identity(self.path)
-            undo.pop_all()
+        self._lease = Lease(self.path, job=job, clock=self._clock, timing=self._timing, checkpoint=checkpoint)
+        self._db, self.drawback = self._lease.db, self._lease.drawback
+        run_id = self._lease.run_id
         self._line = Line(self._db)
         self._files = Files(self._db, self._line, partial(is_there, self.path.parent))
-        self._entries = Entries(self._db, self._line, self._files, self._clock, run_id=self._run_id)
+        self._entries = Entries(self._db, self._line, self._files, self._clock, run_id=run_id)
         self.counters = Counters(self._db, self._call)
         self.owners = Owners(self._db, self._change, self.path.parent)
         self.moves = Moves(self._db, self._change, self._entries.note_moves)
         now = claim.iso(self._clock())
-        self._listings = Listings(self._db, self._line, run_id=self._run_id, now=now)
-
-    def _let_go(self) -> None:
-        # A reader that is open now would leave the log behind, and who may only read cannot do without it.
-        with suppress(sqlite3.Error):  # what cannot be put in its place stays in the log, and counts
-            self._db.execute("PRAGMA busy_timeout = 0")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._close()
-
-    def _close(self) -> None:
-        self._db.close()
-        if self._claim_file is not None:
-            self._claim_file.drop()
-
-    def _claim(self, job: str) -> None:
-        with at_once(self._db):
-            self._refuse_if_held()
-            self._run_id = claim.take(self._db, self._clock(), job)
-
-    def _refuse_if_held(self) -> None:
-        if other := claim.holder(self._db, self._clock()):
-            raise FolderInUse(
-                f"{self.path.parent}: another run ({other}) is at work here; wait for it, or "
-                "give this one its own folder with --output"
-            )
+        self._listings = Listings(self._db, self._line, run_id=run_id, now=now)
 
     async def close(self, outcome: str, *, clean: bool = False) -> None:
         """Write what is left, record how the run ended, `clean`: without an error, and let the folder go."""
@@ -161,23 +135,20 @@ class Ledger:
                 await self.flush()
                 await self._call(self._end_run, outcome, clean)
             finally:
-                self._let_go()
+                await to_thread.run_sync(self._lease.let_go)
 
     def _end_run(self, outcome: str, clean: bool) -> None:
-        with self._transaction():
+        with self._lease.transaction():
             if clean:
                 self._listings.move_marks()
-            self._db.execute(
-                "UPDATE runs SET ended = ?, outcome = ? WHERE id = ?",
-                (claim.iso(self._clock()), outcome, self._run_id),
-            )
+            self._lease.end(outcome)
 
     # -- the plumbing of batches ----------------------------------------------------------------
 
     async def keep(self) -> None:
         """Write what was collected, again and again, and show a sign of life; run it as a task."""
         while True:
-            with anyio.move_on_after(claim.FRESH_SECONDS / 3):
+            with anyio.move_on_after(self._timing.watch_seconds / 3):
                 await self._waiting.wait()
                 await anyio.sleep(self._batch_seconds)
             await self.flush()
@@ -214,7 +185,7 @@ class Ledger:
         return await to_thread.run_sync(guarded, limiter=self._thread)
 
     def _write(self, batch: _Batch) -> None:
-        with self._transaction():
+        with self._lease.transaction():
             for step in steps(batch.entries):
                 self._entries.save_items(list(step.items.values()))
                 self._files.save_fetched(list(step.files.values()))
@@ -223,28 +194,14 @@ class Ledger:
 
     async def _change(self, work: Callable[..., T], *args: Any) -> T:
         def at_once() -> T:
-            with self._transaction():
+            with self._lease.transaction():
                 return work(*args)
 
         return await self._call(at_once)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All or nothing, and only while the folder is there and still claimed by this run."""
-        if file_identity(self.path) != self._identity:
-            # SQLite would write on into a file that nobody can find any more.
-            raise DiskTrouble(
-                f"{self.path}: has vanished or was replaced; bring the folder back and run again"
-            )
-        with at_once(self._db):
-            is_held = self._claim_file is None or self._claim_file.renew()
-            if not (is_held and claim.renew(self._db, self._run_id, self._clock())):
-                raise FolderInUse(f"{self.path.parent}: another run took this folder over")
-            yield
-
     async def confirm(self) -> None:
         """Find out that this run still holds the folder; raises `FolderInUse` where another one does."""
-        await self._call(claim.confirm, self._db, self._run_id, self.path.parent)
+        await self._call(self._lease.confirm)
 
     def now(self) -> str:
         """Tell the time by the ledger's clock, as ISO 8601."""
@@ -262,7 +219,7 @@ class Ledger:
         return await self._call(self._begin, opening)
 
     def _begin(self, opening: Opening) -> tuple[int, int]:
-        with self._transaction():
+        with self._lease.transaction():
             self._listings.forget_gone()
             self._listings.begin(quick=opening.quick)
             if "metadata" in opening.item_tasks:
@@ -275,7 +232,7 @@ class Ledger:
         return await self._call(self._begin_again, verdicts)
 
     def _begin_again(self, verdicts: Sequence[str]) -> Again:
-        with self._transaction():
+        with self._lease.transaction():
             which = f"verdict IN ({', '.join('?' * len(verdicts))})"
             listings = self._db.execute(
                 f"DELETE FROM mishaps WHERE task = 'listing' AND {which}", tuple(verdicts)
@@ -289,7 +246,7 @@ class Ledger:
         await self._call(self._keep_listings, keys)
 
     def _keep_listings(self, keys: Sequence[str]) -> None:
-        with self._transaction():
+        with self._lease.transaction():
             self._listings.keep(keys)
 
     async def begin_anew(self, key: str) -> None:
@@ -328,7 +285,7 @@ class Ledger:
         return added
 
     def _add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
-        with self._transaction():
+        with self._lease.transaction():
             return self._listings.add_page(key, page, tasks)
 
     async def add_mishap(self, failure: Failure, *, begin_anew: bool) -> None:

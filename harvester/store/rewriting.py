@@ -29,9 +29,7 @@ def rewrite(path: Path, *, sync: Sync = os.fsync) -> Iterator[BinaryIO]:
             sync(handle.fileno())
             # A run that lost this folder may wake up here when its successor has begun the same file.
             if not _is(folder, fresh, made):
-                raise DiskTrouble(
-                    f"{path}: another process writes it too; see what works here, run again"
-                )
+                raise DiskTrouble(f"{path}: another process writes it too; see what works here, run again")
             handle.close()
             folder.move(fresh, folder, path.name)
         except BaseException:

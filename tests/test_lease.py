@@ -1,0 +1,239 @@
+"""The lease: of two runs on one folder one is at work, whatever their clocks, names and numbers say."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from math import inf
+from pathlib import Path
+
+import anyio
+import pytest
+
+from harvester.errors import FolderInUse
+from harvester.ledger.heartbeat import Timing
+from harvester.ledger.reading import Reader
+from harvester.ledger.schema import NAME
+from harvester.ledger.writing import Ledger
+from tests.conftest import environment, until
+
+pytestmark = pytest.mark.anyio
+
+QUICK = Timing(watch_seconds=2.0)
+
+OPEN = """
+import os, sys, time, anyio
+from pathlib import Path
+from harvester.errors import FolderInUse
+from harvester.ledger.heartbeat import Timing, Watch
+from harvester.ledger.lockless import ClaimFile
+from harvester.ledger.writing import Ledger
+
+def hold(folder, how="log", seconds=3.0):
+    try:
+        if how == "log":
+            ledger = Ledger(Path(folder), timing=Timing(watch_seconds=seconds))
+            ledger.open()
+        else:
+            ledger = ClaimFile(Path(folder), Watch(Path(folder), seconds=seconds))
+            ledger.take()
+    except FolderInUse as error:
+        print("refused", os.getpid(), str(error), flush=True)
+    else:
+        print("held", os.getpid(), flush=True)
+        while how != "log" and ledger.renew():
+            time.sleep(0.1)
+        return ledger
+"""
+
+
+@contextmanager
+def python(code: str, *before: str) -> Iterator[subprocess.Popen[str]]:
+    """Run some code in a process of its own; it is killed at the end."""
+    with subprocess.Popen(
+        [*before, sys.executable, "-c", OPEN + code],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(),
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def said(process: subprocess.Popen[str]) -> list[str]:
+    assert process.stdout is not None
+    return process.stdout.readline().split(maxsplit=2)
+
+
+def forget_identity(folder: Path) -> None:
+    """Make the last run one of which nothing can be proven, as of another machine."""
+    with closing(sqlite3.connect(folder / NAME)) as db, db:
+        db.execute("UPDATE runs SET machine = '', began = ''")
+
+
+@pytest.mark.parametrize("ahead", [-45.0, 45.0, 365 * 86400.0])
+async def test_a_run_that_lives_is_refused_to_others_whatever_its_clock_says(
+    ahead: float, tmp_path: Path
+) -> None:
+    first = Ledger(tmp_path, clock=lambda: time.time() + ahead)
+    first.open()
+    forget_identity(tmp_path)
+    with pytest.raises(FolderInUse, match=f"process {os.getpid()} on .* is at work here"):
+        Ledger(tmp_path, timing=QUICK).open()
+    with Reader(tmp_path) as reader:
+        assert (told := reader.last_run()) is not None
+        assert told["state"] == "running"
+    await first.close("finished")
+
+
+@pytest.mark.parametrize("ahead", [-45.0, 0.0, 365 * 86400.0])
+async def test_a_run_of_another_machine_that_is_silent_is_taken_over_whatever_the_clocks_say(
+    ahead: float, tmp_path: Path
+) -> None:
+    first = Ledger(tmp_path, clock=lambda: time.time() + ahead, timing=Timing(beat_seconds=inf))
+    first.open()
+    forget_identity(tmp_path)
+    second = Ledger(tmp_path, timing=Timing(watch_seconds=0.4))
+    begun = time.monotonic()
+    second.open()
+    assert time.monotonic() - begun >= 0.4
+    await second.close("finished")
+    with pytest.raises(FolderInUse, match="took this folder over"):
+        await first.close("finished")
+
+
+async def test_a_run_in_a_long_transaction_is_not_taken_for_dead(tmp_path: Path) -> None:
+    first = Ledger(tmp_path)
+    first.open()
+    begun = threading.Event()
+
+    def work_long() -> None:
+        with first._lease.transaction():
+            begun.set()
+            time.sleep(1.5)
+
+    thread = threading.Thread(target=work_long)
+    thread.start()
+    begun.wait()
+    with pytest.raises(FolderInUse, match="is at work here"):
+        Ledger(tmp_path, timing=Timing(watch_seconds=0.5)).open()
+    thread.join()
+    await first.close("finished")
+
+
+@pytest.mark.parametrize("how", ["log", "claim"])
+@pytest.mark.parametrize("after", ["nothing", "a killed run", "a silent run elsewhere"])
+def test_of_many_that_begin_at_once_exactly_one_is_at_work(how: str, after: str, tmp_path: Path) -> None:
+    if after != "nothing":
+        with python(f"hold({str(tmp_path)!r}, {how!r}); time.sleep(60)") as killed:
+            assert said(killed)[0] == "held"
+        if after == "a silent run elsewhere" and how == "log":
+            forget_identity(tmp_path)
+        elif after == "a silent run elsewhere":
+            (tmp_path / "harvest.db.claim").write_text("elsewhere 1 0123456789abcdef")
+    code = f"sys.stdin.readline(); hold({str(tmp_path)!r}, {how!r}); time.sleep(60)"
+    with python(code) as one, python(code) as two, python(code) as three:
+        started = (one, two, three)
+        time.sleep(0.5)
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        assert sorted(said(process)[0] for process in started) == ["held", "refused", "refused"]
+
+
+async def test_a_killed_run_is_taken_over_at_once(tmp_path: Path) -> None:
+    with python(f"hold({str(tmp_path)!r}); time.sleep(60)") as killed:
+        assert said(killed)[0] == "held"
+        killed.kill()
+        killed.wait()
+        begun = time.monotonic()
+        ledger = Ledger(tmp_path)
+        ledger.open()
+        assert time.monotonic() - begun < 5
+        await ledger.close("finished")
+
+
+async def test_a_stopped_run_is_taken_over_and_writes_nothing_when_it_wakes(tmp_path: Path) -> None:
+    code = f"""
+async def main():
+    ledger = hold({str(tmp_path)!r})
+    try:
+        await ledger.keep()
+    except FolderInUse as error:
+        print("lost", os.getpid(), str(error), flush=True)
+anyio.run(main)
+"""
+    with python(code) as first:
+        assert said(first)[0] == "held"
+        first.send_signal(signal.SIGSTOP)
+        second = Ledger(tmp_path, timing=QUICK)
+        second.open()
+        first.send_signal(signal.SIGCONT)
+        assert said(first)[0] == "lost"
+        await second.close("finished")
+
+
+# -- two containers -----------------------------------------------------------------------------------
+
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+@pytest.fixture(scope="module")
+def container() -> tuple[str, ...]:
+    """A command that runs another one in a pid namespace of its own, under this host's name."""
+    for words in (CONTAINER, ("unshare", "--user", "--map-root-user", *CONTAINER[1:])):
+        if (
+            shutil.which("unshare")
+            and not subprocess.run([*words, "true"], capture_output=True, check=False).returncode
+        ):
+            return words
+    pytest.skip("this machine does not let a test have a pid namespace")
+
+
+@pytest.mark.parametrize("how", ["log", "claim"])
+async def test_two_containers_of_one_name_are_kept_apart(
+    container: tuple[str, ...], how: str, tmp_path: Path
+) -> None:
+    """Each counts its processes from 1: the first one's number is the second one's own."""
+    code = f"hold({str(tmp_path)!r}, {how!r}, 3.0); time.sleep(60)"
+    with python(code, *container) as first:
+        assert said(first) == ["held", "1"]
+        with python(code, *container) as second:
+            word, number, why = said(second)
+            assert (word, number) == ("refused", "1")
+            assert "another run (process 1 on " in why
+        assert first.poll() is None
+        first.kill()  # and what it runs with it
+        first.wait()
+    with python(code, *container) as third:
+        begun = time.monotonic()
+        assert said(third) == ["held", "1"]
+        assert time.monotonic() - begun > 2.5, "nothing was proven, so its heartbeat was watched"
+
+
+async def test_watching_can_be_interrupted(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, timing=Timing(beat_seconds=inf))
+    ledger.open()
+    forget_identity(tmp_path)
+    told = tmp_path.parent / f"{tmp_path.name}.err"
+    with told.open("w") as err:
+        process = await anyio.open_process(
+            [sys.executable, "-m", "harvester", "run", "--item", "1", "-o", str(tmp_path)],
+            env=environment(), stderr=err, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        await until(lambda: "watching its heartbeat for 30 s" in told.read_text())
+        begun = anyio.current_time()
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130
+        assert anyio.current_time() - begun < 5
+    assert f"process {os.getpid()} on " in told.read_text()
+    await ledger.close("finished")  # nobody has taken it over
