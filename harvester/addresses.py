@@ -1,15 +1,17 @@
 """
 Which addresses may be asked: this machine's own, the public network's, those of private networks.
 
-The only place where that is decided, for what stands in an address itself and for what a name server says.
-A VPN or proxy in fake-IP mode answers every name with one of `SHARED`, and leads what is sent there to the
-real host; the certificate proves the host, so these are asked. What only a machine or its neighbours answer
-(loopback, link-local) never is, as the secrets of a cloud machine are served there.
+The only place where that is decided, for what stands in an address itself and for what a name server says, so
+that nobody has us ask private services for him (SSRF). A VPN or proxy in fake-IP mode answers every name with
+one of `SHARED`, and leads what is sent there to the real host; the certificate proves the host, so these are
+asked. What only a machine or its neighbours answer (loopback, link-local) never is, as the secrets of a cloud
+machine are served there.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,11 @@ SHARED: tuple[Network, ...] = (
     ipaddress.ip_network("100.64.0.0/10"),  # shared address space (RFC 6598); cloud proxies
 )
 _METADATA = ipaddress.ip_address("100.100.100.200")  # among the shared: a cloud's secrets, as 169.254.169.254
-_NAT64 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48")))
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215
+_TRANSLATED = ipaddress.IPv6Network("::ffff:0:0:0/96")  # RFC 2765
+_ISATAP = (0x00005EFE, 0x02005EFE)
+"""What stands before the IPv4 address of a host in those of ISATAP (RFC 5214)."""
 _COMPATIBLE = ipaddress.IPv6Network("::/96")  # long given up (RFC 4291), and still routed by some
 _LOW_32_BITS = 0xFFFFFFFF
 
@@ -49,9 +55,9 @@ def is_loopback(url: URL) -> bool:
     """Tell whether an address is this machine's own."""
     host = url.host or ""
     try:
-        return any(address.is_loopback for address in _meant(ipaddress.ip_address(host)))
+        return any(address.is_loopback for address in _meant(_parsed(host)))
     except ValueError:
-        return host == "localhost"
+        return host.rstrip(".") == "localhost"
 
 
 def is_public(url: URL, networks: Sequence[Network] = ()) -> bool:
@@ -65,10 +71,13 @@ def why_not_public(url: URL, networks: Sequence[Network] = ()) -> str | None:
         return LOOPBACK
     if url.scheme != "https":
         return NOT_HTTPS
+    host = url.host or ""
     try:
-        return objection(url.host, networks) if url.host else NONE
+        return objection(host, networks)
     except ValueError:
-        return None
+        if host.rstrip(".").endswith(".localhost"):
+            return LOOPBACK
+        return None if host and "%" not in host else NONE  # a proxy might read what is escaped there
 
 
 def with_remedy(kind: str) -> str:
@@ -85,8 +94,39 @@ def objection(text: str, networks: Sequence[Network] = ()) -> str | None:
     Raises:
         ValueError: it is the name of a host.
     """
-    found = (_objection(address, networks) for address in _meant(ipaddress.ip_address(text)))
+    found = (_objection(address, networks) for address in _meant(_parsed(text)))
     return next(filter(None, found), None)
+
+
+def _parsed(host: str) -> Address:
+    """
+    Read an address as the system and proxies do: ``127.1``, ``0x7f.0.0.1``, ``2130706433`` are loopback too.
+
+    Raises:
+        ValueError: it is the name of a host.
+    """
+    host = host.rstrip(".")
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        *first, last = (_number(part) for part in host.split("."))
+        value = last
+        for place, number in enumerate(first):
+            if number > 0xFF:
+                raise
+            value |= number << 8 * (3 - place)
+        if len(first) > 3 or last >= 1 << 8 * (4 - len(first)):
+            raise
+        return ipaddress.IPv4Address(value)
+
+
+def _number(text: str) -> int:
+    """Read a number as C does: 0x is hexadecimal, 0 octal."""
+    if not re.fullmatch(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,22}", text):
+        raise ValueError(text)
+    if text[:2] in {"0x", "0X"}:
+        return int(text, 16)
+    return int(text, 8 if text.startswith("0") else 10)
 
 
 def _objection(address: Address, networks: Sequence[Network]) -> str | None:
@@ -106,19 +146,34 @@ def _meant(address: Address) -> tuple[Address, ...]:
     """
     Return the addresses that a packet to this one may reach: the IPv4 ones that it holds, if any, or itself.
 
-    Teredo holds two, of a server and of a client.
+    Teredo holds two, of a server and of a client; where a translator of the local network (NAT64) has them
+    depends on its prefix, which nobody tells.
     """
     if isinstance(address, ipaddress.IPv4Address):
         return (address,)
-    low = ipaddress.IPv4Address(int(address) & _LOW_32_BITS)
+    low = _held(address, 96)
     if address.ipv4_mapped is not None:
         return (address.ipv4_mapped,)
     if address.sixtofour is not None:
         return (address.sixtofour,)
     if address.teredo is not None:
         return address.teredo
-    if any(address in network for network in _NAT64):
+    if address in _NAT64 or address in _TRANSLATED:
         return (low,)
+    if address in _LOCAL_NAT64:
+        held = tuple(_held(address, length) for length in (48, 56, 64, 96))
+        return tuple(each for each in held if int(each) >> 24) or (
+            low,
+        )  # what begins with 0 stands elsewhere
     if address in _COMPATIBLE and int(address) > 1:  # 0 and 1 are no host and this one
         return (low,)
+    if int(address) >> 32 & _LOW_32_BITS in _ISATAP:
+        return (address, low)
     return (address,)
+
+
+def _held(address: ipaddress.IPv6Address, length: int) -> ipaddress.IPv4Address:
+    """Return the IPv4 address behind a prefix of so many bits; bits 64 to 71 are left out (RFC 6052, 2.2)."""
+    bits = f"{int(address):0128b}"
+    behind = bits[length:] if length > 64 else bits[length:64] + bits[72:]
+    return ipaddress.IPv4Address(int(behind[:32], 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,11 +18,13 @@ from harvester import __version__
 from harvester.addresses import is_loopback, parse_networks
 from harvester.client import Client, Lookup, Splitting, open_session
 from harvester.config import Config, Rate
+from harvester.errors import UsageError
 from harvester.figshare.api import Figshare
 from harvester.figshare.routes import DOWNLOADS, Routes
 from harvester.figshare.statistics import StatsService
 from harvester.ledger.heartbeat import USUAL_TIMING, Timing
 from harvester.limits import Limiter, Pace, Seeking
+from harvester.proxies import Proxies, read_proxies
 from harvester.store.room import free_bytes
 
 SERVICES = ("api", "stats", "files")
@@ -61,10 +64,10 @@ async def connect(config: Config, surroundings: Surroundings = USUAL) -> AsyncIt
     api, stats = URL(config.services.api), URL(config.services.stats)
     contact = f"; {config.services.contact}" if config.services.contact else ""
     agent = f"harvester/{__version__} (Python {platform.python_version()}{contact})"
-    proxies = getproxies()
-    named = (api, stats, *(URL(proxy) for scheme, proxy in proxies.items() if scheme != "no"))
+    proxies = _proxies(config)
     networks = parse_networks(config.services.private_networks)
-    hosts = frozenset(url.host for url in named if url.host)
+    named = (api.host, stats.host, proxies.proxy and proxies.proxy.host)
+    hosts = frozenset(filter(None, named))
     async with open_session(
         user_agent=agent,
         timeouts=config.timeouts,
@@ -94,6 +97,17 @@ async def connect(config: Config, surroundings: Surroundings = USUAL) -> AsyncIt
             Routes(client, api=api, impersonate=acting_for, private_networks=networks),
             statistics,
         )
+
+
+def _proxies(config: Config) -> Proxies:
+    """Return the proxies of the environment, or those of the system's settings where it has any."""
+    if config.proxies.proxy is None and sys.platform in {"darwin", "win32"}:
+        told = {"HTTPS_PROXY": getproxies().get("https", ""), "NO_PROXY": ",".join(config.proxies.exceptions)}
+        try:
+            return read_proxies(told)
+        except ValueError as exc:
+            raise UsageError(f"the proxy in the system's settings: {exc}") from exc
+    return config.proxies
 
 
 def _pace(rate: Rate, service: str) -> Pace:

@@ -28,8 +28,8 @@ from harvester.addresses import is_public
 from harvester.client import Client, Splitting, Wanted, open_session
 from harvester.client.answers import backoff_seconds, complaint, content_range, retry_after_seconds
 from harvester.client.bodies import JSON_LIMIT
-from harvester.client.session import FOREIGN, translated
 from harvester.client.splitting import USUAL
+from harvester.client.translating import FOREIGN, translated
 from harvester.config import Retry, Timeouts
 from harvester.credentials import Secret
 from harvester.errors import (
@@ -51,6 +51,7 @@ from harvester.errors import (
 )
 from harvester.limits import Limiter, Pace, Seeking
 from harvester.models import RemoteFile
+from harvester.proxies import NO_PROXIES, Proxies, read_proxies
 from harvester.store import Store
 from harvester.text import printable
 
@@ -253,7 +254,7 @@ async def client(
     token: str | None = None,
     stats_credentials: Secret | None = None,
     slept: list[float] | None = None,
-    proxies: dict[str, str] | None = None,
+    proxies: Proxies = NO_PROXIES,
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], Awaitable[None]] | None = None,
     lookup: Callable[[str], Awaitable[None]] | None = None,
@@ -1071,7 +1072,7 @@ async def test_a_proxy_is_asked_for_what_it_is_for() -> None:
     ):
         group.start_soon(proxy.serve, answer)
         port = proxy.extra(SocketAttribute.local_port)
-        proxies = {"https": f"http://127.0.0.1:{port}", "no": "stats.example.org"}
+        proxies = read_proxies({"HTTPS_PROXY": f"127.0.0.1:{port}", "NO_PROXY": "stats.example.org"})
         async with client(URL("https://api.example.org"), attempts=1, proxies=proxies) as asked:
             with pytest.raises(Unreachable):
                 await asked.json("api", "GET", URL("https://api.example.org/x"), orjson.loads)

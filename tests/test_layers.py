@@ -27,6 +27,7 @@ LEVELS = {
     "tally": 0,
     "register": 0,
     "models": 1,
+    "proxies": 1,
     "logs": 1,
     "printing": 1,
     "together": 2,

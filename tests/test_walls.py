@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 import socket
-import ssl
-import subprocess
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import aiohttp
 import anyio
+import orjson
 import pytest
 from aiohttp import web
 from yarl import URL
 
 from harvester import harvest, load_config
-from harvester.addresses import LINK_LOCAL, LOOPBACK, NONE, PRIVATE, is_public, objection, parse_networks
+from harvester.addresses import (
+    LINK_LOCAL,
+    LOOPBACK,
+    NONE,
+    PRIVATE,
+    is_public,
+    objection,
+    parse_networks,
+    why_not_public,
+)
 from harvester.client import open_session
-from harvester.client.session import translated
+from harvester.client.translating import translated
 from harvester.config import Timeouts
 from harvester.connecting import Surroundings
-from harvester.errors import Broken, Challenged, Gone, HarvestError, UsageError
+from harvester.errors import Broken, Challenged, Gone, HarvestError, Refused, UsageError, Verdict
 from harvester.sandbox import Sandbox, Settings
+from tests.certificates import make_certificate, serving
 from tests.conftest import config, environment, harvester
-from tests.test_client import served
+from tests.test_client import client, served
 from tests.test_routes import comes, is_gone, two_routes
 from tests.truth import rows
 
@@ -106,14 +116,6 @@ async def test_where_a_gateway_has_lost_a_file_the_other_route_decides(tmp_path:
 # -- certificates -------------------------------------------------------------------------------------
 
 
-async def test_a_certificate_that_cannot_be_trusted_is_an_outage_in_its_own_words() -> None:
-    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
-    error.verify_message = "certificate has expired"
-    ours = translated(error, URL("https://example.org/x?s=1"))
-    assert isinstance(ours, Broken)
-    assert "certificate verify failed: certificate has expired; set SSL_CERT_FILE" in str(ours)
-
-
 async def test_a_port_that_speaks_no_tls_is_an_outage() -> None:
     async def page(_: web.Request) -> web.StreamResponse:
         return web.Response(text="plain")
@@ -127,48 +129,128 @@ async def test_a_port_that_speaks_no_tls_is_an_outage() -> None:
             ours = translated(error, url)
             assert isinstance(ours, Broken)
             assert "no secure connection" in str(ours)
+            assert "speaks no TLS, plain http perhaps" in str(ours)
         else:
             raise AssertionError("it spoke TLS")
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for this machine that nobody vouches for, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl here to make a certificate")
-    paths = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
-    subprocess.run([*made, "-out", paths[0], "-keyout", paths[1]], check=True, capture_output=True)
-    return paths
+async def one_item(request: web.Request) -> web.StreamResponse:
+    return web.json_response({"id": int(request.path.rpartition("/")[2]), "title": "x", "files": []})
 
 
-async def test_a_run_that_meets_an_untrusted_certificate_ends_with_the_reason_and_works_once_it_is_trusted(
-    certificate: tuple[Path, Path], tmp_path: Path
+def only(address: str, folder: Path) -> tuple[object, ...]:
+    words = ("run", "--item", "1", "--tasks", "metadata", "--attempts", "2")
+    return (*words, "--api", f"{address}/v2", "-o", folder)
+
+
+SHORT = {"HARVESTER_RETRY_MAX_WAIT": "0.05"}
+DISTRUSTED: Mapping[str, tuple[Mapping[str, str], str]] = {
+    "self-signed": ({}, "self-signed certificate; set SSL_CERT_FILE to the certificates to trust"),
+    "expired": (
+        {"begins": "20200101000000Z", "ends": "20210101000000Z"},
+        "certificate has expired; either it is time that its owner renews it, or this machine's clock is",
+    ),
+    "not yet valid": (
+        {"begins": "20980101000000Z"},
+        "certificate is not yet valid; either it is time that its owner renews it, or this machine's clock",
+    ),
+    "of another host": (
+        {"names": "DNS:login.example.org"},
+        "IP address mismatch, certificate is not valid for",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DISTRUSTED)
+async def test_a_certificate_that_cannot_be_trusted_is_an_outage_in_its_own_words(
+    kind: str, tmp_path: Path
+) -> None:
+    made, told = DISTRUSTED[kind]
+    certificate = make_certificate(tmp_path / "tls", **made)
+    trusted = {} if kind == "self-signed" else {"SSL_CERT_FILE": str(certificate.path)}
+    async with serving(one_item, certificate) as port:
+        ended = await harvester(
+            *only(f"https://127.0.0.1:{port}", tmp_path / "out"), env=environment(**SHORT, **trusted)
+        )
+    assert ended.status == 3
+    assert f"certificate verify failed: {told}" in ended.err
+    summary = orjson.loads((tmp_path / "out" / "summary.json").read_bytes())
+    assert summary["folder"]["failures"] == 0, "nothing is given up"
+
+
+async def test_a_certificate_works_once_it_is_trusted(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path / "tls")
+    async with serving(one_item, certificate) as port:
+        words = only(f"https://127.0.0.1:{port}", tmp_path / "out")
+        assert (await harvester(*words, env=environment(**SHORT))).status == 3
+        ended = await harvester(*words, env=environment(**SHORT, SSL_CERT_FILE=str(certificate.path)))
+        assert ended.status == 0, ended.err
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (
+            b"\x15\x03\x01\x00\x02\x02\x46",
+            r"no secure connection \(.*: it speaks no TLS that is safe today\)",
+        ),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", r"no secure connection \(.*: what answers there speaks no TLS"),
+        (b"", r"no connection \(the connection was cut\)|no connection \(Connection reset by peer\)"),
+    ],
+    ids=["too old", "another protocol", "cut"],
+)
+async def test_a_server_without_tls_of_today_is_an_outage_in_its_own_words(
+    answer: bytes, told: str, tmp_path: Path
+) -> None:
+    async def old(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(answer)
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, old)
+        address = f"https://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+        ended = await harvester(*only(address, tmp_path / "out"), env=environment(**SHORT))
+        group.cancel_scope.cancel()
+    assert ended.status == 3
+    assert re.search(told, ended.err), ended.err
+
+
+@pytest.mark.parametrize("service", ["files", "stats"])
+async def test_one_service_with_an_untrusted_certificate_keeps_nothing_else_from_coming(
+    service: str, tmp_path: Path
 ) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
-        return web.json_response({"id": 1, "title": "x", "files": [], "size": 0})
+        if "/file/download/" in request.path:
+            raise web.HTTPFound(f"https://127.0.0.1:{port}/f")
+        if "/total/" in request.path:
+            return web.json_response({"totals": 5})
+        file = {"id": 7, "name": "a.csv", "size": 1, "download_url": f"https://127.0.0.1:{port}/7"}
+        return web.json_response({"id": 1, "title": "x", "size": 1, "files": [file]})
 
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(*certificate)
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-        api = f"https://127.0.0.1:{runner.addresses[0][1]}/v2"
-        words = ("run", "--item", "1", "--tasks", "metadata", "--attempts", "2", "--api", api)
-        ended = await harvester(*words, "-o", tmp_path / "out")
-        assert ended.status == 3
-        assert "certificate verify failed: self" in ended.err
-        assert "set SSL_CERT_FILE" in ended.err
-        assert "not an address" not in ended.err
-        env = environment(SSL_CERT_FILE=str(certificate[0]))
-        ended = await harvester(*words, "-o", tmp_path / "out", env=env)
+    async def body(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"totals": 5}) if service == "stats" else web.Response(body=b"a")
+
+    certificate = make_certificate(tmp_path / "tls")
+    async with serving(body, certificate) as port, serving(answer, None) as plain:
+        api, out = f"http://127.0.0.1:{plain}", tmp_path / "out"
+        stats = f"https://127.0.0.1:{port}" if service == "stats" else api
+        tasks = f"metadata,{service}"
+        words = ("run", "--item", "1", "--tasks", tasks, "--attempts", "2", "--rate", "inf", "-o", out)
+        ended = await harvester(*words, "--api", f"{api}/v2", "--stats", stats, env=environment(**SHORT))
+        assert ended.status == 1
+        (failure,) = rows(out / "failures.csv")
+        assert failure["task"] == service
+        assert "certificate verify failed: self-signed certificate; set SSL_CERT_FILE" in failure["error"]
+        assert (out / "metadata.jsonl").read_bytes().count(b"\n") == 1
+        told = await harvester("failed", "--json", "-o", out)
+        assert orjson.loads(told.out)["verdict"] == Verdict.FOR_NOW
+        env = environment(**SHORT, SSL_CERT_FILE=str(certificate.path))
+        ended = await harvester(*words, "--api", f"{api}/v2", "--stats", stats, env=env)
         assert ended.status == 0, ended.err
-    finally:
-        await runner.cleanup()
 
 
 def session() -> AbstractAsyncContextManager[aiohttp.ClientSession]:
@@ -201,6 +283,19 @@ def session() -> AbstractAsyncContextManager[aiohttp.ClientSession]:
         ("64:ff9b::a01:203", PRIVATE),
         ("64:ff9b:1::a01:203", PRIVATE),
         ("2002:a01:203::1", PRIVATE),
+        ("64:ff9b:1:a01:2:300::", PRIVATE),  # NAT64 of the local network, 10.1.2.3 behind 48 bits
+        ("64:ff9b:1:aa0a:1:203::", PRIVATE),  # behind 56
+        ("64:ff9b:1:aaaa:a:102:300:0", PRIVATE),  # behind 64
+        ("64:ff9b:1:aaaa::a01:203", PRIVATE),  # behind 96
+        ("64:ff9b:1:aaaa::5db8:d822", None),
+        ("64:ff9b:1:7f00:0:100::", LOOPBACK),
+        ("64:ff9b:1::a9fe:a9fe", LINK_LOCAL),
+        ("::ffff:0:10.1.2.3", PRIVATE),  # translated
+        ("2606:4700::5efe:10.1.2.3", PRIVATE),  # ISATAP
+        ("2606:4700::200:5efe:127.0.0.1", LOOPBACK),
+        ("2606:4700::5efe:93.184.216.34", None),
+        ("fe80::5efe:93.184.216.34", LINK_LOCAL),
+        ("2001:0:7f00:1::a247:27dd", LOOPBACK),  # Teredo of a server at 127.0.0.1
         ("2001:0:5db8:d822::f5fe:fdfc", PRIVATE),  # Teredo of a client at 10.1.2.3
         ("127.0.0.1", LOOPBACK),
         ("::1", LOOPBACK),
@@ -220,6 +315,59 @@ def test_which_addresses_are_asked(address: str, kind: str | None) -> None:
     assert objection(address) == kind
     host = f"[{address}]" if ":" in address else address
     assert is_public(URL(f"https://{host}/x")) is (kind is None)
+
+
+@pytest.mark.parametrize(
+    ("host", "kind"),
+    [
+        ("2130706433", LOOPBACK),
+        ("127.1", LOOPBACK),
+        ("0x7f.1", LOOPBACK),
+        ("0X7F000001", LOOPBACK),
+        ("0177.0.0.1", LOOPBACK),
+        ("017700000001", LOOPBACK),
+        ("127.0.0.1.", LOOPBACK),
+        ("127.0.0.1..", LOOPBACK),
+        ("１２７.０.０.１", LOOPBACK),
+        ("127。0。0。1", LOOPBACK),
+        ("[::ffff:7f00:1]", LOOPBACK),
+        ("[::127.0.0.1]", LOOPBACK),
+        ("[0:0:0:0:0:ffff:127.0.0.1]", LOOPBACK),
+        ("localhost.", LOOPBACK),
+        ("LOCALHOST", LOOPBACK),
+        ("storage.localhost", LOOPBACK),
+        ("10.66051", PRIVATE),
+        ("012.1.2.3", PRIVATE),
+        ("0xa9fea9fe", LINK_LOCAL),
+        ("[fe80::1%25eth0]", LINK_LOCAL),
+        ("%31%32%37.0.0.1", NONE),
+        ("0", NONE),
+        ("93.184.216.34", None),
+        ("1572395042", None),
+        ("localhost.example.org", None),
+        ("127.0.0.1.example.org", None),
+        ("0x7f.0.0.1.2", None),  # no address in any reading
+        ("1.2.3.999", None),
+    ],
+)
+def test_no_spelling_hides_an_address(host: str, kind: str | None) -> None:
+    assert why_not_public(URL(f"https://{host}/x")) == kind
+
+
+@pytest.mark.parametrize(
+    "host", ["127.1", "[::ffff:7f00:1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "0x7f.1"]
+)
+async def test_a_redirect_to_this_machine_is_refused_however_it_is_written(host: str) -> None:
+    asked: list[str] = []
+
+    async def lead(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        raise web.HTTPFound(f"https://{host}:{request.url.port}/secrets")
+
+    async with served(lead) as here, client(URL("https://api.example.org"), stats=here) as asking:
+        with pytest.raises(Refused, match="redirects to .*, which is a loopback address"):
+            await asking.json("stats", "GET", here / "x", orjson.loads)
+    assert asked == ["/x"]
 
 
 def test_the_user_allows_private_networks_and_never_this_machine() -> None:

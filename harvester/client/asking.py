@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 
 import aiohttp
 from msgspec import Struct
@@ -29,7 +28,7 @@ from harvester.client.answers import (
 from harvester.client.bodies import JsonBody
 from harvester.client.credentials_check import CredentialsCheck
 from harvester.client.deadlines import Deadlines
-from harvester.client.session import FOREIGN, translated
+from harvester.client.translating import FOREIGN, authorisation, translated
 from harvester.config import Timeouts
 from harvester.credentials import Secret
 from harvester.errors import (
@@ -45,6 +44,7 @@ from harvester.errors import (
     Unfounded,
 )
 from harvester.limits import Limiter
+from harvester.proxies import NO_PROXIES, Proxies
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class Asking:
         checks: Mapping[str, CredentialsCheck],
         token: Secret | None = None,
         stats_credentials: Secret | None = None,
-        proxies: Mapping[str, str] | None = None,
+        proxies: Proxies = NO_PROXIES,
         private_networks: Sequence[Network] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -124,7 +124,7 @@ class Asking:
         self._checks = checks
         self._token = token
         self._stats_credentials = stats_credentials
-        self._proxies = dict(proxies or {})
+        self._proxies = proxies
         self._private_networks = private_networks
         self._clock = clock
         self._complaints = Counter[str]()
@@ -171,6 +171,7 @@ class Asking:
         self, method: str, url: URL, data: bytes | None, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         """Send a request and wait for the head of its answer; one that trickles is given up."""
+        proxy = None if is_loopback(url) else self._proxies.for_host(url.host or "", url.port)
         try:
             with self._deadlines.within(self._timeouts.connect + self._timeouts.idle):
                 return await self._session.request(
@@ -179,10 +180,11 @@ class Asking:
                     data=data,
                     headers=headers,
                     allow_redirects=False,
-                    proxy=self._proxy_for(url) if self._proxies else None,
+                    proxy=proxy and proxy.url,
+                    proxy_auth=proxy and authorisation(proxy),
                 )
         except FOREIGN as exc:
-            raise translated(exc, url) from exc
+            raise translated(exc, url, proxy) from exc
 
     async def _turn(self, service: str, url: URL, *, is_redirected: bool) -> _Turn:
         payers = self._payers(service, url.origin(), is_redirected=is_redirected)
@@ -233,11 +235,6 @@ class Asking:
             where = target.host or f"an address of {target.scheme}"
             raise Refused(f"{name_of(url)}: redirects to {where}, which is {with_remedy(kind)}")
         return target
-
-    def _proxy_for(self, url: URL) -> str | None:
-        if is_loopback(url) or proxy_bypass_environment(url.host or "", self._proxies):
-            return None
-        return self._proxies.get(url.scheme)
 
     async def _judge(
         self, response: aiohttp.ClientResponse, turn: _Turn, *, with_token: bool

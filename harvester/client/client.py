@@ -39,6 +39,7 @@ from harvester.config import Retry, Timeouts
 from harvester.credentials import Secret
 from harvester.errors import Broken, Challenged, Misshapen, NotAllowed
 from harvester.limits import Limiter
+from harvester.proxies import NO_PROXIES, Proxies
 from harvester.redaction import REDACTOR
 
 T = TypeVar("T")
@@ -66,8 +67,7 @@ class Client:
     Talks to figshare's services within their limits.
 
     `limiters`: one a service, by its name; "api" is the one without which a run cannot go on.
-    `origins`: addresses by service, so that a redirect to one counts. `proxies`: by scheme, and under "no"
-    the hosts that need none, as `urllib.request.getproxies` tells them. `stats_credentials`: "name:password",
+    `origins`: addresses by service, so that a redirect to one counts. `stats_credentials`: "name:password",
     for what is asked of "stats" as authorised. `private_networks`: redirects may lead there. `splitting`:
     when a file comes over several connections.
     """
@@ -83,7 +83,7 @@ class Client:
         splitting: Splitting = USUAL,
         token: Secret | None = None,
         stats_credentials: Secret | None = None,
-        proxies: Mapping[str, str] | None = None,
+        proxies: Proxies = NO_PROXIES,
         private_networks: Sequence[Network] = (),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,

@@ -1,25 +1,19 @@
-"""The one session of a run, and what aiohttp's errors are called here."""
+"""The one session of a run, and which addresses its hosts may have."""
 
 from __future__ import annotations
 
 import math
-import os
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
 from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
-from yarl import URL
 
 from harvester.addresses import Network, objection, with_remedy
-from harvester.client.answers import name_of
 from harvester.client.bodies import ENCODINGS
 from harvester.config import Timeouts
-from harvester.errors import Broken, HarvestError, Misshapen
-from harvester.text import printable
 
 READ_AHEAD = 1 << 20
 """Bytes of an answer that may wait to be taken: with fewer a connection is stopped all the time."""
@@ -64,7 +58,7 @@ def _finite(seconds: float) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-class _NotAsked(OSError):
+class NotAsked(OSError):
     """A host's name leads to addresses that are not asked."""
 
 
@@ -95,65 +89,6 @@ class _PublicResolver(ThreadedResolver):
             raise self._not_asked(host, found[0]["host"])
         return asked
 
-    def _not_asked(self, host: str, address: str) -> _NotAsked:
+    def _not_asked(self, host: str, address: str) -> NotAsked:
         kind = objection(address, self._networks) or ""
-        return _NotAsked(None, f"{host} is {address} here, which is {with_remedy(kind)}")
-
-
-FOREIGN = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ValueError)
-"""What aiohttp raises while an address is asked, also of one that cannot be; `translated` makes it ours."""
-
-
-def translated(error: Exception, url: URL) -> HarvestError:
-    """Say in our own errors what aiohttp and the system say of `url`."""
-    name = name_of(url)
-    if told := _insecure(error):  # first, as errors of certificates are ValueErrors too
-        return Broken(f"{name}: {told}")
-    match error:
-        case ValueError():  # aiohttp's own for addresses is a subclass
-            return Misshapen(f"{name}: not an address")
-        case aiohttp.ClientConnectorDNSError():
-            return Broken(f"{name}: {_lost(error.os_error)}")
-        case aiohttp.ClientConnectorError():
-            return Broken(f"{name}: no connection ({_why(error.os_error)})")
-        case aiohttp.ClientHttpProxyError():
-            return Broken(f"{name}: the proxy answered {error.status}")
-        case TimeoutError():  # aiohttp's own are subclasses
-            return Broken(f"{name}: timed out")
-        case aiohttp.ClientPayloadError():
-            return Broken(f"{name}: cut before its end")
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            return Broken(f"{name}: the connection was cut")
-        case _:
-            return Broken(f"{name}: {type(error).__name__}")
-
-
-def _insecure(error: Exception) -> str:
-    """Say why there is no secure connection, "" where it is not about that."""
-    reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
-        return _distrust(reason)
-    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return f"no secure connection ({_why(reason)})"
-    return ""
-
-
-def _distrust(reason: object) -> str:
-    """Say why a certificate is not trusted, and what helps where that is right all the same."""
-    why = getattr(reason, "verify_message", "") or str(reason)
-    return f"certificate verify failed: {printable(why)}; set SSL_CERT_FILE to the certificates to trust"
-
-
-def _lost(error: OSError) -> str:
-    """Say why a host's name led nowhere."""
-    if isinstance(error, _NotAsked):
-        return str(error.strerror)
-    return f"DNS lookup failed: {printable(error.strerror or str(error))}"
-
-
-def _why(error: object) -> str:
-    """Say in the system's words why there is no connection; asyncio's own texts show addresses."""
-    if isinstance(error, ssl.SSLError):
-        return printable(error.reason or error.strerror or "no TLS").replace("_", " ").lower()
-    number = error.errno if isinstance(error, OSError) else None
-    return os.strerror(number) if number else str(error)
+        return NotAsked(None, f"{host} is {address} here, which is {with_remedy(kind)}")

@@ -17,6 +17,7 @@ from harvester.config.values import Rule, convert
 from harvester.credentials import Secret
 from harvester.errors import UsageError
 from harvester.paths import usable
+from harvester.proxies import NO_PROXIES, Proxies
 
 Positive = Annotated[float, Rule("> 0.0", lambda number: number > 0)]
 Count = Annotated[int, Rule(">= 1", lambda number: number >= 1)]
@@ -223,6 +224,7 @@ class Config(Table):
     sources: tuple[Any, ...] = ()
     token: Secret | None = None
     stats_credentials: Secret | None = None
+    proxies: Proxies = NO_PROXIES
     unmet: tuple[Need, ...] = ()
 
     def check_for(self, job: str) -> None:

@@ -27,16 +27,18 @@ from harvester.config.keys import (
     Versions,
 )
 from harvester.config.tables import Table, faults_whatever, fields, is_required
+from harvester.config.trust import untrusted
 from harvester.config.values import convert
 from harvester.credentials import Secret, is_variable
 from harvester.errors import UsageError
 from harvester.paths import as_text
+from harvester.proxies import NO_PROXIES, Proxies, read_proxies
 
 T = TypeVar("T", bound=Table)
 
 ENVIRONMENT = "environment"
 ENVIRONMENT_PREFIX = "HARVESTER_"
-NOT_KEYS = {"sources", "token", "stats_credentials", "unmet"}
+NOT_KEYS = {"sources", "token", "stats_credentials", "proxies", "unmet"}
 """Fields of `Config` that are read in another way."""
 PATHS = {"output"}
 """Keys whose values stay as the system gave them: a path need not be UTF-8."""
@@ -100,6 +102,8 @@ def load(
         origins[key] = "command line"
     config = _build(tree, kinds, environ, faults)
     wrong = faults.found + (config.lacking(job) if job else [])
+    if not wrong and job in JOBS:
+        wrong = untrusted(environ)
     if wrong:
         raise UsageError("\n".join(wrong))
     return config
@@ -199,6 +203,7 @@ def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], fault
         sources=_read_sources(sources, kinds, faults),
         token=_secret(values.get("services", Services()).token_env, environ, faults),
         stats_credentials=_credentials(values.get("stats", Statistics()), environ, faults),
+        proxies=_proxies(environ, faults),
     )
     if "stats" in values or "stats" not in tree:  # else it is wrong in itself
         _check_statistics(config, faults)
@@ -253,6 +258,14 @@ def _credentials(stats: Statistics, environ: Mapping[str, str], faults: _Faults)
     if stats.institution and not (name and colon and password and text.isprintable()):
         faults.need(ENVIRONMENT, f"{variable}: expected name:password", jobs=[HARVEST])
     return Secret(text, variable)
+
+
+def _proxies(environ: Mapping[str, str], faults: _Faults) -> Proxies:
+    try:
+        return read_proxies(environ)
+    except ValueError as exc:
+        faults.need(ENVIRONMENT, str(exc))
+        return NO_PROXIES
 
 
 ON_STATISTICS = ("stats", "timeline", "breakdown")
