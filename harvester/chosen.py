@@ -30,9 +30,15 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     Return the keys that options set, by their full names.
 
     Raises:
-        UsageError: an option belongs to a source that is not named.
+        UsageError: an option belongs to a source that is not named, or to another option that is not there.
     """
     given = vars(args)
+    for option, is_given in (
+        ("--yes", given.get("yes")),
+        ("--trash-days", given.get("trash_days") is not None),
+    ):
+        if is_given and not given["prune"]:
+            raise UsageError(f"{option}: goes with --prune, which is not there")
     options = {
         key: value
         for key, value in given.items()

@@ -119,20 +119,29 @@ def _config(args: argparse.Namespace, job: str | None = None) -> Config:
 
 
 def _run(args: argparse.Namespace) -> int:
-    for option, given in (("--yes", args.yes), ("--trash-days", args.trash_days is not None)):
-        if given and not args.prune:
-            raise UsageError(f"{option}: goes with --prune, which is not there")
     config = _config(args, "harvest")
-    summary = _in_loop(args, functools.partial(_harvest, config, args))
+    try:
+        summary = _in_loop(args, functools.partial(_harvest, config, args))
+    except StopRun:
+        _removes_nothing(args, "it could not go on")
+        raise
     if summary is None:
+        _removes_nothing(args, "it was interrupted")
         return INTERRUPTED
     if not args.quiet and not args.log_json:
         from harvester.report import closing  # noqa: PLC0415
 
         mention(closing(summary, config))
-    if args.prune and summary.exit_status != INTERRUPTED:
+    if args.prune:
         _prune(config, args)
     return summary.exit_status
+
+
+def _removes_nothing(args: argparse.Namespace, why: str) -> None:
+    if args.prune:
+        from harvester.report import nothing_removed  # noqa: PLC0415 - see the module's docstring
+
+        mention(nothing_removed([why]))
 
 
 def _prune(config: Config, args: argparse.Namespace) -> None:
@@ -175,7 +184,12 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
 
     with anyio.CancelScope() as scope:
         work = functools.partial(
-            job.harvest, config, refresh=frozenset(args.refresh), quick=args.quick, on_start=show
+            job.harvest,
+            config,
+            refresh=frozenset(args.refresh),
+            quick=args.quick,
+            accept_withdrawals=args.accept_withdrawals,
+            on_start=show,
         )
         return await beside(work, functools.partial(heed_signals, scope))
     return None

@@ -43,6 +43,7 @@ class Verdict(StrEnum):
     GONE = "gone"  # the service knows nothing of it
     BLOCKED = "blocked"  # a wall stands before it, not a decision about it
     FOR_NOW = "failed for now"  # it may well come when it is asked for again
+    SUSPECTED = "suspected"  # harvested before and not found: whether it is withdrawn is decided at the end
     FOR_GOOD = "failed for good"  # asking again has no prospect, though the next run does it once
 
 

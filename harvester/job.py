@@ -28,7 +28,7 @@ from harvester.figshare.routes import Routes
 from harvester.figshare.statistics import StatsService
 from harvester.ledger.lockless import is_trace
 from harvester.ledger.reading import Reader
-from harvester.ledger.results import FileResult, Opening
+from harvester.ledger.results import RECORD, FileResult, Opening
 from harvester.ledger.schema import exists
 from harvester.ledger.writing import Ledger
 from harvester.models import Summary
@@ -49,6 +49,7 @@ from harvester.tasks import TASKS, item_task_names
 from harvester.together import beside
 from harvester.trash import TRASH, TRASH_DAYS
 from harvester.wishes import wishes
+from harvester.withdrawals import decide, settle
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ async def harvest(
     *,
     refresh: frozenset[str] = frozenset(),
     quick: bool = False,
+    accept_withdrawals: int = 0,
     on_start: Companion | None = None,
     surroundings: Surroundings = USUAL,
 ) -> Summary:
@@ -68,7 +70,8 @@ async def harvest(
     Do the whole job once: what is owed after an earlier run, and what the listings have that is new.
 
     `refresh`: tasks on items to do again for all. `quick`: ask the listings only for what was modified since
-    the last run without error, which finds nothing that was withdrawn. `on_start` is run beside the job and
+    the last run without error, which finds nothing that was withdrawn. `accept_withdrawals`: so many items
+    may vanish at once, where that would be too many: see `withdrawals`. `on_start` is run beside the job and
     cancelled at its end. `surroundings`: what of the machine to use, for tests.
 
     Raises:
@@ -86,7 +89,7 @@ async def harvest(
     try:
         if ledger.drawback:
             log.warning("%s: %s", ledger.path, ledger.drawback)
-        run = _Run(config, ledger, refresh, quick, on_start, surroundings)
+        run = _Run(config, ledger, refresh, quick, accept_withdrawals, on_start, surroundings)
         summary = await beside(run.go, ledger.keep)
         outcome = "interrupted" if summary.exit_status == INTERRUPTED else "finished"
         is_clean = summary.exit_status == 0
@@ -127,6 +130,7 @@ class _Run:
         ledger: Ledger,
         refresh: frozenset[str],
         quick: bool,
+        accept_withdrawals: int,
         on_start: Companion | None,
         surroundings: Surroundings,
     ) -> None:
@@ -135,6 +139,7 @@ class _Run:
         self._ledger = ledger
         self._refresh = refresh
         self._quick = quick
+        self._accept_withdrawals = accept_withdrawals
         self._on_start = on_start
         self._tally = Tally()
         self._started = surroundings.wall_clock()
@@ -158,7 +163,7 @@ class _Run:
             )
             companions = [partial(self._on_start, watched, pipeline.stop)] if self._on_start else []
             try:
-                await beside(partial(self._do_all, pipeline, store, mover, connected.client), *companions)
+                await beside(partial(self._do_all, pipeline, store, mover, connected), *companions)
             except StopRun:
                 with contextlib.suppress(HarvestError):  # the disk may be what stopped the run
                     await self._summarise(watched, "stopped")
@@ -195,7 +200,7 @@ class _Run:
             quick=self._quick,
         )
 
-    async def _do_all(self, pipeline: Pipeline, store: Store, mover: Mover, client: Client) -> None:
+    async def _do_all(self, pipeline: Pipeline, store: Store, mover: Mover, connected: Connected) -> None:
         """Do all that is owed, then ask once more for what failed in a way that may have passed."""
         await pipeline.prepare()
         if pipeline.stopping.is_set():
@@ -219,7 +224,17 @@ class _Run:
             await pipeline.run(again.names)
         if not pipeline.stopping.is_set():
             await mover.settle()
-            await _confirm(client)
+            await _confirm(connected.client)
+            await self._decide(pipeline, connected.figshare)
+
+    async def _decide(self, pipeline: Pipeline, figshare: Figshare) -> None:
+        """Decide on what may be withdrawn, now that all was asked for; not in a run that is to stop."""
+        if RECORD not in self._config.tasks:
+            return
+        accepted, has_token = self._accept_withdrawals, self._config.token is not None
+        doubt = await decide(self._ledger, figshare, self._tally, accepted=accepted, has_token=has_token)
+        if not pipeline.stopping.is_set():
+            await settle(self._ledger, self._tally, doubt)
 
     async def _begin(self) -> None:
         config = self._config

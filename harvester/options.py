@@ -256,6 +256,10 @@ def _add_this_run(parser: argparse.ArgumentParser) -> None:
         help=f"do this task ({', '.join(REFRESHABLE)}) again for every item; repeats",
     )  # fmt: skip
     group.add_argument(
+        "--accept-withdrawals", type=_natural, default=0, metavar="N",
+        help="believe that up to N items are gone at once; else no more than 5 %% of those here, and 20",
+    )  # fmt: skip
+    group.add_argument(
         "--prune", action="store_true",
         help="afterwards show the files of withdrawn items and those that no record names any more, "
         "and move them to .trash/<date>/ where you say yes",

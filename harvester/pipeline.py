@@ -31,14 +31,14 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from msgspec.structs import replace
 
 from harvester.config import Concurrency
-from harvester.errors import Doubtful, GiveUp, Gone, NoRoom, TryAgain
+from harvester.errors import Doubtful, GiveUp, Gone, NoRoom, TryAgain, Verdict
 from harvester.figshare.api import Figshare
 from harvester.ledger.results import RECORD, FileResult, ItemResult
 from harvester.ledger.writing import Ledger
-from harvester.models import Change, Failure, Findings, OwedFile, OwedItem
+from harvester.models import Failure, Findings, OwedFile, OwedItem
 from harvester.producer import Producer
 from harvester.sources import Source
-from harvester.states import Changed, FileStatus, WorkState
+from harvester.states import FileStatus, WorkState
 from harvester.tally import Tally
 from harvester.tasks import FileTask, ItemTask
 from harvester.together import beside
@@ -89,7 +89,6 @@ class Pipeline:
         self.stopping = anyio.Event()
         self.tally = tally
         self._ledger = ledger
-        self._figshare = figshare
         self._producer = Producer(
             ledger=ledger,
             figshare=figshare,
@@ -243,7 +242,7 @@ class Pipeline:
         try:
             found = await task.visit(item)
         except (GiveUp, TryAgain) as error:
-            return await self._missed(task, item, error)
+            return self._missed(task, item, error)
         if found.left_out:
             return WorkState.LEFT_OUT, found, None
         if not found.doubt:
@@ -253,14 +252,17 @@ class Pipeline:
         doubt = Failure(task.name, found.doubt, Doubtful.verdict, item.id, told_as=found.doubt_of)
         return WorkState.FAILED, found, doubt
 
-    async def _missed(self, task: ItemTask, item: OwedItem, error: GiveUp | TryAgain) -> _Outcome:
+    def _missed(self, task: ItemTask, item: OwedItem, error: GiveUp | TryAgain) -> _Outcome:
+        told, verdict = str(error), error.verdict
         if isinstance(error, Gone) and item.known and task.tells_of_withdrawal:
-            if await self._figshare.serves():
-                change = None if item.withdrawn else Findings(change=Change(Changed.WITHDRAWN))
-                return WorkState.WITHDRAWN, change, None
-            error = _doubted(error)
-        log.warning("item %d, %s: %s", item.id, task.name, error)
-        failure = Failure(task.name, str(error), error.verdict, item.id, attempts=error.attempts)
+            if item.withdrawn:
+                return WorkState.WITHDRAWN, None, None
+            # One answer is no proof: at the end of the run all of this kind are looked at together.
+            told, verdict = f"{error}: not taken for withdrawn before the run ends", Verdict.SUSPECTED
+            log.info("item %d, %s: %s", item.id, task.name, told)
+        else:
+            log.warning("item %d, %s: %s", item.id, task.name, error)
+        failure = Failure(task.name, told, verdict, item.id, attempts=error.attempts)
         return WorkState.FAILED, None, failure
 
     def _tasks_of(self, item: OwedItem) -> list[str]:
@@ -302,13 +304,6 @@ class Pipeline:
             self.tally.files_failed += 1
             log.warning("item %d, file %d: %s", owed.item_id, owed.file.id, error)
         await self._ledger.save_file(replace(result, turn=owed.turn))
-
-
-def _doubted(error: Gone) -> Doubtful:
-    """Say that it is not known whether what was not found is withdrawn."""
-    told = Doubtful(f"{error}; but the api has given nothing in this run: not taken for withdrawn")
-    told.attempts = error.attempts
-    return told
 
 
 async def _next(queue: MemoryObjectReceiveStream[Owed]) -> Owed | None:

@@ -40,11 +40,16 @@ AT_ONCE = 500
 
 
 class Removable(NamedTuple):
-    """A file that no longer belongs to the harvest; ``path`` relative to the folder, ``size`` in bytes."""
+    """
+    A file that no longer belongs to the harvest; ``path`` relative to the folder, ``size`` in bytes.
+
+    ``kept``: why it stays all the same, as it is all there is; "" where it may go.
+    """
 
     path: str
     size: int
     why: str
+    kept: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,18 @@ def removable(config: Config) -> list[Removable]:
         return [each for each in _find(reader) if is_there(config.folder, each.path)]
 
 
+def doubts(config: Config) -> list[str]:
+    """Say why nothing is removed now: what the last run found may be less than there is."""
+    with Reader(config.folder) as reader:
+        return reader.doubts()
+
+
 async def prune(config: Config, paths: Sequence[str], *, trash_days: int = TRASH_DAYS) -> Pruned:
     """
     Move files that `removable` named into the trash; one that belongs to the harvest by now stays.
 
-    What has been in the trash for more than `trash_days` days is deleted for good; with 0 all of it.
+    What has been in the trash for more than `trash_days` days is deleted for good; with 0 all of it. Where
+    there are `doubts`, nothing is moved or deleted.
 
     Raises:
         UsageError: there is no harvest in the folder.
@@ -118,11 +130,16 @@ async def _prune(
     await Mover(ledger, Store(config.folder, confirm=ledger.confirm)).recover()
     today = ledger.now()[:10]
     pruner = Pruner(config.folder, today)
-    may_go = {each.path for each in await to_thread.run_sync(_find, reader)}
-    await ledger.pruned(await to_thread.run_sync(_gone, config.folder, may_go))
-    pruned = Pruned()
-    for start in range(0, len(paths), AT_ONCE):
-        some = await to_thread.run_sync(pruner.prune, paths[start : start + AT_ONCE], may_go)
+    found = await to_thread.run_sync(_find, reader)
+    await ledger.pruned(await to_thread.run_sync(_gone, config.folder, [each.path for each in found]))
+    if why := "; ".join(reader.doubts()):
+        return Pruned(kept=tuple(f"{path}: the last run had doubts: {why}" for path in paths))
+    kept = {each.path: each.kept for each in found if each.kept}
+    may_go = {each.path for each in found}.difference(kept)
+    pruned = Pruned(kept=tuple(f"{path}: {kept[path]}" for path in paths if path in kept))
+    wanted = [path for path in paths if path not in kept]
+    for start in range(0, len(wanted), AT_ONCE):
+        some = await to_thread.run_sync(pruner.prune, wanted[start : start + AT_ONCE], may_go)
         with CancelScope(shield=True):  # they are gone: that is to be told
             await ledger.pruned(some.removed)
         pruned += some

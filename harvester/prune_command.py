@@ -12,8 +12,8 @@ from typing import Any
 from harvester import job
 from harvester.config import Config
 from harvester.printing import mention
-from harvester.prune import Pruned, removable
-from harvester.report import pruned_text, removable_text
+from harvester.prune import Pruned, doubts, removable
+from harvester.report import nothing_removed, pruned_text, removable_text
 from harvester.trash import TRASH_DAYS, dated, expired
 
 
@@ -34,10 +34,14 @@ class Offer:
 
     def make(self) -> None:
         """Show what may go; move and delete it where the user says yes, forget what is gone already."""
-        shown = removable(self.config)
+        if told := doubts(self.config):
+            mention(nothing_removed(told))
+            return
+        found = removable(self.config)
+        shown = [each for each in found if not each.kept]
         today = time.strftime("%Y-%m-%d", time.gmtime())
         old = expired(dated(self.config.folder), today, self.trash_days)
-        mention(removable_text(shown, old, self.trash_days))
+        mention(removable_text(found, old, self.trash_days))
         if (shown or old) and not self._agrees():
             return
         paths = [each.path for each in shown]

@@ -90,6 +90,7 @@ _WORDS = {
     "unresolved": "that lead to no item",
     "left out": "excluded by your filters: their records say so",
     "withdrawn": "items withdrawn since they were harvested",
+    "suspected": "not found any more, and not yet taken for withdrawn",
     "skipped": "left out by your rules",
     "link": "hosted elsewhere",
     "pending": "still to come",
@@ -107,9 +108,11 @@ def _changes(changes: dict[str, int], folder: dict[str, Any]) -> list[str]:
 
 def removable_text(files: Sequence[Removable], old: Sequence[Dated], trash_days: int) -> str:
     """Show every file that no longer belongs to the harvest, and what of the trash has had its time."""
+    lines = [f"kept: {file.path}: {file.kept}" for file in files if file.kept]
+    files = [file for file in files if not file.kept]
     if not files and not old:
-        return "nothing to remove"
-    lines = [f"{human_bytes(file.size):>11}  {file.path}  ({file.why})" for file in files]
+        return "\n".join([*lines, "nothing to remove"])
+    lines += [f"{human_bytes(file.size):>11}  {file.path}  ({file.why})" for file in files]
     if old:
         lines += [f"{human_bytes(day.size):>11}  {TRASH}/{day.date}  ({day.files} files)" for day in old]
         number, size = sum(day.files for day in old), sum(day.size for day in old)
@@ -119,6 +122,11 @@ def removable_text(files: Sequence[Removable], old: Sequence[Dated], trash_days:
         then = f"moved to {TRASH}/ for {trash_days} days" if trash_days else "deleted for good"
         lines.append(f"{len(files)} files, {total}, no longer belong to the harvest: {then}")
     return "\n".join(lines)
+
+
+def nothing_removed(doubts: Sequence[str]) -> str:
+    """Say why nothing is removed."""
+    return f"nothing is removed: this run had doubts: {'; '.join(doubts)}"
 
 
 def pruned_text(pruned: Pruned) -> str:

@@ -54,6 +54,7 @@ def _run(ended: Ended) -> dict[str, Any]:
         "listed": tally.listed,
         "items": {"done": tally.items_done, "failed": tally.items_failed},
         "files": {"done": tally.files_done, "failed": tally.files_failed},
+        "suspected": tally.suspected,
         "bytes": state["file_bytes"],
         "requests": {name: traffic.requests[name] for name in SERVICES},
         "errors": {name: traffic.errors[name] for name in SERVICES},

@@ -25,6 +25,7 @@ class Tally:
     files_done: int = 0
     files_failed: int = 0
     no_room: str = ""
+    suspected: int = 0
     warnings: list[str] = field(default_factory=list)
 
     @property

@@ -520,7 +520,10 @@ async def test_a_reader_who_has_gone_ends_no_work_and_changes_no_status(
         assert old
         for item_id in withdrawn:
             sandbox.world.withdraw(item_id)
-        ended = await shell(f"harvester run {query} --prune --yes {there} {left}", tmp_path, **unbuffered)
+        accept = f"--accept-withdrawals {len(withdrawn)}"
+        ended = await shell(
+            f"harvester run {query} {accept} --prune --yes {there} {left}", tmp_path, **unbuffered
+        )
         assert ended.returncode == 1, "the item of the first run is nowhere yet"
         assert not any(path.exists() for path in old)
         kept = next(path for path in files.rglob("*") if path.is_file())

@@ -53,6 +53,7 @@ LEVELS = {
     "prune": 7,
     "plan": 8,
     "pipeline": 8,
+    "withdrawals": 8,
     "pipes": 8,
     "report": 9,
     "progress": 10,

@@ -1223,7 +1223,7 @@ async def test_a_file_that_came_and_that_nobody_names_any_more_is_left_over(tmp_
         done = FileResult(1, 7, FileStatus.DONE, turn=in_hand.turn, path=in_hand.path, size=10)
         await ledger.save_file(done)
     with Reader(tmp_path) as reader:
-        assert [path for path, _, _ in reader.removable()] == [in_hand.path]
+        assert [path for path, *_ in reader.removable()] == [in_hand.path]
 
 
 async def test_a_file_that_cannot_be_had_lets_others_have_its_room(tmp_path: Path) -> None:
@@ -1303,7 +1303,7 @@ async def test_a_file_that_came_where_it_is_not_wanted_any_more_is_left_over(tmp
         done = FileResult(1, 7, FileStatus.DONE, turn=in_hand.turn, path=in_hand.path, size=10)
         await ledger.save_file(done)
     with Reader(tmp_path) as reader:
-        assert [path for path, _, _ in reader.removable()] == [in_hand.path]
+        assert [path for path, *_ in reader.removable()] == [in_hand.path]
 
 
 async def test_what_is_damaged_of_a_withdrawn_item_is_not_owed(tmp_path: Path) -> None:

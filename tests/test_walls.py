@@ -89,7 +89,9 @@ async def test_what_was_withdrawn_is_so_where_one_request_shows_that_the_api_ser
         more = {"sources": [{"kind": "items", "ids": ids}], "tasks": ["metadata"]}
         assert (await harvest(config(sandbox, tmp_path, **more))).exit_status == 0
     async with Sandbox(Settings(items=20, heavy=0, faults={"always-404": 1.0})) as sandbox:
-        summary = await harvest(config(sandbox, tmp_path, **more), refresh=frozenset({"metadata"}))
+        summary = await harvest(
+            config(sandbox, tmp_path, **more), refresh=frozenset({"metadata"}), accept_withdrawals=len(ids)
+        )
         assert summary.exit_status == 0
         changes = rows(tmp_path / "changes.csv")
         assert {int(row["item_id"]) for row in changes if row["change"] == "withdrawn"} == set(ids)

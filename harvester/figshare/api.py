@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Sequence
 from functools import partial
 
-import anyio
 import msgspec
 from msgspec.structs import replace
 from yarl import URL
@@ -29,7 +28,7 @@ from harvester.figshare.records import (
     read_article,
 )
 from harvester.figshare.statistics import decode_total
-from harvester.models import Page, Record
+from harvester.models import ItemRef, Page, Record
 
 __all__ = ["PAGE_SIZE", "Figshare"]
 
@@ -50,9 +49,6 @@ class Figshare:
         self._lister = Lister(self._endpoints)
         self.finder = Finder(self._endpoints, api)
         self._stats = stats
-        self._has_served = False
-        self._doubts = 0
-        self._proving = anyio.Lock()
         client.expect("api", (api / "articles").with_query(page_size=1), decode_entries)
         client.expect("stats", stats / "total/views/article/1", decode_total)
 
@@ -66,32 +62,30 @@ class Figshare:
 
         Raises besides: see `Lister.page`.
         """
-        page = await self._lister.page(listed, position)
-        self._has_served = self._has_served or bool(page.refs)
-        return page
+        return await self._lister.page(listed, position)
 
     async def confirm_token(self) -> None:
         """Ask whether the token is good, where a refusal was the last word on it; see `Client`."""
         await self._client.confirm_credentials("token")
 
-    async def serves(self) -> bool:
+    async def serves(self, known: Sequence[ItemRef]) -> bool:
         """
-        Tell whether the api has given a record or an entry in this run; ask for one where it has not.
+        Tell whether the api gives what is sure to be there: an item in its list of all, and one of these.
 
-        A gateway in its place may say of everything that it is not found. While there is nothing, not every
-        doubt is asked about, but the first, second, fourth, eighth and so on.
+        A gateway in its place may say of everything that it is not found. `known`: items to be asked for as
+        they were had before, until one comes; where there is none, the list alone has to do.
         """
-        async with self._proving:  # who doubts at the same time waits for the one answer
-            if not self._has_served:
-                self._doubts += 1
-                if self._doubts & (self._doubts - 1) == 0:
-                    await self._ask_for_any()
-        return self._has_served
-
-    async def _ask_for_any(self) -> None:
         with contextlib.suppress(GiveUp, TryAgain):
             found = (await self._endpoints.get("articles", decode_entries, {"page_size": 1})).value
-            self._has_served = self._has_served or bool(found.entries)
+            if not (found.entries and known):
+                return bool(found.entries)
+            for each in known:
+                with contextlib.suppress(Gone, Refused):
+                    path, authorised = _record_path(each.id, private=each.private, version=each.version)
+                    decode = partial(_decode_record, each.id, each.version)
+                    await self._endpoints.get(path, decode, authorised=authorised)
+                    return True
+        return False
 
     async def count(self, group_ids: Sequence[int]) -> int:
         """
@@ -135,7 +129,6 @@ class Figshare:
         path, authorised = _record_path(item_id, private=private, version=version)
         decode = partial(_decode_record, item_id, version)
         reply = await self._endpoints.get(path, decode, authorised=authorised)
-        self._has_served = True
         return await self._whole(reply, path, authorised=authorised)
 
     async def record_unless(
@@ -145,7 +138,6 @@ class Figshare:
         path, authorised = _record_path(item_id, private=private, version=version)
         decode = partial(_decode_record, item_id, version)
         reply = await self._endpoints.get_unless(etag, path, decode, authorised=authorised)
-        self._has_served = True
         if reply is None:
             return None
         return await self._whole(reply, path, authorised=authorised)

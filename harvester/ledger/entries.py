@@ -180,6 +180,19 @@ class Entries:
             ],
         )
 
+    def withdraw(self, keys: Sequence[int]) -> None:
+        """Take items whose records are gone for withdrawn."""
+        gone = [(key,) for key in keys]
+        many.write(self._db, "UPDATE items SET withdrawn = 1 WHERE id IN ({values})", gone)
+        many.write(
+            self._db,
+            "UPDATE work SET state = 'withdrawn', error = '', attempts = 0, verdict = ''"
+            " WHERE task = 'metadata' AND item_id IN ({values})",
+            gone,
+        )
+        self._withdraw(keys)
+        self._note_changes({key: Change(Changed.WITHDRAWN) for key in keys})
+
     def _withdraw(self, item_ids: Sequence[int]) -> None:
         """Owe nothing of items that are no longer public, nor of their versions, which went with them."""
         gone = [(item_id,) for item_id in item_ids]

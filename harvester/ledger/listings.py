@@ -209,7 +209,10 @@ class Listings:
             self._db,
             """
             SELECT DISTINCT item_id FROM finds JOIN items ON items.id = item_id
-            WHERE listing_id IN ({values}) AND NOT withdrawn AND NOT EXISTS (
+            WHERE listing_id IN ({values}) AND NOT withdrawn AND NOT EXISTS (  -- asked for in this very run
+                SELECT 1 FROM work WHERE work.item_id = items.id AND task = 'metadata'
+                    AND state = 'failed' AND verdict = 'suspected'
+            ) AND NOT EXISTS (
                 SELECT 1 FROM finds AS now WHERE now.item_id = finds.item_id
                     AND now.listing_id IN (SELECT id FROM listings WHERE NOT old)
             )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from harvester.errors import UsageError
 from harvester.ledger import claim, counting
+from harvester.ledger.doubts import doubts, only_here
 from harvester.ledger.heartbeat import Sign, seems_at_work
 from harvester.ledger.lockless import find_claim
 from harvester.ledger.rows import ChangeRow, FileRow, ItemRow
@@ -189,11 +190,20 @@ class Reader:
         row = self._row("SELECT mark FROM listings WHERE key = ? AND complete AND NOT old", key)
         return str(row[0]) if row else ""
 
-    def removable(self) -> Iterator[tuple[str, int, str]]:
-        """Path, size in bytes and reason of files here that are no part of the harvest any more."""
+    def removable(self) -> Iterator[tuple[str, int, str, str]]:
+        """
+        Path, size in bytes and reason of files here that are no part of the harvest any more.
+
+        And why one is to stay all the same, "" where it may go: see `doubts.only_here`.
+        """
         with database_errors(self.path):
-            rows = self._removable()
-        return ((path, size, why) for path, size, why in rows)
+            rows, kept = self._removable(), only_here(self._db)
+        return ((path, size, why, kept.get(item_id, "")) for path, size, why, item_id in rows)
+
+    def doubts(self) -> list[str]:
+        """Say why nothing is to be removed now; see `doubts.doubts`."""
+        with database_errors(self.path):
+            return doubts(self._db)
 
     def prune_was_cut_off(self) -> bool:
         """Tell whether a prune ended before it could say what it had moved, and none has finished since."""
@@ -211,12 +221,13 @@ class Reader:
     def _removable(self) -> list[tuple[Any, ...]]:
         return self._db.execute(
             """
-            SELECT path, size, 'no record names it any more' FROM leftovers
-                WHERE path NOT IN (SELECT path FROM files WHERE status = 'done')
-            UNION ALL
-            SELECT path, size, 'its item was withdrawn' FROM files JOIN items ON items.id = item_id
-                WHERE withdrawn AND status = 'done'
-            ORDER BY 1
+            SELECT path, size, why, ifnull(versions.item_id, found.item_id) FROM (
+                SELECT path, size, 'no record names it any more' AS why, item_id FROM leftovers
+                    WHERE path NOT IN (SELECT path FROM files WHERE status = 'done')
+                UNION ALL
+                SELECT path, size, 'its item was withdrawn', item_id
+                    FROM files JOIN items ON items.id = item_id WHERE withdrawn AND status = 'done'
+            ) AS found LEFT JOIN versions ON versions.id = found.item_id ORDER BY 1
             """
         ).fetchall()
 

@@ -44,6 +44,7 @@ from harvester.ledger.results import (
 )
 from harvester.ledger.schema import NAME, database_errors
 from harvester.ledger.statistics import Counters
+from harvester.ledger.withdrawals import Withdrawals
 from harvester.models import Failure, OwedFile, OwedItem, Page
 from harvester.paths import is_there
 from harvester.states import WorkState
@@ -66,12 +67,14 @@ class Ledger:
 
     ``changed`` is an event that the next change sets; take it before you look, then wait for it.
     ``drawback`` says what the file system cannot do, "" where it can do all. ``moves``: journal of renames.
-    ``counters``: the statistics that are here. ``owners``: whose private items these are.
+    ``counters``: the statistics that are here. ``owners``: whose private items these are. ``withdrawals``:
+    what is suspected to be withdrawn.
     """
 
     moves: Moves
     counters: Counters
     owners: Owners
+    withdrawals: Withdrawals
 
     def __init__(
         self,
@@ -125,6 +128,7 @@ class Ledger:
         self.counters = Counters(self._db, self._call)
         self.owners = Owners(self._db, self._change, self.path.parent)
         self.moves = Moves(self._db, self._change, self._entries.note_moves)
+        self.withdrawals = Withdrawals(self._db, self._change, self._entries.withdraw)
         now = claim.iso(self._clock())
         self._listings = Listings(self._db, self._line, run_id=run_id, now=now)
 

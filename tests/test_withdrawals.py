@@ -1,0 +1,342 @@
+"""Not found is not withdrawn: it is believed only of few items at once, and where the api serves."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from harvester import harvest
+from harvester.errors import StopRun
+from harvester.ledger.reading import Reader
+from harvester.models import Summary
+from harvester.prune import doubts, prune, removable
+from harvester.sandbox import Sandbox, Settings
+from harvester.withdrawals import is_believable
+from tests.conftest import at, config, environment, harvester, started, until
+from tests.test_client import served
+from tests.test_prune import EDITED, harvest_with_leftovers, here, run_words
+from tests.truth import rows
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def world() -> Settings:
+    return Settings(items=40, heavy=0)
+
+
+def of_items(ids: Sequence[int], **more: object) -> dict[str, object]:
+    return {"sources": [{"kind": "items", "ids": list(ids)}], "tasks": ["metadata"], **more}
+
+
+def withdrawn(folder: Path) -> set[int]:
+    """The items that the last run found to be withdrawn."""
+    told = rows(folder / "changes.csv")
+    return {int(row["item_id"]) for row in told if row["change"] == "withdrawn"}
+
+
+@pytest.mark.parametrize(
+    ("vanished", "of", "accepted", "believed"),
+    [
+        (1, 1, 0, True), (1, 3, 0, True), (2, 3, 0, False), (2, 20, 0, False), (2, 39, 0, False),
+        (2, 40, 0, True), (3, 40, 0, False), (20, 400, 0, True), (20, 399, 0, False), (20, 1000, 0, True),
+        (21, 1000, 0, False), (21, 10**6, 0, False), (20, 20, 20, True), (20, 20, 19, False),
+        (20, 1000, 1, True),
+    ],
+)  # fmt: skip
+def test_so_many_may_vanish_at_once(vanished: int, of: int, accepted: int, believed: bool) -> None:
+    assert is_believable(vanished, of, accepted) is believed
+
+
+async def test_one_of_three_is_withdrawn_and_two_of_twenty_are_not(sandbox: Sandbox, tmp_path: Path) -> None:
+    ids = list(sandbox.world.public_ids)[:20]
+    await harvest(config(sandbox, tmp_path / "few", **of_items(ids[:3])))
+    await harvest(config(sandbox, tmp_path / "more", **of_items(ids)))
+    sandbox.world.withdraw(ids[0])
+    summary = await harvest(config(sandbox, tmp_path / "few", **of_items(ids[:3])))
+    assert (summary.exit_status, summary.run["suspected"]) == (0, 1)
+    assert withdrawn(tmp_path / "few") == {ids[0]}
+    sandbox.world.withdraw(ids[1])
+    summary = await harvest(config(sandbox, tmp_path / "more", **of_items(ids)))
+    assert (summary.exit_status, summary.run["suspected"]) == (1, 2)
+    assert withdrawn(tmp_path / "more") == set()
+    why = (
+        "2 of 20 items would be withdrawn at once, more than 5 % or 20: check, then run with"
+        " --accept-withdrawals 2"
+    )
+    assert summary.run["warnings"] == [
+        f"2 items were not found, and none of them is taken for withdrawn: {why}"
+    ]
+    assert [(row["item_id"], row["error"]) for row in rows(tmp_path / "more" / "failures.csv")] == [
+        (str(item_id), f"figshare no longer has it; {why}") for item_id in ids[:2]
+    ]
+    assert summary.folder["outcomes"]["items"] == {"done": 18, "failed for now": 2}
+
+
+async def test_what_was_not_believed_is_asked_for_again_and_believed_where_the_user_says_so(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    ids = list(sandbox.world.public_ids)[:20]
+    words = ("run", *(word for item_id in ids for word in ("--item", item_id)), "-o", tmp_path, *at(sandbox))
+    assert (await harvester(*words)).status == 0
+    before = here(tmp_path)
+    for item_id in ids[:3]:
+        sandbox.world.withdraw(item_id)
+    for more in ((), ("--accept-withdrawals", "2", "--prune", "--yes")):
+        ended = await harvester(*words, *more)
+        assert ended.status == 1
+        assert "3 items were not found, and none of them is taken for withdrawn: 3 of 20 items" in ended.err
+        assert (withdrawn(tmp_path), here(tmp_path)) == (set(), before)
+    assert ended.out.endswith(
+        "\nnothing is removed: this run had doubts: 3 failures may pass (see failures.csv)\n"
+    )
+    sandbox.world.restore(ids[2])
+    ended = await harvester(*words, "--accept-withdrawals", "2", "--prune", "--yes")
+    assert ended.status == 0, ended.err
+    assert withdrawn(tmp_path) == set(ids[:2])
+    gone = {path for path in before if path.split("/")[1] in {str(ids[0]), str(ids[1])}}
+    assert here(tmp_path) == before - gone
+    assert {
+        f"files/{path.partition('/files/')[2]}" for path in map(str, (tmp_path / ".trash").rglob("*.*"))
+    } >= gone
+    ended = await harvester(*words)
+    assert ended.status == 0, "those that are withdrawn already count no more"
+    ended = await harvester(*words, "--accept-withdrawals", "-1")
+    assert (ended.status, "a whole number is expected" in ended.err) == (2, True)
+
+
+async def test_twenty_one_of_a_thousand_are_not_believed_and_twenty_are(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=1010, heavy=0)) as sandbox:
+        more = {"sources": [{"kind": "institution", "id": 319}], "tasks": ["metadata"]}
+
+        async def run() -> Summary:
+            return await harvest(config(sandbox, tmp_path, **more))
+
+        assert (await run()).exit_status == 0
+        ids = list(sandbox.world.public_ids)
+        for item_id in ids[:21]:
+            sandbox.world.withdraw(item_id)
+        summary = await run()
+        assert (summary.exit_status, summary.run["suspected"], withdrawn(tmp_path)) == (1, 21, set())
+        assert f"21 of {len(ids)} items" in summary.run["warnings"][0]
+        sandbox.world.restore(ids[20])
+        summary = await run()
+        assert (summary.exit_status, withdrawn(tmp_path)) == (0, set(ids[:20]))
+
+
+async def test_versions_count_as_their_item(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+        world = sandbox.world
+        ids = [i for i in world.public_ids if world.record(i)["version"] > 1][:2]
+        more = of_items(ids, versions="all")
+        assert (await harvest(config(sandbox, tmp_path, **more))).exit_status == 0
+        world.withdraw(ids[0])
+        summary = await harvest(config(sandbox, tmp_path, **more), refresh=frozenset({"metadata"}))
+        assert (summary.exit_status, summary.run["suspected"]) == (0, 1)
+        assert withdrawn(tmp_path) >= {ids[0]}
+
+
+# -- the api has to show that it serves -------------------------------------------------------------
+
+
+async def test_a_list_of_items_is_no_proof_where_an_item_that_should_be_there_does_not_come(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    async def lost(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path.removeprefix("/v2/"))
+        if asked[-1] == "articles":
+            return web.json_response([{"id": 1, "title": "one of all"}])
+        return web.json_response({"message": "Entity not found"}, status=404)
+
+    ids = list(sandbox.world.public_ids)[:10]
+    assert (await harvest(config(sandbox, tmp_path, **of_items(ids)))).exit_status == 0
+    async with served(lost) as gateway:
+        there = {"services.api": str(URL(str(gateway)) / "v2")}
+        summary = await harvest(config(sandbox, tmp_path, **of_items(ids[:1]), **there))
+    assert (summary.exit_status, withdrawn(tmp_path)) == (1, set())
+    (failure,) = rows(tmp_path / "failures.csv")
+    assert "the api does not give what should be there either" in failure["error"]
+    assert asked == [f"articles/{ids[0]}", "articles", *(f"articles/{item_id}" for item_id in ids[1:4])]
+
+
+async def test_of_an_account_it_shows_that_with_an_item_of_the_account(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=40, heavy=0)) as sandbox:
+        words = ("run", "--account", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        (*_, gone) = sandbox.world.account_ids
+        sandbox.world.withdraw(gone)
+        sandbox.requests.clear()
+        ended = await harvester(*words)
+        assert (ended.status, withdrawn(tmp_path)) == (0, {gone}), ended.err
+        *_, listed, known = [seen.path for seen in sandbox.requests]
+        assert listed == "/v2/articles"
+        assert known.startswith("/v2/account/articles/")
+
+
+@pytest.mark.parametrize("says", ["html", "json"])
+async def test_a_gateway_in_figshares_place_takes_nothing_away(
+    says: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async def lost(_: web.Request) -> web.StreamResponse:
+        if says == "json":
+            return web.json_response({"message": "Entity not found"}, status=404)
+        return web.Response(status=404, text="<h1>404 Not Found</h1>", content_type="text/html")
+
+    more = of_items(list(sandbox.world.public_ids)[:3], tasks=["metadata", "files"])
+    async with served(lost) as gateway:
+        there = {"services.api": str(URL(str(gateway)) / "v2"), "retry.attempts": 2, "retry.patience": 0.5}
+
+        async def run_behind_it() -> None:
+            if says == "json":
+                assert (await harvest(config(sandbox, tmp_path, **more, **there))).exit_status == 1
+                return
+            with pytest.raises(StopRun, match="not figshare's"):
+                await harvest(config(sandbox, tmp_path, **more, **there))
+
+        await run_behind_it()  # a first run knows nothing that could be withdrawn
+        asked = config(sandbox, tmp_path, **more)
+        assert (await harvest(asked)).exit_status == 0
+        before = here(tmp_path)
+        assert before
+        await run_behind_it()
+        assert (await prune(asked, sorted(before), trash_days=0)).removed == ()
+        items = [word for source in asked.sources for item in source.ids for word in ("--item", item)]
+        words = ("run", *items, "-o", tmp_path, "--api", there["services.api"], "--stats", sandbox.stats)
+        patience = environment(HARVESTER_RETRY_PATIENCE="0.5", HARVESTER_RETRY_MAX_WAIT="0.1")
+        ended = await harvester(*words, "--rate", "inf", "--prune", "--yes", env=patience)
+        assert ended.status == (1 if says == "json" else 3)
+        assert "nothing is removed: this run had doubts: " in ended.out
+    with Reader(tmp_path) as reader:
+        assert "withdrawn" not in reader.counts()["outcomes"]["items"]
+    assert (await harvest(asked)).exit_status == 0
+    assert removable(asked) == []
+    assert here(tmp_path) == before
+    assert not (tmp_path / ".trash").exists()
+
+
+async def test_killed_before_it_decides_a_run_has_believed_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    ids = list(sandbox.world.public_ids)[:20]
+    items = [word for item_id in ids for word in ("--item", item_id)]
+    words = ("run", *items, "--tasks", "metadata", "-o", tmp_path)
+    assert (await harvester(*words, *at(sandbox))).status == 0
+    sandbox.world.withdraw(ids[0])
+
+    def suspected() -> int:
+        with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+            told = db.execute("SELECT count(*) FROM work WHERE verdict = 'suspected'").fetchone()
+        return int(told[0])
+
+    async with started((*words, *at(sandbox, rate="3"), "--workers", "1")) as process:
+        await until(lambda: suspected() == 1)
+        process.kill()
+        await process.wait()
+    with Reader(tmp_path) as reader:
+        outcomes = reader.counts()["outcomes"]["items"]
+    assert (outcomes["suspected"], "withdrawn" in outcomes) == (1, False)
+    ended = await harvester(*words, *at(sandbox))
+    assert (ended.status, withdrawn(tmp_path)) == (0, {ids[0]}), ended.err
+
+
+# -- where there is a doubt nothing is removed --------------------------------------------------------
+
+BLOCKED = (
+    "UPDATE work SET state = 'failed', verdict = 'blocked', error = 'x'"
+    " WHERE task = 'stats' AND item_id = 5000004"
+)
+DOUBTS = {
+    "it was interrupted": "UPDATE runs SET outcome = 'interrupted'",
+    "it was stopped": "UPDATE runs SET outcome = 'stopped'",
+    "it was killed": "UPDATE runs SET outcome = NULL, ended = NULL, beat = 0",
+    "1 failures may pass (see failures.csv)": BLOCKED,
+    "2 failures may pass (see failures.csv)": "UPDATE files SET status = 'failed', verdict = 'failed for now'"
+    " WHERE file_id IN (SELECT file_id FROM files WHERE item_id = 5000001 ORDER BY 1 LIMIT 2)",
+    "1 items were not found, and it is not decided whether they are withdrawn": "UPDATE work"
+    " SET state = 'failed', verdict = 'suspected' WHERE task = 'metadata' AND item_id = 5000004",
+    "1 records are still to be asked for": "UPDATE work SET state = 'owed' WHERE task = 'metadata'"
+    " AND item_id = 5000004",
+    "1 listings failed": "INSERT INTO mishaps (task, subject, error, verdict, attempts)"
+    " VALUES ('listing', 'search x', 'refused', 'failed for good', 1)",
+    "1 listings were not read to their end": "UPDATE listings SET complete = 0 WHERE id = ("
+    "SELECT max(id) FROM listings WHERE NOT old)",
+}
+
+
+@pytest.mark.parametrize("doubt", DOUBTS)
+async def test_where_there_is_a_doubt_nothing_is_removed(doubt: str, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
+        belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+        asked = config(sandbox, tmp_path)
+        assert doubts(asked) == []
+        with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
+            db.execute(DOUBTS[doubt])
+        assert doubts(asked) == [doubt]
+        pruned = await prune(asked, sorted(old))
+        assert pruned.removed == ()
+        assert pruned.kept == tuple(f"{path}: the last run had doubts: {doubt}" for path in sorted(old))
+        assert here(tmp_path) == belongs | old
+
+
+async def test_an_interrupted_run_says_that_it_removes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    words = run_words(sandbox, tmp_path, "--prune", "--yes", "--rate", "0.5", "--refresh", "metadata")
+    process = await anyio.open_process(
+        [sys.executable, "-m", "harvester", *map(str, words)],
+        env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    before = len(sandbox.requests)
+    async with process:
+        await until(lambda: len(sandbox.requests) > before)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        out = b"".join([piece async for piece in process.stdout]).decode()
+        assert await process.wait() == 130
+    assert "nothing is removed: this run had doubts: it was interrupted" in out
+    assert here(tmp_path) == belongs | old
+
+
+@pytest.mark.parametrize(
+    ("failure", "why"),
+    [
+        (
+            "UPDATE files SET status = 'failed', verdict = 'gone', error = '404'",
+            "a file of its item failed: 404",
+        ),
+        (
+            "UPDATE files SET status = 'skipped', verdict = 'not asked for'",
+            "a file of its item is still to come",
+        ),
+    ],
+)
+async def test_the_old_file_of_an_item_that_has_no_better_one_is_kept(
+    failure: str, why: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    (replaced,) = (path for path in old if str(EDITED) in path)
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
+        db.execute(f"{failure} WHERE item_id = {EDITED}")
+    asked = config(sandbox, tmp_path)
+    assert {each.path: each.kept for each in removable(asked) if each.kept} == {replaced: why}
+    pruned = await prune(asked, sorted(old))
+    assert pruned.kept == (f"{replaced}: {why}",)
+    assert here(tmp_path) == belongs | {replaced}
+
+
+async def test_a_failure_of_statistics_keeps_no_file(sandbox: Sandbox, tmp_path: Path) -> None:
+    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
+        db.execute("UPDATE work SET state = 'failed', verdict = 'gone' WHERE task = 'stats'")
+    pruned = await prune(config(sandbox, tmp_path), sorted(old))
+    assert (set(pruned.removed), pruned.kept) == (old, ())
+    assert here(tmp_path) == belongs
