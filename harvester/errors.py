@@ -17,6 +17,7 @@ Every error raised on purpose. The class says what follows; the message is one l
     │   ├── Misshapen        JSON that is not what the documents promise, or far too large
     │   ├── Unverified       the same wrong bytes came twice
     │   ├── NoRoom           this file does not fit on the disk; others may
+    │   ├── PutOff           this file comes slowly and others wait: it is to be asked for behind them
     │   └── Doubtful         says less than is known already: no fact, asked for again later
     └── TryAgain             may succeed when asked again; raised past the client only after the last try
         ├── Throttled        429: the service wants everybody to wait
@@ -130,6 +131,12 @@ class Unverified(GiveUp):
 
 class NoRoom(GiveUp):
     """This file does not fit on the disk; others may."""
+
+    verdict = Verdict.FOR_NOW
+
+
+class PutOff(GiveUp):
+    """A file comes so slowly that others go before it; it is asked for behind them."""
 
     verdict = Verdict.FOR_NOW
 

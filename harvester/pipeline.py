@@ -10,7 +10,8 @@ Moves items and files through queues and workers; it never parses, fetches or wr
 3. The workers visit each item: every task that it owes, then one entry for the ledger.
 4. What the records made owed is fed to the download workers in the same way.
 5. A stage ends when the one before it has ended, nothing is owed and nobody is at work who may find that
-   more is: a visit can owe visits to other versions of its item. Its end closes the next queue.
+   more is: a visit can owe visits to other versions of its item, and a slow file is put off. Its end closes
+   the next queue.
 
 So memory holds one page, two bounded queues and what is in hand, however long the lists are, and a run
 that was killed begins with the question that every run asks: what is owed?
@@ -31,7 +32,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from msgspec.structs import replace
 
 from harvester.config import Concurrency
-from harvester.errors import Doubtful, GiveUp, Gone, NoRoom, TryAgain, Verdict
+from harvester.errors import Doubtful, GiveUp, Gone, NoRoom, PutOff, TryAgain, Verdict
 from harvester.figshare.api import Figshare
 from harvester.ledger.results import RECORD, FileResult, ItemResult
 from harvester.ledger.writing import Ledger
@@ -103,7 +104,7 @@ class Pipeline:
         self._concurrency = concurrency
         self._all_listed = anyio.Event()
         self._all_visited = anyio.Event()
-        self._visits = 0  # read from the ledger and not ended
+        self._visits = self._transfers = 0  # read from the ledger and not ended
         self._in_hand: dict[int, _InHand] = {}
 
     async def prepare(self) -> None:
@@ -126,6 +127,7 @@ class Pipeline:
             StopRun: it cannot go on. What was done until then is in the ledger.
         """
         self._all_listed, self._all_visited, self._visits = anyio.Event(), anyio.Event(), 0
+        self._transfers = 0
         self._in_hand.clear()
         with CancelScope() as in_hand:
             await beside(partial(self._flow, names), partial(self._grace, in_hand))
@@ -136,9 +138,13 @@ class Pipeline:
         transfers = create_memory_object_stream[OwedFile](self._concurrency.downloads)
         async with create_task_group() as group:
             group.start_soon(self._list, names)
-            group.start_soon(self._feed, self._ledger.owed_items, queue[0], self._all_listed)
+            group.start_soon(
+                self._feed, self._ledger.owed_items, queue[0], self._all_listed, lambda: self._visits == 0
+            )
             group.start_soon(self._visit_all, queue[1])
-            group.start_soon(self._feed, self._ledger.owed_files, transfers[0], self._all_visited)
+            group.start_soon(
+                self._feed, self._ledger.owed_files, transfers[0], self._all_visited, self._is_idle
+            )
             group.start_soon(self._fetch_all, transfers[1])
 
     async def _grace(self, in_hand: CancelScope) -> None:
@@ -158,12 +164,13 @@ class Pipeline:
         owed_after: Callable[[int, int], Awaitable[list[Owed]]],
         queue: MemoryObjectSendStream[Owed],
         all_known: anyio.Event,
+        is_idle: Callable[[], bool],
     ) -> None:
         turn = 0
         async with queue:
             while not self.stopping.is_set():
                 # All before looking: what comes while we look is then seen the next time.
-                is_last_look = all_known.is_set() and not self._visits
+                is_last_look = all_known.is_set() and is_idle()
                 if is_last_look:
                     await self._ledger.flush()
                 changed = self._ledger.changed
@@ -185,8 +192,13 @@ class Pipeline:
 
     # -- items ------------------------------------------------------------------------------------
 
+    def _is_idle(self) -> bool:
+        """Tell whether nobody is at work who may put a file in line."""
+        return not (self._visits or self._transfers)
+
     def _take_in_hand(self, batch: Sequence[OwedItem | OwedFile]) -> None:
         for owed in batch:
+            self._transfers += isinstance(owed, OwedFile)
             if isinstance(owed, OwedItem):
                 self._visits += 1
                 self._in_hand.setdefault(owed.key, _InHand()).visits += 1
@@ -289,12 +301,24 @@ class Pipeline:
                 group.start_soon(self._work, self._fetch, queue)
 
     async def _fetch(self, owed: OwedFile) -> None:
+        try:
+            await self._fetch_or_fail(owed)
+        except PutOff as put_off:
+            log.info("item %d, file %d: %s", owed.item_id, owed.file.id, put_off)
+            await self._ledger.put_off(owed)
+        self._transfers -= 1
+        if not self._transfers:
+            self._ledger.notify()
+
+    async def _fetch_or_fail(self, owed: OwedFile) -> None:
         assert self._file_task is not None, "no file is in line without the task"
         try:
             result = await self._file_task.fetch(owed)
             is_here = result.status is FileStatus.DONE
             self.tally.files_done += is_here
             self.tally.files_owed -= not is_here  # withheld after all
+        except PutOff:
+            raise
         except (GiveUp, TryAgain) as error:
             result = FileResult(
                 owed.key, owed.file.id, FileStatus.FAILED, str(error), error.attempts, error.verdict

@@ -18,7 +18,8 @@ from aiohttp import web
 from yarl import URL
 
 from harvester.client import Client
-from harvester.client.splitting import Advice, Gap, Growth, Lanes, Splitting, next_part
+from harvester.client.lanes import Lanes
+from harvester.client.splitting import Advice, Gap, Growth, Splitting, next_part
 from harvester.errors import Unverified
 from harvester.figshare.routes import Routes
 from harvester.models import OwedFile, RemoteFile

@@ -5,12 +5,13 @@ become ours.
 `client.py` is its front, `persistence.py` asks again, `asking.py` makes one request, `answers.py` knows what
 an answer means, `bodies.py` puts JSON together, `session.py` opens connections and translates their errors.
 `transfer.py` fetches files, over one connection or several as `splitting.py` finds best, `receiving.py` reads
-what one brings.
+what one brings, `lanes.py` says whose turn it is.
 """
 
 from harvester.client.asking import Traffic
 from harvester.client.bodies import JSON_LIMIT
 from harvester.client.client import Client, Reply
+from harvester.client.lanes import Holding
 from harvester.client.receiving import Unfit, Wanted, is_progress
 from harvester.client.session import Lookup, open_session
 from harvester.client.splitting import Splitting
@@ -18,6 +19,7 @@ from harvester.client.splitting import Splitting
 __all__ = [
     "JSON_LIMIT",
     "Client",
+    "Holding",
     "Lookup",
     "Reply",
     "Splitting",

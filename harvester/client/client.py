@@ -117,7 +117,8 @@ class Client:
         )
         self.limiters = limiters
         self.traffic = self._asking.traffic
-        self.fetch = Transfers(self._asking, splitting).fetch
+        transfers = Transfers(self._asking, splitting, timeouts, clock)
+        self.fetch, self.holding = transfers.fetch, transfers.holding
         self._persistence = Persistence(
             limiters, retry, errors=self.traffic.errors, clock=clock, sleep=sleep, jitter=jitter
         )

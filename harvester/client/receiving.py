@@ -18,6 +18,7 @@ from yarl import URL
 
 from harvester.client.answers import content_range, name_of
 from harvester.client.asking import OK, PARTS, Asking
+from harvester.client.lanes import Holding
 from harvester.errors import Broken, Challenged
 
 IDENTITY = {"Accept-Encoding": "identity"}
@@ -40,11 +41,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Asked:
-    """A file that is asked for at one address; ``authorised``: with the token, where that belongs."""
+    """
+    A file that is asked for at one address.
+
+    ``authorised``: with the token, where that belongs. ``holding``: how it uses its connection.
+    """
 
     url: URL
     wanted: Wanted
     authorised: bool
+    holding: Holding
 
 
 class Stretch(Protocol):
@@ -153,7 +159,8 @@ class Receiving:
             end = await self._align(response, into, asked.wanted, end)
             on_answer(response)
             try:
-                await self.pour(response, into, end, size)
+                with asked.holding.receiving():
+                    await self.pour(response, into, end, size, asked.holding)
             except _TooMuch:
                 await into.start_over()
                 raise
@@ -190,12 +197,22 @@ class Receiving:
                 raise Unfit(f"{name_of(asked.url)}: answers with something else than the part asked for")
             yield response, held.end
 
-    async def pour(self, response: aiohttp.ClientResponse, into: Stretch, end: int, size: int) -> None:
+    async def pour(
+        self,
+        response: aiohttp.ClientResponse,
+        into: Stretch,
+        end: int,
+        size: int,
+        holding: Holding | None = None,
+    ) -> None:
         """
         Hand on an answer that ends at the byte `end` of `size`, as far as something is missing there.
 
+        `holding`: of a file's own connection, None for a further one.
+
         Raises:
             Broken: the bytes ended early, came too slowly or are more than were promised.
+            PutOff: they come slowly, and another file waits.
         """
         name = name_of(response.url)
 
@@ -208,6 +225,8 @@ class Receiving:
                 raise _Enough
             if len(piece) > room:
                 raise _TooMuch(f"{name}: more than the promised {min(size, end)} bytes")
+            if holding is not None and len(piece) < room:
+                holding.came(len(piece))
 
         try:
             await self._asking.read(response, take)

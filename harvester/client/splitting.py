@@ -9,13 +9,11 @@ then kept at work: where one has brought its part, the next takes over half of t
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
-from anyio import CancelScope, Semaphore
 from yarl import URL
 
 
@@ -143,45 +141,6 @@ class Growth:
     def _lasts(self, part: int, seconds: float) -> bool:
         """Tell whether a part keeps one connection at work for so long, as fast as each was lately."""
         return part * self._measured_with >= self._rate * seconds > 0
-
-
-class Lanes:
-    """The connections for files, `most` at once: a file in line goes before a further one for another."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._used = 0
-        self._firsts = Semaphore(most, fast_acquire=True)
-        self._further: list[CancelScope] = []
-
-    @property
-    def has_room(self) -> bool:
-        return self._used < self._most
-
-    @asynccontextmanager
-    async def first(self) -> AsyncIterator[None]:
-        """Use one for a file; where none is left a further one for another file gives way, or it waits."""
-        async with self._firsts:
-            self._used += 1
-            if self._used > self._most and self._further:
-                self._further.pop().cancel()
-            try:
-                yield
-            finally:
-                self._used -= 1
-
-    @contextmanager
-    def further(self) -> Iterator[CancelScope]:
-        """Use one more for a file that has one, until it is told to give way."""
-        self._used += 1
-        with CancelScope() as scope:
-            self._further.append(scope)
-            try:
-                yield scope
-            finally:
-                self._used -= 1
-                if scope in self._further:
-                    self._further.remove(scope)
 
 
 class Bearing:

@@ -9,7 +9,7 @@ further connection meets never fails the file: what it did not bring is missing,
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -21,8 +21,10 @@ from yarl import URL
 
 from harvester.client.answers import name_of
 from harvester.client.asking import Asking
+from harvester.client.lanes import Holding, Lanes
 from harvester.client.receiving import Asked, Receiving, Unfit, Wanted, is_divisible
-from harvester.client.splitting import Advice, Bearing, Gap, Growth, Lanes, Splitting, next_part
+from harvester.client.splitting import Advice, Bearing, Gap, Growth, Splitting, next_part
+from harvester.config import Timeouts
 from harvester.errors import GiveUp, TryAgain
 from harvester.store import Partial
 from harvester.together import beside
@@ -45,13 +47,29 @@ class _Means:
 
 
 class Transfers:
-    """Fetches files, each over as many connections as are worth it."""
+    """Fetches files, each over as many connections as are worth it; `clock`: seconds."""
 
-    def __init__(self, asking: Asking, splitting: Splitting) -> None:
+    def __init__(
+        self, asking: Asking, splitting: Splitting, timeouts: Timeouts, clock: Callable[[], float]
+    ) -> None:
         lanes, bearing = Lanes(splitting.connections), Bearing(splitting.connections_a_file)
+        self._timeouts = timeouts
+        self._clock = clock
         self._means = _Means(asking, Receiving(asking), splitting, lanes, bearing)
 
-    async def fetch(self, url: URL, into: Partial, wanted: Wanted, *, authorised: bool = False) -> None:
+    def holding(self, times: int = 0) -> Holding:
+        """Begin to watch how a file uses its connections that was put off so many times."""
+        return Holding(self._means.lanes, self._timeouts, times, self._clock)
+
+    async def fetch(
+        self,
+        url: URL,
+        into: Partial,
+        wanted: Wanted,
+        *,
+        authorised: bool = False,
+        holding: Holding | None = None,
+    ) -> None:
         """
         Ask for the rest of a file and hand its bytes on; a big one's in parts, if that is faster.
 
@@ -61,10 +79,11 @@ class Transfers:
         Raises:
             Challenged: what came is not the file but a page for browsers, or nothing.
             Broken: the bytes ended early, came too slowly or belong to something else.
+            PutOff: they come slowly, and another file waits; `holding`: how it used its connections so far.
         """
         if into.received == wanted.size > 0:
             return  # all of it is here: a crash came between the last byte and the proof
-        means, asked = self._means, Asked(url, wanted, authorised)
+        means, asked = self._means, Asked(url, wanted, authorised, holding or self.holding())
         is_big = wanted.has_md5 and wanted.size >= means.splitting.least_size and not wanted.one_connection
         if into.pieces or is_big:
             await _Transfer(means, asked, into).run()

@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from yarl import URL
 
 from harvester.addresses import Network, is_loopback, is_public
-from harvester.client import Client, Unfit, Wanted, is_progress
-from harvester.errors import Challenged, Damaged, Gone, TryAgain, Unfounded, Unverified
+from harvester.client import Client, Holding, Unfit, Wanted, is_progress
+from harvester.errors import Challenged, Damaged, Gone, PutOff, TryAgain, Unfounded, Unverified
 from harvester.models import OwedFile
 from harvester.redaction import MARK
 from harvester.store import Partial
@@ -92,10 +92,11 @@ class _Tried:
 
     ``most``: bytes that were here at once. ``wrong``: how often wrong bytes came, by their md5. ``asked``:
     routes, ``answered``: those that gave bytes, or would not. ``unfit``: answers with other bytes than were
-    asked for.
+    asked for. ``holding``: how it used its connections.
     """
 
     most: int
+    holding: Holding
     tries: int = 0
     wrong: Counter[str] = field(default_factory=Counter)
     asked: set[URL] = field(default_factory=set)
@@ -142,6 +143,7 @@ class Routes:
         self._private_networks = private_networks
         self._clock = clock
         self._breakers: dict[str, _Breaker] = {}
+        self._put_off: Counter[tuple[int, int]] = Counter()
 
     async def download(self, owed: OwedFile, partial: Partial) -> None:
         """
@@ -149,9 +151,11 @@ class Routes:
 
         Raises:
             Unverified: the same wrong bytes came twice, and every route was asked.
+            PutOff: it comes slowly, and others wait.
             Others: as `Client.persist`.
         """
-        tried = _Tried(most=partial.held)
+        key = (owed.key, owed.file.id)
+        tried = _Tried(partial.held, self._client.holding(self._put_off[key]))
 
         async def attempt() -> None:
             tried.tries += 1
@@ -161,7 +165,12 @@ class Routes:
                 error.made_progress = tried.has_grown(partial.held, owed.file.size)
                 raise
 
-        await self._client.persist("files", attempt)
+        try:
+            await self._client.persist("files", attempt)
+        except PutOff:
+            self._put_off[key] += 1
+            raise
+        self._put_off.pop(key, None)
 
     async def _try(self, owed: OwedFile, partial: Partial, tried: _Tried) -> None:
         """Fetch what is missing, and publish; raises as `download`."""
@@ -209,7 +218,7 @@ class Routes:
         )
         tried.asked.add(url)
         try:
-            await self._client.fetch(url, partial, wanted, authorised=owed.private)
+            await self._client.fetch(url, partial, wanted, authorised=owed.private, holding=tried.holding)
         except Challenged as error:
             tried.answered.add(url)
             self._note_challenge(breaker, file.id, error)

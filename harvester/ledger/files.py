@@ -172,6 +172,13 @@ class Files:
         )
         return [path for (path,) in rows]
 
+    def put_off(self, key: int, file_id: int, turn: int) -> None:
+        """Put a file behind all others in line; one that has another turn by now keeps it."""
+        self._db.execute(
+            "UPDATE files SET turn = ? WHERE item_id = ? AND file_id = ? AND turn = ? AND status = 'pending'",
+            (self._line.next_turn(), key, file_id, turn),
+        )
+
     def save_fetched(self, results: Sequence[FileResult]) -> None:
         """Save what became of different files; one whose row is another by now is known to be of no use."""
         written = many.select(

@@ -334,6 +334,11 @@ class Ledger:
             rows += len(found.files or ()) + (len(found.usage.uses) if found.usage else 0)
         await self._collect(result, rows)
 
+    async def put_off(self, owed: OwedFile) -> None:
+        """Put a file behind all others in line."""
+        await self._change(self._files.put_off, owed.key, owed.file.id, owed.turn)
+        self.notify()
+
     async def save_file(self, result: FileResult) -> None:
         """Record what became of a file; it is written with the next batch."""
         await self._collect(result)

@@ -1,0 +1,114 @@
+"""Files that come just fast enough not to be given up: others go before them, and they come all the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from harvester import harvest
+from harvester.client.lanes import SLOW, Holding, Lanes
+from harvester.config import Timeouts
+from harvester.errors import PutOff
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import config
+from tests.test_client import Hours
+from tests.truth import assert_complete
+
+pytestmark = pytest.mark.anyio
+
+TIMEOUTS = Timeouts(idle=60.0)
+LEAST = TIMEOUTS.slowest * SLOW
+
+
+SLOWLY = {"timeouts.slowest": 10_000, "timeouts.idle": 0.5}
+
+
+class Watched:
+    """A file that uses one of two connections, under a clock of its own."""
+
+    def __init__(self, lanes: Lanes, times: int = 0) -> None:
+        self.hours = Hours()
+        self.holding = Holding(lanes, TIMEOUTS, times, self.hours.clock)
+
+    def receives(self, seconds: int, rate: int) -> None:
+        with self.holding.receiving():
+            for _ in range(seconds):
+                self.hours.now += 1
+                self.holding.came(rate)
+
+
+async def test_a_slow_file_gives_way_to_one_that_waits() -> None:
+    lanes = Lanes(1)
+    async with anyio.create_task_group() as group, lanes.first():
+        Watched(lanes).receives(200, rate=1100)  # nobody waits
+
+        async def wait() -> None:
+            async with lanes.first():
+                pass
+
+        group.start_soon(wait)
+        await anyio.sleep(0.01)
+        Watched(lanes).receives(59, rate=1100)
+        Watched(lanes).receives(200, rate=int(LEAST))
+        with pytest.raises(PutOff, match="only 66000 bytes in 60 s while other files wait"):
+            Watched(lanes).receives(60, rate=1100)
+        again = Watched(lanes, times=2)
+        again.receives(239, rate=1100)
+        with pytest.raises(PutOff):
+            again.receives(1, rate=1100)
+        cut = Watched(lanes)
+        cut.receives(30, rate=1100)
+        cut.hours.now += 500  # what is waited for between two answers is nothing that it holds
+        cut.receives(29, rate=1100)
+        with pytest.raises(PutOff):
+            cut.receives(1, rate=1100)
+
+
+def settings(slow: int) -> Settings:
+    return Settings(items=30, heavy=1, heavy_size=150_000, slow_items=slow, slow_rate=40_000)
+
+
+async def test_a_slow_file_comes_behind_the_others_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    async with Sandbox(settings(slow=2)) as sandbox:
+        (heavy,) = sandbox.world.with_trait("heavy")
+        more: dict[str, object] = {
+            "concurrency.downloads": 1,
+            "timeouts.slowest": 10_000,
+            "timeouts.idle": 0.5,
+        }
+        await harvest(config(sandbox, tmp_path, **more, tasks=["metadata"]))
+        summary = await harvest(config(sandbox, tmp_path, **more, tasks=["metadata", "files"]))
+        assert summary.exit_status == 0
+        assert summary.run["files"]["failed"] == 0
+        assert_complete(tmp_path, sandbox, sandbox.world.search("survey"), statistics=False)
+        paths = [seen.path for seen in sandbox.asked("storage")]
+        slow = [f"/{file['id']}" for file in sandbox.world.files(heavy)]
+        assert paths[-1] in slow
+        assert paths.index(paths[-1]) < len(paths) / 2, "it was begun before most others"
+        assert "Range" in sandbox.asked("storage")[-1].headers
+
+
+async def test_where_nobody_waits_a_slow_file_has_all_the_time(tmp_path: Path) -> None:
+    async with Sandbox(settings(slow=30)) as sandbox:
+        (heavy,) = sandbox.world.with_trait("heavy")
+        more: dict[str, object] = dict(SLOWLY)
+        sources = [{"kind": "items", "ids": [heavy]}]
+        summary = await harvest(config(sandbox, tmp_path, **more, sources=sources))
+        assert summary.exit_status == 0
+        assert_complete(tmp_path, sandbox, [heavy])
+        assert len(sandbox.asked("storage")) == len(sandbox.world.files(heavy))
+
+
+async def test_where_all_are_slow_all_of_them_come(tmp_path: Path) -> None:
+    slow = Settings(items=12, heavy=0, slow_items=12, slow_rate=30_000)
+    async with Sandbox(slow) as sandbox:
+        more: dict[str, object] = {
+            "concurrency.downloads": 4,
+            "timeouts.slowest": 4_000,
+            "timeouts.idle": 0.3,
+        }
+        summary = await harvest(config(sandbox, tmp_path, **more, tasks=["metadata", "files"]))
+        assert summary.exit_status == 0
+        assert_complete(tmp_path, sandbox, sandbox.world.search("survey"), statistics=False)
