@@ -55,7 +55,7 @@ def is_loopback(url: URL) -> bool:
     """Tell whether an address is this machine's own."""
     host = url.host or ""
     try:
-        return any(address.is_loopback for address in _meant(_parsed(host)))
+        return any(address.is_loopback for address in _meant(ipaddress.ip_address(host)))
     except ValueError:
         return host.rstrip(".") == "localhost"
 

@@ -32,7 +32,8 @@ class Secret:
         self._text = text
         self.name = name
         packed = b2a_base64(text.encode(errors="replace"), newline=False).decode()
-        self.forms: tuple[str, ...] = tuple(filter(None, (text, text.partition(":")[2], packed)))
+        in_addresses = packed.replace("+", "-").replace("/", "_")
+        self.forms = tuple(filter(None, (text, text.partition(":")[2], packed, in_addresses)))
         REDACTOR.learn(self)
 
     def __repr__(self) -> str:

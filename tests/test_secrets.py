@@ -180,6 +180,21 @@ def test_signatures_are_taken_out_of_texts_and_nothing_else_is(text: str, told: 
     assert REDACTOR.record(text.encode()) == text.encode(), "in a record they are its own"
 
 
+async def test_what_an_earlier_version_stored_of_it_is_not_shown(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
+        words = ("run", "--item", "1", "--item", "x", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 1
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
+        for table in ("work", "mishaps"):
+            assert db.execute(f"UPDATE {table} SET error = 'refused: ' || ?", [TOKEN]).rowcount
+    env = environment(FIGSHARE_TOKEN=TOKEN)
+    failed = await harvester("failed", "--json", "-o", tmp_path, env=env)
+    await harvester("export", "-o", tmp_path, env=env)
+    for told in (failed.out, (tmp_path / "failures.csv").read_text(encoding="utf-8")):
+        assert told.count(f"refused: {MARK}") == 2
+        assert TOKEN not in told
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_traceback_shows_no_secret(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
     secret = Secret(TOKEN)

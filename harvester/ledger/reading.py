@@ -16,6 +16,7 @@ from harvester.ledger.lockless import find_claim
 from harvester.ledger.rows import ChangeRow, FileRow, ItemRow
 from harvester.ledger.schema import NAME, OPEN_WORK, database_errors, exists
 from harvester.ledger.viewing import View
+from harvester.redaction import REDACTOR
 from harvester.states import FileStatus
 
 if TYPE_CHECKING:
@@ -232,14 +233,18 @@ class Reader:
         ).fetchall()
 
     def failures(self) -> Iterator["Failure"]:
-        """Everything that could not be had: listings and names, then items, then files."""
+        """
+        Everything that could not be had: listings and names, then items, then files.
+
+        What an earlier version of this program stored may hold a secret: it is taken out here.
+        """
         from harvester.models import Failure  # noqa: PLC0415 - `status` needs none of them
 
         mishaps = self._rows(  # in the order in which they came
             "SELECT rowid, task, subject, error, verdict, attempts FROM mishaps", by=("rowid",)
         )
         for _, task, subject, error, verdict, attempts in mishaps:
-            yield Failure(task, error, verdict, subject=subject, attempts=attempts)
+            yield Failure(task, REDACTOR.text(error), verdict, subject=subject, attempts=attempts)
         work = self._rows(
             "SELECT item_id, task, error, verdict, attempts, told_as FROM work",
             by=("item_id", "task"),
@@ -247,7 +252,8 @@ class Reader:
         )
         for key, task, error, verdict, attempts, told_as in work:
             item_id, version = self._of_figshare(key)
-            yield Failure(told_as or task, error, verdict, item_id, attempts=attempts, version=version)
+            told = REDACTOR.text(error)
+            yield Failure(told_as or task, told, verdict, item_id, attempts=attempts, version=version)
         files = self._rows(
             "SELECT item_id, file_id, error, verdict, attempts FROM files",
             by=("item_id", "file_id"),
@@ -255,7 +261,8 @@ class Reader:
         )
         for key, file_id, error, verdict, attempts in files:
             item_id, version = self._of_figshare(key)
-            yield Failure("files", error, verdict, item_id, file_id, attempts=attempts, version=version)
+            told = REDACTOR.text(error)
+            yield Failure("files", told, verdict, item_id, file_id, attempts=attempts, version=version)
 
     def _of_figshare(self, key: int) -> tuple[int, int]:
         """Return figshare's id and the version, 0 for the current one, of an item of the ledger."""
