@@ -265,6 +265,30 @@ async def test_who_has_lost_the_folder_moves_and_removes_nothing(tmp_path: Path)
     assert [path.name[:4] for path in after.keys() - before.keys()] == ["1-7-"], "its own, which it let go of"
 
 
+@pytest.mark.parametrize("size", [3, 9 * MB])
+async def test_a_folder_that_is_lost_while_bytes_are_synced_gets_no_file(size: int, tmp_path: Path) -> None:
+    synced: list[int] = []
+
+    async def confirm() -> None:
+        if synced:
+            await lost()
+
+    content = bytes(size)
+    with pytest.raises(FolderInUse):
+        await fill_quickly(Store(tmp_path, sync=synced.append, confirm=confirm), content)
+    assert synced
+    assert not (tmp_path / "files").exists()
+
+
+async def fill_quickly(store: Store, content: bytes) -> None:
+    partial = await store.partial(1, remote(5, "x", content=content))
+    try:
+        await partial.write(content)
+        await partial.publish("files/1/x")
+    finally:
+        await partial.close()
+
+
 async def test_a_sweep_leaves_what_a_living_process_fills(tmp_path: Path) -> None:
     first = await Store(tmp_path).partial(1, FILE)
     await bring(first, MB)

@@ -285,11 +285,12 @@ class Tree:
         """Make what an open file or folder holds outlive a power cut."""
         self._sync(descriptor)
 
-    def publish(self, files: Sequence[Finished]) -> None:
+    def publish(self, files: Sequence[Finished], before_moving: Callable[[], None] = lambda: None) -> None:
         """
         Move written files to their places: what has no problem after that outlives a power cut.
 
-        Each folder that got a name, of a file or of a folder, is synced once for all of them.
+        Each folder that got a name, of a file or of a folder, is synced once for all of them. Where
+        `before_moving` raises nothing is moved.
         """
         for file in files[1:]:  # so that the disk is at work on them while the first is waited for
             begin_to_sync(file.handle)
@@ -298,6 +299,7 @@ class Tree:
                 self._sync(file.handle.fileno())
                 file.is_synced = True
                 file.handle.close()  # Windows moves no open file
+        before_moving()
         changed: dict[str, list[Finished]] = {}
         fresh: dict[str, set[str]] = {}
         for folder, inside in _by_folder(files).items():

@@ -7,11 +7,12 @@ one gathers, and a batch syncs each folder once, so the busier it gets the less 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 
 import anyio
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, from_thread, to_thread
 
 from harvester.errors import DiskTrouble, HarvestError
 from harvester.store.disk import Finished, Tree
@@ -20,7 +21,7 @@ LARGE_BYTES = 8 << 20
 """A file of this size keeps the disk busy for itself: nobody is made to wait for it."""
 
 
-Confirm: TypeAlias = Callable[[], Awaitable[None]]
+Confirm: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """Asked before anything in the folder is moved or removed; raises where another run has it now."""
 
 
@@ -74,7 +75,6 @@ class Publisher:
         entry = _Entry(partial, path)
         with anyio.CancelScope(shield=True):  # a batch that is under way has the file
             if size >= LARGE_BYTES:
-                await self._confirm()
                 await to_thread.run_sync(self._publish, [entry], limiter=self._threads)
             else:
                 await self._with_others(entry)
@@ -89,7 +89,6 @@ class Publisher:
             batch, self._gathered = self._gathered, []
             for each in batch:
                 each.is_taken = True
-            await self._confirm()
             await to_thread.run_sync(self._publish, batch, limiter=self._threads)
 
     def _publish(self, batch: Sequence[_Entry]) -> None:
@@ -99,7 +98,9 @@ class Publisher:
                 proven.append((entry, entry.partial.prove(entry.path)))
             except HarvestError as error:
                 entry.problem = error
-        self._tree.publish([finished for _, finished in proven])
+        # To sync a large file takes long enough for a run to be thought dead: it is asked for after that.
+        confirm = partial(from_thread.run, self._confirm)
+        self._tree.publish([finished for _, finished in proven], before_moving=confirm)
         for entry, finished in proven:
             entry.problem = finished.problem
             if entry.problem is None:
