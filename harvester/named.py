@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import hashlib
 import logging
 import os
+import stat
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, TypeAlias
 
 import aiofiles
@@ -59,6 +62,7 @@ async def _read_text(file: str) -> str:
         if file == "-":
             text = (await _read_standard_input()).decode("utf-8-sig")
         else:
+            _must_end(usable(file))
             async with aiofiles.open(usable(file), encoding="utf-8-sig") as handle:
                 text = await handle.read()
     except (OSError, ValueError) as exc:  # a path with a null character is a ValueError
@@ -68,6 +72,22 @@ async def _read_text(file: str) -> str:
     if "\0" in text:  # every other byte of what some programs call Unicode
         raise UsageError(f"{file}: cannot be read: {_NOT_UTF8}")
     return text
+
+
+def _must_end(file: str) -> None:
+    """Refuse a device that gives bytes for ever; a terminal does not, and nothing comes of /dev/null."""
+    kind = Path(file).stat()
+    is_null = os.path.samestat(kind, Path(os.devnull).stat())
+    if stat.S_ISBLK(kind.st_mode) or (stat.S_ISCHR(kind.st_mode) and not is_null and not _is_terminal(file)):
+        raise OSError(errno.EINVAL, "it is no file")
+
+
+def _is_terminal(file: str) -> bool:
+    handle = os.open(file, os.O_RDONLY | getattr(os, "O_NOCTTY", 0))
+    try:
+        return os.isatty(handle)
+    finally:
+        os.close(handle)
 
 
 async def _read_standard_input() -> bytes:

@@ -9,7 +9,9 @@ and Windows and nearly everywhere, all of this changes nothing.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -54,3 +56,40 @@ def as_text(argument: str) -> str:
     except UnicodeEncodeError:
         return os.fsencode(argument).decode()
     return argument
+
+
+PATIENCE_SECONDS = 10.0
+"""So long is waited for somebody to write to a pipe."""
+
+
+def contents(path: Path, *, most: int) -> bytes:
+    """
+    Read a small file, or what is written to a pipe: no more than `most` bytes, and without waiting for ever.
+
+    Raises:
+        OSError: it cannot be read, is neither file nor pipe, larger, or nobody writes to it.
+    """
+    handle = os.open(usable(str(path)), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        kind = os.fstat(handle).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind) or stat.S_ISDIR(kind)):
+            raise OSError(errno.EINVAL, "it is no file")
+        told = bytearray()
+        while piece := _piece(handle, is_pipe=stat.S_ISFIFO(kind)):
+            told += piece
+            if len(told) > most:
+                raise OSError(errno.EFBIG, f"it has more than {most:,} bytes")
+        if stat.S_ISFIFO(kind) and not told:
+            raise OSError(errno.EPIPE, "nobody writes to this pipe")
+        return bytes(told)
+    finally:
+        os.close(handle)
+
+
+def _piece(handle: int, *, is_pipe: bool) -> bytes:
+    if is_pipe:
+        import select  # noqa: PLC0415 - where there is one
+
+        if not select.select([handle], [], [], PATIENCE_SECONDS)[0]:
+            raise OSError(errno.EPIPE, "nobody writes to this pipe")
+    return os.read(handle, 1 << 20)

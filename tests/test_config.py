@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from datetime import date, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.chosen import overrides
-from harvester.config import FileRules
+from harvester.config import FileRules, keys
 from harvester.config.keys import JOBS, ByteCount
 from harvester.config.tables import fields
 from harvester.config.values import convert
@@ -23,6 +24,7 @@ from harvester.options import build_parser
 from harvester.sources import SOURCES
 from harvester.sources.group import Group
 from harvester.sources.search import Search
+from tests.conftest import harvester
 
 ROOT = Path(__file__).parent.parent
 
@@ -106,11 +108,11 @@ def test_all_faults_are_told_at_once_each_with_its_place(tmp_path: Path) -> None
     )
     assert sorted(told) == [
         "harvest.toml: concurrency.downloads: expected int, got str",
-        "harvest.toml: concurrency.workers: expected int >= 1",
+        "harvest.toml: concurrency.workers: expected int from 1 to 10,000",
         'harvest.toml: files.max_size: expected a size such as "500 MB" or "2 GiB"',
         "harvest.toml: outptu: unknown key (did you mean 'output'?); known: output, tasks, versions, "
         "services, concurrency, rate, retry, timeouts, files, stats, export",
-        'harvest.toml: rate.api: expected a number above 0, or "auto"',
+        'harvest.toml: rate.api: expected a number above 0, one request a day at least, or "auto"',
         "harvest.toml: sources[0].query: missing",
         "harvest.toml: sources[1].kind: unknown 'serach' (did you mean 'search'?); "
         "known: account, search, group, institution, collection, project, items",
@@ -160,8 +162,8 @@ def test_what_is_no_rate(value: object) -> None:
     with pytest.raises(UsageError) as caught:
         load_config(options={"rate.files": value, "rate.ceiling": 0}, environ={})
     assert str(caught.value).splitlines() == [
-        'command line: rate.files: expected a number above 0, or "auto"',
-        "command line: rate.ceiling: expected float > 0.0",
+        'command line: rate.files: expected a number above 0, one request a day at least, or "auto"',
+        "command line: rate.ceiling: expected float > 0.0, one request a day at least",
     ]
 
 
@@ -547,3 +549,95 @@ def test_what_a_value_is_not(value: object, hint: object, fault: str) -> None:
 def test_what_a_value_becomes(value: object, hint: object, made: object) -> None:
     converted = convert(value, hint)
     assert (type(converted), converted) == (type(made), made)
+
+
+# -- values that no machine, calendar or figshare has ---------------------------------------------------
+
+ABSURD: dict[str, tuple[object, ...]] = {
+    "concurrency.workers": (2**31, 10**9, -1, 0, True, 1.5, "x", [1], None),
+    "concurrency.queue": (10**10, 0),
+    "concurrency.downloads": (10**9, 0),
+    "rate.api": (1e-308, 0, -1, math.nan, -math.inf, True, "x"),
+    "rate.ceiling": (1e-308, 0, math.nan),
+    "retry.attempts": (2**63, 2**63 - 1, 0, 1.5),
+    "retry.max_wait": (math.inf, 1e300, math.nan, 0),
+    "retry.patience": (math.inf, 1e300, -1),
+    "timeouts.connect": (math.inf, math.nan, 1e300, 0),
+    "timeouts.idle": (math.inf, math.nan, 1e300, 0),
+    "timeouts.slowest": ("1e400 TB", "9" * 400 + " TB", -5),
+    "files.max_size": ("1e400 TB", "9" * 400 + " TB", "nan", True),
+    "services.contact": ("a\r\nX-Other: y", "\0", "\x9b31m"),
+    "services.impersonate": (10**30, -1),
+    "output": ("a\0b", "a\nb", "\x9b", "~nosuchuser/x", 1),
+    "stats.since": ("2024-02-30", "0000-01-01", "2024-02-01T00:00:00", "9999-13-31"),
+    "versions": ([10**30], [0], [-1], [1.5], []),
+}
+SOURCES_WITH_AN_ID = ("group", "collection", "project", "institution")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in ABSURD.items() for value in values]
+)
+def test_an_absurd_value_is_one_fault_that_names_its_key(key: str, value: object) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config(options={key: value}, environ={})
+    (told,) = str(caught.value).splitlines()
+    assert told.startswith(f"command line: {key}: ")
+
+
+@pytest.mark.parametrize("number", [10**30, 2**63, 0, -1, True, 1.5, "", "x", "\0", None, [1]])
+@pytest.mark.parametrize("kind", [*SOURCES_WITH_AN_ID, "items"])
+def test_what_is_no_id_is_one_fault_of_its_source(kind: str, number: object) -> None:
+    if kind == "items" and number in ("x", "\0"):
+        return  # a name that leads nowhere is a failure of that name
+    source = {"kind": kind, **({"ids": [number]} if kind == "items" else {"id": number})}
+    with pytest.raises(UsageError) as caught:
+        load_config(options={"sources": [source]}, environ={})
+    assert str(caught.value).startswith("command line: sources[0].id")
+
+
+@pytest.mark.parametrize("words", [("--item", "1" * 30), ("--group", "1" * 30), ("-o", "~nosuchuser/x")])
+@pytest.mark.anyio
+async def test_an_absurd_option_leaves_nothing_on_the_disk(words: tuple[str, ...], tmp_path: Path) -> None:
+    more = () if words[0] == "--item" else ("--item", "1")
+    ended = await harvester("run", *more, *words, cwd=tmp_path)
+    assert (ended.status, list(tmp_path.iterdir())) == (2, [])
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "endless", "large"])
+def test_what_is_no_config_is_told_and_not_waited_for(kind: str, tmp_path: Path) -> None:
+    path = {"endless": Path("/dev/zero"), "folder": tmp_path}.get(kind, tmp_path / "c.toml")
+    if kind == "pipe":
+        os.mkfifo(path)
+    if kind == "large":
+        with path.open("wb") as handle:
+            handle.truncate(1 << 30)
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_config(path, environ={})
+
+
+def test_a_config_may_come_through_a_pipe() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b'output = "x"')
+    os.close(writing)
+    assert load_config(Path(f"/dev/fd/{reading}"), environ={}).output == "x"
+    os.close(reading)
+
+
+_ANY = st.one_of(
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.booleans(),
+    st.none(),
+    st.lists(st.integers(), max_size=2),
+)
+
+
+@given(key=st.sampled_from(sorted(keys())), value=_ANY)
+def test_any_value_of_any_key_is_taken_or_is_a_fault_of_that_key(key: str, value: object) -> None:
+    try:
+        load_config(options={key: value}, environ={})
+    except UsageError as error:
+        assert str(error).startswith(f"command line: {key.partition('.')[0]}")

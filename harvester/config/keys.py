@@ -19,9 +19,25 @@ from harvester.errors import UsageError
 from harvester.paths import usable
 from harvester.proxies import NO_PROXIES, Proxies
 
+
+def at_most(most: int) -> Rule:
+    """Whole numbers from 1 to `most`: more would take the machine's memory, or longer than anybody lives."""
+    return Rule(f"from 1 to {most:,}", lambda number: 1 <= number <= most)
+
+
+MOST_SECONDS = 30 * 86400
+A_DAY = 1 / 86400
+"""Requests a second, at one a day: less is no pace."""
 Positive = Annotated[float, Rule("> 0.0", lambda number: number > 0)]
+Seconds = Annotated[
+    float, Rule(f"> 0.0, {MOST_SECONDS:,} (30 days) at most", lambda number: 0 < number <= MOST_SECONDS)
+]
+Pace = Annotated[float, Rule("> 0.0, one request a day at least", lambda number: number >= A_DAY)]
 Count = Annotated[int, Rule(">= 1", lambda number: number >= 1)]
 Natural = Annotated[int, Rule(">= 0", lambda number: number >= 0)]
+Id = Annotated[int, at_most(2**63 - 1)]
+"""What figshare calls a group, a collection, a project or an institution."""
+Line = Annotated[str, Rule("of one line that can be printed", str.isprintable)]
 _WEB = r"^https?://[^\s/]+"
 Address = Annotated[str, Rule(f"matching regex {_WEB!r}", lambda text: re.search(_WEB, text))]
 
@@ -57,9 +73,9 @@ class _Allowance:
         if value == AUTO:
             return AUTO
         try:
-            return float(convert(value, Positive))
+            return float(convert(value, Pace))
         except ValueError as exc:
-            raise ValueError('expected a number above 0, or "auto"') from exc
+            raise ValueError('expected a number above 0, one request a day at least, or "auto"') from exc
 
 
 Allowance = Annotated[float | Literal["auto"], _Allowance]
@@ -78,19 +94,34 @@ class _NetworkRange:
             raise ValueError('expected networks such as "10.0.0.0/8"') from exc
 
 
+class _Folder:
+    """The path of a folder as the user names it."""
+
+    @staticmethod
+    def parse(value: object) -> str:
+        path = str(convert(value, str))
+        if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in path):
+            raise ValueError("expected a path without control characters")
+        try:
+            Path(usable(path)).expanduser()
+        except RuntimeError as exc:
+            raise ValueError(f"expected a path: {path.partition('/')[0]} is no user's home") from exc
+        return path
+
+
 class Services(Table):
     api: Address = "https://api.figshare.com/v2"
     stats: Address = "https://stats.figshare.com"
     token_env: str = "FIGSHARE_TOKEN"  # noqa: S105 - the name of a variable, not a token
-    contact: str = ""
+    contact: Line = ""
     impersonate: Natural = 0
     private_networks: tuple[Annotated[str, _NetworkRange], ...] = ()
 
 
 class Concurrency(Table):
-    workers: Count = 16
-    queue: Count = 512
-    downloads: Count = 8
+    workers: Annotated[int, at_most(10_000)] = 16
+    queue: Annotated[int, at_most(1_000_000)] = 512
+    downloads: Annotated[int, at_most(1_000)] = 8
 
 
 class Rate(Table):
@@ -99,7 +130,7 @@ class Rate(Table):
     api: Allowance = 1.0
     stats: Allowance = 1.0
     files: Allowance = 1.0
-    ceiling: Positive = 10.0
+    ceiling: Pace = 10.0
 
     def is_sought(self, service: str) -> bool:
         """Tell whether the rate of a service is to be found out."""
@@ -111,14 +142,14 @@ class Rate(Table):
 
 
 class Retry(Table):
-    attempts: Count = 6
-    max_wait: Positive = 60.0
-    patience: Positive = 900.0
+    attempts: Annotated[int, at_most(1_000)] = 6
+    max_wait: Seconds = 60.0
+    patience: Seconds = 900.0
 
 
 class Timeouts(Table):
-    connect: Positive = 30.0
-    idle: Positive = 60.0
+    connect: Seconds = 30.0
+    idle: Seconds = 60.0
     slowest: ByteCount = ByteCount(1000)
 
 
@@ -210,7 +241,7 @@ class Config(Table):
     ``unmet``: what the environment lacks; `check_for` says whether that matters.
     """
 
-    output: Annotated[str, Rule("without a null character", lambda path: "\0" not in path)] = "harvest"
+    output: Annotated[str, _Folder] = "harvest"
     tasks: tuple[str, ...] = ("metadata", "stats", "files")
     versions: Versions = LATEST
     services: Services = Services()

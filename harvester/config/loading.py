@@ -21,7 +21,6 @@ from harvester.config.keys import (
     ByteCount,
     Config,
     Need,
-    Positive,
     Services,
     Statistics,
     Versions,
@@ -31,7 +30,7 @@ from harvester.config.trust import untrusted
 from harvester.config.values import convert
 from harvester.credentials import Secret, is_variable
 from harvester.errors import UsageError
-from harvester.paths import as_text
+from harvester.paths import as_text, contents
 from harvester.proxies import NO_PROXIES, Proxies, read_proxies
 
 T = TypeVar("T", bound=Table)
@@ -40,6 +39,8 @@ ENVIRONMENT = "environment"
 ENVIRONMENT_PREFIX = "HARVESTER_"
 NOT_KEYS = {"sources", "token", "stats_credentials", "proxies", "unmet"}
 """Fields of `Config` that are read in another way."""
+MOST_BYTES = 16_000_000
+"""Of a config."""
 PATHS = {"output"}
 """Keys whose values stay as the system gave them: a path need not be UTF-8."""
 
@@ -130,7 +131,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - where there is a file
 
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(contents(path, most=MOST_BYTES).decode("utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
         raise UsageError(f"{path}: cannot be read: {reason}") from exc
@@ -163,7 +164,7 @@ def _from_text(text: str, hint: Any) -> Any:
     if hint in {str, ByteCount, date | None} or get_args(hint)[:1] == (str,):
         return text
     try:
-        return float(text) if hint in {Positive, Allowance} else int(text)
+        return float(text) if hint == Allowance or get_args(hint)[:1] == (float,) else int(text)
     except ValueError:
         return text
 

@@ -59,7 +59,8 @@ def convert(value: object, hint: Any, place: str = "") -> Any:
 
 def _check_range(value: object, hint: Any, place: str) -> None:
     """Refuse a whole number that neither TOML nor a request has; where a name may stand it is one."""
-    if hint is int and isinstance(value, int) and not -(2**63) <= value < 2**63:
+    kinds = get_args(hint) or (hint,)
+    if int in kinds and str not in kinds and isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError(f"Number out of range{place}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from harvester.config.keys import Id
 from harvester.config.tables import Table
 from harvester.figshare.feeds import PUBLIC_SEARCH, Listed, listed, unsuited
 from harvester.figshare.selection import Selection
@@ -25,7 +26,7 @@ class Group(Selection):
     private: ClassVar[bool] = False
     owner: ClassVar[str] = ""
 
-    id: int
+    id: Id
     subgroups: bool = False
 
     def faults(self) -> Iterator[str]:

@@ -27,6 +27,8 @@ class Institution(Selection):
         yield from super().faults()
         if self.id is None and not self.private:
             yield "id: missing; without it only the token's own institution, with private = true"
+        if self.id is not None and self.id < 1:
+            yield "id: expected int >= 1"
         if self.id is not None and self.private:
             yield "id: not taken with private = true, which lists the token's own institution"
         yield from unsuited(OWN_INSTITUTION if self.private else PUBLIC_SEARCH, self)

@@ -25,6 +25,9 @@ class Items(Table):
     def faults(self) -> Iterator[str]:
         if not self.ids and self.file is None:
             yield "ids or file: one of them is needed"
+        for place, name in enumerate(self.ids):
+            if not _may_name(str(name).strip()):
+                yield f"ids: [{place}]: expected a name, or an id from 1 to {2**63 - 1:,}"
 
     async def listings(self) -> Sequence[Names]:
         """
@@ -39,3 +42,11 @@ class Items(Table):
         if self.file is not None:
             names += await read_names(self.file)
         return [Names(tuple(names))]
+
+
+def _may_name(name: str) -> bool:
+    """Tell whether a text may be the name of an item: a number must be one that ids can be."""
+    digits = name.removeprefix("-")
+    if not digits.isdecimal():
+        return bool(name)
+    return digits == name and len(digits) < 20 and 0 < int(digits) < 2**63

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
+from harvester.config.keys import Id
 from harvester.figshare.feeds import PROJECT, Listed, listed, unsuited
 from harvester.figshare.selection import Selection
 
@@ -22,7 +23,7 @@ class Project(Selection):
     owner: ClassVar[str] = ""
     needs_token: ClassVar[bool] = False
 
-    id: int
+    id: Id
 
     def faults(self) -> Iterator[str]:
         yield from super().faults()
