@@ -118,7 +118,7 @@ class Parts:
         return task(**{field.name: getattr(self, field.name) for field in fields(task)})
 
 
-MAY_HAVE_PASSED = (Verdict.FOR_NOW, Verdict.BLOCKED)
+MAY_HAVE_PASSED = (Verdict.FOR_NOW, Verdict.BLOCKED, Verdict.SUSPECTED)
 
 
 class _Run:

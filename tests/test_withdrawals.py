@@ -134,6 +134,27 @@ async def test_twenty_one_of_a_thousand_are_not_believed_and_twenty_are(tmp_path
         assert (summary.exit_status, withdrawn(tmp_path)) == (0, set(ids[:20]))
 
 
+async def test_an_item_that_is_not_found_once_is_not_withdrawn(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A single answer is a doubt, which is asked about again in the same run."""
+    ids = list(sandbox.world.public_ids)[:5]
+    assert (await harvest(config(sandbox, tmp_path, **of_items(ids)))).exit_status == 0
+    before = (tmp_path / "metadata.jsonl").read_bytes()
+    once = {f"/v2/articles/{ids[0]}"}
+
+    async def blip(request: web.Request) -> web.StreamResponse:
+        if request.path in once:
+            once.remove(request.path)
+            return web.json_response({"message": "Entity not found"}, status=404)
+        raise web.HTTPTemporaryRedirect(f"{URL(sandbox.api).origin()}{request.path_qs}")
+
+    async with served(blip) as gateway:
+        there = {"services.api": str(URL(str(gateway)) / "v2")}
+        summary = await harvest(config(sandbox, tmp_path, **of_items(ids), **there))
+    assert (once, summary.exit_status, summary.run["suspected"]) == (set(), 0, 0)
+    assert withdrawn(tmp_path) == set()
+    assert (tmp_path / "metadata.jsonl").read_bytes() == before
+
+
 async def test_versions_count_as_their_item(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         world = sandbox.world
@@ -168,7 +189,10 @@ async def test_a_list_of_items_is_no_proof_where_an_item_that_should_be_there_do
     assert (summary.exit_status, withdrawn(tmp_path)) == (1, set())
     (failure,) = rows(tmp_path / "failures.csv")
     assert "the api does not give what should be there either" in failure["error"]
-    assert asked == [f"articles/{ids[0]}", "articles", *(f"articles/{item_id}" for item_id in ids[1:4])]
+    assert asked == [f"articles/{item_id}" for item_id in (ids[0], ids[0])] + [
+        "articles",
+        *(f"articles/{item_id}" for item_id in ids[1:4]),
+    ]
 
 
 async def test_of_an_account_it_shows_that_with_an_item_of_the_account(tmp_path: Path) -> None:
