@@ -509,7 +509,7 @@ async def test_that_nothing_changed_is_an_answer_to_that_question_alone(status: 
         if etag and status == 304:
             assert await figshare.record_unless(etag, 5, private=False) is None
         else:
-            with pytest.raises(Unreachable, match="an empty answer where JSON was promised"):
+            with pytest.raises(Unreachable, match="an empty answer where JSON was promised|answered 304"):
                 await figshare.record_unless(etag, 5, private=False)
 
 

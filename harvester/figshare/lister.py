@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from harvester.client import Reply
-from harvester.errors import BadRequest, Gone, Refused, Verdict
+from harvester.errors import BadRequest, Gone, Refused, Unfounded, Verdict
 from harvester.figshare.conditions import Condition
 from harvester.figshare.endpoints import Endpoints
 from harvester.figshare.entries import Entry, EntryPage, decode_entries
@@ -64,7 +64,7 @@ class Lister:
             if at.confirming:  # behind the cap: where the cursors ended is the end
                 return Page((), None)
             if isinstance(error, Gone):
-                raise
+                raise _founded(error, _feed(listed, at)) from error
             if at.cursor and not at.again:  # it has died in a long pause
                 return Page((), at.anew(again=True).write())
             if isinstance(error, BadRequest) and (smaller := at.asking_for_less()) is not None:
@@ -102,6 +102,19 @@ class Lister:
         return await self._endpoints.get(
             path, decode_entries, fields, headers=headers, authorised=feed.is_private, right=right
         )
+
+
+def _founded(error: Gone, feed: Feed) -> Gone | Unfounded:
+    """
+    Return what it means that a listing is not found.
+
+    A collection may be gone. A search, or the list of all there is, is there as long as the api is.
+    """
+    if "{" in feed.path:
+        return error
+    doubt = Unfounded(f"{error}: it is always there, so this is no word of the api's")
+    doubt.attempts = error.attempts
+    return doubt
 
 
 def _feed(listed: Listed, at: Position) -> Feed:
