@@ -273,8 +273,10 @@ class History:
         return [str(path.relative_to(self.folder)) for path in found]
 
     def is_current(self, row: Mapping[str, str]) -> bool:
-        item_id, world = int(row["item_id"]), self.sandbox.world
-        return world.exists(item_id) and int(row["file_id"]) in {f["id"] for f in world.files(item_id)}
+        """Whether the file of a row can be had now."""
+        item_id = int(row["item_id"])
+        is_public = self.sandbox.world.exists(item_id)
+        return is_public and int(row["file_id"]) in {file["id"] for file in self.files_of(item_id)}
 
     def files_of(self, item_id: int) -> list[Json]:
         """The files of an item that can be had."""

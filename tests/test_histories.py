@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from tests.histories import STEPS, Step, play
 
-steps = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9999)), min_size=8, max_size=14)
+steps = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9999)), min_size=8, max_size=12)
 
 
 @settings(
-    max_examples=3,
+    max_examples=2,
     deadline=None,
     derandomize=True,
     database=None,
