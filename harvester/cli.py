@@ -6,6 +6,7 @@ is heavy is imported only where there is work, so that `--help`, `status` and fa
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import gc
 import sys
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-EXAMPLE = "config.example.toml"
 STOPPED = 3
 """The exit status of a command that could not go on."""
 PRINTING = {"plan", "list", "status", "failed"}
@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_command(argv: Sequence[str] | None, *, may_print: bool) -> int:
+    args: argparse.Namespace | None = None
     try:
         args = build_parser().parse_args(argv)
         if args.command in PRINTING and not may_print:
@@ -72,7 +73,16 @@ def _run_command(argv: Sequence[str] | None, *, may_print: bool) -> int:
         printing.print_nowhere()
         return 0
     except Exception as error:  # noqa: BLE001 - Python's own status for it, 1, would say "finished"
-        return _defect(error)
+        return _tell(damage) if args and (damage := _damage(args)) else _defect(error)
+
+
+def _damage(args: argparse.Namespace) -> HarvestError | None:
+    """Tell what is wrong with the ledger of a command, where nonsense in it may be why the command failed."""
+    from harvester.ledger.damage import damage_in  # noqa: PLC0415 - see the module's docstring
+
+    with contextlib.suppress(HarvestError):
+        return damage_in(_config(args).folder) if hasattr(args, "output") else None
+    return None
 
 
 def _tell(error: HarvestError) -> int:
@@ -189,6 +199,7 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
             refresh=frozenset(args.refresh),
             quick=args.quick,
             accept_withdrawals=args.accept_withdrawals,
+            rebuild=args.rebuild,
             on_start=show,
         )
         return await beside(work, functools.partial(heed_signals, scope))
@@ -270,7 +281,11 @@ def _verify(args: argparse.Namespace) -> int:
     from harvester import job  # noqa: PLC0415
 
     found = _await(args, functools.partial(job.verify, config))
-    more = "\nrun again to fetch them" if found.damaged else ""
+    more = ""
+    if found.damaged:
+        more = "\nrun again to fetch them"
+    if found.damaged and not found.is_recorded:
+        more = "\nnothing is recorded: you may only read here; who may write runs `verify` and `run`"
     mention(f"{found.whole} files whole, {len(found.damaged)} damaged or gone{more}")
     return 1 if found.damaged else 0
 
@@ -279,33 +294,18 @@ def _export(args: argparse.Namespace) -> int:
     config = _config(args)
     from harvester import job  # noqa: PLC0415
 
-    for path in _await(args, functools.partial(job.export, config)):
+    for path in _await(args, functools.partial(job.export, config, args.to)):
         put(path)
     return 0
 
 
 def _init(args: argparse.Namespace) -> int:
+    from harvester.example import write_example  # noqa: PLC0415 - see the module's docstring
+
     path = Path(args.file)
-    text = _example()
-    try:
-        with path.open("x", encoding="utf-8") as handle:
-            handle.write(text)
-    except FileExistsError as exc:
-        raise UsageError(f"{path}: is there already; name another file, or remove it first") from exc
-    except OSError as exc:
-        raise UsageError(f"{path}: cannot be written: {exc.strerror}") from exc
+    write_example(path)
     put(f"wrote {path}; edit it, then: harvester run -c {path}")
     return 0
-
-
-def _example() -> str:
-    """Return the commented config: inside the wheel, or at the top of a checkout."""
-    from importlib import resources  # noqa: PLC0415
-
-    packed = resources.files("harvester") / EXAMPLE
-    if packed.is_file():
-        return packed.read_text(encoding="utf-8")
-    return (Path(__file__).parent.parent / EXAMPLE).read_text(encoding="utf-8")
 
 
 def _sandbox(args: argparse.Namespace) -> int:

@@ -22,17 +22,18 @@ from anyio import from_thread, get_cancelled_exc_class, to_thread
 from harvester.client import Client
 from harvester.config import Config, FileRules
 from harvester.connecting import USUAL, Connected, Surroundings, connect
-from harvester.errors import DiskTrouble, Doubtful, HarvestError, StopRun, UsageError, Verdict
+from harvester.errors import DiskTrouble, Doubtful, HarvestError, Misshapen, StopRun, UsageError, Verdict
 from harvester.figshare.api import Figshare
 from harvester.figshare.routes import Routes
 from harvester.figshare.statistics import StatsService
-from harvester.ledger.lockless import is_trace
+from harvester.ledger.damage import damaged
 from harvester.ledger.reading import Reader
 from harvester.ledger.results import RECORD, FileResult, Opening
-from harvester.ledger.schema import exists
+from harvester.ledger.schema import exists, may_write
 from harvester.ledger.writing import Ledger
 from harvester.models import Summary
 from harvester.moves import Mover
+from harvester.output import make_folder, prepare
 from harvester.ownership import Access, access_of
 from harvester.pipeline import Pipeline
 from harvester.plan import Plan, Planner
@@ -47,7 +48,7 @@ from harvester.summaries import Ended, renew_summary, summarise
 from harvester.tally import Tally
 from harvester.tasks import TASKS, item_task_names
 from harvester.together import beside
-from harvester.trash import TRASH, TRASH_DAYS
+from harvester.trash import TRASH_DAYS
 from harvester.wishes import wishes
 from harvester.withdrawals import decide, settle
 
@@ -63,6 +64,7 @@ async def harvest(
     refresh: frozenset[str] = frozenset(),
     quick: bool = False,
     accept_withdrawals: int = 0,
+    rebuild: bool = False,
     on_start: Companion | None = None,
     surroundings: Surroundings = USUAL,
 ) -> Summary:
@@ -71,8 +73,9 @@ async def harvest(
 
     `refresh`: tasks on items to do again for all. `quick`: ask the listings only for what was modified since
     the last run without error, which finds nothing that was withdrawn. `accept_withdrawals`: so many items
-    may vanish at once, where that would be too many: see `withdrawals`. `on_start` is run beside the job and
-    cancelled at its end. `surroundings`: what of the machine to use, for tests.
+    may vanish at once, where that would be too many: see `withdrawals`. `rebuild`: make the ledger anew, and
+    fetch no file that is here and proven. `on_start` is run beside the job and cancelled at its end.
+    `surroundings`: what of the machine to use, for tests.
 
     Raises:
         UsageError: the output folder cannot be used, or there is nothing to harvest.
@@ -82,7 +85,7 @@ async def harvest(
     if idle := sorted(refresh.difference(item_task_names(config.tasks))):
         raise UsageError(f"--refresh: {', '.join(idle)}: not among the tasks: --tasks names them")
     with disk_errors(str(config.folder)):
-        _prepare(config.folder)
+        await to_thread.run_sync(partial(prepare, config.folder, rebuild=rebuild, timing=surroundings.timing))
     ledger = Ledger(config.folder, clock=surroundings.wall_clock, timing=surroundings.timing)
     await ledger.acquire()
     outcome, is_clean = "stopped", False
@@ -264,21 +267,6 @@ async def _confirm(client: Client) -> None:
         raise StopRun(f"{doubt}: run again") from doubt
 
 
-def _prepare(folder: Path) -> None:
-    """Make the output folder; refuse one that holds something else."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: is a file; --output names a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not exists(folder) and not all(_is_own(path.name) for path in folder.iterdir()):
-        raise UsageError(
-            f"{folder}: is not empty and holds no harvest; name a new or empty folder with --output"
-        )
-
-
-def _is_own(name: str) -> bool:
-    return name == TRASH or is_trace(name)
-
-
 async def make_plan(
     config: Config, *, sample_size: int = 20, quick: bool = False, surroundings: Surroundings = USUAL
 ) -> Plan:
@@ -301,14 +289,26 @@ async def make_plan(
                 reader.close()
 
 
-async def export(config: Config) -> list[Path]:
-    """Write the tables and records again from the ledger; failures.csv always."""
+async def export(config: Config, to: Path | None = None) -> list[Path]:
+    """
+    Write the tables and records again from the ledger; failures.csv always. `to`: into another folder.
+
+    Raises:
+        UsageError: there is no harvest in the folder, or `to` is none.
+        DiskTrouble: the disk does not take them.
+    """
     writers = [partial(SINKS[name]().write) for name in config.export.formats]
+    target = config.folder if to is None else to
 
     def write() -> list[Path]:
         with Reader(config.folder, checkpoint=from_thread.check_cancelled) as reader:
-            made = [path for writer in writers for path in writer(reader, config.folder)]
-            return [*made, write_failures(reader, config.folder)]
+            if to is not None:
+                make_folder(to, "--to")
+            try:
+                made = [path for writer in writers for path in writer(reader, target)]
+            except (Misshapen, ValueError) as exc:  # it was a record when it came
+                raise damaged(reader.path, f"table records: {exc}") from exc
+            return [*made, write_failures(reader, target)]
 
     return await to_thread.run_sync(write)
 
@@ -329,27 +329,37 @@ async def tidy(config: Config, paths: Sequence[str], *, trash_days: int = TRASH_
 
 @dataclass(frozen=True)
 class Verified:
-    """What `verify` found; ``damaged``: the paths that are owed again."""
+    """
+    What `verify` found.
+
+    ``damaged``: the paths of what is damaged or gone. ``is_recorded``: they are owed again; False where this
+    user may only read.
+    """
 
     whole: int
     damaged: tuple[str, ...]
+    is_recorded: bool = True
 
 
 async def verify(config: Config) -> Verified:
     """
     Hash every file again; what is damaged or gone is owed again and fetched by the next run.
 
+    For a user who may only read there nothing is recorded.
+
     Raises:
         UsageError: there is no harvest in the folder.
         FolderInUse: a run is at work there.
         DiskTrouble: the disk does not let a file be read; that does not make it owed.
     """
-    ledger = Ledger(config.folder)
     with Reader(config.folder) as reader:
+        if not may_write(config.folder):
+            return await _verify(reader, Store(config.folder), None)
+        ledger = Ledger(config.folder)
         await ledger.acquire("verify")
         outcome = "stopped"
         try:
-            verified = await beside(partial(_verify, config, reader, ledger), ledger.keep)
+            verified = await beside(partial(_recover_and_verify, config, reader, ledger), ledger.keep)
             outcome = "finished"
         except get_cancelled_exc_class():
             outcome = "interrupted"
@@ -360,19 +370,29 @@ async def verify(config: Config) -> Verified:
     return verified
 
 
-async def _verify(config: Config, reader: Reader, ledger: Ledger) -> Verified:
+async def _recover_and_verify(config: Config, reader: Reader, ledger: Ledger) -> Verified:
     store = Store(config.folder, confirm=ledger.confirm)
     await Mover(ledger, store).recover()
+    return await _verify(reader, store, ledger)
+
+
+async def _verify(reader: Reader, store: Store, ledger: Ledger | None) -> Verified:
+    """Hash every file; without a ledger nothing is recorded, and what is being renamed is left out."""
     damaged: list[str] = []
     checked = 0
+    moving = frozenset() if ledger else reader.moving()
     told = time.monotonic()
     for file in reader.files(FileStatus.DONE):
+        if file.path in moving:
+            log.warning("%s: is being renamed, and was not looked at", file.path)
+            continue
         if not await store.holds(file.path, file.size, file.md5):
             log.warning("%s: damaged or gone", file.path)
             damaged.append(file.path)
-            await ledger.save_file(FileResult(file.key, file.file_id, FileStatus.PENDING))
+            if ledger:
+                await ledger.save_file(FileResult(file.key, file.file_id, FileStatus.PENDING))
         checked += 1
         if time.monotonic() - told > LINE_EVERY_SECONDS:
             told = time.monotonic()
             log.info("%d files checked, %d damaged or gone", checked, len(damaged))
-    return Verified(checked - len(damaged), tuple(damaged))
+    return Verified(checked - len(damaged), tuple(damaged), is_recorded=ledger is not None)

@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from harvester import __version__
@@ -95,6 +96,9 @@ def _add_commands_on_a_folder(commands: Any) -> None:
     status.add_argument("--json", action="store_true", help="print the status as JSON")
     failed.add_argument("--json", action="store_true", help="one JSON object a line, with the reason")
     _add_formats(export)
+    export.add_argument(
+        "--to", type=_folder, metavar="FOLDER", help="into this folder; for who may only read the harvest"
+    )
 
 
 def _command(commands: Any, name: str, help_text: str) -> argparse.ArgumentParser:
@@ -252,6 +256,10 @@ def _add_this_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("this run")
     _add_quick(group)
     group.add_argument(
+        "--rebuild", action="store_true",
+        help="make the ledger anew, from the files here and from figshare; the one that is here is set aside",
+    )  # fmt: skip
+    group.add_argument(
         "--refresh", action="append", default=[], choices=REFRESHABLE, metavar="TASK",
         help=f"do this task ({', '.join(REFRESHABLE)}) again for every item; repeats",
     )  # fmt: skip
@@ -317,6 +325,12 @@ def _text(text: str) -> str:
         return as_text(text)
     except UnicodeDecodeError as exc:
         raise argparse.ArgumentTypeError("it is not UTF-8 text") from exc
+
+
+def _folder(text: str) -> Path:
+    if "\0" in text or not text:
+        raise argparse.ArgumentTypeError("no folder has such a name")
+    return Path(text)
 
 
 def _words(text: str) -> list[str]:

@@ -70,6 +70,11 @@ def accounts(folder: dict[str, Any]) -> dict[str, str]:
         )
     if (trash := folder["trash"])["files"]:
         told["trash"] = f"{trash['files']} files, {human_bytes(trash['bytes'])}, in {TRASH}/"
+    if (found := folder["found"])["files"]:
+        told["found"] = (
+            f"{found['files']} files, {human_bytes(found['bytes'])}, were here when the ledger was made "
+            "anew, and no record names them"
+        )
     if folder["listings_open"]:
         told["listings"] = f"{folder['listings_open']} not read to their end"
     if outcomes["withheld"]:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +21,7 @@ from harvester import harvest
 from harvester.connecting import Surroundings
 from harvester.errors import DiskTrouble, NoRoom
 from harvester.job import verify
+from harvester.ledger.damage import LedgerDamaged
 from harvester.ledger.heartbeat import Watch
 from harvester.ledger.migrations import MIGRATIONS
 from harvester.ledger.opening import open_to_write
@@ -153,6 +153,35 @@ async def test_who_may_only_read_a_finished_harvest_is_told_of_it(shared: Path) 
         ended = as_reader(out, *words)
         assert (ended.returncode, ended.stderr) == (0, "")
         assert ("failures" in ended.stdout) is (words != ["failed"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
+async def test_who_may_only_read_can_export_elsewhere_plan_and_verify(shared: Path) -> None:
+    out, elsewhere = shared / "out", shared / "elsewhere"
+    elsewhere.mkdir()
+    elsewhere.chmod(0o777)
+    async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
+        assert (await harvest(config(sandbox, out))).exit_status == 0
+        words = ("plan", "--search", "survey", "--api", sandbox.api, "--stats", sandbox.stats)
+        ended = await anyio.to_thread.run_sync(as_reader, out, *words, "--rate", "inf")
+        assert ended.returncode == 0, ended.stderr
+    ended = as_reader(out, "export")
+    assert ended.returncode == 3
+    assert "Permission denied" in ended.stderr
+    ended = as_reader(out, "export", "--to", str(elsewhere / "tables"))
+    assert ended.returncode == 0, ended.stderr
+    assert {path.name for path in (elsewhere / "tables").iterdir()} >= {"items.csv", "metadata.jsonl"}
+    for path in (elsewhere / "tables").iterdir():
+        assert path.read_bytes() == (out / path.name).read_bytes()
+    assert as_reader(out, "verify").returncode == 0
+    damaged = next(path for path in (out / "files").rglob("*") if path.is_file() and path.stat().st_size)
+    damaged.write_bytes(b"x" * damaged.stat().st_size)
+    before = {path.name: path.read_bytes() for path in out.glob("harvest.db*")}
+    ended = as_reader(out, "verify")
+    assert ended.returncode == 1
+    assert "1 damaged or gone" in ended.stdout
+    assert "nothing is recorded: you may only read here" in ended.stdout
+    assert before == {path.name: path.read_bytes() for path in out.glob("harvest.db*")}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
@@ -290,7 +319,6 @@ async def test_a_claim_that_a_killed_run_left_is_taken_over_and_no_log_is_tried(
         (sqlite3.SQLITE_READONLY_DIRECTORY, "give this user the right"),
         (sqlite3.SQLITE_PERM, "locks cannot be had"),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, "another program holds it"),
-        (sqlite3.SQLITE_ERROR, "its tables are not those"),
         (sqlite3.SQLITE_NOLFS, "choose a disk"),
         (sqlite3.SQLITE_INTERRUPT, "check the disk"),
     ],
@@ -444,10 +472,5 @@ async def test_a_path_that_none_can_have_is_wrong_usage(text: str, tmp_path: Pat
 def test_a_ledger_whose_tables_are_not_ours_is_told_with_what_to_do(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-    with Reader(tmp_path) as reader:
-        for read in (reader.counts, reader.last_run, reader.changes_in_all, partial(reader.setting, "x")):
-            with pytest.raises(DiskTrouble, match="no such table.*its tables are not those"):
-                read()
-        for each in (reader.files, reader.failures, reader.removable, reader.changes, reader.items):
-            with pytest.raises(DiskTrouble, match="no such table.*its tables are not those"):
-                list(each())
+    with pytest.raises(LedgerDamaged, match="is damaged: table changes, .* missing; .*run --rebuild"):
+        Reader(tmp_path)

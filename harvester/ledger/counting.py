@@ -31,7 +31,8 @@ def counts(db: sqlite3.Connection) -> dict[str, Any]:
 
     Returns ``items``, ``versions`` (those of the items that are one version of another), ``records``,
     ``listings_open``, ``failures``; ``work``: task to state to number; ``files``: status to
-    ``{"files": n, "bytes": n}``, as ``leftovers`` of what no record names any more; ``listings``: see
+    ``{"files": n, "bytes": n}``, as ``leftovers`` of what no record names any more and ``found`` of what was
+    here when the ledger was made anew and no record has named since; ``listings``: see
     `_listings`.
 
     ``outcomes`` puts every item and every file into exactly one state; the numbers add up to all
@@ -57,7 +58,10 @@ def _counts(db: sqlite3.Connection) -> dict[str, Any]:
     is_open = _one(db, "SELECT count(*) FROM listings WHERE NOT complete AND NOT old")
     versions = _one(db, "SELECT count(*) FROM versions JOIN items USING (id)")
     leftovers = db.execute(
-        "SELECT count(*), CAST(min(total(size), 9e18) AS INTEGER) FROM leftovers"
+        "SELECT count(*), CAST(min(total(size), 9e18) AS INTEGER) FROM leftovers WHERE NOT found"
+    ).fetchone()
+    found = db.execute(
+        "SELECT count(*), CAST(min(total(size), 9e18) AS INTEGER) FROM leftovers WHERE found"
     ).fetchone()
     return {
         "items": total.items,
@@ -69,6 +73,7 @@ def _counts(db: sqlite3.Connection) -> dict[str, Any]:
         "files": total.files,
         "outcomes": {"items": items, "files": total.file_outcomes, "withheld": dict(withheld)},
         "leftovers": {"files": leftovers[0], "bytes": leftovers[1]},
+        "found": {"files": found[0], "bytes": found[1]},
         "failures": mishaps
         + sum(states.get("failed", 0) for states in total.work.values())
         + total.files.get("failed", {"files": 0})["files"],

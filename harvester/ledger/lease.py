@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harvester.errors import DiskTrouble, FolderInUse
 from harvester.ledger import claim
+from harvester.ledger.damage import check_tables
 from harvester.ledger.heartbeat import USUAL_TIMING, Heartbeat, Sign, Timing, Watch
 from harvester.ledger.opening import Opened, open_beside, open_to_write
 from harvester.ledger.schema import at_once, database_errors, file_identity, migrate
@@ -69,6 +70,7 @@ class Lease:
                     raise watch.in_use(now)
 
             migrate(self.db, check=check)
+            check_tables(self.db, self._path)
             with at_once(self.db):
                 if look() == judged:  # else somebody was faster, and is to be judged in turn
                     return claim.take(self.db, self._clock(), job)

@@ -147,7 +147,12 @@ class Moves:
             f"SELECT path, status, {FILE_COLUMNS} FROM files WHERE item_id = ? ORDER BY file_id", (key,)
         )
         files = [(remote_file(file), path, status == "done") for path, status, *file in rows]
-        left = self._db.execute("SELECT path, file_id FROM leftovers WHERE item_id = ?", (key,))
+        left = self._db.execute(
+            "SELECT path, file_id FROM leftovers WHERE item_id = ?"
+            # Those that were here when the ledger was made anew: nobody knew what a version's key would be.
+            " UNION SELECT path, file_id FROM leftovers WHERE ? AND found AND path > ? AND path < ?",
+            (key, number > 0, f"files/{item_id}.v{number}/", f"files/{item_id}.v{number}0"),
+        )
         return ItemFiles(key, item_id, number, files, dict(left.fetchall()))
 
     async def leftovers_of(self, key: int, size: int) -> list[tuple[str, int]]:

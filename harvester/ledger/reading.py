@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from harvester.errors import UsageError
 from harvester.ledger import claim, counting
+from harvester.ledger.damage import damaged, is_sound
 from harvester.ledger.doubts import doubts, only_here
 from harvester.ledger.heartbeat import Sign, seems_at_work
 from harvester.ledger.lockless import find_claim
@@ -75,7 +76,10 @@ class Reader:
         for row in heapq.merge(
             items, self._of_versions("records", _RECORD, weigh=_weight), key=_id_and_version
         ):
-            yield ItemRow(*row)
+            found = ItemRow(*row)
+            if not found.raw.lstrip().startswith(b"{"):
+                raise damaged(self.path, f"table records: that of item {found.id} is no record")
+            yield found
 
     def versions(self) -> Iterator[ItemRow]:
         """Every version of an item that was asked for and whose record is here."""
@@ -162,7 +166,10 @@ class Reader:
         )
         versions = self._of_versions("files", what, by=("file_id",), only=is_wanted, values=values)
         for item_id, _, file_id, *row in heapq.merge(items, versions, key=lambda row: row[:3]):
-            yield FileRow(item_id, file_id, *row)
+            found = FileRow(item_id, file_id, *row)
+            if found.size < 0 or (found.path and not is_sound(found.path)):
+                raise damaged(self.path, f"table files: nonsense in size or path of file {file_id}")
+            yield found
 
     def changes(self) -> Iterator[ChangeRow]:
         """What is new, has changed, was withdrawn or has returned since the last run that finished, by id."""
@@ -190,6 +197,12 @@ class Reader:
         """Tell until when all of a listing that was modified is here, "" where that is not known."""
         row = self._row("SELECT mark FROM listings WHERE key = ? AND complete AND NOT old", key)
         return str(row[0]) if row else ""
+
+    def moving(self) -> frozenset[str]:
+        """Return the paths, old and new, of files that a run which has not ended is renaming."""
+        with database_errors(self.path):
+            rows = self._db.execute("SELECT source FROM moves UNION SELECT target FROM moves").fetchall()
+        return frozenset(path for (path,) in rows)
 
     def removable(self) -> Iterator[tuple[str, int, str, str]]:
         """
@@ -222,13 +235,13 @@ class Reader:
     def _removable(self) -> list[tuple[Any, ...]]:
         return self._db.execute(
             """
-            SELECT path, size, why, ifnull(versions.item_id, found.item_id) FROM (
+            SELECT path, size, why, ifnull(versions.item_id, gone.item_id) FROM (
                 SELECT path, size, 'no record names it any more' AS why, item_id FROM leftovers
-                    WHERE path NOT IN (SELECT path FROM files WHERE status = 'done')
+                    WHERE NOT found AND path NOT IN (SELECT path FROM files WHERE status = 'done')
                 UNION ALL
                 SELECT path, size, 'its item was withdrawn', item_id
                     FROM files JOIN items ON items.id = item_id WHERE withdrawn AND status = 'done'
-            ) AS found LEFT JOIN versions ON versions.id = found.item_id ORDER BY 1
+            ) AS gone LEFT JOIN versions ON versions.id = gone.item_id ORDER BY 1
             """
         ).fetchall()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harvester.errors import DiskTrouble, UsageError
+from harvester.ledger.damage import check_empty, check_owner, damaged, diagnose_at
 from harvester.ledger.migrations import MIGRATIONS
 
 NAME = "harvest.db"
@@ -39,11 +41,13 @@ def is_due(now: str) -> str:
 
 
 def exists(folder: Path) -> bool:
-    """Tell whether `folder` holds a harvest that can be seen from here."""
-    try:
-        return (folder / NAME).is_file()
-    except OSError:
-        return False
+    """Tell whether `folder` holds a harvest that can be seen from here, or what was put in its place."""
+    return os.path.lexists(folder / NAME)
+
+
+def may_write(folder: Path) -> bool:
+    """Tell whether this user may write to the harvest in `folder`; not so on a read-only disk."""
+    return all(os.access(path, os.W_OK) for path in (folder, folder / NAME))
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
@@ -67,10 +71,8 @@ _ADVICE = {
     sqlite3.SQLITE_LOCKED: "another program holds it: wait for it and run again",
     sqlite3.SQLITE_PROTOCOL: LOCKS_FAIL,
     sqlite3.SQLITE_NOLFS: "choose a disk that takes files of this size",
-    sqlite3.SQLITE_ERROR: "its tables are not those that this version made; restore it from a copy, or begin "
-    "a new harvest in another folder",
 }
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
 _OF_LOCKS = {
     sqlite3.SQLITE_IOERR_LOCK,
     sqlite3.SQLITE_IOERR_UNLOCK,
@@ -91,11 +93,8 @@ def database_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as exc:
         code = primary_code(exc)
-        if code in _DAMAGED:
-            raise DiskTrouble(
-                f"{path}: damaged, and left as it is ({exc}); restore it from a copy, or begin a "
-                "new harvest in another folder"
-            ) from exc
+        if code in _DAMAGED or "decode to UTF-8" in str(exc):
+            raise damaged(path, diagnose_at(path) or str(exc)) from exc
         if not isinstance(exc, sqlite3.OperationalError):
             raise
         advice = LOCKS_FAIL if is_about_locks(exc) else _ADVICE.get(code, "check the disk and run again")
@@ -126,6 +125,7 @@ def connect(
         DiskTrouble: something else is in the place of the database or of what SQLite makes beside it.
     """
     _refuse_what_was_planted(path)
+    check_empty(path)
     if not read_only:
         return _open(path, "mode=rwc", locks=locks, alone=alone)
     try:
@@ -173,6 +173,8 @@ def _open(path: Path, options: str, *, locks: bool, alone: bool = False) -> sqli
         if alone or not locks:  # a write-ahead log from elsewhere needs shared memory, unless one is alone
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         version = _version(connection)
+        if version == 0:
+            check_owner(connection)
         if version > len(MIGRATIONS):
             raise UsageError(
                 f"{path}: written by a newer harvester (ledger version {version}, this one knows "

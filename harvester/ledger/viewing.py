@@ -17,6 +17,7 @@ from pathlib import Path
 
 from harvester.errors import DiskTrouble
 from harvester.ledger import claim
+from harvester.ledger.damage import check_tables
 from harvester.ledger.lockless import locks_work
 from harvester.ledger.process import Fate
 from harvester.ledger.schema import (
@@ -54,6 +55,7 @@ class View:
                 with closing(sqlite3.connect(copied)) as copy:
                     self.db.backup(copy)
                 self.db = self._of_copy(copied)
+            check_tables(self.db, path)
             undo.pop_all()
 
     def close(self) -> None:

@@ -1,0 +1,278 @@
+"""A damaged ledger is told as one, with what to do; made anew, it fetches and loses nothing that is here."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import orjson
+import pytest
+
+from harvester.connecting import Surroundings
+from harvester.errors import DiskTrouble, UsageError
+from harvester.job import harvest
+from harvester.ledger.damage import LedgerDamaged, check_tables, names
+from harvester.ledger.heartbeat import Timing
+from harvester.ledger.migrations import MIGRATIONS
+from harvester.ledger.reading import Reader
+from harvester.ledger.schema import NAME
+from harvester.ledger.writing import Ledger
+from harvester.prune import removable
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import at, config, environment, harvester, started, until
+
+pytestmark = pytest.mark.anyio
+
+TABLES = sorted(name.removeprefix("table ") for name in names() if name.startswith("table "))
+NONSENSE = (
+    "UPDATE files SET path = 'files/../../elsewhere'",
+    "UPDATE files SET path = '/etc/passwd'",
+    "UPDATE files SET size = -5",
+    "UPDATE files SET status = 'eaten'",
+    "UPDATE work SET state = 'eaten'",
+    "UPDATE records SET raw = 'no JSON'",
+    "UPDATE records SET raw = '[]'",
+    "ALTER TABLE uses DROP COLUMN number",
+    "ALTER TABLE runs DROP COLUMN heartbeat",
+    "DROP TRIGGER work_changed",
+    "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = replace(sql, 'STRICT', '')"
+    " WHERE name IN ('files', 'totals'); PRAGMA writable_schema = RESET; UPDATE files SET size = 'many'",
+)
+COMMANDS = ("status", "failed", "plan", "export", "verify", "run")
+
+EACH = """
+import contextlib, io, json, sys
+from harvester import cli
+for words in json.load(sys.stdin):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = cli.main(words)
+    sys.__stdout__.write(json.dumps([words[0], status, err.getvalue()]) + "\\n")
+"""
+
+
+def each(folder: Path) -> list[tuple[str, int, str]]:
+    """Run all commands on a folder, in one process; return their statuses and what they complain of."""
+    nowhere = ("--search", "survey", "--api", "http://127.0.0.1:9", "--attempts", "1")
+    told = [
+        [command, "-o", str(folder), *(nowhere if command in {"plan", "run"} else ())] for command in COMMANDS
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", EACH], input=orjson.dumps(told), capture_output=True, check=True,
+        env=environment(),
+    )  # fmt: skip
+    return [tuple(orjson.loads(line)) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def world() -> Settings:
+    return Settings(items=4, heavy=0)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished harvest of everything."""
+    folder = tmp_path_factory.mktemp("whole")
+
+    async def make() -> None:
+        async with Sandbox(Settings(items=4, heavy=0)) as sandbox:
+            assert (await harvest(config(sandbox, folder))).exit_status == 0
+
+    anyio.run(make)
+    return folder
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "out"))
+
+
+def spoil(folder: Path, sql: str) -> None:
+    with closing(sqlite3.connect(folder / NAME)) as db:
+        db.executescript(sql)
+
+
+def test_what_is_looked_for_at_once_is_all_that_the_tables_are_made_of() -> None:
+    with closing(sqlite3.connect(":memory:")) as db:
+        for script in MIGRATIONS:
+            db.executescript(script)
+        made = db.execute("SELECT type || ' ' || name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")
+        assert {name for (name,) in made} == names()
+        check_tables(db, Path(NAME))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_that_is_missing_is_told_by_its_name(table: str, folder: Path) -> None:
+    spoil(folder, f"DROP TABLE {table}")
+    for look in (lambda: Reader(folder), Ledger(folder).open):
+        with pytest.raises(LedgerDamaged, match=rf"is damaged: .*table {table}\b.* missing; .*run --rebuild"):
+            look()
+
+
+@pytest.mark.parametrize("sql", [*NONSENSE, "DROP TABLE totals"])
+def test_nonsense_is_told_as_damage_and_never_as_a_defect(sql: str, folder: Path) -> None:
+    spoil(folder, sql)
+    ends = each(folder)
+    assert len(ends) == len(COMMANDS)
+    for command, status, err in ends:
+        assert "Traceback" not in err, (command, err)
+        assert "defect" not in err, (command, err)
+        assert status in {0, 3}, (command, err)
+    assert [end for end in ends if "is damaged: " in end[2] and "run --rebuild" in end[2]], ends
+
+
+def flipped(path: Path, chance: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    for _ in range(chance.choice([1, 8, 64])):
+        data[chance.randrange(100, len(data))] ^= 1 << chance.randrange(8)
+    if chance.random() < 0.3:
+        begin = chance.randrange(len(data) // 4096) * 4096
+        data[begin : begin + 4096] = chance.randbytes(4096)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_flipped_bytes_are_never_a_defect(seed: int, folder: Path) -> None:
+    flipped(folder / NAME, random.Random(seed))
+    for command, status, err in each(folder):
+        assert "Traceback" not in err, (command, err)
+        assert "defect" not in err, (command, err)
+        assert status in {0, 1, 2, 3}, (command, err)
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 10_000)
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def another(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE cookies (name)")
+
+
+@pytest.mark.parametrize("harm", [truncate, empty, another])
+def test_what_is_no_ledger_any_more_is_told_so_and_left_as_it_is(
+    harm: Callable[[Path], None], folder: Path
+) -> None:
+    harm(folder / NAME)
+    before = (folder / NAME).read_bytes()
+    for command, status, err in each(folder):
+        assert status == 3, (command, err)
+        assert f"{NAME} is damaged: " in err, (command, err)
+        assert "run --rebuild" in err, (command, err)
+    assert (folder / NAME).read_bytes() == before
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("kind", ["pipe", "hard link", "link", "folder"])
+def test_what_is_planted_is_refused_by_name_and_keeps_nobody_waiting(
+    kind: str, end: str, folder: Path, tmp_path: Path
+) -> None:
+    place = folder / f"{NAME}{end}"
+    place.unlink(missing_ok=True)
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"")
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    elif kind == "link":
+        place.symlink_to(precious)
+    else:
+        place.hardlink_to(precious)
+    for look in (lambda: Reader(folder), Ledger(folder).open):
+        with pytest.raises(DiskTrouble, match=rf"{NAME}{end}: "):
+            look()
+    assert precious.read_bytes() == b""
+
+
+def test_a_pipe_in_the_place_of_a_claim_keeps_nobody_waiting(folder: Path) -> None:
+    os.mkfifo(folder / "harvest.db.claim")
+    with pytest.raises(DiskTrouble, match=r"harvest\.db\.claim: is no plain file"):
+        Ledger(folder).open()
+
+
+QUICK = Surroundings(timing=Timing(watch_seconds=1.0))
+"""Where no row tells who is at work, the files are watched."""
+
+
+# -- made anew ----------------------------------------------------------------------------------------
+
+
+def here(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in (folder / "files").rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("harm", ["DROP TABLE files", "flipped", "nothing", "no ledger"])
+async def test_a_ledger_is_made_anew_from_the_files_here_and_from_figshare(
+    harm: str, sandbox: Sandbox, folder: Path
+) -> None:
+    if harm == "flipped":
+        (folder / NAME).write_bytes(b"x" * 8192)
+    elif harm == "no ledger":
+        (folder / NAME).unlink()
+        with pytest.raises(UsageError, match="--rebuild makes that anew"):
+            await harvest(config(sandbox, folder))
+    elif harm != "nothing":
+        spoil(folder, harm)
+    old = (folder / NAME).read_bytes() if harm != "no ledger" else b""
+    files = here(folder)
+    unknown = folder / "files" / "77" / "of an item that is gone.csv"
+    unknown.parent.mkdir()
+    unknown.write_text("1,2")
+    sandbox.requests.clear()
+    summary = await harvest(config(sandbox, folder), rebuild=True, surroundings=QUICK)
+    assert summary.exit_status == 0
+    assert files.items() < here(folder).items()
+    asked = [each for each in sandbox.requests if "/download" in each.path or "/files/" in each.path]
+    assert len(asked) < len(files) / 2, "what is proven by its md5 is not fetched again"
+    aside = list(folder.glob("harvest.db.before*" if harm == "nothing" else "harvest.db.damaged*"))
+    aside = [path for path in aside if not path.name.endswith(("-wal", "-shm"))]
+    assert [path.read_bytes() for path in aside] == ([old] if old else [])
+    assert summary.folder["found"]["files"] >= 1
+    assert "were here when the ledger was made anew" in (await harvester("status", "-o", folder)).out
+    assert removable(config(sandbox, folder)) == [], "nobody knows what it is"
+
+
+async def test_a_file_that_is_not_the_promised_one_goes_out_of_the_way_and_stays(
+    sandbox: Sandbox, folder: Path
+) -> None:
+    (folder / NAME).write_bytes(b"x" * 8192)
+    truth = here(folder)
+    path, content = max(truth.items(), key=lambda each: len(each[1]))
+    (folder / path).write_bytes(b"an earlier version")
+    summary = await harvest(config(sandbox, folder), rebuild=True, surroundings=QUICK)
+    assert summary.exit_status == 0
+    now = here(folder)
+    assert now[path] == content
+    stem, dot, suffix = path.rpartition(".")
+    assert now[f"{stem}~replaced{dot}{suffix}"] == b"an earlier version"
+
+
+async def test_a_ledger_is_not_made_anew_under_a_run_that_is_at_work(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    words = ("run", "--search", "survey", "-o", tmp_path)
+    async with started((*words, *at(sandbox, rate="0.5"))) as process:
+        await until(lambda: (tmp_path / NAME).exists() and (tmp_path / NAME).stat().st_size > 0)
+        ended = await harvester(*words, *at(sandbox), "--rebuild")
+        assert ended.status == 3, ended.err
+        assert "is at work here" in ended.err
+        assert process.returncode is None
+    assert not list(tmp_path.glob("harvest.db.*-*-*"))
