@@ -12,7 +12,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -29,8 +28,7 @@ _TELL_SECONDS = 2.0
 _counter = count()
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(NamedTuple):
     """
     How a lease is kept and judged.
 

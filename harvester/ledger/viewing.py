@@ -8,9 +8,7 @@ in their place: nobody may write there, or an older run may be at work on them.
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -81,6 +79,8 @@ class View:
         return connect(copied, read_only=False, locks=True)
 
     def _folder(self) -> Path:
+        import tempfile  # noqa: PLC0415 - a copy is rare, and this is heavy
+
         try:
             return Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="harvester-")))
         except OSError as exc:
@@ -128,6 +128,8 @@ def _migrate(path: Path, check: Callable[[], None], *, locks: bool) -> None:
 
 def _copy(path: Path, copied: Path, left: list[str]) -> None:
     """Copy a database and what is left beside it, all of one moment."""
+    import shutil  # noqa: PLC0415 - a copy is rare, and this is heavy
+
     sources = {path: copied} | {path.with_name(f"{NAME}{end}"): Path(f"{copied}{end}") for end in left}
     try:
         for _ in range(_TRIES):
@@ -147,6 +149,8 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 
 def _no_copy(path: Path, error: OSError) -> DiskTrouble:
+    import tempfile  # noqa: PLC0415 - a copy is rare, and this is heavy
+
     return DiskTrouble(
         f"{path}: may only be read here, and a copy of it cannot be made in {tempfile.gettempdir()}: "
         f"{error.strerror}; name another folder in the environment variable TMPDIR"
