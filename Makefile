@@ -12,7 +12,7 @@ help:
 	@echo "make test      everything that CI runs: checks and tests"
 	@echo "make check     ruff, mypy, layers"
 	@echo "make coverage  the tests once more, counting the lines that they run (half as long again)"
-	@echo "make soak      what takes long: 50 kills, 20 power cuts, every fault, 100,000 items, listings of a million, 2,400 steps of histories (ONLY=kills …)"
+	@echo "make soak      what takes long: 50 kills, 20 power cuts, every fault, 100,000 items, listings of a million, 2,400 steps of histories, the worst answers (ONLY=kills …)"
 	@echo "make cases     scripts that reproduce faults, where they are there (CASES=folder, ONLY=c15 …)"
 	@echo "make pace      run against the sandbox at 20 requests a second, and compare with the lower bound"
 	@echo "make bench     measure it beside its references and write docs/performance.md (ONLY=cpu,files …)"

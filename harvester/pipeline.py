@@ -222,7 +222,7 @@ class Pipeline:
 
     async def _visit(self, item: OwedItem) -> None:
         in_hand = self._in_hand[item.key]
-        async with in_hand.one_at_a_time:
+        async with in_hand.one_at_a_time, self._figshare.hold_turn():
             await self._visit_alone(replace(item, tasks=item.tasks - in_hand.counted), in_hand)
         in_hand.visits -= 1
         if not in_hand.visits:

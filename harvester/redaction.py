@@ -22,6 +22,9 @@ SHORTEST_WORD = 20
 """Letters alone may be a word that a record has every right to, unless they are this many."""
 TELLING = 12
 """So many characters of a secret are enough: what follows them in the same word goes with them."""
+_WINDOW = 1 << 20
+_OVERLAP = 1 << 16
+"""Bytes that a secret may take, however it is written."""
 
 _HTML = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 _WORD = r"[\w%+/=.~-]*"
@@ -78,7 +81,7 @@ class Redactor:
         """Return an answer as received, but for secrets of ours: links in it, signed or not, are its own."""
         for form in self._forms():
             if len(form) >= (SHORTEST_WORD if form.isalpha() else SHORTEST_IN_RECORDS):
-                raw = _pattern_of_bytes(form).sub(MARK.encode(), raw)
+                raw = _without(_pattern_of_bytes(form), raw)
         return raw
 
     def _forms(self) -> list[str]:
@@ -86,6 +89,21 @@ class Redactor:
         alive = [secret for known in tuple(self._known) if (secret := known()) is not None]
         found = {form for secret in alive for form in secret.forms}
         return sorted(found, key=len, reverse=True)  # name:password before the password in it
+
+
+def _without(pattern: re.Pattern[bytes], raw: bytes) -> bytes:
+    """Take out what matches; of a large answer a window at a time, as nothing else goes on meanwhile."""
+    if len(raw) <= _WINDOW:
+        return pattern.sub(MARK.encode(), raw)
+    pieces: list[bytes] = []
+    done = 0
+    for begin in range(0, len(raw), _WINDOW):
+        for found in pattern.finditer(raw, max(begin, done), begin + _WINDOW + _OVERLAP):
+            if found.start() >= begin + _WINDOW:
+                break
+            pieces += [raw[done : found.start()], MARK.encode()]
+            done = found.end()
+    return b"".join([*pieces, raw[done:]]) if pieces else raw
 
 
 @functools.lru_cache(maxsize=64)

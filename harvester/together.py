@@ -1,15 +1,23 @@
-"""Doing one thing while others run beside it."""
+"""Doing one thing while others run beside it, and what takes long apart from them."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from anyio import create_task_group
+from anyio import create_task_group, to_thread
 
 from harvester.errors import HarvestError
 
 T = TypeVar("T")
+
+LARGE = 1_000_000
+"""Bytes of JSON on which work takes so long that others should not wait for it."""
+
+
+async def apart(size: int, work: Callable[..., T], *args: Any) -> T:
+    """Do work on `size` bytes of JSON: at once, or in a thread where they are many."""
+    return await to_thread.run_sync(work, *args) if size > LARGE else work(*args)
 
 
 async def beside(work: Callable[[], Awaitable[T]], *companions: Callable[[], Coroutine[Any, Any, None]]) -> T:

@@ -2,8 +2,9 @@
 `make soak`: what takes too long for the test suite, one line each.
 
 Fifty kills, twenty power cuts, each fault and all faults at once on 500 items, 100,000 items whose memory is
-compared with that for 10,000, listings of 25,000 and 1,000,000 items past figshare's cap, and random
-histories of thousands of steps. Ends with status 1 when one of them does not hold.
+compared with that for 10,000, listings of 25,000 and 1,000,000 items past figshare's cap, random histories
+of thousands of steps, and the answers that would take most memory. Ends with status 1 when one of them does
+not hold.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from tests.power import cut_power, hindrance
 from tests.test_death import kill_again_and_again
 from tests.test_faults import PASSING, PATIENCE, RANGES, all_at_once
 from tests.truth import assert_complete, assert_complete_but
+from tests.worst import MOST_LAG, WORST, lag, peak
+from tests.worst import MOST_MEMORY as MOST_MEMORY_OF_AN_ANSWER
 
 ITEMS = 500
 KILLS = 50
@@ -227,6 +230,22 @@ def _sandbox(items: int) -> Iterator[dict[str, str]]:
         process.wait()
 
 
+async def memory(folder: Path) -> str:
+    """Meet each of the answers that would take most memory, then export and show what came of it."""
+    most = 0
+    for place, (name, answer) in enumerate(WORST.items()):
+        out = folder / str(place)
+        status, taken = await peak(answer, out)
+        others = [(await peak(answer, out, command))[1] for command in ("export", "status")]
+        slow = await lag(answer, folder / f"{place}-lag")
+        print(f"| {name} | {taken / 1e6:.0f} MB | {others[0] / 1e6:.0f} MB | {slow:.2f} s |", flush=True)
+        most = max(most, taken, *others)
+        assert status == answer.status, (name, status)
+        assert slow < MOST_LAG, (name, slow)
+        assert most < MOST_MEMORY_OF_AN_ANSWER, (name, taken, others)
+    return f"{len(WORST)} answers: {most / 1e6:.0f} MB at the most"
+
+
 LONG: dict[str, Callable[[Path], Awaitable[str]]] = {
     "kills": kills,
     "power": power_cuts,
@@ -235,6 +254,7 @@ LONG: dict[str, Callable[[Path], Awaitable[str]]] = {
     "size": size,
     "caps": caps,
     "histories": histories,
+    "memory": memory,
 }
 
 

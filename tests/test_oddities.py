@@ -141,6 +141,8 @@ ELSEWHERE = {
     "doubts": "test_sandbox_doubts.py",
     "echoes": "test_secrets.py",
     "slow_rate": "how slow slow_items are",
+    "bloated": "test_worst.py",
+    "bloated_after": "a form of bloated",
 }
 
 

@@ -28,6 +28,8 @@ from harvester.errors import (
 )
 from harvester.text import printable
 
+LONGEST_ERROR = 1 << 16
+"""Bytes of JSON in which an error is looked for: a longer answer says something else."""
 _BEGINNING = re.compile(
     rb'\s*\{\s*(?:"code"\s*:\s*(?:"[^"\\]*"|\d+)\s*,\s*)?"message"\s*:\s*"((?:[^"\\]|\\.)*)', re.DOTALL
 )
@@ -96,7 +98,9 @@ def _words(raw: bytes) -> str | None:
         return begun and printable(begun[1].decode(errors="replace"))[:200]
     if not isinstance(told, dict) or "message" not in told:
         return None
-    return printable(str(told["message"]))[:200]
+    words = told["message"]
+    # A list is no words, and hundreds of them in each other cannot even be shown.
+    return printable(str(words))[:200] if isinstance(words, str | int | float) else ""
 
 
 def _is_json(raw: bytes) -> bool:
@@ -120,6 +124,8 @@ def _other_words(raw: bytes) -> str:
 
 def says_nothing(raw: bytes) -> bool:
     """Tell whether JSON is none of the promised kind but empty, or an error with the status of success."""
+    if len(raw) > LONGEST_ERROR:
+        return False
     try:
         told = orjson.loads(raw)
     except orjson.JSONDecodeError:

@@ -17,11 +17,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import aiohttp
 import anyio
+import msgspec
 import orjson
+from anyio import to_thread
 from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -35,9 +37,11 @@ from harvester.client.persistence import Persistence
 from harvester.client.receiving import IDENTITY, Wanted, refuse_a_page_for_the_first_byte
 from harvester.client.splitting import USUAL, Splitting
 from harvester.client.transfer import Transfers
+from harvester.client.turns import HEAVY, Turn, Turns
+from harvester.client.weighing import is_heavy
 from harvester.config import Retry, Timeouts
 from harvester.credentials import Secret
-from harvester.errors import Broken, Challenged, Misshapen, NotAllowed
+from harvester.errors import Broken, Challenged, HarvestError, Misshapen, NotAllowed
 from harvester.limits import Limiter
 from harvester.proxies import NO_PROXIES, Proxies
 from harvester.redaction import REDACTOR
@@ -69,7 +73,7 @@ class Client:
     `limiters`: one a service, by its name; "api" is the one without which a run cannot go on.
     `origins`: addresses by service, so that a redirect to one counts. `stats_credentials`: "name:password",
     for what is asked of "stats" as authorised. `private_networks`: redirects may lead there. `splitting`:
-    when a file comes over several connections.
+    when a file comes over several connections. ``hold_turn``: see `Turns.hold`.
     """
 
     def __init__(
@@ -119,6 +123,8 @@ class Client:
         self.traffic = self._asking.traffic
         transfers = Transfers(self._asking, splitting, timeouts, clock)
         self.fetch, self.holding = transfers.fetch, transfers.holding
+        self._turns = Turns(clock)
+        self.hold_turn = self._turns.hold
         self._persistence = Persistence(
             limiters, retry, errors=self.traffic.errors, clock=clock, sleep=sleep, jitter=jitter
         )
@@ -245,19 +251,30 @@ class Client:
     async def _read_json(
         self, response: aiohttp.ClientResponse, url: URL, decode: Callable[[bytes], T]
     ) -> Reply[T]:
+        async with self._turns.hold() as turn:
+            raw = await self._read(response, turn)
+            if not raw:
+                raise Challenged(f"{name_of(url)}: an empty answer where JSON was promised")
+            if is_heavy(raw, most=HEAVY):
+                await turn.take()
+                value, error = await to_thread.run_sync(_tried, decode, raw, name_of(url))
+            else:
+                value, error = _tried(decode, raw, name_of(url))
+            del raw
+            if error is not None:
+                raise error
+            return Reply(value, _harmless(response.headers))
+
+    async def _read(self, response: aiohttp.ClientResponse, turn: Turn) -> bytes:
+        body = None
         try:
-            body = JsonBody(response.url, response.headers.get("Content-Encoding", ""))
+            body = JsonBody(response.url, response.headers.get("Content-Encoding", ""), turn=turn)
             await self._asking.read(response, body.take)
+            return body.whole().removeprefix(BYTE_ORDER_MARK)
         except BaseException:
             response.release()  # one that was read to its end has let go of its connection
-            raise
-        if not (raw := body.whole().removeprefix(BYTE_ORDER_MARK)):
-            raise Challenged(f"{name_of(url)}: an empty answer where JSON was promised")
-        try:
-            return Reply(decode(REDACTOR.record(raw)), _harmless(response.headers))
-        except Misshapen as error:
-            if says_nothing(raw):
-                raise Broken(f"{name_of(url)}: an answer that says nothing: {error}") from error
+            if body is not None:
+                body.drop()  # an error keeps all that was in reach where it was raised
             raise
 
 
@@ -290,9 +307,26 @@ def _tells_nothing(value: str) -> bool:
     return REDACTOR.record(raw) == raw
 
 
+def _tried(decode: Callable[[bytes], T], raw: bytes, name: str) -> tuple[Any, HarvestError | None]:
+    """Decode, and return the error rather than raise it: it would keep the bytes until nobody knows when."""
+    try:
+        return decode(REDACTOR.record(raw)), None
+    except HarvestError as exc:
+        error: HarvestError = exc
+    if isinstance(error, Misshapen) and says_nothing(raw):
+        error = Broken(f"{name}: an answer that says nothing: {error}")
+    seen: BaseException | None = error
+    while seen is not None:
+        seen.__traceback__ = None
+        seen = seen.__cause__ or seen.__context__
+    return None, error
+
+
+_json = msgspec.json.Decoder(msgspec.Raw)
+
+
 def _any_json(raw: bytes) -> object:
     try:
-        told: object = orjson.loads(raw)
-    except orjson.JSONDecodeError as exc:
+        return _json.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as exc:
         raise Broken(f"not JSON: {exc}") from exc
-    return told

@@ -39,6 +39,8 @@ def translated(error: Exception, url: URL, proxy: Proxy | None = None) -> Harves
             return Broken(f"{who}no connection ({_why(error.os_error)})")
         case aiohttp.ClientHttpProxyError():
             return Broken(f"{who}{_refused_by(proxy, error.status)}")
+        case aiohttp.ClientResponseError():  # its own text repeats what was sent
+            return Broken(f"{who}no HTTP, or headers of more bytes or lines than any answer has")
         case TimeoutError():  # aiohttp's own are subclasses
             return Broken(f"{who}timed out")
         case aiohttp.ClientPayloadError():

@@ -29,6 +29,7 @@ from harvester.figshare.records import (
 )
 from harvester.figshare.statistics import decode_total
 from harvester.models import ItemRef, Page, Record
+from harvester.together import apart
 
 __all__ = ["PAGE_SIZE", "Figshare"]
 
@@ -40,11 +41,12 @@ class Figshare:
     Figshare's services as calls that return models.
 
     All raise what `Client.persist` raises. `impersonate`: the account for which an administrator's token
-    asks, 0 for its own. ``finder``: for items by their names.
+    asks, 0 for its own. ``finder``: for items by their names. ``hold_turn``: see `client.turns`.
     """
 
     def __init__(self, client: Client, *, api: URL, stats: URL, impersonate: int = 0) -> None:
         self._client = client
+        self.hold_turn = client.hold_turn
         self._endpoints = Endpoints(client, api, impersonate)
         self._lister = Lister(self._endpoints)
         self.finder = Finder(self._endpoints, api)
@@ -169,7 +171,7 @@ class Figshare:
         record = replace(reply.value, told_at=reply.told_at, private=authorised)
         if not is_whole(record):
             pages, error = await self._file_list(f"{path}/files", authorised=authorised)
-            record = whole(record, pages.pieces, error)
+            record = await apart(pages.bytes, whole, record, pages.pieces, error)
         return replace(record, etag="" if record.doubt else _kept(reply.headers.get("ETag", "")))
 
     async def _file_list(
@@ -213,5 +215,6 @@ def _decode_record(item_id: int, version: int, raw: bytes) -> Record:
 
 
 def _decode_file_list(raw: bytes) -> list[msgspec.Raw]:
+    pieces = decode_pieces(raw)
     must_be_text(raw)
-    return decode_pieces(raw)
+    return pieces

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 import msgspec
 
+from harvester.errors import Broken, Misshapen
+from harvester.figshare.decoding import decode_anything, strict_decoder
 from harvester.models import RemoteFile
 
 TOLD_BY_FILES = ("files", "folder_structure")
 """Fields whose changes are told file by file."""
 VOLATILE = frozenset({"modified_date"})
 """Fields that move when the service only finishes its own work on an item."""
+MOST_FIELDS = 1000
+"""So many are named; figshare's records have fifty."""
+_LONGEST = 1 << 20
+"""Bytes of a value that is read; a longer one has changed when a single byte has."""
+_decode_fields = strict_decoder(dict[str, msgspec.Raw], as_sent=True)
 
 
 def changed_fields(before: bytes, now: bytes) -> tuple[str, ...]:
-    """Name the fields of a record that have another value now, are new or are gone, in order."""
-    old, new = _values(before), _values(now)
+    """
+    Name the fields of a record that have another value now, are new or are gone, in order.
+
+    None where the record of before can no longer be read.
+    """
+    try:
+        old = _decode_fields(before)
+    except (Broken, Misshapen):
+        return ()
+    new = _decode_fields(now)
     names = (old.keys() | new.keys()).difference(TOLD_BY_FILES)
-    return tuple(sorted(name for name in names if old.get(name) != new.get(name)))
+    changed = sorted(name for name in names if not _says_the_same(old.get(name), new.get(name)))
+    return tuple(changed[:MOST_FIELDS])
 
 
 def changed_files(before: Sequence[RemoteFile], now: Sequence[RemoteFile]) -> tuple[str, ...]:
@@ -47,11 +61,17 @@ def has_only_new_sums(before: Sequence[RemoteFile], now: Sequence[RemoteFile]) -
     )
 
 
-def _values(raw: bytes) -> Mapping[str, object]:
+def _says_the_same(old: msgspec.Raw | None, new: msgspec.Raw | None) -> bool:
+    """Tell whether two values are one, however they are written; null is as good as none."""
+    before, now = (bytes(told) if told is not None else b"null" for told in (old, new))
+    if before == now:
+        return True
+    if max(len(before), len(now)) > _LONGEST:
+        return False
     try:
-        return msgspec.json.decode(raw, type=dict[str, object])
-    except msgspec.DecodeError:  # a number of 1e400 in a key that nobody reads, and the record was kept
-        return cast(Mapping[str, object], json.loads(raw))
+        return decode_anything(before) == decode_anything(now)
+    except (Broken, Misshapen):  # a number of 1e400 in a key that nobody reads, and the record was kept
+        return False
 
 
 def _is_same(file: RemoteFile, old: RemoteFile) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
+from harvester.figshare.decoding import strict_decoder
 from harvester.figshare.selection import is_before
 
 
@@ -57,7 +58,9 @@ class _Facts(msgspec.Struct, frozen=True):
     status: Any = None
 
 
-_decode = msgspec.json.Decoder(_Facts)
+_LONGEST_NUMBER = 19
+"""Digits of one that the ledger holds; Python reads none of more than 4,300."""
+_decode = strict_decoder(_Facts)
 
 
 def is_wanted_by(raw: bytes, conditions: tuple[str, ...], *, private: bool) -> bool:
@@ -68,7 +71,7 @@ def is_wanted_by(raw: bytes, conditions: tuple[str, ...], *, private: bool) -> b
     """
     if not conditions:
         return True
-    facts = _decode.decode(raw)
+    facts = _decode(raw)
     return any(_is_met(Condition.read(text), facts, private=private) for text in conditions)
 
 
@@ -87,8 +90,8 @@ def _is_met(wanted: Condition, facts: _Facts, *, private: bool) -> bool:
 
 def _is_number(told: object, wanted: int) -> bool:
     """Tell whether a number is the wanted one, or neither; figshare writes 0 for none, others texts."""
-    text = str(told).strip()
-    return not wanted or not text.isdecimal() or int(text) in {0, wanted}
+    text = str(told).strip() if isinstance(told, int | str) else ""
+    return not wanted or not text.isdecimal() or len(text) > _LONGEST_NUMBER or int(text) in {0, wanted}
 
 
 def _is_word(told: object, wanted: str) -> bool:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
 
+from harvester.client.weighing import readable
 from harvester.errors import Broken, Misshapen
 from harvester.figshare.loose import Loose, Unclear, read_loosely
 
 T = TypeVar("T")
 
+_LARGE = 1 << 20
+"""Bytes of JSON that is not read a second time to find out what is wrong with it."""
 
-def decoder(kind: type[T], *, may_be_odd: bool = False) -> Callable[[bytes], T]:
+
+def decoder(kind: type[T], *, may_be_odd: bool = False, as_sent: bool = False) -> Callable[[bytes], T]:
     """
     Make a function that reads JSON of this shape, also in types whose meaning is plain: see `loose`.
 
     It raises `Misshapen` for JSON of another one, and `Broken` for what is not JSON. `may_be_odd`: a value
-    that means nothing plain is null, where the shape allows for null, and nobody is told.
+    that means nothing plain is null, where the shape allows for null, and nobody is told. `as_sent`: as of
+    `strict_decoder`.
     """
-    decode_strictly = strict_decoder(kind)
+    decode_strictly = strict_decoder(kind, as_sent=as_sent)
 
     def decode(raw: bytes) -> T:
         try:
@@ -35,13 +41,18 @@ def decoder(kind: type[T], *, may_be_odd: bool = False) -> Callable[[bytes], T]:
     return decode
 
 
-def strict_decoder(kind: type[T]) -> Callable[[bytes], T]:
-    """As `decoder`, of JSON in the promised types alone: the fast way, tried first."""
+def strict_decoder(kind: type[T], *, as_sent: bool = False) -> Callable[[bytes], T]:
+    """
+    As `decoder`, of JSON in the promised types alone: the fast way, tried first.
+
+    `as_sent`: texts that are too long to be read stay as they are, in pieces of JSON that are not read yet.
+    """
     inner = msgspec.json.Decoder(kind)
 
     def decode(raw: bytes) -> T:
+        text = readable(raw)
         try:
-            return inner.decode(raw)
+            return inner.decode(raw if as_sent else text)
         except msgspec.ValidationError as exc:
             raise Misshapen(f"not the promised JSON: {exc}") from exc
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -72,6 +83,8 @@ decode_anything = strict_decoder(object)
 
 def _is_whole(raw: bytes) -> bool:
     """Tell whether something refused is odd to its end (half a Unicode character) rather than cut."""
+    if len(raw) > _LARGE:
+        return raw[-_LARGE:].rstrip().endswith((b"}", b"]"))
     try:
         json.loads(raw)  # of all readers the one that takes most
     except UnicodeDecodeError as exc:
@@ -88,7 +101,13 @@ def must_be_text(raw: bytes) -> None:
     Raises:
         Misshapen: they are none.
     """
+    decoder, begin, pending = codecs.getincrementaldecoder("utf-8")(), 0, 0
     try:
-        raw.decode()
+        while begin < len(raw):  # as one text it might be four times as large
+            piece = raw[begin : begin + _LARGE]
+            pending = len(decoder.getstate()[0])
+            decoder.decode(piece, final=begin + len(piece) == len(raw))
+            begin += len(piece)
     except UnicodeDecodeError as exc:
-        raise Misshapen(f"not UTF-8 text: {exc.reason} at byte {exc.start}") from exc
+        place = begin - pending + exc.start
+        raise Misshapen(f"not UTF-8 text: {exc.reason} at byte {place}") from exc

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -10,10 +12,14 @@ from harvester.errors import Misshapen
 from harvester.figshare.decoding import decoder, loosened, strict_decoder
 from harvester.figshare.records import Natural, decode_pieces
 
+Some = TypeVar("Some", bound=Sequence[Any])
+
 _DECIDE_ON_ENTRIES = frozenset(
     {"doi", "group_id", "project_id", "defined_type", "published_date", "modified_date"}
 )
 """What of an entry settles whether it is wanted: where it is odd, its record tells."""
+MOST_ENTRIES = 10_000
+"""On a page: 1,000 are asked for, and who ignores that sends what it holds for enough."""
 
 
 class _Selected(msgspec.Struct, frozen=True):
@@ -73,13 +79,13 @@ def decode_entries(raw: bytes) -> EntryPage:
     Read a page of a listing; an entry that is odd costs that entry alone.
 
     Raises:
-        Misshapen: it is no list.
+        Misshapen: it is no list, or one of far more entries than were asked for.
         Broken: it is not JSON.
     """
     try:
-        return EntryPage(_decode_good_entries(raw))
+        return EntryPage(_few(_decode_good_entries(raw)))
     except Misshapen:
-        pieces = decode_pieces(raw)
+        pieces = _few(decode_pieces(raw))
     entries: list[Entry] = []
     bare: list[int] = []
     odd: list[tuple[int, str]] = []
@@ -92,6 +98,12 @@ def decode_entries(raw: bytes) -> EntryPage:
             except Misshapen:
                 odd.append((place, str(error)))
     return EntryPage(tuple(entries), tuple(bare), tuple(odd))
+
+
+def _few(entries: Some) -> Some:
+    if len(entries) > MOST_ENTRIES:
+        raise Misshapen(f"a page of {len(entries)} entries, ten times as many as are ever asked for")
+    return entries
 
 
 def _read_entry(raw: bytes) -> Entry:

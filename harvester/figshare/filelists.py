@@ -7,13 +7,13 @@ record promises and no list names is a doubt about the answer; no fact about the
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from harvester.client import JSON_LIMIT
 from harvester.errors import GiveUp, Misshapen, TryAgain
 from harvester.figshare.decoding import decoder
 from harvester.figshare.loose import Unclear, whole_number
@@ -33,19 +33,27 @@ class _OfRecord(msgspec.Struct, frozen=True):
 
 
 _decode_file = decoder(_OfFile, may_be_odd=True)
-_decode_record = decoder(_OfRecord, may_be_odd=True)
+_decode_record = decoder(_OfRecord, may_be_odd=True, as_sent=True)
 MOST_NAMED = 5
 """So many odd files are named in one message."""
+MOST_FILES = 30_000
+"""Of one item. Figshare takes 500 from a browser; more come through its api, by the thousand."""
+MOST_BYTES = 32 << 20
+"""Of one item's file list."""
 
 
 class Pages:
-    """The pages of one file list, as they come; ``number`` and ``size``: what to ask for next."""
+    """
+    The pages of one file list, as they come.
+
+    ``number`` and ``size``: what to ask for next; ``bytes``: of all so far.
+    """
 
     def __init__(self) -> None:
         self.pieces: list[msgspec.Raw] = []
         self.number, self.size = 1, PAGE_SIZE
         self._largest = 0
-        self._bytes = 0
+        self.bytes = 0
         self._first: msgspec.Raw | None = None
 
     def ask_for_less(self) -> bool:
@@ -68,9 +76,9 @@ class Pages:
             raise Misshapen("the file list repeats itself: the same page came again")
         self._first = page[0] if page else None
         self.pieces += page
-        self._bytes += sum(len(memoryview(piece)) for piece in page)
-        if self._bytes > JSON_LIMIT:
-            raise Misshapen(f"a file list of more than {JSON_LIMIT} bytes")
+        self.bytes += sum(len(memoryview(piece)) for piece in page)
+        if len(self.pieces) > MOST_FILES or self.bytes > MOST_BYTES:
+            raise Misshapen(f"a file list of more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB")
         if len(page) < max(1, self._largest):
             return False
         # k files where more were asked for: from here on k a page, whichever of the two it reckons with.
@@ -179,4 +187,4 @@ def _id_in(piece: msgspec.Raw) -> str:
     except Unclear:
         return repr(file_id)
     except Misshapen:
-        return repr(told)
+        return hashlib.md5(told, usedforsecurity=False).hexdigest()

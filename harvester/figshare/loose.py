@@ -15,10 +15,14 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 from msgspec import inspect
 
+from harvester.errors import Misshapen
+
 T = TypeVar("T")
 
 _WHOLE = re.compile(r"([0-9]{1,19})(?:\.0+)?")
 _TRUTH = {"0": False, "1": True, "false": False, "true": True}
+MOST_ODD = 10_000
+"""Values that mean nothing plain; an answer with more of them is no answer."""
 _EXACT = 2**53
 """A float beyond it is no longer one whole number rather than its neighbour."""
 _SHOWN = 40
@@ -49,6 +53,7 @@ def read_loosely(told: object, kind: type[T]) -> Loose[T]:
 
     Raises:
         Unclear: something odd stands where a value must be.
+        Misshapen: nearly all of it is odd.
     """
     odd: list[str] = []
     value = _read(told, _type_info(kind), "", odd)
@@ -133,6 +138,8 @@ def _read_union(told: object, kinds: Sequence[inspect.Type], path: str, odd: lis
     if not is_optional:
         raise error
     odd.append(path)
+    if len(odd) > MOST_ODD:
+        raise Misshapen(f"more than {MOST_ODD} values that mean nothing plain")
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from harvester.errors import Misshapen
+from harvester.errors import Broken, Misshapen
 from harvester.figshare.decoding import decode_anything, decoder, strict_decoder
 from harvester.figshare.loose import Unclear, read_loosely, whole_number
 from harvester.models import Article, Description, RemoteFile
@@ -113,7 +113,7 @@ class Group(msgspec.Struct, frozen=True):
 _decode_record = strict_decoder(_Record)
 _decode_described = decoder(_Described, may_be_odd=True)
 _decode_files = strict_decoder(list[_File])
-decode_pieces = strict_decoder(list[msgspec.Raw])
+decode_pieces = strict_decoder(list[msgspec.Raw], as_sent=True)
 decode_total = decoder(Total)
 decode_groups = decoder(list[Group])
 decode_licences = decoder(list[Licence], may_be_odd=True)
@@ -233,12 +233,11 @@ def read_article(raw: bytes, file_list: bytes | None = None) -> Article:
 
 
 def read_description(raw: bytes) -> Description:
-    """
-    Read what tables show of a record.
-
-    Raises what `read_article` raises, but not for a record that it has read.
-    """
-    wire = _decode_described(raw)
+    """Read what tables show of a record: nothing of one that cannot be read, which another version kept."""
+    try:
+        wire = _decode_described(raw)
+    except (Broken, Misshapen):
+        wire = _Described(0)
     return Description(
         title=wire.title or "",
         doi=wire.doi or "",
@@ -264,7 +263,8 @@ def _version(told: object) -> int:
 
 def _embargo_until(wire: _Record) -> str:
     """Tell when an embargo ends by itself: at ten past midnight UTC of its date, as figshare documents."""
-    found = _DAY.match(str(wire.embargo_date or "")) if wire.is_embargoed else None
+    is_told = wire.is_embargoed and isinstance(wire.embargo_date, str | int)
+    found = _DAY.match(str(wire.embargo_date)) if is_told else None
     try:
         return f"{date(*map(int, found.groups()))}T00:10:00Z" if found else ""
     except ValueError:

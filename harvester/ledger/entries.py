@@ -17,6 +17,10 @@ from harvester.models import Change, Record
 from harvester.states import Changed, WorkState
 from harvester.text import joined, parted
 
+_LARGE = 8_000_000
+"""Bytes of a record that is not bound to a statement as a whole."""
+_PIECE = 1 << 20
+
 
 class Entries:
     """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
@@ -128,6 +132,7 @@ class Entries:
         return (result.item_id, result.turn, *dates, *of_record, *own)
 
     def _save_records(self, results: Sequence[ItemResult], now: str) -> None:
+        records = [(result.item_id, record) for result in results if (record := _record(result))]
         many.write(
             self._db,
             # Bytes that are known to be text: to make Python texts of them and bytes again takes longer.
@@ -139,12 +144,23 @@ class Entries:
             SET raw = excluded.raw, file_list = excluded.file_list, fetched_at = excluded.fetched_at
             """,
             (
-                (result.item_id, record.raw, record.file_list, now)
-                for result in results
-                if (record := _record(result))
+                (item_id, record.raw if len(record.raw) <= _LARGE else b"", record.file_list, now)
+                for item_id, record in records
             ),
             weigh=lambda row: len(row[1]) + len(row[2] or ""),
         )
+        for item_id, record in records:
+            if len(record.raw) > _LARGE:
+                self._write_large(item_id, record.raw)
+
+    def _write_large(self, item_id: int, raw: bytes) -> None:
+        """Put a record in its row, piece by piece: bound to a statement it would be there five times."""
+        self._db.execute(
+            "UPDATE records SET raw = CAST(zeroblob(?) AS TEXT) WHERE item_id = ?", (len(raw), item_id)
+        )
+        with self._db.blobopen("records", "raw", item_id) as blob, memoryview(raw) as view:
+            for begin in range(0, len(raw), _PIECE):
+                blob.write(view[begin : begin + _PIECE])
 
     def _save_changes(self, results: Sequence[ItemResult]) -> None:
         """Note what became of items."""

@@ -53,6 +53,8 @@ T = TypeVar("T")
 
 BATCH_SECONDS = 0.2
 BATCH_ROWS = 1000
+_BYTES_OF_A_ROW = 10_000
+"""A record of as many counts for one more: large ones must not wait in memory together."""
 
 
 @dataclass(eq=False)
@@ -332,6 +334,7 @@ class Ledger:
         rows = 3
         for found in result.findings:
             rows += len(found.files or ()) + (len(found.usage.uses) if found.usage else 0)
+            rows += len(found.record.raw) // _BYTES_OF_A_ROW if found.record else 0
         await self._collect(result, rows)
 
     async def put_off(self, owed: OwedFile) -> None:

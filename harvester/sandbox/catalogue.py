@@ -105,6 +105,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "surrogates": ("lone \ud800.csv", "\udc00.txt"),
     "nul": ("nul\0inside.csv", "\0"),
     "endless-files": TEN_FILES,
+    "thousands": TEN_FILES,
     "repeating-files": TEN_FILES,
     "escape-title": (f"{TERMINAL}broken.csv", f"whole{TERMINAL}.csv"),
     "formula": tuple(f"{formula}.csv" for formula in FORMULAS),

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import chain, repeat
 from typing import Any
 
-from harvester.sandbox.answers import Answer, dumps, json_answer
+from harvester.sandbox.answers import Answer, dumps, json_answer, redirect
 from harvester.sandbox.catalogue import FORMULAS, TERMINAL, Addresses
 from harvester.sandbox.oddities import WRONG_MD5, odd_fields, odd_files
 
@@ -20,6 +20,9 @@ MB = 1_000_000
 HUGE_SIZE = 100 * MB
 BOMB_SIZE = 4000 * MB
 SMALL_BOMB_SIZE = 90 * MB
+BLOATED_SIZE = 66 * MB
+THOUSANDS = 25_000
+LONG_HEAD = MB
 DEPTH = 10_000
 UNREAD = "appendix"
 """A key that no record has."""
@@ -76,6 +79,9 @@ def file_page(kind: str, files: Sequence[Json], begin: int, end: int) -> list[Js
     """Return the part of a file list that was asked for, or what a hostile list gives instead."""
     if kind == "repeating-files":
         begin, end = 0, end - begin
+    if kind == "thousands":
+        more = [_fresh(files, place) for place in range(max(begin, len(files)), min(end, THOUSANDS))]
+        return [*files[begin:end], *({**file, "is_link_only": True, "size": 0} for file in more)]
     if kind in {"repeating-files", "endless-files"}:
         return [files[place] if place < len(files) else _fresh(files, place) for place in range(begin, end)]
     return list(files[begin:end])
@@ -156,6 +162,31 @@ def _with_key(record: Json, key: str, value: bytes) -> Answer:
     return _bytes_answer(len(body), (body,))
 
 
+def bloated() -> Answer:
+    """Answer with a list of ones that takes a thousand times as much as was sent."""
+    return _gzipped(b"[", b"1,", b"1]")
+
+
+def _bloated(record: Json, key: str, begin: bytes, again: bytes, end: bytes) -> Answer:
+    """Put into a record, behind all other keys, JSON of which a part comes again and again."""
+    plain = {name: told for name, told in record.items() if name != key}
+    return _gzipped(dumps(plain)[:-1] + f',"{key}":'.encode() + begin, again, end + b"}")
+
+
+def _gzipped(begin: bytes, again: bytes, end: bytes) -> Answer:
+    body = _repeated(begin, again, end)
+    whole = _bytes_answer(len(body), (body,))
+    return replace(whole, headers={**whole.headers, "Content-Encoding": "gzip"})
+
+
+@lru_cache(maxsize=4)
+def _repeated(begin: bytes, again: bytes, end: bytes) -> bytes:
+    packing = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    block = again * (MB // len(again))
+    packed = [packing.compress(begin), *(packing.compress(block) for _ in range(BLOATED_SIZE // MB))]
+    return b"".join([*packed, packing.compress(end), packing.flush()])
+
+
 def _bytes_answer(length: int, pieces: Iterable[bytes]) -> Answer:
     return Answer(200, {"Content-Type": "application/json"}, length, pieces)
 
@@ -172,4 +203,14 @@ _ANSWERS: Mapping[str, Callable[[Json], Answer]] = {
     "bomb-small": lambda record: _bomb(record, SMALL_BOMB_SIZE),
     "bad-utf8": lambda record: _with_key(record, UNREAD, b'"caf\xe9 \xff\xfe \xed\xa0\x80"'),
     "brotli": _brotli,
+    "many-numbers": lambda record: _bloated(record, "authors", b"[", b"1,", b"1]"),
+    "many-authors": lambda record: _bloated(record, "authors", b"[", b"{},", b"{}]"),
+    "many-files": lambda record: _bloated(record, "files", b"[", b'{"id":1},', b'{"id":1}]'),
+    "many-keys": lambda record: _bloated(record, UNREAD, b"{", b'"a":0,', b'"a":0}'),
+    "long-key": lambda record: _bloated(record, UNREAD, b'{"', b"a", b'":0}'),
+    "wide-title": lambda record: _bloated(record, "title", b'"', b"a", '\U0001f600"'.encode()),
+    "long-text": lambda record: _bloated(record, "description", b'"', b"words, and ", b'"'),
+    "long-number": lambda record: _bloated(record, UNREAD, b"", b"1", b""),
+    "long-head": lambda record: replace(json_answer(record), headers={"X-Long": "a" * LONG_HEAD}),
+    "long-location": lambda _: redirect("/" + "a" * LONG_HEAD),
 }

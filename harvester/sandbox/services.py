@@ -6,10 +6,12 @@ import re
 import time
 from collections.abc import Callable, Mapping
 
+from harvester.sandbox import hostile
 from harvester.sandbox.answers import Answer, challenge, error_answer, json_answer
 from harvester.sandbox.api import Api
 from harvester.sandbox.asked import Asked, Refusal
 from harvester.sandbox.downloads import Downloads
+from harvester.sandbox.settings import BLOATED
 from harvester.sandbox.statistics import Statistics
 from harvester.sandbox.world import World
 
@@ -19,6 +21,7 @@ class Services:
 
     def __init__(self, world: World, clock: Callable[[], float] = time.time) -> None:
         self._world = world
+        self._bloated = 0
         self._downloads = Downloads(world, clock)
         self._answers: Mapping[str, Callable[[Asked], Answer]] = {
             "api": Api(world, self._downloads).answer,
@@ -31,7 +34,7 @@ class Services:
     def answer(self, service: str, asked: Asked) -> Answer:
         """Answer a request to one of the services."""
         try:
-            return self._answers[service](asked)
+            return hostile.bloated() if self._is_bloated(asked) else self._answers[service](asked)
         except Refusal as refusal:
             return refusal.answer
         except (TypeError, ValueError, OverflowError) as error:
@@ -40,6 +43,13 @@ class Services:
     def signed(self, file_id: int, expires: float) -> str:
         """Return an address of the storage that lives until `expires`."""
         return self._downloads.signed(file_id, expires)
+
+    def _is_bloated(self, asked: Asked) -> bool:
+        settings = self._world.settings
+        if not any(re.search(BLOATED[name], asked.path) for name in settings.bloated):
+            return False
+        self._bloated += 1
+        return self._bloated > settings.bloated_after
 
     def _files(self, asked: Asked) -> Answer:
         if re.fullmatch(r"/ndownloader/files/\d+", asked.path):

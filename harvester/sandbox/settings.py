@@ -76,6 +76,17 @@ HOSTILE: Mapping[str, str] = MappingProxyType(
         "odd-file": "four files: one has a text as size, one a text as id",
         "files-object": "an object where the files are listed",
         "odd-words": "words of real records: C1, form feeds, line breaks, semicolons; a link without a name",
+        "many-numbers": "66 MB of 1,1,1… where the authors are, in 60 KB of gzip",
+        "many-authors": "20 million authors without a name, in 60 KB of gzip",
+        "many-files": "66 MB of files with nothing but their id, in the record itself",
+        "many-keys": "66 MB of keys, in a key that nobody reads",
+        "long-key": "a key of 66 MB",
+        "wide-title": "a title of 66 MB, with one character that makes all the others four times as wide",
+        "long-text": "a description of 66 MB",
+        "long-number": "a number of 60 million digits, in a key that nobody reads",
+        "long-head": "a header of 1 MB",
+        "long-location": "a redirect to an address of 1 MB",
+        "thousands": "a file list of 25,000 files, links but for the first ten",
         "sums-differ": "a file whose supplied_md5 is another than its computed_md5",
     }
 )
@@ -99,6 +110,19 @@ IDENTIFIERS: Mapping[str, str] = MappingProxyType(
         "portal": "addresses on the host of a portal, repository.example.org",
     }
 )
+BLOATED: Mapping[str, str] = MappingProxyType(
+    {
+        "listing": r"/articles(/search)?$",
+        "files": r"/files$",
+        "versions": r"/versions$",
+        "account": r"/account$",
+        "licences": r"/licenses$",
+        "totals": r"/total/",
+        "timeline": r"/timeline/",
+        "breakdown": r"/breakdown/",
+    }
+)
+"""Answers of api and statistics, by their path."""
 FOR_EVER = 1 << 62
 
 
@@ -133,6 +157,9 @@ class Settings:
     ``loose_types``: truth as 0, 1 and text, numbers as text and floats, in all that api and statistics tell.
     ``late_md5``: files of public items have no sum until `World.prove`. ``refused_lists``: with this status
     every file list is refused, in figshare's own words; 0 for none.
+
+    ``bloated``: what of `BLOATED` is answered with 66 MB of 1,1,1… in 60 KB of gzip, behind the first
+    ``bloated_after`` that are good.
 
     ``hostile``: kinds of `HOSTILE`, one more public item each. ``redirects``: one of `REDIRECTS`.
 
@@ -209,6 +236,8 @@ class Settings:
     etags: bool = True
     embargo_date: str = "2040-01-01T00:00:00Z"
     hostile: frozenset[str] | tuple[str, ...] = ()
+    bloated: frozenset[str] | tuple[str, ...] = ()
+    bloated_after: int = 0
     redirects: str = ""
     identifiers: frozenset[str] | tuple[str, ...] = ()
     clock_ahead: float = 0.0
@@ -238,6 +267,7 @@ class Settings:
         for name, given, known in (
             ("faults", self.faults, FAULTS),
             ("hostile", self.hostile, HOSTILE),
+            ("bloated", self.bloated, BLOATED),
             ("redirects", {self.redirects}, REDIRECTS),
             ("far_future", self.far_future, {"listings": "", "records": ""}),
             ("identifiers", self.identifiers, IDENTIFIERS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +11,8 @@ import msgspec
 from harvester.ledger.reading import Reader
 from harvester.ledger.rows import ItemRow
 from harvester.store import rewrite
+
+_PIECE = 1 << 20
 
 
 class JsonLines:
@@ -21,15 +24,19 @@ class JsonLines:
         path = folder / "metadata.jsonl"
         with rewrite(path) as handle:
             for item in reader.items():
-                handle.write(_line(item) + b"\n")
+                for piece in _line(item):
+                    handle.write(piece)
+                handle.write(b"\n")
         return [path]
 
 
-def _line(item: ItemRow) -> bytes:
+def _line(item: ItemRow) -> Iterator[bytes]:
+    """Give a record, with its file list in it, in pieces: of a large one there must not be more copies."""
     raw = item.raw
     if item.file_list is not None:
         values = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         values["files"] = msgspec.Raw(item.file_list)
         raw = msgspec.json.encode(values)
-    # JSON has no bare line breaks inside its texts, so these stand between values.
-    return raw.replace(b"\r", b" ").replace(b"\n", b" ")
+    for begin in range(0, len(raw), _PIECE):
+        # JSON has no bare line breaks inside its texts, so these stand between values.
+        yield raw[begin : begin + _PIECE].replace(b"\r", b" ").replace(b"\n", b" ")

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from harvester.config import FileRules
 from harvester.config.keys import ALL, LATEST
-from harvester.errors import Doubtful
+from harvester.errors import Broken, Doubtful, Misshapen
 from harvester.figshare.api import Figshare
 from harvester.figshare.changes import VOLATILE, changed_fields, changed_files, has_only_new_sums
 from harvester.figshare.conditions import is_wanted_by
@@ -23,6 +23,7 @@ from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Re
 from harvester.ownership import Access, Records, remarks
 from harvester.states import ANOTHER_VERSION, Changed, FileStatus
 from harvester.store import Store, home_of, place
+from harvester.together import apart
 
 BEYOND_ALL = 2**31
 """The number of no version, and greater than that of any."""
@@ -55,33 +56,52 @@ class Metadata:
         before = await self.ledger.harvested(item.key) if item.known else None
         is_same = before is not None and (before.raw, before.file_list) == (record.raw, record.file_list)
         if record.doubt and before is not None:  # nothing that is here is given up for it
-            record = with_known_files(record, before.raw, before.file_list, before.files)
+            size = len(before.raw) + len(before.file_list or b"")
+            record = await apart(size, with_known_files, record, before.raw, before.file_list, before.files)
         article = record.article
-        old = read_article(before.raw, before.file_list) if before else None
+        sizes = [len(each.raw) + len(each.file_list or b"") for each in (record, before) if each is not None]
+        old = await apart(sum(sizes), _read_again, before) if before else None
         if old is not None and not item.withdrawn:
             _must_not_be_older(article, old)
         earlier, missing = await self._earlier(item, article)
         here = await self._proven(article, before.files) if before else {}
+        refused = before.refused if before and is_same else {}
+        found = await apart(sum(sizes), self._found, item, record, before, old, here, refused)
+        doubts = tuple(filter(None, (record.doubt, missing)))
+        return replace(
+            found,
+            record=replace(record, etag="") if doubts else record,  # it is asked for again, whole
+            versions=earlier,
+            doubt="; ".join(doubts),
+            doubt_of="files" if record.doubt else "",
+        )
+
+    def _found(
+        self,
+        item: OwedItem,
+        record: Record,
+        before: Harvested | None,
+        old: Article | None,
+        here: Mapping[int, tuple[RemoteFile, str]],
+        refused: Mapping[int, str],
+    ) -> Findings:
+        """Say what becomes of a record's files, and what has changed in it."""
+        article, home = record.article, home_of(item.id, item.version)
         files = settle(
             article,
             here,
             self.rules,
-            home=home_of(item.id, item.version),
+            home=home,
             is_wanted=bool(item.version) or is_wanted(number_of(article), self.versions, is_current=True),
             own=record.private,
-            refused=before.refused if before and is_same else {},
+            refused=refused,
             now=self.ledger.now(),
         )
-        doubts = tuple(filter(None, (record.doubt, missing)))
         return Findings(
-            record=replace(record, etag="") if doubts else record,  # it is asked for again, whole
             files=files,
             change=_change(item, before, record, old),
-            versions=earlier,
             warning="; ".join(filter(None, (*remarks(item, record), _warning(record, old)))),
-            is_unplaced=before is not None and not are_placed(files, home_of(item.id, item.version)),
-            doubt="; ".join(doubts),
-            doubt_of="files" if record.doubt else "",
+            is_unplaced=before is not None and not are_placed(files, home),
         )
 
     async def _proven(
@@ -119,6 +139,14 @@ class Metadata:
         ]
         fresh = tuple(number for number in wanted if number in listed and number not in here)
         return fresh, _missing([number for number in wanted if number not in {*listed, *here}])
+
+
+def _read_again(before: Harvested) -> Article | None:
+    """Read a record that was kept; None for one that only another version of the program could read."""
+    try:
+        return read_article(before.raw, before.file_list)
+    except (Broken, Misshapen):
+        return None
 
 
 def _missing(versions: Sequence[int]) -> str:

@@ -1,0 +1,151 @@
+"""
+The weight of JSON: what it would take in memory, told before any of it is decoded.
+
+A few kilobytes on the wire may be millions of empty lists, each a hundred times as large as its two letters,
+or one text of which a single character makes all the others four times as wide. So the bytes are looked
+through first, at the speed of C and with no memory of its own; what weighs more than any answer of figshare's
+is refused.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+from harvester.errors import Misshapen
+
+BYTES_OF_A_VALUE = 250
+"""A list, an object or a number as Python has it, and what is made of it here."""
+MOST_WEIGHT = 100_000_000
+"""Bytes of memory that one decoded answer may take: 400,000 values, or some 30,000 files."""
+LONGEST_TEXT = 1 << 16
+"""Bytes of a text that is read: of a longer one, the beginning. What is kept is the whole."""
+BEGINNING = 1000
+"""Bytes of its beginning."""
+MOST_DEPTH = 100
+"""Lists and objects in each other. Figshare has five; every reader of JSON has a limit, and its own."""
+_CHUNK = LONGEST_TEXT  # a text that is too long goes past the end of one
+_WIDE, _WIDER = 2, 4
+"""Bytes of each character of a text with one that is not ASCII, or beyond the first plane."""
+_UP_AND_DOWN = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NO_BRACKETS = bytes(set(range(256)).difference(b"[{]}"))
+_BEYOND = bytes(range(0xF0, 0x100))
+"""What the UTF-8 of a character beyond the first plane begins with."""
+
+
+def is_heavy(raw: bytes, *, most: int) -> bool:
+    """Tell whether JSON may take more than `most` bytes in memory, or a bit less."""
+    return len(raw) > most or len(raw) + BYTES_OF_A_VALUE * _marks(raw) > most
+
+
+def readable(raw: bytes) -> bytes:
+    """
+    Return JSON as it can be decoded: the same, or with the beginnings of texts that are too long.
+
+    Raises:
+        Misshapen: it weighs too much, or is nested too deeply.
+    """
+    if len(raw) <= LONGEST_TEXT and raw.count(b"[") + raw.count(b"{") <= MOST_DEPTH:
+        return raw
+    scales = _Scales()
+    for begin in range(0, len(raw), _CHUNK):
+        scales.put(raw[begin : begin + _CHUNK])
+    return _abridged(raw, scales.too_long) if scales.too_long else raw
+
+
+def _abridged(raw: bytes, too_long: list[tuple[int, int]]) -> bytes:
+    pieces: list[bytes | memoryview] = []
+    done = 0
+    with memoryview(raw) as view:
+        for begin, end in too_long:
+            if raw[end + 1 : end + BEGINNING].lstrip().startswith(b":"):
+                raise Misshapen("JSON with a key that is longer than any")
+            pieces += [view[done:begin], _beginning(raw[begin : begin + BEGINNING])]
+            done = end
+        pieces.append(view[done:])
+        return b"".join(pieces)
+
+
+def _beginning(text: bytes) -> bytes:
+    """Return as much of the beginning of a text as is whole characters, up to the first escape."""
+    return text.partition(b"\\")[0].decode(errors="ignore").encode()
+
+
+def _marks(text: bytes) -> int:
+    """Count what stands before or between values."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+class _Scales:
+    """Weighs JSON piece by piece; ``too_long``: where texts stand that are, without their quotes."""
+
+    def __init__(self) -> None:
+        self.too_long: list[tuple[int, int]] = []
+        self._values = 0
+        self._depth = 0
+        self._text = 0
+        self._place = 0
+        self._is_inside = False
+        self._is_escaped = False
+        self._opened = 0
+        self._counted = 0
+        self._width = 1
+
+    def put(self, chunk: bytes) -> None:
+        """
+        Add the next piece.
+
+        Raises:
+            Misshapen: all so far weighs too much, or is nested too deeply.
+        """
+        width = _width(chunk)
+        chunk = self._without_escapes(chunk)
+        parts = chunk.split(b'"')
+        self._count(b"".join(parts[self._is_inside :: 2]))
+        if not (self._is_inside and len(parts) == 1):  # else it is all of one text that is too long
+            self._text += width * len(chunk)
+        if self._is_inside:
+            self._width = max(self._width, width)
+            if len(parts) > 1:
+                self._close(self._place + len(parts[0]), width * len(parts[0]))
+        if len(parts) % 2 == 0:
+            self._is_inside = not self._is_inside
+        if self._is_inside and len(parts) > 1:
+            self._opened, self._width = self._place + len(chunk) - len(parts[-1]), width
+            self._counted = width * len(parts[-1])
+        self._place += len(chunk)
+        weight = BYTES_OF_A_VALUE * self._values + self._text
+        if weight > MOST_WEIGHT:
+            raise Misshapen("JSON with more values or text than any answer has")
+
+    def _count(self, outside: bytes) -> None:
+        """Count what stands outside of texts."""
+        self._values += _marks(outside)
+        with memoryview(outside.translate(_UP_AND_DOWN, _NO_BRACKETS)) as view, view.cast("b") as steps:
+            if max(accumulate(steps, initial=self._depth)) > MOST_DEPTH:
+                raise Misshapen("JSON nested too deeply")
+            self._depth += sum(steps)
+
+    def _without_escapes(self, chunk: bytes) -> bytes:
+        """Return a piece in which no quote is escaped, as long as before."""
+        if self._is_escaped:
+            chunk = b"_" + chunk[1:]
+        if b"\\" in chunk:
+            chunk = chunk.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+        self._is_escaped = chunk.endswith(b"\\")
+        return chunk
+
+    def _close(self, end: int, counted: int) -> None:
+        """End a text that began in an earlier piece: what is cut out of it weighs nothing."""
+        size, counted = end - self._opened, counted + self._counted
+        self._text -= counted
+        if size > LONGEST_TEXT:
+            self.too_long.append((self._opened, end))
+        else:
+            self._text += self._width * size
+
+
+def _width(chunk: bytes) -> int:
+    if chunk.isascii() and b"\\u" not in chunk:
+        return 1
+    is_wider = len(chunk.translate(None, _BEYOND)) < len(chunk) or b"\\ud" in chunk or b"\\uD" in chunk
+    return _WIDER if is_wider else _WIDE

@@ -1,0 +1,226 @@
+"""What answers of any size cost: memory that has a bound, and no time in which nothing else goes on."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+
+from harvester import harvest
+from harvester.client.turns import LONGEST_SECONDS, Turns
+from harvester.client.weighing import LONGEST_TEXT, MOST_DEPTH, readable
+from harvester.errors import Broken, Misshapen
+from harvester.figshare.changes import changed_fields
+from harvester.figshare.conditions import Condition, is_wanted_by
+from harvester.figshare.decoding import must_be_text
+from harvester.figshare.entries import MOST_ENTRIES, decode_entries
+from harvester.figshare.records import read_article, read_description
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import at, config, harvester
+from tests.truth import rows
+from tests.worst import MOST_LAG, MOST_MEMORY, WORST, Answer, lag, peak
+
+pytestmark = pytest.mark.anyio
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads the kilobytes of Linux")
+
+
+@on_linux
+@pytest.mark.parametrize(
+    "name",
+    ["a page of 30 million ones", "a record with 20 million authors", "a title of 66 MB, four times as wide"],
+)
+async def test_an_answer_takes_less_than_300_mb(name: str, tmp_path: Path) -> None:
+    """`make soak ONLY=memory` tries all of them."""
+    assert await peak(WORST[name], tmp_path / "out") <= (WORST[name].status, MOST_MEMORY)
+    assert (await peak(WORST[name], tmp_path / "out", "export"))[1] < MOST_MEMORY
+
+
+@on_linux
+async def test_large_answers_to_many_workers_take_turns(tmp_path: Path) -> None:
+    answer = Answer({"bloated": ("totals",), "items": 8})
+    assert await peak(answer, tmp_path / "out") <= (1, MOST_MEMORY)  # eight of 66 MB are more
+    assert len(rows(tmp_path / "out" / "failures.csv")) > 4
+
+
+async def test_while_a_large_answer_is_read_everything_else_goes_on(tmp_path: Path) -> None:
+    assert await lag(WORST["a file list of 25,000 files"], tmp_path) < MOST_LAG
+
+
+async def test_a_long_text_is_kept_whole_and_only_its_beginning_is_shown(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0, hostile=("wide-title",))) as sandbox:
+        told = config(sandbox, tmp_path, tasks=["metadata"])
+        assert (await harvest(told)).exit_status == 0
+        item_id = sandbox.world.hostile_items["wide-title"]
+        with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+            query = "SELECT typeof(raw), length(CAST(raw AS BLOB)) FROM records WHERE item_id = ?"
+            assert db.execute(query, (item_id,)).fetchone()[0] == "text"
+            size = db.execute(query, (item_id,)).fetchone()[1]
+        assert size > 66_000_000
+        (shown,) = [row["title"] for row in rows(tmp_path / "items.csv") if row["id"] == str(item_id)]
+        assert shown == "a" * 1000
+        with (tmp_path / "metadata.jsonl").open("rb") as lines:
+            assert max(len(line) for line in lines) == size + 1
+        again = await harvest(told)
+        assert again.run["changes"] == {}
+
+
+@pytest.mark.parametrize("where", ["listing", "files", "versions"])
+async def test_an_answer_of_too_many_values_costs_what_was_asked_for(where: str, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=60, heavy=0, bloated=(where,))) as sandbox:
+        told = config(sandbox, tmp_path, tasks=["metadata"], versions="all")
+        summary = await harvest(told)
+        errors = [row["error"] for row in rows(tmp_path / "failures.csv")]
+        assert errors
+        assert all("more values or text than any answer has" in error for error in errors), errors
+        assert summary.exit_status == 1
+
+
+async def test_a_page_of_far_more_entries_than_are_asked_for_is_none() -> None:
+    entries = [{"id": number} for number in range(MOST_ENTRIES + 1)]
+    assert decode_entries(json.dumps(entries[1:]).encode()).size == MOST_ENTRIES
+    with pytest.raises(Misshapen, match="a page of 10001 entries"):
+        decode_entries(json.dumps(entries).encode())
+
+
+# -- weighing -------------------------------------------------------------------------------------
+
+
+def json_of(chance: random.Random, depth: int = 0) -> object:
+    kind = chance.random()
+    if depth > 3 or kind < 0.4:
+        size = chance.choice((3, 40, LONGEST_TEXT - 1, LONGEST_TEXT, LONGEST_TEXT + 1, 3 * LONGEST_TEXT))
+        return "".join(chance.choices('a"\\é,[{\n', k=10)) * (size // 10) + "b" * (size % 10)
+    if kind < 0.7:
+        return [json_of(chance, depth + 1) for _ in range(chance.randrange(4))]
+    return {f'"{number}\\': json_of(chance, depth + 1) for number in range(chance.randrange(4))}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_texts_that_are_too_long_the_beginnings_are_read(seed: int) -> None:
+    chance = random.Random(seed)
+    raw = json.dumps([json_of(chance) for _ in range(3)], ensure_ascii=seed % 2 == 0).encode()
+
+    def cut(found: re.Match[bytes]) -> bytes:
+        text = found[1]
+        if len(text) <= LONGEST_TEXT:
+            return found[0]
+        return b'"' + text[:1000].partition(b"\\")[0].decode(errors="ignore").encode() + b'"'
+
+    expected = re.sub(rb'"((?:[^"\\]|\\.)*)"', cut, raw)
+    assert readable(raw) == expected
+    msgspec.json.decode(expected)
+
+
+def test_nesting_has_a_limit_that_every_reader_can_reach() -> None:
+    for deep in (b"[" * MOST_DEPTH + b"]" * MOST_DEPTH, b'{"[":' * MOST_DEPTH + b"1" + b"}" * MOST_DEPTH):
+        assert readable(deep) == deep
+        with pytest.raises(Misshapen, match="nested too deeply"):
+            readable(b"[" + deep + b"]")
+    flat = b"[" + b",".join([b"[[]]"] * 40_000) + b"]"
+    assert readable(flat) == flat
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (b'{"id":' + b"1" * 60_000_000 + b"}", "not the promised JSON"),
+        (b'{"id":1,"size":' + b"1" * 5000 + b"}", "not the promised JSON"),
+        (b'{"' + b"a" * 70_000 + b'" : 1,"id":1}', "a key that is longer"),
+        (b'{"id":1,"authors":[' + b"5," * 20_000 + b"5]}", "that mean nothing plain"),
+        (b'{"id":1,"title":"' + "😀".encode() * 100_000 + b'","doi":"\xff"}', "JSON that no standard"),
+    ],
+    ids=["digits", "few digits", "key", "odd", "no UTF-8"],
+)
+def test_what_no_answer_has_is_an_error_of_ours(raw: bytes, error: str) -> None:
+    with pytest.raises((Misshapen, Broken), match=error):
+        read_article(raw)
+
+
+def test_where_a_large_answer_is_no_utf8_is_told() -> None:
+    text = "😀" * 400_000  # a character is cut at the end of each piece that is looked at
+    must_be_text(b" " + text.encode())
+    with pytest.raises(Misshapen, match="at byte 1600001"):
+        must_be_text(b" " + text.encode() + b"\xff" + text.encode())
+
+
+def test_a_record_that_only_another_version_could_read_is_shown_empty() -> None:
+    raw = b'{"id":1,"title":"a","authors":[' + b"{}," * 500_000 + b"{}]}"
+    assert read_description(raw).title == ""
+    assert changed_fields(raw, b'{"id":1}') == ()
+
+
+def test_a_number_of_too_many_digits_in_a_text_excludes_nothing() -> None:
+    raw = (
+        b'{"id":1,"group_id":"' + b"1" * 5000 + b'","embargo_date":' + b"1" * 4000 + b',"is_embargoed":true}'
+    )
+    assert is_wanted_by(raw, (Condition(group=5).write(),), private=False)
+    assert read_article(raw).embargo_until == ""
+
+
+# -- turns ----------------------------------------------------------------------------------------
+
+
+async def test_a_turn_is_kept_to_the_end_of_the_outermost_block() -> None:
+    turns, seen, begun = Turns(), list[str](), anyio.Event()
+
+    async def other() -> None:
+        await begun.wait()
+        async with turns.hold() as turn:
+            await turn.take()
+            seen.append("other")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(other)
+        async with turns.hold():
+            async with turns.hold() as inner:
+                await inner.take()
+                await inner.take()
+            begun.set()
+            await anyio.wait_all_tasks_blocked()
+            seen.append("first")
+    assert seen == ["first", "other"]
+
+
+async def test_an_answer_that_takes_long_may_not_keep_others_waiting() -> None:
+    now, begun = [0.0], anyio.Event()
+    turns = Turns(lambda: now[0])
+
+    async def other() -> None:
+        await begun.wait()
+        async with turns.hold() as turn:
+            await turn.take()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(other)
+        async with turns.hold() as turn:
+            await turn.take()
+            now[0] += LONGEST_SECONDS + 1
+            turn.must_not_last()
+            begun.set()
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(Broken, match="while others waited"):
+                turn.must_not_last()
+            await turn.take()  # another answer's time begins
+            turn.must_not_last()
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+async def test_one_odd_file_costs_that_file_and_no_other(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0, hostile=("odd-file",))) as sandbox:
+        ended = await harvester("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
+        assert ended.status == 1
+        odd = str(sandbox.world.hostile_items["odd-file"])
+        assert {row["task"] for row in rows(tmp_path / "failures.csv")} == {"files"}
+        mine = [row for row in rows(tmp_path / "files.csv") if row["item_id"] == odd]
+        assert [row["status"] for row in mine] == ["done", "done"]
+        assert odd in {row["id"] for row in rows(tmp_path / "items.csv")}
