@@ -3,8 +3,8 @@ One polite HTTP client: the only `import aiohttp`, the only retry loop, the only
 become ours.
 
 `client.py` is its front, `persistence.py` asks again, `asking.py` makes one request, `answers.py` knows what
-an answer means, `bodies.py` puts JSON together, `weighing.py` tells what it would take in memory, `turns.py` keeps large
-answers apart, `session.py` opens connections and translates their errors.
+an answer means, `bodies.py` puts JSON together, `weighing.py` tells what it would take in memory, `turns.py`
+keeps large answers apart, `session.py` opens connections and translates their errors.
 `transfer.py` fetches files, over one connection or several as `splitting.py` finds best, `receiving.py` reads
 what one brings, `lanes.py` says whose turn it is.
 """

@@ -17,13 +17,14 @@ BYTES_OF_A_VALUE = 250
 """A list, an object or a number as Python has it, and what is made of it here."""
 MOST_WEIGHT = 100_000_000
 """Bytes of memory that one decoded answer may take: 400,000 values, or some 30,000 files."""
-LONGEST_TEXT = 1 << 16
+LONGEST_TEXT = 2 << 20
 """Bytes of a text that is read: of a longer one, the beginning. What is kept is the whole."""
 BEGINNING = 1000
 """Bytes of its beginning."""
+CUT = "… [cut]".encode()
 MOST_DEPTH = 100
 """Lists and objects in each other. Figshare has five; every reader of JSON has a limit, and its own."""
-_CHUNK = LONGEST_TEXT  # a text that is too long goes past the end of one
+_CHUNK = 1 << 16
 _WIDE, _WIDER = 2, 4
 """Bytes of each character of a text with one that is not ASCII, or beyond the first plane."""
 _UP_AND_DOWN = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
@@ -44,7 +45,7 @@ def readable(raw: bytes) -> bytes:
     Raises:
         Misshapen: it weighs too much, or is nested too deeply.
     """
-    if len(raw) <= LONGEST_TEXT and raw.count(b"[") + raw.count(b"{") <= MOST_DEPTH:
+    if len(raw) <= _CHUNK and raw.count(b"[") + raw.count(b"{") <= MOST_DEPTH:
         return raw
     scales = _Scales()
     for begin in range(0, len(raw), _CHUNK):
@@ -67,7 +68,7 @@ def _abridged(raw: bytes, too_long: list[tuple[int, int]]) -> bytes:
 
 def _beginning(text: bytes) -> bytes:
     """Return as much of the beginning of a text as is whole characters, up to the first escape."""
-    return text.partition(b"\\")[0].decode(errors="ignore").encode()
+    return text.partition(b"\\")[0].decode(errors="ignore").encode() + CUT
 
 
 def _marks(text: bytes) -> int:
@@ -101,7 +102,7 @@ class _Scales:
         chunk = self._without_escapes(chunk)
         parts = chunk.split(b'"')
         self._count(b"".join(parts[self._is_inside :: 2]))
-        if not (self._is_inside and len(parts) == 1):  # else it is all of one text that is too long
+        if not (self._is_inside and len(parts) == 1):  # else it is all of one text: see `_close`
             self._text += width * len(chunk)
         if self._is_inside:
             self._width = max(self._width, width)
