@@ -90,6 +90,7 @@ class Pipeline:
         self.stopping = anyio.Event()
         self.tally = tally
         self._ledger = ledger
+        self._hold_turn = figshare.hold_turn
         self._producer = Producer(
             ledger=ledger,
             figshare=figshare,
@@ -222,7 +223,7 @@ class Pipeline:
 
     async def _visit(self, item: OwedItem) -> None:
         in_hand = self._in_hand[item.key]
-        async with in_hand.one_at_a_time, self._figshare.hold_turn():
+        async with in_hand.one_at_a_time, self._hold_turn():
             await self._visit_alone(replace(item, tasks=item.tasks - in_hand.counted), in_hand)
         in_hand.visits -= 1
         if not in_hand.visits:
