@@ -151,6 +151,19 @@ def _dated(entries: Any) -> Any:
     return [{**entry, "modified_date": FAR_FUTURE} for entry in entries]
 
 
+def _bare(record: Any) -> Any:
+    return {**record, "title": None, "authors": [], "files": [], "size": 0}
+
+
+def _fewer(record: Any) -> Any:
+    *files, last = record["files"] or [{"size": 0}]
+    return {**record, "files": files, "size": record["size"] - last["size"]}
+
+
+def _older(record: Any) -> Any:
+    return {**record, "modified_date": "2001-01-01T00:00:00Z", "title": "as it was"}
+
+
 def _without_uses(told: Any) -> Any:
     return {kind: 0 if isinstance(uses, int) else {} for kind, uses in told.items()}
 
@@ -266,6 +279,9 @@ DOUBTS: Mapping[str, Doubt] = {
     "record-brotli": Doubt("records: packed as nobody asked for", _RECORD, _record("brotli")),
     "record-other": Doubt("records: those of another item", _RECORD, _record("wrong-id")),
     "record-bomb": Doubt("records: less than 100 KB that unpack to 90 MB", _RECORD, _record("bomb-small")),
+    "record-bare": Doubt("records: no title, authors and files", _RECORD, _edited(_bare, "ETag")),
+    "record-fewer": Doubt("records: without their last file", _RECORD, _edited(_fewer, "ETag")),
+    "record-older": Doubt("records: with an older date and title", _RECORD, _edited(_older, "ETag")),
     "record-stale": Doubt("records: those of the first version", _RECORD, _stale),
 }
 """By name."""

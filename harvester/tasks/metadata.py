@@ -17,6 +17,8 @@ from harvester.figshare.changes import VOLATILE, changed_fields, changed_files, 
 from harvester.figshare.conditions import is_wanted_by
 from harvester.figshare.filelists import with_known_files
 from harvester.figshare.records import METADATA_ONLY, read_article
+from harvester.figshare.staleness import says_less
+from harvester.ledger.dates import latest_from
 from harvester.ledger.results import Harvested
 from harvester.ledger.writing import Ledger
 from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
@@ -61,8 +63,10 @@ class Metadata:
         article = record.article
         sizes = [len(each.raw) + len(each.file_list or b"") for each in (record, before) if each is not None]
         old = await apart(sum(sizes), _read_again, before) if before else None
-        if old is not None and not item.withdrawn:
-            _must_not_be_older(article, old)
+        if before is not None and old is not None and not item.withdrawn:
+            latest = latest_from(self.ledger.now())
+            if less := await apart(sum(sizes), says_less, article, record.raw, old, before.raw, latest):
+                raise Doubtful(less)
         earlier, missing = await self._earlier(item, article)
         here = await self._proven(article, before.files) if before else {}
         refused = before.refused if before and is_same else {}
@@ -155,13 +159,6 @@ def _missing(versions: Sequence[int]) -> str:
         return ""
     some = ", ".join(str(number) for number in versions[:SHOWN]) + (", …" if len(versions) > SHOWN else "")
     return f"the list of versions lacks {some}, and the record's own number is higher"
-
-
-def _must_not_be_older(article: Article, old: Article) -> None:
-    """Raise Doubtful where a record is of an earlier version than the one that is here: some cache has it."""
-    number, known = number_of(article), number_of(old)
-    if 0 < number < known:
-        raise Doubtful(f"answered with version {number}, and version {known} is here: it is kept")
 
 
 def number_of(article: Article) -> int:

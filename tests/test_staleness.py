@@ -1,0 +1,106 @@
+"""A record that says less than the one that is here is a doubt: asked again, then a failure for now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from harvester import harvest
+from harvester.figshare.records import read_article
+from harvester.figshare.staleness import says_less
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import config
+from tests.truth import rows
+
+pytestmark = pytest.mark.anyio
+
+KINDS = ("record-bare", "record-fewer", "record-older", "record-stale", "record-null", "record-other")
+REFRESH = frozenset({"metadata"})
+
+
+def here(folder: Path) -> tuple[bytes, list[dict[str, str]]]:
+    """The records and the files of a folder, but for where the sandbox has them this time."""
+    return (folder / "metadata.jsonl").read_bytes(), rows(folder / "files.csv")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_record_that_says_less_replaces_nothing(kind: str, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
+        world = sandbox.world
+        ids = [
+            key for key in world.public_ids if 1 < len(world.files(key)) < 9 and not world.is_withheld(key)
+        ]
+        ids = ids[:2]
+        for item_id in ids:
+            world.edit(item_id)
+        more = {"sources": [{"kind": "items", "ids": ids}], "tasks": ["metadata", "files"]}
+        told = config(sandbox, tmp_path, **more, **{"retry.attempts": 2})
+        assert (await harvest(told)).exit_status == 0
+        right = here(tmp_path)
+        sandbox.doubts.begin(kind, 1)
+        assert (await harvest(told, refresh=REFRESH)).exit_status == 0, "asked again in the same run"
+        assert here(tmp_path) == right
+        sandbox.doubts.begin(kind)
+        for _ in range(2):
+            summary = await harvest(told, refresh=REFRESH)
+            assert summary.exit_status == 1
+            assert {int(row["item_id"]) for row in rows(tmp_path / "failures.csv")} == set(ids)
+            assert here(tmp_path) == right
+            assert not rows(tmp_path / "changes.csv")
+        sandbox.doubts.end()
+        assert (await harvest(told)).exit_status == 0
+        assert here(tmp_path) == right
+
+
+RECORD = (
+    b'{"id": 1, "title": "A", "version": 2, "modified_date": "2024-05-05T00:00:00Z", "size": 3,'
+    b' "authors": [{"full_name": "B"}], "files": [{"id": 7, "name": "a", "size": 3}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b"", b"", ""),
+        (b'"version": 2', b'"version": 1', "version 2 is here"),
+        (b'"version": 2', b'"version": 3', ""),
+        (b'"A"', b"null", "title"),
+        (b'"A"', b'"C"', ""),
+        (b'[{"full_name": "B"}]', b"[]", "authors"),
+        (b'{"id": 7, "name": "a", "size": 3}', b"", "none of the 1 files"),
+        (b'"id": 7', b'"id": 8', "file 7"),
+        (b"2024-05-05", b"2024-05-04", ""),
+        (
+            b'"A", "version": 2, "modified_date": "2024-05-05',
+            b'"C", "version": 2, "modified_date": "2023-05-05',
+            "is of",
+        ),
+        (
+            b'"A", "version": 2, "modified_date": "2024-05-05',
+            b'"C", "version": 2, "modified_date": "2024-06-05',
+            "",
+        ),
+        (
+            b'"A", "version": 2, "modified_date": "2024-05-05',
+            b'null, "version": 2, "modified_date": "2024-06-05',
+            "",
+        ),
+        (b'"size": 3, ', b'"size": 3, "is_embargoed": true, ', ""),
+    ],
+)
+def test_what_of_a_record_says_less(old: bytes, new: bytes, said: str) -> None:
+    raw = RECORD.replace(old, new, 1)
+    before, now = read_article(RECORD), read_article(raw)
+    told = says_less(now, raw, before, RECORD, latest="2025-01-01")
+    assert said in told
+    assert bool(told) is bool(said)
+    draft = replace(before, draft_of=1)
+    assert not says_less(now, raw, draft, RECORD, latest="2025-01-01"), "an edit that was thrown away"
+
+
+def test_a_date_that_cannot_be_says_nothing_of_what_comes_later() -> None:
+    odd = RECORD.replace(b"2024", b"2924")
+    raw = RECORD.replace(b'"A"', b'"C"')
+    assert not says_less(read_article(raw), raw, read_article(odd), odd, latest="2025-01-01")
