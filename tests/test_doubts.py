@@ -31,8 +31,10 @@ pytestmark = pytest.mark.anyio
 QUICKLY = {
     "HARVESTER_RETRY_ATTEMPTS": "3",
     "HARVESTER_RETRY_MAX_WAIT": "0.02",
-    "HARVESTER_RETRY_PATIENCE": "0.2",
+    "HARVESTER_RETRY_PATIENCE": "20",
 }
+BRIEFLY = {**QUICKLY, "HARVESTER_RETRY_PATIENCE": "0.2"}
+"""For what is down for ever: it is not waited for."""
 ITEMS = Settings(items=4, private_items=2, colleague_items=0, own_public=2, heavy=0, page_cap=2)
 WITHDRAWN = "withdrawn"
 """Exit 0: figshare has said so twice, of no more items than may vanish at once."""
@@ -156,6 +158,9 @@ ELSEWHERE = {
     "account-unsaid": "test_owner.py",
     "stats-empty": "test_statistics.py",
     "stats-zero": "test_statistics.py",
+    "record-bare": "test_staleness.py",
+    "record-fewer": "test_staleness.py",
+    "record-older": "test_staleness.py",
 }
 """Doubts that have tests of their own."""
 
@@ -198,7 +203,9 @@ class Folder:
     async def run(self, *more: str) -> Ended:
         self.runs += 1
         words = ("run", *self.scenario.words, "-o", self.path, *at(self.sandbox), *more)
-        return await harvester(*words, told=self.path.with_name(f"told {self.runs}"), **QUICKLY)
+        lasts = LASTING in self.scenario.doubts.values()
+        told = self.path.with_name(f"told {self.runs}")
+        return await harvester(*words, told=told, **(BRIEFLY if lasts else QUICKLY))
 
     async def refresh(self, *more: str) -> Ended:
         """Run, and ask for everything again."""
