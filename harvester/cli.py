@@ -73,10 +73,12 @@ def _run_command(argv: Sequence[str] | None, *, may_print: bool) -> int:
         printing.print_nowhere()
         return 0
     except Exception as error:  # noqa: BLE001 - Python's own status for it, 1, would say "finished"
-        return _tell(damage) if args and (damage := _damage(args)) else _defect(error)
+        from harvester.handles import no_threads  # noqa: PLC0415
+
+        return _tell(told) if (told := no_threads(error) or _damage(args)) else _defect(error)
 
 
-def _damage(args: argparse.Namespace) -> HarvestError | None:
+def _damage(args: argparse.Namespace | None) -> HarvestError | None:
     """Tell what is wrong with the ledger of a command, where nonsense in it may be why the command failed."""
     from harvester.ledger.damage import damage_in  # noqa: PLC0415 - see the module's docstring
 

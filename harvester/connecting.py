@@ -17,11 +17,12 @@ from yarl import URL
 from harvester import __version__
 from harvester.addresses import is_loopback, parse_networks
 from harvester.client import Client, Lookup, Splitting, open_session
-from harvester.config import Config, Rate
+from harvester.config import Concurrency, Config, Rate
 from harvester.errors import UsageError
 from harvester.figshare.api import Figshare
 from harvester.figshare.routes import DOWNLOADS, Routes
 from harvester.figshare.statistics import StatsService
+from harvester.handles import fitted
 from harvester.ledger.heartbeat import USUAL_TIMING, Timing
 from harvester.limits import Limiter, Pace, Seeking
 from harvester.proxies import Proxies, read_proxies
@@ -113,3 +114,15 @@ def _proxies(config: Config) -> Proxies:
 def _pace(rate: Rate, service: str) -> Pace:
     most = rate.at_most(service)
     return Seeking(most) if rate.is_sought(service) else Pace(most)
+
+
+def fitting(config: Config) -> Config:
+    """
+    Return the config with as many workers and downloads as this process may have files open for.
+
+    Raises what `handles.fitted` raises.
+    """
+    told = config.concurrency
+    workers, downloads = fitted(told.workers, told.downloads)
+    fewer = Concurrency(workers=workers, queue=told.queue, downloads=downloads)
+    return Config(**{**vars(config), "concurrency": fewer})

@@ -7,6 +7,7 @@ Every error raised on purpose. The class says what follows; the message is one l
     │   ├── TokenRefused
     │   ├── Unreachable      the api did not answer, again and again
     │   ├── DiskTrouble      full, read-only or gone
+    │   ├── MachineLimit     no more open files or threads for this process
     │   └── FolderInUse      another run holds this folder
     ├── GiveUp               this item or file cannot be had, however often it is asked for
     │   ├── Gone             404, 410
@@ -79,6 +80,10 @@ class Unreachable(StopRun):
 
 class DiskTrouble(StopRun):
     """The output folder cannot take what has to be written."""
+
+
+class MachineLimit(StopRun):
+    """The system gives this process no more open files or threads."""
 
 
 class FolderInUse(StopRun):

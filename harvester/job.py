@@ -21,7 +21,7 @@ from anyio import from_thread, get_cancelled_exc_class, to_thread
 
 from harvester.client import Client
 from harvester.config import Config, FileRules
-from harvester.connecting import USUAL, Connected, Surroundings, connect
+from harvester.connecting import USUAL, Connected, Surroundings, connect, fitting
 from harvester.errors import DiskTrouble, Doubtful, HarvestError, Misshapen, StopRun, UsageError, Verdict
 from harvester.figshare.api import Figshare
 from harvester.figshare.routes import Routes
@@ -82,6 +82,7 @@ async def harvest(
         StopRun: the run could not go on; what was done is saved.
     """
     config.check_for("harvest")
+    config = fitting(config)
     if idle := sorted(refresh.difference(item_task_names(config.tasks))):
         raise UsageError(f"--refresh: {', '.join(idle)}: not among the tasks: --tasks names them")
     with disk_errors(str(config.folder)):

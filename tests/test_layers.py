@@ -27,6 +27,7 @@ LEVELS = {
     "example": 1,
     "tally": 0,
     "register": 0,
+    "handles": 1,
     "models": 1,
     "proxies": 1,
     "logs": 1,

@@ -9,6 +9,7 @@ import time
 import aiohttp
 from yarl import URL
 
+from harvester import handles
 from harvester.client.answers import name_of
 from harvester.client.session import NotAsked
 from harvester.errors import Broken, HarvestError, Misshapen
@@ -26,6 +27,13 @@ _OTHER_TLS = ("unsupported protocol", "protocol version", "no protocols availabl
 
 
 def translated(error: Exception, url: URL, proxy: Proxy | None = None) -> HarvestError:
+    """As `_translated`, but what fails for want of open files is no word on the address."""
+    if isinstance(error, OSError | aiohttp.ClientConnectorError) and handles.are_used_up():
+        return handles.shortage(name_of(url))
+    return _translated(error, url, proxy)
+
+
+def _translated(error: Exception, url: URL, proxy: Proxy | None) -> HarvestError:
     """Say in our own errors what aiohttp and the system say of `url`; `proxy`: what it was asked through."""
     who = f"{name_of(url)}: {_proxy_at_fault(error, url, proxy)}"
     if told := _insecure(error):  # first, as errors of certificates are ValueErrors too

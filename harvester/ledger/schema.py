@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harvester import handles
 from harvester.errors import DiskTrouble, UsageError
 from harvester.ledger.damage import check_empty, check_owner, damaged, diagnose_at
 from harvester.ledger.migrations import MIGRATIONS
@@ -97,6 +98,8 @@ def database_errors(path: Path) -> Iterator[None]:
             raise damaged(path, diagnose_at(path) or str(exc)) from exc
         if not isinstance(exc, sqlite3.OperationalError):
             raise
+        if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR} and handles.are_used_up():
+            raise handles.shortage(str(path)) from exc
         advice = LOCKS_FAIL if is_about_locks(exc) else _ADVICE.get(code, "check the disk and run again")
         raise DiskTrouble(f"{path}: {exc}; {advice}") from exc
 

@@ -1,0 +1,83 @@
+"""Limits of a process on open files and threads: how much fits where they are low, and what is said."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from contextlib import suppress
+
+from harvester.errors import MachineLimit
+
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+OWN = 24
+"""Open files of the program itself: the ledger, its log, a reader of both, the event loop, imports."""
+OF_A_DOWNLOAD = 8
+"""A file that comes and one that is proven, each with its folders, and their connections."""
+ENOUGH = 4096
+ADVICE = "allow more (ulimit -n), or lower concurrency.workers and concurrency.downloads, and run again"
+
+
+def fitted(workers: int, downloads: int) -> tuple[int, int]:
+    """
+    Raise the limit on open files as far as it may be raised; return how many workers and downloads fit then.
+
+    Raises:
+        MachineLimit: not even one item and one file fit.
+    """
+    limit = _raised()
+    free = limit - OWN
+    if free >= workers + OF_A_DOWNLOAD * downloads:
+        return workers, downloads
+    if free < OF_A_DOWNLOAD:
+        raise MachineLimit(f"open files: {limit} are too few, {OWN + OF_A_DOWNLOAD} are needed; {ADVICE}")
+    fewer_downloads = max(1, min(downloads, free // 2 // OF_A_DOWNLOAD))
+    fewer_workers = max(1, min(workers, free - OF_A_DOWNLOAD * fewer_downloads))
+    log.warning(
+        "open files: no more than %d are allowed (ulimit -n): %d workers and %d downloads, not %d and %d",
+        limit, fewer_workers, fewer_downloads, workers, downloads,
+    )  # fmt: skip
+    return fewer_workers, fewer_downloads
+
+
+def _raised() -> int:
+    if resource is None:
+        return ENOUGH
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return ENOUGH if soft == resource.RLIM_INFINITY else soft
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        return most
+    return soft
+
+
+def are_used_up() -> bool:
+    """Tell whether this process may open no more files: others call it another thing."""
+    try:
+        os.close(os.dup(2))
+    except OSError as exc:
+        return exc.errno in {errno.EMFILE, errno.ENFILE}
+    return False
+
+
+def shortage(what: str) -> MachineLimit:
+    """Return the error for too few open files, met while `what` was done."""
+    return MachineLimit(f"{what}: too many open files for this process; {ADVICE}")
+
+
+def no_threads(error: Exception) -> MachineLimit | None:
+    """Return what an error means that is about too few threads, None for any other."""
+    if not isinstance(error, RuntimeError) or "can't start new thread" not in str(error):
+        return None
+    return MachineLimit(
+        "threads: the system gives this process no more of them; allow more (ulimit -u, or the pids of its"
+        " container) and run again"
+    )

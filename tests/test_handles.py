@@ -1,0 +1,57 @@
+"""A process that may open few files: less is in hand, or it is said once; it is no failure of anything."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from harvester.errors import MachineLimit
+from harvester.handles import ENOUGH, OF_A_DOWNLOAD, OWN, no_threads
+from harvester.sandbox import Sandbox, Settings
+from tests.conftest import Ended, at, environment
+from tests.truth import assert_complete
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(os.name == "nt", reason="there is no such limit"),
+]
+
+
+async def with_few(files: int, *words: object) -> Ended:
+    """Run the program where it may have so many files open."""
+    script = f'ulimit -n {files}; exec "$@"'
+    command = ["bash", "-c", script, "bash", sys.executable, "-m", "harvester", *map(str, words)]
+    done = await anyio.run_process(command, env=environment(), check=False)
+    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.mark.parametrize("files", [64, OWN + OF_A_DOWNLOAD])
+async def test_where_few_files_may_be_open_less_is_in_hand_and_all_comes(files: int, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=30, heavy=0)) as sandbox:
+        ended = await with_few(files, "run", "--search", "survey", "-o", tmp_path, *at(sandbox))
+        assert ended.status == 0
+        assert ended.err.count("open files: no more than") == 1
+        assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
+
+
+async def test_where_too_few_may_be_open_it_is_said_once_and_nothing_is_begun(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=30)) as sandbox:
+        ended = await with_few(20, "run", "--search", "survey", "-o", tmp_path / "out", *at(sandbox))
+        assert ended.status == 3
+        assert ended.err.count("\n") == 1
+        assert "open files: 20 are too few" in ended.err
+        assert "ulimit -n" in ended.err
+        assert not sandbox.requests
+
+
+def test_too_few_threads_are_told_by_their_name() -> None:
+    assert ENOUGH > OWN
+    told = no_threads(RuntimeError("can't start new thread"))
+    assert isinstance(told, MachineLimit)
+    assert "ulimit -u" in str(told)
+    assert no_threads(RuntimeError("another")) is None
+    assert no_threads(ValueError("can't start new thread")) is None
