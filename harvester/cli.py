@@ -83,7 +83,7 @@ def _damage(args: argparse.Namespace | None) -> HarvestError | None:
     from harvester.ledger.damage import damage_in  # noqa: PLC0415 - see the module's docstring
 
     with contextlib.suppress(HarvestError):
-        return damage_in(_config(args).folder) if hasattr(args, "output") else None
+        return damage_in(_config(args).folder) if args and hasattr(args, "output") else None
     return None
 
 
