@@ -45,9 +45,9 @@ async def test_an_answer_takes_less_than_300_mb(name: str, tmp_path: Path) -> No
 
 @on_linux
 async def test_large_answers_to_many_workers_take_turns(tmp_path: Path) -> None:
-    answer = Answer({"bloated": ("totals",), "items": 8})
-    assert await peak(answer, tmp_path / "out") <= (1, MOST_MEMORY)  # eight of 66 MB are more
-    assert len(rows(tmp_path / "out" / "failures.csv")) > 4
+    answer = Answer({"bloated": ("totals",), "items": 5})
+    assert await peak(answer, tmp_path / "out") <= (1, MOST_MEMORY)  # five of 66 MB are more
+    assert len(rows(tmp_path / "out" / "failures.csv")) >= 4
 
 
 async def test_while_a_large_answer_is_read_everything_else_goes_on(tmp_path: Path) -> None:
