@@ -212,7 +212,7 @@ def test_a_table_that_two_write_at_once_is_one_of_them_and_whole(tmp_path: Path)
 
 
 @pytest.mark.parametrize("begin", [None, 7])
-@pytest.mark.parametrize("owner", ["", FREE, new_owner()])
+@pytest.mark.parametrize("owner", ["", FREE, new_owner()], ids=["an older release", "free", "this process"])
 def test_a_name_is_read_as_it_is_written(owner: str, begin: int | None) -> None:
     name = PartName(f"1-5-{MD5}", owner, begin)
     assert PartName.read(str(name)) == name
