@@ -1274,3 +1274,21 @@ async def test_what_cannot_be_opened_leaves_nothing_open(tmp_path: Path, held: b
     with pytest.raises(DiskTrouble):
         await fill(store, remote(6, "y"), b"", "files/1/y")
     assert open_files() == before
+
+
+async def test_files_that_are_opened_at_once_all_go_on_with_what_is_left_of_them(tmp_path: Path) -> None:
+    files = [remote(number, "x", content=b"ab" * 500) for number in range(1, 2001)]
+    (tmp_path / ".partial").mkdir()
+    for file in files:
+        partial_of(tmp_path, file).write_bytes(b"ab" * 250)
+    store, found = Store(tmp_path), []
+
+    async def open_partial(file: RemoteFile) -> None:
+        partial = await store.partial(1, file)
+        found.append(partial.received)
+        await partial.close()
+
+    async with anyio.create_task_group() as group:
+        for file in files[:8]:
+            group.start_soon(open_partial, file)
+    assert found == [500] * 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -25,14 +26,17 @@ class Leftovers:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._found: dict[str, set[PartName]] | None = None
+        self._looking = threading.Lock()
 
     def look(self) -> None:
-        """Find them, in this thread."""
-        if self._found is None:
-            self._found = {}
-            for name in map(PartName.read, names_in(self._tree)):
-                if name is not None:
-                    self.add(name)
+        """Find them, in this thread; who looks at the same time waits until all are found."""
+        with self._looking:
+            if self._found is None:
+                names = names_in(self._tree)
+                self._found = {}
+                for name in map(PartName.read, names):
+                    if name is not None:
+                        self.add(name)
 
     def add(self, name: PartName) -> None:
         """Note one that is left now."""
