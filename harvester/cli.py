@@ -82,7 +82,7 @@ def _damage(args: argparse.Namespace | None) -> HarvestError | None:
     """Tell what is wrong with the ledger of a command, where nonsense in it may be why the command failed."""
     from harvester.ledger.damage import damage_in  # noqa: PLC0415 - see the module's docstring
 
-    with contextlib.suppress(HarvestError):
+    with contextlib.suppress(Exception):  # of the two the first error is to be heard of
         return damage_in(_config(args).folder) if args and hasattr(args, "output") else None
     return None
 
@@ -117,7 +117,7 @@ def _config(args: argparse.Namespace, job: str | None = None) -> Config:
     if path is None and Path(DEFAULT_FILE).is_file():
         path = DEFAULT_FILE
     config = load_config(path, options=overrides(args), job=job)
-    if path is not None:
+    if path is not None and Path(path).is_file():  # a pipe gives its text once, and keeps no token
         text = Path(path).read_text(encoding="utf-8")
         for number in lines_like_tokens(text, config.token, config.stats_credentials):
             _log(args).warning(

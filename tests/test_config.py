@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import threading
 from datetime import date, datetime
 from pathlib import Path
 
@@ -623,6 +624,16 @@ def test_a_config_may_come_through_a_pipe() -> None:
     os.close(writing)
     assert load_config(Path(f"/dev/fd/{reading}"), environ={}).output == "x"
     os.close(reading)
+
+
+@pytest.mark.anyio
+async def test_a_command_reads_a_config_that_comes_through_a_named_pipe_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "c.toml"
+    os.mkfifo(pipe)
+    writing = threading.Thread(target=pipe.write_text, args=(f'output = "{tmp_path}/out"',), daemon=True)
+    writing.start()
+    ended = await harvester("status", "-c", pipe)
+    assert (ended.status, "holds no harvest" in ended.err) == (2, True)
 
 
 _ANY = st.one_of(
