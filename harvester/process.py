@@ -1,5 +1,5 @@
 """
-Identity of a process: who holds a lease, and whether that one is proven dead from here.
+Identity of a process: who holds a lease or fills a file, and whether that one is proven dead from here.
 
 A host's name and a number are no identity: containers share names, and each begins to count at 1. The boot of
 the machine, the pid namespace and the moment at which the process began are one, where the system tells them.
@@ -50,16 +50,23 @@ class Process(NamedTuple):
         here = this_process()
         if not self.is_identified or (self.host, self.machine) != (here.host, here.machine):
             return Fate.UNKNOWN
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
+        if not is_running(self.pid):
             return Fate.GONE
-        except (OSError, OverflowError):  # another user's
-            pass
         state, began = _state_and_start(self.pid)
         if not began:  # /proc may hide the processes of others
             return Fate.UNKNOWN
         return Fate.ALIVE if began == self.began and state not in {"Z", "X"} else Fate.GONE
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process has this number here, whichever it is."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        pass
+    return True
 
 
 def this_host() -> str:

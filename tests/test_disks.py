@@ -21,8 +21,8 @@ from harvester.errors import FolderInUse
 from harvester.ledger.heartbeat import Heartbeat, Watch, new_beat
 from harvester.ledger.lockless import ClaimFile, locks_work
 from harvester.ledger.migrations import MIGRATIONS
-from harvester.ledger.process import this_process
 from harvester.ledger.schema import NAME
+from harvester.process import this_process
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import Ended, at, environment, harvester, started, until
 from tests.test_death import (

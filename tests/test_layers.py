@@ -21,6 +21,7 @@ LEVELS = {
     "text": 0,
     "addresses": 0,
     "paths": 0,
+    "process": 0,
     "trash": 0,
     "credentials": 0,
     "signals": 0,

@@ -13,7 +13,7 @@ import sqlite3
 from datetime import UTC, datetime
 
 from harvester.ledger.heartbeat import Sign, new_beat
-from harvester.ledger.process import Process, this_process
+from harvester.process import Process, this_process
 
 
 def iso(seconds: float) -> str:

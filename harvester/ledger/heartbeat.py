@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harvester.errors import FolderInUse
-from harvester.ledger.process import Fate, Process
+from harvester.process import Fate, Process
 
 FRESH_SECONDS = 30.0
 """A run whose heartbeat stands still for so long may be taken over."""

@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 
 from harvester.errors import DiskTrouble
 from harvester.ledger.heartbeat import Sign, Watch, new_beat
-from harvester.ledger.process import Process, this_host, this_process
+from harvester.process import Process, is_running, this_host, this_process
 
 _CLAIM = "harvest.db.claim"
 _FOR_A_MOMENT = re.compile(r"\.harvest\.(?P<host>.+)\.(?P<pid>\d+)(\.x[0-9a-f]+)?\.(?P<kind>probe|aside)")
@@ -94,15 +94,7 @@ class _Probe:
 
 def _is_gone(made_by: re.Match[str]) -> bool:
     """Tell whether no process has this number here; a probe that another container misses is no loss."""
-    if made_by["host"] != this_host():
-        return False
-    try:
-        os.kill(int(made_by["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        pass
-    return False
+    return made_by["host"] == this_host() and not is_running(int(made_by["pid"]))
 
 
 class Judged(NamedTuple):

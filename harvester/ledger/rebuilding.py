@@ -21,9 +21,9 @@ from harvester.ledger import claim
 from harvester.ledger.damage import diagnose_at
 from harvester.ledger.heartbeat import Sign, Watch
 from harvester.ledger.lockless import ClaimFile
-from harvester.ledger.process import Process
 from harvester.ledger.schema import NAME, at_once, connect, database_errors, file_identity, migrate
 from harvester.paths import from_disk
+from harvester.process import Process
 
 FRESH = ".harvest.db.fresh"
 _BESIDE = ("-wal", "-shm", "-journal")

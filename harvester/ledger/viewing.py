@@ -17,7 +17,6 @@ from harvester.errors import DiskTrouble
 from harvester.ledger import claim
 from harvester.ledger.damage import check_tables
 from harvester.ledger.lockless import locks_work
-from harvester.ledger.process import Fate
 from harvester.ledger.schema import (
     NAME,
     connect,
@@ -26,6 +25,7 @@ from harvester.ledger.schema import (
     needs_migration,
     primary_code,
 )
+from harvester.process import Fate
 
 _TRIES = 5
 _BESIDE = ("-wal", "-journal")

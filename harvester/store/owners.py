@@ -18,7 +18,8 @@ import re
 import secrets
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from pathlib import Path
+
+from harvester.process import is_running, this_process
 
 FREE = "free"
 UNPROVEN = "unproven"
@@ -29,6 +30,7 @@ _NAME = re.compile(
     rf"(?:\.(?P<owner>[0-9a-f]{{8}}-\d+-[0-9a-f]{{8}}|{FREE}))?(?:@(?P<begin>\d+))?\.part"
 )
 _NOWHERE = "0" * 8
+"""Where the system does not tell: nothing is proven there."""
 
 
 class Hold(Enum):
@@ -78,7 +80,7 @@ class PartName:
         place, _, rest = self.owner.partition("-")
         if place not in {_place()} - {_NOWHERE}:
             return Hold.SOMEBODY
-        return Hold.THE_LIVING if _is_running(int(rest.partition("-")[0])) else Hold.NOBODY
+        return Hold.THE_LIVING if is_running(int(rest.partition("-")[0])) else Hold.NOBODY
 
 
 def new_owner() -> str:
@@ -88,19 +90,5 @@ def new_owner() -> str:
 
 def _place() -> str:
     """Name the place where a process number means one process: this boot of this machine or container."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        space = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116  # a path of the kernel's
-    except (OSError, ValueError):
-        return _NOWHERE  # no other system tells: nothing is proven there
-    return hashlib.sha256(f"{boot} {space}".encode()).hexdigest()[:8]
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+    machine = this_process().machine
+    return hashlib.sha256(machine.encode()).hexdigest()[:8] if machine else _NOWHERE
