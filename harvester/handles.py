@@ -40,7 +40,8 @@ def fitted(workers: int, downloads: int) -> tuple[int, int]:
     fewer_downloads = max(1, min(downloads, free // 2 // OF_A_DOWNLOAD))
     fewer_workers = max(1, min(workers, free - OF_A_DOWNLOAD * fewer_downloads))
     log.warning(
-        "open files: no more than %d are allowed (ulimit -n): %d workers and %d downloads, not %d and %d",
+        "open files: no more than %d are allowed (ulimit -n): %d workers and %d downloads are used, "
+        "not %d and %d",
         limit, fewer_workers, fewer_downloads, workers, downloads,
     )  # fmt: skip
     return fewer_workers, fewer_downloads

@@ -97,8 +97,9 @@ def _add_commands_on_a_folder(commands: Any) -> None:
     failed.add_argument("--json", action="store_true", help="one JSON object a line, with the reason")
     _add_formats(export)
     export.add_argument(
-        "--to", type=_folder, metavar="FOLDER", help="into this folder; for who may only read the harvest"
-    )
+        "--to", type=_folder, metavar="FOLDER",
+        help="write them to this folder instead; the harvest may be read-only",
+    )  # fmt: skip
 
 
 def _command(commands: Any, name: str, help_text: str) -> argparse.ArgumentParser:
@@ -257,7 +258,7 @@ def _add_this_run(parser: argparse.ArgumentParser) -> None:
     _add_quick(group)
     group.add_argument(
         "--rebuild", action="store_true",
-        help="make the ledger anew, from the files here and from figshare; the one that is here is set aside",
+        help="rebuild the ledger from the files here and from figshare; the old one is set aside",
     )  # fmt: skip
     group.add_argument(
         "--refresh", action="append", default=[], choices=REFRESHABLE, metavar="TASK",
@@ -265,7 +266,7 @@ def _add_this_run(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--accept-withdrawals", type=_natural, default=0, metavar="N",
-        help="believe that up to N items are gone at once; else no more than 5 %% of those here, and 20",
+        help="believe that up to N items were withdrawn at once; else at most 5 %% of those here, and 20",
     )  # fmt: skip
     group.add_argument(
         "--prune", action="store_true",
@@ -328,8 +329,8 @@ def _text(text: str) -> str:
 
 
 def _folder(text: str) -> Path:
-    if "\0" in text or not text:
-        raise argparse.ArgumentTypeError("no folder has such a name")
+    if not text or any(ord(char) < 32 for char in text):
+        raise argparse.ArgumentTypeError("expected a path without control characters")
     return Path(text)
 
 

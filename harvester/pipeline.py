@@ -271,7 +271,7 @@ class Pipeline:
             if item.withdrawn:
                 return WorkState.WITHDRAWN, None, None
             # One answer is no proof: at the end of the run all of this kind are looked at together.
-            told, verdict = f"{error}: not taken for withdrawn before the run ends", Verdict.SUSPECTED
+            told, verdict = f"{error}: not marked as withdrawn before the run ends", Verdict.SUSPECTED
             log.debug("item %d, %s: %s", item.id, task.name, told)
         else:
             log.warning("item %d, %s: %s", item.id, task.name, error)

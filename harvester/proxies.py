@@ -16,8 +16,9 @@ VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 _EXCEPTIONS = ("no_proxy", "NO_PROXY")
 _PORTS = {"http": 1080, "https": 443}
 _EXPECTED = (
-    "not the address of a proxy: expected http://host:port or http://name:password@host:port, "
-    "with %40 for an @ in the password"
+    # Without a scheme: redaction takes what stands between "http://" and "@" for credentials.
+    "not the address of a proxy: expected http://host:port, or name:password@host:port where it asks for "
+    "them, with %40 for an @ in the password"
 )
 
 _INSTEAD = "name an HTTP proxy in HTTPS_PROXY, or the hosts that need none in NO_PROXY (* for all)"

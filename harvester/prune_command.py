@@ -55,7 +55,7 @@ class Offer:
         if self.says_yes:
             return True
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            mention("nothing is removed: --yes would")
+            mention("nothing is removed: nobody is there to be asked; --yes says yes beforehand")
             return False
         self.begin_to_wait()
         try:

@@ -72,8 +72,8 @@ def accounts(folder: dict[str, Any]) -> dict[str, str]:
         told["trash"] = f"{trash['files']} files, {human_bytes(trash['bytes'])}, in {TRASH}/"
     if (found := folder["found"])["files"]:
         told["found"] = (
-            f"{found['files']} files, {human_bytes(found['bytes'])}, were here when the ledger was made "
-            "anew, and no record names them"
+            f"{found['files']} files, {human_bytes(found['bytes'])}, were here when the ledger was rebuilt, "
+            "and no record names them"
         )
     if folder["listings_open"]:
         told["listings"] = f"{folder['listings_open']} not read to their end"
@@ -95,7 +95,7 @@ _WORDS = {
     "unresolved": "that lead to no item",
     "left out": "excluded by your filters: their records say so",
     "withdrawn": "items withdrawn since they were harvested",
-    "suspected": "not found any more, and not yet taken for withdrawn",
+    "suspected": "not found any more, and not yet marked as withdrawn",
     "skipped": "left out by your rules",
     "link": "hosted elsewhere",
     "pending": "still to come",
@@ -121,10 +121,10 @@ def removable_text(files: Sequence[Removable], old: Sequence[Dated], trash_days:
     if old:
         lines += [f"{human_bytes(day.size):>11}  {TRASH}/{day.date}  ({day.files} files)" for day in old]
         number, size = sum(day.files for day in old), sum(day.size for day in old)
-        lines.append(f"{number} files, {human_bytes(size)}, in the trash: deleted for good")
+        lines.append(f"{number} files, {human_bytes(size)}, in the trash: to be deleted for good")
     if files:
         total = human_bytes(sum(file.size for file in files))
-        then = f"moved to {TRASH}/ for {trash_days} days" if trash_days else "deleted for good"
+        then = f"to be moved to {TRASH}/ for {trash_days} days" if trash_days else "to be deleted for good"
         lines.append(f"{len(files)} files, {total}, no longer belong to the harvest: {then}")
     return "\n".join(lines)
 
@@ -137,8 +137,9 @@ def nothing_removed(doubts: Sequence[str]) -> str:
 def pruned_text(pruned: Pruned) -> str:
     """Say what was removed, and what was not."""
     lines = [f"kept: {why}" for why in pruned.kept]
-    there = f", now in {pruned.trash}/" if pruned.size else ""
-    lines.append(f"{len(pruned.removed)} files removed, {human_bytes(pruned.size)}{there}")
+    if pruned.removed or not pruned.deleted:
+        there = f", now in {pruned.trash}/" if pruned.size else ""
+        lines.append(f"{len(pruned.removed)} files removed, {human_bytes(pruned.size)}{there}")
     if pruned.deleted:
         lines.append(f"{pruned.deleted} files, {human_bytes(pruned.freed)}, deleted for good")
     return "\n".join(lines)

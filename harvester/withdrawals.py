@@ -40,11 +40,11 @@ async def decide(ledger: Ledger, figshare: Figshare, tally: Tally, *, accepted: 
         return ""
     known = await ledger.withdrawals.unsuspected(KNOWN, with_private=has_token)
     if not await figshare.serves(known):
-        return "the api does not give what should be there either: not taken for withdrawn"
+        return "the api does not give what should be there either: run again once it does"
     if not is_believable(items, harvested, accepted):
         return (
-            f"{items} of {harvested} items would be withdrawn at once, more than 5 % or {MOST_AT_ONCE}: "
-            f"check, then run with --accept-withdrawals {items}"
+            f"{items} of {harvested} items at once are more than 5 % or {MOST_AT_ONCE}; look some of them "
+            f"up at figshare, and if they are gone, run again with --accept-withdrawals {items}"
         )
     return ""
 
@@ -55,7 +55,7 @@ async def settle(ledger: Ledger, tally: Tally, doubt: str) -> None:
     if not items:
         return
     if doubt:
-        tally.warn(f"{items} items were not found, and none of them is taken for withdrawn: {doubt}")
+        tally.warn(f"{items} items were not found, and none is marked as withdrawn: {doubt}")
         await ledger.withdrawals.doubt(f"figshare no longer has it; {doubt}")
     else:
         await ledger.withdrawals.believe()

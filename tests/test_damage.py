@@ -246,7 +246,7 @@ async def test_a_ledger_is_made_anew_from_the_files_here_and_from_figshare(
     aside = [path for path in aside if not path.name.endswith(("-wal", "-shm"))]
     assert [path.read_bytes() for path in aside] == ([old] if old else [])
     assert summary.folder["found"]["files"] >= 1
-    assert "were here when the ledger was made anew" in (await harvester("status", "-o", folder)).out
+    assert "were here when the ledger was rebuilt" in (await harvester("status", "-o", folder)).out
     assert removable(config(sandbox, folder)) == [], "nobody knows what it is"
 
 

@@ -60,9 +60,10 @@ async def test_nothing_is_removed_where_nobody_says_yes(sandbox: Sandbox, tmp_pa
     for path in old:
         why = "its item was withdrawn" if str(WITHDRAWN) in path else "no record names it any more"
         assert f"  {path}  ({why})\n" in ended.out
-    last = f"{len(old)} files, {size / 1000:.1f} kB, no longer belong to the harvest: moved to .trash/"
+    last = f"{len(old)} files, {size / 1000:.1f} kB, no longer belong to the harvest: to be moved to .trash/"
     last += " for 30 days"
-    assert ended.out.endswith(f"{last}\nnothing is removed: --yes would\n")
+    nobody = "nothing is removed: nobody is there to be asked; --yes says yes beforehand"
+    assert ended.out.endswith(f"{last}\n{nobody}\n")
     assert here(tmp_path) == belongs | old
 
 

@@ -115,12 +115,12 @@ async def test_what_is_deleted_for_good_is_shown_and_agreed_to(sandbox: Sandbox,
     ended = await harvester(*words)
     assert ended.out.endswith(
         "    3 bytes  .trash/2020-01-01  (1 files)\n"
-        "1 files, 3 bytes, in the trash: deleted for good\n"
-        "nothing is removed: --yes would\n"
+        "1 files, 3 bytes, in the trash: to be deleted for good\n"
+        "nothing is removed: nobody is there to be asked; --yes says yes beforehand\n"
     )
     assert kept.exists()
     ended = await harvester(*words, "--yes")
-    assert ended.out.endswith("\n0 files removed, 0 bytes\n1 files, 3 bytes, deleted for good\n")
+    assert ended.out.endswith(": to be deleted for good\n1 files, 3 bytes, deleted for good\n")
     assert not kept.parent.parent.parent.exists()
     told = orjson.loads((tmp_path / "summary.json").read_bytes())
     assert told["folder"]["trash"] == {"files": 0, "bytes": 0}

@@ -71,12 +71,10 @@ async def test_one_of_three_is_withdrawn_and_two_of_twenty_are_not(sandbox: Sand
     assert (summary.exit_status, summary.run["suspected"]) == (1, 2)
     assert withdrawn(tmp_path / "more") == set()
     why = (
-        "2 of 20 items would be withdrawn at once, more than 5 % or 20: check, then run with"
-        " --accept-withdrawals 2"
+        "2 of 20 items at once are more than 5 % or 20; look some of them up at figshare, and if they are"
+        " gone, run again with --accept-withdrawals 2"
     )
-    assert summary.run["warnings"] == [
-        f"2 items were not found, and none of them is taken for withdrawn: {why}"
-    ]
+    assert summary.run["warnings"] == [f"2 items were not found, and none is marked as withdrawn: {why}"]
     assert [(row["item_id"], row["error"]) for row in rows(tmp_path / "more" / "failures.csv")] == [
         (str(item_id), f"figshare no longer has it; {why}") for item_id in ids[:2]
     ]
@@ -95,10 +93,10 @@ async def test_what_was_not_believed_is_asked_for_again_and_believed_where_the_u
     for more in ((), ("--accept-withdrawals", "2", "--prune", "--yes")):
         ended = await harvester(*words, *more)
         assert ended.status == 1
-        assert "3 items were not found, and none of them is taken for withdrawn: 3 of 20 items" in ended.err
+        assert "3 items were not found, and none is marked as withdrawn: 3 of 20 items" in ended.err
         assert (withdrawn(tmp_path), here(tmp_path)) == (set(), before)
     assert ended.out.endswith(
-        "\nnothing is removed: this run had doubts: 3 failures may pass (see failures.csv)\n"
+        "\nnothing is removed: this run had doubts: 3 failures may pass (see failures.csv): run again\n"
     )
     sandbox.world.restore(ids[2])
     ended = await harvester(*words, "--accept-withdrawals", "2", "--prune", "--yes")
@@ -283,10 +281,11 @@ DOUBTS = {
     "it was interrupted": "UPDATE runs SET outcome = 'interrupted'",
     "it was stopped": "UPDATE runs SET outcome = 'stopped'",
     "it was killed": "UPDATE runs SET outcome = NULL, ended = NULL, beat = 0",
-    "1 failures may pass (see failures.csv)": BLOCKED,
-    "2 failures may pass (see failures.csv)": "UPDATE files SET status = 'failed', verdict = 'failed for now'"
+    "1 failures may pass (see failures.csv): run again": BLOCKED,
+    "2 failures may pass (see failures.csv): run again": "UPDATE files"
+    " SET status = 'failed', verdict = 'failed for now'"
     " WHERE file_id IN (SELECT file_id FROM files WHERE item_id = 5000001 ORDER BY 1 LIMIT 2)",
-    "1 items were not found, and it is not decided whether they are withdrawn": "UPDATE work"
+    "1 items were not found, and are not yet marked as withdrawn": "UPDATE work"
     " SET state = 'failed', verdict = 'suspected' WHERE task = 'metadata' AND item_id = 5000004",
     "1 records are still to be asked for": "UPDATE work SET state = 'owed' WHERE task = 'metadata'"
     " AND item_id = 5000004",

@@ -75,7 +75,8 @@ def _refused_by(proxy: Proxy | None, status: int) -> str:
         return f"answered {status}"
     if proxy.credentials is not None:
         return f"does not take the name and password in {proxy.variable} (407)"
-    return f"asks for a name and password (407): http://name:password@host:port in {proxy.variable} has them"
+    # Without a scheme: redaction takes what stands between "http://" and "@" for credentials.
+    return f"asks for a name and password (407): set {proxy.variable} to name:password@host:port"
 
 
 def authorisation(proxy: Proxy) -> aiohttp.BasicAuth | None:

@@ -19,7 +19,7 @@ from harvester.states import FileStatus, WorkState
 
 REBUILD = (
     "it is left as it is. Restore it from a copy, or make it anew from the files here and from figshare: "
-    "`run --rebuild`, with the sources of before"
+    "`harvester run --rebuild`, with the same sources as before"
 )
 _FILES = ", ".join(f"'{status}'" for status in FileStatus)
 _STATES = ", ".join(f"'{state}'" for state in WorkState)

@@ -32,8 +32,8 @@ def doubts(db: sqlite3.Connection) -> list[str]:
     ).fetchone()
     counts = {
         "records are still to be asked for": owed,
-        "items were not found, and it is not decided whether they are withdrawn": suspected,
-        "failures may pass (see failures.csv)": failed - suspected,
+        "items were not found, and are not yet marked as withdrawn": suspected,
+        "failures may pass (see failures.csv): run again": failed - suspected,
         "listings failed": listings,
         "listings were not read to their end": unread,
     }
