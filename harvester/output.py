@@ -13,6 +13,7 @@ from harvester.ledger.lockless import is_trace
 from harvester.ledger.rebuilding import rebuild as make_anew
 from harvester.ledger.schema import NAME, exists
 from harvester.store import disk_errors
+from harvester.trash import TRASH
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +29,14 @@ def prepare(folder: Path, *, rebuild: bool, timing: Timing) -> None:
         FolderInUse: its ledger is to be made anew, and another run is at work there.
     """
     make_folder(folder, "--output")
-    here = [path.name for path in folder.iterdir() if not is_trace(path.name)]
+    here = [path.name for path in folder.iterdir() if path.name != TRASH and not is_trace(path.name)]
     if not exists(folder) and here:
         if not any(name in OUTPUTS or name.startswith(f"{NAME}.") for name in here):
             raise UsageError(
                 f"{folder}: is not empty and holds no harvest; name a new or empty folder with --output"
             )
         if not rebuild:
-            raise UsageError(f"{folder}: holds a harvest without {NAME}; --rebuild makes that anew")
+            raise UsageError(f"{folder}: holds a harvest without {NAME}; --rebuild makes a new one")
     if rebuild and here:
         watch = Watch(folder, seconds=timing.watch_seconds, checkpoint=from_thread.check_cancelled)
         aside = make_anew(folder, watch)

@@ -227,7 +227,7 @@ async def test_a_ledger_is_made_anew_from_the_files_here_and_from_figshare(
         (folder / NAME).write_bytes(b"x" * 8192)
     elif harm == "no ledger":
         (folder / NAME).unlink()
-        with pytest.raises(UsageError, match="--rebuild makes that anew"):
+        with pytest.raises(UsageError, match="--rebuild makes a new one"):
             await harvest(config(sandbox, folder))
     elif harm != "nothing":
         spoil(folder, harm)
