@@ -364,6 +364,7 @@ async def test_counts(tmp_path: Path) -> None:
                 "withheld": {},
             },
             "leftovers": {"files": 0, "bytes": 0},
+            "found": {"files": 0, "bytes": 0},
             "failures": 0,
         }
 
@@ -809,8 +810,8 @@ def records_by_hand(folder: Path, number: int, size: int) -> None:
         db.executemany("INSERT INTO items (id, private) VALUES (?, 0)", [(each,) for each in range(number)])
         db.execute(
             "INSERT INTO records (item_id, raw, file_list, fetched_at)"
-            " SELECT id, '\"ö' || printf('%*c', ?, 'x') || '\"', NULL, '' FROM items",
-            (size - 4,),
+            " SELECT id, '{\"x\":\"ö' || printf('%*c', ?, 'x') || '\"}', NULL, '' FROM items",
+            (size - 10,),
         )
 
 
@@ -1138,7 +1139,8 @@ async def test_a_batch_of_more_than_one_statement_takes_is_written_whole(tmp_pat
         assert await ids(ledger) == list(numbers)
         for item_id in numbers:
             await ledger.save_item(result(item_id, placed(item_id)))
-        large = [Record(record(n).article, b'"%s"' % (b"x" * (many.BYTES_AT_ONCE // 2))) for n in (1, 2, 3)]
+        long = b'{"x":"%s"}' % (b"x" * (many.BYTES_AT_ONCE // 2))
+        large = [Record(record(n).article, long) for n in (1, 2, 3)]
         for each in large:
             await ledger.save_item(ItemResult(each.article.id, {}, (), (Findings(each),)))
     assert_counts_are_exact(tmp_path)
