@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import sys
 import time
@@ -27,6 +28,8 @@ from harvester.ledger.heartbeat import USUAL_TIMING, Timing
 from harvester.limits import Limiter, Pace, Seeking
 from harvester.proxies import Proxies, read_proxies
 from harvester.store.room import free_bytes
+
+log = logging.getLogger(__name__)
 
 SERVICES = ("api", "stats", "files")
 
@@ -124,5 +127,10 @@ def fitting(config: Config) -> Config:
     """
     told = config.concurrency
     workers, downloads = fitted(told.workers, told.downloads)
+    if (workers, downloads) != (told.workers, told.downloads):
+        log.warning(
+            "open files: too few are allowed (ulimit -n): %d workers and %d downloads are used, not %d and %d",
+            workers, downloads, told.workers, told.downloads,
+        )  # fmt: skip
     fewer = Concurrency(workers=workers, queue=told.queue, downloads=downloads)
     return Config(**{**vars(config), "concurrency": fewer})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 from contextlib import suppress
 
@@ -13,8 +12,6 @@ try:
     import resource
 except ImportError:  # Windows has no such limits
     resource = None  # type: ignore[assignment]
-
-log = logging.getLogger(__name__)
 
 OWN = 24
 """Open files of the program itself: the ledger, its log, a reader of both, the event loop, imports."""
@@ -38,13 +35,7 @@ def fitted(workers: int, downloads: int) -> tuple[int, int]:
     if free < OF_A_DOWNLOAD:
         raise MachineLimit(f"open files: {limit} are too few, {OWN + OF_A_DOWNLOAD} are needed; {ADVICE}")
     fewer_downloads = max(1, min(downloads, free // 2 // OF_A_DOWNLOAD))
-    fewer_workers = max(1, min(workers, free - OF_A_DOWNLOAD * fewer_downloads))
-    log.warning(
-        "open files: no more than %d are allowed (ulimit -n): %d workers and %d downloads are used, "
-        "not %d and %d",
-        limit, fewer_workers, fewer_downloads, workers, downloads,
-    )  # fmt: skip
-    return fewer_workers, fewer_downloads
+    return max(1, min(workers, free - OF_A_DOWNLOAD * fewer_downloads)), fewer_downloads
 
 
 def _raised() -> int:

@@ -656,7 +656,7 @@ async def test_an_error_that_nobody_foresaw_ends_with_3_and_is_called_a_defect(
     words = ("run", "--item", sandbox.world.public_ids[0], "-o", tmp_path, *at(sandbox))
     assert (await harvester(*words)).status == 0
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:  # what no run writes
-        db.execute("UPDATE listings SET position = 'nonsense', complete = 0")
+        db.execute("UPDATE listings SET position = '[1]', complete = 0")
         db.execute("UPDATE runs SET outcome = 'interrupted'")
     ended = await harvester(*words)
     assert ended.status == 3, "1 would say that it had finished"

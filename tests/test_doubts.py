@@ -98,7 +98,7 @@ class Scenario:
 
 
 BLOCKED = Cells(first_always="blocked", later_always="blocked")
-GONE = Cells(first_once="gone", first_always="gone")
+GONE = Cells(first_always="gone")
 LASTING = Cells(first_always=STOPPED, later_always=STOPPED)
 LIMITED = Cells(first_always=FOR_GOOD, later_always=FOR_GOOD)
 HARMLESS = Cells(first_always=WHOLE, later_always=WHOLE)
@@ -110,7 +110,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         {"all-gone": Cells("blocked, gone", "blocked", "blocked", "blocked, failed for now")}
     ),
     "every item gone": Scenario({"item-gone": GONE}),
-    "one item gone": Scenario({"item-gone": Cells("gone", "gone", WHOLE, WITHDRAWN)}, is_about_one=True),
+    "one item gone": Scenario({"item-gone": Cells(WHOLE, "gone", WHOLE, WITHDRAWN)}, is_about_one=True),
     "file lists, empty": Scenario({"files-empty": Cells()}, settings={"items": 8}),
     "file lists, short": Scenario({"files-short": Cells()}, settings={"items": 8}),
     "versions": Scenario(

@@ -34,7 +34,7 @@ async def test_where_few_files_may_be_open_less_is_in_hand_and_all_comes(files: 
     async with Sandbox(Settings(items=30, heavy=0)) as sandbox:
         ended = await with_few(files, "run", "--search", "survey", "-o", tmp_path, *at(sandbox))
         assert ended.status == 0
-        assert ended.err.count("open files: no more than") == 1
+        assert ended.err.count("open files: too few are allowed") == 1
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
 
 

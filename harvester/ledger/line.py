@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+from harvester.errors import Verdict
 from harvester.ledger import many
 from harvester.ledger.results import Opening, Wish
 from harvester.ledger.room import Room
@@ -30,6 +31,11 @@ from harvester.states import ANOTHER_VERSION, BEYOND_ROOM, REFUSED_TO_OWNER
 
 Ref: TypeAlias = tuple[int, int, str | None]
 """An item as a listing names it: its id in the ledger, whether it is private, its modified date."""
+
+_IS_CONTRADICTED = (
+    f"verdict = '{Verdict.GONE}' AND task = 'metadata' AND item_id IN (SELECT id FROM items WHERE NOT named)"
+)
+"""Of failed work: there is no such record, and a listing, or a list of versions, names it all the same."""
 
 
 class Line:
@@ -252,12 +258,13 @@ class Line:
         """
         Put what failed with one of these verdicts into the line again; return how many items and files.
 
+        So is what is gone though a listing or a record names it: one of the two is wrong.
         Their errors stay until there is something better, and their attempts count on.
         """
         names, tasks = tuple(verdicts), tuple(self._tasks)
         self._db.execute(
             f"UPDATE work SET state = 'owed' WHERE {OPEN_WORK} AND state = 'failed'"
-            f" AND verdict IN ({_marks(names)}) AND task IN ({_marks(tasks)})",
+            f" AND (verdict IN ({_marks(names)}) OR {_IS_CONTRADICTED}) AND task IN ({_marks(tasks)})",
             (*names, *tasks),
         )
         items = self._line_up_owed_items(tasks)
@@ -266,7 +273,7 @@ class Line:
         if self._has_files:
             self._db.execute(
                 f"UPDATE files SET status = 'pending' WHERE {OPEN_FILES} AND status = 'failed'"
-                f" AND verdict IN ({_marks(names)})",
+                f" AND (verdict IN ({_marks(names)}) OR verdict = '{Verdict.GONE}')",
                 names,
             )
             self.room.share_again()
