@@ -129,7 +129,8 @@ def fitting(config: Config) -> Config:
     workers, downloads = fitted(told.workers, told.downloads)
     if (workers, downloads) != (told.workers, told.downloads):
         log.warning(
-            "open files: too few are allowed (ulimit -n): %d workers and %d downloads are used, not %d and %d",
+            "open files: too few are allowed (ulimit -n): %d workers and %d downloads are used, "
+            "not %d and %d",
             workers, downloads, told.workers, told.downloads,
         )  # fmt: skip
     fewer = Concurrency(workers=workers, queue=told.queue, downloads=downloads)
