@@ -319,7 +319,7 @@ async def test_plan_tells_requests_hours_and_the_binding_service(sandbox: Sandbo
     assert plan["files_owed"] == len(files)
     assert plan["bytes_owed"] == sum(file["size"] for file in files)
     # A list, of items or of files, ends with an empty page.
-    assert plan["requests"] == {"api": 2 + len(ids) + 2 * lists, "stats": 2 * len(ids), "files": len(files)}
+    assert plan["requests"] == {"api": 3 + len(ids) + 2 * lists, "stats": 2 * len(ids), "files": len(files)}
     assert plan["seconds_at_least"] == round(max(plan["requests"].values()) / 50, 1)
     assert plan["binding_service"] == max(plan["requests"], key=plan["requests"].get)
     assert not (tmp_path / "out").exists()

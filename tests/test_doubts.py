@@ -117,9 +117,10 @@ SCENARIOS: Mapping[str, Scenario] = {
         {"versions-gone": Cells(), "versions-empty": Cells(), "versions-short": Cells(later_always=WHOLE)},
         ("--search", "survey", "--tasks", "metadata,files", "--versions", "all"),
     ),
-    "listing, empty": Scenario({"listing-empty": Cells(UNSEEN, UNSEEN, WHOLE, WHOLE)}),
+    "listing, empty": Scenario({"listing-empty": Cells(WHOLE, UNSEEN, WHOLE, WHOLE)}),
     "listing, short": Scenario({"listing-short": Cells(UNSEEN, UNSEEN, WHOLE, WHOLE)}),
     "listing, without cursors": Scenario({"cursor-lost": HARMLESS}),
+    "listing, dead cursors": Scenario({"cursor-dead": HARMLESS}),
     "listing, dates": Scenario({"listing-2924": HARMLESS}),
     "owner": Scenario(
         {"owner-404": Cells(), "owner-403": Cells()}, ("--account", "--tasks", "metadata,files")

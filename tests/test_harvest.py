@@ -46,8 +46,8 @@ async def test_several_queries_are_merged_and_an_id_met_twice_is_harvested_once(
     listed = [item_id for query in queries for item_id in sandbox.world.search(query)]
     assert len(listed) > len(set(listed))
     assert_complete(tmp_path, sandbox, listed)
-    # The search itself: a page each, and an empty one, as one that is not full proves no end.
-    assert max(asked_paths(sandbox, "api").values()) == 2 * len(queries)
+    # The search itself: a page each, and two empty answers, as a page that is not full proves no end.
+    assert max(asked_paths(sandbox, "api").values()) == 3 * len(queries)
     assert set(asked_paths(sandbox, "stats").values()) == {1}
     assert orjson.loads((tmp_path / "summary.json").read_bytes())["run"]["listed"] == len(listed)
 
@@ -238,7 +238,7 @@ async def test_a_second_run_asks_the_listings_and_nothing_else(sandbox: Sandbox,
     before = len(sandbox.requests)
     ended = await harvester(*words)
     assert ended.status == 0, ended.err
-    assert [seen.path for seen in sandbox.requests[before:]] == ["/v2/articles/search"] * 2
+    assert [seen.path for seen in sandbox.requests[before:]] == ["/v2/articles/search"] * 3
     assert_complete(tmp_path, sandbox, sandbox.world.search(":tag: tag1"))
 
 
@@ -288,7 +288,7 @@ async def test_refresh_renews_the_statistics_alone(sandbox: Sandbox, tmp_path: P
     before = len(sandbox.requests)
     assert (await harvester(*words, "--refresh", "stats")).status == 0
     asked = Counter(seen.service for seen in sandbox.requests[before:])
-    assert asked == {"api": 2, "stats": 2 * len(sandbox.world.search(":tag: tag2"))}
+    assert asked == {"api": 3, "stats": 2 * len(sandbox.world.search(":tag: tag2"))}
 
 
 async def test_a_new_task_is_added_to_what_is_here(sandbox: Sandbox, tmp_path: Path) -> None:

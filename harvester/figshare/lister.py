@@ -61,8 +61,8 @@ class Lister:
         try:
             reply = await self._ask(listed, at)
         except (Gone, Refused) as error:
-            if at.confirming:  # behind the cap: where the cursors ended is the end
-                return Page((), None)
+            if at.confirming:
+                return Page((), _unconfirmed(at))
             if isinstance(error, Gone):
                 raise _founded(error, _feed(listed, at)) from error
             if at.cursor and not at.again:  # it has died in a long pause
@@ -102,6 +102,16 @@ class Lister:
         return await self._endpoints.get(
             path, decode_entries, fields, headers=headers, authorised=feed.is_private, right=right
         )
+
+
+def _unconfirmed(at: Position) -> str | None:
+    """
+    Tell what follows where the cap forbids to confirm the end of cursors; None: nothing.
+
+    A full page that gives no cursor is believed. An empty answer may be that to a dead cursor: the listing
+    is begun anew, once.
+    """
+    return at.anew(again=True).write() if at.was_empty and not at.again else None
 
 
 def _founded(error: Gone, feed: Feed) -> Gone | Unfounded:
@@ -237,14 +247,14 @@ def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
 
 def _following(listed: Listed, at: Position, feed: Feed, reply: Reply[EntryPage]) -> Position | None:
     """Tell where the page behind one begins, None when it is the last."""
-    if at.tail:
-        return None
     found = reply.value
+    if at.tail:
+        return None if found.size or at.was_empty else at.but(was_empty=True)
     cut = _cut_by(listed, at, feed)
     dates = [date for entry in found.entries if (date := getattr(entry, cut))] if cut else []
     here = at.noticing(dates)
     following = here.after(found, reply.headers.get("X-Cursor"))
-    if not cut:
+    if not cut or (following is not None and not found.size):
         return following
     seen = here.having_seen(dates)
     if following is not None:

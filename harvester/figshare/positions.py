@@ -2,10 +2,10 @@
 Where a listing has got to, and where its next page begins: paging as arithmetic, without a request.
 
 A page that is not full proves nothing by itself, as a service may hold fewer entries a page than it is asked
-for. The end is an empty page, or one that is shorter than an earlier one. Behind a first page of k entries
-pages of k are asked for by number: then k times the number is where the next one begins, whether the service
-reckons with its own size or with the one that was asked for. A service that refuses the size of a first page
-is asked for a smaller one.
+for. The end is a page that is shorter than an earlier one, or two empty answers in a row: one alone may be a
+bad moment's. Behind a first page of k entries pages of k are asked for by number: then k times the number is
+where the next one begins, whether the service reckons with its own size or with the one that was asked for. A
+service that refuses the size of a first page is asked for a smaller one.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     up at the cap. ``by_pages``: how many were read by number, 0 while slices begin where they should, see
     `noticing`. ``largest``: entries of the largest page so far; ``seen``: entries of this slice so far.
     ``confirming``: cursors or slices have ended, and a page by number has to agree. ``is_deaf``: the service
-    gives cursors and does not follow them. ``was_empty``: the page before was. ``start_id``: of the first
-    page. ``probing``: this page only tells whether there is anything behind a first one that was not full.
+    gives cursors and does not follow them. ``was_empty``: the answer before was; where it was to the same
+    question, this is the second time. ``start_id``: of the first page. ``probing``: this page only tells
+    whether there is anything behind a first one that was not full.
     ``tail``: this last page comes in descending order, for entries without a date that a cut has left out.
     ``most``: entries to ask for at once.
     """
@@ -148,11 +149,16 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
         raise Refused("the listing repeats itself: the same page came again")
 
     def _after_nothing(self, here: Position, cursor: str | None) -> Position | None:
-        """Tell what follows an empty page: its cursor, once; behind full pages by cursor one by number."""
-        if self.was_empty or self.confirming:
-            return None
-        if cursor and cursor != self.cursor:
-            return here.but(page=self.page + 1, cursor=cursor)
+        """
+        Tell what follows an empty page: its cursor, once; else the same page, once more.
+
+        Behind full pages by cursor one by number is the third; None: nothing follows.
+        """
+        if not self.was_empty:
+            if cursor and cursor != self.cursor:
+                return here.but(page=self.page + 1, cursor=cursor)
+            # A bad moment's answer would end the listing, and its items would seem to have vanished.
+            return self.but(was_empty=True)
         is_full = self.largest and self.seen == self.largest * (self.page - 1)
         return here._confirmed_by_number() if self.cursor and is_full else None
 
@@ -201,5 +207,13 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.unordered or self.is_misled or is_no_further:
             return None
         return self.but(
-            page=1, first_id=0, since=since, last="", pages=pages, seen=0, start_id=0, probing=False
+            page=1,
+            first_id=0,
+            since=since,
+            last="",
+            pages=pages,
+            seen=0,
+            start_id=0,
+            probing=False,
+            was_empty=False,
         )

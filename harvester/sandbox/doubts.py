@@ -139,6 +139,11 @@ def _record(kind: str) -> Play:
     return play
 
 
+def _dead_cursor(_: World, asked: Asked, answer: Answer) -> Answer:
+    """Answer with an empty page to who comes with a cursor, as a service does that has forgotten it."""
+    return json_answer([]) if answer.status == 200 and "X-Cursor" in asked.headers else answer
+
+
 def _stale(world: World, asked: Asked, answer: Answer) -> Answer:
     """Answer with the record of the first version, as a cache does that was not told."""
     item_id = int(asked.path.split("articles/")[1])
@@ -240,6 +245,7 @@ DOUBTS: Mapping[str, Doubt] = {
     "cursor-lost": Doubt(
         "listings: no cursor to the next page", _LISTING, _edited(lambda page: page, "X-Cursor")
     ),
+    "cursor-dead": Doubt("listings: an empty page to a cursor", _LISTING, _dead_cursor),
     "listing-2924": Doubt("listings: every change in the year 2924", _LISTING, _edited(_dated)),
     "owner-404": Doubt(
         "the account's records: 404", _OWN_RECORD, _always(lambda: error_answer(404, _NOT_FOUND))

@@ -1,0 +1,159 @@
+"""An empty page is the end of a listing when two answers say so; one alone may be a bad moment."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from harvester.figshare.positions import Position
+from harvester.sandbox import Sandbox, Settings
+from harvester.sources import Listing
+from harvester.sources.institution import Institution
+from tests.calls import calls, only, read
+from tests.conftest import at, until
+from tests.forked import forked, harvester
+from tests.test_whole_listings import SOURCES
+from tests.truth import rows
+
+pytestmark = pytest.mark.anyio
+
+METADATA = ("run", "--search", "survey", "--tasks", "metadata", "-o")
+
+
+async def go_on(
+    sandbox: Sandbox, listing: Listing, position: str | None, pages: int
+) -> tuple[set[int], str | None]:
+    """Read so many pages from a position, or to the end; return the items, and where it goes on."""
+    found = set[int]()
+    async with calls(sandbox) as figshare:
+        for _ in range(pages):
+            page = await listing.page(figshare, position)
+            found |= {ref.id for ref in page.refs}
+            if (position := page.position) is None:
+                break
+    return found, position
+
+
+def position_in(folder: Path) -> Position:
+    """Where the listing has got to, in the ledger."""
+    if not (folder / "harvest.db").exists():
+        return Position()
+    with closing(sqlite3.connect(f"file:{folder}/harvest.db?mode=ro", uri=True)) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'listings'").fetchone():
+            return Position()
+        told = db.execute("SELECT position FROM listings").fetchone()
+        return Position.read(told[0] if told else None)
+
+
+@pytest.mark.parametrize("cursors", [True, False], ids=["cursors", "numbers"])
+@pytest.mark.parametrize("source", SOURCES)
+async def test_pages_that_are_empty_once_are_asked_for_again(source: str, cursors: bool) -> None:
+    settings = Settings(items=43, private_items=17, page_cap=10, cursors=cursors)
+    async with Sandbox(settings) as sandbox:
+        listing, truth = SOURCES[source]
+        sandbox.doubts.begin("listing-empty", 1)
+        found = await read(sandbox, await only(listing))
+        assert set(found.ids) == set(truth(sandbox.world))
+
+
+async def test_an_empty_listing_is_believed_when_it_says_so_twice() -> None:
+    async with Sandbox(Settings(items=43)) as sandbox:
+        sandbox.doubts.begin("listing-empty")
+        found = await read(sandbox, await only(Institution(id=319)))
+        assert (found.ids, len(sandbox.asked("api"))) == ([], 2)
+
+
+async def test_an_empty_page_in_the_middle_ends_a_listing_when_it_stays_so() -> None:
+    async with Sandbox(Settings(items=43, page_cap=10, cursors=False)) as sandbox:
+        listing = await only(Institution(id=319))
+        first, position = await go_on(sandbox, listing, None, 2)
+        sandbox.doubts.begin("listing-empty")
+        more, position = await go_on(sandbox, listing, position, 5)
+        assert (len(first), more, position) == (20, set(), None)
+        assert [seen.fields["page"] for seen in sandbox.asked("api")] == [1, 2, 3, 3]
+
+
+@pytest.mark.parametrize("at_page", [1, 2, 3, 4], ids=str)
+async def test_an_empty_page_once_past_a_cap_costs_no_item(at_page: int) -> None:
+    """Pages by number, slices by date, and the last one for what tells no date."""
+    async with Sandbox(Settings(items=2500, cap=1000, cursors=False)) as sandbox:
+        listing = await only(Institution(id=319))
+        found, position = await go_on(sandbox, listing, None, at_page)
+        sandbox.doubts.begin("listing-empty", 1)
+        more, position = await go_on(sandbox, listing, position, 20)
+        assert found | more == set(sandbox.world.public_ids)
+        assert position is None
+
+
+async def test_a_last_page_for_what_tells_no_date_is_asked_for_again_where_it_is_empty() -> None:
+    async with Sandbox(Settings(items=5)) as sandbox:
+        listing, tail = await only(Institution(id=319)), Position(tail=True, largest=5)
+        sandbox.doubts.begin("listing-empty", 1)
+        _, position = await go_on(sandbox, listing, tail.write(), 1)
+        assert position is not None
+        assert Position.read(position) == tail.but(was_empty=True)
+        assert await go_on(sandbox, listing, position, 1) == (set(), None)
+
+
+@pytest.mark.parametrize("cap", [9000, 100], ids=["within the cap", "past the cap"])
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "dead"])
+async def test_a_cursor_of_a_killed_run_that_leads_to_nothing_costs_no_item(times: int, cap: int) -> None:
+    async with Sandbox(Settings(items=430, page_cap=100, cap=cap)) as sandbox:
+        listing = await only(Institution(id=319))
+        found, position = await go_on(sandbox, listing, None, 2)
+        sandbox.doubts.begin("cursor-dead", times)
+        _, position = await go_on(sandbox, listing, position, times)
+        sandbox.doubts.end()
+        more, position = await go_on(sandbox, listing, position, 20)
+        assert found | more == set(sandbox.world.public_ids)
+        assert position is None
+        is_begun_anew = times == 2 and cap == 100
+        refused = [seen.status for seen in sandbox.asked("api")].count(422)
+        assert refused == is_begun_anew, "a page by number behind the cap would have confirmed the end"
+        assert (more == set(sandbox.world.public_ids)) == is_begun_anew
+
+
+async def test_a_listing_past_the_cap_whose_cursors_lead_to_nothing_is_begun_anew_once() -> None:
+    async with Sandbox(Settings(items=430, page_cap=100, cap=100)) as sandbox:
+        sandbox.doubts.begin("cursor-dead")
+        found = await read(sandbox, await only(Institution(id=319)))
+        assert found.ids == list(sandbox.world.public_ids)[:100]
+        assert [seen.status for seen in sandbox.asked("api")] == [200, 200, 200, 422] * 2
+
+
+async def test_a_later_run_asks_one_question_more_and_for_no_item(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=12, heavy=0, page_cap=5)) as sandbox:
+        words = (*METADATA, tmp_path / "out", *at(sandbox))
+        told = tmp_path / "told"
+        assert (await harvester(*words, told=told)).status == 0
+        first = len(sandbox.asked("api"))
+        sandbox.doubts.begin("listing-empty", 1)
+        assert (await harvester(*words, told=told)).status == 0
+        later = [seen.path for seen in sandbox.asked("api")[first:]]
+        assert later == ["/v2/articles/search"] * 6, "three pages, each of them twice, and no item"
+        assert len(rows(tmp_path / "out" / "items.csv")) == 12
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
+async def test_a_run_that_is_killed_before_it_asks_again_leaves_the_question(
+    times: int, tmp_path: Path
+) -> None:
+    folder, told = tmp_path / "out", tmp_path / "told"
+    async with Sandbox(Settings(items=4, heavy=0, latency=0.3)) as sandbox:
+        words = (*METADATA, folder, *at(sandbox))
+        sandbox.doubts.begin("listing-empty")
+        async with forked(words, told) as running:
+            await until(lambda: position_in(folder).was_empty)
+            running.kill()
+            assert await running.wait() < 0
+        assert position_in(folder) == Position(was_empty=True)
+        if times == 1:
+            sandbox.doubts.end()
+        before = len(sandbox.asked("api"))
+        assert (await harvester(*words, told=told)).status == 0
+        if times == 2:
+            assert len(sandbox.asked("api")) == before + 1, "the second empty answer is the end"
+        assert len(rows(folder / "items.csv")) == (4 if times == 1 else 0)
