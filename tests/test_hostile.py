@@ -50,7 +50,7 @@ TAKEN = {
     *("nul", "escape-title", "formula", "link-elsewhere", "absurd-size", "long-texts"),
     *("wrong-files", "huge-numbers"),  # and these in test_loose_records.py
     *("long-text", "wide-title", "long-number", "thousands"),  # see test_worst.py
-    *("odd-fields", "odd-lists", "odd-file", "files-object", "odd-words", "sums-differ"),
+    *("odd-fields", "odd-lists", "odd-file", "files-object", "odd-words", "sums-differ", "untold-size"),
 }
 """Kinds that are odd but can be kept."""
 COMMANDS = re.compile("[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")

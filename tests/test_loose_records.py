@@ -360,6 +360,24 @@ async def test_an_odd_file_is_a_failure_of_its_own_and_the_others_come(
     assert "of its list" in failure["error"]
 
 
+async def test_a_file_whose_size_is_not_told_is_proven_by_its_md5(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=20, heavy=0, hostile=("untold-size",))) as sandbox:
+        told = config(sandbox, tmp_path)
+        assert (await harvest(told)).exit_status == 0
+        item_id = sandbox.world.hostile_items["untold-size"]
+        name = sandbox.world.files(item_id)[0]["name"]
+        (row,) = [
+            each
+            for each in rows(tmp_path / "files.csv")
+            if (each["item_id"], each["name"]) == (str(item_id), name)
+        ]
+        assert row["status"] == "done"
+        assert int(row["size"]) == (tmp_path / row["path"]).stat().st_size > 0
+        sandbox.requests.clear()
+        assert (await harvest(told, refresh=frozenset({"metadata"}))).exit_status == 0
+        assert not [each for each in sandbox.requests if each.path.endswith(f"/{row['file_id']}")]
+
+
 async def test_the_words_of_real_records_come_out_right(tmp_path: Path) -> None:
     summary, files, item, sandbox = await harvest_hostile("odd-words", tmp_path)
     assert (summary.exit_status, summary.run["warnings"]) == (0, [])

@@ -29,12 +29,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from harvester.addresses import Network
-from harvester.client.answers import date_of, is_of_another, name_of, says_nothing
+from harvester.client.answers import content_range, date_of, is_of_another, name_of, says_nothing
 from harvester.client.asking import PARTS, UNLESS, Asking
 from harvester.client.bodies import JsonBody
 from harvester.client.credentials_check import CredentialsCheck
 from harvester.client.persistence import Persistence
-from harvester.client.receiving import IDENTITY, Wanted, refuse_a_page_for_the_first_byte
+from harvester.client.receiving import IDENTITY, Wanted, refuse_a_page, refuse_a_page_for_the_first_byte
 from harvester.client.splitting import USUAL, Splitting
 from harvester.client.transfer import Transfers
 from harvester.client.turns import HEAVY, Turn, Turns
@@ -217,6 +217,18 @@ class Client:
         )
         async with response:
             refuse_a_page_for_the_first_byte(response, wanted)
+
+    async def measure(self, url: URL, *, is_page: bool, authorised: bool) -> int:
+        """Ask how many bytes a file has; 0 where the answer does not tell. Errors: as `fetch`."""
+        headers = {**IDENTITY, "Range": "bytes=0-0"}
+        response = await self._asking.ask(
+            "files", "GET", url, headers=headers, authorised=authorised, takes=PARTS
+        )
+        async with response:
+            refuse_a_page(response, is_page=is_page, size=1)
+            if response.status == HTTPStatus.PARTIAL_CONTENT:
+                return max(content_range(response.headers.get("Content-Range", "")).total, 0)
+            return (response.content_length or 0) if response.status == HTTPStatus.OK else 0
 
     async def _ask_json(
         self,

@@ -172,6 +172,22 @@ class Routes:
             raise
         self._put_off.pop(key, None)
 
+    async def size_of(self, owed: OwedFile) -> int:
+        """Find out how many bytes a file has, 0 where nobody tells; raises as `Client.persist`."""
+        is_page = owed.file.name.lower().endswith(_PAGES)
+
+        async def attempt() -> int:
+            problem: Challenged | Gone | None = None
+            for url in self._routes(owed):
+                try:
+                    return await self._client.measure(url, is_page=is_page, authorised=owed.private)
+                except (Challenged, Gone) as error:
+                    problem = problem or error
+            assert problem is not None, "there is always the api's route"
+            raise problem
+
+        return await self._client.persist("files", attempt)
+
     async def _try(self, owed: OwedFile, partial: Partial, tried: _Tried) -> None:
         """Fetch what is missing, and publish; raises as `download`."""
         try:

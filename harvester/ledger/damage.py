@@ -60,6 +60,10 @@ class LedgerDamaged(DiskTrouble):
     """The ledger is no longer what this program wrote; it is left as it is."""
 
 
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+"""What reading a damaged database raises: where a name is damaged, SQLite's own message is no text."""
+
+
 def damaged(path: Path, what: str) -> LedgerDamaged:
     """Say what is damaged and what to do."""
     return LedgerDamaged(f"{path} is damaged: {what}; {REBUILD}")
@@ -154,7 +158,7 @@ def diagnose(db: sqlite3.Connection) -> str:
         for table in sorted(tables):
             if what := _diagnose_table(db, table):
                 return f"table {table}: {what}"
-    except sqlite3.Error as exc:
+    except UNREADABLE as exc:
         return f"its list of tables: {exc}"
     return ""
 
@@ -167,7 +171,7 @@ def _diagnose_table(db: sqlite3.Connection, table: str) -> str:
         for column, nonsense in (*_of_another_type(db, table), *_NONSENSE.get(table, ())):
             if db.execute(f"SELECT 1 FROM {table} WHERE {nonsense} LIMIT 1").fetchone():
                 return f"nonsense in its column {column}"
-    except sqlite3.Error as exc:
+    except UNREADABLE as exc:
         return str(exc)
     return ""
 

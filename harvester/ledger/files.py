@@ -184,9 +184,11 @@ class Files:
         written = many.select(
             self._db,
             """
-            WITH told (item_id, file_id, turn, status, error, has_failed, attempts, verdict) AS ({values})
+            WITH told (item_id, file_id, turn, status, error, has_failed, attempts, verdict, size)
+                AS ({values})
             UPDATE files SET status = told.status, error = told.error, verdict = told.verdict, turn = NULL,
-                attempts = iif(has_failed, files.attempts + told.attempts, 0)
+                attempts = iif(has_failed, files.attempts + told.attempts, 0),
+                size = iif(files.size = 0, told.size, files.size)  -- the record may not tell it
             FROM told WHERE files.item_id = told.item_id AND files.file_id = told.file_id
                 AND (told.turn IS NULL OR files.turn = told.turn)
             RETURNING item_id, status, size
@@ -246,4 +248,5 @@ def _fetched_row(result: FileResult) -> many.Row:
     has_failed = result.status is FileStatus.FAILED
     attempts = result.attempts if has_failed else 0
     which = (result.item_id, result.file_id, result.turn)
-    return (*which, str(result.status), result.error, int(has_failed), attempts, str(result.verdict))
+    told = (str(result.status), result.error, int(has_failed), attempts, str(result.verdict))
+    return (*which, *told, result.size)

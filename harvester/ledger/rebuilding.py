@@ -68,7 +68,7 @@ def _last_sign(path: Path) -> Sign | None:
 
 def _state(path: Path) -> str:
     told = []
-    for end in ("", *_BESIDE):
+    for end in ("", "-wal", "-journal"):  # to look is enough to change its -shm
         try:
             found = path.with_name(f"{NAME}{end}").stat()
         except OSError:

@@ -59,6 +59,8 @@ def odd_files(kind: str, files: Sequence[Json]) -> list[Json]:
     """Return what an item of an odd kind tells of its files."""
     if kind == "odd-file":
         return [files[0], {**files[1], "size": "big"}, {**files[2], "id": "third"}, files[3]]
+    if kind == "untold-size":
+        return [{**files[0], "size": None}, *files[1:]]
     if kind == "odd-words":
         link = {"size": 0, "is_link_only": True, "computed_md5": "", "supplied_md5": "", "mimetype": ""}
         return [*files[:-1], {**files[-1], **link, "download_url": "http://192.0.2.7/data"}]

@@ -74,6 +74,7 @@ HOSTILE: Mapping[str, str] = MappingProxyType(
         "odd-fields": "values of a wrong type in fields that only tables show, in its size and its folders",
         "odd-lists": "authors as texts, numbers and nulls, a null among categories, a text as licence",
         "odd-file": "four files: one has a text as size, one a text as id",
+        "untold-size": "a file whose size is null",
         "files-object": "an object where the files are listed",
         "odd-words": "words of real records: C1, form feeds, line breaks, semicolons; a link without a name",
         "many-numbers": "66 MB of 1,1,1… where the authors are, in 60 KB of gzip",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from msgspec.structs import replace
+
 from harvester.config.keys import LATEST
 from harvester.errors import Gone, Refused
 from harvester.figshare.routes import Routes
@@ -17,6 +19,9 @@ from harvester.store import Store
 
 RENAMES = "renames"
 """What one at a time does with the files of an item: none has this path or md5."""
+
+OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
+"""The md5 of no bytes: a size of 0 with any other was not told, and the md5 is all that proves the file."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,9 @@ class Files:
             may_be_here = file.md5 is not None and self.store.may_hold(owed.path)
             if not (may_be_here and await self.store.keeps(owed.path, file.size, file.md5)):
                 try:
+                    if file.size == 0 and file.md5 not in {None, OF_NOTHING}:
+                        file = replace(file, size=await self.routes.size_of(owed))
+                        owed = replace(owed, file=file)
                     await self._obtain(owed)
                 except (Gone, Refused):
                     if not owed.withheld:

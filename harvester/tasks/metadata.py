@@ -282,7 +282,9 @@ def are_placed(files: Sequence[PlacedFile], home: str) -> bool:
 
 
 def _with_known_sum(file: RemoteFile, old: tuple[RemoteFile, str] | None) -> RemoteFile:
-    """Return a file with the sum that it had before, where figshare does not tell it any more."""
+    """Return a file with the sum, or size, that it had before, where figshare does not tell it."""
+    if old is not None and file.size == 0 and file.md5 is not None and old[0].md5 == file.md5:
+        return replace(file, size=old[0].size)
     if old is None or file.md5 is not None or old[0].size != file.size:
         return file
     return replace(file, md5=old[0].md5)
