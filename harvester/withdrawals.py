@@ -2,8 +2,8 @@
 Whether items that were harvested and are not found are taken for withdrawn: decided once, as a run ends.
 
 A single answer is no proof: a gateway, or an index that is being built anew, may say of everything that it is
-not found. So the api has to show that it serves, and no more may vanish at once than do in real life, unless
-the user has looked and says so.
+not found. So the api has to show that it serves, no listing of the run may name what is not found, and no
+more may vanish at once than do in real life, unless the user has looked and says so.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 MOST_AT_ONCE = 20
 ONE_IN = 20
 """At most 5 % of what was harvested, and at most 20 items; but one is never too many."""
+LISTED = "a listing of the same run names it: one of the two is wrong, and a later run will tell which"
 KNOWN = 3
 """So many items that should be there are asked for, until one comes: one may be gone since a moment ago."""
 
@@ -34,6 +35,9 @@ async def decide(ledger: Ledger, figshare: Figshare, tally: Tally, *, accepted: 
 
     `accepted`: so many items may vanish at once whatever the folder holds.
     """
+    listed = await ledger.withdrawals.doubt_listed(f"figshare does not find it; {LISTED}")
+    if listed:
+        tally.warn(f"{listed} items were not found, and are not taken for withdrawn: {LISTED}")
     items, harvested, _ = await ledger.withdrawals.suspected()
     tally.suspected = items
     if not items:

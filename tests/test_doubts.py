@@ -36,7 +36,6 @@ QUICKLY = {
 BRIEFLY = {**QUICKLY, "HARVESTER_RETRY_PATIENCE": "0.2"}
 """For what is down for ever: it is not waited for."""
 ITEMS = Settings(items=4, private_items=2, colleague_items=0, own_public=2, heavy=0, page_cap=2)
-WITHDRAWN = "withdrawn"
 """Exit 0: figshare has said so twice, of no more items than may vanish at once."""
 WHOLE, FOR_NOW, FOR_GOOD, STOPPED = "whole", "failed for now", "failed for good", "stopped (3)"
 UNSEEN = "what it shows"
@@ -77,13 +76,13 @@ class Scenario:
 
     def is_whole(self, time: str, form: str) -> bool:
         """Whether nothing of a run is in doubt."""
-        return {*self.cells(time, form).values()} <= {WHOLE, WITHDRAWN}
+        return {*self.cells(time, form).values()} <= {WHOLE}
 
     def removed(self, form: str) -> str:
         """What `--prune --yes` takes in a later run."""
         if not self.is_whole("later", form) or "stats" in self.words[-1]:
             return "nothing"
-        return "its files" if WITHDRAWN in self.cells("later", form).values() else "what was replaced"
+        return "what was replaced"
 
     def ids(self, sandbox: Sandbox) -> list[int]:
         """The items of the harvest."""
@@ -110,7 +109,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         {"all-gone": Cells("blocked, gone", "blocked", "blocked", "blocked, failed for now")}
     ),
     "every item gone": Scenario({"item-gone": GONE}),
-    "one item gone": Scenario({"item-gone": Cells(WHOLE, "gone", WHOLE, WITHDRAWN)}, is_about_one=True),
+    "one item gone": Scenario({"item-gone": GONE}, is_about_one=True),
     "file lists, empty": Scenario({"files-empty": Cells()}, settings={"items": 8}),
     "file lists, short": Scenario({"files-short": Cells()}, settings={"items": 8}),
     "versions": Scenario(

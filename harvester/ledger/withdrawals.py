@@ -16,6 +16,13 @@ from harvester.ledger.schema import OPEN_WORK, STANDS_IN
 from harvester.models import ItemRef
 
 _SUSPECTED = f"{OPEN_WORK} AND state = 'failed' AND verdict = '{Verdict.SUSPECTED}' AND task = 'metadata'"
+_IS_LISTED = """item_id IN (
+    SELECT id FROM items WHERE NOT named AND EXISTS (
+        SELECT 1 FROM finds JOIN listings ON listings.id = listing_id
+        WHERE finds.item_id = items.id AND NOT old
+    )
+)"""
+"""Of work: a listing of this run, and not only the user, names the item."""
 _OF_FIGSHARE = "ifnull(versions.item_id, {0})"
 """figshare's id of an item of the ledger, which may be a version."""
 
@@ -94,6 +101,10 @@ class Withdrawals:
         )
         return [ItemRef(item_id, bool(private), version=version) for item_id, version, private in rows]
 
+    async def doubt_listed(self, why: str) -> int:
+        """Make of what is suspected and listed all the same failures for now; return how many that are."""
+        return await self._call(self._doubt, why, _IS_LISTED)  # type: ignore[no-any-return]
+
     async def believe(self) -> None:
         """Take all that is suspected for withdrawn."""
         await self._call(self._believe)
@@ -106,7 +117,8 @@ class Withdrawals:
         """Make of all that is suspected failures for now, told in these words."""
         await self._call(self._doubt, why)
 
-    def _doubt(self, why: str) -> None:
-        self._db.execute(
-            f"UPDATE work SET verdict = ?, error = ? WHERE {_SUSPECTED}", (str(Verdict.FOR_NOW), why)
-        )
+    def _doubt(self, why: str, which: str = "TRUE") -> int:
+        return self._db.execute(
+            f"UPDATE work SET verdict = ?, error = ? WHERE {_SUSPECTED} AND {which}",
+            (str(Verdict.FOR_NOW), why),
+        ).rowcount
