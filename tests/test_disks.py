@@ -461,6 +461,17 @@ async def test_without_locks_a_killed_run_is_gone_on_with(tmp_path: Path, no_loc
         assert with_locks.status == 0, with_locks.err
 
 
+async def test_without_locks_a_ledger_is_made_anew(tmp_path: Path, no_locks: dict[str, str]) -> None:
+    async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
+        words = ("run", "--item", str(sandbox.world.public_ids[0]), *at(sandbox), "-o", tmp_path)
+        env = environment(**no_locks)
+        assert (await harvester(*words, env=env)).status == 0
+        ended = await harvester(*words, "--rebuild", env=env)
+        assert ended.status == 0, ended.err
+        assert list(tmp_path.glob("harvest.db.before-rebuild-*")), "it was whole"
+        assert not list(tmp_path.glob("*claim*"))
+
+
 async def test_without_locks_a_second_run_is_refused_and_status_works(
     tmp_path: Path, no_locks: dict[str, str]
 ) -> None:

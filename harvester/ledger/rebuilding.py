@@ -18,9 +18,9 @@ from pathlib import Path
 
 from harvester.errors import FolderInUse
 from harvester.ledger import claim
-from harvester.ledger.damage import diagnose_at
+from harvester.ledger.damage import diagnose
 from harvester.ledger.heartbeat import Sign, Watch
-from harvester.ledger.lockless import ClaimFile
+from harvester.ledger.lockless import ClaimFile, locks_work
 from harvester.ledger.schema import NAME, at_once, connect, database_errors, file_identity, migrate
 from harvester.paths import from_disk
 from harvester.process import Process
@@ -40,27 +40,28 @@ def rebuild(folder: Path, watch: Watch) -> Path | None:
         OSError: the disk does not let the files be seen.
     """
     path = folder / NAME
-    watch.judge(lambda: _last_sign(path))
+    locks = locks_work(folder)  # to ask for one where there are none takes half a minute, each time
+    watch.judge(lambda: _last_sign(path, locks=locks))
     judged = file_identity(path)
     claim_file = ClaimFile(folder, watch)
     claim_file.take()
     with ExitStack() as undo:
         undo.callback(claim_file.drop)
         undo.enter_context(database_errors(folder / FRESH))
-        _make(folder / FRESH, _files(folder))
+        _make(folder / FRESH, _files(folder), locks=locks)
         if file_identity(path) != judged:
             raise FolderInUse(f"{folder}: another run took this folder over")
-        aside = _set_aside(path)
+        aside = _set_aside(path, locks=locks)
         (folder / FRESH).rename(path)
     return aside
 
 
-def _last_sign(path: Path) -> Sign | None:
+def _last_sign(path: Path, *, locks: bool) -> Sign | None:
     """Return the last sign of life of whoever may be at work; of the files, where no row tells it."""
     if not path.exists():
         return None
     try:
-        with closing(connect(path, read_only=True, locks=True)) as db:
+        with closing(connect(path, read_only=True, locks=locks)) as db:
             return claim.last_sign(db)
     except (sqlite3.Error, ArithmeticError, ValueError, TypeError):
         return Sign(Process("this or another machine", 0), _state(path))
@@ -77,10 +78,10 @@ def _state(path: Path) -> str:
     return "; ".join(told)
 
 
-def _make(path: Path, found: Iterable[tuple[str, int, int]]) -> None:
+def _make(path: Path, found: Iterable[tuple[str, int, int]], *, locks: bool) -> None:
     for end in ("", *_BESIDE):  # of one that was killed here
         Path(f"{path}{end}").unlink(missing_ok=True)
-    with closing(connect(path, read_only=False, locks=True)) as db:
+    with closing(connect(path, read_only=False, locks=locks)) as db:
         migrate(db)
         with at_once(db):
             db.executemany("INSERT INTO leftovers (path, item_id, size, found) VALUES (?, ?, ?, 1)", found)
@@ -98,11 +99,11 @@ def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
                 yield path, int(home) if _HOME.fullmatch(home) else 0, found.st_size
 
 
-def _set_aside(path: Path) -> Path | None:
+def _set_aside(path: Path, *, locks: bool) -> Path | None:
     """Rename the database and what belongs to it, which can be opened there."""
     if not any(path.with_name(f"{NAME}{end}").exists() for end in ("", *_BESIDE)):
         return None
-    why = "damaged" if _is_damaged(path) else "before-rebuild"
+    why = "damaged" if _is_damaged(path, locks=locks) else "before-rebuild"
     name = f"{NAME}.{why}-{time.strftime('%Y-%m-%d', time.gmtime())}"
     number, target = 1, path.with_name(name)
     while any(target.with_name(f"{target.name}{end}").exists() for end in ("", *_BESIDE)):
@@ -115,11 +116,11 @@ def _set_aside(path: Path) -> Path | None:
     return target
 
 
-def _is_damaged(path: Path) -> bool:
+def _is_damaged(path: Path, *, locks: bool) -> bool:
     try:
-        with closing(connect(path, read_only=True, locks=True)) as db:
+        with closing(connect(path, read_only=True, locks=locks)) as db:
             if db.execute("PRAGMA user_version").fetchone()[0] == 0:
                 return True
+            return bool(diagnose(db))
     except sqlite3.Error:
         return True
-    return bool(diagnose_at(path))
