@@ -19,11 +19,11 @@ import pytest
 from harvester.connecting import Surroundings
 from harvester.errors import DiskTrouble, UsageError
 from harvester.job import harvest
-from harvester.ledger.damage import LedgerDamaged, check_tables, names
+from harvester.ledger.damage import LedgerDamaged, check_tables, damage_in, names
 from harvester.ledger.heartbeat import Timing
 from harvester.ledger.migrations import MIGRATIONS
 from harvester.ledger.reading import Reader
-from harvester.ledger.schema import NAME
+from harvester.ledger.schema import NAME, migrate
 from harvester.ledger.writing import Ledger
 from harvester.prune import removable
 from harvester.sandbox import Sandbox, Settings
@@ -283,3 +283,13 @@ async def test_a_ledger_is_not_made_anew_under_a_run_that_is_at_work(
         assert "is at work here" in ended.err
         assert process.returncode is None
     assert not list(tmp_path.glob("harvest.db.*-*-*"))
+
+
+def test_a_ledger_that_somebody_else_holds_is_not_told_as_damaged(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / NAME, isolation_level=None)) as db:
+        migrate(db)
+        db.execute("BEGIN EXCLUSIVE")
+        assert damage_in(tmp_path) is None
+        db.execute("DROP TABLE listings")
+        db.execute("COMMIT")
+    assert "listings" in str(damage_in(tmp_path))

@@ -28,7 +28,6 @@ def at_most(most: int) -> Rule:
 MOST_SECONDS = 30 * 86400
 A_DAY = 1 / 86400
 """Requests a second, at one a day: less is no pace."""
-Positive = Annotated[float, Rule("> 0.0", lambda number: number > 0)]
 Seconds = Annotated[
     float, Rule(f"> 0.0, {MOST_SECONDS:,} (30 days) at most", lambda number: 0 < number <= MOST_SECONDS)
 ]

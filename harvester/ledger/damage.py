@@ -49,7 +49,19 @@ _STEP = re.compile(
     r"(CREATE (?:TABLE|TRIGGER|INDEX|UNIQUE INDEX) \w+)|(DROP (?:TABLE|TRIGGER|INDEX) \w+)"
     r"|ALTER TABLE (\w+) RENAME TO (\w+)"
 )
-WORDS = f"""
+_NO_DAMAGE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_AUTH,
+}
+_WORDS = f"""
     SELECT what || ': ' || state FROM totals WHERE number > 0 AND (
         (what = 'files' AND state NOT IN ({_FILES})) OR (what = 'work' AND state NOT IN ({_STATES}))
     ) LIMIT 1
@@ -79,7 +91,7 @@ def check_tables(db: sqlite3.Connection, path: Path) -> None:
     here = {f"{kind} {name}" for kind, name in db.execute("SELECT type, name FROM sqlite_schema")}
     if missing := sorted(names() - here, key=lambda name: (not name.startswith("table"), name)):
         raise damaged(path, f"{', '.join(missing[:3])} missing")
-    if row := db.execute(WORDS).fetchone():
+    if row := db.execute(_WORDS).fetchone():
         raise damaged(path, f"table {row[0]} is no state")
 
 
@@ -135,7 +147,7 @@ def check_owner(db: sqlite3.Connection) -> None:
 def diagnose_at(path: Path) -> str:
     """Open the ledger at `path` and `diagnose` it; "" where nothing is found, or nobody can look."""
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as db:
             return diagnose(db)
     except sqlite3.Error:
         return ""
@@ -159,7 +171,7 @@ def diagnose(db: sqlite3.Connection) -> str:
             if what := _diagnose_table(db, table):
                 return f"table {table}: {what}"
     except UNREADABLE as exc:
-        return f"its list of tables: {exc}"
+        return f"its list of tables: {exc}" if _is_damage(exc) else ""
     return ""
 
 
@@ -172,8 +184,13 @@ def _diagnose_table(db: sqlite3.Connection, table: str) -> str:
             if db.execute(f"SELECT 1 FROM {table} WHERE {nonsense} LIMIT 1").fetchone():
                 return f"nonsense in its column {column}"
     except UNREADABLE as exc:
-        return str(exc)
+        return str(exc) if _is_damage(exc) else ""
     return ""
+
+
+def _is_damage(error: Exception) -> bool:
+    """Tell whether an error is about what is in the file, and not about its disk or who else has it open."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _NO_DAMAGE
 
 
 def _of_another_type(db: sqlite3.Connection, table: str) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from harvester.errors import Verdict
 from harvester.ledger import many, versions
 from harvester.ledger.intake import Intake
 from harvester.ledger.line import Line
@@ -207,11 +208,11 @@ class Listings:
         ).fetchall()
         vanished = many.select(
             self._db,
-            """
+            f"""
             SELECT DISTINCT item_id FROM finds JOIN items ON items.id = item_id
-            WHERE listing_id IN ({values}) AND NOT withdrawn AND NOT EXISTS (  -- asked for in this very run
+            WHERE listing_id IN ({{values}}) AND NOT withdrawn AND NOT EXISTS (  -- asked for in this very run
                 SELECT 1 FROM work WHERE work.item_id = items.id AND task = 'metadata'
-                    AND state = 'failed' AND verdict = 'suspected'
+                    AND state = 'failed' AND verdict = '{Verdict.SUSPECTED}'
             ) AND NOT EXISTS (
                 SELECT 1 FROM finds AS now WHERE now.item_id = finds.item_id
                     AND now.listing_id IN (SELECT id FROM listings WHERE NOT old)
