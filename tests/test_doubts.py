@@ -154,6 +154,7 @@ SCENARIOS: Mapping[str, Scenario] = {
 
 ELSEWHERE = {
     "account-404": "test_owner.py",
+    "account-gone": "test_owner.py",
     "account-500": "test_owner.py",
     "account-unsaid": "test_owner.py",
     "stats-empty": "test_statistics.py",

@@ -286,7 +286,7 @@ async def test_a_private_record_that_stays_refused_is_a_failure_and_the_known_on
         assert statuses(tmp_path, {known}) == {"done"}
 
 
-@pytest.mark.parametrize("doubt", ["account-404", "account-500", "account-unsaid"])
+@pytest.mark.parametrize("doubt", ["account-404", "account-gone", "account-500", "account-unsaid"])
 @pytest.mark.parametrize("source", [ACCOUNT, INSTITUTION])
 async def test_a_token_whose_owner_cannot_be_told_adds_nothing_to_somebody_s_folder(
     doubt: str, source: dict[str, Any], tmp_path: Path

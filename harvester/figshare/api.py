@@ -20,6 +20,7 @@ from harvester.figshare.filelists import Pages, is_whole, whole
 from harvester.figshare.finding import Finder
 from harvester.figshare.lister import PAGE_SIZE, Lister
 from harvester.figshare.records import (
+    Account,
     decode_account,
     decode_counts,
     decode_groups,
@@ -150,8 +151,14 @@ class Figshare:
 
         Source: API reference, Other, Private Account information.
         """
-        told = (await self._endpoints.get("account", decode_account, authorised=True)).value
+        try:
+            told = await self._account()
+        except Gone:  # whoever has a token has an account: one answer that denies it is no proof
+            told = await self._account()
         return {"account": told.id} | ({"institution": told.institution_id} if told.institution_id else {})
+
+    async def _account(self) -> Account:
+        return (await self._endpoints.get("account", decode_account, authorised=True)).value
 
     async def versions(self, item_id: int) -> tuple[int, ...] | None:
         """Return the versions of a public item, oldest first; None where there is no such item."""

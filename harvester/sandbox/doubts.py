@@ -256,6 +256,11 @@ DOUBTS: Mapping[str, Doubt] = {
         _always(lambda: error_answer(403, "You cannot see this item")),
     ),
     "account-404": Doubt("whose the token is: a gateway's page, 404", _ACCOUNT, _always(lambda: page(404))),
+    "account-gone": Doubt(
+        "whose the token is: 404 in figshare's own JSON",
+        _ACCOUNT,
+        _always(lambda: error_answer(404, _NOT_FOUND)),
+    ),
     "account-500": Doubt(
         "whose the token is: 500", _ACCOUNT, _always(lambda: error_answer(500, "Internal error"))
     ),
