@@ -25,11 +25,12 @@ def harmless_json(text: str) -> str:
     """
     Write JSON so that it cannot command a terminal: the same values, with what is not printable escaped.
 
-    JSON itself asks that only of the characters below U+0020.
+    JSON itself asks that only of the characters below U+0020. Where anything is escaped, so is all that is
+    not ASCII: where a path is no text in the user's locale, no charset could hold the rest of it.
     """
-    if text.isascii() and "\x7f" not in text:
+    if all(line.isprintable() for line in text.split("\n")):
         return text
-    return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in text)
+    return "".join(char if " " <= char <= "~" or char == "\n" else _escaped(char) for char in text)
 
 
 def _escaped(char: str) -> str:

@@ -86,9 +86,9 @@ class Never:
 PERMANENT: Mapping[str, Never] = {
     "always-500": Never("metadata", Verdict.FOR_NOW, "failed there (500)", {"6"}),  # 3, and 3 at the end
     "always-403-json": Never("metadata", Verdict.FOR_GOOD, "You do not have the right to see", {"1"}),
-    "always-404": Never("metadata", Verdict.GONE, "not found (404)", {"1"}),
+    "always-404": Never("metadata", Verdict.GONE, "not found (404)", {"2"}),
     "always-404-html": Never("metadata", Verdict.BLOCKED, "words that are not figshare's (404)", {"6"}),
-    "always-gone-file": Never("files", Verdict.GONE, "not found (404)", {"1"}),
+    "always-gone-file": Never("files", Verdict.GONE, "not found (404)", {"2"}),
     "always-wrong-md5": Never("files", Verdict.FOR_GOOD, "twice the same", {"2"}),
     "always-wrong-length": Never("files", Verdict.FOR_NOW, "were promised", {"6"}),
 }

@@ -466,7 +466,7 @@ async def test_a_path_that_none_can_have_is_wrong_usage(text: str, tmp_path: Pat
     async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
         ended = await harvester("run", *more, *at(sandbox), cwd=tmp_path)
     assert ended.status == 2, ended.err
-    assert "null" in ended.err
+    assert "null" in ended.err or "control characters" in ended.err
 
 
 def test_a_ledger_whose_tables_are_not_ours_is_told_with_what_to_do(tmp_path: Path) -> None:

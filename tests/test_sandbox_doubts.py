@@ -43,11 +43,14 @@ async def test_a_doubt_is_given_once_to_each_address_and_then_the_truth(name: st
                 said = f"{response.headers.get('X-Cursor')} {response.headers.get('ETag')}"
                 return response.status, said, await response.read()
 
+        if name == "cursor-dead":
+            async with session.get(address, headers=headers) as response:
+                headers["X-Cursor"] = response.headers["X-Cursor"]
         right = await ask()
         sandbox.doubts.begin(name, 1, item_id=item_id if "item" in name else 0)
         assert await ask() != right
         assert await ask() == right
-        assert [seen.fault for seen in sandbox.requests] == [None, name, None]
+        assert [seen.fault for seen in sandbox.requests[-3:]] == [None, name, None]
         sandbox.doubts.begin(name)
         assert await ask() == await ask() != right
         sandbox.doubts.end()

@@ -99,7 +99,8 @@ class _Folder:
     @staticmethod
     def parse(value: object) -> str:
         path = str(convert(value, str))
-        if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in path):
+        # Above that a byte of any name may become anything in the user's locale.
+        if any(ord(character) < 32 or ord(character) == 127 for character in path):
             raise ValueError("expected a path without control characters")
         try:
             Path(usable(path)).expanduser()
