@@ -19,7 +19,7 @@ from harvester.chosen import overrides
 from harvester.credentials import lines_like_tokens
 from harvester.errors import HarvestError, StopRun, UsageError, exit_status
 from harvester.options import DEFAULT_FILE, build_parser
-from harvester.printing import complain, mention, put, say
+from harvester.printing import complain, mention, put, put_json, say
 from harvester.signals import INTERRUPTED, Signals
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _plan(args: argparse.Namespace) -> int:
     from harvester.report import as_json, plan_text  # noqa: PLC0415
 
     plan = _await(args, functools.partial(job.make_plan, config, sample_size=args.sample, quick=args.quick))
-    put(as_json(plan.to_dict())) if args.json else say(plan_text(plan, config))
+    put_json(as_json(plan.to_dict())) if args.json else say(plan_text(plan, config))
     return 1 if plan.incomplete else 0
 
 
@@ -274,7 +274,7 @@ def _status(args: argparse.Namespace) -> int:
     from harvester.status import status  # noqa: PLC0415
 
     told = status(_config(args))
-    put(as_json(told)) if args.json else say(status_text(told))
+    put_json(as_json(told)) if args.json else say(status_text(told))
     return 0
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 from harvester.errors import StopRun
-from harvester.text import printable
+from harvester.text import ascii_json, printable
 
 
 def begin() -> bool:
@@ -50,6 +50,12 @@ def put(text: object) -> None:
     """
     with _translated():
         sys.stdout.write(f"{text}\n")
+
+
+def put_json(text: str) -> None:
+    """Print JSON for other programs, whatever charset they and this one talk in; raises what `put` raises."""
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    put(text if is_utf8 else ascii_json(text))
 
 
 def flush() -> None:

@@ -25,12 +25,16 @@ def harmless_json(text: str) -> str:
     """
     Write JSON so that it cannot command a terminal: the same values, with what is not printable escaped.
 
-    JSON itself asks that only of the characters below U+0020. Where anything is escaped, so is all that is
-    not ASCII: where a path is no text in the user's locale, no charset could hold the rest of it.
+    JSON itself asks that only of the characters below U+0020.
     """
-    if all(line.isprintable() for line in text.split("\n")):
+    if text.isascii() and "\x7f" not in text:
         return text
-    return "".join(char if " " <= char <= "~" or char == "\n" else _escaped(char) for char in text)
+    return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in text)
+
+
+def ascii_json(text: str) -> str:
+    """Write JSON so that any charset can hold it: the same values, with all that is not ASCII escaped."""
+    return "".join(char if char.isascii() else _escaped(char) for char in text)
 
 
 def _escaped(char: str) -> str:
