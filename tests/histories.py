@@ -44,7 +44,7 @@ FAULTS = (
 """Those that pass in no time."""
 MET = [name for name in DOUBTS if not name.startswith(("stats", "owner", "versions"))]
 """Doubts about what these runs ask for."""
-UNSEEN = {"listing-empty", "listing-short", "record-stale"}
+UNSEEN = {"listing-empty", "listing-short", "record-older", "record-stale"}
 """Doubts that nothing gives away where nothing was known before: the run says that it is whole."""
 CHANGES = ("edit", "edit", "edit", "correct", "withdraw", "restore", "publish", "embargo")
 Step = tuple[str, int]
