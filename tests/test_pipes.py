@@ -134,7 +134,7 @@ async def test_each_page_comes_out_before_the_next_is_asked_for() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_list_that_nobody_reads_heeds_signals(number: signal.Signals) -> None:
-    async with Sandbox(Settings(items=1000, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=9000, heavy=0)) as sandbox:
         async with piped("list", "--search", "survey", "--json", *at(sandbox)) as process:
             await until(lambda: bool(sandbox.requests))
             await anyio.sleep(0.3)  # by now the pipe is full

@@ -88,6 +88,12 @@ RECORD = (
             "",
         ),
         (b'"size": 3, ', b'"size": 3, "is_embargoed": true, ', ""),
+        (
+            b'"authors": [{"full_name": "B"}], "files": [{"id": 7',
+            b'"is_confidential": true, "authors": [{"full_name": "B"}], "files": [{"id": 8',
+            "file 7",
+        ),
+        (b'"size": 3, "authors"', b'"size": 3, "is_confidential": true, "authors"', ""),
     ],
 )
 def test_what_of_a_record_says_less(old: bytes, new: bytes, said: str) -> None:
