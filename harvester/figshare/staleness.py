@@ -44,7 +44,8 @@ def _lost(now: Article, raw: bytes, old: Article, before: bytes) -> str:
     """Name what a record does not tell any more: fields that tables show, and files."""
     here, told = asdict(read_description(before)), asdict(read_description(raw))
     lost = [name for name, value in here.items() if value and not told[name]]
-    if now.files or not now.withheld:  # an embargo that begins takes all of them out of the public's record
+    # An embargo that begins takes all of them out of the public's record; one that goes on takes none.
+    if now.files or now.withheld in {"", old.withheld}:
         ids = {file.id for file in now.files}
         lost += [f"file {file.id}" for file in old.files if file.id not in ids][:3]
     return ", ".join(lost)
