@@ -110,3 +110,12 @@ def test_a_date_that_cannot_be_says_nothing_of_what_comes_later() -> None:
     odd = RECORD.replace(b"2024", b"2924")
     raw = RECORD.replace(b'"A"', b'"C"')
     assert not says_less(read_article(raw), raw, read_article(odd), odd, latest="2025-01-01")
+
+
+def test_what_is_withheld_from_now_on_may_name_no_files_and_what_was_withheld_before_may_not() -> None:
+    withheld = RECORD.replace(b'"size": 3, "authors"', b'"size": 3, "is_confidential": true, "authors"')
+    bare = withheld.replace(b'{"id": 7, "name": "a", "size": 3}', b"")
+    now = read_article(bare)
+    assert now.withheld
+    assert not says_less(now, bare, read_article(RECORD), RECORD, latest="2025-01-01")
+    assert "file 7" in says_less(now, bare, read_article(withheld), withheld, latest="2025-01-01")
