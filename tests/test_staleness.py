@@ -71,6 +71,8 @@ RECORD = (
         (b'[{"full_name": "B"}]', b"[]", "authors"),
         (b'{"id": 7, "name": "a", "size": 3}', b"", "none of the 1 files"),
         (b'"id": 7', b'"id": 8', "file 7"),
+        (b'"size": 3, "authors"', b'"size": 2, "authors"', "bytes of its size"),
+        (b'"size": 3, "authors"', b'"size": 4, "authors"', ""),
         (b"2024-05-05", b"2024-05-04", ""),
         (
             b'"A", "version": 2, "modified_date": "2024-05-05',

@@ -48,4 +48,5 @@ def _lost(now: Article, raw: bytes, old: Article, before: bytes) -> str:
     if now.files or now.withheld in {"", old.withheld}:
         ids = {file.id for file in now.files}
         lost += [f"file {file.id}" for file in old.files if file.id not in ids][:3]
+        lost += ["bytes of its size"] if now.size < old.size else []
     return ", ".join(lost)
