@@ -11,13 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harvester.job import harvest
-    from harvester.kinds import load_config
+    from harvester.jobs.harvest import harvest
+    from harvester.plugins import load_config
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "harvest", "load_config"]
 
-_PLACES = {"harvest": "harvester.job", "load_config": "harvester.kinds"}
+_PLACES = {"harvest": "harvester.jobs.harvest", "load_config": "harvester.plugins"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import sys
 
-from harvester.cli import main
+from harvester.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -36,7 +36,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-from harvester.redaction import REDACTOR
+from harvester.text.redaction import REDACTOR
 
 
 class Verdict(StrEnum):

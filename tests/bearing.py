@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from harvester.limits import Pace
+from harvester.client.limits import Pace
 
 
 class Service(Protocol):

@@ -16,7 +16,13 @@ import anyio
 
 from tests.conftest import Ended, environment
 
-_LOADED = ("harvester.cli", "harvester.kinds", "harvester.job", "harvester.progress", "harvester.report")
+_LOADED = (
+    "harvester.cli.main",
+    "harvester.plugins",
+    "harvester.jobs.harvest",
+    "harvester.cli.progress",
+    "harvester.cli.render",
+)
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["__main__", "tests.forked", *_LOADED])
 
@@ -74,6 +80,6 @@ def _main(words: list[str], env: Mapping[str, str], told: str) -> None:
     with open(told, "wb") as handle:  # noqa: PTH123 - of the streams that every child of it has, too
         os.dup2(handle.fileno(), 1)
         os.dup2(handle.fileno(), 2)
-    from harvester.cli import main
+    from harvester.cli.main import main
 
     sys.exit(main(words))

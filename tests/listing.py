@@ -12,12 +12,12 @@ from pathlib import Path
 import anyio
 
 from harvester import load_config
-from harvester.connecting import connect
-from harvester.ledger.results import Opening
-from harvester.ledger.writing import Ledger
-from harvester.producer import Producer
-from harvester.tally import Tally
-from harvester.together import beside
+from harvester.concurrency import beside
+from harvester.engine.listing import Producer
+from harvester.engine.progress import Tally
+from harvester.jobs.services import connect
+from harvester.ledger.ledger import Ledger
+from harvester.ledger.messages import Opening
 
 TASKS = frozenset({"metadata"})
 

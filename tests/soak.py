@@ -26,7 +26,7 @@ import anyio
 import orjson
 
 from harvester import harvest
-from harvester.ledger.schema import NAME
+from harvester.ledger.database.connection import NAME
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import config, environment
 from tests.histories import made_up, play

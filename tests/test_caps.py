@@ -13,7 +13,7 @@ from aiohttp import web
 
 from harvester.errors import Refused
 from harvester.figshare.api import Figshare
-from harvester.figshare.lister import PAGE_SIZE
+from harvester.figshare.pager import PAGE_SIZE
 from harvester.sandbox import Sandbox, Settings
 from harvester.sources.account import Account
 from harvester.sources.collection import Collection

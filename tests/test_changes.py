@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from harvester.ledger.reading import Reader
+from harvester.ledger.reader import Reader
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.catalogue import COLLEAGUE_ACCOUNT, OWN_ACCOUNT, PUBLIC_FROM, STEP
 from tests.conftest import at, harvester

@@ -18,13 +18,13 @@ import orjson
 import pytest
 
 from harvester import __version__
-from harvester.ledger.schema import migrate
+from harvester.cli.lines import failed_objects
+from harvester.cli.parser import build_parser
+from harvester.cli.render import as_json
+from harvester.ledger.database.connection import migrate
 from harvester.models import Failure
-from harvester.options import build_parser
-from harvester.pipes import failed_objects
-from harvester.report import as_json
 from harvester.sandbox import Sandbox, Settings
-from harvester.text import human_bytes, printable
+from harvester.text.display import human_bytes, printable
 from tests.conftest import at, environment, harvester
 from tests.truth import rows
 
@@ -62,7 +62,7 @@ HEAVY = {
 IMPORTS = """
 import sys
 before = set(sys.modules)
-from harvester.cli import main
+from harvester.cli.main import main
 try:
     sys.exit(main())
 finally:

@@ -24,14 +24,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from harvester.addresses import is_public
 from harvester.client import Client, Splitting, Wanted, open_session
-from harvester.client.answers import backoff_seconds, complaint, content_range, retry_after_seconds
-from harvester.client.bodies import JSON_LIMIT
-from harvester.client.splitting import USUAL
-from harvester.client.translating import FOREIGN, translated
+from harvester.client.download.segment_policy import USUAL
+from harvester.client.error_map import FOREIGN, translated
+from harvester.client.json_body import JSON_LIMIT
+from harvester.client.limits import Limiter, Pace, Seeking
+from harvester.client.responses import backoff_seconds, complaint, content_range, retry_after_seconds
+from harvester.client.url_policy import is_public
 from harvester.config import Retry, Timeouts
-from harvester.credentials import Secret
+from harvester.config.proxies import NO_PROXIES, Proxies, read_proxies
+from harvester.config.secrets import Secret
 from harvester.errors import (
     BadRequest,
     Broken,
@@ -49,11 +51,9 @@ from harvester.errors import (
     Unfounded,
     Unreachable,
 )
-from harvester.limits import Limiter, Pace, Seeking
 from harvester.models import RemoteFile
-from harvester.proxies import NO_PROXIES, Proxies, read_proxies
-from harvester.store import Store
-from harvester.text import printable
+from harvester.storage.local import Store
+from harvester.text.display import printable
 
 pytestmark = pytest.mark.anyio
 

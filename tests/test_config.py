@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.chosen import overrides
+from harvester.cli.overrides import overrides
+from harvester.cli.parser import build_parser
 from harvester.config import FileRules, keys
 from harvester.config.keys import JOBS, ByteCount
+from harvester.config.secrets import Secret
 from harvester.config.tables import fields
 from harvester.config.values import convert
-from harvester.credentials import Secret
 from harvester.errors import UsageError
-from harvester.kinds import load_config
-from harvester.options import build_parser
+from harvester.plugins import load_config
 from harvester.sources import SOURCES
 from harvester.sources.group import Group
 from harvester.sources.search import Search

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from harvester.client.answers import complaint
-from harvester.credentials import Secret
+from harvester.client.responses import complaint
+from harvester.config.secrets import Secret
 from harvester.errors import Doubtful, GiveUp, Gone, NotAllowed, TokenRefused, Unfounded
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import Ended, at, environment, harvester

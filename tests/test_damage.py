@@ -16,16 +16,16 @@ import anyio
 import orjson
 import pytest
 
-from harvester.connecting import Surroundings
 from harvester.errors import DiskTrouble, UsageError
-from harvester.job import harvest
-from harvester.ledger.damage import LedgerDamaged, check_tables, damage_in, names
-from harvester.ledger.heartbeat import Timing
-from harvester.ledger.migrations import MIGRATIONS
-from harvester.ledger.reading import Reader
-from harvester.ledger.schema import NAME, migrate
-from harvester.ledger.writing import Ledger
-from harvester.prune import removable
+from harvester.jobs.harvest import harvest
+from harvester.jobs.prune import removable
+from harvester.jobs.services import Surroundings
+from harvester.ledger.database.connection import NAME, migrate
+from harvester.ledger.database.heartbeat import Timing
+from harvester.ledger.database.integrity import LedgerDamaged, check_tables, damage_in, names
+from harvester.ledger.database.migrations import MIGRATIONS
+from harvester.ledger.ledger import Ledger
+from harvester.ledger.reader import Reader
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, config, environment, harvester, started, until
 
@@ -50,7 +50,7 @@ COMMANDS = ("status", "failed", "plan", "export", "verify", "run")
 
 EACH = """
 import contextlib, io, json, sys
-from harvester import cli
+from harvester.cli.main import main as cli
 for words in json.load(sys.stdin):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -19,9 +19,9 @@ import anyio
 import orjson
 import pytest
 
-from harvester.job import export
-from harvester.kinds import load_config
-from harvester.ledger.writing import Ledger
+from harvester.jobs.harvest import export
+from harvester.ledger.ledger import Ledger
+from harvester.plugins import load_config
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, environment, harvester, started, until
 from tests.truth import assert_complete, rows
@@ -224,7 +224,7 @@ async def test_a_signal_after_the_work_neither_kills_nor_shows_a_traceback(
     await ledger.close("finished")
     late = f"""
 import atexit, os, sys
-from harvester.cli import main
+from harvester.cli.main import main
 atexit.register(os.kill, os.getpid(), {number:d})  # the first to be registered is the last to be called
 status = main()
 sys.exit(status)

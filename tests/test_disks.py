@@ -18,12 +18,12 @@ import anyio
 import pytest
 
 from harvester.errors import FolderInUse
-from harvester.ledger.heartbeat import Heartbeat, Watch, new_beat
-from harvester.ledger.lockless import ClaimFile, locks_work
-from harvester.ledger.migrations import MIGRATIONS
-from harvester.ledger.schema import NAME
-from harvester.process import this_process
+from harvester.ledger.database.connection import NAME
+from harvester.ledger.database.heartbeat import Heartbeat, Watch, new_beat
+from harvester.ledger.database.lease_file import ClaimFile, locks_work
+from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.sandbox import Sandbox, Settings
+from harvester.system.process import this_process
 from tests.conftest import Ended, at, environment, harvester, started, until
 from tests.test_death import (
     assert_no_file_looks_whole_and_is_not,

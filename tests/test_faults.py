@@ -19,8 +19,8 @@ import anyio
 import pytest
 
 from harvester import harvest
-from harvester.connecting import Surroundings
 from harvester.errors import Verdict
+from harvester.jobs.services import Surroundings
 from harvester.sandbox import FAULTS, Sandbox, Settings
 from tests.conftest import config
 from tests.truth import assert_complete, assert_complete_but, rows

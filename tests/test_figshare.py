@@ -19,22 +19,22 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from harvester.config import FileRules
-from harvester.connecting import connect
 from harvester.errors import Broken, HarvestError, Misshapen, Refused
+from harvester.exporters import SINKS
+from harvester.figshare.downloads import recorded_address
 from harvester.figshare.entries import Entry, decode_entries
-from harvester.figshare.feeds import PUBLIC_SEARCH, Listed, listed
-from harvester.figshare.names import doi_in, handle_in, item_in, same_name, version_in, why_not
+from harvester.figshare.filters import Selection
+from harvester.figshare.identifier_listing import Names
+from harvester.figshare.identifiers import doi_in, handle_in, item_in, same_name, version_in, why_not
+from harvester.figshare.listings import PUBLIC_SEARCH, Listed, listed
 from harvester.figshare.records import read_article, read_description
-from harvester.figshare.routes import recorded_address
-from harvester.figshare.selection import Selection
-from harvester.kinds import load_config
-from harvester.ledger.reading import Reader
-from harvester.ledger.results import ItemResult, Opening
-from harvester.ledger.writing import Ledger
+from harvester.jobs.services import connect
+from harvester.ledger.ledger import Ledger
+from harvester.ledger.messages import ItemResult, Opening
+from harvester.ledger.reader import Reader
 from harvester.models import Article, Findings, ItemRef, Page, Record, RemoteFile
-from harvester.named import Names
+from harvester.plugins import load_config
 from harvester.sandbox import Sandbox, Settings
-from harvester.sinks import SINKS
 from harvester.states import FileStatus, WorkState
 from harvester.tasks.metadata import difference, settle
 

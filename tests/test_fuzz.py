@@ -15,21 +15,21 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from yarl import URL
 
-from harvester.client.bodies import JsonBody
+from harvester.client.json_body import JsonBody
 from harvester.config import Config, FileRules, keys
 from harvester.errors import Broken, GiveUp, Misshapen, TryAgain, UsageError
+from harvester.exporters import SINKS
+from harvester.exporters.csv import write_failures
 from harvester.figshare.decoding import must_be_text
 from harvester.figshare.entries import decode_entries
 from harvester.figshare.records import LISTED_FILES, read_article
-from harvester.kinds import load_config
-from harvester.ledger.reading import Reader
-from harvester.ledger.results import ItemResult, Opening
-from harvester.ledger.writing import Ledger
+from harvester.ledger.ledger import Ledger
+from harvester.ledger.messages import ItemResult, Opening
+from harvester.ledger.reader import Reader
 from harvester.models import Findings, ItemRef, Page, Record
-from harvester.sinks import SINKS
-from harvester.sinks.csv_tables import write_failures
+from harvester.plugins import load_config
 from harvester.states import WorkState
-from harvester.store import place
+from harvester.storage.local import place
 from harvester.tasks.metadata import settle
 
 # Half characters too: JSON can spell what no text may hold.

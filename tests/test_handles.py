@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from harvester.errors import MachineLimit
-from harvester.handles import ENOUGH, OF_A_DOWNLOAD, OWN, no_threads
 from harvester.sandbox import Sandbox, Settings
+from harvester.system.resource_limits import ENOUGH, OF_A_DOWNLOAD, OWN, no_threads
 from tests.conftest import Ended, at, environment
 from tests.truth import assert_complete
 

@@ -15,9 +15,9 @@ import pytest
 
 from harvester import harvest
 from harvester.errors import DiskTrouble, Verdict
-from harvester.job import make_plan
+from harvester.exporters.csv import plain, write_table
+from harvester.jobs.harvest import make_plan
 from harvester.sandbox import HOSTILE, Sandbox, Settings
-from harvester.sinks.csv_tables import plain, write_table
 from tests.conftest import at, config, environment, harvester
 from tests.truth import assert_complete, assert_records, rows
 from tests.worst import PEAK

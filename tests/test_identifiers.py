@@ -10,10 +10,10 @@ from aiohttp import web
 from yarl import URL
 
 from harvester.errors import Refused, Verdict
-from harvester.figshare.lists import read_list
-from harvester.figshare.names import Named, doi_in, handle_in, item_in, why_not
+from harvester.figshare.identifier_files import read_list
+from harvester.figshare.identifier_listing import Names
+from harvester.figshare.identifiers import Named, doi_in, handle_in, item_in, why_not
 from harvester.models import Page
-from harvester.named import Names
 from harvester.sandbox import IDENTIFIERS, Sandbox, Settings, item
 from tests.calls import calls
 from tests.conftest import at, harvester

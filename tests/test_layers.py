@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harvester.exporters import SINKS
 from harvester.register import Register
-from harvester.sinks import SINKS
 from harvester.sources import SOURCES
 from harvester.tasks import TASKS
 

@@ -19,10 +19,10 @@ import anyio
 import pytest
 
 from harvester.errors import FolderInUse
-from harvester.ledger.heartbeat import Timing
-from harvester.ledger.reading import Reader
-from harvester.ledger.schema import NAME
-from harvester.ledger.writing import Ledger
+from harvester.ledger.database.connection import NAME
+from harvester.ledger.database.heartbeat import Timing
+from harvester.ledger.ledger import Ledger
+from harvester.ledger.reader import Reader
 from tests.conftest import environment, until
 
 pytestmark = pytest.mark.anyio
@@ -33,9 +33,9 @@ OPEN = """
 import os, sys, time, anyio
 from pathlib import Path
 from harvester.errors import FolderInUse
-from harvester.ledger.heartbeat import Timing, Watch
-from harvester.ledger.lockless import ClaimFile
-from harvester.ledger.writing import Ledger
+from harvester.ledger.database.heartbeat import Timing, Watch
+from harvester.ledger.database.lease_file import ClaimFile
+from harvester.ledger.ledger import Ledger
 
 def hold(folder, how="log", seconds=3.0):
     try:

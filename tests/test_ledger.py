@@ -23,14 +23,14 @@ from msgspec.structs import replace
 
 from harvester.errors import DiskTrouble, FolderInUse, UsageError, Verdict
 from harvester.figshare.records import read_article
-from harvester.ledger import many
-from harvester.ledger.claim import iso
-from harvester.ledger.heartbeat import Heartbeat, Timing
-from harvester.ledger.migrations import MIGRATIONS
-from harvester.ledger.reading import Reader
-from harvester.ledger.results import Added, Again, FileResult, ItemResult, Listed, Opening, Wish
-from harvester.ledger.schema import NAME, connect, migrate
-from harvester.ledger.writing import Ledger
+from harvester.ledger.database import bulk as many
+from harvester.ledger.database.connection import NAME, connect, migrate
+from harvester.ledger.database.heartbeat import Heartbeat, Timing
+from harvester.ledger.database.lease_row import iso
+from harvester.ledger.database.migrations import MIGRATIONS
+from harvester.ledger.ledger import Ledger
+from harvester.ledger.messages import Added, Again, FileResult, ItemResult, Listed, Opening, Wish
+from harvester.ledger.reader import Reader
 from harvester.models import (
     Change,
     Failure,
@@ -261,7 +261,7 @@ async def test_a_second_run_on_the_folder_is_refused(tmp_path: Path) -> None:
     held = f"""
 import anyio, sys
 from pathlib import Path
-from harvester.ledger.writing import Ledger
+from harvester.ledger.ledger import Ledger
 ledger = Ledger(Path({str(tmp_path)!r})); ledger.open(); print("held", flush=True); sys.stdin.read()
 """
     with subprocess.Popen(

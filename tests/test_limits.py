@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.limits import LATENESS_FORGIVEN_SECONDS, Limiter, Pace, Seeking
+from harvester.client.limits import LATENESS_FORGIVEN_SECONDS, Limiter, Pace, Seeking
 from harvester.sandbox import Sandbox, Settings
 from tests.bearing import MODELS, Sliding, Windows, ask
 from tests.conftest import at, harvester

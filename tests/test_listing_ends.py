@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harvester.figshare.positions import Position
+from harvester.figshare.cursor import Position
 from harvester.sandbox import Sandbox, Settings
 from harvester.sources import Listing
 from harvester.sources.institution import Institution

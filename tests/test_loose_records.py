@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from harvester import harvest
 from harvester.errors import Misshapen
-from harvester.figshare.changes import changed_fields, changed_files, has_only_new_sums
+from harvester.figshare.diff import changed_fields, changed_files, has_only_new_sums
 from harvester.figshare.entries import decode_entries
-from harvester.figshare.loose import Unclear, whole_number
+from harvester.figshare.lenient import Unclear, whole_number
 from harvester.figshare.records import (
     decode_account,
     decode_counts,
@@ -31,7 +31,7 @@ from harvester.figshare.records import (
 from harvester.figshare.statistics import decode_breakdown, decode_timeline
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
-from harvester.text import joined, parted
+from harvester.text.display import joined, parted
 from tests.conftest import at, config, harvester
 from tests.truth import rows
 

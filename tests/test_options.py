@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from harvester.chosen import FILTERS, overrides
+from harvester.cli.overrides import FILTERS, overrides
+from harvester.cli.parser import REFRESHABLE, build_parser
 from harvester.config.tables import fields
 from harvester.errors import UsageError
-from harvester.figshare.selection import Selection
-from harvester.kinds import load_config
-from harvester.options import REFRESHABLE, build_parser
+from harvester.figshare.filters import Selection
+from harvester.plugins import load_config
 from harvester.tasks import TASKS
 from tests.conftest import harvester
 

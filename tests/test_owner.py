@@ -17,12 +17,12 @@ import orjson
 import pytest
 
 from harvester import load_config
-from harvester.connecting import Surroundings
 from harvester.errors import StopRun
-from harvester.job import harvest, make_plan
-from harvester.ledger.writing import Ledger
+from harvester.jobs.harvest import harvest, make_plan
+from harvester.jobs.plan import Plan
+from harvester.jobs.services import Surroundings
+from harvester.ledger.ledger import Ledger
 from harvester.models import Summary
-from harvester.plan import Plan
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, environment, harvester
 from tests.older import TO_VERSION_5

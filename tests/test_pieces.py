@@ -13,7 +13,7 @@ import pytest
 
 from harvester.errors import Damaged, DiskTrouble
 from harvester.models import RemoteFile
-from harvester.store import BUFFER_SIZE, Partial, Piece, Store
+from harvester.storage.local import BUFFER_SIZE, Partial, Piece, Store
 from tests.test_store import (
     PLANTED,
     held_partial_of,

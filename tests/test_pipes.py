@@ -15,8 +15,8 @@ import anyio.abc
 import orjson
 import pytest
 
+from harvester.cli.lines import failed_lines, failed_objects, write
 from harvester.models import Failure
-from harvester.pipes import failed_lines, failed_objects, write
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, environment, harvester, until
 from tests.truth import assert_complete, rows

@@ -18,18 +18,18 @@ import anyio
 import pytest
 
 from harvester import harvest
-from harvester.connecting import Surroundings
 from harvester.errors import DiskTrouble, NoRoom
-from harvester.job import verify
-from harvester.ledger.damage import LedgerDamaged
-from harvester.ledger.heartbeat import Watch
-from harvester.ledger.migrations import MIGRATIONS
-from harvester.ledger.opening import open_to_write
-from harvester.ledger.reading import Reader
-from harvester.ledger.schema import database_errors
+from harvester.jobs.harvest import verify
+from harvester.jobs.services import Surroundings
+from harvester.ledger.database.connection import database_errors
+from harvester.ledger.database.heartbeat import Watch
+from harvester.ledger.database.integrity import LedgerDamaged
+from harvester.ledger.database.migrations import MIGRATIONS
+from harvester.ledger.database.opening import open_to_write
+from harvester.ledger.reader import Reader
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
-from harvester.store import BUFFER_SIZE, Store
+from harvester.storage.local import BUFFER_SIZE, Store
 from tests.conftest import at, config, environment, harvester, started, until
 from tests.truth import assert_complete, rows
 

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from harvester.ledger.moves import Move
-from harvester.ledger.results import FileResult, ItemResult, Opening
-from harvester.ledger.writing import Ledger
+from harvester.ledger.ledger import Ledger
+from harvester.ledger.messages import FileResult, ItemResult, Opening
+from harvester.ledger.tables.renames import Move
 from harvester.models import Article, Findings, ItemRef, Page, PlacedFile, Record, RemoteFile
-from harvester.moves import Mover
 from harvester.sandbox import Sandbox, Settings
 from harvester.states import FileStatus, WorkState
-from harvester.store import Store
-from harvester.store.names import safe_name
+from harvester.storage.local import Store
+from harvester.storage.paths import safe_name
+from harvester.tasks.placement import Mover
 from tests.conftest import at, environment, harvester
 from tests.truth import rows
 

@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 import pytest
 
+from harvester.cli.render import plan_text
 from harvester.config import Config
 from harvester.config.keys import AUTO
-from harvester.job import harvest, make_plan
-from harvester.kinds import load_config
-from harvester.plan import Plan
-from harvester.report import plan_text
+from harvester.jobs.harvest import harvest, make_plan
+from harvester.jobs.plan import Plan
+from harvester.plugins import load_config
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import TOKEN, at, harvester
 

@@ -17,8 +17,8 @@ from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSListener
 
 from harvester import load_config
+from harvester.config.proxies import NO_PROXIES, read_proxies
 from harvester.errors import UsageError
-from harvester.proxies import NO_PROXIES, read_proxies
 from harvester.sandbox import Sandbox, Settings
 from tests.certificates import Certificate, make_certificate, serving
 from tests.conftest import Ended, at, environment, harvester

@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from harvester.errors import FolderInUse
-from harvester.job import harvest, verify
-from harvester.prune import Pruner, prune, removable
+from harvester.jobs.harvest import harvest, verify
+from harvester.jobs.prune import Pruner, prune, removable
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, environment, harvester, started, until
 from tests.test_plan import config_of

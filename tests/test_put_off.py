@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from harvester import harvest
-from harvester.client.lanes import SLOW, Holding, Lanes
+from harvester.client.download.slots import SLOW, Holding, Lanes
 from harvester.config import Timeouts
 from harvester.errors import PutOff
 from harvester.sandbox import Sandbox, Settings

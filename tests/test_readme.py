@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from harvester.errors import Verdict
-from harvester.kinds import load_config
+from harvester.plugins import load_config
 from harvester.sandbox import FAULTS, Sandbox
 from harvester.sources import SOURCES
 from tests.conftest import environment

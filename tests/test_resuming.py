@@ -14,10 +14,10 @@ from aiohttp import web
 
 from harvester import harvest
 from harvester.errors import Broken, ServerFailed, Unverified
-from harvester.figshare.routes import Routes
+from harvester.figshare.downloads import Routes
 from harvester.models import OwedFile, RemoteFile
 from harvester.sandbox import Sandbox, Settings
-from harvester.store import Store
+from harvester.storage.local import Store
 from tests.conftest import config
 from tests.test_client import client, served
 from tests.truth import assert_complete, rows

@@ -12,9 +12,9 @@ from aiohttp import web
 
 from harvester.client import Wanted
 from harvester.errors import Challenged, Gone, HarvestError, ServerFailed
-from harvester.figshare.routes import REST_SECONDS, Routes, _Breaker
+from harvester.figshare.downloads import REST_SECONDS, Routes, _Breaker
 from harvester.models import OwedFile, RemoteFile
-from harvester.store import Store
+from harvester.storage.local import Store
 from tests.test_client import Hours, client, served
 
 pytestmark = pytest.mark.anyio

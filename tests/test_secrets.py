@@ -18,15 +18,15 @@ from aiohttp import web
 from yarl import URL
 
 from harvester import harvest, load_config
+from harvester.cli.console import complain
+from harvester.cli.log_format import set_up
 from harvester.client import Client, open_session
+from harvester.client.limits import Limiter, Pace
 from harvester.config import Retry, Timeouts
-from harvester.credentials import Secret, lines_like_tokens
+from harvester.config.secrets import Secret, lines_like_tokens
 from harvester.errors import Refused, TokenRefused, UsageError
-from harvester.limits import Limiter, Pace
-from harvester.logs import set_up
-from harvester.printing import complain
-from harvester.redaction import MARK, REDACTOR
 from harvester.sandbox import Sandbox, Settings
+from harvester.text.redaction import MARK, REDACTOR
 from tests.conftest import at, environment, harvester, started
 from tests.test_client import served
 from tests.truth import assert_complete, rows

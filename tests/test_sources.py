@@ -13,10 +13,10 @@ from yarl import URL
 
 from harvester.errors import Gone, Misshapen, Refused, Unreachable
 from harvester.figshare.api import Figshare
-from harvester.figshare.routes import Routes
-from harvester.figshare.selection import ORDERS
+from harvester.figshare.downloads import Routes
+from harvester.figshare.filters import ORDERS
+from harvester.figshare.identifier_listing import Names
 from harvester.models import Brief, ItemRef, OwedFile, RemoteFile
-from harvester.named import Names
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.item import Item
 from harvester.sources import SOURCES, Source, doubts_of
@@ -26,7 +26,7 @@ from harvester.sources.group import Group
 from harvester.sources.institution import Institution
 from harvester.sources.project import Project
 from harvester.sources.search import Search
-from harvester.store import Store
+from harvester.storage.local import Store
 from tests.calls import calls, only, read
 from tests.test_client import client, served
 

@@ -18,13 +18,13 @@ from aiohttp import web
 from yarl import URL
 
 from harvester.client import Client
-from harvester.client.lanes import Lanes
-from harvester.client.splitting import Advice, Gap, Growth, Splitting, next_part
+from harvester.client.download.segment_policy import Advice, Gap, Growth, Splitting, next_part
+from harvester.client.download.slots import Lanes
 from harvester.errors import Unverified
-from harvester.figshare.routes import Routes
+from harvester.figshare.downloads import Routes
 from harvester.models import OwedFile, RemoteFile
 from harvester.sandbox import FAULTS, Sandbox, Settings
-from harvester.store import Store
+from harvester.storage.local import Store
 from tests.conftest import until
 from tests.test_client import client, served
 

@@ -22,7 +22,6 @@ from yarl import URL
 
 from harvester import harvest, load_config
 from harvester.config import Config, Statistics
-from harvester.connecting import Surroundings
 from harvester.errors import Broken, Misshapen, TokenRefused, UsageError
 from harvester.figshare.statistics import (
     StatsService,
@@ -32,9 +31,10 @@ from harvester.figshare.statistics import (
     requests_per_item,
     windows,
 )
-from harvester.ledger.reading import Reader
-from harvester.ledger.results import ItemResult, Opening
-from harvester.ledger.writing import Ledger
+from harvester.jobs.services import Surroundings
+from harvester.ledger.ledger import Ledger
+from harvester.ledger.messages import ItemResult, Opening
+from harvester.ledger.reader import Reader
 from harvester.models import Findings, ItemRef, Page, Totals, Usage, Uses
 from harvester.sandbox import Sandbox, Settings
 from harvester.states import WorkState

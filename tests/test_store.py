@@ -29,9 +29,9 @@ from hypothesis import strategies as st
 from harvester.errors import Broken, Damaged, DiskTrouble, NoRoom
 from harvester.models import OwedFile, RemoteFile
 from harvester.states import FileStatus
-from harvester.store import Store, disk_errors, place, rewrite, safe_name
-from harvester.store.disk import HOLDS_FOLDERS, Folder, begin_to_sync
-from harvester.store.looking import is_whole
+from harvester.storage.local import Store, disk_errors, place, rewrite, safe_name
+from harvester.storage.local.directory import HOLDS_FOLDERS, Folder, begin_to_sync
+from harvester.storage.local.verify import is_whole
 from harvester.tasks.files import Files
 
 pytestmark = pytest.mark.anyio

@@ -10,8 +10,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from harvester.job import harvest, verify
-from harvester.prune import Pruner, prune, removable
+from harvester.jobs.harvest import harvest, verify
+from harvester.jobs.prune import Pruner, prune, removable
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, harvester, started, until
 from tests.test_plan import config_of

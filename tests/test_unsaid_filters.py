@@ -16,9 +16,9 @@ from aiohttp import web
 
 from harvester.errors import Refused
 from harvester.figshare.api import Figshare
-from harvester.figshare.conditions import Condition, is_wanted_by
-from harvester.ledger.migrations import MIGRATIONS
-from harvester.ledger.schema import migrate
+from harvester.figshare.client_side_filters import Condition, is_wanted_by
+from harvester.ledger.database.connection import migrate
+from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.sandbox import Sandbox, Settings
 from harvester.sources import Source
 from harvester.sources.account import Account

@@ -16,7 +16,9 @@ from aiohttp import web
 from yarl import URL
 
 from harvester import harvest, load_config
-from harvester.addresses import (
+from harvester.client import open_session
+from harvester.client.error_map import translated
+from harvester.client.url_policy import (
     LINK_LOCAL,
     LOOPBACK,
     NONE,
@@ -26,11 +28,9 @@ from harvester.addresses import (
     parse_networks,
     why_not_public,
 )
-from harvester.client import open_session
-from harvester.client.translating import translated
 from harvester.config import Timeouts
-from harvester.connecting import Surroundings
 from harvester.errors import Broken, Challenged, Gone, HarvestError, Refused, UsageError, Verdict
+from harvester.jobs.services import Surroundings
 from harvester.sandbox import Sandbox, Settings
 from tests.certificates import make_certificate, serving
 from tests.conftest import config, environment, harvester

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harvester.figshare.positions import Position
-from harvester.ledger.reading import Reader
+from harvester.figshare.cursor import Position
+from harvester.ledger.reader import Reader
 from harvester.sandbox import Sandbox, Settings
 from harvester.sources.account import Account
 from harvester.sources.collection import Collection

@@ -17,11 +17,11 @@ from yarl import URL
 
 from harvester import harvest
 from harvester.errors import StopRun
-from harvester.ledger.reading import Reader
+from harvester.jobs.prune import doubts, prune, removable
+from harvester.jobs.withdrawals import is_believable
+from harvester.ledger.reader import Reader
 from harvester.models import Summary
-from harvester.prune import doubts, prune, removable
 from harvester.sandbox import Sandbox, Settings
-from harvester.withdrawals import is_believable
 from tests.conftest import at, config, environment, harvester, started, until
 from tests.test_client import served
 from tests.test_prune import EDITED, harvest_with_leftovers, here, run_words

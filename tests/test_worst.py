@@ -15,12 +15,12 @@ import msgspec
 import pytest
 
 from harvester import harvest
-from harvester.client.turns import LONGEST_SECONDS, Turns
-from harvester.client.weighing import CUT, LONGEST_TEXT, MOST_DEPTH, readable
+from harvester.client.json_size import CUT, LONGEST_TEXT, MOST_DEPTH, readable
+from harvester.client.memory_gate import LONGEST_SECONDS, Turns
 from harvester.errors import Broken, Misshapen
-from harvester.figshare.changes import changed_fields
-from harvester.figshare.conditions import Condition, is_wanted_by
+from harvester.figshare.client_side_filters import Condition, is_wanted_by
 from harvester.figshare.decoding import must_be_text
+from harvester.figshare.diff import changed_fields
 from harvester.figshare.entries import MOST_ENTRIES, decode_entries
 from harvester.figshare.records import read_article, read_description
 from harvester.sandbox import Sandbox, Settings

@@ -20,10 +20,10 @@ import anyio
 import pytest
 
 from harvester.errors import DiskTrouble, FolderInUse
-from harvester.ledger.writing import Ledger
+from harvester.ledger.ledger import Ledger
 from harvester.sandbox import Sandbox, Settings
-from harvester.store import Partial, Store, rewrite
-from harvester.store.owners import FREE, Hold, PartName, new_owner
+from harvester.storage.local import Partial, Store, rewrite
+from harvester.storage.local.partial_owner import FREE, Hold, PartName, new_owner
 from tests.conftest import at, harvester, started, until
 from tests.test_store import fill, held_partial_of, partial_of, remote
 from tests.truth import assert_complete
@@ -133,7 +133,7 @@ LEAVES = """
 import anyio, os, sys
 from pathlib import Path
 from harvester.models import RemoteFile
-from harvester.store import Store
+from harvester.storage.local import Store
 
 async def main():
     file = RemoteFile(5, "x", "", 6_000_000, sys.argv[2], "", False)

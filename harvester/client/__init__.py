@@ -9,13 +9,13 @@ keeps large answers apart, `session.py` opens connections and translates their e
 what one brings, `lanes.py` says whose turn it is.
 """
 
-from harvester.client.asking import Traffic
-from harvester.client.bodies import JSON_LIMIT
 from harvester.client.client import Client, Reply
-from harvester.client.lanes import Holding
-from harvester.client.receiving import Unfit, Wanted, is_progress
+from harvester.client.download.segment_policy import Splitting
+from harvester.client.download.single import Unfit, Wanted, is_progress
+from harvester.client.download.slots import Holding
+from harvester.client.json_body import JSON_LIMIT
+from harvester.client.sender import Traffic
 from harvester.client.session import Lookup, open_session
-from harvester.client.splitting import Splitting
 
 __all__ = [
     "JSON_LIMIT",

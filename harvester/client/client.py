@@ -28,23 +28,23 @@ from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from harvester.addresses import Network
-from harvester.client.answers import content_range, date_of, is_of_another, name_of, says_nothing
-from harvester.client.asking import PARTS, UNLESS, Asking
-from harvester.client.bodies import JsonBody
-from harvester.client.credentials_check import CredentialsCheck
-from harvester.client.persistence import Persistence
-from harvester.client.receiving import IDENTITY, Wanted, refuse_a_page, refuse_a_page_for_the_first_byte
-from harvester.client.splitting import USUAL, Splitting
-from harvester.client.transfer import Transfers
-from harvester.client.turns import HEAVY, Turn, Turns
-from harvester.client.weighing import is_heavy
+from harvester.client.download.segment_policy import USUAL, Splitting
+from harvester.client.download.segmented import Transfers
+from harvester.client.download.single import IDENTITY, Wanted, refuse_a_page, refuse_a_page_for_the_first_byte
+from harvester.client.json_body import JsonBody
+from harvester.client.json_size import is_heavy
+from harvester.client.limits import Limiter
+from harvester.client.memory_gate import HEAVY, Turn, Turns
+from harvester.client.responses import content_range, date_of, is_of_another, name_of, says_nothing
+from harvester.client.retry import Persistence
+from harvester.client.sender import PARTS, UNLESS, Asking
+from harvester.client.token_check import CredentialsCheck
+from harvester.client.url_policy import Network
 from harvester.config import Retry, Timeouts
-from harvester.credentials import Secret
+from harvester.config.proxies import NO_PROXIES, Proxies
+from harvester.config.secrets import Secret
 from harvester.errors import Broken, Challenged, HarvestError, Misshapen, NotAllowed
-from harvester.limits import Limiter
-from harvester.proxies import NO_PROXIES, Proxies
-from harvester.redaction import REDACTOR
+from harvester.text.redaction import REDACTOR
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
-from harvester.addresses import Network, objection, with_remedy
-from harvester.client.bodies import ENCODINGS
+from harvester.client.json_body import ENCODINGS
+from harvester.client.url_policy import Network, objection, with_remedy
 from harvester.config import Timeouts
 
 READ_AHEAD = 1 << 20

@@ -12,12 +12,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
+from harvester.config.proxies import NO_PROXIES, Proxies
+from harvester.config.secrets import Secret
 from harvester.config.tables import Table
 from harvester.config.values import Rule, convert
-from harvester.credentials import Secret
 from harvester.errors import UsageError
-from harvester.paths import usable
-from harvester.proxies import NO_PROXIES, Proxies
+from harvester.system.paths import usable
 
 
 def at_most(most: int) -> Rule:

@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
+from harvester.config.certificates import untrusted
 from harvester.config.keys import (
     ALL,
     HARVEST,
@@ -25,13 +26,12 @@ from harvester.config.keys import (
     Statistics,
     Versions,
 )
+from harvester.config.proxies import NO_PROXIES, Proxies, read_proxies
+from harvester.config.secrets import Secret, is_variable
 from harvester.config.tables import Table, faults_whatever, fields, is_required
-from harvester.config.trust import untrusted
 from harvester.config.values import convert
-from harvester.credentials import Secret, is_variable
 from harvester.errors import UsageError
-from harvester.paths import as_text, contents
-from harvester.proxies import NO_PROXIES, Proxies, read_proxies
+from harvester.system.paths import as_text, contents
 
 T = TypeVar("T", bound=Table)
 
@@ -296,7 +296,7 @@ def _check_statistics(config: Config, faults: _Faults) -> None:
 def _check_address(address: str, key: str, faults: _Faults) -> None:
     from yarl import URL  # noqa: PLC0415 - where an address is given
 
-    from harvester.addresses import is_loopback  # noqa: PLC0415
+    from harvester.client.url_policy import is_loopback  # noqa: PLC0415
 
     try:
         url = URL(address)

@@ -11,14 +11,13 @@ from msgspec.structs import replace
 from yarl import URL
 
 from harvester.client import Client, Reply
+from harvester.concurrency import apart
 from harvester.errors import BadRequest, GiveUp, Gone, Misshapen, Refused, TryAgain
 from harvester.figshare.decoding import must_be_text
-from harvester.figshare.endpoints import Endpoints
 from harvester.figshare.entries import decode_entries
-from harvester.figshare.feeds import Listed
-from harvester.figshare.filelists import Pages, is_whole, whole
-from harvester.figshare.finding import Finder
-from harvester.figshare.lister import PAGE_SIZE, Lister
+from harvester.figshare.file_lists import Pages, is_whole, whole
+from harvester.figshare.listings import Listed
+from harvester.figshare.pager import PAGE_SIZE, Lister
 from harvester.figshare.records import (
     Account,
     decode_account,
@@ -28,9 +27,10 @@ from harvester.figshare.records import (
     decode_versions,
     read_article,
 )
+from harvester.figshare.resolver import Finder
+from harvester.figshare.rest import Endpoints
 from harvester.figshare.statistics import decode_total
 from harvester.models import ItemRef, Page, Record
-from harvester.together import apart
 
 __all__ = ["PAGE_SIZE", "Figshare"]
 

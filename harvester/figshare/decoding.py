@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import msgspec
 
-from harvester.client.weighing import readable
+from harvester.client.json_size import readable
 from harvester.errors import Broken, Misshapen
-from harvester.figshare.loose import Loose, Unclear, read_loosely
+from harvester.figshare.lenient import Loose, Unclear, read_loosely
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ import msgspec
 
 from harvester.errors import Broken, Misshapen
 from harvester.figshare.decoding import decode_anything, decoder, strict_decoder
-from harvester.figshare.loose import Unclear, read_loosely, whole_number
+from harvester.figshare.lenient import Unclear, read_loosely, whole_number
 from harvester.models import Article, Description, RemoteFile
-from harvester.redaction import REDACTOR
+from harvester.text.redaction import REDACTOR
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """What ids and counters are: more than a database holds, or less than nothing, is no answer."""

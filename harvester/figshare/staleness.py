@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from msgspec.structs import asdict
 
-from harvester.figshare.changes import VOLATILE, changed_fields, changed_files
+from harvester.figshare.diff import VOLATILE, changed_fields, changed_files
 from harvester.figshare.records import read_description
 from harvester.models import Article
 

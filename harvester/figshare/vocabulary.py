@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from harvester.errors import Gone, Misshapen, Refused
-from harvester.figshare.endpoints import Endpoints
+from harvester.figshare.filters import ITEM_TYPES, Selection
 from harvester.figshare.records import decode_licences, decode_types
-from harvester.figshare.selection import ITEM_TYPES, Selection
+from harvester.figshare.rest import Endpoints
 
 
 class Vocabulary:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
-from harvester.ledger.results import FileResult, ItemResult, Mishap
+from harvester.ledger.messages import FileResult, ItemResult, Mishap
 
 Entry: TypeAlias = ItemResult | FileResult | Mishap
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harvester.config.keys import Id
 from harvester.config.tables import Table
-from harvester.figshare.feeds import PUBLIC_SEARCH, Listed, listed, unsuited
-from harvester.figshare.selection import Selection
+from harvester.figshare.filters import Selection
+from harvester.figshare.listings import PUBLIC_SEARCH, Listed, listed, unsuited
 
 if TYPE_CHECKING:
     from harvester.figshare.api import Figshare

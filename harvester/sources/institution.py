@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from harvester.figshare.feeds import OWN_INSTITUTION, PUBLIC_SEARCH, Listed, listed, unsuited
-from harvester.figshare.selection import Selection
+from harvester.figshare.filters import Selection
+from harvester.figshare.listings import OWN_INSTITUTION, PUBLIC_SEARCH, Listed, listed, unsuited
 
 
 class Institution(Selection):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harvester.config.tables import Table
 
 if TYPE_CHECKING:
-    from harvester.named import Names
+    from harvester.figshare.identifier_listing import Names
 
 
 class Items(Table):
@@ -36,7 +36,7 @@ class Items(Table):
         Raises:
             UsageError: the file cannot be read.
         """
-        from harvester.named import Names, read_names  # noqa: PLC0415 - where there is work
+        from harvester.figshare.identifier_listing import Names, read_names  # noqa: PLC0415 - where there is work
 
         names = [str(name).strip() for name in self.ids]
         if self.file is not None:

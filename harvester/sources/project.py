@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from harvester.config.keys import Id
-from harvester.figshare.feeds import PROJECT, Listed, listed, unsuited
-from harvester.figshare.selection import Selection
+from harvester.figshare.filters import Selection
+from harvester.figshare.listings import PROJECT, Listed, listed, unsuited
 
 
 class Project(Selection):

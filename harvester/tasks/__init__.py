@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from harvester.register import Register
 
 if TYPE_CHECKING:
-    from harvester.ledger.results import FileResult
+    from harvester.ledger.messages import FileResult
     from harvester.models import Findings, OwedFile, OwedItem
 
 

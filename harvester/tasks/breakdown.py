@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harvester.figshare.statistics import StatsService
-from harvester.ledger.writing import Ledger
+from harvester.ledger.ledger import Ledger
 from harvester.models import Findings, OwedItem
-from harvester.over_time import usage
+from harvester.tasks.usage_cache import usage
 
 
 @dataclass(frozen=True)

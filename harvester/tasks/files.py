@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from harvester.config.keys import LATEST
 from harvester.errors import Gone, Refused
-from harvester.figshare.routes import Routes
-from harvester.ledger.results import FileResult
-from harvester.ledger.writing import Ledger
+from harvester.figshare.downloads import Routes
+from harvester.ledger.ledger import Ledger
+from harvester.ledger.messages import FileResult
 from harvester.models import OwedFile
-from harvester.moves import Mover
 from harvester.states import REFUSED_TO_OWNER, FileStatus
-from harvester.store import Store
+from harvester.storage.local import Store
+from harvester.tasks.placement import Mover
 
 RENAMES = "renames"
 """What one at a time does with the files of an item: none has this path or md5."""

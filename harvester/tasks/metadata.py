@@ -9,23 +9,23 @@ from typing import ClassVar
 
 from msgspec.structs import replace
 
+from harvester.concurrency import apart
 from harvester.config import FileRules
 from harvester.config.keys import ALL, LATEST
 from harvester.errors import Broken, Doubtful, Misshapen
 from harvester.figshare.api import Figshare
-from harvester.figshare.changes import VOLATILE, changed_fields, changed_files, has_only_new_sums
-from harvester.figshare.conditions import is_wanted_by
-from harvester.figshare.filelists import with_known_files
+from harvester.figshare.client_side_filters import is_wanted_by
+from harvester.figshare.diff import VOLATILE, changed_fields, changed_files, has_only_new_sums
+from harvester.figshare.file_lists import with_known_files
 from harvester.figshare.records import METADATA_ONLY, read_article
 from harvester.figshare.staleness import says_less
-from harvester.ledger.dates import latest_from
-from harvester.ledger.results import Harvested
-from harvester.ledger.writing import Ledger
+from harvester.ledger.ledger import Ledger
+from harvester.ledger.messages import Harvested
+from harvester.ledger.tables.dates import latest_from
 from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
-from harvester.ownership import Access, Records, remarks
 from harvester.states import ANOTHER_VERSION, Changed, FileStatus
-from harvester.store import Store, home_of, place
-from harvester.together import apart
+from harvester.storage.local import Store, home_of, place
+from harvester.tasks.record_access import Access, Records, remarks
 
 BEYOND_ALL = 2**31
 """The number of no version, and greater than that of any."""

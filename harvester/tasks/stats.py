@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from harvester.errors import Doubtful
 from harvester.figshare.statistics import StatsService
-from harvester.ledger.writing import Ledger
+from harvester.ledger.ledger import Ledger
 from harvester.models import Findings, OwedItem
 
 

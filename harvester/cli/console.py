@@ -1,0 +1,116 @@
+"""Standard output and error, as far as they go: they may be closed, full, or left by whoever read them."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+
+from harvester.errors import StopRun
+from harvester.text.display import ascii_json, printable
+
+
+def begin() -> bool:
+    """Make standard output take any text; return False where whoever started this has closed it."""
+    if sys.stderr is None:
+        _complain_nowhere()
+    if sys.stdout is None:
+        print_nowhere()  # or the next file that is opened would get its number
+        return False
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _MAY_FAIL:
+        codecs.register_error(_ANY_TEXT, _escape)
+        sys.stdout.reconfigure(errors=_MAY_FAIL[sys.stdout.errors])
+    return True
+
+
+_ANY_TEXT = "harvester.any-text"
+_MAY_FAIL = {"strict": "backslashreplace", "surrogateescape": _ANY_TEXT}
+"""A path may be no text, a terminal may lack …; in the C locale Python prints such paths, and fails at …"""
+
+
+def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Print the bytes of a path that is no text as they are, and escape what the charset lacks."""
+    if isinstance(error, UnicodeEncodeError):
+        char = error.object[error.start]
+        if "\udc80" <= char <= "\udcff":
+            return bytes([ord(char) - 0xDC00]), error.start + 1
+    return codecs.backslashreplace_errors(error)
+
+
+def put(text: object) -> None:
+    """
+    Print for other programs.
+
+    Raises:
+        BrokenPipeError: whoever read it has gone.
+        StopRun: standard output does not take it, as a full disk.
+    """
+    with _translated():
+        sys.stdout.write(f"{text}\n")
+
+
+def put_json(text: str) -> None:
+    """Print JSON for other programs, whatever charset they and this one talk in; raises what `put` raises."""
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    put(text if is_utf8 else ascii_json(text))
+
+
+def flush() -> None:
+    """Let nothing that was printed wait any longer; raises what `put` raises."""
+    with _translated():
+        sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Print for people; what names, titles or servers put into it cannot command the terminal."""
+    for line in text.splitlines():
+        put(printable(line))
+
+
+def mention(text: str) -> None:
+    """As `say`, beside the work of a command: where whoever read it has gone, that goes on all the same."""
+    with contextlib.suppress(BrokenPipeError):
+        say(text)
+
+
+def complain(text: str) -> None:
+    """Say on standard error what is wrong; that nobody can read it there changes nothing."""
+    with contextlib.suppress(OSError):
+        for line in text.splitlines():
+            sys.stderr.write(f"{printable(line)}\n")
+    flush_errors()
+
+
+def flush_errors() -> None:
+    """Let no complaint wait any longer; what fails to go out would give the process a status of Python's."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _complain_nowhere()
+
+
+def print_nowhere() -> None:
+    """Print to nowhere from now on."""
+    sys.stdout = _nowhere()
+
+
+def _complain_nowhere() -> None:
+    sys.stderr = _nowhere()
+
+
+def _nowhere() -> io.TextIOWrapper:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - until exit
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        print_nowhere()  # Python would try again as it ends
+        if isinstance(exc, BrokenPipeError):
+            raise
+        raise StopRun(f"standard output: {exc.strerror}") from exc

@@ -1,0 +1,113 @@
+"""
+What other programs read, a line each: the items of a selection, and what could not be had.
+
+A plain line is a name that `run --items -` takes, or a comment that it skips. `wanted_name` says how one is
+written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+
+import orjson
+
+from harvester.errors import StopRun
+from harvester.models import Brief, Failure, ItemRef
+from harvester.text.display import harmless_json, printable
+
+PIECE = 4096
+"""Bytes that a pipe which takes any takes at once (POSIX asks for 512, Linux gives 4096)."""
+
+_ENTRY = re.compile(r", entry \d+$")
+"""The end of what is told of an entry of a listing that has no name."""
+
+
+def wanted_name(item_id: int, version: int) -> str:
+    """Write the name of an item, or of one version of it."""
+    return f"{item_id}.v{version}" if version else str(item_id)
+
+
+def selected_line(ref: ItemRef, *, as_json: bool) -> bytes:
+    """Write one item of a selection; in JSON what its listing tells of it, null for what it does not."""
+    if not as_json:
+        return wanted_name(ref.id, ref.version).encode() + b"\n"
+    brief = ref.brief or Brief()
+    told = {
+        "id": ref.id,
+        "version": ref.version or None,
+        "title": brief.title or None,
+        "doi": brief.doi or None,
+        "type": brief.type or None,
+        "created_date": brief.created_date or None,
+        "published_date": brief.published_date or None,
+        "modified_date": ref.modified_date or None,
+    }
+    return harmless_json(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE).decode()).encode()
+
+
+def failed_lines(failures: Iterable[Failure]) -> Iterator[str]:
+    """Write the names that a later run would try again, each once; a listing that failed is a comment."""
+    told: set[str] = set()
+    for failure in failures:
+        if failure.item_id is not None:
+            line = wanted_name(failure.item_id, failure.version)
+        elif failure.task == "listing" or re.search(_ENTRY, failure.subject):
+            line = f"# {failure.subject}: {failure.error}"
+        else:
+            line = failure.subject
+        if line not in told:
+            told.add(line)
+            yield printable(line)
+
+
+def failed_objects(failures: Iterable[Failure]) -> Iterator[str]:
+    """Write each failure as a JSON object, null for what is not of its kind."""
+    for failure in failures:
+        told = {
+            "item_id": failure.item_id,
+            "version": failure.version or None,
+            "file_id": failure.file_id,
+            "task": failure.task,
+            "error": failure.error,
+            "verdict": failure.verdict,
+            "attempts": failure.attempts,
+            "subject": failure.subject or None,
+        }
+        yield harmless_json(orjson.dumps(told).decode())
+
+
+async def write(text: bytes, descriptor: int) -> None:
+    """
+    Write to an open file, pipe or terminal while everything else goes on.
+
+    A reader that takes its time, as a pager does, would otherwise keep Ctrl-C from being heeded.
+
+    Raises:
+        BrokenPipeError: whoever read it has gone.
+        StopRun: it does not take what is written, as a full disk.
+    """
+    may_wait = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    waiting = memoryview(text)
+    while waiting:
+        if may_wait:
+            await _has_room(descriptor)
+        try:
+            waiting = waiting[os.write(descriptor, waiting[:PIECE] if may_wait else waiting) :]
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise StopRun(f"standard output: {exc.strerror}") from exc
+
+
+async def _has_room(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    is_ready = asyncio.Event()
+    loop.add_writer(descriptor, is_ready.set)
+    try:
+        await is_ready.wait()
+    finally:
+        loop.remove_writer(descriptor)

@@ -1,0 +1,46 @@
+"""What the program tells of its work while it is at it: lines on standard error, for people or as JSON."""
+
+from __future__ import annotations
+
+import logging
+
+import orjson
+
+from harvester.text.display import printable
+from harvester.text.redaction import REDACTOR
+
+
+def set_up(*, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> logging.Logger:
+    """Have all that is told from now on shown, and return the logger to tell it to."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if as_json else Lines("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("harvester")
+    for old in list(logger.handlers):
+        logger.removeHandler(old)
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    return logger
+
+
+class Lines(logging.Formatter):
+    """Log lines that cannot command the terminal; a traceback keeps its lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return REDACTOR.text(super().format(record))  # of a traceback too
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return printable(super().formatMessage(record))
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, message, and the progress where there is some."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "message": printable(record.getMessage()),
+        }
+        if progress := getattr(record, "progress", None):
+            told["progress"] = progress
+        return orjson.dumps(told).decode()

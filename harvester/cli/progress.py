@@ -1,0 +1,192 @@
+"""
+What a person sees while a run goes on: a live display on a terminal, plain lines elsewhere.
+
+Both look at the counters a few times a second or minute; nothing in the pipeline knows of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from harvester.client import Traffic
+from harvester.client.limits import Limiter
+from harvester.engine.progress import Tally
+from harvester.text.display import human_bytes, human_seconds, printable
+
+log = logging.getLogger("harvester")
+
+LINE_EVERY_SECONDS = 10.0
+DRAW_EVERY_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The counters of one run, and when it began (seconds of `clock`)."""
+
+    tally: Tally
+    traffic: Traffic
+    limiters: Mapping[str, Limiter]
+    clock: Callable[[], float] = time.monotonic
+    began: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return max(self.clock() - self.began, 1e-9)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Tell how long the rest takes at the pace so far; None before there is a pace."""
+        tally = self.tally
+        waits = [0.0]
+        for left, done in (
+            (tally.items_left, tally.items_done + tally.items_failed),
+            (tally.files_left, tally.files_done + tally.files_failed),
+        ):
+            if left and not done:
+                return None
+            waits.append(left * self.seconds / max(done, 1))
+        return max(waits)
+
+    def requests_a_second(self, service: str) -> float:
+        return self.traffic.requests[service] / self.seconds
+
+    def state(self) -> dict[str, Any]:
+        """Return all that is shown, for lines and logs."""
+        tally, traffic = self.tally, self.traffic
+        left = self.seconds_left
+        return {
+            "items_done": tally.items_done,
+            "items_failed": tally.items_failed,
+            "items_owed": tally.items_owed,
+            "listing_ended": tally.listing_ended,
+            "files_done": tally.files_done,
+            "files_failed": tally.files_failed,
+            "files_owed": tally.files_owed,
+            "file_bytes": traffic.file_bytes,
+            "requests": dict(traffic.requests),
+            "errors": dict(traffic.errors),
+            "rates": {
+                name: round(limiter.pace.rate, 3)
+                for name, limiter in self.limiters.items()
+                if math.isfinite(limiter.pace.rate)
+            },
+            "paused_seconds": {
+                name: round(limiter.paused_seconds, 1)
+                for name, limiter in self.limiters.items()
+                if limiter.paused_seconds
+            },
+            "seconds": round(self.seconds, 1),
+            "seconds_left": None if left is None else round(left, 1),
+        }
+
+
+async def show_lines(watched: Watched, every_seconds: float = LINE_EVERY_SECONDS) -> None:
+    """Log a line now and then, until cancelled."""
+    while True:
+        await anyio.sleep(every_seconds)
+        log.info("%s", line(watched), extra={"progress": watched.state()})
+
+
+def line(watched: Watched) -> str:
+    """Say in one line how far a run has come."""
+    tally, traffic = watched.tally, watched.traffic
+    more = "" if tally.listing_ended else "+"
+    parts = [f"{tally.items_done} of {tally.items_owed}{more} items"]
+    if tally.files_owed:
+        parts.append(f"{tally.files_done} of {tally.files_owed}{more} files")
+        parts.append(human_bytes(traffic.file_bytes))
+    if failed := tally.items_failed + tally.files_failed:
+        parts.append(f"{failed} failed")
+    parts.append(
+        "requests/s: "
+        + " ".join(
+            f"{name} {watched.requests_a_second(name):.1f}{_allowed_now(limiter)}"
+            for name, limiter in watched.limiters.items()
+        )
+    )
+    parts += [
+        f"{name} pauses {limiter.paused_seconds:.0f} s"
+        for name, limiter in watched.limiters.items()
+        if limiter.paused_seconds
+    ]
+    if (left := watched.seconds_left) is not None:
+        parts.append(f"{human_seconds(left)} left")
+    return ", ".join(parts)
+
+
+def _allowed_now(limiter: Limiter) -> str:
+    """Say what a service gets at the moment, where that is less than it might get."""
+    pace = limiter.pace
+    return f" (now {pace.rate:.3g})" if pace.rate < pace.configured else ""
+
+
+async def show_live(watched: Watched) -> None:
+    """Keep a display on standard error up to date, until cancelled; log lines stand above it."""
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+    from rich.live import Live  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    with Live(_table(watched), console=console, auto_refresh=False, transient=True) as live:
+        handler = _Above(live)
+        log.addHandler(handler)
+        others = [other for other in log.handlers if other is not handler]
+        for other in others:
+            log.removeHandler(other)
+        try:
+            while True:
+                live.update(_table(watched), refresh=True)
+                await anyio.sleep(DRAW_EVERY_SECONDS)
+        finally:
+            log.removeHandler(handler)
+            for other in others:
+                log.addHandler(other)
+
+
+class _Above(logging.Handler):
+    """Prints warnings above a live display."""
+
+    def __init__(self, live: Any) -> None:
+        super().__init__(logging.WARNING)
+        self._live = live
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._live.console.print(printable(record.getMessage()), markup=False, highlight=False)
+
+
+def _table(watched: Watched) -> Any:
+    from rich.progress_bar import ProgressBar  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    tally, traffic = watched.tally, watched.traffic
+    more = "" if tally.listing_ended else "+"
+    grid = Table.grid(padding=(0, 2))
+    for name, done, failed, owed in (
+        ("items", tally.items_done, tally.items_failed, tally.items_owed),
+        ("files", tally.files_done, tally.files_failed, tally.files_owed),
+    ):
+        bar = ProgressBar(total=max(owed, 1), completed=done + failed, width=30)
+        said = f"{done} of {owed}{more}" + (f", {failed} failed" if failed else "")
+        grid.add_row(name, bar, said, human_bytes(traffic.file_bytes) if name == "files" else "")
+    for name, limiter in watched.limiters.items():
+        paused = limiter.paused_seconds
+        state = f"pauses {paused:.0f} s" if paused else ""
+        errors = f"{traffic.errors[name]} errors" if traffic.errors[name] else ""
+        rate = f"{watched.requests_a_second(name):.1f} requests/s of {limiter.pace.rate:.3g}"
+        grid.add_row(name if name != "files" else "downloads", rate, state, errors)
+    left = watched.seconds_left
+    passed = f"{human_seconds(watched.seconds)} passed"
+    grid.add_row("time", passed, "" if left is None else f"about {human_seconds(left)}{more} left", "")
+    return grid
+
+
+def is_terminal() -> bool:
+    """Tell whether somebody watches standard error."""
+    return sys.stderr.isatty()

@@ -1,0 +1,65 @@
+"""What `run --prune` shows and asks at the end of a run, and what it says afterwards."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from harvester.cli.console import mention
+from harvester.cli.render import nothing_removed, pruned_text, removable_text
+from harvester.config import Config
+from harvester.jobs import harvest as job
+from harvester.jobs.prune import Pruned, doubts, removable
+from harvester.storage.trash import TRASH_DAYS, dated, expired
+
+
+@dataclass(frozen=True)
+class Offer:
+    """
+    The offer to remove what no longer belongs to the harvest, made once.
+
+    `says_yes`: the user has said so beforehand. `await_work`: runs a coroutine to its end. `begin_to_wait`:
+    is called before the user is asked. `trash_days`: see `prune.prune`.
+    """
+
+    config: Config
+    says_yes: bool
+    await_work: Callable[[Callable[[], Coroutine[Any, Any, Pruned]]], Pruned]
+    begin_to_wait: Callable[[], None]
+    trash_days: int = TRASH_DAYS
+
+    def make(self) -> None:
+        """Show what may go; move and delete it where the user says yes, forget what is gone already."""
+        if told := doubts(self.config):
+            mention(nothing_removed(told))
+            return
+        found = removable(self.config)
+        shown = [each for each in found if not each.kept]
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        old = expired(dated(self.config.folder), today, self.trash_days)
+        mention(removable_text(found, old, self.trash_days))
+        if (shown or old) and not self._agrees():
+            return
+        paths = [each.path for each in shown]
+        work = functools.partial(job.tidy, self.config, paths, trash_days=self.trash_days)
+        pruned = self.await_work(work)
+        if shown or old:
+            mention(pruned_text(pruned))
+
+    def _agrees(self) -> bool:
+        """Ask whether what was shown is to be removed; nobody there to answer is a no."""
+        if self.says_yes:
+            return True
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            mention("nothing is removed: nobody is there to be asked; --yes says yes beforehand")
+            return False
+        self.begin_to_wait()
+        try:
+            answer = input("remove these? [y/N] ")
+        except EOFError:
+            answer = ""
+        return answer.strip().lower() in {"y", "yes"}

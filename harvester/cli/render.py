@@ -1,0 +1,201 @@
+"""What commands print: how a run ended, a plan, the state of a folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harvester.states import REFUSED_TO_OWNER
+from harvester.storage.trash import TRASH
+from harvester.text.display import harmless_json, human_bytes, human_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harvester.config import Config
+    from harvester.jobs.plan import Plan
+    from harvester.jobs.prune import Pruned, Removable
+    from harvester.models import Summary
+    from harvester.storage.trash import Dated
+
+
+def closing(summary: Summary, config: Config) -> str:
+    """Say what a run did, and account for all that was asked, item by item and file by file."""
+    run, folder = summary.run, summary.folder
+    requests = sum(run["requests"].values())
+    lines = [
+        f"{config.folder}:",
+        *(f"{name:10}{text}" for name, text in accounts(folder).items()),
+        *_changes(run["changes"], folder),
+        f"this run: {requests} requests in {human_seconds(run['seconds'])}, "
+        f"{run['items']['done']} items and {run['files']['done']} files done",
+    ]
+    sought = [name for name, number in run["requests"].items() if number and config.rate.is_sought(name)]
+    if sought:
+        rates = ", ".join(f"{name} {run['rates'][name]:.3g}" for name in sought)
+        lines.append(f"requests a second at the end: {rates}")
+    if run["warnings"]:
+        lines.append(f"{len(run['warnings'])} warnings: see {config.folder / 'summary.json'}")
+    if run["outcome"] == "interrupted":
+        lines.append("interrupted; state saved: run the same command again to go on")
+    elif folder["failures"]:
+        lines.append(
+            f"{folder['failures']} failures: see {config.folder / 'failures.csv'}; run again to retry them"
+        )
+    elif run["unexplained"]:
+        lines.append(f"{run['unexplained']} things are still owed, and nothing says why: run again")
+    else:
+        lines.append("complete: all that was asked for is there")
+    return "\n".join(lines)
+
+
+def accounts(folder: dict[str, Any]) -> dict[str, str]:
+    """
+    Account for what a folder holds, by what is accounted for.
+
+    Behind the colon stands what became of each entry, item and file; it adds up to the number before.
+    """
+    listed, outcomes, files = folder["listings"], folder["outcomes"], folder["files"]
+    done = files.get("done", {"files": 0, "bytes": 0})
+    told = {
+        "asked": f"{listed['asked']}{_parts({name: listed[name] for name in _LISTED})}",
+        "items": f"{folder['items']}, {folder['records']} with their record{_parts(outcomes['items'])}",
+        "files": f"{sum(outcomes['files'].values())}, {human_bytes(done['bytes'])} here"
+        + _parts(outcomes["files"]),
+    }
+    if versions := folder["versions"]:
+        told["versions"] = f"{versions} of these items are particular versions"
+    if (left := folder["leftovers"])["files"]:
+        told["leftovers"] = (
+            f"{left['files']} files, {human_bytes(left['bytes'])}, that no record names any more"
+        )
+    if (trash := folder["trash"])["files"]:
+        told["trash"] = f"{trash['files']} files, {human_bytes(trash['bytes'])}, in {TRASH}/"
+    if (found := folder["found"])["files"]:
+        told["found"] = (
+            f"{found['files']} files, {human_bytes(found['bytes'])}, were here when the ledger was rebuilt, "
+            "and no record names them"
+        )
+    if folder["listings_open"]:
+        told["listings"] = f"{folder['listings_open']} not read to their end"
+    if outcomes["withheld"]:
+        told["by design"] = f"nothing can be downloaded of some items{_parts(outcomes['withheld'])}"
+    return told
+
+
+def _parts(numbers: dict[str, int]) -> str:
+    words = [f"{number} {_WORDS.get(part, part)}" for part, number in numbers.items() if number]
+    return ": " + ", ".join(words) if words else ""
+
+
+_LISTED = ("found", "repeated", "left_out", "unresolved")
+_WORDS = {
+    "found": "items found",
+    "repeated": "named again",
+    "left_out": "left out by your filters",
+    "unresolved": "that lead to no item",
+    "left out": "excluded by your filters: their records say so",
+    "withdrawn": "items withdrawn since they were harvested",
+    "suspected": "not found any more, and not yet marked as withdrawn",
+    "skipped": "left out by your rules",
+    "link": "hosted elsewhere",
+    "pending": "still to come",
+    "embargo": "under embargo",
+    f"embargo{REFUSED_TO_OWNER}": f"under embargo{REFUSED_TO_OWNER}",
+}
+
+
+def _changes(changes: dict[str, int], folder: dict[str, Any]) -> list[str]:
+    """Say what has become of the items since the run before; nothing where all that is here is new."""
+    is_first = changes.keys() <= {"new"} and changes.get("new", 0) >= folder["records"]
+    told = ", ".join(f"{number} {what}" for what, number in changes.items() if number)
+    return [f"{'changes':10}{told}"] if told and not is_first else []
+
+
+def removable_text(files: Sequence[Removable], old: Sequence[Dated], trash_days: int) -> str:
+    """Show every file that no longer belongs to the harvest, and what of the trash has had its time."""
+    lines = [f"kept: {file.path}: {file.kept}" for file in files if file.kept]
+    files = [file for file in files if not file.kept]
+    if not files and not old:
+        return "\n".join([*lines, "nothing to remove"])
+    lines += [f"{human_bytes(file.size):>11}  {file.path}  ({file.why})" for file in files]
+    if old:
+        lines += [f"{human_bytes(day.size):>11}  {TRASH}/{day.date}  ({day.files} files)" for day in old]
+        number, size = sum(day.files for day in old), sum(day.size for day in old)
+        lines.append(f"{number} files, {human_bytes(size)}, in the trash: to be deleted for good")
+    if files:
+        total = human_bytes(sum(file.size for file in files))
+        then = f"to be moved to {TRASH}/ for {trash_days} days" if trash_days else "to be deleted for good"
+        lines.append(f"{len(files)} files, {total}, no longer belong to the harvest: {then}")
+    return "\n".join(lines)
+
+
+def nothing_removed(doubts: Sequence[str]) -> str:
+    """Say why nothing is removed."""
+    return f"nothing is removed: this run had doubts: {'; '.join(doubts)}"
+
+
+def pruned_text(pruned: Pruned) -> str:
+    """Say what was removed, and what was not."""
+    lines = [f"kept: {why}" for why in pruned.kept]
+    if pruned.removed or not pruned.deleted:
+        there = f", now in {pruned.trash}/" if pruned.size else ""
+        lines.append(f"{len(pruned.removed)} files removed, {human_bytes(pruned.size)}{there}")
+    if pruned.deleted:
+        lines.append(f"{pruned.deleted} files, {human_bytes(pruned.freed)}, deleted for good")
+    return "\n".join(lines)
+
+
+def plan_text(plan: Plan, config: Config) -> str:
+    """Say what a run would ask and which service decides how long it takes."""
+    about = "about " if plan.sampled else ""
+    how = f" (estimated from {plan.sampled} records)" if plan.sampled else ""
+    if not plan.files_known:
+        about, how = "at least ", "; no record was sampled"
+    gone = f", {plan.vanished} of them no longer listed" if plan.vanished else ""
+    lines = [f"items    {plan.items} selected, {plan.items_owed} to visit{gone}"]
+    if plan.versions:
+        lines.append(f"versions {about}{plan.versions} besides")
+    lines.append(f"files    {about}{plan.files_owed}, {about}{human_bytes(plan.bytes_owed)}{how}")
+    for name, requests in plan.requests.items():
+        most = " at most" if config.rate.is_sought(name) else ""
+        rate = f"{config.rate.at_most(name):g} a second{most}"
+        lines.append(f"{name:8} {requests} requests at {rate}: {human_seconds(plan.seconds[name])}")
+    lines.append(f"at least {human_seconds(max(plan.seconds.values()))}; {plan.binding} decides")
+    lines += [
+        f"{listing}: figshare takes no {' or '.join(names)} for it: what comes is filtered here"
+        for listing, names in plan.filtered_here.items()
+    ]
+    lines += [f"incomplete: {what}" for what in plan.incomplete]
+    return "\n".join(lines)
+
+
+def status_text(told: dict[str, Any]) -> str:
+    """Say what `status.status` found."""
+    run = told["last_run"]
+    last = "none"
+    if run is not None:
+        by = f" by {run['by']}" if run["by"] else ""
+        last = f"{run['state']}{by}, started {run['started']}"
+        last += f", ended {run['ended']}" if run["ended"] else ""
+    lines = [
+        f"folder    {told['folder']}",
+        f"last run  {last}",
+        *(f"{name:10}{text}" for name, text in accounts(told).items()),
+        *_changes(told["changes"], told),
+    ]
+    for task, states in told["work"].items():
+        lines.append(f"{task:9} " + ", ".join(f"{number} {state}" for state, number in states.items()))
+    lines.append(f"failures  {told['failures']}")
+    return "\n".join(lines)
+
+
+def as_json(told: dict[str, Any]) -> str:
+    """Write for programs what the other functions write for people; it cannot command a terminal either."""
+    import json  # noqa: PLC0415 - people's words need none of it
+
+    import orjson  # noqa: PLC0415
+
+    try:
+        return harmless_json(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
+    except orjson.JSONEncodeError:  # a path that is no text, which orjson refuses and JSON has a way for
+        return json.dumps(told, indent=2)

@@ -1,0 +1,135 @@
+"""Error translation: what aiohttp, the TLS library and the system say of a failure, in our own errors."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+
+import aiohttp
+from yarl import URL
+
+from harvester.client.responses import name_of
+from harvester.client.session import NotAsked
+from harvester.config.proxies import Proxy
+from harvester.errors import Broken, HarvestError, Misshapen
+from harvester.system import resource_limits as handles
+from harvester.text.display import printable
+
+FOREIGN = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ValueError)
+"""What aiohttp raises while an address is asked, also of one that cannot be; `translated` makes it ours."""
+
+_EXPIRED, _NOT_YET_VALID = 10, 9
+_OF_ANOTHER_HOST = (62, 64)
+"""What OpenSSL calls a certificate of another name, and of another address (X509_V_ERR_…)."""
+_NO_TLS = ("wrong version number", "packet length too long", "http request", "record layer failure")
+_OTHER_TLS = ("unsupported protocol", "protocol version", "no protocols available", "handshake failure")
+
+
+def translated(error: Exception, url: URL, proxy: Proxy | None = None) -> HarvestError:
+    """As `_translated`, but what fails for want of open files is no word on the address."""
+    if isinstance(error, OSError | aiohttp.ClientConnectorError) and handles.are_used_up():
+        return handles.shortage(name_of(url))
+    return _translated(error, url, proxy)
+
+
+def _translated(error: Exception, url: URL, proxy: Proxy | None) -> HarvestError:
+    """Say in our own errors what aiohttp and the system say of `url`; `proxy`: what it was asked through."""
+    who = f"{name_of(url)}: {_proxy_at_fault(error, url, proxy)}"
+    if told := _insecure(error):  # first, as errors of certificates are ValueErrors too
+        return Broken(f"{who}{told}")
+    match error:
+        case ValueError():  # aiohttp's own for addresses is a subclass
+            return Misshapen(f"{who}not an address")
+        case aiohttp.ClientConnectorDNSError():
+            return Broken(f"{who}{_lost(error.os_error)}")
+        case aiohttp.ClientConnectorError():
+            return Broken(f"{who}no connection ({_why(error.os_error)})")
+        case aiohttp.ClientHttpProxyError():
+            return Broken(f"{who}{_refused_by(proxy, error.status)}")
+        case aiohttp.ClientResponseError():  # its own text repeats what was sent
+            return Broken(f"{who}no HTTP, or headers of more bytes or lines than any answer has")
+        case TimeoutError():  # aiohttp's own are subclasses
+            return Broken(f"{who}timed out")
+        case aiohttp.ClientPayloadError():
+            return Broken(f"{who}cut before its end")
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return Broken(f"{who}the connection was cut")
+        case _:
+            return Broken(f"{who}{type(error).__name__}")
+
+
+def _proxy_at_fault(error: Exception, url: URL, proxy: Proxy | None) -> str:
+    """Name the proxy where the error is about it, and not about the host behind."""
+    if proxy is None:
+        return ""
+    is_its_own = isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError) or (
+        isinstance(error, aiohttp.ClientConnectorError) and error.host == proxy.host != url.host
+    )
+    return f"the proxy of {proxy.variable}: " if is_its_own else ""
+
+
+def _refused_by(proxy: Proxy | None, status: int) -> str:
+    """Say what a proxy answered instead of leading on."""
+    if status != 407 or proxy is None:
+        return f"answered {status}"
+    if proxy.credentials is not None:
+        return f"does not take the name and password in {proxy.variable} (407)"
+    # Without a scheme: redaction takes what stands between "http://" and "@" for credentials.
+    return f"asks for a name and password (407): set {proxy.variable} to name:password@host:port"
+
+
+def authorisation(proxy: Proxy) -> aiohttp.BasicAuth | None:
+    """Return what a proxy is sent of a name and password, None where it has none."""
+    if proxy.credentials is None:
+        return None
+    name, _, password = proxy.credentials.reveal().partition(":")
+    return aiohttp.BasicAuth(name, password, "utf-8")
+
+
+def _insecure(error: Exception) -> str:
+    """Say why there is no secure connection, "" where it is not about that."""
+    reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return _distrust(reason)
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return f"no secure connection ({_why(reason)})"
+    return ""
+
+
+def _distrust(error: ssl.SSLCertVerificationError) -> str:
+    """Say why a certificate is not trusted, and what helps where that is right all the same."""
+    why = printable(getattr(error, "verify_message", "") or str(error)).rstrip(".")
+    return f"certificate verify failed: {why}; {_advice(getattr(error, 'verify_code', 0))}"
+
+
+def _advice(code: int) -> str:
+    if code in {_EXPIRED, _NOT_YET_VALID}:
+        now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+        return f"either it is time that its owner renews it, or this machine's clock is wrong: it says {now}"
+    if code in _OF_ANOTHER_HOST:
+        return "something else answers in that host's place, as the login page of a network does"
+    return "set SSL_CERT_FILE to the certificates to trust; a proxy that reads along has one of its own"
+
+
+def _lost(error: OSError) -> str:
+    """Say why a host's name led nowhere."""
+    if isinstance(error, NotAsked):
+        return str(error.strerror)
+    return f"DNS lookup failed: {printable(error.strerror or str(error))}"
+
+
+def _why(error: object) -> str:
+    """Say in the system's words why there is no connection; asyncio's own texts show addresses."""
+    if isinstance(error, ssl.SSLError):
+        return _without_tls(printable(error.reason or error.strerror or "no TLS").replace("_", " ").lower())
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number else str(error) or "the connection was cut"
+
+
+def _without_tls(reason: str) -> str:
+    if any(each in reason for each in _NO_TLS):
+        return f"{reason}: what answers there speaks no TLS, plain http perhaps"
+    if any(each in reason for each in _OTHER_TLS):
+        return f"{reason}: it speaks no TLS that is safe today"
+    return reason

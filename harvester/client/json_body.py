@@ -1,0 +1,101 @@
+"""The bytes of JSON answers: joined, decompressed, and never more than is allowed, whatever is sent."""
+
+from __future__ import annotations
+
+import io
+import zlib
+
+import anyio.lowlevel
+from yarl import URL
+
+from harvester.client.memory_gate import LARGE, Turn
+from harvester.client.responses import name_of
+from harvester.errors import Broken, Misshapen
+
+JSON_LIMIT = 64 << 20
+"""Bytes of one JSON answer, after decompression."""
+ENCODINGS = "gzip"
+"""What is asked for."""
+_GZIP = 16 + zlib.MAX_WBITS
+_STEP = 1 << 20
+"""Bytes that are decompressed at once."""
+
+
+class JsonBody:
+    """
+    Collects one answer. `url` is what was asked, `encoding` its Content-Encoding, `turn`: for large ones.
+
+    It is decompressed piece by piece and given up at the limit, so a few kilobytes that would become
+    gigabytes cost no more memory than the limit.
+    """
+
+    __slots__ = ("_is_large", "_left", "_limit", "_received", "_taken", "_turn", "_unzip", "_url")
+
+    def __init__(self, url: URL, encoding: str, *, limit: int = JSON_LIMIT, turn: Turn | None = None) -> None:
+        encoding = encoding.lower()
+        if encoding not in {"", "identity", "gzip", "x-gzip"}:
+            raise Broken(f"{name_of(url)}: encoded in a way that nobody asked for")
+        self._url = url
+        self._left = limit
+        self._received = 0
+        self._limit = limit
+        self._taken = io.BytesIO()  # gives its bytes away without a copy
+        self._turn = turn
+        self._is_large = False
+        self._unzip = zlib.decompressobj(_GZIP) if "gzip" in encoding else None
+
+    async def take(self, piece: bytes) -> None:
+        """
+        Add the next piece as received; of one that is too long, what there is room for.
+
+        Raises:
+            Misshapen: it is more than the limit.
+            Broken: it is no gzip, or takes too long while others wait for their turn.
+        """
+        self._received += len(piece)
+        if self._unzip is None:
+            await self._add(piece)
+            return
+        while True:
+            unzipped = self._unzipped(piece, self._unzip)
+            await self._add(unzipped)
+            piece = self._unzip.unconsumed_tail
+            if self._unzip.eof or not (piece or len(unzipped) == _STEP):
+                break
+            await anyio.lowlevel.checkpoint()
+        if self._unzip.unused_data or self._received > self._limit:
+            raise Misshapen(f"{name_of(self._url)}: more than the gzip that was promised")
+
+    async def _add(self, piece: bytes) -> None:
+        if self._turn is not None and self._taken.tell() + len(piece) > LARGE:
+            if not self._is_large:
+                await self._turn.take()
+                self._is_large = True
+            self._turn.must_not_last()
+        self._taken.write(piece if len(piece) <= self._left else piece[: self._left])
+        self._left -= len(piece)
+        if self._left < 0:
+            raise Misshapen(f"{name_of(self._url)}: more than {self._limit} bytes of JSON")
+
+    def _unzipped(self, piece: bytes, unzip: zlib._Decompress) -> bytes:
+        if unzip.eof:
+            raise Misshapen(f"{name_of(self._url)}: more than the gzip that was promised")
+        try:
+            return unzip.decompress(piece, min(_STEP, self._left + 1))
+        except zlib.error as exc:
+            raise Broken(f"{name_of(self._url)}: not the gzip that was promised") from exc
+
+    def whole(self, *, cut: bool = False) -> bytes:
+        """
+        Return the whole answer, or what there is of it where it may be `cut`.
+
+        Raises:
+            Broken: the compressed bytes ended early.
+        """
+        if self._unzip is not None and self._received and not (cut or self._unzip.eof):
+            raise Broken(f"{name_of(self._url)}: cut before its end")
+        return self._taken.getvalue()
+
+    def drop(self) -> None:
+        """Give up what there is of it."""
+        self._taken = io.BytesIO()

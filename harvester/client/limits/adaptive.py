@@ -1,0 +1,166 @@
+"""
+A pace that finds out what a service bears. Arithmetic only, like `Pace`: nothing here waits.
+
+Two rates are kept: the highest that is proven and the lowest that was refused. The rate grows between
+them, in steps that get smaller; a rate must hold the longer, the smaller the next step is, because a
+service may lend a second's worth of requests before it refuses (a bucket of tokens). When there is
+nothing left to find out, the rate stays a little below what was refused, and goes beyond it now and then
+to see whether the service bears more today.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from harvester.client.limits.rate import Pace
+
+START_RATE = 1.0
+"""What figshare asks for: nobody begins faster."""
+SLOWEST_RATE_SHARE = 1 / 16
+"""Of the first rate: a complaint may have nothing to do with the pace, and must not bring it to nothing."""
+
+SLICE_SECONDS = 1.0
+SLICE_STARTS = 2
+BOUND_SHARE = 0.9
+"""When so much of what the rate allows in a slice of time is used, it is the limiter that binds."""
+
+LENT_SECONDS = 1.0
+SHORTEST_HOLD_SECONDS = 2.0
+CALM_SECONDS = 4.0
+
+MARGIN = 0.96
+"""A rate stays at this share of a refused one: requests come less evenly there than they start here."""
+SMALLEST_STRIDE = 1.02
+LARGEST_STRIDE = 2.0
+
+PROBE_STRIDE = 1.06
+PROBE_HOLD_SECONDS = 25.0
+REST_SECONDS = 120.0
+REST_REQUESTS = 400
+LONGEST_REST_SECONDS = 300.0
+REST_PAUSES = 20
+"""A probe that fails costs a refusal and a pause; so much rest before it makes both small."""
+
+
+@dataclass
+class _Trial:
+    """
+    How the present rate does since it `began`. Times are seconds.
+
+    ``held``: how long it was used to the full; ``answers``: those to requests that started at it.
+    """
+
+    rate: float
+    began: float
+    held: float = 0.0
+    answers: int = 0
+    slice_began: float = math.inf
+    slice_starts: int = 0
+
+    def take(self, now: float) -> bool:
+        """Count a request; tell whether a slice of time has ended that was used to the full."""
+        if now < self.slice_began:  # the first one
+            self.slice_began = now
+            return False
+        self.slice_starts += 1
+        seconds = now - self.slice_began
+        if seconds < SLICE_SECONDS or self.slice_starts < SLICE_STARTS:
+            return False
+        is_full = self.slice_starts >= BOUND_SHARE * self.rate * seconds
+        self.slice_began, self.slice_starts = now, 0
+        if is_full:
+            self.held += seconds
+        return is_full
+
+    @property
+    def has_been_heard(self) -> bool:
+        """Whether a second's worth of answers has come, so that a refusal would have come too."""
+        return self.answers >= max(SLICE_STARTS, self.rate)
+
+    @property
+    def proven_rate(self) -> float:
+        """What the service bears even if it has lent us all that it can lend."""
+        answered = min(self.held, self.answers / self.rate)  # the last ones may still be refused
+        return self.rate * answered / (answered + LENT_SECONDS)
+
+
+class Seeking(Pace):
+    """A rate that begins at one a second and seeks what the service bears, up to a ceiling."""
+
+    def __init__(self, ceiling: float) -> None:
+        super().__init__(ceiling)
+        self.rate = min(START_RATE, ceiling)
+        self._slowest = self.rate * SLOWEST_RATE_SHARE
+        self._proven = self._slowest
+        self._refused = math.inf
+        self._stride = LARGEST_STRIDE
+        self._failures = 0
+        self._is_answered = False
+        self._earlier_rate = self.rate
+        self._trial = _Trial(self.rate, -math.inf)
+
+    def take(self, now: float) -> None:
+        """Count a request that starts `now`; the rate may rise after it."""
+        super().take(now)
+        if self._trial.take(now) and self._trial.has_been_heard:
+            self._go_on(now)
+
+    def recover(self, started: float = math.inf) -> None:
+        """Count an answer that was no complaint and no failure; `started`: its request."""
+        if started >= self._trial.began:
+            self._trial.answers += 1
+        if started > self._last_penalty:
+            self._is_answered = True
+
+    def _go_on(self, now: float) -> None:
+        """Try the next rate if the present one has held for long enough."""
+        held = self._trial.held
+        if held >= CALM_SECONDS:
+            self._failures = 0
+        if self.rate >= self._refused:  # a probe; it holds where a rate was refused before
+            if held < PROBE_HOLD_SECONDS:
+                return
+            self._refused, self._stride = math.inf, 2 * PROBE_STRIDE - 1
+        rate, needed = self._next_step()
+        if rate <= self.rate or held < needed:
+            return
+        self._proven = max(self._proven, self._trial.proven_rate)
+        if math.isinf(self._refused):
+            self._stride = min(LARGEST_STRIDE, 2 * self._stride - 1)
+        self._try(rate, now)
+
+    def _next_step(self) -> tuple[float, float]:
+        """Return the rate to try next, and the seconds that the present one must have held before."""
+        rate = self._above(self.rate)
+        if rate < self.rate * SMALLEST_STRIDE:
+            rest = min(max(REST_SECONDS, REST_REQUESTS / self.rate), LONGEST_REST_SECONDS)
+            rate, needed = self.rate * PROBE_STRIDE, max(rest, self._pause * REST_PAUSES)
+        else:
+            needed = max(SHORTEST_HOLD_SECONDS, LENT_SECONDS / (rate / self.rate - 1))
+        return min(rate, self.configured), needed
+
+    def _above(self, rate: float) -> float:
+        """Return a rate between this one and what was refused, if anything was."""
+        if math.isinf(self._refused):
+            return rate * self._stride
+        return min(math.sqrt(rate * self._refused), self._refused * MARGIN)
+
+    def _slow_down(self, started: float) -> None:
+        if not self._is_answered:  # it is shut altogether: that says nothing about the rate
+            return
+        self._is_answered = False
+        rate = self._earlier_rate
+        if started >= self._trial.began:
+            rate = self.rate
+            self._proven = max(self._proven, self._trial.proven_rate)
+        self._refused = min(self._refused, rate)
+        self._failures += 1
+        if self._proven >= self._refused or self._failures >= 3:  # it bears less than it did
+            self._proven = min(self._proven, self._refused / 2)
+        self._try(self._above(self._proven), self._last_penalty)
+
+    def _try(self, rate: float, now: float) -> None:
+        self._earlier_rate = self.rate
+        self.rate = max(self._slowest, min(rate, self.configured))
+        self._trial = _Trial(self.rate, now)

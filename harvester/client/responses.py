@@ -1,0 +1,201 @@
+"""What an answer means, as arithmetic: no request is made here, nothing is waited for."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+import orjson
+from yarl import URL
+
+from harvester.errors import (
+    BadRequest,
+    Broken,
+    Challenged,
+    Closed,
+    Gone,
+    HarvestError,
+    NotAllowed,
+    Refused,
+    ServerFailed,
+    Throttled,
+    TryAgain,
+    Unfounded,
+)
+from harvester.text.display import printable
+
+LONGEST_ERROR = 1 << 16
+"""Bytes of JSON in which an error is looked for: a longer answer says something else."""
+_BEGINNING = re.compile(
+    rb'\s*\{\s*(?:"code"\s*:\s*(?:"[^"\\]*"|\d+)\s*,\s*)?"message"\s*:\s*"((?:[^"\\]|\\.)*)', re.DOTALL
+)
+"""Of figshare's own error, however long it is: its message comes first, or after its code."""
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
+_DECISIONS = frozenset({400, 402, 405, 406, 411, 413, 414, 415, 417, 422, 428, 451})
+"""What settles, in figshare's own words, that it is in vain to ask; without them, and all else, may pass."""
+
+
+def complaint(
+    name: str,
+    status: int,
+    headers: Mapping[str, str],
+    raw: bytes,
+    wait_seconds: float | None = None,
+    *,
+    with_token: bool = True,
+) -> HarvestError:
+    """
+    Say what a status other than success means; `raw` is the beginning of the body.
+
+    `with_token`: whether the request carried a token or credentials; only then a refusal may be about them.
+
+    Source: figshare API reference, Errors; a 403 in JSON, whatever it says, is a decision about this item or
+    the token, any other 403 is the wall before it. Whatever else is final takes figshare's own words: a
+    gateway that has lost its way to figshare says 404 of everything, in JSON too.
+    """
+    words = _words(raw)
+    reason = words or _other_words(raw)
+    said = f": {reason}" if reason else ""
+    if status == 202 or "x-amzn-waf-action" in headers:
+        return Challenged(f"{name}: a challenge for browsers ({status})")
+    if status == 401 and with_token:
+        return NotAllowed(f"{name}: refused (401){said}")
+    if status in {401, 403}:
+        if words is None and not _is_json(raw):
+            return Challenged(f"{name}: blocked ({status})")
+        kind = NotAllowed if with_token else Closed
+        return kind(f"{name}: refused ({status}){said}")
+    if status in {404, 410}:
+        if words is None:
+            return Unfounded(f"{name}: not found, in words that are not figshare's ({status})")
+        return Gone(f"{name}: not found ({status}){said}")
+    if status in _DECISIONS and words is not None:
+        return (BadRequest if status in {400, 422} else Refused)(f"{name}: answered {status}{said}")
+    return _passing(name, status, said, wait_seconds)
+
+
+def _passing(name: str, status: int, said: str, wait_seconds: float | None) -> TryAgain:
+    """Say what a status means that decides nothing about what was asked for."""
+    if status == 429:
+        return Throttled(f"{name}: too many requests (429)", retry_after=wait_seconds)
+    if status == 408:
+        return Broken(f"{name}: timed out there (408)")
+    if status >= 500:
+        return ServerFailed(f"{name}: failed there ({status})", retry_after=wait_seconds)
+    return Broken(f"{name}: answered {status}{said}", retry_after=wait_seconds)
+
+
+def _words(raw: bytes) -> str | None:
+    """Return figshare's own words in an error, None where the body neither is nor begins its JSON."""
+    try:
+        told = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        begun = _BEGINNING.match(raw)
+        return begun and printable(begun[1].decode(errors="replace"))[:200]
+    if not isinstance(told, dict) or "message" not in told:
+        return None
+    words = told["message"]
+    # A list is no words, and hundreds of them in each other cannot even be shown.
+    return printable(str(words))[:200] if isinstance(words, str | int | float) else ""
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _other_words(raw: bytes) -> str:
+    """Return what a JSON error says where it has no message, "" where it says nothing."""
+    try:
+        told = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return ""
+    if isinstance(told, dict):
+        told = told.get("error") or told.get("code")
+    return printable(told)[:200] if isinstance(told, str) else ""
+
+
+def says_nothing(raw: bytes) -> bool:
+    """Tell whether JSON is none of the promised kind but empty, or an error with the status of success."""
+    if len(raw) > LONGEST_ERROR:
+        return False
+    try:
+        told = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return False
+    return not told or (isinstance(told, dict) and bool({"message", "error", "errors", "code"} & told.keys()))
+
+
+def is_of_another(told: str, etag: str) -> bool:
+    """Tell whether an answer names another ETag than was asked for; a weak one stands for its strong one."""
+    return bool(told) and told.removeprefix("W/") != etag.removeprefix("W/")
+
+
+def retry_after_seconds(value: str | None, date: str | None = None) -> float | None:
+    """
+    Read a `Retry-After` header: seconds, or a date. None where it says neither.
+
+    `date`: the answer's own `Date`, so that it does not matter what this machine's clock says.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        when = _moment(value)
+        if when is None:
+            return None
+        seconds = (when - (_moment(date or "") or datetime.now(UTC))).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _moment(date: str) -> datetime | None:
+    """Read a date as HTTP writes it; None where it is none."""
+    try:
+        when = parsedate_to_datetime(date)
+        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def date_of(headers: Mapping[str, str]) -> str:
+    """Return when an answer was given, by the clock of its service: 2026-01-02T03:04:05Z, "" for unknown."""
+    when = _moment(headers.get("Date", ""))
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ") if when else ""
+
+
+def backoff_seconds(number: int, longest: float) -> float:
+    """Tell how long to wait at most after the `number`-th failed attempt."""
+    return float(min(longest, 2.0 ** min(number - 1, 30)))
+
+
+class ContentRange(NamedTuple):
+    """Which bytes of a file an answer holds: from ``begin`` up to, not with, ``end``, of ``total``."""
+
+    begin: int
+    end: int
+    total: int
+
+
+_NO_RANGE = ContentRange(-1, -1, -1)
+
+
+def content_range(value: str) -> ContentRange:
+    """Read ``bytes 5-8/10`` as (5, 9, 10); (-1, -1, -1) for anything else."""
+    found = _CONTENT_RANGE.fullmatch(value)
+    if found is None:
+        return _NO_RANGE
+    begin, last, total = map(int, found.groups())
+    return ContentRange(begin, last + 1, total) if begin <= last < total else _NO_RANGE
+
+
+def name_of(url: URL) -> str:
+    """Show an address without its query: signatures and secrets live there."""
+    return printable(f"{url.host}{url.path}")

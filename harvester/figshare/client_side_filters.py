@@ -1,0 +1,115 @@
+"""
+What an item must be to be wanted, where its listing does not tell: its record decides.
+
+A condition is kept in the ledger as JSON text, always the same one for the same wishes. Only a value that a
+record tells and that is another one excludes an item; a record that does not tell either is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import structs
+
+from harvester.figshare.decoding import strict_decoder
+from harvester.figshare.filters import is_before
+
+
+class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """
+    The values that a record must have; those left at their defaults do not matter.
+
+    ``type_name``: of a type whose number nobody knows. Dates are ISO 8601.
+    """
+
+    group: int = 0
+    project: int = 0
+    item_type: int = 0
+    type_name: str = ""
+    published_since: str = ""
+    published_before: str = ""
+    modified_since: str = ""
+    licence: str = ""
+
+    @classmethod
+    def read(cls, text: str) -> Condition:
+        return msgspec.json.decode(text, type=cls)
+
+    def write(self) -> str:
+        """Return it as the ledger keeps it, "" where nothing matters."""
+        return msgspec.json.encode(self).decode() if self != Condition() else ""
+
+    def only(self, fields: frozenset[str]) -> Condition:
+        """Return what of it these fields say."""
+        return Condition(**{name: value for name, value in structs.asdict(self).items() if name in fields})
+
+
+class _Facts(msgspec.Struct, frozen=True):
+    """What of a record is compared, of whatever shape: a value that cannot be read is not told."""
+
+    group_id: Any = None
+    project_id: Any = None
+    defined_type: Any = None
+    defined_type_name: Any = None
+    published_date: Any = None
+    modified_date: Any = None
+    license: Any = None
+    status: Any = None
+
+
+_LONGEST_NUMBER = 19
+"""Digits of one that the ledger holds; Python reads none of more than 4,300."""
+_decode = strict_decoder(_Facts)
+
+
+def is_wanted_by(raw: bytes, conditions: tuple[str, ...], *, private: bool) -> bool:
+    """
+    Tell whether a record meets one of the conditions, if there are any.
+
+    `private`: it is the account's own record, so that one without a date of publication is a draft.
+    """
+    if not conditions:
+        return True
+    facts = _decode(raw)
+    return any(_is_met(Condition.read(text), facts, private=private) for text in conditions)
+
+
+def _is_met(wanted: Condition, facts: _Facts, *, private: bool) -> bool:
+    name = facts.license.get("name") if isinstance(facts.license, dict) else None
+    return (
+        _is_number(facts.group_id, wanted.group)
+        and _is_number(facts.project_id, wanted.project)
+        and _is_number(facts.defined_type, wanted.item_type)
+        and _is_word(facts.defined_type_name, wanted.type_name)
+        and _is_word(name, wanted.licence)
+        and _is_published(wanted, facts, private=private)
+        and _is_since(facts.modified_date, wanted.modified_since)
+    )
+
+
+def _is_number(told: object, wanted: int) -> bool:
+    """Tell whether a number is the wanted one, or neither; figshare writes 0 for none, others texts."""
+    text = str(told).strip() if isinstance(told, int | str) else ""
+    return not wanted or not text.isdecimal() or len(text) > _LONGEST_NUMBER or int(text) in {0, wanted}
+
+
+def _is_word(told: object, wanted: str) -> bool:
+    """Tell whether a name is the wanted one, in any case, or not told."""
+    if not wanted or not isinstance(told, str) or not told.strip():
+        return True
+    return told.strip().casefold() == wanted.strip().casefold()
+
+
+def _is_published(wanted: Condition, facts: _Facts, *, private: bool) -> bool:
+    if not (wanted.published_since or wanted.published_before):
+        return True
+    date = facts.published_date
+    if not isinstance(date, str) or not date:
+        return not private and facts.status != "draft"
+    is_early = not wanted.published_before or is_before(date, wanted.published_before)
+    return is_early and _is_since(date, wanted.published_since)
+
+
+def _is_since(told: object, wanted: str) -> bool:
+    return not wanted or not isinstance(told, str) or not told or told >= wanted

@@ -1,0 +1,190 @@
+"""
+File lists: all files of a record, of which it names only the first ten itself.
+
+The same rule as for listings: an empty page is the end, or one that is shorter than an earlier one. What the
+record promises and no list names is a doubt about the answer; no fact about the item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from harvester.errors import GiveUp, Misshapen, TryAgain
+from harvester.figshare.cursor import PAGE_SIZE, SMALLER_PAGE_SIZE
+from harvester.figshare.decoding import decoder
+from harvester.figshare.lenient import Unclear, whole_number
+from harvester.figshare.records import decode_pieces, read_article
+from harvester.models import Article, Record
+
+
+class _OfFile(msgspec.Struct, frozen=True):
+    id: Any
+    size: Any = None
+    is_link_only: bool | None = None
+
+
+class _OfRecord(msgspec.Struct, frozen=True):
+    files: list[msgspec.Raw] | None = None
+
+
+_decode_file = decoder(_OfFile, may_be_odd=True)
+_decode_record = decoder(_OfRecord, may_be_odd=True, as_sent=True)
+MOST_NAMED = 5
+"""So many odd files are named in one message."""
+MOST_FILES = 30_000
+"""Of one item. Figshare takes 500 from a browser; more come through its api, by the thousand."""
+MOST_BYTES = 32 << 20
+"""Of one item's file list."""
+
+
+class Pages:
+    """
+    The pages of one file list, as they come.
+
+    ``number`` and ``size``: what to ask for next; ``bytes``: of all so far.
+    """
+
+    def __init__(self) -> None:
+        self.pieces: list[msgspec.Raw] = []
+        self.number, self.size = 1, PAGE_SIZE
+        self._largest = 0
+        self.bytes = 0
+        self._first: msgspec.Raw | None = None
+
+    def ask_for_less(self) -> bool:
+        """Ask for a smaller first page from here on; tell whether that can be what was refused."""
+        if self.number > 1 or self.size <= SMALLER_PAGE_SIZE:
+            return False
+        self.size = SMALLER_PAGE_SIZE
+        return True
+
+    def take(self, page: Sequence[msgspec.Raw]) -> bool:
+        """
+        Add a page; tell whether there may be another one.
+
+        Raises:
+            Misshapen: the list goes on for ever.
+        """
+        if page and page[0] == self._first:
+            if self.number == 2 and self._largest < PAGE_SIZE:
+                return False
+            raise Misshapen("the file list repeats itself: the same page came again")
+        self._first = page[0] if page else None
+        self.pieces += page
+        self.bytes += sum(len(memoryview(piece)) for piece in page)
+        if len(self.pieces) > MOST_FILES or self.bytes > MOST_BYTES:
+            raise Misshapen(f"a file list of more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB")
+        if len(page) < max(1, self._largest):
+            return False
+        # k files where more were asked for: from here on k a page, whichever of the two it reckons with.
+        self._largest = self.size = max(self._largest, len(page))
+        self.number += 1
+        return True
+
+
+def is_whole(record: Record) -> bool:
+    """Tell whether a record names all of its files itself; what is withheld is promised to owners alone."""
+    article = record.article
+    is_kept_back = bool(article.withheld) and not record.private
+    return article.files_complete and (is_kept_back or _total(article) == article.size)
+
+
+def _total(article: Article) -> int:
+    return sum([file.size for file in article.files])
+
+
+def whole(record: Record, listed: Iterable[msgspec.Raw], error: GiveUp | TryAgain | None = None) -> Record:
+    """
+    Return a record with its file list, to which the files are added that only the record itself names.
+
+    `error`: why the rest of the list could not be had, None where it came to its end. One that may come later
+    leaves a doubt, whatever the record promises.
+    """
+    pieces = _by_id(listed)
+    named = _by_id(_decode_record(record.raw).files or ())
+    unlisted = named.keys() - pieces.keys()
+    file_list = msgspec.json.encode([*pieces.values(), *(named[key] for key in named if key in unlisted)])
+    article = read_article(record.raw, file_list)
+    is_measured = not any(map(_is_unmeasured, [*pieces.values(), *named.values()]))
+    refusal = str(error) if error is not None else ""
+    doubt = ""
+    if isinstance(error, TryAgain) and not article.odd_files:
+        doubt = _not_had(refusal)
+    elif record.private or not article.withheld or article.odd_files:  # else it promises nothing
+        doubt = _doubt(article, len(unlisted), len(named), refusal, is_measured=is_measured)
+    problem = "" if doubt else refusal
+    return replace(record, article=article, file_list=file_list, doubt=doubt, list_problem=problem)
+
+
+def _not_had(refusal: str) -> str:
+    return f"its file list could not be had: {refusal}"
+
+
+def _doubt(article: Article, unlisted: int, named: int, refusal: str, *, is_measured: bool) -> str:
+    """Say what of its files a record promises and no list names, "" where all is well."""
+    if article.odd_files:
+        more = len(article.odd_files) - MOST_NAMED
+        return ", ".join(article.odd_files[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    total = _total(article)
+    if refusal and article.size > total:
+        return _not_had(refusal)
+    if unlisted and not refusal:
+        return f"its file list lacks {unlisted} of the {named} files that the record names"
+    if total < article.size and is_measured:
+        return f"its files add up to {total} bytes, its record says {article.size}"
+    return ""
+
+
+def _is_unmeasured(piece: msgspec.Raw) -> bool:
+    """Tell whether a list does not say how large a file is: then sizes prove nothing."""
+    try:
+        file = _decode_file(bytes(piece))
+    except Misshapen:  # no file at all
+        return True
+    return file.size is None and not file.is_link_only
+
+
+def with_known_files(record: Record, raw: bytes, file_list: bytes | None, known: Collection[int]) -> Record:
+    """
+    Add to a record in doubt the files that are here (`known`: their ids) and that it does not name.
+
+    And all that were listed before, where it is the same version, as such a list names what is still to come.
+    `raw` and `file_list`: as they were when the files came.
+    """
+    before = _by_id((decode_pieces(file_list) if file_list else _decode_record(raw).files) or ())
+    pieces = _by_id(decode_pieces(record.file_list)) if record.file_list else {}
+    # One that is listed, and cannot be read any more, is as good as not named.
+    here = {str(file_id) for file_id in known}.difference(str(file.id) for file in record.article.files)
+    kept = {file_id: piece for file_id, piece in before.items() if file_id in here}
+    is_same = not record.private and read_article(raw).version == record.article.version
+    merged = msgspec.json.encode(list({**(before if is_same else {}), **pieces, **kept}.values()))
+    return replace(record, article=read_article(record.raw, merged), file_list=merged)
+
+
+def requests_for(record: Record) -> int:
+    """Tell how many requests the file list of a record took: with an empty page behind full ones."""
+    if record.file_list is None:
+        return 0
+    return len(record.article.files) // PAGE_SIZE + (2 if 0 < len(record.article.files) < PAGE_SIZE else 1)
+
+
+def _by_id(pieces: Iterable[msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    """Return files by their ids, as text, each once."""
+    return {_id_in(piece): piece for piece in pieces}
+
+
+def _id_in(piece: msgspec.Raw) -> str:
+    """Return a file's id as text, all that is told of it where it has none."""
+    told = bytes(piece)
+    try:
+        file_id = _decode_file(told).id
+        return str(whole_number(file_id))
+    except Unclear:
+        return repr(file_id)
+    except Misshapen:
+        return hashlib.md5(told, usedforsecurity=False).hexdigest()

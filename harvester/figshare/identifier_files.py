@@ -1,0 +1,133 @@
+"""Lists of names as people have them: one a line, or the first column of a table that a program exported."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from harvester.figshare.identifiers import doi_in, handle_in, host_of, item_in, why_not
+
+_HEADING = re.compile(
+    "(?:figshare|item|article|public)*(?:ids?|dois?|handles?|identifiers?|ur[il]s?|links?|address|addresses)"
+    "|items?|articles?|digitalobjectidentifiers?|urlpublichtml"
+)
+"""What people call a column of names, in lower case and without what stands between words."""
+_DELIMITERS = "\t;,"
+
+
+_SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
+"""The line with which spreadsheets are told what stands between the columns of a table."""
+
+
+class NameList(NamedTuple):
+    """
+    The names of a list in their order.
+
+    ``heading``: the line that only says what they are, or "". ``left``: how many further names stand behind
+    the first ones of lines of a list without a heading.
+    """
+
+    names: tuple[str, ...]
+    heading: str = ""
+    left: int = 0
+
+
+def read_list(text: str) -> NameList:
+    """
+    Read the names of a list.
+
+    A line is a name, or begins with one: of a line with tabs, semicolons or commas all but the first column
+    is ignored. ``#`` begins a comment, and a first line such as ``sep=;`` names what stands between columns.
+    A first line that is a heading is none; where that names columns, the names stand in the first column that
+    is called like names, and a text in quotes may have several lines. It is a heading, too, where its first
+    cell has no digit and is no name, and the next line begins with a name.
+
+    Raises:
+        ValueError: it is a table that no program can read.
+    """
+    delimiter, text = _without_separator(text)
+    lines = list(_without_comments(text.splitlines()))
+    if not lines:
+        return NameList(())
+    first = _cells(lines[0], delimiter)
+    column = next((place for place, cell in enumerate(first) if _is_heading(cell)), None)
+    if column is None and _tells_columns(first[0], [_cells(line, delimiter)[0] for line in lines[1:2]]):
+        column = 0
+    if column is None or any(map(str.isdecimal, first[0])):
+        left = sum(_further_names(_cells(line, delimiter)) for line in lines)
+        return NameList(_names_in(lines, delimiter), left=left)
+    if len(first) == 1:
+        return NameList(_names_in(lines[1:], delimiter), lines[0])
+    return NameList(tuple(_of_table(text, lines[0], column, delimiter)), lines[0])
+
+
+def _without_separator(text: str) -> tuple[str, str]:
+    """Return what the first line says stands between columns, "" where it does not, and the rest."""
+    first, _, rest = text.lstrip().partition("\n")
+    found = _SEPARATOR.fullmatch(first.strip('\r "')) if first else None
+    return (found[1], rest) if found else ("", text)
+
+
+def _without_comments(lines: Sequence[str]) -> Iterator[str]:
+    for line in lines:
+        if kept := re.sub(r"(^|\s)#.*", "", line).strip():
+            yield kept
+
+
+def _delimiter(line: str) -> str:
+    return next((each for each in _DELIMITERS if each in line), ",")
+
+
+def _cells(line: str, delimiter: str) -> Sequence[str]:
+    """Return the columns of a line, at least one; `delimiter`: "" for what the line itself has."""
+    if not any(each in line for each in delimiter or _DELIMITERS):
+        return (line,)
+    rows = csv.reader([line], delimiter=delimiter or _delimiter(line), skipinitialspace=True)
+    return next(rows, None) or (line,)
+
+
+def _names_in(lines: Sequence[str], delimiter: str) -> tuple[str, ...]:
+    return tuple(filter(None, (_name_in(line, delimiter) for line in lines)))
+
+
+def _name_in(line: str, delimiter: str) -> str:
+    """Return the first column, unless the whole is a name with such a character in it."""
+    cell = _cells(line, delimiter)[0].strip()
+    return line if cell != line and item_in(cell) is None and item_in(line) is not None else cell
+
+
+def _is_name(cell: str) -> bool:
+    """Tell whether a cell is the name of an item, or may be."""
+    return any(read(cell) is not None for read in (item_in, doi_in, handle_in))
+
+
+def _further_names(cells: Sequence[str]) -> int:
+    """Count the names behind the first one, where a line has nothing but names."""
+    told = [cell for cell in cells if cell.strip()]
+    return len(told) - 1 if len(told) > 1 and all(map(_is_name, told)) else 0
+
+
+def _tells_columns(cell: str, below: Sequence[str]) -> bool:
+    """Tell whether a first cell can only be a heading: it has no digit, and names stand below it."""
+    is_word = bool(cell.strip()) and not any(map(str.isdecimal, cell))
+    return is_word and not (why_not(cell) or host_of(cell)) and any(map(_is_name, below))
+
+
+def _is_heading(cell: str) -> bool:
+    return _HEADING.fullmatch(re.sub(r"[\W_]", "", cell).lower()) is not None
+
+
+def _of_table(text: str, heading: str, column: int, delimiter: str) -> Iterator[str]:
+    """Read one column of a table, whose cells may have several lines."""
+    rows = csv.reader(text.splitlines(keepends=True), delimiter=delimiter or _delimiter(heading))
+    is_below = False
+    try:
+        for row in rows:
+            is_comment = bool(row) and row[0].lstrip().startswith("#")
+            if is_below and column < len(row) and (name := row[column].strip()) and not is_comment:
+                yield name
+            is_below = is_below or (not is_comment and any(map(str.strip, row)))
+    except csv.Error as exc:
+        raise ValueError(str(exc)) from exc

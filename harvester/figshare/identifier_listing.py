@@ -1,0 +1,220 @@
+"""Lists of names: read from a file or standard input, and the ids that they lead to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import functools
+import hashlib
+import logging
+import os
+import stat
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, TypeAlias
+
+import aiofiles
+import anyio
+from msgspec.structs import replace
+
+from harvester.errors import GiveUp, Gone, TryAgain, UsageError, Verdict
+from harvester.figshare.api import Figshare
+from harvester.figshare.identifier_files import read_list
+from harvester.figshare.identifiers import Named, doi_in, handle_in, is_figshares_doi, item_in, why_not
+from harvester.figshare.resolver import Finder
+from harvester.models import ItemRef, Page, Unresolved
+from harvester.system.paths import usable
+
+log = logging.getLogger(__name__)
+Answer: TypeAlias = tuple[Named, ...] | Unresolved
+
+NAMES_A_PAGE = 1000
+ASKED_A_PAGE = 10
+"""Names that need a request: a page is recorded soon enough that a crash costs few of them."""
+_NOT_UTF8 = "it is not UTF-8 text: save it as UTF-8"
+
+
+async def read_names(file: str) -> list[str]:
+    """
+    Read names, as `read_list` finds them in a file ("-": in standard input).
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    text = await _read_text(file)
+    try:
+        told = read_list(text)
+    except ValueError as exc:
+        raise UsageError(f"{file}: cannot be read: {exc}") from exc
+    if told.heading:
+        log.info("%s: its first line is a heading, and names no item: %s", file, told.heading)
+    if told.left:
+        log.warning(
+            "%s: only the first name of each line is taken: %d further names were left", file, told.left
+        )
+    return list(told.names)
+
+
+async def _read_text(file: str) -> str:
+    try:
+        if file == "-":
+            text = (await _read_standard_input()).decode("utf-8-sig")
+        else:
+            _must_end(usable(file))
+            async with aiofiles.open(usable(file), encoding="utf-8-sig") as handle:
+                text = await handle.read()
+    except (OSError, ValueError) as exc:  # a path with a null character is a ValueError
+        told = exc.strerror if isinstance(exc, OSError) else str(exc)
+        reason = _NOT_UTF8 if isinstance(exc, UnicodeDecodeError) else told
+        raise UsageError(f"{file}: cannot be read: {reason}") from exc
+    if "\0" in text:  # every other byte of what some programs call Unicode
+        raise UsageError(f"{file}: cannot be read: {_NOT_UTF8}")
+    return text
+
+
+def _must_end(file: str) -> None:
+    """Refuse a device that gives bytes for ever; a terminal does not, and nothing comes of /dev/null."""
+    kind = Path(file).stat()
+    is_null = os.path.samestat(kind, Path(os.devnull).stat())
+    if stat.S_ISBLK(kind.st_mode) or (stat.S_ISCHR(kind.st_mode) and not is_null and not _is_terminal(file)):
+        raise OSError(errno.EINVAL, "it is no file")
+
+
+def _is_terminal(file: str) -> bool:
+    handle = os.open(file, os.O_RDONLY | getattr(os, "O_NOCTTY", 0))
+    try:
+        return os.isatty(handle)
+    finally:
+        os.close(handle)
+
+
+async def _read_standard_input() -> bytes:
+    """
+    Read until whoever writes is done.
+
+    A thread of its own, which does not keep the program from ending: nobody can wake a thread that waits
+    for a terminal, and a pool of threads waits for all of its threads.
+    """
+    pieces: list[bytes] = []
+    is_read = anyio.Event()
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        while piece := os.read(0, 65536):
+            pieces.append(piece)
+        with contextlib.suppress(RuntimeError):  # the run did not wait for it
+            loop.call_soon_threadsafe(is_read.set)
+
+    threading.Thread(target=read, daemon=True).start()
+    await is_read.wait()
+    return b"".join(pieces)
+
+
+@dataclass(frozen=True)
+class Names:
+    """
+    A list of names; its key changes with its content, so a position always fits the list.
+
+    ``once_more``: they stand in other lists, and were asked for in vain. What is asked of one is kept for
+    those that are equal to it.
+    """
+
+    names: tuple[str, ...]
+    once_more: bool = False
+    filtered_here: ClassVar[tuple[str, ...]] = ()
+    _answers: dict[str, Answer] = field(default_factory=dict, repr=False, compare=False)
+
+    @functools.cached_property  # it is asked for several times a page, and of a long list takes milliseconds
+    def key(self) -> str:
+        digest = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
+        return f"items {len(self.names)} names {digest}" + (" once more" if self.once_more else "")
+
+    @property
+    def length(self) -> int:
+        """How many names there are; one may come up several times."""
+        return len(self.names)
+
+    async def page(self, figshare: Figshare, position: str | None) -> Page:
+        start = end = int(position or 0)
+        refs: list[ItemRef] = []
+        unresolved: list[Unresolved] = []
+        notes: list[str] = []
+        asked = 0
+        for name in self.names[start : start + NAMES_A_PAGE]:
+            if asked >= ASKED_A_PAGE:
+                break
+            end += 1
+            found = _without_asking(name, figshare.finder)
+            if found is None:
+                question = _question(name)
+                if question not in self._answers:
+                    asked += 1
+                    self._answers[question] = await _ask(name, figshare.finder)
+                    notes += _notes(name, self._answers[question])
+                found = self._answers[question]
+            if isinstance(found, Unresolved):
+                unresolved.append(replace(found, name=name))
+            else:
+                refs += [ItemRef(each.id, version=each.version, named=True) for each in found]
+        following = str(end) if end < len(self.names) else None
+        return Page(tuple(refs), following, tuple(unresolved), notes=tuple(notes))
+
+    def since(self, moment: str) -> Names | None:
+        """Return None: names say nothing of when an item was modified."""
+        return None
+
+
+def _without_asking(name: str, finder: Finder) -> Answer | None:
+    """Return what a name leads to by itself, None where figshare has to be asked."""
+    if (named := item_in(name)) is not None:
+        if is_figshares_doi(name):
+            finder.note_doi(named.id)
+        return (named,) if finder.trusts(named) else None
+    if reason := why_not(name):
+        return Unresolved(name, reason, Verdict.FOR_GOOD)
+    if doi_in(name) is None and handle_in(name) is None:
+        reason = "neither an item's id, nor a DOI or handle, nor the address of an item"
+        return Unresolved(name, reason, Verdict.FOR_GOOD)
+    return None
+
+
+def _question(name: str) -> str:
+    """Return what is asked for a name: the same for names that are equal."""
+    if (named := item_in(name)) is not None:
+        return f"{named.host} {named.id} {named.version}"
+    return str(doi_in(name) or handle_in(name)).lower()
+
+
+async def _ask(name: str, finder: Finder) -> Answer:
+    """Return the items that a name leads to, or why it leads to none."""
+    doi = doi_in(name)
+    try:
+        if (named := item_in(name)) is not None:
+            return await _ask_whose(name, named, finder)
+        found = await (finder.by_doi(doi) if doi is not None else finder.by_handle(str(handle_in(name))))
+    except (GiveUp, TryAgain) as error:
+        return Unresolved(name, str(error), error.verdict)
+    if found:
+        return found
+    kind = "handle" if doi is None else "DOI"
+    return Unresolved(name, f"no public item has this {kind}", Verdict.GONE)
+
+
+async def _ask_whose(name: str, named: Named, finder: Finder) -> Answer:
+    """Return the item that an address of another host means; one that is gone counts if it was harvested."""
+    try:
+        reason = await finder.mismatch(named)
+    except Gone as error:
+        ref = ItemRef(named.id, version=named.version, named=True)
+        return Unresolved(name, str(error), error.verdict, if_harvested=ref)
+    return Unresolved(name, reason, Verdict.FOR_GOOD) if reason else (named,)
+
+
+def _notes(name: str, found: Answer) -> list[str]:
+    """Say so where several items share a name."""
+    if isinstance(found, Unresolved) or len(found) == 1:
+        return []
+    ids = ", ".join(str(each.id) for each in found)
+    return [f"{name}: {len(found)} items share this name, and all of them are taken: {ids}"]

@@ -1,0 +1,396 @@
+"""
+What a run would ask, and how long that takes: nothing is recorded, nothing is fetched.
+
+Items are counted by reading the listings; what the ledger owes counts too, whether they name it or not.
+Listings tell no files, sizes and versions, so these are exact for items whose record is in the ledger, and
+otherwise estimated from a sample of records.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec.structs import replace
+
+from harvester.client import Traffic
+from harvester.config import Config
+from harvester.config.keys import ALL, LATEST
+from harvester.engine.survey import Survey
+from harvester.errors import GiveUp, TryAgain
+from harvester.figshare.api import Figshare
+from harvester.figshare.client_side_filters import is_wanted_by
+from harvester.figshare.file_lists import requests_for
+from harvester.figshare.filters import TO_THE_SECOND
+from harvester.figshare.statistics import requests_per_item
+from harvester.jobs.task_params import wishes
+from harvester.ledger.forecast import KnownFile, Standing
+from harvester.ledger.reader import Reader
+from harvester.models import ItemRef, Record, RemoteFile
+from harvester.sources import Counted, Listing, changed_since
+from harvester.states import FileStatus
+from harvester.tasks import item_task_names
+from harvester.tasks.metadata import end_of_earlier, full_name, has_earlier, is_wanted, number_of, settle
+from harvester.tasks.record_access import Sampling, access_of
+
+SERVICES = ("api", "stats", "files")
+STATISTICS = ("stats", "timeline", "breakdown")
+"""The tasks that ask the stats service."""
+
+
+@dataclass
+class Plan:
+    """
+    What is to be asked for; ``requests`` by service, bytes and seconds as numbers.
+
+    ``vanished``: items harvested before that no listing names any more; each is asked for once more.
+    ``versions``: those to be harvested besides. ``sampled``: from how many records files, bytes and versions
+    of the other items were estimated; ``files_known``: False where there are such items and none was sampled,
+    so that files and bytes are those of the others. ``filtered_here``: a listing's key to the filters that
+    figshare does not take for it, so that all of it is read.
+    """
+
+    listed: int = 0
+    items: int = 0
+    items_owed: int = 0
+    vanished: int = 0
+    versions: int = 0
+    files_owed: int = 0
+    bytes_owed: int = 0
+    files_known: bool = True
+    sampled: int = 0
+    quick: bool = False
+    requests: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SERVICES, 0))
+    seconds: dict[str, float] = field(default_factory=dict)
+    incomplete: list[str] = field(default_factory=list)
+    filtered_here: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def binding(self) -> str:
+        """The service that decides how long it takes."""
+        return max(self.seconds, key=lambda name: self.seconds[name])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as ``plan --json`` shows it."""
+        return {
+            "listed": self.listed,
+            "items": self.items,
+            "items_owed": self.items_owed,
+            "items_vanished": self.vanished,
+            "versions_owed": self.versions,
+            "files_owed": self.files_owed,
+            "bytes_owed": self.bytes_owed,
+            "files_known": self.files_known,
+            "sampled_records": self.sampled,
+            "quick": self.quick,
+            "requests": self.requests,
+            "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
+            "seconds_at_least": round(max(self.seconds.values()), 1),
+            "binding_service": self.binding,
+            "incomplete_listings": self.incomplete,
+            "filtered_here": self.filtered_here,
+        }
+
+
+@dataclass
+class _Sampled:
+    """What a sample of records told, added up."""
+
+    records: int = 0
+    api: float = 0.0
+    versions: float = 0.0
+    left_out: int = 0
+    files: float = 0.0
+    size: float = 0.0
+    files_through_api: float = 0.0
+
+    def add_files(self, files: Sequence[RemoteFile], *, through_api: bool = False, times: int = 1) -> None:
+        self.files += times * len(files)
+        self.size += times * sum(file.size for file in files)
+        self.files_through_api += times * len(files) * through_api
+
+
+class Planner:
+    """
+    Reads the listings of a config and adds up what a run would ask now.
+
+    `traffic`: of the client that `figshare` asks with; what the listings cost is read there.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        figshare: Figshare,
+        traffic: Traffic,
+        *,
+        reader: Reader | None,
+        sample_size: int,
+        quick: bool = False,
+        chance: random.Random | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.plan = Plan(quick=quick)
+        self._config = config
+        self._figshare = figshare
+        self._records = Sampling(figshare, access_of(config))
+        self._traffic = traffic
+        self._reader = reader
+        self._sample_size = sample_size
+        self._chance = chance or random.Random(0)
+        self._tasks = frozenset(item_task_names(config.tasks))
+        now = clock()
+        self._prospect = reader.prospect(self._tasks, wishes(config), now) if reader else None
+        today = datetime.fromtimestamp(now, UTC).date()
+        self._price = {
+            task: requests_per_item(task, config.stats, today) for task in STATISTICS if task in self._tasks
+        }
+        self._keys: list[str] = []
+        self._room = self._room_left()
+        self._owed: Counter[str] = Counter()
+        self._unread = 0
+        self._sample: list[ItemRef] = []
+        self._counting: set[int] = set()
+
+    async def make(self) -> Plan:
+        """
+        Make the plan.
+
+        Raises what the client raises when the api cannot be used at all.
+        """
+        plan = self.plan
+        self._add_what_is_owed()
+        await self._read_listings()
+        plan.requests["api"] += self._owed["metadata"]
+        plan.requests["stats"] += sum(self._owed[task] * price for task, price in self._price.items())
+        if "files" in self._config.tasks:
+            self._add_known_files()
+        if "metadata" in self._tasks:
+            await self._estimate()
+        plan.requests["files"] = plan.files_owed
+        rates = self._config.rate
+        plan.seconds = {name: n / rates.at_most(name) for name, n in plan.requests.items()}
+        return plan
+
+    # -- the listings ---------------------------------------------------------------------------------
+
+    async def _read_listings(self) -> None:
+        before = Counter(self._traffic.requests)
+        survey = Survey(self._figshare, narrow=self._note)
+        if any(source.private for source in self._config.sources):
+            with suppress(GiveUp, TryAgain):  # a run compares whose items they are
+                await self._figshare.account()
+        async for refs in survey.pages(self._config.sources):
+            self._add(refs, survey)
+        for listing in survey.whole:
+            if isinstance(listing, Counted):  # a run compares the two numbers
+                with suppress(GiveUp, TryAgain):
+                    await listing.count(self._figshare)
+        for name, number in (self._traffic.requests - before).items():
+            self.plan.requests[name] += number
+        self.plan.listed, self.plan.items = survey.listed, survey.items
+        self.plan.incomplete = survey.incomplete
+        if not self.plan.quick and not survey.incomplete and "metadata" in self._tasks:
+            self._add_vanished(survey)
+
+    def _note(self, listing: Listing) -> Listing:
+        """Take note of a listing that is about to be read, and say which one is, in its place."""
+        self._keys.append(listing.key)
+        if here := list(listing.filtered_here):
+            self.plan.filtered_here[listing.key] = here
+        mark = self._reader.mark(listing.key) if self._reader and self.plan.quick else ""
+        return changed_since(listing, mark) or listing
+
+    def _add(self, refs: Sequence[ItemRef], survey: Survey) -> None:
+        """Add what the items of a page owe beyond what the ledger says."""
+        standing = self._prospect.standing(refs) if self._prospect else {}
+        counted = self._prospect.counted([ref.id for ref in refs]) if self._prospect else frozenset[int]()
+        for ref in refs:
+            if known := standing.get((ref.id, ref.version)):
+                self._add_changed(ref, known)
+                continue
+            is_counted = ref.id in counted or not self._counts(ref, survey)
+            tasks = self._tasks & {"metadata"} if is_counted else self._tasks
+            self.plan.items_owed += bool(tasks)
+            self._owed.update(tasks)
+            if "metadata" in tasks:
+                self._maybe_sample(ref)
+
+    def _counts(self, ref: ItemRef, survey: Survey) -> bool:
+        """Tell whether this is the first that is named of an item, whose statistics are asked for once."""
+        if ref.id in self._counting or (ref.version and survey.has_named(ItemRef(ref.id))):
+            return False
+        if ref.version:
+            self._counting.add(ref.id)
+        return True
+
+    def _add_changed(self, ref: ItemRef, known: Standing) -> None:
+        """Add the record of a known item, unless it is owed already, where a run would ask for it again."""
+        if "metadata" not in self._tasks - known.owed:
+            return
+        listed, here = (ref.modified_date or "")[:TO_THE_SECOND], known.modified_date[:TO_THE_SECOND]
+        is_newer = ref.private > known.private or listed > max(here, known.listed_date[:TO_THE_SECOND])
+        if is_newer or known.withdrawn or listed > max(here, known.settled) or ref.modified_date is None:
+            self.plan.items_owed += not known.owed
+            self._owed["metadata"] += 1
+            if is_newer or known.withdrawn or not known.has_etag:
+                self._maybe_sample(replace(ref, private=ref.private or known.private))
+
+    def _maybe_sample(self, ref: ItemRef) -> None:
+        """Keep every item with the same chance, without keeping them all."""
+        self._unread += 1
+        if len(self._sample) < self._sample_size:
+            self._sample.append(ref)
+        elif (slot := self._chance.randrange(self._unread)) < self._sample_size:
+            self._sample[slot] = ref
+
+    # -- what the ledger knows ------------------------------------------------------------------------
+
+    def _add_what_is_owed(self) -> None:
+        """Add what items of the ledger owe, whether a listing names them or not."""
+        if self._prospect is None:
+            return
+        self.plan.items_owed, self._owed = self._prospect.owed()
+        if self._owed["metadata"]:
+            for ref in self._prospect.records():
+                self._maybe_sample(ref)
+
+    def _add_vanished(self, survey: Survey) -> None:
+        """Add what listings named before and name no more: a run asks whether it is gone."""
+        before = self._prospect.listed_before(self._keys) if self._prospect else ()
+        gone = [ref for ref in before if not survey.has_named(ref)]
+        standing = self._prospect.standing(gone) if self._prospect else {}
+        asked = [known for known in standing.values() if "metadata" not in known.owed]
+        self.plan.vanished = len(gone)
+        self.plan.items_owed += sum(not known.owed for known in asked)
+        self._owed["metadata"] += len(asked)
+
+    def _room_left(self) -> int | None:
+        """Tell how many bytes of files may still come, None where there is no limit."""
+        if not self._config.files.max_total:
+            return None
+        return int(self._config.files.max_total) - (self._prospect.bytes_here() if self._prospect else 0)
+
+    def _use_room(self, size: int) -> None:
+        if self._room is not None:
+            self._room -= size
+
+    def _add_known_files(self) -> None:
+        """Add the files that are not here, as far as the rules take them and there is room for them."""
+        coming: dict[tuple[int, str, int], int] = {}
+        is_limited = self._room is not None
+        for known in self._prospect.open_files(in_order=is_limited) if self._prospect else ():
+            size = known.file.size
+            if not self._is_wanted(known) or (self._room is not None and size > self._room):
+                continue
+            self._use_room(size)
+            if not self._is_linked(known, coming):
+                self.plan.files_owed += 1
+                self.plan.bytes_owed += size
+                self.plan.requests["api"] += known.private
+
+    def _is_wanted(self, known: KnownFile) -> bool:
+        return known.is_open and self._config.files.wants(full_name(known.file), known.file.size)
+
+    def _is_linked(self, known: KnownFile, coming: dict[tuple[int, str, int], int]) -> bool:
+        """Tell whether another version of its item has the same bytes; `coming`: those to be fetched."""
+        file, is_current = known.file, known.key == known.item_id
+        if not (known.has_twins and file.md5) or (is_current and self._config.versions == LATEST):
+            return False
+        assert self._prospect is not None
+        first = coming.setdefault((known.item_id, file.md5, file.size), known.key)
+        return first != known.key or self._prospect.has_twin(file, known.item_id, known.key)
+
+    # -- what a sample of records tells ---------------------------------------------------------------
+
+    async def _estimate(self) -> None:
+        """Add what the records that are owed will make owed in their turn."""
+        sampled = _Sampled()
+        for ref in self._sample:
+            with suppress(GiveUp, TryAgain):
+                await self._look_at(ref, sampled)
+        self.plan.sampled = sampled.records
+        if not sampled.records:
+            self.plan.files_known = not self._unread or "files" not in self._config.tasks
+            return
+        share = self._unread / sampled.records
+        self.plan.requests["stats"] -= round(sampled.left_out * share) * sum(self._price.values())
+        files, size = sampled.files * share, sampled.size * share
+        part = min(1.0, max(0, self._room) / size) if self._room is not None and size > 0 else 1.0
+        self.plan.files_owed += round(files * part)
+        self.plan.bytes_owed += round(size * part)
+        self.plan.versions = round(sampled.versions * share)
+        self.plan.requests["api"] += round((sampled.api + sampled.files_through_api * part) * share)
+
+    async def _look_at(self, ref: ItemRef, sampled: _Sampled) -> None:
+        record = await self._records.ask(ref)
+        sampled.records += 1
+        sampled.api += requests_for(record) + self._records.asks_twice(ref, record)
+        conditions = (ref.condition,) if ref.condition else ()
+        if not is_wanted_by(record.raw, conditions, private=record.private):
+            sampled.left_out += 1
+            return
+        before = self._prospect.files_of(ref) if self._prospect else []
+        here = {each.file.id: (each.file, each.path) for each in before if each.status is FileStatus.DONE}
+        files = self._files_of(record, here, is_current=not ref.version)
+        added = {_bytes_of(known.file) for known in before if self._is_wanted(known)}
+        sampled.add_files(
+            [each for each in files if _bytes_of(each) not in added], through_api=record.private
+        )
+        if not ref.version:
+            current = [*files, *(file for file, _ in here.values())]
+            await self._look_at_versions(ref, end_of_earlier(record.article), current, sampled)
+
+    async def _look_at_versions(
+        self, ref: ItemRef, number: int, current: Sequence[RemoteFile], sampled: _Sampled
+    ) -> None:
+        """Look at the earlier versions that are wanted and not here; `number`: of the current one."""
+        wanted = self._config.versions
+        known = self._prospect.versions(ref.id) if self._prospect else frozenset[int]()
+        if not has_earlier(number, wanted) or (wanted != ALL and known.issuperset(wanted)):
+            return
+        sampled.api += 1  # the list of them
+        earlier = [
+            each
+            for each in await self._figshare.versions(ref.id) or ()
+            if each < number and each not in known and is_wanted(each, wanted, is_current=False)
+        ]
+        sampled.versions += len(earlier)
+        sampled.api += len(earlier)
+        if earlier:
+            await self._look_at_a_version(ref, self._chance.choice(earlier), current, len(earlier), sampled)
+
+    async def _look_at_a_version(
+        self, ref: ItemRef, version: int, current: Sequence[RemoteFile], times: int, sampled: _Sampled
+    ) -> None:
+        """Let one version stand for all; a file that the current one has too is not fetched twice."""
+        record = await self._figshare.record(ref.id, private=False, version=version)
+        sampled.api += times * requests_for(record)
+        here = {(file.md5, file.size) for file in current if file.md5}
+        fresh = [file for file in self._files_of(record, {}) if (file.md5, file.size) not in here]
+        sampled.add_files(fresh, times=times)
+
+    def _files_of(
+        self, record: Record, here: Mapping[int, tuple[RemoteFile, str]], *, is_current: bool = False
+    ) -> list[RemoteFile]:
+        """
+        Return the files of a record that a run would fetch; of an earlier version, one that is wanted.
+
+        `here`: see `settle`.
+        """
+        if "files" not in self._config.tasks:
+            return []
+        number = number_of(record.article)
+        wanted = not is_current or is_wanted(number, self._config.versions, is_current=True)
+        placed = settle(record.article, here, self._config.files, is_wanted=wanted, own=record.private)
+        return [each.file for each in placed if each.status is FileStatus.PENDING]
+
+
+def _bytes_of(file: RemoteFile) -> tuple[int, str | None, int]:
+    """Tell a file as it is from what it was."""
+    return file.id, file.md5, file.size

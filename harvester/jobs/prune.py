@@ -1,0 +1,326 @@
+"""
+Moves what is here and no longer belongs to the harvest into the trash (`trash.py`), and nothing else.
+
+The ledger says which files these are (`Reader.removable`); a person has seen each of them before. A file that
+the ledger has come to count as the harvest's own since then stays, and nothing is reached through a link.
+What has been in the trash for long enough is deleted for good.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from anyio import CancelScope, get_cancelled_exc_class, to_thread
+
+from harvester.concurrency import beside
+from harvester.config import Config
+from harvester.errors import DiskTrouble
+from harvester.ledger.ledger import Ledger
+from harvester.ledger.reader import Reader
+from harvester.states import FileStatus
+from harvester.storage.local import Store
+from harvester.storage.local.directory import HOLDS_FOLDERS, Folder, Tree, disk_errors
+from harvester.storage.paths import numbered, steps
+from harvester.storage.trash import TRASH, TRASH_DAYS, dated, expired, is_date
+from harvester.system.paths import below, is_there
+from harvester.tasks.placement import Mover
+
+FOLDER = "files"
+"""All that may be removed is below it."""
+AT_ONCE = 500
+"""Files that are moved before the ledger is told; what a crash keeps from it `recover` finds."""
+
+
+class Removable(NamedTuple):
+    """
+    A file that no longer belongs to the harvest; ``path`` relative to the folder, ``size`` in bytes.
+
+    ``kept``: why it stays all the same, as it is all there is; "" where it may go.
+    """
+
+    path: str
+    size: int
+    why: str
+    kept: str = ""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """
+    What was removed, in paths and bytes, and why the rest was not.
+
+    ``trash``: the folder in which it is now. ``deleted`` and ``freed``: files that had been in the trash and
+    are no more, and their bytes; with no days to wait what was removed is among them.
+    """
+
+    removed: tuple[str, ...] = ()
+    size: int = 0
+    kept: tuple[str, ...] = ()
+    trash: str = ""
+    deleted: int = 0
+    freed: int = 0
+
+    def __add__(self, other: Pruned) -> Pruned:
+        return Pruned(
+            self.removed + other.removed,
+            self.size + other.size,
+            self.kept + other.kept,
+            other.trash or self.trash,
+            self.deleted + other.deleted,
+            self.freed + other.freed,
+        )
+
+
+def removable(config: Config) -> list[Removable]:
+    """
+    List the files that are here and no longer belong to the harvest.
+
+    Raises:
+        UsageError: there is no harvest in the folder.
+    """
+    with Reader(config.folder) as reader:
+        # What a killed run may have put in its place is among them, whether or not it did.
+        return [each for each in _find(reader) if is_there(config.folder, each.path)]
+
+
+def doubts(config: Config) -> list[str]:
+    """Say why nothing is removed now: what the last run found may be less than there is."""
+    with Reader(config.folder) as reader:
+        return reader.doubts()
+
+
+async def prune(config: Config, paths: Sequence[str], *, trash_days: int = TRASH_DAYS) -> Pruned:
+    """
+    Move files that `removable` named into the trash; one that belongs to the harvest by now stays.
+
+    What has been in the trash for more than `trash_days` days is deleted for good; with 0 all of it. Where
+    there are `doubts`, nothing is moved or deleted.
+
+    Raises:
+        UsageError: there is no harvest in the folder.
+        FolderInUse: a run is at work there.
+    """
+    ledger = Ledger(config.folder)
+    with Reader(config.folder) as reader:
+        await ledger.acquire("prune")
+        outcome = "stopped"
+        try:
+            work = partial(_prune, config, reader, ledger, paths, trash_days)
+            pruned = await beside(work, ledger.keep)
+            outcome = "finished"
+        except get_cancelled_exc_class():
+            outcome = "interrupted"
+            raise
+        finally:
+            await ledger.close(outcome)
+    return pruned
+
+
+async def _prune(
+    config: Config, reader: Reader, ledger: Ledger, paths: Sequence[str], trash_days: int
+) -> Pruned:
+    await Mover(ledger, Store(config.folder, confirm=ledger.confirm)).recover()
+    today = ledger.now()[:10]
+    pruner = Pruner(config.folder, today)
+    found = await to_thread.run_sync(_find, reader)
+    await ledger.pruned(await to_thread.run_sync(_gone, config.folder, [each.path for each in found]))
+    if why := "; ".join(reader.doubts()):
+        return Pruned(kept=tuple(f"{path}: the last run had doubts: {why}" for path in paths))
+    kept = {each.path: each.kept for each in found if each.kept}
+    may_go = {each.path for each in found}.difference(kept)
+    pruned = Pruned(kept=tuple(f"{path}: {kept[path]}" for path in paths if path in kept))
+    wanted = [path for path in paths if path not in kept]
+    for start in range(0, len(wanted), AT_ONCE):
+        some = await to_thread.run_sync(pruner.prune, wanted[start : start + AT_ONCE], may_go)
+        with CancelScope(shield=True):  # they are gone: that is to be told
+            await ledger.pruned(some.removed)
+        pruned += some
+    return pruned + await to_thread.run_sync(pruner.empty, today, trash_days)
+
+
+async def recover(folder: Path, ledger: Ledger) -> None:
+    """Tell the ledger what a prune has moved that ended before it could say so itself."""
+    with Reader(folder) as reader:
+        if reader.prune_was_cut_off():
+            gone = await to_thread.run_sync(_gone, folder, [path for path, *_ in reader.removable()])
+            await ledger.pruned(gone)
+
+
+def _gone(folder: Path, paths: Iterable[str]) -> list[str]:
+    return [path for path in paths if not is_there(folder, path)]
+
+
+def _find(reader: Reader) -> list[Removable]:
+    """List every file that may go; one stays that some file system takes for a file of the harvest."""
+    found = {each[0]: Removable(*each) for each in reader.removable()}
+    if found:
+        as_one = {unicodedata.normalize("NFC", path).casefold(): path for path in found}
+        for file in reader.files(FileStatus.DONE):
+            twin = as_one.get(unicodedata.normalize("NFC", file.path).casefold())
+            if twin is not None and twin != file.path:
+                found.pop(twin, None)
+    return list(found.values())
+
+
+@dataclass
+class _Found:
+    """What becomes of the files while they are removed; see `Pruned`. ``refused``: paths of those kept."""
+
+    removed: list[str] = field(default_factory=list)
+    size: int = 0
+    kept: list[str] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+
+    def refuse(self, path: str, why: str) -> None:
+        self.refused.add(path)
+        self.kept.append(why)
+
+
+class Pruner:
+    """
+    Moves files of one output folder to the trash, and removes the folders that are empty then.
+
+    `today`: ISO 8601, the day under which they lie there.
+    """
+
+    def __init__(self, root: Path, today: str) -> None:
+        self._root = root
+        self._tree = Tree(root, sync=os.fsync, held=HOLDS_FOLDERS)
+        self._trash = f"{TRASH}/{today}"
+
+    def prune(self, wanted: Sequence[str], may_go: Container[str]) -> Pruned:
+        """
+        Move the files of these paths that may go; what is gone already counts as removed.
+
+        What the disk or a link has against one keeps no other.
+        """
+        found = _Found()
+        folders: dict[str, list[str]] = {}
+        for path in wanted:
+            if path not in may_go:
+                found.kept.append(f"{path}: belongs to the harvest")
+            elif not path.startswith(f"{FOLDER}/"):
+                found.kept.append(f"{path}: is not below {FOLDER}/; see who wrote such a path")
+            else:
+                folders.setdefault(path.rpartition("/")[0], []).append(path)
+        for folder, paths in folders.items():
+            self._move_all(folder, paths, found)
+        for folder in _deepest_first(folders):
+            self._remove_if_empty(folder)
+        return Pruned(tuple(found.removed), found.size, tuple(found.kept), self._trash)
+
+    def _move_all(self, folder: str, paths: Sequence[str], found: _Found) -> None:
+        """Move files of one folder; where they are then outlives a power cut."""
+        there: list[str] | None = None
+        try:
+            with self._tree.folder(folder) as here:
+                there = [path for path in paths if self._is_plain(here, path, found)]
+                if there:
+                    with self._in_trash(folder) as trash:
+                        self._move(there, here, trash, found)
+        except DiskTrouble as trouble:
+            if there is None and isinstance(trouble.__cause__, FileNotFoundError):
+                found.removed += paths
+            else:
+                told = {*found.removed, *found.refused}
+                found.kept += [f"{path}: {trouble}" for path in paths if path not in told]
+
+    def _is_plain(self, here: Folder, path: str, found: _Found) -> bool:
+        """Note a file that is gone, and what is none; tell whether it is one that can go."""
+        try:
+            with disk_errors(str(self._root / path)):
+                status = here.look(path.rpartition("/")[2])
+        except DiskTrouble as trouble:
+            if not isinstance(trouble.__cause__, FileNotFoundError):
+                found.refuse(path, str(trouble))
+            else:
+                found.removed.append(path)
+            return False
+        if not stat.S_ISREG(status.st_mode):
+            found.refuse(path, f"{path}: is no plain file; see what it is")
+            return False
+        return True
+
+    def _move(self, paths: Sequence[str], here: Folder, trash: Folder, found: _Found) -> None:
+        moved: list[str] = []
+        size = 0
+        for path in paths:
+            name = path.rpartition("/")[2]
+            try:
+                with disk_errors(str(self._root / path)):
+                    bytes_here = here.look(name).st_size
+                    here.move(name, trash, _free_name(trash, name))
+            except DiskTrouble as trouble:
+                found.refuse(path, str(trouble))
+            else:
+                moved.append(path)
+                size += bytes_here
+        # First where they are, then where they were: a power cut may leave both names, never none.
+        with disk_errors(str(trash.path)):
+            trash.sync(os.fsync)
+            here.sync(os.fsync)
+        found.removed += moved
+        found.size += size
+
+    @contextmanager
+    def _in_trash(self, folder: str) -> Iterator[Folder]:
+        """Enter the folder in the trash where files of this one go; something else there stays as it is."""
+        place = self._trash
+        for part in folder.split("/"):
+            with self._tree.folder(place, make=True) as here:
+                place = f"{place}/{_free_name(here, part, or_folder=True)}"
+        with self._tree.folder(place, make=True) as there:
+            self._tree.settle(place)
+            yield there
+
+    def empty(self, today: str, keep_days: int) -> Pruned:
+        """Delete for good what has been in the trash for more than `keep_days` days; with 0 all of it."""
+        kept: list[str] = []
+        files = size = 0
+        for day in expired(dated(self._root), today, keep_days):
+            path = f"{TRASH}/{day.date}"
+            try:
+                with self._tree.folder(TRASH) as trash, disk_errors(str(self._root / path)):
+                    assert is_date(day.date), "nothing else is listed"
+                    trash.remove_all(day.date)
+                    trash.sync(os.fsync)
+            except DiskTrouble as trouble:
+                kept.append(f"{path}: {trouble}")
+            else:
+                files, size = files + day.files, size + day.size
+        return Pruned(kept=tuple(kept), deleted=files, freed=size)
+
+    def _remove_if_empty(self, folder: str) -> None:
+        above, _, name = folder.rpartition("/")
+        try:
+            with self._tree.folder(above) as here, disk_errors(str(self._root / folder)):
+                if stat.S_ISDIR(here.look(name).st_mode):
+                    below(self._root, folder).rmdir()
+        except DiskTrouble:  # something is in it, or somebody was faster
+            return
+
+
+def _deepest_first(folders: Iterable[str]) -> list[str]:
+    """List these folders and those that they are in, but for the one that all are in."""
+    on_the_way = {step for folder in folders for step in steps(folder) if step != FOLDER}
+    return sorted(on_the_way, key=lambda folder: (-folder.count("/"), folder))
+
+
+def _free_name(folder: Folder, name: str, *, or_folder: bool = False) -> str:
+    """Return a name that nothing has in a folder, or, `or_folder`, that another folder may have."""
+    for free in numbered(name):
+        try:
+            status = folder.look(free)
+        except FileNotFoundError:
+            return free
+        if or_folder and stat.S_ISDIR(status.st_mode):
+            return free
+    raise AssertionError("there is always another number")

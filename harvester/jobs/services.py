@@ -1,0 +1,137 @@
+"""Opens the one session of a run, and makes the parts that ask figshare through it."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.request import getproxies
+
+from yarl import URL
+
+from harvester import __version__
+from harvester.client import Client, Lookup, Splitting, open_session
+from harvester.client.limits import Limiter, Pace, Seeking
+from harvester.client.url_policy import is_loopback, parse_networks
+from harvester.config import Concurrency, Config, Rate
+from harvester.config.proxies import Proxies, read_proxies
+from harvester.errors import UsageError
+from harvester.figshare.api import Figshare
+from harvester.figshare.downloads import DOWNLOADS, Routes
+from harvester.figshare.statistics import StatsService
+from harvester.ledger.database.heartbeat import USUAL_TIMING, Timing
+from harvester.storage.local.reservation import free_bytes
+from harvester.system.resource_limits import fitted
+
+log = logging.getLogger(__name__)
+
+SERVICES = ("api", "stats", "files")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """
+    What a run takes from the machine it runs on, so that a test can let all of it misbehave.
+
+    ``wall_clock``: seconds since 1970; it may jump. ``before_lookup``: see `client.Lookup`. ``free_bytes``:
+    of the disk that a folder is on. ``timing``: of heartbeats, see `ledger.heartbeat.Timing`.
+    """
+
+    wall_clock: Callable[[], float] = time.time
+    before_lookup: Lookup | None = None
+    free_bytes: Callable[[Path], int] = free_bytes
+    timing: Timing = USUAL_TIMING
+
+
+USUAL = Surroundings()
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The parts that talk to figshare, for as long as their session is open."""
+
+    client: Client
+    figshare: Figshare
+    routes: Routes
+    statistics: StatsService
+
+
+@asynccontextmanager
+async def connect(config: Config, surroundings: Surroundings = USUAL) -> AsyncIterator[Connected]:
+    """Open the one session of a run."""
+    api, stats = URL(config.services.api), URL(config.services.stats)
+    contact = f"; {config.services.contact}" if config.services.contact else ""
+    agent = f"harvester/{__version__} (Python {platform.python_version()}{contact})"
+    proxies = _proxies(config)
+    networks = parse_networks(config.services.private_networks)
+    named = (api.host, stats.host, proxies.proxy and proxies.proxy.host)
+    hosts = frozenset(filter(None, named))
+    async with open_session(
+        user_agent=agent,
+        timeouts=config.timeouts,
+        trusted_hosts=hosts,
+        private_hosts=is_loopback(api),
+        private_networks=networks,
+        before_lookup=surroundings.before_lookup,
+    ) as session:
+        client = Client(
+            session,
+            limiters={name: Limiter(name, _pace(config.rate, name)) for name in SERVICES},
+            origins={"api": api, "stats": stats, "files": URL(DOWNLOADS)},
+            retry=config.retry,
+            timeouts=config.timeouts,
+            splitting=Splitting(connections=config.concurrency.downloads),
+            token=config.token,
+            stats_credentials=config.stats_credentials,
+            proxies=proxies,
+            private_networks=networks,
+        )
+        today = datetime.fromtimestamp(surroundings.wall_clock(), UTC).date()
+        statistics = StatsService(client, stats=stats, settings=config.stats, today=today)
+        acting_for = config.services.impersonate
+        yield Connected(
+            client,
+            Figshare(client, api=api, stats=stats, impersonate=acting_for),
+            Routes(client, api=api, impersonate=acting_for, private_networks=networks),
+            statistics,
+        )
+
+
+def _proxies(config: Config) -> Proxies:
+    """Return the proxies of the environment, or those of the system's settings where it has any."""
+    if config.proxies.proxy is None and sys.platform in {"darwin", "win32"}:
+        told = {"HTTPS_PROXY": getproxies().get("https", ""), "NO_PROXY": ",".join(config.proxies.exceptions)}
+        try:
+            return read_proxies(told)
+        except ValueError as exc:
+            raise UsageError(f"the proxy in the system's settings: {exc}") from exc
+    return config.proxies
+
+
+def _pace(rate: Rate, service: str) -> Pace:
+    most = rate.at_most(service)
+    return Seeking(most) if rate.is_sought(service) else Pace(most)
+
+
+def fitting(config: Config) -> Config:
+    """
+    Return the config with as many workers and downloads as this process may have files open for.
+
+    Raises what `handles.fitted` raises.
+    """
+    told = config.concurrency
+    workers, downloads = fitted(told.workers, told.downloads)
+    if (workers, downloads) != (told.workers, told.downloads):
+        log.warning(
+            "open files: too few are allowed (ulimit -n): %d workers and %d downloads are used, "
+            "not %d and %d",
+            workers, downloads, told.workers, told.downloads,
+        )  # fmt: skip
+    fewer = Concurrency(workers=workers, queue=told.queue, downloads=downloads)
+    return Config(**{**vars(config), "concurrency": fewer})

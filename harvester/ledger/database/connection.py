@@ -1,0 +1,241 @@
+"""How the database is opened and brought up to date, and what SQLite's errors mean for a harvest."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harvester.errors import DiskTrouble, UsageError
+from harvester.ledger.database.integrity import check_empty, check_owner, damaged, diagnose_at
+from harvester.ledger.database.migrations import MIGRATIONS
+from harvester.system import resource_limits as handles
+
+NAME = "harvest.db"
+STATEMENTS_KEPT = 32
+"""Prepared ones: those for many rows (`many.py`) are large, and each number of rows is another one."""
+FILE_COLUMNS = "file_id, name, folder, size, md5, url"
+"""In the order of the first fields of `RemoteFile`."""
+
+OF_ITEM = "item_id IN (SELECT ?1 UNION ALL SELECT id FROM versions WHERE versions.item_id = ?1)"
+"""Rows of the item with figshare's id ?1, and of each of its versions."""
+COUNTS = "(items.id >= 0 OR EXISTS (SELECT 1 FROM versions WHERE versions.id = items.id AND counts))"
+"""Of items: statistics are asked for under this id, the item's own or that of one of its versions."""
+HAS_TASK = f"(task = 'metadata' OR {COUNTS})"
+"""Of items and tasks: a version of an item has a record and files, and no statistics of its own."""
+FULL_NAME = "CASE folder WHEN '' THEN name ELSE folder || '/' || name END"
+"""Of a file: what rules for files are matched with."""
+STANDS_IN = "due_after = '0'"
+"""Of items: the public record that is here stands in for a private one."""
+OPEN_WORK = "state <> 'done'"
+"""What the index `work_open` holds; as `OPEN_FILES`."""
+OPEN_FILES = "status IN ('pending', 'failed', 'skipped')"
+"""What the index `files_open` holds; SQLite uses it where a query says so in these very words."""
+
+
+def is_due(now: str) -> str:
+    """Say in SQL that the record of an item is due again at this moment, see `items.due_after`."""
+    return f"(due_after <> '' AND due_after <= '{now}')"
+
+
+def exists(folder: Path) -> bool:
+    """Tell whether `folder` holds a harvest that can be seen from here, or what was put in its place."""
+    return os.path.lexists(folder / NAME)
+
+
+def may_write(folder: Path) -> bool:
+    """Tell whether this user may write to the harvest in `folder`; not so on a read-only disk."""
+    return all(os.access(path, os.W_OK) for path in (folder, folder / NAME))
+
+
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Tell which file is at `path` now, None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+LOCKS_FAIL = "its locks cannot be had on this file system; run again, or choose a folder on a local disk"
+_ADVICE = {
+    sqlite3.SQLITE_FULL: "make room and run again",
+    sqlite3.SQLITE_READONLY: "give this user the right to write there and run again",
+    sqlite3.SQLITE_CANTOPEN: "give this user the right to write there, on a disk that can be written, and "
+    "run again",
+    sqlite3.SQLITE_PERM: "give this user the right to read and write there and run again",
+    sqlite3.SQLITE_AUTH: "give this user the right to read and write there and run again",
+    sqlite3.SQLITE_BUSY: "another program holds it: wait for it and run again",
+    sqlite3.SQLITE_LOCKED: "another program holds it: wait for it and run again",
+    sqlite3.SQLITE_PROTOCOL: LOCKS_FAIL,
+    sqlite3.SQLITE_NOLFS: "choose a disk that takes files of this size",
+}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
+_OF_LOCKS = {
+    sqlite3.SQLITE_IOERR_LOCK,
+    sqlite3.SQLITE_IOERR_UNLOCK,
+    sqlite3.SQLITE_IOERR_RDLOCK,
+    sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+    sqlite3.SQLITE_IOERR_BLOCKED,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMLOCK,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+}
+
+
+@contextmanager
+def database_errors(path: Path) -> Iterator[None]:
+    """Translate what SQLite says of a disk or a file that is of no use: what, why, what to do."""
+    try:
+        yield
+    except sqlite3.DatabaseError as exc:
+        code = primary_code(exc)
+        if code in _DAMAGED or "decode to UTF-8" in str(exc):
+            raise damaged(path, diagnose_at(path) or str(exc)) from exc
+        if not isinstance(exc, sqlite3.OperationalError):
+            raise
+        if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR} and handles.are_used_up():
+            raise handles.shortage(str(path)) from exc
+        advice = LOCKS_FAIL if is_about_locks(exc) else _ADVICE.get(code, "check the disk and run again")
+        raise DiskTrouble(f"{path}: {exc}; {advice}") from exc
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """Return the code of an error of SQLite without what is particular about it, 0 where it has none."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def is_about_locks(error: sqlite3.Error) -> bool:
+    """Tell whether an error says that a file cannot be locked, or that shared memory cannot be had."""
+    is_refused = primary_code(error) in {sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_PERM}
+    return is_refused or getattr(error, "sqlite_errorcode", 0) in _OF_LOCKS
+
+
+def connect(
+    path: Path, *, read_only: bool, locks: bool, alone: bool = False, unchanging: bool = False
+) -> sqlite3.Connection:
+    """
+    Open the database at `path`; refuse one that a newer version wrote.
+
+    `locks`: whether the file system has any; see `lockless.py`. `alone`: nobody else has it open, so that no
+    shared memory is needed for a write-ahead log. `unchanging`: nobody writes, and nothing waits in a log.
+
+    Raises:
+        DiskTrouble: something else is in the place of the database or of what SQLite makes beside it.
+    """
+    _refuse_what_was_planted(path)
+    check_empty(path)
+    if not read_only:
+        return _open(path, "mode=rwc", locks=locks, alone=alone)
+    try:
+        return _open(path, "mode=ro&immutable=1" if unchanging else "mode=ro", locks=locks)
+    except sqlite3.OperationalError as exc:
+        if locks and is_about_locks(exc):
+            return connect(path, read_only=True, locks=False, unchanging=unchanging)
+        raise
+
+
+def _refuse_what_was_planted(path: Path) -> None:
+    """
+    Refuse what might lead out of the output folder, or keep whoever opens it waiting for ever.
+
+    Raises:
+        DiskTrouble: one of these files is a link, has a second name, or is no file at all.
+    """
+    for end in ("", "-wal", "-shm", "-journal"):
+        place = path.with_name(f"{path.name}{end}")
+        try:
+            found = place.lstat()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISLNK(found.st_mode):
+            raise DiskTrouble(f"{place}: a link, which might lead out of the output folder; remove it")
+        if not stat.S_ISREG(found.st_mode):
+            raise DiskTrouble(f"{place}: is no plain file; see what it is, and remove it")
+        if found.st_nlink > 1:
+            raise DiskTrouble(
+                f"{place}: has a second name (a hard link), through which others are written to; put a copy "
+                "in its place"
+            )
+
+
+def _open(path: Path, options: str, *, locks: bool, alone: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{options}" + ("" if locks else "&vfs=unix-none"),
+        uri=True,
+        timeout=30.0,
+        cached_statements=STATEMENTS_KEPT,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        if alone or not locks:  # a write-ahead log from elsewhere needs shared memory, unless one is alone
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        version = _version(connection)
+        if version == 0:
+            check_owner(connection)
+        if version > len(MIGRATIONS):
+            raise UsageError(
+                f"{path}: written by a newer harvester (ledger version {version}, this one knows "
+                f"{len(MIGRATIONS)}): upgrade to read it"
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def needs_migration(connection: sqlite3.Connection) -> bool:
+    """Tell whether the tables are those of an earlier version."""
+    return _version(connection) < len(MIGRATIONS)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def migrate(connection: sqlite3.Connection, *, check: Callable[[], None] = lambda: None) -> None:
+    """
+    Bring the tables up to date, all or nothing.
+
+    `check` is called where tables would be changed that are there already, and raises where they must not
+    be. It is called with the write lock held: nobody can begin to use them in between.
+    """
+    if not needs_migration(connection):
+        return
+    with at_once(connection):
+        version = _version(connection)  # another may have been faster
+        if 0 < version < len(MIGRATIONS):
+            check()
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            for statement in _statements(script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script; sqlite3's own `executescript` would end the transaction it is called in."""
+    statement = ""
+    for piece in script.split(";")[:-1]:
+        statement += piece + ";"
+        if sqlite3.complete_statement(statement):  # not so where the semicolon is a comment's
+            yield statement
+            statement = ""
+
+
+@contextmanager
+def at_once(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write all that is done in the block, or nothing; nobody else writes meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

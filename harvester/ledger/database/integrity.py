@@ -1,0 +1,203 @@
+"""
+What is wrong with a damaged ledger: which table, and what of it.
+
+What can be seen at once (tables that are missing, words that no version writes) is looked for whenever a
+ledger is opened; all of it only where something went wrong already, as it reads every row.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+from harvester.errors import DiskTrouble
+from harvester.ledger.database.migrations import MIGRATIONS
+from harvester.states import FileStatus, WorkState
+
+REBUILD = (
+    "it is left as it is. Restore it from a copy, or make it anew from the files here and from figshare: "
+    "`harvester run --rebuild`, with the same sources as before"
+)
+_FILES = ", ".join(f"'{status}'" for status in FileStatus)
+_STATES = ", ".join(f"'{state}'" for state in WorkState)
+_TYPES = {"INTEGER": "('integer')", "TEXT": "('text')", "REAL": "('real', 'integer')"}
+_OUTPUTS = ("files", "metadata.jsonl", "items.csv", "summary.json")
+_LEADS_OUT = (
+    "{0} <> '' AND ({0} NOT LIKE 'files/%' OR '/' || {0} || '/' LIKE '%/../%' OR instr({0}, char(0)))"
+)
+_NONSENSE = {
+    "files": (
+        ("status", f"status NOT IN ({_FILES})"),
+        ("size", "size < 0"),
+        ("path", _LEADS_OUT.format("path")),
+    ),
+    "leftovers": (("size", "size < 0"), ("path", _LEADS_OUT.format("path"))),
+    "moves": (("source", _LEADS_OUT.format("source")), ("target", _LEADS_OUT.format("target"))),
+    "work": (("state", f"state NOT IN ({_STATES})"),),
+    "records": (
+        ("raw", "json_valid(raw) = 0 OR json_type(raw) <> 'object'"),
+        ("file_list", "file_list IS NOT NULL AND json_valid(file_list) = 0"),
+    ),
+    "conditions": (("condition", "json_valid(condition) = 0"),),
+    "listings": (("position", "position IS NOT NULL AND json_valid(position) = 0"),),
+}
+"""Of tables: what no version of this program writes, by column, as SQL that finds it."""
+_STEP = re.compile(
+    r"(CREATE (?:TABLE|TRIGGER|INDEX|UNIQUE INDEX) \w+)|(DROP (?:TABLE|TRIGGER|INDEX) \w+)"
+    r"|ALTER TABLE (\w+) RENAME TO (\w+)"
+)
+_NO_DAMAGE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_AUTH,
+}
+_WORDS = f"""
+    SELECT what || ': ' || state FROM totals WHERE number > 0 AND (
+        (what = 'files' AND state NOT IN ({_FILES})) OR (what = 'work' AND state NOT IN ({_STATES}))
+    ) LIMIT 1
+"""
+
+
+class LedgerDamaged(DiskTrouble):
+    """The ledger is no longer what this program wrote; it is left as it is."""
+
+
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+"""What reading a damaged database raises: where a name is damaged, SQLite's own message is no text."""
+
+
+def damaged(path: Path, what: str) -> LedgerDamaged:
+    """Say what is damaged and what to do."""
+    return LedgerDamaged(f"{path} is damaged: {what}; {REBUILD}")
+
+
+def check_tables(db: sqlite3.Connection, path: Path) -> None:
+    """
+    See that all is there that this version made, in a moment.
+
+    Raises:
+        LedgerDamaged: something is missing, or there are states that nobody writes.
+    """
+    here = {f"{kind} {name}" for kind, name in db.execute("SELECT type, name FROM sqlite_schema")}
+    if missing := sorted(names() - here, key=lambda name: (not name.startswith("table"), name)):
+        raise damaged(path, f"{', '.join(missing[:3])} missing")
+    if row := db.execute(_WORDS).fetchone():
+        raise damaged(path, f"table {row[0]} is no state")
+
+
+@cache
+def names() -> frozenset[str]:
+    """Return what this version's tables, indexes and triggers are called, each behind its kind."""
+    there: set[str] = set()
+    for script in MIGRATIONS:
+        for made, gone, before, after in _STEP.findall(script):
+            if made:
+                there.add(made.replace("UNIQUE ", "").lower().removeprefix("create "))
+            there -= {gone.lower().removeprefix("drop "), f"table {before}"}
+            there |= {f"table {after}"} if after else set()
+    return frozenset(there)
+
+
+def check_empty(path: Path) -> None:
+    """
+    See that a file without a byte is the beginning of a harvest, and not what is left of one.
+
+    Raises:
+        LedgerDamaged: there is a harvest beside it.
+    """
+    sizes = [_size(path.with_name(f"{path.name}{end}")) for end in ("", "-wal", "-journal")]
+    if sizes[0] == 0 and not any(sizes[1:]) and any((path.parent / name).exists() for name in _OUTPUTS):
+        raise damaged(path, "it is empty, and there is a harvest beside it")
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def is_sound(path: str) -> bool:
+    """Tell whether the path of a file leads to below the folder of files."""
+    return path.startswith("files/") and ".." not in path.split("/") and "\0" not in path
+
+
+def check_owner(db: sqlite3.Connection) -> None:
+    """
+    See that a database without a version is an empty one.
+
+    Raises:
+        LedgerDamaged: it is another program's.
+    """
+    if row := db.execute("SELECT type || ' ' || name FROM sqlite_schema LIMIT 1").fetchone():
+        path = Path(db.execute("PRAGMA database_list").fetchone()[2])
+        raise damaged(path, f"it is a database of another program ({row[0]})")
+
+
+def diagnose_at(path: Path) -> str:
+    """Open the ledger at `path` and `diagnose` it; "" where nothing is found, or nobody can look."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as db:
+            return diagnose(db)
+    except sqlite3.Error:
+        return ""
+
+
+def damage_in(folder: Path) -> LedgerDamaged | None:
+    """Tell what is wrong with the ledger in `folder`; None where nothing is found, or nobody can look."""
+    path = folder / "harvest.db"
+    what = diagnose_at(path)
+    return damaged(path, what) if what else None
+
+
+def diagnose(db: sqlite3.Connection) -> str:
+    """Read all of it and name the first table that is damaged, and what of it; "" where nothing is."""
+    try:
+        here = {f"{kind} {name}" for kind, name in db.execute("SELECT type, name FROM sqlite_schema")}
+        if missing := sorted(names() - here):
+            return f"{', '.join(missing[:3])} missing"
+        tables = [name.removeprefix("table ") for name in names() if name.startswith("table ")]
+        for table in sorted(tables):
+            if what := _diagnose_table(db, table):
+                return f"table {table}: {what}"
+    except UNREADABLE as exc:
+        return f"its list of tables: {exc}" if _is_damage(exc) else ""
+    return ""
+
+
+def _diagnose_table(db: sqlite3.Connection, table: str) -> str:
+    try:
+        row = db.execute(f"PRAGMA integrity_check('{table}')").fetchone()
+        if row and row[0] != "ok":
+            return str(row[0]).replace("\n", " ")
+        for column, nonsense in (*_of_another_type(db, table), *_NONSENSE.get(table, ())):
+            if db.execute(f"SELECT 1 FROM {table} WHERE {nonsense} LIMIT 1").fetchone():
+                return f"nonsense in its column {column}"
+    except UNREADABLE as exc:
+        return str(exc) if _is_damage(exc) else ""
+    return ""
+
+
+def _is_damage(error: Exception) -> bool:
+    """Tell whether an error is about what is in the file, and not about its disk or who else has it open."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _NO_DAMAGE
+
+
+def _of_another_type(db: sqlite3.Connection, table: str) -> list[tuple[str, str]]:
+    """Say in SQL, by column, what is of another type than it was made for."""
+    rows = db.execute('SELECT name, type, "notnull" OR pk FROM pragma_table_info(?)', (table,)).fetchall()
+    return [
+        (name, f"typeof({name}) NOT IN {_TYPES[kind]}" + ("" if must_be else f" AND {name} IS NOT NULL"))
+        for name, kind, must_be in rows
+        if kind in _TYPES
+    ]

@@ -1,0 +1,228 @@
+"""
+Folders on file systems without locks (some cluster and network mounts): SQLite works there when it is
+told not to lock, and then something else must keep two runs apart before either opens the database.
+
+That is a file made with O_EXCL, which holds who made it and a heartbeat; `heartbeat.py` judges whether that
+one is still at work.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from harvester.errors import DiskTrouble
+from harvester.ledger.database.heartbeat import Sign, Watch, new_beat
+from harvester.system.process import Process, is_running, this_host, this_process
+
+_CLAIM = "harvest.db.claim"
+_FOR_A_MOMENT = re.compile(r"\.harvest\.(?P<host>.+)\.(?P<pid>\d+)(\.x[0-9a-f]+)?\.(?P<kind>probe|aside)")
+_OPENED_SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_LONGEST_MOMENT_SECONDS = 3600.0
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+def locks_work(folder: Path) -> bool:
+    """Tell whether files in `folder` can be locked; a folder that cannot be written to says yes."""
+    try:
+        import fcntl  # noqa: PLC0415 - Windows has none, and its locks always work
+    except ImportError:
+        return True
+    try:
+        with _Probe(folder) as probe:
+            fcntl.lockf(probe.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        return exc.errno not in _NO_LOCKS
+    return True
+
+
+def is_claimed(folder: Path) -> bool:
+    """Tell whether a run that does not trust in locks is at work in `folder`, or was killed there."""
+    return (folder / _CLAIM).exists()
+
+
+def find_claim(folder: Path) -> str:
+    """Return the last sign of life of the run that claims `folder`, "" where there is no claim."""
+    try:
+        return Judged.read(folder / _CLAIM).sign.beat
+    except (OSError, DiskTrouble):
+        return ""
+
+
+def is_trace(name: str) -> bool:
+    """Tell whether a file of this name is what a run leaves that is killed before it has a ledger."""
+    return name == _CLAIM or _FOR_A_MOMENT.fullmatch(name) is not None
+
+
+def _for_a_moment(folder: Path, kind: str) -> Path:
+    # Two containers may have one name, and one number: it must be another file for each.
+    return folder / f".harvest.{this_host()}.{os.getpid()}.x{os.urandom(6).hex()}.{kind}"
+
+
+class _Probe:
+    """A file that is there for a moment; never the database: closing that would drop its real locks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = _for_a_moment(folder, "probe")
+
+    def __enter__(self) -> Self:
+        self.handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._remove_those_of_the_dead()
+        return self
+
+    def _remove_those_of_the_dead(self) -> None:
+        for path in self._path.parent.glob(".harvest.*"):
+            made_by = _FOR_A_MOMENT.fullmatch(path.name)
+            if made_by is None or path == self._path:
+                continue
+            with contextlib.suppress(OSError):
+                age = self.time - path.stat().st_mtime
+                if age > _LONGEST_MOMENT_SECONDS or (made_by["kind"] == "probe" and _is_gone(made_by)):
+                    path.unlink()
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.handle)
+        self._path.unlink(missing_ok=True)
+
+    @property
+    def time(self) -> float:
+        return os.fstat(self.handle).st_mtime
+
+
+def _is_gone(made_by: re.Match[str]) -> bool:
+    """Tell whether no process has this number here; a probe that another container misses is no loss."""
+    return made_by["host"] == this_host() and not is_running(int(made_by["pid"]))
+
+
+class Judged(NamedTuple):
+    """A claim as it was found: what stood in it and when it changed last."""
+
+    text: str
+    changed_ns: int
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """
+        Read a claim.
+
+        Raises:
+            DiskTrouble: something else is in its place, which might keep whoever opens it waiting for ever.
+        """
+        with os.fdopen(_open(path, os.O_RDONLY), encoding="utf-8", errors="replace") as file:
+            return cls(file.read(), os.fstat(file.fileno()).st_mtime_ns)
+
+    @property
+    def sign(self) -> Sign:
+        """Who made it, and the last sign of life."""
+        return Sign(self._made_by, f"{self.text} {self.changed_ns}")
+
+    @property
+    def _made_by(self) -> Process:
+        """Host and process; "?" and 0 where it cannot be told, as before the text is written."""
+        words = self.text.rsplit(" ", 5)
+        if len(words) == 6 and words[1].isdecimal():
+            return Process(words[0], int(words[1]), words[2].strip("-"), words[3].strip("-"))
+        words = self.text.rsplit(" ", 2)  # of an earlier version
+        return (
+            Process(words[0], int(words[1])) if len(words) == 3 and words[1].isdecimal() else Process("?", 0)
+        )
+
+
+def _open(path: Path, how: int) -> int:
+    handle = os.open(path, how | _OPENED_SAFELY)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise DiskTrouble(f"{path}: is no plain file; see what it is, and remove it")
+    return handle
+
+
+class ClaimFile:
+    """Holds a folder for one run where nothing can be locked."""
+
+    def __init__(self, folder: Path, watch: Watch) -> None:
+        self._folder = folder
+        self._path = folder / _CLAIM
+        self._watch = watch
+        me = this_process()
+        token = os.urandom(8).hex()
+        self._mine = f"{me.host} {me.pid} {me.machine or '-'} {me.began or '-'} {token} "
+
+    def take(self) -> None:
+        """
+        Claim the folder; the claim of a process that is gone or silent is taken over.
+
+        Raises:
+            FolderInUse: another run is at work here.
+        """
+        while True:
+            try:
+                handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                if (stale := self.find_stale()) is not None:
+                    self.remove(stale)
+                continue
+            with os.fdopen(handle, "w") as file:
+                file.write(self._mine + new_beat())
+            return
+
+    def renew(self) -> bool:
+        """Give a sign of life; tell whether the folder is still held."""
+        try:
+            handle = _open(self._path, os.O_RDWR)
+        except (OSError, DiskTrouble):
+            return False
+        # Only what was opened is written to: by now another one's claim may have this name.
+        with os.fdopen(handle, "r+b", buffering=0) as file, contextlib.suppress(OSError):
+            if file.read(len(self._mine.encode())) == self._mine.encode():
+                file.write(new_beat().encode())
+                return True
+        return False
+
+    def drop(self) -> None:
+        """Let the folder go."""
+        with contextlib.suppress(OSError, DiskTrouble):
+            if Judged.read(self._path).text.startswith(self._mine):
+                self._path.unlink()
+
+    def find_stale(self) -> Judged | None:
+        """
+        Find the claim of a process that is gone or silent; None where there is no claim any more.
+
+        Raises:
+            FolderInUse: whoever made it is at work here.
+        """
+        found: Judged | None = None
+
+        def look() -> Sign | None:
+            nonlocal found
+            try:
+                found = Judged.read(self._path)
+            except FileNotFoundError:
+                return None
+            return found.sign
+
+        return found if self._watch.judge(look) is not None else None
+
+    def remove(self, stale: Judged) -> None:
+        """Remove the claim that was found stale, and no other that has taken its place since."""
+        # Only one can rename it; whether it was still the stale one can be seen no sooner than after that.
+        aside = _for_a_moment(self._folder, "aside")
+        with contextlib.suppress(FileNotFoundError):
+            self._path.rename(aside)
+            if Judged.read(aside) == stale:
+                aside.unlink()
+            else:
+                self._put_back(aside)
+
+    def _put_back(self, aside: Path) -> None:
+        try:
+            os.link(aside, self._path)
+        except FileExistsError:
+            pass  # of a third one; the owner of this one sees that before it writes
+        except OSError:  # no hard links here; a third one would see as well that it has lost its claim
+            aside.rename(self._path)
+            return
+        aside.unlink()

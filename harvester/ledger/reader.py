@@ -1,0 +1,381 @@
+"""The ledger as exports, `status` and `verify` read it, beside a run or after it."""
+
+import heapq
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from harvester.errors import UsageError
+from harvester.ledger.database import lease_row as claim
+from harvester.ledger.database.connection import NAME, OPEN_WORK, database_errors, exists
+from harvester.ledger.database.heartbeat import Sign, seems_at_work
+from harvester.ledger.database.integrity import damaged, is_sound
+from harvester.ledger.database.lease_file import find_claim
+from harvester.ledger.database.read_only import View
+from harvester.ledger.rows import ChangeRow, FileRow, ItemRow
+from harvester.ledger.tables import totals as counting
+from harvester.ledger.tables.prune_blockers import doubts, only_here
+from harvester.states import FileStatus
+from harvester.text.redaction import REDACTOR
+
+if TYPE_CHECKING:
+    from harvester.ledger.forecast import Prospect
+    from harvester.ledger.messages import Wish
+    from harvester.models import Failure
+
+CHUNK_ROWS = 500
+_RECORD = """
+    CAST(raw AS BLOB), CAST(file_list AS BLOB),
+    (SELECT count(*) FROM files WHERE files.item_id = records.item_id),
+    (SELECT CAST(total(size) AS INTEGER) FROM files WHERE files.item_id = records.item_id)
+"""
+_OF_VERSION = ("versions.item_id", "version")
+_LAST_FINISHED = """(
+    SELECT ifnull(max(id), 0) FROM runs WHERE job = 'harvest' AND outcome = 'finished'
+        AND id < (SELECT max(id) FROM runs WHERE job = 'harvest')
+)"""
+"""The last harvest before the newest one that was finished."""
+CHUNK_BYTES = 8_000_000
+
+
+class Reader:
+    """
+    A read-only view of one folder's ledger; usable while a run goes on.
+
+    `checkpoint` is called every few hundred rows, so that a long read can be given up: it raises.
+
+    Raises:
+        UsageError: there is no harvest in the folder.
+    """
+
+    def __init__(self, folder: Path, *, checkpoint: Callable[[], None] = lambda: None) -> None:
+        self.path = folder / NAME
+        if not exists(folder):
+            raise UsageError(f"{folder}: holds no harvest ({NAME} is not there)")
+        with database_errors(self.path):
+            self._view = View(self.path)
+        self._db = self._view.db
+        self._checkpoint = checkpoint
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._view.close()
+
+    def items(self) -> Iterator[ItemRow]:
+        """Every item whose record is here, by id, each before those of its versions that were asked for."""
+        items = self._rows(
+            f"SELECT item_id, 0, {_RECORD} FROM records", by=("item_id",), only="item_id >= 0", weigh=_weight
+        )
+        for row in heapq.merge(
+            items, self._of_versions("records", _RECORD, weigh=_weight), key=_id_and_version
+        ):
+            found = ItemRow(*row)
+            if not found.raw.lstrip().startswith(b"{"):
+                raise damaged(self.path, f"table records: that of item {found.id} is no record")
+            yield found
+
+    def versions(self) -> Iterator[ItemRow]:
+        """Every version of an item that was asked for and whose record is here."""
+        return (ItemRow(*row) for row in self._of_versions("records", _RECORD, weigh=_weight))
+
+    def setting(self, name: str) -> str:
+        """Tell what the last run was told, "" where there was none."""
+        row = self._row("SELECT value FROM settings WHERE name = ?", name)
+        return str(row[0]) if row else ""
+
+    def _of_versions(
+        self,
+        table: str,
+        what: str,
+        *,
+        by: tuple[str, ...] = (),
+        only: str = "",
+        values: tuple[object, ...] = (),
+        weigh: Callable[[tuple[Any, ...]], int] | None = None,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Read the rows of versions that were asked for, which begin with id, version and `by`."""
+        return self._rows(
+            f"SELECT {', '.join((*_OF_VERSION, *by))}, {what} FROM versions JOIN {table} ON"
+            f" {table}.item_id = versions.id",
+            by=(*_OF_VERSION, *by),
+            only=only,
+            values=values,
+            weigh=weigh,
+        )
+
+    def totals(self) -> Iterator[tuple[int, int | None, int | None]]:
+        """Item id, views and downloads of every item that was asked about, by id."""
+        return self._counted("stats", "views, downloads")
+
+    def shares(self) -> Iterator[tuple[int, int]]:
+        """Item id and shares of every item whose shares are known, by id."""
+        return self._counted("stats", "shares", only="shares IS NOT NULL")
+
+    def history(self) -> Iterator[tuple[int, str, int | None, int | None, int | None]]:
+        """Item id, time, views, downloads and shares, as often as they were asked for, by id and time."""
+        before = self._counted("snapshots", "views, downloads, shares", by=("asked_at",))
+        counters = (f"iif(instr(asked, '{name}'), {name}, NULL)" for name in ("views", "downloads", "shares"))
+        now = self._counted("stats", f"asked_at, {', '.join(counters)}")
+        return heapq.merge(before, now, key=lambda row: row[:2])
+
+    def uses(self, *, by_country: bool) -> Iterator[tuple[int, str, str, str, str, int]]:
+        """Item id, counter, granularity, country, date and number of each period, in this order."""
+        return self._counted(
+            "uses",
+            "number",
+            by=("counter", "granularity", "country", "date"),
+            only="country > ''" if by_country else "country = ''",
+        )
+
+    def _counted(
+        self, table: str, what: str, *, by: tuple[str, ...] = (), only: str = "TRUE"
+    ) -> Iterator[tuple[Any, ...]]:
+        """Read statistics by figshare's ids and `by`, whether an item carries them or a version of it."""
+        items = self._rows(
+            f"SELECT {', '.join(('item_id', *by))}, {what} FROM {table}",
+            by=("item_id", *by),
+            only=f"item_id >= 0 AND {only}",
+        )
+        versions = self._of_versions(table, what, by=by, only=only)
+        key = len(by) + 1
+        carried = ((item_id, *row) for item_id, _, *row in versions)
+        return heapq.merge(items, carried, key=lambda row: row[:key])
+
+    def files(self, status: FileStatus | None = None) -> Iterator[FileRow]:
+        """Every file, or those of one status, by item, version and file id."""
+        what = (
+            "name, iif(status = 'link', '', path), size, md5, status, verdict, url, iif(files.item_id < 0,"
+            " (SELECT version FROM versions WHERE versions.id = files.item_id),"
+            " (SELECT record_version FROM items WHERE items.id = files.item_id)), files.item_id"
+        )
+        is_wanted = "status = ?" if status else "TRUE"
+        values = (status,) if status else ()
+        items = self._rows(
+            f"SELECT item_id, 0, file_id, {what} FROM files",
+            by=("item_id", "file_id"),
+            only=f"item_id >= 0 AND {is_wanted}",
+            values=values,
+            at=(0, 2),
+        )
+        versions = self._of_versions("files", what, by=("file_id",), only=is_wanted, values=values)
+        for item_id, _, file_id, *row in heapq.merge(items, versions, key=lambda row: row[:3]):
+            found = FileRow(item_id, file_id, *row)
+            if found.size < 0 or (found.path and not is_sound(found.path)):
+                raise damaged(self.path, f"table files: nonsense in size or path of file {file_id}")
+            yield found
+
+    def changes(self) -> Iterator[ChangeRow]:
+        """What is new, has changed, was withdrawn or has returned since the last run that finished, by id."""
+        with database_errors(self.path):
+            rows = self._db.execute(
+                f"""
+            SELECT ifnull(versions.item_id, changes.item_id) AS id, ifnull(version, 0) AS version,
+                change, fields, files
+            FROM changes LEFT JOIN versions ON versions.id = changes.item_id
+            WHERE run_id > {_LAST_FINISHED} ORDER BY 1, 2, run_id
+            """
+            )
+            for row in rows:
+                yield ChangeRow(*row)
+
+    def changes_in_all(self) -> dict[str, int]:
+        """Count what `changes` tells, by what became of items."""
+        with database_errors(self.path):
+            rows = self._db.execute(
+                f"SELECT change, count(*) FROM changes WHERE run_id > {_LAST_FINISHED} GROUP BY 1 ORDER BY 1"
+            )
+            return dict(rows.fetchall())
+
+    def mark(self, key: str) -> str:
+        """Tell until when all of a listing that was modified is here, "" where that is not known."""
+        row = self._row("SELECT mark FROM listings WHERE key = ? AND complete AND NOT old", key)
+        return str(row[0]) if row else ""
+
+    def moving(self) -> frozenset[str]:
+        """Return the paths, old and new, of files that a run which has not ended is renaming."""
+        with database_errors(self.path):
+            rows = self._db.execute("SELECT source FROM moves UNION SELECT target FROM moves").fetchall()
+        return frozenset(path for (path,) in rows)
+
+    def removable(self) -> Iterator[tuple[str, int, str, str]]:
+        """
+        Path, size in bytes and reason of files here that are no part of the harvest any more.
+
+        And why one is to stay all the same, "" where it may go: see `doubts.only_here`.
+        """
+        with database_errors(self.path):
+            rows, kept = self._removable(), only_here(self._db)
+        return ((path, size, why, kept.get(item_id, "")) for path, size, why, item_id in rows)
+
+    def doubts(self) -> list[str]:
+        """Say why nothing is to be removed now; see `doubts.doubts`."""
+        with database_errors(self.path):
+            return doubts(self._db)
+
+    def prune_was_cut_off(self) -> bool:
+        """Tell whether a prune ended before it could say what it had moved, and none has finished since."""
+        row = self._row(
+            "SELECT EXISTS (SELECT 1 FROM runs WHERE job = 'prune' AND outcome IS NOT 'finished' AND id > ("
+            "SELECT ifnull(max(id), 0) FROM runs WHERE job = 'prune' AND outcome = 'finished'))"
+        )
+        return bool(row and row[0])
+
+    def _row(self, sql: str, *values: object) -> tuple[Any, ...] | None:
+        with database_errors(self.path):
+            found: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()
+        return found
+
+    def _removable(self) -> list[tuple[Any, ...]]:
+        return self._db.execute(
+            """
+            SELECT path, size, why, ifnull(versions.item_id, gone.item_id) FROM (
+                SELECT path, size, 'no record names it any more' AS why, item_id FROM leftovers
+                    WHERE NOT found AND path NOT IN (SELECT path FROM files WHERE status = 'done')
+                UNION ALL
+                SELECT path, size, 'its item was withdrawn', item_id
+                    FROM files JOIN items ON items.id = item_id WHERE withdrawn AND status = 'done'
+            ) AS gone LEFT JOIN versions ON versions.id = gone.item_id ORDER BY 1
+            """
+        ).fetchall()
+
+    def failures(self) -> Iterator["Failure"]:
+        """
+        Everything that could not be had: listings and names, then items, then files.
+
+        What an earlier version of this program stored may hold a secret: it is taken out here.
+        """
+        from harvester.models import Failure  # noqa: PLC0415 - `status` needs none of them
+
+        mishaps = self._rows(  # in the order in which they came
+            "SELECT rowid, task, subject, error, verdict, attempts FROM mishaps", by=("rowid",)
+        )
+        for _, task, subject, error, verdict, attempts in mishaps:
+            yield Failure(task, REDACTOR.text(error), verdict, subject=subject, attempts=attempts)
+        work = self._rows(
+            "SELECT item_id, task, error, verdict, attempts, told_as FROM work",
+            by=("item_id", "task"),
+            only=f"{OPEN_WORK} AND state = 'failed'",
+        )
+        for key, task, error, verdict, attempts, told_as in work:
+            item_id, version = self._of_figshare(key)
+            told = REDACTOR.text(error)
+            yield Failure(told_as or task, told, verdict, item_id, attempts=attempts, version=version)
+        files = self._rows(
+            "SELECT item_id, file_id, error, verdict, attempts FROM files",
+            by=("item_id", "file_id"),
+            only="status = 'failed'",
+        )
+        for key, file_id, error, verdict, attempts in files:
+            item_id, version = self._of_figshare(key)
+            told = REDACTOR.text(error)
+            yield Failure("files", told, verdict, item_id, file_id, attempts=attempts, version=version)
+
+    def _of_figshare(self, key: int) -> tuple[int, int]:
+        """Return figshare's id and the version, 0 for the current one, of an item of the ledger."""
+        if key >= 0:
+            return key, 0
+        item_id, version = self._row("SELECT item_id, version FROM versions WHERE id = ?", key) or (key, 0)
+        return item_id, version
+
+    def counts(self) -> dict[str, Any]:
+        """Count what the folder holds; see `counting.counts`."""
+        with database_errors(self.path):
+            return counting.counts(self._db)
+
+    def last_run(self, now: float | None = None) -> dict[str, Any] | None:
+        """Tell when the newest harvest began and ended, how, and who is at work on it now."""
+        with database_errors(self.path):
+            row = self._db.execute(
+                "SELECT started, ended, outcome, id = (SELECT max(id) FROM runs) FROM runs"
+                " WHERE job = 'harvest' ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+            if row is None:
+                return None
+            started, ended, outcome, is_newest = row  # no other job holds the folder since
+            at_work = self._at_work(time.time() if now is None else now) if is_newest else None
+        state = "running" if at_work else outcome or "killed"
+        return {"started": started, "ended": ended, "state": state, "by": at_work}
+
+    def _at_work(self, now: float) -> str | None:
+        """Say who seems to be at work on this folder, None where nobody does."""
+
+        def look() -> Sign | None:
+            sign = claim.last_sign(self._db)
+            claimed = find_claim(self.path.parent)  # renewed more often, where there is one
+            return sign and Sign(sign.process, f"{sign.beat} {claimed}")
+
+        sign = look()
+        if sign is None:
+            return None
+        (beat,) = self._db.execute("SELECT beat FROM runs WHERE id = (SELECT max(id) FROM runs)").fetchone()
+        return str(sign.process) if seems_at_work(sign, now - beat, look) else None
+
+    def prospect(self, tasks: frozenset[str], wishes: "Sequence[Wish]", now: float) -> "Prospect":
+        """Look ahead to a run of these tasks on items, asked for these wishes; `now`: seconds since 1970."""
+        from harvester.ledger.forecast import Prospect  # noqa: PLC0415 - `status` needs none of it
+
+        return Prospect(self._db, self.path, tasks, wishes, now=now)
+
+    def _rows(
+        self,
+        select: str,
+        *,
+        by: tuple[str, ...],
+        only: str = "",
+        values: tuple[object, ...] = (),
+        at: tuple[int, ...] | None = None,
+        weigh: Callable[[tuple[Any, ...]], int] | None = None,
+    ) -> Iterator[tuple[Any, ...]]:
+        """
+        Read a table in the order of its key `by`, which stands `at` these columns, by default the first.
+
+        A few hundred rows at a time: without a write-ahead log a reader that takes long would keep
+        everybody from writing. Fewer where their bytes, as `weigh` tells them, are many.
+        """
+        after: tuple[object, ...] = ()
+        while True:
+            beyond = f"({', '.join(by)}) > ({', '.join('?' * len(by))})" if after else ""
+            where = " AND ".join(filter(None, (only, beyond)))
+            sql = f"{select} {'WHERE ' + where if where else ''} ORDER BY {', '.join(by)} LIMIT {CHUNK_ROWS}"
+            with database_errors(self.path):
+                rows, is_last = _chunk(self._db.execute(sql, (*values, *after)), weigh)
+            self._checkpoint()
+            yield from rows
+            if is_last:
+                return
+            after = tuple(rows[-1][place] for place in at or range(len(by)))
+            del rows  # large ones must not wait in memory for the next
+
+
+def _chunk(
+    cursor: sqlite3.Cursor, weigh: Callable[[tuple[Any, ...]], int] | None
+) -> tuple[list[tuple[Any, ...]], bool]:
+    """Take rows until there are enough of them; tell whether they were the last."""
+    if weigh is None:
+        rows = cursor.fetchall()
+        return rows, len(rows) < CHUNK_ROWS
+    rows, size = [], 0
+    with closing(cursor):  # which ends its transaction
+        for row in cursor:
+            rows.append(row)
+            size += weigh(row)
+            if size >= CHUNK_BYTES:
+                return rows, False
+    return rows, len(rows) < CHUNK_ROWS
+
+
+def _id_and_version(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return row[:2]
+
+
+def _weight(row: tuple[Any, ...]) -> int:
+    """Tell how many bytes the record and the file list of an item are."""
+    return len(row[2]) + (len(row[3]) if row[3] else 0)

@@ -1,0 +1,252 @@
+"""What becomes of files, as rows: placed by a record, fetched, superseded, removed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from harvester.ledger.database import bulk as many
+from harvester.ledger.database.connection import FILE_COLUMNS, OF_ITEM, OPEN_FILES
+from harvester.ledger.messages import FileResult
+from harvester.ledger.tables.queue import Line, remote_file
+from harvester.models import OwedFile, PlacedFile, RemoteFile
+from harvester.states import BEYOND_ROOM, NOT_ASKED, REFUSED_TO_OWNER, FileStatus
+
+_TAKES_ROOM = (FileStatus.PENDING, FileStatus.DONE)
+
+
+class _Row(NamedTuple):
+    """A row of a file, as it was before the record that names it was read again."""
+
+    path: str
+    size: int
+    md5: str | None
+    status: str
+    turn: int | None
+
+
+class Files:
+    """
+    Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread.
+
+    `is_here`: tells whether anything is at a path below the output folder.
+    """
+
+    def __init__(self, db: sqlite3.Connection, line: Line, is_here: Callable[[str], bool]) -> None:
+        self._db = db
+        self._line = line
+        self._is_here = is_here
+
+    def save_placed(self, placed: Sequence[tuple[int, Iterable[PlacedFile]]]) -> None:
+        """Put the files that records name in the place of those that they named before."""
+        rows = many.select(
+            self._db,
+            "DELETE FROM files WHERE item_id IN ({values})"
+            " RETURNING item_id, file_id, path, size, md5, status, turn",
+            [(item_id,) for item_id, _ in placed],
+        )
+        before = {(item_id, file_id): _Row(*row) for item_id, file_id, *row in rows}
+        for row in before.values():
+            if row.status in _TAKES_ROOM:
+                self._line.room.gives_back(row.size)
+        many.write(
+            self._db,
+            f"INSERT INTO files (item_id, path, status, verdict, turn, {FILE_COLUMNS}) {{values}}",
+            [
+                self._row(item_id, file, before.get((item_id, file.file.id)))
+                for item_id, files in placed
+                for file in files
+            ],
+        )
+        self._note_leftovers(placed, before)
+
+    def _row(self, item_id: int, placed: PlacedFile, old: _Row | None) -> many.Row:
+        """
+        Make the row of a file of a record that was read.
+
+        Whoever placed it looked at what is here when the record came. One that has come since stays, and one
+        that is in hand keeps its turn: neither is fetched again.
+        """
+        file, status, reason = placed.file, placed.status, placed.reason
+        is_same = old is not None and old[:3] == (placed.path, file.size, file.md5)
+        if is_same and old is not None and old.status == FileStatus.DONE and status is not FileStatus.LINK:
+            status, reason = FileStatus.DONE, ""
+        if status is FileStatus.PENDING and not self._line.has_files:
+            # An earlier run may have asked for it: then it still is to come.
+            if not (is_same and old is not None and old.status == FileStatus.PENDING):
+                status, reason = FileStatus.SKIPPED, NOT_ASKED
+        elif status is FileStatus.DONE:
+            self._line.room.gives_back(-file.size)
+        elif status is FileStatus.PENDING and not self._line.room.takes(file.size):
+            status, reason = FileStatus.SKIPPED, BEYOND_ROOM
+        turn = old.turn if is_same and old is not None else None
+        if status is not FileStatus.PENDING:
+            turn = None
+        elif turn is None:
+            turn = self._line.turn_for_file()
+        owner = (item_id, placed.path, str(status), reason, turn)
+        return (*owner, file.id, file.name, file.folder, file.size, file.md5, file.url)
+
+    def _note_leftovers(
+        self, placed: Sequence[tuple[int, Iterable[PlacedFile]]], before: Mapping[tuple[int, int], _Row]
+    ) -> None:
+        """
+        Remember what was fetched and is named no more; nothing is removed unless the user says so.
+
+        One whose path another file has by now goes out of its way before that comes, or when the run ends.
+        """
+        named = {(item_id, file.file.id): file for item_id, files in placed for file in files}
+        left = [
+            (row.path, item_id, file_id, row.size)
+            for (item_id, file_id), row in before.items()
+            if not _is_kept(row, named.get((item_id, file_id)))
+            # What is pending may have got its place from a run that was killed before it could say so.
+            and (row.status == FileStatus.DONE or self._may_have_come(row))
+        ]
+        many.write(
+            self._db,
+            "INSERT INTO leftovers (path, item_id, file_id, size) {values} ON CONFLICT DO UPDATE SET"
+            " item_id = excluded.item_id, file_id = excluded.file_id, size = excluded.size",
+            left,
+        )
+        if self._db.execute("SELECT 1 FROM leftovers LIMIT 1").fetchone():
+            here = [(file.path,) for file in named.values() if file.status is FileStatus.DONE]
+            many.write(self._db, "DELETE FROM leftovers WHERE path IN ({values})", here)
+            many.write(
+                self._db,
+                "INSERT INTO unplaced SELECT DISTINCT files.item_id FROM files JOIN leftovers USING (path)"
+                " WHERE files.item_id IN ({values}) ON CONFLICT DO NOTHING",
+                [(item_id,) for item_id, _ in placed],
+            )
+
+    def note_unplaced(self, keys: Sequence[int]) -> None:
+        """Remember the items some of whose files are not where their records ask for them."""
+        many.write(self._db, "INSERT INTO unplaced {values} ON CONFLICT DO NOTHING", [(key,) for key in keys])
+
+    def _may_have_come(self, row: _Row) -> bool:
+        return row.status == "pending" and self._line.is_old(row.turn) and self._is_here(row.path)
+
+    def _leave_to_the_withdrawn(self, item_ids: set[int]) -> None:
+        """Do not owe again what is damaged of items that are no longer public: nobody has it."""
+        gone = many.select(
+            self._db,
+            "SELECT id FROM items WHERE withdrawn AND id IN ({values})",
+            [(item_id,) for item_id in item_ids],
+        )
+        self.withhold([item_id for (item_id,) in gone])
+
+    def withhold(self, item_ids: Sequence[int]) -> None:
+        """Owe no file of items that are no longer public."""
+        if self._line.room.is_limited:
+            owed = "SELECT item_id, file_id FROM files WHERE status = 'pending' AND item_id IN ({values})"
+            self._line.room.gives_back_all(many.select(self._db, owed, [(each,) for each in item_ids]))
+        many.write(
+            self._db,
+            "UPDATE files SET status = 'withheld', verdict = 'withdrawn', error = '', attempts = 0,"
+            f" turn = NULL WHERE {OPEN_FILES} AND item_id IN ({{values}})",
+            [(item_id,) for item_id in item_ids],
+        )
+
+    def here(self, key: int) -> dict[int, tuple[RemoteFile, str]]:
+        """Return the files of an item that were fetched before: file id to the file and its path."""
+        rows = self._db.execute(
+            f"SELECT path, {FILE_COLUMNS} FROM files WHERE item_id = ? AND status = 'done'", (key,)
+        )
+        return {file[0]: (remote_file(file), path) for path, *file in rows}
+
+    def refused(self, key: int) -> dict[int, str]:
+        """Return the files of an item that the token was refused: file id to why they are withheld."""
+        rows = self._db.execute(
+            "SELECT file_id, verdict FROM files WHERE item_id = ? AND status = 'withheld' AND verdict LIKE ?",
+            (key, f"%{REFUSED_TO_OWNER}"),
+        )
+        return dict(rows.fetchall())
+
+    def twins(self, owed: OwedFile) -> list[str]:
+        """Return where other versions of an item have, had or will have what may be the same bytes."""
+        rows = self._db.execute(
+            f"SELECT path FROM files WHERE {OF_ITEM} AND md5 = ?2 AND size = ?3 AND item_id <> ?4"
+            f" UNION ALL SELECT path FROM leftovers WHERE {OF_ITEM} AND size = ?3",
+            (owed.item_id, owed.file.md5, owed.file.size, owed.key),
+        )
+        return [path for (path,) in rows]
+
+    def put_off(self, key: int, file_id: int, turn: int) -> None:
+        """Put a file behind all others in line; one that has another turn by now keeps it."""
+        self._db.execute(
+            "UPDATE files SET turn = ? WHERE item_id = ? AND file_id = ? AND turn = ? AND status = 'pending'",
+            (self._line.next_turn(), key, file_id, turn),
+        )
+
+    def save_fetched(self, results: Sequence[FileResult]) -> None:
+        """Save what became of different files; one whose row is another by now is known to be of no use."""
+        written = many.select(
+            self._db,
+            """
+            WITH told (item_id, file_id, turn, status, error, has_failed, attempts, verdict, size)
+                AS ({values})
+            UPDATE files SET status = told.status, error = told.error, verdict = told.verdict, turn = NULL,
+                attempts = iif(has_failed, files.attempts + told.attempts, 0),
+                size = iif(files.size = 0, told.size, files.size)  -- the record may not tell it
+            FROM told WHERE files.item_id = told.item_id AND files.file_id = told.file_id
+                AND (told.turn IS NULL OR files.turn = told.turn)
+            RETURNING item_id, status, size
+            """,
+            [_fetched_row(result) for result in results],
+        )
+        for _, status, size in written:
+            if status in {FileStatus.FAILED, FileStatus.WITHHELD}:
+                self._line.room.gives_back(size)
+        self._drop_leftovers([each.path for each in results if each.status is FileStatus.DONE])
+        self._leave_to_the_withdrawn({item_id for item_id, status, _ in written if status == "pending"})
+        if len(written) < len(results):
+            many.write(
+                self._db,
+                "WITH told (path, item_id, file_id, size) AS ({values})"
+                " INSERT INTO leftovers (path, item_id, file_id, size) SELECT * FROM told WHERE NOT EXISTS ("
+                "SELECT 1 FROM files WHERE files.item_id = told.item_id AND files.path = told.path"
+                " AND files.status IN ('done', 'pending'))"
+                " ON CONFLICT DO NOTHING",
+                [
+                    (each.path, each.item_id, each.file_id, each.size)
+                    for each in results
+                    if each.path and each.status is FileStatus.DONE
+                ],
+            )
+
+    def _drop_leftovers(self, paths: Sequence[str]) -> None:
+        """Forget that something else lay where a file was found in its place or has come."""
+        if self._db.execute("SELECT 1 FROM leftovers LIMIT 1").fetchone():
+            many.write(
+                self._db, "DELETE FROM leftovers WHERE path IN ({values})", [(path,) for path in paths]
+            )
+
+    def pruned(self, paths: Sequence[str]) -> None:
+        """Forget files that were removed; those of withdrawn items are no longer here."""
+        gone = [(path,) for path in paths]
+        many.write(self._db, "DELETE FROM leftovers WHERE path IN ({values})", gone)
+        many.write(
+            self._db,
+            "UPDATE files SET status = 'withheld', verdict = 'withdrawn' WHERE status = 'done'"
+            " AND item_id IN (SELECT id FROM items WHERE withdrawn) AND path IN ({values})",
+            gone,
+        )
+
+
+def _is_kept(row: _Row, now: PlacedFile | None) -> bool:
+    """Tell whether what lies at a file's path may still be what its record asks for there."""
+    if now is None or now.path != row.path or now.status not in _TAKES_ROOM:
+        return False
+    # A sum that is told later was compared with what is here when the record was read.
+    is_same = row.size == now.file.size and (now.file.md5 in {None, row.md5} or now.status is FileStatus.DONE)
+    return row.status != FileStatus.DONE or is_same
+
+
+def _fetched_row(result: FileResult) -> many.Row:
+    # SQLite takes a str and an int as they are; for what is derived from them Python looks for an adapter.
+    has_failed = result.status is FileStatus.FAILED
+    attempts = result.attempts if has_failed else 0
+    which = (result.item_id, result.file_id, result.turn)
+    told = (str(result.status), result.error, int(has_failed), attempts, str(result.verdict))
+    return (*which, *told, result.size)

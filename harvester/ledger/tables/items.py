@@ -1,0 +1,319 @@
+"""What a run learned of items, as rows: the SQL behind each kind of result. Files: `files.py`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from harvester.ledger.database import bulk as many
+from harvester.ledger.database.lease_row import iso
+from harvester.ledger.messages import Harvested, ItemResult
+from harvester.ledger.tables import statistics, versions
+from harvester.ledger.tables.dates import latest_from, settled_by
+from harvester.ledger.tables.files import Files
+from harvester.ledger.tables.queue import Line
+from harvester.models import Change, Record
+from harvester.states import Changed, WorkState
+from harvester.text.display import joined, parted
+
+_LARGE = 8_000_000
+"""Bytes of a record that is not bound to a statement as a whole."""
+_PIECE = 1 << 20
+
+
+class Entries:
+    """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
+
+    def __init__(
+        self, db: sqlite3.Connection, line: Line, files: Files, clock: Callable[[], float], *, run_id: int
+    ) -> None:
+        self._db = db
+        self._line = line
+        self._files = files
+        self._clock = clock
+        self._run_id = run_id
+
+    def save_items(self, results: Sequence[ItemResult]) -> None:
+        """Save what visits to different items gave; what one has to say of a record may be out of date."""
+        results = self._up_to_date(results)
+        self._save_states(results)
+        now = iso(self._clock())
+        self._save_records(results, now)
+        counted = self._that_count(results)
+        statistics.save_totals(self._db, counted, now)
+        statistics.save_uses(self._db, counted)
+        self._save_changes(results)
+        self._files.save_placed(
+            [
+                (result.item_id, found.files)
+                for result in results
+                for found in result.findings
+                if found.files is not None
+            ]
+        )
+        self._files.note_unplaced(
+            [result.item_id for result in results for found in result.findings if found.is_unplaced]
+        )
+        self._withdraw([result.item_id for result in results if _is_withdrawn(result)])
+        self._owe_versions(results)
+        self._take_in(results)
+
+    def _that_count(self, results: Sequence[ItemResult]) -> list[ItemResult]:
+        """Leave out versions whose item has come to carry its statistics itself meanwhile."""
+        carriers = versions.that_count(self._db, [each.item_id for each in results if each.item_id < 0])
+        return [each for each in results if each.item_id >= 0 or each.item_id in carriers]
+
+    def _save_states(self, results: Sequence[ItemResult]) -> None:
+        many.write(
+            self._db,
+            """
+            WITH told (item_id, task, state, error, has_failed, attempts, verdict, told_as) AS ({values})
+            UPDATE work SET state = told.state, error = told.error, verdict = told.verdict,
+                told_as = told.told_as,
+                attempts = iif(has_failed, work.attempts + told.attempts, 0)
+            FROM told WHERE work.item_id = told.item_id AND work.task = told.task
+            """,
+            [row for result in results for row in _work_rows(result)],
+        )
+        many.write(
+            self._db,
+            """
+            WITH told (
+                id, turn, modified_date, at, settled, withheld, withdrawn, etag, asked_in, version, own,
+                due_after
+            ) AS ({values})
+            UPDATE items SET turn = iif(items.turn = ifnull(told.turn, items.turn), NULL, items.turn),
+                -- A record without a date has that of its listing; nothing lies behind the answer.
+                modified_date = ifnull(
+                    min(iif(told.modified_date = '', ifnull(listed_date, ''), told.modified_date), told.at),
+                    items.modified_date
+                ),
+                settled = ifnull(told.settled, items.settled),
+                withheld = ifnull(told.withheld, items.withheld),
+                withdrawn = ifnull(told.withdrawn, items.withdrawn),
+                etag = ifnull(told.etag, items.etag), asked_in = ifnull(told.asked_in, items.asked_in),
+                record_version = ifnull(told.version, items.record_version),
+                private = max(items.private, ifnull(told.own, 0)),
+                due_after = iif(items.private > told.own, '0', ifnull(told.due_after, items.due_after))
+            FROM told WHERE items.id = told.id
+            """,
+            [self._item_row(result) for result in results],
+        )
+
+    def _up_to_date(self, results: Sequence[ItemResult]) -> list[ItemResult]:
+        """Leave out the records of items that have got another turn since: they are asked for once more."""
+        rows = many.select(
+            self._db,
+            "WITH told (id, turn) AS ({values})"
+            " SELECT id FROM told CROSS JOIN items USING (id) WHERE items.turn IS NOT told.turn",
+            [(result.item_id, result.turn) for result in results if result.turn is not None],
+        )
+        outdated = {item_id for (item_id,) in rows}
+        return [_without_record(result) if result.item_id in outdated else result for result in results]
+
+    def _item_row(self, result: ItemResult) -> many.Row:
+        is_known = result.states.get("metadata") in {WorkState.DONE, WorkState.LEFT_OUT}
+        asked_in = self._run_id if is_known else None
+        record = _record(result)
+        dates: tuple[str | None, str | None, str | None]
+        if record is None:
+            withdrawn = 1 if _is_withdrawn(result) else None
+            settled = settled_by(iso(self._clock())) if asked_in else None
+            dates = (None, None, settled)
+            return (result.item_id, result.turn, *dates, None, withdrawn, None, asked_in, None, None, None)
+        article, at = record.article, record.told_at or iso(self._clock())
+        # A date that cannot be is worth nothing: what is listed later is to be looked at, whatever it says.
+        is_odd = article.modified_date > latest_from(at)
+        dates = ("", "", None) if is_odd else (article.modified_date, at, settled_by(at))
+        version = 0 if article.draft_of else article.version  # an unpublished edit has no number yet
+        of_record = (article.withheld, 0, record.etag, asked_in, version)
+        own = (int(record.private), article.embargo_until)
+        return (result.item_id, result.turn, *dates, *of_record, *own)
+
+    def _save_records(self, results: Sequence[ItemResult], now: str) -> None:
+        records = [(result.item_id, record) for result in results if (record := _record(result))]
+        many.write(
+            self._db,
+            # Bytes that are known to be text: to make Python texts of them and bytes again takes longer.
+            """
+            WITH told (item_id, raw, file_list, fetched_at) AS ({values})
+            INSERT INTO records (item_id, raw, file_list, fetched_at)
+            SELECT item_id, CAST(raw AS TEXT), CAST(file_list AS TEXT), fetched_at FROM told
+            WHERE TRUE ON CONFLICT DO UPDATE
+            SET raw = excluded.raw, file_list = excluded.file_list, fetched_at = excluded.fetched_at
+            """,
+            (
+                (item_id, record.raw if len(record.raw) <= _LARGE else b"", record.file_list, now)
+                for item_id, record in records
+            ),
+            weigh=lambda row: len(row[1]) + len(row[2] or ""),
+        )
+        for item_id, record in records:
+            if len(record.raw) > _LARGE:
+                self._write_large(item_id, record.raw)
+
+    def _write_large(self, item_id: int, raw: bytes) -> None:
+        """Put a record in its row, piece by piece: bound to a statement it would be there five times."""
+        self._db.execute(
+            "UPDATE records SET raw = CAST(zeroblob(?) AS TEXT) WHERE item_id = ?", (len(raw), item_id)
+        )
+        with self._db.blobopen("records", "raw", item_id) as blob, memoryview(raw) as view:
+            for begin in range(0, len(raw), _PIECE):
+                blob.write(view[begin : begin + _PIECE])
+
+    def _save_changes(self, results: Sequence[ItemResult]) -> None:
+        """Note what became of items."""
+        self._note_changes(
+            {
+                result.item_id: found.change
+                for result in results
+                for found in result.findings
+                if found.change is not None
+            }
+        )
+
+    def note_moves(self, moved: Mapping[int, tuple[str, ...]]) -> None:
+        """Note which files of items, by their keys, have other paths now, in words."""
+        self._note_changes({key: Change(Changed.MOVED, files=words) for key, words in moved.items()})
+
+    def _note_changes(self, changes: dict[int, Change]) -> None:
+        """Add to what this run has noted of items before."""
+        rows = many.select(
+            self._db,
+            "SELECT item_id, change, fields, files FROM changes"
+            f" WHERE run_id = {self._run_id} AND item_id IN ({{values}})",
+            [(item_id,) for item_id in changes],
+        )
+        for item_id, what, fields, files in rows:
+            changes[item_id] = _both(Change(what, _words(fields), _words(files)), changes[item_id])
+        many.write(
+            self._db,
+            "INSERT OR REPLACE INTO changes (run_id, item_id, change, fields, files) {values}",
+            [
+                (self._run_id, item_id, str(each.what), joined(each.fields), joined(each.files))
+                for item_id, each in changes.items()
+            ],
+        )
+
+    def withdraw(self, keys: Sequence[int]) -> None:
+        """Take items whose records are gone for withdrawn."""
+        gone = [(key,) for key in keys]
+        many.write(self._db, "UPDATE items SET withdrawn = 1 WHERE id IN ({values})", gone)
+        many.write(
+            self._db,
+            "UPDATE work SET state = 'withdrawn', error = '', attempts = 0, verdict = ''"
+            " WHERE task = 'metadata' AND item_id IN ({values})",
+            gone,
+        )
+        self._withdraw(keys)
+        self._note_changes({key: Change(Changed.WITHDRAWN) for key in keys})
+
+    def _withdraw(self, item_ids: Sequence[int]) -> None:
+        """Owe nothing of items that are no longer public, nor of their versions, which went with them."""
+        gone = [(item_id,) for item_id in item_ids]
+        versions = many.select(self._db, "SELECT id FROM versions WHERE item_id IN ({values})", gone)
+        many.write(self._db, "UPDATE items SET withdrawn = 1, turn = NULL WHERE id IN ({values})", versions)
+        many.write(
+            self._db,
+            "UPDATE work SET state = 'withdrawn', error = '', attempts = 0, verdict = ''"
+            " WHERE item_id IN ({values})",
+            versions,
+        )
+        self._files.withhold([*item_ids, *(key for (key,) in versions)])
+
+    def _take_in(self, results: Sequence[ItemResult]) -> None:
+        """Owe the rest of items that were left out before, and whose record is one of those wanted now."""
+        if self._line.leaves_out:
+            rows = many.select(
+                self._db,
+                "UPDATE work SET state = 'owed' WHERE state <> 'done' AND state = 'left out'"
+                " AND item_id IN ({values}) RETURNING item_id",
+                [(result.item_id,) for result in results if _record(result) is not None],
+            )
+            many.write(
+                self._db,
+                "WITH owed (id, turn) AS ({values}) UPDATE items SET turn = owed.turn"
+                " FROM owed WHERE items.id = owed.id",
+                [(item_id, self._line.next_turn()) for item_id in sorted({row[0] for row in rows})],
+            )
+        if any(WorkState.LEFT_OUT in result.states.values() for result in results):
+            self._line.leaves_out = True
+
+    def _owe_versions(self, results: Sequence[ItemResult]) -> None:
+        """Put the versions that are wanted besides into the line."""
+        wanted = [
+            (result.item_id, version)
+            for result in results
+            for found in result.findings
+            for version in found.versions
+        ]
+        keys = list(versions.keys(self._db, wanted).values())
+        self._line.admit([(key, 0, None) for key in keys], frozenset({"metadata"}))
+        back = many.write(
+            self._db,
+            "UPDATE work SET state = 'owed' WHERE state = 'withdrawn' AND item_id IN ({values})",
+            [(key,) for key in keys],
+        )
+        if back:
+            many.write(
+                self._db,
+                "WITH owed (id, turn) AS ({values}) UPDATE items SET turn = owed.turn"
+                " FROM owed WHERE items.id = owed.id AND withdrawn",
+                [(key, self._line.next_turn()) for key in keys],
+            )
+
+    def harvested(self, key: int) -> Harvested | None:
+        """Return what is here of an item, None where its record never came."""
+        row = self._db.execute(
+            "SELECT CAST(raw AS BLOB), CAST(file_list AS BLOB) FROM records WHERE item_id = ?", (key,)
+        ).fetchone()
+        return Harvested(row[0], row[1], self._files.here(key), self._files.refused(key)) if row else None
+
+
+# SQLite takes a str and an int as they are; for what is derived from them Python looks for an adapter first.
+
+
+def _both(before: Change, now: Change) -> Change:
+    """Put together what one run found of an item on two visits."""
+    what = before.what if now.what == Changed.MOVED else now.what
+    if before.what == Changed.NEW and what != Changed.WITHDRAWN:
+        return before  # all of it is new
+    if before.what == Changed.WITHDRAWN and what == Changed.RETURNED:
+        what = Changed.CHANGED
+    fields = tuple(sorted({*before.fields, *now.fields}))
+    return Change(what, fields, tuple(dict.fromkeys((*before.files, *now.files))))
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(parted(text))
+
+
+def _work_rows(result: ItemResult) -> list[many.Row]:
+    failures = {failure.task: failure for failure in result.failures}
+    rows: list[many.Row] = []
+    for task, state in result.states.items():
+        told: many.Row = ("", 0, 0, "", "")
+        if (failure := failures.get(task)) is not None:  # attempts add up until it succeeds
+            told = (failure.error, 1, failure.attempts, str(failure.verdict), failure.told_as)
+        rows.append((result.item_id, task, str(state), *told))
+    return rows
+
+
+def _is_withdrawn(result: ItemResult) -> bool:
+    return WorkState.WITHDRAWN in result.states.values()
+
+
+def _without_record(result: ItemResult) -> ItemResult:
+    """Leave of a visit what it did not learn of the record."""
+    return replace(
+        result,
+        states={task: state for task, state in result.states.items() if task != "metadata"},
+        failures=tuple([failure for failure in result.failures if failure.task != "metadata"]),
+        findings=tuple([found for found in result.findings if found.record is None and found.change is None]),
+    )
+
+
+def _record(result: ItemResult) -> Record | None:
+    return next((found.record for found in result.findings if found.record is not None), None)

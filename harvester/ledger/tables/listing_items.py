@@ -1,0 +1,174 @@
+"""What a page of a listing says of items: which are new, which have changed, and what is owed for that."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from harvester.ledger.database import bulk as many
+from harvester.ledger.tables import versions
+from harvester.ledger.tables.conditions import Conditions
+from harvester.ledger.tables.dates import latest_from, to_the_second
+from harvester.ledger.tables.queue import Line, Ref
+from harvester.models import ItemRef
+
+
+class Intake:
+    """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
+
+    def __init__(self, db: sqlite3.Connection, line: Line, *, run_id: int) -> None:
+        self._db = db
+        self._line = line
+        self._conditions = Conditions(db)
+        self._run_id = run_id
+
+    def take(
+        self, named: Sequence[ItemRef], tasks: frozenset[str], listing_id: int, told_at: str
+    ) -> tuple[list[tuple[int, int]], int]:
+        """
+        Take in the items of a page of a listing; a date that cannot be, as of `told_at`, is none.
+
+        Returns their ids in the ledger, each once and with whether it is private, and how many have work to
+        do that had none before.
+        """
+        refs, conditions = self._each_once(named, latest_from(told_at))
+        owed = self._add_items(refs, tasks, conditions, self._undoubted(refs, listing_id))
+        of_user = [(ref.id, ref.version) for ref in named if ref.named]
+        keys = versions.keys(self._db, [each for each in of_user if each[1]])
+        self._line.note_named([keys.get(each, each[0]) for each in of_user])
+        return [(key, private) for key, private, _ in refs], owed
+
+    def _undoubted(self, refs: Sequence[Ref], listing_id: int) -> set[int]:
+        """Find the items without a date that another listing of this run has named, with one or as it is."""
+        rows = many.select(
+            self._db,
+            "SELECT item_id FROM finds JOIN listings ON listings.id = listing_id"
+            f" WHERE NOT old AND run_id = {self._run_id} AND listing_id <> {listing_id}"
+            " AND item_id IN ({values})",
+            [(key,) for key, _, modified_date in refs if modified_date is None],
+        )
+        return {item_id for (item_id,) in rows}
+
+    def _add_items(
+        self, refs: Sequence[Ref], tasks: frozenset[str], conditions: Mapping[int, str], undoubted: set[int]
+    ) -> int:
+        """Owe what is new among these items, and the records of those that have changed; return how many."""
+        restricted = [(key,) for key, condition in conditions.items() if condition]
+        known = many.select(self._db, "SELECT id FROM items WHERE id IN ({values})", restricted)
+        versions.let_count(self._db, [key for key, _, _ in refs if key < 0])
+        new = self._line.admit(refs, tasks)
+        if new:
+            versions.hand_over(self._db, [key for key, _, _ in refs if key >= 0])
+        wanted = self._conditions.note(conditions, {item_id for (item_id,) in known})
+        new += self.owe_records(wanted, in_line="metadata" in tasks) if wanted else 0
+        if new != len(refs):
+            new += self._renew([ref for ref in refs if ref[0] not in undoubted], tasks)
+        return new
+
+    def _renew(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
+        """
+        Note what a listing has to say of known items; return how many are owed again for it.
+
+        The date of a record counts, once it is here. One that is listed with a later date than any listing
+        told before has changed. One whose record stays behind what was listed of late, and one that is
+        listed without a date, is asked for once a run, whether it has changed. Where no date was known, that
+        of the record which is owed already is the one to compare with later.
+        """
+        changed = self._changed(refs)
+        many.write(
+            self._db,
+            """
+            WITH listed (id, private, modified_date) AS ({values})
+            UPDATE items SET private = max(items.private, listed.private),  -- the account's record says more
+                listed_date = max(ifnull(listed_date, ''), ifnull(listed.modified_date, '')),
+                modified_date = iif(EXISTS (
+                    SELECT 1 FROM records WHERE item_id = items.id
+                ) OR items.modified_date IS NULL AND EXISTS (
+                    SELECT 1 FROM work WHERE item_id = items.id AND task = 'metadata' AND state = 'owed'
+                ), items.modified_date, max(
+                    ifnull(items.modified_date, ''), ifnull(listed.modified_date, items.modified_date)
+                ))
+            FROM listed WHERE items.id = listed.id
+            """,
+            [row[:3] for row in changed],
+        )
+        many.write(
+            self._db,
+            "UPDATE items SET etag = '' WHERE id IN ({values})",
+            [(item_id,) for item_id, _, _, is_newer, _ in changed if is_newer],
+        )
+        renewed = {row[0] for row in changed if row[3] or row[4]}
+        return self.owe_records(
+            [item_id for item_id, _, _ in refs if item_id in renewed], in_line="metadata" in tasks
+        )
+
+    def _changed(self, refs: Sequence[Ref]) -> list[many.Row]:
+        """Return those that may have changed, as listed: whether one has, and whether one must ask."""
+        here, before = to_the_second("items.modified_date"), to_the_second("items.listed_date")
+        settled = f"max({here}, {to_the_second('items.settled')})"
+        listed = to_the_second("listed.modified_date")
+        return many.select(
+            self._db,
+            f"""
+            WITH named (id, private, modified_date) AS ({{values}}),
+            listed AS (
+                SELECT *, EXISTS (  -- withdrawn, and listed all the same
+                    SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'withdrawn'
+                ) AS is_back FROM named
+            )
+            SELECT listed.id, listed.private, listed.modified_date,
+                (items.modified_date IS NOT NULL AND {listed} > max({here}, {before}))
+                    OR items.private < listed.private AS is_newer,
+                is_back OR listed.modified_date IS NULL
+                    OR (items.modified_date IS NOT NULL AND {listed} > min({settled}, max({here}, {before})))
+            FROM listed JOIN items USING (id)
+            WHERE is_back OR items.private < listed.private OR {listed} > max({here}, {before})
+                OR (listed.modified_date IS NULL OR {listed} > {settled})
+                    AND asked_in < {self._run_id} AND EXISTS (
+                        SELECT 1 FROM work WHERE item_id = id AND task = 'metadata'
+                            AND state IN ('done', 'left out')
+                    )
+            """,
+            refs,
+        )
+
+    def owe_records(self, item_ids: Sequence[int], *, in_line: bool = True) -> int:
+        """
+        Ask for changed records again; return how many were not owed already.
+
+        Those that were get another turn: somebody may have asked for the old record a moment ago. A run that
+        asks for no records leaves them to the next one that does: they are not put `in_line`.
+        """
+        owed = many.write(
+            self._db,
+            "UPDATE work SET state = 'owed', error = '', attempts = 0, verdict = '' WHERE task = 'metadata'"
+            " AND state <> 'owed' AND item_id IN ({values})",
+            [(item_id,) for item_id in item_ids],
+        )
+        if not in_line:
+            return 0
+        many.write(
+            self._db,
+            "WITH owed (id, turn) AS ({values})"
+            " UPDATE items SET turn = owed.turn FROM owed WHERE items.id = owed.id",
+            [(item_id, self._line.next_turn()) for item_id in item_ids],
+        )
+        return owed
+
+    def _each_once(self, refs: Sequence[ItemRef], latest: str) -> tuple[list[Ref], dict[int, str]]:
+        """Put together what a page says of an item, by its id in the ledger; and on which condition."""
+        keys = versions.keys(self._db, [(ref.id, ref.version) for ref in refs if ref.version])
+        rows: dict[int, Ref] = {}
+        conditions: dict[int, str] = {}
+        for ref in refs:
+            key = keys[ref.id, ref.version] if ref.version else ref.id
+            row: Ref = (
+                key,
+                int(ref.private),
+                None if (ref.modified_date or "") > latest else ref.modified_date,
+            )
+            if (old := rows.get(key)) is not None:
+                row = (key, max(old[1], row[1]), max(filter(None, (old[2], row[2])), default=None))
+            rows[key] = row
+            conditions[key] = ref.condition if conditions.get(key, ref.condition) else ""
+        return list(rows.values()), conditions

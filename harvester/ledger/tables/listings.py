@@ -1,0 +1,318 @@
+"""How far each listing has come, what it named, and what went wrong with it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from harvester.errors import Verdict
+from harvester.ledger.database import bulk as many
+from harvester.ledger.database.connection import OPEN_WORK
+from harvester.ledger.messages import Added, Listed, Mishap
+from harvester.ledger.tables import versions
+from harvester.ledger.tables.listing_items import Intake
+from harvester.ledger.tables.queue import Line
+from harvester.models import Page
+
+MOST_RESTING = 10
+"""Listings that are not asked for now, and are kept for the day when they are."""
+
+
+class Listings:
+    """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
+
+    def __init__(self, db: sqlite3.Connection, line: Line, *, run_id: int, now: str) -> None:
+        self._db = db
+        self._intake = Intake(db, line, run_id=run_id)
+        self._run_id = run_id
+        self._now = now
+
+    # -- which listings there are -----------------------------------------------------------------
+
+    def begin(self, *, quick: bool) -> None:
+        """Get ready for a run: but for a quick one, what earlier harvests had read is read again."""
+        self._db.execute("DELETE FROM mishaps WHERE task = 'listing'")
+        self._forget(self._ids("NOT old AND anew"))
+        if not quick:
+            self.begin_anew([key for (key,) in self._db.execute("SELECT key FROM listings WHERE NOT old")])
+
+    def forget_gone(self) -> None:
+        """
+        Forget items that there never were, as far as is known, and that nothing names any more.
+
+        A number that was mistyped once would else be a failure of every run in this folder.
+        """
+        these = f"""
+            SELECT item_id FROM work WHERE {OPEN_WORK} AND state = 'failed' AND verdict = 'gone'
+                AND task = 'metadata' AND NOT EXISTS (SELECT 1 FROM records WHERE item_id = work.item_id)
+                AND NOT EXISTS (
+                    SELECT 1 FROM finds JOIN listings ON listings.id = listing_id
+                    WHERE finds.item_id = work.item_id AND NOT old
+                )
+        """
+        gone = self._db.execute(these).fetchall()
+        many.write(self._db, "DELETE FROM work WHERE item_id IN ({values})", gone)
+        many.write(self._db, "DELETE FROM stats WHERE item_id IN ({values})", gone)
+        many.write(self._db, "DELETE FROM uses WHERE item_id IN ({values})", gone)
+        many.write(self._db, "DELETE FROM items WHERE id IN ({values})", gone)
+        versions.forget(self._db, gone)
+
+    def begin_anew(self, keys: Sequence[str]) -> None:
+        """
+        Read these listings again, where an earlier harvest did; as they were they show what vanishes.
+
+        One that the last harvest could not read to its end goes on, one that was left before begins anew.
+        """
+        (last,) = self._db.execute(
+            "SELECT ifnull(max(id), -1) FROM runs WHERE job = 'harvest' AND outcome = 'finished'"
+        ).fetchone()
+        wanted = set(keys)
+        self._forget(
+            [
+                (listing_id,)
+                for listing_id, key in self._db.execute(
+                    "SELECT id, key FROM listings WHERE NOT old AND NOT complete AND run_id < ?", (last,)
+                ).fetchall()
+                if key in wanted
+            ]
+        )
+        read = self._db.execute(
+            "SELECT id, key FROM listings WHERE NOT old AND complete AND run_id <= ?", (last,)
+        ).fetchall()
+        self._rest([listing for listing in read if listing[1] in wanted])
+
+    def keep(self, keys: Sequence[str]) -> None:
+        """
+        Forget all but these listings.
+
+        The last few that were read to their end are kept as they were: when they are asked for again, what
+        has vanished from them meanwhile is to be seen.
+        """
+        wanted = set(keys)
+        here = self._db.execute("SELECT id, key, complete FROM listings WHERE NOT old").fetchall()
+        others = [listing for listing in here if listing[1] not in wanted]
+        self._forget([(listing_id,) for listing_id, _, complete in others if not complete])
+        self._db.executemany("DELETE FROM mishaps WHERE subject = ?", [(key,) for _, key, _ in others])
+        self._rest([(listing_id, key) for listing_id, key, complete in others if complete])
+        resting = self._db.execute("SELECT id, key FROM listings WHERE old ORDER BY id DESC").fetchall()
+        beyond = [(listing_id,) for listing_id, key in resting if key not in wanted][MOST_RESTING:]
+        self._forget(beyond)
+
+    def _rest(self, listings: Sequence[many.Row]) -> None:
+        """Let listings, by id and key, take the places of those that they were before."""
+        keys = [(key,) for _, key in listings]
+        before = many.select(self._db, "SELECT id FROM listings WHERE old AND key IN ({values})", keys)
+        self._forget(before)
+        many.write(
+            self._db,
+            "UPDATE listings SET old = 1 WHERE id IN ({values})",
+            [(listing_id,) for listing_id, _ in listings],
+        )
+        self._forget_names()
+
+    def _ids(self, which: str) -> list[many.Row]:
+        return self._db.execute(f"SELECT id FROM listings WHERE {which}").fetchall()
+
+    def _forget(self, gone: Sequence[many.Row]) -> None:
+        """Forget listings by their ids, what they named and which of their names lead nowhere."""
+        if not gone:
+            return
+        if len(gone) == self._db.execute("SELECT count(*) FROM listings").fetchone()[0]:
+            self._db.execute("DELETE FROM finds")  # at once, without a look at each row
+        else:
+            many.write(self._db, "DELETE FROM finds WHERE listing_id IN ({values})", gone)
+        many.write(self._db, "DELETE FROM listings WHERE id IN ({values})", gone)
+        self._forget_names()
+
+    def _forget_names(self) -> None:
+        self._db.execute(
+            "DELETE FROM mishaps WHERE task = 'resolve'"
+            " AND listing NOT IN (SELECT key FROM listings WHERE NOT old)"
+        )
+
+    # -- what has changed since a harvest before --------------------------------------------------
+
+    def mark(self, key: str) -> str:
+        """Tell until when all that was modified is here, "" where that is not known."""
+        row = self._db.execute(
+            "SELECT mark FROM listings WHERE key = ? AND complete AND NOT old", (key,)
+        ).fetchone()
+        return str(row[0]) if row else ""
+
+    def move_marks(self) -> None:
+        """
+        After a run without error: what was modified before a listing was begun is here.
+
+        When that was, its first answer tells. Where none tells its date, it is no later than the newest date
+        among its items: what is modified afterwards has a later one.
+        """
+        self._db.execute(
+            """
+            UPDATE listings SET mark = iif(by_clock, min(begun, ifnull((  -- clocks are ahead at times
+                SELECT max(modified_date) FROM finds JOIN items ON items.id = finds.item_id
+                WHERE listing_id = listings.id
+            ), begun)), begun) WHERE complete AND NOT old
+            """
+        )
+
+    def merge(self, parts: Mapping[str, str]) -> None:
+        """Add to listings what others, of what was modified since, have found: keys, part to whole."""
+        read = {
+            key: (listing_id, entries, left_out, begun, by_clock)
+            for listing_id, key, entries, left_out, begun, by_clock in self._db.execute(
+                "SELECT id, key, entries, left_out, begun, by_clock FROM listings WHERE complete AND NOT old"
+            )
+        }
+        pairs = [(read[part], read[whole]) for part, whole in parts.items() if part in read and whole in read]
+        if not pairs:
+            return
+        gone = [(part[0],) for part, _ in pairs]
+        before = self._finds(gone)
+        many.write(
+            self._db,
+            "WITH pairs (part, whole) AS ({values}) UPDATE OR IGNORE finds"
+            " SET listing_id = (SELECT whole FROM pairs WHERE part = listing_id)"
+            " WHERE listing_id IN (SELECT part FROM pairs)",
+            [(part[0], whole[0]) for part, whole in pairs],
+        )
+        known = self._finds(gone)
+        self._db.executemany(
+            "UPDATE listings SET entries = entries + ?, found = found + ?, left_out = left_out + ?,"
+            " begun = ?, by_clock = ? WHERE id = ?",
+            [
+                (part[1], before.get(part[0], 0) - known.get(part[0], 0), *part[2:], whole[0])
+                for part, whole in pairs
+            ],
+        )
+        self._db.executemany(
+            "UPDATE OR REPLACE mishaps SET listing = ? WHERE listing = ?",
+            [(whole, part) for part, whole in parts.items()],
+        )
+        self._forget(gone)
+
+    def _finds(self, listings: Sequence[many.Row]) -> dict[int, int]:
+        """Count what some listings have found."""
+        rows = many.select(
+            self._db,
+            "SELECT listing_id, count(*) FROM finds WHERE listing_id IN ({values}) GROUP BY 1",
+            listings,
+        )
+        return dict(rows)
+
+    def owe_vanished(self) -> int:
+        """Ask once more for items that listings, now read to their end, named before; return how many."""
+        old = self._db.execute(
+            "SELECT id FROM listings AS before WHERE old AND EXISTS ("
+            "SELECT 1 FROM listings WHERE key = before.key AND NOT old AND complete)"
+        ).fetchall()
+        vanished = many.select(
+            self._db,
+            f"""
+            SELECT DISTINCT item_id FROM finds JOIN items ON items.id = item_id
+            WHERE listing_id IN ({{values}}) AND NOT withdrawn AND NOT EXISTS (  -- asked for in this very run
+                SELECT 1 FROM work WHERE work.item_id = items.id AND task = 'metadata'
+                    AND state = 'failed' AND verdict = '{Verdict.SUSPECTED}'
+            ) AND NOT EXISTS (
+                SELECT 1 FROM finds AS now WHERE now.item_id = finds.item_id
+                    AND now.listing_id IN (SELECT id FROM listings WHERE NOT old)
+            )
+            """,
+            old,
+        )
+        self._forget(old)
+        return self._intake.owe_records(sorted({item_id for (item_id,) in vanished}))
+
+    # -- names ------------------------------------------------------------------------------------
+
+    def forget_names(self, which: str, values: tuple[str, ...]) -> tuple[str, ...]:
+        """
+        Forget what went wrong with some names, and return them: they are asked for once more.
+
+        They count with those that they are asked for with. The lists that they stand in begin anew with the
+        next run, should this one end before it has asked.
+        """
+        these = f"FROM mishaps WHERE task = 'resolve' AND {which}"
+        self._db.execute(
+            "UPDATE listings SET anew = 1, entries = entries - names.number"
+            f" FROM (SELECT listing, count(*) AS number {these} GROUP BY listing) AS names"
+            " WHERE key = names.listing AND NOT old",
+            values,
+        )
+        names = self._db.execute(f"SELECT subject {these} ORDER BY rowid", values).fetchall()
+        self._db.execute(f"DELETE {these}", values)
+        return tuple(name for (name,) in names)
+
+    # -- page by page -----------------------------------------------------------------------------
+
+    def listed(self, key: str) -> Listed:
+        """Tell how far a listing has come."""
+        row = self._db.execute(
+            "SELECT position, complete, entries - left_out, found FROM listings WHERE key = ? AND NOT old",
+            (key,),
+        ).fetchone()
+        return Listed(row[0], bool(row[1]), *row[2:]) if row else Listed()
+
+    def add_mishap(self, mishap: Mishap) -> None:
+        """Record a listing that failed."""
+        failure = mishap.failure
+        self._db.execute(
+            "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict, listing)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?2)",
+            (failure.task, failure.subject, failure.error, failure.attempts, str(failure.verdict)),
+        )
+        if mishap.begin_anew:
+            self._db.execute("UPDATE listings SET anew = 1 WHERE key = ? AND NOT old", (failure.subject,))
+
+    def _with_harvested(self, page: Page) -> Page:
+        """Return a page on which names of items that were harvested before lead to these."""
+        refs, rest = list(page.refs), []
+        for each in page.unresolved:
+            if each.if_harvested is not None and self._was_harvested(each.if_harvested.id):
+                refs.append(each.if_harvested)
+            else:
+                rest.append(each)
+        return replace(page, refs=tuple(refs), unresolved=tuple(rest))
+
+    def _was_harvested(self, item_id: int) -> bool:
+        """Tell whether anything of an item, or of a version of it, has come."""
+        found = self._db.execute(
+            "SELECT 1 FROM (SELECT ?1 AS id UNION SELECT id FROM versions WHERE item_id = ?1) AS these"
+            " WHERE EXISTS (SELECT 1 FROM records WHERE item_id = these.id)"
+            " OR EXISTS (SELECT 1 FROM work WHERE item_id = these.id AND state IN ('done', 'withdrawn'))",
+            (item_id,),
+        )
+        return found.fetchone() is not None
+
+    def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
+        """Add a page of a listing, and where the next one begins."""
+        page = self._with_harvested(page)
+        self._db.execute(
+            "INSERT INTO listings (key, old, complete, entries, found, left_out, run_id, begun, by_clock,"
+            " mark) SELECT ?1, 0, 0, 0, 0, 0, ?2, ?3, ?4,"
+            " ifnull((SELECT mark FROM listings WHERE key = ?1 AND old), '')"
+            " WHERE TRUE ON CONFLICT DO NOTHING",
+            (key, self._run_id, page.told_at or self._now, int(not page.told_at)),
+        )
+        (listing_id,) = self._db.execute(
+            "SELECT id FROM listings WHERE key = ? AND NOT old", (key,)
+        ).fetchone()
+        named, owed = self._intake.take(page.refs, tasks, listing_id, page.told_at or self._now)
+        found = many.write(
+            self._db,
+            "INSERT INTO finds (item_id, listing_id, own) {values} ON CONFLICT DO NOTHING",
+            [(item_id, listing_id, private) for item_id, private in named],
+        )
+        self._db.executemany(
+            "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict, listing)"
+            " VALUES ('resolve', ?, ?, 1, ?, ?)",
+            [(name.name, name.reason, str(name.verdict), key) for name in page.unresolved],
+        )
+        entries = len(page.refs) + len(page.unresolved) + page.left_out
+        self._db.execute(
+            "UPDATE listings SET position = ?, complete = ?, entries = entries + ?, found = found + ?,"
+            " left_out = left_out + ? WHERE id = ?",
+            (page.position, int(page.position is None), entries, found, page.left_out, listing_id),
+        )
+        return Added(owed, self.listed(key))

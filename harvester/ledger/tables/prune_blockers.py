@@ -1,0 +1,61 @@
+"""What in a ledger speaks against removing anything now, and of which items all that there is is here."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from harvester.errors import Verdict
+from harvester.ledger.database.connection import OPEN_FILES, OPEN_WORK
+from harvester.states import NOT_ASKED
+
+_MAY_PASS = f"verdict NOT IN ('{Verdict.GONE}', '{Verdict.FOR_GOOD}')"
+"""Of failures: they are no last word."""
+
+
+def doubts(db: sqlite3.Connection) -> list[str]:
+    """Say why what the last harvest found may be less than there is; nothing where there is no doubt."""
+    row = db.execute(
+        "SELECT ifnull(outcome, 'killed') FROM runs WHERE job = 'harvest' ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    told = [] if row is None or row[0] == "finished" else [f"it was {row[0]}"]
+    owed, suspected, failed, listings, unread = db.execute(
+        f"""
+        SELECT (SELECT count(*) FROM work WHERE {OPEN_WORK} AND state = 'owed' AND task = 'metadata'),
+            (SELECT count(*) FROM work WHERE {OPEN_WORK} AND state = 'failed' AND verdict = ?),
+            (SELECT count(*) FROM work WHERE {OPEN_WORK} AND state = 'failed' AND {_MAY_PASS})
+                + (SELECT count(*) FROM files WHERE {OPEN_FILES} AND status = 'failed' AND {_MAY_PASS})
+                + (SELECT count(*) FROM mishaps WHERE task <> 'listing' AND {_MAY_PASS}),
+            (SELECT count(*) FROM mishaps WHERE task = 'listing'),
+            (SELECT count(*) FROM listings WHERE NOT complete AND NOT old)
+        """,
+        (str(Verdict.SUSPECTED),),
+    ).fetchone()
+    counts = {
+        "records are still to be asked for": owed,
+        "items were not found, and are not yet marked as withdrawn": suspected,
+        "failures may pass (see failures.csv): run again": failed - suspected,
+        "listings failed": listings,
+        "listings were not read to their end": unread,
+    }
+    return told + [f"{number} {what}" for what, number in counts.items() if number]
+
+
+def only_here(db: sqlite3.Connection) -> dict[int, str]:
+    """
+    Return the items, by figshare's ids, that have nothing better than what is here, and why.
+
+    Their record failed, or a file that it names failed or is still to come: what it replaces is all there is.
+    """
+    rows = db.execute(
+        f"""
+        SELECT ifnull(versions.item_id, open.item_id), min(why) FROM (
+            SELECT item_id, 'the record of its item failed: ' || error AS why FROM work
+                WHERE {OPEN_WORK} AND state = 'failed' AND task = 'metadata'
+            UNION ALL SELECT item_id, 'a file of its item failed: ' || error FROM files
+                WHERE {OPEN_FILES} AND status = 'failed'
+            UNION ALL SELECT item_id, 'a file of its item is still to come' FROM files
+                WHERE {OPEN_FILES} AND (status = 'pending' OR verdict = '{NOT_ASKED}')
+        ) AS open LEFT JOIN versions ON versions.id = open.item_id GROUP BY 1
+        """
+    )
+    return dict(rows.fetchall())

@@ -1,0 +1,385 @@
+"""
+The line of what is owed: who is in it, in which order, and who comes next.
+
+A turn is a number that only grows. Whatever becomes owed gets the next one, so "what is owed behind turn
+n?" finds new work and work that became owed again alike, and finds none twice. What is owed already and
+turns out to have changed gets another one too: a visit that was under way by then does not end what is owed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from harvester.errors import Verdict
+from harvester.ledger.database import bulk as many
+from harvester.ledger.database.connection import (
+    FILE_COLUMNS,
+    FULL_NAME,
+    HAS_TASK,
+    OF_ITEM,
+    OPEN_FILES,
+    OPEN_WORK,
+    STANDS_IN,
+    is_due,
+)
+from harvester.ledger.messages import Opening, Wish
+from harvester.ledger.tables.budget import Room
+from harvester.models import OwedFile, OwedItem, RemoteFile
+from harvester.states import ANOTHER_VERSION, BEYOND_ROOM, REFUSED_TO_OWNER
+
+Ref: TypeAlias = tuple[int, int, str | None]
+"""An item as a listing names it: its id in the ledger, whether it is private, its modified date."""
+
+_IS_CONTRADICTED = (
+    f"verdict = '{Verdict.GONE}' AND task = 'metadata' AND item_id IN (SELECT id FROM items WHERE NOT named)"
+)
+"""Of failed work: there is no such record, and a listing, or a list of versions, names it all the same."""
+
+
+class Line:
+    """
+    The line of one ledger; all methods belong into the ledger's own thread.
+
+    ``leaves_out``: whether there are items that were left out for what their records say.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._last = 0
+        self._last_of_old = 0
+        self._has_files = False
+        self._tasks: frozenset[str] = frozenset()
+        self.room = Room(db)
+        self.leaves_out = False
+
+    @property
+    def last(self) -> int:
+        """The last turn that was handed out."""
+        return self._last
+
+    def next_turn(self) -> int:
+        """Hand out a turn."""
+        self._last += 1
+        return self._last
+
+    def is_old(self, turn: int | None) -> bool:
+        """Tell whether an earlier run handed out a turn, and may have done what it was for."""
+        return turn is not None and turn <= self._last_of_old
+
+    @property
+    def has_files(self) -> bool:
+        """Whether this run fetches files at all."""
+        return self._has_files
+
+    def turn_for_file(self) -> int | None:
+        """Hand out a turn to a pending file, where this run fetches files at all."""
+        return self.next_turn() if self._has_files else None
+
+    def admit(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
+        """Put items that are not known yet into the ledger and the line; return how many."""
+        before = self._last
+        new = many.write(
+            self._db,
+            "INSERT INTO items (id, private, modified_date, listed_date, turn) {values}"
+            " ON CONFLICT DO NOTHING",
+            [(*ref, ref[2], self.next_turn()) for ref in refs],
+        )
+        if new:
+            many.write(
+                self._db,
+                "WITH owed (task, before) AS ({values})"
+                " INSERT INTO work (item_id, task, state) SELECT id, task, 'owed'"
+                f" FROM items JOIN owed ON turn > before WHERE {HAS_TASK}",
+                [(task, before) for task in sorted(tasks)],
+            )
+        return new
+
+    def note_named(self, item_ids: Sequence[int]) -> None:
+        """Note which items the user named; what is withheld of those is asked for once more, as its owner."""
+        many.write(
+            self._db,
+            "UPDATE items SET named = 1, etag = iif(withheld <> '', '', etag)"
+            " WHERE NOT named AND id IN ({values})",
+            [(item_id,) for item_id in item_ids],
+        )
+
+    def owe_due(self, now: str) -> None:
+        """
+        Owe the records that are due again though nothing says that they changed; `now`: ISO 8601.
+
+        Call it before `form`, in a run that asks for records.
+        """
+        self._db.execute(
+            "UPDATE work SET state = 'owed' WHERE task = 'metadata' AND state = 'done'"
+            f" AND item_id IN (SELECT id FROM items WHERE {is_due(now)})"
+        )
+        self._db.execute(f"UPDATE items SET etag = '' WHERE {is_due(now)} AND etag <> ''")
+
+    def form(self, opening: Opening) -> tuple[int, int]:
+        """
+        Line up all that a run owes; return the numbers of items and files.
+
+        What an earlier run left in line keeps its turn, so that little is written; what failed comes behind
+        it: it must not be all that a run finds out first.
+        """
+        self._has_files, self._tasks = opening.with_files, opening.item_tasks
+        self.leaves_out = bool(
+            self._number("SELECT count(*) FROM totals WHERE state = 'left out' AND number")
+        )
+        self._owe_tasks(opening)
+        self._last = self._last_turn()
+        self._leave_what_is_not_owed()
+        items = self._number("SELECT count(*) FROM items WHERE turn IS NOT NULL")
+        items += (more := self._line_up_owed_items(tuple(opening.item_tasks)))
+        self._last += more
+        files = 0
+        self.room.open(0)
+        if opening.with_files:
+            self._apply_rules(opening)
+            files = self._number(f"SELECT count(*) FROM files WHERE {OPEN_FILES} AND turn IS NOT NULL")
+            files += (more := self._line_up_pending_files(order="attempts > 0, item_id, file_id"))
+            self._last += more
+            self._db.execute(
+                f"UPDATE files SET error = '', attempts = 0, verdict = '' WHERE {OPEN_FILES}"
+                " AND verdict NOT IN (?, ?) AND (attempts > 0 OR error <> '' OR verdict <> '')",
+                _settled(opening),
+            )
+        self._last_of_old = self._last
+        return items, files
+
+    def _last_turn(self) -> int:
+        return self._number(
+            f"""
+            SELECT max(
+                ifnull((SELECT turn FROM items WHERE turn IS NOT NULL ORDER BY turn DESC LIMIT 1), 0),
+                ifnull((SELECT turn FROM files WHERE {OPEN_FILES} ORDER BY turn DESC LIMIT 1), 0)
+            )
+            """
+        )
+
+    def _number(self, sql: str, *values: object) -> int:
+        number: int = self._db.execute(sql, values).fetchone()[0]
+        return number
+
+    def _owe_tasks(self, opening: Opening) -> None:
+        """Owe what is new among the tasks, what failed, and what is to be refreshed."""
+        refresh = opening.refresh | {wish.task for wish in opening.wishes if self._is_new(wish, opening)}
+        total = "SELECT ifnull(sum(number), 0) FROM totals WHERE what = ? AND task = ?"
+        items = self._number(total, "items", "")
+        versions = self._number("SELECT count(*) FROM versions JOIN items USING (id) WHERE NOT counts")
+        for task in sorted(opening.item_tasks):
+            if self._number(total, "work", task) < items - (0 if task == "metadata" else versions):
+                self._db.execute(
+                    "INSERT INTO work (item_id, task, state) SELECT id, task, 'owed'"
+                    f" FROM items, (SELECT ? AS task) WHERE {HAS_TASK} AND NOT EXISTS ("
+                    "SELECT 1 FROM work WHERE item_id = id AND state = 'left out') ON CONFLICT DO NOTHING",
+                    (task,),
+                )
+            which = f"AND {OPEN_WORK} AND state = 'failed'"
+            if task in refresh:  # what is left out is so until its record says otherwise
+                which = "" if task == "metadata" else "AND state <> 'left out'"
+            self._db.execute(
+                "UPDATE work SET state = 'owed', error = '', attempts = 0, verdict = ''"
+                f" WHERE task = ? {which}",
+                (task,),
+            )
+        if "metadata" in refresh:
+            self._db.execute("UPDATE items SET etag = '' WHERE etag <> ''")
+            self._db.execute(  # so that whoever places them anew asks once more
+                "UPDATE files SET verdict = substr(verdict, 1, length(verdict) - length(?1))"
+                " WHERE status = 'withheld' AND verdict LIKE '%' || ?1",
+                (REFUSED_TO_OWNER,),
+            )
+
+    def _is_new(self, wish: Wish, opening: Opening) -> bool:
+        """Tell whether a task of this run is asked for something else than before, and note what for."""
+        if wish.task not in opening.item_tasks:
+            return False
+        before = self._db.execute("SELECT value FROM settings WHERE name = ?", (wish.task,)).fetchone()
+        is_new, noted = wish.after(before[0] if before else None)
+        self._db.execute(
+            "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+            (wish.task, noted),
+        )
+        return is_new
+
+    def _leave_what_is_not_owed(self) -> None:
+        """Take out of the line what owes nothing to this run: an earlier one may have had other tasks."""
+        tasks = tuple(self._tasks)
+        self._db.execute(
+            f"""
+            UPDATE items SET turn = NULL WHERE turn IS NOT NULL AND NOT EXISTS (
+                SELECT 1 FROM work WHERE item_id = items.id AND task IN ({_marks(tasks)}) AND state = 'owed'
+            )
+            """,
+            tasks,
+        )
+
+    def _line_up_owed_items(self, tasks: tuple[str, ...]) -> int:
+        """Give the items with owed work that have none a turn; return how many."""
+        return self._db.execute(
+            f"""
+            UPDATE items SET turn = ? + owed.place FROM (
+                SELECT item_id, row_number() OVER (ORDER BY item_id) AS place
+                FROM work JOIN items ON items.id = item_id
+                WHERE {OPEN_WORK} AND state = 'owed' AND task IN ({_marks(tasks)}) AND turn IS NULL
+                GROUP BY item_id
+            ) AS owed WHERE items.id = owed.item_id
+            """,
+            (self._last, *tasks),
+        ).rowcount
+
+    def _apply_rules(self, opening: Opening) -> None:
+        """Let the rules for files decide anew on what is not here; what failed gets another chance."""
+        self._db.create_function("wants", 2, opening.wants)
+        status = f"iif(wants({FULL_NAME}, size), 'pending', 'skipped')"
+        self._db.execute(
+            f"UPDATE files SET turn = NULL, status = {status}"
+            f" WHERE {OPEN_FILES} AND verdict NOT IN (?, ?) AND (status = 'failed' OR status <> {status})",
+            _settled(opening),
+        )
+        self.room.open(opening.max_total)
+
+    def _line_up_pending_files(self, *, order: str) -> int:
+        """Give the pending files that have none a turn; return how many."""
+        return self._db.execute(
+            f"""
+            UPDATE files SET turn = ? + owed.place FROM (
+                SELECT item_id, file_id, row_number() OVER (ORDER BY {order}) AS place
+                FROM files WHERE {OPEN_FILES} AND turn IS NULL AND status = 'pending'
+            ) AS owed WHERE files.item_id = owed.item_id AND files.file_id = owed.file_id
+            """,
+            (self._last,),
+        ).rowcount
+
+    def form_again(self, verdicts: Sequence[str]) -> tuple[int, int]:
+        """
+        Put what failed with one of these verdicts into the line again; return how many items and files.
+
+        So is what is gone though a listing or a record names it: one of the two is wrong.
+        Their errors stay until there is something better, and their attempts count on.
+        """
+        names, tasks = tuple(verdicts), tuple(self._tasks)
+        self._db.execute(
+            f"UPDATE work SET state = 'owed' WHERE {OPEN_WORK} AND state = 'failed'"
+            f" AND (verdict IN ({_marks(names)}) OR {_IS_CONTRADICTED}) AND task IN ({_marks(tasks)})",
+            (*names, *tasks),
+        )
+        items = self._line_up_owed_items(tasks)
+        self._last += items
+        files = 0
+        if self._has_files:
+            self._db.execute(
+                f"UPDATE files SET status = 'pending' WHERE {OPEN_FILES} AND status = 'failed'"
+                f" AND (verdict IN ({_marks(names)}) OR verdict = '{Verdict.GONE}')",
+                names,
+            )
+            self.room.share_again()
+            files = self._line_up_pending_files(order="item_id, file_id")
+            self._last += files
+        return items, files
+
+    def items(self, after: int, most: int) -> list[OwedItem]:
+        """Return the next items behind the turn `after`, with the tasks that they owe."""
+        rows = many.fetch(
+            self._db,
+            f"""
+            SELECT turn, items.id AS key, item_id, version, private, withdrawn, named,
+                EXISTS (SELECT 1 FROM finds WHERE finds.item_id = items.id AND own) AS listed,
+                {STANDS_IN} AS stands_in, (
+                    SELECT group_concat(task) FROM work WHERE work.item_id = items.id AND state = 'owed'
+                ) AS tasks,
+                EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id) AS known, etag,
+                (SELECT group_concat(condition, char(10)) FROM conditions WHERE item_id = items.id)
+                    AS conditions
+            FROM items LEFT JOIN versions ON versions.id = items.id WHERE turn > ? ORDER BY turn LIMIT ?
+            """,
+            _ITEM_COLUMNS,
+            (after, most),
+        )
+        return [_owed_item(row) for row in sorted(rows)]
+
+    def files(self, after: int, most: int) -> list[OwedFile]:
+        """Return the next files behind the turn `after`, where this run fetches files at all."""
+        if not self._has_files:  # an earlier run that did may have left some in line
+            return []
+        rows = self._db.execute(
+            "SELECT files.turn, files.item_id, ifnull(versions.item_id, files.item_id), path,"
+            f" private AND NOT {STANDS_IN}, withheld,"
+            " EXISTS (SELECT 1 FROM leftovers WHERE leftovers.path = files.path),"
+            " EXISTS (SELECT 1 FROM leftovers WHERE leftovers.item_id = files.item_id"
+            " AND leftovers.size = files.size),"
+            f" {FILE_COLUMNS} FROM files JOIN items ON items.id = files.item_id"
+            " LEFT JOIN versions ON versions.id = files.item_id"
+            f" WHERE {OPEN_FILES} AND files.turn > ? ORDER BY files.turn LIMIT ?",
+            (after, most),
+        )
+        return [
+            OwedFile(
+                turn,
+                item_id,
+                remote_file(file),
+                path,
+                bool(private),
+                key=key,
+                is_taken=bool(is_taken),
+                may_be_aside=bool(may_be_aside),
+                withheld=withheld,
+            )
+            for turn, key, item_id, path, private, withheld, is_taken, may_be_aside, *file in rows
+        ]
+
+    def may_owe(self, item_id: int, file_id: int, md5: str | None) -> bool:
+        """Tell whether a file with this md5 is not here yet and may still be wanted, for any version."""
+        return bool(
+            self._number(
+                f"SELECT count(*) FROM files WHERE {OF_ITEM} AND file_id = ?2 AND md5 IS ?3 AND {OPEN_FILES}",
+                item_id,
+                file_id,
+                md5,
+            )
+        )
+
+
+_ITEM_COLUMNS = (
+    "turn", "key", "item_id", "version", "private", "withdrawn", "named", "listed", "stands_in",
+    "tasks", "known", "etag", "conditions",
+)  # fmt: skip
+
+
+def _owed_item(row: Sequence[Any]) -> OwedItem:
+    """Read the columns of _ITEM_COLUMNS."""
+    turn, key, item_id, version, private, withdrawn, named, listed, stands_in, *rest = row
+    tasks, known, etag, conditions = rest
+    return OwedItem(
+        turn,
+        item_id or key,
+        bool(private),
+        frozenset((tasks or "").split(",")),
+        known=bool(known),
+        key=key,
+        version=version or 0,
+        etag="" if withdrawn else etag,  # its files are to be looked at again
+        withdrawn=bool(withdrawn),
+        conditions=tuple(conditions.split("\n")) if conditions else (),
+        named=bool(named),
+        listed=bool(listed),
+        stands_in=bool(stands_in),
+    )
+
+
+def _settled(opening: Opening) -> tuple[str, str]:
+    """Return why files are skipped that the rules for files have no say over."""
+    return ANOTHER_VERSION, BEYOND_ROOM if opening.max_total else ANOTHER_VERSION
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def remote_file(columns: Sequence[Any]) -> RemoteFile:
+    """Read the columns of FILE_COLUMNS; links are never in line and never fetched."""
+    file_id, name, folder, size, md5, url = columns
+    return RemoteFile(file_id, name, folder, size, md5, url, is_link=False)

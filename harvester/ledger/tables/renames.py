@@ -1,0 +1,184 @@
+"""
+Journal of renames: which files are on their way from one path to another, so that a crash loses none.
+
+A rename is planned here before the disk is touched. All files of a plan first leave their places, then that
+is noted, then they go to the new ones: so files may change names with each other, and whoever finds the plan
+after a crash knows from the disk and the phase what is still to be done.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from harvester.ledger.database import bulk as many
+from harvester.ledger.database.connection import FILE_COLUMNS
+from harvester.ledger.tables.queue import remote_file
+from harvester.models import RemoteFile
+
+Call = Callable[..., Awaitable[Any]]
+"""Runs a function in a transaction, in the ledger's own thread."""
+
+
+class Move(NamedTuple):
+    """
+    A file that goes from one path to another, both below the output folder.
+
+    ``key``: its item's id in the ledger. ``file_id``: of a file that its record names, None for a leftover.
+    ``is_out``: it has left its old place, and may be in the new one.
+    """
+
+    key: int
+    file_id: int | None
+    source: str
+    target: str
+    is_out: bool = False
+
+
+class ItemFiles(NamedTuple):
+    """
+    What an item has on the disk and what its record names.
+
+    ``item_id``, ``version``: figshare's; 0 for the current one. ``files``: each with its path, and whether
+    the ledger knows it to be here. ``leftovers``: paths of replaced files, with their ids (0: not known).
+    """
+
+    key: int
+    item_id: int
+    version: int
+    files: Sequence[tuple[RemoteFile, str, bool]]
+    leftovers: Mapping[str, int]
+
+
+class Moves:
+    """Plans renames and records them; `note` writes what was moved into the list of changes."""
+
+    def __init__(
+        self, db: sqlite3.Connection, call: Call, note: Callable[[Mapping[int, tuple[str, ...]]], None]
+    ) -> None:
+        self._db = db
+        self._call = call
+        self._note = note
+
+    async def plan(self, moves: Sequence[Move]) -> None:
+        """Record what is about to be renamed."""
+        await self._call(self._plan, moves)
+
+    def _plan(self, moves: Sequence[Move]) -> None:
+        many.write(
+            self._db,
+            "INSERT OR REPLACE INTO moves (source, target, item_id, file_id, is_out) {values}",
+            [(move.source, move.target, move.key, move.file_id, 0) for move in moves],
+        )
+
+    async def note_out(self, moves: Sequence[Move]) -> None:
+        """Record that these have left their places."""
+        await self._call(
+            many.write,
+            self._db,
+            "UPDATE moves SET is_out = 1 WHERE source IN ({values})",
+            [(move.source,) for move in moves],
+        )
+
+    async def finish(self, moves: Sequence[Move]) -> None:
+        """Record that these are in their new places."""
+        await self._call(self._finish, moves)
+
+    def _finish(self, moves: Sequence[Move]) -> None:
+        paths = [(move.source, move.target) for move in moves if move.file_id is None]
+        many.write(
+            self._db,
+            "WITH told (item_id, file_id, target) AS ({values}) UPDATE files SET path = told.target"
+            " FROM told WHERE files.item_id = told.item_id AND files.file_id = told.file_id",
+            [(move.key, move.file_id, move.target) for move in moves if move.file_id is not None],
+        )
+        many.write(  # what is the file of a record again is none that was replaced
+            self._db,
+            "DELETE FROM leftovers WHERE path IN ({values})",
+            [(move.source,) for move in moves if move.file_id is not None],
+        )
+        # Two may change places, and paths are unique: so first to names that no file has.
+        many.write(
+            self._db,
+            "WITH told (source, target) AS ({values}) UPDATE leftovers SET path = '/' || told.target"
+            " FROM told WHERE leftovers.path = told.source",
+            paths,
+        )
+        self._db.execute("UPDATE OR REPLACE leftovers SET path = substr(path, 2) WHERE path LIKE '/%'")
+        many.write(
+            self._db, "DELETE FROM moves WHERE source IN ({values})", [(move.source,) for move in moves]
+        )
+        told: dict[int, tuple[str, ...]] = {}
+        for move in moves:
+            told[move.key] = (*told.get(move.key, ()), _words(move))
+        self._note(told)
+
+    async def unfinished(self) -> list[Move]:
+        """Return what a run that ended early had planned."""
+        rows = await self._call(
+            self._rows, "SELECT item_id, file_id, source, target, is_out FROM moves ORDER BY source"
+        )
+        return [
+            Move(key, file_id, source, target, bool(is_out)) for key, file_id, source, target, is_out in rows
+        ]
+
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._db.execute(sql).fetchall()
+
+    # -- whose files may have other paths -------------------------------------------------------------
+
+    async def unplaced(self, most: int) -> list[ItemFiles]:
+        """Return some of the items whose paths are not those that their records ask for."""
+        return await self._call(self._unplaced, most)  # type: ignore[no-any-return]
+
+    def _unplaced(self, most: int) -> list[ItemFiles]:
+        keys = self._db.execute("SELECT item_id FROM unplaced ORDER BY 1 LIMIT ?", (most,)).fetchall()
+        return [self._files_of(key) for (key,) in keys]
+
+    async def files_of(self, key: int) -> ItemFiles:
+        """Return what an item, or a version of one, has on the disk and what its record names."""
+        return await self._call(self._files_of, key)  # type: ignore[no-any-return]
+
+    def _files_of(self, key: int) -> ItemFiles:
+        version = self._db.execute("SELECT item_id, version FROM versions WHERE id = ?", (key,)).fetchone()
+        item_id, number = version or (key, 0)
+        rows = self._db.execute(
+            f"SELECT path, status, {FILE_COLUMNS} FROM files WHERE item_id = ? ORDER BY file_id", (key,)
+        )
+        files = [(remote_file(file), path, status == "done") for path, status, *file in rows]
+        left = self._db.execute(
+            "SELECT path, file_id FROM leftovers WHERE item_id = ?"
+            # Those that were here when the ledger was made anew: nobody knew what a version's key would be.
+            " UNION SELECT path, file_id FROM leftovers WHERE ? AND found AND path > ? AND path < ?",
+            (key, number > 0, f"files/{item_id}.v{number}/", f"files/{item_id}.v{number}0"),
+        )
+        return ItemFiles(key, item_id, number, files, dict(left.fetchall()))
+
+    async def leftovers_of(self, key: int, size: int) -> list[tuple[str, int]]:
+        """Return path and file id (0: not known) of the replaced files of an item that have so many bytes."""
+        return await self._call(self._leftovers_of, key, size)  # type: ignore[no-any-return]
+
+    def _leftovers_of(self, key: int, size: int) -> list[tuple[str, int]]:
+        return self._db.execute(
+            "SELECT path, file_id FROM leftovers WHERE item_id = ? AND size = ? ORDER BY path", (key, size)
+        ).fetchall()
+
+    async def place(self, placed: Mapping[int, Mapping[int, str]]) -> None:
+        """Record where the files of items that are not here go, by item key and file id."""
+        await self._call(self._place, placed)
+
+    def _place(self, placed: Mapping[int, Mapping[int, str]]) -> None:
+        many.write(
+            self._db,
+            "WITH told (item_id, file_id, path) AS ({values}) UPDATE files SET path = told.path FROM told"
+            " WHERE files.item_id = told.item_id AND files.file_id = told.file_id",
+            [(key, file_id, path) for key, paths in placed.items() for file_id, path in paths.items()],
+        )
+        many.write(self._db, "DELETE FROM unplaced WHERE item_id IN ({values})", [(key,) for key in placed])
+
+
+def _words(move: Move) -> str:
+    """Say for people what was moved, by the paths inside the item's folder."""
+    home = "/".join(move.source.split("/")[:2]) + "/"
+    return f"moved: {move.source.removeprefix(home)} to {move.target.removeprefix(home)}"

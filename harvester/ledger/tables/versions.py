@@ -1,0 +1,106 @@
+"""
+Versions of items: each is an item of its own in the ledger, with an id that is none of figshare's.
+
+So one version has its record, its files and its work as any item has, and whoever does not ask for versions
+never meets them. Statistics are the item's, whatever the version: they are asked for under the item's own id
+or, where lists name nothing but versions of it, under that of one of them, which ``counts``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from harvester.ledger.database import bulk as many
+
+
+def keys(db: sqlite3.Connection, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """Return the ids in the ledger of some versions (figshare's id, version), new or not."""
+    if not wanted:
+        return {}
+    (lowest,) = db.execute("SELECT ifnull(min(id), 0) FROM versions").fetchone()
+    each = sorted(set(wanted))
+    many.write(
+        db,
+        "INSERT INTO versions (id, item_id, version) {values} ON CONFLICT DO NOTHING",
+        [(lowest - place, *version) for place, version in enumerate(each, start=1)],
+    )
+    rows = many.select(
+        db,
+        "WITH told (item_id, version) AS ({values})"
+        " SELECT item_id, version, id FROM told JOIN versions USING (item_id, version)",
+        each,
+    )
+    return {(item_id, version): key for item_id, version, key in rows}
+
+
+def known(db: sqlite3.Connection, item_id: int) -> frozenset[int]:
+    """Return the versions of an item, by figshare's id, that were asked for before and are not withdrawn."""
+    rows = db.execute(
+        "SELECT version FROM versions JOIN items USING (id) WHERE item_id = ? AND NOT withdrawn", (item_id,)
+    )
+    return frozenset(version for (version,) in rows)
+
+
+def let_count(db: sqlite3.Connection, named: Sequence[int]) -> None:
+    """Have one version of each item carry its statistics, by ids in the ledger, where nothing does so yet."""
+    many.write(
+        db,
+        """
+        WITH named (id) AS ({values})
+        UPDATE versions SET counts = 1 WHERE id IN (
+            SELECT max(versions.id) FROM named JOIN versions USING (id)
+            WHERE NOT EXISTS (SELECT 1 FROM items WHERE items.id = versions.item_id) AND NOT EXISTS (
+                SELECT 1 FROM versions AS other WHERE other.item_id = versions.item_id AND other.counts
+            )
+            GROUP BY versions.item_id
+        )
+        """,
+        [(key,) for key in named],
+    )
+
+
+def that_count(db: sqlite3.Connection, keys: Sequence[int]) -> set[int]:
+    """Return those of some versions, by their ids in the ledger, that carry the statistics of their item."""
+    rows = many.select(
+        db, "SELECT id FROM versions WHERE counts AND id IN ({values})", [(key,) for key in keys]
+    )
+    return {key for (key,) in rows}
+
+
+def hand_over(db: sqlite3.Connection, item_ids: Sequence[int]) -> None:
+    """Let items that have come into the ledger carry their statistics themselves, with what is here."""
+    moved = many.select(
+        db,
+        "WITH named (id) AS ({values}) SELECT versions.item_id, versions.id FROM named"
+        " JOIN versions ON versions.item_id = named.id AND counts",
+        [(item_id,) for item_id in item_ids],
+    )
+    for statement in _HAND_OVER:
+        db.executemany(statement, moved)
+
+
+_HAND_OVER = (
+    "DELETE FROM work WHERE item_id = ?1 AND task <> 'metadata'"
+    " AND task IN (SELECT task FROM work WHERE item_id = ?2)",
+    "UPDATE work SET item_id = ?1 WHERE item_id = ?2 AND task <> 'metadata'",
+    # Not an update, which would put the row among those that newer ones have replaced.
+    "INSERT INTO stats (item_id, views, downloads, asked_at, shares, asked)"
+    " SELECT ?1, views, downloads, asked_at, shares, asked FROM stats WHERE item_id = ?2",
+    "DELETE FROM stats WHERE ?1 AND item_id = ?2",
+    "UPDATE snapshots SET item_id = ?1 WHERE item_id = ?2",
+    "UPDATE uses SET item_id = ?1 WHERE item_id = ?2",
+    "UPDATE versions SET counts = 0 WHERE ?1 AND id = ?2",
+)
+
+
+def forget(db: sqlite3.Connection, gone: Sequence[many.Row]) -> None:
+    """Have others carry the statistics of versions that there never were, by their ids in the ledger."""
+    others = many.select(
+        db,
+        "SELECT other.id FROM versions AS other JOIN items USING (id) WHERE other.item_id IN ("
+        "SELECT item_id FROM versions WHERE counts AND id IN ({values}))",
+        gone,
+    )
+    many.write(db, "UPDATE versions SET counts = 0 WHERE id IN ({values})", gone)
+    let_count(db, [key for (key,) in others])

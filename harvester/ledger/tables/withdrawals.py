@@ -1,0 +1,124 @@
+"""
+Items whose records were not found though they were harvested before: how many, and what becomes of them.
+
+During a run each is a failure with the verdict "suspected"; nothing else of it changes. So whoever is killed
+has believed nothing, and the next run asks again. At the end of the run they are decided on together.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+from harvester.errors import Verdict
+from harvester.ledger.database.connection import OPEN_WORK, STANDS_IN
+from harvester.models import ItemRef
+
+_SUSPECTED = f"{OPEN_WORK} AND state = 'failed' AND verdict = '{Verdict.SUSPECTED}' AND task = 'metadata'"
+_IS_LISTED = """item_id IN (
+    SELECT id FROM items WHERE NOT named AND EXISTS (
+        SELECT 1 FROM finds JOIN listings ON listings.id = listing_id
+        WHERE finds.item_id = items.id AND NOT old
+    )
+)"""
+"""Of work: a listing of this run, and not only the user, names the item."""
+_OF_FIGSHARE = "ifnull(versions.item_id, {0})"
+"""figshare's id of an item of the ledger, which may be a version."""
+
+
+class Suspected(NamedTuple):
+    """
+    How many items would be withdrawn, of how many that were harvested; versions count as their item.
+
+    ``visits``: the items and versions of the ledger that these are.
+    """
+
+    items: int
+    harvested: int
+    visits: int
+
+
+class Withdrawals:
+    """Knows what is suspected; `call` runs in a transaction, `withdraw` writes what is believed."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        call: Callable[..., Awaitable[Any]],
+        withdraw: Callable[[Sequence[int]], None],
+    ) -> None:
+        self._db = db
+        self._call = call
+        self._withdraw = withdraw
+
+    async def suspected(self) -> Suspected:
+        """Count what is suspected now."""
+        return await self._call(self._count)  # type: ignore[no-any-return]
+
+    def _count(self) -> Suspected:
+        items, visits = self._db.execute(
+            f"SELECT count(DISTINCT {_OF_FIGSHARE.format('work.item_id')}), count(*)"
+            f" FROM work LEFT JOIN versions ON versions.id = work.item_id WHERE {_SUSPECTED}"
+        ).fetchone()
+        harvested = 0
+        if items:
+            is_here = "EXISTS (SELECT 1 FROM records WHERE records.item_id = versions.{0})"
+            (harvested,) = self._db.execute(
+                "SELECT (SELECT sum(number) FROM totals WHERE what = 'records')"
+                f" - (SELECT count(*) FROM versions WHERE {is_here.format('id')})"
+                " + (SELECT count(DISTINCT item_id) FROM versions"
+                f" WHERE {is_here.format('id')} AND NOT {is_here.format('item_id')})"
+            ).fetchone()
+        return Suspected(items, harvested, visits)
+
+    async def unsuspected(self, most: int, *, with_private: bool) -> list[ItemRef]:
+        """Return some items that were harvested and should be there, those first that this run has got."""
+        return await self._call(self._unsuspected, most, with_private)  # type: ignore[no-any-return]
+
+    def _unsuspected(self, most: int, with_private: bool) -> list[ItemRef]:
+        # To look into the table of records for each of a million items would take long.
+        is_here = "EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id)"
+        return self._select("state = 'done'", most, with_private) or self._select(
+            f"{OPEN_WORK} AND state IN ('failed', 'owed') AND {is_here}", most, with_private
+        )
+
+    def _select(self, which: str, most: int, with_private: bool) -> list[ItemRef]:
+        own = f"private AND NOT {STANDS_IN}"
+        rows = self._db.execute(
+            f"""
+            SELECT {_OF_FIGSHARE.format("items.id")} AS figshare_id, ifnull(version, 0), {own}
+            FROM items JOIN work ON work.item_id = items.id AND task = 'metadata'
+                LEFT JOIN versions USING (id)
+            WHERE {which} AND NOT withdrawn AND ({int(with_private)} OR NOT ({own}))
+                AND figshare_id NOT IN (
+                    SELECT {_OF_FIGSHARE.format("work.item_id")} FROM work
+                    LEFT JOIN versions ON versions.id = work.item_id WHERE {_SUSPECTED}
+                )
+            ORDER BY asked_in DESC, items.id < 0, items.id LIMIT ?
+            """,
+            (most,),
+        )
+        return [ItemRef(item_id, bool(private), version=version) for item_id, version, private in rows]
+
+    async def doubt_listed(self, why: str) -> int:
+        """Make of what is suspected and listed all the same failures for now; return how many that are."""
+        return await self._call(self._doubt, why, _IS_LISTED)  # type: ignore[no-any-return]
+
+    async def believe(self) -> None:
+        """Take all that is suspected for withdrawn."""
+        await self._call(self._believe)
+
+    def _believe(self) -> None:
+        rows = self._db.execute(f"SELECT item_id FROM work WHERE {_SUSPECTED} ORDER BY 1").fetchall()
+        self._withdraw([key for (key,) in rows])
+
+    async def doubt(self, why: str) -> None:
+        """Make of all that is suspected failures for now, told in these words."""
+        await self._call(self._doubt, why)
+
+    def _doubt(self, why: str, which: str = "TRUE") -> int:
+        return self._db.execute(
+            f"UPDATE work SET verdict = ?, error = ? WHERE {_SUSPECTED} AND {which}",
+            (str(Verdict.FOR_NOW), why),
+        ).rowcount

@@ -1,0 +1,35 @@
+"""
+Bytes on disk: safe paths, partial files, proof by md5, publishing by rename.
+
+    files/<item_id>/<folder>/<name>            whole and proven, never anything else
+    files/<item_id>.v<version>/<folder>/<name> the same, of one version; bytes that others have are there once
+    .partial/<item_id>-<file_id>-<md5>.<owner>.part    on the way there; survives a failed run
+    .partial/<item_id>-<file_id>-<md5>.<owner>@<begin>.part    so does what comes later in it, from `begin` on
+
+`names.py` decides what things are called, `disk.py` reaches them without following links and makes
+them last, `files.py` is the front, `partial.py` fills and proves a file, with `pieces.py` in several places
+at once, `owners.py` says whose it is, `taking_over.py` goes on with what others left, `publishing.py` puts
+what is whole in its place, `looking.py` tells what is there, `linking.py` gives it a second name, `moving.py`
+another one, `room.py` sets free disk aside, `rewriting.py` replaces tables.
+"""
+
+from harvester.storage.local.atomic_write import rewrite
+from harvester.storage.local.directory import disk_errors
+from harvester.storage.local.partial import Partial
+from harvester.storage.local.segments import BUFFER_SIZE, Piece
+from harvester.storage.local.store import Store
+from harvester.storage.paths import aside, home_of, is_same_path, place, safe_name
+
+__all__ = [
+    "BUFFER_SIZE",
+    "Partial",
+    "Piece",
+    "Store",
+    "aside",
+    "disk_errors",
+    "home_of",
+    "is_same_path",
+    "place",
+    "rewrite",
+    "safe_name",
+]

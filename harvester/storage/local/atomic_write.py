@@ -1,0 +1,52 @@
+"""A file that is replaced as a whole: a table, a summary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from harvester.errors import DiskTrouble
+from harvester.storage.local.directory import Folder, Sync, disk_errors
+
+
+@contextmanager
+def rewrite(path: Path, *, sync: Sync = os.fsync) -> Iterator[BinaryIO]:
+    """
+    Replace a file as a whole: what is written becomes `path` when the block ends well.
+
+    Then it also outlives a power cut. `sync`: makes an open file or folder do so.
+    """
+    fresh = f".{path.name}.new"
+    with disk_errors(str(path)), Folder.enter(path.parent) as folder:
+        handle = os.fdopen(folder.create(fresh), "wb")
+        made = os.fstat(handle.fileno())
+        try:
+            yield handle
+            handle.flush()
+            sync(handle.fileno())
+            # A run that lost this folder may wake up here when its successor has begun the same file.
+            if not _is(folder, fresh, made):
+                raise DiskTrouble(f"{path}: another process writes it too; see what works here, run again")
+            handle.close()
+            folder.move(fresh, folder, path.name)
+        except BaseException:
+            # Neither what is still buffered nor the file is wanted; the error that led here is.
+            is_ours = False
+            with suppress(OSError):
+                is_ours = _is(folder, fresh, made)
+            with suppress(OSError):
+                handle.close()
+            with suppress(OSError):
+                if is_ours:
+                    folder.remove(fresh)
+            raise
+        folder.sync(sync)
+
+
+def _is(folder: Folder, name: str, status: os.stat_result) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(status, folder.look(name))
+    return False

@@ -1,0 +1,155 @@
+"""Partial files that earlier attempts left: found, taken over, removed. `owners.py` tells whose they are."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import BinaryIO
+
+from harvester.errors import NoRoom
+from harvester.storage.local.directory import Folder, Tree, disk_errors, is_ours_alone
+from harvester.storage.local.partial_owner import Hold, PartName
+from harvester.storage.local.reservation import Room
+from harvester.storage.local.segments import BUFFER_SIZE, PARTIAL
+
+_CLONE = 0x40049409
+"""Linux' ioctl FICLONE: the same blocks in a second file, where the file system can."""
+
+
+class Leftovers:
+    """What earlier attempts left of files, by the stems of their names; looked for once."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._found: dict[str, set[PartName]] | None = None
+        self._looking = threading.Lock()
+
+    def look(self) -> None:
+        """Find them, in this thread; who looks at the same time waits until all are found."""
+        with self._looking:
+            if self._found is None:
+                names = names_in(self._tree)
+                self._found = {}
+                for name in map(PartName.read, names):
+                    if name is not None:
+                        self.add(name)
+
+    def add(self, name: PartName) -> None:
+        """Note one that is left now."""
+        if self._found is not None:
+            self._found.setdefault(name.stem, set()).add(name)
+
+    def take(self, stem: str) -> list[PartName]:
+        """Return what is left of a file, for one to take over."""
+        return sorted((self._found or {}).pop(stem, ()), key=str)
+
+
+def names_in(tree: Tree) -> list[str]:
+    """List what is in the folder for partial files, in this thread."""
+    if not os.path.lexists(tree.root / PARTIAL):
+        return []
+    with disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL) as here:
+        return here.names()
+
+
+def take_over(tree: Tree, found: Iterable[PartName], owner: str, size: int, room: Room) -> list[int]:
+    """
+    Give what is left of a file of `size` bytes to an owner, in this thread; return where its pieces begin.
+
+    Of several beginnings, and pieces from the same byte on, the longest is taken; the others are removed but
+    for those that a living process fills. What nobody can have open is renamed, all else copied; where there
+    is no room for a copy it is given up.
+
+    Raises:
+        DiskTrouble: the disk does not take it.
+    """
+    begins: list[int] = []
+    by_place = sorted(found, key=lambda name: -1 if name.begin is None else name.begin)
+    with disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL) as folder:
+        for begin, names in groupby(by_place, key=lambda name: name.begin):
+            longest = _longest(folder, list(names), size - (begin or 0))
+            is_taken = longest is not None and _take(tree, folder, longest, longest.of(owner), room)
+            if is_taken and begin is not None:
+                begins.append(begin)
+    return begins
+
+
+def discard(tree: Tree, names: Iterable[PartName]) -> None:
+    """Remove what is of no use, in this thread, but for what a living process fills."""
+    with disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL) as folder:
+        _remove(folder, names)
+
+
+def _longest(folder: Folder, names: Sequence[PartName], most: int) -> PartName | None:
+    """Return the longest of some files that have no more than `most` bytes, and remove the others."""
+    sizes: dict[PartName, int] = {}
+    for name in names:
+        with suppress(FileNotFoundError):
+            status = folder.look(str(name))
+            # A pipe, a link or a file with another name elsewhere is none of ours.
+            sizes[name] = status.st_size if is_ours_alone(status) and status.st_size <= most else -1
+    longest = max(sizes, key=lambda name: (sizes[name], str(name)), default=None)
+    if longest is not None and sizes[longest] <= 0:
+        longest = None
+    _remove(folder, (name for name in names if name != longest))
+    return longest
+
+
+def _remove(folder: Folder, names: Iterable[PartName]) -> None:
+    for name in names:
+        if name.hold is not Hold.THE_LIVING:
+            folder.remove(str(name))
+
+
+def _take(tree: Tree, folder: Folder, old: PartName, new: PartName, room: Room) -> bool:
+    if old == new:
+        return True
+    hold = old.hold
+    if hold is Hold.NOBODY:
+        folder.move(str(old), folder, str(new))
+        return True
+    is_copied = _copy(tree, folder, str(old), str(new), room)
+    if hold is not Hold.THE_LIVING:
+        folder.remove(str(old))
+    return is_copied
+
+
+def _copy(tree: Tree, folder: Folder, old: str, new: str, room: Room) -> bool:
+    """Copy a file that somebody else may be writing to; False where it has vanished, or there is no room."""
+    with suppress(FileNotFoundError), os.fdopen(folder.open(old), "rb", buffering=0) as source:
+        size = os.fstat(source.fileno()).st_size
+        is_there = False
+        with os.fdopen(folder.create(new), "wb", buffering=0) as target, suppress(NoRoom):
+            if not _is_cloned(source, target):
+                with room.reserve(lambda: size):
+                    _pour(source, target, size)
+            tree.sync(target)  # the old one goes: a power cut must not take both
+            is_there = True
+        if not is_there:
+            folder.remove(new)
+        return is_there
+    return False
+
+
+def _is_cloned(source: BinaryIO, target: BinaryIO) -> bool:
+    if sys.platform != "linux":
+        return False
+    import fcntl  # noqa: PLC0415 - Windows has none
+
+    try:
+        fcntl.ioctl(target.fileno(), _CLONE, source.fileno())
+    except OSError:  # most file systems cannot
+        return False
+    return True
+
+
+def _pour(source: BinaryIO, target: BinaryIO, size: int) -> None:
+    while size > 0 and (data := source.read(min(BUFFER_SIZE, size))):
+        rest = memoryview(data)
+        while rest:
+            rest = rest[target.write(rest) :]
+        size -= len(data)

@@ -1,0 +1,111 @@
+"""
+Puts files that are here where the record of their item wants them: the current one has the plain name.
+
+A file that another one replaced goes beside it, by its id, and stays until it is pruned. What is renamed is
+planned in the ledger first (`ledger/moves.py`), so that a process that is killed in the middle loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harvester.ledger.ledger import Ledger
+from harvester.ledger.tables.renames import ItemFiles, Move
+from harvester.models import OwedFile
+from harvester.storage.local import Store, aside, home_of, is_same_path, place
+
+AT_ONCE = 200
+"""Items whose files are renamed together."""
+
+
+class Mover:
+    """Renames files of one output folder."""
+
+    def __init__(self, ledger: Ledger, store: Store) -> None:
+        self._moves = ledger.moves
+        self._ledger = ledger
+        self._store = store
+
+    async def recover(self) -> None:
+        """End the renames that a run which ended early had begun."""
+        unfinished = await self._moves.unfinished()
+        await self._move([move for move in unfinished if not move.is_out], is_planned=True)
+        if out := [move for move in unfinished if move.is_out]:
+            await self._put_in(out)
+
+    async def make_way(self, owed: OwedFile) -> None:
+        """Put the file that a new one replaces aside; call it only where that one is alone with its path."""
+        item = await self._moves.files_of(owed.key)
+        await self._move(_asides(item, {owed.path: owed.file.id}))
+
+    async def take_back(self, owed: OwedFile) -> bool:
+        """
+        Put a file that was replaced before into its place again, where it is the one that is wanted now.
+
+        Returns whether there was one: with the md5, or the same file where figshare tells none.
+        """
+        for path, file_id in await self._moves.leftovers_of(owed.key, owed.file.size):
+            is_known = owed.file.md5 is not None or file_id == owed.file.id
+            if is_known and await self._store.keeps(path, owed.file.size, owed.file.md5):
+                await self._move([Move(owed.key, owed.file.id, path, owed.path)])
+                return True
+        return False
+
+    async def settle(self) -> None:
+        """
+        Give the files of all items the paths that their records ask for; nothing else may be at work on them.
+
+        Raises:
+            DiskTrouble: the disk does not take it. What was done is recorded, the rest is done the next time.
+        """
+        await self._ledger.flush()
+        while items := await self._moves.unplaced(AT_ONCE):
+            moves: list[Move] = []
+            placed: dict[int, Mapping[int, str]] = {}
+            for item in items:
+                wanted = place(home_of(item.item_id, item.version), [file for file, _, _ in item.files], {})
+                here = self._here(item)
+                moves += [
+                    Move(item.key, file_id, path, wanted[file_id])
+                    for file_id, path in here.items()
+                    if path != wanted[file_id]
+                ]
+                moves += _asides(item, {path: file_id for file_id, path in wanted.items()})
+                placed[item.key] = {file_id: path for file_id, path in wanted.items() if file_id not in here}
+            await self._move(moves)
+            await self._moves.place(placed)
+
+    def _here(self, item: ItemFiles) -> dict[int, str]:
+        """Return the paths of the files that are here, or may be: their run was killed before it said so."""
+        return {
+            file.id: path
+            for file, path, is_here in item.files
+            if is_here or (path not in item.leftovers and self._store.may_hold(path))
+        }
+
+    async def _move(self, moves: Sequence[Move], *, is_planned: bool = False) -> None:
+        if not moves:
+            return
+        if not is_planned:
+            await self._moves.plan(moves)
+        # All of them leave before one comes, and that is on the disk and in the ledger in between: names may
+        # change places, and a crash leaves no doubt about which file is the old and which the new one.
+        await self._store.renames.take_out([(move.source, move.target) for move in moves])
+        await self._moves.note_out(moves)
+        await self._put_in(moves)
+
+    async def _put_in(self, moves: Sequence[Move]) -> None:
+        await self._store.renames.put_in([move.target for move in moves])
+        await self._moves.finish(moves)
+
+
+def _asides(item: ItemFiles, wanted: Mapping[str, int]) -> list[Move]:
+    """Plan where the leftovers of an item go that lie at wanted paths, as any file system compares them."""
+    taken = {*item.leftovers, *wanted, *(path for _, path, _ in item.files)}
+    moves: list[Move] = []
+    for path, file_id in item.leftovers.items():
+        if any(is_same_path(path, other) for other in wanted):
+            target = aside(path, file_id, taken)
+            taken.add(target)
+            moves.append(Move(item.key, None, path, target))
+    return moves
