@@ -10,11 +10,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from harvester.system.version import __version__
+
 if TYPE_CHECKING:
     from harvester.jobs.harvest import harvest
     from harvester.plugins import load_config
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "harvest", "load_config"]
 
 _PLACES = {"harvest": "harvester.jobs.harvest", "load_config": "harvester.plugins"}

@@ -2,11 +2,51 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from harvester.states import FileStatus
+
+class FileStatus(StrEnum):
+    """Where a file stands; the words of files.csv."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # filtered out by the user's own rules
+    LINK = "link"  # hosted elsewhere: recorded, never fetched
+    WITHHELD = "withheld"  # not for the public: embargo, confidential, …; nor for the token that asked
+
+
+REFUSED_TO_OWNER = " (refused to the token)"
+"""Behind why a file is withheld: its owner's record lists it, and it was asked for in vain."""
+ANOTHER_VERSION = "another version"
+"""Why a file is skipped whatever the rules for files say: another version of its item is wanted."""
+NOT_ASKED = "not asked for"
+"""Why a file is skipped that no rule excludes: the run that read its record was to fetch no files."""
+BEYOND_ROOM = "beyond max_total"
+"""Why a file is skipped that the rules for files take: there is no room for it among those wanted in all."""
+
+
+class WorkState(StrEnum):
+    """Where one task on one item stands."""
+
+    OWED = "owed"
+    DONE = "done"
+    FAILED = "failed"
+    WITHDRAWN = "withdrawn"  # harvested before, and no longer public
+    LEFT_OUT = "left out"  # its record says that it is none of those wanted
+
+
+class Changed(StrEnum):
+    """What became of an item since the last run, as changes.csv has it."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    WITHDRAWN = "withdrawn"
+    RETURNED = "returned"  # public again after it was withdrawn
+    MOVED = "moved"  # the same at figshare; files of it that are here have other paths
 
 
 class Brief(Struct, frozen=True):

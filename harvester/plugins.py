@@ -1,17 +1,64 @@
-"""What a config may name, the sources, tasks and formats that there are, and how one is read with them."""
+"""
+Plugin registry: which sources, tasks and exporters there are, and how a config that names them is read.
+
+A new one is a new module in its package and one line here. A class is imported when it is asked for, so that
+to know what there is costs nothing.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from harvester import config as configuration
 from harvester.config import Config, Kinds
-from harvester.exporters import SINKS
-from harvester.sources import SOURCES
-from harvester.tasks import TASKS
+
+
+class Register(Mapping[str, type[Any]]):
+    """A table of classes, written as ``name="package.module:Class"``."""
+
+    def __init__(self, **places: str) -> None:
+        self._places = places
+
+    def __getitem__(self, name: str) -> type[Any]:
+        module, _, cls = self._places[name].partition(":")
+        return getattr(import_module(module), cls)  # type: ignore[no-any-return]  # tests look at each
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+SOURCES = Register(
+    account="harvester.sources.account:Account",
+    search="harvester.sources.search:Search",
+    group="harvester.sources.group:Group",
+    institution="harvester.sources.institution:Institution",
+    collection="harvester.sources.collection:Collection",
+    project="harvester.sources.project:Project",
+    items="harvester.sources.items:Items",
+)
+
+TASKS = Register(
+    metadata="harvester.tasks.metadata:Metadata",
+    stats="harvester.tasks.stats:Stats",
+    timeline="harvester.tasks.timeline:Timeline",
+    breakdown="harvester.tasks.breakdown:Breakdown",
+    files="harvester.tasks.files:Files",
+)
+
+SINKS = Register(
+    jsonl="harvester.exporters.jsonl:JsonLines",
+    csv="harvester.exporters.csv:CsvTables",
+)
 
 KINDS = Kinds(sources=SOURCES, tasks=tuple(TASKS), formats=tuple(SINKS))
 
@@ -34,3 +81,9 @@ def load_config(
     return configuration.load(
         KINDS, path=Path(path) if path is not None else None, options=options, environ=environ, job=job
     )
+
+
+def item_task_names(wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the tasks on items that `wanted` takes: files are named by the record, so it is needed."""
+    needed = {*wanted, "metadata"} if "files" in wanted else set(wanted)
+    return tuple(name for name in TASKS if name in needed and name != "files")

@@ -18,13 +18,14 @@ import orjson
 import pytest
 
 from harvester import __version__
+from harvester.cli.format import human_bytes
 from harvester.cli.lines import failed_objects
 from harvester.cli.parser import build_parser
 from harvester.cli.render import as_json
 from harvester.ledger.database.connection import migrate
 from harvester.models import Failure
 from harvester.sandbox import Sandbox, Settings
-from harvester.text.display import human_bytes, printable
+from harvester.text.display import printable
 from tests.conftest import at, environment, harvester
 from tests.truth import rows
 

@@ -21,8 +21,7 @@ from harvester.config.secrets import Secret
 from harvester.config.tables import fields
 from harvester.config.values import convert
 from harvester.errors import UsageError
-from harvester.plugins import load_config
-from harvester.sources import SOURCES
+from harvester.plugins import SOURCES, load_config
 from harvester.sources.group import Group
 from harvester.sources.search import Search
 from tests.conftest import harvester

@@ -20,7 +20,6 @@ from yarl import URL
 
 from harvester.config import FileRules
 from harvester.errors import Broken, HarvestError, Misshapen, Refused
-from harvester.exporters import SINKS
 from harvester.figshare.downloads import recorded_address
 from harvester.figshare.entries import Entry, decode_entries
 from harvester.figshare.filters import Selection
@@ -32,10 +31,9 @@ from harvester.jobs.services import connect
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import ItemResult, Opening
 from harvester.ledger.reader import Reader
-from harvester.models import Article, Findings, ItemRef, Page, Record, RemoteFile
-from harvester.plugins import load_config
+from harvester.models import Article, FileStatus, Findings, ItemRef, Page, Record, RemoteFile, WorkState
+from harvester.plugins import SINKS, load_config
 from harvester.sandbox import Sandbox, Settings
-from harvester.states import FileStatus, WorkState
 from harvester.tasks.metadata import difference, settle
 
 pytestmark = pytest.mark.anyio

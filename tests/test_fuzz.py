@@ -18,7 +18,6 @@ from yarl import URL
 from harvester.client.json_body import JsonBody
 from harvester.config import Config, FileRules, keys
 from harvester.errors import Broken, GiveUp, Misshapen, TryAgain, UsageError
-from harvester.exporters import SINKS
 from harvester.exporters.csv import write_failures
 from harvester.figshare.decoding import must_be_text
 from harvester.figshare.entries import decode_entries
@@ -26,9 +25,8 @@ from harvester.figshare.records import LISTED_FILES, read_article
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import ItemResult, Opening
 from harvester.ledger.reader import Reader
-from harvester.models import Findings, ItemRef, Page, Record
-from harvester.plugins import load_config
-from harvester.states import WorkState
+from harvester.models import Findings, ItemRef, Page, Record, WorkState
+from harvester.plugins import SINKS, load_config
 from harvester.storage.local import place
 from harvester.tasks.metadata import settle
 

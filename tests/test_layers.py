@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harvester.exporters import SINKS
-from harvester.register import Register
-from harvester.sources import SOURCES
-from harvester.tasks import TASKS
+from harvester.plugins import SINKS, SOURCES, TASKS, Register
 
 PACKAGE = Path(__file__).parent.parent / "harvester"
 LEVELS = {

@@ -32,8 +32,11 @@ from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import Added, Again, FileResult, ItemResult, Listed, Opening, Wish
 from harvester.ledger.reader import Reader
 from harvester.models import (
+    NOT_ASKED,
     Change,
+    Changed,
     Failure,
+    FileStatus,
     Findings,
     ItemRef,
     OwedFile,
@@ -44,8 +47,8 @@ from harvester.models import (
     RemoteFile,
     Totals,
     Unresolved,
+    WorkState,
 )
-from harvester.states import NOT_ASKED, Changed, FileStatus, WorkState
 
 pytestmark = pytest.mark.anyio
 

@@ -31,7 +31,7 @@ from harvester.figshare.records import (
 from harvester.figshare.statistics import decode_breakdown, decode_timeline
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
-from harvester.text.display import joined, parted
+from harvester.text.fields import joined, parted
 from tests.conftest import at, config, harvester
 from tests.truth import rows
 

@@ -16,9 +16,8 @@ import pytest
 from harvester import harvest, load_config
 from harvester.config import Config
 from harvester.errors import TokenRefused
-from harvester.models import Summary
+from harvester.models import FileStatus, Summary
 from harvester.sandbox import Sandbox, Settings
-from harvester.states import FileStatus
 from tests.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio

@@ -13,8 +13,7 @@ from harvester.cli.parser import REFRESHABLE, build_parser
 from harvester.config.tables import fields
 from harvester.errors import UsageError
 from harvester.figshare.filters import Selection
-from harvester.plugins import load_config
-from harvester.tasks import TASKS
+from harvester.plugins import TASKS, load_config
 from tests.conftest import harvester
 
 

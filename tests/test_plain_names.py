@@ -16,9 +16,18 @@ from msgspec.structs import replace
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import FileResult, ItemResult, Opening
 from harvester.ledger.tables.renames import Move
-from harvester.models import Article, Findings, ItemRef, Page, PlacedFile, Record, RemoteFile
+from harvester.models import (
+    Article,
+    FileStatus,
+    Findings,
+    ItemRef,
+    Page,
+    PlacedFile,
+    Record,
+    RemoteFile,
+    WorkState,
+)
 from harvester.sandbox import Sandbox, Settings
-from harvester.states import FileStatus, WorkState
 from harvester.storage.local import Store
 from harvester.storage.paths import safe_name
 from harvester.tasks.placement import Mover

@@ -11,9 +11,8 @@ import anyio
 import pytest
 
 from harvester.errors import Verdict
-from harvester.plugins import load_config
+from harvester.plugins import SOURCES, load_config
 from harvester.sandbox import FAULTS, Sandbox
-from harvester.sources import SOURCES
 from tests.conftest import environment
 from tests.test_faults import PASSING
 

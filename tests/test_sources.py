@@ -17,9 +17,10 @@ from harvester.figshare.downloads import Routes
 from harvester.figshare.filters import ORDERS
 from harvester.figshare.identifier_listing import Names
 from harvester.models import Brief, ItemRef, OwedFile, RemoteFile
+from harvester.plugins import SOURCES
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.item import Item
-from harvester.sources import SOURCES, Source, doubts_of
+from harvester.sources import Source, doubts_of
 from harvester.sources.account import Account
 from harvester.sources.collection import Collection
 from harvester.sources.group import Group

@@ -35,9 +35,8 @@ from harvester.jobs.services import Surroundings
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import ItemResult, Opening
 from harvester.ledger.reader import Reader
-from harvester.models import Findings, ItemRef, Page, Totals, Usage, Uses
+from harvester.models import Findings, ItemRef, Page, Totals, Usage, Uses, WorkState
 from harvester.sandbox import Sandbox, Settings
-from harvester.states import WorkState
 from tests.test_client import client, served
 
 pytestmark = pytest.mark.anyio

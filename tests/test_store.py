@@ -27,8 +27,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harvester.errors import Broken, Damaged, DiskTrouble, NoRoom
-from harvester.models import OwedFile, RemoteFile
-from harvester.states import FileStatus
+from harvester.models import FileStatus, OwedFile, RemoteFile
 from harvester.storage.local import Store, disk_errors, place, rewrite, safe_name
 from harvester.storage.local.directory import HOLDS_FOLDERS, Folder, begin_to_sync
 from harvester.storage.local.verify import is_whole

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harvester import __version__
 from harvester.system.paths import as_text
+from harvester.system.version import __version__
 
 DEFAULT_FILE = "harvest.toml"
 REFRESHABLE = ("metadata", "stats", "timeline", "breakdown")

@@ -16,10 +16,11 @@ from typing import Any
 
 import anyio
 
+from harvester.cli.format import human_bytes, human_seconds
 from harvester.client import Traffic
 from harvester.client.limits import Limiter
 from harvester.engine.progress import Tally
-from harvester.text.display import human_bytes, human_seconds, printable
+from harvester.text.display import printable
 
 log = logging.getLogger("harvester")
 

@@ -39,9 +39,8 @@ from harvester.errors import Doubtful, GiveUp, Gone, NoRoom, PutOff, TryAgain, V
 from harvester.figshare.api import Figshare
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import RECORD, FileResult, ItemResult
-from harvester.models import Failure, Findings, OwedFile, OwedItem
+from harvester.models import Failure, FileStatus, Findings, OwedFile, OwedItem, WorkState
 from harvester.sources import Source
-from harvester.states import FileStatus, WorkState
 from harvester.tasks import FileTask, ItemTask
 
 log = logging.getLogger(__name__)

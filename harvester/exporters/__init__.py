@@ -1,5 +1,5 @@
 """
-Output formats, each written from the ledger. A new format is a new module here and a line in `SINKS`.
+Output formats, each written from the ledger. A new format is a new module here and a line in `plugins.py`.
 
 Sinks are plain synchronous code over a `Reader`, run in a worker thread; each file is written beside
 its place and renamed into it, so that a reader never meets half a table.
@@ -8,8 +8,6 @@ its place and renamed into it, so that a reader never meets half a table.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Protocol
-
-from harvester.register import Register
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +25,4 @@ class Sink(Protocol):
         ...
 
 
-SINKS = Register(
-    jsonl="harvester.exporters.jsonl:JsonLines",
-    csv="harvester.exporters.csv:CsvTables",
-)
-
-__all__ = ["SINKS", "Sink"]
+__all__ = ["Sink"]

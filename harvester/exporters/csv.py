@@ -17,9 +17,9 @@ from typing import ClassVar
 from harvester.figshare.records import read_description
 from harvester.ledger.reader import Reader
 from harvester.ledger.rows import FileRow
-from harvester.states import FileStatus
+from harvester.models import FileStatus
 from harvester.storage.local import home_of, rewrite
-from harvester.text.display import joined
+from harvester.text.fields import joined
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 _BREAKS = ("\t", "\r", "\n")

@@ -27,7 +27,6 @@ from harvester.config import Config, FileRules
 from harvester.engine.pipeline import Pipeline
 from harvester.engine.progress import Tally
 from harvester.errors import DiskTrouble, Doubtful, HarvestError, Misshapen, StopRun, UsageError, Verdict
-from harvester.exporters import SINKS
 from harvester.exporters.csv import write_failures
 from harvester.figshare.api import Figshare
 from harvester.figshare.downloads import Routes
@@ -44,11 +43,10 @@ from harvester.ledger.database.integrity import damaged
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import RECORD, FileResult, Opening
 from harvester.ledger.reader import Reader
-from harvester.models import Summary
-from harvester.states import FileStatus
+from harvester.models import FileStatus, Summary
+from harvester.plugins import SINKS, TASKS, item_task_names
 from harvester.storage.local import Store, disk_errors
 from harvester.storage.trash import TRASH_DAYS
-from harvester.tasks import TASKS, item_task_names
 from harvester.tasks.placement import Mover
 from harvester.tasks.record_access import Access, access_of
 

@@ -32,10 +32,9 @@ from harvester.figshare.statistics import requests_per_item
 from harvester.jobs.task_params import wishes
 from harvester.ledger.forecast import KnownFile, Standing
 from harvester.ledger.reader import Reader
-from harvester.models import ItemRef, Record, RemoteFile
+from harvester.models import FileStatus, ItemRef, Record, RemoteFile
+from harvester.plugins import item_task_names
 from harvester.sources import Counted, Listing, changed_since
-from harvester.states import FileStatus
-from harvester.tasks import item_task_names
 from harvester.tasks.metadata import end_of_earlier, full_name, has_earlier, is_wanted, number_of, settle
 from harvester.tasks.record_access import Sampling, access_of
 

@@ -25,7 +25,7 @@ from harvester.config import Config
 from harvester.errors import DiskTrouble
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.reader import Reader
-from harvester.states import FileStatus
+from harvester.models import FileStatus
 from harvester.storage.local import Store
 from harvester.storage.local.directory import HOLDS_FOLDERS, Folder, Tree, disk_errors
 from harvester.storage.paths import numbered, steps

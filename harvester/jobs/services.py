@@ -15,7 +15,6 @@ from urllib.request import getproxies
 
 from yarl import URL
 
-from harvester import __version__
 from harvester.client import Client, Lookup, Splitting, open_session
 from harvester.client.limits import Limiter, Pace, Seeking
 from harvester.client.url_policy import is_loopback, parse_networks
@@ -28,6 +27,7 @@ from harvester.figshare.statistics import StatsService
 from harvester.ledger.database.heartbeat import USUAL_TIMING, Timing
 from harvester.storage.local.reservation import free_bytes
 from harvester.system.resource_limits import fitted
+from harvester.system.version import __version__
 
 log = logging.getLogger(__name__)
 

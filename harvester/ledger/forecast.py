@@ -21,8 +21,7 @@ from harvester.ledger.database.lease_row import iso
 from harvester.ledger.messages import Wish
 from harvester.ledger.tables import versions
 from harvester.ledger.tables.queue import remote_file
-from harvester.models import ItemRef, RemoteFile
-from harvester.states import ANOTHER_VERSION, BEYOND_ROOM, FileStatus
+from harvester.models import ANOTHER_VERSION, BEYOND_ROOM, FileStatus, ItemRef, RemoteFile
 
 _SETTLED = "state IN ('done', 'withdrawn', 'left out')"
 _CONDITION = """(

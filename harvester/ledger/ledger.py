@@ -46,8 +46,7 @@ from harvester.ledger.tables.queue import Line
 from harvester.ledger.tables.renames import Moves
 from harvester.ledger.tables.statistics import Counters
 from harvester.ledger.tables.withdrawals import Withdrawals
-from harvester.models import Failure, OwedFile, OwedItem, Page
-from harvester.states import WorkState
+from harvester.models import Failure, OwedFile, OwedItem, Page, WorkState
 from harvester.system.paths import is_there
 
 T = TypeVar("T")

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from harvester.models import Failure, Findings, RemoteFile
-from harvester.states import FileStatus, WorkState
+from harvester.models import Failure, FileStatus, Findings, RemoteFile, WorkState
 
 RECORD = "metadata"
 """The task that asks for records: the one that a listing can make pending again."""

@@ -18,7 +18,7 @@ from harvester.ledger.database.read_only import View
 from harvester.ledger.rows import ChangeRow, FileRow, ItemRow
 from harvester.ledger.tables import totals as counting
 from harvester.ledger.tables.prune_blockers import doubts, only_here
-from harvester.states import FileStatus
+from harvester.models import FileStatus
 from harvester.text.redaction import REDACTOR
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from harvester.states import FileStatus
+from harvester.models import FileStatus
 
 
 class ItemRow(NamedTuple):

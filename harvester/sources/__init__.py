@@ -1,5 +1,5 @@
 """
-Where item ids come from. A new kind of source is a new module here and a line in `SOURCES`.
+Where item ids come from. A new kind of source is a new module here and a line in `plugins.py`.
 
 A source is a frozen `Table` whose fields are the keys of its ``[[sources]]`` table. It is made of
 listings, each of which is read page by page and goes on where it was interrupted.
@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from harvester.errors import GiveUp, TryAgain
-from harvester.register import Register
 
 if TYPE_CHECKING:
     from harvester.figshare.api import Figshare
@@ -135,18 +134,7 @@ def changed_since(listing: Listing, mark: str) -> Listing | None:
     return listing.since(moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
-SOURCES = Register(
-    account="harvester.sources.account:Account",
-    search="harvester.sources.search:Search",
-    group="harvester.sources.group:Group",
-    institution="harvester.sources.institution:Institution",
-    collection="harvester.sources.collection:Collection",
-    project="harvester.sources.project:Project",
-    items="harvester.sources.items:Items",
-)
-
 __all__ = [
-    "SOURCES",
     "Counted",
     "Finite",
     "Listing",

@@ -1,5 +1,5 @@
 """
-What is done for an item. A new kind of work is a new module here and a line in `TASKS`.
+What is done for an item. A new kind of work is a new module here and a line in `plugins.py`.
 
 A task is a frozen dataclass whose fields are the parts that it works with, by name: see `job.Parts`. Tasks
 on items run in the order of the table; the one on files fetches what the records made owed.
@@ -8,8 +8,6 @@ on items run in the order of the table; the one on files fetches what the record
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Protocol
-
-from harvester.register import Register
 
 if TYPE_CHECKING:
     from harvester.ledger.messages import FileResult
@@ -41,19 +39,4 @@ class FileTask(Protocol):
         ...
 
 
-TASKS = Register(
-    metadata="harvester.tasks.metadata:Metadata",
-    stats="harvester.tasks.stats:Stats",
-    timeline="harvester.tasks.timeline:Timeline",
-    breakdown="harvester.tasks.breakdown:Breakdown",
-    files="harvester.tasks.files:Files",
-)
-
-
-def item_task_names(wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the tasks on items that `wanted` takes: files are named by the record, so it is needed."""
-    needed = {*wanted, "metadata"} if "files" in wanted else set(wanted)
-    return tuple(name for name in TASKS if name in needed and name != "files")
-
-
-__all__ = ["TASKS", "FileTask", "ItemTask", "item_task_names"]
+__all__ = ["FileTask", "ItemTask"]

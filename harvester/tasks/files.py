@@ -12,8 +12,7 @@ from harvester.errors import Gone, Refused
 from harvester.figshare.downloads import Routes
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import FileResult
-from harvester.models import OwedFile
-from harvester.states import REFUSED_TO_OWNER, FileStatus
+from harvester.models import REFUSED_TO_OWNER, FileStatus, OwedFile
 from harvester.storage.local import Store
 from harvester.tasks.placement import Mover
 

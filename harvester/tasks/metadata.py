@@ -22,8 +22,18 @@ from harvester.figshare.staleness import says_less
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import Harvested
 from harvester.ledger.tables.dates import latest_from
-from harvester.models import Article, Change, Findings, OwedItem, PlacedFile, Record, RemoteFile
-from harvester.states import ANOTHER_VERSION, Changed, FileStatus
+from harvester.models import (
+    ANOTHER_VERSION,
+    Article,
+    Change,
+    Changed,
+    FileStatus,
+    Findings,
+    OwedItem,
+    PlacedFile,
+    Record,
+    RemoteFile,
+)
 from harvester.storage.local import Store, home_of, place
 from harvester.tasks.record_access import Access, Records, remarks
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harvester.errors import DiskTrouble
 from harvester.ledger.database.migrations import MIGRATIONS
-from harvester.states import FileStatus, WorkState
+from harvester.models import FileStatus, WorkState
 
 REBUILD = (
     "it is left as it is. Restore it from a copy, or make it anew from the files here and from figshare: "

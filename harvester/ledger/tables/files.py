@@ -10,8 +10,15 @@ from harvester.ledger.database import bulk as many
 from harvester.ledger.database.connection import FILE_COLUMNS, OF_ITEM, OPEN_FILES
 from harvester.ledger.messages import FileResult
 from harvester.ledger.tables.queue import Line, remote_file
-from harvester.models import OwedFile, PlacedFile, RemoteFile
-from harvester.states import BEYOND_ROOM, NOT_ASKED, REFUSED_TO_OWNER, FileStatus
+from harvester.models import (
+    BEYOND_ROOM,
+    NOT_ASKED,
+    REFUSED_TO_OWNER,
+    FileStatus,
+    OwedFile,
+    PlacedFile,
+    RemoteFile,
+)
 
 _TAKES_ROOM = (FileStatus.PENDING, FileStatus.DONE)
 

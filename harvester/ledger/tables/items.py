@@ -14,9 +14,8 @@ from harvester.ledger.tables import statistics, versions
 from harvester.ledger.tables.dates import latest_from, settled_by
 from harvester.ledger.tables.files import Files
 from harvester.ledger.tables.queue import Line
-from harvester.models import Change, Record
-from harvester.states import Changed, WorkState
-from harvester.text.display import joined, parted
+from harvester.models import Change, Changed, Record, WorkState
+from harvester.text.fields import joined, parted
 
 _LARGE = 8_000_000
 """Bytes of a record that is not bound to a statement as a whole."""

@@ -6,7 +6,7 @@ import sqlite3
 
 from harvester.errors import Verdict
 from harvester.ledger.database.connection import OPEN_FILES, OPEN_WORK
-from harvester.states import NOT_ASKED
+from harvester.models import NOT_ASKED
 
 _MAY_PASS = f"verdict NOT IN ('{Verdict.GONE}', '{Verdict.FOR_GOOD}')"
 """Of failures: they are no last word."""

@@ -26,8 +26,7 @@ from harvester.ledger.database.connection import (
 )
 from harvester.ledger.messages import Opening, Wish
 from harvester.ledger.tables.budget import Room
-from harvester.models import OwedFile, OwedItem, RemoteFile
-from harvester.states import ANOTHER_VERSION, BEYOND_ROOM, REFUSED_TO_OWNER
+from harvester.models import ANOTHER_VERSION, BEYOND_ROOM, REFUSED_TO_OWNER, OwedFile, OwedItem, RemoteFile
 
 Ref: TypeAlias = tuple[int, int, str | None]
 """An item as a listing names it: its id in the ledger, whether it is private, its modified date."""
