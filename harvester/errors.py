@@ -33,10 +33,20 @@ What could not be had ends with the verdict of its error: see `Verdict`.
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import ClassVar
 
 from harvester.text.redaction import REDACTOR
+
+
+class ExitStatus(IntEnum):
+    """The exit status of a command."""
+
+    COMPLETE = 0  # all that was asked for is there
+    FAILURES = 1  # it finished, and some items or files could not be had
+    USAGE = 2  # wrong usage or config: nothing was begun
+    STOPPED = 3  # it could not go on; what was done is saved
+    INTERRUPTED = 130  # Ctrl-C or SIGTERM; what was done is saved
 
 
 class Verdict(StrEnum):
@@ -202,6 +212,6 @@ class ServerFailed(TryAgain):
     """The service failed inside."""
 
 
-def exit_status(error: HarvestError) -> int:
-    """Tell the exit status of a command that ended with `error`."""
-    return 2 if isinstance(error, UsageError) else 3
+def exit_status(error: HarvestError) -> ExitStatus:
+    """Return the exit status of a command that ended with `error`."""
+    return ExitStatus.USAGE if isinstance(error, UsageError) else ExitStatus.STOPPED

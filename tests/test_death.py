@@ -19,7 +19,7 @@ import anyio
 import orjson
 import pytest
 
-from harvester.jobs.harvest import export
+from harvester.jobs.export import export
 from harvester.ledger.ledger import Ledger
 from harvester.plugins import load_config
 from harvester.sandbox import Sandbox, Settings

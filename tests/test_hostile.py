@@ -16,7 +16,7 @@ import pytest
 from harvester import harvest
 from harvester.errors import DiskTrouble, Verdict
 from harvester.exporters.csv import plain, write_table
-from harvester.jobs.harvest import make_plan
+from harvester.jobs.plan import make_plan
 from harvester.sandbox import HOSTILE, Sandbox, Settings
 from tests.conftest import at, config, environment, harvester
 from tests.truth import assert_complete, assert_records, rows

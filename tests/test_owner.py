@@ -18,8 +18,8 @@ import pytest
 
 from harvester import load_config
 from harvester.errors import StopRun
-from harvester.jobs.harvest import harvest, make_plan
-from harvester.jobs.plan import Plan
+from harvester.jobs.harvest import harvest
+from harvester.jobs.plan import Plan, make_plan
 from harvester.jobs.services import Surroundings
 from harvester.ledger.ledger import Ledger
 from harvester.models import Summary

@@ -19,8 +19,8 @@ import pytest
 
 from harvester import harvest
 from harvester.errors import DiskTrouble, NoRoom
-from harvester.jobs.harvest import verify
 from harvester.jobs.services import Surroundings
+from harvester.jobs.verify import verify
 from harvester.ledger.database.connection import database_errors
 from harvester.ledger.database.heartbeat import Watch
 from harvester.ledger.database.integrity import LedgerDamaged

@@ -12,8 +12,8 @@ import pytest
 from harvester.cli.render import plan_text
 from harvester.config import Config
 from harvester.config.keys import AUTO
-from harvester.jobs.harvest import harvest, make_plan
-from harvester.jobs.plan import Plan
+from harvester.jobs.harvest import harvest
+from harvester.jobs.plan import Plan, make_plan
 from harvester.plugins import load_config
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import TOKEN, at, harvester

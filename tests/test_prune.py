@@ -12,8 +12,9 @@ import anyio
 import pytest
 
 from harvester.errors import FolderInUse
-from harvester.jobs.harvest import harvest, verify
+from harvester.jobs.harvest import harvest
 from harvester.jobs.prune import Pruner, prune, removable
+from harvester.jobs.verify import verify
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, environment, harvester, started, until
 from tests.test_plan import config_of

@@ -10,8 +10,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from harvester.jobs.harvest import harvest, verify
+from harvester.jobs.harvest import harvest
 from harvester.jobs.prune import Pruner, prune, removable
+from harvester.jobs.verify import verify
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import at, harvester, started, until
 from tests.test_plan import config_of

@@ -18,22 +18,20 @@ from harvester.cli import console as printing
 from harvester.cli.console import complain, mention, put, put_json, say
 from harvester.cli.overrides import overrides
 from harvester.cli.parser import DEFAULT_FILE, build_parser
-from harvester.cli.signals import INTERRUPTED, Signals
+from harvester.cli.signals import Signals
 from harvester.config.secrets import lines_like_tokens
-from harvester.errors import HarvestError, StopRun, UsageError, exit_status
+from harvester.errors import ExitStatus, HarvestError, StopRun, UsageError, exit_status
 
 if TYPE_CHECKING:
     import logging
 
-    from harvester.cli.progress import Watched
     from harvester.config import Config
+    from harvester.engine.progress import Watched
     from harvester.models import Summary
     from harvester.sources import Listing
 
 T = TypeVar("T")
 
-STOPPED = 3
-"""The exit status of a command that could not go on."""
 PRINTING = {"plan", "list", "status", "failed"}
 """The commands that do nothing else."""
 
@@ -52,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         printing.flush_errors()
         _signals.ignore_one()
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return ExitStatus.INTERRUPTED
     finally:
         gc.freeze()  # or Python would, as it ends, look through all that there is for what could go
     return status
@@ -101,7 +99,7 @@ def _defect(error: Exception) -> int:
         "harvester: this is a defect of the program: please report it in its repository, with these lines\n"
         "harvester: what was done is in the ledger, and the same command goes on from there"
     )
-    return STOPPED
+    return ExitStatus.STOPPED
 
 
 _signals = Signals()
@@ -139,7 +137,7 @@ def _run(args: argparse.Namespace) -> int:
         raise
     if summary is None:
         _removes_nothing(args, "it was interrupted")
-        return INTERRUPTED
+        return ExitStatus.INTERRUPTED
     if not args.quiet and not args.log_json:
         from harvester.cli.render import closing  # noqa: PLC0415
 
@@ -175,7 +173,7 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
 
     from harvester.cli import progress  # noqa: PLC0415
     from harvester.concurrency import beside  # noqa: PLC0415
-    from harvester.jobs import harvest as job  # noqa: PLC0415
+    from harvester.jobs.harvest import harvest  # noqa: PLC0415
 
     stop: Callable[[], None] | None = None
 
@@ -197,7 +195,7 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
 
     with anyio.CancelScope() as scope:
         work = functools.partial(
-            job.harvest,
+            harvest,
             config,
             refresh=frozenset(args.refresh),
             quick=args.quick,
@@ -212,9 +210,9 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
 def _plan(args: argparse.Namespace) -> int:
     config = _config(args, "plan")
     from harvester.cli.render import as_json, plan_text  # noqa: PLC0415
-    from harvester.jobs import harvest as job  # noqa: PLC0415
+    from harvester.jobs.plan import make_plan  # noqa: PLC0415
 
-    plan = _await(args, functools.partial(job.make_plan, config, sample_size=args.sample, quick=args.quick))
+    plan = _await(args, functools.partial(make_plan, config, sample_size=args.sample, quick=args.quick))
     put_json(as_json(plan.to_dict())) if args.json else say(plan_text(plan, config))
     return 1 if plan.incomplete else 0
 
@@ -238,7 +236,7 @@ async def _print_selection(config: Config, *, as_json: bool) -> list[str]:
     import time  # noqa: PLC0415
 
     from harvester.cli.lines import selected_line, write  # noqa: PLC0415
-    from harvester.cli.progress import LINE_EVERY_SECONDS  # noqa: PLC0415
+    from harvester.engine.progress import LINE_EVERY_SECONDS  # noqa: PLC0415
     from harvester.engine.survey import Survey  # noqa: PLC0415
     from harvester.jobs.services import connect  # noqa: PLC0415
 
@@ -281,9 +279,9 @@ def _status(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     config = _config(args)
-    from harvester.jobs import harvest as job  # noqa: PLC0415
+    from harvester.jobs.verify import verify  # noqa: PLC0415
 
-    found = _await(args, functools.partial(job.verify, config))
+    found = _await(args, functools.partial(verify, config))
     more = ""
     if found.damaged:
         more = "\nrun again to fetch them"
@@ -295,9 +293,9 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     config = _config(args)
-    from harvester.jobs import harvest as job  # noqa: PLC0415
+    from harvester.jobs.export import export  # noqa: PLC0415
 
-    for path in _await(args, functools.partial(job.export, config, args.to)):
+    for path in _await(args, functools.partial(export, config, args.to)):
         put(path)
     return 0
 

@@ -12,8 +12,7 @@ from typing import Any
 from harvester.cli.console import mention
 from harvester.cli.render import nothing_removed, pruned_text, removable_text
 from harvester.config import Config
-from harvester.jobs import harvest as job
-from harvester.jobs.prune import Pruned, doubts, removable
+from harvester.jobs.prune import Pruned, doubts, removable, tidy
 from harvester.storage.trash import TRASH_DAYS, dated, expired
 
 
@@ -45,7 +44,7 @@ class Offer:
         if (shown or old) and not self._agrees():
             return
         paths = [each.path for each in shown]
-        work = functools.partial(job.tidy, self.config, paths, trash_days=self.trash_days)
+        work = functools.partial(tidy, self.config, paths, trash_days=self.trash_days)
         pruned = self.await_work(work)
         if shown or old:
             mention(pruned_text(pruned))

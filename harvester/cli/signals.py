@@ -10,8 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-INTERRUPTED = 130
-"""The exit status of a command that was told to stop."""
+from harvester.errors import ExitStatus
 
 
 class Signals:
@@ -73,4 +72,4 @@ def _exit_at_once() -> None:
     if sys.stderr.isatty():
         sys.stderr.write("\x1b[?25h\n")  # the live display had hidden the cursor
         sys.stderr.flush()
-    os._exit(INTERRUPTED)
+    os._exit(ExitStatus.INTERRUPTED)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from harvester.client import Traffic
+from harvester.client.limits import Limiter
 from harvester.text.redaction import REDACTOR
 
 log = logging.getLogger(__name__)
 
 MOST_WARNINGS = 100
+LINE_EVERY_SECONDS = 10.0
 
 
 @dataclass
@@ -44,3 +51,64 @@ class Tally:
         log.warning("%s", text)
         if len(self.warnings) < MOST_WARNINGS:
             self.warnings.append(text)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The counters of one run, and when it began (seconds of `clock`)."""
+
+    tally: Tally
+    traffic: Traffic
+    limiters: Mapping[str, Limiter]
+    clock: Callable[[], float] = time.monotonic
+    began: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return max(self.clock() - self.began, 1e-9)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Tell how long the rest takes at the pace so far; None before there is a pace."""
+        tally = self.tally
+        waits = [0.0]
+        for left, done in (
+            (tally.items_left, tally.items_done + tally.items_failed),
+            (tally.files_left, tally.files_done + tally.files_failed),
+        ):
+            if left and not done:
+                return None
+            waits.append(left * self.seconds / max(done, 1))
+        return max(waits)
+
+    def requests_a_second(self, service: str) -> float:
+        return self.traffic.requests[service] / self.seconds
+
+    def state(self) -> dict[str, Any]:
+        """Return all that is shown, for lines and logs."""
+        tally, traffic = self.tally, self.traffic
+        left = self.seconds_left
+        return {
+            "items_done": tally.items_done,
+            "items_failed": tally.items_failed,
+            "items_owed": tally.items_owed,
+            "listing_ended": tally.listing_ended,
+            "files_done": tally.files_done,
+            "files_failed": tally.files_failed,
+            "files_owed": tally.files_owed,
+            "file_bytes": traffic.file_bytes,
+            "requests": dict(traffic.requests),
+            "errors": dict(traffic.errors),
+            "rates": {
+                name: round(limiter.pace.rate, 3)
+                for name, limiter in self.limiters.items()
+                if math.isfinite(limiter.pace.rate)
+            },
+            "paused_seconds": {
+                name: round(limiter.paused_seconds, 1)
+                for name, limiter in self.limiters.items()
+                if limiter.paused_seconds
+            },
+            "seconds": round(self.seconds, 1),
+            "seconds_left": None if left is None else round(left, 1),
+        }

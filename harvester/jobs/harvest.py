@@ -11,42 +11,42 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from anyio import from_thread, get_cancelled_exc_class, to_thread
+from anyio import to_thread
 
-from harvester.cli.progress import LINE_EVERY_SECONDS, Watched
-from harvester.cli.signals import INTERRUPTED
 from harvester.client import Client
 from harvester.concurrency import beside
 from harvester.config import Config, FileRules
 from harvester.engine.pipeline import Pipeline
-from harvester.engine.progress import Tally
-from harvester.errors import DiskTrouble, Doubtful, HarvestError, Misshapen, StopRun, UsageError, Verdict
-from harvester.exporters.csv import write_failures
+from harvester.engine.progress import Tally, Watched
+from harvester.errors import (
+    DiskTrouble,
+    Doubtful,
+    ExitStatus,
+    HarvestError,
+    StopRun,
+    UsageError,
+    Verdict,
+)
 from harvester.figshare.api import Figshare
 from harvester.figshare.downloads import Routes
 from harvester.figshare.statistics import StatsService
-from harvester.jobs.output_folder import make_folder, prepare
-from harvester.jobs.plan import Plan, Planner
-from harvester.jobs.prune import Pruned, prune, recover
+from harvester.jobs.export import export
+from harvester.jobs.output_folder import prepare
+from harvester.jobs.prune import recover
 from harvester.jobs.services import USUAL, Connected, Surroundings, connect, fitting
-from harvester.jobs.summary import Ended, renew_summary, summarise
+from harvester.jobs.summary import Ended, summarise
 from harvester.jobs.task_params import wishes
 from harvester.jobs.withdrawals import decide, settle
-from harvester.ledger.database.connection import exists, may_write
-from harvester.ledger.database.integrity import damaged
 from harvester.ledger.ledger import Ledger
-from harvester.ledger.messages import RECORD, FileResult, Opening
-from harvester.ledger.reader import Reader
-from harvester.models import FileStatus, Summary
-from harvester.plugins import SINKS, TASKS, item_task_names
+from harvester.ledger.messages import RECORD, Opening
+from harvester.models import Summary
+from harvester.plugins import TASKS, item_task_names
 from harvester.storage.local import Store, disk_errors
-from harvester.storage.trash import TRASH_DAYS
 from harvester.tasks.placement import Mover
 from harvester.tasks.record_access import Access, access_of
 
@@ -93,7 +93,7 @@ async def harvest(
             log.warning("%s: %s", ledger.path, ledger.drawback)
         run = _Run(config, ledger, refresh, quick, accept_withdrawals, on_start, surroundings)
         summary = await beside(run.go, ledger.keep)
-        outcome = "interrupted" if summary.exit_status == INTERRUPTED else "finished"
+        outcome = "interrupted" if summary.exit_status == ExitStatus.INTERRUPTED else "finished"
         is_clean = summary.exit_status == 0
     finally:
         await ledger.close(outcome, clean=is_clean)
@@ -264,134 +264,3 @@ async def _confirm(client: Client) -> None:
         await client.confirm_credentials()
     except Doubtful as doubt:
         raise StopRun(f"{doubt}: run again") from doubt
-
-
-async def make_plan(
-    config: Config, *, sample_size: int = 20, quick: bool = False, surroundings: Surroundings = USUAL
-) -> Plan:
-    """Tell what a run of this config, or a `quick` one, would ask now; nothing is recorded."""
-    config.check_for("plan")
-    async with connect(config, surroundings) as connected:
-        reader = Reader(config.folder) if exists(config.folder) else None
-        try:
-            return await Planner(
-                config,
-                connected.figshare,
-                connected.client.traffic,
-                reader=reader,
-                sample_size=sample_size,
-                quick=quick,
-                clock=surroundings.wall_clock,
-            ).make()
-        finally:
-            if reader is not None:
-                reader.close()
-
-
-async def export(config: Config, to: Path | None = None) -> list[Path]:
-    """
-    Write the tables and records again from the ledger; failures.csv always. `to`: into another folder.
-
-    Raises:
-        UsageError: there is no harvest in the folder, or `to` is none.
-        DiskTrouble: the disk does not take them.
-    """
-    writers = [partial(SINKS[name]().write) for name in config.export.formats]
-    target = config.folder if to is None else to
-
-    def write() -> list[Path]:
-        with Reader(config.folder, checkpoint=from_thread.check_cancelled) as reader:
-            if to is not None:
-                make_folder(to, "--to")
-            try:
-                made = [path for writer in writers for path in writer(reader, target)]
-            except (Misshapen, ValueError) as exc:  # it was a record when it came
-                raise damaged(reader.path, f"table records: {exc}") from exc
-            return [*made, write_failures(reader, target)]
-
-    return await to_thread.run_sync(write)
-
-
-async def tidy(config: Config, paths: Sequence[str], *, trash_days: int = TRASH_DAYS) -> Pruned:
-    """
-    Move files that no longer belong to the harvest to the trash, and have all outputs say so.
-
-    `paths`: some of those that `prune.removable` names. `trash_days`: see `prune.prune`.
-    """
-    pruned = await prune(config, paths, trash_days=trash_days)
-    if pruned.removed:
-        await export(config)
-    if pruned.removed or pruned.deleted:
-        await to_thread.run_sync(renew_summary, config.folder)
-    return pruned
-
-
-@dataclass(frozen=True)
-class Verified:
-    """
-    What `verify` found.
-
-    ``damaged``: the paths of what is damaged or gone. ``is_recorded``: they are owed again; False where this
-    user may only read.
-    """
-
-    whole: int
-    damaged: tuple[str, ...]
-    is_recorded: bool = True
-
-
-async def verify(config: Config) -> Verified:
-    """
-    Hash every file again; what is damaged or gone is owed again and fetched by the next run.
-
-    For a user who may only read there nothing is recorded.
-
-    Raises:
-        UsageError: there is no harvest in the folder.
-        FolderInUse: a run is at work there.
-        DiskTrouble: the disk does not let a file be read; that does not make it owed.
-    """
-    with Reader(config.folder) as reader:
-        if not may_write(config.folder):
-            return await _verify(reader, Store(config.folder), None)
-        ledger = Ledger(config.folder)
-        await ledger.acquire("verify")
-        outcome = "stopped"
-        try:
-            verified = await beside(partial(_recover_and_verify, config, reader, ledger), ledger.keep)
-            outcome = "finished"
-        except get_cancelled_exc_class():
-            outcome = "interrupted"
-            raise
-        finally:
-            reader.close()  # who closes the database last takes its log away
-            await ledger.close(outcome)
-    return verified
-
-
-async def _recover_and_verify(config: Config, reader: Reader, ledger: Ledger) -> Verified:
-    store = Store(config.folder, confirm=ledger.confirm)
-    await Mover(ledger, store).recover()
-    return await _verify(reader, store, ledger)
-
-
-async def _verify(reader: Reader, store: Store, ledger: Ledger | None) -> Verified:
-    """Hash every file; without a ledger nothing is recorded, and what is being renamed is left out."""
-    damaged: list[str] = []
-    checked = 0
-    moving = frozenset() if ledger else reader.moving()
-    told = time.monotonic()
-    for file in reader.files(FileStatus.DONE):
-        if file.path in moving:
-            log.warning("%s: is being renamed, and was not looked at", file.path)
-            continue
-        if not await store.holds(file.path, file.size, file.md5):
-            log.warning("%s: damaged or gone", file.path)
-            damaged.append(file.path)
-            if ledger:
-                await ledger.save_file(FileResult(file.key, file.file_id, FileStatus.PENDING))
-        checked += 1
-        if time.monotonic() - told > LINE_EVERY_SECONDS:
-            told = time.monotonic()
-            log.info("%d files checked, %d damaged or gone", checked, len(damaged))
-    return Verified(checked - len(damaged), tuple(damaged), is_recorded=ledger is not None)

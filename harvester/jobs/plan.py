@@ -29,7 +29,9 @@ from harvester.figshare.client_side_filters import is_wanted_by
 from harvester.figshare.file_lists import requests_for
 from harvester.figshare.filters import TO_THE_SECOND
 from harvester.figshare.statistics import requests_per_item
+from harvester.jobs.services import USUAL, Surroundings, connect
 from harvester.jobs.task_params import wishes
+from harvester.ledger.database.connection import exists
 from harvester.ledger.forecast import KnownFile, Standing
 from harvester.ledger.reader import Reader
 from harvester.models import FileStatus, ItemRef, Record, RemoteFile
@@ -393,3 +395,25 @@ class Planner:
 def _bytes_of(file: RemoteFile) -> tuple[int, str | None, int]:
     """Tell a file as it is from what it was."""
     return file.id, file.md5, file.size
+
+
+async def make_plan(
+    config: Config, *, sample_size: int = 20, quick: bool = False, surroundings: Surroundings = USUAL
+) -> Plan:
+    """Tell what a run of this config, or a `quick` one, would ask now; nothing is recorded."""
+    config.check_for("plan")
+    async with connect(config, surroundings) as connected:
+        reader = Reader(config.folder) if exists(config.folder) else None
+        try:
+            return await Planner(
+                config,
+                connected.figshare,
+                connected.client.traffic,
+                reader=reader,
+                sample_size=sample_size,
+                quick=quick,
+                clock=surroundings.wall_clock,
+            ).make()
+        finally:
+            if reader is not None:
+                reader.close()

@@ -23,6 +23,8 @@ from anyio import CancelScope, get_cancelled_exc_class, to_thread
 from harvester.concurrency import beside
 from harvester.config import Config
 from harvester.errors import DiskTrouble
+from harvester.jobs.export import export
+from harvester.jobs.summary import renew_summary
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.reader import Reader
 from harvester.models import FileStatus
@@ -324,3 +326,17 @@ def _free_name(folder: Folder, name: str, *, or_folder: bool = False) -> str:
         if or_folder and stat.S_ISDIR(status.st_mode):
             return free
     raise AssertionError("there is always another number")
+
+
+async def tidy(config: Config, paths: Sequence[str], *, trash_days: int = TRASH_DAYS) -> Pruned:
+    """
+    Move files that no longer belong to the harvest to the trash, and have all outputs say so.
+
+    `paths`: some of those that `prune.removable` names. `trash_days`: see `prune`.
+    """
+    pruned = await prune(config, paths, trash_days=trash_days)
+    if pruned.removed:
+        await export(config)
+    if pruned.removed or pruned.deleted:
+        await to_thread.run_sync(renew_summary, config.folder)
+    return pruned

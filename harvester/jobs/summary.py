@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from harvester.cli.progress import Watched
-from harvester.cli.signals import INTERRUPTED
+from harvester.engine.progress import Watched
+from harvester.errors import ExitStatus
 from harvester.jobs.services import SERVICES
 from harvester.ledger.reader import Reader
 from harvester.models import Summary
@@ -39,7 +39,7 @@ def summarise(folder: Path, ended: Ended, with_files: bool) -> Summary:
         run["changes"] = reader.changes_in_all()
     run["unexplained"] = _unexplained(holds, ended.tasks, with_files=with_files)
     status = int(holds["failures"] > 0 or run["unexplained"] > 0)
-    summary = Summary(run, holds, INTERRUPTED if ended.outcome == "interrupted" else status)
+    summary = Summary(run, holds, ExitStatus.INTERRUPTED if ended.outcome == "interrupted" else status)
     _write(folder, summary)
     return summary
 

@@ -1,0 +1,94 @@
+"""Fixity check: every file is hashed again, and what is corrupt or missing is pending again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from functools import partial
+
+from anyio import get_cancelled_exc_class
+
+from harvester.concurrency import beside
+from harvester.config import Config
+from harvester.engine.progress import LINE_EVERY_SECONDS
+from harvester.ledger.database.connection import may_write
+from harvester.ledger.ledger import Ledger
+from harvester.ledger.messages import FileResult
+from harvester.ledger.reader import Reader
+from harvester.models import FileStatus
+from harvester.storage.local import Store
+from harvester.tasks.placement import Mover
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """
+    What `verify` found.
+
+    ``damaged``: the paths of what is damaged or gone. ``is_recorded``: they are owed again; False where this
+    user may only read.
+    """
+
+    whole: int
+    damaged: tuple[str, ...]
+    is_recorded: bool = True
+
+
+async def verify(config: Config) -> Verified:
+    """
+    Hash every file again; what is damaged or gone is owed again and fetched by the next run.
+
+    For a user who may only read there nothing is recorded.
+
+    Raises:
+        UsageError: there is no harvest in the folder.
+        FolderInUse: a run is at work there.
+        DiskTrouble: the disk does not let a file be read; that does not make it owed.
+    """
+    with Reader(config.folder) as reader:
+        if not may_write(config.folder):
+            return await _verify(reader, Store(config.folder), None)
+        ledger = Ledger(config.folder)
+        await ledger.acquire("verify")
+        outcome = "stopped"
+        try:
+            verified = await beside(partial(_recover_and_verify, config, reader, ledger), ledger.keep)
+            outcome = "finished"
+        except get_cancelled_exc_class():
+            outcome = "interrupted"
+            raise
+        finally:
+            reader.close()  # who closes the database last takes its log away
+            await ledger.close(outcome)
+    return verified
+
+
+async def _recover_and_verify(config: Config, reader: Reader, ledger: Ledger) -> Verified:
+    store = Store(config.folder, confirm=ledger.confirm)
+    await Mover(ledger, store).recover()
+    return await _verify(reader, store, ledger)
+
+
+async def _verify(reader: Reader, store: Store, ledger: Ledger | None) -> Verified:
+    """Hash every file; without a ledger nothing is recorded, and what is being renamed is left out."""
+    damaged: list[str] = []
+    checked = 0
+    moving = frozenset() if ledger else reader.moving()
+    told = time.monotonic()
+    for file in reader.files(FileStatus.DONE):
+        if file.path in moving:
+            log.warning("%s: is being renamed, and was not looked at", file.path)
+            continue
+        if not await store.holds(file.path, file.size, file.md5):
+            log.warning("%s: damaged or gone", file.path)
+            damaged.append(file.path)
+            if ledger:
+                await ledger.save_file(FileResult(file.key, file.file_id, FileStatus.PENDING))
+        checked += 1
+        if time.monotonic() - told > LINE_EVERY_SECONDS:
+            told = time.monotonic()
+            log.info("%d files checked, %d damaged or gone", checked, len(damaged))
+    return Verified(checked - len(damaged), tuple(damaged), is_recorded=ledger is not None)
