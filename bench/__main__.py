@@ -65,7 +65,7 @@ def _do(case: Case, plan: Plan, results: Path | None) -> bool:
         machine=machine.describe(),
     )
     print(report.plain(case, case.tell(result)), flush=True)
-    for text in result.left_out:
+    for text in result.excluded:
         print(f"left out: {text}")
     if results is None:
         say("a try with fewer repetitions or items: not kept")

@@ -63,7 +63,7 @@ def _section(case: Case, result: Result, told: Told) -> str:
     note = NOTES / f"{case.name}.md"
     if note.is_file():
         parts.append(note.read_text(encoding="utf-8"))
-    parts += [f"Left out: {text}.\n" for text in result.left_out]
+    parts += [f"Left out: {text}.\n" for text in result.excluded]
     parts.append("```sh\n" + "\n".join(result.commands) + "\n```\n")
     parts.append(f"{result.date}, revision {result.revision}.\n")
     return "\n".join(parts)

@@ -23,7 +23,7 @@ class Measured(msgspec.Struct, kw_only=True):
     parts: dict[str, Runs]
     facts: dict[str, Any]
     commands: list[str]
-    left_out: list[str] = []
+    excluded: list[str] = []
 
 
 class Result(Measured, kw_only=True):

@@ -20,7 +20,9 @@ async def apart(size: int, work: Callable[..., T], *args: Any) -> T:
     return await to_thread.run_sync(work, *args) if size > LARGE else work(*args)
 
 
-async def beside(work: Callable[[], Awaitable[T]], *companions: Callable[[], Coroutine[Any, Any, None]]) -> T:
+async def run_with_background(
+    work: Callable[[], Awaitable[T]], *companions: Callable[[], Coroutine[Any, Any, None]]
+) -> T:
     """
     Do `work` while the companions run, and cancel them at its end.
 
@@ -33,11 +35,11 @@ async def beside(work: Callable[[], Awaitable[T]], *companions: Callable[[], Cor
             result = await work()
             group.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        raise cause(group) from group
+        raise root_cause(group) from group
     return result
 
 
-def cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def root_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the one error of a group that a person should read: a bug before ours, else the first."""
     errors: list[BaseException] = []
     waiting: list[BaseException] = [group]

@@ -2,33 +2,33 @@
 Every error raised on purpose. The class says what follows; the message is one line for a person.
 
     HarvestError
-    ├── UsageError           the command line or the config is wrong: nothing was begun    (exit 2)
-    ├── StopRun              the run cannot go on; what was done is saved                   (exit 3)
-    │   ├── TokenRefused
-    │   ├── Unreachable      the api did not answer, again and again
-    │   ├── DiskTrouble      full, read-only or gone
-    │   ├── MachineLimit     no more open files or threads for this process
-    │   └── FolderInUse      another run holds this folder
-    ├── GiveUp               this item or file cannot be had, however often it is asked for
-    │   ├── Gone             404, 410
-    │   ├── Refused          400, 403 in JSON, 422
-    │   │   ├── BadRequest   400, 422: what was asked for is what it does not take
-    │   │   ├── NotAllowed   401, or a 403 in JSON, to what carried a token or credentials
-    │   │   └── Closed       the same to what carried none
-    │   ├── Misshapen        JSON that is not what the documents promise, or far too large
-    │   ├── Unverified       the same wrong bytes came twice
-    │   ├── NoRoom           this file does not fit on the disk; others may
-    │   ├── PutOff           this file comes slowly and others wait: it is to be asked for behind them
-    │   └── Doubtful         says less than is known already: no fact, asked for again later
-    └── TryAgain             may succeed when asked again; raised past the client only after the last try
-        ├── Throttled        429: the service wants everybody to wait
-        ├── Challenged       a page for browsers where data was promised, or a block
-        │   └── Unfounded    404, 410 without figshare's own words: some gateway's
-        ├── Broken           connection refused, cut, stalled, too slow; a body that ends early
-        ├── Damaged          a whole body that is not the promised one
-        └── ServerFailed     5xx
+    ├── UsageError                      wrong command line or config: nothing was begun (exit 2)
+    ├── FatalError                      the run cannot go on; what was done is saved (exit 3)
+    │   ├── TokenRejected
+    │   ├── Unreachable                 the api did not answer, again and again
+    │   ├── StorageError                full, read-only or gone
+    │   ├── ResourceLimit               no more open files or threads for this process
+    │   └── FolderLocked                another run holds this folder
+    ├── PermanentError                  this item or file cannot be had, however often it is asked for
+    │   ├── NotFound                    404, 410
+    │   ├── Rejected                    400, 403 in JSON, 422
+    │   │   ├── BadRequest              400, 422: what was asked for is what it does not take
+    │   │   ├── Forbidden               401, or a 403 in JSON, to what carried a token or credentials
+    │   │   └── AuthenticationRequired  the same to what carried none
+    │   ├── InvalidResponse             JSON that is not what the documents promise, or far too large
+    │   ├── ChecksumMismatch            the same wrong bytes came twice
+    │   ├── InsufficientSpace           this file does not fit on the disk; others may
+    │   ├── Deferred                    comes slowly while others wait: asked for behind them
+    │   └── DoubtfulResponse            says less than is known already: no fact, asked for again later
+    └── TransientError                  may succeed when asked again; raised after the last attempt
+        ├── RateLimited                 429: the service wants everybody to wait
+        ├── Blocked                     a page for browsers where data was promised, or a block
+        │   └── UnprovenNotFound        404, 410 without figshare's own words: some gateway's
+        ├── ConnectionFailed            connection refused, cut, stalled, too slow; a body that ends early
+        ├── CorruptBody                 a whole body that is not the promised one
+        └── ServerError                 5xx
 
-What could not be had ends with the verdict of its error: see `Verdict`.
+What could not be had ends with the failure kind of its error: see `FailureKind`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ExitStatus(IntEnum):
     INTERRUPTED = 130  # Ctrl-C or SIGTERM; what was done is saved
 
 
-class Verdict(StrEnum):
+class FailureKind(StrEnum):
     """Why something could not be had, in the words of the summary."""
 
     GONE = "gone"  # the service knows nothing of it
@@ -76,51 +76,51 @@ class UsageError(HarvestError):
     """The command line or the config is wrong."""
 
 
-class StopRun(HarvestError):
+class FatalError(HarvestError):
     """The run cannot go on; its state is saved."""
 
 
-class TokenRefused(StopRun):
+class TokenRejected(FatalError):
     """The api does not accept the token."""
 
 
-class Unreachable(StopRun):
+class Unreachable(FatalError):
     """A service without which nothing can go on does not answer."""
 
 
-class DiskTrouble(StopRun):
+class StorageError(FatalError):
     """The output folder cannot take what has to be written."""
 
 
-class MachineLimit(StopRun):
+class ResourceLimit(FatalError):
     """The system gives this process no more open files or threads."""
 
 
-class FolderInUse(StopRun):
+class FolderLocked(FatalError):
     """Another run is writing to this folder."""
 
 
-class GiveUp(HarvestError):
+class PermanentError(HarvestError):
     """This item or file cannot be had, however often it is asked for."""
 
-    verdict: ClassVar[Verdict] = Verdict.FOR_GOOD
+    failure_kind: ClassVar[FailureKind] = FailureKind.FOR_GOOD
 
 
-class Gone(GiveUp):
+class NotFound(PermanentError):
     """The service knows nothing of it (any more)."""
 
-    verdict = Verdict.GONE
+    failure_kind = FailureKind.GONE
 
 
-class Refused(GiveUp):
+class Rejected(PermanentError):
     """The service understood and said no."""
 
 
-class BadRequest(Refused):
+class BadRequest(Rejected):
     """The service does not take what was asked for: 400, 422."""
 
 
-class NotAllowed(Refused):
+class Forbidden(Rejected):
     """
     What was asked for with a token or credentials was refused: 401, or 403 in JSON.
 
@@ -132,37 +132,37 @@ class NotAllowed(Refused):
     address = ""
 
 
-class Closed(Refused):
+class AuthenticationRequired(Rejected):
     """What was asked for without a token or credentials is not for everybody: 401, or 403 in JSON."""
 
 
-class Misshapen(GiveUp):
+class InvalidResponse(PermanentError):
     """The answer is not what the documents promise."""
 
 
-class Unverified(GiveUp):
+class ChecksumMismatch(PermanentError):
     """The same bytes came twice, and they are not the promised ones."""
 
 
-class NoRoom(GiveUp):
+class InsufficientSpace(PermanentError):
     """This file does not fit on the disk; others may."""
 
-    verdict = Verdict.FOR_NOW
+    failure_kind = FailureKind.FOR_NOW
 
 
-class PutOff(GiveUp):
+class Deferred(PermanentError):
     """A file comes so slowly that others go before it; it is asked for behind them."""
 
-    verdict = Verdict.FOR_NOW
+    failure_kind = FailureKind.FOR_NOW
 
 
-class Doubtful(GiveUp):
+class DoubtfulResponse(PermanentError):
     """An answer that says less than the ledger, the record or an earlier page knows: not believed for now."""
 
-    verdict = Verdict.FOR_NOW
+    failure_kind = FailureKind.FOR_NOW
 
 
-class TryAgain(HarvestError):
+class TransientError(HarvestError):
     """
     May succeed when asked again.
 
@@ -171,32 +171,32 @@ class TryAgain(HarvestError):
     """
 
     made_progress = False
-    verdict: ClassVar[Verdict] = Verdict.FOR_NOW
+    failure_kind: ClassVar[FailureKind] = FailureKind.FOR_NOW
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
 
-class Throttled(TryAgain):
+class RateLimited(TransientError):
     """The service wants everybody to wait."""
 
 
-class Challenged(TryAgain):
+class Blocked(TransientError):
     """A page for browsers, or a block, where data was promised."""
 
-    verdict = Verdict.BLOCKED
+    failure_kind = FailureKind.BLOCKED
 
 
-class Unfounded(Challenged):
+class UnprovenNotFound(Blocked):
     """A 404 or 410 without figshare's own words: a gateway's, and no word on what was asked for."""
 
 
-class Broken(TryAgain):
+class ConnectionFailed(TransientError):
     """The connection failed, or the body ended early."""
 
 
-class Damaged(TryAgain):
+class CorruptBody(TransientError):
     """
     A whole body arrived, and it is not the promised one.
 
@@ -208,7 +208,7 @@ class Damaged(TryAgain):
         self.md5 = md5
 
 
-class ServerFailed(TryAgain):
+class ServerError(TransientError):
     """The service failed inside."""
 
 

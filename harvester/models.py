@@ -49,7 +49,7 @@ class Changed(StrEnum):
     MOVED = "moved"  # the same at figshare; files of it that are here have other paths
 
 
-class Brief(Struct, frozen=True):
+class ListingEntry(Struct, frozen=True):
     """What a listing tells of an item, for people; "" for what it does not tell."""
 
     title: str = ""
@@ -75,7 +75,7 @@ class ItemRef(Struct, frozen=True):
     modified_date: str | None = None
     version: int = 0
     condition: str = ""
-    brief: Brief | None = None
+    brief: ListingEntry | None = None
     named: bool = False
 
 
@@ -88,7 +88,7 @@ class Unresolved(Struct, frozen=True):
 
     name: str
     reason: str
-    verdict: str
+    failure_kind: str
     if_harvested: ItemRef | None = None
 
 
@@ -105,7 +105,7 @@ class Page(Struct, frozen=True):
     refs: tuple[ItemRef, ...]
     position: str | None
     unresolved: tuple[Unresolved, ...] = ()
-    left_out: int = 0
+    excluded: int = 0
     warning: str = ""
     notes: tuple[str, ...] = ()
     told_at: str = ""
@@ -247,7 +247,7 @@ class Change(Struct, frozen=True):
     files: tuple[str, ...] = ()
 
 
-class OwedItem(Struct, frozen=True):
+class PendingItem(Struct, frozen=True):
     """
     An item with work to do.
 
@@ -274,11 +274,11 @@ class OwedItem(Struct, frozen=True):
     stands_in: bool = False
 
 
-class OwedFile(Struct, frozen=True):
+class PendingFile(Struct, frozen=True):
     """
     A file to fetch, with the path that it gets, relative to the output folder.
 
-    ``key``: its item's id in the ledger, see `OwedItem`. ``is_taken``: a file that it replaces is still at
+    ``key``: its item's id in the ledger, see `PendingItem`. ``is_taken``: a file that it replaces is still at
     its path. ``may_be_aside``: a file of its size that was replaced before is here. ``withheld``: why the
     public cannot have it, "" where it can.
     """
@@ -294,7 +294,7 @@ class OwedFile(Struct, frozen=True):
     withheld: str = ""
 
 
-class PlacedFile(Struct, frozen=True):
+class PlannedFile(Struct, frozen=True):
     """
     A file of a record with what is to become of it and where it goes, or would go.
 
@@ -307,7 +307,7 @@ class PlacedFile(Struct, frozen=True):
     reason: str = ""
 
 
-class Findings(Struct, frozen=True):
+class TaskResult(Struct, frozen=True):
     """
     What one task learned of an item; ``files`` says what becomes of each file of the record.
 
@@ -319,11 +319,11 @@ class Findings(Struct, frozen=True):
     """
 
     record: Record | None = None
-    files: tuple[PlacedFile, ...] | None = None
+    files: tuple[PlannedFile, ...] | None = None
     totals: Totals | None = None
     usage: Usage | None = None
     change: Change | None = None
-    left_out: bool = False
+    excluded: bool = False
     versions: tuple[int, ...] = ()
     warning: str = ""
     is_unplaced: bool = False
@@ -342,7 +342,7 @@ class Failure(Struct, frozen=True):
 
     task: str
     error: str
-    verdict: str
+    failure_kind: str
     item_id: int | None = None
     file_id: int | None = None
     subject: str = ""

@@ -17,7 +17,7 @@ from harvester import config as configuration
 from harvester.config import Config, Kinds
 
 
-class Register(Mapping[str, type[Any]]):
+class Registry(Mapping[str, type[Any]]):
     """A table of classes, written as ``name="package.module:Class"``."""
 
     def __init__(self, **places: str) -> None:
@@ -37,7 +37,7 @@ class Register(Mapping[str, type[Any]]):
         return len(self._places)
 
 
-SOURCES = Register(
+SOURCES = Registry(
     account="harvester.sources.account:Account",
     search="harvester.sources.search:Search",
     group="harvester.sources.group:Group",
@@ -47,7 +47,7 @@ SOURCES = Register(
     items="harvester.sources.items:Items",
 )
 
-TASKS = Register(
+TASKS = Registry(
     metadata="harvester.tasks.metadata:Metadata",
     stats="harvester.tasks.stats:Stats",
     timeline="harvester.tasks.timeline:Timeline",
@@ -55,12 +55,12 @@ TASKS = Register(
     files="harvester.tasks.files:Files",
 )
 
-SINKS = Register(
+EXPORTERS = Registry(
     jsonl="harvester.exporters.jsonl:JsonLines",
     csv="harvester.exporters.csv:CsvTables",
 )
 
-KINDS = Kinds(sources=SOURCES, tasks=tuple(TASKS), formats=tuple(SINKS))
+KINDS = Kinds(sources=SOURCES, tasks=tuple(TASKS), formats=tuple(EXPORTERS))
 
 
 def load_config(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from harvester.client.limits import Pace
+from harvester.client.limits import Rate
 
 
 class Service(Protocol):
@@ -109,7 +109,7 @@ class Run:
 
 
 def ask(
-    pace: Pace,
+    pace: Rate,
     service: Service,
     *,
     seconds: float,
@@ -137,7 +137,7 @@ def ask(
             else:
                 complaints += pace.is_news(started)
                 own = min(60.0, 2.0 ** (max(complaints, 1) - 1))
-                pace.penalise(now, started, own if retry_after is None else retry_after)
+                pace.throttle(now, started, own if retry_after is None else retry_after)
             continue
         now = start
         if ahead and now >= ahead[0][0]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
-from harvester.figshare.api import Figshare
+from harvester.figshare.api import FigshareApi
 from harvester.models import ItemRef
 from harvester.sandbox import Sandbox
 from harvester.sources import Listing, Source
@@ -19,11 +19,11 @@ from tests.test_client import client
 @asynccontextmanager
 async def calls(
     sandbox: Sandbox, *, token: str | None = TOKEN, impersonate: int = 0
-) -> AsyncIterator[Figshare]:
+) -> AsyncIterator[FigshareApi]:
     """figshare's calls to a sandbox, without a limit."""
     api, stats = URL(sandbox.api), URL(sandbox.stats)
     async with client(api, stats=stats, token=token) as polite:
-        yield Figshare(polite, api=api, stats=stats, impersonate=impersonate)
+        yield FigshareApi(polite, api=api, stats=stats, impersonate=impersonate)
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Read:
 
     refs: list[ItemRef] = field(default_factory=list)
     positions: list[str] = field(default_factory=list)
-    left_out: int = 0
+    excluded: int = 0
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -53,12 +53,12 @@ async def read(
     found, position = Read(), None
     async with client(URL(sandbox.api), stats=URL(sandbox.stats), token=token) as polite:
         for _ in range(2000):
-            figshare = Figshare(
+            figshare = FigshareApi(
                 polite, api=URL(sandbox.api), stats=URL(sandbox.stats), impersonate=impersonate
             )
             page = await listing.page(figshare, position)
             found.refs += page.refs
-            found.left_out += page.left_out
+            found.excluded += page.excluded
             found.warnings += [page.warning] if page.warning else []
             if (position := page.position) is None:
                 return found

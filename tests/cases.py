@@ -205,9 +205,9 @@ def main(folder: Path, only: Sequence[str]) -> int:
     verdicts = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for future in as_completed([pool.submit(cases.run, name) for name in names]):
-            verdicts.append(verdict := future.result())
-            print(verdict, flush=True)
-    counts = Counter(verdict.word for verdict in verdicts)
+            verdicts.append(failure_kind := future.result())
+            print(failure_kind, flush=True)
+    counts = Counter(failure_kind.word for failure_kind in verdicts)
     print(", ".join(f"{counts[word]} {word.lower()}" for word in ("RIGHT", "WRONG", "not tried")))
     return min(1, counts["WRONG"])
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import anyio
 
 from harvester import load_config
-from harvester.concurrency import beside
+from harvester.concurrency import run_with_background
 from harvester.engine.listing import Producer
-from harvester.engine.progress import Tally
+from harvester.engine.progress import RunCounters
 from harvester.jobs.services import connect
 from harvester.ledger.ledger import Ledger
-from harvester.ledger.messages import Opening
+from harvester.ledger.messages import RunSpec
 
 TASKS = frozenset({"metadata"})
 
@@ -32,17 +32,17 @@ async def read(api: str, folder: Path) -> None:
     ledger = Ledger(folder)
     ledger.open()
     try:
-        await ledger.begin(Opening(TASKS, with_files=False))
+        await ledger.begin(RunSpec(TASKS, with_files=False))
         async with connect(config) as connected:
             producer = Producer(
                 ledger=ledger,
                 figshare=connected.figshare,
                 sources=config.sources,
                 tasks=TASKS,
-                tally=Tally(),
+                counters=RunCounters(),
                 stopping=anyio.Event(),
             )
-            await beside(producer.run, ledger.keep)
+            await run_with_background(producer.run, ledger.keep)
     finally:
         await ledger.close("interrupted")
 

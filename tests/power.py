@@ -137,38 +137,38 @@ async def cut_power(times: int, folder: Path, seed: int) -> str:
         OSError: a table that a finished run had written is not there.
     """
     chance = random.Random(seed)
-    tally = Tally()
-    while tally.cuts < times:
+    counters = Tally()
+    while counters.cuts < times:
         world = replace(WORLD, seed=chance.randrange(1000))
         async with Sandbox(world) as sandbox:
-            cuts = min(chance.randint(1, CUTS_A_DISK), times - tally.cuts)
-            await _Harvest(sandbox, folder, chance, tally).through(cuts)
-    return str(tally)
+            cuts = min(chance.randint(1, CUTS_A_DISK), times - counters.cuts)
+            await _Harvest(sandbox, folder, chance, counters).through(cuts)
+    return str(counters)
 
 
 class _Harvest:
     """One harvest, from an empty disk through its cuts to the end."""
 
-    def __init__(self, sandbox: Sandbox, folder: Path, chance: random.Random, tally: Tally) -> None:
+    def __init__(self, sandbox: Sandbox, folder: Path, chance: random.Random, counters: Tally) -> None:
         self._sandbox = sandbox
         self._folder = folder
         self._chance = chance
-        self._tally = tally
+        self._counters = counters
         self._wanted = sandbox.world.search("survey")
         self._moments: list[Recorded] = []
 
     async def through(self, cuts: int) -> None:
-        image = make_disk(self._folder / f"{self._tally.cuts}.img")
+        image = make_disk(self._folder / f"{self._counters.cuts}.img")
         for _ in range(cuts):
-            self._tally.cuts += 1
-            left = self._folder / f"{self._tally.cuts}.img"
+            self._counters.cuts += 1
+            left = self._folder / f"{self._counters.cuts}.img"
             told = await self._run_until_the_cut(image, left)
             image.unlink()
             image = left
             with mounted(image) as disk:
                 self._assert_kept(disk / "out", told)
-        self._tally.records += len(self._moments[-1].records)
-        self._tally.files += len(self._moments[-1].files)
+        self._counters.records += len(self._moments[-1].records)
+        self._counters.files += len(self._moments[-1].files)
         await self._run_to_the_end(image)
 
     async def _run_until_the_cut(self, image: Path, left: Path) -> Recorded:
@@ -218,8 +218,8 @@ class _Harvest:
         self._moments.append(kept)
         assert_no_file_looks_whole_and_is_not(out, self._sandbox)
         there = sum(path.is_file() for path in (out / "files").rglob("*"))
-        self._tally.ahead += there - len(kept.files)
-        self._tally.partial += _partial_bytes(out)
+        self._counters.ahead += there - len(kept.files)
+        self._counters.partial += _partial_bytes(out)
 
     def _look_into_the_ledger(self, out: Path) -> Recorded:
         """Read the ledger as the cut left it, in a copy, so that the next run has to recover it itself."""

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from harvester.errors import Refused
-from harvester.figshare.api import Figshare
+from harvester.errors import Rejected
+from harvester.figshare.api import FigshareApi
 from harvester.figshare.pager import PAGE_SIZE
 from harvester.sandbox import Sandbox, Settings
 from harvester.sources.account import Account
@@ -116,12 +116,12 @@ async def test_what_came_for_the_second_before_is_not_called_ignored(
         return web.json_response([item for item in items if str(item["published_date"]) >= since])
 
     async with served(answer) as api, client(api) as polite:
-        figshare = Figshare(polite, api=api, stats=api)
+        figshare = FigshareApi(polite, api=api, stats=api)
         listing = await only(Institution(id=319, published_since=date(2015, 1, 5)))
         page = await listing.page(figshare, None)
     assert [ref.id for ref in page.refs] == [3]
     told = "{'institution': 319}, page 1: figshare ignored published_since: 1 of 3 entries are left out"
-    assert (page.left_out, page.warning) == ((2, told) if warns else (1, ""))
+    assert (page.excluded, page.warning) == ((2, told) if warns else (1, ""))
 
 
 async def test_filters_and_groups_go_along_with_slices() -> None:
@@ -154,7 +154,7 @@ async def test_more_items_of_one_moment_than_the_cap_are_told_to_be_incomplete()
         told = (
             "a search can be listed only up to 1000 items: more of them share one moment, 2015-01-01T00:00:00"
         )
-        with pytest.raises(Refused, match=told):
+        with pytest.raises(Rejected, match=told):
             await read(sandbox, await only(Institution(id=319)))
 
 
@@ -162,7 +162,7 @@ async def test_a_filter_by_date_that_is_ignored_is_noticed_at_the_cap() -> None:
     settings = Settings(items=5000, cap=2000, cursors=False, ignores=("published_since",))
     async with Sandbox(settings) as sandbox:
         told = "2000 items: it ignores published_since, which would lead to the rest; incomplete"
-        with pytest.raises(Refused, match=told):
+        with pytest.raises(Rejected, match=told):
             await read(sandbox, await only(Institution(id=319)))
         assert len(sandbox.asked("api")) == 4, "two pages, one that is refused, and the slice that is none"
 
@@ -199,7 +199,7 @@ async def test_a_date_that_is_odd_is_no_proof_that_the_others_are_ignored() -> N
         return web.json_response(chosen[(asked["page"] - 1) * PAGE_SIZE : asked["page"] * PAGE_SIZE])
 
     async with served(answer) as api, client(api) as polite:
-        figshare, listing = Figshare(polite, api=api, stats=api), await only(Institution(id=319))
+        figshare, listing = FigshareApi(polite, api=api, stats=api), await only(Institution(id=319))
         found, position = set[int](), None
         while True:
             page = await listing.page(figshare, position)
@@ -218,7 +218,7 @@ async def test_where_the_date_of_change_is_ignored_the_rest_past_the_cap_is_told
     async with Sandbox(settings) as sandbox:
         listing, found, position = await only(Institution(private=True)), set[int](), None
         async with calls(sandbox) as figshare:
-            with pytest.raises(Refused, match=f"^{re.escape(told)}$"):
+            with pytest.raises(Rejected, match=f"^{re.escape(told)}$"):
                 while True:
                     page = await listing.page(figshare, position)
                     found |= {ref.id for ref in page.refs}
@@ -261,7 +261,7 @@ async def test_days_with_many_changes_cost_a_service_that_knows_only_days_few_pa
         return web.json_response(since[(asked["page"] - 1) * PAGE_SIZE : asked["page"] * PAGE_SIZE])
 
     async with served(answer) as api, client(api) as polite:
-        figshare, listing = Figshare(polite, api=api, stats=api), await only(Account(query="x y z"))
+        figshare, listing = FigshareApi(polite, api=api, stats=api), await only(Account(query="x y z"))
         found, position = set[int](), None
         while True:
             page = await listing.page(figshare, position)
@@ -290,7 +290,7 @@ async def test_a_service_that_knows_only_days_is_listed_whole() -> None:
         return web.json_response(since[(asked["page"] - 1) * PAGE_SIZE : asked["page"] * PAGE_SIZE])
 
     async with served(answer) as api, client(api) as polite:
-        figshare, listing = Figshare(polite, api=api, stats=api), await only(Institution(id=319))
+        figshare, listing = FigshareApi(polite, api=api, stats=api), await only(Institution(id=319))
         found, position = set[int](), None
         while True:
             page = await listing.page(figshare, position)
@@ -344,7 +344,7 @@ async def test_a_service_that_ignores_the_order_is_noticed_at_the_cap_and_not_be
             page = await listing.page(figshare, '{"unordered": true}')
             second = await listing.page(figshare, page.position)
             assert second.position is not None
-            with pytest.raises(Refused, match="they do not come ordered by published_date; incomplete"):
+            with pytest.raises(Rejected, match="they do not come ordered by published_date; incomplete"):
                 await listing.page(figshare, second.position)
 
 
@@ -398,13 +398,13 @@ async def test_a_project_goes_on_with_a_search_for_its_items(cursors: bool) -> N
 
 async def test_a_project_that_the_search_ignores_is_refused() -> None:
     async with Sandbox(Settings(items=10_000, cap=1000, ignores=("project_id",))) as sandbox:
-        with pytest.raises(Refused, match="figshare ignores the project and would list everything"):
+        with pytest.raises(Rejected, match="figshare ignores the project and would list everything"):
             await read(sandbox, await only(Project(id=113001)))
 
 
 async def test_a_collection_past_the_cap_is_told_to_be_incomplete() -> None:
     async with Sandbox(Settings(items=2500, cap=1000)) as sandbox:
-        with pytest.raises(Refused, match="a collection can be listed only up to 1000 items; incomplete"):
+        with pytest.raises(Rejected, match="a collection can be listed only up to 1000 items; incomplete"):
             await read(sandbox, await only(Collection(id=4000002)))
         found = await read(sandbox, await only(Collection(id=4000001)))
         assert sorted(found.ids) == list(sandbox.world.collection_items(4000001))

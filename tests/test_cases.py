@@ -18,10 +18,10 @@ QUICK = [name for name in HERE.names() if name not in SLOW]
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="the scripts that reproduce faults are not here")
 @pytest.mark.parametrize("name", QUICK)
 def test_a_fault_that_was_met_is_gone(name: str) -> None:
-    verdict = HERE.run(name)
-    if verdict.word == "not tried":
-        pytest.skip(str(verdict))
-    assert verdict.word == "RIGHT", str(verdict)
+    failure_kind = HERE.run(name)
+    if failure_kind.word == "not tried":
+        pytest.skip(str(failure_kind))
+    assert failure_kind.word == "RIGHT", str(failure_kind)
 
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="the scripts that reproduce faults are not here")
@@ -56,9 +56,9 @@ def script(folder: Path, name: str, text: str) -> str:
 def test_the_verdict_of_a_script_is_read(
     name: str, text: str, word: str, reason: str, tmp_path: Path
 ) -> None:
-    verdict = Cases(tmp_path).run(script(tmp_path, name, text))
-    assert verdict.word == word
-    assert reason in str(verdict)
+    failure_kind = Cases(tmp_path).run(script(tmp_path, name, text))
+    assert failure_kind.word == word
+    assert reason in str(failure_kind)
 
 
 def test_a_case_gets_the_program_and_a_folder_of_its_own_and_no_token(tmp_path: Path) -> None:
@@ -80,9 +80,9 @@ def test_what_a_case_needs_and_is_not_here_is_named(tmp_path: Path) -> None:
         missing = Cases(tmp_path, program=Path("/nowhere/harvester")).missing(name)
         assert set(missing) <= set(NEEDS[name])
     name = "attack/r02_readonly_reader.sh"
-    verdict = Cases(tmp_path, program=Path("/nowhere/harvester")).run(name)
-    assert verdict.word == "not tried"
-    assert "another user" in str(verdict)
+    failure_kind = Cases(tmp_path, program=Path("/nowhere/harvester")).run(name)
+    assert failure_kind.word == "not tried"
+    assert "another user" in str(failure_kind)
 
 
 def run_all(folder: Path, *only: str) -> tuple[int | None, str]:

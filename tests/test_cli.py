@@ -25,14 +25,14 @@ from harvester.cli.render import as_json
 from harvester.ledger.database.connection import migrate
 from harvester.models import Failure
 from harvester.sandbox import Sandbox, Settings
-from harvester.text.display import printable
+from harvester.text.display import one_line
 from tests.conftest import at, environment, harvester
 from tests.truth import rows
 
 pytestmark = pytest.mark.anyio
 
 
-def one_line(err: str) -> str:
+def only_line(err: str) -> str:
     assert err.endswith("\n")
     (line,) = err.splitlines()
     assert line.startswith("harvester: ")
@@ -128,7 +128,7 @@ async def test_no_token(tmp_path: Path) -> None:
     del env["FIGSHARE_TOKEN"]
     ended = await harvester("run", "--account", "-o", tmp_path / "out", env=env)
     assert ended.status == 2
-    assert one_line(ended.err) == (
+    assert only_line(ended.err) == (
         "command line: sources[0]: account needs a token: set the environment variable FIGSHARE_TOKEN"
     )
     assert not (tmp_path / "out").exists()
@@ -170,7 +170,7 @@ async def test_to_act_for_another_account_takes_a_token(tmp_path: Path) -> None:
     for command in ("run", "plan", "list"):
         ended = await harvester(command, "--item", "1", "--impersonate", "7", cwd=tmp_path, env=env)
         assert ended.status == 2
-        assert one_line(ended.err) == (
+        assert only_line(ended.err) == (
             "command line: services.impersonate: needs a token: set the environment variable FIGSHARE_TOKEN"
         )
 
@@ -179,7 +179,7 @@ async def test_what_is_refreshed_must_be_among_the_tasks(sandbox: Sandbox, tmp_p
     words = ("run", "--item", sandbox.world.public_ids[0], "-o", tmp_path / "out", *at(sandbox))
     ended = await harvester(*words, "--refresh", "timeline", "--refresh", "stats", "--tasks", "files")
     assert ended.status == 2
-    assert one_line(ended.err) == "--refresh: stats, timeline: not among the tasks: --tasks names them"
+    assert only_line(ended.err) == "--refresh: stats, timeline: not among the tasks: --tasks names them"
     assert not (tmp_path / "out").exists()
     ended = await harvester(*words, "--refresh", "metadata", "--tasks", "files")
     assert ended.status == 0, "files need the record"
@@ -215,7 +215,7 @@ async def test_a_refused_token(sandbox: Sandbox, tmp_path: Path) -> None:
     env = environment(FIGSHARE_TOKEN="wrong-one")
     ended = await harvester("run", "--account", "-o", tmp_path / "out", *at(sandbox), env=env)
     assert ended.status == 3
-    assert one_line(ended.err) == (
+    assert only_line(ended.err) == (
         "the token was refused (environment variable FIGSHARE_TOKEN):"
         " 127.0.0.1/v2/account: refused (403): Invalid or unknown authorization token"
     )
@@ -226,7 +226,7 @@ async def test_an_unknown_key(tmp_path: Path) -> None:
     (tmp_path / "harvest.toml").write_text("[rate]\napii = 2\n")
     ended = await harvester("run", "--search", "x", cwd=tmp_path)
     assert ended.status == 2
-    assert one_line(ended.err) == (
+    assert only_line(ended.err) == (
         "harvest.toml: rate.apii: unknown key (did you mean 'api'?); known: api, stats, files, ceiling"
     )
 
@@ -238,7 +238,7 @@ async def test_an_unreachable_host(tmp_path: Path) -> None:
         words = ("run", "--search", "x", "-o", tmp_path / "out", "--api", address, "--attempts", "2")
         ended = await harvester(*words, "-q")
     assert ended.status == 3
-    assert one_line(ended.err) == (
+    assert only_line(ended.err) == (
         "127.0.0.1/v2/articles/search: no connection (Connection refused); gave up after 2 attempts"
     )
 
@@ -248,25 +248,25 @@ async def test_a_wrong_output_folder(tmp_path: Path) -> None:
     (tmp_path / "photos" / "cat.jpg").write_text("meow")
     ended = await harvester("run", "--search", "x", "-o", tmp_path / "photos")
     assert ended.status == 2
-    assert "is not empty and holds no harvest" in one_line(ended.err)
+    assert "is not empty and holds no harvest" in only_line(ended.err)
     ended = await harvester("run", "--search", "x", "-o", tmp_path / "photos" / "cat.jpg")
     assert ended.status == 2
-    assert "is a file" in one_line(ended.err)
+    assert "is a file" in only_line(ended.err)
     ended = await harvester("run", "--search", "x", "-o", "/proc/nowhere")
     assert ended.status == 3
-    assert "/proc/nowhere: " in one_line(ended.err)
-    assert "run again" in one_line(ended.err)
+    assert "/proc/nowhere: " in only_line(ended.err)
+    assert "run again" in only_line(ended.err)
     for command in ("status", "verify", "export"):
         ended = await harvester(command, "-o", tmp_path / "photos")
         assert ended.status == 2
-        assert "holds no harvest" in one_line(ended.err)
+        assert "holds no harvest" in only_line(ended.err)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["cat.jpg", "photos"]
 
 
 async def test_nothing_to_harvest(tmp_path: Path) -> None:
     ended = await harvester("run", cwd=tmp_path)
     assert ended.status == 2
-    assert "name a source" in one_line(ended.err)
+    assert "name a source" in only_line(ended.err)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -286,7 +286,7 @@ async def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Pa
     assert text == (Path(__file__).parent.parent / "config.example.toml").read_text()
     ended = await harvester("init", cwd=tmp_path)
     assert ended.status == 2
-    assert "is there already" in one_line(ended.err)
+    assert "is there already" in only_line(ended.err)
 
 
 async def test_a_config_in_the_current_folder_is_taken(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ def test_what_commands_a_terminal_is_escaped_in_json_and_a_blank_in_lines(char: 
         assert char in orjson.loads(text).values() or char in orjson.loads(text)
     assert orjson.loads(as_json(told)) == told
     assert "é…😀" in as_json(told)
-    assert printable(f"a{char}b") == "a b"
+    assert one_line(f"a{char}b") == "a b"
 
 
 async def test_a_formula_in_a_title_is_made_harmless(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -432,7 +432,7 @@ async def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version = 99")
     ended = await harvester("run", "--search", "x", "-o", tmp_path)
     assert ended.status == 2
-    assert "written by a newer harvester" in one_line(ended.err)
+    assert "written by a newer harvester" in only_line(ended.err)
 
 
 async def test_the_sandbox_lists_its_faults_and_refuses_unknown_ones() -> None:
@@ -441,7 +441,7 @@ async def test_the_sandbox_lists_its_faults_and_refuses_unknown_ones() -> None:
     assert "challenge" in ended.out
     ended = await harvester("sandbox", "--fault", "nonsense=0.1")
     assert ended.status == 2
-    assert "unknown nonsense" in one_line(ended.err)
+    assert "unknown nonsense" in only_line(ended.err)
 
 
 async def test_the_sandbox_on_a_port_that_is_taken() -> None:
@@ -450,7 +450,7 @@ async def test_the_sandbox_on_a_port_that_is_taken() -> None:
         taken.listen()
         ended = await harvester("sandbox", "--port", str(taken.getsockname()[1]))
     assert ended.status == 2
-    assert "--port takes another" in one_line(ended.err)
+    assert "--port takes another" in only_line(ended.err)
 
 
 async def test_a_reader_that_leaves_is_no_error(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -490,7 +490,7 @@ async def test_an_output_that_is_full_is_told_in_one_line(
     ):
         ended = await shell(f"harvester {command} >/dev/full", tmp_path, **unbuffered)
         assert ended.returncode == 3, command
-        assert one_line(ended.stderr.decode()) == "standard output: No space left on device"
+        assert only_line(ended.stderr.decode()) == "standard output: No space left on device"
 
 
 async def test_a_run_that_cannot_say_how_it_ended_has_done_its_work(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -577,7 +577,7 @@ async def test_an_output_that_is_closed_is_no_defect(sandbox: Sandbox, tmp_path:
     for command in (f"list --search survey {there}", f"plan --item 1 {there}", "status", "failed"):
         ended = await shell(f"harvester {command} >&-", tmp_path)
         assert ended.returncode == 2
-        assert one_line(ended.stderr.decode()) == (
+        assert only_line(ended.stderr.decode()) == (
             "standard output: is closed, and there is nowhere else to print"
         )
 
@@ -685,13 +685,13 @@ async def test_a_list_of_items_that_is_no_text_is_wrong_usage(tmp_path: Path) ->
     ids.write_bytes(b"12\nab\xffc\n")
     ended = await harvester("run", "--items", ids, "-o", tmp_path / "out")
     assert ended.status == 2
-    assert one_line(ended.err) == f"{ids}: cannot be read: it is not UTF-8 text: save it as UTF-8"
+    assert only_line(ended.err) == f"{ids}: cannot be read: it is not UTF-8 text: save it as UTF-8"
 
 
 async def test_a_group_with_a_number_that_no_request_can_carry_is_wrong_usage(tmp_path: Path) -> None:
     ended = await harvester("run", "--group", "9" * 20, "-o", tmp_path / "out")
     assert ended.status == 2
-    assert one_line(ended.err) == "command line: sources[0].id: Number out of range"
+    assert only_line(ended.err) == "command line: sources[0].id: Number out of range"
 
 
 async def test_numbers_that_are_no_ids_lead_to_no_item_and_stop_nothing(

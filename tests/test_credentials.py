@@ -11,9 +11,16 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from harvester.client.responses import complaint
+from harvester.client.responses import error_for_status
 from harvester.config.secrets import Secret
-from harvester.errors import Doubtful, GiveUp, Gone, NotAllowed, TokenRefused, Unfounded
+from harvester.errors import (
+    DoubtfulResponse,
+    Forbidden,
+    NotFound,
+    PermanentError,
+    TokenRejected,
+    UnprovenNotFound,
+)
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import Ended, at, environment, harvester
 from tests.test_client import client, served
@@ -183,14 +190,14 @@ async def test_one_check_serves_all_refusals_until_eight_come_in_a_row() -> None
 
     async with served(answer) as api, client(api, token="t") as polite:
         for _ in range(8):
-            with pytest.raises(NotAllowed):
+            with pytest.raises(Forbidden):
                 await ask("item")
         assert asked.count("/account") == 1
-        with pytest.raises(NotAllowed):
+        with pytest.raises(Forbidden):
             await ask("item")
         assert asked.count("/account") == 2
         for _ in range(20):  # a success in between says that the token is good
-            with pytest.raises(NotAllowed):
+            with pytest.raises(Forbidden):
                 await ask("item")
             await ask("fine")
         assert asked.count("/account") == 2
@@ -207,15 +214,15 @@ async def test_a_token_is_confirmed_only_where_a_refusal_was_the_last_word() -> 
     async with served(answer) as api, client(api, token="t") as polite:
         for path in ("item", "item"):
             await polite.confirm_credentials()
-            with pytest.raises(NotAllowed):
+            with pytest.raises(Forbidden):
                 await polite.json("api", "GET", api / path, orjson.loads, authorised=True)
         await polite.confirm_credentials()
         await polite.confirm_credentials()
         assert asked == ["/item", "/account", "/item", "/account"]
-        with pytest.raises(NotAllowed):
+        with pytest.raises(Forbidden):
             await polite.json("api", "GET", api / "item", orjson.loads, authorised=True)
         is_good = False
-        with pytest.raises(TokenRefused):
+        with pytest.raises(TokenRejected):
             await polite.confirm_credentials()
 
 
@@ -225,7 +232,7 @@ async def test_a_refusal_is_in_doubt_where_the_account_cannot_be_asked() -> None
 
     async with served(answer) as api, client(api, token="t", attempts=2) as polite:
         polite.expect("api", api / "proof", lambda raw: raw)
-        with pytest.raises(Doubtful, match="could not be asked"):
+        with pytest.raises(DoubtfulResponse, match="could not be asked"):
             await polite.json("api", "GET", api / "item", orjson.loads, authorised=True)
 
 
@@ -256,9 +263,9 @@ async def test_a_block_page_says_nothing_of_the_token() -> None:
 )
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refusal_in_any_json_is_about_the_token(status: int, raw: bytes, words: str) -> None:
-    error = complaint("x", status, {}, raw)
-    assert (type(error), str(error)) == (NotAllowed, f"x: refused ({status}){words}")
-    assert type(complaint("x", 404, {}, raw)) is (Gone if b"message" in raw else Unfounded)
+    error = error_for_status("x", status, {}, raw)
+    assert (type(error), str(error)) == (Forbidden, f"x: refused ({status}){words}")
+    assert type(error_for_status("x", 404, {}, raw)) is (NotFound if b"message" in raw else UnprovenNotFound)
 
 
 async def test_nothing_is_asked_with_a_token_that_is_known_to_be_refused() -> None:
@@ -270,7 +277,7 @@ async def test_nothing_is_asked_with_a_token_that_is_known_to_be_refused() -> No
 
     async with served(answer) as api, client(api, token="t") as polite:
         for path in ("item", "other"):
-            with pytest.raises(TokenRefused):
+            with pytest.raises(TokenRejected):
                 await polite.json("api", "GET", api / path, orjson.loads, authorised=True)
     assert asked == ["/item", "/account"]
 
@@ -317,7 +324,7 @@ async def test_statistics_that_are_refused_for_one_item_are_that_item_s_own() ->
         ) as polite,
     ):
         await polite.json("stats", "GET", stats / "1", orjson.loads, authorised=True)
-        with pytest.raises(GiveUp):
+        with pytest.raises(PermanentError):
             await polite.json("stats", "GET", stats / "2", orjson.loads, authorised=True)
         await polite.json("stats", "GET", stats / "3", orjson.loads, authorised=True)
     assert asked == ["/1", "/2", "/1", "/3"]
@@ -335,7 +342,7 @@ async def test_open_totals_are_no_proof_for_refused_timelines() -> None:
     ):
         await polite.json("stats", "GET", stats / "total/views/article/1", orjson.loads, authorised=True)
         address = stats / "timeline/month/views/article/1"
-        with pytest.raises(TokenRefused, match="environment variable FIGSHARE_STATS"):
+        with pytest.raises(TokenRejected, match="environment variable FIGSHARE_STATS"):
             await polite.json("stats", "GET", address, orjson.loads, authorised=True)
 
 

@@ -16,10 +16,10 @@ import anyio
 import orjson
 import pytest
 
-from harvester.errors import DiskTrouble, UsageError
+from harvester.errors import StorageError, UsageError
 from harvester.jobs.harvest import harvest
 from harvester.jobs.prune import removable
-from harvester.jobs.services import Surroundings
+from harvester.jobs.services import RunHooks
 from harvester.ledger.database.connection import NAME, migrate
 from harvester.ledger.database.heartbeat import Timing
 from harvester.ledger.database.integrity import LedgerDamaged, check_tables, damage_in, names
@@ -200,18 +200,18 @@ def test_what_is_planted_is_refused_by_name_and_keeps_nobody_waiting(
     else:
         place.hardlink_to(precious)
     for look in (lambda: Reader(folder), Ledger(folder).open):
-        with pytest.raises(DiskTrouble, match=rf"{NAME}{end}: "):
+        with pytest.raises(StorageError, match=rf"{NAME}{end}: "):
             look()
     assert precious.read_bytes() == b""
 
 
 def test_a_pipe_in_the_place_of_a_claim_keeps_nobody_waiting(folder: Path) -> None:
     os.mkfifo(folder / "harvest.db.claim")
-    with pytest.raises(DiskTrouble, match=r"harvest\.db\.claim: is no plain file"):
+    with pytest.raises(StorageError, match=r"harvest\.db\.claim: is no plain file"):
         Ledger(folder).open()
 
 
-QUICK = Surroundings(timing=Timing(watch_seconds=1.0))
+QUICK = RunHooks(timing=Timing(watch_seconds=1.0))
 """Where no row tells who is at work, the files are watched."""
 
 
@@ -244,7 +244,7 @@ async def test_a_ledger_is_made_anew_from_the_files_here_and_from_figshare(
     unknown.parent.mkdir()
     unknown.write_text("1,2")
     sandbox.requests.clear()
-    summary = await harvest(config(sandbox, folder), rebuild=True, surroundings=QUICK)
+    summary = await harvest(config(sandbox, folder), rebuild=True, hooks=QUICK)
     assert summary.exit_status == 0
     assert files.items() < here(folder).items()
     asked = [each for each in sandbox.requests if "/download" in each.path or "/files/" in each.path]
@@ -264,7 +264,7 @@ async def test_a_file_that_is_not_the_promised_one_goes_out_of_the_way_and_stays
     truth = here(folder)
     path, content = max(truth.items(), key=lambda each: len(each[1]))
     (folder / path).write_bytes(b"an earlier version")
-    summary = await harvest(config(sandbox, folder), rebuild=True, surroundings=QUICK)
+    summary = await harvest(config(sandbox, folder), rebuild=True, hooks=QUICK)
     assert summary.exit_status == 0
     now = here(folder)
     assert now[path] == content

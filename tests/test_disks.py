@@ -17,10 +17,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from harvester.errors import FolderInUse
+from harvester.errors import FolderLocked
 from harvester.ledger.database.connection import NAME
 from harvester.ledger.database.heartbeat import Heartbeat, Watch, new_beat
-from harvester.ledger.database.lease_file import ClaimFile, locks_work
+from harvester.ledger.database.lease_file import LeaseFile, locks_work
 from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.sandbox import Sandbox, Settings
 from harvester.system.process import this_process
@@ -312,9 +312,9 @@ def claim_of(pid: int, folder: Path, name: str = "harvest.db.claim") -> Path:
     return path
 
 
-def claim_file(folder: Path, seconds: float = 0.5) -> ClaimFile:
+def claim_file(folder: Path, seconds: float = 0.5) -> LeaseFile:
     """Make a claim's owner, who watches another one's heartbeat for so long."""
-    return ClaimFile(folder, Watch(folder, seconds=seconds))
+    return LeaseFile(folder, Watch(folder, seconds=seconds))
 
 
 def pid_of_the_dead() -> int:
@@ -367,7 +367,7 @@ def test_a_claim_whose_heartbeat_moves_is_never_taken_over_whatever_its_age(tmp_
 
     heartbeat = Heartbeat(beat, seconds=0.1)
     heartbeat.start()
-    with pytest.raises(FolderInUse, match="is at work here"):
+    with pytest.raises(FolderLocked, match="is at work here"):
         claim_file(tmp_path, seconds=5).take()
     heartbeat.stop()
     claim_file(tmp_path).take()
@@ -385,7 +385,7 @@ def test_a_claim_that_cannot_be_read_counts_by_whether_it_changes(text: str, tmp
 
     heartbeat = Heartbeat(beat, seconds=0.1)
     heartbeat.start()
-    with pytest.raises(FolderInUse, match="another run"):
+    with pytest.raises(FolderLocked, match="another run"):
         claim_file(tmp_path).take()
     heartbeat.stop()
     claim_file(tmp_path).take()

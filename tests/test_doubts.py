@@ -244,7 +244,9 @@ class Folder:
         for name, item_id in self.scenario.subjects(self.sandbox).items():
             verdicts = {word for each, word in found if item_id in {0, each}}
             told[name] = ", ".join(sorted(verdicts)) or WHOLE
-        assert ended.status == any(verdict for _, verdict in found if verdict != "withdrawn"), ended.out
+        assert ended.status == any(
+            failure_kind for _, failure_kind in found if failure_kind != "withdrawn"
+        ), ended.out
         return told
 
     def assert_cells(self, time: str, form: str, ended: Ended) -> None:

@@ -19,8 +19,8 @@ import anyio
 import pytest
 
 from harvester import harvest
-from harvester.errors import Verdict
-from harvester.jobs.services import Surroundings
+from harvester.errors import FailureKind
+from harvester.jobs.services import RunHooks
 from harvester.sandbox import FAULTS, Sandbox, Settings
 from tests.conftest import config
 from tests.truth import assert_complete, assert_complete_but, rows
@@ -78,19 +78,19 @@ class Never:
     """What is made of a fault that never passes."""
 
     task: str
-    verdict: Verdict
+    failure_kind: FailureKind
     words: str
     attempts: set[str]
 
 
 PERMANENT: Mapping[str, Never] = {
-    "always-500": Never("metadata", Verdict.FOR_NOW, "failed there (500)", {"6"}),  # 3, and 3 at the end
-    "always-403-json": Never("metadata", Verdict.FOR_GOOD, "You do not have the right to see", {"1"}),
-    "always-404": Never("metadata", Verdict.GONE, "not found (404)", {"2"}),
-    "always-404-html": Never("metadata", Verdict.BLOCKED, "words that are not figshare's (404)", {"6"}),
-    "always-gone-file": Never("files", Verdict.GONE, "not found (404)", {"2"}),
-    "always-wrong-md5": Never("files", Verdict.FOR_GOOD, "twice the same", {"2"}),
-    "always-wrong-length": Never("files", Verdict.FOR_NOW, "were promised", {"6"}),
+    "always-500": Never("metadata", FailureKind.FOR_NOW, "failed there (500)", {"6"}),  # 3, and 3 at the end
+    "always-403-json": Never("metadata", FailureKind.FOR_GOOD, "You do not have the right to see", {"1"}),
+    "always-404": Never("metadata", FailureKind.GONE, "not found (404)", {"2"}),
+    "always-404-html": Never("metadata", FailureKind.BLOCKED, "words that are not figshare's (404)", {"6"}),
+    "always-gone-file": Never("files", FailureKind.GONE, "not found (404)", {"2"}),
+    "always-wrong-md5": Never("files", FailureKind.FOR_GOOD, "twice the same", {"2"}),
+    "always-wrong-length": Never("files", FailureKind.FOR_NOW, "were promised", {"6"}),
 }
 
 
@@ -135,8 +135,8 @@ async def test_what_can_never_be_had_is_a_failure_with_its_reason_and_nothing_el
             {row["item_id"] for row in failures if row["task"] != "files"}
         )
         outcomes = summary.folder["outcomes"]["files" if expected.task == "files" else "items"]
-        assert outcomes[expected.verdict] >= len(told)
-        assert {*Verdict} & outcomes.keys() == {expected.verdict}
+        assert outcomes[expected.failure_kind] >= len(told)
+        assert {*FailureKind} & outcomes.keys() == {expected.failure_kind}
 
 
 async def test_all_faults_at_once(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ async def test_a_clock_that_jumps_changes_nothing(tmp_path: Path) -> None:
     async with Sandbox(settings) as sandbox:
         told = config(sandbox, tmp_path)
         for _ in range(2):
-            summary = await harvest(told, surroundings=Surroundings(wall_clock=jumping))
+            summary = await harvest(told, hooks=RunHooks(wall_clock=jumping))
             assert summary.exit_status == 0
             assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
         assert "429-date" in {seen.fault for seen in sandbox.requests}
@@ -198,7 +198,7 @@ async def test_a_name_server_that_fails_now_and_then_costs_nothing_but_time(tmp_
             "services.stats": sandbox.stats.replace("127.0.0.1", "localhost"),
         }
         told = config(sandbox, tmp_path, **by_name)
-        summary = await harvest(told, surroundings=Surroundings(before_lookup=lookup))
+        summary = await harvest(told, hooks=RunHooks(before_lookup=lookup))
         assert summary.exit_status == 0
         assert len(failed) >= 1
         assert set(asked) == {"localhost"}

@@ -19,22 +19,22 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from harvester.config import FileRules
-from harvester.errors import Broken, HarvestError, Misshapen, Refused
+from harvester.errors import ConnectionFailed, HarvestError, InvalidResponse, Rejected
 from harvester.figshare.downloads import recorded_address
 from harvester.figshare.entries import Entry, decode_entries
-from harvester.figshare.filters import Selection
-from harvester.figshare.identifier_listing import Names
+from harvester.figshare.filters import Filters
+from harvester.figshare.identifier_listing import IdentifierListing
 from harvester.figshare.identifiers import doi_in, handle_in, item_in, same_name, version_in, why_not
-from harvester.figshare.listings import PUBLIC_SEARCH, Listed, listed
+from harvester.figshare.listings import PUBLIC_SEARCH, ArticleListing, article_listing
 from harvester.figshare.records import read_article, read_description
 from harvester.jobs.services import connect
 from harvester.ledger.ledger import Ledger
-from harvester.ledger.messages import ItemResult, Opening
+from harvester.ledger.messages import ItemResult, RunSpec
 from harvester.ledger.reader import Reader
-from harvester.models import Article, FileStatus, Findings, ItemRef, Page, Record, RemoteFile, WorkState
-from harvester.plugins import SINKS, load_config
+from harvester.models import Article, FileStatus, ItemRef, Page, Record, RemoteFile, TaskResult, WorkState
+from harvester.plugins import EXPORTERS, load_config
 from harvester.sandbox import Sandbox, Settings
-from harvester.tasks.metadata import difference, settle
+from harvester.tasks.metadata import difference, plan_files
 
 pytestmark = pytest.mark.anyio
 
@@ -195,8 +195,8 @@ def test_a_record_may_name_this_machine_only_where_the_api_is_on_it() -> None:
     assert recorded_address("http://127.0.0.1:5/files/1", URL("http://localhost:8700/v2"))
 
 
-def everything(**criteria: object) -> Listed:
-    return listed("", PUBLIC_SEARCH, criteria, Selection())
+def everything(**criteria: object) -> ArticleListing:
+    return article_listing("", PUBLIC_SEARCH, criteria, Filters())
 
 
 async def test_a_cursor_that_died_lets_the_listing_begin_anew_once() -> None:
@@ -212,7 +212,7 @@ async def test_a_cursor_that_died_lets_the_listing_begin_anew_once() -> None:
                     break
                 position = page.position
             assert found == list(sandbox.world.group_items(11960))
-            with pytest.raises(Refused, match="X-Cursor: unknown"):
+            with pytest.raises(Rejected, match="X-Cursor: unknown"):
                 again = dead.replace("false", "true")
                 await connected.figshare.page(everything(group=11960), again)
 
@@ -230,7 +230,7 @@ async def test_a_cursor_that_leads_nowhere_is_given_up_for_page_numbers() -> Non
             assert again.position is not None
             by_number = msgspec.json.decode(again.position)
             assert (by_number.get("cursor"), by_number["page"], by_number["is_deaf"]) == (None, 2, True)
-            with pytest.raises(Refused, match="repeats itself"):
+            with pytest.raises(Rejected, match="repeats itself"):
                 await connected.figshare.page(everything(), again.position)
 
 
@@ -265,14 +265,14 @@ async def test_a_cursor_that_is_no_printable_text_is_a_failure_of_that_listing(c
                 page = await connected.figshare.page(everything(), None)
                 assert msgspec.json.decode(page.position or "")["cursor"] == "a=="
             else:
-                with pytest.raises(Misshapen, match="the cursor of the next page"):
+                with pytest.raises(InvalidResponse, match="the cursor of the next page"):
                     await connected.figshare.page(everything(), None)
 
 
 def test_the_key_of_a_list_of_names_is_made_once() -> None:
-    names = Names(("5616409", "10.6084/m9.figshare.1138718"))
+    names = IdentifierListing(("5616409", "10.6084/m9.figshare.1138718"))
     assert names.key is names.key
-    assert names.key != Names(("5616409",)).key
+    assert names.key != IdentifierListing(("5616409",)).key
 
 
 def test_dois_in_names() -> None:
@@ -337,22 +337,22 @@ def test_ten_files_may_be_more_and_fewer_must_add_up() -> None:
 @pytest.mark.parametrize(
     ("raw", "kind"),
     [
-        (b"", Broken),
-        (b'{"id": 5', Broken),
-        (b"<html>", Broken),
-        (b'{"id": 5, "title": "\xff"}', Misshapen),
-        (b'{"id": 5, "title": "\xc3', Broken),  # cut in the middle of a character
-        (b'{"id": 5, "title": "\\ud800"}', Misshapen),  # half a character, for ever
-        (b"[]", Misshapen),
-        (b"{}", Misshapen),
-        (b'{"id": "five"}', Misshapen),
-        (b'{"id": -1}', Misshapen),
-        (b'{"id": 99999999999999999999}', Misshapen),
-        (b'{"id": 1.5}', Misshapen),
-        (b'{"id": true}', Misshapen),
-        (b'{"id": ""}', Misshapen),
-        (b'{"id": null, "files": []}', Misshapen),
-        (b'{"id": 5, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", Misshapen),
+        (b"", ConnectionFailed),
+        (b'{"id": 5', ConnectionFailed),
+        (b"<html>", ConnectionFailed),
+        (b'{"id": 5, "title": "\xff"}', InvalidResponse),
+        (b'{"id": 5, "title": "\xc3', ConnectionFailed),  # cut in the middle of a character
+        (b'{"id": 5, "title": "\\ud800"}', InvalidResponse),  # half a character, for ever
+        (b"[]", InvalidResponse),
+        (b"{}", InvalidResponse),
+        (b'{"id": "five"}', InvalidResponse),
+        (b'{"id": -1}', InvalidResponse),
+        (b'{"id": 99999999999999999999}', InvalidResponse),
+        (b'{"id": 1.5}', InvalidResponse),
+        (b'{"id": true}', InvalidResponse),
+        (b'{"id": ""}', InvalidResponse),
+        (b'{"id": null, "files": []}', InvalidResponse),
+        (b'{"id": 5, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", InvalidResponse),
     ],
 )
 def test_what_is_no_record_is_told_apart(raw: bytes, kind: type[HarvestError]) -> None:
@@ -388,7 +388,7 @@ file_like = st.dictionaries(
 def test_any_json_is_an_article_or_a_clear_failure(told: object) -> None:
     try:
         article = read_article(msgspec.json.encode(told))
-    except Misshapen as error:
+    except InvalidResponse as error:
         assert "\n" not in str(error)
     else:
         assert isinstance(article, Article)
@@ -396,7 +396,7 @@ def test_any_json_is_an_article_or_a_clear_failure(told: object) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_article_or_a_clear_failure(raw: bytes) -> None:
-    with pytest.raises((Misshapen, Broken)):
+    with pytest.raises((InvalidResponse, ConnectionFailed)):
         read_article(b"\x00" + raw)
 
 
@@ -413,7 +413,7 @@ def test_what_becomes_of_each_file() -> None:
     def statuses(
         rules: FileRules, here: dict[int, tuple[RemoteFile, str]] | None = None, **more: object
     ) -> list[FileStatus]:
-        return [placed.status for placed in settle(article(**more), here or {}, rules)]
+        return [placed.status for placed in plan_files(article(**more), here or {}, rules)]
 
     assert statuses(FileRules()) == ["pending", "pending", "link"]
     assert statuses(FileRules(include=("*.csv",))) == ["pending", "skipped", "link"]
@@ -432,7 +432,7 @@ def test_a_difference_in_size_is_a_warning() -> None:
 
 
 def test_what_narrows_a_listing_is_checked_here_too() -> None:
-    selection = Selection(item_type="software", published_since=date(2024, 1, 1))
+    selection = Filters(item_type="software", published_since=date(2024, 1, 1))
     spring = "2024-05-01T00:00:00Z"
     assert selection.mismatch(Entry(1, defined_type=9, published_date=spring)) == ""
     assert selection.mismatch(Entry(1, defined_type=3, published_date=spring)) == "item_type"
@@ -440,9 +440,9 @@ def test_what_narrows_a_listing_is_checked_here_too() -> None:
         "published_since"
     )
     assert selection.mismatch(Entry(1, defined_type=9, published_date=None)) == "", "its record decides"
-    changed = Selection(modified_since=date(2024, 1, 1))
+    changed = Filters(modified_since=date(2024, 1, 1))
     assert changed.mismatch(Entry(1, modified_date="2023-01-01T00:00:00Z")) == "modified_since"
-    early = Selection(published_before=date(2024, 1, 1))
+    early = Filters(published_before=date(2024, 1, 1))
     assert early.mismatch(Entry(1, published_date="2023-12-31T23:59:59Z")) == ""
     assert early.mismatch(Entry(1, published_date="2024-01-01T00:00:00Z")) == "published_before"
     assert early.mismatch(Entry(1, published_date=None)) == "", "its record decides"
@@ -464,7 +464,7 @@ def test_what_narrows_a_listing_is_checked_here_too() -> None:
 )
 def test_a_selection_that_makes_no_sense_is_refused(fields: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        Selection(**fields)
+        Filters(**fields)
 
 
 def test_the_words_of_an_entry_may_be_odd_without_its_filters_being_lost() -> None:
@@ -500,13 +500,13 @@ async def test_real_records_go_through_models_ledger_and_tables(
     assert all(file.md5 and len(file.md5) == 32 for file in read.files)
     ledger = Ledger(tmp_path)
     ledger.open()
-    await ledger.begin(Opening(frozenset({"metadata"}), with_files=True))
+    await ledger.begin(RunSpec(frozenset({"metadata"}), with_files=True))
     await ledger.add_page("a", Page((ItemRef(read.id),), None), frozenset({"metadata"}))
-    findings = Findings(Record(read, raw), settle(read, {}, FileRules()))
+    findings = TaskResult(Record(read, raw), plan_files(read, {}, FileRules()))
     await ledger.save_item(ItemResult(read.id, {"metadata": WorkState.DONE}, (), (findings,)))
     await ledger.close("finished")
     with Reader(tmp_path) as reader:
-        for sink in SINKS.values():
+        for sink in EXPORTERS.values():
             sink().write(reader, tmp_path)
     (line,) = (tmp_path / "metadata.jsonl").read_bytes().splitlines()
     assert orjson.loads(line) == told

@@ -17,18 +17,18 @@ from yarl import URL
 
 from harvester.client.json_body import JsonBody
 from harvester.config import Config, FileRules, keys
-from harvester.errors import Broken, GiveUp, Misshapen, TryAgain, UsageError
+from harvester.errors import ConnectionFailed, InvalidResponse, PermanentError, TransientError, UsageError
 from harvester.exporters.csv import write_failures
 from harvester.figshare.decoding import must_be_text
 from harvester.figshare.entries import decode_entries
 from harvester.figshare.records import LISTED_FILES, read_article
 from harvester.ledger.ledger import Ledger
-from harvester.ledger.messages import ItemResult, Opening
+from harvester.ledger.messages import ItemResult, RunSpec
 from harvester.ledger.reader import Reader
-from harvester.models import Findings, ItemRef, Page, Record, WorkState
-from harvester.plugins import SINKS, load_config
-from harvester.storage.local import place
-from harvester.tasks.metadata import settle
+from harvester.models import ItemRef, Page, Record, TaskResult, WorkState
+from harvester.plugins import EXPORTERS, load_config
+from harvester.storage.local import assign_paths
+from harvester.tasks.metadata import plan_files
 
 # Half characters too: JSON can spell what no text may hold.
 text = st.text(st.characters(exclude_categories=()), max_size=20)
@@ -103,7 +103,7 @@ def test_a_record_goes_all_the_way_or_is_a_clear_failure(told: dict[str, object]
     try:
         article = read_article(raw)
         must_be_text(raw)
-    except (Misshapen, Broken) as error:
+    except (InvalidResponse, ConnectionFailed) as error:
         assert len(str(error).splitlines()) == 1
         return
     assert len(article.files) <= 12
@@ -118,14 +118,14 @@ async def _keep(folder: Path, record: Record) -> None:
     ledger = Ledger(folder)
     ledger.open()
     tasks = frozenset({"metadata"})
-    await ledger.begin(Opening(tasks, with_files=True))
+    await ledger.begin(RunSpec(tasks, with_files=True))
     item_id = record.article.id
     await ledger.add_page("a", Page((ItemRef(item_id),), None), tasks)
-    files = settle(record.article, {}, FileRules())
+    files = plan_files(record.article, {}, FileRules())
     paths = [placed.path for placed in files]
     assert len({path.casefold() for path in paths}) == len(paths)
     assert all(path.startswith(f"files/{item_id}/") for path in paths)
-    found = Findings(record=record, files=files)
+    found = TaskResult(record=record, files=files)
     await ledger.save_item(ItemResult(item_id, {"metadata": WorkState.DONE}, (), (found,)))
     await ledger.flush()
     owed = await ledger.owed_files(0, 100)
@@ -135,7 +135,7 @@ async def _keep(folder: Path, record: Record) -> None:
 
 def _assert_outputs_tell_it(folder: Path, raw: bytes) -> None:
     with Reader(folder) as reader:
-        for sink in SINKS.values():
+        for sink in EXPORTERS.values():
             sink().write(reader, folder)
         write_failures(reader, folder)
     (line,) = (folder / "metadata.jsonl").read_bytes().splitlines()
@@ -152,12 +152,12 @@ def test_every_entry_of_a_page_is_an_item_or_told(told: object) -> None:
     raw = json.dumps(told).encode()
     try:
         page = decode_entries(raw)
-    except (Misshapen, Broken):
+    except (InvalidResponse, ConnectionFailed):
         assert not isinstance(told, list) or _has_half_characters(raw)
         return
     assert isinstance(told, list)
     assert page.size == len(told)
-    assert {place for place, _ in page.odd} <= set(range(1, len(told) + 1))
+    assert {assign_paths for assign_paths, _ in page.odd} <= set(range(1, len(told) + 1))
 
 
 def _has_half_characters(raw: bytes) -> bool:
@@ -178,7 +178,7 @@ def test_any_bytes_in_any_encoding_are_a_body_or_a_clear_failure(pieces: list[by
 
     try:
         assert len(anyio.run(read)) <= 100
-    except (GiveUp, TryAgain) as error:
+    except (PermanentError, TransientError) as error:
         assert str(error).startswith("example.org/x: ")
 
 
@@ -229,5 +229,5 @@ def test_whatever_files_are_called_their_places_differ(names: list[tuple[str, st
     named = [
         replace(file, name=name, folder=folder) for file, (folder, name) in zip(files, names, strict=True)
     ]
-    placed = place("files/1", named, {})
+    placed = assign_paths("files/1", named, {})
     assert len(set(placed.values())) == len(names)

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from harvester.errors import MachineLimit
+from harvester.errors import ResourceLimit
 from harvester.sandbox import Sandbox, Settings
 from harvester.system.resource_limits import ENOUGH, OF_A_DOWNLOAD, OWN, no_threads
 from tests.conftest import Ended, at, environment
@@ -51,7 +51,7 @@ async def test_where_too_few_may_be_open_it_is_said_once_and_nothing_is_begun(tm
 def test_too_few_threads_are_told_by_their_name() -> None:
     assert ENOUGH > OWN
     told = no_threads(RuntimeError("can't start new thread"))
-    assert isinstance(told, MachineLimit)
+    assert isinstance(told, ResourceLimit)
     assert "ulimit -u" in str(told)
     assert no_threads(RuntimeError("another")) is None
     assert no_threads(ValueError("can't start new thread")) is None

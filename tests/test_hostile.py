@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from harvester import harvest
-from harvester.errors import DiskTrouble, Verdict
+from harvester.errors import FailureKind, StorageError
 from harvester.exporters.csv import plain, write_table
 from harvester.jobs.plan import make_plan
 from harvester.sandbox import HOSTILE, Sandbox, Settings
@@ -76,8 +76,8 @@ async def test_a_record_that_cannot_be_taken_is_a_failure_of_that_item_alone(
         assert FAILS[kind] in failure["error"]
         assert failure["attempts"] == ATTEMPTS.get(kind, "2"), "odd twice is odd for good"
         assert summary.exit_status == 1
-        verdict = Verdict.FOR_NOW if kind == "brotli" else Verdict.FOR_GOOD
-        assert summary.folder["outcomes"]["items"] == {"done": 20, verdict: 1}
+        failure_kind = FailureKind.FOR_NOW if kind == "brotli" else FailureKind.FOR_GOOD
+        assert summary.folder["outcomes"]["items"] == {"done": 20, failure_kind: 1}
         good = [item_id for item_id in sandbox.world.search("survey") if item_id != bad]
         assert_records(tmp_path, sandbox, good, set())
         assert {row["status"] for row in rows(tmp_path / "files.csv")} <= {"done", "link", "withheld"}
@@ -90,7 +90,7 @@ async def test_a_head_that_is_too_long_is_a_failure_of_that_item_for_now(kind: s
         (failure,) = rows(tmp_path / "failures.csv")
         assert failure["item_id"] == str(sandbox.world.hostile_items[kind])
         assert "headers of more bytes" in failure["error"]
-        assert summary.folder["outcomes"]["items"] == {"done": 20, Verdict.FOR_NOW: 1}
+        assert summary.folder["outcomes"]["items"] == {"done": 20, FailureKind.FOR_NOW: 1}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the kilobytes of Linux")
@@ -190,7 +190,7 @@ async def test_a_name_of_a_megabyte_is_cut_in_tables_and_whole_in_records(tmp_pa
 async def test_a_file_larger_than_the_disk_keeps_no_other_from_coming(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=30, heavy=0, hostile=("absurd-size",))) as sandbox:
         for _ in range(2):
-            with pytest.raises(DiskTrouble, match=r"\d{16} bytes are needed"):
+            with pytest.raises(StorageError, match=r"\d{16} bytes are needed"):
                 await harvest(config(sandbox, tmp_path))
             statuses = Counter(row["status"] for row in rows(tmp_path / "files.csv"))
             assert statuses["failed"] == 1
@@ -214,7 +214,7 @@ async def test_files_whose_neighbours_are_blocked_come(tmp_path: Path) -> None:
         assert len(blocked) > 8, "more than are taken for a sign that nothing comes at all"
         failures = rows(tmp_path / "failures.csv")
         assert {int(row["file_id"]) for row in failures} == blocked
-        assert summary.folder["outcomes"]["files"][Verdict.BLOCKED] == len(blocked)
+        assert summary.folder["outcomes"]["files"][FailureKind.BLOCKED] == len(blocked)
         assert summary.folder["outcomes"]["files"]["done"] > 100
 
 

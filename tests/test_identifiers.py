@@ -9,10 +9,10 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from harvester.errors import Refused, Verdict
+from harvester.errors import FailureKind, Rejected
 from harvester.figshare.identifier_files import read_list
-from harvester.figshare.identifier_listing import Names
-from harvester.figshare.identifiers import Named, doi_in, handle_in, item_in, why_not
+from harvester.figshare.identifier_listing import IdentifierListing
+from harvester.figshare.identifiers import ItemIdentifier, doi_in, handle_in, item_in, why_not
 from harvester.models import Page
 from harvester.sandbox import IDENTIFIERS, Sandbox, Settings, item
 from tests.calls import calls
@@ -33,7 +33,7 @@ def summary(folder: Path) -> dict[str, dict[str, int]]:
 
 async def found(sandbox: Sandbox, *names: str) -> Page:
     async with calls(sandbox) as figshare:
-        return await Names(names).page(figshare, None)
+        return await IdentifierListing(names).page(figshare, None)
 
 
 def ids(page: Page) -> list[tuple[int, int]]:
@@ -89,7 +89,7 @@ def queries(sandbox: Sandbox) -> list[str]:
     ],
 )
 def test_a_name_is_read_whatever_is_around_it(name: str) -> None:
-    assert item_in(name) == Named(5_000_100, 2)
+    assert item_in(name) == ItemIdentifier(5_000_100, 2)
     assert why_not(name) == ""
 
 
@@ -105,7 +105,7 @@ def test_a_name_is_read_whatever_is_around_it(name: str) -> None:
     ],
 )
 def test_an_id_is_a_number_in_plain_digits(name: str, found: int | None) -> None:
-    assert item_in(name) == (found and Named(found))
+    assert item_in(name) == (found and ItemIdentifier(found))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_an_id_is_a_number_in_plain_digits(name: str, found: int | None) -> None
     ],
 )
 def test_only_figshares_own_hosts_prove_an_item(name: str, host: str) -> None:
-    assert item_in(name) == Named(1234, 0, host)
+    assert item_in(name) == ItemIdentifier(1234, 0, host)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ async def test_an_article_of_another_publisher_is_no_item_of_figshares(tmp_path:
             row["error"] == f"{name}: peerj.com is not figshare's, and item {item_id}'s own address is {own}"
         )
         page = await found(sandbox, name)
-        assert page.unresolved[0].verdict == Verdict.FOR_GOOD
+        assert page.unresolved[0].failure_kind == FailureKind.FOR_GOOD
 
 
 async def test_a_portal_is_known_by_the_record_of_one_of_its_items() -> None:
@@ -395,7 +395,7 @@ async def test_a_handle_is_found_with_and_without_its_version_in_two_requests() 
         for name, asked in ((handle, [handle]), (bare, [bare, handle])):
             assert ids(await found(sandbox, name)) == [(item_id, 0)], name
             assert queries(sandbox) == [f"articles handle={form}" for form in asked]
-        assert (await found(sandbox, "10779/sandbox.7")).unresolved[0].verdict == Verdict.GONE
+        assert (await found(sandbox, "10779/sandbox.7")).unresolved[0].failure_kind == FailureKind.GONE
         forms = ["10779/sandbox.7", *(f"10779/sandbox.7.v{number}" for number in range(1, 10))]
         assert queries(sandbox) == [f"articles handle={form}" for form in forms]
 
@@ -498,6 +498,6 @@ async def test_a_redirect_that_is_not_followed_says_why(target: str, told: str) 
         return web.Response(status=302, headers={"Location": target})
 
     async with served(elsewhere) as here, client(URL("https://api.example.org"), stats=here) as asked:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(Rejected) as caught:
             await asked.json("stats", "GET", here / "x", orjson.loads)
     assert str(caught.value).endswith(f": redirects to {told}")

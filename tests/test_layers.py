@@ -1,4 +1,4 @@
-"""Imports point down: a module imports only from above its own row of this table."""
+"""The layers of the package: imports point down, one level a package, and never in a circle."""
 
 from __future__ import annotations
 
@@ -8,140 +8,137 @@ from pathlib import Path
 
 import pytest
 
-from harvester.plugins import SINKS, SOURCES, TASKS, Register
+from harvester.plugins import EXPORTERS, SOURCES, TASKS, Registry
 
 PACKAGE = Path(__file__).parent.parent / "harvester"
-LEVELS = {
-    "redaction": -1,
-    "errors": 0,
-    "states": 0,
-    "text": 0,
-    "addresses": 0,
-    "paths": 0,
-    "process": 0,
-    "trash": 0,
-    "credentials": 0,
-    "signals": 0,
-    "example": 1,
-    "tally": 0,
-    "register": 0,
-    "handles": 1,
-    "models": 1,
-    "proxies": 1,
-    "logs": 1,
-    "printing": 1,
-    "together": 2,
-    "config": 2,
-    "limits": 2,
-    "store": 2,
-    "ledger": 2,
-    "client": 3,
-    "figshare": 4,
-    "moves": 3,
-    "named": 5,
-    "ownership": 5,
-    "over_time": 5,
-    "sinks": 5,
-    "sources": 6,
-    "tasks": 6,
-    "kinds": 7,
-    "status": 7,
-    "output": 7,
-    "producer": 7,
-    "survey": 7,
-    "connecting": 7,
-    "wishes": 3,
-    "prune": 7,
-    "plan": 8,
-    "pipeline": 8,
-    "withdrawals": 8,
-    "pipes": 8,
-    "report": 9,
-    "progress": 10,
-    "summaries": 11,
-    "job": 12,
-    "options": 12,
-    "chosen": 12,
-    "prune_command": 13,
-    "cli": 14,
-    "__main__": 15,
-}
-FOLDERS = ("sources", "tasks", "sinks")
+LAYERS = (
+    {"text"},
+    {"errors", "models"},
+    {"concurrency", "system"},
+    {"config", "storage", "ledger"},
+    {"client", "plugins"},
+    {"figshare"},
+    {"sources", "tasks", "exporters"},
+    {"engine"},
+    {"jobs"},
+    {"cli", "harvester"},
+    {"__main__"},
+)
+"""From the bottom to the top. A package imports only from those of the layers below its own."""
+MOST_FILES_AT_THE_TOP = 6
+MOST_LINES = 400
+PLUGINS = ("sources", "tasks", "exporters")
+Graph = dict[str, set[str]]
 
 
-def modules() -> list[Path]:
-    return sorted(path for path in PACKAGE.rglob("*.py") if "sandbox" not in path.parts)
+def modules() -> dict[str, Path]:
+    """Return every module by its dotted name; a package stands for its ``__init__``."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = path
+    return found
 
 
-def part(name: str) -> str:
-    """The row of a module: ``harvester.tasks.files`` is of ``tasks``."""
-    return name.split(".")[1] if "." in name else ""
+MODULES = modules()
+PRODUCT = [name for name in MODULES if not name.startswith("harvester.sandbox")]
 
 
-def name_of(path: Path) -> str:
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-    return ".".join(part for part in parts if part != "__init__")
-
-
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imports(name: str) -> Iterator[str]:
+    """Return what a module imports, wherever the import stands: late and type-checking ones count."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.module
-            if node.module == "harvester":
-                yield from (f"harvester.{alias.name}" for alias in node.names if alias.name != "__version__")
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES else node.module
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_imports_point_down(path: Path) -> None:
-    own = part(name_of(path))
-    if not own:  # the package's front only hands on what lies below
-        return
-    for imported in imports(path):
-        other = part(imported)
-        if not imported.startswith("harvester.") or other == own:
-            continue
+def package_of(module: str) -> str:
+    """``harvester.tasks.files`` is of ``tasks``; the front of the package is ``harvester``."""
+    return module.split(".")[1] if "." in module else module
+
+
+def own_imports(name: str) -> set[str]:
+    return {other for other in imports(name) if other in MODULES and other != name}
+
+
+def circles(graph: Graph) -> list[list[str]]:
+    """Return a way round for each edge that closes a circle, depth first."""
+    found: list[list[str]] = []
+    done: set[str] = set()
+
+    def walk(node: str, way: list[str]) -> None:
+        if node in way:
+            found.append([*way[way.index(node) :], node])
+        elif node not in done:
+            for other in sorted(graph.get(node, ())):
+                walk(other, [*way, node])
+            done.add(node)
+
+    for node in sorted(graph):
+        walk(node, [])
+    return found
+
+
+@pytest.mark.parametrize("name", PRODUCT)
+def test_imports_point_down(name: str) -> None:
+    level = {package: number for number, layer in enumerate(LAYERS) for package in layer}
+    own = package_of(name)
+    for other in map(package_of, own_imports(name)):
         if other == "sandbox":
-            assert own == "cli"
+            assert own == "cli", f"{name} imports the sandbox"
         else:
-            assert LEVELS[other] < LEVELS[own], f"{name_of(path)} imports {imported}"
+            assert other == own or level[other] < level[own], f"{name} imports {other}"
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    assert circles({name: own_imports(name) for name in MODULES}) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c", "b"]]
+
+
+def test_few_files_lie_at_the_top() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= MOST_FILES_AT_THE_TOP
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_short(name: str) -> None:
+    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= MOST_LINES
 
 
 @pytest.mark.parametrize(
-    ("register", "attribute"), [(SOURCES, "kind"), (TASKS, "name"), (SINKS, "format")], ids=FOLDERS
+    ("registry", "attribute"), [(SOURCES, "kind"), (TASKS, "name"), (EXPORTERS, "format")], ids=PLUGINS
 )
-def test_a_register_holds_every_leaf_of_its_folder_by_its_own_name(
-    register: Register, attribute: str
-) -> None:
-    assert {getattr(register[name], attribute): name for name in register} == {
-        name: name for name in register
+def test_a_registry_holds_plugins_by_their_own_name(registry: Registry, attribute: str) -> None:
+    assert {getattr(registry[name], attribute): name for name in registry} == {
+        name: name for name in registry
     }
-    (folder,) = {register[name].__module__.rpartition(".")[0] for name in register}
-    leaves = {path.stem for path in (PACKAGE / part(folder)).glob("*.py")} - {"__init__"}
-    assert {register[name].__module__.rpartition(".")[2] for name in register} == leaves
+    assert all(registry[name].__module__.rpartition(".")[2] == name for name in registry)
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_leaves_of_a_folder_do_not_import_each_other(folder: str) -> None:
-    for path in (PACKAGE / folder).glob("*.py"):
-        if path.name != "__init__.py":
-            assert not [name for name in imports(path) if name.startswith(f"harvester.{folder}")]
+@pytest.mark.parametrize("registry", [SOURCES, TASKS, EXPORTERS], ids=PLUGINS)
+def test_plugins_do_not_import_each_other(registry: Registry) -> None:
+    places = {registry[name].__module__ for name in registry}
+    for name in places:
+        assert not places & own_imports(name)
 
 
 def test_the_sandbox_imports_nothing_of_the_rest() -> None:
-    for path in (PACKAGE / "sandbox").rglob("*.py"):
-        for imported in imports(path):
-            assert not imported.startswith("harvester") or imported.startswith("harvester.sandbox")
+    for name in MODULES.keys() - set(PRODUCT):
+        assert {package_of(other) for other in own_imports(name)} <= {"sandbox"}
 
 
 def test_aiohttp_is_known_to_the_client_and_the_sandbox_alone() -> None:
-    for path in modules():
-        if "client" not in path.parts:
-            assert not [name for name in imports(path) if name.split(".")[0] == "aiohttp"]
+    for name in PRODUCT:
+        if package_of(name) != "client":
+            assert not [other for other in imports(name) if other.split(".")[0] == "aiohttp"]
 
 
 def test_sql_is_known_to_the_ledger_alone() -> None:
-    for path in modules():
-        if "ledger" not in path.parts:
-            assert "sqlite3" not in set(imports(path))
+    for name in PRODUCT:
+        if package_of(name) != "ledger":
+            assert "sqlite3" not in set(imports(name))

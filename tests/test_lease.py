@@ -18,7 +18,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from harvester.errors import FolderInUse
+from harvester.errors import FolderLocked
 from harvester.ledger.database.connection import NAME
 from harvester.ledger.database.heartbeat import Timing
 from harvester.ledger.ledger import Ledger
@@ -86,7 +86,7 @@ async def test_a_run_that_lives_is_refused_to_others_whatever_its_clock_says(
     first = Ledger(tmp_path, clock=lambda: time.time() + ahead)
     first.open()
     forget_identity(tmp_path)
-    with pytest.raises(FolderInUse, match=f"process {os.getpid()} on .* is at work here"):
+    with pytest.raises(FolderLocked, match=f"process {os.getpid()} on .* is at work here"):
         Ledger(tmp_path, timing=QUICK).open()
     with Reader(tmp_path) as reader:
         assert (told := reader.last_run()) is not None
@@ -106,7 +106,7 @@ async def test_a_run_of_another_machine_that_is_silent_is_taken_over_whatever_th
     second.open()
     assert time.monotonic() - begun >= 0.4
     await second.close("finished")
-    with pytest.raises(FolderInUse, match="took this folder over"):
+    with pytest.raises(FolderLocked, match="took this folder over"):
         await first.close("finished")
 
 
@@ -123,7 +123,7 @@ async def test_a_run_in_a_long_transaction_is_not_taken_for_dead(tmp_path: Path)
     thread = threading.Thread(target=work_long)
     thread.start()
     begun.wait()
-    with pytest.raises(FolderInUse, match="is at work here"):
+    with pytest.raises(FolderLocked, match="is at work here"):
         Ledger(tmp_path, timing=Timing(watch_seconds=0.5)).open()
     thread.join()
     await first.close("finished")

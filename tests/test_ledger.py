@@ -21,15 +21,23 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from harvester.errors import DiskTrouble, FolderInUse, UsageError, Verdict
+from harvester.errors import FailureKind, FolderLocked, StorageError, UsageError
 from harvester.figshare.records import read_article
-from harvester.ledger.database import bulk as many
+from harvester.ledger.database import bulk
 from harvester.ledger.database.connection import NAME, connect, migrate
 from harvester.ledger.database.heartbeat import Heartbeat, Timing
 from harvester.ledger.database.lease_row import iso
 from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.ledger.ledger import Ledger
-from harvester.ledger.messages import Added, Again, FileResult, ItemResult, Listed, Opening, Wish
+from harvester.ledger.messages import (
+    AddedItems,
+    FileResult,
+    ItemResult,
+    ListingProgress,
+    RequeuedWork,
+    RunSpec,
+    TaskParams,
+)
 from harvester.ledger.reader import Reader
 from harvester.models import (
     NOT_ASKED,
@@ -37,14 +45,14 @@ from harvester.models import (
     Changed,
     Failure,
     FileStatus,
-    Findings,
     ItemRef,
-    OwedFile,
-    OwedItem,
     Page,
-    PlacedFile,
+    PendingFile,
+    PendingItem,
+    PlannedFile,
     Record,
     RemoteFile,
+    TaskResult,
     Totals,
     Unresolved,
     WorkState,
@@ -53,12 +61,12 @@ from harvester.models import (
 pytestmark = pytest.mark.anyio
 
 TASKS = frozenset({"metadata", "stats"})
-OPENING = Opening(item_tasks=TASKS, with_files=True)
+OPENING = RunSpec(item_tasks=TASKS, with_files=True)
 ALL_DONE = {"metadata": WorkState.DONE, "stats": WorkState.DONE}
 
 
 @asynccontextmanager
-async def run(folder: Path, opening: Opening = OPENING, outcome: str = "finished") -> AsyncIterator[Ledger]:
+async def run(folder: Path, opening: RunSpec = OPENING, outcome: str = "finished") -> AsyncIterator[Ledger]:
     ledger = Ledger(folder)
     ledger.open()
     try:
@@ -77,14 +85,14 @@ def record(item_id: int, modified: str = "2024-01-01T00:00:00Z", withheld: str =
     return Record(replace(read_article(raw), withheld=withheld), raw)
 
 
-def placed(file_id: int, status: FileStatus = FileStatus.PENDING, name: str = "x") -> PlacedFile:
+def placed(file_id: int, status: FileStatus = FileStatus.PENDING, name: str = "x") -> PlannedFile:
     file = RemoteFile(file_id, name, "", 10, None, "https://example.org", is_link=False)
-    return PlacedFile(file, f"files/1/{name}", status)
+    return PlannedFile(file, f"files/1/{name}", status)
 
 
-def result(item_id: int, *files: PlacedFile) -> ItemResult:
-    found = Findings(record=record(item_id), files=files)
-    return ItemResult(item_id, ALL_DONE, (), (found, Findings(totals=Totals(5, None))))
+def result(item_id: int, *files: PlannedFile) -> ItemResult:
+    found = TaskResult(record=record(item_id), files=files)
+    return ItemResult(item_id, ALL_DONE, (), (found, TaskResult(totals=Totals(5, None))))
 
 
 async def ids(ledger: Ledger) -> list[int]:
@@ -99,11 +107,11 @@ async def files_here(ledger: Ledger, key: int) -> Mapping[int, tuple[RemoteFile,
 async def test_what_is_listed_is_owed_once_in_the_order_it_came(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         added = await ledger.add_page("a", page(3, 1, 3, position="2"), TASKS)
-        assert added == Added(2, Listed("2", complete=False, named=3, found=2))
+        assert added == AddedItems(2, ListingProgress("2", complete=False, named=3, found=2))
         assert (await ledger.add_page("a", page(2, 1), TASKS)).owed == 1
         assert await ids(ledger) == [3, 1, 2]
         (first, *_) = await ledger.owed_items(0, 1)
-        assert first == OwedItem(turn=first.turn, id=3, private=False, tasks=TASKS, known=False, key=3)
+        assert first == PendingItem(turn=first.turn, id=3, private=False, tasks=TASKS, known=False, key=3)
         assert [owed.id for owed in await ledger.owed_items(first.turn, 1)] == [1]
 
 
@@ -124,8 +132,10 @@ async def test_a_listing_that_failed_for_good_begins_anew(tmp_path: Path) -> Non
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1, position="2"), TASKS)
         await ledger.add_page("b", page(2, position="2"), TASKS)
-        await ledger.add_mishap(Failure("listing", "refused", Verdict.FOR_GOOD, subject="a"), begin_anew=True)
-        await ledger.add_mishap(Failure("listing", "cut", Verdict.FOR_NOW, subject="b"), begin_anew=False)
+        await ledger.add_mishap(
+            Failure("listing", "refused", FailureKind.FOR_GOOD, subject="a"), begin_anew=True
+        )
+        await ledger.add_mishap(Failure("listing", "cut", FailureKind.FOR_NOW, subject="b"), begin_anew=False)
     async with run(tmp_path) as ledger:
         assert (await ledger.listed("a")).position is None
         assert (await ledger.listed("b")).position == "2"
@@ -138,7 +148,7 @@ async def test_a_visit_is_recorded_whole(tmp_path: Path) -> None:
         await ledger.flush()
         assert await ids(ledger) == []
         (owed,) = await ledger.owed_files(0, 10)
-        assert owed == OwedFile(owed.turn, 1, placed(7).file, "files/1/x", private=False, key=1)
+        assert owed == PendingFile(owed.turn, 1, placed(7).file, "files/1/x", private=False, key=1)
         await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
         await ledger.flush()
         assert await ledger.owed_files(0, 10) == []
@@ -182,15 +192,15 @@ async def test_what_failed_is_owed_again_by_the_next_run_and_nothing_else(tmp_pa
         await ledger.save_item(result(1, placed(7), placed(8, name="y")))
         failed = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
         await ledger.save_item(
-            ItemResult(2, failed, (Failure("stats", "no", Verdict.FOR_NOW, 2, attempts=6),))
+            ItemResult(2, failed, (Failure("stats", "no", FailureKind.FOR_NOW, 2, attempts=6),))
         )
         await ledger.flush()
         await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
-        await ledger.save_file(FileResult(1, 8, FileStatus.FAILED, "cut", 6, Verdict.BLOCKED))
+        await ledger.save_file(FileResult(1, 8, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
     with Reader(tmp_path) as reader:
         assert list(reader.failures()) == [
-            Failure("stats", "no", Verdict.FOR_NOW, 2, None, "", 6),
-            Failure("files", "cut", Verdict.BLOCKED, 1, 8, "", 6),
+            Failure("stats", "no", FailureKind.FOR_NOW, 2, None, "", 6),
+            Failure("files", "cut", FailureKind.BLOCKED, 1, 8, "", 6),
         ]
     async with run(tmp_path) as ledger:
         (item,) = await ledger.owed_items(0, 10)
@@ -200,14 +210,14 @@ async def test_what_failed_is_owed_again_by_the_next_run_and_nothing_else(tmp_pa
 
 async def test_new_tasks_and_rules_apply_to_what_is_already_here(tmp_path: Path) -> None:
     only = frozenset({"metadata"})
-    async with run(tmp_path, Opening(only, with_files=False)) as ledger:
+    async with run(tmp_path, RunSpec(only, with_files=False)) as ledger:
         await ledger.add_page("a", page(1), only)
         done = {"metadata": WorkState.DONE}
         files = (placed(7, name="a.csv"), placed(8, FileStatus.SKIPPED, name="b.zip"))
-        await ledger.save_item(ItemResult(1, done, (), (Findings(record(1), files),)))
+        await ledger.save_item(ItemResult(1, done, (), (TaskResult(record(1), files),)))
         await ledger.flush()
         assert await ledger.owed_files(0, 10) == []
-    wants_zip = Opening(TASKS, with_files=True, wants=lambda name, _: name.endswith(".zip"))
+    wants_zip = RunSpec(TASKS, with_files=True, wants=lambda name, _: name.endswith(".zip"))
     async with run(tmp_path, wants_zip) as ledger:
         (item,) = await ledger.owed_items(0, 10)
         assert item.tasks == frozenset({"stats"})
@@ -221,7 +231,7 @@ async def test_refresh_owes_one_task_of_every_item(tmp_path: Path) -> None:
         await ledger.add_page("a", page(1, 2), TASKS)
         for item_id in (1, 2):
             await ledger.save_item(result(item_id))
-    async with run(tmp_path, Opening(TASKS, with_files=True, refresh=frozenset({"stats"}))) as ledger:
+    async with run(tmp_path, RunSpec(TASKS, with_files=True, refresh=frozenset({"stats"}))) as ledger:
         assert [(owed.id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
             (1, frozenset({"stats"})),
             (2, frozenset({"stats"})),
@@ -239,7 +249,7 @@ async def test_a_look_at_the_files_between_two_runs_changes_nothing_for_the_list
 
 
 async def test_an_interrupted_run_keeps_the_names_that_led_nowhere(tmp_path: Path) -> None:
-    nowhere = Page((), None, (Unresolved("10.1/x", "no such DOI", Verdict.GONE),))
+    nowhere = Page((), None, (Unresolved("10.1/x", "no such DOI", FailureKind.GONE),))
     async with run(tmp_path, outcome="interrupted") as ledger:
         await ledger.add_page("a", nowhere, TASKS)
     for outcome, failures in (("finished", 1), ("finished", 0)):  # then all names are asked for again
@@ -252,11 +262,11 @@ async def test_an_interrupted_run_keeps_the_names_that_led_nowhere(tmp_path: Pat
 async def test_a_name_that_leads_nowhere_is_a_failure_by_name(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.add_page(
-            "a", Page((), None, (Unresolved("10.1/x", "no such DOI", Verdict.GONE),)), TASKS
+            "a", Page((), None, (Unresolved("10.1/x", "no such DOI", FailureKind.GONE),)), TASKS
         )
     with Reader(tmp_path) as reader:
         assert list(reader.failures()) == [
-            Failure("resolve", "no such DOI", Verdict.GONE, None, None, "10.1/x", 1)
+            Failure("resolve", "no such DOI", FailureKind.GONE, None, None, "10.1/x", 1)
         ]
 
 
@@ -272,7 +282,7 @@ ledger = Ledger(Path({str(tmp_path)!r})); ledger.open(); print("held", flush=Tru
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(FolderInUse, match=f"process {other.pid} on .* is at work here"):
+        with pytest.raises(FolderLocked, match=f"process {other.pid} on .* is at work here"):
             Ledger(tmp_path).open()
         with Reader(tmp_path) as reader:
             last = reader.last_run()
@@ -290,12 +300,12 @@ async def test_a_run_that_was_taken_over_stops_before_it_writes(tmp_path: Path) 
     await first.begin(OPENING)
     second = Ledger(tmp_path, timing=Timing(watch_seconds=0.5))
     second.open()
-    with pytest.raises(FolderInUse, match="took this folder over"):
+    with pytest.raises(FolderLocked, match="took this folder over"):
         await first.add_page("a", page(1), TASKS)
     await second.begin(OPENING)
     assert await ids(second) == []
     await second.close("finished")
-    with pytest.raises(FolderInUse):
+    with pytest.raises(FolderLocked):
         await first.close("finished")
 
 
@@ -315,7 +325,7 @@ def test_a_damaged_ledger_is_refused_and_untouched(tmp_path: Path) -> None:
     path = tmp_path / "harvest.db"
     path.write_bytes(os.urandom(8192))
     before = path.read_bytes()
-    with pytest.raises(DiskTrouble, match="is damaged: .*file is not a database; it is left as it is"):
+    with pytest.raises(StorageError, match="is damaged: .*file is not a database; it is left as it is"):
         Ledger(tmp_path).open()
     assert path.read_bytes() == before
 
@@ -373,21 +383,24 @@ async def test_counts(tmp_path: Path) -> None:
 
 
 async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -> None:
-    def failed(item_id: int, task: str, verdict: Verdict) -> ItemResult:
+    def failed(item_id: int, task: str, failure_kind: FailureKind) -> ItemResult:
         states = {**ALL_DONE, task: WorkState.FAILED}
-        return ItemResult(item_id, states, (Failure(task, "no", verdict, item_id),))
+        return ItemResult(item_id, states, (Failure(task, "no", failure_kind, item_id),))
 
     async with run(tmp_path) as ledger:
-        odd = Unresolved("entry 3", "no id", Verdict.FOR_GOOD)
-        seen = replace(page(1, 2, 2, 3, 4, 5, 6), unresolved=(odd,), left_out=4)
+        odd = Unresolved("entry 3", "no id", FailureKind.FOR_GOOD)
+        seen = replace(page(1, 2, 2, 3, 4, 5, 6), unresolved=(odd,), excluded=4)
         await ledger.add_page("a", seen, TASKS)
         await ledger.add_page("b", page(6, 7), TASKS)
         embargoed = replace(placed(9, FileStatus.WITHHELD), reason="embargo")
         await ledger.save_item(result(1, placed(7), placed(8, FileStatus.LINK), embargoed))
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 6, Verdict.BLOCKED))
-        await ledger.save_item(failed(2, "metadata", Verdict.GONE))
-        await ledger.save_item(failed(3, "stats", Verdict.FOR_NOW))
-        both = Failure("metadata", "no", Verdict.FOR_GOOD, 4), Failure("stats", "no", Verdict.BLOCKED, 4)
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
+        await ledger.save_item(failed(2, "metadata", FailureKind.GONE))
+        await ledger.save_item(failed(3, "stats", FailureKind.FOR_NOW))
+        both = (
+            Failure("metadata", "no", FailureKind.FOR_GOOD, 4),
+            Failure("stats", "no", FailureKind.BLOCKED, 4),
+        )
         await ledger.save_item(ItemResult(4, dict.fromkeys(TASKS, WorkState.FAILED), both))
         gone = {"metadata": WorkState.WITHDRAWN, "stats": WorkState.DONE}
         await ledger.save_item(ItemResult(5, gone))
@@ -407,11 +420,11 @@ async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -
 async def test_what_another_task_failed_at_is_left_to_a_run_that_has_it(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1), TASKS)
-        failure = Failure("stats", "no", Verdict.FOR_NOW, 1, attempts=6)
+        failure = Failure("stats", "no", FailureKind.FOR_NOW, 1, attempts=6)
         states = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
         await ledger.save_item(ItemResult(1, states, (failure,)))
-    async with run(tmp_path, Opening(frozenset({"metadata"}), with_files=False)) as ledger:
-        assert not await ledger.begin_again((Verdict.FOR_NOW,))
+    async with run(tmp_path, RunSpec(frozenset({"metadata"}), with_files=False)) as ledger:
+        assert not await ledger.begin_again((FailureKind.FOR_NOW,))
     with Reader(tmp_path) as reader:
         assert list(reader.failures()) == [failure]
 
@@ -434,9 +447,9 @@ async def test_an_item_that_became_owed_again_while_it_was_in_hand_stays_in_line
 EARLIER, LATER = "2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"
 
 
-def visit(in_hand: OwedItem, modified: str, *files: PlacedFile) -> ItemResult:
+def visit(in_hand: PendingItem, modified: str, *files: PlannedFile) -> ItemResult:
     """What a visit gives to which a record of that date was answered."""
-    found = (Findings(record(in_hand.id, modified), files), Findings(totals=Totals(5, None)))
+    found = (TaskResult(record(in_hand.id, modified), files), TaskResult(totals=Totals(5, None)))
     return ItemResult(in_hand.id, ALL_DONE, (), found, in_hand.turn)
 
 
@@ -545,7 +558,7 @@ async def test_a_file_that_is_in_hand_while_its_item_is_visited_is_done_when_it_
 
 
 async def test_a_file_that_was_replaced_by_another_while_its_item_was_visited_is_owed(tmp_path: Path) -> None:
-    def version(md5: str) -> PlacedFile:
+    def version(md5: str) -> PlannedFile:
         return replace(placed(7), file=replace(placed(7).file, md5=md5))
 
     async with run(tmp_path) as ledger:
@@ -576,7 +589,7 @@ async def test_files_that_failed_come_behind_those_not_tried_yet(tmp_path: Path)
         await ledger.add_page("a", page(1), TASKS)
         await ledger.save_item(result(1, *(placed(n, name=str(n)) for n in range(1, 5))))
         for file_id in (1, 2):
-            await ledger.save_file(FileResult(1, file_id, FileStatus.FAILED, "no", 6, Verdict.BLOCKED))
+            await ledger.save_file(FileResult(1, file_id, FileStatus.FAILED, "no", 6, FailureKind.BLOCKED))
     async with run(tmp_path) as ledger:
         assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [3, 4, 1, 2]
 
@@ -595,10 +608,10 @@ async def test_an_item_that_was_withdrawn_and_is_listed_is_asked_for_again(tmp_p
 async def test_what_went_wrong_with_a_listing_is_told_for_as_long_as_the_listing_is_here(
     tmp_path: Path,
 ) -> None:
-    odd = Unresolved("page 1, entry 3", "no id", Verdict.FOR_GOOD)
+    odd = Unresolved("page 1, entry 3", "no id", FailureKind.FOR_GOOD)
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", replace(page(1, position="2"), unresolved=(odd,)), TASKS)
-        cut = Failure("listing", "cut", Verdict.FOR_NOW, subject="a")
+        cut = Failure("listing", "cut", FailureKind.FOR_NOW, subject="a")
         await ledger.add_mishap(cut, begin_anew=False)
     async with run(tmp_path) as ledger:  # goes on at page 2: the odd entry of page 1 does not come again
         await ledger.add_page("a", page(2), TASKS)
@@ -612,23 +625,23 @@ async def test_what_went_wrong_with_a_listing_is_told_for_as_long_as_the_listing
 
 
 async def test_a_listing_that_is_to_begin_anew_is_accounted_for_until_it_does(tmp_path: Path) -> None:
-    odd = Unresolved("page 1, entry 3", "no id", Verdict.FOR_GOOD)
+    odd = Unresolved("page 1, entry 3", "no id", FailureKind.FOR_GOOD)
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", replace(page(1, 2, position="2"), unresolved=(odd,)), TASKS)
-        refused = Failure("listing", "refused", Verdict.FOR_GOOD, subject="a")
+        refused = Failure("listing", "refused", FailureKind.FOR_GOOD, subject="a")
         await ledger.add_mishap(refused, begin_anew=True)
     with Reader(tmp_path) as reader:
         assert reader.counts()["listings"] == {
             "asked": 3, "found": 2, "repeated": 0, "left_out": 0, "unresolved": 1,
         }  # fmt: skip
     async with run(tmp_path) as ledger:
-        assert await ledger.listed("a") == Listed()
+        assert await ledger.listed("a") == ListingProgress()
 
 
 async def test_listings_that_are_not_asked_for_any_more_are_forgotten(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1, position="2"), TASKS)
-        await ledger.add_mishap(Failure("listing", "cut", Verdict.FOR_NOW, subject="a"), begin_anew=False)
+        await ledger.add_mishap(Failure("listing", "cut", FailureKind.FOR_NOW, subject="a"), begin_anew=False)
         await ledger.add_page("b", page(1, 2), TASKS)
         await ledger.keep_listings(["b"])
     with Reader(tmp_path) as reader:
@@ -641,19 +654,19 @@ async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1, 2, 3), TASKS)
         await ledger.save_item(result(1, placed(7), placed(8)))
-        for file_id, verdict in ((7, Verdict.FOR_NOW), (8, Verdict.FOR_GOOD)):
-            await ledger.save_file(FileResult(1, file_id, FileStatus.FAILED, "no", 6, verdict))
-        for item_id, verdict in ((2, Verdict.BLOCKED), (3, Verdict.GONE)):
-            failure = Failure("stats", "no", verdict, item_id, attempts=6)
+        for file_id, failure_kind in ((7, FailureKind.FOR_NOW), (8, FailureKind.FOR_GOOD)):
+            await ledger.save_file(FileResult(1, file_id, FileStatus.FAILED, "no", 6, failure_kind))
+        for item_id, failure_kind in ((2, FailureKind.BLOCKED), (3, FailureKind.GONE)):
+            failure = Failure("stats", "no", failure_kind, item_id, attempts=6)
             states = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
             await ledger.save_item(ItemResult(item_id, states, (failure,)))
-        await ledger.add_mishap(Failure("listing", "cut", Verdict.FOR_NOW, subject="b"), begin_anew=False)
-        assert await ledger.begin_again((Verdict.FOR_NOW, Verdict.BLOCKED)) == Again(1, 1, 1)
+        await ledger.add_mishap(Failure("listing", "cut", FailureKind.FOR_NOW, subject="b"), begin_anew=False)
+        assert await ledger.begin_again((FailureKind.FOR_NOW, FailureKind.BLOCKED)) == RequeuedWork(1, 1, 1)
         assert [(owed.id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
             (2, frozenset({"stats"}))
         ]
         assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [7]
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "no", 2, Verdict.FOR_NOW))
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "no", 2, FailureKind.FOR_NOW))
     with Reader(tmp_path) as reader:
         attempts = {failure.file_id: failure.attempts for failure in reader.failures() if failure.file_id}
     assert attempts == {7: 8, 8: 6}
@@ -661,10 +674,10 @@ async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up
 
 async def test_names_that_are_asked_for_once_more_cannot_get_lost(tmp_path: Path) -> None:
     """The run ends before it has asked again: the next one asks for all of them."""
-    names = (Unresolved("10.1/x", "cut", Verdict.FOR_NOW), Unresolved("10.1/y", "none", Verdict.GONE))
+    names = (Unresolved("10.1/x", "cut", FailureKind.FOR_NOW), Unresolved("10.1/y", "none", FailureKind.GONE))
     async with run(tmp_path, outcome="interrupted") as ledger:
         await ledger.add_page("a", Page((ItemRef(1),), None, names), TASKS)
-        assert (await ledger.begin_again((Verdict.FOR_NOW,))).names == ("10.1/x",)
+        assert (await ledger.begin_again((FailureKind.FOR_NOW,))).names == ("10.1/x",)
         await ledger.add_page("a once more", Page((), None, names[:1]), TASKS)
     async with run(tmp_path) as ledger:
         await ledger.keep_listings(["a"])
@@ -675,10 +688,10 @@ async def test_names_that_are_asked_for_once_more_cannot_get_lost(tmp_path: Path
 
 
 async def test_a_name_that_is_asked_for_once_more_is_counted_once(tmp_path: Path) -> None:
-    names = (Unresolved("10.1/x", "cut", Verdict.FOR_NOW), Unresolved("10.1/y", "none", Verdict.GONE))
+    names = (Unresolved("10.1/x", "cut", FailureKind.FOR_NOW), Unresolved("10.1/y", "none", FailureKind.GONE))
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", Page((ItemRef(1),), None, names), TASKS)
-        await ledger.begin_again((Verdict.FOR_NOW,))
+        await ledger.begin_again((FailureKind.FOR_NOW,))
         await ledger.add_page("a once more", page(2), TASKS)
     with Reader(tmp_path) as reader:
         assert reader.counts()["listings"] == {
@@ -725,8 +738,10 @@ async def test_a_ledger_of_the_first_version_is_brought_up_to_date(reads_first: 
             assert counts["outcomes"]["items"] == {"done": 1, "failed for now": 1}
             assert set(counts["listings"].values()) == {0}, "what they had told went with them"
             assert [failure.subject for failure in reader.failures()] == ["a", ""]
-    async with run(tmp_path, Opening(frozenset({"metadata"}), with_files=False)) as ledger:
-        assert await ledger.listed("a") == Listed()  # read anew: it costs a request for a thousand items
+    async with run(tmp_path, RunSpec(frozenset({"metadata"}), with_files=False)) as ledger:
+        assert (
+            await ledger.listed("a") == ListingProgress()
+        )  # read anew: it costs a request for a thousand items
         assert await ids(ledger) == [2]
     with Reader(tmp_path) as reader:
         assert reader.counts()["outcomes"]["items"] == {"done": 1, "pending": 1}
@@ -761,7 +776,7 @@ def test_tables_are_not_changed_under_an_older_run_that_is_at_work(tmp_path: Pat
 
     heartbeat = Heartbeat(beat, seconds=0.2)
     heartbeat.start()
-    with pytest.raises(FolderInUse, match=f"process {os.getppid()} on .* is at work here"):
+    with pytest.raises(FolderLocked, match=f"process {os.getppid()} on .* is at work here"):
         Ledger(tmp_path).open()
     with Reader(tmp_path) as reader:  # a copy of it
         last = reader.last_run()
@@ -884,8 +899,10 @@ def counted_by_hand(folder: Path) -> dict[str, object]:
             visits.setdefault(item_id, []).append((visit[0], visit[1], visit[2]))
         outcomes = Counter(outcome_of(each) for each in visits.values())
         reasons = Counter(
-            verdict if verdict and (status in ("failed", "withheld") or verdict == NOT_ASKED) else status
-            for status, verdict in db.execute("SELECT status, verdict FROM files")
+            failure_kind
+            if failure_kind and (status in ("failed", "withheld") or failure_kind == NOT_ASKED)
+            else status
+            for status, failure_kind in db.execute("SELECT status, verdict FROM files")
         )
         columns = {column for _, column, *_ in db.execute("PRAGMA table_info(listings)")}
         are_read = "WHERE NOT old" if "old" in columns else ""  # there were none of old before version 5
@@ -914,7 +931,7 @@ def outcome_of(visits: list[tuple[str, str, str]]) -> str:
     if "owed" in states:
         return "pending"
     if "failed" in states:
-        return next(verdict for _, state, verdict in visits if state == "failed")
+        return next(failure_kind for _, state, failure_kind in visits if state == "failed")
     return next((state for state in ("withdrawn", "left out") if state in states), "done")
 
 
@@ -938,21 +955,21 @@ async def test_counts_are_exact_after_every_kind_of_change(tmp_path: Path) -> No
         await check()
         withheld = replace(placed(9, FileStatus.WITHHELD), reason="embargo")
         await ledger.save_item(result(1, placed(7), placed(8, FileStatus.LINK), withheld))
-        await ledger.save_item(ItemResult(2, ALL_DONE, (), (Findings(record(2, withheld="embargo")),)))
+        await ledger.save_item(ItemResult(2, ALL_DONE, (), (TaskResult(record(2, withheld="embargo")),)))
         await check()
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 6, Verdict.BLOCKED))
-        failure = Failure("stats", "no", Verdict.FOR_NOW, 3, attempts=2)
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
+        failure = Failure("stats", "no", FailureKind.FOR_NOW, 3, attempts=2)
         failed = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
         await ledger.save_item(ItemResult(3, failed, (failure,)))
         await check()
-        assert await ledger.begin_again((Verdict.FOR_NOW, Verdict.BLOCKED))
+        assert await ledger.begin_again((FailureKind.FOR_NOW, FailureKind.BLOCKED))
         await check()
         await ledger.save_item(result(1, placed(7, name="replaced"), placed(10)))
         await ledger.save_file(FileResult(1, 10, FileStatus.DONE))
         await ledger.save_item(ItemResult(5, {"metadata": WorkState.WITHDRAWN, "stats": WorkState.DONE}))
         await check()
         await ledger.save_item(ItemResult(3, failed, (failure,)))
-    rules = Opening(TASKS, with_files=True, refresh=frozenset({"stats"}), wants=lambda *_: False)
+    rules = RunSpec(TASKS, with_files=True, refresh=frozenset({"stats"}), wants=lambda *_: False)
     async with run(tmp_path, rules) as ledger:
         assert_counts_are_exact(tmp_path)
         await ledger.add_page("b", page(1, 5, modified="2025-01-01T00:00:00Z"), TASKS)
@@ -971,20 +988,20 @@ async def test_counts_are_exact_whatever_comes(seed: int, tmp_path: Path) -> Non
         for task in sorted(TASKS):
             states[task] = chance.choice(list(WorkState))
             if states[task] is WorkState.FAILED:
-                failures.append(Failure(task, "no", chance.choice(list(Verdict)), item_id))
+                failures.append(Failure(task, "no", chance.choice(list(FailureKind)), item_id))
         some = [placed(chance.randint(1, 9), chance.choice(list(FileStatus))) for _ in range(3)]
         files = tuple({each.file.id: each for each in some}.values())
-        found = (Findings(record(item_id), files),) if chance.random() < 0.7 else ()
+        found = (TaskResult(record(item_id), files),) if chance.random() < 0.7 else ()
         return ItemResult(item_id, states, tuple(failures), found)
 
     def some_file() -> FileResult:
         status = chance.choice([FileStatus.DONE, FileStatus.FAILED, FileStatus.PENDING])
-        verdict = chance.choice(list(Verdict)) if status is FileStatus.FAILED else ""
-        return FileResult(chance.randint(1, 30), chance.randint(1, 9), status, "no", 1, verdict)
+        failure_kind = chance.choice(list(FailureKind)) if status is FileStatus.FAILED else ""
+        return FileResult(chance.randint(1, 30), chance.randint(1, 9), status, "no", 1, failure_kind)
 
     for _ in range(4):
         tasks = chance.choice([TASKS, frozenset({"metadata"})])
-        opening = Opening(tasks, chance.random() < 0.7, frozenset(), lambda *_: chance.random() < 0.5)
+        opening = RunSpec(tasks, chance.random() < 0.7, frozenset(), lambda *_: chance.random() < 0.5)
         async with run(tmp_path, opening, chance.choice(["finished", "interrupted"])) as ledger:
             assert_counts_are_exact(tmp_path)
             for key in ("a", "b"):
@@ -996,7 +1013,7 @@ async def test_counts_are_exact_whatever_comes(seed: int, tmp_path: Path) -> Non
                 await ledger.save_file(some_file())
             await ledger.flush()
             assert_counts_are_exact(tmp_path)
-            await ledger.begin_again(list(Verdict)[:2])
+            await ledger.begin_again(list(FailureKind)[:2])
             assert_counts_are_exact(tmp_path)
 
 
@@ -1026,8 +1043,8 @@ async def test_a_ledger_of_the_second_version_is_brought_up_to_date_and_counts_t
     before = counted_by_hand(tmp_path)
     assert_counts_are_exact(tmp_path)
     assert counted_by_hand(tmp_path) == before
-    async with run(tmp_path, Opening(frozenset({"metadata"}), with_files=True)) as ledger:
-        assert await ledger.listed("a") == Listed("2", complete=False, named=2, found=2)
+    async with run(tmp_path, RunSpec(frozenset({"metadata"}), with_files=True)) as ledger:
+        assert await ledger.listed("a") == ListingProgress("2", complete=False, named=2, found=2)
         assert await ids(ledger) == [2, 3]  # the one that was in line first
         assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [8]
         assert_counts_are_exact(tmp_path)
@@ -1055,11 +1072,11 @@ async def test_sizes_beyond_all_reason_stop_neither_an_old_ledger_nor_a_run(
         assert reader.counts()["files"]["done"] == {"files": 4 - number, "bytes": most}
         assert [(item.files, item.bytes) for item in reader.items()] == [(3, most)]
     only = frozenset({"metadata"})
-    async with run(tmp_path, Opening(only, with_files=True)) as ledger:
+    async with run(tmp_path, RunSpec(only, with_files=True)) as ledger:
         huge = replace(placed(5).file, size=most)
         for status in (FileStatus.PENDING, FileStatus.DONE):
-            files = tuple(PlacedFile(replace(huge, id=n), f"files/1/{n}", status) for n in (5, 6, 8))
-            await ledger.save_item(ItemResult(1, {}, (), (Findings(record(1), files),)))
+            files = tuple(PlannedFile(replace(huge, id=n), f"files/1/{n}", status) for n in (5, 6, 8))
+            await ledger.save_item(ItemResult(1, {}, (), (TaskResult(record(1), files),)))
             for file_id in (5, 6, 8):
                 await ledger.save_file(FileResult(1, file_id, FileStatus.DONE))
         await ledger.save_item(result(1, placed(5)))
@@ -1074,7 +1091,7 @@ async def test_what_is_in_line_keeps_its_place_over_a_run_that_has_no_use_for_it
         await ledger.save_item(ItemResult(1, {"metadata": WorkState.DONE, "stats": WorkState.OWED}))
         await ledger.save_item(result(3, placed(7), placed(6, name="y")))
     only = frozenset({"metadata"})
-    async with run(tmp_path, Opening(only, with_files=False), outcome="interrupted") as ledger:
+    async with run(tmp_path, RunSpec(only, with_files=False), outcome="interrupted") as ledger:
         assert await ids(ledger) == [2]
         assert await ledger.owed_files(0, 9) == []
     async with run(tmp_path) as ledger:
@@ -1086,8 +1103,8 @@ async def test_the_last_word_on_an_item_or_a_file_counts_also_within_a_batch(tmp
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1, 2), TASKS)
         await ledger.save_item(result(1, placed(7), placed(8, name="y")))
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 3, Verdict.FOR_NOW))
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut again", 2, Verdict.FOR_NOW))
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 3, FailureKind.FOR_NOW))
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut again", 2, FailureKind.FOR_NOW))
         await ledger.save_item(result(2, placed(9)))
         await ledger.save_file(FileResult(2, 9, FileStatus.DONE))
         await ledger.save_item(result(2, placed(9, name="another place")))
@@ -1136,16 +1153,16 @@ async def test_no_table_is_walked_to_count_or_to_begin(tmp_path: Path) -> None:
 
 
 async def test_a_batch_of_more_than_one_statement_takes_is_written_whole(tmp_path: Path) -> None:
-    numbers = range(1, 2 * many.ROWS_AT_ONCE + 51)
+    numbers = range(1, 2 * bulk.ROWS_AT_ONCE + 51)
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(*numbers), TASKS)
         assert await ids(ledger) == list(numbers)
         for item_id in numbers:
             await ledger.save_item(result(item_id, placed(item_id)))
-        long = b'{"x":"%s"}' % (b"x" * (many.BYTES_AT_ONCE // 2))
+        long = b'{"x":"%s"}' % (b"x" * (bulk.BYTES_AT_ONCE // 2))
         large = [Record(record(n).article, long) for n in (1, 2, 3)]
         for each in large:
-            await ledger.save_item(ItemResult(each.article.id, {}, (), (Findings(each),)))
+            await ledger.save_item(ItemResult(each.article.id, {}, (), (TaskResult(each),)))
     assert_counts_are_exact(tmp_path)
     with Reader(tmp_path) as reader:
         raws = {item.id: item.raw for item in reader.items()}
@@ -1158,7 +1175,7 @@ async def test_a_listing_that_failed_on_its_first_page_stays_a_failure(tmp_path:
         await ledger.add_page("a", page(1, 2), TASKS)
         await ledger.add_page("b", page(3), TASKS)
     async with run(tmp_path) as ledger:
-        await ledger.add_mishap(Failure("listing", "gone", Verdict.GONE, subject="a"), begin_anew=True)
+        await ledger.add_mishap(Failure("listing", "gone", FailureKind.GONE, subject="a"), begin_anew=True)
         await ledger.add_page("b", page(3), TASKS)
         assert await ledger.owe_vanished() == 0, "a could not be read: nobody knows"
     with Reader(tmp_path) as reader:
@@ -1180,7 +1197,7 @@ async def test_what_listings_found_since_is_added_to_them(tmp_path: Path) -> Non
     async with run(tmp_path, outcome="finished") as ledger:
         await ledger.add_page("a", page(1, 2), TASKS)
         await ledger.add_page("b", page(2, 3), TASKS)
-    async with run(tmp_path, Opening(TASKS, with_files=True, quick=True)) as ledger:
+    async with run(tmp_path, RunSpec(TASKS, with_files=True, quick=True)) as ledger:
         await ledger.add_page("a since", page(2, 4), TASKS)
         await ledger.add_page("b since", page(5, position="2"), TASKS)
         await ledger.merge({"a since": "a", "b since": "b"})
@@ -1194,7 +1211,7 @@ async def test_what_listings_found_since_is_added_to_them(tmp_path: Path) -> Non
 async def test_what_a_run_finds_of_an_item_on_two_visits_is_told_together(tmp_path: Path) -> None:
     def seen(item_id: int, what: Changed, *fields: str) -> ItemResult:
         change = Change(what, fields, tuple(f"changed: {field}.csv" for field in fields))
-        return ItemResult(item_id, ALL_DONE, (), (Findings(change=change),))
+        return ItemResult(item_id, ALL_DONE, (), (TaskResult(change=change),))
 
     async with run(tmp_path, outcome="finished") as ledger:
         await ledger.add_page("a", page(1, 2, 3), TASKS)
@@ -1232,14 +1249,14 @@ async def test_a_file_that_came_and_that_nobody_names_any_more_is_left_over(tmp_
 
 
 async def test_a_file_that_cannot_be_had_lets_others_have_its_room(tmp_path: Path) -> None:
-    limited = Opening(TASKS, with_files=True, max_total=15)
+    limited = RunSpec(TASKS, with_files=True, max_total=15)
     async with run(tmp_path, limited) as ledger:
         await ledger.add_page("a", page(1), TASKS)
         await ledger.save_item(result(1, placed(7), placed(8, name="y")))
         await ledger.flush()
         (owed,) = await ledger.owed_files(0, 9)
         assert owed.file.id == 7
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "no", 6, Verdict.BLOCKED))
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "no", 6, FailureKind.BLOCKED))
         await ledger.flush()
         await ledger.save_item(result(1, placed(7, FileStatus.SKIPPED), placed(9, name="z")))
         await ledger.flush()
@@ -1250,7 +1267,7 @@ async def test_a_file_that_cannot_be_had_lets_others_have_its_room(tmp_path: Pat
 async def test_sharing_the_room_takes_no_longer_for_each_file_the_more_there_are(
     number: int, tmp_path: Path
 ) -> None:
-    limited = Opening(TASKS, with_files=True, max_total=100)
+    limited = RunSpec(TASKS, with_files=True, max_total=100)
     async with run(tmp_path, limited) as ledger:
         await ledger.add_page("a", page(1), TASKS)
     with closing(sqlite3.connect(tmp_path / NAME)) as db, db:
@@ -1266,23 +1283,23 @@ async def test_sharing_the_room_takes_no_longer_for_each_file_the_more_there_are
 
 
 async def test_a_file_tried_once_more_gets_no_room_that_others_have(tmp_path: Path) -> None:
-    limited = Opening(TASKS, with_files=True, max_total=20)
+    limited = RunSpec(TASKS, with_files=True, max_total=20)
     async with run(tmp_path, limited) as ledger:
         await ledger.add_page("a", page(1, 2), TASKS)
         await ledger.save_item(result(1, placed(7), placed(8, name="y")))
         await ledger.flush()
         for owed in await ledger.owed_files(0, 9):
             status = FileStatus.FAILED if owed.file.id == 7 else FileStatus.DONE
-            await ledger.save_file(FileResult(1, owed.file.id, status, "no", 1, Verdict.FOR_NOW))
+            await ledger.save_file(FileResult(1, owed.file.id, status, "no", 1, FailureKind.FOR_NOW))
         await ledger.flush()
         await ledger.save_item(result(2, placed(9, name="z")))  # has the room that the failed one gave back
         await ledger.flush()
-        assert (await ledger.begin_again((Verdict.FOR_NOW,))).files == 0
+        assert (await ledger.begin_again((FailureKind.FOR_NOW,))).files == 0
         assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [9]
 
 
 async def test_a_failure_gives_back_no_room_of_a_file_that_is_owed_anew(tmp_path: Path) -> None:
-    limited = Opening(TASKS, with_files=True, max_total=15)
+    limited = RunSpec(TASKS, with_files=True, max_total=15)
     async with run(tmp_path, limited) as ledger:
         await ledger.add_page("a", page(1, 2), TASKS)
         await ledger.save_item(result(1, placed(7)))
@@ -1290,7 +1307,7 @@ async def test_a_failure_gives_back_no_room_of_a_file_that_is_owed_anew(tmp_path
         (in_hand,) = await ledger.owed_files(0, 9)
         await ledger.save_item(result(1, placed(7, name="renamed")))
         await ledger.flush()
-        failed = FileResult(1, 7, FileStatus.FAILED, "no", 1, Verdict.FOR_NOW, turn=in_hand.turn)
+        failed = FileResult(1, 7, FileStatus.FAILED, "no", 1, FailureKind.FOR_NOW, turn=in_hand.turn)
         await ledger.save_file(failed)
         await ledger.save_item(result(2, placed(8, name="y")))
         await ledger.flush()
@@ -1328,7 +1345,7 @@ async def test_what_is_damaged_of_a_withdrawn_item_is_not_owed(tmp_path: Path) -
 
 
 async def test_a_number_that_was_mistyped_once_is_forgotten_when_nothing_names_it(tmp_path: Path) -> None:
-    failure = Failure("metadata", "not found", Verdict.GONE, 9, attempts=1)
+    failure = Failure("metadata", "not found", FailureKind.GONE, 9, attempts=1)
     failed = {"metadata": WorkState.FAILED, "stats": WorkState.DONE}
     async with run(tmp_path, outcome="finished") as ledger:
         await ledger.add_page("typed", page(9), TASKS)
@@ -1356,11 +1373,11 @@ async def test_a_number_that_was_mistyped_once_is_forgotten_when_nothing_names_i
 def test_a_part_of_what_was_asked_for_is_no_other_wish(
     before: str | None, now: str, expected: tuple[bool, str]
 ) -> None:
-    assert Wish("stats", now, usual="downloads,views", adds_up=True).after(before) == expected
+    assert TaskParams("stats", now, usual="downloads,views", adds_up=True).after(before) == expected
 
 
 def test_another_span_is_another_wish() -> None:
-    assert Wish("timeline", "by day").after("by month") == (True, "by day")
-    assert Wish("timeline", "by day").after("by day") == (False, "by day")
-    assert Wish("timeline", "by day").after(None) == (False, "by day"), "there was no such task"
-    assert Wish("metadata", "all", usual="latest").after(None) == (True, "all")
+    assert TaskParams("timeline", "by day").after("by month") == (True, "by day")
+    assert TaskParams("timeline", "by day").after("by day") == (False, "by day")
+    assert TaskParams("timeline", "by day").after(None) == (False, "by day"), "there was no such task"
+    assert TaskParams("metadata", "all", usual="latest").after(None) == (True, "all")

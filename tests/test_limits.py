@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.client.limits import LATENESS_FORGIVEN_SECONDS, Limiter, Pace, Seeking
+from harvester.client.limits import LATENESS_FORGIVEN_SECONDS, AdaptiveRate, Limiter, Rate
 from harvester.sandbox import Sandbox, Settings
 from tests.bearing import MODELS, Sliding, Windows, ask
 from tests.conftest import at, harvester
@@ -77,7 +77,7 @@ async def test_no_second_holds_more_than_the_rate_and_one(rate: float) -> None:
 @settings(max_examples=60, deadline=None)
 @given(rate=st.floats(0.5, 400), gaps=st.lists(st.floats(0, 0.3), min_size=2, max_size=200))
 def test_any_pattern_of_arrivals_and_delays_keeps_the_rate(rate: float, gaps: list[float]) -> None:
-    pace, now, times = Pace(rate), 1000.0, []
+    pace, now, times = Rate(rate), 1000.0, []
     for gap in gaps:
         now += max(gap, pace.delay(now))
         pace.take(now)
@@ -103,9 +103,9 @@ async def test_a_pause_holds_everybody_and_halves_the_rate_once() -> None:
     time = FakeTime()
     limited = limiter(10, time)
     under_way = await starts(limited, 3)
-    assert limited.penalise(under_way[0], 30)
-    assert not limited.penalise(under_way[1], 5)
-    assert not limited.penalise(under_way[2], 31)
+    assert limited.throttle(under_way[0], 30)
+    assert not limited.throttle(under_way[1], 5)
+    assert not limited.throttle(under_way[2], 31)
     assert limited.pace.rate == 5
     first, second = await starts(limited, 2)
     assert first >= under_way[2] + 31
@@ -113,8 +113,8 @@ async def test_a_pause_holds_everybody_and_halves_the_rate_once() -> None:
 
 
 def test_a_rate_recovers_step_by_step_and_not_past_the_configured_one() -> None:
-    pace = Pace(10)
-    pace.penalise(5, 4, 0)
+    pace = Rate(10)
+    pace.throttle(5, 4, 0)
     for _ in range(25):
         assert pace.rate < 10
         pace.recover()
@@ -123,9 +123,9 @@ def test_a_rate_recovers_step_by_step_and_not_past_the_configured_one() -> None:
 
 
 def test_a_rate_never_falls_to_a_standstill() -> None:
-    pace = Pace(64)
+    pace = Rate(64)
     for second in range(100):
-        pace.penalise(second + 1, second + 0.5, 0)
+        pace.throttle(second + 1, second + 0.5, 0)
     assert pace.rate == 1
 
 
@@ -152,7 +152,7 @@ async def test_a_request_for_two_services_holds_up_neither_while_it_waits_for_th
     api, files = Limiter("api", 100), Limiter("files", 2)
     first = await files.turn(also=api)
     if paused:
-        files.penalise(first, 0.6)
+        files.throttle(first, 0.6)
     begun, started = anyio.current_time(), []
 
     async def download() -> None:
@@ -208,7 +208,7 @@ async def test_without_a_limit_a_pause_is_kept_and_a_second_service_too() -> Non
     assert await api.turn(also=files) == 1000.5
     started = await api.turn()
     time.now += 0.1
-    assert api.penalise(started, 30)
+    assert api.throttle(started, 30)
     assert await api.turn() == pytest.approx(1030.6)
 
 
@@ -244,7 +244,7 @@ def test_what_a_service_bears_is_found_in_a_minute_and_kept(
     model: str, limit: float, latency: float, retry_after: float | None
 ) -> None:
     service = MODELS[model](limit)
-    run = ask(Seeking(1000), service, seconds=60 * MINUTES, latency=latency, retry_after=retry_after)
+    run = ask(AdaptiveRate(1000), service, seconds=60 * MINUTES, latency=latency, retry_after=retry_after)
     assert run.best(max(5.0, 20 / limit), 60) >= 0.9 * limit
     assert run.taken_a_second(60, 60 * MINUTES) >= 0.9 * limit
     assert run.refused_share(60, 60 * MINUTES) < 0.01
@@ -254,7 +254,7 @@ def test_what_a_service_bears_is_found_in_a_minute_and_kept(
 @pytest.mark.parametrize("limit", [200, 500])
 @pytest.mark.parametrize("model", MODELS)
 def test_much_is_found_in_a_minute_too(model: str, limit: float, latency: float) -> None:
-    run = ask(Seeking(1000), MODELS[model](limit), seconds=120, latency=latency)
+    run = ask(AdaptiveRate(1000), MODELS[model](limit), seconds=120, latency=latency)
     assert run.best(5, 60) >= 0.9 * limit
     assert run.taken_a_second(60, 120) >= 0.9 * limit
     assert run.refused_share(60, 120) < 0.01
@@ -262,7 +262,7 @@ def test_much_is_found_in_a_minute_too(model: str, limit: float, latency: float)
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_service_that_bears_less_is_obeyed_and_one_that_bears_more_is_used(model: str) -> None:
-    run = ask(Seeking(1000), MODELS[model](50), seconds=900, latency=0.2, changes={300: 20, 600: 60})
+    run = ask(AdaptiveRate(1000), MODELS[model](50), seconds=900, latency=0.2, changes={300: 20, 600: 60})
     assert run.refused_share(330, 600) < 0.01
     assert run.taken_a_second(360, 600) >= 0.9 * 20
     assert run.refused_share(660, 900) < 0.01
@@ -271,7 +271,7 @@ def test_a_service_that_bears_less_is_obeyed_and_one_that_bears_more_is_used(mod
 
 @pytest.mark.parametrize("ceiling", [0.3, 1, 7.3, 10, 1000 / 3])
 def test_a_sought_pace_comes_to_its_ceiling_and_never_passes_it(ceiling: float) -> None:
-    run = ask(Seeking(ceiling), Sliding(math.inf), seconds=60, latency=0.2)
+    run = ask(AdaptiveRate(ceiling), Sliding(math.inf), seconds=60, latency=0.2)
     assert run.highest_rate() == run.starts[-1][2] == ceiling
     times = [at for at, _, _ in run.starts]
     assert all(later - earlier >= 1 / ceiling - 1e-9 for earlier, later in itertools.pairwise(times[-20:]))
@@ -286,50 +286,50 @@ def test_a_sought_pace_comes_to_its_ceiling_and_never_passes_it(ceiling: float) 
 def test_whatever_is_answered_the_pace_stays_between_its_bounds(
     ceiling: float, answers: list[tuple[float, str]]
 ) -> None:
-    pace, now, times = Seeking(ceiling), 1000.0, []
+    pace, now, times = AdaptiveRate(ceiling), 1000.0, []
     for late, answer in answers:
         now += max(late / ceiling, pace.delay(now))
         pace.take(now)
         times.append(now)
-        pace.recover(now) if answer == "+" else pace.penalise(now + 0.01, now, 0.5)
+        pace.recover(now) if answer == "+" else pace.throttle(now + 0.01, now, 0.5)
         assert 0 < pace.rate <= ceiling
     assert busiest_second(times) <= 1 + (1 + LATENESS_FORGIVEN_SECONDS) * ceiling + 1e-6
 
 
 @pytest.mark.parametrize(("workers", "latency"), [(16, 1.0), (16, 0.2), (4, 0.5)])
 def test_a_pace_does_not_grow_where_it_is_not_what_binds(workers: int, latency: float) -> None:
-    run = ask(Seeking(math.inf), Sliding(math.inf), seconds=300, latency=latency, at_once=workers)
+    run = ask(AdaptiveRate(math.inf), Sliding(math.inf), seconds=300, latency=latency, at_once=workers)
     possible = workers / latency
     assert run.taken_a_second(60, 300) == pytest.approx(possible, rel=0.05)
     assert run.highest_rate() <= 2.5 * possible
 
 
 def test_what_was_under_way_together_lowers_a_sought_pace_once() -> None:
-    pace = Seeking(100)
+    pace = AdaptiveRate(100)
     ask(pace, Sliding(math.inf), seconds=10, latency=0.1)
     rate = pace.rate
-    assert pace.penalise(20, 10.1, 5)
+    assert pace.throttle(20, 10.1, 5)
     lowered = pace.rate
     assert lowered < rate
-    assert not pace.penalise(20.1, 10.2, 30)
+    assert not pace.throttle(20.1, 10.2, 30)
     assert (pace.rate, pace.paused_until) == (lowered, 50.1)
 
 
 def test_a_service_that_is_shut_pauses_a_sought_pace_and_does_not_lower_it() -> None:
-    pace = Seeking(100)
+    pace = AdaptiveRate(100)
     ask(pace, Sliding(math.inf), seconds=10, latency=0.1)
-    pace.penalise(20, 10.1, 1)
+    pace.throttle(20, 10.1, 1)
     rate = pace.rate
     for second in range(21, 60):
         pace.take(second)
-        assert pace.penalise(second + 0.1, second, 0.9)
+        assert pace.throttle(second + 0.1, second, 0.9)
         assert pace.rate == rate
 
 
 @pytest.mark.parametrize("answered", [0, 10])
 def test_a_sought_pace_does_not_grow_while_nothing_is_answered(answered: float) -> None:
     """Starts are as full as the pace allows, as where requests fail or wait for an answer without an end."""
-    pace, now = Seeking(1000), 0.0
+    pace, now = AdaptiveRate(1000), 0.0
     reached = pace.rate
     while now < answered + 120:
         now += pace.delay(now)
@@ -341,7 +341,7 @@ def test_a_sought_pace_does_not_grow_while_nothing_is_answered(answered: float) 
 
 
 def test_a_long_pause_is_risked_rarely() -> None:
-    run = ask(Seeking(1000), Windows(20), seconds=3600, latency=0.2, retry_after=20)
+    run = ask(AdaptiveRate(1000), Windows(20), seconds=3600, latency=0.2, retry_after=20)
     assert run.taken_a_second(900, 3600) >= 0.85 * 20
 
 

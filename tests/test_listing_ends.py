@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harvester.figshare.cursor import Position
+from harvester.figshare.cursor import PageCursor
 from harvester.sandbox import Sandbox, Settings
 from harvester.sources import Listing
 from harvester.sources.institution import Institution
@@ -37,15 +37,15 @@ async def go_on(
     return found, position
 
 
-def position_in(folder: Path) -> Position:
+def position_in(folder: Path) -> PageCursor:
     """Where the listing has got to, in the ledger."""
     if not (folder / "harvest.db").exists():
-        return Position()
+        return PageCursor()
     with closing(sqlite3.connect(f"file:{folder}/harvest.db?mode=ro", uri=True)) as db:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'listings'").fetchone():
-            return Position()
+            return PageCursor()
         told = db.execute("SELECT position FROM listings").fetchone()
-        return Position.read(told[0] if told else None)
+        return PageCursor.read(told[0] if told else None)
 
 
 @pytest.mark.parametrize("cursors", [True, False], ids=["cursors", "numbers"])
@@ -90,11 +90,11 @@ async def test_an_empty_page_once_past_a_cap_costs_no_item(at_page: int) -> None
 
 async def test_a_last_page_for_what_tells_no_date_is_asked_for_again_where_it_is_empty() -> None:
     async with Sandbox(Settings(items=5)) as sandbox:
-        listing, tail = await only(Institution(id=319)), Position(tail=True, largest=5)
+        listing, tail = await only(Institution(id=319)), PageCursor(tail=True, largest=5)
         sandbox.doubts.begin("listing-empty", 1)
         _, position = await go_on(sandbox, listing, tail.write(), 1)
         assert position is not None
-        assert Position.read(position) == tail.but(was_empty=True)
+        assert PageCursor.read(position) == tail.but(was_empty=True)
         assert await go_on(sandbox, listing, position, 1) == (set(), None)
 
 
@@ -149,7 +149,7 @@ async def test_a_run_that_is_killed_before_it_asks_again_leaves_the_question(
             await until(lambda: position_in(folder).was_empty)
             running.kill()
             assert await running.wait() < 0
-        assert position_in(folder) == Position(was_empty=True)
+        assert position_in(folder) == PageCursor(was_empty=True)
         if times == 1:
             sandbox.doubts.end()
         before = len(sandbox.asked("api"))

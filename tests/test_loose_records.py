@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester import harvest
-from harvester.errors import Misshapen
+from harvester.errors import InvalidResponse
 from harvester.figshare.diff import changed_fields, changed_files, has_only_new_sums
 from harvester.figshare.entries import decode_entries
 from harvester.figshare.lenient import Unclear, whole_number
@@ -31,7 +31,7 @@ from harvester.figshare.records import (
 from harvester.figshare.statistics import decode_breakdown, decode_timeline
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
-from harvester.text.fields import joined, parted
+from harvester.text.fields import join_values, split_values
 from tests.conftest import at, config, harvester
 from tests.truth import rows
 
@@ -157,7 +157,7 @@ def test_a_file_list_is_read_as_loosely() -> None:
     assert [(file.id, file.size) for file in article.files] == [(2, 3), (4, 0)]
     assert article.odd_files == ("file 2 of its list: id: unclear value 'x'",)
     assert article.odd_fields == (), "the list tells what the record did not"
-    with pytest.raises(Misshapen):
+    with pytest.raises(InvalidResponse):
         read_article(b'{"id": 1}', b'{"a": 1}')
 
 
@@ -248,7 +248,7 @@ def test_other_answers_are_read_as_loosely() -> None:
     ],
 )
 def test_a_number_that_decides_is_plain_or_a_failure(decode: Any, raw: bytes) -> None:
-    with pytest.raises(Misshapen):
+    with pytest.raises(InvalidResponse):
         decode(raw)
 
 
@@ -334,7 +334,7 @@ async def harvest_again(_: Sandbox, folder: Path) -> Any:
 async def test_odd_entries_of_lists_are_left_out_of_the_tables(tmp_path: Path) -> None:
     summary, _, item, _ = await harvest_hostile("odd-lists", tmp_path)
     assert summary.exit_status == 0
-    assert parted(item["authors"]) == ["Ana Núñez", "", "O'Brien, K."]
+    assert split_values(item["authors"]) == ["Ana Núñez", "", "O'Brien, K."]
     assert (item["categories"], item["licence"]) == ("Soil; Crops; ", "CC BY 4.0")
 
 
@@ -383,8 +383,8 @@ async def test_the_words_of_real_records_come_out_right(tmp_path: Path) -> None:
     assert (summary.exit_status, summary.run["warnings"]) == (0, [])
     record = sandbox.world.record(int(item["id"]), whole=True)
     assert item["title"] == record["title"]
-    assert parted(item["authors"]) == ["A; B", 'C "D"', "E\nF", "G"]
-    assert parted(item["categories"]) == ["Sounds and echoes; ripples", '"Quoted"', "Soil", " "]
+    assert split_values(item["authors"]) == ["A; B", 'C "D"', "E\nF", "G"]
+    assert split_values(item["categories"]) == ["Sounds and echoes; ripples", '"Quoted"', "Soil", " "]
     lines = {
         orjson.loads(line)["id"]: line
         for line in (tmp_path / "metadata.jsonl").read_bytes().split(b"\n")[:-1]
@@ -401,14 +401,14 @@ async def test_the_words_of_real_records_come_out_right(tmp_path: Path) -> None:
 
 @given(st.lists(st.text(st.sampled_from("ab\";,\n\r\t \x85\x0c\x9b'="), max_size=6), min_size=2))
 def test_values_of_a_cell_are_told_apart(values: list[str]) -> None:
-    assert parted(joined(values)) == values
-    assert next(csv.reader([joined(values)], delimiter=";", skipinitialspace=True)) == values
+    assert split_values(join_values(values)) == values
+    assert next(csv.reader([join_values(values)], delimiter=";", skipinitialspace=True)) == values
 
 
 def test_plain_values_of_a_cell_stand_as_they_are() -> None:
-    assert joined(["Soil", 'John "Jack" Doe', "Crops, all"]) == 'Soil; John "Jack" Doe; Crops, all'
-    assert (joined([]), parted(""), joined(["A;B"])) == ("", [], '"A;B"')
-    assert parted(joined(["x;" * 200_000, "y"]))[1] == "y", "longer than a field of csv may be"
+    assert join_values(["Soil", 'John "Jack" Doe', "Crops, all"]) == 'Soil; John "Jack" Doe; Crops, all'
+    assert (join_values([]), split_values(""), join_values(["A;B"])) == ("", [], '"A;B"')
+    assert split_values(join_values(["x;" * 200_000, "y"]))[1] == "y", "longer than a field of csv may be"
 
 
 # -- sums -------------------------------------------------------------------------------------------

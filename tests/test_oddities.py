@@ -15,7 +15,7 @@ import pytest
 
 from harvester import harvest, load_config
 from harvester.config import Config
-from harvester.errors import TokenRefused
+from harvester.errors import TokenRejected
 from harvester.models import FileStatus, Summary
 from harvester.sandbox import Sandbox, Settings
 from tests.truth import assert_complete, rows
@@ -177,7 +177,7 @@ async def test_an_oddity_is_harvested_as(name: str, tmp_path: Path) -> None:
     oddity = ODDITIES[name]
     async with Sandbox(replace(ITEMS, **oddity.settings)) as sandbox:  # type: ignore[arg-type]  # by name
         if oddity.status == 3:
-            with pytest.raises(TokenRefused, match="FIGSHARE_TOKEN"):
+            with pytest.raises(TokenRejected, match="FIGSHARE_TOKEN"):
                 await harvest(config(sandbox, tmp_path, oddity))
             last = [seen.path for seen in sandbox.requests[-3:]]  # with what was on its way by then
             assert "/v2/account" in last, "nothing is asked after that"

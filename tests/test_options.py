@@ -12,7 +12,7 @@ from harvester.cli.overrides import FILTERS, overrides
 from harvester.cli.parser import REFRESHABLE, build_parser
 from harvester.config.tables import fields
 from harvester.errors import UsageError
-from harvester.figshare.filters import Selection
+from harvester.figshare.filters import Filters
 from harvester.plugins import TASKS, load_config
 from tests.conftest import harvester
 
@@ -68,7 +68,7 @@ def test_filters_go_to_every_source_that_takes_them() -> None:
 
 
 def test_every_field_of_a_selection_has_its_option() -> None:
-    assert set(FILTERS.values()) == set(fields(Selection))
+    assert set(FILTERS.values()) == set(fields(Filters))
 
 
 def test_a_type_may_be_a_number() -> None:

@@ -17,10 +17,11 @@ import orjson
 import pytest
 
 from harvester import load_config
-from harvester.errors import StopRun
+from harvester.errors import FatalError
 from harvester.jobs.harvest import harvest
-from harvester.jobs.plan import Plan, make_plan
-from harvester.jobs.services import Surroundings
+from harvester.jobs.plan import make_plan
+from harvester.jobs.plan_totals import Plan
+from harvester.jobs.services import RunHooks
 from harvester.ledger.ledger import Ledger
 from harvester.models import Summary
 from harvester.sandbox import Sandbox, Settings
@@ -64,9 +65,9 @@ def asked(sandbox: Sandbox, begins: str) -> list[str]:
     return [seen.path for seen in sandbox.requests if seen.path.startswith(begins)]
 
 
-def at_moment(text: str) -> Surroundings:
+def at_moment(text: str) -> RunHooks:
     seconds = datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
-    return Surroundings(wall_clock=lambda: seconds)
+    return RunHooks(wall_clock=lambda: seconds)
 
 
 Job = Callable[..., Any]
@@ -95,10 +96,10 @@ class Harvest:
 
     async def run(self, moment: str = "2030-01-01", **more: Any) -> Summary:
         self.sandbox.requests.clear()
-        return await harvest(self.config, surroundings=at_moment(moment), **more)
+        return await harvest(self.config, hooks=at_moment(moment), **more)
 
     async def plan(self, moment: str = "2030-01-01", **more: Any) -> Plan:
-        return await make_plan(self.config, surroundings=at_moment(moment), **more)
+        return await make_plan(self.config, hooks=at_moment(moment), **more)
 
 
 ACCOUNT = {"kind": "account"}
@@ -199,11 +200,11 @@ async def test_an_item_is_due_again_when_its_embargo_has_ended(
         record = f"/v2/articles/{EMBARGO}"
         sandbox.world.end_embargo(EMBARGO)
         if source is SEARCH:
-            assert (await job.plan("2030-05-01T00:09:59", quick=quick)).items_owed == 0
+            assert (await job.plan("2030-05-01T00:09:59", quick=quick)).items_pending == 0
             await job.run("2030-05-01T00:09:59", quick=quick)
             assert asked(sandbox, record) == []
             plan = await job.plan("2030-05-01T00:10:00", quick=quick)
-            assert (plan.items_owed, plan.files_owed) == (1, len(sandbox.world.files(EMBARGO)))
+            assert (plan.items_pending, plan.files_pending) == (1, len(sandbox.world.files(EMBARGO)))
         await job.run("2030-05-01T00:10:00", quick=quick)
         assert asked(sandbox, record)
         assert statuses(tmp_path, {EMBARGO}) == {"done"}
@@ -299,7 +300,7 @@ async def test_a_token_whose_owner_cannot_be_told_adds_nothing_to_somebody_s_fol
             assert (await job.run()).exit_status == 0, "once, on a first run and on a later one"
         before = records(tmp_path)
         sandbox.doubts.begin(doubt)
-        with pytest.raises(StopRun, match="whose the token is cannot be told"):
+        with pytest.raises(FatalError, match="whose the token is cannot be told"):
             await job.run(refresh=frozenset({"metadata"}))
         assert records(tmp_path) == before
         other = Harvest(sandbox, tmp_path / "new", source, **more)
@@ -309,7 +310,7 @@ async def test_a_token_whose_owner_cannot_be_told_adds_nothing_to_somebody_s_fol
         sandbox.doubts.end()
         await other.run()
         sandbox.doubts.begin(doubt)
-        with pytest.raises(StopRun, match="whose the token is cannot be told"):
+        with pytest.raises(FatalError, match="whose the token is cannot be told"):
             await other.run()
 
 
@@ -341,11 +342,11 @@ async def test_for_an_administrator_the_public_record_stands_in_until_the_privat
             ]
             assert "account_id" not in records(tmp_path)[hidden]
             assert statuses(tmp_path, {hidden}) == {"done"}
-        assert (await job.plan()).items_owed == 1
+        assert (await job.plan()).items_pending == 1
         sandbox.world.refuse_owner(hidden, times=0)
         assert (await job.run()).run["warnings"] == []
         assert "account_id" in records(tmp_path)[hidden]
-        assert (await job.plan()).items_owed == 0
+        assert (await job.plan()).items_pending == 0
         sandbox.world.refuse_owner(hidden, status)
         sandbox.world.correct(hidden)
         assert (await job.run()).exit_status == 1, "a private record that is here is not replaced"
@@ -380,7 +381,7 @@ async def test_a_plan_foresees_what_named_items_take_with_the_token(tmp_path: Pa
         plan = await job.plan()
         summary = await job.run()
         done = summary.run["files"]["done"]
-        assert (plan.files_owed, plan.requests["api"]) == (done, summary.run["requests"]["api"])
+        assert (plan.files_pending, plan.requests["api"]) == (done, summary.run["requests"]["api"])
 
 
 @pytest.mark.parametrize("token", [OWN.plain_token, ""])

@@ -11,9 +11,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from harvester.errors import Damaged, DiskTrouble
+from harvester.errors import CorruptBody, StorageError
 from harvester.models import RemoteFile
-from harvester.storage.local import BUFFER_SIZE, Partial, Piece, Store
+from harvester.storage.local import BUFFER_SIZE, Partial, Segment, Store
 from tests.test_store import (
     PLANTED,
     held_partial_of,
@@ -48,7 +48,7 @@ def left(folder: Path, main: int, *pieces: tuple[int, int]) -> None:
         piece_of(folder, begin).write_bytes(CONTENT[begin:end])
 
 
-async def bring(partial: Partial, begin: int, end: int) -> Piece:
+async def bring(partial: Partial, begin: int, end: int) -> Segment:
     """Bring bytes from a place on, as a further connection does."""
     piece = partial.divide(begin)
     assert piece is not None
@@ -192,7 +192,7 @@ async def test_a_wrong_piece_makes_the_whole_wrong_and_all_is_deleted(tmp_path: 
     left(tmp_path, 50_000)
     piece_of(tmp_path, 60_000).write_bytes(bytes(10_000))
     partial = await Store(tmp_path).partial(1, FILE)
-    with pytest.raises(Damaged):
+    with pytest.raises(CorruptBody):
         await finish(partial)
     await partial.close()
     assert list((tmp_path / ".partial").iterdir()) == []
@@ -285,7 +285,7 @@ async def test_a_piece_that_somebody_cut_is_named(tmp_path: Path) -> None:
     await partial.write(CONTENT[50_000:50_001])
     await partial.flush()
     os.truncate(held_piece_of(tmp_path, 50_001), 5)
-    with pytest.raises(DiskTrouble, match="@50001.part: was cut while it was written"):
+    with pytest.raises(StorageError, match="@50001.part: was cut while it was written"):
         await partial.absorb()
     await partial.close()
     assert open_files() == before
@@ -333,7 +333,7 @@ async def test_memory_holds_a_buffer_for_each_connection_however_large_a_piece_i
     try:
         piece = partial.divide(file.size // 2)
         assert piece is not None
-        fillings: tuple[Piece, Partial] = (piece, partial)
+        fillings: tuple[Segment, Partial] = (piece, partial)
         for into in fillings:
             while into.position < into.until:
                 await into.write(block)

@@ -18,8 +18,8 @@ import anyio
 import pytest
 
 from harvester import harvest
-from harvester.errors import DiskTrouble, NoRoom
-from harvester.jobs.services import Surroundings
+from harvester.errors import InsufficientSpace, StorageError
+from harvester.jobs.services import RunHooks
 from harvester.jobs.verify import verify
 from harvester.ledger.database.connection import database_errors
 from harvester.ledger.database.heartbeat import Watch
@@ -50,7 +50,7 @@ async def test_what_is_set_aside_for_a_file_shrinks_as_it_is_written(tmp_path: P
     store = Store(tmp_path, free_bytes=lambda _: free)
     partial = await store.partial(1, of_size(10, size))
     with partial.reserve():
-        with pytest.raises(NoRoom, match="11 bytes are needed and 10 are free"), store.reserve(11):
+        with pytest.raises(InsufficientSpace, match="11 bytes are needed and 10 are free"), store.reserve(11):
             pass
         for _ in range(3):
             await partial.write(bytes(BUFFER_SIZE))
@@ -59,7 +59,7 @@ async def test_what_is_set_aside_for_a_file_shrinks_as_it_is_written(tmp_path: P
             pass
         await partial.start_over()
         free += 3 * BUFFER_SIZE
-        with pytest.raises(NoRoom), store.reserve(11):
+        with pytest.raises(InsufficientSpace), store.reserve(11):
             pass
     with store.reserve(size):
         pass
@@ -85,7 +85,7 @@ async def test_nobody_is_told_of_less_than_no_room(tmp_path: Path) -> None:
     store = Store(tmp_path, free_bytes=lambda _: free)
     with store.reserve(100):
         free = 20  # somebody else has written
-        with pytest.raises(NoRoom, match="5 bytes are needed and 0 are free"), store.reserve(5):
+        with pytest.raises(InsufficientSpace, match="5 bytes are needed and 0 are free"), store.reserve(5):
             pass
 
 
@@ -99,13 +99,11 @@ async def test_a_shortage_that_passed_does_not_end_the_run(tmp_path: Path) -> No
 
     async with Sandbox(Settings(items=40, heavy=0)) as sandbox:
         told = config(sandbox, tmp_path)
-        summary = await harvest(told, surroundings=Surroundings(free_bytes=free))
+        summary = await harvest(told, hooks=RunHooks(free_bytes=free))
         assert summary.exit_status == 0
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
-        with pytest.raises(DiskTrouble, match="bytes are needed and 0 are free"):
-            await harvest(
-                config(sandbox, tmp_path / "other"), surroundings=Surroundings(free_bytes=lambda _: 0)
-            )
+        with pytest.raises(StorageError, match="bytes are needed and 0 are free"):
+            await harvest(config(sandbox, tmp_path / "other"), hooks=RunHooks(free_bytes=lambda _: 0))
         assert rows(tmp_path / "other" / "failures.csv")
 
 
@@ -326,7 +324,7 @@ async def test_a_claim_that_a_killed_run_left_is_taken_over_and_no_log_is_tried(
 def test_whatever_the_database_says_is_told_with_what_to_do(code: int, told: str) -> None:
     error = sqlite3.OperationalError("in SQLite's words")
     error.sqlite_errorcode = code
-    with pytest.raises(DiskTrouble, match=rf"harvest.db: in SQLite's words; .*{told}"):
+    with pytest.raises(StorageError, match=rf"harvest.db: in SQLite's words; .*{told}"):
         with database_errors(Path("harvest.db")):
             raise error
 

@@ -14,23 +14,23 @@ import pytest
 from msgspec.structs import replace
 
 from harvester.ledger.ledger import Ledger
-from harvester.ledger.messages import FileResult, ItemResult, Opening
+from harvester.ledger.messages import FileResult, ItemResult, RunSpec
 from harvester.ledger.tables.renames import Move
 from harvester.models import (
     Article,
     FileStatus,
-    Findings,
     ItemRef,
     Page,
-    PlacedFile,
+    PlannedFile,
     Record,
     RemoteFile,
+    TaskResult,
     WorkState,
 )
 from harvester.sandbox import Sandbox, Settings
 from harvester.storage.local import Store
 from harvester.storage.paths import safe_name
-from harvester.tasks.placement import Mover
+from harvester.tasks.placement import Placement
 from tests.conftest import at, environment, harvester
 from tests.truth import rows
 
@@ -188,10 +188,10 @@ def remote(file_id: int, name: str, content: bytes) -> RemoteFile:
     return RemoteFile(file_id, name, "", len(content), hash_of(content), url, is_link=False)
 
 
-def read(*files: PlacedFile) -> ItemResult:
+def read(*files: PlannedFile) -> ItemResult:
     """A visit that read a record with these files, which are not all where that asks for them."""
     article = Article(1, "", "2024-01-01", 0, tuple(each.file for each in files), True, "", 1)
-    found = Findings(Record(article, b'{"id": 1}'), files, is_unplaced=True)
+    found = TaskResult(Record(article, b'{"id": 1}'), files, is_unplaced=True)
     return ItemResult(1, {"metadata": WorkState.DONE}, (), (found,))
 
 
@@ -199,7 +199,7 @@ def read(*files: PlacedFile) -> ItemResult:
 async def opened(folder: Path) -> AsyncIterator[Ledger]:
     ledger = Ledger(folder)
     ledger.open()
-    await ledger.begin(Opening(TASKS, with_files=True))
+    await ledger.begin(RunSpec(TASKS, with_files=True))
     try:
         yield ledger
     finally:
@@ -214,7 +214,7 @@ async def prepared(folder: Path, files: Iterable[tuple[int, str, str, bytes]]) -
         placed = []
         for file_id, name, on_disk, content in files:
             (folder / "files/1" / on_disk).write_bytes(content)
-            placed.append(PlacedFile(remote(file_id, name, content), f"files/1/{on_disk}", FileStatus.DONE))
+            placed.append(PlannedFile(remote(file_id, name, content), f"files/1/{on_disk}", FileStatus.DONE))
         await ledger.save_item(read(*placed))
 
 
@@ -229,9 +229,9 @@ async def test_files_that_change_names_with_each_other_survive_a_kill_at_any_mom
     kill = KillAt(number)
     async with opened(tmp_path) as ledger:
         with suppress(Killed):
-            await Mover(ledger, Store(tmp_path, sync=kill)).settle()
+            await Placement(ledger, Store(tmp_path, sync=kill)).settle()
     async with opened(tmp_path) as ledger:
-        mover = Mover(ledger, Store(tmp_path))
+        mover = Placement(ledger, Store(tmp_path))
         await mover.recover()
         await mover.settle()
         assert await ledger.moves.unfinished() == []
@@ -249,7 +249,7 @@ async def test_the_kills_of_the_test_above_end_behind_the_last_step(tmp_path: Pa
     await prepared(tmp_path, SWAPPED)
     kill = KillAt(10_000)
     async with opened(tmp_path) as ledger:
-        await Mover(ledger, Store(tmp_path, sync=kill)).settle()
+        await Placement(ledger, Store(tmp_path, sync=kill)).settle()
     assert 10 <= 10_000 - kill.left < 16
 
 
@@ -263,7 +263,7 @@ async def test_what_had_left_its_place_when_the_process_was_killed_comes_to_the_
         await Store(tmp_path).renames.take_out([("files/1/b.csv", "files/1/a.csv")])
         await ledger.moves.note_out(moves)
     async with opened(tmp_path) as ledger:
-        await Mover(ledger, Store(tmp_path)).recover()
+        await Placement(ledger, Store(tmp_path)).recover()
     assert files_of(tmp_path) == {"1/a.csv": b"seven"}
 
 
@@ -271,7 +271,7 @@ async def test_a_file_that_somebody_removed_stops_no_move(tmp_path: Path) -> Non
     await prepared(tmp_path, SWAPPED)
     (tmp_path / "files/1/b.csv").unlink()
     async with opened(tmp_path) as ledger:
-        await Mover(ledger, Store(tmp_path)).settle()
+        await Placement(ledger, Store(tmp_path)).settle()
     assert files_of(tmp_path) == {"1/b.csv": b"eight!", "1/c.csv": b"nine"}
     assert (await harvester("verify", "-o", tmp_path)).status == 1
 
@@ -279,17 +279,17 @@ async def test_a_file_that_somebody_removed_stops_no_move(tmp_path: Path) -> Non
 async def test_other_bytes_under_the_same_id_leave_the_old_ones_beside_them(tmp_path: Path) -> None:
     await prepared(tmp_path, [(7, "a.csv", "a.csv", b"old bytes")])
     async with opened(tmp_path) as ledger:
-        fresh = PlacedFile(remote(7, "a.csv", b"new bytes"), "files/1/a.csv", FileStatus.PENDING)
+        fresh = PlannedFile(remote(7, "a.csv", b"new bytes"), "files/1/a.csv", FileStatus.PENDING)
         await ledger.save_item(read(fresh))
         await ledger.flush()
         (owed,) = await ledger.owed_files(0, 10)
         assert owed.is_taken
-        await Mover(ledger, Store(tmp_path)).make_way(owed)
+        await Placement(ledger, Store(tmp_path)).make_way(owed)
         assert files_of(tmp_path) == {"1/a~7.csv": b"old bytes"}
         (tmp_path / "files/1/a.csv").write_bytes(b"new bytes")
         await ledger.save_file(FileResult(1, 7, FileStatus.DONE, turn=owed.turn, path=owed.path, size=9))
         await ledger.flush()
-        await Mover(ledger, Store(tmp_path)).settle()
+        await Placement(ledger, Store(tmp_path)).settle()
     assert files_of(tmp_path) == {"1/a.csv": b"new bytes", "1/a~7.csv": b"old bytes"}
 
 
@@ -301,10 +301,10 @@ async def test_a_file_that_comes_back_is_taken_from_beside(md5: str, tmp_path: P
         first, second = replace(first, md5=None), replace(second, md5=None)
     await prepared(tmp_path, [])
     async with opened(tmp_path) as ledger:
-        mover = Mover(ledger, Store(tmp_path))
+        mover = Placement(ledger, Store(tmp_path))
         turns = [(first, b"first!"), (second, b"second"), (first, b"first!"), (second, b"second")]
         for number, (file, content) in enumerate(turns):
-            await ledger.save_item(read(PlacedFile(file, "files/1/a.csv", FileStatus.PENDING)))
+            await ledger.save_item(read(PlannedFile(file, "files/1/a.csv", FileStatus.PENDING)))
             await ledger.flush()
             (owed,) = [each for each in await ledger.owed_files(0, 10) if each.file.id == file.id]
             assert owed.is_taken is (number > 0)

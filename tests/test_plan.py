@@ -13,7 +13,8 @@ from harvester.cli.render import plan_text
 from harvester.config import Config
 from harvester.config.keys import AUTO
 from harvester.jobs.harvest import harvest
-from harvester.jobs.plan import Plan, make_plan
+from harvester.jobs.plan import make_plan
+from harvester.jobs.plan_totals import Plan
 from harvester.plugins import load_config
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import TOKEN, at, harvester
@@ -81,7 +82,7 @@ async def test_a_plan_of_each_kind_of_source_is_what_the_run_asks(
 ) -> None:
     config = config_of(sandbox, tmp_path, *sources, tasks=["metadata", "stats"])
     plan = await plan_and_run(config)
-    assert plan.items == plan.items_owed > 0
+    assert plan.items == plan.items_pending > 0
     again = await plan_and_run(config)
     assert again.items == plan.items
     assert again.requests["stats"] == ("group" in sources[0]["kind"])
@@ -91,7 +92,11 @@ async def test_names_are_asked_again_whether_they_have_changed(sandbox: Sandbox,
     config = config_of(sandbox, tmp_path, {"kind": "items", "ids": [5_000_001, 5_000_004]})
     await plan_and_run(config)
     again = await plan_and_run(config)
-    assert (again.items_owed, again.requests, again.files_owed) == (2, {"api": 2, "stats": 0, "files": 0}, 0)
+    assert (again.items_pending, again.requests, again.files_pending) == (
+        2,
+        {"api": 2, "stats": 0, "files": 0},
+        0,
+    )
 
 
 async def test_files_are_planned_to_the_byte_where_every_record_is_looked_at(
@@ -100,10 +105,10 @@ async def test_files_are_planned_to_the_byte_where_every_record_is_looked_at(
     sources = ({"kind": "project", "id": 113_001}, {"kind": "account"})
     config = config_of(sandbox, tmp_path, *sources, files__min_size="1 kB", files__exclude=["*.png"])
     plan = await plan_and_run(config)
-    assert plan.bytes_owed == sum(
+    assert plan.bytes_pending == sum(
         path.stat().st_size for path in (tmp_path / "files").rglob("*") if path.is_file()
     )
-    assert plan.requests["files"] == plan.files_owed > 0
+    assert plan.requests["files"] == plan.files_pending > 0
 
 
 @pytest.mark.parametrize("versions", ["all", [1], [1, 3]])
@@ -133,14 +138,14 @@ async def test_statistics_are_planned_by_counter_and_window(sandbox: Sandbox, tm
 async def test_max_total_limits_what_is_planned(sandbox: Sandbox, tmp_path: Path) -> None:
     source = {"kind": "search", "query": "survey"}
     whole = await make_plan(config_of(sandbox, tmp_path, source), sample_size=EVERY)
-    half = whole.bytes_owed // 2
+    half = whole.bytes_pending // 2
     config = config_of(sandbox, tmp_path, source, files__max_total=str(half))
     plan = await make_plan(config, sample_size=EVERY)
-    assert plan.bytes_owed == half
-    assert 0.4 < plan.files_owed / whole.files_owed < 0.6
+    assert plan.bytes_pending == half
+    assert 0.4 < plan.files_pending / whole.files_pending < 0.6
     assert (await harvest(config)).exit_status == 0
     again = await plan_and_run(config)
-    assert (again.files_owed, again.bytes_owed) == (0, 0)
+    assert (again.files_pending, again.bytes_pending) == (0, 0)
 
 
 async def test_a_second_run_is_planned_with_what_was_changed_withdrawn_and_added(
@@ -156,10 +161,10 @@ async def test_a_second_run_is_planned_with_what_was_changed_withdrawn_and_added
     world.withdraw(second)
     world.withdraw(third)
     plan = await plan_and_run(config, withdrawn=2)
-    assert (plan.vanished, plan.items_owed) == (2, 3)
+    assert (plan.vanished, plan.items_pending) == (2, 3)
     assert plan.requests == {"api": LISTED + 3, "stats": 0, "files": 0}
     after = await plan_and_run(config)
-    assert (after.vanished, after.items_owed) == (0, 0)
+    assert (after.vanished, after.items_pending) == (0, 0)
 
 
 NONE = {"api": 0, "stats": 0, "files": 0}
@@ -170,11 +175,11 @@ async def test_files_that_rules_left_out_are_planned_when_the_rules_take_them(
 ) -> None:
     await plan_and_run(config_of(sandbox, tmp_path, SEARCH, files__exclude=["*"]))
     plan = await plan_and_run(config_of(sandbox, tmp_path, SEARCH, files__exclude=["*.png"]))
-    assert (plan.items_owed, plan.sampled, plan.requests["api"]) == (0, 0, LISTED)
-    assert plan.requests["files"] == plan.files_owed > 0
+    assert (plan.items_pending, plan.sampled, plan.requests["api"]) == (0, 0, LISTED)
+    assert plan.requests["files"] == plan.files_pending > 0
     rest = await plan_and_run(config_of(sandbox, tmp_path, SEARCH))
-    assert rest.files_owed > 0
-    assert plan.bytes_owed + rest.bytes_owed == sum(
+    assert rest.files_pending > 0
+    assert plan.bytes_pending + rest.bytes_pending == sum(
         path.stat().st_size for path in (tmp_path / "files").rglob("*") if path.is_file()
     )
     assert (await plan_and_run(config_of(sandbox, tmp_path, SEARCH))).requests == {**NONE, "api": LISTED}
@@ -184,12 +189,12 @@ async def test_files_beyond_max_total_are_planned_when_there_is_more_room(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     whole = await make_plan(config_of(sandbox, tmp_path, SEARCH), sample_size=EVERY)
-    third, more = whole.bytes_owed // 3, 2 * whole.bytes_owed // 3
+    third, more = whole.bytes_pending // 3, 2 * whole.bytes_pending // 3
     await harvest(config_of(sandbox, tmp_path, SEARCH, files__max_total=str(third)))
     plan = await plan_and_run(config_of(sandbox, tmp_path, SEARCH, files__max_total=str(more)))
-    assert 0 < plan.bytes_owed <= more
+    assert 0 < plan.bytes_pending <= more
     rest = await plan_and_run(config_of(sandbox, tmp_path, SEARCH))
-    assert 0 < rest.bytes_owed < whole.bytes_owed - plan.bytes_owed
+    assert 0 < rest.bytes_pending < whole.bytes_pending - plan.bytes_pending
 
 
 @pytest.mark.parametrize("versions", ["all", [1, 2]])
@@ -201,11 +206,11 @@ async def test_other_versions_than_before_are_planned_with_the_records_that_name
     await plan_and_run(config_of(sandbox, tmp_path, SEARCH, named))
     config = config_of(sandbox, tmp_path, SEARCH, named, versions=versions)
     plan = await plan_and_run(config)
-    assert plan.items == plan.items_owed == plan.sampled
+    assert plan.items == plan.items_pending == plan.sampled
     assert plan.versions == 2 * len(ids)
-    assert plan.files_owed == 2 * len(ids), "the first file of an item is another one in each version"
+    assert plan.files_pending == 2 * len(ids), "the first file of an item is another one in each version"
     again = await plan_and_run(config)
-    assert (again.versions, again.files_owed, again.items_owed) == (0, 0, 1 + len(ids))
+    assert (again.versions, again.files_pending, again.items_pending) == (0, 0, 1 + len(ids))
 
 
 async def test_files_that_versions_share_are_planned_once(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -216,7 +221,7 @@ async def test_files_that_versions_share_are_planned_once(sandbox: Sandbox, tmp_
     different = {
         file["id"] for item in ids for n in (1, 2, 3) for file in sandbox.world.files(item, version=n)
     }
-    assert plan.files_owed == len(different)
+    assert plan.files_pending == len(different)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +240,7 @@ async def test_statistics_that_are_asked_for_something_else_are_planned_for_ever
     await plan_and_run(config_of(sandbox, tmp_path, SEARCH, **usual))
     config = config_of(sandbox, tmp_path, SEARCH, **{**usual, **changed})
     plan = await plan_and_run(config)
-    assert plan.items == plan.items_owed > 0
+    assert plan.items == plan.items_pending > 0
     assert plan.requests == {"api": LISTED, "stats": plan.items * each, "files": 0}
     assert (await plan_and_run(config)).requests == {**NONE, "api": LISTED}
 
@@ -245,20 +250,20 @@ async def test_files_of_an_account_that_come_later_are_planned_for_the_api_too(
 ) -> None:
     account = {"kind": "account"}
     first = await plan_and_run(config_of(sandbox, tmp_path, account, tasks=["metadata"]))
-    assert first.files_owed == 0
+    assert first.files_pending == 0
     plan = await plan_and_run(config_of(sandbox, tmp_path, account, tasks=["metadata", "files"]))
-    assert (plan.items_owed, plan.sampled) == (0, 0)
-    assert plan.requests == {"api": LISTED + 1 + plan.files_owed, "stats": 0, "files": plan.files_owed}
-    assert plan.files_owed > 0
+    assert (plan.items_pending, plan.sampled) == (0, 0)
+    assert plan.requests == {"api": LISTED + 1 + plan.files_pending, "stats": 0, "files": plan.files_pending}
+    assert plan.files_pending > 0
 
 
 async def test_what_items_owe_that_no_listing_names_is_planned(sandbox: Sandbox, tmp_path: Path) -> None:
     everything = config_of(sandbox, tmp_path, {"kind": "project", "id": 113_001}, tasks=["metadata"])
     before = await plan_and_run(everything)
     plan = await plan_and_run(config_of(sandbox, tmp_path, ONE, tasks=["metadata", "stats", "files"]))
-    assert (plan.items, plan.items_owed) == (1, before.items + 1)
+    assert (plan.items, plan.items_pending) == (1, before.items + 1)
     assert plan.requests["stats"] == 2 * (before.items + 1)
-    assert plan.files_owed > len(sandbox.world.files(5_000_010))
+    assert plan.files_pending > len(sandbox.world.files(5_000_010))
 
 
 async def test_what_failed_and_what_was_never_asked_is_planned_once(tmp_path: Path) -> None:
@@ -267,10 +272,10 @@ async def test_what_failed_and_what_was_never_asked_is_planned_once(tmp_path: Pa
         assert (await harvest(config)).exit_status == 1
         plan = await make_plan(config, sample_size=EVERY)
         summary = await harvest(config)
-        again = plan.items_owed  # a listing names them: they are asked for once more as the run ends
+        again = plan.items_pending  # a listing names them: they are asked for once more as the run ends
         assert plan.requests | {"api": plan.requests["api"] + again} == summary.run["requests"]
-        assert 0 < plan.items_owed == summary.run["items"]["failed"] < plan.items
-        assert (plan.sampled, plan.files_known, plan.files_owed) == (0, False, 0)
+        assert 0 < plan.items_pending == summary.run["items"]["failed"] < plan.items
+        assert (plan.sampled, plan.files_known, plan.files_pending) == (0, False, 0)
 
 
 async def test_changed_items_are_planned_with_the_files_that_are_new(
@@ -281,7 +286,7 @@ async def test_changed_items_are_planned_with_the_files_that_are_new(
     item_id = sandbox.world.search(":tag: tag4")[0]
     sandbox.world.edit(item_id)
     plan = await plan_and_run(config)
-    assert (plan.items_owed, plan.files_owed, plan.sampled) == (1, 1, 1)
+    assert (plan.items_pending, plan.files_pending, plan.sampled) == (1, 1, 1)
 
 
 async def test_a_plan_without_a_sample_says_that_it_does_not_know_the_files(
@@ -301,7 +306,7 @@ async def test_a_plan_without_a_sample_says_that_it_does_not_know_the_files(
 
 async def test_a_plan_that_asks_for_no_files_knows_them(sandbox: Sandbox, tmp_path: Path) -> None:
     plan = await make_plan(config_of(sandbox, tmp_path, SEARCH, tasks=["metadata"]), sample_size=0)
-    assert (plan.files_known, plan.files_owed) == (True, 0)
+    assert (plan.files_known, plan.files_pending) == (True, 0)
 
 
 async def test_a_quick_run_is_planned_as_one(tmp_path: Path) -> None:
@@ -310,9 +315,9 @@ async def test_a_quick_run_is_planned_as_one(tmp_path: Path) -> None:
         await harvest(config)
         sandbox.world.edit(5_000_001)
         whole = await make_plan(config, sample_size=5)
-        assert (whole.requests["api"], whole.items_owed, whole.quick) == (4 + 1, 1, False)
+        assert (whole.requests["api"], whole.items_pending, whole.quick) == (4 + 1, 1, False)
         plan = await plan_and_run(config, quick=True)
-        assert (plan.requests["api"], plan.items_owed, plan.quick) == (LISTED + 1, 1, True)
+        assert (plan.requests["api"], plan.items_pending, plan.quick) == (LISTED + 1, 1, True)
         assert plan.items < 3500
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from harvester.errors import FolderInUse
+from harvester.errors import FolderLocked
 from harvester.jobs.harvest import harvest
 from harvester.jobs.prune import Pruner, prune, removable
 from harvester.jobs.verify import verify
@@ -176,7 +176,7 @@ async def test_a_folder_in_which_a_run_is_at_work_is_left_alone(tmp_path: Path) 
         before = len(sandbox.requests)
         async with started(run_words(sandbox, tmp_path, "--refresh", "metadata", "--rate", "1")) as process:
             await until(lambda: len(sandbox.requests) > before)
-            with pytest.raises(FolderInUse):
+            with pytest.raises(FolderLocked):
                 await prune(config_of(sandbox, tmp_path), sorted(old))
             assert process.returncode is None
         assert here(tmp_path) == belongs | old

@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from harvester import harvest
-from harvester.client.download.slots import SLOW, Holding, Lanes
+from harvester.client.download.slots import SLOW, ConnectionSlots, Holding
 from harvester.config import Timeouts
-from harvester.errors import PutOff
+from harvester.errors import Deferred
 from harvester.sandbox import Sandbox, Settings
 from tests.conftest import config
 from tests.test_client import Hours
@@ -28,7 +28,7 @@ SLOWLY = {"timeouts.slowest": 10_000, "timeouts.idle": 0.5}
 class Watched:
     """A file that uses one of two connections, under a clock of its own."""
 
-    def __init__(self, lanes: Lanes, times: int = 0) -> None:
+    def __init__(self, lanes: ConnectionSlots, times: int = 0) -> None:
         self.hours = Hours()
         self.holding = Holding(lanes, TIMEOUTS, times, self.hours.clock)
 
@@ -40,7 +40,7 @@ class Watched:
 
 
 async def test_a_slow_file_gives_way_to_one_that_waits() -> None:
-    lanes = Lanes(1)
+    lanes = ConnectionSlots(1)
     async with anyio.create_task_group() as group, lanes.first():
         Watched(lanes).receives(200, rate=1100)  # nobody waits
 
@@ -52,17 +52,17 @@ async def test_a_slow_file_gives_way_to_one_that_waits() -> None:
         await anyio.sleep(0.01)
         Watched(lanes).receives(59, rate=1100)
         Watched(lanes).receives(200, rate=int(LEAST))
-        with pytest.raises(PutOff, match="only 66000 bytes in 60 s while other files wait"):
+        with pytest.raises(Deferred, match="only 66000 bytes in 60 s while other files wait"):
             Watched(lanes).receives(60, rate=1100)
         again = Watched(lanes, times=2)
         again.receives(239, rate=1100)
-        with pytest.raises(PutOff):
+        with pytest.raises(Deferred):
             again.receives(1, rate=1100)
         cut = Watched(lanes)
         cut.receives(30, rate=1100)
         cut.hours.now += 500  # what is waited for between two answers is nothing that it holds
         cut.receives(29, rate=1100)
-        with pytest.raises(PutOff):
+        with pytest.raises(Deferred):
             cut.receives(1, rate=1100)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from harvester.errors import Verdict
+from harvester.errors import FailureKind
 from harvester.plugins import SOURCES, load_config
 from harvester.sandbox import FAULTS, Sandbox
 from tests.conftest import environment
@@ -124,8 +124,8 @@ def test_the_page_on_reliability_names_every_fault_and_every_verdict() -> None:
     page = PAGES[Path("docs/reliability.md")]
     for fault, made_of_it in PASSING.items():
         assert f"| `{fault}` – {FAULTS[fault]} | {made_of_it} |" in page
-    for verdict in Verdict:
-        assert f"| {verdict} | " in page
+    for failure_kind in FailureKind:
+        assert f"| {failure_kind} | " in page
 
 
 def test_the_exit_statuses_and_services_of_the_help_are_in_the_readme() -> None:

@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 
 from harvester import harvest
-from harvester.errors import Broken, ServerFailed, Unverified
-from harvester.figshare.downloads import Routes
-from harvester.models import OwedFile, RemoteFile
+from harvester.errors import ChecksumMismatch, ConnectionFailed, ServerError
+from harvester.figshare.downloads import DownloadRoutes
+from harvester.models import PendingFile, RemoteFile
 from harvester.sandbox import Sandbox, Settings
 from harvester.storage.local import Store
 from tests.conftest import config
@@ -76,14 +76,14 @@ async def downloading(storage: Storage, folder: Path, attempts: int = 3) -> Asyn
         served(fails) as api,
         client(api, attempts=attempts) as made,
     ):
-        routes, store = Routes(made, api=api), Store(folder)
+        routes, store = DownloadRoutes(made, api=api), Store(folder)
 
         async def download(md5: bytes | None) -> None:
             digest = hashlib.md5(md5).hexdigest() if md5 is not None else None
             file = RemoteFile(1, "x", "", len(OLD), digest, str(own / "f"), is_link=False)
             partial = await store.partial(5, file)
             try:
-                await routes.download(OwedFile(1, 5, file, "files/5/x", False, 5), partial)
+                await routes.download(PendingFile(1, 5, file, "files/5/x", False, 5), partial)
             finally:
                 await partial.close()
 
@@ -110,7 +110,7 @@ async def test_a_file_that_changes_between_two_answers_comes_as_one_of_them(
 async def test_without_an_md5_what_an_earlier_run_left_is_not_gone_on_with(tmp_path: Path) -> None:
     storage = Storage(cut_after=50)
     async with downloading(storage, tmp_path, attempts=1) as download:
-        with pytest.raises(Broken):
+        with pytest.raises(ConnectionFailed):
             await download(None)
     storage = Storage(content=NEW)
     async with downloading(storage, tmp_path) as download:
@@ -143,7 +143,7 @@ async def test_a_server_that_gives_a_byte_at_a_time_is_not_asked_for_ever(
 ) -> None:
     storage = Storage(**slow)  # type: ignore[arg-type]  # by name
     async with downloading(storage, tmp_path, attempts=4) as download:
-        with pytest.raises((Broken, ServerFailed)):
+        with pytest.raises((ConnectionFailed, ServerError)):
             await download(OLD)
     assert len(storage.asked) <= 4
 
@@ -156,7 +156,7 @@ async def test_bytes_that_are_thrown_away_and_come_again_are_no_progress(tmp_pat
 
     storage.on_answer = change
     async with downloading(storage, tmp_path, attempts=4) as download:
-        with pytest.raises((Broken, ServerFailed)):
+        with pytest.raises((ConnectionFailed, ServerError)):
             await download(None)
     assert len(storage.asked) <= 1 + 4
 
@@ -206,9 +206,11 @@ async def two(own: list[bytes | int], api: list[bytes | int], folder: Path) -> A
         file = RemoteFile(1, "x", "", len(OLD), md5, str(own_address / "f"), is_link=False)
         partial = await Store(folder).partial(5, file)
         try:
-            await Routes(made, api=api_address).download(OwedFile(1, 5, file, "x", False, 5), partial)
+            await DownloadRoutes(made, api=api_address).download(
+                PendingFile(1, 5, file, "x", False, 5), partial
+            )
             assert (folder / "x").read_bytes() == OLD
-        except Unverified:
+        except ChecksumMismatch:
             asked.append("final")
         finally:
             await partial.close()

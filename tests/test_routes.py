@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 
 from harvester.client import Wanted
-from harvester.errors import Challenged, Gone, HarvestError, ServerFailed
-from harvester.figshare.downloads import REST_SECONDS, Routes, _Breaker
-from harvester.models import OwedFile, RemoteFile
+from harvester.errors import Blocked, HarvestError, NotFound, ServerError
+from harvester.figshare.downloads import REST_SECONDS, DownloadRoutes, _Breaker
+from harvester.models import PendingFile, RemoteFile
 from harvester.storage.local import Store
 from tests.test_client import Hours, client, served
 
@@ -125,12 +125,12 @@ async def two_routes(
         served(answering("api", api)) as api_address,
         client(api_address, attempts=3, token="t") as made,
     ):
-        routes = Routes(made, api=api_address, clock=hours.clock)
+        routes = DownloadRoutes(made, api=api_address, clock=hours.clock)
         store = Store(folder)
 
         async def download(file_id: int) -> None:
             file = RemoteFile(file_id, "x.csv", "", len(CONTENT), None, str(own_address / "f"), is_link=False)
-            owed = OwedFile(1, 5, file, f"files/5/{file_id}.csv", private, 5)
+            owed = PendingFile(1, 5, file, f"files/5/{file_id}.csv", private, 5)
             partial = await store.partial(5, file)
             try:
                 await routes.download(owed, partial)
@@ -176,7 +176,7 @@ async def test_gone_is_only_what_every_route_says_is_gone(tmp_path: Path) -> Non
         await download(1)
         assert asked == ["own", "api"]
     async with two_routes(is_gone, is_gone, tmp_path) as (download, asked, _):
-        with pytest.raises(Gone):
+        with pytest.raises(NotFound):
             await download(2)
         assert asked == ["own", "api"]
     async with two_routes(challenges_once, is_gone, tmp_path) as (download, asked, _):
@@ -232,14 +232,14 @@ async def one_route(
         served(handle) as api,
         client(api, attempts=2, clock=hours.clock, wait=hours.sleep) as made,
     ):
-        routes, store = Routes(made, api=api, clock=hours.clock), Store(folder)
+        routes, store = DownloadRoutes(made, api=api, clock=hours.clock), Store(folder)
 
         async def download(file_id: int, name: str = "x", md5: str | None = MD5, url: str = "") -> None:
             file = RemoteFile(file_id, name, "", len(CONTENT), md5, url, is_link=False)
             partial = await store.partial(5, file)
             try:
                 await routes.download(
-                    OwedFile(1, 5, file, f"files/5/{file_id}", private=False, key=5), partial
+                    PendingFile(1, 5, file, f"files/5/{file_id}", private=False, key=5), partial
                 )
             finally:
                 await partial.close()
@@ -272,7 +272,7 @@ async def test_an_outage_ends_also_where_the_last_file_that_came_was_called_a_pa
         await download(1, name, md5)
         is_out = True
         for file_id in range(2, 10):
-            with pytest.raises(ServerFailed):
+            with pytest.raises(ServerError):
                 await download(file_id)
         is_out, began = False, hours.now
         for file_id in range(2, 10):
@@ -302,7 +302,7 @@ async def test_a_page_proves_that_files_come_only_where_it_may_be_the_file(
         if is_proof:
             await asked.touch(api / "f", wanted, authorised=False)
         else:
-            with pytest.raises(Challenged):
+            with pytest.raises(Blocked):
                 await asked.touch(api / "f", wanted, authorised=False)
 
 

@@ -18,13 +18,13 @@ from aiohttp import web
 from yarl import URL
 
 from harvester import harvest, load_config
-from harvester.cli.console import complain
+from harvester.cli.console import print_error
 from harvester.cli.log_format import set_up
 from harvester.client import Client, open_session
-from harvester.client.limits import Limiter, Pace
+from harvester.client.limits import Limiter, Rate
 from harvester.config import Retry, Timeouts
 from harvester.config.secrets import Secret, lines_like_tokens
-from harvester.errors import Refused, TokenRefused, UsageError
+from harvester.errors import Rejected, TokenRejected, UsageError
 from harvester.sandbox import Sandbox, Settings
 from harvester.text.redaction import MARK, REDACTOR
 from tests.conftest import at, environment, harvester, started
@@ -134,7 +134,7 @@ WRITTEN = {
 @pytest.mark.parametrize("form", WRITTEN.values(), ids=WRITTEN)
 def test_a_secret_is_found_however_it_is_written(form: str) -> None:
     secret = Secret(TOKEN)
-    assert str(Refused(f"no, {form} is none")) == f"no, {MARK} is none"
+    assert str(Rejected(f"no, {form} is none")) == f"no, {MARK} is none"
     assert REDACTOR.record(f'{{"{form}": 1}}'.encode()) == f'{{"{MARK}": 1}}'.encode()
     assert secret.reveal() == TOKEN
 
@@ -145,7 +145,7 @@ def test_a_secret_is_found_however_it_is_written(form: str) -> None:
 )
 def test_a_password_is_found_however_it_is_written(password: str, write: Callable[[str], str]) -> None:
     secret = Secret(f"somebody:{password}")
-    assert str(Refused(f"no, {write(password)} is none")) == f"no, {MARK} is none"
+    assert str(Rejected(f"no, {write(password)} is none")) == f"no, {MARK} is none"
     assert secret.reveal()
 
 
@@ -153,9 +153,9 @@ def test_a_secret_that_is_a_word_changes_no_record_and_one_that_is_short_no_mess
     secrets = Secret("proxy:library"), Secret("abcd")
     raw = b'{"title": "The library of Babel, abcd"}'
     assert REDACTOR.record(raw) == raw
-    assert str(Refused("library: abcd")) == f"{MARK}: abcd"
+    assert str(Rejected("library: abcd")) == f"{MARK}: abcd"
     del secrets
-    assert str(Refused("library: abcd")) == "library: abcd", "nobody has that secret any more"
+    assert str(Rejected("library: abcd")) == "library: abcd", "nobody has that secret any more"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_traceback_shows_no_secret(as_json: bool, capsys: pytest.CaptureFixtur
     try:
         int(f"{secret.reveal()}, as a service told it")
     except ValueError as error:
-        complain("".join(traceback.format_exception(error)))
+        print_error("".join(traceback.format_exception(error)))
         log.exception("odd")
     finally:
         log.handlers.clear()
@@ -355,7 +355,7 @@ async def asking(api: URL, *, stats: URL, token: str, stats_credentials: str) ->
     async with open_session(user_agent="test", timeouts=timeouts, trusted_hosts=frozenset()) as session:
         yield Client(
             session,
-            limiters={name: Limiter(name, Pace(float("inf"))) for name in ("api", "stats", "files")},
+            limiters={name: Limiter(name, Rate(float("inf"))) for name in ("api", "stats", "files")},
             origins={"api": api, "stats": stats},
             retry=Retry(attempts=1),
             timeouts=timeouts,
@@ -468,7 +468,7 @@ async def test_statistics_credentials_that_are_refused_stop_the_run_and_are_call
             },
             environ={"FIGSHARE_STATS": CREDENTIALS},
         )
-        with pytest.raises(TokenRefused, match="the credentials for the statistics were refused") as caught:
+        with pytest.raises(TokenRejected, match="the credentials for the statistics were refused") as caught:
             await harvest(config)
     shown = "".join(traceback.format_exception(caught.value))
     assert_statistician_is_nowhere(shown, repr(config), folder=tmp_path)

@@ -11,12 +11,12 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from harvester.errors import Gone, Misshapen, Refused, Unreachable
-from harvester.figshare.api import Figshare
-from harvester.figshare.downloads import Routes
+from harvester.errors import InvalidResponse, NotFound, Rejected, Unreachable
+from harvester.figshare.api import FigshareApi
+from harvester.figshare.downloads import DownloadRoutes
 from harvester.figshare.filters import ORDERS
-from harvester.figshare.identifier_listing import Names
-from harvester.models import Brief, ItemRef, OwedFile, RemoteFile
+from harvester.figshare.identifier_listing import IdentifierListing
+from harvester.models import ItemRef, ListingEntry, PendingFile, RemoteFile
 from harvester.plugins import SOURCES
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.item import Item
@@ -146,7 +146,7 @@ async def test_a_source_gives_what_is_there_and_matches(source: str, filters: st
         {"item_type", "published_since", "modified_since"} if source in TAKES_NO_FILTER else set()
     )
     unasked |= {"licence"} if is_left_to_records else set()
-    assert set(listing.filtered_here) == unasked & fields.keys()
+    assert set(listing.client_side_filters) == unasked & fields.keys()
     assert {ref.condition for ref in found.refs if "licence" in ref.condition} == (
         {ref.condition for ref in found.refs} if "licence" in fields else set()
     )
@@ -178,7 +178,7 @@ async def test_all_unknown_names_are_told_of_before_any_page(sandbox: Sandbox) -
     ]
     async with calls(sandbox) as figshare:
         assert await doubts_of(listings, figshare) == unknown
-        assert await doubts_of((listings[0], Names(("1",))), figshare) == []
+        assert await doubts_of((listings[0], IdentifierListing(("1",))), figshare) == []
     assert [seen.path for seen in sandbox.asked("api")] == ["/v2/licenses", "/v2/account/licenses"]
 
 
@@ -189,7 +189,7 @@ async def test_where_there_are_no_licences_to_be_had_the_name_is_taken_as_it_is(
         return web.json_response([])
 
     async with served(answer) as api, client(api) as polite:
-        figshare = Figshare(polite, api=api, stats=api)
+        figshare = FigshareApi(polite, api=api, stats=api)
         listing = await only(Search(query="x", licence="CC0"))
         assert len(await doubts_of([listing], figshare)) == 1
         position = (await listing.page(figshare, None)).position
@@ -298,7 +298,7 @@ async def test_a_quick_listing_of_a_group_is_not_counted() -> None:
 
 
 def test_names_have_no_quick_listing() -> None:
-    assert Names(("1",)).since("2020-01-01T00:00:00Z") is None
+    assert IdentifierListing(("1",)).since("2020-01-01T00:00:00Z") is None
 
 
 # -- entries --------------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ async def test_a_listing_tells_what_people_want_to_see(sandbox: Sandbox) -> None
     async with calls(sandbox) as figshare:
         page = await (await only(Group(id=11962))).page(figshare, None)
     ref, entry = page.refs[0], sandbox.world.entry(page.refs[0].id)
-    brief = Brief(
+    brief = ListingEntry(
         entry["title"],
         entry["doi"],
         entry["defined_type_name"],
@@ -333,9 +333,9 @@ async def test_a_right_that_is_lacking_is_told_in_clear_words(sandbox: Sandbox) 
         (Institution(private=True), "list the items of the token's institution"),
     ):
         told = rf"\(403\): .*: the token may not {may_not}: an administrator's is needed"
-        with pytest.raises(Refused, match=told):
+        with pytest.raises(Rejected, match=told):
             await read(sandbox, await only(source), token=PLAIN)
-    with pytest.raises(Refused, match=f"the token may not act for account {COLLEAGUE}: an administrator's"):
+    with pytest.raises(Rejected, match=f"the token may not act for account {COLLEAGUE}: an administrator's"):
         await read(sandbox, await only(Account()), token=PLAIN, impersonate=COLLEAGUE)
 
 
@@ -351,7 +351,7 @@ async def test_a_plain_token_lists_its_own_account(sandbox: Sandbox) -> None:
 async def test_an_unknown_collection_or_project_is_not_found(
     source: Any, path: str, sandbox: Sandbox
 ) -> None:
-    with pytest.raises(Gone, match=rf"{path}/articles: not found \(404\)"):
+    with pytest.raises(NotFound, match=rf"{path}/articles: not found \(404\)"):
         await read(sandbox, await only(source))
 
 
@@ -385,8 +385,8 @@ async def _download(sandbox: Sandbox, folder: Path, file: RemoteFile, item_id: i
     api, files = URL(sandbox.api), URL(sandbox.files)
     async with client(api, files=files, token=WORLD.token) as polite:
         store = Store(folder)
-        routes = Routes(polite, api=api, impersonate=COLLEAGUE)
-        owed = OwedFile(1, item_id, file, f"files/{file.id}", private, item_id)
+        routes = DownloadRoutes(polite, api=api, impersonate=COLLEAGUE)
+        owed = PendingFile(1, item_id, file, f"files/{file.id}", private, item_id)
         partial = await store.partial(item_id, file)
         await routes.download(owed, partial)
         await partial.close()
@@ -415,7 +415,7 @@ async def test_names_lead_to_items_and_their_versions(sandbox: Sandbox) -> None:
         f"https://hdl.handle.net/{handle}": (handled, 0),
     }
     async with calls(sandbox) as figshare:
-        page = await Names(tuple(names)).page(figshare, None)
+        page = await IdentifierListing(tuple(names)).page(figshare, None)
     assert page.unresolved == ()
     assert [(ref.id, ref.version) for ref in page.refs] == list(names.values())
 
@@ -429,7 +429,7 @@ async def test_names_that_lead_to_no_item_say_why(sandbox: Sandbox) -> None:
         "nonsense": "neither an item's id, nor a DOI or handle, nor the address of an item",
     }
     async with calls(sandbox) as figshare:
-        page = await Names(tuple(names)).page(figshare, None)
+        page = await IdentifierListing(tuple(names)).page(figshare, None)
     assert page.refs == ()
     for unresolved, (name, reason) in zip(page.unresolved, names.items(), strict=True):
         assert unresolved.name == name
@@ -454,7 +454,7 @@ async def test_each_version_has_its_own_record_and_files() -> None:
             assert record.article.version == (version or 3)
             told = [file["id"] for file in world.files(item_id, version)]
             assert [file.id for file in record.article.files] == told
-        with pytest.raises(Gone):
+        with pytest.raises(NotFound):
             await figshare.record(item_id, private=False, version=4)
         assert await figshare.versions(7) is None
         long = world.with_trait("many files")[0]
@@ -479,7 +479,7 @@ async def test_a_record_is_asked_for_unless_it_is_the_one_that_is_here() -> None
             assert await figshare.record_unless("", item_id, private=private) == changed
         assert [seen.status for seen in sandbox.asked("api")] == [200, 304, 200, 200] * 2
         sandbox.world.withdraw(public)
-        with pytest.raises(Gone):
+        with pytest.raises(NotFound):
             await figshare.record_unless(record.etag, public, private=False)
 
 
@@ -494,7 +494,7 @@ async def test_an_etag_is_kept_where_it_can_be_sent_back(etag: str, kept: str) -
         return web.json_response({"id": 5, "files": []}, headers={"ETag": etag} if etag else {})
 
     async with served(answer) as api, client(api) as polite:
-        figshare = Figshare(polite, api=api, stats=api)
+        figshare = FigshareApi(polite, api=api, stats=api)
         record = await figshare.record(5, private=False)
         assert record.etag == kept
         assert await figshare.record_unless(kept, 5, private=False) == (None if kept else record)
@@ -507,7 +507,7 @@ async def test_that_nothing_changed_is_an_answer_to_that_question_alone(status: 
         return web.Response(status=status)
 
     async with served(answer) as api, client(api) as polite:
-        figshare = Figshare(polite, api=api, stats=api)
+        figshare = FigshareApi(polite, api=api, stats=api)
         if etag and status == 304:
             assert await figshare.record_unless(etag, 5, private=False) is None
         else:
@@ -520,13 +520,13 @@ async def test_the_record_of_another_version_is_refused() -> None:
         return web.json_response({"id": 5, "version": 3, "files": []})
 
     async with served(answer) as api, client(api) as polite:
-        figshare = Figshare(polite, api=api, stats=api)
+        figshare = FigshareApi(polite, api=api, stats=api)
         assert (await figshare.record(5, private=False, version=3)).article.version == 3
-        with pytest.raises(Misshapen, match="item 5, version 2: answered with version 3"):
+        with pytest.raises(InvalidResponse, match="item 5, version 2: answered with version 3"):
             await figshare.record(5, private=False, version=2)
 
 
 async def test_the_record_of_another_item_is_refused() -> None:
     async with Sandbox(Settings(items=60, hostile=("wrong-id",))) as sandbox, calls(sandbox) as figshare:
-        with pytest.raises(Misshapen, match="answered with item"):
+        with pytest.raises(InvalidResponse, match="answered with item"):
             await figshare.record(sandbox.world.hostile_items["wrong-id"], private=False)

@@ -18,11 +18,11 @@ from aiohttp import web
 from yarl import URL
 
 from harvester.client import Client
-from harvester.client.download.segment_policy import Advice, Gap, Growth, Splitting, next_part
-from harvester.client.download.slots import Lanes
-from harvester.errors import Unverified
-from harvester.figshare.downloads import Routes
-from harvester.models import OwedFile, RemoteFile
+from harvester.client.download.segment_policy import Advice, ByteRange, SegmentPolicy, SegmentTuner, next_part
+from harvester.client.download.slots import ConnectionSlots
+from harvester.errors import ChecksumMismatch
+from harvester.figshare.downloads import DownloadRoutes
+from harvester.models import PendingFile, RemoteFile
 from harvester.sandbox import FAULTS, Sandbox, Settings
 from harvester.storage.local import Store
 from tests.conftest import until
@@ -31,7 +31,7 @@ from tests.test_client import client, served
 pytestmark = pytest.mark.anyio
 
 MB = 1_000_000
-QUICK = Splitting(
+QUICK = SegmentPolicy(
     connections=8, connections_a_file=4, least_size=MB,
     settle_seconds=0.25, worth_seconds=0.3, replace_seconds=0.2,
 )  # fmt: skip
@@ -40,18 +40,24 @@ QUICK = Splitting(
 
 
 def test_half_of_what_a_connection_still_brings_goes_to_another() -> None:
-    assert Gap(100, 200, is_filling=True).for_another() == Gap(150, 200, is_filling=False)
-    assert Gap(100, 200, is_filling=False).for_another() == Gap(100, 200, is_filling=False), "all of it"
+    assert ByteRange(100, 200, is_filling=True).for_another() == ByteRange(150, 200, is_filling=False)
+    assert ByteRange(100, 200, is_filling=False).for_another() == ByteRange(100, 200, is_filling=False), (
+        "all of it"
+    )
 
 
 def test_what_another_takes_over_is_the_most_that_one_can() -> None:
-    gaps = [Gap(0, 30, is_filling=True), Gap(50, 90, is_filling=True), Gap(95, 100, is_filling=False)]
-    assert next_part(gaps) == Gap(70, 90, is_filling=False)
-    gaps.append(Gap(200, 225, is_filling=False))
+    gaps = [
+        ByteRange(0, 30, is_filling=True),
+        ByteRange(50, 90, is_filling=True),
+        ByteRange(95, 100, is_filling=False),
+    ]
+    assert next_part(gaps) == ByteRange(70, 90, is_filling=False)
+    gaps.append(ByteRange(200, 225, is_filling=False))
     assert next_part(gaps) == gaps[-1], "what nobody brings, though it is not the widest"
 
 
-USUAL = Splitting()
+USUAL = SegmentPolicy()
 EACH = 10 * MB
 """What a connection brings in a second."""
 LONG = 100 * EACH
@@ -60,8 +66,8 @@ LONG = 100 * EACH
 class Watched:
     """The growth of a file under a clock of its own: one connection is at work when it begins."""
 
-    def __init__(self, splitting: Splitting = USUAL, most: int = 4) -> None:
-        self.growth = Growth(splitting, most)
+    def __init__(self, splitting: SegmentPolicy = USUAL, most: int = 4) -> None:
+        self.growth = SegmentTuner(splitting, most)
         self.now, self.come, self.connections = 0.0, 0, 1
         self.growth.changed(0.0, 0, 1)
 
@@ -258,7 +264,7 @@ def test_when_no_connection_is_at_work_none_is_replaced() -> None:
 
 
 async def test_a_further_connection_gives_way_to_another_file() -> None:
-    lanes = Lanes(2)
+    lanes = ConnectionSlots(2)
     ended = anyio.Event()
 
     async def bring() -> None:
@@ -279,7 +285,7 @@ async def test_a_further_connection_gives_way_to_another_file() -> None:
 
 
 async def test_no_more_files_come_at_once_than_there_are_connections() -> None:
-    lanes = Lanes(2)
+    lanes = ConnectionSlots(2)
     coming, most = 0, 0
 
     async def bring() -> None:
@@ -385,7 +391,7 @@ class Storage:
 class Downloads:
     """Fetches the one file of a storage into a folder, as the program does."""
 
-    routes: Routes
+    routes: DownloadRoutes
     client: Client
     address: str
     folder: Path
@@ -396,7 +402,7 @@ class Downloads:
         )
         partial = await (store or Store(self.folder)).partial(5, file)
         try:
-            await self.routes.download(OwedFile(1, 5, file, f"files/5/{file_id}", False, 5), partial)
+            await self.routes.download(PendingFile(1, 5, file, f"files/5/{file_id}", False, 5), partial)
         finally:
             await partial.close()
         assert (self.folder / f"files/5/{file_id}").read_bytes() == storage.content
@@ -405,7 +411,7 @@ class Downloads:
 
 @asynccontextmanager
 async def downloads(
-    storage: Storage, folder: Path, splitting: Splitting = QUICK, attempts: int = 6
+    storage: Storage, folder: Path, splitting: SegmentPolicy = QUICK, attempts: int = 6
 ) -> AsyncIterator[Downloads]:
     async def nothing(_: web.Request) -> web.StreamResponse:
         return web.Response(status=404)
@@ -415,7 +421,7 @@ async def downloads(
         served(nothing) as api,
         client(api, attempts=attempts, splitting=splitting) as made,
     ):
-        yield Downloads(Routes(made, api=api), made, str(address / "f"), folder)
+        yield Downloads(DownloadRoutes(made, api=api), made, str(address / "f"), folder)
 
 
 def content(size: int) -> bytes:
@@ -527,7 +533,7 @@ async def test_a_server_without_ranges_is_asked_once(tmp_path: Path) -> None:
     [replace(QUICK, connections=1), replace(QUICK, least_size=99 * MB), replace(QUICK, worth_seconds=60)],
     ids=["none is free", "a small file", "soon here"],
 )
-async def test_otherwise_a_file_comes_over_one(splitting: Splitting, tmp_path: Path) -> None:
+async def test_otherwise_a_file_comes_over_one(splitting: SegmentPolicy, tmp_path: Path) -> None:
     storage = Storage(content(2 * MB))
     async with downloads(storage, tmp_path, splitting) as made:
         await made.fetch(storage)
@@ -659,8 +665,8 @@ async def test_a_file_that_is_wrong_twice_is_what_the_server_has(tmp_path: Path)
         right, storage.content = storage.content, bytes(2 * MB)
         file = RemoteFile(1, "x", "", 2 * MB, hashlib.md5(right).hexdigest(), made.address, is_link=False)
         partial = await Store(tmp_path).partial(5, file)
-        with pytest.raises(Unverified):
-            await made.routes.download(OwedFile(1, 5, file, "files/5/1", False, 5), partial)
+        with pytest.raises(ChecksumMismatch):
+            await made.routes.download(PendingFile(1, 5, file, "files/5/1", False, 5), partial)
         await partial.close()
     assert storage.asked.count("") == 2
     assert not list((tmp_path / ".partial").iterdir())
@@ -700,7 +706,7 @@ async def test_a_file_that_changes_on_the_way_is_begun_anew(tmp_path: Path) -> N
     async with downloads(storage, tmp_path) as made:
         file = RemoteFile(1, "x.bin", "", len(new), md5, made.address, is_link=False)
         partial = await Store(tmp_path).partial(5, file)
-        await made.routes.download(OwedFile(1, 5, file, "files/5/1", False, 5), partial)
+        await made.routes.download(PendingFile(1, 5, file, "files/5/1", False, 5), partial)
         await partial.close()
     assert (tmp_path / "files/5/1").read_bytes() == new
     assert not list((tmp_path / ".partial").iterdir())
@@ -734,7 +740,7 @@ async def test_another_file_in_line_goes_before_a_further_connection(tmp_path: P
             size, md5 = len(storage.content), storage.md5
             file = RemoteFile(file_id, "x", "", size, md5, made.address, is_link=False)
             partial = await store.partial(5, file)
-            await made.routes.download(OwedFile(1, 5, file, f"files/5/{file_id}", False, 5), partial)
+            await made.routes.download(PendingFile(1, 5, file, f"files/5/{file_id}", False, 5), partial)
             await partial.close()
 
         store = Store(tmp_path)
@@ -775,11 +781,11 @@ async def from_sandbox(settings: Settings, folder: Path) -> Sandbox:
         told = sandbox.world.files(item)[0]
         waits = functools.partial(anyio.sleep, 0.03)  # for a port that is shut for a moment
         async with client(URL(sandbox.api), splitting=QUICK, attempts=20, wait=lambda _: waits()) as made:
-            routes = Routes(made, api=URL(sandbox.api))
+            routes = DownloadRoutes(made, api=URL(sandbox.api))
             size, md5, url = told["size"], told["computed_md5"], told["download_url"]
             file = RemoteFile(told["id"], "x", "", size, md5, url, is_link=False)
             partial = await Store(folder).partial(item, file)
-            await routes.download(OwedFile(1, item, file, "files/x", False, item), partial)
+            await routes.download(PendingFile(1, item, file, "files/x", False, item), partial)
             await partial.close()
         assert (folder / "files/x").read_bytes() == sandbox.world.content(told["id"])
         assert not list((folder / ".partial").iterdir())

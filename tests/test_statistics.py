@@ -22,7 +22,7 @@ from yarl import URL
 
 from harvester import harvest, load_config
 from harvester.config import Config, Statistics
-from harvester.errors import Broken, Misshapen, TokenRefused, UsageError
+from harvester.errors import ConnectionFailed, InvalidResponse, TokenRejected, UsageError
 from harvester.figshare.statistics import (
     StatsService,
     decode_breakdown,
@@ -31,11 +31,11 @@ from harvester.figshare.statistics import (
     requests_per_item,
     windows,
 )
-from harvester.jobs.services import Surroundings
+from harvester.jobs.services import RunHooks
 from harvester.ledger.ledger import Ledger
-from harvester.ledger.messages import ItemResult, Opening
+from harvester.ledger.messages import ItemResult, RunSpec
 from harvester.ledger.reader import Reader
-from harvester.models import Findings, ItemRef, Page, Totals, Usage, Uses, WorkState
+from harvester.models import ItemRef, Page, TaskResult, Totals, Usage, Uses, WorkState
 from harvester.sandbox import Sandbox, Settings
 from tests.test_client import client, served
 
@@ -217,9 +217,9 @@ def test_what_is_no_statistics_is_told_so(decode: Callable[[bytes], object]) -> 
         b"[1]",
         b"true",
     ):
-        with pytest.raises(Misshapen):
+        with pytest.raises(InvalidResponse):
             decode(raw)
-    with pytest.raises(Broken):
+    with pytest.raises(ConnectionFailed):
         decode(b'{"timeline": {"2015')
 
 
@@ -267,13 +267,15 @@ async def test_what_is_told_of_other_days_is_left_out() -> None:
 
 
 async def test_a_service_that_answers_another_question_is_not_believed() -> None:
-    with pytest.raises(Misshapen, match="asked for 2015-01-15 to 2016-12-31, the service told of 2026-07"):
+    with pytest.raises(
+        InvalidResponse, match="asked for 2015-01-15 to 2016-12-31, the service told of 2026-07"
+    ):
         await told_by(lambda _: {"timeline": {"2026-07": 5}}, "month", "timeline")
-    with pytest.raises(Misshapen, match="'2015' names no month"):
+    with pytest.raises(InvalidResponse, match="'2015' names no month"):
         await told_by(lambda _: {"timeline": {"2015": 5}}, "month", "timeline")
-    with pytest.raises(Misshapen, match="'2015-02-30' names no day"):
+    with pytest.raises(InvalidResponse, match="'2015-02-30' names no day"):
         await told_by(lambda _: {"timeline": {"2015-02-30": 5}}, "day", "timeline")
-    with pytest.raises(Misshapen, match="more uses than anybody can count"):
+    with pytest.raises(InvalidResponse, match="more uses than anybody can count"):
         await told_by(lambda _: {"breakdown": {"2015": {"": 2**62, "Unknown": 2**62}}}, "year", "breakdown")
 
 
@@ -446,8 +448,8 @@ async def test_refresh_keeps_each_snapshot_with_its_date(tmp_path: Path) -> None
             {"tasks": ["stats"], "stats.counters": ["views", "downloads", "shares"]},
         )
         for moment in moments:
-            surroundings = Surroundings(wall_clock=lambda moment=moment: moment)  # type: ignore[misc]  # its default
-            summary = await harvest(told, refresh=frozenset({"stats"}), surroundings=surroundings)
+            hooks = RunHooks(wall_clock=lambda moment=moment: moment)  # type: ignore[misc]  # its default
+            summary = await harvest(told, refresh=frozenset({"stats"}), hooks=hooks)
             assert summary.exit_status == 0
         known = {item_id: sandbox.world.totals(item_id) for item_id in ids}
         expected = [
@@ -498,16 +500,16 @@ async def test_the_ledger_keeps_what_newer_counters_replace(tmp_path: Path) -> N
     ledger.open()
     try:
         tasks = frozenset({"stats", "timeline", "breakdown"})
-        await ledger.begin(Opening(tasks, with_files=False))
+        await ledger.begin(RunSpec(tasks, with_files=False))
         await ledger.add_page("a", Page((ItemRef(1), ItemRef(2)), None), tasks)
         for totals in (Totals(1, None, 0), Totals(3, 2, 1), Totals(None, None, None)):
             now[0] = next(moments)
             done = {"stats": WorkState.DONE}
-            await ledger.save_item(ItemResult(1, done, (), (Findings(totals=totals),)))
-            await ledger.save_item(ItemResult(2, done, (), (Findings(totals=Totals(9)),)))
+            await ledger.save_item(ItemResult(1, done, (), (TaskResult(totals=totals),)))
+            await ledger.save_item(ItemResult(2, done, (), (TaskResult(totals=Totals(9)),)))
             await ledger.flush()
         found = [
-            Findings(usage=Usage(uses, ("views", "shares"), "month", by_country=bool(uses[0].country)))
+            TaskResult(usage=Usage(uses, ("views", "shares"), "month", by_country=bool(uses[0].country)))
             for uses in (
                 (Uses("views", "month", "2015-01-01", 1), Uses("shares", "month", "2015-01-01", 2)),
                 (Uses("views", "month", "2015-01-01", 1, "Peru"),),
@@ -521,7 +523,7 @@ async def test_the_ledger_keeps_what_newer_counters_replace(tmp_path: Path) -> N
         for each in found:
             await ledger.save_item(ItemResult(1, {"timeline": WorkState.DONE}, (), (each,)))
         await ledger.save_item(ItemResult(2, {"timeline": WorkState.DONE}, (), (found[0], found[1])))
-        nothing = Findings(usage=Usage((), ("views",), "month"))
+        nothing = TaskResult(usage=Usage((), ("views",), "month"))
         await ledger.save_item(ItemResult(2, {"timeline": WorkState.DONE}, (), (nothing,)))
         await ledger.flush()
     finally:
@@ -581,7 +583,7 @@ async def test_without_a_last_day_it_is_today(tmp_path: Path) -> None:
         ids = [sandbox.world.public_ids[0]]
         more = {"tasks": ["timeline"], "stats.since": "2015-06-01", "stats.counters": ["views"]}
         noon = datetime(2015, 7, 2, 23, 59, tzinfo=UTC).timestamp()
-        await harvest(config(sandbox, tmp_path, ids, more), surroundings=Surroundings(lambda: noon))
+        await harvest(config(sandbox, tmp_path, ids, more), hooks=RunHooks(lambda: noon))
         assert [seen.query for seen in sandbox.asked("stats")] == [
             "start_date=2015-06-01&end_date=2015-07-02"
         ]
@@ -623,7 +625,7 @@ async def test_wrong_credentials_end_the_run_and_the_next_one_with_good_ones_doe
     async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
         ids = sandbox.world.public_ids[:2]
         options = {"tasks": ["metadata", "stats"], **INSTITUTION}
-        with pytest.raises(TokenRefused, match=r"variable FIGSHARE_STATS\): .*: refused \(403\)"):
+        with pytest.raises(TokenRejected, match=r"variable FIGSHARE_STATS\): .*: refused \(403\)"):
             await harvest(config(sandbox, tmp_path, ids, options, told))
         good = {"FIGSHARE_STATS": sandbox.settings.stats_credentials}
         summary = await harvest(config(sandbox, tmp_path, ids, options, good))
@@ -739,8 +741,8 @@ async def test_history_dates_no_number_that_was_not_asked_for(tmp_path: Path) ->
         totals = sandbox.world.totals(item_id)
         for moment, counters in zip(moments, (["views", "downloads"], ["views"]), strict=True):
             told = config(sandbox, tmp_path, [item_id], {"tasks": ["stats"], "stats.counters": counters})
-            surroundings = Surroundings(wall_clock=lambda moment=moment: moment)  # type: ignore[misc]  # its default
-            summary = await harvest(told, refresh=frozenset({"stats"}), surroundings=surroundings)
+            hooks = RunHooks(wall_clock=lambda moment=moment: moment)  # type: ignore[misc]  # its default
+            summary = await harvest(told, refresh=frozenset({"stats"}), hooks=hooks)
             assert summary.exit_status == 0
         views, downloads = str(totals["views"]), str(totals["downloads"])
         assert rows(tmp_path, "stats_history.csv") == [

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from harvester.errors import Refused
-from harvester.figshare.api import Figshare
+from harvester.errors import Rejected
+from harvester.figshare.api import FigshareApi
 from harvester.figshare.client_side_filters import Condition, is_wanted_by
 from harvester.ledger.database.connection import migrate
 from harvester.ledger.database.migrations import MIGRATIONS
@@ -54,7 +54,7 @@ async def test_a_tree_whose_entries_mostly_tell_no_group_is_harvested_whole() ->
         found = await read(sandbox, await only(Group(id=11962, subgroups=True)))
         expected = {i for group in (11962, 11963, 11964) for i in sandbox.world.group_items(group)}
         assert set(found.ids) == expected
-        assert found.left_out == 0
+        assert found.excluded == 0
         assert any(Condition.read(ref.condition).group for ref in found.refs if ref.condition)
 
 
@@ -206,7 +206,7 @@ async def test_a_type_that_nobody_numbers_is_sent_in_a_search_and_ignored_by_non
         assert {fields["search_for"] for fields in asked} == {'(:title: data) AND :item_type: "survey data"'}
         assert found.ids == []
         plain = await read(sandbox, await only(Institution(private=True, item_type="survey data")))
-        assert plain.left_out > 0
+        assert plain.excluded > 0
         assert plain.warnings == []
 
 
@@ -236,7 +236,7 @@ async def listed(answer: Answer, source: Source) -> tuple[set[int], int]:
     listing, position, found, pages = await only(source), None, set[int](), 0
     async with served(answer) as api, client(api, token="t") as polite:
         while True:
-            page = await listing.page(Figshare(polite, api=api, stats=api), position)
+            page = await listing.page(FigshareApi(polite, api=api, stats=api), position)
             found |= {ref.id for ref in page.refs}
             pages += 1
             if (position := page.position) is None:
@@ -259,7 +259,7 @@ async def test_undated_entries_behind_the_last_wanted_day_are_listed() -> None:
 @pytest.mark.parametrize("source", [Institution(private=True), Account(query="x")])
 async def test_more_undated_entries_than_a_page_holds_are_told_to_be_incomplete(source: Source) -> None:
     with pytest.raises(
-        Refused, match="50 items or more tell no modified_date, by which it is cut; incomplete"
+        Rejected, match="50 items or more tell no modified_date, by which it is cut; incomplete"
     ):
         await listed(nulls_last(180, 60, "modified_date"), source)
 

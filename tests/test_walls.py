@@ -17,20 +17,28 @@ from yarl import URL
 
 from harvester import harvest, load_config
 from harvester.client import open_session
-from harvester.client.error_map import translated
+from harvester.client.error_map import map_error
 from harvester.client.url_policy import (
     LINK_LOCAL,
     LOOPBACK,
     NONE,
     PRIVATE,
     is_public,
-    objection,
     parse_networks,
+    why_not_asked,
     why_not_public,
 )
 from harvester.config import Timeouts
-from harvester.errors import Broken, Challenged, Gone, HarvestError, Refused, UsageError, Verdict
-from harvester.jobs.services import Surroundings
+from harvester.errors import (
+    Blocked,
+    ConnectionFailed,
+    FailureKind,
+    HarvestError,
+    NotFound,
+    Rejected,
+    UsageError,
+)
+from harvester.jobs.services import RunHooks
 from harvester.sandbox import Sandbox, Settings
 from tests.certificates import make_certificate, serving
 from tests.conftest import config, environment, harvester
@@ -104,14 +112,14 @@ async def test_where_a_gateway_has_lost_a_file_the_other_route_decides(tmp_path:
         await download(1)
         assert asked == ["own", "api"]
     async with two_routes(is_lost, is_gone, tmp_path) as (download, asked, _):
-        with pytest.raises(Gone):
+        with pytest.raises(NotFound):
             await download(2)
         assert asked == ["own", "api"]
     async with two_routes(is_gone, is_lost, tmp_path) as (download, asked, _):
-        with pytest.raises(Gone):
+        with pytest.raises(NotFound):
             await download(3)
     async with two_routes(is_lost, is_lost, tmp_path) as (download, asked, _):
-        with pytest.raises(Challenged):
+        with pytest.raises(Blocked):
             await download(4)
 
 
@@ -127,9 +135,9 @@ async def test_a_port_that_speaks_no_tls_is_an_outage() -> None:
         try:
             async with session() as opened:
                 await opened.get(url)
-        except Exception as error:  # noqa: BLE001 - whatever it is, `translated` must know it
-            ours = translated(error, url)
-            assert isinstance(ours, Broken)
+        except Exception as error:  # noqa: BLE001 - whatever it is, `map_error` must know it
+            ours = map_error(error, url)
+            assert isinstance(ours, ConnectionFailed)
             assert "no secure connection" in str(ours)
             assert "speaks no TLS, plain http perhaps" in str(ours)
         else:
@@ -249,7 +257,7 @@ async def test_one_service_with_an_untrusted_certificate_keeps_nothing_else_from
         assert "certificate verify failed: self-signed certificate; set SSL_CERT_FILE" in failure["error"]
         assert (out / "metadata.jsonl").read_bytes().count(b"\n") == 1
         told = await harvester("failed", "--json", "-o", out)
-        assert orjson.loads(told.out)["verdict"] == Verdict.FOR_NOW
+        assert orjson.loads(told.out)["verdict"] == FailureKind.FOR_NOW
         env = environment(**SHORT, SSL_CERT_FILE=str(certificate.path))
         ended = await harvester(*words, "--api", f"{api}/v2", "--stats", stats, env=env)
         assert ended.status == 0, ended.err
@@ -314,7 +322,7 @@ def session() -> AbstractAsyncContextManager[aiohttp.ClientSession]:
     ],
 )
 def test_which_addresses_are_asked(address: str, kind: str | None) -> None:
-    assert objection(address) == kind
+    assert why_not_asked(address) == kind
     host = f"[{address}]" if ":" in address else address
     assert is_public(URL(f"https://{host}/x")) is (kind is None)
 
@@ -367,19 +375,19 @@ async def test_a_redirect_to_this_machine_is_refused_however_it_is_written(host:
         raise web.HTTPFound(f"https://{host}:{request.url.port}/secrets")
 
     async with served(lead) as here, client(URL("https://api.example.org"), stats=here) as asking:
-        with pytest.raises(Refused, match="redirects to .*, which is a loopback address"):
+        with pytest.raises(Rejected, match="redirects to .*, which is a loopback address"):
             await asking.json("stats", "GET", here / "x", orjson.loads)
     assert asked == ["/x"]
 
 
 def test_the_user_allows_private_networks_and_never_this_machine() -> None:
     networks = parse_networks(["10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "fd00::/8"])
-    assert objection("10.1.2.3", networks) is None
-    assert objection("fd00::1", networks) is None
-    assert objection("::ffff:10.1.2.3", networks) is None
-    assert objection("192.168.1.1", networks) == PRIVATE
-    assert objection("127.0.0.1", networks) == LOOPBACK
-    assert objection("169.254.169.254", networks) == LINK_LOCAL
+    assert why_not_asked("10.1.2.3", networks) is None
+    assert why_not_asked("fd00::1", networks) is None
+    assert why_not_asked("::ffff:10.1.2.3", networks) is None
+    assert why_not_asked("192.168.1.1", networks) == PRIVATE
+    assert why_not_asked("127.0.0.1", networks) == LOOPBACK
+    assert why_not_asked("169.254.169.254", networks) == LINK_LOCAL
 
 
 def test_a_network_that_is_none_is_a_fault_of_the_config() -> None:
@@ -395,7 +403,7 @@ async def test_the_address_that_is_not_asked_is_told_with_its_reason() -> None:
     with pytest.raises(OSError, match="Cannot connect") as caught:
         async with session() as opened:
             await opened.get(url)
-    told = str(translated(caught.value, url))
+    told = str(map_error(caught.value, url))
     assert told.startswith("localhost/x: localhost is ")
     assert told.endswith(" here, which is a loopback address")
 
@@ -409,6 +417,4 @@ async def test_a_name_server_says_why_a_name_leads_nowhere(tmp_path: Path) -> No
         more = {"sources": [{"kind": "items", "ids": [1]}], "services.api": at}
         with pytest.raises(HarvestError, match="DNS lookup failed: Temporary failure in name resolution"):
             with anyio.fail_after(20):
-                await harvest(
-                    config(sandbox, tmp_path, **more), surroundings=Surroundings(before_lookup=lookup)
-                )
+                await harvest(config(sandbox, tmp_path, **more), hooks=RunHooks(before_lookup=lookup))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harvester.figshare.cursor import Position
+from harvester.figshare.cursor import PageCursor
 from harvester.ledger.reader import Reader
 from harvester.sandbox import Sandbox, Settings
 from harvester.sources.account import Account
@@ -43,7 +43,7 @@ def rows(folder: Path, name: str) -> list[dict[str, str]]:
 
 def verdicts(folder: Path) -> list[str]:
     with Reader(folder) as reader:
-        return [failure.verdict for failure in reader.failures()]
+        return [failure.failure_kind for failure in reader.failures()]
 
 
 # -- listings -------------------------------------------------------------------------------------
@@ -136,14 +136,14 @@ async def test_an_empty_page_with_a_new_cursor_is_followed(number: int) -> None:
 async def test_a_listing_that_gives_few_entries_goes_on_where_another_process_left_it() -> None:
     async with Sandbox(Settings(items=430, page_cap=100, cursors=False)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))  # a client of its own for each page
-        states = [Position.read(text) for text in found.positions]
+        states = [PageCursor.read(text) for text in found.positions]
         assert [(state.page, state.seen, state.largest) for state in states] == [
             (page, 100 * (page - 1), 100) for page in range(2, 6)
         ]
 
 
 async def test_a_position_of_a_release_that_trusted_short_pages_goes_on_behind_full_ones() -> None:
-    at_page = Position.read('{"page":4,"first_id":7}')
+    at_page = PageCursor.read('{"page":4,"first_id":7}')
     assert (at_page.largest, at_page.seen, at_page.page_size) == (1000, 3000, 1000)
 
 

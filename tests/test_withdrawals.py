@@ -16,8 +16,8 @@ from aiohttp import web
 from yarl import URL
 
 from harvester import harvest
-from harvester.errors import StopRun
-from harvester.jobs.prune import doubts, prune, removable
+from harvester.errors import FatalError
+from harvester.jobs.prune import prune, prune_blockers, removable
 from harvester.jobs.withdrawals import is_believable
 from harvester.ledger.reader import Reader
 from harvester.models import Summary
@@ -224,7 +224,7 @@ async def test_a_gateway_in_figshares_place_takes_nothing_away(
             if says == "json":
                 assert (await harvest(config(sandbox, tmp_path, **more, **there))).exit_status == 1
                 return
-            with pytest.raises(StopRun, match="not figshare's"):
+            with pytest.raises(FatalError, match="not figshare's"):
                 await harvest(config(sandbox, tmp_path, **more, **there))
 
         await run_behind_it()  # a first run knows nothing that could be withdrawn
@@ -299,13 +299,13 @@ DOUBTS = {
 async def test_where_there_is_a_doubt_nothing_is_removed(sandbox: Sandbox, tmp_path: Path) -> None:
     belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
     asked, ledger = config(sandbox, tmp_path), tmp_path / "harvest.db"
-    assert doubts(asked) == []
+    assert prune_blockers(asked) == []
     before = ledger.read_bytes()
     for doubt, change in DOUBTS.items():
         ledger.write_bytes(before)
         with closing(sqlite3.connect(ledger)) as db, db:
             db.execute(change)
-        assert doubts(asked) == [doubt]
+        assert prune_blockers(asked) == [doubt]
         pruned = await prune(asked, sorted(old), trash_days=0)
         assert pruned.removed == ()
         assert pruned.kept == tuple(f"{path}: the last run had doubts: {doubt}" for path in sorted(old))

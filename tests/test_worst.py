@@ -16,8 +16,8 @@ import pytest
 
 from harvester import harvest
 from harvester.client.json_size import CUT, LONGEST_TEXT, MOST_DEPTH, readable
-from harvester.client.memory_gate import LONGEST_SECONDS, Turns
-from harvester.errors import Broken, Misshapen
+from harvester.client.memory_gate import LONGEST_SECONDS, MemoryGate
+from harvester.errors import ConnectionFailed, InvalidResponse
 from harvester.figshare.client_side_filters import Condition, is_wanted_by
 from harvester.figshare.decoding import must_be_text
 from harvester.figshare.diff import changed_fields
@@ -86,7 +86,7 @@ async def test_an_answer_of_too_many_values_costs_what_was_asked_for(where: str,
 async def test_a_page_of_far_more_entries_than_are_asked_for_is_none() -> None:
     entries = [{"id": number} for number in range(MOST_ENTRIES + 1)]
     assert decode_entries(json.dumps(entries[1:]).encode()).size == MOST_ENTRIES
-    with pytest.raises(Misshapen, match="a page of 10001 entries"):
+    with pytest.raises(InvalidResponse, match="a page of 10001 entries"):
         decode_entries(json.dumps(entries).encode())
 
 
@@ -122,7 +122,7 @@ def test_of_texts_that_are_too_long_the_beginnings_are_read(seed: int) -> None:
 def test_nesting_has_a_limit_that_every_reader_can_reach() -> None:
     for deep in (b"[" * MOST_DEPTH + b"]" * MOST_DEPTH, b'{"[":' * MOST_DEPTH + b"1" + b"}" * MOST_DEPTH):
         assert readable(deep) == deep
-        with pytest.raises(Misshapen, match="nested too deeply"):
+        with pytest.raises(InvalidResponse, match="nested too deeply"):
             readable(b"[" + deep + b"]")
     flat = b"[" + b",".join([b"[[]]"] * 40_000) + b"]"
     assert readable(flat) == flat
@@ -140,14 +140,14 @@ def test_nesting_has_a_limit_that_every_reader_can_reach() -> None:
     ids=["digits", "few digits", "key", "odd", "no UTF-8"],
 )
 def test_what_no_answer_has_is_an_error_of_ours(raw: bytes, error: str) -> None:
-    with pytest.raises((Misshapen, Broken), match=error):
+    with pytest.raises((InvalidResponse, ConnectionFailed), match=error):
         read_article(raw)
 
 
 def test_where_a_large_answer_is_no_utf8_is_told() -> None:
     text = "😀" * 400_000  # a character is cut at the end of each piece that is looked at
     must_be_text(b" " + text.encode())
-    with pytest.raises(Misshapen, match="at byte 1600001"):
+    with pytest.raises(InvalidResponse, match="at byte 1600001"):
         must_be_text(b" " + text.encode() + b"\xff" + text.encode())
 
 
@@ -169,7 +169,7 @@ def test_a_number_of_too_many_digits_in_a_text_excludes_nothing() -> None:
 
 
 async def test_a_turn_is_kept_to_the_end_of_the_outermost_block() -> None:
-    turns, seen, begun = Turns(), list[str](), anyio.Event()
+    turns, seen, begun = MemoryGate(), list[str](), anyio.Event()
 
     async def other() -> None:
         await begun.wait()
@@ -191,7 +191,7 @@ async def test_a_turn_is_kept_to_the_end_of_the_outermost_block() -> None:
 
 async def test_an_answer_that_takes_long_may_not_keep_others_waiting() -> None:
     now, begun = [0.0], anyio.Event()
-    turns = Turns(lambda: now[0])
+    turns = MemoryGate(lambda: now[0])
 
     async def other() -> None:
         await begun.wait()
@@ -206,7 +206,7 @@ async def test_an_answer_that_takes_long_may_not_keep_others_waiting() -> None:
             turn.must_not_last()
             begun.set()
             await anyio.wait_all_tasks_blocked()
-            with pytest.raises(Broken, match="while others waited"):
+            with pytest.raises(ConnectionFailed, match="while others waited"):
                 turn.must_not_last()
             await turn.take()  # another answer's time begins
             turn.must_not_last()

@@ -19,10 +19,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from harvester.errors import DiskTrouble, FolderInUse
+from harvester.errors import FolderLocked, StorageError
 from harvester.ledger.ledger import Ledger
 from harvester.sandbox import Sandbox, Settings
-from harvester.storage.local import Partial, Store, rewrite
+from harvester.storage.local import Partial, Store, atomic_write
 from harvester.storage.local.partial_owner import FREE, Hold, PartName, new_owner
 from tests.conftest import at, harvester, started, until
 from tests.test_store import fill, held_partial_of, partial_of, remote
@@ -187,7 +187,7 @@ async def test_what_is_proven_is_what_is_on_the_disk(change: Callable[[Path], No
     partial = await Store(tmp_path).partial(1, FILE)
     await bring(partial, len(CONTENT))
     change(held_partial_of(tmp_path, FILE))
-    with pytest.raises(DiskTrouble, match="was changed while it was written"):
+    with pytest.raises(StorageError, match="was changed while it was written"):
         await partial.publish("files/1/x")
     await partial.close()
     assert not (tmp_path / "files").exists()
@@ -195,13 +195,13 @@ async def test_what_is_proven_is_what_is_on_the_disk(change: Callable[[Path], No
 
 def test_a_table_that_two_write_at_once_is_one_of_them_and_whole(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    with pytest.raises(DiskTrouble, match="another process writes it too"), rewrite(path) as zombie:
+    with pytest.raises(StorageError, match="another process writes it too"), atomic_write(path) as zombie:
         zombie.write(b"half of the o")
-        with rewrite(path) as handle:
+        with atomic_write(path) as handle:
             handle.write(b"the new table")
             zombie.write(b"ld table")
     assert path.read_bytes() == b"the new table"
-    with pytest.raises(DiskTrouble), rewrite(path) as handle, rewrite(path) as zombie:
+    with pytest.raises(StorageError), atomic_write(path) as handle, atomic_write(path) as zombie:
         handle.write(b"lost")
         zombie.write(b"the last one")
     assert path.read_bytes() == b"the last one"
@@ -238,7 +238,7 @@ def test_who_may_have_a_file_open() -> None:
 
 
 async def lost() -> None:
-    raise FolderInUse("taken over")
+    raise FolderLocked("taken over")
 
 
 async def test_who_has_lost_the_folder_moves_and_removes_nothing(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ async def test_who_has_lost_the_folder_moves_and_removes_nothing(tmp_path: Path)
         zombie.sweep(is_of_use),
         zombie.partial(1, FILE),
     ):
-        with pytest.raises(FolderInUse):
+        with pytest.raises(FolderLocked):
             await move
     after = {path: path.stat().st_ino for path in tmp_path.rglob("*")}
     assert before.items() <= after.items()
@@ -274,7 +274,7 @@ async def test_a_folder_that_is_lost_while_bytes_are_synced_gets_no_file(size: i
             await lost()
 
     content = bytes(size)
-    with pytest.raises(FolderInUse):
+    with pytest.raises(FolderLocked):
         await fill_quickly(Store(tmp_path, sync=synced.append, confirm=confirm), content)
     assert synced
     assert not (tmp_path / "files").exists()
@@ -307,9 +307,9 @@ async def test_a_run_knows_when_another_one_has_its_folder(tmp_path: Path) -> No
     await ledger.confirm()
     with closing(sqlite3.connect(ledger.path)) as db, db:
         db.execute("INSERT INTO runs (job, started, host, pid, beat) VALUES ('harvest', '', 'there', 1, 0)")
-    with pytest.raises(FolderInUse, match="took this folder over"):
+    with pytest.raises(FolderLocked, match="took this folder over"):
         await ledger.confirm()
-    with pytest.raises(FolderInUse):
+    with pytest.raises(FolderLocked):
         await ledger.close("stopped")
 
 

@@ -129,7 +129,7 @@ def _measure(plan: Plan) -> Measured:
                 f"curl --parallel --parallel-max {WORKERS} --silent --fail --config curl.txt",
                 f"wrk -t1 -c{WORKERS} -d{WRK_SECONDS}s -s cycle.lua http://127.0.0.1:8700 paths",
             ],
-            left_out=missing(("wrk", "curl")),
+            excluded=missing(("wrk", "curl")),
         )
 
 

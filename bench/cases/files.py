@@ -85,7 +85,7 @@ def _contest(line: Line) -> Iterator[_Contest]:
         yield _Contest(line, Path(folder))
 
 
-def _small(plan: Plan, left_out: list[str]) -> Runs:
+def _small(plan: Plan, excluded: list[str]) -> Runs:
     world = World(plan.scaled(SMALL_ITEMS), SMALL_FILES, SMALL_SIZE, has_files=True)
     with network.far(world, 0) as line, _contest(line) as contest:
         others = contest.others
@@ -105,7 +105,7 @@ def _small(plan: Plan, left_out: list[str]) -> Runs:
             ids = [str(item_id) for item_id in world.ids]
             who["pyfigshare"] = others.program([python, script, line.served.at.api, "f", *ids])
         except Failed:
-            left_out.append(f"pyfigshare: `pip install {PYFIGSHARE}` failed")
+            excluded.append(f"pyfigshare: `pip install {PYFIGSHARE}` failed")
         return alternate(who, plan.repeat, memory=SPARE)
 
 
@@ -130,11 +130,11 @@ def _slow(plan: Plan, line: Line) -> Runs:
 
 
 def _measure(plan: Plan) -> Measured:
-    left_out = missing(("aria2c", "curl", "md5sum"))
+    excluded = missing(("aria2c", "curl", "md5sum"))
     slow = World(1, 1, plan.scaled(SLOW_SIZE), has_files=True)
     ways: dict[str, str] = {}
     parts = {
-        "small": _small(plan, left_out),
+        "small": _small(plan, excluded),
         "big": _big(plan, BIG_SIZE),
         "less big": _big(plan, LESS_BIG_SIZE),
     }
@@ -144,7 +144,7 @@ def _measure(plan: Plan) -> Measured:
         with network.shared(slow, SHARED_MEGABITS) as line:
             parts["shared"], ways["shared"] = _slow(plan, line), line.how
     except Failed as error:
-        left_out.append(f"a line that connections share: {error}")
+        excluded.append(f"a line that connections share: {error}")
     out = Harvest("http://127.0.0.1:8700/v2", "http://127.0.0.1:8701", Path("out"), tasks="metadata,files")
     return Measured(
         parts=parts,
@@ -161,7 +161,7 @@ def _measure(plan: Plan) -> Measured:
             *(fetchers.ARIA2_MANY, fetchers.CURL_MANY, fetchers.CURL_MANY_PROVEN),
             *(fetchers.CURL_ONE_PROVEN, fetchers.CURL_PIPED, fetchers.CURL_ONE, fetchers.ARIA2_ONE),
         ],
-        left_out=left_out,
+        excluded=excluded,
     )
 
 

@@ -102,7 +102,7 @@ def _measure(plan: Plan) -> Measured:
         parts=parts,
         facts={"workers": WORKERS, "way": way},
         commands=commands,
-        left_out=missing(("wrk",)),
+        excluded=missing(("wrk",)),
     )
 
 

@@ -9,8 +9,8 @@ import os
 import sys
 from collections.abc import Iterator
 
-from harvester.errors import StopRun
-from harvester.text.display import ascii_json, printable
+from harvester.errors import FatalError
+from harvester.text.display import ascii_json, one_line
 
 
 def begin() -> bool:
@@ -40,47 +40,47 @@ def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
     return codecs.backslashreplace_errors(error)
 
 
-def put(text: object) -> None:
+def print_raw(text: object) -> None:
     """
     Print for other programs.
 
     Raises:
         BrokenPipeError: whoever read it has gone.
-        StopRun: standard output does not take it, as a full disk.
+        FatalError: standard output does not take it, as a full disk.
     """
     with _translated():
         sys.stdout.write(f"{text}\n")
 
 
-def put_json(text: str) -> None:
-    """Print JSON for other programs, whatever charset they and this one talk in; raises what `put` raises."""
+def print_json(text: str) -> None:
+    """Print JSON for other programs, whatever charset they use; raises what `print_raw` raises."""
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    put(text if is_utf8 else ascii_json(text))
+    print_raw(text if is_utf8 else ascii_json(text))
 
 
 def flush() -> None:
-    """Let nothing that was printed wait any longer; raises what `put` raises."""
+    """Let nothing that was printed wait any longer; raises what `print_raw` raises."""
     with _translated():
         sys.stdout.flush()
 
 
-def say(text: str) -> None:
+def print_text(text: str) -> None:
     """Print for people; what names, titles or servers put into it cannot command the terminal."""
     for line in text.splitlines():
-        put(printable(line))
+        print_raw(one_line(line))
 
 
-def mention(text: str) -> None:
-    """As `say`, beside the work of a command: where whoever read it has gone, that goes on all the same."""
+def print_note(text: str) -> None:
+    """As `print_text`, beside the work of a command: a reader that has gone does not end the work."""
     with contextlib.suppress(BrokenPipeError):
-        say(text)
+        print_text(text)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Say on standard error what is wrong; that nobody can read it there changes nothing."""
     with contextlib.suppress(OSError):
         for line in text.splitlines():
-            sys.stderr.write(f"{printable(line)}\n")
+            sys.stderr.write(f"{one_line(line)}\n")
     flush_errors()
 
 
@@ -113,4 +113,4 @@ def _translated() -> Iterator[None]:
         print_nowhere()  # Python would try again as it ends
         if isinstance(exc, BrokenPipeError):
             raise
-        raise StopRun(f"standard output: {exc.strerror}") from exc
+        raise FatalError(f"standard output: {exc.strerror}") from exc

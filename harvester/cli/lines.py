@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 
 import orjson
 
-from harvester.errors import StopRun
-from harvester.models import Brief, Failure, ItemRef
-from harvester.text.display import harmless_json, printable
+from harvester.errors import FatalError
+from harvester.models import Failure, ItemRef, ListingEntry
+from harvester.text.display import harmless_json, one_line
 
 PIECE = 4096
 """Bytes that a pipe which takes any takes at once (POSIX asks for 512, Linux gives 4096)."""
@@ -35,7 +35,7 @@ def selected_line(ref: ItemRef, *, as_json: bool) -> bytes:
     """Write one item of a selection; in JSON what its listing tells of it, null for what it does not."""
     if not as_json:
         return wanted_name(ref.id, ref.version).encode() + b"\n"
-    brief = ref.brief or Brief()
+    brief = ref.brief or ListingEntry()
     told = {
         "id": ref.id,
         "version": ref.version or None,
@@ -61,7 +61,7 @@ def failed_lines(failures: Iterable[Failure]) -> Iterator[str]:
             line = failure.subject
         if line not in told:
             told.add(line)
-            yield printable(line)
+            yield one_line(line)
 
 
 def failed_objects(failures: Iterable[Failure]) -> Iterator[str]:
@@ -73,7 +73,7 @@ def failed_objects(failures: Iterable[Failure]) -> Iterator[str]:
             "file_id": failure.file_id,
             "task": failure.task,
             "error": failure.error,
-            "verdict": failure.verdict,
+            "verdict": failure.failure_kind,
             "attempts": failure.attempts,
             "subject": failure.subject or None,
         }
@@ -88,7 +88,7 @@ async def write(text: bytes, descriptor: int) -> None:
 
     Raises:
         BrokenPipeError: whoever read it has gone.
-        StopRun: it does not take what is written, as a full disk.
+        FatalError: it does not take what is written, as a full disk.
     """
     may_wait = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
     waiting = memoryview(text)
@@ -100,7 +100,7 @@ async def write(text: bytes, descriptor: int) -> None:
         except BrokenPipeError:
             raise
         except OSError as exc:
-            raise StopRun(f"standard output: {exc.strerror}") from exc
+            raise FatalError(f"standard output: {exc.strerror}") from exc
 
 
 async def _has_room(descriptor: int) -> None:

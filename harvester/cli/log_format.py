@@ -6,7 +6,7 @@ import logging
 
 import orjson
 
-from harvester.text.display import printable
+from harvester.text.display import one_line
 from harvester.text.redaction import REDACTOR
 
 
@@ -29,7 +29,7 @@ class Lines(logging.Formatter):
         return REDACTOR.text(super().format(record))  # of a traceback too
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        return printable(super().formatMessage(record))
+        return one_line(super().formatMessage(record))
 
 
 class JsonLines(logging.Formatter):
@@ -39,7 +39,7 @@ class JsonLines(logging.Formatter):
         told = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
-            "message": printable(record.getMessage()),
+            "message": one_line(record.getMessage()),
         }
         if progress := getattr(record, "progress", None):
             told["progress"] = progress

@@ -14,19 +14,19 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from harvester.cli import console as printing
-from harvester.cli.console import complain, mention, put, put_json, say
+from harvester.cli import console
+from harvester.cli.console import print_error, print_json, print_note, print_raw, print_text
 from harvester.cli.overrides import overrides
 from harvester.cli.parser import DEFAULT_FILE, build_parser
 from harvester.cli.signals import Signals
 from harvester.config.secrets import lines_like_tokens
-from harvester.errors import ExitStatus, HarvestError, StopRun, UsageError, exit_status
+from harvester.errors import ExitStatus, FatalError, HarvestError, UsageError, exit_status
 
 if TYPE_CHECKING:
     import logging
 
     from harvester.config import Config
-    from harvester.engine.progress import Watched
+    from harvester.engine.progress import ProgressSnapshot
     from harvester.models import Summary
     from harvester.sources import Listing
 
@@ -40,14 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; what follows is to be the end of the process."""
     try:
         _signals.begin()
-        status = _run_command(argv, may_print=printing.begin())
+        status = _run_command(argv, may_print=console.begin())
         try:
-            printing.flush()
+            console.flush()
         except BrokenPipeError:  # whoever read our output has gone
             pass
-        except StopRun as error:
+        except FatalError as error:
             status = _tell(error)
-        printing.flush_errors()
+        console.flush_errors()
         _signals.ignore_one()
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
@@ -68,7 +68,7 @@ def _run_command(argv: Sequence[str] | None, *, may_print: bool) -> int:
     except HarvestError as error:
         return _tell(error)
     except BrokenPipeError:  # whoever read our output has gone
-        printing.print_nowhere()
+        console.print_nowhere()
         return 0
     except Exception as error:  # noqa: BLE001 - Python's own status for it, 1, would say "finished"
         from harvester.system.resource_limits import no_threads  # noqa: PLC0415
@@ -86,7 +86,7 @@ def _damage(args: argparse.Namespace | None) -> HarvestError | None:
 
 
 def _tell(error: HarvestError) -> int:
-    complain("\n".join(f"harvester: {line}" for line in str(error).splitlines()))
+    print_error("\n".join(f"harvester: {line}" for line in str(error).splitlines()))
     return exit_status(error)
 
 
@@ -94,8 +94,8 @@ def _defect(error: Exception) -> int:
     """Tell of an error that nobody foresaw: where it happened, and what it means for the user's work."""
     import traceback  # noqa: PLC0415 - see the module's docstring
 
-    complain("".join(traceback.format_exception(error)))
-    complain(
+    print_error("".join(traceback.format_exception(error)))
+    print_error(
         "harvester: this is a defect of the program: please report it in its repository, with these lines\n"
         "harvester: what was done is in the ledger, and the same command goes on from there"
     )
@@ -132,7 +132,7 @@ def _run(args: argparse.Namespace) -> int:
     config = _config(args, "harvest")
     try:
         summary = _in_loop(args, functools.partial(_harvest, config, args))
-    except StopRun:
+    except FatalError:
         _removes_nothing(args, "it could not go on")
         raise
     if summary is None:
@@ -141,7 +141,7 @@ def _run(args: argparse.Namespace) -> int:
     if not args.quiet and not args.log_json:
         from harvester.cli.render import closing  # noqa: PLC0415
 
-        mention(closing(summary, config))
+        print_note(closing(summary, config))
     if args.prune:
         _prune(config, args)
     return summary.exit_status
@@ -151,7 +151,7 @@ def _removes_nothing(args: argparse.Namespace, why: str) -> None:
     if args.prune:
         from harvester.cli.render import nothing_removed  # noqa: PLC0415 - see the module's docstring
 
-        mention(nothing_removed([why]))
+        print_note(nothing_removed([why]))
 
 
 def _prune(config: Config, args: argparse.Namespace) -> None:
@@ -172,25 +172,25 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
     import anyio  # noqa: PLC0415 - see the module's docstring
 
     from harvester.cli import progress  # noqa: PLC0415
-    from harvester.concurrency import beside  # noqa: PLC0415
+    from harvester.concurrency import run_with_background  # noqa: PLC0415
     from harvester.jobs.harvest import harvest  # noqa: PLC0415
 
     stop: Callable[[], None] | None = None
 
-    async def show(watched: Watched, ask_to_stop: Callable[[], None]) -> None:
+    async def show(snapshot: ProgressSnapshot, ask_to_stop: Callable[[], None]) -> None:
         nonlocal stop
         stop = ask_to_stop
         try:
             if progress.is_terminal() and not (args.quiet or args.log_json):
-                await progress.show_live(watched)
+                await progress.show_live(snapshot)
             else:
-                await progress.show_lines(watched)
+                await progress.show_lines(snapshot)
         finally:
             stop = None  # what follows is not the pipeline's: it can only be cancelled
 
     async def heed_signals(scope: anyio.CancelScope) -> None:
         await _signals.first()
-        complain("stopping: what is in hand ends first; once more to stop at once")
+        print_error("stopping: what is in hand ends first; once more to stop at once")
         (stop or scope.cancel)()
 
     with anyio.CancelScope() as scope:
@@ -203,7 +203,7 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
             rebuild=args.rebuild,
             on_start=show,
         )
-        return await beside(work, functools.partial(heed_signals, scope))
+        return await run_with_background(work, functools.partial(heed_signals, scope))
     return None
 
 
@@ -213,19 +213,19 @@ def _plan(args: argparse.Namespace) -> int:
     from harvester.jobs.plan import make_plan  # noqa: PLC0415
 
     plan = _await(args, functools.partial(make_plan, config, sample_size=args.sample, quick=args.quick))
-    put_json(as_json(plan.to_dict())) if args.json else say(plan_text(plan, config))
+    print_json(as_json(plan.to_dict())) if args.json else print_text(plan_text(plan, config))
     return 1 if plan.incomplete else 0
 
 
 def _list(args: argparse.Namespace) -> int:
     config = _config(args, "list")
-    printing.flush()  # from here on it is written to past Python's own buffer
+    console.flush()  # from here on it is written to past Python's own buffer
     return 1 if _await(args, functools.partial(_print_selection, config, as_json=args.json)) else 0
 
 
 def _warned(log: logging.Logger, listing: Listing) -> Listing:
     """Say of a listing that is about to be read what cannot be told before its records are here."""
-    if "licence" in listing.filtered_here:
+    if "licence" in listing.client_side_filters:
         log.warning("%s: no listing tells its licences: a run will see, here all are named", listing.key)
     return listing
 
@@ -264,7 +264,7 @@ def _failed(args: argparse.Namespace) -> int:
 
     with Reader(config.folder) as reader:
         for line in (failed_objects if args.json else failed_lines)(reader.failures()):
-            put(line)
+            print_raw(line)
     return 0
 
 
@@ -273,7 +273,7 @@ def _status(args: argparse.Namespace) -> int:
     from harvester.jobs.status import status  # noqa: PLC0415
 
     told = status(_config(args))
-    put_json(as_json(told)) if args.json else say(status_text(told))
+    print_json(as_json(told)) if args.json else print_text(status_text(told))
     return 0
 
 
@@ -287,7 +287,7 @@ def _verify(args: argparse.Namespace) -> int:
         more = "\nrun again to fetch them"
     if found.damaged and not found.is_recorded:
         more = "\nnothing is recorded: you may only read here; who may write runs `verify` and `run`"
-    mention(f"{found.whole} files whole, {len(found.damaged)} damaged or gone{more}")
+    print_note(f"{found.whole} files whole, {len(found.damaged)} damaged or gone{more}")
     return 1 if found.damaged else 0
 
 
@@ -296,7 +296,7 @@ def _export(args: argparse.Namespace) -> int:
     from harvester.jobs.export import export  # noqa: PLC0415
 
     for path in _await(args, functools.partial(export, config, args.to)):
-        put(path)
+        print_raw(path)
     return 0
 
 
@@ -305,7 +305,7 @@ def _init(args: argparse.Namespace) -> int:
 
     path = Path(args.file)
     write_example(path)
-    put(f"wrote {path}; edit it, then: harvester run -c {path}")
+    print_raw(f"wrote {path}; edit it, then: harvester run -c {path}")
     return 0
 
 
@@ -315,7 +315,7 @@ def _sandbox(args: argparse.Namespace) -> int:
     faults = dict(args.fault)
     if "help" in faults:
         for name, text in FAULTS.items():
-            put(f"{name:18} {text}")
+            print_raw(f"{name:18} {text}")
         return 0
     if unknown := faults.keys() - FAULTS.keys():
         raise UsageError(f"--fault: unknown {', '.join(sorted(unknown))}; --fault help lists the names")
@@ -331,8 +331,8 @@ def _sandbox(args: argparse.Namespace) -> int:
     )
 
     def announce(text: str) -> None:
-        put(text)
-        printing.flush()
+        print_raw(text)
+        console.flush()
 
     try:
         _await(args, functools.partial(serve, settings, announce=announce))
@@ -358,7 +358,7 @@ def _await(args: argparse.Namespace, work: Callable[[], Coroutine[Any, Any, T]])
     """Run to the end, or until Ctrl-C or SIGTERM: then what is open is closed first."""
     import anyio  # noqa: PLC0415 - see the module's docstring
 
-    from harvester.concurrency import beside  # noqa: PLC0415
+    from harvester.concurrency import run_with_background  # noqa: PLC0415
 
     async def heed_signals(scope: anyio.CancelScope) -> None:
         await _signals.first()
@@ -366,7 +366,7 @@ def _await(args: argparse.Namespace, work: Callable[[], Coroutine[Any, Any, T]])
 
     async def interruptible() -> T:
         with anyio.CancelScope() as scope:
-            return await beside(work, functools.partial(heed_signals, scope))
+            return await run_with_background(work, functools.partial(heed_signals, scope))
         raise KeyboardInterrupt
 
     return _in_loop(args, interruptible)
@@ -389,10 +389,10 @@ def _in_loop(args: argparse.Namespace, work: Callable[[], Coroutine[Any, Any, T]
 
 def _log(args: argparse.Namespace) -> logging.Logger:
     """Set up the log, as the options say, where there is something to tell."""
-    from harvester.cli import log_format as logs  # noqa: PLC0415 - see the module's docstring
+    from harvester.cli import log_format  # noqa: PLC0415 - see the module's docstring
 
     given = vars(args)
-    return logs.set_up(
+    return log_format.set_up(
         quiet=given.get("quiet", False),
         verbose=given.get("verbose", False),
         as_json=given.get("log_json", False),

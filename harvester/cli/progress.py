@@ -14,44 +14,44 @@ import anyio
 
 from harvester.cli.format import human_bytes, human_seconds
 from harvester.client.limits import Limiter
-from harvester.engine.progress import LINE_EVERY_SECONDS, Watched
-from harvester.text.display import printable
+from harvester.engine.progress import LINE_EVERY_SECONDS, ProgressSnapshot
+from harvester.text.display import one_line
 
 log = logging.getLogger("harvester")
 
 DRAW_EVERY_SECONDS = 0.2
 
 
-async def show_lines(watched: Watched, every_seconds: float = LINE_EVERY_SECONDS) -> None:
+async def show_lines(snapshot: ProgressSnapshot, every_seconds: float = LINE_EVERY_SECONDS) -> None:
     """Log a line now and then, until cancelled."""
     while True:
         await anyio.sleep(every_seconds)
-        log.info("%s", line(watched), extra={"progress": watched.state()})
+        log.info("%s", line(snapshot), extra={"progress": snapshot.state()})
 
 
-def line(watched: Watched) -> str:
+def line(snapshot: ProgressSnapshot) -> str:
     """Say in one line how far a run has come."""
-    tally, traffic = watched.tally, watched.traffic
-    more = "" if tally.listing_ended else "+"
-    parts = [f"{tally.items_done} of {tally.items_owed}{more} items"]
-    if tally.files_owed:
-        parts.append(f"{tally.files_done} of {tally.files_owed}{more} files")
+    counters, traffic = snapshot.counters, snapshot.traffic
+    more = "" if counters.listing_ended else "+"
+    parts = [f"{counters.items_done} of {counters.items_pending}{more} items"]
+    if counters.files_pending:
+        parts.append(f"{counters.files_done} of {counters.files_pending}{more} files")
         parts.append(human_bytes(traffic.file_bytes))
-    if failed := tally.items_failed + tally.files_failed:
+    if failed := counters.items_failed + counters.files_failed:
         parts.append(f"{failed} failed")
     parts.append(
         "requests/s: "
         + " ".join(
-            f"{name} {watched.requests_a_second(name):.1f}{_allowed_now(limiter)}"
-            for name, limiter in watched.limiters.items()
+            f"{name} {snapshot.requests_a_second(name):.1f}{_allowed_now(limiter)}"
+            for name, limiter in snapshot.limiters.items()
         )
     )
     parts += [
         f"{name} pauses {limiter.paused_seconds:.0f} s"
-        for name, limiter in watched.limiters.items()
+        for name, limiter in snapshot.limiters.items()
         if limiter.paused_seconds
     ]
-    if (left := watched.seconds_left) is not None:
+    if (left := snapshot.seconds_left) is not None:
         parts.append(f"{human_seconds(left)} left")
     return ", ".join(parts)
 
@@ -62,13 +62,13 @@ def _allowed_now(limiter: Limiter) -> str:
     return f" (now {pace.rate:.3g})" if pace.rate < pace.configured else ""
 
 
-async def show_live(watched: Watched) -> None:
+async def show_live(snapshot: ProgressSnapshot) -> None:
     """Keep a display on standard error up to date, until cancelled; log lines stand above it."""
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
     from rich.live import Live  # noqa: PLC0415
 
     console = Console(stderr=True)
-    with Live(_table(watched), console=console, auto_refresh=False, transient=True) as live:
+    with Live(_table(snapshot), console=console, auto_refresh=False, transient=True) as live:
         handler = _Above(live)
         log.addHandler(handler)
         others = [other for other in log.handlers if other is not handler]
@@ -76,7 +76,7 @@ async def show_live(watched: Watched) -> None:
             log.removeHandler(other)
         try:
             while True:
-                live.update(_table(watched), refresh=True)
+                live.update(_table(snapshot), refresh=True)
                 await anyio.sleep(DRAW_EVERY_SECONDS)
         finally:
             log.removeHandler(handler)
@@ -92,31 +92,31 @@ class _Above(logging.Handler):
         self._live = live
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._live.console.print(printable(record.getMessage()), markup=False, highlight=False)
+        self._live.console.print(one_line(record.getMessage()), markup=False, highlight=False)
 
 
-def _table(watched: Watched) -> Any:
+def _table(snapshot: ProgressSnapshot) -> Any:
     from rich.progress_bar import ProgressBar  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    tally, traffic = watched.tally, watched.traffic
-    more = "" if tally.listing_ended else "+"
+    counters, traffic = snapshot.counters, snapshot.traffic
+    more = "" if counters.listing_ended else "+"
     grid = Table.grid(padding=(0, 2))
     for name, done, failed, owed in (
-        ("items", tally.items_done, tally.items_failed, tally.items_owed),
-        ("files", tally.files_done, tally.files_failed, tally.files_owed),
+        ("items", counters.items_done, counters.items_failed, counters.items_pending),
+        ("files", counters.files_done, counters.files_failed, counters.files_pending),
     ):
         bar = ProgressBar(total=max(owed, 1), completed=done + failed, width=30)
         said = f"{done} of {owed}{more}" + (f", {failed} failed" if failed else "")
         grid.add_row(name, bar, said, human_bytes(traffic.file_bytes) if name == "files" else "")
-    for name, limiter in watched.limiters.items():
+    for name, limiter in snapshot.limiters.items():
         paused = limiter.paused_seconds
         state = f"pauses {paused:.0f} s" if paused else ""
         errors = f"{traffic.errors[name]} errors" if traffic.errors[name] else ""
-        rate = f"{watched.requests_a_second(name):.1f} requests/s of {limiter.pace.rate:.3g}"
+        rate = f"{snapshot.requests_a_second(name):.1f} requests/s of {limiter.pace.rate:.3g}"
         grid.add_row(name if name != "files" else "downloads", rate, state, errors)
-    left = watched.seconds_left
-    passed = f"{human_seconds(watched.seconds)} passed"
+    left = snapshot.seconds_left
+    passed = f"{human_seconds(snapshot.seconds)} passed"
     grid.add_row("time", passed, "" if left is None else f"about {human_seconds(left)}{more} left", "")
     return grid
 

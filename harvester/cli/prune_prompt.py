@@ -9,10 +9,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from harvester.cli.console import mention
+from harvester.cli.console import print_note
 from harvester.cli.render import nothing_removed, pruned_text, removable_text
 from harvester.config import Config
-from harvester.jobs.prune import Pruned, doubts, removable, tidy
+from harvester.jobs.prune import Pruned, prune_and_export, prune_blockers, removable
 from harvester.storage.trash import TRASH_DAYS, dated, expired
 
 
@@ -33,28 +33,28 @@ class Offer:
 
     def make(self) -> None:
         """Show what may go; move and delete it where the user says yes, forget what is gone already."""
-        if told := doubts(self.config):
-            mention(nothing_removed(told))
+        if told := prune_blockers(self.config):
+            print_note(nothing_removed(told))
             return
         found = removable(self.config)
         shown = [each for each in found if not each.kept]
         today = time.strftime("%Y-%m-%d", time.gmtime())
         old = expired(dated(self.config.folder), today, self.trash_days)
-        mention(removable_text(found, old, self.trash_days))
+        print_note(removable_text(found, old, self.trash_days))
         if (shown or old) and not self._agrees():
             return
         paths = [each.path for each in shown]
-        work = functools.partial(tidy, self.config, paths, trash_days=self.trash_days)
+        work = functools.partial(prune_and_export, self.config, paths, trash_days=self.trash_days)
         pruned = self.await_work(work)
         if shown or old:
-            mention(pruned_text(pruned))
+            print_note(pruned_text(pruned))
 
     def _agrees(self) -> bool:
         """Ask whether what was shown is to be removed; nobody there to answer is a no."""
         if self.says_yes:
             return True
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            mention("nothing is removed: nobody is there to be asked; --yes says yes beforehand")
+            print_note("nothing is removed: nobody is there to be asked; --yes says yes beforehand")
             return False
         self.begin_to_wait()
         try:

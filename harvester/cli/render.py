@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harvester.config import Config
-    from harvester.jobs.plan import Plan
+    from harvester.jobs.plan_totals import Plan
     from harvester.jobs.prune import Pruned, Removable
     from harvester.models import Summary
     from harvester.storage.trash import Dated
@@ -153,10 +153,10 @@ def plan_text(plan: Plan, config: Config) -> str:
     if not plan.files_known:
         about, how = "at least ", "; no record was sampled"
     gone = f", {plan.vanished} of them no longer listed" if plan.vanished else ""
-    lines = [f"items    {plan.items} selected, {plan.items_owed} to visit{gone}"]
+    lines = [f"items    {plan.items} selected, {plan.items_pending} to visit{gone}"]
     if plan.versions:
         lines.append(f"versions {about}{plan.versions} besides")
-    lines.append(f"files    {about}{plan.files_owed}, {about}{human_bytes(plan.bytes_owed)}{how}")
+    lines.append(f"files    {about}{plan.files_pending}, {about}{human_bytes(plan.bytes_pending)}{how}")
     for name, requests in plan.requests.items():
         most = " at most" if config.rate.is_sought(name) else ""
         rate = f"{config.rate.at_most(name):g} a second{most}"
@@ -164,7 +164,7 @@ def plan_text(plan: Plan, config: Config) -> str:
     lines.append(f"at least {human_seconds(max(plan.seconds.values()))}; {plan.binding} decides")
     lines += [
         f"{listing}: figshare takes no {' or '.join(names)} for it: what comes is filtered here"
-        for listing, names in plan.filtered_here.items()
+        for listing, names in plan.client_side_filters.items()
     ]
     lines += [f"incomplete: {what}" for what in plan.incomplete]
     return "\n".join(lines)

@@ -10,7 +10,7 @@ what one brings, `lanes.py` says whose turn it is.
 """
 
 from harvester.client.client import Client, Reply
-from harvester.client.download.segment_policy import Splitting
+from harvester.client.download.segment_policy import SegmentPolicy
 from harvester.client.download.single import Unfit, Wanted, is_progress
 from harvester.client.download.slots import Holding
 from harvester.client.json_body import JSON_LIMIT
@@ -23,7 +23,7 @@ __all__ = [
     "Holding",
     "Lookup",
     "Reply",
-    "Splitting",
+    "SegmentPolicy",
     "Traffic",
     "Unfit",
     "Wanted",

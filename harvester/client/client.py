@@ -28,22 +28,22 @@ from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from harvester.client.download.segment_policy import USUAL, Splitting
-from harvester.client.download.segmented import Transfers
+from harvester.client.download.segment_policy import USUAL, SegmentPolicy
+from harvester.client.download.segmented import SegmentedDownload
 from harvester.client.download.single import IDENTITY, Wanted, refuse_a_page, refuse_a_page_for_the_first_byte
 from harvester.client.json_body import JsonBody
 from harvester.client.json_size import is_heavy
 from harvester.client.limits import Limiter
-from harvester.client.memory_gate import HEAVY, Turn, Turns
-from harvester.client.responses import content_range, date_of, is_of_another, name_of, says_nothing
-from harvester.client.retry import Persistence
-from harvester.client.sender import PARTS, UNLESS, Asking
-from harvester.client.token_check import CredentialsCheck
+from harvester.client.memory_gate import HEAVY, MemoryGate, MemoryPermit
+from harvester.client.responses import content_range, date_of, display_url, is_of_another, says_nothing
+from harvester.client.retry import Retrier
+from harvester.client.sender import PARTS, UNLESS, RequestSender
+from harvester.client.token_check import TokenCheck
 from harvester.client.url_policy import Network
 from harvester.config import Retry, Timeouts
 from harvester.config.proxies import NO_PROXIES, Proxies
 from harvester.config.secrets import Secret
-from harvester.errors import Broken, Challenged, HarvestError, Misshapen, NotAllowed
+from harvester.errors import Blocked, ConnectionFailed, Forbidden, HarvestError, InvalidResponse
 from harvester.text.redaction import REDACTOR
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ class Client:
     `limiters`: one a service, by its name; "api" is the one without which a run cannot go on.
     `origins`: addresses by service, so that a redirect to one counts. `stats_credentials`: "name:password",
     for what is asked of "stats" as authorised. `private_networks`: redirects may lead there. `splitting`:
-    when a file comes over several connections. ``hold_turn``: see `Turns.hold`.
+    when a file comes over several connections. ``hold_turn``: see `MemoryGate.hold`.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Client:
         origins: Mapping[str, URL],
         retry: Retry,
         timeouts: Timeouts,
-        splitting: Splitting = USUAL,
+        splitting: SegmentPolicy = USUAL,
         token: Secret | None = None,
         stats_credentials: Secret | None = None,
         proxies: Proxies = NO_PROXIES,
@@ -94,19 +94,19 @@ class Client:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._checks = {
-            "token": CredentialsCheck(
+            "token": TokenCheck(
                 "the token was refused",
                 token.name if token else "",
                 partial(self._ask_with_credentials, "api"),
                 origins["api"] / "account",
             ),
-            "stats": CredentialsCheck(
+            "stats": TokenCheck(
                 "the credentials for the statistics were refused",
                 stats_credentials.name if stats_credentials else "",
                 partial(self._ask_with_credentials, "stats"),
             ),
         }
-        self._asking = Asking(
+        self._asking = RequestSender(
             session,
             limiters=limiters,
             origins=origins,
@@ -121,27 +121,27 @@ class Client:
         )
         self.limiters = limiters
         self.traffic = self._asking.traffic
-        transfers = Transfers(self._asking, splitting, timeouts, clock)
+        transfers = SegmentedDownload(self._asking, splitting, timeouts, clock)
         self.fetch, self.holding = transfers.fetch, transfers.holding
-        self._turns = Turns(clock)
+        self._turns = MemoryGate(clock)
         self.hold_turn = self._turns.hold
-        self._persistence = Persistence(
+        self._persistence = Retrier(
             limiters, retry, errors=self.traffic.errors, clock=clock, sleep=sleep, jitter=jitter
         )
         self.prove = self._persistence.prove
 
-    async def persist(self, service: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def retry(self, service: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """
         Make attempts until one succeeds; find out what a refusal is about.
 
         Raises:
-            NotAllowed: what was asked for is refused, and the credentials are good.
-            TokenRefused: they are not.
-            Others: as `Persistence.persist`, and `CredentialsCheck.settle`.
+            Forbidden: what was asked for is refused, and the credentials are good.
+            TokenRejected: they are not.
+            Others: as `Retrier.retry`, and `TokenCheck.settle`.
         """
         try:
-            return await self._persistence.persist(service, attempt)
-        except NotAllowed as error:
+            return await self._persistence.retry(service, attempt)
+        except Forbidden as error:
             await self._asking.check_of(error.service or service).settle(error)
             raise
 
@@ -150,15 +150,15 @@ class Client:
         Ask again where a refusal was the last word; `names`: "token", "stats", both where none is given.
 
         Raises:
-            TokenRefused: they are good no more.
-            Doubtful: nobody can tell now.
+            TokenRejected: they are good no more.
+            DoubtfulResponse: nobody can tell now.
         """
         for name in names or self._checks:
             await self._checks[name].confirm()
 
     async def _ask_with_credentials(self, service: str, url: URL) -> None:
         attempt = partial(self._ask_json, service, "GET", url, _any_json, headers={}, authorised=True)
-        await self._persistence.persist(service, attempt)
+        await self._persistence.retry(service, attempt)
 
     @property
     def has_token(self) -> bool:
@@ -181,8 +181,8 @@ class Client:
         """
         Ask for JSON until it comes; `decode` turns the bytes into what is wanted.
 
-        `decode` raises `Broken` for bytes that are not JSON and `Misshapen` for JSON of another shape: that
-        is final once it came twice. Other errors: as `persist`.
+        `decode` raises `ConnectionFailed` for bytes that are not JSON and `InvalidResponse` for JSON of
+        another shape: that is final once it came twice. Other errors: as `retry`.
         """
         sent, data = headers or {}, None
         if body is not None:
@@ -192,7 +192,7 @@ class Client:
         attempt = partial(
             self._ask_json, service, method, url, decode, headers=sent, data=data, authorised=authorised
         )
-        reply = await self.persist(service, twice(attempt))
+        reply = await self.retry(service, twice(attempt))
         self.prove(service, attempt)
         return reply
 
@@ -201,7 +201,7 @@ class Client:
     ) -> Reply[T] | None:
         """As `json`, for a GET; None where the service says that what had this ETag is what it still has."""
         attempt = partial(self._ask_json_unless, etag, service, url, decode, authorised=authorised)
-        reply = await self.persist(service, twice(attempt))
+        reply = await self.retry(service, twice(attempt))
         self.prove(service, attempt)
         return reply
 
@@ -256,7 +256,7 @@ class Client:
         if response.status == HTTPStatus.NOT_MODIFIED:
             response.release()
             if is_of_another(response.headers.get("ETag", ""), etag):
-                raise Broken(f"{name_of(url)}: says that nothing has changed, of another ETag")
+                raise ConnectionFailed(f"{display_url(url)}: says that nothing has changed, of another ETag")
             return None
         return await self._read_json(response, url, decode)
 
@@ -266,18 +266,18 @@ class Client:
         async with self._turns.hold() as turn:
             raw = await self._read(response, turn)
             if not raw:
-                raise Challenged(f"{name_of(url)}: an empty answer where JSON was promised")
+                raise Blocked(f"{display_url(url)}: an empty answer where JSON was promised")
             if is_heavy(raw, most=HEAVY):
                 await turn.take()
-                value, error = await to_thread.run_sync(_tried, decode, raw, name_of(url))
+                value, error = await to_thread.run_sync(_tried, decode, raw, display_url(url))
             else:
-                value, error = _tried(decode, raw, name_of(url))
+                value, error = _tried(decode, raw, display_url(url))
             del raw
             if error is not None:
                 raise error
             return Reply(value, _harmless(response.headers))
 
-    async def _read(self, response: aiohttp.ClientResponse, turn: Turn) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, turn: MemoryPermit) -> bytes:
         body = None
         try:
             body = JsonBody(response.url, response.headers.get("Content-Encoding", ""), turn=turn)
@@ -297,11 +297,11 @@ def twice(attempt: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
     async def asked_again() -> T:
         try:
             return await attempt()
-        except Misshapen as error:
+        except InvalidResponse as error:
             if (said := str(error)) in seen:
                 raise
             seen.add(said)
-            raise Broken(said) from error
+            raise ConnectionFailed(said) from error
 
     return asked_again
 
@@ -325,8 +325,8 @@ def _tried(decode: Callable[[bytes], T], raw: bytes, name: str) -> tuple[Any, Ha
         return decode(REDACTOR.record(raw)), None
     except HarvestError as exc:
         error: HarvestError = exc
-    if isinstance(error, Misshapen) and says_nothing(raw):
-        error = Broken(f"{name}: an answer that says nothing: {error}")
+    if isinstance(error, InvalidResponse) and says_nothing(raw):
+        error = ConnectionFailed(f"{name}: an answer that says nothing: {error}")
     seen: BaseException | None = error
     while seen is not None:
         seen.__traceback__ = None
@@ -341,4 +341,4 @@ def _any_json(raw: bytes) -> object:
     try:
         return _json.decode(raw)
     except (msgspec.DecodeError, RecursionError) as exc:
-        raise Broken(f"not JSON: {exc}") from exc
+        raise ConnectionFailed(f"not JSON: {exc}") from exc

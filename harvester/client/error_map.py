@@ -9,15 +9,15 @@ import time
 import aiohttp
 from yarl import URL
 
-from harvester.client.responses import name_of
+from harvester.client.responses import display_url
 from harvester.client.session import NotAsked
 from harvester.config.proxies import Proxy
-from harvester.errors import Broken, HarvestError, Misshapen
-from harvester.system import resource_limits as handles
-from harvester.text.display import printable
+from harvester.errors import ConnectionFailed, HarvestError, InvalidResponse
+from harvester.system import resource_limits
+from harvester.text.display import one_line
 
-FOREIGN = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ValueError)
-"""What aiohttp raises while an address is asked, also of one that cannot be; `translated` makes it ours."""
+TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ValueError)
+"""What aiohttp raises while an address is asked, also of one that cannot be; `map_error` makes it ours."""
 
 _EXPIRED, _NOT_YET_VALID = 10, 9
 _OF_ANOTHER_HOST = (62, 64)
@@ -26,37 +26,37 @@ _NO_TLS = ("wrong version number", "packet length too long", "http request", "re
 _OTHER_TLS = ("unsupported protocol", "protocol version", "no protocols available", "handshake failure")
 
 
-def translated(error: Exception, url: URL, proxy: Proxy | None = None) -> HarvestError:
+def map_error(error: Exception, url: URL, proxy: Proxy | None = None) -> HarvestError:
     """As `_translated`, but what fails for want of open files is no word on the address."""
-    if isinstance(error, OSError | aiohttp.ClientConnectorError) and handles.are_used_up():
-        return handles.shortage(name_of(url))
+    if isinstance(error, OSError | aiohttp.ClientConnectorError) and resource_limits.are_used_up():
+        return resource_limits.shortage(display_url(url))
     return _translated(error, url, proxy)
 
 
 def _translated(error: Exception, url: URL, proxy: Proxy | None) -> HarvestError:
     """Say in our own errors what aiohttp and the system say of `url`; `proxy`: what it was asked through."""
-    who = f"{name_of(url)}: {_proxy_at_fault(error, url, proxy)}"
+    who = f"{display_url(url)}: {_proxy_at_fault(error, url, proxy)}"
     if told := _insecure(error):  # first, as errors of certificates are ValueErrors too
-        return Broken(f"{who}{told}")
+        return ConnectionFailed(f"{who}{told}")
     match error:
         case ValueError():  # aiohttp's own for addresses is a subclass
-            return Misshapen(f"{who}not an address")
+            return InvalidResponse(f"{who}not an address")
         case aiohttp.ClientConnectorDNSError():
-            return Broken(f"{who}{_lost(error.os_error)}")
+            return ConnectionFailed(f"{who}{_lost(error.os_error)}")
         case aiohttp.ClientConnectorError():
-            return Broken(f"{who}no connection ({_why(error.os_error)})")
+            return ConnectionFailed(f"{who}no connection ({_why(error.os_error)})")
         case aiohttp.ClientHttpProxyError():
-            return Broken(f"{who}{_refused_by(proxy, error.status)}")
+            return ConnectionFailed(f"{who}{_refused_by(proxy, error.status)}")
         case aiohttp.ClientResponseError():  # its own text repeats what was sent
-            return Broken(f"{who}no HTTP, or headers of more bytes or lines than any answer has")
+            return ConnectionFailed(f"{who}no HTTP, or headers of more bytes or lines than any answer has")
         case TimeoutError():  # aiohttp's own are subclasses
-            return Broken(f"{who}timed out")
+            return ConnectionFailed(f"{who}timed out")
         case aiohttp.ClientPayloadError():
-            return Broken(f"{who}cut before its end")
+            return ConnectionFailed(f"{who}cut before its end")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            return Broken(f"{who}the connection was cut")
+            return ConnectionFailed(f"{who}the connection was cut")
         case _:
-            return Broken(f"{who}{type(error).__name__}")
+            return ConnectionFailed(f"{who}{type(error).__name__}")
 
 
 def _proxy_at_fault(error: Exception, url: URL, proxy: Proxy | None) -> str:
@@ -99,7 +99,7 @@ def _insecure(error: Exception) -> str:
 
 def _distrust(error: ssl.SSLCertVerificationError) -> str:
     """Say why a certificate is not trusted, and what helps where that is right all the same."""
-    why = printable(getattr(error, "verify_message", "") or str(error)).rstrip(".")
+    why = one_line(getattr(error, "verify_message", "") or str(error)).rstrip(".")
     return f"certificate verify failed: {why}; {_advice(getattr(error, 'verify_code', 0))}"
 
 
@@ -116,13 +116,13 @@ def _lost(error: OSError) -> str:
     """Say why a host's name led nowhere."""
     if isinstance(error, NotAsked):
         return str(error.strerror)
-    return f"DNS lookup failed: {printable(error.strerror or str(error))}"
+    return f"DNS lookup failed: {one_line(error.strerror or str(error))}"
 
 
 def _why(error: object) -> str:
     """Say in the system's words why there is no connection; asyncio's own texts show addresses."""
     if isinstance(error, ssl.SSLError):
-        return _without_tls(printable(error.reason or error.strerror or "no TLS").replace("_", " ").lower())
+        return _without_tls(one_line(error.reason or error.strerror or "no TLS").replace("_", " ").lower())
     number = error.errno if isinstance(error, OSError) else None
     return os.strerror(number) if number else str(error) or "the connection was cut"
 

@@ -8,9 +8,9 @@ import zlib
 import anyio.lowlevel
 from yarl import URL
 
-from harvester.client.memory_gate import LARGE, Turn
-from harvester.client.responses import name_of
-from harvester.errors import Broken, Misshapen
+from harvester.client.memory_gate import LARGE, MemoryPermit
+from harvester.client.responses import display_url
+from harvester.errors import ConnectionFailed, InvalidResponse
 
 JSON_LIMIT = 64 << 20
 """Bytes of one JSON answer, after decompression."""
@@ -31,10 +31,12 @@ class JsonBody:
 
     __slots__ = ("_is_large", "_left", "_limit", "_received", "_taken", "_turn", "_unzip", "_url")
 
-    def __init__(self, url: URL, encoding: str, *, limit: int = JSON_LIMIT, turn: Turn | None = None) -> None:
+    def __init__(
+        self, url: URL, encoding: str, *, limit: int = JSON_LIMIT, turn: MemoryPermit | None = None
+    ) -> None:
         encoding = encoding.lower()
         if encoding not in {"", "identity", "gzip", "x-gzip"}:
-            raise Broken(f"{name_of(url)}: encoded in a way that nobody asked for")
+            raise ConnectionFailed(f"{display_url(url)}: encoded in a way that nobody asked for")
         self._url = url
         self._left = limit
         self._received = 0
@@ -49,8 +51,8 @@ class JsonBody:
         Add the next piece as received; of one that is too long, what there is room for.
 
         Raises:
-            Misshapen: it is more than the limit.
-            Broken: it is no gzip, or takes too long while others wait for their turn.
+            InvalidResponse: it is more than the limit.
+            ConnectionFailed: it is no gzip, or takes too long while others wait for their turn.
         """
         self._received += len(piece)
         if self._unzip is None:
@@ -64,7 +66,7 @@ class JsonBody:
                 break
             await anyio.lowlevel.checkpoint()
         if self._unzip.unused_data or self._received > self._limit:
-            raise Misshapen(f"{name_of(self._url)}: more than the gzip that was promised")
+            raise InvalidResponse(f"{display_url(self._url)}: more than the gzip that was promised")
 
     async def _add(self, piece: bytes) -> None:
         if self._turn is not None and self._taken.tell() + len(piece) > LARGE:
@@ -75,25 +77,25 @@ class JsonBody:
         self._taken.write(piece if len(piece) <= self._left else piece[: self._left])
         self._left -= len(piece)
         if self._left < 0:
-            raise Misshapen(f"{name_of(self._url)}: more than {self._limit} bytes of JSON")
+            raise InvalidResponse(f"{display_url(self._url)}: more than {self._limit} bytes of JSON")
 
     def _unzipped(self, piece: bytes, unzip: zlib._Decompress) -> bytes:
         if unzip.eof:
-            raise Misshapen(f"{name_of(self._url)}: more than the gzip that was promised")
+            raise InvalidResponse(f"{display_url(self._url)}: more than the gzip that was promised")
         try:
             return unzip.decompress(piece, min(_STEP, self._left + 1))
         except zlib.error as exc:
-            raise Broken(f"{name_of(self._url)}: not the gzip that was promised") from exc
+            raise ConnectionFailed(f"{display_url(self._url)}: not the gzip that was promised") from exc
 
     def whole(self, *, cut: bool = False) -> bytes:
         """
         Return the whole answer, or what there is of it where it may be `cut`.
 
         Raises:
-            Broken: the compressed bytes ended early.
+            ConnectionFailed: the compressed bytes ended early.
         """
         if self._unzip is not None and self._received and not (cut or self._unzip.eof):
-            raise Broken(f"{name_of(self._url)}: cut before its end")
+            raise ConnectionFailed(f"{display_url(self._url)}: cut before its end")
         return self._taken.getvalue()
 
     def drop(self) -> None:

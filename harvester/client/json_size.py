@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from harvester.errors import Misshapen
+from harvester.errors import InvalidResponse
 
 BYTES_OF_A_VALUE = 250
 """A list, an object or a number as Python has it, and what is made of it here."""
@@ -43,7 +43,7 @@ def readable(raw: bytes) -> bytes:
     Return JSON as it can be decoded: the same, or with the beginnings of texts that are too long.
 
     Raises:
-        Misshapen: it weighs too much, or is nested too deeply.
+        InvalidResponse: it weighs too much, or is nested too deeply.
     """
     if len(raw) <= _CHUNK and raw.count(b"[") + raw.count(b"{") <= MOST_DEPTH:
         return raw
@@ -59,7 +59,7 @@ def _abridged(raw: bytes, too_long: list[tuple[int, int]]) -> bytes:
     with memoryview(raw) as view:
         for begin, end in too_long:
             if raw[end + 1 : end + BEGINNING].lstrip().startswith(b":"):
-                raise Misshapen("JSON with a key that is longer than any")
+                raise InvalidResponse("JSON with a key that is longer than any")
             pieces += [view[done:begin], _beginning(raw[begin : begin + BEGINNING])]
             done = end
         pieces.append(view[done:])
@@ -96,7 +96,7 @@ class _Scales:
         Add the next piece.
 
         Raises:
-            Misshapen: all so far weighs too much, or is nested too deeply.
+            InvalidResponse: all so far weighs too much, or is nested too deeply.
         """
         width = _width(chunk)
         chunk = self._without_escapes(chunk)
@@ -116,14 +116,14 @@ class _Scales:
         self._place += len(chunk)
         weight = BYTES_OF_A_VALUE * self._values + self._text
         if weight > MOST_WEIGHT:
-            raise Misshapen("JSON with more values or text than any answer has")
+            raise InvalidResponse("JSON with more values or text than any answer has")
 
     def _count(self, outside: bytes) -> None:
         """Count what stands outside of texts."""
         self._values += _marks(outside)
         with memoryview(outside.translate(_UP_AND_DOWN, _NO_BRACKETS)) as view, view.cast("b") as steps:
             if max(accumulate(steps, initial=self._depth)) > MOST_DEPTH:
-                raise Misshapen("JSON nested too deeply")
+                raise InvalidResponse("JSON nested too deeply")
             self._depth += sum(steps)
 
     def _without_escapes(self, chunk: bytes) -> bytes:

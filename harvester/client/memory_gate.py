@@ -1,8 +1,8 @@
 """
 Large answers take turns: one at a time is in memory with all that is made of it, however many ask.
 
-An answer asks for the turn when it turns out to be large. Who reads it within `Turns.hold` keeps the turn
-until the end of that block, where what came of it has been saved; others until it is decoded.
+An answer asks for the turn when it turns out to be large. Who reads it within `MemoryGate.hold` keeps the
+turn until the end of that block, where what came of it has been saved; others until it is decoded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextvars import ContextVar
 
 import anyio
 
-from harvester.errors import Broken
+from harvester.errors import ConnectionFailed
 
 LARGE = 4 << 20
 """Bytes of an answer that needs the turn."""
@@ -24,7 +24,7 @@ LONGEST_SECONDS = 300.0
 """So long an answer may take to come while it keeps others waiting."""
 
 
-class Turn:
+class MemoryPermit:
     """One block's turn, which it may never need."""
 
     def __init__(self, turns: anyio.Semaphore, clock: Callable[[], float]) -> None:
@@ -43,11 +43,13 @@ class Turn:
         See that an answer does not keep others waiting for ever.
 
         Raises:
-            Broken: it does.
+            ConnectionFailed: it does.
         """
         passed = 0.0 if self._since is None else self._clock() - self._since
         if passed > LONGEST_SECONDS and self._turns.statistics().tasks_waiting:
-            raise Broken(f"a large answer that took more than {LONGEST_SECONDS:.0f} s, while others waited")
+            raise ConnectionFailed(
+                f"a large answer that took more than {LONGEST_SECONDS:.0f} s, while others waited"
+            )
 
     def end(self) -> None:
         """Let others have the turn."""
@@ -56,10 +58,10 @@ class Turn:
             self._turns.release()
 
 
-_current: ContextVar[Turn | None] = ContextVar("_current", default=None)
+_current: ContextVar[MemoryPermit | None] = ContextVar("_current", default=None)
 
 
-class Turns:
+class MemoryGate:
     """Hands out the turn; `clock`: seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -67,12 +69,12 @@ class Turns:
         self._clock = clock
 
     @asynccontextmanager
-    async def hold(self) -> AsyncIterator[Turn]:
+    async def hold(self) -> AsyncIterator[MemoryPermit]:
         """Keep a turn that is taken in this block until its end; within another such block, until its end."""
         if (outer := _current.get()) is not None:
             yield outer
             return
-        turn = Turn(self._turns, self._clock)
+        turn = MemoryPermit(self._turns, self._clock)
         token = _current.set(turn)
         try:
             yield turn

@@ -13,20 +13,20 @@ import orjson
 from yarl import URL
 
 from harvester.errors import (
+    AuthenticationRequired,
     BadRequest,
-    Broken,
-    Challenged,
-    Closed,
-    Gone,
+    Blocked,
+    ConnectionFailed,
+    Forbidden,
     HarvestError,
-    NotAllowed,
-    Refused,
-    ServerFailed,
-    Throttled,
-    TryAgain,
-    Unfounded,
+    NotFound,
+    RateLimited,
+    Rejected,
+    ServerError,
+    TransientError,
+    UnprovenNotFound,
 )
-from harvester.text.display import printable
+from harvester.text.display import one_line
 
 LONGEST_ERROR = 1 << 16
 """Bytes of JSON in which an error is looked for: a longer answer says something else."""
@@ -39,7 +39,7 @@ _DECISIONS = frozenset({400, 402, 405, 406, 411, 413, 414, 415, 417, 422, 428, 4
 """What settles, in figshare's own words, that it is in vain to ask; without them, and all else, may pass."""
 
 
-def complaint(
+def error_for_status(
     name: str,
     status: int,
     headers: Mapping[str, str],
@@ -61,32 +61,32 @@ def complaint(
     reason = words or _other_words(raw)
     said = f": {reason}" if reason else ""
     if status == 202 or "x-amzn-waf-action" in headers:
-        return Challenged(f"{name}: a challenge for browsers ({status})")
+        return Blocked(f"{name}: a challenge for browsers ({status})")
     if status == 401 and with_token:
-        return NotAllowed(f"{name}: refused (401){said}")
+        return Forbidden(f"{name}: refused (401){said}")
     if status in {401, 403}:
         if words is None and not _is_json(raw):
-            return Challenged(f"{name}: blocked ({status})")
-        kind = NotAllowed if with_token else Closed
+            return Blocked(f"{name}: blocked ({status})")
+        kind = Forbidden if with_token else AuthenticationRequired
         return kind(f"{name}: refused ({status}){said}")
     if status in {404, 410}:
         if words is None:
-            return Unfounded(f"{name}: not found, in words that are not figshare's ({status})")
-        return Gone(f"{name}: not found ({status}){said}")
+            return UnprovenNotFound(f"{name}: not found, in words that are not figshare's ({status})")
+        return NotFound(f"{name}: not found ({status}){said}")
     if status in _DECISIONS and words is not None:
-        return (BadRequest if status in {400, 422} else Refused)(f"{name}: answered {status}{said}")
+        return (BadRequest if status in {400, 422} else Rejected)(f"{name}: answered {status}{said}")
     return _passing(name, status, said, wait_seconds)
 
 
-def _passing(name: str, status: int, said: str, wait_seconds: float | None) -> TryAgain:
+def _passing(name: str, status: int, said: str, wait_seconds: float | None) -> TransientError:
     """Say what a status means that decides nothing about what was asked for."""
     if status == 429:
-        return Throttled(f"{name}: too many requests (429)", retry_after=wait_seconds)
+        return RateLimited(f"{name}: too many requests (429)", retry_after=wait_seconds)
     if status == 408:
-        return Broken(f"{name}: timed out there (408)")
+        return ConnectionFailed(f"{name}: timed out there (408)")
     if status >= 500:
-        return ServerFailed(f"{name}: failed there ({status})", retry_after=wait_seconds)
-    return Broken(f"{name}: answered {status}{said}", retry_after=wait_seconds)
+        return ServerError(f"{name}: failed there ({status})", retry_after=wait_seconds)
+    return ConnectionFailed(f"{name}: answered {status}{said}", retry_after=wait_seconds)
 
 
 def _words(raw: bytes) -> str | None:
@@ -95,12 +95,12 @@ def _words(raw: bytes) -> str | None:
         told = orjson.loads(raw)
     except orjson.JSONDecodeError:
         begun = _BEGINNING.match(raw)
-        return begun and printable(begun[1].decode(errors="replace"))[:200]
+        return begun and one_line(begun[1].decode(errors="replace"))[:200]
     if not isinstance(told, dict) or "message" not in told:
         return None
     words = told["message"]
     # A list is no words, and hundreds of them in each other cannot even be shown.
-    return printable(str(words))[:200] if isinstance(words, str | int | float) else ""
+    return one_line(str(words))[:200] if isinstance(words, str | int | float) else ""
 
 
 def _is_json(raw: bytes) -> bool:
@@ -119,7 +119,7 @@ def _other_words(raw: bytes) -> str:
         return ""
     if isinstance(told, dict):
         told = told.get("error") or told.get("code")
-    return printable(told)[:200] if isinstance(told, str) else ""
+    return one_line(told)[:200] if isinstance(told, str) else ""
 
 
 def says_nothing(raw: bytes) -> bool:
@@ -196,6 +196,6 @@ def content_range(value: str) -> ContentRange:
     return ContentRange(begin, last + 1, total) if begin <= last < total else _NO_RANGE
 
 
-def name_of(url: URL) -> str:
+def display_url(url: URL) -> str:
     """Show an address without its query: signatures and secrets live there."""
-    return printable(f"{url.host}{url.path}")
+    return one_line(f"{url.host}{url.path}")

@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from harvester.client.responses import backoff_seconds
 from harvester.config import Retry
-from harvester.errors import Broken, GiveUp, Throttled, TryAgain, Unreachable
+from harvester.errors import ConnectionFailed, PermanentError, RateLimited, TransientError, Unreachable
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ REST_SECONDS = 60.0
 
 
 @dataclass
-class _Health:
+class CircuitBreaker:
     """
     Whether a service answers at all. Times are seconds of one clock; nothing here waits.
 
@@ -80,7 +80,7 @@ class _Health:
         return True
 
 
-class Persistence:
+class Retrier:
     """Makes attempts for the client; `errors` counts those that failed, by service."""
 
     def __init__(
@@ -100,21 +100,21 @@ class Persistence:
         self._jitter = jitter
         probe_seconds = min(PROBE_SECONDS, retry.max_wait)
         self._health = {
-            name: _Health(retry.patience, probe_seconds, is_vital=name == "api") for name in services
+            name: CircuitBreaker(retry.patience, probe_seconds, is_vital=name == "api") for name in services
         }
 
     def prove(self, service: str, proof: Callable[[], Awaitable[object]]) -> None:
         """Remember what a service gives, to ask for it again when it is in doubt."""
         self._health[service].proof = proof
 
-    async def persist(self, service: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def retry(self, service: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """
         Make attempts until one succeeds; those that made progress are not counted.
 
         Raises:
-            GiveUp: it cannot be had.
-            TryAgain: the last attempt failed in a way that might pass; ``attempts`` says how many.
-            StopRun: the api is dead, or the service asks for a wait of more than an hour.
+            PermanentError: it cannot be had.
+            TransientError: the last attempt failed in a way that might pass; ``attempts`` says how many.
+            FatalError: the api is dead, or the service asks for a wait of more than an hour.
         """
         health = self._health[service]
         number = 0  # of those in vain
@@ -122,12 +122,12 @@ class Persistence:
             is_probe = not health.is_well and await self._admit(service, health, made)
             try:
                 result = await attempt()
-            except TryAgain as error:
+            except TransientError as error:
                 error.attempts = made
                 number = 0 if error.made_progress else number + 1
                 await self._failed(service, health, error, number, is_probe=is_probe)
                 await self._back_off(error, max(1, number))
-            except GiveUp as error:
+            except PermanentError as error:
                 error.attempts = made
                 health.answered()
                 raise
@@ -138,7 +138,7 @@ class Persistence:
         raise AssertionError("there is no last one")
 
     async def _failed(
-        self, service: str, health: _Health, error: TryAgain, number: int, *, is_probe: bool
+        self, service: str, health: CircuitBreaker, error: TransientError, number: int, *, is_probe: bool
     ) -> None:
         """Note a failure; raise the last one that is allowed, `number` counts those in vain."""
         self._errors[service] += 1
@@ -149,7 +149,7 @@ class Persistence:
             await self._give_up(service, health, error)
             raise error
 
-    async def _admit(self, service: str, health: _Health, number: int) -> bool:
+    async def _admit(self, service: str, health: CircuitBreaker, number: int) -> bool:
         """
         Let a request pass; while its service is in doubt nobody, but for one that finds out.
 
@@ -162,7 +162,7 @@ class Persistence:
                     return True
                 await self._probe(service, health, health.proof)
             elif health.is_dead(now) and not health.is_vital:
-                error = Broken(f"{service}: does not answer; asked again after a rest")
+                error = ConnectionFailed(f"{service}: does not answer; asked again after a rest")
                 error.attempts = number - 1
                 raise error
             else:
@@ -172,22 +172,22 @@ class Persistence:
     async def _probe(
         self,
         service: str,
-        health: _Health,
+        health: CircuitBreaker,
         proof: Callable[[], Awaitable[object]],
-        blamed: TryAgain | None = None,
+        blamed: TransientError | None = None,
     ) -> None:
         try:
             await proof()
-        except TryAgain as error:
+        except TransientError as error:
             self._errors[service] += 1
             health.proof_failed = True
             self._bury_if_dead(service, health, blamed or error)
-        except GiveUp:
+        except PermanentError:
             health.answered()
         else:
             health.answered()
 
-    async def _give_up(self, service: str, health: _Health, error: TryAgain) -> None:
+    async def _give_up(self, service: str, health: CircuitBreaker, error: TransientError) -> None:
         was_down = health.is_down()
         health.given_up += 1
         if not health.is_down():
@@ -202,7 +202,7 @@ class Persistence:
                 service, error, health.patience / 60,
             )  # fmt: skip
 
-    def _bury_if_dead(self, service: str, health: _Health, error: TryAgain) -> None:
+    def _bury_if_dead(self, service: str, health: CircuitBreaker, error: TransientError) -> None:
         now = self._clock()
         if not health.is_dead(now):
             return
@@ -211,8 +211,8 @@ class Persistence:
         health.next_probe = max(health.next_probe, now + REST_SECONDS)
         log.warning("%s does not answer, resting it for %.0f s: %s", service, REST_SECONDS, error)
 
-    async def _back_off(self, error: TryAgain, number: int) -> None:
-        if isinstance(error, Throttled):
+    async def _back_off(self, error: TransientError, number: int) -> None:
+        if isinstance(error, RateLimited):
             return  # the service's limiter is paused: waiting twice helps nobody
         longest = backoff_seconds(number, self._retry.max_wait)
         seconds = max(self._jitter() * longest, error.retry_after or 0.0)

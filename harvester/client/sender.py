@@ -19,31 +19,31 @@ from msgspec import Struct
 from yarl import URL
 
 from harvester.client.deadlines import Deadlines
-from harvester.client.error_map import FOREIGN, authorisation, translated
+from harvester.client.error_map import TRANSPORT_ERRORS, authorisation, map_error
 from harvester.client.json_body import JsonBody
 from harvester.client.limits import Limiter
 from harvester.client.responses import (
     backoff_seconds,
-    complaint,
-    name_of,
+    display_url,
+    error_for_status,
     retry_after_seconds,
 )
-from harvester.client.token_check import CredentialsCheck
+from harvester.client.token_check import TokenCheck
 from harvester.client.url_policy import Network, is_loopback, why_not_public, with_remedy
 from harvester.config import Timeouts
 from harvester.config.proxies import NO_PROXIES, Proxies
 from harvester.config.secrets import Secret
 from harvester.errors import (
-    Broken,
-    Challenged,
+    Blocked,
+    ConnectionFailed,
+    FatalError,
+    Forbidden,
     HarvestError,
-    Misshapen,
-    NotAllowed,
-    Refused,
-    StopRun,
-    Throttled,
-    TryAgain,
-    Unfounded,
+    InvalidResponse,
+    RateLimited,
+    Rejected,
+    TransientError,
+    UnprovenNotFound,
 )
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Traffic:
     file_bytes: int = 0
 
 
-class _Turn(Struct, frozen=True):
+class Permit(Struct, frozen=True):
     """
     One request's turn.
 
@@ -87,7 +87,7 @@ class _Turn(Struct, frozen=True):
     payers: tuple[str, ...]
 
 
-class Asking:
+class RequestSender:
     """
     Asks figshare's services, each within its limit; parameters as those of `Client`.
 
@@ -103,7 +103,7 @@ class Asking:
         origins: Mapping[str, URL],
         max_wait: float,
         timeouts: Timeouts,
-        checks: Mapping[str, CredentialsCheck],
+        checks: Mapping[str, TokenCheck],
         token: Secret | None = None,
         stats_credentials: Secret | None = None,
         proxies: Proxies = NO_PROXIES,
@@ -165,7 +165,7 @@ class Asking:
                     raise await self._judge(response, turn, with_token=check is not None)
                 self._answered(turn, check, url)
                 url = self._redirected(url, response, method)
-        raise Broken(f"{name_of(url)}: more than {MOST_REDIRECTS} redirects")
+        raise ConnectionFailed(f"{display_url(url)}: more than {MOST_REDIRECTS} redirects")
 
     async def _send(
         self, method: str, url: URL, data: bytes | None, headers: Mapping[str, str]
@@ -183,16 +183,16 @@ class Asking:
                     proxy=proxy and proxy.url,
                     proxy_auth=proxy and authorisation(proxy),
                 )
-        except FOREIGN as exc:
-            raise translated(exc, url, proxy) from exc
+        except TRANSPORT_ERRORS as exc:
+            raise map_error(exc, url, proxy) from exc
 
-    async def _turn(self, service: str, url: URL, *, is_redirected: bool) -> _Turn:
+    async def _turn(self, service: str, url: URL, *, is_redirected: bool) -> Permit:
         payers = self._payers(service, url.origin(), is_redirected=is_redirected)
         also = self.limiters[payers[1]] if len(payers) > 1 else None
         started = await self.limiters[payers[0]].turn(also) if payers else self._clock()
         for name in payers:
             self.traffic.requests[name] += 1
-        return _Turn(service, started, payers)
+        return Permit(service, started, payers)
 
     def _payers(self, service: str, origin: URL, *, is_redirected: bool) -> tuple[str, ...]:
         """
@@ -223,24 +223,24 @@ class Asking:
 
     def _redirected(self, url: URL, response: aiohttp.ClientResponse, method: str) -> URL:
         if method != "GET":
-            raise Refused(f"{name_of(url)}: sends a {method} elsewhere, which is not followed")
+            raise Rejected(f"{display_url(url)}: sends a {method} elsewhere, which is not followed")
         try:
             target = url.join(URL(response.headers["Location"]))
             # A host like [::12345] is found to be none only when it is asked for.
             is_web = target.scheme in {"http", "https"} and bool(target.host and target.origin())
         except ValueError as exc:
-            raise Misshapen(f"{name_of(url)}: redirects to no address") from exc
+            raise InvalidResponse(f"{display_url(url)}: redirects to no address") from exc
         kind = why_not_public(target, self._private_networks)
         if kind is not None and not (is_web and is_loopback(self._api)):
             where = target.host or f"an address of {target.scheme}"
-            raise Refused(f"{name_of(url)}: redirects to {where}, which is {with_remedy(kind)}")
+            raise Rejected(f"{display_url(url)}: redirects to {where}, which is {with_remedy(kind)}")
         return target
 
     async def _judge(
-        self, response: aiohttp.ClientResponse, turn: _Turn, *, with_token: bool
+        self, response: aiohttp.ClientResponse, turn: Permit, *, with_token: bool
     ) -> HarvestError:
         """Return what an answer's status means; a complaint about our pace slows the services down."""
-        name, status, headers = name_of(response.url), response.status, response.headers
+        name, status, headers = display_url(response.url), response.status, response.headers
         wait = retry_after_seconds(headers.get("Retry-After"), headers.get("Date"))
         if not turn.payers:
             wait = None if wait is None else min(wait, self._max_wait)
@@ -250,23 +250,23 @@ class Asking:
         is_long = wait is not None and wait > LONGEST_RETRY_AFTER_SECONDS
         if is_long and status not in _MAY_END_THE_RUN:  # of one item: no word on the others
             wait, is_long = None, False
-        error = complaint(name, status, headers, raw, wait, with_token=with_token)
-        if isinstance(error, NotAllowed):
+        error = error_for_status(name, status, headers, raw, wait, with_token=with_token)
+        if isinstance(error, Forbidden):
             error.service, error.address = turn.service, str(response.url)
         if is_long:
-            return StopRun(f"{error}; it asks to wait {wait:.0f} s: run again after that")
-        is_block = isinstance(error, Challenged) and turn.service != "files"  # a file has another route
-        if isinstance(error, Throttled) or is_block:
+            return FatalError(f"{error}; it asks to wait {wait:.0f} s: run again after that")
+        is_block = isinstance(error, Blocked) and turn.service != "files"  # a file has another route
+        if isinstance(error, RateLimited) or is_block:
             self._slow_down(turn, wait, error)
-        elif not isinstance(error, TryAgain):
+        elif not isinstance(error, TransientError):
             self._answered(turn)
         return error
 
-    def check_of(self, service: str) -> CredentialsCheck:
+    def check_of(self, service: str) -> TokenCheck:
         """Return the check of what is sent with requests for a service."""
         return self._checks["stats" if service == "stats" else "token"]
 
-    def _answered(self, turn: _Turn, check: CredentialsCheck | None = None, url: URL | None = None) -> None:
+    def _answered(self, turn: Permit, check: TokenCheck | None = None, url: URL | None = None) -> None:
         """Note an answer that is no complaint, and no failure there; `check`: of what it was asked with."""
         if check is not None and url is not None:
             check.accepted(url)
@@ -274,12 +274,12 @@ class Asking:
             self._complaints[name] = 0
             self.limiters[name].pace.recover(turn.started)
 
-    def _slow_down(self, turn: _Turn, wait: float | None, error: HarvestError) -> None:
+    def _slow_down(self, turn: Permit, wait: float | None, error: HarvestError) -> None:
         for name in turn.payers:
             limiter = self.limiters[name]
             self._complaints[name] += limiter.pace.is_news(turn.started)
             pause = backoff_seconds(self._complaints[name], self._max_wait) if wait is None else wait
-            if limiter.penalise(turn.started, pause):
+            if limiter.throttle(turn.started, pause):
                 rate = limiter.pace.rate
                 log.warning("%s: %s pauses for %.1f s, then %.3g requests a second", error, name, pause, rate)
 
@@ -294,8 +294,8 @@ class Asking:
                 else:
                     with self._deadlines.within(window):
                         piece = await content.readany()
-            except FOREIGN as exc:
-                raise translated(exc, response.url) from exc
+            except TRANSPORT_ERRORS as exc:
+                raise map_error(exc, response.url) from exc
             before = self._clock()
             await take(piece)
             begun += self._clock() - before  # a wait for its turn is no slowness of the service
@@ -303,7 +303,9 @@ class Asking:
             passed = self._clock() - begun
             if passed >= window:
                 if size < passed * self._timeouts.slowest:
-                    raise Broken(f"{name_of(response.url)}: only {size} bytes in {passed:.0f} s")
+                    raise ConnectionFailed(
+                        f"{display_url(response.url)}: only {size} bytes in {passed:.0f} s"
+                    )
                 begun, size = self._clock(), 0
 
     async def _beginning(self, response: aiohttp.ClientResponse) -> bytes:
@@ -317,7 +319,9 @@ class Asking:
         return b""
 
 
-def _refused_behind_redirect(name: str, status: int, service: str, wait: float | None) -> TryAgain | None:
+def _refused_behind_redirect(
+    name: str, status: int, service: str, wait: float | None
+) -> TransientError | None:
     """
     Say what it means that a host refuses which no service of figshare's is; None for another answer.
 
@@ -326,11 +330,11 @@ def _refused_behind_redirect(name: str, status: int, service: str, wait: float |
     """
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         # No limiter of ours can pause for it: whoever asked waits.
-        return Broken(f"{name}: too many requests there ({status})", retry_after=wait)
+        return ConnectionFailed(f"{name}: too many requests there ({status})", retry_after=wait)
     if service != "files":
-        return Broken(f"{name}: refused ({status})") if status in _EXPIRED else None
+        return ConnectionFailed(f"{name}: refused ({status})") if status in _EXPIRED else None
     if status in _NOT_FOUND:
-        return Unfounded(f"{name}: not found in the storage ({status})")
+        return UnprovenNotFound(f"{name}: not found in the storage ({status})")
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status != 408:
-        return Challenged(f"{name}: the signed address was refused ({status})")
+        return Blocked(f"{name}: the signed address was refused ({status})")
     return None

@@ -12,7 +12,7 @@ from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from harvester.client.json_body import ENCODINGS
-from harvester.client.url_policy import Network, objection, with_remedy
+from harvester.client.url_policy import Network, why_not_asked, with_remedy
 from harvester.config import Timeouts
 
 READ_AHEAD = 1 << 20
@@ -84,11 +84,11 @@ class _PublicResolver(ThreadedResolver):
             raise OSError(None, f"{host} is no name of a host") from exc
         if self._trusted is None or host in self._trusted:
             return found
-        asked = [entry for entry in found if objection(entry["host"], self._networks) is None]
+        asked = [entry for entry in found if why_not_asked(entry["host"], self._networks) is None]
         if found and not asked:
             raise self._not_asked(host, found[0]["host"])
         return asked
 
     def _not_asked(self, host: str, address: str) -> NotAsked:
-        kind = objection(address, self._networks) or ""
+        kind = why_not_asked(address, self._networks) or ""
         return NotAsked(None, f"{host} is {address} here, which is {with_remedy(kind)}")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import anyio
 from yarl import URL
 
-from harvester.errors import Doubtful, GiveUp, NotAllowed, TokenRefused, TryAgain
+from harvester.errors import DoubtfulResponse, Forbidden, PermanentError, TokenRejected, TransientError
 
 REFUSALS_BEFORE_CHECK = 8
 _KIND = re.compile(r"/(total|timeline|breakdown)/")
@@ -35,10 +35,10 @@ class _Standing:
     address: URL | None
     refusals: int = 0
     is_vouched_for: bool = False
-    last: NotAllowed | None = None
+    last: Forbidden | None = None
 
 
-class CredentialsCheck:
+class TokenCheck:
     """
     Whether one secret is still accepted.
 
@@ -55,7 +55,7 @@ class CredentialsCheck:
         self._ask = ask
         self._follows = address is None
         self._standings: defaultdict[str, _Standing] = defaultdict(lambda: _Standing(address))
-        self._refused_because: NotAllowed | None = None
+        self._refused_because: Forbidden | None = None
         self._lock = anyio.Lock()  # one check serves all that were refused meanwhile
 
     def accepted(self, url: URL) -> None:
@@ -69,15 +69,15 @@ class CredentialsCheck:
         """Raise TokenRefused where the secret is known to be refused: nothing is asked with it any more."""
         if self._refused_because is not None:
             variable = f" (environment variable {self._variable})" if self._variable else ""
-            raise TokenRefused(f"{self._said}{variable}: {self._refused_because}") from self._refused_because
+            raise TokenRejected(f"{self._said}{variable}: {self._refused_because}") from self._refused_because
 
-    async def settle(self, error: NotAllowed) -> None:
+    async def settle(self, error: Forbidden) -> None:
         """
         Return where a refusal is about what was asked for.
 
         Raises:
-            TokenRefused: the secret itself is refused.
-            Doubtful: nobody can tell now.
+            TokenRejected: the secret itself is refused.
+            DoubtfulResponse: nobody can tell now.
         """
         standing = self._standing(error.address)
         standing.refusals += 1
@@ -104,18 +104,18 @@ class CredentialsCheck:
         kind = _KIND.search(address) if self._follows else None
         return self._standings[kind[1] if kind else ""]
 
-    async def _check(self, standing: _Standing, error: NotAllowed) -> None:
+    async def _check(self, standing: _Standing, error: Forbidden) -> None:
         if standing.address is None:
             self._refused_because = error
             return
         try:
             await self._ask(standing.address)
-        except NotAllowed as refusal:
+        except Forbidden as refusal:
             self._refused_because = refusal
             return
-        except TryAgain as outage:
+        except TransientError as outage:
             doubt = f"{error}; whether the credentials are good could not be asked"
-            raise Doubtful(f"{doubt}: {outage}") from outage
-        except GiveUp:
+            raise DoubtfulResponse(f"{doubt}: {outage}") from outage
+        except PermanentError:
             pass  # odd, but no refusal
         standing.is_vouched_for, standing.refusals = True, 0

@@ -61,7 +61,7 @@ def is_loopback(url: URL) -> bool:
 
 
 def is_public(url: URL, networks: Sequence[Network] = ()) -> bool:
-    """Tell whether an address is https and not literally one that is not asked; see `objection`."""
+    """Tell whether an address is https and not literally one that is not asked; see `why_not_asked`."""
     return why_not_public(url, networks) is None
 
 
@@ -73,7 +73,7 @@ def why_not_public(url: URL, networks: Sequence[Network] = ()) -> str | None:
         return NOT_HTTPS
     host = url.host or ""
     try:
-        return objection(host, networks)
+        return why_not_asked(host, networks)
     except ValueError:
         if host.rstrip(".").endswith(".localhost"):
             return LOOPBACK
@@ -85,7 +85,7 @@ def with_remedy(kind: str) -> str:
     return f"{kind}; services.private_networks allows it" if kind == PRIVATE else kind
 
 
-def objection(text: str, networks: Sequence[Network] = ()) -> str | None:
+def why_not_asked(text: str, networks: Sequence[Network] = ()) -> str | None:
     """
     Say what kind of address that is not asked this one is, None where it is asked.
 

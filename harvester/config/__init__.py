@@ -5,7 +5,7 @@ What a run is told: the keys (`keys.py`), and how they are read (`loading.py`).
 command reads its config before it says anything.
 """
 
-from harvester.config.keys import Concurrency, Config, FileRules, Rate, Retry, Statistics, Timeouts
+from harvester.config.keys import Concurrency, Config, FileRules, Rates, Retry, Statistics, Timeouts
 from harvester.config.loading import Kinds, keys, load
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "Config",
     "FileRules",
     "Kinds",
-    "Rate",
+    "Rates",
     "Retry",
     "Statistics",
     "Timeouts",

@@ -124,7 +124,7 @@ class Concurrency(Table):
     downloads: Annotated[int, at_most(1_000)] = 8
 
 
-class Rate(Table):
+class Rates(Table):
     """Requests a second for each service; ``ceiling`` is the most for those that are "auto"."""
 
     api: Allowance = 1.0
@@ -246,7 +246,7 @@ class Config(Table):
     versions: Versions = LATEST
     services: Services = Services()
     concurrency: Concurrency = Concurrency()
-    rate: Rate = Rate()
+    rate: Rates = Rates()
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
     files: FileRules = FileRules()

@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
+from harvester.config.addresses import address_fault
 from harvester.config.certificates import untrusted
 from harvester.config.keys import (
     ALL,
@@ -213,8 +214,8 @@ def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], fault
     _check_token(config, faults)
     for name in ("api", "stats"):
         address = getattr(config.services, name)
-        if address != getattr(Services, name):
-            _check_address(address, f"services.{name}", faults)
+        if address != getattr(Services, name) and (fault := address_fault(address)):
+            faults.add(f"services.{name}", fault)
     return Config(**vars(config) | {"unmet": tuple(faults.unmet)})
 
 
@@ -291,24 +292,6 @@ def _check_statistics(config: Config, faults: _Faults) -> None:
         )
     if stats.institution and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", stats.institution):
         faults.add("stats.institution", 'expected its name in addresses, such as "monash"')
-
-
-def _check_address(address: str, key: str, faults: _Faults) -> None:
-    from yarl import URL  # noqa: PLC0415 - where an address is given
-
-    from harvester.client.url_policy import is_loopback  # noqa: PLC0415
-
-    try:
-        url = URL(address)
-        (url.origin().raw_host or "").encode("idna")  # as it is looked up: no part is empty or too long
-        is_here = is_loopback(url)
-    except ValueError:
-        faults.add(key, "not an address")
-        return
-    if url.raw_user is not None or url.raw_password is not None:
-        faults.add(key, "a name or password does not belong in an address")
-    elif url.scheme == "http" and not is_here:
-        faults.add(key, "plain http is for this machine only: use https")
 
 
 def _check_names(names: Sequence[str], known: Sequence[str], key: str, faults: _Faults) -> None:

@@ -76,9 +76,9 @@ def faults_whatever(cls: type[Table], values: Mapping[str, Any], lacking: Sequen
     required = {name for name in lacking if is_required(cls, name)}
     if not required <= there.keys():
         return []
-    left_out = _faults(cls, {**values, **{name: there[name] for name in required}})
+    excluded = _faults(cls, {**values, **{name: there[name] for name in required}})
     put_in = _faults(cls, {**values, **there})
-    return [fault for fault in left_out if fault in put_in]
+    return [fault for fault in excluded if fault in put_in]
 
 
 def _faults(cls: type[Table], values: Mapping[str, Any]) -> list[str]:

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import anyio
 from anyio import CancelScope
 
-from harvester.engine.progress import Tally
-from harvester.errors import GiveUp, Refused, TryAgain
-from harvester.figshare.api import Figshare
-from harvester.figshare.identifier_listing import Names
+from harvester.engine.progress import RunCounters
+from harvester.errors import PermanentError, Rejected, TransientError
+from harvester.figshare.identifier_listing import IdentifierListing
+from harvester.figshare.protocol import Figshare
 from harvester.ledger.ledger import Ledger
 from harvester.models import Failure
-from harvester.sources import Counted, Listing, Source, changed_since, doubts_of, goes_round
+from harvester.sources import Counted, Listing, Source, changed_since, doubts_of, is_endless
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Producer:
         figshare: Figshare,
         sources: Sequence[Source],
         tasks: frozenset[str],
-        tally: Tally,
+        counters: RunCounters,
         stopping: anyio.Event,
         quick: bool = False,
     ) -> None:
@@ -48,7 +48,7 @@ class Producer:
         # The account's own record of an item is the fuller one, so it must be known first.
         self._sources = sorted(sources, key=lambda source: not source.private)
         self._tasks = tasks
-        self._tally = tally
+        self._counters = counters
         self._stopping = stopping
         self._quick = quick
         self._listings: list[Listing] | None = None
@@ -68,14 +68,14 @@ class Producer:
         if not self._is_chosen and self._listings is not None:
             await self._choose(self._listings)
             self._is_chosen = True
-        again = (Names(tuple(names), once_more=True),) if names else ()
+        again = (IdentifierListing(tuple(names), once_more=True),) if names else ()
         for listing in (*(self._listings or ()), *again):
             reading = self._parts.get(listing.key, listing)
             if reading.key not in self._settled:
                 await self._read(reading)
         if not self._stopping.is_set():
             await self._ask_once_more()
-        self._tally.listing_ended = True
+        self._counters.listing_ended = True
 
     async def prepare(self) -> None:
         """
@@ -89,7 +89,7 @@ class Producer:
             # Standard input can be read only once.
             listings = [item for source in self._sources for item in await source.listings()]
             for doubt in await doubts_of(listings, self._figshare):
-                self._tally.warn(doubt)
+                self._counters.warn(doubt)
             await self._recognise_owners()
             self._listings = listings
 
@@ -102,11 +102,11 @@ class Producer:
         why = "its account tells no such number"
         try:
             told = await self._figshare.account()
-        except (GiveUp, TryAgain) as error:
+        except (PermanentError, TransientError) as error:
             why = str(error)
         for owner in sorted(owners):
             if not await self._ledger.owners.recognise(owner, told.get(owner), why):
-                self._tally.warn(
+                self._counters.warn(
                     f"whose {owner} the token is cannot be told: {why}; it is noted by the next run that can"
                 )
 
@@ -125,7 +125,7 @@ class Producer:
         await self._ledger.merge({part.key: key for key, part in self._parts.items()})
         if vanished := await self._ledger.owe_vanished():
             log.info("%d items are listed no more: asking for them once more", vanished)
-            self._tally.items_owed += vanished
+            self._counters.items_pending += vanished
 
     def stop(self) -> None:
         """Wait no longer for names that somebody has still to type."""
@@ -140,19 +140,19 @@ class Producer:
                     return
                 page = await listing.page(self._figshare, listed.position)
                 if page.warning and not was_warned:
-                    self._tally.warn(page.warning)
+                    self._counters.warn(page.warning)
                     was_warned = True
                 for note in page.notes:
-                    self._tally.warn(note)
+                    self._counters.warn(note)
                 added = await self._ledger.add_page(listing.key, page, self._tasks)
                 listed = added.listed
-                self._tally.items_owed += added.owed
-                self._tally.listed += len(page.refs)
-                if goes_round(listing, listed.named, listed.found):
-                    raise Refused("the listing goes round in circles")
-        except TryAgain as error:
+                self._counters.items_pending += added.owed
+                self._counters.listed += len(page.refs)
+                if is_endless(listing, listed.named, listed.found):
+                    raise Rejected("the listing goes round in circles")
+        except TransientError as error:
             await self._note(listing, error, begin_anew=False)
-        except GiveUp as error:
+        except PermanentError as error:
             self._settled.add(listing.key)
             await self._note(listing, error, begin_anew=True)
         else:
@@ -165,18 +165,22 @@ class Producer:
             return
         try:
             counted = await listing.count(self._figshare)
-        except (GiveUp, TryAgain) as error:
-            self._tally.warn(f"{listing.key}: could not be counted: {error}")
+        except (PermanentError, TransientError) as error:
+            self._counters.warn(f"{listing.key}: could not be counted: {error}")
             return
         if counted is None or counted == found:
             return
         difference = f"figshare counts {counted} items, its listing has {found}"
         if counted > found:
-            await self._note(listing, Refused(difference), begin_anew=False)
+            await self._note(listing, Rejected(difference), begin_anew=False)
         else:
-            self._tally.warn(f"{listing.key}: {difference}")
+            self._counters.warn(f"{listing.key}: {difference}")
 
-    async def _note(self, listing: Listing, error: GiveUp | TryAgain, *, begin_anew: bool) -> None:
-        failure = Failure("listing", str(error), error.verdict, subject=listing.key, attempts=error.attempts)
+    async def _note(
+        self, listing: Listing, error: PermanentError | TransientError, *, begin_anew: bool
+    ) -> None:
+        failure = Failure(
+            "listing", str(error), error.failure_kind, subject=listing.key, attempts=error.attempts
+        )
         await self._ledger.add_mishap(failure, begin_anew=begin_anew)
         log.warning("%s: incomplete: %s", listing.key, error)

@@ -31,25 +31,33 @@ from anyio import CancelScope, create_memory_object_stream, create_task_group
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from msgspec.structs import replace
 
-from harvester.concurrency import beside
+from harvester.concurrency import run_with_background
 from harvester.config import Concurrency
 from harvester.engine.listing import Producer
-from harvester.engine.progress import Tally
-from harvester.errors import Doubtful, GiveUp, Gone, NoRoom, PutOff, TryAgain, Verdict
-from harvester.figshare.api import Figshare
+from harvester.engine.progress import RunCounters
+from harvester.errors import (
+    Deferred,
+    DoubtfulResponse,
+    FailureKind,
+    InsufficientSpace,
+    NotFound,
+    PermanentError,
+    TransientError,
+)
+from harvester.figshare.protocol import Figshare
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import RECORD, FileResult, ItemResult
-from harvester.models import Failure, FileStatus, Findings, OwedFile, OwedItem, WorkState
+from harvester.models import Failure, FileStatus, PendingFile, PendingItem, TaskResult, WorkState
 from harvester.sources import Source
 from harvester.tasks import FileTask, ItemTask
 
 log = logging.getLogger(__name__)
-Owed = TypeVar("Owed", OwedItem, OwedFile)
-_Outcome: TypeAlias = tuple[WorkState, Findings | None, Failure | None]
+Owed = TypeVar("Owed", PendingItem, PendingFile)
+_Outcome: TypeAlias = tuple[WorkState, TaskResult | None, Failure | None]
 
 FEED_AT_ONCE = 256
 GRACE_SECONDS = 10.0
-HANDS = 2
+FILES_PER_SLOT = 2
 """Files in hand for each that may be in transfer: while one comes, another is proven and put in its place."""
 
 
@@ -83,11 +91,11 @@ class Pipeline:
         item_tasks: Sequence[ItemTask],
         file_task: FileTask | None,
         concurrency: Concurrency,
-        tally: Tally,
+        counters: RunCounters,
         quick: bool = False,
     ) -> None:
         self.stopping = anyio.Event()
-        self.tally = tally
+        self.counters = counters
         self._ledger = ledger
         self._hold_turn = figshare.hold_turn
         self._producer = Producer(
@@ -95,7 +103,7 @@ class Pipeline:
             figshare=figshare,
             sources=sources,
             tasks=frozenset(task.name for task in item_tasks),
-            tally=tally,
+            counters=counters,
             stopping=self.stopping,
             quick=quick,
         )
@@ -124,18 +132,18 @@ class Pipeline:
         `names`: of items, which were asked for in vain and are asked for once more.
 
         Raises:
-            StopRun: it cannot go on. What was done until then is in the ledger.
+            FatalError: it cannot go on. What was done until then is in the ledger.
         """
         self._all_listed, self._all_visited, self._visits = anyio.Event(), anyio.Event(), 0
         self._transfers = 0
         self._in_hand.clear()
         with CancelScope() as in_hand:
-            await beside(partial(self._flow, names), partial(self._grace, in_hand))
+            await run_with_background(partial(self._flow, names), partial(self._grace, in_hand))
         await self._ledger.flush()
 
     async def _flow(self, names: Sequence[str]) -> None:
-        queue = create_memory_object_stream[OwedItem](self._concurrency.queue)
-        transfers = create_memory_object_stream[OwedFile](self._concurrency.downloads)
+        queue = create_memory_object_stream[PendingItem](self._concurrency.queue)
+        transfers = create_memory_object_stream[PendingFile](self._concurrency.downloads)
         async with create_task_group() as group:
             group.start_soon(self._list, names)
             group.start_soon(
@@ -196,14 +204,14 @@ class Pipeline:
         """Tell whether nobody is at work who may put a file in line."""
         return not (self._visits or self._transfers)
 
-    def _take_in_hand(self, batch: Sequence[OwedItem | OwedFile]) -> None:
+    def _take_in_hand(self, batch: Sequence[PendingItem | PendingFile]) -> None:
         for owed in batch:
-            self._transfers += isinstance(owed, OwedFile)
-            if isinstance(owed, OwedItem):
+            self._transfers += isinstance(owed, PendingFile)
+            if isinstance(owed, PendingItem):
                 self._visits += 1
                 self._in_hand.setdefault(owed.key, _InHand()).visits += 1
 
-    async def _visit_all(self, queue: MemoryObjectReceiveStream[OwedItem]) -> None:
+    async def _visit_all(self, queue: MemoryObjectReceiveStream[PendingItem]) -> None:
         async with queue, create_task_group() as group:
             for _ in range(self._concurrency.workers):
                 group.start_soon(self._work, self._visit, queue)
@@ -220,7 +228,7 @@ class Pipeline:
             while (owed := await _next(own_end)) is not None and not self.stopping.is_set():
                 await do(owed)
 
-    async def _visit(self, item: OwedItem) -> None:
+    async def _visit(self, item: PendingItem) -> None:
         in_hand = self._in_hand[item.key]
         async with in_hand.one_at_a_time, self._hold_turn():
             await self._visit_alone(replace(item, tasks=item.tasks - in_hand.counted), in_hand)
@@ -228,10 +236,10 @@ class Pipeline:
         if not in_hand.visits:
             del self._in_hand[item.key]
 
-    async def _visit_alone(self, item: OwedItem, in_hand: _InHand) -> None:
+    async def _visit_alone(self, item: PendingItem, in_hand: _InHand) -> None:
         states: dict[str, WorkState] = {}
         failures: list[Failure] = []
-        findings: list[Findings] = []
+        findings: list[TaskResult] = []
         for task in self._item_tasks:
             if task.name not in item.tasks:
                 continue
@@ -249,83 +257,90 @@ class Pipeline:
         if not self._visits:
             self._ledger.notify()
 
-    async def _do(self, task: ItemTask, item: OwedItem) -> _Outcome:
+    async def _do(self, task: ItemTask, item: PendingItem) -> _Outcome:
         """Do one task on an item; return its new state, what it found and what of it failed."""
         try:
             found = await task.visit(item)
-        except (GiveUp, TryAgain) as error:
+        except (PermanentError, TransientError) as error:
             return self._missed(task, item, error)
-        if found.left_out:
+        if found.excluded:
             return WorkState.LEFT_OUT, found, None
         if not found.doubt:
             return WorkState.DONE, found, None
         # What came is kept; that it may not be all is told, and asked for again.
         log.warning("item %d, %s: %s", item.id, found.doubt_of or task.name, found.doubt)
-        doubt = Failure(task.name, found.doubt, Doubtful.verdict, item.id, told_as=found.doubt_of)
+        doubt = Failure(
+            task.name, found.doubt, DoubtfulResponse.failure_kind, item.id, told_as=found.doubt_of
+        )
         return WorkState.FAILED, found, doubt
 
-    def _missed(self, task: ItemTask, item: OwedItem, error: GiveUp | TryAgain) -> _Outcome:
-        told, verdict = str(error), error.verdict
-        if isinstance(error, Gone) and item.known and task.tells_of_withdrawal:
+    def _missed(self, task: ItemTask, item: PendingItem, error: PermanentError | TransientError) -> _Outcome:
+        told, failure_kind = str(error), error.failure_kind
+        if isinstance(error, NotFound) and item.known and task.tells_of_withdrawal:
             if item.withdrawn:
                 return WorkState.WITHDRAWN, None, None
             # One answer is no proof: at the end of the run all of this kind are looked at together.
-            told, verdict = f"{error}: not marked as withdrawn before the run ends", Verdict.SUSPECTED
+            told, failure_kind = (
+                f"{error}: not marked as withdrawn before the run ends",
+                FailureKind.SUSPECTED,
+            )
             log.debug("item %d, %s: %s", item.id, task.name, told)
         else:
             log.warning("item %d, %s: %s", item.id, task.name, error)
-        failure = Failure(task.name, told, verdict, item.id, attempts=error.attempts)
+        failure = Failure(task.name, told, failure_kind, item.id, attempts=error.attempts)
         return WorkState.FAILED, None, failure
 
-    def _tasks_of(self, item: OwedItem) -> list[str]:
+    def _tasks_of(self, item: PendingItem) -> list[str]:
         return [task.name for task in self._item_tasks if task.name in item.tasks]
 
-    def _count(self, findings: Sequence[Findings], *, failed: bool) -> None:
-        tally = self.tally
+    def _count(self, findings: Sequence[TaskResult], *, failed: bool) -> None:
+        counters = self.counters
         if failed:
-            tally.items_failed += 1
+            counters.items_failed += 1
         else:
-            tally.items_done += 1
+            counters.items_done += 1
         for found in findings:
-            tally.items_owed += len(found.versions)
+            counters.items_pending += len(found.versions)
             if self._file_task is not None:
-                tally.files_owed += sum(placed.status is FileStatus.PENDING for placed in found.files or ())
+                counters.files_pending += sum(
+                    placed.status is FileStatus.PENDING for placed in found.files or ()
+                )
             if found.warning:
-                tally.warn(found.warning)
+                counters.warn(found.warning)
 
     # -- files ------------------------------------------------------------------------------------
 
-    async def _fetch_all(self, queue: MemoryObjectReceiveStream[OwedFile]) -> None:
+    async def _fetch_all(self, queue: MemoryObjectReceiveStream[PendingFile]) -> None:
         async with queue, create_task_group() as group:
-            for _ in range(HANDS * self._concurrency.downloads):
+            for _ in range(FILES_PER_SLOT * self._concurrency.downloads):
                 group.start_soon(self._work, self._fetch, queue)
 
-    async def _fetch(self, owed: OwedFile) -> None:
+    async def _fetch(self, owed: PendingFile) -> None:
         try:
             await self._fetch_or_fail(owed)
-        except PutOff as put_off:
+        except Deferred as put_off:
             log.info("item %d, file %d: %s", owed.item_id, owed.file.id, put_off)
             await self._ledger.put_off(owed)
         self._transfers -= 1
         if not self._transfers:
             self._ledger.notify()
 
-    async def _fetch_or_fail(self, owed: OwedFile) -> None:
+    async def _fetch_or_fail(self, owed: PendingFile) -> None:
         assert self._file_task is not None, "no file is in line without the task"
         try:
             result = await self._file_task.fetch(owed)
             is_here = result.status is FileStatus.DONE
-            self.tally.files_done += is_here
-            self.tally.files_owed -= not is_here  # withheld after all
-        except PutOff:
+            self.counters.files_done += is_here
+            self.counters.files_pending -= not is_here  # withheld after all
+        except Deferred:
             raise
-        except (GiveUp, TryAgain) as error:
+        except (PermanentError, TransientError) as error:
             result = FileResult(
-                owed.key, owed.file.id, FileStatus.FAILED, str(error), error.attempts, error.verdict
+                owed.key, owed.file.id, FileStatus.FAILED, str(error), error.attempts, error.failure_kind
             )
-            if isinstance(error, NoRoom):
-                self.tally.no_room = str(error)
-            self.tally.files_failed += 1
+            if isinstance(error, InsufficientSpace):
+                self.counters.no_room = str(error)
+            self.counters.files_failed += 1
             log.warning("item %d, file %d: %s", owed.item_id, owed.file.id, error)
         await self._ledger.save_file(replace(result, turn=owed.turn))
 

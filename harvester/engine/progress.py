@@ -20,15 +20,15 @@ LINE_EVERY_SECONDS = 10.0
 
 
 @dataclass
-class Tally:
+class RunCounters:
     """The counters of one run, and what the user should know that is no failure."""
 
     listed: int = 0
     listing_ended: bool = False
-    items_owed: int = 0
+    items_pending: int = 0
     items_done: int = 0
     items_failed: int = 0
-    files_owed: int = 0
+    files_pending: int = 0
     files_done: int = 0
     files_failed: int = 0
     no_room: str = ""
@@ -37,11 +37,11 @@ class Tally:
 
     @property
     def items_left(self) -> int:
-        return max(0, self.items_owed - self.items_done - self.items_failed)
+        return max(0, self.items_pending - self.items_done - self.items_failed)
 
     @property
     def files_left(self) -> int:
-        return max(0, self.files_owed - self.files_done - self.files_failed)
+        return max(0, self.files_pending - self.files_done - self.files_failed)
 
     def warn(self, text: str) -> None:
         """Tell the user, now and in the summary; once, however often it is noticed."""
@@ -54,10 +54,10 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Watched:
+class ProgressSnapshot:
     """The counters of one run, and when it began (seconds of `clock`)."""
 
-    tally: Tally
+    counters: RunCounters
     traffic: Traffic
     limiters: Mapping[str, Limiter]
     clock: Callable[[], float] = time.monotonic
@@ -70,11 +70,11 @@ class Watched:
     @property
     def seconds_left(self) -> float | None:
         """Tell how long the rest takes at the pace so far; None before there is a pace."""
-        tally = self.tally
+        counters = self.counters
         waits = [0.0]
         for left, done in (
-            (tally.items_left, tally.items_done + tally.items_failed),
-            (tally.files_left, tally.files_done + tally.files_failed),
+            (counters.items_left, counters.items_done + counters.items_failed),
+            (counters.files_left, counters.files_done + counters.files_failed),
         ):
             if left and not done:
                 return None
@@ -86,16 +86,16 @@ class Watched:
 
     def state(self) -> dict[str, Any]:
         """Return all that is shown, for lines and logs."""
-        tally, traffic = self.tally, self.traffic
+        counters, traffic = self.counters, self.traffic
         left = self.seconds_left
         return {
-            "items_done": tally.items_done,
-            "items_failed": tally.items_failed,
-            "items_owed": tally.items_owed,
-            "listing_ended": tally.listing_ended,
-            "files_done": tally.files_done,
-            "files_failed": tally.files_failed,
-            "files_owed": tally.files_owed,
+            "items_done": counters.items_done,
+            "items_failed": counters.items_failed,
+            "items_owed": counters.items_pending,
+            "listing_ended": counters.listing_ended,
+            "files_done": counters.files_done,
+            "files_failed": counters.files_failed,
+            "files_owed": counters.files_pending,
             "file_bytes": traffic.file_bytes,
             "requests": dict(traffic.requests),
             "errors": dict(traffic.errors),

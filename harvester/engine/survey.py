@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from harvester.errors import GiveUp, TryAgain
-from harvester.figshare.api import Figshare
+from harvester.errors import PermanentError, TransientError
+from harvester.figshare.protocol import Figshare
 from harvester.models import ItemRef, Page
-from harvester.sources import Listing, Source, doubts_of, goes_round
+from harvester.sources import Listing, Source, doubts_of, is_endless
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Survey:
         while True:
             try:
                 page = await listing.page(self._figshare, position)
-            except (GiveUp, TryAgain) as error:
+            except (PermanentError, TransientError) as error:
                 self._miss(f"{listing.key}: {error}")
                 return
             if page.warning and not was_warned:
@@ -93,7 +93,7 @@ class Survey:
                 return
             named += len(page.refs) + len(page.unresolved)
             found.update(map(_name, page.refs))
-            if goes_round(listing, named, len(found)):
+            if is_endless(listing, named, len(found)):
                 self._miss(f"{listing.key}: the listing goes round in circles")
                 return
 

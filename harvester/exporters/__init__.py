@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harvester.ledger.reader import Reader
 
 
-class Sink(Protocol):
+class Exporter(Protocol):
     """One output format."""
 
     format: ClassVar[str]

@@ -18,8 +18,8 @@ from harvester.figshare.records import read_description
 from harvester.ledger.reader import Reader
 from harvester.ledger.rows import FileRow
 from harvester.models import FileStatus
-from harvester.storage.local import home_of, rewrite
-from harvester.text.fields import joined
+from harvester.storage.local import atomic_write, item_dir
+from harvester.text.fields import join_values
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 _BREAKS = ("\t", "\r", "\n")
@@ -44,7 +44,7 @@ FAILURES = ("item_id", "file_id", "task", "error", "attempts")
 
 
 class CsvTables:
-    """Writes every table, also one without rows; for several values in one cell see `text.joined`."""
+    """Writes every table, also one without rows; for several values in one cell see `text.join_values`."""
 
     format: ClassVar[str] = "csv"
 
@@ -80,8 +80,8 @@ def _items(reader: Reader) -> Iterator[tuple[object, ...]]:
             plain(shown.modified_date),
             plain(shown.licence),
             shown.group_id,
-            plain(joined(shown.authors)),
-            plain(joined(shown.categories)),
+            plain(join_values(shown.authors)),
+            plain(join_values(shown.categories)),
             row.files,
             row.bytes,
         )
@@ -119,7 +119,7 @@ def _changes(reader: Reader) -> Iterator[tuple[object, ...]]:
 def _versions(reader: Reader) -> Iterator[tuple[object, ...]]:
     for row in reader.versions():
         doi = plain(read_description(row.raw).doi)
-        yield row.id, row.version, doi, row.files, row.bytes, home_of(row.id, row.version)
+        yield row.id, row.version, doi, row.files, row.bytes, item_dir(row.id, row.version)
 
 
 def write_failures(reader: Reader, folder: Path) -> Path:
@@ -161,7 +161,7 @@ class _WithoutLast:
 
 def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:
     """Write one CSV table in the dialect of RFC 4180, UTF-8; None becomes an empty cell."""
-    with rewrite(path) as handle:
+    with atomic_write(path) as handle:
         text = io.TextIOWrapper(handle, encoding="utf-8", newline="")
         # csv quotes what has a character of the line's end in it: that is how a semicolon gets its quotes.
         writer = csv.writer(_WithoutLast(text), lineterminator="\r\n;")

@@ -10,7 +10,7 @@ import msgspec
 
 from harvester.ledger.reader import Reader
 from harvester.ledger.rows import ItemRow
-from harvester.storage.local import rewrite
+from harvester.storage.local import atomic_write
 
 _PIECE = 1 << 20
 
@@ -22,7 +22,7 @@ class JsonLines:
 
     def write(self, reader: Reader, folder: Path) -> list[Path]:
         path = folder / "metadata.jsonl"
-        with rewrite(path) as handle:
+        with atomic_write(path) as handle:
             for item in reader.items():
                 for piece in _line(item):
                     handle.write(piece)

@@ -12,12 +12,12 @@ from yarl import URL
 
 from harvester.client import Client, Reply
 from harvester.concurrency import apart
-from harvester.errors import BadRequest, GiveUp, Gone, Misshapen, Refused, TryAgain
+from harvester.errors import BadRequest, InvalidResponse, NotFound, PermanentError, Rejected, TransientError
 from harvester.figshare.decoding import must_be_text
 from harvester.figshare.entries import decode_entries
 from harvester.figshare.file_lists import Pages, is_whole, whole
-from harvester.figshare.listings import Listed
-from harvester.figshare.pager import PAGE_SIZE, Lister
+from harvester.figshare.listings import ArticleListing
+from harvester.figshare.pager import PAGE_SIZE, Pager
 from harvester.figshare.records import (
     Account,
     decode_account,
@@ -27,43 +27,43 @@ from harvester.figshare.records import (
     decode_versions,
     read_article,
 )
-from harvester.figshare.resolver import Finder
-from harvester.figshare.rest import Endpoints
+from harvester.figshare.resolver import IdentifierResolver
+from harvester.figshare.rest import RestApi
 from harvester.figshare.statistics import decode_total
 from harvester.models import ItemRef, Page, Record
 
-__all__ = ["PAGE_SIZE", "Figshare"]
+__all__ = ["PAGE_SIZE", "FigshareApi"]
 
 LONGEST_ETAG = 200
 
 
-class Figshare:
+class FigshareApi:
     """
     Figshare's services as calls that return models.
 
-    All raise what `Client.persist` raises. `impersonate`: the account for which an administrator's token
+    All raise what `Client.retry` raises. `impersonate`: the account for which an administrator's token
     asks, 0 for its own. ``finder``: for items by their names. ``hold_turn``: see `client.turns`.
     """
 
     def __init__(self, client: Client, *, api: URL, stats: URL, impersonate: int = 0) -> None:
         self._client = client
         self.hold_turn = client.hold_turn
-        self._endpoints = Endpoints(client, api, impersonate)
-        self._lister = Lister(self._endpoints)
-        self.finder = Finder(self._endpoints, api)
+        self._endpoints = RestApi(client, api, impersonate)
+        self._lister = Pager(self._endpoints)
+        self.finder = IdentifierResolver(self._endpoints, api)
         self._stats = stats
         client.expect("api", (api / "articles").with_query(page_size=1), decode_entries)
         client.expect("stats", stats / "total/views/article/1", decode_total)
 
-    async def doubts(self, listed: Listed) -> list[str]:
+    async def doubts(self, listed: ArticleListing) -> list[str]:
         """Say which of the names that a listing is narrowed to are known neither here nor by figshare."""
         return await self._lister.doubts(listed)
 
-    async def page(self, listed: Listed, position: str | None) -> Page:
+    async def page(self, listed: ArticleListing, position: str | None) -> Page:
         """
         Return one page of a listing; `position` is None for the first, later what the page before gave.
 
-        Raises besides: see `Lister.page`.
+        Raises besides: see `Pager.page`.
         """
         return await self._lister.page(listed, position)
 
@@ -78,12 +78,12 @@ class Figshare:
         A gateway in its place may say of everything that it is not found. `known`: items to be asked for as
         they were had before, until one comes; where there is none, the list alone has to do.
         """
-        with contextlib.suppress(GiveUp, TryAgain):
+        with contextlib.suppress(PermanentError, TransientError):
             found = (await self._endpoints.get("articles", decode_entries, {"page_size": 1})).value
             if not (found.entries and known):
                 return bool(found.entries)
             for each in known:
-                with contextlib.suppress(Gone, Refused):
+                with contextlib.suppress(NotFound, Rejected):
                     path, authorised = _record_path(each.id, private=each.private, version=each.version)
                     decode = partial(_decode_record, each.id, each.version)
                     await self._endpoints.get(path, decode, authorised=authorised)
@@ -100,7 +100,7 @@ class Figshare:
         url = self._stats / "count/articles"
         counted = (await self._client.json("stats", "POST", url, decode_counts, body=body)).value
         if missing := {str(group_id) for group_id in group_ids} - counted.keys():
-            raise Misshapen(f"no count for group {', '.join(sorted(missing))}")
+            raise InvalidResponse(f"no count for group {', '.join(sorted(missing))}")
         return sum(counted[str(group_id)] for group_id in group_ids)
 
     async def group_tree(self, group_id: int) -> list[int]:
@@ -108,12 +108,12 @@ class Figshare:
         Return a group and all groups below it.
 
         Raises:
-            Refused: the token may not see the institution's groups, or not this one.
+            Rejected: the token may not see the institution's groups, or not this one.
         """
         path, right = "account/institution/groups", "see the institution's groups"
         groups = (await self._endpoints.get(path, decode_groups, authorised=True, right=right)).value
         if group_id not in {group.id for group in groups}:
-            raise Refused(f"group {group_id}: not among the groups that the token may see")
+            raise Rejected(f"group {group_id}: not among the groups that the token may see")
         found, waiting = [], [group_id]
         while waiting:
             parent = waiting.pop()
@@ -153,7 +153,7 @@ class Figshare:
         """
         try:
             told = await self._account()
-        except Gone:  # whoever has a token has an account: one answer that denies it is no proof
+        except NotFound:  # whoever has a token has an account: one answer that denies it is no proof
             told = await self._account()
         return {"account": told.id} | ({"institution": told.institution_id} if told.institution_id else {})
 
@@ -164,7 +164,7 @@ class Figshare:
         """Return the versions of a public item, oldest first; None where there is no such item."""
         try:
             told = (await self._endpoints.get(f"articles/{item_id}/versions", decode_versions)).value
-        except Gone:
+        except NotFound:
             return None
         return tuple(sorted({each.version for each in told}))
 
@@ -183,14 +183,14 @@ class Figshare:
 
     async def _file_list(
         self, path: str, *, authorised: bool
-    ) -> tuple[Pages, Gone | Refused | TryAgain | None]:
+    ) -> tuple[Pages, NotFound | Rejected | TransientError | None]:
         """Return the pages of a file list, and why there are no more, None at its end."""
         pages, is_more = Pages(), True
         while is_more:
             fields = {"page": pages.number, "page_size": pages.size}
             try:
                 reply = await self._endpoints.get(path, _decode_file_list, fields, authorised=authorised)
-            except (Gone, Refused, TryAgain) as error:
+            except (NotFound, Rejected, TransientError) as error:
                 if isinstance(error, BadRequest) and pages.ask_for_less():
                     continue
                 return pages, error
@@ -215,9 +215,9 @@ def _decode_record(item_id: int, version: int, raw: bytes) -> Record:
     article = read_article(raw)
     must_be_text(raw)
     if article.id != item_id:
-        raise Misshapen(f"item {item_id}: answered with item {article.id}")
+        raise InvalidResponse(f"item {item_id}: answered with item {article.id}")
     if version and article.version not in {0, version}:
-        raise Misshapen(f"item {item_id}, version {version}: answered with version {article.version}")
+        raise InvalidResponse(f"item {item_id}, version {version}: answered with version {article.version}")
     return Record(article, raw)
 
 

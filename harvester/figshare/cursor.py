@@ -17,7 +17,7 @@ from itertools import pairwise
 import msgspec
 from msgspec import structs
 
-from harvester.errors import Misshapen, Refused
+from harvester.errors import InvalidResponse, Rejected
 from harvester.figshare.entries import EntryPage
 from harvester.figshare.filters import TO_THE_SECOND, a_second_before, is_of_the_day, moment_of
 
@@ -29,7 +29,7 @@ ROUND = 10
 """Pages are capped at numbers that this divides: 10, 20, 50, 100."""
 
 
-class Position(msgspec.Struct, frozen=True, omit_defaults=True):
+class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
     """
     Where the next page of a listing begins: a cursor, or a page number where there is none.
 
@@ -73,7 +73,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     most: int = PAGE_SIZE
 
     @classmethod
-    def read(cls, text: str | None) -> Position:
+    def read(cls, text: str | None) -> PageCursor:
         at = msgspec.json.decode(text, type=cls) if text else cls()
         if at.page > 1 and not at.largest:  # of a release that went on behind full pages only
             return at.but(largest=PAGE_SIZE, seen=(at.page - 1) * PAGE_SIZE)
@@ -82,33 +82,33 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     def write(self) -> str:
         return msgspec.json.encode(self).decode()
 
-    def but(self, **changes: object) -> Position:
+    def but(self, **changes: object) -> PageCursor:
         return structs.replace(self, **changes)
 
-    def anew(self, **changes: object) -> Position:
+    def anew(self, **changes: object) -> PageCursor:
         """Return the beginning of the feed, with what was learned of what is wanted."""
         kept = {name: getattr(self, name) for name in ("feeds", "licence", "type_number", "by_date", "most")}
-        return Position(**{**kept, **changes})
+        return PageCursor(**{**kept, **changes})
 
     @property
     def page_size(self) -> int:
         """How many entries to ask for: by number, behind the first page, as many as one can hold."""
         return self.largest if self.page > 1 and not self.cursor and self.largest else self.most
 
-    def asking_for_less(self) -> Position | None:
+    def asking_for_less(self) -> PageCursor | None:
         """Return the same page with fewer entries, None where it is not the size that can be refused."""
         is_first = self.page == 1 and not self.cursor
         return self.but(most=SMALLER_PAGE_SIZE) if is_first and self.most > SMALLER_PAGE_SIZE else None
 
     # -- the page behind this one -----------------------------------------------------------------
 
-    def after(self, found: EntryPage, cursor: str | None) -> Position | None:
+    def after(self, found: EntryPage, cursor: str | None) -> PageCursor | None:
         """
         Tell where the page behind this one begins, None when it is the last.
 
         Raises:
-            Refused: this is the page before, again.
-            Misshapen: the cursor is none that could be sent back.
+            Rejected: this is the page before, again.
+            InvalidResponse: the cursor is none that could be sent back.
         """
         first_id = found.entries[0].id if found.entries else 0
         if self.is_repeated_by(found):
@@ -124,7 +124,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
         )
         cursor = None if self.is_deaf else cursor
         if cursor and not (cursor.isascii() and cursor.isprintable()):
-            raise Misshapen("the cursor of the next page is no printable text")
+            raise InvalidResponse("the cursor of the next page is no printable text")
         if not found.size:
             return self._after_nothing(here, cursor)
         if cursor:
@@ -140,15 +140,15 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
         known = {self.first_id, self.start_id if self.confirming else 0}
         return bool(found.entries) and found.entries[0].id in known - {0}
 
-    def _repeated(self, first_id: int) -> Position | None:
+    def _repeated(self, first_id: int) -> PageCursor | None:
         """Say what a page that was here before means: no way on, or nothing that it could lead to."""
         if self.cursor and self.largest and first_id == self.first_id:
             return self.but(cursor="", is_deaf=True, page=self.seen // self.largest + 1)
         if self.confirming or (self.page == 2 and self.largest < PAGE_SIZE and self.largest % ROUND):
             return None  # all that there is, from a service that knows no pages
-        raise Refused("the listing repeats itself: the same page came again")
+        raise Rejected("the listing repeats itself: the same page came again")
 
-    def _after_nothing(self, here: Position, cursor: str | None) -> Position | None:
+    def _after_nothing(self, here: PageCursor, cursor: str | None) -> PageCursor | None:
         """
         Tell what follows an empty page: its cursor, once; else the same page, once more.
 
@@ -162,14 +162,14 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
         is_full = self.largest and self.seen == self.largest * (self.page - 1)
         return here._confirmed_by_number() if self.cursor and is_full else None
 
-    def _confirmed_by_number(self) -> Position:
+    def _confirmed_by_number(self) -> PageCursor:
         """Go on by number where cursors lead no further: one page that agrees is the end."""
         page = max(2, self.seen // self.largest + 1)
         return self.but(page=page, cursor="", confirming=True)
 
     # -- slices -----------------------------------------------------------------------------------
 
-    def having_seen(self, dates: Sequence[str]) -> Position:
+    def having_seen(self, dates: Sequence[str]) -> PageCursor:
         """Note the dates of this page, in their order."""
         told = [date[:TO_THE_SECOND] for date in dates]
         if not told or moment_of(newest := max(told)) is None:
@@ -177,7 +177,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
         ascend = self.last <= told[0] and all(one <= other for one, other in pairwise(told))
         return self.but(last=max(self.last, newest), unordered=self.unordered or not ascend)
 
-    def noticing(self, dates: Sequence[str]) -> Position:
+    def noticing(self, dates: Sequence[str]) -> PageCursor:
         """
         Note what this page, of these dates, says of where the service lets a slice begin.
 
@@ -200,7 +200,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether the service was seen to ignore where a slice begins."""
         return self.by_pages > 0 and not self.since
 
-    def in_a_new_slice(self, pages: int) -> Position | None:
+    def in_a_new_slice(self, pages: int) -> PageCursor | None:
         """Go on in a slice that begins at the last date; None where that is no further than this one."""
         since = a_second_before(self.last)
         is_no_further = since <= self.since or (self.by_pages and is_of_the_day(self.since, since))

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from harvester.client.json_size import readable
-from harvester.errors import Broken, Misshapen
+from harvester.errors import ConnectionFailed, InvalidResponse
 from harvester.figshare.lenient import Loose, Unclear, read_loosely
 
 T = TypeVar("T")
@@ -23,16 +23,16 @@ def decoder(kind: type[T], *, may_be_odd: bool = False, as_sent: bool = False) -
     """
     Make a function that reads JSON of this shape, also in types whose meaning is plain: see `loose`.
 
-    It raises `Misshapen` for JSON of another one, and `Broken` for what is not JSON. `may_be_odd`: a value
-    that means nothing plain is null, where the shape allows for null, and nobody is told. `as_sent`: as of
-    `strict_decoder`.
+    It raises `InvalidResponse` for JSON of another one, and `ConnectionFailed` for what is not JSON.
+    `may_be_odd`: a value that means nothing plain is null, where the shape allows for null.
+    `as_sent`: as of `strict_decoder`.
     """
     decode_strictly = strict_decoder(kind, as_sent=as_sent)
 
     def decode(raw: bytes) -> T:
         try:
             return decode_strictly(raw)
-        except Misshapen as error:
+        except InvalidResponse as error:
             value, odd = loosened(raw, kind, error)
             if odd and not may_be_odd:
                 raise
@@ -54,23 +54,23 @@ def strict_decoder(kind: type[T], *, as_sent: bool = False) -> Callable[[bytes],
         try:
             return inner.decode(raw if as_sent else text)
         except msgspec.ValidationError as exc:
-            raise Misshapen(f"not the promised JSON: {exc}") from exc
+            raise InvalidResponse(f"not the promised JSON: {exc}") from exc
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             if _is_whole(raw):
-                raise Misshapen(f"JSON that no standard allows: {exc}") from exc
-            raise Broken(f"not whole JSON: {exc}") from exc
+                raise InvalidResponse(f"JSON that no standard allows: {exc}") from exc
+            raise ConnectionFailed(f"not whole JSON: {exc}") from exc
         except RecursionError as exc:
-            raise Misshapen("JSON nested too deeply") from exc
+            raise InvalidResponse("JSON nested too deeply") from exc
 
     return decode
 
 
-def loosened(raw: bytes, kind: type[T], error: Misshapen) -> Loose[T]:
+def loosened(raw: bytes, kind: type[T], error: InvalidResponse) -> Loose[T]:
     """
     Read loosely what was refused with `error`.
 
     Raises:
-        Misshapen: `error`, where it is no better so, or JSON that cannot be read at all.
+        InvalidResponse: `error`, where it is no better so, or JSON that cannot be read at all.
     """
     try:
         return read_loosely(decode_anything(raw), kind)
@@ -99,7 +99,7 @@ def must_be_text(raw: bytes) -> None:
     Refuse bytes that are no UTF-8 also where nobody reads them: they are to be kept and shown.
 
     Raises:
-        Misshapen: they are none.
+        InvalidResponse: they are none.
     """
     decoder, begin, pending = codecs.getincrementaldecoder("utf-8")(), 0, 0
     try:
@@ -110,4 +110,4 @@ def must_be_text(raw: bytes) -> None:
             begin += len(piece)
     except UnicodeDecodeError as exc:
         place = begin - pending + exc.start
-        raise Misshapen(f"not UTF-8 text: {exc.reason} at byte {place}") from exc
+        raise InvalidResponse(f"not UTF-8 text: {exc.reason} at byte {place}") from exc

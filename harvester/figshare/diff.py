@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from harvester.errors import Broken, Misshapen
+from harvester.errors import ConnectionFailed, InvalidResponse
 from harvester.figshare.decoding import decode_anything, strict_decoder
 from harvester.models import RemoteFile
 
@@ -29,7 +29,7 @@ def changed_fields(before: bytes, now: bytes) -> tuple[str, ...]:
     """
     try:
         old = _decode_fields(before)
-    except (Broken, Misshapen):
+    except (ConnectionFailed, InvalidResponse):
         return ()
     new = _decode_fields(now)
     names = (old.keys() | new.keys()).difference(TOLD_BY_FILES)
@@ -70,7 +70,10 @@ def _says_the_same(old: msgspec.Raw | None, new: msgspec.Raw | None) -> bool:
         return False
     try:
         return decode_anything(before) == decode_anything(now)
-    except (Broken, Misshapen):  # a number of 1e400 in a key that nobody reads, and the record was kept
+    except (
+        ConnectionFailed,
+        InvalidResponse,
+    ):  # a number of 1e400 in a key that nobody reads, and the record was kept
         return False
 
 

@@ -25,8 +25,16 @@ from yarl import URL
 
 from harvester.client import Client, Holding, Unfit, Wanted, is_progress
 from harvester.client.url_policy import Network, is_loopback, is_public
-from harvester.errors import Challenged, Damaged, Gone, PutOff, TryAgain, Unfounded, Unverified
-from harvester.models import OwedFile
+from harvester.errors import (
+    Blocked,
+    ChecksumMismatch,
+    CorruptBody,
+    Deferred,
+    NotFound,
+    TransientError,
+    UnprovenNotFound,
+)
+from harvester.models import PendingFile
 from harvester.storage.local import Partial
 from harvester.text.redaction import MARK
 
@@ -121,7 +129,7 @@ class _Tried:
         return is_progress(gained, size)
 
 
-class Routes:
+class DownloadRoutes:
     """
     The ways to a file; remembers which of them are blocked.
 
@@ -145,14 +153,14 @@ class Routes:
         self._breakers: dict[str, _Breaker] = {}
         self._put_off: Counter[tuple[int, int]] = Counter()
 
-    async def download(self, owed: OwedFile, partial: Partial) -> None:
+    async def download(self, owed: PendingFile, partial: Partial) -> None:
         """
         Fill a partial file, prove it and put it in its place.
 
         Raises:
-            Unverified: the same wrong bytes came twice, and every route was asked.
-            PutOff: it comes slowly, and others wait.
-            Others: as `Client.persist`.
+            ChecksumMismatch: the same wrong bytes came twice, and every route was asked.
+            Deferred: it comes slowly, and others wait.
+            Others: as `Client.retry`.
         """
         key = (owed.key, owed.file.id)
         tried = _Tried(partial.held, self._client.holding(self._put_off[key]))
@@ -161,34 +169,34 @@ class Routes:
             tried.tries += 1
             try:
                 await self._try(owed, partial, tried)
-            except TryAgain as error:
+            except TransientError as error:
                 error.made_progress = tried.has_grown(partial.held, owed.file.size)
                 raise
 
         try:
-            await self._client.persist("files", attempt)
-        except PutOff:
+            await self._client.retry("files", attempt)
+        except Deferred:
             self._put_off[key] += 1
             raise
         self._put_off.pop(key, None)
 
-    async def size_of(self, owed: OwedFile) -> int:
-        """Find out how many bytes a file has, 0 where nobody tells; raises as `Client.persist`."""
+    async def size_of(self, owed: PendingFile) -> int:
+        """Find out how many bytes a file has, 0 where nobody tells; raises as `Client.retry`."""
         is_page = owed.file.name.lower().endswith(_PAGES)
 
         async def attempt() -> int:
-            problem: Challenged | Gone | None = None
+            problem: Blocked | NotFound | None = None
             for url in self._routes(owed):
                 try:
                     return await self._client.measure(url, is_page=is_page, authorised=owed.private)
-                except (Challenged, Gone) as error:
+                except (Blocked, NotFound) as error:
                     problem = problem or error
             assert problem is not None, "there is always the api's route"
             raise problem
 
-        return await self._client.persist("files", attempt)
+        return await self._client.retry("files", attempt)
 
-    async def _try(self, owed: OwedFile, partial: Partial, tried: _Tried) -> None:
+    async def _try(self, owed: PendingFile, partial: Partial, tried: _Tried) -> None:
         """Fetch what is missing, and publish; raises as `download`."""
         try:
             await self._fetch(owed, partial, tried)
@@ -198,15 +206,15 @@ class Routes:
             if tried.unfit > 1:  # where what is here cannot be gone on with, the whole may come
                 await partial.start_over()
             raise
-        except Damaged as error:
+        except CorruptBody as error:
             if tried.is_final(error.md5, self._routes(owed)):
-                raise Unverified(f"{error}, twice the same") from error
+                raise ChecksumMismatch(f"{error}, twice the same") from error
             tried.most = max(tried.most, owed.file.size)
             raise
 
-    async def _fetch(self, owed: OwedFile, partial: Partial, tried: _Tried) -> None:
+    async def _fetch(self, owed: PendingFile, partial: Partial, tried: _Tried) -> None:
         """Ask the routes, best first; those that rest only where no other is left, or has helped so far."""
-        problem: Challenged | Gone | None = None
+        problem: Blocked | NotFound | None = None
         resting: list[URL] = []
         for url in tried.order(self._routes(owed)):
             may_rest = tried.tries <= BEST_FIRST_TRIES
@@ -214,7 +222,7 @@ class Routes:
                 resting.append(url)
             elif (problem := await self._ask(url, owed, partial, tried, problem)) is None:
                 return
-        if problem is None or isinstance(problem, Gone):  # gone is only what every route says is gone
+        if problem is None or isinstance(problem, NotFound):  # gone is only what every route says is gone
             for url in resting:
                 if (problem := await self._ask(url, owed, partial, tried, problem)) is None:
                     return
@@ -222,8 +230,8 @@ class Routes:
         raise problem
 
     async def _ask(
-        self, url: URL, owed: OwedFile, partial: Partial, tried: _Tried, before: Challenged | Gone | None
-    ) -> Challenged | Gone | None:
+        self, url: URL, owed: PendingFile, partial: Partial, tried: _Tried, before: Blocked | NotFound | None
+    ) -> Blocked | NotFound | None:
         """Ask one route; return None when the bytes are here, else what is wrong, with what was `before`."""
         breaker, file = self._breaker(url), owed.file
         wanted = Wanted(
@@ -235,13 +243,13 @@ class Routes:
         tried.asked.add(url)
         try:
             await self._client.fetch(url, partial, wanted, authorised=owed.private, holding=tried.holding)
-        except Challenged as error:
+        except Blocked as error:
             tried.answered.add(url)
             self._note_challenge(breaker, file.id, error)
-            return before if isinstance(before, Gone) and isinstance(error, Unfounded) else error
-        except Gone as error:
+            return before if isinstance(before, NotFound) and isinstance(error, UnprovenNotFound) else error
+        except NotFound as error:
             tried.answered.add(url)
-            if isinstance(before, Unfounded):  # a page of some gateway said so too: the api decides
+            if isinstance(before, UnprovenNotFound):  # a page of some gateway said so too: the api decides
                 return error
             return before or error
         else:
@@ -254,7 +262,7 @@ class Routes:
         finally:
             breaker.undecided(file.id)
 
-    def _routes(self, owed: OwedFile) -> list[URL]:
+    def _routes(self, owed: PendingFile) -> list[URL]:
         """List the routes to a file, best first."""
         routes = [self._api / f"file/download/{owed.file.id}"]
         if owed.private and self._impersonate:
@@ -266,7 +274,7 @@ class Routes:
     def _breaker(self, url: URL) -> _Breaker:
         return self._breakers.setdefault(str(url.origin()), _Breaker())
 
-    def _note_challenge(self, breaker: _Breaker, file_id: int, error: Challenged) -> None:
+    def _note_challenge(self, breaker: _Breaker, file_id: int, error: Blocked) -> None:
         self._client.traffic.errors["files"] += 1
         if breaker.challenge(file_id, self._clock()):
             log.warning("%s: this way to files rests for %.0f s", error, REST_SECONDS)

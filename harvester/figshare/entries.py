@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from harvester.errors import Misshapen
+from harvester.errors import InvalidResponse
 from harvester.figshare.decoding import decoder, loosened, strict_decoder
 from harvester.figshare.records import Natural, decode_pieces
 
@@ -79,12 +79,12 @@ def decode_entries(raw: bytes) -> EntryPage:
     Read a page of a listing; an entry that is odd costs that entry alone.
 
     Raises:
-        Misshapen: it is no list, or one of far more entries than were asked for.
-        Broken: it is not JSON.
+        InvalidResponse: it is no list, or one of far more entries than were asked for.
+        ConnectionFailed: it is not JSON.
     """
     try:
         return EntryPage(_few(_decode_good_entries(raw)))
-    except Misshapen:
+    except InvalidResponse:
         pieces = _few(decode_pieces(raw))
     entries: list[Entry] = []
     bare: list[int] = []
@@ -92,17 +92,17 @@ def decode_entries(raw: bytes) -> EntryPage:
     for place, piece in enumerate(pieces, start=1):
         try:
             entries.append(_read_entry(bytes(piece)))
-        except Misshapen as error:
+        except InvalidResponse as error:
             try:
                 bare.append(_decode_named(bytes(piece)).id)  # its record will tell the rest
-            except Misshapen:
+            except InvalidResponse:
                 odd.append((place, str(error)))
     return EntryPage(tuple(entries), tuple(bare), tuple(odd))
 
 
 def _few(entries: Some) -> Some:
     if len(entries) > MOST_ENTRIES:
-        raise Misshapen(f"a page of {len(entries)} entries, ten times as many as are ever asked for")
+        raise InvalidResponse(f"a page of {len(entries)} entries, ten times as many as are ever asked for")
     return entries
 
 
@@ -110,10 +110,10 @@ def _read_entry(raw: bytes) -> Entry:
     """Read an entry; where only what people are shown of it is odd, without that."""
     try:
         return _decode_entry(raw)
-    except Misshapen as error:
+    except InvalidResponse as error:
         try:
             entry, odd = loosened(raw, Entry, error)
-        except Misshapen:  # bytes in a title, say, that no text may have
+        except InvalidResponse:  # bytes in a title, say, that no text may have
             return Entry(**msgspec.structs.asdict(_decode_selected(raw)))
         if _DECIDE_ON_ENTRIES.isdisjoint(odd):
             return entry

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from harvester.errors import GiveUp, Misshapen, TryAgain
+from harvester.errors import InvalidResponse, PermanentError, TransientError
 from harvester.figshare.cursor import PAGE_SIZE, SMALLER_PAGE_SIZE
 from harvester.figshare.decoding import decoder
 from harvester.figshare.lenient import Unclear, whole_number
@@ -68,17 +68,17 @@ class Pages:
         Add a page; tell whether there may be another one.
 
         Raises:
-            Misshapen: the list goes on for ever.
+            InvalidResponse: the list goes on for ever.
         """
         if page and page[0] == self._first:
             if self.number == 2 and self._largest < PAGE_SIZE:
                 return False
-            raise Misshapen("the file list repeats itself: the same page came again")
+            raise InvalidResponse("the file list repeats itself: the same page came again")
         self._first = page[0] if page else None
         self.pieces += page
         self.bytes += sum(len(memoryview(piece)) for piece in page)
         if len(self.pieces) > MOST_FILES or self.bytes > MOST_BYTES:
-            raise Misshapen(f"a file list of more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB")
+            raise InvalidResponse(f"a file list of more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB")
         if len(page) < max(1, self._largest):
             return False
         # k files where more were asked for: from here on k a page, whichever of the two it reckons with.
@@ -98,7 +98,9 @@ def _total(article: Article) -> int:
     return sum([file.size for file in article.files])
 
 
-def whole(record: Record, listed: Iterable[msgspec.Raw], error: GiveUp | TryAgain | None = None) -> Record:
+def whole(
+    record: Record, listed: Iterable[msgspec.Raw], error: PermanentError | TransientError | None = None
+) -> Record:
     """
     Return a record with its file list, to which the files are added that only the record itself names.
 
@@ -113,7 +115,7 @@ def whole(record: Record, listed: Iterable[msgspec.Raw], error: GiveUp | TryAgai
     is_measured = not any(map(_is_unmeasured, [*pieces.values(), *named.values()]))
     refusal = str(error) if error is not None else ""
     doubt = ""
-    if isinstance(error, TryAgain) and not article.odd_files:
+    if isinstance(error, TransientError) and not article.odd_files:
         doubt = _not_had(refusal)
     elif record.private or not article.withheld or article.odd_files:  # else it promises nothing
         doubt = _doubt(article, len(unlisted), len(named), refusal, is_measured=is_measured)
@@ -144,7 +146,7 @@ def _is_unmeasured(piece: msgspec.Raw) -> bool:
     """Tell whether a list does not say how large a file is: then sizes prove nothing."""
     try:
         file = _decode_file(bytes(piece))
-    except Misshapen:  # no file at all
+    except InvalidResponse:  # no file at all
         return True
     return file.size is None and not file.is_link_only
 
@@ -186,5 +188,5 @@ def _id_in(piece: msgspec.Raw) -> str:
         return str(whole_number(file_id))
     except Unclear:
         return repr(file_id)
-    except Misshapen:
+    except InvalidResponse:
         return hashlib.md5(told, usedforsecurity=False).hexdigest()

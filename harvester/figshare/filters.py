@@ -26,7 +26,7 @@ TO_THE_SECOND = 19
 _DAY = 10
 
 
-class Selection(Table):
+class Filters(Table):
     """
     What a listing is narrowed to; the fields that such sources share.
 

@@ -19,16 +19,23 @@ import aiofiles
 import anyio
 from msgspec.structs import replace
 
-from harvester.errors import GiveUp, Gone, TryAgain, UsageError, Verdict
-from harvester.figshare.api import Figshare
+from harvester.errors import FailureKind, NotFound, PermanentError, TransientError, UsageError
 from harvester.figshare.identifier_files import read_list
-from harvester.figshare.identifiers import Named, doi_in, handle_in, is_figshares_doi, item_in, why_not
-from harvester.figshare.resolver import Finder
+from harvester.figshare.identifiers import (
+    ItemIdentifier,
+    doi_in,
+    handle_in,
+    is_figshares_doi,
+    item_in,
+    why_not,
+)
+from harvester.figshare.protocol import Figshare
+from harvester.figshare.resolver import IdentifierResolver
 from harvester.models import ItemRef, Page, Unresolved
 from harvester.system.paths import usable
 
 log = logging.getLogger(__name__)
-Answer: TypeAlias = tuple[Named, ...] | Unresolved
+Answer: TypeAlias = tuple[ItemIdentifier, ...] | Unresolved
 
 NAMES_A_PAGE = 1000
 ASKED_A_PAGE = 10
@@ -113,7 +120,7 @@ async def _read_standard_input() -> bytes:
 
 
 @dataclass(frozen=True)
-class Names:
+class IdentifierListing:
     """
     A list of names; its key changes with its content, so a position always fits the list.
 
@@ -123,7 +130,7 @@ class Names:
 
     names: tuple[str, ...]
     once_more: bool = False
-    filtered_here: ClassVar[tuple[str, ...]] = ()
+    client_side_filters: ClassVar[tuple[str, ...]] = ()
     _answers: dict[str, Answer] = field(default_factory=dict, repr=False, compare=False)
 
     @functools.cached_property  # it is asked for several times a page, and of a long list takes milliseconds
@@ -161,22 +168,22 @@ class Names:
         following = str(end) if end < len(self.names) else None
         return Page(tuple(refs), following, tuple(unresolved), notes=tuple(notes))
 
-    def since(self, moment: str) -> Names | None:
+    def since(self, moment: str) -> IdentifierListing | None:
         """Return None: names say nothing of when an item was modified."""
         return None
 
 
-def _without_asking(name: str, finder: Finder) -> Answer | None:
+def _without_asking(name: str, finder: IdentifierResolver) -> Answer | None:
     """Return what a name leads to by itself, None where figshare has to be asked."""
     if (named := item_in(name)) is not None:
         if is_figshares_doi(name):
             finder.note_doi(named.id)
         return (named,) if finder.trusts(named) else None
     if reason := why_not(name):
-        return Unresolved(name, reason, Verdict.FOR_GOOD)
+        return Unresolved(name, reason, FailureKind.FOR_GOOD)
     if doi_in(name) is None and handle_in(name) is None:
         reason = "neither an item's id, nor a DOI or handle, nor the address of an item"
-        return Unresolved(name, reason, Verdict.FOR_GOOD)
+        return Unresolved(name, reason, FailureKind.FOR_GOOD)
     return None
 
 
@@ -187,29 +194,29 @@ def _question(name: str) -> str:
     return str(doi_in(name) or handle_in(name)).lower()
 
 
-async def _ask(name: str, finder: Finder) -> Answer:
+async def _ask(name: str, finder: IdentifierResolver) -> Answer:
     """Return the items that a name leads to, or why it leads to none."""
     doi = doi_in(name)
     try:
         if (named := item_in(name)) is not None:
             return await _ask_whose(name, named, finder)
         found = await (finder.by_doi(doi) if doi is not None else finder.by_handle(str(handle_in(name))))
-    except (GiveUp, TryAgain) as error:
-        return Unresolved(name, str(error), error.verdict)
+    except (PermanentError, TransientError) as error:
+        return Unresolved(name, str(error), error.failure_kind)
     if found:
         return found
     kind = "handle" if doi is None else "DOI"
-    return Unresolved(name, f"no public item has this {kind}", Verdict.GONE)
+    return Unresolved(name, f"no public item has this {kind}", FailureKind.GONE)
 
 
-async def _ask_whose(name: str, named: Named, finder: Finder) -> Answer:
+async def _ask_whose(name: str, named: ItemIdentifier, finder: IdentifierResolver) -> Answer:
     """Return the item that an address of another host means; one that is gone counts if it was harvested."""
     try:
         reason = await finder.mismatch(named)
-    except Gone as error:
+    except NotFound as error:
         ref = ItemRef(named.id, version=named.version, named=True)
-        return Unresolved(name, str(error), error.verdict, if_harvested=ref)
-    return Unresolved(name, reason, Verdict.FOR_GOOD) if reason else (named,)
+        return Unresolved(name, str(error), error.failure_kind, if_harvested=ref)
+    return Unresolved(name, reason, FailureKind.FOR_GOOD) if reason else (named,)
 
 
 def _notes(name: str, found: Answer) -> list[str]:

@@ -38,7 +38,7 @@ _ID = re.compile(rf"0*({ID})(?:\.0|\.v({_VERSION}))?", re.IGNORECASE)  # .0: by 
 _OAI = re.compile(rf"oai:figshare\.com:article/({ID})(?:[./]v({_VERSION}))?", re.IGNORECASE)
 
 
-class Named(NamedTuple):
+class ItemIdentifier(NamedTuple):
     """
     An item's id, and the version that is meant: 0 for whatever is current.
 
@@ -75,7 +75,7 @@ def _unescaped(text: str) -> str:
     return text
 
 
-def item_in(name: str) -> Named | None:
+def item_in(name: str) -> ItemIdentifier | None:
     """
     Read the item's id where the name itself tells it, without asking anybody.
 
@@ -86,7 +86,7 @@ def item_in(name: str) -> Named | None:
     found = _read(name)
     if found is None or (found[1] and not int(found[1])):
         return None
-    return Named(int(found[0]), int(found[1] or 0), found[2])
+    return ItemIdentifier(int(found[0]), int(found[1] or 0), found[2])
 
 
 def _read(name: str) -> tuple[str, str, str] | None:

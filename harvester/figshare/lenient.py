@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 from msgspec import inspect
 
-from harvester.errors import Misshapen
+from harvester.errors import InvalidResponse
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ def read_loosely(told: object, kind: type[T]) -> Loose[T]:
 
     Raises:
         Unclear: something odd stands where a value must be.
-        Misshapen: nearly all of it is odd.
+        InvalidResponse: nearly all of it is odd.
     """
     odd: list[str] = []
     value = _read(told, _type_info(kind), "", odd)
@@ -139,7 +139,7 @@ def _read_union(told: object, kinds: Sequence[inspect.Type], path: str, odd: lis
         raise error
     odd.append(path)
     if len(odd) > MOST_ODD:
-        raise Misshapen(f"more than {MOST_ODD} values that mean nothing plain")
+        raise InvalidResponse(f"more than {MOST_ODD} values that mean nothing plain")
     return None
 
 

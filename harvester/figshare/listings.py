@@ -1,7 +1,7 @@
 """
 The endpoints that list items: what each takes, by which date it can be cut, what is asked past its cap.
 
-A listing (`Listed`) is a feed with what is asked of it; `lister.py` reads it page by page.
+A listing (`ArticleListing`) is a feed with what is asked of it; `lister.py` reads it page by page.
 
 Source: API reference, Articles, Collections, Projects, Institutions: the parameters of each endpoint.
 """
@@ -13,12 +13,12 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harvester.config.tables import Table
-from harvester.figshare.filters import ORDERS, Selection, a_second_before, is_of_the_day
+from harvester.figshare.filters import ORDERS, Filters, a_second_before, is_of_the_day
 
 if TYPE_CHECKING:
-    from harvester.figshare.api import Figshare
     from harvester.figshare.client_side_filters import Condition
     from harvester.figshare.entries import Entry
+    from harvester.figshare.protocol import Figshare
     from harvester.models import Page
 
 FILTERS = ("item_type", "published_since", "modified_since")
@@ -26,7 +26,7 @@ FILTERS = ("item_type", "published_since", "modified_since")
 DATES = frozenset({"published_since", "modified_since"})
 
 
-class Feed(NamedTuple):
+class ListingEndpoint(NamedTuple):
     """
     An endpoint that lists items.
 
@@ -45,10 +45,10 @@ class Feed(NamedTuple):
     date: str = ""
     is_private: bool = False
     for_administrators: bool = False
-    past_cap: Feed | None = None
+    past_cap: ListingEndpoint | None = None
 
 
-PUBLIC_SEARCH = Feed(
+PUBLIC_SEARCH = ListingEndpoint(
     "articles/search",
     "a search",
     is_search=True,
@@ -56,9 +56,9 @@ PUBLIC_SEARCH = Feed(
     orders=ORDERS,
     date="published_date",
 )
-COLLECTION = Feed("collections/{collection_id}/articles", "a collection")
-PROJECT = Feed("projects/{project_id}/articles", "a project", past_cap=PUBLIC_SEARCH)
-ACCOUNT_SEARCH = Feed(
+COLLECTION = ListingEndpoint("collections/{collection_id}/articles", "a collection")
+PROJECT = ListingEndpoint("projects/{project_id}/articles", "a project", past_cap=PUBLIC_SEARCH)
+ACCOUNT_SEARCH = ListingEndpoint(
     "account/articles/search",
     "a search in the account",
     is_search=True,
@@ -67,8 +67,8 @@ ACCOUNT_SEARCH = Feed(
     date="modified_date",
     is_private=True,
 )
-ACCOUNT = Feed("account/articles", "an account", is_private=True, past_cap=ACCOUNT_SEARCH)
-OWN_INSTITUTION = Feed(
+ACCOUNT = ListingEndpoint("account/articles", "an account", is_private=True, past_cap=ACCOUNT_SEARCH)
+OWN_INSTITUTION = ListingEndpoint(
     "account/institution/articles",
     "the token's institution",
     takes=FILTERS,
@@ -79,7 +79,7 @@ OWN_INSTITUTION = Feed(
 )
 
 
-class Listed(Table):
+class ArticleListing(Table):
     """
     A listing: a feed, what of it is wanted, and the key that it has in the ledger.
 
@@ -88,9 +88,9 @@ class Listed(Table):
     """
 
     key: str
-    feed: Feed
+    feed: ListingEndpoint
     criteria: Mapping[str, Any]
-    selection: Selection
+    selection: Filters
     moment: str = ""
 
     async def doubts(self, figshare: Figshare) -> list[str]:
@@ -101,16 +101,18 @@ class Listed(Table):
         """Return the page at `position` (None: the first), and where the next one begins."""
         return await figshare.page(self, position)
 
-    def since(self, moment: str) -> Listed | None:
+    def since(self, moment: str) -> ArticleListing | None:
         """Return the listing of what was modified at or after a moment, None where no service can tell."""
         feed = PUBLIC_SEARCH if self.feed is PROJECT else self.feed
         if "modified_since" not in feed.takes:
             return None
         key = f"{self.key} since {moment}"
-        return Listed(key=key, feed=feed, criteria=self.criteria, selection=self.selection, moment=moment)
+        return ArticleListing(
+            key=key, feed=feed, criteria=self.criteria, selection=self.selection, moment=moment
+        )
 
     @property
-    def filtered_here(self) -> tuple[str, ...]:
+    def client_side_filters(self) -> tuple[str, ...]:
         """The given filters that the service does not take: all is listed, and these are checked here."""
         known = {*self.feed.takes, "order"} | ({"licence"} if self.feed.is_search else set())
         return tuple(name for name in self.selection.told() if name not in known)
@@ -139,7 +141,7 @@ class Listed(Table):
             return "modified_since"
         return self.selection.mismatch(entry, type_number)
 
-    def condition(self, feed: Feed, licence: str, type_number: int) -> Condition:
+    def condition(self, feed: ListingEndpoint, licence: str, type_number: int) -> Condition:
         """Return all that a record must meet; see `Position` for what only figshare can tell."""
         own, selection = self.own_criteria(feed), self.selection
         from harvester.figshare.client_side_filters import Condition  # noqa: PLC0415 - where a listing is read
@@ -155,7 +157,7 @@ class Listed(Table):
             licence=licence,
         )
 
-    def own_criteria(self, feed: Feed) -> dict[str, Any]:
+    def own_criteria(self, feed: ListingEndpoint) -> dict[str, Any]:
         """Return the criteria that do not stand in the path of the feed that is read."""
         return {name: value for name, value in self.criteria.items() if f"{{{name}}}" not in feed.path}
 
@@ -171,12 +173,14 @@ def _written(day: date | None) -> str:
     return day.isoformat() if day is not None else ""
 
 
-def listed(key: str, feed: Feed, criteria: Mapping[str, Any], selection: Selection) -> Listed:
+def article_listing(
+    key: str, feed: ListingEndpoint, criteria: Mapping[str, Any], selection: Filters
+) -> ArticleListing:
     """Return the listing of a feed; where a licence is wanted, of the search that takes its place."""
-    return Listed(key=key, feed=_used(feed, selection), criteria=criteria, selection=selection)
+    return ArticleListing(key=key, feed=_used(feed, selection), criteria=criteria, selection=selection)
 
 
-def unsuited(feed: Feed, selection: Selection) -> Iterator[str]:
+def unsuited(feed: ListingEndpoint, selection: Filters) -> Iterator[str]:
     """Tell, as `Table.faults` does, what of a selection a feed cannot give."""
     used = _used(feed, selection)
     order = selection.ordering[0] if selection.ordering else ""
@@ -189,7 +193,7 @@ def unsuited(feed: Feed, selection: Selection) -> Iterator[str]:
         yield f"order: figshare lists {feed.what} in an order of its own; leave it out"
 
 
-def _used(feed: Feed, selection: Selection) -> Feed:
+def _used(feed: ListingEndpoint, selection: Filters) -> ListingEndpoint:
     """Only searches know licences."""
     if selection.licence is not None and not feed.is_search and feed.past_cap is not None:
         return feed.past_cap

@@ -27,44 +27,45 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from harvester.client import Reply
-from harvester.errors import BadRequest, Gone, Refused, Unfounded, Verdict
+from harvester.errors import BadRequest, FailureKind, NotFound, Rejected, UnprovenNotFound
 from harvester.figshare.client_side_filters import Condition
-from harvester.figshare.cursor import PAGE_SIZE, Position
+from harvester.figshare.cursor import PAGE_SIZE, PageCursor
 from harvester.figshare.entries import Entry, EntryPage, decode_entries
 from harvester.figshare.filters import is_before
-from harvester.figshare.listings import Feed, Listed
-from harvester.figshare.rest import Endpoints
+from harvester.figshare.listings import ArticleListing, ListingEndpoint
+from harvester.figshare.page_request import cut_by, endpoint_of, fields_of, sent_filters
+from harvester.figshare.rest import RestApi
 from harvester.figshare.vocabulary import Vocabulary
-from harvester.models import Brief, ItemRef, Page, Unresolved
+from harvester.models import ItemRef, ListingEntry, Page, Unresolved
 
-__all__ = ["PAGE_SIZE", "Lister", "Position"]
+__all__ = ["PAGE_SIZE", "PageCursor", "Pager"]
 
 
-class Lister:
+class Pager:
     """Reads the pages of listings."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
+    def __init__(self, endpoints: RestApi) -> None:
         self._endpoints = endpoints
         self._vocabulary = Vocabulary(endpoints)
 
-    async def page(self, listed: Listed, position: str | None) -> Page:
+    async def page(self, listed: ArticleListing, position: str | None) -> Page:
         """
         Return one page of a listing; `position` is None for the first, later what the page before gave.
 
         Raises:
-            Refused: the listing cannot be had, or not as a whole.
-            Others: as `Client.persist`.
+            Rejected: the listing cannot be had, or not as a whole.
+            Others: as `Client.retry`.
         """
-        at = await self._named(listed, Position.read(position))
+        at = await self._named(listed, PageCursor.read(position))
         if 0 < at.pages < at.page and not at.cursor:
             at = _past_cap(listed, at)
         try:
             reply = await self._ask(listed, at)
-        except (Gone, Refused) as error:
+        except (NotFound, Rejected) as error:
             if at.confirming:
                 return Page((), _unconfirmed(at))
-            if isinstance(error, Gone):
-                raise _founded(error, _feed(listed, at)) from error
+            if isinstance(error, NotFound):
+                raise _founded(error, endpoint_of(listed, at)) from error
             if at.cursor and not at.again:  # it has died in a long pause
                 return Page((), at.anew(again=True).write())
             if isinstance(error, BadRequest) and (smaller := at.asking_for_less()) is not None:
@@ -75,11 +76,11 @@ class Lister:
             return Page((), further.write(), warning=_order_given_up(listed, at, further))
         return _read(listed, at, reply)
 
-    async def doubts(self, listed: Listed) -> list[str]:
+    async def doubts(self, listed: ArticleListing) -> list[str]:
         """Say which of the names that a listing is narrowed to are known neither here nor by figshare."""
         return await self._vocabulary.doubts(listed.selection)
 
-    async def _named(self, listed: Listed, at: Position) -> Position:
+    async def _named(self, listed: ArticleListing, at: PageCursor) -> PageCursor:
         """Look up what is wanted by name, where that has not been done."""
         selection = listed.selection
         if (wanted := selection.licence) is not None and not at.licence:
@@ -89,9 +90,9 @@ class Lister:
             at = at.but(type_number=await self._vocabulary.type_number(selection.type_name))
         return at
 
-    async def _ask(self, listed: Listed, at: Position) -> Reply[EntryPage]:
-        feed = _feed(listed, at)
-        fields = _fields(listed, at, feed)
+    async def _ask(self, listed: ArticleListing, at: PageCursor) -> Reply[EntryPage]:
+        feed = endpoint_of(listed, at)
+        fields = fields_of(listed, at, feed)
         path = feed.path.format(**listed.criteria)
         headers = {"X-Cursor": at.cursor} if at.cursor else {}
         if feed.is_search:
@@ -104,7 +105,7 @@ class Lister:
         )
 
 
-def _unconfirmed(at: Position) -> str | None:
+def _unconfirmed(at: PageCursor) -> str | None:
     """
     Tell what follows where the cap forbids to confirm the end of cursors; None: nothing.
 
@@ -114,7 +115,7 @@ def _unconfirmed(at: Position) -> str | None:
     return at.anew(again=True).write() if at.was_empty and not at.again else None
 
 
-def _founded(error: Gone, feed: Feed) -> Gone | Unfounded:
+def _founded(error: NotFound, feed: ListingEndpoint) -> NotFound | UnprovenNotFound:
     """
     Return what it means that a listing is not found.
 
@@ -122,74 +123,21 @@ def _founded(error: Gone, feed: Feed) -> Gone | Unfounded:
     """
     if "{" in feed.path:
         return error
-    doubt = Unfounded(f"{error}: it is always there, so this is no word of the api's")
+    doubt = UnprovenNotFound(f"{error}: it is always there, so this is no word of the api's")
     doubt.attempts = error.attempts
     return doubt
 
 
-def _feed(listed: Listed, at: Position) -> Feed:
-    feed = listed.feed
-    for _ in range(at.feeds):
-        feed = feed.past_cap or feed
-    return feed
-
-
-def _ordering(listed: Listed, at: Position, feed: Feed) -> tuple[str, str] | None:
-    """Return the field and the direction by which a feed is to come, None where it has its own order."""
-    if not feed.orders:
-        return None
-    if at.tail:
-        return feed.date, "desc"
-    return (not at.by_date and listed.selection.ordering) or (feed.date, "asc")
-
-
-def _cut_by(listed: Listed, at: Position, feed: Feed) -> str:
-    """Return the date by which a feed comes ascending, "" where it does not."""
-    return feed.date if feed.date and _ordering(listed, at, feed) == (feed.date, "asc") else ""
-
-
-def _fields(listed: Listed, at: Position, feed: Feed) -> dict[str, object]:
-    """Return the parameters of a page."""
-    fields: dict[str, object] = listed.own_criteria(feed)
-    if (terms := _terms(listed, at)) and feed.is_search:
-        query = fields.get("search_for")
-        fields["search_for"] = " AND ".join([f"({query})", *terms] if query else terms)
-    filters = {name: text for name, text in listed.filters(at.type_number).items() if name in feed.takes}
-    if at.since:
-        name = feed.date.replace("_date", "_since")
-        filters[name] = max(filters.get(name, ""), at.since)
-    fields |= filters
-    if ordering := _ordering(listed, at, feed):
-        fields["order"], fields["order_direction"] = ordering
-    fields["page_size"] = at.page_size
-    if not at.cursor:
-        fields["page"] = at.page
-    return fields
-
-
-def _terms(listed: Listed, at: Position) -> list[str]:
-    """Return what of a selection only a search's query can say: a licence, and a type that has no number."""
-    name = "" if at.type_number else listed.selection.type_name.replace('"', " ")
-    terms = {"licence": at.licence, "item_type": name}
-    return [f':{field}: "{value}"' for field, value in terms.items() if value]
-
-
-def _sent(listed: Listed, at: Position, feed: Feed) -> frozenset[str]:
-    """Name the filters that a page was asked for with."""
-    sent = listed.filters(at.type_number).keys() & feed.takes
-    return frozenset(sent | {"item_type"} if feed.is_search else sent)
-
-
-def _past_cap(listed: Listed, at: Position) -> Position:
+def _past_cap(listed: ArticleListing, at: PageCursor) -> PageCursor:
     """
     Tell where a listing goes on when the page at `at` is behind its cap.
 
     Raises:
-        Refused: it cannot go on.
+        Rejected: it cannot go on.
     """
-    feed, pages = _feed(listed, at), at.page - 1
+    feed, pages = endpoint_of(listed, at), at.page - 1
     reason = ""
-    if _cut_by(listed, at, feed):
+    if cut_by(listed, at, feed):
         if (further := at.in_a_new_slice(pages)) is not None:
             return further
         reason = f": more of them share one moment, {at.last}, or it ignores where to begin"
@@ -201,20 +149,20 @@ def _past_cap(listed: Listed, at: Position) -> Position:
         return at.anew(feeds=at.feeds + 1, by_date=False)
     elif feed.date:  # an order of the user's has no slices
         return at.anew(by_date=True)
-    raise Refused(f"{feed.what} can be listed only up to {pages * at.page_size} items{reason}; incomplete")
+    raise Rejected(f"{feed.what} can be listed only up to {pages * at.page_size} items{reason}; incomplete")
 
 
-def _order_given_up(listed: Listed, at: Position, further: Position) -> str:
+def _order_given_up(listed: ArticleListing, at: PageCursor, further: PageCursor) -> str:
     """Say so where a listing goes on by date, though another order was wanted."""
     if at.by_date or not further.by_date:
         return ""
-    where = _where(listed, _feed(listed, at))
+    where = _where(listed, endpoint_of(listed, at))
     return f"{where}: past {(at.page - 1) * at.page_size} items the order is figshare's by date"
 
 
-def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
+def _read(listed: ArticleListing, at: PageCursor, reply: Reply[EntryPage]) -> Page:
     """Make a page of what came back."""
-    found, feed = reply.value, _feed(listed, at)
+    found, feed = reply.value, endpoint_of(listed, at)
     where = f"{_where(listed, feed)}, page {at.page}"
     if at.tail:
         found = _undated(feed, at, found)
@@ -226,31 +174,35 @@ def _read(listed: Listed, at: Position, reply: Reply[EntryPage]) -> Page:
     def mismatch(entry: Entry) -> str:
         return criterion if entry.id in strangers else listed.mismatch(entry, at.type_number)
 
-    refs, left_out = _refs(
+    refs, excluded = _refs(
         found, mismatch if strangers or listed.narrows else None, feed, _conditions(listed, at, feed)
     )
-    sent = _sent(listed, at, feed)
+    sent = sent_filters(listed, at, feed)
     ignored = Counter(
         field
-        for entry, field in left_out
+        for entry, field in excluded
         if field in {*sent, criterion} and not listed.is_at_the_edge(entry, field)
     )
     return Page(
         refs,
         following.write() if following else None,
-        tuple(Unresolved(f"{where}, entry {place}", reason, Verdict.FOR_GOOD) for place, reason in found.odd),
-        left_out=len(left_out),
+        tuple(
+            Unresolved(f"{where}, entry {place}", reason, FailureKind.FOR_GOOD) for place, reason in found.odd
+        ),
+        excluded=len(excluded),
         warning=_warning(where, ignored, found.size),
         told_at=reply.told_at,
     )
 
 
-def _following(listed: Listed, at: Position, feed: Feed, reply: Reply[EntryPage]) -> Position | None:
+def _following(
+    listed: ArticleListing, at: PageCursor, feed: ListingEndpoint, reply: Reply[EntryPage]
+) -> PageCursor | None:
     """Tell where the page behind one begins, None when it is the last."""
     found = reply.value
     if at.tail:
         return None if found.size or at.was_empty else at.but(was_empty=True)
-    cut = _cut_by(listed, at, feed)
+    cut = cut_by(listed, at, feed)
     dates = [date for entry in found.entries if (date := getattr(entry, cut))] if cut else []
     here = at.noticing(dates)
     following = here.after(found, reply.headers.get("X-Cursor"))
@@ -267,21 +219,21 @@ def _following(listed: Listed, at: Position, feed: Feed, reply: Reply[EntryPage]
     return at.anew(tail=True, largest=max(at.largest, found.size)) if is_cut else None
 
 
-def _undated(feed: Feed, at: Position, found: EntryPage) -> EntryPage:
+def _undated(feed: ListingEndpoint, at: PageCursor, found: EntryPage) -> EntryPage:
     """
     Return what of a last page, the newest first, tells no date: the rest was listed or is not wanted.
 
     Raises:
-        Refused: all of a full page, so that there may be more of them.
+        Rejected: all of a full page, so that there may be more of them.
     """
     entries = tuple(entry for entry in found.entries if not getattr(entry, feed.date))
     if len(entries) == found.size >= max(at.largest, 1):
         told = f"{len(entries)} items or more tell no {feed.date}, by which it is cut"
-        raise Refused(f"{feed.what} cannot be listed whole: {told}; incomplete")
+        raise Rejected(f"{feed.what} cannot be listed whole: {told}; incomplete")
     return EntryPage(entries, found.bare)
 
 
-def _by_change(at: Position, found: EntryPage, following: Position | None) -> Position | None:
+def _by_change(at: PageCursor, found: EntryPage, following: PageCursor | None) -> PageCursor | None:
     """Go on in a slice, where pages come by date of change; see the module's docstring."""
     if at.probing and found.size:
         return at.in_a_new_slice(at.pages) or following
@@ -292,7 +244,9 @@ def _by_change(at: Position, found: EntryPage, following: Position | None) -> Po
     return following.in_a_new_slice(at.pages) or following
 
 
-def _conditions(listed: Listed, at: Position, feed: Feed) -> Callable[[Entry | None], str]:
+def _conditions(
+    listed: ArticleListing, at: PageCursor, feed: ListingEndpoint
+) -> Callable[[Entry | None], str]:
     """Return what tells the condition of an entry: all that is wanted and that it does not say itself."""
     whole = listed.condition(feed, at.licence, at.type_number)
     texts: dict[frozenset[str], str] = {}
@@ -308,7 +262,7 @@ def _conditions(listed: Listed, at: Position, feed: Feed) -> Callable[[Entry | N
     return condition
 
 
-def _unsaid(listed: Listed, at: Position, entry: Entry) -> frozenset[str]:
+def _unsaid(listed: ArticleListing, at: PageCursor, entry: Entry) -> frozenset[str]:
     """Name the fields of a condition that an entry does not tell; 0 is no group, and none has a licence."""
     unsaid = {"licence", *listed.selection.unsaid(entry, at.type_number)}
     if not entry.group_id:
@@ -318,7 +272,7 @@ def _unsaid(listed: Listed, at: Position, entry: Entry) -> frozenset[str]:
     return frozenset(unsaid)
 
 
-def _is_past(listed: Listed, seen: Position, cut: str, dates: Sequence[str]) -> bool:
+def _is_past(listed: ArticleListing, seen: PageCursor, cut: str, dates: Sequence[str]) -> bool:
     """Tell whether nothing that is wanted can come any more."""
     day = listed.selection.published_before
     if day is None or cut != "published_date" or seen.unordered or not dates:
@@ -326,7 +280,7 @@ def _is_past(listed: Listed, seen: Position, cut: str, dates: Sequence[str]) -> 
     return not any(is_before(date, day.isoformat()) for date in dates)
 
 
-def _where(listed: Listed, feed: Feed) -> str:
+def _where(listed: ArticleListing, feed: ListingEndpoint) -> str:
     """Name a listing in what is told of its entries."""
     if own := listed.own_criteria(feed):
         return str(own)
@@ -336,17 +290,17 @@ def _where(listed: Listed, feed: Feed) -> str:
 def _refs(
     found: EntryPage,
     mismatch: Callable[[Entry], str] | None,
-    feed: Feed,
+    feed: ListingEndpoint,
     condition: Callable[[Entry | None], str],
 ) -> tuple[tuple[ItemRef, ...], list[tuple[Entry, str]]]:
     """Return the items of a page, and the entries left out, each with the field that `mismatch` names."""
     refs: list[ItemRef] = []
-    left_out: list[tuple[Entry, str]] = []
+    excluded: list[tuple[Entry, str]] = []
     for entry in found.entries:
         if mismatch is not None and (field := mismatch(entry)):
-            left_out.append((entry, field))
+            excluded.append((entry, field))
             continue
-        brief = Brief(
+        brief = ListingEntry(
             entry.title or "",
             entry.doi or "",
             entry.defined_type_name or "",
@@ -363,17 +317,19 @@ def _refs(
             )
         )
     refs += [ItemRef(item_id, private=feed.is_private, condition=condition(None)) for item_id in found.bare]
-    return tuple(refs), left_out
+    return tuple(refs), excluded
 
 
-def _strangers(listed: Listed, feed: Feed, entries: Sequence[Entry]) -> tuple[set[int], str]:
+def _strangers(
+    listed: ArticleListing, feed: ListingEndpoint, entries: Sequence[Entry]
+) -> tuple[set[int], str]:
     """
     Find the entries that say they are not of the group or project asked for, and the name of that criterion.
 
     A group of 0 says nothing; a project is 0 for an item that is in none.
 
     Raises:
-        Refused: most of those that say it are not, so that this would become a listing of all of figshare.
+        Rejected: most of those that say it are not, so that this would become a listing of all of figshare.
     """
     own = listed.own_criteria(feed)
     told = dict[int, int]()
@@ -385,7 +341,7 @@ def _strangers(listed: Listed, feed: Feed, entries: Sequence[Entry]) -> tuple[se
         criterion = "project"
     strangers = {item_id for item_id, number in told.items() if number != wanted}
     if 2 * len(strangers) > len(told) and 10 * len(strangers) >= len(entries):
-        raise Refused(f"{own}: figshare ignores the {criterion} and would list everything")
+        raise Rejected(f"{own}: figshare ignores the {criterion} and would list everything")
     return strangers, criterion
 
 

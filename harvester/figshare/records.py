@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from harvester.errors import Broken, Misshapen
+from harvester.errors import ConnectionFailed, InvalidResponse
 from harvester.figshare.decoding import decode_anything, decoder, strict_decoder
 from harvester.figshare.lenient import Unclear, read_loosely, whole_number
 from harvester.models import Article, Description, RemoteFile
@@ -137,7 +137,7 @@ class _Read(NamedTuple):
     odd: tuple[str, ...] = ()
 
 
-def _read_record_loosely(raw: bytes, error: Misshapen) -> _Read:
+def _read_record_loosely(raw: bytes, error: InvalidResponse) -> _Read:
     """Read a record that was refused with `error`: what is odd in it costs itself, but for the item's id."""
     told = decode_anything(raw)
     if not isinstance(told, dict):
@@ -158,7 +158,7 @@ def _read_file_list(raw: bytes) -> tuple[list[_File], tuple[str, ...], tuple[str
     """Read a file list as `_read_each` does."""
     try:
         return _decode_files(raw), (), ()
-    except Misshapen:
+    except InvalidResponse:
         told = decode_anything(raw)
         if not isinstance(told, list):
             raise
@@ -189,15 +189,15 @@ def read_article(raw: bytes, file_list: bytes | None = None) -> Article:
     Read a record as figshare sent it; `file_list` is the whole list where the record cut it.
 
     Raises:
-        Misshapen: it has another shape than documented.
-        Broken: it is not JSON.
+        InvalidResponse: it has another shape than documented.
+        ConnectionFailed: it is not JSON.
     """
     odd_files: tuple[str, ...] = ()
     odd: tuple[str, ...] = ()
     try:
         wire = _decode_record(raw)
         listed = wire.files
-    except Misshapen as error:
+    except InvalidResponse as error:
         wire, listed, odd_files, odd = _read_record_loosely(raw, error)
     if file_list is not None:
         listed, odd_files, odd_in_list = _read_file_list(file_list)
@@ -236,7 +236,7 @@ def read_description(raw: bytes) -> Description:
     """Read what tables show of a record: nothing of one that cannot be read, which another version kept."""
     try:
         wire = _decode_described(raw)
-    except (Broken, Misshapen):
+    except (ConnectionFailed, InvalidResponse):
         wire = _Described(0)
     return Description(
         title=wire.title or "",

@@ -9,20 +9,20 @@ from typing import Any
 import msgspec
 from yarl import URL
 
-from harvester.errors import Gone, Misshapen, Refused
+from harvester.errors import InvalidResponse, NotFound, Rejected
 from harvester.figshare.decoding import decoder
 from harvester.figshare.entries import decode_entries
 from harvester.figshare.identifiers import (
     ID,
-    Named,
+    ItemIdentifier,
     host_of,
     is_figshares,
     same_name,
     version_in,
     without_version,
 )
-from harvester.figshare.rest import Endpoints
-from harvester.text.display import printable
+from harvester.figshare.rest import RestApi
+from harvester.text.display import one_line
 
 MOST_AT_ONCE = 10
 """Items that may share a name: figshare ignores filters that it does not know, so no more is asked for."""
@@ -47,19 +47,19 @@ class _Homes(msgspec.Struct, frozen=True):
 _decode_homes = decoder(_Homes)
 
 
-class Finder:
+class IdentifierResolver:
     """
-    Asks for items by their names. All raise what `Client.persist` raises.
+    Asks for items by their names. All raise what `Client.retry` raises.
 
     What comes back is compared: figshare ignores filters that it does not know.
     """
 
-    def __init__(self, endpoints: Endpoints, api: URL) -> None:
+    def __init__(self, endpoints: RestApi, api: URL) -> None:
         self._endpoints = endpoints
         self._portals = {host_of(str(api))}
         self._by_doi = set[int]()
 
-    def trusts(self, named: Named) -> bool:
+    def trusts(self, named: ItemIdentifier) -> bool:
         """Tell whether the host of an address is figshare's, the api's own, or a portal that was seen."""
         return not named.host or is_figshares(named.host) or named.host in self._portals
 
@@ -74,7 +74,7 @@ class Finder:
         doi = f"10.6084/m9.figshare.{item_id}.v{version or 1}"
         return tuple(each.id for each in await self._listed("doi", doi, doi))
 
-    async def mismatch(self, named: Named) -> str:
+    async def mismatch(self, named: ItemIdentifier) -> str:
         """
         Say why an item is not the one that an address of another host means, "" where it is.
 
@@ -82,23 +82,23 @@ class Finder:
         host; so one of them is asked for, the first time that a host comes up.
 
         Raises:
-            Gone: there is no such public item, so nothing tells the host.
+            NotFound: there is no such public item, so nothing tells the host.
         """
         try:
             homes = (await self._endpoints.get(f"articles/{named.id}", _decode_homes)).value
-        except Gone as exc:
+        except NotFound as exc:
             told = f"no public item {named.id} tells it as its address"
-            raise Gone(f"{named.host} is not figshare's, and {told}") from exc
+            raise NotFound(f"{named.host} is not figshare's, and {told}") from exc
         addresses = tuple(homes.addresses())
         if named.host in map(host_of, addresses):
             self._portals.add(named.host)
             return ""
         told = "is not told by its record"
         if addresses:
-            told = f"is {printable(addresses[0].partition('://')[2] or addresses[0])[:_LONGEST_ADDRESS]}"
+            told = f"is {one_line(addresses[0].partition('://')[2] or addresses[0])[:_LONGEST_ADDRESS]}"
         return f"{named.host} is not figshare's, and item {named.id}'s own address {told}"
 
-    async def by_doi(self, doi: str) -> tuple[Named, ...]:
+    async def by_doi(self, doi: str) -> tuple[ItemIdentifier, ...]:
         """
         Return the items with this DOI, with or without its version; () where there is none.
 
@@ -112,23 +112,23 @@ class Finder:
             try:
                 homes = (await self._endpoints.get(f"articles/{int(tail[1])}", _decode_homes)).value
                 if isinstance(homes.doi, str) and same_name(homes.doi, doi):
-                    return (Named(int(tail[1]), version_in(doi)),)
-            except (Gone, Misshapen, Refused):
+                    return (ItemIdentifier(int(tail[1]), version_in(doi)),)
+            except (NotFound, InvalidResponse, Rejected):
                 pass
         return await self._in_other_forms("doi", doi)
 
-    async def by_handle(self, handle: str) -> tuple[Named, ...]:
+    async def by_handle(self, handle: str) -> tuple[ItemIdentifier, ...]:
         """Return the items with this handle, as `by_doi` does."""
         return await self._listed("handle", handle, handle) or await self._in_other_forms("handle", handle)
 
-    async def _in_other_forms(self, field: str, name: str) -> tuple[Named, ...]:
+    async def _in_other_forms(self, field: str, name: str) -> tuple[ItemIdentifier, ...]:
         """Ask for a name in its other forms, one by one, until one is found."""
         for form in _other_forms(name):
             if found := await self._listed(field, form, name):
                 return found
         return ()
 
-    async def _listed(self, field: str, form: str, name: str) -> tuple[Named, ...]:
+    async def _listed(self, field: str, form: str, name: str) -> tuple[ItemIdentifier, ...]:
         """Return the items that a listing filtered by one form of a name gives, and that have the name."""
         fields = {field: form, "page_size": MOST_AT_ONCE}
         page = (await self._endpoints.get("articles", decode_entries, fields)).value
@@ -136,7 +136,8 @@ class Finder:
         same = {item_id: text for item_id, text in told.items() if same_name(text, name)}
         exact = {item_id: text for item_id, text in same.items() if text.lower() == name.lower()}
         return tuple(
-            Named(item_id, _version(field, text, name)) for item_id, text in sorted((exact or same).items())
+            ItemIdentifier(item_id, _version(field, text, name))
+            for item_id, text in sorted((exact or same).items())
         )
 
 

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 from yarl import URL
 
 from harvester.client import Client, Reply
-from harvester.errors import NotAllowed, Refused
+from harvester.errors import Forbidden, Rejected
 
 T = TypeVar("T")
 
 
-class Endpoints:
+class RestApi:
     """
-    The api's endpoints, by their paths. All raise what `Client.persist` raises.
+    The api's endpoints, by their paths. All raise what `Client.retry` raises.
 
     `impersonate`: the account for which an administrator's token asks, 0 for its own. What is asked without
     a token is the same for everybody. ``right``: what only an administrator may do, for the error's words.
@@ -88,9 +88,9 @@ class Endpoints:
             right = f"act for account {self._impersonate}"
         try:
             return await asking
-        except NotAllowed as error:  # with a token that is good: the client has asked
+        except Forbidden as error:  # with a token that is good: the client has asked
             if not right:
                 raise
-            told = Refused(f"{error}: the token may not {right}: an administrator's is needed")
+            told = Rejected(f"{error}: the token may not {right}: an administrator's is needed")
             told.attempts = error.attempts
             raise told from error

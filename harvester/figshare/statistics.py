@@ -20,7 +20,7 @@ from yarl import URL
 from harvester.client import Client, Reply
 from harvester.config import Statistics
 from harvester.config.keys import COUNTERS
-from harvester.errors import Closed, Misshapen, UsageError
+from harvester.errors import AuthenticationRequired, InvalidResponse, UsageError
 from harvester.figshare.decoding import decode_anything, decoder
 from harvester.figshare.records import Natural
 from harvester.figshare.records import decode_total as _decode_total
@@ -127,7 +127,7 @@ class StatsService:
     The statistics of items, as the user's `settings` ask for them.
 
     `today`: the last day to ask for, where they name none.
-    All calls raise what `Client.persist` raises. Of an institution they carry its credentials.
+    All calls raise what `Client.retry` raises. Of an institution they carry its credentials.
 
     Raises:
         UsageError: the first day is behind the last.
@@ -193,7 +193,7 @@ class StatsService:
                 for begins, country, number in _within(told.value, self.granularity, window):
                     numbers[counter, begins, country] += number
         if any(number > _MOST for number in numbers.values()):
-            raise Misshapen(f"{kind} of item {item_id}: more uses than anybody can count")
+            raise InvalidResponse(f"{kind} of item {item_id}: more uses than anybody can count")
         return tuple(
             Uses(counter, self.granularity, begins, number, country)
             for (counter, begins, country), number in numbers.items()
@@ -203,15 +203,17 @@ class StatsService:
         """Ask for one counter, unless this kind of statistics was seen to be closed to us."""
         closed = self._closed[kind]
         if not closed.is_open and closed.refusals >= REFUSALS_BEFORE_REST:
-            error = Closed(f"not asked for, as {closed.refusals} others were refused: {closed.reason}")
+            error = AuthenticationRequired(
+                f"not asked for, as {closed.refusals} others were refused: {closed.reason}"
+            )
             error.attempts = 0
             raise error
         try:
             reply = await self._client.json("stats", "GET", url, decode, authorised=self._is_institution)
-        except Closed as refusal:
+        except AuthenticationRequired as refusal:
             closed.refusals += 1
             closed.reason = f"{refusal}: {ADVICE}"
-            raise Closed(closed.reason) from refusal
+            raise AuthenticationRequired(closed.reason) from refusal
         closed.is_open = True
         return reply
 
@@ -226,13 +228,13 @@ def _within(told: Numbers, granularity: str, window: Window) -> Iterator[tuple[s
     What is told of other days is left out: those have windows of their own, or nobody asked.
 
     Raises:
-        Misshapen: nothing of it is about this window, or no period is named.
+        InvalidResponse: nothing of it is about this window, or no period is named.
     """
     earliest = _first_day(granularity, window.first)
     begins = {name: _begin(name, granularity, window) for name in told}
     wanted = {name: day for name, day in begins.items() if earliest <= day <= window.last}
     if told and not wanted:
-        raise Misshapen(f"asked for {window.first} to {window.last}, the service told of {min(told)}")
+        raise InvalidResponse(f"asked for {window.first} to {window.last}, the service told of {min(told)}")
     for name, day in wanted.items():
         for country, number in told[name].items():
             yield day.isoformat(), country, number
@@ -255,7 +257,7 @@ def _begin(name: str, granularity: str, window: Window) -> date:
             return date(year, month, day)
         except ValueError:
             pass
-    raise Misshapen(f"{name[:40]!r} names no {granularity}")
+    raise InvalidResponse(f"{name[:40]!r} names no {granularity}")
 
 
 # -- JSON -----------------------------------------------------------------------------------------
@@ -314,13 +316,13 @@ def _must_be_empty(raw: bytes, key: str) -> None:
     Refuse what has no numbers and is not empty either: an error with the status of success is no "unknown".
 
     Raises:
-        Misshapen: there is something else in it than an empty `key`.
+        InvalidResponse: there is something else in it than an empty `key`.
     """
     if _is_nothing(raw):
         return
     told = decode_anything(raw)
     if not isinstance(told, dict) or told.keys() != {key}:
-        raise Misshapen(f"neither {key} nor an empty answer")
+        raise InvalidResponse(f"neither {key} nor an empty answer")
 
 
 def _by_country(countries: _Countries) -> Mapping[str, int]:

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from harvester.errors import Gone, Misshapen, Refused
-from harvester.figshare.filters import ITEM_TYPES, Selection
+from harvester.errors import InvalidResponse, NotFound, Rejected
+from harvester.figshare.filters import ITEM_TYPES, Filters
 from harvester.figshare.records import decode_licences, decode_types
-from harvester.figshare.rest import Endpoints
+from harvester.figshare.rest import RestApi
 
 
 class Vocabulary:
     """Looks names up; each list is asked for once, and only for a name that needs it."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
+    def __init__(self, endpoints: RestApi) -> None:
         self._endpoints = endpoints
         self._licences: dict[str, str] | None = None
         self._own_licences: dict[str, str] | None = None
@@ -46,7 +46,7 @@ class Vocabulary:
             self._types = await self._numbered()
         return self._types.get(wanted.strip().casefold(), 0)
 
-    async def doubts(self, selection: Selection) -> list[str]:
+    async def doubts(self, selection: Filters) -> list[str]:
         """Say which names and numbers nobody here knows, with those that come near."""
         told = []
         if (licence := selection.licence) is not None and not await self.licence(licence):
@@ -62,14 +62,18 @@ class Vocabulary:
     async def _named(self, path: str, *, authorised: bool) -> dict[str, str]:
         try:
             licences = (await self._endpoints.get(path, decode_licences, authorised=authorised)).value
-        except (Gone, Misshapen, Refused):  # a service, or an account without an institution, that has none
+        except (
+            NotFound,
+            InvalidResponse,
+            Rejected,
+        ):  # a service, or an account without an institution, that has none
             return {}
         return {each.name.casefold(): each.name for each in licences if each.name}
 
     async def _numbered(self) -> dict[str, int]:
         try:
             types = (await self._endpoints.get("item_types", decode_types)).value
-        except (Gone, Misshapen, Refused):
+        except (NotFound, InvalidResponse, Rejected):
             return {}
         return {each.name.strip().casefold(): each.id for each in types if each.name}
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from anyio import from_thread, to_thread
 
 from harvester.config import Config
-from harvester.errors import Misshapen
+from harvester.errors import InvalidResponse
 from harvester.exporters.csv import write_failures
 from harvester.jobs.output_folder import make_folder
 from harvester.ledger.database.integrity import damaged
 from harvester.ledger.reader import Reader
-from harvester.plugins import SINKS
+from harvester.plugins import EXPORTERS
 
 
 async def export(config: Config, to: Path | None = None) -> list[Path]:
@@ -22,9 +22,9 @@ async def export(config: Config, to: Path | None = None) -> list[Path]:
 
     Raises:
         UsageError: there is no harvest in the folder, or `to` is none.
-        DiskTrouble: the disk does not take them.
+        StorageError: the disk does not take them.
     """
-    writers = [partial(SINKS[name]().write) for name in config.export.formats]
+    writers = [partial(EXPORTERS[name]().write) for name in config.export.formats]
     target = config.folder if to is None else to
 
     def write() -> list[Path]:
@@ -33,7 +33,7 @@ async def export(config: Config, to: Path | None = None) -> list[Path]:
                 make_folder(to, "--to")
             try:
                 made = [path for writer in writers for path in writer(reader, target)]
-            except (Misshapen, ValueError) as exc:  # it was a record when it came
+            except (InvalidResponse, ValueError) as exc:  # it was a record when it came
                 raise damaged(reader.path, f"table records: {exc}") from exc
             return [*made, write_failures(reader, target)]
 

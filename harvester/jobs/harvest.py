@@ -19,40 +19,40 @@ from typing import Any
 from anyio import to_thread
 
 from harvester.client import Client
-from harvester.concurrency import beside
+from harvester.concurrency import run_with_background
 from harvester.config import Config, FileRules
 from harvester.engine.pipeline import Pipeline
-from harvester.engine.progress import Tally, Watched
+from harvester.engine.progress import ProgressSnapshot, RunCounters
 from harvester.errors import (
-    DiskTrouble,
-    Doubtful,
+    DoubtfulResponse,
     ExitStatus,
+    FailureKind,
+    FatalError,
     HarvestError,
-    StopRun,
+    StorageError,
     UsageError,
-    Verdict,
 )
-from harvester.figshare.api import Figshare
-from harvester.figshare.downloads import Routes
+from harvester.figshare.downloads import DownloadRoutes
+from harvester.figshare.protocol import Figshare
 from harvester.figshare.statistics import StatsService
 from harvester.jobs.export import export
 from harvester.jobs.output_folder import prepare
 from harvester.jobs.prune import recover
-from harvester.jobs.services import USUAL, Connected, Surroundings, connect, fitting
+from harvester.jobs.services import DEFAULT_HOOKS, Connected, RunHooks, connect, fit_to_limits
 from harvester.jobs.summary import Ended, summarise
-from harvester.jobs.task_params import wishes
+from harvester.jobs.task_params import task_params
 from harvester.jobs.withdrawals import decide, settle
 from harvester.ledger.ledger import Ledger
-from harvester.ledger.messages import RECORD, Opening
+from harvester.ledger.messages import RECORD, RunSpec
 from harvester.models import Summary
 from harvester.plugins import TASKS, item_task_names
-from harvester.storage.local import Store, disk_errors
-from harvester.tasks.placement import Mover
+from harvester.storage.local import Store, map_disk_errors
+from harvester.tasks.placement import Placement
 from harvester.tasks.record_access import Access, access_of
 
 log = logging.getLogger(__name__)
 
-Companion = Callable[[Watched, Callable[[], None]], Coroutine[Any, Any, None]]
+Companion = Callable[[ProgressSnapshot, Callable[[], None]], Coroutine[Any, Any, None]]
 """Runs beside a harvest: it gets the counters to show, and a function that asks the run to stop."""
 
 
@@ -64,7 +64,7 @@ async def harvest(
     accept_withdrawals: int = 0,
     rebuild: bool = False,
     on_start: Companion | None = None,
-    surroundings: Surroundings = USUAL,
+    hooks: RunHooks = DEFAULT_HOOKS,
 ) -> Summary:
     """
     Do the whole job once: what is owed after an earlier run, and what the listings have that is new.
@@ -73,26 +73,26 @@ async def harvest(
     the last run without error, which finds nothing that was withdrawn. `accept_withdrawals`: so many items
     may vanish at once, where that would be too many: see `withdrawals`. `rebuild`: make the ledger anew, and
     fetch no file that is here and proven. `on_start` is run beside the job and cancelled at its end.
-    `surroundings`: what of the machine to use, for tests.
+    `hooks`: what of the machine to use, for tests.
 
     Raises:
         UsageError: the output folder cannot be used, or there is nothing to harvest.
-        StopRun: the run could not go on; what was done is saved.
+        FatalError: the run could not go on; what was done is saved.
     """
     config.check_for("harvest")
-    config = fitting(config)
+    config = fit_to_limits(config)
     if idle := sorted(refresh.difference(item_task_names(config.tasks))):
         raise UsageError(f"--refresh: {', '.join(idle)}: not among the tasks: --tasks names them")
-    with disk_errors(str(config.folder)):
-        await to_thread.run_sync(partial(prepare, config.folder, rebuild=rebuild, timing=surroundings.timing))
-    ledger = Ledger(config.folder, clock=surroundings.wall_clock, timing=surroundings.timing)
+    with map_disk_errors(str(config.folder)):
+        await to_thread.run_sync(partial(prepare, config.folder, rebuild=rebuild, timing=hooks.timing))
+    ledger = Ledger(config.folder, clock=hooks.wall_clock, timing=hooks.timing)
     await ledger.acquire()
     outcome, is_clean = "stopped", False
     try:
         if ledger.drawback:
             log.warning("%s: %s", ledger.path, ledger.drawback)
-        run = _Run(config, ledger, refresh, quick, accept_withdrawals, on_start, surroundings)
-        summary = await beside(run.go, ledger.keep)
+        run = _Run(config, ledger, refresh, quick, accept_withdrawals, on_start, hooks)
+        summary = await run_with_background(run.go, ledger.keep)
         outcome = "interrupted" if summary.exit_status == ExitStatus.INTERRUPTED else "finished"
         is_clean = summary.exit_status == 0
     finally:
@@ -105,11 +105,11 @@ class Parts:
     """What tasks may be made of."""
 
     figshare: Figshare
-    routes: Routes
+    routes: DownloadRoutes
     statistics: StatsService
     ledger: Ledger
     store: Store
-    mover: Mover
+    mover: Placement
     rules: FileRules
     versions: str | tuple[int, ...]
     access: Access
@@ -120,7 +120,7 @@ class Parts:
         return task(**{field.name: getattr(self, field.name) for field in fields(task)})
 
 
-MAY_HAVE_PASSED = (Verdict.FOR_NOW, Verdict.BLOCKED, Verdict.SUSPECTED)
+MAY_HAVE_PASSED = (FailureKind.FOR_NOW, FailureKind.BLOCKED, FailureKind.SUSPECTED)
 
 
 class _Run:
@@ -134,51 +134,53 @@ class _Run:
         quick: bool,
         accept_withdrawals: int,
         on_start: Companion | None,
-        surroundings: Surroundings,
+        hooks: RunHooks,
     ) -> None:
         self._config = config
-        self._surroundings = surroundings
+        self._hooks = hooks
         self._ledger = ledger
         self._refresh = refresh
         self._quick = quick
         self._accept_withdrawals = accept_withdrawals
         self._on_start = on_start
-        self._tally = Tally()
-        self._started = surroundings.wall_clock()
+        self._counters = RunCounters()
+        self._started = hooks.wall_clock()
 
     async def go(self) -> Summary:
         config = self._config
         store = Store(
             config.folder,
             writers=config.concurrency.downloads,
-            free_bytes=self._surroundings.free_bytes,
+            free_bytes=self._hooks.free_bytes,
             confirm=self._ledger.confirm,
         )
-        async with connect(config, self._surroundings) as connected:
-            mover = Mover(self._ledger, store)
+        async with connect(config, self._hooks) as connected:
+            mover = Placement(self._ledger, store)
             pipeline = self._pipeline(connected, store, mover)
-            watched = Watched(
-                self._tally,
+            snapshot = ProgressSnapshot(
+                self._counters,
                 connected.client.traffic,
                 connected.client.limiters,
                 began=time.monotonic(),
             )
-            companions = [partial(self._on_start, watched, pipeline.stop)] if self._on_start else []
+            companions = [partial(self._on_start, snapshot, pipeline.stop)] if self._on_start else []
             try:
-                await beside(partial(self._do_all, pipeline, store, mover, connected), *companions)
-            except StopRun:
+                await run_with_background(
+                    partial(self._do_all, pipeline, store, mover, connected), *companions
+                )
+            except FatalError:
                 with contextlib.suppress(HarvestError):  # the disk may be what stopped the run
-                    await self._summarise(watched, "stopped")
+                    await self._summarise(snapshot, "stopped")
                 raise
         if pipeline.stopping.is_set():
-            return await self._summarise(watched, "interrupted")
+            return await self._summarise(snapshot, "interrupted")
         await export(config)
-        summary = await self._summarise(watched, "finished")
-        if self._tally.no_room:  # all that fits is here
-            raise DiskTrouble(self._tally.no_room)
+        summary = await self._summarise(snapshot, "finished")
+        if self._counters.no_room:  # all that fits is here
+            raise StorageError(self._counters.no_room)
         return summary
 
-    def _pipeline(self, connected: Connected, store: Store, mover: Mover) -> Pipeline:
+    def _pipeline(self, connected: Connected, store: Store, mover: Placement) -> Pipeline:
         config = self._config
         parts = Parts(
             connected.figshare,
@@ -198,11 +200,11 @@ class _Run:
             item_tasks=[parts.equip(name) for name in item_task_names(config.tasks)],
             file_task=parts.equip("files") if "files" in config.tasks else None,
             concurrency=config.concurrency,
-            tally=self._tally,
+            counters=self._counters,
             quick=self._quick,
         )
 
-    async def _do_all(self, pipeline: Pipeline, store: Store, mover: Mover, connected: Connected) -> None:
+    async def _do_all(self, pipeline: Pipeline, store: Store, mover: Placement, connected: Connected) -> None:
         """Do all that is owed, then ask once more for what failed in a way that may have passed."""
         await pipeline.prepare()
         if pipeline.stopping.is_set():
@@ -220,9 +222,9 @@ class _Run:
                 "asking once more for what failed for now: %d items, %d files, %d names",
                 again.items, again.files, len(again.names),
             )  # fmt: skip
-            self._tally.items_failed -= again.items
-            self._tally.files_failed -= again.files
-            self._tally.no_room = ""  # what is in vain once more says so again
+            self._counters.items_failed -= again.items
+            self._counters.files_failed -= again.files
+            self._counters.no_room = ""  # what is in vain once more says so again
             await pipeline.run(again.names)
         if not pipeline.stopping.is_set():
             await mover.settle()
@@ -234,26 +236,26 @@ class _Run:
         if RECORD not in self._config.tasks:
             return
         accepted, has_token = self._accept_withdrawals, self._config.token is not None
-        doubt = await decide(self._ledger, figshare, self._tally, accepted=accepted, has_token=has_token)
+        doubt = await decide(self._ledger, figshare, self._counters, accepted=accepted, has_token=has_token)
         if not pipeline.stopping.is_set():
-            await settle(self._ledger, self._tally, doubt)
+            await settle(self._ledger, self._counters, doubt)
 
     async def _begin(self) -> None:
         config = self._config
-        self._tally.items_owed, self._tally.files_owed = await self._ledger.begin(
-            Opening(
+        self._counters.items_pending, self._counters.files_pending = await self._ledger.begin(
+            RunSpec(
                 item_tasks=frozenset(item_task_names(config.tasks)),
                 with_files="files" in config.tasks,
                 refresh=self._refresh,
                 wants=config.files.wants,
                 max_total=config.files.max_total,
-                wishes=wishes(config),
+                task_params=task_params(config),
                 quick=self._quick,
             )
         )
 
-    async def _summarise(self, watched: Watched, outcome: str) -> Summary:
-        ended = Ended(outcome, self._started, watched, item_task_names(self._config.tasks))
+    async def _summarise(self, snapshot: ProgressSnapshot, outcome: str) -> Summary:
+        ended = Ended(outcome, self._started, snapshot, item_task_names(self._config.tasks))
         with_files = "files" in self._config.tasks
         return await to_thread.run_sync(summarise, self._config.folder, ended, with_files)
 
@@ -262,5 +264,5 @@ async def _confirm(client: Client) -> None:
     """See that what was refused last was not refused because the credentials have expired meanwhile."""
     try:
         await client.confirm_credentials()
-    except Doubtful as doubt:
-        raise StopRun(f"{doubt}: run again") from doubt
+    except DoubtfulResponse as doubt:
+        raise FatalError(f"{doubt}: run again") from doubt

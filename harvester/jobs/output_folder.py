@@ -12,7 +12,7 @@ from harvester.ledger.database.connection import NAME, exists
 from harvester.ledger.database.heartbeat import Timing, Watch
 from harvester.ledger.database.lease_file import is_trace
 from harvester.ledger.database.rebuild import rebuild as make_anew
-from harvester.storage.local import disk_errors
+from harvester.storage.local import map_disk_errors
 from harvester.storage.trash import TRASH
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def prepare(folder: Path, *, rebuild: bool, timing: Timing) -> None:
 
     Raises:
         UsageError: it holds something else.
-        FolderInUse: its ledger is to be made anew, and another run is at work there.
+        FolderLocked: its ledger is to be made anew, and another run is at work there.
     """
     make_folder(folder, "--output")
     here = [path.name for path in folder.iterdir() if path.name != TRASH and not is_trace(path.name)]
@@ -49,9 +49,9 @@ def make_folder(folder: Path, option: str) -> None:
 
     Raises:
         UsageError: a file has its name.
-        DiskTrouble: the disk does not let it be made.
+        StorageError: the disk does not let it be made.
     """
-    with disk_errors(str(folder)):
+    with map_disk_errors(str(folder)):
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder}: is a file; {option} names a folder")
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,9 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -23,98 +21,26 @@ from harvester.client import Traffic
 from harvester.config import Config
 from harvester.config.keys import ALL, LATEST
 from harvester.engine.survey import Survey
-from harvester.errors import GiveUp, TryAgain
-from harvester.figshare.api import Figshare
+from harvester.errors import PermanentError, TransientError
 from harvester.figshare.client_side_filters import is_wanted_by
 from harvester.figshare.file_lists import requests_for
 from harvester.figshare.filters import TO_THE_SECOND
+from harvester.figshare.protocol import Figshare
 from harvester.figshare.statistics import requests_per_item
-from harvester.jobs.services import USUAL, Surroundings, connect
-from harvester.jobs.task_params import wishes
+from harvester.jobs.plan_totals import Plan, Sampled
+from harvester.jobs.services import DEFAULT_HOOKS, RunHooks, connect
+from harvester.jobs.task_params import task_params
 from harvester.ledger.database.connection import exists
-from harvester.ledger.forecast import KnownFile, Standing
+from harvester.ledger.forecast import ItemState, KnownFile
 from harvester.ledger.reader import Reader
 from harvester.models import FileStatus, ItemRef, Record, RemoteFile
 from harvester.plugins import item_task_names
 from harvester.sources import Counted, Listing, changed_since
-from harvester.tasks.metadata import end_of_earlier, full_name, has_earlier, is_wanted, number_of, settle
-from harvester.tasks.record_access import Sampling, access_of
+from harvester.tasks.metadata import end_of_earlier, full_name, has_earlier, is_wanted, number_of, plan_files
+from harvester.tasks.record_access import SampleRecords, access_of
 
-SERVICES = ("api", "stats", "files")
 STATISTICS = ("stats", "timeline", "breakdown")
 """The tasks that ask the stats service."""
-
-
-@dataclass
-class Plan:
-    """
-    What is to be asked for; ``requests`` by service, bytes and seconds as numbers.
-
-    ``vanished``: items harvested before that no listing names any more; each is asked for once more.
-    ``versions``: those to be harvested besides. ``sampled``: from how many records files, bytes and versions
-    of the other items were estimated; ``files_known``: False where there are such items and none was sampled,
-    so that files and bytes are those of the others. ``filtered_here``: a listing's key to the filters that
-    figshare does not take for it, so that all of it is read.
-    """
-
-    listed: int = 0
-    items: int = 0
-    items_owed: int = 0
-    vanished: int = 0
-    versions: int = 0
-    files_owed: int = 0
-    bytes_owed: int = 0
-    files_known: bool = True
-    sampled: int = 0
-    quick: bool = False
-    requests: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SERVICES, 0))
-    seconds: dict[str, float] = field(default_factory=dict)
-    incomplete: list[str] = field(default_factory=list)
-    filtered_here: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def binding(self) -> str:
-        """The service that decides how long it takes."""
-        return max(self.seconds, key=lambda name: self.seconds[name])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plan as ``plan --json`` shows it."""
-        return {
-            "listed": self.listed,
-            "items": self.items,
-            "items_owed": self.items_owed,
-            "items_vanished": self.vanished,
-            "versions_owed": self.versions,
-            "files_owed": self.files_owed,
-            "bytes_owed": self.bytes_owed,
-            "files_known": self.files_known,
-            "sampled_records": self.sampled,
-            "quick": self.quick,
-            "requests": self.requests,
-            "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
-            "seconds_at_least": round(max(self.seconds.values()), 1),
-            "binding_service": self.binding,
-            "incomplete_listings": self.incomplete,
-            "filtered_here": self.filtered_here,
-        }
-
-
-@dataclass
-class _Sampled:
-    """What a sample of records told, added up."""
-
-    records: int = 0
-    api: float = 0.0
-    versions: float = 0.0
-    left_out: int = 0
-    files: float = 0.0
-    size: float = 0.0
-    files_through_api: float = 0.0
-
-    def add_files(self, files: Sequence[RemoteFile], *, through_api: bool = False, times: int = 1) -> None:
-        self.files += times * len(files)
-        self.size += times * sum(file.size for file in files)
-        self.files_through_api += times * len(files) * through_api
 
 
 class Planner:
@@ -139,14 +65,14 @@ class Planner:
         self.plan = Plan(quick=quick)
         self._config = config
         self._figshare = figshare
-        self._records = Sampling(figshare, access_of(config))
+        self._records = SampleRecords(figshare, access_of(config))
         self._traffic = traffic
         self._reader = reader
         self._sample_size = sample_size
         self._chance = chance or random.Random(0)
         self._tasks = frozenset(item_task_names(config.tasks))
         now = clock()
-        self._prospect = reader.prospect(self._tasks, wishes(config), now) if reader else None
+        self._prospect = reader.prospect(self._tasks, task_params(config), now) if reader else None
         today = datetime.fromtimestamp(now, UTC).date()
         self._price = {
             task: requests_per_item(task, config.stats, today) for task in STATISTICS if task in self._tasks
@@ -173,7 +99,7 @@ class Planner:
             self._add_known_files()
         if "metadata" in self._tasks:
             await self._estimate()
-        plan.requests["files"] = plan.files_owed
+        plan.requests["files"] = plan.files_pending
         rates = self._config.rate
         plan.seconds = {name: n / rates.at_most(name) for name, n in plan.requests.items()}
         return plan
@@ -184,13 +110,13 @@ class Planner:
         before = Counter(self._traffic.requests)
         survey = Survey(self._figshare, narrow=self._note)
         if any(source.private for source in self._config.sources):
-            with suppress(GiveUp, TryAgain):  # a run compares whose items they are
+            with suppress(PermanentError, TransientError):  # a run compares whose items they are
                 await self._figshare.account()
         async for refs in survey.pages(self._config.sources):
             self._add(refs, survey)
         for listing in survey.whole:
             if isinstance(listing, Counted):  # a run compares the two numbers
-                with suppress(GiveUp, TryAgain):
+                with suppress(PermanentError, TransientError):
                     await listing.count(self._figshare)
         for name, number in (self._traffic.requests - before).items():
             self.plan.requests[name] += number
@@ -202,8 +128,8 @@ class Planner:
     def _note(self, listing: Listing) -> Listing:
         """Take note of a listing that is about to be read, and say which one is, in its place."""
         self._keys.append(listing.key)
-        if here := list(listing.filtered_here):
-            self.plan.filtered_here[listing.key] = here
+        if here := list(listing.client_side_filters):
+            self.plan.client_side_filters[listing.key] = here
         mark = self._reader.mark(listing.key) if self._reader and self.plan.quick else ""
         return changed_since(listing, mark) or listing
 
@@ -217,7 +143,7 @@ class Planner:
                 continue
             is_counted = ref.id in counted or not self._counts(ref, survey)
             tasks = self._tasks & {"metadata"} if is_counted else self._tasks
-            self.plan.items_owed += bool(tasks)
+            self.plan.items_pending += bool(tasks)
             self._owed.update(tasks)
             if "metadata" in tasks:
                 self._maybe_sample(ref)
@@ -230,14 +156,14 @@ class Planner:
             self._counting.add(ref.id)
         return True
 
-    def _add_changed(self, ref: ItemRef, known: Standing) -> None:
+    def _add_changed(self, ref: ItemRef, known: ItemState) -> None:
         """Add the record of a known item, unless it is owed already, where a run would ask for it again."""
         if "metadata" not in self._tasks - known.owed:
             return
         listed, here = (ref.modified_date or "")[:TO_THE_SECOND], known.modified_date[:TO_THE_SECOND]
         is_newer = ref.private > known.private or listed > max(here, known.listed_date[:TO_THE_SECOND])
         if is_newer or known.withdrawn or listed > max(here, known.settled) or ref.modified_date is None:
-            self.plan.items_owed += not known.owed
+            self.plan.items_pending += not known.owed
             self._owed["metadata"] += 1
             if is_newer or known.withdrawn or not known.has_etag:
                 self._maybe_sample(replace(ref, private=ref.private or known.private))
@@ -256,7 +182,7 @@ class Planner:
         """Add what items of the ledger owe, whether a listing names them or not."""
         if self._prospect is None:
             return
-        self.plan.items_owed, self._owed = self._prospect.owed()
+        self.plan.items_pending, self._owed = self._prospect.owed()
         if self._owed["metadata"]:
             for ref in self._prospect.records():
                 self._maybe_sample(ref)
@@ -268,7 +194,7 @@ class Planner:
         standing = self._prospect.standing(gone) if self._prospect else {}
         asked = [known for known in standing.values() if "metadata" not in known.owed]
         self.plan.vanished = len(gone)
-        self.plan.items_owed += sum(not known.owed for known in asked)
+        self.plan.items_pending += sum(not known.owed for known in asked)
         self._owed["metadata"] += len(asked)
 
     def _room_left(self) -> int | None:
@@ -291,8 +217,8 @@ class Planner:
                 continue
             self._use_room(size)
             if not self._is_linked(known, coming):
-                self.plan.files_owed += 1
-                self.plan.bytes_owed += size
+                self.plan.files_pending += 1
+                self.plan.bytes_pending += size
                 self.plan.requests["api"] += known.private
 
     def _is_wanted(self, known: KnownFile) -> bool:
@@ -311,30 +237,30 @@ class Planner:
 
     async def _estimate(self) -> None:
         """Add what the records that are owed will make owed in their turn."""
-        sampled = _Sampled()
+        sampled = Sampled()
         for ref in self._sample:
-            with suppress(GiveUp, TryAgain):
+            with suppress(PermanentError, TransientError):
                 await self._look_at(ref, sampled)
         self.plan.sampled = sampled.records
         if not sampled.records:
             self.plan.files_known = not self._unread or "files" not in self._config.tasks
             return
         share = self._unread / sampled.records
-        self.plan.requests["stats"] -= round(sampled.left_out * share) * sum(self._price.values())
+        self.plan.requests["stats"] -= round(sampled.excluded * share) * sum(self._price.values())
         files, size = sampled.files * share, sampled.size * share
         part = min(1.0, max(0, self._room) / size) if self._room is not None and size > 0 else 1.0
-        self.plan.files_owed += round(files * part)
-        self.plan.bytes_owed += round(size * part)
+        self.plan.files_pending += round(files * part)
+        self.plan.bytes_pending += round(size * part)
         self.plan.versions = round(sampled.versions * share)
         self.plan.requests["api"] += round((sampled.api + sampled.files_through_api * part) * share)
 
-    async def _look_at(self, ref: ItemRef, sampled: _Sampled) -> None:
+    async def _look_at(self, ref: ItemRef, sampled: Sampled) -> None:
         record = await self._records.ask(ref)
         sampled.records += 1
         sampled.api += requests_for(record) + self._records.asks_twice(ref, record)
         conditions = (ref.condition,) if ref.condition else ()
         if not is_wanted_by(record.raw, conditions, private=record.private):
-            sampled.left_out += 1
+            sampled.excluded += 1
             return
         before = self._prospect.files_of(ref) if self._prospect else []
         here = {each.file.id: (each.file, each.path) for each in before if each.status is FileStatus.DONE}
@@ -348,7 +274,7 @@ class Planner:
             await self._look_at_versions(ref, end_of_earlier(record.article), current, sampled)
 
     async def _look_at_versions(
-        self, ref: ItemRef, number: int, current: Sequence[RemoteFile], sampled: _Sampled
+        self, ref: ItemRef, number: int, current: Sequence[RemoteFile], sampled: Sampled
     ) -> None:
         """Look at the earlier versions that are wanted and not here; `number`: of the current one."""
         wanted = self._config.versions
@@ -367,7 +293,7 @@ class Planner:
             await self._look_at_a_version(ref, self._chance.choice(earlier), current, len(earlier), sampled)
 
     async def _look_at_a_version(
-        self, ref: ItemRef, version: int, current: Sequence[RemoteFile], times: int, sampled: _Sampled
+        self, ref: ItemRef, version: int, current: Sequence[RemoteFile], times: int, sampled: Sampled
     ) -> None:
         """Let one version stand for all; a file that the current one has too is not fetched twice."""
         record = await self._figshare.record(ref.id, private=False, version=version)
@@ -382,13 +308,13 @@ class Planner:
         """
         Return the files of a record that a run would fetch; of an earlier version, one that is wanted.
 
-        `here`: see `settle`.
+        `here`: see `plan_files`.
         """
         if "files" not in self._config.tasks:
             return []
         number = number_of(record.article)
         wanted = not is_current or is_wanted(number, self._config.versions, is_current=True)
-        placed = settle(record.article, here, self._config.files, is_wanted=wanted, own=record.private)
+        placed = plan_files(record.article, here, self._config.files, is_wanted=wanted, own=record.private)
         return [each.file for each in placed if each.status is FileStatus.PENDING]
 
 
@@ -398,11 +324,11 @@ def _bytes_of(file: RemoteFile) -> tuple[int, str | None, int]:
 
 
 async def make_plan(
-    config: Config, *, sample_size: int = 20, quick: bool = False, surroundings: Surroundings = USUAL
+    config: Config, *, sample_size: int = 20, quick: bool = False, hooks: RunHooks = DEFAULT_HOOKS
 ) -> Plan:
     """Tell what a run of this config, or a `quick` one, would ask now; nothing is recorded."""
     config.check_for("plan")
-    async with connect(config, surroundings) as connected:
+    async with connect(config, hooks) as connected:
         reader = Reader(config.folder) if exists(config.folder) else None
         try:
             return await Planner(
@@ -412,7 +338,7 @@ async def make_plan(
                 reader=reader,
                 sample_size=sample_size,
                 quick=quick,
-                clock=surroundings.wall_clock,
+                clock=hooks.wall_clock,
             ).make()
         finally:
             if reader is not None:

@@ -20,20 +20,20 @@ from typing import NamedTuple
 
 from anyio import CancelScope, get_cancelled_exc_class, to_thread
 
-from harvester.concurrency import beside
+from harvester.concurrency import run_with_background
 from harvester.config import Config
-from harvester.errors import DiskTrouble
+from harvester.errors import StorageError
 from harvester.jobs.export import export
 from harvester.jobs.summary import renew_summary
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.reader import Reader
 from harvester.models import FileStatus
 from harvester.storage.local import Store
-from harvester.storage.local.directory import HOLDS_FOLDERS, Folder, Tree, disk_errors
-from harvester.storage.paths import numbered, steps
+from harvester.storage.local.directory import HOLDS_FOLDERS, Directory, OutputTree, map_disk_errors
+from harvester.storage.paths import numbered, parents
 from harvester.storage.trash import TRASH, TRASH_DAYS, dated, expired, is_date
 from harvester.system.paths import below, is_there
-from harvester.tasks.placement import Mover
+from harvester.tasks.placement import Placement
 
 FOLDER = "files"
 """All that may be removed is below it."""
@@ -93,10 +93,10 @@ def removable(config: Config) -> list[Removable]:
         return [each for each in _find(reader) if is_there(config.folder, each.path)]
 
 
-def doubts(config: Config) -> list[str]:
+def prune_blockers(config: Config) -> list[str]:
     """Say why nothing is removed now: what the last run found may be less than there is."""
     with Reader(config.folder) as reader:
-        return reader.doubts()
+        return reader.prune_blockers()
 
 
 async def prune(config: Config, paths: Sequence[str], *, trash_days: int = TRASH_DAYS) -> Pruned:
@@ -104,11 +104,11 @@ async def prune(config: Config, paths: Sequence[str], *, trash_days: int = TRASH
     Move files that `removable` named into the trash; one that belongs to the harvest by now stays.
 
     What has been in the trash for more than `trash_days` days is deleted for good; with 0 all of it. Where
-    there are `doubts`, nothing is moved or deleted.
+    there are `prune_blockers`, nothing is moved or deleted.
 
     Raises:
         UsageError: there is no harvest in the folder.
-        FolderInUse: a run is at work there.
+        FolderLocked: a run is at work there.
     """
     ledger = Ledger(config.folder)
     with Reader(config.folder) as reader:
@@ -116,7 +116,7 @@ async def prune(config: Config, paths: Sequence[str], *, trash_days: int = TRASH
         outcome = "stopped"
         try:
             work = partial(_prune, config, reader, ledger, paths, trash_days)
-            pruned = await beside(work, ledger.keep)
+            pruned = await run_with_background(work, ledger.keep)
             outcome = "finished"
         except get_cancelled_exc_class():
             outcome = "interrupted"
@@ -129,12 +129,12 @@ async def prune(config: Config, paths: Sequence[str], *, trash_days: int = TRASH
 async def _prune(
     config: Config, reader: Reader, ledger: Ledger, paths: Sequence[str], trash_days: int
 ) -> Pruned:
-    await Mover(ledger, Store(config.folder, confirm=ledger.confirm)).recover()
+    await Placement(ledger, Store(config.folder, confirm=ledger.confirm)).recover()
     today = ledger.now()[:10]
     pruner = Pruner(config.folder, today)
     found = await to_thread.run_sync(_find, reader)
     await ledger.pruned(await to_thread.run_sync(_gone, config.folder, [each.path for each in found]))
-    if why := "; ".join(reader.doubts()):
+    if why := "; ".join(reader.prune_blockers()):
         return Pruned(kept=tuple(f"{path}: the last run had doubts: {why}" for path in paths))
     kept = {each.path: each.kept for each in found if each.kept}
     may_go = {each.path for each in found}.difference(kept)
@@ -195,7 +195,7 @@ class Pruner:
 
     def __init__(self, root: Path, today: str) -> None:
         self._root = root
-        self._tree = Tree(root, sync=os.fsync, held=HOLDS_FOLDERS)
+        self._tree = OutputTree(root, sync=os.fsync, held=HOLDS_FOLDERS)
         self._trash = f"{TRASH}/{today}"
 
     def prune(self, wanted: Sequence[str], may_go: Container[str]) -> Pruned:
@@ -228,19 +228,19 @@ class Pruner:
                 if there:
                     with self._in_trash(folder) as trash:
                         self._move(there, here, trash, found)
-        except DiskTrouble as trouble:
+        except StorageError as trouble:
             if there is None and isinstance(trouble.__cause__, FileNotFoundError):
                 found.removed += paths
             else:
                 told = {*found.removed, *found.refused}
                 found.kept += [f"{path}: {trouble}" for path in paths if path not in told]
 
-    def _is_plain(self, here: Folder, path: str, found: _Found) -> bool:
+    def _is_plain(self, here: Directory, path: str, found: _Found) -> bool:
         """Note a file that is gone, and what is none; tell whether it is one that can go."""
         try:
-            with disk_errors(str(self._root / path)):
+            with map_disk_errors(str(self._root / path)):
                 status = here.look(path.rpartition("/")[2])
-        except DiskTrouble as trouble:
+        except StorageError as trouble:
             if not isinstance(trouble.__cause__, FileNotFoundError):
                 found.refuse(path, str(trouble))
             else:
@@ -251,29 +251,29 @@ class Pruner:
             return False
         return True
 
-    def _move(self, paths: Sequence[str], here: Folder, trash: Folder, found: _Found) -> None:
+    def _move(self, paths: Sequence[str], here: Directory, trash: Directory, found: _Found) -> None:
         moved: list[str] = []
         size = 0
         for path in paths:
             name = path.rpartition("/")[2]
             try:
-                with disk_errors(str(self._root / path)):
+                with map_disk_errors(str(self._root / path)):
                     bytes_here = here.look(name).st_size
                     here.move(name, trash, _free_name(trash, name))
-            except DiskTrouble as trouble:
+            except StorageError as trouble:
                 found.refuse(path, str(trouble))
             else:
                 moved.append(path)
                 size += bytes_here
         # First where they are, then where they were: a power cut may leave both names, never none.
-        with disk_errors(str(trash.path)):
+        with map_disk_errors(str(trash.path)):
             trash.sync(os.fsync)
             here.sync(os.fsync)
         found.removed += moved
         found.size += size
 
     @contextmanager
-    def _in_trash(self, folder: str) -> Iterator[Folder]:
+    def _in_trash(self, folder: str) -> Iterator[Directory]:
         """Enter the folder in the trash where files of this one go; something else there stays as it is."""
         place = self._trash
         for part in folder.split("/"):
@@ -290,11 +290,11 @@ class Pruner:
         for day in expired(dated(self._root), today, keep_days):
             path = f"{TRASH}/{day.date}"
             try:
-                with self._tree.folder(TRASH) as trash, disk_errors(str(self._root / path)):
+                with self._tree.folder(TRASH) as trash, map_disk_errors(str(self._root / path)):
                     assert is_date(day.date), "nothing else is listed"
                     trash.remove_all(day.date)
                     trash.sync(os.fsync)
-            except DiskTrouble as trouble:
+            except StorageError as trouble:
                 kept.append(f"{path}: {trouble}")
             else:
                 files, size = files + day.files, size + day.size
@@ -303,20 +303,20 @@ class Pruner:
     def _remove_if_empty(self, folder: str) -> None:
         above, _, name = folder.rpartition("/")
         try:
-            with self._tree.folder(above) as here, disk_errors(str(self._root / folder)):
+            with self._tree.folder(above) as here, map_disk_errors(str(self._root / folder)):
                 if stat.S_ISDIR(here.look(name).st_mode):
                     below(self._root, folder).rmdir()
-        except DiskTrouble:  # something is in it, or somebody was faster
+        except StorageError:  # something is in it, or somebody was faster
             return
 
 
 def _deepest_first(folders: Iterable[str]) -> list[str]:
     """List these folders and those that they are in, but for the one that all are in."""
-    on_the_way = {step for folder in folders for step in steps(folder) if step != FOLDER}
+    on_the_way = {step for folder in folders for step in parents(folder) if step != FOLDER}
     return sorted(on_the_way, key=lambda folder: (-folder.count("/"), folder))
 
 
-def _free_name(folder: Folder, name: str, *, or_folder: bool = False) -> str:
+def _free_name(folder: Directory, name: str, *, or_folder: bool = False) -> str:
     """Return a name that nothing has in a folder, or, `or_folder`, that another folder may have."""
     for free in numbered(name):
         try:
@@ -328,7 +328,7 @@ def _free_name(folder: Folder, name: str, *, or_folder: bool = False) -> str:
     raise AssertionError("there is always another number")
 
 
-async def tidy(config: Config, paths: Sequence[str], *, trash_days: int = TRASH_DAYS) -> Pruned:
+async def prune_and_export(config: Config, paths: Sequence[str], *, trash_days: int = TRASH_DAYS) -> Pruned:
     """
     Move files that no longer belong to the harvest to the trash, and have all outputs say so.
 

@@ -15,14 +15,14 @@ from urllib.request import getproxies
 
 from yarl import URL
 
-from harvester.client import Client, Lookup, Splitting, open_session
-from harvester.client.limits import Limiter, Pace, Seeking
+from harvester.client import Client, Lookup, SegmentPolicy, open_session
+from harvester.client.limits import AdaptiveRate, Limiter, Rate
 from harvester.client.url_policy import is_loopback, parse_networks
-from harvester.config import Concurrency, Config, Rate
+from harvester.config import Concurrency, Config, Rates
 from harvester.config.proxies import Proxies, read_proxies
 from harvester.errors import UsageError
-from harvester.figshare.api import Figshare
-from harvester.figshare.downloads import DOWNLOADS, Routes
+from harvester.figshare.api import FigshareApi
+from harvester.figshare.downloads import DOWNLOADS, DownloadRoutes
 from harvester.figshare.statistics import StatsService
 from harvester.ledger.database.heartbeat import USUAL_TIMING, Timing
 from harvester.storage.local.reservation import free_bytes
@@ -35,7 +35,7 @@ SERVICES = ("api", "stats", "files")
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RunHooks:
     """
     What a run takes from the machine it runs on, so that a test can let all of it misbehave.
 
@@ -49,7 +49,7 @@ class Surroundings:
     timing: Timing = USUAL_TIMING
 
 
-USUAL = Surroundings()
+DEFAULT_HOOKS = RunHooks()
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class Connected:
     """The parts that talk to figshare, for as long as their session is open."""
 
     client: Client
-    figshare: Figshare
-    routes: Routes
+    figshare: FigshareApi
+    routes: DownloadRoutes
     statistics: StatsService
 
 
 @asynccontextmanager
-async def connect(config: Config, surroundings: Surroundings = USUAL) -> AsyncIterator[Connected]:
+async def connect(config: Config, hooks: RunHooks = DEFAULT_HOOKS) -> AsyncIterator[Connected]:
     """Open the one session of a run."""
     api, stats = URL(config.services.api), URL(config.services.stats)
     contact = f"; {config.services.contact}" if config.services.contact else ""
@@ -78,7 +78,7 @@ async def connect(config: Config, surroundings: Surroundings = USUAL) -> AsyncIt
         trusted_hosts=hosts,
         private_hosts=is_loopback(api),
         private_networks=networks,
-        before_lookup=surroundings.before_lookup,
+        before_lookup=hooks.before_lookup,
     ) as session:
         client = Client(
             session,
@@ -86,19 +86,19 @@ async def connect(config: Config, surroundings: Surroundings = USUAL) -> AsyncIt
             origins={"api": api, "stats": stats, "files": URL(DOWNLOADS)},
             retry=config.retry,
             timeouts=config.timeouts,
-            splitting=Splitting(connections=config.concurrency.downloads),
+            splitting=SegmentPolicy(connections=config.concurrency.downloads),
             token=config.token,
             stats_credentials=config.stats_credentials,
             proxies=proxies,
             private_networks=networks,
         )
-        today = datetime.fromtimestamp(surroundings.wall_clock(), UTC).date()
+        today = datetime.fromtimestamp(hooks.wall_clock(), UTC).date()
         statistics = StatsService(client, stats=stats, settings=config.stats, today=today)
         acting_for = config.services.impersonate
         yield Connected(
             client,
-            Figshare(client, api=api, stats=stats, impersonate=acting_for),
-            Routes(client, api=api, impersonate=acting_for, private_networks=networks),
+            FigshareApi(client, api=api, stats=stats, impersonate=acting_for),
+            DownloadRoutes(client, api=api, impersonate=acting_for, private_networks=networks),
             statistics,
         )
 
@@ -114,12 +114,12 @@ def _proxies(config: Config) -> Proxies:
     return config.proxies
 
 
-def _pace(rate: Rate, service: str) -> Pace:
+def _pace(rate: Rates, service: str) -> Rate:
     most = rate.at_most(service)
-    return Seeking(most) if rate.is_sought(service) else Pace(most)
+    return AdaptiveRate(most) if rate.is_sought(service) else Rate(most)
 
 
-def fitting(config: Config) -> Config:
+def fit_to_limits(config: Config) -> Config:
     """
     Return the config with as many workers and downloads as this process may have files open for.
 

@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from harvester.config import Config
-from harvester.errors import DiskTrouble
-from harvester.ledger.database.lease_file import is_claimed, locks_work
+from harvester.errors import StorageError
+from harvester.ledger.database.lease_file import is_leased, locks_work
 from harvester.ledger.reader import Reader
 from harvester.storage.trash import in_trash
 
@@ -29,8 +29,8 @@ def status(config: Config) -> dict[str, Any]:
                     **reader.counts(),
                     "trash": in_trash(config.folder),
                 }
-        except DiskTrouble:
-            if is_last or (locks_work(config.folder) and not is_claimed(config.folder)):
+        except StorageError:
+            if is_last or (locks_work(config.folder) and not is_leased(config.folder)):
                 raise
             time.sleep(0.1)  # where nothing can be locked, a run may be writing just now
     raise AssertionError("the last time ends it")

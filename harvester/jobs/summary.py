@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from harvester.engine.progress import Watched
+from harvester.engine.progress import ProgressSnapshot
 from harvester.errors import ExitStatus
 from harvester.jobs.services import SERVICES
 from harvester.ledger.reader import Reader
 from harvester.models import Summary
-from harvester.storage.local import rewrite
+from harvester.storage.local import atomic_write
 from harvester.storage.trash import in_trash
 from harvester.text.display import harmless_json
 
@@ -27,7 +27,7 @@ class Ended(NamedTuple):
 
     outcome: str
     started: float
-    watched: Watched
+    snapshot: ProgressSnapshot
     tasks: Sequence[str]
 
 
@@ -45,21 +45,21 @@ def summarise(folder: Path, ended: Ended, with_files: bool) -> Summary:
 
 
 def _run(ended: Ended) -> dict[str, Any]:
-    watched = ended.watched
-    state, tally, traffic = watched.state(), watched.tally, watched.traffic
+    snapshot = ended.snapshot
+    state, counters, traffic = snapshot.state(), snapshot.counters, snapshot.traffic
     return {
         "outcome": ended.outcome,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ended.started)),
         "seconds": state["seconds"],
-        "listed": tally.listed,
-        "items": {"done": tally.items_done, "failed": tally.items_failed},
-        "files": {"done": tally.files_done, "failed": tally.files_failed},
-        "suspected": tally.suspected,
+        "listed": counters.listed,
+        "items": {"done": counters.items_done, "failed": counters.items_failed},
+        "files": {"done": counters.files_done, "failed": counters.files_failed},
+        "suspected": counters.suspected,
         "bytes": state["file_bytes"],
         "requests": {name: traffic.requests[name] for name in SERVICES},
         "errors": {name: traffic.errors[name] for name in SERVICES},
         "rates": state["rates"],
-        "warnings": tally.warnings,
+        "warnings": counters.warnings,
     }
 
 
@@ -81,5 +81,5 @@ def renew_summary(folder: Path) -> None:
 def _write(folder: Path, summary: Summary) -> None:
     told = {"run": summary.run, "folder": summary.folder}
     text = harmless_json(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
-    with rewrite(folder / NAME) as handle:
+    with atomic_write(folder / NAME) as handle:
         handle.write(f"{text}\n".encode())

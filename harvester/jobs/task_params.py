@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from harvester.config import Config
 from harvester.config.keys import LATEST, Statistics
-from harvester.ledger.messages import Wish
+from harvester.ledger.messages import TaskParams
 
 
-def wishes(config: Config) -> tuple[Wish, ...]:
+def task_params(config: Config) -> tuple[TaskParams, ...]:
     """Return what each task on items is asked for; a run that is told otherwise does the task again."""
     asked = config.stats
     counters = ",".join(sorted(asked.counters))
     span = f"{counters} by {asked.granularity} since {asked.since} until {asked.until or 'today'}"
     return (
-        Wish("metadata", _versions(config.versions), usual=LATEST),
-        Wish("stats", counters, usual=",".join(sorted(Statistics.counters)), adds_up=True),
-        Wish("timeline", span),
-        Wish("breakdown", span),
+        TaskParams("metadata", _versions(config.versions), usual=LATEST),
+        TaskParams("stats", counters, usual=",".join(sorted(Statistics.counters)), adds_up=True),
+        TaskParams("timeline", span),
+        TaskParams("breakdown", span),
     )
 
 

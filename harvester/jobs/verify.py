@@ -9,7 +9,7 @@ from functools import partial
 
 from anyio import get_cancelled_exc_class
 
-from harvester.concurrency import beside
+from harvester.concurrency import run_with_background
 from harvester.config import Config
 from harvester.engine.progress import LINE_EVERY_SECONDS
 from harvester.ledger.database.connection import may_write
@@ -18,7 +18,7 @@ from harvester.ledger.messages import FileResult
 from harvester.ledger.reader import Reader
 from harvester.models import FileStatus
 from harvester.storage.local import Store
-from harvester.tasks.placement import Mover
+from harvester.tasks.placement import Placement
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ async def verify(config: Config) -> Verified:
 
     Raises:
         UsageError: there is no harvest in the folder.
-        FolderInUse: a run is at work there.
-        DiskTrouble: the disk does not let a file be read; that does not make it owed.
+        FolderLocked: a run is at work there.
+        StorageError: the disk does not let a file be read; that does not make it owed.
     """
     with Reader(config.folder) as reader:
         if not may_write(config.folder):
@@ -55,7 +55,9 @@ async def verify(config: Config) -> Verified:
         await ledger.acquire("verify")
         outcome = "stopped"
         try:
-            verified = await beside(partial(_recover_and_verify, config, reader, ledger), ledger.keep)
+            verified = await run_with_background(
+                partial(_recover_and_verify, config, reader, ledger), ledger.keep
+            )
             outcome = "finished"
         except get_cancelled_exc_class():
             outcome = "interrupted"
@@ -68,7 +70,7 @@ async def verify(config: Config) -> Verified:
 
 async def _recover_and_verify(config: Config, reader: Reader, ledger: Ledger) -> Verified:
     store = Store(config.folder, confirm=ledger.confirm)
-    await Mover(ledger, store).recover()
+    await Placement(ledger, store).recover()
     return await _verify(reader, store, ledger)
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 
-from harvester.engine.progress import Tally
-from harvester.figshare.api import Figshare
+from harvester.engine.progress import RunCounters
+from harvester.figshare.protocol import Figshare
 from harvester.ledger.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,9 @@ def is_believable(suspected: int, harvested: int, accepted: int = 0) -> bool:
     return suspected <= max(1, min(harvested // ONE_IN, MOST_AT_ONCE), accepted)
 
 
-async def decide(ledger: Ledger, figshare: Figshare, tally: Tally, *, accepted: int, has_token: bool) -> str:
+async def decide(
+    ledger: Ledger, figshare: Figshare, counters: RunCounters, *, accepted: int, has_token: bool
+) -> str:
     """
     Find out what to make of what is suspected; return why it is not believed, "" where it can be.
 
@@ -37,9 +39,9 @@ async def decide(ledger: Ledger, figshare: Figshare, tally: Tally, *, accepted: 
     """
     listed = await ledger.withdrawals.doubt_listed(f"figshare does not find it; {LISTED}")
     if listed:
-        tally.warn(f"{listed} items were not found, and are not taken for withdrawn: {LISTED}")
+        counters.warn(f"{listed} items were not found, and are not taken for withdrawn: {LISTED}")
     items, harvested, _ = await ledger.withdrawals.suspected()
-    tally.suspected = items
+    counters.suspected = items
     if not items:
         return ""
     known = await ledger.withdrawals.unsuspected(KNOWN, with_private=has_token)
@@ -53,16 +55,16 @@ async def decide(ledger: Ledger, figshare: Figshare, tally: Tally, *, accepted: 
     return ""
 
 
-async def settle(ledger: Ledger, tally: Tally, doubt: str) -> None:
+async def settle(ledger: Ledger, counters: RunCounters, doubt: str) -> None:
     """Take what is suspected for withdrawn, or, where there is a `doubt`, for failures for now."""
     items, _, visits = await ledger.withdrawals.suspected()
     if not items:
         return
     if doubt:
-        tally.warn(f"{items} items were not found, and none is marked as withdrawn: {doubt}")
+        counters.warn(f"{items} items were not found, and none is marked as withdrawn: {doubt}")
         await ledger.withdrawals.doubt(f"figshare no longer has it; {doubt}")
     else:
         await ledger.withdrawals.believe()
-        tally.items_failed -= visits
-        tally.items_done += visits
+        counters.items_failed -= visits
+        counters.items_done += visits
         log.info("%d items are withdrawn: figshare no longer has them", items)

@@ -10,23 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
-from harvester.ledger.messages import FileResult, ItemResult, Mishap
+from harvester.ledger.messages import FileResult, ItemResult, ListingFailure
 
-Entry: TypeAlias = ItemResult | FileResult | Mishap
+Entry: TypeAlias = ItemResult | FileResult | ListingFailure
 
 
-class Step:
+class WriteBatch:
     """Entries that can be written in any order, but for files, which come behind the items."""
 
     def __init__(self) -> None:
         self.items: dict[int, ItemResult] = {}
         self.files: dict[tuple[int, int], FileResult] = {}
-        self.mishaps: list[Mishap] = []
+        self.mishaps: list[ListingFailure] = []
         self._items_of_files: set[int] = set()
 
     def take(self, entry: Entry) -> bool:
         """Take an entry in; False where it has to wait until this step is written."""
-        if isinstance(entry, Mishap):
+        if isinstance(entry, ListingFailure):
             self.mishaps.append(entry)
             return True
         if isinstance(entry, ItemResult):
@@ -41,12 +41,12 @@ class Step:
         return True
 
 
-def steps(entries: Iterable[Entry]) -> Iterator[Step]:
+def steps(entries: Iterable[Entry]) -> Iterator[WriteBatch]:
     """Put entries into as few steps as keep their order where it matters."""
-    step = Step()
+    step = WriteBatch()
     for entry in entries:
         if not step.take(entry):
             yield step
-            step = Step()
+            step = WriteBatch()
             step.take(entry)
     yield step

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harvester.ledger.database import bulk as many
+from harvester.ledger.database import bulk
 from harvester.ledger.database.connection import (
     COUNTS,
     FILE_COLUMNS,
@@ -18,7 +18,7 @@ from harvester.ledger.database.connection import (
     is_due,
 )
 from harvester.ledger.database.lease_row import iso
-from harvester.ledger.messages import Wish
+from harvester.ledger.messages import TaskParams
 from harvester.ledger.tables import versions
 from harvester.ledger.tables.queue import remote_file
 from harvester.models import ANOTHER_VERSION, BEYOND_ROOM, FileStatus, ItemRef, RemoteFile
@@ -32,7 +32,7 @@ _CONDITION = """(
 _OPEN = (FileStatus.PENDING, FileStatus.FAILED, FileStatus.SKIPPED)
 
 
-class Standing(NamedTuple):
+class ItemState(NamedTuple):
     """
     Where an item of the ledger stands; ``owed``: the tasks that a run would do whatever its listings say.
 
@@ -67,9 +67,9 @@ class KnownFile(NamedTuple):
     has_twins: bool
 
 
-class Prospect:
+class Forecast:
     """
-    The ledger of a folder, for a run of these `tasks` on items that is asked for these `wishes`.
+    The ledger of a folder, for a run of these `tasks` on items that is asked for these `task_params`.
 
     `db`: of a reader; nothing is written. `now`: when it begins, in seconds since 1970.
     """
@@ -79,7 +79,7 @@ class Prospect:
         db: sqlite3.Connection,
         path: Path,
         tasks: frozenset[str],
-        wishes: Sequence[Wish],
+        task_params: Sequence[TaskParams],
         *,
         now: float,
     ) -> None:
@@ -87,9 +87,9 @@ class Prospect:
         self._db = db
         self._path = path
         self._tasks = tasks
-        self._anew = frozenset(wish.task for wish in wishes if wish.task in tasks and self._is_new(wish))
+        self._anew = frozenset(wish.task for wish in task_params if wish.task in tasks and self._is_new(wish))
 
-    def _is_new(self, wish: Wish) -> bool:
+    def _is_new(self, wish: TaskParams) -> bool:
         before = [value for (value,) in self._rows("SELECT value FROM settings WHERE name = ?", wish.task)]
         return wish.after(before[0] if before else None)[0]
 
@@ -148,11 +148,11 @@ class Prospect:
                 named=bool(named),
             )
 
-    def standing(self, refs: Sequence[ItemRef]) -> dict[tuple[int, int], Standing]:
+    def standing(self, refs: Sequence[ItemRef]) -> dict[tuple[int, int], ItemState]:
         """Tell where these items stand, by id and version, as far as they are in the ledger."""
         tasks = ", ".join(f"'{task}'" for task in sorted(self._tasks - self._anew))
         with database_errors(self._path):
-            rows = many.select(
+            rows = bulk.select(
                 self._db,
                 f"""
                 WITH named (item_id, version) AS ({{values}}), found AS (
@@ -173,7 +173,7 @@ class Prospect:
         for item_id, version, counts, here, settled, listed, private, withdrawn, has_etag, done in rows:
             tasks_of_it = self._tasks if counts else self._tasks & {"metadata"}
             owed = tasks_of_it.difference((done or "").split(","))
-            standing = Standing(here, settled, listed, bool(private), bool(withdrawn), bool(has_etag), owed)
+            standing = ItemState(here, settled, listed, bool(private), bool(withdrawn), bool(has_etag), owed)
             found[item_id, version] = standing
         return found
 
@@ -198,7 +198,7 @@ class Prospect:
     def counted(self, item_ids: Sequence[int]) -> frozenset[int]:
         """Return those of these items, by figshare's ids, whose statistics are asked for already."""
         with database_errors(self._path):
-            rows = many.select(
+            rows = bulk.select(
                 self._db,
                 "WITH named (id) AS ({values}) SELECT id FROM named WHERE id IN (SELECT id FROM items)"
                 " OR id IN (SELECT item_id FROM versions WHERE counts)",
@@ -237,8 +237,8 @@ class Prospect:
             f" LEFT JOIN versions ON versions.id = files.item_id {which}",
             *values,
         )
-        for path, status, verdict, private, item_id, key, has_twins, *file in rows:
-            is_open = status in _OPEN and verdict != ANOTHER_VERSION
+        for path, status, failure_kind, private, item_id, key, has_twins, *file in rows:
+            is_open = status in _OPEN and failure_kind != ANOTHER_VERSION
             of_item = (bool(private), item_id, key, bool(has_twins))
             yield KnownFile(remote_file(file), path, FileStatus(status), is_open, *of_item)
 

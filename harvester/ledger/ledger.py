@@ -22,31 +22,31 @@ from anyio import CapacityLimiter, from_thread, to_thread
 from msgspec.structs import replace
 
 from harvester.ledger.batch import Entry, steps
-from harvester.ledger.database import lease_row as claim
+from harvester.ledger.database import lease_row
 from harvester.ledger.database.connection import NAME, database_errors
 from harvester.ledger.database.heartbeat import USUAL_TIMING, Timing
 from harvester.ledger.database.lease import Lease
 from harvester.ledger.messages import (
     RECORD,
-    Added,
-    Again,
+    AddedItems,
     FileResult,
     Harvested,
     ItemResult,
-    Listed,
-    Mishap,
-    Opening,
+    ListingFailure,
+    ListingProgress,
+    RequeuedWork,
+    RunSpec,
 )
 from harvester.ledger.tables import versions
-from harvester.ledger.tables.files import Files
-from harvester.ledger.tables.items import Entries
-from harvester.ledger.tables.listings import Listings
+from harvester.ledger.tables.files import FileTable
+from harvester.ledger.tables.items import ItemTable
+from harvester.ledger.tables.listings import ListingTable
 from harvester.ledger.tables.owners import Owners
-from harvester.ledger.tables.queue import Line
+from harvester.ledger.tables.queue import WorkQueue
 from harvester.ledger.tables.renames import Moves
 from harvester.ledger.tables.statistics import Counters
 from harvester.ledger.tables.withdrawals import Withdrawals
-from harvester.models import Failure, OwedFile, OwedItem, Page, WorkState
+from harvester.models import Failure, Page, PendingFile, PendingItem, WorkState
 from harvester.system.paths import is_there
 
 T = TypeVar("T")
@@ -98,10 +98,10 @@ class Ledger:
         self._timing = timing
         self._lease: Lease
         self._db: sqlite3.Connection
-        self._line: Line
-        self._files: Files
-        self._entries: Entries
-        self._listings: Listings
+        self._line: WorkQueue
+        self._files: FileTable
+        self._entries: ItemTable
+        self._listings: ListingTable
 
     # -- opening and closing ------------------------------------------------------------------
 
@@ -117,22 +117,22 @@ class Ledger:
         `checkpoint` is called meanwhile, so that this can be given up: it raises.
 
         Raises:
-            FolderInUse: another run is at work here.
+            FolderLocked: another run is at work here.
             UsageError: a newer version wrote it.
-            DiskTrouble: it is damaged or cannot be written.
+            StorageError: it is damaged or cannot be written.
         """
         self._lease = Lease(self.path, job=job, clock=self._clock, timing=self._timing, checkpoint=checkpoint)
         self._db, self.drawback = self._lease.db, self._lease.drawback
         run_id = self._lease.run_id
-        self._line = Line(self._db)
-        self._files = Files(self._db, self._line, partial(is_there, self.path.parent))
-        self._entries = Entries(self._db, self._line, self._files, self._clock, run_id=run_id)
+        self._line = WorkQueue(self._db)
+        self._files = FileTable(self._db, self._line, partial(is_there, self.path.parent))
+        self._entries = ItemTable(self._db, self._line, self._files, self._clock, run_id=run_id)
         self.counters = Counters(self._db, self._call)
         self.owners = Owners(self._db, self._change, self.path.parent)
         self.moves = Moves(self._db, self._change, self._entries.note_moves)
         self.withdrawals = Withdrawals(self._db, self._change, self._entries.withdraw)
-        now = claim.iso(self._clock())
-        self._listings = Listings(self._db, self._line, run_id=run_id, now=now)
+        now = lease_row.iso(self._clock())
+        self._listings = ListingTable(self._db, self._line, run_id=run_id, now=now)
 
     async def close(self, outcome: str, *, clean: bool = False) -> None:
         """Write what is left, record how the run ended, `clean`: without an error, and let the folder go."""
@@ -211,11 +211,11 @@ class Ledger:
 
     def now(self) -> str:
         """Tell the time by the ledger's clock, as ISO 8601."""
-        return claim.iso(self._clock())
+        return lease_row.iso(self._clock())
 
     # -- what a run asks and tells --------------------------------------------------------------
 
-    async def begin(self, opening: Opening) -> tuple[int, int]:
+    async def begin(self, opening: RunSpec) -> tuple[int, int]:
         """
         Put everything that is owed in line; return the numbers of items and files in it.
 
@@ -224,27 +224,27 @@ class Ledger:
         """
         return await self._call(self._begin, opening)
 
-    def _begin(self, opening: Opening) -> tuple[int, int]:
+    def _begin(self, opening: RunSpec) -> tuple[int, int]:
         with self._lease.transaction():
             self._listings.forget_gone()
             self._listings.begin(quick=opening.quick)
             if "metadata" in opening.item_tasks:
-                self._line.owe_due(claim.iso(self._clock()))
+                self._line.owe_due(lease_row.iso(self._clock()))
             return self._line.form(opening)
 
-    async def begin_again(self, verdicts: Sequence[str]) -> Again:
+    async def begin_again(self, verdicts: Sequence[str]) -> RequeuedWork:
         """Put what failed with one of these verdicts in line once more; listings go on where they were."""
         await self.flush()
         return await self._call(self._begin_again, verdicts)
 
-    def _begin_again(self, verdicts: Sequence[str]) -> Again:
+    def _begin_again(self, verdicts: Sequence[str]) -> RequeuedWork:
         with self._lease.transaction():
             which = f"verdict IN ({', '.join('?' * len(verdicts))})"
             listings = self._db.execute(
                 f"DELETE FROM mishaps WHERE task = 'listing' AND {which}", tuple(verdicts)
             ).rowcount
             names = self._listings.forget_names(which, tuple(verdicts))
-            return Again(listings, *self._line.form_again(verdicts), names)
+            return RequeuedWork(listings, *self._line.requeue_failed(verdicts), names)
 
     async def keep_listings(self, keys: Sequence[str]) -> None:
         """Forget listings that are not asked for any more, and what went wrong with them."""
@@ -275,11 +275,11 @@ class Ledger:
         self.notify()
         return owed
 
-    async def listed(self, key: str) -> Listed:
+    async def listed(self, key: str) -> ListingProgress:
         """Tell how far the listing `key` has come."""
         return await self._call(self._listings.listed, key)
 
-    async def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
+    async def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> AddedItems:
         """
         Record a page of a listing and what it makes owed.
 
@@ -290,22 +290,22 @@ class Ledger:
         self.notify()
         return added
 
-    def _add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
+    def _add_page(self, key: str, page: Page, tasks: frozenset[str]) -> AddedItems:
         with self._lease.transaction():
             return self._listings.add_page(key, page, tasks)
 
     async def add_mishap(self, failure: Failure, *, begin_anew: bool) -> None:
         """Record a listing that failed; the next run goes on at the page that failed, or begins anew."""
-        await self._collect(Mishap(failure, begin_anew))
+        await self._collect(ListingFailure(failure, begin_anew))
 
-    async def owed_items(self, after: int, most: int) -> list[OwedItem]:
+    async def owed_items(self, after: int, most: int) -> list[PendingItem]:
         """Return the next items in line behind the turn `after`, with the tasks that they owe."""
         items = await self._call(self._line.items, after, most)
         # What is written meanwhile came too late for this answer.
         done = _done([entry for batch in (*self._writing, self._batch) for entry in batch.entries])
         return [replace(item, tasks=item.tasks - done.get(item.key, set())) for item in items]
 
-    async def owed_files(self, after: int, most: int) -> list[OwedFile]:
+    async def owed_files(self, after: int, most: int) -> list[PendingFile]:
         """Return the next files in line behind the turn `after`."""
         return await self._call(self._line.files, after, most)
 
@@ -321,7 +321,7 @@ class Ledger:
         """Return the versions of an item, by figshare's id, that were asked for before; none withdrawn."""
         return await self._call(versions.known, self._db, item_id)
 
-    async def twins(self, file: OwedFile) -> list[str]:
+    async def twins(self, file: PendingFile) -> list[str]:
         """Return where other versions of an item have, or will have, a file with the same bytes."""
         return await self._call(self._files.twins, file)
 
@@ -337,7 +337,7 @@ class Ledger:
             rows += len(found.record.raw) // _BYTES_OF_A_ROW if found.record else 0
         await self._collect(result, rows)
 
-    async def put_off(self, owed: OwedFile) -> None:
+    async def put_off(self, owed: PendingFile) -> None:
         """Put a file behind all others in line."""
         await self._change(self._files.put_off, owed.key, owed.file.id, owed.turn)
         self.notify()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from harvester.models import Failure, FileStatus, Findings, RemoteFile, WorkState
+from harvester.models import Failure, FileStatus, RemoteFile, TaskResult, WorkState
 
 RECORD = "metadata"
 """The task that asks for records: the one that a listing can make pending again."""
@@ -23,7 +23,7 @@ class ItemResult(Struct, frozen=True):
     item_id: int
     states: Mapping[str, WorkState]
     failures: tuple[Failure, ...] = ()
-    findings: tuple[Findings, ...] = ()
+    findings: tuple[TaskResult, ...] = ()
     turn: int | None = None
 
 
@@ -40,13 +40,13 @@ class FileResult(Struct, frozen=True):
     status: FileStatus
     error: str = ""
     attempts: int = 0
-    verdict: str = ""
+    failure_kind: str = ""
     turn: int | None = None
     path: str = ""
     size: int = 0
 
 
-class Mishap(Struct, frozen=True):
+class ListingFailure(Struct, frozen=True):
     """A listing that failed; the next run goes on at the page that failed, or begins it anew."""
 
     failure: Failure
@@ -67,7 +67,7 @@ class Harvested(Struct, frozen=True):
     refused: Mapping[int, str] = {}
 
 
-class Listed(Struct, frozen=True):
+class ListingProgress(Struct, frozen=True):
     """
     How far a listing has come.
 
@@ -80,14 +80,14 @@ class Listed(Struct, frozen=True):
     found: int = 0
 
 
-class Added(Struct, frozen=True):
+class AddedItems(Struct, frozen=True):
     """What a page gave: ``owed``: items with work to do that had none before; how far the listing is now."""
 
     owed: int
-    listed: Listed
+    listed: ListingProgress
 
 
-class Again(Struct, frozen=True):
+class RequeuedWork(Struct, frozen=True):
     """How much of what had failed is in line once more; ``names``: those that led to no item."""
 
     listings: int
@@ -99,7 +99,7 @@ class Again(Struct, frozen=True):
         return bool(self.listings or self.items or self.files or self.names)
 
 
-class Wish(Struct, frozen=True):
+class TaskParams(Struct, frozen=True):
     """
     What a task on items is asked for, in words: where that is another wish than before it is done again.
 
@@ -121,7 +121,7 @@ class Wish(Struct, frozen=True):
         return parts != set(known.split(",")), ",".join(sorted(parts))
 
 
-class Opening(Struct, frozen=True):
+class RunSpec(Struct, frozen=True):
     """
     What a run sets out to do, as far as the ledger must know.
 
@@ -136,5 +136,5 @@ class Opening(Struct, frozen=True):
     refresh: frozenset[str] = frozenset()
     wants: Callable[[str, int], bool] = lambda _name, _size: True
     max_total: int = 0
-    wishes: tuple[Wish, ...] = ()
+    task_params: tuple[TaskParams, ...] = ()
     quick: bool = False

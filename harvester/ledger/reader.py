@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from harvester.errors import UsageError
-from harvester.ledger.database import lease_row as claim
+from harvester.ledger.database import lease_row
 from harvester.ledger.database.connection import NAME, OPEN_WORK, database_errors, exists
 from harvester.ledger.database.heartbeat import Sign, seems_at_work
 from harvester.ledger.database.integrity import damaged, is_sound
-from harvester.ledger.database.lease_file import find_claim
+from harvester.ledger.database.lease_file import find_lease
 from harvester.ledger.database.read_only import View
 from harvester.ledger.rows import ChangeRow, FileRow, ItemRow
-from harvester.ledger.tables import totals as counting
-from harvester.ledger.tables.prune_blockers import doubts, only_here
+from harvester.ledger.tables import totals
+from harvester.ledger.tables.prune_blockers import only_here, prune_blockers
 from harvester.models import FileStatus
 from harvester.text.redaction import REDACTOR
 
 if TYPE_CHECKING:
-    from harvester.ledger.forecast import Prospect
-    from harvester.ledger.messages import Wish
+    from harvester.ledger.forecast import Forecast
+    from harvester.ledger.messages import TaskParams
     from harvester.models import Failure
 
 CHUNK_ROWS = 500
@@ -209,16 +209,16 @@ class Reader:
         """
         Path, size in bytes and reason of files here that are no part of the harvest any more.
 
-        And why one is to stay all the same, "" where it may go: see `doubts.only_here`.
+        And why one is to stay all the same, "" where it may go: see `prune_blockers.only_here`.
         """
         with database_errors(self.path):
             rows, kept = self._removable(), only_here(self._db)
         return ((path, size, why, kept.get(item_id, "")) for path, size, why, item_id in rows)
 
-    def doubts(self) -> list[str]:
-        """Say why nothing is to be removed now; see `doubts.doubts`."""
+    def prune_blockers(self) -> list[str]:
+        """Say why nothing is to be removed now; see `prune_blockers.prune_blockers`."""
         with database_errors(self.path):
-            return doubts(self._db)
+            return prune_blockers(self._db)
 
     def prune_was_cut_off(self) -> bool:
         """Tell whether a prune ended before it could say what it had moved, and none has finished since."""
@@ -257,26 +257,26 @@ class Reader:
         mishaps = self._rows(  # in the order in which they came
             "SELECT rowid, task, subject, error, verdict, attempts FROM mishaps", by=("rowid",)
         )
-        for _, task, subject, error, verdict, attempts in mishaps:
-            yield Failure(task, REDACTOR.text(error), verdict, subject=subject, attempts=attempts)
+        for _, task, subject, error, failure_kind, attempts in mishaps:
+            yield Failure(task, REDACTOR.text(error), failure_kind, subject=subject, attempts=attempts)
         work = self._rows(
             "SELECT item_id, task, error, verdict, attempts, told_as FROM work",
             by=("item_id", "task"),
             only=f"{OPEN_WORK} AND state = 'failed'",
         )
-        for key, task, error, verdict, attempts, told_as in work:
+        for key, task, error, failure_kind, attempts, told_as in work:
             item_id, version = self._of_figshare(key)
             told = REDACTOR.text(error)
-            yield Failure(told_as or task, told, verdict, item_id, attempts=attempts, version=version)
+            yield Failure(told_as or task, told, failure_kind, item_id, attempts=attempts, version=version)
         files = self._rows(
             "SELECT item_id, file_id, error, verdict, attempts FROM files",
             by=("item_id", "file_id"),
             only="status = 'failed'",
         )
-        for key, file_id, error, verdict, attempts in files:
+        for key, file_id, error, failure_kind, attempts in files:
             item_id, version = self._of_figshare(key)
             told = REDACTOR.text(error)
-            yield Failure("files", told, verdict, item_id, file_id, attempts=attempts, version=version)
+            yield Failure("files", told, failure_kind, item_id, file_id, attempts=attempts, version=version)
 
     def _of_figshare(self, key: int) -> tuple[int, int]:
         """Return figshare's id and the version, 0 for the current one, of an item of the ledger."""
@@ -286,9 +286,9 @@ class Reader:
         return item_id, version
 
     def counts(self) -> dict[str, Any]:
-        """Count what the folder holds; see `counting.counts`."""
+        """Count what the folder holds; see `totals.counts`."""
         with database_errors(self.path):
-            return counting.counts(self._db)
+            return totals.counts(self._db)
 
     def last_run(self, now: float | None = None) -> dict[str, Any] | None:
         """Tell when the newest harvest began and ended, how, and who is at work on it now."""
@@ -308,8 +308,8 @@ class Reader:
         """Say who seems to be at work on this folder, None where nobody does."""
 
         def look() -> Sign | None:
-            sign = claim.last_sign(self._db)
-            claimed = find_claim(self.path.parent)  # renewed more often, where there is one
+            sign = lease_row.last_sign(self._db)
+            claimed = find_lease(self.path.parent)  # renewed more often, where there is one
             return sign and Sign(sign.process, f"{sign.beat} {claimed}")
 
         sign = look()
@@ -318,11 +318,11 @@ class Reader:
         (beat,) = self._db.execute("SELECT beat FROM runs WHERE id = (SELECT max(id) FROM runs)").fetchone()
         return str(sign.process) if seems_at_work(sign, now - beat, look) else None
 
-    def prospect(self, tasks: frozenset[str], wishes: "Sequence[Wish]", now: float) -> "Prospect":
+    def prospect(self, tasks: frozenset[str], task_params: "Sequence[TaskParams]", now: float) -> "Forecast":
         """Look ahead to a run of these tasks on items, asked for these wishes; `now`: seconds since 1970."""
-        from harvester.ledger.forecast import Prospect  # noqa: PLC0415 - `status` needs none of it
+        from harvester.ledger.forecast import Forecast  # noqa: PLC0415 - `status` needs none of it
 
-        return Prospect(self._db, self.path, tasks, wishes, now=now)
+        return Forecast(self._db, self.path, tasks, task_params, now=now)
 
     def _rows(
         self,

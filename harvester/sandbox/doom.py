@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harvester.sandbox.faults import Dice
+from harvester.sandbox.faults import FaultInjector
 from harvester.sandbox.oddities import WRONG_MD5
 from harvester.sandbox.records import Json
 from harvester.sandbox.world import World
@@ -12,10 +12,10 @@ from harvester.sandbox.world import World
 _COUNTERS = ("views", "downloads")
 
 
-class Doom:
+class PermanentFailures:
     """The items, counters and files that no number of attempts brings, with the faults that keep them."""
 
-    def __init__(self, world: World, dice: Dice) -> None:
+    def __init__(self, world: World, dice: FaultInjector) -> None:
         self._world = world
         self._dice = dice
 

@@ -8,7 +8,7 @@ import socket
 from aiohttp import web
 
 
-class Door:
+class Listener:
     """
     The listening socket of one service.
 

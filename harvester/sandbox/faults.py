@@ -70,7 +70,7 @@ _KINDS = {
 _SUBJECTS = {"record": "item", "file list": "item", "versions": "item"}
 
 
-class Dice:
+class FaultInjector:
     """
     Throws the same for the same requests in the same order.
 

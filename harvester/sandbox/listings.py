@@ -90,8 +90,8 @@ class Listings:
 
     def _criteria(self, asked: Asked, orders: Collection[str]) -> dict[str, Any]:
         """Return what narrows and orders a listing, without what the settings have it ignore."""
-        left_out = {*_PAGING, "order_direction", *self._settings.ignores}
-        criteria = {name: value for name, value in asked.fields.items() if name not in left_out}
+        excluded = {*_PAGING, "order_direction", *self._settings.ignores}
+        criteria = {name: value for name, value in asked.fields.items() if name not in excluded}
         if criteria.get("order", "published_date") not in orders:
             raise Refusal(422, f"order: one of {', '.join(sorted(orders))}")
         return criteria

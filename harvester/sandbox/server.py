@@ -19,11 +19,11 @@ from aiohttp import web
 from harvester.sandbox.answers import Answer, error_answer, redirect, replaced
 from harvester.sandbox.asked import Asked
 from harvester.sandbox.catalogue import Addresses
-from harvester.sandbox.doom import Doom
-from harvester.sandbox.door import Door
+from harvester.sandbox.doom import PermanentFailures
+from harvester.sandbox.door import Listener
 from harvester.sandbox.doubts import Doubts
 from harvester.sandbox.echoes import echoed
-from harvester.sandbox.faults import Dice
+from harvester.sandbox.faults import FaultInjector
 from harvester.sandbox.sending import BEFORE_ANY_ANSWER, send
 from harvester.sandbox.services import Services
 from harvester.sandbox.settings import Settings
@@ -73,7 +73,7 @@ class Sandbox:
         self.meet(self.settings.faults)
         self._recent: dict[str, deque[float]] = {name: deque() for name in NAMES}
         self._blocked_until: dict[str, float] = {}
-        self._doors: dict[str, Door] = {}
+        self._doors: dict[str, Listener] = {}
         self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Sandbox:
@@ -102,8 +102,8 @@ class Sandbox:
 
     def meet(self, faults: Mapping[str, float], seed: int = 0) -> None:
         """Throw other faults from now on: name to share, as `Settings.faults`; `seed` 0 for the settings'."""
-        self._dice = Dice(seed or self.settings.seed, faults, self.settings.max_per_address)
-        self._doom = Doom(self.world, self._dice)
+        self._dice = FaultInjector(seed or self.settings.seed, faults, self.settings.max_per_address)
+        self._doom = PermanentFailures(self.world, self._dice)
 
     def signed(self, file_id: int) -> str:
         """Return an address of the storage for a file, as the routes to it redirect to."""
@@ -119,13 +119,13 @@ class Sandbox:
 
     def doomed_files(self, fault: str | None = None) -> set[int]:
         """
-        Return the files that can never be had: see `Doom.files` for those that are not counted.
+        Return the files that can never be had: see `PermanentFailures.files` for those that are not counted.
 
         An item whose record is doomed is among `doomed_items` alone.
         """
         return _kept_by(fault, self._doom.files())
 
-    async def _open(self, name: str, port: int, opened: AsyncExitStack) -> Door:
+    async def _open(self, name: str, port: int, opened: AsyncExitStack) -> Listener:
         async def handle(request: web.Request) -> web.StreamResponse:
             return await self._handle(name, request)
 
@@ -135,7 +135,7 @@ class Sandbox:
         await runner.setup()
         opened.push_async_callback(runner.cleanup)
         assert runner.server is not None, "it is set up"
-        door = Door(runner.server, self.settings.host)
+        door = Listener(runner.server, self.settings.host)
         opened.push_async_callback(door.close)
         await door.open(port)
         return door

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from harvester.errors import GiveUp, TryAgain
+from harvester.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
-    from harvester.figshare.api import Figshare
+    from harvester.figshare.protocol import Figshare
     from harvester.models import Page
 
 
@@ -30,7 +30,7 @@ class Listing(Protocol):
     def key(self) -> str: ...
 
     @property
-    def filtered_here(self) -> tuple[str, ...]: ...
+    def client_side_filters(self) -> tuple[str, ...]: ...
 
     async def page(self, figshare: Figshare, position: str | None) -> Page:
         """Return the page at `position` (None: the first), and where the next one begins."""
@@ -78,7 +78,7 @@ async def doubts_of(listings: Sequence[Listing], figshare: Figshare) -> list[str
         if isinstance(listing, Narrowed):
             try:
                 told |= dict.fromkeys(await listing.doubts(figshare))
-            except (GiveUp, TryAgain):
+            except (PermanentError, TransientError):
                 break  # figshare does not tell; whoever reads the listing will say so
     return list(told)
 
@@ -109,7 +109,7 @@ MOST_REPEATED = 10_000
 """Entries that a listing may repeat, beyond each item twice, before it is taken for endless."""
 
 
-def goes_round(listing: Listing, named: int, found: int) -> bool:
+def is_endless(listing: Listing, named: int, found: int) -> bool:
     """
     Tell whether a listing that named so many items, `found` of them different, is taken for endless.
 

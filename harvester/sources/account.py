@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from harvester.figshare.filters import Selection
-from harvester.figshare.listings import ACCOUNT, ACCOUNT_SEARCH, Listed, listed, unsuited
+from harvester.figshare.filters import Filters
+from harvester.figshare.listings import ACCOUNT, ACCOUNT_SEARCH, ArticleListing, article_listing, unsuited
 
 
-class Account(Selection):
+class Account(Filters):
     """
     ``kind = "account"``: every item that the account lists, all pages.
 
@@ -36,11 +36,11 @@ class Account(Selection):
             return ()
         return (self.query,) if isinstance(self.query, str) else self.query
 
-    async def listings(self) -> Sequence[Listed]:
+    async def listings(self) -> Sequence[ArticleListing]:
         told = self.told()
         if self.query is None:
-            return [listed(f"account {told}", ACCOUNT, {}, self)]
+            return [article_listing(f"account {told}", ACCOUNT, {}, self)]
         return [
-            listed(f"account search {query} {told}", ACCOUNT_SEARCH, {"search_for": query}, self)
+            article_listing(f"account search {query} {told}", ACCOUNT_SEARCH, {"search_for": query}, self)
             for query in self.queries
         ]

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from harvester.config.keys import Id
-from harvester.figshare.filters import Selection
-from harvester.figshare.listings import COLLECTION, Listed, listed, unsuited
+from harvester.figshare.filters import Filters
+from harvester.figshare.listings import COLLECTION, ArticleListing, article_listing, unsuited
 
 
-class Collection(Selection):
+class Collection(Filters):
     """
     ``kind = "collection"``: the items of the collection's current version.
 
@@ -29,5 +29,9 @@ class Collection(Selection):
         yield from super().faults()
         yield from unsuited(COLLECTION, self)
 
-    async def listings(self) -> Sequence[Listed]:
-        return [listed(f"collection {self.id} {self.told()}", COLLECTION, {"collection_id": self.id}, self)]
+    async def listings(self) -> Sequence[ArticleListing]:
+        return [
+            article_listing(
+                f"collection {self.id} {self.told()}", COLLECTION, {"collection_id": self.id}, self
+            )
+        ]

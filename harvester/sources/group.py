@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harvester.config.keys import Id
 from harvester.config.tables import Table
-from harvester.figshare.filters import Selection
-from harvester.figshare.listings import PUBLIC_SEARCH, Listed, listed, unsuited
+from harvester.figshare.filters import Filters
+from harvester.figshare.listings import PUBLIC_SEARCH, ArticleListing, article_listing, unsuited
 
 if TYPE_CHECKING:
-    from harvester.figshare.api import Figshare
+    from harvester.figshare.protocol import Figshare
     from harvester.models import Page
 
 
-class Group(Selection):
+class Group(Filters):
     """
     ``kind = "group"``: the items of that very group.
 
@@ -42,7 +42,7 @@ class Group(Selection):
 
 
 class Grouped(Table):
-    """The listing of a group, or of several one after the other; ``moment`` as that of `Listed`."""
+    """The listing of a group, or of several one after the other; ``moment`` as that of `ArticleListing`."""
 
     group: Group
     moment: str = ""
@@ -54,8 +54,8 @@ class Grouped(Table):
         return f"group {self.group.id}{tree} {self.group.told()}{since}"
 
     @property
-    def filtered_here(self) -> tuple[str, ...]:
-        return self._of(self.group.id).filtered_here
+    def client_side_filters(self) -> tuple[str, ...]:
+        return self._of(self.group.id).client_side_filters
 
     def since(self, moment: str) -> Grouped:
         """Return the listing of what was modified at or after a moment."""
@@ -94,6 +94,6 @@ class Grouped(Table):
     async def _groups(self, figshare: Figshare) -> list[int]:
         return await figshare.group_tree(self.group.id) if self.group.subgroups else [self.group.id]
 
-    def _of(self, group_id: int) -> Listed:
-        one = listed("", PUBLIC_SEARCH, {"group": group_id}, self.group)
+    def _of(self, group_id: int) -> ArticleListing:
+        one = article_listing("", PUBLIC_SEARCH, {"group": group_id}, self.group)
         return (self.moment and one.since(self.moment)) or one

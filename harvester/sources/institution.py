@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from harvester.figshare.filters import Selection
-from harvester.figshare.listings import OWN_INSTITUTION, PUBLIC_SEARCH, Listed, listed, unsuited
+from harvester.figshare.filters import Filters
+from harvester.figshare.listings import (
+    OWN_INSTITUTION,
+    PUBLIC_SEARCH,
+    ArticleListing,
+    article_listing,
+    unsuited,
+)
 
 
-class Institution(Selection):
+class Institution(Filters):
     """
     ``kind = "institution"``: the public items of the institution with this id.
 
@@ -37,8 +43,10 @@ class Institution(Selection):
     def needs_token(self) -> bool:
         return self.private
 
-    async def listings(self) -> Sequence[Listed]:
+    async def listings(self) -> Sequence[ArticleListing]:
         told = self.told()
         if self.private:
-            return [listed(f"institution private {told}", OWN_INSTITUTION, {}, self)]
-        return [listed(f"institution {self.id} {told}", PUBLIC_SEARCH, {"institution": self.id}, self)]
+            return [article_listing(f"institution private {told}", OWN_INSTITUTION, {}, self)]
+        return [
+            article_listing(f"institution {self.id} {told}", PUBLIC_SEARCH, {"institution": self.id}, self)
+        ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harvester.config.tables import Table
 
 if TYPE_CHECKING:
-    from harvester.figshare.identifier_listing import Names
+    from harvester.figshare.identifier_listing import IdentifierListing
 
 
 class Items(Table):
@@ -29,19 +29,19 @@ class Items(Table):
             if not _may_name(str(name).strip()):
                 yield f"ids: [{place}]: expected a name, or an id from 1 to {2**63 - 1:,}"
 
-    async def listings(self) -> Sequence[Names]:
+    async def listings(self) -> Sequence[IdentifierListing]:
         """
         Read the names.
 
         Raises:
             UsageError: the file cannot be read.
         """
-        from harvester.figshare.identifier_listing import Names, read_names  # noqa: PLC0415 - where there is work
+        from harvester.figshare.identifier_listing import IdentifierListing, read_names  # noqa: PLC0415 - where there is work
 
         names = [str(name).strip() for name in self.ids]
         if self.file is not None:
             names += await read_names(self.file)
-        return [Names(tuple(names))]
+        return [IdentifierListing(tuple(names))]
 
 
 def _may_name(name: str) -> bool:

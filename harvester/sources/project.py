@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from harvester.config.keys import Id
-from harvester.figshare.filters import Selection
-from harvester.figshare.listings import PROJECT, Listed, listed, unsuited
+from harvester.figshare.filters import Filters
+from harvester.figshare.listings import PROJECT, ArticleListing, article_listing, unsuited
 
 
-class Project(Selection):
+class Project(Filters):
     """
     ``kind = "project"``: the public items of a public project.
 
@@ -29,5 +29,5 @@ class Project(Selection):
         yield from super().faults()
         yield from unsuited(PROJECT, self)
 
-    async def listings(self) -> Sequence[Listed]:
-        return [listed(f"project {self.id} {self.told()}", PROJECT, {"project_id": self.id}, self)]
+    async def listings(self) -> Sequence[ArticleListing]:
+        return [article_listing(f"project {self.id} {self.told()}", PROJECT, {"project_id": self.id}, self)]

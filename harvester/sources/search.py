@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from harvester.figshare.filters import Selection
-from harvester.figshare.listings import PUBLIC_SEARCH, Listed, listed, unsuited
+from harvester.figshare.filters import Filters
+from harvester.figshare.listings import PUBLIC_SEARCH, ArticleListing, article_listing, unsuited
 
 
-class Search(Selection):
+class Search(Filters):
     """``kind = "search"``: one query or several, passed to figshare untouched."""
 
     kind: ClassVar[str] = "search"
@@ -29,8 +29,8 @@ class Search(Selection):
     def queries(self) -> tuple[str, ...]:
         return (self.query,) if isinstance(self.query, str) else self.query
 
-    async def listings(self) -> Sequence[Listed]:
+    async def listings(self) -> Sequence[ArticleListing]:
         return [
-            listed(f"search {query} {self.told()}", PUBLIC_SEARCH, {"search_for": query}, self)
+            article_listing(f"search {query} {self.told()}", PUBLIC_SEARCH, {"search_for": query}, self)
             for query in self.queries
         ]

@@ -44,7 +44,7 @@ def safe_name(name: str) -> str:
     NFC; no separators, reserved or control characters, nothing unseen, no blank before it, no dots
     and blanks after it (a dot before it stays: `.gitignore`), no device of Windows' nor what looks
     like one of its short names, at most 201 bytes of UTF-8. What is forbidden becomes "_"; what Unicode
-    has assigned is judged by the tables of this Python. Two names may become one: see `place`.
+    has assigned is judged by the tables of this Python. Two names may become one: see `assign_paths`.
     """
     if _PLAIN.fullmatch(name) and name.partition(".")[0].upper() not in _DEVICES:
         return name
@@ -61,12 +61,12 @@ def safe_name(name: str) -> str:
     return f"{short[1]}_{short[2]}" if short else name
 
 
-def home_of(item_id: int, version: int = 0) -> str:
+def item_dir(item_id: int, version: int = 0) -> str:
     """Name the folder of an item, or of one version of it, below the output folder."""
     return f"files/{item_id}.v{version}" if version else f"files/{item_id}"
 
 
-def place(home: str, files: Sequence[RemoteFile], kept: Mapping[int, str]) -> dict[int, str]:
+def assign_paths(home: str, files: Sequence[RemoteFile], kept: Mapping[int, str]) -> dict[int, str]:
     """
     Give every file of an item its own path, relative to the output folder, with "/"; `home`: its folder.
 
@@ -160,10 +160,10 @@ def numbered(name: str) -> Iterator[str]:
 def _folders(paths: Iterable[str]) -> set[str]:
     """Return the folders that paths lead through, as file systems compare them."""
     folders = {path.rpartition("/")[0] for path in paths}
-    return {_fold(step) for folder in folders for step in steps(folder)}
+    return {_fold(step) for folder in folders for step in parents(folder)}
 
 
-def steps(path: str) -> list[str]:
+def parents(path: str) -> list[str]:
     """Return the ways to each part of a path: ``a``, ``a/b``, ``a/b/c``."""
     parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]

@@ -6,7 +6,7 @@ import errno
 import os
 from contextlib import suppress
 
-from harvester.errors import MachineLimit
+from harvester.errors import ResourceLimit
 
 try:
     import resource
@@ -26,14 +26,14 @@ def fitted(workers: int, downloads: int) -> tuple[int, int]:
     Raise the limit on open files as far as it may be raised; return how many workers and downloads fit then.
 
     Raises:
-        MachineLimit: not even one item and one file fit.
+        ResourceLimit: not even one item and one file fit.
     """
     limit = _raised()
     free = limit - OWN
     if free >= workers + OF_A_DOWNLOAD * downloads:
         return workers, downloads
     if free < OF_A_DOWNLOAD:
-        raise MachineLimit(f"open files: {limit} are too few, {OWN + OF_A_DOWNLOAD} are needed; {ADVICE}")
+        raise ResourceLimit(f"open files: {limit} are too few, {OWN + OF_A_DOWNLOAD} are needed; {ADVICE}")
     fewer_downloads = max(1, min(downloads, free // 2 // OF_A_DOWNLOAD))
     return max(1, min(workers, free - OF_A_DOWNLOAD * fewer_downloads)), fewer_downloads
 
@@ -60,16 +60,16 @@ def are_used_up() -> bool:
     return False
 
 
-def shortage(what: str) -> MachineLimit:
+def shortage(what: str) -> ResourceLimit:
     """Return the error for too few open files, met while `what` was done."""
-    return MachineLimit(f"{what}: too many open files for this process; {ADVICE}")
+    return ResourceLimit(f"{what}: too many open files for this process; {ADVICE}")
 
 
-def no_threads(error: Exception) -> MachineLimit | None:
+def no_threads(error: Exception) -> ResourceLimit | None:
     """Return what an error means that is about too few threads, None for any other."""
     if not isinstance(error, RuntimeError) or "can't start new thread" not in str(error):
         return None
-    return MachineLimit(
+    return ResourceLimit(
         "threads: the system gives this process no more of them; allow more (ulimit -u, or the pids of its"
         " container) and run again"
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from harvester.ledger.messages import FileResult
-    from harvester.models import Findings, OwedFile, OwedItem
+    from harvester.models import PendingFile, PendingItem, TaskResult
 
 
 class ItemTask(Protocol):
@@ -24,7 +24,7 @@ class ItemTask(Protocol):
     name: ClassVar[str]
     tells_of_withdrawal: ClassVar[bool]
 
-    async def visit(self, item: OwedItem) -> Findings:
+    async def visit(self, item: PendingItem) -> TaskResult:
         """Ask; raises what the client raises."""
         ...
 
@@ -34,7 +34,7 @@ class FileTask(Protocol):
 
     name: ClassVar[str]
 
-    async def fetch(self, owed: OwedFile) -> FileResult:
+    async def fetch(self, owed: PendingFile) -> FileResult:
         """Bring it here; raises what the client raises."""
         ...
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from harvester.figshare.statistics import StatsService
 from harvester.ledger.ledger import Ledger
-from harvester.models import Findings, OwedItem
+from harvester.models import PendingItem, TaskResult
 from harvester.tasks.usage_cache import usage
 
 
@@ -21,6 +21,6 @@ class Breakdown:
     statistics: StatsService
     ledger: Ledger
 
-    async def visit(self, item: OwedItem) -> Findings:
+    async def visit(self, item: PendingItem) -> TaskResult:
         uses = await self.statistics.breakdown(item.id)
-        return Findings(usage=await usage(item, uses, self.statistics, self.ledger, by_country=True))
+        return TaskResult(usage=await usage(item, uses, self.statistics, self.ledger, by_country=True))

@@ -8,13 +8,13 @@ from typing import ClassVar
 from msgspec.structs import replace
 
 from harvester.config.keys import LATEST
-from harvester.errors import Gone, Refused
-from harvester.figshare.downloads import Routes
+from harvester.errors import NotFound, Rejected
+from harvester.figshare.downloads import DownloadRoutes
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import FileResult
-from harvester.models import REFUSED_TO_OWNER, FileStatus, OwedFile
+from harvester.models import REFUSED_TO_OWNER, FileStatus, PendingFile
 from harvester.storage.local import Store
-from harvester.tasks.placement import Mover
+from harvester.tasks.placement import Placement
 
 RENAMES = "renames"
 """What one at a time does with the files of an item: none has this path or md5."""
@@ -34,13 +34,13 @@ class Files:
 
     name: ClassVar[str] = "files"
 
-    routes: Routes
+    routes: DownloadRoutes
     store: Store
     ledger: Ledger
-    mover: Mover
+    mover: Placement
     versions: str | tuple[int, ...]
 
-    async def fetch(self, owed: OwedFile) -> FileResult:
+    async def fetch(self, owed: PendingFile) -> FileResult:
         file = owed.file
         # By its id, as its record may change while it comes; by its path, which another may get meanwhile.
         async with self.store.alone(owed.key, owed.path), self.store.alone(owed.item_id, file.id):
@@ -52,14 +52,14 @@ class Files:
                         file = replace(file, size=await self.routes.size_of(owed))
                         owed = replace(owed, file=file)
                     await self._obtain(owed)
-                except (Gone, Refused):
+                except (NotFound, Rejected):
                     if not owed.withheld:
                         raise
                     reason = f"{owed.withheld}{REFUSED_TO_OWNER if owed.private else ''}"
-                    return FileResult(owed.key, file.id, FileStatus.WITHHELD, verdict=reason)
+                    return FileResult(owed.key, file.id, FileStatus.WITHHELD, failure_kind=reason)
         return FileResult(owed.key, file.id, FileStatus.DONE, path=owed.path, size=file.size)
 
-    async def _obtain(self, owed: OwedFile) -> None:
+    async def _obtain(self, owed: PendingFile) -> None:
         """Clear the file's place, and take it from those that were replaced before where it is among them."""
         if owed.is_taken or owed.may_be_aside:
             async with self.store.alone(owed.item_id, RENAMES):
@@ -69,7 +69,7 @@ class Files:
                     return
         await self._bring_once(owed)
 
-    async def _bring_once(self, owed: OwedFile) -> None:
+    async def _bring_once(self, owed: PendingFile) -> None:
         """Bring a file, unless another version of its item has the same bytes."""
         md5 = owed.file.md5
         if md5 is None or (self.versions == LATEST and owed.key == owed.item_id):
@@ -82,7 +82,7 @@ class Files:
                         return
             await self._bring(owed)
 
-    async def _bring(self, owed: OwedFile) -> None:
+    async def _bring(self, owed: PendingFile) -> None:
         partial = await self.store.partial(owed.item_id, owed.file)
         try:
             with partial.reserve():

@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from harvester.concurrency import apart
 from harvester.config import FileRules
 from harvester.config.keys import ALL, LATEST
-from harvester.errors import Broken, Doubtful, Misshapen
-from harvester.figshare.api import Figshare
+from harvester.errors import ConnectionFailed, DoubtfulResponse, InvalidResponse
 from harvester.figshare.client_side_filters import is_wanted_by
 from harvester.figshare.diff import VOLATILE, changed_fields, changed_files, has_only_new_sums
 from harvester.figshare.file_lists import with_known_files
+from harvester.figshare.protocol import Figshare
 from harvester.figshare.records import METADATA_ONLY, read_article
 from harvester.figshare.staleness import says_less
 from harvester.ledger.ledger import Ledger
@@ -28,13 +28,13 @@ from harvester.models import (
     Change,
     Changed,
     FileStatus,
-    Findings,
-    OwedItem,
-    PlacedFile,
+    PendingItem,
+    PlannedFile,
     Record,
     RemoteFile,
+    TaskResult,
 )
-from harvester.storage.local import Store, home_of, place
+from harvester.storage.local import Store, assign_paths, item_dir
 from harvester.tasks.record_access import Access, Records, remarks
 
 BEYOND_ALL = 2**31
@@ -59,12 +59,12 @@ class Metadata:
     store: Store
     access: Access = Access()
 
-    async def visit(self, item: OwedItem) -> Findings:
+    async def visit(self, item: PendingItem) -> TaskResult:
         record = await Records(self.figshare, self.access).ask(item)
         if record is None:  # what is here is what is there
-            return Findings()
+            return TaskResult()
         if not (item.known or is_wanted_by(record.raw, item.conditions, private=record.private)):
-            return Findings(left_out=True)
+            return TaskResult(excluded=True)
         before = await self.ledger.harvested(item.key) if item.known else None
         is_same = before is not None and (before.raw, before.file_list) == (record.raw, record.file_list)
         if record.doubt and before is not None:  # nothing that is here is given up for it
@@ -76,7 +76,7 @@ class Metadata:
         if before is not None and old is not None and not item.withdrawn:
             latest = latest_from(self.ledger.now())
             if less := await apart(sum(sizes), says_less, article, record.raw, old, before.raw, latest):
-                raise Doubtful(less)
+                raise DoubtfulResponse(less)
         earlier, missing = await self._earlier(item, article)
         here = await self._proven(article, before.files) if before else {}
         refused = before.refused if before and is_same else {}
@@ -92,16 +92,16 @@ class Metadata:
 
     def _found(
         self,
-        item: OwedItem,
+        item: PendingItem,
         record: Record,
         before: Harvested | None,
         old: Article | None,
         here: Mapping[int, tuple[RemoteFile, str]],
         refused: Mapping[int, str],
-    ) -> Findings:
+    ) -> TaskResult:
         """Say what becomes of a record's files, and what has changed in it."""
-        article, home = record.article, home_of(item.id, item.version)
-        files = settle(
+        article, home = record.article, item_dir(item.id, item.version)
+        files = plan_files(
             article,
             here,
             self.rules,
@@ -111,7 +111,7 @@ class Metadata:
             refused=refused,
             now=self.ledger.now(),
         )
-        return Findings(
+        return TaskResult(
             files=files,
             change=_change(item, before, record, old),
             warning="; ".join(filter(None, (*remarks(item, record), _warning(record, old)))),
@@ -130,7 +130,7 @@ class Metadata:
                 proven[file_id] = (replace(old, md5=file.md5), path)
         return proven
 
-    async def _earlier(self, item: OwedItem, article: Article) -> tuple[tuple[int, ...], str]:
+    async def _earlier(self, item: PendingItem, article: Article) -> tuple[tuple[int, ...], str]:
         """
         Return the versions of an item that are wanted besides its current one and not known yet.
 
@@ -159,7 +159,7 @@ def _read_again(before: Harvested) -> Article | None:
     """Read a record that was kept; None for one that only another version of the program could read."""
     try:
         return read_article(before.raw, before.file_list)
-    except (Broken, Misshapen):
+    except (ConnectionFailed, InvalidResponse):
         return None
 
 
@@ -195,7 +195,9 @@ def is_wanted(version: int, versions: str | tuple[int, ...], *, is_current: bool
     return versions == ALL or version in versions
 
 
-def _change(item: OwedItem, before: Harvested | None, record: Record, old: Article | None) -> Change | None:
+def _change(
+    item: PendingItem, before: Harvested | None, record: Record, old: Article | None
+) -> Change | None:
     """Say what has changed since a record was harvested (`old` was read of it), None for nothing."""
     if before is None or old is None:
         return Change(Changed.NEW)
@@ -238,7 +240,7 @@ def difference(article: Article) -> str:
     return f"item {article.id}: its files add up to {listed} bytes, its record says {article.size}"
 
 
-def settle(
+def plan_files(
     article: Article,
     here: Mapping[int, tuple[RemoteFile, str]],
     rules: FileRules,
@@ -248,7 +250,7 @@ def settle(
     own: bool = False,
     refused: Mapping[int, str] = MappingProxyType({}),
     now: str = "",
-) -> tuple[PlacedFile, ...]:
+) -> tuple[PlannedFile, ...]:
     """
     Decide what becomes of each file; `here` are those fetched before: file id to file and path.
 
@@ -265,7 +267,7 @@ def settle(
         named = {file_id: file for file_id, (file, _) in here.items()} | named
     unique = tuple(named.values())
     kept = {file.id: here[file.id][1] for file in unique if file.id in here}
-    paths = place(home or home_of(article.id), unique, kept)
+    paths = assign_paths(home or item_dir(article.id), unique, kept)
     closed = {} if own else dict.fromkeys((file.id for file in unique), article.withheld)
     closed |= refused
     if article.withheld and "" < article.embargo_until <= now:
@@ -275,7 +277,7 @@ def settle(
         for file in unique
     }
     return tuple(
-        PlacedFile(
+        PlannedFile(
             file,
             paths[file.id],
             statuses[file.id],
@@ -285,9 +287,9 @@ def settle(
     )
 
 
-def are_placed(files: Sequence[PlacedFile], home: str) -> bool:
+def are_placed(files: Sequence[PlannedFile], home: str) -> bool:
     """Tell whether files have the paths that their record alone would give them."""
-    wanted = place(home, [each.file for each in files], {})
+    wanted = assign_paths(home, [each.file for each in files], {})
     return all(each.path == wanted[each.file.id] for each in files)
 
 

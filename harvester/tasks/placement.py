@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.tables.renames import ItemFiles, Move
-from harvester.models import OwedFile
-from harvester.storage.local import Store, aside, home_of, is_same_path, place
+from harvester.models import PendingFile
+from harvester.storage.local import Store, aside, assign_paths, is_same_path, item_dir
 
 AT_ONCE = 200
 """Items whose files are renamed together."""
 
 
-class Mover:
+class Placement:
     """Renames files of one output folder."""
 
     def __init__(self, ledger: Ledger, store: Store) -> None:
@@ -33,12 +33,12 @@ class Mover:
         if out := [move for move in unfinished if move.is_out]:
             await self._put_in(out)
 
-    async def make_way(self, owed: OwedFile) -> None:
+    async def make_way(self, owed: PendingFile) -> None:
         """Put the file that a new one replaces aside; call it only where that one is alone with its path."""
         item = await self._moves.files_of(owed.key)
         await self._move(_asides(item, {owed.path: owed.file.id}))
 
-    async def take_back(self, owed: OwedFile) -> bool:
+    async def take_back(self, owed: PendingFile) -> bool:
         """
         Put a file that was replaced before into its place again, where it is the one that is wanted now.
 
@@ -56,14 +56,16 @@ class Mover:
         Give the files of all items the paths that their records ask for; nothing else may be at work on them.
 
         Raises:
-            DiskTrouble: the disk does not take it. What was done is recorded, the rest is done the next time.
+            StorageError: the disk does not take it. What was done is recorded, the rest is done next time.
         """
         await self._ledger.flush()
         while items := await self._moves.unplaced(AT_ONCE):
             moves: list[Move] = []
             placed: dict[int, Mapping[int, str]] = {}
             for item in items:
-                wanted = place(home_of(item.item_id, item.version), [file for file, _, _ in item.files], {})
+                wanted = assign_paths(
+                    item_dir(item.item_id, item.version), [file for file, _, _ in item.files], {}
+                )
                 here = self._here(item)
                 moves += [
                     Move(item.key, file_id, path, wanted[file_id])

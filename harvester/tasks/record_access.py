@@ -6,10 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from harvester.config import Config
-from harvester.errors import Doubtful, GiveUp, Gone, NotAllowed, Refused, TryAgain
-from harvester.figshare.api import Figshare
+from harvester.errors import DoubtfulResponse, Forbidden, NotFound, PermanentError, Rejected, TransientError
+from harvester.figshare.protocol import Figshare
 from harvester.figshare.records import METADATA_ONLY
-from harvester.models import ItemRef, OwedItem, Record
+from harvester.models import ItemRef, PendingItem, Record
 
 
 @dataclass(frozen=True)
@@ -49,64 +49,64 @@ class Records:
     figshare: Figshare
     access: Access
 
-    async def ask(self, item: OwedItem) -> Record | None:
+    async def ask(self, item: PendingItem) -> Record | None:
         """Return the record of an item; None where it is known and has not changed."""
         try:
             return await self._ask(item)
-        except Gone as error:
+        except NotFound as error:
             if not item.known:
                 await self._tell_namesakes(item, error)
             raise
 
-    async def _tell_namesakes(self, item: OwedItem, error: Gone) -> None:
+    async def _tell_namesakes(self, item: PendingItem, error: NotFound) -> None:
         """Raise an error that names the items whose DOI it was that named one that there is not."""
         others: tuple[int, ...] = ()
-        with suppress(GiveUp, TryAgain):
+        with suppress(PermanentError, TransientError):
             others = await self.figshare.finder.with_doi_of(item.id, item.version)
         if others:
             ids = ", ".join(map(str, others))
-            told = Gone(f"{error}; but its DOI is that of item {ids}, which can be named by its id")
+            told = NotFound(f"{error}; but its DOI is that of item {ids}, which can be named by its id")
             told.attempts = error.attempts
             raise told from error
 
-    async def _ask(self, item: OwedItem) -> Record | None:
+    async def _ask(self, item: PendingItem) -> Record | None:
         if item.private:
             return await self._private(item)
         if item.named and self.access.has_token:
             return await self._named(item)
         return await self.figshare.record_unless(item.etag, item.id, private=False, version=item.version)
 
-    async def _private(self, item: OwedItem) -> Record | None:
+    async def _private(self, item: PendingItem) -> Record | None:
         if not self.access.has_token:
-            raise Refused(f"item {item.id}: a private one, and its record needs the token")
+            raise Rejected(f"item {item.id}: a private one, and its record needs the token")
         try:
             return await self.figshare.record_unless(item.etag, item.id, private=True)
-        except (Gone, Refused) as error:
-            refusal: Gone | Refused = error
+        except (NotFound, Rejected) as error:
+            refusal: NotFound | Rejected = error
         if self._may_stand_in(item, refusal):
             await self.figshare.confirm_token()  # one that has expired meanwhile is refused everything
-            with suppress(Gone, Refused):
+            with suppress(NotFound, Rejected):
                 return await self.figshare.record(item.id, private=False)
         raise self._contradicted(item, refusal)
 
-    def _contradicted(self, item: OwedItem, error: Gone | Refused) -> GiveUp:
+    def _contradicted(self, item: PendingItem, error: NotFound | Rejected) -> PermanentError:
         """Return what a refusal amounts to: a doubt where the item is listed all the same."""
         if not (item.listed and self.access.owners):
             return error
-        doubt = Doubtful(f"{error}, though it is listed among the private items")
+        doubt = DoubtfulResponse(f"{error}, though it is listed among the private items")
         doubt.attempts = error.attempts
         return doubt
 
-    def _may_stand_in(self, item: OwedItem, error: Gone | Refused) -> bool:
-        is_decision = isinstance(error, Gone | NotAllowed)
+    def _may_stand_in(self, item: PendingItem, error: NotFound | Rejected) -> bool:
+        is_decision = isinstance(error, NotFound | Forbidden)
         return self.access.is_administrators and is_decision and (item.stands_in or not item.known)
 
-    async def _named(self, item: OwedItem) -> Record | None:
+    async def _named(self, item: PendingItem) -> Record | None:
         try:
             public = await self.figshare.record_unless(
                 item.etag, item.id, private=False, version=item.version
             )
-        except (Gone, Refused):
+        except (NotFound, Rejected):
             # One that was public before is withdrawn, whoever may still read it.
             own = None if item.known else await self._own(item)
             if own is None:
@@ -117,18 +117,18 @@ class Records:
         own = await self._own(item)
         return own if own is not None and own.article.files else public
 
-    async def _own(self, item: OwedItem) -> Record | None:
+    async def _own(self, item: PendingItem) -> Record | None:
         """Return the account's record of an item, None where the token opens none, or another version."""
         try:
             own = await self.figshare.record(item.id, private=True)
-        except (Gone, Refused):
+        except (NotFound, Rejected):
             return None
         # A draft that was never published is what its first version will be.
         return own if item.version in {0, own.article.version or 1} else None
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SampleRecords:
     """Asks for records as a run would that knows nothing of their items yet."""
 
     figshare: Figshare
@@ -136,7 +136,7 @@ class Sampling:
 
     async def ask(self, ref: ItemRef) -> Record:
         """Return a record; raises what `Records.ask` raises."""
-        item = OwedItem(
+        item = PendingItem(
             0, ref.id, ref.private, frozenset(), known=False, key=ref.id, version=ref.version, named=ref.named
         )
         record = await Records(self.figshare, self.access).ask(item)
@@ -151,7 +151,7 @@ class Sampling:
         return ref.named and self.access.has_token and not is_open
 
 
-def remarks(item: OwedItem, record: Record) -> tuple[str, ...]:
+def remarks(item: PendingItem, record: Record) -> tuple[str, ...]:
     """Say what the user should know of whose record it is."""
     found = []
     if item.private and not record.private:

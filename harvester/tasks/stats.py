@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harvester.errors import Doubtful
+from harvester.errors import DoubtfulResponse
 from harvester.figshare.statistics import StatsService
 from harvester.ledger.ledger import Ledger
-from harvester.models import Findings, OwedItem
+from harvester.models import PendingItem, TaskResult
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Stats:
     statistics: StatsService
     ledger: Ledger
 
-    async def visit(self, item: OwedItem) -> Findings:
+    async def visit(self, item: PendingItem) -> TaskResult:
         totals = await self.statistics.totals(item.id)
         asked = totals.asked()
         if not all(asked.values()):
             before = await self.ledger.counters.totals(item.key)
             for name, number in asked.items():
                 if less := _less(before.get(name), number):
-                    raise Doubtful(f"{name}: {less}")
-        return Findings(totals=totals)
+                    raise DoubtfulResponse(f"{name}: {less}")
+        return TaskResult(totals=totals)
 
 
 def _less(before: int | None, now: int | None) -> str:

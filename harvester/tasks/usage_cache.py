@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from harvester.errors import Doubtful
+from harvester.errors import DoubtfulResponse
 from harvester.figshare.statistics import StatsService
 from harvester.ledger.ledger import Ledger
-from harvester.models import OwedItem, Usage, Uses
+from harvester.models import PendingItem, Usage, Uses
 
 
 async def usage(
-    item: OwedItem, uses: tuple[Uses, ...], asked: StatsService, ledger: Ledger, *, by_country: bool = False
+    item: PendingItem,
+    uses: tuple[Uses, ...],
+    asked: StatsService,
+    ledger: Ledger,
+    *,
+    by_country: bool = False,
 ) -> Usage:
     """
     Return what is to be kept of an item's uses.
 
     Raises:
-        Doubtful: there are none of a counter that had some in the same days.
+        DoubtfulResponse: there are none of a counter that had some in the same days.
     """
     told = Usage(uses, asked.counters, asked.granularity, by_country)
     vanished = set(asked.counters).difference(each.counter for each in uses if each.number)
@@ -23,5 +28,7 @@ async def usage(
     for counter in sorted(vanished) if first is not None else ():
         before = await ledger.counters.uses(item.key, told, counter, str(first), str(last))
         if before:
-            raise Doubtful(f"{counter}: {before} in these days before, none now: the old ones are kept")
+            raise DoubtfulResponse(
+                f"{counter}: {before} in these days before, none now: the old ones are kept"
+            )
     return told

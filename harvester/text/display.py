@@ -5,7 +5,7 @@ from __future__ import annotations
 from harvester.text.redaction import REDACTOR
 
 
-def printable(text: str) -> str:
+def one_line(text: str) -> str:
     """
     Make a text of unknown origin safe to show on a terminal, in one line: it tells no secret either.
 

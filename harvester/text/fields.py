@@ -9,9 +9,9 @@ _NEED_QUOTES = (";", "\n", "\r")
 _VALUE = re.compile(r' *(?:"((?:[^"]|"")*+)"|([^;]*))(; ?|\Z)')
 
 
-def joined(values: Iterable[str]) -> str:
+def join_values(values: Iterable[str]) -> str:
     """
-    Put several values into one text, so that `parted` tells them apart: ``Soil; "Sounds; ripples"``.
+    Put several values into one text, so that `split_values` tells them apart: ``Soil; "Sounds; ripples"``.
 
     One with a semicolon or a line break in it, a quote or a blank at its beginning stands in quotes, and
     the quotes within it are doubled, as CSV has it.
@@ -25,7 +25,7 @@ def _quoted(value: str) -> str:
     return value
 
 
-def parted(text: str) -> list[str]:
+def split_values(text: str) -> list[str]:
     """Return the values that were put into one text; Python's csv has a limit on their length."""
     values, place, ends = [], 0, not text
     while not ends:

@@ -44,7 +44,7 @@ _HEADERS = (
 )
 
 
-class Concealed(Protocol):
+class SecretForms(Protocol):
     """What must not show; ``forms``: the texts that give it away."""
 
     @property
@@ -60,9 +60,9 @@ class Redactor:
     """
 
     def __init__(self) -> None:
-        self._known: set[weakref.ref[Concealed]] = set()
+        self._known: set[weakref.ref[SecretForms]] = set()
 
-    def learn(self, secret: Concealed) -> None:
+    def learn(self, secret: SecretForms) -> None:
         """Conceal a secret from now on, for as long as it exists."""
         self._known.add(weakref.ref(secret, self._known.discard))
 

@@ -18,7 +18,7 @@ from yarl import URL
 
 
 @dataclass(frozen=True)
-class Splitting:
+class SegmentPolicy:
     """
     When files are fetched over several connections.
 
@@ -42,10 +42,10 @@ class Splitting:
         return after >= before * min(self.gain, 1 + 0.5 / (connections - 1))
 
 
-USUAL = Splitting()
+USUAL = SegmentPolicy()
 
 
-class Gap(NamedTuple):
+class ByteRange(NamedTuple):
     """What is missing of a file from ``position`` to ``until``; ``is_filling``: a connection brings it."""
 
     position: int
@@ -56,13 +56,13 @@ class Gap(NamedTuple):
     def size(self) -> int:
         return self.until - self.position
 
-    def for_another(self) -> Gap:
+    def for_another(self) -> ByteRange:
         """Return what one more connection should bring of it: the second half, or all that nobody brings."""
         middle = self.position + self.size // 2
-        return Gap(middle if self.is_filling else self.position, self.until, is_filling=False)
+        return ByteRange(middle if self.is_filling else self.position, self.until, is_filling=False)
 
 
-def next_part(gaps: Sequence[Gap]) -> Gap:
+def next_part(gaps: Sequence[ByteRange]) -> ByteRange:
     """Return what one more connection should bring: of all it could take over, the most."""
     return max((gap.for_another() for gap in gaps), key=lambda part: part.size)
 
@@ -75,14 +75,14 @@ class Advice(Enum):
     FEWER = auto()
 
 
-class Growth:
+class SegmentTuner:
     """
     Judges by what has come when whether one more connection for a file is worth it.
 
     `most`: connections at most; it falls to what has been worth it. Times are seconds of one clock.
     """
 
-    def __init__(self, splitting: Splitting, most: int) -> None:
+    def __init__(self, splitting: SegmentPolicy, most: int) -> None:
         self.most = most
         self._splitting = splitting
         self._proven = 1
@@ -143,7 +143,7 @@ class Growth:
         return part * self._measured_with >= self._rate * seconds > 0
 
 
-class Bearing:
+class HostLimits:
     """Remembers for this run how many connections for one file are worth it, by the origin that is asked."""
 
     def __init__(self, most: int) -> None:

@@ -19,14 +19,21 @@ from anyio import CancelScope, create_task_group
 from anyio.abc import TaskGroup
 from yarl import URL
 
-from harvester.client.download.segment_policy import Advice, Bearing, Gap, Growth, Splitting, next_part
-from harvester.client.download.single import Asked, Receiving, Unfit, Wanted, is_divisible
-from harvester.client.download.slots import Holding, Lanes
-from harvester.client.responses import name_of
-from harvester.client.sender import Asking
-from harvester.concurrency import beside
+from harvester.client.download.segment_policy import (
+    Advice,
+    ByteRange,
+    HostLimits,
+    SegmentPolicy,
+    SegmentTuner,
+    next_part,
+)
+from harvester.client.download.single import RangeRequest, SingleDownload, Unfit, Wanted, is_divisible
+from harvester.client.download.slots import ConnectionSlots, Holding
+from harvester.client.responses import display_url
+from harvester.client.sender import RequestSender
+from harvester.concurrency import run_with_background
 from harvester.config import Timeouts
-from harvester.errors import GiveUp, TryAgain
+from harvester.errors import PermanentError, TransientError
 from harvester.storage.local import Partial
 
 log = logging.getLogger(__name__)
@@ -39,23 +46,23 @@ MOST_FAILURES = 2
 class _Means:
     """What the transfers of a run share."""
 
-    asking: Asking
-    receiving: Receiving
-    splitting: Splitting
-    lanes: Lanes
-    bearing: Bearing
+    asking: RequestSender
+    receiving: SingleDownload
+    splitting: SegmentPolicy
+    lanes: ConnectionSlots
+    bearing: HostLimits
 
 
-class Transfers:
+class SegmentedDownload:
     """Fetches files, each over as many connections as are worth it; `clock`: seconds."""
 
     def __init__(
-        self, asking: Asking, splitting: Splitting, timeouts: Timeouts, clock: Callable[[], float]
+        self, asking: RequestSender, splitting: SegmentPolicy, timeouts: Timeouts, clock: Callable[[], float]
     ) -> None:
-        lanes, bearing = Lanes(splitting.connections), Bearing(splitting.connections_a_file)
+        lanes, bearing = ConnectionSlots(splitting.connections), HostLimits(splitting.connections_a_file)
         self._timeouts = timeouts
         self._clock = clock
-        self._means = _Means(asking, Receiving(asking), splitting, lanes, bearing)
+        self._means = _Means(asking, SingleDownload(asking), splitting, lanes, bearing)
 
     def holding(self, times: int = 0) -> Holding:
         """Begin to watch how a file uses its connections that was put off so many times."""
@@ -77,13 +84,13 @@ class Transfers:
         the api's host counts for the api as well as for files.
 
         Raises:
-            Challenged: what came is not the file but a page for browsers, or nothing.
-            Broken: the bytes ended early, came too slowly or belong to something else.
-            PutOff: they come slowly, and another file waits; `holding`: how it used its connections so far.
+            Blocked: what came is not the file but a page for browsers, or nothing.
+            ConnectionFailed: the bytes ended early, came too slowly or belong to something else.
+            Deferred: they come slowly, and another file waits; `holding`: how it used its connections so far.
         """
         if into.received == wanted.size > 0:
             return  # all of it is here: a crash came between the last byte and the proof
-        means, asked = self._means, Asked(url, wanted, authorised, holding or self.holding())
+        means, asked = self._means, RangeRequest(url, wanted, authorised, holding or self.holding())
         is_big = wanted.has_md5 and wanted.size >= means.splitting.least_size and not wanted.one_connection
         if into.pieces or is_big:
             await _Transfer(means, asked, into).run()
@@ -97,11 +104,11 @@ class Transfers:
 class _Transfer:
     """One big file."""
 
-    def __init__(self, means: _Means, asked: Asked, into: Partial) -> None:
+    def __init__(self, means: _Means, asked: RangeRequest, into: Partial) -> None:
         self._means = means
         self._asked = asked
         self._into = into
-        self._growth = Growth(means.splitting, means.bearing.most(asked.url))
+        self._growth = SegmentTuner(means.splitting, means.bearing.most(asked.url))
         self._connections = 0
         self._further: list[CancelScope] = []  # the newest is last
         self._opening: CancelScope | None = None  # one at a time
@@ -109,7 +116,7 @@ class _Transfer:
         self._failures = 0
 
     async def run(self) -> None:
-        await beside(self._fill, self._watch)
+        await run_with_background(self._fill, self._watch)
 
     # -- the first connection -------------------------------------------------------------------------
 
@@ -145,13 +152,13 @@ class _Transfer:
         part = next_part(self._gaps())
         advice = self._growth.look(anyio.current_time(), self._received(), self._connections, part.size)
         if advice is Advice.FEWER and self._further:
-            log.debug("%s: one more connection is not faster", name_of(self._asked.url))
+            log.debug("%s: one more connection is not faster", display_url(self._asked.url))
             self._means.bearing.note(self._asked.url, self._growth.most)
             self._further.pop().cancel()
         elif advice is Advice.MORE and self._may_open(part):
             group.start_soon(self._bring, part)
 
-    def _may_open(self, part: Gap) -> bool:
+    def _may_open(self, part: ByteRange) -> bool:
         return (
             self._is_divisible
             and self._opening is None
@@ -160,13 +167,13 @@ class _Transfer:
             and self._into.pieces.make_room(part.size)
         )
 
-    async def _bring(self, part: Gap) -> None:
+    async def _bring(self, part: ByteRange) -> None:
         """Bring a part of the file, or as much of it as can be had."""
         with self._means.lanes.further() as scope:
             self._opening = scope
             try:
                 await self._receive(part, scope)
-            except (GiveUp, TryAgain) as error:
+            except (PermanentError, TransientError) as error:
                 self._failures += 1
                 self._means.asking.traffic.errors["files"] += 1
                 if isinstance(error, Unfit):
@@ -178,7 +185,7 @@ class _Transfer:
         if scope.cancelled_caught:
             self._growth.gave_way(self._connections)
 
-    async def _receive(self, part: Gap, scope: CancelScope) -> None:
+    async def _receive(self, part: ByteRange, scope: CancelScope) -> None:
         asked, receiving, validator = self._asked, self._means.receiving, self._into.validator
         async with receiving.part(asked, part.position, part.until, validator) as (response, end):
             self._opened(scope)
@@ -217,7 +224,7 @@ class _Transfer:
     def _received(self) -> int:
         return self._asked.wanted.size - sum(gap.size for gap in self._gaps())
 
-    def _gaps(self) -> list[Gap]:
+    def _gaps(self) -> list[ByteRange]:
         into = self._into
-        first = Gap(into.received, max(into.until, into.received), is_filling=True)
-        return [first, *(Gap(piece.position, piece.until, piece.is_filling) for piece in into.pieces)]
+        first = ByteRange(into.received, max(into.until, into.received), is_filling=True)
+        return [first, *(ByteRange(piece.position, piece.until, piece.is_filling) for piece in into.pieces)]

@@ -17,9 +17,9 @@ import aiohttp
 from yarl import URL
 
 from harvester.client.download.slots import Holding
-from harvester.client.responses import content_range, name_of
-from harvester.client.sender import OK, PARTS, Asking
-from harvester.errors import Broken, Challenged
+from harvester.client.responses import content_range, display_url
+from harvester.client.sender import OK, PARTS, RequestSender
+from harvester.errors import Blocked, ConnectionFailed
 
 IDENTITY = {"Accept-Encoding": "identity"}
 
@@ -40,7 +40,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RangeRequest:
     """
     A file that is asked for at one address.
 
@@ -53,7 +53,7 @@ class Asked:
     holding: Holding
 
 
-class Stretch(Protocol):
+class RangeWriter(Protocol):
     """What one connection fills, from ``position`` to ``until``: see `store.Piece`."""
 
     @property
@@ -63,7 +63,7 @@ class Stretch(Protocol):
     async def write(self, piece: bytes) -> None: ...
 
 
-class Sink(Stretch, Protocol):
+class FileWriter(RangeWriter, Protocol):
     """
     Where a file's bytes go, from its first one on: see `store.Partial`.
 
@@ -76,7 +76,7 @@ class Sink(Stretch, Protocol):
     async def start_over(self) -> None: ...
 
 
-class Unfit(Broken):
+class Unfit(ConnectionFailed):
     """A part of a file was asked for, and something else was answered."""
 
 
@@ -84,7 +84,7 @@ class _Enough(Exception):
     """Nothing is missing after what has come: the rest of the answer is not read."""
 
 
-class _TooMuch(Broken):
+class _TooMuch(ConnectionFailed):
     """More came than the file has, or than was asked for."""
 
 
@@ -109,9 +109,9 @@ def is_divisible(response: aiohttp.ClientResponse) -> bool:
 def refuse_a_page(response: aiohttp.ClientResponse, *, is_page: bool, size: int) -> None:
     """Refuse a page, or nothing, in the place of a file."""
     if response.content_type == "text/html" and not is_page:
-        raise Challenged(f"{name_of(response.url)}: a web page where a file was promised")
+        raise Blocked(f"{display_url(response.url)}: a web page where a file was promised")
     if size and response.content_length == 0:
-        raise Challenged(f"{name_of(response.url)}: nothing where {size} bytes were promised")
+        raise Blocked(f"{display_url(response.url)}: nothing where {size} bytes were promised")
 
 
 def refuse_a_page_for_the_first_byte(response: aiohttp.ClientResponse, wanted: Wanted) -> None:
@@ -122,16 +122,16 @@ def refuse_a_page_for_the_first_byte(response: aiohttp.ClientResponse, wanted: W
     refuse_a_page(response, is_page=may_be_it, size=1)
 
 
-class Receiving:
+class SingleDownload:
     """Asks for files, and hands on what comes."""
 
-    def __init__(self, asking: Asking) -> None:
+    def __init__(self, asking: RequestSender) -> None:
         self._asking = asking
 
     async def rest(
         self,
-        asked: Asked,
-        into: Sink,
+        asked: RangeRequest,
+        into: FileWriter,
         on_answer: Callable[[aiohttp.ClientResponse], None] = lambda _: None,
     ) -> None:
         """
@@ -152,7 +152,9 @@ class Receiving:
         async with response:
             if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 await into.start_over()
-                raise Broken(f"{name_of(asked.url)}: has no more bytes after {size}; starting over")
+                raise ConnectionFailed(
+                    f"{display_url(asked.url)}: has no more bytes after {size}; starting over"
+                )
             length_agrees = response.content_length == missing
             is_page = asked.wanted.is_page or (asked.wanted.has_md5 and length_agrees)  # the md5 will tell
             refuse_a_page(response, is_page=is_page, size=size)
@@ -165,11 +167,13 @@ class Receiving:
                 await into.start_over()
                 raise
         if into.received < into.until and not is_progress(into.received - begin, missing):
-            raise Broken(f"{name_of(asked.url)}: gives too few bytes at a time: {into.received - begin}")
+            raise ConnectionFailed(
+                f"{display_url(asked.url)}: gives too few bytes at a time: {into.received - begin}"
+            )
 
     @asynccontextmanager
     async def part(
-        self, asked: Asked, begin: int, end: int, validator: str | None
+        self, asked: RangeRequest, begin: int, end: int, validator: str | None
     ) -> AsyncIterator[tuple[aiohttp.ClientResponse, int]]:
         """
         Ask for the bytes from `begin` to `end`, for one more connection; `validator`: the ETag of the others.
@@ -194,13 +198,13 @@ class Receiving:
                 and (validator is None or response.headers.get("ETag") == validator)
             )
             if not is_it:
-                raise Unfit(f"{name_of(asked.url)}: answers with something else than the part asked for")
+                raise Unfit(f"{display_url(asked.url)}: answers with something else than the part asked for")
             yield response, held.end
 
     async def pour(
         self,
         response: aiohttp.ClientResponse,
-        into: Stretch,
+        into: RangeWriter,
         end: int,
         size: int,
         holding: Holding | None = None,
@@ -211,10 +215,10 @@ class Receiving:
         `holding`: of a file's own connection, None for a further one.
 
         Raises:
-            Broken: the bytes ended early, came too slowly or are more than were promised.
-            PutOff: they come slowly, and another file waits.
+            ConnectionFailed: the bytes ended early, came too slowly or are more than were promised.
+            Deferred: they come slowly, and another file waits.
         """
-        name = name_of(response.url)
+        name = display_url(response.url)
 
         async def take(piece: bytes) -> None:
             self._asking.traffic.file_bytes += len(piece)
@@ -233,33 +237,35 @@ class Receiving:
         except _Enough:
             return  # others have brought the rest: the connection is closed with the answer
         if into.position < min(end, into.until):
-            raise Broken(f"{name}: ended after {into.position} of {size} bytes")
+            raise ConnectionFailed(f"{name}: ended after {into.position} of {size} bytes")
 
-    async def _ask(self, asked: Asked, headers: dict[str, str]) -> aiohttp.ClientResponse:
+    async def _ask(self, asked: RangeRequest, headers: dict[str, str]) -> aiohttp.ClientResponse:
         takes = PARTS if "Range" in headers else OK
         return await self._asking.ask(
             "files", "GET", asked.url, headers=headers, authorised=asked.authorised, takes=takes
         )
 
-    async def _align(self, response: aiohttp.ClientResponse, into: Sink, wanted: Wanted, end: int) -> int:
+    async def _align(
+        self, response: aiohttp.ClientResponse, into: FileWriter, wanted: Wanted, end: int
+    ) -> int:
         """
         Make the sink and the answer begin at the same byte, and see that they belong to the same file.
 
         Returns where the answer ends; `end` is where it should if it is the part asked for.
         """
-        name, size = name_of(response.url), wanted.size
+        name, size = display_url(response.url), wanted.size
         etag = response.headers.get("ETag", "")
         begins, ends = 0, size
         if response.status == HTTPStatus.PARTIAL_CONTENT:
             begins, ends, total = content_range(response.headers.get("Content-Range", ""))
             if total != size or not _is_same(into, etag, wanted):
                 await into.start_over()
-                raise Broken(f"{name}: answers with other bytes than asked for; starting over")
+                raise ConnectionFailed(f"{name}: answers with other bytes than asked for; starting over")
             if begins != into.received and (begins, ends) != (0, size):
                 raise Unfit(f"{name}: answers from byte {begins} where {into.received} was asked for")
         offered = response.content_length
         if offered is not None and offered != ends - begins:
-            raise Broken(f"{name}: offers {begins + offered} bytes where {ends} were promised")
+            raise ConnectionFailed(f"{name}: offers {begins + offered} bytes where {ends} were promised")
         if begins < into.received or (begins, ends, end < size) == (0, size, True):
             await into.start_over()  # the Range was ignored: this is the whole file, from its first byte on
         if etag or response.status != HTTPStatus.PARTIAL_CONTENT:
@@ -267,7 +273,7 @@ class Receiving:
         return ends
 
 
-def _is_same(into: Sink, etag: str, wanted: Wanted) -> bool:
+def _is_same(into: FileWriter, etag: str, wanted: Wanted) -> bool:
     """Tell whether an answer belongs to what is here; where an md5 will tell, one without an ETag may."""
     if not into.received or into.validator is None:
         return True

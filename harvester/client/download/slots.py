@@ -15,14 +15,14 @@ from contextlib import asynccontextmanager, contextmanager
 from anyio import CancelScope, Semaphore
 
 from harvester.config import Timeouts
-from harvester.errors import PutOff
+from harvester.errors import Deferred
 
 SLOW = 16
 """Less than so many times the slowest rate that is borne is slow where others wait."""
 MOST_DOUBLINGS = 20
 
 
-class Lanes:
+class ConnectionSlots:
     """The connections for files, `most` at once: a file in line goes before a further one for another."""
 
     def __init__(self, most: int) -> None:
@@ -73,7 +73,9 @@ class Holding:
     `times`: so often it was put off before. `clock`: seconds.
     """
 
-    def __init__(self, lanes: Lanes, timeouts: Timeouts, times: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, lanes: ConnectionSlots, timeouts: Timeouts, times: int, clock: Callable[[], float]
+    ) -> None:
         self._lanes = lanes
         self._patience = timeouts.idle * 2 ** min(times, MOST_DOUBLINGS)
         self._least = timeouts.slowest * SLOW
@@ -96,7 +98,7 @@ class Holding:
         Count bytes that came, and there are more to come.
 
         Raises:
-            PutOff: they come slowly, and another file waits.
+            Deferred: they come slowly, and another file waits.
         """
         now = self._clock()
         self._size += size
@@ -105,4 +107,6 @@ class Holding:
             return
         size, self._size, self._seconds, self._since = self._size, 0, 0.0, now
         if self._lanes.is_wanted and size < self._least * seconds:
-            raise PutOff(f"only {size} bytes in {seconds:.0f} s while other files wait: it comes behind them")
+            raise Deferred(
+                f"only {size} bytes in {seconds:.0f} s while other files wait: it comes behind them"
+            )

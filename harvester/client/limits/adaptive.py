@@ -1,5 +1,5 @@
 """
-A pace that finds out what a service bears. Arithmetic only, like `Pace`: nothing here waits.
+A pace that finds out what a service bears. Arithmetic only, like `Rate`: nothing here waits.
 
 Two rates are kept: the highest that is proven and the lowest that was refused. The rate grows between
 them, in steps that get smaller; a rate must hold the longer, the smaller the next step is, because a
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from harvester.client.limits.rate import Pace
+from harvester.client.limits.rate import Rate
 
 START_RATE = 1.0
 """What figshare asks for: nobody begins faster."""
@@ -85,7 +85,7 @@ class _Trial:
         return self.rate * answered / (answered + LENT_SECONDS)
 
 
-class Seeking(Pace):
+class AdaptiveRate(Rate):
     """A rate that begins at one a second and seeks what the service bears, up to a ceiling."""
 
     def __init__(self, ceiling: float) -> None:

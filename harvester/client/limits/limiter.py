@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from harvester.client.limits.rate import Pace
+from harvester.client.limits.rate import Rate
 
 
 class Limiter:
@@ -16,13 +16,13 @@ class Limiter:
     def __init__(
         self,
         name: str,
-        pace: Pace | float,
+        pace: Rate | float,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.name = name
-        self.pace = pace if isinstance(pace, Pace) else Pace(pace)
+        self.pace = pace if isinstance(pace, Rate) else Rate(pace)
         self._clock = clock
         self._sleep = sleep
         # Requests queue in the line; whoever leads it, or leads another service's line and needs this one
@@ -36,9 +36,9 @@ class Limiter:
         """Seconds that a pause still lasts."""
         return max(0.0, self.pace.paused_until - self._clock())
 
-    def penalise(self, started: float, pause_seconds: float) -> bool:
-        """Pause the service for everybody; see `Pace.penalise`."""
-        return self.pace.penalise(self._clock(), started, pause_seconds)
+    def throttle(self, started: float, pause_seconds: float) -> bool:
+        """Pause the service for everybody; see `Rate.throttle`."""
+        return self.pace.throttle(self._clock(), started, pause_seconds)
 
     async def turn(self, also: Limiter | None = None) -> float:
         """

@@ -13,7 +13,7 @@ RECOVERY_SHARE = 0.02
 """Each answer that is no complaint, and no failure there, gives back this share of the configured rate."""
 
 
-class Pace:
+class Rate:
     """A rate that is given: halved by a complaint, then given back step by step."""
 
     def __init__(self, rate: float) -> None:
@@ -37,7 +37,7 @@ class Pace:
         on_time = now - self._next <= LATENESS_FORGIVEN_SECONDS
         self._next = (self._next if on_time else now) + 1 / self.rate
 
-    def penalise(self, now: float, started: float, pause_seconds: float) -> bool:
+    def throttle(self, now: float, started: float, pause_seconds: float) -> bool:
         """
         Pause the service and halve its rate, once for all requests that were under way together.
 

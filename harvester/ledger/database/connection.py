@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harvester.errors import DiskTrouble, UsageError
+from harvester.errors import StorageError, UsageError
 from harvester.ledger.database.integrity import check_empty, check_owner, damaged, diagnose_at
 from harvester.ledger.database.migrations import MIGRATIONS
-from harvester.system import resource_limits as handles
+from harvester.system import resource_limits
 
 NAME = "harvest.db"
 STATEMENTS_KEPT = 32
@@ -98,10 +98,10 @@ def database_errors(path: Path) -> Iterator[None]:
             raise damaged(path, diagnose_at(path) or str(exc)) from exc
         if not isinstance(exc, sqlite3.OperationalError):
             raise
-        if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR} and handles.are_used_up():
-            raise handles.shortage(str(path)) from exc
+        if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR} and resource_limits.are_used_up():
+            raise resource_limits.shortage(str(path)) from exc
         advice = LOCKS_FAIL if is_about_locks(exc) else _ADVICE.get(code, "check the disk and run again")
-        raise DiskTrouble(f"{path}: {exc}; {advice}") from exc
+        raise StorageError(f"{path}: {exc}; {advice}") from exc
 
 
 def primary_code(error: sqlite3.Error) -> int:
@@ -125,7 +125,7 @@ def connect(
     shared memory is needed for a write-ahead log. `unchanging`: nobody writes, and nothing waits in a log.
 
     Raises:
-        DiskTrouble: something else is in the place of the database or of what SQLite makes beside it.
+        StorageError: something else is in the place of the database or of what SQLite makes beside it.
     """
     _refuse_what_was_planted(path)
     check_empty(path)
@@ -144,7 +144,7 @@ def _refuse_what_was_planted(path: Path) -> None:
     Refuse what might lead out of the output folder, or keep whoever opens it waiting for ever.
 
     Raises:
-        DiskTrouble: one of these files is a link, has a second name, or is no file at all.
+        StorageError: one of these files is a link, has a second name, or is no file at all.
     """
     for end in ("", "-wal", "-shm", "-journal"):
         place = path.with_name(f"{path.name}{end}")
@@ -153,11 +153,11 @@ def _refuse_what_was_planted(path: Path) -> None:
         except FileNotFoundError:
             continue
         if stat.S_ISLNK(found.st_mode):
-            raise DiskTrouble(f"{place}: a link, which might lead out of the output folder; remove it")
+            raise StorageError(f"{place}: a link, which might lead out of the output folder; remove it")
         if not stat.S_ISREG(found.st_mode):
-            raise DiskTrouble(f"{place}: is no plain file; see what it is, and remove it")
+            raise StorageError(f"{place}: is no plain file; see what it is, and remove it")
         if found.st_nlink > 1:
-            raise DiskTrouble(
+            raise StorageError(
                 f"{place}: has a second name (a hard link), through which others are written to; put a copy "
                 "in its place"
             )

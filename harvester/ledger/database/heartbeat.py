@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from harvester.errors import FolderInUse
+from harvester.errors import FolderLocked
 from harvester.system.process import Fate, Process
 
 FRESH_SECONDS = 30.0
@@ -83,7 +83,7 @@ class Watch:
         `look` returns the last sign that there is. This takes as long as it has to be watched.
 
         Raises:
-            FolderInUse: its heartbeat moves.
+            FolderLocked: its heartbeat moves.
         """
         found = look()
         if found is None or self._is_over(found.process):
@@ -105,9 +105,9 @@ class Watch:
             self._stood_still.add(found.process)  # wherever else it has left a sign
         return found
 
-    def in_use(self, sign: Sign) -> FolderInUse:
+    def in_use(self, sign: Sign) -> FolderLocked:
         """Say who is at work here."""
-        return FolderInUse(
+        return FolderLocked(
             f"{self._folder}: another run ({sign.process}) is at work here; wait for it, or "
             "give this one its own folder with --output"
         )

@@ -13,7 +13,7 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
-from harvester.errors import DiskTrouble
+from harvester.errors import StorageError
 from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.models import FileStatus, WorkState
 
@@ -68,7 +68,7 @@ _WORDS = f"""
 """
 
 
-class LedgerDamaged(DiskTrouble):
+class LedgerDamaged(StorageError):
     """The ledger is no longer what this program wrote; it is left as it is."""
 
 

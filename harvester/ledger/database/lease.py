@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from harvester.errors import DiskTrouble, FolderInUse
-from harvester.ledger.database import lease_row as claim
+from harvester.errors import FolderLocked, StorageError
+from harvester.ledger.database import lease_row
 from harvester.ledger.database.connection import at_once, database_errors, file_identity, migrate
 from harvester.ledger.database.heartbeat import USUAL_TIMING, Heartbeat, Sign, Timing, Watch
 from harvester.ledger.database.integrity import check_tables
@@ -29,9 +29,9 @@ class Lease:
     `checkpoint` is called while another run's heartbeat is watched, so that this can be given up: it raises.
 
     Raises:
-        FolderInUse: another run is at work here.
+        FolderLocked: another run is at work here.
         UsageError: a newer version wrote it.
-        DiskTrouble: it is damaged or cannot be written.
+        StorageError: it is damaged or cannot be written.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Lease:
             undo.pop_all()
 
     def _take(self, watch: Watch, job: str) -> int:
-        look = partial(claim.last_sign, self.db)
+        look = partial(lease_row.last_sign, self.db)
         while True:
             judged = watch.judge(look)
 
@@ -73,7 +73,7 @@ class Lease:
             check_tables(self.db, self._path)
             with at_once(self.db):
                 if look() == judged:  # else somebody was faster, and is to be judged in turn
-                    return claim.take(self.db, self._clock(), job)
+                    return lease_row.take(self.db, self._clock(), job)
 
     def _open_beside(self, opened: Opened) -> sqlite3.Connection | None:
         """Open what the heartbeat writes through; with a claim file that is enough."""
@@ -86,7 +86,7 @@ class Lease:
         assert self._beside is not None
         try:
             with at_once(self._beside):
-                return claim.renew(self._beside, self.run_id, self._clock())
+                return lease_row.renew(self._beside, self.run_id, self._clock())
         except sqlite3.Error:  # a long transaction keeps everybody else away; a sick disk is seen by the run
             return True
 
@@ -95,12 +95,12 @@ class Lease:
         """All or nothing, and only while the folder is there and still held by this run."""
         if file_identity(self._path) != self._identity:
             # SQLite would write on into a file that nobody can find any more.
-            raise DiskTrouble(
+            raise StorageError(
                 f"{self._path}: has vanished or was replaced; bring the folder back and run again"
             )
         with at_once(self.db):
             is_held = self._claim_file is None or self._claim_file.renew()
-            if not (is_held and claim.renew(self.db, self.run_id, self._clock())):
+            if not (is_held and lease_row.renew(self.db, self.run_id, self._clock())):
                 raise self._lost()
             yield
 
@@ -109,20 +109,20 @@ class Lease:
         Find out that this run still holds the folder; nothing is written to the ledger.
 
         Raises:
-            FolderInUse: another one does.
+            FolderLocked: another one does.
         """
         is_held = self._claim_file is None or self._claim_file.renew()
-        if not (is_held and claim.is_held(self.db, self.run_id)):
+        if not (is_held and lease_row.is_held(self.db, self.run_id)):
             raise self._lost()
 
-    def _lost(self) -> FolderInUse:
-        return FolderInUse(f"{self._path.parent}: another run took this folder over")
+    def _lost(self) -> FolderLocked:
+        return FolderLocked(f"{self._path.parent}: another run took this folder over")
 
     def end(self, outcome: str) -> None:
         """Record, in a transaction, how the run ended."""
         self.db.execute(
             "UPDATE runs SET ended = ?, outcome = ? WHERE id = ?",
-            (claim.iso(self._clock()), outcome, self.run_id),
+            (lease_row.iso(self._clock()), outcome, self.run_id),
         )
 
     def let_go(self) -> None:

@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from harvester.errors import DiskTrouble
+from harvester.errors import StorageError
 from harvester.ledger.database.heartbeat import Sign, Watch, new_beat
 from harvester.system.process import Process, is_running, this_host, this_process
 
@@ -39,16 +39,16 @@ def locks_work(folder: Path) -> bool:
     return True
 
 
-def is_claimed(folder: Path) -> bool:
+def is_leased(folder: Path) -> bool:
     """Tell whether a run that does not trust in locks is at work in `folder`, or was killed there."""
     return (folder / _CLAIM).exists()
 
 
-def find_claim(folder: Path) -> str:
+def find_lease(folder: Path) -> str:
     """Return the last sign of life of the run that claims `folder`, "" where there is no claim."""
     try:
-        return Judged.read(folder / _CLAIM).sign.beat
-    except (OSError, DiskTrouble):
+        return LeaseState.read(folder / _CLAIM).sign.beat
+    except (OSError, StorageError):
         return ""
 
 
@@ -97,7 +97,7 @@ def _is_gone(made_by: re.Match[str]) -> bool:
     return made_by["host"] == this_host() and not is_running(int(made_by["pid"]))
 
 
-class Judged(NamedTuple):
+class LeaseState(NamedTuple):
     """A claim as it was found: what stood in it and when it changed last."""
 
     text: str
@@ -109,7 +109,7 @@ class Judged(NamedTuple):
         Read a claim.
 
         Raises:
-            DiskTrouble: something else is in its place, which might keep whoever opens it waiting for ever.
+            StorageError: something else is in its place, which might keep whoever opens it waiting for ever.
         """
         with os.fdopen(_open(path, os.O_RDONLY), encoding="utf-8", errors="replace") as file:
             return cls(file.read(), os.fstat(file.fileno()).st_mtime_ns)
@@ -135,11 +135,11 @@ def _open(path: Path, how: int) -> int:
     handle = os.open(path, how | _OPENED_SAFELY)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise DiskTrouble(f"{path}: is no plain file; see what it is, and remove it")
+        raise StorageError(f"{path}: is no plain file; see what it is, and remove it")
     return handle
 
 
-class ClaimFile:
+class LeaseFile:
     """Holds a folder for one run where nothing can be locked."""
 
     def __init__(self, folder: Path, watch: Watch) -> None:
@@ -155,7 +155,7 @@ class ClaimFile:
         Claim the folder; the claim of a process that is gone or silent is taken over.
 
         Raises:
-            FolderInUse: another run is at work here.
+            FolderLocked: another run is at work here.
         """
         while True:
             try:
@@ -172,7 +172,7 @@ class ClaimFile:
         """Give a sign of life; tell whether the folder is still held."""
         try:
             handle = _open(self._path, os.O_RDWR)
-        except (OSError, DiskTrouble):
+        except (OSError, StorageError):
             return False
         # Only what was opened is written to: by now another one's claim may have this name.
         with os.fdopen(handle, "r+b", buffering=0) as file, contextlib.suppress(OSError):
@@ -183,36 +183,36 @@ class ClaimFile:
 
     def drop(self) -> None:
         """Let the folder go."""
-        with contextlib.suppress(OSError, DiskTrouble):
-            if Judged.read(self._path).text.startswith(self._mine):
+        with contextlib.suppress(OSError, StorageError):
+            if LeaseState.read(self._path).text.startswith(self._mine):
                 self._path.unlink()
 
-    def find_stale(self) -> Judged | None:
+    def find_stale(self) -> LeaseState | None:
         """
         Find the claim of a process that is gone or silent; None where there is no claim any more.
 
         Raises:
-            FolderInUse: whoever made it is at work here.
+            FolderLocked: whoever made it is at work here.
         """
-        found: Judged | None = None
+        found: LeaseState | None = None
 
         def look() -> Sign | None:
             nonlocal found
             try:
-                found = Judged.read(self._path)
+                found = LeaseState.read(self._path)
             except FileNotFoundError:
                 return None
             return found.sign
 
         return found if self._watch.judge(look) is not None else None
 
-    def remove(self, stale: Judged) -> None:
+    def remove(self, stale: LeaseState) -> None:
         """Remove the claim that was found stale, and no other that has taken its place since."""
         # Only one can rename it; whether it was still the stale one can be seen no sooner than after that.
         aside = _for_a_moment(self._folder, "aside")
         with contextlib.suppress(FileNotFoundError):
             self._path.rename(aside)
-            if Judged.read(aside) == stale:
+            if LeaseState.read(aside) == stale:
                 aside.unlink()
             else:
                 self._put_back(aside)

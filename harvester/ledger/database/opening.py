@@ -4,7 +4,7 @@ How a run opens the database: with as much of SQLite's locking as its file syste
 A write-ahead log is best: readers and the one writer do not wait for each other. It needs shared memory with
 locks of its own, and some network file systems lock the database and not that. SQLite tells it in many words
 ("locking protocol", "disk I/O error" of a lock or of shared memory). Then a rollback journal does, and where
-the database cannot be locked either, SQLite is told that it is alone. Without a log, `lockless.ClaimFile`
+the database cannot be locked either, SQLite is told that it is alone. Without a log, `lockless.LeaseFile`
 keeps two runs apart besides, as locks that fail in one way cannot be trusted in another.
 """
 
@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from harvester.errors import DiskTrouble
+from harvester.errors import StorageError
 from harvester.ledger.database.connection import at_once, connect, is_about_locks
 from harvester.ledger.database.heartbeat import Watch
-from harvester.ledger.database.lease_file import ClaimFile, locks_work
+from harvester.ledger.database.lease_file import LeaseFile, locks_work
 
 NO_LOG = "no write-ahead log on this file system: slower"
 NO_LOCKS = "no file locks on this file system: slower, and `status` may need a second try"
@@ -43,7 +43,7 @@ class Opened(NamedTuple):
 
     db: sqlite3.Connection
     drawback: str
-    claim_file: ClaimFile | None
+    claim_file: LeaseFile | None
 
 
 def open_to_write(path: Path, watch: Watch) -> Opened:
@@ -51,13 +51,13 @@ def open_to_write(path: Path, watch: Watch) -> Opened:
     Open or make the database at `path`; `watch` judges who may be at work on it.
 
     Raises:
-        FolderInUse: another run, which has no log either, is at work here.
+        FolderLocked: another run, which has no log either, is at work here.
         DiskTrouble, UsageError: as `schema.connect`.
         sqlite3.Error: it cannot be had in any way.
     """
     # To switch to a log would break a run that works without one: its claim is judged before that.
     with _claim_errors(path.parent):
-        is_left = ClaimFile(path.parent, watch).find_stale() is not None
+        is_left = LeaseFile(path.parent, watch).find_stale() is not None
     first = int(is_left) if locks_work(path.parent) else 2
     ways = _WAYS[first:]
     for way in ways:
@@ -95,8 +95,8 @@ def open_beside(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _claim(folder: Path, watch: Watch) -> ClaimFile:
-    claim_file = ClaimFile(folder, watch)
+def _claim(folder: Path, watch: Watch) -> LeaseFile:
+    claim_file = LeaseFile(folder, watch)
     with _claim_errors(folder):
         claim_file.take()
     return claim_file
@@ -109,7 +109,7 @@ def _claim_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         told = f"{exc.filename or folder}: {exc.strerror}"
-        raise DiskTrouble(f"{told}; check the output folder and run again") from exc
+        raise StorageError(f"{told}; check the output folder and run again") from exc
 
 
 def _choose_journal(db: sqlite3.Connection, way: _Way) -> bool:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from harvester.errors import DiskTrouble
-from harvester.ledger.database import lease_row as claim
+from harvester.errors import StorageError
+from harvester.ledger.database import lease_row
 from harvester.ledger.database.connection import (
     NAME,
     connect,
@@ -37,7 +37,7 @@ class View:
     A database that is open to be read; its tables are those of this version.
 
     Raises:
-        DiskTrouble: it cannot be read, or there is no room for a copy.
+        StorageError: it cannot be read, or there is no room for a copy.
         sqlite3.Error: as SQLite tells it.
     """
 
@@ -93,12 +93,12 @@ class View:
 
     def _bring_up_to_date(self) -> bool:
         """Bring the tables of an earlier version up to date in their place, where nobody may be at work."""
-        sign = claim.last_sign(self.db)
+        sign = lease_row.last_sign(self.db)
         if sign is not None and sign.process.fate is not Fate.GONE:
             return False
 
         def check() -> None:
-            if claim.last_sign(self.db) != sign:
+            if lease_row.last_sign(self.db) != sign:
                 raise _Busy
 
         try:
@@ -140,7 +140,7 @@ def _copy(path: Path, copied: Path, left: list[str]) -> None:
                 return
     except OSError as exc:
         raise _no_copy(path, exc) from exc
-    raise DiskTrouble(f"{path}: may only be read here, and a run is writing to it: try again in a moment")
+    raise StorageError(f"{path}: may only be read here, and a run is writing to it: try again in a moment")
 
 
 def _state(path: Path) -> tuple[int, int, int]:
@@ -148,10 +148,10 @@ def _state(path: Path) -> tuple[int, int, int]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _no_copy(path: Path, error: OSError) -> DiskTrouble:
+def _no_copy(path: Path, error: OSError) -> StorageError:
     import tempfile  # noqa: PLC0415 - a copy is rare, and this is heavy
 
-    return DiskTrouble(
+    return StorageError(
         f"{path}: may only be read here, and a copy of it cannot be made in {tempfile.gettempdir()}: "
         f"{error.strerror}; name another folder in the environment variable TMPDIR"
     )

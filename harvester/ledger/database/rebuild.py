@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from harvester.errors import FolderInUse
-from harvester.ledger.database import lease_row as claim
+from harvester.errors import FolderLocked
+from harvester.ledger.database import lease_row
 from harvester.ledger.database.connection import (
     NAME,
     at_once,
@@ -28,7 +28,7 @@ from harvester.ledger.database.connection import (
 )
 from harvester.ledger.database.heartbeat import Sign, Watch
 from harvester.ledger.database.integrity import diagnose
-from harvester.ledger.database.lease_file import ClaimFile, locks_work
+from harvester.ledger.database.lease_file import LeaseFile, locks_work
 from harvester.system.paths import from_disk
 from harvester.system.process import Process
 
@@ -42,22 +42,22 @@ def rebuild(folder: Path, watch: Watch) -> Path | None:
     Put a new ledger in the place of the one in `folder`; return where that is now, None where there was none.
 
     Raises:
-        FolderInUse: another run is at work here.
-        DiskTrouble: the disk does not take it, or what lies there is no plain file.
+        FolderLocked: another run is at work here.
+        StorageError: the disk does not take it, or what lies there is no plain file.
         OSError: the disk does not let the files be seen.
     """
     path = folder / NAME
     locks = locks_work(folder)  # to ask for one where there are none takes half a minute, each time
     watch.judge(lambda: _last_sign(path, locks=locks))
     judged = file_identity(path)
-    claim_file = ClaimFile(folder, watch)
+    claim_file = LeaseFile(folder, watch)
     claim_file.take()
     with ExitStack() as undo:
         undo.callback(claim_file.drop)
         undo.enter_context(database_errors(folder / FRESH))
         _make(folder / FRESH, _files(folder), locks=locks)
         if file_identity(path) != judged:
-            raise FolderInUse(f"{folder}: another run took this folder over")
+            raise FolderLocked(f"{folder}: another run took this folder over")
         aside = _set_aside(path, locks=locks)
         (folder / FRESH).rename(path)
     return aside
@@ -69,7 +69,7 @@ def _last_sign(path: Path, *, locks: bool) -> Sign | None:
         return None
     try:
         with closing(connect(path, read_only=True, locks=locks)) as db:
-            return claim.last_sign(db)
+            return lease_row.last_sign(db)
     except (sqlite3.Error, ArithmeticError, ValueError, TypeError):
         return Sign(Process("this or another machine", 0), _state(path))
 

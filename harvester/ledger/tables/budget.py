@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
-from harvester.ledger.database import bulk as many
+from harvester.ledger.database import bulk
 from harvester.ledger.database.connection import FULL_NAME, OPEN_FILES
 from harvester.models import BEYOND_ROOM
 
 
-class Room:
+class SizeBudget:
     """
     The room of one harvest, given to files as they come: the first that fit.
 
@@ -62,11 +62,11 @@ class Room:
         beyond = [(item_id, file_id) for size, item_id, file_id in pending if not self.takes(size)]
         self._set("status = 'skipped', turn = NULL", BEYOND_ROOM, beyond)
 
-    def _set(self, what: str, verdict: str, keys: list[many.Row]) -> None:
-        many.write(
+    def _set(self, what: str, failure_kind: str, keys: list[bulk.Row]) -> None:
+        bulk.write(
             self._db,
             # From a SELECT: else SQLite walks the whole table for each piece.
-            f"UPDATE files SET {what}, verdict = '{verdict}'"
+            f"UPDATE files SET {what}, verdict = '{failure_kind}'"
             " WHERE (item_id, file_id) IN (SELECT * FROM ({values}))",
             keys,
         )
@@ -85,11 +85,11 @@ class Room:
         if self._left is not None:
             self._left += size
 
-    def gives_back_all(self, keys: list[many.Row]) -> None:
+    def gives_back_all(self, keys: list[bulk.Row]) -> None:
         """Get back the room of files that are pending, by item and file id, as they will not come."""
         if self._left is None:
             return
-        for (size,) in many.select(
+        for (size,) in bulk.select(
             self._db,
             "SELECT size FROM files WHERE status = 'pending'"
             " AND (item_id, file_id) IN (SELECT * FROM ({values}))",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Mapping
 
-from harvester.ledger.database import bulk as many
+from harvester.ledger.database import bulk
 
 
 class Conditions:
@@ -29,7 +29,7 @@ class Conditions:
         if not self._are_any and not any(wanted.values()):
             return []
         before: dict[int, set[str]] = {}
-        for item_id, condition in many.select(
+        for item_id, condition in bulk.select(
             self._db,
             "SELECT item_id, condition FROM conditions WHERE item_id IN ({values})",
             [(item_id,) for item_id in wanted],
@@ -41,10 +41,10 @@ class Conditions:
             for item_id, condition in wanted.items()
             if condition and (item_id not in is_known or condition not in before.get(item_id, {condition}))
         ]
-        many.write(self._db, "DELETE FROM conditions WHERE item_id IN ({values})", freed)
-        many.write(self._db, "INSERT INTO conditions {values} ON CONFLICT DO NOTHING", added)
+        bulk.write(self._db, "DELETE FROM conditions WHERE item_id IN ({values})", freed)
+        bulk.write(self._db, "INSERT INTO conditions {values} ON CONFLICT DO NOTHING", added)
         self._are_any = self._are_any or bool(added)
-        rows = many.select(
+        rows = bulk.select(
             self._db,
             "SELECT DISTINCT item_id FROM work WHERE state <> 'done' AND state = 'left out'"
             " AND item_id IN ({values})",

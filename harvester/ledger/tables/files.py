@@ -6,17 +6,17 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from harvester.ledger.database import bulk as many
+from harvester.ledger.database import bulk
 from harvester.ledger.database.connection import FILE_COLUMNS, OF_ITEM, OPEN_FILES
 from harvester.ledger.messages import FileResult
-from harvester.ledger.tables.queue import Line, remote_file
+from harvester.ledger.tables.queue import WorkQueue, remote_file
 from harvester.models import (
     BEYOND_ROOM,
     NOT_ASKED,
     REFUSED_TO_OWNER,
     FileStatus,
-    OwedFile,
-    PlacedFile,
+    PendingFile,
+    PlannedFile,
     RemoteFile,
 )
 
@@ -33,21 +33,21 @@ class _Row(NamedTuple):
     turn: int | None
 
 
-class Files:
+class FileTable:
     """
     Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread.
 
     `is_here`: tells whether anything is at a path below the output folder.
     """
 
-    def __init__(self, db: sqlite3.Connection, line: Line, is_here: Callable[[str], bool]) -> None:
+    def __init__(self, db: sqlite3.Connection, line: WorkQueue, is_here: Callable[[str], bool]) -> None:
         self._db = db
         self._line = line
         self._is_here = is_here
 
-    def save_placed(self, placed: Sequence[tuple[int, Iterable[PlacedFile]]]) -> None:
+    def save_placed(self, placed: Sequence[tuple[int, Iterable[PlannedFile]]]) -> None:
         """Put the files that records name in the place of those that they named before."""
-        rows = many.select(
+        rows = bulk.select(
             self._db,
             "DELETE FROM files WHERE item_id IN ({values})"
             " RETURNING item_id, file_id, path, size, md5, status, turn",
@@ -57,7 +57,7 @@ class Files:
         for row in before.values():
             if row.status in _TAKES_ROOM:
                 self._line.room.gives_back(row.size)
-        many.write(
+        bulk.write(
             self._db,
             f"INSERT INTO files (item_id, path, status, verdict, turn, {FILE_COLUMNS}) {{values}}",
             [
@@ -68,7 +68,7 @@ class Files:
         )
         self._note_leftovers(placed, before)
 
-    def _row(self, item_id: int, placed: PlacedFile, old: _Row | None) -> many.Row:
+    def _row(self, item_id: int, placed: PlannedFile, old: _Row | None) -> bulk.Row:
         """
         Make the row of a file of a record that was read.
 
@@ -96,7 +96,7 @@ class Files:
         return (*owner, file.id, file.name, file.folder, file.size, file.md5, file.url)
 
     def _note_leftovers(
-        self, placed: Sequence[tuple[int, Iterable[PlacedFile]]], before: Mapping[tuple[int, int], _Row]
+        self, placed: Sequence[tuple[int, Iterable[PlannedFile]]], before: Mapping[tuple[int, int], _Row]
     ) -> None:
         """
         Remember what was fetched and is named no more; nothing is removed unless the user says so.
@@ -111,7 +111,7 @@ class Files:
             # What is pending may have got its place from a run that was killed before it could say so.
             and (row.status == FileStatus.DONE or self._may_have_come(row))
         ]
-        many.write(
+        bulk.write(
             self._db,
             "INSERT INTO leftovers (path, item_id, file_id, size) {values} ON CONFLICT DO UPDATE SET"
             " item_id = excluded.item_id, file_id = excluded.file_id, size = excluded.size",
@@ -119,8 +119,8 @@ class Files:
         )
         if self._db.execute("SELECT 1 FROM leftovers LIMIT 1").fetchone():
             here = [(file.path,) for file in named.values() if file.status is FileStatus.DONE]
-            many.write(self._db, "DELETE FROM leftovers WHERE path IN ({values})", here)
-            many.write(
+            bulk.write(self._db, "DELETE FROM leftovers WHERE path IN ({values})", here)
+            bulk.write(
                 self._db,
                 "INSERT INTO unplaced SELECT DISTINCT files.item_id FROM files JOIN leftovers USING (path)"
                 " WHERE files.item_id IN ({values}) ON CONFLICT DO NOTHING",
@@ -129,14 +129,14 @@ class Files:
 
     def note_unplaced(self, keys: Sequence[int]) -> None:
         """Remember the items some of whose files are not where their records ask for them."""
-        many.write(self._db, "INSERT INTO unplaced {values} ON CONFLICT DO NOTHING", [(key,) for key in keys])
+        bulk.write(self._db, "INSERT INTO unplaced {values} ON CONFLICT DO NOTHING", [(key,) for key in keys])
 
     def _may_have_come(self, row: _Row) -> bool:
         return row.status == "pending" and self._line.is_old(row.turn) and self._is_here(row.path)
 
     def _leave_to_the_withdrawn(self, item_ids: set[int]) -> None:
         """Do not owe again what is damaged of items that are no longer public: nobody has it."""
-        gone = many.select(
+        gone = bulk.select(
             self._db,
             "SELECT id FROM items WHERE withdrawn AND id IN ({values})",
             [(item_id,) for item_id in item_ids],
@@ -147,8 +147,8 @@ class Files:
         """Owe no file of items that are no longer public."""
         if self._line.room.is_limited:
             owed = "SELECT item_id, file_id FROM files WHERE status = 'pending' AND item_id IN ({values})"
-            self._line.room.gives_back_all(many.select(self._db, owed, [(each,) for each in item_ids]))
-        many.write(
+            self._line.room.gives_back_all(bulk.select(self._db, owed, [(each,) for each in item_ids]))
+        bulk.write(
             self._db,
             "UPDATE files SET status = 'withheld', verdict = 'withdrawn', error = '', attempts = 0,"
             f" turn = NULL WHERE {OPEN_FILES} AND item_id IN ({{values}})",
@@ -170,7 +170,7 @@ class Files:
         )
         return dict(rows.fetchall())
 
-    def twins(self, owed: OwedFile) -> list[str]:
+    def twins(self, owed: PendingFile) -> list[str]:
         """Return where other versions of an item have, had or will have what may be the same bytes."""
         rows = self._db.execute(
             f"SELECT path FROM files WHERE {OF_ITEM} AND md5 = ?2 AND size = ?3 AND item_id <> ?4"
@@ -188,7 +188,7 @@ class Files:
 
     def save_fetched(self, results: Sequence[FileResult]) -> None:
         """Save what became of different files; one whose row is another by now is known to be of no use."""
-        written = many.select(
+        written = bulk.select(
             self._db,
             """
             WITH told (item_id, file_id, turn, status, error, has_failed, attempts, verdict, size)
@@ -208,7 +208,7 @@ class Files:
         self._drop_leftovers([each.path for each in results if each.status is FileStatus.DONE])
         self._leave_to_the_withdrawn({item_id for item_id, status, _ in written if status == "pending"})
         if len(written) < len(results):
-            many.write(
+            bulk.write(
                 self._db,
                 "WITH told (path, item_id, file_id, size) AS ({values})"
                 " INSERT INTO leftovers (path, item_id, file_id, size) SELECT * FROM told WHERE NOT EXISTS ("
@@ -225,15 +225,15 @@ class Files:
     def _drop_leftovers(self, paths: Sequence[str]) -> None:
         """Forget that something else lay where a file was found in its place or has come."""
         if self._db.execute("SELECT 1 FROM leftovers LIMIT 1").fetchone():
-            many.write(
+            bulk.write(
                 self._db, "DELETE FROM leftovers WHERE path IN ({values})", [(path,) for path in paths]
             )
 
     def pruned(self, paths: Sequence[str]) -> None:
         """Forget files that were removed; those of withdrawn items are no longer here."""
         gone = [(path,) for path in paths]
-        many.write(self._db, "DELETE FROM leftovers WHERE path IN ({values})", gone)
-        many.write(
+        bulk.write(self._db, "DELETE FROM leftovers WHERE path IN ({values})", gone)
+        bulk.write(
             self._db,
             "UPDATE files SET status = 'withheld', verdict = 'withdrawn' WHERE status = 'done'"
             " AND item_id IN (SELECT id FROM items WHERE withdrawn) AND path IN ({values})",
@@ -241,7 +241,7 @@ class Files:
         )
 
 
-def _is_kept(row: _Row, now: PlacedFile | None) -> bool:
+def _is_kept(row: _Row, now: PlannedFile | None) -> bool:
     """Tell whether what lies at a file's path may still be what its record asks for there."""
     if now is None or now.path != row.path or now.status not in _TAKES_ROOM:
         return False
@@ -250,10 +250,10 @@ def _is_kept(row: _Row, now: PlacedFile | None) -> bool:
     return row.status != FileStatus.DONE or is_same
 
 
-def _fetched_row(result: FileResult) -> many.Row:
+def _fetched_row(result: FileResult) -> bulk.Row:
     # SQLite takes a str and an int as they are; for what is derived from them Python looks for an adapter.
     has_failed = result.status is FileStatus.FAILED
     attempts = result.attempts if has_failed else 0
     which = (result.item_id, result.file_id, result.turn)
-    told = (str(result.status), result.error, int(has_failed), attempts, str(result.verdict))
+    told = (str(result.status), result.error, int(has_failed), attempts, str(result.failure_kind))
     return (*which, *told, result.size)

@@ -7,26 +7,32 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from harvester.ledger.database import bulk as many
+from harvester.ledger.database import bulk
 from harvester.ledger.database.lease_row import iso
 from harvester.ledger.messages import Harvested, ItemResult
 from harvester.ledger.tables import statistics, versions
 from harvester.ledger.tables.dates import latest_from, settled_by
-from harvester.ledger.tables.files import Files
-from harvester.ledger.tables.queue import Line
+from harvester.ledger.tables.files import FileTable
+from harvester.ledger.tables.queue import WorkQueue
 from harvester.models import Change, Changed, Record, WorkState
-from harvester.text.fields import joined, parted
+from harvester.text.fields import join_values, split_values
 
 _LARGE = 8_000_000
 """Bytes of a record that is not bound to a statement as a whole."""
 _PIECE = 1 << 20
 
 
-class Entries:
+class ItemTable:
     """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
 
     def __init__(
-        self, db: sqlite3.Connection, line: Line, files: Files, clock: Callable[[], float], *, run_id: int
+        self,
+        db: sqlite3.Connection,
+        line: WorkQueue,
+        files: FileTable,
+        clock: Callable[[], float],
+        *,
+        run_id: int,
     ) -> None:
         self._db = db
         self._line = line
@@ -65,7 +71,7 @@ class Entries:
         return [each for each in results if each.item_id >= 0 or each.item_id in carriers]
 
     def _save_states(self, results: Sequence[ItemResult]) -> None:
-        many.write(
+        bulk.write(
             self._db,
             """
             WITH told (item_id, task, state, error, has_failed, attempts, verdict, told_as) AS ({values})
@@ -76,7 +82,7 @@ class Entries:
             """,
             [row for result in results for row in _work_rows(result)],
         )
-        many.write(
+        bulk.write(
             self._db,
             """
             WITH told (
@@ -103,7 +109,7 @@ class Entries:
 
     def _up_to_date(self, results: Sequence[ItemResult]) -> list[ItemResult]:
         """Leave out the records of items that have got another turn since: they are asked for once more."""
-        rows = many.select(
+        rows = bulk.select(
             self._db,
             "WITH told (id, turn) AS ({values})"
             " SELECT id FROM told CROSS JOIN items USING (id) WHERE items.turn IS NOT told.turn",
@@ -112,7 +118,7 @@ class Entries:
         outdated = {item_id for (item_id,) in rows}
         return [_without_record(result) if result.item_id in outdated else result for result in results]
 
-    def _item_row(self, result: ItemResult) -> many.Row:
+    def _item_row(self, result: ItemResult) -> bulk.Row:
         is_known = result.states.get("metadata") in {WorkState.DONE, WorkState.LEFT_OUT}
         asked_in = self._run_id if is_known else None
         record = _record(result)
@@ -133,7 +139,7 @@ class Entries:
 
     def _save_records(self, results: Sequence[ItemResult], now: str) -> None:
         records = [(result.item_id, record) for result in results if (record := _record(result))]
-        many.write(
+        bulk.write(
             self._db,
             # Bytes that are known to be text: to make Python texts of them and bytes again takes longer.
             """
@@ -179,7 +185,7 @@ class Entries:
 
     def _note_changes(self, changes: dict[int, Change]) -> None:
         """Add to what this run has noted of items before."""
-        rows = many.select(
+        rows = bulk.select(
             self._db,
             "SELECT item_id, change, fields, files FROM changes"
             f" WHERE run_id = {self._run_id} AND item_id IN ({{values}})",
@@ -187,11 +193,11 @@ class Entries:
         )
         for item_id, what, fields, files in rows:
             changes[item_id] = _both(Change(what, _words(fields), _words(files)), changes[item_id])
-        many.write(
+        bulk.write(
             self._db,
             "INSERT OR REPLACE INTO changes (run_id, item_id, change, fields, files) {values}",
             [
-                (self._run_id, item_id, str(each.what), joined(each.fields), joined(each.files))
+                (self._run_id, item_id, str(each.what), join_values(each.fields), join_values(each.files))
                 for item_id, each in changes.items()
             ],
         )
@@ -199,8 +205,8 @@ class Entries:
     def withdraw(self, keys: Sequence[int]) -> None:
         """Take items whose records are gone for withdrawn."""
         gone = [(key,) for key in keys]
-        many.write(self._db, "UPDATE items SET withdrawn = 1 WHERE id IN ({values})", gone)
-        many.write(
+        bulk.write(self._db, "UPDATE items SET withdrawn = 1 WHERE id IN ({values})", gone)
+        bulk.write(
             self._db,
             "UPDATE work SET state = 'withdrawn', error = '', attempts = 0, verdict = ''"
             " WHERE task = 'metadata' AND item_id IN ({values})",
@@ -212,9 +218,9 @@ class Entries:
     def _withdraw(self, item_ids: Sequence[int]) -> None:
         """Owe nothing of items that are no longer public, nor of their versions, which went with them."""
         gone = [(item_id,) for item_id in item_ids]
-        versions = many.select(self._db, "SELECT id FROM versions WHERE item_id IN ({values})", gone)
-        many.write(self._db, "UPDATE items SET withdrawn = 1, turn = NULL WHERE id IN ({values})", versions)
-        many.write(
+        versions = bulk.select(self._db, "SELECT id FROM versions WHERE item_id IN ({values})", gone)
+        bulk.write(self._db, "UPDATE items SET withdrawn = 1, turn = NULL WHERE id IN ({values})", versions)
+        bulk.write(
             self._db,
             "UPDATE work SET state = 'withdrawn', error = '', attempts = 0, verdict = ''"
             " WHERE item_id IN ({values})",
@@ -225,13 +231,13 @@ class Entries:
     def _take_in(self, results: Sequence[ItemResult]) -> None:
         """Owe the rest of items that were left out before, and whose record is one of those wanted now."""
         if self._line.leaves_out:
-            rows = many.select(
+            rows = bulk.select(
                 self._db,
                 "UPDATE work SET state = 'owed' WHERE state <> 'done' AND state = 'left out'"
                 " AND item_id IN ({values}) RETURNING item_id",
                 [(result.item_id,) for result in results if _record(result) is not None],
             )
-            many.write(
+            bulk.write(
                 self._db,
                 "WITH owed (id, turn) AS ({values}) UPDATE items SET turn = owed.turn"
                 " FROM owed WHERE items.id = owed.id",
@@ -250,13 +256,13 @@ class Entries:
         ]
         keys = list(versions.keys(self._db, wanted).values())
         self._line.admit([(key, 0, None) for key in keys], frozenset({"metadata"}))
-        back = many.write(
+        back = bulk.write(
             self._db,
             "UPDATE work SET state = 'owed' WHERE state = 'withdrawn' AND item_id IN ({values})",
             [(key,) for key in keys],
         )
         if back:
-            many.write(
+            bulk.write(
                 self._db,
                 "WITH owed (id, turn) AS ({values}) UPDATE items SET turn = owed.turn"
                 " FROM owed WHERE items.id = owed.id AND withdrawn",
@@ -286,16 +292,16 @@ def _both(before: Change, now: Change) -> Change:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(parted(text))
+    return tuple(split_values(text))
 
 
-def _work_rows(result: ItemResult) -> list[many.Row]:
+def _work_rows(result: ItemResult) -> list[bulk.Row]:
     failures = {failure.task: failure for failure in result.failures}
-    rows: list[many.Row] = []
+    rows: list[bulk.Row] = []
     for task, state in result.states.items():
-        told: many.Row = ("", 0, 0, "", "")
+        told: bulk.Row = ("", 0, 0, "", "")
         if (failure := failures.get(task)) is not None:  # attempts add up until it succeeds
-            told = (failure.error, 1, failure.attempts, str(failure.verdict), failure.told_as)
+            told = (failure.error, 1, failure.attempts, str(failure.failure_kind), failure.told_as)
         rows.append((result.item_id, task, str(state), *told))
     return rows
 

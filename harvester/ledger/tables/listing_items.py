@@ -5,18 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from harvester.ledger.database import bulk as many
+from harvester.ledger.database import bulk
 from harvester.ledger.tables import versions
 from harvester.ledger.tables.conditions import Conditions
 from harvester.ledger.tables.dates import latest_from, to_the_second
-from harvester.ledger.tables.queue import Line, Ref
+from harvester.ledger.tables.queue import Ref, WorkQueue
 from harvester.models import ItemRef
 
 
-class Intake:
+class ListingItems:
     """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
 
-    def __init__(self, db: sqlite3.Connection, line: Line, *, run_id: int) -> None:
+    def __init__(self, db: sqlite3.Connection, line: WorkQueue, *, run_id: int) -> None:
         self._db = db
         self._line = line
         self._conditions = Conditions(db)
@@ -40,7 +40,7 @@ class Intake:
 
     def _undoubted(self, refs: Sequence[Ref], listing_id: int) -> set[int]:
         """Find the items without a date that another listing of this run has named, with one or as it is."""
-        rows = many.select(
+        rows = bulk.select(
             self._db,
             "SELECT item_id FROM finds JOIN listings ON listings.id = listing_id"
             f" WHERE NOT old AND run_id = {self._run_id} AND listing_id <> {listing_id}"
@@ -54,7 +54,7 @@ class Intake:
     ) -> int:
         """Owe what is new among these items, and the records of those that have changed; return how many."""
         restricted = [(key,) for key, condition in conditions.items() if condition]
-        known = many.select(self._db, "SELECT id FROM items WHERE id IN ({values})", restricted)
+        known = bulk.select(self._db, "SELECT id FROM items WHERE id IN ({values})", restricted)
         versions.let_count(self._db, [key for key, _, _ in refs if key < 0])
         new = self._line.admit(refs, tasks)
         if new:
@@ -75,7 +75,7 @@ class Intake:
         of the record which is owed already is the one to compare with later.
         """
         changed = self._changed(refs)
-        many.write(
+        bulk.write(
             self._db,
             """
             WITH listed (id, private, modified_date) AS ({values})
@@ -92,7 +92,7 @@ class Intake:
             """,
             [row[:3] for row in changed],
         )
-        many.write(
+        bulk.write(
             self._db,
             "UPDATE items SET etag = '' WHERE id IN ({values})",
             [(item_id,) for item_id, _, _, is_newer, _ in changed if is_newer],
@@ -102,12 +102,12 @@ class Intake:
             [item_id for item_id, _, _ in refs if item_id in renewed], in_line="metadata" in tasks
         )
 
-    def _changed(self, refs: Sequence[Ref]) -> list[many.Row]:
+    def _changed(self, refs: Sequence[Ref]) -> list[bulk.Row]:
         """Return those that may have changed, as listed: whether one has, and whether one must ask."""
         here, before = to_the_second("items.modified_date"), to_the_second("items.listed_date")
         settled = f"max({here}, {to_the_second('items.settled')})"
         listed = to_the_second("listed.modified_date")
-        return many.select(
+        return bulk.select(
             self._db,
             f"""
             WITH named (id, private, modified_date) AS ({{values}}),
@@ -139,7 +139,7 @@ class Intake:
         Those that were get another turn: somebody may have asked for the old record a moment ago. A run that
         asks for no records leaves them to the next one that does: they are not put `in_line`.
         """
-        owed = many.write(
+        owed = bulk.write(
             self._db,
             "UPDATE work SET state = 'owed', error = '', attempts = 0, verdict = '' WHERE task = 'metadata'"
             " AND state <> 'owed' AND item_id IN ({values})",
@@ -147,7 +147,7 @@ class Intake:
         )
         if not in_line:
             return 0
-        many.write(
+        bulk.write(
             self._db,
             "WITH owed (id, turn) AS ({values})"
             " UPDATE items SET turn = owed.turn FROM owed WHERE items.id = owed.id",

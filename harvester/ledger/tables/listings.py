@@ -7,25 +7,25 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from harvester.errors import Verdict
-from harvester.ledger.database import bulk as many
+from harvester.errors import FailureKind
+from harvester.ledger.database import bulk
 from harvester.ledger.database.connection import OPEN_WORK
-from harvester.ledger.messages import Added, Listed, Mishap
+from harvester.ledger.messages import AddedItems, ListingFailure, ListingProgress
 from harvester.ledger.tables import versions
-from harvester.ledger.tables.listing_items import Intake
-from harvester.ledger.tables.queue import Line
+from harvester.ledger.tables.listing_items import ListingItems
+from harvester.ledger.tables.queue import WorkQueue
 from harvester.models import Page
 
 MOST_RESTING = 10
 """Listings that are not asked for now, and are kept for the day when they are."""
 
 
-class Listings:
+class ListingTable:
     """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
 
-    def __init__(self, db: sqlite3.Connection, line: Line, *, run_id: int, now: str) -> None:
+    def __init__(self, db: sqlite3.Connection, line: WorkQueue, *, run_id: int, now: str) -> None:
         self._db = db
-        self._intake = Intake(db, line, run_id=run_id)
+        self._intake = ListingItems(db, line, run_id=run_id)
         self._run_id = run_id
         self._now = now
 
@@ -53,10 +53,10 @@ class Listings:
                 )
         """
         gone = self._db.execute(these).fetchall()
-        many.write(self._db, "DELETE FROM work WHERE item_id IN ({values})", gone)
-        many.write(self._db, "DELETE FROM stats WHERE item_id IN ({values})", gone)
-        many.write(self._db, "DELETE FROM uses WHERE item_id IN ({values})", gone)
-        many.write(self._db, "DELETE FROM items WHERE id IN ({values})", gone)
+        bulk.write(self._db, "DELETE FROM work WHERE item_id IN ({values})", gone)
+        bulk.write(self._db, "DELETE FROM stats WHERE item_id IN ({values})", gone)
+        bulk.write(self._db, "DELETE FROM uses WHERE item_id IN ({values})", gone)
+        bulk.write(self._db, "DELETE FROM items WHERE id IN ({values})", gone)
         versions.forget(self._db, gone)
 
     def begin_anew(self, keys: Sequence[str]) -> None:
@@ -100,30 +100,30 @@ class Listings:
         beyond = [(listing_id,) for listing_id, key in resting if key not in wanted][MOST_RESTING:]
         self._forget(beyond)
 
-    def _rest(self, listings: Sequence[many.Row]) -> None:
+    def _rest(self, listings: Sequence[bulk.Row]) -> None:
         """Let listings, by id and key, take the places of those that they were before."""
         keys = [(key,) for _, key in listings]
-        before = many.select(self._db, "SELECT id FROM listings WHERE old AND key IN ({values})", keys)
+        before = bulk.select(self._db, "SELECT id FROM listings WHERE old AND key IN ({values})", keys)
         self._forget(before)
-        many.write(
+        bulk.write(
             self._db,
             "UPDATE listings SET old = 1 WHERE id IN ({values})",
             [(listing_id,) for listing_id, _ in listings],
         )
         self._forget_names()
 
-    def _ids(self, which: str) -> list[many.Row]:
+    def _ids(self, which: str) -> list[bulk.Row]:
         return self._db.execute(f"SELECT id FROM listings WHERE {which}").fetchall()
 
-    def _forget(self, gone: Sequence[many.Row]) -> None:
+    def _forget(self, gone: Sequence[bulk.Row]) -> None:
         """Forget listings by their ids, what they named and which of their names lead nowhere."""
         if not gone:
             return
         if len(gone) == self._db.execute("SELECT count(*) FROM listings").fetchone()[0]:
             self._db.execute("DELETE FROM finds")  # at once, without a look at each row
         else:
-            many.write(self._db, "DELETE FROM finds WHERE listing_id IN ({values})", gone)
-        many.write(self._db, "DELETE FROM listings WHERE id IN ({values})", gone)
+            bulk.write(self._db, "DELETE FROM finds WHERE listing_id IN ({values})", gone)
+        bulk.write(self._db, "DELETE FROM listings WHERE id IN ({values})", gone)
         self._forget_names()
 
     def _forget_names(self) -> None:
@@ -160,8 +160,8 @@ class Listings:
     def merge(self, parts: Mapping[str, str]) -> None:
         """Add to listings what others, of what was modified since, have found: keys, part to whole."""
         read = {
-            key: (listing_id, entries, left_out, begun, by_clock)
-            for listing_id, key, entries, left_out, begun, by_clock in self._db.execute(
+            key: (listing_id, entries, excluded, begun, by_clock)
+            for listing_id, key, entries, excluded, begun, by_clock in self._db.execute(
                 "SELECT id, key, entries, left_out, begun, by_clock FROM listings WHERE complete AND NOT old"
             )
         }
@@ -170,7 +170,7 @@ class Listings:
             return
         gone = [(part[0],) for part, _ in pairs]
         before = self._finds(gone)
-        many.write(
+        bulk.write(
             self._db,
             "WITH pairs (part, whole) AS ({values}) UPDATE OR IGNORE finds"
             " SET listing_id = (SELECT whole FROM pairs WHERE part = listing_id)"
@@ -192,9 +192,9 @@ class Listings:
         )
         self._forget(gone)
 
-    def _finds(self, listings: Sequence[many.Row]) -> dict[int, int]:
+    def _finds(self, listings: Sequence[bulk.Row]) -> dict[int, int]:
         """Count what some listings have found."""
-        rows = many.select(
+        rows = bulk.select(
             self._db,
             "SELECT listing_id, count(*) FROM finds WHERE listing_id IN ({values}) GROUP BY 1",
             listings,
@@ -207,13 +207,13 @@ class Listings:
             "SELECT id FROM listings AS before WHERE old AND EXISTS ("
             "SELECT 1 FROM listings WHERE key = before.key AND NOT old AND complete)"
         ).fetchall()
-        vanished = many.select(
+        vanished = bulk.select(
             self._db,
             f"""
             SELECT DISTINCT item_id FROM finds JOIN items ON items.id = item_id
             WHERE listing_id IN ({{values}}) AND NOT withdrawn AND NOT EXISTS (  -- asked for in this very run
                 SELECT 1 FROM work WHERE work.item_id = items.id AND task = 'metadata'
-                    AND state = 'failed' AND verdict = '{Verdict.SUSPECTED}'
+                    AND state = 'failed' AND verdict = '{FailureKind.SUSPECTED}'
             ) AND NOT EXISTS (
                 SELECT 1 FROM finds AS now WHERE now.item_id = finds.item_id
                     AND now.listing_id IN (SELECT id FROM listings WHERE NOT old)
@@ -246,21 +246,21 @@ class Listings:
 
     # -- page by page -----------------------------------------------------------------------------
 
-    def listed(self, key: str) -> Listed:
+    def listed(self, key: str) -> ListingProgress:
         """Tell how far a listing has come."""
         row = self._db.execute(
             "SELECT position, complete, entries - left_out, found FROM listings WHERE key = ? AND NOT old",
             (key,),
         ).fetchone()
-        return Listed(row[0], bool(row[1]), *row[2:]) if row else Listed()
+        return ListingProgress(row[0], bool(row[1]), *row[2:]) if row else ListingProgress()
 
-    def add_mishap(self, mishap: Mishap) -> None:
+    def add_mishap(self, mishap: ListingFailure) -> None:
         """Record a listing that failed."""
         failure = mishap.failure
         self._db.execute(
             "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict, listing)"
             " VALUES (?1, ?2, ?3, ?4, ?5, ?2)",
-            (failure.task, failure.subject, failure.error, failure.attempts, str(failure.verdict)),
+            (failure.task, failure.subject, failure.error, failure.attempts, str(failure.failure_kind)),
         )
         if mishap.begin_anew:
             self._db.execute("UPDATE listings SET anew = 1 WHERE key = ? AND NOT old", (failure.subject,))
@@ -285,7 +285,7 @@ class Listings:
         )
         return found.fetchone() is not None
 
-    def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> Added:
+    def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> AddedItems:
         """Add a page of a listing, and where the next one begins."""
         page = self._with_harvested(page)
         self._db.execute(
@@ -299,7 +299,7 @@ class Listings:
             "SELECT id FROM listings WHERE key = ? AND NOT old", (key,)
         ).fetchone()
         named, owed = self._intake.take(page.refs, tasks, listing_id, page.told_at or self._now)
-        found = many.write(
+        found = bulk.write(
             self._db,
             "INSERT INTO finds (item_id, listing_id, own) {values} ON CONFLICT DO NOTHING",
             [(item_id, listing_id, private) for item_id, private in named],
@@ -307,12 +307,12 @@ class Listings:
         self._db.executemany(
             "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict, listing)"
             " VALUES ('resolve', ?, ?, 1, ?, ?)",
-            [(name.name, name.reason, str(name.verdict), key) for name in page.unresolved],
+            [(name.name, name.reason, str(name.failure_kind), key) for name in page.unresolved],
         )
-        entries = len(page.refs) + len(page.unresolved) + page.left_out
+        entries = len(page.refs) + len(page.unresolved) + page.excluded
         self._db.execute(
             "UPDATE listings SET position = ?, complete = ?, entries = entries + ?, found = found + ?,"
             " left_out = left_out + ? WHERE id = ?",
-            (page.position, int(page.position is None), entries, found, page.left_out, listing_id),
+            (page.position, int(page.position is None), entries, found, page.excluded, listing_id),
         )
-        return Added(owed, self.listed(key))
+        return AddedItems(owed, self.listed(key))

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from harvester.errors import StopRun, UsageError
+from harvester.errors import FatalError, UsageError
 
 
 class Owners:
@@ -26,11 +26,11 @@ class Owners:
 
         Raises:
             UsageError: they are those of another one.
-            StopRun: they are somebody's, and nobody can tell whether of this one.
+            FatalError: they are somebody's, and nobody can tell whether of this one.
         """
         before = await self._change(self._noted, whose, number)
         if number is None and before is not None:
-            raise StopRun(
+            raise FatalError(
                 f"{self._folder}: holds the private items of {whose} {before}, and whose the token is cannot"
                 f" be told: {why}; run again once the api answers GET /account"
             )

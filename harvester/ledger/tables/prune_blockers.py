@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 
-from harvester.errors import Verdict
+from harvester.errors import FailureKind
 from harvester.ledger.database.connection import OPEN_FILES, OPEN_WORK
 from harvester.models import NOT_ASKED
 
-_MAY_PASS = f"verdict NOT IN ('{Verdict.GONE}', '{Verdict.FOR_GOOD}')"
+_MAY_PASS = f"verdict NOT IN ('{FailureKind.GONE}', '{FailureKind.FOR_GOOD}')"
 """Of failures: they are no last word."""
 
 
-def doubts(db: sqlite3.Connection) -> list[str]:
+def prune_blockers(db: sqlite3.Connection) -> list[str]:
     """Say why what the last harvest found may be less than there is; nothing where there is no doubt."""
     row = db.execute(
         "SELECT ifnull(outcome, 'killed') FROM runs WHERE job = 'harvest' ORDER BY id DESC LIMIT 1"
@@ -28,7 +28,7 @@ def doubts(db: sqlite3.Connection) -> list[str]:
             (SELECT count(*) FROM mishaps WHERE task = 'listing'),
             (SELECT count(*) FROM listings WHERE NOT complete AND NOT old)
         """,
-        (str(Verdict.SUSPECTED),),
+        (str(FailureKind.SUSPECTED),),
     ).fetchone()
     counts = {
         "records are still to be asked for": owed,

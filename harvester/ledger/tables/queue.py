@@ -12,8 +12,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from harvester.errors import Verdict
-from harvester.ledger.database import bulk as many
+from harvester.errors import FailureKind
+from harvester.ledger.database import bulk
 from harvester.ledger.database.connection import (
     FILE_COLUMNS,
     FULL_NAME,
@@ -24,20 +24,28 @@ from harvester.ledger.database.connection import (
     STANDS_IN,
     is_due,
 )
-from harvester.ledger.messages import Opening, Wish
-from harvester.ledger.tables.budget import Room
-from harvester.models import ANOTHER_VERSION, BEYOND_ROOM, REFUSED_TO_OWNER, OwedFile, OwedItem, RemoteFile
+from harvester.ledger.messages import RunSpec, TaskParams
+from harvester.ledger.tables.budget import SizeBudget
+from harvester.models import (
+    ANOTHER_VERSION,
+    BEYOND_ROOM,
+    REFUSED_TO_OWNER,
+    PendingFile,
+    PendingItem,
+    RemoteFile,
+)
 
 Ref: TypeAlias = tuple[int, int, str | None]
 """An item as a listing names it: its id in the ledger, whether it is private, its modified date."""
 
 _IS_CONTRADICTED = (
-    f"verdict = '{Verdict.GONE}' AND task = 'metadata' AND item_id IN (SELECT id FROM items WHERE NOT named)"
+    f"verdict = '{FailureKind.GONE}' AND task = 'metadata' "
+    "AND item_id IN (SELECT id FROM items WHERE NOT named)"
 )
 """Of failed work: there is no such record, and a listing, or a list of versions, names it all the same."""
 
 
-class Line:
+class WorkQueue:
     """
     The line of one ledger; all methods belong into the ledger's own thread.
 
@@ -50,7 +58,7 @@ class Line:
         self._last_of_old = 0
         self._has_files = False
         self._tasks: frozenset[str] = frozenset()
-        self.room = Room(db)
+        self.room = SizeBudget(db)
         self.leaves_out = False
 
     @property
@@ -79,14 +87,14 @@ class Line:
     def admit(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
         """Put items that are not known yet into the ledger and the line; return how many."""
         before = self._last
-        new = many.write(
+        new = bulk.write(
             self._db,
             "INSERT INTO items (id, private, modified_date, listed_date, turn) {values}"
             " ON CONFLICT DO NOTHING",
             [(*ref, ref[2], self.next_turn()) for ref in refs],
         )
         if new:
-            many.write(
+            bulk.write(
                 self._db,
                 "WITH owed (task, before) AS ({values})"
                 " INSERT INTO work (item_id, task, state) SELECT id, task, 'owed'"
@@ -97,7 +105,7 @@ class Line:
 
     def note_named(self, item_ids: Sequence[int]) -> None:
         """Note which items the user named; what is withheld of those is asked for once more, as its owner."""
-        many.write(
+        bulk.write(
             self._db,
             "UPDATE items SET named = 1, etag = iif(withheld <> '', '', etag)"
             " WHERE NOT named AND id IN ({values})",
@@ -116,7 +124,7 @@ class Line:
         )
         self._db.execute(f"UPDATE items SET etag = '' WHERE {is_due(now)} AND etag <> ''")
 
-    def form(self, opening: Opening) -> tuple[int, int]:
+    def form(self, opening: RunSpec) -> tuple[int, int]:
         """
         Line up all that a run owes; return the numbers of items and files.
 
@@ -162,9 +170,9 @@ class Line:
         number: int = self._db.execute(sql, values).fetchone()[0]
         return number
 
-    def _owe_tasks(self, opening: Opening) -> None:
+    def _owe_tasks(self, opening: RunSpec) -> None:
         """Owe what is new among the tasks, what failed, and what is to be refreshed."""
-        refresh = opening.refresh | {wish.task for wish in opening.wishes if self._is_new(wish, opening)}
+        refresh = opening.refresh | {wish.task for wish in opening.task_params if self._is_new(wish, opening)}
         total = "SELECT ifnull(sum(number), 0) FROM totals WHERE what = ? AND task = ?"
         items = self._number(total, "items", "")
         versions = self._number("SELECT count(*) FROM versions JOIN items USING (id) WHERE NOT counts")
@@ -192,7 +200,7 @@ class Line:
                 (REFUSED_TO_OWNER,),
             )
 
-    def _is_new(self, wish: Wish, opening: Opening) -> bool:
+    def _is_new(self, wish: TaskParams, opening: RunSpec) -> bool:
         """Tell whether a task of this run is asked for something else than before, and note what for."""
         if wish.task not in opening.item_tasks:
             return False
@@ -230,7 +238,7 @@ class Line:
             (self._last, *tasks),
         ).rowcount
 
-    def _apply_rules(self, opening: Opening) -> None:
+    def _apply_rules(self, opening: RunSpec) -> None:
         """Let the rules for files decide anew on what is not here; what failed gets another chance."""
         self._db.create_function("wants", 2, opening.wants)
         status = f"iif(wants({FULL_NAME}, size), 'pending', 'skipped')"
@@ -253,7 +261,7 @@ class Line:
             (self._last,),
         ).rowcount
 
-    def form_again(self, verdicts: Sequence[str]) -> tuple[int, int]:
+    def requeue_failed(self, verdicts: Sequence[str]) -> tuple[int, int]:
         """
         Put what failed with one of these verdicts into the line again; return how many items and files.
 
@@ -272,7 +280,7 @@ class Line:
         if self._has_files:
             self._db.execute(
                 f"UPDATE files SET status = 'pending' WHERE {OPEN_FILES} AND status = 'failed'"
-                f" AND (verdict IN ({_marks(names)}) OR verdict = '{Verdict.GONE}')",
+                f" AND (verdict IN ({_marks(names)}) OR verdict = '{FailureKind.GONE}')",
                 names,
             )
             self.room.share_again()
@@ -280,9 +288,9 @@ class Line:
             self._last += files
         return items, files
 
-    def items(self, after: int, most: int) -> list[OwedItem]:
+    def items(self, after: int, most: int) -> list[PendingItem]:
         """Return the next items behind the turn `after`, with the tasks that they owe."""
-        rows = many.fetch(
+        rows = bulk.fetch(
             self._db,
             f"""
             SELECT turn, items.id AS key, item_id, version, private, withdrawn, named,
@@ -300,7 +308,7 @@ class Line:
         )
         return [_owed_item(row) for row in sorted(rows)]
 
-    def files(self, after: int, most: int) -> list[OwedFile]:
+    def files(self, after: int, most: int) -> list[PendingFile]:
         """Return the next files behind the turn `after`, where this run fetches files at all."""
         if not self._has_files:  # an earlier run that did may have left some in line
             return []
@@ -316,7 +324,7 @@ class Line:
             (after, most),
         )
         return [
-            OwedFile(
+            PendingFile(
                 turn,
                 item_id,
                 remote_file(file),
@@ -348,11 +356,11 @@ _ITEM_COLUMNS = (
 )  # fmt: skip
 
 
-def _owed_item(row: Sequence[Any]) -> OwedItem:
+def _owed_item(row: Sequence[Any]) -> PendingItem:
     """Read the columns of _ITEM_COLUMNS."""
     turn, key, item_id, version, private, withdrawn, named, listed, stands_in, *rest = row
     tasks, known, etag, conditions = rest
-    return OwedItem(
+    return PendingItem(
         turn,
         item_id or key,
         bool(private),
@@ -369,7 +377,7 @@ def _owed_item(row: Sequence[Any]) -> OwedItem:
     )
 
 
-def _settled(opening: Opening) -> tuple[str, str]:
+def _settled(opening: RunSpec) -> tuple[str, str]:
     """Return why files are skipped that the rules for files have no say over."""
     return ANOTHER_VERSION, BEYOND_ROOM if opening.max_total else ANOTHER_VERSION
 

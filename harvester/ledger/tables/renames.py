@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harvester.ledger.database import bulk as many
+from harvester.ledger.database import bulk
 from harvester.ledger.database.connection import FILE_COLUMNS
 from harvester.ledger.tables.queue import remote_file
 from harvester.models import RemoteFile
@@ -66,7 +66,7 @@ class Moves:
         await self._call(self._plan, moves)
 
     def _plan(self, moves: Sequence[Move]) -> None:
-        many.write(
+        bulk.write(
             self._db,
             "INSERT OR REPLACE INTO moves (source, target, item_id, file_id, is_out) {values}",
             [(move.source, move.target, move.key, move.file_id, 0) for move in moves],
@@ -75,7 +75,7 @@ class Moves:
     async def note_out(self, moves: Sequence[Move]) -> None:
         """Record that these have left their places."""
         await self._call(
-            many.write,
+            bulk.write,
             self._db,
             "UPDATE moves SET is_out = 1 WHERE source IN ({values})",
             [(move.source,) for move in moves],
@@ -87,26 +87,26 @@ class Moves:
 
     def _finish(self, moves: Sequence[Move]) -> None:
         paths = [(move.source, move.target) for move in moves if move.file_id is None]
-        many.write(
+        bulk.write(
             self._db,
             "WITH told (item_id, file_id, target) AS ({values}) UPDATE files SET path = told.target"
             " FROM told WHERE files.item_id = told.item_id AND files.file_id = told.file_id",
             [(move.key, move.file_id, move.target) for move in moves if move.file_id is not None],
         )
-        many.write(  # what is the file of a record again is none that was replaced
+        bulk.write(  # what is the file of a record again is none that was replaced
             self._db,
             "DELETE FROM leftovers WHERE path IN ({values})",
             [(move.source,) for move in moves if move.file_id is not None],
         )
         # Two may change places, and paths are unique: so first to names that no file has.
-        many.write(
+        bulk.write(
             self._db,
             "WITH told (source, target) AS ({values}) UPDATE leftovers SET path = '/' || told.target"
             " FROM told WHERE leftovers.path = told.source",
             paths,
         )
         self._db.execute("UPDATE OR REPLACE leftovers SET path = substr(path, 2) WHERE path LIKE '/%'")
-        many.write(
+        bulk.write(
             self._db, "DELETE FROM moves WHERE source IN ({values})", [(move.source,) for move in moves]
         )
         told: dict[int, tuple[str, ...]] = {}
@@ -169,13 +169,13 @@ class Moves:
         await self._call(self._place, placed)
 
     def _place(self, placed: Mapping[int, Mapping[int, str]]) -> None:
-        many.write(
+        bulk.write(
             self._db,
             "WITH told (item_id, file_id, path) AS ({values}) UPDATE files SET path = told.path FROM told"
             " WHERE files.item_id = told.item_id AND files.file_id = told.file_id",
             [(key, file_id, path) for key, paths in placed.items() for file_id, path in paths.items()],
         )
-        many.write(self._db, "DELETE FROM unplaced WHERE item_id IN ({values})", [(key,) for key in placed])
+        bulk.write(self._db, "DELETE FROM unplaced WHERE item_id IN ({values})", [(key,) for key in placed])
 
 
 def _words(move: Move) -> str:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from harvester.ledger.database import bulk as many
+from harvester.ledger.database import bulk
 from harvester.ledger.messages import ItemResult
 from harvester.models import Usage
 
@@ -48,7 +48,7 @@ class Counters:
 
 def save_totals(db: sqlite3.Connection, results: Sequence[ItemResult], now: str) -> None:
     """Save the counters of items that were asked for; a trigger keeps those that were there."""
-    told: dict[tuple[str, ...], list[many.Row]] = {}
+    told: dict[tuple[str, ...], list[bulk.Row]] = {}
     for result in results:
         for found in result.findings:
             if found.totals is not None:
@@ -57,7 +57,7 @@ def save_totals(db: sqlite3.Connection, results: Sequence[ItemResult], now: str)
                 told.setdefault(tuple(asked), []).append(row)
     for counters, rows in told.items():
         columns = (*counters, "asked_at", "asked")
-        many.write(
+        bulk.write(
             db,
             f"INSERT INTO stats (item_id, {', '.join(columns)}) {{values}} ON CONFLICT DO UPDATE"
             f" SET {', '.join(f'{column} = excluded.{column}' for column in columns)}",
@@ -74,7 +74,7 @@ def save_uses(db: sqlite3.Connection, results: Sequence[ItemResult]) -> None:
         if found.usage is not None
     ]
     for by_country, kind in ((False, OF_ALL), (True, BY_COUNTRY)):
-        many.write(
+        bulk.write(
             db,
             # From a SELECT: else SQLite walks the whole table.
             f"DELETE FROM uses WHERE {kind}"
@@ -86,7 +86,7 @@ def save_uses(db: sqlite3.Connection, results: Sequence[ItemResult]) -> None:
                 for counter in usage.counters
             ],
         )
-    many.write(
+    bulk.write(
         db,
         "INSERT INTO uses (item_id, counter, granularity, date, country, number) {values}",
         (

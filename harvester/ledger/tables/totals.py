@@ -16,12 +16,12 @@ class _Totals:
         self.files: dict[str, dict[str, int]] = {}
         self.file_outcomes: dict[str, int] = {}
 
-    def add_files(self, status: str, verdict: str, number: int, size: int) -> None:
+    def add_files(self, status: str, failure_kind: str, number: int, size: int) -> None:
         count = self.files.setdefault(status, {"files": 0, "bytes": 0})
         count["files"] += number
         count["bytes"] += size
-        is_told = status in {FileStatus.FAILED, FileStatus.WITHHELD} or verdict == NOT_ASKED
-        outcome = verdict if verdict and is_told else status
+        is_told = status in {FileStatus.FAILED, FileStatus.WITHHELD} or failure_kind == NOT_ASKED
+        outcome = failure_kind if failure_kind and is_told else status
         self.file_outcomes[outcome] = self.file_outcomes.get(outcome, 0) + number
 
 
@@ -87,9 +87,9 @@ def _totals(db: sqlite3.Connection) -> _Totals:
         "SELECT what, task, state, verdict, number, bytes FROM totals WHERE number > 0"
         " ORDER BY what, task, state, verdict"
     )
-    for what, task, state, verdict, number, size in rows:
+    for what, task, state, failure_kind, number, size in rows:
         if what == "files":
-            total.add_files(state, verdict, number, size)
+            total.add_files(state, failure_kind, number, size)
         elif what == "work":
             total.work.setdefault(task, {})[state] = number
         elif what == "items":
@@ -106,7 +106,7 @@ def _listings(db: sqlite3.Connection) -> dict[str, int]:
     ``asked`` = ``found`` (different items) + ``repeated`` + ``left_out`` (not taken by the user's
     filters) + ``unresolved`` (names and entries that lead to no item).
     """
-    listings, entries, found, left_out = db.execute(
+    listings, entries, found, excluded = db.execute(
         "SELECT count(*), ifnull(sum(entries), 0), ifnull(sum(found), 0), ifnull(sum(left_out), 0)"
         " FROM listings WHERE NOT old"
     ).fetchone()
@@ -120,8 +120,8 @@ def _listings(db: sqlite3.Connection) -> dict[str, int]:
     return {
         "asked": entries,
         "found": found,
-        "repeated": entries - left_out - unresolved - found,
-        "left_out": left_out,
+        "repeated": entries - excluded - unresolved - found,
+        "left_out": excluded,
         "unresolved": unresolved,
     }
 
@@ -154,7 +154,7 @@ def _item_outcomes(db: sqlite3.Connection, total: _Totals) -> dict[str, int]:
         )
         """,
     )
-    left_out = _one(
+    excluded = _one(
         db,
         f"""
         SELECT count(DISTINCT item_id) FROM work WHERE {OPEN_WORK} AND state = 'left out' AND NOT EXISTS (
@@ -163,7 +163,7 @@ def _item_outcomes(db: sqlite3.Connection, total: _Totals) -> dict[str, int]:
         )
         """,
     )
-    outcomes = {"pending": pending, "withdrawn": withdrawn, "left out": left_out, **dict(failed)}
+    outcomes = {"pending": pending, "withdrawn": withdrawn, "left out": excluded, **dict(failed)}
     outcomes["done"] = total.items - sum(outcomes.values())
     return {outcome: number for outcome, number in sorted(outcomes.items()) if number}
 

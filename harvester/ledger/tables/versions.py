@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from harvester.ledger.database import bulk as many
+from harvester.ledger.database import bulk
 
 
 def keys(db: sqlite3.Connection, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
@@ -20,12 +20,12 @@ def keys(db: sqlite3.Connection, wanted: Sequence[tuple[int, int]]) -> dict[tupl
         return {}
     (lowest,) = db.execute("SELECT ifnull(min(id), 0) FROM versions").fetchone()
     each = sorted(set(wanted))
-    many.write(
+    bulk.write(
         db,
         "INSERT INTO versions (id, item_id, version) {values} ON CONFLICT DO NOTHING",
         [(lowest - place, *version) for place, version in enumerate(each, start=1)],
     )
-    rows = many.select(
+    rows = bulk.select(
         db,
         "WITH told (item_id, version) AS ({values})"
         " SELECT item_id, version, id FROM told JOIN versions USING (item_id, version)",
@@ -44,7 +44,7 @@ def known(db: sqlite3.Connection, item_id: int) -> frozenset[int]:
 
 def let_count(db: sqlite3.Connection, named: Sequence[int]) -> None:
     """Have one version of each item carry its statistics, by ids in the ledger, where nothing does so yet."""
-    many.write(
+    bulk.write(
         db,
         """
         WITH named (id) AS ({values})
@@ -62,7 +62,7 @@ def let_count(db: sqlite3.Connection, named: Sequence[int]) -> None:
 
 def that_count(db: sqlite3.Connection, keys: Sequence[int]) -> set[int]:
     """Return those of some versions, by their ids in the ledger, that carry the statistics of their item."""
-    rows = many.select(
+    rows = bulk.select(
         db, "SELECT id FROM versions WHERE counts AND id IN ({values})", [(key,) for key in keys]
     )
     return {key for (key,) in rows}
@@ -70,7 +70,7 @@ def that_count(db: sqlite3.Connection, keys: Sequence[int]) -> set[int]:
 
 def hand_over(db: sqlite3.Connection, item_ids: Sequence[int]) -> None:
     """Let items that have come into the ledger carry their statistics themselves, with what is here."""
-    moved = many.select(
+    moved = bulk.select(
         db,
         "WITH named (id) AS ({values}) SELECT versions.item_id, versions.id FROM named"
         " JOIN versions ON versions.item_id = named.id AND counts",
@@ -94,13 +94,13 @@ _HAND_OVER = (
 )
 
 
-def forget(db: sqlite3.Connection, gone: Sequence[many.Row]) -> None:
+def forget(db: sqlite3.Connection, gone: Sequence[bulk.Row]) -> None:
     """Have others carry the statistics of versions that there never were, by their ids in the ledger."""
-    others = many.select(
+    others = bulk.select(
         db,
         "SELECT other.id FROM versions AS other JOIN items USING (id) WHERE other.item_id IN ("
         "SELECT item_id FROM versions WHERE counts AND id IN ({values}))",
         gone,
     )
-    many.write(db, "UPDATE versions SET counts = 0 WHERE id IN ({values})", gone)
+    bulk.write(db, "UPDATE versions SET counts = 0 WHERE id IN ({values})", gone)
     let_count(db, [key for (key,) in others])

@@ -11,11 +11,11 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
-from harvester.errors import Verdict
+from harvester.errors import FailureKind
 from harvester.ledger.database.connection import OPEN_WORK, STANDS_IN
 from harvester.models import ItemRef
 
-_SUSPECTED = f"{OPEN_WORK} AND state = 'failed' AND verdict = '{Verdict.SUSPECTED}' AND task = 'metadata'"
+_SUSPECTED = f"{OPEN_WORK} AND state = 'failed' AND verdict = '{FailureKind.SUSPECTED}' AND task = 'metadata'"
 _IS_LISTED = """item_id IN (
     SELECT id FROM items WHERE NOT named AND EXISTS (
         SELECT 1 FROM finds JOIN listings ON listings.id = listing_id
@@ -120,5 +120,5 @@ class Withdrawals:
     def _doubt(self, why: str, which: str = "TRUE") -> int:
         return self._db.execute(
             f"UPDATE work SET verdict = ?, error = ? WHERE {_SUSPECTED} AND {which}",
-            (str(Verdict.FOR_NOW), why),
+            (str(FailureKind.FOR_NOW), why),
         ).rowcount

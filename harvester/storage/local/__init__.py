@@ -13,23 +13,23 @@ what is whole in its place, `looking.py` tells what is there, `linking.py` gives
 another one, `room.py` sets free disk aside, `rewriting.py` replaces tables.
 """
 
-from harvester.storage.local.atomic_write import rewrite
-from harvester.storage.local.directory import disk_errors
+from harvester.storage.local.atomic_file import atomic_write
+from harvester.storage.local.directory import map_disk_errors
 from harvester.storage.local.partial import Partial
-from harvester.storage.local.segments import BUFFER_SIZE, Piece
+from harvester.storage.local.segments import BUFFER_SIZE, Segment
 from harvester.storage.local.store import Store
-from harvester.storage.paths import aside, home_of, is_same_path, place, safe_name
+from harvester.storage.paths import aside, assign_paths, is_same_path, item_dir, safe_name
 
 __all__ = [
     "BUFFER_SIZE",
     "Partial",
-    "Piece",
+    "Segment",
     "Store",
     "aside",
-    "disk_errors",
-    "home_of",
+    "assign_paths",
+    "atomic_write",
     "is_same_path",
-    "place",
-    "rewrite",
+    "item_dir",
+    "map_disk_errors",
     "safe_name",
 ]

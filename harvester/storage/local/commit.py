@@ -14,8 +14,8 @@ from typing import Any, Protocol, TypeAlias
 import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
 
-from harvester.errors import DiskTrouble, HarvestError
-from harvester.storage.local.directory import Finished, Tree
+from harvester.errors import HarvestError, StorageError
+from harvester.storage.local.directory import OutputTree, StagedFile
 
 LARGE_BYTES = 8 << 20
 """A file of this size keeps the disk busy for itself: nobody is made to wait for it."""
@@ -32,7 +32,7 @@ async def nothing_to_confirm() -> None:
 class Publishable(Protocol):
     """A partial file that should be whole by now."""
 
-    def prove(self, path: str) -> Finished:
+    def prove(self, path: str) -> StagedFile:
         """Write what is buffered and prove the whole, which goes to `path`; raises what is wrong with it."""
         ...
 
@@ -50,13 +50,13 @@ class _Entry:
         self.partial = partial
         self.path = path
         self.is_taken = False
-        self.problem: HarvestError | None = DiskTrouble(f"{path}: was not written")  # until it is
+        self.problem: HarvestError | None = StorageError(f"{path}: was not written")  # until it is
 
 
 class Publisher:
     """Publishes the files of one output folder."""
 
-    def __init__(self, tree: Tree, threads: CapacityLimiter, confirm: Confirm) -> None:
+    def __init__(self, tree: OutputTree, threads: CapacityLimiter, confirm: Confirm) -> None:
         self._tree = tree
         self._threads = threads
         self._confirm = confirm
@@ -68,9 +68,9 @@ class Publisher:
         Prove a file of `size` bytes and move it to `path`; what is published outlives a power cut.
 
         Raises:
-            Damaged: it is not what was promised; it has been deleted.
-            DiskTrouble: the disk does not take it.
-            FolderInUse: another run has the folder now.
+            CorruptBody: it is not what was promised; it has been deleted.
+            StorageError: the disk does not take it.
+            FolderLocked: another run has the folder now.
         """
         entry = _Entry(partial, path)
         with anyio.CancelScope(shield=True):  # a batch that is under way has the file
@@ -92,7 +92,7 @@ class Publisher:
             await to_thread.run_sync(self._publish, batch, limiter=self._threads)
 
     def _publish(self, batch: Sequence[_Entry]) -> None:
-        proven: list[tuple[_Entry, Finished]] = []
+        proven: list[tuple[_Entry, StagedFile]] = []
         for entry in batch:
             try:
                 proven.append((entry, entry.partial.prove(entry.path)))

@@ -9,17 +9,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
 
-from harvester.storage.local.directory import Folder, Tree, disk_errors
+from harvester.storage.local.directory import Directory, OutputTree, map_disk_errors
 from harvester.storage.local.segments import BUFFER_SIZE, PARTIAL
 from harvester.storage.local.verify import is_whole
 
 COPY = ".copy"
 """How the name of a copy ends until it is whole."""
-Link: TypeAlias = Callable[[Folder, str, Folder, str], None]
-"""Gives a file of a folder, by its name, a second name in another folder, as `Folder.link`."""
+Link: TypeAlias = Callable[[Directory, str, Directory, str], None]
+"""Gives a file of a folder, by its name, a second name in another folder, as `Directory.link`."""
 
 
-def is_linked(tree: Tree, twin: str, path: str, size: int, md5: str | None, link: Link, owner: str) -> bool:
+def link_or_copy(
+    tree: OutputTree, twin: str, path: str, size: int, md5: str | None, link: Link, owner: str
+) -> bool:
     """
     Put the file at `twin` at `path` too, in this thread, and make that outlive a power cut.
 
@@ -28,14 +30,14 @@ def is_linked(tree: Tree, twin: str, path: str, size: int, md5: str | None, link
     False where it is not there, or not whole. Where `link` cannot give it a second name it is copied.
 
     Raises:
-        DiskTrouble: the disk does not take it.
+        StorageError: the disk does not take it.
     """
     if twin == path or not is_whole(tree, twin, size, md5):
         return False
     there, _, name = twin.rpartition("/")
     folder, _, new_name = path.rpartition("/")
     with (
-        disk_errors(str(tree.root / path)),
+        map_disk_errors(str(tree.root / path)),
         tree.folder(there) as source,
         tree.folder(folder, make=True) as target,
     ):

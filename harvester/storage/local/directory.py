@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from harvester.errors import DiskTrouble
-from harvester.storage.paths import steps
+from harvester.errors import StorageError
+from harvester.storage.paths import parents
 from harvester.system.paths import from_disk, on_disk
 
 HOLDS_FOLDERS = {os.open, os.mkdir, os.rename, os.stat, os.unlink} <= os.supports_dir_fd
@@ -56,16 +56,16 @@ _ADVICE = {
 
 
 @contextmanager
-def disk_errors(what: str) -> Iterator[None]:
+def map_disk_errors(what: str) -> Iterator[None]:
     """Translate the errors of a disk that cannot take what has to be written: what, why, what to do."""
     try:
         yield
     except OSError as exc:
         advice = _ADVICE.get(exc.errno or 0, "check the output folder")
-        raise DiskTrouble(f"{what}: {exc.strerror or exc}; {advice} and run again") from exc
+        raise StorageError(f"{what}: {exc.strerror or exc}; {advice} and run again") from exc
 
 
-def is_absence(trouble: DiskTrouble) -> bool:
+def is_absence(trouble: StorageError) -> bool:
     """Tell whether what was looked for is not there, or behind a link, rather than that the disk is sick."""
     return not isinstance(trouble.__cause__, OSError) or trouble.__cause__.errno in _NOT_HERE
 
@@ -77,11 +77,11 @@ def begin_to_sync(handle: BinaryIO, begin: int = 0) -> None:
             os.posix_fadvise(handle.fileno(), begin, 0, os.POSIX_FADV_DONTNEED)
 
 
-class Folder:
+class Directory:
     """
     One folder, held open; its methods take plain names of what is in it, which are UTF-8 on the disk.
 
-    Errors are the disk's own, but where more can be said than the disk does: that is `DiskTrouble`.
+    Errors are the disk's own, but where more can be said than the disk does: that is `StorageError`.
     """
 
     def __init__(self, path: Path, descriptor: int | None) -> None:
@@ -89,15 +89,15 @@ class Folder:
         self._descriptor = descriptor  # None: goes by its path
 
     @classmethod
-    def enter(cls, path: Path, *, held: bool = HOLDS_FOLDERS) -> Folder:
+    def enter(cls, path: Path, *, held: bool = HOLDS_FOLDERS) -> Directory:
         """Enter a folder that the user named, through links too: they are the user's choice."""
-        with disk_errors(str(path)):
+        with map_disk_errors(str(path)):
             if held:
                 return cls(path, os.open(path, _FOLDER))
             os.scandir(path).close()  # fails as opening it would
             return cls(path, None)
 
-    def __enter__(self) -> Folder:
+    def __enter__(self) -> Directory:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,13 +109,13 @@ class Folder:
             descriptor, self._descriptor = self._descriptor, _LEFT
             os.close(descriptor)
 
-    def below(self, name: str) -> Folder:
+    def below(self, name: str) -> Directory:
         """Enter a folder in this one, never through a link."""
         if name in {"", ".", ".."}:
-            raise DiskTrouble(f"{self.path}/{name}: leads out of its folder; see who wrote such a path")
+            raise StorageError(f"{self.path}/{name}: leads out of its folder; see who wrote such a path")
         if self._descriptor is None:
             self._refuse_a_link(name)
-            return Folder.enter(self.path / on_disk(name), held=False)
+            return Directory.enter(self.path / on_disk(name), held=False)
         try:
             descriptor = os.open(on_disk(name), _FOLDER | _NO_LINK, dir_fd=self._descriptor)
         except FileNotFoundError:
@@ -123,7 +123,7 @@ class Folder:
         except OSError:  # which one it is for a link differs between systems
             self._refuse_a_link(name)
             raise
-        return Folder(self.path / on_disk(name), descriptor)
+        return Directory(self.path / on_disk(name), descriptor)
 
     def make(self, name: str) -> bool:
         """Make a folder in this one; tell whether it was missing."""
@@ -177,16 +177,16 @@ class Folder:
         """Remove a folder and all that is in it; what links in it point to is left alone."""
         shutil.rmtree(self._at(name), dir_fd=self._descriptor)
 
-    def move(self, name: str, to: Folder, new_name: str) -> None:
+    def move(self, name: str, to: Directory, new_name: str) -> None:
         """Move a file to where a file or link may be; what that link points to is left alone."""
         source, target = self._at(name), to._at(new_name)
         try:
             os.replace(source, target, src_dir_fd=self._descriptor, dst_dir_fd=to._descriptor)
         except FileNotFoundError as exc:
             told = "was removed while it was written; see what else works here and run again"
-            raise DiskTrouble(f"{self.path / name}: {told}") from exc
+            raise StorageError(f"{self.path / name}: {told}") from exc
 
-    def link(self, name: str, to: Folder, new_name: str) -> None:
+    def link(self, name: str, to: Directory, new_name: str) -> None:
         """Give a file a second name, in the place of a file or link that may be there."""
         to.remove(new_name)
         os.link(
@@ -220,7 +220,7 @@ class Folder:
         if self._descriptor is None:  # Windows has links of more than one kind
             leads_away = leads_away or path.resolve().parent != self.path.resolve()
         if leads_away:
-            raise DiskTrouble(f"{path}: a link leads out of the output folder; remove it")
+            raise StorageError(f"{path}: a link leads out of the output folder; remove it")
 
 
 def is_ours_alone(status: os.stat_result) -> bool:
@@ -229,7 +229,7 @@ def is_ours_alone(status: os.stat_result) -> bool:
 
 
 @dataclass
-class Finished:
+class StagedFile:
     """
     A written file on its way to its place.
 
@@ -238,14 +238,14 @@ class Finished:
     """
 
     handle: BinaryIO
-    folder: Folder
+    folder: Directory
     name: str
     path: str
-    problem: DiskTrouble | None = None
+    problem: StorageError | None = None
     is_synced: bool = False
 
 
-class Tree:
+class OutputTree:
     """
     The output folder and what is below it; paths are relative to it, with "/".
 
@@ -259,17 +259,17 @@ class Tree:
         self._settled: set[str] = set()
 
     @contextmanager
-    def folder(self, path: str, *, make: bool = False) -> Iterator[Folder]:
+    def folder(self, path: str, *, make: bool = False) -> Iterator[Directory]:
         """
         Enter a folder, never through a link; `make` those on the way that are missing.
 
         Raises:
-            DiskTrouble: a link is in the way, or a folder cannot be entered or made.
+            StorageError: a link is in the way, or a folder cannot be entered or made.
         """
-        here = Folder.enter(self.root, held=self._held)
+        here = Directory.enter(self.root, held=self._held)
         try:
-            for step in steps(path) if path else ():
-                with disk_errors(str(self.root / step)):
+            for step in parents(path) if path else ():
+                with map_disk_errors(str(self.root / step)):
                     below = self._below(here, step, make=make)
                 here.leave()
                 here = below
@@ -285,7 +285,7 @@ class Tree:
         """Make what an open file or folder holds outlive a power cut."""
         self._sync(descriptor)
 
-    def publish(self, files: Sequence[Finished], before_moving: Callable[[], None] = lambda: None) -> None:
+    def publish(self, files: Sequence[StagedFile], before_moving: Callable[[], None] = lambda: None) -> None:
         """
         Move written files to their places: what has no problem after that outlives a power cut.
 
@@ -295,31 +295,31 @@ class Tree:
         for file in files[1:]:  # so that the disk is at work on them while the first is waited for
             begin_to_sync(file.handle)
         for file in files:
-            with _noted_in([file]), disk_errors(str(self.root / file.path)):
+            with _noted_in([file]), map_disk_errors(str(self.root / file.path)):
                 self._sync(file.handle.fileno())
                 file.is_synced = True
                 file.handle.close()  # Windows moves no open file
         before_moving()
-        changed: dict[str, list[Finished]] = {}
+        changed: dict[str, list[StagedFile]] = {}
         fresh: dict[str, set[str]] = {}
         for folder, inside in _by_folder(files).items():
             with _noted_in(inside), self.folder(folder, make=True) as target:
                 for file in inside:
-                    with _noted_in([file]), disk_errors(str(self.root / file.path)):
+                    with _noted_in([file]), map_disk_errors(str(self.root / file.path)):
                         file.folder.move(file.name, target, file.path.rpartition("/")[2])
             for above, step in self._unsettled(folder):
                 changed.setdefault(above, []).extend(inside)
                 fresh.setdefault(above, set()).add(step)
             changed.setdefault(folder, []).extend(inside)
         for folder, affected in changed.items():
-            with _noted_in(affected), self.folder(folder) as here, disk_errors(str(self.root / folder)):
+            with _noted_in(affected), self.folder(folder) as here, map_disk_errors(str(self.root / folder)):
                 here.sync(self._sync)
                 self._settle(fresh.get(folder, set()))
 
     def keep(self, path: str) -> None:
         """Make a file that was found in its place, and every name that leads to it, outlive a power cut."""
         folder, _, name = path.rpartition("/")
-        with disk_errors(str(self.root / path)), self.folder(folder) as here:
+        with map_disk_errors(str(self.root / path)), self.folder(folder) as here:
             here.sync_file(name, self._sync)
             here.sync(self._sync)
         self.settle(folder)
@@ -327,7 +327,7 @@ class Tree:
     def settle(self, folder: str) -> None:
         """Make the names of a folder, and of those that it is in, outlive a power cut."""
         for above, step in self._unsettled(folder):
-            with self.folder(above) as here, disk_errors(str(self.root / above)):
+            with self.folder(above) as here, map_disk_errors(str(self.root / above)):
                 here.sync(self._sync)
                 self._settle({step})
 
@@ -338,9 +338,9 @@ class Tree:
         Those that were there already too: another thread, or a run that was killed, may have made them a
         moment ago. Those that this process has settled are not synced again.
         """
-        return [(step.rpartition("/")[0], step) for step in steps(folder) if step not in self._settled]
+        return [(step.rpartition("/")[0], step) for step in parents(folder) if step not in self._settled]
 
-    def _below(self, here: Folder, step: str, *, make: bool) -> Folder:
+    def _below(self, here: Directory, step: str, *, make: bool) -> Directory:
         name = step.rpartition("/")[2]
         try:
             return here.below(name)
@@ -357,9 +357,9 @@ class Tree:
         self._settled |= folders
 
 
-def _by_folder(files: Sequence[Finished]) -> dict[str, list[Finished]]:
+def _by_folder(files: Sequence[StagedFile]) -> dict[str, list[StagedFile]]:
     """Group the files that have no problem by the folders that they go to."""
-    grouped: dict[str, list[Finished]] = {}
+    grouped: dict[str, list[StagedFile]] = {}
     for file in files:
         if file.problem is None:
             grouped.setdefault(file.path.rpartition("/")[0], []).append(file)
@@ -367,10 +367,10 @@ def _by_folder(files: Sequence[Finished]) -> dict[str, list[Finished]]:
 
 
 @contextmanager
-def _noted_in(files: Sequence[Finished]) -> Iterator[None]:
+def _noted_in(files: Sequence[StagedFile]) -> Iterator[None]:
     """Note what the disk has against the block in the files that it is about."""
     try:
         yield
-    except DiskTrouble as error:
+    except StorageError as error:
         for file in files:
             file.problem = file.problem or error

@@ -17,14 +17,20 @@ from io import FileIO
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from harvester.errors import Damaged, DiskTrouble, NoRoom
+from harvester.errors import CorruptBody, InsufficientSpace, StorageError
 from harvester.models import RemoteFile
 from harvester.storage.local.commit import Publisher
-from harvester.storage.local.directory import Finished, Folder, Tree, begin_to_sync, disk_errors
+from harvester.storage.local.directory import (
+    Directory,
+    OutputTree,
+    StagedFile,
+    begin_to_sync,
+    map_disk_errors,
+)
 from harvester.storage.local.partial_owner import FREE, PartName
-from harvester.storage.local.reservation import Room
+from harvester.storage.local.reservation import DiskReservation
 from harvester.storage.local.resume import Leftovers, discard, take_over
-from harvester.storage.local.segments import BUFFER_SIZE, PARTIAL, Piece, Pieces, write_all
+from harvester.storage.local.segments import BUFFER_SIZE, PARTIAL, Segment, Segments, write_all
 from harvester.storage.local.verify import hash_stream
 
 
@@ -38,16 +44,16 @@ class Partial:
 
     def __init__(
         self,
-        tree: Tree,
+        tree: OutputTree,
         name: PartName,
         file: RemoteFile,
         threads: CapacityLimiter,
         publisher: Publisher,
         leftovers: Leftovers,
-        room: Room,
+        room: DiskReservation,
     ) -> None:
         self.file = file
-        self.pieces = Pieces(tree, name, file.size, threads, room)
+        self.pieces = Segments(tree, name, file.size, threads, room)
         self.validator: str | None = None
         self.received = 0
         self._tree = tree
@@ -61,7 +67,7 @@ class Partial:
         self._buffered: list[bytes] = []
         self._waiting = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self._folder: Folder
+        self._folder: Directory
         self._handle: FileIO | None = None
         self._opened = ExitStack()
 
@@ -70,14 +76,14 @@ class Partial:
         Go on with what an earlier try left, in this thread: its beginning is hashed again.
 
         Raises:
-            DiskTrouble: the disk does not let that be done.
+            StorageError: the disk does not let that be done.
         """
         if self.file.md5 is None:
             # Nothing would prove that an old beginning belongs to a new end.
             discard(self._tree, found)
             return
         begins = take_over(self._tree, found, self._part_name.owner, self.file.size, self._room)
-        with disk_errors(str(self._path)):
+        with map_disk_errors(str(self._path)):
             handle = self._open()
             self._md5 = hash_stream(handle)
             self.received = self._written = handle.tell()
@@ -112,7 +118,7 @@ class Partial:
         Set disk aside for what is still to come of it, as long as it is in transfer.
 
         Raises:
-            NoRoom: that is not there.
+            InsufficientSpace: that is not there.
         """
         return self._room.reserve(self._missing)
 
@@ -126,10 +132,10 @@ class Partial:
         try:
             with self.reserve():
                 return self.pieces.make_room(longest)
-        except NoRoom:
+        except InsufficientSpace:
             return not self.pieces
 
-    def divide(self, place: int) -> Piece | None:
+    def divide(self, place: int) -> Segment | None:
         """
         Let somebody else bring what is missing from `place` on, up to the next piece.
 
@@ -180,12 +186,12 @@ class Partial:
         Prove the whole file and rename it to `path` below the output folder; see `Publisher.publish`.
 
         Raises:
-            Damaged: it is not what was promised; it has been deleted.
-            DiskTrouble: the disk does not take it.
+            CorruptBody: it is not what was promised; it has been deleted.
+            StorageError: the disk does not take it.
         """
         await self._publisher.publish(self, path, self.file.size)
 
-    def prove(self, path: str) -> Finished:
+    def prove(self, path: str) -> StagedFile:
         """
         Write what is buffered and prove the whole file, in this thread.
 
@@ -197,12 +203,12 @@ class Partial:
         got = self._md5.hexdigest()
         if self.received != self.file.size or self.file.md5 not in {None, got}:
             self._restart()
-            raise Damaged(f"received md5 {got}, promised {self.file.md5}", md5=got)
-        return Finished(handle, self._folder, self._name, path)
+            raise CorruptBody(f"received md5 {got}, promised {self.file.md5}", md5=got)
+        return StagedFile(handle, self._folder, self._name, path)
 
     def _refuse_another(self, handle: FileIO) -> None:
         """See that what was hashed is what is on the disk under this name: this very file, of this length."""
-        with disk_errors(str(self._path)):
+        with map_disk_errors(str(self._path)):
             status = os.fstat(handle.fileno())
             try:
                 is_it = os.path.samestat(status, self._folder.look(self._name))
@@ -210,7 +216,7 @@ class Partial:
                 return  # so it is told where it is moved
         if not is_it or status.st_size != self.received:
             told = "was changed while it was written; see what else works here and run again"
-            raise DiskTrouble(f"{self._path}: {told}")
+            raise StorageError(f"{self._path}: {told}")
 
     def published(self) -> None:
         """Let go of a file that is in its place, in this thread."""
@@ -224,7 +230,7 @@ class Partial:
 
         What is read back may be in memory only, and a second sync may have nothing to say against it.
         """
-        with suppress(DiskTrouble):  # there is one already, and it is to be heard of
+        with suppress(StorageError):  # there is one already, and it is to be heard of
             self._restart()
 
     async def close(self) -> None:
@@ -240,7 +246,7 @@ class Partial:
 
     def _absorb(self) -> FileIO:
         data, self._buffered, self._waiting = b"".join(self._buffered), [], 0
-        with disk_errors(str(self._path)):
+        with map_disk_errors(str(self._path)):
             handle = self._handle
             if handle is None:
                 handle = self._open()
@@ -252,18 +258,18 @@ class Partial:
                 begin_to_sync(handle, handle.tell() - len(data))
         return handle
 
-    def _append(self, piece: Piece) -> None:
+    def _append(self, piece: Segment) -> None:
         data = piece.read(self.received)
         self._buffered.append(data)
         self.received += len(data)
         self._absorb()
 
-    def _let_go(self, piece: Piece) -> None:
+    def _let_go(self, piece: Segment) -> None:
         handle = self._absorb()
         try:
-            with disk_errors(str(self._path)):  # else a power cut might keep neither of both
+            with map_disk_errors(str(self._path)):  # else a power cut might keep neither of both
                 self._tree.sync(handle)
-        except DiskTrouble:
+        except StorageError:
             piece.close()
             self.unsynced()
             raise
@@ -273,7 +279,7 @@ class Partial:
         self._buffered, self._waiting, self.validator = [], 0, None
         self.pieces.drop()
         if self._handle is not None:
-            with disk_errors(str(self._path)):
+            with map_disk_errors(str(self._path)):
                 self._handle.seek(0)
                 self._handle.truncate()
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -281,7 +287,7 @@ class Partial:
 
     def _close(self) -> None:
         # Whoever closes an unfinished file was led here by an error, and that one is to be heard of.
-        with suppress(DiskTrouble):
+        with suppress(StorageError):
             self._absorb()
         left = self.pieces.close()
         with suppress(OSError), self._opened:
@@ -298,7 +304,11 @@ class Partial:
         """Leave files to whoever goes on with them."""
         for name in names:
             left = name
-            with suppress(DiskTrouble), self._tree.folder(PARTIAL) as folder, disk_errors(str(self._path)):
+            with (
+                suppress(StorageError),
+                self._tree.folder(PARTIAL) as folder,
+                map_disk_errors(str(self._path)),
+            ):
                 folder.move(str(name), folder, str(name.of(FREE)))
                 left = name.of(FREE)
             self._leftovers.add(left)

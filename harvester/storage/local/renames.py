@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from anyio import CapacityLimiter, to_thread
 
-from harvester.errors import DiskTrouble
+from harvester.errors import StorageError
 from harvester.storage.local.commit import Confirm
-from harvester.storage.local.directory import Tree, disk_errors, is_absence
+from harvester.storage.local.directory import OutputTree, is_absence, map_disk_errors
 from harvester.storage.local.segments import PARTIAL
 
 ON_THE_WAY = ".move"
@@ -20,7 +20,7 @@ ON_THE_WAY = ".move"
 class Renames:
     """Gives files of one output folder other paths; done again after a crash it ends what was begun."""
 
-    def __init__(self, tree: Tree, threads: CapacityLimiter, confirm: Confirm) -> None:
+    def __init__(self, tree: OutputTree, threads: CapacityLimiter, confirm: Confirm) -> None:
         self._tree = tree
         self._threads = threads
         self._confirm = confirm
@@ -30,8 +30,8 @@ class Renames:
         Take files, by source and target, out of their places; one that is not there is passed over.
 
         Raises:
-            DiskTrouble: the disk does not take it.
-            FolderInUse: another run has the folder now.
+            StorageError: the disk does not take it.
+            FolderLocked: another run has the folder now.
         """
         await self._confirm()
         await to_thread.run_sync(_take_out, self._tree, paths, limiter=self._threads)
@@ -42,28 +42,28 @@ class Renames:
         await to_thread.run_sync(_put_in, self._tree, targets, limiter=self._threads)
 
 
-def _take_out(tree: Tree, sources: Sequence[tuple[str, str]]) -> None:
-    with disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL, make=True) as apart:
+def _take_out(tree: OutputTree, sources: Sequence[tuple[str, str]]) -> None:
+    with map_disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL, make=True) as apart:
         for source, target in sources:
             folder, _, name = source.rpartition("/")
             try:
-                with disk_errors(str(tree.root / source)), tree.folder(folder) as here:
+                with map_disk_errors(str(tree.root / source)), tree.folder(folder) as here:
                     here.look(name)
                     here.move(name, apart, _on_the_way(target))
                     here.sync(tree.sync_descriptor)
-            except DiskTrouble as trouble:
+            except StorageError as trouble:
                 if not is_absence(trouble):
                     raise
         apart.sync(tree.sync_descriptor)
 
 
-def _put_in(tree: Tree, targets: Sequence[str]) -> None:
+def _put_in(tree: OutputTree, targets: Sequence[str]) -> None:
     for target in targets:
         if not os.path.lexists(tree.root / PARTIAL / _on_the_way(target)):
             continue  # it is there already, or there was none
         folder, _, name = target.rpartition("/")
         with (
-            disk_errors(str(tree.root / target)),
+            map_disk_errors(str(tree.root / target)),
             tree.folder(PARTIAL) as apart,
             tree.folder(folder, make=True) as here,
         ):

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harvester.errors import NoRoom
-from harvester.storage.local.directory import disk_errors
+from harvester.errors import InsufficientSpace
+from harvester.storage.local.directory import map_disk_errors
 
 
 def free_bytes(folder: Path) -> int:
@@ -16,7 +16,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-class Room:
+class DiskReservation:
     """The free disk of one folder; `free_bytes` tells how much there is."""
 
     def __init__(self, folder: Path, free_bytes: Callable[[Path], int]) -> None:
@@ -32,14 +32,14 @@ class Room:
         It is asked again whenever somebody else wants some, and shrinks as they are written.
 
         Raises:
-            NoRoom: they are not there.
+            InsufficientSpace: they are not there.
         """
         size = max(0, needed())
-        with disk_errors(str(self._folder)):
+        with map_disk_errors(str(self._folder)):
             free = self._free_bytes(self._folder)
         left = max(0, free - sum(claim() for claim in self._claims.values()))
         if size > left:
-            raise NoRoom(
+            raise InsufficientSpace(
                 f"{self._folder}: {size} bytes are needed and {left} are free; make room and run again"
             )
         key = object()

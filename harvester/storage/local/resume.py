@@ -10,10 +10,10 @@ from contextlib import suppress
 from itertools import groupby
 from typing import BinaryIO
 
-from harvester.errors import NoRoom
-from harvester.storage.local.directory import Folder, Tree, disk_errors, is_ours_alone
+from harvester.errors import InsufficientSpace
+from harvester.storage.local.directory import Directory, OutputTree, is_ours_alone, map_disk_errors
 from harvester.storage.local.partial_owner import Hold, PartName
-from harvester.storage.local.reservation import Room
+from harvester.storage.local.reservation import DiskReservation
 from harvester.storage.local.segments import BUFFER_SIZE, PARTIAL
 
 _CLONE = 0x40049409
@@ -23,7 +23,7 @@ _CLONE = 0x40049409
 class Leftovers:
     """What earlier attempts left of files, by the stems of their names; looked for once."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: OutputTree) -> None:
         self._tree = tree
         self._found: dict[str, set[PartName]] | None = None
         self._looking = threading.Lock()
@@ -48,15 +48,17 @@ class Leftovers:
         return sorted((self._found or {}).pop(stem, ()), key=str)
 
 
-def names_in(tree: Tree) -> list[str]:
+def names_in(tree: OutputTree) -> list[str]:
     """List what is in the folder for partial files, in this thread."""
     if not os.path.lexists(tree.root / PARTIAL):
         return []
-    with disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL) as here:
+    with map_disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL) as here:
         return here.names()
 
 
-def take_over(tree: Tree, found: Iterable[PartName], owner: str, size: int, room: Room) -> list[int]:
+def take_over(
+    tree: OutputTree, found: Iterable[PartName], owner: str, size: int, room: DiskReservation
+) -> list[int]:
     """
     Give what is left of a file of `size` bytes to an owner, in this thread; return where its pieces begin.
 
@@ -65,11 +67,11 @@ def take_over(tree: Tree, found: Iterable[PartName], owner: str, size: int, room
     is no room for a copy it is given up.
 
     Raises:
-        DiskTrouble: the disk does not take it.
+        StorageError: the disk does not take it.
     """
     begins: list[int] = []
     by_place = sorted(found, key=lambda name: -1 if name.begin is None else name.begin)
-    with disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL) as folder:
+    with map_disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL) as folder:
         for begin, names in groupby(by_place, key=lambda name: name.begin):
             longest = _longest(folder, list(names), size - (begin or 0))
             is_taken = longest is not None and _take(tree, folder, longest, longest.of(owner), room)
@@ -78,13 +80,13 @@ def take_over(tree: Tree, found: Iterable[PartName], owner: str, size: int, room
     return begins
 
 
-def discard(tree: Tree, names: Iterable[PartName]) -> None:
+def discard(tree: OutputTree, names: Iterable[PartName]) -> None:
     """Remove what is of no use, in this thread, but for what a living process fills."""
-    with disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL) as folder:
+    with map_disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL) as folder:
         _remove(folder, names)
 
 
-def _longest(folder: Folder, names: Sequence[PartName], most: int) -> PartName | None:
+def _longest(folder: Directory, names: Sequence[PartName], most: int) -> PartName | None:
     """Return the longest of some files that have no more than `most` bytes, and remove the others."""
     sizes: dict[PartName, int] = {}
     for name in names:
@@ -99,13 +101,13 @@ def _longest(folder: Folder, names: Sequence[PartName], most: int) -> PartName |
     return longest
 
 
-def _remove(folder: Folder, names: Iterable[PartName]) -> None:
+def _remove(folder: Directory, names: Iterable[PartName]) -> None:
     for name in names:
         if name.hold is not Hold.THE_LIVING:
             folder.remove(str(name))
 
 
-def _take(tree: Tree, folder: Folder, old: PartName, new: PartName, room: Room) -> bool:
+def _take(tree: OutputTree, folder: Directory, old: PartName, new: PartName, room: DiskReservation) -> bool:
     if old == new:
         return True
     hold = old.hold
@@ -118,12 +120,12 @@ def _take(tree: Tree, folder: Folder, old: PartName, new: PartName, room: Room) 
     return is_copied
 
 
-def _copy(tree: Tree, folder: Folder, old: str, new: str, room: Room) -> bool:
+def _copy(tree: OutputTree, folder: Directory, old: str, new: str, room: DiskReservation) -> bool:
     """Copy a file that somebody else may be writing to; False where it has vanished, or there is no room."""
     with suppress(FileNotFoundError), os.fdopen(folder.open(old), "rb", buffering=0) as source:
         size = os.fstat(source.fileno()).st_size
         is_there = False
-        with os.fdopen(folder.create(new), "wb", buffering=0) as target, suppress(NoRoom):
+        with os.fdopen(folder.create(new), "wb", buffering=0) as target, suppress(InsufficientSpace):
             if not _is_cloned(source, target):
                 with room.reserve(lambda: size):
                     _pour(source, target, size)

@@ -18,10 +18,10 @@ from pathlib import Path
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from harvester.errors import DiskTrouble, NoRoom
-from harvester.storage.local.directory import Tree, disk_errors, is_ours_alone
+from harvester.errors import InsufficientSpace, StorageError
+from harvester.storage.local.directory import OutputTree, is_ours_alone, map_disk_errors
 from harvester.storage.local.partial_owner import PartName
-from harvester.storage.local.reservation import Room
+from harvester.storage.local.reservation import DiskReservation
 
 BUFFER_SIZE = 1 << 20
 PARTIAL = ".partial"
@@ -34,14 +34,16 @@ def write_all(handle: FileIO, data: bytes) -> None:
         rest = rest[handle.write(rest) :]
 
 
-class Piece:
+class Segment:
     """
     The bytes of a file from ``begin`` on, as far as they are here.
 
     ``received`` counts them, ``written`` those on the disk. ``is_filling``: somebody brings more.
     """
 
-    def __init__(self, pieces: Pieces, tree: Tree, name: str, begin: int, threads: CapacityLimiter) -> None:
+    def __init__(
+        self, pieces: Segments, tree: OutputTree, name: str, begin: int, threads: CapacityLimiter
+    ) -> None:
         self.begin = begin
         self.received = self.written = 0
         self.is_filling = False
@@ -89,7 +91,7 @@ class Piece:
         Raises nothing of the disk's: what it does not take is missing, and fetched again.
         """
         with anyio.CancelScope(shield=True):
-            with suppress(DiskTrouble):
+            with suppress(StorageError):
                 await to_thread.run_sync(self._append, limiter=self._threads)
             await to_thread.run_sync(self.close, limiter=self._threads)
         self.received = self.written
@@ -105,7 +107,7 @@ class Piece:
 
     def read(self, place: int) -> bytes:
         """Return what is written from that place of the whole file on, a buffer of it at most."""
-        with self._lock, disk_errors(str(self._path)):
+        with self._lock, map_disk_errors(str(self._path)):
             if self._reader is None:
                 with self._tree.folder(PARTIAL) as folder:
                     self._reader = os.fdopen(folder.open(self._name), "rb", buffering=0)
@@ -113,7 +115,7 @@ class Piece:
             data = self._reader.read(min(BUFFER_SIZE, self.begin + self.written - place))
             if data:
                 return data
-        raise DiskTrouble(
+        raise StorageError(
             f"{self._path}: was cut while it was written; see what else works here and run again"
         )
 
@@ -124,7 +126,7 @@ class Piece:
 
     def remove(self) -> None:
         """Remove its file, in this thread; what is still on its way to it is dropped."""
-        with self._lock, disk_errors(str(self._path)):
+        with self._lock, map_disk_errors(str(self._path)):
             self.is_dropped = True
             self._buffered.clear()
             self._close()  # Windows removes no open file
@@ -137,7 +139,7 @@ class Piece:
         self._changed = anyio.Event()
 
     def _append(self) -> None:
-        with self._lock, disk_errors(str(self._path)):
+        with self._lock, map_disk_errors(str(self._path)):
             data, self._buffered, self._waiting = b"".join(self._buffered), [], 0
             if self.is_dropped or not data:
                 return
@@ -152,7 +154,7 @@ class Piece:
             self._handle = os.fdopen(folder.resume(self._name), "r+b", buffering=0)
         if self._handle.seek(0, os.SEEK_END) < self.written:
             told = "was cut while it was written; see what else works here and run again"
-            raise DiskTrouble(f"{self._path}: {told}")
+            raise StorageError(f"{self._path}: {told}")
         self._handle.seek(self.written)
         self._handle.truncate()  # nothing more that lies there is known to be part of it
         self._pieces.note(self.begin)
@@ -166,7 +168,7 @@ class Piece:
         self._handle = self._reader = None
 
 
-class Pieces:
+class Segments:
     """
     The pieces of one file, in the order of their bytes.
 
@@ -175,11 +177,11 @@ class Pieces:
 
     def __init__(
         self,
-        tree: Tree,
+        tree: OutputTree,
         name: PartName,
         size: int,
         threads: CapacityLimiter,
-        room: Room,
+        room: DiskReservation,
     ) -> None:
         self._tree = tree
         self._name = name
@@ -189,16 +191,16 @@ class Pieces:
         self._free = room
         self._room = ExitStack()
         self._room_size = 0
-        self._all: list[Piece] = []
+        self._all: list[Segment] = []
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[Segment]:
         return iter(self._all)
 
     @property
-    def first(self) -> Piece:
+    def first(self) -> Segment:
         """The one that comes next."""
         return self._all[0]
 
@@ -207,7 +209,7 @@ class Pieces:
         """Where the first one begins; the end of the file where there is none."""
         return self._all[0].begin if self._all else self._size
 
-    def end_of(self, piece: Piece) -> int:
+    def end_of(self, piece: Segment) -> int:
         """Tell where the one after it begins, or the file ends; one that was dropped lacks nothing."""
         every = self._all  # another thread may drop them now
         if piece not in every:
@@ -221,7 +223,7 @@ class Pieces:
             try:
                 more = size - self._room_size
                 self._room.enter_context(self._free.reserve(lambda: more))
-            except NoRoom:
+            except InsufficientSpace:
                 return False
             self._room_size = size
         return True
@@ -252,17 +254,17 @@ class Pieces:
             else:
                 self.remove(piece)
 
-    def add(self, begin: int) -> Piece:
+    def add(self, begin: int) -> Segment:
         """Begin a new one, which has no byte yet."""
         piece = self._make(begin)
         self._all = sorted([*self._all, piece], key=lambda each: each.begin)
         return piece
 
-    def take_out(self, piece: Piece) -> None:
+    def take_out(self, piece: Segment) -> None:
         """Let go of one: what comes after the one before it begins where this one ended."""
         self._all.remove(piece)
 
-    def remove(self, piece: Piece) -> None:
+    def remove(self, piece: Segment) -> None:
         """Remove the file of one that was taken out, in this thread."""
         piece.remove()
         self._have_files.discard(piece.begin)
@@ -290,8 +292,8 @@ class Pieces:
         """Tell whether the one that begins there has a file."""
         return begin in self._have_files
 
-    def _make(self, begin: int) -> Piece:
-        return Piece(self, self._tree, str(self._name_of(begin)), begin, self._threads)
+    def _make(self, begin: int) -> Segment:
+        return Segment(self, self._tree, str(self._name_of(begin)), begin, self._threads)
 
     def _name_of(self, begin: int) -> PartName:
         return replace(self._name, begin=begin)

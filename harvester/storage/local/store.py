@@ -16,15 +16,15 @@ from anyio import CapacityLimiter, to_thread
 
 from harvester.models import RemoteFile
 from harvester.storage.local.commit import Confirm, Publisher, nothing_to_confirm
-from harvester.storage.local.dedupe import COPY, Link, is_linked
-from harvester.storage.local.directory import HOLDS_FOLDERS, Folder, Sync, Tree, disk_errors
+from harvester.storage.local.dedupe import COPY, Link, link_or_copy
+from harvester.storage.local.directory import HOLDS_FOLDERS, Directory, OutputTree, Sync, map_disk_errors
 from harvester.storage.local.partial import Partial
 from harvester.storage.local.partial_owner import UNPROVEN, Hold, PartName, new_owner
 from harvester.storage.local.renames import Renames
-from harvester.storage.local.reservation import Room, free_bytes
+from harvester.storage.local.reservation import DiskReservation, free_bytes
 from harvester.storage.local.resume import Leftovers, names_in
 from harvester.storage.local.segments import PARTIAL
-from harvester.storage.local.verify import is_kept, is_whole
+from harvester.storage.local.verify import ensure_durable, is_whole
 from harvester.system.paths import is_there
 
 
@@ -44,13 +44,13 @@ class Store:
         writers: int = 8,
         free_bytes: Callable[[Path], int] = free_bytes,
         sync: Sync = os.fsync,
-        link: Link = Folder.link,
+        link: Link = Directory.link,
         hold_folders: bool = HOLDS_FOLDERS,
         confirm: Confirm = nothing_to_confirm,
     ) -> None:
         self.folder = folder
         self._link = link
-        self._tree = Tree(folder, sync=sync, held=hold_folders)
+        self._tree = OutputTree(folder, sync=sync, held=hold_folders)
         self._threads = CapacityLimiter(writers)
         self._confirm = confirm
         self._publisher = Publisher(self._tree, self._threads, confirm)
@@ -58,10 +58,10 @@ class Store:
         self._owner = new_owner()
         self._leftovers = Leftovers(self._tree)
         self._locks: dict[tuple[int, int | str], anyio.Lock] = {}
-        self._room = Room(folder, free_bytes)
+        self._room = DiskReservation(folder, free_bytes)
 
     def reserve(self, size: int) -> AbstractContextManager[None]:
-        """Set `size` bytes of the free disk aside; see `Room.reserve`."""
+        """Set `size` bytes of the free disk aside; see `DiskReservation.reserve`."""
         return self._room.reserve(lambda: size)
 
     @asynccontextmanager
@@ -81,23 +81,23 @@ class Store:
         Tell whether the file at `path` is there, whole and, where `md5` is given, proven by it.
 
         Raises:
-            DiskTrouble: the disk does not let that be seen.
+            StorageError: the disk does not let that be seen.
         """
         return await self._look(is_whole, path, size, md5)
 
     async def keeps(self, path: str, size: int, md5: str | None) -> bool:
         """Tell what `holds` tells, and make a file that is there outlive a power cut."""
-        return await self._look(is_kept, path, size, md5)
+        return await self._look(ensure_durable, path, size, md5)
 
     async def links(self, twin: str, path: str, size: int, md5: str | None) -> bool:
         """Put the whole file at `twin` at `path` too; False where it is not there, or not whole."""
         await self._confirm()
         return await to_thread.run_sync(
-            is_linked, self._tree, twin, path, size, md5, self._link, self._owner, limiter=self._threads
+            link_or_copy, self._tree, twin, path, size, md5, self._link, self._owner, limiter=self._threads
         )
 
     async def _look(
-        self, how: Callable[[Tree, str, int, str | None], bool], path: str, size: int, md5: str | None
+        self, how: Callable[[OutputTree, str, int, str | None], bool], path: str, size: int, md5: str | None
     ) -> bool:
         return await to_thread.run_sync(
             how, self._tree, path, size, md5, limiter=self._threads, abandon_on_cancel=True
@@ -138,5 +138,5 @@ class Store:
                 await to_thread.run_sync(self._remove_partial, name)
 
     def _remove_partial(self, name: str) -> None:
-        with disk_errors(str(self.folder / PARTIAL / name)), self._tree.folder(PARTIAL) as here:
+        with map_disk_errors(str(self.folder / PARTIAL / name)), self._tree.folder(PARTIAL) as here:
             here.remove(name)

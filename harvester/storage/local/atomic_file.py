@@ -8,19 +8,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from harvester.errors import DiskTrouble
-from harvester.storage.local.directory import Folder, Sync, disk_errors
+from harvester.errors import StorageError
+from harvester.storage.local.directory import Directory, Sync, map_disk_errors
 
 
 @contextmanager
-def rewrite(path: Path, *, sync: Sync = os.fsync) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, sync: Sync = os.fsync) -> Iterator[BinaryIO]:
     """
     Replace a file as a whole: what is written becomes `path` when the block ends well.
 
     Then it also outlives a power cut. `sync`: makes an open file or folder do so.
     """
     fresh = f".{path.name}.new"
-    with disk_errors(str(path)), Folder.enter(path.parent) as folder:
+    with map_disk_errors(str(path)), Directory.enter(path.parent) as folder:
         handle = os.fdopen(folder.create(fresh), "wb")
         made = os.fstat(handle.fileno())
         try:
@@ -29,7 +29,7 @@ def rewrite(path: Path, *, sync: Sync = os.fsync) -> Iterator[BinaryIO]:
             sync(handle.fileno())
             # A run that lost this folder may wake up here when its successor has begun the same file.
             if not _is(folder, fresh, made):
-                raise DiskTrouble(f"{path}: another process writes it too; see what works here, run again")
+                raise StorageError(f"{path}: another process writes it too; see what works here, run again")
             handle.close()
             folder.move(fresh, folder, path.name)
         except BaseException:
@@ -46,7 +46,7 @@ def rewrite(path: Path, *, sync: Sync = os.fsync) -> Iterator[BinaryIO]:
         folder.sync(sync)
 
 
-def _is(folder: Folder, name: str, status: os.stat_result) -> bool:
+def _is(folder: Directory, name: str, status: os.stat_result) -> bool:
     with suppress(FileNotFoundError):
         return os.path.samestat(status, folder.look(name))
     return False

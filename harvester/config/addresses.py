@@ -1,0 +1,28 @@
+"""Service addresses of a config: what makes one unusable."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+
+def address_fault(address: str) -> str:
+    """Return what is wrong with the address of a service, "" where nothing is."""
+    from yarl import URL  # noqa: PLC0415 - where an address is given
+
+    try:
+        url = URL(address)
+        (url.origin().raw_host or "").encode("idna")  # as it is looked up: no part is empty or too long
+    except ValueError:
+        return "not an address"
+    if url.raw_user is not None or url.raw_password is not None:
+        return "a name or password does not belong in an address"
+    if url.scheme == "http" and not _is_this_machine(url.host or ""):
+        return "plain http is for this machine only: use https"
+    return ""
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.rstrip(".") == "localhost"

@@ -1,0 +1,82 @@
+"""The totals of a plan: requests, items, files and bytes, as counted and as estimated from a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harvester.jobs.services import SERVICES
+from harvester.models import RemoteFile
+
+
+@dataclass
+class Plan:
+    """
+    What is to be asked for; ``requests`` by service, bytes and seconds as numbers.
+
+    ``vanished``: items harvested before that no listing names any more; each is asked for once more.
+    ``versions``: those to be harvested besides. ``sampled``: from how many records files, bytes and versions
+    of the other items were estimated; ``files_known``: False where there are such items and none was sampled,
+    so that files and bytes are those of the others. ``filtered_here``: a listing's key to the filters that
+    figshare does not take for it, so that all of it is read.
+    """
+
+    listed: int = 0
+    items: int = 0
+    items_pending: int = 0
+    vanished: int = 0
+    versions: int = 0
+    files_pending: int = 0
+    bytes_pending: int = 0
+    files_known: bool = True
+    sampled: int = 0
+    quick: bool = False
+    requests: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SERVICES, 0))
+    seconds: dict[str, float] = field(default_factory=dict)
+    incomplete: list[str] = field(default_factory=list)
+    client_side_filters: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def binding(self) -> str:
+        """The service that decides how long it takes."""
+        return max(self.seconds, key=lambda name: self.seconds[name])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as ``plan --json`` shows it."""
+        return {
+            "listed": self.listed,
+            "items": self.items,
+            "items_owed": self.items_pending,
+            "items_vanished": self.vanished,
+            "versions_owed": self.versions,
+            "files_owed": self.files_pending,
+            "bytes_owed": self.bytes_pending,
+            "files_known": self.files_known,
+            "sampled_records": self.sampled,
+            "quick": self.quick,
+            "requests": self.requests,
+            "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
+            "seconds_at_least": round(max(self.seconds.values()), 1),
+            "binding_service": self.binding,
+            "incomplete_listings": self.incomplete,
+            "filtered_here": self.client_side_filters,
+        }
+
+
+@dataclass
+class Sampled:
+    """What a sample of records told, added up."""
+
+    records: int = 0
+    api: float = 0.0
+    versions: float = 0.0
+    excluded: int = 0
+    files: float = 0.0
+    size: float = 0.0
+    files_through_api: float = 0.0
+
+    def add_files(self, files: Sequence[RemoteFile], *, through_api: bool = False, times: int = 1) -> None:
+        self.files += times * len(files)
+        self.size += times * sum(file.size for file in files)
+        self.files_through_api += times * len(files) * through_api
