@@ -15,7 +15,7 @@ help:
 	@echo "make soak      what takes long: 50 kills, 20 power cuts, every fault, 100,000 items, listings of a million, 2,400 steps of histories, the worst answers (ONLY=kills …)"
 	@echo "make cases     scripts that reproduce faults, where they are there (CASES=folder, ONLY=c15 …)"
 	@echo "make pace      run against the sandbox at 20 requests a second, and compare with the lower bound"
-	@echo "make bench     measure it beside its references and write docs/performance.md (ONLY=cpu,files …)"
+	@echo "make bench     measure it beside its references and write docs/explanation/performance.md (ONLY=cpu,files …)"
 	@echo "make oldest    the tests with the oldest versions of the dependencies that are allowed"
 	@echo "make docs      build the documentation as a site in site/"
 

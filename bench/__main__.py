@@ -2,7 +2,7 @@
 ``python -m bench [CASE …]``: measure those cases, all by default; print, keep and render.
 
 ``render`` alone measures nothing. From the environment: ``REPEAT``, ``SCALE``, ``ITEMS`` (see `Plan`), and
-``RESULTS``, a folder for results and pages in place of bench/results/ and docs/.
+``RESULTS``, a folder for results and pages in place of bench/results/ and docs/explanation/.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.result import Case, Plan, Result
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench/results"
-DOCS = ROOT / "docs"
+DOCS = ROOT / "docs" / "explanation"
 
 
 def main(words: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""docs/performance.md: rendered from all saved results, whenever they were taken."""
+"""docs/explanation/performance.md: rendered from all saved results, whenever they were taken."""
 
 from __future__ import annotations
 

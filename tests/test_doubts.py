@@ -183,7 +183,9 @@ def table() -> list[str]:
 
 
 def test_the_page_on_reliability_has_the_matrix() -> None:
-    page = (Path(__file__).parent.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parent.parent / "docs" / "explanation" / "reliability.md").read_text(
+        encoding="utf-8"
+    )
     assert "\n".join(table()) in page, "\n".join(table())
 
 

@@ -151,7 +151,9 @@ def test_every_oddity_of_the_sandbox_is_in_the_matrix() -> None:
 
 
 def test_the_page_on_reliability_has_the_matrix() -> None:
-    page = (Path(__file__).parent.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parent.parent / "docs" / "explanation" / "reliability.md").read_text(
+        encoding="utf-8"
+    )
     for name, oddity in ODDITIES.items():
         setting, _, form = name.partition(",")
         assert f"| `{setting}`{',' if form else ''}{form} | {oddity.says} |" in page

@@ -92,7 +92,7 @@ async def test_the_library_example_runs(sandbox: Sandbox, tmp_path: Path) -> Non
 
 async def test_the_sandbox_commands_of_the_documents_start() -> None:
     documented = re.findall(
-        r"harvester sandbox[^`\n]*(?:\n--[^`\n]*)?", README + PAGES[Path("docs/sandbox.md")]
+        r"harvester sandbox[^`\n]*(?:\n--[^`\n]*)?", README + PAGES[Path("docs/explanation/sandbox.md")]
     )
     started = 0
     for words in (shlex.split(line)[2:] for line in documented):
@@ -121,7 +121,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def test_the_page_on_reliability_names_every_fault_and_every_verdict() -> None:
-    page = PAGES[Path("docs/reliability.md")]
+    page = PAGES[Path("docs/explanation/reliability.md")]
     for fault, made_of_it in PASSING.items():
         assert f"| `{fault}` – {FAULTS[fault]} | {made_of_it} |" in page
     for failure_kind in FailureKind:
@@ -134,7 +134,7 @@ def test_the_exit_statuses_and_services_of_the_help_are_in_the_readme() -> None:
 
 
 def test_the_page_on_selecting_names_tests_that_there_are() -> None:
-    named = re.findall(r"(?:(test_\w+)\.py)?(?:::)?(test_\w+)?`", PAGES[Path("docs/selecting.md")])
+    named = re.findall(r"(?:(test_\w+)\.py)?(?:::)?(test_\w+)?`", PAGES[Path("docs/how-to/select-items.md")])
     files = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py")}
     assert len([test for _, test in named if test]) > 40
     for file, test in named:
@@ -145,7 +145,7 @@ def test_the_page_on_selecting_names_tests_that_there_are() -> None:
 
 
 def test_the_page_on_selecting_has_every_source_and_task() -> None:
-    page = PAGES[Path("docs/selecting.md")]
+    page = PAGES[Path("docs/how-to/select-items.md")]
     for kind in SOURCES:
         assert f"| `{kind}`" in page
     for table in ("changes.csv", "versions.csv", "stats_history.csv"):

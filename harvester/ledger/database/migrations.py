@@ -1,4 +1,4 @@
-"""The tables, as the steps from each version of them to the next. `docs/ledger.md` is the map."""
+"""The tables, as the steps from each version of them to the next. `docs/explanation/ledger.md` is the map."""
 
 MIGRATIONS = (
     """
