@@ -57,7 +57,7 @@ def test_every_option_has_a_help_text() -> None:
 
 
 HEAVY = {
-    "aiofiles", "aiohttp", "anyio", "asyncio", "dataclasses", "inspect", "logging", "msgspec", "orjson",
+    "aiofiles", "aiohttp", "anyio", "asyncio", "dataclasses", "logging", "orjson",
     "rich", "shutil", "socket", "yarl",
 }  # fmt: skip
 IMPORTS = """

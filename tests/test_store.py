@@ -959,7 +959,7 @@ async def test_what_is_wrong_with_one_of_a_batch_is_wrong_with_that_one(tmp_path
             group.start_soon(bring, number, os.urandom(50 * number), f"files/1/{number}")
         group.start_soon(bring, 20, b"right", "files/1/damaged")
         group.start_soon(bring, 21, b"right", "files/2/behind a link")
-    assert wrong == {"files/1/damaged": "Damaged", "files/2/behind a link": "DiskTrouble"}
+    assert wrong == {"files/1/damaged": "CorruptBody", "files/2/behind a link": "StorageError"}
     assert sorted(path.name for path in (tmp_path / "files/1").iterdir()) == sorted(map(str, range(12)))
     assert len(syncs) < 12 + 12  # each file, and far fewer folders than files
 

@@ -12,11 +12,12 @@ def address_fault(address: str) -> str:
     try:
         url = URL(address)
         (url.origin().raw_host or "").encode("idna")  # as it is looked up: no part is empty or too long
+        host = url.host or ""
     except ValueError:
         return "not an address"
     if url.raw_user is not None or url.raw_password is not None:
         return "a name or password does not belong in an address"
-    if url.scheme == "http" and not _is_this_machine(url.host or ""):
+    if url.scheme == "http" and not _is_this_machine(host):
         return "plain http is for this machine only: use https"
     return ""
 
