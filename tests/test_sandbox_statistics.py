@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from harvester.sandbox import Settings, World
-from harvester.sandbox.asked import Asked
+from harvester.sandbox.request import Request
 from harvester.sandbox.services import Services
 from tests.test_sandbox import ask, browsing
 
@@ -161,7 +161,7 @@ def test_without_dates_it_is_the_current_month() -> None:
     item_id, services = world.public_ids[0], Services(world, clock=lambda: now)
 
     def periods(**window: str) -> list[str]:
-        answer = services.answer("stats", Asked("GET", f"/timeline/day/views/article/{item_id}", window))
+        answer = services.answer("stats", Request("GET", f"/timeline/day/views/article/{item_id}", window))
         (body,) = answer.pieces
         return sorted(key for key in body.decode().split('"') if key.startswith("20"))
 

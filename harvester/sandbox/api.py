@@ -9,12 +9,12 @@ from typing import Any
 
 from harvester.sandbox import hostile
 from harvester.sandbox.answers import Answer, json_answer, redirect
-from harvester.sandbox.asked import Asked, Refusal
+from harvester.sandbox.auth import Caller, caller_of
 from harvester.sandbox.catalogue import CATEGORIES, GROUPS, INSTITUTION, LICENCES, OWN_TYPE, TYPES
 from harvester.sandbox.downloads import Downloads
 from harvester.sandbox.listings import Listings
 from harvester.sandbox.records import licence
-from harvester.sandbox.visitors import Visitor, visitor_of
+from harvester.sandbox.request import Refusal, Request
 from harvester.sandbox.world import World
 
 
@@ -27,18 +27,18 @@ class Api:
         self._listings = Listings(world)
         self._lists = Counter[str]()
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, asked: Request) -> Answer:
         """Answer a request to the api."""
         route = f"{asked.method} {asked.path}"
         if asked.path.startswith("/account"):
             return self._account(asked, route)
         if found := re.fullmatch(r"GET /file/download/(\d+)", route):
-            return self._downloads.lead(asked, int(found[1]), visitor_of(asked, self._world))
+            return self._downloads.lead(asked, int(found[1]), caller_of(asked, self._world))
         if found := re.fullmatch(r"GET /articles/(\d+)(/versions(?:/(\d+))?)?(/files)?", route):
             return self._public_item(asked, int(found[1]), found[2], found[3], is_list=bool(found[4]))
         return self._listing(asked, route)
 
-    def _listing(self, asked: Asked, route: str) -> Answer:
+    def _listing(self, asked: Request, route: str) -> Answer:
         if route in {"GET /articles", "POST /articles/search"}:
             return self._listings.public(asked)
         if found := re.fullmatch(r"GET /collections/(\d+)/articles", route):
@@ -53,21 +53,21 @@ class Api:
             return _item_types(with_own=self._world.settings.own_terms)
         raise Refusal(404, "No such endpoint")
 
-    def _account(self, asked: Asked, route: str) -> Answer:
+    def _account(self, asked: Request, route: str) -> Answer:
         if "Authorization" not in asked.headers:
             raise Refusal(403, "Authentication required")
-        visitor = visitor_of(asked, self._world)
-        assert visitor is not None, "there is a token"
+        caller = caller_of(asked, self._world)
+        assert caller is not None, "there is a token"
         if asked.path.startswith("/account/institution/"):
-            visitor.must_be_admin()
+            caller.must_be_admin()
         if found := re.fullmatch(r"GET /account/articles/(\d+)(/files)?", route):
-            return self._own_item(asked, int(found[1]), visitor, is_list=bool(found[2]))
+            return self._own_item(asked, int(found[1]), caller, is_list=bool(found[2]))
         answers: Mapping[str, Callable[[], Answer]] = {
             "GET /account": lambda: json_answer(
-                self._world.told({"id": visitor.account, "institution_id": INSTITUTION})
+                self._world.told({"id": caller.account, "institution_id": INSTITUTION})
             ),
-            "GET /account/articles": lambda: self._listings.account(asked, visitor),
-            "POST /account/articles/search": lambda: self._listings.account_search(asked, visitor),
+            "GET /account/articles": lambda: self._listings.account(asked, caller),
+            "POST /account/articles/search": lambda: self._listings.account_search(asked, caller),
             "GET /account/institution/articles": lambda: self._listings.institution(asked),
             "GET /account/institution/groups": lambda: json_answer(
                 self._world.told([_group(*group) for group in GROUPS])
@@ -78,13 +78,13 @@ class Api:
             return answers[route]()
         raise Refusal(404, "No such endpoint")
 
-    def _shorten(self, asked: Asked) -> bool:
+    def _shorten(self, asked: Request) -> bool:
         """Count how often a list was asked for; return whether it is to be an empty one this time."""
         self._lists[asked.path] += 1
         return self._lists[asked.path] <= self._world.settings.short_lists
 
-    def _own_item(self, asked: Asked, item_id: int, visitor: Visitor, *, is_list: bool) -> Answer:
-        if not visitor.sees(self._world, item_id):
+    def _own_item(self, asked: Request, item_id: int, caller: Caller, *, is_list: bool) -> Answer:
+        if not caller.sees(self._world, item_id):
             raise Refusal(404, "Entity not found: article")
         if not is_list and (status := self._world.take_refusal(item_id)):
             raise Refusal(
@@ -93,7 +93,7 @@ class Api:
         return self._item(asked, item_id, is_list=is_list, private=True)
 
     def _public_item(
-        self, asked: Asked, item_id: int, versions: str | None, version: str | None, *, is_list: bool
+        self, asked: Request, item_id: int, versions: str | None, version: str | None, *, is_list: bool
     ) -> Answer:
         """Answer for an item's record, its versions, one of them, or the files of one."""
         numbers = self._world.versions(item_id)
@@ -108,7 +108,7 @@ class Api:
         return self._item(asked, item_id, int(version or 0), is_list=is_list)
 
     def _item(
-        self, asked: Asked, item_id: int, version: int = 0, *, is_list: bool, private: bool = False
+        self, asked: Request, item_id: int, version: int = 0, *, is_list: bool, private: bool = False
     ) -> Answer:
         world, item = self._world, self._world.item(item_id, version, own=private)
         if is_list:

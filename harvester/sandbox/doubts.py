@@ -17,13 +17,13 @@ import orjson
 
 from harvester.sandbox import hostile
 from harvester.sandbox.answers import Answer, error_answer, json_answer, page
-from harvester.sandbox.asked import Asked
 from harvester.sandbox.catalogue import FILES_AN_ITEM
 from harvester.sandbox.dates import FAR_FUTURE
+from harvester.sandbox.request import Request
 from harvester.sandbox.settings import FOR_EVER
 from harvester.sandbox.world import World
 
-Play = Callable[[World, Asked, Answer], Answer]
+Play = Callable[[World, Request, Answer], Answer]
 
 _RECORD = r"api GET /(?:account/)?articles/(\d+)"
 _FILE_LIST = r"api GET /(?:account/)?articles/(\d+)(?:/versions/\d+)?/files"
@@ -69,7 +69,7 @@ class Doubts:
         self._kinds.clear()
         self._met.clear()
 
-    def play(self, service: str, asked: Asked, address: str, answer: Answer) -> tuple[Answer, str | None]:
+    def play(self, service: str, asked: Request, address: str, answer: Answer) -> tuple[Answer, str | None]:
         """Return what is answered, and the doubt that it is, None for the right answer."""
         for name, (times, item_id) in self._kinds.items():
             found = re.fullmatch(DOUBTS[name].about, f"{service} {asked.method} {asked.path}")
@@ -101,7 +101,7 @@ def _always(make: Callable[[], Answer]) -> Play:
 def _edited(edit: Callable[[Any], Any], *drops: str) -> Play:
     """Answer with JSON that is made of the right one, without the headers `drops`."""
 
-    def play(_: World, __: Asked, answer: Answer) -> Answer:
+    def play(_: World, __: Request, answer: Answer) -> Answer:
         if answer.status != 200:
             return answer
         right = orjson.loads(b"".join(answer.pieces))
@@ -117,7 +117,7 @@ def _edited(edit: Callable[[Any], Any], *drops: str) -> Play:
 def _body(change: Callable[[bytes], bytes]) -> Play:
     """Answer with a body that is made of the right one."""
 
-    def play(_: World, __: Asked, answer: Answer) -> Answer:
+    def play(_: World, __: Request, answer: Answer) -> Answer:
         if answer.status != 200:
             return answer
         body = change(b"".join(answer.pieces))
@@ -129,7 +129,7 @@ def _body(change: Callable[[bytes], bytes]) -> Play:
 def _record(kind: str) -> Play:
     """Answer with what a hostile item's record is."""
 
-    def play(world: World, asked: Asked, answer: Answer) -> Answer:
+    def play(world: World, asked: Request, answer: Answer) -> Answer:
         if answer.status != 200:
             return answer
         item_id = int(asked.path.split("articles/")[1])
@@ -139,12 +139,12 @@ def _record(kind: str) -> Play:
     return play
 
 
-def _dead_cursor(_: World, asked: Asked, answer: Answer) -> Answer:
+def _dead_cursor(_: World, asked: Request, answer: Answer) -> Answer:
     """Answer with an empty page to who comes with a cursor, as a service does that has forgotten it."""
     return json_answer([]) if answer.status == 200 and "X-Cursor" in asked.headers else answer
 
 
-def _stale(world: World, asked: Asked, answer: Answer) -> Answer:
+def _stale(world: World, asked: Request, answer: Answer) -> Answer:
     """Answer with the record of the first version, as a cache does that was not told."""
     item_id = int(asked.path.split("articles/")[1])
     if answer.status not in {200, 304} or world.version(item_id) == 1:
@@ -177,18 +177,18 @@ def _inverted(answer: Answer) -> Answer:
     return replace(answer, pieces=tuple(bytes(255 - byte for byte in piece) for piece in answer.pieces))
 
 
-def _other_bytes(_: World, __: Asked, answer: Answer) -> Answer:
+def _other_bytes(_: World, __: Request, answer: Answer) -> Answer:
     return _inverted(answer) if answer.status in {200, 206} else answer
 
 
-def _half(_: World, __: Asked, answer: Answer) -> Answer:
+def _half(_: World, __: Request, answer: Answer) -> Answer:
     if answer.status != 200:
         return answer
     body = b"".join(answer.pieces)[: answer.length // 2]
     return replace(answer, length=len(body), pieces=(body,))
 
 
-def _other_file(_: World, asked: Asked, answer: Answer) -> Answer:
+def _other_file(_: World, asked: Request, answer: Answer) -> Answer:
     """Cut what is asked for whole; give the rest of another file, under its own ETag, to who goes on."""
     if "Range" not in asked.headers:
         return replace(answer, cut=True) if answer.status == 200 and answer.length > 1 else answer

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from harvester.sandbox.answers import Answer, page, redirect
-from harvester.sandbox.asked import Asked, Refusal
+from harvester.sandbox.auth import Caller
 from harvester.sandbox.catalogue import FILES_AN_ITEM
 from harvester.sandbox.redirects import download_address
-from harvester.sandbox.visitors import Visitor
+from harvester.sandbox.request import Refusal, Request
 from harvester.sandbox.world import World
 
 
@@ -22,12 +22,12 @@ class Downloads:
         self._world = world
         self._clock = clock
 
-    def lead(self, asked: Asked, file_id: int, visitor: Visitor | None) -> Answer:
+    def lead(self, asked: Request, file_id: int, caller: Caller | None) -> Answer:
         """Answer a request for a file with the way to it."""
         world = self._world
         file = world.file(file_id)
         item_id = file_id // FILES_AN_ITEM
-        is_owner = visitor is not None and visitor.sees(world, item_id)
+        is_owner = caller is not None and caller.sees(world, item_id)
         if asked.method != "GET" or file is None or not (world.is_published(file_id) or is_owner):
             raise Refusal(404, "No such file")
         if not world.is_private(item_id) and world.number(item_id) < world.settings.blocked_items:
@@ -52,7 +52,7 @@ class Downloads:
     def _sign(self, file_id: int, expires: str) -> str:
         return hashlib.sha256(f"{self._world.settings.token} {file_id} {expires}".encode()).hexdigest()[:32]
 
-    def stored(self, asked: Asked) -> Answer:
+    def stored(self, asked: Request) -> Answer:
         """Answer a request to the storage."""
         if "Authorization" in asked.headers:
             return _xml(400, "InvalidArgument", "Only one auth mechanism allowed")
@@ -68,7 +68,7 @@ class Downloads:
             return replace(answer, pieces=(bytes(byte ^ 1 for byte in piece) for piece in answer.pieces))
         return answer
 
-    def _bytes(self, asked: Asked, file_id: int) -> Answer:
+    def _bytes(self, asked: Request, file_id: int) -> Answer:
         size = self._world.size(file_id)
         etag = f'"{file_id}-{size}"'
         headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Type": self._world.settings.storage_type}

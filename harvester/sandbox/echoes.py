@@ -13,7 +13,7 @@ import orjson
 from harvester.sandbox.answers import Answer, dumps
 
 
-def echoed(answer: Answer, headers: Mapping[str, str]) -> Answer:
+def echo(answer: Answer, headers: Mapping[str, str]) -> Answer:
     """Return an answer that repeats the credentials of a request, written in several ways."""
     carried = headers.get("Authorization", "")
     secret = _revealed(*carried.partition(" ")[::2])

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from harvester.sandbox.answers import Answer, json_answer
-from harvester.sandbox.asked import Asked, Refusal, cursor_to
+from harvester.sandbox.auth import Caller
 from harvester.sandbox.catalogue import COLLECTIONS, PROJECTS
 from harvester.sandbox.item import ORDERS
 from harvester.sandbox.records import Json
-from harvester.sandbox.visitors import Visitor
+from harvester.sandbox.request import Refusal, Request, cursor_to
 from harvester.sandbox.world import World
 
 _PAGING = {"page", "page_size", "limit", "offset"}
@@ -46,7 +46,7 @@ class Listings:
         self._asked = 0
         self._failed: Counter[str] = Counter()
 
-    def public(self, asked: Asked) -> Answer:
+    def public(self, asked: Request) -> Answer:
         """Answer a public listing, to which `project_id` is no filter, or a search."""
         is_search = asked.path.endswith("search")
         criteria = self._criteria(asked, ORDERS)
@@ -55,30 +55,30 @@ class Listings:
         ids = _directed(asked, self._world.select(criteria))
         return self._counted(asked, _Listed(ids, _group(criteria), is_search, self._settings.cursors))
 
-    def collection(self, asked: Asked, collection_id: int) -> Answer:
+    def collection(self, asked: Request, collection_id: int) -> Answer:
         """Answer with the items of a collection, newest first; there is no filter and no way past the cap."""
         if collection_id not in COLLECTIONS:
             raise Refusal(404, "Entity not found: collection")
         return self._counted(asked, _Listed(self._world.collection_items(collection_id)[::-1]))
 
-    def project(self, asked: Asked, project_id: int) -> Answer:
+    def project(self, asked: Request, project_id: int) -> Answer:
         """As `collection`, of a project."""
         if project_id not in PROJECTS:
             raise Refusal(404, "Entity not found: project")
         return self._counted(asked, _Listed(self._world.project_items(project_id)[::-1]))
 
-    def account(self, asked: Asked, visitor: Visitor) -> Answer:
+    def account(self, asked: Request, caller: Caller) -> Answer:
         """Answer the listing of an account, which has no cursor and takes no filter."""
-        ids = self._world.account_items(account=visitor.account)
+        ids = self._world.account_items(account=caller.account)
         return self._counted(asked, _Listed(ids, is_public=False))
 
-    def account_search(self, asked: Asked, visitor: Visitor) -> Answer:
+    def account_search(self, asked: Request, caller: Caller) -> Answer:
         """Answer a search among the items of an account, which has no cursor either."""
         criteria = self._criteria(asked, ORDERS)
-        ids = _directed(asked, self._world.account_items(criteria, visitor.account))
+        ids = _directed(asked, self._world.account_items(criteria, caller.account))
         return self._counted(asked, _Listed(ids, _group(criteria), shows_project=True, is_public=False))
 
-    def institution(self, asked: Asked) -> Answer:
+    def institution(self, asked: Request) -> Answer:
         """Answer the listing of the institution for its administrator."""
         criteria = {
             name: value
@@ -88,7 +88,7 @@ class Listings:
         ids = _directed(asked, self._world.institution_items(criteria))
         return self._counted(asked, _Listed(ids, _group(criteria), is_public=False))
 
-    def _criteria(self, asked: Asked, orders: Collection[str]) -> dict[str, Any]:
+    def _criteria(self, asked: Request, orders: Collection[str]) -> dict[str, Any]:
         """Return what narrows and orders a listing, without what the settings have it ignore."""
         excluded = {*_PAGING, "order_direction", *self._settings.ignores}
         criteria = {name: value for name, value in asked.fields.items() if name not in excluded}
@@ -96,7 +96,7 @@ class Listings:
             raise Refusal(422, f"order: one of {', '.join(sorted(orders))}")
         return criteria
 
-    def _counted(self, asked: Asked, listed: _Listed) -> Answer:
+    def _counted(self, asked: Request, listed: _Listed) -> Answer:
         self._asked += 1
         try:
             return self._page(asked, listed)
@@ -104,7 +104,7 @@ class Listings:
             if self._settings.shift_every and self._asked % self._settings.shift_every == 0:
                 self._world.publish(1)
 
-    def _page(self, asked: Asked, listed: _Listed) -> Answer:
+    def _page(self, asked: Request, listed: _Listed) -> Answer:
         begin, end = self._span(asked, cursors=listed.has_cursor)
         number = begin // (end - begin) + 1
         self._fail(asked, number)
@@ -134,7 +134,7 @@ class Listings:
             entry["group_id"] = listed.group
         return without_unsaid(entry, self._settings.unsaid)
 
-    def _span(self, asked: Asked, *, cursors: bool) -> tuple[int, int]:
+    def _span(self, asked: Request, *, cursors: bool) -> tuple[int, int]:
         cursor = asked.headers.get("X-Cursor")
         if cursor and cursors:
             return asked.span_of_cursor(cursor, self._settings.page_cap)
@@ -144,7 +144,7 @@ class Listings:
             raise Refusal(422, f"Only the first {cap} entries can be listed by offset")
         return begin, end
 
-    def _fail(self, asked: Asked, number: int) -> None:
+    def _fail(self, asked: Request, number: int) -> None:
         if number != self._settings.fail_page:
             return
         criteria = {name: value for name, value in asked.fields.items() if name not in _PAGING}
@@ -164,7 +164,7 @@ def without_unsaid(entry: Json, unsaid: Mapping[str, float]) -> Json:
     return entry
 
 
-def _directed(asked: Asked, ids: Sequence[int]) -> Sequence[int]:
+def _directed(asked: Request, ids: Sequence[int]) -> Sequence[int]:
     direction = asked.fields.get("order_direction", "desc")
     if direction not in {"asc", "desc"}:
         raise Refusal(422, "order_direction: asc or desc")

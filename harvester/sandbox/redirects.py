@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from harvester.sandbox.asked import Asked
 from harvester.sandbox.catalogue import Addresses
+from harvester.sandbox.request import Request
 
 
-def download_address(kind: str, asked: Asked, signed: str, at: Addresses) -> str:
+def download_address(kind: str, asked: Request, signed: str, at: Addresses) -> str:
     """Return what a download redirects to; `signed`: the right address."""
     if kind == "loop":
         here = at.api if asked.path.startswith("/file/") else at.files

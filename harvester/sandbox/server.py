@@ -17,14 +17,14 @@ import orjson
 from aiohttp import web
 
 from harvester.sandbox.answers import Answer, error_answer, redirect, replaced
-from harvester.sandbox.asked import Asked
 from harvester.sandbox.catalogue import Addresses
-from harvester.sandbox.doom import PermanentFailures
-from harvester.sandbox.door import Listener
+from harvester.sandbox.delivery import BEFORE_ANY_ANSWER, send
 from harvester.sandbox.doubts import Doubts
-from harvester.sandbox.echoes import echoed
+from harvester.sandbox.echoes import echo
 from harvester.sandbox.faults import FaultInjector
-from harvester.sandbox.sending import BEFORE_ANY_ANSWER, send
+from harvester.sandbox.listener import Listener
+from harvester.sandbox.permanent_failures import PermanentFailures
+from harvester.sandbox.request import Request
 from harvester.sandbox.services import Services
 from harvester.sandbox.settings import Settings
 from harvester.sandbox.world import World
@@ -157,7 +157,7 @@ class Sandbox:
         if self.settings.dateless or self.settings.clock_ahead:
             answer = replace(answer, headers={**answer.headers, "Date": self._date()})
         if self.settings.echoes:
-            answer = echoed(answer, request.headers)
+            answer = echo(answer, request.headers)
         return await send(request, answer, fault, self.settings)
 
     def _date(self) -> str:
@@ -167,7 +167,7 @@ class Sandbox:
         return formatdate(time.time() + self.settings.clock_ahead, usegmt=True)
 
     def _decide(
-        self, service: str, request: web.Request, asked: Asked, arrived: float
+        self, service: str, request: web.Request, asked: Request, arrived: float
     ) -> tuple[Answer, str | None]:
         """Return what is answered, and the fault that spoils it or has already."""
         if arrived < self._blocked_until.get(service, -math.inf):
@@ -186,7 +186,7 @@ class Sandbox:
             self._blocked_until[service] = arrived + self.settings.burst_seconds
         return self._spoilt(fault, service, asked, answer), fault
 
-    def _spoilt(self, fault: str | None, service: str, asked: Asked, answer: Answer) -> Answer:
+    def _spoilt(self, fault: str | None, service: str, asked: Request, answer: Answer) -> Answer:
         """Return the answer that a fault puts in the place of the right one."""
         if fault == "expired":
             file_id = int(asked.path.rpartition("/")[2])
@@ -209,7 +209,13 @@ class Sandbox:
         return False
 
     def _note(
-        self, arrived: float, service: str, request: web.Request, asked: Asked, status: int, fault: str | None
+        self,
+        arrived: float,
+        service: str,
+        request: web.Request,
+        asked: Request,
+        status: int,
+        fault: str | None,
     ) -> None:
         self.requests.append(
             Seen(
@@ -226,7 +232,7 @@ class Sandbox:
         )
 
 
-def _address(service: str, request: web.Request, asked: Asked) -> str:
+def _address(service: str, request: web.Request, asked: Request) -> str:
     """Return what a request is for, with its page: so often it meets a fault or a doubt."""
     place = "" if service == "storage" else f"{request.query_string} {asked.fields.get('page', '')}"
     return f"{asked.method} {service} {asked.path} {place} {asked.headers.get('X-Cursor', '')}"
@@ -236,13 +242,13 @@ def _kept_by(fault: str | None, doomed: Mapping[int, set[str]]) -> set[int]:
     return {number for number, faults in doomed.items() if fault is None or fault in faults}
 
 
-async def _read(service: str, request: web.Request, largest_page: int) -> Asked:
+async def _read(service: str, request: web.Request, largest_page: int) -> Request:
     path = request.path.removeprefix("/v2") if service in {"api", ELSEWHERE} else request.path
     fields: dict[str, object] = dict(request.query)
     if request.method == "POST" and (body := await request.read()):
         told = orjson.loads(body)
         fields.update(told if isinstance(told, dict) else {})
-    return Asked(request.method, path, fields, request.headers, largest_page)
+    return Request(request.method, path, fields, request.headers, largest_page)
 
 
 async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""What a sandbox may be told, and the faults that it can play."""
+"""Settings of the sandbox, and the faults that it can play."""
 
 from __future__ import annotations
 
@@ -132,65 +132,89 @@ class Settings:
     """
     A sandbox to be. The same settings give the same data, to the byte.
 
-    ``private_items``: unpublished ones of the tokens' account; ``colleague_items``: those of another account
-    of the same institution. ``token``: an administrator's; ``plain_token``: of the same account, without
-    rights. ``stats_credentials``: name and password for the statistics of the institution.
-    ``bad_token_status``: what an unknown token is answered with. ``token_lasts``, ``credentials_last``: so
-    many requests with a token, or with the credentials for statistics, then they have expired.
+    Data:
+        items: Public items.
+        private_items: Unpublished items of the tokens' account.
+        colleague_items: Items of another account of the same institution.
+        own_public: Public items, the first ones, that are the tokens' account's.
+        seed: Another seed gives other data.
+        together: Items that are published, and modified, at the same moment.
+        heavy: Files of ``heavy_size`` bytes.
+        heavy_size: Bytes.
+        late_md5: Files of public items have no md5 until `World.prove`.
+        own_terms: Every seventh item has a licence and a type that only institutions have. The licence is
+            shown to a token alone, the type by ``/item_types`` alone.
+        identifiers: Kinds of `IDENTIFIERS`, of some items in every fifty.
+        hostile: Kinds of `HOSTILE`, one more public item each.
+        loose_types: Booleans as 0, 1 and text, numbers as text and floats, in all answers of api and stats.
+        etags: Whether records have an ETag.
 
-    ``ports``: of api, stats, files and storage; 0 is any free one. ``latency``: seconds before every
-    answer. ``rate_cap``: requests a second for each service, counted over the second that has passed;
-    what comes on top is answered with 429. ``faults``: name to share (0 to 1) of requests;
-    ``max_per_address``: so many of them at most for one address, the permanent ones apart. ``cap``:
-    entries of a listing that can be reached by page numbers; ``cursors``: whether there is a way past.
-    ``strict_since``: dates to list from mean "after", not "at or after". ``together``: so many items
-    are published at the same moment, and modified too.
-    ``signed_seconds``: how long a storage address lives. ``heavy`` files have ``heavy_size`` bytes.
-    ``stall_seconds``: until a stall or a trickle is cut; ``refused_seconds`` and ``burst_seconds``: how long
-    a service refuses connections or blocks; ``trickle_seconds``: between two bytes.
-    ``record``: keep every request in `Sandbox.requests`. ``blocked_items``: the files of so many public
-    items, the first ones, are answered with a block page on every route. ``storage_type``: what the storage
-    calls all that it has. ``connection_rate``: bytes of a file a second that one connection gives;
-    ``slow_items``: with the files of so many public items, the first ones, it is ``slow_rate``.
-    ``cut_after``: every connection to the storage is cut after so many bytes, 0 for none. ``stale_route``:
-    "files" or "api", which leads to copies with other bytes of the files that have an md5.
+    Access:
+        token: An administrator's token.
+        plain_token: A token of the same account, without rights.
+        stats_credentials: ``name:password`` for the statistics of the institution.
+        bad_token_status: The status for an unknown token.
+        token_lasts: Requests with a token before it expires.
+        credentials_last: Requests with ``stats_credentials`` before they expire.
+        hides_withheld: How the public record of a withheld item shows its files: "" as any other, "empty" as
+            an empty list, "absent" without the key.
+        refuses_owner: Withheld files are refused to their owner too.
+        embargo_date: Of items that have an embargo with an end.
 
-    ``loose_types``: truth as 0, 1 and text, numbers as text and floats, in all that api and statistics tell.
-    ``late_md5``: files of public items have no sum until `World.prove`. ``refused_lists``: with this status
-    every file list is refused, in figshare's own words; 0 for none.
+    Server:
+        host: The address to listen on.
+        ports: Of api, stats, files and storage; 0 is any free one.
+        latency: Seconds before every answer.
+        rate_cap: Requests a second for each service, counted over the last second; 429 beyond.
+        record: Keep every request in `Sandbox.requests`.
+        clock_ahead: Seconds by which the services' clock is ahead of this machine's.
+        dateless: No answer has a ``Date`` header.
 
-    ``bloated``: what of `BLOATED` is answered with 66 MB of 1,1,1… in 60 KB of gzip, behind the first
-    ``bloated_after`` that are good.
+    Faults:
+        faults: Name of `FAULTS` to the share (0 to 1) of requests.
+        max_per_address: The most faults for one address, the permanent ones apart.
+        stall_seconds: Until a stall or a trickle is cut.
+        refused_seconds: How long a service refuses connections.
+        burst_seconds: How long a service blocks.
+        trickle_seconds: Between two bytes of a trickle.
+        doubts: Name of `doubts.DOUBTS` to how many such answers each address gets, as with `Doubts.begin`.
+        echoes: What is requested with credentials repeats them: in its words, names, keys and addresses.
+        bloated: Kinds of `BLOATED` that are answered with 66 MB of 1,1,1… in 60 KB of gzip.
+        bloated_after: Good answers of each kind before that.
 
-    ``hostile``: kinds of `HOSTILE`, one more public item each. ``redirects``: one of `REDIRECTS`.
+    Downloads:
+        signed_seconds: How long a signed storage address lives.
+        blocked_items: Public items, the first ones, whose files are answered with a block page on each route.
+        storage_type: The content type of all that the storage has.
+        connection_rate: Bytes of a file a second on one connection.
+        slow_items: Public items, the first ones, whose files come at ``slow_rate``.
+        slow_rate: Bytes a second on one connection.
+        cut_after: Bytes after which every connection to the storage is cut; 0 for none.
+        stale_route: "files" or "api": that route leads to copies with other bytes of the files with an md5.
+        redirects: One of `REDIRECTS`.
+        refused_lists: The status with which every file list is refused, in figshare's own words; 0 for none.
 
-    ``identifiers``: kinds of `IDENTIFIERS`, of some items in every fifty.
-
-    What only owners see. ``own_public``: so many public items, the first ones, are the tokens' account's.
-    ``hides_withheld``: how the public record of what is withheld shows its files: "" as any other, "empty" as
-    an empty list, "absent" without the key. ``refuses_owner``: files that are withheld are refused to their
-    owner too. ``embargo_date``: of those that have one. ``etags``: whether records have any.
-
-    ``clock_ahead``: seconds by which the services' clock is ahead of this machine's; ``dateless``: no answer
-    tells its date. ``listed_ahead``: seconds by which listings tell a later date of change than records do.
-    ``far_future``: "listings", "records" or both, which date every change to the year 2924.
-
-    Listings that misbehave. ``odd_entries``: entries of a wrong shape on the first page of public listings.
-    ``ignores``: filters that are ignored as if not given. ``ignores_page``: every page is the first one.
-    ``cycle``: after the last entry the listing begins again, without a cap. ``miscount``: so many more than
-    there are is what the statistics count in a group. ``shift_every``: so many listing requests, then a new
-    item is published. ``fail_page``: this page of every listing is answered with 500, ``fail_page_times``.
-    ``page_cap`` and ``file_page_cap``: entries that a page of a listing or of a file list holds at most,
-    whatever is asked for, 0 for as many as that; ``own_offsets``: pages then begin at multiples of the cap,
-    not of the size that was asked for. ``largest_page``: who asks for more entries a page is refused.
-    ``empty_page``: this page is empty at first where a cursor leads to it, and has a new cursor to itself.
-    ``short_lists``: so often each file list and each list of versions is answered with an empty one.
-    ``unsaid``: names of fields that entries of listings lack, and the share of the items (0 to 1) whose
-    entries do. ``own_terms``: every seventh item has a licence and a type that only institutions have: the
-    licence is told to a token alone, the type by ``/item_types`` alone.
-
-    ``doubts``: name of `doubts.DOUBTS` to how many such answers each address gets, as with `Doubts.begin`.
-    ``echoes``: what is asked for with credentials comes with them: in its words, names, keys and addresses.
+    Listings:
+        cap: Entries of a listing that page numbers reach.
+        cursors: Whether a cursor leads past ``cap``.
+        strict_since: Dates to list from mean "after", not "at or after".
+        listed_ahead: Seconds by which listings show a later date of change than records do.
+        far_future: "listings", "records" or both, which date every change to the year 2924.
+        odd_entries: The first page of public listings has entries of a wrong shape.
+        ignores: Filters that are ignored.
+        ignores_page: Every page is the first one.
+        cycle: After the last entry the listing begins again, without a cap.
+        miscount: How many more items than there are the statistics count in a group.
+        shift_every: Listing requests until another new item is published.
+        fail_page: This page of every listing is answered with 500.
+        fail_page_times: How often.
+        page_cap: The most entries on a page of a listing; 0 for no such cap.
+        file_page_cap: The same for file lists.
+        own_offsets: Pages begin at multiples of the cap, not of the size that was asked for.
+        largest_page: A larger page size is refused.
+        empty_page: This page is empty at first where a cursor leads to it, and has a new cursor to itself.
+        short_lists: How often each file list and each list of versions is answered with an empty one.
+        unsaid: Fields that entries of listings lack, to the share of the items (0 to 1) whose entries do.
     """
 
     items: int = 300

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from harvester.sandbox import uses
+from harvester.sandbox import usage
 from harvester.sandbox.answers import Answer, json_answer
-from harvester.sandbox.asked import Asked, Refusal
 from harvester.sandbox.catalogue import INSTITUTION_NAME
+from harvester.sandbox.request import Refusal, Request
 from harvester.sandbox.world import World
 
-_COUNTER = f"({'|'.join(uses.COUNTERS)})"
-_GRANULARITY = f"({'|'.join(uses.GRANULARITIES)})"
+_COUNTER = f"({'|'.join(usage.COUNTERS)})"
+_GRANULARITY = f"({'|'.join(usage.GRANULARITIES)})"
 _SCOPED = re.compile(r"/(?!timeline|breakdown)([\w-]+)(/(?:total|timeline|breakdown)/.*/article/.*)")
 _TOTAL = re.compile(rf"/total/{_COUNTER}/article/(\d+)")
 _OVER_TIME = re.compile(rf"/(timeline|breakdown)/{_GRANULARITY}/{_COUNTER}/article/(\d+)")
@@ -28,7 +28,7 @@ class Statistics:
         self._world = world
         self._clock = clock
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, asked: Request) -> Answer:
         """Answer a request to the statistics."""
         if asked.method == "POST" and asked.path == "/count/articles":
             return self._count(asked)
@@ -38,7 +38,7 @@ class Statistics:
             path = scoped[2]
         return self._uses(asked, path)
 
-    def _uses(self, asked: Asked, path: str) -> Answer:
+    def _uses(self, asked: Request, path: str) -> Answer:
         """Answer for the uses of an item; `path`: without the institution's scope."""
         if found := _TOTAL.fullmatch(path):
             totals = self._world.totals(int(found[2]))
@@ -48,13 +48,13 @@ class Statistics:
             return self._over_time(kind, granularity, counter, int(item_id), asked.fields)
         raise Refusal(404, "No such endpoint")
 
-    def _count(self, asked: Asked) -> Answer:
+    def _count(self, asked: Request) -> Answer:
         groups = [str(group["id"]) for group in asked.fields.get("groups", ())]
         more = self._world.settings.miscount
         counts = {group: len(self._world.group_items(int(group))) + more for group in groups}
         return json_answer(self._world.told(counts))
 
-    def _must_be_known(self, asked: Asked, institution: str) -> None:
+    def _must_be_known(self, asked: Request, institution: str) -> None:
         settings, shown = self._world.settings, asked.headers.get("Authorization")
         expected = base64.b64encode(settings.stats_credentials.encode()).decode()
         if institution != INSTITUTION_NAME or shown != f"Basic {expected}":
@@ -78,4 +78,4 @@ class Statistics:
         end = date.fromisoformat(fields["end_date"]) if "end_date" in fields else today
         begin = end.replace(day=1)
         start = date.fromisoformat(fields["start_date"]) if "start_date" in fields else begin
-        return start, uses.longest(granularity, start, end)
+        return start, usage.longest(granularity, start, end)

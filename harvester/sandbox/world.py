@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, TypeVar
 
-from harvester.sandbox import hostile, uses
+from harvester.sandbox import hostile, usage
 from harvester.sandbox.catalogue import (
     COLLEAGUE_ACCOUNT,
     COLLECTIONS,
@@ -146,7 +146,7 @@ class World(Items):
         """
         if not self.is_counted(item_id):
             return {}
-        return uses.timeline(self.item(item_id), counter, granularity, start, end)
+        return usage.timeline(self.item(item_id), counter, granularity, start, end)
 
     def breakdown(
         self, item_id: int, counter: str, granularity: str, start: date, end: date
@@ -154,7 +154,7 @@ class World(Items):
         """As `timeline`, by country and city, without periods that saw no use."""
         if not self.is_counted(item_id):
             return {}
-        return uses.breakdown(self.item(item_id), counter, granularity, start, end)
+        return usage.breakdown(self.item(item_id), counter, granularity, start, end)
 
     # -- files --------------------------------------------------------------------------------------
 

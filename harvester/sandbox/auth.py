@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harvester.sandbox.asked import Asked, Refusal
 from harvester.sandbox.catalogue import COLLEAGUE_ACCOUNT, OWN_ACCOUNT
+from harvester.sandbox.request import Refusal, Request
 from harvester.sandbox.world import World
 
 
 @dataclass(frozen=True)
-class Visitor:
+class Caller:
     """``account``: the one that it acts for; ``is_admin``: of the institution."""
 
     account: int
@@ -27,7 +27,7 @@ class Visitor:
             raise Refusal(403, "This needs the rights of an administrator")
 
 
-def visitor_of(asked: Asked, world: World) -> Visitor | None:
+def caller_of(asked: Request, world: World) -> Caller | None:
     """
     Tell who asks, None for whoever shows no token.
 
@@ -41,11 +41,11 @@ def visitor_of(asked: Asked, world: World) -> Visitor | None:
     if shown not in tokens or world.use(shown) > world.settings.token_lasts:
         raise Refusal(world.settings.bad_token_status, "Invalid or unknown authorization token")
     is_admin = tokens[shown]
-    visitor = Visitor(OWN_ACCOUNT, is_admin)
+    caller = Caller(OWN_ACCOUNT, is_admin)
     if "impersonate" not in asked.fields:
-        return visitor
-    visitor.must_be_admin()
+        return caller
+    caller.must_be_admin()
     account = int(asked.fields["impersonate"])
     if account not in {OWN_ACCOUNT, COLLEAGUE_ACCOUNT}:
         raise Refusal(404, "Entity not found: account")
-    return Visitor(account, is_admin)
+    return Caller(account, is_admin)

@@ -21,7 +21,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """A request: its path without the service's prefix, its query and body merged, its headers."""
 
     method: str
