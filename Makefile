@@ -49,13 +49,13 @@ coverage: $(READY)
 	$(BIN)/coverage report
 
 soak: $(READY)
-	$(BIN)/python -m tests.soak $(ONLY)
+	$(BIN)/python -m tests.support.soak $(ONLY)
 
 cases: $(READY)
-	@$(BIN)/python -m tests.cases $(CASES) $(ONLY)
+	@$(BIN)/python -m tests.support.cases $(CASES) $(ONLY)
 
 pace: $(READY)
-	$(BIN)/python -m tests.pace
+	$(BIN)/python -m tests.support.pace
 
 bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group bench

@@ -21,8 +21,8 @@ from harvester.sources.group import Group
 from harvester.sources.institution import Institution
 from harvester.sources.project import Project
 from harvester.sources.search import Search
-from tests.calls import calls, only, read
-from tests.test_client import client, served
+from tests.support.calls import calls, only, read
+from tests.support.http import client, served
 
 pytestmark = pytest.mark.anyio
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.case_judges import RECORDS, TELL_NO_VERDICT, values_in
-from tests.cases import FOLDER, NEEDS, REPOSITORY, SLOW, Cases, run_in
+from tests.support.case_judges import RECORDS, TELL_NO_VERDICT, values_in
+from tests.support.cases import FOLDER, NEEDS, REPOSITORY, SLOW, Cases, run_in
 
 HERE = Cases(FOLDER)
 QUICK = [name for name in HERE.names() if name not in SLOW]
@@ -87,7 +87,7 @@ def test_what_a_case_needs_and_is_not_here_is_named(tmp_path: Path) -> None:
 
 def run_all(folder: Path, *only: str) -> tuple[int | None, str]:
     env = {"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin"}
-    return run_in(folder.parent, (sys.executable, "-m", "tests.cases", str(folder), *only), env)
+    return run_in(folder.parent, (sys.executable, "-m", "tests.support.cases", str(folder), *only), env)
 
 
 def test_one_that_is_wrong_makes_the_whole_wrong(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import pytest
 from harvester.ledger.reader import Reader
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.catalogue import COLLEAGUE_ACCOUNT, OWN_ACCOUNT, PUBLIC_FROM, STEP
-from tests.conftest import at, harvester
-from tests.truth import assert_complete
+from tests.support.program import at, harvester
+from tests.support.truth import assert_complete
 
 pytestmark = pytest.mark.anyio
 

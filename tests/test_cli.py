@@ -26,8 +26,8 @@ from harvester.ledger.database.connection import migrate
 from harvester.models import Failure
 from harvester.sandbox import Sandbox, Settings
 from harvester.text.display import one_line
-from tests.conftest import at, environment, harvester
-from tests.truth import rows
+from tests.support.program import at, environment, harvester
+from tests.support.truth import rows
 
 pytestmark = pytest.mark.anyio
 

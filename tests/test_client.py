@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import random
-import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -24,16 +22,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from harvester.client import Client, SegmentPolicy, Wanted, open_session
-from harvester.client.download.segment_policy import USUAL
+from harvester.client import Client, Wanted
 from harvester.client.error_map import TRANSPORT_ERRORS, map_error
 from harvester.client.json_body import JSON_LIMIT
-from harvester.client.limits import AdaptiveRate, Limiter, Rate
+from harvester.client.limits import AdaptiveRate, Rate
 from harvester.client.responses import backoff_seconds, content_range, error_for_status, retry_after_seconds
 from harvester.client.url_policy import is_public
-from harvester.config import Retry, Timeouts
-from harvester.config.proxies import NO_PROXIES, Proxies, read_proxies
-from harvester.config.secrets import Secret
+from harvester.config.proxies import read_proxies
 from harvester.errors import (
     BadRequest,
     Blocked,
@@ -54,6 +49,7 @@ from harvester.errors import (
 from harvester.models import RemoteFile
 from harvester.storage.local import Store
 from harvester.text.display import one_line
+from tests.support.http import Hours, client, served
 
 pytestmark = pytest.mark.anyio
 
@@ -224,73 +220,6 @@ def test_every_foreign_error_becomes_ours() -> None:
         assert isinstance(ours, ConnectionFailed | InvalidResponse)
         assert "secret" not in str(ours)
     assert str(map_error(TimeoutError(), URL("https://example.org/x?s=1"))) == "example.org/x: timed out"
-
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@asynccontextmanager
-async def served(handle: Handler) -> AsyncIterator[URL]:
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield URL(f"http://127.0.0.1:{runner.addresses[0][1]}")
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
-async def client(
-    api: URL,
-    *,
-    stats: URL | None = None,
-    files: URL | None = None,
-    pace: Callable[[], Rate] = lambda: Rate(float("inf")),
-    attempts: int = 3,
-    connect: float = 5.0,
-    token: str | None = None,
-    stats_credentials: Secret | None = None,
-    slept: list[float] | None = None,
-    proxies: Proxies = NO_PROXIES,
-    clock: Callable[[], float] = time.monotonic,
-    wait: Callable[[float], Awaitable[None]] | None = None,
-    lookup: Callable[[str], Awaitable[None]] | None = None,
-    splitting: SegmentPolicy = USUAL,
-) -> AsyncIterator[Client]:
-    async def sleep(seconds: float) -> None:
-        if slept is not None:
-            slept.append(seconds)
-
-    timeouts = Timeouts(connect=connect, idle=1.0)
-    async with open_session(
-        user_agent="test",
-        timeouts=timeouts,
-        trusted_hosts=frozenset({"localhost"} if lookup else ()),
-        before_lookup=lookup,
-    ) as session:
-        made = Client(
-            session,
-            limiters={name: Limiter(name, pace()) for name in ("api", "stats", "files")},
-            origins={
-                "api": api,
-                "stats": stats or URL("http://127.0.0.1:9"),
-                **({"files": files} if files else {}),
-            },
-            retry=Retry(attempts=attempts, max_wait=4.0),
-            timeouts=timeouts,
-            splitting=splitting,
-            token=Secret(token) if token else None,
-            stats_credentials=stats_credentials,
-            proxies=proxies,
-            clock=clock,
-            sleep=wait or sleep,
-            jitter=lambda: 1.0,
-        )
-        made.expect("api", api / "proof", orjson.loads)
-        yield made
 
 
 async def test_the_token_is_sent_to_the_api_only_when_asked_for_and_never_after_a_redirect() -> None:
@@ -729,20 +658,6 @@ async def test_a_probe_that_is_under_way_lets_the_others_wait_and_fails_nobody()
         hours.now = 1000  # longer than patience: the next probe decides
         with pytest.raises(Unreachable):
             await ask()
-
-
-@dataclass
-class Hours:
-    """A clock that moves only while somebody sleeps."""
-
-    now: float = 0.0
-
-    def clock(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        assert seconds > 0
-        self.now += seconds
 
 
 @asynccontextmanager

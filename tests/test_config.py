@@ -24,7 +24,7 @@ from harvester.errors import UsageError
 from harvester.plugins import SOURCES, load_config
 from harvester.sources.group import Group
 from harvester.sources.search import Search
-from tests.conftest import harvester
+from tests.support.program import harvester
 
 ROOT = Path(__file__).parent.parent
 

@@ -22,8 +22,8 @@ from harvester.errors import (
     UnprovenNotFound,
 )
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import Ended, at, environment, harvester
-from tests.test_client import client, served
+from tests.support.http import client, served
+from tests.support.program import Ended, at, environment, harvester
 
 pytestmark = pytest.mark.anyio
 

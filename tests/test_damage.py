@@ -27,7 +27,8 @@ from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.reader import Reader
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, config, environment, harvester, started, until
+from tests.support.program import at, config, environment, harvester, started
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -18,9 +18,9 @@ import pytest
 from yarl import URL
 
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, harvester
-from tests.older import TO_VERSION_5
-from tests.truth import rows
+from tests.support.older import TO_VERSION_5
+from tests.support.program import at, harvester
+from tests.support.truth import rows
 
 pytestmark = pytest.mark.anyio
 

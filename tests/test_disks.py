@@ -24,13 +24,14 @@ from harvester.ledger.database.lease_file import LeaseFile, locks_work
 from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.sandbox import Sandbox, Settings
 from harvester.system.process import this_process
-from tests.conftest import Ended, at, environment, harvester, started, until
-from tests.test_death import (
+from tests.support.death import (
     assert_no_file_looks_whole_and_is_not,
     assert_nothing_recorded_was_asked_for_again,
     recorded,
 )
-from tests.truth import assert_complete
+from tests.support.program import Ended, at, environment, harvester, started
+from tests.support.truth import assert_complete
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -300,7 +301,7 @@ def no_locks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     if compiler is None:
         pytest.skip("no C compiler here to play a file system without locks")
     library = tmp_path_factory.mktemp("no_locks") / "no_locks.so"
-    source = Path(__file__).parent / "no_locks.c"
+    source = Path(__file__).parent / "support" / "no_locks.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     return {"LD_PRELOAD": str(library), "NO_LOCKS_BELOW": str(tmp_path_factory.getbasetemp())}
 

@@ -22,9 +22,9 @@ import pytest
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.doubts import DOUBTS
 from harvester.sandbox.settings import FOR_EVER
-from tests.conftest import Ended, at
-from tests.forked import harvester
-from tests.truth import assert_records, assert_stats, rows
+from tests.support.forked import harvester
+from tests.support.program import Ended, at
+from tests.support.truth import assert_records, assert_stats, rows
 
 pytestmark = pytest.mark.anyio
 

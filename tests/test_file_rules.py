@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harvester.sandbox import Sandbox
-from tests.conftest import at, harvester
-from tests.truth import rows
+from tests.support.program import at, harvester
+from tests.support.truth import rows
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,8 @@ import pytest
 from harvester.errors import ResourceLimit
 from harvester.sandbox import Sandbox, Settings
 from harvester.system.resource_limits import ENOUGH, OF_A_DOWNLOAD, OWN, no_threads
-from tests.conftest import Ended, at, environment
-from tests.truth import assert_complete
+from tests.support.program import Ended, at, environment
+from tests.support.truth import assert_complete
 
 pytestmark = [
     pytest.mark.anyio,

@@ -12,8 +12,8 @@ import pytest
 
 from harvester import harvest, load_config
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import TOKEN, at, config, harvester
-from tests.truth import assert_complete, assert_files, assert_records, assert_stats, rows
+from tests.support.program import TOKEN, at, config, harvester
+from tests.support.truth import assert_complete, assert_files, assert_records, assert_stats, rows
 
 pytestmark = pytest.mark.anyio
 

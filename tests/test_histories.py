@@ -13,7 +13,7 @@ import anyio
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.histories import STEPS, Step, play
+from tests.support.histories import STEPS, Step, play
 
 steps = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9999)), min_size=8, max_size=12)
 

@@ -18,9 +18,9 @@ from harvester.errors import FailureKind, StorageError
 from harvester.exporters.csv import plain, write_table
 from harvester.jobs.plan import make_plan
 from harvester.sandbox import HOSTILE, Sandbox, Settings
-from tests.conftest import at, config, environment, harvester
-from tests.truth import assert_complete, assert_records, rows
-from tests.worst import PEAK
+from tests.support.program import at, config, environment, harvester
+from tests.support.truth import assert_complete, assert_records, rows
+from tests.support.worst import PEAK
 
 pytestmark = pytest.mark.anyio
 

@@ -15,10 +15,10 @@ from harvester.figshare.identifier_listing import IdentifierListing
 from harvester.figshare.identifiers import ItemIdentifier, doi_in, handle_in, item_in, why_not
 from harvester.models import Page
 from harvester.sandbox import IDENTIFIERS, Sandbox, Settings, item
-from tests.calls import calls
-from tests.conftest import at, harvester
-from tests.test_client import client, served
-from tests.truth import rows
+from tests.support.calls import calls
+from tests.support.http import client, served
+from tests.support.program import at, harvester
+from tests.support.truth import rows
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,8 @@ import pytest
 
 from harvester.plugins import EXPORTERS, SOURCES, TASKS, Registry
 
-PACKAGE = Path(__file__).parent.parent / "harvester"
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "harvester"
 LAYERS = (
     {"text"},
     {"errors", "models"},
@@ -46,13 +47,18 @@ PRODUCT = [name for name in MODULES if not name.startswith("harvester.sandbox")]
 
 def imports(name: str) -> Iterator[str]:
     """Return what a module imports, wherever the import stands: late and type-checking ones count."""
-    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                yield whole if whole in MODULES else node.module
+    for module, names in imported(MODULES[name]):
+        for each in names or [""]:
+            yield whole if (whole := f"{module}.{each}") in MODULES else module
+
+
+def imported(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Return the modules that a file imports, each with the names taken from it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or ""), [alias.name for alias in node.names]
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, []) for alias in node.names)
 
 
 def package_of(module: str) -> str:
@@ -142,3 +148,10 @@ def test_sql_is_known_to_the_ledger_alone() -> None:
     for name in PRODUCT:
         if package_of(name) != "ledger":
             assert "sqlite3" not in set(imports(name))
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: path.stem)
+def test_tests_import_each_other_from_support_alone(path: Path) -> None:
+    whole = [f"{module}.{name}" for module, names in imported(path) for name in names or [""]]
+    own = [each for each in whole if each.startswith(("tests.", ".", "conftest."))]
+    assert [each for each in own if not each.startswith("tests.support.")] == []

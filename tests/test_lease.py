@@ -23,7 +23,8 @@ from harvester.ledger.database.connection import NAME
 from harvester.ledger.database.heartbeat import Timing
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.reader import Reader
-from tests.conftest import environment, until
+from tests.support.program import environment
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 

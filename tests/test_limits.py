@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from harvester.client.limits import LATENESS_FORGIVEN_SECONDS, AdaptiveRate, Limiter, Rate
 from harvester.sandbox import Sandbox, Settings
-from tests.bearing import MODELS, Sliding, Windows, ask
-from tests.conftest import at, harvester
-from tests.truth import assert_records
+from tests.support.bearing import MODELS, Sliding, Windows, ask
+from tests.support.program import at, harvester
+from tests.support.truth import assert_records
 
 pytestmark = pytest.mark.anyio
 

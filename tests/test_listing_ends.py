@@ -12,11 +12,12 @@ from harvester.figshare.cursor import PageCursor
 from harvester.sandbox import Sandbox, Settings
 from harvester.sources import Listing
 from harvester.sources.institution import Institution
-from tests.calls import calls, only, read
-from tests.conftest import at, until
-from tests.forked import forked, harvester
-from tests.test_whole_listings import SOURCES
-from tests.truth import rows
+from tests.support.calls import calls, only, read
+from tests.support.forked import forked, harvester
+from tests.support.program import at
+from tests.support.sources import SOURCES
+from tests.support.truth import rows
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -32,8 +32,8 @@ from harvester.figshare.statistics import decode_breakdown, decode_timeline
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
 from harvester.text.fields import join_values, split_values
-from tests.conftest import at, config, harvester
-from tests.truth import rows
+from tests.support.program import at, config, harvester
+from tests.support.truth import rows
 
 pytestmark = pytest.mark.anyio
 

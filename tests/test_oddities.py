@@ -18,7 +18,7 @@ from harvester.config import Config
 from harvester.errors import TokenRejected
 from harvester.models import FileStatus, Summary
 from harvester.sandbox import Sandbox, Settings
-from tests.truth import assert_complete, rows
+from tests.support.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio
 

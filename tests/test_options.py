@@ -14,7 +14,7 @@ from harvester.config.tables import fields
 from harvester.errors import UsageError
 from harvester.figshare.filters import Filters
 from harvester.plugins import TASKS, load_config
-from tests.conftest import harvester
+from tests.support.program import harvester
 
 
 def chosen(*words: str) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from harvester.jobs.services import RunHooks
 from harvester.ledger.ledger import Ledger
 from harvester.models import Summary
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, environment, harvester
-from tests.older import TO_VERSION_5
+from tests.support.older import TO_VERSION_5
+from tests.support.program import at, environment, harvester
 
 pytestmark = pytest.mark.anyio
 

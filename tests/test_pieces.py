@@ -14,14 +14,7 @@ import pytest
 from harvester.errors import CorruptBody, StorageError
 from harvester.models import RemoteFile
 from harvester.storage.local import BUFFER_SIZE, Partial, Segment, Store
-from tests.test_store import (
-    PLANTED,
-    held_partial_of,
-    no_file_larger_than,
-    open_files,
-    partial_of,
-    remote,
-)
+from tests.support.stores import PLANTED, held_partial_of, no_file_larger_than, open_files, partial_of, remote
 
 pytestmark = pytest.mark.anyio
 

@@ -18,8 +18,9 @@ import pytest
 from harvester.cli.lines import failed_lines, failed_objects, write
 from harvester.models import Failure
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, environment, harvester, until
-from tests.truth import assert_complete, rows
+from tests.support.program import at, environment, harvester
+from tests.support.truth import assert_complete, rows
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -30,8 +30,9 @@ from harvester.ledger.reader import Reader
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
 from harvester.storage.local import BUFFER_SIZE, Store
-from tests.conftest import at, config, environment, harvester, started, until
-from tests.truth import assert_complete, rows
+from tests.support.program import at, config, environment, harvester, started
+from tests.support.truth import assert_complete, rows
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -216,7 +217,7 @@ def preloaded(tmp_path_factory: pytest.TempPathFactory) -> str:
     if compiler is None or sys.platform != "linux":
         pytest.skip("no C compiler here to play a file system without shared memory")
     library = tmp_path_factory.mktemp("no_shared_memory") / "no_shared_memory.so"
-    source = Path(__file__).parent / "no_shared_memory.c"
+    source = Path(__file__).parent / "support" / "no_shared_memory.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     return str(library)
 

@@ -31,8 +31,8 @@ from harvester.sandbox import Sandbox, Settings
 from harvester.storage.local import Store
 from harvester.storage.paths import safe_name
 from harvester.tasks.placement import Placement
-from tests.conftest import at, environment, harvester
-from tests.truth import rows
+from tests.support.program import at, environment, harvester
+from tests.support.truth import rows
 
 pytestmark = pytest.mark.anyio
 

@@ -15,9 +15,9 @@ from harvester.config.keys import AUTO
 from harvester.jobs.harvest import harvest
 from harvester.jobs.plan import make_plan
 from harvester.jobs.plan_totals import Plan
-from harvester.plugins import load_config
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import TOKEN, at, harvester
+from tests.support.leftovers import config_of
+from tests.support.program import at, harvester
 
 pytestmark = pytest.mark.anyio
 
@@ -32,18 +32,6 @@ EVERY = 10_000
 @pytest.fixture
 def world() -> Settings:
     return Settings(items=120, heavy=0)
-
-
-def config_of(sandbox: Sandbox, folder: Path, *sources: dict[str, Any], **options: object) -> Config:
-    given = {
-        "output": str(folder),
-        "sources": list(sources),
-        "services.api": sandbox.api,
-        "services.stats": sandbox.stats,
-        **{f"rate.{name}": float("inf") for name in ("api", "stats", "files")},
-        **{key.replace("__", "."): value for key, value in options.items()},
-    }
-    return load_config(options=given, environ={"FIGSHARE_TOKEN": TOKEN})
 
 
 async def plan_and_run(config: Config, *, quick: bool = False, withdrawn: int = 0) -> Plan:

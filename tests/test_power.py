@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.power import cut_power, hindrance
+from tests.support.power import cut_power, hindrance
 
 pytestmark = pytest.mark.anyio
 

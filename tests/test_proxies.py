@@ -20,8 +20,8 @@ from harvester import load_config
 from harvester.config.proxies import NO_PROXIES, read_proxies
 from harvester.errors import UsageError
 from harvester.sandbox import Sandbox, Settings
-from tests.certificates import Certificate, make_certificate, serving
-from tests.conftest import Ended, at, environment, harvester
+from tests.support.certificates import Certificate, make_certificate, serving
+from tests.support.program import Ended, at, environment, harvester
 
 pytestmark = pytest.mark.anyio
 

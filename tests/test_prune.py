@@ -16,41 +16,24 @@ from harvester.jobs.harvest import harvest
 from harvester.jobs.prune import Pruner, prune, removable
 from harvester.jobs.verify import verify
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, environment, harvester, started, until
-from tests.test_plan import config_of
+from tests.support.leftovers import (
+    ASIDE,
+    EDITED,
+    WITHDRAWN,
+    config_of,
+    harvest_with_leftovers,
+    here,
+    run_words,
+)
+from tests.support.program import environment, harvester, started
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
-
-EDITED, WITHDRAWN = 5_000_001, 5_000_007
-ASIDE = f"file_00~{EDITED}00.csv"
-"""Where the file goes that an edit replaces."""
 
 
 @pytest.fixture
 def world() -> Settings:
     return Settings(items=20, heavy=0)
-
-
-def here(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in (folder / "files").rglob("*") if not path.is_dir()}
-
-
-async def harvest_with_leftovers(sandbox: Sandbox, folder: Path) -> tuple[set[str], set[str]]:
-    """Harvest twice; return what belongs to the harvest and what does not any more."""
-    config = config_of(sandbox, folder, {"kind": "items", "ids": [EDITED, 5_000_004, WITHDRAWN]})
-    await harvest(config)
-    replaced = {f"files/{EDITED}/{ASIDE}"}
-    old = replaced | {path for path in here(folder) if f"/{WITHDRAWN}/" in path}
-    assert old - replaced < here(folder)
-    sandbox.world.edit(EDITED)
-    sandbox.world.withdraw(WITHDRAWN)
-    assert (await harvest(config)).exit_status == 0
-    return here(folder) - old, old
-
-
-def run_words(sandbox: Sandbox, folder: Path, *more: str) -> tuple[object, ...]:
-    ids = [word for item_id in (EDITED, 5_000_004, WITHDRAWN) for word in ("--item", item_id)]
-    return ("run", *ids, "-o", folder, *at(sandbox), *more)
 
 
 async def test_nothing_is_removed_where_nobody_says_yes(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from harvester.client.download.slots import SLOW, ConnectionSlots, Holding
 from harvester.config import Timeouts
 from harvester.errors import Deferred
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import config
-from tests.test_client import Hours
-from tests.truth import assert_complete
+from tests.support.http import Hours
+from tests.support.program import config
+from tests.support.truth import assert_complete
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,8 @@ import pytest
 from harvester.errors import FailureKind
 from harvester.plugins import SOURCES, load_config
 from harvester.sandbox import FAULTS, Sandbox
-from tests.conftest import environment
-from tests.test_faults import PASSING
+from tests.support.faults import PASSING
+from tests.support.program import environment
 
 pytestmark = pytest.mark.anyio
 

@@ -18,9 +18,9 @@ from harvester.figshare.downloads import DownloadRoutes
 from harvester.models import PendingFile, RemoteFile
 from harvester.sandbox import Sandbox, Settings
 from harvester.storage.local import Store
-from tests.conftest import config
-from tests.test_client import client, served
-from tests.truth import assert_complete, rows
+from tests.support.http import client, served
+from tests.support.program import config
+from tests.support.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio
 

@@ -15,11 +15,10 @@ from harvester.errors import Blocked, HarvestError, NotFound, ServerError
 from harvester.figshare.downloads import REST_SECONDS, DownloadRoutes, _Breaker
 from harvester.models import PendingFile, RemoteFile
 from harvester.storage.local import Store
-from tests.test_client import Hours, client, served
+from tests.support.http import Hours, client, served
+from tests.support.routes import CONTENT, comes, is_gone, two_routes
 
 pytestmark = pytest.mark.anyio
-
-CONTENT = b"the bytes of the file"
 
 
 # -- a breaker, by itself -------------------------------------------------------------------------
@@ -82,19 +81,9 @@ def test_a_challenge_of_a_route_that_rests_does_not_lengthen_its_rest() -> None:
 
 # -- over sockets ---------------------------------------------------------------------------------
 
-Answer = Callable[[int], web.Response]
-
-
-def comes(_: int) -> web.Response:
-    return web.Response(body=CONTENT)
-
 
 def challenges(_: int) -> web.Response:
     return web.Response(status=202)
-
-
-def is_gone(_: int) -> web.Response:
-    return web.json_response({"message": "No such file"}, status=404)
 
 
 def fails(_: int) -> web.Response:
@@ -103,41 +92,6 @@ def fails(_: int) -> web.Response:
 
 def challenges_once(number: int) -> web.Response:
     return challenges(number) if number == 1 else comes(number)
-
-
-@asynccontextmanager
-async def two_routes(
-    own: Answer, api: Answer, folder: Path, *, private: bool = False
-) -> AsyncIterator[tuple[Callable[[int], Awaitable[None]], list[str], Hours]]:
-    """Routes whose answers depend on how often they were asked; the function downloads a file by its id."""
-    asked: list[str] = []
-
-    def answering(name: str, answer: Answer) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def handle(_: web.Request) -> web.StreamResponse:
-            asked.append(name)
-            return answer(asked.count(name))
-
-        return handle
-
-    hours = Hours()
-    async with (
-        served(answering("own", own)) as own_address,
-        served(answering("api", api)) as api_address,
-        client(api_address, attempts=3, token="t") as made,
-    ):
-        routes = DownloadRoutes(made, api=api_address, clock=hours.clock)
-        store = Store(folder)
-
-        async def download(file_id: int) -> None:
-            file = RemoteFile(file_id, "x.csv", "", len(CONTENT), None, str(own_address / "f"), is_link=False)
-            owed = PendingFile(1, 5, file, f"files/5/{file_id}.csv", private, 5)
-            partial = await store.partial(5, file)
-            try:
-                await routes.download(owed, partial)
-            finally:
-                await partial.close()
-
-        yield download, asked, hours
 
 
 async def test_a_challenge_sends_a_file_to_the_other_route_at_once(tmp_path: Path) -> None:

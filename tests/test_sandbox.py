@@ -17,29 +17,13 @@ from typing import Any
 import aiohttp
 import anyio
 import pytest
-from multidict import CIMultiDictProxy
 from yarl import URL
 
 from harvester.sandbox import FAULTS, HOSTILE, REDIRECTS, Sandbox, Settings, World
 from harvester.sandbox.faults import PASSING, PERMANENT
+from tests.support.browsing import AUTHORISED, ask, browsing
 
 pytestmark = pytest.mark.anyio
-
-AUTHORISED = {"Authorization": "token sandbox-token"}
-
-
-@asynccontextmanager
-async def browsing(**settings: Any) -> AsyncIterator[tuple[Sandbox, aiohttp.ClientSession]]:
-    async with Sandbox(Settings(**settings)) as sandbox, aiohttp.ClientSession() as session:
-        yield sandbox, session
-
-
-async def ask(
-    session: aiohttp.ClientSession, url: str, **more: Any
-) -> tuple[int, Any, CIMultiDictProxy[str]]:
-    async with session.get(url, **more) as response:
-        told = await response.json() if response.content_type == "application/json" else await response.read()
-        return response.status, told, response.headers
 
 
 async def test_lists_have_ten_entries_unless_asked_and_a_thousand_at_most() -> None:

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from harvester.sandbox.doubts import DOUBTS
-from tests.test_sandbox import AUTHORISED, browsing
+from tests.support.browsing import AUTHORISED, browsing
 
 pytestmark = pytest.mark.anyio
 

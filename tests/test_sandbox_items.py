@@ -13,7 +13,7 @@ import pytest
 
 from harvester.sandbox import Settings, World, serve
 from harvester.sandbox.item import EDITS
-from tests.test_sandbox import AUTHORISED, ask, browsing
+from tests.support.browsing import AUTHORISED, ask, browsing
 
 pytestmark = pytest.mark.anyio
 

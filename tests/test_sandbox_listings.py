@@ -12,7 +12,7 @@ import pytest
 
 from harvester.sandbox import Sandbox, Settings, World
 from harvester.sandbox.catalogue import COLLECTIONS, PROJECTS
-from tests.test_sandbox import AUTHORISED, ask, browsing
+from tests.support.browsing import AUTHORISED, ask, browsing
 
 pytestmark = pytest.mark.anyio
 

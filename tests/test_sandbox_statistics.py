@@ -12,7 +12,7 @@ import pytest
 from harvester.sandbox import Settings, World
 from harvester.sandbox.request import Request
 from harvester.sandbox.services import Services
-from tests.test_sandbox import ask, browsing
+from tests.support.browsing import ask, browsing
 
 pytestmark = pytest.mark.anyio
 

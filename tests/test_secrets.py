@@ -27,9 +27,9 @@ from harvester.config.secrets import Secret, lines_like_tokens
 from harvester.errors import Rejected, TokenRejected, UsageError
 from harvester.sandbox import Sandbox, Settings
 from harvester.text.redaction import MARK, REDACTOR
-from tests.conftest import at, environment, harvester, started
-from tests.test_client import served
-from tests.truth import assert_complete, rows
+from tests.support.http import served
+from tests.support.program import at, environment, harvester, started
+from tests.support.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio
 

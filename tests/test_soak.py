@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 async def test_a_trial_that_breaks_off_costs_a_line_and_not_the_others() -> None:
     done = await anyio.run_process(
-        [sys.executable, "-m", "tests.soak", "no-such-trial", "nor-this"], cwd=ROOT, check=False
+        [sys.executable, "-m", "tests.support.soak", "no-such-trial", "nor-this"], cwd=ROOT, check=False
     )
     assert done.returncode == 1
     assert [line.partition(":")[0] for line in done.stdout.decode().splitlines()] == [

@@ -28,8 +28,8 @@ from harvester.sources.institution import Institution
 from harvester.sources.project import Project
 from harvester.sources.search import Search
 from harvester.storage.local import Store
-from tests.calls import calls, only, read
-from tests.test_client import client, served
+from tests.support.calls import calls, only, read
+from tests.support.http import client, served
 
 pytestmark = pytest.mark.anyio
 

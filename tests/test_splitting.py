@@ -25,8 +25,8 @@ from harvester.figshare.downloads import DownloadRoutes
 from harvester.models import PendingFile, RemoteFile
 from harvester.sandbox import FAULTS, Sandbox, Settings
 from harvester.storage.local import Store
-from tests.conftest import until
-from tests.test_client import client, served
+from tests.support.http import client, served
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 

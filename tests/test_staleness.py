@@ -11,8 +11,8 @@ from harvester import harvest
 from harvester.figshare.records import read_article
 from harvester.figshare.staleness import says_less
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import config
-from tests.truth import rows
+from tests.support.program import config
+from tests.support.truth import rows
 
 pytestmark = pytest.mark.anyio
 

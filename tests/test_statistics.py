@@ -37,7 +37,7 @@ from harvester.ledger.messages import ItemResult, RunSpec
 from harvester.ledger.reader import Reader
 from harvester.models import ItemRef, Page, TaskResult, Totals, Usage, Uses, WorkState
 from harvester.sandbox import Sandbox, Settings
-from tests.test_client import client, served
+from tests.support.http import client, served
 
 pytestmark = pytest.mark.anyio
 

@@ -32,40 +32,22 @@ from harvester.storage.local import Store, assign_paths, atomic_write, map_disk_
 from harvester.storage.local.directory import HOLDS_FOLDERS, Directory, begin_to_sync
 from harvester.storage.local.verify import is_whole
 from harvester.tasks.files import Files
+from tests.support.stores import (
+    PLANTED,
+    fill,
+    held_partial_of,
+    no_file_larger_than,
+    open_files,
+    partial_of,
+    remote,
+)
 
 pytestmark = pytest.mark.anyio
-
-
-def remote(file_id: int, name: str, folder: str = "", content: bytes = b"", md5: bool = True) -> RemoteFile:
-    digest = hashlib.md5(content).hexdigest() if md5 else None
-    return RemoteFile(file_id, name, folder, len(content), digest, "", is_link=False)
-
-
-def partial_of(folder: Path, file: RemoteFile, owner: str = ".free") -> Path:
-    """Where a partial file is that was let go of; `owner`: "" for where older releases had it."""
-    return folder / ".partial" / f"1-{file.id}-{file.md5}{owner}.part"
 
 
 def unheld(text: str) -> str:
     """Show what is said of partial files as if they had been let go of."""
     return re.sub(r"\.[0-9a-f]{8}-\d+-[0-9a-f]{8}", ".free", text)
-
-
-def held_partial_of(folder: Path, file: RemoteFile) -> Path:
-    """Where a partial file is that somebody fills."""
-    held = folder.glob(f".partial/1-{file.id}-{file.md5}.*-*-*.part")
-    (found,) = (path for path in held if "@" not in path.name)
-    return found
-
-
-async def fill(store: Store, file: RemoteFile, content: bytes, path: str) -> None:
-    partial = await store.partial(1, file)
-    try:
-        for start in range(0, len(content), 7):
-            await partial.write(content[start : start + 7])
-        await partial.publish(path)
-    finally:
-        await partial.close()
 
 
 unhurried = settings(deadline=None)  # what is claimed is no speed, and the machine may be busy
@@ -544,23 +526,6 @@ def repeated(action: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-def a_link(path: Path, target: Path) -> None:
-    path.symlink_to(target)
-
-
-def a_second_name(path: Path, target: Path) -> None:
-    path.hardlink_to(target)
-
-
-def a_pipe(path: Path, _: Path) -> None:
-    os.mkfifo(path)
-
-
-def a_link_to_nothing(path: Path, target: Path) -> None:
-    path.symlink_to(target.with_name("not there"))
-
-
-PLANTED = [a_link, a_second_name, a_pipe, a_link_to_nothing]
 Plant = Callable[[Path, Path], None]
 
 
@@ -1161,10 +1126,6 @@ async def test_where_no_file_can_be_opened_none_is_gone(tmp_path: Path, held: bo
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def open_files() -> int:
-    return len(list(Path("/dev/fd").iterdir()))
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 256 KiB of its own."""
@@ -1238,17 +1199,6 @@ async def test_a_disk_that_was_made_read_only_is_named(small_disk: Path) -> None
         pytest.fail("it cannot be written")
     assert str(caught.value) == f"{small_disk / 'table.csv'}: {told}"
     assert await store.holds("files/1/x", 3, file.md5)
-
-
-@contextmanager
-def no_file_larger_than(size: int) -> Iterator[None]:
-    """Make every disk a full one, as far as this process is concerned."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_closing_without_room_does_not_hide_why_it_was_closed(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from harvester.jobs.harvest import harvest
 from harvester.jobs.prune import Pruner, prune, removable
 from harvester.jobs.verify import verify
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, harvester, started, until
-from tests.test_plan import config_of
-from tests.test_prune import EDITED, WITHDRAWN, harvest_with_leftovers, here, run_words
-from tests.truth import rows
+from tests.support.leftovers import EDITED, WITHDRAWN, config_of, harvest_with_leftovers, here, run_words
+from tests.support.program import at, harvester, started
+from tests.support.truth import rows
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 

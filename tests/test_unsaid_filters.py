@@ -25,9 +25,9 @@ from harvester.sources.account import Account
 from harvester.sources.group import Group
 from harvester.sources.institution import Institution
 from harvester.sources.search import Search
-from tests.calls import only, read
-from tests.conftest import at, environment, harvester
-from tests.test_client import client, served
+from tests.support.calls import only, read
+from tests.support.http import client, served
+from tests.support.program import at, environment, harvester
 
 pytestmark = pytest.mark.anyio
 

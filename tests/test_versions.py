@@ -10,8 +10,8 @@ import pytest
 
 from harvester.sandbox import Sandbox, Settings
 from harvester.tasks.metadata import has_earlier
-from tests.conftest import at, harvester
-from tests.truth import assert_complete, rows
+from tests.support.program import at, harvester
+from tests.support.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio
 ITEMS = Settings(items=84)

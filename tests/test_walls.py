@@ -40,11 +40,11 @@ from harvester.errors import (
 )
 from harvester.jobs.services import RunHooks
 from harvester.sandbox import Sandbox, Settings
-from tests.certificates import make_certificate, serving
-from tests.conftest import config, environment, harvester
-from tests.test_client import client, served
-from tests.test_routes import comes, is_gone, two_routes
-from tests.truth import rows
+from tests.support.certificates import make_certificate, serving
+from tests.support.http import client, served
+from tests.support.program import config, environment, harvester
+from tests.support.routes import comes, is_gone, two_routes
+from tests.support.truth import rows
 
 pytestmark = pytest.mark.anyio
 

@@ -22,10 +22,11 @@ from harvester.jobs.withdrawals import is_believable
 from harvester.ledger.reader import Reader
 from harvester.models import Summary
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, config, environment, harvester, started, until
-from tests.test_client import served
-from tests.test_prune import EDITED, harvest_with_leftovers, here, run_words
-from tests.truth import rows
+from tests.support.http import served
+from tests.support.leftovers import EDITED, harvest_with_leftovers, here, run_words
+from tests.support.program import at, config, environment, harvester, started
+from tests.support.truth import rows
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 

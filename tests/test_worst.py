@@ -24,9 +24,9 @@ from harvester.figshare.diff import changed_fields
 from harvester.figshare.entries import MOST_ENTRIES, decode_entries
 from harvester.figshare.records import read_article, read_description
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, config, harvester
-from tests.truth import rows
-from tests.worst import MOST_LAG, MOST_MEMORY, WORST, Answer, lag, peak
+from tests.support.program import at, config, harvester
+from tests.support.truth import rows
+from tests.support.worst import MOST_LAG, MOST_MEMORY, WORST, Answer, lag, peak
 
 pytestmark = pytest.mark.anyio
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads the kilobytes of Linux")

@@ -24,9 +24,10 @@ from harvester.ledger.ledger import Ledger
 from harvester.sandbox import Sandbox, Settings
 from harvester.storage.local import Partial, Store, atomic_write
 from harvester.storage.local.partial_owner import FREE, Hold, PartName, new_owner
-from tests.conftest import at, harvester, started, until
-from tests.test_store import fill, held_partial_of, partial_of, remote
-from tests.truth import assert_complete
+from tests.support.program import at, harvester, started
+from tests.support.stores import fill, held_partial_of, partial_of, remote
+from tests.support.truth import assert_complete
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -25,8 +25,9 @@ from harvester.sandbox.doubts import DOUBTS
 from harvester.sandbox.item import EDITS
 from harvester.sandbox.records import Json
 from harvester.sandbox.settings import FOR_EVER
-from tests.conftest import Ended, at, until
-from tests.forked import forked, harvester
+from tests.support.forked import forked, harvester
+from tests.support.program import Ended, at
+from tests.support.waiting import until
 
 ITEMS = Settings(items=26, private_items=0, colleague_items=0, heavy=0, page_cap=10, max_per_address=2)
 MOST_VERSIONS = 12

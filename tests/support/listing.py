@@ -1,5 +1,5 @@
 """
-Reads the listing of an institution into a ledger, and no more: `python -m tests.listing API FOLDER`.
+Reads the listing of an institution into a ledger, and no more: `python -m tests.support.listing API FOLDER`.
 
 A process of its own, so that it can be killed and its memory be measured.
 """

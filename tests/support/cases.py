@@ -22,10 +22,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.case_judges import JUDGES, RECORDS, TELL_NO_VERDICT, Harvest, judge_script
-from tests.conftest import environment
+from tests.support.case_judges import JUDGES, RECORDS, TELL_NO_VERDICT, Harvest, judge_script
+from tests.support.program import environment
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY.parent / "shared" / "cases"
 AT_ONCE = 2
 MOST_SECONDS = 300.0

@@ -12,8 +12,8 @@ from harvester.figshare.api import FigshareApi
 from harvester.models import ItemRef
 from harvester.sandbox import Sandbox
 from harvester.sources import Listing, Source
-from tests.conftest import TOKEN
-from tests.test_client import client
+from tests.support.http import client
+from tests.support.program import TOKEN
 
 
 @asynccontextmanager

@@ -28,14 +28,14 @@ import orjson
 from harvester import harvest
 from harvester.ledger.database.connection import NAME
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import config, environment
-from tests.histories import made_up, play
-from tests.power import cut_power, hindrance
-from tests.test_death import kill_again_and_again
-from tests.test_faults import PASSING, PATIENCE, RANGES, all_at_once
-from tests.truth import assert_complete, assert_complete_but
-from tests.worst import MOST_LAG, WORST, lag, peak
-from tests.worst import MOST_MEMORY as MOST_MEMORY_OF_AN_ANSWER
+from tests.support.death import kill_again_and_again
+from tests.support.faults import PASSING, PATIENCE, RANGES, all_at_once
+from tests.support.histories import made_up, play
+from tests.support.power import cut_power, hindrance
+from tests.support.program import config, environment
+from tests.support.truth import assert_complete, assert_complete_but
+from tests.support.worst import MOST_LAG, WORST, lag, peak
+from tests.support.worst import MOST_MEMORY as MOST_MEMORY_OF_AN_ANSWER
 
 ITEMS = 500
 KILLS = 50
@@ -158,7 +158,7 @@ async def _list(out: Path, items: int, *, cursors: bool) -> Peak:
     memory = handles = 0
     async with Sandbox(Settings(items=items, cursors=cursors, record=False)) as sandbox:
         for pages in [*sorted(chance.sample(range(2, items // 1000), 3)), None]:
-            words = [sys.executable, "-m", "tests.listing", sandbox.api, str(out)]
+            words = [sys.executable, "-m", "tests.support.listing", sandbox.api, str(out)]
             process = await anyio.open_process(words, stdout=None, stderr=None)
             while process.returncode is None and (pages is None or _listed(out) < 1000 * pages):
                 seen = _peak(process.pid)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import anyio
 
-from tests.conftest import Ended, environment
+from tests.support.program import Ended, environment
 
 _LOADED = (
     "harvester.cli.main",
@@ -24,7 +24,7 @@ _LOADED = (
     "harvester.cli.render",
 )
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["__main__", "tests.forked", *_LOADED])
+_FORKS.set_forkserver_preload(["__main__", "tests.support.forked", *_LOADED])
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import anyio
 
 from bench.sandboxes import busiest_second
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, harvester
-from tests.truth import assert_complete
+from tests.support.program import at, harvester
+from tests.support.truth import assert_complete
 
 ITEMS = 500
 RATE = 20

@@ -35,14 +35,14 @@ import anyio
 from anyio import to_thread
 
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, harvester, started
-from tests.test_death import (
+from tests.support.death import (
     Recorded,
     assert_no_file_looks_whole_and_is_not,
     assert_nothing_recorded_was_asked_for_again,
     recorded,
 )
-from tests.truth import assert_complete
+from tests.support.program import at, harvester, started
+from tests.support.truth import assert_complete
 
 DISK_SIZE = 96 << 20
 WORLD = Settings(items=160, heavy=4, heavy_size=6_000_000, latency=0.003)

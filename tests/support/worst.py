@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from harvester.sandbox import Sandbox, Settings
-from tests.conftest import at, environment
+from tests.support.program import at, environment
 
 MOST_MEMORY = 300_000_000
 """Bytes that the program may take for any answer."""

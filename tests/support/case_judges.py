@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-TELL_NO_VERDICT = "nothing here knows what is right; see tests/case_judges.py"
+TELL_NO_VERDICT = "nothing here knows what is right; see tests/support/case_judges.py"
 
 
 # -- scripts --------------------------------------------------------------------------------------

@@ -1,0 +1,62 @@
+"""Two routes to one file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from harvester.figshare.downloads import DownloadRoutes
+from harvester.models import PendingFile, RemoteFile
+from harvester.storage.local import Store
+from tests.support.http import Hours, client, served
+
+CONTENT = b"the bytes of the file"
+
+
+Answer = Callable[[int], web.Response]
+
+
+def comes(_: int) -> web.Response:
+    return web.Response(body=CONTENT)
+
+
+def is_gone(_: int) -> web.Response:
+    return web.json_response({"message": "No such file"}, status=404)
+
+
+@asynccontextmanager
+async def two_routes(
+    own: Answer, api: Answer, folder: Path, *, private: bool = False
+) -> AsyncIterator[tuple[Callable[[int], Awaitable[None]], list[str], Hours]]:
+    """Routes whose answers depend on how often they were asked; the function downloads a file by its id."""
+    asked: list[str] = []
+
+    def answering(name: str, answer: Answer) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(_: web.Request) -> web.StreamResponse:
+            asked.append(name)
+            return answer(asked.count(name))
+
+        return handle
+
+    hours = Hours()
+    async with (
+        served(answering("own", own)) as own_address,
+        served(answering("api", api)) as api_address,
+        client(api_address, attempts=3, token="t") as made,
+    ):
+        routes = DownloadRoutes(made, api=api_address, clock=hours.clock)
+        store = Store(folder)
+
+        async def download(file_id: int) -> None:
+            file = RemoteFile(file_id, "x.csv", "", len(CONTENT), None, str(own_address / "f"), is_link=False)
+            owed = PendingFile(1, 5, file, f"files/5/{file_id}.csv", private, 5)
+            partial = await store.partial(5, file)
+            try:
+                await routes.download(owed, partial)
+            finally:
+                await partial.close()
+
+        yield download, asked, hours
