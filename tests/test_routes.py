@@ -11,8 +11,9 @@ import pytest
 from aiohttp import web
 
 from harvester.client import Wanted
+from harvester.client.breaker import CircuitBreaker
 from harvester.errors import Blocked, HarvestError, NotFound, ServerError
-from harvester.figshare.downloads import REST_SECONDS, DownloadRoutes, _Breaker
+from harvester.figshare.downloads import REST_SECONDS, DownloadRoutes, route_breaker
 from harvester.models import PendingFile, RemoteFile
 from harvester.storage.local import Store
 from tests.support.http import Hours, client, served
@@ -25,58 +26,61 @@ pytestmark = pytest.mark.anyio
 
 
 def test_a_route_rests_when_three_different_files_in_a_row_were_challenged() -> None:
-    breaker = _Breaker()
-    assert not breaker.challenge(1, 0)
-    assert not breaker.challenge(1, 0), "the same file again"
-    assert not breaker.challenge(2, 0)
-    assert breaker.takes(9, 0)
-    assert breaker.challenge(3, 0)
-    assert not breaker.takes(9, REST_SECONDS - 1)
+    breaker = route_breaker()
+    assert not breaker.record_failure(0, 1)
+    assert not breaker.record_failure(0, 1), "the same file again"
+    assert not breaker.record_failure(0, 2)
+    assert breaker.is_closed
+    assert breaker.record_failure(0, 3)
+    assert not breaker.is_closed
+    assert not breaker.try_acquire_probe(REST_SECONDS - 1, 9)
 
 
 def test_a_file_that_came_ends_the_row() -> None:
-    breaker = _Breaker()
-    breaker.challenge(1, 0)
-    breaker.challenge(2, 0)
-    breaker.worked()
-    assert not breaker.challenge(3, 0)
+    breaker = route_breaker()
+    breaker.record_failure(0, 1)
+    breaker.record_failure(0, 2)
+    breaker.record_success()
+    assert not breaker.record_failure(0, 3)
 
 
-def rested() -> _Breaker:
-    breaker = _Breaker()
+def open_breaker() -> CircuitBreaker:
+    breaker = route_breaker()
     for file_id in (1, 2, 3):
-        breaker.challenge(file_id, 0)
+        breaker.record_failure(0, file_id)
     return breaker
 
 
 def test_after_its_rest_one_file_finds_out() -> None:
-    breaker = rested()
-    assert breaker.takes(7, REST_SECONDS)
-    assert not breaker.takes(8, REST_SECONDS)
-    breaker.worked()
-    breaker.undecided(7)
-    assert breaker.takes(8, REST_SECONDS)
+    breaker = open_breaker()
+    assert breaker.try_acquire_probe(REST_SECONDS, 7)
+    assert breaker.try_acquire_probe(REST_SECONDS, 7), "it is its own"
+    assert not breaker.try_acquire_probe(REST_SECONDS, 8)
+    breaker.record_success()
+    breaker.release_probe(7)
+    assert breaker.is_closed
 
 
 def test_one_challenge_after_a_rest_is_enough_for_the_next_one() -> None:
-    breaker = rested()
-    assert breaker.takes(7, REST_SECONDS)
-    assert breaker.challenge(7, REST_SECONDS)
-    assert not breaker.takes(8, 2 * REST_SECONDS - 1)
-    assert breaker.takes(8, 2 * REST_SECONDS)
+    breaker = open_breaker()
+    assert breaker.try_acquire_probe(REST_SECONDS, 7)
+    assert breaker.record_failure(REST_SECONDS, 7)
+    breaker.release_probe(7)
+    assert not breaker.try_acquire_probe(2 * REST_SECONDS - 1, 8)
+    assert breaker.try_acquire_probe(2 * REST_SECONDS, 8)
 
 
 def test_a_file_that_could_not_find_out_leaves_it_to_the_next() -> None:
-    breaker = rested()
-    assert breaker.takes(7, REST_SECONDS)
-    breaker.undecided(7)  # cut, or cancelled
-    assert breaker.takes(8, REST_SECONDS)
+    breaker = open_breaker()
+    assert breaker.try_acquire_probe(REST_SECONDS, 7)
+    breaker.release_probe(7)  # cut, or cancelled
+    assert breaker.try_acquire_probe(REST_SECONDS, 8)
 
 
 def test_a_challenge_of_a_route_that_rests_does_not_lengthen_its_rest() -> None:
-    breaker = rested()
-    assert not breaker.challenge(4, REST_SECONDS / 2)
-    assert breaker.takes(5, REST_SECONDS)
+    breaker = open_breaker()
+    assert not breaker.record_failure(REST_SECONDS / 2, 4)
+    assert breaker.try_acquire_probe(REST_SECONDS, 5)
 
 
 # -- over sockets ---------------------------------------------------------------------------------

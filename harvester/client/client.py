@@ -128,7 +128,7 @@ class Client:
         self._persistence = Retrier(
             limiters, retry, errors=self.traffic.errors, clock=clock, sleep=sleep, jitter=jitter
         )
-        self.prove = self._persistence.prove
+        self.set_health_check = self._persistence.set_health_check
 
     async def retry(self, service: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """
@@ -193,7 +193,7 @@ class Client:
             self._ask_json, service, method, url, decode, headers=sent, data=data, authorised=authorised
         )
         reply = await self.retry(service, twice(attempt))
-        self.prove(service, attempt)
+        self.set_health_check(service, attempt)
         return reply
 
     async def json_unless(
@@ -202,12 +202,12 @@ class Client:
         """As `json`, for a GET; None where the service says that what had this ETag is what it still has."""
         attempt = partial(self._ask_json_unless, etag, service, url, decode, authorised=authorised)
         reply = await self.retry(service, twice(attempt))
-        self.prove(service, attempt)
+        self.set_health_check(service, attempt)
         return reply
 
     def expect(self, service: str, url: URL, decode: Callable[[bytes], object]) -> None:
-        """Name something that a service always gives, to be asked for when it is in doubt."""
-        self.prove(service, partial(self._ask_json, service, "GET", url, decode, headers={}))
+        """Name something that a service always gives, as its first health check."""
+        self.set_health_check(service, partial(self._ask_json, service, "GET", url, decode, headers={}))
 
     async def touch(self, url: URL, wanted: Wanted = ANY_FILE, *, authorised: bool) -> None:
         """Ask for the first byte of a file that came as `wanted`, to see whether files come at all."""

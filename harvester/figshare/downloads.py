@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from dataclasses import dataclass, field
 from yarl import URL
 
 from harvester.client import Client, Holding, Unfit, Wanted, is_progress
+from harvester.client.breaker import CircuitBreaker
 from harvester.client.url_policy import Network, is_loopback, is_public
 from harvester.errors import (
     Blocked,
@@ -49,48 +49,6 @@ BEST_FIRST_TRIES = 2
 
 _FIGSHARE = ("figshare.com", "figsh.com")
 _PAGES = (".html", ".htm", ".xhtml")
-
-
-@dataclass
-class _Breaker:
-    """
-    Whether one route is asked. Times are seconds of one clock; nothing here waits.
-
-    ``challenged``: the files that it challenged in a row. ``probed_by``: the file that finds out, after
-    a rest, whether it works again.
-    """
-
-    challenged: set[int] = field(default_factory=set)
-    rests_until: float = -math.inf
-    is_doubtful: bool = False
-    probed_by: int | None = None
-
-    def takes(self, file_id: int, now: float) -> bool:
-        """Tell whether to ask this route for a file now; after a rest it is asked for one at a time."""
-        if now < self.rests_until or self.probed_by not in {None, file_id}:
-            return False
-        if self.is_doubtful:
-            self.probed_by = file_id
-        return True
-
-    def worked(self) -> None:
-        self.challenged.clear()
-        self.is_doubtful, self.probed_by, self.rests_until = False, None, -math.inf
-
-    def undecided(self, file_id: int) -> None:
-        if self.probed_by == file_id:
-            self.probed_by = None
-
-    def challenge(self, file_id: int, now: float) -> bool:
-        """Note a challenge; tell whether the route rests from now on."""
-        if now < self.rests_until:  # asked all the same, as no other was left
-            return False
-        self.challenged.add(file_id)
-        if not (self.is_doubtful or len(self.challenged) >= CHALLENGES_BEFORE_REST):
-            return False
-        self.challenged.clear()
-        self.is_doubtful, self.probed_by, self.rests_until = True, None, now + REST_SECONDS
-        return True
 
 
 @dataclass
@@ -150,7 +108,7 @@ class DownloadRoutes:
         self._impersonate = impersonate
         self._private_networks = private_networks
         self._clock = clock
-        self._breakers: dict[str, _Breaker] = {}
+        self._breakers: dict[str, CircuitBreaker] = {}
         self._put_off: Counter[tuple[int, int]] = Counter()
 
     async def download(self, owed: PendingFile, partial: Partial) -> None:
@@ -218,7 +176,7 @@ class DownloadRoutes:
         resting: list[URL] = []
         for url in tried.order(self._routes(owed)):
             may_rest = tried.tries <= BEST_FIRST_TRIES
-            if may_rest and not self._breaker(url).takes(owed.file.id, self._clock()):
+            if may_rest and not self._may_ask(url, owed.file.id):
                 resting.append(url)
             elif (problem := await self._ask(url, owed, partial, tried, problem)) is None:
                 return
@@ -254,13 +212,13 @@ class DownloadRoutes:
             return before or error
         else:
             tried.answered.add(url)
-            breaker.worked()
+            breaker.record_success()
             if file.size:
-                proof = functools.partial(self._client.touch, url, wanted, authorised=owed.private)
-                self._client.prove("files", proof)
+                check = functools.partial(self._client.touch, url, wanted, authorised=owed.private)
+                self._client.set_health_check("files", check)
             return None
         finally:
-            breaker.undecided(file.id)
+            breaker.release_probe(file.id)
 
     def _routes(self, owed: PendingFile) -> list[URL]:
         """List the routes to a file, best first."""
@@ -271,13 +229,22 @@ class DownloadRoutes:
             routes.insert(0, url)
         return routes
 
-    def _breaker(self, url: URL) -> _Breaker:
-        return self._breakers.setdefault(str(url.origin()), _Breaker())
+    def _breaker(self, url: URL) -> CircuitBreaker:
+        return self._breakers.setdefault(str(url.origin()), route_breaker())
 
-    def _note_challenge(self, breaker: _Breaker, file_id: int, error: Blocked) -> None:
+    def _may_ask(self, url: URL, file_id: int) -> bool:
+        breaker = self._breaker(url)
+        return breaker.is_closed or breaker.try_acquire_probe(self._clock(), file_id)
+
+    def _note_challenge(self, breaker: CircuitBreaker, file_id: int, error: Blocked) -> None:
         self._client.traffic.errors["files"] += 1
-        if breaker.challenge(file_id, self._clock()):
-            log.warning("%s: this way to files rests for %.0f s", error, REST_SECONDS)
+        if breaker.record_failure(self._clock(), file_id):
+            log.warning("%s: download route disabled for %.0f s", error, REST_SECONDS)
+
+
+def route_breaker() -> CircuitBreaker:
+    """Return the circuit breaker of one route, which opens after challenges of different files in a row."""
+    return CircuitBreaker(CHALLENGES_BEFORE_REST, rest_seconds=REST_SECONDS)
 
 
 def recorded_address(text: str, api: URL, networks: Sequence[Network] = ()) -> URL | None:

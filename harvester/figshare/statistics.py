@@ -7,10 +7,10 @@ word, so a period that was cut away would look like one in which nobody came.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -18,6 +18,7 @@ import msgspec
 from yarl import URL
 
 from harvester.client import Client, Reply
+from harvester.client.breaker import CircuitBreaker
 from harvester.config import Statistics
 from harvester.config.keys import COUNTERS
 from harvester.errors import AuthenticationRequired, InvalidResponse, UsageError
@@ -49,13 +50,13 @@ ADVICE = (
 )
 
 
-@dataclass
-class _Closed:
-    """What is known of a kind of statistics: whether any was told, else how many were refused and why."""
+def _breaker() -> CircuitBreaker:
+    """
+    Return the circuit breaker of a kind of statistics: open for the rest of the run where all are refused.
 
-    is_open: bool = False
-    refusals: int = 0
-    reason: str = ""
+    Once one was given, a refusal is about its item.
+    """
+    return CircuitBreaker(math.inf, first_threshold=REFUSALS_BEFORE_REST, rest_seconds=math.inf)
 
 
 class Window(NamedTuple):
@@ -140,7 +141,8 @@ class StatsService:
         self.counters = _counters(settings)
         self.granularity = settings.granularity
         self._client = client
-        self._closed: defaultdict[str, _Closed] = defaultdict(_Closed)
+        self._breakers: defaultdict[str, CircuitBreaker] = defaultdict(_breaker)
+        self._refusals: dict[str, str] = {}  # the last one, by kind
         self._stats = stats
         self._is_institution = bool(settings.institution)
         scope = f"/{settings.institution}" if settings.institution else ""
@@ -200,21 +202,19 @@ class StatsService:
         )
 
     async def _ask(self, kind: str, url: URL, decode: Callable[[bytes], T]) -> Reply[T]:
-        """Ask for one counter, unless this kind of statistics was seen to be closed to us."""
-        closed = self._closed[kind]
-        if not closed.is_open and closed.refusals >= REFUSALS_BEFORE_REST:
-            error = AuthenticationRequired(
-                f"not asked for, as {closed.refusals} others were refused: {closed.reason}"
-            )
+        """Request one counter, unless this kind of statistics has refused several and given none."""
+        breaker = self._breakers[kind]
+        if not breaker.is_closed:
+            error = AuthenticationRequired(f"not requested, as others were refused: {self._refusals[kind]}")
             error.attempts = 0
             raise error
         try:
             reply = await self._client.json("stats", "GET", url, decode, authorised=self._is_institution)
         except AuthenticationRequired as refusal:
-            closed.refusals += 1
-            closed.reason = f"{refusal}: {ADVICE}"
-            raise AuthenticationRequired(closed.reason) from refusal
-        closed.is_open = True
+            self._refusals[kind] = f"{refusal}: {ADVICE}"
+            breaker.record_failure(0.0)  # it rests for ever: no clock matters
+            raise AuthenticationRequired(self._refusals[kind]) from refusal
+        breaker.record_success()
         return reply
 
     def _address(self, path: str) -> URL:
