@@ -33,6 +33,9 @@ demo: $(READY)
 
 test: check suite
 
+reference: $(READY)
+	$(BIN)/python -m tools.reference
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

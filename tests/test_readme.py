@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from harvester.cli.parser import build_parser
 from harvester.errors import FailureKind
 from harvester.plugins import SOURCES, load_config
 from harvester.sandbox import FAULTS, Sandbox
@@ -22,7 +23,13 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
     path.relative_to(ROOT): path.read_text(encoding="utf-8")
-    for path in [ROOT / "README.md", ROOT / "SECURITY.md", *ROOT.glob("docs/**/*.md")]
+    for path in [
+        ROOT / "README.md",
+        ROOT / "SECURITY.md",
+        ROOT / "CHANGELOG.md",
+        ROOT / "CONTRIBUTING.md",
+        *ROOT.glob("docs/**/*.md"),
+    ]
 }
 
 
@@ -62,10 +69,12 @@ async def test_every_harvester_command_runs(sandbox: Sandbox, tmp_path: Path) ->
 def test_what_is_no_harvester_command_is_known() -> None:
     others = [line for line in commands() if not line.startswith("harvester ")]
     assert others == [
-        "make demo",
-        "make test",
+        "python3 -m venv .env",
+        ". .env/bin/activate",
         "python3 -m pip install .",
+        "make demo",
         "export FIGSHARE_TOKEN=your-token",
+        "make test",
     ]
     makefile = (ROOT / "Makefile").read_text()
     for text in PAGES.values():
@@ -91,9 +100,8 @@ async def test_the_library_example_runs(sandbox: Sandbox, tmp_path: Path) -> Non
 
 
 async def test_the_sandbox_commands_of_the_documents_start() -> None:
-    documented = re.findall(
-        r"harvester sandbox[^`\n]*(?:\n--[^`\n]*)?", README + PAGES[Path("docs/explanation/sandbox.md")]
-    )
+    pages = [PAGES[Path("docs") / name] for name in ("explanation/sandbox.md", "how-to/find-the-rate.md")]
+    documented = re.findall(r"harvester sandbox[^`\n]*", "".join([README, *pages]))
     started = 0
     for words in (shlex.split(line)[2:] for line in documented):
         if not words:
@@ -116,8 +124,28 @@ async def test_the_sandbox_commands_of_the_documents_start() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[page]):
-        assert (ROOT / page.parent / target).exists(), f"{page}: {target}"
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", PAGES[page]):
+        there = (ROOT / page.parent / target) if target else ROOT / page
+        assert there.exists(), f"{page}: {target}"
+        assert not anchor or anchor in anchors(there.read_text(encoding="utf-8")), (
+            f"{page}: {target}#{anchor}"
+        )
+
+
+def anchors(text: str) -> set[str]:
+    """The names of the headings of a page, as its readers' programs make them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    plain = [re.sub(r"[^\w\s-]", "", heading.lower()) for heading in headings]
+    return {re.sub(r"\s+", "-", each.strip()) for each in plain} | set(re.findall(r'<a id="(\w+)">', text))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "how-to" in page.parts])
+def test_every_command_of_a_guide_is_understood(page: Path) -> None:
+    lines = [line for block in blocks("sh", PAGES[page]) for line in block.splitlines()]
+    for line in lines:
+        for command in re.findall(r"(?:^|[|=] ?|\w )harvester ((?!is|ended)[a-z].*?)(?:\||$|2>|;)", line):
+            words = shlex.split(command)
+            assert build_parser().parse_args(words).command == words[0], line
 
 
 def test_the_page_on_reliability_names_every_fault_and_every_verdict() -> None:
@@ -133,8 +161,8 @@ def test_the_exit_statuses_and_services_of_the_help_are_in_the_readme() -> None:
         assert f"\n| {status} | " in README
 
 
-def test_the_page_on_selecting_names_tests_that_there_are() -> None:
-    named = re.findall(r"(?:(test_\w+)\.py)?(?:::)?(test_\w+)?`", PAGES[Path("docs/how-to/select-items.md")])
+def test_the_claims_name_tests_that_there_are() -> None:
+    named = re.findall(r"(?:(test_\w+)\.py)?(?:::)?(test_\w+)?`", PAGES[Path("docs/developers/claims.md")])
     files = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py")}
     assert len([test for _, test in named if test]) > 40
     for file, test in named:
@@ -144,9 +172,7 @@ def test_the_page_on_selecting_names_tests_that_there_are() -> None:
             assert any(f"def {test}(" in text for text in texts), test
 
 
-def test_the_page_on_selecting_has_every_source_and_task() -> None:
+def test_the_page_on_selecting_has_every_source() -> None:
     page = PAGES[Path("docs/how-to/select-items.md")]
     for kind in SOURCES:
         assert f"| `{kind}`" in page
-    for table in ("changes.csv", "versions.csv", "stats_history.csv"):
-        assert table in page + README

@@ -1,0 +1,61 @@
+"""The reference: its generated pages are what the program gives, its other pages name all there is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harvester.errors import ExitStatus
+from tools import reference
+
+PAGES = reference.FOLDER
+
+
+@pytest.fixture(scope="module")
+def generated() -> dict[str, str]:
+    return reference.pages()
+
+
+@pytest.mark.parametrize("name", ["commands.md", "config.md", "environment.md", "output.md", "ledger.md"])
+def test_a_generated_page_is_up_to_date(name: str, generated: dict[str, str]) -> None:
+    assert (PAGES / name).read_text(encoding="utf-8") == generated[name], "run `make reference`"
+
+
+def test_every_exit_status_is_in_the_reference() -> None:
+    page = (PAGES / "exit-statuses.md").read_text(encoding="utf-8")
+    for status in ExitStatus:
+        assert f"\n| {status.value} | " in page
+
+
+def keys_of(document: Any) -> set[str]:
+    """The names of the keys of a document and of those one level below, without numbers by name."""
+    return {key for value in (document, document.get("run", {}), document.get("folder", {})) for key in value}
+
+
+@pytest.mark.anyio
+async def test_every_key_of_the_summary_is_in_the_reference(tmp_path: Path) -> None:
+    await reference.small_harvest(tmp_path)
+    page = (PAGES / "json.md").read_text(encoding="utf-8")
+    for key in keys_of(json.loads((tmp_path / "summary.json").read_bytes())) - {"run", "folder"}:
+        assert f"`{key}`" in page, key
+
+
+def test_a_column_without_a_text_and_a_text_without_a_column_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("a\n")
+    with pytest.raises(reference.Undescribed, match=r"no text for new\.csv"):
+        reference.output(tmp_path)
+    shutil.rmtree(tmp_path)
+    tmp_path.mkdir()
+    with pytest.raises(reference.Undescribed, match="which is not there"):
+        reference.output(tmp_path)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    listed = re.findall(r"[\w/-]+\.md", (reference.ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    docs = reference.ROOT / "docs"
+    assert sorted(listed) == sorted(page.relative_to(docs).as_posix() for page in docs.rglob("*.md"))
