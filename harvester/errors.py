@@ -20,6 +20,7 @@ Every error raised on purpose. The class says what follows; the message is one l
     │   ├── InsufficientSpace           this file does not fit on the disk; others may
     │   ├── Deferred                    comes slowly while others wait: asked for behind them
     │   └── DoubtfulResponse            says less than is known already: no fact, asked for again later
+    ├── NotModified                     304: no failure, what is here is what the service has
     └── TransientError                  may succeed when asked again; raised after the last attempt
         ├── RateLimited                 429: the service wants everybody to wait
         ├── Blocked                     a page for browsers where data was promised, or a block
@@ -160,6 +161,10 @@ class DoubtfulResponse(PermanentError):
     """An answer that says less than the ledger, the record or an earlier page knows: not believed for now."""
 
     failure_kind = FailureKind.FOR_NOW
+
+
+class NotModified(HarvestError):
+    """A conditional request (`if_none_match`) was answered with 304: what is here is what the service has."""
 
 
 class TransientError(HarvestError):

@@ -232,7 +232,7 @@ async def test_a_refusal_is_in_doubt_where_the_account_cannot_be_asked() -> None
 
     async with served(answer) as api, client(api, token="t", attempts=2) as polite:
         polite.expect("api", api / "proof", lambda raw: raw)
-        with pytest.raises(DoubtfulResponse, match="could not be asked"):
+        with pytest.raises(DoubtfulResponse, match="could not be checked"):
             await polite.json("api", "GET", api / "item", orjson.loads, authorised=True)
 
 

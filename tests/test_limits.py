@@ -9,12 +9,23 @@ from pathlib import Path
 import anyio
 import orjson
 import pytest
+from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.client.limits import LATENESS_FORGIVEN_SECONDS, AdaptiveRate, Limiter, Rate
+from harvester.client.limits import (
+    LATENESS_FORGIVEN_SECONDS,
+    AdaptiveRate,
+    Limiter,
+    Outcome,
+    Rate,
+    RateStatistics,
+)
+from harvester.config.keys import SERVICES
+from harvester.errors import FatalError
 from harvester.sandbox import Sandbox, Settings
 from tests.support.bearing import MODELS, Sliding, Windows, ask
+from tests.support.http import client, served
 from tests.support.program import at, harvester
 from tests.support.truth import assert_records
 
@@ -41,7 +52,7 @@ def limiter(rate: float, time: FakeTime, name: str = "api") -> Limiter:
 
 
 async def starts(limited: Limiter, number: int) -> list[float]:
-    return [await limited.turn() for _ in range(number)]
+    return [await limited.acquire() for _ in range(number)]
 
 
 def busiest_second(times: list[float]) -> int:
@@ -61,7 +72,7 @@ async def test_a_late_timer_does_not_cost_throughput() -> None:
 async def test_idle_time_gives_no_credit() -> None:
     time = FakeTime()
     limited = limiter(1, time)
-    await limited.turn()
+    await limited.acquire()
     time.now += 60
     first, second = await starts(limited, 2)
     assert second - first == pytest.approx(1.0)
@@ -77,10 +88,10 @@ async def test_no_second_holds_more_than_the_rate_and_one(rate: float) -> None:
 @settings(max_examples=60, deadline=None)
 @given(rate=st.floats(0.5, 400), gaps=st.lists(st.floats(0, 0.3), min_size=2, max_size=200))
 def test_any_pattern_of_arrivals_and_delays_keeps_the_rate(rate: float, gaps: list[float]) -> None:
-    pace, now, times = Rate(rate), 1000.0, []
+    limit, now, times = Rate(rate), 1000.0, []
     for gap in gaps:
-        now += max(gap, pace.delay(now))
-        pace.take(now)
+        now += max(gap, limit.delay(now))
+        limit.count_start(now)
         times.append(now)
     allowed = 1 + (1 + LATENESS_FORGIVEN_SECONDS) * rate
     assert busiest_second(times) <= allowed + 1e-6
@@ -90,7 +101,7 @@ async def test_first_come_first_served() -> None:
     limited, order = limiter(10, FakeTime()), []
 
     async def ask(number: int) -> None:
-        await limited.turn()
+        await limited.acquire()
         order.append(number)
 
     async with anyio.create_task_group() as group:
@@ -103,30 +114,29 @@ async def test_a_pause_holds_everybody_and_halves_the_rate_once() -> None:
     time = FakeTime()
     limited = limiter(10, time)
     under_way = await starts(limited, 3)
-    assert limited.throttle(under_way[0], 30)
-    assert not limited.throttle(under_way[1], 5)
-    assert not limited.throttle(under_way[2], 31)
-    assert limited.pace.rate == 5
+    for started, seconds in zip(under_way, (30, 5, 31), strict=True):
+        limited.report(Outcome(started, "429", retry_after=seconds))
+    assert limited.rate.per_second == 5
     first, second = await starts(limited, 2)
     assert first >= under_way[2] + 31
     assert second - first == pytest.approx(0.2)
 
 
 def test_a_rate_recovers_step_by_step_and_not_past_the_configured_one() -> None:
-    pace = Rate(10)
-    pace.throttle(5, 4, 0)
+    limit = Rate(10)
+    limit.throttle(5, 4, 0)
     for _ in range(25):
-        assert pace.rate < 10
-        pace.recover()
-    pace.recover()
-    assert pace.rate == 10
+        assert limit.per_second < 10
+        limit.recover()
+    limit.recover()
+    assert limit.per_second == 10
 
 
 def test_a_rate_never_falls_to_a_standstill() -> None:
-    pace = Rate(64)
+    limit = Rate(64)
     for second in range(100):
-        pace.throttle(second + 1, second + 0.5, 0)
-    assert pace.rate == 1
+        limit.throttle(second + 1, second + 0.5, 0)
+    assert limit.per_second == 1
 
 
 async def test_without_a_limit_nothing_waits() -> None:
@@ -138,53 +148,53 @@ async def test_without_a_limit_nothing_waits() -> None:
 async def test_a_request_for_two_services_takes_both_turns_at_once() -> None:
     time = FakeTime()
     api, files = limiter(2, time), limiter(1, time, "files")
-    await api.turn()
-    await files.turn()
-    both = await api.turn(also=files)
+    await api.acquire()
+    await files.acquire()
+    both = await api.acquire(also=files)
     assert both == pytest.approx(1001.0)
-    assert await api.turn() == pytest.approx(1001.5)
-    assert await files.turn() == pytest.approx(1002.0)
+    assert await api.acquire() == pytest.approx(1001.5)
+    assert await files.acquire() == pytest.approx(1002.0)
 
 
 @pytest.mark.parametrize("paused", [True, False])
 async def test_a_request_for_two_services_holds_up_neither_while_it_waits_for_the_other(paused: bool) -> None:
-    """A download asked of the api waits for the downloads' pace; what the api alone is asked for does not."""
+    """A download asked of the api waits for the downloads' rate; what the api alone is asked for does not."""
     api, files = Limiter("api", 100), Limiter("files", 2)
-    first = await files.turn(also=api)
+    first = await files.acquire(also=api)
     if paused:
-        files.throttle(first, 0.6)
+        files.report(Outcome(first, "429", retry_after=0.6))
     begun, started = anyio.current_time(), []
 
     async def download() -> None:
-        await files.turn(also=api)
+        await files.acquire(also=api)
         started.append(("file", anyio.current_time() - begun))
 
     async with anyio.create_task_group() as group:
         group.start_soon(download)
         await anyio.lowlevel.checkpoint()
         for _ in range(10):
-            await api.turn()
+            await api.acquire()
         started.append(("records", anyio.current_time() - begun))
     assert [name for name, _ in started] == ["records", "file"]
 
 
 async def test_waiting_can_be_cancelled_and_costs_no_turn() -> None:
     limited = Limiter("api", 5)
-    await limited.turn()
+    await limited.acquire()
     with anyio.move_on_after(0.01) as scope:
-        await limited.turn()
+        await limited.acquire()
     assert scope.cancelled_caught
     before = anyio.current_time()
-    await limited.turn()
+    await limited.acquire()
     assert anyio.current_time() - before < 0.25
 
 
-async def test_whoever_comes_to_a_turn_that_is_due_does_not_overtake_those_who_wait() -> None:
+async def test_a_request_that_is_due_does_not_overtake_those_that_wait() -> None:
     time = FakeTime()
     limited, order = limiter(10, time), []
 
     async def ask(number: int) -> None:
-        await limited.turn()
+        await limited.acquire()
         order.append(number)
 
     async def come_late() -> None:
@@ -204,12 +214,12 @@ async def test_whoever_comes_to_a_turn_that_is_due_does_not_overtake_those_who_w
 async def test_without_a_limit_a_pause_is_kept_and_a_second_service_too() -> None:
     time = FakeTime()
     api, files = limiter(math.inf, time), limiter(2, time, "files")
-    assert await api.turn(also=files) == 1000.0
-    assert await api.turn(also=files) == 1000.5
-    started = await api.turn()
+    assert await api.acquire(also=files) == 1000.0
+    assert await api.acquire(also=files) == 1000.5
+    started = await api.acquire()
     time.now += 0.1
-    assert api.throttle(started, 30)
-    assert await api.turn() == pytest.approx(1030.6)
+    api.report(Outcome(started, "429", retry_after=30))
+    assert await api.acquire() == pytest.approx(1030.6)
 
 
 async def test_a_cancelled_wait_leaves_the_line_in_order() -> None:
@@ -218,7 +228,7 @@ async def test_a_cancelled_wait_leaves_the_line_in_order() -> None:
 
     async def ask(number: int, scope: anyio.CancelScope) -> None:
         with scope:
-            await limited.turn()
+            await limited.acquire()
             order.append(number)
 
     scopes = [anyio.CancelScope() for _ in range(5)]
@@ -228,10 +238,50 @@ async def test_a_cancelled_wait_leaves_the_line_in_order() -> None:
         await anyio.lowlevel.checkpoint()
         scopes[2].cancel()
     assert order == [0, 1, 3, 4]
-    assert await limited.turn()
+    assert await limited.acquire()
 
 
-# -- a pace that is sought -----------------------------------------------------------------------
+# -- another limiter ------------------------------------------------------------------------------
+
+
+class Hourly:
+    """A rate limiter as another program might bring it: so many starts, and it remembers the outcomes."""
+
+    def __init__(self, starts: int) -> None:
+        self.left = starts
+        self.outcomes: list[Outcome] = []
+
+    async def acquire(self, also: Hourly | None = None) -> float:
+        for limit in (self, also) if also else (self,):
+            if not limit.left:
+                raise FatalError("the hour's requests are used up")
+            limit.left -= 1
+        return 0.0
+
+    def report(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def statistics(self) -> RateStatistics:
+        return RateStatistics(math.inf, math.inf, 0.0)
+
+
+async def test_another_rate_limiter_takes_the_place_of_ours() -> None:
+    answers = iter([web.json_response(1), web.Response(status=429, headers={"Retry-After": "5"})])
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return next(answers)
+
+    limits = {name: Hourly(2) for name in SERVICES}
+    async with served(answer) as api, client(api, stats=api, limits=limits) as asked:
+        await asked.json("stats", "GET", api / "a", orjson.loads)
+        with pytest.raises(FatalError, match="used up"):
+            await asked.json("stats", "GET", api / "b", orjson.loads)
+    complaint = "127.0.0.1/b: too many requests (429)"
+    assert limits["stats"].outcomes == [Outcome(0.0), Outcome(0.0, complaint, retry_after=5.0)]
+    assert [limit.left for limit in limits.values()] == [2, 0, 2]
+
+
+# -- an adaptive rate --------------------------------------------------------------------------------
 
 MINUTES = 5
 
@@ -270,7 +320,7 @@ def test_a_service_that_bears_less_is_obeyed_and_one_that_bears_more_is_used(mod
 
 
 @pytest.mark.parametrize("ceiling", [0.3, 1, 7.3, 10, 1000 / 3])
-def test_a_sought_pace_comes_to_its_ceiling_and_never_passes_it(ceiling: float) -> None:
+def test_a_adaptive_rate_comes_to_its_ceiling_and_never_passes_it(ceiling: float) -> None:
     run = ask(AdaptiveRate(ceiling), Sliding(math.inf), seconds=60, latency=0.2)
     assert run.highest_rate() == run.starts[-1][2] == ceiling
     times = [at for at, _, _ in run.starts]
@@ -283,61 +333,61 @@ def test_a_sought_pace_comes_to_its_ceiling_and_never_passes_it(ceiling: float) 
     ceiling=st.floats(0.1, 500),
     answers=st.lists(st.tuples(st.floats(0, 3), st.sampled_from("+++++++-")), min_size=1, max_size=300),
 )
-def test_whatever_is_answered_the_pace_stays_between_its_bounds(
+def test_whatever_is_answered_the_rate_stays_between_its_bounds(
     ceiling: float, answers: list[tuple[float, str]]
 ) -> None:
-    pace, now, times = AdaptiveRate(ceiling), 1000.0, []
+    limit, now, times = AdaptiveRate(ceiling), 1000.0, []
     for late, answer in answers:
-        now += max(late / ceiling, pace.delay(now))
-        pace.take(now)
+        now += max(late / ceiling, limit.delay(now))
+        limit.count_start(now)
         times.append(now)
-        pace.recover(now) if answer == "+" else pace.throttle(now + 0.01, now, 0.5)
-        assert 0 < pace.rate <= ceiling
+        limit.recover(now) if answer == "+" else limit.throttle(now + 0.01, now, 0.5)
+        assert 0 < limit.per_second <= ceiling
     assert busiest_second(times) <= 1 + (1 + LATENESS_FORGIVEN_SECONDS) * ceiling + 1e-6
 
 
 @pytest.mark.parametrize(("workers", "latency"), [(16, 1.0), (16, 0.2), (4, 0.5)])
-def test_a_pace_does_not_grow_where_it_is_not_what_binds(workers: int, latency: float) -> None:
+def test_a_rate_does_not_grow_where_it_is_not_what_binds(workers: int, latency: float) -> None:
     run = ask(AdaptiveRate(math.inf), Sliding(math.inf), seconds=300, latency=latency, at_once=workers)
     possible = workers / latency
     assert run.taken_a_second(60, 300) == pytest.approx(possible, rel=0.05)
     assert run.highest_rate() <= 2.5 * possible
 
 
-def test_what_was_under_way_together_lowers_a_sought_pace_once() -> None:
-    pace = AdaptiveRate(100)
-    ask(pace, Sliding(math.inf), seconds=10, latency=0.1)
-    rate = pace.rate
-    assert pace.throttle(20, 10.1, 5)
-    lowered = pace.rate
+def test_what_was_under_way_together_lowers_a_adaptive_rate_once() -> None:
+    limit = AdaptiveRate(100)
+    ask(limit, Sliding(math.inf), seconds=10, latency=0.1)
+    rate = limit.per_second
+    assert limit.throttle(20, 10.1, 5)
+    lowered = limit.per_second
     assert lowered < rate
-    assert not pace.throttle(20.1, 10.2, 30)
-    assert (pace.rate, pace.paused_until) == (lowered, 50.1)
+    assert not limit.throttle(20.1, 10.2, 30)
+    assert (limit.per_second, limit.paused_until) == (lowered, 50.1)
 
 
-def test_a_service_that_is_shut_pauses_a_sought_pace_and_does_not_lower_it() -> None:
-    pace = AdaptiveRate(100)
-    ask(pace, Sliding(math.inf), seconds=10, latency=0.1)
-    pace.throttle(20, 10.1, 1)
-    rate = pace.rate
+def test_a_service_that_is_shut_pauses_a_adaptive_rate_and_does_not_lower_it() -> None:
+    limit = AdaptiveRate(100)
+    ask(limit, Sliding(math.inf), seconds=10, latency=0.1)
+    limit.throttle(20, 10.1, 1)
+    rate = limit.per_second
     for second in range(21, 60):
-        pace.take(second)
-        assert pace.throttle(second + 0.1, second, 0.9)
-        assert pace.rate == rate
+        limit.count_start(second)
+        assert limit.throttle(second + 0.1, second, 0.9)
+        assert limit.per_second == rate
 
 
 @pytest.mark.parametrize("answered", [0, 10])
-def test_a_sought_pace_does_not_grow_while_nothing_is_answered(answered: float) -> None:
-    """Starts are as full as the pace allows, as where requests fail or wait for an answer without an end."""
-    pace, now = AdaptiveRate(1000), 0.0
-    reached = pace.rate
+def test_a_adaptive_rate_does_not_grow_while_nothing_is_answered(answered: float) -> None:
+    """Starts are as full as the rate allows, as where requests fail or wait for an answer without an end."""
+    limit, now = AdaptiveRate(1000), 0.0
+    reached = limit.per_second
     while now < answered + 120:
-        now += pace.delay(now)
-        pace.take(now)
+        now += limit.delay(now)
+        limit.count_start(now)
         if now < answered:
-            pace.recover(now)
-            reached = pace.rate
-    assert pace.rate <= 2 * reached, "one step, for what was answered before"
+            limit.recover(now)
+            reached = limit.per_second
+    assert limit.per_second <= 2 * reached, "one step, for what was answered before"
 
 
 def test_a_long_pause_is_risked_rarely() -> None:
@@ -345,7 +395,7 @@ def test_a_long_pause_is_risked_rarely() -> None:
     assert run.taken_a_second(900, 3600) >= 0.85 * 20
 
 
-async def test_a_harvest_that_seeks_its_pace_is_complete(tmp_path: Path) -> None:
+async def test_a_harvest_that_finds_its_rate_is_complete(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=30, rate_cap=6)) as sandbox:
         ids = sandbox.world.search("survey")
         words = ("run", "--search", "survey", "-o", tmp_path, "--tasks", "metadata", *at(sandbox))

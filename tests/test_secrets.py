@@ -20,14 +20,13 @@ from yarl import URL
 from harvester import harvest, load_config
 from harvester.cli.console import print_error
 from harvester.cli.log_format import set_up
-from harvester.client import Client, open_session
-from harvester.client.limits import Limiter, Rate
+from harvester.client import Client, Credentials, RequestSender, open_session
 from harvester.config import Retry, Timeouts
 from harvester.config.secrets import Secret, lines_like_tokens
 from harvester.errors import Rejected, TokenRejected, UsageError
 from harvester.sandbox import Sandbox, Settings
 from harvester.text.redaction import MARK, REDACTOR
-from tests.support.http import served
+from tests.support.http import limiters, served
 from tests.support.program import at, environment, harvester, started
 from tests.support.truth import assert_complete, rows
 
@@ -353,15 +352,16 @@ PACKED = base64.b64encode(CREDENTIALS.encode()).decode()
 async def asking(api: URL, *, stats: URL, token: str, stats_credentials: str) -> AsyncIterator[Client]:
     timeouts = Timeouts()
     async with open_session(user_agent="test", timeouts=timeouts, trusted_hosts=frozenset()) as session:
-        yield Client(
+        origins = {"api": api, "stats": stats}
+        sender = RequestSender(
             session,
-            limiters={name: Limiter(name, Rate(float("inf"))) for name in ("api", "stats", "files")},
-            origins={"api": api, "stats": stats},
-            retry=Retry(attempts=1),
+            limiters=limiters(),
+            origins=origins,
+            credentials=Credentials(origins, token=Secret(token), stats=Secret(stats_credentials)),
             timeouts=timeouts,
-            token=Secret(token),
-            stats_credentials=Secret(stats_credentials),
+            max_wait=1.0,
         )
+        yield Client(sender, Retry(attempts=1))
 
 
 def assert_statistician_is_nowhere(*texts: str, folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from harvester.errors import InvalidResponse, NotFound, Rejected, Unreachable
+from harvester.errors import InvalidResponse, NotFound, NotModified, Rejected, Unreachable
 from harvester.figshare.api import FigshareApi
 from harvester.figshare.downloads import DownloadRoutes
 from harvester.figshare.filters import ORDERS
@@ -367,7 +367,8 @@ async def test_an_administrator_harvests_for_another_account(tmp_path: Path) -> 
         async with calls(sandbox, impersonate=COLLEAGUE) as figshare:
             record = await figshare.record(found.ids[0], private=True)
             assert record.article.id == found.ids[0]
-            assert await figshare.record_unless(record.etag, found.ids[0], private=True) is None
+            with pytest.raises(NotModified):
+                await figshare.record(found.ids[0], private=True, if_none_match=record.etag)
             await figshare.record(world.public_ids[3], private=False)
         told = next(file for file in record.article.files if file.size)
         await _download(sandbox, tmp_path, told, found.ids[0], private=True)
@@ -471,16 +472,16 @@ async def test_a_record_is_asked_for_unless_it_is_the_one_that_is_here() -> None
         for item_id, private in ((public, False), (own, True)):
             record = await figshare.record(item_id, private=private)
             assert record.etag
-            assert await figshare.record_unless(record.etag, item_id, private=private) is None
+            with pytest.raises(NotModified):
+                await figshare.record(item_id, private=private, if_none_match=record.etag)
             sandbox.world.correct(item_id)
-            changed = await figshare.record_unless(record.etag, item_id, private=private)
-            assert changed is not None
+            changed = await figshare.record(item_id, private=private, if_none_match=record.etag)
             assert changed.etag not in {"", record.etag}
-            assert await figshare.record_unless("", item_id, private=private) == changed
+            assert await figshare.record(item_id, private=private) == changed
         assert [seen.status for seen in sandbox.asked("api")] == [200, 304, 200, 200] * 2
         sandbox.world.withdraw(public)
         with pytest.raises(NotFound):
-            await figshare.record_unless(record.etag, public, private=False)
+            await figshare.record(public, private=False, if_none_match=record.etag)
 
 
 @pytest.mark.parametrize(
@@ -497,7 +498,11 @@ async def test_an_etag_is_kept_where_it_can_be_sent_back(etag: str, kept: str) -
         figshare = FigshareApi(polite, api=api, stats=api)
         record = await figshare.record(5, private=False)
         assert record.etag == kept
-        assert await figshare.record_unless(kept, 5, private=False) == (None if kept else record)
+        if not kept:
+            assert await figshare.record(5, private=False, if_none_match=kept) == record
+            return
+        with pytest.raises(NotModified):
+            await figshare.record(5, private=False, if_none_match=kept)
 
 
 @pytest.mark.parametrize("status", [304, 200])
@@ -509,10 +514,11 @@ async def test_that_nothing_changed_is_an_answer_to_that_question_alone(status: 
     async with served(answer) as api, client(api) as polite:
         figshare = FigshareApi(polite, api=api, stats=api)
         if etag and status == 304:
-            assert await figshare.record_unless(etag, 5, private=False) is None
+            with pytest.raises(NotModified):
+                await figshare.record(5, private=False, if_none_match=etag)
         else:
             with pytest.raises(Unreachable, match="an empty answer where JSON was promised|answered 304"):
-                await figshare.record_unless(etag, 5, private=False)
+                await figshare.record(5, private=False, if_none_match=etag)
 
 
 async def test_the_record_of_another_version_is_refused() -> None:

@@ -11,9 +11,9 @@ import argparse
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harvester.config.keys import SERVICES
 from harvester.errors import UsageError
 
-SERVICES = ("api", "stats", "files")
 FILTERS = {
     "type": "item_type",
     "published_since": "published_since",

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 
 from harvester.cli.format import human_bytes, human_seconds
-from harvester.client.limits import Limiter
+from harvester.client.limits import RateStatistics
 from harvester.engine.progress import LINE_EVERY_SECONDS, ProgressSnapshot
 from harvester.text.display import one_line
 
@@ -42,24 +42,23 @@ def line(snapshot: ProgressSnapshot) -> str:
     parts.append(
         "requests/s: "
         + " ".join(
-            f"{name} {snapshot.requests_a_second(name):.1f}{_allowed_now(limiter)}"
-            for name, limiter in snapshot.limiters.items()
+            f"{name} {snapshot.requests_a_second(name):.1f}{_allowed_now(rate)}"
+            for name, rate in snapshot.rates().items()
         )
     )
     parts += [
-        f"{name} pauses {limiter.paused_seconds:.0f} s"
-        for name, limiter in snapshot.limiters.items()
-        if limiter.paused_seconds
+        f"{name} pauses {rate.paused_seconds:.0f} s"
+        for name, rate in snapshot.rates().items()
+        if rate.paused_seconds
     ]
     if (left := snapshot.seconds_left) is not None:
         parts.append(f"{human_seconds(left)} left")
     return ", ".join(parts)
 
 
-def _allowed_now(limiter: Limiter) -> str:
+def _allowed_now(rate: RateStatistics) -> str:
     """Say what a service gets at the moment, where that is less than it might get."""
-    pace = limiter.pace
-    return f" (now {pace.rate:.3g})" if pace.rate < pace.configured else ""
+    return f" (now {rate.per_second:.3g})" if rate.per_second < rate.configured else ""
 
 
 async def show_live(snapshot: ProgressSnapshot) -> None:
@@ -109,11 +108,11 @@ def _table(snapshot: ProgressSnapshot) -> Any:
         bar = ProgressBar(total=max(owed, 1), completed=done + failed, width=30)
         said = f"{done} of {owed}{more}" + (f", {failed} failed" if failed else "")
         grid.add_row(name, bar, said, human_bytes(traffic.file_bytes) if name == "files" else "")
-    for name, limiter in snapshot.limiters.items():
-        paused = limiter.paused_seconds
+    for name, limit in snapshot.rates().items():
+        paused = limit.paused_seconds
         state = f"pauses {paused:.0f} s" if paused else ""
         errors = f"{traffic.errors[name]} errors" if traffic.errors[name] else ""
-        rate = f"{snapshot.requests_a_second(name):.1f} requests/s of {limiter.pace.rate:.3g}"
+        rate = f"{snapshot.requests_a_second(name):.1f} requests/s of {limit.per_second:.3g}"
         grid.add_row(name if name != "files" else "downloads", rate, state, errors)
     left = snapshot.seconds_left
     passed = f"{human_seconds(snapshot.seconds)} passed"

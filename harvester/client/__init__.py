@@ -1,28 +1,34 @@
 """
-One polite HTTP client: the only `import aiohttp`, the only retry loop, the only place where foreign errors
-become ours.
+Polite HTTP client: the only `import aiohttp`, the only retry loop, and where foreign errors are mapped.
 
-`client.py` is its front, `persistence.py` asks again, `asking.py` makes one request, `answers.py` knows what
-an answer means, `bodies.py` puts JSON together, `weighing.py` tells what it would take in memory, `turns.py`
-keeps large answers apart, `session.py` opens connections and translates their errors.
-`transfer.py` fetches files, over one connection or several as `splitting.py` finds best, `receiving.py` reads
-what one brings, `lanes.py` says whose turn it is.
+- `client.py`: its front. `retry.py`: attempts. `health.py` and `breaker.py`: outages.
+- `sender.py`: one request. `credentials.py`, `token_check.py`: who asks. `url_policy.py`: what may be asked.
+- `responses.py`: what a status means. `error_map.py`: what a failed connection means.
+- `json_body.py`, `json_size.py`, `memory_gate.py`: the bytes of JSON, and their limit in memory.
+- `session.py`, `deadlines.py`: connections and how long they may take.
+- `limits/`: rate limiters. `download/`: files, over one connection or several.
 """
 
+from aiohttp import ClientSession
+
 from harvester.client.client import Client, Reply
+from harvester.client.credentials import Credentials
 from harvester.client.download.segment_policy import SegmentPolicy
 from harvester.client.download.single import Unfit, Wanted, is_progress
 from harvester.client.download.slots import Holding
 from harvester.client.json_body import JSON_LIMIT
-from harvester.client.sender import Traffic
+from harvester.client.sender import RequestSender, Traffic
 from harvester.client.session import Lookup, open_session
 
 __all__ = [
     "JSON_LIMIT",
     "Client",
+    "ClientSession",
+    "Credentials",
     "Holding",
     "Lookup",
     "Reply",
+    "RequestSender",
     "SegmentPolicy",
     "Traffic",
     "Unfit",

@@ -1,20 +1,16 @@
 """
-Talks to figshare's services: one polite request at a time, and what comes of it.
+Polite HTTP client for figshare's services: retries, rate limits, credentials and JSON, behind a few calls.
 
-    persist        ask until it succeeds, gives up or runs out of attempts (`persistence.py`)
-      └─ json / fetch   one attempt: an answer decoded, or a file's bytes handed on (`transfer.py`)
-           └─ ask       wait for a turn, send, follow redirects, judge the status (`asking.py`)
-
-Every request, a retry and a redirect to a service too, passes that service's limiter. The token goes to
-the api's own origin and nowhere else, whatever a record or a redirect says; so do the credentials for
-statistics, to theirs.
+    retry          attempts until one succeeds, or none is left (`retry.py`)
+      └─ json / downloads.fetch   one attempt: an answer decoded, or a file's bytes handed on
+           └─ send       wait for the rate limiter, send, follow redirects, read the status (`sender.py`)
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
@@ -31,19 +27,15 @@ from yarl import URL
 from harvester.client.download.segment_policy import USUAL, SegmentPolicy
 from harvester.client.download.segmented import SegmentedDownload
 from harvester.client.download.single import IDENTITY, Wanted, refuse_a_page, refuse_a_page_for_the_first_byte
+from harvester.client.health import HealthCheck
 from harvester.client.json_body import JsonBody
 from harvester.client.json_size import is_heavy
-from harvester.client.limits import Limiter
 from harvester.client.memory_gate import HEAVY, MemoryGate, MemoryPermit
 from harvester.client.responses import content_range, date_of, display_url, is_of_another, says_nothing
 from harvester.client.retry import Retrier
-from harvester.client.sender import PARTS, UNLESS, RequestSender
-from harvester.client.token_check import TokenCheck
-from harvester.client.url_policy import Network
-from harvester.config import Retry, Timeouts
-from harvester.config.proxies import NO_PROXIES, Proxies
-from harvester.config.secrets import Secret
-from harvester.errors import Blocked, ConnectionFailed, Forbidden, HarvestError, InvalidResponse
+from harvester.client.sender import CONDITIONAL, OK, PARTS, RequestSender
+from harvester.config import Retry
+from harvester.errors import Blocked, ConnectionFailed, Forbidden, HarvestError, InvalidResponse, NotModified
 from harvester.text.redaction import REDACTOR
 
 T = TypeVar("T")
@@ -52,6 +44,10 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """No part of JSON, and harmless before it."""
 ANY_FILE = Wanted(size=1, has_md5=False, is_page=False)
 """A file of which nothing is known: a page is none."""
+FIRST_BYTE = {**IDENTITY, "Range": "bytes=0-0"}
+NO_HEADERS: Mapping[str, str] = {}
+AUTHORISED = ("api", "stats")
+"""The services that credentials are sent to."""
 
 
 class Reply(Struct, Generic[T], frozen=True):
@@ -68,104 +64,87 @@ class Reply(Struct, Generic[T], frozen=True):
 
 class Client:
     """
-    Talks to figshare's services within their limits.
+    Requests to figshare's services, within their limits, until they succeed.
 
-    `limiters`: one a service, by its name; "api" is the one without which a run cannot go on.
-    `origins`: addresses by service, so that a redirect to one counts. `stats_credentials`: "name:password",
-    for what is asked of "stats" as authorised. `private_networks`: redirects may lead there. `splitting`:
-    when a file comes over several connections. ``hold_turn``: see `MemoryGate.hold`.
+    `sender`: sends one request. `splitting`: when a file comes over several connections. `clock`, `sleep`:
+    seconds. `jitter`: see `Retrier`.
+
+    Attributes:
+        traffic: what went over the wire so far.
+        limiters: the rate limiter of each service, by its name.
+        downloads: fetches the bytes of files, one attempt at a time.
+        memory: keeps large answers apart; see `MemoryGate.hold`.
     """
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
-        *,
-        limiters: Mapping[str, Limiter],
-        origins: Mapping[str, URL],
+        sender: RequestSender,
         retry: Retry,
-        timeouts: Timeouts,
+        *,
         splitting: SegmentPolicy = USUAL,
-        token: Secret | None = None,
-        stats_credentials: Secret | None = None,
-        proxies: Proxies = NO_PROXIES,
-        private_networks: Sequence[Network] = (),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._checks = {
-            "token": TokenCheck(
-                "the token was refused",
-                token.name if token else "",
-                partial(self._ask_with_credentials, "api"),
-                origins["api"] / "account",
-            ),
-            "stats": TokenCheck(
-                "the credentials for the statistics were refused",
-                stats_credentials.name if stats_credentials else "",
-                partial(self._ask_with_credentials, "stats"),
-            ),
-        }
-        self._asking = RequestSender(
-            session,
-            limiters=limiters,
-            origins=origins,
-            max_wait=retry.max_wait,
-            timeouts=timeouts,
-            checks=self._checks,
-            token=token,
-            stats_credentials=stats_credentials,
-            proxies=proxies,
-            private_networks=private_networks,
-            clock=clock,
+        self.traffic = sender.traffic
+        self.limiters = sender.limiters
+        self.downloads = SegmentedDownload(sender, splitting, sender.timeouts, clock)
+        self.memory = MemoryGate(clock)
+        self._sender = sender
+        self._retrier = Retrier(
+            sender.limiters, retry, errors=sender.traffic.errors, clock=clock, sleep=sleep, jitter=jitter
         )
-        self.limiters = limiters
-        self.traffic = self._asking.traffic
-        transfers = SegmentedDownload(self._asking, splitting, timeouts, clock)
-        self.fetch, self.holding = transfers.fetch, transfers.holding
-        self._turns = MemoryGate(clock)
-        self.hold_turn = self._turns.hold
-        self._persistence = Retrier(
-            limiters, retry, errors=self.traffic.errors, clock=clock, sleep=sleep, jitter=jitter
-        )
-        self.set_health_check = self._persistence.set_health_check
+
+    @property
+    def has_token(self) -> bool:
+        """Whether there is a token for the api."""
+        return self._sender.credentials.has_token
 
     async def retry(self, service: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """
         Make attempts until one succeeds; find out what a refusal is about.
 
         Raises:
-            Forbidden: what was asked for is refused, and the credentials are good.
+            Forbidden: what was requested is refused, and the credentials are good.
             TokenRejected: they are not.
-            Others: as `Retrier.retry`, and `TokenCheck.settle`.
+            DoubtfulResponse: whether they are cannot be found out now.
+            Others: as `Retrier.retry`.
         """
         try:
-            return await self._persistence.retry(service, attempt)
+            return await self._retrier.retry(service, attempt)
         except Forbidden as error:
-            await self._asking.check_of(error.service or service).settle(error)
+            refused = error.service or service
+            await self._sender.credentials.check_of(refused).settle(error, self._requester(refused))
             raise
 
-    async def confirm_credentials(self, *names: str) -> None:
+    async def confirm_credentials(self, *services: str) -> None:
         """
-        Ask again where a refusal was the last word; `names`: "token", "stats", both where none is given.
+        Check credentials again where a refusal was the last word; of `services`, or of all.
 
         Raises:
             TokenRejected: they are good no more.
-            DoubtfulResponse: nobody can tell now.
+            DoubtfulResponse: it cannot be found out now.
         """
-        for name in names or self._checks:
-            await self._checks[name].confirm()
+        for service in services or AUTHORISED:
+            await self._sender.credentials.check_of(service).confirm(self._requester(service))
 
-    async def _ask_with_credentials(self, service: str, url: URL) -> None:
-        attempt = partial(self._ask_json, service, "GET", url, _any_json, headers={}, authorised=True)
-        await self._persistence.retry(service, attempt)
+    def _requester(self, service: str) -> Callable[[URL], Awaitable[object]]:
+        """Return what requests a URL with the credentials that requests for a service carry."""
+        owner = "stats" if service == "stats" else "api"
 
-    @property
-    def has_token(self) -> bool:
-        """Whether there is a token that the api could be asked with."""
-        return self._asking.has_token
+        async def request(url: URL) -> None:
+            attempt = partial(self._request_json, owner, "GET", url, _any_json, authorised=True)
+            await self._retrier.retry(owner, attempt)
 
-    # -- one attempt ------------------------------------------------------------------------------
+        return request
+
+    def set_health_check(self, service: str, check: HealthCheck) -> None:
+        """Remember a request that a service answers, to make it again when that is in doubt."""
+        self._retrier.set_health_check(service, check)
+
+    def expect(self, service: str, url: URL, decode: Callable[[bytes], object]) -> None:
+        """Name something that a service always gives, as its first health check."""
+        self.set_health_check(service, partial(self._request_json, service, "GET", url, decode))
 
     async def json(
         self,
@@ -177,111 +156,94 @@ class Client:
         body: object = None,
         headers: Mapping[str, str] | None = None,
         authorised: bool = False,
+        if_none_match: str = "",
     ) -> Reply[T]:
         """
-        Ask for JSON until it comes; `decode` turns the bytes into what is wanted.
+        Return JSON as `decode` makes it of the bytes; `if_none_match`: an ETag, "" for none.
 
-        `decode` raises `ConnectionFailed` for bytes that are not JSON and `InvalidResponse` for JSON of
-        another shape: that is final once it came twice. Other errors: as `retry`.
+        Raises:
+            NotModified: what had the ETag is what the service still has.
+            InvalidResponse: `decode` raised it, twice: JSON of another shape.
+            ConnectionFailed: `decode` raised it in every attempt: bytes that are not JSON.
+            Others: as `retry`.
         """
-        sent, data = headers or {}, None
+        headers, data = headers or {}, None
         if body is not None:
             data = orjson.dumps(body)
-            sent = {**sent, "Content-Type": "application/json"}
-
-        attempt = partial(
-            self._ask_json, service, method, url, decode, headers=sent, data=data, authorised=authorised
-        )
-        reply = await self.retry(service, twice(attempt))
+            headers = {**headers, "Content-Type": "application/json"}
+        request = partial(self._request_json, service, method, url, decode, headers=headers, data=data)
+        attempt = partial(request, authorised=authorised)
+        conditional = partial(attempt, if_none_match=if_none_match) if if_none_match else attempt
+        reply = await self.retry(service, twice(conditional))
         self.set_health_check(service, attempt)
         return reply
-
-    async def json_unless(
-        self, etag: str, service: str, url: URL, decode: Callable[[bytes], T], *, authorised: bool = False
-    ) -> Reply[T] | None:
-        """As `json`, for a GET; None where the service says that what had this ETag is what it still has."""
-        attempt = partial(self._ask_json_unless, etag, service, url, decode, authorised=authorised)
-        reply = await self.retry(service, twice(attempt))
-        self.set_health_check(service, attempt)
-        return reply
-
-    def expect(self, service: str, url: URL, decode: Callable[[bytes], object]) -> None:
-        """Name something that a service always gives, as its first health check."""
-        self.set_health_check(service, partial(self._ask_json, service, "GET", url, decode, headers={}))
 
     async def touch(self, url: URL, wanted: Wanted = ANY_FILE, *, authorised: bool) -> None:
-        """Ask for the first byte of a file that came as `wanted`, to see whether files come at all."""
-        headers = {**IDENTITY, "Range": "bytes=0-0"}
-        response = await self._asking.ask(
-            "files", "GET", url, headers=headers, authorised=authorised, takes=PARTS
-        )
-        async with response:
+        """Request the first byte of a file that came as `wanted`, to see whether files come at all."""
+        async with await self._first_byte(url, authorised=authorised) as response:
             refuse_a_page_for_the_first_byte(response, wanted)
 
     async def measure(self, url: URL, *, is_page: bool, authorised: bool) -> int:
-        """Ask how many bytes a file has; 0 where the answer does not tell. Errors: as `fetch`."""
-        headers = {**IDENTITY, "Range": "bytes=0-0"}
-        response = await self._asking.ask(
-            "files", "GET", url, headers=headers, authorised=authorised, takes=PARTS
-        )
-        async with response:
+        """Return how many bytes a file has, 0 where the answer does not say. Errors: as `downloads.fetch`."""
+        async with await self._first_byte(url, authorised=authorised) as response:
             refuse_a_page(response, is_page=is_page, size=1)
             if response.status == HTTPStatus.PARTIAL_CONTENT:
                 return max(content_range(response.headers.get("Content-Range", "")).total, 0)
             return (response.content_length or 0) if response.status == HTTPStatus.OK else 0
 
-    async def _ask_json(
+    async def _first_byte(self, url: URL, *, authorised: bool) -> aiohttp.ClientResponse:
+        return await self._sender.send(
+            "files", "GET", url, headers=FIRST_BYTE, authorised=authorised, accepts=PARTS
+        )
+
+    async def _request_json(
         self,
         service: str,
         method: str,
         url: URL,
         decode: Callable[[bytes], T],
         *,
-        headers: Mapping[str, str],
+        headers: Mapping[str, str] = NO_HEADERS,
         data: bytes | None = None,
         authorised: bool = False,
+        if_none_match: str = "",
     ) -> Reply[T]:
-        response = await self._asking.ask(
-            service, method, url, headers=headers, data=data, authorised=authorised
-        )
-        return await self._read_json(response, url, decode)
-
-    async def _ask_json_unless(
-        self, etag: str, service: str, url: URL, decode: Callable[[bytes], T], *, authorised: bool
-    ) -> Reply[T] | None:
-        headers = {"If-None-Match": etag}
-        response = await self._asking.ask(
-            service, "GET", url, headers=headers, authorised=authorised, takes=UNLESS
+        """Make one attempt; see `json`."""
+        if if_none_match:
+            headers = {**headers, "If-None-Match": if_none_match}
+        accepts = CONDITIONAL if if_none_match else OK
+        response = await self._sender.send(
+            service, method, url, headers=headers, data=data, authorised=authorised, accepts=accepts
         )
         if response.status == HTTPStatus.NOT_MODIFIED:
             response.release()
-            if is_of_another(response.headers.get("ETag", ""), etag):
-                raise ConnectionFailed(f"{display_url(url)}: says that nothing has changed, of another ETag")
-            return None
+            if is_of_another(response.headers.get("ETag", ""), if_none_match):
+                raise ConnectionFailed(f"{display_url(url)}: answers 304 of another ETag")
+            raise NotModified(f"{display_url(url)}: not modified")
         return await self._read_json(response, url, decode)
 
     async def _read_json(
         self, response: aiohttp.ClientResponse, url: URL, decode: Callable[[bytes], T]
     ) -> Reply[T]:
-        async with self._turns.hold() as turn:
-            raw = await self._read(response, turn)
+        async with self.memory.hold() as permit:
+            raw = await self._read(response, permit)
             if not raw:
                 raise Blocked(f"{display_url(url)}: an empty answer where JSON was promised")
             if is_heavy(raw, most=HEAVY):
-                await turn.take()
-                value, error = await to_thread.run_sync(_tried, decode, raw, display_url(url))
+                await permit.take()
+                value, error = await to_thread.run_sync(_decoded, decode, raw, display_url(url))
             else:
-                value, error = _tried(decode, raw, display_url(url))
+                value, error = _decoded(decode, raw, display_url(url))
             del raw
             if error is not None:
                 raise error
-            return Reply(value, _harmless(response.headers))
+            return Reply(value, _without_secrets(response.headers))
 
-    async def _read(self, response: aiohttp.ClientResponse, turn: MemoryPermit) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, permit: MemoryPermit) -> bytes:
         body = None
         try:
-            body = JsonBody(response.url, response.headers.get("Content-Encoding", ""), turn=turn)
-            await self._asking.read(response, body.take)
+            body = JsonBody(response.url, response.headers.get("Content-Encoding", ""), turn=permit)
+            await self._sender.read(response, body.take)
             return body.whole().removeprefix(BYTE_ORDER_MARK)
         except BaseException:
             response.release()  # one that was read to its end has let go of its connection
@@ -294,33 +256,33 @@ def twice(attempt: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
     """Return an attempt that believes an odd answer only when it comes a second time."""
     seen: set[str] = set()
 
-    async def asked_again() -> T:
+    async def attempt_or_doubt() -> T:
         try:
             return await attempt()
         except InvalidResponse as error:
-            if (said := str(error)) in seen:
+            if (message := str(error)) in seen:
                 raise
-            seen.add(said)
-            raise ConnectionFailed(said) from error
+            seen.add(message)
+            raise ConnectionFailed(message) from error
 
-    return asked_again
+    return attempt_or_doubt
 
 
-def _harmless(headers: CIMultiDictProxy[str]) -> CIMultiDictProxy[str]:
-    """Leave out headers that repeat a secret: what they say may be stored, as cursors and ETags are."""
-    if _tells_nothing("\n".join(headers.values())):
+def _without_secrets(headers: CIMultiDictProxy[str]) -> CIMultiDictProxy[str]:
+    """Return the headers without those that repeat a secret: cursors and ETags are stored."""
+    if _is_harmless("\n".join(headers.values())):
         return headers
-    told = [(name, value) for name, value in headers.items() if _tells_nothing(value)]
-    return CIMultiDictProxy(CIMultiDict(told))
+    kept = [(name, value) for name, value in headers.items() if _is_harmless(value)]
+    return CIMultiDictProxy(CIMultiDict(kept))
 
 
-def _tells_nothing(value: str) -> bool:
+def _is_harmless(value: str) -> bool:
     raw = value.encode(errors="replace")
     return REDACTOR.record(raw) == raw
 
 
-def _tried(decode: Callable[[bytes], T], raw: bytes, name: str) -> tuple[Any, HarvestError | None]:
-    """Decode, and return the error rather than raise it: it would keep the bytes until nobody knows when."""
+def _decoded(decode: Callable[[bytes], T], raw: bytes, name: str) -> tuple[Any, HarvestError | None]:
+    """Decode; return an error rather than raise it, as its traceback would keep the bytes in memory."""
     try:
         return decode(REDACTOR.record(raw)), None
     except HarvestError as exc:

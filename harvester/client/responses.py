@@ -171,11 +171,6 @@ def date_of(headers: Mapping[str, str]) -> str:
     return when.strftime("%Y-%m-%dT%H:%M:%SZ") if when else ""
 
 
-def backoff_seconds(number: int, longest: float) -> float:
-    """Tell how long to wait at most after the `number`-th failed attempt."""
-    return float(min(longest, 2.0 ** min(number - 1, 30)))
-
-
 class ContentRange(NamedTuple):
     """Which bytes of a file an answer holds: from ``begin`` up to, not with, ``end``, of ``total``."""
 

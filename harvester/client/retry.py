@@ -15,12 +15,16 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from harvester.client.health import PROBE_SECONDS, HealthCheck, ServiceHealth
-from harvester.client.responses import backoff_seconds
 from harvester.config import Retry
-from harvester.errors import PermanentError, RateLimited, TransientError
+from harvester.errors import NotModified, PermanentError, RateLimited, TransientError
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+
+def backoff_seconds(number: int, longest: float) -> float:
+    """Return how long to wait at most after the `number`-th failed attempt: 1, 2, 4 … up to `longest`."""
+    return float(min(longest, 2.0 ** min(number - 1, 30)))
 
 
 class Retrier:
@@ -88,7 +92,7 @@ class Retrier:
                     await health.give_up(error)
                     raise
                 await self._back_off(error, max(1, in_vain))
-            except PermanentError as error:
+            except (PermanentError, NotModified) as error:
                 error.attempts = made
                 health.record_answer()
                 raise

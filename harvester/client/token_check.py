@@ -1,10 +1,10 @@
 """
-A credentials check: is it the token that was refused, or only what was asked for with it?
+Token check: was the token refused, or only what was requested with it?
 
 figshare answers a bad token and a missing right alike, with 403 and JSON. What decides is one more request,
 for something that good credentials always get. A good answer is believed until `REFUSALS_BEFORE_CHECK`
 refusals came in a row: credentials can expire in the middle of a run. Before much is made of a refusal, and
-at the end of a run, `confirm` asks also after fewer.
+at the end of a run, `confirm` checks after fewer, too.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import anyio
 from yarl import URL
 
 from harvester.errors import DoubtfulResponse, Forbidden, PermanentError, TokenRejected, TransientError
+
+Ask: TypeAlias = Callable[[URL], Awaitable[object]]
+"""Requests a URL with the secret."""
 
 REFUSALS_BEFORE_CHECK = 8
 _KIND = re.compile(r"/(total|timeline|breakdown)/")
@@ -26,10 +30,13 @@ _KIND = re.compile(r"/(total|timeline|breakdown)/")
 @dataclass
 class _Standing:
     """
-    What is known of a secret at one kind of address.
+    What is known of a secret at one kind of URL.
 
-    ``address``: what it always gets there, None while nobody knows. ``refusals``: since it was last seen to
-    be good; ``last``: the last of them.
+    Attributes:
+        address: what it always gets there, None while that is not known.
+        refusals: since it was last seen to be good.
+        is_vouched_for: whether it was seen to be good, and nothing has put that in doubt since.
+        last: the last refusal.
     """
 
     address: URL | None
@@ -42,17 +49,14 @@ class TokenCheck:
     """
     Whether one secret is still accepted.
 
-    `said`: how its refusal is told, such as "the token was refused". `variable`: the environment variable
-    that holds it, "" where nobody knows. `ask`: requests an address with it. `address`: what it always gets;
-    None: what it got last of the same kind. Totals may be open to everybody, and prove nothing of timelines.
+    `message`: says that it is refused, such as "the token was refused". `variable`: the environment variable
+    that holds it, "" for an unknown one. `address`: the URL that it always gets; None for what it got last of
+    the same kind. Totals may be open to everybody, and prove nothing of timelines.
     """
 
-    def __init__(
-        self, said: str, variable: str, ask: Callable[[URL], Awaitable[object]], address: URL | None = None
-    ) -> None:
-        self._said = said
+    def __init__(self, message: str, variable: str, address: URL | None = None) -> None:
+        self._message = message
         self._variable = variable
-        self._ask = ask
         self._follows = address is None
         self._standings: defaultdict[str, _Standing] = defaultdict(lambda: _Standing(address))
         self._refused_because: Forbidden | None = None
@@ -66,18 +70,19 @@ class TokenCheck:
             standing.address = url
 
     def raise_if_refused(self) -> None:
-        """Raise TokenRefused where the secret is known to be refused: nothing is asked with it any more."""
+        """Raise TokenRejected where the secret is known to be refused: no more requests are made with it."""
         if self._refused_because is not None:
             variable = f" (environment variable {self._variable})" if self._variable else ""
-            raise TokenRejected(f"{self._said}{variable}: {self._refused_because}") from self._refused_because
+            message = f"{self._message}{variable}: {self._refused_because}"
+            raise TokenRejected(message) from self._refused_because
 
-    async def settle(self, error: Forbidden) -> None:
+    async def settle(self, error: Forbidden, ask: Ask) -> None:
         """
-        Return where a refusal is about what was asked for.
+        Return where a refusal is about what was requested, and not about the secret.
 
         Raises:
             TokenRejected: the secret itself is refused.
-            DoubtfulResponse: nobody can tell now.
+            DoubtfulResponse: it cannot be found out now.
         """
         standing = self._standing(error.address)
         standing.refusals += 1
@@ -88,33 +93,33 @@ class TokenCheck:
                 if error.address == str(standing.address):
                     self._refused_because = error
                 else:
-                    await self._check(standing, error)
+                    await self._check(standing, error, ask)
         self.raise_if_refused()
 
-    async def confirm(self) -> None:
-        """Ask again where a refusal was the last word on the secret; raises what `settle` raises."""
+    async def confirm(self, ask: Ask) -> None:
+        """Check again where a refusal was the last word on the secret; raises what `settle` raises."""
         async with self._lock:
             self.raise_if_refused()
             for standing in tuple(self._standings.values()):
                 if standing.refusals and standing.last is not None:
-                    await self._check(standing, standing.last)
+                    await self._check(standing, standing.last, ask)
         self.raise_if_refused()
 
     def _standing(self, address: str) -> _Standing:
         kind = _KIND.search(address) if self._follows else None
         return self._standings[kind[1] if kind else ""]
 
-    async def _check(self, standing: _Standing, error: Forbidden) -> None:
+    async def _check(self, standing: _Standing, error: Forbidden, ask: Ask) -> None:
         if standing.address is None:
             self._refused_because = error
             return
         try:
-            await self._ask(standing.address)
+            await ask(standing.address)
         except Forbidden as refusal:
             self._refused_because = refusal
             return
         except TransientError as outage:
-            doubt = f"{error}; whether the credentials are good could not be asked"
+            doubt = f"{error}; whether the credentials are good could not be checked"
             raise DoubtfulResponse(f"{doubt}: {outage}") from outage
         except PermanentError:
             pass  # odd, but no refusal

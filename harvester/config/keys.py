@@ -124,6 +124,10 @@ class Concurrency(Table):
     downloads: Annotated[int, at_most(1_000)] = 8
 
 
+SERVICES: Final = ("api", "stats", "files")
+"""What figshare offers, each with a host and a rate of its own."""
+
+
 class Rates(Table):
     """Requests a second for each service; ``ceiling`` is the most for those that are "auto"."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harvester.client import Traffic
-from harvester.client.limits import Limiter
+from harvester.client.limits import RateLimiter, RateStatistics
 from harvester.text.redaction import REDACTOR
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class ProgressSnapshot:
 
     counters: RunCounters
     traffic: Traffic
-    limiters: Mapping[str, Limiter]
+    limiters: Mapping[str, RateLimiter]
     clock: Callable[[], float] = time.monotonic
     began: float = 0.0
 
@@ -81,6 +81,10 @@ class ProgressSnapshot:
             waits.append(left * self.seconds / max(done, 1))
         return max(waits)
 
+    def rates(self) -> dict[str, RateStatistics]:
+        """Return what each service's rate limiter allows at the moment."""
+        return {name: limiter.statistics() for name, limiter in self.limiters.items()}
+
     def requests_a_second(self, service: str) -> float:
         return self.traffic.requests[service] / self.seconds
 
@@ -100,14 +104,14 @@ class ProgressSnapshot:
             "requests": dict(traffic.requests),
             "errors": dict(traffic.errors),
             "rates": {
-                name: round(limiter.pace.rate, 3)
-                for name, limiter in self.limiters.items()
-                if math.isfinite(limiter.pace.rate)
+                name: round(rate.per_second, 3)
+                for name, rate in self.rates().items()
+                if math.isfinite(rate.per_second)
             },
             "paused_seconds": {
-                name: round(limiter.paused_seconds, 1)
-                for name, limiter in self.limiters.items()
-                if limiter.paused_seconds
+                name: round(rate.paused_seconds, 1)
+                for name, rate in self.rates().items()
+                if rate.paused_seconds
             },
             "seconds": round(self.seconds, 1),
             "seconds_left": None if left is None else round(left, 1),

@@ -47,7 +47,7 @@ class FigshareApi:
 
     def __init__(self, client: Client, *, api: URL, stats: URL, impersonate: int = 0) -> None:
         self._client = client
-        self.hold_turn = client.hold_turn
+        self.hold_turn = client.memory.hold
         self._endpoints = RestApi(client, api, impersonate)
         self._lister = Pager(self._endpoints)
         self.finder = IdentifierResolver(self._endpoints, api)
@@ -69,7 +69,7 @@ class FigshareApi:
 
     async def confirm_token(self) -> None:
         """Ask whether the token is good, where a refusal was the last word on it; see `Client`."""
-        await self._client.confirm_credentials("token")
+        await self._client.confirm_credentials("api")
 
     async def serves(self, known: Sequence[ItemRef]) -> bool:
         """
@@ -121,28 +121,23 @@ class FigshareApi:
             waiting += [g.id for g in groups if g.parent_id == parent and g.id not in found]
         return sorted(found)
 
-    async def record(self, item_id: int, *, private: bool, version: int = 0) -> Record:
+    async def record(
+        self, item_id: int, *, private: bool, version: int = 0, if_none_match: str = ""
+    ) -> Record:
         """
         Return an item's full record, with the list of all its files.
 
         `version`: the one that is wanted, which only the public endpoint has; 0 for whatever is current.
+        `if_none_match`: an ETag, "" for none.
+
+        Raises:
+            NotModified: the record still is the one that had the ETag.
 
         Source: API reference, Articles, View article details: "up to 10 article files".
         """
         path, authorised = _record_path(item_id, private=private, version=version)
         decode = partial(_decode_record, item_id, version)
-        reply = await self._endpoints.get(path, decode, authorised=authorised)
-        return await self._whole(reply, path, authorised=authorised)
-
-    async def record_unless(
-        self, etag: str, item_id: int, *, private: bool, version: int = 0
-    ) -> Record | None:
-        """As `record`, but None where the service says that it still is the one that had this ETag."""
-        path, authorised = _record_path(item_id, private=private, version=version)
-        decode = partial(_decode_record, item_id, version)
-        reply = await self._endpoints.get_unless(etag, path, decode, authorised=authorised)
-        if reply is None:
-            return None
+        reply = await self._endpoints.get(path, decode, authorised=authorised, if_none_match=if_none_match)
         return await self._whole(reply, path, authorised=authorised)
 
     async def account(self) -> dict[str, int]:

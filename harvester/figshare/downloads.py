@@ -121,7 +121,7 @@ class DownloadRoutes:
             Others: as `Client.retry`.
         """
         key = (owed.key, owed.file.id)
-        tried = _Tried(partial.held, self._client.holding(self._put_off[key]))
+        tried = _Tried(partial.held, self._client.downloads.holding(self._put_off[key]))
 
         async def attempt() -> None:
             tried.tries += 1
@@ -200,7 +200,9 @@ class DownloadRoutes:
         )
         tried.asked.add(url)
         try:
-            await self._client.fetch(url, partial, wanted, authorised=owed.private, holding=tried.holding)
+            await self._client.downloads.fetch(
+                url, partial, wanted, authorised=owed.private, holding=tried.holding
+            )
         except Blocked as error:
             tried.answered.add(url)
             self._note_challenge(breaker, file.id, error)

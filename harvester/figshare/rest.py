@@ -41,22 +41,15 @@ class RestApi:
         *,
         headers: Mapping[str, str] | None = None,
         authorised: bool = False,
+        if_none_match: str = "",
         right: str = "",
     ) -> Reply[T]:
-        """Ask with the fields in the query."""
+        """Send the fields in the query; raise NotModified where `if_none_match` is still the ETag."""
         url = self._address(path, self._told(fields or {}, authorised=authorised))
-        asking = self._client.json("api", "GET", url, decode, headers=headers, authorised=authorised)
+        asking = self._client.json(
+            "api", "GET", url, decode, headers=headers, authorised=authorised, if_none_match=if_none_match
+        )
         return await self._explained(asking, right, authorised=authorised)
-
-    async def get_unless(
-        self, etag: str, path: str, decode: Callable[[bytes], T], *, authorised: bool = False
-    ) -> Reply[T] | None:
-        """Ask unless the answer would be the one that had this ETag ("": none): then return None."""
-        if not etag:
-            return await self.get(path, decode, authorised=authorised)
-        url = self._address(path, self._told({}, authorised=authorised))
-        asking = self._client.json_unless(etag, "api", url, decode, authorised=authorised)
-        return await self._explained(asking, "", authorised=authorised)
 
     async def post(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harvester.jobs.services import SERVICES
+from harvester.config.keys import SERVICES
 from harvester.models import RemoteFile
 
 

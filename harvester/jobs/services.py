@@ -15,10 +15,19 @@ from urllib.request import getproxies
 
 from yarl import URL
 
-from harvester.client import Client, Lookup, SegmentPolicy, open_session
+from harvester.client import (
+    Client,
+    ClientSession,
+    Credentials,
+    Lookup,
+    RequestSender,
+    SegmentPolicy,
+    open_session,
+)
 from harvester.client.limits import AdaptiveRate, Limiter, Rate
-from harvester.client.url_policy import is_loopback, parse_networks
-from harvester.config import Concurrency, Config, Rates
+from harvester.client.url_policy import Network, is_loopback, parse_networks
+from harvester.config import Concurrency, Config
+from harvester.config.keys import SERVICES
 from harvester.config.proxies import Proxies, read_proxies
 from harvester.errors import UsageError
 from harvester.figshare.api import FigshareApi
@@ -30,8 +39,6 @@ from harvester.system.resource_limits import fitted
 from harvester.system.version import __version__
 
 log = logging.getLogger(__name__)
-
-SERVICES = ("api", "stats", "files")
 
 
 @dataclass(frozen=True)
@@ -80,18 +87,7 @@ async def connect(config: Config, hooks: RunHooks = DEFAULT_HOOKS) -> AsyncItera
         private_networks=networks,
         before_lookup=hooks.before_lookup,
     ) as session:
-        client = Client(
-            session,
-            limiters={name: Limiter(name, _pace(config.rate, name)) for name in SERVICES},
-            origins={"api": api, "stats": stats, "files": URL(DOWNLOADS)},
-            retry=config.retry,
-            timeouts=config.timeouts,
-            splitting=SegmentPolicy(connections=config.concurrency.downloads),
-            token=config.token,
-            stats_credentials=config.stats_credentials,
-            proxies=proxies,
-            private_networks=networks,
-        )
+        client = _client(config, session, proxies, networks)
         today = datetime.fromtimestamp(hooks.wall_clock(), UTC).date()
         statistics = StatsService(client, stats=stats, settings=config.stats, today=today)
         acting_for = config.services.impersonate
@@ -114,9 +110,28 @@ def _proxies(config: Config) -> Proxies:
     return config.proxies
 
 
-def _pace(rate: Rates, service: str) -> Rate:
-    most = rate.at_most(service)
-    return AdaptiveRate(most) if rate.is_sought(service) else Rate(most)
+def _client(
+    config: Config, session: ClientSession, proxies: Proxies, networks: tuple[Network, ...]
+) -> Client:
+    services = config.services
+    origins = {"api": URL(services.api), "stats": URL(services.stats), "files": URL(DOWNLOADS)}
+    sender = RequestSender(
+        session,
+        limiters={name: _limiter(config, name) for name in SERVICES},
+        origins=origins,
+        credentials=Credentials(origins, token=config.token, stats=config.stats_credentials),
+        timeouts=config.timeouts,
+        max_wait=config.retry.max_wait,
+        proxies=proxies,
+        private_networks=networks,
+    )
+    return Client(sender, config.retry, splitting=SegmentPolicy(connections=config.concurrency.downloads))
+
+
+def _limiter(config: Config, service: str) -> Limiter:
+    most = config.rate.at_most(service)
+    rate = AdaptiveRate(most) if config.rate.is_sought(service) else Rate(most)
+    return Limiter(service, rate, longest_pause=config.retry.max_wait)
 
 
 def fit_to_limits(config: Config) -> Config:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from harvester.config.keys import SERVICES
 from harvester.engine.progress import ProgressSnapshot
 from harvester.errors import ExitStatus
-from harvester.jobs.services import SERVICES
 from harvester.ledger.reader import Reader
 from harvester.models import Summary
 from harvester.storage.local import atomic_write

@@ -6,7 +6,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from harvester.config import Config
-from harvester.errors import DoubtfulResponse, Forbidden, NotFound, PermanentError, Rejected, TransientError
+from harvester.errors import (
+    DoubtfulResponse,
+    Forbidden,
+    NotFound,
+    NotModified,
+    PermanentError,
+    Rejected,
+    TransientError,
+)
 from harvester.figshare.protocol import Figshare
 from harvester.figshare.records import METADATA_ONLY
 from harvester.models import ItemRef, PendingItem, Record
@@ -53,6 +61,8 @@ class Records:
         """Return the record of an item; None where it is known and has not changed."""
         try:
             return await self._ask(item)
+        except NotModified:
+            return None
         except NotFound as error:
             if not item.known:
                 await self._tell_namesakes(item, error)
@@ -69,18 +79,23 @@ class Records:
             told.attempts = error.attempts
             raise told from error
 
-    async def _ask(self, item: PendingItem) -> Record | None:
+    async def _ask(self, item: PendingItem) -> Record:
         if item.private:
             return await self._private(item)
         if item.named and self.access.has_token:
             return await self._named(item)
-        return await self.figshare.record_unless(item.etag, item.id, private=False, version=item.version)
+        return await self._public(item)
 
-    async def _private(self, item: PendingItem) -> Record | None:
+    async def _public(self, item: PendingItem) -> Record:
+        return await self.figshare.record(
+            item.id, private=False, version=item.version, if_none_match=item.etag
+        )
+
+    async def _private(self, item: PendingItem) -> Record:
         if not self.access.has_token:
             raise Rejected(f"item {item.id}: a private one, and its record needs the token")
         try:
-            return await self.figshare.record_unless(item.etag, item.id, private=True)
+            return await self.figshare.record(item.id, private=True, if_none_match=item.etag)
         except (NotFound, Rejected) as error:
             refusal: NotFound | Rejected = error
         if self._may_stand_in(item, refusal):
@@ -101,18 +116,16 @@ class Records:
         is_decision = isinstance(error, NotFound | Forbidden)
         return self.access.is_administrators and is_decision and (item.stands_in or not item.known)
 
-    async def _named(self, item: PendingItem) -> Record | None:
+    async def _named(self, item: PendingItem) -> Record:
         try:
-            public = await self.figshare.record_unless(
-                item.etag, item.id, private=False, version=item.version
-            )
+            public = await self._public(item)
         except (NotFound, Rejected):
             # One that was public before is withdrawn, whoever may still read it.
             own = None if item.known else await self._own(item)
             if own is None:
                 raise
             return own
-        if public is None or public.article.withheld in {"", METADATA_ONLY}:
+        if public.article.withheld in {"", METADATA_ONLY}:
             return public
         own = await self._own(item)
         return own if own is not None and own.article.files else public

@@ -109,7 +109,7 @@ class Run:
 
 
 def ask(
-    pace: Rate,
+    rate: Rate,
     service: Service,
     *,
     seconds: float,
@@ -119,7 +119,7 @@ def ask(
     changes: Mapping[float, float] | None = None,
 ) -> Run:
     """
-    Ask as often as the pace allows, and tell it what was answered, as the client does.
+    Ask as often as the rate allows, and tell it what was answered, as the client does.
 
     `latency`: seconds until an answer; `at_once`: requests under way at most; `changes`: limits by the time
     from which they hold. Without `retry_after` the pauses are those of the client: 1, 2, 4 … seconds.
@@ -128,22 +128,22 @@ def ask(
     under_way: list[tuple[float, float, bool]] = []
     ahead = deque(sorted((changes or {}).items()))
     while now < seconds:
-        start = now + pace.delay(now) if len(under_way) < at_once else math.inf
+        start = now + rate.delay(now) if len(under_way) < at_once else math.inf
         if under_way and under_way[0][0] <= start:
             now, started, taken = heapq.heappop(under_way)
             if taken:
                 complaints = 0
-                pace.recover(started)
+                rate.recover(started)
             else:
-                complaints += pace.is_news(started)
+                complaints += rate.is_news(started)
                 own = min(60.0, 2.0 ** (max(complaints, 1) - 1))
-                pace.throttle(now, started, own if retry_after is None else retry_after)
+                rate.throttle(now, started, own if retry_after is None else retry_after)
             continue
         now = start
         if ahead and now >= ahead[0][0]:
             service.limit = ahead.popleft()[1]
-        pace.take(now)
+        rate.count_start(now)
         taken = service.takes(now + latency / 2)
-        run.starts.append((now, taken, pace.rate))
+        run.starts.append((now, taken, rate.per_second))
         heapq.heappush(under_way, (now + latency, now, taken))
     return run

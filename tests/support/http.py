@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,13 +11,15 @@ import orjson
 from aiohttp import web
 from yarl import URL
 
-from harvester.client import Client, SegmentPolicy, open_session
+from harvester.client import Client, Credentials, RequestSender, SegmentPolicy, open_session
 from harvester.client.download.segment_policy import USUAL
-from harvester.client.limits import Limiter, Rate
+from harvester.client.limits import Limiter, Rate, RateLimiter
 from harvester.config import Retry, Timeouts
+from harvester.config.keys import SERVICES
 from harvester.config.proxies import NO_PROXIES, Proxies
 from harvester.config.secrets import Secret
 
+MAX_WAIT = 4.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -34,13 +36,18 @@ async def served(handle: Handler) -> AsyncIterator[URL]:
         await runner.cleanup()
 
 
+def limiters(rate: Callable[[], Rate] = lambda: Rate(float("inf"))) -> dict[str, Limiter]:
+    """A limiter for each service; the longest pause is that of `client`."""
+    return {name: Limiter(name, rate(), longest_pause=MAX_WAIT) for name in SERVICES}
+
+
 @asynccontextmanager
 async def client(
     api: URL,
     *,
     stats: URL | None = None,
     files: URL | None = None,
-    pace: Callable[[], Rate] = lambda: Rate(float("inf")),
+    limits: Mapping[str, RateLimiter] | None = None,
     attempts: int = 3,
     connect: float = 5.0,
     token: str | None = None,
@@ -63,20 +70,23 @@ async def client(
         trusted_hosts=frozenset({"localhost"} if lookup else ()),
         before_lookup=lookup,
     ) as session:
-        made = Client(
+        origins = {"api": api, "stats": stats or URL("http://127.0.0.1:9")} | (
+            {"files": files} if files else {}
+        )
+        sender = RequestSender(
             session,
-            limiters={name: Limiter(name, pace()) for name in ("api", "stats", "files")},
-            origins={
-                "api": api,
-                "stats": stats or URL("http://127.0.0.1:9"),
-                **({"files": files} if files else {}),
-            },
-            retry=Retry(attempts=attempts, max_wait=4.0),
+            limiters=limits or limiters(),
+            origins=origins,
+            credentials=Credentials(origins, token=Secret(token) if token else None, stats=stats_credentials),
             timeouts=timeouts,
-            splitting=splitting,
-            token=Secret(token) if token else None,
-            stats_credentials=stats_credentials,
+            max_wait=MAX_WAIT,
             proxies=proxies,
+            clock=clock,
+        )
+        made = Client(
+            sender,
+            Retry(attempts=attempts, max_wait=MAX_WAIT),
+            splitting=splitting,
             clock=clock,
             sleep=wait or sleep,
             jitter=lambda: 1.0,

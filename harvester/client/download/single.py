@@ -240,9 +240,9 @@ class SingleDownload:
             raise ConnectionFailed(f"{name}: ended after {into.position} of {size} bytes")
 
     async def _ask(self, asked: RangeRequest, headers: dict[str, str]) -> aiohttp.ClientResponse:
-        takes = PARTS if "Range" in headers else OK
-        return await self._asking.ask(
-            "files", "GET", asked.url, headers=headers, authorised=asked.authorised, takes=takes
+        accepts = PARTS if "Range" in headers else OK
+        return await self._asking.send(
+            "files", "GET", asked.url, headers=headers, authorised=asked.authorised, accepts=accepts
         )
 
     async def _align(

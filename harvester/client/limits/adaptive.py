@@ -1,11 +1,12 @@
 """
-A pace that finds out what a service bears. Arithmetic only, like `Rate`: nothing here waits.
+Adaptive rate: finds out what a service bears, by raising the rate and lowering it after a complaint.
 
-Two rates are kept: the highest that is proven and the lowest that was refused. The rate grows between
-them, in steps that get smaller; a rate must hold the longer, the smaller the next step is, because a
-service may lend a second's worth of requests before it refuses (a bucket of tokens). When there is
-nothing left to find out, the rate stays a little below what was refused, and goes beyond it now and then
-to see whether the service bears more today.
+In the manner of TCP's congestion control (AIMD), but with a memory: the highest rate that is proven and the
+lowest that was refused are kept. The rate grows between them, in steps that get smaller. The smaller the next
+step is, the longer a rate must hold, because a service may lend a second's worth of requests before it
+refuses (a token bucket). When there is nothing left to find out, the rate stays a little below what was
+refused. Now and then it goes beyond, to see whether the service bears more today. Arithmetic only: nothing
+here waits.
 """
 
 from __future__ import annotations
@@ -46,9 +47,13 @@ REST_PAUSES = 20
 @dataclass
 class _Trial:
     """
-    How the present rate does since it `began`. Times are seconds.
+    How the present rate does.
 
-    ``held``: how long it was used to the full; ``answers``: those to requests that started at it.
+    Attributes:
+        rate: requests a second.
+        began: when it was set, in seconds of the limiter's clock.
+        held: seconds in which it was used to the full.
+        answers: those to requests that started at it.
     """
 
     rate: float
@@ -58,8 +63,8 @@ class _Trial:
     slice_began: float = math.inf
     slice_starts: int = 0
 
-    def take(self, now: float) -> bool:
-        """Count a request; tell whether a slice of time has ended that was used to the full."""
+    def count_start(self, now: float) -> bool:
+        """Count a request; return whether a slice of time has ended that was used to the full."""
         if now < self.slice_began:  # the first one
             self.slice_began = now
             return False
@@ -86,24 +91,24 @@ class _Trial:
 
 
 class AdaptiveRate(Rate):
-    """A rate that begins at one a second and seeks what the service bears, up to a ceiling."""
+    """A rate that begins at one request a second and rises to what the service bears, up to a ceiling."""
 
     def __init__(self, ceiling: float) -> None:
         super().__init__(ceiling)
-        self.rate = min(START_RATE, ceiling)
-        self._slowest = self.rate * SLOWEST_RATE_SHARE
+        self.per_second = min(START_RATE, ceiling)
+        self._slowest = self.per_second * SLOWEST_RATE_SHARE
         self._proven = self._slowest
         self._refused = math.inf
         self._stride = LARGEST_STRIDE
         self._failures = 0
         self._is_answered = False
-        self._earlier_rate = self.rate
-        self._trial = _Trial(self.rate, -math.inf)
+        self._earlier_rate = self.per_second
+        self._trial = _Trial(self.per_second, -math.inf)
 
-    def take(self, now: float) -> None:
+    def count_start(self, now: float) -> None:
         """Count a request that starts `now`; the rate may rise after it."""
-        super().take(now)
-        if self._trial.take(now) and self._trial.has_been_heard:
+        super().count_start(now)
+        if self._trial.count_start(now) and self._trial.has_been_heard:
             self._go_on(now)
 
     def recover(self, started: float = math.inf) -> None:
@@ -118,12 +123,12 @@ class AdaptiveRate(Rate):
         held = self._trial.held
         if held >= CALM_SECONDS:
             self._failures = 0
-        if self.rate >= self._refused:  # a probe; it holds where a rate was refused before
+        if self.per_second >= self._refused:  # a probe; it holds where a rate was refused before
             if held < PROBE_HOLD_SECONDS:
                 return
             self._refused, self._stride = math.inf, 2 * PROBE_STRIDE - 1
         rate, needed = self._next_step()
-        if rate <= self.rate or held < needed:
+        if rate <= self.per_second or held < needed:
             return
         self._proven = max(self._proven, self._trial.proven_rate)
         if math.isinf(self._refused):
@@ -132,12 +137,12 @@ class AdaptiveRate(Rate):
 
     def _next_step(self) -> tuple[float, float]:
         """Return the rate to try next, and the seconds that the present one must have held before."""
-        rate = self._above(self.rate)
-        if rate < self.rate * SMALLEST_STRIDE:
-            rest = min(max(REST_SECONDS, REST_REQUESTS / self.rate), LONGEST_REST_SECONDS)
-            rate, needed = self.rate * PROBE_STRIDE, max(rest, self._pause * REST_PAUSES)
+        rate = self._above(self.per_second)
+        if rate < self.per_second * SMALLEST_STRIDE:
+            rest = min(max(REST_SECONDS, REST_REQUESTS / self.per_second), LONGEST_REST_SECONDS)
+            rate, needed = self.per_second * PROBE_STRIDE, max(rest, self._pause * REST_PAUSES)
         else:
-            needed = max(SHORTEST_HOLD_SECONDS, LENT_SECONDS / (rate / self.rate - 1))
+            needed = max(SHORTEST_HOLD_SECONDS, LENT_SECONDS / (rate / self.per_second - 1))
         return min(rate, self.configured), needed
 
     def _above(self, rate: float) -> float:
@@ -152,7 +157,7 @@ class AdaptiveRate(Rate):
         self._is_answered = False
         rate = self._earlier_rate
         if started >= self._trial.began:
-            rate = self.rate
+            rate = self.per_second
             self._proven = max(self._proven, self._trial.proven_rate)
         self._refused = min(self._refused, rate)
         self._failures += 1
@@ -161,6 +166,6 @@ class AdaptiveRate(Rate):
         self._try(self._above(self._proven), self._last_penalty)
 
     def _try(self, rate: float, now: float) -> None:
-        self._earlier_rate = self.rate
-        self.rate = max(self._slowest, min(rate, self.configured))
-        self._trial = _Trial(self.rate, now)
+        self._earlier_rate = self.per_second
+        self.per_second = max(self._slowest, min(rate, self.configured))
+        self._trial = _Trial(self.per_second, now)

@@ -1,79 +1,105 @@
-"""Who may start when several wait: one turnstile for each service."""
+"""Rate limiter of one process: who may start when several wait, one queue for each service."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 
 import anyio
 
 from harvester.client.limits.rate import Rate
+from harvester.client.limits.rate_limiter import Outcome, RateStatistics
+from harvester.client.retry import backoff_seconds
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE_SECONDS = 60.0
 
 
 class Limiter:
-    """One service's turnstile. First come, first served; waiting can be cancelled."""
+    """
+    The rate limiter of one service. First come, first served; waiting can be cancelled.
+
+    `longest_pause`: seconds that it pauses at most after a complaint that does not say for how long.
+    """
 
     def __init__(
         self,
         name: str,
-        pace: Rate | float,
+        rate: Rate | float,
         *,
+        longest_pause: float = LONGEST_PAUSE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.name = name
-        self.pace = pace if isinstance(pace, Rate) else Rate(pace)
+        self.rate = rate if isinstance(rate, Rate) else Rate(rate)
+        self._longest_pause = longest_pause
+        self._complaints = 0  # in a row, those about one burst counted once
         self._clock = clock
         self._sleep = sleep
-        # Requests queue in the line; whoever leads it, or leads another service's line and needs this one
-        # too, holds the front. So a request for two services waits for at most one other here, and holds up
-        # nobody here while it waits there, for its place in the line or until that service is due.
-        self._line = anyio.Lock(fast_acquire=True)
+        # Requests queue for `_queue`. The first of it, or of another service's queue that needs this one too,
+        # holds `_front`. So a request for two services waits for at most one other here, and it holds up no
+        # request here while it waits there, for its place in the queue or until that service is due.
+        self._queue = anyio.Lock(fast_acquire=True)
         self._front = anyio.Lock(fast_acquire=True)
 
-    @property
-    def paused_seconds(self) -> float:
-        """Seconds that a pause still lasts."""
-        return max(0.0, self.pace.paused_until - self._clock())
+    def statistics(self) -> RateStatistics:
+        """Return what is allowed at the moment."""
+        paused = max(0.0, self.rate.paused_until - self._clock())
+        return RateStatistics(self.rate.per_second, self.rate.configured, paused)
 
-    def throttle(self, started: float, pause_seconds: float) -> bool:
-        """Pause the service for everybody; see `Rate.throttle`."""
-        return self.pace.throttle(self._clock(), started, pause_seconds)
+    def report(self, outcome: Outcome) -> None:
+        """Learn what became of a request; a complaint pauses the service and slows it down, see `Rate`."""
+        if not outcome.complaint:
+            self._complaints = 0
+            self.rate.recover(outcome.started)
+            return
+        self._complaints += self.rate.is_news(outcome.started)
+        pause = outcome.retry_after
+        if pause is None:
+            pause = backoff_seconds(self._complaints, self._longest_pause)
+        if self.rate.throttle(self._clock(), outcome.started, pause):
+            log.warning(
+                "%s: %s pauses for %.1f s, then %.3g requests a second",
+                outcome.complaint, self.name, pause, self.rate.per_second,
+            )  # fmt: skip
 
-    async def turn(self, also: Limiter | None = None) -> float:
+    async def acquire(self, also: Limiter | None = None) -> float:
         """
         Wait until a request may start, count it, and return the time of its start.
 
         `also`: a second service that the same request counts for, the one that should wait least for it.
         """
-        # Where nobody waits and the turn is due there is nothing to queue for, and two locks cost more
-        # than all the rest. Whoever waits holds a lock, so nobody is overtaken.
-        if not self._line.locked() and not self._front.locked():
+        # Where no request waits and the next one is due there is nothing to queue for, and two locks cost
+        # more than all the rest. What waits holds a lock, so this overtakes nothing.
+        if not self._queue.locked() and not self._front.locked():
             now = self._clock()
-            if self.pace.is_due(now):
+            if self.rate.is_due(now):
                 if also is None:
-                    self.pace.take(now)
+                    self.rate.count_start(now)
                     return now
-                if not also._front.locked() and also.pace.is_due(now):
-                    self.pace.take(now)
-                    also.pace.take(now)
+                if not also._front.locked() and also.rate.is_due(now):
+                    self.rate.count_start(now)
+                    also.rate.count_start(now)
                     return now
-        async with self._line, self._front:
+        async with self._queue, self._front:
             while True:
                 await self._until_due()
                 if also is None:
-                    return self._take()
+                    return self._start()
                 async with also._front:
                     await also._until_due()
-                    if self.pace.is_due(self._clock()):  # it may have been paused meanwhile
-                        also._take()
-                        return self._take()
+                    if self.rate.is_due(self._clock()):  # it may have been paused meanwhile
+                        also._start()
+                        return self._start()
 
     async def _until_due(self) -> None:
-        while (delay := self.pace.delay(self._clock())) > 0:
+        while (delay := self.rate.delay(self._clock())) > 0:
             await self._sleep(delay)
 
-    def _take(self) -> float:
+    def _start(self) -> float:
         now = self._clock()
-        self.pace.take(now)
+        self.rate.count_start(now)
         return now

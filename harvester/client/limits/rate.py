@@ -1,12 +1,15 @@
-"""The arithmetic of one service's turns. Times are seconds of one clock; nothing here waits."""
+"""
+Leaky bucket without a burst (GCRA), as arithmetic: when a request may start, and how complaints slow it down.
+
+Times are seconds of one clock; nothing here waits.
+"""
 
 from __future__ import annotations
 
 import math
 
-# A timer that fires late would cost throughput for good if the next turn were counted from the late
-# start: so much lateness is made up for, and what is idle for longer gains nothing by it.
 LATENESS_FORGIVEN_SECONDS = 0.02
+"""How much lateness of a start is made up for: a timer that fires late would cost throughput for good."""
 
 SLOWEST_SHARE = 1 / 64
 RECOVERY_SHARE = 0.02
@@ -14,35 +17,43 @@ RECOVERY_SHARE = 0.02
 
 
 class Rate:
-    """A rate that is given: halved by a complaint, then given back step by step."""
+    """
+    A rate that is given: halved by a complaint, then given back step by step.
 
-    def __init__(self, rate: float) -> None:
-        self.configured = rate
-        self.rate = rate
+    Attributes:
+        configured: requests a second that it may come to.
+        per_second: requests a second at the moment.
+        paused_until: no request starts before.
+    """
+
+    def __init__(self, per_second: float) -> None:
+        self.configured = per_second
+        self.per_second = per_second
         self.paused_until = -math.inf
         self._next = -math.inf
         self._last_penalty = -math.inf
         self._pause = 0.0
 
     def is_due(self, now: float) -> bool:
-        """Tell whether the next request may start `now`."""
+        """Return whether the next request may start `now`."""
         return now >= self._next and now >= self.paused_until
 
     def delay(self, now: float) -> float:
-        """Tell how many seconds after `now` the next request may start."""
+        """Return how many seconds after `now` the next request may start."""
         return max(0.0, self._next - now, self.paused_until - now)
 
-    def take(self, now: float) -> None:
+    def count_start(self, now: float) -> None:
         """Count a request that starts `now`."""
+        # Counted from when it was due, if it is hardly late. What was idle for longer gains nothing by it.
         on_time = now - self._next <= LATENESS_FORGIVEN_SECONDS
-        self._next = (self._next if on_time else now) + 1 / self.rate
+        self._next = (self._next if on_time else now) + 1 / self.per_second
 
     def throttle(self, now: float, started: float, pause_seconds: float) -> bool:
         """
         Pause the service and halve its rate, once for all requests that were under way together.
 
-        Returns whether the complaint is news: one about a request that `started` before the last
-        penalty only lengthens the pause.
+        Return whether the complaint is news: one about a request that `started` before the last penalty only
+        lengthens the pause.
         """
         self.paused_until = max(self.paused_until, now + pause_seconds)
         if not self.is_news(started):
@@ -52,14 +63,14 @@ class Rate:
         return True
 
     def is_news(self, started: float) -> bool:
-        """Tell whether a complaint about a request that `started` then is about the present pace."""
+        """Return whether a complaint about a request that `started` then is about the present rate."""
         return started > self._last_penalty
 
     def recover(self, started: float = math.inf) -> None:
         """Give back a little of the rate, as `RECOVERY_SHARE` says; `started`: the request of the answer."""
-        if self.rate < self.configured:
-            self.rate = min(self.configured, self.rate + self.configured * RECOVERY_SHARE)
+        if self.per_second < self.configured:
+            self.per_second = min(self.configured, self.per_second + self.configured * RECOVERY_SHARE)
 
     def _slow_down(self, started: float) -> None:
         if math.isfinite(self.configured):
-            self.rate = max(self.configured * SLOWEST_SHARE, self.rate / 2)
+            self.per_second = max(self.configured * SLOWEST_SHARE, self.per_second / 2)

@@ -1,0 +1,59 @@
+"""
+Rate limiter: the interface that the client needs of whatever decides when a request may start.
+
+`Limiter` implements it within one process. Another one may share the rates between machines: it grants starts
+and is told of their outcomes, and nothing else here changes.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+from msgspec import Struct
+
+
+class Outcome(Struct, frozen=True, gc=False):
+    """
+    What became of one request.
+
+    Attributes:
+        started: when it started, as `RateLimiter.acquire` returned it, in seconds of the limiter's clock.
+        complaint: what the service said against the rate (429, a block), "" where it answered otherwise.
+        retry_after: seconds that the service asks to wait, None where it does not say.
+    """
+
+    started: float
+    complaint: str = ""
+    retry_after: float | None = None
+
+
+class RateStatistics(Struct, frozen=True):
+    """
+    What a limiter allows at the moment.
+
+    Attributes:
+        per_second: requests a second, `math.inf` for no limit.
+        configured: requests a second that it may come to at most.
+        paused_seconds: how long it still pauses.
+    """
+
+    per_second: float
+    configured: float
+    paused_seconds: float
+
+
+class RateLimiter(Protocol):
+    """Grants starts of requests to one service."""
+
+    async def acquire(self, also: Self | None = None) -> float:
+        """
+        Wait until a request may start, count it, and return the time of its start.
+
+        `also`: a second service that the same request counts for.
+        """
+
+    def report(self, outcome: Outcome) -> None:
+        """Learn what became of a request; after a complaint the whole service pauses and slows down."""
+
+    def statistics(self) -> RateStatistics:
+        """Return what it allows at the moment."""
