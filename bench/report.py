@@ -12,14 +12,14 @@ NOTES = Path(__file__).parent / "notes"
 _HEAD = """\
 # Performance
 
-Measured by `make bench` (`make bench ONLY=cpu,files` for parts), each figure beside its references in the
-same run, all in turn. A figure is the median of the repetitions, in brackets the least and the most; a ratio
-is taken turn by turn. This page is rendered from `bench/results/`.
+Measured by `make bench` (`make bench ONLY=cpu,files` for parts). Each figure is measured beside its
+references in the same run, in turns. A figure is the median of the repetitions, with the least and the most
+in brackets. A ratio is taken turn by turn. This page is rendered from `bench/results/`.
 """
 _NEEDS = """\
-The programs that it needs are found on `PATH` (Debian, Ubuntu: `apt install nginx-light wrk aria2 curl
-iproute2`); network namespaces need root. `REPEAT=n` sets the repetitions, `SCALE=0.1` makes everything
-smaller for a try, which is printed and not kept, `ITEMS=n` is the size of the largest harvest.
+The programs that it needs must be on `PATH` (Debian, Ubuntu: `apt install nginx-light wrk aria2 curl
+iproute2`). Network namespaces need root. `REPEAT=n` sets the repetitions, and `ITEMS=n` the size of the
+largest harvest. `SCALE=0.1` makes everything smaller for a trial, which is printed and not kept.
 """
 
 
@@ -63,7 +63,7 @@ def _section(case: Case, result: Result, told: Told) -> str:
     note = NOTES / f"{case.name}.md"
     if note.is_file():
         parts.append(note.read_text(encoding="utf-8"))
-    parts += [f"Left out: {text}.\n" for text in result.excluded]
+    parts += [f"Not measured: {text}.\n" for text in result.excluded]
     parts.append("```sh\n" + "\n".join(result.commands) + "\n```\n")
     parts.append(f"{result.date}, revision {result.revision}.\n")
     return "\n".join(parts)

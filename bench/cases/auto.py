@@ -117,8 +117,8 @@ def _tell(result: Result) -> Told:
 
 CASE = Case(
     name="auto",
-    title="Adaptive pace",
-    asks="How soon is a limit found that nobody knows, and how well is it kept?",
+    title="Adaptive rate",
+    asks="How soon is an unknown limit found, and how well is it kept?",
     needs=(),
     measure=_measure,
     tell=_tell,

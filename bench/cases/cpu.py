@@ -167,7 +167,7 @@ def _row(name: str, runs: Runs, requests: int) -> tuple[str, ...]:
 CASE = Case(
     name="cpu",
     title="CPU-bound: what a request costs",
-    asks="How much of what this machine can do with Python and aiohttp is left when everything is written?",
+    asks="What share of the speed of bare Python and aiohttp is left when everything is recorded?",
     needs=("nginx",),
     measure=_measure,
     tell=_tell,

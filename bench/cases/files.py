@@ -168,7 +168,7 @@ def _measure(plan: Plan) -> Measured:
 CASE = Case(
     name="files",
     title="Files",
-    asks="Are files fetched, proven and synced as fast as by the programs that do nothing else?",
+    asks="Are files downloaded, verified and synced as fast as by programs that do nothing else?",
     needs=("nginx",),
     measure=_measure,
     tell=tell,

@@ -143,7 +143,7 @@ def _an_item(numbers: Numbers) -> float:
 CASE = Case(
     name="latency",
     title="Latency-bound: far away, no limit",
-    asks="Do 64 workers keep 64 requests on the way, and what does that gain over one after the other?",
+    asks="Do 64 workers keep 64 requests in flight, and what does that gain over one at a time?",
     needs=("nginx",),
     measure=_measure,
     tell=_tell,

@@ -156,7 +156,7 @@ def _rows(rate: int, mine: list[Numbers]) -> list[tuple[str, ...]]:
 CASE = Case(
     name="limit",
     title="Under a limit",
-    asks="Is every request used that may be made, and none made that need not be?",
+    asks="Does a run use every request that the limit allows, and make none that it does not need?",
     needs=(),
     measure=_measure,
     tell=_tell,

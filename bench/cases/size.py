@@ -138,7 +138,7 @@ def _row(size: str, found: int, runs: Runs) -> tuple[str, ...]:
 CASE = Case(
     name="size",
     title="Size",
-    asks="What do a million items cost in memory, disk and patience?",
+    asks="What do a million items cost in memory, disk space and time?",
     needs=(),
     measure=_measure,
     tell=_tell,

@@ -91,7 +91,7 @@ def _tell(result: Result) -> Told:
 CASE = Case(
     name="startup",
     title="Start-up",
-    asks="What is to be waited for before anything happens?",
+    asks="How long does it take before anything happens?",
     needs=(),
     measure=_measure,
     tell=_tell,
