@@ -1,7 +1,8 @@
-"""What the program tells of its work while it is at it: lines on standard error, for people or as JSON."""
+"""Log format: lines on standard error, for people or as JSON."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 
 import orjson
@@ -11,7 +12,7 @@ from harvester.text.redaction import REDACTOR
 
 
 def set_up(*, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> logging.Logger:
-    """Have all that is told from now on shown, and return the logger to tell it to."""
+    """Show log lines from now on, and return the logger."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if as_json else Lines("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("harvester")
@@ -20,6 +21,16 @@ def set_up(*, quiet: bool = False, verbose: bool = False, as_json: bool = False)
     logger.addHandler(handler)
     logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     return logger
+
+
+def set_up_as(args: argparse.Namespace) -> logging.Logger:
+    """Set up the log as the options of a command say."""
+    given = vars(args)
+    return set_up(
+        quiet=given.get("quiet", False),
+        verbose=given.get("verbose", False),
+        as_json=given.get("log_json", False),
+    )
 
 
 class Lines(logging.Formatter):
@@ -36,11 +47,11 @@ class JsonLines(logging.Formatter):
     """One JSON object a line: time, level, message, and the progress where there is some."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {
+        line = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
             "message": one_line(record.getMessage()),
         }
         if progress := getattr(record, "progress", None):
-            told["progress"] = progress
-        return orjson.dumps(told).decode()
+            line["progress"] = progress
+        return orjson.dumps(line).decode()

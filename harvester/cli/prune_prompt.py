@@ -1,4 +1,4 @@
-"""What `run --prune` shows and asks at the end of a run, and what it says afterwards."""
+"""The prompt of `run --prune`: what may go is shown, the user is asked, the result is printed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from harvester.storage.trash import TRASH_DAYS, dated, expired
 
 
 @dataclass(frozen=True)
-class Offer:
+class PrunePrompt:
     """
-    The offer to remove what no longer belongs to the harvest, made once.
+    The prompt before files that no longer belong to the harvest are removed.
 
-    `says_yes`: the user has said so beforehand. `await_work`: runs a coroutine to its end. `begin_to_wait`:
-    is called before the user is asked. `trash_days`: see `prune.prune`.
+    Attributes:
+        config: Of the folder.
+        says_yes: ``--yes`` was given.
+        await_work: Runs a coroutine to its end.
+        begin_to_wait: Called before the user is asked.
+        trash_days: See `jobs.prune.prune`.
     """
 
     config: Config
@@ -32,7 +36,7 @@ class Offer:
     trash_days: int = TRASH_DAYS
 
     def make(self) -> None:
-        """Show what may go; move and delete it where the user says yes, forget what is gone already."""
+        """Show what may go; move and delete it if the user says yes; forget files that are gone already."""
         if told := prune_blockers(self.config):
             print_note(nothing_removed(told))
             return
@@ -50,11 +54,11 @@ class Offer:
             print_note(pruned_text(pruned))
 
     def _agrees(self) -> bool:
-        """Ask whether what was shown is to be removed; nobody there to answer is a no."""
+        """Return the user's answer; no, where there is no terminal to ask on."""
         if self.says_yes:
             return True
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            print_note("nothing is removed: nobody is there to be asked; --yes says yes beforehand")
+            print_note("nothing is removed: there is no terminal to ask on; --yes answers beforehand")
             return False
         self.begin_to_wait()
         try:

@@ -73,3 +73,7 @@ def _exit_at_once() -> None:
         sys.stderr.write("\x1b[?25h\n")  # the live display had hidden the cursor
         sys.stderr.flush()
     os._exit(ExitStatus.INTERRUPTED)
+
+
+SIGNALS = Signals()
+"""The handlers of this process: there can be only one for each signal."""

@@ -1,0 +1,1 @@
+"""The commands, one a module. Each has `run(args, config)`, which returns the exit status."""

@@ -1,0 +1,55 @@
+"""`harvester list`: the items of a selection, one a line, printed while their pages arrive."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import logging
+import sys
+import time
+
+from harvester.cli import console
+from harvester.cli.event_loop import run_until_signal
+from harvester.cli.lines import selected_line, write
+from harvester.config import Config
+from harvester.engine.progress import LINE_EVERY_SECONDS
+from harvester.engine.survey import Survey
+from harvester.errors import ExitStatus
+from harvester.jobs.services import connect
+from harvester.sources import Listing
+
+log = logging.getLogger("harvester")
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    """Print the ids, or with ``--json`` what the listings say of each item."""
+    console.flush()  # from here on output bypasses Python's own buffer
+    missing = run_until_signal(args, functools.partial(_print_selection, config, as_json=args.json))
+    return ExitStatus.FAILURES if missing else ExitStatus.COMPLETE
+
+
+async def _print_selection(config: Config, *, as_json: bool) -> list[str]:
+    """Print the items of all sources as their pages come; return what is missing."""
+    last_line = time.monotonic()
+    async with connect(config) as connected:
+        survey = Survey(
+            connected.figshare,
+            narrow=_warn_of_unknown_licences,
+            on_miss=functools.partial(log.warning, "incomplete: %s"),
+        )
+        async for refs in survey.pages(config.sources):
+            text = b"".join(selected_line(ref, as_json=as_json) for ref in refs)
+            await write(text, sys.stdout.fileno())
+            if time.monotonic() - last_line > LINE_EVERY_SECONDS:
+                last_line = time.monotonic()
+                log.info("%d items", survey.items)
+    return survey.incomplete
+
+
+def _warn_of_unknown_licences(listing: Listing) -> Listing:
+    if "licence" in listing.client_side_filters:
+        log.warning(
+            "%s: listings do not show licences: all items are printed, and a run checks their records",
+            listing.key,
+        )
+    return listing

@@ -1,0 +1,24 @@
+"""`harvester plan`: a dry run."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+
+from harvester.cli.console import print_json, print_text
+from harvester.cli.event_loop import run_until_signal
+from harvester.cli.render import as_json, plan_text
+from harvester.config import Config
+from harvester.errors import ExitStatus
+from harvester.jobs.plan import make_plan
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    """Print what a run would ask for, and how long that takes."""
+    work = functools.partial(make_plan, config, sample_size=args.sample, quick=args.quick)
+    plan = run_until_signal(args, work)
+    if args.json:
+        print_json(as_json(plan.to_dict()))
+    else:
+        print_text(plan_text(plan, config))
+    return ExitStatus.FAILURES if plan.incomplete else ExitStatus.COMPLETE

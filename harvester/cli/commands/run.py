@@ -1,0 +1,88 @@
+"""`harvester run`: the whole job, once; the first signal ends it cleanly, the second at once."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Callable
+
+import anyio
+
+from harvester.cli import event_loop, progress
+from harvester.cli.console import print_error, print_note
+from harvester.cli.prune_prompt import PrunePrompt
+from harvester.cli.render import closing, nothing_removed
+from harvester.cli.signals import SIGNALS
+from harvester.concurrency import run_with_background
+from harvester.config import Config
+from harvester.engine.progress import ProgressSnapshot
+from harvester.errors import ExitStatus, FatalError
+from harvester.jobs.harvest import harvest
+from harvester.models import Summary
+from harvester.storage.trash import TRASH_DAYS
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    """Harvest, print how it ended, and prune where that is asked for."""
+    try:
+        summary = event_loop.run(args, functools.partial(_harvest, config, args))
+    except FatalError:
+        _print_not_pruned(args, "it could not continue")
+        raise
+    if summary is None:
+        _print_not_pruned(args, "it was interrupted")
+        return ExitStatus.INTERRUPTED
+    if not args.quiet and not args.log_json:
+        print_note(closing(summary, config))
+    if args.prune:
+        _prune(config, args)
+    return summary.exit_status
+
+
+def _print_not_pruned(args: argparse.Namespace, why: str) -> None:
+    if args.prune:
+        print_note(nothing_removed([why]))
+
+
+def _prune(config: Config, args: argparse.Namespace) -> None:
+    PrunePrompt(
+        config,
+        says_yes=args.yes,
+        await_work=functools.partial(event_loop.run_until_signal, args),
+        begin_to_wait=SIGNALS.begin,  # the work is done: while it waits for an answer, Ctrl-C ends it
+        trash_days=TRASH_DAYS if args.trash_days is None else args.trash_days,
+    ).make()
+
+
+async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
+    """Return the summary, or None where a second signal cancelled the run."""
+    stop: Callable[[], None] | None = None
+
+    async def show(snapshot: ProgressSnapshot, ask_to_stop: Callable[[], None]) -> None:
+        nonlocal stop
+        stop = ask_to_stop
+        try:
+            if progress.is_terminal() and not (args.quiet or args.log_json):
+                await progress.show_live(snapshot)
+            else:
+                await progress.show_lines(snapshot)
+        finally:
+            stop = None  # what follows is not the pipeline's: it can only be cancelled
+
+    async def stop_on_signal(scope: anyio.CancelScope) -> None:
+        await SIGNALS.first()
+        print_error("stopping after in-flight work; press Ctrl-C again to abort")
+        (stop or scope.cancel)()
+
+    with anyio.CancelScope() as scope:
+        work = functools.partial(
+            harvest,
+            config,
+            refresh=frozenset(args.refresh),
+            quick=args.quick,
+            accept_withdrawals=args.accept_withdrawals,
+            rebuild=args.rebuild,
+            on_start=show,
+        )
+        return await run_with_background(work, functools.partial(stop_on_signal, scope))
+    return None

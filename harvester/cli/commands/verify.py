@@ -1,0 +1,24 @@
+"""`harvester verify`: a fixity check of every file."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+
+from harvester.cli.console import print_note
+from harvester.cli.event_loop import run_until_signal
+from harvester.config import Config
+from harvester.errors import ExitStatus
+from harvester.jobs.verify import verify
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    """Hash every file and print how many are intact."""
+    found = run_until_signal(args, functools.partial(verify, config))
+    more = ""
+    if found.damaged and found.is_recorded:
+        more = "\nrun again to fetch them"
+    elif found.damaged:
+        more = "\nnothing is recorded: you may only read here; a user who may write runs `verify` and `run`"
+    print_note(f"{found.whole} files intact, {len(found.damaged)} corrupt or missing{more}")
+    return ExitStatus.FAILURES if found.damaged else ExitStatus.COMPLETE

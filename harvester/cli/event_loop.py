@@ -1,0 +1,51 @@
+"""The event loop of a command: a coroutine runs to its end, or until Ctrl-C or SIGTERM cancels it."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+from collections.abc import Callable, Coroutine
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+import anyio
+
+from harvester.cli.log_format import set_up_as
+from harvester.cli.signals import SIGNALS
+from harvester.concurrency import run_with_background
+
+T = TypeVar("T")
+Work = Callable[[], Coroutine[Any, Any, T]]
+
+
+def run_until_signal(args: argparse.Namespace, work: Work[T]) -> T:
+    """
+    Return what `work` returns.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM came first; what was open is closed.
+    """
+
+    async def cancel_on_signal(scope: anyio.CancelScope) -> None:
+        await SIGNALS.first()
+        scope.cancel()
+
+    async def interruptible() -> T:
+        with anyio.CancelScope() as scope:
+            return await run_with_background(work, functools.partial(cancel_on_signal, scope))
+        raise KeyboardInterrupt
+
+    return run(args, interruptible)
+
+
+def run(args: argparse.Namespace, work: Work[T]) -> T:
+    """Return what `work` returns; it handles signals itself."""
+    set_up_as(args)
+    # Objects live as long as a request and die without the garbage collector, which would scan them again
+    # and again.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    SIGNALS.ignore_one()  # the work waits for it; raised inside the loop it would leave parts open
+    # uvloop, the extra "fast", where it is installed.
+    return anyio.run(work, backend_options={"use_uvloop": find_spec("uvloop") is not None})
