@@ -334,7 +334,10 @@ async def test_where_no_service_knows_licences_the_records_tell(tmp_path: Path) 
         words = ("run", "--collection", "4000001", "-o", tmp_path, *at(sandbox))
         ended = await harvester(*words, "--licence", "cc0")
         assert ended.status == 0, ended.err
-        assert f"{len(collected) - len(wanted)} excluded by your filters: their records say so" in ended.out
+        assert (
+            f"{len(collected) - len(wanted)} excluded by your filters after reading their records"
+            in ended.out
+        )
         assert_complete(tmp_path, sandbox, wanted)
         assert outcomes(tmp_path) == {"done": len(wanted), "left out": len(collected) - len(wanted)}
         asked(sandbox)

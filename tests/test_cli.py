@@ -239,7 +239,7 @@ async def test_an_unreachable_host(tmp_path: Path) -> None:
         ended = await harvester(*words, "-q")
     assert ended.status == 3
     assert only_line(ended.err) == (
-        "127.0.0.1/v2/articles/search: no connection (Connection refused); gave up after 2 attempts"
+        "127.0.0.1/v2/articles/search: connection failed (Connection refused); gave up after 2 attempts"
     )
 
 
@@ -259,7 +259,7 @@ async def test_a_wrong_output_folder(tmp_path: Path) -> None:
     for command in ("status", "verify", "export"):
         ended = await harvester(command, "-o", tmp_path / "photos")
         assert ended.status == 2
-        assert "holds no harvest" in only_line(ended.err)
+        assert "not a harvest folder" in only_line(ended.err)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["cat.jpg", "photos"]
 
 
@@ -286,7 +286,7 @@ async def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Pa
     assert text == (Path(__file__).parent.parent / "config.example.toml").read_text()
     ended = await harvester("init", cwd=tmp_path)
     assert ended.status == 2
-    assert "is there already" in only_line(ended.err)
+    assert "already exists" in only_line(ended.err)
 
 
 async def test_a_config_in_the_current_folder_is_taken(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ async def test_a_plan_is_what_the_run_then_asks(sandbox: Sandbox, tmp_path: Path
     assert run["requests"] == plan["requests"]
     again = await harvester("plan", *words)
     assert again.status == 0
-    assert " selected, 0 to visit" in again.out
+    assert " selected, 0 to harvest" in again.out
     assert "files    0, 0 bytes" in again.out
 
 
@@ -577,9 +577,7 @@ async def test_an_output_that_is_closed_is_no_defect(sandbox: Sandbox, tmp_path:
     for command in (f"list --search survey {there}", f"plan --item 1 {there}", "status", "failed"):
         ended = await shell(f"harvester {command} >&-", tmp_path)
         assert ended.returncode == 2
-        assert only_line(ended.stderr.decode()) == (
-            "standard output: is closed, and there is nowhere else to print"
-        )
+        assert only_line(ended.stderr.decode()) == ("standard output is closed: there is nowhere to print")
 
 
 ACCOUNT = r"^(asked|items|files) +(\d+)[^:]*: (.*)$"
@@ -604,7 +602,7 @@ async def test_the_closing_lines_account_for_everything_and_add_up(tmp_path: Pat
         assert words["asked"] == {"items found", "named again", "that lead to no item"}
         assert words["items"] == {"done", "gone", "failed for good"}
         assert words["files"] >= {
-            "done", "gone", "failed for good", "left out by your rules", "hosted elsewhere",
+            "done", "gone", "failed for good", "excluded by your file rules", "hosted elsewhere",
             "under embargo", "confidential", "downloads disabled",
         }  # fmt: skip
         assert re.search(r"^by design .* metadata only", ended.out, re.MULTILINE)
@@ -629,7 +627,7 @@ async def test_the_closing_lines_and_status_tell_what_has_changed_since_the_run_
     size = sandbox.world.size(sandbox.world.files(changed, 1)[0]["id"])
     lines = (
         "changes   1 changed, 1 withdrawn",
-        f"leftovers 1 files, {human_bytes(size)}, that no record names any more",
+        f"leftovers 1 files, {human_bytes(size)}, that no record lists any more",
     )
     second = (await harvester(*words)).out
     status = (await harvester("status", "-o", tmp_path)).out
@@ -667,7 +665,7 @@ async def test_an_error_that_nobody_foresaw_ends_with_3_and_is_called_a_defect(
     assert what == (
         "harvester: this is a defect of the program: please report it in its repository, with these lines"
     )
-    assert and_then == "harvester: what was done is in the ledger, and the same command goes on from there"
+    assert and_then == "harvester: the ledger has all that was done; the same command continues from there"
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
         assert db.execute("SELECT outcome FROM runs ORDER BY id DESC").fetchone() == ("stopped",)
 
@@ -677,7 +675,7 @@ async def test_bytes_that_are_no_text_are_wrong_usage(option: str, tmp_path: Pat
     for command in ("run", "plan"):
         ended = await harvester(command, option, "ab\udcffc", "-o", tmp_path / "out")
         assert ended.status == 2
-        assert ended.err.endswith(f"harvester {command}: error: argument {option}: it is not UTF-8 text\n")
+        assert ended.err.endswith(f"harvester {command}: error: argument {option}: not UTF-8 text\n")
 
 
 async def test_a_list_of_items_that_is_no_text_is_wrong_usage(tmp_path: Path) -> None:
@@ -685,7 +683,7 @@ async def test_a_list_of_items_that_is_no_text_is_wrong_usage(tmp_path: Path) ->
     ids.write_bytes(b"12\nab\xffc\n")
     ended = await harvester("run", "--items", ids, "-o", tmp_path / "out")
     assert ended.status == 2
-    assert only_line(ended.err) == f"{ids}: cannot be read: it is not UTF-8 text: save it as UTF-8"
+    assert only_line(ended.err) == f"{ids}: cannot be read: not UTF-8 text: save it as UTF-8"
 
 
 async def test_a_group_with_a_number_that_no_request_can_carry_is_wrong_usage(tmp_path: Path) -> None:

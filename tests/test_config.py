@@ -632,7 +632,7 @@ async def test_a_command_reads_a_config_that_comes_through_a_named_pipe_once(tmp
     writing = threading.Thread(target=pipe.write_text, args=(f'output = "{tmp_path}/out"',), daemon=True)
     writing.start()
     ended = await harvester("status", "-c", pipe)
-    assert (ended.status, "holds no harvest" in ended.err) == (2, True)
+    assert (ended.status, "not a harvest folder" in ended.err) == (2, True)
 
 
 _ANY = st.one_of(

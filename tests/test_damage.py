@@ -51,7 +51,7 @@ COMMANDS = ("status", "failed", "plan", "export", "verify", "run")
 
 EACH = """
 import contextlib, io, json, sys
-from harvester.cli.main import main as cli
+from harvester.cli import main as cli
 for words in json.load(sys.stdin):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -208,7 +208,7 @@ def test_what_is_planted_is_refused_by_name_and_keeps_nobody_waiting(
 
 def test_a_pipe_in_the_place_of_a_claim_keeps_nobody_waiting(folder: Path) -> None:
     os.mkfifo(folder / "harvest.db.claim")
-    with pytest.raises(StorageError, match=r"harvest\.db\.claim: is no plain file"):
+    with pytest.raises(StorageError, match=r"harvest\.db\.claim: is not a regular file"):
         Ledger(folder).open()
 
 

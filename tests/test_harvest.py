@@ -341,7 +341,7 @@ async def test_a_damaged_file_is_found_and_fetched_again(sandbox: Sandbox, tmp_p
     (tmp_path / done[1]["path"]).unlink()
     ended = await harvester("verify", "-o", tmp_path)
     assert ended.status == 1
-    assert "2 damaged or gone" in ended.out
+    assert "2 corrupt or missing" in ended.out
     before = len(sandbox.requests)
     assert (await harvester(*words)).status == 0
     assert len([seen for seen in sandbox.requests[before:] if seen.service == "files"]) == 2

@@ -242,7 +242,7 @@ async def test_a_heading_is_told_and_what_is_no_utf8_is_refused(tmp_path: Path) 
         listed.write_bytes("5\n6\n".encode(encoding))
         ended = await harvester("list", "--items", listed, "--api", "http://127.0.0.1:9/v2")
         assert (ended.status, ended.out) == (2, "")
-        assert "it is not UTF-8 text: save it as UTF-8" in ended.err
+        assert "not UTF-8 text: save it as UTF-8" in ended.err
 
 
 async def test_our_own_tables_are_lists(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ async def test_an_address_of_another_publisher_is_no_draft_of_the_accounts(tmp_p
             assert (await harvester("run", *words)).status == 1
             assert rows(tmp_path / "items.csv") == []
             (row,) = rows(tmp_path / "failures.csv")
-            told = f"no public item {item_id} tells it as its address"
+            told = f"no public item {item_id} has it as its address"
             assert (row["item_id"], row["task"]) == ("", "resolve")
             assert row["error"] == f"{name}: elifesciences.org is not figshare's, and {told}"
         assert {seen.path for seen in sandbox.requests} <= {f"/v2/articles/{item_id}", "/v2/articles"}

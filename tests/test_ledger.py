@@ -331,7 +331,7 @@ def test_a_damaged_ledger_is_refused_and_untouched(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_harvest_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no harvest"):
+    with pytest.raises(UsageError, match="not a harvest folder"):
         Reader(tmp_path)
 
 

@@ -532,7 +532,7 @@ async def test_a_file_list_that_fails_for_now_costs_no_record_and_is_asked_for_a
         assert [(row["item_id"], row["file_id"], row["task"]) for row in failures] == [
             (each, "", "files") for each in sorted(lacking)
         ]
-        assert all("its file list could not be had: " in row["error"] for row in failures)
+        assert all("its file list could not be fetched: " in row["error"] for row in failures)
         assert (summary.exit_status, summary.run["warnings"]) == (1, [])
         files = {int(row["file_id"]): row["status"] for row in rows(tmp_path / "files.csv")}
         listed = [file for item_id in ids for file in world.record(item_id)["files"] or ()]

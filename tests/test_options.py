@@ -78,12 +78,12 @@ def test_a_type_may_be_a_number() -> None:
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        ("--type dataset", "--type: no source on the command line takes that"),
+        ("--type dataset", "--type: no source on the command line supports this filter"),
         (
             "--item 1 --licence CC0 --order views",
-            "--licence, --order: no source on the command line takes that",
+            "--licence, --order: no source on the command line supports this filter",
         ),
-        ("--account --subgroups", "--subgroups: goes with --group, which is not there"),
+        ("--account --subgroups", "--subgroups requires --group"),
         ("--search a --published-since 2020", "command line: sources[0].published_since: Invalid RFC3339"),
         (
             "--collection 1 --order views",
@@ -139,5 +139,5 @@ def test_every_task_on_items_can_be_refreshed() -> None:
 @pytest.mark.anyio
 async def test_yes_goes_with_prune(tmp_path: Path) -> None:
     ended = await harvester("run", "--item", "1", "--yes", cwd=tmp_path)
-    assert (ended.status, ended.err) == (2, "harvester: --yes: goes with --prune, which is not there\n")
+    assert (ended.status, ended.err) == (2, "harvester: --yes requires --prune\n")
     assert list(tmp_path.iterdir()) == []

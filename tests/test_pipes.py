@@ -222,7 +222,7 @@ async def test_a_harvest_without_failures_has_none_to_tell(tmp_path: Path, sandb
         assert (ended.status, ended.out, ended.err) == (0, "", "")
     ended = await harvester("failed", "-o", tmp_path / "none")
     assert ended.status == 2
-    assert "holds no harvest" in ended.err
+    assert "not a harvest folder" in ended.err
 
 
 def test_names_come_once_and_what_has_no_name_is_a_comment() -> None:

@@ -178,7 +178,7 @@ async def test_who_may_only_read_can_export_elsewhere_plan_and_verify(shared: Pa
     before = {path.name: path.read_bytes() for path in out.glob("harvest.db*")}
     ended = as_reader(out, "verify")
     assert ended.returncode == 1
-    assert "1 damaged or gone" in ended.stdout
+    assert "1 corrupt or missing" in ended.stdout
     assert "nothing is recorded: you may only read here" in ended.stdout
     assert before == {path.name: path.read_bytes() for path in out.glob("harvest.db*")}
 
@@ -386,7 +386,7 @@ async def test_a_damaged_file_is_found_in_any_locale(locale: dict[str, str], tmp
         path = next(each for each in odd if not each.isascii())
         (tmp_path / path).write_bytes(b"damaged")
         ended = await harvester("verify", "-o", tmp_path, env=env)
-        assert (ended.status, ended.out.count("damaged or gone")) == (1, 1)
+        assert (ended.status, ended.out.count("corrupt or missing")) == (1, 1)
         assert (await harvester(*words, env=env)).status == 0
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
 
@@ -442,7 +442,7 @@ async def test_what_is_no_text_in_the_environment_is_told(tmp_path: Path) -> Non
     env = environment(**ASCII, HARVESTER_FILES_EXCLUDE=os.fsdecode(b"\xfc"))
     ended = await harvester("plan", "--item", "1", "-o", tmp_path, env=env)
     assert ended.status == 2
-    assert "HARVESTER_FILES_EXCLUDE: it is not UTF-8 text" in ended.err
+    assert "HARVESTER_FILES_EXCLUDE: not UTF-8 text" in ended.err
 
 
 async def test_what_the_charset_lacks_is_escaped_where_it_is_printed(

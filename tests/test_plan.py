@@ -326,8 +326,8 @@ async def test_a_plan_says_what_figshare_does_not_filter_and_what_is_missing(
     assert ended.status == 1
     filters = "{'item_type': 3, 'published_since': '2015-01-01'}"
     assert (
-        f"collection 4000001 {filters}: figshare takes no item_type or published_since for it:"
-        " what comes is filtered here"
+        f"collection 4000001 {filters}: figshare does not filter by item_type or published_since:"
+        " entries are filtered here"
     ) in ended.out
     reason = "neither an item's id, nor a DOI or handle, nor the address of an item"
     assert ended.out.endswith(f"incomplete: x y: {reason}\n")

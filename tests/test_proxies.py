@@ -252,8 +252,8 @@ async def test_a_run_goes_through_a_proxy(scheme: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "credentials", "told"),
     [
-        ("407 Who", "", "the proxy of HTTPS_PROXY: asks for a name and password (407)"),
-        ("407 Not", f"me:{ESCAPED}@", "does not take the name and password in HTTPS_PROXY (407)"),
+        ("407 Who", "", "the proxy of HTTPS_PROXY: requires a name and password (407)"),
+        ("407 Not", f"me:{ESCAPED}@", "rejected the name and password in HTTPS_PROXY (407)"),
         ("502 Bad", f"me:{ESCAPED}@", "the proxy of HTTPS_PROXY: answered 502"),
         ("403 No", f"me:{ESCAPED}@", "the proxy of HTTPS_PROXY: answered 403"),
     ],
@@ -273,7 +273,7 @@ async def test_a_proxy_that_does_not_lead_on_is_an_outage_that_names_its_variabl
 async def test_a_proxy_that_is_not_there_is_told_by_its_variable(tmp_path: Path) -> None:
     ended = await run_through("127.0.0.1:9", tmp_path / "a")
     assert ended.status == 3
-    assert "the proxy of HTTPS_PROXY: no connection (Connection refused)" in ended.err
+    assert "the proxy of HTTPS_PROXY: connection failed (Connection refused)" in ended.err
     ended = await run_through("proxy.invalid:9", tmp_path / "b")
     assert ended.status == 3
     assert "the proxy of HTTPS_PROXY: DNS lookup failed" in ended.err

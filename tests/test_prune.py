@@ -127,7 +127,7 @@ async def test_nothing_is_reached_through_a_link(sandbox: Sandbox, tmp_path: Pat
     pruned = await prune(config, sorted(old))
     assert (pruned.removed, pruned.size) == ((), 0)
     assert len(pruned.kept) == len(old)
-    assert pruned.kept[0] == f"files/{EDITED}/{ASIDE}: is no plain file; see what it is"
+    assert pruned.kept[0] == f"files/{EDITED}/{ASIDE}: is not a regular file; inspect it"
     assert all("a link leads out of the output folder" in why for why in pruned.kept[1:])
     assert sorted(path.name for path in elsewhere.iterdir()) == there
     assert (tmp_path / "moved.csv").exists()

@@ -1206,10 +1206,10 @@ async def test_closing_without_room_does_not_hide_why_it_was_closed(tmp_path: Pa
     store, before = Store(tmp_path), open_files()
     partial = await store.partial(1, remote(5, "x", content=content))
     with no_file_larger_than(100_000), anyio.fail_after(20):
-        with pytest.raises(ConnectionFailed, match="the connection was cut"):
+        with pytest.raises(ConnectionFailed, match="the connection was closed"):
             try:
                 await partial.write(content[:400_000])  # less than a buffer: it is written when it is closed
-                raise ConnectionFailed("the connection was cut")
+                raise ConnectionFailed("the connection was closed")
             finally:
                 await partial.close()
     assert open_files() == before

@@ -227,7 +227,7 @@ async def test_a_folder_that_holds_nothing_but_a_trash_is_taken(sandbox: Sandbox
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--trash-days", "3"), "--trash-days: goes with --prune, which is not there"),
+        (("--trash-days", "3"), "--trash-days requires --prune"),
         (("--prune", "--trash-days", "-1"), "'-1': a whole number is expected, 0 or more"),
         (("--prune", "--trash-days", "soon"), "'soon': a whole number is expected, 0 or more"),
     ],

@@ -89,7 +89,7 @@ async def test_records_decide_what_entries_do_not_tell(
         assert ids(tmp_path) == wanted
         assert 0 < len(wanted) < len(every)
         is_all_unsaid = "--licence" not in options  # else a search, which filters itself
-        assert ("excluded by your filters: their records say so" in ended.out) == is_all_unsaid
+        assert ("excluded by your filters after reading their records" in ended.out) == is_all_unsaid
         again = await harvester(*words, *at(sandbox))
         assert again.status == 0, again.err
         assert ids(tmp_path) == wanted

@@ -138,8 +138,8 @@ async def test_a_port_that_speaks_no_tls_is_an_outage() -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is, `map_error` must know it
             ours = map_error(error, url)
             assert isinstance(ours, ConnectionFailed)
-            assert "no secure connection" in str(ours)
-            assert "speaks no TLS, plain http perhaps" in str(ours)
+            assert "TLS handshake failed" in str(ours)
+            assert "does not speak TLS; perhaps plain http" in str(ours)
         else:
             raise AssertionError("it spoke TLS")
 
@@ -202,10 +202,10 @@ async def test_a_certificate_works_once_it_is_trusted(tmp_path: Path) -> None:
     [
         (
             b"\x15\x03\x01\x00\x02\x02\x46",
-            r"no secure connection \(.*: it speaks no TLS that is safe today\)",
+            r"TLS handshake failed \(.*: the server supports no secure TLS version\)",
         ),
-        (b"SSH-2.0-OpenSSH_9.9\r\n", r"no secure connection \(.*: what answers there speaks no TLS"),
-        (b"", r"no connection \(the connection was cut\)|no connection \(Connection reset by peer\)"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", r"TLS handshake failed \(.*: the server does not speak TLS"),
+        (b"", r"no connection \(the connection was closed\)|no connection \(Connection reset by peer\)"),
     ],
     ids=["too old", "another protocol", "cut"],
 )

@@ -75,7 +75,7 @@ async def test_one_of_three_is_withdrawn_and_two_of_twenty_are_not(sandbox: Sand
         "2 of 20 items at once are more than 5 % or 20; look some of them up at figshare, and if they are"
         " gone, run again with --accept-withdrawals 2"
     )
-    assert summary.run["warnings"] == [f"2 items were not found, and none is marked as withdrawn: {why}"]
+    assert summary.run["warnings"] == [f"2 items were not found; none is marked as withdrawn: {why}"]
     assert [(row["item_id"], row["error"]) for row in rows(tmp_path / "more" / "failures.csv")] == [
         (str(item_id), f"figshare no longer has it; {why}") for item_id in ids[:2]
     ]
@@ -94,10 +94,10 @@ async def test_what_was_not_believed_is_asked_for_again_and_believed_where_the_u
     for more in ((), ("--accept-withdrawals", "2", "--prune", "--yes")):
         ended = await harvester(*words, *more)
         assert ended.status == 1
-        assert "3 items were not found, and none is marked as withdrawn: 3 of 20 items" in ended.err
+        assert "3 items were not found; none is marked as withdrawn: 3 of 20 items" in ended.err
         assert (withdrawn(tmp_path), here(tmp_path)) == (set(), before)
     assert ended.out.endswith(
-        "\nnothing is removed: this run had doubts: 3 failures may pass (see failures.csv): run again\n"
+        "\nnothing is removed, because of this run: 3 failures may pass (see failures.csv): run again\n"
     )
     sandbox.world.restore(ids[2])
     ended = await harvester(*words, "--accept-withdrawals", "2", "--prune", "--yes")
@@ -240,7 +240,7 @@ async def test_a_gateway_in_figshares_place_takes_nothing_away(
         patience = environment(HARVESTER_RETRY_PATIENCE="0.5", HARVESTER_RETRY_MAX_WAIT="0.1")
         ended = await harvester(*words, "--rate", "inf", "--prune", "--yes", env=patience)
         assert ended.status == (1 if says == "json" else 3)
-        assert "nothing is removed: this run had doubts: " in ended.out
+        assert "nothing is removed, because of this run: " in ended.out
     with Reader(tmp_path) as reader:
         assert "withdrawn" not in reader.counts()["outcomes"]["items"]
     assert (await harvest(asked)).exit_status == 0
@@ -327,7 +327,7 @@ async def test_an_interrupted_run_says_that_it_removes_nothing(sandbox: Sandbox,
         assert process.stdout is not None
         out = b"".join([piece async for piece in process.stdout]).decode()
         assert await process.wait() == 130
-    assert "nothing is removed: this run had doubts: it was interrupted" in out
+    assert "nothing is removed, because of this run: it was interrupted" in out
     assert here(tmp_path) == belongs | old
 
 

@@ -21,7 +21,7 @@ def write_example(path: Path) -> None:
         with path.open("x", encoding="utf-8") as handle:
             handle.write(text)
     except FileExistsError as exc:
-        raise UsageError(f"{path}: is there already; name another file, or remove it first") from exc
+        raise UsageError(f"{path}: already exists; name another file, or remove it first") from exc
     except OSError as exc:
         raise UsageError(f"{path}: cannot be written: {exc.strerror}") from exc
 

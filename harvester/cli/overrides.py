@@ -38,7 +38,7 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
         ("--trash-days", given.get("trash_days") is not None),
     ):
         if is_given and not given["prune"]:
-            raise UsageError(f"{option}: goes with --prune, which is not there")
+            raise UsageError(f"{option} requires --prune")
     options = {
         key: value
         for key, value in given.items()
@@ -67,7 +67,7 @@ def _sources(given: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
         yield {"kind": "search", "query": given["search"]}
     below = {"subgroups": True} if given.get("subgroups") else {}
     if below and not given.get("group"):
-        raise UsageError("--subgroups: goes with --group, which is not there")
+        raise UsageError("--subgroups requires --group")
     for kind, more in (("group", below), ("collection", {}), ("project", {}), ("institution", {})):
         for number in given.get(kind) or ():
             yield {"kind": kind, "id": number, **more}
@@ -90,4 +90,4 @@ def _narrow(sources: Iterable[dict[str, Any]], filters: Mapping[str, Any]) -> No
             unused.pop(name, None)
     if unused:
         options = [f"--{name.replace('_', '-')}" for name, field in FILTERS.items() if field in unused]
-        raise UsageError(f"{', '.join(options)}: no source on the command line takes that")
+        raise UsageError(f"{', '.join(options)}: no source on the command line supports this filter")

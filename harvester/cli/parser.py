@@ -50,16 +50,16 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=_Help,
         description="Harvest records, statistics and verified files from figshare.",
         epilog="exit status: 0 all is there; 1 finished, and failures.csv says what is missing; "
-        "2 wrong usage or config; 3 could not go on, state saved; 130 interrupted, state saved",
+        "2 wrong usage or config; 3 could not continue, state saved; 130 interrupted, state saved",
     )
     parser.add_argument("--version", action="version", version=f"harvester {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    run = _command(commands, "run", "harvest; run it again and it goes on where it stopped")
+    run = _command(commands, "run", "harvest; run it again to continue where it stopped")
     _add_job(run)
     _add_formats(run)
     _add_this_run(run)
     _add_output_style(run)
-    plan = _command(commands, "plan", "dry run: requests, hours, and which service decides")
+    plan = _command(commands, "plan", "dry run: requests, time, and the service that limits it")
     _add_job(plan)
     _add_quick(plan)
     plan.add_argument(
@@ -84,11 +84,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_commands_on_a_folder(commands: Any) -> None:
-    status = _command(commands, "status", "what a folder holds, lacks and could not get")
-    failed = _command(
-        commands, "failed", "what could not be had, one name a line, as `run --items -` takes them"
-    )
-    verify = _command(commands, "verify", "hash every file again; damaged ones are owed again")
+    status = _command(commands, "status", "what a folder holds, what is pending and what failed")
+    failed = _command(commands, "failed", "what failed, one name a line, as input for `run --items -`")
+    verify = _command(commands, "verify", "hash every file again; corrupt ones are fetched by the next run")
     export = _command(commands, "export", "write the tables and records again")
     for command in (status, failed, verify, export):
         _add_config(command)
@@ -163,7 +161,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("filters (for those of the sources above that are lists)")
+    group = parser.add_argument_group("filters (for the sources above that are listings)")
     group.add_argument("--type", type=_number_or_name, metavar="TYPE", help="such as dataset, or its number")
     group.add_argument("--published-since", metavar="DAY", help="published on this day or later (2024-01-31)")
     group.add_argument("--published-before", metavar="DAY", help="published before this day")
@@ -172,7 +170,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--order", metavar="ORDER",
         help="published_date, created_date, modified_date, views, downloads, shares, cites; "
-        '"views desc" begins with the most viewed; the default is the date of the feed itself',
+        '"views desc" begins with the most viewed; the default is the order of the listing',
     )  # fmt: skip
 
 
@@ -187,11 +185,11 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         help="latest (default); all; or numbers such as 1,3: those versions of each item besides",
     )  # fmt: skip
     group.add_argument(
-        "--workers", dest="concurrency.workers", type=int, metavar="N", help="items in hand at once (16)"
+        "--workers", dest="concurrency.workers", type=int, metavar="N", help="items processed at once (16)"
     )
     group.add_argument(
         "--downloads", dest="concurrency.downloads", type=int, metavar="N",
-        help="files in transfer at once (8)",
+        help="files downloaded at once (8)",
     )  # fmt: skip
 
 
@@ -199,15 +197,15 @@ def _add_services(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("services")
     group.add_argument(
         "--rate", action="append", type=_rate, metavar="[SERVICE=]N",
-        help="requests a second, for all services or one of api, stats, files (1); inf is no limit; "
-        "auto finds out what the service bears",
+        help="requests a second, for all services or one of api, stats, files (1); inf: no limit; "
+        "auto: find the highest rate that the service accepts",
     )  # fmt: skip
     group.add_argument(
         "--ceiling", dest="rate.ceiling", type=float, metavar="N",
-        help="the most that auto may come to (10)",
+        help="upper bound for auto (10)",
     )  # fmt: skip
     group.add_argument(
-        "--attempts", dest="retry.attempts", type=int, metavar="N", help="tries of one request (6)"
+        "--attempts", dest="retry.attempts", type=int, metavar="N", help="attempts for one request (6)"
     )
     group.add_argument("--api", dest="services.api", metavar="URL", help="address of the api")
     group.add_argument("--stats", dest="services.stats", metavar="URL", help="address of the statistics")
@@ -232,7 +230,7 @@ def _add_statistics(parser: argparse.ArgumentParser) -> None:
         help="where timeline and breakdown begin; they need it",
     )  # fmt: skip
     group.add_argument(
-        "--stats-until", dest="stats.until", metavar="DAY", help="the last day that they tell of (today)"
+        "--stats-until", dest="stats.until", metavar="DAY", help="the last day that they count (today)"
     )
 
 
@@ -249,7 +247,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--min-size", dest="files.min_size", metavar="SIZE", help='such as "1 kB"')
     group.add_argument("--max-size", dest="files.max_size", metavar="SIZE", help='such as "500 MB"')
     group.add_argument(
-        "--max-total", dest="files.max_total", metavar="SIZE", help='of all files in the folder: "2 TB"'
+        "--max-total", dest="files.max_total", metavar="SIZE", help='for all files in the folder: "2 TB"'
     )
 
 
@@ -266,17 +264,17 @@ def _add_this_run(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--accept-withdrawals", type=_natural, default=0, metavar="N",
-        help="believe that up to N items were withdrawn at once; else at most 5 %% of those here, and 20",
+        help="accept up to N withdrawals at once; the default is at most 5 %% of the items here, and 20",
     )  # fmt: skip
     group.add_argument(
         "--prune", action="store_true",
-        help="afterwards show the files of withdrawn items and those that no record names any more, "
-        "and move them to .trash/<date>/ where you say yes",
+        help="afterwards show the files of withdrawn items and those that no record lists any more, "
+        "and move them to .trash/<date>/ if you say yes",
     )  # fmt: skip
-    group.add_argument("--yes", action="store_true", help="say yes to --prune beforehand")
+    group.add_argument("--yes", action="store_true", help="answer the question of --prune with yes")
     group.add_argument(
         "--trash-days", type=_natural, metavar="N",
-        help="with --prune: delete for good what has been in .trash/ for more than N days (30); 0: all of it",
+        help="with --prune: permanently delete what is in .trash/ for more than N days (30); 0: everything",
     )  # fmt: skip
 
 
@@ -296,7 +294,7 @@ def _add_formats(parser: argparse.ArgumentParser) -> None:
 def _add_output_style(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is shown")
     group.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
-    group.add_argument("-v", "--verbose", action="store_true", help="every retry too")
+    group.add_argument("-v", "--verbose", action="store_true", help="log every retry too")
     group.add_argument("--log-json", action="store_true", help="one JSON object a line on standard error")
 
 
@@ -325,7 +323,7 @@ def _text(text: str) -> str:
     try:
         return as_text(text)
     except UnicodeDecodeError as exc:
-        raise argparse.ArgumentTypeError("it is not UTF-8 text") from exc
+        raise argparse.ArgumentTypeError("not UTF-8 text") from exc
 
 
 def _folder(text: str) -> Path:

@@ -37,13 +37,13 @@ def closing(summary: Summary, config: Config) -> str:
     if run["warnings"]:
         lines.append(f"{len(run['warnings'])} warnings: see {config.folder / 'summary.json'}")
     if run["outcome"] == "interrupted":
-        lines.append("interrupted; state saved: run the same command again to go on")
+        lines.append("interrupted; state saved: run the same command again to continue")
     elif folder["failures"]:
         lines.append(
             f"{folder['failures']} failures: see {config.folder / 'failures.csv'}; run again to retry them"
         )
     elif run["unexplained"]:
-        lines.append(f"{run['unexplained']} things are still owed, and nothing says why: run again")
+        lines.append(f"{run['unexplained']} tasks are unaccounted for; run again, and please report this")
     else:
         lines.append("complete: all that was asked for is there")
     return "\n".join(lines)
@@ -67,7 +67,7 @@ def accounts(folder: dict[str, Any]) -> dict[str, str]:
         told["versions"] = f"{versions} of these items are particular versions"
     if (left := folder["leftovers"])["files"]:
         told["leftovers"] = (
-            f"{left['files']} files, {human_bytes(left['bytes'])}, that no record names any more"
+            f"{left['files']} files, {human_bytes(left['bytes'])}, that no record lists any more"
         )
     if (trash := folder["trash"])["files"]:
         told["trash"] = f"{trash['files']} files, {human_bytes(trash['bytes'])}, in {TRASH}/"
@@ -92,12 +92,12 @@ _LISTED = ("found", "repeated", "left_out", "unresolved")
 _WORDS = {
     "found": "items found",
     "repeated": "named again",
-    "left_out": "left out by your filters",
+    "left_out": "excluded by your filters",
     "unresolved": "that lead to no item",
-    "left out": "excluded by your filters: their records say so",
+    "left out": "excluded by your filters after reading their records",
     "withdrawn": "items withdrawn since they were harvested",
-    "suspected": "not found any more, and not yet marked as withdrawn",
-    "skipped": "left out by your rules",
+    "suspected": "no longer found, and not yet marked as withdrawn",
+    "skipped": "excluded by your file rules",
     "link": "hosted elsewhere",
     "pending": "still to come",
     "embargo": "under embargo",
@@ -132,7 +132,7 @@ def removable_text(files: Sequence[Removable], old: Sequence[Dated], trash_days:
 
 def nothing_removed(doubts: Sequence[str]) -> str:
     """Say why nothing is removed."""
-    return f"nothing is removed: this run had doubts: {'; '.join(doubts)}"
+    return f"nothing is removed, because of this run: {'; '.join(doubts)}"
 
 
 def pruned_text(pruned: Pruned) -> str:
@@ -153,7 +153,7 @@ def plan_text(plan: Plan, config: Config) -> str:
     if not plan.files_known:
         about, how = "at least ", "; no record was sampled"
     gone = f", {plan.vanished} of them no longer listed" if plan.vanished else ""
-    lines = [f"items    {plan.items} selected, {plan.items_pending} to visit{gone}"]
+    lines = [f"items    {plan.items} selected, {plan.items_pending} to harvest{gone}"]
     if plan.versions:
         lines.append(f"versions {about}{plan.versions} besides")
     lines.append(f"files    {about}{plan.files_pending}, {about}{human_bytes(plan.bytes_pending)}{how}")
@@ -161,9 +161,9 @@ def plan_text(plan: Plan, config: Config) -> str:
         most = " at most" if config.rate.is_sought(name) else ""
         rate = f"{config.rate.at_most(name):g} a second{most}"
         lines.append(f"{name:8} {requests} requests at {rate}: {human_seconds(plan.seconds[name])}")
-    lines.append(f"at least {human_seconds(max(plan.seconds.values()))}; {plan.binding} decides")
+    lines.append(f"at least {human_seconds(max(plan.seconds.values()))} (limited by {plan.binding})")
     lines += [
-        f"{listing}: figshare takes no {' or '.join(names)} for it: what comes is filtered here"
+        f"{listing}: figshare does not filter by {' or '.join(names)}: entries are filtered here"
         for listing, names in plan.client_side_filters.items()
     ]
     lines += [f"incomplete: {what}" for what in plan.incomplete]

@@ -228,7 +228,7 @@ class Client:
         async with self.memory.hold() as permit:
             raw = await self._read(response, permit)
             if not raw:
-                raise Blocked(f"{display_url(url)}: an empty answer where JSON was promised")
+                raise Blocked(f"{display_url(url)}: empty response instead of JSON")
             if is_heavy(raw, most=HEAVY):
                 await permit.take()
                 value, error = await to_thread.run_sync(_decoded, decode, raw, display_url(url))
@@ -288,7 +288,7 @@ def _decoded(decode: Callable[[bytes], T], raw: bytes, name: str) -> tuple[Any, 
     except HarvestError as exc:
         error: HarvestError = exc
     if isinstance(error, InvalidResponse) and says_nothing(raw):
-        error = ConnectionFailed(f"{name}: an answer that says nothing: {error}")
+        error = ConnectionFailed(f"{name}: empty response: {error}")
     seen: BaseException | None = error
     while seen is not None:
         seen.__traceback__ = None

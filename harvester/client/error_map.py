@@ -44,17 +44,17 @@ def _translated(error: Exception, url: URL, proxy: Proxy | None) -> HarvestError
         case aiohttp.ClientConnectorDNSError():
             return ConnectionFailed(f"{who}{_lost(error.os_error)}")
         case aiohttp.ClientConnectorError():
-            return ConnectionFailed(f"{who}no connection ({_why(error.os_error)})")
+            return ConnectionFailed(f"{who}connection failed ({_why(error.os_error)})")
         case aiohttp.ClientHttpProxyError():
             return ConnectionFailed(f"{who}{_refused_by(proxy, error.status)}")
         case aiohttp.ClientResponseError():  # its own text repeats what was sent
-            return ConnectionFailed(f"{who}no HTTP, or headers of more bytes or lines than any answer has")
+            return ConnectionFailed(f"{who}the response is not HTTP, or its headers are too large")
         case TimeoutError():  # aiohttp's own are subclasses
             return ConnectionFailed(f"{who}timed out")
         case aiohttp.ClientPayloadError():
-            return ConnectionFailed(f"{who}cut before its end")
+            return ConnectionFailed(f"{who}connection closed before the end of the body")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            return ConnectionFailed(f"{who}the connection was cut")
+            return ConnectionFailed(f"{who}the connection was closed")
         case _:
             return ConnectionFailed(f"{who}{type(error).__name__}")
 
@@ -74,9 +74,9 @@ def _refused_by(proxy: Proxy | None, status: int) -> str:
     if status != 407 or proxy is None:
         return f"answered {status}"
     if proxy.credentials is not None:
-        return f"does not take the name and password in {proxy.variable} (407)"
+        return f"rejected the name and password in {proxy.variable} (407)"
     # Without a scheme: redaction takes what stands between "http://" and "@" for credentials.
-    return f"asks for a name and password (407): set {proxy.variable} to name:password@host:port"
+    return f"requires a name and password (407): set {proxy.variable} to name:password@host:port"
 
 
 def authorisation(proxy: Proxy) -> aiohttp.BasicAuth | None:
@@ -93,7 +93,7 @@ def _insecure(error: Exception) -> str:
     if isinstance(reason, ssl.SSLCertVerificationError):
         return _distrust(reason)
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return f"no secure connection ({_why(reason)})"
+        return f"TLS handshake failed ({_why(reason)})"
     return ""
 
 
@@ -106,10 +106,10 @@ def _distrust(error: ssl.SSLCertVerificationError) -> str:
 def _advice(code: int) -> str:
     if code in {_EXPIRED, _NOT_YET_VALID}:
         now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-        return f"either it is time that its owner renews it, or this machine's clock is wrong: it says {now}"
+        return f"either its owner must renew it, or this machine's clock is wrong: it says {now}"
     if code in _OF_ANOTHER_HOST:
-        return "something else answers in that host's place, as the login page of a network does"
-    return "set SSL_CERT_FILE to the certificates to trust; a proxy that reads along has one of its own"
+        return "another server answers in place of that host, for example the login page of a network"
+    return "set SSL_CERT_FILE to the certificates to trust; a proxy that inspects TLS has its own certificate"
 
 
 def _lost(error: OSError) -> str:
@@ -124,12 +124,12 @@ def _why(error: object) -> str:
     if isinstance(error, ssl.SSLError):
         return _without_tls(one_line(error.reason or error.strerror or "no TLS").replace("_", " ").lower())
     number = error.errno if isinstance(error, OSError) else None
-    return os.strerror(number) if number else str(error) or "the connection was cut"
+    return os.strerror(number) if number else str(error) or "the connection was closed"
 
 
 def _without_tls(reason: str) -> str:
     if any(each in reason for each in _NO_TLS):
-        return f"{reason}: what answers there speaks no TLS, plain http perhaps"
+        return f"{reason}: the server does not speak TLS; perhaps plain http"
     if any(each in reason for each in _OTHER_TLS):
-        return f"{reason}: it speaks no TLS that is safe today"
+        return f"{reason}: the server supports no secure TLS version"
     return reason

@@ -36,7 +36,7 @@ class JsonBody:
     ) -> None:
         encoding = encoding.lower()
         if encoding not in {"", "identity", "gzip", "x-gzip"}:
-            raise ConnectionFailed(f"{display_url(url)}: encoded in a way that nobody asked for")
+            raise ConnectionFailed(f"{display_url(url)}: a content encoding that was not requested")
         self._url = url
         self._left = limit
         self._received = 0
@@ -66,7 +66,7 @@ class JsonBody:
                 break
             await anyio.lowlevel.checkpoint()
         if self._unzip.unused_data or self._received > self._limit:
-            raise InvalidResponse(f"{display_url(self._url)}: more than the gzip that was promised")
+            raise InvalidResponse(f"{display_url(self._url)}: bytes after the end of the gzip stream")
 
     async def _add(self, piece: bytes) -> None:
         if self._turn is not None and self._taken.tell() + len(piece) > LARGE:
@@ -81,11 +81,11 @@ class JsonBody:
 
     def _unzipped(self, piece: bytes, unzip: zlib._Decompress) -> bytes:
         if unzip.eof:
-            raise InvalidResponse(f"{display_url(self._url)}: more than the gzip that was promised")
+            raise InvalidResponse(f"{display_url(self._url)}: bytes after the end of the gzip stream")
         try:
             return unzip.decompress(piece, min(_STEP, self._left + 1))
         except zlib.error as exc:
-            raise ConnectionFailed(f"{display_url(self._url)}: not the gzip that was promised") from exc
+            raise ConnectionFailed(f"{display_url(self._url)}: not valid gzip") from exc
 
     def whole(self, *, cut: bool = False) -> bytes:
         """
@@ -95,7 +95,7 @@ class JsonBody:
             ConnectionFailed: the compressed bytes ended early.
         """
         if self._unzip is not None and self._received and not (cut or self._unzip.eof):
-            raise ConnectionFailed(f"{display_url(self._url)}: cut before its end")
+            raise ConnectionFailed(f"{display_url(self._url)}: connection closed before the end of the body")
         return self._taken.getvalue()
 
     def drop(self) -> None:

@@ -59,7 +59,7 @@ def _abridged(raw: bytes, too_long: list[tuple[int, int]]) -> bytes:
     with memoryview(raw) as view:
         for begin, end in too_long:
             if raw[end + 1 : end + BEGINNING].lstrip().startswith(b":"):
-                raise InvalidResponse("JSON with a key that is longer than any")
+                raise InvalidResponse("JSON with a key that is too long")
             pieces += [view[done:begin], _beginning(raw[begin : begin + BEGINNING])]
             done = end
         pieces.append(view[done:])
@@ -116,7 +116,7 @@ class _Scales:
         self._place += len(chunk)
         weight = BYTES_OF_A_VALUE * self._values + self._text
         if weight > MOST_WEIGHT:
-            raise InvalidResponse("JSON with more values or text than any answer has")
+            raise InvalidResponse("JSON with too many values or too much text")
 
     def _count(self, outside: bytes) -> None:
         """Count what stands outside of texts."""

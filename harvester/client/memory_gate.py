@@ -48,7 +48,7 @@ class MemoryPermit:
         passed = 0.0 if self._since is None else self._clock() - self._since
         if passed > LONGEST_SECONDS and self._turns.statistics().tasks_waiting:
             raise ConnectionFailed(
-                f"a large answer that took more than {LONGEST_SECONDS:.0f} s, while others waited"
+                f"a large response took more than {LONGEST_SECONDS:.0f} s while others waited"
             )
 
     def end(self) -> None:

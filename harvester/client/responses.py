@@ -61,7 +61,7 @@ def error_for_status(
     reason = words or _other_words(raw)
     said = f": {reason}" if reason else ""
     if status == 202 or "x-amzn-waf-action" in headers:
-        return Blocked(f"{name}: a challenge for browsers ({status})")
+        return Blocked(f"{name}: browser challenge ({status})")
     if status == 401 and with_token:
         return Forbidden(f"{name}: refused (401){said}")
     if status in {401, 403}:
@@ -71,7 +71,7 @@ def error_for_status(
         return kind(f"{name}: refused ({status}){said}")
     if status in {404, 410}:
         if words is None:
-            return UnprovenNotFound(f"{name}: not found, in words that are not figshare's ({status})")
+            return UnprovenNotFound(f"{name}: not found, but not in figshare's JSON ({status})")
         return NotFound(f"{name}: not found ({status}){said}")
     if status in _DECISIONS and words is not None:
         return (BadRequest if status in {400, 422} else Rejected)(f"{name}: answered {status}{said}")
@@ -83,9 +83,9 @@ def _passing(name: str, status: int, said: str, wait_seconds: float | None) -> T
     if status == 429:
         return RateLimited(f"{name}: too many requests (429)", retry_after=wait_seconds)
     if status == 408:
-        return ConnectionFailed(f"{name}: timed out there (408)")
+        return ConnectionFailed(f"{name}: the server timed out (408)")
     if status >= 500:
-        return ServerError(f"{name}: failed there ({status})", retry_after=wait_seconds)
+        return ServerError(f"{name}: server error ({status})", retry_after=wait_seconds)
     return ConnectionFailed(f"{name}: answered {status}{said}", retry_after=wait_seconds)
 
 

@@ -308,7 +308,7 @@ def _refused_behind_redirect(
     """
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         # No limiter of ours can pause for it: this request alone waits.
-        return ConnectionFailed(f"{name}: too many requests there ({status})", retry_after=wait)
+        return ConnectionFailed(f"{name}: too many requests ({status})", retry_after=wait)
     if service != "files":
         return ConnectionFailed(f"{name}: refused ({status})") if status in _EXPIRED else None
     if status in _NOT_FOUND:

@@ -81,7 +81,7 @@ class _PublicResolver(ThreadedResolver):
         try:
             found = await super().resolve(host, port, family)
         except UnicodeError as exc:
-            raise OSError(None, f"{host} is no name of a host") from exc
+            raise OSError(None, f"{host} is not a valid host name") from exc
         if self._trusted is None or host in self._trusted:
             return found
         asked = [entry for entry in found if why_not_asked(entry["host"], self._networks) is None]

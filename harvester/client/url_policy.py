@@ -37,7 +37,7 @@ _LOW_32_BITS = 0xFFFFFFFF
 LOOPBACK = "a loopback address"
 LINK_LOCAL = "a link-local address"
 PRIVATE = "a private address"
-NONE = "no address of a host"
+NONE = "not the address of a host"
 NOT_HTTPS = "not https"
 
 

@@ -134,7 +134,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(contents(path, most=MOST_BYTES).decode("utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8 text"
         raise UsageError(f"{path}: cannot be read: {reason}") from exc
     except (ValueError, RecursionError) as exc:  # tomllib's own, and Python's of what is too long or deep
         raise UsageError(f"{path}: not valid TOML: {exc}") from exc
@@ -150,7 +150,7 @@ def _environment(environ: Mapping[str, str], faults: _Faults) -> dict[str, Any]:
             try:
                 values[key] = _from_text(text if key in PATHS else as_text(text), keys()[key])
             except UnicodeDecodeError:
-                faults.add(ENVIRONMENT, f"{name}: it is not UTF-8 text")
+                faults.add(ENVIRONMENT, f"{name}: not UTF-8 text")
         elif name.startswith(ENVIRONMENT_PREFIX):
             faults.add(ENVIRONMENT, f"{name}: unknown{_suggest(name, known)}")
     return values

@@ -99,7 +99,7 @@ class Producer:
         if not owners:
             return
         told: dict[str, int] = {}
-        why = "its account tells no such number"
+        why = "the account's answer has no such id"
         try:
             told = await self._figshare.account()
         except (PermanentError, TransientError) as error:
@@ -107,7 +107,7 @@ class Producer:
         for owner in sorted(owners):
             if not await self._ledger.owners.recognise(owner, told.get(owner), why):
                 self._counters.warn(
-                    f"whose {owner} the token is cannot be told: {why}; it is noted by the next run that can"
+                    f"whose {owner} the token is could not be identified: {why}; the next run tries again"
                 )
 
     async def _choose(self, listings: Sequence[Listing]) -> None:
@@ -124,7 +124,7 @@ class Producer:
         """Ask for the items that listings named before and do not name now: they may be withdrawn."""
         await self._ledger.merge({part.key: key for key, part in self._parts.items()})
         if vanished := await self._ledger.owe_vanished():
-            log.info("%d items are listed no more: asking for them once more", vanished)
+            log.info("re-checking %d items that are no longer listed", vanished)
             self._counters.items_pending += vanished
 
     def stop(self) -> None:
@@ -149,7 +149,7 @@ class Producer:
                 self._counters.items_pending += added.owed
                 self._counters.listed += len(page.refs)
                 if is_endless(listing, listed.named, listed.found):
-                    raise Rejected("the listing goes round in circles")
+                    raise Rejected("the listing does not end: it repeats the same items")
         except TransientError as error:
             await self._note(listing, error, begin_anew=False)
         except PermanentError as error:
@@ -170,7 +170,7 @@ class Producer:
             return
         if counted is None or counted == found:
             return
-        difference = f"figshare counts {counted} items, its listing has {found}"
+        difference = f"figshare counts {counted} items, but lists {found}"
         if counted > found:
             await self._note(listing, Rejected(difference), begin_anew=False)
         else:

@@ -94,7 +94,7 @@ class Survey:
             named += len(page.refs) + len(page.unresolved)
             found.update(map(_name, page.refs))
             if is_endless(listing, named, len(found)):
-                self._miss(f"{listing.key}: the listing goes round in circles")
+                self._miss(f"{listing.key}: the listing does not end: it repeats the same items")
                 return
 
     def _miss(self, what: str) -> None:

@@ -146,7 +146,7 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
             return self.but(cursor="", is_deaf=True, page=self.seen // self.largest + 1)
         if self.confirming or (self.page == 2 and self.largest < PAGE_SIZE and self.largest % ROUND):
             return None  # all that there is, from a service that knows no pages
-        raise Rejected("the listing repeats itself: the same page came again")
+        raise Rejected("the listing repeats the same page")
 
     def _after_nothing(self, here: PageCursor, cursor: str | None) -> PageCursor | None:
         """

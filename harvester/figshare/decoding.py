@@ -54,7 +54,7 @@ def strict_decoder(kind: type[T], *, as_sent: bool = False) -> Callable[[bytes],
         try:
             return inner.decode(raw if as_sent else text)
         except msgspec.ValidationError as exc:
-            raise InvalidResponse(f"not the promised JSON: {exc}") from exc
+            raise InvalidResponse(f"the response does not match the documented JSON: {exc}") from exc
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             if _is_whole(raw):
                 raise InvalidResponse(f"JSON that no standard allows: {exc}") from exc

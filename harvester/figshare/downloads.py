@@ -241,7 +241,7 @@ class DownloadRoutes:
     def _note_challenge(self, breaker: CircuitBreaker, file_id: int, error: Blocked) -> None:
         self._client.traffic.errors["files"] += 1
         if breaker.record_failure(self._clock(), file_id):
-            log.warning("%s: download route disabled for %.0f s", error, REST_SECONDS)
+            log.warning("%s; download route disabled for %.0f s", error, REST_SECONDS)
 
 
 def route_breaker() -> CircuitBreaker:

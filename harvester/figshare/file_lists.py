@@ -73,7 +73,7 @@ class Pages:
         if page and page[0] == self._first:
             if self.number == 2 and self._largest < PAGE_SIZE:
                 return False
-            raise InvalidResponse("the file list repeats itself: the same page came again")
+            raise InvalidResponse("the file list repeats the same page")
         self._first = page[0] if page else None
         self.pieces += page
         self.bytes += sum(len(memoryview(piece)) for piece in page)
@@ -124,7 +124,7 @@ def whole(
 
 
 def _not_had(refusal: str) -> str:
-    return f"its file list could not be had: {refusal}"
+    return f"its file list could not be fetched: {refusal}"
 
 
 def _doubt(article: Article, unlisted: int, named: int, refusal: str, *, is_measured: bool) -> str:

@@ -40,7 +40,7 @@ Answer: TypeAlias = tuple[ItemIdentifier, ...] | Unresolved
 NAMES_A_PAGE = 1000
 ASKED_A_PAGE = 10
 """Names that need a request: a page is recorded soon enough that a crash costs few of them."""
-_NOT_UTF8 = "it is not UTF-8 text: save it as UTF-8"
+_NOT_UTF8 = "not UTF-8 text: save it as UTF-8"
 
 
 async def read_names(file: str) -> list[str]:
@@ -86,7 +86,7 @@ def _must_end(file: str) -> None:
     kind = Path(file).stat()
     is_null = os.path.samestat(kind, Path(os.devnull).stat())
     if stat.S_ISBLK(kind.st_mode) or (stat.S_ISCHR(kind.st_mode) and not is_null and not _is_terminal(file)):
-        raise OSError(errno.EINVAL, "it is no file")
+        raise OSError(errno.EINVAL, "it is not a file")
 
 
 def _is_terminal(file: str) -> bool:

@@ -123,7 +123,7 @@ def _founded(error: NotFound, feed: ListingEndpoint) -> NotFound | UnprovenNotFo
     """
     if "{" in feed.path:
         return error
-    doubt = UnprovenNotFound(f"{error}: it is always there, so this is no word of the api's")
+    doubt = UnprovenNotFound(f"{error}: it always exists, so this answer is not the api's")
     doubt.attempts = error.attempts
     return doubt
 
@@ -229,7 +229,7 @@ def _undated(feed: ListingEndpoint, at: PageCursor, found: EntryPage) -> EntryPa
     entries = tuple(entry for entry in found.entries if not getattr(entry, feed.date))
     if len(entries) == found.size >= max(at.largest, 1):
         told = f"{len(entries)} items or more tell no {feed.date}, by which it is cut"
-        raise Rejected(f"{feed.what} cannot be listed whole: {told}; incomplete")
+        raise Rejected(f"{feed.what} cannot be listed completely: {told}; incomplete")
     return EntryPage(entries, found.bare)
 
 
@@ -349,4 +349,4 @@ def _warning(where: str, ignored: Counter[str], size: int) -> str:
     """Say what figshare should have left out and did not, "" where it did."""
     if not ignored:
         return ""
-    return f"{where}: figshare ignored {', '.join(ignored)}: {ignored.total()} of {size} entries are left out"
+    return f"{where}: figshare ignored {', '.join(ignored)}: {ignored.total()} of {size} entries are excluded"

@@ -87,13 +87,13 @@ class IdentifierResolver:
         try:
             homes = (await self._endpoints.get(f"articles/{named.id}", _decode_homes)).value
         except NotFound as exc:
-            told = f"no public item {named.id} tells it as its address"
+            told = f"no public item {named.id} has it as its address"
             raise NotFound(f"{named.host} is not figshare's, and {told}") from exc
         addresses = tuple(homes.addresses())
         if named.host in map(host_of, addresses):
             self._portals.add(named.host)
             return ""
-        told = "is not told by its record"
+        told = "is not in its record"
         if addresses:
             told = f"is {one_line(addresses[0].partition('://')[2] or addresses[0])[:_LONGEST_ADDRESS]}"
         return f"{named.host} is not figshare's, and item {named.id}'s own address {told}"

@@ -84,6 +84,6 @@ class RestApi:
         except Forbidden as error:  # with a token that is good: the client has asked
             if not right:
                 raise
-            told = Rejected(f"{error}: the token may not {right}: an administrator's is needed")
+            told = Rejected(f"{error}: the token may not {right}: an administrator's token is needed")
             told.attempts = error.attempts
             raise told from error

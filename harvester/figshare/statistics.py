@@ -195,7 +195,7 @@ class StatsService:
                 for begins, country, number in _within(told.value, self.granularity, window):
                     numbers[counter, begins, country] += number
         if any(number > _MOST for number in numbers.values()):
-            raise InvalidResponse(f"{kind} of item {item_id}: more uses than anybody can count")
+            raise InvalidResponse(f"{kind} of item {item_id}: an impossible number of uses")
         return tuple(
             Uses(counter, self.granularity, begins, number, country)
             for (counter, begins, country), number in numbers.items()
@@ -234,7 +234,7 @@ def _within(told: Numbers, granularity: str, window: Window) -> Iterator[tuple[s
     begins = {name: _begin(name, granularity, window) for name in told}
     wanted = {name: day for name, day in begins.items() if earliest <= day <= window.last}
     if told and not wanted:
-        raise InvalidResponse(f"asked for {window.first} to {window.last}, the service told of {min(told)}")
+        raise InvalidResponse(f"requested {window.first} to {window.last}, got {min(told)}")
     for name, day in wanted.items():
         for country, number in told[name].items():
             yield day.isoformat(), country, number
@@ -257,7 +257,7 @@ def _begin(name: str, granularity: str, window: Window) -> date:
             return date(year, month, day)
         except ValueError:
             pass
-    raise InvalidResponse(f"{name[:40]!r} names no {granularity}")
+    raise InvalidResponse(f"{name[:40]!r} is not a {granularity}")
 
 
 # -- JSON -----------------------------------------------------------------------------------------

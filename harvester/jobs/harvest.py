@@ -219,7 +219,7 @@ class _Run:
             return
         if again := await self._ledger.begin_again(MAY_HAVE_PASSED):
             log.info(
-                "asking once more for what failed for now: %d items, %d files, %d names",
+                "retrying what failed temporarily: %d items, %d files, %d names",
                 again.items, again.files, len(again.names),
             )  # fmt: skip
             self._counters.items_failed -= again.items

@@ -247,7 +247,7 @@ class Pruner:
                 found.removed.append(path)
             return False
         if not stat.S_ISREG(status.st_mode):
-            found.refuse(path, f"{path}: is no plain file; see what it is")
+            found.refuse(path, f"{path}: is not a regular file; inspect it")
             return False
         return True
 

@@ -28,8 +28,8 @@ class Verified:
     """
     What `verify` found.
 
-    ``damaged``: the paths of what is damaged or gone. ``is_recorded``: they are owed again; False where this
-    user may only read.
+    ``damaged``: the paths of what is corrupt or missing. ``is_recorded``: they are pending again; False where
+    this user may only read.
     """
 
     whole: int
@@ -39,7 +39,7 @@ class Verified:
 
 async def verify(config: Config) -> Verified:
     """
-    Hash every file again; what is damaged or gone is owed again and fetched by the next run.
+    Hash every file again; what is corrupt or missing is owed again and fetched by the next run.
 
     For a user who may only read there nothing is recorded.
 
@@ -82,15 +82,15 @@ async def _verify(reader: Reader, store: Store, ledger: Ledger | None) -> Verifi
     told = time.monotonic()
     for file in reader.files(FileStatus.DONE):
         if file.path in moving:
-            log.warning("%s: is being renamed, and was not looked at", file.path)
+            log.warning("%s: is being renamed; not checked", file.path)
             continue
         if not await store.holds(file.path, file.size, file.md5):
-            log.warning("%s: damaged or gone", file.path)
+            log.warning("%s: corrupt or missing", file.path)
             damaged.append(file.path)
             if ledger:
                 await ledger.save_file(FileResult(file.key, file.file_id, FileStatus.PENDING))
         checked += 1
         if time.monotonic() - told > LINE_EVERY_SECONDS:
             told = time.monotonic()
-            log.info("%d files checked, %d damaged or gone", checked, len(damaged))
+            log.info("%d files checked, %d corrupt or missing", checked, len(damaged))
     return Verified(checked - len(damaged), tuple(damaged), is_recorded=ledger is not None)

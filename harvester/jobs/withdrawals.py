@@ -39,14 +39,14 @@ async def decide(
     """
     listed = await ledger.withdrawals.doubt_listed(f"figshare does not find it; {LISTED}")
     if listed:
-        counters.warn(f"{listed} items were not found, and are not taken for withdrawn: {LISTED}")
+        counters.warn(f"{listed} items were not found, and are not treated as withdrawn: {LISTED}")
     items, harvested, _ = await ledger.withdrawals.suspected()
     counters.suspected = items
     if not items:
         return ""
     known = await ledger.withdrawals.unsuspected(KNOWN, with_private=has_token)
     if not await figshare.serves(known):
-        return "the api does not give what should be there either: run again once it does"
+        return "the api does not return known items either: run again when it does"
     if not is_believable(items, harvested, accepted):
         return (
             f"{items} of {harvested} items at once are more than 5 % or {MOST_AT_ONCE}; look some of them "
@@ -61,7 +61,7 @@ async def settle(ledger: Ledger, counters: RunCounters, doubt: str) -> None:
     if not items:
         return
     if doubt:
-        counters.warn(f"{items} items were not found, and none is marked as withdrawn: {doubt}")
+        counters.warn(f"{items} items were not found; none is marked as withdrawn: {doubt}")
         await ledger.withdrawals.doubt(f"figshare no longer has it; {doubt}")
     else:
         await ledger.withdrawals.believe()

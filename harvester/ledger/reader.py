@@ -54,7 +54,7 @@ class Reader:
     def __init__(self, folder: Path, *, checkpoint: Callable[[], None] = lambda: None) -> None:
         self.path = folder / NAME
         if not exists(folder):
-            raise UsageError(f"{folder}: holds no harvest ({NAME} is not there)")
+            raise UsageError(f"{folder}: not a harvest folder ({NAME} is not there)")
         with database_errors(self.path):
             self._view = View(self.path)
         self._db = self._view.db

@@ -38,7 +38,7 @@ class Seen:
     """
     A request as it arrived.
 
-    ``at``: seconds of `time.monotonic`; ``status``: what was answered, 0 where the connection was cut;
+    ``at``: seconds of `time.monotonic`; ``status``: what was answered, 0 where the connection was closed;
     ``fields``: query and JSON body, merged.
     """
 

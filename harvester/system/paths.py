@@ -73,14 +73,14 @@ def contents(path: Path, *, most: int) -> bytes:
     try:
         kind = os.fstat(handle).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind) or stat.S_ISDIR(kind)):
-            raise OSError(errno.EINVAL, "it is no file")
+            raise OSError(errno.EINVAL, "it is not a file")
         told = bytearray()
         while piece := _piece(handle, is_pipe=stat.S_ISFIFO(kind)):
             told += piece
             if len(told) > most:
                 raise OSError(errno.EFBIG, f"it has more than {most:,} bytes")
         if stat.S_ISFIFO(kind) and not told:
-            raise OSError(errno.EPIPE, "nobody writes to this pipe")
+            raise OSError(errno.EPIPE, "no process writes to this pipe")
         return bytes(told)
     finally:
         os.close(handle)
@@ -91,5 +91,5 @@ def _piece(handle: int, *, is_pipe: bool) -> bytes:
         import select  # noqa: PLC0415 - where there is one
 
         if not select.select([handle], [], [], PATIENCE_SECONDS)[0]:
-            raise OSError(errno.EPIPE, "nobody writes to this pipe")
+            raise OSError(errno.EPIPE, "no process writes to this pipe")
     return os.read(handle, 1 << 20)

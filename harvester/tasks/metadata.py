@@ -216,7 +216,7 @@ def _warning(record: Record, old: Article | None) -> str:
     known = old.sums_differ if old else ()
     notes = []
     if article.odd_fields:
-        notes.append(f"not read, as nobody can say what it means: {_few(article.odd_fields)}")
+        notes.append(f"not read, because its meaning is unclear: {_few(article.odd_fields)}")
     if new := [line for line in article.sums_differ if line not in known]:
         notes.append(f"{_few(new)}; the computed one counts")
     if record.list_problem:

@@ -1,4 +1,4 @@
-"""A folder with files that no record names any more, and words that run the program on it."""
+"""A folder with files that no record lists any more, and words that run the program on it."""
 
 from __future__ import annotations
 

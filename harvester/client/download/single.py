@@ -109,9 +109,9 @@ def is_divisible(response: aiohttp.ClientResponse) -> bool:
 def refuse_a_page(response: aiohttp.ClientResponse, *, is_page: bool, size: int) -> None:
     """Refuse a page, or nothing, in the place of a file."""
     if response.content_type == "text/html" and not is_page:
-        raise Blocked(f"{display_url(response.url)}: a web page where a file was promised")
+        raise Blocked(f"{display_url(response.url)}: web page instead of a file")
     if size and response.content_length == 0:
-        raise Blocked(f"{display_url(response.url)}: nothing where {size} bytes were promised")
+        raise Blocked(f"{display_url(response.url)}: empty response instead of {size} bytes")
 
 
 def refuse_a_page_for_the_first_byte(response: aiohttp.ClientResponse, wanted: Wanted) -> None:
@@ -152,9 +152,7 @@ class SingleDownload:
         async with response:
             if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 await into.start_over()
-                raise ConnectionFailed(
-                    f"{display_url(asked.url)}: has no more bytes after {size}; starting over"
-                )
+                raise ConnectionFailed(f"{display_url(asked.url)}: no bytes after {size}; starting over")
             length_agrees = response.content_length == missing
             is_page = asked.wanted.is_page or (asked.wanted.has_md5 and length_agrees)  # the md5 will tell
             refuse_a_page(response, is_page=is_page, size=size)
@@ -168,7 +166,7 @@ class SingleDownload:
                 raise
         if into.received < into.until and not is_progress(into.received - begin, missing):
             raise ConnectionFailed(
-                f"{display_url(asked.url)}: gives too few bytes at a time: {into.received - begin}"
+                f"{display_url(asked.url)}: too few bytes per response: {into.received - begin}"
             )
 
     @asynccontextmanager
@@ -198,7 +196,7 @@ class SingleDownload:
                 and (validator is None or response.headers.get("ETag") == validator)
             )
             if not is_it:
-                raise Unfit(f"{display_url(asked.url)}: answers with something else than the part asked for")
+                raise Unfit(f"{display_url(asked.url)}: the response is not the requested range")
             yield response, held.end
 
     async def pour(
@@ -228,7 +226,7 @@ class SingleDownload:
             if until < end and len(piece) >= room:
                 raise _Enough
             if len(piece) > room:
-                raise _TooMuch(f"{name}: more than the promised {min(size, end)} bytes")
+                raise _TooMuch(f"{name}: more than the expected {min(size, end)} bytes")
             if holding is not None and len(piece) < room:
                 holding.came(len(piece))
 
@@ -260,12 +258,12 @@ class SingleDownload:
             begins, ends, total = content_range(response.headers.get("Content-Range", ""))
             if total != size or not _is_same(into, etag, wanted):
                 await into.start_over()
-                raise ConnectionFailed(f"{name}: answers with other bytes than asked for; starting over")
+                raise ConnectionFailed(f"{name}: another range than requested; starting over")
             if begins != into.received and (begins, ends) != (0, size):
-                raise Unfit(f"{name}: answers from byte {begins} where {into.received} was asked for")
+                raise Unfit(f"{name}: range starts at byte {begins}, {into.received} was requested")
         offered = response.content_length
         if offered is not None and offered != ends - begins:
-            raise ConnectionFailed(f"{name}: offers {begins + offered} bytes where {ends} were promised")
+            raise ConnectionFailed(f"{name}: offers {begins + offered} bytes, {ends} were expected")
         if begins < into.received or (begins, ends, end < size) == (0, size, True):
             await into.start_over()  # the Range was ignored: this is the whole file, from its first byte on
         if etag or response.status != HTTPStatus.PARTIAL_CONTENT:

@@ -108,5 +108,5 @@ class Holding:
         size, self._size, self._seconds, self._since = self._size, 0, 0.0, now
         if self._lanes.is_wanted and size < self._least * seconds:
             raise Deferred(
-                f"only {size} bytes in {seconds:.0f} s while other files wait: it comes behind them"
+                f"only {size} bytes in {seconds:.0f} s while other files wait: moved to the end of the queue"
             )

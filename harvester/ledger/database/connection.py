@@ -155,7 +155,7 @@ def _refuse_what_was_planted(path: Path) -> None:
         if stat.S_ISLNK(found.st_mode):
             raise StorageError(f"{place}: a link, which might lead out of the output folder; remove it")
         if not stat.S_ISREG(found.st_mode):
-            raise StorageError(f"{place}: is no plain file; see what it is, and remove it")
+            raise StorageError(f"{place}: is not a regular file; inspect and remove it")
         if found.st_nlink > 1:
             raise StorageError(
                 f"{place}: has a second name (a hard link), through which others are written to; put a copy "

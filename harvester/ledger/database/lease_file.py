@@ -135,7 +135,7 @@ def _open(path: Path, how: int) -> int:
     handle = os.open(path, how | _OPENED_SAFELY)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise StorageError(f"{path}: is no plain file; see what it is, and remove it")
+        raise StorageError(f"{path}: is not a regular file; inspect and remove it")
     return handle
 
 

@@ -235,7 +235,7 @@ MIGRATIONS = (
         PRIMARY KEY (run_id, item_id)
     ) STRICT, WITHOUT ROWID;
 
-    CREATE TABLE leftovers (                -- files that were fetched and that no record names any more
+    CREATE TABLE leftovers (                -- files that were fetched and that no record lists any more
         path    TEXT PRIMARY KEY,
         item_id INTEGER NOT NULL,
         size    INTEGER NOT NULL
