@@ -105,7 +105,7 @@ async def test_a_good_token_without_the_right_is_told_that_an_administrator_s_is
         ended = await harvester(*words, cwd=tmp_path, env=env)
         paths = [path for path, _ in with_token(sandbox)]
     assert ended.status == 1
-    assert "an administrator's is needed" in ended.err
+    assert "an administrator's token is needed" in ended.err
     assert "the token was refused" not in ended.err
     assert paths.count("/v2/account") == 2, "whose it is, and whether it is good"
 

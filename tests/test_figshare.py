@@ -230,7 +230,7 @@ async def test_a_cursor_that_leads_nowhere_is_given_up_for_page_numbers() -> Non
             assert again.position is not None
             by_number = msgspec.json.decode(again.position)
             assert (by_number.get("cursor"), by_number["page"], by_number["is_deaf"]) == (None, 2, True)
-            with pytest.raises(Rejected, match="repeats itself"):
+            with pytest.raises(Rejected, match="repeats the same page"):
                 await connected.figshare.page(everything(), again.position)
 
 

@@ -267,13 +267,11 @@ async def test_what_is_told_of_other_days_is_left_out() -> None:
 
 
 async def test_a_service_that_answers_another_question_is_not_believed() -> None:
-    with pytest.raises(
-        InvalidResponse, match="asked for 2015-01-15 to 2016-12-31, the service answered for 2026-07"
-    ):
+    with pytest.raises(InvalidResponse, match="requested 2015-01-15 to 2016-12-31, got 2026-07"):
         await told_by(lambda _: {"timeline": {"2026-07": 5}}, "month", "timeline")
-    with pytest.raises(InvalidResponse, match="'2015' names no month"):
+    with pytest.raises(InvalidResponse, match="'2015' is not a month"):
         await told_by(lambda _: {"timeline": {"2015": 5}}, "month", "timeline")
-    with pytest.raises(InvalidResponse, match="'2015-02-30' names no day"):
+    with pytest.raises(InvalidResponse, match="'2015-02-30' is not a day"):
         await told_by(lambda _: {"timeline": {"2015-02-30": 5}}, "day", "timeline")
     with pytest.raises(InvalidResponse, match="an impossible number of uses"):
         await told_by(lambda _: {"breakdown": {"2015": {"": 2**62, "Unknown": 2**62}}}, "year", "breakdown")

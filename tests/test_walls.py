@@ -63,7 +63,7 @@ async def test_a_gateway_that_finds_nothing_withdraws_nothing(tmp_path: Path) ->
         sources = [{"kind": "items", "ids": ids}]
         assert (await harvest(config(sandbox, tmp_path, sources=sources))).exit_status == 0
     async with Sandbox(Settings(items=20, heavy=0, faults={"always-404-html": 1.0})) as lost:
-        with pytest.raises(HarvestError, match="not figshare's"):
+        with pytest.raises(HarvestError, match="not in figshare's JSON"):
             await harvest(config(lost, tmp_path, sources=sources), refresh=frozenset({"metadata"}))
         assert "withdrawn" not in {row["change"] for row in rows(tmp_path / "changes.csv")}
 
@@ -85,7 +85,7 @@ async def test_a_gateway_that_speaks_json_withdraws_nothing_while_the_api_gives_
         assert summary.exit_status == 1
         told = rows(tmp_path / "failures.csv")
         assert {int(row["item_id"]) for row in told} == set(ids)
-        assert all("the api does not give what should be there either" in row["error"] for row in told)
+        assert all("the api does not return known items either" in row["error"] for row in told)
         again = await harvest(config(sandbox, tmp_path, **more))
         assert again.exit_status == 0
         assert rows(tmp_path / "failures.csv") == []
@@ -158,11 +158,11 @@ DISTRUSTED: Mapping[str, tuple[Mapping[str, str], str]] = {
     "self-signed": ({}, "self-signed certificate; set SSL_CERT_FILE to the certificates to trust"),
     "expired": (
         {"begins": "20200101000000Z", "ends": "20210101000000Z"},
-        "certificate has expired; either it is time that its owner renews it, or this machine's clock is",
+        "certificate has expired; either its owner must renew it, or this machine's clock is",
     ),
     "not yet valid": (
         {"begins": "20980101000000Z"},
-        "certificate is not yet valid; either it is time that its owner renews it, or this machine's clock",
+        "certificate is not yet valid; either its owner must renew it, or this machine's clock",
     ),
     "of another host": (
         {"names": "DNS:login.example.org"},
@@ -205,7 +205,10 @@ async def test_a_certificate_works_once_it_is_trusted(tmp_path: Path) -> None:
             r"TLS handshake failed \(.*: the server supports no secure TLS version\)",
         ),
         (b"SSH-2.0-OpenSSH_9.9\r\n", r"TLS handshake failed \(.*: the server does not speak TLS"),
-        (b"", r"no connection \(the connection was closed\)|no connection \(Connection reset by peer\)"),
+        (
+            b"",
+            r"connection failed \((the connection was closed|Connection reset by peer)\)",
+        ),
     ],
     ids=["too old", "another protocol", "cut"],
 )

@@ -187,7 +187,7 @@ async def test_a_list_of_items_is_no_proof_where_an_item_that_should_be_there_do
         summary = await harvest(config(sandbox, tmp_path, **of_items(ids[:1]), **there))
     assert (summary.exit_status, withdrawn(tmp_path)) == (1, set())
     (failure,) = rows(tmp_path / "failures.csv")
-    assert "the api does not give what should be there either" in failure["error"]
+    assert "the api does not return known items either" in failure["error"]
     assert asked == [f"articles/{item_id}" for item_id in (ids[0], ids[0])] + [
         "articles",
         *(f"articles/{item_id}" for item_id in ids[1:4]),
@@ -225,7 +225,7 @@ async def test_a_gateway_in_figshares_place_takes_nothing_away(
             if says == "json":
                 assert (await harvest(config(sandbox, tmp_path, **more, **there))).exit_status == 1
                 return
-            with pytest.raises(FatalError, match="not figshare's"):
+            with pytest.raises(FatalError, match="not in figshare's JSON"):
                 await harvest(config(sandbox, tmp_path, **more, **there))
 
         await run_behind_it()  # a first run knows nothing that could be withdrawn
