@@ -14,6 +14,7 @@ from harvester.errors import ExitStatus
 from tools import reference
 
 PAGES = reference.FOLDER
+SANDBOX = "../developers/sandbox.md"
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,9 @@ def generated() -> dict[str, str]:
     return reference.pages()
 
 
-@pytest.mark.parametrize("name", ["commands.md", "config.md", "environment.md", "output.md", "ledger.md"])
+@pytest.mark.parametrize(
+    "name", ["commands.md", "config.md", "environment.md", "output.md", "ledger.md", SANDBOX]
+)
 def test_a_generated_page_is_up_to_date(name: str, generated: dict[str, str]) -> None:
     assert (PAGES / name).read_text(encoding="utf-8") == generated[name], "run `make reference`"
 

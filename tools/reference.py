@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
+import inspect
 import re
 import sqlite3
 import tempfile
@@ -27,7 +29,9 @@ from harvester.config.tables import fields
 from harvester.figshare.filters import Filters
 from harvester.jobs.harvest import harvest
 from harvester.plugins import SOURCES, load_config
-from harvester.sandbox import Sandbox, Settings
+from harvester.sandbox import FAULTS, Sandbox, Settings
+from harvester.sandbox.doubts import DOUBTS
+from harvester.sandbox.settings import FOR_EVER, HOSTILE, IDENTIFIERS, REDIRECTS
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -293,15 +297,60 @@ def _none_too_many(words: Mapping[str, Any], names: Iterable[str], what: str) ->
         )
 
 
+# -- developers/sandbox.md ------------------------------------------------------------------------
+
+KINDS = (
+    ("Faults", 'Give each a share of the requests: `faults={"500": 0.05}`, or `--fault 500=0.05`.', FAULTS),
+    ("Hostile and odd items", '`hostile=("bomb",)` adds one item of the kind.', HOSTILE),
+    ("Identifiers", '`identifiers=("shared-doi",)` gives some items such names.', IDENTIFIERS),
+    ("Redirects", '`redirects="loop"` sets where downloads lead.', {k: v for k, v in REDIRECTS.items() if k}),
+    (
+        "Doubts",
+        "See [The sandbox](../explanation/sandbox.md).",
+        {name: one.says for name, one in DOUBTS.items()},
+    ),
+)
+"""What the sandbox can play: a heading, how it is used, and the texts by name."""
+
+
+def sandbox() -> str:
+    """Return the page on the settings of the sandbox, from the docstring that describes each."""
+    defaults = {each.name: each for each in dataclasses.fields(Settings)}
+    parts = ["For tests. [The sandbox](../explanation/sandbox.md) says how to use it.\n"]
+    described = set()
+    for heading, block in re.findall(
+        r"^([A-Z]\w+):\n((?:    .+\n?)+)", inspect.getdoc(Settings) or "", re.MULTILINE
+    ):
+        rows = []
+        for name, text in re.findall(r"^    (\w+): ((?:.+)(?:\n {8}.+)*)", block, re.MULTILINE):
+            described.add(name)
+            rows.append((f"`{name}`", _default(defaults[name]), re.sub(r"\s+", " ", text.replace("``", "`"))))
+        parts += [f"## {heading}\n", table(("setting", "default", "meaning"), rows)]
+    if described != defaults.keys():
+        raise Undescribed(f"Settings: {', '.join(described ^ defaults.keys())}")
+    for heading, use, texts in KINDS:
+        played = ((f"`{name}`", text) for name, text in texts.items())
+        parts += [f"## {heading}\n", f"{use}\n", table(("name", "what it plays"), played)]
+    return page("Settings of the sandbox", *parts)
+
+
+def _default(setting: dataclasses.Field[Any]) -> str:
+    if setting.default is dataclasses.MISSING:
+        return "none"
+    endless = isinstance(setting.default, float | int) and setting.default >= FOR_EVER
+    return "no limit" if endless else f"`{_toml(setting.default)}`"
+
+
 # -- all ------------------------------------------------------------------------------------------
 
 
 def pages() -> dict[str, str]:
-    """Return the text of each generated page, by its name."""
+    """Return the text of each generated page, by its path from docs/reference."""
     alone: dict[str, Callable[[], str]] = {
         "commands.md": commands,
         "config.md": config,
         "environment.md": environment,
+        "../developers/sandbox.md": sandbox,
     }
     made = {name: make() for name, make in alone.items()}
     with tempfile.TemporaryDirectory() as name:
