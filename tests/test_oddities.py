@@ -48,79 +48,79 @@ class Oddity:
 
 
 ODDITIES: Mapping[str, Oddity] = {
-    "page_cap": Oddity({"page_cap": 10}, "a page that is not full is no end"),
+    "page_cap": Oddity({"page_cap": 10}, "a page that is not full does not end the listing"),
     "page_cap, by its own offsets": Oddity({"page_cap": 10, "own_offsets": True}, "nothing is skipped"),
     "page_cap, without cursors": Oddity(
-        {"page_cap": 10, "cursors": False}, "pages by number, to an empty one"
+        {"page_cap": 10, "cursors": False}, "pages are read by number until one is empty"
     ),
-    "page_cap, of an account": Oddity({"page_cap": 10}, "the same where there is no cursor", ACCOUNT),
-    "largest_page": Oddity({"largest_page": 100}, "fewer are asked for"),
+    "page_cap, of an account": Oddity({"page_cap": 10}, "the same without a cursor", ACCOUNT),
+    "largest_page": Oddity({"largest_page": 100}, "fewer entries are requested"),
     "largest_page, of an account": Oddity({"largest_page": 100}, "the same with the token", ACCOUNT),
-    "empty_page": Oddity({"page_cap": 10, "empty_page": 2}, "an empty page with a new cursor is no end"),
+    "empty_page": Oddity(
+        {"page_cap": 10, "empty_page": 2}, "an empty page with a new cursor does not end the listing"
+    ),
     "file_page_cap": Oddity({"file_page_cap": 5}, "the same for file lists"),
     "file_page_cap, by its own offsets": Oddity(
         {"file_page_cap": 5, "own_offsets": True}, "nothing is skipped"
     ),
-    "short_lists": Oddity({"short_lists": 1}, "what a record promises and no list names is asked for again"),
+    "short_lists": Oddity(
+        {"short_lists": 1}, "files that the record promises and no list names are requested again"
+    ),
     "short_lists, for ever": Oddity(
         {"short_lists": 1 << 40},
-        "told as a failure for now, the record is kept",
+        "a failure for now; the record is kept",
         status=1,
         is_whole=False,
         failures=frozenset({"files"}),
     ),
     "refused_lists": Oddity(
         {"refused_lists": 403},
-        "the records are kept, what is missing is told",
+        "the records are kept; missing files are reported",
         status=1,
         is_whole=False,
         failures=frozenset({"files"}),
     ),
     "unsaid": Oddity(
         {"unsaid": {"group_id": 0.9, "modified_date": 0.5, "published_date": 0.5, "defined_type": 0.5}},
-        "what an entry does not tell its record decides",
+        "the record decides what the listing does not say",
         {"kind": "group", "id": 11962, "published_since": "2010-01-01"},
     ),
     "own_terms, a licence": Oddity(
         {"own_terms": True},
-        "sent as given, warned about, no error",
+        "sent as given, with a warning",
         {**SEARCH, "licence": "In Copyright"},
         token="",
     ),
     "own_terms, a type": Oddity({"own_terms": True}, "sent as given", {**SEARCH, "item_type": 41}),
-    "bad_token_status": Oddity({}, "a wrong token is told as one", ACCOUNT, status=3, token="wrong"),
-    "bad_token_status, 401": Oddity(
-        {"bad_token_status": 401}, "the same in the words of the prose", ACCOUNT, status=3, token="wrong"
-    ),
-    "token_lasts": Oddity({"token_lasts": 6}, "one that expires ends the run", ACCOUNT, status=3),
+    "bad_token_status": Oddity({}, "reported as a wrong token", ACCOUNT, status=3, token="wrong"),
+    "bad_token_status, 401": Oddity({"bad_token_status": 401}, "the same", ACCOUNT, status=3, token="wrong"),
+    "token_lasts": Oddity({"token_lasts": 6}, "an expired token ends the run", ACCOUNT, status=3),
     "hides_withheld, empty": Oddity(
-        {"hides_withheld": "empty", "own_public": 60}, "owners get theirs", ACCOUNT
+        {"hides_withheld": "empty", "own_public": 60}, "the owner's files are downloaded", ACCOUNT
     ),
     "hides_withheld, absent": Oddity({"hides_withheld": "absent", "own_public": 60}, "the same", ACCOUNT),
     "refuses_owner": Oddity(
         {"refuses_owner": True, "own_public": 60},
-        "withheld, with the reason, and not asked for again",
+        "withheld, with the reason, and not requested again",
         ACCOUNT,
     ),
     "embargo_date": Oddity(
-        {"embargo_date": "2021-05-01"}, "once it has passed its files are asked for", asks_again=True
+        {"embargo_date": "2021-05-01"}, "once it has passed, the files are requested", asks_again=True
     ),
     "loose_types": Oddity({"loose_types": True}, "read as what they mean"),
-    "late_md5": Oddity({"late_md5": True}, "the size proves as well as it can"),
+    "late_md5": Oddity({"late_md5": True}, "only the size is compared"),
     "identifiers": Oddity(
         {"identifiers": ("shared-doi", "hex-doi", "minted-handle", "portal")},
-        "found by whatever they are called",
+        "found by each of their names",
     ),
-    "etags": Oddity({"etags": False}, "dates alone tell what has changed"),
+    "etags": Oddity({"etags": False}, "only dates show what has changed"),
     "clock_ahead": Oddity({"clock_ahead": 864_000}, "figshare's clock counts, not this machine's"),
-    "dateless": Oddity({"dateless": True}, "this machine's clock where no answer tells the time"),
-    "listed_ahead": Oddity({"listed_ahead": 60}, "a record behind its listing is asked for with its ETag"),
-    "cut_after": Oddity({"cut_after": 2000}, "what brings bytes is no attempt in vain: the file comes"),
-    "stale_route": Oddity(
-        {"stale_route": "files"}, "wrong bytes by one route are no word of figshare's: the other is asked"
-    ),
+    "dateless": Oddity({"dateless": True}, "this machine's clock is used"),
+    "listed_ahead": Oddity({"listed_ahead": 60}, "a record behind its listing is requested with its ETag"),
+    "cut_after": Oddity({"cut_after": 2000}, "attempts that bring bytes are not counted: the file arrives"),
+    "stale_route": Oddity({"stale_route": "files"}, "wrong bytes by one route: the other is used"),
     "slow_items": Oddity({"slow_items": 5, "slow_rate": 50_000}, "slow files come last"),
-    "far_future": Oddity({"far_future": ("listings", "records")}, "a date that cannot be is none"),
+    "far_future": Oddity({"far_future": ("listings", "records")}, "an impossible date is ignored"),
 }
 """By the setting that plays it."""
 
