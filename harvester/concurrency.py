@@ -1,4 +1,4 @@
-"""Doing one thing while others run beside it, and what takes long apart from them."""
+"""Structured concurrency: work with background tasks, and long computations in a worker thread."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from harvester.errors import HarvestError
 T = TypeVar("T")
 
 LARGE = 1_000_000
-"""Bytes of JSON on which work takes so long that others should not wait for it."""
+"""Bytes of JSON that take long enough to block the event loop noticeably."""
 
 
 async def apart(size: int, work: Callable[..., T], *args: Any) -> T:
-    """Do work on `size` bytes of JSON: at once, or in a thread where they are many."""
+    """Return `work(*args)` on `size` bytes of JSON: at once, or from a worker thread if they are many."""
     return await to_thread.run_sync(work, *args) if size > LARGE else work(*args)
 
 
 async def run_with_background(
-    work: Callable[[], Awaitable[T]], *companions: Callable[[], Coroutine[Any, Any, None]]
+    work: Callable[[], Awaitable[T]], *background: Callable[[], Coroutine[Any, Any, None]]
 ) -> T:
     """
-    Do `work` while the companions run, and cancel them at its end.
+    Return the result of `work`; the background tasks run meanwhile and are cancelled at its end.
 
-    An error of the work or of a companion ends all of it and comes out by itself, not in a group.
+    An error of any of them cancels all and is raised by itself, not in a group.
     """
     try:
         async with create_task_group() as group:
-            for companion in companions:
-                group.start_soon(companion)
+            for task in background:
+                group.start_soon(task)
             result = await work()
             group.cancel_scope.cancel()
     except BaseExceptionGroup as group:
@@ -40,7 +40,7 @@ async def run_with_background(
 
 
 def root_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one error of a group that a person should read: a bug before ours, else the first."""
+    """Return the error of a group that a person should read: a bug before our own errors, else the first."""
     errors: list[BaseException] = []
     waiting: list[BaseException] = [group]
     while waiting:

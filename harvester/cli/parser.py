@@ -33,7 +33,7 @@ class _Help(argparse.HelpFormatter):
 
 
 def _columns() -> int:
-    """Tell how wide the terminal is, as `shutil.get_terminal_size` does."""
+    """Return how wide the terminal is, as `shutil.get_terminal_size` does."""
     given = os.environ.get("COLUMNS", "")
     if given.isdecimal() and int(given) > 0:
         return int(given)

@@ -57,7 +57,7 @@ def line(snapshot: ProgressSnapshot) -> str:
 
 
 def _allowed_now(rate: RateStatistics) -> str:
-    """Say what a service gets at the moment, where that is less than it might get."""
+    """Return what a service gets at the moment, where that is less than it might get."""
     return f" (now {rate.per_second:.3g})" if rate.per_second < rate.configured else ""
 
 
@@ -121,5 +121,5 @@ def _table(snapshot: ProgressSnapshot) -> Any:
 
 
 def is_terminal() -> bool:
-    """Tell whether somebody watches standard error."""
+    """Return whether somebody watches standard error."""
     return sys.stderr.isatty()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def closing(summary: Summary, config: Config) -> str:
-    """Say what a run did, and account for all that was asked, item by item and file by file."""
+    """Return what a run did, and account for all that was asked, item by item and file by file."""
     run, folder = summary.run, summary.folder
     requests = sum(run["requests"].values())
     lines = [
@@ -106,7 +106,7 @@ _WORDS = {
 
 
 def _changes(changes: dict[str, int], folder: dict[str, Any]) -> list[str]:
-    """Say what has become of the items since the run before; nothing where all that is here is new."""
+    """Return what has become of the items since the run before; nothing where all that is here is new."""
     is_first = changes.keys() <= {"new"} and changes.get("new", 0) >= folder["records"]
     told = ", ".join(f"{number} {what}" for what, number in changes.items() if number)
     return [f"{'changes':10}{told}"] if told and not is_first else []
@@ -131,12 +131,12 @@ def removable_text(files: Sequence[Removable], old: Sequence[Dated], trash_days:
 
 
 def nothing_removed(doubts: Sequence[str]) -> str:
-    """Say why nothing is removed."""
+    """Return why nothing is removed."""
     return f"nothing is removed, because of this run: {'; '.join(doubts)}"
 
 
 def pruned_text(pruned: Pruned) -> str:
-    """Say what was removed, and what was not."""
+    """Return what was removed, and what was not."""
     lines = [f"kept: {why}" for why in pruned.kept]
     if pruned.removed or not pruned.deleted:
         there = f", now in {pruned.trash}/" if pruned.size else ""
@@ -147,7 +147,7 @@ def pruned_text(pruned: Pruned) -> str:
 
 
 def plan_text(plan: Plan, config: Config) -> str:
-    """Say what a run would ask and which service decides how long it takes."""
+    """Return what a run would ask and which service decides how long it takes."""
     about = "about " if plan.sampled else ""
     how = f" (estimated from {plan.sampled} records)" if plan.sampled else ""
     if not plan.files_known:
@@ -171,7 +171,7 @@ def plan_text(plan: Plan, config: Config) -> str:
 
 
 def status_text(told: dict[str, Any]) -> str:
-    """Say what `status.status` found."""
+    """Return what `status.status` found."""
     run = told["last_run"]
     last = "none"
     if run is not None:

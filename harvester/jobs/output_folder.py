@@ -1,4 +1,4 @@
-"""The output folder: made, refused where it holds something else, or given a new ledger."""
+"""Preparation of the output folder: it is created, refused if it holds other data, or given a new ledger."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harvester.errors import UsageError
 from harvester.ledger.database.connection import NAME, exists
 from harvester.ledger.database.heartbeat import Timing, Watch
 from harvester.ledger.database.lease_file import is_trace
-from harvester.ledger.database.rebuild import rebuild as make_anew
+from harvester.ledger.database.rebuild import rebuild as rebuild_ledger
 from harvester.storage.local import map_disk_errors
 from harvester.storage.trash import TRASH
 
@@ -22,11 +22,11 @@ OUTPUTS = ("files", "metadata.jsonl", "summary.json")
 
 def prepare(folder: Path, *, rebuild: bool, timing: Timing) -> None:
     """
-    Make the output folder, or its ledger anew, in a thread of anyio's; `timing`: of heartbeats.
+    Create the output folder, or rebuild its ledger, in a worker thread of anyio; `timing`: of heartbeats.
 
     Raises:
-        UsageError: it holds something else.
-        FolderLocked: its ledger is to be made anew, and another run is at work there.
+        UsageError: it holds other data.
+        FolderLocked: its ledger is to be rebuilt, and another run is active there.
     """
     make_folder(folder, "--output")
     here = [path.name for path in folder.iterdir() if path.name != TRASH and not is_trace(path.name)]
@@ -39,17 +39,17 @@ def prepare(folder: Path, *, rebuild: bool, timing: Timing) -> None:
             raise UsageError(f"{folder}: holds a harvest without {NAME}; --rebuild makes a new one")
     if rebuild and here:
         watch = Watch(folder, seconds=timing.watch_seconds, checkpoint=from_thread.check_cancelled)
-        aside = make_anew(folder, watch)
-        log.warning("%s: a new ledger; that of before: %s", folder, aside or "none")
+        aside = rebuild_ledger(folder, watch)
+        log.warning("%s: new ledger; the old one: %s", folder, aside or "none")
 
 
 def make_folder(folder: Path, option: str) -> None:
     """
-    Make a folder that `option` names, where it is not there.
+    Create the folder that `option` names, unless it exists.
 
     Raises:
         UsageError: a file has its name.
-        StorageError: the disk does not let it be made.
+        StorageError: the disk refuses it.
     """
     with map_disk_errors(str(folder)):
         if folder.exists() and not folder.is_dir():

@@ -1,9 +1,9 @@
 """
-Moves what is here and no longer belongs to the harvest into the trash (`trash.py`), and nothing else.
+Prune: moves orphaned files into the trash (`storage/trash.py`), and nothing else.
 
-The ledger says which files these are (`Reader.removable`); a person has seen each of them before. A file that
-the ledger has come to count as the harvest's own since then stays, and nothing is reached through a link.
-What has been in the trash for long enough is deleted for good.
+Orphaned files are on disk but no longer belong to the harvest. The ledger names them (`Reader.removable`) and
+the user has seen each of them. A file that belongs to the harvest again by then stays, and no link is
+followed. Trash that is old enough is permanently deleted.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from harvester.system.paths import below, is_there
 from harvester.tasks.placement import Placement
 
 FOLDER = "files"
-"""All that may be removed is below it."""
+"""Only files below it may be removed."""
 AT_ONCE = 500
-"""Files that are moved before the ledger is told; what a crash keeps from it `recover` finds."""
+"""Files that are moved before the ledger records them; after a crash `recover` finds them."""
 
 
 class Removable(NamedTuple):
     """
     A file that no longer belongs to the harvest; ``path`` relative to the folder, ``size`` in bytes.
 
-    ``kept``: why it stays all the same, as it is all there is; "" where it may go.
+    ``kept``: why it stays, if it is the only copy; "" if it may go.
     """
 
     path: str
@@ -57,10 +57,15 @@ class Removable(NamedTuple):
 @dataclass(frozen=True)
 class Pruned:
     """
-    What was removed, in paths and bytes, and why the rest was not.
+    The result of a prune.
 
-    ``trash``: the folder in which it is now. ``deleted`` and ``freed``: files that had been in the trash and
-    are no more, and their bytes; with no days to wait what was removed is among them.
+    Attributes:
+        removed: Paths of the files that are now in the trash, or deleted if the trash keeps nothing.
+        size: Their bytes.
+        kept: Why other files stay, a line each.
+        trash: The folder in the trash, relative to the output folder.
+        deleted: Files that were permanently deleted from the trash.
+        freed: Their bytes.
     """
 
     removed: tuple[str, ...] = ()
@@ -94,7 +99,7 @@ def removable(config: Config) -> list[Removable]:
 
 
 def prune_blockers(config: Config) -> list[str]:
-    """Say why nothing is removed now: what the last run found may be less than there is."""
+    """Return why nothing may be removed now: the last run may have missed something."""
     with Reader(config.folder) as reader:
         return reader.prune_blockers()
 
@@ -142,14 +147,14 @@ async def _prune(
     wanted = [path for path in paths if path not in kept]
     for start in range(0, len(wanted), AT_ONCE):
         some = await to_thread.run_sync(pruner.prune, wanted[start : start + AT_ONCE], may_go)
-        with CancelScope(shield=True):  # they are gone: that is to be told
+        with CancelScope(shield=True):  # they are moved: that must be recorded
             await ledger.pruned(some.removed)
         pruned += some
     return pruned + await to_thread.run_sync(pruner.empty, today, trash_days)
 
 
 async def recover(folder: Path, ledger: Ledger) -> None:
-    """Tell the ledger what a prune has moved that ended before it could say so itself."""
+    """Record the files that an interrupted prune moved before it could record them."""
     with Reader(folder) as reader:
         if reader.prune_was_cut_off():
             gone = await to_thread.run_sync(_gone, folder, [path for path, *_ in reader.removable()])

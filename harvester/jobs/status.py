@@ -14,7 +14,7 @@ from harvester.storage.trash import in_trash
 
 def status(config: Config) -> dict[str, Any]:
     """
-    Tell what stands in the ledger.
+    Return what stands in the ledger.
 
     Raises:
         UsageError: there is no harvest in the folder.

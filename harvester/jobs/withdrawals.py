@@ -1,9 +1,9 @@
 """
-Whether items that were harvested and are not found are taken for withdrawn: decided once, as a run ends.
+Withdrawal decision: whether items that were harvested before and are not found now count as withdrawn.
 
-A single answer is no proof: a gateway, or an index that is being built anew, may say of everything that it is
-not found. So the api has to show that it serves, no listing of the run may name what is not found, and no
-more may vanish at once than do in real life, unless the user has looked and says so.
+It is made once, at the end of a run. A single 404 is no proof: a gateway, or an index under rebuild, may
+answer it for everything. So the api must serve a known item, no listing of the run may name a missing item,
+and no more items may vanish at once than in real life, unless the user accepts them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 MOST_AT_ONCE = 20
 ONE_IN = 20
 """At most 5 % of what was harvested, and at most 20 items; but one is never too many."""
-LISTED = "a listing of the same run names it: one of the two is wrong, and a later run will tell which"
+LISTED = "a listing of the same run names it: one of the two is wrong; a later run decides"
 KNOWN = 3
-"""So many items that should be there are asked for, until one comes: one may be gone since a moment ago."""
+"""Known items that are requested until one comes: one of them may be gone since a moment ago."""
 
 
 def is_believable(suspected: int, harvested: int, accepted: int = 0) -> bool:
-    """Tell whether so many items may vanish at once, of so many; `accepted`: what the user says may."""
+    """Return whether `suspected` of `harvested` items may vanish at once; the user accepts `accepted`."""
     return suspected <= max(1, min(harvested // ONE_IN, MOST_AT_ONCE), accepted)
 
 
@@ -33,9 +33,9 @@ async def decide(
     ledger: Ledger, figshare: Figshare, counters: RunCounters, *, accepted: int, has_token: bool
 ) -> str:
     """
-    Find out what to make of what is suspected; return why it is not believed, "" where it can be.
+    Return why the suspected withdrawals are not believed, "" if they are.
 
-    `accepted`: so many items may vanish at once whatever the folder holds.
+    `accepted`: the number of items that may vanish at once, whatever the folder holds.
     """
     listed = await ledger.withdrawals.doubt_listed(f"figshare does not find it; {LISTED}")
     if listed:
@@ -56,7 +56,7 @@ async def decide(
 
 
 async def settle(ledger: Ledger, counters: RunCounters, doubt: str) -> None:
-    """Take what is suspected for withdrawn, or, where there is a `doubt`, for failures for now."""
+    """Mark suspected items as withdrawn; if there is a `doubt`, as temporary failures."""
     items, _, visits = await ledger.withdrawals.suspected()
     if not items:
         return

@@ -17,7 +17,7 @@ class Caller:
     is_admin: bool
 
     def sees(self, world: World, item_id: int) -> bool:
-        """Tell whether the account's endpoints show it an item."""
+        """Return whether the account's endpoints show it an item."""
         if self.is_admin and self.account == OWN_ACCOUNT:
             return world.exists(item_id)
         return item_id in world.account_items(account=self.account)

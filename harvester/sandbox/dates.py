@@ -55,6 +55,6 @@ def first_since(moment: datetime, together: int = 1, *, strict: bool) -> int:
 
 
 def is_since(seconds: int, moment: datetime, *, strict: bool) -> bool:
-    """Tell whether an item's moment is at another one or after it; `strict`: after it alone."""
+    """Return whether an item's moment is at another one or after it; `strict`: after it alone."""
     own = _BEGIN + timedelta(seconds=seconds)
     return own > moment if strict else own >= moment

@@ -124,7 +124,7 @@ class FaultInjector:
 
 
 def _about(path: str) -> tuple[str, str]:
-    """Tell what a path is about: the kind of it and its name, both empty for anything else."""
+    """Return what a path is about: the kind of it and its name, both empty for anything else."""
     for kind, pattern in _KINDS.items():
         if found := pattern.fullmatch(path):
             return kind, f"{_SUBJECTS.get(kind, kind)} {found[1]}"

@@ -130,7 +130,7 @@ class Items:
         self._changes[item_id] = _Change(self.generation, change.corrections + 1)
 
     def prove(self, item_id: int, *, moves_date: bool = True) -> None:
-        """Tell the sums of an item's files at last (`Settings.late_md5`), with a newer date or without."""
+        """Return the sums of an item's files at last (`Settings.late_md5`), with a newer date or without."""
         self._proven.add(item_id)
         self.generation += 1
         if moves_date:

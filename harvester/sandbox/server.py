@@ -161,7 +161,7 @@ class Sandbox:
         return await send(request, answer, fault, self.settings)
 
     def _date(self) -> str:
-        """Tell the time as the services' clock has it."""
+        """Return the time as the services' clock has it."""
         if self.settings.dateless:
             return "-"  # the server would put its own date where there is none
         return formatdate(time.time() + self.settings.clock_ahead, usegmt=True)

@@ -1,8 +1,8 @@
 """
-The trash of an output folder: `.trash/<date>/files/…`, where what was pruned waits to be deleted for good.
+The trash of an output folder: `.trash/<date>/files/…` holds pruned files until they are permanently deleted.
 
-Here is said what lies in it and for how long; `prune.py` moves things in and empties it. Only folders that
-are named like dates, directly in `.trash`, are its own; whatever else is there belongs to somebody else.
+This module lists its content and its age; `jobs/prune.py` moves files in and empties it. Only folders named
+like dates, directly in `.trash`, belong to it; anything else there is left alone.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import NamedTuple
 TRASH = ".trash"
 """The folder below the output folder."""
 TRASH_DAYS = 30
-"""For so many days what was pruned can be had back, unless the user says otherwise."""
+"""Days for which pruned files are kept by default."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class Dated(NamedTuple):
-    """What was pruned on one day, ``date`` in ISO 8601: so many files, of ``size`` bytes together."""
+    """What was pruned on one day (``date`` in ISO 8601): the number of files and their bytes."""
 
     date: str
     files: int
@@ -31,7 +31,7 @@ class Dated(NamedTuple):
 
 
 def dated(root: Path) -> list[Dated]:
-    """List what lies in the trash of an output folder, by date; nothing is seen through a link."""
+    """Return the content of the trash by date; links are not followed."""
     trash = root / TRASH
     found: list[Dated] = []
     with suppress(OSError):
@@ -48,7 +48,7 @@ def in_trash(root: Path) -> dict[str, int]:
 
 
 def expired(days: Sequence[Dated], today: str, keep_days: int) -> list[Dated]:
-    """Return what has been in the trash for more than `keep_days` days; with 0 all that is there."""
+    """Return the days that are older than `keep_days` days; with 0 all of them."""
     if not keep_days:
         return list(days)
     now = date.fromisoformat(today).toordinal()
@@ -56,7 +56,7 @@ def expired(days: Sequence[Dated], today: str, keep_days: int) -> list[Dated]:
 
 
 def is_date(name: str) -> bool:
-    """Tell whether a folder in the trash has the name of a day."""
+    """Return whether a folder in the trash has the name of a day."""
     if not _DATE.fullmatch(name):
         return False
     try:

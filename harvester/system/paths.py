@@ -1,10 +1,10 @@
 """
-Paths as the system takes them: where the locale's charset is not UTF-8, and a name may be beyond it.
+Encoding of paths, for locales whose charset is not UTF-8.
 
-Python turns the text of a path into bytes of the locale. What a harvest calls its files is UTF-8 on every
-disk, whatever the locale (`on_disk`), so that a folder means the same to whoever comes next; what the user
-names stays what it is in the user's locale (`usable`). Where Python's charset for paths is UTF-8, as on macOS
-and Windows and nearly everywhere, all of this changes nothing.
+Python encodes the text of a path in the charset of the locale. The harvest's own paths are UTF-8 on every
+disk, so that another user reads the same names (`on_disk`). Paths that the user names keep the user's charset
+(`usable`). Where Python's charset for paths is UTF-8, as on macOS, Windows and most Linux systems, nothing
+changes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def _is_utf8() -> bool:
 
 
 def on_disk(path: str) -> str:
-    """Return a path of the harvest as calls of the system take it: so that its bytes are UTF-8."""
+    """Return a path of the harvest for a system call: its bytes are UTF-8."""
     return path if _is_utf8() else os.fsdecode(path.encode("utf-8", "surrogateescape"))
 
 
 def from_disk(name: str) -> str:
-    """Return what the harvest calls a file, from the name that a call of the system gave."""
+    """Return the harvest's path of a file from the name that a system call gave."""
     return name if _is_utf8() else os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
@@ -36,7 +36,7 @@ def below(folder: Path, path: str) -> Path:
 
 
 def is_there(folder: Path, path: str) -> bool:
-    """Tell whether anything has this path of the harvest below the user's folder, a link too."""
+    """Return whether anything, a link too, has this path of the harvest below the user's folder."""
     return os.path.lexists(below(folder, path))
 
 
@@ -59,34 +59,34 @@ def as_text(argument: str) -> str:
 
 
 PATIENCE_SECONDS = 10.0
-"""So long is waited for somebody to write to a pipe."""
+"""Wait for the first byte from a pipe."""
 
 
 def contents(path: Path, *, most: int) -> bytes:
     """
-    Read a small file, or what is written to a pipe: no more than `most` bytes, and without waiting for ever.
+    Return the bytes of a small file or pipe, at most `most` of them, and never wait for ever.
 
     Raises:
-        OSError: it cannot be read, is neither file nor pipe, larger, or nobody writes to it.
+        OSError: it cannot be read, is neither file nor pipe, is larger, or no process writes to it.
     """
     handle = os.open(usable(str(path)), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         kind = os.fstat(handle).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind) or stat.S_ISDIR(kind)):
             raise OSError(errno.EINVAL, "it is not a file")
-        told = bytearray()
-        while piece := _piece(handle, is_pipe=stat.S_ISFIFO(kind)):
-            told += piece
-            if len(told) > most:
+        content = bytearray()
+        while chunk := _chunk(handle, is_pipe=stat.S_ISFIFO(kind)):
+            content += chunk
+            if len(content) > most:
                 raise OSError(errno.EFBIG, f"it has more than {most:,} bytes")
-        if stat.S_ISFIFO(kind) and not told:
+        if stat.S_ISFIFO(kind) and not content:
             raise OSError(errno.EPIPE, "no process writes to this pipe")
-        return bytes(told)
+        return bytes(content)
     finally:
         os.close(handle)
 
 
-def _piece(handle: int, *, is_pipe: bool) -> bytes:
+def _chunk(handle: int, *, is_pipe: bool) -> bytes:
     if is_pipe:
         import select  # noqa: PLC0415 - where there is one
 

@@ -1,8 +1,8 @@
 """
-Identity of a process: who holds a lease or fills a file, and whether that one is proven dead from here.
+Process identity: which process holds a lease or writes a partial file, and whether it is proven dead.
 
-A host's name and a number are no identity: containers share names, and each begins to count at 1. The boot of
-the machine, the pid namespace and the moment at which the process began are one, where the system tells them.
+Host name and pid are not enough: containers share names, and each counts pids from 1. The boot id of the
+machine, the pid namespace and the start time of the process identify it, where the system reports them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _BOOT = "/proc/sys/kernel/random/boot_id"
 
 
 class Fate(StrEnum):
-    """What can be proven of a process from here, without any clock."""
+    """What can be proven about a process from here, without a clock."""
 
     ALIVE = "alive"
     GONE = "gone"
@@ -27,8 +27,11 @@ class Process(NamedTuple):
     """
     A process on some machine.
 
-    ``machine``: its boot and pid namespace, "" where they are not known. ``began``: when it did, in the
-    machine's own ticks, "" where that is not known.
+    Attributes:
+        host: The host's name.
+        pid: The number of the process in its pid namespace.
+        machine: Boot id and pid namespace, "" where they are unknown.
+        began: The start of the process in the machine's clock ticks since boot, "" where it is unknown.
     """
 
     host: str
@@ -41,12 +44,12 @@ class Process(NamedTuple):
 
     @property
     def is_identified(self) -> bool:
-        """Whether another process cannot be taken for it."""
+        """Whether no other process can be mistaken for it."""
         return bool(self.machine and self.began)
 
     @property
     def fate(self) -> Fate:
-        """What can be proven of it: nothing where it runs on another machine, or in another pid namespace."""
+        """What can be proven of it: nothing if it runs on another machine or in another pid namespace."""
         here = this_process()
         if not self.is_identified or (self.host, self.machine) != (here.host, here.machine):
             return Fate.UNKNOWN
@@ -59,7 +62,7 @@ class Process(NamedTuple):
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process has this number here, whichever it is."""
+    """Return whether any process has this pid here."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -70,7 +73,7 @@ def is_running(pid: int) -> bool:
 
 
 def this_host() -> str:
-    """Name this machine as `socket.gethostname` does."""
+    """Return the name of this machine, as `socket.gethostname` does."""
     if hasattr(os, "uname"):  # at once; importing socket would add 3 ms to every `status`
         return os.uname().nodename
     import platform  # noqa: PLC0415 - Windows
@@ -79,7 +82,7 @@ def this_host() -> str:
 
 
 def this_process() -> Process:
-    """Identify this process."""
+    """Return the identity of this process."""
     return _process(os.getpid())
 
 
@@ -101,7 +104,7 @@ def _machine(pid: int) -> str:
 
 
 def _state_and_start(pid: int) -> tuple[str, str]:
-    """Return the state of a process, as a letter, and when it began in ticks since boot; "" for not known."""
+    """Return the state of a process, a letter, and its start in clock ticks since boot; "" for unknown."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
             fields = file.read().rpartition(")")[2].split()  # its name may hold anything

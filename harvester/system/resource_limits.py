@@ -1,4 +1,4 @@
-"""Limits of a process on open files and threads: how much fits where they are low, and what is said."""
+"""Resource limits of this process (rlimits): open files and threads, and how much work fits below them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ except ImportError:  # Windows has no such limits
 OWN = 24
 """Open files of the program itself: the ledger, its log, a reader of both, the event loop, imports."""
 OF_A_DOWNLOAD = 8
-"""A file that comes and one that is proven, each with its folders, and their connections."""
+"""One file in transfer and one being verified, each with its folders, and their connections."""
 ENOUGH = 4096
 ADVICE = "allow more (ulimit -n), or lower concurrency.workers and concurrency.downloads, and run again"
 
@@ -52,7 +52,7 @@ def _raised() -> int:
 
 
 def are_used_up() -> bool:
-    """Tell whether this process may open no more files: others call it another thing."""
+    """Return whether this process has reached its limit on open files: libraries report it as other errors."""
     try:
         os.close(os.dup(2))
     except OSError as exc:
@@ -66,7 +66,7 @@ def shortage(what: str) -> ResourceLimit:
 
 
 def no_threads(error: Exception) -> ResourceLimit | None:
-    """Return what an error means that is about too few threads, None for any other."""
+    """Return our error for one that says that no thread could start, None for any other."""
     if not isinstance(error, RuntimeError) or "can't start new thread" not in str(error):
         return None
     return ResourceLimit(
