@@ -52,7 +52,7 @@ def _raised() -> int:
 
 
 def are_used_up() -> bool:
-    """Return whether this process has reached its limit on open files: libraries report it as other errors."""
+    """Return whether this process has reached its limit on open files: libraries hide it."""
     try:
         os.close(os.dup(2))
     except OSError as exc:
