@@ -490,7 +490,7 @@ async def test_a_run_of_a_list_that_repeats_itself_counts_what_it_repeats(tmp_pa
         ("https://169.254.169.254/x", "169.254.169.254, which is a link-local address"),
         ("http://10.9.9.9/x", "10.9.9.9, which is not https"),
         ("http://example.org/x", "example.org, which is not https"),
-        ("file:///etc/passwd", "an address of file, which is not https"),
+        ("file:///etc/passwd", "a URL of scheme file, which is not https"),
     ],
 )
 async def test_a_redirect_that_is_not_followed_says_why(target: str, told: str) -> None:
