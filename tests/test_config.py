@@ -561,10 +561,10 @@ ABSURD: dict[str, tuple[object, ...]] = {
     "rate.ceiling": (1e-308, 0, math.nan),
     "retry.attempts": (2**63, 2**63 - 1, 0, 1.5),
     "retry.max_wait": (math.inf, 1e300, math.nan, 0),
-    "retry.patience": (math.inf, 1e300, -1),
+    "retry.outage_timeout": (math.inf, 1e300, -1),
     "timeouts.connect": (math.inf, math.nan, 1e300, 0),
     "timeouts.idle": (math.inf, math.nan, 1e300, 0),
-    "timeouts.slowest": ("1e400 TB", "9" * 400 + " TB", -5),
+    "timeouts.min_speed": ("1e400 TB", "9" * 400 + " TB", -5),
     "files.max_size": ("1e400 TB", "9" * 400 + " TB", "nan", True),
     "services.contact": ("a\r\nX-Other: y", "\0", "\x9b31m"),
     "services.impersonate": (10**30, -1),
@@ -651,3 +651,31 @@ def test_any_value_of_any_key_is_taken_or_is_a_fault_of_that_key(key: str, value
         load_config(options={key: value}, environ={})
     except UsageError as error:
         assert str(error).startswith(f"command line: {key.partition('.')[0]}")
+
+
+def test_a_key_of_an_earlier_version_is_an_error_that_names_the_new_one(tmp_path: Path) -> None:
+    text = '[retry]\npatience = 60.0\n\n[timeouts]\nslowest = "2 kB"\n'
+    assert sorted(faults(tmp_path, text)) == [
+        "harvest.toml: retry.patience: is now called retry.outage_timeout",
+        "harvest.toml: timeouts.slowest: is now called timeouts.min_speed",
+    ]
+    with pytest.raises(UsageError) as caught:
+        load_config(environ={"HARVESTER_RETRY_PATIENCE": "60", "HARVESTER_TIMEOUTS_SLOWEST": "1 kB"})
+    assert sorted(str(caught.value).splitlines()) == [
+        "environment: HARVESTER_RETRY_PATIENCE: is now called HARVESTER_RETRY_OUTAGE_TIMEOUT",
+        "environment: HARVESTER_TIMEOUTS_SLOWEST: is now called HARVESTER_TIMEOUTS_MIN_SPEED",
+    ]
+
+
+def test_license_is_accepted_for_licence(tmp_path: Path) -> None:
+    source = '[[sources]]\nkind = "search"\nquery = "x"\n'
+    path = tmp_path / "harvest.toml"
+    path.write_text(source + 'license = "CC0"\n')
+    assert load_config(path, environ={}).sources[0].licence == "CC0"
+    assert faults(tmp_path, source + 'license = " "\n') == ["harvest.toml: sources[0].licence: empty"]
+    assert faults(tmp_path, source + 'license = "CC0"\nlicence = "CC0"\n') == [
+        "harvest.toml: sources[0].license: given twice, as licence as well"
+    ]
+    items = '[[sources]]\nkind = "items"\nids = [1]\nlicense = "CC0"\n'
+    (fault,) = faults(tmp_path, items)
+    assert fault.startswith("harvest.toml: sources[0].license: unknown key")

@@ -71,6 +71,10 @@ def test_every_field_of_a_selection_has_its_option() -> None:
     assert set(FILTERS.values()) == set(fields(Filters))
 
 
+def test_license_is_another_spelling_of_licence() -> None:
+    assert chosen("--account", "--license", "CC0") == chosen("--account", "--licence", "CC0")
+
+
 def test_a_type_may_be_a_number() -> None:
     assert chosen("--account", "--type", "3")["sources"] == [{"kind": "account", "item_type": 3}]
 

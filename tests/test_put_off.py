@@ -19,10 +19,10 @@ from tests.support.truth import assert_complete
 pytestmark = pytest.mark.anyio
 
 TIMEOUTS = Timeouts(idle=60.0)
-LEAST = TIMEOUTS.slowest * SLOW
+LEAST = TIMEOUTS.min_speed * SLOW
 
 
-SLOWLY = {"timeouts.slowest": 10_000, "timeouts.idle": 0.5}
+SLOWLY = {"timeouts.min_speed": 10_000, "timeouts.idle": 0.5}
 
 
 class Watched:
@@ -75,7 +75,7 @@ async def test_a_slow_file_comes_behind_the_others_and_goes_on_where_it_was(tmp_
         (heavy,) = sandbox.world.with_trait("heavy")
         more: dict[str, object] = {
             "concurrency.downloads": 1,
-            "timeouts.slowest": 10_000,
+            "timeouts.min_speed": 10_000,
             "timeouts.idle": 0.5,
         }
         await harvest(config(sandbox, tmp_path, **more, tasks=["metadata"]))
@@ -106,7 +106,7 @@ async def test_where_all_are_slow_all_of_them_come(tmp_path: Path) -> None:
     async with Sandbox(slow) as sandbox:
         more: dict[str, object] = {
             "concurrency.downloads": 4,
-            "timeouts.slowest": 4_000,
+            "timeouts.min_speed": 4_000,
             "timeouts.idle": 0.3,
         }
         summary = await harvest(config(sandbox, tmp_path, **more, tasks=["metadata", "files"]))

@@ -219,7 +219,11 @@ async def test_a_gateway_in_figshares_place_takes_nothing_away(
 
     more = of_items(list(sandbox.world.public_ids)[:3], tasks=["metadata", "files"])
     async with served(lost) as gateway:
-        there = {"services.api": str(URL(str(gateway)) / "v2"), "retry.attempts": 2, "retry.patience": 0.5}
+        there = {
+            "services.api": str(URL(str(gateway)) / "v2"),
+            "retry.attempts": 2,
+            "retry.outage_timeout": 0.5,
+        }
 
         async def run_behind_it() -> None:
             if says == "json":
@@ -237,7 +241,7 @@ async def test_a_gateway_in_figshares_place_takes_nothing_away(
         assert (await prune(asked, sorted(before), trash_days=0)).removed == ()
         items = [word for source in asked.sources for item in source.ids for word in ("--item", item)]
         words = ("run", *items, "-o", tmp_path, "--api", there["services.api"], "--stats", sandbox.stats)
-        patience = environment(HARVESTER_RETRY_PATIENCE="0.5", HARVESTER_RETRY_MAX_WAIT="0.1")
+        patience = environment(HARVESTER_RETRY_OUTAGE_TIMEOUT="0.5", HARVESTER_RETRY_MAX_WAIT="0.1")
         ended = await harvester(*words, "--rate", "inf", "--prune", "--yes", env=patience)
         assert ended.status == (1 if says == "json" else 3)
         assert "nothing is removed, because of this run: " in ended.out

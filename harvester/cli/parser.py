@@ -166,7 +166,9 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--published-since", metavar="DAY", help="published on this day or later (2024-01-31)")
     group.add_argument("--published-before", metavar="DAY", help="published before this day")
     group.add_argument("--modified-since", metavar="DAY", help="modified on this day or later")
-    group.add_argument("--licence", type=_text, metavar="NAME", help='as figshare spells it: "CC BY 4.0"')
+    group.add_argument(
+        "--licence", "--license", type=_text, metavar="NAME", help='as figshare spells it: "CC BY 4.0"'
+    )
     group.add_argument(
         "--order", metavar="ORDER",
         help="published_date, created_date, modified_date, views, downloads, shares, cites; "

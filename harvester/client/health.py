@@ -6,8 +6,9 @@ the api, as long as that has answered nothing), the breaker opens: everybody wai
 made now and then, a request that the service is known to answer. If it is answered, the others just had no
 luck. Where there is no health check, what waits is tried in its place, one at a time and once each.
 
-A service whose health check fails and that never answered, or has not answered for as long as
-`retry.patience`, is dead: the api ends the run, another service is refused at once and probed now and then.
+A service is dead when its health check fails and it never answered, or when it was silent for as long as
+`retry.outage_timeout`. A dead api ends the run; requests to another dead service fail at once, and it is
+probed now and then.
 """
 
 from __future__ import annotations

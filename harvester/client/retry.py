@@ -52,7 +52,7 @@ class Retrier:
         self._health = {
             name: ServiceHealth(
                 name,
-                outage_timeout=retry.patience,
+                outage_timeout=retry.outage_timeout,
                 probe_seconds=min(PROBE_SECONDS, retry.max_wait),
                 is_vital=name == "api",
                 errors=errors,

@@ -263,7 +263,7 @@ class RequestSender:
             self.limiters[name].report(outcome)
 
     async def read(self, response: aiohttp.ClientResponse, take: Callable[[bytes], Awaitable[None]]) -> None:
-        """Read a body to its end; give up on one slower than `timeouts.slowest`."""
+        """Read a body to its end; give up on one slower than `timeouts.min_speed`."""
         window, content = self.timeouts.idle, response.content
         begun, size = self._clock(), 0
         while not content.at_eof():
@@ -281,7 +281,7 @@ class RequestSender:
             size += len(piece)
             passed = self._clock() - begun
             if passed >= window:
-                if size < passed * self.timeouts.slowest:
+                if size < passed * self.timeouts.min_speed:
                     raise ConnectionFailed(
                         f"{display_url(response.url)}: only {size} bytes in {passed:.0f} s"
                     )

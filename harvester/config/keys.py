@@ -148,13 +148,13 @@ class Rates(Table):
 class Retry(Table):
     attempts: Annotated[int, at_most(1_000)] = 6
     max_wait: Seconds = 60.0
-    patience: Seconds = 900.0
+    outage_timeout: Seconds = 900.0
 
 
 class Timeouts(Table):
     connect: Seconds = 30.0
     idle: Seconds = 60.0
-    slowest: ByteCount = ByteCount(1000)
+    min_speed: ByteCount = ByteCount(1000)
 
 
 class _Versions:

@@ -42,6 +42,10 @@ NOT_KEYS = {"sources", "token", "stats_credentials", "proxies", "unmet"}
 """Fields of `Config` that are read in another way."""
 MOST_BYTES = 16_000_000
 """Of a config."""
+RENAMED = {"retry.patience": "retry.outage_timeout", "timeouts.slowest": "timeouts.min_speed"}
+"""Keys of earlier versions, each with the one that took its place."""
+SPELLINGS = {"license": "licence"}
+"""Other spellings of keys, which are taken as well."""
 PATHS = {"output"}
 """Keys whose values stay as the system gave them: a path need not be UTF-8."""
 
@@ -98,7 +102,7 @@ def load(
     _forbid_tokens(tree, "", tree.get("services", {}), faults)
     for key, value in _environment(environ, faults).items():
         _put(tree, key, value, faults)
-        origins[key] = ENVIRONMENT_PREFIX + key.upper().replace(".", "_")
+        origins[key] = _variable(key)
     for key, value in (options or {}).items():
         _put(tree, key, value, faults)
         origins[key] = "command line"
@@ -142,7 +146,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _environment(environ: Mapping[str, str], faults: _Faults) -> dict[str, Any]:
     """Pick the keys that stand in the environment as HARVESTER_<TABLE>_<KEY>."""
-    known = {ENVIRONMENT_PREFIX + key.upper().replace(".", "_"): key for key in keys()}
+    known = {_variable(key): key for key in keys()}
+    renamed = {_variable(old): _variable(new) for old, new in RENAMED.items()}
     values: dict[str, Any] = {}
     for name, text in environ.items():
         if name in known:
@@ -151,9 +156,16 @@ def _environment(environ: Mapping[str, str], faults: _Faults) -> dict[str, Any]:
                 values[key] = _from_text(text if key in PATHS else as_text(text), keys()[key])
             except UnicodeDecodeError:
                 faults.add(ENVIRONMENT, f"{name}: not UTF-8 text")
+        elif name in renamed:
+            faults.add(ENVIRONMENT, f"{name}: is now called {renamed[name]}")
         elif name.startswith(ENVIRONMENT_PREFIX):
             faults.add(ENVIRONMENT, f"{name}: unknown{_suggest(name, known)}")
     return values
+
+
+def _variable(key: str) -> str:
+    """Return the environment variable that sets a key."""
+    return ENVIRONMENT_PREFIX + key.upper().replace(".", "_")
 
 
 def _from_text(text: str, hint: Any) -> Any:
@@ -317,8 +329,10 @@ def _read_sources(tables: Any, kinds: Kinds, faults: _Faults) -> tuple[Any, ...]
             hint = _suggest(kind, kinds.sources)
             faults.add(f"{at}.kind", f"unknown {kind!r}{hint}; known: {', '.join(kinds.sources)}")
         else:
+            cls = kinds.sources[kind]
             rest = {key: value for key, value in table.items() if key != "kind"}
-            found[index] = _read_table(kinds.sources[kind], rest, f"{at}.", faults)
+            rest = _spelled(rest, cls, f"{at}.", faults)
+            found[index] = _read_table(cls, rest, f"{at}.", faults)
     return tuple(found)
 
 
@@ -347,7 +361,10 @@ def _read_values(
     """Convert the keys that stand in a table; what is wrong or missing is told and left out."""
     known = {name: hint for name, hint in fields(cls).items() if name not in leave}
     for key in table.keys() - known.keys():
-        faults.add(f"{at}{key}", f"unknown key{_suggest(key, known)}; known: {', '.join(known)}")
+        if new := RENAMED.get(f"{at}{key}"):
+            faults.add(f"{at}{key}", f"is now called {new}")
+        else:
+            faults.add(f"{at}{key}", f"unknown key{_suggest(key, known)}; known: {', '.join(known)}")
     values: dict[str, Any] = {}
     for name, hint in known.items():
         if name not in table:
@@ -360,6 +377,17 @@ def _read_values(
         else:
             _convert(table[name], hint, f"{at}{name}", values, faults)
     return values
+
+
+def _spelled(table: Mapping[str, Any], cls: type[Table], at: str, faults: _Faults) -> dict[str, Any]:
+    """Return a table with its keys in the spelling of the class's fields."""
+    spelled = dict(table)
+    for other, name in SPELLINGS.items():
+        if other in spelled and name in fields(cls):
+            if name in spelled:
+                faults.add(f"{at}{other}", f"given twice, as {name} as well")
+            spelled.setdefault(name, spelled.pop(other))
+    return spelled
 
 
 def _convert(value: Any, hint: Any, key: str, values: dict[str, Any], faults: _Faults) -> None:

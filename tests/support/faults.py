@@ -16,7 +16,7 @@ PASSING: Mapping[str, str] = {
     "gzip-cut": "half an answer does not count: retried",
     "stall": "ended after timeouts.idle; a file is resumed",
     "drip": "waited for",
-    "trickle": "slower than timeouts.slowest: ended, retried",
+    "trickle": "slower than timeouts.min_speed: ended, retried",
     "429": "the service pauses, then continues at half the rate and recovers",
     "429-after": "the service pauses for as many seconds",
     "429-date": "the service pauses until then, by the server's clock",

@@ -1,7 +1,7 @@
 """
 The connections for files: who has one, who waits for one, who gives it back.
 
-Some servers send just enough not to be given up (`timeouts.slowest`), and a few of them would hold all
+Some servers send just enough not to be given up (`timeouts.min_speed`), and a few of them would hold all
 connections. So, while other files wait, one that has brought less than `SLOW` times as much for
 `timeouts.idle` seconds gives its connection to them. What came of it is kept, and it is asked for again
 behind all others; each time it may take twice as long, so that it comes in the end even if all are slow.
@@ -78,7 +78,7 @@ class Holding:
     ) -> None:
         self._lanes = lanes
         self._patience = timeouts.idle * 2 ** min(times, MOST_DOUBLINGS)
-        self._least = timeouts.slowest * SLOW
+        self._least = timeouts.min_speed * SLOW
         self._clock = clock
         self._since = 0.0
         self._seconds = 0.0
