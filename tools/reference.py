@@ -24,7 +24,7 @@ import anyio
 
 from harvester.cli.parser import build_parser
 from harvester.config import Config
-from harvester.config.loading import keys
+from harvester.config.keys import keys
 from harvester.config.tables import fields
 from harvester.figshare.filters import Filters
 from harvester.jobs.harvest import harvest

@@ -5,8 +5,8 @@ What a run is told: the keys (`keys.py`), and how they are read (`loading.py`).
 command reads its config before it says anything.
 """
 
-from harvester.config.keys import Concurrency, Config, FileRules, Rates, Retry, Statistics, Timeouts
-from harvester.config.loading import Kinds, keys, load
+from harvester.config.keys import Concurrency, Config, FileRules, Rates, Retry, Statistics, Timeouts, keys
+from harvester.config.loading import Kinds, load
 
 __all__ = [
     "Concurrency",

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from harvester.config.proxies import NO_PROXIES, Proxies
 from harvester.config.secrets import Secret
-from harvester.config.tables import Table
+from harvester.config.tables import Table, fields
 from harvester.config.values import Rule, convert
 from harvester.errors import UsageError
 from harvester.system.paths import usable
@@ -276,3 +276,27 @@ class Config(Table):
     def folder(self) -> Path:
         """The output folder."""
         return Path(usable(self.output)).expanduser()
+
+
+NOT_KEYS = {"sources", "token", "stats_credentials", "proxies", "unmet"}
+"""Fields of `Config` that are read in another way."""
+RENAMED = {"retry.patience": "retry.outage_timeout", "timeouts.slowest": "timeouts.min_speed"}
+"""Keys of earlier versions, each with the one that took its place."""
+
+
+def is_table(hint: Any) -> bool:
+    """Return whether a type is that of a table."""
+    return isinstance(hint, type) and issubclass(hint, Table)
+
+
+def keys() -> dict[str, Any]:
+    """Return the full name of every key that is not a source's, with its type."""
+    known: dict[str, Any] = {}
+    for name, hint in fields(Config).items():
+        if name in NOT_KEYS:
+            continue
+        if is_table(hint):
+            known.update({f"{name}.{key}": inner for key, inner in fields(hint).items()})
+        else:
+            known[name] = hint
+    return known

@@ -8,46 +8,36 @@ outside (`Kinds`), as the tables of their own packages.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin
+from typing import Any, NamedTuple, TypeVar
 
 from harvester.config.addresses import address_fault
 from harvester.config.certificates import untrusted
+from harvester.config.environment import read_environment, variable_of
+from harvester.config.faults import ENVIRONMENT, Faults, suggest
 from harvester.config.keys import (
-    ALL,
     HARVEST,
     JOBS,
-    LATEST,
-    Allowance,
-    ByteCount,
+    NOT_KEYS,
+    RENAMED,
     Config,
-    Need,
     Services,
     Statistics,
-    Versions,
+    is_table,
 )
 from harvester.config.proxies import NO_PROXIES, Proxies, read_proxies
 from harvester.config.secrets import Secret, is_variable
 from harvester.config.tables import Table, faults_whatever, fields, is_required
 from harvester.config.values import convert
 from harvester.errors import UsageError
-from harvester.system.paths import as_text, contents
+from harvester.system.paths import contents
 
 T = TypeVar("T", bound=Table)
 
-ENVIRONMENT = "environment"
-ENVIRONMENT_PREFIX = "HARVESTER_"
-NOT_KEYS = {"sources", "token", "stats_credentials", "proxies", "unmet"}
-"""Fields of `Config` that are read in another way."""
 MOST_BYTES = 16_000_000
 """Of a config."""
-RENAMED = {"retry.patience": "retry.outage_timeout", "timeouts.slowest": "timeouts.min_speed"}
-"""Keys of earlier versions, each with the one that took its place."""
 SPELLINGS = {"license": "licence"}
 """Other spellings of keys, which are taken as well."""
-PATHS = {"output"}
-"""Keys whose values stay as the system gave them: a path need not be UTF-8."""
 
 
 class Kinds(NamedTuple):
@@ -56,26 +46,6 @@ class Kinds(NamedTuple):
     sources: Mapping[str, type[Any]]
     tasks: Sequence[str]
     formats: Sequence[str]
-
-
-class _Faults:
-    """Collects what is wrong, each with where it was said and its key; and what only some jobs need."""
-
-    def __init__(self, origins: Mapping[str, str]) -> None:
-        self._origins = origins
-        self.found: list[str] = []
-        self.unmet: list[Need] = []
-
-    def add(self, key: str, what: str) -> None:
-        self.found.append(self._told(key, what))
-
-    def need(self, key: str, what: str, jobs: Sequence[str] = JOBS) -> None:
-        self.unmet.append(Need(tuple(jobs), self._told(key, what)))
-
-    def _told(self, key: str, what: str) -> str:
-        top = key.partition(".")[0].partition("[")[0]
-        origin = self._origins.get(key) or self._origins.get(top) or self._origins.get("", "")
-        return f"{origin}: {key}: {what}" if origin and key != ENVIRONMENT else f"{key}: {what}"
 
 
 def load(
@@ -98,11 +68,11 @@ def load(
     environ = environ or {}
     tree = _read_toml(path) if path else {}
     origins = {"": path.name} if path else {}
-    faults = _Faults(origins)
+    faults = Faults(origins)
     _forbid_tokens(tree, "", tree.get("services", {}), faults)
-    for key, value in _environment(environ, faults).items():
+    for key, value in read_environment(environ, faults).items():
         _put(tree, key, value, faults)
-        origins[key] = _variable(key)
+        origins[key] = variable_of(key)
     for key, value in (options or {}).items():
         _put(tree, key, value, faults)
         origins[key] = "command line"
@@ -113,23 +83,6 @@ def load(
     if wrong:
         raise UsageError("\n".join(wrong))
     return config
-
-
-def keys() -> dict[str, Any]:
-    """Return the full name of every key that is not a source's, with its type."""
-    known: dict[str, Any] = {}
-    for name, hint in fields(Config).items():
-        if name in NOT_KEYS:
-            continue
-        if _is_table(hint):
-            known.update({f"{name}.{key}": inner for key, inner in fields(hint).items()})
-        else:
-            known[name] = hint
-    return known
-
-
-def _is_table(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, Table)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -144,45 +97,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not valid TOML: {exc}") from exc
 
 
-def _environment(environ: Mapping[str, str], faults: _Faults) -> dict[str, Any]:
-    """Pick the keys that stand in the environment as HARVESTER_<TABLE>_<KEY>."""
-    known = {_variable(key): key for key in keys()}
-    renamed = {_variable(old): _variable(new) for old, new in RENAMED.items()}
-    values: dict[str, Any] = {}
-    for name, text in environ.items():
-        if name in known:
-            key = known[name]
-            try:
-                values[key] = _from_text(text if key in PATHS else as_text(text), keys()[key])
-            except UnicodeDecodeError:
-                faults.add(ENVIRONMENT, f"{name}: not UTF-8 text")
-        elif name in renamed:
-            faults.add(ENVIRONMENT, f"{name}: is now called {renamed[name]}")
-        elif name.startswith(ENVIRONMENT_PREFIX):
-            faults.add(ENVIRONMENT, f"{name}: unknown{_suggest(name, known)}")
-    return values
-
-
-def _variable(key: str) -> str:
-    """Return the environment variable that sets a key."""
-    return ENVIRONMENT_PREFIX + key.upper().replace(".", "_")
-
-
-def _from_text(text: str, hint: Any) -> Any:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if get_origin(hint) is tuple:
-        return parts
-    if hint == Versions and text not in {LATEST, ALL}:
-        return [int(part) if part.isdecimal() and len(part) < 20 else part for part in parts]
-    if hint in {str, ByteCount, date | None} or get_args(hint)[:1] == (str,):
-        return text
-    try:
-        return float(text) if hint == Allowance or get_args(hint)[:1] == (float,) else int(text)
-    except ValueError:
-        return text
-
-
-def _put(tree: dict[str, Any], key: str, value: Any, faults: _Faults) -> None:
+def _put(tree: dict[str, Any], key: str, value: Any, faults: Faults) -> None:
     table, _, name = key.rpartition(".")
     if table:
         tree = tree.setdefault(table, {})
@@ -191,7 +106,7 @@ def _put(tree: dict[str, Any], key: str, value: Any, faults: _Faults) -> None:
     # A table that is no table is told of when it is read.
 
 
-def _forbid_tokens(table: Any, at: str, services: Any, faults: _Faults) -> None:
+def _forbid_tokens(table: Any, at: str, services: Any, faults: Faults) -> None:
     """A token in a file would be copied, mailed and committed with it."""
     entries = table.items() if isinstance(table, dict) else ()
     for key, value in list(entries):
@@ -209,7 +124,7 @@ def _forbid_tokens(table: Any, at: str, services: Any, faults: _Faults) -> None:
             _forbid_tokens(inner, f"{at}{place}.", services, faults)
 
 
-def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], faults: _Faults) -> Config:
+def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], faults: Faults) -> Config:
     sources = tree.pop("sources", [])
     values = _read_values(Config, tree, "", faults, leave=NOT_KEYS)
     config = Config(
@@ -235,7 +150,7 @@ NO_VARIABLE = "expected the name of an environment variable"
 """What stands there instead is not repeated: somebody may have put the secret itself there."""
 
 
-def _check_token(config: Config, faults: _Faults) -> None:
+def _check_token(config: Config, faults: Faults) -> None:
     """Check that there is a token where one is needed, and where it is said to be."""
     services = config.services
     if not is_variable(services.token_env):
@@ -251,7 +166,7 @@ def _check_token(config: Config, faults: _Faults) -> None:
         faults.need("services.impersonate", lacking)
 
 
-def _secret(variable: str, environ: Mapping[str, str], faults: _Faults) -> Secret | None:
+def _secret(variable: str, environ: Mapping[str, str], faults: Faults) -> Secret | None:
     """Read a secret from the environment, None where there is none."""
     text = environ.get(variable, "").strip()
     if not text or not is_variable(variable):
@@ -262,7 +177,7 @@ def _secret(variable: str, environ: Mapping[str, str], faults: _Faults) -> Secre
     return secret
 
 
-def _credentials(stats: Statistics, environ: Mapping[str, str], faults: _Faults) -> Secret | None:
+def _credentials(stats: Statistics, environ: Mapping[str, str], faults: Faults) -> Secret | None:
     """Read an institution's credentials; without an institution it does not matter what stands there."""
     variable = stats.credentials_env
     text = environ.get(variable, "").strip()
@@ -274,7 +189,7 @@ def _credentials(stats: Statistics, environ: Mapping[str, str], faults: _Faults)
     return Secret(text, variable)
 
 
-def _proxies(environ: Mapping[str, str], faults: _Faults) -> Proxies:
+def _proxies(environ: Mapping[str, str], faults: Faults) -> Proxies:
     try:
         return read_proxies(environ)
     except ValueError as exc:
@@ -286,7 +201,7 @@ ON_STATISTICS = ("stats", "timeline", "breakdown")
 """The tasks that ask for statistics; all but the first for a span of days."""
 
 
-def _check_statistics(config: Config, faults: _Faults) -> None:
+def _check_statistics(config: Config, faults: Faults) -> None:
     """Check what the tasks on statistics need of each other's keys."""
     stats = config.stats
     tasks = [task for task in ON_STATISTICS if task in config.tasks]
@@ -306,15 +221,15 @@ def _check_statistics(config: Config, faults: _Faults) -> None:
         faults.add("stats.institution", 'expected its name in addresses, such as "monash"')
 
 
-def _check_names(names: Sequence[str], known: Sequence[str], key: str, faults: _Faults) -> None:
+def _check_names(names: Sequence[str], known: Sequence[str], key: str, faults: Faults) -> None:
     if not names:
         faults.add(key, f"empty; known: {', '.join(known)}")
     for name in names:
         if name not in known:
-            faults.add(key, f"unknown {name!r}{_suggest(name, known)}; known: {', '.join(known)}")
+            faults.add(key, f"unknown {name!r}{suggest(name, known)}; known: {', '.join(known)}")
 
 
-def _read_sources(tables: Any, kinds: Kinds, faults: _Faults) -> tuple[Any, ...]:
+def _read_sources(tables: Any, kinds: Kinds, faults: Faults) -> tuple[Any, ...]:
     if not isinstance(tables, list):
         faults.add("sources", "expected [[sources]] tables")
         return (None,)
@@ -326,7 +241,7 @@ def _read_sources(tables: Any, kinds: Kinds, faults: _Faults) -> tuple[Any, ...]
         if not isinstance(kind, str):
             faults.add(f"{at}.kind", f"missing; known: {', '.join(kinds.sources)}")
         elif kind not in kinds.sources:
-            hint = _suggest(kind, kinds.sources)
+            hint = suggest(kind, kinds.sources)
             faults.add(f"{at}.kind", f"unknown {kind!r}{hint}; known: {', '.join(kinds.sources)}")
         else:
             cls = kinds.sources[kind]
@@ -336,7 +251,7 @@ def _read_sources(tables: Any, kinds: Kinds, faults: _Faults) -> tuple[Any, ...]
     return tuple(found)
 
 
-def _read_table(cls: type[T], table: Any, at: str, faults: _Faults) -> T | None:
+def _read_table(cls: type[T], table: Any, at: str, faults: Faults) -> T | None:
     if not isinstance(table, dict):
         faults.add(at.rstrip("."), "expected a table")
         return None
@@ -355,7 +270,7 @@ def _read_values(
     cls: type[Table],
     table: dict[str, Any],
     at: str,
-    faults: _Faults,
+    faults: Faults,
     leave: frozenset[str] | set[str] = frozenset(),
 ) -> dict[str, Any]:
     """Convert the keys that stand in a table; what is wrong or missing is told and left out."""
@@ -364,13 +279,13 @@ def _read_values(
         if new := RENAMED.get(f"{at}{key}"):
             faults.add(f"{at}{key}", f"is now called {new}")
         else:
-            faults.add(f"{at}{key}", f"unknown key{_suggest(key, known)}; known: {', '.join(known)}")
+            faults.add(f"{at}{key}", f"unknown key{suggest(key, known)}; known: {', '.join(known)}")
     values: dict[str, Any] = {}
     for name, hint in known.items():
         if name not in table:
             if is_required(cls, name):
                 faults.add(f"{at}{name}", "missing")
-        elif _is_table(hint):
+        elif is_table(hint):
             inner = _read_table(hint, table[name], f"{at}{name}.", faults)
             if inner is not None:
                 values[name] = inner
@@ -379,7 +294,7 @@ def _read_values(
     return values
 
 
-def _spelled(table: Mapping[str, Any], cls: type[Table], at: str, faults: _Faults) -> dict[str, Any]:
+def _spelled(table: Mapping[str, Any], cls: type[Table], at: str, faults: Faults) -> dict[str, Any]:
     """Return a table with its keys in the spelling of the class's fields."""
     spelled = dict(table)
     for other, name in SPELLINGS.items():
@@ -390,7 +305,7 @@ def _spelled(table: Mapping[str, Any], cls: type[Table], at: str, faults: _Fault
     return spelled
 
 
-def _convert(value: Any, hint: Any, key: str, values: dict[str, Any], faults: _Faults) -> None:
+def _convert(value: Any, hint: Any, key: str, values: dict[str, Any], faults: Faults) -> None:
     try:
         made = convert(value, hint)
     except ValueError as exc:
@@ -400,10 +315,3 @@ def _convert(value: Any, hint: Any, key: str, values: dict[str, Any], faults: _F
         faults.add(key, "expected a number")
         return
     values[key.rpartition(".")[2]] = made
-
-
-def _suggest(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    import difflib  # noqa: PLC0415 - where a word is wrong
-
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""

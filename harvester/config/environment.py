@@ -1,0 +1,51 @@
+"""Environment variables that set keys of the config: ``HARVESTER_<TABLE>_<KEY>``."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, get_args, get_origin
+
+from harvester.config.faults import ENVIRONMENT, Faults, suggest
+from harvester.config.keys import ALL, LATEST, RENAMED, Allowance, ByteCount, Versions, keys
+from harvester.system.paths import as_text
+
+ENVIRONMENT_PREFIX = "HARVESTER_"
+PATHS = {"output"}
+"""Keys whose values stay as the system gave them: a path need not be UTF-8."""
+
+
+def read_environment(environ: Mapping[str, str], faults: Faults) -> dict[str, Any]:
+    """Pick the keys that stand in the environment as HARVESTER_<TABLE>_<KEY>."""
+    known = {variable_of(key): key for key in keys()}
+    renamed = {variable_of(old): variable_of(new) for old, new in RENAMED.items()}
+    values: dict[str, Any] = {}
+    for name, text in environ.items():
+        if name in known:
+            key = known[name]
+            try:
+                values[key] = _value_of(text if key in PATHS else as_text(text), keys()[key])
+            except UnicodeDecodeError:
+                faults.add(ENVIRONMENT, f"{name}: not UTF-8 text")
+        elif name in renamed:
+            faults.add(ENVIRONMENT, f"{name}: is now called {renamed[name]}")
+        elif name.startswith(ENVIRONMENT_PREFIX):
+            faults.add(ENVIRONMENT, f"{name}: unknown{suggest(name, known)}")
+    return values
+
+
+def variable_of(key: str) -> str:
+    """Return the environment variable that sets a key."""
+    return ENVIRONMENT_PREFIX + key.upper().replace(".", "_")
+
+
+def _value_of(text: str, hint: Any) -> Any:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if get_origin(hint) is tuple:
+        return parts
+    if hint == Versions and text not in {LATEST, ALL}:
+        return [int(part) if part.isdecimal() and len(part) < 20 else part for part in parts]
+    if hint in {str, ByteCount, date | None} or get_args(hint)[:1] == (str,):
+        return text
+    try:
+        return float(text) if hint == Allowance or get_args(hint)[:1] == (float,) else int(text)
+    except ValueError:
+        return text

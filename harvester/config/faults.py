@@ -1,0 +1,43 @@
+"""Faults of a config: collected, so that all of them are shown at once, each with its origin and its key."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harvester.config.keys import JOBS, Need
+
+ENVIRONMENT = "environment"
+"""The key of a fault that is about the environment."""
+
+
+class Faults:
+    """
+    Collects faults, each with its origin and its key.
+
+    Attributes:
+        found: one line for each fault.
+        unmet: what is missing, and matters to some jobs alone.
+    """
+
+    def __init__(self, origins: Mapping[str, str]) -> None:
+        self._origins = origins
+        self.found: list[str] = []
+        self.unmet: list[Need] = []
+
+    def add(self, key: str, what: str) -> None:
+        self.found.append(self._line(key, what))
+
+    def need(self, key: str, what: str, jobs: Sequence[str] = JOBS) -> None:
+        self.unmet.append(Need(tuple(jobs), self._line(key, what)))
+
+    def _line(self, key: str, what: str) -> str:
+        top = key.partition(".")[0].partition("[")[0]
+        origin = self._origins.get(key) or self._origins.get(top) or self._origins.get("", "")
+        return f"{origin}: {key}: {what}" if origin and key != ENVIRONMENT else f"{key}: {what}"
+
+
+def suggest(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    """Return a hint at the known word that one may have been meant for, "" for none."""
+    import difflib  # noqa: PLC0415 - where a word is wrong
+
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
