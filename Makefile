@@ -6,17 +6,18 @@ READY := .venv/ready
 # Processes that run tests side by side. More than the machine has cores disturb the tests that look at the clock.
 WORKERS ?= 2
 
-.PHONY: help demo test check suite coverage soak cases pace bench oldest docs clean
+.PHONY: help demo test check suite coverage soak cases pace bench oldest reference docs clean
 help:
-	@echo "make demo      harvest the sandbox and show what came of it (no account, no network)"
+	@echo "make demo      harvest the sandbox and show the result (no account, no network)"
 	@echo "make test      everything that CI runs: checks and tests"
 	@echo "make check     ruff, mypy, layers"
-	@echo "make coverage  the tests once more, counting the lines that they run (half as long again)"
-	@echo "make soak      what takes long: 50 kills, 20 power cuts, every fault, 100,000 items, listings of a million, 2,400 steps of histories, the worst answers (ONLY=kills …)"
-	@echo "make cases     scripts that reproduce faults, where they are there (CASES=folder, ONLY=c15 …)"
-	@echo "make pace      run against the sandbox at 20 requests a second, and compare with the lower bound"
-	@echo "make bench     measure it beside its references and write docs/explanation/performance.md (ONLY=cpu,files …)"
-	@echo "make oldest    the tests with the oldest versions of the dependencies that are allowed"
+	@echo "make coverage  the tests with line coverage (half as long again)"
+	@echo "make soak      the long tests: 50 kills, 20 power cuts, every fault, 100,000 items, listings of a million, 2,400 steps of histories, the worst answers (ONLY=kills …)"
+	@echo "make cases     scripts that reproduce faults, if they are present (CASES=folder, ONLY=c15 …)"
+	@echo "make pace      a run against the sandbox at 20 requests a second, compared with the lower bound"
+	@echo "make bench     measure the program beside its references; writes docs/explanation/performance.md (ONLY=cpu,files …)"
+	@echo "make oldest    the tests with the oldest versions of the dependencies"
+	@echo "make reference write the pages of docs/reference that are made from the code"
 	@echo "make docs      build the documentation as a site in site/"
 
 $(READY): pyproject.toml constraints.txt
@@ -32,9 +33,6 @@ demo: $(READY)
 	@BIN=$(BIN) sh docs/demo.sh
 
 test: check suite
-
-reference: $(READY)
-	$(BIN)/python -m tools.reference
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -69,6 +67,9 @@ oldest:
 	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --group dev --editable .
 	.venv-oldest/bin/python -m pytest --quiet
+
+reference: $(READY)
+	$(BIN)/python -m tools.reference
 
 docs: $(READY)
 	@$(BIN)/python -m pip install --quiet 'mkdocs>=1.6,<2'

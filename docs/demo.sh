@@ -1,4 +1,4 @@
-# make demo: start the sandbox, harvest it, show what came of it.
+# make demo: start the sandbox, harvest it, show the result.
 set -eu
 rm -rf demo
 mkdir demo
@@ -25,8 +25,8 @@ echo "..."
 cat <<'END'
 
 Try next:
-  .venv/bin/harvester sandbox                                          # in another terminal; then, as it says there:
-  .venv/bin/harvester run --search ':category: "Digital Humanities"'   # kill it, run it again: it goes on
+  .venv/bin/harvester sandbox                                          # in another terminal; paste its exports here
+  .venv/bin/harvester run --search ':category: "Digital Humanities"'   # kill it, run it again: it resumes
   .venv/bin/harvester status -o demo/harvest
   .venv/bin/harvester verify -o demo/harvest
   .venv/bin/harvester init                                             # a commented config to start from

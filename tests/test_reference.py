@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,18 @@ async def test_every_key_of_the_summary_is_in_the_reference(tmp_path: Path) -> N
     page = (PAGES / "json.md").read_text(encoding="utf-8")
     for key in keys_of(json.loads((tmp_path / "summary.json").read_bytes())) - {"run", "folder"}:
         assert f"`{key}`" in page, key
+
+
+@pytest.mark.anyio
+async def test_every_query_of_the_documents_runs(tmp_path: Path) -> None:
+    await reference.small_harvest(tmp_path)
+    pages = [page.read_text(encoding="utf-8") for page in (reference.ROOT / "docs").rglob("*.md")]
+    blocks = [block for page in pages for block in re.findall(r"```sql\n(.*?)```", page, re.DOTALL)]
+    queries = [query for block in blocks for query in block.split(";") if query.strip()]
+    assert len(queries) >= 5
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+        for query in queries:
+            assert db.execute(query).description, query
 
 
 def test_a_column_without_a_text_and_a_text_without_a_column_are_refused(tmp_path: Path) -> None:

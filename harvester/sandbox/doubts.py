@@ -287,7 +287,7 @@ DOUBTS: Mapping[str, Doubt] = {
     "record-bom": Doubt(
         "records: a byte order mark before the JSON", _RECORD, _body(lambda body: b"\xef\xbb\xbf" + body)
     ),
-    "record-brotli": Doubt("records: packed as nobody asked for", _RECORD, _record("brotli")),
+    "record-brotli": Doubt("records: in an encoding that was not requested", _RECORD, _record("brotli")),
     "record-other": Doubt("records: those of another item", _RECORD, _record("wrong-id")),
     "record-bomb": Doubt("records: less than 100 KB that unpack to 90 MB", _RECORD, _record("bomb-small")),
     "record-bare": Doubt("records: no title, authors and files", _RECORD, _edited(_bare, "ETag")),
