@@ -15,6 +15,7 @@ from typing import Any
 
 from harvester import config as configuration
 from harvester.config import Config, Kinds
+from harvester.errors import UsageError
 
 
 class Registry(Mapping[str, type[Any]]):
@@ -24,8 +25,25 @@ class Registry(Mapping[str, type[Any]]):
         self._places = places
 
     def __getitem__(self, name: str) -> type[Any]:
+        """
+        Import the class of a name.
+
+        Raises:
+            KeyError: nothing has this name.
+            UsageError: it needs a package that is not installed.
+        """
         module, _, cls = self._places[name].partition(":")
-        return getattr(import_module(module), cls)  # type: ignore[no-any-return]  # tests look at each
+        try:
+            return getattr(import_module(module), cls)  # type: ignore[no-any-return]  # tests look at each
+        except ModuleNotFoundError as exc:
+            raise UsageError(
+                f"{name}: needs the package {exc.name}, which is not installed: "
+                f"pip install 'figshare-harvester[{name}]'"
+            ) from exc
+
+    def extended(self, **places: str) -> Registry:
+        """Return a registry with these classes besides, written as ``name="package.module:Class"``."""
+        return Registry(**{**self._places, **places})
 
     def __contains__(self, name: object) -> bool:
         return name in self._places
@@ -58,9 +76,12 @@ TASKS = Registry(
 EXPORTERS = Registry(
     jsonl="harvester.exporters.jsonl:JsonLines",
     csv="harvester.exporters.csv:CsvTables",
+    failures="harvester.exporters.failures:Failures",
+    summary="harvester.exporters.summary:SummaryFile",
 )
 
-KINDS = Kinds(sources=SOURCES, tasks=tuple(TASKS), formats=tuple(EXPORTERS))
+ALWAYS_EXPORTED = ("failures", "summary")
+"""What is written in every case, and is no format to choose."""
 
 
 def load_config(
@@ -69,17 +90,20 @@ def load_config(
     options: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] = os.environ,
     job: str | None = None,
+    exporters: Registry = EXPORTERS,
 ) -> Config:
     """
     Read a config file; `options` override its keys by their full names (``"rate.api"``).
 
     `job`: what the config is for, "harvest", "plan" or "list"; what it lacks for that is told too.
+    `exporters`: the output formats that there are; a program adds its own with `EXPORTERS.extended`.
 
     Raises:
         UsageError: anything is wrong; the message has a line for each fault.
     """
+    kinds = Kinds(SOURCES, tuple(TASKS), exporters, always_exported=ALWAYS_EXPORTED)
     return configuration.load(
-        KINDS, path=Path(path) if path is not None else None, options=options, environ=environ, job=job
+        kinds, path=Path(path) if path is not None else None, options=options, environ=environ, job=job
     )
 
 

@@ -506,8 +506,8 @@ async def test_real_records_go_through_models_ledger_and_tables(
     await ledger.save_item(ItemResult(read.id, {"metadata": WorkState.DONE}, (), (findings,)))
     await ledger.close("finished")
     with Reader(tmp_path) as reader:
-        for sink in EXPORTERS.values():
-            sink().write(reader, tmp_path)
+        for exporter in EXPORTERS.values():
+            exporter().export(reader, tmp_path)
     (line,) = (tmp_path / "metadata.jsonl").read_bytes().splitlines()
     assert orjson.loads(line) == told
     with (tmp_path / "items.csv").open(newline="", encoding="utf-8") as handle:

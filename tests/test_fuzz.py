@@ -18,7 +18,6 @@ from yarl import URL
 from harvester.client.json_body import JsonBody
 from harvester.config import Config, FileRules, keys
 from harvester.errors import ConnectionFailed, InvalidResponse, PermanentError, TransientError, UsageError
-from harvester.exporters.csv import write_failures
 from harvester.figshare.decoding import must_be_text
 from harvester.figshare.entries import decode_entries
 from harvester.figshare.records import LISTED_FILES, read_article
@@ -135,9 +134,8 @@ async def _keep(folder: Path, record: Record) -> None:
 
 def _assert_outputs_tell_it(folder: Path, raw: bytes) -> None:
     with Reader(folder) as reader:
-        for sink in EXPORTERS.values():
-            sink().write(reader, folder)
-        write_failures(reader, folder)
+        for exporter in EXPORTERS.values():
+            exporter().export(reader, folder)
     (line,) = (folder / "metadata.jsonl").read_bytes().splitlines()
     assert json.loads(line) == json.loads(raw)
     for table in ("items.csv", "files.csv"):

@@ -15,7 +15,8 @@ import pytest
 
 from harvester import harvest
 from harvester.errors import FailureKind, StorageError
-from harvester.exporters.csv import plain, write_table
+from harvester.exporters.csv_file import write_rows
+from harvester.exporters.tables import clean_cell
 from harvester.jobs.plan import make_plan
 from harvester.sandbox import HOSTILE, Sandbox, Settings
 from tests.support.program import at, config, environment, harvester
@@ -164,12 +165,12 @@ async def test_a_spreadsheet_runs_no_cell(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_spreadsheet_would_run_has_an_apostrophe_before_it(text: str, cell: str) -> None:
-    assert plain(text) == cell
+    assert clean_cell(text) == cell
 
 
 def test_a_cell_with_a_semicolon_stands_in_quotes(tmp_path: Path) -> None:
     told = [("a;b", "a", 'say "a"', None, 5), ("two\nlines", "", "a,b", "\r", -5)]
-    path = write_table(tmp_path / "t.csv", ("one", "t;wo"), told)
+    path = write_rows(tmp_path / "t.csv", ("one", "t;wo"), told)
     assert path.read_bytes() == (b'one,"t;wo"\r\n"a;b",a,"say ""a""",,5\r\n"two\nlines",,"a,b","\r",-5\r\n')
 
 

@@ -42,8 +42,8 @@ def closing(summary: Summary, config: Config) -> str:
         lines.append(
             f"{folder['failures']} failures: see {config.folder / 'failures.csv'}; run again to retry them"
         )
-    elif run["unexplained"]:
-        lines.append(f"{run['unexplained']} tasks are unaccounted for; run again, and please report this")
+    elif run["unaccounted"]:
+        lines.append(f"{run['unaccounted']} tasks are unaccounted for; run again, and please report this")
     else:
         lines.append("complete: all that was asked for is there")
     return "\n".join(lines)

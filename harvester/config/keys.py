@@ -6,7 +6,7 @@ one place. The kinds of source, task and export format are the business of their
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -238,10 +238,23 @@ class Need(NamedTuple):
     told: str
 
 
+class Exporters(NamedTuple):
+    """
+    The exporters of a config.
+
+    ``registry``: the class of each output format, by its name.
+    ``options``: the exporters, by format, that a table ``[export.<format>]`` describes.
+    """
+
+    registry: Mapping[str, type[Any]]
+    options: Mapping[str, Any]
+
+
 class Config(Table):
     """
     Everything a run is told. ``sources`` holds instances of the classes in ``Kinds.sources``.
 
+    ``exporters``: None for those of this package, without options.
     ``unmet``: what the environment lacks; `check_for` says whether that matters.
     """
 
@@ -257,6 +270,7 @@ class Config(Table):
     stats: Statistics = Statistics()
     export: Export = Export()
     sources: tuple[Any, ...] = ()
+    exporters: Exporters | None = None
     token: Secret | None = None
     stats_credentials: Secret | None = None
     proxies: Proxies = NO_PROXIES
@@ -278,7 +292,7 @@ class Config(Table):
         return Path(usable(self.output)).expanduser()
 
 
-NOT_KEYS = {"sources", "token", "stats_credentials", "proxies", "unmet"}
+NOT_KEYS = {"sources", "exporters", "token", "stats_credentials", "proxies", "unmet"}
 """Fields of `Config` that are read in another way."""
 RENAMED = {"retry.patience": "retry.outage_timeout", "timeouts.slowest": "timeouts.min_speed"}
 """Keys of earlier versions, each with the one that took its place."""

@@ -21,6 +21,7 @@ from harvester.config.keys import (
     NOT_KEYS,
     RENAMED,
     Config,
+    Exporters,
     Services,
     Statistics,
     is_table,
@@ -41,11 +42,20 @@ SPELLINGS = {"license": "licence"}
 
 
 class Kinds(NamedTuple):
-    """What the values of ``kind``, ``tasks`` and ``formats`` may be; sources by kind."""
+    """
+    What the values of ``kind``, ``tasks`` and ``formats`` may be; sources by kind, exporters by format.
+
+    ``always_exported``: exporters that are no format to choose.
+    """
 
     sources: Mapping[str, type[Any]]
     tasks: Sequence[str]
-    formats: Sequence[str]
+    exporters: Mapping[str, type[Any]]
+    always_exported: Sequence[str] = ()
+
+    @property
+    def formats(self) -> list[str]:
+        return [name for name in self.exporters if name not in self.always_exported]
 
 
 def load(
@@ -126,10 +136,12 @@ def _forbid_tokens(table: Any, at: str, services: Any, faults: Faults) -> None:
 
 def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], faults: Faults) -> Config:
     sources = tree.pop("sources", [])
+    options = _read_exporters(tree.get("export"), kinds, faults)
     values = _read_values(Config, tree, "", faults, leave=NOT_KEYS)
     config = Config(
         **values,
         sources=_read_sources(sources, kinds, faults),
+        exporters=Exporters(kinds.exporters, options),
         token=_secret(values.get("services", Services()).token_env, environ, faults),
         stats_credentials=_credentials(values.get("stats", Statistics()), environ, faults),
         proxies=_proxies(environ, faults),
@@ -251,6 +263,22 @@ def _read_sources(tables: Any, kinds: Kinds, faults: Faults) -> tuple[Any, ...]:
     return tuple(found)
 
 
+def _read_exporters(table: Any, kinds: Kinds, faults: Faults) -> dict[str, Any]:
+    """Take the tables ``[export.<format>]`` out of their table, and return the exporters they describe."""
+    tables = table if isinstance(table, dict) else {}
+    names = [name for name in tables if name in kinds.formats or isinstance(tables[name], dict)]
+    found: dict[str, Any] = {}
+    for name in names:
+        options = tables.pop(name)
+        _check_names([name], kinds.formats, "export", faults)
+        if name in kinds.formats:
+            try:
+                found[name] = _read_table(kinds.exporters[name], options, f"export.{name}.", faults)
+            except UsageError as exc:  # it needs a package that is not installed
+                faults.add("export", str(exc))
+    return found
+
+
 def _read_table(cls: type[T], table: Any, at: str, faults: Faults) -> T | None:
     if not isinstance(table, dict):
         faults.add(at.rstrip("."), "expected a table")
@@ -267,7 +295,7 @@ def _read_table(cls: type[T], table: Any, at: str, faults: Faults) -> T | None:
 
 
 def _read_values(
-    cls: type[Table],
+    cls: type[Any],
     table: dict[str, Any],
     at: str,
     faults: Faults,
@@ -279,7 +307,7 @@ def _read_values(
         if new := RENAMED.get(f"{at}{key}"):
             faults.add(f"{at}{key}", f"is now called {new}")
         else:
-            faults.add(f"{at}{key}", f"unknown key{suggest(key, known)}; known: {', '.join(known)}")
+            faults.add(f"{at}{key}", f"unknown key{suggest(key, known)}; known: {', '.join(known) or 'none'}")
     values: dict[str, Any] = {}
     for name, hint in known.items():
         if name not in table:

@@ -26,7 +26,7 @@ class Table:
 
     def __init_subclass__(cls) -> None:
         hints = get_type_hints(cls, include_extras=True)
-        cls._fields = {name: hint for name, hint in hints.items() if get_origin(hint) is not ClassVar}
+        cls._fields = _without_class_variables(hints)
 
     def __init__(self, **values: Any) -> None:
         for name in self._fields:
@@ -56,17 +56,23 @@ class Table:
         return f"{type(self).__name__}({told})"
 
 
-def fields(cls: type[Table]) -> Mapping[str, Any]:
-    """Return the fields of a table, those of its bases first, each with its type."""
-    return cls._fields
+def fields(cls: type[Any]) -> Mapping[str, Any]:
+    """Return the fields of a table or a dataclass, those of its bases first, each with its type."""
+    if issubclass(cls, Table):
+        return cls._fields
+    return _without_class_variables(get_type_hints(cls, include_extras=True))
 
 
-def is_required(cls: type[Table], name: str) -> bool:
-    """Tell whether a field has no default."""
+def _without_class_variables(hints: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: hint for name, hint in hints.items() if get_origin(hint) is not ClassVar}
+
+
+def is_required(cls: type[Any], name: str) -> bool:
+    """Return whether a field has no default."""
     return not hasattr(cls, name)
 
 
-def faults_whatever(cls: type[Table], values: Mapping[str, Any], lacking: Sequence[str]) -> list[str]:
+def faults_whatever(cls: type[Any], values: Mapping[str, Any], lacking: Sequence[str]) -> list[str]:
     """
     Tell what is wrong with the values together, whatever those that are `lacking` will be.
 
@@ -81,7 +87,7 @@ def faults_whatever(cls: type[Table], values: Mapping[str, Any], lacking: Sequen
     return [fault for fault in excluded if fault in put_in]
 
 
-def _faults(cls: type[Table], values: Mapping[str, Any]) -> list[str]:
+def _faults(cls: type[Any], values: Mapping[str, Any]) -> list[str]:
     try:
         cls(**values)
     except ValueError as exc:

@@ -1,8 +1,9 @@
 """
-Output formats, each written from the ledger. A new format is a new module here and a line in `plugins.py`.
+Output formats, each written from the ledger. A new one is a new module here and a line in `plugins.py`.
 
-Sinks are plain synchronous code over a `Reader`, run in a worker thread; each file is written beside
-its place and renamed into it, so that a reader never meets half a table.
+An exporter is a frozen dataclass whose fields are its options: the keys of ``[export.<format>]``. It is
+synchronous code that reads the ledger and runs in a worker thread. Its module may import what only an extra
+of that name installs: where that is missing, the format is refused with one line.
 """
 
 from __future__ import annotations
@@ -10,19 +11,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from harvester.ledger.reader import Reader
 
 
 class Exporter(Protocol):
-    """One output format."""
+    """
+    One output format.
+
+    ``format``: its name in the config.
+    ``files``: what it writes, as paths or globs relative to the folder; `*` crosses ``/``.
+    """
 
     format: ClassVar[str]
 
-    def write(self, reader: Reader, folder: Path) -> list[Path]:
-        """Write the whole output into `folder` and return the files made."""
+    @property
+    def files(self) -> Sequence[str]: ...
+
+    def export(self, reader: Reader, folder: Path) -> list[Path]:
+        """Write the output into `folder`, each file by atomic rename, and return the files written."""
         ...
 
 
-__all__ = ["Sink"]
+__all__ = ["Exporter"]

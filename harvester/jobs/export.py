@@ -1,30 +1,58 @@
-"""Export: tables and records written again from the ledger, in the formats asked for."""
+"""Export: the outputs are written again from the ledger, in the formats that the config names."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from anyio import from_thread, to_thread
 
 from harvester.config import Config
-from harvester.errors import InvalidResponse
-from harvester.exporters.csv import write_failures
+from harvester.errors import InvalidResponse, UsageError
+from harvester.exporters import Exporter
 from harvester.jobs.output_folder import make_folder
 from harvester.ledger.database.integrity import damaged
 from harvester.ledger.reader import Reader
-from harvester.plugins import EXPORTERS
+from harvester.plugins import ALWAYS_EXPORTED, EXPORTERS
 
 
 async def export(config: Config, to: Path | None = None) -> list[Path]:
     """
-    Write the tables and records again from the ledger; failures.csv always. `to`: into another folder.
+    Write all outputs again and return their paths; `to`: into another folder.
 
     Raises:
-        UsageError: there is no harvest in the folder, or `to` is none.
+        UsageError: there is no harvest in the folder, `to` is no folder, or a format cannot be written.
         StorageError: the disk does not take them.
     """
-    writers = [partial(EXPORTERS[name]().write) for name in config.export.formats]
+    return await write_outputs(config, make_exporters(config, ALWAYS_EXPORTED), to)
+
+
+def make_exporters(config: Config, always: Sequence[str] = ()) -> list[Exporter]:
+    """
+    Return the exporters that the config names, with their options, and those of `always`.
+
+    Raises:
+        UsageError: one needs a package that is not installed, or two of them write the same file.
+    """
+    registry, options = config.exporters or (EXPORTERS, {})
+    names = dict.fromkeys((*config.export.formats, *always))
+    exporters = [options.get(name) or registry[name]() for name in names]
+    owners: dict[str, str] = {}
+    for exporter in exporters:
+        for file in exporter.files:
+            if (other := owners.setdefault(file, exporter.format)) != exporter.format:
+                raise UsageError(f"export.formats: {other} and {exporter.format} both write {file}")
+    return exporters
+
+
+def is_output(exporters: Sequence[Exporter], path: str) -> bool:
+    """Return whether a file, by its path relative to the folder, belongs to one of these exporters."""
+    return any(fnmatchcase(path, pattern) for exporter in exporters for pattern in exporter.files)
+
+
+async def write_outputs(config: Config, exporters: Sequence[Exporter], to: Path | None = None) -> list[Path]:
+    """Run exporters over the ledger, in a thread, and return what they wrote; raises what `export` does."""
     target = config.folder if to is None else to
 
     def write() -> list[Path]:
@@ -32,9 +60,8 @@ async def export(config: Config, to: Path | None = None) -> list[Path]:
             if to is not None:
                 make_folder(to, "--to")
             try:
-                made = [path for writer in writers for path in writer(reader, target)]
+                return [path for exporter in exporters for path in exporter.export(reader, target)]
             except (InvalidResponse, ValueError) as exc:  # it was a record when it came
                 raise damaged(reader.path, f"table records: {exc}") from exc
-            return [*made, write_failures(reader, target)]
 
     return await to_thread.run_sync(write)

@@ -35,7 +35,7 @@ from harvester.errors import (
 from harvester.figshare.downloads import DownloadRoutes
 from harvester.figshare.protocol import Figshare
 from harvester.figshare.statistics import StatsService
-from harvester.jobs.export import export
+from harvester.jobs.export import make_exporters, write_outputs
 from harvester.jobs.output_folder import prepare
 from harvester.jobs.prune import recover
 from harvester.jobs.services import DEFAULT_HOOKS, Connected, RunHooks, connect, fit_to_limits
@@ -80,6 +80,7 @@ async def harvest(
         FatalError: the run could not go on; what was done is saved.
     """
     config.check_for("harvest")
+    make_exporters(config)  # one that cannot be made must not come to light after the work
     config = fit_to_limits(config)
     if idle := sorted(refresh.difference(item_task_names(config.tasks))):
         raise UsageError(f"--refresh: {', '.join(idle)}: not among the tasks: --tasks names them")
@@ -174,7 +175,7 @@ class _Run:
                 raise
         if pipeline.stopping.is_set():
             return await self._summarise(snapshot, "interrupted")
-        await export(config)
+        await write_outputs(config, make_exporters(config, ["failures"]))
         summary = await self._summarise(snapshot, "finished")
         if self._counters.no_room:  # all that fits is here
             raise StorageError(self._counters.no_room)

@@ -23,11 +23,12 @@ from anyio import CancelScope, get_cancelled_exc_class, to_thread
 from harvester.concurrency import run_with_background
 from harvester.config import Config
 from harvester.errors import StorageError
-from harvester.jobs.export import export
-from harvester.jobs.summary import renew_summary
+from harvester.exporters.summary import SummaryFile
+from harvester.jobs.export import export, is_output, make_exporters, write_outputs
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.reader import Reader
 from harvester.models import FileStatus
+from harvester.plugins import ALWAYS_EXPORTED
 from harvester.storage.local import Store
 from harvester.storage.local.directory import HOLDS_FOLDERS, Directory, OutputTree, map_disk_errors
 from harvester.storage.paths import numbered, parents
@@ -95,7 +96,7 @@ def removable(config: Config) -> list[Removable]:
     """
     with Reader(config.folder) as reader:
         # What a killed run may have put in its place is among them, whether or not it did.
-        return [each for each in _find(reader) if is_there(config.folder, each.path)]
+        return [each for each in _find(reader, config) if is_there(config.folder, each.path)]
 
 
 def prune_blockers(config: Config) -> list[str]:
@@ -137,7 +138,7 @@ async def _prune(
     await Placement(ledger, Store(config.folder, confirm=ledger.confirm)).recover()
     today = ledger.now()[:10]
     pruner = Pruner(config.folder, today)
-    found = await to_thread.run_sync(_find, reader)
+    found = await to_thread.run_sync(_find, reader, config)
     await ledger.pruned(await to_thread.run_sync(_gone, config.folder, [each.path for each in found]))
     if why := "; ".join(reader.prune_blockers()):
         return Pruned(kept=tuple(f"{path}: the last run had doubts: {why}" for path in paths))
@@ -165,9 +166,15 @@ def _gone(folder: Path, paths: Iterable[str]) -> list[str]:
     return [path for path in paths if not is_there(folder, path)]
 
 
-def _find(reader: Reader) -> list[Removable]:
-    """List every file that may go; one stays that some file system takes for a file of the harvest."""
+def _find(reader: Reader, config: Config) -> list[Removable]:
+    """
+    List every file that may go.
+
+    One stays that an output format has written, or that some file system takes for a file of the harvest.
+    """
     found = {each[0]: Removable(*each) for each in reader.removable()}
+    exporters = make_exporters(config, ALWAYS_EXPORTED) if found else []
+    found = {path: each for path, each in found.items() if not is_output(exporters, path)}
     if found:
         as_one = {unicodedata.normalize("NFC", path).casefold(): path for path in found}
         for file in reader.files(FileStatus.DONE):
@@ -342,6 +349,6 @@ async def prune_and_export(config: Config, paths: Sequence[str], *, trash_days: 
     pruned = await prune(config, paths, trash_days=trash_days)
     if pruned.removed:
         await export(config)
-    if pruned.removed or pruned.deleted:
-        await to_thread.run_sync(renew_summary, config.folder)
+    elif pruned.deleted:
+        await write_outputs(config, [SummaryFile()])
     return pruned

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -171,6 +172,15 @@ class Reader:
             if found.size < 0 or (found.path and not is_sound(found.path)):
                 raise damaged(self.path, f"table files: nonsense in size or path of file {file_id}")
             yield found
+
+    def items_with_files(self) -> Iterator[tuple[ItemRow, list[FileRow]]]:
+        """Return each of `items` with its files, by file id: what its record lists, here or not."""
+        groups = groupby(self.files(), key=lambda file: (file.item_id, file.version if file.key < 0 else 0))
+        owner, files = next(groups, ((0, 0), ()))
+        for item in self.items():
+            while owner < (item.id, item.version) and files:
+                owner, files = next(groups, ((0, 0), ()))
+            yield item, list(files) if owner == (item.id, item.version) else []
 
     def changes(self) -> Iterator[ChangeRow]:
         """What is new, has changed, was withdrawn or has returned since the last run that finished, by id."""

@@ -1,0 +1,66 @@
+"""CSV writer: a table as a file in the dialect of RFC 4180, UTF-8, safe to open in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from harvester.exporters.tables import Column, Row, Table, Type, clean_cell
+from harvester.ledger.reader import Reader
+from harvester.storage.local import atomic_write
+from harvester.text.fields import join_values
+
+
+def write_table(table: Table, reader: Reader, folder: Path, *, mark: str = "") -> Path:
+    """Write one table into a folder, and return its path; `mark` stands before the header."""
+    rows = _cells(table.rows(reader), table.columns)
+    return write_rows(folder / f"{table.name}.csv", table.header, rows, mark=mark)
+
+
+def _cells(rows: Iterable[Row], columns: Sequence[Column]) -> Iterator[Sequence[object]]:
+    """Give each row with its text sanitised and its lists joined; of other cells nothing changes."""
+    writers: dict[Type, Callable[[Any], str]] = {Type.TEXT: clean_cell, Type.TEXTS: _list_cell}
+    texts = [(place, writers[column.type]) for place, column in enumerate(columns) if column.type in writers]
+    for row in rows:
+        cells = list(row)
+        for place, write in texts:
+            if cells[place] is not None:
+                cells[place] = write(cells[place])
+        yield cells
+
+
+def _list_cell(texts: Iterable[str]) -> str:
+    return clean_cell(join_values(texts))
+
+
+class _WithoutLast:
+    """Writes lines without their last character."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+
+    def write(self, line: str) -> int:
+        return self._text.write(line[:-1])
+
+
+def write_rows(
+    path: Path, header: Iterable[str], rows: Iterable[Iterable[object]], *, mark: str = ""
+) -> Path:
+    """
+    Write rows to one file; None becomes an empty cell.
+
+    Cells with a semicolon stand in quotes: in half of the world spreadsheets split a line there.
+    """
+    with atomic_write(path) as handle:
+        text = io.TextIOWrapper(handle, encoding="utf-8", newline="")
+        text.write(mark)
+        # csv quotes what has a character of the line's end in it: that is how a semicolon gets its quotes.
+        writer = csv.writer(_WithoutLast(text), lineterminator="\r\n;")
+        writer.writerow(header)
+        writer.writerows(rows)
+        text.flush()
+        text.detach()
+    return path

@@ -1,0 +1,57 @@
+"""summary.json: what the last run did, and what the folder holds. It is written in every case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+
+from harvester.ledger.reader import Reader
+from harvester.models import Summary
+from harvester.storage.local import atomic_write
+from harvester.storage.trash import in_trash
+from harvester.text.display import harmless_json
+
+NAME = "summary.json"
+
+
+@dataclass(frozen=True)
+class SummaryFile:
+    """
+    Write summary.json.
+
+    ``summary``: that of the run which ends now. None: what the last run did stays as the file has it, and
+    what the folder holds is counted again; where there is no such file, none is written.
+    """
+
+    format: ClassVar[str] = "summary"
+    files: ClassVar[Sequence[str]] = (NAME,)
+
+    summary: Summary | None = None
+
+    def export(self, reader: Reader, folder: Path) -> list[Path]:
+        path = folder / NAME
+        run = _last_run(path) if self.summary is None else self.summary.run
+        if run is None:
+            return []
+        held = contents(reader) if self.summary is None else self.summary.folder
+        text = harmless_json(orjson.dumps({"run": run, "folder": held}, option=orjson.OPT_INDENT_2).decode())
+        with atomic_write(path) as handle:
+            handle.write(f"{text}\n".encode())
+        return [path]
+
+
+def contents(reader: Reader) -> dict[str, Any]:
+    """Return what the folder holds, in numbers: see `Reader.counts`; ``trash``: what is in the trash."""
+    return {**reader.counts(), "trash": in_trash(reader.path.parent)}
+
+
+def _last_run(path: Path) -> Any:
+    """Return what the last run did, None where no file says so."""
+    try:
+        return orjson.loads(path.read_bytes())["run"]
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return None

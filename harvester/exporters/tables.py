@@ -1,0 +1,288 @@
+"""
+Tables of the output: for each its name, its typed columns and where its rows come from.
+
+A column is added here and nowhere else: what renders these tables, such as `csv_file.py`, reads them here.
+`clean_cell` is the sanitising of cells for spreadsheets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import NamedTuple
+
+from harvester.figshare.records import read_description
+from harvester.ledger.reader import Reader
+from harvester.ledger.rows import FileRow
+from harvester.models import FileStatus
+from harvester.storage.local import item_dir
+
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+_BREAKS = ("\t", "\r", "\n")
+_BLANKS = " \u00a0\u200b\u2060\u3000\ufeff"
+MAX_CELL_LENGTH = 32_767
+"""Characters that a spreadsheet keeps of a cell; it would spill the rest into other cells."""
+_CUT_MARK_LENGTH = 67
+
+Row = tuple[object, ...]
+
+
+class Type(StrEnum):
+    """What the cells of a column are; any of them may be None where nothing is known."""
+
+    INTEGER = "integer"
+    TEXT = "text"  # written by people at figshare: a spreadsheet could run it as a formula
+    TEXTS = "list of texts"  # a tuple of such texts
+    WORD = "word"  # from a known set, or a path, checksum or date made or checked by the harvester
+
+
+class Column(NamedTuple):
+    """One column of a table."""
+
+    name: str
+    type: Type
+    description: str
+
+
+class Table(NamedTuple):
+    """
+    One table of the output.
+
+    ``rows`` reads its rows, with one value for each of ``columns``.
+    """
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    rows: Callable[[Reader], Iterator[Row]]
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+
+def clean_cell(text: str) -> str:
+    """
+    Return a text that is harmless to spreadsheets, short enough for them, and valid UTF-8.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it. Such a text begins with a
+    tab, a line break, or = + - @, also in full width and behind blanks, which some spreadsheets drop.
+    """
+    if len(text) > MAX_CELL_LENGTH - _CUT_MARK_LENGTH:
+        text = f"{text[: MAX_CELL_LENGTH - _CUT_MARK_LENGTH]}… [cut: {len(text)} characters]"
+    if not text.isascii():
+        text = text.encode(errors="replace").decode()
+    if "\0" in text:
+        text = text.replace("\0", "")
+    is_formula = text.startswith(_BREAKS) or text.lstrip(_BLANKS).startswith(_FORMULA)
+    return f"'{text}" if is_formula else text
+
+
+def _items(reader: Reader) -> Iterator[Row]:
+    last = None
+    for row in reader.items():
+        if row.version and row.id == last:  # versions.csv has those
+            continue
+        last = row.id
+        shown = read_description(row.raw)
+        yield (
+            row.id,
+            shown.title,
+            shown.doi,
+            shown.type,
+            shown.created_date,
+            shown.published_date,
+            shown.modified_date,
+            shown.licence,
+            shown.group_id,
+            shown.authors,
+            shown.categories,
+            row.files,
+            row.bytes,
+        )
+
+
+def _timeline(reader: Reader) -> Iterator[Row]:
+    for item_id, counter, granularity, _, date, number in reader.uses(by_country=False):
+        yield item_id, counter, granularity, date, number
+
+
+def _breakdown(reader: Reader) -> Iterator[Row]:
+    for item_id, counter, granularity, country, date, number in reader.uses(by_country=True):
+        yield item_id, counter, granularity, date, country, number
+
+
+def _files(reader: Reader) -> Iterator[Row]:
+    for file in reader.files():
+        yield (
+            file.item_id, file.file_id, file.name, file.path, file.size, file.md5, file.status,
+            _reason(file), file.url, file.version or None,
+        )  # fmt: skip
+
+
+def _reason(file: FileRow) -> str:
+    """Return why a file is not here; the ledger has no word for the usual reason why one is skipped."""
+    is_excluded = file.status == FileStatus.SKIPPED and not file.reason
+    return "excluded by the file rules" if is_excluded else file.reason
+
+
+def _changes(reader: Reader) -> Iterator[Row]:
+    for item_id, version, change, fields, files in reader.changes():
+        yield item_id, version or None, change, fields, files
+
+
+def _versions(reader: Reader) -> Iterator[Row]:
+    for row in reader.versions():
+        doi = read_description(row.raw).doi
+        yield row.id, row.version, doi, row.files, row.bytes, item_dir(row.id, row.version)
+
+
+def _failures(reader: Reader) -> Iterator[Row]:
+    for f in reader.failures():
+        subject = (f.subject, f"version {f.version}" if f.version else "", f.error)
+        yield f.item_id, f.file_id, f.task, ": ".join(filter(None, subject)), f.attempts
+
+
+_ITEM_ID = Column("item_id", Type.INTEGER, "figshare's id of the item.")
+_COUNTER = Column("counter", Type.WORD, "What is counted: views, downloads or shares.")
+_GRANULARITY = Column("granularity", Type.WORD, "The length of the period: day, month, year or total.")
+_DATE = Column("date", Type.WORD, "The first day of the period, as YYYY-MM-DD.")
+_NUMBER = Column("number", Type.INTEGER, "The count in this period.")
+_VIEWS = Column("total_views", Type.INTEGER, "Views since publication; empty if figshare has no count.")
+_DOWNLOADS = Column(
+    "total_downloads", Type.INTEGER, "Downloads since publication; empty if figshare has no count."
+)
+_SHARES = Column("total_shares", Type.INTEGER, "Shares since publication.")
+_FILES = Column("files", Type.INTEGER, "The number of files in the record.")
+_BYTES = Column("bytes", Type.INTEGER, "The size of these files together, in bytes.")
+
+ITEMS = Table(
+    "items",
+    "One row for each item whose record is here, by id.",
+    (
+        Column("id", Type.INTEGER, "figshare's id of the item."),
+        Column("title", Type.TEXT, "The title."),
+        Column("doi", Type.TEXT, "The DOI, without an address before it."),
+        Column("type", Type.TEXT, "The item type, such as dataset or figure."),
+        Column("created_date", Type.TEXT, "When the record was created, as figshare writes it."),
+        Column("published_date", Type.TEXT, "When the item was published, as figshare writes it."),
+        Column("modified_date", Type.TEXT, "When the record was last modified, as figshare writes it."),
+        Column("licence", Type.TEXT, "The name of the licence."),
+        Column("group_id", Type.INTEGER, "figshare's id of the group that the item belongs to."),
+        Column("authors", Type.TEXTS, "The full names of the authors, separated by semicolons."),
+        Column("categories", Type.TEXTS, "The titles of the categories, separated by semicolons."),
+        _FILES,
+        _BYTES,
+    ),
+    _items,
+)
+STATS = Table(
+    "stats",
+    "Views and downloads of each item, by id.",
+    (_ITEM_ID, _VIEWS, _DOWNLOADS),
+    lambda reader: reader.totals(),
+)
+STATS_SHARES = Table(
+    "stats_shares",
+    "Shares of each item for which they are known, by id.",
+    (_ITEM_ID, _SHARES),
+    lambda reader: reader.shares(),
+)
+STATS_HISTORY = Table(
+    "stats_history",
+    "The counters of each item each time they were harvested, by id and time.",
+    (
+        _ITEM_ID,
+        Column("asked_at", Type.WORD, "When they were harvested, in UTC."),
+        _VIEWS,
+        _DOWNLOADS,
+        _SHARES,
+    ),
+    lambda reader: reader.history(),
+)
+STATS_TIMELINE = Table(
+    "stats_timeline",
+    "The counters of each item in each period; the task timeline.",
+    (_ITEM_ID, _COUNTER, _GRANULARITY, _DATE, _NUMBER),
+    _timeline,
+)
+STATS_BREAKDOWN = Table(
+    "stats_breakdown",
+    "The counters of each item in each period and country; the task breakdown.",
+    (
+        _ITEM_ID,
+        _COUNTER,
+        _GRANULARITY,
+        _DATE,
+        Column("country", Type.TEXT, "The country, as figshare names it."),
+        _NUMBER,
+    ),
+    _breakdown,
+)
+FILES = Table(
+    "files",
+    "One row for each file that a record lists, by item, version and file id.",
+    (
+        _ITEM_ID,
+        Column("file_id", Type.INTEGER, "figshare's id of the file."),
+        Column("name", Type.TEXT, "The file's name at figshare."),
+        Column("path", Type.WORD, "Where the file is or will be, relative to the folder; empty for a link."),
+        Column("size", Type.INTEGER, "The size in bytes, as figshare gives it."),
+        Column("md5", Type.WORD, "The MD5 checksum in hexadecimal; empty if figshare has none."),
+        Column("status", Type.WORD, f"One of {', '.join(FileStatus)}."),
+        Column("reason", Type.TEXT, "Why the file is not here; empty if it is here or pending."),
+        Column("url", Type.TEXT, "The file's address at figshare, or a link's target."),
+        Column("version", Type.INTEGER, "The item's version that lists the file; empty if never published."),
+    ),
+    _files,
+)
+CHANGES = Table(
+    "changes",
+    "What has changed since the last finished run, by item.",
+    (
+        _ITEM_ID,
+        Column("version", Type.INTEGER, "The version that was asked for; empty for the current one."),
+        Column("change", Type.WORD, "One of new, changed, withdrawn, returned or moved."),
+        Column("fields", Type.TEXT, "The fields of the record that differ, separated by semicolons."),
+        Column("files", Type.TEXT, "The files that were added, changed or removed, separated by semicolons."),
+    ),
+    _changes,
+)
+VERSIONS = Table(
+    "versions",
+    "One row for each version that was asked for and whose record is here.",
+    (
+        _ITEM_ID,
+        Column("version", Type.INTEGER, "The number of the version."),
+        Column("doi", Type.TEXT, "The DOI of the version."),
+        _FILES,
+        _BYTES,
+        Column("folder", Type.WORD, "The folder of the version's files, relative to the output folder."),
+    ),
+    _versions,
+)
+FAILURES = Table(
+    "failures",
+    "What could not be harvested, and why: listings, then items, then files.",
+    (
+        Column("item_id", Type.INTEGER, "figshare's id of the item; empty for a listing or a name."),
+        Column("file_id", Type.INTEGER, "figshare's id of the file; empty for a failure of its item."),
+        Column("task", Type.WORD, "The task that failed."),
+        Column("error", Type.TEXT, "What went wrong, in one line."),
+        Column("attempts", Type.INTEGER, "The tries in the run that gave up."),
+    ),
+    _failures,
+)
+
+TABLES = (
+    ITEMS,
+    STATS,
+    STATS_SHARES,
+    STATS_HISTORY,
+    STATS_TIMELINE,
+    STATS_BREAKDOWN,
+    FILES,
+    CHANGES,
+    VERSIONS,
+)
+"""All tables that an output format renders, in this order; `FAILURES` is always written as failures.csv."""
