@@ -13,7 +13,7 @@ from aiohttp import web
 
 from harvester.errors import Rejected
 from harvester.figshare.api import FigshareApi
-from harvester.figshare.pager import PAGE_SIZE
+from harvester.figshare.cursor import PAGE_SIZE
 from harvester.sandbox import Sandbox, Settings
 from harvester.sources.account import Account
 from harvester.sources.collection import Collection
@@ -120,7 +120,7 @@ async def test_what_came_for_the_second_before_is_not_called_ignored(
         listing = await only(Institution(id=319, published_since=date(2015, 1, 5)))
         page = await listing.page(figshare, None)
     assert [ref.id for ref in page.refs] == [3]
-    told = "{'institution': 319}, page 1: figshare ignored published_since: 1 of 3 entries are left out"
+    told = "institution 319, page 1: figshare ignored published_since: 1 of 3 entries are excluded"
     assert (page.excluded, page.warning) == ((2, told) if warns else (1, ""))
 
 
@@ -308,7 +308,7 @@ async def test_an_order_of_the_users_has_no_slices_and_gives_way_at_the_cap(orde
         name, _, direction = order.partition(" ")
         ordered = list(sandbox.world.select({"order": name}))
         assert found.ids[:2000] == (ordered[::-1] if direction else ordered)[:2000]
-        assert found.warnings == ["{'institution': 319}: past 2000 items the order is figshare's by date"]
+        assert found.warnings == ["institution 319: past 2000 items the order is figshare's by date"]
         orders = [asked["order"] for asked in asked_pages(sandbox)]
         assert orders[:3] == [name] * 3
         assert set(orders[3:]) == {"published_date"}
@@ -326,7 +326,7 @@ async def test_the_own_institution_goes_on_by_change_where_its_order_ends() -> N
     async with Sandbox(Settings(items=3500, cap=2000)) as sandbox:
         found = await read(sandbox, await only(Institution(private=True, order="published_date")))
         assert sorted(found.ids) == sorted(sandbox.world.institution_items())
-        assert found.warnings == ["account/institution: past 2000 items the order is figshare's by date"]
+        assert found.warnings == ["the token's institution: past 2000 items the order is figshare's by date"]
 
 
 async def test_an_order_of_the_users_goes_on_by_cursor() -> None:

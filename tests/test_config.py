@@ -394,7 +394,7 @@ def test_what_narrows_a_listing(tmp_path: Path) -> None:
     )
     (group,) = config.sources
     assert group == Group(id=7, item_type="Dataset", published_since=date(2024, 2, 3))
-    assert group.criteria() == {"item_type": 3, "published_since": "2024-02-03"}
+    assert group.values() == {"item_type": 3, "published_since": "2024-02-03"}
     assert "item_type: empty" in "".join(
         faults(tmp_path, '[[sources]]\nkind = "group"\nid = 7\nitem_type = ""')
     )

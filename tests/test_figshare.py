@@ -25,8 +25,9 @@ from harvester.figshare.entries import Entry, decode_entries
 from harvester.figshare.filters import Filters
 from harvester.figshare.identifier_listing import IdentifierListing
 from harvester.figshare.identifiers import doi_in, handle_in, item_in, same_name, version_in, why_not
-from harvester.figshare.listings import PUBLIC_SEARCH, ArticleListing, article_listing
+from harvester.figshare.protocol import ArticleListing
 from harvester.figshare.records import read_article, read_description
+from harvester.figshare.v2 import SEARCH
 from harvester.jobs.services import connect
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import ItemResult, RunSpec
@@ -196,7 +197,7 @@ def test_a_record_may_name_this_machine_only_where_the_api_is_on_it() -> None:
 
 
 def everything(**criteria: object) -> ArticleListing:
-    return article_listing("", PUBLIC_SEARCH, criteria, Filters())
+    return ArticleListing.of("", SEARCH, criteria, Filters())
 
 
 async def test_a_cursor_that_died_lets_the_listing_begin_anew_once() -> None:

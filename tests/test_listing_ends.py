@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from harvester.figshare.cursor import PageCursor
+from harvester.figshare.protocol import Listing
 from harvester.sandbox import Sandbox, Settings
-from harvester.sources import Listing
 from harvester.sources.institution import Institution
 from tests.support.calls import calls, only, read
 from tests.support.forked import forked, harvester

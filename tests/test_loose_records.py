@@ -20,15 +20,13 @@ from harvester.figshare.entries import decode_entries
 from harvester.figshare.lenient import Unclear, whole_number
 from harvester.figshare.records import (
     decode_account,
-    decode_counts,
     decode_groups,
     decode_licences,
-    decode_total,
     decode_versions,
     read_article,
     read_description,
 )
-from harvester.figshare.statistics import decode_breakdown, decode_timeline
+from harvester.figshare.usage import decode_breakdown, decode_counts, decode_timeline, decode_total
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
 from harvester.text.fields import join_values, split_values
@@ -213,8 +211,8 @@ def test_an_empty_text_for_a_number_is_not_told() -> None:
 
 
 def test_other_answers_are_read_as_loosely() -> None:
-    assert decode_total(b'{"totals": "12"}').totals == 12
-    assert decode_total(b'{"totals": ""}').totals is None
+    assert decode_total(b'{"totals": "12"}') == 12
+    assert decode_total(b'{"totals": ""}') is None
     assert decode_counts(b'{"7": "20", "8": 3.0}') == {"7": 20, "8": 3}
     assert [each.version for each in decode_versions(b'[{"version": "2"}, {"version": 1}]')] == [2, 1]
     assert [(g.id, g.parent_id) for g in decode_groups(b'[{"id": "5", "parent_id": ""}]')] == [(5, None)]

@@ -306,7 +306,7 @@ async def test_a_token_whose_owner_cannot_be_told_adds_nothing_to_somebody_s_fol
         other = Harvest(sandbox, tmp_path / "new", source, **more)
         summary = await other.run()
         assert summary.exit_status == 0
-        assert any("cannot be told" in warning for warning in summary.run["warnings"])
+        assert any("could not be identified" in warning for warning in summary.run["warnings"])
         sandbox.doubts.end()
         await other.run()
         sandbox.doubts.begin(doubt)

@@ -229,9 +229,7 @@ def test_names_come_once_and_what_has_no_name_is_a_comment() -> None:
     failures = [
         Failure("listing", "500 again\nand again", "failed for now", subject="search a\x1b[31m {}"),
         Failure("resolve", "no item", "gone", subject="10.1/x"),
-        Failure(
-            "resolve", "an entry without an id", "failed for good", subject="{'group': 1}, page 1, entry 3"
-        ),
+        Failure("resolve", "an entry without an id", "failed for good", subject="group 1, page 1, entry 3"),
         Failure("metadata", "gone", "gone", 7, version=2),
         Failure("stats", "500", "failed for now", 7),
         Failure("files", "gone", "gone", 7, 70),
@@ -240,7 +238,7 @@ def test_names_come_once_and_what_has_no_name_is_a_comment() -> None:
     assert list(failed_lines(failures)) == [
         "# search a [31m {}: 500 again and again",
         "10.1/x",
-        "# {'group': 1}, page 1, entry 3: an entry without an id",
+        "# group 1, page 1, entry 3: an entry without an id",
         "7.v2",
         "7",
     ]

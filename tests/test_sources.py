@@ -11,16 +11,18 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from harvester.engine.listing import unknown_values
 from harvester.errors import InvalidResponse, NotFound, NotModified, Rejected, Unreachable
 from harvester.figshare.api import FigshareApi
 from harvester.figshare.downloads import DownloadRoutes
 from harvester.figshare.filters import ORDERS
 from harvester.figshare.identifier_listing import IdentifierListing
+from harvester.figshare.v2 import V2
 from harvester.models import ItemRef, ListingEntry, PendingFile, RemoteFile
 from harvester.plugins import SOURCES
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.item import Item
-from harvester.sources import Source, doubts_of
+from harvester.sources import Source
 from harvester.sources.account import Account
 from harvester.sources.collection import Collection
 from harvester.sources.group import Group
@@ -177,8 +179,8 @@ async def test_all_unknown_names_are_told_of_before_any_page(sandbox: Sandbox) -
         for name in ("'CC BY' (near: CC BY 4.0)", "'GPL'")
     ]
     async with calls(sandbox) as figshare:
-        assert await doubts_of(listings, figshare) == unknown
-        assert await doubts_of((listings[0], IdentifierListing(("1",))), figshare) == []
+        assert await unknown_values(listings, figshare) == unknown
+        assert await unknown_values((listings[0], IdentifierListing(("1",))), figshare) == []
     assert [seen.path for seen in sandbox.asked("api")] == ["/v2/licenses", "/v2/account/licenses"]
 
 
@@ -191,7 +193,7 @@ async def test_where_there_are_no_licences_to_be_had_the_name_is_taken_as_it_is(
     async with served(answer) as api, client(api) as polite:
         figshare = FigshareApi(polite, api=api, stats=api)
         listing = await only(Search(query="x", licence="CC0"))
-        assert len(await doubts_of([listing], figshare)) == 1
+        assert len(await unknown_values([listing], figshare)) == 1
         position = (await listing.page(figshare, None)).position
         assert (await listing.page(figshare, position)).position is None
 
@@ -288,12 +290,14 @@ async def test_a_quick_listing_keeps_to_the_users_own_date(sandbox: Sandbox) -> 
 
 async def test_a_quick_listing_of_a_group_is_not_counted() -> None:
     async with Sandbox(Settings(items=50)) as sandbox, calls(sandbox) as figshare:
-        (listing,) = await Group(id=11962).listings()
+        (listing,) = await Group(id=11962).listings(V2.endpoints)
         assert await listing.count(figshare) == 10
-        assert await listing.since("2015-01-01T00:00:00Z").count(figshare) is None
-        (early,) = await Group(id=11962, published_before=date(2030, 1, 1)).listings()
+        changes = listing.since("2015-01-01T00:00:00Z")
+        assert changes is not None
+        assert await changes.count(figshare) is None
+        (early,) = await Group(id=11962, published_before=date(2030, 1, 1)).listings(V2.endpoints)
         assert await early.count(figshare) is None
-        (ordered,) = await Group(id=11962, order="views").listings()
+        (ordered,) = await Group(id=11962, order="views").listings(V2.endpoints)
         assert await ordered.count(figshare) == 10
 
 

@@ -23,14 +23,8 @@ from yarl import URL
 from harvester import harvest, load_config
 from harvester.config import Config, Statistics
 from harvester.errors import ConnectionFailed, InvalidResponse, TokenRejected, UsageError
-from harvester.figshare.statistics import (
-    StatsService,
-    decode_breakdown,
-    decode_timeline,
-    decode_total,
-    requests_per_item,
-    windows,
-)
+from harvester.figshare.statistics import StatsService, requests_per_item, windows
+from harvester.figshare.usage import decode_breakdown, decode_timeline, decode_total
 from harvester.jobs.services import RunHooks
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import ItemResult, RunSpec

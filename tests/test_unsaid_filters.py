@@ -259,7 +259,7 @@ async def test_undated_entries_behind_the_last_wanted_day_are_listed() -> None:
 @pytest.mark.parametrize("source", [Institution(private=True), Account(query="x")])
 async def test_more_undated_entries_than_a_page_holds_are_told_to_be_incomplete(source: Source) -> None:
     with pytest.raises(
-        Rejected, match="50 items or more tell no modified_date, by which it is cut; incomplete"
+        Rejected, match="50 items or more have no modified_date, by which it is cut; incomplete"
     ):
         await listed(nulls_last(180, 60, "modified_date"), source)
 

@@ -13,7 +13,7 @@ from bench.harvesting import Harvest
 from bench.measure import Numbers, Spread, alternate, spread
 from bench.result import Case, Check, Measured, Plan, Result, Table, Told
 from bench.sandboxes import busiest_second
-from harvester.figshare.api import PAGE_SIZE
+from harvester.figshare.cursor import PAGE_SIZE
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.catalogue import LISTED_FILES
 

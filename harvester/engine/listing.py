@@ -1,35 +1,133 @@
 """
-Reads the sources page by page into the ledger, and proves that each listing is whole.
+Listing: reads the sources page by page into the ledger, and proves that each listing is whole.
 
-A page and the place where it ends are recorded together, so a listing goes on at the page where it was
-left or where it failed. What figshare can count is compared with what its listing gave.
+A page and the cursor of the next one are recorded together. So a listing goes on at the page where it was
+left, or where it failed. What figshare can count is compared with what its listing gave.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
 
 import anyio
 from anyio import CancelScope
 
 from harvester.engine.progress import RunCounters
 from harvester.errors import PermanentError, Rejected, TransientError
-from harvester.figshare.identifier_listing import IdentifierListing
-from harvester.figshare.protocol import Figshare
+from harvester.figshare.protocol import Figshare, Listing
 from harvester.ledger.ledger import Ledger
-from harvester.models import Failure
-from harvester.sources import Counted, Listing, Source, changed_since, doubts_of, is_endless
+from harvester.ledger.messages import ListingProgress
+from harvester.models import Failure, Page
+from harvester.sources import Source
 
 log = logging.getLogger(__name__)
+
+MOST_REPEATED = 10_000
+"""Entries that a listing may repeat, beyond each item twice, before it is taken for endless."""
+OVERLAP = timedelta(days=1)
+"""What was modified so shortly before the last run is listed again: clocks differ, and indexes lag."""
+
+
+def changed_since(listing: Listing, mark: str) -> Listing | None:
+    """
+    Return a listing narrowed to what was modified since `mark`, when all of it was here; see `Listing.since`.
+
+    None if it has to be read whole: its service cannot filter by date, or `mark` is "", which is unknown.
+    """
+    if not mark:
+        return None
+    moment = datetime.fromisoformat(mark) - OVERLAP
+    return listing.since(moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+async def unknown_values(listings: Sequence[Listing], figshare: Figshare) -> list[str]:
+    """Return a warning for each unknown value of the filters of all listings, each once."""
+    found: dict[str, None] = {}
+    for listing in listings:
+        try:
+            found |= dict.fromkeys(await listing.unknown_values(figshare))
+        except (PermanentError, TransientError):
+            break  # figshare does not answer; reading the listing will report it
+    return list(found)
+
+
+class ListingReader:
+    """
+    Reads listings, for a run and for a survey alike.
+
+    `warn`: is called with what the user should know of a listing.
+    `is_stopping`: is asked before each page.
+    """
+
+    def __init__(
+        self,
+        figshare: Figshare,
+        *,
+        warn: Callable[[str], object],
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._figshare = figshare
+        self._warn = warn
+        self._is_stopping = is_stopping
+
+    async def listings(self, sources: Sequence[Source]) -> list[Listing]:
+        """
+        Return the listings of all sources in the order of reading, each once, and warn of unknown filters.
+
+        Raises:
+            UsageError: a list of names cannot be read.
+        """
+        # The account's own record of an item is the fuller one, so it must be known first.
+        ordered = sorted(sources, key=lambda source: not source.private)
+        found: dict[str, Listing] = {}
+        for source in ordered:
+            for listing in await source.listings(self._figshare.endpoints):
+                found.setdefault(listing.key, listing)
+        for warning in await unknown_values(list(found.values()), self._figshare):
+            self._warn(warning)
+        return list(found.values())
+
+    async def read(
+        self, listing: Listing, progress: ListingProgress, add: Callable[[Page], Awaitable[ListingProgress]]
+    ) -> ListingProgress:
+        """
+        Read a listing from where it is until its end, or until the run is stopping; return where it is then.
+
+        `add`: keeps a page and returns how far the listing is with it.
+
+        Raises:
+            Rejected: the listing repeats itself without an end.
+            Others: as `Listing.page`.
+        """
+        has_warned = False
+        while not (progress.complete or self._is_stopping()):
+            page = await listing.page(self._figshare, progress.position)
+            if page.warning and not has_warned:
+                self._warn(page.warning)
+                has_warned = True
+            for note in page.notes:
+                self._warn(note)
+            progress = await add(page)
+            if _is_endless(listing, progress):
+                raise Rejected("the listing does not end: it repeats the same items")
+        return progress
+
+
+def _is_endless(listing: Listing, progress: ListingProgress) -> bool:
+    """A list of names never is: what it repeats is counted, and its tail is read."""
+    return listing.length is None and progress.named > 2 * progress.found + MOST_REPEATED
 
 
 class Producer:
     """
     The first stage of a run.
 
-    `tasks`: what an item owes that was not known before. `quick`: ask listings only for what was modified
-    since the last run without error, where they can tell; what has vanished from them is not seen then.
+    `tasks`: what is pending for an item that was not known before.
+    `quick`: ask listings only for what was modified since the last run without error, if they can tell; what
+    has vanished from them is not noticed then.
     """
 
     def __init__(
@@ -45,51 +143,47 @@ class Producer:
     ) -> None:
         self._ledger = ledger
         self._figshare = figshare
-        # The account's own record of an item is the fuller one, so it must be known first.
-        self._sources = sorted(sources, key=lambda source: not source.private)
+        self._sources = sources
         self._tasks = tasks
         self._counters = counters
         self._stopping = stopping
         self._quick = quick
+        self._reader = ListingReader(figshare, warn=counters.warn, is_stopping=stopping.is_set)
         self._listings: list[Listing] | None = None
-        self._naming = CancelScope()
-        self._settled: set[str] = set()
-        self._parts: dict[str, Listing] = {}
+        self._preparing = CancelScope()
+        self._finished: set[str] = set()
+        self._changes: dict[str, Listing] = {}
         self._is_chosen = False
 
-    async def run(self, names: Sequence[str] = ()) -> None:
+    async def run(self, retries: Sequence[Listing] = ()) -> None:
         """
         Read every listing that has not been read to its end, or until the run is stopping.
 
-        `names`: of items, which were asked for in vain and are asked for once more.
+        `retries`: listings of names that led to no item and are asked for once more.
         """
         if self._listings is None:
             await self.prepare()
         if not self._is_chosen and self._listings is not None:
             await self._choose(self._listings)
             self._is_chosen = True
-        again = (IdentifierListing(tuple(names), once_more=True),) if names else ()
-        for listing in (*(self._listings or ()), *again):
-            reading = self._parts.get(listing.key, listing)
-            if reading.key not in self._settled:
+        for listing in (*(self._listings or ()), *retries):
+            reading = self._changes.get(listing.key, listing)
+            if reading.key not in self._finished:
                 await self._read(reading)
         if not self._stopping.is_set():
-            await self._ask_once_more()
+            await self._recheck_vanished()
         self._counters.listing_ended = True
 
     async def prepare(self) -> None:
         """
-        Settle what is to be listed, before anything is recorded.
+        Find out what is to be listed, before anything is recorded.
 
         Raises:
             UsageError: a list of names cannot be read, or the folder holds the private items of another
                 account.
         """
-        with self._naming:
-            # Standard input can be read only once.
-            listings = [item for source in self._sources for item in await source.listings()]
-            for doubt in await doubts_of(listings, self._figshare):
-                self._counters.warn(doubt)
+        with self._preparing:
+            listings = await self._reader.listings(self._sources)  # standard input can be read only once
             await self._recognise_owners()
             self._listings = listings
 
@@ -98,71 +192,62 @@ class Producer:
         owners = {source.owner for source in self._sources if source.private}
         if not owners:
             return
-        told: dict[str, int] = {}
+        ids: dict[str, int] = {}
         why = "the account's answer has no such id"
         try:
-            told = await self._figshare.account()
+            ids = await self._figshare.account()
         except (PermanentError, TransientError) as error:
             why = str(error)
         for owner in sorted(owners):
-            if not await self._ledger.owners.recognise(owner, told.get(owner), why):
+            if not await self._ledger.owners.recognise(owner, ids.get(owner), why):
                 self._counters.warn(
                     f"whose {owner} the token is could not be identified: {why}; the next run tries again"
                 )
 
     async def _choose(self, listings: Sequence[Listing]) -> None:
-        """Settle which of the listings are read whole; forget those that are not asked for any more."""
+        """Decide which of the listings are read whole; forget those that are no longer asked for."""
         for listing in listings if self._quick else ():
-            if part := changed_since(listing, await self._ledger.mark(listing.key)):
-                self._parts[listing.key] = part
+            if changes := changed_since(listing, await self._ledger.mark(listing.key)):
+                self._changes[listing.key] = changes
             else:
                 await self._ledger.begin_anew(listing.key)
-        kept = (*listings, *self._parts.values())
+        kept = (*listings, *self._changes.values())
         await self._ledger.keep_listings([listing.key for listing in kept])
 
-    async def _ask_once_more(self) -> None:
-        """Ask for the items that listings named before and do not name now: they may be withdrawn."""
-        await self._ledger.merge({part.key: key for key, part in self._parts.items()})
+    async def _recheck_vanished(self) -> None:
+        """Request the items that listings named before and do not name now: they may be withdrawn."""
+        await self._ledger.merge({changes.key: key for key, changes in self._changes.items()})
         if vanished := await self._ledger.owe_vanished():
             log.info("re-checking %d items that are no longer listed", vanished)
             self._counters.items_pending += vanished
 
     def stop(self) -> None:
-        """Wait no longer for names that somebody has still to type."""
-        self._naming.cancel()
+        """Wait no longer for names that a person has still to type."""
+        self._preparing.cancel()
 
     async def _read(self, listing: Listing) -> None:
-        listed = await self._ledger.listed(listing.key)
-        was_warned = False
         try:
-            while not listed.complete:
-                if self._stopping.is_set():
-                    return
-                page = await listing.page(self._figshare, listed.position)
-                if page.warning and not was_warned:
-                    self._counters.warn(page.warning)
-                    was_warned = True
-                for note in page.notes:
-                    self._counters.warn(note)
-                added = await self._ledger.add_page(listing.key, page, self._tasks)
-                listed = added.listed
-                self._counters.items_pending += added.owed
-                self._counters.listed += len(page.refs)
-                if is_endless(listing, listed.named, listed.found):
-                    raise Rejected("the listing does not end: it repeats the same items")
+            progress = await self._reader.read(
+                listing, await self._ledger.listed(listing.key), partial(self._add, listing)
+            )
         except TransientError as error:
             await self._note(listing, error, begin_anew=False)
         except PermanentError as error:
-            self._settled.add(listing.key)
+            self._finished.add(listing.key)
             await self._note(listing, error, begin_anew=True)
         else:
-            self._settled.add(listing.key)
-            await self._compare(listing, listed.found)
+            if progress.complete:
+                self._finished.add(listing.key)
+                await self._compare(listing, progress.found)
+
+    async def _add(self, listing: Listing, page: Page) -> ListingProgress:
+        added = await self._ledger.add_page(listing.key, page, self._tasks)
+        self._counters.items_pending += added.owed
+        self._counters.listed += len(page.refs)
+        return added.listed
 
     async def _compare(self, listing: Listing, found: int) -> None:
-        """Compare a listing with what figshare counts, where it can count; fewer is a failure."""
-        if not isinstance(listing, Counted):
-            return
+        """Compare a listing with what figshare counts, if it can count; fewer is a failure."""
         try:
             counted = await listing.count(self._figshare)
         except (PermanentError, TransientError) as error:

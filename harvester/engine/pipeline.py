@@ -44,7 +44,7 @@ from harvester.errors import (
     PermanentError,
     TransientError,
 )
-from harvester.figshare.protocol import Figshare
+from harvester.figshare.protocol import Figshare, Listing
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import RECORD, FileResult, ItemResult
 from harvester.models import Failure, FileStatus, PendingFile, PendingItem, TaskResult, WorkState
@@ -125,11 +125,11 @@ class Pipeline:
         self._producer.stop()
         self._ledger.notify()
 
-    async def run(self, names: Sequence[str] = ()) -> None:
+    async def run(self, retries: Sequence[Listing] = ()) -> None:
         """
         Do all that is owed, or all that can be done before `stop`; can be run again when more is owed.
 
-        `names`: of items, which were asked for in vain and are asked for once more.
+        `retries`: see `Producer.run`.
 
         Raises:
             FatalError: it cannot go on. What was done until then is in the ledger.
@@ -138,14 +138,14 @@ class Pipeline:
         self._transfers = 0
         self._in_hand.clear()
         with CancelScope() as in_hand:
-            await run_with_background(partial(self._flow, names), partial(self._grace, in_hand))
+            await run_with_background(partial(self._flow, retries), partial(self._grace, in_hand))
         await self._ledger.flush()
 
-    async def _flow(self, names: Sequence[str]) -> None:
+    async def _flow(self, retries: Sequence[Listing]) -> None:
         queue = create_memory_object_stream[PendingItem](self._concurrency.queue)
         transfers = create_memory_object_stream[PendingFile](self._concurrency.downloads)
         async with create_task_group() as group:
-            group.start_soon(self._list, names)
+            group.start_soon(self._list, retries)
             group.start_soon(
                 self._feed, self._ledger.owed_items, queue[0], self._all_listed, lambda: self._visits == 0
             )
@@ -160,8 +160,8 @@ class Pipeline:
         await anyio.sleep(GRACE_SECONDS)
         in_hand.cancel()
 
-    async def _list(self, names: Sequence[str]) -> None:
-        await self._producer.run(names)
+    async def _list(self, retries: Sequence[Listing]) -> None:
+        await self._producer.run(retries)
         self._all_listed.set()
         self._ledger.notify()
 

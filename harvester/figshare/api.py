@@ -1,10 +1,11 @@
-"""figshare's services as calls that return models."""
+"""API facade: figshare's services as calls that return models."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -14,91 +15,85 @@ from harvester.client import Client, Reply
 from harvester.concurrency import apart
 from harvester.errors import BadRequest, InvalidResponse, NotFound, PermanentError, Rejected, TransientError
 from harvester.figshare.decoding import must_be_text
-from harvester.figshare.entries import decode_entries
 from harvester.figshare.file_lists import Pages, is_whole, whole
-from harvester.figshare.listings import ArticleListing
-from harvester.figshare.pager import PAGE_SIZE, Pager
-from harvester.figshare.records import (
-    Account,
-    decode_account,
-    decode_counts,
-    decode_groups,
-    decode_pieces,
-    decode_versions,
-    read_article,
-)
+from harvester.figshare.pager import Pager
+from harvester.figshare.protocol import ApiVersion, ArticleListing, Endpoint
+from harvester.figshare.records import Account
 from harvester.figshare.resolver import IdentifierResolver
 from harvester.figshare.rest import RestApi
-from harvester.figshare.statistics import decode_total
-from harvester.models import ItemRef, Page, Record
-
-__all__ = ["PAGE_SIZE", "FigshareApi"]
+from harvester.figshare.v2 import V2
+from harvester.models import Article, ItemRef, Page, Record
 
 LONGEST_ETAG = 200
+PROBED_ITEM = 1
+"""Any id: the statistics of an unknown item are an empty answer."""
 
 
 class FigshareApi:
     """
-    Figshare's services as calls that return models.
+    Implements `protocol.Figshare` over HTTP.
 
-    All raise what `Client.retry` raises. `impersonate`: the account for which an administrator's token
-    asks, 0 for its own. ``finder``: for items by their names. ``hold_turn``: see `client.turns`.
+    `impersonate`: the account for which an administrator's token asks, 0 for its own.
     """
 
-    def __init__(self, client: Client, *, api: URL, stats: URL, impersonate: int = 0) -> None:
-        self._client = client
+    def __init__(
+        self, client: Client, *, api: URL, stats: URL, impersonate: int = 0, version: ApiVersion = V2
+    ) -> None:
         self.hold_turn = client.memory.hold
-        self._endpoints = RestApi(client, api, impersonate)
-        self._lister = Pager(self._endpoints)
-        self.finder = IdentifierResolver(self._endpoints, api)
-        self._stats = stats
-        client.expect("api", (api / "articles").with_query(page_size=1), decode_entries)
-        client.expect("stats", stats / "total/views/article/1", decode_total)
+        self.endpoints = version.endpoints
+        self._client = client
+        self._version = version
+        self._rest = RestApi(client, api, impersonate=impersonate)
+        self._stats = RestApi(client, stats, service="stats")
+        self._pager = Pager(self._rest, version)
+        self.finder = IdentifierResolver(self._rest, api, version)
+        self._one_item = {version.paging.page_size: 1}
+        everything, total = version.articles, version.total
+        client.expect("api", self._rest.url(everything, self._one_item), everything.decode)
+        client.expect("stats", self._stats.url(total, counter="views", item_id=PROBED_ITEM), total.decode)
 
-    async def doubts(self, listed: ArticleListing) -> list[str]:
-        """Say which of the names that a listing is narrowed to are known neither here nor by figshare."""
-        return await self._lister.doubts(listed)
+    async def unknown_values(self, listing: ArticleListing) -> list[str]:
+        """Return a warning for each value of the filters that neither figshare nor this program knows."""
+        return await self._pager.unknown_values(listing)
 
-    async def page(self, listed: ArticleListing, position: str | None) -> Page:
+    async def page(self, listing: ArticleListing, cursor: str | None) -> Page:
         """
-        Return one page of a listing; `position` is None for the first, later what the page before gave.
+        Return one page of a listing; `cursor`: None for the first, later what the page before gave.
 
         Raises besides: see `Pager.page`.
         """
-        return await self._lister.page(listed, position)
+        return await self._pager.page(listing, cursor)
 
     async def confirm_token(self) -> None:
-        """Ask whether the token is good, where a refusal was the last word on it; see `Client`."""
+        """Check that the token is still good, if the last answer to it was a refusal; see `Client`."""
         await self._client.confirm_credentials("api")
 
     async def serves(self, known: Sequence[ItemRef]) -> bool:
         """
-        Tell whether the api gives what is sure to be there: an item in its list of all, and one of these.
+        Return whether the API gives what is certain to be there: any item of all, and one of these.
 
-        A gateway in its place may say of everything that it is not found. `known`: items to be asked for as
-        they were had before, until one comes; where there is none, the list alone has to do.
+        A gateway in its place may say of everything that it is not found. `known`: items to request as they
+        were had before, until one comes; if there is none, the list alone has to do.
         """
         with contextlib.suppress(PermanentError, TransientError):
-            found = (await self._endpoints.get("articles", decode_entries, {"page_size": 1})).value
+            found = (await self._rest.request(self._version.articles, self._one_item)).value
             if not (found.entries and known):
                 return bool(found.entries)
             for each in known:
                 with contextlib.suppress(NotFound, Rejected):
-                    path, authorised = _record_path(each.id, private=each.private, version=each.version)
-                    decode = partial(_decode_record, each.id, each.version)
-                    await self._endpoints.get(path, decode, authorised=authorised)
+                    endpoint = self._record_endpoint(each.id, private=each.private, version=each.version)
+                    await self._rest.request(endpoint, item_id=each.id, version=each.version)
                     return True
         return False
 
     async def count(self, group_ids: Sequence[int]) -> int:
         """
-        Ask how many public items some groups hold together.
+        Return how many public items some groups hold together.
 
         Source: API reference, Stats, Count articles.
         """
-        body = {"groups": [{"id": group_id} for group_id in group_ids]}
-        url = self._stats / "count/articles"
-        counted = (await self._client.json("stats", "POST", url, decode_counts, body=body)).value
+        groups = {"groups": [{"id": group_id} for group_id in group_ids]}
+        counted = (await self._stats.request(self._version.group_count, groups)).value
         if missing := {str(group_id) for group_id in group_ids} - counted.keys():
             raise InvalidResponse(f"no count for group {', '.join(sorted(missing))}")
         return sum(counted[str(group_id)] for group_id in group_ids)
@@ -110,8 +105,7 @@ class FigshareApi:
         Raises:
             Rejected: the token may not see the institution's groups, or not this one.
         """
-        path, right = "account/institution/groups", "see the institution's groups"
-        groups = (await self._endpoints.get(path, decode_groups, authorised=True, right=right)).value
+        groups = (await self._rest.request(self._version.groups)).value
         if group_id not in {group.id for group in groups}:
             raise Rejected(f"group {group_id}: not among the groups that the token may see")
         found, waiting = [], [group_id]
@@ -127,7 +121,7 @@ class FigshareApi:
         """
         Return an item's full record, with the list of all its files.
 
-        `version`: the one that is wanted, which only the public endpoint has; 0 for whatever is current.
+        `version`: the wanted one, which only the public endpoint has; 0 for the current one.
         `if_none_match`: an ETag, "" for none.
 
         Raises:
@@ -135,56 +129,68 @@ class FigshareApi:
 
         Source: API reference, Articles, View article details: "up to 10 article files".
         """
-        path, authorised = _record_path(item_id, private=private, version=version)
-        decode = partial(_decode_record, item_id, version)
-        reply = await self._endpoints.get(path, decode, authorised=authorised, if_none_match=if_none_match)
-        return await self._whole(reply, path, authorised=authorised)
+        endpoint = self._record_endpoint(item_id, private=private, version=version)
+        reply = await self._rest.request(
+            endpoint, if_none_match=if_none_match, item_id=item_id, version=version
+        )
+        return await self._whole(reply, endpoint, item_id=item_id, version=version)
 
     async def account(self) -> dict[str, int]:
         """
-        Tell whose the token is, or for whom it acts: the numbers of ``account`` and ``institution``.
+        Return the ids of the token's ``account`` and ``institution``, or of the account it acts for.
 
         Source: API reference, Other, Private Account information.
         """
         try:
-            told = await self._account()
-        except NotFound:  # whoever has a token has an account: one answer that denies it is no proof
-            told = await self._account()
-        return {"account": told.id} | ({"institution": told.institution_id} if told.institution_id else {})
+            account = await self._account()
+        except NotFound:  # every token has an account: one answer that denies it is no proof
+            account = await self._account()
+        institution = {"institution": account.institution_id} if account.institution_id else {}
+        return {"account": account.id} | institution
 
     async def _account(self) -> Account:
-        return (await self._endpoints.get("account", decode_account, authorised=True)).value
+        return (await self._rest.request(self._version.account)).value
 
     async def versions(self, item_id: int) -> tuple[int, ...] | None:
-        """Return the versions of a public item, oldest first; None where there is no such item."""
+        """Return the versions of a public item, oldest first; None if there is no such item."""
         try:
-            told = (await self._endpoints.get(f"articles/{item_id}/versions", decode_versions)).value
+            versions = (await self._rest.request(self._version.versions, item_id=item_id)).value
         except NotFound:
             return None
-        return tuple(sorted({each.version for each in told}))
+        return tuple(sorted({each.version for each in versions}))
 
-    async def _whole(self, reply: Reply[Record], path: str, *, authorised: bool) -> Record:
+    def _record_endpoint(self, item_id: int, *, private: bool, version: int) -> Endpoint[Record]:
+        """Return the endpoint of a record; the record of another item or version is no answer."""
+        endpoint = self._version.private_record if private else self._version.record
+        if version:
+            endpoint = self._version.record_version
+        return endpoint.decoding(partial(_decode_record, endpoint, item_id, version))
+
+    async def _whole(self, reply: Reply[Record], endpoint: Endpoint[Record], **values: Any) -> Record:
         """
         Return a record with its ETag and all of its files.
 
-        A file list that is refused, or fails with all attempts, costs no record. Where that leaves a doubt,
-        the record has no ETag: its list is asked for again.
+        A file list that is refused, or fails with all attempts, costs no record. If that leaves a doubt, the
+        record has no ETag, so that its list is requested again.
         """
-        record = replace(reply.value, told_at=reply.told_at, private=authorised)
+        record = replace(reply.value, told_at=reply.told_at, private=endpoint.authorised)
         if not is_whole(record):
-            pages, error = await self._file_list(f"{path}/files", authorised=authorised)
+            path = endpoint.path.format(**values)
+            pages, error = await self._file_list(path, authorised=endpoint.authorised)
             record = await apart(pages.bytes, whole, record, pages.pieces, error)
         return replace(record, etag="" if record.doubt else _kept(reply.headers.get("ETag", "")))
 
     async def _file_list(
-        self, path: str, *, authorised: bool
+        self, record_path: str, *, authorised: bool
     ) -> tuple[Pages, NotFound | Rejected | TransientError | None]:
         """Return the pages of a file list, and why there are no more, None at its end."""
         pages, is_more = Pages(), True
+        paging = self._version.paging
+        endpoint = self._version.file_list.decoding(self._decode_file_list)
         while is_more:
-            fields = {"page": pages.number, "page_size": pages.size}
+            params = {paging.page: pages.number, paging.page_size: pages.size}
             try:
-                reply = await self._endpoints.get(path, _decode_file_list, fields, authorised=authorised)
+                reply = await self._rest.request(endpoint, params, authorised=authorised, record=record_path)
             except (NotFound, Rejected, TransientError) as error:
                 if isinstance(error, BadRequest) and pages.ask_for_less():
                     continue
@@ -192,12 +198,10 @@ class FigshareApi:
             is_more = pages.take(reply.value)
         return pages, None
 
-
-def _record_path(item_id: int, *, private: bool, version: int) -> tuple[str, bool]:
-    """Return where a record is, and whether it is asked for with the token."""
-    if version:
-        return f"articles/{item_id}/versions/{version}", False
-    return (f"account/articles/{item_id}", True) if private else (f"articles/{item_id}", False)
+    def _decode_file_list(self, raw: bytes) -> list[msgspec.Raw]:
+        pieces = self._version.file_list.decode(raw)
+        must_be_text(raw)
+        return pieces
 
 
 def _kept(etag: str) -> str:
@@ -205,18 +209,11 @@ def _kept(etag: str) -> str:
     return etag if etag.isascii() and etag.isprintable() and len(etag) <= LONGEST_ETAG else ""
 
 
-def _decode_record(item_id: int, version: int, raw: bytes) -> Record:
-    """Read the record of an item, or of one of its versions; that of another one is no answer."""
-    article = read_article(raw)
+def _decode_record(endpoint: Endpoint[Article], item_id: int, version: int, raw: bytes) -> Record:
+    article = endpoint.decode(raw)
     must_be_text(raw)
     if article.id != item_id:
         raise InvalidResponse(f"item {item_id}: answered with item {article.id}")
     if version and article.version not in {0, version}:
         raise InvalidResponse(f"item {item_id}, version {version}: answered with version {article.version}")
     return Record(article, raw)
-
-
-def _decode_file_list(raw: bytes) -> list[msgspec.Raw]:
-    pieces = decode_pieces(raw)
-    must_be_text(raw)
-    return pieces

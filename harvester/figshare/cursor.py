@@ -19,7 +19,7 @@ from msgspec import structs
 
 from harvester.errors import InvalidResponse, Rejected
 from harvester.figshare.entries import EntryPage
-from harvester.figshare.filters import TO_THE_SECOND, a_second_before, is_of_the_day, moment_of
+from harvester.figshare.filters import TO_THE_SECOND, a_second_before, is_same_day_or_later, moment_of
 
 PAGE_SIZE = 1000
 """The most that figshare gives at once."""
@@ -31,21 +31,29 @@ ROUND = 10
 
 class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
     """
-    Where the next page of a listing begins: a cursor, or a page number where there is none.
+    Where the next page of a listing begins: a cursor, or a page number if there is none.
 
+    ``page``: its number, from 1.
+    ``cursor``: as the service gave it, "" for none.
     ``first_id``: of the page before, to notice a service that answers everything with the same page.
-    ``again``: the listing was begun a second time because its cursor had died. ``feeds``: how many were left
-    behind at their caps. ``since``: where the slice begins; ``last``: the newest date in it so far;
-    ``pages``: how many of it can be had, 0 while nobody knows. ``unordered``: dates did not ascend.
-    ``licence``: the wanted one as figshare spells it, or as it was given where figshare knows it not.
-    ``type_number``: of a wanted type that only figshare knows. ``by_date``: the user's order was given
-    up at the cap. ``by_pages``: how many were read by number, 0 while slices begin where they should, see
-    `noticing`. ``largest``: entries of the largest page so far; ``seen``: entries of this slice so far.
-    ``confirming``: cursors or slices have ended, and a page by number has to agree. ``is_deaf``: the service
-    gives cursors and does not follow them. ``was_empty``: the answer before was; where it was to the same
-    question, this is the second time. ``start_id``: of the first page. ``probing``: this page only tells
-    whether there is anything behind a first one that was not full.
-    ``tail``: this last page comes in descending order, for entries without a date that a cut has left out.
+    ``again``: the listing was begun a second time because its cursor had expired.
+    ``handovers``: how many endpoints were left behind at their caps.
+    ``since``: the date at which the slice begins.
+    ``last``: the newest date in the slice so far.
+    ``pages``: how many pages of the slice can be had, 0 while that is unknown.
+    ``unordered``: dates did not ascend.
+    ``licence``: the wanted one as figshare spells it, or as it was given if figshare does not know it.
+    ``type_number``: of a wanted type that only figshare knows.
+    ``by_date``: the user's order was given up at the cap.
+    ``by_pages``: how many pages were read by number, 0 while slices begin where they should; see `noticing`.
+    ``largest``: entries of the largest page so far.
+    ``seen``: entries of this slice so far.
+    ``confirming``: cursors or slices have ended, and a page by number has to agree.
+    ``is_deaf``: the service gives cursors and does not follow them.
+    ``was_empty``: the answer before was empty; if it was to the same request, this is the second time.
+    ``start_id``: of the first page.
+    ``probing``: this page only shows whether anything follows a first one that was not full.
+    ``tail``: this last page comes in descending order, for entries without a date that a cut has excluded.
     ``most``: entries to ask for at once.
     """
 
@@ -53,7 +61,7 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
     cursor: str = ""
     first_id: int = 0
     again: bool = False
-    feeds: int = 0
+    handovers: int = msgspec.field(default=0, name="feeds")  # the name in the ledgers there are
     since: str = ""
     last: str = ""
     pages: int = 0
@@ -87,7 +95,9 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def anew(self, **changes: object) -> PageCursor:
         """Return the beginning of the feed, with what was learned of what is wanted."""
-        kept = {name: getattr(self, name) for name in ("feeds", "licence", "type_number", "by_date", "most")}
+        kept = {
+            name: getattr(self, name) for name in ("handovers", "licence", "type_number", "by_date", "most")
+        }
         return PageCursor(**{**kept, **changes})
 
     @property
@@ -203,7 +213,7 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
     def in_a_new_slice(self, pages: int) -> PageCursor | None:
         """Go on in a slice that begins at the last date; None where that is no further than this one."""
         since = a_second_before(self.last)
-        is_no_further = since <= self.since or (self.by_pages and is_of_the_day(self.since, since))
+        is_no_further = since <= self.since or (self.by_pages and is_same_day_or_later(self.since, since))
         if self.unordered or self.is_misled or is_no_further:
             return None
         return self.but(

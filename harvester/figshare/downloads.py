@@ -34,6 +34,8 @@ from harvester.errors import (
     TransientError,
     UnprovenNotFound,
 )
+from harvester.figshare.protocol import ApiVersion
+from harvester.figshare.v2 import V2
 from harvester.models import PendingFile
 from harvester.storage.local import Partial
 from harvester.text.redaction import MARK
@@ -101,10 +103,12 @@ class DownloadRoutes:
         api: URL,
         impersonate: int = 0,
         private_networks: Sequence[Network] = (),
+        version: ApiVersion = V2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._api = api
+        self._path = version.download
         self._impersonate = impersonate
         self._private_networks = private_networks
         self._clock = clock
@@ -224,7 +228,7 @@ class DownloadRoutes:
 
     def _routes(self, owed: PendingFile) -> list[URL]:
         """List the routes to a file, best first."""
-        routes = [self._api / f"file/download/{owed.file.id}"]
+        routes = [self._api / self._path.format(file_id=owed.file.id)]
         if owed.private and self._impersonate:
             routes = [url.with_query(impersonate=self._impersonate) for url in routes]
         if not owed.private and (url := recorded_address(owed.file.url, self._api, self._private_networks)):

@@ -55,13 +55,15 @@ class EntryPage:
     A page of a listing.
 
     ``bare``: entries of which only the id can be read, so that nobody can say whether they are wanted.
-    ``odd``: the places (from 1) of entries that lead to no item, with what is wrong with them. ``size``:
-    entries in all, so that a full page is known as one.
+    ``odd``: the places (from 1) of entries that lead to no item, with what is wrong with them.
+    ``cursor``: where the next page begins, "" if the body does not say. ``size``: entries in all, so that a
+    full page is known as one.
     """
 
     entries: tuple[Entry, ...]
     bare: tuple[int, ...] = ()
     odd: tuple[tuple[int, str], ...] = ()
+    cursor: str = ""
 
     @property
     def size(self) -> int:

@@ -24,6 +24,8 @@ DESCENDING = " desc"
 TO_THE_SECOND = 19
 """So much of a date tells the second, whether or not a zone or fractions follow."""
 _DAY = 10
+DATES = frozenset({"published_since", "modified_since"})
+"""The filters that are dates."""
 
 
 class Filters(Table):
@@ -77,28 +79,28 @@ class Filters(Table):
             return None
         return self.order.removesuffix(DESCENDING), "desc" if self.order.endswith(DESCENDING) else "asc"
 
-    def criteria(self) -> dict[str, Any]:
-        """Return the fields that narrow, as figshare's search and listings take them."""
-        return _told(
+    def values(self) -> dict[str, Any]:
+        """Return the filters that figshare's endpoints take, as they take them."""
+        return _given(
             item_type=self.type_number,
             published_since=self.published_since,
             modified_since=self.modified_since,
         )
 
-    def told(self) -> dict[str, Any]:
-        """Return all fields that are given, for a listing's key: those of `criteria` come first."""
-        more = _told(
+    def given(self) -> dict[str, Any]:
+        """Return all filters that are given, for a listing's key: those of `values` come first."""
+        more = _given(
             item_type=self.type_number or self.type_name or None,
             published_before=self.published_before,
             licence=self.licence,
             order=self.order,
         )
-        return {**self.criteria(), **more}
+        return {**self.values(), **more}
 
     @property
     def narrows(self) -> bool:
-        """Whether it leaves out anything at all."""
-        return bool(self.told().keys() - {"order"})
+        """Whether any item is excluded."""
+        return bool(self.given().keys() - {"order"})
 
     def mismatch(self, entry: Entry, type_number: int = 0) -> str:
         """
@@ -117,11 +119,11 @@ class Filters(Table):
     def _has_another_type(self, entry: Entry, number: int) -> bool:
         if number:
             return bool(entry.defined_type) and entry.defined_type != number
-        told = (entry.defined_type_name or "").strip().casefold()
-        return bool(told and self.type_name) and told != self.type_name.casefold()
+        name = (entry.defined_type_name or "").strip().casefold()
+        return bool(name and self.type_name) and name != self.type_name.casefold()
 
-    def unsaid(self, entry: Entry, type_number: int = 0) -> Iterator[str]:
-        """Name the fields of a `Condition` of which an entry says nothing."""
+    def absent(self, entry: Entry, type_number: int = 0) -> Iterator[str]:
+        """Yield the fields of a `Condition` that an entry does not have."""
         is_by_number = self.type_number or type_number
         if not (entry.defined_type if is_by_number else entry.defined_type_name):
             yield from ("item_type", "type_name")
@@ -151,7 +153,7 @@ def a_second_before(text: str) -> str:
     return "" if moment is None else f"{(moment - timedelta(seconds=1)).isoformat()[:TO_THE_SECOND]}Z"
 
 
-def is_of_the_day(moment: str | None, other: str) -> bool:
+def is_same_day_or_later(moment: str | None, other: str) -> bool:
     """Tell whether a moment comes on the day of another one, or later."""
     return bool(moment) and str(moment)[:_DAY] >= other[:_DAY]
 
@@ -166,7 +168,7 @@ def _is_earlier(moment: str | None, wanted: date | None) -> bool:
     return wanted is not None and bool(moment) and str(moment) < wanted.isoformat()
 
 
-def _told(**values: object) -> dict[str, Any]:
+def _given(**values: object) -> dict[str, Any]:
     return {
         key: str(value) if isinstance(value, date) else value
         for key, value in values.items()

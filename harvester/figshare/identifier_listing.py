@@ -13,7 +13,7 @@ import stat
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 import aiofiles
 import anyio
@@ -29,8 +29,7 @@ from harvester.figshare.identifiers import (
     item_in,
     why_not,
 )
-from harvester.figshare.protocol import Figshare
-from harvester.figshare.resolver import IdentifierResolver
+from harvester.figshare.protocol import Figshare, Finder, Listing
 from harvester.models import ItemRef, Page, Unresolved
 from harvester.system.paths import usable
 
@@ -120,7 +119,7 @@ async def _read_standard_input() -> bytes:
 
 
 @dataclass(frozen=True)
-class IdentifierListing:
+class IdentifierListing(Listing):
     """
     A list of names; its key changes with its content, so a position always fits the list.
 
@@ -130,7 +129,6 @@ class IdentifierListing:
 
     names: tuple[str, ...]
     once_more: bool = False
-    client_side_filters: ClassVar[tuple[str, ...]] = ()
     _answers: dict[str, Answer] = field(default_factory=dict, repr=False, compare=False)
 
     @functools.cached_property  # it is asked for several times a page, and of a long list takes milliseconds
@@ -143,8 +141,8 @@ class IdentifierListing:
         """How many names there are; one may come up several times."""
         return len(self.names)
 
-    async def page(self, figshare: Figshare, position: str | None) -> Page:
-        start = end = int(position or 0)
+    async def page(self, figshare: Figshare, cursor: str | None) -> Page:
+        start = end = int(cursor or 0)
         refs: list[ItemRef] = []
         unresolved: list[Unresolved] = []
         notes: list[str] = []
@@ -168,12 +166,8 @@ class IdentifierListing:
         following = str(end) if end < len(self.names) else None
         return Page(tuple(refs), following, tuple(unresolved), notes=tuple(notes))
 
-    def since(self, moment: str) -> IdentifierListing | None:
-        """Return None: names say nothing of when an item was modified."""
-        return None
 
-
-def _without_asking(name: str, finder: IdentifierResolver) -> Answer | None:
+def _without_asking(name: str, finder: Finder) -> Answer | None:
     """Return what a name leads to by itself, None where figshare has to be asked."""
     if (named := item_in(name)) is not None:
         if is_figshares_doi(name):
@@ -194,7 +188,7 @@ def _question(name: str) -> str:
     return str(doi_in(name) or handle_in(name)).lower()
 
 
-async def _ask(name: str, finder: IdentifierResolver) -> Answer:
+async def _ask(name: str, finder: Finder) -> Answer:
     """Return the items that a name leads to, or why it leads to none."""
     doi = doi_in(name)
     try:
@@ -209,7 +203,7 @@ async def _ask(name: str, finder: IdentifierResolver) -> Answer:
     return Unresolved(name, f"no public item has this {kind}", FailureKind.GONE)
 
 
-async def _ask_whose(name: str, named: ItemIdentifier, finder: IdentifierResolver) -> Answer:
+async def _ask_whose(name: str, named: ItemIdentifier, finder: Finder) -> Answer:
     """Return the item that an address of another host means; one that is gone counts if it was harvested."""
     try:
         reason = await finder.mismatch(named)

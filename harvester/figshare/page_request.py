@@ -1,59 +1,147 @@
-"""The request for one page of a listing: which endpoint is asked, in which order, with which filters."""
+"""The request for one page of a listing: which endpoint, in which order, with which filters."""
 
 from __future__ import annotations
 
+from datetime import date
+from functools import cached_property
+from typing import Any
+
+from harvester.figshare.client_side_filters import Condition
 from harvester.figshare.cursor import PageCursor
-from harvester.figshare.listings import ArticleListing, ListingEndpoint
+from harvester.figshare.entries import Entry
+from harvester.figshare.protocol import ArticleListing, ListingEndpoint, Paging
 
 
-def endpoint_of(listed: ArticleListing, at: PageCursor) -> ListingEndpoint:
-    feed = listed.feed
-    for _ in range(at.feeds):
-        feed = feed.past_cap or feed
-    return feed
+class PageRequest:
+    """
+    One page of a listing, as it is requested.
+
+    `endpoint`: the one that is asked, which past a cap is another one than that of the listing.
+    """
+
+    def __init__(self, listing: ArticleListing, cursor: PageCursor) -> None:
+        self.listing = listing
+        self.cursor = cursor
+        self.endpoint = _endpoint(listing, cursor.handovers)
+        self._conditions: dict[frozenset[str], str] = {}
+
+    @cached_property
+    def criteria(self) -> dict[str, Any]:
+        """The criteria that are not part of the path."""
+        return {
+            name: value
+            for name, value in self.listing.criteria.items()
+            if f"{{{name}}}" not in self.endpoint.path
+        }
+
+    @property
+    def takes_query(self) -> bool:
+        """Whether the endpoint takes a query, which can filter by more than its parameters."""
+        return bool(self.endpoint.terms)
+
+    @cached_property
+    def ordering(self) -> tuple[str, str] | None:
+        """The field and the direction of the order, None where the endpoint has its own."""
+        if not self.endpoint.orders:
+            return None
+        if self.cursor.tail:
+            return self.endpoint.date, "desc"
+        return (not self.cursor.by_date and self.listing.filters.ordering) or (self.endpoint.date, "asc")
+
+    @cached_property
+    def cut_by(self) -> str:
+        """The date by which entries come ascending, "" where they do not."""
+        field = self.endpoint.date
+        return field if field and self.ordering == (field, "asc") else ""
+
+    @property
+    def since(self) -> str:
+        """The filter that begins a slice."""
+        return self.endpoint.date.replace("_date", "_since")
+
+    @cached_property
+    def filters(self) -> frozenset[str]:
+        """The names of the filters that are sent."""
+        names = self.listing.values(self.cursor.type_number).keys() & self.endpoint.params.keys()
+        return frozenset(names | {"item_type"} if self.takes_query else names)
+
+    def params(self, paging: Paging) -> dict[str, object]:
+        """Return the parameters by their names at the endpoint."""
+        cursor, names = self.cursor, self.endpoint.params
+        values = dict(self.criteria)
+        if (terms := self._terms()) and self.takes_query:
+            query = values.get("query")
+            values["query"] = " AND ".join([f"({query})", *terms] if query else terms)
+        filters = self.listing.values(cursor.type_number)
+        values |= {name: value for name, value in filters.items() if name in names}
+        if cursor.since:
+            values[self.since] = max(filters.get(self.since, ""), cursor.since)
+        params: dict[str, object] = {names[name]: value for name, value in values.items()}
+        if self.ordering:
+            params[paging.order], params[paging.direction] = self.ordering
+        params[paging.page_size] = cursor.page_size
+        if not cursor.cursor:
+            params[paging.page] = cursor.page
+        elif paging.cursor_param:
+            params[paging.cursor_param] = cursor.cursor
+        return params
+
+    def headers(self, paging: Paging) -> dict[str, str]:
+        """Return the headers."""
+        return {paging.cursor: self.cursor.cursor} if self.cursor.cursor and paging.cursor else {}
+
+    def _terms(self) -> list[str]:
+        """Return what only a query can filter by: a licence, and a type without a number."""
+        name = "" if self.cursor.type_number else self.listing.filters.type_name.replace('"', " ")
+        values = {"licence": self.cursor.licence, "item_type": name}
+        return [term.format(values[name]) for name, term in self.endpoint.terms.items() if values[name]]
+
+    @cached_property
+    def condition(self) -> Condition:
+        """All that a record must meet; see `PageCursor` for what only figshare knows."""
+        filters, cursor = self.listing.filters, self.cursor
+        return Condition(
+            group=self.criteria.get("group", 0),
+            project=self.criteria.get("project", 0),
+            item_type=filters.type_number or cursor.type_number,
+            type_name="" if cursor.type_number else filters.type_name,
+            published_since=_iso(filters.published_since),
+            published_before=_iso(filters.published_before),
+            modified_since=_iso(filters.modified_since),
+            licence=cursor.licence,
+        )
+
+    def condition_of(self, entry: Entry | None) -> str:
+        """Return what the record of an entry must meet, as JSON: all that the entry itself does not say."""
+        if self.condition == Condition():
+            return ""
+        absent = frozenset(Condition.__struct_fields__) if entry is None else self._absent(entry)
+        if absent not in self._conditions:
+            self._conditions[absent] = self.condition.only(absent).write()
+        return self._conditions[absent]
+
+    def _absent(self, entry: Entry) -> frozenset[str]:
+        """Return the fields of a condition that an entry does not have; none has a licence."""
+        absent = {"licence", *self.listing.filters.absent(entry, self.cursor.type_number)}
+        if not entry.group_id:  # 0 is no group
+            absent.add("group")
+        if entry.project_id is None:
+            absent.add("project")
+        return frozenset(absent)
+
+    def __str__(self) -> str:
+        """Name the listing in messages about its entries."""
+        if not self.listing.criteria:
+            return self.endpoint.what
+        return ", ".join(f"{name} {value}" for name, value in self.listing.criteria.items())
 
 
-def ordering_of(listed: ArticleListing, at: PageCursor, feed: ListingEndpoint) -> tuple[str, str] | None:
-    """Return the field and the direction by which a feed is to come, None where it has its own order."""
-    if not feed.orders:
-        return None
-    if at.tail:
-        return feed.date, "desc"
-    return (not at.by_date and listed.selection.ordering) or (feed.date, "asc")
+def _endpoint(listing: ArticleListing, handovers: int) -> ListingEndpoint:
+    endpoint = listing.endpoint
+    for _ in range(handovers):
+        endpoint = endpoint.past_cap or endpoint
+    return endpoint
 
 
-def cut_by(listed: ArticleListing, at: PageCursor, feed: ListingEndpoint) -> str:
-    """Return the date by which a feed comes ascending, "" where it does not."""
-    return feed.date if feed.date and ordering_of(listed, at, feed) == (feed.date, "asc") else ""
-
-
-def fields_of(listed: ArticleListing, at: PageCursor, feed: ListingEndpoint) -> dict[str, object]:
-    """Return the parameters of a page."""
-    fields: dict[str, object] = listed.own_criteria(feed)
-    if (terms := terms_of(listed, at)) and feed.is_search:
-        query = fields.get("search_for")
-        fields["search_for"] = " AND ".join([f"({query})", *terms] if query else terms)
-    filters = {name: text for name, text in listed.filters(at.type_number).items() if name in feed.takes}
-    if at.since:
-        name = feed.date.replace("_date", "_since")
-        filters[name] = max(filters.get(name, ""), at.since)
-    fields |= filters
-    if ordering := ordering_of(listed, at, feed):
-        fields["order"], fields["order_direction"] = ordering
-    fields["page_size"] = at.page_size
-    if not at.cursor:
-        fields["page"] = at.page
-    return fields
-
-
-def terms_of(listed: ArticleListing, at: PageCursor) -> list[str]:
-    """Return what of a selection only a search's query can say: a licence, and a type that has no number."""
-    name = "" if at.type_number else listed.selection.type_name.replace('"', " ")
-    terms = {"licence": at.licence, "item_type": name}
-    return [f':{field}: "{value}"' for field, value in terms.items() if value]
-
-
-def sent_filters(listed: ArticleListing, at: PageCursor, feed: ListingEndpoint) -> frozenset[str]:
-    """Name the filters that a page was asked for with."""
-    sent = listed.filters(at.type_number).keys() & feed.takes
-    return frozenset(sent | {"item_type"} if feed.is_search else sent)
+def _iso(day: date | None) -> str:
+    return day.isoformat() if day is not None else ""

@@ -1,45 +1,357 @@
-"""The interface of figshare's API that sources, tasks and jobs work with, whatever version answers."""
+"""
+API interface: what the rest of the program sees of figshare, whichever version of its API answers.
+
+An `ApiVersion` is data: paths, decoders, and what each listing endpoint can filter, order and page. `v2.py`
+has the version in use. Nothing outside this package names a path of the API.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
-from harvester.figshare.resolver import IdentifierResolver
-from harvester.models import ItemRef, Page, Record
+from msgspec import Struct
+
+from harvester.config.tables import Table
+from harvester.figshare.filters import DATES, Filters, a_second_before, is_same_day_or_later
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from harvester.figshare.entries import Entry, EntryPage  # noqa: F401 - the base of a class below
+    from harvester.figshare.identifiers import ItemIdentifier
+    from harvester.figshare.records import Account, Group, ItemType, Licence, Version
+    from harvester.figshare.usage import Numbers
+    from harvester.models import Article, ItemRef, Page, Record
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+# -- what the rest sees ---------------------------------------------------------------------------
+
+
+class Listing(Protocol):
+    """
+    One list of items, read page by page: from its beginning, or from where it was left.
+
+    A class that is a listing derives from this one and implements `key` and `page`; the rest has defaults.
+    """
+
+    @property
+    def key(self) -> str:
+        """Its name in the ledger: the same key, the same list."""
+        ...
+
+    async def page(self, figshare: Figshare, cursor: str | None) -> Page:
+        """Return the page at `cursor` (None: the first), with the cursor of the next one."""
+        ...
+
+    @property
+    def client_side_filters(self) -> tuple[str, ...]:
+        """The names of the filters that its endpoint does not take: they are checked entry by entry."""
+        return ()
+
+    @property
+    def length(self) -> int | None:
+        """How many entries it has, where that is known before it is read: such a list cannot be endless."""
+        return None
+
+    def since(self, moment: str) -> Listing | None:
+        """
+        Return the same list narrowed to what was modified at or after a moment (ISO 8601).
+
+        None where its service cannot tell. Nothing of it says that an item is gone.
+        """
+        return None
+
+    async def unknown_values(self, figshare: Figshare) -> list[str]:
+        """Return a warning for each value of its filters that neither figshare nor this program knows."""
+        return []
+
+    async def count(self, figshare: Figshare) -> int | None:
+        """Return how many items it has, None where figshare cannot count them, as with filters."""
+        return None
+
+
+class Finder(Protocol):
+    """Finds items by their DOIs, handles and addresses. All calls raise what `Client.retry` raises."""
+
+    def trusts(self, identifier: ItemIdentifier) -> bool:
+        """Return whether the host of an address is figshare's, the API's own, or a portal seen before."""
+        ...
+
+    def note_doi(self, item_id: int) -> None:
+        """Note that an item was named by a DOI that ends in this number."""
+        ...
+
+    async def with_doi_of(self, item_id: int, version: int) -> tuple[int, ...]:
+        """Return the items whose DOI ends in the number of another one; () if it was not named by DOI."""
+        ...
+
+    async def mismatch(self, identifier: ItemIdentifier) -> str:
+        """Return why an address of another host does not mean this item, "" if it does."""
+        ...
+
+    async def by_doi(self, doi: str) -> tuple[ItemIdentifier, ...]:
+        """Return the items with this DOI, with or without its version."""
+        ...
+
+    async def by_handle(self, handle: str) -> tuple[ItemIdentifier, ...]:
+        """Return the items with this handle."""
+        ...
 
 
 class Figshare(Protocol):
-    """
-    figshare's services as calls that return models.
-
-    All raise what `Client.retry` raises. ``finder``: for items by their names. ``hold_turn``: see
-    `MemoryGate.hold`.
-    """
+    """figshare's services as calls that return models. All calls raise what `Client.retry` raises."""
 
     @property
-    def finder(self) -> IdentifierResolver: ...
+    def finder(self) -> Finder:
+        """Finds items by their names."""
+        ...
 
     @property
-    def hold_turn(self) -> Callable[[], AbstractAsyncContextManager[object]]: ...
+    def endpoints(self) -> ListingEndpoints:
+        """The listing endpoints of the API version in use."""
+        ...
 
-    async def doubts(self, listed: Any) -> list[str]: ...
+    @property
+    def hold_turn(self) -> Callable[[], AbstractAsyncContextManager[object]]:
+        """See `MemoryGate.hold`."""
+        ...
 
-    async def page(self, listed: Any, position: str | None) -> Page: ...
+    async def page(self, listing: ArticleListing, cursor: str | None) -> Page:
+        """Return one page of a listing; `cursor`: None for the first, later what the page before gave."""
+        ...
 
-    async def confirm_token(self) -> None: ...
+    async def unknown_values(self, listing: ArticleListing) -> list[str]:
+        """Return a warning for each value of the filters that neither figshare nor this program knows."""
+        ...
 
-    async def serves(self, known: Sequence[ItemRef]) -> bool: ...
+    async def count(self, group_ids: Sequence[int]) -> int:
+        """Return how many public items some groups hold together."""
+        ...
 
-    async def count(self, group_ids: Sequence[int]) -> int: ...
-
-    async def group_tree(self, group_id: int) -> list[int]: ...
+    async def group_tree(self, group_id: int) -> list[int]:
+        """Return a group and all groups below it."""
+        ...
 
     async def record(
         self, item_id: int, *, private: bool, version: int = 0, if_none_match: str = ""
-    ) -> Record: ...
+    ) -> Record:
+        """Return the full record of an item or of a version; raise NotModified if it still has the ETag."""
+        ...
 
-    async def account(self) -> dict[str, int]: ...
+    async def versions(self, item_id: int) -> tuple[int, ...] | None:
+        """Return the versions of a public item, oldest first; None if there is no such item."""
+        ...
 
-    async def versions(self, item_id: int) -> tuple[int, ...] | None: ...
+    async def account(self) -> dict[str, int]:
+        """Return the ids of the token's ``account`` and ``institution``."""
+        ...
+
+    async def confirm_token(self) -> None:
+        """Check that the token is still good, if the last answer to it was a refusal."""
+        ...
+
+    async def serves(self, known: Sequence[ItemRef]) -> bool:
+        """Return whether the API gives what is certain to be there."""
+        ...
+
+
+# -- what a version is made of --------------------------------------------------------------------
+
+
+class Endpoint(Struct, Generic[T], frozen=True):
+    """
+    One endpoint of the API.
+
+    ``path``: below the base of its service, with ``{name}`` where a value belongs.
+    ``decode``: turns the body into a value; raises `InvalidResponse` or `ConnectionFailed`.
+    ``authorised``: requests carry the token.
+    ``right``: what only an administrator's token may do there, for the message of a refusal.
+    ``method``: GET has its parameters in the query, POST in a JSON body.
+    """
+
+    path: str
+    decode: Callable[[bytes], T]
+    authorised: bool = False
+    right: str = ""
+    method: str = "GET"
+
+    def decoding(self, decode: Callable[[bytes], U]) -> Endpoint[U]:
+        """Return the same endpoint with another decoder."""
+        return Endpoint(self.path, decode, self.authorised, self.right, self.method)
+
+
+class Paging(NamedTuple):
+    """
+    How pages are requested.
+
+    ``page``, ``page_size``, ``order``, ``direction``: names of the parameters.
+    ``cursor``: the header, of a request and of the answer before it, that holds where the next page begins;
+    "" if decoders find it in the body (`EntryPage.cursor`).
+    ``cursor_param``: the parameter that sends the cursor back, "" if the header does.
+    """
+
+    page: str
+    page_size: str
+    order: str
+    direction: str
+    cursor: str = ""
+    cursor_param: str = ""
+
+
+class ListingEndpoint(Endpoint["EntryPage"], frozen=True, kw_only=True):
+    """
+    An endpoint that lists items.
+
+    ``what``: whose items they are, for messages.
+    ``params``: the criteria and filters it takes, each with the name of its parameter.
+    ``terms``: what only its query language can filter by, each as a template of a query term.
+    ``orders``: the fields it can be ordered by.
+    ``date``: the field it is ordered by unless another order is wanted, so that it can be cut into slices by
+    date; "" if there is none.
+    ``past_cap``: the endpoint that goes on where this one gives no further pages.
+    ``changes``: the endpoint that lists what was modified since a moment, if this one cannot.
+    """
+
+    what: str
+    params: Mapping[str, str] = {}
+    terms: Mapping[str, str] = {}
+    orders: tuple[str, ...] = ()
+    date: str = ""
+    past_cap: ListingEndpoint | None = None
+    changes: ListingEndpoint | None = None
+
+
+class ListingEndpoints(Struct, frozen=True, kw_only=True):
+    """The listing endpoints that sources read."""
+
+    search: ListingEndpoint
+    collection: ListingEndpoint
+    project: ListingEndpoint
+    account: ListingEndpoint
+    account_search: ListingEndpoint
+    institution: ListingEndpoint
+
+
+class ApiVersion(Struct, frozen=True, kw_only=True):
+    """
+    One version of figshare's API, as data.
+
+    ``name``: as figshare calls it.
+    ``paging``: how listings and file lists are paged.
+    ``endpoints``: the listing endpoints.
+    ``articles``: lists public items by DOI or handle; without either, all of them.
+    ``record``, ``record_version``, ``private_record``: full records.
+    ``file_list``: all files of a record; ``{record}`` is the record's path.
+    ``download``: the path of a file's bytes.
+    ``group_count``, ``total``, ``timeline``, ``breakdown``: of the statistics service.
+    """
+
+    name: str
+    paging: Paging
+    endpoints: ListingEndpoints
+    articles: ListingEndpoint
+    record: Endpoint[Article]
+    record_version: Endpoint[Article]
+    private_record: Endpoint[Article]
+    file_list: Endpoint[list[msgspec.Raw]]
+    versions: Endpoint[list[Version]]
+    account: Endpoint[Account]
+    groups: Endpoint[list[Group]]
+    licences: Endpoint[list[Licence]]
+    own_licences: Endpoint[list[Licence]]
+    item_types: Endpoint[list[ItemType]]
+    download: str
+    group_count: Endpoint[dict[str, int]]
+    total: Endpoint[int | None]
+    timeline: Endpoint[Numbers]
+    breakdown: Endpoint[Numbers]
+
+
+# -- a listing of one endpoint --------------------------------------------------------------------
+
+
+class ArticleListing(Table, Listing):
+    """
+    The listing of one endpoint.
+
+    ``name``: names it in the ledger.
+    ``criteria``: what it is a list of, such as ``{"group": 11962}``.
+    ``filters``: which of its items are wanted.
+    ``moment``: ISO 8601; what was modified before is not wanted. "" for no such limit.
+    """
+
+    name: str
+    endpoint: ListingEndpoint
+    criteria: Mapping[str, Any]
+    filters: Filters
+    moment: str = ""
+
+    @classmethod
+    def of(
+        cls, name: str, endpoint: ListingEndpoint, criteria: Mapping[str, Any], filters: Filters
+    ) -> ArticleListing:
+        """Return the listing of an endpoint, or of the one past its cap if only that can filter it."""
+        return cls(name=name, endpoint=endpoint_for(endpoint, filters), criteria=criteria, filters=filters)
+
+    @property
+    def key(self) -> str:
+        return f"{self.name} since {self.moment}" if self.moment else self.name
+
+    async def page(self, figshare: Figshare, cursor: str | None) -> Page:
+        return await figshare.page(self, cursor)
+
+    async def unknown_values(self, figshare: Figshare) -> list[str]:
+        return await figshare.unknown_values(self)
+
+    def since(self, moment: str) -> ArticleListing | None:
+        endpoint = self.endpoint.changes or self.endpoint
+        if "modified_since" not in endpoint.params:
+            return None
+        return ArticleListing(**{**vars(self), "endpoint": endpoint, "moment": moment})
+
+    @property
+    def client_side_filters(self) -> tuple[str, ...]:
+        known = {*self.endpoint.params, *self.endpoint.terms, "order"}
+        return tuple(name for name in self.filters.given() if name not in known)
+
+    @property
+    def narrows(self) -> bool:
+        """Whether entries are to be checked at all."""
+        return self.filters.narrows or bool(self.moment)
+
+    def values(self, type_number: int = 0) -> dict[str, Any]:
+        """
+        Return the filters as values of parameters; `type_number`: of a type that only figshare knows.
+
+        Dates begin a second before the wanted ones: "since" may mean at that moment or after it.
+        """
+        values = self.filters.values() | ({"item_type": type_number} if type_number else {})
+        if self.moment:
+            values["modified_since"] = max(values.get("modified_since", ""), self.moment)
+        for name in DATES & values.keys():
+            values[name] = a_second_before(values[name]) or values[name]
+        return values
+
+    def mismatch(self, entry: Entry, type_number: int = 0) -> str:
+        """Return the name of the filter that excludes an entry, "" if none does."""
+        if self.moment and (entry.modified_date or self.moment) < self.moment:
+            return "modified_since"
+        return self.filters.mismatch(entry, type_number)
+
+    def is_at_the_edge(self, entry: Entry, name: str) -> bool:
+        """Return whether an excluded entry may have been listed for the second before, or for its day."""
+        if name not in DATES:
+            return False
+        date = getattr(entry, f"{name.removesuffix('_since')}_date")
+        return is_same_day_or_later(date, self.values().get(name, ""))
+
+
+def endpoint_for(endpoint: ListingEndpoint, filters: Filters) -> ListingEndpoint:
+    """Return the endpoint to list from: only searches know licences."""
+    if filters.licence is not None and "licence" not in endpoint.terms and endpoint.past_cap is not None:
+        return endpoint.past_cap
+    return endpoint

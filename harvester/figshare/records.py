@@ -92,10 +92,6 @@ class _Record(_Described, frozen=True):
     download_disabled: bool | None = None
 
 
-class Total(msgspec.Struct, frozen=True):
-    totals: Natural | None = None
-
-
 class Account(msgspec.Struct, frozen=True):
     id: Natural
     institution_id: Natural | None = None
@@ -114,13 +110,11 @@ _decode_record = strict_decoder(_Record)
 _decode_described = decoder(_Described, may_be_odd=True)
 _decode_files = strict_decoder(list[_File])
 decode_pieces = strict_decoder(list[msgspec.Raw], as_sent=True)
-decode_total = decoder(Total)
 decode_groups = decoder(list[Group])
 decode_licences = decoder(list[Licence], may_be_odd=True)
 decode_types = decoder(list[ItemType], may_be_odd=True)
 decode_versions = decoder(list[Version])
 decode_account = decoder(Account, may_be_odd=True)
-decode_counts = decoder(dict[str, Natural])
 
 
 class _Read(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which items a DOI, a handle or an address leads to, where the name does not tell: figshare is asked."""
+"""Identifier resolution: which items a DOI, a handle or an address means, by asking figshare."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from yarl import URL
 
 from harvester.errors import InvalidResponse, NotFound, Rejected
 from harvester.figshare.decoding import decoder
-from harvester.figshare.entries import decode_entries
 from harvester.figshare.identifiers import (
     ID,
     ItemIdentifier,
@@ -21,6 +20,7 @@ from harvester.figshare.identifiers import (
     version_in,
     without_version,
 )
+from harvester.figshare.protocol import ApiVersion
 from harvester.figshare.rest import RestApi
 from harvester.text.display import one_line
 
@@ -32,16 +32,16 @@ _LONGEST_ADDRESS = 200
 
 
 class _Homes(msgspec.Struct, frozen=True):
-    """What a record says of where its item is: texts, but for what is odd."""
+    """The addresses of an item in its record: texts, unless they are malformed."""
 
     doi: Any = None
     figshare_url: Any = None
     url_public_html: Any = None
 
     def addresses(self) -> Iterator[str]:
-        for told in (self.url_public_html, self.figshare_url):
-            if isinstance(told, str) and told:
-                yield told
+        for address in (self.url_public_html, self.figshare_url):
+            if isinstance(address, str) and address:
+                yield address
 
 
 _decode_homes = decoder(_Homes)
@@ -49,68 +49,72 @@ _decode_homes = decoder(_Homes)
 
 class IdentifierResolver:
     """
-    Asks for items by their names. All raise what `Client.retry` raises.
+    Finds items by their names. All calls raise what `Client.retry` raises.
 
-    What comes back is compared: figshare ignores filters that it does not know.
+    The answers are compared with the name: figshare ignores filters that it does not know.
     """
 
-    def __init__(self, endpoints: RestApi, api: URL) -> None:
-        self._endpoints = endpoints
+    def __init__(self, rest: RestApi, api: URL, version: ApiVersion) -> None:
+        self._rest = rest
+        self._version = version
+        self._homes = version.record.decoding(_decode_homes)
         self._portals = {host_of(str(api))}
         self._by_doi = set[int]()
 
-    def trusts(self, named: ItemIdentifier) -> bool:
-        """Tell whether the host of an address is figshare's, the api's own, or a portal that was seen."""
-        return not named.host or is_figshares(named.host) or named.host in self._portals
+    def trusts(self, identifier: ItemIdentifier) -> bool:
+        """Return whether the host of an address is figshare's, the API's own, or a portal seen before."""
+        host = identifier.host
+        return not host or is_figshares(host) or host in self._portals
 
     def note_doi(self, item_id: int) -> None:
         """Note that an item was named by a DOI that ends in this number."""
         self._by_doi.add(item_id)
 
     async def with_doi_of(self, item_id: int, version: int) -> tuple[int, ...]:
-        """Return the items whose DOI ends in the number of another one; () where it was not named by DOI."""
+        """Return the items whose DOI ends in the number of another one; () if it was not named by DOI."""
         if item_id not in self._by_doi:
             return ()
         doi = f"10.6084/m9.figshare.{item_id}.v{version or 1}"
         return tuple(each.id for each in await self._listed("doi", doi, doi))
 
-    async def mismatch(self, named: ItemIdentifier) -> str:
+    async def mismatch(self, identifier: ItemIdentifier) -> str:
         """
-        Say why an item is not the one that an address of another host means, "" where it is.
+        Return why an address of another host does not mean this item, "" if it does.
 
         Journals number their articles too. A portal is known by the records of its items, which name its
-        host; so one of them is asked for, the first time that a host comes up.
+        host. So one of them is requested when a host comes up for the first time.
 
         Raises:
-            NotFound: there is no such public item, so nothing tells the host.
+            NotFound: there is no such public item, so nothing names the host.
         """
+        host = identifier.host
         try:
-            homes = (await self._endpoints.get(f"articles/{named.id}", _decode_homes)).value
+            homes = (await self._rest.request(self._homes, item_id=identifier.id)).value
         except NotFound as exc:
-            told = f"no public item {named.id} has it as its address"
-            raise NotFound(f"{named.host} is not figshare's, and {told}") from exc
+            reason = f"no public item {identifier.id} has it as its address"
+            raise NotFound(f"{host} is not figshare's, and {reason}") from exc
         addresses = tuple(homes.addresses())
-        if named.host in map(host_of, addresses):
-            self._portals.add(named.host)
+        if host in map(host_of, addresses):
+            self._portals.add(host)
             return ""
-        told = "is not in its record"
+        address = "is not in its record"
         if addresses:
-            told = f"is {one_line(addresses[0].partition('://')[2] or addresses[0])[:_LONGEST_ADDRESS]}"
-        return f"{named.host} is not figshare's, and item {named.id}'s own address {told}"
+            address = f"is {one_line(addresses[0].partition('://')[2] or addresses[0])[:_LONGEST_ADDRESS]}"
+        return f"{host} is not figshare's, and item {identifier.id}'s own address {address}"
 
     async def by_doi(self, doi: str) -> tuple[ItemIdentifier, ...]:
         """
-        Return the items with this DOI, with or without its version; () where there is none.
+        Return the items with this DOI, with or without its version; () if there is none.
 
         One DOI may be that of several items. The filter may know only the DOI with the current version, or
-        the one without: the item whose number is its tail is asked for, then the form
-        with or without a version, that in lower case, and the versions up to `_LAST_TRIED`.
+        the one without. So the item whose number is its tail is requested, then the form with or without a
+        version, the same in lower case, and the versions up to `_LAST_TRIED`.
         """
         if found := await self._listed("doi", doi, doi):
             return found
         if tail := re.search(rf"[./]({ID})(?:\.v[0-9]+)?$", doi, re.IGNORECASE):
             try:
-                homes = (await self._endpoints.get(f"articles/{int(tail[1])}", _decode_homes)).value
+                homes = (await self._rest.request(self._homes, item_id=int(tail[1]))).value
                 if isinstance(homes.doi, str) and same_name(homes.doi, doi):
                     return (ItemIdentifier(int(tail[1]), version_in(doi)),)
             except (NotFound, InvalidResponse, Rejected):
@@ -130,10 +134,11 @@ class IdentifierResolver:
 
     async def _listed(self, field: str, form: str, name: str) -> tuple[ItemIdentifier, ...]:
         """Return the items that a listing filtered by one form of a name gives, and that have the name."""
-        fields = {field: form, "page_size": MOST_AT_ONCE}
-        page = (await self._endpoints.get("articles", decode_entries, fields)).value
-        told = {entry.id: str(getattr(entry, field) or "") for entry in page.entries}
-        same = {item_id: text for item_id, text in told.items() if same_name(text, name)}
+        endpoint = self._version.articles
+        params = {endpoint.params[field]: form, self._version.paging.page_size: MOST_AT_ONCE}
+        page = (await self._rest.request(endpoint, params)).value
+        names = {entry.id: str(getattr(entry, field) or "") for entry in page.entries}
+        same = {item_id: text for item_id, text in names.items() if same_name(text, name)}
         exact = {item_id: text for item_id, text in same.items() if text.lower() == name.lower()}
         return tuple(
             ItemIdentifier(item_id, _version(field, text, name))
@@ -141,9 +146,9 @@ class IdentifierResolver:
         )
 
 
-def _version(field: str, told: str, name: str) -> int:
-    """Return the version that a name means; a handle that is the item's own means whatever is current."""
-    return 0 if field == "handle" and told.lower() == name.lower() else version_in(name)
+def _version(field: str, own_name: str, name: str) -> int:
+    """Return the version that a name means; a handle that is the item's own means the current one."""
+    return 0 if field == "handle" and own_name.lower() == name.lower() else version_in(name)
 
 
 def _other_forms(name: str) -> tuple[str, ...]:

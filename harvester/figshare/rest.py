@@ -1,31 +1,36 @@
-"""How the api's endpoints are asked: where their fields go, for whose account, and with which right."""
+"""REST calls: where the parameters of an endpoint go, for which account and with which right."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from yarl import URL
 
 from harvester.client import Client, Reply
 from harvester.errors import Forbidden, Rejected
+from harvester.figshare.protocol import Endpoint
 
 T = TypeVar("T")
+NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
 
 
 class RestApi:
     """
-    The api's endpoints, by their paths. All raise what `Client.retry` raises.
+    The endpoints of one service. All calls raise what `Client.retry` raises.
 
-    `impersonate`: the account for which an administrator's token asks, 0 for its own. What is asked without
-    a token is the same for everybody. ``right``: what only an administrator may do, for the error's words.
+    `service`: its name, "api" or "stats".
+    `impersonate`: the account for which an administrator's token asks, 0 for its own. Requests without a
+    token are the same for all accounts.
 
     Source: API reference, Impersonation: in the query of a GET, in the body of a POST.
     """
 
-    def __init__(self, client: Client, base: URL, impersonate: int = 0) -> None:
+    def __init__(self, client: Client, base: URL, *, service: str = "api", impersonate: int = 0) -> None:
         self._client = client
         self._base = base
+        self._service = service
         self._impersonate = impersonate
 
     @property
@@ -33,57 +38,60 @@ class RestApi:
         """Whether there is a token to ask with."""
         return self._client.has_token
 
-    async def get(
+    async def request(
         self,
-        path: str,
-        decode: Callable[[bytes], T],
-        fields: Mapping[str, Any] | None = None,
+        endpoint: Endpoint[T],
+        params: Mapping[str, Any] = NO_PARAMS,
         *,
         headers: Mapping[str, str] | None = None,
         authorised: bool = False,
         if_none_match: str = "",
-        right: str = "",
+        **values: Any,
     ) -> Reply[T]:
-        """Send the fields in the query; raise NotModified where `if_none_match` is still the ETag."""
-        url = self._address(path, self._told(fields or {}, authorised=authorised))
-        asking = self._client.json(
-            "api", "GET", url, decode, headers=headers, authorised=authorised, if_none_match=if_none_match
+        """
+        Return the decoded answer of an endpoint; `values`: what belongs in its path.
+
+        `authorised`: send the credentials, even if the endpoint does not require them.
+        `if_none_match`: an ETag, "" for none.
+
+        Raises:
+            NotModified: the answer would be the one that had this ETag.
+        """
+        authorised = authorised or endpoint.authorised
+        params = self._impersonating(params, authorised=authorised)
+        in_query = endpoint.method == "GET"
+        reply = self._client.json(
+            self._service,
+            endpoint.method,
+            self.url(endpoint, params if in_query else NO_PARAMS, **values),
+            endpoint.decode,
+            body=None if in_query else params,
+            headers=headers,
+            authorised=authorised,
+            if_none_match=if_none_match,
         )
-        return await self._explained(asking, right, authorised=authorised)
+        return await self._explained(reply, endpoint.right, authorised=authorised)
 
-    async def post(
-        self,
-        path: str,
-        decode: Callable[[bytes], T],
-        fields: Mapping[str, Any],
-        *,
-        headers: Mapping[str, str] | None = None,
-        authorised: bool = False,
-    ) -> Reply[T]:
-        """Ask with the fields in a JSON body."""
-        url, body = self._address(path, {}), self._told(fields, authorised=authorised)
-        asking = self._client.json(
-            "api", "POST", url, decode, body=body, headers=headers, authorised=authorised
-        )
-        return await self._explained(asking, "", authorised=authorised)
+    def url(self, endpoint: Endpoint[Any], params: Mapping[str, Any] = NO_PARAMS, **values: Any) -> URL:
+        """Return the URL of an endpoint, at a third of what ``base / path`` costs."""
+        path = f"{self._base.raw_path.rstrip('/')}/{endpoint.path.format(**values)}"
+        url = self._base.with_path(path, encoded=True)
+        return url.with_query(params) if params else url
 
-    def _told(self, fields: Mapping[str, Any], *, authorised: bool) -> Mapping[str, Any]:
-        return {**fields, "impersonate": self._impersonate} if authorised and self._impersonate else fields
+    def _impersonating(self, params: Mapping[str, Any], *, authorised: bool) -> Mapping[str, Any]:
+        if not (authorised and self._impersonate):
+            return params
+        return {**params, "impersonate": self._impersonate}
 
-    def _address(self, path: str, query: Mapping[str, Any]) -> URL:
-        """Return the address of a plain path below the base, at a third of what ``/`` costs."""
-        url = self._base.with_path(f"{self._base.raw_path.rstrip('/')}/{path}", encoded=True)
-        return url.with_query(query) if query else url
-
-    async def _explained(self, asking: Awaitable[T], right: str, *, authorised: bool) -> T:
-        """Wait for an answer; where a right is lacking and it is known which, say so."""
+    async def _explained(self, reply: Awaitable[T], right: str, *, authorised: bool) -> T:
+        """Return the reply; a refusal names the right that is lacking, if it is known which."""
         if authorised and self._impersonate:
             right = f"act for account {self._impersonate}"
         try:
-            return await asking
-        except Forbidden as error:  # with a token that is good: the client has asked
+            return await reply
+        except Forbidden as error:  # with a token that is good: the client has checked it
             if not right:
                 raise
-            told = Rejected(f"{error}: the token may not {right}: an administrator's token is needed")
-            told.attempts = error.attempts
-            raise told from error
+            rejected = Rejected(f"{error}: the token may not {right}: an administrator's token is needed")
+            rejected.attempts = error.attempts
+            raise rejected from error

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import msgspec
 from yarl import URL
 
 from harvester.client import Client, Reply
@@ -22,15 +21,13 @@ from harvester.client.breaker import CircuitBreaker
 from harvester.config import Statistics
 from harvester.config.keys import COUNTERS
 from harvester.errors import AuthenticationRequired, InvalidResponse, UsageError
-from harvester.figshare.decoding import decode_anything, decoder
-from harvester.figshare.records import Natural
-from harvester.figshare.records import decode_total as _decode_total
+from harvester.figshare.protocol import ApiVersion, Endpoint
+from harvester.figshare.rest import NO_PARAMS, RestApi
+from harvester.figshare.usage import Numbers
+from harvester.figshare.v2 import V2
 from harvester.models import Totals, Uses
 
 T = TypeVar("T")
-
-Numbers: TypeAlias = Mapping[str, Mapping[str, int]]
-"""Uses by the name of a period, as the service writes it, and by country ("": all of them)."""
 
 _MOST_YEARS = {"day": 1, "month": 2, "year": 5, "total": 1}
 """Of one window. The documents name no limit for "total"; a year is what all of them allow."""
@@ -39,9 +36,6 @@ _PARTS = {"year": 1, "month": 2, "day": 3}
 _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})(?:[T ].*)?)?)?")
 _MOST = 2**63 - 1
 """More than the ledger holds."""
-NOWHERE = "Unknown"
-"""What figshare itself calls a place that it does not know."""
-
 
 REFUSALS_BEFORE_REST = 3
 ADVICE = (
@@ -127,72 +121,71 @@ class StatsService:
     """
     The statistics of items, as the user's `settings` ask for them.
 
-    `today`: the last day to ask for, where they name none.
-    All calls raise what `Client.retry` raises. Of an institution they carry its credentials.
+    `today`: the last day to ask for, if the settings name none.
+    All calls raise what `Client.retry` raises. Those for an institution carry its credentials.
 
     Raises:
-        UsageError: the first day is behind the last.
+        UsageError: the first day is after the last.
     """
 
-    def __init__(self, client: Client, *, stats: URL, settings: Statistics, today: date) -> None:
+    def __init__(
+        self, client: Client, *, stats: URL, settings: Statistics, today: date, version: ApiVersion = V2
+    ) -> None:
         until = settings.until or today
         if settings.since is not None and settings.since > until:
             raise UsageError(f"stats.since: {settings.since} is after {until}, the last day to ask for")
         self.counters = _counters(settings)
         self.granularity = settings.granularity
-        self._client = client
+        self._version = version
         self._breakers: defaultdict[str, CircuitBreaker] = defaultdict(_breaker)
         self._refusals: dict[str, str] = {}  # the last one, by kind
-        self._stats = stats
         self._is_institution = bool(settings.institution)
-        scope = f"/{settings.institution}" if settings.institution else ""
-        self._path = stats.raw_path.rstrip("/") + scope
+        base = stats / str(settings.institution) if settings.institution else stats
+        self._rest = RestApi(client, base, service="stats")
         self._windows = windows(settings.granularity, settings.since, until) if settings.since else ()
 
     @property
     def span(self) -> tuple[date | None, date | None]:
-        """The days from the beginning of the first period that is asked for to the last, both included."""
+        """The first day of the first period that is asked for, and the last day; both included."""
         if not self._windows:
             return None, None
         return _first_day(self.granularity, self._windows[0].first), self._windows[-1].last
 
     async def totals(self, item_id: int) -> Totals:
         """
-        Count the uses of one item since it was published; None for a counter that is not asked for.
+        Return the uses of one item since it was published; UNSET for a counter that is not asked for.
 
         Source: API reference, Stats, Totals. An unknown item gets an empty answer: that is not 0.
         """
         found: dict[str, int | None] = {}
         for counter in self.counters:
-            url = self._address(f"total/{counter}/article/{item_id}")
-            told = await self._ask("total", url, decode_total)
-            found[counter] = told.value
+            reply = await self._ask("total", self._version.total, counter=counter, item_id=item_id)
+            found[counter] = reply.value
         return Totals(**found)
 
     async def timeline(self, item_id: int) -> tuple[Uses, ...]:
         """
-        Count the uses of one item in each period; nothing for a period of which the service says nothing.
+        Return the uses of one item in each period; nothing for a period that the service does not know.
 
         Source: API reference, Stats, Timeline.
         """
-        return await self._uses("timeline", item_id, decode_timeline)
+        return await self._uses("timeline", item_id, self._version.timeline)
 
     async def breakdown(self, item_id: int) -> tuple[Uses, ...]:
         """
-        Count the uses of one item in each period by country.
+        Return the uses of one item in each period by country.
 
         Source: API reference, Stats, Breakdown. It goes down to cities; their sums are kept.
         """
-        return await self._uses("breakdown", item_id, decode_breakdown)
+        return await self._uses("breakdown", item_id, self._version.breakdown)
 
-    async def _uses(self, kind: str, item_id: int, decode: Callable[[bytes], Numbers]) -> tuple[Uses, ...]:
+    async def _uses(self, kind: str, item_id: int, endpoint: Endpoint[Numbers]) -> tuple[Uses, ...]:
         numbers: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         for counter in self.counters:
-            path = self._address(f"{kind}/{self.granularity}/{counter}/article/{item_id}")
+            values: dict[str, Any] = {"granularity": self.granularity, "counter": counter, "item_id": item_id}
             for window in self._windows:
-                url = path.with_query(start_date=str(window.first), end_date=str(window.last))
-                told = await self._ask(kind, url, decode)
-                for begins, country, number in _within(told.value, self.granularity, window):
+                reply = await self._ask(kind, endpoint, window, **values)
+                for begins, country, number in _within(reply.value, self.granularity, window):
                     numbers[counter, begins, country] += number
         if any(number > _MOST for number in numbers.values()):
             raise InvalidResponse(f"{kind} of item {item_id}: an impossible number of uses")
@@ -201,24 +194,24 @@ class StatsService:
             for (counter, begins, country), number in numbers.items()
         )
 
-    async def _ask(self, kind: str, url: URL, decode: Callable[[bytes], T]) -> Reply[T]:
+    async def _ask(
+        self, kind: str, endpoint: Endpoint[T], window: Window | None = None, **values: Any
+    ) -> Reply[T]:
         """Request one counter, unless this kind of statistics has refused several and given none."""
         breaker = self._breakers[kind]
         if not breaker.is_closed:
             error = AuthenticationRequired(f"not requested, as others were refused: {self._refusals[kind]}")
             error.attempts = 0
             raise error
+        params = {"start_date": str(window.first), "end_date": str(window.last)} if window else NO_PARAMS
         try:
-            reply = await self._client.json("stats", "GET", url, decode, authorised=self._is_institution)
+            reply = await self._rest.request(endpoint, params, authorised=self._is_institution, **values)
         except AuthenticationRequired as refusal:
             self._refusals[kind] = f"{refusal}: {ADVICE}"
             breaker.record_failure(0.0)  # it rests for ever: no clock matters
             raise AuthenticationRequired(self._refusals[kind]) from refusal
         breaker.record_success()
         return reply
-
-    def _address(self, path: str) -> URL:
-        return self._stats.with_path(f"{self._path}/{path}", encoded=True)
 
 
 def _within(told: Numbers, granularity: str, window: Window) -> Iterator[tuple[str, str, int]]:
@@ -258,82 +251,3 @@ def _begin(name: str, granularity: str, window: Window) -> date:
         except ValueError:
             pass
     raise InvalidResponse(f"{name[:40]!r} is not a {granularity}")
-
-
-# -- JSON -----------------------------------------------------------------------------------------
-
-# Null or an empty list stand for an empty table, here and there.
-_Cities: TypeAlias = dict[str, Natural | None]
-_Countries: TypeAlias = dict[str, _Cities | list[None] | Natural | None]
-
-
-class _Timeline(msgspec.Struct, frozen=True):
-    timeline: dict[str, Natural | None] | list[None] | None = None
-
-
-class _Breakdown(msgspec.Struct, frozen=True):
-    breakdown: dict[str, _Countries | list[None] | None] | list[None] | None = None
-
-
-_decode_timeline = decoder(_Timeline)
-_decode_breakdown = decoder(_Breakdown)
-
-
-def decode_total(raw: bytes) -> int | None:
-    """Read a counter; an item that the service does not know has none."""
-    total = None if _is_nothing(raw) else _decode_total(raw).totals
-    if total is None:
-        _must_be_empty(raw, "totals")
-    return total
-
-
-def decode_timeline(raw: bytes) -> Numbers:
-    """Read a timeline; an item that the service does not know has none."""
-    periods = None if _is_nothing(raw) else _decode_timeline(raw).timeline
-    if not isinstance(periods, dict):
-        _must_be_empty(raw, "timeline")
-        return {}
-    return {name: {"": number} for name, number in periods.items() if number is not None}
-
-
-def decode_breakdown(raw: bytes) -> Numbers:
-    """Read a breakdown; the cities of a country are added up where its sum is not told."""
-    periods = None if _is_nothing(raw) else _decode_breakdown(raw).breakdown
-    if not isinstance(periods, dict):
-        _must_be_empty(raw, "breakdown")
-        return {}
-    return {
-        name: _by_country(countries) for name, countries in periods.items() if isinstance(countries, dict)
-    }
-
-
-def _is_nothing(raw: bytes) -> bool:
-    return raw.strip() in {b"null", b"[]", b"{}"}
-
-
-def _must_be_empty(raw: bytes, key: str) -> None:
-    """
-    Refuse what has no numbers and is not empty either: an error with the status of success is no "unknown".
-
-    Raises:
-        InvalidResponse: there is something else in it than an empty `key`.
-    """
-    if _is_nothing(raw):
-        return
-    told = decode_anything(raw)
-    if not isinstance(told, dict) or told.keys() != {key}:
-        raise InvalidResponse(f"neither {key} nor an empty answer")
-
-
-def _by_country(countries: _Countries) -> Mapping[str, int]:
-    numbers: defaultdict[str, int] = defaultdict(int)
-    for country, told in countries.items():
-        if told is None or isinstance(told, list):
-            continue
-        numbers[country.strip() or NOWHERE] += told if isinstance(told, int) else _sum(told)
-    return numbers
-
-
-def _sum(cities: _Cities) -> int:
-    whole = cities.get("total")
-    return sum(number or 0 for number in cities.values()) if whole is None else whole

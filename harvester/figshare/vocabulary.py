@@ -1,8 +1,8 @@
 """
-The names that figshare gives to licences and types, as far as it tells them.
+Vocabulary lookup: the names that figshare gives to licences and item types.
 
-An institution has licences and types of its own, and tells them to its own token alone. So a name that is
-not found here is no error: it is sent as it is, the records are compared with it, and the user is told.
+An institution has licences and types of its own, and only its own token can read them. So an unknown name is
+no error: it is sent as it is, the records are compared with it, and the user gets a warning.
 """
 
 from __future__ import annotations
@@ -12,68 +12,69 @@ from difflib import get_close_matches
 
 from harvester.errors import InvalidResponse, NotFound, Rejected
 from harvester.figshare.filters import ITEM_TYPES, Filters
-from harvester.figshare.records import decode_licences, decode_types
+from harvester.figshare.protocol import ApiVersion, Endpoint
+from harvester.figshare.records import Licence
 from harvester.figshare.rest import RestApi
+
+_HAS_NONE = (NotFound, InvalidResponse, Rejected)
+"""What a service answers that has no such list, as to an account without an institution."""
 
 
 class Vocabulary:
-    """Looks names up; each list is asked for once, and only for a name that needs it."""
+    """Looks names up; each list is requested once, and only for a name that needs it."""
 
-    def __init__(self, endpoints: RestApi) -> None:
-        self._endpoints = endpoints
+    def __init__(self, rest: RestApi, version: ApiVersion) -> None:
+        self._rest = rest
+        self._version = version
         self._licences: dict[str, str] | None = None
         self._own_licences: dict[str, str] | None = None
         self._types: dict[str, int] | None = None
 
     async def licence(self, wanted: str) -> str:
         """
-        Return a licence's name as figshare spells it, "" where it knows none of this name.
+        Return a licence's name as figshare spells it, "" if it knows none of this name.
 
-        Those of an institution are asked for where the public ones do not help and there is a token.
+        Those of an institution are requested if the public ones do not help and there is a token.
         """
         name = wanted.strip().casefold()
         if self._licences is None:
-            self._licences = await self._named("licenses", authorised=False)
-        if name in self._licences or not self._endpoints.has_token:
+            self._licences = await self._named(self._version.licences)
+        if name in self._licences or not self._rest.has_token:
             return self._licences.get(name, "")
         if self._own_licences is None:
-            self._own_licences = await self._named("account/licenses", authorised=True)
+            self._own_licences = await self._named(self._version.own_licences)
         return self._own_licences.get(name, "")
 
     async def type_number(self, wanted: str) -> int:
-        """Return the number of a type, 0 where figshare knows none of this name."""
+        """Return the number of a type, 0 if figshare knows none of this name."""
         if self._types is None:
             self._types = await self._numbered()
         return self._types.get(wanted.strip().casefold(), 0)
 
-    async def doubts(self, selection: Filters) -> list[str]:
-        """Say which names and numbers nobody here knows, with those that come near."""
-        told = []
-        if (licence := selection.licence) is not None and not await self.licence(licence):
+    async def unknown_values(self, filters: Filters) -> list[str]:
+        """Return a warning for each unknown name and number, with the names that come near."""
+        unknown = []
+        if (licence := filters.licence) is not None and not await self.licence(licence):
             known = {**(self._licences or {}), **(self._own_licences or {})}
-            told.append(f"licence: unknown {licence!r}{_near(licence, known.values())}")
-        number, name = selection.type_number, selection.type_name
+            unknown.append(f"licence: unknown {licence!r}{_near(licence, known.values())}")
+        number, name = filters.type_number, filters.type_name
         if number is not None and number not in ITEM_TYPES.values():
-            told.append(f"item_type: unknown number {number}")
+            unknown.append(f"item_type: unknown number {number}")
         if name and not await self.type_number(name):
-            told.append(f"item_type: unknown {name!r}{_near(name, {**ITEM_TYPES, **(self._types or {})})}")
-        return [f"{each}: taken as it is, and compared with the records" for each in told]
+            unknown.append(f"item_type: unknown {name!r}{_near(name, {**ITEM_TYPES, **(self._types or {})})}")
+        return [f"{each}: taken as it is, and compared with the records" for each in unknown]
 
-    async def _named(self, path: str, *, authorised: bool) -> dict[str, str]:
+    async def _named(self, endpoint: Endpoint[list[Licence]]) -> dict[str, str]:
         try:
-            licences = (await self._endpoints.get(path, decode_licences, authorised=authorised)).value
-        except (
-            NotFound,
-            InvalidResponse,
-            Rejected,
-        ):  # a service, or an account without an institution, that has none
+            licences = (await self._rest.request(endpoint)).value
+        except _HAS_NONE:
             return {}
         return {each.name.casefold(): each.name for each in licences if each.name}
 
     async def _numbered(self) -> dict[str, int]:
         try:
-            types = (await self._endpoints.get("item_types", decode_types)).value
-        except (NotFound, InvalidResponse, Rejected):
+            types = (await self._rest.request(self._version.item_types)).value
+        except _HAS_NONE:
             return {}
         return {each.name.strip().casefold(): each.id for each in types if each.name}
 

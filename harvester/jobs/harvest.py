@@ -33,6 +33,7 @@ from harvester.errors import (
     UsageError,
 )
 from harvester.figshare.downloads import DownloadRoutes
+from harvester.figshare.identifier_listing import IdentifierListing
 from harvester.figshare.protocol import Figshare
 from harvester.figshare.statistics import StatsService
 from harvester.jobs.export import make_exporters, write_outputs
@@ -226,7 +227,8 @@ class _Run:
             self._counters.items_failed -= again.items
             self._counters.files_failed -= again.files
             self._counters.no_room = ""  # what is in vain once more says so again
-            await pipeline.run(again.names)
+            names = IdentifierListing(tuple(again.names), once_more=True)
+            await pipeline.run([names] if again.names else [])
         if not pipeline.stopping.is_set():
             await mover.settle()
             await _confirm(connected.client)

@@ -14,18 +14,20 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 from msgspec.structs import replace
 
 from harvester.client import Traffic
 from harvester.config import Config
 from harvester.config.keys import ALL, LATEST
+from harvester.engine.listing import changed_since
 from harvester.engine.survey import Survey
 from harvester.errors import PermanentError, TransientError
 from harvester.figshare.client_side_filters import is_wanted_by
 from harvester.figshare.file_lists import requests_for
 from harvester.figshare.filters import TO_THE_SECOND
-from harvester.figshare.protocol import Figshare
+from harvester.figshare.protocol import Figshare, Listing
 from harvester.figshare.statistics import requests_per_item
 from harvester.jobs.plan_totals import Plan, Sampled
 from harvester.jobs.services import DEFAULT_HOOKS, RunHooks, connect
@@ -35,7 +37,6 @@ from harvester.ledger.forecast import ItemState, KnownFile
 from harvester.ledger.reader import Reader
 from harvester.models import FileStatus, ItemRef, Record, RemoteFile
 from harvester.plugins import item_task_names
-from harvester.sources import Counted, Listing, changed_since
 from harvester.tasks.metadata import end_of_earlier, full_name, has_earlier, is_wanted, number_of, plan_files
 from harvester.tasks.record_access import SampleRecords, access_of
 
@@ -112,12 +113,10 @@ class Planner:
         if any(source.private for source in self._config.sources):
             with suppress(PermanentError, TransientError):  # a run compares whose items they are
                 await self._figshare.account()
-        async for refs in survey.pages(self._config.sources):
-            self._add(refs, survey)
+        await survey.read(self._config.sources, partial(self._add, survey))
         for listing in survey.whole:
-            if isinstance(listing, Counted):  # a run compares the two numbers
-                with suppress(PermanentError, TransientError):
-                    await listing.count(self._figshare)
+            with suppress(PermanentError, TransientError):  # a run compares the two numbers
+                await listing.count(self._figshare)
         for name, number in (self._traffic.requests - before).items():
             self.plan.requests[name] += number
         self.plan.listed, self.plan.items = survey.listed, survey.items
@@ -133,7 +132,7 @@ class Planner:
         mark = self._reader.mark(listing.key) if self._reader and self.plan.quick else ""
         return changed_since(listing, mark) or listing
 
-    def _add(self, refs: Sequence[ItemRef], survey: Survey) -> None:
+    async def _add(self, survey: Survey, refs: Sequence[ItemRef]) -> None:
         """Add what the items of a page owe beyond what the ledger says."""
         standing = self._prospect.standing(refs) if self._prospect else {}
         counted = self._prospect.counted([ref.id for ref in refs]) if self._prospect else frozenset[int]()
@@ -150,7 +149,7 @@ class Planner:
 
     def _counts(self, ref: ItemRef, survey: Survey) -> bool:
         """Tell whether this is the first that is named of an item, whose statistics are asked for once."""
-        if ref.id in self._counting or (ref.version and survey.has_named(ItemRef(ref.id))):
+        if ref.id in self._counting or (ref.version and survey.has_listed(ItemRef(ref.id))):
             return False
         if ref.version:
             self._counting.add(ref.id)
@@ -190,7 +189,7 @@ class Planner:
     def _add_vanished(self, survey: Survey) -> None:
         """Add what listings named before and name no more: a run asks whether it is gone."""
         before = self._prospect.listed_before(self._keys) if self._prospect else ()
-        gone = [ref for ref in before if not survey.has_named(ref)]
+        gone = [ref for ref in before if not survey.has_listed(ref)]
         standing = self._prospect.standing(gone) if self._prospect else {}
         asked = [known for known in standing.values() if "metadata" not in known.owed]
         self.plan.vanished = len(gone)

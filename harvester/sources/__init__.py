@@ -1,94 +1,27 @@
 """
-Where item ids come from. A new kind of source is a new module here and a line in `plugins.py`.
+Sources: where item ids come from. A new kind of source is a new module here and a line in `plugins.py`.
 
-A source is a frozen `Table` whose fields are the keys of its ``[[sources]]`` table. It is made of
-listings, each of which is read page by page and goes on where it was interrupted.
+A source is a frozen `Table` whose fields are the keys of its ``[[sources]]`` table. It is made of listings,
+each of which is read page by page and goes on where it was interrupted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
-from harvester.errors import PermanentError, TransientError
-
-if TYPE_CHECKING:
-    from harvester.figshare.protocol import Figshare
-    from harvester.models import Page
-
-
-class Listing(Protocol):
-    """
-    One list of items, read from its beginning or from where it was left.
-
-    ``key`` names it in the ledger: the same key, the same list. ``filtered_here``: the names of the given
-    filters that its service does not take, so that all is listed and they are checked entry by entry.
-    """
-
-    @property
-    def key(self) -> str: ...
-
-    @property
-    def client_side_filters(self) -> tuple[str, ...]: ...
-
-    async def page(self, figshare: Figshare, position: str | None) -> Page:
-        """Return the page at `position` (None: the first), and where the next one begins."""
-        ...
-
-    def since(self, moment: str) -> Listing | None:
-        """
-        Return the same list narrowed to what was modified at or after a moment, such as 2026-01-02T03:04:05Z.
-
-        None where its service cannot tell. Nothing of it says that an item is gone.
-        """
-        ...
-
-
-@runtime_checkable
-class Counted(Protocol):
-    """A listing whose length figshare can tell apart from the list itself."""
-
-    async def count(self, figshare: Figshare) -> int | None:
-        """Ask how many items it has; None where figshare cannot tell, as with filters."""
-        ...
-
-
-@runtime_checkable
-class Narrowed(Protocol):
-    """A listing that may be narrowed to names that only figshare, or an institution, knows."""
-
-    async def doubts(self, figshare: Figshare) -> list[str]:
-        """Say which of the names nobody here knows: they are taken as they are."""
-        ...
-
-
-@runtime_checkable
-class Finite(Protocol):
-    """A listing that cannot be endless: how much it has is known before it is read."""
-
-    @property
-    def length(self) -> int: ...
-
-
-async def doubts_of(listings: Sequence[Listing], figshare: Figshare) -> list[str]:
-    """Say once, of all listings, which of the names that they are narrowed to nobody here knows."""
-    told: dict[str, None] = {}
-    for listing in listings:
-        if isinstance(listing, Narrowed):
-            try:
-                told |= dict.fromkeys(await listing.doubts(figshare))
-            except (PermanentError, TransientError):
-                break  # figshare does not tell; whoever reads the listing will say so
-    return list(told)
+from harvester.figshare.filters import ORDERS, Filters
+from harvester.figshare.protocol import ArticleListing, Listing, ListingEndpoints, endpoint_for
 
 
 class Source(Protocol):
     """
     A table of the config that says where ids come from.
 
-    ``private``: its items are the account's own, and their record is the fuller one. Such sources
-    are listed first. ``owner``: whose private items they are: "account", "institution", "" for none.
+    ``kind``: its name in the config.
+    ``private``: its items are the account's own, and their record is the fuller one. Such sources are listed
+    first.
+    ``owner``: whose private items they are: "account", "institution", "" for none.
     """
 
     kind: ClassVar[str]
@@ -100,47 +33,71 @@ class Source(Protocol):
     @property
     def needs_token(self) -> bool: ...
 
-    async def listings(self) -> Sequence[Listing]:
+    async def listings(self, endpoints: ListingEndpoints) -> Sequence[Listing]:
         """Return the lists that make up the source."""
         ...
 
 
-MOST_REPEATED = 10_000
-"""Entries that a listing may repeat, beyond each item twice, before it is taken for endless."""
-
-
-def is_endless(listing: Listing, named: int, found: int) -> bool:
+class ArticleSource(Filters):
     """
-    Tell whether a listing that named so many items, `found` of them different, is taken for endless.
+    A source that reads one listing endpoint, with the filters that all such sources share.
 
-    A list of names never is: what it repeats is counted, and its tail is read.
+    A class derives from it and says its `kind`, its `endpoint` and its `criteria`.
     """
-    return not isinstance(listing, Finite) and named > 2 * found + MOST_REPEATED
+
+    kind: ClassVar[str]
+    owner: ClassVar[str] = ""
+
+    @property
+    def private(self) -> bool:
+        return False
+
+    @property
+    def needs_token(self) -> bool:
+        return self.private
+
+    @property
+    def endpoint(self) -> str:
+        """The listing endpoint, a field of `ListingEndpoints`."""
+        return "search"
+
+    def criteria(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield each list that makes up the source: its name in the ledger, and what it is a list of."""
+        raise NotImplementedError
+
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
+        if self.ordering is not None and self.ordering[0] in ORDERS:
+            # Its decoders load the HTTP client, which a config without an order does not need.
+            from harvester.figshare.v2 import V2  # noqa: PLC0415
+
+            yield from self._order_faults(V2.endpoints, self.ordering[0])
+
+    def _order_faults(self, endpoints: ListingEndpoints, order: str) -> Iterator[str]:
+        endpoint = endpoint_for(getattr(endpoints, self.endpoint), self)
+        if not endpoint.orders:
+            yield f"order: figshare lists {endpoint.what} in an order of its own; leave it out"
+        elif order not in endpoint.orders:
+            yield f"order: figshare lists {endpoint.what} by {', '.join(endpoint.orders)} only"
+
+    def article_listings(self, endpoints: ListingEndpoints) -> list[ArticleListing]:
+        """Return one listing for each of its criteria."""
+        endpoint = getattr(endpoints, self.endpoint)
+        return [
+            ArticleListing.of(f"{name} {self.given()}", endpoint, criteria, self)
+            for name, criteria in self.criteria()
+        ]
+
+    async def listings(self, endpoints: ListingEndpoints) -> Sequence[Listing]:
+        return self.article_listings(endpoints)
 
 
-OVERLAP = timedelta(days=1)
-"""What was modified so shortly before the last run is asked for again: clocks differ, and indexes lag."""
+def queries_of(query: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the queries of a source that takes one or several."""
+    return (query,) if isinstance(query, str) else query or ()
 
 
-def changed_since(listing: Listing, mark: str) -> Listing | None:
-    """
-    Narrow a listing to what was modified since `mark`, when all of it was here; see `Listing.since`.
-
-    None where it has to be read whole: its service cannot tell, or "" says that nobody knows since when.
-    """
-    if not mark:
-        return None
-    moment = datetime.fromisoformat(mark) - OVERLAP
-    return listing.since(moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
-
-
-__all__ = [
-    "Counted",
-    "Finite",
-    "Listing",
-    "Narrowed",
-    "Source",
-    "changed_since",
-    "doubts_of",
-    "goes_round",
-]
+def query_faults(query: str | tuple[str, ...]) -> Iterator[str]:
+    """Yield the fault of a query that is empty."""
+    if not all(each.strip() for each in queries_of(query) or [""]):
+        yield "query: empty"

@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
-from harvester.figshare.filters import Filters
-from harvester.figshare.listings import ACCOUNT, ACCOUNT_SEARCH, ArticleListing, article_listing, unsuited
+from harvester.sources import ArticleSource, queries_of, query_faults
 
 
-class Account(Filters):
+class Account(ArticleSource):
     """
     ``kind = "account"``: every item that the account lists, all pages.
 
     With ``query``, one or several, those that match figshare's own query language. Its items are listed with
-    their newest version, a draft of it included, and need not be published.
+    their newest version, a draft included, and need not be published.
     """
 
     kind: ClassVar[str] = "account"
     owner: ClassVar[str] = "account"
-    private: ClassVar[bool] = True
-    needs_token: ClassVar[bool] = True
 
     query: str | tuple[str, ...] | None = None
 
-    def faults(self) -> Iterator[str]:
-        yield from super().faults()
-        if self.query is not None and not (self.queries and all(query.strip() for query in self.queries)):
-            yield "query: empty"
-        yield from unsuited(ACCOUNT if self.query is None else ACCOUNT_SEARCH, self)
+    @property
+    def private(self) -> bool:
+        return True
 
     @property
-    def queries(self) -> tuple[str, ...]:
-        if self.query is None:
-            return ()
-        return (self.query,) if isinstance(self.query, str) else self.query
+    def endpoint(self) -> str:
+        return "account" if self.query is None else "account_search"
 
-    async def listings(self) -> Sequence[ArticleListing]:
-        told = self.told()
+    def faults(self) -> Iterator[str]:
+        if self.query is not None:
+            yield from query_faults(self.query)
+        yield from super().faults()
+
+    def criteria(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if self.query is None:
-            return [article_listing(f"account {told}", ACCOUNT, {}, self)]
-        return [
-            article_listing(f"account search {query} {told}", ACCOUNT_SEARCH, {"search_for": query}, self)
-            for query in self.queries
-        ]
+            yield "account", {}
+        for query in queries_of(self.query):
+            yield f"account search {query}", {"query": query}

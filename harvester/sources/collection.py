@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 from harvester.config.keys import Id
-from harvester.figshare.filters import Filters
-from harvester.figshare.listings import COLLECTION, ArticleListing, article_listing, unsuited
+from harvester.sources import ArticleSource
 
 
-class Collection(Filters):
+class Collection(ArticleSource):
     """
     ``kind = "collection"``: the items of the collection's current version.
 
@@ -19,19 +18,9 @@ class Collection(Filters):
     """
 
     kind: ClassVar[str] = "collection"
-    private: ClassVar[bool] = False
-    owner: ClassVar[str] = ""
-    needs_token: ClassVar[bool] = False
+    endpoint: ClassVar[str] = "collection"
 
     id: Id
 
-    def faults(self) -> Iterator[str]:
-        yield from super().faults()
-        yield from unsuited(COLLECTION, self)
-
-    async def listings(self) -> Sequence[ArticleListing]:
-        return [
-            article_listing(
-                f"collection {self.id} {self.told()}", COLLECTION, {"collection_id": self.id}, self
-            )
-        ]
+    def criteria(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        yield f"collection {self.id}", {"collection": self.id}

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harvester.config.keys import Id
 from harvester.config.tables import Table
-from harvester.figshare.filters import Filters
-from harvester.figshare.listings import PUBLIC_SEARCH, ArticleListing, article_listing, unsuited
+from harvester.figshare.protocol import ArticleListing, Listing, ListingEndpoints
+from harvester.sources import ArticleSource
 
 if TYPE_CHECKING:
     from harvester.figshare.protocol import Figshare
     from harvester.models import Page
 
 
-class Group(Filters):
+class Group(ArticleSource):
     """
     ``kind = "group"``: the items of that very group.
 
@@ -23,77 +23,67 @@ class Group(Filters):
     """
 
     kind: ClassVar[str] = "group"
-    private: ClassVar[bool] = False
-    owner: ClassVar[str] = ""
 
     id: Id
     subgroups: bool = False
-
-    def faults(self) -> Iterator[str]:
-        yield from super().faults()
-        yield from unsuited(PUBLIC_SEARCH, self)
 
     @property
     def needs_token(self) -> bool:
         return self.subgroups
 
-    async def listings(self) -> Sequence[Grouped]:
-        return [Grouped(group=self)]
+    def criteria(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        yield f"group {self.id}{' and below' if self.subgroups else ''}", {"group": self.id}
+
+    async def listings(self, endpoints: ListingEndpoints) -> Sequence[Listing]:
+        return [GroupListing(first=first, source=self) for first in self.article_listings(endpoints)]
 
 
-class Grouped(Table):
-    """The listing of a group, or of several one after the other; ``moment`` as that of `ArticleListing`."""
+class GroupListing(Table, Listing):
+    """The listing of a group, or of several one after the other; ``first``: of the group itself."""
 
-    group: Group
-    moment: str = ""
+    first: ArticleListing
+    source: Group
 
     @property
     def key(self) -> str:
-        tree = " and below" if self.group.subgroups else ""
-        since = f" since {self.moment}" if self.moment else ""
-        return f"group {self.group.id}{tree} {self.group.told()}{since}"
+        return self.first.key
 
     @property
     def client_side_filters(self) -> tuple[str, ...]:
-        return self._of(self.group.id).client_side_filters
+        return self.first.client_side_filters
 
-    def since(self, moment: str) -> Grouped:
-        """Return the listing of what was modified at or after a moment."""
-        return Grouped(group=self.group, moment=moment)
+    def since(self, moment: str) -> GroupListing | None:
+        first = self.first.since(moment)
+        return None if first is None else GroupListing(first=first, source=self.source)
 
-    async def doubts(self, figshare: Figshare) -> list[str]:
-        """Say what of the names that are selected by figshare does not know."""
-        return await self._of(self.group.id).doubts(figshare)
+    async def unknown_values(self, figshare: Figshare) -> list[str]:
+        return await self.first.unknown_values(figshare)
 
-    async def page(self, figshare: Figshare, position: str | None) -> Page:
+    async def page(self, figshare: Figshare, cursor: str | None) -> Page:
         """
-        Read one page; `position` says which groups are left: "12,13|…", the rest is the first one's own.
+        Return one page; `cursor` says which groups are left: "12,13|…", the rest is the first one's own.
 
-        The tree is asked for once a listing: what is left of it travels in the position.
+        The tree is requested once a listing: what is left of it travels in the cursor.
         """
         from msgspec.structs import replace  # noqa: PLC0415 - where there is work
 
-        if position is not None:
-            left, _, inner = position.partition("|")
+        if cursor is not None:
+            left, _, inner = cursor.partition("|")
             waiting = [int(number) for number in left.split(",")]
         else:
             waiting, inner = await self._groups(figshare), ""
-        page = await self._of(waiting[0]).page(figshare, inner or None)
+        listing = ArticleListing(**{**vars(self.first), "criteria": {"group": waiting[0]}})
+        page = await listing.page(figshare, inner or None)
         if page.position is None:
             waiting = waiting[1:]
         left = ",".join(str(number) for number in waiting)
-        following = f"{left}|{page.position or ''}" if waiting else None
-        return replace(page, position=following)
+        return replace(page, position=f"{left}|{page.position or ''}" if waiting else None)
 
     async def count(self, figshare: Figshare) -> int | None:
-        """Ask how many items the groups hold together; None where not all of them are wanted."""
-        if self.group.narrows or self.moment:
+        if self.first.narrows:
             return None
         return await figshare.count(await self._groups(figshare))
 
     async def _groups(self, figshare: Figshare) -> list[int]:
-        return await figshare.group_tree(self.group.id) if self.group.subgroups else [self.group.id]
-
-    def _of(self, group_id: int) -> ArticleListing:
-        one = article_listing("", PUBLIC_SEARCH, {"group": group_id}, self.group)
-        return (self.moment and one.since(self.moment)) or one
+        group = self.source
+        return await figshare.group_tree(group.id) if group.subgroups else [group.id]

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
-from harvester.figshare.filters import Filters
-from harvester.figshare.listings import (
-    OWN_INSTITUTION,
-    PUBLIC_SEARCH,
-    ArticleListing,
-    article_listing,
-    unsuited,
-)
+from harvester.sources import ArticleSource
 
 
-class Institution(Filters):
+class Institution(ArticleSource):
     """
     ``kind = "institution"``: the public items of the institution with this id.
 
-    With ``private`` all items of the token's own institution, those of all its accounts that are not
-    published included; figshare gives them to an administrator's token only, and needs no id.
+    With ``private`` all items of the token's own institution, including the unpublished ones of all its
+    accounts. figshare gives them to an administrator's token only, and needs no id.
     """
 
     kind: ClassVar[str] = "institution"
@@ -29,24 +22,21 @@ class Institution(Filters):
     id: int | None = None
     private: bool = False
 
+    @property
+    def endpoint(self) -> str:
+        return "institution" if self.private else "search"
+
     def faults(self) -> Iterator[str]:
-        yield from super().faults()
         if self.id is None and not self.private:
             yield "id: missing; without it only the token's own institution, with private = true"
         if self.id is not None and self.id < 1:
             yield "id: expected int >= 1"
         if self.id is not None and self.private:
             yield "id: not taken with private = true, which lists the token's own institution"
-        yield from unsuited(OWN_INSTITUTION if self.private else PUBLIC_SEARCH, self)
+        yield from super().faults()
 
-    @property
-    def needs_token(self) -> bool:
-        return self.private
-
-    async def listings(self) -> Sequence[ArticleListing]:
-        told = self.told()
+    def criteria(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if self.private:
-            return [article_listing(f"institution private {told}", OWN_INSTITUTION, {}, self)]
-        return [
-            article_listing(f"institution {self.id} {told}", PUBLIC_SEARCH, {"institution": self.id}, self)
-        ]
+            yield "institution private", {}
+        else:
+            yield f"institution {self.id}", {"institution": self.id}

@@ -9,6 +9,7 @@ from harvester.config.tables import Table
 
 if TYPE_CHECKING:
     from harvester.figshare.identifier_listing import IdentifierListing
+    from harvester.figshare.protocol import ListingEndpoints
 
 
 class Items(Table):
@@ -29,9 +30,9 @@ class Items(Table):
             if not _may_name(str(name).strip()):
                 yield f"ids: [{place}]: expected a name, or an id from 1 to {2**63 - 1:,}"
 
-    async def listings(self) -> Sequence[IdentifierListing]:
+    async def listings(self, endpoints: ListingEndpoints) -> Sequence[IdentifierListing]:
         """
-        Read the names.
+        Return the list of the names.
 
         Raises:
             UsageError: the file cannot be read.

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from yarl import URL
 
 from harvester.figshare.api import FigshareApi
+from harvester.figshare.protocol import Listing
+from harvester.figshare.v2 import V2
 from harvester.models import ItemRef
 from harvester.sandbox import Sandbox
-from harvester.sources import Listing, Source
+from harvester.sources import Source
 from tests.support.http import client
 from tests.support.program import TOKEN
 
@@ -68,5 +70,5 @@ async def read(
 
 async def only(source: Source) -> Listing:
     """The one listing of a source."""
-    (listing,) = await source.listings()
+    (listing,) = await source.listings(V2.endpoints)
     return listing

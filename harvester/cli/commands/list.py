@@ -15,8 +15,9 @@ from harvester.config import Config
 from harvester.engine.progress import LINE_EVERY_SECONDS
 from harvester.engine.survey import Survey
 from harvester.errors import ExitStatus
+from harvester.figshare.protocol import Listing
 from harvester.jobs.services import connect
-from harvester.sources import Listing
+from harvester.models import ItemRef
 
 log = logging.getLogger("harvester")
 
@@ -37,12 +38,16 @@ async def _print_selection(config: Config, *, as_json: bool) -> list[str]:
             narrow=_warn_of_unknown_licences,
             on_miss=functools.partial(log.warning, "incomplete: %s"),
         )
-        async for refs in survey.pages(config.sources):
+
+        async def show(refs: list[ItemRef]) -> None:
+            nonlocal last_line
             text = b"".join(selected_line(ref, as_json=as_json) for ref in refs)
             await write(text, sys.stdout.fileno())
             if time.monotonic() - last_line > LINE_EVERY_SECONDS:
                 last_line = time.monotonic()
                 log.info("%d items", survey.items)
+
+        await survey.read(config.sources, show)
     return survey.incomplete
 
 
