@@ -6,13 +6,14 @@ READY := .venv/ready
 # Processes that run tests side by side. More than the machine has cores disturb the tests that look at the clock.
 WORKERS ?= 2
 
-.PHONY: help demo test check suite coverage soak cases pace bench oldest reference docs clean
+.PHONY: help demo test check suite coverage soak structure cases pace bench oldest reference docs clean
 help:
 	@echo "make demo      harvest the sandbox and show the result (no account, no network)"
 	@echo "make test      everything that CI runs: checks and tests"
 	@echo "make check     ruff, mypy, layers"
 	@echo "make coverage  the tests with line coverage (half as long again)"
 	@echo "make soak      the long tests: 50 kills, 20 power cuts, every fault, 100,000 items, listings of a million, 2,400 steps of histories, the worst answers (ONLY=kills …)"
+	@echo "make structure the packages, and what each imports from"
 	@echo "make cases     scripts that reproduce faults, if they are present (CASES=folder, ONLY=c15 …)"
 	@echo "make pace      a run against the sandbox at 20 requests a second, compared with the lower bound"
 	@echo "make bench     measure the program beside its references; writes docs/explanation/performance.md (ONLY=cpu,files …)"
@@ -51,6 +52,9 @@ coverage: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m tests.support.soak $(ONLY)
+
+structure: $(READY)
+	@$(BIN)/python -m tests.support.structure
 
 cases: $(READY)
 	@$(BIN)/python -m tests.support.cases $(CASES) $(ONLY)

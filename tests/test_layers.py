@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harvester.plugins import EXPORTERS, SOURCES, TASKS, Registry
+from tests.support.structure import MODULES, PACKAGE, circles, imported, imports, own_imports, package_of
 
 TESTS = Path(__file__).parent
-PACKAGE = TESTS.parent / "harvester"
 LAYERS = (
     {"text"},
     {"errors", "models"},
@@ -29,63 +27,7 @@ LAYERS = (
 MOST_FILES_AT_THE_TOP = 6
 MOST_LINES = 400
 PLUGINS = ("sources", "tasks", "exporters")
-Graph = dict[str, set[str]]
-
-
-def modules() -> dict[str, Path]:
-    """Return every module by its dotted name; a package stands for its ``__init__``."""
-    found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        found[".".join(part for part in parts if part != "__init__")] = path
-    return found
-
-
-MODULES = modules()
 PRODUCT = [name for name in MODULES if not name.startswith("harvester.sandbox")]
-
-
-def imports(name: str) -> Iterator[str]:
-    """Return what a module imports, wherever the import stands: late and type-checking ones count."""
-    for module, names in imported(MODULES[name]):
-        for each in names or [""]:
-            yield whole if (whole := f"{module}.{each}") in MODULES else module
-
-
-def imported(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Return the modules that a file imports, each with the names taken from it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            yield "." * node.level + (node.module or ""), [alias.name for alias in node.names]
-        elif isinstance(node, ast.Import):
-            yield from ((alias.name, []) for alias in node.names)
-
-
-def package_of(module: str) -> str:
-    """``harvester.tasks.files`` is of ``tasks``; the front of the package is ``harvester``."""
-    return module.split(".")[1] if "." in module else module
-
-
-def own_imports(name: str) -> set[str]:
-    return {other for other in imports(name) if other in MODULES and other != name}
-
-
-def circles(graph: Graph) -> list[list[str]]:
-    """Return a way round for each edge that closes a circle, depth first."""
-    found: list[list[str]] = []
-    done: set[str] = set()
-
-    def walk(node: str, way: list[str]) -> None:
-        if node in way:
-            found.append([*way[way.index(node) :], node])
-        elif node not in done:
-            for other in sorted(graph.get(node, ())):
-                walk(other, [*way, node])
-            done.add(node)
-
-    for node in sorted(graph):
-        walk(node, [])
-    return found
 
 
 @pytest.mark.parametrize("name", PRODUCT)
