@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from harvester.errors import ExitStatus
@@ -42,22 +43,25 @@ def keys_of(document: Any) -> set[str]:
     return {key for value in (document, document.get("run", {}), document.get("folder", {})) for key in value}
 
 
-@pytest.mark.anyio
-async def test_every_key_of_the_summary_is_in_the_reference(tmp_path: Path) -> None:
-    await reference.small_harvest(tmp_path)
+@pytest.fixture(scope="module")
+def harvested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("harvest")
+    anyio.run(reference.small_harvest, folder)
+    return folder
+
+
+def test_every_key_of_the_summary_is_in_the_reference(harvested: Path) -> None:
     page = (PAGES / "json.md").read_text(encoding="utf-8")
-    for key in keys_of(json.loads((tmp_path / "summary.json").read_bytes())) - {"run", "folder"}:
+    for key in keys_of(json.loads((harvested / "summary.json").read_bytes())) - {"run", "folder"}:
         assert f"`{key}`" in page, key
 
 
-@pytest.mark.anyio
-async def test_every_query_of_the_documents_runs(tmp_path: Path) -> None:
-    await reference.small_harvest(tmp_path)
+def test_every_query_of_the_documents_runs(harvested: Path) -> None:
     pages = [page.read_text(encoding="utf-8") for page in (reference.ROOT / "docs").rglob("*.md")]
     blocks = [block for page in pages for block in re.findall(r"```sql\n(.*?)```", page, re.DOTALL)]
     queries = [query for block in blocks for query in block.split(";") if query.strip()]
     assert len(queries) >= 5
-    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+    with closing(sqlite3.connect(harvested / "harvest.db")) as db:
         for query in queries:
             assert db.execute(query).description, query
 
