@@ -53,11 +53,11 @@ class ExitStatus(IntEnum):
 class FailureKind(StrEnum):
     """Why something could not be had, in the words of the summary."""
 
-    GONE = "gone"  # the service knows nothing of it
+    NOT_FOUND = "not_found"  # the service knows nothing of it
     BLOCKED = "blocked"  # a wall stands before it, not a decision about it
-    FOR_NOW = "failed for now"  # it may well come when it is asked for again
+    TRANSIENT = "transient"  # it may well come when it is asked for again
     SUSPECTED = "suspected"  # harvested before and not found: whether it is withdrawn is decided at the end
-    FOR_GOOD = "failed for good"  # asking again has no prospect, though the next run does it once
+    PERMANENT = "permanent"  # asking again has no prospect, though the next run does it once
 
 
 class HarvestError(Exception):
@@ -104,13 +104,13 @@ class FolderLocked(FatalError):
 class PermanentError(HarvestError):
     """This item or file cannot be had, however often it is asked for."""
 
-    failure_kind: ClassVar[FailureKind] = FailureKind.FOR_GOOD
+    failure_kind: ClassVar[FailureKind] = FailureKind.PERMANENT
 
 
 class NotFound(PermanentError):
     """The service knows nothing of it (any more)."""
 
-    failure_kind = FailureKind.GONE
+    failure_kind = FailureKind.NOT_FOUND
 
 
 class Rejected(PermanentError):
@@ -148,19 +148,19 @@ class ChecksumMismatch(PermanentError):
 class InsufficientSpace(PermanentError):
     """This file does not fit on the disk; others may."""
 
-    failure_kind = FailureKind.FOR_NOW
+    failure_kind = FailureKind.TRANSIENT
 
 
 class Deferred(PermanentError):
     """A file comes so slowly that others go before it; it is asked for behind them."""
 
-    failure_kind = FailureKind.FOR_NOW
+    failure_kind = FailureKind.TRANSIENT
 
 
 class DoubtfulResponse(PermanentError):
     """An answer that says less than the ledger, the record or an earlier page knows: not believed for now."""
 
-    failure_kind = FailureKind.FOR_NOW
+    failure_kind = FailureKind.TRANSIENT
 
 
 class NotModified(HarvestError):
@@ -176,7 +176,7 @@ class TransientError(HarvestError):
     """
 
     made_progress = False
-    failure_kind: ClassVar[FailureKind] = FailureKind.FOR_NOW
+    failure_kind: ClassVar[FailureKind] = FailureKind.TRANSIENT
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -32,11 +32,11 @@ BEYOND_ROOM = "beyond max_total"
 class WorkState(StrEnum):
     """Where one task on one item stands."""
 
-    OWED = "owed"
+    PENDING = "pending"
     DONE = "done"
     FAILED = "failed"
     WITHDRAWN = "withdrawn"  # harvested before, and no longer public
-    LEFT_OUT = "left out"  # its record says that it is none of those wanted
+    EXCLUDED = "excluded"  # its record says that it is none of those wanted
 
 
 class Changed(StrEnum):
@@ -81,7 +81,7 @@ class ItemRef(Struct, frozen=True):
 
 class Unresolved(Struct, frozen=True):
     """
-    A name or an entry of a list that leads to no item, why, and with which verdict.
+    A name or an entry of a list that leads to no item, why, and the kind of failure.
 
     ``if_harvested``: the item that it means all the same, should it have been harvested before.
     """
@@ -97,9 +97,9 @@ class Page(Struct, frozen=True):
     One step of a listing.
 
     ``position``: where the next page begins, opaque to all but the listing; None after the last page.
-    ``left_out``: entries that are not among those wanted. ``warning``: what the user should know of it,
+    ``excluded``: entries that are not among those wanted. ``warning``: what the user should know of it,
     "" where there is nothing; the first of a listing is told. ``notes``: each of them is.
-    ``told_at``: when the service gave it, ISO 8601 by its own clock, "" where it does not say.
+    ``served_at``: when the service gave it, ISO 8601 by its own clock, "" where it does not say.
     """
 
     refs: tuple[ItemRef, ...]
@@ -108,7 +108,7 @@ class Page(Struct, frozen=True):
     excluded: int = 0
     warning: str = ""
     notes: tuple[str, ...] = ()
-    told_at: str = ""
+    served_at: str = ""
 
 
 class RemoteFile(Struct, frozen=True):
@@ -176,7 +176,7 @@ class Record(Struct, frozen=True):
     A full record: the bytes as received, and what was read of them.
 
     ``file_list``: the JSON array of all files as received, None where ``raw`` lists them all. ``etag``: what
-    the service calls this state of it, "" where it says nothing. ``told_at``: as that of `Page`. ``doubt``:
+    the service calls this state of it, "" where it says nothing. ``served_at``: as that of `Page`. ``doubt``:
     what of its files no list names, "" where all that the record promises is listed. ``list_problem``: why
     its file list was refused, where that leaves nothing in doubt. ``private``: it is the account's, asked for
     with the token.
@@ -186,7 +186,7 @@ class Record(Struct, frozen=True):
     raw: bytes
     file_list: bytes | None = None
     etag: str = ""
-    told_at: str = ""
+    served_at: str = ""
     doubt: str = ""
     list_problem: str = ""
     private: bool = False
@@ -251,7 +251,7 @@ class PendingItem(Struct, frozen=True):
     """
     An item with work to do.
 
-    ``turn``: its place in the line. ``known``: its record has been harvested before. ``key``: its id in the
+    ``seq``: its place in the line. ``known``: its record has been harvested before. ``key``: its id in the
     ledger, which for one version of an item is another than figshare's ``id``; ``version``: which one, 0 for
     the current one. ``etag``: of the record that is here, where nothing says that it has changed since.
     ``withdrawn``: it was gone when it was asked for last. ``conditions``: its record must meet one of these,
@@ -259,7 +259,7 @@ class PendingItem(Struct, frozen=True):
     ``stands_in``: the public record that is here stands in for a private one.
     """
 
-    turn: int
+    seq: int
     id: int
     private: bool
     tasks: frozenset[str]
@@ -283,7 +283,7 @@ class PendingFile(Struct, frozen=True):
     public cannot have it, "" where it can.
     """
 
-    turn: int
+    seq: int
     item_id: int
     file: RemoteFile
     path: str
@@ -311,7 +311,7 @@ class TaskResult(Struct, frozen=True):
     """
     What one task learned of an item; ``files`` says what becomes of each file of the record.
 
-    ``left_out``: the item is none of those wanted after all. ``change``: what is to be told of it, None for
+    ``excluded``: the item is none of those wanted after all. ``change``: what is to be told of it, None for
     nothing. ``versions``: those to be harvested besides. ``warning``: something to tell the user that is no
     failure, "" where there is nothing. ``is_unplaced``: files that are here have other paths than the record
     alone would give them. ``doubt``: why this may not be all, "" where it is: it is kept, told as a failure
@@ -336,8 +336,8 @@ class Failure(Struct, frozen=True):
     Why something could not be had.
 
     ``item_id`` None: a listing or a name that led to no item; ``subject`` then says which.
-    ``attempts``: tries in the run that gave up. ``verdict``: see `errors.Verdict`. ``version``: of the item,
-    0 for the current one. ``told_as``: the task that it is told of, "" for ``task`` itself.
+    ``attempts``: tries in the run that gave up. ``failure_kind``: see `errors.FailureKind`. ``version``: of
+    the item, 0 for the current one. ``reported_as``: the task that failures.csv names, "" for ``task``.
     """
 
     task: str
@@ -348,7 +348,7 @@ class Failure(Struct, frozen=True):
     subject: str = ""
     attempts: int = 1
     version: int = 0
-    told_as: str = ""
+    reported_as: str = ""
 
 
 class Summary(Struct, frozen=True):

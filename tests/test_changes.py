@@ -273,7 +273,7 @@ async def test_what_vanished_while_another_selection_was_harvested_is_seen(tmp_p
         assert (await harvester("run", "--institution", "319", *options)).status == 0
         assert {item_id: row["change"] for item_id, row in changes(tmp_path).items()} == {gone: "withdrawn"}
         status = await harvester("status", "-o", tmp_path, "--json")
-        assert orjson.loads(status.out)["listings"]["found"] == 59
+        assert orjson.loads(status.out)["listings"]["unique"] == 59
 
 
 async def test_items_of_two_lists_are_asked_once_whether_they_have_changed(
@@ -311,7 +311,7 @@ async def test_a_quick_run_that_has_to_ask_again_reads_no_listing_twice(tmp_path
         words = ("run", "--search", ":title: data", *options)
         await harvester(*words)
         with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
-            db.execute("UPDATE listings SET mark = begun")
+            db.execute("UPDATE listings SET watermark = begun")
         asked(sandbox)
         assert (await harvester(*words, "--quick")).status == 1
         assert asked(sandbox)["api /v2/articles/search"] == 2, "empty, and so once more"
@@ -339,7 +339,7 @@ async def test_where_no_service_knows_licences_the_records_tell(tmp_path: Path) 
             in ended.out
         )
         assert_complete(tmp_path, sandbox, wanted)
-        assert outcomes(tmp_path) == {"done": len(wanted), "left out": len(collected) - len(wanted)}
+        assert outcomes(tmp_path) == {"done": len(wanted), "excluded": len(collected) - len(wanted)}
         asked(sandbox)
         assert (await harvester(*words, "--licence", "cc0", "--refresh", "stats")).status == 0
         paths = asked(sandbox)

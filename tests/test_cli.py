@@ -316,9 +316,9 @@ async def test_plan_tells_requests_hours_and_the_binding_service(sandbox: Sandbo
         len(sandbox.world.files(item_id)) >= 10 or sandbox.world.trait(item_id) == "files null"
         for item_id in ids
     )
-    assert plan["items"] == plan["items_owed"] == plan["sampled_records"] == len(ids)
-    assert plan["files_owed"] == len(files)
-    assert plan["bytes_owed"] == sum(file["size"] for file in files)
+    assert plan["items"] == plan["items_pending"] == plan["sampled_records"] == len(ids)
+    assert plan["files_pending"] == len(files)
+    assert plan["bytes_pending"] == sum(file["size"] for file in files)
     # A list, of items or of files, ends with an empty page.
     assert plan["requests"] == {"api": 3 + len(ids) + 2 * lists, "stats": 2 * len(ids), "files": len(files)}
     assert plan["seconds_at_least"] == round(max(plan["requests"].values()) / 50, 1)
@@ -374,7 +374,7 @@ async def test_plain_lines_tell_the_progress_where_there_is_no_terminal(tmp_path
         lines = [orjson.loads(line) for line in ended.err.splitlines()]
         progress = [line["progress"] for line in lines if "progress" in line]
         assert progress
-        assert progress[0]["items_owed"] == len(sandbox.world.search("survey"))
+        assert progress[0]["items_pending"] == len(sandbox.world.search("survey"))
         assert 150 <= progress[0]["requests"]["stats"] <= 220
         assert "requests/s: api" in lines[0]["message"]
 
@@ -559,12 +559,12 @@ async def test_prune_forgets_files_that_are_gone_already(sandbox: Sandbox, tmp_p
     stem, _, suffix = old["name"].rpartition(".")
     (tmp_path / "files" / str(item_id) / f"{stem}~{old['id']}.{suffix}").unlink()
     told = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
-    assert told["leftovers"]["files"] == 1
+    assert told["orphaned_files"]["files"] == 1
     ended = await harvester(*words, "--prune")
     assert ended.status == 0
     assert ended.out.endswith("\nnothing to remove\n")
     told = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
-    assert told["leftovers"] == {"files": 0, "bytes": 0}
+    assert told["orphaned_files"] == {"files": 0, "bytes": 0}
 
 
 async def test_an_output_that_is_closed_is_no_defect(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -595,19 +595,19 @@ async def test_the_closing_lines_account_for_everything_and_add_up(tmp_path: Pat
             name: (int(total), re.findall(r"(\d+) ([a-z ,]+?)(?=, \d|$)", parts))
             for name, total, parts in re.findall(ACCOUNT, ended.out, re.MULTILINE)
         }
-        assert told.keys() == {"asked", "items", "files"}
+        assert told.keys() == {"entries", "items", "files"}
         for total, parts in told.values():
             assert sum(int(number) for number, _ in parts) == total
         words = {name: {word for _, word in parts} for name, (_, parts) in told.items()}
-        assert words["asked"] == {"items found", "named again", "that lead to no item"}
-        assert words["items"] == {"done", "gone", "failed for good"}
+        assert words["entries"] == {"different items", "duplicates", "that lead to no item"}
+        assert words["items"] == {"done", "not found", "failed permanently"}
         assert words["files"] >= {
-            "done", "gone", "failed for good", "excluded by your file rules", "hosted elsewhere",
+            "done", "not found", "failed permanently", "excluded by your file rules", "hosted elsewhere",
             "under embargo", "confidential", "downloads disabled",
         }  # fmt: skip
         assert re.search(r"^by design .* metadata only", ended.out, re.MULTILINE)
         folder = orjson.loads((tmp_path / "summary.json").read_bytes())["folder"]
-        assert folder["items"] == told["items"][0] == folder["listings"]["found"]
+        assert folder["items"] == told["items"][0] == folder["listings"]["unique"]
         assert folder["failures"] == len(rows(tmp_path / "failures.csv"))
         shown = (await harvester("status", "-o", tmp_path)).out
         assert f"asked     {told['asked'][0]}: " in shown
@@ -627,7 +627,7 @@ async def test_the_closing_lines_and_status_tell_what_has_changed_since_the_run_
     size = sandbox.world.size(sandbox.world.files(changed, 1)[0]["id"])
     lines = (
         "changes   1 changed, 1 withdrawn",
-        f"leftovers 1 files, {human_bytes(size)}, that no record lists any more",
+        f"orphans   1 files, {human_bytes(size)}, that no record lists any more",
     )
     second = (await harvester(*words)).out
     status = (await harvester("status", "-o", tmp_path)).out
@@ -638,7 +638,7 @@ async def test_the_closing_lines_and_status_tell_what_has_changed_since_the_run_
     assert "changes" not in (await harvester(*words)).out
     told = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
     assert told["changes"] == {}
-    assert (told["versions"], told["leftovers"]) == (0, {"files": 1, "bytes": size})
+    assert (told["versions"], told["orphaned_files"]) == (0, {"files": 1, "bytes": size})
 
 
 async def test_status_of_a_run_that_was_killed_before_it_had_begun(tmp_path: Path) -> None:

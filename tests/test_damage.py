@@ -55,7 +55,7 @@ from harvester.cli import main as cli
 for words in json.load(sys.stdin):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = cli.main(words)
+        status = cli(words)
     sys.__stdout__.write(json.dumps([words[0], status, err.getvalue()]) + "\\n")
 """
 
@@ -253,7 +253,7 @@ async def test_a_ledger_is_made_anew_from_the_files_here_and_from_figshare(
     aside = list(folder.glob("harvest.db.before*" if harm == "nothing" else "harvest.db.damaged*"))
     aside = [path for path in aside if not path.name.endswith(("-wal", "-shm"))]
     assert [path.read_bytes() for path in aside] == ([old] if old else [])
-    assert summary.folder["found"]["files"] >= 1
+    assert summary.folder["unidentified_files"]["files"] >= 1
     assert "were here when the ledger was rebuilt" in (await harvester("status", "-o", folder)).out
     assert removable(config(sandbox, folder)) == [], "nobody knows what it is"
 

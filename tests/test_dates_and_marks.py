@@ -280,7 +280,7 @@ async def test_a_ledger_of_before_with_a_date_in_the_far_future_sees_changes_aga
 
 def mark(folder: Path) -> str:
     with closing(sqlite3.connect(folder / "harvest.db")) as db:
-        (found,) = db.execute("SELECT mark FROM listings WHERE NOT old").fetchone()
+        (found,) = db.execute("SELECT watermark FROM listings WHERE NOT old").fetchone()
     return str(found)
 
 

@@ -37,7 +37,7 @@ BRIEFLY = {**QUICKLY, "HARVESTER_RETRY_PATIENCE": "0.2"}
 """For what is down for ever: it is not waited for."""
 ITEMS = Settings(items=4, private_items=2, colleague_items=0, own_public=2, heavy=0, page_cap=2)
 """Exit 0: figshare has said so twice, of no more items than may vanish at once."""
-WHOLE, FOR_NOW, FOR_GOOD, STOPPED = "whole", "failed for now", "failed for good", "stopped (3)"
+WHOLE, FOR_NOW, FOR_GOOD, STOPPED = "whole", "transient", "permanent", "stopped (3)"
 UNSEEN = "what it shows"
 """Exit 0: nothing that is known says otherwise. The next run has the rest."""
 FORMS = {"once": 1, "always": FOR_EVER}
@@ -97,7 +97,7 @@ class Scenario:
 
 
 BLOCKED = Cells(first_always="blocked", later_always="blocked")
-GONE = Cells(first_always="gone")
+GONE = Cells(first_always="not_found")
 LASTING = Cells(first_always=STOPPED, later_always=STOPPED)
 LIMITED = Cells(first_always=FOR_GOOD, later_always=FOR_GOOD)
 HARMLESS = Cells(first_always=WHOLE, later_always=WHOLE)
@@ -106,7 +106,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "gateway": Scenario({"gateway-404": LASTING}),
     "gateway, in JSON": Scenario({"gateway-404-json": LASTING}),
     "all gone": Scenario(
-        {"all-gone": Cells("blocked, gone", "blocked", "blocked", "blocked, failed for now")}
+        {"all-gone": Cells("blocked, not_found", "blocked", "blocked", "blocked, transient")}
     ),
     "every item gone": Scenario({"item-gone": GONE}),
     "one item gone": Scenario({"item-gone": GONE}, is_about_one=True),
@@ -237,9 +237,9 @@ class Folder:
             return dict.fromkeys(self.scenario.doubts, f"stopped ({ended.status})")
         with closing(sqlite3.connect(self.path / "harvest.db")) as db:
             found = db.execute(
-                "SELECT item_id, verdict FROM work WHERE state = 'failed'"
-                " UNION SELECT item_id, verdict FROM files WHERE status = 'failed'"
-                " UNION SELECT 0, verdict FROM mishaps"
+                "SELECT item_id, failure_kind FROM work WHERE state = 'failed'"
+                " UNION SELECT item_id, failure_kind FROM files WHERE status = 'failed'"
+                " UNION SELECT 0, failure_kind FROM listing_failures"
                 " UNION SELECT item_id, 'withdrawn' FROM work WHERE state = 'withdrawn'"
             ).fetchall()
         told: dict[str, str] = {}

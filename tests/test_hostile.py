@@ -77,7 +77,7 @@ async def test_a_record_that_cannot_be_taken_is_a_failure_of_that_item_alone(
         assert FAILS[kind] in failure["error"]
         assert failure["attempts"] == ATTEMPTS.get(kind, "2"), "odd twice is odd for good"
         assert summary.exit_status == 1
-        failure_kind = FailureKind.FOR_NOW if kind == "brotli" else FailureKind.FOR_GOOD
+        failure_kind = FailureKind.TRANSIENT if kind == "brotli" else FailureKind.PERMANENT
         assert summary.folder["outcomes"]["items"] == {"done": 20, failure_kind: 1}
         good = [item_id for item_id in sandbox.world.search("survey") if item_id != bad]
         assert_records(tmp_path, sandbox, good, set())
@@ -91,7 +91,7 @@ async def test_a_head_that_is_too_long_is_a_failure_of_that_item_for_now(kind: s
         (failure,) = rows(tmp_path / "failures.csv")
         assert failure["item_id"] == str(sandbox.world.hostile_items[kind])
         assert "headers of more bytes" in failure["error"]
-        assert summary.folder["outcomes"]["items"] == {"done": 20, FailureKind.FOR_NOW: 1}
+        assert summary.folder["outcomes"]["items"] == {"done": 20, FailureKind.TRANSIENT: 1}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the kilobytes of Linux")
@@ -256,8 +256,8 @@ async def test_an_odd_entry_costs_that_entry_alone(tmp_path: Path) -> None:
         ids = sandbox.world.search("survey")
         assert summary.folder["outcomes"]["items"] == {"done": len(ids)}
         listed = summary.folder["listings"]
-        assert (listed["found"], listed["unresolved"]) == (len(ids), 3)
-        assert listed["asked"] == listed["found"] + listed["repeated"] + listed["unresolved"]
+        assert (listed["unique"], listed["unresolved"]) == (len(ids), 3)
+        assert listed["entries"] == listed["unique"] + listed["duplicates"] + listed["unresolved"]
         assert_records(tmp_path, sandbox, list(ids), set())
 
 
@@ -276,7 +276,7 @@ async def test_a_filter_that_figshare_ignores_is_noticed_and_done_here(
         assert 0 < len(wanted) < len(everything)
         assert summary.exit_status == 0
         assert_records(tmp_path, sandbox, list(wanted), set())
-        assert summary.folder["listings"]["left_out"] == len(everything) - len(wanted)
+        assert summary.folder["listings"]["excluded"] == len(everything) - len(wanted)
         (warning,) = summary.run["warnings"]
         assert f"figshare ignored {name}" in warning
 
@@ -373,7 +373,7 @@ async def test_an_entry_that_nobody_can_judge_is_taken(tmp_path: Path) -> None:
         wanted = sandbox.world.select({"search_for": "survey", "published_since": "2015-01-02"})
         found = {int(row["item_id"]) for row in rows(tmp_path / "stats.csv")}
         assert found >= set(wanted)
-        assert summary.folder["listings"]["left_out"] == 0
+        assert summary.folder["listings"]["excluded"] == 0
 
 
 async def test_a_count_that_differs_is_told_also_by_a_run_that_goes_on(tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ async def test_names_that_could_not_be_asked_about_are_asked_once_more_at_the_en
         await harvest(told)
         with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:  # as if it had been interrupted
             db.execute("UPDATE runs SET outcome = 'interrupted'")
-            db.execute("UPDATE mishaps SET verdict = 'failed for now', error = 'timed out'")
+            db.execute("UPDATE listing_failures SET failure_kind = 'transient', error = 'timed out'")
         asked = len(sandbox.requests)
         await harvest(told)
         assert [seen.query for seen in sandbox.requests[asked:] if "doi" in seen.query]

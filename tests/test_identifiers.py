@@ -273,7 +273,7 @@ async def test_an_article_of_another_publisher_is_no_item_of_figshares(tmp_path:
             row["error"] == f"{name}: peerj.com is not figshare's, and item {item_id}'s own address is {own}"
         )
         page = await found(sandbox, name)
-        assert page.unresolved[0].failure_kind == FailureKind.FOR_GOOD
+        assert page.unresolved[0].failure_kind == FailureKind.PERMANENT
 
 
 async def test_a_portal_is_known_by_the_record_of_one_of_its_items() -> None:
@@ -395,7 +395,7 @@ async def test_a_handle_is_found_with_and_without_its_version_in_two_requests() 
         for name, asked in ((handle, [handle]), (bare, [bare, handle])):
             assert ids(await found(sandbox, name)) == [(item_id, 0)], name
             assert queries(sandbox) == [f"articles handle={form}" for form in asked]
-        assert (await found(sandbox, "10779/sandbox.7")).unresolved[0].failure_kind == FailureKind.GONE
+        assert (await found(sandbox, "10779/sandbox.7")).unresolved[0].failure_kind == FailureKind.NOT_FOUND
         forms = ["10779/sandbox.7", *(f"10779/sandbox.7.v{number}" for number in range(1, 10))]
         assert queries(sandbox) == [f"articles handle={form}" for form in forms]
 
@@ -473,7 +473,7 @@ async def test_a_run_of_a_list_that_repeats_itself_counts_what_it_repeats(tmp_pa
         ended = await harvester("run", *words, "-o", tmp_path / "out", *at(sandbox))
         assert ended.status == 0, ended.err
         listings = summary(tmp_path / "out")["listings"]
-        assert (listings["asked"], listings["found"], listings["repeated"]) == (10_102, 3, 10_099)
+        assert (listings["entries"], listings["unique"], listings["duplicates"]) == (10_102, 3, 10_099)
         assert len(sandbox.asked("api")) == 3
         planned = await harvester("plan", *words, "-o", tmp_path / "other", "--json", *at(sandbox))
         assert orjson.loads(planned.out)["incomplete_listings"] == []

@@ -60,6 +60,7 @@ from harvester.models import (
 
 pytestmark = pytest.mark.anyio
 
+TABLES = ("items", "work", "records", "stats", "files", "listing_items")
 TASKS = frozenset({"metadata", "stats"})
 OPENING = RunSpec(item_tasks=TASKS, with_files=True)
 ALL_DONE = {"metadata": WorkState.DONE, "stats": WorkState.DONE}
@@ -107,12 +108,12 @@ async def files_here(ledger: Ledger, key: int) -> Mapping[int, tuple[RemoteFile,
 async def test_what_is_listed_is_owed_once_in_the_order_it_came(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         added = await ledger.add_page("a", page(3, 1, 3, position="2"), TASKS)
-        assert added == AddedItems(2, ListingProgress("2", complete=False, named=3, found=2))
+        assert added == AddedItems(2, ListingProgress("2", complete=False, named=3, unique=2))
         assert (await ledger.add_page("a", page(2, 1), TASKS)).owed == 1
         assert await ids(ledger) == [3, 1, 2]
         (first, *_) = await ledger.owed_items(0, 1)
-        assert first == PendingItem(turn=first.turn, id=3, private=False, tasks=TASKS, known=False, key=3)
-        assert [owed.id for owed in await ledger.owed_items(first.turn, 1)] == [1]
+        assert first == PendingItem(seq=first.seq, id=3, private=False, tasks=TASKS, known=False, key=3)
+        assert [owed.id for owed in await ledger.owed_items(first.seq, 1)] == [1]
 
 
 async def test_a_listing_goes_on_where_it_was_after_a_run_that_did_not_finish(tmp_path: Path) -> None:
@@ -132,10 +133,12 @@ async def test_a_listing_that_failed_for_good_begins_anew(tmp_path: Path) -> Non
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1, position="2"), TASKS)
         await ledger.add_page("b", page(2, position="2"), TASKS)
-        await ledger.add_mishap(
-            Failure("listing", "refused", FailureKind.FOR_GOOD, subject="a"), begin_anew=True
+        await ledger.add_listing_failure(
+            Failure("listing", "refused", FailureKind.PERMANENT, subject="a"), begin_anew=True
         )
-        await ledger.add_mishap(Failure("listing", "cut", FailureKind.FOR_NOW, subject="b"), begin_anew=False)
+        await ledger.add_listing_failure(
+            Failure("listing", "cut", FailureKind.TRANSIENT, subject="b"), begin_anew=False
+        )
     async with run(tmp_path) as ledger:
         assert (await ledger.listed("a")).position is None
         assert (await ledger.listed("b")).position == "2"
@@ -148,7 +151,7 @@ async def test_a_visit_is_recorded_whole(tmp_path: Path) -> None:
         await ledger.flush()
         assert await ids(ledger) == []
         (owed,) = await ledger.owed_files(0, 10)
-        assert owed == PendingFile(owed.turn, 1, placed(7).file, "files/1/x", private=False, key=1)
+        assert owed == PendingFile(owed.seq, 1, placed(7).file, "files/1/x", private=False, key=1)
         await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
         await ledger.flush()
         assert await ledger.owed_files(0, 10) == []
@@ -192,14 +195,14 @@ async def test_what_failed_is_owed_again_by_the_next_run_and_nothing_else(tmp_pa
         await ledger.save_item(result(1, placed(7), placed(8, name="y")))
         failed = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
         await ledger.save_item(
-            ItemResult(2, failed, (Failure("stats", "no", FailureKind.FOR_NOW, 2, attempts=6),))
+            ItemResult(2, failed, (Failure("stats", "no", FailureKind.TRANSIENT, 2, attempts=6),))
         )
         await ledger.flush()
         await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
         await ledger.save_file(FileResult(1, 8, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
     with Reader(tmp_path) as reader:
         assert list(reader.failures()) == [
-            Failure("stats", "no", FailureKind.FOR_NOW, 2, None, "", 6),
+            Failure("stats", "no", FailureKind.TRANSIENT, 2, None, "", 6),
             Failure("files", "cut", FailureKind.BLOCKED, 1, 8, "", 6),
         ]
     async with run(tmp_path) as ledger:
@@ -249,7 +252,7 @@ async def test_a_look_at_the_files_between_two_runs_changes_nothing_for_the_list
 
 
 async def test_an_interrupted_run_keeps_the_names_that_led_nowhere(tmp_path: Path) -> None:
-    nowhere = Page((), None, (Unresolved("10.1/x", "no such DOI", FailureKind.GONE),))
+    nowhere = Page((), None, (Unresolved("10.1/x", "no such DOI", FailureKind.NOT_FOUND),))
     async with run(tmp_path, outcome="interrupted") as ledger:
         await ledger.add_page("a", nowhere, TASKS)
     for outcome, failures in (("finished", 1), ("finished", 0)):  # then all names are asked for again
@@ -262,11 +265,11 @@ async def test_an_interrupted_run_keeps_the_names_that_led_nowhere(tmp_path: Pat
 async def test_a_name_that_leads_nowhere_is_a_failure_by_name(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.add_page(
-            "a", Page((), None, (Unresolved("10.1/x", "no such DOI", FailureKind.GONE),)), TASKS
+            "a", Page((), None, (Unresolved("10.1/x", "no such DOI", FailureKind.NOT_FOUND),)), TASKS
         )
     with Reader(tmp_path) as reader:
         assert list(reader.failures()) == [
-            Failure("resolve", "no such DOI", FailureKind.GONE, None, None, "10.1/x", 1)
+            Failure("resolve", "no such DOI", FailureKind.NOT_FOUND, None, None, "10.1/x", 1)
         ]
 
 
@@ -368,16 +371,16 @@ async def test_counts(tmp_path: Path) -> None:
             "versions": 0,
             "records": 1,
             "listings_open": 1,
-            "listings": {"asked": 2, "found": 2, "repeated": 0, "left_out": 0, "unresolved": 0},
-            "work": {"metadata": {"done": 1, "owed": 1}, "stats": {"done": 1, "owed": 1}},
+            "listings": {"entries": 2, "unique": 2, "duplicates": 0, "excluded": 0, "unresolved": 0},
+            "work": {"metadata": {"done": 1, "pending": 1}, "stats": {"done": 1, "pending": 1}},
             "files": {"pending": {"files": 1, "bytes": 10}, "withheld": {"files": 1, "bytes": 10}},
             "outcomes": {
                 "items": {"done": 1, "pending": 1},
                 "files": {"pending": 1, "withheld": 1},
                 "withheld": {},
             },
-            "leftovers": {"files": 0, "bytes": 0},
-            "found": {"files": 0, "bytes": 0},
+            "orphaned_files": {"files": 0, "bytes": 0},
+            "unidentified_files": {"files": 0, "bytes": 0},
             "failures": 0,
         }
 
@@ -388,17 +391,17 @@ async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -
         return ItemResult(item_id, states, (Failure(task, "no", failure_kind, item_id),))
 
     async with run(tmp_path) as ledger:
-        odd = Unresolved("entry 3", "no id", FailureKind.FOR_GOOD)
+        odd = Unresolved("entry 3", "no id", FailureKind.PERMANENT)
         seen = replace(page(1, 2, 2, 3, 4, 5, 6), unresolved=(odd,), excluded=4)
         await ledger.add_page("a", seen, TASKS)
         await ledger.add_page("b", page(6, 7), TASKS)
         embargoed = replace(placed(9, FileStatus.WITHHELD), reason="embargo")
         await ledger.save_item(result(1, placed(7), placed(8, FileStatus.LINK), embargoed))
         await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
-        await ledger.save_item(failed(2, "metadata", FailureKind.GONE))
-        await ledger.save_item(failed(3, "stats", FailureKind.FOR_NOW))
+        await ledger.save_item(failed(2, "metadata", FailureKind.NOT_FOUND))
+        await ledger.save_item(failed(3, "stats", FailureKind.TRANSIENT))
         both = (
-            Failure("metadata", "no", FailureKind.FOR_GOOD, 4),
+            Failure("metadata", "no", FailureKind.PERMANENT, 4),
             Failure("stats", "no", FailureKind.BLOCKED, 4),
         )
         await ledger.save_item(ItemResult(4, dict.fromkeys(TASKS, WorkState.FAILED), both))
@@ -406,10 +409,10 @@ async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -
         await ledger.save_item(ItemResult(5, gone))
     with Reader(tmp_path) as reader:
         counts = reader.counts()
-    assert counts["listings"] == {"asked": 14, "found": 7, "repeated": 2, "left_out": 4, "unresolved": 1}
+    assert counts["listings"] == {"entries": 14, "unique": 7, "duplicates": 2, "excluded": 4, "unresolved": 1}
     assert counts["outcomes"] == {
         "items": {
-            "done": 1, "failed for good": 1, "failed for now": 1, "gone": 1, "pending": 2, "withdrawn": 1,
+            "done": 1, "permanent": 1, "transient": 1, "not_found": 1, "pending": 2, "withdrawn": 1,
         },
         "files": {"blocked": 1, "embargo": 1, "link": 1},
         "withheld": {},
@@ -420,11 +423,11 @@ async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -
 async def test_what_another_task_failed_at_is_left_to_a_run_that_has_it(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1), TASKS)
-        failure = Failure("stats", "no", FailureKind.FOR_NOW, 1, attempts=6)
+        failure = Failure("stats", "no", FailureKind.TRANSIENT, 1, attempts=6)
         states = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
         await ledger.save_item(ItemResult(1, states, (failure,)))
     async with run(tmp_path, RunSpec(frozenset({"metadata"}), with_files=False)) as ledger:
-        assert not await ledger.begin_again((FailureKind.FOR_NOW,))
+        assert not await ledger.begin_again((FailureKind.TRANSIENT,))
     with Reader(tmp_path) as reader:
         assert list(reader.failures()) == [failure]
 
@@ -437,7 +440,7 @@ async def test_an_item_that_became_owed_again_while_it_was_in_hand_stays_in_line
     async with run(tmp_path, replace(OPENING, refresh=frozenset({"stats"}))) as ledger:
         (in_hand,) = await ledger.owed_items(0, 9)
         await ledger.add_page("a", page(1, modified="2025-01-01T00:00:00Z"), TASKS)  # edited meanwhile
-        await ledger.save_item(ItemResult(1, {"stats": WorkState.DONE}, turn=in_hand.turn))
+        await ledger.save_item(ItemResult(1, {"stats": WorkState.DONE}, seq=in_hand.seq))
         await ledger.flush()
         assert [(owed.id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
             (1, frozenset({"metadata"}))
@@ -450,7 +453,7 @@ EARLIER, LATER = "2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"
 def visit(in_hand: PendingItem, modified: str, *files: PlannedFile) -> ItemResult:
     """What a visit gives to which a record of that date was answered."""
     found = (TaskResult(record(in_hand.id, modified), files), TaskResult(totals=Totals(5, None)))
-    return ItemResult(in_hand.id, ALL_DONE, (), found, in_hand.turn)
+    return ItemResult(in_hand.id, ALL_DONE, (), found, in_hand.seq)
 
 
 async def records_here(ledger: Ledger) -> list[bytes]:
@@ -468,7 +471,7 @@ async def test_an_item_that_was_edited_while_its_record_was_in_hand_is_asked_for
         assert (await ledger.add_page("a", page(1, modified=LATER), TASKS)).owed == 0, "it is owed already"
         await ledger.save_item(visit(in_hand, EARLIER))
         await ledger.flush()
-        (again,) = await ledger.owed_items(in_hand.turn, 9)  # as a feed asks that has handed out the first
+        (again,) = await ledger.owed_items(in_hand.seq, 9)  # as a feed asks that has handed out the first
         assert again.tasks == {"metadata"}, "the counters are here"
         with Reader(tmp_path) as reader:
             assert list(reader.totals()) == [(1, 5, None)]
@@ -494,7 +497,7 @@ async def test_a_visit_that_took_long_does_not_bring_an_old_record_back(tmp_path
         await ledger.add_page("a", page(1, position="2", modified=EARLIER), TASKS)
         (slow,) = await ledger.owed_items(0, 9)
         await ledger.add_page("a", page(1, modified=LATER), TASKS)
-        (fast,) = await ledger.owed_items(slow.turn, 9)
+        (fast,) = await ledger.owed_items(slow.seq, 9)
         await ledger.save_item(visit(fast, LATER, placed(8)))
         await ledger.save_item(visit(slow, EARLIER, placed(7)))
         assert await records_here(ledger) == [record(1, LATER).raw]
@@ -533,9 +536,7 @@ async def test_a_file_that_came_while_its_item_was_visited_is_not_owed_again(
         await ledger.add_page("a", page(1, modified=LATER), TASKS)
         (in_hand,) = await ledger.owed_items(0, 9)
         assert await files_here(ledger, 1) == {}
-        await ledger.save_file(
-            FileResult(1, 7, FileStatus.DONE, turn=(await ledger.owed_files(0, 9))[0].turn)
-        )
+        await ledger.save_file(FileResult(1, 7, FileStatus.DONE, seq=(await ledger.owed_files(0, 9))[0].seq))
         await ledger.save_item(visit(in_hand, LATER, placed(7, status), placed(8, name="elsewhere")))
         await ledger.flush()
         assert [owed.path for owed in await ledger.owed_files(0, 9)] == ["files/1/elsewhere"]
@@ -551,8 +552,8 @@ async def test_a_file_that_is_in_hand_while_its_item_is_visited_is_done_when_it_
         (in_hand,) = await ledger.owed_files(0, 9)
         await ledger.save_item(result(1, placed(7)))
         await ledger.flush()
-        assert await ledger.owed_files(in_hand.turn, 9) == [], "nobody else is to fetch it"
-        await ledger.save_file(FileResult(1, 7, FileStatus.DONE, turn=in_hand.turn))
+        assert await ledger.owed_files(in_hand.seq, 9) == [], "nobody else is to fetch it"
+        await ledger.save_file(FileResult(1, 7, FileStatus.DONE, seq=in_hand.seq))
         await ledger.flush()
         assert await files_here(ledger, 1) == {7: (placed(7).file, "files/1/x")}
 
@@ -579,7 +580,7 @@ async def test_a_file_that_its_record_placed_anew_while_it_was_in_hand_is_not_ca
         await ledger.flush()
         (in_hand,) = await ledger.owed_files(0, 9)
         await ledger.save_item(result(1, placed(7, name="new")))
-        await ledger.save_file(FileResult(1, 7, FileStatus.DONE, turn=in_hand.turn))
+        await ledger.save_file(FileResult(1, 7, FileStatus.DONE, seq=in_hand.seq))
         await ledger.flush()
         assert [owed.path for owed in await ledger.owed_files(0, 9)] == ["files/1/new"]
 
@@ -608,16 +609,16 @@ async def test_an_item_that_was_withdrawn_and_is_listed_is_asked_for_again(tmp_p
 async def test_what_went_wrong_with_a_listing_is_told_for_as_long_as_the_listing_is_here(
     tmp_path: Path,
 ) -> None:
-    odd = Unresolved("page 1, entry 3", "no id", FailureKind.FOR_GOOD)
+    odd = Unresolved("page 1, entry 3", "no id", FailureKind.PERMANENT)
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", replace(page(1, position="2"), unresolved=(odd,)), TASKS)
-        cut = Failure("listing", "cut", FailureKind.FOR_NOW, subject="a")
-        await ledger.add_mishap(cut, begin_anew=False)
+        cut = Failure("listing", "cut", FailureKind.TRANSIENT, subject="a")
+        await ledger.add_listing_failure(cut, begin_anew=False)
     async with run(tmp_path) as ledger:  # goes on at page 2: the odd entry of page 1 does not come again
         await ledger.add_page("a", page(2), TASKS)
     with Reader(tmp_path) as reader:
         assert [failure.subject for failure in reader.failures()] == ["page 1, entry 3"]
-        assert reader.counts()["listings"]["asked"] == 3
+        assert reader.counts()["listings"]["entries"] == 3
     async with run(tmp_path) as ledger:  # which is listed anew
         await ledger.add_page("a", page(1, 2), TASKS)
     with Reader(tmp_path) as reader:
@@ -625,14 +626,14 @@ async def test_what_went_wrong_with_a_listing_is_told_for_as_long_as_the_listing
 
 
 async def test_a_listing_that_is_to_begin_anew_is_accounted_for_until_it_does(tmp_path: Path) -> None:
-    odd = Unresolved("page 1, entry 3", "no id", FailureKind.FOR_GOOD)
+    odd = Unresolved("page 1, entry 3", "no id", FailureKind.PERMANENT)
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", replace(page(1, 2, position="2"), unresolved=(odd,)), TASKS)
-        refused = Failure("listing", "refused", FailureKind.FOR_GOOD, subject="a")
-        await ledger.add_mishap(refused, begin_anew=True)
+        refused = Failure("listing", "refused", FailureKind.PERMANENT, subject="a")
+        await ledger.add_listing_failure(refused, begin_anew=True)
     with Reader(tmp_path) as reader:
         assert reader.counts()["listings"] == {
-            "asked": 3, "found": 2, "repeated": 0, "left_out": 0, "unresolved": 1,
+            "entries": 3, "unique": 2, "duplicates": 0, "excluded": 0, "unresolved": 1,
         }  # fmt: skip
     async with run(tmp_path) as ledger:
         assert await ledger.listed("a") == ListingProgress()
@@ -641,32 +642,36 @@ async def test_a_listing_that_is_to_begin_anew_is_accounted_for_until_it_does(tm
 async def test_listings_that_are_not_asked_for_any_more_are_forgotten(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1, position="2"), TASKS)
-        await ledger.add_mishap(Failure("listing", "cut", FailureKind.FOR_NOW, subject="a"), begin_anew=False)
+        await ledger.add_listing_failure(
+            Failure("listing", "cut", FailureKind.TRANSIENT, subject="a"), begin_anew=False
+        )
         await ledger.add_page("b", page(1, 2), TASKS)
         await ledger.keep_listings(["b"])
     with Reader(tmp_path) as reader:
         counts = reader.counts()
     assert (counts["listings_open"], counts["failures"], counts["items"]) == (0, 0, 2)
-    assert counts["listings"]["asked"] == 2
+    assert counts["listings"]["entries"] == 2
 
 
 async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1, 2, 3), TASKS)
         await ledger.save_item(result(1, placed(7), placed(8)))
-        for file_id, failure_kind in ((7, FailureKind.FOR_NOW), (8, FailureKind.FOR_GOOD)):
+        for file_id, failure_kind in ((7, FailureKind.TRANSIENT), (8, FailureKind.PERMANENT)):
             await ledger.save_file(FileResult(1, file_id, FileStatus.FAILED, "no", 6, failure_kind))
-        for item_id, failure_kind in ((2, FailureKind.BLOCKED), (3, FailureKind.GONE)):
+        for item_id, failure_kind in ((2, FailureKind.BLOCKED), (3, FailureKind.NOT_FOUND)):
             failure = Failure("stats", "no", failure_kind, item_id, attempts=6)
             states = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
             await ledger.save_item(ItemResult(item_id, states, (failure,)))
-        await ledger.add_mishap(Failure("listing", "cut", FailureKind.FOR_NOW, subject="b"), begin_anew=False)
-        assert await ledger.begin_again((FailureKind.FOR_NOW, FailureKind.BLOCKED)) == RequeuedWork(1, 1, 1)
+        await ledger.add_listing_failure(
+            Failure("listing", "cut", FailureKind.TRANSIENT, subject="b"), begin_anew=False
+        )
+        assert await ledger.begin_again((FailureKind.TRANSIENT, FailureKind.BLOCKED)) == RequeuedWork(1, 1, 1)
         assert [(owed.id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
             (2, frozenset({"stats"}))
         ]
         assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [7]
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "no", 2, FailureKind.FOR_NOW))
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "no", 2, FailureKind.TRANSIENT))
     with Reader(tmp_path) as reader:
         attempts = {failure.file_id: failure.attempts for failure in reader.failures() if failure.file_id}
     assert attempts == {7: 8, 8: 6}
@@ -674,10 +679,13 @@ async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up
 
 async def test_names_that_are_asked_for_once_more_cannot_get_lost(tmp_path: Path) -> None:
     """The run ends before it has asked again: the next one asks for all of them."""
-    names = (Unresolved("10.1/x", "cut", FailureKind.FOR_NOW), Unresolved("10.1/y", "none", FailureKind.GONE))
+    names = (
+        Unresolved("10.1/x", "cut", FailureKind.TRANSIENT),
+        Unresolved("10.1/y", "none", FailureKind.NOT_FOUND),
+    )
     async with run(tmp_path, outcome="interrupted") as ledger:
         await ledger.add_page("a", Page((ItemRef(1),), None, names), TASKS)
-        assert (await ledger.begin_again((FailureKind.FOR_NOW,))).names == ("10.1/x",)
+        assert (await ledger.begin_again((FailureKind.TRANSIENT,))).names == ("10.1/x",)
         await ledger.add_page("a once more", Page((), None, names[:1]), TASKS)
     async with run(tmp_path) as ledger:
         await ledger.keep_listings(["a"])
@@ -688,14 +696,17 @@ async def test_names_that_are_asked_for_once_more_cannot_get_lost(tmp_path: Path
 
 
 async def test_a_name_that_is_asked_for_once_more_is_counted_once(tmp_path: Path) -> None:
-    names = (Unresolved("10.1/x", "cut", FailureKind.FOR_NOW), Unresolved("10.1/y", "none", FailureKind.GONE))
+    names = (
+        Unresolved("10.1/x", "cut", FailureKind.TRANSIENT),
+        Unresolved("10.1/y", "none", FailureKind.NOT_FOUND),
+    )
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", Page((ItemRef(1),), None, names), TASKS)
-        await ledger.begin_again((FailureKind.FOR_NOW,))
+        await ledger.begin_again((FailureKind.TRANSIENT,))
         await ledger.add_page("a once more", page(2), TASKS)
     with Reader(tmp_path) as reader:
         assert reader.counts()["listings"] == {
-            "asked": 3, "found": 2, "repeated": 0, "left_out": 0, "unresolved": 1,
+            "entries": 3, "unique": 2, "duplicates": 0, "excluded": 0, "unresolved": 1,
         }  # fmt: skip
 
 
@@ -735,7 +746,7 @@ async def test_a_ledger_of_the_first_version_is_brought_up_to_date(reads_first: 
     if reads_first:
         with Reader(tmp_path) as reader:
             counts = reader.counts()
-            assert counts["outcomes"]["items"] == {"done": 1, "failed for now": 1}
+            assert counts["outcomes"]["items"] == {"done": 1, "transient": 1}
             assert set(counts["listings"].values()) == {0}, "what they had told went with them"
             assert [failure.subject for failure in reader.failures()] == ["a", ""]
     async with run(tmp_path, RunSpec(frozenset({"metadata"}), with_files=False)) as ledger:
@@ -855,7 +866,7 @@ def test_a_reader_keeps_nobody_from_writing_between_two_records(tmp_path: Path) 
         with Reader(tmp_path) as reader:
             for item in reader.items():
                 with db:
-                    db.execute("UPDATE items SET turn = 1 WHERE id = ?", (item.id,))
+                    db.execute("UPDATE items SET seq = 1 WHERE id = ?", (item.id,))
 
 
 async def test_counts_agree_while_a_run_goes_on(tmp_path: Path) -> None:
@@ -869,14 +880,14 @@ async def test_counts_agree_while_a_run_goes_on(tmp_path: Path) -> None:
             with db:
                 db.execute("INSERT INTO items (id, private) VALUES (?, 0)", (item_id,))
                 db.execute(
-                    "INSERT INTO work (item_id, task, state) VALUES (?, 'metadata', 'owed')", (item_id,)
+                    "INSERT INTO work (item_id, task, state) VALUES (?, 'metadata', 'pending')", (item_id,)
                 )
 
         reader._db.set_trace_callback(find_one_more)
         counts = reader.counts()
         reader._db.set_trace_callback(None)
         assert counts["items"] == sum(counts["outcomes"]["items"].values())
-        assert counts["items"] == counts["work"]["metadata"]["owed"]
+        assert counts["items"] == counts["work"]["metadata"]["pending"]
         assert next(new) > 5, "there was something to disagree about"
         assert reader.counts()["items"] > counts["items"]
 
@@ -895,21 +906,21 @@ def counted_by_hand(folder: Path) -> dict[str, object]:
             for status, number, size in db.execute("SELECT status, count(*), sum(size) FROM files GROUP BY 1")
         }
         visits: dict[int, list[tuple[str, str, str]]] = {}
-        for item_id, *visit in db.execute("SELECT item_id, task, state, verdict FROM work ORDER BY 1, 2"):
+        for item_id, *visit in db.execute(
+            "SELECT item_id, task, state, failure_kind FROM work ORDER BY 1, 2"
+        ):
             visits.setdefault(item_id, []).append((visit[0], visit[1], visit[2]))
         outcomes = Counter(outcome_of(each) for each in visits.values())
         reasons = Counter(
             failure_kind
             if failure_kind and (status in ("failed", "withheld") or failure_kind == NOT_ASKED)
             else status
-            for status, failure_kind in db.execute("SELECT status, verdict FROM files")
+            for status, failure_kind in db.execute("SELECT status, failure_kind || reason FROM files")
         )
-        columns = {column for _, column, *_ in db.execute("PRAGMA table_info(listings)")}
-        are_read = "WHERE NOT old" if "old" in columns else ""  # there were none of old before version 5
-        (found,) = db.execute(
-            f"SELECT count(DISTINCT item_id) FROM finds JOIN listings ON id = listing_id {are_read}"
+        (unique,) = db.execute(
+            "SELECT count(DISTINCT item_id) FROM listing_items JOIN listings ON id = listing_id WHERE NOT old"
         ).fetchone()
-        (mishaps,) = db.execute("SELECT count(*) FROM mishaps").fetchone()
+        (listing_failures,) = db.execute("SELECT count(*) FROM listing_failures").fetchone()
         (failed,) = db.execute(
             "SELECT (SELECT count(*) FROM work WHERE state = 'failed')"
             " + (SELECT count(*) FROM files WHERE status = 'failed')"
@@ -921,24 +932,24 @@ def counted_by_hand(folder: Path) -> dict[str, object]:
             "work": work,
             "files": files,
             "outcomes": {"items": dict(outcomes), "files": dict(reasons), "withheld": withheld},
-            "found": found,
-            "failures": mishaps + failed,
+            "unique": unique,
+            "failures": listing_failures + failed,
         }
 
 
 def outcome_of(visits: list[tuple[str, str, str]]) -> str:
     states = [state for _, state, _ in visits]
-    if "owed" in states:
+    if "pending" in states:
         return "pending"
     if "failed" in states:
         return next(failure_kind for _, state, failure_kind in visits if state == "failed")
-    return next((state for state in ("withdrawn", "left out") if state in states), "done")
+    return next((state for state in ("withdrawn", "excluded") if state in states), "done")
 
 
 def assert_counts_are_exact(folder: Path) -> None:
     with Reader(folder) as reader:
         counts = reader.counts()
-    counts["found"] = counts["listings"]["found"]
+    counts["unique"] = counts["listings"]["unique"]
     by_hand = counted_by_hand(folder)
     assert {key: counts[key] for key in by_hand} == by_hand
 
@@ -958,11 +969,11 @@ async def test_counts_are_exact_after_every_kind_of_change(tmp_path: Path) -> No
         await ledger.save_item(ItemResult(2, ALL_DONE, (), (TaskResult(record(2, withheld="embargo")),)))
         await check()
         await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
-        failure = Failure("stats", "no", FailureKind.FOR_NOW, 3, attempts=2)
+        failure = Failure("stats", "no", FailureKind.TRANSIENT, 3, attempts=2)
         failed = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
         await ledger.save_item(ItemResult(3, failed, (failure,)))
         await check()
-        assert await ledger.begin_again((FailureKind.FOR_NOW, FailureKind.BLOCKED))
+        assert await ledger.begin_again((FailureKind.TRANSIENT, FailureKind.BLOCKED))
         await check()
         await ledger.save_item(result(1, placed(7, name="replaced"), placed(10)))
         await ledger.save_file(FileResult(1, 10, FileStatus.DONE))
@@ -1040,11 +1051,25 @@ async def test_a_ledger_of_the_second_version_is_brought_up_to_date_and_counts_t
             INSERT INTO runs VALUES (1, 'harvest', '', '', 'interrupted', '', 1, 0);
             """
         )
-    before = counted_by_hand(tmp_path)
-    assert_counts_are_exact(tmp_path)
-    assert counted_by_hand(tmp_path) == before
+    assert_counts_are_exact(tmp_path)  # which has brought it up to date
+    assert counted_by_hand(tmp_path) == {
+        "items": 3,
+        "records": 1,
+        "work": {"metadata": {"done": 1, "failed": 1, "pending": 1}, "stats": {"withdrawn": 1}},
+        "files": {
+            status: {"files": 1, "bytes": size}
+            for status, size in (("done", 10), ("pending", 20), ("withheld", 30))
+        },
+        "outcomes": {
+            "items": {"not_found": 1, "pending": 1, "withdrawn": 1},
+            "files": {"done": 1, "embargo": 1, "pending": 1},
+            "withheld": {"embargo": 1},
+        },
+        "unique": 3,
+        "failures": 1,
+    }
     async with run(tmp_path, RunSpec(frozenset({"metadata"}), with_files=True)) as ledger:
-        assert await ledger.listed("a") == ListingProgress("2", complete=False, named=2, found=2)
+        assert await ledger.listed("a") == ListingProgress("2", complete=False, named=2, unique=2)
         assert await ids(ledger) == [2, 3]  # the one that was in line first
         assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [8]
         assert_counts_are_exact(tmp_path)
@@ -1088,7 +1113,7 @@ async def test_sizes_beyond_all_reason_stop_neither_an_old_ledger_nor_a_run(
 async def test_what_is_in_line_keeps_its_place_over_a_run_that_has_no_use_for_it(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="interrupted") as ledger:
         await ledger.add_page("a", page(3, 1, 2), TASKS)
-        await ledger.save_item(ItemResult(1, {"metadata": WorkState.DONE, "stats": WorkState.OWED}))
+        await ledger.save_item(ItemResult(1, {"metadata": WorkState.DONE, "stats": WorkState.PENDING}))
         await ledger.save_item(result(3, placed(7), placed(6, name="y")))
     only = frozenset({"metadata"})
     async with run(tmp_path, RunSpec(only, with_files=False), outcome="interrupted") as ledger:
@@ -1103,8 +1128,8 @@ async def test_the_last_word_on_an_item_or_a_file_counts_also_within_a_batch(tmp
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1, 2), TASKS)
         await ledger.save_item(result(1, placed(7), placed(8, name="y")))
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 3, FailureKind.FOR_NOW))
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut again", 2, FailureKind.FOR_NOW))
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 3, FailureKind.TRANSIENT))
+        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut again", 2, FailureKind.TRANSIENT))
         await ledger.save_item(result(2, placed(9)))
         await ledger.save_file(FileResult(2, 9, FileStatus.DONE))
         await ledger.save_item(result(2, placed(9, name="another place")))
@@ -1147,7 +1172,8 @@ async def test_no_table_is_walked_to_count_or_to_begin(tmp_path: Path) -> None:
     walked = [
         plan
         for plan in plans
-        if plan[0] in {f"SCAN {table}" for table in ("items", "work", "records", "stats", "files", "finds")}
+        if plan[0]
+        in {f"SCAN {table}" for table in ("items", "work", "records", "stats", "files", "listing_items")}
     ]
     assert walked == []
 
@@ -1175,7 +1201,9 @@ async def test_a_listing_that_failed_on_its_first_page_stays_a_failure(tmp_path:
         await ledger.add_page("a", page(1, 2), TASKS)
         await ledger.add_page("b", page(3), TASKS)
     async with run(tmp_path) as ledger:
-        await ledger.add_mishap(Failure("listing", "gone", FailureKind.GONE, subject="a"), begin_anew=True)
+        await ledger.add_listing_failure(
+            Failure("listing", "gone", FailureKind.NOT_FOUND, subject="a"), begin_anew=True
+        )
         await ledger.add_page("b", page(3), TASKS)
         assert await ledger.owe_vanished() == 0, "a could not be read: nobody knows"
     with Reader(tmp_path) as reader:
@@ -1201,11 +1229,11 @@ async def test_what_listings_found_since_is_added_to_them(tmp_path: Path) -> Non
         await ledger.add_page("a since", page(2, 4), TASKS)
         await ledger.add_page("b since", page(5, position="2"), TASKS)
         await ledger.merge({"a since": "a", "b since": "b"})
-        assert (await ledger.listed("a")).found == 3
-        assert (await ledger.listed("b")).found == 2, "the other one was not read to its end"
+        assert (await ledger.listed("a")).unique == 3
+        assert (await ledger.listed("b")).unique == 2, "the other one was not read to its end"
     with Reader(tmp_path) as reader:
         counts = reader.counts()["listings"]
-        assert (counts["asked"], counts["found"], counts["repeated"]) == (7, 5, 2)
+        assert (counts["entries"], counts["unique"], counts["duplicates"]) == (7, 5, 2)
 
 
 async def test_what_a_run_finds_of_an_item_on_two_visits_is_told_together(tmp_path: Path) -> None:
@@ -1242,7 +1270,7 @@ async def test_a_file_that_came_and_that_nobody_names_any_more_is_left_over(tmp_
         (in_hand,) = await ledger.owed_files(0, 9)
         await ledger.save_item(result(1, placed(8, name="y")))
         await ledger.flush()
-        done = FileResult(1, 7, FileStatus.DONE, turn=in_hand.turn, path=in_hand.path, size=10)
+        done = FileResult(1, 7, FileStatus.DONE, seq=in_hand.seq, path=in_hand.path, size=10)
         await ledger.save_file(done)
     with Reader(tmp_path) as reader:
         assert [path for path, *_ in reader.removable()] == [in_hand.path]
@@ -1290,11 +1318,11 @@ async def test_a_file_tried_once_more_gets_no_room_that_others_have(tmp_path: Pa
         await ledger.flush()
         for owed in await ledger.owed_files(0, 9):
             status = FileStatus.FAILED if owed.file.id == 7 else FileStatus.DONE
-            await ledger.save_file(FileResult(1, owed.file.id, status, "no", 1, FailureKind.FOR_NOW))
+            await ledger.save_file(FileResult(1, owed.file.id, status, "no", 1, FailureKind.TRANSIENT))
         await ledger.flush()
         await ledger.save_item(result(2, placed(9, name="z")))  # has the room that the failed one gave back
         await ledger.flush()
-        assert (await ledger.begin_again((FailureKind.FOR_NOW,))).files == 0
+        assert (await ledger.begin_again((FailureKind.TRANSIENT,))).files == 0
         assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [9]
 
 
@@ -1307,7 +1335,7 @@ async def test_a_failure_gives_back_no_room_of_a_file_that_is_owed_anew(tmp_path
         (in_hand,) = await ledger.owed_files(0, 9)
         await ledger.save_item(result(1, placed(7, name="renamed")))
         await ledger.flush()
-        failed = FileResult(1, 7, FileStatus.FAILED, "no", 1, FailureKind.FOR_NOW, turn=in_hand.turn)
+        failed = FileResult(1, 7, FileStatus.FAILED, "no", 1, FailureKind.TRANSIENT, seq=in_hand.seq)
         await ledger.save_file(failed)
         await ledger.save_item(result(2, placed(8, name="y")))
         await ledger.flush()
@@ -1322,7 +1350,7 @@ async def test_a_file_that_came_where_it_is_not_wanted_any_more_is_left_over(tmp
         (in_hand,) = await ledger.owed_files(0, 9)
         await ledger.save_item(result(1, replace(placed(7, FileStatus.WITHHELD), reason="embargo")))
         await ledger.flush()
-        done = FileResult(1, 7, FileStatus.DONE, turn=in_hand.turn, path=in_hand.path, size=10)
+        done = FileResult(1, 7, FileStatus.DONE, seq=in_hand.seq, path=in_hand.path, size=10)
         await ledger.save_file(done)
     with Reader(tmp_path) as reader:
         assert [path for path, *_ in reader.removable()] == [in_hand.path]
@@ -1345,7 +1373,7 @@ async def test_what_is_damaged_of_a_withdrawn_item_is_not_owed(tmp_path: Path) -
 
 
 async def test_a_number_that_was_mistyped_once_is_forgotten_when_nothing_names_it(tmp_path: Path) -> None:
-    failure = Failure("metadata", "not found", FailureKind.GONE, 9, attempts=1)
+    failure = Failure("metadata", "not found", FailureKind.NOT_FOUND, 9, attempts=1)
     failed = {"metadata": WorkState.FAILED, "stats": WorkState.DONE}
     async with run(tmp_path, outcome="finished") as ledger:
         await ledger.add_page("typed", page(9), TASKS)

@@ -202,7 +202,10 @@ def assert_first(oddity: Oddity, summary: Summary, sandbox: Sandbox, folder: Pat
     ids = ids_of(oddity, sandbox)
     assert [int(row["id"]) for row in rows(folder / "items.csv")] == sorted(ids)
     listed = summary.folder["listings"]
-    assert listed["asked"] == listed["found"] + listed["repeated"] + listed["left_out"] + listed["unresolved"]
+    assert (
+        listed["entries"]
+        == listed["unique"] + listed["duplicates"] + listed["excluded"] + listed["unresolved"]
+    )
     if oddity.is_whole and not oddity.source and not oddity.settings.get("loose_types"):
         assert_complete(folder, sandbox, ids, statistics=False)
     if oddity.is_whole:
@@ -275,7 +278,7 @@ async def test_a_sum_that_comes_later_gives_no_file_up_that_no_rule_takes_now(
             sandbox.world.prove(item_id)
         second = await harvest(config(sandbox, tmp_path, oddity, **more))
         assert second.folder["files"]["done"] == first.folder["files"]["done"]
-        assert second.folder["leftovers"]["files"] == 0
+        assert second.folder["orphaned_files"]["files"] == 0
 
 
 async def test_an_embargo_that_ended_by_itself_lets_its_files_come(tmp_path: Path) -> None:
@@ -307,7 +310,7 @@ async def test_an_embargo_that_begins_takes_nothing_away_that_is_here(tmp_path: 
         summary = await harvest(told)
         assert summary.exit_status == 0
         assert [row for row in rows(tmp_path / "files.csv") if row["item_id"] == str(item_id)] == before
-        assert summary.folder["leftovers"]["files"] == 0
+        assert summary.folder["orphaned_files"]["files"] == 0
 
 
 async def test_a_draft_of_a_published_item_is_known_as_one(tmp_path: Path) -> None:

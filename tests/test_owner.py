@@ -58,7 +58,7 @@ def statuses(folder: Path, item_ids: set[int]) -> set[str]:
 
 def reasons(folder: Path) -> set[str]:
     with closing(sqlite3.connect(folder / "harvest.db")) as db:
-        return {reason for (reason,) in db.execute("SELECT verdict FROM files WHERE status = 'withheld'")}
+        return {reason for (reason,) in db.execute("SELECT reason FROM files WHERE status = 'withheld'")}
 
 
 def asked(sandbox: Sandbox, begins: str) -> list[str]:
@@ -485,7 +485,7 @@ async def test_a_harvest_of_before_gets_the_owners_files_with_its_next_run(tmp_p
             for item_id in WITHHELD:
                 shutil.rmtree(tmp_path / "files" / str(item_id))
                 db.execute(
-                    "UPDATE files SET status = 'withheld', verdict = 'embargo' WHERE item_id = ?", (item_id,)
+                    "UPDATE files SET status = 'withheld', reason = 'embargo' WHERE item_id = ?", (item_id,)
                 )
             db.commit()
             db.executescript(TO_VERSION_5)

@@ -199,15 +199,13 @@ async def test_failures_in_json_give_the_reason(tmp_path: Path, sandbox: Sandbox
     ended = await harvester("failed", "-o", tmp_path, "--json")
     assert ended.status == 0
     name, *items = map(orjson.loads, ended.out.splitlines())
-    keys = ["item_id", "version", "file_id", "task", "error", "verdict", "attempts", "subject"]
+    keys = ["item_id", "version", "file_id", "task", "error", "failure_kind", "attempts", "subject"]
     assert list(name) == keys
     reason = "neither an item's id, nor a DOI or handle, nor the address of an item"
-    assert name == dict(
-        zip(keys, (None, None, None, "resolve", reason, "failed for good", 1, "x y"), strict=True)
-    )
+    assert name == dict(zip(keys, (None, None, None, "resolve", reason, "permanent", 1, "x y"), strict=True))
     assert {(each["item_id"], each["version"]) for each in items} == {(4999999, None), (5000001, 9)}
     for each in items:
-        assert (each["file_id"], each["task"], each["verdict"]) == (None, "metadata", "gone")
+        assert (each["file_id"], each["task"], each["failure_kind"]) == (None, "metadata", "not_found")
         assert (each["attempts"], each["subject"]) == (1, None)
         assert "not found (404)" in each["error"]
     plain = (await harvester("failed", "-o", tmp_path)).out.splitlines()
@@ -227,11 +225,11 @@ async def test_a_harvest_without_failures_has_none_to_tell(tmp_path: Path, sandb
 
 def test_names_come_once_and_what_has_no_name_is_a_comment() -> None:
     failures = [
-        Failure("listing", "500 again\nand again", "failed for now", subject="search a\x1b[31m {}"),
-        Failure("resolve", "no item", "gone", subject="10.1/x"),
-        Failure("resolve", "an entry without an id", "failed for good", subject="group 1, page 1, entry 3"),
+        Failure("listing", "500 again\nand again", "transient", subject="search a\x1b[31m {}"),
+        Failure("resolve", "no item", "not_found", subject="10.1/x"),
+        Failure("resolve", "an entry without an id", "permanent", subject="group 1, page 1, entry 3"),
         Failure("metadata", "gone", "gone", 7, version=2),
-        Failure("stats", "500", "failed for now", 7),
+        Failure("stats", "500", "transient", 7),
         Failure("files", "gone", "gone", 7, 70),
         Failure("files", "gone", "gone", 7, 71, version=2),
     ]

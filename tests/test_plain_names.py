@@ -287,7 +287,7 @@ async def test_other_bytes_under_the_same_id_leave_the_old_ones_beside_them(tmp_
         await Placement(ledger, Store(tmp_path)).make_way(owed)
         assert files_of(tmp_path) == {"1/a~7.csv": b"old bytes"}
         (tmp_path / "files/1/a.csv").write_bytes(b"new bytes")
-        await ledger.save_file(FileResult(1, 7, FileStatus.DONE, turn=owed.turn, path=owed.path, size=9))
+        await ledger.save_file(FileResult(1, 7, FileStatus.DONE, seq=owed.seq, path=owed.path, size=9))
         await ledger.flush()
         await Placement(ledger, Store(tmp_path)).settle()
     assert files_of(tmp_path) == {"1/a.csv": b"new bytes", "1/a~7.csv": b"old bytes"}
@@ -314,7 +314,7 @@ async def test_a_file_that_comes_back_is_taken_from_beside(md5: str, tmp_path: P
             assert is_back is (number > 1)
             if not is_back:
                 (tmp_path / "files/1/a.csv").write_bytes(content)
-            done = FileResult(1, file.id, FileStatus.DONE, turn=owed.turn, path=owed.path, size=6)
+            done = FileResult(1, file.id, FileStatus.DONE, seq=owed.seq, path=owed.path, size=6)
             await ledger.save_file(done)
             await ledger.flush()
             await mover.settle()

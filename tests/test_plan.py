@@ -283,7 +283,7 @@ async def test_a_plan_without_a_sample_says_that_it_does_not_know_the_files(
     config = config_of(sandbox, tmp_path, SEARCH)
     plan = await make_plan(config, sample_size=0)
     told = plan.to_dict()
-    assert (told["files_known"], told["files_owed"], told["bytes_owed"]) == (False, 0, 0)
+    assert (told["files_known"], told["files_pending"], told["bytes_pending"]) == (False, 0, 0)
     assert "\nfiles    at least 0, at least 0 bytes; no record was sampled\n" in plan_text(plan, config)
 
     await harvest(config)
@@ -332,7 +332,7 @@ async def test_a_plan_says_what_figshare_does_not_filter_and_what_is_missing(
     reason = "neither an item's id, nor a DOI or handle, nor the address of an item"
     assert ended.out.endswith(f"incomplete: x y: {reason}\n")
     told = orjson.loads((await harvester("plan", *words, "-o", tmp_path, *at(sandbox), "--json")).out)
-    assert told["filtered_here"] == {f"collection 4000001 {filters}": ["item_type", "published_since"]}
+    assert told["client_side_filters"] == {f"collection 4000001 {filters}": ["item_type", "published_since"]}
     assert told["incomplete_listings"] == [f"x y: {reason}"]
 
 
@@ -340,6 +340,6 @@ async def test_a_plan_keeps_the_keys_that_programs_know(sandbox: Sandbox, tmp_pa
     config = config_of(sandbox, tmp_path, ONE, rate__api=AUTO)
     told = (await make_plan(config)).to_dict()
     assert told.keys() >= {
-        "listed", "items", "items_owed", "files_owed", "bytes_owed", "sampled_records", "requests", "seconds",
-        "seconds_at_least", "binding_service", "incomplete_listings",
+        "listed", "items", "items_pending", "files_pending", "bytes_pending", "sampled_records", "requests",
+        "seconds", "seconds_at_least", "binding_service", "incomplete_listings",
     }  # fmt: skip

@@ -148,7 +148,7 @@ async def test_what_a_file_system_may_take_for_a_file_of_the_harvest_stays(
 ) -> None:
     await harvest_with_leftovers(sandbox, tmp_path)
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
-        db.execute("UPDATE leftovers SET path = ?", ("files/5000004/FILE_01.png",))
+        db.execute("UPDATE orphans SET path = ?", ("files/5000004/FILE_01.png",))
     found = [each.path for each in removable(config_of(sandbox, tmp_path))]
     assert found == sorted(path for path in here(tmp_path) if str(WITHDRAWN) in path)
 

@@ -184,7 +184,7 @@ async def test_what_an_earlier_version_stored_of_it_is_not_shown(tmp_path: Path)
         words = ("run", "--item", "1", "--item", "x", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
         assert (await harvester(*words)).status == 1
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
-        for table in ("work", "mishaps"):
+        for table in ("work", "listing_failures"):
             assert db.execute(f"UPDATE {table} SET error = 'refused: ' || ?", [TOKEN]).rowcount
     env = environment(FIGSHARE_TOKEN=TOKEN)
     failed = await harvester("failed", "--json", "-o", tmp_path, env=env)

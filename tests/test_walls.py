@@ -260,7 +260,7 @@ async def test_one_service_with_an_untrusted_certificate_keeps_nothing_else_from
         assert "certificate verify failed: self-signed certificate; set SSL_CERT_FILE" in failure["error"]
         assert (out / "metadata.jsonl").read_bytes().count(b"\n") == 1
         told = await harvester("failed", "--json", "-o", out)
-        assert orjson.loads(told.out)["verdict"] == FailureKind.FOR_NOW
+        assert orjson.loads(told.out)["failure_kind"] == FailureKind.TRANSIENT
         env = environment(**SHORT, SSL_CERT_FILE=str(certificate.path))
         ended = await harvester(*words, "--api", f"{api}/v2", "--stats", stats, env=env)
         assert ended.status == 0, ended.err

@@ -198,7 +198,7 @@ async def test_a_file_list_that_stays_short_is_a_failure_of_every_run_until_it_i
             assert ended.status == 1
             (failure,) = rows(tmp_path, "failures.csv")
             assert (failure["item_id"], failure["task"], failure["file_id"]) == (str(item_id), "files", "")
-            assert verdicts(tmp_path) == ["failed for now"]
+            assert verdicts(tmp_path) == ["transient"]
             assert "10 of the 10 files that the record names" in failure["error"]
             assert {row["status"] for row in rows(tmp_path, "files.csv")} == {"done"}, "the named ones came"
             assert len(rows(tmp_path, "files.csv")) == 10
@@ -249,7 +249,7 @@ async def test_a_list_of_versions_that_lacks_some_is_asked_for_again(versions: s
         ended = await harvester(*words, *at(sandbox))
         assert ended.status == 1
         (failure,) = rows(tmp_path, "failures.csv")
-        assert (failure["task"], verdicts(tmp_path)) == ("metadata", ["failed for now"])
+        assert (failure["task"], verdicts(tmp_path)) == ("metadata", ["transient"])
         assert "the list of versions lacks 1, 2" in failure["error"]
         assert len(rows(tmp_path, "items.csv")) == 1, "the record is kept"
         ended = await harvester(*words, *at(sandbox))

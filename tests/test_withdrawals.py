@@ -79,7 +79,7 @@ async def test_one_of_three_is_withdrawn_and_two_of_twenty_are_not(sandbox: Sand
     assert [(row["item_id"], row["error"]) for row in rows(tmp_path / "more" / "failures.csv")] == [
         (str(item_id), f"figshare no longer has it; {why}") for item_id in ids[:2]
     ]
-    assert summary.folder["outcomes"]["items"] == {"done": 18, "failed for now": 2}
+    assert summary.folder["outcomes"]["items"] == {"done": 18, "transient": 2}
 
 
 async def test_what_was_not_believed_is_asked_for_again_and_believed_where_the_user_says_so(
@@ -262,7 +262,7 @@ async def test_killed_before_it_decides_a_run_has_believed_nothing(sandbox: Sand
 
     def suspected() -> int:
         with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
-            told = db.execute("SELECT count(*) FROM work WHERE verdict = 'suspected'").fetchone()
+            told = db.execute("SELECT count(*) FROM work WHERE failure_kind = 'suspected'").fetchone()
         return int(told[0])
 
     async with started((*words, *at(sandbox, rate="3"), "--workers", "1")) as process:
@@ -279,7 +279,7 @@ async def test_killed_before_it_decides_a_run_has_believed_nothing(sandbox: Sand
 # -- where there is a doubt nothing is removed --------------------------------------------------------
 
 BLOCKED = (
-    "UPDATE work SET state = 'failed', verdict = 'blocked', error = 'x'"
+    "UPDATE work SET state = 'failed', failure_kind = 'blocked', error = 'x'"
     " WHERE task = 'stats' AND item_id = 5000004"
 )
 DOUBTS = {
@@ -288,14 +288,14 @@ DOUBTS = {
     "it was killed": "UPDATE runs SET outcome = NULL, ended = NULL, beat = 0",
     "1 failures may pass (see failures.csv): run again": BLOCKED,
     "2 failures may pass (see failures.csv): run again": "UPDATE files"
-    " SET status = 'failed', verdict = 'failed for now'"
+    " SET status = 'failed', failure_kind = 'transient'"
     " WHERE file_id IN (SELECT file_id FROM files WHERE item_id = 5000001 ORDER BY 1 LIMIT 2)",
     "1 items were not found, and are not yet marked as withdrawn": "UPDATE work"
-    " SET state = 'failed', verdict = 'suspected' WHERE task = 'metadata' AND item_id = 5000004",
-    "1 records are still to be asked for": "UPDATE work SET state = 'owed' WHERE task = 'metadata'"
+    " SET state = 'failed', failure_kind = 'suspected' WHERE task = 'metadata' AND item_id = 5000004",
+    "1 records are still to be asked for": "UPDATE work SET state = 'pending' WHERE task = 'metadata'"
     " AND item_id = 5000004",
-    "1 listings failed": "INSERT INTO mishaps (task, subject, error, verdict, attempts)"
-    " VALUES ('listing', 'search x', 'refused', 'failed for good', 1)",
+    "1 listings failed": "INSERT INTO listing_failures (task, subject, error, failure_kind, attempts)"
+    " VALUES ('listing', 'search x', 'refused', 'permanent', 1)",
     "1 listings were not read to their end": "UPDATE listings SET complete = 0 WHERE id = ("
     "SELECT max(id) FROM listings WHERE NOT old)",
 }
@@ -339,11 +339,11 @@ async def test_an_interrupted_run_says_that_it_removes_nothing(sandbox: Sandbox,
     ("failure", "why"),
     [
         (
-            "UPDATE files SET status = 'failed', verdict = 'gone', error = '404'",
+            "UPDATE files SET status = 'failed', failure_kind = 'not_found', error = '404'",
             "a file of its item failed: 404",
         ),
         (
-            "UPDATE files SET status = 'skipped', verdict = 'not asked for'",
+            "UPDATE files SET status = 'skipped', reason = 'not asked for'",
             "a file of its item is still to come",
         ),
     ],
@@ -365,7 +365,7 @@ async def test_the_old_file_of_an_item_that_has_no_better_one_is_kept(
 async def test_a_failure_of_statistics_keeps_no_file(sandbox: Sandbox, tmp_path: Path) -> None:
     belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
-        db.execute("UPDATE work SET state = 'failed', verdict = 'gone' WHERE task = 'stats'")
+        db.execute("UPDATE work SET state = 'failed', failure_kind = 'not_found' WHERE task = 'stats'")
     pruned = await prune(config(sandbox, tmp_path), sorted(old))
     assert (set(pruned.removed), pruned.kept) == (old, ())
     assert here(tmp_path) == belongs

@@ -73,7 +73,7 @@ def failed_objects(failures: Iterable[Failure]) -> Iterator[str]:
             "file_id": failure.file_id,
             "task": failure.task,
             "error": failure.error,
-            "verdict": failure.failure_kind,
+            "failure_kind": failure.failure_kind,
             "attempts": failure.attempts,
             "subject": failure.subject or None,
         }

@@ -58,21 +58,22 @@ def accounts(folder: dict[str, Any]) -> dict[str, str]:
     listed, outcomes, files = folder["listings"], folder["outcomes"], folder["files"]
     done = files.get("done", {"files": 0, "bytes": 0})
     told = {
-        "asked": f"{listed['asked']}{_parts({name: listed[name] for name in _LISTED})}",
-        "items": f"{folder['items']}, {folder['records']} with their record{_parts(outcomes['items'])}",
+        "entries": f"{listed['entries']}{_parts({name: listed[name] for name in _LISTED})}",
+        "items": f"{folder['items']}, {folder['records']} with their record"
+        + _parts(_by_record(outcomes["items"])),
         "files": f"{sum(outcomes['files'].values())}, {human_bytes(done['bytes'])} here"
         + _parts(outcomes["files"]),
     }
     if versions := folder["versions"]:
         told["versions"] = f"{versions} of these items are particular versions"
-    if (left := folder["leftovers"])["files"]:
-        told["leftovers"] = (
+    if (left := folder["orphaned_files"])["files"]:
+        told["orphans"] = (
             f"{left['files']} files, {human_bytes(left['bytes'])}, that no record lists any more"
         )
     if (trash := folder["trash"])["files"]:
         told["trash"] = f"{trash['files']} files, {human_bytes(trash['bytes'])}, in {TRASH}/"
-    if (found := folder["found"])["files"]:
-        told["found"] = (
+    if (found := folder["unidentified_files"])["files"]:
+        told["unknown"] = (
             f"{found['files']} files, {human_bytes(found['bytes'])}, were here when the ledger was rebuilt, "
             "and no record names them"
         )
@@ -88,13 +89,20 @@ def _parts(numbers: dict[str, int]) -> str:
     return ": " + ", ".join(words) if words else ""
 
 
-_LISTED = ("found", "repeated", "left_out", "unresolved")
+def _by_record(items: dict[str, int]) -> dict[str, int]:
+    """Return the outcomes of items; those that are excluded are so by their records, not by a listing."""
+    return {"by record" if state == "excluded" else state: number for state, number in items.items()}
+
+
+_LISTED = ("unique", "duplicates", "excluded", "unresolved")
 _WORDS = {
-    "found": "items found",
-    "repeated": "named again",
-    "left_out": "excluded by your filters",
+    "unique": "different items",
+    "excluded": "excluded by your filters",
     "unresolved": "that lead to no item",
-    "left out": "excluded by your filters after reading their records",
+    "by record": "excluded by your filters after reading their records",
+    "not_found": "not found",
+    "transient": "failed temporarily",
+    "permanent": "failed permanently",
     "withdrawn": "items withdrawn since they were harvested",
     "suspected": "no longer found, and not yet marked as withdrawn",
     "skipped": "excluded by your file rules",

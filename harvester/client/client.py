@@ -57,7 +57,7 @@ class Reply(Struct, Generic[T], frozen=True):
     headers: CIMultiDictProxy[str]
 
     @property
-    def told_at(self) -> str:
+    def served_at(self) -> str:
         """When it was given, by the service's clock: ISO 8601, "" where it does not say."""
         return date_of(self.headers)
 

@@ -118,7 +118,7 @@ class ListingReader:
 
 def _is_endless(listing: Listing, progress: ListingProgress) -> bool:
     """A list of names never is: what it repeats is counted, and its tail is read."""
-    return listing.length is None and progress.named > 2 * progress.found + MOST_REPEATED
+    return listing.length is None and progress.named > 2 * progress.unique + MOST_REPEATED
 
 
 class Producer:
@@ -238,7 +238,7 @@ class Producer:
         else:
             if progress.complete:
                 self._finished.add(listing.key)
-                await self._compare(listing, progress.found)
+                await self._compare(listing, progress.unique)
 
     async def _add(self, listing: Listing, page: Page) -> ListingProgress:
         added = await self._ledger.add_page(listing.key, page, self._tasks)
@@ -267,5 +267,5 @@ class Producer:
         failure = Failure(
             "listing", str(error), error.failure_kind, subject=listing.key, attempts=error.attempts
         )
-        await self._ledger.add_mishap(failure, begin_anew=begin_anew)
+        await self._ledger.add_listing_failure(failure, begin_anew=begin_anew)
         log.warning("%s: incomplete: %s", listing.key, error)

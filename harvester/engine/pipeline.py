@@ -174,7 +174,7 @@ class Pipeline:
         all_known: anyio.Event,
         is_idle: Callable[[], bool],
     ) -> None:
-        turn = 0
+        seq = 0
         async with queue:
             while not self.stopping.is_set():
                 # All before looking: what comes while we look is then seen the next time.
@@ -182,7 +182,7 @@ class Pipeline:
                 if is_last_look:
                     await self._ledger.flush()
                 changed = self._ledger.changed
-                batch = await owed_after(turn, FEED_AT_ONCE)
+                batch = await owed_after(seq, FEED_AT_ONCE)
                 self._take_in_hand(batch)
                 try:
                     for owed in batch:
@@ -190,7 +190,7 @@ class Pipeline:
                             queue.send_nowait(owed)
                         except anyio.WouldBlock:
                             await queue.send(owed)
-                        turn = owed.turn
+                        seq = owed.seq
                 except anyio.BrokenResourceError:  # the workers have stopped
                     return
                 if not batch:
@@ -246,11 +246,11 @@ class Pipeline:
             states[task.name], found, failure = await self._do(task, item)
             findings += [found] if found is not None else []
             failures += [failure] if failure is not None else []
-            if states[task.name] is WorkState.LEFT_OUT:
-                states = dict.fromkeys(self._tasks_of(item), WorkState.LEFT_OUT)
+            if states[task.name] is WorkState.EXCLUDED:
+                states = dict.fromkeys(self._tasks_of(item), WorkState.EXCLUDED)
                 break
         in_hand.counted |= {name for name, state in states.items() if state is WorkState.DONE} - {RECORD}
-        result = ItemResult(item.key, states, tuple(failures), tuple(findings), item.turn)
+        result = ItemResult(item.key, states, tuple(failures), tuple(findings), item.seq)
         await self._ledger.save_item(result)
         self._count(findings, failed=bool(failures))
         self._visits -= 1
@@ -264,13 +264,13 @@ class Pipeline:
         except (PermanentError, TransientError) as error:
             return self._missed(task, item, error)
         if found.excluded:
-            return WorkState.LEFT_OUT, found, None
+            return WorkState.EXCLUDED, found, None
         if not found.doubt:
             return WorkState.DONE, found, None
         # What came is kept; that it may not be all is told, and asked for again.
         log.warning("item %d, %s: %s", item.id, found.doubt_of or task.name, found.doubt)
         doubt = Failure(
-            task.name, found.doubt, DoubtfulResponse.failure_kind, item.id, told_as=found.doubt_of
+            task.name, found.doubt, DoubtfulResponse.failure_kind, item.id, reported_as=found.doubt_of
         )
         return WorkState.FAILED, found, doubt
 
@@ -342,7 +342,7 @@ class Pipeline:
                 self.counters.no_room = str(error)
             self.counters.files_failed += 1
             log.warning("item %d, file %d: %s", owed.item_id, owed.file.id, error)
-        await self._ledger.save_file(replace(result, turn=owed.turn))
+        await self._ledger.save_file(replace(result, seq=owed.seq))
 
 
 async def _next(queue: MemoryObjectReceiveStream[Owed]) -> Owed | None:

@@ -123,7 +123,7 @@ def _files(reader: Reader) -> Iterator[Row]:
 def _reason(file: FileRow) -> str:
     """Return why a file is not here; the ledger has no word for the usual reason why one is skipped."""
     is_excluded = file.status == FileStatus.SKIPPED and not file.reason
-    return "excluded by the file rules" if is_excluded else file.reason
+    return "excluded by the file rules" if is_excluded else file.reason or file.failure_kind
 
 
 def _changes(reader: Reader) -> Iterator[Row]:

@@ -173,7 +173,7 @@ class FigshareApi:
         A file list that is refused, or fails with all attempts, costs no record. If that leaves a doubt, the
         record has no ETag, so that its list is requested again.
         """
-        record = replace(reply.value, told_at=reply.told_at, private=endpoint.authorised)
+        record = replace(reply.value, served_at=reply.served_at, private=endpoint.authorised)
         if not is_whole(record):
             path = endpoint.path.format(**values)
             pages, error = await self._file_list(path, authorised=endpoint.authorised)

@@ -174,10 +174,10 @@ def _without_asking(name: str, finder: Finder) -> Answer | None:
             finder.note_doi(named.id)
         return (named,) if finder.trusts(named) else None
     if reason := why_not(name):
-        return Unresolved(name, reason, FailureKind.FOR_GOOD)
+        return Unresolved(name, reason, FailureKind.PERMANENT)
     if doi_in(name) is None and handle_in(name) is None:
         reason = "neither an item's id, nor a DOI or handle, nor the address of an item"
-        return Unresolved(name, reason, FailureKind.FOR_GOOD)
+        return Unresolved(name, reason, FailureKind.PERMANENT)
     return None
 
 
@@ -200,7 +200,7 @@ async def _ask(name: str, finder: Finder) -> Answer:
     if found:
         return found
     kind = "handle" if doi is None else "DOI"
-    return Unresolved(name, f"no public item has this {kind}", FailureKind.GONE)
+    return Unresolved(name, f"no public item has this {kind}", FailureKind.NOT_FOUND)
 
 
 async def _ask_whose(name: str, named: ItemIdentifier, finder: Finder) -> Answer:
@@ -210,7 +210,7 @@ async def _ask_whose(name: str, named: ItemIdentifier, finder: Finder) -> Answer
     except NotFound as error:
         ref = ItemRef(named.id, version=named.version, named=True)
         return Unresolved(name, str(error), error.failure_kind, if_harvested=ref)
-    return Unresolved(name, reason, FailureKind.FOR_GOOD) if reason else (named,)
+    return Unresolved(name, reason, FailureKind.PERMANENT) if reason else (named,)
 
 
 def _notes(name: str, found: Answer) -> list[str]:

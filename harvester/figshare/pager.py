@@ -59,7 +59,7 @@ class Pager:
             reply = await self._send(request)
         except (NotFound, Rejected) as error:
             return await self._after_refusal(request, error)
-        return _read(request, reply.value, self._next_cursor(reply), reply.told_at)
+        return _read(request, reply.value, self._next_cursor(reply), reply.served_at)
 
     async def unknown_values(self, listing: ArticleListing) -> list[str]:
         """Return a warning for each value of the filters that neither figshare nor this program knows."""
@@ -159,7 +159,7 @@ def _order_given_up(request: PageRequest, further: PageCursor) -> str:
     return f"{request}: past {pages * request.cursor.page_size} items the order is figshare's by date"
 
 
-def _read(request: PageRequest, found: EntryPage, next_cursor: str | None, told_at: str) -> Page:
+def _read(request: PageRequest, found: EntryPage, next_cursor: str | None, served_at: str) -> Page:
     """Return the page of an answer."""
     following = _following(request, found, next_cursor)
     if request.cursor.tail:
@@ -178,11 +178,12 @@ def _read(request: PageRequest, found: EntryPage, next_cursor: str | None, told_
         refs,
         following.write() if following else None,
         tuple(
-            Unresolved(f"{where}, entry {place}", reason, FailureKind.FOR_GOOD) for place, reason in found.odd
+            Unresolved(f"{where}, entry {place}", reason, FailureKind.PERMANENT)
+            for place, reason in found.odd
         ),
         excluded=len(excluded),
         warning=_warning(where, ignored, found.size),
-        told_at=told_at,
+        served_at=served_at,
     )
 
 

@@ -122,7 +122,7 @@ class Parts:
         return task(**{field.name: getattr(self, field.name) for field in fields(task)})
 
 
-MAY_HAVE_PASSED = (FailureKind.FOR_NOW, FailureKind.BLOCKED, FailureKind.SUSPECTED)
+MAY_HAVE_PASSED = (FailureKind.TRANSIENT, FailureKind.BLOCKED, FailureKind.SUSPECTED)
 
 
 class _Run:

@@ -18,8 +18,8 @@ class Plan:
     ``vanished``: items harvested before that no listing names any more; each is asked for once more.
     ``versions``: those to be harvested besides. ``sampled``: from how many records files, bytes and versions
     of the other items were estimated; ``files_known``: False where there are such items and none was sampled,
-    so that files and bytes are those of the others. ``filtered_here``: a listing's key to the filters that
-    figshare does not take for it, so that all of it is read.
+    so that files and bytes are those of the others. ``client_side_filters``: a listing's key to the
+    filters that figshare does not take for it, so that all of it is read.
     """
 
     listed: int = 0
@@ -47,11 +47,11 @@ class Plan:
         return {
             "listed": self.listed,
             "items": self.items,
-            "items_owed": self.items_pending,
+            "items_pending": self.items_pending,
             "items_vanished": self.vanished,
-            "versions_owed": self.versions,
-            "files_owed": self.files_pending,
-            "bytes_owed": self.bytes_pending,
+            "versions_pending": self.versions,
+            "files_pending": self.files_pending,
+            "bytes_pending": self.bytes_pending,
             "files_known": self.files_known,
             "sampled_records": self.sampled,
             "quick": self.quick,
@@ -60,7 +60,7 @@ class Plan:
             "seconds_at_least": round(max(self.seconds.values()), 1),
             "binding_service": self.binding,
             "incomplete_listings": self.incomplete,
-            "filtered_here": self.client_side_filters,
+            "client_side_filters": self.client_side_filters,
         }
 
 

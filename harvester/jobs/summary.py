@@ -58,7 +58,7 @@ def _run(ended: Ended) -> dict[str, Any]:
 
 def _unaccounted(folder: Mapping[str, Any], tasks: Sequence[str], *, with_files: bool) -> int:
     """Return the number of tasks that are pending though the run had ended: 0 when it finished."""
-    pending: int = sum(folder["work"].get(task, {}).get("owed", 0) for task in tasks)
+    pending: int = sum(folder["work"].get(task, {}).get("pending", 0) for task in tasks)
     if with_files:
         pending += folder["files"].get("pending", {"files": 0})["files"]
     return pending

@@ -21,13 +21,13 @@ class WriteBatch:
     def __init__(self) -> None:
         self.items: dict[int, ItemResult] = {}
         self.files: dict[tuple[int, int], FileResult] = {}
-        self.mishaps: list[ListingFailure] = []
+        self.listing_failures: list[ListingFailure] = []
         self._items_of_files: set[int] = set()
 
     def take(self, entry: Entry) -> bool:
         """Take an entry in; False where it has to wait until this step is written."""
         if isinstance(entry, ListingFailure):
-            self.mishaps.append(entry)
+            self.listing_failures.append(entry)
             return True
         if isinstance(entry, ItemResult):
             if entry.item_id in self.items or entry.item_id in self._items_of_files:

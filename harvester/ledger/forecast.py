@@ -23,7 +23,7 @@ from harvester.ledger.tables import versions
 from harvester.ledger.tables.queue import remote_file
 from harvester.models import ANOTHER_VERSION, BEYOND_ROOM, FileStatus, ItemRef, RemoteFile
 
-_SETTLED = "state IN ('done', 'withdrawn', 'left out')"
+_SETTLED = "state IN ('done', 'withdrawn', 'excluded')"
 _CONDITION = """(
     SELECT iif(count(*) = 1, max(condition), '') FROM conditions WHERE conditions.item_id = items.id
         AND NOT EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id)
@@ -181,8 +181,9 @@ class Forecast:
         """Tell the items that some listings named when they were read last, and that are not withdrawn."""
         rows = self._rows(
             f"""
-            SELECT DISTINCT ifnull(versions.item_id, finds.item_id), ifnull(version, 0)
-            FROM finds JOIN items ON items.id = finds.item_id LEFT JOIN versions ON versions.id = items.id
+            SELECT DISTINCT ifnull(versions.item_id, listing_items.item_id), ifnull(version, 0)
+            FROM listing_items JOIN items ON items.id = listing_items.item_id
+                LEFT JOIN versions ON versions.id = items.id
             WHERE NOT withdrawn AND listing_id IN (
                 SELECT id FROM listings AS before WHERE key IN ({_marks(keys)}) AND complete AND (
                     NOT old OR NOT EXISTS (
@@ -216,13 +217,13 @@ class Forecast:
     def bytes_here(self) -> int:
         """Add up the files that were fetched and are still here; see `Room`."""
         fetched = "SELECT total(bytes) FROM totals WHERE what = 'files' AND state = 'done'"
-        return int(self._row(f"SELECT ({fetched}) + (SELECT total(size) FROM leftovers)")[0])
+        return int(self._row(f"SELECT ({fetched}) + (SELECT total(size) FROM orphans)")[0])
 
     def open_files(self, *, in_order: bool) -> Iterator[KnownFile]:
         """Tell the files that are not here and up to the user's rules; `in_order`: as they get room."""
-        which = f"WHERE {OPEN_FILES} AND verdict <> '{ANOTHER_VERSION}'"
-        place = "attempts > 0, files.turn IS NULL, files.turn, files.item_id, file_id"
-        return self._files(f"{which} ORDER BY verdict = '{BEYOND_ROOM}', {place}" if in_order else which)
+        which = f"WHERE {OPEN_FILES} AND reason <> '{ANOTHER_VERSION}'"
+        place = "attempts > 0, files.seq IS NULL, files.seq, files.item_id, file_id"
+        return self._files(f"{which} ORDER BY reason = '{BEYOND_ROOM}', {place}" if in_order else which)
 
     def files_of(self, ref: ItemRef) -> list[KnownFile]:
         """Tell the files of an item, or of the version of it that is named."""
@@ -231,14 +232,14 @@ class Forecast:
 
     def _files(self, which: str, *values: object) -> Iterator[KnownFile]:
         rows = self._rows(
-            "SELECT path, status, verdict, private, ifnull(versions.item_id, files.item_id), files.item_id,"
+            "SELECT path, status, reason, private, ifnull(versions.item_id, files.item_id), files.item_id,"
             " files.item_id < 0 OR EXISTS (SELECT 1 FROM versions WHERE versions.item_id = files.item_id),"
             f" {FILE_COLUMNS} FROM files JOIN items ON items.id = files.item_id"
             f" LEFT JOIN versions ON versions.id = files.item_id {which}",
             *values,
         )
-        for path, status, failure_kind, private, item_id, key, has_twins, *file in rows:
-            is_open = status in _OPEN and failure_kind != ANOTHER_VERSION
+        for path, status, reason, private, item_id, key, has_twins, *file in rows:
+            is_open = status in _OPEN and reason != ANOTHER_VERSION
             of_item = (bool(private), item_id, key, bool(has_twins))
             yield KnownFile(remote_file(file), path, FileStatus(status), is_open, *of_item)
 

@@ -195,8 +195,8 @@ class Ledger:
             for step in steps(batch.entries):
                 self._entries.save_items(list(step.items.values()))
                 self._files.save_fetched(list(step.files.values()))
-                for mishap in step.mishaps:
-                    self._listings.add_mishap(mishap)
+                for failed in step.listing_failures:
+                    self._listings.add_listing_failure(failed)
 
     async def _change(self, work: Callable[..., T], *args: Any) -> T:
         def at_once() -> T:
@@ -232,19 +232,19 @@ class Ledger:
                 self._line.owe_due(lease_row.iso(self._clock()))
             return self._line.form(opening)
 
-    async def begin_again(self, verdicts: Sequence[str]) -> RequeuedWork:
-        """Put what failed with one of these verdicts in line once more; listings go on where they were."""
+    async def begin_again(self, failure_kinds: Sequence[str]) -> RequeuedWork:
+        """Put what failed with one of these kinds in line once more; listings go on where they were."""
         await self.flush()
-        return await self._call(self._begin_again, verdicts)
+        return await self._call(self._begin_again, failure_kinds)
 
-    def _begin_again(self, verdicts: Sequence[str]) -> RequeuedWork:
+    def _begin_again(self, failure_kinds: Sequence[str]) -> RequeuedWork:
         with self._lease.transaction():
-            which = f"verdict IN ({', '.join('?' * len(verdicts))})"
+            which = f"failure_kind IN ({', '.join('?' * len(failure_kinds))})"
             listings = self._db.execute(
-                f"DELETE FROM mishaps WHERE task = 'listing' AND {which}", tuple(verdicts)
+                f"DELETE FROM listing_failures WHERE task = 'listing' AND {which}", tuple(failure_kinds)
             ).rowcount
-            names = self._listings.forget_names(which, tuple(verdicts))
-            return RequeuedWork(listings, *self._line.requeue_failed(verdicts), names)
+            names = self._listings.forget_names(which, tuple(failure_kinds))
+            return RequeuedWork(listings, *self._line.requeue_failed(failure_kinds), names)
 
     async def keep_listings(self, keys: Sequence[str]) -> None:
         """Forget listings that are not asked for any more, and what went wrong with them."""
@@ -294,19 +294,19 @@ class Ledger:
         with self._lease.transaction():
             return self._listings.add_page(key, page, tasks)
 
-    async def add_mishap(self, failure: Failure, *, begin_anew: bool) -> None:
+    async def add_listing_failure(self, failure: Failure, *, begin_anew: bool) -> None:
         """Record a listing that failed; the next run goes on at the page that failed, or begins anew."""
         await self._collect(ListingFailure(failure, begin_anew))
 
     async def owed_items(self, after: int, most: int) -> list[PendingItem]:
-        """Return the next items in line behind the turn `after`, with the tasks that they owe."""
+        """Return the next items in line behind the seq `after`, with the tasks that they owe."""
         items = await self._call(self._line.items, after, most)
         # What is written meanwhile came too late for this answer.
         done = _done([entry for batch in (*self._writing, self._batch) for entry in batch.entries])
         return [replace(item, tasks=item.tasks - done.get(item.key, set())) for item in items]
 
     async def owed_files(self, after: int, most: int) -> list[PendingFile]:
-        """Return the next files in line behind the turn `after`."""
+        """Return the next files in line behind the seq `after`."""
         return await self._call(self._line.files, after, most)
 
     async def may_owe(self, item_id: int, file_id: int, md5: str | None) -> bool:
@@ -339,7 +339,7 @@ class Ledger:
 
     async def put_off(self, owed: PendingFile) -> None:
         """Put a file behind all others in line."""
-        await self._change(self._files.put_off, owed.key, owed.file.id, owed.turn)
+        await self._change(self._files.put_off, owed.key, owed.file.id, owed.seq)
         self.notify()
 
     async def save_file(self, result: FileResult) -> None:

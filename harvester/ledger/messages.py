@@ -16,7 +16,7 @@ class ItemResult(Struct, frozen=True):
     """
     All that one visit to an item gave.
 
-    ``states``: task to its new state; ``findings``: one of each task that succeeded. ``turn``: the one
+    ``states``: task to its new state; ``findings``: one of each task that succeeded. ``seq``: the one
     in which it was visited: an item that has got another one since stays in line. None: whatever it has.
     """
 
@@ -24,14 +24,16 @@ class ItemResult(Struct, frozen=True):
     states: Mapping[str, WorkState]
     failures: tuple[Failure, ...] = ()
     findings: tuple[TaskResult, ...] = ()
-    turn: int | None = None
+    seq: int | None = None
 
 
 class FileResult(Struct, frozen=True):
     """
-    What became of one owed file; ``verdict`` of a failed one: see `errors.Verdict`.
+    What became of one pending file.
 
-    ``turn``: the one in which it was fetched; it says nothing of a file that has another one by now, as
+    ``failure_kind``: of a failed one, see `errors.FailureKind`. ``reason``: why one is withheld.
+
+    ``seq``: the one in which it was fetched; it says nothing of a file that has another one by now, as
     its record was read again. None: whatever it has. ``path`` and ``size``: of one that is in its place.
     """
 
@@ -41,7 +43,8 @@ class FileResult(Struct, frozen=True):
     error: str = ""
     attempts: int = 0
     failure_kind: str = ""
-    turn: int | None = None
+    reason: str = ""
+    seq: int | None = None
     path: str = ""
     size: int = 0
 
@@ -71,13 +74,13 @@ class ListingProgress(Struct, frozen=True):
     """
     How far a listing has come.
 
-    ``named``: items that it named, ``found``: different ones among them.
+    ``named``: items that it named, ``unique``: different ones among them.
     """
 
     position: str | None = None
     complete: bool = False
     named: int = 0
-    found: int = 0
+    unique: int = 0
 
 
 class AddedItems(Struct, frozen=True):

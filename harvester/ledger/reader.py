@@ -130,7 +130,7 @@ class Reader:
     def uses(self, *, by_country: bool) -> Iterator[tuple[int, str, str, str, str, int]]:
         """Item id, counter, granularity, country, date and number of each period, in this order."""
         return self._counted(
-            "uses",
+            "usage",
             "number",
             by=("counter", "granularity", "country", "date"),
             only="country > ''" if by_country else "country = ''",
@@ -153,8 +153,8 @@ class Reader:
     def files(self, status: FileStatus | None = None) -> Iterator[FileRow]:
         """Every file, or those of one status, by item, version and file id."""
         what = (
-            "name, iif(status = 'link', '', path), size, md5, status, verdict, url, iif(files.item_id < 0,"
-            " (SELECT version FROM versions WHERE versions.id = files.item_id),"
+            "name, iif(status = 'link', '', path), size, md5, status, reason, failure_kind, url,"
+            " iif(files.item_id < 0, (SELECT version FROM versions WHERE versions.id = files.item_id),"
             " (SELECT record_version FROM items WHERE items.id = files.item_id)), files.item_id"
         )
         is_wanted = "status = ?" if status else "TRUE"
@@ -206,13 +206,13 @@ class Reader:
 
     def mark(self, key: str) -> str:
         """Tell until when all of a listing that was modified is here, "" where that is not known."""
-        row = self._row("SELECT mark FROM listings WHERE key = ? AND complete AND NOT old", key)
+        row = self._row("SELECT watermark FROM listings WHERE key = ? AND complete AND NOT old", key)
         return str(row[0]) if row else ""
 
     def moving(self) -> frozenset[str]:
         """Return the paths, old and new, of files that a run which has not ended is renaming."""
         with database_errors(self.path):
-            rows = self._db.execute("SELECT source FROM moves UNION SELECT target FROM moves").fetchall()
+            rows = self._db.execute("SELECT source FROM renames UNION SELECT target FROM renames").fetchall()
         return frozenset(path for (path,) in rows)
 
     def removable(self) -> Iterator[tuple[str, int, str, str]]:
@@ -247,8 +247,8 @@ class Reader:
         return self._db.execute(
             """
             SELECT path, size, why, ifnull(versions.item_id, gone.item_id) FROM (
-                SELECT path, size, 'no record names it any more' AS why, item_id FROM leftovers
-                    WHERE NOT found AND path NOT IN (SELECT path FROM files WHERE status = 'done')
+                SELECT path, size, 'no record names it any more' AS why, item_id FROM orphans
+                    WHERE NOT unidentified AND path NOT IN (SELECT path FROM files WHERE status = 'done')
                 UNION ALL
                 SELECT path, size, 'its item was withdrawn', item_id
                     FROM files JOIN items ON items.id = item_id WHERE withdrawn AND status = 'done'
@@ -264,22 +264,24 @@ class Reader:
         """
         from harvester.models import Failure  # noqa: PLC0415 - `status` needs none of them
 
-        mishaps = self._rows(  # in the order in which they came
-            "SELECT rowid, task, subject, error, verdict, attempts FROM mishaps", by=("rowid",)
+        listing_failures = self._rows(  # in the order in which they came
+            "SELECT rowid, task, subject, error, failure_kind, attempts FROM listing_failures", by=("rowid",)
         )
-        for _, task, subject, error, failure_kind, attempts in mishaps:
+        for _, task, subject, error, failure_kind, attempts in listing_failures:
             yield Failure(task, REDACTOR.text(error), failure_kind, subject=subject, attempts=attempts)
         work = self._rows(
-            "SELECT item_id, task, error, verdict, attempts, told_as FROM work",
+            "SELECT item_id, task, error, failure_kind, attempts, reported_as FROM work",
             by=("item_id", "task"),
             only=f"{OPEN_WORK} AND state = 'failed'",
         )
-        for key, task, error, failure_kind, attempts, told_as in work:
+        for key, task, error, failure_kind, attempts, reported_as in work:
             item_id, version = self._of_figshare(key)
             told = REDACTOR.text(error)
-            yield Failure(told_as or task, told, failure_kind, item_id, attempts=attempts, version=version)
+            yield Failure(
+                reported_as or task, told, failure_kind, item_id, attempts=attempts, version=version
+            )
         files = self._rows(
-            "SELECT item_id, file_id, error, verdict, attempts FROM files",
+            "SELECT item_id, file_id, error, failure_kind, attempts FROM files",
             by=("item_id", "file_id"),
             only="status = 'failed'",
         )

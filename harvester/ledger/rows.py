@@ -20,10 +20,12 @@ class FileRow(NamedTuple):
     """
     A file as files.csv tells of it.
 
-    ``path``: where it is, or would be if it were here; "" for a link. ``reason``: why it is not here, ""
-    where it is or is to come. ``url``: where figshare or, of a link, somebody else has it. ``version``: of
-    its item, 0 for what was never published. ``key``: its item's id in the ledger, another one than
-    ``item_id`` for a version that was asked for.
+    ``path``: where it is, or would be if it were here; "" for a link.
+    ``reason``: why it is skipped or withheld, "" for any other.
+    ``failure_kind``: why it failed, see `errors.FailureKind`, "" for any other.
+    ``url``: where figshare has it; of a link, where it leads.
+    ``version``: of its item, 0 for what was never published.
+    ``key``: its item's id in the ledger, another one than ``item_id`` for a version that was asked for.
     """
 
     item_id: int
@@ -34,6 +36,7 @@ class FileRow(NamedTuple):
     md5: str | None
     status: FileStatus
     reason: str
+    failure_kind: str
     url: str
     version: int
     key: int

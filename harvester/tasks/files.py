@@ -56,7 +56,7 @@ class Files:
                     if not owed.withheld:
                         raise
                     reason = f"{owed.withheld}{REFUSED_TO_OWNER if owed.private else ''}"
-                    return FileResult(owed.key, file.id, FileStatus.WITHHELD, failure_kind=reason)
+                    return FileResult(owed.key, file.id, FileStatus.WITHHELD, reason=reason)
         return FileResult(owed.key, file.id, FileStatus.DONE, path=owed.path, size=file.size)
 
     async def _obtain(self, owed: PendingFile) -> None:

@@ -44,7 +44,7 @@ class Placement:
 
         Returns whether there was one: with the md5, or the same file where figshare tells none.
         """
-        for path, file_id in await self._moves.leftovers_of(owed.key, owed.file.size):
+        for path, file_id in await self._moves.orphans_of(owed.key, owed.file.size):
             is_known = owed.file.md5 is not None or file_id == owed.file.id
             if is_known and await self._store.keeps(path, owed.file.size, owed.file.md5):
                 await self._move([Move(owed.key, owed.file.id, path, owed.path)])
@@ -82,7 +82,7 @@ class Placement:
         return {
             file.id: path
             for file, path, is_here in item.files
-            if is_here or (path not in item.leftovers and self._store.may_hold(path))
+            if is_here or (path not in item.orphans and self._store.may_hold(path))
         }
 
     async def _move(self, moves: Sequence[Move], *, is_planned: bool = False) -> None:
@@ -102,10 +102,10 @@ class Placement:
 
 
 def _asides(item: ItemFiles, wanted: Mapping[str, int]) -> list[Move]:
-    """Plan where the leftovers of an item go that lie at wanted paths, as any file system compares them."""
-    taken = {*item.leftovers, *wanted, *(path for _, path, _ in item.files)}
+    """Plan where the orphans of an item go that lie at wanted paths, as any file system compares them."""
+    taken = {*item.orphans, *wanted, *(path for _, path, _ in item.files)}
     moves: list[Move] = []
-    for path, file_id in item.leftovers.items():
+    for path, file_id in item.orphans.items():
         if any(is_same_path(path, other) for other in wanted):
             target = aside(path, file_id, taken)
             taken.add(target)

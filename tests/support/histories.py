@@ -342,7 +342,7 @@ class History:
                 assert row["path"] not in paths, row
                 paths.add(row["path"])
         with closing(sqlite3.connect(self.folder / "harvest.db")) as db:
-            left = {path for (path,) in db.execute("SELECT path FROM leftovers")}
+            left = {path for (path,) in db.execute("SELECT path FROM orphans")}
             self.assert_totals(db)
             failed = db.execute("SELECT count(*) FROM files WHERE status = 'failed'").fetchone()[0]
         unknown = set(self.here("files")) - paths - left
@@ -359,13 +359,14 @@ class History:
         assert sum(each["files"] for each in told["files"].values()) == len(files)
         assert told["failures"] == len(failures)
         listed = told["listings"]
-        counted = (listed[name] for name in ("found", "repeated", "left_out", "unresolved"))
-        assert listed["asked"] == sum(counted)
+        counted = (listed[name] for name in ("unique", "duplicates", "excluded", "unresolved"))
+        assert listed["entries"] == sum(counted)
 
     def assert_totals(self, db: sqlite3.Connection) -> None:
         for what, counted in _COUNTED.items():
             kept = db.execute(
-                "SELECT task, state, verdict, number, bytes FROM totals WHERE what = ? AND number != 0",
+                "SELECT task, state, failure_kind || reason, number, bytes FROM totals"
+                " WHERE what = ? AND number != 0",
                 (what,),
             ).fetchall()
             assert sorted(kept) == sorted(db.execute(counted).fetchall()), what
@@ -380,7 +381,7 @@ class History:
 
 _COUNTED = {
     "work": "SELECT task, state, '', count(*), 0 FROM work GROUP BY 1, 2",
-    "files": "SELECT '', status, verdict, count(*), sum(size) FROM files GROUP BY 2, 3",
+    "files": "SELECT '', status, failure_kind || reason, count(*), sum(size) FROM files GROUP BY 2, 3",
     "records": "SELECT '', '', '', count(*), 0 FROM records HAVING count(*) > 0",
     "items": "SELECT '', '', '', count(*), 0 FROM items HAVING count(*) > 0",
 }

@@ -34,8 +34,8 @@ _NONSENSE = {
         ("size", "size < 0"),
         ("path", _LEADS_OUT.format("path")),
     ),
-    "leftovers": (("size", "size < 0"), ("path", _LEADS_OUT.format("path"))),
-    "moves": (("source", _LEADS_OUT.format("source")), ("target", _LEADS_OUT.format("target"))),
+    "orphans": (("size", "size < 0"), ("path", _LEADS_OUT.format("path"))),
+    "renames": (("source", _LEADS_OUT.format("source")), ("target", _LEADS_OUT.format("target"))),
     "work": (("state", f"state NOT IN ({_STATES})"),),
     "records": (
         ("raw", "json_valid(raw) = 0 OR json_type(raw) <> 'object'"),

@@ -1,5 +1,7 @@
 """The tables, as the steps from each version of them to the next. `docs/explanation/ledger.md` is the map."""
 
+from harvester.ledger.database.migration_11 import STANDARD_WORDS
+
 MIGRATIONS = (
     """
     CREATE TABLE items (
@@ -376,4 +378,5 @@ MIGRATIONS = (
     -- 1: it was here when the ledger was made anew; what it is nobody knows, so nobody removes it.
     ALTER TABLE leftovers ADD COLUMN found INTEGER NOT NULL DEFAULT 0;
     """,
+    STANDARD_WORDS,
 )

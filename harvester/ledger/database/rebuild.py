@@ -91,7 +91,9 @@ def _make(path: Path, found: Iterable[tuple[str, int, int]], *, locks: bool) -> 
     with closing(connect(path, read_only=False, locks=locks)) as db:
         migrate(db)
         with at_once(db):
-            db.executemany("INSERT INTO leftovers (path, item_id, size, found) VALUES (?, ?, ?, 1)", found)
+            db.executemany(
+                "INSERT INTO orphans (path, item_id, size, unidentified) VALUES (?, ?, ?, 1)", found
+            )
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int, int]]:

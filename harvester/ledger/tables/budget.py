@@ -34,14 +34,14 @@ class SizeBudget:
         if not max_total:
             return
         (here,) = self._db.execute(
-            "SELECT total(bytes) + (SELECT total(size) FROM leftovers) FROM totals"
+            "SELECT total(bytes) + (SELECT total(size) FROM orphans) FROM totals"
             " WHERE what = 'files' AND state = 'done'"
         ).fetchone()
         self._left = max_total - int(here)
         self._share("TRUE")
         if self._left > 0:
             waiting = self._db.execute(
-                f"SELECT size, item_id, file_id FROM files WHERE {OPEN_FILES} AND verdict = ? AND size <= ?"
+                f"SELECT size, item_id, file_id FROM files WHERE {OPEN_FILES} AND reason = ? AND size <= ?"
                 f" AND wants({FULL_NAME}, size) ORDER BY item_id, file_id",
                 (BEYOND_ROOM, self._left),
             )
@@ -51,22 +51,22 @@ class SizeBudget:
     def share_again(self) -> None:
         """Share what is left among files that had failed and are to be tried once more."""
         if self._left is not None:
-            self._share("turn IS NULL")
+            self._share("seq IS NULL")
 
     def _share(self, which: str) -> None:
         """Give room to pending files, as long as it lasts, and skip the others."""
         pending = self._db.execute(
             f"SELECT size, item_id, file_id FROM files WHERE {OPEN_FILES} AND status = 'pending' AND {which}"
-            " ORDER BY attempts > 0, turn IS NULL, turn, item_id, file_id"
+            " ORDER BY attempts > 0, seq IS NULL, seq, item_id, file_id"
         )
         beyond = [(item_id, file_id) for size, item_id, file_id in pending if not self.takes(size)]
-        self._set("status = 'skipped', turn = NULL", BEYOND_ROOM, beyond)
+        self._set("status = 'skipped', seq = NULL", BEYOND_ROOM, beyond)
 
-    def _set(self, what: str, failure_kind: str, keys: list[bulk.Row]) -> None:
+    def _set(self, what: str, reason: str, keys: list[bulk.Row]) -> None:
         bulk.write(
             self._db,
             # From a SELECT: else SQLite walks the whole table for each piece.
-            f"UPDATE files SET {what}, verdict = '{failure_kind}'"
+            f"UPDATE files SET {what}, failure_kind = '', reason = '{reason}'"
             " WHERE (item_id, file_id) IN (SELECT * FROM ({values}))",
             keys,
         )

@@ -46,7 +46,7 @@ class Conditions:
         self._are_any = self._are_any or bool(added)
         rows = bulk.select(
             self._db,
-            "SELECT DISTINCT item_id FROM work WHERE state <> 'done' AND state = 'left out'"
+            "SELECT DISTINCT item_id FROM work WHERE state <> 'done' AND state = 'excluded'"
             " AND item_id IN ({values})",
             [*freed, *((item_id,) for item_id, _ in added)],
         )

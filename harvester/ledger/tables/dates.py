@@ -13,14 +13,14 @@ def to_the_second(column: str) -> str:
     return f"substr(ifnull({column}, ''), 1, 19)"
 
 
-def latest_from(told_at: str) -> str:
+def latest_from(served_at: str) -> str:
     """Return the latest moment, ISO 8601, that an answer given at a moment can speak of."""
-    return _moved(told_at, TOLERANCE)
+    return _moved(served_at, TOLERANCE)
 
 
-def settled_by(told_at: str) -> str:
+def settled_by(served_at: str) -> str:
     """Return up to when a record that was given at a moment has all changes: it may come from a cache."""
-    return _moved(told_at, -TOLERANCE)
+    return _moved(served_at, -TOLERANCE)
 
 
 def _moved(moment: str, by: timedelta) -> str:

@@ -30,7 +30,7 @@ class _Row(NamedTuple):
     size: int
     md5: str | None
     status: str
-    turn: int | None
+    seq: int | None
 
 
 class FileTable:
@@ -50,7 +50,7 @@ class FileTable:
         rows = bulk.select(
             self._db,
             "DELETE FROM files WHERE item_id IN ({values})"
-            " RETURNING item_id, file_id, path, size, md5, status, turn",
+            " RETURNING item_id, file_id, path, size, md5, status, seq",
             [(item_id,) for item_id, _ in placed],
         )
         before = {(item_id, file_id): _Row(*row) for item_id, file_id, *row in rows}
@@ -59,21 +59,21 @@ class FileTable:
                 self._line.room.gives_back(row.size)
         bulk.write(
             self._db,
-            f"INSERT INTO files (item_id, path, status, verdict, turn, {FILE_COLUMNS}) {{values}}",
+            f"INSERT INTO files (item_id, path, status, reason, seq, {FILE_COLUMNS}) {{values}}",
             [
                 self._row(item_id, file, before.get((item_id, file.file.id)))
                 for item_id, files in placed
                 for file in files
             ],
         )
-        self._note_leftovers(placed, before)
+        self._note_orphans(placed, before)
 
     def _row(self, item_id: int, placed: PlannedFile, old: _Row | None) -> bulk.Row:
         """
         Make the row of a file of a record that was read.
 
         Whoever placed it looked at what is here when the record came. One that has come since stays, and one
-        that is in hand keeps its turn: neither is fetched again.
+        that is in hand keeps its seq: neither is fetched again.
         """
         file, status, reason = placed.file, placed.status, placed.reason
         is_same = old is not None and old[:3] == (placed.path, file.size, file.md5)
@@ -87,15 +87,15 @@ class FileTable:
             self._line.room.gives_back(-file.size)
         elif status is FileStatus.PENDING and not self._line.room.takes(file.size):
             status, reason = FileStatus.SKIPPED, BEYOND_ROOM
-        turn = old.turn if is_same and old is not None else None
+        seq = old.seq if is_same and old is not None else None
         if status is not FileStatus.PENDING:
-            turn = None
-        elif turn is None:
-            turn = self._line.turn_for_file()
-        owner = (item_id, placed.path, str(status), reason, turn)
+            seq = None
+        elif seq is None:
+            seq = self._line.seq_for_file()
+        owner = (item_id, placed.path, str(status), reason, seq)
         return (*owner, file.id, file.name, file.folder, file.size, file.md5, file.url)
 
-    def _note_leftovers(
+    def _note_orphans(
         self, placed: Sequence[tuple[int, Iterable[PlannedFile]]], before: Mapping[tuple[int, int], _Row]
     ) -> None:
         """
@@ -113,16 +113,16 @@ class FileTable:
         ]
         bulk.write(
             self._db,
-            "INSERT INTO leftovers (path, item_id, file_id, size) {values} ON CONFLICT DO UPDATE SET"
+            "INSERT INTO orphans (path, item_id, file_id, size) {values} ON CONFLICT DO UPDATE SET"
             " item_id = excluded.item_id, file_id = excluded.file_id, size = excluded.size",
             left,
         )
-        if self._db.execute("SELECT 1 FROM leftovers LIMIT 1").fetchone():
+        if self._db.execute("SELECT 1 FROM orphans LIMIT 1").fetchone():
             here = [(file.path,) for file in named.values() if file.status is FileStatus.DONE]
-            bulk.write(self._db, "DELETE FROM leftovers WHERE path IN ({values})", here)
+            bulk.write(self._db, "DELETE FROM orphans WHERE path IN ({values})", here)
             bulk.write(
                 self._db,
-                "INSERT INTO unplaced SELECT DISTINCT files.item_id FROM files JOIN leftovers USING (path)"
+                "INSERT INTO unplaced SELECT DISTINCT files.item_id FROM files JOIN orphans USING (path)"
                 " WHERE files.item_id IN ({values}) ON CONFLICT DO NOTHING",
                 [(item_id,) for item_id, _ in placed],
             )
@@ -132,7 +132,7 @@ class FileTable:
         bulk.write(self._db, "INSERT INTO unplaced {values} ON CONFLICT DO NOTHING", [(key,) for key in keys])
 
     def _may_have_come(self, row: _Row) -> bool:
-        return row.status == "pending" and self._line.is_old(row.turn) and self._is_here(row.path)
+        return row.status == "pending" and self._line.is_old(row.seq) and self._is_here(row.path)
 
     def _leave_to_the_withdrawn(self, item_ids: set[int]) -> None:
         """Do not owe again what is damaged of items that are no longer public: nobody has it."""
@@ -150,8 +150,8 @@ class FileTable:
             self._line.room.gives_back_all(bulk.select(self._db, owed, [(each,) for each in item_ids]))
         bulk.write(
             self._db,
-            "UPDATE files SET status = 'withheld', verdict = 'withdrawn', error = '', attempts = 0,"
-            f" turn = NULL WHERE {OPEN_FILES} AND item_id IN ({{values}})",
+            "UPDATE files SET status = 'withheld', reason = 'withdrawn', failure_kind = '', error = '',"
+            f" attempts = 0, seq = NULL WHERE {OPEN_FILES} AND item_id IN ({{values}})",
             [(item_id,) for item_id in item_ids],
         )
 
@@ -165,7 +165,7 @@ class FileTable:
     def refused(self, key: int) -> dict[int, str]:
         """Return the files of an item that the token was refused: file id to why they are withheld."""
         rows = self._db.execute(
-            "SELECT file_id, verdict FROM files WHERE item_id = ? AND status = 'withheld' AND verdict LIKE ?",
+            "SELECT file_id, reason FROM files WHERE item_id = ? AND status = 'withheld' AND reason LIKE ?",
             (key, f"%{REFUSED_TO_OWNER}"),
         )
         return dict(rows.fetchall())
@@ -174,16 +174,16 @@ class FileTable:
         """Return where other versions of an item have, had or will have what may be the same bytes."""
         rows = self._db.execute(
             f"SELECT path FROM files WHERE {OF_ITEM} AND md5 = ?2 AND size = ?3 AND item_id <> ?4"
-            f" UNION ALL SELECT path FROM leftovers WHERE {OF_ITEM} AND size = ?3",
+            f" UNION ALL SELECT path FROM orphans WHERE {OF_ITEM} AND size = ?3",
             (owed.item_id, owed.file.md5, owed.file.size, owed.key),
         )
         return [path for (path,) in rows]
 
-    def put_off(self, key: int, file_id: int, turn: int) -> None:
-        """Put a file behind all others in line; one that has another turn by now keeps it."""
+    def put_off(self, key: int, file_id: int, seq: int) -> None:
+        """Put a file behind all others in line; one that has another seq by now keeps it."""
         self._db.execute(
-            "UPDATE files SET turn = ? WHERE item_id = ? AND file_id = ? AND turn = ? AND status = 'pending'",
-            (self._line.next_turn(), key, file_id, turn),
+            "UPDATE files SET seq = ? WHERE item_id = ? AND file_id = ? AND seq = ? AND status = 'pending'",
+            (self._line.next_seq(), key, file_id, seq),
         )
 
     def save_fetched(self, results: Sequence[FileResult]) -> None:
@@ -191,13 +191,15 @@ class FileTable:
         written = bulk.select(
             self._db,
             """
-            WITH told (item_id, file_id, turn, status, error, has_failed, attempts, verdict, size)
-                AS ({values})
-            UPDATE files SET status = told.status, error = told.error, verdict = told.verdict, turn = NULL,
+            WITH told (
+                item_id, file_id, seq, status, error, has_failed, attempts, failure_kind, reason, size
+            ) AS ({values})
+            UPDATE files SET status = told.status, error = told.error, seq = NULL,
+                failure_kind = told.failure_kind, reason = told.reason,
                 attempts = iif(has_failed, files.attempts + told.attempts, 0),
                 size = iif(files.size = 0, told.size, files.size)  -- the record may not tell it
             FROM told WHERE files.item_id = told.item_id AND files.file_id = told.file_id
-                AND (told.turn IS NULL OR files.turn = told.turn)
+                AND (told.seq IS NULL OR files.seq = told.seq)
             RETURNING item_id, status, size
             """,
             [_fetched_row(result) for result in results],
@@ -205,13 +207,13 @@ class FileTable:
         for _, status, size in written:
             if status in {FileStatus.FAILED, FileStatus.WITHHELD}:
                 self._line.room.gives_back(size)
-        self._drop_leftovers([each.path for each in results if each.status is FileStatus.DONE])
+        self._drop_orphans([each.path for each in results if each.status is FileStatus.DONE])
         self._leave_to_the_withdrawn({item_id for item_id, status, _ in written if status == "pending"})
         if len(written) < len(results):
             bulk.write(
                 self._db,
                 "WITH told (path, item_id, file_id, size) AS ({values})"
-                " INSERT INTO leftovers (path, item_id, file_id, size) SELECT * FROM told WHERE NOT EXISTS ("
+                " INSERT INTO orphans (path, item_id, file_id, size) SELECT * FROM told WHERE NOT EXISTS ("
                 "SELECT 1 FROM files WHERE files.item_id = told.item_id AND files.path = told.path"
                 " AND files.status IN ('done', 'pending'))"
                 " ON CONFLICT DO NOTHING",
@@ -222,20 +224,18 @@ class FileTable:
                 ],
             )
 
-    def _drop_leftovers(self, paths: Sequence[str]) -> None:
+    def _drop_orphans(self, paths: Sequence[str]) -> None:
         """Forget that something else lay where a file was found in its place or has come."""
-        if self._db.execute("SELECT 1 FROM leftovers LIMIT 1").fetchone():
-            bulk.write(
-                self._db, "DELETE FROM leftovers WHERE path IN ({values})", [(path,) for path in paths]
-            )
+        if self._db.execute("SELECT 1 FROM orphans LIMIT 1").fetchone():
+            bulk.write(self._db, "DELETE FROM orphans WHERE path IN ({values})", [(path,) for path in paths])
 
     def pruned(self, paths: Sequence[str]) -> None:
         """Forget files that were removed; those of withdrawn items are no longer here."""
         gone = [(path,) for path in paths]
-        bulk.write(self._db, "DELETE FROM leftovers WHERE path IN ({values})", gone)
+        bulk.write(self._db, "DELETE FROM orphans WHERE path IN ({values})", gone)
         bulk.write(
             self._db,
-            "UPDATE files SET status = 'withheld', verdict = 'withdrawn' WHERE status = 'done'"
+            "UPDATE files SET status = 'withheld', reason = 'withdrawn' WHERE status = 'done'"
             " AND item_id IN (SELECT id FROM items WHERE withdrawn) AND path IN ({values})",
             gone,
         )
@@ -254,6 +254,6 @@ def _fetched_row(result: FileResult) -> bulk.Row:
     # SQLite takes a str and an int as they are; for what is derived from them Python looks for an adapter.
     has_failed = result.status is FileStatus.FAILED
     attempts = result.attempts if has_failed else 0
-    which = (result.item_id, result.file_id, result.turn)
+    which = (result.item_id, result.file_id, result.seq)
     told = (str(result.status), result.error, int(has_failed), attempts, str(result.failure_kind))
-    return (*which, *told, result.size)
+    return (*which, *told, result.reason, result.size)

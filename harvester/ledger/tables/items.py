@@ -74,9 +74,10 @@ class ItemTable:
         bulk.write(
             self._db,
             """
-            WITH told (item_id, task, state, error, has_failed, attempts, verdict, told_as) AS ({values})
-            UPDATE work SET state = told.state, error = told.error, verdict = told.verdict,
-                told_as = told.told_as,
+            WITH told (item_id, task, state, error, has_failed, attempts, failure_kind, reported_as)
+                AS ({values})
+            UPDATE work SET state = told.state, error = told.error, failure_kind = told.failure_kind,
+                reported_as = told.reported_as,
                 attempts = iif(has_failed, work.attempts + told.attempts, 0)
             FROM told WHERE work.item_id = told.item_id AND work.task = told.task
             """,
@@ -86,10 +87,10 @@ class ItemTable:
             self._db,
             """
             WITH told (
-                id, turn, modified_date, at, settled, withheld, withdrawn, etag, asked_in, version, own,
+                id, seq, modified_date, at, settled, withheld, withdrawn, etag, asked_in, version, own,
                 due_after
             ) AS ({values})
-            UPDATE items SET turn = iif(items.turn = ifnull(told.turn, items.turn), NULL, items.turn),
+            UPDATE items SET seq = iif(items.seq = ifnull(told.seq, items.seq), NULL, items.seq),
                 -- A record without a date has that of its listing; nothing lies behind the answer.
                 modified_date = ifnull(
                     min(iif(told.modified_date = '', ifnull(listed_date, ''), told.modified_date), told.at),
@@ -108,18 +109,18 @@ class ItemTable:
         )
 
     def _up_to_date(self, results: Sequence[ItemResult]) -> list[ItemResult]:
-        """Leave out the records of items that have got another turn since: they are asked for once more."""
+        """Leave out the records of items that have got another seq since: they are asked for once more."""
         rows = bulk.select(
             self._db,
-            "WITH told (id, turn) AS ({values})"
-            " SELECT id FROM told CROSS JOIN items USING (id) WHERE items.turn IS NOT told.turn",
-            [(result.item_id, result.turn) for result in results if result.turn is not None],
+            "WITH told (id, seq) AS ({values})"
+            " SELECT id FROM told CROSS JOIN items USING (id) WHERE items.seq IS NOT told.seq",
+            [(result.item_id, result.seq) for result in results if result.seq is not None],
         )
         outdated = {item_id for (item_id,) in rows}
         return [_without_record(result) if result.item_id in outdated else result for result in results]
 
     def _item_row(self, result: ItemResult) -> bulk.Row:
-        is_known = result.states.get("metadata") in {WorkState.DONE, WorkState.LEFT_OUT}
+        is_known = result.states.get("metadata") in {WorkState.DONE, WorkState.EXCLUDED}
         asked_in = self._run_id if is_known else None
         record = _record(result)
         dates: tuple[str | None, str | None, str | None]
@@ -127,15 +128,15 @@ class ItemTable:
             withdrawn = 1 if _is_withdrawn(result) else None
             settled = settled_by(iso(self._clock())) if asked_in else None
             dates = (None, None, settled)
-            return (result.item_id, result.turn, *dates, None, withdrawn, None, asked_in, None, None, None)
-        article, at = record.article, record.told_at or iso(self._clock())
+            return (result.item_id, result.seq, *dates, None, withdrawn, None, asked_in, None, None, None)
+        article, at = record.article, record.served_at or iso(self._clock())
         # A date that cannot be is worth nothing: what is listed later is to be looked at, whatever it says.
         is_odd = article.modified_date > latest_from(at)
         dates = ("", "", None) if is_odd else (article.modified_date, at, settled_by(at))
         version = 0 if article.draft_of else article.version  # an unpublished edit has no number yet
         of_record = (article.withheld, 0, record.etag, asked_in, version)
         own = (int(record.private), article.embargo_until)
-        return (result.item_id, result.turn, *dates, *of_record, *own)
+        return (result.item_id, result.seq, *dates, *of_record, *own)
 
     def _save_records(self, results: Sequence[ItemResult], now: str) -> None:
         records = [(result.item_id, record) for result in results if (record := _record(result))]
@@ -208,7 +209,7 @@ class ItemTable:
         bulk.write(self._db, "UPDATE items SET withdrawn = 1 WHERE id IN ({values})", gone)
         bulk.write(
             self._db,
-            "UPDATE work SET state = 'withdrawn', error = '', attempts = 0, verdict = ''"
+            "UPDATE work SET state = 'withdrawn', error = '', attempts = 0, failure_kind = ''"
             " WHERE task = 'metadata' AND item_id IN ({values})",
             gone,
         )
@@ -219,10 +220,10 @@ class ItemTable:
         """Owe nothing of items that are no longer public, nor of their versions, which went with them."""
         gone = [(item_id,) for item_id in item_ids]
         versions = bulk.select(self._db, "SELECT id FROM versions WHERE item_id IN ({values})", gone)
-        bulk.write(self._db, "UPDATE items SET withdrawn = 1, turn = NULL WHERE id IN ({values})", versions)
+        bulk.write(self._db, "UPDATE items SET withdrawn = 1, seq = NULL WHERE id IN ({values})", versions)
         bulk.write(
             self._db,
-            "UPDATE work SET state = 'withdrawn', error = '', attempts = 0, verdict = ''"
+            "UPDATE work SET state = 'withdrawn', error = '', attempts = 0, failure_kind = ''"
             " WHERE item_id IN ({values})",
             versions,
         )
@@ -233,17 +234,17 @@ class ItemTable:
         if self._line.leaves_out:
             rows = bulk.select(
                 self._db,
-                "UPDATE work SET state = 'owed' WHERE state <> 'done' AND state = 'left out'"
+                "UPDATE work SET state = 'pending' WHERE state <> 'done' AND state = 'excluded'"
                 " AND item_id IN ({values}) RETURNING item_id",
                 [(result.item_id,) for result in results if _record(result) is not None],
             )
             bulk.write(
                 self._db,
-                "WITH owed (id, turn) AS ({values}) UPDATE items SET turn = owed.turn"
+                "WITH owed (id, seq) AS ({values}) UPDATE items SET seq = owed.seq"
                 " FROM owed WHERE items.id = owed.id",
-                [(item_id, self._line.next_turn()) for item_id in sorted({row[0] for row in rows})],
+                [(item_id, self._line.next_seq()) for item_id in sorted({row[0] for row in rows})],
             )
-        if any(WorkState.LEFT_OUT in result.states.values() for result in results):
+        if any(WorkState.EXCLUDED in result.states.values() for result in results):
             self._line.leaves_out = True
 
     def _owe_versions(self, results: Sequence[ItemResult]) -> None:
@@ -258,15 +259,15 @@ class ItemTable:
         self._line.admit([(key, 0, None) for key in keys], frozenset({"metadata"}))
         back = bulk.write(
             self._db,
-            "UPDATE work SET state = 'owed' WHERE state = 'withdrawn' AND item_id IN ({values})",
+            "UPDATE work SET state = 'pending' WHERE state = 'withdrawn' AND item_id IN ({values})",
             [(key,) for key in keys],
         )
         if back:
             bulk.write(
                 self._db,
-                "WITH owed (id, turn) AS ({values}) UPDATE items SET turn = owed.turn"
+                "WITH owed (id, seq) AS ({values}) UPDATE items SET seq = owed.seq"
                 " FROM owed WHERE items.id = owed.id AND withdrawn",
-                [(key, self._line.next_turn()) for key in keys],
+                [(key, self._line.next_seq()) for key in keys],
             )
 
     def harvested(self, key: int) -> Harvested | None:
@@ -301,7 +302,7 @@ def _work_rows(result: ItemResult) -> list[bulk.Row]:
     for task, state in result.states.items():
         told: bulk.Row = ("", 0, 0, "", "")
         if (failure := failures.get(task)) is not None:  # attempts add up until it succeeds
-            told = (failure.error, 1, failure.attempts, str(failure.failure_kind), failure.told_as)
+            told = (failure.error, 1, failure.attempts, str(failure.failure_kind), failure.reported_as)
         rows.append((result.item_id, task, str(state), *told))
     return rows
 

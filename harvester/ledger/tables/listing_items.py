@@ -23,15 +23,15 @@ class ListingItems:
         self._run_id = run_id
 
     def take(
-        self, named: Sequence[ItemRef], tasks: frozenset[str], listing_id: int, told_at: str
+        self, named: Sequence[ItemRef], tasks: frozenset[str], listing_id: int, served_at: str
     ) -> tuple[list[tuple[int, int]], int]:
         """
-        Take in the items of a page of a listing; a date that cannot be, as of `told_at`, is none.
+        Take in the items of a page of a listing; a date that cannot be, as of `served_at`, is none.
 
         Returns their ids in the ledger, each once and with whether it is private, and how many have work to
         do that had none before.
         """
-        refs, conditions = self._each_once(named, latest_from(told_at))
+        refs, conditions = self._each_once(named, latest_from(served_at))
         owed = self._add_items(refs, tasks, conditions, self._undoubted(refs, listing_id))
         of_user = [(ref.id, ref.version) for ref in named if ref.named]
         keys = versions.keys(self._db, [each for each in of_user if each[1]])
@@ -42,7 +42,7 @@ class ListingItems:
         """Find the items without a date that another listing of this run has named, with one or as it is."""
         rows = bulk.select(
             self._db,
-            "SELECT item_id FROM finds JOIN listings ON listings.id = listing_id"
+            "SELECT item_id FROM listing_items JOIN listings ON listings.id = listing_id"
             f" WHERE NOT old AND run_id = {self._run_id} AND listing_id <> {listing_id}"
             " AND item_id IN ({values})",
             [(key,) for key, _, modified_date in refs if modified_date is None],
@@ -84,7 +84,7 @@ class ListingItems:
                 modified_date = iif(EXISTS (
                     SELECT 1 FROM records WHERE item_id = items.id
                 ) OR items.modified_date IS NULL AND EXISTS (
-                    SELECT 1 FROM work WHERE item_id = items.id AND task = 'metadata' AND state = 'owed'
+                    SELECT 1 FROM work WHERE item_id = items.id AND task = 'metadata' AND state = 'pending'
                 ), items.modified_date, max(
                     ifnull(items.modified_date, ''), ifnull(listed.modified_date, items.modified_date)
                 ))
@@ -126,7 +126,7 @@ class ListingItems:
                 OR (listed.modified_date IS NULL OR {listed} > {settled})
                     AND asked_in < {self._run_id} AND EXISTS (
                         SELECT 1 FROM work WHERE item_id = id AND task = 'metadata'
-                            AND state IN ('done', 'left out')
+                            AND state IN ('done', 'excluded')
                     )
             """,
             refs,
@@ -136,22 +136,22 @@ class ListingItems:
         """
         Ask for changed records again; return how many were not owed already.
 
-        Those that were get another turn: somebody may have asked for the old record a moment ago. A run that
+        Those that were get another seq: somebody may have asked for the old record a moment ago. A run that
         asks for no records leaves them to the next one that does: they are not put `in_line`.
         """
         owed = bulk.write(
             self._db,
-            "UPDATE work SET state = 'owed', error = '', attempts = 0, verdict = '' WHERE task = 'metadata'"
-            " AND state <> 'owed' AND item_id IN ({values})",
+            "UPDATE work SET state = 'pending', error = '', attempts = 0, failure_kind = ''"
+            " WHERE task = 'metadata' AND state <> 'pending' AND item_id IN ({values})",
             [(item_id,) for item_id in item_ids],
         )
         if not in_line:
             return 0
         bulk.write(
             self._db,
-            "WITH owed (id, turn) AS ({values})"
-            " UPDATE items SET turn = owed.turn FROM owed WHERE items.id = owed.id",
-            [(item_id, self._line.next_turn()) for item_id in item_ids],
+            "WITH owed (id, seq) AS ({values})"
+            " UPDATE items SET seq = owed.seq FROM owed WHERE items.id = owed.id",
+            [(item_id, self._line.next_seq()) for item_id in item_ids],
         )
         return owed
 

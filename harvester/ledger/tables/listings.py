@@ -33,7 +33,7 @@ class ListingTable:
 
     def begin(self, *, quick: bool) -> None:
         """Get ready for a run: but for a quick one, what earlier harvests had read is read again."""
-        self._db.execute("DELETE FROM mishaps WHERE task = 'listing'")
+        self._db.execute("DELETE FROM listing_failures WHERE task = 'listing'")
         self._forget(self._ids("NOT old AND anew"))
         if not quick:
             self.begin_anew([key for (key,) in self._db.execute("SELECT key FROM listings WHERE NOT old")])
@@ -45,17 +45,17 @@ class ListingTable:
         A number that was mistyped once would else be a failure of every run in this folder.
         """
         these = f"""
-            SELECT item_id FROM work WHERE {OPEN_WORK} AND state = 'failed' AND verdict = 'gone'
+            SELECT item_id FROM work WHERE {OPEN_WORK} AND state = 'failed' AND failure_kind = 'not_found'
                 AND task = 'metadata' AND NOT EXISTS (SELECT 1 FROM records WHERE item_id = work.item_id)
                 AND NOT EXISTS (
-                    SELECT 1 FROM finds JOIN listings ON listings.id = listing_id
-                    WHERE finds.item_id = work.item_id AND NOT old
+                    SELECT 1 FROM listing_items JOIN listings ON listings.id = listing_id
+                    WHERE listing_items.item_id = work.item_id AND NOT old
                 )
         """
         gone = self._db.execute(these).fetchall()
         bulk.write(self._db, "DELETE FROM work WHERE item_id IN ({values})", gone)
         bulk.write(self._db, "DELETE FROM stats WHERE item_id IN ({values})", gone)
-        bulk.write(self._db, "DELETE FROM uses WHERE item_id IN ({values})", gone)
+        bulk.write(self._db, "DELETE FROM usage WHERE item_id IN ({values})", gone)
         bulk.write(self._db, "DELETE FROM items WHERE id IN ({values})", gone)
         versions.forget(self._db, gone)
 
@@ -94,7 +94,9 @@ class ListingTable:
         here = self._db.execute("SELECT id, key, complete FROM listings WHERE NOT old").fetchall()
         others = [listing for listing in here if listing[1] not in wanted]
         self._forget([(listing_id,) for listing_id, _, complete in others if not complete])
-        self._db.executemany("DELETE FROM mishaps WHERE subject = ?", [(key,) for _, key, _ in others])
+        self._db.executemany(
+            "DELETE FROM listing_failures WHERE subject = ?", [(key,) for _, key, _ in others]
+        )
         self._rest([(listing_id, key) for listing_id, key, complete in others if complete])
         resting = self._db.execute("SELECT id, key FROM listings WHERE old ORDER BY id DESC").fetchall()
         beyond = [(listing_id,) for listing_id, key in resting if key not in wanted][MOST_RESTING:]
@@ -120,15 +122,15 @@ class ListingTable:
         if not gone:
             return
         if len(gone) == self._db.execute("SELECT count(*) FROM listings").fetchone()[0]:
-            self._db.execute("DELETE FROM finds")  # at once, without a look at each row
+            self._db.execute("DELETE FROM listing_items")  # at once, without a look at each row
         else:
-            bulk.write(self._db, "DELETE FROM finds WHERE listing_id IN ({values})", gone)
+            bulk.write(self._db, "DELETE FROM listing_items WHERE listing_id IN ({values})", gone)
         bulk.write(self._db, "DELETE FROM listings WHERE id IN ({values})", gone)
         self._forget_names()
 
     def _forget_names(self) -> None:
         self._db.execute(
-            "DELETE FROM mishaps WHERE task = 'resolve'"
+            "DELETE FROM listing_failures WHERE task = 'resolve'"
             " AND listing NOT IN (SELECT key FROM listings WHERE NOT old)"
         )
 
@@ -137,7 +139,7 @@ class ListingTable:
     def mark(self, key: str) -> str:
         """Tell until when all that was modified is here, "" where that is not known."""
         row = self._db.execute(
-            "SELECT mark FROM listings WHERE key = ? AND complete AND NOT old", (key,)
+            "SELECT watermark FROM listings WHERE key = ? AND complete AND NOT old", (key,)
         ).fetchone()
         return str(row[0]) if row else ""
 
@@ -150,8 +152,8 @@ class ListingTable:
         """
         self._db.execute(
             """
-            UPDATE listings SET mark = iif(by_clock, min(begun, ifnull((  -- clocks are ahead at times
-                SELECT max(modified_date) FROM finds JOIN items ON items.id = finds.item_id
+            UPDATE listings SET watermark = iif(by_clock, min(begun, ifnull((  -- clocks are ahead at times
+                SELECT max(modified_date) FROM listing_items JOIN items ON items.id = listing_items.item_id
                 WHERE listing_id = listings.id
             ), begun)), begun) WHERE complete AND NOT old
             """
@@ -162,7 +164,7 @@ class ListingTable:
         read = {
             key: (listing_id, entries, excluded, begun, by_clock)
             for listing_id, key, entries, excluded, begun, by_clock in self._db.execute(
-                "SELECT id, key, entries, left_out, begun, by_clock FROM listings WHERE complete AND NOT old"
+                "SELECT id, key, entries, excluded, begun, by_clock FROM listings WHERE complete AND NOT old"
             )
         }
         pairs = [(read[part], read[whole]) for part, whole in parts.items() if part in read and whole in read]
@@ -172,22 +174,22 @@ class ListingTable:
         before = self._finds(gone)
         bulk.write(
             self._db,
-            "WITH pairs (part, whole) AS ({values}) UPDATE OR IGNORE finds"
+            "WITH pairs (part, whole) AS ({values}) UPDATE OR IGNORE listing_items"
             " SET listing_id = (SELECT whole FROM pairs WHERE part = listing_id)"
             " WHERE listing_id IN (SELECT part FROM pairs)",
             [(part[0], whole[0]) for part, whole in pairs],
         )
         known = self._finds(gone)
         self._db.executemany(
-            "UPDATE listings SET entries = entries + ?, found = found + ?, left_out = left_out + ?,"
-            " begun = ?, by_clock = ? WHERE id = ?",
+            "UPDATE listings SET entries = entries + ?,"
+            " unique_items = unique_items + ?, excluded = excluded + ?, begun = ?, by_clock = ? WHERE id = ?",
             [
                 (part[1], before.get(part[0], 0) - known.get(part[0], 0), *part[2:], whole[0])
                 for part, whole in pairs
             ],
         )
         self._db.executemany(
-            "UPDATE OR REPLACE mishaps SET listing = ? WHERE listing = ?",
+            "UPDATE OR REPLACE listing_failures SET listing = ? WHERE listing = ?",
             [(whole, part) for part, whole in parts.items()],
         )
         self._forget(gone)
@@ -196,7 +198,7 @@ class ListingTable:
         """Count what some listings have found."""
         rows = bulk.select(
             self._db,
-            "SELECT listing_id, count(*) FROM finds WHERE listing_id IN ({values}) GROUP BY 1",
+            "SELECT listing_id, count(*) FROM listing_items WHERE listing_id IN ({values}) GROUP BY 1",
             listings,
         )
         return dict(rows)
@@ -210,12 +212,12 @@ class ListingTable:
         vanished = bulk.select(
             self._db,
             f"""
-            SELECT DISTINCT item_id FROM finds JOIN items ON items.id = item_id
+            SELECT DISTINCT item_id FROM listing_items JOIN items ON items.id = item_id
             WHERE listing_id IN ({{values}}) AND NOT withdrawn AND NOT EXISTS (  -- asked for in this very run
                 SELECT 1 FROM work WHERE work.item_id = items.id AND task = 'metadata'
-                    AND state = 'failed' AND verdict = '{FailureKind.SUSPECTED}'
+                    AND state = 'failed' AND failure_kind = '{FailureKind.SUSPECTED}'
             ) AND NOT EXISTS (
-                SELECT 1 FROM finds AS now WHERE now.item_id = finds.item_id
+                SELECT 1 FROM listing_items AS now WHERE now.item_id = listing_items.item_id
                     AND now.listing_id IN (SELECT id FROM listings WHERE NOT old)
             )
             """,
@@ -233,7 +235,7 @@ class ListingTable:
         They count with those that they are asked for with. The lists that they stand in begin anew with the
         next run, should this one end before it has asked.
         """
-        these = f"FROM mishaps WHERE task = 'resolve' AND {which}"
+        these = f"FROM listing_failures WHERE task = 'resolve' AND {which}"
         self._db.execute(
             "UPDATE listings SET anew = 1, entries = entries - names.number"
             f" FROM (SELECT listing, count(*) AS number {these} GROUP BY listing) AS names"
@@ -249,20 +251,21 @@ class ListingTable:
     def listed(self, key: str) -> ListingProgress:
         """Tell how far a listing has come."""
         row = self._db.execute(
-            "SELECT position, complete, entries - left_out, found FROM listings WHERE key = ? AND NOT old",
+            "SELECT position, complete, entries - excluded, unique_items FROM listings"
+            " WHERE key = ? AND NOT old",
             (key,),
         ).fetchone()
         return ListingProgress(row[0], bool(row[1]), *row[2:]) if row else ListingProgress()
 
-    def add_mishap(self, mishap: ListingFailure) -> None:
+    def add_listing_failure(self, failed: ListingFailure) -> None:
         """Record a listing that failed."""
-        failure = mishap.failure
+        failure = failed.failure
         self._db.execute(
-            "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict, listing)"
+            "INSERT OR REPLACE INTO listing_failures (task, subject, error, attempts, failure_kind, listing)"
             " VALUES (?1, ?2, ?3, ?4, ?5, ?2)",
             (failure.task, failure.subject, failure.error, failure.attempts, str(failure.failure_kind)),
         )
-        if mishap.begin_anew:
+        if failed.begin_anew:
             self._db.execute("UPDATE listings SET anew = 1 WHERE key = ? AND NOT old", (failure.subject,))
 
     def _with_harvested(self, page: Page) -> Page:
@@ -289,30 +292,30 @@ class ListingTable:
         """Add a page of a listing, and where the next one begins."""
         page = self._with_harvested(page)
         self._db.execute(
-            "INSERT INTO listings (key, old, complete, entries, found, left_out, run_id, begun, by_clock,"
-            " mark) SELECT ?1, 0, 0, 0, 0, 0, ?2, ?3, ?4,"
-            " ifnull((SELECT mark FROM listings WHERE key = ?1 AND old), '')"
+            "INSERT INTO listings (key, old, complete, entries, unique_items, excluded, run_id, begun,"
+            " by_clock, watermark) SELECT ?1, 0, 0, 0, 0, 0, ?2, ?3, ?4,"
+            " ifnull((SELECT watermark FROM listings WHERE key = ?1 AND old), '')"
             " WHERE TRUE ON CONFLICT DO NOTHING",
-            (key, self._run_id, page.told_at or self._now, int(not page.told_at)),
+            (key, self._run_id, page.served_at or self._now, int(not page.served_at)),
         )
         (listing_id,) = self._db.execute(
             "SELECT id FROM listings WHERE key = ? AND NOT old", (key,)
         ).fetchone()
-        named, owed = self._intake.take(page.refs, tasks, listing_id, page.told_at or self._now)
+        named, owed = self._intake.take(page.refs, tasks, listing_id, page.served_at or self._now)
         found = bulk.write(
             self._db,
-            "INSERT INTO finds (item_id, listing_id, own) {values} ON CONFLICT DO NOTHING",
+            "INSERT INTO listing_items (item_id, listing_id, own) {values} ON CONFLICT DO NOTHING",
             [(item_id, listing_id, private) for item_id, private in named],
         )
         self._db.executemany(
-            "INSERT OR REPLACE INTO mishaps (task, subject, error, attempts, verdict, listing)"
+            "INSERT OR REPLACE INTO listing_failures (task, subject, error, attempts, failure_kind, listing)"
             " VALUES ('resolve', ?, ?, 1, ?, ?)",
             [(name.name, name.reason, str(name.failure_kind), key) for name in page.unresolved],
         )
         entries = len(page.refs) + len(page.unresolved) + page.excluded
         self._db.execute(
-            "UPDATE listings SET position = ?, complete = ?, entries = entries + ?, found = found + ?,"
-            " left_out = left_out + ? WHERE id = ?",
+            "UPDATE listings SET position = ?, complete = ?, entries = entries + ?,"
+            " unique_items = unique_items + ?, excluded = excluded + ? WHERE id = ?",
             (page.position, int(page.position is None), entries, found, page.excluded, listing_id),
         )
         return AddedItems(owed, self.listed(key))

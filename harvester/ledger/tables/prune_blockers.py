@@ -8,7 +8,7 @@ from harvester.errors import FailureKind
 from harvester.ledger.database.connection import OPEN_FILES, OPEN_WORK
 from harvester.models import NOT_ASKED
 
-_MAY_PASS = f"verdict NOT IN ('{FailureKind.GONE}', '{FailureKind.FOR_GOOD}')"
+_MAY_PASS = f"failure_kind NOT IN ('{FailureKind.NOT_FOUND}', '{FailureKind.PERMANENT}')"
 """Of failures: they are no last word."""
 
 
@@ -20,12 +20,12 @@ def prune_blockers(db: sqlite3.Connection) -> list[str]:
     told = [] if row is None or row[0] == "finished" else [f"it was {row[0]}"]
     owed, suspected, failed, listings, unread = db.execute(
         f"""
-        SELECT (SELECT count(*) FROM work WHERE {OPEN_WORK} AND state = 'owed' AND task = 'metadata'),
-            (SELECT count(*) FROM work WHERE {OPEN_WORK} AND state = 'failed' AND verdict = ?),
+        SELECT (SELECT count(*) FROM work WHERE {OPEN_WORK} AND state = 'pending' AND task = 'metadata'),
+            (SELECT count(*) FROM work WHERE {OPEN_WORK} AND state = 'failed' AND failure_kind = ?),
             (SELECT count(*) FROM work WHERE {OPEN_WORK} AND state = 'failed' AND {_MAY_PASS})
                 + (SELECT count(*) FROM files WHERE {OPEN_FILES} AND status = 'failed' AND {_MAY_PASS})
-                + (SELECT count(*) FROM mishaps WHERE task <> 'listing' AND {_MAY_PASS}),
-            (SELECT count(*) FROM mishaps WHERE task = 'listing'),
+                + (SELECT count(*) FROM listing_failures WHERE task <> 'listing' AND {_MAY_PASS}),
+            (SELECT count(*) FROM listing_failures WHERE task = 'listing'),
             (SELECT count(*) FROM listings WHERE NOT complete AND NOT old)
         """,
         (str(FailureKind.SUSPECTED),),
@@ -54,7 +54,7 @@ def only_here(db: sqlite3.Connection) -> dict[int, str]:
             UNION ALL SELECT item_id, 'a file of its item failed: ' || error FROM files
                 WHERE {OPEN_FILES} AND status = 'failed'
             UNION ALL SELECT item_id, 'a file of its item is still to come' FROM files
-                WHERE {OPEN_FILES} AND (status = 'pending' OR verdict = '{NOT_ASKED}')
+                WHERE {OPEN_FILES} AND (status = 'pending' OR reason = '{NOT_ASKED}')
         ) AS open LEFT JOIN versions ON versions.id = open.item_id GROUP BY 1
         """
     )

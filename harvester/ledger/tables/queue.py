@@ -1,7 +1,7 @@
 """
 The line of what is owed: who is in it, in which order, and who comes next.
 
-A turn is a number that only grows. Whatever becomes owed gets the next one, so "what is owed behind turn
+A seq is a number that only grows. Whatever becomes owed gets the next one, so "what is owed behind seq
 n?" finds new work and work that became owed again alike, and finds none twice. What is owed already and
 turns out to have changed gets another one too: a visit that was under way by then does not end what is owed.
 """
@@ -39,7 +39,7 @@ Ref: TypeAlias = tuple[int, int, str | None]
 """An item as a listing names it: its id in the ledger, whether it is private, its modified date."""
 
 _IS_CONTRADICTED = (
-    f"verdict = '{FailureKind.GONE}' AND task = 'metadata' "
+    f"failure_kind = '{FailureKind.NOT_FOUND}' AND task = 'metadata' "
     "AND item_id IN (SELECT id FROM items WHERE NOT named)"
 )
 """Of failed work: there is no such record, and a listing, or a list of versions, names it all the same."""
@@ -63,42 +63,42 @@ class WorkQueue:
 
     @property
     def last(self) -> int:
-        """The last turn that was handed out."""
+        """The last seq that was handed out."""
         return self._last
 
-    def next_turn(self) -> int:
-        """Hand out a turn."""
+    def next_seq(self) -> int:
+        """Hand out a seq."""
         self._last += 1
         return self._last
 
-    def is_old(self, turn: int | None) -> bool:
-        """Tell whether an earlier run handed out a turn, and may have done what it was for."""
-        return turn is not None and turn <= self._last_of_old
+    def is_old(self, seq: int | None) -> bool:
+        """Tell whether an earlier run handed out a seq, and may have done what it was for."""
+        return seq is not None and seq <= self._last_of_old
 
     @property
     def has_files(self) -> bool:
         """Whether this run fetches files at all."""
         return self._has_files
 
-    def turn_for_file(self) -> int | None:
-        """Hand out a turn to a pending file, where this run fetches files at all."""
-        return self.next_turn() if self._has_files else None
+    def seq_for_file(self) -> int | None:
+        """Hand out a seq to a pending file, where this run fetches files at all."""
+        return self.next_seq() if self._has_files else None
 
     def admit(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
         """Put items that are not known yet into the ledger and the line; return how many."""
         before = self._last
         new = bulk.write(
             self._db,
-            "INSERT INTO items (id, private, modified_date, listed_date, turn) {values}"
+            "INSERT INTO items (id, private, modified_date, listed_date, seq) {values}"
             " ON CONFLICT DO NOTHING",
-            [(*ref, ref[2], self.next_turn()) for ref in refs],
+            [(*ref, ref[2], self.next_seq()) for ref in refs],
         )
         if new:
             bulk.write(
                 self._db,
                 "WITH owed (task, before) AS ({values})"
-                " INSERT INTO work (item_id, task, state) SELECT id, task, 'owed'"
-                f" FROM items JOIN owed ON turn > before WHERE {HAS_TASK}",
+                " INSERT INTO work (item_id, task, state) SELECT id, task, 'pending'"
+                f" FROM items JOIN owed ON seq > before WHERE {HAS_TASK}",
                 [(task, before) for task in sorted(tasks)],
             )
         return new
@@ -119,7 +119,7 @@ class WorkQueue:
         Call it before `form`, in a run that asks for records.
         """
         self._db.execute(
-            "UPDATE work SET state = 'owed' WHERE task = 'metadata' AND state = 'done'"
+            "UPDATE work SET state = 'pending' WHERE task = 'metadata' AND state = 'done'"
             f" AND item_id IN (SELECT id FROM items WHERE {is_due(now)})"
         )
         self._db.execute(f"UPDATE items SET etag = '' WHERE {is_due(now)} AND etag <> ''")
@@ -128,29 +128,30 @@ class WorkQueue:
         """
         Line up all that a run owes; return the numbers of items and files.
 
-        What an earlier run left in line keeps its turn, so that little is written; what failed comes behind
+        What an earlier run left in line keeps its seq, so that little is written; what failed comes behind
         it: it must not be all that a run finds out first.
         """
         self._has_files, self._tasks = opening.with_files, opening.item_tasks
         self.leaves_out = bool(
-            self._number("SELECT count(*) FROM totals WHERE state = 'left out' AND number")
+            self._number("SELECT count(*) FROM totals WHERE state = 'excluded' AND number")
         )
         self._owe_tasks(opening)
         self._last = self._last_turn()
         self._leave_what_is_not_owed()
-        items = self._number("SELECT count(*) FROM items WHERE turn IS NOT NULL")
+        items = self._number("SELECT count(*) FROM items WHERE seq IS NOT NULL")
         items += (more := self._line_up_owed_items(tuple(opening.item_tasks)))
         self._last += more
         files = 0
         self.room.open(0)
         if opening.with_files:
             self._apply_rules(opening)
-            files = self._number(f"SELECT count(*) FROM files WHERE {OPEN_FILES} AND turn IS NOT NULL")
+            files = self._number(f"SELECT count(*) FROM files WHERE {OPEN_FILES} AND seq IS NOT NULL")
             files += (more := self._line_up_pending_files(order="attempts > 0, item_id, file_id"))
             self._last += more
             self._db.execute(
-                f"UPDATE files SET error = '', attempts = 0, verdict = '' WHERE {OPEN_FILES}"
-                " AND verdict NOT IN (?, ?) AND (attempts > 0 OR error <> '' OR verdict <> '')",
+                f"UPDATE files SET error = '', attempts = 0, failure_kind = '', reason = ''"
+                f" WHERE {OPEN_FILES} AND reason NOT IN (?, ?)"
+                " AND (attempts > 0 OR error <> '' OR failure_kind <> '' OR reason <> '')",
                 _settled(opening),
             )
         self._last_of_old = self._last
@@ -160,8 +161,8 @@ class WorkQueue:
         return self._number(
             f"""
             SELECT max(
-                ifnull((SELECT turn FROM items WHERE turn IS NOT NULL ORDER BY turn DESC LIMIT 1), 0),
-                ifnull((SELECT turn FROM files WHERE {OPEN_FILES} ORDER BY turn DESC LIMIT 1), 0)
+                ifnull((SELECT seq FROM items WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1), 0),
+                ifnull((SELECT seq FROM files WHERE {OPEN_FILES} ORDER BY seq DESC LIMIT 1), 0)
             )
             """
         )
@@ -179,24 +180,24 @@ class WorkQueue:
         for task in sorted(opening.item_tasks):
             if self._number(total, "work", task) < items - (0 if task == "metadata" else versions):
                 self._db.execute(
-                    "INSERT INTO work (item_id, task, state) SELECT id, task, 'owed'"
+                    "INSERT INTO work (item_id, task, state) SELECT id, task, 'pending'"
                     f" FROM items, (SELECT ? AS task) WHERE {HAS_TASK} AND NOT EXISTS ("
-                    "SELECT 1 FROM work WHERE item_id = id AND state = 'left out') ON CONFLICT DO NOTHING",
+                    "SELECT 1 FROM work WHERE item_id = id AND state = 'excluded') ON CONFLICT DO NOTHING",
                     (task,),
                 )
             which = f"AND {OPEN_WORK} AND state = 'failed'"
             if task in refresh:  # what is left out is so until its record says otherwise
-                which = "" if task == "metadata" else "AND state <> 'left out'"
+                which = "" if task == "metadata" else "AND state <> 'excluded'"
             self._db.execute(
-                "UPDATE work SET state = 'owed', error = '', attempts = 0, verdict = ''"
+                "UPDATE work SET state = 'pending', error = '', attempts = 0, failure_kind = ''"
                 f" WHERE task = ? {which}",
                 (task,),
             )
         if "metadata" in refresh:
             self._db.execute("UPDATE items SET etag = '' WHERE etag <> ''")
             self._db.execute(  # so that whoever places them anew asks once more
-                "UPDATE files SET verdict = substr(verdict, 1, length(verdict) - length(?1))"
-                " WHERE status = 'withheld' AND verdict LIKE '%' || ?1",
+                "UPDATE files SET reason = substr(reason, 1, length(reason) - length(?1))"
+                " WHERE status = 'withheld' AND reason LIKE '%' || ?1",
                 (REFUSED_TO_OWNER,),
             )
 
@@ -217,21 +218,22 @@ class WorkQueue:
         tasks = tuple(self._tasks)
         self._db.execute(
             f"""
-            UPDATE items SET turn = NULL WHERE turn IS NOT NULL AND NOT EXISTS (
-                SELECT 1 FROM work WHERE item_id = items.id AND task IN ({_marks(tasks)}) AND state = 'owed'
+            UPDATE items SET seq = NULL WHERE seq IS NOT NULL AND NOT EXISTS (
+                SELECT 1 FROM work
+                WHERE item_id = items.id AND task IN ({_marks(tasks)}) AND state = 'pending'
             )
             """,
             tasks,
         )
 
     def _line_up_owed_items(self, tasks: tuple[str, ...]) -> int:
-        """Give the items with owed work that have none a turn; return how many."""
+        """Give the items with owed work that have none a seq; return how many."""
         return self._db.execute(
             f"""
-            UPDATE items SET turn = ? + owed.place FROM (
+            UPDATE items SET seq = ? + owed.place FROM (
                 SELECT item_id, row_number() OVER (ORDER BY item_id) AS place
                 FROM work JOIN items ON items.id = item_id
-                WHERE {OPEN_WORK} AND state = 'owed' AND task IN ({_marks(tasks)}) AND turn IS NULL
+                WHERE {OPEN_WORK} AND state = 'pending' AND task IN ({_marks(tasks)}) AND seq IS NULL
                 GROUP BY item_id
             ) AS owed WHERE items.id = owed.item_id
             """,
@@ -243,35 +245,35 @@ class WorkQueue:
         self._db.create_function("wants", 2, opening.wants)
         status = f"iif(wants({FULL_NAME}, size), 'pending', 'skipped')"
         self._db.execute(
-            f"UPDATE files SET turn = NULL, status = {status}"
-            f" WHERE {OPEN_FILES} AND verdict NOT IN (?, ?) AND (status = 'failed' OR status <> {status})",
+            f"UPDATE files SET seq = NULL, status = {status}"
+            f" WHERE {OPEN_FILES} AND reason NOT IN (?, ?) AND (status = 'failed' OR status <> {status})",
             _settled(opening),
         )
         self.room.open(opening.max_total)
 
     def _line_up_pending_files(self, *, order: str) -> int:
-        """Give the pending files that have none a turn; return how many."""
+        """Give the pending files that have none a seq; return how many."""
         return self._db.execute(
             f"""
-            UPDATE files SET turn = ? + owed.place FROM (
+            UPDATE files SET seq = ? + owed.place FROM (
                 SELECT item_id, file_id, row_number() OVER (ORDER BY {order}) AS place
-                FROM files WHERE {OPEN_FILES} AND turn IS NULL AND status = 'pending'
+                FROM files WHERE {OPEN_FILES} AND seq IS NULL AND status = 'pending'
             ) AS owed WHERE files.item_id = owed.item_id AND files.file_id = owed.file_id
             """,
             (self._last,),
         ).rowcount
 
-    def requeue_failed(self, verdicts: Sequence[str]) -> tuple[int, int]:
+    def requeue_failed(self, failure_kinds: Sequence[str]) -> tuple[int, int]:
         """
-        Put what failed with one of these verdicts into the line again; return how many items and files.
+        Put what failed with one of these kinds into the line again; return how many items and files.
 
         So is what is gone though a listing or a record names it: one of the two is wrong.
         Their errors stay until there is something better, and their attempts count on.
         """
-        names, tasks = tuple(verdicts), tuple(self._tasks)
+        names, tasks = tuple(failure_kinds), tuple(self._tasks)
         self._db.execute(
-            f"UPDATE work SET state = 'owed' WHERE {OPEN_WORK} AND state = 'failed'"
-            f" AND (verdict IN ({_marks(names)}) OR {_IS_CONTRADICTED}) AND task IN ({_marks(tasks)})",
+            f"UPDATE work SET state = 'pending' WHERE {OPEN_WORK} AND state = 'failed'"
+            f" AND (failure_kind IN ({_marks(names)}) OR {_IS_CONTRADICTED}) AND task IN ({_marks(tasks)})",
             (*names, *tasks),
         )
         items = self._line_up_owed_items(tasks)
@@ -280,7 +282,7 @@ class WorkQueue:
         if self._has_files:
             self._db.execute(
                 f"UPDATE files SET status = 'pending' WHERE {OPEN_FILES} AND status = 'failed'"
-                f" AND (verdict IN ({_marks(names)}) OR verdict = '{FailureKind.GONE}')",
+                f" AND (failure_kind IN ({_marks(names)}) OR failure_kind = '{FailureKind.NOT_FOUND}')",
                 names,
             )
             self.room.share_again()
@@ -289,19 +291,19 @@ class WorkQueue:
         return items, files
 
     def items(self, after: int, most: int) -> list[PendingItem]:
-        """Return the next items behind the turn `after`, with the tasks that they owe."""
+        """Return the next items behind the seq `after`, with the tasks that they owe."""
         rows = bulk.fetch(
             self._db,
             f"""
-            SELECT turn, items.id AS key, item_id, version, private, withdrawn, named,
-                EXISTS (SELECT 1 FROM finds WHERE finds.item_id = items.id AND own) AS listed,
+            SELECT seq, items.id AS key, item_id, version, private, withdrawn, named,
+                EXISTS (SELECT 1 FROM listing_items WHERE listing_items.item_id = items.id AND own) AS listed,
                 {STANDS_IN} AS stands_in, (
-                    SELECT group_concat(task) FROM work WHERE work.item_id = items.id AND state = 'owed'
+                    SELECT group_concat(task) FROM work WHERE work.item_id = items.id AND state = 'pending'
                 ) AS tasks,
                 EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id) AS known, etag,
                 (SELECT group_concat(condition, char(10)) FROM conditions WHERE item_id = items.id)
                     AS conditions
-            FROM items LEFT JOIN versions ON versions.id = items.id WHERE turn > ? ORDER BY turn LIMIT ?
+            FROM items LEFT JOIN versions ON versions.id = items.id WHERE seq > ? ORDER BY seq LIMIT ?
             """,
             _ITEM_COLUMNS,
             (after, most),
@@ -309,23 +311,23 @@ class WorkQueue:
         return [_owed_item(row) for row in sorted(rows)]
 
     def files(self, after: int, most: int) -> list[PendingFile]:
-        """Return the next files behind the turn `after`, where this run fetches files at all."""
+        """Return the next files behind the seq `after`, where this run fetches files at all."""
         if not self._has_files:  # an earlier run that did may have left some in line
             return []
         rows = self._db.execute(
-            "SELECT files.turn, files.item_id, ifnull(versions.item_id, files.item_id), path,"
+            "SELECT files.seq, files.item_id, ifnull(versions.item_id, files.item_id), path,"
             f" private AND NOT {STANDS_IN}, withheld,"
-            " EXISTS (SELECT 1 FROM leftovers WHERE leftovers.path = files.path),"
-            " EXISTS (SELECT 1 FROM leftovers WHERE leftovers.item_id = files.item_id"
-            " AND leftovers.size = files.size),"
+            " EXISTS (SELECT 1 FROM orphans WHERE orphans.path = files.path),"
+            " EXISTS (SELECT 1 FROM orphans WHERE orphans.item_id = files.item_id"
+            " AND orphans.size = files.size),"
             f" {FILE_COLUMNS} FROM files JOIN items ON items.id = files.item_id"
             " LEFT JOIN versions ON versions.id = files.item_id"
-            f" WHERE {OPEN_FILES} AND files.turn > ? ORDER BY files.turn LIMIT ?",
+            f" WHERE {OPEN_FILES} AND files.seq > ? ORDER BY files.seq LIMIT ?",
             (after, most),
         )
         return [
             PendingFile(
-                turn,
+                seq,
                 item_id,
                 remote_file(file),
                 path,
@@ -335,7 +337,7 @@ class WorkQueue:
                 may_be_aside=bool(may_be_aside),
                 withheld=withheld,
             )
-            for turn, key, item_id, path, private, withheld, is_taken, may_be_aside, *file in rows
+            for seq, key, item_id, path, private, withheld, is_taken, may_be_aside, *file in rows
         ]
 
     def may_owe(self, item_id: int, file_id: int, md5: str | None) -> bool:
@@ -351,17 +353,17 @@ class WorkQueue:
 
 
 _ITEM_COLUMNS = (
-    "turn", "key", "item_id", "version", "private", "withdrawn", "named", "listed", "stands_in",
+    "seq", "key", "item_id", "version", "private", "withdrawn", "named", "listed", "stands_in",
     "tasks", "known", "etag", "conditions",
 )  # fmt: skip
 
 
 def _owed_item(row: Sequence[Any]) -> PendingItem:
     """Read the columns of _ITEM_COLUMNS."""
-    turn, key, item_id, version, private, withdrawn, named, listed, stands_in, *rest = row
+    seq, key, item_id, version, private, withdrawn, named, listed, stands_in, *rest = row
     tasks, known, etag, conditions = rest
     return PendingItem(
-        turn,
+        seq,
         item_id or key,
         bool(private),
         frozenset((tasks or "").split(",")),

@@ -41,14 +41,14 @@ class ItemFiles(NamedTuple):
     What an item has on the disk and what its record names.
 
     ``item_id``, ``version``: figshare's; 0 for the current one. ``files``: each with its path, and whether
-    the ledger knows it to be here. ``leftovers``: paths of replaced files, with their ids (0: not known).
+    the ledger knows it to be here. ``orphans``: paths of replaced files, with their ids (0: not known).
     """
 
     key: int
     item_id: int
     version: int
     files: Sequence[tuple[RemoteFile, str, bool]]
-    leftovers: Mapping[str, int]
+    orphans: Mapping[str, int]
 
 
 class Moves:
@@ -68,7 +68,7 @@ class Moves:
     def _plan(self, moves: Sequence[Move]) -> None:
         bulk.write(
             self._db,
-            "INSERT OR REPLACE INTO moves (source, target, item_id, file_id, is_out) {values}",
+            "INSERT OR REPLACE INTO renames (source, target, item_id, file_id, is_out) {values}",
             [(move.source, move.target, move.key, move.file_id, 0) for move in moves],
         )
 
@@ -77,7 +77,7 @@ class Moves:
         await self._call(
             bulk.write,
             self._db,
-            "UPDATE moves SET is_out = 1 WHERE source IN ({values})",
+            "UPDATE renames SET is_out = 1 WHERE source IN ({values})",
             [(move.source,) for move in moves],
         )
 
@@ -95,19 +95,19 @@ class Moves:
         )
         bulk.write(  # what is the file of a record again is none that was replaced
             self._db,
-            "DELETE FROM leftovers WHERE path IN ({values})",
+            "DELETE FROM orphans WHERE path IN ({values})",
             [(move.source,) for move in moves if move.file_id is not None],
         )
         # Two may change places, and paths are unique: so first to names that no file has.
         bulk.write(
             self._db,
-            "WITH told (source, target) AS ({values}) UPDATE leftovers SET path = '/' || told.target"
-            " FROM told WHERE leftovers.path = told.source",
+            "WITH told (source, target) AS ({values}) UPDATE orphans SET path = '/' || told.target"
+            " FROM told WHERE orphans.path = told.source",
             paths,
         )
-        self._db.execute("UPDATE OR REPLACE leftovers SET path = substr(path, 2) WHERE path LIKE '/%'")
+        self._db.execute("UPDATE OR REPLACE orphans SET path = substr(path, 2) WHERE path LIKE '/%'")
         bulk.write(
-            self._db, "DELETE FROM moves WHERE source IN ({values})", [(move.source,) for move in moves]
+            self._db, "DELETE FROM renames WHERE source IN ({values})", [(move.source,) for move in moves]
         )
         told: dict[int, tuple[str, ...]] = {}
         for move in moves:
@@ -117,7 +117,7 @@ class Moves:
     async def unfinished(self) -> list[Move]:
         """Return what a run that ended early had planned."""
         rows = await self._call(
-            self._rows, "SELECT item_id, file_id, source, target, is_out FROM moves ORDER BY source"
+            self._rows, "SELECT item_id, file_id, source, target, is_out FROM renames ORDER BY source"
         )
         return [
             Move(key, file_id, source, target, bool(is_out)) for key, file_id, source, target, is_out in rows
@@ -148,20 +148,20 @@ class Moves:
         )
         files = [(remote_file(file), path, status == "done") for path, status, *file in rows]
         left = self._db.execute(
-            "SELECT path, file_id FROM leftovers WHERE item_id = ?"
+            "SELECT path, file_id FROM orphans WHERE item_id = ?"
             # Those that were here when the ledger was made anew: nobody knew what a version's key would be.
-            " UNION SELECT path, file_id FROM leftovers WHERE ? AND found AND path > ? AND path < ?",
+            " UNION SELECT path, file_id FROM orphans WHERE ? AND unidentified AND path > ? AND path < ?",
             (key, number > 0, f"files/{item_id}.v{number}/", f"files/{item_id}.v{number}0"),
         )
         return ItemFiles(key, item_id, number, files, dict(left.fetchall()))
 
-    async def leftovers_of(self, key: int, size: int) -> list[tuple[str, int]]:
+    async def orphans_of(self, key: int, size: int) -> list[tuple[str, int]]:
         """Return path and file id (0: not known) of the replaced files of an item that have so many bytes."""
         return await self._call(self._leftovers_of, key, size)  # type: ignore[no-any-return]
 
     def _leftovers_of(self, key: int, size: int) -> list[tuple[str, int]]:
         return self._db.execute(
-            "SELECT path, file_id FROM leftovers WHERE item_id = ? AND size = ? ORDER BY path", (key, size)
+            "SELECT path, file_id FROM orphans WHERE item_id = ? AND size = ? ORDER BY path", (key, size)
         ).fetchall()
 
     async def place(self, placed: Mapping[int, Mapping[int, str]]) -> None:

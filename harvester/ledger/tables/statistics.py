@@ -39,7 +39,7 @@ class Counters:
     def _uses(self, key: int, like: Usage, counter: str, first: str, last: str) -> int:
         kind = BY_COUNTRY if like.by_country else OF_ALL
         (number,) = self._db.execute(
-            f"SELECT ifnull(sum(number), 0) FROM uses WHERE {kind} AND item_id = ? AND counter = ?"
+            f"SELECT ifnull(sum(number), 0) FROM usage WHERE {kind} AND item_id = ? AND counter = ?"
             " AND granularity = ? AND date BETWEEN ? AND ?",
             (key, counter, like.granularity, first, last),
         ).fetchone()
@@ -77,7 +77,7 @@ def save_uses(db: sqlite3.Connection, results: Sequence[ItemResult]) -> None:
         bulk.write(
             db,
             # From a SELECT: else SQLite walks the whole table.
-            f"DELETE FROM uses WHERE {kind}"
+            f"DELETE FROM usage WHERE {kind}"
             " AND (item_id, counter, granularity) IN (SELECT * FROM ({values}))",
             [
                 (item_id, counter, usage.granularity)
@@ -88,7 +88,7 @@ def save_uses(db: sqlite3.Connection, results: Sequence[ItemResult]) -> None:
         )
     bulk.write(
         db,
-        "INSERT INTO uses (item_id, counter, granularity, date, country, number) {values}",
+        "INSERT INTO usage (item_id, counter, granularity, date, country, number) {values}",
         (
             (item_id, each.counter, each.granularity, each.date, each.country, each.number)
             for item_id, usage in told

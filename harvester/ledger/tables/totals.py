@@ -16,12 +16,12 @@ class _Totals:
         self.files: dict[str, dict[str, int]] = {}
         self.file_outcomes: dict[str, int] = {}
 
-    def add_files(self, status: str, failure_kind: str, number: int, size: int) -> None:
+    def add_files(self, status: str, why: str, number: int, size: int) -> None:
         count = self.files.setdefault(status, {"files": 0, "bytes": 0})
         count["files"] += number
         count["bytes"] += size
-        is_told = status in {FileStatus.FAILED, FileStatus.WITHHELD} or failure_kind == NOT_ASKED
-        outcome = failure_kind if failure_kind and is_told else status
+        is_told = status in {FileStatus.FAILED, FileStatus.WITHHELD} or why == NOT_ASKED
+        outcome = why if why and is_told else status
         self.file_outcomes[outcome] = self.file_outcomes.get(outcome, 0) + number
 
 
@@ -31,13 +31,13 @@ def counts(db: sqlite3.Connection) -> dict[str, Any]:
 
     Returns ``items``, ``versions`` (those of the items that are one version of another), ``records``,
     ``listings_open``, ``failures``; ``work``: task to state to number; ``files``: status to
-    ``{"files": n, "bytes": n}``, as ``leftovers`` of what no record names any more and ``found`` of what was
-    here when the ledger was made anew and no record has named since; ``listings``: see
-    `_listings`.
+    ``{"files": n, "bytes": n}``, as ``orphaned_files`` of what no record names any more and
+    ``unidentified_files`` of what was here when the ledger was made anew and no record has named since;
+    ``listings``: see `_listings`.
 
     ``outcomes`` puts every item and every file into exactly one state; the numbers add up to all
-    there are. ``items``: done, pending, withdrawn, or the verdict on the first of its tasks that
-    failed. ``files``: done, pending, skipped, link, the reason why it is withheld, or the verdict on
+    there are. ``items``: done, pending, withdrawn, or the failure kind of the first of its tasks that
+    failed. ``files``: done, pending, skipped, link, the reason why it is withheld, or the failure kind of
     it. ``withheld``: reason to number of items (a part of those that are done).
     """
     db.execute("BEGIN")  # all that is read is of one moment, though a run writes on
@@ -50,18 +50,18 @@ def counts(db: sqlite3.Connection) -> dict[str, Any]:
 def _counts(db: sqlite3.Connection) -> dict[str, Any]:
     total = _totals(db)
     listings, items = _listings(db), _item_outcomes(db, total)
-    mishaps = _one(db, "SELECT count(*) FROM mishaps")
+    listing_failures = _one(db, "SELECT count(*) FROM listing_failures")
     withheld = db.execute(
         "SELECT withheld, count(*) FROM items WHERE withheld <> ''"
         f" AND (NOT private OR {STANDS_IN}) GROUP BY 1 ORDER BY 1"  # its owner may have the files
     ).fetchall()
     is_open = _one(db, "SELECT count(*) FROM listings WHERE NOT complete AND NOT old")
     versions = _one(db, "SELECT count(*) FROM versions JOIN items USING (id)")
-    leftovers = db.execute(
-        "SELECT count(*), CAST(min(total(size), 9e18) AS INTEGER) FROM leftovers WHERE NOT found"
+    orphans = db.execute(
+        "SELECT count(*), CAST(min(total(size), 9e18) AS INTEGER) FROM orphans WHERE NOT unidentified"
     ).fetchone()
-    found = db.execute(
-        "SELECT count(*), CAST(min(total(size), 9e18) AS INTEGER) FROM leftovers WHERE found"
+    unidentified = db.execute(
+        "SELECT count(*), CAST(min(total(size), 9e18) AS INTEGER) FROM orphans WHERE unidentified"
     ).fetchone()
     return {
         "items": total.items,
@@ -72,9 +72,9 @@ def _counts(db: sqlite3.Connection) -> dict[str, Any]:
         "work": total.work,
         "files": total.files,
         "outcomes": {"items": items, "files": total.file_outcomes, "withheld": dict(withheld)},
-        "leftovers": {"files": leftovers[0], "bytes": leftovers[1]},
-        "found": {"files": found[0], "bytes": found[1]},
-        "failures": mishaps
+        "orphaned_files": {"files": orphans[0], "bytes": orphans[1]},
+        "unidentified_files": {"files": unidentified[0], "bytes": unidentified[1]},
+        "failures": listing_failures
         + sum(states.get("failed", 0) for states in total.work.values())
         + total.files.get("failed", {"files": 0})["files"],
     }
@@ -84,12 +84,12 @@ def _totals(db: sqlite3.Connection) -> _Totals:
     """Read what the triggers have counted, so that no table is walked, however large it is."""
     total = _Totals()
     rows = db.execute(
-        "SELECT what, task, state, verdict, number, bytes FROM totals WHERE number > 0"
-        " ORDER BY what, task, state, verdict"
+        "SELECT what, task, state, failure_kind, reason, number, bytes FROM totals WHERE number > 0"
+        " ORDER BY what, task, state, failure_kind, reason"
     )
-    for what, task, state, failure_kind, number, size in rows:
+    for what, task, state, failure_kind, reason, number, size in rows:
         if what == "files":
-            total.add_files(state, failure_kind, number, size)
+            total.add_files(state, failure_kind or reason, number, size)
         elif what == "work":
             total.work.setdefault(task, {})[state] = number
         elif what == "items":
@@ -103,44 +103,45 @@ def _listings(db: sqlite3.Connection) -> dict[str, int]:
     """
     Account for every entry that the listings gave.
 
-    ``asked`` = ``found`` (different items) + ``repeated`` + ``left_out`` (not taken by the user's
-    filters) + ``unresolved`` (names and entries that lead to no item).
+    ``entries`` = ``unique`` (different items) + ``duplicates`` + ``excluded`` (not taken by the
+    user's filters) + ``unresolved`` (names and entries that lead to no item).
     """
-    listings, entries, found, excluded = db.execute(
-        "SELECT count(*), ifnull(sum(entries), 0), ifnull(sum(found), 0), ifnull(sum(left_out), 0)"
+    listings, entries, unique, excluded = db.execute(
+        "SELECT count(*), ifnull(sum(entries), 0), ifnull(sum(unique_items), 0), ifnull(sum(excluded), 0)"
         " FROM listings WHERE NOT old"
     ).fetchone()
     if listings > 1:  # one item may stand in several
-        found = _one(
+        unique = _one(
             db,
-            "SELECT count(*) FROM (SELECT DISTINCT item_id FROM finds"
+            "SELECT count(*) FROM (SELECT DISTINCT item_id FROM listing_items"
             " WHERE listing_id NOT IN (SELECT id FROM listings WHERE old))",
         )
-    unresolved = _one(db, "SELECT count(*) FROM mishaps WHERE task = 'resolve'")
+    unresolved = _one(db, "SELECT count(*) FROM listing_failures WHERE task = 'resolve'")
     return {
-        "asked": entries,
-        "found": found,
-        "repeated": entries - excluded - unresolved - found,
-        "left_out": excluded,
+        "entries": entries,
+        "unique": unique,
+        "duplicates": entries - excluded - unresolved - unique,
+        "excluded": excluded,
         "unresolved": unresolved,
     }
 
 
 def _item_outcomes(db: sqlite3.Connection, total: _Totals) -> dict[str, int]:
     """
-    Put every item into exactly one state, the first of pending, failed, withdrawn, left out and done.
+    Put every item into exactly one state, the first of pending, failed, withdrawn, excluded and done.
 
     Read in the index of what is not done; all other items are done.
     """
     pending = _one(
-        db, f"SELECT count(*) FROM (SELECT DISTINCT item_id FROM work WHERE {OPEN_WORK} AND state = 'owed')"
+        db,
+        f"SELECT count(*) FROM (SELECT DISTINCT item_id FROM work WHERE {OPEN_WORK} AND state = 'pending')",
     )
     failed = db.execute(
         f"""
-        SELECT verdict, count(*) FROM work WHERE {OPEN_WORK} AND state = 'failed' AND NOT EXISTS (
+        SELECT failure_kind, count(*) FROM work WHERE {OPEN_WORK} AND state = 'failed' AND NOT EXISTS (
             SELECT 1 FROM work AS other WHERE other.item_id = work.item_id
-                AND (other.state = 'owed' OR (other.state = 'failed' AND other.task < work.task))
-        ) GROUP BY verdict
+                AND (other.state = 'pending' OR (other.state = 'failed' AND other.task < work.task))
+        ) GROUP BY failure_kind
         """
     ).fetchall()
     withdrawn = _one(
@@ -148,7 +149,7 @@ def _item_outcomes(db: sqlite3.Connection, total: _Totals) -> dict[str, int]:
         f"""
         SELECT count(*) FROM work WHERE {OPEN_WORK} AND state = 'withdrawn' AND NOT EXISTS (
             SELECT 1 FROM work AS other WHERE other.item_id = work.item_id AND (
-                other.state IN ('owed', 'failed')
+                other.state IN ('pending', 'failed')
                 OR (other.state = 'withdrawn' AND other.task < work.task)
             )
         )
@@ -157,13 +158,13 @@ def _item_outcomes(db: sqlite3.Connection, total: _Totals) -> dict[str, int]:
     excluded = _one(
         db,
         f"""
-        SELECT count(DISTINCT item_id) FROM work WHERE {OPEN_WORK} AND state = 'left out' AND NOT EXISTS (
+        SELECT count(DISTINCT item_id) FROM work WHERE {OPEN_WORK} AND state = 'excluded' AND NOT EXISTS (
             SELECT 1 FROM work AS other WHERE other.item_id = work.item_id
-                AND other.state IN ('owed', 'failed', 'withdrawn')
+                AND other.state IN ('pending', 'failed', 'withdrawn')
         )
         """,
     )
-    outcomes = {"pending": pending, "withdrawn": withdrawn, "left out": excluded, **dict(failed)}
+    outcomes = {"pending": pending, "withdrawn": withdrawn, "excluded": excluded, **dict(failed)}
     outcomes["done"] = total.items - sum(outcomes.values())
     return {outcome: number for outcome, number in sorted(outcomes.items()) if number}
 

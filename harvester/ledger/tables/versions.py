@@ -89,7 +89,7 @@ _HAND_OVER = (
     " SELECT ?1, views, downloads, asked_at, shares, asked FROM stats WHERE item_id = ?2",
     "DELETE FROM stats WHERE ?1 AND item_id = ?2",
     "UPDATE snapshots SET item_id = ?1 WHERE item_id = ?2",
-    "UPDATE uses SET item_id = ?1 WHERE item_id = ?2",
+    "UPDATE usage SET item_id = ?1 WHERE item_id = ?2",
     "UPDATE versions SET counts = 0 WHERE ?1 AND id = ?2",
 )
 

@@ -1,8 +1,8 @@
 """
 Items whose records were not found though they were harvested before: how many, and what becomes of them.
 
-During a run each is a failure with the verdict "suspected"; nothing else of it changes. So whoever is killed
-has believed nothing, and the next run asks again. At the end of the run they are decided on together.
+During a run each is a failure of the kind "suspected"; nothing else of it changes. So a run that is killed
+has believed nothing, and the next one asks again. At the end of the run they are decided on together.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from harvester.errors import FailureKind
 from harvester.ledger.database.connection import OPEN_WORK, STANDS_IN
 from harvester.models import ItemRef
 
-_SUSPECTED = f"{OPEN_WORK} AND state = 'failed' AND verdict = '{FailureKind.SUSPECTED}' AND task = 'metadata'"
+_SUSPECTED = (
+    f"{OPEN_WORK} AND state = 'failed' AND failure_kind = '{FailureKind.SUSPECTED}' AND task = 'metadata'"
+)
 _IS_LISTED = """item_id IN (
     SELECT id FROM items WHERE NOT named AND EXISTS (
-        SELECT 1 FROM finds JOIN listings ON listings.id = listing_id
-        WHERE finds.item_id = items.id AND NOT old
+        SELECT 1 FROM listing_items JOIN listings ON listings.id = listing_id
+        WHERE listing_items.item_id = items.id AND NOT old
     )
 )"""
 """Of work: a listing of this run, and not only the user, names the item."""
@@ -80,7 +82,7 @@ class Withdrawals:
         # To look into the table of records for each of a million items would take long.
         is_here = "EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id)"
         return self._select("state = 'done'", most, with_private) or self._select(
-            f"{OPEN_WORK} AND state IN ('failed', 'owed') AND {is_here}", most, with_private
+            f"{OPEN_WORK} AND state IN ('failed', 'pending') AND {is_here}", most, with_private
         )
 
     def _select(self, which: str, most: int, with_private: bool) -> list[ItemRef]:
@@ -119,6 +121,6 @@ class Withdrawals:
 
     def _doubt(self, why: str, which: str = "TRUE") -> int:
         return self._db.execute(
-            f"UPDATE work SET verdict = ?, error = ? WHERE {_SUSPECTED} AND {which}",
-            (str(FailureKind.FOR_NOW), why),
+            f"UPDATE work SET failure_kind = ?, error = ? WHERE {_SUSPECTED} AND {which}",
+            (str(FailureKind.TRANSIENT), why),
         ).rowcount
