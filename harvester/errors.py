@@ -22,7 +22,7 @@ Every error raised on purpose. The class says what follows; the message is one l
     │   └── DoubtfulResponse            says less than is known already: no fact, asked for again later
     ├── NotModified                     304: no failure, what is here is what the service has
     └── TransientError                  may succeed when asked again; raised after the last attempt
-        ├── RateLimited                 429: the service wants everybody to wait
+        ├── RateLimited                 429: the service wants all requests to wait
         ├── Blocked                     a page for browsers where data was promised, or a block
         │   └── UnprovenNotFound        404, 410 without figshare's own words: some gateway's
         ├── ConnectionFailed            connection refused, cut, stalled, too slow; a body that ends early
@@ -125,8 +125,8 @@ class Forbidden(Rejected):
     """
     What was asked for with a token or credentials was refused: 401, or 403 in JSON.
 
-    ``service`` and ``address``: what was asked for, "" where nobody noted it. Past the client the credentials
-    are good: it has asked, see `client.credentials_check`.
+    ``service`` and ``address``: what was requested, "" where that is not known. Past the client the
+    credentials are good: it has checked, see `client.token_check`.
     """
 
     service = ""
@@ -134,7 +134,7 @@ class Forbidden(Rejected):
 
 
 class AuthenticationRequired(Rejected):
-    """What was asked for without a token or credentials is not for everybody: 401, or 403 in JSON."""
+    """What was requested without a token or credentials is not public: 401, or 403 in JSON."""
 
 
 class InvalidResponse(PermanentError):
@@ -184,7 +184,7 @@ class TransientError(HarvestError):
 
 
 class RateLimited(TransientError):
-    """The service wants everybody to wait."""
+    """The service wants all requests to wait."""
 
 
 class Blocked(TransientError):

@@ -165,24 +165,24 @@ def test_a_number_of_too_many_digits_in_a_text_excludes_nothing() -> None:
     assert read_article(raw).embargo_until == ""
 
 
-# -- turns ----------------------------------------------------------------------------------------
+# -- the memory limit ----------------------------------------------------------------------------------------
 
 
-async def test_a_turn_is_kept_to_the_end_of_the_outermost_block() -> None:
-    turns, seen, begun = MemoryGate(), list[str](), anyio.Event()
+async def test_a_permit_is_kept_to_the_end_of_the_outermost_block() -> None:
+    gate, seen, begun = MemoryGate(), list[str](), anyio.Event()
 
     async def other() -> None:
         await begun.wait()
-        async with turns.hold() as turn:
-            await turn.take()
+        async with gate.hold() as permit:
+            await permit.acquire()
             seen.append("other")
 
     async with anyio.create_task_group() as group:
         group.start_soon(other)
-        async with turns.hold():
-            async with turns.hold() as inner:
-                await inner.take()
-                await inner.take()
+        async with gate.hold():
+            async with gate.hold() as inner:
+                await inner.acquire()
+                await inner.acquire()
             begun.set()
             await anyio.wait_all_tasks_blocked()
             seen.append("first")
@@ -191,25 +191,25 @@ async def test_a_turn_is_kept_to_the_end_of_the_outermost_block() -> None:
 
 async def test_an_answer_that_takes_long_may_not_keep_others_waiting() -> None:
     now, begun = [0.0], anyio.Event()
-    turns = MemoryGate(lambda: now[0])
+    gate = MemoryGate(lambda: now[0])
 
     async def other() -> None:
         await begun.wait()
-        async with turns.hold() as turn:
-            await turn.take()
+        async with gate.hold() as permit:
+            await permit.acquire()
 
     async with anyio.create_task_group() as group:
         group.start_soon(other)
-        async with turns.hold() as turn:
-            await turn.take()
+        async with gate.hold() as permit:
+            await permit.acquire()
             now[0] += LONGEST_SECONDS + 1
-            turn.must_not_last()
+            permit.must_not_last()
             begun.set()
             await anyio.wait_all_tasks_blocked()
             with pytest.raises(ConnectionFailed, match="while others waited"):
-                turn.must_not_last()
-            await turn.take()  # another answer's time begins
-            turn.must_not_last()
+                permit.must_not_last()
+            await permit.acquire()  # another answer's time begins
+            permit.must_not_last()
 
 
 # -- files ----------------------------------------------------------------------------------------

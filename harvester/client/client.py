@@ -230,7 +230,7 @@ class Client:
             if not raw:
                 raise Blocked(f"{display_url(url)}: empty response instead of JSON")
             if is_heavy(raw, most=HEAVY):
-                await permit.take()
+                await permit.acquire()
                 value, error = await to_thread.run_sync(_decoded, decode, raw, display_url(url))
             else:
                 value, error = _decoded(decode, raw, display_url(url))
@@ -242,7 +242,7 @@ class Client:
     async def _read(self, response: aiohttp.ClientResponse, permit: MemoryPermit) -> bytes:
         body = None
         try:
-            body = JsonBody(response.url, response.headers.get("Content-Encoding", ""), turn=permit)
+            body = JsonBody(response.url, response.headers.get("Content-Encoding", ""), permit=permit)
             await self._sender.read(response, body.take)
             return body.whole().removeprefix(BYTE_ORDER_MARK)
         except BaseException:

@@ -1,4 +1,4 @@
-"""Giving up on what takes too long, at the price of an entry in a set."""
+"""Timeouts: deadlines of waits, looked after by one timer, at the price of an entry in a set."""
 
 from __future__ import annotations
 
@@ -70,6 +70,6 @@ class _Deadline:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self._all.end(self)
-        # Whoever else cancels the task meanwhile is to be heard: then it stays cancelled.
+        # If the task was cancelled for another reason as well, it stays cancelled.
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error

@@ -1,4 +1,4 @@
-"""Error translation: what aiohttp, the TLS library and the system say of a failure, in our own errors."""
+"""Error mapping: what aiohttp, the TLS library and the system raise becomes one of our own errors."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _OTHER_TLS = ("unsupported protocol", "protocol version", "no protocols availabl
 
 
 def map_error(error: Exception, url: URL, proxy: Proxy | None = None) -> HarvestError:
-    """As `_translated`, but what fails for want of open files is no word on the address."""
+    """Return our error for a foreign one; a lack of open files says nothing of the address."""
     if isinstance(error, OSError | aiohttp.ClientConnectorError) and resource_limits.are_used_up():
         return resource_limits.shortage(display_url(url))
-    return _translated(error, url, proxy)
+    return _mapped(error, url, proxy)
 
 
-def _translated(error: Exception, url: URL, proxy: Proxy | None) -> HarvestError:
+def _mapped(error: Exception, url: URL, proxy: Proxy | None) -> HarvestError:
     """Say in our own errors what aiohttp and the system say of `url`; `proxy`: what it was asked through."""
     who = f"{display_url(url)}: {_proxy_at_fault(error, url, proxy)}"
-    if told := _insecure(error):  # first, as errors of certificates are ValueErrors too
-        return ConnectionFailed(f"{who}{told}")
+    if message := _insecure(error):  # first, as errors of certificates are ValueErrors too
+        return ConnectionFailed(f"{who}{message}")
     match error:
         case ValueError():  # aiohttp's own for addresses is a subclass
             return InvalidResponse(f"{who}not an address")

@@ -2,9 +2,10 @@
 Health check and outage of a service: one circuit breaker each, and what happens while it is open.
 
 A request that runs out of attempts is given up. When `FAILURES_BEFORE_OPEN` in a row are (the first one of
-the api, as long as that has answered nothing), the breaker opens: everybody waits while the health check is
-made now and then, a request that the service is known to answer. If it is answered, the others just had no
-luck. Where there is no health check, what waits is tried in its place, one at a time and once each.
+the api, as long as that has answered nothing), the breaker opens: requests to the service wait while the
+health check is made now and then, a request that it is known to answer. If it answers, the requests before
+were bad ones, and all goes on. Where there is no health check, what waits is tried, one at a time and once
+each.
 
 A service is dead when its health check fails and it never answered, or when it was silent for as long as
 `retry.outage_timeout`. A dead api ends the run; requests to another dead service fail at once, and it is

@@ -1,4 +1,4 @@
-"""The bytes of JSON answers: joined, decompressed, and never more than is allowed, whatever is sent."""
+"""Size limit of JSON answers: their bytes are joined and decompressed piece by piece, up to `JSON_LIMIT`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harvester.errors import ConnectionFailed, InvalidResponse
 JSON_LIMIT = 64 << 20
 """Bytes of one JSON answer, after decompression."""
 ENCODINGS = "gzip"
-"""What is asked for."""
+"""What is requested."""
 _GZIP = 16 + zlib.MAX_WBITS
 _STEP = 1 << 20
 """Bytes that are decompressed at once."""
@@ -23,16 +23,16 @@ _STEP = 1 << 20
 
 class JsonBody:
     """
-    Collects one answer. `url` is what was asked, `encoding` its Content-Encoding, `turn`: for large ones.
+    Collects one answer. `url`: of the request. `encoding`: Content-Encoding. `permit`: for a large answer.
 
     It is decompressed piece by piece and given up at the limit, so a few kilobytes that would become
     gigabytes cost no more memory than the limit.
     """
 
-    __slots__ = ("_is_large", "_left", "_limit", "_received", "_taken", "_turn", "_unzip", "_url")
+    __slots__ = ("_is_large", "_left", "_limit", "_permit", "_received", "_taken", "_unzip", "_url")
 
     def __init__(
-        self, url: URL, encoding: str, *, limit: int = JSON_LIMIT, turn: MemoryPermit | None = None
+        self, url: URL, encoding: str, *, limit: int = JSON_LIMIT, permit: MemoryPermit | None = None
     ) -> None:
         encoding = encoding.lower()
         if encoding not in {"", "identity", "gzip", "x-gzip"}:
@@ -42,7 +42,7 @@ class JsonBody:
         self._received = 0
         self._limit = limit
         self._taken = io.BytesIO()  # gives its bytes away without a copy
-        self._turn = turn
+        self._permit = permit
         self._is_large = False
         self._unzip = zlib.decompressobj(_GZIP) if "gzip" in encoding else None
 
@@ -52,7 +52,7 @@ class JsonBody:
 
         Raises:
             InvalidResponse: it is more than the limit.
-            ConnectionFailed: it is no gzip, or takes too long while others wait for their turn.
+            ConnectionFailed: it is not gzip, or takes too long while other large answers wait.
         """
         self._received += len(piece)
         if self._unzip is None:
@@ -69,11 +69,11 @@ class JsonBody:
             raise InvalidResponse(f"{display_url(self._url)}: bytes after the end of the gzip stream")
 
     async def _add(self, piece: bytes) -> None:
-        if self._turn is not None and self._taken.tell() + len(piece) > LARGE:
+        if self._permit is not None and self._taken.tell() + len(piece) > LARGE:
             if not self._is_large:
-                await self._turn.take()
+                await self._permit.acquire()
                 self._is_large = True
-            self._turn.must_not_last()
+            self._permit.must_not_last()
         self._taken.write(piece if len(piece) <= self._left else piece[: self._left])
         self._left -= len(piece)
         if self._left < 0:

@@ -1,5 +1,5 @@
 """
-The weight of JSON: what it would take in memory, told before any of it is decoded.
+Memory limit of JSON: how much a text would take in memory, estimated before any of it is decoded.
 
 A few kilobytes on the wire may be millions of empty lists, each a hundred times as large as its two letters,
 or one text of which a single character makes all the others four times as wide. So the bytes are looked

@@ -1,8 +1,8 @@
 """
-Large answers take turns: one at a time is in memory with all that is made of it, however many ask.
+Memory limit by admission: one large answer at a time is in memory, with all that is made of it.
 
-An answer asks for the turn when it turns out to be large. Who reads it within `MemoryGate.hold` keeps the
-turn until the end of that block, where what came of it has been saved; others until it is decoded.
+An answer acquires the permit when it turns out to be large. Code that reads it within `MemoryGate.hold` keeps
+the permit until the end of that block, where the result has been saved; other code until it is decoded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import anyio
 from harvester.errors import ConnectionFailed
 
 LARGE = 4 << 20
-"""Bytes of an answer that needs the turn."""
+"""Bytes of an answer that needs the permit."""
 HEAVY = 12 << 20
 """Bytes of memory that decoding a smaller answer may take without it; a page of 1,000 entries takes fewer."""
 LONGEST_SECONDS = 300.0
@@ -25,59 +25,59 @@ LONGEST_SECONDS = 300.0
 
 
 class MemoryPermit:
-    """One block's turn, which it may never need."""
+    """The permit of one block, which it may never need."""
 
-    def __init__(self, turns: anyio.Semaphore, clock: Callable[[], float]) -> None:
-        self._turns = turns
+    def __init__(self, semaphore: anyio.Semaphore, clock: Callable[[], float]) -> None:
+        self._semaphore = semaphore
         self._clock = clock
         self._since: float | None = None
 
-    async def take(self) -> None:
-        """Wait for the turn, where this block does not have it yet; an answer's time begins now."""
+    async def acquire(self) -> None:
+        """Wait for the permit, unless this block holds it; the time of an answer begins now."""
         if self._since is None:
-            await self._turns.acquire()
+            await self._semaphore.acquire()
         self._since = self._clock()
 
     def must_not_last(self) -> None:
         """
-        See that an answer does not keep others waiting for ever.
+        Limit how long an answer may keep others waiting.
 
         Raises:
             ConnectionFailed: it does.
         """
         passed = 0.0 if self._since is None else self._clock() - self._since
-        if passed > LONGEST_SECONDS and self._turns.statistics().tasks_waiting:
+        if passed > LONGEST_SECONDS and self._semaphore.statistics().tasks_waiting:
             raise ConnectionFailed(
                 f"a large response took more than {LONGEST_SECONDS:.0f} s while others waited"
             )
 
-    def end(self) -> None:
-        """Let others have the turn."""
+    def release(self) -> None:
+        """Release the permit, if this block holds it."""
         if self._since is not None:
             self._since = None
-            self._turns.release()
+            self._semaphore.release()
 
 
 _current: ContextVar[MemoryPermit | None] = ContextVar("_current", default=None)
 
 
 class MemoryGate:
-    """Hands out the turn; `clock`: seconds."""
+    """Grants the permit; `clock`: seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._turns = anyio.Semaphore(1)
+        self._semaphore = anyio.Semaphore(1)
         self._clock = clock
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[MemoryPermit]:
-        """Keep a turn that is taken in this block until its end; within another such block, until its end."""
+        """Keep a permit that is acquired in this block until its end, or that of the outermost such block."""
         if (outer := _current.get()) is not None:
             yield outer
             return
-        turn = MemoryPermit(self._turns, self._clock)
-        token = _current.set(turn)
+        permit = MemoryPermit(self._semaphore, self._clock)
+        token = _current.set(permit)
         try:
-            yield turn
+            yield permit
         finally:
             _current.reset(token)
-            turn.end()
+            permit.release()

@@ -1,4 +1,4 @@
-"""What an answer means, as arithmetic: no request is made here, nothing is waited for."""
+"""Error mapping of HTTP statuses and headers: what a response means, in pure functions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def error_for_status(
     with_token: bool = True,
 ) -> HarvestError:
     """
-    Say what a status other than success means; `raw` is the beginning of the body.
+    Return the error that a status other than success means; `raw` is the beginning of the body.
 
     `with_token`: whether the request carried a token or credentials; only then a refusal may be about them.
 
@@ -79,7 +79,7 @@ def error_for_status(
 
 
 def _passing(name: str, status: int, said: str, wait_seconds: float | None) -> TransientError:
-    """Say what a status means that decides nothing about what was asked for."""
+    """Return what a status means that decides nothing about what was requested."""
     if status == 429:
         return RateLimited(f"{name}: too many requests (429)", retry_after=wait_seconds)
     if status == 408:
@@ -92,13 +92,13 @@ def _passing(name: str, status: int, said: str, wait_seconds: float | None) -> T
 def _words(raw: bytes) -> str | None:
     """Return figshare's own words in an error, None where the body neither is nor begins its JSON."""
     try:
-        told = orjson.loads(raw)
+        document = orjson.loads(raw)
     except orjson.JSONDecodeError:
         begun = _BEGINNING.match(raw)
         return begun and one_line(begun[1].decode(errors="replace"))[:200]
-    if not isinstance(told, dict) or "message" not in told:
+    if not isinstance(document, dict) or "message" not in document:
         return None
-    words = told["message"]
+    words = document["message"]
     # A list is no words, and hundreds of them in each other cannot even be shown.
     return one_line(str(words))[:200] if isinstance(words, str | int | float) else ""
 
@@ -114,28 +114,29 @@ def _is_json(raw: bytes) -> bool:
 def _other_words(raw: bytes) -> str:
     """Return what a JSON error says where it has no message, "" where it says nothing."""
     try:
-        told = orjson.loads(raw)
+        document = orjson.loads(raw)
     except orjson.JSONDecodeError:
         return ""
-    if isinstance(told, dict):
-        told = told.get("error") or told.get("code")
-    return one_line(told)[:200] if isinstance(told, str) else ""
+    if isinstance(document, dict):
+        document = document.get("error") or document.get("code")
+    return one_line(document)[:200] if isinstance(document, str) else ""
 
 
 def says_nothing(raw: bytes) -> bool:
-    """Tell whether JSON is none of the promised kind but empty, or an error with the status of success."""
+    """Return whether JSON is empty, or an error with the status of success."""
     if len(raw) > LONGEST_ERROR:
         return False
     try:
-        told = orjson.loads(raw)
+        document = orjson.loads(raw)
     except orjson.JSONDecodeError:
         return False
-    return not told or (isinstance(told, dict) and bool({"message", "error", "errors", "code"} & told.keys()))
+    signs = {"message", "error", "errors", "code"}
+    return not document or (isinstance(document, dict) and bool(signs & document.keys()))
 
 
-def is_of_another(told: str, etag: str) -> bool:
-    """Tell whether an answer names another ETag than was asked for; a weak one stands for its strong one."""
-    return bool(told) and told.removeprefix("W/") != etag.removeprefix("W/")
+def is_of_another(other: str, etag: str) -> bool:
+    """Return whether a response names another ETag than was sent; a weak one is equal to its strong one."""
+    return bool(other) and other.removeprefix("W/") != etag.removeprefix("W/")
 
 
 def retry_after_seconds(value: str | None, date: str | None = None) -> float | None:

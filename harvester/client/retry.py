@@ -1,9 +1,9 @@
 """
 Retry with exponential back-off and jitter: the only retry loop.
 
-What may pass (`TransientError`) is attempted again until it succeeds or `retry.attempts` are used up. The
-wait before an attempt is random, up to a limit that doubles each time and ends at `retry.max_wait`, and at
-least as long as the service asks for. Whether a service may be asked at all is decided in `health.py`.
+What may succeed later (`TransientError`) is attempted again until it does, or `retry.attempts` are used up.
+The wait before an attempt is random, up to a limit that doubles each time and ends at `retry.max_wait`. It is
+at least as long as the service says. Whether a service gets requests at all is decided in `health.py`.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Retrier:
 
     async def _back_off(self, error: TransientError, number: int) -> None:
         if isinstance(error, RateLimited):
-            return  # the service's limiter is paused: waiting twice helps nobody
+            return  # the service's limiter is paused: waiting twice is of no use
         longest = backoff_seconds(number, self._retry.max_wait)
         seconds = max(self._jitter() * longest, error.retry_after or 0.0)
         log.debug("%s; attempt %d of %d in %.1f s", error, number + 1, self._retry.attempts, seconds)

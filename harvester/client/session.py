@@ -1,4 +1,4 @@
-"""The one session of a run, and which addresses its hosts may have."""
+"""HTTP session of a run, with a DNS resolver that applies the SSRF guard (`url_policy.py`)."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ async def open_session(
     Open the one session of a run.
 
     `trusted_hosts`: those that the user named; every other host must have an address that is public or in
-    one of `private_networks`, unless `private_hosts` are meant, as with a sandbox: see `addresses.py`.
+    one of `private_networks`, unless `private_hosts` are meant, as with a sandbox: see `url_policy.py`.
     """
     connector = aiohttp.TCPConnector(
-        limit=0,  # the workers are the limit: a wait for a connection would follow the limiter's turn
+        limit=0,  # the workers are the limit: a connection must not be waited for behind the rate limiter
         resolver=_PublicResolver(None if private_hosts else trusted_hosts, private_networks, before_lookup),
     )
     async with aiohttp.ClientSession(
         connector=connector,
-        auto_decompress=False,  # md5 and Range are of the stored bytes, and JSON has a limit: `bodies.py`
+        auto_decompress=False,  # md5 and Range are of the stored bytes, and JSON has a limit: `json_body.py`
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": ENCODINGS},
         read_bufsize=READ_AHEAD,
@@ -59,11 +59,11 @@ def _finite(seconds: float) -> float | None:
 
 
 class NotAsked(OSError):
-    """A host's name leads to addresses that are not asked."""
+    """A host's name resolves to addresses that are not requested."""
 
 
 class _PublicResolver(ThreadedResolver):
-    """Finds no private addresses for hosts that a record or a redirect named; `trusted` None: for any."""
+    """Resolves hosts that records and redirects name to public addresses only; `trusted` None: any host."""
 
     def __init__(
         self, trusted: frozenset[str] | None, networks: Sequence[Network], before_lookup: Lookup | None

@@ -51,7 +51,7 @@ class TokenCheck:
 
     `message`: says that it is refused, such as "the token was refused". `variable`: the environment variable
     that holds it, "" for an unknown one. `address`: the URL that it always gets; None for what it got last of
-    the same kind. Totals may be open to everybody, and prove nothing of timelines.
+    the same kind. Totals may be public, and prove nothing of timelines.
     """
 
     def __init__(self, message: str, variable: str, address: URL | None = None) -> None:

@@ -1,11 +1,10 @@
 """
-Which addresses may be asked: this machine's own, the public network's, those of private networks.
+SSRF guard: which addresses may be requested, so that no record or redirect reaches a private service.
 
-The only place where that is decided, for what stands in an address itself and for what a name server says, so
-that nobody has us ask private services for him (SSRF). A VPN or proxy in fake-IP mode answers every name with
-one of `SHARED`, and leads what is sent there to the real host; the certificate proves the host, so these are
-asked. What only a machine or its neighbours answer (loopback, link-local) never is, as the secrets of a cloud
-machine are served there.
+The only place where that is decided, for an address in a URL and for the result of a DNS lookup. A VPN or a
+proxy in fake-IP mode answers every name with one of `SHARED`, and passes what is sent there to the real host.
+The certificate proves the host, so these are requested. Loopback and link-local addresses never are, as the
+secrets of a cloud machine are served there.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
 
 
 def is_loopback(url: URL) -> bool:
-    """Tell whether an address is this machine's own."""
+    """Return whether an address is this machine's own."""
     host = url.host or ""
     try:
         return any(address.is_loopback for address in _meant(ipaddress.ip_address(host)))
@@ -61,12 +60,12 @@ def is_loopback(url: URL) -> bool:
 
 
 def is_public(url: URL, networks: Sequence[Network] = ()) -> bool:
-    """Tell whether an address is https and not literally one that is not asked; see `why_not_asked`."""
+    """Return whether an address is https and not literally one that is not asked; see `why_not_asked`."""
     return why_not_public(url, networks) is None
 
 
 def why_not_public(url: URL, networks: Sequence[Network] = ()) -> str | None:
-    """Say what an address is that is not public, None for one that is."""
+    """Return what an address is that is not public, None for one that is."""
     if is_loopback(url):
         return LOOPBACK
     if url.scheme != "https":
@@ -87,7 +86,7 @@ def with_remedy(kind: str) -> str:
 
 def why_not_asked(text: str, networks: Sequence[Network] = ()) -> str | None:
     """
-    Say what kind of address that is not asked this one is, None where it is asked.
+    Return what kind of address this is that is not requested, None where it is requested.
 
     `networks`: those that the user allows. An address that holds another one is judged by that too.
 
@@ -147,7 +146,7 @@ def _meant(address: Address) -> tuple[Address, ...]:
     Return the addresses that a packet to this one may reach: the IPv4 ones that it holds, if any, or itself.
 
     Teredo holds two, of a server and of a client; where a translator of the local network (NAT64) has them
-    depends on its prefix, which nobody tells.
+    depends on its prefix, which is not known here.
     """
     if isinstance(address, ipaddress.IPv4Address):
         return (address,)

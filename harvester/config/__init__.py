@@ -1,5 +1,5 @@
 """
-What a run is told: the keys (`keys.py`), and how they are read (`loading.py`).
+Configuration of a run: the keys (`keys.py`), and how they are read (`loading.py`).
 
 `tables.py` and `values.py` do for them what dataclasses and a converter would, without their price: every
 command reads its config before it says anything.

@@ -1,5 +1,5 @@
 """
-The keys of a config.
+Config keys: their names, types, defaults and limits.
 
 Every table is a `Table` whose fields are its keys, so that a key's name, type, default and limits stand in
 one place. The kinds of source, task and export format are the business of their own packages.
@@ -81,7 +81,7 @@ Allowance = Annotated[float | Literal["auto"], _Allowance]
 
 
 class _NetworkRange:
-    """A network in CIDR notation, as text: what it means is told by `addresses.py`, where it matters."""
+    """A network in CIDR notation, as text: what it means is decided in `url_policy.py`."""
 
     @staticmethod
     def parse(value: object) -> str:
@@ -235,7 +235,7 @@ class Need(NamedTuple):
     """What some jobs need and is not there, in the words of a fault; other jobs do without it."""
 
     jobs: tuple[str, ...]
-    told: str
+    message: str
 
 
 class Exporters(NamedTuple):
@@ -252,7 +252,7 @@ class Exporters(NamedTuple):
 
 class Config(Table):
     """
-    Everything a run is told. ``sources`` holds instances of the classes in ``Kinds.sources``.
+    All settings of a run. ``sources`` holds instances of the classes in ``Kinds.sources``.
 
     ``exporters``: None for those of this package, without options.
     ``unmet``: what the environment lacks; `check_for` says whether that matters.
@@ -282,9 +282,9 @@ class Config(Table):
             raise UsageError("\n".join(lacking))
 
     def lacking(self, job: str) -> list[str]:
-        """Tell what is not there that a job needs."""
+        """Return what a job needs and does not have, one line each."""
         nothing = [f"nothing to {job}: name a source in the config, or --search, --item, …"]
-        return ([] if self.sources else nothing) + [need.told for need in self.unmet if job in need.jobs]
+        return ([] if self.sources else nothing) + [need.message for need in self.unmet if job in need.jobs]
 
     @property
     def folder(self) -> Path:

@@ -113,7 +113,7 @@ def _put(tree: dict[str, Any], key: str, value: Any, faults: Faults) -> None:
         tree = tree.setdefault(table, {})
     if isinstance(tree, dict):
         tree[name] = value
-    # A table that is no table is told of when it is read.
+    # A table that is none is a fault when it is read.
 
 
 def _forbid_tokens(table: Any, at: str, services: Any, faults: Faults) -> None:
@@ -301,7 +301,7 @@ def _read_values(
     faults: Faults,
     leave: frozenset[str] | set[str] = frozenset(),
 ) -> dict[str, Any]:
-    """Convert the keys that stand in a table; what is wrong or missing is told and left out."""
+    """Convert the keys that stand in a table; what is wrong or missing becomes a fault."""
     known = {name: hint for name, hint in fields(cls).items() if name not in leave}
     for key in table.keys() - known.keys():
         if new := RENAMED.get(f"{at}{key}"):

@@ -64,16 +64,16 @@ def read_proxies(environ: Mapping[str, str]) -> Proxies:
         ValueError: what stands there is none, or one of a kind that cannot be used; never shows it.
     """
     exceptions = next(filter(None, (environ.get(name, "").strip() for name in _EXCEPTIONS)), "")
-    told = tuple(each.lower() for each in re.split(r"[\s,]+", exceptions) if each)
+    hosts = tuple(each.lower() for each in re.split(r"[\s,]+", exceptions) if each)
     for name in VARIABLES:
-        if "*" not in told and (text := environ.get(name, "").strip()):
+        if "*" not in hosts and (text := environ.get(name, "").strip()):
             try:
-                return Proxies(_parse(name, text), told)
+                return Proxies(_parse(name, text), hosts)
             except UnicodeError:
                 raise ValueError(f"{name}: {_EXPECTED}") from None
             except ValueError as exc:
                 raise ValueError(f"{name}: {exc}") from None
-    return Proxies(None, told)
+    return Proxies(None, hosts)
 
 
 def _parse(variable: str, text: str) -> Proxy:

@@ -52,8 +52,8 @@ class Table:
         return hash((type(self), *vars(self).values()))
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
-        return f"{type(self).__name__}({told})"
+        shown = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({shown})"
 
 
 def fields(cls: type[Any]) -> Mapping[str, Any]:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from harvester.client.limits.rate import Rate
 
 START_RATE = 1.0
-"""What figshare asks for: nobody begins faster."""
+"""Requests a second that figshare asks for: every run begins with it."""
 SLOWEST_RATE_SHARE = 1 / 16
-"""Of the first rate: a complaint may have nothing to do with the pace, and must not bring it to nothing."""
+"""Of the first rate: a complaint may have nothing to do with the rate, and must not bring it to nothing."""
 
 SLICE_SECONDS = 1.0
 SLICE_STARTS = 2

@@ -2,7 +2,7 @@
 Rate limiter: the interface that the client needs of whatever decides when a request may start.
 
 `Limiter` implements it within one process. Another one may share the rates between machines: it grants starts
-and is told of their outcomes, and nothing else here changes.
+and gets reports of their outcomes, and nothing else here changes.
 """
 
 from __future__ import annotations
