@@ -206,7 +206,7 @@ class Ledger:
         return await self._call(at_once)
 
     async def confirm(self) -> None:
-        """Find out that this run still holds the folder; raises `FolderInUse` where another one does."""
+        """Find out that this run still holds the folder; raises `FolderLocked` where another one does."""
         await self._call(self._lease.confirm)
 
     def now(self) -> str:

@@ -52,7 +52,7 @@ def open_to_write(path: Path, watch: Watch) -> Opened:
 
     Raises:
         FolderLocked: another run, which has no log either, is at work here.
-        DiskTrouble, UsageError: as `schema.connect`.
+        StorageError, UsageError: as `schema.connect`.
         sqlite3.Error: it cannot be had in any way.
     """
     # To switch to a log would break a run that works without one: its claim is judged before that.

@@ -196,7 +196,7 @@ class Partial:
         Write what is buffered and prove the whole file, in this thread.
 
         Raises:
-            Damaged, DiskTrouble: as `publish`.
+            Damaged, StorageError: as `publish`.
         """
         handle = self._absorb()
         self._refuse_another(handle)
