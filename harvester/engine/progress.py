@@ -95,11 +95,11 @@ class ProgressSnapshot:
         return {
             "items_done": counters.items_done,
             "items_failed": counters.items_failed,
-            "items_owed": counters.items_pending,
+            "items_pending": counters.items_pending,
             "listing_ended": counters.listing_ended,
             "files_done": counters.files_done,
             "files_failed": counters.files_failed,
-            "files_owed": counters.files_pending,
+            "files_pending": counters.files_pending,
             "file_bytes": traffic.file_bytes,
             "requests": dict(traffic.requests),
             "errors": dict(traffic.errors),
