@@ -357,7 +357,12 @@ async def asking(api: URL, *, stats: URL, token: str, stats_credentials: str) ->
             session,
             limiters=limiters(),
             origins=origins,
-            credentials=Credentials(origins, token=Secret(token), stats=Secret(stats_credentials)),
+            credentials=Credentials(
+                origins,
+                token_check=api / "account",
+                token=Secret(token),
+                stats=Secret(stats_credentials),
+            ),
             timeouts=timeouts,
             max_wait=1.0,
         )

@@ -20,20 +20,25 @@ class Credentials:
     """
     The token for the api, and the credentials for statistics.
 
-    `origins`: addresses by service. `token`: None for requests without one. `stats`: "name:password", None
-    for none.
+    `origins`: addresses by service.
+    `token_check`: what every good token gets.
+    `token`: None for requests without one.
+    `stats`: "name:password", None for none.
     """
 
     def __init__(
-        self, origins: Mapping[str, URL], *, token: Secret | None = None, stats: Secret | None = None
+        self,
+        origins: Mapping[str, URL],
+        *,
+        token_check: URL,
+        token: Secret | None = None,
+        stats: Secret | None = None,
     ) -> None:
         self._token = token
         self._stats = stats
         self._token_origin = origins["api"].origin()
         self._stats_origin = origins["stats"].origin() if "stats" in origins else None
-        self._token_check = TokenCheck(
-            "the token was refused", token.name if token else "", origins["api"] / "account"
-        )
+        self._token_check = TokenCheck("the token was refused", token.name if token else "", token_check)
         self._stats_check = TokenCheck(
             "the credentials for the statistics were refused", stats.name if stats else ""
         )

@@ -32,7 +32,9 @@ from harvester.config.proxies import Proxies, read_proxies
 from harvester.errors import UsageError
 from harvester.figshare.api import FigshareApi
 from harvester.figshare.downloads import DOWNLOADS, DownloadRoutes
+from harvester.figshare.protocol import ApiVersion
 from harvester.figshare.statistics import StatsService
+from harvester.figshare.v2 import V2
 from harvester.ledger.database.heartbeat import USUAL_TIMING, Timing
 from harvester.storage.local.reservation import free_bytes
 from harvester.system.resource_limits import fitted
@@ -44,16 +46,20 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class RunHooks:
     """
-    What a run takes from the machine it runs on, so that a test can let all of it misbehave.
+    What a run takes from the world it runs in, so that a test can let all of it misbehave.
 
-    ``wall_clock``: seconds since 1970; it may jump. ``before_lookup``: see `client.Lookup`. ``free_bytes``:
-    of the disk that a folder is on. ``timing``: of heartbeats, see `ledger.heartbeat.Timing`.
+    ``wall_clock``: seconds since 1970; it may jump.
+    ``before_lookup``: see `client.Lookup`.
+    ``free_bytes``: of the disk that a folder is on.
+    ``timing``: of heartbeats, see `ledger.heartbeat.Timing`.
+    ``api_version``: the version of figshare's API.
     """
 
     wall_clock: Callable[[], float] = time.time
     before_lookup: Lookup | None = None
     free_bytes: Callable[[Path], int] = free_bytes
     timing: Timing = USUAL_TIMING
+    api_version: ApiVersion = V2
 
 
 DEFAULT_HOOKS = RunHooks()
@@ -87,14 +93,17 @@ async def connect(config: Config, hooks: RunHooks = DEFAULT_HOOKS) -> AsyncItera
         private_networks=networks,
         before_lookup=hooks.before_lookup,
     ) as session:
-        client = _client(config, session, proxies, networks)
+        version = hooks.api_version
+        client = _client(config, session, proxies, networks, version)
         today = datetime.fromtimestamp(hooks.wall_clock(), UTC).date()
-        statistics = StatsService(client, stats=stats, settings=config.stats, today=today)
+        statistics = StatsService(client, stats=stats, settings=config.stats, today=today, version=version)
         acting_for = config.services.impersonate
         yield Connected(
             client,
-            FigshareApi(client, api=api, stats=stats, impersonate=acting_for),
-            DownloadRoutes(client, api=api, impersonate=acting_for, private_networks=networks),
+            FigshareApi(client, api=api, stats=stats, impersonate=acting_for, version=version),
+            DownloadRoutes(
+                client, api=api, impersonate=acting_for, private_networks=networks, version=version
+            ),
             statistics,
         )
 
@@ -111,15 +120,22 @@ def _proxies(config: Config) -> Proxies:
 
 
 def _client(
-    config: Config, session: ClientSession, proxies: Proxies, networks: tuple[Network, ...]
+    config: Config,
+    session: ClientSession,
+    proxies: Proxies,
+    networks: tuple[Network, ...],
+    version: ApiVersion,
 ) -> Client:
     services = config.services
+    account = URL(services.api) / version.account.path
     origins = {"api": URL(services.api), "stats": URL(services.stats), "files": URL(DOWNLOADS)}
     sender = RequestSender(
         session,
         limiters={name: _limiter(config, name) for name in SERVICES},
         origins=origins,
-        credentials=Credentials(origins, token=config.token, stats=config.stats_credentials),
+        credentials=Credentials(
+            origins, token_check=account, token=config.token, stats=config.stats_credentials
+        ),
         timeouts=config.timeouts,
         max_wait=config.retry.max_wait,
         proxies=proxies,

@@ -18,6 +18,7 @@ from harvester.config import Retry, Timeouts
 from harvester.config.keys import SERVICES
 from harvester.config.proxies import NO_PROXIES, Proxies
 from harvester.config.secrets import Secret
+from harvester.figshare.v2 import V2
 
 MAX_WAIT = 4.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -77,7 +78,12 @@ async def client(
             session,
             limiters=limits or limiters(),
             origins=origins,
-            credentials=Credentials(origins, token=Secret(token) if token else None, stats=stats_credentials),
+            credentials=Credentials(
+                origins,
+                token_check=api / V2.account.path,
+                token=Secret(token) if token else None,
+                stats=stats_credentials,
+            ),
             timeouts=timeouts,
             max_wait=MAX_WAIT,
             proxies=proxies,
