@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -247,6 +248,41 @@ class Change(Struct, frozen=True):
     files: tuple[str, ...] = ()
 
 
+class Harvested(Struct, frozen=True):
+    """
+    An item as it was harvested last: its record and file list as received.
+
+    ``files``: those that are here, by id, as their record described them, with their paths. ``refused``: why
+    a file, by id, is withheld that the token was refused.
+    """
+
+    raw: bytes
+    file_list: bytes | None
+    files: Mapping[int, tuple[RemoteFile, str]]
+    refused: Mapping[int, str] = {}
+
+
+class UsageSpan(Struct, frozen=True):
+    """The days for which timelines and breakdowns are requested: ISO 8601, both included."""
+
+    granularity: str
+    first: str
+    last: str
+
+
+class History(Struct, frozen=True):
+    """
+    What the ledger holds of an item before it is processed again, as far as its pending tasks need it.
+
+    ``versions``: known earlier ones. ``usage``: sums of the run's `UsageSpan`, by task and counter.
+    """
+
+    harvested: Harvested | None = None
+    versions: frozenset[int] = frozenset()
+    totals: Mapping[str, int | None] = {}
+    usage: Mapping[tuple[str, str], int] = {}
+
+
 class PendingItem(Struct, frozen=True):
     """
     An item with work to do.
@@ -256,7 +292,8 @@ class PendingItem(Struct, frozen=True):
     the current one. ``etag``: of the record that is here, where nothing says that it has changed since.
     ``withdrawn``: it was gone when it was asked for last. ``conditions``: its record must meet one of these,
     () for any record: see `ItemRef`. ``named``: see there. ``listed``: a listing of private items names it.
-    ``stands_in``: the public record that is here stands in for a private one.
+    ``stands_in``: the public record that is here stands in for a private one. ``has_history``: the ledger
+    holds something of it that its tasks may need; ``history`` is empty until that is read.
     """
 
     seq: int
@@ -272,6 +309,8 @@ class PendingItem(Struct, frozen=True):
     named: bool = False
     listed: bool = False
     stands_in: bool = False
+    has_history: bool = False
+    history: History = History()
 
 
 class PendingFile(Struct, frozen=True):

@@ -35,7 +35,8 @@ from harvester.ledger.reader import Reader
 from harvester.models import Article, FileStatus, ItemRef, Page, Record, RemoteFile, TaskResult, WorkState
 from harvester.plugins import EXPORTERS, load_config
 from harvester.sandbox import Sandbox, Settings
-from harvester.tasks.metadata import difference, plan_files
+from harvester.tasks.file_plan import plan_files
+from harvester.tasks.metadata import difference
 
 pytestmark = pytest.mark.anyio
 

@@ -27,7 +27,7 @@ from harvester.ledger.reader import Reader
 from harvester.models import ItemRef, Page, Record, TaskResult, WorkState
 from harvester.plugins import EXPORTERS, load_config
 from harvester.storage.local import assign_paths
-from harvester.tasks.metadata import plan_files
+from harvester.tasks.file_plan import plan_files
 
 # Half characters too: JSON can spell what no text may hold.
 text = st.text(st.characters(exclude_categories=()), max_size=20)

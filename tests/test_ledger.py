@@ -101,7 +101,8 @@ async def ids(ledger: Ledger) -> list[int]:
 
 
 async def files_here(ledger: Ledger, key: int) -> Mapping[int, tuple[RemoteFile, str]]:
-    harvested = await ledger.harvested(key)
+    item = PendingItem(0, key, private=False, tasks=TASKS, known=True, key=key)
+    harvested = (await ledger.histories.of_item(item, None, anyio.sleep_forever)).harvested
     return harvested.files if harvested else {}
 
 

@@ -728,7 +728,7 @@ async def test_a_file_that_a_killed_run_put_in_its_place_is_synced_before_it_is_
         (tmp_path / "files/1/a" / name).write_bytes(b"abc")
     syncs = Syncs(tmp_path)
     store = Store(tmp_path, sync=syncs)
-    task = Files(None, store, None, None, "latest")  # type: ignore[arg-type]  # nothing is to be asked
+    task = Files(None, store)  # type: ignore[arg-type]  # nothing is to be asked
     for file_id, name in ((5, "x"), (6, "y")):
         file = remote(file_id, name, content=b"abc")
         owed = PendingFile(file_id, 1, file, f"files/1/a/{name}", private=False, key=1)

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from harvester.sandbox import Sandbox, Settings
-from harvester.tasks.metadata import has_earlier
+from harvester.tasks.wanted_versions import has_earlier
 from tests.support.program import at, harvester
 from tests.support.truth import assert_complete, rows
 

@@ -39,7 +39,6 @@ class FigshareApi:
     def __init__(
         self, client: Client, *, api: URL, stats: URL, impersonate: int = 0, version: ApiVersion = V2
     ) -> None:
-        self.hold_turn = client.memory.hold
         self.endpoints = version.endpoints
         self._client = client
         self._version = version

@@ -8,7 +8,6 @@ has the version in use. Nothing outside this package names a path of the API.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
@@ -113,11 +112,6 @@ class Figshare(Protocol):
     @property
     def endpoints(self) -> ListingEndpoints:
         """The listing endpoints of the API version in use."""
-        ...
-
-    @property
-    def hold_turn(self) -> Callable[[], AbstractAsyncContextManager[object]]:
-        """See `MemoryGate.hold`."""
         ...
 
     async def page(self, listing: ArticleListing, cursor: str | None) -> Page:

@@ -25,7 +25,7 @@ from harvester.figshare.protocol import ApiVersion, Endpoint
 from harvester.figshare.rest import NO_PARAMS, RestApi
 from harvester.figshare.usage import Numbers
 from harvester.figshare.v2 import V2
-from harvester.models import Totals, Uses
+from harvester.models import Totals, UsageSpan, Uses
 
 T = TypeVar("T")
 
@@ -145,11 +145,12 @@ class StatsService:
         self._windows = windows(settings.granularity, settings.since, until) if settings.since else ()
 
     @property
-    def span(self) -> tuple[date | None, date | None]:
-        """The first day of the first period that is asked for, and the last day; both included."""
+    def span(self) -> UsageSpan | None:
+        """The days from the first of the first period to the last that is requested; None for no days."""
         if not self._windows:
-            return None, None
-        return _first_day(self.granularity, self._windows[0].first), self._windows[-1].last
+            return None
+        first = _first_day(self.granularity, self._windows[0].first)
+        return UsageSpan(self.granularity, str(first), str(self._windows[-1].last))
 
     async def totals(self, item_id: int) -> Totals:
         """

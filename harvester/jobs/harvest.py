@@ -12,15 +12,17 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
+import anyio
 from anyio import to_thread
 
 from harvester.client import Client
 from harvester.concurrency import run_with_background
-from harvester.config import Config, FileRules
+from harvester.config import Config
+from harvester.engine.executor import Executor
+from harvester.engine.listing import Producer
 from harvester.engine.pipeline import Pipeline
 from harvester.engine.progress import ProgressSnapshot, RunCounters
 from harvester.errors import (
@@ -32,24 +34,22 @@ from harvester.errors import (
     StorageError,
     UsageError,
 )
-from harvester.figshare.downloads import DownloadRoutes
 from harvester.figshare.identifier_listing import IdentifierListing
 from harvester.figshare.protocol import Figshare
-from harvester.figshare.statistics import StatsService
 from harvester.jobs.export import make_exporters, write_outputs
 from harvester.jobs.output_folder import prepare
 from harvester.jobs.prune import recover
-from harvester.jobs.services import DEFAULT_HOOKS, Connected, RunHooks, connect, fit_to_limits
+from harvester.jobs.services import DEFAULT_HOOKS, RunHooks, fit_to_limits
 from harvester.jobs.summary import Ended, summarise
 from harvester.jobs.task_params import task_params
+from harvester.jobs.task_services import TaskServices, open_task_services
 from harvester.jobs.withdrawals import decide, settle
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import RECORD, RunSpec
 from harvester.models import Summary
-from harvester.plugins import TASKS, item_task_names
-from harvester.storage.local import Store, map_disk_errors
+from harvester.plugins import item_task_names
+from harvester.storage.local import map_disk_errors
 from harvester.tasks.placement import Placement
-from harvester.tasks.record_access import Access, access_of
 
 log = logging.getLogger(__name__)
 
@@ -102,26 +102,6 @@ async def harvest(
     return summary
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What tasks may be made of."""
-
-    figshare: Figshare
-    routes: DownloadRoutes
-    statistics: StatsService
-    ledger: Ledger
-    store: Store
-    mover: Placement
-    rules: FileRules
-    versions: str | tuple[int, ...]
-    access: Access
-
-    def equip(self, name: str) -> Any:
-        """Make the task `name` from the parts that its fields name."""
-        task = TASKS[name]
-        return task(**{field.name: getattr(self, field.name) for field in fields(task)})
-
-
 MAY_HAVE_PASSED = (FailureKind.TRANSIENT, FailureKind.BLOCKED, FailureKind.SUSPECTED)
 
 
@@ -149,27 +129,20 @@ class _Run:
         self._started = hooks.wall_clock()
 
     async def go(self) -> Summary:
-        config = self._config
-        store = Store(
-            config.folder,
-            writers=config.concurrency.downloads,
-            free_bytes=self._hooks.free_bytes,
-            confirm=self._ledger.confirm,
-        )
-        async with connect(config, self._hooks) as connected:
-            mover = Placement(self._ledger, store)
-            pipeline = self._pipeline(connected, store, mover)
+        config, hooks = self._config, self._hooks
+        async with (
+            open_task_services(config, hooks, confirm=self._ledger.confirm) as services,
+            hooks.executor(config, services) as executor,
+        ):
+            placement = Placement(self._ledger, services.store)
+            pipeline = self._pipeline(services, placement, executor)
+            client = services.connected.client
             snapshot = ProgressSnapshot(
-                self._counters,
-                connected.client.traffic,
-                connected.client.limiters,
-                began=time.monotonic(),
+                self._counters, client.traffic, client.limiters, began=time.monotonic()
             )
             companions = [partial(self._on_start, snapshot, pipeline.stop)] if self._on_start else []
             try:
-                await run_with_background(
-                    partial(self._do_all, pipeline, store, mover, connected), *companions
-                )
+                await run_with_background(partial(self._do_all, pipeline, services, placement), *companions)
             except FatalError:
                 with contextlib.suppress(HarvestError):  # the disk may be what stopped the run
                     await self._summarise(snapshot, "stopped")
@@ -182,40 +155,39 @@ class _Run:
             raise StorageError(self._counters.no_room)
         return summary
 
-    def _pipeline(self, connected: Connected, store: Store, mover: Placement) -> Pipeline:
-        config = self._config
-        parts = Parts(
-            connected.figshare,
-            connected.routes,
-            connected.statistics,
-            self._ledger,
-            store,
-            mover,
-            config.files,
-            config.versions,
-            access_of(config),
-        )
-        return Pipeline(
+    def _pipeline(self, services: TaskServices, placement: Placement, executor: Executor) -> Pipeline:
+        config, stopping = self._config, anyio.Event()
+        producer = Producer(
             ledger=self._ledger,
-            figshare=connected.figshare,
+            figshare=services.connected.figshare,
             sources=config.sources,
-            item_tasks=[parts.equip(name) for name in item_task_names(config.tasks)],
-            file_task=parts.equip("files") if "files" in config.tasks else None,
-            concurrency=config.concurrency,
+            tasks=frozenset(item_task_names(config.tasks)),
             counters=self._counters,
+            stopping=stopping,
             quick=self._quick,
         )
+        hold_file = partial(placement.hold, versions=config.versions)
+        return Pipeline(
+            ledger=self._ledger,
+            producer=producer,
+            executor=executor,
+            hold_file=hold_file if "files" in config.tasks else None,
+            queue_size=config.concurrency.queue,
+            span=services.connected.statistics.span,
+            counters=self._counters,
+            stopping=stopping,
+        )
 
-    async def _do_all(self, pipeline: Pipeline, store: Store, mover: Placement, connected: Connected) -> None:
-        """Do all that is owed, then ask once more for what failed in a way that may have passed."""
+    async def _do_all(self, pipeline: Pipeline, services: TaskServices, placement: Placement) -> None:
+        """Do all that is pending, then retry what failed in a way that may have passed."""
         await pipeline.prepare()
         if pipeline.stopping.is_set():
             return
         await self._begin()
-        await mover.recover()
+        await placement.recover()
         await recover(self._config.folder, self._ledger)
-        await mover.settle()
-        await store.sweep(self._ledger.may_owe)
+        await placement.settle()
+        await services.store.sweep(self._ledger.may_owe)
         await pipeline.run()
         if pipeline.stopping.is_set():
             return
@@ -230,9 +202,9 @@ class _Run:
             names = IdentifierListing(tuple(again.names), once_more=True)
             await pipeline.run([names] if again.names else [])
         if not pipeline.stopping.is_set():
-            await mover.settle()
-            await _confirm(connected.client)
-            await self._decide(pipeline, connected.figshare)
+            await placement.settle()
+            await _confirm(services.connected.client)
+            await self._decide(pipeline, services.connected.figshare)
 
     async def _decide(self, pipeline: Pipeline, figshare: Figshare) -> None:
         """Decide on what may be withdrawn, now that all was asked for; not in a run that is to stop."""

@@ -37,8 +37,9 @@ from harvester.ledger.forecast import ItemState, KnownFile
 from harvester.ledger.reader import Reader
 from harvester.models import FileStatus, ItemRef, Record, RemoteFile
 from harvester.plugins import item_task_names
-from harvester.tasks.metadata import end_of_earlier, full_name, has_earlier, is_wanted, number_of, plan_files
+from harvester.tasks.file_plan import full_name, plan_files
 from harvester.tasks.record_access import SampleRecords, access_of
+from harvester.tasks.wanted_versions import end_of_earlier, has_earlier, is_wanted, number_of
 
 STATISTICS = ("stats", "timeline", "breakdown")
 """The tasks that ask the stats service."""

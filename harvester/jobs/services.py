@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from harvester.client.url_policy import Network, is_loopback, parse_networks
 from harvester.config import Concurrency, Config
 from harvester.config.keys import SERVICES
 from harvester.config.proxies import Proxies, read_proxies
+from harvester.engine.executor import Executor, LocalExecutor, Services
 from harvester.errors import UsageError
 from harvester.figshare.api import FigshareApi
 from harvester.figshare.downloads import DOWNLOADS, DownloadRoutes
@@ -43,6 +44,12 @@ from harvester.system.version import __version__
 log = logging.getLogger(__name__)
 
 
+@asynccontextmanager
+async def open_local_executor(config: Config, services: Services) -> AsyncIterator[Executor]:
+    """Open the executor that runs the work in this process."""
+    yield LocalExecutor(services, config.concurrency)
+
+
 @dataclass(frozen=True)
 class RunHooks:
     """
@@ -53,6 +60,9 @@ class RunHooks:
     ``free_bytes``: of the disk that a folder is on.
     ``timing``: of heartbeats, see `ledger.heartbeat.Timing`.
     ``api_version``: the version of figshare's API.
+    ``wall_clock``: seconds since 1970; it may jump. ``before_lookup``: see `client.Lookup`. ``free_bytes``:
+    of the disk that a folder is on. ``timing``: of heartbeats, see `ledger.heartbeat.Timing`. ``executor``:
+    opens what runs the work, given the config and the services of this process.
     """
 
     wall_clock: Callable[[], float] = time.time
@@ -60,6 +70,7 @@ class RunHooks:
     free_bytes: Callable[[Path], int] = free_bytes
     timing: Timing = USUAL_TIMING
     api_version: ApiVersion = V2
+    executor: Callable[[Config, Services], AbstractAsyncContextManager[Executor]] = open_local_executor
 
 
 DEFAULT_HOOKS = RunHooks()

@@ -30,21 +30,19 @@ from harvester.ledger.messages import (
     RECORD,
     AddedItems,
     FileResult,
-    Harvested,
     ItemResult,
     ListingFailure,
     ListingProgress,
     RequeuedWork,
     RunSpec,
 )
-from harvester.ledger.tables import versions
 from harvester.ledger.tables.files import FileTable
+from harvester.ledger.tables.history import Histories
 from harvester.ledger.tables.items import ItemTable
 from harvester.ledger.tables.listings import ListingTable
 from harvester.ledger.tables.owners import Owners
 from harvester.ledger.tables.queue import WorkQueue
 from harvester.ledger.tables.renames import Moves
-from harvester.ledger.tables.statistics import Counters
 from harvester.ledger.tables.withdrawals import Withdrawals
 from harvester.models import Failure, Page, PendingFile, PendingItem, WorkState
 from harvester.system.paths import is_there
@@ -69,12 +67,12 @@ class Ledger:
 
     ``changed`` is an event that the next change sets; take it before you look, then wait for it.
     ``drawback`` says what the file system cannot do, "" where it can do all. ``moves``: journal of renames.
-    ``counters``: the statistics that are here. ``owners``: whose private items these are. ``withdrawals``:
+    ``histories``: what is here of items. ``owners``: whose private items these are. ``withdrawals``:
     what is suspected to be withdrawn.
     """
 
     moves: Moves
-    counters: Counters
+    histories: Histories
     owners: Owners
     withdrawals: Withdrawals
 
@@ -127,7 +125,7 @@ class Ledger:
         self._line = WorkQueue(self._db)
         self._files = FileTable(self._db, self._line, partial(is_there, self.path.parent))
         self._entries = ItemTable(self._db, self._line, self._files, self._clock, run_id=run_id)
-        self.counters = Counters(self._db, self._call)
+        self.histories = Histories(self._db, self._call)
         self.owners = Owners(self._db, self._change, self.path.parent)
         self.moves = Moves(self._db, self._change, self._entries.note_moves)
         self.withdrawals = Withdrawals(self._db, self._change, self._entries.withdraw)
@@ -312,18 +310,6 @@ class Ledger:
     async def may_owe(self, item_id: int, file_id: int, md5: str | None) -> bool:
         """Tell whether a file with this md5 is not here yet and may still be wanted."""
         return await self._call(self._line.may_owe, item_id, file_id, md5)
-
-    async def harvested(self, key: int) -> Harvested | None:
-        """Return what is here of an item, None where its record never came."""
-        return await self._call(self._entries.harvested, key)
-
-    async def versions(self, item_id: int) -> frozenset[int]:
-        """Return the versions of an item, by figshare's id, that were asked for before; none withdrawn."""
-        return await self._call(versions.known, self._db, item_id)
-
-    async def twins(self, file: PendingFile) -> list[str]:
-        """Return where other versions of an item have, or will have, a file with the same bytes."""
-        return await self._call(self._files.twins, file)
 
     async def pruned(self, paths: Sequence[str]) -> None:
         """Note that files which nobody wants any more were removed."""

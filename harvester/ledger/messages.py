@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from harvester.models import Failure, FileStatus, RemoteFile, TaskResult, WorkState
+from harvester.models import Failure, FileStatus, TaskResult, WorkState
 
 RECORD = "metadata"
 """The task that asks for records: the one that a listing can make pending again."""
@@ -47,6 +47,7 @@ class FileResult(Struct, frozen=True):
     seq: int | None = None
     path: str = ""
     size: int = 0
+    lacks_space: bool = False
 
 
 class ListingFailure(Struct, frozen=True):
@@ -54,20 +55,6 @@ class ListingFailure(Struct, frozen=True):
 
     failure: Failure
     begin_anew: bool
-
-
-class Harvested(Struct, frozen=True):
-    """
-    What is here of an item: its record and file list as received, and the files that were fetched.
-
-    ``files``: file id to the file, as its record described it then, and its path. ``refused``: file id to why
-    one is withheld that was asked for with the token in vain.
-    """
-
-    raw: bytes
-    file_list: bytes | None
-    files: Mapping[int, tuple[RemoteFile, str]]
-    refused: Mapping[int, str] = {}
 
 
 class ListingProgress(Struct, frozen=True):

@@ -1,21 +1,28 @@
 """
-Puts files that are here where the record of their item wants them: the current one has the plain name.
+Placement: puts files that are here where the record of their item wants them.
 
-A file that another one replaced goes beside it, by its id, and stays until it is pruned. What is renamed is
-planned in the ledger first (`ledger/moves.py`), so that a process that is killed in the middle loses nothing.
+The current file has the plain name. One that it replaced goes beside it, by its id, and stays until it is
+pruned. Renames are planned in the ledger first, so that a process that is killed in the middle loses nothing.
+This runs beside the ledger, before a file is fetched: what fetches it may be another process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
+from harvester.config.keys import LATEST
 from harvester.ledger.ledger import Ledger
+from harvester.ledger.messages import FileResult
 from harvester.ledger.tables.renames import ItemFiles, Move
-from harvester.models import PendingFile
+from harvester.models import FileStatus, PendingFile
 from harvester.storage.local import Store, aside, assign_paths, is_same_path, item_dir
+from harvester.tasks.files import is_in_place
 
 AT_ONCE = 200
 """Items whose files are renamed together."""
+RENAMES = "renames"
+"""The lock on renames within one item; no file has this path or md5."""
 
 
 class Placement:
@@ -33,21 +40,63 @@ class Placement:
         if out := [move for move in unfinished if move.is_out]:
             await self._put_in(out)
 
-    async def make_way(self, owed: PendingFile) -> None:
-        """Put the file that a new one replaces aside; call it only where that one is alone with its path."""
-        item = await self._moves.files_of(owed.key)
-        await self._move(_asides(item, {owed.path: owed.file.id}))
+    @asynccontextmanager
+    async def hold(
+        self, file: PendingFile, versions: str | tuple[int, ...]
+    ) -> AsyncIterator[PendingFile | FileResult]:
+        """
+        Hold the locks on a file while it is fetched, and clear its place.
 
-    async def take_back(self, owed: PendingFile) -> bool:
+        Yields the file; its result where what is here already took its place.
+        `versions`: the versions of items that the run wants.
+        """
+        lock = self._store.alone
+        # By its id, as its record may change meanwhile; by its path, which another file may get.
+        async with lock(file.key, file.path), lock(file.item_id, file.file.id):
+            if await self._clear(file):
+                yield _done(file, file.file.size)
+            elif file.file.md5 is None or (versions == LATEST and file.key == file.item_id):
+                yield file
+            else:  # another version of its item may have the same bytes
+                async with lock(file.item_id, file.file.md5):
+                    yield await self._link_duplicate(file) or file
+
+    async def _clear(self, file: PendingFile) -> bool:
+        """Move a replaced file aside, or back where it is the wanted one; return whether that is in place."""
+        if not (file.is_taken or file.may_be_aside):
+            return False
+        if await is_in_place(self._store, file):
+            return True
+        async with self._store.alone(file.item_id, RENAMES):
+            if file.is_taken:
+                await self.make_way(file)
+            return file.may_be_aside and await self.take_back(file)
+
+    async def _link_duplicate(self, file: PendingFile) -> FileResult | None:
+        """Take a file from another version of its item; return its result, None where no other has it."""
+        if await is_in_place(self._store, file):
+            return _done(file, file.file.size)
+        async with self._store.alone(file.item_id, RENAMES):  # a file that is being renamed is in no place
+            for path, size in await self._ledger.histories.duplicates(file):
+                if await self._store.links(path, file.path, size, file.file.md5):
+                    return _done(file, size)
+        return None
+
+    async def make_way(self, file: PendingFile) -> None:
+        """Put the file that a new one replaces aside; call it only where that one is alone with its path."""
+        item = await self._moves.files_of(file.key)
+        await self._move(_asides(item, {file.path: file.file.id}))
+
+    async def take_back(self, file: PendingFile) -> bool:
         """
         Put a file that was replaced before into its place again, where it is the one that is wanted now.
 
         Returns whether there was one: with the md5, or the same file where figshare tells none.
         """
-        for path, file_id in await self._moves.orphans_of(owed.key, owed.file.size):
-            is_known = owed.file.md5 is not None or file_id == owed.file.id
-            if is_known and await self._store.keeps(path, owed.file.size, owed.file.md5):
-                await self._move([Move(owed.key, owed.file.id, path, owed.path)])
+        for path, file_id in await self._moves.orphans_of(file.key, file.file.size):
+            is_known = file.file.md5 is not None or file_id == file.file.id
+            if is_known and await self._store.keeps(path, file.file.size, file.file.md5):
+                await self._move([Move(file.key, file.file.id, path, file.path)])
                 return True
         return False
 
@@ -99,6 +148,10 @@ class Placement:
     async def _put_in(self, moves: Sequence[Move]) -> None:
         await self._store.renames.put_in([move.target for move in moves])
         await self._moves.finish(moves)
+
+
+def _done(file: PendingFile, size: int) -> FileResult:
+    return FileResult(file.key, file.file.id, FileStatus.DONE, path=file.path, size=size)
 
 
 def _asides(item: ItemFiles, wanted: Mapping[str, int]) -> list[Move]:

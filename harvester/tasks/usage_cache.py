@@ -1,34 +1,23 @@
-"""What a timeline or a breakdown that has come is worth, beside the one that is here."""
+"""Plausibility check of usage: a timeline or a breakdown that came, beside the one that is here."""
 
 from __future__ import annotations
 
 from harvester.errors import DoubtfulResponse
 from harvester.figshare.statistics import StatsService
-from harvester.ledger.ledger import Ledger
 from harvester.models import PendingItem, Usage, Uses
 
 
-async def usage(
-    item: PendingItem,
-    uses: tuple[Uses, ...],
-    asked: StatsService,
-    ledger: Ledger,
-    *,
-    by_country: bool = False,
-) -> Usage:
+def plausible_usage(task: str, item: PendingItem, uses: tuple[Uses, ...], requested: StatsService) -> Usage:
     """
-    Return what is to be kept of an item's uses.
+    Return what is saved of an item's uses.
 
     Raises:
         DoubtfulResponse: there are none of a counter that had some in the same days.
     """
-    told = Usage(uses, asked.counters, asked.granularity, by_country)
-    vanished = set(asked.counters).difference(each.counter for each in uses if each.number)
-    first, last = asked.span
-    for counter in sorted(vanished) if first is not None else ():
-        before = await ledger.counters.uses(item.key, told, counter, str(first), str(last))
-        if before:
+    present = {each.counter for each in uses if each.number}
+    for counter in sorted(set(requested.counters) - present):
+        if before := item.history.usage.get((task, counter), 0):
             raise DoubtfulResponse(
                 f"{counter}: {before} in these days before, none now: the old ones are kept"
             )
-    return told
+    return Usage(uses, requested.counters, requested.granularity, by_country=task == "breakdown")

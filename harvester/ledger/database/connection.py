@@ -30,6 +30,12 @@ FULL_NAME = "CASE folder WHEN '' THEN name ELSE folder || '/' || name END"
 """Of a file: what rules for files are matched with."""
 STANDS_IN = "due_after = '0'"
 """Of items: the public record that is here stands in for a private one."""
+HAS_HISTORY = """(
+    EXISTS (SELECT 1 FROM stats WHERE stats.item_id = items.id)
+    OR EXISTS (SELECT 1 FROM usage WHERE usage.item_id = items.id)
+    OR EXISTS (SELECT 1 FROM versions WHERE versions.item_id = items.id)
+)"""
+"""Of items: the ledger holds more of it than a record."""
 OPEN_WORK = "state <> 'done'"
 """What the index `work_open` holds; as `OPEN_FILES`."""
 OPEN_FILES = "status IN ('pending', 'failed', 'skipped')"

@@ -7,17 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from harvester.ledger.database import bulk
-from harvester.ledger.database.connection import FILE_COLUMNS, OF_ITEM, OPEN_FILES
+from harvester.ledger.database.connection import FILE_COLUMNS, OPEN_FILES
 from harvester.ledger.messages import FileResult
-from harvester.ledger.tables.queue import WorkQueue, remote_file
+from harvester.ledger.tables.queue import WorkQueue
 from harvester.models import (
     BEYOND_ROOM,
     NOT_ASKED,
-    REFUSED_TO_OWNER,
     FileStatus,
-    PendingFile,
     PlannedFile,
-    RemoteFile,
 )
 
 _TAKES_ROOM = (FileStatus.PENDING, FileStatus.DONE)
@@ -154,30 +151,6 @@ class FileTable:
             f" attempts = 0, seq = NULL WHERE {OPEN_FILES} AND item_id IN ({{values}})",
             [(item_id,) for item_id in item_ids],
         )
-
-    def here(self, key: int) -> dict[int, tuple[RemoteFile, str]]:
-        """Return the files of an item that were fetched before: file id to the file and its path."""
-        rows = self._db.execute(
-            f"SELECT path, {FILE_COLUMNS} FROM files WHERE item_id = ? AND status = 'done'", (key,)
-        )
-        return {file[0]: (remote_file(file), path) for path, *file in rows}
-
-    def refused(self, key: int) -> dict[int, str]:
-        """Return the files of an item that the token was refused: file id to why they are withheld."""
-        rows = self._db.execute(
-            "SELECT file_id, reason FROM files WHERE item_id = ? AND status = 'withheld' AND reason LIKE ?",
-            (key, f"%{REFUSED_TO_OWNER}"),
-        )
-        return dict(rows.fetchall())
-
-    def twins(self, owed: PendingFile) -> list[str]:
-        """Return where other versions of an item have, had or will have what may be the same bytes."""
-        rows = self._db.execute(
-            f"SELECT path FROM files WHERE {OF_ITEM} AND md5 = ?2 AND size = ?3 AND item_id <> ?4"
-            f" UNION ALL SELECT path FROM orphans WHERE {OF_ITEM} AND size = ?3",
-            (owed.item_id, owed.file.md5, owed.file.size, owed.key),
-        )
-        return [path for (path,) in rows]
 
     def put_off(self, key: int, file_id: int, seq: int) -> None:
         """Put a file behind all others in line; one that has another seq by now keeps it."""

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from harvester.ledger.database import bulk
 from harvester.ledger.database.lease_row import iso
-from harvester.ledger.messages import Harvested, ItemResult
+from harvester.ledger.messages import ItemResult
 from harvester.ledger.tables import statistics, versions
 from harvester.ledger.tables.dates import latest_from, settled_by
 from harvester.ledger.tables.files import FileTable
@@ -269,13 +269,6 @@ class ItemTable:
                 " FROM owed WHERE items.id = owed.id AND withdrawn",
                 [(key, self._line.next_seq()) for key in keys],
             )
-
-    def harvested(self, key: int) -> Harvested | None:
-        """Return what is here of an item, None where its record never came."""
-        row = self._db.execute(
-            "SELECT CAST(raw AS BLOB), CAST(file_list AS BLOB) FROM records WHERE item_id = ?", (key,)
-        ).fetchone()
-        return Harvested(row[0], row[1], self._files.here(key), self._files.refused(key)) if row else None
 
 
 # SQLite takes a str and an int as they are; for what is derived from them Python looks for an adapter first.

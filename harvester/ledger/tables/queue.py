@@ -17,6 +17,7 @@ from harvester.ledger.database import bulk
 from harvester.ledger.database.connection import (
     FILE_COLUMNS,
     FULL_NAME,
+    HAS_HISTORY,
     HAS_TASK,
     OF_ITEM,
     OPEN_FILES,
@@ -302,7 +303,7 @@ class WorkQueue:
                 ) AS tasks,
                 EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id) AS known, etag,
                 (SELECT group_concat(condition, char(10)) FROM conditions WHERE item_id = items.id)
-                    AS conditions
+                    AS conditions, {HAS_HISTORY} AS has_history
             FROM items LEFT JOIN versions ON versions.id = items.id WHERE seq > ? ORDER BY seq LIMIT ?
             """,
             _ITEM_COLUMNS,
@@ -354,14 +355,14 @@ class WorkQueue:
 
 _ITEM_COLUMNS = (
     "seq", "key", "item_id", "version", "private", "withdrawn", "named", "listed", "stands_in",
-    "tasks", "known", "etag", "conditions",
+    "tasks", "known", "etag", "conditions", "has_history",
 )  # fmt: skip
 
 
 def _owed_item(row: Sequence[Any]) -> PendingItem:
     """Read the columns of _ITEM_COLUMNS."""
     seq, key, item_id, version, private, withdrawn, named, listed, stands_in, *rest = row
-    tasks, known, etag, conditions = rest
+    tasks, known, etag, conditions, has_history = rest
     return PendingItem(
         seq,
         item_id or key,
@@ -376,6 +377,7 @@ def _owed_item(row: Sequence[Any]) -> PendingItem:
         named=bool(named),
         listed=bool(listed),
         stands_in=bool(stands_in),
+        has_history=bool(known or has_history),
     )
 
 

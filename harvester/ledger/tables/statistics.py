@@ -3,47 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from harvester.ledger.database import bulk
 from harvester.ledger.messages import ItemResult
-from harvester.models import Usage
 
 OF_ALL = "country = ''"
 """Uses in a timeline."""
 BY_COUNTRY = "country > ''"
-
-
-class Counters:
-    """What is here of the uses of items; `call` reads in the ledger's own thread."""
-
-    def __init__(self, db: sqlite3.Connection, call: Callable[..., Awaitable[Any]]) -> None:
-        self._db = db
-        self._call = call
-
-    async def totals(self, key: int) -> Mapping[str, int | None]:
-        """Return the totals of an item by counter, none where they were not asked for."""
-        found: Mapping[str, int | None] = await self._call(self._totals, key)
-        return found
-
-    def _totals(self, key: int) -> Mapping[str, int | None]:
-        told = self._db.execute("SELECT views, downloads, shares FROM stats WHERE item_id = ?", (key,))
-        row = told.fetchone()
-        return dict(zip(("views", "downloads", "shares"), row, strict=True)) if row else {}
-
-    async def uses(self, key: int, like: Usage, counter: str, first: str, last: str) -> int:
-        """Add up the uses of an item in periods that begin between two days, both included."""
-        return int(await self._call(self._uses, key, like, counter, first, last))
-
-    def _uses(self, key: int, like: Usage, counter: str, first: str, last: str) -> int:
-        kind = BY_COUNTRY if like.by_country else OF_ALL
-        (number,) = self._db.execute(
-            f"SELECT ifnull(sum(number), 0) FROM usage WHERE {kind} AND item_id = ? AND counter = ?"
-            " AND granularity = ? AND date BETWEEN ? AND ?",
-            (key, counter, like.granularity, first, last),
-        ).fetchone()
-        return int(number)
 
 
 def save_totals(db: sqlite3.Connection, results: Sequence[ItemResult], now: str) -> None:

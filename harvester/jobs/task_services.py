@@ -1,0 +1,70 @@
+"""
+Task services: what the tasks of a config work with.
+
+A run builds them once. A process that runs tasks for it builds its own from the same config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+
+from harvester.config import Config
+from harvester.engine.executor import MemoryPermit
+from harvester.jobs.services import DEFAULT_HOOKS, Connected, RunHooks, connect
+from harvester.ledger.database.lease_row import iso
+from harvester.plugins import TASKS, item_task_names
+from harvester.storage.local import Store
+from harvester.storage.local.commit import Confirm, nothing_to_confirm
+from harvester.tasks import FileTask, ItemTask
+from harvester.tasks.record_access import access_of
+
+
+@dataclass(frozen=True)
+class TaskServices:
+    """
+    The tasks of a config, ready to run, and what they share; see `engine.executor.Services`.
+
+    ``connected``: what sends requests to figshare.
+    ``store``: the files of the output folder.
+    """
+
+    connected: Connected
+    store: Store
+    item_tasks: tuple[ItemTask, ...]
+    file_task: FileTask | None
+
+    @property
+    def hold_memory(self) -> Callable[[], AbstractAsyncContextManager[MemoryPermit]]:
+        return self.connected.client.memory.hold
+
+
+@asynccontextmanager
+async def open_task_services(
+    config: Config, hooks: RunHooks = DEFAULT_HOOKS, *, confirm: Confirm = nothing_to_confirm
+) -> AsyncIterator[TaskServices]:
+    """Open the services of a config; `confirm`: see `Store`."""
+    writers, free_bytes = config.concurrency.downloads, hooks.free_bytes
+    store = Store(config.folder, writers=writers, free_bytes=free_bytes, confirm=confirm)
+    async with connect(config, hooks) as connected:
+        parts = {
+            "access": access_of(config),
+            "figshare": connected.figshare,
+            "now": lambda: iso(hooks.wall_clock()),
+            "routes": connected.routes,
+            "rules": config.files,
+            "statistics": connected.statistics,
+            "store": store,
+            "versions": config.versions,
+        }
+        item_tasks = tuple(_make(name, parts) for name in item_task_names(config.tasks))
+        file_task = _make("files", parts) if "files" in config.tasks else None
+        yield TaskServices(connected, store, item_tasks, file_task)
+
+
+def _make(name: str, parts: dict[str, Any]) -> Any:
+    """Make the task `name` from the parts that its fields name."""
+    task = TASKS[name]
+    return task(**{field.name: parts[field.name] for field in fields(task)})

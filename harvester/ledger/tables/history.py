@@ -1,0 +1,108 @@
+"""
+History: what the ledger holds of items and files that are about to be processed again.
+
+Tasks get it as a value with their item, so that they can run where there is no ledger.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from harvester.concurrency import LARGE
+from harvester.ledger.database.connection import FILE_COLUMNS, OF_ITEM
+from harvester.ledger.tables import versions
+from harvester.ledger.tables.queue import remote_file
+from harvester.models import (
+    REFUSED_TO_OWNER,
+    Harvested,
+    History,
+    PendingFile,
+    PendingItem,
+    RemoteFile,
+    UsageSpan,
+)
+
+COUNTERS = ("views", "downloads", "shares")
+_ANY_SIZE = 1 << 40
+
+
+class Histories:
+    """Reads histories; `call` runs a function in the ledger's own thread."""
+
+    def __init__(self, db: sqlite3.Connection, call: Callable[..., Awaitable[Any]]) -> None:
+        self._db = db
+        self._call = call
+
+    async def of_item(
+        self, item: PendingItem, span: UsageSpan | None, before_large: Callable[[], Awaitable[None]]
+    ) -> History:
+        """
+        Return what the pending tasks of an item need to know of it.
+
+        `before_large` is awaited before a large record is read into memory.
+        """
+        history: History = await self._call(self._of_item, item, span, LARGE)
+        if history.harvested is None and item.known and "metadata" in item.tasks:
+            await before_large()
+            history = await self._call(self._of_item, item, span, _ANY_SIZE)
+        return history
+
+    def _of_item(self, item: PendingItem, span: UsageSpan | None, most_bytes: int) -> History:
+        """Return a history, without a record that has more than `most_bytes`."""
+        harvested, known = None, frozenset[int]()
+        if "metadata" in item.tasks:
+            harvested = self._harvested(item.key, most_bytes) if item.known else None
+            known = frozenset() if item.version else versions.known(self._db, item.id)
+        totals = self._totals(item.key) if "stats" in item.tasks else {}
+        usage = self._usage(item.key, span) if span and item.tasks & {"timeline", "breakdown"} else {}
+        return History(harvested, known, totals, usage)
+
+    def _harvested(self, key: int, most_bytes: int) -> Harvested | None:
+        row = self._db.execute(
+            "SELECT CAST(raw AS BLOB), CAST(file_list AS BLOB) FROM records WHERE item_id = ?1"
+            " AND length(CAST(raw AS BLOB)) + ifnull(length(CAST(file_list AS BLOB)), 0) <= ?2",
+            (key, most_bytes),
+        ).fetchone()
+        return Harvested(row[0], row[1], self._files_here(key), self._refused(key)) if row else None
+
+    def _files_here(self, key: int) -> Mapping[int, tuple[RemoteFile, str]]:
+        rows = self._db.execute(
+            f"SELECT path, {FILE_COLUMNS} FROM files WHERE item_id = ? AND status = 'done'", (key,)
+        )
+        return {file[0]: (remote_file(file), path) for path, *file in rows}
+
+    def _refused(self, key: int) -> Mapping[int, str]:
+        rows = self._db.execute(
+            "SELECT file_id, reason FROM files WHERE item_id = ? AND status = 'withheld' AND reason LIKE ?",
+            (key, f"%{REFUSED_TO_OWNER}"),
+        )
+        return dict(rows.fetchall())
+
+    def _totals(self, key: int) -> Mapping[str, int | None]:
+        """Return the totals of an item by counter; nothing where they were never requested."""
+        rows = self._db.execute(f"SELECT {', '.join(COUNTERS)} FROM stats WHERE item_id = ?", (key,))
+        row = rows.fetchone()
+        return dict(zip(COUNTERS, row, strict=True)) if row else {}
+
+    def _usage(self, key: int, span: UsageSpan) -> Mapping[tuple[str, str], int]:
+        rows = self._db.execute(
+            "SELECT iif(country = '', 'timeline', 'breakdown') AS task, counter, sum(number) FROM usage"
+            " WHERE item_id = ? AND granularity = ? AND date BETWEEN ? AND ? GROUP BY task, counter",
+            (key, span.granularity, span.first, span.last),
+        )
+        return {(task, counter): number for task, counter, number in rows}
+
+    async def duplicates(self, file: PendingFile) -> list[tuple[str, int]]:
+        """Return path and size where other versions of a file's item have, or will have, the same bytes."""
+        return await self._call(self._duplicates, file)  # type: ignore[no-any-return]
+
+    def _duplicates(self, file: PendingFile) -> list[tuple[str, int]]:
+        # The record may say a size of 0 without meaning it: then the md5 is all that proves the bytes.
+        rows = self._db.execute(
+            f"SELECT path, size FROM files WHERE {OF_ITEM} AND md5 = ?2 AND ?3 IN (0, size) AND item_id <> ?4"
+            f" UNION ALL SELECT path, size FROM orphans WHERE {OF_ITEM} AND ?3 IN (0, size)",
+            (file.item_id, file.file.md5, file.file.size, file.key),
+        )
+        return rows.fetchall()

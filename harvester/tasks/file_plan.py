@@ -1,0 +1,102 @@
+"""File plan: which files of a record are fetched, and where each goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from msgspec.structs import replace
+
+from harvester.config import FileRules
+from harvester.figshare.records import METADATA_ONLY
+from harvester.models import ANOTHER_VERSION, Article, FileStatus, PlannedFile, RemoteFile
+from harvester.storage.paths import assign_paths, item_dir
+
+
+def plan_files(
+    article: Article,
+    here: Mapping[int, tuple[RemoteFile, str]],
+    rules: FileRules,
+    *,
+    folder: str = "",
+    is_wanted: bool = True,
+    own: bool = False,
+    refused: Mapping[int, str] = MappingProxyType({}),
+    now: str = "",
+) -> tuple[PlannedFile, ...]:
+    """
+    Return the files of a record, each with its status and its path.
+
+    A file that is here and has not changed is done. The rest is pending, unless the rules, its kind or the
+    state of the item prevent that.
+
+    `here`: the files that were fetched before: file id to the file and its path.
+    `folder`: where the files go; "" for the folder of the item's current version.
+    `is_wanted`: whether this version of the item is.
+    `own`: the record is the account's, so withheld files are requested with the token.
+    `refused`: file id to the reason of those that the token was refused, for a record that has not changed.
+    `now`: ISO 8601; an embargo that should have ended by then withholds nothing.
+    """
+    files = _files_of(article, here, own=own)
+    kept = {file.id: here[file.id][1] for file in files if file.id in here}
+    paths = assign_paths(folder or item_dir(article.id), files, kept)
+    withheld = _withheld(article, files, refused, own=own, now=now)
+
+    def decide(file: RemoteFile) -> tuple[FileStatus, str]:
+        """Return the status of a file, and why it is withheld, or skipped though the rules take it."""
+        old = here.get(file.id)
+        if file.is_link:
+            return FileStatus.LINK, ""
+        if old is not None and (old[0].md5, old[0].size) == (file.md5, file.size):
+            return FileStatus.DONE, ""
+        if reason := withheld.get(file.id):
+            return FileStatus.WITHHELD, reason
+        if not is_wanted:
+            return FileStatus.SKIPPED, ANOTHER_VERSION
+        return FileStatus.PENDING if rules.wants(full_name(file), file.size) else FileStatus.SKIPPED, ""
+
+    return tuple(PlannedFile(file, paths[file.id], *decide(file)) for file in files)
+
+
+def _files_of(
+    article: Article, here: Mapping[int, tuple[RemoteFile, str]], *, own: bool
+) -> Sequence[RemoteFile]:
+    """Return the files to plan, each once, with what was known of it before."""
+    files = {file.id: _with_known_sum(file, here.get(file.id)) for file in article.files}
+    if article.withheld not in {"", METADATA_ONLY} and not own:
+        # A record under embargo names no files to the public: that says nothing against those that are here.
+        files = {file_id: file for file_id, (file, _) in here.items()} | files
+    return tuple(files.values())
+
+
+def _withheld(
+    article: Article, files: Sequence[RemoteFile], refused: Mapping[int, str], *, own: bool, now: str
+) -> Mapping[int, str]:
+    """Return the reason why each file is withheld, "" or no entry for one that is not."""
+    if article.withheld and "" < article.embargo_until <= now:
+        return {}
+    public = {} if own else dict.fromkeys((file.id for file in files), article.withheld)
+    return {**public, **refused}
+
+
+def _with_known_sum(file: RemoteFile, old: tuple[RemoteFile, str] | None) -> RemoteFile:
+    """Return a file with the md5 or size that it had before, where its record does not tell it."""
+    if old is None:
+        return file
+    before, _ = old
+    if file.size == 0 and file.md5 is not None and before.md5 == file.md5:
+        return replace(file, size=before.size)
+    if file.md5 is None and before.size == file.size:
+        return replace(file, md5=before.md5)
+    return file
+
+
+def are_placed(files: Sequence[PlannedFile], folder: str) -> bool:
+    """Return whether files have the paths that their record alone would give them."""
+    paths = assign_paths(folder, [each.file for each in files], {})
+    return all(each.path == paths[each.file.id] for each in files)
+
+
+def full_name(file: RemoteFile) -> str:
+    """Return ``folder/name``, which the rules for files are matched with."""
+    return f"{file.folder}/{file.name}" if file.folder else file.name
