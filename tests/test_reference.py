@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -26,7 +23,7 @@ def generated() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["commands.md", "config.md", "environment.md", "output.md", "ledger.md", SANDBOX]
+    "name", ["commands.md", "config.md", "environment.md", "output.md", "json.md", "ledger.md", SANDBOX]
 )
 def test_a_generated_page_is_up_to_date(name: str, generated: dict[str, str]) -> None:
     assert (PAGES / name).read_text(encoding="utf-8") == generated[name], "run `make reference`"
@@ -38,11 +35,6 @@ def test_every_exit_status_is_in_the_reference() -> None:
         assert f"\n| {status.value} | " in page
 
 
-def keys_of(document: Any) -> set[str]:
-    """The names of the keys of a document and of those one level below, without numbers by name."""
-    return {key for value in (document, document.get("run", {}), document.get("folder", {})) for key in value}
-
-
 @pytest.fixture(scope="module")
 def harvested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("harvest")
@@ -50,10 +42,17 @@ def harvested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_key_of_the_summary_is_in_the_reference(harvested: Path) -> None:
-    page = (PAGES / "json.md").read_text(encoding="utf-8")
-    for key in keys_of(json.loads((harvested / "summary.json").read_bytes())) - {"run", "folder"}:
-        assert f"`{key}`" in page, key
+def test_the_tables_of_the_reference_are_those_of_a_harvest(
+    harvested: Path, generated: dict[str, str]
+) -> None:
+    paths = sorted(harvested.glob("*.csv"))
+    assert [path.name for path in paths] == re.findall(
+        r"^### (\w+\.csv)$", generated["output.md"], re.MULTILINE
+    )
+    for path in paths:
+        text = generated["output.md"].partition(f"### {path.name}\n")[2].partition("\n#")[0]
+        columns = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+        assert columns == path.read_text(encoding="utf-8").splitlines()[0].split(",")
 
 
 def test_every_query_of_the_documents_runs(harvested: Path) -> None:
@@ -66,14 +65,11 @@ def test_every_query_of_the_documents_runs(harvested: Path) -> None:
             assert db.execute(query).description, query
 
 
-def test_a_column_without_a_text_and_a_text_without_a_column_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "new.csv").write_text("a\n")
-    with pytest.raises(reference.Undescribed, match=r"no text for new\.csv"):
-        reference.output(tmp_path)
-    shutil.rmtree(tmp_path)
-    tmp_path.mkdir()
-    with pytest.raises(reference.Undescribed, match="which is not there"):
-        reference.output(tmp_path)
+def test_a_table_of_the_ledger_without_a_text_is_refused(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+        db.execute("CREATE TABLE new (a)")
+    with pytest.raises(reference.Undescribed, match=r"ledger: no text for new"):
+        reference.ledger(tmp_path)
 
 
 def test_every_page_is_in_the_navigation() -> None:

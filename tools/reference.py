@@ -1,14 +1,14 @@
 """
-Reference generator: commands, config keys, variables, tables and the ledger, as the program has them.
+Reference generator: commands, config keys, variables, tables, JSON and the ledger, as the program has them.
 
 ``python -m tools.reference`` writes the generated pages of docs/reference. Options come from the parser, keys
-from the tables of the config with the comments of config.example.toml, columns from a harvest of the sandbox.
+from the tables of the config with the comments of config.example.toml. Columns come from the tables of the
+exporters, keys of JSON from the schemas, and the ledger's tables from a harvest of the sandbox.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import inspect
 import re
@@ -26,12 +26,14 @@ from harvester.cli.parser import build_parser
 from harvester.config import Config
 from harvester.config.keys import keys
 from harvester.config.tables import fields
+from harvester.exporters.tables import FAILURES, TABLES
 from harvester.figshare.filters import Filters
 from harvester.jobs.harvest import harvest
-from harvester.plugins import SOURCES, load_config
+from harvester.plugins import ALWAYS_EXPORTED, EXPORTERS, SOURCES, load_config
 from harvester.sandbox import FAULTS, Sandbox, Settings
 from harvester.sandbox.doubts import DOUBTS
 from harvester.sandbox.settings import FOR_EVER, HOSTILE, IDENTIFIERS, REDIRECTS
+from tools import json_page
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -171,6 +173,14 @@ def config() -> str:
         parts += [f"## `[{name}]`\n", *([f"{example.tables[name]}\n"] if example.tables[name] else [])]
         ours = [key for key in keys() if key.startswith(f"{name}.")]
         parts.append(table(("key", "default", "meaning"), (_key(key, example, default) for key in ours)))
+    for name in EXPORTERS.keys() - ALWAYS_EXPORTED:
+        if options := dataclasses.fields(EXPORTERS[name]):
+            parts += [f"## `[export.{name}]`\n", "The options of this output format.\n"]
+            rows = (
+                (f"`{each.name}`", f"`{_toml(each.default)}`", each.metadata["description"])
+                for each in options
+            )
+            parts.append(table(("key", "default", "meaning"), rows))
     return page("Config keys", *parts)
 
 
@@ -188,6 +198,8 @@ def _key(key: str, example: Example, default: Config) -> tuple[str, str, str]:
 def _toml(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
@@ -239,19 +251,19 @@ async def small_harvest(folder: Path) -> None:
         await harvest(load_config(options=options, environ={}))
 
 
-def output(folder: Path) -> str:
-    """Return the page on the output folder, after a harvest there."""
+def output() -> str:
+    """Return the page on the output folder."""
     parts = [(FOLDER / "output.intro.txt").read_text(encoding="utf-8")]
-    found = sorted(folder.glob("*.csv"))
-    _all_described(WORDS["csv"], [path.name for path in found], "csv")
-    for path in found:
-        with path.open(encoding="utf-8", newline="") as handle:
-            columns = next(csv.reader(handle))
-        words = WORDS["csv"][path.name]
-        _all_described(words, columns, path.name)
-        parts += [f"### {path.name}\n", f"{words['_']}\n"]
-        parts.append(table(("column", "meaning"), ((f"`{name}`", words[name]) for name in columns)))
+    for each in sorted((*TABLES, FAILURES), key=lambda table: table.name):
+        parts += [f"### {each.name}.csv\n", f"{each.description}\n"]
+        columns = ((f"`{column.name}`", column.type.value, column.description) for column in each.columns)
+        parts.append(table(("column", "type", "meaning"), columns))
     return page("The output folder", *parts)
+
+
+def json_documents() -> str:
+    """Return the page on JSON documents."""
+    return page("JSON documents", *json_page.sections(table))
 
 
 def ledger(folder: Path) -> str:
@@ -338,7 +350,8 @@ def _default(setting: dataclasses.Field[Any]) -> str:
     if setting.default is dataclasses.MISSING:
         return "none"
     endless = isinstance(setting.default, float | int) and setting.default >= FOR_EVER
-    return "no limit" if endless else f"`{_toml(setting.default)}`"
+    is_truth = isinstance(setting.default, bool)
+    return "no limit" if endless else f"`{setting.default if is_truth else _toml(setting.default)}`"
 
 
 # -- all ------------------------------------------------------------------------------------------
@@ -350,12 +363,14 @@ def pages() -> dict[str, str]:
         "commands.md": commands,
         "config.md": config,
         "environment.md": environment,
+        "output.md": output,
+        "json.md": json_documents,
         "../developers/sandbox.md": sandbox,
     }
     made = {name: make() for name, make in alone.items()}
     with tempfile.TemporaryDirectory() as name:
         anyio.run(small_harvest, Path(name))
-        return {**made, "output.md": output(Path(name)), "ledger.md": ledger(Path(name))}
+        return {**made, "ledger.md": ledger(Path(name))}
 
 
 def main() -> None:

@@ -150,7 +150,9 @@ _DATE = Column("date", Type.WORD, "The first day of the period, as YYYY-MM-DD.")
 _NUMBER = Column("number", Type.INTEGER, "The count in this period.")
 _VIEWS = Column("total_views", Type.INTEGER, "Views since publication; empty if figshare has no count.")
 _DOWNLOADS = Column(
-    "total_downloads", Type.INTEGER, "Downloads since publication; empty if figshare has no count."
+    "total_downloads",
+    Type.INTEGER,
+    "Downloads since publication; empty if figshare has no count.",
 )
 _SHARES = Column("total_shares", Type.INTEGER, "Shares since publication.")
 _FILES = Column("files", Type.INTEGER, "The number of files in the record.")
@@ -158,7 +160,7 @@ _BYTES = Column("bytes", Type.INTEGER, "The size of these files together, in byt
 
 ITEMS = Table(
     "items",
-    "One row for each item whose record is here, by id.",
+    "One row for each item, by id. Only the current version; versions.csv has the others.",
     (
         Column("id", Type.INTEGER, "figshare's id of the item."),
         Column("title", Type.TEXT, "The title."),
@@ -178,22 +180,22 @@ ITEMS = Table(
 )
 STATS = Table(
     "stats",
-    "Views and downloads of each item, by id.",
+    "One row for each item whose statistics were requested (task stats). Empty: unknown, not 0.",
     (_ITEM_ID, _VIEWS, _DOWNLOADS),
     lambda reader: reader.totals(),
 )
 STATS_SHARES = Table(
     "stats_shares",
-    "Shares of each item for which they are known, by id.",
+    "One row for each item whose shares are known (counter shares).",
     (_ITEM_ID, _SHARES),
     lambda reader: reader.shares(),
 )
 STATS_HISTORY = Table(
     "stats_history",
-    "The counters of each item each time they were harvested, by id and time.",
+    "One row for each answer about an item's totals, earlier ones included, by id and time.",
     (
         _ITEM_ID,
-        Column("asked_at", Type.WORD, "When they were harvested, in UTC."),
+        Column("asked_at", Type.WORD, "When the answer came, in UTC."),
         _VIEWS,
         _DOWNLOADS,
         _SHARES,
@@ -202,13 +204,13 @@ STATS_HISTORY = Table(
 )
 STATS_TIMELINE = Table(
     "stats_timeline",
-    "The counters of each item in each period; the task timeline.",
+    "One row for each item, counter and period (task timeline). No row: unknown, not 0.",
     (_ITEM_ID, _COUNTER, _GRANULARITY, _DATE, _NUMBER),
     _timeline,
 )
 STATS_BREAKDOWN = Table(
     "stats_breakdown",
-    "The counters of each item in each period and country; the task breakdown.",
+    "One row for each item, counter, period and country (task breakdown). No row: unknown, not 0.",
     (
         _ITEM_ID,
         _COUNTER,
@@ -221,24 +223,28 @@ STATS_BREAKDOWN = Table(
 )
 FILES = Table(
     "files",
-    "One row for each file that a record lists, by item, version and file id.",
+    "One row for each file of each item and version, also those that are not downloaded.",
     (
         _ITEM_ID,
         Column("file_id", Type.INTEGER, "figshare's id of the file."),
         Column("name", Type.TEXT, "The file's name at figshare."),
         Column("path", Type.WORD, "Where the file is or will be, relative to the folder; empty for a link."),
-        Column("size", Type.INTEGER, "The size in bytes, as figshare gives it."),
+        Column("size", Type.INTEGER, "The size in bytes; 0 if figshare gives no size."),
         Column("md5", Type.WORD, "The MD5 checksum in hexadecimal; empty if figshare has none."),
         Column("status", Type.WORD, f"One of {', '.join(FileStatus)}."),
         Column("reason", Type.TEXT, "Why the file is not here; empty if it is here or pending."),
         Column("url", Type.TEXT, "The file's address at figshare, or a link's target."),
-        Column("version", Type.INTEGER, "The item's version that lists the file; empty if never published."),
+        Column(
+            "version",
+            Type.INTEGER,
+            "The version that lists the file; empty if the item was never published.",
+        ),
     ),
     _files,
 )
 CHANGES = Table(
     "changes",
-    "What has changed since the last finished run, by item.",
+    "One row for each item that has changed since the last finished run.",
     (
         _ITEM_ID,
         Column("version", Type.INTEGER, "The version that was asked for; empty for the current one."),
@@ -250,7 +256,7 @@ CHANGES = Table(
 )
 VERSIONS = Table(
     "versions",
-    "One row for each version that was asked for and whose record is here.",
+    "One row for each version that was asked for besides the current one.",
     (
         _ITEM_ID,
         Column("version", Type.INTEGER, "The number of the version."),
@@ -263,11 +269,15 @@ VERSIONS = Table(
 )
 FAILURES = Table(
     "failures",
-    "What could not be harvested, and why: listings, then items, then files.",
+    "One row for each listing, identifier, item or file that failed. It is always written.",
     (
-        Column("item_id", Type.INTEGER, "figshare's id of the item; empty for a listing or a name."),
+        Column("item_id", Type.INTEGER, "figshare's id of the item; empty for a listing or an identifier."),
         Column("file_id", Type.INTEGER, "figshare's id of the file; empty for a failure of its item."),
-        Column("task", Type.WORD, "The task that failed."),
+        Column(
+            "task",
+            Type.WORD,
+            "The task that failed; listing or resolve (an identifier) if it has no item.",
+        ),
         Column("error", Type.TEXT, "What went wrong, in one line."),
         Column("attempts", Type.INTEGER, "The tries in the run that gave up."),
     ),
