@@ -72,6 +72,19 @@ class HarvestError(Exception):
     def __init__(self, message: str = "") -> None:
         super().__init__(REDACTOR.text(message))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Work may run in another process, and not every error can be made of its message alone.
+        return _restore, (type(self), self.args, vars(self))
+
+
+def _restore(
+    cls: type[HarvestError], args: tuple[object, ...], attributes: dict[str, object]
+) -> HarvestError:
+    """Return an error that was pickled."""
+    error = cls.__new__(cls, *args)
+    vars(error).update(attributes)
+    return error
+
 
 class UsageError(HarvestError):
     """The command line or the config is wrong."""

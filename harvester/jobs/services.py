@@ -60,9 +60,7 @@ class RunHooks:
     ``free_bytes``: of the disk that a folder is on.
     ``timing``: of heartbeats, see `ledger.heartbeat.Timing`.
     ``api_version``: the version of figshare's API.
-    ``wall_clock``: seconds since 1970; it may jump. ``before_lookup``: see `client.Lookup`. ``free_bytes``:
-    of the disk that a folder is on. ``timing``: of heartbeats, see `ledger.heartbeat.Timing`. ``executor``:
-    opens what runs the work, given the config and the services of this process.
+    ``executor``: opens what runs the work, given the config and the services of this process.
     """
 
     wall_clock: Callable[[], float] = time.time
