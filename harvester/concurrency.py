@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from anyio import create_task_group, to_thread
+from anyio import Lock, create_task_group, to_thread
 
 from harvester.errors import HarvestError
 
@@ -50,3 +51,24 @@ def root_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
         else:
             errors.append(error)
     return next((error for error in errors if not isinstance(error, HarvestError)), errors[0])
+
+
+class KeyedLocks:
+    """Mutual exclusion by key: one task at a time holds a key; a key that is not held takes no memory."""
+
+    def __init__(self) -> None:
+        self._locks: dict[tuple[int | str, ...], Lock] = {}
+
+    def __len__(self) -> int:
+        return len(self._locks)
+
+    @asynccontextmanager
+    async def hold(self, *key: int | str) -> AsyncIterator[None]:
+        """Hold a key for the block; wait for a task that holds it."""
+        lock = self._locks.setdefault(key, Lock(fast_acquire=True))
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and not lock.statistics().tasks_waiting:
+                self._locks.pop(key, None)

@@ -49,9 +49,10 @@ from harvester.errors import (
     Unreachable,
 )
 from harvester.models import RemoteFile
-from harvester.storage.local import Store
+from harvester.storage.local.store import Store
 from harvester.text.display import one_line
 from tests.support.http import Hours, client, limiters, served
+from tests.support.stores import opened
 
 pytestmark = pytest.mark.anyio
 
@@ -329,12 +330,12 @@ async def test_a_part_of_an_endless_file_is_not_the_part_asked_for(tmp_path: Pat
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response(status=206, body=b"67", headers={"Content-Range": f"bytes 3-4/{ENDLESS}"})
 
-    partial = await Store(tmp_path).partial(1, RemoteFile(1, "a", "", 5, "0" * 32, "", False))
+    partial = await opened(Store(tmp_path), 1, RemoteFile(1, "a", "", 5, "0" * 32, "", False))
     await partial.write(b"345")
     async with served(answer) as address, client(address) as asked:
         with pytest.raises(ConnectionFailed, match="another range than requested; starting over"):
             await asked.downloads.fetch(address / "x", partial, Wanted(5, has_md5=True, is_page=False))
-    await partial.close()
+    await partial.abort()
     assert partial.received == 0
 
 

@@ -26,7 +26,7 @@ from harvester.ledger.messages import ItemResult, RunSpec
 from harvester.ledger.reader import Reader
 from harvester.models import ItemRef, Page, Record, TaskResult, WorkState
 from harvester.plugins import EXPORTERS, load_config
-from harvester.storage.local import assign_paths
+from harvester.storage.paths import assign_paths
 from harvester.tasks.file_plan import plan_files
 
 # Half characters too: JSON can spell what no text may hold.

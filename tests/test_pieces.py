@@ -11,10 +11,23 @@ from pathlib import Path
 import anyio
 import pytest
 
+from harvester.client.download.single import FileWriter
 from harvester.errors import CorruptBody, StorageError
 from harvester.models import RemoteFile
-from harvester.storage.local import BUFFER_SIZE, Partial, Segment, Store
-from tests.support.stores import PLANTED, held_partial_of, no_file_larger_than, open_files, partial_of, remote
+from harvester.storage.local.partial import Partial
+from harvester.storage.local.segments import BUFFER_SIZE, Segment
+from harvester.storage.local.store import Store
+from harvester.storage.orphans import delete_orphans
+from harvester.storage.protocol import RangeWriter
+from tests.support.stores import (
+    PLANTED,
+    held_partial_of,
+    no_file_larger_than,
+    open_files,
+    opened,
+    partial_of,
+    remote,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +56,7 @@ def left(folder: Path, main: int, *pieces: tuple[int, int]) -> None:
 
 async def bring(partial: Partial, begin: int, end: int) -> Segment:
     """Bring bytes from a place on, as a further connection does."""
-    piece = partial.divide(begin)
+    piece = partial.segments().divide(begin)
     assert piece is not None
     for place in range(begin, end, 7_000):
         await piece.write(CONTENT[place : min(end, place + 7_000)])
@@ -54,12 +67,12 @@ async def bring(partial: Partial, begin: int, end: int) -> Segment:
 async def finish(partial: Partial) -> None:
     """Bring all that is missing, in order, and publish."""
     while partial.received < len(CONTENT):
-        if partial.received < partial.until:
-            await partial.write(CONTENT[partial.received : partial.until])
+        if partial.received < partial.segments().begin:
+            await partial.write(CONTENT[partial.received : partial.segments().begin])
         else:
-            await partial.absorb()
-    await partial.publish("files/1/x")
-    await partial.close()
+            await partial.segments().absorb()
+    await partial.commit("files/1/x")
+    await partial.abort()
 
 
 def assert_whole(folder: Path) -> None:
@@ -68,40 +81,40 @@ def assert_whole(folder: Path) -> None:
 
 
 async def test_pieces_in_any_order_become_the_file(tmp_path: Path) -> None:
-    partial = await Store(tmp_path).partial(1, FILE)
+    partial = await opened(Store(tmp_path), 1, FILE)
     await partial.write(CONTENT[:10_000])
     await bring(partial, 50_000, 100_000)
-    assert partial.until == 50_000
+    assert partial.segments().begin == 50_000
     await bring(partial, 20_000, 45_000)
-    assert partial.until == 20_000
+    assert partial.segments().begin == 20_000
     await finish(partial)
     assert_whole(tmp_path)
 
 
 async def test_nothing_is_divided_that_is_here_or_somebody_else_s(tmp_path: Path) -> None:
-    partial = await Store(tmp_path).partial(1, FILE)
+    partial = await opened(Store(tmp_path), 1, FILE)
     await partial.write(CONTENT[:10_000])
-    piece = partial.divide(50_000)
+    piece = partial.segments().divide(50_000)
     assert piece is not None
     await piece.write(CONTENT[50_000:60_000])
     for place in (0, 9_999, 10_000, 50_000, 55_000, 60_000, 100_000):
-        assert partial.divide(place) is None, place
+        assert partial.segments().divide(place) is None, place
     await piece.release()
-    assert partial.divide(60_000) is piece, "whoever brought it has left: another goes on"
+    assert partial.segments().divide(60_000) is piece, "whoever brought it has left: another goes on"
     await piece.release()
-    await partial.close()
+    await partial.abort()
 
 
 async def test_the_beginning_grows_into_a_piece_that_is_still_growing(tmp_path: Path) -> None:
-    partial = await Store(tmp_path).partial(1, FILE)
+    partial = await opened(Store(tmp_path), 1, FILE)
     await partial.write(CONTENT[:50_000])
-    piece = partial.divide(50_001)
+    piece = partial.segments().divide(50_001)
     assert piece is not None
     await partial.write(CONTENT[50_000:50_001])
     absorbed = anyio.Event()
 
     async def absorb() -> None:
-        await partial.absorb()
+        await partial.segments().absorb()
         absorbed.set()
 
     async with anyio.create_task_group() as group:
@@ -116,14 +129,14 @@ async def test_the_beginning_grows_into_a_piece_that_is_still_growing(tmp_path: 
 
 
 async def test_another_run_goes_on_with_the_pieces(tmp_path: Path) -> None:
-    first = await Store(tmp_path).partial(1, FILE)
+    first = await opened(Store(tmp_path), 1, FILE)
     await first.write(CONTENT[:10_000])
     await bring(first, 50_000, 70_000)
-    await first.close()
+    await first.abort()
     assert piece_of(tmp_path, 50_000).read_bytes() == CONTENT[50_000:70_000]
-    second = await Store(tmp_path).partial(1, FILE)
-    assert (second.received, second.until) == (10_000, 50_000)
-    assert [(piece.position, piece.until) for piece in second.pieces] == [(70_000, 100_000)]
+    second = await opened(Store(tmp_path), 1, FILE)
+    assert (second.received, second.segments().begin) == (10_000, 50_000)
+    assert [(piece.position, piece.until) for piece in second.segments()] == [(70_000, 100_000)]
     await bring(second, 70_000, 90_000)
     await finish(second)
     assert_whole(tmp_path)
@@ -131,11 +144,11 @@ async def test_another_run_goes_on_with_the_pieces(tmp_path: Path) -> None:
 
 async def test_the_same_run_goes_on_with_them_too(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    first = await store.partial(1, FILE)
+    first = await opened(store, 1, FILE)
     await bring(first, 50_000, 70_000)
-    await first.close()
-    second = await store.partial(1, FILE)
-    assert (second.received, second.until) == (0, 50_000)
+    await first.abort()
+    second = await opened(store, 1, FILE)
+    assert (second.received, second.segments().begin) == (0, 50_000)
     await finish(second)
     assert_whole(tmp_path)
 
@@ -144,8 +157,8 @@ async def test_one_that_was_being_appended_when_the_process_died_is_appended_fro
     tmp_path: Path,
 ) -> None:
     left(tmp_path, 60_000, (50_000, 80_000))
-    partial = await Store(tmp_path).partial(1, FILE)
-    await partial.absorb()
+    partial = await opened(Store(tmp_path), 1, FILE)
+    await partial.segments().absorb()
     assert partial.received == 80_000
     await finish(partial)
     assert_whole(tmp_path)
@@ -164,8 +177,8 @@ async def test_what_is_here_already_is_not_kept_twice(
     pieces: list[tuple[int, int]], kept: list[int], tmp_path: Path
 ) -> None:
     left(tmp_path, 50_000, *pieces)
-    partial = await Store(tmp_path).partial(1, FILE)
-    assert [piece.begin for piece in partial.pieces] == kept
+    partial = await opened(Store(tmp_path), 1, FILE)
+    assert [piece.begin for piece in partial.segments()] == kept
     assert len(list((tmp_path / ".partial").iterdir())) == 1 + len(kept)
     await finish(partial)
     assert_whole(tmp_path)
@@ -175,8 +188,8 @@ async def test_what_is_here_already_is_not_kept_twice(
 async def test_what_goes_beyond_the_end_is_no_piece(begin: int, size: int, tmp_path: Path) -> None:
     left(tmp_path, 50_000)
     piece_of(tmp_path, begin).write_bytes(bytes(size))
-    partial = await Store(tmp_path).partial(1, FILE)
-    assert len(partial.pieces) == 0
+    partial = await opened(Store(tmp_path), 1, FILE)
+    assert len(partial.segments()) == 0
     await finish(partial)
     assert_whole(tmp_path)
 
@@ -184,19 +197,19 @@ async def test_what_goes_beyond_the_end_is_no_piece(begin: int, size: int, tmp_p
 async def test_a_wrong_piece_makes_the_whole_wrong_and_all_is_deleted(tmp_path: Path) -> None:
     left(tmp_path, 50_000)
     piece_of(tmp_path, 60_000).write_bytes(bytes(10_000))
-    partial = await Store(tmp_path).partial(1, FILE)
+    partial = await opened(Store(tmp_path), 1, FILE)
     with pytest.raises(CorruptBody):
         await finish(partial)
-    await partial.close()
+    await partial.abort()
     assert list((tmp_path / ".partial").iterdir()) == []
 
 
 async def test_starting_over_deletes_the_pieces_and_who_brings_one_has_nothing_more_to_bring(
     tmp_path: Path,
 ) -> None:
-    partial = await Store(tmp_path).partial(1, FILE)
+    partial = await opened(Store(tmp_path), 1, FILE)
     await bring(partial, 70_000, 90_000)
-    piece = partial.divide(50_000)
+    piece = partial.segments().divide(50_000)
     assert piece is not None
     await piece.write(CONTENT[50_000:51_000])
     await partial.start_over()
@@ -213,8 +226,8 @@ async def test_without_an_md5_pieces_of_an_earlier_run_are_not_trusted(tmp_path:
     (tmp_path / ".partial").mkdir()
     for name in ("1-5-unproven.part", "1-5-unproven@7.part"):
         (tmp_path / ".partial" / name).write_bytes(b"x")
-    partial = await Store(tmp_path).partial(1, file)
-    assert (partial.received, len(partial.pieces)) == (0, 0)
+    partial = await opened(Store(tmp_path), 1, file)
+    assert (partial.received, len(partial.segments())) == (0, 0)
     assert not list(tmp_path.glob(".partial/*@*"))
     await finish(partial)
     assert_whole(tmp_path)
@@ -230,7 +243,7 @@ async def test_a_sweep_keeps_pieces_of_what_may_be_owed_and_removes_others(tmp_p
         asked.add((item_id, file_id, md5))
         return item_id == 1
 
-    await Store(tmp_path).sweep(is_of_use)
+    await delete_orphans(Store(tmp_path), is_of_use)
     assert asked == {(1, 5, FILE.md5), (2, 6, "0" * 32)}
     names = {path.name for path in (tmp_path / ".partial").iterdir()}
     assert names == {partial_of(tmp_path, FILE).name, piece_of(tmp_path, 60_000).name, "somebody's own"}
@@ -238,13 +251,11 @@ async def test_a_sweep_keeps_pieces_of_what_may_be_owed_and_removes_others(tmp_p
 
 async def test_without_room_to_append_them_pieces_are_given_up_and_the_file_is_not(tmp_path: Path) -> None:
     left(tmp_path, 10_000, (50_000, 60_000))
-    store = Store(tmp_path, free_bytes=lambda _: 120_000)
-    with store.reserve(100_000):
-        partial = await store.partial(1, FILE)
-        assert len(partial.pieces) == 0
-        assert partial.pieces.make_room(20_000)
-        assert not partial.pieces.make_room(20_001)
-        await finish(partial)
+    partial = await opened(Store(tmp_path, free_bytes=lambda _: 110_000), 1, FILE)
+    assert len(partial.segments()) == 0
+    assert partial.segments().try_reserve(20_000)
+    assert not partial.segments().try_reserve(20_001)
+    await finish(partial)
     assert_whole(tmp_path)
 
 
@@ -260,7 +271,7 @@ async def test_what_stands_in_the_place_of_a_piece_is_replaced(
     store = Store(harvest)
     if when == "before":
         plant(piece_of(harvest, 50_000), outside)
-    partial = await store.partial(1, FILE)
+    partial = await opened(store, 1, FILE)
     if when == "meanwhile":
         plant(held_piece_of(harvest, 50_000), outside)
     with anyio.fail_after(20):
@@ -272,21 +283,21 @@ async def test_what_stands_in_the_place_of_a_piece_is_replaced(
 
 async def test_a_piece_that_somebody_cut_is_named(tmp_path: Path) -> None:
     before = open_files()
-    partial = await Store(tmp_path).partial(1, FILE)
+    partial = await opened(Store(tmp_path), 1, FILE)
     await partial.write(CONTENT[:50_000])
     await bring(partial, 50_001, 90_000)
     await partial.write(CONTENT[50_000:50_001])
     await partial.flush()
     os.truncate(held_piece_of(tmp_path, 50_001), 5)
     with pytest.raises(StorageError, match="@50001.part: was cut while it was written"):
-        await partial.absorb()
-    await partial.close()
+        await partial.segments().absorb()
+    await partial.abort()
     assert open_files() == before
 
 
 async def test_a_disk_that_takes_only_a_part_of_a_piece_has_that_part(tmp_path: Path) -> None:
     before = open_files()
-    partial = await Store(tmp_path).partial(1, FILE)
+    partial = await opened(Store(tmp_path), 1, FILE)
     with no_file_larger_than(10_000):
         piece = await bring(partial, 50_000, 90_000)
     assert (piece.received, piece.until) == (10_000, 100_000)
@@ -305,14 +316,14 @@ async def test_a_piece_is_removed_when_a_power_cut_can_no_longer_take_what_was_a
         if os.path.samestat(os.fstat(descriptor), held_partial_of(tmp_path, FILE).stat()):
             synced.append([path.name for path in tmp_path.glob(".partial/*@*")])
 
-    partial = await Store(tmp_path, sync=sync).partial(1, FILE)
+    partial = await opened(Store(tmp_path, sync=sync), 1, FILE)
     await partial.write(CONTENT[:50_000])
     await bring(partial, 50_001, 90_000)
     await partial.write(CONTENT[50_000:50_001])
-    await partial.absorb()
+    await partial.segments().absorb()
     assert synced == [[held_piece_of(tmp_path, 50_001).name]]
     assert not held_piece_of(tmp_path, 50_001).exists()
-    await partial.close()
+    await partial.abort()
 
 
 async def test_memory_holds_a_buffer_for_each_connection_however_large_a_piece_is(tmp_path: Path) -> None:
@@ -321,21 +332,21 @@ async def test_memory_holds_a_buffer_for_each_connection_however_large_a_piece_i
     for _ in range(1024):
         md5.update(block)
     file = RemoteFile(5, "x", "", 1024 * len(block), md5.hexdigest(), "", is_link=False)
-    partial = await Store(tmp_path).partial(1, file)
+    partial = await opened(Store(tmp_path), 1, file)
     tracemalloc.start()
     try:
-        piece = partial.divide(file.size // 2)
+        piece = partial.segments().divide(file.size // 2)
         assert piece is not None
-        fillings: tuple[Segment, Partial] = (piece, partial)
+        fillings: tuple[RangeWriter, RangeWriter] = (piece, FileWriter(partial, file.size))
         for into in fillings:
             while into.position < into.until:
                 await into.write(block)
         await piece.release()
         while partial.received < file.size:
-            await partial.absorb()
+            await partial.segments().absorb()
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 5 * BUFFER_SIZE
-    await partial.publish("files/1/x")
-    await partial.close()
+    await partial.commit("files/1/x")
+    await partial.abort()

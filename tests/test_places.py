@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ import anyio
 import pytest
 
 from harvester import harvest
+from harvester.config import Config
 from harvester.errors import InsufficientSpace, StorageError
 from harvester.jobs.services import RunHooks
 from harvester.jobs.verify import verify
@@ -29,8 +30,11 @@ from harvester.ledger.database.opening import open_to_write
 from harvester.ledger.reader import Reader
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
-from harvester.storage.local import BUFFER_SIZE, Store
+from harvester.storage.local.segments import BUFFER_SIZE
+from harvester.storage.local.store import Store
+from harvester.storage.protocol import Confirm
 from tests.support.program import at, config, environment, harvester, started
+from tests.support.stores import opened
 from tests.support.truth import assert_complete, rows
 from tests.support.waiting import until
 
@@ -49,45 +53,58 @@ async def test_what_is_set_aside_for_a_file_shrinks_as_it_is_written(tmp_path: P
     size = 4 * BUFFER_SIZE
     free = size + 10
     store = Store(tmp_path, free_bytes=lambda _: free)
-    partial = await store.partial(1, of_size(10, size))
-    with partial.reserve():
-        with pytest.raises(InsufficientSpace, match="11 bytes are needed and 10 are free"), store.reserve(11):
+    partial = await opened(store, 1, of_size(10, size))
+    try:
+        with (
+            pytest.raises(InsufficientSpace, match="11 bytes are needed and 10 are free"),
+            store.space.reserve(lambda: 11),
+        ):
             pass
         for _ in range(3):
             await partial.write(bytes(BUFFER_SIZE))
             free -= BUFFER_SIZE  # as the disk tells
-        with store.reserve(10):
+        with store.space.reserve(lambda: 10):
             pass
         await partial.start_over()
         free += 3 * BUFFER_SIZE
-        with pytest.raises(InsufficientSpace), store.reserve(11):
+        with pytest.raises(InsufficientSpace), store.space.reserve(lambda: 11):
             pass
-    with store.reserve(size):
+    finally:
+        await partial.abort()
+    with store.space.reserve(lambda: size):
         pass
-    await partial.close()
 
 
 async def test_a_file_that_goes_on_needs_room_only_for_the_rest(tmp_path: Path) -> None:
     size = 4 * BUFFER_SIZE
-    first = await Store(tmp_path).partial(1, of_size(10, size))
+    first = await opened(Store(tmp_path), 1, of_size(10, size))
     for _ in range(3):
         await first.write(bytes(BUFFER_SIZE))
-    await first.close()
-    partial = await Store(tmp_path, free_bytes=lambda _: BUFFER_SIZE).partial(1, of_size(10, size))
-    with partial.reserve():
-        await partial.write(bytes(BUFFER_SIZE))
-        await partial.publish("files/1/x.bin")
-    await partial.close()
+    await first.abort()
+    partial = await opened(Store(tmp_path, free_bytes=lambda _: BUFFER_SIZE), 1, of_size(10, size))
+    await partial.write(bytes(BUFFER_SIZE))
+    await partial.commit("files/1/x.bin")
+    await partial.abort()
     assert (tmp_path / "files/1/x.bin").stat().st_size == size
 
 
 async def test_nobody_is_told_of_less_than_no_room(tmp_path: Path) -> None:
     free = 100
     store = Store(tmp_path, free_bytes=lambda _: free)
-    with store.reserve(100):
+    with store.space.reserve(lambda: 100):
         free = 20  # somebody else has written
-        with pytest.raises(InsufficientSpace, match="5 bytes are needed and 0 are free"), store.reserve(5):
+        with (
+            pytest.raises(InsufficientSpace, match="5 bytes are needed and 0 are free"),
+            store.space.reserve(lambda: 5),
+        ):
             pass
+
+
+def on_a_disk(free_bytes: Callable[[Path], int]) -> RunHooks:
+    def storage(config: Config, confirm: Confirm) -> Store:
+        return Store(config.folder, free_bytes=free_bytes, confirm=confirm)
+
+    return RunHooks(storage=storage)
 
 
 async def test_a_shortage_that_passed_does_not_end_the_run(tmp_path: Path) -> None:
@@ -100,11 +117,11 @@ async def test_a_shortage_that_passed_does_not_end_the_run(tmp_path: Path) -> No
 
     async with Sandbox(Settings(items=40, heavy=0)) as sandbox:
         told = config(sandbox, tmp_path)
-        summary = await harvest(told, hooks=RunHooks(free_bytes=free))
+        summary = await harvest(told, hooks=on_a_disk(free))
         assert summary.exit_status == 0
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
         with pytest.raises(StorageError, match="bytes are needed and 0 are free"):
-            await harvest(config(sandbox, tmp_path / "other"), hooks=RunHooks(free_bytes=lambda _: 0))
+            await harvest(config(sandbox, tmp_path / "other"), hooks=on_a_disk(lambda _: 0))
         assert rows(tmp_path / "other" / "failures.csv")
 
 

@@ -28,7 +28,7 @@ from harvester.models import (
     WorkState,
 )
 from harvester.sandbox import Sandbox, Settings
-from harvester.storage.local import Store
+from harvester.storage.local.store import Store
 from harvester.storage.paths import safe_name
 from harvester.tasks.placement import Placement
 from tests.support.program import at, environment, harvester

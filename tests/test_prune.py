@@ -13,9 +13,10 @@ import pytest
 
 from harvester.errors import FolderLocked
 from harvester.jobs.harvest import harvest
-from harvester.jobs.prune import Pruner, prune, removable
+from harvester.jobs.prune import prune, removable
 from harvester.jobs.verify import verify
 from harvester.sandbox import Sandbox, Settings
+from harvester.storage.trash_mover import Pruner
 from tests.support.leftovers import (
     ASIDE,
     EDITED,

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from harvester import harvest
-from harvester.client.download.slots import SLOW, ConnectionSlots, Holding
+from harvester.client.download.slots import SLOW, ConnectionSlots, SlotUsage
 from harvester.config import Timeouts
 from harvester.errors import Deferred
 from harvester.sandbox import Sandbox, Settings
@@ -28,37 +28,37 @@ SLOWLY = {"timeouts.min_speed": 10_000, "timeouts.idle": 0.5}
 class Watched:
     """A file that uses one of two connections, under a clock of its own."""
 
-    def __init__(self, lanes: ConnectionSlots, times: int = 0) -> None:
+    def __init__(self, slots: ConnectionSlots, deferrals: int = 0) -> None:
         self.hours = Hours()
-        self.holding = Holding(lanes, TIMEOUTS, times, self.hours.clock)
+        self.usage = SlotUsage(slots, TIMEOUTS, deferrals, self.hours.clock)
 
     def receives(self, seconds: int, rate: int) -> None:
-        with self.holding.receiving():
+        with self.usage.receiving():
             for _ in range(seconds):
                 self.hours.now += 1
-                self.holding.came(rate)
+                self.usage.add(rate)
 
 
 async def test_a_slow_file_gives_way_to_one_that_waits() -> None:
-    lanes = ConnectionSlots(1)
-    async with anyio.create_task_group() as group, lanes.first():
-        Watched(lanes).receives(200, rate=1100)  # nobody waits
+    slots = ConnectionSlots(1)
+    async with anyio.create_task_group() as group, slots.first():
+        Watched(slots).receives(200, rate=1100)  # nobody waits
 
         async def wait() -> None:
-            async with lanes.first():
+            async with slots.first():
                 pass
 
         group.start_soon(wait)
         await anyio.sleep(0.01)
-        Watched(lanes).receives(59, rate=1100)
-        Watched(lanes).receives(200, rate=int(LEAST))
+        Watched(slots).receives(59, rate=1100)
+        Watched(slots).receives(200, rate=int(LEAST))
         with pytest.raises(Deferred, match="only 66000 bytes in 60 s while other files wait"):
-            Watched(lanes).receives(60, rate=1100)
-        again = Watched(lanes, times=2)
+            Watched(slots).receives(60, rate=1100)
+        again = Watched(slots, deferrals=2)
         again.receives(239, rate=1100)
         with pytest.raises(Deferred):
             again.receives(1, rate=1100)
-        cut = Watched(lanes)
+        cut = Watched(slots)
         cut.receives(30, rate=1100)
         cut.hours.now += 500  # what is waited for between two answers is nothing that it holds
         cut.receives(29, rate=1100)

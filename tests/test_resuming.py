@@ -17,9 +17,10 @@ from harvester.errors import ChecksumMismatch, ConnectionFailed, ServerError
 from harvester.figshare.downloads import DownloadRoutes
 from harvester.models import PendingFile, RemoteFile
 from harvester.sandbox import Sandbox, Settings
-from harvester.storage.local import Store
+from harvester.storage.local.store import Store
 from tests.support.http import client, served
 from tests.support.program import config
+from tests.support.stores import download as download_file
 from tests.support.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio
@@ -81,11 +82,7 @@ async def downloading(storage: Storage, folder: Path, attempts: int = 3) -> Asyn
         async def download(md5: bytes | None) -> None:
             digest = hashlib.md5(md5).hexdigest() if md5 is not None else None
             file = RemoteFile(1, "x", "", len(OLD), digest, str(own / "f"), is_link=False)
-            partial = await store.partial(5, file)
-            try:
-                await routes.download(PendingFile(1, 5, file, "files/5/x", False, 5), partial)
-            finally:
-                await partial.close()
+            await download_file(routes, store, PendingFile(1, 5, file, "files/5/x", False, 5))
 
         yield download
 
@@ -204,16 +201,12 @@ async def two(own: list[bytes | int], api: list[bytes | int], folder: Path) -> A
     ):
         md5 = hashlib.md5(OLD).hexdigest()
         file = RemoteFile(1, "x", "", len(OLD), md5, str(own_address / "f"), is_link=False)
-        partial = await Store(folder).partial(5, file)
+        routes = DownloadRoutes(made, api=api_address)
         try:
-            await DownloadRoutes(made, api=api_address).download(
-                PendingFile(1, 5, file, "x", False, 5), partial
-            )
+            await download_file(routes, Store(folder), PendingFile(1, 5, file, "x", False, 5))
             assert (folder / "x").read_bytes() == OLD
         except ChecksumMismatch:
             asked.append("final")
-        finally:
-            await partial.close()
         yield asked
 
 

@@ -15,9 +15,10 @@ from harvester.client.breaker import CircuitBreaker
 from harvester.errors import Blocked, HarvestError, NotFound, ServerError
 from harvester.figshare.downloads import REST_SECONDS, DownloadRoutes, route_breaker
 from harvester.models import PendingFile, RemoteFile
-from harvester.storage.local import Store
+from harvester.storage.local.store import Store
 from tests.support.http import Hours, client, served
 from tests.support.routes import CONTENT, comes, is_gone, two_routes
+from tests.support.stores import download as download_file
 
 pytestmark = pytest.mark.anyio
 
@@ -194,13 +195,8 @@ async def one_route(
 
         async def download(file_id: int, name: str = "x", md5: str | None = MD5, url: str = "") -> None:
             file = RemoteFile(file_id, name, "", len(CONTENT), md5, url, is_link=False)
-            partial = await store.partial(5, file)
-            try:
-                await routes.download(
-                    PendingFile(1, 5, file, f"files/5/{file_id}", private=False, key=5), partial
-                )
-            finally:
-                await partial.close()
+            pending = PendingFile(1, 5, file, f"files/5/{file_id}", private=False, key=5)
+            await download_file(routes, store, pending)
 
         yield download, hours
 

@@ -29,9 +29,10 @@ from harvester.sources.group import Group
 from harvester.sources.institution import Institution
 from harvester.sources.project import Project
 from harvester.sources.search import Search
-from harvester.storage.local import Store
+from harvester.storage.local.store import Store
 from tests.support.calls import calls, only, read
 from tests.support.http import client, served
+from tests.support.stores import download
 
 pytestmark = pytest.mark.anyio
 
@@ -392,9 +393,7 @@ async def _download(sandbox: Sandbox, folder: Path, file: RemoteFile, item_id: i
         store = Store(folder)
         routes = DownloadRoutes(polite, api=api, impersonate=COLLEAGUE)
         owed = PendingFile(1, item_id, file, f"files/{file.id}", private, item_id)
-        partial = await store.partial(item_id, file)
-        await routes.download(owed, partial)
-        await partial.close()
+        await download(routes, store, owed)
     assert (folder / "files" / str(file.id)).read_bytes() == sandbox.world.content(file.id)
 
 

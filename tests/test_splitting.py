@@ -18,21 +18,28 @@ from aiohttp import web
 from yarl import URL
 
 from harvester.client import Client
-from harvester.client.download.segment_policy import Advice, ByteRange, SegmentPolicy, SegmentTuner, next_part
+from harvester.client.download.segment_policy import (
+    Advice,
+    ByteRange,
+    SegmentPolicy,
+    SegmentTuner,
+    next_range,
+)
 from harvester.client.download.slots import ConnectionSlots
 from harvester.errors import ChecksumMismatch
 from harvester.figshare.downloads import DownloadRoutes
 from harvester.models import PendingFile, RemoteFile
 from harvester.sandbox import FAULTS, Sandbox, Settings
-from harvester.storage.local import Store
+from harvester.storage.local.store import Store
 from tests.support.http import client, served
+from tests.support.stores import download
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
 MB = 1_000_000
 QUICK = SegmentPolicy(
-    connections=8, connections_a_file=4, least_size=MB,
+    connections=8, connections_per_file=4, min_size=MB,
     settle_seconds=0.25, worth_seconds=0.3, replace_seconds=0.2,
 )  # fmt: skip
 
@@ -52,31 +59,31 @@ def test_what_another_takes_over_is_the_most_that_one_can() -> None:
         ByteRange(50, 90, is_filling=True),
         ByteRange(95, 100, is_filling=False),
     ]
-    assert next_part(gaps) == ByteRange(70, 90, is_filling=False)
+    assert next_range(gaps) == ByteRange(70, 90, is_filling=False)
     gaps.append(ByteRange(200, 225, is_filling=False))
-    assert next_part(gaps) == gaps[-1], "what nobody brings, though it is not the widest"
+    assert next_range(gaps) == gaps[-1], "what nobody brings, though it is not the widest"
 
 
-USUAL = SegmentPolicy()
+DEFAULT_POLICY = SegmentPolicy()
 EACH = 10 * MB
 """What a connection brings in a second."""
 LONG = 100 * EACH
 
 
 class Watched:
-    """The growth of a file under a clock of its own: one connection is at work when it begins."""
+    """The tuner of a file under a clock of its own: one connection is at work when it begins."""
 
-    def __init__(self, splitting: SegmentPolicy = USUAL, most: int = 4) -> None:
-        self.growth = SegmentTuner(splitting, most)
+    def __init__(self, splitting: SegmentPolicy = DEFAULT_POLICY, most: int = 4) -> None:
+        self.tuner = SegmentTuner(splitting, most)
         self.now, self.come, self.connections = 0.0, 0, 1
-        self.growth.changed(0.0, 0, 1)
+        self.tuner.changed(0.0, 0, 1)
 
     def changes(self, by: int) -> None:
         self.connections += by
-        self.growth.changed(self.now, self.come, self.connections)
+        self.tuner.changed(self.now, self.come, self.connections)
 
     def look(self, part: int = LONG) -> Advice:
-        return self.growth.look(self.now, self.come, self.connections, part)
+        return self.tuner.advise(self.now, self.come, self.connections, part)
 
     def after(self, seconds: float, come: float, part: int = LONG) -> Advice:
         """Let so many bytes come in so many seconds, and look."""
@@ -143,7 +150,7 @@ def test_one_that_brings_too_little_is_taken_back(gained: float, advice: Advice)
     assert file.after(0.9, 9 * MB) is Advice.STAY, "it has only begun"
     assert file.after(0.1, 1 * MB) is Advice.STAY, "its first second is not held against it"
     assert file.after(1, gained * EACH) is advice
-    assert file.growth.most == (1 if advice is Advice.FEWER else 4)
+    assert file.tuner.most == (1 if advice is Advice.FEWER else 4)
 
 
 def test_one_that_is_from_far_away_may_gather_speed_before_it_is_judged() -> None:
@@ -163,8 +170,8 @@ def test_after_one_that_was_not_worth_it_no_more_are_tried() -> None:
 
 
 def test_the_fourth_can_add_a_third_at_best_and_half_of_that_will_do() -> None:
-    assert USUAL.pays(30, 35, connections=4)
-    assert not USUAL.pays(30, 34, connections=4)
+    assert DEFAULT_POLICY.pays(30, 35, connections=4)
+    assert not DEFAULT_POLICY.pays(30, 34, connections=4)
 
 
 def test_one_that_ended_before_it_could_be_judged_is_not_judged() -> None:
@@ -173,7 +180,7 @@ def test_one_that_ended_before_it_could_be_judged_is_not_judged() -> None:
     file.after(0.9, 9 * MB)
     file.changes(-1)
     assert [file.after(1, EACH) for _ in range(2)] == [Advice.STAY, Advice.MORE]
-    assert file.growth.most == 4
+    assert file.tuner.most == 4
 
 
 def test_a_file_that_was_begun_anew_is_measured_anew() -> None:
@@ -181,7 +188,7 @@ def test_a_file_that_was_begun_anew_is_measured_anew() -> None:
     file.changes(+1)
     file.come = 0
     assert file.after(1, 0) is Advice.STAY
-    assert file.growth.most == 4
+    assert file.tuner.most == 4
 
 
 def test_one_that_has_ended_is_replaced_at_once_if_so_many_have_been_worth_it() -> None:
@@ -217,7 +224,7 @@ def test_a_replacement_is_not_judged() -> None:
     file.after(1, 2 * EACH)
     file.changes(+1)
     assert [file.after(1, 2 * EACH) for _ in range(5)] == [Advice.STAY] * 5
-    assert file.growth.most == 3
+    assert file.tuner.most == 3
 
 
 def test_after_a_replacement_the_next_one_is_tried_against_a_rate_of_its_own() -> None:
@@ -239,12 +246,12 @@ def test_one_beyond_what_may_be_is_not_judged() -> None:
     file.after(1, 2 * EACH)
     file.changes(+1)
     assert [file.after(1, 2 * EACH) for _ in range(3)] == [Advice.STAY] * 3
-    assert file.growth.most == 2
+    assert file.tuner.most == 2
 
 
 def test_a_host_that_is_not_to_be_asked_for_parts_again_gets_no_replacement() -> None:
     file = Watched().grown(3)
-    file.growth.most = 1
+    file.tuner.most = 1
     file.changes(-1)
     assert [file.after(1, 2 * EACH) for _ in range(3)] == [Advice.STAY] * 3
 
@@ -252,7 +259,7 @@ def test_a_host_that_is_not_to_be_asked_for_parts_again_gets_no_replacement() ->
 def test_one_that_gave_way_to_another_file_is_not_replaced_but_tried_again() -> None:
     file = Watched().grown(3)
     file.changes(-1)
-    file.growth.gave_way(2)
+    file.tuner.preempted(2)
     assert file.look() is Advice.STAY
     assert [file.after(1, 2 * EACH) for _ in range(2)] == [Advice.STAY, Advice.MORE]
 
@@ -264,33 +271,33 @@ def test_when_no_connection_is_at_work_none_is_replaced() -> None:
 
 
 async def test_a_further_connection_gives_way_to_another_file() -> None:
-    lanes = ConnectionSlots(2)
+    slots = ConnectionSlots(2)
     ended = anyio.Event()
 
     async def bring() -> None:
-        with lanes.further() as scope:
+        with slots.further() as scope:
             await anyio.sleep(10)
         assert scope.cancelled_caught
         ended.set()
 
-    async with anyio.create_task_group() as group, lanes.first():
-        assert lanes.has_room
+    async with anyio.create_task_group() as group, slots.first():
+        assert slots.has_room
         group.start_soon(bring)
         await anyio.sleep(0)
-        assert not lanes.has_room
-        async with lanes.first():
+        assert not slots.has_room
+        async with slots.first():
             with anyio.fail_after(1):
                 await ended.wait()
-        assert lanes.has_room
+        assert slots.has_room
 
 
 async def test_no_more_files_come_at_once_than_there_are_connections() -> None:
-    lanes = ConnectionSlots(2)
+    slots = ConnectionSlots(2)
     coming, most = 0, 0
 
     async def bring() -> None:
         nonlocal coming, most
-        async with lanes.first():
+        async with slots.first():
             coming += 1
             most = max(most, coming)
             await anyio.sleep(0.01)
@@ -300,7 +307,7 @@ async def test_no_more_files_come_at_once_than_there_are_connections() -> None:
         for _ in range(6):
             group.start_soon(bring)
     assert most == 2
-    assert lanes.has_room
+    assert slots.has_room
 
 
 # -- over sockets ---------------------------------------------------------------------------------
@@ -400,11 +407,8 @@ class Downloads:
         file = RemoteFile(
             file_id, "x.bin", "", len(storage.content), storage.md5, self.address, is_link=False
         )
-        partial = await (store or Store(self.folder)).partial(5, file)
-        try:
-            await self.routes.download(PendingFile(1, 5, file, f"files/5/{file_id}", False, 5), partial)
-        finally:
-            await partial.close()
+        pending = PendingFile(1, 5, file, f"files/5/{file_id}", False, 5)
+        await download(self.routes, store or Store(self.folder), pending)
         assert (self.folder / f"files/5/{file_id}").read_bytes() == storage.content
         assert not list((self.folder / ".partial").iterdir())
 
@@ -479,7 +483,7 @@ async def test_one_that_was_cut_is_replaced_and_a_second_one_is_not(tmp_path: Pa
             reply.cut_after = cuts.pop(0)
 
     storage = Storage(content(6 * MB), twist=twist)
-    async with downloads(storage, tmp_path, replace(QUICK, connections_a_file=2), attempts=1) as made:
+    async with downloads(storage, tmp_path, replace(QUICK, connections_per_file=2), attempts=1) as made:
         await made.fetch(storage)
         begins = [begin for begin, _ in spans(storage.asked)]
         assert begins == [begins[0], begins[0] + 1_200_000, begins[0] + 1_500_000]
@@ -507,7 +511,7 @@ async def test_a_host_that_turns_out_unfit_later_is_not_asked_for_a_replacement(
 async def test_where_the_whole_is_what_is_slow_one_connection_is_left(tmp_path: Path) -> None:
     # Windows of a second, and a gain of half as much again: a machine that is busy with other tests holds
     # the server up for tens of milliseconds, which must not look like what a second connection brings.
-    splitting = replace(QUICK, settle_seconds=1.0, gain=1.5)
+    splitting = replace(QUICK, settle_seconds=1.0, min_gain=1.5)
     storage = Storage(content(6 * MB), connection_rate=float("inf"), total_rate=1.0 * MB)
     async with downloads(storage, tmp_path, splitting) as made:
         await made.fetch(storage)
@@ -530,7 +534,7 @@ async def test_a_server_without_ranges_is_asked_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "splitting",
-    [replace(QUICK, connections=1), replace(QUICK, least_size=99 * MB), replace(QUICK, worth_seconds=60)],
+    [replace(QUICK, connections=1), replace(QUICK, min_size=99 * MB), replace(QUICK, worth_seconds=60)],
     ids=["none is free", "a small file", "soon here"],
 )
 async def test_otherwise_a_file_comes_over_one(splitting: SegmentPolicy, tmp_path: Path) -> None:
@@ -544,15 +548,13 @@ async def test_without_room_for_a_piece_to_be_there_twice_a_file_comes_over_one(
     storage = Storage(content(2 * MB))
     store = Store(tmp_path, free_bytes=lambda _: 2 * MB + MB // 10)
     async with downloads(storage, tmp_path) as made:
-        with store.reserve(2 * MB):
-            await made.fetch(storage, store=store)
+        await made.fetch(storage, store=store)
         assert storage.asked == [""]
     store = Store(tmp_path, free_bytes=lambda _: 3 * MB)
     async with downloads(storage, tmp_path) as made:
-        with store.reserve(2 * MB):
-            await made.fetch(storage, store=store, file_id=2)
+        await made.fetch(storage, store=store, file_id=2)
         assert len(storage.asked) > 2
-        with store.reserve(3 * MB):
+        with store.space.reserve(lambda: 3 * MB):
             pass  # all of it was given back
 
 
@@ -661,13 +663,11 @@ async def test_after_wrong_bytes_over_several_connections_the_next_try_uses_one(
 
 async def test_a_file_that_is_wrong_twice_is_what_the_server_has(tmp_path: Path) -> None:
     storage = Storage(content(2 * MB))
-    async with downloads(storage, tmp_path, replace(QUICK, connections_a_file=2)) as made:
+    async with downloads(storage, tmp_path, replace(QUICK, connections_per_file=2)) as made:
         right, storage.content = storage.content, bytes(2 * MB)
         file = RemoteFile(1, "x", "", 2 * MB, hashlib.md5(right).hexdigest(), made.address, is_link=False)
-        partial = await Store(tmp_path).partial(5, file)
         with pytest.raises(ChecksumMismatch):
-            await made.routes.download(PendingFile(1, 5, file, "files/5/1", False, 5), partial)
-        await partial.close()
+            await download(made.routes, Store(tmp_path), PendingFile(1, 5, file, "files/5/1", False, 5))
     assert storage.asked.count("") == 2
     assert not list((tmp_path / ".partial").iterdir())
     assert not (tmp_path / "files").exists()
@@ -705,9 +705,7 @@ async def test_a_file_that_changes_on_the_way_is_begun_anew(tmp_path: Path) -> N
     md5 = hashlib.md5(new).hexdigest()
     async with downloads(storage, tmp_path) as made:
         file = RemoteFile(1, "x.bin", "", len(new), md5, made.address, is_link=False)
-        partial = await Store(tmp_path).partial(5, file)
-        await made.routes.download(PendingFile(1, 5, file, "files/5/1", False, 5), partial)
-        await partial.close()
+        await download(made.routes, Store(tmp_path), PendingFile(1, 5, file, "files/5/1", False, 5))
     assert (tmp_path / "files/5/1").read_bytes() == new
     assert not list((tmp_path / ".partial").iterdir())
 
@@ -739,9 +737,8 @@ async def test_another_file_in_line_goes_before_a_further_connection(tmp_path: P
         async def one(file_id: int) -> None:
             size, md5 = len(storage.content), storage.md5
             file = RemoteFile(file_id, "x", "", size, md5, made.address, is_link=False)
-            partial = await store.partial(5, file)
-            await made.routes.download(PendingFile(1, 5, file, f"files/5/{file_id}", False, 5), partial)
-            await partial.close()
+            pending = PendingFile(1, 5, file, f"files/5/{file_id}", False, 5)
+            await download(made.routes, store, pending)
 
         store = Store(tmp_path)
         async with anyio.create_task_group() as group:
@@ -784,9 +781,7 @@ async def from_sandbox(settings: Settings, folder: Path) -> Sandbox:
             routes = DownloadRoutes(made, api=URL(sandbox.api))
             size, md5, url = told["size"], told["computed_md5"], told["download_url"]
             file = RemoteFile(told["id"], "x", "", size, md5, url, is_link=False)
-            partial = await Store(folder).partial(item, file)
-            await routes.download(PendingFile(1, item, file, "files/x", False, item), partial)
-            await partial.close()
+            await download(routes, Store(folder), PendingFile(1, item, file, "files/x", False, item))
         assert (folder / "files/x").read_bytes() == sandbox.world.content(told["id"])
         assert not list((folder / ".partial").iterdir())
         return sandbox

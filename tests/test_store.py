@@ -26,11 +26,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from harvester.concurrency import KeyedLocks
 from harvester.errors import ConnectionFailed, CorruptBody, InsufficientSpace, StorageError
 from harvester.models import FileStatus, PendingFile, RemoteFile
-from harvester.storage.local import Store, assign_paths, atomic_write, map_disk_errors, safe_name
+from harvester.storage.atomic_file import atomic_write
+from harvester.storage.disk_errors import map_disk_errors
 from harvester.storage.local.directory import HOLDS_FOLDERS, Directory, begin_to_sync
+from harvester.storage.local.store import Store
 from harvester.storage.local.verify import is_whole
+from harvester.storage.orphans import delete_orphans
+from harvester.storage.paths import assign_paths, safe_name
 from harvester.tasks.files import Files
 from tests.support.stores import (
     PLANTED,
@@ -38,6 +43,7 @@ from tests.support.stores import (
     held_partial_of,
     no_file_larger_than,
     open_files,
+    opened,
     partial_of,
     remote,
 )
@@ -358,11 +364,11 @@ async def test_a_proven_file_is_at_its_place_and_nothing_else_is_left(tmp_path: 
     await fill(store, remote(5, "x", content=content), content, "files/1/a/x")
     assert (tmp_path / "files/1/a/x").read_bytes() == content
     assert list((tmp_path / ".partial").iterdir()) == []
-    assert await store.holds("files/1/a/x", len(content), hashlib.md5(content).hexdigest())
-    assert not await store.holds("files/1/a/x", len(content), "0" * 32)
-    assert not await store.holds("files/1/a/x", len(content) - 1, None)
-    assert not await store.holds("files/1/a/y", len(content), None)
-    assert not await store.holds("files/1/a", (tmp_path / "files/1/a").stat().st_size, None)
+    assert await store.is_intact("files/1/a/x", len(content), hashlib.md5(content).hexdigest())
+    assert not await store.is_intact("files/1/a/x", len(content), "0" * 32)
+    assert not await store.is_intact("files/1/a/x", len(content) - 1, None)
+    assert not await store.is_intact("files/1/a/y", len(content), None)
+    assert not await store.is_intact("files/1/a", (tmp_path / "files/1/a").stat().st_size, None)
 
 
 async def test_an_empty_file_is_published_too(tmp_path: Path, held: bool) -> None:
@@ -385,38 +391,38 @@ async def test_wrong_bytes_are_never_published_and_deleted(tmp_path: Path, wrong
 async def test_a_partial_file_is_resumed_by_another_run(tmp_path: Path, held: bool) -> None:
     content = os.urandom(3_000_000)
     file = remote(5, "x", content=content)
-    first = await Store(tmp_path, hold_folders=held).partial(1, file)
+    first = await opened(Store(tmp_path, hold_folders=held), 1, file)
     await first.write(content[:2_000_000])
-    await first.close()
-    second = await Store(tmp_path, hold_folders=held).partial(1, file)
+    await first.abort()
+    second = await opened(Store(tmp_path, hold_folders=held), 1, file)
     assert second.received == 2_000_000
     await second.write(content[2_000_000:])
-    await second.publish("files/1/x")
-    await second.close()
+    await second.commit("files/1/x")
+    await second.abort()
     assert (tmp_path / "files/1/x").read_bytes() == content
 
 
 async def test_without_an_md5_an_old_beginning_is_not_trusted(tmp_path: Path) -> None:
     file = remote(5, "x", content=b"0123456789", md5=False)
-    first = await Store(tmp_path).partial(1, file)
+    first = await opened(Store(tmp_path), 1, file)
     await first.write(b"01234")
-    await first.close()
-    second = await Store(tmp_path).partial(1, file)
+    await first.abort()
+    second = await opened(Store(tmp_path), 1, file)
     assert second.received == 0
-    await second.close()
+    await second.abort()
 
 
 async def test_a_file_is_not_begun_without_room_for_it(tmp_path: Path) -> None:
     store = Store(tmp_path, free_bytes=lambda _: 1000)
-    with store.reserve(600):
+    with store.space.reserve(lambda: 600):
         with (
             pytest.raises(InsufficientSpace, match="600 bytes are needed and 400 are free; make room"),
-            store.reserve(600),
+            store.space.reserve(lambda: 600),
         ):
             pytest.fail("there was no room")
-        with store.reserve(400):
+        with store.space.reserve(lambda: 400):
             pass
-    with store.reserve(1000):
+    with store.space.reserve(lambda: 1000):
         pass
 
 
@@ -466,7 +472,7 @@ async def test_the_output_folder_itself_may_be_a_link(tmp_path: Path, held: bool
     store = Store(tmp_path / "harvest", hold_folders=held)
     await fill(store, remote(5, "x", content=b"abc"), b"abc", "files/1/x")
     assert (tmp_path / "big disk/files/1/x").read_bytes() == b"abc"
-    assert await store.holds("files/1/x", 3, None)
+    assert await store.is_intact("files/1/x", 3, None)
     with atomic_write(tmp_path / "harvest" / "table.csv") as handle:
         handle.write(b"abc")
     assert (tmp_path / "big disk/table.csv").read_bytes() == b"abc"
@@ -480,7 +486,7 @@ async def test_a_path_that_leads_out_is_refused(path: str, tmp_path: Path, held:
         await fill(store, remote(5, "x", content=b"abc"), b"abc", path)
     assert not (tmp_path / "x").exists()
     (tmp_path / "x").touch()
-    assert not await store.holds(path, 0, None)
+    assert not await store.is_intact(path, 0, None)
 
 
 @pytest.mark.skipif(not HOLDS_FOLDERS, reason="paths can only be looked at before and after")
@@ -622,15 +628,15 @@ async def test_what_is_reached_through_a_link_is_not_here(tmp_path: Path, held: 
     (files / "2/x").symlink_to(outside / "x")
     (files / "2/y").hardlink_to(outside / "x")  # a copy made of hard links is a whole harvest
     store, md5 = Store(tmp_path / "harvest", hold_folders=held), hashlib.md5(b"abc").hexdigest()
-    assert not await store.holds("files/1/x", 3, md5)
-    assert not await store.holds("files/2/x", 3, md5)
-    assert await store.holds("files/2/y", 3, md5)
+    assert not await store.is_intact("files/1/x", 3, md5)
+    assert not await store.is_intact("files/2/x", 3, md5)
+    assert await store.is_intact("files/2/y", 3, md5)
 
 
 async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, held: bool) -> None:
     os.mkfifo(tmp_path / "x")
     with anyio.fail_after(20):
-        assert not await Store(tmp_path, hold_folders=held).holds("x", 0, hashlib.md5().hexdigest())
+        assert not await Store(tmp_path, hold_folders=held).is_intact("x", 0, hashlib.md5().hexdigest())
 
 
 @pytest.mark.parametrize("plant", PLANTED)
@@ -748,15 +754,13 @@ async def test_the_same_bytes_get_a_second_name_or_are_copied(has_links: bool, t
     (tmp_path / "files/1").mkdir(parents=True)
     (tmp_path / "files/1/a").write_bytes(b"abc")
     store = Store(tmp_path) if has_links else Store(tmp_path, link=no_second_names)
-    md5 = hashlib.md5(b"abc").hexdigest()
-    assert await store.links("files/1/a", "files/1.v1/deep/a", 3, md5)
+    hashlib.md5(b"abc").hexdigest()
+    assert await store.duplicate("files/1/a", "files/1.v1/deep/a")
     there = tmp_path / "files/1.v1/deep/a"
     assert there.read_bytes() == b"abc"
     assert there.samefile(tmp_path / "files/1/a") is has_links
     assert [path.name for path in (tmp_path / ".partial").glob("*")] == []
-    assert not await store.links("files/1/b", "files/2/b", 3, md5), "it is not there"
-    (tmp_path / "files/1/a").write_bytes(b"abd")
-    assert not await store.links("files/1/a", "files/2/a", 3, md5), "it is not whole"
+    assert not await store.duplicate("files/1/b", "files/2/b"), "it is not there"
     assert not (tmp_path / "files/2").exists()
 
 
@@ -764,9 +768,9 @@ async def test_a_copy_takes_the_longest_of_names(tmp_path: Path) -> None:
     (tmp_path / "files/1").mkdir(parents=True)
     name = "ü" * 90 + ".csv"
     (tmp_path / "files/1" / name).write_bytes(b"abc")
-    md5 = hashlib.md5(b"abc").hexdigest()
+    hashlib.md5(b"abc").hexdigest()
     path = f"files/1.v1/{'ö' * 90}/{name}"
-    assert await Store(tmp_path, link=no_second_names).links(f"files/1/{name}", path, 3, md5)
+    assert await Store(tmp_path, link=no_second_names).duplicate(f"files/1/{name}", path)
     assert (tmp_path / path).read_bytes() == b"abc"
 
 
@@ -778,7 +782,7 @@ async def test_what_a_killed_run_had_begun_to_copy_is_swept_away(tmp_path: Path)
     async def is_of_use(*_: object) -> bool:
         raise AssertionError("no partial file is there")
 
-    await Store(tmp_path).sweep(is_of_use)
+    await delete_orphans(Store(tmp_path), is_of_use)
     assert [path.name for path in (tmp_path / ".partial").iterdir()] == ["notes"]
 
 
@@ -786,9 +790,9 @@ async def test_what_a_killed_run_had_begun_to_copy_is_swept_away(tmp_path: Path)
 async def test_a_file_that_is_here_and_cannot_be_synced_is_trouble(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     store = Store(tmp_path, sync=failing_for_folders(errno.EIO))
-    assert await store.holds("x", 3, None)
+    assert await store.is_intact("x", 3, None)
     with pytest.raises(StorageError, match="x: Input/output error; check the disk"):
-        await store.keeps("x", 3, None)
+        await store.duplicate("x", "x")
 
 
 def failing_for_files(descriptor: int) -> None:
@@ -816,30 +820,30 @@ async def test_a_file_that_could_not_be_synced_is_begun_anew(others: int, tmp_pa
         for number in range(others + 1):
             group.start_soon(bring, remote(5 + number, "x", content=b"abc"), sick)
     assert refused == others + 1
-    again = await Store(tmp_path).partial(1, file)
+    again = await opened(Store(tmp_path), 1, file)
     assert again.received == 0
     await again.write(b"abc")
-    await again.publish("files/1/5")
-    await again.close()
+    await again.commit("files/1/5")
+    await again.abort()
     assert (tmp_path / "files/1/5").read_bytes() == b"abc"
 
 
 async def test_a_file_of_which_an_appended_piece_could_not_be_synced_is_begun_anew(tmp_path: Path) -> None:
     content = os.urandom(1000)
     file = remote(5, "x", content=content)
-    partial = await Store(tmp_path, sync=failing_for_files).partial(1, file)
+    partial = await opened(Store(tmp_path, sync=failing_for_files), 1, file)
     await partial.write(content[:300])
-    piece = partial.divide(600)
+    piece = partial.segments().divide(600)
     assert piece is not None
     await piece.write(content[600:])
     await piece.release()
     await partial.write(content[300:600])
     with pytest.raises(StorageError, match="Input/output error"):
-        await partial.absorb()
-    await partial.close()
-    again = await Store(tmp_path).partial(1, file)
-    assert (again.received, len(again.pieces)) == (0, 0)
-    await again.close()
+        await partial.segments().absorb()
+    await partial.abort()
+    again = await opened(Store(tmp_path), 1, file)
+    assert (again.received, len(again.segments())) == (0, 0)
+    await again.abort()
 
 
 @pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
@@ -848,7 +852,7 @@ async def test_a_file_whose_folder_could_not_be_synced_is_kept_by_the_next_run(t
     with pytest.raises(StorageError):
         await fill(Store(tmp_path, sync=failing_for_folders(errno.EIO)), file, b"abc", "files/1/x")
     syncs = Syncs(tmp_path)
-    assert await Store(tmp_path, sync=syncs).keeps("files/1/x", 3, file.md5)
+    assert await Store(tmp_path, sync=syncs).duplicate("files/1/x", "files/1/x")
     assert [where for where, _ in syncs.take()] == ["files/1/x", "files/1", ".", "files"]
 
 
@@ -965,22 +969,22 @@ async def test_what_is_not_written_for_a_reason_nobody_thought_of_is_not_publish
     assert not (tmp_path / "files").exists()
 
 
-async def test_one_at_a_time_brings_a_file(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+async def test_one_at_a_time_holds_a_key() -> None:
+    locks = KeyedLocks()
     seen: list[tuple[int, str]] = []
 
-    async def bring(number: int) -> None:
-        async with store.alone(1, 5):
+    async def work(number: int) -> None:
+        async with locks.hold(1, 5):
             seen.append((number, "begun"))
             await anyio.sleep(0.02)
             seen.append((number, "done"))
 
-    async with anyio.create_task_group() as group, store.alone(1, 6):
-        group.start_soon(bring, 1)
+    async with anyio.create_task_group() as group, locks.hold(1, 6):
+        group.start_soon(work, 1)
         await anyio.lowlevel.checkpoint()
-        group.start_soon(bring, 2)
+        group.start_soon(work, 2)
     assert seen == [(1, "begun"), (1, "done"), (2, "begun"), (2, "done")]
-    assert not store._locks
+    assert len(locks) == 0
 
 
 # -- trouble --------------------------------------------------------------------------------------
@@ -1008,36 +1012,36 @@ async def test_an_output_folder_that_has_gone_is_not_made_anew(tmp_path: Path, h
     folder, file = tmp_path / "harvest", remote(5, "x", content=b"abc")
     folder.mkdir()
     store = Store(folder, hold_folders=held)
-    partial = await store.partial(1, file)
+    partial = await opened(store, 1, file)
     await partial.write(b"abc")
     shutil.rmtree(folder)
     gone = f"{folder}: No such file or directory; put it back (is its disk mounted?) and run again"
-    for ask in (partial.publish("files/1/x"), fill(store, file, b"abc", "files/1/x")):
+    for ask in (partial.commit("files/1/x"), fill(store, file, b"abc", "files/1/x")):
         with pytest.raises(StorageError) as caught:
             await ask
         assert str(caught.value) == gone
-    await partial.close()
-    with pytest.raises(StorageError) as caught, store.reserve(1):
+    await partial.abort()
+    with pytest.raises(StorageError) as caught, store.space.reserve(lambda: 1):
         pytest.fail("there is no disk")
     assert str(caught.value) == gone
     with pytest.raises(StorageError) as caught, atomic_write(folder / "table.csv"):
         pytest.fail("there is no folder")
     assert str(caught.value) == gone
-    assert not await store.holds("files/1/x", 3, None)
+    assert not await store.is_intact("files/1/x", 3, None)
     assert not folder.exists()
 
 
 async def test_a_partial_file_that_somebody_removed_is_named(tmp_path: Path, held: bool) -> None:
     file = remote(5, "x", content=b"abc")
-    partial = await Store(tmp_path, hold_folders=held).partial(1, file)
+    partial = await opened(Store(tmp_path, hold_folders=held), 1, file)
     await partial.write(b"abc")
     await partial.flush()
     try:
         held_partial_of(tmp_path, file).unlink()
         with pytest.raises(StorageError) as caught:
-            await partial.publish("files/1/x")
+            await partial.commit("files/1/x")
     finally:
-        await partial.close()
+        await partial.abort()
     told = "was removed while it was written; see what else works here and run again"
     assert unheld(str(caught.value)) == f"{partial_of(tmp_path, file)}: {told}"
     assert not (tmp_path / "files/1/x").exists()
@@ -1082,7 +1086,7 @@ async def test_a_folder_that_may_not_be_written_to_is_named() -> None:
     with TemporaryDirectory() as name:  # nobody does not get to where pytest's lie
         folder, file = Path(name), remote(5, "x", content=b"abc")
         store = Store(folder)
-        assert not await store.holds("x", 1, None)  # all is imported and started while there are rights
+        assert not await store.is_intact("x", 1, None)  # all is imported and started while there are rights
         with read_only(folder):
             with pytest.raises(StorageError) as caught:
                 await fill(store, file, b"abc", "files/1/x")
@@ -1100,28 +1104,28 @@ async def test_a_file_that_may_not_be_read_is_neither_here_nor_gone() -> None:
         for path in ("x", "locked/x"):
             (folder / path).write_bytes(b"abc")
         store, md5 = Store(folder), hashlib.md5(b"abc").hexdigest()
-        assert await store.holds("locked/x", 3, md5)  # all is imported and started while there are rights
+        assert await store.is_intact("locked/x", 3, md5)  # all is imported and started while there are rights
         (folder / "x").chmod(0)
         (folder / "locked").chmod(0)
         with read_only(folder):
             for path in ("x", "locked/x"):
                 with pytest.raises(StorageError, match="Permission denied; give this user the right"):
-                    await store.holds(path, 3, md5)
-            assert not await store.holds("y", 3, md5)
-            assert not await store.holds("x/y", 3, md5)
-            assert not await store.holds("x", 4, md5), "which can be seen from outside"
+                    await store.is_intact(path, 3, md5)
+            assert not await store.is_intact("y", 3, md5)
+            assert not await store.is_intact("x/y", 3, md5)
+            assert not await store.is_intact("x", 4, md5), "which can be seen from outside"
         (folder / "locked").chmod(0o700)
 
 
 async def test_where_no_file_can_be_opened_none_is_gone(tmp_path: Path, held: bool) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     store, md5 = Store(tmp_path, hold_folders=held), hashlib.md5(b"abc").hexdigest()
-    assert await store.holds("x", 3, md5)
+    assert await store.is_intact("x", 3, md5)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
         with pytest.raises(StorageError, match="Too many open files; allow more open files"):
-            await store.holds("x", 3, md5)
+            await store.is_intact("x", 3, md5)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -1147,23 +1151,24 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_on_a_full_disk_what_fitted_is_kept_and_gone_on_with(small_disk: Path) -> None:
     content = os.urandom(1_500_000)
     file = remote(5, "x", content=content)
-    store, before = Store(small_disk), open_files()
-    partial = await store.partial(1, file)
+    # The disk has room when the file is begun, and others fill it.
+    store, before = Store(small_disk, free_bytes=lambda _: len(content)), open_files()
+    partial = await opened(store, 1, file)
     with anyio.fail_after(20):
         with pytest.raises(StorageError) as caught:
             for start in range(0, len(content), 10_000):
                 await partial.write(content[start : start + 10_000])
-        await partial.close()
+        await partial.abort()
     assert unheld(str(caught.value)) == (
         f"{partial_of(small_disk, file)}: No space left on device; make room and run again"
     )
     assert open_files() == before
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
-    again = await store.partial(1, file)
+    again = await opened(store, 1, file)
     assert 100_000 < again.received < len(content)
     await again.write(content[again.received :])
-    await again.publish("files/1/x")
-    await again.close()
+    await again.commit("files/1/x")
+    await again.abort()
     assert (small_disk / "files/1/x").read_bytes() == content
 
 
@@ -1198,26 +1203,26 @@ async def test_a_disk_that_was_made_read_only_is_named(small_disk: Path) -> None
     with pytest.raises(StorageError) as caught, atomic_write(small_disk / "table.csv"):
         pytest.fail("it cannot be written")
     assert str(caught.value) == f"{small_disk / 'table.csv'}: {told}"
-    assert await store.holds("files/1/x", 3, file.md5)
+    assert await store.is_intact("files/1/x", 3, file.md5)
 
 
 async def test_closing_without_room_does_not_hide_why_it_was_closed(tmp_path: Path) -> None:
     content = os.urandom(500_000)
     store, before = Store(tmp_path), open_files()
-    partial = await store.partial(1, remote(5, "x", content=content))
+    partial = await opened(store, 1, remote(5, "x", content=content))
     with no_file_larger_than(100_000), anyio.fail_after(20):
         with pytest.raises(ConnectionFailed, match="the connection was closed"):
             try:
                 await partial.write(content[:400_000])  # less than a buffer: it is written when it is closed
                 raise ConnectionFailed("the connection was closed")
             finally:
-                await partial.close()
+                await partial.abort()
     assert open_files() == before
-    again = await store.partial(1, remote(5, "x", content=content))
+    again = await opened(store, 1, remote(5, "x", content=content))
     assert again.received == 100_000
     await again.write(content[100_000:])
-    await again.publish("files/1/x")
-    await again.close()
+    await again.commit("files/1/x")
+    await again.abort()
     assert (tmp_path / "files/1/x").read_bytes() == content
 
 
@@ -1226,7 +1231,7 @@ async def test_what_cannot_be_opened_leaves_nothing_open(tmp_path: Path, held: b
     file = remote(5, "x", content=b"abc")
     partial_of(tmp_path, file).mkdir(parents=True)
     with pytest.raises(StorageError):
-        await store.partial(1, file)
+        await opened(store, 1, file)
     (tmp_path / "files").write_bytes(b"in the way")
     with pytest.raises(StorageError):
         await fill(store, remote(6, "y"), b"", "files/1/y")
@@ -1241,9 +1246,9 @@ async def test_files_that_are_opened_at_once_all_go_on_with_what_is_left_of_them
     store, found = Store(tmp_path), []
 
     async def open_partial(file: RemoteFile) -> None:
-        partial = await store.partial(1, file)
+        partial = await opened(store, 1, file)
         found.append(partial.received)
-        await partial.close()
+        await partial.abort()
 
     async with anyio.create_task_group() as group:
         for file in files[:8]:

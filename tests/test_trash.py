@@ -11,9 +11,10 @@ import orjson
 import pytest
 
 from harvester.jobs.harvest import harvest
-from harvester.jobs.prune import Pruner, prune, removable
+from harvester.jobs.prune import prune, removable
 from harvester.jobs.verify import verify
 from harvester.sandbox import Sandbox, Settings
+from harvester.storage.trash_mover import Pruner
 from tests.support.leftovers import EDITED, WITHDRAWN, config_of, harvest_with_leftovers, here, run_words
 from tests.support.program import at, harvester, started
 from tests.support.truth import rows

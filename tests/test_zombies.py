@@ -22,10 +22,14 @@ import pytest
 from harvester.errors import FolderLocked, StorageError
 from harvester.ledger.ledger import Ledger
 from harvester.sandbox import Sandbox, Settings
-from harvester.storage.local import Partial, Store, atomic_write
+from harvester.storage.atomic_file import atomic_write
+from harvester.storage.local.partial import Partial
 from harvester.storage.local.partial_owner import FREE, Hold, PartName, new_owner
+from harvester.storage.local.store import Store
+from harvester.storage.orphans import delete_orphans
+from harvester.storage.protocol import held_bytes
 from tests.support.program import at, harvester, started
-from tests.support.stores import fill, held_partial_of, partial_of, remote
+from tests.support.stores import fill, held_partial_of, opened, partial_of, remote
 from tests.support.truth import assert_complete
 from tests.support.waiting import until
 
@@ -46,12 +50,12 @@ async def bring(partial: Partial, until: int) -> None:
 
 async def finish(partial: Partial, path: str) -> None:
     while partial.received < len(CONTENT):
-        if partial.received < partial.until:
-            await bring(partial, partial.until)
+        if partial.received < partial.segments().begin:
+            await bring(partial, partial.segments().begin)
         else:
-            await partial.absorb()
-    await partial.publish(path)
-    await partial.close()
+            await partial.segments().absorb()
+    await partial.commit(path)
+    await partial.abort()
 
 
 # -- two stores, one partial file -------------------------------------------------------------------------
@@ -61,9 +65,9 @@ async def finish(partial: Partial, path: str) -> None:
 async def test_one_that_wakes_up_and_begins_anew_does_not_harm_its_successor(
     is_second_first: bool, tmp_path: Path
 ) -> None:
-    first = await Store(tmp_path).partial(1, FILE)
+    first = await opened(Store(tmp_path), 1, FILE)
     await bring(first, 3 * MB)
-    second = await Store(tmp_path).partial(1, FILE)
+    second = await opened(Store(tmp_path), 1, FILE)
     assert second.received == 3 * MB, "what is here is gone on with"
     await bring(second, 5 * MB)
     await first.start_over()
@@ -77,26 +81,26 @@ async def test_one_that_wakes_up_and_begins_anew_does_not_harm_its_successor(
 
 
 async def test_nothing_that_it_does_reaches_what_was_published(tmp_path: Path) -> None:
-    first = await Store(tmp_path).partial(1, FILE)
+    first = await opened(Store(tmp_path), 1, FILE)
     await bring(first, 4 * MB)
-    await finish(await Store(tmp_path).partial(1, FILE), "files/1/x")
+    await finish(await opened(Store(tmp_path), 1, FILE), "files/1/x")
     await first.start_over()
     await first.write(b"of another version")
-    await first.close()
+    await first.abort()
     assert (tmp_path / "files/1/x").read_bytes() == CONTENT
 
 
 async def test_the_pieces_of_a_big_file_are_each_one_s_own_too(tmp_path: Path) -> None:
-    first = await Store(tmp_path).partial(1, FILE)
+    first = await opened(Store(tmp_path), 1, FILE)
     await bring(first, MB)
-    piece = first.divide(3 * MB)
+    piece = first.segments().divide(3 * MB)
     assert piece is not None
     await piece.write(CONTENT[3 * MB : 5 * MB])
     await piece.release()
-    second = await Store(tmp_path).partial(1, FILE)
-    assert (second.received, second.until, second.held) == (MB, 3 * MB, 3 * MB)
+    second = await opened(Store(tmp_path), 1, FILE)
+    assert (second.received, second.segments().begin, held_bytes(second)) == (MB, 3 * MB, 3 * MB)
     await first.start_over()
-    piece = first.divide(2 * MB)
+    piece = first.segments().divide(2 * MB)
     assert piece is not None
     await piece.write(bytes(2 * MB))
     await piece.release()
@@ -118,8 +122,8 @@ async def test_what_somebody_may_have_open_is_copied(owner: str, tmp_path: Path)
     piece = old.with_name(f"{old.stem}@{4 * MB}.part")
     piece.write_bytes(CONTENT[4 * MB : 5 * MB])
     with old.open("r+b") as main, piece.open("r+b") as later:
-        second = await Store(tmp_path).partial(1, FILE)
-        assert (second.received, second.until, second.held) == (2 * MB, 4 * MB, 3 * MB)
+        second = await opened(Store(tmp_path), 1, FILE)
+        assert (second.received, second.segments().begin, held_bytes(second)) == (2 * MB, 4 * MB, 3 * MB)
         for handle in (main, later):
             handle.truncate(5)
             handle.write(b"something else")
@@ -133,12 +137,12 @@ async def test_what_somebody_may_have_open_is_copied(owner: str, tmp_path: Path)
 LEAVES = """
 import anyio, os, sys
 from pathlib import Path
-from harvester.models import RemoteFile
-from harvester.storage.local import Store
+from harvester.storage.local.store import Store
+from harvester.storage.protocol import Expected
 
 async def main():
-    file = RemoteFile(5, "x", "", 6_000_000, sys.argv[2], "", False)
-    partial = await Store(Path(sys.argv[1])).partial(1, file)
+    expected = Expected(1, 5, 6_000_000, sys.argv[2])
+    partial = await Store(Path(sys.argv[1])).open("files/1/x", expected)
     await partial.write(bytes(2_000_000))
     await partial.flush()
     os._exit(9)
@@ -150,18 +154,20 @@ anyio.run(main)
 async def test_what_a_process_left_that_has_ended_is_renamed(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", LEAVES, tmp_path, str(FILE.md5)], check=False)
     before = held_partial_of(tmp_path, FILE).stat()
-    partial = await Store(tmp_path, free_bytes=lambda _: 4 * MB).partial(1, FILE)
+    partial = await opened(Store(tmp_path, free_bytes=lambda _: 4 * MB), 1, FILE)
     after = held_partial_of(tmp_path, FILE).stat()
     assert (partial.received, after.st_ino) == (2 * MB, before.st_ino)
-    await partial.close()
+    await partial.abort()
     assert [path.name for path in tmp_path.glob(".partial/*")] == [partial_of(tmp_path, FILE).name]
     assert partial_of(tmp_path, FILE).stat().st_ino == before.st_ino, "what is let go of is, too"
 
 
 async def test_without_room_for_a_copy_a_file_is_begun_anew(tmp_path: Path) -> None:
     (tmp_path / ".partial").mkdir()
-    partial_of(tmp_path, FILE, "").write_bytes(CONTENT[: 3 * MB])
-    partial = await Store(tmp_path, free_bytes=lambda _: 2 * MB).partial(1, FILE)
+    old = partial_of(tmp_path, FILE, "")
+    old.write_bytes(CONTENT[: 3 * MB])
+    store = Store(tmp_path, free_bytes=lambda _: 2 * MB if old.exists() else 6 * MB)
+    partial = await opened(store, 1, FILE)
     assert partial.received in {0, 3 * MB}, "all of it where the file system has copies that take no room"
     await finish(partial, "files/1/x")
     assert (tmp_path / "files/1/x").read_bytes() == CONTENT
@@ -172,7 +178,7 @@ async def test_of_several_beginnings_the_longest_is_taken(tmp_path: Path) -> Non
     (tmp_path / ".partial").mkdir()
     for owner, size in (("", MB), (f".{FREE}", 3 * MB), (f".{'0' * 8}-1-{'0' * 8}", 2 * MB)):
         partial_of(tmp_path, FILE, owner).write_bytes(CONTENT[:size])
-    partial = await Store(tmp_path).partial(1, FILE)
+    partial = await opened(Store(tmp_path), 1, FILE)
     assert partial.received == 3 * MB
     await finish(partial, "files/1/x")
     assert list((tmp_path / ".partial").iterdir()) == []
@@ -185,12 +191,12 @@ def replace(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [replace, lambda path: os.truncate(path, 5 * MB)])
 async def test_what_is_proven_is_what_is_on_the_disk(change: Callable[[Path], None], tmp_path: Path) -> None:
-    partial = await Store(tmp_path).partial(1, FILE)
+    partial = await opened(Store(tmp_path), 1, FILE)
     await bring(partial, len(CONTENT))
     change(held_partial_of(tmp_path, FILE))
     with pytest.raises(StorageError, match="was changed while it was written"):
-        await partial.publish("files/1/x")
-    await partial.close()
+        await partial.commit("files/1/x")
+    await partial.abort()
     assert not (tmp_path / "files").exists()
 
 
@@ -253,11 +259,11 @@ async def test_who_has_lost_the_folder_moves_and_removes_nothing(tmp_path: Path)
 
     for move in (
         fill(zombie, remote(7, "z", content=b"abc"), b"abc", "files/1/y"),
-        zombie.links("files/1/y", "files/1/z", 3, None),
+        zombie.duplicate("files/1/y", "files/1/z"),
         zombie.renames.take_out([("files/1/y", "files/1/z")]),
         zombie.renames.put_in(["files/1/y"]),
-        zombie.sweep(is_of_use),
-        zombie.partial(1, FILE),
+        delete_orphans(zombie, is_of_use),
+        opened(zombie, 1, FILE),
     ):
         with pytest.raises(FolderLocked):
             await move
@@ -282,22 +288,22 @@ async def test_a_folder_that_is_lost_while_bytes_are_synced_gets_no_file(size: i
 
 
 async def fill_quickly(store: Store, content: bytes) -> None:
-    partial = await store.partial(1, remote(5, "x", content=content))
+    partial = await opened(store, 1, remote(5, "x", content=content))
     try:
         await partial.write(content)
-        await partial.publish("files/1/x")
+        await partial.commit("files/1/x")
     finally:
-        await partial.close()
+        await partial.abort()
 
 
 async def test_a_sweep_leaves_what_a_living_process_fills(tmp_path: Path) -> None:
-    first = await Store(tmp_path).partial(1, FILE)
+    first = await opened(Store(tmp_path), 1, FILE)
     await bring(first, MB)
 
     async def is_of_use(*_: object) -> bool:
         return False
 
-    await Store(tmp_path).sweep(is_of_use)
+    await delete_orphans(Store(tmp_path), is_of_use)
     await finish(first, "files/1/x")
     assert (tmp_path / "files/1/x").read_bytes() == CONTENT
 

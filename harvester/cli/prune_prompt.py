@@ -12,8 +12,9 @@ from typing import Any
 from harvester.cli.console import print_note
 from harvester.cli.render import nothing_removed, pruned_text, removable_text
 from harvester.config import Config
-from harvester.jobs.prune import Pruned, prune_and_export, prune_blockers, removable
+from harvester.jobs.prune import prune_and_export, prune_blockers, removable
 from harvester.storage.trash import TRASH_DAYS, dated, expired
+from harvester.storage.trash_mover import Pruned
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from harvester.config import Config
     from harvester.jobs.plan_totals import Plan
-    from harvester.jobs.prune import Pruned, Removable
+    from harvester.jobs.prune import Removable
     from harvester.models import Summary
     from harvester.storage.trash import Dated
+    from harvester.storage.trash_mover import Pruned
 
 
 def closing(summary: Summary, config: Config) -> str:

@@ -14,8 +14,8 @@ from aiohttp import ClientSession
 from harvester.client.client import Client, Reply
 from harvester.client.credentials import Credentials
 from harvester.client.download.segment_policy import SegmentPolicy
-from harvester.client.download.single import Unfit, Wanted, is_progress
-from harvester.client.download.slots import Holding
+from harvester.client.download.single import RangeMismatch, Wanted, is_progress
+from harvester.client.download.slots import SlotUsage
 from harvester.client.json_body import JSON_LIMIT
 from harvester.client.sender import RequestSender, Traffic
 from harvester.client.session import Lookup, open_session
@@ -25,13 +25,13 @@ __all__ = [
     "Client",
     "ClientSession",
     "Credentials",
-    "Holding",
     "Lookup",
+    "RangeMismatch",
     "Reply",
     "RequestSender",
     "SegmentPolicy",
+    "SlotUsage",
     "Traffic",
-    "Unfit",
     "Wanted",
     "is_progress",
     "open_session",

@@ -24,7 +24,7 @@ from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from harvester.client.download.segment_policy import USUAL, SegmentPolicy
+from harvester.client.download.segment_policy import DEFAULT_POLICY, SegmentPolicy
 from harvester.client.download.segmented import SegmentedDownload
 from harvester.client.download.single import IDENTITY, Wanted, refuse_a_page, refuse_a_page_for_the_first_byte
 from harvester.client.health import HealthCheck
@@ -81,7 +81,7 @@ class Client:
         sender: RequestSender,
         retry: Retry,
         *,
-        splitting: SegmentPolicy = USUAL,
+        splitting: SegmentPolicy = DEFAULT_POLICY,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         jitter: Callable[[], float] = random.random,

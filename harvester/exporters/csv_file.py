@@ -10,7 +10,7 @@ from typing import Any
 
 from harvester.exporters.tables import Column, Row, Table, Type, clean_cell
 from harvester.ledger.reader import Reader
-from harvester.storage.local import atomic_write
+from harvester.storage.atomic_file import atomic_write
 from harvester.text.fields import join_values
 
 

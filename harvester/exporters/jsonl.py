@@ -11,7 +11,7 @@ import msgspec
 
 from harvester.ledger.reader import Reader
 from harvester.ledger.rows import ItemRow
-from harvester.storage.local import atomic_write
+from harvester.storage.atomic_file import atomic_write
 
 _CHUNK_BYTES = 1 << 20
 

@@ -11,7 +11,7 @@ import orjson
 
 from harvester.ledger.reader import Reader
 from harvester.models import Summary
-from harvester.storage.local import atomic_write
+from harvester.storage.atomic_file import atomic_write
 from harvester.storage.trash import in_trash
 from harvester.text.display import harmless_json
 

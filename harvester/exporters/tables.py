@@ -15,7 +15,7 @@ from harvester.figshare.records import read_description
 from harvester.ledger.reader import Reader
 from harvester.ledger.rows import FileRow
 from harvester.models import FileStatus
-from harvester.storage.local import item_dir
+from harvester.storage.paths import item_dir
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 _BREAKS = ("\t", "\r", "\n")

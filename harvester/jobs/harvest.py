@@ -48,7 +48,8 @@ from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import RECORD, RunSpec
 from harvester.models import Summary
 from harvester.plugins import item_task_names
-from harvester.storage.local import map_disk_errors
+from harvester.storage.disk_errors import map_disk_errors
+from harvester.storage.orphans import delete_orphans
 from harvester.tasks.placement import Placement
 
 log = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ class _Run:
             open_task_services(config, hooks, confirm=self._ledger.confirm) as services,
             hooks.executor(config, services) as executor,
         ):
-            placement = Placement(self._ledger, services.store)
+            placement = Placement(self._ledger, services.storage)
             pipeline = self._pipeline(services, placement, executor)
             client = services.connected.client
             snapshot = ProgressSnapshot(
@@ -187,7 +188,7 @@ class _Run:
         await placement.recover()
         await recover(self._config.folder, self._ledger)
         await placement.settle()
-        await services.store.sweep(self._ledger.may_owe)
+        await delete_orphans(services.storage, self._ledger.may_owe)
         await pipeline.run()
         if pipeline.stopping.is_set():
             return

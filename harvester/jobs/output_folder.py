@@ -1,4 +1,8 @@
-"""Preparation of the output folder: it is created, refused if it holds other data, or given a new ledger."""
+"""
+Preparation of the output folder: it is created, refused if it holds other data, or given a new ledger.
+
+Here is the one place that builds the storage of a run.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,15 @@ from pathlib import Path
 
 from anyio import from_thread
 
+from harvester.config import Config
 from harvester.errors import UsageError
 from harvester.ledger.database.connection import NAME, exists
 from harvester.ledger.database.heartbeat import Timing, Watch
 from harvester.ledger.database.lease_file import is_trace
 from harvester.ledger.database.rebuild import rebuild as rebuild_ledger
-from harvester.storage.local import map_disk_errors
+from harvester.storage.disk_errors import map_disk_errors
+from harvester.storage.local.store import Store
+from harvester.storage.protocol import Confirm, Storage, nothing_to_confirm
 from harvester.storage.trash import TRASH
 
 log = logging.getLogger(__name__)
@@ -41,6 +48,11 @@ def prepare(folder: Path, *, rebuild: bool, timing: Timing) -> None:
         watch = Watch(folder, seconds=timing.watch_seconds, checkpoint=from_thread.check_cancelled)
         aside = rebuild_ledger(folder, watch)
         log.warning("%s: new ledger; the old one: %s", folder, aside or "none")
+
+
+def open_storage(config: Config, confirm: Confirm = nothing_to_confirm) -> Storage:
+    """Return where the files of a harvest end: the output folder, on a disk of this machine."""
+    return Store(config.folder, writers=config.concurrency.downloads, confirm=confirm)
 
 
 def make_folder(folder: Path, option: str) -> None:

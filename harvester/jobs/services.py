@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from urllib.request import getproxies
 
 from yarl import URL
@@ -36,8 +35,9 @@ from harvester.figshare.downloads import DOWNLOADS, DownloadRoutes
 from harvester.figshare.protocol import ApiVersion
 from harvester.figshare.statistics import StatsService
 from harvester.figshare.v2 import V2
+from harvester.jobs.output_folder import open_storage
 from harvester.ledger.database.heartbeat import USUAL_TIMING, Timing
-from harvester.storage.local.reservation import free_bytes
+from harvester.storage.protocol import Confirm, Storage
 from harvester.system.resource_limits import fitted
 from harvester.system.version import __version__
 
@@ -57,15 +57,15 @@ class RunHooks:
 
     ``wall_clock``: seconds since 1970; it may jump.
     ``before_lookup``: see `client.Lookup`.
-    ``free_bytes``: of the disk that a folder is on.
-    ``timing``: of heartbeats, see `ledger.heartbeat.Timing`.
+    ``storage``: opens where the files of a harvest end.
+    ``timing``: of heartbeats, see `ledger.database.heartbeat.Timing`.
     ``api_version``: the version of figshare's API.
     ``executor``: opens what runs the work, given the config and the services of this process.
     """
 
     wall_clock: Callable[[], float] = time.time
     before_lookup: Lookup | None = None
-    free_bytes: Callable[[Path], int] = free_bytes
+    storage: Callable[[Config, Confirm], Storage] = open_storage
     timing: Timing = USUAL_TIMING
     api_version: ApiVersion = V2
     executor: Callable[[Config, Services], AbstractAsyncContextManager[Executor]] = open_local_executor

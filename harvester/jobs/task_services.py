@@ -16,8 +16,7 @@ from harvester.engine.executor import MemoryPermit
 from harvester.jobs.services import DEFAULT_HOOKS, Connected, RunHooks, connect
 from harvester.ledger.database.lease_row import iso
 from harvester.plugins import TASKS, item_task_names
-from harvester.storage.local import Store
-from harvester.storage.local.commit import Confirm, nothing_to_confirm
+from harvester.storage.protocol import Confirm, Storage, nothing_to_confirm
 from harvester.tasks import FileTask, ItemTask
 from harvester.tasks.record_access import access_of
 
@@ -28,11 +27,11 @@ class TaskServices:
     The tasks of a config, ready to run, and what they share; see `engine.executor.Services`.
 
     ``connected``: what sends requests to figshare.
-    ``store``: the files of the output folder.
+    ``storage``: where the files end.
     """
 
     connected: Connected
-    store: Store
+    storage: Storage
     item_tasks: tuple[ItemTask, ...]
     file_task: FileTask | None
 
@@ -45,9 +44,8 @@ class TaskServices:
 async def open_task_services(
     config: Config, hooks: RunHooks = DEFAULT_HOOKS, *, confirm: Confirm = nothing_to_confirm
 ) -> AsyncIterator[TaskServices]:
-    """Open the services of a config; `confirm`: see `Store`."""
-    writers, free_bytes = config.concurrency.downloads, hooks.free_bytes
-    store = Store(config.folder, writers=writers, free_bytes=free_bytes, confirm=confirm)
+    """Open the services of a config; `confirm`: see `Confirm`."""
+    storage = hooks.storage(config, confirm)
     async with connect(config, hooks) as connected:
         parts = {
             "access": access_of(config),
@@ -56,12 +54,12 @@ async def open_task_services(
             "routes": connected.routes,
             "rules": config.files,
             "statistics": connected.statistics,
-            "store": store,
+            "storage": storage,
             "versions": config.versions,
         }
         item_tasks = tuple(_make(name, parts) for name in item_task_names(config.tasks))
         file_task = _make("files", parts) if "files" in config.tasks else None
-        yield TaskServices(connected, store, item_tasks, file_task)
+        yield TaskServices(connected, storage, item_tasks, file_task)
 
 
 def _make(name: str, parts: dict[str, Any]) -> Any:

@@ -12,12 +12,13 @@ from anyio import get_cancelled_exc_class
 from harvester.concurrency import run_with_background
 from harvester.config import Config
 from harvester.engine.progress import LINE_EVERY_SECONDS
+from harvester.jobs.output_folder import open_storage
 from harvester.ledger.database.connection import may_write
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import FileResult
 from harvester.ledger.reader import Reader
 from harvester.models import FileStatus
-from harvester.storage.local import Store
+from harvester.storage.protocol import Storage
 from harvester.tasks.placement import Placement
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ async def verify(config: Config) -> Verified:
     """
     with Reader(config.folder) as reader:
         if not may_write(config.folder):
-            return await _verify(reader, Store(config.folder), None)
+            return await _verify(reader, open_storage(config), None)
         ledger = Ledger(config.folder)
         await ledger.acquire("verify")
         outcome = "stopped"
@@ -69,12 +70,12 @@ async def verify(config: Config) -> Verified:
 
 
 async def _recover_and_verify(config: Config, reader: Reader, ledger: Ledger) -> Verified:
-    store = Store(config.folder, confirm=ledger.confirm)
-    await Placement(ledger, store).recover()
-    return await _verify(reader, store, ledger)
+    storage = open_storage(config, ledger.confirm)
+    await Placement(ledger, storage).recover()
+    return await _verify(reader, storage, ledger)
 
 
-async def _verify(reader: Reader, store: Store, ledger: Ledger | None) -> Verified:
+async def _verify(reader: Reader, storage: Storage, ledger: Ledger | None) -> Verified:
     """Hash every file; without a ledger nothing is recorded, and what is being renamed is left out."""
     damaged: list[str] = []
     checked = 0
@@ -84,7 +85,7 @@ async def _verify(reader: Reader, store: Store, ledger: Ledger | None) -> Verifi
         if file.path in moving:
             log.warning("%s: is being renamed; not checked", file.path)
             continue
-        if not await store.holds(file.path, file.size, file.md5):
+        if not await storage.is_intact(file.path, file.size, file.md5):
             log.warning("%s: corrupt or missing", file.path)
             damaged.append(file.path)
             if ledger:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from msgspec.structs import replace
@@ -11,7 +12,7 @@ from harvester.errors import NotFound, Rejected
 from harvester.figshare.downloads import DownloadRoutes
 from harvester.ledger.messages import FileResult
 from harvester.models import REFUSED_TO_OWNER, FileStatus, PendingFile
-from harvester.storage.local import Store
+from harvester.storage.protocol import Expected, Storage
 
 MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 """A size of 0 with another md5 means that the size is unknown."""
@@ -29,11 +30,11 @@ class Files:
     name: ClassVar[str] = "files"
 
     routes: DownloadRoutes
-    store: Store
+    storage: Storage
 
     async def fetch(self, file: PendingFile) -> FileResult:
         """Bring a file to its path, or return that it is withheld; raises as `DownloadRoutes.download`."""
-        if not await is_in_place(self.store, file):
+        if not await keep_in_place(self.storage, file):
             try:
                 file = await self._with_size(file)
                 await self._download(file)
@@ -50,17 +51,18 @@ class Files:
         return replace(file, file=replace(file.file, size=await self.routes.size_of(file)))
 
     async def _download(self, file: PendingFile) -> None:
-        partial = await self.store.partial(file.item_id, file.file)
+        expected = Expected(file.item_id, file.file.id, file.file.size, file.file.md5)
+        upload = await self.storage.open(file.path, expected)
         try:
-            with partial.reserve():
-                await self.routes.download(file, partial)
+            await self.routes.download(file, upload, partial(upload.commit, file.path))
         finally:
-            await partial.close()
+            await upload.abort()
 
 
-async def is_in_place(store: Store, file: PendingFile) -> bool:
-    """Return whether a file is at its path, proven, and will outlive a power cut."""
+async def keep_in_place(storage: Storage, file: PendingFile) -> bool:
+    """Keep a file that is at its path and proven, durably; False where it is not there."""
+    path, size, md5 = file.path, file.file.size, file.file.md5
     # Without an md5 only a finished download proves a file; with one, what lies there can.
-    if file.file.md5 is None or not store.may_hold(file.path):
+    if md5 is None or not await storage.is_intact(path, size, md5):
         return False
-    return await store.keeps(file.path, file.file.size, file.file.md5)
+    return await storage.duplicate(path, path)  # a killed run may not have made it durable

@@ -29,8 +29,8 @@ from harvester.models import (
     RemoteFile,
     TaskResult,
 )
-from harvester.storage.local import Store
 from harvester.storage.paths import item_dir
+from harvester.storage.protocol import Storage
 from harvester.tasks.file_plan import are_placed, plan_files
 from harvester.tasks.record_access import Access, Records, remarks
 from harvester.tasks.wanted_versions import (
@@ -53,7 +53,7 @@ class Metadata:
 
     ``rules``: which files are fetched.
     ``versions``: of items that are wanted: "latest", "all" or their numbers.
-    ``store``: proves files whose md5 figshare tells later.
+    ``storage``: proves files whose md5 figshare tells later.
     ``now``: returns the time as ISO 8601.
     ``access``: the rights to request with, see `record_access.Records`.
     """
@@ -64,7 +64,7 @@ class Metadata:
     figshare: Figshare
     rules: FileRules
     versions: str | tuple[int, ...]
-    store: Store
+    storage: Storage
     now: Callable[[], str]
     access: Access = Access()
 
@@ -109,7 +109,7 @@ class Metadata:
         proven = dict(here)
         for file_id, file in late.items():
             old, path = here[file_id]
-            if old.md5 is None and await self.store.holds(path, file.size, file.md5):
+            if old.md5 is None and await self.storage.is_intact(path, file.size, file.md5):
                 proven[file_id] = (replace(old, md5=file.md5), path)
         return proven
 

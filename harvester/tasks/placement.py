@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from harvester.concurrency import KeyedLocks
 from harvester.config.keys import LATEST
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import FileResult
 from harvester.ledger.tables.renames import ItemFiles, Move
 from harvester.models import FileStatus, PendingFile
-from harvester.storage.local import Store, aside, assign_paths, is_same_path, item_dir
-from harvester.tasks.files import is_in_place
+from harvester.storage.paths import aside, assign_paths, is_same_path, item_dir
+from harvester.storage.protocol import Storage, renames_of
+from harvester.tasks.files import keep_in_place
 
 AT_ONCE = 200
 """Items whose files are renamed together."""
@@ -26,12 +28,14 @@ RENAMES = "renames"
 
 
 class Placement:
-    """Renames files of one output folder."""
+    """Renames the files of a harvest."""
 
-    def __init__(self, ledger: Ledger, store: Store) -> None:
+    def __init__(self, ledger: Ledger, storage: Storage) -> None:
         self._moves = ledger.moves
         self._ledger = ledger
-        self._store = store
+        self._storage = storage
+        self._renames = renames_of(storage)
+        self._locks = KeyedLocks()
 
     async def recover(self) -> None:
         """End the renames that a run which ended early had begun."""
@@ -50,7 +54,7 @@ class Placement:
         Yields the file; its result where what is here already took its place.
         `versions`: the versions of items that the run wants.
         """
-        lock = self._store.alone
+        lock = self._locks.hold
         # By its id, as its record may change meanwhile; by its path, which another file may get.
         async with lock(file.key, file.path), lock(file.item_id, file.file.id):
             if await self._clear(file):
@@ -65,20 +69,21 @@ class Placement:
         """Move a replaced file aside, or back where it is the wanted one; return whether that is in place."""
         if not (file.is_taken or file.may_be_aside):
             return False
-        if await is_in_place(self._store, file):
+        if await keep_in_place(self._storage, file):
             return True
-        async with self._store.alone(file.item_id, RENAMES):
+        async with self._locks.hold(file.item_id, RENAMES):
             if file.is_taken:
                 await self.make_way(file)
             return file.may_be_aside and await self.take_back(file)
 
     async def _link_duplicate(self, file: PendingFile) -> FileResult | None:
         """Take a file from another version of its item; return its result, None where no other has it."""
-        if await is_in_place(self._store, file):
+        if await keep_in_place(self._storage, file):
             return _done(file, file.file.size)
-        async with self._store.alone(file.item_id, RENAMES):  # a file that is being renamed is in no place
+        async with self._locks.hold(file.item_id, RENAMES):  # a file that is being renamed is in no place
             for path, size in await self._ledger.histories.duplicates(file):
-                if await self._store.links(path, file.path, size, file.file.md5):
+                is_intact = await self._storage.is_intact(path, size, file.file.md5)
+                if is_intact and await self._storage.duplicate(path, file.path):
                     return _done(file, size)
         return None
 
@@ -95,7 +100,7 @@ class Placement:
         """
         for path, file_id in await self._moves.orphans_of(file.key, file.file.size):
             is_known = file.file.md5 is not None or file_id == file.file.id
-            if is_known and await self._store.keeps(path, file.file.size, file.file.md5):
+            if is_known and await self._storage.is_intact(path, file.file.size, file.file.md5):
                 await self._move([Move(file.key, file.file.id, path, file.path)])
                 return True
         return False
@@ -115,7 +120,7 @@ class Placement:
                 wanted = assign_paths(
                     item_dir(item.item_id, item.version), [file for file, _, _ in item.files], {}
                 )
-                here = self._here(item)
+                here = await self._here(item)
                 moves += [
                     Move(item.key, file_id, path, wanted[file_id])
                     for file_id, path in here.items()
@@ -126,13 +131,16 @@ class Placement:
             await self._move(moves)
             await self._moves.place(placed)
 
-    def _here(self, item: ItemFiles) -> dict[int, str]:
-        """Return the paths of the files that are here, or may be: their run was killed before it said so."""
-        return {
-            file.id: path
-            for file, path, is_here in item.files
-            if is_here or (path not in item.orphans and self._store.may_hold(path))
-        }
+    async def _here(self, item: ItemFiles) -> dict[int, str]:
+        """Return the paths of the files that are here; a run may have been killed before it recorded one."""
+        here: dict[int, str] = {}
+        for file, path, is_recorded in item.files:
+            is_here = is_recorded or (
+                path not in item.orphans and await self._storage.is_intact(path, file.size, file.md5)
+            )
+            if is_here:
+                here[file.id] = path
+        return here
 
     async def _move(self, moves: Sequence[Move], *, is_planned: bool = False) -> None:
         if not moves:
@@ -141,12 +149,12 @@ class Placement:
             await self._moves.plan(moves)
         # All of them leave before one comes, and that is on the disk and in the ledger in between: names may
         # change places, and a crash leaves no doubt about which file is the old and which the new one.
-        await self._store.renames.take_out([(move.source, move.target) for move in moves])
+        await self._renames.take_out([(move.source, move.target) for move in moves])
         await self._moves.note_out(moves)
         await self._put_in(moves)
 
     async def _put_in(self, moves: Sequence[Move]) -> None:
-        await self._store.renames.put_in([move.target for move in moves])
+        await self._renames.put_in([move.target for move in moves])
         await self._moves.finish(moves)
 
 

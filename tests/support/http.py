@@ -12,7 +12,7 @@ from aiohttp import web
 from yarl import URL
 
 from harvester.client import Client, Credentials, RequestSender, SegmentPolicy, open_session
-from harvester.client.download.segment_policy import USUAL
+from harvester.client.download.segment_policy import DEFAULT_POLICY
 from harvester.client.limits import Limiter, Rate, RateLimiter
 from harvester.config import Retry, Timeouts
 from harvester.config.keys import SERVICES
@@ -58,7 +58,7 @@ async def client(
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], Awaitable[None]] | None = None,
     lookup: Callable[[str], Awaitable[None]] | None = None,
-    splitting: SegmentPolicy = USUAL,
+    splitting: SegmentPolicy = DEFAULT_POLICY,
 ) -> AsyncIterator[Client]:
     async def sleep(seconds: float) -> None:
         if slept is not None:

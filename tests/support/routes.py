@@ -10,8 +10,9 @@ from aiohttp import web
 
 from harvester.figshare.downloads import DownloadRoutes
 from harvester.models import PendingFile, RemoteFile
-from harvester.storage.local import Store
+from harvester.storage.local.store import Store
 from tests.support.http import Hours, client, served
+from tests.support.stores import download as download_file
 
 CONTENT = b"the bytes of the file"
 
@@ -53,10 +54,6 @@ async def two_routes(
         async def download(file_id: int) -> None:
             file = RemoteFile(file_id, "x.csv", "", len(CONTENT), None, str(own_address / "f"), is_link=False)
             owed = PendingFile(1, 5, file, f"files/5/{file_id}.csv", private, 5)
-            partial = await store.partial(5, file)
-            try:
-                await routes.download(owed, partial)
-            finally:
-                await partial.close()
+            await download_file(routes, store, owed)
 
         yield download, asked, hours

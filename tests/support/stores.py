@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import resource
@@ -9,8 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harvester.models import RemoteFile
-from harvester.storage.local import Store
+from harvester.figshare.downloads import DownloadRoutes
+from harvester.models import PendingFile, RemoteFile
+from harvester.storage.local.partial import Partial
+from harvester.storage.local.store import Store
+from harvester.storage.protocol import Expected
 
 
 def remote(file_id: int, name: str, folder: str = "", content: bytes = b"", md5: bool = True) -> RemoteFile:
@@ -30,14 +34,28 @@ def held_partial_of(folder: Path, file: RemoteFile) -> Path:
     return found
 
 
+async def opened(store: Store, item_id: int, file: RemoteFile) -> Partial:
+    """Open the upload of a file."""
+    return await store.open(f"files/{item_id}/{file.name}", Expected(item_id, file.id, file.size, file.md5))
+
+
 async def fill(store: Store, file: RemoteFile, content: bytes, path: str) -> None:
-    partial = await store.partial(1, file)
+    upload = await opened(store, 1, file)
     try:
         for start in range(0, len(content), 7):
-            await partial.write(content[start : start + 7])
-        await partial.publish(path)
+            await upload.write(content[start : start + 7])
+        await upload.commit(path)
     finally:
-        await partial.close()
+        await upload.abort()
+
+
+async def download(routes: DownloadRoutes, store: Store, pending: PendingFile) -> None:
+    """Download a file as the task does."""
+    upload = await opened(store, pending.item_id, pending.file)
+    try:
+        await routes.download(pending, upload, functools.partial(upload.commit, pending.path))
+    finally:
+        await upload.abort()
 
 
 def a_link(path: Path, target: Path) -> None:

@@ -1,9 +1,9 @@
 """
-A file over one connection, or over several where each by itself is slow.
+Segmented download: a file over several connections where each by itself is slow, else over one.
 
-A big file begins as any other. While it comes, one more connection is opened now and then for a part that is
-still missing (`splitting.py` says when and which), where the host has shown that it gives parts. What a
-further connection meets never fails the file: what it did not bring is missing, and is asked for in its turn.
+A big file begins as any other. While it comes, a further connection is opened now and then for a range that
+is still missing (`segment_policy` says when and which), where the host has shown that it serves ranges. What
+a further connection meets never fails the file: what it did not bring is still missing, and requested later.
 """
 
 from __future__ import annotations
@@ -25,182 +25,195 @@ from harvester.client.download.segment_policy import (
     HostLimits,
     SegmentPolicy,
     SegmentTuner,
-    next_part,
+    next_range,
 )
-from harvester.client.download.single import RangeRequest, SingleDownload, Unfit, Wanted, is_divisible
-from harvester.client.download.slots import ConnectionSlots, Holding
+from harvester.client.download.single import (
+    FileWriter,
+    RangeMismatch,
+    RangeRequest,
+    SingleDownload,
+    Wanted,
+    accepts_ranges,
+)
+from harvester.client.download.slots import ConnectionSlots, SlotUsage
 from harvester.client.responses import display_url
 from harvester.client.sender import RequestSender
 from harvester.concurrency import run_with_background
 from harvester.config import Timeouts
 from harvester.errors import PermanentError, TransientError
-from harvester.storage.local import Partial
+from harvester.storage.protocol import Segments, Upload
 
 log = logging.getLogger(__name__)
 
 MOST_FAILURES = 2
-"""After so many further connections without luck a file gets none until it is asked for again."""
+"""After so many further connections that failed, a file gets none until it is requested again."""
 
 
 @dataclass(frozen=True)
-class _Means:
-    """What the transfers of a run share."""
+class _Shared:
+    """What the downloads of a run share."""
 
-    asking: RequestSender
-    receiving: SingleDownload
-    splitting: SegmentPolicy
-    lanes: ConnectionSlots
-    bearing: HostLimits
+    sender: RequestSender
+    single: SingleDownload
+    policy: SegmentPolicy
+    slots: ConnectionSlots
+    host_limits: HostLimits
 
 
 class SegmentedDownload:
-    """Fetches files, each over as many connections as are worth it; `clock`: seconds."""
+    """Downloads files, each over as many connections as are worth it; `clock`: seconds."""
 
     def __init__(
-        self, asking: RequestSender, splitting: SegmentPolicy, timeouts: Timeouts, clock: Callable[[], float]
+        self, sender: RequestSender, policy: SegmentPolicy, timeouts: Timeouts, clock: Callable[[], float]
     ) -> None:
-        lanes, bearing = ConnectionSlots(splitting.connections), HostLimits(splitting.connections_a_file)
+        slots, limits = ConnectionSlots(policy.connections), HostLimits(policy.connections_per_file)
         self._timeouts = timeouts
         self._clock = clock
-        self._means = _Means(asking, SingleDownload(asking), splitting, lanes, bearing)
+        self._shared = _Shared(sender, SingleDownload(sender), policy, slots, limits)
 
-    def holding(self, times: int = 0) -> Holding:
-        """Begin to watch how a file uses its connections that was put off so many times."""
-        return Holding(self._means.lanes, self._timeouts, times, self._clock)
+    def usage(self, deferrals: int = 0) -> SlotUsage:
+        """Begin to measure how well a file uses its slots that was deferred so many times before."""
+        return SlotUsage(self._shared.slots, self._timeouts, deferrals, self._clock)
 
     async def fetch(
         self,
         url: URL,
-        into: Partial,
+        upload: Upload,
         wanted: Wanted,
         *,
         authorised: bool = False,
-        holding: Holding | None = None,
+        usage: SlotUsage | None = None,
     ) -> None:
         """
-        Ask for the rest of a file and hand its bytes on; a big one's in parts, if that is faster.
+        Request the rest of a file and write it to an upload; a big one in segments, if that is faster.
 
-        It is asked once, and again where an answer is good and shorter than what was asked for. A request to
-        the api's host counts for the api as well as for files.
+        It is requested once, and again where a response is good and shorter than what was requested. A
+        request to the api's host counts for the api as well as for files.
 
         Raises:
             Blocked: what came is not the file but a page for browsers, or nothing.
             ConnectionFailed: the bytes ended early, came too slowly or belong to something else.
-            Deferred: they come slowly, and another file waits; `holding`: how it used its connections so far.
+            Deferred: they come slowly, and another file waits; `usage`: how well it used its slots so far.
         """
-        if into.received == wanted.size > 0:
+        if upload.received == wanted.size > 0:
             return  # all of it is here: a crash came between the last byte and the proof
-        means, asked = self._means, RangeRequest(url, wanted, authorised, holding or self.holding())
-        is_big = wanted.has_md5 and wanted.size >= means.splitting.least_size and not wanted.one_connection
-        if into.pieces or is_big:
-            await _Transfer(means, asked, into).run()
+        shared, request = self._shared, RangeRequest(url, wanted, authorised, usage or self.usage())
+        into = FileWriter(upload, wanted.size)
+        is_big = wanted.has_md5 and wanted.size >= shared.policy.min_size and not wanted.one_connection
+        if into.segments is not None and (is_big or into.until < wanted.size):
+            await _SegmentedFile(shared, request, into, into.segments).run()
             return
-        async with means.lanes.first():
-            await means.receiving.rest(asked, into)
-            while into.received < wanted.size:
-                await means.receiving.rest(asked, into)
+        async with shared.slots.first():
+            await shared.single.rest(request, into)
+            while upload.received < wanted.size:
+                await shared.single.rest(request, into)
 
 
-class _Transfer:
-    """One big file."""
+class _SegmentedFile:
+    """The download of one big file."""
 
-    def __init__(self, means: _Means, asked: RangeRequest, into: Partial) -> None:
-        self._means = means
-        self._asked = asked
+    def __init__(self, shared: _Shared, request: RangeRequest, into: FileWriter, segments: Segments) -> None:
+        self._shared = shared
+        self._request = request
         self._into = into
-        self._growth = SegmentTuner(means.splitting, means.bearing.most(asked.url))
+        self._upload = into.upload
+        self._segments = segments
+        self._tuner = SegmentTuner(shared.policy, shared.host_limits.most(request.url))
         self._connections = 0
         self._further: list[CancelScope] = []  # the newest is last
         self._opening: CancelScope | None = None  # one at a time
-        self._is_divisible = False
+        self._accepts_ranges = False
         self._failures = 0
 
     async def run(self) -> None:
-        await run_with_background(self._fill, self._watch)
+        await run_with_background(self._fill, self._tune)
 
     # -- the first connection -------------------------------------------------------------------------
 
     async def _fill(self) -> None:
-        """Bring what is missing, from the beginning on; take over what others have brought."""
-        into = self._into
-        while into.received < self._asked.wanted.size:
-            if into.received >= into.until:
-                await into.absorb()
+        """Fetch what is missing, from the beginning on; absorb the segments that others have filled."""
+        while self._upload.received < self._request.wanted.size:
+            if self._upload.received >= self._into.until:
+                await self._segments.absorb()
                 continue
-            async with self._means.lanes.first():
-                await self._fill_the_rest()
+            async with self._shared.slots.first():
+                await self._fetch_rest()
 
-    async def _fill_the_rest(self) -> None:
+    async def _fetch_rest(self) -> None:
         with ExitStack() as counted:
 
             def begun(response: aiohttp.ClientResponse) -> None:
-                self._is_divisible = is_divisible(response)
+                self._accepts_ranges = accepts_ranges(response)
                 counted.enter_context(self._counted())
 
-            await self._means.receiving.rest(self._asked, self._into, begun)
+            await self._shared.single.rest(self._request, self._into, begun)
 
     # -- further ones ---------------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
+    async def _tune(self) -> None:
         async with create_task_group() as group:
             while True:
-                await anyio.sleep(self._means.splitting.settle_seconds / 10)
-                self._look(group)
+                await anyio.sleep(self._shared.policy.settle_seconds / 10)
+                self._adjust(group)
 
-    def _look(self, group: TaskGroup) -> None:
-        """See whether one more connection is worth it, or the last one was not."""
-        part = next_part(self._gaps())
-        advice = self._growth.look(anyio.current_time(), self._received(), self._connections, part.size)
+    def _adjust(self, group: TaskGroup) -> None:
+        """Open one more connection where that is worth it, or close the last one where it was not."""
+        missing = next_range(self._gaps())
+        advice = self._tuner.advise(anyio.current_time(), self._received(), self._connections, missing.size)
         if advice is Advice.FEWER and self._further:
-            log.debug("%s: one more connection is not faster", display_url(self._asked.url))
-            self._means.bearing.note(self._asked.url, self._growth.most)
+            log.debug("%s: one more connection is not faster", display_url(self._request.url))
+            self._shared.host_limits.note(self._request.url, self._tuner.most)
             self._further.pop().cancel()
-        elif advice is Advice.MORE and self._may_open(part):
-            group.start_soon(self._bring, part)
+        elif advice is Advice.MORE and self._try_reserve(missing):
+            group.start_soon(self._fetch_range, missing)
 
-    def _may_open(self, part: ByteRange) -> bool:
+    def _try_reserve(self, missing: ByteRange) -> bool:
         return (
-            self._is_divisible
+            self._accepts_ranges
             and self._opening is None
             and self._failures < MOST_FAILURES
-            and self._means.lanes.has_room
-            and self._into.pieces.make_room(part.size)
+            and self._shared.slots.has_room
+            and self._segments.try_reserve(missing.size)
         )
 
-    async def _bring(self, part: ByteRange) -> None:
-        """Bring a part of the file, or as much of it as can be had."""
-        with self._means.lanes.further() as scope:
+    async def _fetch_range(self, missing: ByteRange) -> None:
+        """Fetch a range of the file, or as much of it as can be had."""
+        with self._shared.slots.further() as scope:
             self._opening = scope
             try:
-                await self._receive(part, scope)
+                await self._receive(missing, scope)
             except (PermanentError, TransientError) as error:
                 self._failures += 1
-                self._means.asking.traffic.errors["files"] += 1
-                if isinstance(error, Unfit):
-                    self._growth.most = 1
-                    self._means.bearing.note(self._asked.url, 1)
+                self._shared.sender.traffic.errors["files"] += 1
+                if isinstance(error, RangeMismatch):
+                    self._tuner.most = 1
+                    self._shared.host_limits.note(self._request.url, 1)
                 log.debug("one more connection failed: %s", error)
             finally:
                 self._opened(scope)
         if scope.cancelled_caught:
-            self._growth.gave_way(self._connections)
+            self._tuner.preempted(self._connections)
 
-    async def _receive(self, part: ByteRange, scope: CancelScope) -> None:
-        asked, receiving, validator = self._asked, self._means.receiving, self._into.validator
-        async with receiving.part(asked, part.position, part.until, validator) as (response, end):
+    async def _receive(self, missing: ByteRange, scope: CancelScope) -> None:
+        request, single, validator = self._request, self._shared.single, self._upload.validator
+        async with single.range_response(request, missing.position, missing.until, validator) as (
+            response,
+            end,
+        ):
             self._opened(scope)
             # While this one was opened, the first may have come so far, or have begun another version.
-            piece = self._into.divide(part.position) if self._into.validator == validator else None
-            if piece is None:
+            is_same = self._upload.validator == validator
+            segment = self._segments.divide(missing.position) if is_same else None
+            if segment is None:
                 return
             self._further.append(scope)
-            with self._counted():  # until its piece is free for the one that replaces it
+            with self._counted():  # until its segment is free for the one that replaces it
                 try:
-                    await receiving.pour(response, piece, end, asked.wanted.size)
+                    await single.pour(response, segment, end, request.wanted.size)
                 finally:
                     if scope in self._further:
                         self._further.remove(scope)
-                    await piece.release()
+                    await segment.release()
 
     def _opened(self, scope: CancelScope) -> None:
         if self._opening is scope:
@@ -210,7 +223,7 @@ class _Transfer:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """Count a connection that brings something."""
+        """Count a connection that brings bytes."""
         self._count(1)
         try:
             yield
@@ -219,12 +232,13 @@ class _Transfer:
 
     def _count(self, change: int) -> None:
         self._connections += change
-        self._growth.changed(anyio.current_time(), self._received(), self._connections)
+        self._tuner.changed(anyio.current_time(), self._received(), self._connections)
 
     def _received(self) -> int:
-        return self._asked.wanted.size - sum(gap.size for gap in self._gaps())
+        return self._request.wanted.size - sum(gap.size for gap in self._gaps())
 
     def _gaps(self) -> list[ByteRange]:
-        into = self._into
-        first = ByteRange(into.received, max(into.until, into.received), is_filling=True)
-        return [first, *(ByteRange(piece.position, piece.until, piece.is_filling) for piece in into.pieces)]
+        received = self._upload.received
+        first = ByteRange(received, max(self._into.until, received), is_filling=True)
+        further = (ByteRange(each.position, each.until, each.is_filling) for each in self._segments)
+        return [first, *further]

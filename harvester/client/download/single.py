@@ -1,8 +1,8 @@
 """
-The bytes of a file from one connection: what is asked for, whether that is what comes, where it ends.
+Download over one connection: the Range that is requested, whether the response is that, and where it ends.
 
-An answer may go on where others have gone on before: it is read as far as something is missing. It may hold
-less than was asked for, too: what it holds is taken, and the rest is asked for again.
+A response may go on where segments are already: it is read as far as something is missing. It may hold less
+than was requested, too: what it holds is kept, and the rest is requested again.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
 
 import aiohttp
 from yarl import URL
 
-from harvester.client.download.slots import Holding
+from harvester.client.download.slots import SlotUsage
 from harvester.client.responses import content_range, display_url
 from harvester.client.sender import OK, PARTS, RequestSender
 from harvester.errors import Blocked, ConnectionFailed
+from harvester.storage.protocol import RangeWriter, Upload
 
 IDENTITY = {"Accept-Encoding": "identity"}
+LEAST_PROGRESS = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,11 @@ class Wanted:
     """
     What is known of a file before it comes.
 
-    ``size`` in bytes; ``has_md5``: its bytes can be proven; ``is_page``: HTML is what it holds;
-    ``one_connection``: it may not come over several.
+    Attributes:
+        size: bytes.
+        has_md5: its bytes can be proven.
+        is_page: it holds HTML.
+        one_connection: it may not come over several.
     """
 
     size: int
@@ -42,72 +46,71 @@ class Wanted:
 @dataclass(frozen=True)
 class RangeRequest:
     """
-    A file that is asked for at one address.
+    A file that is requested from one URL.
 
-    ``authorised``: with the token, where that belongs. ``holding``: how it uses its connection.
+    Attributes:
+        url: where.
+        wanted: what is known of it.
+        authorised: with the token, where that belongs.
+        usage: how well it uses its slot.
     """
 
     url: URL
     wanted: Wanted
     authorised: bool
-    holding: Holding
+    usage: SlotUsage
 
 
-class RangeWriter(Protocol):
-    """What one connection fills, from ``position`` to ``until``: see `store.Piece`."""
+class FileWriter:
+    """`RangeWriter` of a file's first connection: from what is here up to the first segment, or the end."""
+
+    def __init__(self, upload: Upload, size: int) -> None:
+        self.upload = upload
+        self.segments = upload.segments()
+        self._size = size
 
     @property
-    def position(self) -> int: ...
+    def position(self) -> int:
+        return self.upload.received
+
     @property
-    def until(self) -> int: ...
-    async def write(self, piece: bytes) -> None: ...
+    def until(self) -> int:
+        return self.segments.begin if self.segments is not None else self._size
+
+    async def write(self, data: bytes) -> None:
+        await self.upload.write(data)
 
 
-class FileWriter(RangeWriter, Protocol):
-    """
-    Where a file's bytes go, from its first one on: see `store.Partial`.
-
-    ``validator``: the strong ETag of the answers that its bytes came with, None where there was none.
-    """
-
-    received: int
-    validator: str | None
-
-    async def start_over(self) -> None: ...
-
-
-class Unfit(ConnectionFailed):
-    """A part of a file was asked for, and something else was answered."""
+class RangeMismatch(ConnectionFailed):
+    """The response holds other bytes than the Range that was requested."""
 
 
 class _Enough(Exception):
-    """Nothing is missing after what has come: the rest of the answer is not read."""
+    """Nothing is missing behind what has come: the rest of the response is not read."""
 
 
 class _TooMuch(ConnectionFailed):
-    """More came than the file has, or than was asked for."""
-
-
-LEAST_PROGRESS = 64 << 10
+    """More came than the file has, or than was requested."""
 
 
 def is_progress(gained: int, size: int) -> bool:
     """
-    Tell whether so many more bytes, of `size` that were wanted, are a reason to go on as if all were well.
+    Return whether so many more bytes, of `size` that were wanted, are enough to go on as if all were well.
 
-    They are at least a hundredth of it, or 64 KiB: whoever gives a byte at a time is not asked for ever.
+    They are at least a hundredth of it, or 64 KiB: a server that gives a byte at a time is not asked for
+    ever.
     """
     return gained > 0 and gained >= min(LEAST_PROGRESS, size / 100)
 
 
-def is_divisible(response: aiohttp.ClientResponse) -> bool:
-    """Tell whether the host that gave an answer gives parts of a file too."""
+def accepts_ranges(response: aiohttp.ClientResponse) -> bool:
+    """Return whether the host that sent a response serves ranges of a file too."""
     is_part = response.status == HTTPStatus.PARTIAL_CONTENT
     return is_part or response.headers.get("Accept-Ranges", "").lower() == "bytes"
 
 
 def refuse_a_page(response: aiohttp.ClientResponse, *, is_page: bool, size: int) -> None:
-    """Refuse a page, or nothing, in the place of a file."""
+    """Refuse a web page, or an empty body, in the place of a file."""
     if response.content_type == "text/html" and not is_page:
         raise Blocked(f"{display_url(response.url)}: web page instead of a file")
     if size and response.content_length == 0:
@@ -115,7 +118,7 @@ def refuse_a_page(response: aiohttp.ClientResponse, *, is_page: bool, size: int)
 
 
 def refuse_a_page_for_the_first_byte(response: aiohttp.ClientResponse, wanted: Wanted) -> None:
-    """Refuse a page, or nothing, where a file's first byte was asked for; a page of its length may be it."""
+    """Refuse a page, or nothing, where a file's first byte was requested; a page of its length may be it."""
     length = 1 if response.status == HTTPStatus.PARTIAL_CONTENT else wanted.size
     lengths = {length, None} if wanted.is_page else {length}
     may_be_it = (wanted.is_page or wanted.has_md5) and response.content_length in lengths
@@ -123,80 +126,76 @@ def refuse_a_page_for_the_first_byte(response: aiohttp.ClientResponse, wanted: W
 
 
 class SingleDownload:
-    """Asks for files, and hands on what comes."""
+    """Requests files, and writes what comes."""
 
-    def __init__(self, asking: RequestSender) -> None:
-        self._asking = asking
+    def __init__(self, sender: RequestSender) -> None:
+        self._sender = sender
 
     async def rest(
         self,
-        asked: RangeRequest,
+        request: RangeRequest,
         into: FileWriter,
-        on_answer: Callable[[aiohttp.ClientResponse], None] = lambda _: None,
+        on_response: Callable[[aiohttp.ClientResponse], None] = lambda _: None,
     ) -> None:
         """
-        Ask once for what is missing from where a file ends up to where it goes on; less may come.
+        Request once what is missing from where a file ends up to where it goes on; less may come.
 
-        `on_answer` is told of an answer that is right, before its bytes come. Errors: as `Client.fetch`.
+        `on_response` is called with a response that is right, before its bytes come. Errors: as
+        `Client.fetch`.
         """
-        if into.received and not (asked.wanted.has_md5 or into.validator):
-            await into.start_over()  # nothing could tell whether what comes next belongs to the same file
-        size, end, begin = asked.wanted.size, into.until, into.received
-        missing = end - into.received
-        headers = dict(IDENTITY)
-        if missing < size:
-            headers["Range"] = f"bytes={into.received}-" + (str(end - 1) if end < size else "")
-            if into.validator:
-                headers["If-Range"] = into.validator
-        response = await self._ask(asked, headers)
-        async with response:
+        upload, wanted = into.upload, request.wanted
+        if upload.received and not (wanted.has_md5 or upload.validator):
+            await upload.start_over()  # nothing could tell whether what comes next belongs to the same file
+        size, end, begin = wanted.size, into.until, upload.received
+        missing = end - begin
+        async with await self._send(request, _headers(upload, end, size)) as response:
             if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                await into.start_over()
-                raise ConnectionFailed(f"{display_url(asked.url)}: no bytes after {size}; starting over")
+                await upload.start_over()
+                raise ConnectionFailed(f"{display_url(request.url)}: no bytes after {size}; starting over")
             length_agrees = response.content_length == missing
-            is_page = asked.wanted.is_page or (asked.wanted.has_md5 and length_agrees)  # the md5 will tell
+            is_page = wanted.is_page or (wanted.has_md5 and length_agrees)  # the md5 will tell
             refuse_a_page(response, is_page=is_page, size=size)
-            end = await self._align(response, into, asked.wanted, end)
-            on_answer(response)
+            end = await self._align(response, upload, wanted, end)
+            on_response(response)
             try:
-                with asked.holding.receiving():
-                    await self.pour(response, into, end, size, asked.holding)
+                with request.usage.receiving():
+                    await self.pour(response, into, end, size, request.usage)
             except _TooMuch:
-                await into.start_over()
+                await upload.start_over()
                 raise
-        if into.received < into.until and not is_progress(into.received - begin, missing):
+        if upload.received < into.until and not is_progress(upload.received - begin, missing):
             raise ConnectionFailed(
-                f"{display_url(asked.url)}: too few bytes per response: {into.received - begin}"
+                f"{display_url(request.url)}: too few bytes per response: {upload.received - begin}"
             )
 
     @asynccontextmanager
-    async def part(
-        self, asked: RangeRequest, begin: int, end: int, validator: str | None
+    async def range_response(
+        self, request: RangeRequest, begin: int, end: int, validator: str | None
     ) -> AsyncIterator[tuple[aiohttp.ClientResponse, int]]:
         """
-        Ask for the bytes from `begin` to `end`, for one more connection; `validator`: the ETag of the others.
+        Request the bytes from `begin` to `end` over a further connection; `validator`: the ETag of the
+        others.
 
-        Yields the answer and where it ends: it may hold fewer.
+        Yields the response and the offset where it ends: it may hold fewer.
 
         Raises:
-            Unfit: something else was answered.
+            RangeMismatch: something else was answered.
             Others: as `Client.fetch`.
         """
         headers = {**IDENTITY, "Range": f"bytes={begin}-{end - 1}"}
         if validator:
             headers["If-Range"] = validator
-        async with await self._ask(asked, headers) as response:
+        async with await self._send(request, headers) as response:
             held = content_range(response.headers.get("Content-Range", ""))
-            size = asked.wanted.size
             is_it = (
                 response.status == HTTPStatus.PARTIAL_CONTENT
-                and (held.begin, held.total) == (begin, size)
+                and (held.begin, held.total) == (begin, request.wanted.size)
                 and (held.end == end or (held.end < end and is_progress(held.end - begin, end - begin)))
                 and response.content_length in {None, held.end - begin}
                 and (validator is None or response.headers.get("ETag") == validator)
             )
             if not is_it:
-                raise Unfit(f"{display_url(asked.url)}: the response is not the requested range")
+                raise RangeMismatch(f"{display_url(request.url)}: the response is not the requested range")
             yield response, held.end
 
     async def pour(
@@ -205,74 +204,84 @@ class SingleDownload:
         into: RangeWriter,
         end: int,
         size: int,
-        holding: Holding | None = None,
+        usage: SlotUsage | None = None,
     ) -> None:
         """
-        Hand on an answer that ends at the byte `end` of `size`, as far as something is missing there.
+        Write a response that ends at the offset `end` of `size`, as far as something is missing there.
 
-        `holding`: of a file's own connection, None for a further one.
+        `usage`: of a file's first connection, None for a further one.
 
         Raises:
             ConnectionFailed: the bytes ended early, came too slowly or are more than were promised.
             Deferred: they come slowly, and another file waits.
         """
-        name = display_url(response.url)
+        name, traffic = display_url(response.url), self._sender.traffic
 
-        async def take(piece: bytes) -> None:
-            self._asking.traffic.file_bytes += len(piece)
+        async def take(data: bytes) -> None:
+            traffic.file_bytes += len(data)
             until = into.until
             room = max(0, min(until, end) - into.position)
-            await into.write(piece if len(piece) <= room else piece[:room])
-            if until < end and len(piece) >= room:
+            await into.write(data if len(data) <= room else data[:room])
+            if until < end and len(data) >= room:
                 raise _Enough
-            if len(piece) > room:
+            if len(data) > room:
                 raise _TooMuch(f"{name}: more than the expected {min(size, end)} bytes")
-            if holding is not None and len(piece) < room:
-                holding.came(len(piece))
+            if usage is not None and len(data) < room:
+                usage.add(len(data))
 
         try:
-            await self._asking.read(response, take)
+            await self._sender.read(response, take)
         except _Enough:
-            return  # others have brought the rest: the connection is closed with the answer
+            return  # segments hold the rest: the connection is closed with the response
         if into.position < min(end, into.until):
             raise ConnectionFailed(f"{name}: ended after {into.position} of {size} bytes")
 
-    async def _ask(self, asked: RangeRequest, headers: dict[str, str]) -> aiohttp.ClientResponse:
+    async def _send(self, request: RangeRequest, headers: dict[str, str]) -> aiohttp.ClientResponse:
         accepts = PARTS if "Range" in headers else OK
-        return await self._asking.send(
-            "files", "GET", asked.url, headers=headers, authorised=asked.authorised, accepts=accepts
+        return await self._sender.send(
+            "files", "GET", request.url, headers=headers, authorised=request.authorised, accepts=accepts
         )
 
-    async def _align(
-        self, response: aiohttp.ClientResponse, into: FileWriter, wanted: Wanted, end: int
-    ) -> int:
+    async def _align(self, response: aiohttp.ClientResponse, upload: Upload, wanted: Wanted, end: int) -> int:
         """
-        Make the sink and the answer begin at the same byte, and see that they belong to the same file.
+        Make upload and response begin at the same byte, and see that they belong to the same file.
 
-        Returns where the answer ends; `end` is where it should if it is the part asked for.
+        Returns where the response ends; `end` is where it should if it is the range that was requested.
         """
         name, size = display_url(response.url), wanted.size
         etag = response.headers.get("ETag", "")
+        is_part = response.status == HTTPStatus.PARTIAL_CONTENT
         begins, ends = 0, size
-        if response.status == HTTPStatus.PARTIAL_CONTENT:
+        if is_part:
             begins, ends, total = content_range(response.headers.get("Content-Range", ""))
-            if total != size or not _is_same(into, etag, wanted):
-                await into.start_over()
+            if total != size or not _is_same(upload, etag, wanted):
+                await upload.start_over()
                 raise ConnectionFailed(f"{name}: another range than requested; starting over")
-            if begins != into.received and (begins, ends) != (0, size):
-                raise Unfit(f"{name}: range starts at byte {begins}, {into.received} was requested")
+            if begins != upload.received and (begins, ends) != (0, size):
+                raise RangeMismatch(f"{name}: range starts at byte {begins}, {upload.received} was requested")
         offered = response.content_length
         if offered is not None and offered != ends - begins:
             raise ConnectionFailed(f"{name}: offers {begins + offered} bytes, {ends} were expected")
-        if begins < into.received or (begins, ends, end < size) == (0, size, True):
-            await into.start_over()  # the Range was ignored: this is the whole file, from its first byte on
-        if etag or response.status != HTTPStatus.PARTIAL_CONTENT:
-            into.validator = etag if etag.startswith('"') else None  # a weak one proves nothing
+        # 200 to a Range request: the server ignored it, this is the whole file, so start over.
+        if begins < upload.received or (begins, ends, end < size) == (0, size, True):
+            await upload.start_over()
+        if etag or not is_part:
+            upload.validator = etag if etag.startswith('"') else None  # a weak one proves nothing
         return ends
 
 
-def _is_same(into: FileWriter, etag: str, wanted: Wanted) -> bool:
-    """Tell whether an answer belongs to what is here; where an md5 will tell, one without an ETag may."""
-    if not into.received or into.validator is None:
+def _headers(upload: Upload, end: int, size: int) -> dict[str, str]:
+    """Return the headers that request what is missing up to `end`: the whole file, or a Range of it."""
+    headers = dict(IDENTITY)
+    if end - upload.received < size:
+        headers["Range"] = f"bytes={upload.received}-" + (str(end - 1) if end < size else "")
+        if upload.validator:
+            headers["If-Range"] = upload.validator  # another version comes as a whole, not as the rest
+    return headers
+
+
+def _is_same(upload: Upload, etag: str, wanted: Wanted) -> bool:
+    """Return whether a response belongs to what is here; where an md5 will tell, one without an ETag may."""
+    if not upload.received or upload.validator is None:
         return True
-    return etag == into.validator or (wanted.has_md5 and not etag)
+    return etag == upload.validator or (wanted.has_md5 and not etag)

@@ -1,10 +1,10 @@
 """
-The connections for files: who has one, who waits for one, who gives it back.
+Connection slots: which files have a connection, which wait for one, and which give theirs back.
 
 Some servers send just enough not to be given up (`timeouts.min_speed`), and a few of them would hold all
-connections. So, while other files wait, one that has brought less than `SLOW` times as much for
-`timeouts.idle` seconds gives its connection to them. What came of it is kept, and it is asked for again
-behind all others; each time it may take twice as long, so that it comes in the end even if all are slow.
+slots. So, while other files wait, a file that has brought less than `SLOW` times as much for `timeouts.idle`
+seconds is deferred. What came of it is kept, and it is queued behind all others. Each time it may take twice
+as long, so that it comes in the end even if all are slow.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from harvester.config import Timeouts
 from harvester.errors import Deferred
 
 SLOW = 16
-"""Less than so many times the slowest rate that is borne is slow where others wait."""
+"""Less than so many times `timeouts.min_speed` is slow where other files wait."""
 MOST_DOUBLINGS = 20
 
 
 class ConnectionSlots:
-    """The connections for files, `most` at once: a file in line goes before a further one for another."""
+    """The connections for files, `most` at once; a waiting file goes before a further one for another."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -37,12 +37,12 @@ class ConnectionSlots:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether a file waits for one."""
+        """Whether a file waits for a slot."""
         return self._firsts.statistics().tasks_waiting > 0
 
     @asynccontextmanager
     async def first(self) -> AsyncIterator[None]:
-        """Use one for a file; where none is left a further one for another file gives way, or it waits."""
+        """Hold a slot for a file; where none is free, cancel a further connection of another, or wait."""
         async with self._firsts:
             self._used += 1
             if self._used > self._most and self._further:
@@ -54,7 +54,7 @@ class ConnectionSlots:
 
     @contextmanager
     def further(self) -> Iterator[CancelScope]:
-        """Use one more for a file that has one, until it is told to give way."""
+        """Hold one more slot for a file that has one; the scope is cancelled where another file needs it."""
         self._used += 1
         with CancelScope() as scope:
             self._further.append(scope)
@@ -66,18 +66,22 @@ class ConnectionSlots:
                     self._further.remove(scope)
 
 
-class Holding:
+class SlotUsage:
     """
-    How one file uses the connections that it had so far.
+    How well one file used the slots that it had so far.
 
-    `times`: so often it was put off before. `clock`: seconds.
+    Attributes:
+        slots: of all files.
+        timeouts: what is slow, and for how long.
+        deferrals: how often the file was deferred before.
+        clock: seconds.
     """
 
     def __init__(
-        self, lanes: ConnectionSlots, timeouts: Timeouts, times: int, clock: Callable[[], float]
+        self, slots: ConnectionSlots, timeouts: Timeouts, deferrals: int, clock: Callable[[], float]
     ) -> None:
-        self._lanes = lanes
-        self._patience = timeouts.idle * 2 ** min(times, MOST_DOUBLINGS)
+        self._slots = slots
+        self._patience = timeouts.idle * 2 ** min(deferrals, MOST_DOUBLINGS)
         self._least = timeouts.min_speed * SLOW
         self._clock = clock
         self._since = 0.0
@@ -86,16 +90,16 @@ class Holding:
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
-        """Count the time while an answer comes; what is waited for before has other reasons."""
+        """Count the time in this block, in which a response comes; waiting before it has other reasons."""
         self._since = self._clock()
         try:
             yield
         finally:
             self._seconds += self._clock() - self._since
 
-    def came(self, size: int) -> None:
+    def add(self, size: int) -> None:
         """
-        Count bytes that came, and there are more to come.
+        Count bytes that came, where more are to come.
 
         Raises:
             Deferred: they come slowly, and another file waits.
@@ -106,7 +110,7 @@ class Holding:
         if seconds < self._patience:
             return
         size, self._size, self._seconds, self._since = self._size, 0, 0.0, now
-        if self._lanes.is_wanted and size < self._least * seconds:
+        if self._slots.is_wanted and size < self._least * seconds:
             raise Deferred(
                 f"only {size} bytes in {seconds:.0f} s while other files wait: moved to the end of the queue"
             )

@@ -1,35 +1,22 @@
 """
-Bytes on disk: safe paths, partial files, proof by md5, publishing by rename.
+Local storage: an output folder on a disk of this machine, or one that it has mounted.
 
     files/<item_id>/<folder>/<name>            whole and proven, never anything else
     files/<item_id>.v<version>/<folder>/<name> the same, of one version; bytes that others have are there once
-    .partial/<item_id>-<file_id>-<md5>.<owner>.part    on the way there; survives a failed run
-    .partial/<item_id>-<file_id>-<md5>.<owner>@<begin>.part    so does what comes later in it, from `begin` on
+    .partial/<item_id>-<file_id>-<md5>.<owner>.part    a partial file; survives a failed run
+    .partial/<item_id>-<file_id>-<md5>.<owner>@<begin>.part    one of its segments, from the byte `begin` on
 
-`names.py` decides what things are called, `disk.py` reaches them without following links and makes
-them last, `files.py` is the front, `partial.py` fills and proves a file, with `pieces.py` in several places
-at once, `owners.py` says whose it is, `taking_over.py` goes on with what others left, `publishing.py` puts
-what is whole in its place, `looking.py` tells what is there, `linking.py` gives it a second name, `moving.py`
-another one, `room.py` sets free disk aside, `rewriting.py` replaces tables.
+Nothing outside `storage` imports from here but what builds the storage of a run.
+
+    store             the `Storage` of one output folder
+    directory         symlink-safe access, fsync of files and of the names that lead to them
+    partial           the `Upload`: fills and proves one file
+    segments          bytes that arrive ahead of those before them (segmented download)
+    partial_owner     whose a partial file is, by its name
+    resume            takes over the partial files that earlier runs left
+    commit            group commit: proves and renames the files that end at the same time together
+    dedupe            deduplication by hard link, or by copy
+    verify            fixity: size and md5 of what lies in its place
+    renames           renames of files that are here, safe against a crash between any two
+    reservation       reservation of free disk space
 """
-
-from harvester.storage.local.atomic_file import atomic_write
-from harvester.storage.local.directory import map_disk_errors
-from harvester.storage.local.partial import Partial
-from harvester.storage.local.segments import BUFFER_SIZE, Segment
-from harvester.storage.local.store import Store
-from harvester.storage.paths import aside, assign_paths, is_same_path, item_dir, safe_name
-
-__all__ = [
-    "BUFFER_SIZE",
-    "Partial",
-    "Segment",
-    "Store",
-    "aside",
-    "assign_paths",
-    "atomic_write",
-    "is_same_path",
-    "item_dir",
-    "map_disk_errors",
-    "safe_name",
-]

@@ -1,39 +1,32 @@
 """
-Files that are finished at the same time are proven and put in their places together.
+Group commit: files that end at the same time are proven, synced and renamed to their places together.
 
-To make a file last takes the disk longer than to receive a small one. While one batch is written the next
+To make a file durable takes the disk longer than to receive a small one. While one batch is written the next
 one gathers, and a batch syncs each folder once, so the busier it gets the less a file costs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
 import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
 
 from harvester.errors import HarvestError, StorageError
 from harvester.storage.local.directory import OutputTree, StagedFile
+from harvester.storage.protocol import Confirm
 
 LARGE_BYTES = 8 << 20
-"""A file of this size keeps the disk busy for itself: nobody is made to wait for it."""
-
-
-Confirm: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
-"""Asked before anything in the folder is moved or removed; raises where another run has it now."""
-
-
-async def nothing_to_confirm() -> None:
-    """Where nobody else can have the folder."""
+"""A file of this size keeps the disk busy for itself: no other file waits for it."""
 
 
 class Publishable(Protocol):
     """A partial file that should be whole by now."""
 
-    def prove(self, path: str) -> StagedFile:
-        """Write what is buffered and prove the whole, which goes to `path`; raises what is wrong with it."""
+    def prove(self, key: str) -> StagedFile:
+        """Write what is buffered and prove the whole, which goes to `key`; raises what is wrong with it."""
         ...
 
     def published(self) -> None:
@@ -41,7 +34,7 @@ class Publishable(Protocol):
         ...
 
     def unsynced(self) -> None:
-        """Begin anew: the disk has failed to take some of it, and nobody can tell what."""
+        """Begin anew: the disk has failed to take some of it, and which bytes is unknown."""
         ...
 
 
@@ -60,7 +53,7 @@ class Publisher:
         self._tree = tree
         self._threads = threads
         self._confirm = confirm
-        self._turn = anyio.Lock(fast_acquire=True)
+        self._one_at_a_time = anyio.Lock(fast_acquire=True)
         self._gathered: list[_Entry] = []
 
     async def publish(self, partial: Publishable, path: str, size: int) -> None:
@@ -83,7 +76,7 @@ class Publisher:
 
     async def _with_others(self, entry: _Entry) -> None:
         self._gathered.append(entry)
-        async with self._turn:
+        async with self._one_at_a_time:
             if entry.is_taken:
                 return
             batch, self._gathered = self._gathered, []
@@ -98,7 +91,8 @@ class Publisher:
                 proven.append((entry, entry.partial.prove(entry.path)))
             except HarvestError as error:
                 entry.problem = error
-        # To sync a large file takes long enough for a run to be thought dead: it is asked for after that.
+        # To sync a large file takes long enough for a run to be thought dead: the fence is checked after
+        # that.
         confirm = partial(from_thread.run, self._confirm)
         self._tree.publish([finished for _, finished in proven], before_moving=confirm)
         for entry, finished in proven:

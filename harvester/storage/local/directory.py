@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from harvester.errors import StorageError
+from harvester.storage.disk_errors import map_disk_errors
 from harvester.storage.paths import parents
 from harvester.system.paths import from_disk, on_disk
 
@@ -37,37 +38,6 @@ _CAN_ADVISE = hasattr(os, "posix_fadvise")
 _FILE = _NO_LINK | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
 
 _TO_SYNC = os.O_RDONLY if HOLDS_FOLDERS else os.O_RDWR  # Windows syncs only what may be written
-_NOT_HERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-
-_ADVICE = {
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room",
-    errno.EROFS: "make the disk writable",
-    errno.EACCES: "give this user the right to read and write there",
-    errno.EPERM: "give this user the right to read and write there",
-    errno.ENOENT: "put it back (is its disk mounted?)",
-    errno.ENOTDIR: "move away what is in the place of a folder",
-    errno.EISDIR: "move away the folder in the place of a file",
-    errno.EFBIG: "choose a disk that takes files of this size",
-    errno.EMFILE: "allow more open files (ulimit -n)",
-    errno.ENFILE: "allow more open files",
-    errno.EIO: "check the disk",
-}
-
-
-@contextmanager
-def map_disk_errors(what: str) -> Iterator[None]:
-    """Translate the errors of a disk that cannot take what has to be written: what, why, what to do."""
-    try:
-        yield
-    except OSError as exc:
-        advice = _ADVICE.get(exc.errno or 0, "check the output folder")
-        raise StorageError(f"{what}: {exc.strerror or exc}; {advice} and run again") from exc
-
-
-def is_absence(trouble: StorageError) -> bool:
-    """Tell whether what was looked for is not there, or behind a link, rather than that the disk is sick."""
-    return not isinstance(trouble.__cause__, OSError) or trouble.__cause__.errno in _NOT_HERE
 
 
 def begin_to_sync(handle: BinaryIO, begin: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Renames of files that are here already, by way of the folder for partial files; see `ledger/moves.py`."""
+"""Crash-safe renames of files, by way of the folder for partial files; see `ledger.tables.renames`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from anyio import CapacityLimiter, to_thread
 
 from harvester.errors import StorageError
-from harvester.storage.local.commit import Confirm
-from harvester.storage.local.directory import OutputTree, is_absence, map_disk_errors
+from harvester.storage.disk_errors import is_absence, map_disk_errors
+from harvester.storage.local.directory import OutputTree
 from harvester.storage.local.segments import PARTIAL
+from harvester.storage.protocol import Confirm
 
 ON_THE_WAY = ".move"
 """How the name of a file ends that has left its place."""
@@ -51,8 +52,8 @@ def _take_out(tree: OutputTree, sources: Sequence[tuple[str, str]]) -> None:
                     here.look(name)
                     here.move(name, apart, _on_the_way(target))
                     here.sync(tree.sync_descriptor)
-            except StorageError as trouble:
-                if not is_absence(trouble):
+            except StorageError as error:
+                if not is_absence(error):
                     raise
         apart.sync(tree.sync_descriptor)
 

@@ -1,50 +1,60 @@
-"""Free disk, set aside: what is still to come of each file in transfer, so that all that were begun fit."""
+"""Space reservation: free disk set aside for what is still to come of each file, so that all of them fit."""
 
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from harvester.errors import InsufficientSpace
-from harvester.storage.local.directory import map_disk_errors
+from harvester.storage.disk_errors import map_disk_errors
 
 
 def free_bytes(folder: Path) -> int:
-    """Tell how many bytes more the disk of a folder takes from this user."""
+    """Return how many bytes more the disk of a folder takes from this user."""
     return shutil.disk_usage(folder).free
 
 
 class DiskReservation:
-    """The free disk of one folder; `free_bytes` tells how much there is."""
+    """The free disk of one folder; `free_bytes` returns how much there is."""
 
     def __init__(self, folder: Path, free_bytes: Callable[[Path], int]) -> None:
         self._folder = folder
         self._free_bytes = free_bytes
         self._claims: dict[object, Callable[[], int]] = {}
+        self._lock = threading.Lock()  # partial files are taken over in threads
+
+    def free_bytes(self) -> int:
+        """
+        Return how much is free by now, reserved or not.
+
+        Raises:
+            StorageError: the disk does not let that be seen.
+        """
+        with map_disk_errors(str(self._folder)):
+            return self._free_bytes(self._folder)
 
     @contextmanager
     def reserve(self, needed: Callable[[], int]) -> Iterator[None]:
         """
-        Set as many bytes aside as `needed` tells.
-
-        It is asked again whenever somebody else wants some, and shrinks as they are written.
+        Reserve as many bytes as `needed` returns; it is called again at each later claim, and may shrink.
 
         Raises:
             InsufficientSpace: they are not there.
         """
-        size = max(0, needed())
-        with map_disk_errors(str(self._folder)):
-            free = self._free_bytes(self._folder)
-        left = max(0, free - sum(claim() for claim in self._claims.values()))
-        if size > left:
-            raise InsufficientSpace(
-                f"{self._folder}: {size} bytes are needed and {left} are free; make room and run again"
-            )
         key = object()
-        self._claims[key] = needed
+        with self._lock:
+            size = max(0, needed())
+            left = max(0, self.free_bytes() - sum(claim() for claim in self._claims.values()))
+            if size > left:
+                raise InsufficientSpace(
+                    f"{self._folder}: {size} bytes are needed and {left} are free; make room and run again"
+                )
+            self._claims[key] = needed
         try:
             yield
         finally:
-            del self._claims[key]
+            with self._lock:
+                del self._claims[key]

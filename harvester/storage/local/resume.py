@@ -1,4 +1,4 @@
-"""Partial files that earlier attempts left: found, taken over, removed. `owners.py` tells whose they are."""
+"""Resume: partial files that earlier runs left are found, and taken over or removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from itertools import groupby
 from typing import BinaryIO
 
 from harvester.errors import InsufficientSpace
-from harvester.storage.local.directory import Directory, OutputTree, is_ours_alone, map_disk_errors
+from harvester.storage.disk_errors import map_disk_errors
+from harvester.storage.local.directory import Directory, OutputTree, is_ours_alone
 from harvester.storage.local.partial_owner import Hold, PartName
 from harvester.storage.local.reservation import DiskReservation
 from harvester.storage.local.segments import BUFFER_SIZE, PARTIAL
@@ -21,22 +22,27 @@ _CLONE = 0x40049409
 
 
 class Leftovers:
-    """What earlier attempts left of files, by the stems of their names; looked for once."""
+    """The partial files that earlier runs left, by the stems of their names; looked for once."""
 
     def __init__(self, tree: OutputTree) -> None:
         self._tree = tree
         self._found: dict[str, set[PartName]] | None = None
         self._looking = threading.Lock()
 
+    @property
+    def are_known(self) -> bool:
+        """Whether they have been looked for."""
+        return self._found is not None
+
     def look(self) -> None:
-        """Find them, in this thread; who looks at the same time waits until all are found."""
+        """Find them, in this thread; a second thread waits until all are found."""
         with self._looking:
             if self._found is None:
-                names = names_in(self._tree)
-                self._found = {}
-                for name in map(PartName.read, names):
+                found: dict[str, set[PartName]] = {}
+                for name in map(PartName.read, names_in(self._tree)):
                     if name is not None:
-                        self.add(name)
+                        found.setdefault(name.stem, set()).add(name)
+                self._found = found  # all at once: others take from it as soon as it is there
 
     def add(self, name: PartName) -> None:
         """Note one that is left now."""
@@ -44,7 +50,7 @@ class Leftovers:
             self._found.setdefault(name.stem, set()).add(name)
 
     def take(self, stem: str) -> list[PartName]:
-        """Return what is left of a file, for one to take over."""
+        """Return what is left of a file, and forget it: only one takes it over."""
         return sorted((self._found or {}).pop(stem, ()), key=str)
 
 
@@ -57,14 +63,14 @@ def names_in(tree: OutputTree) -> list[str]:
 
 
 def take_over(
-    tree: OutputTree, found: Iterable[PartName], owner: str, size: int, room: DiskReservation
+    tree: OutputTree, found: Iterable[PartName], owner: str, size: int, space: DiskReservation
 ) -> list[int]:
     """
-    Give what is left of a file of `size` bytes to an owner, in this thread; return where its pieces begin.
+    Give what is left of a file of `size` bytes to an owner, in this thread; return where its segments begin.
 
-    Of several beginnings, and pieces from the same byte on, the longest is taken; the others are removed but
-    for those that a living process fills. What nobody can have open is renamed, all else copied; where there
-    is no room for a copy it is given up.
+    Of several beginnings, and segments from the same byte on, the longest is taken; the others are removed
+    but for those that a living process fills. What nobody can have open is renamed, all else copied; where
+    there is no space for a copy it is given up.
 
     Raises:
         StorageError: the disk does not take it.
@@ -74,14 +80,14 @@ def take_over(
     with map_disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL) as folder:
         for begin, names in groupby(by_place, key=lambda name: name.begin):
             longest = _longest(folder, list(names), size - (begin or 0))
-            is_taken = longest is not None and _take(tree, folder, longest, longest.of(owner), room)
+            is_taken = longest is not None and _try_take(tree, folder, longest, longest.of(owner), space)
             if is_taken and begin is not None:
                 begins.append(begin)
     return begins
 
 
 def discard(tree: OutputTree, names: Iterable[PartName]) -> None:
-    """Remove what is of no use, in this thread, but for what a living process fills."""
+    """Remove files, in this thread, but for those that a living process fills."""
     with map_disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL) as folder:
         _remove(folder, names)
 
@@ -107,28 +113,30 @@ def _remove(folder: Directory, names: Iterable[PartName]) -> None:
             folder.remove(str(name))
 
 
-def _take(tree: OutputTree, folder: Directory, old: PartName, new: PartName, room: DiskReservation) -> bool:
+def _try_take(
+    tree: OutputTree, folder: Directory, old: PartName, new: PartName, space: DiskReservation
+) -> bool:
     if old == new:
         return True
     hold = old.hold
     if hold is Hold.NOBODY:
         folder.move(str(old), folder, str(new))
         return True
-    is_copied = _copy(tree, folder, str(old), str(new), room)
+    is_copied = _try_copy(tree, folder, str(old), str(new), space)
     if hold is not Hold.THE_LIVING:
         folder.remove(str(old))
     return is_copied
 
 
-def _copy(tree: OutputTree, folder: Directory, old: str, new: str, room: DiskReservation) -> bool:
-    """Copy a file that somebody else may be writing to; False where it has vanished, or there is no room."""
+def _try_copy(tree: OutputTree, folder: Directory, old: str, new: str, space: DiskReservation) -> bool:
+    """Copy a file that somebody else may be writing to; False where it has vanished, or there is no space."""
     with suppress(FileNotFoundError), os.fdopen(folder.open(old), "rb", buffering=0) as source:
         size = os.fstat(source.fileno()).st_size
         is_there = False
         with os.fdopen(folder.create(new), "wb", buffering=0) as target, suppress(InsufficientSpace):
-            if not _is_cloned(source, target):
-                with room.reserve(lambda: size):
-                    _pour(source, target, size)
+            if not _try_clone(source, target):
+                with space.reserve(lambda: size):
+                    _copy_bytes(source, target, size)
             tree.sync(target)  # the old one goes: a power cut must not take both
             is_there = True
         if not is_there:
@@ -137,7 +145,7 @@ def _copy(tree: OutputTree, folder: Directory, old: str, new: str, room: DiskRes
     return False
 
 
-def _is_cloned(source: BinaryIO, target: BinaryIO) -> bool:
+def _try_clone(source: BinaryIO, target: BinaryIO) -> bool:
     if sys.platform != "linux":
         return False
     import fcntl  # noqa: PLC0415 - Windows has none
@@ -149,7 +157,7 @@ def _is_cloned(source: BinaryIO, target: BinaryIO) -> bool:
     return True
 
 
-def _pour(source: BinaryIO, target: BinaryIO, size: int) -> None:
+def _copy_bytes(source: BinaryIO, target: BinaryIO, size: int) -> None:
     while size > 0 and (data := source.read(min(BUFFER_SIZE, size))):
         rest = memoryview(data)
         while rest:

@@ -1,8 +1,9 @@
 """
-Pieces of a file that come before their turn, each in a file of its own beside the partial one.
+Segments of a segmented download: bytes that arrive ahead of those before them, each range in a file of its
+own.
 
-A piece has the bytes from some place on and is only ever appended to: its length says what it holds, whenever
-the process dies. When the beginning of the file has grown as far as a piece, the piece is appended to that.
+A segment has the bytes from some offset on and is only ever appended to: its length says what it holds,
+whenever the process dies. When the beginning of the file has grown up to a segment, that is appended to it.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from io import FileIO
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 
 from harvester.errors import InsufficientSpace, StorageError
-from harvester.storage.local.directory import OutputTree, is_ours_alone, map_disk_errors
+from harvester.storage.disk_errors import map_disk_errors
+from harvester.storage.local.directory import OutputTree, is_ours_alone
 from harvester.storage.local.partial_owner import PartName
 from harvester.storage.local.reservation import DiskReservation
 
 BUFFER_SIZE = 1 << 20
+"""Bytes that one connection gathers in memory before they are written."""
 PARTIAL = ".partial"
+"""The folder of partial files, below the output folder."""
 
 
 def write_all(handle: FileIO, data: bytes) -> None:
@@ -36,19 +41,24 @@ def write_all(handle: FileIO, data: bytes) -> None:
 
 class Segment:
     """
-    The bytes of a file from ``begin`` on, as far as they are here.
+    The bytes of a file from an offset on, as far as they are here.
 
-    ``received`` counts them, ``written`` those on the disk. ``is_filling``: somebody brings more.
+    Attributes:
+        begin: offset of its first byte in the whole file.
+        received: bytes it holds.
+        written: bytes of it that are on the disk.
+        is_filling: whether a connection still brings more.
+        is_dropped: whether it was discarded; what still arrives is ignored.
     """
 
     def __init__(
-        self, pieces: Segments, tree: OutputTree, name: str, begin: int, threads: CapacityLimiter
+        self, segments: Segments, tree: OutputTree, name: str, begin: int, threads: CapacityLimiter
     ) -> None:
         self.begin = begin
         self.received = self.written = 0
         self.is_filling = False
         self.is_dropped = False
-        self._pieces = pieces
+        self._segments = segments
         self._tree = tree
         self._name = name
         self._path: Path = tree.root / PARTIAL / name
@@ -58,31 +68,31 @@ class Segment:
         self._waiting = 0
         self._handle: FileIO | None = None
         self._reader: FileIO | None = None
-        # Bytes may be on their way to the disk in one thread while the piece is dropped in another.
+        # One thread may write buffered bytes while another one drops the segment.
         self._lock = threading.Lock()
 
     @property
     def position(self) -> int:
-        """The place in the whole file where the next byte goes."""
+        """The offset in the whole file where the next byte goes."""
         return self.begin + self.received
 
     @property
     def until(self) -> int:
-        """Where the next piece, or the end, is: nothing is missing from there."""
-        return self._pieces.end_of(self)
+        """The offset where the next segment, or the end, is: nothing is missing from there."""
+        return self._segments.end_of(self)
 
     def fill(self) -> None:
         """Announce that more comes, until `release`."""
         self.is_filling, self._changed = True, anyio.Event()
 
     async def write(self, data: bytes) -> None:
-        """Add the next bytes."""
+        """Append bytes."""
         self._buffered.append(data)
         self.received += len(data)
         self._waiting += len(data)
         if self._waiting >= BUFFER_SIZE:
             await to_thread.run_sync(self._append, limiter=self._threads)
-            self._tell()
+            self._notify()
 
     async def release(self) -> None:
         """
@@ -96,28 +106,26 @@ class Segment:
             await to_thread.run_sync(self.close, limiter=self._threads)
         self.received = self.written
         self.is_filling = False
-        self._tell()
+        self._notify()
 
-    async def grows(self) -> bool:
-        """Wait for more to be written; return False where nothing more comes."""
+    async def wait_for_more(self) -> bool:
+        """Wait until more is written; return False where nothing more comes."""
         if self.is_filling:
             await self._changed.wait()
             return True
         return False
 
-    def read(self, place: int) -> bytes:
-        """Return what is written from that place of the whole file on, a buffer of it at most."""
+    def read(self, offset: int) -> bytes:
+        """Return what is written from that offset of the whole file on, a buffer of it at most."""
         with self._lock, map_disk_errors(str(self._path)):
             if self._reader is None:
                 with self._tree.folder(PARTIAL) as folder:
                     self._reader = os.fdopen(folder.open(self._name), "rb", buffering=0)
-            self._reader.seek(place - self.begin)
-            data = self._reader.read(min(BUFFER_SIZE, self.begin + self.written - place))
+            self._reader.seek(offset - self.begin)
+            data = self._reader.read(min(BUFFER_SIZE, self.begin + self.written - offset))
             if data:
                 return data
-        raise StorageError(
-            f"{self._path}: was cut while it was written; see what else works here and run again"
-        )
+        raise self._was_cut()
 
     def close(self) -> None:
         """Close its file, in this thread."""
@@ -125,16 +133,16 @@ class Segment:
             self._close()
 
     def remove(self) -> None:
-        """Remove its file, in this thread; what is still on its way to it is dropped."""
+        """Remove its file, in this thread; bytes that still arrive are ignored."""
         with self._lock, map_disk_errors(str(self._path)):
             self.is_dropped = True
             self._buffered.clear()
             self._close()  # Windows removes no open file
-            if self._pieces.have_a_file(self.begin):
+            if self._segments.has_file(self.begin):
                 with self._tree.folder(PARTIAL) as folder:
                     folder.remove(self._name)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
 
@@ -153,12 +161,16 @@ class Segment:
         with self._tree.folder(PARTIAL, make=True) as folder:
             self._handle = os.fdopen(folder.resume(self._name), "r+b", buffering=0)
         if self._handle.seek(0, os.SEEK_END) < self.written:
-            told = "was cut while it was written; see what else works here and run again"
-            raise StorageError(f"{self._path}: {told}")
+            raise self._was_cut()
         self._handle.seek(self.written)
         self._handle.truncate()  # nothing more that lies there is known to be part of it
-        self._pieces.note(self.begin)
+        self._segments.note_file(self.begin)
         return self._handle
+
+    def _was_cut(self) -> StorageError:
+        return StorageError(
+            f"{self._path}: was cut while it was written; see what else works here and run again"
+        )
 
     def _close(self) -> None:
         for handle in (self._handle, self._reader):
@@ -168,29 +180,46 @@ class Segment:
         self._handle = self._reader = None
 
 
+class Beginning(Protocol):
+    """The bytes of a file from its first one on, to which segments are appended; both calls in a thread."""
+
+    received: int
+
+    def append(self, segment: Segment) -> None: ...
+    def seal(self) -> None: ...
+
+
 class Segments:
     """
-    The pieces of one file, in the order of their bytes.
+    The segments of one file, in the order of their bytes.
 
-    `name`: of the partial file that they belong to. `room`: the free disk.
+    Attributes:
+        main: what they are appended to.
+        tree: the output folder.
+        name: of the partial file that they belong to.
+        size: bytes of the whole file.
+        threads: limits the threads that write.
+        space: the free disk, of which `try_reserve` takes.
     """
 
     def __init__(
         self,
+        main: Beginning,
         tree: OutputTree,
         name: PartName,
         size: int,
         threads: CapacityLimiter,
-        room: DiskReservation,
+        space: DiskReservation,
     ) -> None:
+        self._main = main
         self._tree = tree
         self._name = name
         self._size = size
         self._threads = threads
         self._have_files: set[int] = set()
-        self._free = room
-        self._room = ExitStack()
-        self._room_size = 0
+        self._space = space
+        self._reserved = ExitStack()
+        self._reserved_size = 0
         self._all: list[Segment] = []
 
     def __len__(self) -> int:
@@ -200,97 +229,119 @@ class Segments:
         return iter(self._all)
 
     @property
-    def first(self) -> Segment:
-        """The one that comes next."""
-        return self._all[0]
-
-    @property
     def begin(self) -> int:
         """Where the first one begins; the end of the file where there is none."""
         return self._all[0].begin if self._all else self._size
 
-    def end_of(self, piece: Segment) -> int:
-        """Tell where the one after it begins, or the file ends; one that was dropped lacks nothing."""
+    def end_of(self, segment: Segment) -> int:
+        """Return where the one after it begins, or the file ends; one that was dropped lacks nothing."""
         every = self._all  # another thread may drop them now
-        if piece not in every:
-            return piece.position
-        place = every.index(piece) + 1
-        return every[place].begin if place < len(every) else self._size
+        if segment not in every:
+            return segment.position
+        index = every.index(segment) + 1
+        return every[index].begin if index < len(every) else self._size
 
-    def make_room(self, size: int) -> bool:
-        """Set disk aside for a piece that is there twice while it is appended; tell whether there is."""
-        if size > self._room_size:
+    def try_reserve(self, size: int) -> bool:
+        """Reserve disk for a segment, which is there twice while it is appended; False if it lacks."""
+        if size > self._reserved_size:
             try:
-                more = size - self._room_size
-                self._room.enter_context(self._free.reserve(lambda: more))
+                more = size - self._reserved_size
+                self._reserved.enter_context(self._space.reserve(lambda: more))
             except InsufficientSpace:
                 return False
-            self._room_size = size
+            self._reserved_size = size
         return True
 
-    def give_room_back(self) -> None:
-        """Let others have the disk that was set aside."""
-        self._room.close()
-        self._room_size = 0
+    def free_reserved(self) -> None:
+        """Give back the disk that was reserved."""
+        self._reserved.close()
+        self._reserved_size = 0
 
-    def find(self, received: int, begins: Collection[int]) -> None:
+    def divide(self, position: int) -> Segment | None:
         """
-        Go on with those that begin at `begins`, in this thread; `received`: so much of the beginning is here.
+        Start a segment at `position`, or go on with one that ends there and that no connection fills.
 
-        What overlaps, or is no piece of this file, is removed: only the one that was being appended when the
-        process died may begin before the end of what is here.
+        None where nothing is missing there by now.
+        """
+        before = [segment for segment in self._all if segment.begin <= position]
+        last = before[-1] if before else None
+        end, until = (last.position, last.until) if last else (self._main.received, self.begin)
+        if last is not None and end == position and not last.is_filling:
+            segment = last  # its connection ended early
+        elif end < position < until:
+            segment = self._make(position)
+            self._all = sorted([*self._all, segment], key=lambda each: each.begin)
+        else:
+            return None
+        segment.fill()
+        return segment
+
+    async def absorb(self) -> None:
+        """Append the first segment to the beginning, and what still comes to it."""
+        segment = self._all[0]
+        may_grow = True
+        while may_grow:
+            while self._main.received < segment.begin + segment.written:
+                await to_thread.run_sync(self._main.append, segment, limiter=self._threads)
+            may_grow = await segment.wait_for_more()
+        self._all.remove(segment)  # what precedes the next one begins where this one ended
+        await to_thread.run_sync(self._seal, segment, limiter=self._threads)
+
+    def _seal(self, segment: Segment) -> None:
+        try:
+            self._main.seal()
+        except StorageError:
+            segment.close()
+            raise
+        self._remove(segment)
+
+    def resume(self, received: int, begins: Collection[int]) -> None:
+        """
+        Resume those that begin at `begins`, in this thread; `received`: bytes of the beginning that are here.
+
+        What overlaps, or is no segment of this file, is removed: only the one that was being appended when
+        the process died may begin before the end of what is here.
         """
         end = 0
         self._have_files.update(begins)
         for begin in sorted(begins):
-            piece = self._make(begin)
+            segment = self._make(begin)
             with self._tree.folder(PARTIAL) as folder, suppress(FileNotFoundError):
                 status = folder.look(str(self._name_of(begin)))
                 if is_ours_alone(status):
-                    piece.received = piece.written = status.st_size
-            if end <= begin and received < piece.position <= self._size and piece.received:
-                self._all.append(piece)
-                end = piece.position
+                    segment.received = segment.written = status.st_size
+            if end <= begin and received < segment.position <= self._size and segment.received:
+                self._all.append(segment)
+                end = segment.position
             else:
-                self.remove(piece)
-
-    def add(self, begin: int) -> Segment:
-        """Begin a new one, which has no byte yet."""
-        piece = self._make(begin)
-        self._all = sorted([*self._all, piece], key=lambda each: each.begin)
-        return piece
-
-    def take_out(self, piece: Segment) -> None:
-        """Let go of one: what comes after the one before it begins where this one ended."""
-        self._all.remove(piece)
-
-    def remove(self, piece: Segment) -> None:
-        """Remove the file of one that was taken out, in this thread."""
-        piece.remove()
-        self._have_files.discard(piece.begin)
+                self._remove(segment)
 
     def drop(self) -> None:
         """Remove all of them, in this thread."""
         dropped, self._all = self._all, []
-        known = {piece.begin for piece in dropped}
+        known = {segment.begin for segment in dropped}
         strays = self._have_files - known
-        for piece in [*dropped, *map(self._make, strays)]:
-            self.remove(piece)
+        for segment in [*dropped, *map(self._make, strays)]:
+            self._remove(segment)
 
     def close(self) -> list[PartName]:
-        """Close their files, in this thread; return those that hold something, for another try."""
-        for piece in self._all:
-            piece.close()
-        self._all = [piece for piece in self._all if piece.written]
-        return [self._name_of(piece.begin) for piece in self._all]
+        """Close their files, in this thread; return those that hold something, to be resumed."""
+        for segment in self._all:
+            segment.close()
+        self._all = [segment for segment in self._all if segment.written]
+        return [self._name_of(segment.begin) for segment in self._all]
 
-    def note(self, begin: int) -> None:
+    def note_file(self, begin: int) -> None:
         """Remember that one has a file now."""
         self._have_files.add(begin)
 
-    def have_a_file(self, begin: int) -> bool:
-        """Tell whether the one that begins there has a file."""
+    def has_file(self, begin: int) -> bool:
+        """Return whether the one that begins there has a file."""
         return begin in self._have_files
+
+    def _remove(self, segment: Segment) -> None:
+        segment.remove()
+        self._have_files.discard(segment.begin)
 
     def _make(self, begin: int) -> Segment:
         return Segment(self, self._tree, str(self._name_of(begin)), begin, self._threads)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from harvester.errors import StorageError
-from harvester.storage.local.directory import Directory, Sync, map_disk_errors
+from harvester.storage.disk_errors import map_disk_errors
+from harvester.storage.local.directory import Directory, Sync
 
 
 @contextmanager

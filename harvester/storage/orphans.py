@@ -1,0 +1,23 @@
+"""Orphans: partial uploads that no pending file will resume."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from harvester.storage.protocol import Storage
+
+
+async def delete_orphans(
+    storage: Storage, may_be_pending: Callable[[int, int, str | None], Awaitable[bool]]
+) -> None:
+    """
+    Delete the partial uploads of files that were replaced at figshare, or that a power cut brought back.
+
+    `may_be_pending` is called with the ids of item and file, and the md5, that a partial upload is for.
+    """
+    orphans = [
+        partial.key
+        for partial in await storage.partials()
+        if partial.source is None or not await may_be_pending(*partial.source)
+    ]
+    await storage.delete(orphans)

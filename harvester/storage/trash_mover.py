@@ -1,0 +1,212 @@
+"""
+Trash: files that no longer belong to a harvest are moved there, and deleted for good when they have expired.
+
+Nothing is reached through a link, and what the disk or a link has against one file keeps no other.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harvester.errors import StorageError
+from harvester.storage.disk_errors import map_disk_errors
+from harvester.storage.local.directory import HOLDS_FOLDERS, Directory, OutputTree
+from harvester.storage.paths import numbered, parents
+from harvester.storage.trash import TRASH, dated, expired, is_date
+from harvester.system.paths import below
+
+FOLDER = "files"
+"""Only files below it may be removed."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """
+    The result of a prune.
+
+    Attributes:
+        removed: Paths of the files that are now in the trash, or deleted if the trash keeps nothing.
+        size: Their bytes.
+        kept: Why other files stay, a line each.
+        trash: The folder in the trash, relative to the output folder.
+        deleted: Files that were permanently deleted from the trash.
+        freed: Their bytes.
+    """
+
+    removed: tuple[str, ...] = ()
+    size: int = 0
+    kept: tuple[str, ...] = ()
+    trash: str = ""
+    deleted: int = 0
+    freed: int = 0
+
+    def __add__(self, other: Pruned) -> Pruned:
+        return Pruned(
+            self.removed + other.removed,
+            self.size + other.size,
+            self.kept + other.kept,
+            other.trash or self.trash,
+            self.deleted + other.deleted,
+            self.freed + other.freed,
+        )
+
+
+@dataclass
+class _Found:
+    """What becomes of the files while they are removed; see `Pruned`. ``refused``: paths of those kept."""
+
+    removed: list[str] = field(default_factory=list)
+    size: int = 0
+    kept: list[str] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+
+    def refuse(self, path: str, why: str) -> None:
+        self.refused.add(path)
+        self.kept.append(why)
+
+
+class Pruner:
+    """
+    Moves files of one output folder to the trash, and removes the folders that are empty then.
+
+    `today`: ISO 8601, the day under which they lie there.
+    """
+
+    def __init__(self, root: Path, today: str) -> None:
+        self._root = root
+        self._tree = OutputTree(root, sync=os.fsync, held=HOLDS_FOLDERS)
+        self._trash = f"{TRASH}/{today}"
+
+    def prune(self, wanted: Sequence[str], may_go: Container[str]) -> Pruned:
+        """
+        Move the files of these paths that may go; what is gone already counts as removed.
+
+        What the disk or a link has against one keeps no other.
+        """
+        found = _Found()
+        folders: dict[str, list[str]] = {}
+        for path in wanted:
+            if path not in may_go:
+                found.kept.append(f"{path}: belongs to the harvest")
+            elif not path.startswith(f"{FOLDER}/"):
+                found.kept.append(f"{path}: is not below {FOLDER}/; see who wrote such a path")
+            else:
+                folders.setdefault(path.rpartition("/")[0], []).append(path)
+        for folder, paths in folders.items():
+            self._move_all(folder, paths, found)
+        for folder in _deepest_first(folders):
+            self._remove_if_empty(folder)
+        return Pruned(tuple(found.removed), found.size, tuple(found.kept), self._trash)
+
+    def _move_all(self, folder: str, paths: Sequence[str], found: _Found) -> None:
+        """Move files of one folder; where they are then outlives a power cut."""
+        there: list[str] | None = None
+        try:
+            with self._tree.folder(folder) as here:
+                there = [path for path in paths if self._is_plain(here, path, found)]
+                if there:
+                    with self._in_trash(folder) as trash:
+                        self._move(there, here, trash, found)
+        except StorageError as trouble:
+            if there is None and isinstance(trouble.__cause__, FileNotFoundError):
+                found.removed += paths
+            else:
+                told = {*found.removed, *found.refused}
+                found.kept += [f"{path}: {trouble}" for path in paths if path not in told]
+
+    def _is_plain(self, here: Directory, path: str, found: _Found) -> bool:
+        """Note a file that is gone, and what is none; tell whether it is one that can go."""
+        try:
+            with map_disk_errors(str(self._root / path)):
+                status = here.look(path.rpartition("/")[2])
+        except StorageError as trouble:
+            if not isinstance(trouble.__cause__, FileNotFoundError):
+                found.refuse(path, str(trouble))
+            else:
+                found.removed.append(path)
+            return False
+        if not stat.S_ISREG(status.st_mode):
+            found.refuse(path, f"{path}: is not a regular file; inspect it")
+            return False
+        return True
+
+    def _move(self, paths: Sequence[str], here: Directory, trash: Directory, found: _Found) -> None:
+        moved: list[str] = []
+        size = 0
+        for path in paths:
+            name = path.rpartition("/")[2]
+            try:
+                with map_disk_errors(str(self._root / path)):
+                    bytes_here = here.look(name).st_size
+                    here.move(name, trash, _free_name(trash, name))
+            except StorageError as trouble:
+                found.refuse(path, str(trouble))
+            else:
+                moved.append(path)
+                size += bytes_here
+        # First where they are, then where they were: a power cut may leave both names, never none.
+        with map_disk_errors(str(trash.path)):
+            trash.sync(os.fsync)
+            here.sync(os.fsync)
+        found.removed += moved
+        found.size += size
+
+    @contextmanager
+    def _in_trash(self, folder: str) -> Iterator[Directory]:
+        """Enter the folder in the trash where files of this one go; something else there stays as it is."""
+        place = self._trash
+        for part in folder.split("/"):
+            with self._tree.folder(place, make=True) as here:
+                place = f"{place}/{_free_name(here, part, or_folder=True)}"
+        with self._tree.folder(place, make=True) as there:
+            self._tree.settle(place)
+            yield there
+
+    def empty(self, today: str, keep_days: int) -> Pruned:
+        """Delete for good what has been in the trash for more than `keep_days` days; with 0 all of it."""
+        kept: list[str] = []
+        files = size = 0
+        for day in expired(dated(self._root), today, keep_days):
+            path = f"{TRASH}/{day.date}"
+            try:
+                with self._tree.folder(TRASH) as trash, map_disk_errors(str(self._root / path)):
+                    assert is_date(day.date), "nothing else is listed"
+                    trash.remove_all(day.date)
+                    trash.sync(os.fsync)
+            except StorageError as trouble:
+                kept.append(f"{path}: {trouble}")
+            else:
+                files, size = files + day.files, size + day.size
+        return Pruned(kept=tuple(kept), deleted=files, freed=size)
+
+    def _remove_if_empty(self, folder: str) -> None:
+        above, _, name = folder.rpartition("/")
+        try:
+            with self._tree.folder(above) as here, map_disk_errors(str(self._root / folder)):
+                if stat.S_ISDIR(here.look(name).st_mode):
+                    below(self._root, folder).rmdir()
+        except StorageError:  # something is in it, or somebody was faster
+            return
+
+
+def _deepest_first(folders: Iterable[str]) -> list[str]:
+    """List these folders and those that they are in, but for the one that all are in."""
+    on_the_way = {step for folder in folders for step in parents(folder) if step != FOLDER}
+    return sorted(on_the_way, key=lambda folder: (-folder.count("/"), folder))
+
+
+def _free_name(folder: Directory, name: str, *, or_folder: bool = False) -> str:
+    """Return a name that nothing has in a folder, or, `or_folder`, that another folder may have."""
+    for free in numbered(name):
+        try:
+            status = folder.look(free)
+        except FileNotFoundError:
+            return free
+        if or_folder and stat.S_ISDIR(status.st_mode):
+            return free
+    raise AssertionError("there is always another number")
