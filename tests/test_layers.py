@@ -97,3 +97,13 @@ def test_tests_import_each_other_from_support_alone(path: Path) -> None:
     whole = [f"{module}.{name}" for module, names in imported(path) for name in names or [""]]
     own = [each for each in whole if each.startswith(("tests.", ".", "conftest."))]
     assert [each for each in own if not each.startswith("tests.support.")] == []
+
+
+def test_the_local_storage_is_named_where_it_is_built_and_nowhere_else() -> None:
+    named = {
+        name
+        for name in PRODUCT
+        if package_of(name) != "storage"
+        and any(other.startswith("harvester.storage.local") for other in imports(name))
+    }
+    assert named == {"harvester.jobs.output_folder"}
