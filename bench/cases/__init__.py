@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.cases import auto, chart, cpu, files, latency, limit, size, startup
+from bench.cases import auto, chart, cpu, files, latency, limit, shared, size, startup
 from bench.result import Case
 
 CASES: Mapping[str, Case] = {
@@ -14,6 +14,7 @@ CASES: Mapping[str, Case] = {
         latency.CASE,
         chart.CASE,
         cpu.CASE,
+        shared.CASE,
         files.CASE,
         size.CASE,
         startup.CASE,

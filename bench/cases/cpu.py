@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import measure, nginx
+from bench import measure, nginx, raw
 from bench.harvesting import Harvest
 from bench.machine import missing
 from bench.measure import Numbers, Runs, alternate, ratio, spread
@@ -36,10 +36,10 @@ end
 
 
 @dataclass(frozen=True)
-class _Contest:
+class Contest:
     """Everybody who takes part, over one world and one list of addresses."""
 
-    served: Served
+    served: Served | raw.Served
     folder: Path
 
     def __post_init__(self) -> None:
@@ -78,9 +78,13 @@ class _Contest:
             found["curl --parallel"] = self.curl
         if not missing(("wrk",)):
             found["wrk"] = self.wrk
-        return {name: self._with_server(once) for name, once in found.items()}
+        return self.with_server(found)
 
-    def _with_server(self, once: Callable[[], Numbers]) -> Callable[[], Numbers]:
+    def with_server(self, found: dict[str, Callable[[], Numbers]]) -> dict[str, Callable[[], Numbers]]:
+        """Count the server's processor seconds to each."""
+        return {name: self._counted(once) for name, once in found.items()}
+
+    def _counted(self, once: Callable[[], Numbers]) -> Callable[[], Numbers]:
         def counted() -> Numbers:
             before = self.served.cpu
             numbers = once()
@@ -111,7 +115,7 @@ class _Contest:
 def _measure(plan: Plan) -> Measured:
     world = World(plan.scaled(ITEMS))
     with nginx.serve(world) as served, tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        contest = _Contest(served, Path(folder))
+        contest = Contest(served, Path(folder))
         runs = alternate(contest.everybody(), plan.repeat, memory=MEMORY)
         asked = len(contest.addresses)
         return Measured(
@@ -146,10 +150,10 @@ def _tell(result: Result) -> Told:
         "wall ÷ bare", "CPU ÷ bare", "nginx CPU, s",
     )  # fmt: skip
     caption = f"{result.facts['items']:,} items, {result.facts['workers']} workers, loopback"
-    return Told(checks, [Table(caption, columns, [_row(name, runs, requests[name]) for name in runs])])
+    return Told(checks, [Table(caption, columns, [row(name, runs, requests[name]) for name in runs])])
 
 
-def _row(name: str, runs: Runs, requests: int) -> tuple[str, ...]:
+def row(name: str, runs: Runs, requests: int) -> tuple[str, ...]:
     mine, bare = runs[name], runs["bare aiohttp loop"]
     wall, cpu = spread(mine), spread(mine, "cpu")
     return (

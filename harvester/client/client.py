@@ -231,9 +231,9 @@ class Client:
                 raise Blocked(f"{display_url(url)}: empty response instead of JSON")
             if is_heavy(raw, most=HEAVY):
                 await permit.acquire()
-                value, error = await to_thread.run_sync(_decoded, decode, raw, display_url(url))
+                value, error = await to_thread.run_sync(_decoded, decode, raw, url)
             else:
-                value, error = _decoded(decode, raw, display_url(url))
+                value, error = _decoded(decode, raw, url)
             del raw
             if error is not None:
                 raise error
@@ -281,14 +281,14 @@ def _is_harmless(value: str) -> bool:
     return REDACTOR.record(raw) == raw
 
 
-def _decoded(decode: Callable[[bytes], T], raw: bytes, name: str) -> tuple[Any, HarvestError | None]:
+def _decoded(decode: Callable[[bytes], T], raw: bytes, url: URL) -> tuple[Any, HarvestError | None]:
     """Decode; return an error rather than raise it, as its traceback would keep the bytes in memory."""
     try:
         return decode(REDACTOR.record(raw)), None
     except HarvestError as exc:
         error: HarvestError = exc
     if isinstance(error, InvalidResponse) and says_nothing(raw):
-        error = ConnectionFailed(f"{name}: empty response: {error}")
+        error = ConnectionFailed(f"{display_url(url)}: empty response: {error}")
     seen: BaseException | None = error
     while seen is not None:
         seen.__traceback__ = None

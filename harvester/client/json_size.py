@@ -35,6 +35,8 @@ _BEYOND = bytes(range(0xF0, 0x100))
 
 def is_heavy(raw: bytes, *, most: int) -> bool:
     """Tell whether JSON may take more than `most` bytes in memory, or a bit less."""
+    if (1 + BYTES_OF_A_VALUE) * len(raw) <= most:  # even if every byte were a mark
+        return False
     return len(raw) > most or len(raw) + BYTES_OF_A_VALUE * _marks(raw) > most
 
 

@@ -170,7 +170,9 @@ class RequestSender:
         self, method: str, url: URL, data: bytes | None, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         """Send a request and wait for the head of its response, within the timeouts."""
-        proxy = None if is_loopback(url) else self._proxies.for_host(url.host or "", url.port)
+        proxy = None
+        if self._proxies.proxy is not None and not is_loopback(url):
+            proxy = self._proxies.for_host(url.host or "", url.port)
         try:
             with self._deadlines.within(self.timeouts.connect + self.timeouts.idle):
                 return await self._session.request(

@@ -61,10 +61,17 @@ class Redactor:
 
     def __init__(self) -> None:
         self._known: set[weakref.ref[SecretForms]] = set()
+        self._changes = 0  # of what is known
+        self._sorted: tuple[int, list[str]] = (0, [])
 
     def learn(self, secret: SecretForms) -> None:
         """Conceal a secret from now on, for as long as it exists."""
-        self._known.add(weakref.ref(secret, self._known.discard))
+        self._known.add(weakref.ref(secret, self._forget))
+        self._changes += 1
+
+    def _forget(self, known: weakref.ref[SecretForms]) -> None:
+        self._known.discard(known)
+        self._changes += 1
 
     def text(self, text: str) -> str:
         """Return what may be told of a text: without secrets, and without the signatures in its addresses."""
@@ -85,10 +92,16 @@ class Redactor:
         return raw
 
     def _forms(self) -> list[str]:
+        # Read before the set is: a secret that another thread adds meanwhile is not missed the next time.
+        changes = self._changes
+        if self._sorted[0] == changes:
+            return self._sorted[1]
         # Copied first: what a program's other threads add or forget meanwhile changes the set.
         alive = [secret for known in tuple(self._known) if (secret := known()) is not None]
         found = {form for secret in alive for form in secret.forms}
-        return sorted(found, key=len, reverse=True)  # name:password before the password in it
+        forms = sorted(found, key=len, reverse=True)  # name:password before the password in it
+        self._sorted = (changes, forms)
+        return forms
 
 
 def _without(pattern: re.Pattern[bytes], raw: bytes) -> bytes:
