@@ -89,7 +89,7 @@ class MemoryStorage:
 
 
 def assert_true(storage: MemoryStorage, folder: Path, sandbox: Sandbox) -> int:
-    """Every file that is done is in the storage with the sandbox's bytes, no other is, and none on the disk."""
+    """Every file that is done is in the storage with the sandbox's bytes, and nothing is on the disk."""
     done = [row for row in rows(folder / "files.csv") if row["status"] == "done"]
     assert storage.files == {row["path"]: sandbox.world.content(int(row["file_id"])) for row in done}
     assert not (folder / "files").exists()

@@ -16,6 +16,24 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "harvester"
 
 TERMS = [
+    ("storage protocol", "storage/protocol.py"),
+    ("orphan", "storage/orphans.py"),
+    ("atomic write", "storage/atomic_file.py"),
+    ("trash", "storage/trash_mover.py"),
+    ("symlink safety", "storage/local/directory.py"),
+    ("partial file", "storage/local/partial.py"),
+    ("ownership", "storage/local/partial_owner.py"),
+    ("segmented download", "storage/local/segments.py"),
+    ("group commit", "storage/local/commit.py"),
+    ("deduplication by hard link", "storage/local/dedupe.py"),
+    ("fixity", "storage/local/verify.py"),
+    ("reservation", "storage/local/reservation.py"),
+    ("crash-safe renames", "storage/local/renames.py"),
+    ("resume", "storage/local/resume.py"),
+    ("segmented download", "client/download/segmented.py"),
+    ("segment policy", "client/download/segment_policy.py"),
+    ("connection slots", "client/download/slots.py"),
+    ("circuit breaker", "figshare/downloads.py"),
     ("circuit breaker", "client/breaker.py"),
     ("health check", "client/health.py"),
     ("retry with exponential back-off and jitter", "client/retry.py"),
@@ -51,6 +69,12 @@ TERMS = [
 """A standard term, and the module whose docstring has it."""
 
 OLD_WORDS = [
+    "lanes",
+    "Holding",
+    "Unfit",
+    "Bearing",
+    "may_hold",
+    "Stretch",
     "persist",
     "_Breaker",
     "takes_probe",

@@ -1,4 +1,4 @@
-"""A file that is replaced as a whole: a table, a summary."""
+"""Atomic write: a file (a table, a summary) is replaced as a whole, by a rename of a new one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def atomic_write(path: Path, *, sync: Sync = os.fsync) -> Iterator[BinaryIO]:
     """
     Replace a file as a whole: what is written becomes `path` when the block ends well.
 
-    Then it also outlives a power cut. `sync`: makes an open file or folder do so.
+    Then it is also durable. `sync`: makes an open file or folder durable.
     """
     fresh = f".{path.name}.new"
     with map_disk_errors(str(path)), Directory.enter(path.parent) as folder:

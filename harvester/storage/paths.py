@@ -91,13 +91,13 @@ def aside(path: str, file_id: int, taken: Iterable[str]) -> str:
     """
     Return where the file at `path` goes when another one gets its name: beside it, by its id.
 
-    `file_id`: 0 where nobody remembers it. `taken`: the paths of the item's other files.
+    `file_id`: 0 where it is not known. `taken`: the paths of the item's other files.
     """
     return _with_id(path, file_id or "replaced", {_fold(each) for each in taken})
 
 
 def is_same_path(one: str, other: str) -> bool:
-    """Tell whether some file system takes two paths for one."""
+    """Return whether some file system takes two paths for one."""
     return _fold(one) == _fold(other)
 
 
@@ -142,7 +142,7 @@ def _cut(text: str, size: int) -> str:
 
 
 def _with_id(path: str, file_id: int | str, taken: set[str]) -> str:
-    """Put its id into a file's path; twice where somebody gave another file such a name."""
+    """Put its id into a file's path; twice where another file has such a name already."""
     folder, _, name = path.rpartition("/")
     stem, suffix = _split(name)
     path = f"{folder}/{stem}~{file_id}{suffix}"

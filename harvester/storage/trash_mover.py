@@ -104,7 +104,7 @@ class Pruner:
         return Pruned(tuple(found.removed), found.size, tuple(found.kept), self._trash)
 
     def _move_all(self, folder: str, paths: Sequence[str], found: _Found) -> None:
-        """Move files of one folder; where they are then outlives a power cut."""
+        """Move files of one folder; their new places are durable then."""
         there: list[str] | None = None
         try:
             with self._tree.folder(folder) as here:
@@ -112,21 +112,21 @@ class Pruner:
                 if there:
                     with self._in_trash(folder) as trash:
                         self._move(there, here, trash, found)
-        except StorageError as trouble:
-            if there is None and isinstance(trouble.__cause__, FileNotFoundError):
+        except StorageError as error:
+            if there is None and isinstance(error.__cause__, FileNotFoundError):
                 found.removed += paths
             else:
-                told = {*found.removed, *found.refused}
-                found.kept += [f"{path}: {trouble}" for path in paths if path not in told]
+                reported = {*found.removed, *found.refused}
+                found.kept += [f"{path}: {error}" for path in paths if path not in reported]
 
     def _is_plain(self, here: Directory, path: str, found: _Found) -> bool:
-        """Note a file that is gone, and what is none; tell whether it is one that can go."""
+        """Note a file that is gone, and what is none; return whether it is one that can go."""
         try:
             with map_disk_errors(str(self._root / path)):
                 status = here.look(path.rpartition("/")[2])
-        except StorageError as trouble:
-            if not isinstance(trouble.__cause__, FileNotFoundError):
-                found.refuse(path, str(trouble))
+        except StorageError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                found.refuse(path, str(error))
             else:
                 found.removed.append(path)
             return False
@@ -144,8 +144,8 @@ class Pruner:
                 with map_disk_errors(str(self._root / path)):
                     bytes_here = here.look(name).st_size
                     here.move(name, trash, _free_name(trash, name))
-            except StorageError as trouble:
-                found.refuse(path, str(trouble))
+            except StorageError as error:
+                found.refuse(path, str(error))
             else:
                 moved.append(path)
                 size += bytes_here
@@ -178,8 +178,8 @@ class Pruner:
                     assert is_date(day.date), "nothing else is listed"
                     trash.remove_all(day.date)
                     trash.sync(os.fsync)
-            except StorageError as trouble:
-                kept.append(f"{path}: {trouble}")
+            except StorageError as error:
+                kept.append(f"{path}: {error}")
             else:
                 files, size = files + day.files, size + day.size
         return Pruned(kept=tuple(kept), deleted=files, freed=size)
@@ -190,7 +190,7 @@ class Pruner:
             with self._tree.folder(above) as here, map_disk_errors(str(self._root / folder)):
                 if stat.S_ISDIR(here.look(name).st_mode):
                     below(self._root, folder).rmdir()
-        except StorageError:  # something is in it, or somebody was faster
+        except StorageError:  # something is in it, or it is gone already
             return
 
 

@@ -24,7 +24,7 @@ class Files:
     Fetches a file, unless it is here already.
 
     What lies in its place is hashed first, and kept if it is the file: a killed run may have put it there, or
-    figshare told its md5 later.
+    figshare gave its md5 later.
     """
 
     name: ClassVar[str] = "files"

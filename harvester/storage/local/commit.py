@@ -58,7 +58,7 @@ class Publisher:
 
     async def publish(self, partial: Publishable, path: str, size: int) -> None:
         """
-        Prove a file of `size` bytes and move it to `path`; what is published outlives a power cut.
+        Prove a file of `size` bytes and move it to `path`; what is published is durable.
 
         Raises:
             CorruptBody: it is not what was promised; it has been deleted.

@@ -1,7 +1,8 @@
 """
-How the store reaches a disk: past no link, with what it wrote made to last, and in words when it fails.
+Symlink safety and durability: directories are entered without following links, and fsync makes writes
+durable.
 
-Whoever can write to the output folder may plant a link there; nothing is read or written through it.
+Another user who can write to the output folder may plant a link there; nothing is read or written through it.
 A folder is entered from the one above it and held open, and what is done in it is done relative to it,
 so that no link put in its way meanwhile leads elsewhere. Windows cannot hold folders open: there a
 plain look before and after has to do.
@@ -96,7 +97,7 @@ class Directory:
         return Directory(self.path / on_disk(name), descriptor)
 
     def make(self, name: str) -> bool:
-        """Make a folder in this one; tell whether it was missing."""
+        """Make a folder in this one; return whether it was missing."""
         try:
             os.mkdir(self._at(name), dir_fd=self._descriptor)
         except FileExistsError:
@@ -109,7 +110,7 @@ class Directory:
             return [from_disk(entry.name) for entry in entries]
 
     def look(self, name: str) -> os.stat_result:
-        """Tell what is there, of a link about the link."""
+        """Return the status of what is there, of a link that of the link."""
         return os.stat(self._at(name), dir_fd=self._descriptor, follow_symlinks=False)
 
     def open(self, name: str) -> int:
@@ -117,7 +118,7 @@ class Directory:
         return self._open(name, os.O_RDONLY)
 
     def sync_file(self, name: str, sync: Sync) -> None:
-        """Make what is in a file outlive a power cut."""
+        """Make the content of a file durable."""
         with os.fdopen(self._open(name, _TO_SYNC), "rb", buffering=0) as handle:
             sync(handle.fileno())
 
@@ -153,8 +154,8 @@ class Directory:
         try:
             os.replace(source, target, src_dir_fd=self._descriptor, dst_dir_fd=to._descriptor)
         except FileNotFoundError as exc:
-            told = "was removed while it was written; see what else works here and run again"
-            raise StorageError(f"{self.path / name}: {told}") from exc
+            reason = "was removed while it was written; see what else works here and run again"
+            raise StorageError(f"{self.path / name}: {reason}") from exc
 
     def link(self, name: str, to: Directory, new_name: str) -> None:
         """Give a file a second name, in the place of a file or link that may be there."""
@@ -168,7 +169,7 @@ class Directory:
         )
 
     def sync(self, sync: Sync) -> None:
-        """Make the names in it outlive a power cut, where the system knows a way."""
+        """Make the names in it durable, where the system can."""
         if self._descriptor is None:
             return
         try:
@@ -194,7 +195,7 @@ class Directory:
 
 
 def is_ours_alone(status: os.stat_result) -> bool:
-    """Tell a plain file from pipes, devices and one that has another name elsewhere."""
+    """Return whether it is a regular file with no second name; a pipe or a device is none."""
     return stat.S_ISREG(status.st_mode) and status.st_nlink <= 1
 
 
@@ -204,7 +205,7 @@ class StagedFile:
     A written file on its way to its place.
 
     It is still open as ``handle`` and has a ``name`` in ``folder``; ``path`` is where it goes, below the
-    output folder. ``problem``: what the disk has against that. ``is_synced``: its bytes outlive a power cut.
+    output folder. ``problem``: what the disk has against that. ``is_synced``: its bytes are durable.
     """
 
     handle: BinaryIO
@@ -219,7 +220,7 @@ class OutputTree:
     """
     The output folder and what is below it; paths are relative to it, with "/".
 
-    It is never made anew here: one that has gone was taken away by somebody.
+    It is never created here: one that has gone was removed by another program.
     """
 
     def __init__(self, root: Path, *, sync: Sync, held: bool) -> None:
@@ -248,16 +249,16 @@ class OutputTree:
             here.leave()
 
     def sync(self, handle: BinaryIO) -> None:
-        """Make what was written to an open file outlive a power cut."""
+        """Make what was written to an open file durable."""
         self._sync(handle.fileno())
 
     def sync_descriptor(self, descriptor: int) -> None:
-        """Make what an open file or folder holds outlive a power cut."""
+        """Make what an open file or folder holds durable."""
         self._sync(descriptor)
 
     def publish(self, files: Sequence[StagedFile], before_moving: Callable[[], None] = lambda: None) -> None:
         """
-        Move written files to their places: what has no problem after that outlives a power cut.
+        Move written files to their places: what has no problem after that is durable.
 
         Each folder that got a name, of a file or of a folder, is synced once for all of them. Where
         `before_moving` raises nothing is moved.
@@ -287,7 +288,7 @@ class OutputTree:
                 self._settle(fresh.get(folder, set()))
 
     def keep(self, path: str) -> None:
-        """Make a file that was found in its place, and every name that leads to it, outlive a power cut."""
+        """Make a file that was found in its place, and every name that leads to it, durable."""
         folder, _, name = path.rpartition("/")
         with map_disk_errors(str(self.root / path)), self.folder(folder) as here:
             here.sync_file(name, self._sync)
@@ -295,7 +296,7 @@ class OutputTree:
         self.settle(folder)
 
     def settle(self, folder: str) -> None:
-        """Make the names of a folder, and of those that it is in, outlive a power cut."""
+        """Make the names of a folder, and of those that it is in, durable."""
         for above, step in self._unsettled(folder):
             with self.folder(above) as here, map_disk_errors(str(self.root / above)):
                 here.sync(self._sync)

@@ -1,8 +1,8 @@
 """
-Whose a partial file is: its name says which process fills it, and nobody else writes to that file.
+Partial file ownership: the name says which process fills it, and no other process writes to that file.
 
     <stem>.<owner>.part        a file whose owner may be at work on it
-    <stem>.free.part           one that was let go of: nobody has it open
+    <stem>.free.part           one that was released: no process has it open
     <stem>.part                of a release that named no owners
 
 `<stem>` is ``<item_id>-<file_id>-<md5>``. What comes later in the file has ``@<begin>`` before the suffix.
@@ -30,7 +30,7 @@ _NAME = re.compile(
     rf"(?:\.(?P<owner>[0-9a-f]{{8}}-\d+-[0-9a-f]{{8}}|{FREE}))?(?:@(?P<begin>\d+))?\.part"
 )
 _NOWHERE = "0" * 8
-"""Where the system does not tell: nothing is proven there."""
+"""Where the system does not say: nothing is proven there."""
 
 
 class Hold(Enum):
@@ -43,7 +43,7 @@ class Hold(Enum):
 
 @dataclass(frozen=True)
 class PartName:
-    """The name of a partial file; ``owner``: "" in one of an older release; ``begin``: of a piece."""
+    """The name of a partial file; ``owner``: "" in one of an older release; ``begin``: of a segment."""
 
     stem: str
     owner: str
@@ -74,7 +74,7 @@ class PartName:
 
     @property
     def hold(self) -> Hold:
-        """Tell who may have it open."""
+        """Return who may have it open."""
         if self.owner == FREE:
             return Hold.NOBODY
         place, _, rest = self.owner.partition("-")

@@ -69,8 +69,8 @@ def take_over(
     Give what is left of a file of `size` bytes to an owner, in this thread; return where its segments begin.
 
     Of several beginnings, and segments from the same byte on, the longest is taken; the others are removed
-    but for those that a living process fills. What nobody can have open is renamed, all else copied; where
-    there is no space for a copy it is given up.
+    but for those that a living process fills. What no process can have open is renamed, all else copied;
+    where there is no space for a copy it is given up.
 
     Raises:
         StorageError: the disk does not take it.
@@ -129,7 +129,7 @@ def _try_take(
 
 
 def _try_copy(tree: OutputTree, folder: Directory, old: str, new: str, space: DiskReservation) -> bool:
-    """Copy a file that somebody else may be writing to; False where it has vanished, or there is no space."""
+    """Copy a file that another process may be writing to; False if it has vanished or does not fit."""
     with suppress(FileNotFoundError), os.fdopen(folder.open(old), "rb", buffering=0) as source:
         size = os.fstat(source.fileno()).st_size
         is_there = False

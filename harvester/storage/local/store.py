@@ -27,7 +27,7 @@ class Store:
     The files of one output folder.
 
     Attributes:
-        folder: it must be there; it is never made anew.
+        folder: it must be there; it is never created here.
         writers: threads that write at once.
         free_bytes: returns the free bytes of a folder's disk.
         sync: makes an open file or folder durable, as `os.fsync`.
@@ -119,7 +119,7 @@ class Store:
             part = PartName.read(name)
             if part is not None and part.hold is not Hold.THE_LIVING:
                 found.append(PartialUpload(f"{PARTIAL}/{name}", part.is_for))
-            elif part is None and name.endswith(COPY):  # of a run that was killed: it is made anew
+            elif part is None and name.endswith(COPY):  # of a run that was killed: the next one copies again
                 found.append(PartialUpload(f"{PARTIAL}/{name}", None))
         return found
 
