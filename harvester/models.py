@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, NewType
 
 from msgspec import UNSET, Struct, UnsetType
+
+ItemId = NewType("ItemId", int)  # figshare's, whatever the version
+ItemKey = NewType("ItemKey", int)  # the ledger's, of an item or of one version: `key_of`, or negative
+
+
+def key_of(item_id: ItemId) -> ItemKey:
+    """Return the key of an item itself."""
+    return ItemKey(item_id)
 
 
 class FileStatus(StrEnum):
@@ -71,7 +79,7 @@ class ItemRef(Struct, frozen=True):
     but ids. ``named``: the user named this very item.
     """
 
-    id: int
+    id: ItemId
     private: bool = False
     modified_date: str | None = None
     version: int = 0
@@ -81,11 +89,7 @@ class ItemRef(Struct, frozen=True):
 
 
 class Unresolved(Struct, frozen=True):
-    """
-    A name or an entry of a list that leads to no item, why, and the kind of failure.
-
-    ``if_harvested``: the item that it means all the same, should it have been harvested before.
-    """
+    """A name or entry that leads to no item; ``if_harvested``: the one that it means, if harvested before."""
 
     name: str
     reason: str
@@ -116,8 +120,7 @@ class RemoteFile(Struct, frozen=True):
     """
     A file as the item's record lists it.
 
-    ``folder``: with "/" between its parts, "" at the top. ``size`` in bytes. ``md5``: 32 lower-case
-    hexadecimal digits, None where figshare gives none.
+    ``folder``: with "/" between its parts, "" at the top. ``size`` in bytes. ``md5``: in lower case, or None.
     """
 
     id: int
@@ -285,23 +288,22 @@ class History(Struct, frozen=True):
 
 class PendingItem(Struct, frozen=True):
     """
-    An item with work to do.
+    An item in the work queue.
 
-    ``seq``: its place in the line. ``known``: its record has been harvested before. ``key``: its id in the
-    ledger, which for one version of an item is another than figshare's ``id``; ``version``: which one, 0 for
-    the current one. ``etag``: of the record that is here, where nothing says that it has changed since.
-    ``withdrawn``: it was gone when it was asked for last. ``conditions``: its record must meet one of these,
-    () for any record: see `ItemRef`. ``named``: see there. ``listed``: a listing of private items names it.
-    ``stands_in``: the public record that is here stands in for a private one. ``has_history``: the ledger
-    holds something of it that its tasks may need; ``history`` is empty until that is read.
+    ``seq``: its place there. ``known``: its record has been harvested before.
+    ``item_key``: its number in the ledger. ``version``: which one, 0 for the current one.
+    ``etag``: of the record that is here, "" if it may have changed. ``withdrawn``: not found last time.
+    ``conditions``, ``named``: see `ItemRef`. ``listed``: a listing of private items names it.
+    ``stands_in``: its public record is here for a private one.
+    ``has_history``: the ledger holds something that its tasks may need. ``history``: that, once it is read.
     """
 
     seq: int
-    id: int
+    item_id: ItemId
     private: bool
     tasks: frozenset[str]
     known: bool
-    key: int
+    item_key: ItemKey
     version: int = 0
     etag: str = ""
     withdrawn: bool = False
@@ -315,19 +317,19 @@ class PendingItem(Struct, frozen=True):
 
 class PendingFile(Struct, frozen=True):
     """
-    A file to fetch, with the path that it gets, relative to the output folder.
+    A file to fetch.
 
-    ``key``: its item's id in the ledger, see `PendingItem`. ``is_taken``: a file that it replaces is still at
-    its path. ``may_be_aside``: a file of its size that was replaced before is here. ``withheld``: why the
-    public cannot have it, "" where it can.
+    ``path``: the one that it gets, relative to the output folder. ``item_key``: see `PendingItem`.
+    ``is_taken``: a file that it replaces is still at its path. ``may_be_aside``: a file of its size that
+    was replaced before is here. ``withheld``: why the public cannot have it, "" if it can.
     """
 
     seq: int
-    item_id: int
+    item_id: ItemId
     file: RemoteFile
     path: str
     private: bool
-    key: int
+    item_key: ItemKey
     is_taken: bool = False
     may_be_aside: bool = False
     withheld: str = ""
@@ -382,7 +384,7 @@ class Failure(Struct, frozen=True):
     task: str
     error: str
     failure_kind: str
-    item_id: int | None = None
+    item_id: ItemId | None = None
     file_id: int | None = None
     subject: str = ""
     attempts: int = 1

@@ -24,7 +24,7 @@ from harvester.errors import CorruptBody, ServerError, StorageError
 from harvester.jobs.services import RunHooks
 from harvester.jobs.task_services import TaskServices, open_task_services
 from harvester.ledger.messages import FileResult, ItemResult
-from harvester.models import PendingFile, PendingItem
+from harvester.models import ItemId, ItemKey, PendingFile, PendingItem
 from harvester.sandbox import Sandbox, Settings
 
 pytestmark = pytest.mark.anyio
@@ -191,6 +191,7 @@ def test_errors_cross_processes(error: Exception) -> None:
 
 
 def test_results_cross_processes() -> None:
-    item = PendingItem(1, 2, private=False, tasks=frozenset({"metadata"}), known=True, key=2)
+    tasks = frozenset({"metadata"})
+    item = PendingItem(1, ItemId(2), private=False, tasks=tasks, known=True, item_key=ItemKey(2))
     assert pickle.loads(pickle.dumps(item)) == item
     assert msgspec.structs.asdict(item)["history"].harvested is None

@@ -32,7 +32,18 @@ from harvester.jobs.services import connect
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import ItemResult, RunSpec
 from harvester.ledger.reader import Reader
-from harvester.models import Article, FileStatus, ItemRef, Page, Record, RemoteFile, TaskResult, WorkState
+from harvester.models import (
+    Article,
+    FileStatus,
+    ItemId,
+    ItemKey,
+    ItemRef,
+    Page,
+    Record,
+    RemoteFile,
+    TaskResult,
+    WorkState,
+)
 from harvester.plugins import EXPORTERS, load_config
 from harvester.sandbox import Sandbox, Settings
 from harvester.tasks.file_plan import plan_files
@@ -503,9 +514,9 @@ async def test_real_records_go_through_models_ledger_and_tables(
     ledger = Ledger(tmp_path)
     ledger.open()
     await ledger.begin(RunSpec(frozenset({"metadata"}), with_files=True))
-    await ledger.add_page("a", Page((ItemRef(read.id),), None), frozenset({"metadata"}))
+    await ledger.add_page("a", Page((ItemRef(ItemId(read.id)),), None), frozenset({"metadata"}))
     findings = TaskResult(Record(read, raw), plan_files(read, {}, FileRules()))
-    await ledger.save_item(ItemResult(read.id, {"metadata": WorkState.DONE}, (), (findings,)))
+    await ledger.save_item(ItemResult(ItemKey(read.id), {"metadata": WorkState.DONE}, (), (findings,)))
     await ledger.close("finished")
     with Reader(tmp_path) as reader:
         for exporter in EXPORTERS.values():

@@ -24,7 +24,7 @@ from harvester.figshare.records import LISTED_FILES, read_article
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import ItemResult, RunSpec
 from harvester.ledger.reader import Reader
-from harvester.models import ItemRef, Page, Record, TaskResult, WorkState
+from harvester.models import ItemId, ItemKey, ItemRef, Page, Record, TaskResult, WorkState
 from harvester.plugins import EXPORTERS, load_config
 from harvester.storage.paths import assign_paths
 from harvester.tasks.file_plan import plan_files
@@ -119,13 +119,13 @@ async def _keep(folder: Path, record: Record) -> None:
     tasks = frozenset({"metadata"})
     await ledger.begin(RunSpec(tasks, with_files=True))
     item_id = record.article.id
-    await ledger.add_page("a", Page((ItemRef(item_id),), None), tasks)
+    await ledger.add_page("a", Page((ItemRef(ItemId(item_id)),), None), tasks)
     files = plan_files(record.article, {}, FileRules())
     paths = [placed.path for placed in files]
     assert len({path.casefold() for path in paths}) == len(paths)
     assert all(path.startswith(f"files/{item_id}/") for path in paths)
     found = TaskResult(record=record, files=files)
-    await ledger.save_item(ItemResult(item_id, {"metadata": WorkState.DONE}, (), (found,)))
+    await ledger.save_item(ItemResult(ItemKey(item_id), {"metadata": WorkState.DONE}, (), (found,)))
     await ledger.flush()
     owed = await ledger.owed_files(0, 100)
     assert {each.path for each in owed} <= set(paths)

@@ -45,6 +45,8 @@ from harvester.models import (
     Changed,
     Failure,
     FileStatus,
+    ItemId,
+    ItemKey,
     ItemRef,
     Page,
     PendingFile,
@@ -56,6 +58,7 @@ from harvester.models import (
     Totals,
     Unresolved,
     WorkState,
+    key_of,
 )
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +81,7 @@ async def run(folder: Path, opening: RunSpec = OPENING, outcome: str = "finished
 
 
 def page(*ids: int, position: str | None = None, modified: str | None = None, private: bool = False) -> Page:
-    return Page(tuple(ItemRef(number, private, modified) for number in ids), position)
+    return Page(tuple(ItemRef(ItemId(number), private, modified) for number in ids), position)
 
 
 def record(item_id: int, modified: str = "2024-01-01T00:00:00Z", withheld: str = "") -> Record:
@@ -93,15 +96,16 @@ def placed(file_id: int, status: FileStatus = FileStatus.PENDING, name: str = "x
 
 def result(item_id: int, *files: PlannedFile) -> ItemResult:
     found = TaskResult(record=record(item_id), files=files)
-    return ItemResult(item_id, ALL_DONE, (), (found, TaskResult(totals=Totals(5, None))))
+    return ItemResult(ItemKey(item_id), ALL_DONE, (), (found, TaskResult(totals=Totals(5, None))))
 
 
 async def ids(ledger: Ledger) -> list[int]:
-    return [owed.id for owed in await ledger.owed_items(0, 1000)]
+    return [owed.item_id for owed in await ledger.owed_items(0, 1000)]
 
 
-async def files_here(ledger: Ledger, key: int) -> Mapping[int, tuple[RemoteFile, str]]:
-    item = PendingItem(0, key, private=False, tasks=TASKS, known=True, key=key)
+async def files_here(ledger: Ledger, number: int) -> Mapping[int, tuple[RemoteFile, str]]:
+    item_id = ItemId(number)
+    item = PendingItem(0, item_id, private=False, tasks=TASKS, known=True, item_key=key_of(item_id))
     harvested = (await ledger.histories.of_item(item, None, anyio.sleep_forever)).harvested
     return harvested.files if harvested else {}
 
@@ -113,8 +117,10 @@ async def test_what_is_listed_is_owed_once_in_the_order_it_came(tmp_path: Path) 
         assert (await ledger.add_page("a", page(2, 1), TASKS)).owed == 1
         assert await ids(ledger) == [3, 1, 2]
         (first, *_) = await ledger.owed_items(0, 1)
-        assert first == PendingItem(seq=first.seq, id=3, private=False, tasks=TASKS, known=False, key=3)
-        assert [owed.id for owed in await ledger.owed_items(first.seq, 1)] == [1]
+        assert first == PendingItem(
+            seq=first.seq, item_id=ItemId(3), private=False, tasks=TASKS, known=False, item_key=ItemKey(3)
+        )
+        assert [owed.item_id for owed in await ledger.owed_items(first.seq, 1)] == [1]
 
 
 async def test_a_listing_goes_on_where_it_was_after_a_run_that_did_not_finish(tmp_path: Path) -> None:
@@ -152,8 +158,10 @@ async def test_a_visit_is_recorded_whole(tmp_path: Path) -> None:
         await ledger.flush()
         assert await ids(ledger) == []
         (owed,) = await ledger.owed_files(0, 10)
-        assert owed == PendingFile(owed.seq, 1, placed(7).file, "files/1/x", private=False, key=1)
-        await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
+        assert owed == PendingFile(
+            owed.seq, ItemId(1), placed(7).file, "files/1/x", private=False, item_key=ItemKey(1)
+        )
+        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE))
         await ledger.flush()
         assert await ledger.owed_files(0, 10) == []
         assert await files_here(ledger, 1) == {7: (placed(7).file, "files/1/x")}
@@ -176,7 +184,7 @@ async def test_only_a_newer_date_makes_a_record_owed_again(tmp_path: Path) -> No
         assert (await ledger.add_page("a", page(1, modified="2023-12-31T00:00:00Z"), TASKS)).owed == 0
         assert (await ledger.add_page("a", page(2, modified="2024-01-02T00:00:00Z"), TASKS)).owed == 1
         (owed,) = await ledger.owed_items(0, 10)
-        assert (owed.id, owed.tasks, owed.known) == (2, frozenset({"metadata"}), True)
+        assert (owed.item_id, owed.tasks, owed.known) == (2, frozenset({"metadata"}), True)
 
 
 async def test_the_account_s_record_wins(tmp_path: Path) -> None:
@@ -196,19 +204,21 @@ async def test_what_failed_is_owed_again_by_the_next_run_and_nothing_else(tmp_pa
         await ledger.save_item(result(1, placed(7), placed(8, name="y")))
         failed = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
         await ledger.save_item(
-            ItemResult(2, failed, (Failure("stats", "no", FailureKind.TRANSIENT, 2, attempts=6),))
+            ItemResult(
+                ItemKey(2), failed, (Failure("stats", "no", FailureKind.TRANSIENT, ItemId(2), attempts=6),)
+            )
         )
         await ledger.flush()
-        await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
-        await ledger.save_file(FileResult(1, 8, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
+        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE))
+        await ledger.save_file(FileResult(ItemKey(1), 8, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
     with Reader(tmp_path) as reader:
         assert list(reader.failures()) == [
-            Failure("stats", "no", FailureKind.TRANSIENT, 2, None, "", 6),
-            Failure("files", "cut", FailureKind.BLOCKED, 1, 8, "", 6),
+            Failure("stats", "no", FailureKind.TRANSIENT, ItemId(2), None, "", 6),
+            Failure("files", "cut", FailureKind.BLOCKED, ItemId(1), 8, "", 6),
         ]
     async with run(tmp_path) as ledger:
         (item,) = await ledger.owed_items(0, 10)
-        assert (item.id, item.tasks) == (2, frozenset({"stats"}))
+        assert (item.item_id, item.tasks) == (2, frozenset({"stats"}))
         assert [owed.file.id for owed in await ledger.owed_files(0, 10)] == [8]
 
 
@@ -218,7 +228,7 @@ async def test_new_tasks_and_rules_apply_to_what_is_already_here(tmp_path: Path)
         await ledger.add_page("a", page(1), only)
         done = {"metadata": WorkState.DONE}
         files = (placed(7, name="a.csv"), placed(8, FileStatus.SKIPPED, name="b.zip"))
-        await ledger.save_item(ItemResult(1, done, (), (TaskResult(record(1), files),)))
+        await ledger.save_item(ItemResult(ItemKey(1), done, (), (TaskResult(record(1), files),)))
         await ledger.flush()
         assert await ledger.owed_files(0, 10) == []
     wants_zip = RunSpec(TASKS, with_files=True, wants=lambda name, _: name.endswith(".zip"))
@@ -236,7 +246,7 @@ async def test_refresh_owes_one_task_of_every_item(tmp_path: Path) -> None:
         for item_id in (1, 2):
             await ledger.save_item(result(item_id))
     async with run(tmp_path, RunSpec(TASKS, with_files=True, refresh=frozenset({"stats"}))) as ledger:
-        assert [(owed.id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
+        assert [(owed.item_id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
             (1, frozenset({"stats"})),
             (2, frozenset({"stats"})),
         ]
@@ -389,7 +399,7 @@ async def test_counts(tmp_path: Path) -> None:
 async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -> None:
     def failed(item_id: int, task: str, failure_kind: FailureKind) -> ItemResult:
         states = {**ALL_DONE, task: WorkState.FAILED}
-        return ItemResult(item_id, states, (Failure(task, "no", failure_kind, item_id),))
+        return ItemResult(ItemKey(item_id), states, (Failure(task, "no", failure_kind, ItemId(item_id)),))
 
     async with run(tmp_path) as ledger:
         odd = Unresolved("entry 3", "no id", FailureKind.PERMANENT)
@@ -398,16 +408,16 @@ async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -
         await ledger.add_page("b", page(6, 7), TASKS)
         embargoed = replace(placed(9, FileStatus.WITHHELD), reason="embargo")
         await ledger.save_item(result(1, placed(7), placed(8, FileStatus.LINK), embargoed))
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
+        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
         await ledger.save_item(failed(2, "metadata", FailureKind.NOT_FOUND))
         await ledger.save_item(failed(3, "stats", FailureKind.TRANSIENT))
         both = (
-            Failure("metadata", "no", FailureKind.PERMANENT, 4),
-            Failure("stats", "no", FailureKind.BLOCKED, 4),
+            Failure("metadata", "no", FailureKind.PERMANENT, ItemId(4)),
+            Failure("stats", "no", FailureKind.BLOCKED, ItemId(4)),
         )
-        await ledger.save_item(ItemResult(4, dict.fromkeys(TASKS, WorkState.FAILED), both))
+        await ledger.save_item(ItemResult(ItemKey(4), dict.fromkeys(TASKS, WorkState.FAILED), both))
         gone = {"metadata": WorkState.WITHDRAWN, "stats": WorkState.DONE}
-        await ledger.save_item(ItemResult(5, gone))
+        await ledger.save_item(ItemResult(ItemKey(5), gone))
     with Reader(tmp_path) as reader:
         counts = reader.counts()
     assert counts["listings"] == {"entries": 14, "unique": 7, "duplicates": 2, "excluded": 4, "unresolved": 1}
@@ -424,9 +434,9 @@ async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -
 async def test_what_another_task_failed_at_is_left_to_a_run_that_has_it(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1), TASKS)
-        failure = Failure("stats", "no", FailureKind.TRANSIENT, 1, attempts=6)
+        failure = Failure("stats", "no", FailureKind.TRANSIENT, ItemId(1), attempts=6)
         states = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
-        await ledger.save_item(ItemResult(1, states, (failure,)))
+        await ledger.save_item(ItemResult(ItemKey(1), states, (failure,)))
     async with run(tmp_path, RunSpec(frozenset({"metadata"}), with_files=False)) as ledger:
         assert not await ledger.begin_again((FailureKind.TRANSIENT,))
     with Reader(tmp_path) as reader:
@@ -441,9 +451,9 @@ async def test_an_item_that_became_owed_again_while_it_was_in_hand_stays_in_line
     async with run(tmp_path, replace(OPENING, refresh=frozenset({"stats"}))) as ledger:
         (in_hand,) = await ledger.owed_items(0, 9)
         await ledger.add_page("a", page(1, modified="2025-01-01T00:00:00Z"), TASKS)  # edited meanwhile
-        await ledger.save_item(ItemResult(1, {"stats": WorkState.DONE}, seq=in_hand.seq))
+        await ledger.save_item(ItemResult(ItemKey(1), {"stats": WorkState.DONE}, seq=in_hand.seq))
         await ledger.flush()
-        assert [(owed.id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
+        assert [(owed.item_id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
             (1, frozenset({"metadata"}))
         ]
 
@@ -453,8 +463,8 @@ EARLIER, LATER = "2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"
 
 def visit(in_hand: PendingItem, modified: str, *files: PlannedFile) -> ItemResult:
     """What a visit gives to which a record of that date was answered."""
-    found = (TaskResult(record(in_hand.id, modified), files), TaskResult(totals=Totals(5, None)))
-    return ItemResult(in_hand.id, ALL_DONE, (), found, in_hand.seq)
+    found = (TaskResult(record(in_hand.item_id, modified), files), TaskResult(totals=Totals(5, None)))
+    return ItemResult(in_hand.item_key, ALL_DONE, (), found, in_hand.seq)
 
 
 async def records_here(ledger: Ledger) -> list[bytes]:
@@ -537,7 +547,9 @@ async def test_a_file_that_came_while_its_item_was_visited_is_not_owed_again(
         await ledger.add_page("a", page(1, modified=LATER), TASKS)
         (in_hand,) = await ledger.owed_items(0, 9)
         assert await files_here(ledger, 1) == {}
-        await ledger.save_file(FileResult(1, 7, FileStatus.DONE, seq=(await ledger.owed_files(0, 9))[0].seq))
+        await ledger.save_file(
+            FileResult(ItemKey(1), 7, FileStatus.DONE, seq=(await ledger.owed_files(0, 9))[0].seq)
+        )
         await ledger.save_item(visit(in_hand, LATER, placed(7, status), placed(8, name="elsewhere")))
         await ledger.flush()
         assert [owed.path for owed in await ledger.owed_files(0, 9)] == ["files/1/elsewhere"]
@@ -554,7 +566,7 @@ async def test_a_file_that_is_in_hand_while_its_item_is_visited_is_done_when_it_
         await ledger.save_item(result(1, placed(7)))
         await ledger.flush()
         assert await ledger.owed_files(in_hand.seq, 9) == [], "nobody else is to fetch it"
-        await ledger.save_file(FileResult(1, 7, FileStatus.DONE, seq=in_hand.seq))
+        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq))
         await ledger.flush()
         assert await files_here(ledger, 1) == {7: (placed(7).file, "files/1/x")}
 
@@ -566,7 +578,7 @@ async def test_a_file_that_was_replaced_by_another_while_its_item_was_visited_is
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1), TASKS)
         await ledger.save_item(result(1, version("0" * 32)))
-        await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
+        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE))
         await ledger.save_item(result(1, version("1" * 32)))
         await ledger.flush()
         assert [owed.file.md5 for owed in await ledger.owed_files(0, 9)] == ["1" * 32]
@@ -581,7 +593,7 @@ async def test_a_file_that_its_record_placed_anew_while_it_was_in_hand_is_not_ca
         await ledger.flush()
         (in_hand,) = await ledger.owed_files(0, 9)
         await ledger.save_item(result(1, placed(7, name="new")))
-        await ledger.save_file(FileResult(1, 7, FileStatus.DONE, seq=in_hand.seq))
+        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq))
         await ledger.flush()
         assert [owed.path for owed in await ledger.owed_files(0, 9)] == ["files/1/new"]
 
@@ -591,7 +603,9 @@ async def test_files_that_failed_come_behind_those_not_tried_yet(tmp_path: Path)
         await ledger.add_page("a", page(1), TASKS)
         await ledger.save_item(result(1, *(placed(n, name=str(n)) for n in range(1, 5))))
         for file_id in (1, 2):
-            await ledger.save_file(FileResult(1, file_id, FileStatus.FAILED, "no", 6, FailureKind.BLOCKED))
+            await ledger.save_file(
+                FileResult(ItemKey(1), file_id, FileStatus.FAILED, "no", 6, FailureKind.BLOCKED)
+            )
     async with run(tmp_path) as ledger:
         assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [3, 4, 1, 2]
 
@@ -600,7 +614,7 @@ async def test_an_item_that_was_withdrawn_and_is_listed_is_asked_for_again(tmp_p
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1), TASKS)
         await ledger.save_item(result(1))
-        await ledger.save_item(ItemResult(1, {"metadata": WorkState.WITHDRAWN}))
+        await ledger.save_item(ItemResult(ItemKey(1), {"metadata": WorkState.WITHDRAWN}))
     async with run(tmp_path) as ledger:
         assert await ids(ledger) == []
         assert (await ledger.add_page("a", page(1), TASKS)).owed == 1
@@ -659,20 +673,20 @@ async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up
         await ledger.add_page("a", page(1, 2, 3), TASKS)
         await ledger.save_item(result(1, placed(7), placed(8)))
         for file_id, failure_kind in ((7, FailureKind.TRANSIENT), (8, FailureKind.PERMANENT)):
-            await ledger.save_file(FileResult(1, file_id, FileStatus.FAILED, "no", 6, failure_kind))
+            await ledger.save_file(FileResult(ItemKey(1), file_id, FileStatus.FAILED, "no", 6, failure_kind))
         for item_id, failure_kind in ((2, FailureKind.BLOCKED), (3, FailureKind.NOT_FOUND)):
-            failure = Failure("stats", "no", failure_kind, item_id, attempts=6)
+            failure = Failure("stats", "no", failure_kind, ItemId(item_id), attempts=6)
             states = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
-            await ledger.save_item(ItemResult(item_id, states, (failure,)))
+            await ledger.save_item(ItemResult(ItemKey(item_id), states, (failure,)))
         await ledger.add_listing_failure(
             Failure("listing", "cut", FailureKind.TRANSIENT, subject="b"), begin_anew=False
         )
         assert await ledger.begin_again((FailureKind.TRANSIENT, FailureKind.BLOCKED)) == RequeuedWork(1, 1, 1)
-        assert [(owed.id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
+        assert [(owed.item_id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
             (2, frozenset({"stats"}))
         ]
         assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [7]
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "no", 2, FailureKind.TRANSIENT))
+        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.FAILED, "no", 2, FailureKind.TRANSIENT))
     with Reader(tmp_path) as reader:
         attempts = {failure.file_id: failure.attempts for failure in reader.failures() if failure.file_id}
     assert attempts == {7: 8, 8: 6}
@@ -685,13 +699,13 @@ async def test_names_that_are_asked_for_once_more_cannot_get_lost(tmp_path: Path
         Unresolved("10.1/y", "none", FailureKind.NOT_FOUND),
     )
     async with run(tmp_path, outcome="interrupted") as ledger:
-        await ledger.add_page("a", Page((ItemRef(1),), None, names), TASKS)
+        await ledger.add_page("a", Page((ItemRef(ItemId(1)),), None, names), TASKS)
         assert (await ledger.begin_again((FailureKind.TRANSIENT,))).names == ("10.1/x",)
         await ledger.add_page("a once more", Page((), None, names[:1]), TASKS)
     async with run(tmp_path) as ledger:
         await ledger.keep_listings(["a"])
         assert not (await ledger.listed("a")).complete
-        await ledger.add_page("a", Page((ItemRef(1), ItemRef(2)), None, names[1:]), TASKS)
+        await ledger.add_page("a", Page((ItemRef(ItemId(1)), ItemRef(ItemId(2))), None, names[1:]), TASKS)
     with Reader(tmp_path) as reader:
         assert [failure.subject for failure in reader.failures()] == ["10.1/y"]
 
@@ -702,7 +716,7 @@ async def test_a_name_that_is_asked_for_once_more_is_counted_once(tmp_path: Path
         Unresolved("10.1/y", "none", FailureKind.NOT_FOUND),
     )
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", Page((ItemRef(1),), None, names), TASKS)
+        await ledger.add_page("a", Page((ItemRef(ItemId(1)),), None, names), TASKS)
         await ledger.begin_again((FailureKind.TRANSIENT,))
         await ledger.add_page("a once more", page(2), TASKS)
     with Reader(tmp_path) as reader:
@@ -967,20 +981,24 @@ async def test_counts_are_exact_after_every_kind_of_change(tmp_path: Path) -> No
         await check()
         withheld = replace(placed(9, FileStatus.WITHHELD), reason="embargo")
         await ledger.save_item(result(1, placed(7), placed(8, FileStatus.LINK), withheld))
-        await ledger.save_item(ItemResult(2, ALL_DONE, (), (TaskResult(record(2, withheld="embargo")),)))
+        await ledger.save_item(
+            ItemResult(ItemKey(2), ALL_DONE, (), (TaskResult(record(2, withheld="embargo")),))
+        )
         await check()
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
-        failure = Failure("stats", "no", FailureKind.TRANSIENT, 3, attempts=2)
+        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
+        failure = Failure("stats", "no", FailureKind.TRANSIENT, ItemId(3), attempts=2)
         failed = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
-        await ledger.save_item(ItemResult(3, failed, (failure,)))
+        await ledger.save_item(ItemResult(ItemKey(3), failed, (failure,)))
         await check()
         assert await ledger.begin_again((FailureKind.TRANSIENT, FailureKind.BLOCKED))
         await check()
         await ledger.save_item(result(1, placed(7, name="replaced"), placed(10)))
-        await ledger.save_file(FileResult(1, 10, FileStatus.DONE))
-        await ledger.save_item(ItemResult(5, {"metadata": WorkState.WITHDRAWN, "stats": WorkState.DONE}))
+        await ledger.save_file(FileResult(ItemKey(1), 10, FileStatus.DONE))
+        await ledger.save_item(
+            ItemResult(ItemKey(5), {"metadata": WorkState.WITHDRAWN, "stats": WorkState.DONE})
+        )
         await check()
-        await ledger.save_item(ItemResult(3, failed, (failure,)))
+        await ledger.save_item(ItemResult(ItemKey(3), failed, (failure,)))
     rules = RunSpec(TASKS, with_files=True, refresh=frozenset({"stats"}), wants=lambda *_: False)
     async with run(tmp_path, rules) as ledger:
         assert_counts_are_exact(tmp_path)
@@ -1000,16 +1018,16 @@ async def test_counts_are_exact_whatever_comes(seed: int, tmp_path: Path) -> Non
         for task in sorted(TASKS):
             states[task] = chance.choice(list(WorkState))
             if states[task] is WorkState.FAILED:
-                failures.append(Failure(task, "no", chance.choice(list(FailureKind)), item_id))
+                failures.append(Failure(task, "no", chance.choice(list(FailureKind)), ItemId(item_id)))
         some = [placed(chance.randint(1, 9), chance.choice(list(FileStatus))) for _ in range(3)]
         files = tuple({each.file.id: each for each in some}.values())
         found = (TaskResult(record(item_id), files),) if chance.random() < 0.7 else ()
-        return ItemResult(item_id, states, tuple(failures), found)
+        return ItemResult(ItemKey(item_id), states, tuple(failures), found)
 
     def some_file() -> FileResult:
         status = chance.choice([FileStatus.DONE, FileStatus.FAILED, FileStatus.PENDING])
         failure_kind = chance.choice(list(FailureKind)) if status is FileStatus.FAILED else ""
-        return FileResult(chance.randint(1, 30), chance.randint(1, 9), status, "no", 1, failure_kind)
+        return FileResult(ItemKey(chance.randint(1, 30)), chance.randint(1, 9), status, "no", 1, failure_kind)
 
     for _ in range(4):
         tasks = chance.choice([TASKS, frozenset({"metadata"})])
@@ -1102,9 +1120,9 @@ async def test_sizes_beyond_all_reason_stop_neither_an_old_ledger_nor_a_run(
         huge = replace(placed(5).file, size=most)
         for status in (FileStatus.PENDING, FileStatus.DONE):
             files = tuple(PlannedFile(replace(huge, id=n), f"files/1/{n}", status) for n in (5, 6, 8))
-            await ledger.save_item(ItemResult(1, {}, (), (TaskResult(record(1), files),)))
+            await ledger.save_item(ItemResult(ItemKey(1), {}, (), (TaskResult(record(1), files),)))
             for file_id in (5, 6, 8):
-                await ledger.save_file(FileResult(1, file_id, FileStatus.DONE))
+                await ledger.save_file(FileResult(ItemKey(1), file_id, FileStatus.DONE))
         await ledger.save_item(result(1, placed(5)))
     with Reader(tmp_path) as reader:
         told = {status: of["files"] for status, of in reader.counts()["files"].items()}
@@ -1114,7 +1132,9 @@ async def test_sizes_beyond_all_reason_stop_neither_an_old_ledger_nor_a_run(
 async def test_what_is_in_line_keeps_its_place_over_a_run_that_has_no_use_for_it(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="interrupted") as ledger:
         await ledger.add_page("a", page(3, 1, 2), TASKS)
-        await ledger.save_item(ItemResult(1, {"metadata": WorkState.DONE, "stats": WorkState.PENDING}))
+        await ledger.save_item(
+            ItemResult(ItemKey(1), {"metadata": WorkState.DONE, "stats": WorkState.PENDING})
+        )
         await ledger.save_item(result(3, placed(7), placed(6, name="y")))
     only = frozenset({"metadata"})
     async with run(tmp_path, RunSpec(only, with_files=False), outcome="interrupted") as ledger:
@@ -1129,10 +1149,12 @@ async def test_the_last_word_on_an_item_or_a_file_counts_also_within_a_batch(tmp
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1, 2), TASKS)
         await ledger.save_item(result(1, placed(7), placed(8, name="y")))
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut", 3, FailureKind.TRANSIENT))
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "cut again", 2, FailureKind.TRANSIENT))
+        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.FAILED, "cut", 3, FailureKind.TRANSIENT))
+        await ledger.save_file(
+            FileResult(ItemKey(1), 7, FileStatus.FAILED, "cut again", 2, FailureKind.TRANSIENT)
+        )
         await ledger.save_item(result(2, placed(9)))
-        await ledger.save_file(FileResult(2, 9, FileStatus.DONE))
+        await ledger.save_file(FileResult(ItemKey(2), 9, FileStatus.DONE))
         await ledger.save_item(result(2, placed(9, name="another place")))
         await ledger.flush()
         assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [8, 9]
@@ -1155,7 +1177,7 @@ async def test_no_table_is_walked_to_count_or_to_begin(tmp_path: Path) -> None:
     await ledger.keep_listings(["a"])
     await ledger.add_page("a", page(1, 2, 3), TASKS)
     await ledger.save_item(result(1, placed(7)))
-    await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
+    await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE))
     await ledger.flush()
     with Reader(tmp_path) as reader:
         reader._db.set_trace_callback(statements.append)
@@ -1189,7 +1211,7 @@ async def test_a_batch_of_more_than_one_statement_takes_is_written_whole(tmp_pat
         long = b'{"x":"%s"}' % (b"x" * (bulk.BYTES_AT_ONCE // 2))
         large = [Record(record(n).article, long) for n in (1, 2, 3)]
         for each in large:
-            await ledger.save_item(ItemResult(each.article.id, {}, (), (TaskResult(each),)))
+            await ledger.save_item(ItemResult(ItemKey(each.article.id), {}, (), (TaskResult(each),)))
     assert_counts_are_exact(tmp_path)
     with Reader(tmp_path) as reader:
         raws = {item.id: item.raw for item in reader.items()}
@@ -1240,7 +1262,7 @@ async def test_what_listings_found_since_is_added_to_them(tmp_path: Path) -> Non
 async def test_what_a_run_finds_of_an_item_on_two_visits_is_told_together(tmp_path: Path) -> None:
     def seen(item_id: int, what: Changed, *fields: str) -> ItemResult:
         change = Change(what, fields, tuple(f"changed: {field}.csv" for field in fields))
-        return ItemResult(item_id, ALL_DONE, (), (TaskResult(change=change),))
+        return ItemResult(ItemKey(item_id), ALL_DONE, (), (TaskResult(change=change),))
 
     async with run(tmp_path, outcome="finished") as ledger:
         await ledger.add_page("a", page(1, 2, 3), TASKS)
@@ -1271,7 +1293,7 @@ async def test_a_file_that_came_and_that_nobody_names_any_more_is_left_over(tmp_
         (in_hand,) = await ledger.owed_files(0, 9)
         await ledger.save_item(result(1, placed(8, name="y")))
         await ledger.flush()
-        done = FileResult(1, 7, FileStatus.DONE, seq=in_hand.seq, path=in_hand.path, size=10)
+        done = FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq, path=in_hand.path, size=10)
         await ledger.save_file(done)
     with Reader(tmp_path) as reader:
         assert [path for path, *_ in reader.removable()] == [in_hand.path]
@@ -1285,7 +1307,7 @@ async def test_a_file_that_cannot_be_had_lets_others_have_its_room(tmp_path: Pat
         await ledger.flush()
         (owed,) = await ledger.owed_files(0, 9)
         assert owed.file.id == 7
-        await ledger.save_file(FileResult(1, 7, FileStatus.FAILED, "no", 6, FailureKind.BLOCKED))
+        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.FAILED, "no", 6, FailureKind.BLOCKED))
         await ledger.flush()
         await ledger.save_item(result(1, placed(7, FileStatus.SKIPPED), placed(9, name="z")))
         await ledger.flush()
@@ -1319,7 +1341,9 @@ async def test_a_file_tried_once_more_gets_no_room_that_others_have(tmp_path: Pa
         await ledger.flush()
         for owed in await ledger.owed_files(0, 9):
             status = FileStatus.FAILED if owed.file.id == 7 else FileStatus.DONE
-            await ledger.save_file(FileResult(1, owed.file.id, status, "no", 1, FailureKind.TRANSIENT))
+            await ledger.save_file(
+                FileResult(ItemKey(1), owed.file.id, status, "no", 1, FailureKind.TRANSIENT)
+            )
         await ledger.flush()
         await ledger.save_item(result(2, placed(9, name="z")))  # has the room that the failed one gave back
         await ledger.flush()
@@ -1336,7 +1360,7 @@ async def test_a_failure_gives_back_no_room_of_a_file_that_is_owed_anew(tmp_path
         (in_hand,) = await ledger.owed_files(0, 9)
         await ledger.save_item(result(1, placed(7, name="renamed")))
         await ledger.flush()
-        failed = FileResult(1, 7, FileStatus.FAILED, "no", 1, FailureKind.TRANSIENT, seq=in_hand.seq)
+        failed = FileResult(ItemKey(1), 7, FileStatus.FAILED, "no", 1, FailureKind.TRANSIENT, seq=in_hand.seq)
         await ledger.save_file(failed)
         await ledger.save_item(result(2, placed(8, name="y")))
         await ledger.flush()
@@ -1351,7 +1375,7 @@ async def test_a_file_that_came_where_it_is_not_wanted_any_more_is_left_over(tmp
         (in_hand,) = await ledger.owed_files(0, 9)
         await ledger.save_item(result(1, replace(placed(7, FileStatus.WITHHELD), reason="embargo")))
         await ledger.flush()
-        done = FileResult(1, 7, FileStatus.DONE, seq=in_hand.seq, path=in_hand.path, size=10)
+        done = FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq, path=in_hand.path, size=10)
         await ledger.save_file(done)
     with Reader(tmp_path) as reader:
         assert [path for path, *_ in reader.removable()] == [in_hand.path]
@@ -1361,12 +1385,12 @@ async def test_what_is_damaged_of_a_withdrawn_item_is_not_owed(tmp_path: Path) -
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1), TASKS)
         await ledger.save_item(result(1, placed(7)))
-        await ledger.save_file(FileResult(1, 7, FileStatus.DONE))
+        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE))
         await ledger.flush()
         gone = {"metadata": WorkState.WITHDRAWN, "stats": WorkState.DONE}
-        await ledger.save_item(ItemResult(1, gone))
+        await ledger.save_item(ItemResult(ItemKey(1), gone))
         await ledger.flush()
-        await ledger.save_file(FileResult(1, 7, FileStatus.PENDING))
+        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.PENDING))
         await ledger.flush()
         assert await ledger.owed_files(0, 9) == []
     with Reader(tmp_path) as reader:
@@ -1374,19 +1398,19 @@ async def test_what_is_damaged_of_a_withdrawn_item_is_not_owed(tmp_path: Path) -
 
 
 async def test_a_number_that_was_mistyped_once_is_forgotten_when_nothing_names_it(tmp_path: Path) -> None:
-    failure = Failure("metadata", "not found", FailureKind.NOT_FOUND, 9, attempts=1)
+    failure = Failure("metadata", "not found", FailureKind.NOT_FOUND, ItemId(9), attempts=1)
     failed = {"metadata": WorkState.FAILED, "stats": WorkState.DONE}
     async with run(tmp_path, outcome="finished") as ledger:
         await ledger.add_page("typed", page(9), TASKS)
         await ledger.add_page("a", page(1), TASKS)
-        await ledger.save_item(ItemResult(9, failed, (failure,)))
+        await ledger.save_item(ItemResult(ItemKey(9), failed, (failure,)))
     async with run(tmp_path, outcome="finished") as ledger:
-        assert [owed.id for owed in await ledger.owed_items(0, 9)] == [1, 9], "it is named as yet"
+        assert [owed.item_id for owed in await ledger.owed_items(0, 9)] == [1, 9], "it is named as yet"
         await ledger.keep_listings(["a"])
         await ledger.add_page("a", page(1), TASKS)
-        await ledger.save_item(ItemResult(9, failed, (failure,)))
+        await ledger.save_item(ItemResult(ItemKey(9), failed, (failure,)))
     async with run(tmp_path) as ledger:
-        assert [owed.id for owed in await ledger.owed_items(0, 9)] == [1]
+        assert [owed.item_id for owed in await ledger.owed_items(0, 9)] == [1]
     assert_counts_are_exact(tmp_path)
 
 

@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from harvester.cli.lines import failed_lines, failed_objects, write
-from harvester.models import Failure
+from harvester.models import Failure, ItemId
 from harvester.sandbox import Sandbox, Settings
 from tests.support.program import at, environment, harvester
 from tests.support.truth import assert_complete, rows
@@ -228,10 +228,10 @@ def test_names_come_once_and_what_has_no_name_is_a_comment() -> None:
         Failure("listing", "500 again\nand again", "transient", subject="search a\x1b[31m {}"),
         Failure("resolve", "no item", "not_found", subject="10.1/x"),
         Failure("resolve", "an entry without an id", "permanent", subject="group 1, page 1, entry 3"),
-        Failure("metadata", "gone", "gone", 7, version=2),
-        Failure("stats", "500", "transient", 7),
-        Failure("files", "gone", "gone", 7, 70),
-        Failure("files", "gone", "gone", 7, 71, version=2),
+        Failure("metadata", "gone", "gone", ItemId(7), version=2),
+        Failure("stats", "500", "transient", ItemId(7)),
+        Failure("files", "gone", "gone", ItemId(7), 70),
+        Failure("files", "gone", "gone", ItemId(7), 71, version=2),
     ]
     assert list(failed_lines(failures)) == [
         "# search a [31m {}: 500 again and again",

@@ -19,6 +19,8 @@ from harvester.ledger.tables.renames import Move
 from harvester.models import (
     Article,
     FileStatus,
+    ItemId,
+    ItemKey,
     ItemRef,
     Page,
     PlannedFile,
@@ -192,7 +194,7 @@ def read(*files: PlannedFile) -> ItemResult:
     """A visit that read a record with these files, which are not all where that asks for them."""
     article = Article(1, "", "2024-01-01", 0, tuple(each.file for each in files), True, "", 1)
     found = TaskResult(Record(article, b'{"id": 1}'), files, is_unplaced=True)
-    return ItemResult(1, {"metadata": WorkState.DONE}, (), (found,))
+    return ItemResult(ItemKey(1), {"metadata": WorkState.DONE}, (), (found,))
 
 
 @asynccontextmanager
@@ -210,7 +212,7 @@ async def prepared(folder: Path, files: Iterable[tuple[int, str, str, bytes]]) -
     """Make a harvest with files of item 1: id, name in the record, name on the disk, bytes."""
     (folder / "files/1").mkdir(parents=True)
     async with opened(folder) as ledger:
-        await ledger.add_page("a", Page((ItemRef(1),), None), TASKS)
+        await ledger.add_page("a", Page((ItemRef(ItemId(1)),), None), TASKS)
         placed = []
         for file_id, name, on_disk, content in files:
             (folder / "files/1" / on_disk).write_bytes(content)
@@ -235,7 +237,7 @@ async def test_files_that_change_names_with_each_other_survive_a_kill_at_any_mom
         await mover.recover()
         await mover.settle()
         assert await ledger.moves.unfinished() == []
-        item = await ledger.moves.files_of(1)
+        item = await ledger.moves.files_of(ItemKey(1))
         assert [(file.id, path) for file, path, _ in item.files] == [
             (7, "files/1/a.csv"),
             (8, "files/1/b.csv"),
@@ -257,7 +259,7 @@ async def test_what_had_left_its_place_when_the_process_was_killed_comes_to_the_
     tmp_path: Path,
 ) -> None:
     await prepared(tmp_path, [(7, "a.csv", "b.csv", b"seven")])
-    moves = [Move(1, 7, "files/1/b.csv", "files/1/a.csv")]
+    moves = [Move(ItemKey(1), 7, "files/1/b.csv", "files/1/a.csv")]
     async with opened(tmp_path) as ledger:
         await ledger.moves.plan(moves)
         await Store(tmp_path).renames.take_out([("files/1/b.csv", "files/1/a.csv")])
@@ -287,7 +289,9 @@ async def test_other_bytes_under_the_same_id_leave_the_old_ones_beside_them(tmp_
         await Placement(ledger, Store(tmp_path)).make_way(owed)
         assert files_of(tmp_path) == {"1/a~7.csv": b"old bytes"}
         (tmp_path / "files/1/a.csv").write_bytes(b"new bytes")
-        await ledger.save_file(FileResult(1, 7, FileStatus.DONE, seq=owed.seq, path=owed.path, size=9))
+        await ledger.save_file(
+            FileResult(ItemKey(1), 7, FileStatus.DONE, seq=owed.seq, path=owed.path, size=9)
+        )
         await ledger.flush()
         await Placement(ledger, Store(tmp_path)).settle()
     assert files_of(tmp_path) == {"1/a.csv": b"new bytes", "1/a~7.csv": b"old bytes"}
@@ -314,7 +318,7 @@ async def test_a_file_that_comes_back_is_taken_from_beside(md5: str, tmp_path: P
             assert is_back is (number > 1)
             if not is_back:
                 (tmp_path / "files/1/a.csv").write_bytes(content)
-            done = FileResult(1, file.id, FileStatus.DONE, seq=owed.seq, path=owed.path, size=6)
+            done = FileResult(ItemKey(1), file.id, FileStatus.DONE, seq=owed.seq, path=owed.path, size=6)
             await ledger.save_file(done)
             await ledger.flush()
             await mover.settle()

@@ -15,7 +15,7 @@ from aiohttp import web
 from harvester import harvest
 from harvester.errors import ChecksumMismatch, ConnectionFailed, ServerError
 from harvester.figshare.downloads import DownloadRoutes
-from harvester.models import PendingFile, RemoteFile
+from harvester.models import ItemId, ItemKey, PendingFile, RemoteFile
 from harvester.sandbox import Sandbox, Settings
 from harvester.storage.local.store import Store
 from tests.support.http import client, served
@@ -82,7 +82,9 @@ async def downloading(storage: Storage, folder: Path, attempts: int = 3) -> Asyn
         async def download(md5: bytes | None) -> None:
             digest = hashlib.md5(md5).hexdigest() if md5 is not None else None
             file = RemoteFile(1, "x", "", len(OLD), digest, str(own / "f"), is_link=False)
-            await download_file(routes, store, PendingFile(1, 5, file, "files/5/x", False, 5))
+            await download_file(
+                routes, store, PendingFile(1, ItemId(5), file, "files/5/x", False, ItemKey(5))
+            )
 
         yield download
 
@@ -203,7 +205,9 @@ async def two(own: list[bytes | int], api: list[bytes | int], folder: Path) -> A
         file = RemoteFile(1, "x", "", len(OLD), md5, str(own_address / "f"), is_link=False)
         routes = DownloadRoutes(made, api=api_address)
         try:
-            await download_file(routes, Store(folder), PendingFile(1, 5, file, "x", False, 5))
+            await download_file(
+                routes, Store(folder), PendingFile(1, ItemId(5), file, "x", False, ItemKey(5))
+            )
             assert (folder / "x").read_bytes() == OLD
         except ChecksumMismatch:
             asked.append("final")

@@ -14,7 +14,7 @@ from harvester.client import Wanted
 from harvester.client.breaker import CircuitBreaker
 from harvester.errors import Blocked, HarvestError, NotFound, ServerError
 from harvester.figshare.downloads import REST_SECONDS, DownloadRoutes, route_breaker
-from harvester.models import PendingFile, RemoteFile
+from harvester.models import ItemId, ItemKey, PendingFile, RemoteFile
 from harvester.storage.local.store import Store
 from tests.support.http import Hours, client, served
 from tests.support.routes import CONTENT, comes, is_gone, two_routes
@@ -195,7 +195,8 @@ async def one_route(
 
         async def download(file_id: int, name: str = "x", md5: str | None = MD5, url: str = "") -> None:
             file = RemoteFile(file_id, name, "", len(CONTENT), md5, url, is_link=False)
-            pending = PendingFile(1, 5, file, f"files/5/{file_id}", private=False, key=5)
+            path = f"files/5/{file_id}"
+            pending = PendingFile(1, ItemId(5), file, path, private=False, item_key=ItemKey(5))
             await download_file(routes, store, pending)
 
         yield download, hours

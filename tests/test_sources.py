@@ -18,7 +18,7 @@ from harvester.figshare.downloads import DownloadRoutes
 from harvester.figshare.filters import ORDERS
 from harvester.figshare.identifier_listing import IdentifierListing
 from harvester.figshare.v2 import V2
-from harvester.models import ItemRef, ListingEntry, PendingFile, RemoteFile
+from harvester.models import ItemId, ItemKey, ItemRef, ListingEntry, PendingFile, RemoteFile
 from harvester.plugins import SOURCES
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.item import Item
@@ -370,11 +370,11 @@ async def test_an_administrator_harvests_for_another_account(tmp_path: Path) -> 
             found = await read(sandbox, await only(source), impersonate=COLLEAGUE)
             assert sorted(found.ids) == list(world.colleague_ids)
         async with calls(sandbox, impersonate=COLLEAGUE) as figshare:
-            record = await figshare.record(found.ids[0], private=True)
+            record = await figshare.record(ItemId(found.ids[0]), private=True)
             assert record.article.id == found.ids[0]
             with pytest.raises(NotModified):
-                await figshare.record(found.ids[0], private=True, if_none_match=record.etag)
-            await figshare.record(world.public_ids[3], private=False)
+                await figshare.record(ItemId(found.ids[0]), private=True, if_none_match=record.etag)
+            await figshare.record(ItemId(world.public_ids[3]), private=False)
         told = next(file for file in record.article.files if file.size)
         await _download(sandbox, tmp_path, told, found.ids[0], private=True)
         public = world.files(world.public_ids[3])[0]
@@ -392,7 +392,7 @@ async def _download(sandbox: Sandbox, folder: Path, file: RemoteFile, item_id: i
     async with client(api, files=files, token=WORLD.token) as polite:
         store = Store(folder)
         routes = DownloadRoutes(polite, api=api, impersonate=COLLEAGUE)
-        owed = PendingFile(1, item_id, file, f"files/{file.id}", private, item_id)
+        owed = PendingFile(1, ItemId(item_id), file, f"files/{file.id}", private, ItemKey(item_id))
         await download(routes, store, owed)
     assert (folder / "files" / str(file.id)).read_bytes() == sandbox.world.content(file.id)
 
@@ -452,18 +452,18 @@ async def test_each_version_has_its_own_record_and_files() -> None:
     async with Sandbox(WORLD) as sandbox, calls(sandbox) as figshare:
         world = sandbox.world
         item_id = world.with_trait("three versions")[0]
-        assert await figshare.versions(item_id) == (1, 2, 3)
+        assert await figshare.versions(ItemId(item_id)) == (1, 2, 3)
         for version in (0, 1, 2, 3):
-            record = await figshare.record(item_id, private=False, version=version)
+            record = await figshare.record(ItemId(item_id), private=False, version=version)
             assert record.article.version == (version or 3)
             told = [file["id"] for file in world.files(item_id, version)]
             assert [file.id for file in record.article.files] == told
         with pytest.raises(NotFound):
-            await figshare.record(item_id, private=False, version=4)
-        assert await figshare.versions(7) is None
+            await figshare.record(ItemId(item_id), private=False, version=4)
+        assert await figshare.versions(ItemId(7)) is None
         long = world.with_trait("many files")[0]
         world.edit(long)
-        older = await figshare.record(long, private=False, version=1)
+        older = await figshare.record(ItemId(long), private=False, version=1)
         assert [file.id for file in older.article.files] == [file["id"] for file in world.files(long, 1)]
         paths = {seen.path for seen in sandbox.asked("api")}
         assert f"/v2/articles/{long}/versions/1/files" in paths
@@ -473,18 +473,18 @@ async def test_a_record_is_asked_for_unless_it_is_the_one_that_is_here() -> None
     async with Sandbox(WORLD) as sandbox, calls(sandbox) as figshare:
         public, own = sandbox.world.public_ids[4], sandbox.world.account_ids[0]
         for item_id, private in ((public, False), (own, True)):
-            record = await figshare.record(item_id, private=private)
+            record = await figshare.record(ItemId(item_id), private=private)
             assert record.etag
             with pytest.raises(NotModified):
-                await figshare.record(item_id, private=private, if_none_match=record.etag)
+                await figshare.record(ItemId(item_id), private=private, if_none_match=record.etag)
             sandbox.world.correct(item_id)
-            changed = await figshare.record(item_id, private=private, if_none_match=record.etag)
+            changed = await figshare.record(ItemId(item_id), private=private, if_none_match=record.etag)
             assert changed.etag not in {"", record.etag}
-            assert await figshare.record(item_id, private=private) == changed
+            assert await figshare.record(ItemId(item_id), private=private) == changed
         assert [seen.status for seen in sandbox.asked("api")] == [200, 304, 200, 200] * 2
         sandbox.world.withdraw(public)
         with pytest.raises(NotFound):
-            await figshare.record(public, private=False, if_none_match=record.etag)
+            await figshare.record(ItemId(public), private=False, if_none_match=record.etag)
 
 
 @pytest.mark.parametrize(
@@ -499,13 +499,13 @@ async def test_an_etag_is_kept_where_it_can_be_sent_back(etag: str, kept: str) -
 
     async with served(answer) as api, client(api) as polite:
         figshare = FigshareApi(polite, api=api, stats=api)
-        record = await figshare.record(5, private=False)
+        record = await figshare.record(ItemId(5), private=False)
         assert record.etag == kept
         if not kept:
-            assert await figshare.record(5, private=False, if_none_match=kept) == record
+            assert await figshare.record(ItemId(5), private=False, if_none_match=kept) == record
             return
         with pytest.raises(NotModified):
-            await figshare.record(5, private=False, if_none_match=kept)
+            await figshare.record(ItemId(5), private=False, if_none_match=kept)
 
 
 @pytest.mark.parametrize("status", [304, 200])
@@ -518,10 +518,10 @@ async def test_that_nothing_changed_is_an_answer_to_that_question_alone(status: 
         figshare = FigshareApi(polite, api=api, stats=api)
         if etag and status == 304:
             with pytest.raises(NotModified):
-                await figshare.record(5, private=False, if_none_match=etag)
+                await figshare.record(ItemId(5), private=False, if_none_match=etag)
         else:
             with pytest.raises(Unreachable, match="empty response instead of JSON|answered 304"):
-                await figshare.record(5, private=False, if_none_match=etag)
+                await figshare.record(ItemId(5), private=False, if_none_match=etag)
 
 
 async def test_the_record_of_another_version_is_refused() -> None:
@@ -530,12 +530,12 @@ async def test_the_record_of_another_version_is_refused() -> None:
 
     async with served(answer) as api, client(api) as polite:
         figshare = FigshareApi(polite, api=api, stats=api)
-        assert (await figshare.record(5, private=False, version=3)).article.version == 3
+        assert (await figshare.record(ItemId(5), private=False, version=3)).article.version == 3
         with pytest.raises(InvalidResponse, match="item 5, version 2: answered with version 3"):
-            await figshare.record(5, private=False, version=2)
+            await figshare.record(ItemId(5), private=False, version=2)
 
 
 async def test_the_record_of_another_item_is_refused() -> None:
     async with Sandbox(Settings(items=60, hostile=("wrong-id",))) as sandbox, calls(sandbox) as figshare:
         with pytest.raises(InvalidResponse, match="answered with item"):
-            await figshare.record(sandbox.world.hostile_items["wrong-id"], private=False)
+            await figshare.record(ItemId(sandbox.world.hostile_items["wrong-id"]), private=False)

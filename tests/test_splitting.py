@@ -28,7 +28,7 @@ from harvester.client.download.segment_policy import (
 from harvester.client.download.slots import ConnectionSlots
 from harvester.errors import ChecksumMismatch
 from harvester.figshare.downloads import DownloadRoutes
-from harvester.models import PendingFile, RemoteFile
+from harvester.models import ItemId, ItemKey, PendingFile, RemoteFile
 from harvester.sandbox import FAULTS, Sandbox, Settings
 from harvester.storage.local.store import Store
 from tests.support.http import client, served
@@ -407,7 +407,7 @@ class Downloads:
         file = RemoteFile(
             file_id, "x.bin", "", len(storage.content), storage.md5, self.address, is_link=False
         )
-        pending = PendingFile(1, 5, file, f"files/5/{file_id}", False, 5)
+        pending = PendingFile(1, ItemId(5), file, f"files/5/{file_id}", False, ItemKey(5))
         await download(self.routes, store or Store(self.folder), pending)
         assert (self.folder / f"files/5/{file_id}").read_bytes() == storage.content
         assert not list((self.folder / ".partial").iterdir())
@@ -667,7 +667,9 @@ async def test_a_file_that_is_wrong_twice_is_what_the_server_has(tmp_path: Path)
         right, storage.content = storage.content, bytes(2 * MB)
         file = RemoteFile(1, "x", "", 2 * MB, hashlib.md5(right).hexdigest(), made.address, is_link=False)
         with pytest.raises(ChecksumMismatch):
-            await download(made.routes, Store(tmp_path), PendingFile(1, 5, file, "files/5/1", False, 5))
+            await download(
+                made.routes, Store(tmp_path), PendingFile(1, ItemId(5), file, "files/5/1", False, ItemKey(5))
+            )
     assert storage.asked.count("") == 2
     assert not list((tmp_path / ".partial").iterdir())
     assert not (tmp_path / "files").exists()
@@ -705,7 +707,9 @@ async def test_a_file_that_changes_on_the_way_is_begun_anew(tmp_path: Path) -> N
     md5 = hashlib.md5(new).hexdigest()
     async with downloads(storage, tmp_path) as made:
         file = RemoteFile(1, "x.bin", "", len(new), md5, made.address, is_link=False)
-        await download(made.routes, Store(tmp_path), PendingFile(1, 5, file, "files/5/1", False, 5))
+        await download(
+            made.routes, Store(tmp_path), PendingFile(1, ItemId(5), file, "files/5/1", False, ItemKey(5))
+        )
     assert (tmp_path / "files/5/1").read_bytes() == new
     assert not list((tmp_path / ".partial").iterdir())
 
@@ -737,7 +741,7 @@ async def test_another_file_in_line_goes_before_a_further_connection(tmp_path: P
         async def one(file_id: int) -> None:
             size, md5 = len(storage.content), storage.md5
             file = RemoteFile(file_id, "x", "", size, md5, made.address, is_link=False)
-            pending = PendingFile(1, 5, file, f"files/5/{file_id}", False, 5)
+            pending = PendingFile(1, ItemId(5), file, f"files/5/{file_id}", False, ItemKey(5))
             await download(made.routes, store, pending)
 
         store = Store(tmp_path)
@@ -781,7 +785,9 @@ async def from_sandbox(settings: Settings, folder: Path) -> Sandbox:
             routes = DownloadRoutes(made, api=URL(sandbox.api))
             size, md5, url = told["size"], told["computed_md5"], told["download_url"]
             file = RemoteFile(told["id"], "x", "", size, md5, url, is_link=False)
-            await download(routes, Store(folder), PendingFile(1, item, file, "files/x", False, item))
+            await download(
+                routes, Store(folder), PendingFile(1, ItemId(item), file, "files/x", False, ItemKey(item))
+            )
         assert (folder / "files/x").read_bytes() == sandbox.world.content(told["id"])
         assert not list((folder / ".partial").iterdir())
         return sandbox

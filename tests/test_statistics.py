@@ -29,7 +29,7 @@ from harvester.jobs.services import RunHooks
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import ItemResult, RunSpec
 from harvester.ledger.reader import Reader
-from harvester.models import ItemRef, Page, TaskResult, Totals, Usage, Uses, WorkState
+from harvester.models import ItemId, ItemKey, ItemRef, Page, TaskResult, Totals, Usage, Uses, WorkState
 from harvester.sandbox import Sandbox, Settings
 from tests.support.http import client, served
 
@@ -228,7 +228,7 @@ async def told_by(answers: Callable[[URL], object], granularity: str, kind: str)
     )
     async with served(stats) as address, client(address, stats=address) as asked:
         service = StatsService(asked, stats=address, settings=settings, today=date(2020, 1, 1))
-        return await (service.timeline(1) if kind == "timeline" else service.breakdown(1))
+        return await (service.timeline(ItemId(1)) if kind == "timeline" else service.breakdown(ItemId(1)))
 
 
 async def test_periods_are_named_as_the_documents_name_them() -> None:
@@ -493,12 +493,12 @@ async def test_the_ledger_keeps_what_newer_counters_replace(tmp_path: Path) -> N
     try:
         tasks = frozenset({"stats", "timeline", "breakdown"})
         await ledger.begin(RunSpec(tasks, with_files=False))
-        await ledger.add_page("a", Page((ItemRef(1), ItemRef(2)), None), tasks)
+        await ledger.add_page("a", Page((ItemRef(ItemId(1)), ItemRef(ItemId(2))), None), tasks)
         for totals in (Totals(1, None, 0), Totals(3, 2, 1), Totals(None, None, None)):
             now[0] = next(moments)
             done = {"stats": WorkState.DONE}
-            await ledger.save_item(ItemResult(1, done, (), (TaskResult(totals=totals),)))
-            await ledger.save_item(ItemResult(2, done, (), (TaskResult(totals=Totals(9)),)))
+            await ledger.save_item(ItemResult(ItemKey(1), done, (), (TaskResult(totals=totals),)))
+            await ledger.save_item(ItemResult(ItemKey(2), done, (), (TaskResult(totals=Totals(9)),)))
             await ledger.flush()
         found = [
             TaskResult(usage=Usage(uses, ("views", "shares"), "month", by_country=bool(uses[0].country)))
@@ -513,10 +513,10 @@ async def test_the_ledger_keeps_what_newer_counters_replace(tmp_path: Path) -> N
             )
         ]  # fmt: skip
         for each in found:
-            await ledger.save_item(ItemResult(1, {"timeline": WorkState.DONE}, (), (each,)))
-        await ledger.save_item(ItemResult(2, {"timeline": WorkState.DONE}, (), (found[0], found[1])))
+            await ledger.save_item(ItemResult(ItemKey(1), {"timeline": WorkState.DONE}, (), (each,)))
+        await ledger.save_item(ItemResult(ItemKey(2), {"timeline": WorkState.DONE}, (), (found[0], found[1])))
         nothing = TaskResult(usage=Usage((), ("views",), "month"))
-        await ledger.save_item(ItemResult(2, {"timeline": WorkState.DONE}, (), (nothing,)))
+        await ledger.save_item(ItemResult(ItemKey(2), {"timeline": WorkState.DONE}, (), (nothing,)))
         await ledger.flush()
     finally:
         await ledger.close("finished")

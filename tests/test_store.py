@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 from harvester.concurrency import KeyedLocks
 from harvester.errors import ConnectionFailed, CorruptBody, InsufficientSpace, StorageError
-from harvester.models import FileStatus, PendingFile, RemoteFile
+from harvester.models import FileStatus, ItemId, ItemKey, PendingFile, RemoteFile
 from harvester.storage.atomic_file import atomic_write
 from harvester.storage.disk_errors import map_disk_errors
 from harvester.storage.local.directory import HOLDS_FOLDERS, Directory, begin_to_sync
@@ -737,7 +737,7 @@ async def test_a_file_that_a_killed_run_put_in_its_place_is_synced_before_it_is_
     task = Files(None, store)  # type: ignore[arg-type]  # nothing is to be asked
     for file_id, name in ((5, "x"), (6, "y")):
         file = remote(file_id, name, content=b"abc")
-        owed = PendingFile(file_id, 1, file, f"files/1/a/{name}", private=False, key=1)
+        owed = PendingFile(file_id, ItemId(1), file, f"files/1/a/{name}", private=False, item_key=ItemKey(1))
         assert (await task.fetch(owed)).status is FileStatus.DONE
         synced = [where for where, _ in syncs.take()]
         assert synced[:2] == [f"files/1/a/{name}", "files/1/a"]

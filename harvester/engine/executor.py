@@ -127,7 +127,7 @@ async def process(item: PendingItem, services: Services) -> ItemResult:
                 outcomes |= {name: _Outcome(WorkState.EXCLUDED) for name in names if name != task.name}
                 break
     return ItemResult(
-        item.key,
+        item.item_key,
         {name: outcome.state for name, outcome in outcomes.items()},
         tuple([outcome.failure for outcome in outcomes.values() if outcome.failure is not None]),
         tuple([outcome.result for outcome in outcomes.values() if outcome.result is not None]),
@@ -153,7 +153,7 @@ async def _run(task: ItemTask, item: PendingItem) -> _Outcome:
         return _Outcome(WorkState.DONE, result)
     # What came is saved; that it may not be all is a failure, so that it is requested again.
     kind = DoubtfulResponse.failure_kind
-    failure = Failure(task.name, result.doubt, kind, item.id, reported_as=result.doubt_of)
+    failure = Failure(task.name, result.doubt, kind, item.item_id, reported_as=result.doubt_of)
     return _Outcome(WorkState.FAILED, result, failure)
 
 
@@ -164,7 +164,7 @@ def _outcome_of(error: PermanentError | TransientError, task: ItemTask, item: Pe
             return _Outcome(WorkState.WITHDRAWN)
         # One answer is no proof: at the end of the run all of this kind are decided on together.
         text, kind = f"{text}: not marked as withdrawn before the run ends", FailureKind.SUSPECTED
-    failure = Failure(task.name, text, kind, item.id, attempts=error.attempts)
+    failure = Failure(task.name, text, kind, item.item_id, attempts=error.attempts)
     return _Outcome(WorkState.FAILED, failure=failure)
 
 
@@ -179,10 +179,10 @@ async def fetch(file: PendingFile, services: Services) -> FileResult:
     try:
         return await services.file_task.fetch(file)
     except Deferred as error:
-        return FileResult(file.key, file.file.id, FileStatus.PENDING, str(error))
+        return FileResult(file.item_key, file.file.id, FileStatus.PENDING, str(error))
     except (PermanentError, TransientError) as error:
         return FileResult(
-            file.key,
+            file.item_key,
             file.file.id,
             FileStatus.FAILED,
             str(error),

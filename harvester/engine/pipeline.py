@@ -190,7 +190,7 @@ class Pipeline:
                 self._files += 1
             else:
                 self._items += 1
-                self._in_flight.setdefault(pending.key, _InFlight()).count += 1
+                self._in_flight.setdefault(pending.item_key, _InFlight()).count += 1
 
     def _is_idle(self) -> bool:
         """Return whether nothing is in flight that may make a file pending."""
@@ -219,7 +219,7 @@ class Pipeline:
         self._ledger.notify()
 
     async def _process(self, item: PendingItem) -> None:
-        in_flight = self._in_flight[item.key]
+        in_flight = self._in_flight[item.item_key]
         async with in_flight.lock, self._executor.hold_memory() as memory:
             item = replace(item, tasks=item.tasks - in_flight.counted)
             if item.has_history:
@@ -235,14 +235,16 @@ class Pipeline:
                 self._ledger.notify()
         in_flight.count -= 1
         if not in_flight.count:
-            del self._in_flight[item.key]
+            del self._in_flight[item.item_key]
 
     def _report(self, item: PendingItem, result: ItemResult) -> None:
         """Log and count what became of an item."""
         counters = self._counters
         for failure in result.failures:
             level = logging.DEBUG if failure.failure_kind == FailureKind.SUSPECTED else logging.WARNING
-            log.log(level, "item %d, %s: %s", item.id, failure.reported_as or failure.task, failure.error)
+            log.log(
+                level, "item %d, %s: %s", item.item_id, failure.reported_as or failure.task, failure.error
+            )
         if result.failures:
             counters.items_failed += 1
         else:

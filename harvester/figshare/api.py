@@ -22,7 +22,7 @@ from harvester.figshare.records import Account
 from harvester.figshare.resolver import IdentifierResolver
 from harvester.figshare.rest import RestApi
 from harvester.figshare.v2 import V2
-from harvester.models import Article, ItemRef, Page, Record
+from harvester.models import Article, ItemId, ItemRef, Page, Record
 
 LONGEST_ETAG = 200
 PROBED_ITEM = 1
@@ -115,7 +115,7 @@ class FigshareApi:
         return sorted(found)
 
     async def record(
-        self, item_id: int, *, private: bool, version: int = 0, if_none_match: str = ""
+        self, item_id: ItemId, *, private: bool, version: int = 0, if_none_match: str = ""
     ) -> Record:
         """
         Return an item's full record, with the list of all its files.
@@ -150,7 +150,7 @@ class FigshareApi:
     async def _account(self) -> Account:
         return (await self._rest.request(self._version.account)).value
 
-    async def versions(self, item_id: int) -> tuple[int, ...] | None:
+    async def versions(self, item_id: ItemId) -> tuple[int, ...] | None:
         """Return the versions of a public item, oldest first; None if there is no such item."""
         try:
             versions = (await self._rest.request(self._version.versions, item_id=item_id)).value
@@ -158,7 +158,7 @@ class FigshareApi:
             return None
         return tuple(sorted({each.version for each in versions}))
 
-    def _record_endpoint(self, item_id: int, *, private: bool, version: int) -> Endpoint[Record]:
+    def _record_endpoint(self, item_id: ItemId, *, private: bool, version: int) -> Endpoint[Record]:
         """Return the endpoint of a record; the record of another item or version is no answer."""
         endpoint = self._version.private_record if private else self._version.record
         if version:

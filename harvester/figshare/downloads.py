@@ -138,7 +138,7 @@ class DownloadRoutes:
             Deferred: it comes slowly, and others wait.
             Others: as `Client.retry` and `commit`.
         """
-        key = (pending.key, pending.file.id)
+        key = (pending.item_key, pending.file.id)
         attempts = _Attempts(held_bytes(upload), self._client.downloads.usage(self._deferrals[key]))
 
         async def attempt() -> None:

@@ -30,7 +30,7 @@ from harvester.figshare.identifiers import (
     why_not,
 )
 from harvester.figshare.protocol import Figshare, Finder, Listing
-from harvester.models import ItemRef, Page, Unresolved
+from harvester.models import ItemId, ItemRef, Page, Unresolved
 from harvester.system.paths import usable
 
 log = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ class IdentifierListing(Listing):
             if isinstance(found, Unresolved):
                 unresolved.append(replace(found, name=name))
             else:
-                refs += [ItemRef(each.id, version=each.version, named=True) for each in found]
+                refs += [ItemRef(ItemId(each.id), version=each.version, named=True) for each in found]
         following = str(end) if end < len(self.names) else None
         return Page(tuple(refs), following, tuple(unresolved), notes=tuple(notes))
 
@@ -171,7 +171,7 @@ def _without_asking(name: str, finder: Finder) -> Answer | None:
     """Return what a name leads to by itself, None where figshare has to be asked."""
     if (named := item_in(name)) is not None:
         if is_figshares_doi(name):
-            finder.note_doi(named.id)
+            finder.note_doi(ItemId(named.id))
         return (named,) if finder.trusts(named) else None
     if reason := why_not(name):
         return Unresolved(name, reason, FailureKind.PERMANENT)
@@ -208,7 +208,7 @@ async def _ask_whose(name: str, named: ItemIdentifier, finder: Finder) -> Answer
     try:
         reason = await finder.mismatch(named)
     except NotFound as error:
-        ref = ItemRef(named.id, version=named.version, named=True)
+        ref = ItemRef(ItemId(named.id), version=named.version, named=True)
         return Unresolved(name, str(error), error.failure_kind, if_harvested=ref)
     return Unresolved(name, reason, FailureKind.PERMANENT) if reason else (named,)
 

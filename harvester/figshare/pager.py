@@ -33,7 +33,7 @@ from harvester.figshare.page_request import PageRequest
 from harvester.figshare.protocol import ApiVersion, ArticleListing
 from harvester.figshare.rest import RestApi
 from harvester.figshare.vocabulary import Vocabulary
-from harvester.models import ItemRef, ListingEntry, Page, Unresolved
+from harvester.models import ItemId, ItemRef, ListingEntry, Page, Unresolved
 
 
 class Pager:
@@ -275,7 +275,7 @@ def _refs(
         )
         refs.append(
             ItemRef(
-                entry.id,
+                ItemId(entry.id),
                 private=private,
                 modified_date=entry.modified_date,
                 condition=request.condition_of(entry),
@@ -283,7 +283,7 @@ def _refs(
             )
         )
     condition = request.condition_of(None)
-    refs += [ItemRef(item_id, private=private, condition=condition) for item_id in found.bare]
+    refs += [ItemRef(ItemId(item_id), private=private, condition=condition) for item_id in found.bare]
     return tuple(refs), excluded
 
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from harvester.config.tables import Table
 from harvester.figshare.filters import DATES, Filters, a_second_before, is_same_day_or_later
+from harvester.models import ItemId
 
 if TYPE_CHECKING:
     import msgspec
@@ -80,11 +81,11 @@ class Finder(Protocol):
         """Return whether the host of an address is figshare's, the API's own, or a portal seen before."""
         ...
 
-    def note_doi(self, item_id: int) -> None:
+    def note_doi(self, item_id: ItemId) -> None:
         """Note that an item was named by a DOI that ends in this number."""
         ...
 
-    async def with_doi_of(self, item_id: int, version: int) -> tuple[int, ...]:
+    async def with_doi_of(self, item_id: ItemId, version: int) -> tuple[int, ...]:
         """Return the items whose DOI ends in the number of another one; () if it was not named by DOI."""
         ...
 
@@ -131,12 +132,12 @@ class Figshare(Protocol):
         ...
 
     async def record(
-        self, item_id: int, *, private: bool, version: int = 0, if_none_match: str = ""
+        self, item_id: ItemId, *, private: bool, version: int = 0, if_none_match: str = ""
     ) -> Record:
         """Return the full record of an item or of a version; raise NotModified if it still has the ETag."""
         ...
 
-    async def versions(self, item_id: int) -> tuple[int, ...] | None:
+    async def versions(self, item_id: ItemId) -> tuple[int, ...] | None:
         """Return the versions of a public item, oldest first; None if there is no such item."""
         ...
 

@@ -22,6 +22,7 @@ from harvester.figshare.identifiers import (
 )
 from harvester.figshare.protocol import ApiVersion
 from harvester.figshare.rest import RestApi
+from harvester.models import ItemId
 from harvester.text.display import one_line
 
 MOST_AT_ONCE = 10
@@ -66,11 +67,11 @@ class IdentifierResolver:
         host = identifier.host
         return not host or is_figshares(host) or host in self._portals
 
-    def note_doi(self, item_id: int) -> None:
+    def note_doi(self, item_id: ItemId) -> None:
         """Note that an item was named by a DOI that ends in this number."""
         self._by_doi.add(item_id)
 
-    async def with_doi_of(self, item_id: int, version: int) -> tuple[int, ...]:
+    async def with_doi_of(self, item_id: ItemId, version: int) -> tuple[int, ...]:
         """Return the items whose DOI ends in the number of another one; () if it was not named by DOI."""
         if item_id not in self._by_doi:
             return ()

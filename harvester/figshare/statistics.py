@@ -25,7 +25,7 @@ from harvester.figshare.protocol import ApiVersion, Endpoint
 from harvester.figshare.rest import NO_PARAMS, RestApi
 from harvester.figshare.usage import Numbers
 from harvester.figshare.v2 import V2
-from harvester.models import Totals, UsageSpan, Uses
+from harvester.models import ItemId, Totals, UsageSpan, Uses
 
 T = TypeVar("T")
 
@@ -152,7 +152,7 @@ class StatsService:
         first = _first_day(self.granularity, self._windows[0].first)
         return UsageSpan(self.granularity, str(first), str(self._windows[-1].last))
 
-    async def totals(self, item_id: int) -> Totals:
+    async def totals(self, item_id: ItemId) -> Totals:
         """
         Return the uses of one item since it was published; UNSET for a counter that is not asked for.
 
@@ -164,7 +164,7 @@ class StatsService:
             found[counter] = reply.value
         return Totals(**found)
 
-    async def timeline(self, item_id: int) -> tuple[Uses, ...]:
+    async def timeline(self, item_id: ItemId) -> tuple[Uses, ...]:
         """
         Return the uses of one item in each period; nothing for a period that the service does not know.
 
@@ -172,7 +172,7 @@ class StatsService:
         """
         return await self._uses("timeline", item_id, self._version.timeline)
 
-    async def breakdown(self, item_id: int) -> tuple[Uses, ...]:
+    async def breakdown(self, item_id: ItemId) -> tuple[Uses, ...]:
         """
         Return the uses of one item in each period by country.
 
@@ -180,7 +180,7 @@ class StatsService:
         """
         return await self._uses("breakdown", item_id, self._version.breakdown)
 
-    async def _uses(self, kind: str, item_id: int, endpoint: Endpoint[Numbers]) -> tuple[Uses, ...]:
+    async def _uses(self, kind: str, item_id: ItemId, endpoint: Endpoint[Numbers]) -> tuple[Uses, ...]:
         numbers: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         for counter in self.counters:
             values: dict[str, Any] = {"granularity": self.granularity, "counter": counter, "item_id": item_id}

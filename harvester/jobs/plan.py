@@ -35,7 +35,7 @@ from harvester.jobs.task_params import task_params
 from harvester.ledger.database.connection import exists
 from harvester.ledger.forecast import ItemState, KnownFile
 from harvester.ledger.reader import Reader
-from harvester.models import FileStatus, ItemRef, Record, RemoteFile
+from harvester.models import FileStatus, ItemId, ItemKey, ItemRef, Record, RemoteFile, key_of
 from harvester.plugins import item_task_names
 from harvester.tasks.file_plan import full_name, plan_files
 from harvester.tasks.record_access import SampleRecords, access_of
@@ -84,7 +84,7 @@ class Planner:
         self._owed: Counter[str] = Counter()
         self._unread = 0
         self._sample: list[ItemRef] = []
-        self._counting: set[int] = set()
+        self._counting: set[ItemId] = set()
 
     async def make(self) -> Plan:
         """
@@ -136,7 +136,7 @@ class Planner:
     async def _add(self, survey: Survey, refs: Sequence[ItemRef]) -> None:
         """Add what the items of a page owe beyond what the ledger says."""
         standing = self._prospect.standing(refs) if self._prospect else {}
-        counted = self._prospect.counted([ref.id for ref in refs]) if self._prospect else frozenset[int]()
+        counted = self._prospect.counted([ref.id for ref in refs]) if self._prospect else frozenset[ItemId]()
         for ref in refs:
             if known := standing.get((ref.id, ref.version)):
                 self._add_changed(ref, known)
@@ -209,7 +209,7 @@ class Planner:
 
     def _add_known_files(self) -> None:
         """Add the files that are not here, as far as the rules take them and there is room for them."""
-        coming: dict[tuple[int, str, int], int] = {}
+        coming: dict[tuple[ItemId, str, int], ItemKey] = {}
         is_limited = self._room is not None
         for known in self._prospect.open_files(in_order=is_limited) if self._prospect else ():
             size = known.file.size
@@ -224,14 +224,14 @@ class Planner:
     def _is_wanted(self, known: KnownFile) -> bool:
         return known.is_open and self._config.files.wants(full_name(known.file), known.file.size)
 
-    def _is_linked(self, known: KnownFile, coming: dict[tuple[int, str, int], int]) -> bool:
+    def _is_linked(self, known: KnownFile, coming: dict[tuple[ItemId, str, int], ItemKey]) -> bool:
         """Tell whether another version of its item has the same bytes; `coming`: those to be fetched."""
-        file, is_current = known.file, known.key == known.item_id
+        file, is_current = known.file, known.item_key == key_of(known.item_id)
         if not (known.has_twins and file.md5) or (is_current and self._config.versions == LATEST):
             return False
         assert self._prospect is not None
-        first = coming.setdefault((known.item_id, file.md5, file.size), known.key)
-        return first != known.key or self._prospect.has_twin(file, known.item_id, known.key)
+        first = coming.setdefault((known.item_id, file.md5, file.size), known.item_key)
+        return first != known.item_key or self._prospect.has_twin(file, known.item_id, known.item_key)
 
     # -- what a sample of records tells ---------------------------------------------------------------
 
@@ -278,7 +278,7 @@ class Planner:
     ) -> None:
         """Look at the earlier versions that are wanted and not here; `number`: of the current one."""
         wanted = self._config.versions
-        known = self._prospect.versions(ref.id) if self._prospect else frozenset[int]()
+        known = self._prospect.versions(ref.id) if self._prospect else frozenset[ItemId]()
         if not has_earlier(number, wanted) or (wanted != ALL and known.issuperset(wanted)):
             return
         sampled.api += 1  # the list of them

@@ -89,7 +89,7 @@ async def _verify(reader: Reader, storage: Storage, ledger: Ledger | None) -> Ve
             log.warning("%s: corrupt or missing", file.path)
             damaged.append(file.path)
             if ledger:
-                await ledger.save_file(FileResult(file.key, file.file_id, FileStatus.PENDING))
+                await ledger.save_file(FileResult(file.item_key, file.file_id, FileStatus.PENDING))
         checked += 1
         if time.monotonic() - told > LINE_EVERY_SECONDS:
             told = time.monotonic()

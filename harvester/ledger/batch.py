@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from harvester.ledger.messages import FileResult, ItemResult, ListingFailure
+from harvester.models import ItemKey
 
 Entry: TypeAlias = ItemResult | FileResult | ListingFailure
 
@@ -19,10 +20,10 @@ class WriteBatch:
     """Entries that can be written in any order, but for files, which come behind the items."""
 
     def __init__(self) -> None:
-        self.items: dict[int, ItemResult] = {}
-        self.files: dict[tuple[int, int], FileResult] = {}
+        self.items: dict[ItemKey, ItemResult] = {}
+        self.files: dict[tuple[ItemKey, int], FileResult] = {}
         self.listing_failures: list[ListingFailure] = []
-        self._items_of_files: set[int] = set()
+        self._items_of_files: set[ItemKey] = set()
 
     def take(self, entry: Entry) -> bool:
         """Take an entry in; False where it has to wait until this step is written."""
@@ -30,14 +31,14 @@ class WriteBatch:
             self.listing_failures.append(entry)
             return True
         if isinstance(entry, ItemResult):
-            if entry.item_id in self.items or entry.item_id in self._items_of_files:
+            if entry.item_key in self.items or entry.item_key in self._items_of_files:
                 return False
-            self.items[entry.item_id] = entry
+            self.items[entry.item_key] = entry
             return True
-        if (key := (entry.item_id, entry.file_id)) in self.files:
+        if (key := (entry.item_key, entry.file_id)) in self.files:
             return False
         self.files[key] = entry
-        self._items_of_files.add(entry.item_id)
+        self._items_of_files.add(entry.item_key)
         return True
 
 

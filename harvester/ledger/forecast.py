@@ -21,7 +21,7 @@ from harvester.ledger.database.lease_row import iso
 from harvester.ledger.messages import TaskParams
 from harvester.ledger.tables import versions
 from harvester.ledger.tables.queue import remote_file
-from harvester.models import ANOTHER_VERSION, BEYOND_ROOM, FileStatus, ItemRef, RemoteFile
+from harvester.models import ANOTHER_VERSION, BEYOND_ROOM, FileStatus, ItemId, ItemKey, ItemRef, RemoteFile
 
 _SETTLED = "state IN ('done', 'withdrawn', 'excluded')"
 _CONDITION = """(
@@ -53,8 +53,8 @@ class KnownFile(NamedTuple):
     """
     A file that a record named.
 
-    ``is_open``: not here, and up to the user's rules. ``item_id``: figshare's; ``key``: its item's id in the
-    ledger. ``has_twins``: the ledger has files of other versions of the item.
+    ``is_open``: not here, and up to the user's rules. ``item_key``: the number of its item in the ledger.
+    ``has_twins``: the ledger has files of other versions of the item.
     """
 
     file: RemoteFile
@@ -62,8 +62,8 @@ class KnownFile(NamedTuple):
     status: FileStatus
     is_open: bool
     private: bool
-    item_id: int
-    key: int
+    item_id: ItemId
+    item_key: ItemKey
     has_twins: bool
 
 
@@ -196,7 +196,7 @@ class Forecast:
         )
         return (ItemRef(item_id, version=version) for item_id, version in rows)
 
-    def counted(self, item_ids: Sequence[int]) -> frozenset[int]:
+    def counted(self, item_ids: Sequence[ItemId]) -> frozenset[ItemId]:
         """Return those of these items, by figshare's ids, whose statistics are asked for already."""
         with database_errors(self._path):
             rows = bulk.select(
@@ -207,7 +207,7 @@ class Forecast:
             )
         return frozenset(item_id for (item_id,) in rows)
 
-    def versions(self, item_id: int) -> frozenset[int]:
+    def versions(self, item_id: ItemId) -> frozenset[int]:
         """Return the versions of an item that were asked for before and are not withdrawn."""
         with database_errors(self._path):
             return versions.known(self._db, item_id)
@@ -243,7 +243,7 @@ class Forecast:
             of_item = (bool(private), item_id, key, bool(has_twins))
             yield KnownFile(remote_file(file), path, FileStatus(status), is_open, *of_item)
 
-    def has_twin(self, file: RemoteFile, item_id: int, key: int) -> bool:
+    def has_twin(self, file: RemoteFile, item_id: ItemId, key: ItemKey) -> bool:
         """Tell whether the bytes of a file are here as those of another version of its item."""
         (number,) = self._row(
             f"SELECT count(*) FROM files WHERE {OF_ITEM} AND item_id <> ?2 AND md5 = ?3 AND size = ?4"

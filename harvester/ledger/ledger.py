@@ -44,7 +44,7 @@ from harvester.ledger.tables.owners import Owners
 from harvester.ledger.tables.queue import WorkQueue
 from harvester.ledger.tables.renames import Moves
 from harvester.ledger.tables.withdrawals import Withdrawals
-from harvester.models import Failure, Page, PendingFile, PendingItem, WorkState
+from harvester.models import Failure, ItemId, ItemKey, Page, PendingFile, PendingItem, WorkState
 from harvester.system.paths import is_there
 
 T = TypeVar("T")
@@ -301,13 +301,13 @@ class Ledger:
         items = await self._call(self._line.items, after, most)
         # What is written meanwhile came too late for this answer.
         done = _done([entry for batch in (*self._writing, self._batch) for entry in batch.entries])
-        return [replace(item, tasks=item.tasks - done.get(item.key, set())) for item in items]
+        return [replace(item, tasks=item.tasks - done.get(item.item_key, set())) for item in items]
 
     async def owed_files(self, after: int, most: int) -> list[PendingFile]:
         """Return the next files in line behind the seq `after`."""
         return await self._call(self._line.files, after, most)
 
-    async def may_owe(self, item_id: int, file_id: int, md5: str | None) -> bool:
+    async def may_owe(self, item_id: ItemId, file_id: int, md5: str | None) -> bool:
         """Tell whether a file with this md5 is not here yet and may still be wanted."""
         return await self._call(self._line.may_owe, item_id, file_id, md5)
 
@@ -325,7 +325,7 @@ class Ledger:
 
     async def put_off(self, owed: PendingFile) -> None:
         """Put a file behind all others in line."""
-        await self._change(self._files.put_off, owed.key, owed.file.id, owed.seq)
+        await self._change(self._files.put_off, owed.item_key, owed.file.id, owed.seq)
         self.notify()
 
     async def save_file(self, result: FileResult) -> None:
@@ -333,11 +333,11 @@ class Ledger:
         await self._collect(result)
 
 
-def _done(entries: Sequence[Entry]) -> dict[int, set[str]]:
+def _done(entries: Sequence[Entry]) -> dict[ItemKey, set[str]]:
     """Return the tasks of each item that are done, but for its record: that may be another by now."""
-    done: dict[int, set[str]] = {}
+    done: dict[ItemKey, set[str]] = {}
     for entry in entries:
         if isinstance(entry, ItemResult):
             tasks = {task for task, state in entry.states.items() if state is WorkState.DONE}
-            done.setdefault(entry.item_id, set()).update(tasks - {RECORD})
+            done.setdefault(entry.item_key, set()).update(tasks - {RECORD})
     return done

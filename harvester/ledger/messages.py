@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from harvester.models import Failure, FileStatus, TaskResult, WorkState
+from harvester.models import Failure, FileStatus, ItemKey, TaskResult, WorkState
 
 RECORD = "metadata"
 """The task that asks for records: the one that a listing can make pending again."""
@@ -20,7 +20,7 @@ class ItemResult(Struct, frozen=True):
     in which it was visited: an item that has got another one since stays in line. None: whatever it has.
     """
 
-    item_id: int
+    item_key: ItemKey
     states: Mapping[str, WorkState]
     failures: tuple[Failure, ...] = ()
     findings: tuple[TaskResult, ...] = ()
@@ -37,7 +37,7 @@ class FileResult(Struct, frozen=True):
     its record was read again. None: whatever it has. ``path`` and ``size``: of one that is in its place.
     """
 
-    item_id: int
+    item_key: ItemKey
     file_id: int
     status: FileStatus
     error: str = ""

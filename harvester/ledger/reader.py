@@ -19,13 +19,12 @@ from harvester.ledger.database.read_only import View
 from harvester.ledger.rows import ChangeRow, FileRow, ItemRow
 from harvester.ledger.tables import totals
 from harvester.ledger.tables.prune_blockers import only_here, prune_blockers
-from harvester.models import FileStatus
+from harvester.models import Failure, FileStatus, ItemId, ItemKey
 from harvester.text.redaction import REDACTOR
 
 if TYPE_CHECKING:
     from harvester.ledger.forecast import Forecast
     from harvester.ledger.messages import TaskParams
-    from harvester.models import Failure
 
 CHUNK_ROWS = 500
 _RECORD = """
@@ -175,7 +174,9 @@ class Reader:
 
     def items_with_files(self) -> Iterator[tuple[ItemRow, list[FileRow]]]:
         """Return each of `items` with its files, by file id: what its record lists, here or not."""
-        groups = groupby(self.files(), key=lambda file: (file.item_id, file.version if file.key < 0 else 0))
+        groups = groupby(
+            self.files(), key=lambda file: (file.item_id, file.version if file.item_key < 0 else 0)
+        )
         owner, files = next(groups, ((0, 0), ()))
         for item in self.items():
             while owner < (item.id, item.version) and files:
@@ -256,14 +257,12 @@ class Reader:
             """
         ).fetchall()
 
-    def failures(self) -> Iterator["Failure"]:
+    def failures(self) -> Iterator[Failure]:
         """
         Everything that could not be had: listings and names, then items, then files.
 
         What an earlier version of this program stored may hold a secret: it is taken out here.
         """
-        from harvester.models import Failure  # noqa: PLC0415 - `status` needs none of them
-
         listing_failures = self._rows(  # in the order in which they came
             "SELECT rowid, task, subject, error, failure_kind, attempts FROM listing_failures", by=("rowid",)
         )
@@ -290,11 +289,14 @@ class Reader:
             told = REDACTOR.text(error)
             yield Failure("files", told, failure_kind, item_id, file_id, attempts=attempts, version=version)
 
-    def _of_figshare(self, key: int) -> tuple[int, int]:
+    def _of_figshare(self, key: ItemKey) -> tuple[ItemId, int]:
         """Return figshare's id and the version, 0 for the current one, of an item of the ledger."""
         if key >= 0:
-            return key, 0
-        item_id, version = self._row("SELECT item_id, version FROM versions WHERE id = ?", key) or (key, 0)
+            return ItemId(key), 0
+        item_id, version = self._row("SELECT item_id, version FROM versions WHERE id = ?", key) or (
+            ItemId(key),
+            0,
+        )
         return item_id, version
 
     def counts(self) -> dict[str, Any]:

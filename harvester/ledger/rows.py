@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-from harvester.models import FileStatus
+from harvester.models import FileStatus, ItemId, ItemKey
 
 
 class ItemRow(NamedTuple):
     """An item, or a version of one, with its record as figshare sent it, and its files counted."""
 
-    id: int
+    id: ItemId
     version: int
     raw: bytes
     file_list: bytes | None
@@ -25,10 +25,10 @@ class FileRow(NamedTuple):
     ``failure_kind``: why it failed, see `errors.FailureKind`, "" for any other.
     ``url``: where figshare has it; of a link, where it leads.
     ``version``: of its item, 0 for what was never published.
-    ``key``: its item's id in the ledger, another one than ``item_id`` for a version that was asked for.
+    ``item_key``: the number of its item in the ledger, not ``item_id`` for a particular version.
     """
 
-    item_id: int
+    item_id: ItemId
     file_id: int
     name: str
     path: str
@@ -39,13 +39,13 @@ class FileRow(NamedTuple):
     failure_kind: str
     url: str
     version: int
-    key: int
+    item_key: ItemKey
 
 
 class ChangeRow(NamedTuple):
     """What became of an item; ``version`` is 0 for the current one. See `models.Change`."""
 
-    item_id: int
+    item_id: ItemId
     version: int
     change: str
     fields: str

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from harvester.models import ItemId
 from harvester.storage.protocol import Storage
 
 
 async def delete_orphans(
-    storage: Storage, may_be_pending: Callable[[int, int, str | None], Awaitable[bool]]
+    storage: Storage, may_be_pending: Callable[[ItemId, int, str | None], Awaitable[bool]]
 ) -> None:
     """
     Delete the partial uploads of files that were replaced at figshare, or that a power cut brought back.

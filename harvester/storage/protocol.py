@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from harvester.models import ItemId
+
 Confirm: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """Fencing: awaited before a move or removal; raises FolderLocked where another run has the folder."""
 
@@ -49,7 +51,7 @@ class PartialUpload(NamedTuple):
     """
 
     key: str
-    source: tuple[int, int, str | None] | None
+    source: tuple[ItemId, int, str | None] | None
 
 
 class RangeWriter(Protocol):

@@ -42,8 +42,8 @@ class Files:
                 if not file.withheld:
                     raise
                 reason = f"{file.withheld}{REFUSED_TO_OWNER if file.private else ''}"
-                return FileResult(file.key, file.file.id, FileStatus.WITHHELD, reason=reason)
-        return FileResult(file.key, file.file.id, FileStatus.DONE, path=file.path, size=file.file.size)
+                return FileResult(file.item_key, file.file.id, FileStatus.WITHHELD, reason=reason)
+        return FileResult(file.item_key, file.file.id, FileStatus.DONE, path=file.path, size=file.file.size)
 
     async def _with_size(self, file: PendingFile) -> PendingFile:
         if file.file.size or file.file.md5 in {None, MD5_OF_NOTHING}:

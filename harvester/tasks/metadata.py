@@ -146,7 +146,7 @@ class Metadata:
             return (), ""
         if self.versions != ALL and known.issuperset(self.versions):
             return (), ""
-        answer = await self.figshare.versions(item.id)
+        answer = await self.figshare.versions(item.item_id)
         if answer == () and article.withheld:  # seen: a total embargo shows no version
             return (), ""
         listed = answer or ()
@@ -163,7 +163,7 @@ class Metadata:
         refused: Mapping[int, str],
     ) -> TaskResult:
         """Return what becomes of a record's files, and what has changed in it."""
-        article, folder = record.article, item_dir(item.id, item.version)
+        article, folder = record.article, item_dir(item.item_id, item.version)
         files = plan_files(
             article,
             here,

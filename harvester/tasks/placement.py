@@ -16,7 +16,7 @@ from harvester.config.keys import LATEST
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import FileResult
 from harvester.ledger.tables.renames import ItemFiles, Move
-from harvester.models import FileStatus, PendingFile
+from harvester.models import FileStatus, ItemKey, PendingFile, key_of
 from harvester.storage.paths import aside, assign_paths, is_same_path, item_dir
 from harvester.storage.protocol import Storage, renames_of
 from harvester.tasks.files import keep_in_place
@@ -56,10 +56,10 @@ class Placement:
         """
         lock = self._locks.hold
         # By its id, as its record may change meanwhile; by its path, which another file may get.
-        async with lock(file.key, file.path), lock(file.item_id, file.file.id):
+        async with lock(file.item_key, file.path), lock(file.item_id, file.file.id):
             if await self._clear(file):
                 yield _done(file, file.file.size)
-            elif file.file.md5 is None or (versions == LATEST and file.key == file.item_id):
+            elif file.file.md5 is None or (versions == LATEST and file.item_key == key_of(file.item_id)):
                 yield file
             else:  # another version of its item may have the same bytes
                 async with lock(file.item_id, file.file.md5):
@@ -89,7 +89,7 @@ class Placement:
 
     async def make_way(self, file: PendingFile) -> None:
         """Put the file that a new one replaces aside; call it only where that one is alone with its path."""
-        item = await self._moves.files_of(file.key)
+        item = await self._moves.files_of(file.item_key)
         await self._move(_asides(item, {file.path: file.file.id}))
 
     async def take_back(self, file: PendingFile) -> bool:
@@ -98,10 +98,10 @@ class Placement:
 
         Returns whether there was one: with the md5, or the same file where figshare tells none.
         """
-        for path, file_id in await self._moves.orphans_of(file.key, file.file.size):
+        for path, file_id in await self._moves.orphans_of(file.item_key, file.file.size):
             is_known = file.file.md5 is not None or file_id == file.file.id
             if is_known and await self._storage.is_intact(path, file.file.size, file.file.md5):
-                await self._move([Move(file.key, file.file.id, path, file.path)])
+                await self._move([Move(file.item_key, file.file.id, path, file.path)])
                 return True
         return False
 
@@ -115,19 +115,21 @@ class Placement:
         await self._ledger.flush()
         while items := await self._moves.unplaced(AT_ONCE):
             moves: list[Move] = []
-            placed: dict[int, Mapping[int, str]] = {}
+            placed: dict[ItemKey, Mapping[int, str]] = {}
             for item in items:
                 wanted = assign_paths(
                     item_dir(item.item_id, item.version), [file for file, _, _ in item.files], {}
                 )
                 here = await self._here(item)
                 moves += [
-                    Move(item.key, file_id, path, wanted[file_id])
+                    Move(item.item_key, file_id, path, wanted[file_id])
                     for file_id, path in here.items()
                     if path != wanted[file_id]
                 ]
                 moves += _asides(item, {path: file_id for file_id, path in wanted.items()})
-                placed[item.key] = {file_id: path for file_id, path in wanted.items() if file_id not in here}
+                placed[item.item_key] = {
+                    file_id: path for file_id, path in wanted.items() if file_id not in here
+                }
             await self._move(moves)
             await self._moves.place(placed)
 
@@ -159,7 +161,7 @@ class Placement:
 
 
 def _done(file: PendingFile, size: int) -> FileResult:
-    return FileResult(file.key, file.file.id, FileStatus.DONE, path=file.path, size=size)
+    return FileResult(file.item_key, file.file.id, FileStatus.DONE, path=file.path, size=size)
 
 
 def _asides(item: ItemFiles, wanted: Mapping[str, int]) -> list[Move]:
@@ -170,5 +172,5 @@ def _asides(item: ItemFiles, wanted: Mapping[str, int]) -> list[Move]:
         if any(is_same_path(path, other) for other in wanted):
             target = aside(path, file_id, taken)
             taken.add(target)
-            moves.append(Move(item.key, None, path, target))
+            moves.append(Move(item.item_key, None, path, target))
     return moves

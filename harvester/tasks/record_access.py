@@ -17,7 +17,7 @@ from harvester.errors import (
 )
 from harvester.figshare.protocol import Figshare
 from harvester.figshare.records import METADATA_ONLY
-from harvester.models import ItemRef, PendingItem, Record
+from harvester.models import ItemRef, PendingItem, Record, key_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Records:
         """Raise an error that names the items whose DOI it was that named one that there is not."""
         others: tuple[int, ...] = ()
         with suppress(PermanentError, TransientError):
-            others = await self.figshare.finder.with_doi_of(item.id, item.version)
+            others = await self.figshare.finder.with_doi_of(item.item_id, item.version)
         if others:
             ids = ", ".join(map(str, others))
             told = NotFound(f"{error}; but its DOI is that of item {ids}, which can be named by its id")
@@ -88,20 +88,20 @@ class Records:
 
     async def _public(self, item: PendingItem) -> Record:
         return await self.figshare.record(
-            item.id, private=False, version=item.version, if_none_match=item.etag
+            item.item_id, private=False, version=item.version, if_none_match=item.etag
         )
 
     async def _private(self, item: PendingItem) -> Record:
         if not self.access.has_token:
-            raise Rejected(f"item {item.id}: a private one, and its record needs the token")
+            raise Rejected(f"item {item.item_id}: a private one, and its record needs the token")
         try:
-            return await self.figshare.record(item.id, private=True, if_none_match=item.etag)
+            return await self.figshare.record(item.item_id, private=True, if_none_match=item.etag)
         except (NotFound, Rejected) as error:
             refusal: NotFound | Rejected = error
         if self._may_stand_in(item, refusal):
             await self.figshare.confirm_token()  # one that has expired meanwhile is refused everything
             with suppress(NotFound, Rejected):
-                return await self.figshare.record(item.id, private=False)
+                return await self.figshare.record(item.item_id, private=False)
         raise self._contradicted(item, refusal)
 
     def _contradicted(self, item: PendingItem, error: NotFound | Rejected) -> PermanentError:
@@ -133,7 +133,7 @@ class Records:
     async def _own(self, item: PendingItem) -> Record | None:
         """Return the account's record of an item, None where the token opens none, or another version."""
         try:
-            own = await self.figshare.record(item.id, private=True)
+            own = await self.figshare.record(item.item_id, private=True)
         except (NotFound, Rejected):
             return None
         # A draft that was never published is what its first version will be.
@@ -150,7 +150,14 @@ class SampleRecords:
     async def ask(self, ref: ItemRef) -> Record:
         """Return a record; raises what `Records.ask` raises."""
         item = PendingItem(
-            0, ref.id, ref.private, frozenset(), known=False, key=ref.id, version=ref.version, named=ref.named
+            0,
+            ref.id,
+            ref.private,
+            frozenset(),
+            known=False,
+            item_key=key_of(ref.id),
+            version=ref.version,
+            named=ref.named,
         )
         record = await Records(self.figshare, self.access).ask(item)
         assert record is not None, "there is no ETag to compare with"
@@ -168,9 +175,9 @@ def remarks(item: PendingItem, record: Record) -> tuple[str, ...]:
     """Say what the user should know of whose record it is."""
     found = []
     if item.private and not record.private:
-        found.append(f"item {item.id}: its private record is refused; the public one stands in for now")
+        found.append(f"item {item.item_id}: its private record is refused; the public one stands in for now")
     if record.article.draft_of:
         number = record.article.draft_of
         version = f"version {number}" if number > 0 else "a published version"
-        found.append(f"item {item.id}: the account's record is an unpublished edit of {version}")
+        found.append(f"item {item.item_id}: the account's record is an unpublished edit of {version}")
     return tuple(found)

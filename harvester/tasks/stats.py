@@ -26,7 +26,7 @@ class Stats:
         Raises:
             DoubtfulResponse: the service gives none, or 0, of a counter that had more before.
         """
-        totals = await self.statistics.totals(item.id)
+        totals = await self.statistics.totals(item.item_id)
         for name, number in totals.asked().items():
             before = item.history.totals.get(name)
             if before is not None and not number and number != before:

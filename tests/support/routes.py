@@ -9,7 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from harvester.figshare.downloads import DownloadRoutes
-from harvester.models import PendingFile, RemoteFile
+from harvester.models import ItemId, ItemKey, PendingFile, RemoteFile
 from harvester.storage.local.store import Store
 from tests.support.http import Hours, client, served
 from tests.support.stores import download as download_file
@@ -53,7 +53,7 @@ async def two_routes(
 
         async def download(file_id: int) -> None:
             file = RemoteFile(file_id, "x.csv", "", len(CONTENT), None, str(own_address / "f"), is_link=False)
-            owed = PendingFile(1, 5, file, f"files/5/{file_id}.csv", private, 5)
+            owed = PendingFile(1, ItemId(5), file, f"files/5/{file_id}.csv", private, ItemKey(5))
             await download_file(routes, store, owed)
 
         yield download, asked, hours

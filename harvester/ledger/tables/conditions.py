@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Collection, Mapping
 
 from harvester.ledger.database import bulk
+from harvester.models import ItemKey
 
 
 class Conditions:
@@ -20,7 +21,7 @@ class Conditions:
         self._db = db
         self._are_any = bool(db.execute("SELECT EXISTS (SELECT 1 FROM conditions)").fetchone()[0])
 
-    def note(self, wanted: Mapping[int, str], is_known: Collection[int]) -> list[int]:
+    def note(self, wanted: Mapping[ItemKey, str], is_known: Collection[ItemKey]) -> list[ItemKey]:
         """
         Note on which condition a page wants its items, "" for none; return those left out that it takes.
 

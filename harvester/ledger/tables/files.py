@@ -10,12 +10,7 @@ from harvester.ledger.database import bulk
 from harvester.ledger.database.connection import FILE_COLUMNS, OPEN_FILES
 from harvester.ledger.messages import FileResult
 from harvester.ledger.tables.queue import WorkQueue
-from harvester.models import (
-    BEYOND_ROOM,
-    NOT_ASKED,
-    FileStatus,
-    PlannedFile,
-)
+from harvester.models import BEYOND_ROOM, NOT_ASKED, FileStatus, ItemKey, PlannedFile
 
 _TAKES_ROOM = (FileStatus.PENDING, FileStatus.DONE)
 
@@ -42,7 +37,7 @@ class FileTable:
         self._line = line
         self._is_here = is_here
 
-    def save_placed(self, placed: Sequence[tuple[int, Iterable[PlannedFile]]]) -> None:
+    def save_placed(self, placed: Sequence[tuple[ItemKey, Iterable[PlannedFile]]]) -> None:
         """Put the files that records name in the place of those that they named before."""
         rows = bulk.select(
             self._db,
@@ -65,7 +60,7 @@ class FileTable:
         )
         self._note_orphans(placed, before)
 
-    def _row(self, item_id: int, placed: PlannedFile, old: _Row | None) -> bulk.Row:
+    def _row(self, item_key: ItemKey, placed: PlannedFile, old: _Row | None) -> bulk.Row:
         """
         Make the row of a file of a record that was read.
 
@@ -89,11 +84,13 @@ class FileTable:
             seq = None
         elif seq is None:
             seq = self._line.seq_for_file()
-        owner = (item_id, placed.path, str(status), reason, seq)
+        owner = (item_key, placed.path, str(status), reason, seq)
         return (*owner, file.id, file.name, file.folder, file.size, file.md5, file.url)
 
     def _note_orphans(
-        self, placed: Sequence[tuple[int, Iterable[PlannedFile]]], before: Mapping[tuple[int, int], _Row]
+        self,
+        placed: Sequence[tuple[ItemKey, Iterable[PlannedFile]]],
+        before: Mapping[tuple[ItemKey, int], _Row],
     ) -> None:
         """
         Remember what was fetched and is named no more; nothing is removed unless the user says so.
@@ -124,32 +121,32 @@ class FileTable:
                 [(item_id,) for item_id, _ in placed],
             )
 
-    def note_unplaced(self, keys: Sequence[int]) -> None:
+    def note_unplaced(self, keys: Sequence[ItemKey]) -> None:
         """Remember the items some of whose files are not where their records ask for them."""
         bulk.write(self._db, "INSERT INTO unplaced {values} ON CONFLICT DO NOTHING", [(key,) for key in keys])
 
     def _may_have_come(self, row: _Row) -> bool:
         return row.status == "pending" and self._line.is_old(row.seq) and self._is_here(row.path)
 
-    def _leave_to_the_withdrawn(self, item_ids: set[int]) -> None:
+    def _leave_to_the_withdrawn(self, keys: set[ItemKey]) -> None:
         """Do not owe again what is damaged of items that are no longer public: nobody has it."""
         gone = bulk.select(
             self._db,
             "SELECT id FROM items WHERE withdrawn AND id IN ({values})",
-            [(item_id,) for item_id in item_ids],
+            [(key,) for key in keys],
         )
         self.withhold([item_id for (item_id,) in gone])
 
-    def withhold(self, item_ids: Sequence[int]) -> None:
+    def withhold(self, keys: Sequence[ItemKey]) -> None:
         """Owe no file of items that are no longer public."""
         if self._line.room.is_limited:
             owed = "SELECT item_id, file_id FROM files WHERE status = 'pending' AND item_id IN ({values})"
-            self._line.room.gives_back_all(bulk.select(self._db, owed, [(each,) for each in item_ids]))
+            self._line.room.gives_back_all(bulk.select(self._db, owed, [(key,) for key in keys]))
         bulk.write(
             self._db,
             "UPDATE files SET status = 'withheld', reason = 'withdrawn', failure_kind = '', error = '',"
             f" attempts = 0, seq = NULL WHERE {OPEN_FILES} AND item_id IN ({{values}})",
-            [(item_id,) for item_id in item_ids],
+            [(key,) for key in keys],
         )
 
     def put_off(self, key: int, file_id: int, seq: int) -> None:
@@ -191,7 +188,7 @@ class FileTable:
                 " AND files.status IN ('done', 'pending'))"
                 " ON CONFLICT DO NOTHING",
                 [
-                    (each.path, each.item_id, each.file_id, each.size)
+                    (each.path, each.item_key, each.file_id, each.size)
                     for each in results
                     if each.path and each.status is FileStatus.DONE
                 ],
@@ -227,6 +224,6 @@ def _fetched_row(result: FileResult) -> bulk.Row:
     # SQLite takes a str and an int as they are; for what is derived from them Python looks for an adapter.
     has_failed = result.status is FileStatus.FAILED
     attempts = result.attempts if has_failed else 0
-    which = (result.item_id, result.file_id, result.seq)
+    which = (result.item_key, result.file_id, result.seq)
     told = (str(result.status), result.error, int(has_failed), attempts, str(result.failure_kind))
     return (*which, *told, result.reason, result.size)

@@ -18,6 +18,7 @@ from harvester.models import (
     REFUSED_TO_OWNER,
     Harvested,
     History,
+    ItemKey,
     PendingFile,
     PendingItem,
     RemoteFile,
@@ -53,13 +54,13 @@ class Histories:
         """Return a history, without a record that has more than `most_bytes`."""
         harvested, known = None, frozenset[int]()
         if "metadata" in item.tasks:
-            harvested = self._harvested(item.key, most_bytes) if item.known else None
-            known = frozenset() if item.version else versions.known(self._db, item.id)
-        totals = self._totals(item.key) if "stats" in item.tasks else {}
-        usage = self._usage(item.key, span) if span and item.tasks & {"timeline", "breakdown"} else {}
+            harvested = self._harvested(item.item_key, most_bytes) if item.known else None
+            known = frozenset() if item.version else versions.known(self._db, item.item_id)
+        totals = self._totals(item.item_key) if "stats" in item.tasks else {}
+        usage = self._usage(item.item_key, span) if span and item.tasks & {"timeline", "breakdown"} else {}
         return History(harvested, known, totals, usage)
 
-    def _harvested(self, key: int, most_bytes: int) -> Harvested | None:
+    def _harvested(self, key: ItemKey, most_bytes: int) -> Harvested | None:
         row = self._db.execute(
             "SELECT CAST(raw AS BLOB), CAST(file_list AS BLOB) FROM records WHERE item_id = ?1"
             " AND length(CAST(raw AS BLOB)) + ifnull(length(CAST(file_list AS BLOB)), 0) <= ?2",
@@ -67,26 +68,26 @@ class Histories:
         ).fetchone()
         return Harvested(row[0], row[1], self._files_here(key), self._refused(key)) if row else None
 
-    def _files_here(self, key: int) -> Mapping[int, tuple[RemoteFile, str]]:
+    def _files_here(self, key: ItemKey) -> Mapping[int, tuple[RemoteFile, str]]:
         rows = self._db.execute(
             f"SELECT path, {FILE_COLUMNS} FROM files WHERE item_id = ? AND status = 'done'", (key,)
         )
         return {file[0]: (remote_file(file), path) for path, *file in rows}
 
-    def _refused(self, key: int) -> Mapping[int, str]:
+    def _refused(self, key: ItemKey) -> Mapping[int, str]:
         rows = self._db.execute(
             "SELECT file_id, reason FROM files WHERE item_id = ? AND status = 'withheld' AND reason LIKE ?",
             (key, f"%{REFUSED_TO_OWNER}"),
         )
         return dict(rows.fetchall())
 
-    def _totals(self, key: int) -> Mapping[str, int | None]:
+    def _totals(self, key: ItemKey) -> Mapping[str, int | None]:
         """Return the totals of an item by counter; nothing where they were never requested."""
         rows = self._db.execute(f"SELECT {', '.join(COUNTERS)} FROM stats WHERE item_id = ?", (key,))
         row = rows.fetchone()
         return dict(zip(COUNTERS, row, strict=True)) if row else {}
 
-    def _usage(self, key: int, span: UsageSpan) -> Mapping[tuple[str, str], int]:
+    def _usage(self, key: ItemKey, span: UsageSpan) -> Mapping[tuple[str, str], int]:
         rows = self._db.execute(
             "SELECT iif(country = '', 'timeline', 'breakdown') AS task, counter, sum(number) FROM usage"
             " WHERE item_id = ? AND granularity = ? AND date BETWEEN ? AND ? GROUP BY task, counter",
@@ -103,6 +104,6 @@ class Histories:
         rows = self._db.execute(
             f"SELECT path, size FROM files WHERE {OF_ITEM} AND md5 = ?2 AND ?3 IN (0, size) AND item_id <> ?4"
             f" UNION ALL SELECT path, size FROM orphans WHERE {OF_ITEM} AND ?3 IN (0, size)",
-            (file.item_id, file.file.md5, file.file.size, file.key),
+            (file.item_id, file.file.md5, file.file.size, file.item_key),
         )
         return rows.fetchall()

@@ -14,7 +14,7 @@ from harvester.ledger.tables import statistics, versions
 from harvester.ledger.tables.dates import latest_from, settled_by
 from harvester.ledger.tables.files import FileTable
 from harvester.ledger.tables.queue import WorkQueue
-from harvester.models import Change, Changed, Record, WorkState
+from harvester.models import Change, Changed, ItemId, ItemKey, Record, WorkState
 from harvester.text.fields import join_values, split_values
 
 _LARGE = 8_000_000
@@ -52,23 +52,23 @@ class ItemTable:
         self._save_changes(results)
         self._files.save_placed(
             [
-                (result.item_id, found.files)
+                (result.item_key, found.files)
                 for result in results
                 for found in result.findings
                 if found.files is not None
             ]
         )
         self._files.note_unplaced(
-            [result.item_id for result in results for found in result.findings if found.is_unplaced]
+            [result.item_key for result in results for found in result.findings if found.is_unplaced]
         )
-        self._withdraw([result.item_id for result in results if _is_withdrawn(result)])
+        self._withdraw([result.item_key for result in results if _is_withdrawn(result)])
         self._owe_versions(results)
         self._take_in(results)
 
     def _that_count(self, results: Sequence[ItemResult]) -> list[ItemResult]:
         """Leave out versions whose item has come to carry its statistics itself meanwhile."""
-        carriers = versions.that_count(self._db, [each.item_id for each in results if each.item_id < 0])
-        return [each for each in results if each.item_id >= 0 or each.item_id in carriers]
+        carriers = versions.that_count(self._db, [each.item_key for each in results if each.item_key < 0])
+        return [each for each in results if each.item_key >= 0 or each.item_key in carriers]
 
     def _save_states(self, results: Sequence[ItemResult]) -> None:
         bulk.write(
@@ -114,10 +114,10 @@ class ItemTable:
             self._db,
             "WITH told (id, seq) AS ({values})"
             " SELECT id FROM told CROSS JOIN items USING (id) WHERE items.seq IS NOT told.seq",
-            [(result.item_id, result.seq) for result in results if result.seq is not None],
+            [(result.item_key, result.seq) for result in results if result.seq is not None],
         )
         outdated = {item_id for (item_id,) in rows}
-        return [_without_record(result) if result.item_id in outdated else result for result in results]
+        return [_without_record(result) if result.item_key in outdated else result for result in results]
 
     def _item_row(self, result: ItemResult) -> bulk.Row:
         is_known = result.states.get("metadata") in {WorkState.DONE, WorkState.EXCLUDED}
@@ -128,7 +128,7 @@ class ItemTable:
             withdrawn = 1 if _is_withdrawn(result) else None
             settled = settled_by(iso(self._clock())) if asked_in else None
             dates = (None, None, settled)
-            return (result.item_id, result.seq, *dates, None, withdrawn, None, asked_in, None, None, None)
+            return (result.item_key, result.seq, *dates, None, withdrawn, None, asked_in, None, None, None)
         article, at = record.article, record.served_at or iso(self._clock())
         # A date that cannot be is worth nothing: what is listed later is to be looked at, whatever it says.
         is_odd = article.modified_date > latest_from(at)
@@ -136,10 +136,10 @@ class ItemTable:
         version = 0 if article.draft_of else article.version  # an unpublished edit has no number yet
         of_record = (article.withheld, 0, record.etag, asked_in, version)
         own = (int(record.private), article.embargo_until)
-        return (result.item_id, result.seq, *dates, *of_record, *own)
+        return (result.item_key, result.seq, *dates, *of_record, *own)
 
     def _save_records(self, results: Sequence[ItemResult], now: str) -> None:
-        records = [(result.item_id, record) for result in results if (record := _record(result))]
+        records = [(result.item_key, record) for result in results if (record := _record(result))]
         bulk.write(
             self._db,
             # Bytes that are known to be text: to make Python texts of them and bytes again takes longer.
@@ -160,12 +160,12 @@ class ItemTable:
             if len(record.raw) > _LARGE:
                 self._write_large(item_id, record.raw)
 
-    def _write_large(self, item_id: int, raw: bytes) -> None:
+    def _write_large(self, key: ItemKey, raw: bytes) -> None:
         """Put a record in its row, piece by piece: bound to a statement it would be there five times."""
         self._db.execute(
-            "UPDATE records SET raw = CAST(zeroblob(?) AS TEXT) WHERE item_id = ?", (len(raw), item_id)
+            "UPDATE records SET raw = CAST(zeroblob(?) AS TEXT) WHERE item_id = ?", (len(raw), key)
         )
-        with self._db.blobopen("records", "raw", item_id) as blob, memoryview(raw) as view:
+        with self._db.blobopen("records", "raw", key) as blob, memoryview(raw) as view:
             for begin in range(0, len(raw), _PIECE):
                 blob.write(view[begin : begin + _PIECE])
 
@@ -173,18 +173,18 @@ class ItemTable:
         """Note what became of items."""
         self._note_changes(
             {
-                result.item_id: found.change
+                result.item_key: found.change
                 for result in results
                 for found in result.findings
                 if found.change is not None
             }
         )
 
-    def note_moves(self, moved: Mapping[int, tuple[str, ...]]) -> None:
+    def note_moves(self, moved: Mapping[ItemKey, tuple[str, ...]]) -> None:
         """Note which files of items, by their keys, have other paths now, in words."""
         self._note_changes({key: Change(Changed.MOVED, files=words) for key, words in moved.items()})
 
-    def _note_changes(self, changes: dict[int, Change]) -> None:
+    def _note_changes(self, changes: dict[ItemKey, Change]) -> None:
         """Add to what this run has noted of items before."""
         rows = bulk.select(
             self._db,
@@ -203,7 +203,7 @@ class ItemTable:
             ],
         )
 
-    def withdraw(self, keys: Sequence[int]) -> None:
+    def withdraw(self, keys: Sequence[ItemKey]) -> None:
         """Take items whose records are gone for withdrawn."""
         gone = [(key,) for key in keys]
         bulk.write(self._db, "UPDATE items SET withdrawn = 1 WHERE id IN ({values})", gone)
@@ -216,9 +216,9 @@ class ItemTable:
         self._withdraw(keys)
         self._note_changes({key: Change(Changed.WITHDRAWN) for key in keys})
 
-    def _withdraw(self, item_ids: Sequence[int]) -> None:
+    def _withdraw(self, keys: Sequence[ItemKey]) -> None:
         """Owe nothing of items that are no longer public, nor of their versions, which went with them."""
-        gone = [(item_id,) for item_id in item_ids]
+        gone = [(key,) for key in keys]
         versions = bulk.select(self._db, "SELECT id FROM versions WHERE item_id IN ({values})", gone)
         bulk.write(self._db, "UPDATE items SET withdrawn = 1, seq = NULL WHERE id IN ({values})", versions)
         bulk.write(
@@ -227,7 +227,7 @@ class ItemTable:
             " WHERE item_id IN ({values})",
             versions,
         )
-        self._files.withhold([*item_ids, *(key for (key,) in versions)])
+        self._files.withhold([*keys, *(key for (key,) in versions)])
 
     def _take_in(self, results: Sequence[ItemResult]) -> None:
         """Owe the rest of items that were left out before, and whose record is one of those wanted now."""
@@ -236,7 +236,7 @@ class ItemTable:
                 self._db,
                 "UPDATE work SET state = 'pending' WHERE state <> 'done' AND state = 'excluded'"
                 " AND item_id IN ({values}) RETURNING item_id",
-                [(result.item_id,) for result in results if _record(result) is not None],
+                [(result.item_key,) for result in results if _record(result) is not None],
             )
             bulk.write(
                 self._db,
@@ -250,7 +250,7 @@ class ItemTable:
     def _owe_versions(self, results: Sequence[ItemResult]) -> None:
         """Put the versions that are wanted besides into the line."""
         wanted = [
-            (result.item_id, version)
+            (ItemId(result.item_key), version)  # only an item itself has them, and its key is its id
             for result in results
             for found in result.findings
             for version in found.versions
@@ -296,7 +296,7 @@ def _work_rows(result: ItemResult) -> list[bulk.Row]:
         told: bulk.Row = ("", 0, 0, "", "")
         if (failure := failures.get(task)) is not None:  # attempts add up until it succeeds
             told = (failure.error, 1, failure.attempts, str(failure.failure_kind), failure.reported_as)
-        rows.append((result.item_id, task, str(state), *told))
+        rows.append((result.item_key, task, str(state), *told))
     return rows
 
 

@@ -10,7 +10,7 @@ from harvester.ledger.tables import versions
 from harvester.ledger.tables.conditions import Conditions
 from harvester.ledger.tables.dates import latest_from, to_the_second
 from harvester.ledger.tables.queue import Ref, WorkQueue
-from harvester.models import ItemRef
+from harvester.models import ItemKey, ItemRef, key_of
 
 
 class ListingItems:
@@ -24,7 +24,7 @@ class ListingItems:
 
     def take(
         self, named: Sequence[ItemRef], tasks: frozenset[str], listing_id: int, served_at: str
-    ) -> tuple[list[tuple[int, int]], int]:
+    ) -> tuple[list[tuple[ItemKey, int]], int]:
         """
         Take in the items of a page of a listing; a date that cannot be, as of `served_at`, is none.
 
@@ -35,10 +35,10 @@ class ListingItems:
         owed = self._add_items(refs, tasks, conditions, self._undoubted(refs, listing_id))
         of_user = [(ref.id, ref.version) for ref in named if ref.named]
         keys = versions.keys(self._db, [each for each in of_user if each[1]])
-        self._line.note_named([keys.get(each, each[0]) for each in of_user])
+        self._line.note_named([keys.get(each, key_of(each[0])) for each in of_user])
         return [(key, private) for key, private, _ in refs], owed
 
-    def _undoubted(self, refs: Sequence[Ref], listing_id: int) -> set[int]:
+    def _undoubted(self, refs: Sequence[Ref], listing_id: int) -> set[ItemKey]:
         """Find the items without a date that another listing of this run has named, with one or as it is."""
         rows = bulk.select(
             self._db,
@@ -50,7 +50,11 @@ class ListingItems:
         return {item_id for (item_id,) in rows}
 
     def _add_items(
-        self, refs: Sequence[Ref], tasks: frozenset[str], conditions: Mapping[int, str], undoubted: set[int]
+        self,
+        refs: Sequence[Ref],
+        tasks: frozenset[str],
+        conditions: Mapping[ItemKey, str],
+        undoubted: set[ItemKey],
     ) -> int:
         """Owe what is new among these items, and the records of those that have changed; return how many."""
         restricted = [(key,) for key, condition in conditions.items() if condition]
@@ -132,7 +136,7 @@ class ListingItems:
             refs,
         )
 
-    def owe_records(self, item_ids: Sequence[int], *, in_line: bool = True) -> int:
+    def owe_records(self, keys: Sequence[ItemKey], *, in_line: bool = True) -> int:
         """
         Ask for changed records again; return how many were not owed already.
 
@@ -143,7 +147,7 @@ class ListingItems:
             self._db,
             "UPDATE work SET state = 'pending', error = '', attempts = 0, failure_kind = ''"
             " WHERE task = 'metadata' AND state <> 'pending' AND item_id IN ({values})",
-            [(item_id,) for item_id in item_ids],
+            [(key,) for key in keys],
         )
         if not in_line:
             return 0
@@ -151,17 +155,17 @@ class ListingItems:
             self._db,
             "WITH owed (id, seq) AS ({values})"
             " UPDATE items SET seq = owed.seq FROM owed WHERE items.id = owed.id",
-            [(item_id, self._line.next_seq()) for item_id in item_ids],
+            [(key, self._line.next_seq()) for key in keys],
         )
         return owed
 
-    def _each_once(self, refs: Sequence[ItemRef], latest: str) -> tuple[list[Ref], dict[int, str]]:
+    def _each_once(self, refs: Sequence[ItemRef], latest: str) -> tuple[list[Ref], dict[ItemKey, str]]:
         """Put together what a page says of an item, by its id in the ledger; and on which condition."""
         keys = versions.keys(self._db, [(ref.id, ref.version) for ref in refs if ref.version])
-        rows: dict[int, Ref] = {}
-        conditions: dict[int, str] = {}
+        rows: dict[ItemKey, Ref] = {}
+        conditions: dict[ItemKey, str] = {}
         for ref in refs:
-            key = keys[ref.id, ref.version] if ref.version else ref.id
+            key = keys[ref.id, ref.version] if ref.version else key_of(ref.id)
             row: Ref = (
                 key,
                 int(ref.private),

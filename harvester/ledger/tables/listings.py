@@ -14,7 +14,7 @@ from harvester.ledger.messages import AddedItems, ListingFailure, ListingProgres
 from harvester.ledger.tables import versions
 from harvester.ledger.tables.listing_items import ListingItems
 from harvester.ledger.tables.queue import WorkQueue
-from harvester.models import Page
+from harvester.models import ItemId, Page
 
 MOST_RESTING = 10
 """Listings that are not asked for now, and are kept for the day when they are."""
@@ -278,7 +278,7 @@ class ListingTable:
                 rest.append(each)
         return replace(page, refs=tuple(refs), unresolved=tuple(rest))
 
-    def _was_harvested(self, item_id: int) -> bool:
+    def _was_harvested(self, item_id: ItemId) -> bool:
         """Tell whether anything of an item, or of a version of it, has come."""
         found = self._db.execute(
             "SELECT 1 FROM (SELECT ?1 AS id UNION SELECT id FROM versions WHERE item_id = ?1) AS these"

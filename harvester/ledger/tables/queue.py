@@ -31,12 +31,14 @@ from harvester.models import (
     ANOTHER_VERSION,
     BEYOND_ROOM,
     REFUSED_TO_OWNER,
+    ItemId,
+    ItemKey,
     PendingFile,
     PendingItem,
     RemoteFile,
 )
 
-Ref: TypeAlias = tuple[int, int, str | None]
+Ref: TypeAlias = tuple[ItemKey, int, str | None]
 """An item as a listing names it: its id in the ledger, whether it is private, its modified date."""
 
 _IS_CONTRADICTED = (
@@ -104,13 +106,13 @@ class WorkQueue:
             )
         return new
 
-    def note_named(self, item_ids: Sequence[int]) -> None:
+    def note_named(self, keys: Sequence[ItemKey]) -> None:
         """Note which items the user named; what is withheld of those is asked for once more, as its owner."""
         bulk.write(
             self._db,
             "UPDATE items SET named = 1, etag = iif(withheld <> '', '', etag)"
             " WHERE NOT named AND id IN ({values})",
-            [(item_id,) for item_id in item_ids],
+            [(key,) for key in keys],
         )
 
     def owe_due(self, now: str) -> None:
@@ -333,7 +335,7 @@ class WorkQueue:
                 remote_file(file),
                 path,
                 bool(private),
-                key=key,
+                item_key=key,
                 is_taken=bool(is_taken),
                 may_be_aside=bool(may_be_aside),
                 withheld=withheld,
@@ -341,7 +343,7 @@ class WorkQueue:
             for seq, key, item_id, path, private, withheld, is_taken, may_be_aside, *file in rows
         ]
 
-    def may_owe(self, item_id: int, file_id: int, md5: str | None) -> bool:
+    def may_owe(self, item_id: ItemId, file_id: int, md5: str | None) -> bool:
         """Tell whether a file with this md5 is not here yet and may still be wanted, for any version."""
         return bool(
             self._number(
@@ -369,7 +371,7 @@ def _owed_item(row: Sequence[Any]) -> PendingItem:
         bool(private),
         frozenset((tasks or "").split(",")),
         known=bool(known),
-        key=key,
+        item_key=key,
         version=version or 0,
         etag="" if withdrawn else etag,  # its files are to be looked at again
         withdrawn=bool(withdrawn),

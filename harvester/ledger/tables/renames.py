@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from harvester.ledger.database import bulk
 from harvester.ledger.database.connection import FILE_COLUMNS
 from harvester.ledger.tables.queue import remote_file
-from harvester.models import RemoteFile
+from harvester.models import ItemId, ItemKey, RemoteFile
 
 Call = Callable[..., Awaitable[Any]]
 """Runs a function in a transaction, in the ledger's own thread."""
@@ -25,11 +25,12 @@ class Move(NamedTuple):
     """
     A file that goes from one path to another, both below the output folder.
 
-    ``key``: its item's id in the ledger. ``file_id``: of a file that its record names, None for a leftover.
+    ``item_key``: the number of its item in the ledger.
+    ``file_id``: of a file that its record names, None for an orphan.
     ``is_out``: it has left its old place, and may be in the new one.
     """
 
-    key: int
+    item_key: ItemKey
     file_id: int | None
     source: str
     target: str
@@ -44,8 +45,8 @@ class ItemFiles(NamedTuple):
     the ledger knows it to be here. ``orphans``: paths of replaced files, with their ids (0: not known).
     """
 
-    key: int
-    item_id: int
+    item_key: ItemKey
+    item_id: ItemId
     version: int
     files: Sequence[tuple[RemoteFile, str, bool]]
     orphans: Mapping[str, int]
@@ -55,7 +56,7 @@ class Moves:
     """Plans renames and records them; `note` writes what was moved into the list of changes."""
 
     def __init__(
-        self, db: sqlite3.Connection, call: Call, note: Callable[[Mapping[int, tuple[str, ...]]], None]
+        self, db: sqlite3.Connection, call: Call, note: Callable[[Mapping[ItemKey, tuple[str, ...]]], None]
     ) -> None:
         self._db = db
         self._call = call
@@ -69,7 +70,7 @@ class Moves:
         bulk.write(
             self._db,
             "INSERT OR REPLACE INTO renames (source, target, item_id, file_id, is_out) {values}",
-            [(move.source, move.target, move.key, move.file_id, 0) for move in moves],
+            [(move.source, move.target, move.item_key, move.file_id, 0) for move in moves],
         )
 
     async def note_out(self, moves: Sequence[Move]) -> None:
@@ -91,7 +92,7 @@ class Moves:
             self._db,
             "WITH told (item_id, file_id, target) AS ({values}) UPDATE files SET path = told.target"
             " FROM told WHERE files.item_id = told.item_id AND files.file_id = told.file_id",
-            [(move.key, move.file_id, move.target) for move in moves if move.file_id is not None],
+            [(move.item_key, move.file_id, move.target) for move in moves if move.file_id is not None],
         )
         bulk.write(  # what is the file of a record again is none that was replaced
             self._db,
@@ -109,9 +110,9 @@ class Moves:
         bulk.write(
             self._db, "DELETE FROM renames WHERE source IN ({values})", [(move.source,) for move in moves]
         )
-        told: dict[int, tuple[str, ...]] = {}
+        told: dict[ItemKey, tuple[str, ...]] = {}
         for move in moves:
-            told[move.key] = (*told.get(move.key, ()), _words(move))
+            told[move.item_key] = (*told.get(move.item_key, ()), _words(move))
         self._note(told)
 
     async def unfinished(self) -> list[Move]:
@@ -136,13 +137,13 @@ class Moves:
         keys = self._db.execute("SELECT item_id FROM unplaced ORDER BY 1 LIMIT ?", (most,)).fetchall()
         return [self._files_of(key) for (key,) in keys]
 
-    async def files_of(self, key: int) -> ItemFiles:
+    async def files_of(self, key: ItemKey) -> ItemFiles:
         """Return what an item, or a version of one, has on the disk and what its record names."""
         return await self._call(self._files_of, key)  # type: ignore[no-any-return]
 
-    def _files_of(self, key: int) -> ItemFiles:
+    def _files_of(self, key: ItemKey) -> ItemFiles:
         version = self._db.execute("SELECT item_id, version FROM versions WHERE id = ?", (key,)).fetchone()
-        item_id, number = version or (key, 0)
+        item_id, number = version or (ItemId(key), 0)
         rows = self._db.execute(
             f"SELECT path, status, {FILE_COLUMNS} FROM files WHERE item_id = ? ORDER BY file_id", (key,)
         )
@@ -155,20 +156,20 @@ class Moves:
         )
         return ItemFiles(key, item_id, number, files, dict(left.fetchall()))
 
-    async def orphans_of(self, key: int, size: int) -> list[tuple[str, int]]:
+    async def orphans_of(self, key: ItemKey, size: int) -> list[tuple[str, int]]:
         """Return path and file id (0: not known) of the replaced files of an item that have so many bytes."""
         return await self._call(self._leftovers_of, key, size)  # type: ignore[no-any-return]
 
-    def _leftovers_of(self, key: int, size: int) -> list[tuple[str, int]]:
+    def _leftovers_of(self, key: ItemKey, size: int) -> list[tuple[str, int]]:
         return self._db.execute(
             "SELECT path, file_id FROM orphans WHERE item_id = ? AND size = ? ORDER BY path", (key, size)
         ).fetchall()
 
-    async def place(self, placed: Mapping[int, Mapping[int, str]]) -> None:
+    async def place(self, placed: Mapping[ItemKey, Mapping[int, str]]) -> None:
         """Record where the files of items that are not here go, by item key and file id."""
         await self._call(self._place, placed)
 
-    def _place(self, placed: Mapping[int, Mapping[int, str]]) -> None:
+    def _place(self, placed: Mapping[ItemKey, Mapping[int, str]]) -> None:
         bulk.write(
             self._db,
             "WITH told (item_id, file_id, path) AS ({values}) UPDATE files SET path = told.path FROM told"

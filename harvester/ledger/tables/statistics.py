@@ -20,7 +20,7 @@ def save_totals(db: sqlite3.Connection, results: Sequence[ItemResult], now: str)
         for found in result.findings:
             if found.totals is not None:
                 asked = found.totals.asked()
-                row = (result.item_id, *asked.values(), now, ",".join(asked))
+                row = (result.item_key, *asked.values(), now, ",".join(asked))
                 told.setdefault(tuple(asked), []).append(row)
     for counters, rows in told.items():
         columns = (*counters, "asked_at", "asked")
@@ -35,7 +35,7 @@ def save_totals(db: sqlite3.Connection, results: Sequence[ItemResult], now: str)
 def save_uses(db: sqlite3.Connection, results: Sequence[ItemResult]) -> None:
     """Save uses by period in the place of what was there of the same item, counters and granularity."""
     told = [
-        (result.item_id, found.usage)
+        (result.item_key, found.usage)
         for result in results
         for found in result.findings
         if found.usage is not None

@@ -12,9 +12,10 @@ import sqlite3
 from collections.abc import Sequence
 
 from harvester.ledger.database import bulk
+from harvester.models import ItemId, ItemKey
 
 
-def keys(db: sqlite3.Connection, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+def keys(db: sqlite3.Connection, wanted: Sequence[tuple[ItemId, int]]) -> dict[tuple[ItemId, int], ItemKey]:
     """Return the ids in the ledger of some versions (figshare's id, version), new or not."""
     if not wanted:
         return {}
@@ -34,7 +35,7 @@ def keys(db: sqlite3.Connection, wanted: Sequence[tuple[int, int]]) -> dict[tupl
     return {(item_id, version): key for item_id, version, key in rows}
 
 
-def known(db: sqlite3.Connection, item_id: int) -> frozenset[int]:
+def known(db: sqlite3.Connection, item_id: ItemId) -> frozenset[int]:
     """Return the versions of an item, by figshare's id, that were asked for before and are not withdrawn."""
     rows = db.execute(
         "SELECT version FROM versions JOIN items USING (id) WHERE item_id = ? AND NOT withdrawn", (item_id,)
@@ -42,7 +43,7 @@ def known(db: sqlite3.Connection, item_id: int) -> frozenset[int]:
     return frozenset(version for (version,) in rows)
 
 
-def let_count(db: sqlite3.Connection, named: Sequence[int]) -> None:
+def let_count(db: sqlite3.Connection, named: Sequence[ItemKey]) -> None:
     """Have one version of each item carry its statistics, by ids in the ledger, where nothing does so yet."""
     bulk.write(
         db,
@@ -60,7 +61,7 @@ def let_count(db: sqlite3.Connection, named: Sequence[int]) -> None:
     )
 
 
-def that_count(db: sqlite3.Connection, keys: Sequence[int]) -> set[int]:
+def that_count(db: sqlite3.Connection, keys: Sequence[ItemKey]) -> set[ItemKey]:
     """Return those of some versions, by their ids in the ledger, that carry the statistics of their item."""
     rows = bulk.select(
         db, "SELECT id FROM versions WHERE counts AND id IN ({values})", [(key,) for key in keys]

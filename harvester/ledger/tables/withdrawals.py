@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from harvester.errors import FailureKind
 from harvester.ledger.database.connection import OPEN_WORK, STANDS_IN
-from harvester.models import ItemRef
+from harvester.models import ItemKey, ItemRef
 
 _SUSPECTED = (
     f"{OPEN_WORK} AND state = 'failed' AND failure_kind = '{FailureKind.SUSPECTED}' AND task = 'metadata'"
@@ -48,7 +48,7 @@ class Withdrawals:
         self,
         db: sqlite3.Connection,
         call: Callable[..., Awaitable[Any]],
-        withdraw: Callable[[Sequence[int]], None],
+        withdraw: Callable[[Sequence[ItemKey]], None],
     ) -> None:
         self._db = db
         self._call = call

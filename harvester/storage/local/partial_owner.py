@@ -19,6 +19,7 @@ import secrets
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
+from harvester.models import ItemId
 from harvester.system.process import is_running, this_process
 
 FREE = "free"
@@ -67,10 +68,10 @@ class PartName:
         return replace(self, owner=owner)
 
     @property
-    def is_for(self) -> tuple[int, int, str | None]:
+    def is_for(self) -> tuple[ItemId, int, str | None]:
         """The ids of item and file, and the md5."""
         item, file, md5 = self.stem.split("-")
-        return int(item), int(file), None if md5 == UNPROVEN else md5
+        return ItemId(int(item)), int(file), None if md5 == UNPROVEN else md5
 
     @property
     def hold(self) -> Hold:
