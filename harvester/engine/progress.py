@@ -1,4 +1,4 @@
-"""How far a run has come: counted where it happens, read by whoever shows it."""
+"""Progress: the counters of a run, and the snapshot of them that is shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ LINE_EVERY_SECONDS = 10.0
 
 @dataclass
 class RunCounters:
-    """The counters of one run, and what the user should know that is no failure."""
+    """
+    The counters of one run.
+
+    ``listed``: entries of listings.
+    ``listing_ended``: all listings were read to their end, or failed.
+    ``no_room``: the message of the last file that did not fit on the disk, "" for none.
+    ``suspected``: items that may be withdrawn.
+    ``warnings``: what the user should know that is no failure, at most `MOST_WARNINGS`.
+    """
 
     listed: int = 0
     listing_ended: bool = False
@@ -44,7 +52,7 @@ class RunCounters:
         return max(0, self.files_pending - self.files_done - self.files_failed)
 
     def warn(self, text: str) -> None:
-        """Tell the user, now and in the summary; once, however often it is noticed."""
+        """Log a warning and keep it for the summary; the same text only once."""
         text = REDACTOR.text(text)
         if text in self.warnings:
             return
@@ -55,7 +63,7 @@ class RunCounters:
 
 @dataclass(frozen=True)
 class ProgressSnapshot:
-    """The counters of one run, and when it began (seconds of `clock`)."""
+    """The counters of one run; ``began``: seconds of `clock`."""
 
     counters: RunCounters
     traffic: Traffic
@@ -69,7 +77,7 @@ class ProgressSnapshot:
 
     @property
     def seconds_left(self) -> float | None:
-        """Tell how long the rest takes at the pace so far; None before there is a pace."""
+        """The seconds that the rest takes at the rate so far; None before anything is done."""
         counters = self.counters
         waits = [0.0]
         for left, done in (

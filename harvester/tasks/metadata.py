@@ -1,4 +1,4 @@
-"""The full record of an item, what has changed in it, and what is to become of each file that it names."""
+"""Metadata: the full record of an item, what has changed in it, and the plan for its files."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Metadata:
     async def _proven(
         self, article: Article, here: Mapping[int, tuple[RemoteFile, str]]
     ) -> Mapping[int, tuple[RemoteFile, str]]:
-        """Return the files that are here, each with the md5 that figshare tells later, where it is right."""
+        """Return the files that are here, each with the md5 that figshare published since, if right."""
         late = {file.id: file for file in article.files if file.md5 is not None and file.id in here}
         proven = dict(here)
         for file_id, file in late.items():
@@ -209,7 +209,7 @@ def _change(item: PendingItem, record: Record, old: Article | None) -> Change | 
 
 
 def _warning(record: Record, old: Article | None) -> str:
-    """Put what is no failure, and strange all the same, into one line; "" for nothing."""
+    """Return one line about what is odd and no failure; "" for nothing."""
     article = record.article
     known = old.sums_differ if old else ()
     notes = []
@@ -219,19 +219,19 @@ def _warning(record: Record, old: Article | None) -> str:
         notes.append(f"{_few(new)}; the computed one counts")
     if record.list_problem:
         notes.append(f"only the files in the record are known: {record.list_problem}")
-    told = [f"item {article.id}: {note}" for note in notes]
+    lines = [f"item {article.id}: {note}" for note in notes]
     surplus = "" if record.doubt else difference(article)
-    return "; ".join(filter(None, (surplus, *told)))
+    return "; ".join(filter(None, (surplus, *lines)))
 
 
 def _few(names: Sequence[str]) -> str:
-    """Join names, so many that they fit into a message."""
+    """Join as many names as fit into a message."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def difference(article: Article) -> str:
-    """Say by how much an item's size differs from that of its files, "" where all is well."""
+    """Return by how much an item's size differs from that of its files, "" where it does not."""
     listed = sum(file.size for file in article.files)
     if listed == article.size or article.withheld:
         return ""

@@ -1,4 +1,4 @@
-"""Whose record of an item is asked for: the public's, or the account's with the token."""
+"""Access to records: which endpoint an item's record is requested from, the public or the account's."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from harvester.models import ItemRef, PendingItem, Record, key_of
 @dataclass(frozen=True)
 class Access:
     """
-    With which rights a run asks.
+    The rights of a run.
 
-    ``owners``: whose private items its sources list, "account" and "institution" among them.
+    ``has_token``: requests to the account's endpoints are possible.
+    ``owners``: whose private items its sources list: "account", "institution".
     """
 
     has_token: bool = False
@@ -33,12 +34,12 @@ class Access:
 
     @property
     def is_administrators(self) -> bool:
-        """Whether private items are listed for an administrator alone, whom not every record is open to."""
+        """Whether private items are listed for an administrator only, who may not read every record."""
         return self.owners == {"institution"}
 
 
 def access_of(config: Config) -> Access:
-    """Tell with which rights a run of this config asks."""
+    """Return the rights of a run of this config."""
     owners = frozenset(source.owner for source in config.sources if source.private)
     return Access(config.token is not None, owners)
 
@@ -46,12 +47,12 @@ def access_of(config: Config) -> Access:
 @dataclass(frozen=True)
 class Records:
     """
-    Asks for records, each with the rights that its item calls for.
+    Requests records, each with the rights that its item needs.
 
-    What a listing of private items has named is asked of the account's endpoint. A refusal there contradicts
-    the listing, so it is a doubt; the public record, which says less, never takes its place. An administrator
-    may list what only the owners may read: there the public record stands in until a private one was had.
-    What the user named is public as far as it can be, and asked for with the token only where it is not.
+    An item from a listing of private items is requested from the account's endpoint. A refusal there
+    contradicts the listing, so it is a doubt; the public record, which says less, never takes its place. An
+    administrator may list what only the owners may read: there the public record stands in until a private
+    one was received. An item that the user named is requested with the token only if it is not public.
     """
 
     figshare: Figshare
@@ -65,19 +66,19 @@ class Records:
             return None
         except NotFound as error:
             if not item.known:
-                await self._tell_namesakes(item, error)
+                await self._raise_with_namesakes(item, error)
             raise
 
-    async def _tell_namesakes(self, item: PendingItem, error: NotFound) -> None:
-        """Raise an error that names the items whose DOI it was that named one that there is not."""
+    async def _raise_with_namesakes(self, item: PendingItem, error: NotFound) -> None:
+        """Raise an error that names the items that have the DOI, where its number is no item's id."""
         others: tuple[int, ...] = ()
         with suppress(PermanentError, TransientError):
             others = await self.figshare.finder.with_doi_of(item.item_id, item.version)
         if others:
             ids = ", ".join(map(str, others))
-            told = NotFound(f"{error}; but its DOI is that of item {ids}, which can be named by its id")
-            told.attempts = error.attempts
-            raise told from error
+            better = NotFound(f"{error}; but its DOI is that of item {ids}, which can be named by its id")
+            better.attempts = error.attempts
+            raise better from error
 
     async def _ask(self, item: PendingItem) -> Record:
         if item.private:
@@ -105,7 +106,7 @@ class Records:
         raise self._contradicted(item, refusal)
 
     def _contradicted(self, item: PendingItem, error: NotFound | Rejected) -> PermanentError:
-        """Return what a refusal amounts to: a doubt where the item is listed all the same."""
+        """Return the error of a refusal: a doubt where the item is listed nevertheless."""
         if not (item.listed and self.access.owners):
             return error
         doubt = DoubtfulResponse(f"{error}, though it is listed among the private items")
@@ -120,7 +121,7 @@ class Records:
         try:
             public = await self._public(item)
         except (NotFound, Rejected):
-            # One that was public before is withdrawn, whoever may still read it.
+            # One that was public before is withdrawn, even if its owner may still read it.
             own = None if item.known else await self._own(item)
             if own is None:
                 raise
@@ -142,7 +143,7 @@ class Records:
 
 @dataclass(frozen=True)
 class SampleRecords:
-    """Asks for records as a run would that knows nothing of their items yet."""
+    """Requests records as a run does that knows nothing of their items yet."""
 
     figshare: Figshare
     access: Access
@@ -164,7 +165,7 @@ class SampleRecords:
         return record
 
     def asks_twice(self, ref: ItemRef, record: Record) -> bool:
-        """Tell whether it took two requests to come to this record: the public's and the account's."""
+        """Return whether this record takes two requests: to the public endpoint and to the account's."""
         if ref.private:
             return not record.private
         is_open = record.article.withheld in {"", METADATA_ONLY} and not record.private
@@ -172,7 +173,7 @@ class SampleRecords:
 
 
 def remarks(item: PendingItem, record: Record) -> tuple[str, ...]:
-    """Say what the user should know of whose record it is."""
+    """Return what the user should know of where a record comes from."""
     found = []
     if item.private and not record.private:
         found.append(f"item {item.item_id}: its private record is refused; the public one stands in for now")

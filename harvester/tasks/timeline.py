@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from harvester.figshare.statistics import StatsService
 from harvester.models import PendingItem, TaskResult
-from harvester.tasks.usage_cache import plausible_usage
+from harvester.tasks.usage_check import plausible_usage
 
 
 @dataclass(frozen=True)
