@@ -82,7 +82,7 @@ class Phase:
     words: tuple[str, ...] = ()
 
 
-def owed_files(folder: Path) -> int:
+def pending_files(folder: Path) -> int:
     with closing(sqlite3.connect(f"file:{folder}/harvest.db?mode=ro", uri=True)) as db:
         number: int = db.execute("SELECT count(*) FROM files WHERE status = 'pending'").fetchone()[0]
         return number
@@ -102,7 +102,8 @@ PHASES = {
     "among files": Phase(lambda sandbox, _: len(sandbox.asked("storage")) > 20, latency=0.05),
     "with only files left": Phase(
         lambda sandbox, folder: (
-            len(sandbox.asked("stats")) == 2 * len(sandbox.world.search("survey")) and owed_files(folder) > 30
+            len(sandbox.asked("stats")) == 2 * len(sandbox.world.search("survey"))
+            and pending_files(folder) > 30
         ),
         rate="200",
         words=("--downloads", "1"),

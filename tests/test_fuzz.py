@@ -127,7 +127,7 @@ async def _keep(folder: Path, record: Record) -> None:
     found = TaskResult(record=record, files=files)
     await ledger.save_item(ItemResult(ItemKey(item_id), {"metadata": WorkState.DONE}, (), (found,)))
     await ledger.flush()
-    owed = await ledger.owed_files(0, 100)
+    owed = await ledger.pending_files(0, 100)
     assert {each.path for each in owed} <= set(paths)
     await ledger.close("finished")
 

@@ -100,7 +100,7 @@ def result(item_id: int, *files: PlannedFile) -> ItemResult:
 
 
 async def ids(ledger: Ledger) -> list[int]:
-    return [owed.item_id for owed in await ledger.owed_items(0, 1000)]
+    return [owed.item_id for owed in await ledger.pending_items(0, 1000)]
 
 
 async def files_here(ledger: Ledger, number: int) -> Mapping[int, tuple[RemoteFile, str]]:
@@ -116,11 +116,11 @@ async def test_what_is_listed_is_owed_once_in_the_order_it_came(tmp_path: Path) 
         assert added == AddedItems(2, ListingProgress("2", complete=False, named=3, unique=2))
         assert (await ledger.add_page("a", page(2, 1), TASKS)).owed == 1
         assert await ids(ledger) == [3, 1, 2]
-        (first, *_) = await ledger.owed_items(0, 1)
+        (first, *_) = await ledger.pending_items(0, 1)
         assert first == PendingItem(
             seq=first.seq, item_id=ItemId(3), private=False, tasks=TASKS, known=False, item_key=ItemKey(3)
         )
-        assert [owed.item_id for owed in await ledger.owed_items(first.seq, 1)] == [1]
+        assert [owed.item_id for owed in await ledger.pending_items(first.seq, 1)] == [1]
 
 
 async def test_a_listing_goes_on_where_it_was_after_a_run_that_did_not_finish(tmp_path: Path) -> None:
@@ -157,13 +157,13 @@ async def test_a_visit_is_recorded_whole(tmp_path: Path) -> None:
         await ledger.save_item(result(1, placed(7), placed(8, FileStatus.LINK)))
         await ledger.flush()
         assert await ids(ledger) == []
-        (owed,) = await ledger.owed_files(0, 10)
+        (owed,) = await ledger.pending_files(0, 10)
         assert owed == PendingFile(
             owed.seq, ItemId(1), placed(7).file, "files/1/x", private=False, item_key=ItemKey(1)
         )
         await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE))
         await ledger.flush()
-        assert await ledger.owed_files(0, 10) == []
+        assert await ledger.pending_files(0, 10) == []
         assert await files_here(ledger, 1) == {7: (placed(7).file, "files/1/x")}
     with Reader(tmp_path) as reader:
         (item,) = reader.items()
@@ -183,7 +183,7 @@ async def test_only_a_newer_date_makes_a_record_owed_again(tmp_path: Path) -> No
     async with run(tmp_path) as ledger:
         assert (await ledger.add_page("a", page(1, modified="2023-12-31T00:00:00Z"), TASKS)).owed == 0
         assert (await ledger.add_page("a", page(2, modified="2024-01-02T00:00:00Z"), TASKS)).owed == 1
-        (owed,) = await ledger.owed_items(0, 10)
+        (owed,) = await ledger.pending_items(0, 10)
         assert (owed.item_id, owed.tasks, owed.known) == (2, frozenset({"metadata"}), True)
 
 
@@ -194,7 +194,7 @@ async def test_the_account_s_record_wins(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         assert (await ledger.add_page("account", page(1, private=True), TASKS)).owed == 1
         assert (await ledger.add_page("public", page(1), TASKS)).owed == 0
-        (owed,) = await ledger.owed_items(0, 10)
+        (owed,) = await ledger.pending_items(0, 10)
         assert owed.private
 
 
@@ -217,9 +217,9 @@ async def test_what_failed_is_owed_again_by_the_next_run_and_nothing_else(tmp_pa
             Failure("files", "cut", FailureKind.BLOCKED, ItemId(1), 8, "", 6),
         ]
     async with run(tmp_path) as ledger:
-        (item,) = await ledger.owed_items(0, 10)
+        (item,) = await ledger.pending_items(0, 10)
         assert (item.item_id, item.tasks) == (2, frozenset({"stats"}))
-        assert [owed.file.id for owed in await ledger.owed_files(0, 10)] == [8]
+        assert [owed.file.id for owed in await ledger.pending_files(0, 10)] == [8]
 
 
 async def test_new_tasks_and_rules_apply_to_what_is_already_here(tmp_path: Path) -> None:
@@ -230,12 +230,12 @@ async def test_new_tasks_and_rules_apply_to_what_is_already_here(tmp_path: Path)
         files = (placed(7, name="a.csv"), placed(8, FileStatus.SKIPPED, name="b.zip"))
         await ledger.save_item(ItemResult(ItemKey(1), done, (), (TaskResult(record(1), files),)))
         await ledger.flush()
-        assert await ledger.owed_files(0, 10) == []
+        assert await ledger.pending_files(0, 10) == []
     wants_zip = RunSpec(TASKS, with_files=True, wants=lambda name, _: name.endswith(".zip"))
     async with run(tmp_path, wants_zip) as ledger:
-        (item,) = await ledger.owed_items(0, 10)
+        (item,) = await ledger.pending_items(0, 10)
         assert item.tasks == frozenset({"stats"})
-        assert [owed.file.id for owed in await ledger.owed_files(0, 10)] == [8]
+        assert [owed.file.id for owed in await ledger.pending_files(0, 10)] == [8]
     with Reader(tmp_path) as reader:
         assert [(row.file_id, row.status) for row in reader.files()] == [(7, "skipped"), (8, "pending")]
 
@@ -246,7 +246,7 @@ async def test_refresh_owes_one_task_of_every_item(tmp_path: Path) -> None:
         for item_id in (1, 2):
             await ledger.save_item(result(item_id))
     async with run(tmp_path, RunSpec(TASKS, with_files=True, refresh=frozenset({"stats"}))) as ledger:
-        assert [(owed.item_id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
+        assert [(owed.item_id, owed.tasks) for owed in await ledger.pending_items(0, 9)] == [
             (1, frozenset({"stats"})),
             (2, frozenset({"stats"})),
         ]
@@ -368,7 +368,7 @@ async def test_what_is_collected_is_written_soon_also_after_a_flush(tmp_path: Pa
         await ledger.save_item(result(1, placed(7)))
         with anyio.fail_after(2):
             await changed.wait()
-        assert [owed.file.id for owed in await ledger.owed_files(0, 10)] == [7]
+        assert [owed.file.id for owed in await ledger.pending_files(0, 10)] == [7]
         group.cancel_scope.cancel()
 
 
@@ -449,11 +449,11 @@ async def test_an_item_that_became_owed_again_while_it_was_in_hand_stays_in_line
         await ledger.save_item(result(1))
         await ledger.flush()
     async with run(tmp_path, replace(OPENING, refresh=frozenset({"stats"}))) as ledger:
-        (in_hand,) = await ledger.owed_items(0, 9)
+        (in_hand,) = await ledger.pending_items(0, 9)
         await ledger.add_page("a", page(1, modified="2025-01-01T00:00:00Z"), TASKS)  # edited meanwhile
         await ledger.save_item(ItemResult(ItemKey(1), {"stats": WorkState.DONE}, seq=in_hand.seq))
         await ledger.flush()
-        assert [(owed.item_id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
+        assert [(owed.item_id, owed.tasks) for owed in await ledger.pending_items(0, 9)] == [
             (1, frozenset({"metadata"}))
         ]
 
@@ -478,17 +478,17 @@ async def test_an_item_that_was_edited_while_its_record_was_in_hand_is_asked_for
 ) -> None:
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1, position="2", modified=EARLIER), TASKS)
-        (in_hand,) = await ledger.owed_items(0, 9)
+        (in_hand,) = await ledger.pending_items(0, 9)
         assert (await ledger.add_page("a", page(1, modified=LATER), TASKS)).owed == 0, "it is owed already"
         await ledger.save_item(visit(in_hand, EARLIER))
         await ledger.flush()
-        (again,) = await ledger.owed_items(in_hand.seq, 9)  # as a feed asks that has handed out the first
+        (again,) = await ledger.pending_items(in_hand.seq, 9)  # as a feed asks that has handed out the first
         assert again.tasks == {"metadata"}, "the counters are here"
         with Reader(tmp_path) as reader:
             assert list(reader.totals()) == [(1, 5, None)]
         await ledger.save_item(visit(again, LATER))
         assert await records_here(ledger) == [record(1, LATER).raw]
-        assert await ledger.owed_items(0, 9) == []
+        assert await ledger.pending_items(0, 9) == []
     async with run(tmp_path) as ledger:
         assert (await ledger.add_page("a", page(1, modified=LATER), TASKS)).owed == 0
 
@@ -496,24 +496,24 @@ async def test_an_item_that_was_edited_while_its_record_was_in_hand_is_asked_for
 async def test_an_edit_that_is_noted_while_a_visit_is_under_way_outlives_the_run(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="stopped") as ledger:
         await ledger.add_page("a", page(1, position="2", modified=EARLIER), TASKS)
-        (in_hand,) = await ledger.owed_items(0, 9)
+        (in_hand,) = await ledger.pending_items(0, 9)
         await ledger.add_page("a", page(1, modified=LATER), TASKS)
         await ledger.save_item(visit(in_hand, EARLIER))
     async with run(tmp_path) as ledger:
-        assert [owed.tasks for owed in await ledger.owed_items(0, 9)] == [frozenset({"metadata"})]
+        assert [owed.tasks for owed in await ledger.pending_items(0, 9)] == [frozenset({"metadata"})]
 
 
 async def test_a_visit_that_took_long_does_not_bring_an_old_record_back(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1, position="2", modified=EARLIER), TASKS)
-        (slow,) = await ledger.owed_items(0, 9)
+        (slow,) = await ledger.pending_items(0, 9)
         await ledger.add_page("a", page(1, modified=LATER), TASKS)
-        (fast,) = await ledger.owed_items(slow.seq, 9)
+        (fast,) = await ledger.pending_items(slow.seq, 9)
         await ledger.save_item(visit(fast, LATER, placed(8)))
         await ledger.save_item(visit(slow, EARLIER, placed(7)))
         assert await records_here(ledger) == [record(1, LATER).raw]
-        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [8]
-        assert await ledger.owed_items(0, 9) == []
+        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [8]
+        assert await ledger.pending_items(0, 9) == []
 
 
 @pytest.mark.parametrize(("age_days", "again"), [(0, 1), (3, 0)])
@@ -524,15 +524,15 @@ async def test_an_edit_is_noticed_by_the_next_run_where_no_date_was_known_before
     listed = iso(time.time() - 86400 * age_days)
     async with run(tmp_path) as ledger:
         await ledger.add_page("ids", page(1), TASKS)
-        (in_hand,) = await ledger.owed_items(0, 9)
+        (in_hand,) = await ledger.pending_items(0, 9)
         await ledger.add_page("search", page(1, modified=listed), TASKS)
         await ledger.save_item(visit(in_hand, EARLIER))
         await ledger.flush()
-        assert await ledger.owed_items(0, 9) == [], "most such records are not old"
+        assert await ledger.pending_items(0, 9) == [], "most such records are not old"
     for _ in range(2):
         async with run(tmp_path) as ledger:
             assert (await ledger.add_page("search", page(1, modified=listed), TASKS)).owed == again
-            for item in await ledger.owed_items(0, 9):
+            for item in await ledger.pending_items(0, 9):
                 await ledger.save_item(visit(item, EARLIER))
             assert (await ledger.add_page("other", page(1, modified=listed), TASKS)).owed == 0, "once a run"
 
@@ -545,14 +545,14 @@ async def test_a_file_that_came_while_its_item_was_visited_is_not_owed_again(
         await ledger.add_page("a", page(1, modified=EARLIER), TASKS)
         await ledger.save_item(result(1, placed(7), placed(8, name="y")))
         await ledger.add_page("a", page(1, modified=LATER), TASKS)
-        (in_hand,) = await ledger.owed_items(0, 9)
+        (in_hand,) = await ledger.pending_items(0, 9)
         assert await files_here(ledger, 1) == {}
         await ledger.save_file(
-            FileResult(ItemKey(1), 7, FileStatus.DONE, seq=(await ledger.owed_files(0, 9))[0].seq)
+            FileResult(ItemKey(1), 7, FileStatus.DONE, seq=(await ledger.pending_files(0, 9))[0].seq)
         )
         await ledger.save_item(visit(in_hand, LATER, placed(7, status), placed(8, name="elsewhere")))
         await ledger.flush()
-        assert [owed.path for owed in await ledger.owed_files(0, 9)] == ["files/1/elsewhere"]
+        assert [owed.path for owed in await ledger.pending_files(0, 9)] == ["files/1/elsewhere"]
         assert await files_here(ledger, 1) == {7: (placed(7).file, "files/1/x")}
     assert_counts_are_exact(tmp_path)
 
@@ -562,10 +562,10 @@ async def test_a_file_that_is_in_hand_while_its_item_is_visited_is_done_when_it_
         await ledger.add_page("a", page(1), TASKS)
         await ledger.save_item(result(1, placed(7)))
         await ledger.flush()
-        (in_hand,) = await ledger.owed_files(0, 9)
+        (in_hand,) = await ledger.pending_files(0, 9)
         await ledger.save_item(result(1, placed(7)))
         await ledger.flush()
-        assert await ledger.owed_files(in_hand.seq, 9) == [], "nobody else is to fetch it"
+        assert await ledger.pending_files(in_hand.seq, 9) == [], "nobody else is to fetch it"
         await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq))
         await ledger.flush()
         assert await files_here(ledger, 1) == {7: (placed(7).file, "files/1/x")}
@@ -581,7 +581,7 @@ async def test_a_file_that_was_replaced_by_another_while_its_item_was_visited_is
         await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE))
         await ledger.save_item(result(1, version("1" * 32)))
         await ledger.flush()
-        assert [owed.file.md5 for owed in await ledger.owed_files(0, 9)] == ["1" * 32]
+        assert [owed.file.md5 for owed in await ledger.pending_files(0, 9)] == ["1" * 32]
 
 
 async def test_a_file_that_its_record_placed_anew_while_it_was_in_hand_is_not_called_done(
@@ -591,11 +591,11 @@ async def test_a_file_that_its_record_placed_anew_while_it_was_in_hand_is_not_ca
         await ledger.add_page("a", page(1), TASKS)
         await ledger.save_item(result(1, placed(7, name="old")))
         await ledger.flush()
-        (in_hand,) = await ledger.owed_files(0, 9)
+        (in_hand,) = await ledger.pending_files(0, 9)
         await ledger.save_item(result(1, placed(7, name="new")))
         await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq))
         await ledger.flush()
-        assert [owed.path for owed in await ledger.owed_files(0, 9)] == ["files/1/new"]
+        assert [owed.path for owed in await ledger.pending_files(0, 9)] == ["files/1/new"]
 
 
 async def test_files_that_failed_come_behind_those_not_tried_yet(tmp_path: Path) -> None:
@@ -607,7 +607,7 @@ async def test_files_that_failed_come_behind_those_not_tried_yet(tmp_path: Path)
                 FileResult(ItemKey(1), file_id, FileStatus.FAILED, "no", 6, FailureKind.BLOCKED)
             )
     async with run(tmp_path) as ledger:
-        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [3, 4, 1, 2]
+        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [3, 4, 1, 2]
 
 
 async def test_an_item_that_was_withdrawn_and_is_listed_is_asked_for_again(tmp_path: Path) -> None:
@@ -682,10 +682,10 @@ async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up
             Failure("listing", "cut", FailureKind.TRANSIENT, subject="b"), begin_anew=False
         )
         assert await ledger.begin_again((FailureKind.TRANSIENT, FailureKind.BLOCKED)) == RequeuedWork(1, 1, 1)
-        assert [(owed.item_id, owed.tasks) for owed in await ledger.owed_items(0, 9)] == [
+        assert [(owed.item_id, owed.tasks) for owed in await ledger.pending_items(0, 9)] == [
             (2, frozenset({"stats"}))
         ]
-        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [7]
+        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [7]
         await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.FAILED, "no", 2, FailureKind.TRANSIENT))
     with Reader(tmp_path) as reader:
         attempts = {failure.file_id: failure.attempts for failure in reader.failures() if failure.file_id}
@@ -1090,7 +1090,7 @@ async def test_a_ledger_of_the_second_version_is_brought_up_to_date_and_counts_t
     async with run(tmp_path, RunSpec(frozenset({"metadata"}), with_files=True)) as ledger:
         assert await ledger.listed("a") == ListingProgress("2", complete=False, named=2, unique=2)
         assert await ids(ledger) == [2, 3]  # the one that was in line first
-        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [8]
+        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [8]
         assert_counts_are_exact(tmp_path)
     with closing(sqlite3.connect(tmp_path / NAME)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -1139,10 +1139,10 @@ async def test_what_is_in_line_keeps_its_place_over_a_run_that_has_no_use_for_it
     only = frozenset({"metadata"})
     async with run(tmp_path, RunSpec(only, with_files=False), outcome="interrupted") as ledger:
         assert await ids(ledger) == [2]
-        assert await ledger.owed_files(0, 9) == []
+        assert await ledger.pending_files(0, 9) == []
     async with run(tmp_path) as ledger:
         assert await ids(ledger) == [2, 1]
-        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [7, 6]
+        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [7, 6]
 
 
 async def test_the_last_word_on_an_item_or_a_file_counts_also_within_a_batch(tmp_path: Path) -> None:
@@ -1157,7 +1157,7 @@ async def test_the_last_word_on_an_item_or_a_file_counts_also_within_a_batch(tmp
         await ledger.save_file(FileResult(ItemKey(2), 9, FileStatus.DONE))
         await ledger.save_item(result(2, placed(9, name="another place")))
         await ledger.flush()
-        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [8, 9]
+        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [8, 9]
     with Reader(tmp_path) as reader:
         assert [(each.file_id, each.error, each.attempts) for each in reader.failures()] == [
             (7, "cut again", 5)
@@ -1228,7 +1228,7 @@ async def test_a_listing_that_failed_on_its_first_page_stays_a_failure(tmp_path:
             Failure("listing", "gone", FailureKind.NOT_FOUND, subject="a"), begin_anew=True
         )
         await ledger.add_page("b", page(3), TASKS)
-        assert await ledger.owe_vanished() == 0, "a could not be read: nobody knows"
+        assert await ledger.requeue_vanished() == 0, "a could not be read: nobody knows"
     with Reader(tmp_path) as reader:
         assert [failure.subject for failure in reader.failures()] == ["a"]
 
@@ -1290,7 +1290,7 @@ async def test_a_file_that_came_and_that_nobody_names_any_more_is_left_over(tmp_
         await ledger.add_page("a", page(1), TASKS)
         await ledger.save_item(result(1, placed(7)))
         await ledger.flush()
-        (in_hand,) = await ledger.owed_files(0, 9)
+        (in_hand,) = await ledger.pending_files(0, 9)
         await ledger.save_item(result(1, placed(8, name="y")))
         await ledger.flush()
         done = FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq, path=in_hand.path, size=10)
@@ -1305,13 +1305,13 @@ async def test_a_file_that_cannot_be_had_lets_others_have_its_room(tmp_path: Pat
         await ledger.add_page("a", page(1), TASKS)
         await ledger.save_item(result(1, placed(7), placed(8, name="y")))
         await ledger.flush()
-        (owed,) = await ledger.owed_files(0, 9)
+        (owed,) = await ledger.pending_files(0, 9)
         assert owed.file.id == 7
         await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.FAILED, "no", 6, FailureKind.BLOCKED))
         await ledger.flush()
         await ledger.save_item(result(1, placed(7, FileStatus.SKIPPED), placed(9, name="z")))
         await ledger.flush()
-        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [9]
+        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [9]
 
 
 @pytest.mark.parametrize("number", [20_000])
@@ -1329,7 +1329,7 @@ async def test_sharing_the_room_takes_no_longer_for_each_file_the_more_there_are
         )
     began = time.perf_counter()
     async with run(tmp_path, limited) as ledger:
-        assert len(await ledger.owed_files(0, 100)) == 10
+        assert len(await ledger.pending_files(0, 100)) == 10
     assert time.perf_counter() - began < 1.5
 
 
@@ -1339,7 +1339,7 @@ async def test_a_file_tried_once_more_gets_no_room_that_others_have(tmp_path: Pa
         await ledger.add_page("a", page(1, 2), TASKS)
         await ledger.save_item(result(1, placed(7), placed(8, name="y")))
         await ledger.flush()
-        for owed in await ledger.owed_files(0, 9):
+        for owed in await ledger.pending_files(0, 9):
             status = FileStatus.FAILED if owed.file.id == 7 else FileStatus.DONE
             await ledger.save_file(
                 FileResult(ItemKey(1), owed.file.id, status, "no", 1, FailureKind.TRANSIENT)
@@ -1348,7 +1348,7 @@ async def test_a_file_tried_once_more_gets_no_room_that_others_have(tmp_path: Pa
         await ledger.save_item(result(2, placed(9, name="z")))  # has the room that the failed one gave back
         await ledger.flush()
         assert (await ledger.begin_again((FailureKind.TRANSIENT,))).files == 0
-        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [9]
+        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [9]
 
 
 async def test_a_failure_gives_back_no_room_of_a_file_that_is_owed_anew(tmp_path: Path) -> None:
@@ -1357,14 +1357,14 @@ async def test_a_failure_gives_back_no_room_of_a_file_that_is_owed_anew(tmp_path
         await ledger.add_page("a", page(1, 2), TASKS)
         await ledger.save_item(result(1, placed(7)))
         await ledger.flush()
-        (in_hand,) = await ledger.owed_files(0, 9)
+        (in_hand,) = await ledger.pending_files(0, 9)
         await ledger.save_item(result(1, placed(7, name="renamed")))
         await ledger.flush()
         failed = FileResult(ItemKey(1), 7, FileStatus.FAILED, "no", 1, FailureKind.TRANSIENT, seq=in_hand.seq)
         await ledger.save_file(failed)
         await ledger.save_item(result(2, placed(8, name="y")))
         await ledger.flush()
-        assert [owed.file.id for owed in await ledger.owed_files(0, 9)] == [7]
+        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [7]
 
 
 async def test_a_file_that_came_where_it_is_not_wanted_any_more_is_left_over(tmp_path: Path) -> None:
@@ -1372,7 +1372,7 @@ async def test_a_file_that_came_where_it_is_not_wanted_any_more_is_left_over(tmp
         await ledger.add_page("a", page(1), TASKS)
         await ledger.save_item(result(1, placed(7)))
         await ledger.flush()
-        (in_hand,) = await ledger.owed_files(0, 9)
+        (in_hand,) = await ledger.pending_files(0, 9)
         await ledger.save_item(result(1, replace(placed(7, FileStatus.WITHHELD), reason="embargo")))
         await ledger.flush()
         done = FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq, path=in_hand.path, size=10)
@@ -1392,7 +1392,7 @@ async def test_what_is_damaged_of_a_withdrawn_item_is_not_owed(tmp_path: Path) -
         await ledger.flush()
         await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.PENDING))
         await ledger.flush()
-        assert await ledger.owed_files(0, 9) == []
+        assert await ledger.pending_files(0, 9) == []
     with Reader(tmp_path) as reader:
         assert reader.counts()["outcomes"]["files"] == {"withdrawn": 1}
 
@@ -1405,12 +1405,12 @@ async def test_a_number_that_was_mistyped_once_is_forgotten_when_nothing_names_i
         await ledger.add_page("a", page(1), TASKS)
         await ledger.save_item(ItemResult(ItemKey(9), failed, (failure,)))
     async with run(tmp_path, outcome="finished") as ledger:
-        assert [owed.item_id for owed in await ledger.owed_items(0, 9)] == [1, 9], "it is named as yet"
+        assert [owed.item_id for owed in await ledger.pending_items(0, 9)] == [1, 9], "it is named as yet"
         await ledger.keep_listings(["a"])
         await ledger.add_page("a", page(1), TASKS)
         await ledger.save_item(ItemResult(ItemKey(9), failed, (failure,)))
     async with run(tmp_path) as ledger:
-        assert [owed.item_id for owed in await ledger.owed_items(0, 9)] == [1]
+        assert [owed.item_id for owed in await ledger.pending_items(0, 9)] == [1]
     assert_counts_are_exact(tmp_path)
 
 

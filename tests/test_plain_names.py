@@ -284,7 +284,7 @@ async def test_other_bytes_under_the_same_id_leave_the_old_ones_beside_them(tmp_
         fresh = PlannedFile(remote(7, "a.csv", b"new bytes"), "files/1/a.csv", FileStatus.PENDING)
         await ledger.save_item(read(fresh))
         await ledger.flush()
-        (owed,) = await ledger.owed_files(0, 10)
+        (owed,) = await ledger.pending_files(0, 10)
         assert owed.is_taken
         await Placement(ledger, Store(tmp_path)).make_way(owed)
         assert files_of(tmp_path) == {"1/a~7.csv": b"old bytes"}
@@ -310,7 +310,7 @@ async def test_a_file_that_comes_back_is_taken_from_beside(md5: str, tmp_path: P
         for number, (file, content) in enumerate(turns):
             await ledger.save_item(read(PlannedFile(file, "files/1/a.csv", FileStatus.PENDING)))
             await ledger.flush()
-            (owed,) = [each for each in await ledger.owed_files(0, 10) if each.file.id == file.id]
+            (owed,) = [each for each in await ledger.pending_files(0, 10) if each.file.id == file.id]
             assert owed.is_taken is (number > 0)
             if owed.is_taken:
                 await mover.make_way(owed)

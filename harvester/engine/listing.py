@@ -217,7 +217,7 @@ class Producer:
     async def _recheck_vanished(self) -> None:
         """Request the items that listings named before and do not name now: they may be withdrawn."""
         await self._ledger.merge({changes.key: key for key, changes in self._changes.items()})
-        if vanished := await self._ledger.owe_vanished():
+        if vanished := await self._ledger.requeue_vanished():
             log.info("re-checking %d items that are no longer listed", vanished)
             self._counters.items_pending += vanished
 

@@ -135,9 +135,9 @@ class Pipeline:
         async with create_task_group() as group:
             start = group.start_soon
             start(self._list, retries)
-            start(self._dispatch, ledger.owed_items, items[0], self._all_listed, lambda: not self._items)
+            start(self._dispatch, ledger.pending_items, items[0], self._all_listed, lambda: not self._items)
             start(self._process_all, items[1])
-            start(self._dispatch, ledger.owed_files, files[0], self._all_processed, self._is_idle)
+            start(self._dispatch, ledger.pending_files, files[0], self._all_processed, self._is_idle)
             start(self._work, executor.file_slots, self._fetch, files[1])
 
     async def _grace(self, scope: CancelScope) -> None:

@@ -188,7 +188,7 @@ class _Run:
         await placement.recover()
         await recover(self._config.folder, self._ledger)
         await placement.settle()
-        await delete_orphans(services.storage, self._ledger.may_owe)
+        await delete_orphans(services.storage, self._ledger.may_be_pending)
         await pipeline.run()
         if pipeline.stopping.is_set():
             return

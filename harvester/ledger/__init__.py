@@ -1,9 +1,8 @@
 """
-What was found, is owed, was done, failed and was learned; the only SQL.
+The ledger: the state of every item and file in SQLite, and the only SQL of the program.
 
-`Ledger` is held by the one run that writes (`writing.py`): it collects what it is told into batches
-(`batch.py`), writes them as rows (`entries.py`; pages of listings: `listings.py`), many with one statement
-(`many.py`), and asks the line (`line.py`) what is owed. `Reader` reads beside it (`reading.py`). The tables
-stand in `schema.py`, who may write is settled in `claim.py`. Each is imported by itself: `status` reads, and
-needs nothing of those who write.
+`ledger` is held by the one run that writes, with group commit (`batch`). `tables/` holds one table or concern
+a module: the work queue, items, files, listings, the quota, the journal of renames. `database/` opens and
+migrates the file, and keeps the lease on its folder. `reader` reads beside a run. Import the module that you
+need: `status` needs nothing of those that write.
 """

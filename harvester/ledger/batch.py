@@ -1,5 +1,5 @@
 """
-What a run told the ledger and is not written yet.
+Group commit: results that a run has reported and that are not written yet.
 
 Results about different items and files are written together, as one step. A later one about the same item or
 file is in another step, so that the last word is the one that was said last.
@@ -25,8 +25,8 @@ class WriteBatch:
         self.listing_failures: list[ListingFailure] = []
         self._items_of_files: set[ItemKey] = set()
 
-    def take(self, entry: Entry) -> bool:
-        """Take an entry in; False where it has to wait until this step is written."""
+    def try_add(self, entry: Entry) -> bool:
+        """Add an entry; False if it has to wait until this batch is written."""
         if isinstance(entry, ListingFailure):
             self.listing_failures.append(entry)
             return True
@@ -46,8 +46,8 @@ def steps(entries: Iterable[Entry]) -> Iterator[WriteBatch]:
     """Put entries into as few steps as keep their order where it matters."""
     step = WriteBatch()
     for entry in entries:
-        if not step.take(entry):
+        if not step.try_add(entry):
             yield step
             step = WriteBatch()
-            step.take(entry)
+            step.try_add(entry)
     yield step

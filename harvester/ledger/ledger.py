@@ -1,5 +1,5 @@
 """
-The ledger as a run writes it.
+Group commit: the ledger as a run writes it.
 
 One connection, used by one thread at a time, off the event loop. Results are collected here and
 written together every `BATCH_SECONDS` or `BATCH_ROWS`, whichever comes first, so that one commit
@@ -96,7 +96,7 @@ class Ledger:
         self._timing = timing
         self._lease: Lease
         self._db: sqlite3.Connection
-        self._line: WorkQueue
+        self._queue: WorkQueue
         self._files: FileTable
         self._entries: ItemTable
         self._listings: ListingTable
@@ -122,15 +122,15 @@ class Ledger:
         self._lease = Lease(self.path, job=job, clock=self._clock, timing=self._timing, checkpoint=checkpoint)
         self._db, self.drawback = self._lease.db, self._lease.drawback
         run_id = self._lease.run_id
-        self._line = WorkQueue(self._db)
-        self._files = FileTable(self._db, self._line, partial(is_there, self.path.parent))
-        self._entries = ItemTable(self._db, self._line, self._files, self._clock, run_id=run_id)
+        self._queue = WorkQueue(self._db)
+        self._files = FileTable(self._db, self._queue, partial(is_there, self.path.parent))
+        self._entries = ItemTable(self._db, self._queue, self._files, self._clock, run_id=run_id)
         self.histories = Histories(self._db, self._call)
         self.owners = Owners(self._db, self._change, self.path.parent)
         self.moves = Moves(self._db, self._change, self._entries.note_moves)
         self.withdrawals = Withdrawals(self._db, self._change, self._entries.withdraw)
         now = lease_row.iso(self._clock())
-        self._listings = ListingTable(self._db, self._line, run_id=run_id, now=now)
+        self._listings = ListingTable(self._db, self._queue, run_id=run_id, now=now)
 
     async def close(self, outcome: str, *, clean: bool = False) -> None:
         """Write what is left, record how the run ended, `clean`: without an error, and let the folder go."""
@@ -227,8 +227,8 @@ class Ledger:
             self._listings.forget_gone()
             self._listings.begin(quick=opening.quick)
             if "metadata" in opening.item_tasks:
-                self._line.owe_due(lease_row.iso(self._clock()))
-            return self._line.form(opening)
+                self._queue.requeue_due(lease_row.iso(self._clock()))
+            return self._queue.form(opening)
 
     async def begin_again(self, failure_kinds: Sequence[str]) -> RequeuedWork:
         """Put what failed with one of these kinds in line once more; listings go on where they were."""
@@ -242,7 +242,7 @@ class Ledger:
                 f"DELETE FROM listing_failures WHERE task = 'listing' AND {which}", tuple(failure_kinds)
             ).rowcount
             names = self._listings.forget_names(which, tuple(failure_kinds))
-            return RequeuedWork(listings, *self._line.requeue_failed(failure_kinds), names)
+            return RequeuedWork(listings, *self._queue.requeue_failed(failure_kinds), names)
 
     async def keep_listings(self, keys: Sequence[str]) -> None:
         """Forget listings that are not asked for any more, and what went wrong with them."""
@@ -266,10 +266,10 @@ class Ledger:
         await self.flush()
         await self._change(self._listings.merge, parts)
 
-    async def owe_vanished(self) -> int:
+    async def requeue_vanished(self) -> int:
         """Ask once more for items that listings named before and do not name now; return how many."""
         await self.flush()
-        owed = await self._change(self._listings.owe_vanished)
+        owed = await self._change(self._listings.requeue_vanished)
         self.notify()
         return owed
 
@@ -296,20 +296,20 @@ class Ledger:
         """Record a listing that failed; the next run goes on at the page that failed, or begins anew."""
         await self._collect(ListingFailure(failure, begin_anew))
 
-    async def owed_items(self, after: int, most: int) -> list[PendingItem]:
+    async def pending_items(self, after: int, most: int) -> list[PendingItem]:
         """Return the next items in line behind the seq `after`, with the tasks that they owe."""
-        items = await self._call(self._line.items, after, most)
+        items = await self._call(self._queue.items, after, most)
         # What is written meanwhile came too late for this answer.
         done = _done([entry for batch in (*self._writing, self._batch) for entry in batch.entries])
         return [replace(item, tasks=item.tasks - done.get(item.item_key, set())) for item in items]
 
-    async def owed_files(self, after: int, most: int) -> list[PendingFile]:
+    async def pending_files(self, after: int, most: int) -> list[PendingFile]:
         """Return the next files in line behind the seq `after`."""
-        return await self._call(self._line.files, after, most)
+        return await self._call(self._queue.files, after, most)
 
-    async def may_owe(self, item_id: ItemId, file_id: int, md5: str | None) -> bool:
+    async def may_be_pending(self, item_id: ItemId, file_id: int, md5: str | None) -> bool:
         """Tell whether a file with this md5 is not here yet and may still be wanted."""
-        return await self._call(self._line.may_owe, item_id, file_id, md5)
+        return await self._call(self._queue.may_be_pending, item_id, file_id, md5)
 
     async def pruned(self, paths: Sequence[str]) -> None:
         """Note that files which nobody wants any more were removed."""

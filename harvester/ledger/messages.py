@@ -1,4 +1,4 @@
-"""What runs hand to the ledger, and what they set out to do."""
+"""Messages between a run and the ledger: results, progress, and what the run sets out to do."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-One statement, and one step of it, for many rows.
+Bulk reads and writes: one statement, and one step of it, for many rows.
 
 Each step of a statement lets go of Python's interpreter lock and has to get it back from an event loop that
 may be busy: rows that are written or read one by one wait for it one by one. So they go together.

@@ -1,4 +1,4 @@
-"""How many bytes of files may still come, where all of them together may have so many and no more."""
+"""Quota: how many bytes of files may still be fetched under `files.max_total`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from harvester.models import BEYOND_ROOM
 
 class SizeBudget:
     """
-    The room of one harvest, given to files as they come: the first that fit.
+    The quota of one harvest, reserved for files as they come: the first that fit.
 
-    What there is no room for is skipped, and gets room when there is some: in a later run.
+    A file that does not fit is skipped, and tried again by a later run.
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
@@ -45,7 +45,7 @@ class SizeBudget:
                 f" AND wants({FULL_NAME}, size) ORDER BY item_id, file_id",
                 (BEYOND_ROOM, self._left),
             )
-            fit = [(item_id, file_id) for size, item_id, file_id in waiting if self.takes(size)]
+            fit = [(item_id, file_id) for size, item_id, file_id in waiting if self.try_reserve(size)]
             self._set("status = 'pending'", "", fit)
 
     def share_again(self) -> None:
@@ -59,7 +59,7 @@ class SizeBudget:
             f"SELECT size, item_id, file_id FROM files WHERE {OPEN_FILES} AND status = 'pending' AND {which}"
             " ORDER BY attempts > 0, seq IS NULL, seq, item_id, file_id"
         )
-        beyond = [(item_id, file_id) for size, item_id, file_id in pending if not self.takes(size)]
+        beyond = [(item_id, file_id) for size, item_id, file_id in pending if not self.try_reserve(size)]
         self._set("status = 'skipped', seq = NULL", BEYOND_ROOM, beyond)
 
     def _set(self, what: str, reason: str, keys: list[bulk.Row]) -> None:
@@ -71,8 +71,8 @@ class SizeBudget:
             keys,
         )
 
-    def takes(self, size: int) -> bool:
-        """Give room to a file of so many bytes; False where there is none left."""
+    def try_reserve(self, size: int) -> bool:
+        """Reserve so many bytes for a file; False if they are not left."""
         if self._left is None:
             return True
         if size > self._left:
@@ -80,13 +80,13 @@ class SizeBudget:
         self._left -= size
         return True
 
-    def gives_back(self, size: int) -> None:
-        """Get back the room that a file had; less than nothing where one is here for which there was none."""
+    def release(self, size: int) -> None:
+        """Return the bytes of a file to the quota; a negative number takes them, left or not."""
         if self._left is not None:
             self._left += size
 
-    def gives_back_all(self, keys: list[bulk.Row]) -> None:
-        """Get back the room of files that are pending, by item and file id, as they will not come."""
+    def release_all(self, keys: list[bulk.Row]) -> None:
+        """Return the bytes of pending files, by item and file id, that will not be fetched."""
         if self._left is None:
             return
         for (size,) in bulk.select(

@@ -32,9 +32,9 @@ class FileTable:
     `is_here`: tells whether anything is at a path below the output folder.
     """
 
-    def __init__(self, db: sqlite3.Connection, line: WorkQueue, is_here: Callable[[str], bool]) -> None:
+    def __init__(self, db: sqlite3.Connection, queue: WorkQueue, is_here: Callable[[str], bool]) -> None:
         self._db = db
-        self._line = line
+        self._queue = queue
         self._is_here = is_here
 
     def save_placed(self, placed: Sequence[tuple[ItemKey, Iterable[PlannedFile]]]) -> None:
@@ -48,7 +48,7 @@ class FileTable:
         before = {(item_id, file_id): _Row(*row) for item_id, file_id, *row in rows}
         for row in before.values():
             if row.status in _TAKES_ROOM:
-                self._line.room.gives_back(row.size)
+                self._queue.budget.release(row.size)
         bulk.write(
             self._db,
             f"INSERT INTO files (item_id, path, status, reason, seq, {FILE_COLUMNS}) {{values}}",
@@ -71,19 +71,19 @@ class FileTable:
         is_same = old is not None and old[:3] == (placed.path, file.size, file.md5)
         if is_same and old is not None and old.status == FileStatus.DONE and status is not FileStatus.LINK:
             status, reason = FileStatus.DONE, ""
-        if status is FileStatus.PENDING and not self._line.has_files:
+        if status is FileStatus.PENDING and not self._queue.has_files:
             # An earlier run may have asked for it: then it still is to come.
             if not (is_same and old is not None and old.status == FileStatus.PENDING):
                 status, reason = FileStatus.SKIPPED, NOT_ASKED
         elif status is FileStatus.DONE:
-            self._line.room.gives_back(-file.size)
-        elif status is FileStatus.PENDING and not self._line.room.takes(file.size):
+            self._queue.budget.release(-file.size)
+        elif status is FileStatus.PENDING and not self._queue.budget.try_reserve(file.size):
             status, reason = FileStatus.SKIPPED, BEYOND_ROOM
         seq = old.seq if is_same and old is not None else None
         if status is not FileStatus.PENDING:
             seq = None
         elif seq is None:
-            seq = self._line.seq_for_file()
+            seq = self._queue.seq_for_file()
         owner = (item_key, placed.path, str(status), reason, seq)
         return (*owner, file.id, file.name, file.folder, file.size, file.md5, file.url)
 
@@ -126,7 +126,7 @@ class FileTable:
         bulk.write(self._db, "INSERT INTO unplaced {values} ON CONFLICT DO NOTHING", [(key,) for key in keys])
 
     def _may_have_come(self, row: _Row) -> bool:
-        return row.status == "pending" and self._line.is_old(row.seq) and self._is_here(row.path)
+        return row.status == "pending" and self._queue.is_old(row.seq) and self._is_here(row.path)
 
     def _leave_to_the_withdrawn(self, keys: set[ItemKey]) -> None:
         """Do not owe again what is damaged of items that are no longer public: nobody has it."""
@@ -139,9 +139,9 @@ class FileTable:
 
     def withhold(self, keys: Sequence[ItemKey]) -> None:
         """Owe no file of items that are no longer public."""
-        if self._line.room.is_limited:
+        if self._queue.budget.is_limited:
             owed = "SELECT item_id, file_id FROM files WHERE status = 'pending' AND item_id IN ({values})"
-            self._line.room.gives_back_all(bulk.select(self._db, owed, [(key,) for key in keys]))
+            self._queue.budget.release_all(bulk.select(self._db, owed, [(key,) for key in keys]))
         bulk.write(
             self._db,
             "UPDATE files SET status = 'withheld', reason = 'withdrawn', failure_kind = '', error = '',"
@@ -153,7 +153,7 @@ class FileTable:
         """Put a file behind all others in line; one that has another seq by now keeps it."""
         self._db.execute(
             "UPDATE files SET seq = ? WHERE item_id = ? AND file_id = ? AND seq = ? AND status = 'pending'",
-            (self._line.next_seq(), key, file_id, seq),
+            (self._queue.next_seq(), key, file_id, seq),
         )
 
     def save_fetched(self, results: Sequence[FileResult]) -> None:
@@ -176,7 +176,7 @@ class FileTable:
         )
         for _, status, size in written:
             if status in {FileStatus.FAILED, FileStatus.WITHHELD}:
-                self._line.room.gives_back(size)
+                self._queue.budget.release(size)
         self._drop_orphans([each.path for each in results if each.status is FileStatus.DONE])
         self._leave_to_the_withdrawn({item_id for item_id, status, _ in written if status == "pending"})
         if len(written) < len(results):

@@ -28,14 +28,14 @@ class ItemTable:
     def __init__(
         self,
         db: sqlite3.Connection,
-        line: WorkQueue,
+        queue: WorkQueue,
         files: FileTable,
         clock: Callable[[], float],
         *,
         run_id: int,
     ) -> None:
         self._db = db
-        self._line = line
+        self._queue = queue
         self._files = files
         self._clock = clock
         self._run_id = run_id
@@ -62,7 +62,7 @@ class ItemTable:
             [result.item_key for result in results for found in result.findings if found.is_unplaced]
         )
         self._withdraw([result.item_key for result in results if _is_withdrawn(result)])
-        self._owe_versions(results)
+        self._add_versions(results)
         self._take_in(results)
 
     def _that_count(self, results: Sequence[ItemResult]) -> list[ItemResult]:
@@ -231,7 +231,7 @@ class ItemTable:
 
     def _take_in(self, results: Sequence[ItemResult]) -> None:
         """Owe the rest of items that were left out before, and whose record is one of those wanted now."""
-        if self._line.leaves_out:
+        if self._queue.leaves_out:
             rows = bulk.select(
                 self._db,
                 "UPDATE work SET state = 'pending' WHERE state <> 'done' AND state = 'excluded'"
@@ -242,12 +242,12 @@ class ItemTable:
                 self._db,
                 "WITH owed (id, seq) AS ({values}) UPDATE items SET seq = owed.seq"
                 " FROM owed WHERE items.id = owed.id",
-                [(item_id, self._line.next_seq()) for item_id in sorted({row[0] for row in rows})],
+                [(item_id, self._queue.next_seq()) for item_id in sorted({row[0] for row in rows})],
             )
         if any(WorkState.EXCLUDED in result.states.values() for result in results):
-            self._line.leaves_out = True
+            self._queue.leaves_out = True
 
-    def _owe_versions(self, results: Sequence[ItemResult]) -> None:
+    def _add_versions(self, results: Sequence[ItemResult]) -> None:
         """Put the versions that are wanted besides into the line."""
         wanted = [
             (ItemId(result.item_key), version)  # only an item itself has them, and its key is its id
@@ -256,7 +256,7 @@ class ItemTable:
             for version in found.versions
         ]
         keys = list(versions.keys(self._db, wanted).values())
-        self._line.admit([(key, 0, None) for key in keys], frozenset({"metadata"}))
+        self._queue.admit([(key, 0, None) for key in keys], frozenset({"metadata"}))
         back = bulk.write(
             self._db,
             "UPDATE work SET state = 'pending' WHERE state = 'withdrawn' AND item_id IN ({values})",
@@ -267,7 +267,7 @@ class ItemTable:
                 self._db,
                 "WITH owed (id, seq) AS ({values}) UPDATE items SET seq = owed.seq"
                 " FROM owed WHERE items.id = owed.id AND withdrawn",
-                [(key, self._line.next_seq()) for key in keys],
+                [(key, self._queue.next_seq()) for key in keys],
             )
 
 

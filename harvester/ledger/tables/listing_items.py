@@ -16,9 +16,9 @@ from harvester.models import ItemKey, ItemRef, key_of
 class ListingItems:
     """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
 
-    def __init__(self, db: sqlite3.Connection, line: WorkQueue, *, run_id: int) -> None:
+    def __init__(self, db: sqlite3.Connection, queue: WorkQueue, *, run_id: int) -> None:
         self._db = db
-        self._line = line
+        self._queue = queue
         self._conditions = Conditions(db)
         self._run_id = run_id
 
@@ -35,7 +35,7 @@ class ListingItems:
         owed = self._add_items(refs, tasks, conditions, self._undoubted(refs, listing_id))
         of_user = [(ref.id, ref.version) for ref in named if ref.named]
         keys = versions.keys(self._db, [each for each in of_user if each[1]])
-        self._line.note_named([keys.get(each, key_of(each[0])) for each in of_user])
+        self._queue.note_named([keys.get(each, key_of(each[0])) for each in of_user])
         return [(key, private) for key, private, _ in refs], owed
 
     def _undoubted(self, refs: Sequence[Ref], listing_id: int) -> set[ItemKey]:
@@ -60,11 +60,11 @@ class ListingItems:
         restricted = [(key,) for key, condition in conditions.items() if condition]
         known = bulk.select(self._db, "SELECT id FROM items WHERE id IN ({values})", restricted)
         versions.let_count(self._db, [key for key, _, _ in refs if key < 0])
-        new = self._line.admit(refs, tasks)
+        new = self._queue.admit(refs, tasks)
         if new:
             versions.hand_over(self._db, [key for key, _, _ in refs if key >= 0])
         wanted = self._conditions.note(conditions, {item_id for (item_id,) in known})
-        new += self.owe_records(wanted, in_line="metadata" in tasks) if wanted else 0
+        new += self.requeue_records(wanted, in_line="metadata" in tasks) if wanted else 0
         if new != len(refs):
             new += self._renew([ref for ref in refs if ref[0] not in undoubted], tasks)
         return new
@@ -102,7 +102,7 @@ class ListingItems:
             [(item_id,) for item_id, _, _, is_newer, _ in changed if is_newer],
         )
         renewed = {row[0] for row in changed if row[3] or row[4]}
-        return self.owe_records(
+        return self.requeue_records(
             [item_id for item_id, _, _ in refs if item_id in renewed], in_line="metadata" in tasks
         )
 
@@ -136,7 +136,7 @@ class ListingItems:
             refs,
         )
 
-    def owe_records(self, keys: Sequence[ItemKey], *, in_line: bool = True) -> int:
+    def requeue_records(self, keys: Sequence[ItemKey], *, in_line: bool = True) -> int:
         """
         Ask for changed records again; return how many were not owed already.
 
@@ -155,7 +155,7 @@ class ListingItems:
             self._db,
             "WITH owed (id, seq) AS ({values})"
             " UPDATE items SET seq = owed.seq FROM owed WHERE items.id = owed.id",
-            [(key, self._line.next_seq()) for key in keys],
+            [(key, self._queue.next_seq()) for key in keys],
         )
         return owed
 

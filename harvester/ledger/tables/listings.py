@@ -23,9 +23,9 @@ MOST_RESTING = 10
 class ListingTable:
     """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
 
-    def __init__(self, db: sqlite3.Connection, line: WorkQueue, *, run_id: int, now: str) -> None:
+    def __init__(self, db: sqlite3.Connection, queue: WorkQueue, *, run_id: int, now: str) -> None:
         self._db = db
-        self._intake = ListingItems(db, line, run_id=run_id)
+        self._intake = ListingItems(db, queue, run_id=run_id)
         self._run_id = run_id
         self._now = now
 
@@ -203,7 +203,7 @@ class ListingTable:
         )
         return dict(rows)
 
-    def owe_vanished(self) -> int:
+    def requeue_vanished(self) -> int:
         """Ask once more for items that listings, now read to their end, named before; return how many."""
         old = self._db.execute(
             "SELECT id FROM listings AS before WHERE old AND EXISTS ("
@@ -224,7 +224,7 @@ class ListingTable:
             old,
         )
         self._forget(old)
-        return self._intake.owe_records(sorted({item_id for (item_id,) in vanished}))
+        return self._intake.requeue_records(sorted({item_id for (item_id,) in vanished}))
 
     # -- names ------------------------------------------------------------------------------------
 

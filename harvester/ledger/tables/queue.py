@@ -1,9 +1,9 @@
 """
-The line of what is owed: who is in it, in which order, and who comes next.
+Work queue, kept on disk: which items and files are pending, and in which order.
 
-A seq is a number that only grows. Whatever becomes owed gets the next one, so "what is owed behind seq
-n?" finds new work and work that became owed again alike, and finds none twice. What is owed already and
-turns out to have changed gets another one too: a visit that was under way by then does not end what is owed.
+``seq`` is a number that only grows. Work that becomes pending gets the next one. So "what is pending behind
+seq n?" finds new work and requeued work alike, and finds none twice. An item that turns out to have changed
+while it is pending gets another number: the result of a visit that was under way by then does not end it.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ _IS_CONTRADICTED = (
 
 class WorkQueue:
     """
-    The line of one ledger; all methods belong into the ledger's own thread.
+    The work queue of one ledger; all methods belong into the ledger's own thread.
 
-    ``leaves_out``: whether there are items that were left out for what their records say.
+    ``leaves_out``: whether there are items that are excluded by their records.
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
@@ -61,16 +61,16 @@ class WorkQueue:
         self._last_of_old = 0
         self._has_files = False
         self._tasks: frozenset[str] = frozenset()
-        self.room = SizeBudget(db)
+        self.budget = SizeBudget(db)
         self.leaves_out = False
 
     @property
     def last(self) -> int:
-        """The last seq that was handed out."""
+        """The last number that was handed out."""
         return self._last
 
     def next_seq(self) -> int:
-        """Hand out a seq."""
+        """Hand out a number."""
         self._last += 1
         return self._last
 
@@ -115,7 +115,7 @@ class WorkQueue:
             [(key,) for key in keys],
         )
 
-    def owe_due(self, now: str) -> None:
+    def requeue_due(self, now: str) -> None:
         """
         Owe the records that are due again though nothing says that they changed; `now`: ISO 8601.
 
@@ -138,14 +138,14 @@ class WorkQueue:
         self.leaves_out = bool(
             self._number("SELECT count(*) FROM totals WHERE state = 'excluded' AND number")
         )
-        self._owe_tasks(opening)
+        self._add_tasks(opening)
         self._last = self._last_turn()
         self._leave_what_is_not_owed()
         items = self._number("SELECT count(*) FROM items WHERE seq IS NOT NULL")
         items += (more := self._line_up_owed_items(tuple(opening.item_tasks)))
         self._last += more
         files = 0
-        self.room.open(0)
+        self.budget.open(0)
         if opening.with_files:
             self._apply_rules(opening)
             files = self._number(f"SELECT count(*) FROM files WHERE {OPEN_FILES} AND seq IS NOT NULL")
@@ -174,9 +174,11 @@ class WorkQueue:
         number: int = self._db.execute(sql, values).fetchone()[0]
         return number
 
-    def _owe_tasks(self, opening: RunSpec) -> None:
+    def _add_tasks(self, opening: RunSpec) -> None:
         """Owe what is new among the tasks, what failed, and what is to be refreshed."""
-        refresh = opening.refresh | {wish.task for wish in opening.task_params if self._is_new(wish, opening)}
+        refresh = opening.refresh | {
+            wish.task for wish in opening.task_params if self._note_params(wish, opening)
+        }
         total = "SELECT ifnull(sum(number), 0) FROM totals WHERE what = ? AND task = ?"
         items = self._number(total, "items", "")
         versions = self._number("SELECT count(*) FROM versions JOIN items USING (id) WHERE NOT counts")
@@ -204,8 +206,8 @@ class WorkQueue:
                 (REFUSED_TO_OWNER,),
             )
 
-    def _is_new(self, wish: TaskParams, opening: RunSpec) -> bool:
-        """Tell whether a task of this run is asked for something else than before, and note what for."""
+    def _note_params(self, wish: TaskParams, opening: RunSpec) -> bool:
+        """Note the params of a task of this run; return whether they ask for something else than before."""
         if wish.task not in opening.item_tasks:
             return False
         before = self._db.execute("SELECT value FROM settings WHERE name = ?", (wish.task,)).fetchone()
@@ -252,7 +254,7 @@ class WorkQueue:
             f" WHERE {OPEN_FILES} AND reason NOT IN (?, ?) AND (status = 'failed' OR status <> {status})",
             _settled(opening),
         )
-        self.room.open(opening.max_total)
+        self.budget.open(opening.max_total)
 
     def _line_up_pending_files(self, *, order: str) -> int:
         """Give the pending files that have none a seq; return how many."""
@@ -288,7 +290,7 @@ class WorkQueue:
                 f" AND (failure_kind IN ({_marks(names)}) OR failure_kind = '{FailureKind.NOT_FOUND}')",
                 names,
             )
-            self.room.share_again()
+            self.budget.share_again()
             files = self._line_up_pending_files(order="item_id, file_id")
             self._last += files
         return items, files
@@ -343,7 +345,7 @@ class WorkQueue:
             for seq, key, item_id, path, private, withheld, is_taken, may_be_aside, *file in rows
         ]
 
-    def may_owe(self, item_id: ItemId, file_id: int, md5: str | None) -> bool:
+    def may_be_pending(self, item_id: ItemId, file_id: int, md5: str | None) -> bool:
         """Tell whether a file with this md5 is not here yet and may still be wanted, for any version."""
         return bool(
             self._number(
