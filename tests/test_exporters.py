@@ -129,13 +129,13 @@ def test_options_of_a_format_that_is_not_there_are_a_fault(tmp_path: Path) -> No
     assert fault.startswith(told)
 
 
-@pytest.mark.parametrize("name", ALWAYS_EXPORTED)
+@pytest.mark.parametrize("name", sorted(ALWAYS_EXPORTED))
 def test_what_is_always_written_is_no_format_to_choose(tmp_path: Path, name: str) -> None:
     assert faults(tmp_path, f'[export]\nformats = ["{name}"]\n')
     assert faults(tmp_path, f"[export.{name}]\nsummary = 5\n")
 
 
-@pytest.mark.parametrize("name", EXPORTERS.keys() - ALWAYS_EXPORTED)
+@pytest.mark.parametrize("name", sorted(EXPORTERS.keys() - ALWAYS_EXPORTED))
 def test_each_option_is_described_and_stands_in_the_example(name: str) -> None:
     text = EXAMPLE[EXAMPLE.index("[export]") :]
     example = tomllib.loads(re.sub(r"^# (?=\[export\.|\w+ = )", "", text, flags=re.MULTILINE))
@@ -372,7 +372,7 @@ async def test_a_table_of_ones_own_is_rendered_as_csv(tmp_path: Path) -> None:
         assert list(csv.reader(handle)) == [["item_id", "error"], ["5", "'=1+1"], ["", "a;b"]]
 
 
-@pytest.mark.parametrize("name", REGISTRY.keys() - {"sheets"})
+@pytest.mark.parametrize("name", sorted(REGISTRY.keys() - {"sheets"}))
 def test_each_exporter_names_its_files(name: str) -> None:
     exporter: Exporter = REGISTRY[name]()
     assert exporter.files
