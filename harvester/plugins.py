@@ -95,7 +95,7 @@ def load_config(
     """
     Read a config file; `options` override its keys by their full names (``"rate.api"``).
 
-    `job`: what the config is for, "harvest", "plan" or "list"; what it lacks for that is told too.
+    `job`: what the config is for, "harvest", "plan" or "list"; what it lacks for that is a fault too.
     `exporters`: the output formats that there are; a program adds its own with `EXPORTERS.extended`.
 
     Raises:

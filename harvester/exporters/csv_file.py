@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harvester.exporters.tables import Column, Row, Table, Type, clean_cell
+from harvester.exporters.tables import Column, Table, Type, clean_cell
 from harvester.ledger.reader import Reader
 from harvester.storage.atomic_file import atomic_write
 from harvester.text.fields import join_values
@@ -16,24 +16,31 @@ from harvester.text.fields import join_values
 
 def write_table(table: Table, reader: Reader, folder: Path, *, mark: str = "") -> Path:
     """Write one table into a folder, and return its path; `mark` stands before the header."""
-    rows = _cells(table.rows(reader), table.columns)
+    rows: Iterable[Sequence[object]] = table.rows(reader)
+    if any(column.type in _WRITERS for column in table.columns):
+        rows = _cells(rows, table.columns)
     return write_rows(folder / f"{table.name}.csv", table.header, rows, mark=mark)
 
 
-def _cells(rows: Iterable[Row], columns: Sequence[Column]) -> Iterator[Sequence[object]]:
-    """Give each row with its text sanitised and its lists joined; of other cells nothing changes."""
-    writers: dict[Type, Callable[[Any], str]] = {Type.TEXT: clean_cell, Type.TEXTS: _list_cell}
-    texts = [(place, writers[column.type]) for place, column in enumerate(columns) if column.type in writers]
+def _list_cell(texts: Iterable[str]) -> str:
+    return clean_cell(join_values(texts))
+
+
+_WRITERS: dict[Type, Callable[[Any], str]] = {Type.TEXT: clean_cell, Type.TEXTS: _list_cell}
+"""How the cells of some types are written; those of others stay as they are."""
+
+
+def _cells(rows: Iterable[Sequence[object]], columns: Sequence[Column]) -> Iterator[Sequence[object]]:
+    """Give each row with its text sanitised and its lists joined."""
+    texts = [
+        (place, _WRITERS[column.type]) for place, column in enumerate(columns) if column.type in _WRITERS
+    ]
     for row in rows:
         cells = list(row)
         for place, write in texts:
             if cells[place] is not None:
                 cells[place] = write(cells[place])
         yield cells
-
-
-def _list_cell(texts: Iterable[str]) -> str:
-    return clean_cell(join_values(texts))
 
 
 class _WithoutLast:

@@ -66,7 +66,7 @@ class Plan:
 
 @dataclass
 class Sampled:
-    """What a sample of records told, added up."""
+    """The totals of a sample of records."""
 
     records: int = 0
     api: float = 0.0

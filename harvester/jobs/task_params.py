@@ -8,7 +8,7 @@ from harvester.ledger.messages import TaskParams
 
 
 def task_params(config: Config) -> tuple[TaskParams, ...]:
-    """Return what each task on items is asked for; a run that is told otherwise does the task again."""
+    """Return what each task on items is asked for; a run with other parameters does the task again."""
     asked = config.stats
     counters = ",".join(sorted(asked.counters))
     span = f"{counters} by {asked.granularity} since {asked.since} until {asked.until or 'today'}"

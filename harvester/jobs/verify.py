@@ -40,14 +40,14 @@ class Verified:
 
 async def verify(config: Config) -> Verified:
     """
-    Hash every file again; what is corrupt or missing is owed again and fetched by the next run.
+    Hash every file again; what is corrupt or missing is pending again and fetched by the next run.
 
     For a user who may only read there nothing is recorded.
 
     Raises:
         UsageError: there is no harvest in the folder.
         FolderLocked: a run is at work there.
-        StorageError: the disk does not let a file be read; that does not make it owed.
+        StorageError: the disk does not let a file be read; that does not make it pending.
     """
     with Reader(config.folder) as reader:
         if not may_write(config.folder):
@@ -76,11 +76,11 @@ async def _recover_and_verify(config: Config, reader: Reader, ledger: Ledger) ->
 
 
 async def _verify(reader: Reader, storage: Storage, ledger: Ledger | None) -> Verified:
-    """Hash every file; without a ledger nothing is recorded, and what is being renamed is left out."""
+    """Hash every file; without a ledger nothing is recorded, and what is being renamed is not checked."""
     damaged: list[str] = []
     checked = 0
     moving = frozenset() if ledger else reader.moving()
-    told = time.monotonic()
+    last_line = time.monotonic()
     for file in reader.files(FileStatus.DONE):
         if file.path in moving:
             log.warning("%s: is being renamed; not checked", file.path)
@@ -91,7 +91,7 @@ async def _verify(reader: Reader, storage: Storage, ledger: Ledger | None) -> Ve
             if ledger:
                 await ledger.save_file(FileResult(file.item_key, file.file_id, FileStatus.PENDING))
         checked += 1
-        if time.monotonic() - told > LINE_EVERY_SECONDS:
-            told = time.monotonic()
+        if time.monotonic() - last_line > LINE_EVERY_SECONDS:
+            last_line = time.monotonic()
             log.info("%d files checked, %d corrupt or missing", checked, len(damaged))
     return Verified(checked - len(damaged), tuple(damaged), is_recorded=ledger is not None)
