@@ -1,8 +1,8 @@
 """
-What an item must be to be wanted, where its listing does not tell: its record decides.
+Client-side filters: what an item must be to be wanted, where its listing does not say and its record decides.
 
 A condition is kept in the ledger as JSON text, always the same one for the same wishes. Only a value that a
-record tells and that is another one excludes an item; a record that does not tell either is kept.
+record has and that is another one excludes an item; a record that does not have it either is kept.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
     """
     The values that a record must have; those left at their defaults do not matter.
 
-    ``type_name``: of a type whose number nobody knows. Dates are ISO 8601.
+    ``type_name``: of a type whose number is unknown. Dates are ISO 8601.
     """
 
     group: int = 0
@@ -46,7 +46,7 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class _Facts(msgspec.Struct, frozen=True):
-    """What of a record is compared, of whatever shape: a value that cannot be read is not told."""
+    """What of a record is compared, of any shape: a value that cannot be read counts as absent."""
 
     group_id: Any = None
     project_id: Any = None
@@ -65,7 +65,7 @@ _decode = strict_decoder(_Facts)
 
 def is_wanted_by(raw: bytes, conditions: tuple[str, ...], *, private: bool) -> bool:
     """
-    Tell whether a record meets one of the conditions, if there are any.
+    Return whether a record meets one of the conditions, if there are any.
 
     `private`: it is the account's own record, so that one without a date of publication is a draft.
     """
@@ -88,17 +88,17 @@ def _is_met(wanted: Condition, facts: _Facts, *, private: bool) -> bool:
     )
 
 
-def _is_number(told: object, wanted: int) -> bool:
-    """Tell whether a number is the wanted one, or neither; figshare writes 0 for none, others texts."""
-    text = str(told).strip() if isinstance(told, int | str) else ""
+def _is_number(value: object, wanted: int) -> bool:
+    """Return whether a number is the wanted one, or neither; figshare writes 0 for none, others texts."""
+    text = str(value).strip() if isinstance(value, int | str) else ""
     return not wanted or not text.isdecimal() or len(text) > _LONGEST_NUMBER or int(text) in {0, wanted}
 
 
-def _is_word(told: object, wanted: str) -> bool:
-    """Tell whether a name is the wanted one, in any case, or not told."""
-    if not wanted or not isinstance(told, str) or not told.strip():
+def _is_word(value: object, wanted: str) -> bool:
+    """Return whether a name is the wanted one, in any case, or absent."""
+    if not wanted or not isinstance(value, str) or not value.strip():
         return True
-    return told.strip().casefold() == wanted.strip().casefold()
+    return value.strip().casefold() == wanted.strip().casefold()
 
 
 def _is_published(wanted: Condition, facts: _Facts, *, private: bool) -> bool:
@@ -111,5 +111,5 @@ def _is_published(wanted: Condition, facts: _Facts, *, private: bool) -> bool:
     return is_early and _is_since(date, wanted.published_since)
 
 
-def _is_since(told: object, wanted: str) -> bool:
-    return not wanted or not isinstance(told, str) or not told or told >= wanted
+def _is_since(value: object, wanted: str) -> bool:
+    return not wanted or not isinstance(value, str) or not value or value >= wanted

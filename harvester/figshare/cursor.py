@@ -1,5 +1,5 @@
 """
-Where a listing has got to, and where its next page begins: paging as arithmetic, without a request.
+Page cursor: where the next page of a listing begins; paging as arithmetic, without a request.
 
 A page that is not full proves nothing by itself, as a service may hold fewer entries a page than it is asked
 for. The end is a page that is shorter than an earlier one, or two empty answers in a row: one alone may be a
@@ -94,7 +94,7 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
         return structs.replace(self, **changes)
 
     def anew(self, **changes: object) -> PageCursor:
-        """Return the beginning of the feed, with what was learned of what is wanted."""
+        """Return the beginning of the endpoint, with what was learned of what is wanted."""
         kept = {
             name: getattr(self, name) for name in ("handovers", "licence", "type_number", "by_date", "most")
         }
@@ -114,7 +114,7 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def after(self, found: EntryPage, cursor: str | None) -> PageCursor | None:
         """
-        Tell where the page behind this one begins, None when it is the last.
+        Return where the page behind this one begins, None when it is the last.
 
         Raises:
             Rejected: this is the page before, again.
@@ -146,12 +146,12 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
         return here.but(page=self.page + 1)
 
     def is_repeated_by(self, found: EntryPage) -> bool:
-        """Tell whether a page is the one before or, where it had to confirm an end, the first one."""
+        """Return whether a page is the one before or, where it had to confirm an end, the first one."""
         known = {self.first_id, self.start_id if self.confirming else 0}
         return bool(found.entries) and found.entries[0].id in known - {0}
 
     def _repeated(self, first_id: int) -> PageCursor | None:
-        """Say what a page that was here before means: no way on, or nothing that it could lead to."""
+        """Return what a page that was here before means: no way on, or nothing that it could lead to."""
         if self.cursor and self.largest and first_id == self.first_id:
             return self.but(cursor="", is_deaf=True, page=self.seen // self.largest + 1)
         if self.confirming or (self.page == 2 and self.largest < PAGE_SIZE and self.largest % ROUND):
@@ -160,7 +160,7 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def _after_nothing(self, here: PageCursor, cursor: str | None) -> PageCursor | None:
         """
-        Tell what follows an empty page: its cursor, once; else the same page, once more.
+        Return what follows an empty page: its cursor, once; else the same page, once more.
 
         Behind full pages by cursor one by number is the third; None: nothing follows.
         """
@@ -181,10 +181,10 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def having_seen(self, dates: Sequence[str]) -> PageCursor:
         """Note the dates of this page, in their order."""
-        told = [date[:TO_THE_SECOND] for date in dates]
-        if not told or moment_of(newest := max(told)) is None:
+        seconds = [date[:TO_THE_SECOND] for date in dates]
+        if not seconds or moment_of(newest := max(seconds)) is None:
             return self
-        ascend = self.last <= told[0] and all(one <= other for one, other in pairwise(told))
+        ascend = self.last <= seconds[0] and all(one <= other for one, other in pairwise(seconds))
         return self.but(last=max(self.last, newest), unordered=self.unordered or not ascend)
 
     def noticing(self, dates: Sequence[str]) -> PageCursor:

@@ -1,4 +1,4 @@
-"""Decoders of JSON: they tell apart what is broken, what has another shape, and what is loose but plain."""
+"""JSON decoders: strict first, then lenient; broken JSON and JSON of another shape are different errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 
 from harvester.client.json_size import readable
 from harvester.errors import ConnectionFailed, InvalidResponse
-from harvester.figshare.lenient import Loose, Unclear, read_loosely
+from harvester.figshare.lenient import Lenient, Unclear, read_leniently
 
 T = TypeVar("T")
 
@@ -21,10 +21,10 @@ _LARGE = 1 << 20
 
 def decoder(kind: type[T], *, may_be_odd: bool = False, as_sent: bool = False) -> Callable[[bytes], T]:
     """
-    Make a function that reads JSON of this shape, also in types whose meaning is plain: see `loose`.
+    Return a function that decodes JSON of this shape, leniently where needed: see `lenient.py`.
 
-    It raises `InvalidResponse` for JSON of another one, and `ConnectionFailed` for what is not JSON.
-    `may_be_odd`: a value that means nothing plain is null, where the shape allows for null.
+    It raises `InvalidResponse` for JSON of another shape, and `ConnectionFailed` for what is not JSON.
+    `may_be_odd`: a value without a plain meaning is null, where the shape allows for null.
     `as_sent`: as of `strict_decoder`.
     """
     decode_strictly = strict_decoder(kind, as_sent=as_sent)
@@ -33,7 +33,7 @@ def decoder(kind: type[T], *, may_be_odd: bool = False, as_sent: bool = False) -
         try:
             return decode_strictly(raw)
         except InvalidResponse as error:
-            value, odd = loosened(raw, kind, error)
+            value, odd = decode_leniently(raw, kind, error)
             if odd and not may_be_odd:
                 raise
             return value
@@ -43,7 +43,7 @@ def decoder(kind: type[T], *, may_be_odd: bool = False, as_sent: bool = False) -
 
 def strict_decoder(kind: type[T], *, as_sent: bool = False) -> Callable[[bytes], T]:
     """
-    As `decoder`, of JSON in the promised types alone: the fast way, tried first.
+    Return a function like `decoder`'s, for JSON in the documented types alone: the fast way, tried first.
 
     `as_sent`: texts that are too long to be read stay as they are, in pieces of JSON that are not read yet.
     """
@@ -65,15 +65,15 @@ def strict_decoder(kind: type[T], *, as_sent: bool = False) -> Callable[[bytes],
     return decode
 
 
-def loosened(raw: bytes, kind: type[T], error: InvalidResponse) -> Loose[T]:
+def decode_leniently(raw: bytes, kind: type[T], error: InvalidResponse) -> Lenient[T]:
     """
-    Read loosely what was refused with `error`.
+    Return what the strict decoder refused with `error`, read leniently.
 
     Raises:
         InvalidResponse: `error`, where it is no better so, or JSON that cannot be read at all.
     """
     try:
-        return read_loosely(decode_anything(raw), kind)
+        return read_leniently(decode_anything(raw), kind)
     except Unclear as unclear:
         raise error from unclear
 
@@ -82,7 +82,7 @@ decode_anything = strict_decoder(object)
 
 
 def _is_whole(raw: bytes) -> bool:
-    """Tell whether something refused is odd to its end (half a Unicode character) rather than cut."""
+    """Return whether refused JSON is complete but odd (half a Unicode character) rather than cut."""
     if len(raw) > _LARGE:
         return raw[-_LARGE:].rstrip().endswith((b"}", b"]"))
     try:
@@ -96,7 +96,7 @@ def _is_whole(raw: bytes) -> bool:
 
 def must_be_text(raw: bytes) -> None:
     """
-    Refuse bytes that are no UTF-8 also where nobody reads them: they are to be kept and shown.
+    Check that bytes are UTF-8, also where they are not decoded: they are kept and shown.
 
     Raises:
         InvalidResponse: they are none.

@@ -1,4 +1,4 @@
-"""What differs between a record as it was harvested and as it is now, told by figshare's own names."""
+"""Record diff: what differs between a record as harvested and as it is now, by figshare's own names."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from harvester.errors import ConnectionFailed, InvalidResponse
 from harvester.figshare.decoding import decode_anything, strict_decoder
 from harvester.models import RemoteFile
 
-TOLD_BY_FILES = ("files", "folder_structure")
-"""Fields whose changes are told file by file."""
+REPORTED_BY_FILE = ("files", "folder_structure")
+"""Fields whose changes are reported file by file."""
 VOLATILE = frozenset({"modified_date"})
 """Fields that move when the service only finishes its own work on an item."""
 MOST_FIELDS = 1000
@@ -32,14 +32,14 @@ def changed_fields(before: bytes, now: bytes) -> tuple[str, ...]:
     except (ConnectionFailed, InvalidResponse):
         return ()
     new = _decode_fields(now)
-    names = (old.keys() | new.keys()).difference(TOLD_BY_FILES)
+    names = (old.keys() | new.keys()).difference(REPORTED_BY_FILE)
     changed = sorted(name for name in names if not _says_the_same(old.get(name), new.get(name)))
     return tuple(changed[:MOST_FIELDS])
 
 
 def changed_files(before: Sequence[RemoteFile], now: Sequence[RemoteFile]) -> tuple[str, ...]:
     """
-    Say what became of files, by their ids: ``added: a.csv``, ``changed: b.csv``, ``removed: c.csv``.
+    Return what became of files, by their ids: ``added: a.csv``, ``changed: b.csv``, ``removed: c.csv``.
 
     One that came in the place of one with the same folder and name has changed, whatever its id.
     """
@@ -48,12 +48,12 @@ def changed_files(before: Sequence[RemoteFile], now: Sequence[RemoteFile]) -> tu
     removed = {_full_name(file): file for file in before if file.id not in new}
     changed = {_full_name(file) for file in now if file.id in old and not _is_same(file, old[file.id])}
     changed |= added.keys() & removed.keys()
-    told = {"added": added.keys() - changed, "changed": changed, "removed": removed.keys() - changed}
-    return tuple(f"{what}: {name}" for what, names in told.items() for name in sorted(names))
+    kinds = {"added": added.keys() - changed, "changed": changed, "removed": removed.keys() - changed}
+    return tuple(f"{what}: {name}" for what, names in kinds.items() for name in sorted(names))
 
 
 def has_only_new_sums(before: Sequence[RemoteFile], now: Sequence[RemoteFile]) -> bool:
-    """Tell whether files differ in nothing but that some have an md5 now, or have none any more."""
+    """Return whether files differ in nothing but that some have an md5 now, or have none any more."""
     old = {file.id: file for file in before}
     return old.keys() == {file.id for file in now} and (
         all(_is_same(file, old[file.id]) for file in now)
@@ -62,8 +62,8 @@ def has_only_new_sums(before: Sequence[RemoteFile], now: Sequence[RemoteFile]) -
 
 
 def _says_the_same(old: msgspec.Raw | None, new: msgspec.Raw | None) -> bool:
-    """Tell whether two values are one, however they are written; null is as good as none."""
-    before, now = (bytes(told) if told is not None else b"null" for told in (old, new))
+    """Return whether two values are one, however they are written; null is as good as none."""
+    before, now = (bytes(value) if value is not None else b"null" for value in (old, new))
     if before == now:
         return True
     if max(len(before), len(now)) > _LONGEST:
@@ -73,12 +73,12 @@ def _says_the_same(old: msgspec.Raw | None, new: msgspec.Raw | None) -> bool:
     except (
         ConnectionFailed,
         InvalidResponse,
-    ):  # a number of 1e400 in a key that nobody reads, and the record was kept
+    ):  # a number of 1e400 in a key that is not read, and the record was kept
         return False
 
 
 def _is_same(file: RemoteFile, old: RemoteFile) -> bool:
-    """Tell whether nothing speaks for another content: a sum that comes later than the file does not."""
+    """Return whether nothing speaks for another content: a sum that comes later than the file does not."""
     sums_agree = file.md5 == old.md5 or file.md5 is None or old.md5 is None
     return sums_agree and _place(file) == _place(old)
 

@@ -1,4 +1,4 @@
-"""Pages of listings as JSON: what is read of an entry, and what becomes of one that is odd."""
+"""Listing page decoder: what is read of an entry, and what becomes of an odd one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from harvester.errors import InvalidResponse
-from harvester.figshare.decoding import decoder, loosened, strict_decoder
+from harvester.figshare.decoding import decode_leniently, decoder, strict_decoder
 from harvester.figshare.records import Natural, decode_pieces
 
 Some = TypeVar("Some", bound=Sequence[Any])
@@ -17,13 +17,13 @@ Some = TypeVar("Some", bound=Sequence[Any])
 _DECIDE_ON_ENTRIES = frozenset(
     {"doi", "group_id", "project_id", "defined_type", "published_date", "modified_date"}
 )
-"""What of an entry settles whether it is wanted: where it is odd, its record tells."""
+"""The fields that decide whether an entry is wanted; if one is odd, its record decides."""
 MOST_ENTRIES = 10_000
-"""On a page: 1,000 are asked for, and who ignores that sends what it holds for enough."""
+"""On a page: 1,000 are asked for, and a service that ignores that sends its own number."""
 
 
 class _Selected(msgspec.Struct, frozen=True):
-    """What of an entry decides whether it is wanted."""
+    """The fields of an entry that decide whether it is wanted."""
 
     id: Natural
     doi: str | None = None
@@ -35,7 +35,7 @@ class _Selected(msgspec.Struct, frozen=True):
 
 
 class Entry(_Selected, frozen=True):
-    """An item as listings show it, as far as the harvest reads it."""
+    """An item in a listing: the fields that the harvest reads."""
 
     title: str | None = None
     defined_type_name: str | None = None
@@ -44,7 +44,7 @@ class Entry(_Selected, frozen=True):
 
 
 class _Named(msgspec.Struct, frozen=True):
-    """What is needed of an entry at the least."""
+    """The one field that an entry must have."""
 
     id: Natural
 
@@ -54,7 +54,7 @@ class EntryPage:
     """
     A page of a listing.
 
-    ``bare``: entries of which only the id can be read, so that nobody can say whether they are wanted.
+    ``bare``: entries of which only the id can be read, so that only their records show if they are wanted.
     ``odd``: the places (from 1) of entries that lead to no item, with what is wrong with them.
     ``cursor``: where the next page begins, "" if the body does not say. ``size``: entries in all, so that a
     full page is known as one.
@@ -78,10 +78,10 @@ _decode_named = decoder(_Named)
 
 def decode_entries(raw: bytes) -> EntryPage:
     """
-    Read a page of a listing; an entry that is odd costs that entry alone.
+    Return a page of a listing; an odd entry costs that entry alone.
 
     Raises:
-        InvalidResponse: it is no list, or one of far more entries than were asked for.
+        InvalidResponse: it is not a list, or has far more entries than were asked for.
         ConnectionFailed: it is not JSON.
     """
     try:
@@ -109,12 +109,12 @@ def _few(entries: Some) -> Some:
 
 
 def _read_entry(raw: bytes) -> Entry:
-    """Read an entry; where only what people are shown of it is odd, without that."""
+    """Return an entry; without the fields that are only displayed, if just those are odd."""
     try:
         return _decode_entry(raw)
     except InvalidResponse as error:
         try:
-            entry, odd = loosened(raw, Entry, error)
+            entry, odd = decode_leniently(raw, Entry, error)
         except InvalidResponse:  # bytes in a title, say, that no text may have
             return Entry(**msgspec.structs.asdict(_decode_selected(raw)))
         if _DECIDE_ON_ENTRIES.isdisjoint(odd):

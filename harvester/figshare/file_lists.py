@@ -81,14 +81,14 @@ class Pages:
             raise InvalidResponse(f"a file list of more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB")
         if len(page) < max(1, self._largest):
             return False
-        # k files where more were asked for: from here on k a page, whichever of the two it reckons with.
+        # k files where more were requested: from here on k a page, whichever size the service counts with.
         self._largest = self.size = max(self._largest, len(page))
         self.number += 1
         return True
 
 
 def is_whole(record: Record) -> bool:
-    """Tell whether a record names all of its files itself; what is withheld is promised to owners alone."""
+    """Return whether a record names all of its files itself; what is withheld is promised to owners alone."""
     article = record.article
     is_kept_back = bool(article.withheld) and not record.private
     return article.files_complete and (is_kept_back or _total(article) == article.size)
@@ -128,7 +128,7 @@ def _not_had(refusal: str) -> str:
 
 
 def _doubt(article: Article, unlisted: int, named: int, refusal: str, *, is_measured: bool) -> str:
-    """Say what of its files a record promises and no list names, "" where all is well."""
+    """Return what of its files a record promises and no list names, "" where all is well."""
     if article.odd_files:
         more = len(article.odd_files) - MOST_NAMED
         return ", ".join(article.odd_files[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -143,7 +143,7 @@ def _doubt(article: Article, unlisted: int, named: int, refusal: str, *, is_meas
 
 
 def _is_unmeasured(piece: msgspec.Raw) -> bool:
-    """Tell whether a list does not say how large a file is: then sizes prove nothing."""
+    """Return whether a list does not say how large a file is: then sizes prove nothing."""
     try:
         file = _decode_file(bytes(piece))
     except InvalidResponse:  # no file at all
@@ -169,7 +169,7 @@ def with_known_files(record: Record, raw: bytes, file_list: bytes | None, known:
 
 
 def requests_for(record: Record) -> int:
-    """Tell how many requests the file list of a record took: with an empty page behind full ones."""
+    """Return how many requests the file list of a record took: with an empty page behind full ones."""
     if record.file_list is None:
         return 0
     return len(record.article.files) // PAGE_SIZE + (2 if 0 < len(record.article.files) < PAGE_SIZE else 1)
@@ -181,12 +181,12 @@ def _by_id(pieces: Iterable[msgspec.Raw]) -> dict[str, msgspec.Raw]:
 
 
 def _id_in(piece: msgspec.Raw) -> str:
-    """Return a file's id as text, all that is told of it where it has none."""
-    told = bytes(piece)
+    """Return a file's id as text, a hash of its entry if it has none."""
+    text = bytes(piece)
     try:
-        file_id = _decode_file(told).id
+        file_id = _decode_file(text).id
         return str(whole_number(file_id))
     except Unclear:
         return repr(file_id)
     except InvalidResponse:
-        return hashlib.md5(told, usedforsecurity=False).hexdigest()
+        return hashlib.md5(text, usedforsecurity=False).hexdigest()

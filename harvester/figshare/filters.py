@@ -1,4 +1,4 @@
-"""What a listing is narrowed to, and the order that it comes in."""
+"""Listing filters: which items are wanted, and in which order they come."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Filters(Table):
     is no reason to leave it out: its record decides, see `conditions`. ``item_type``: by number or name, also
     one that only an institution knows. ``published_before``: the first day that is too late; no service takes
     it. ``licence``: by its name; entries do not tell it.
-    ``order``: one of `ORDERS`, with " desc" the other way round; None for the feed's own.
+    ``order``: one of `ORDERS`, with " desc" the other way round; None for the endpoint's own.
     """
 
     item_type: int | str | None = None
@@ -74,7 +74,7 @@ class Filters(Table):
 
     @property
     def ordering(self) -> tuple[str, str] | None:
-        """The field and the direction that the user wants, None where that was left to the feed."""
+        """The field and the direction that the user wants, None if that is left to the endpoint."""
         if self.order is None:
             return None
         return self.order.removesuffix(DESCENDING), "desc" if self.order.endswith(DESCENDING) else "asc"
@@ -134,7 +134,7 @@ class Filters(Table):
 
 
 def is_before(moment: str | None, day: str) -> bool:
-    """Tell whether a moment, as figshare writes it, comes before a day; one that is not told does not."""
+    """Return whether a moment, as figshare writes it, comes before a day; one that is absent does not."""
     return bool(moment) and str(moment) < day
 
 
@@ -154,17 +154,17 @@ def a_second_before(text: str) -> str:
 
 
 def is_same_day_or_later(moment: str | None, other: str) -> bool:
-    """Tell whether a moment comes on the day of another one, or later."""
+    """Return whether a moment comes on the day of another one, or later."""
     return bool(moment) and str(moment)[:_DAY] >= other[:_DAY]
 
 
 def _is_late(moment: str | None, wanted: date | None) -> bool:
-    """Tell whether a moment is told, and comes on a day that is too late or behind it."""
+    """Return whether a moment is known, and comes on a day that is too late or behind it."""
     return wanted is not None and bool(moment) and not is_before(moment, wanted.isoformat())
 
 
 def _is_earlier(moment: str | None, wanted: date | None) -> bool:
-    """Tell whether a moment is told, and comes before a wanted day."""
+    """Return whether a moment is known, and comes before a wanted day."""
     return wanted is not None and bool(moment) and str(moment) < wanted.isoformat()
 
 

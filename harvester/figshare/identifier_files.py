@@ -1,4 +1,4 @@
-"""Lists of names as people have them: one a line, or the first column of a table that a program exported."""
+"""Identifier list parser: names one a line, or in the first column of an exported table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DELIMITERS = "\t;,"
 
 
 _SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
-"""The line with which spreadsheets are told what stands between the columns of a table."""
+"""The line that names the delimiter of a table for spreadsheets."""
 
 
 class NameList(NamedTuple):
@@ -99,18 +99,18 @@ def _name_in(line: str, delimiter: str) -> str:
 
 
 def _is_name(cell: str) -> bool:
-    """Tell whether a cell is the name of an item, or may be."""
+    """Return whether a cell is the name of an item, or may be."""
     return any(read(cell) is not None for read in (item_in, doi_in, handle_in))
 
 
 def _further_names(cells: Sequence[str]) -> int:
     """Count the names behind the first one, where a line has nothing but names."""
-    told = [cell for cell in cells if cell.strip()]
-    return len(told) - 1 if len(told) > 1 and all(map(_is_name, told)) else 0
+    filled = [cell for cell in cells if cell.strip()]
+    return len(filled) - 1 if len(filled) > 1 and all(map(_is_name, filled)) else 0
 
 
 def _tells_columns(cell: str, below: Sequence[str]) -> bool:
-    """Tell whether a first cell can only be a heading: it has no digit, and names stand below it."""
+    """Return whether a first cell can only be a heading: it has no digit, and names stand below it."""
     is_word = bool(cell.strip()) and not any(map(str.isdecimal, cell))
     return is_word and not (why_not(cell) or host_of(cell)) and any(map(_is_name, below))
 

@@ -1,4 +1,4 @@
-"""Lists of names: read from a file or standard input, and the ids that they lead to."""
+"""Identifier listing: names read from a file or standard input, and the ids that they mean."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ async def read_names(file: str) -> list[str]:
     """
     text = await _read_text(file)
     try:
-        told = read_list(text)
+        found = read_list(text)
     except ValueError as exc:
         raise UsageError(f"{file}: cannot be read: {exc}") from exc
-    if told.heading:
-        log.info("%s: its first line is a heading, and names no item: %s", file, told.heading)
-    if told.left:
+    if found.heading:
+        log.info("%s: its first line is a heading, and names no item: %s", file, found.heading)
+    if found.left:
         log.warning(
-            "%s: only the first name of each line is taken: %d further names were left", file, told.left
+            "%s: only the first name of each line is taken: %d further names were left", file, found.left
         )
-    return list(told.names)
+    return list(found.names)
 
 
 async def _read_text(file: str) -> str:
@@ -72,8 +72,8 @@ async def _read_text(file: str) -> str:
             async with aiofiles.open(usable(file), encoding="utf-8-sig") as handle:
                 text = await handle.read()
     except (OSError, ValueError) as exc:  # a path with a null character is a ValueError
-        told = exc.strerror if isinstance(exc, OSError) else str(exc)
-        reason = _NOT_UTF8 if isinstance(exc, UnicodeDecodeError) else told
+        reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+        reason = _NOT_UTF8 if isinstance(exc, UnicodeDecodeError) else reason
         raise UsageError(f"{file}: cannot be read: {reason}") from exc
     if "\0" in text:  # every other byte of what some programs call Unicode
         raise UsageError(f"{file}: cannot be read: {_NOT_UTF8}")
@@ -98,9 +98,9 @@ def _is_terminal(file: str) -> bool:
 
 async def _read_standard_input() -> bytes:
     """
-    Read until whoever writes is done.
+    Return all of standard input.
 
-    A thread of its own, which does not keep the program from ending: nobody can wake a thread that waits
+    A thread of its own, which does not keep the program from ending: nothing can wake a thread that waits
     for a terminal, and a pool of threads waits for all of its threads.
     """
     pieces: list[bytes] = []
@@ -123,7 +123,7 @@ class IdentifierListing(Listing):
     """
     A list of names; its key changes with its content, so a position always fits the list.
 
-    ``once_more``: they stand in other lists, and were asked for in vain. What is asked of one is kept for
+    ``once_more``: they are from other lists, and were not found. The answer for one name is kept for
     those that are equal to it.
     """
 
@@ -131,7 +131,7 @@ class IdentifierListing(Listing):
     once_more: bool = False
     _answers: dict[str, Answer] = field(default_factory=dict, repr=False, compare=False)
 
-    @functools.cached_property  # it is asked for several times a page, and of a long list takes milliseconds
+    @functools.cached_property  # it is used several times a page, and takes milliseconds for a long list
     def key(self) -> str:
         digest = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
         return f"items {len(self.names)} names {digest}" + (" once more" if self.once_more else "")
@@ -182,7 +182,7 @@ def _without_asking(name: str, finder: Finder) -> Answer | None:
 
 
 def _question(name: str) -> str:
-    """Return what is asked for a name: the same for names that are equal."""
+    """Return the key of the answer for a name: the same for names that are equal."""
     if (named := item_in(name)) is not None:
         return f"{named.host} {named.id} {named.version}"
     return str(doi_in(name) or handle_in(name)).lower()

@@ -97,8 +97,8 @@ def _read(name: str) -> tuple[str, str, str] | None:
         return found[1], found[2] or "", ""
     plain = _unescaped(text)
     for address in dict.fromkeys((text, plain)):  # a title may hold an escaped "/"
-        if (place := _place(address)) and (told := _in_place(*place)):
-            return told
+        if (place := _place(address)) and (found_id := _in_place(*place)):
+            return found_id
     if found := _OAI.fullmatch(plain) or _ID.fullmatch(plain):
         return found[1], found[2] or "", ""
     if (doi := doi_in(plain)) and (found := _FIGSHARE_DOI.fullmatch(doi)):
@@ -123,7 +123,7 @@ def host_of(address: str) -> str:
 
 
 def is_figshares(host: str) -> bool:
-    """Tell whether a host is one of figshare's, whose numbers can be nothing but figshare's."""
+    """Return whether a host is one of figshare's, whose numbers can be nothing but figshare's."""
     name = host.partition(":")[0]
     return name in _FIGSHARE or name.endswith(tuple(f".{each}" for each in _FIGSHARE))
 
@@ -134,8 +134,8 @@ def _in_place(host: str, parts: Sequence[str]) -> tuple[str, str, str] | None:
     names = {"articles", "items"} if is_own else {"articles"}
     for place, part in enumerate(parts):
         if part.lower() in names:
-            told = _in_path(parts[place + 1 :])
-            return told and (*told, "" if is_own else host)
+            found_id = _in_path(parts[place + 1 :])
+            return found_id and (*found_id, "" if is_own else host)
     return None
 
 
@@ -166,7 +166,7 @@ def doi_in(name: str) -> str | None:
 
 
 def is_figshares_doi(name: str) -> bool:
-    """Tell whether a name is a DOI of figshare's own form, whose tail is read as the item's id."""
+    """Return whether a name is a DOI of figshare's own form, whose tail is read as the item's id."""
     return "10." in name and _FIGSHARE_DOI.fullmatch(doi_in(name) or "") is not None
 
 
@@ -192,7 +192,7 @@ def without_version(name: str) -> str:
 
 
 def same_name(one: str | None, other: str) -> bool:
-    """Tell whether two DOIs or handles name the same item, whatever their versions and case."""
+    """Return whether two DOIs or handles name the same item, whatever their versions and case."""
     return bool(one) and without_version(str(one)).lower() == without_version(other).lower()
 
 
@@ -200,13 +200,13 @@ def same_name(one: str | None, other: str) -> bool:
 
 
 def why_not(name: str) -> str:
-    """Say what a name is that cannot lead to an item, "" for one that may."""
+    """Return what a name is that cannot lead to an item, "" for one that may."""
     text = _unescaped(tidied(name))
-    told = _read(name)
-    version = told[1] if told else _version_in(text)
+    found_id = _read(name)
+    version = found_id[1] if found_id else _version_in(text)
     if version and not int(version):
         return "there is no version 0: an item's versions begin with 1"
-    if told:
+    if found_id:
         return ""
     if (doi := doi_in(text)) and (found := _COLLECTION_DOI.fullmatch(doi)):
         return _a_source("collection", found[1])
@@ -218,7 +218,7 @@ def why_not(name: str) -> str:
 
 
 def _not_an_item(parts: Sequence[str]) -> str:
-    """Say what an address is, by its path, "" where nothing is known of it."""
+    """Return what an address is, by its path, "" where nothing is known of it."""
     path = "/".join(parts)
     for pattern, say in _PATHS:
         if found := re.fullmatch(pattern, path, re.IGNORECASE):

@@ -1,8 +1,8 @@
 """
-Loose reading of JSON: values of another type than promised are read where their meaning is plain.
+Lenient decoding of JSON: values of another type than documented are read where their meaning is plain.
 
-Clients that were tried against figshare meet 0 and 1 for truth, and numbers as text. Here is decided, once
-for all answers, which such values are plain; what is not is odd, and whoever asked decides what that costs.
+Other clients of figshare meet 0 and 1 for booleans, and numbers as text. This module decides, once for all
+answers, which such values are plain. Any other value is odd, and the caller decides what that costs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 _WHOLE = re.compile(r"([0-9]{1,19})(?:\.0+)?")
 _TRUTH = {"0": False, "1": True, "false": False, "true": True}
 MOST_ODD = 10_000
-"""Values that mean nothing plain; an answer with more of them is no answer."""
+"""Odd values; an answer with more of them is no answer."""
 _EXACT = 2**53
 """A float beyond it is no longer one whole number rather than its neighbour."""
 _SHOWN = 40
@@ -37,82 +37,83 @@ class Unclear(ValueError):
     """A value that cannot be read, and without which there is nothing: one line that names it."""
 
 
-class Loose(NamedTuple, Generic[T]):
-    """What was read; ``odd``: where values stood whose meaning is not plain, and None stands now."""
+class Lenient(NamedTuple, Generic[T]):
+    """What was read; ``odd``: the paths of values whose meaning is not plain, which are None now."""
 
     value: T
     odd: tuple[str, ...]
 
 
-def read_loosely(told: object, kind: type[T]) -> Loose[T]:
+def read_leniently(value: object, kind: type[T]) -> Lenient[T]:
     """
-    Read decoded JSON as a kind of struct.
+    Return decoded JSON as a kind of struct.
 
-    Whole numbers may be floats or text, truth may be 0, 1, or text, a struct of one text may be that text; an
-    empty text where a number or a truth may be null is null. What is odd where null is allowed is null.
+    Whole numbers may be floats or text, booleans may be 0, 1, or text, and a struct of one text may be that
+    text. An empty text is null where a number or a boolean may be null. An odd value is null where null is
+    allowed.
 
     Raises:
         Unclear: something odd stands where a value must be.
         InvalidResponse: nearly all of it is odd.
     """
     odd: list[str] = []
-    value = _read(told, _type_info(kind), "", odd)
-    return Loose(msgspec.convert(value, kind), tuple(odd))
+    result = _read(value, _type_info(kind), "", odd)
+    return Lenient(msgspec.convert(result, kind), tuple(odd))
 
 
-def whole_number(told: object) -> int:
+def whole_number(value: object) -> int:
     """
     Return the whole number that a value means: 5, 5.0, "5", " 5 ", "5.0".
 
     Raises:
         Unclear: it means none, or one that no float can tell from its neighbour.
     """
-    if isinstance(told, bool):
-        raise _unclear(told)
-    if isinstance(told, int):
-        return told
-    if isinstance(told, float) and told.is_integer() and abs(told) < _EXACT:
-        return int(told)
-    if isinstance(told, str) and (found := _WHOLE.fullmatch(told.strip())):
+    if isinstance(value, bool):
+        raise _unclear(value)
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    if isinstance(value, str) and (found := _WHOLE.fullmatch(value.strip())):
         return int(found[1])
-    raise _unclear(told)
+    raise _unclear(value)
 
 
-def _truth(told: object) -> bool:
-    """Return the truth that a value means: true, 1, "1", "True"."""
-    if isinstance(told, bool):
-        return told
-    if isinstance(told, int | float) and told in {0, 1}:
-        return bool(told)
-    if isinstance(told, str) and (found := _TRUTH.get(told.strip().lower())) is not None:
+def _boolean(value: object) -> bool:
+    """Return the boolean that a value means: true, 1, "1", "True"."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float) and value in {0, 1}:
+        return bool(value)
+    if isinstance(value, str) and (found := _TRUTH.get(value.strip().lower())) is not None:
         return found
-    raise _unclear(told)
+    raise _unclear(value)
 
 
-def _read(told: object, kind: inspect.Type, path: str, odd: list[str]) -> Any:
+def _read(value: object, kind: inspect.Type, path: str, odd: list[str]) -> Any:
     match kind:
         case inspect.UnionType():
-            return _read_union(told, kind.types, path, odd)
+            return _read_union(value, kind.types, path, odd)
         case inspect.IntType():
-            return _within(whole_number(told), kind)
+            return _within(whole_number(value), kind)
         case inspect.BoolType():
-            return _truth(told)
-        case inspect.StrType() if isinstance(told, str):
-            return told
+            return _boolean(value)
+        case inspect.StrType() if isinstance(value, str):
+            return value
         case inspect.StructType():
-            return _read_struct(told, kind, path, odd)
-        case inspect.ListType() if isinstance(told, list):
+            return _read_struct(value, kind, path, odd)
+        case inspect.ListType() if isinstance(value, list):
             return [
-                _read(each, kind.item_type, f"{path}[{place}]", odd) for place, each in enumerate(told, 1)
+                _read(each, kind.item_type, f"{path}[{place}]", odd) for place, each in enumerate(value, 1)
             ]
-        case inspect.DictType() if isinstance(told, dict):
-            # Keys are anybody's words: a message names the table.
-            return {key: _read(each, kind.value_type, path, odd) for key, each in told.items()}
-        case inspect.NoneType() if told is None:
+        case inspect.DictType() if isinstance(value, dict):
+            # Keys may be any text: a message names the table.
+            return {key: _read(each, kind.value_type, path, odd) for key, each in value.items()}
+        case inspect.NoneType() if value is None:
             return None
         case inspect.AnyType():
-            return told
-    raise _unclear(told)
+            return value
+    raise _unclear(value)
 
 
 def _within(number: int, kind: inspect.IntType) -> int:
@@ -121,20 +122,20 @@ def _within(number: int, kind: inspect.IntType) -> int:
     return number
 
 
-def _read_union(told: object, kinds: Sequence[inspect.Type], path: str, odd: list[str]) -> Any:
+def _read_union(value: object, kinds: Sequence[inspect.Type], path: str, odd: list[str]) -> Any:
     is_optional = any(isinstance(kind, inspect.NoneType) for kind in kinds)
-    if is_optional and (told is None or _is_blank(told, kinds)):
+    if is_optional and (value is None or _is_blank(value, kinds)):
         return None
-    error = _unclear(told)
+    error = _unclear(value)
     for kind in kinds:
         found: list[str] = []
         try:
-            value = _read(told, kind, path, found)
+            result = _read(value, kind, path, found)
         except Unclear as exc:
             error = exc
             continue
         odd += found
-        return value
+        return result
     if not is_optional:
         raise error
     odd.append(path)
@@ -143,33 +144,33 @@ def _read_union(told: object, kinds: Sequence[inspect.Type], path: str, odd: lis
     return None
 
 
-def _is_blank(told: object, kinds: Sequence[inspect.Type]) -> bool:
-    """Tell whether it is an empty text where a number or a truth is promised: it is not told."""
+def _is_blank(value: object, kinds: Sequence[inspect.Type]) -> bool:
+    """Return whether it is an empty text in the place of a number or a boolean: it is absent."""
     is_number = any(isinstance(kind, inspect.IntType | inspect.BoolType) for kind in kinds)
-    return is_number and isinstance(told, str) and not told.strip()
+    return is_number and isinstance(value, str) and not value.strip()
 
 
-def _read_struct(told: object, kind: inspect.StructType, path: str, odd: list[str]) -> dict[str, Any]:
-    if isinstance(told, str) and (name := _only_text(kind)):
-        return {name: told}
-    if not isinstance(told, dict):
-        raise _unclear(told)
+def _read_struct(value: object, kind: inspect.StructType, path: str, odd: list[str]) -> dict[str, Any]:
+    if isinstance(value, str) and (name := _only_text(kind)):
+        return {name: value}
+    if not isinstance(value, dict):
+        raise _unclear(value)
     found: dict[str, Any] = {}
     for field in kind.fields:
         name = field.encode_name
-        if name not in told:
+        if name not in value:
             if field.required:
                 raise Unclear(f"{name} is missing")
             continue
         try:
-            found[name] = _read(told[name], field.type, f"{path}.{name}" if path else name, odd)
+            found[name] = _read(value[name], field.type, f"{path}.{name}" if path else name, odd)
         except Unclear as exc:
             raise Unclear(f"{name}: {exc}") from exc
     return found
 
 
 def _only_text(kind: inspect.StructType) -> str:
-    """Name the field of a struct that has one field, for people: a bare text means that; "" for any other."""
+    """Return the name of the only field of a struct if it holds text: a bare text means that. Else ""."""
     if len(kind.fields) != 1:
         return ""
     (field,) = kind.fields
@@ -177,18 +178,18 @@ def _only_text(kind: inspect.StructType) -> str:
     return field.encode_name if any(isinstance(each, inspect.StrType) for each in kinds) else ""
 
 
-def _unclear(told: object) -> Unclear:
-    return Unclear(f"unclear value {_shown(told)}")
+def _unclear(value: object) -> Unclear:
+    return Unclear(f"unclear value {_shown(value)}")
 
 
-def _shown(told: object) -> str:
-    """Show a value in one short line, whatever it is."""
-    if isinstance(told, str):
-        return repr(told[:_SHOWN])
-    if isinstance(told, dict):
+def _shown(value: object) -> str:
+    """Return a value as one short line."""
+    if isinstance(value, str):
+        return repr(value[:_SHOWN])
+    if isinstance(value, dict):
         return "{…}"
-    if isinstance(told, list):
+    if isinstance(value, list):
         return "[…]"
-    if isinstance(told, int) and abs(told) > _MOST_SHOWN:
+    if isinstance(value, int) and abs(value) > _MOST_SHOWN:
         return "of too many digits"
-    return msgspec.json.encode(told).decode()
+    return msgspec.json.encode(value).decode()

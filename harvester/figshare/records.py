@@ -1,4 +1,4 @@
-"""JSON keys to models: what is read of records, listings, file lists and counters."""
+"""Record decoder: JSON keys to models, for records, file lists and the lists of the API."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import msgspec
 
 from harvester.errors import ConnectionFailed, InvalidResponse
 from harvester.figshare.decoding import decode_anything, decoder, strict_decoder
-from harvester.figshare.lenient import Unclear, read_loosely, whole_number
+from harvester.figshare.lenient import Unclear, read_leniently, whole_number
 from harvester.models import Article, Description, RemoteFile
 from harvester.text.redaction import REDACTOR
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-"""What ids and counters are: more than a database holds, or less than nothing, is no answer."""
+"""Ids and counters: numbers that a database can hold."""
 Size = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-"""What a file has in bytes: no disk takes 9 petabytes in one, and JSON is not exact beyond that."""
+"""Bytes of a file: JSON numbers are not exact beyond 9 petabytes."""
 LISTED_FILES = 10
-"""A record lists so many files at most; the rest is in its file list only."""
+"""The most files that a record lists; the others are only in its file list."""
 
 
 _DECIDE_ON_FILES = frozenset({"size", "is_link_only"})
-"""What of a file settles, besides its id, whether and how it is fetched."""
+"""The fields of a file, besides its id, that decide whether and how it is fetched."""
 _DAY = re.compile(r"\s*(\d{4})[-/]?(\d{1,2})[-/]?(\d{1,2})(?!\d)")
 _MD5 = re.compile("[0-9a-fA-F]{32}")
 
 
 METADATA_ONLY = "metadata only"
-"""Why nothing of an item can be downloaded: it never had files."""
+"""Why an item has no downloads: it never had files."""
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -131,17 +131,17 @@ class _Read(NamedTuple):
     odd: tuple[str, ...] = ()
 
 
-def _read_record_loosely(raw: bytes, error: InvalidResponse) -> _Read:
-    """Read a record that was refused with `error`: what is odd in it costs itself, but for the item's id."""
-    told = decode_anything(raw)
-    if not isinstance(told, dict):
+def _read_record_leniently(raw: bytes, error: InvalidResponse) -> _Read:
+    """Return a record that was refused with `error`; an odd value costs itself alone, except for the id."""
+    fields = decode_anything(raw)
+    if not isinstance(fields, dict):
         raise error
-    files = told.get("files")
+    files = fields.get("files")
     try:
         if not isinstance(files, list):
-            wire, odd = read_loosely(told, _Record)
+            wire, odd = read_leniently(fields, _Record)
             return _Read(wire, None, odd=odd)
-        wire, odd = read_loosely({**told, "files": None}, _Record)
+        wire, odd = read_leniently({**fields, "files": None}, _Record)
     except Unclear as unclear:
         raise error from unclear
     listed, odd_files, odd_in_files = _read_each(files)
@@ -149,24 +149,24 @@ def _read_record_loosely(raw: bytes, error: InvalidResponse) -> _Read:
 
 
 def _read_file_list(raw: bytes) -> tuple[list[_File], tuple[str, ...], tuple[str, ...]]:
-    """Read a file list as `_read_each` does."""
+    """Return a file list as `_read_each` does."""
     try:
         return _decode_files(raw), (), ()
     except InvalidResponse:
-        told = decode_anything(raw)
-        if not isinstance(told, list):
+        pieces = decode_anything(raw)
+        if not isinstance(pieces, list):
             raise
-    return _read_each(told)
+    return _read_each(pieces)
 
 
-def _read_each(told: list[Any]) -> tuple[list[_File], tuple[str, ...], tuple[str, ...]]:
+def _read_each(pieces: list[Any]) -> tuple[list[_File], tuple[str, ...], tuple[str, ...]]:
     """Return the files that can be read, what is wrong with the others, and odd fields of the first."""
     listed: list[_File] = []
     wrong: list[str] = []
     fields: list[str] = []
-    for place, each in enumerate(told, start=1):
+    for place, each in enumerate(pieces, start=1):
         try:
-            file, odd = read_loosely(each, _File)
+            file, odd = read_leniently(each, _File)
         except Unclear as unclear:
             wrong.append(f"file {place} of its list: {unclear}")
             continue
@@ -180,54 +180,55 @@ def _read_each(told: list[Any]) -> tuple[list[_File], tuple[str, ...], tuple[str
 
 def read_article(raw: bytes, file_list: bytes | None = None) -> Article:
     """
-    Read a record as figshare sent it; `file_list` is the whole list where the record cut it.
+    Return a record as figshare sent it; `file_list` is the whole list if the record's own was cut.
 
     Raises:
         InvalidResponse: it has another shape than documented.
         ConnectionFailed: it is not JSON.
     """
-    odd_files: tuple[str, ...] = ()
-    odd: tuple[str, ...] = ()
-    try:
-        wire = _decode_record(raw)
-        listed = wire.files
-    except InvalidResponse as error:
-        wire, listed, odd_files, odd = _read_record_loosely(raw, error)
+    read = _read_record(raw)
     if file_list is not None:
         listed, odd_files, odd_in_list = _read_file_list(file_list)
-        odd = (*[name for name in odd if not name.startswith("files")], *odd_in_list)
+        odd = [name for name in read.odd if not name.startswith("files")]
+        read = read._replace(listed=listed, odd_files=odd_files, odd=(*odd, *odd_in_list))
+    wire, listed_files = read.wire, read.listed or ()
     structure = wire.folder_structure if isinstance(wire.folder_structure, dict) else {}
-    files = tuple([_read_file(file, structure) for file in listed or ()])
-    told = sum([file.size for file in files])
-    size = told if wire.size is None else wire.size
-    is_whole = listed is not None and not odd_files and len(listed) < LISTED_FILES
-    adds_up = told == (wire.size or 0)
+    files = tuple([_read_file(file, structure) for file in listed_files])
+    total = sum([file.size for file in files])
     withheld = _withheld(wire)
+    is_complete = total == (wire.size or 0) or bool(withheld)
     return Article(
         id=wire.id,
         doi=wire.doi or "",
         modified_date=wire.modified_date or "",
-        size=size,
+        size=total if wire.size is None else wire.size,
         files=files,
-        files_complete=file_list is not None or (is_whole and (adds_up or bool(withheld))),
+        files_complete=file_list is not None or (_lists_all(read) and is_complete),
         withheld=withheld,
         version=_version(wire.version),
-        odd_fields=odd,
-        odd_files=odd_files,
-        sums_differ=tuple(
-            [
-                line
-                for file in listed or ()
-                if file.supplied_md5 != file.computed_md5 and (line := _sums(file))
-            ]
-        ),
+        odd_fields=read.odd,
+        odd_files=read.odd_files,
+        sums_differ=tuple([line for file in listed_files if (line := _sums(file))]),
         embargo_until=_embargo_until(wire),
         draft_of=_draft_of(wire),
     )
 
 
+def _read_record(raw: bytes) -> _Read:
+    try:
+        wire = _decode_record(raw)
+    except InvalidResponse as error:
+        return _read_record_leniently(raw, error)
+    return _Read(wire, wire.files)
+
+
+def _lists_all(read: _Read) -> bool:
+    """Return whether a record may list all files itself: a list of ten may be cut."""
+    return read.listed is not None and not read.odd_files and len(read.listed) < LISTED_FILES
+
+
 def read_description(raw: bytes) -> Description:
-    """Read what tables show of a record: nothing of one that cannot be read, which another version kept."""
+    """Return what tables show of a record; nothing if it cannot be read, as another release kept it."""
     try:
         wire = _decode_described(raw)
     except (ConnectionFailed, InvalidResponse):
@@ -246,19 +247,19 @@ def read_description(raw: bytes) -> Description:
     )
 
 
-def _version(told: object) -> int:
-    """Return the number of a version, 0 for what is none."""
+def _version(value: object) -> int:
+    """Return the number of a version, 0 for any other value."""
     try:
-        number = whole_number(told)
+        number = whole_number(value)
     except Unclear:
         return 0
     return number if 0 < number < 2**31 else 0
 
 
 def _embargo_until(wire: _Record) -> str:
-    """Tell when an embargo ends by itself: at ten past midnight UTC of its date, as figshare documents."""
-    is_told = wire.is_embargoed and isinstance(wire.embargo_date, str | int)
-    found = _DAY.match(str(wire.embargo_date)) if is_told else None
+    """Return when an embargo ends by itself: ten past midnight UTC of its date, as figshare documents."""
+    is_known = wire.is_embargoed and isinstance(wire.embargo_date, str | int)
+    found = _DAY.match(str(wire.embargo_date)) if is_known else None
     try:
         return f"{date(*map(int, found.groups()))}T00:10:00Z" if found else ""
     except ValueError:
@@ -266,7 +267,7 @@ def _embargo_until(wire: _Record) -> str:
 
 
 def _draft_of(wire: _Record) -> int:
-    """Tell the version that a record is an unpublished edit of, -1 for an unknown one; 0: it is none."""
+    """Return the version that a record is an unpublished edit of, -1 for an unknown one, 0 for no edit."""
     is_published = bool(wire.is_public or wire.published_date)
     return (_version(wire.version) or -1) if wire.status == "draft" and is_published else 0
 
@@ -294,7 +295,9 @@ def _read_file(wire: _File, structure: Mapping[str, str | None]) -> RemoteFile:
 
 
 def _sums(wire: _File) -> str:
-    """Say how the md5 that the uploader named differs from figshare's own, "" where it does not."""
+    """Return how the md5 that the uploader named differs from figshare's own, "" if it does not."""
+    if wire.supplied_md5 == wire.computed_md5:  # most are: two matches saved a file
+        return ""
     supplied, computed = _md5(wire.supplied_md5), _md5(wire.computed_md5)
     if supplied is None or computed is None or supplied == computed:
         return ""
@@ -302,5 +305,5 @@ def _sums(wire: _File) -> str:
 
 
 def _md5(text: str | None) -> str | None:
-    """Return an md5 as it is written here, None for what is none."""
+    """Return an md5 in lower case, None for any other text."""
     return text.lower() if text and _MD5.fullmatch(text) else None

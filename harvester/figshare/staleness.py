@@ -18,7 +18,7 @@ _TO_THE_SECOND = 19
 
 def says_less(now: Article, raw: bytes, old: Article, before: bytes, latest: str) -> str:
     """
-    Say how a record (`now`, `raw`) says less than the one here (`old`, `before`), "" where it does not.
+    Return how a record (`now`, `raw`) says less than the one here (`old`, `before`), "" where it does not.
 
     `latest`: ISO 8601, no date that can be believed is later.
     """
@@ -30,20 +30,20 @@ def says_less(now: Article, raw: bytes, old: Article, before: bytes, latest: str
         return f"names none of the {len(old.files)} files of the record that is here, which is kept"
     if now.version and old.version and now.version != old.version:
         return ""
-    told, known = now.modified_date[:_TO_THE_SECOND], old.modified_date[:_TO_THE_SECOND]
-    if not told or not known or told > known or known > latest:
+    moment, known = now.modified_date[:_TO_THE_SECOND], old.modified_date[:_TO_THE_SECOND]
+    if not moment or not known or moment > known or known > latest:
         return ""
-    if told == known:
+    if moment == known:
         lost = _lost(now, raw, old, before)
-        return f"lacks what it told before at the same date ({lost}): what is here is kept" if lost else ""
+        return f"lacks what it had before at the same date ({lost}): what is here is kept" if lost else ""
     differs = not VOLATILE.issuperset(changed_fields(before, raw)) or changed_files(old.files, now.files)
-    return f"is of {told}, and that of {known} is here: it is kept" if differs else ""
+    return f"is of {moment}, and that of {known} is here: it is kept" if differs else ""
 
 
 def _lost(now: Article, raw: bytes, old: Article, before: bytes) -> str:
     """Name what a record does not tell any more: fields that tables show, and files."""
-    here, told = asdict(read_description(before)), asdict(read_description(raw))
-    lost = [name for name, value in here.items() if value and not told[name]]
+    here, there = asdict(read_description(before)), asdict(read_description(raw))
+    lost = [name for name, value in here.items() if value and not there[name]]
     # An embargo that begins takes all of them out of the public's record; one that goes on takes none.
     if now.files or now.withheld in {"", old.withheld}:
         ids = {file.id for file in now.files}

@@ -2,7 +2,7 @@
 figshare's statistics as calls: the counters of an item, by period and by country.
 
 Here is decided into which windows a span of days is split. The service cuts one that is too long without a
-word, so a period that was cut away would look like one in which nobody came.
+word, so a period that was cut away would look like one without any use.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _breaker() -> CircuitBreaker:
 
 
 class Window(NamedTuple):
-    """Days that are asked for at once, the last one included."""
+    """The days of one request, the last one included."""
 
     first: date
     last: date
@@ -65,7 +65,7 @@ def windows(granularity: str, since: date, until: date) -> tuple[Window, ...]:
     Split the days from `since` to `until`, both included, into windows that figshare does not cut.
 
     No day is in two of them and none is missing. Windows of months and years end with one, so that none is
-    told in two parts. A year counts as 365 days: nobody says what the service makes of a leap year.
+    split in two. A year counts as 365 days: how the service counts a leap year is not documented.
     """
     found: list[Window] = []
     while since <= until:
@@ -78,7 +78,7 @@ def windows(granularity: str, since: date, until: date) -> tuple[Window, ...]:
 
 
 def _last_day(granularity: str, first: date) -> date:
-    """Tell the last day of the longest window that begins with `first`."""
+    """Return the last day of the longest window that begins with `first`."""
     years = _MOST_YEARS[granularity]
     try:
         behind = first + timedelta(days=365 * years)
@@ -96,14 +96,14 @@ def _anniversary(day: date, years: int) -> date:
 
 
 def _first_day(granularity: str, day: date) -> date:
-    """Tell when the period begins that a day is in."""
+    """Return when the period begins that a day is in."""
     if granularity == "year":
         return day.replace(month=1, day=1)
     return day.replace(day=1) if granularity == "month" else day
 
 
 def requests_per_item(task_name: str, settings: Statistics, today: date) -> int:
-    """Tell how many requests a task on statistics makes for one item; 0 for any other task."""
+    """Return how many requests a task on statistics makes for one item; 0 for any other task."""
     if task_name == "stats":
         return len(_counters(settings))
     if task_name not in {"timeline", "breakdown"} or settings.since is None:
@@ -154,7 +154,7 @@ class StatsService:
 
     async def totals(self, item_id: ItemId) -> Totals:
         """
-        Return the uses of one item since it was published; UNSET for a counter that is not asked for.
+        Return the uses of one item since it was published; UNSET for a counter that is not requested.
 
         Source: API reference, Stats, Totals. An unknown item gets an empty answer: that is not 0.
         """
@@ -215,28 +215,28 @@ class StatsService:
         return reply
 
 
-def _within(told: Numbers, granularity: str, window: Window) -> Iterator[tuple[str, str, int]]:
+def _within(numbers: Numbers, granularity: str, window: Window) -> Iterator[tuple[str, str, int]]:
     """
-    Read the numbers of a window: when the period begins, the country, the number.
+    Yield the numbers of a window: when the period begins, the country, the number.
 
-    What is told of other days is left out: those have windows of their own, or nobody asked.
+    Numbers of other days are excluded: those days have windows of their own, or were not requested.
 
     Raises:
         InvalidResponse: nothing of it is about this window, or no period is named.
     """
     earliest = _first_day(granularity, window.first)
-    begins = {name: _begin(name, granularity, window) for name in told}
+    begins = {name: _begin(name, granularity, window) for name in numbers}
     wanted = {name: day for name, day in begins.items() if earliest <= day <= window.last}
-    if told and not wanted:
-        raise InvalidResponse(f"requested {window.first} to {window.last}, got {min(told)}")
+    if numbers and not wanted:
+        raise InvalidResponse(f"requested {window.first} to {window.last}, got {min(numbers)}")
     for name, day in wanted.items():
-        for country, number in told[name].items():
+        for country, number in numbers[name].items():
             yield day.isoformat(), country, number
 
 
 def _begin(name: str, granularity: str, window: Window) -> date:
     """
-    Tell when a period begins, by its name: 2015, 2015-07, 2015-07-01.
+    Return when a period begins, by its name: 2015, 2015-07, 2015-07-01.
 
     A total is one period, whatever it is called.
     """

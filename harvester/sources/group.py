@@ -1,4 +1,4 @@
-"""The public items of a group, and of the groups below it where that is asked for."""
+"""The public items of a group, and of the groups below it if wanted."""
 
 from __future__ import annotations
 

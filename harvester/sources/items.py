@@ -46,7 +46,7 @@ class Items(Table):
 
 
 def _may_name(name: str) -> bool:
-    """Tell whether a text may be the name of an item: a number must be one that ids can be."""
+    """Return whether a text may be the name of an item: a number must be one that ids can be."""
     digits = name.removeprefix("-")
     if not digits.isdecimal():
         return bool(name)
