@@ -79,7 +79,7 @@ async def test_an_answer_of_too_many_values_costs_what_was_asked_for(where: str,
         summary = await harvest(told)
         errors = [row["error"] for row in rows(tmp_path / "failures.csv")]
         assert errors
-        assert all("more values or text than any answer has" in error for error in errors), errors
+        assert all("too many values or too much text" in error for error in errors), errors
         assert summary.exit_status == 1
 
 
