@@ -47,7 +47,7 @@ async def test_nothing_is_removed_where_nobody_says_yes(sandbox: Sandbox, tmp_pa
         assert f"  {path}  ({why})\n" in ended.out
     last = f"{len(old)} files, {size / 1000:.1f} kB, no longer belong to the harvest: to be moved to .trash/"
     last += " for 30 days"
-    nobody = "nothing is removed: nobody is there to be asked; --yes says yes beforehand"
+    nobody = "nothing is removed: there is no terminal to ask on; --yes answers beforehand"
     assert ended.out.endswith(f"{last}\n{nobody}\n")
     assert here(tmp_path) == belongs | old
 

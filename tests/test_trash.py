@@ -118,7 +118,7 @@ async def test_what_is_deleted_for_good_is_shown_and_agreed_to(sandbox: Sandbox,
     assert ended.out.endswith(
         "    3 bytes  .trash/2020-01-01  (1 files)\n"
         "1 files, 3 bytes, in the trash: to be deleted for good\n"
-        "nothing is removed: nobody is there to be asked; --yes says yes beforehand\n"
+        "nothing is removed: there is no terminal to ask on; --yes answers beforehand\n"
     )
     assert kept.exists()
     ended = await harvester(*words, "--yes")
