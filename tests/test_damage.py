@@ -41,7 +41,7 @@ NONSENSE = (
     "UPDATE work SET state = 'eaten'",
     "UPDATE records SET raw = 'no JSON'",
     "UPDATE records SET raw = '[]'",
-    "ALTER TABLE uses DROP COLUMN number",
+    "ALTER TABLE usage DROP COLUMN number",
     "ALTER TABLE runs DROP COLUMN heartbeat",
     "DROP TRIGGER work_changed",
     "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = replace(sql, 'STRICT', '')"
@@ -51,7 +51,7 @@ COMMANDS = ("status", "failed", "plan", "export", "verify", "run")
 
 EACH = """
 import contextlib, io, json, sys
-from harvester.cli import main as cli
+from harvester.cli.main import main as cli
 for words in json.load(sys.stdin):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

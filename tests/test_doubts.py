@@ -31,9 +31,9 @@ pytestmark = pytest.mark.anyio
 QUICKLY = {
     "HARVESTER_RETRY_ATTEMPTS": "3",
     "HARVESTER_RETRY_MAX_WAIT": "0.02",
-    "HARVESTER_RETRY_PATIENCE": "20",
+    "HARVESTER_RETRY_OUTAGE_TIMEOUT": "20",
 }
-BRIEFLY = {**QUICKLY, "HARVESTER_RETRY_PATIENCE": "0.2"}
+BRIEFLY = {**QUICKLY, "HARVESTER_RETRY_OUTAGE_TIMEOUT": "0.2"}
 """For what is down for ever: it is not waited for."""
 ITEMS = Settings(items=4, private_items=2, colleague_items=0, own_public=2, heavy=0, page_cap=2)
 """Exit 0: figshare has said so twice, of no more items than may vanish at once."""

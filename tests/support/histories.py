@@ -34,7 +34,7 @@ MOST_VERSIONS = 12
 QUICKLY = {
     "HARVESTER_RETRY_ATTEMPTS": "4",
     "HARVESTER_RETRY_MAX_WAIT": "0.02",
-    "HARVESTER_RETRY_PATIENCE": "0.2",
+    "HARVESTER_RETRY_OUTAGE_TIMEOUT": "0.2",
     "HARVESTER_TIMEOUTS_IDLE": "5",
 }
 FAULTS = (
@@ -193,7 +193,7 @@ class History:
         asked.clear()
         words = self.words(*self.maybe_prune(number))
         async with forked(words, self.told_by_run(), **QUICKLY) as running:
-            await until(lambda: len(asked) >= number % 97 or not running.process.is_alive())
+            await until(lambda: len(asked) >= number % 97 or running.process.returncode is not None)
             getattr(running, how)()
             status = await running.wait()
         self.told.append(f"  ended with {status} after {len(asked)} requests")
@@ -206,7 +206,7 @@ class History:
         asked.clear()
         async with forked(self.words(*self.maybe_prune(number)), self.told_by_run(), **QUICKLY) as running:
             for count in sorted(chance.sample(range(100), 3)):
-                await until(lambda: len(asked) >= count or not running.process.is_alive())  # noqa: B023
+                await until(lambda: len(asked) >= count or running.process.returncode is not None)  # noqa: B023
                 self.change_one(chance)
             status = await running.wait()
         assert status in {0, 1}, self.last_words()

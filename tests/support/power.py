@@ -41,6 +41,7 @@ from tests.support.death import (
     assert_nothing_recorded_was_asked_for_again,
     recorded,
 )
+from tests.support.fork_server import Process
 from tests.support.program import at, harvester, started
 from tests.support.truth import assert_complete
 
@@ -256,7 +257,7 @@ class _Harvest:
         left.unlink()
 
 
-async def _stop(process: anyio.abc.Process) -> None:
+async def _stop(process: Process) -> None:
     """Stop a program; when this returns, none of its threads is in the midst of a sync."""
     process.send_signal(signal.SIGSTOP)
     while states := _states(process.pid) - {"T"}:

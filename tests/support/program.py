@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import anyio
 
 from harvester import load_config
 from harvester.config import Config
 from harvester.sandbox import Sandbox
+from tests.support.fork_server import Process, can_fork, fork
 
 TOKEN = "sandbox-token"
 
@@ -39,16 +40,37 @@ def environment(**more: str) -> dict[str, str]:
 async def harvester(
     *words: object, cwd: Path | None = None, stdin: str = "", env: dict[str, str] | None = None
 ) -> Ended:
-    """Run the program to its end."""
+    """Run the program to its end, in a forked process where that is the same as a new one."""
+    env = environment() if env is None else env
+    if can_fork(env):
+        return await _forked(words, env, cwd, stdin)
     done = await anyio.run_process(
         [sys.executable, "-m", "harvester", *map(str, words)],
         cwd=cwd,
         input=stdin.encode(),
-        env=environment() if env is None else env,
+        env=env,
         check=False,
     )
-    out, err = (text.decode(errors="backslashreplace") for text in (done.stdout, done.stderr))
-    return Ended(done.returncode, out, err)
+    return Ended(done.returncode, _text(done.stdout), _text(done.stderr))
+
+
+async def _forked(words: Sequence[object], env: Mapping[str, str], cwd: Path | None, stdin: str) -> Ended:
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write(stdin.encode())
+        given.seek(0)
+        streams = (given.fileno(), out.fileno(), err.fileno())
+        process = fork(words, env=env, cwd=cwd, streams=streams)
+        try:
+            status = await process.wait()
+        finally:
+            process.kill()
+        for stream in (out, err):
+            stream.seek(0)
+        return Ended(status, _text(out.read()), _text(err.read()))
+
+
+def _text(printed: bytes) -> str:
+    return printed.decode(errors="backslashreplace")
 
 
 def at(sandbox: Sandbox, rate: str = "inf") -> tuple[str, ...]:
@@ -78,15 +100,18 @@ Program = Callable[..., Awaitable[Ended]]
 
 
 @asynccontextmanager
-async def started(words: Sequence[object], **more: str) -> AsyncIterator[anyio.abc.Process]:
+async def started(words: Sequence[object], **more: str) -> AsyncIterator[Process]:
     """Start the program and leave it running; it is killed at the end if it still runs."""
-    process = await anyio.open_process(
-        [sys.executable, "-m", "harvester", *map(str, words)],
-        env=environment(**more),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    env = environment(**more)
+    with Path(os.devnull).open("r+b") as nowhere:
+        process: Process
+        if can_fork(env):
+            process = fork(words, env=env, streams=(nowhere.fileno(),) * 3)
+        else:
+            command = [sys.executable, "-m", "harvester", *map(str, words)]
+            process = await anyio.open_process(
+                command, env=env, stdin=nowhere, stdout=nowhere, stderr=nowhere
+            )
     try:
         yield process
     finally:
