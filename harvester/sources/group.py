@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from msgspec.structs import replace
+
 from harvester.config.keys import Id
 from harvester.config.tables import Table
 from harvester.figshare.protocol import ArticleListing, Listing, ListingEndpoints
@@ -65,8 +67,6 @@ class GroupListing(Table, Listing):
 
         The tree is requested once a listing: what is left of it travels in the cursor.
         """
-        from msgspec.structs import replace  # noqa: PLC0415 - where there is work
-
         if cursor is not None:
             left, _, inner = cursor.partition("|")
             waiting = [int(number) for number in left.split(",")]
