@@ -1002,7 +1002,7 @@ async def test_a_proxy_is_asked_for_what_it_is_for() -> None:
                 await asked.json("api", "GET", URL("https://api.example.org/x"), orjson.loads)
             with pytest.raises(ConnectionFailed, match="DNS lookup failed"):
                 await asked.json("stats", "GET", URL("https://stats.example.org/x"), orjson.loads)
-            with pytest.raises(ConnectionFailed, match="no connection"):
+            with pytest.raises(ConnectionFailed, match="connection failed"):
                 await asked.json("files", "GET", URL("https://127.0.0.1:9/x"), orjson.loads)
         group.cancel_scope.cancel()
     assert asked_for == ["CONNECT api.example.org:443 HTTP/1.1"] * 2  # once to prove that it is dead

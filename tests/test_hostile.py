@@ -26,7 +26,7 @@ from tests.support.worst import PEAK
 pytestmark = pytest.mark.anyio
 
 FAILS = {
-    "wrong-shape": "not the promised JSON",
+    "wrong-shape": "the response does not match the documented JSON",
     "wrong-id": "answered with item",
     "huge": "bytes of JSON",
     "deep-unread": "nested too deeply",
@@ -36,8 +36,8 @@ FAILS = {
     "bad-utf8": "not UTF-8 text",
     "surrogates": "JSON that no standard allows",
     "endless-files": "a file list of more than",
-    "repeating-files": "the file list repeats itself",
-    "brotli": "encoded in a way that nobody asked for",
+    "repeating-files": "the file list repeats the same page",
+    "brotli": "a content encoding that was not requested",
     "many-numbers": "more values or text than any answer has",
     "many-authors": "more values or text than any answer has",
     "many-files": "more values or text than any answer has",
@@ -327,12 +327,12 @@ async def test_a_group_s_listing_is_compared_with_its_count(tmp_path: Path) -> N
         summary = await harvest(config(sandbox, tmp_path / "b", sources=source))
         assert summary.exit_status == 1
         (failure,) = rows(tmp_path / "b" / "failures.csv")
-        assert "figshare counts 14 items, its listing has 12" in failure["error"]
+        assert "figshare counts 14 items, but lists 12" in failure["error"]
         assert (failure["item_id"], failure["task"]) == ("", "listing")
     async with Sandbox(Settings(items=60, heavy=0, miscount=-2)) as sandbox:
         summary = await harvest(config(sandbox, tmp_path / "c", sources=source))
         assert summary.exit_status == 0
-        assert "figshare counts 10 items, its listing has 12" in summary.run["warnings"][0]
+        assert "figshare counts 10 items, but lists 12" in summary.run["warnings"][0]
 
 
 async def test_a_listing_that_shifts_while_it_is_read_loses_nothing(tmp_path: Path) -> None:
