@@ -580,7 +580,7 @@ async def test_an_output_that_is_closed_is_no_defect(sandbox: Sandbox, tmp_path:
         assert only_line(ended.stderr.decode()) == ("standard output is closed: there is nowhere to print")
 
 
-ACCOUNT = r"^(asked|items|files) +(\d+)[^:]*: (.*)$"
+ACCOUNT = r"^(entries|items|files) +(\d+)[^:]*: (.*)$"
 
 
 async def test_the_closing_lines_account_for_everything_and_add_up(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ async def test_dead_statistics_do_not_stop_the_rest(tmp_path: Path) -> None:
         ids = sandbox.world.search("survey")
         assert summary.exit_status == 1
         assert summary.folder["work"] == {"metadata": {"done": len(ids)}, "stats": {"failed": len(ids)}}
-        assert summary.folder["outcomes"]["items"] == {"failed for now": len(ids)}
+        assert summary.folder["outcomes"]["items"] == {"transient": len(ids)}
         assert "pending" not in summary.folder["files"]
         assert summary.run["requests"]["stats"] < 2 * 2 * len(ids)  # it rests instead of being asked for each
         again = await harvest(config(sandbox, tmp_path))

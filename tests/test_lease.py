@@ -33,9 +33,9 @@ QUICK = Timing(watch_seconds=2.0)
 OPEN = """
 import os, sys, time, anyio
 from pathlib import Path
-from harvester.errors import FolderInUse
+from harvester.errors import FolderLocked
 from harvester.ledger.database.heartbeat import Timing, Watch
-from harvester.ledger.database.lease_file import ClaimFile
+from harvester.ledger.database.lease_file import LeaseFile
 from harvester.ledger.ledger import Ledger
 
 def hold(folder, how="log", seconds=3.0):
@@ -44,9 +44,9 @@ def hold(folder, how="log", seconds=3.0):
             ledger = Ledger(Path(folder), timing=Timing(watch_seconds=seconds))
             ledger.open()
         else:
-            ledger = ClaimFile(Path(folder), Watch(Path(folder), seconds=seconds))
+            ledger = LeaseFile(Path(folder), Watch(Path(folder), seconds=seconds))
             ledger.take()
-    except FolderInUse as error:
+    except FolderLocked as error:
         print("refused", os.getpid(), str(error), flush=True)
     else:
         print("held", os.getpid(), flush=True)

@@ -143,6 +143,7 @@ class Cases:
         kept = {key: value for key, value in environment().items() if key != "FIGSHARE_TOKEN"}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         more = {"HARVESTER": str(self.program), "PYTHON": sys.executable, "PATH": path, "TMPDIR": str(own)}
+        more["OUTAGE_KEY"] = "HARVESTER_RETRY_OUTAGE_TIMEOUT"  # how the scripts call it is up to the program
         return {**kept, **more, "ATTACK_WORK": str(own), "PYTHONDONTWRITEBYTECODE": "1"}
 
 

@@ -67,7 +67,7 @@ PERMANENT: Mapping[str, Never] = {
     "always-500": Never("metadata", FailureKind.TRANSIENT, "server error (500)", {"6"}),  # 3, twice
     "always-403-json": Never("metadata", FailureKind.PERMANENT, "You do not have the right to see", {"1"}),
     "always-404": Never("metadata", FailureKind.NOT_FOUND, "not found (404)", {"2"}),
-    "always-404-html": Never("metadata", FailureKind.BLOCKED, "words that are not figshare's (404)", {"6"}),
+    "always-404-html": Never("metadata", FailureKind.BLOCKED, "not in figshare's JSON (404)", {"6"}),
     "always-gone-file": Never("files", FailureKind.NOT_FOUND, "not found (404)", {"2"}),
     "always-wrong-md5": Never("files", FailureKind.PERMANENT, "twice the same", {"2"}),
     "always-wrong-length": Never("files", FailureKind.TRANSIENT, "were expected", {"6"}),
