@@ -36,6 +36,8 @@ class Registry(Mapping[str, type[Any]]):
         try:
             return getattr(import_module(module), cls)  # type: ignore[no-any-return]  # tests look at each
         except ModuleNotFoundError as exc:
+            if (exc.name or "").partition(".")[0] == __package__:
+                raise  # a module of our own is missing: a defect, and no extra would bring it
             raise UsageError(
                 f"{name}: needs the package {exc.name}, which is not installed: "
                 f"pip install 'figshare-harvester[{name}]'"

@@ -23,7 +23,7 @@ from harvester.figshare.describe import Creator, Funding, PackageMetadata, Relat
 from harvester.jobs.export import export
 from harvester.jobs.prune import removable
 from harvester.ledger.reader import Reader
-from harvester.plugins import ALWAYS_EXPORTED, EXPORTERS
+from harvester.plugins import ALWAYS_EXPORTED, EXPORTERS, Registry
 from harvester.sandbox import Sandbox, Settings
 from tests.support.leftovers import harvest_with_leftovers
 from tests.support.program import at, config, harvester
@@ -377,3 +377,8 @@ def test_each_exporter_names_its_files(name: str) -> None:
     exporter: Exporter = REGISTRY[name]()
     assert exporter.files
     assert exporter.format == name
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_defect_and_not_a_missing_extra() -> None:
+    with pytest.raises(ModuleNotFoundError, match="harvester.exporters.nonesuch"):
+        Registry(nonesuch="harvester.exporters.nonesuch:Nothing")["nonesuch"]

@@ -162,6 +162,19 @@ async def test_a_damaged_file_of_a_version_is_found_and_comes_again(tmp_path: Pa
         assert_version(tmp_path, sandbox, item_id, 1, f"files/{item_id}.v1")
 
 
+async def test_a_corrupt_file_is_never_shared_with_another_version(tmp_path: Path) -> None:
+    async with Sandbox(ITEMS) as sandbox:
+        world, item_id = sandbox.world, versions_of(sandbox)
+        words = ("run", "--item", str(item_id), "-o", tmp_path, *at(sandbox))
+        assert (await harvester(*words)).status == 0
+        here = tmp_path / f"files/{item_id}" / world.files(item_id)[1]["name"]
+        here.write_bytes(bytes(len(here.read_bytes())))
+        ended = await harvester(*words, "--versions", "all")
+        assert ended.status == 0, ended.err
+        for version in (1, 2):
+            assert_version(tmp_path, sandbox, item_id, version, f"files/{item_id}.v{version}")
+
+
 async def test_versions_are_withdrawn_and_return_with_their_item(tmp_path: Path) -> None:
     async with Sandbox(ITEMS) as sandbox:
         world, item_id = sandbox.world, versions_of(sandbox)
