@@ -610,7 +610,7 @@ async def test_the_closing_lines_account_for_everything_and_add_up(tmp_path: Pat
         assert folder["items"] == told["items"][0] == folder["listings"]["unique"]
         assert folder["failures"] == len(rows(tmp_path / "failures.csv"))
         shown = (await harvester("status", "-o", tmp_path)).out
-        assert f"asked     {told['asked'][0]}: " in shown
+        assert f"entries   {told['entries'][0]}: " in shown
 
 
 async def test_the_closing_lines_and_status_tell_what_has_changed_since_the_run_before(

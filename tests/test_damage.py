@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
@@ -273,12 +273,19 @@ async def test_a_file_that_is_not_the_promised_one_goes_out_of_the_way_and_stays
     assert now[f"{stem}~replaced{dot}{suffix}"] == b"an earlier version"
 
 
+def runs_of(folder: Path) -> int:
+    """Return how many runs a ledger has recorded; none where its tables are still being made."""
+    with closing(sqlite3.connect(folder / NAME)) as db, suppress(sqlite3.OperationalError):
+        return int(db.execute("SELECT count(*) FROM runs").fetchone()[0])
+    return 0
+
+
 async def test_a_ledger_is_not_made_anew_under_a_run_that_is_at_work(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     words = ("run", "--search", "survey", "-o", tmp_path)
     async with started((*words, *at(sandbox, rate="0.5"))) as process:
-        await until(lambda: (tmp_path / NAME).exists() and (tmp_path / NAME).stat().st_size > 0)
+        await until(lambda: bool(list(tmp_path.glob(NAME))) and runs_of(tmp_path) > 0)
         ended = await harvester(*words, *at(sandbox), "--rebuild")
         assert ended.status == 3, ended.err
         assert "is at work here" in ended.err

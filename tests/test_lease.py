@@ -169,7 +169,7 @@ async def main():
     ledger = hold({str(tmp_path)!r})
     try:
         await ledger.keep()
-    except FolderInUse as error:
+    except FolderLocked as error:
         print("lost", os.getpid(), str(error), flush=True)
 anyio.run(main)
 """

@@ -300,7 +300,7 @@ async def test_a_token_whose_owner_cannot_be_told_adds_nothing_to_somebody_s_fol
             assert (await job.run()).exit_status == 0, "once, on a first run and on a later one"
         before = records(tmp_path)
         sandbox.doubts.begin(doubt)
-        with pytest.raises(FatalError, match="whose the token is could not be identified"):
+        with pytest.raises(FatalError, match="the token's account could not be identified"):
             await job.run(refresh=frozenset({"metadata"}))
         assert records(tmp_path) == before
         other = Harvest(sandbox, tmp_path / "new", source, **more)
@@ -310,7 +310,7 @@ async def test_a_token_whose_owner_cannot_be_told_adds_nothing_to_somebody_s_fol
         sandbox.doubts.end()
         await other.run()
         sandbox.doubts.begin(doubt)
-        with pytest.raises(FatalError, match="whose the token is could not be identified"):
+        with pytest.raises(FatalError, match="the token's account could not be identified"):
             await other.run()
 
 

@@ -133,7 +133,7 @@ def test_nesting_has_a_limit_that_every_reader_can_reach() -> None:
     [
         (b'{"id":' + b"1" * 60_000_000 + b"}", "the response does not match the documented JSON"),
         (b'{"id":1,"size":' + b"1" * 5000 + b"}", "the response does not match the documented JSON"),
-        (b'{"' + b"a" * 3_000_000 + b'" : 1,"id":1}', "a key that is longer"),
+        (b'{"' + b"a" * 3_000_000 + b'" : 1,"id":1}', "a key that is too long"),
         (b'{"id":1,"authors":[' + b"5," * 20_000 + b"5]}", "that mean nothing plain"),
         (b'{"id":1,"title":"' + "😀".encode() * 100_000 + b'","doi":"\xff"}', "JSON that no standard"),
     ],

@@ -23,7 +23,7 @@ def read_environment(environ: Mapping[str, str], faults: Faults) -> dict[str, An
             key = known[name]
             try:
                 values[key] = _value_of(text if key in PATHS else as_text(text), keys()[key])
-            except UnicodeDecodeError:
+            except UnicodeError:
                 faults.add(ENVIRONMENT, f"{name}: not UTF-8 text")
         elif name in renamed:
             faults.add(ENVIRONMENT, f"{name}: is now called {renamed[name]}")

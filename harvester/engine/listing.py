@@ -201,7 +201,7 @@ class Producer:
         for owner in sorted(owners):
             if not await self._ledger.owners.recognise(owner, ids.get(owner), why):
                 self._counters.warn(
-                    f"whose {owner} the token is could not be identified: {why}; the next run tries again"
+                    f"the token's {owner} could not be identified: {why}; the next run tries again"
                 )
 
     async def _choose(self, listings: Sequence[Listing]) -> None:

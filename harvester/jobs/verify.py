@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from anyio import get_cancelled_exc_class
+from anyio.lowlevel import checkpoint
 
 from harvester.concurrency import run_with_background
 from harvester.config import Config
@@ -82,6 +83,8 @@ async def _verify(reader: Reader, storage: Storage, ledger: Ledger | None) -> Ve
     moving = frozenset() if ledger else reader.moving()
     last_line = time.monotonic()
     for file in reader.files(FileStatus.DONE):
+        # A missing file costs no wait: many of them in a row would hold up signals and the heartbeat.
+        await checkpoint()
         if file.path in moving:
             log.warning("%s: is being renamed; not checked", file.path)
             continue

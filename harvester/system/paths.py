@@ -50,7 +50,12 @@ def usable(path: str) -> str:
 
 
 def as_text(argument: str) -> str:
-    """Return the text of an argument: UTF-8 where the locale has no characters for its bytes."""
+    """
+    Return the text of an argument: UTF-8 where the locale has no characters for its bytes.
+
+    Raises:
+        UnicodeError: it is not text.
+    """
     try:
         argument.encode()
     except UnicodeEncodeError:

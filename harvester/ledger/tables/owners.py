@@ -31,8 +31,8 @@ class Owners:
         before = await self._change(self._noted, whose, number)
         if number is None and before is not None:
             raise FatalError(
-                f"{self._folder}: holds the private items of {whose} {before}, and whose the token is cannot"
-                f" be told: {why}; run again once the api answers GET /account"
+                f"{self._folder}: holds the private items of {whose} {before}, and the token's account"
+                f" could not be identified: {why}; run again once the api answers GET /account"
             )
         if number is not None and before != str(number):
             raise UsageError(
