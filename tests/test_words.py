@@ -141,3 +141,15 @@ def test_a_word_is_found_where_it_stands_alone() -> None:
     (place,) = places_of("redaction", [PACKAGE / "text/redaction.py"])[:1]
     assert place == "text/redaction.py:2"
     assert places_of("edaction", [PACKAGE / "text/redaction.py"]) == []
+
+
+def test_a_module_that_a_text_of_the_package_names_is_there() -> None:
+    there = {path.name for path in modules()}
+    named = re.compile(r"`(?:[\w]+/)*(\w+\.py)`")
+    missing = [
+        f"{path.relative_to(PACKAGE).as_posix()}: {name}"
+        for path in modules()
+        for name in named.findall(path.read_text(encoding="utf-8"))
+        if name not in there
+    ]
+    assert not missing

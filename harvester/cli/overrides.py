@@ -79,7 +79,7 @@ def _sources(given: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
 
 def _narrow(sources: Iterable[dict[str, Any]], filters: Mapping[str, Any]) -> None:
     """Put the filters into each source that takes them."""
-    from harvester.config.tables import fields  # noqa: PLC0415 - see cli.py: few commands need it
+    from harvester.config.tables import fields  # noqa: PLC0415 - few commands need it
     from harvester.plugins import SOURCES  # noqa: PLC0415
 
     unused = dict.fromkeys(filters)

@@ -1,8 +1,8 @@
 """
-The words of the command line.
+Argument parser: commands, options and their help texts.
 
 An option's destination is the full name of the config key that it sets (``concurrency.workers``), so options
-and file need no table between them; `chosen.py` makes sources of those that name some.
+and file need no table between them; `overrides.py` makes sources of those that name some.
 """
 
 from __future__ import annotations

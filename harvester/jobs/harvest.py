@@ -1,9 +1,8 @@
 """
-Puts the parts together for the things a person asks for: harvest, plan, verify, export.
+The harvest job: it opens the ledger, the storage and the services, runs the pipeline, and writes the outputs.
 
-`cli.py` turns words into calls of these; a program that uses the library calls them itself. What needs none
-of the parts stands apart, so that it comes at once: `kinds.py` reads a config, `status.py` a folder, and so
-does what removes: `prune.py`. `connecting.py` opens the session that all requests go through.
+`cli/commands/run.py` calls it, and so does a program that uses the library. `jobs/services.py` opens the
+session that all requests go through.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def fit_to_limits(config: Config) -> Config:
     """
     Return the config with as many workers and downloads as this process may have files open for.
 
-    Raises what `handles.fitted` raises.
+    Raises what `resource_limits.fitted` raises.
     """
     told = config.concurrency
     workers, downloads = fitted(told.workers, told.downloads)

@@ -1,4 +1,4 @@
-"""What the ledger makes of a run that is yet to come, as `plan` asks it: `line.py` foreseen."""
+"""Forecast for `plan`: what a run would enqueue, by the rules of `tables/queue.py`."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ class Forecast:
     # -- files ------------------------------------------------------------------------------------
 
     def bytes_here(self) -> int:
-        """Add up the files that were fetched and are still here; see `Room`."""
+        """Return the bytes of the files that were fetched and are still here; see `SizeBudget`."""
         fetched = "SELECT total(bytes) FROM totals WHERE what = 'files' AND state = 'done'"
         return int(self._row(f"SELECT ({fetched}) + (SELECT total(size) FROM orphans)")[0])
 

@@ -16,7 +16,7 @@ from harvester.system import resource_limits
 
 NAME = "harvest.db"
 STATEMENTS_KEPT = 32
-"""Prepared ones: those for many rows (`many.py`) are large, and each number of rows is another one."""
+"""Prepared statements in the cache: those of `bulk.py` are large, one for each number of rows."""
 FILE_COLUMNS = "file_id, name, folder, size, md5, url"
 """In the order of the first fields of `RemoteFile`."""
 
@@ -127,8 +127,8 @@ def connect(
     """
     Open the database at `path`; refuse one that a newer version wrote.
 
-    `locks`: whether the file system has any; see `lockless.py`. `alone`: nobody else has it open, so that no
-    shared memory is needed for a write-ahead log. `unchanging`: nobody writes, and nothing waits in a log.
+    `locks`: whether the file system has any; see `lease_file.py`. `alone`: no other process has it open, so
+    that a write-ahead log needs no shared memory. `unchanging`: no process writes, and no log is pending.
 
     Raises:
         StorageError: something else is in the place of the database or of what SQLite makes beside it.

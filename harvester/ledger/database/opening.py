@@ -4,7 +4,7 @@ How a run opens the database: with as much of SQLite's locking as its file syste
 A write-ahead log is best: readers and the one writer do not wait for each other. It needs shared memory with
 locks of its own, and some network file systems lock the database and not that. SQLite tells it in many words
 ("locking protocol", "disk I/O error" of a lock or of shared memory). Then a rollback journal does, and where
-the database cannot be locked either, SQLite is told that it is alone. Without a log, `lockless.LeaseFile`
+the database cannot be locked either, SQLite is told that it is alone. Without a log, `lease_file.LeaseFile`
 keeps two runs apart besides, as locks that fail in one way cannot be trusted in another.
 """
 
@@ -52,7 +52,7 @@ def open_to_write(path: Path, watch: Watch) -> Opened:
 
     Raises:
         FolderLocked: another run, which has no log either, is at work here.
-        StorageError, UsageError: as `schema.connect`.
+        StorageError, UsageError: as `connection.connect`.
         sqlite3.Error: it cannot be had in any way.
     """
     # To switch to a log would break a run that works without one: its claim is judged before that.
