@@ -34,9 +34,9 @@ class Filters(Table):
 
     It is asked of the service where the service takes it (see `v2.py`), and checked here in any case:
     figshare ignores a filter that it does not know, and some listings take none. What an entry does not say
-    is no reason to leave it out: its record decides, see `client_side_filters.py`. ``item_type``: by number or name, also
-    one that only an institution knows. ``published_before``: the first day that is too late; no service takes
-    it. ``licence``: by its name; entries do not tell it.
+    is no reason to leave it out: its record decides, see `client_side_filters.py`. ``item_type``: by number
+    or name, also one that only an institution knows. ``published_before``: the first day that
+    is too late; no service takes it. ``licence``: by its name; entries do not tell it.
     ``order``: one of `ORDERS`, with " desc" the other way round; None for the endpoint's own.
     """
 
