@@ -100,12 +100,12 @@ Program = Callable[..., Awaitable[Ended]]
 
 
 @asynccontextmanager
-async def started(words: Sequence[object], **more: str) -> AsyncIterator[Process]:
+async def started(words: Sequence[object], *, may_fork: bool = True, **more: str) -> AsyncIterator[Process]:
     """Start the program and leave it running; it is killed at the end if it still runs."""
     env = environment(**more)
     with Path(os.devnull).open("r+b") as nowhere:
         process: Process
-        if can_fork(env):
+        if may_fork and can_fork(env):
             process = fork(words, env=env, streams=(nowhere.fileno(),) * 3)
         else:
             command = [sys.executable, "-m", "harvester", *map(str, words)]
