@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -21,23 +21,21 @@ async def apart(size: int, work: Callable[..., T], *args: Any) -> T:
     return await to_thread.run_sync(work, *args) if size > LARGE else work(*args)
 
 
-async def run_with_background(
-    work: Callable[[], Awaitable[T]], *background: Callable[[], Coroutine[Any, Any, None]]
-) -> T:
+@asynccontextmanager
+async def background_tasks(*tasks: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
     """
-    Return the result of `work`; the background tasks run meanwhile and are cancelled at its end.
+    Run background tasks beside the block; they are cancelled at its end.
 
-    An error of any of them cancels all and is raised by itself, not in a group.
+    An error of the block or of a task cancels all and is raised by itself, not in a group.
     """
     try:
         async with create_task_group() as group:
-            for task in background:
+            for task in tasks:
                 group.start_soon(task)
-            result = await work()
+            yield
             group.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise root_cause(group) from group
-    return result
 
 
 def root_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -13,7 +13,7 @@ import anyio
 
 from harvester.cli.log_format import set_up_as
 from harvester.cli.signals import SIGNALS
-from harvester.concurrency import run_with_background
+from harvester.concurrency import background_tasks
 
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, T]]
@@ -33,7 +33,8 @@ def run_until_signal(args: argparse.Namespace, work: Work[T]) -> T:
 
     async def interruptible() -> T:
         with anyio.CancelScope() as scope:
-            return await run_with_background(work, functools.partial(cancel_on_signal, scope))
+            async with background_tasks(functools.partial(cancel_on_signal, scope)):
+                return await work()
         raise KeyboardInterrupt
 
     return run(args, interruptible)

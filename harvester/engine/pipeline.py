@@ -30,7 +30,7 @@ from anyio import CancelScope, create_memory_object_stream, create_task_group
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from msgspec.structs import replace
 
-from harvester.concurrency import run_with_background
+from harvester.concurrency import background_tasks
 from harvester.engine.executor import Executor
 from harvester.engine.listing import Producer
 from harvester.engine.progress import RunCounters
@@ -125,7 +125,8 @@ class Pipeline:
         self._items = self._files = 0
         self._in_flight.clear()
         with CancelScope() as scope:
-            await run_with_background(partial(self._flow, retries), partial(self._grace, scope))
+            async with background_tasks(partial(self._grace, scope)):
+                await self._flow(retries)
         await self._ledger.flush()
 
     async def _flow(self, retries: Sequence[Listing]) -> None:

@@ -18,7 +18,7 @@ import anyio
 from anyio import to_thread
 
 from harvester.client import Client
-from harvester.concurrency import run_with_background
+from harvester.concurrency import background_tasks
 from harvester.config import Config
 from harvester.engine.executor import Executor
 from harvester.engine.listing import Producer
@@ -88,17 +88,13 @@ async def harvest(
     with map_disk_errors(str(config.folder)):
         await to_thread.run_sync(partial(prepare, config.folder, rebuild=rebuild, timing=hooks.timing))
     ledger = Ledger(config.folder, clock=hooks.wall_clock, timing=hooks.timing)
-    await ledger.acquire()
-    outcome, is_clean = "stopped", False
-    try:
+    async with ledger.hold() as end:
         if ledger.drawback:
             log.warning("%s: %s", ledger.path, ledger.drawback)
-        run = _Run(config, ledger, refresh, quick, accept_withdrawals, on_start, hooks)
-        summary = await run_with_background(run.go, ledger.keep)
-        outcome = "interrupted" if summary.exit_status == ExitStatus.INTERRUPTED else "finished"
-        is_clean = summary.exit_status == 0
-    finally:
-        await ledger.close(outcome, clean=is_clean)
+        summary = await _Run(config, ledger, refresh, quick, accept_withdrawals, on_start, hooks).go()
+        if summary.exit_status == ExitStatus.INTERRUPTED:
+            end.outcome = "interrupted"
+        end.is_clean = summary.exit_status == 0
     return summary
 
 
@@ -142,7 +138,8 @@ class _Run:
             )
             companions = [partial(self._on_start, snapshot, pipeline.stop)] if self._on_start else []
             try:
-                await run_with_background(partial(self._do_all, pipeline, services, placement), *companions)
+                async with background_tasks(*companions):
+                    await self._do_all(pipeline, services, placement)
             except FatalError:
                 with contextlib.suppress(HarvestError):  # the disk may be what stopped the run
                     await self._summarise(snapshot, "stopped")

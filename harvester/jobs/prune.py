@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from anyio import CancelScope, get_cancelled_exc_class, to_thread
+from anyio import CancelScope, to_thread
 
-from harvester.concurrency import run_with_background
 from harvester.config import Config
 from harvester.exporters.summary import SummaryFile
 from harvester.jobs.export import export, is_output, make_exporters, write_outputs
@@ -78,18 +76,8 @@ async def prune(config: Config, paths: Sequence[str], *, trash_days: int = TRASH
     """
     ledger = Ledger(config.folder)
     with Reader(config.folder) as reader:
-        await ledger.acquire("prune")
-        outcome = "stopped"
-        try:
-            work = partial(_prune, config, reader, ledger, paths, trash_days)
-            pruned = await run_with_background(work, ledger.keep)
-            outcome = "finished"
-        except get_cancelled_exc_class():
-            outcome = "interrupted"
-            raise
-        finally:
-            await ledger.close(outcome)
-    return pruned
+        async with ledger.hold("prune", if_cancelled="interrupted"):
+            return await _prune(config, reader, ledger, paths, trash_days)
 
 
 async def _prune(

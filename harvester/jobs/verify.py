@@ -5,12 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from functools import partial
 
-from anyio import get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
-from harvester.concurrency import run_with_background
 from harvester.config import Config
 from harvester.engine.progress import LINE_EVERY_SECONDS
 from harvester.jobs.output_folder import open_storage
@@ -54,26 +51,11 @@ async def verify(config: Config) -> Verified:
         if not may_write(config.folder):
             return await _verify(reader, open_storage(config), None)
         ledger = Ledger(config.folder)
-        await ledger.acquire("verify")
-        outcome = "stopped"
-        try:
-            verified = await run_with_background(
-                partial(_recover_and_verify, config, reader, ledger), ledger.keep
-            )
-            outcome = "finished"
-        except get_cancelled_exc_class():
-            outcome = "interrupted"
-            raise
-        finally:
-            reader.close()  # who closes the database last takes its log away
-            await ledger.close(outcome)
-    return verified
-
-
-async def _recover_and_verify(config: Config, reader: Reader, ledger: Ledger) -> Verified:
-    storage = open_storage(config, ledger.confirm)
-    await Placement(ledger, storage).recover()
-    return await _verify(reader, storage, ledger)
+        async with ledger.hold("verify", if_cancelled="interrupted"):
+            with reader:  # closed before the ledger: who closes the database last takes its log away
+                storage = open_storage(config, ledger.confirm)
+                await Placement(ledger, storage).recover()
+                return await _verify(reader, storage, ledger)
 
 
 async def _verify(reader: Reader, storage: Storage, ledger: Ledger | None) -> Verified:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
 from msgspec.structs import replace
 
+from harvester.concurrency import background_tasks
 from harvester.ledger.batch import Entry, steps
 from harvester.ledger.database import lease_row
 from harvester.ledger.database.connection import NAME, database_errors
@@ -53,6 +55,18 @@ BATCH_SECONDS = 0.2
 BATCH_ROWS = 1000
 _BYTES_OF_A_ROW = 10_000
 """A record of as many counts for one more: large ones must not wait in memory together."""
+
+
+@dataclass
+class RunEnd:
+    """
+    How a run ended.
+
+    ``outcome``: "finished", "interrupted" or "stopped". ``is_clean``: it met no error.
+    """
+
+    outcome: str
+    is_clean: bool = False
 
 
 @dataclass(eq=False)
@@ -103,9 +117,25 @@ class Ledger:
 
     # -- opening and closing ------------------------------------------------------------------
 
-    async def acquire(self, job: str = "harvest") -> None:
-        """As `open`, off the event loop; whoever is cancelled while it watches another run takes nothing."""
+    @asynccontextmanager
+    async def hold(self, job: str = "harvest", *, if_cancelled: str = "stopped") -> AsyncIterator[RunEnd]:
+        """
+        Hold the folder for the block: write what it reports, and record at its end how it ended.
+
+        An error means "stopped", a cancellation `if_cancelled`; else what the block says counts. A run that
+        is cancelled while it still watches another one takes nothing. Raises what `open` raises.
+        """
         await to_thread.run_sync(partial(self.open, job, checkpoint=from_thread.check_cancelled))
+        end, said = RunEnd("stopped"), RunEnd("finished")
+        try:
+            async with background_tasks(self.keep):
+                yield said
+            end = said
+        except anyio.get_cancelled_exc_class():
+            end.outcome = if_cancelled
+            raise
+        finally:
+            await self.close(end.outcome, clean=end.is_clean)
 
     def open(self, job: str = "harvest", *, checkpoint: Callable[[], None] = lambda: None) -> None:
         """

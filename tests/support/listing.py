@@ -12,7 +12,6 @@ from pathlib import Path
 import anyio
 
 from harvester import load_config
-from harvester.concurrency import run_with_background
 from harvester.engine.listing import Producer
 from harvester.engine.progress import RunCounters
 from harvester.jobs.services import connect
@@ -30,8 +29,7 @@ async def read(api: str, folder: Path) -> None:
         options={"services.api": api, "sources": sources, "rate.api": float("inf")}, environ={}
     )
     ledger = Ledger(folder)
-    ledger.open()
-    try:
+    async with ledger.hold():
         await ledger.begin(RunSpec(TASKS, with_files=False))
         async with connect(config) as connected:
             producer = Producer(
@@ -42,9 +40,7 @@ async def read(api: str, folder: Path) -> None:
                 counters=RunCounters(),
                 stopping=anyio.Event(),
             )
-            await run_with_background(producer.run, ledger.keep)
-    finally:
-        await ledger.close("interrupted")
+            await producer.run()
 
 
 if __name__ == "__main__":

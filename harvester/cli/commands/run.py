@@ -13,7 +13,7 @@ from harvester.cli.console import print_error, print_note
 from harvester.cli.prune_prompt import PrunePrompt
 from harvester.cli.render import closing, nothing_removed
 from harvester.cli.signals import SIGNALS
-from harvester.concurrency import run_with_background
+from harvester.concurrency import background_tasks
 from harvester.config import Config
 from harvester.engine.progress import ProgressSnapshot
 from harvester.errors import ExitStatus, FatalError
@@ -75,14 +75,13 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
         (stop or scope.cancel)()
 
     with anyio.CancelScope() as scope:
-        work = functools.partial(
-            harvest,
-            config,
-            refresh=frozenset(args.refresh),
-            quick=args.quick,
-            accept_withdrawals=args.accept_withdrawals,
-            rebuild=args.rebuild,
-            on_start=show,
-        )
-        return await run_with_background(work, functools.partial(stop_on_signal, scope))
+        async with background_tasks(functools.partial(stop_on_signal, scope)):
+            return await harvest(
+                config,
+                refresh=frozenset(args.refresh),
+                quick=args.quick,
+                accept_withdrawals=args.accept_withdrawals,
+                rebuild=args.rebuild,
+                on_start=show,
+            )
     return None

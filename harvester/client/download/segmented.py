@@ -38,7 +38,7 @@ from harvester.client.download.single import (
 from harvester.client.download.slots import ConnectionSlots, SlotUsage
 from harvester.client.responses import display_url
 from harvester.client.sender import RequestSender
-from harvester.concurrency import run_with_background
+from harvester.concurrency import background_tasks
 from harvester.config import Timeouts
 from harvester.errors import PermanentError, TransientError
 from harvester.storage.protocol import Segments, Upload
@@ -126,7 +126,8 @@ class _SegmentedFile:
         self._failures = 0
 
     async def run(self) -> None:
-        await run_with_background(self._fill, self._tune)
+        async with background_tasks(self._tune):
+            await self._fill()
 
     # -- the first connection -------------------------------------------------------------------------
 
