@@ -101,14 +101,14 @@ class Page(Struct, frozen=True):
     """
     One step of a listing.
 
-    ``position``: where the next page begins, opaque to all but the listing; None after the last page.
+    ``cursor``: where the next page begins, opaque to all but the listing; None after the last page.
     ``excluded``: entries that are not among those wanted. ``warning``: what the user should know of it,
     "" where there is nothing; the first of a listing is told. ``notes``: each of them is.
     ``served_at``: when the service gave it, ISO 8601 by its own clock, "" where it does not say.
     """
 
     refs: tuple[ItemRef, ...]
-    position: str | None
+    cursor: str | None
     unresolved: tuple[Unresolved, ...] = ()
     excluded: int = 0
     warning: str = ""
@@ -203,13 +203,13 @@ class Totals(Struct, frozen=True):
     downloads: int | UnsetType | None = UNSET
     shares: int | UnsetType | None = UNSET
 
-    def asked(self) -> dict[str, int | None]:
+    def requested(self) -> dict[str, int | None]:
         """Return the counters that were asked for."""
         told = {"views": self.views, "downloads": self.downloads, "shares": self.shares}
         return {name: number for name, number in told.items() if not isinstance(number, UnsetType)}
 
 
-class Uses(Struct, frozen=True):
+class UsageCount(Struct, frozen=True):
     """
     Uses of an item in a period.
 
@@ -229,10 +229,10 @@ class Usage(Struct, frozen=True):
     What a timeline or, ``by_country``, a breakdown tells of an item.
 
     ``counters`` and ``granularity``: what was asked for. It takes the place of all that was told of that
-    before, also where ``uses`` is empty: the service knows nothing of the item.
+    before, also where ``counts`` is empty: the service knows nothing of the item.
     """
 
-    uses: tuple[Uses, ...]
+    counts: tuple[UsageCount, ...]
     counters: tuple[str, ...]
     granularity: str
     by_country: bool = False

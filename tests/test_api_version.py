@@ -17,7 +17,7 @@ import harvester
 from harvester import harvest, load_config
 from harvester.figshare.entries import Entry, EntryPage
 from harvester.figshare.protocol import ApiVersion, Endpoint, ListingEndpoint, Paging
-from harvester.figshare.records import decode_pieces, read_article
+from harvester.figshare.records import decode_raw_list, read_article
 from harvester.figshare.v2 import V2
 from harvester.jobs.services import RunHooks
 from tests.support.http import served
@@ -49,7 +49,7 @@ MADE_UP: ApiVersion = replace(
     endpoints=replace(V2.endpoints, search=FIND),
     articles=ListingEndpoint("things", decode_page, what="all things", params={"doi": "called"}),
     record=Endpoint("things/{item_id}", read_article),
-    file_list=Endpoint("{record}/parts", decode_pieces),
+    file_list=Endpoint("{record}/parts", decode_raw_list),
     download="bytes/{file_id}",
     total=Endpoint("uses/{counter}/{item_id}", decode_uses),
 )

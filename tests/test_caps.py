@@ -200,11 +200,11 @@ async def test_a_date_that_is_odd_is_no_proof_that_the_others_are_ignored() -> N
 
     async with served(answer) as api, client(api) as polite:
         figshare, listing = FigshareApi(polite, api=api, stats=api), await only(Institution(id=319))
-        found, position = set[int](), None
+        found, cursor = set[int](), None
         while True:
-            page = await listing.page(figshare, position)
+            page = await listing.page(figshare, cursor)
             found |= {ref.id for ref in page.refs}
-            if (position := page.position) is None:
+            if (cursor := page.cursor) is None:
                 break
     assert found == {*range(1, 5001), 9999}
 
@@ -216,13 +216,13 @@ async def test_where_the_date_of_change_is_ignored_the_rest_past_the_cap_is_told
         "it ignores modified_since, which would lead to the rest; incomplete"
     )
     async with Sandbox(settings) as sandbox:
-        listing, found, position = await only(Institution(private=True)), set[int](), None
+        listing, found, cursor = await only(Institution(private=True)), set[int](), None
         async with calls(sandbox) as figshare:
             with pytest.raises(Rejected, match=f"^{re.escape(told)}$"):
                 while True:
-                    page = await listing.page(figshare, position)
+                    page = await listing.page(figshare, cursor)
                     found |= {ref.id for ref in page.refs}
-                    position = page.position
+                    cursor = page.cursor
         first = sandbox.world.institution_items({"order": "modified_date"})[:3000]
         assert found == set(first)
 
@@ -232,15 +232,15 @@ async def test_a_date_of_change_that_comes_to_be_ignored_costs_no_item() -> None
         listing = await only(Institution(private=True))
         async with calls(heeding) as figshare:
             first = await listing.page(figshare, None)
-            second = await listing.page(figshare, first.position)
+            second = await listing.page(figshare, first.cursor)
     settings = Settings(items=30, private_items=4500, cap=6000, ignores=("modified_since",))
     async with Sandbox(settings) as ignoring:
-        found, position = {ref.id for ref in (*first.refs, *second.refs)}, second.position
+        found, cursor = {ref.id for ref in (*first.refs, *second.refs)}, second.cursor
         async with calls(ignoring) as figshare:
-            while position is not None:
-                page = await listing.page(figshare, position)
+            while cursor is not None:
+                page = await listing.page(figshare, cursor)
                 found |= {ref.id for ref in page.refs}
-                position = page.position
+                cursor = page.cursor
         assert found == set(ignoring.world.institution_items())
 
 
@@ -262,11 +262,11 @@ async def test_days_with_many_changes_cost_a_service_that_knows_only_days_few_pa
 
     async with served(answer) as api, client(api) as polite:
         figshare, listing = FigshareApi(polite, api=api, stats=api), await only(Account(query="x y z"))
-        found, position = set[int](), None
+        found, cursor = set[int](), None
         while True:
-            page = await listing.page(figshare, position)
+            page = await listing.page(figshare, cursor)
             found |= {ref.id for ref in page.refs}
-            if (position := page.position) is None:
+            if (cursor := page.cursor) is None:
                 break
     assert found == set(range(1, 8501))
     assert pages == [
@@ -291,11 +291,11 @@ async def test_a_service_that_knows_only_days_is_listed_whole() -> None:
 
     async with served(answer) as api, client(api) as polite:
         figshare, listing = FigshareApi(polite, api=api, stats=api), await only(Institution(id=319))
-        found, position = set[int](), None
+        found, cursor = set[int](), None
         while True:
-            page = await listing.page(figshare, position)
+            page = await listing.page(figshare, cursor)
             found |= {ref.id for ref in page.refs}
-            if (position := page.position) is None:
+            if (cursor := page.cursor) is None:
                 break
     assert found == set(range(1, 5001))
 
@@ -342,10 +342,10 @@ async def test_a_service_that_ignores_the_order_is_noticed_at_the_cap_and_not_be
         listing = await only(Institution(id=319))
         async with calls(sandbox) as figshare:
             page = await listing.page(figshare, '{"unordered": true}')
-            second = await listing.page(figshare, page.position)
-            assert second.position is not None
+            second = await listing.page(figshare, page.cursor)
+            assert second.cursor is not None
             with pytest.raises(Rejected, match="they do not come ordered by published_date; incomplete"):
-                await listing.page(figshare, second.position)
+                await listing.page(figshare, second.cursor)
 
 
 @pytest.mark.parametrize(("cap", "strict"), [(1000, False), (2000, True)])
@@ -369,14 +369,14 @@ async def test_an_account_below_the_cap_is_never_searched() -> None:
 
 async def test_what_is_changed_while_the_own_institution_is_listed_costs_no_item() -> None:
     async with Sandbox(Settings(items=3500)) as sandbox:
-        listing, found, position = await only(Institution(private=True)), set[int](), None
+        listing, found, cursor = await only(Institution(private=True)), set[int](), None
         async with calls(sandbox) as figshare:
             while True:
-                page = await listing.page(figshare, position)
+                page = await listing.page(figshare, cursor)
                 found |= {ref.id for ref in page.refs}
                 for ref in page.refs[:20]:
                     sandbox.world.correct(ref.id)  # they go to the end, and all behind them move up
-                if (position := page.position) is None:
+                if (cursor := page.cursor) is None:
                     break
         assert found == set(sandbox.world.institution_items())
 
@@ -425,11 +425,11 @@ async def test_a_position_of_an_earlier_release_is_read() -> None:
 async def test_entries_without_a_date_do_not_break_slices() -> None:
     async with Sandbox(Settings(items=3000, cap=1000, cursors=False, odd_entries=True)) as sandbox:
         async with calls(sandbox) as figshare:
-            listing, found, position = await only(Institution(id=319)), set[int](), None
+            listing, found, cursor = await only(Institution(id=319)), set[int](), None
             while True:
-                page = await listing.page(figshare, position)
+                page = await listing.page(figshare, cursor)
                 found |= {ref.id for ref in page.refs}
-                if (position := page.position) is None:
+                if (cursor := page.cursor) is None:
                     break
         assert found == set(sandbox.world.public_ids)
 
@@ -450,5 +450,5 @@ async def test_a_position_stays_small() -> None:
     async with Sandbox(Settings(items=5000, cap=1000, cursors=False)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))
         assert max(map(len, found.positions)) < 200
-        assert all(msgspec.json.decode(position) for position in found.positions)
+        assert all(msgspec.json.decode(cursor) for cursor in found.positions)
         assert not re.search("false|null", "".join(found.positions))

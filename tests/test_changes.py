@@ -209,7 +209,7 @@ async def test_a_quick_run_asks_only_for_what_was_modified_since(tmp_path: Path)
 
 def mark(folder: Path) -> str:
     with Reader(folder) as reader:
-        return reader.mark("search :title: data {}")
+        return reader.watermark("search :title: data {}")
 
 
 async def test_the_mark_moves_only_after_a_run_without_error(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from harvester.client import Client, Wanted
+from harvester.client import Client, ExpectedBody
 from harvester.client.error_map import TRANSPORT_ERRORS, map_error
 from harvester.client.json_body import JSON_LIMIT
 from harvester.client.limits import AdaptiveRate, Limiter, Rate
@@ -334,7 +334,7 @@ async def test_a_part_of_an_endless_file_is_not_the_part_asked_for(tmp_path: Pat
     await partial.write(b"345")
     async with served(answer) as address, client(address) as asked:
         with pytest.raises(ConnectionFailed, match="another range than requested; starting over"):
-            await asked.downloads.fetch(address / "x", partial, Wanted(5, has_md5=True, is_page=False))
+            await asked.downloads.fetch(address / "x", partial, ExpectedBody(5, has_md5=True, is_page=False))
     await partial.abort()
     assert partial.received == 0
 

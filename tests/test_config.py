@@ -493,11 +493,11 @@ def test_what_is_no_size(text: object) -> None:
 
 def test_rules_for_files() -> None:
     rules = FileRules(include=("*.csv", "raw/*"), exclude=("*secret*",), max_size=ByteCount(10))
-    assert rules.wants("a/b/data.csv", 10)
-    assert rules.wants("raw/deep/x.bin", 1)
-    assert not rules.wants("x.bin", 1)
-    assert not rules.wants("raw/secret.csv", 1)
-    assert not rules.wants("data.csv", 11)
+    assert rules.accepts("a/b/data.csv", 10)
+    assert rules.accepts("raw/deep/x.bin", 1)
+    assert not rules.accepts("x.bin", 1)
+    assert not rules.accepts("raw/secret.csv", 1)
+    assert not rules.accepts("data.csv", 11)
 
 
 def test_a_secret_is_itself_only_when_revealed() -> None:

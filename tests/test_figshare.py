@@ -221,9 +221,9 @@ async def test_a_cursor_that_died_lets_the_listing_begin_anew_once() -> None:
             for _ in range(4):
                 page = await connected.figshare.page(everything(group=11960), position)
                 found += [ref.id for ref in page.refs]
-                if page.position is None:
+                if page.cursor is None:
                     break
-                position = page.position
+                position = page.cursor
             assert found == list(sandbox.world.group_items(11960))
             with pytest.raises(Rejected, match="X-Cursor: unknown"):
                 again = dead.replace("false", "true")
@@ -235,16 +235,16 @@ async def test_a_cursor_that_leads_nowhere_is_given_up_for_page_numbers() -> Non
         config = load_config(options={"services.api": sandbox.api, "rate.api": float("inf")}, environ={})
         async with connect(config) as connected:
             first = await connected.figshare.page(everything(), None)
-            assert first.position is not None
-            stuck = msgspec.json.decode(first.position)
+            assert first.cursor is not None
+            stuck = msgspec.json.decode(first.cursor)
             stuck["first_id"] = sandbox.world.public_ids[1000]  # as if the page before had begun so too
             again = await connected.figshare.page(everything(), orjson.dumps(stuck).decode())
             assert again.refs == (), "they were counted with the page before"
-            assert again.position is not None
-            by_number = msgspec.json.decode(again.position)
+            assert again.cursor is not None
+            by_number = msgspec.json.decode(again.cursor)
             assert (by_number.get("cursor"), by_number["page"], by_number["is_deaf"]) == (None, 2, True)
             with pytest.raises(Rejected, match="repeats the same page"):
-                await connected.figshare.page(everything(), again.position)
+                await connected.figshare.page(everything(), again.cursor)
 
 
 @asynccontextmanager
@@ -276,7 +276,7 @@ async def test_a_cursor_that_is_no_printable_text_is_a_failure_of_that_listing(c
         async with connect(config) as connected:
             if cursor == b"a==":
                 page = await connected.figshare.page(everything(), None)
-                assert msgspec.json.decode(page.position or "")["cursor"] == "a=="
+                assert msgspec.json.decode(page.cursor or "")["cursor"] == "a=="
             else:
                 with pytest.raises(InvalidResponse, match="the cursor of the next page"):
                     await connected.figshare.page(everything(), None)

@@ -80,8 +80,8 @@ async def run(folder: Path, opening: RunSpec = OPENING, outcome: str = "finished
         await ledger.close(outcome)
 
 
-def page(*ids: int, position: str | None = None, modified: str | None = None, private: bool = False) -> Page:
-    return Page(tuple(ItemRef(ItemId(number), private, modified) for number in ids), position)
+def page(*ids: int, cursor: str | None = None, modified: str | None = None, private: bool = False) -> Page:
+    return Page(tuple(ItemRef(ItemId(number), private, modified) for number in ids), cursor)
 
 
 def record(item_id: int, modified: str = "2024-01-01T00:00:00Z", withheld: str = "") -> Record:
@@ -112,7 +112,7 @@ async def files_here(ledger: Ledger, number: int) -> Mapping[int, tuple[RemoteFi
 
 async def test_what_is_listed_is_owed_once_in_the_order_it_came(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        added = await ledger.add_page("a", page(3, 1, 3, position="2"), TASKS)
+        added = await ledger.add_page("a", page(3, 1, 3, cursor="2"), TASKS)
         assert added == AddedItems(2, ListingProgress("2", complete=False, named=3, unique=2))
         assert (await ledger.add_page("a", page(2, 1), TASKS)).owed == 1
         assert await ids(ledger) == [3, 1, 2]
@@ -125,11 +125,11 @@ async def test_what_is_listed_is_owed_once_in_the_order_it_came(tmp_path: Path) 
 
 async def test_a_listing_goes_on_where_it_was_after_a_run_that_did_not_finish(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="interrupted") as ledger:
-        await ledger.add_page("a", page(1, position="2"), TASKS)
+        await ledger.add_page("a", page(1, cursor="2"), TASKS)
         await ledger.add_page("b", page(2), TASKS)
     async with run(tmp_path, outcome="finished") as ledger:
         listed = await ledger.listed("a")
-        assert (listed.position, listed.complete) == ("2", False)
+        assert (listed.cursor, listed.complete) == ("2", False)
         assert (await ledger.listed("b")).complete
         await ledger.add_page("a", page(3), TASKS)
     async with run(tmp_path) as ledger:
@@ -138,8 +138,8 @@ async def test_a_listing_goes_on_where_it_was_after_a_run_that_did_not_finish(tm
 
 async def test_a_listing_that_failed_for_good_begins_anew(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, position="2"), TASKS)
-        await ledger.add_page("b", page(2, position="2"), TASKS)
+        await ledger.add_page("a", page(1, cursor="2"), TASKS)
+        await ledger.add_page("b", page(2, cursor="2"), TASKS)
         await ledger.add_listing_failure(
             Failure("listing", "refused", FailureKind.PERMANENT, subject="a"), begin_anew=True
         )
@@ -147,8 +147,8 @@ async def test_a_listing_that_failed_for_good_begins_anew(tmp_path: Path) -> Non
             Failure("listing", "cut", FailureKind.TRANSIENT, subject="b"), begin_anew=False
         )
     async with run(tmp_path) as ledger:
-        assert (await ledger.listed("a")).position is None
-        assert (await ledger.listed("b")).position == "2"
+        assert (await ledger.listed("a")).cursor is None
+        assert (await ledger.listed("b")).cursor == "2"
 
 
 async def test_a_visit_is_recorded_whole(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ async def test_new_tasks_and_rules_apply_to_what_is_already_here(tmp_path: Path)
         await ledger.save_item(ItemResult(ItemKey(1), done, (), (TaskResult(record(1), files),)))
         await ledger.flush()
         assert await ledger.pending_files(0, 10) == []
-    wants_zip = RunSpec(TASKS, with_files=True, wants=lambda name, _: name.endswith(".zip"))
+    wants_zip = RunSpec(TASKS, with_files=True, accepts=lambda name, _: name.endswith(".zip"))
     async with run(tmp_path, wants_zip) as ledger:
         (item,) = await ledger.pending_items(0, 10)
         assert item.tasks == frozenset({"stats"})
@@ -374,7 +374,7 @@ async def test_what_is_collected_is_written_soon_also_after_a_flush(tmp_path: Pa
 
 async def test_counts(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, 2, position="2"), TASKS)
+        await ledger.add_page("a", page(1, 2, cursor="2"), TASKS)
         await ledger.save_item(result(1, placed(7), placed(8, FileStatus.WITHHELD)))
     with Reader(tmp_path) as reader:
         assert reader.counts() == {
@@ -477,7 +477,7 @@ async def test_an_item_that_was_edited_while_its_record_was_in_hand_is_asked_for
     tmp_path: Path,
 ) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, position="2", modified=EARLIER), TASKS)
+        await ledger.add_page("a", page(1, cursor="2", modified=EARLIER), TASKS)
         (in_hand,) = await ledger.pending_items(0, 9)
         assert (await ledger.add_page("a", page(1, modified=LATER), TASKS)).owed == 0, "it is owed already"
         await ledger.save_item(visit(in_hand, EARLIER))
@@ -495,7 +495,7 @@ async def test_an_item_that_was_edited_while_its_record_was_in_hand_is_asked_for
 
 async def test_an_edit_that_is_noted_while_a_visit_is_under_way_outlives_the_run(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="stopped") as ledger:
-        await ledger.add_page("a", page(1, position="2", modified=EARLIER), TASKS)
+        await ledger.add_page("a", page(1, cursor="2", modified=EARLIER), TASKS)
         (in_hand,) = await ledger.pending_items(0, 9)
         await ledger.add_page("a", page(1, modified=LATER), TASKS)
         await ledger.save_item(visit(in_hand, EARLIER))
@@ -505,7 +505,7 @@ async def test_an_edit_that_is_noted_while_a_visit_is_under_way_outlives_the_run
 
 async def test_a_visit_that_took_long_does_not_bring_an_old_record_back(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, position="2", modified=EARLIER), TASKS)
+        await ledger.add_page("a", page(1, cursor="2", modified=EARLIER), TASKS)
         (slow,) = await ledger.pending_items(0, 9)
         await ledger.add_page("a", page(1, modified=LATER), TASKS)
         (fast,) = await ledger.pending_items(slow.seq, 9)
@@ -626,7 +626,7 @@ async def test_what_went_wrong_with_a_listing_is_told_for_as_long_as_the_listing
 ) -> None:
     odd = Unresolved("page 1, entry 3", "no id", FailureKind.PERMANENT)
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", replace(page(1, position="2"), unresolved=(odd,)), TASKS)
+        await ledger.add_page("a", replace(page(1, cursor="2"), unresolved=(odd,)), TASKS)
         cut = Failure("listing", "cut", FailureKind.TRANSIENT, subject="a")
         await ledger.add_listing_failure(cut, begin_anew=False)
     async with run(tmp_path) as ledger:  # goes on at page 2: the odd entry of page 1 does not come again
@@ -643,7 +643,7 @@ async def test_what_went_wrong_with_a_listing_is_told_for_as_long_as_the_listing
 async def test_a_listing_that_is_to_begin_anew_is_accounted_for_until_it_does(tmp_path: Path) -> None:
     odd = Unresolved("page 1, entry 3", "no id", FailureKind.PERMANENT)
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", replace(page(1, 2, position="2"), unresolved=(odd,)), TASKS)
+        await ledger.add_page("a", replace(page(1, 2, cursor="2"), unresolved=(odd,)), TASKS)
         refused = Failure("listing", "refused", FailureKind.PERMANENT, subject="a")
         await ledger.add_listing_failure(refused, begin_anew=True)
     with Reader(tmp_path) as reader:
@@ -656,7 +656,7 @@ async def test_a_listing_that_is_to_begin_anew_is_accounted_for_until_it_does(tm
 
 async def test_listings_that_are_not_asked_for_any_more_are_forgotten(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, position="2"), TASKS)
+        await ledger.add_page("a", page(1, cursor="2"), TASKS)
         await ledger.add_listing_failure(
             Failure("listing", "cut", FailureKind.TRANSIENT, subject="a"), begin_anew=False
         )
@@ -976,7 +976,7 @@ async def test_counts_are_exact_after_every_kind_of_change(tmp_path: Path) -> No
             await ledger.flush()
             assert_counts_are_exact(tmp_path)
 
-        await ledger.add_page("a", page(1, 2, 3, 4, position="2", modified="2024-01-01T00:00:00Z"), TASKS)
+        await ledger.add_page("a", page(1, 2, 3, 4, cursor="2", modified="2024-01-01T00:00:00Z"), TASKS)
         await ledger.add_page("b", page(4, 5), TASKS)
         await check()
         withheld = replace(placed(9, FileStatus.WITHHELD), reason="embargo")
@@ -999,7 +999,7 @@ async def test_counts_are_exact_after_every_kind_of_change(tmp_path: Path) -> No
         )
         await check()
         await ledger.save_item(ItemResult(ItemKey(3), failed, (failure,)))
-    rules = RunSpec(TASKS, with_files=True, refresh=frozenset({"stats"}), wants=lambda *_: False)
+    rules = RunSpec(TASKS, with_files=True, refresh=frozenset({"stats"}), accepts=lambda *_: False)
     async with run(tmp_path, rules) as ledger:
         assert_counts_are_exact(tmp_path)
         await ledger.add_page("b", page(1, 5, modified="2025-01-01T00:00:00Z"), TASKS)
@@ -1036,7 +1036,7 @@ async def test_counts_are_exact_whatever_comes(seed: int, tmp_path: Path) -> Non
             assert_counts_are_exact(tmp_path)
             for key in ("a", "b"):
                 numbers = chance.choices(range(1, 31), k=20)
-                await ledger.add_page(key, page(*numbers, position=chance.choice(["2", None])), TASKS)
+                await ledger.add_page(key, page(*numbers, cursor=chance.choice(["2", None])), TASKS)
             await ledger.add_page("c", page(*range(1, 31)), TASKS)
             for _ in range(60):
                 await ledger.save_item(some_item())
@@ -1236,12 +1236,12 @@ async def test_a_listing_that_failed_on_its_first_page_stays_a_failure(tmp_path:
 async def test_what_an_earlier_harvest_left_half_read_begins_anew(tmp_path: Path) -> None:
     """The last one's goes on; one from before was left for a run that asked for something else."""
     async with run(tmp_path, outcome="finished") as ledger:
-        await ledger.add_page("a", page(1, position="2"), TASKS)
+        await ledger.add_page("a", page(1, cursor="2"), TASKS)
     async with run(tmp_path, outcome="finished") as ledger:
-        assert (await ledger.listed("a")).position == "2"
+        assert (await ledger.listed("a")).cursor == "2"
         await ledger.add_page("b", page(2), TASKS)
     async with run(tmp_path) as ledger:
-        assert (await ledger.listed("a")).position is None
+        assert (await ledger.listed("a")).cursor is None
 
 
 async def test_what_listings_found_since_is_added_to_them(tmp_path: Path) -> None:
@@ -1250,7 +1250,7 @@ async def test_what_listings_found_since_is_added_to_them(tmp_path: Path) -> Non
         await ledger.add_page("b", page(2, 3), TASKS)
     async with run(tmp_path, RunSpec(TASKS, with_files=True, quick=True)) as ledger:
         await ledger.add_page("a since", page(2, 4), TASKS)
-        await ledger.add_page("b since", page(5, position="2"), TASKS)
+        await ledger.add_page("b since", page(5, cursor="2"), TASKS)
         await ledger.merge({"a since": "a", "b since": "b"})
         assert (await ledger.listed("a")).unique == 3
         assert (await ledger.listed("b")).unique == 2, "the other one was not read to its end"

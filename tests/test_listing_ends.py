@@ -33,7 +33,7 @@ async def go_on(
         for _ in range(pages):
             page = await listing.page(figshare, position)
             found |= {ref.id for ref in page.refs}
-            if (position := page.position) is None:
+            if (position := page.cursor) is None:
                 break
     return found, position
 
@@ -95,7 +95,7 @@ async def test_a_last_page_for_what_tells_no_date_is_asked_for_again_where_it_is
         sandbox.doubts.begin("listing-empty", 1)
         _, position = await go_on(sandbox, listing, tail.write(), 1)
         assert position is not None
-        assert PageCursor.read(position) == tail.but(was_empty=True)
+        assert PageCursor.read(position) == tail.replace(was_empty=True)
         assert await go_on(sandbox, listing, position, 1) == (set(), None)
 
 

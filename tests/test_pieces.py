@@ -136,7 +136,7 @@ async def test_another_run_goes_on_with_the_pieces(tmp_path: Path) -> None:
     assert piece_of(tmp_path, 50_000).read_bytes() == CONTENT[50_000:70_000]
     second = await opened(Store(tmp_path), 1, FILE)
     assert (second.received, second.segments().begin) == (10_000, 50_000)
-    assert [(piece.position, piece.until) for piece in second.segments()] == [(70_000, 100_000)]
+    assert [(piece.offset, piece.until) for piece in second.segments()] == [(70_000, 100_000)]
     await bring(second, 70_000, 90_000)
     await finish(second)
     assert_whole(tmp_path)
@@ -213,7 +213,7 @@ async def test_starting_over_deletes_the_pieces_and_who_brings_one_has_nothing_m
     assert piece is not None
     await piece.write(CONTENT[50_000:51_000])
     await partial.start_over()
-    assert piece.until == piece.position
+    assert piece.until == piece.offset
     await piece.write(CONTENT[51_000:60_000])
     await piece.release()
     assert not list(tmp_path.glob(".partial/*@*"))
@@ -339,7 +339,7 @@ async def test_memory_holds_a_buffer_for_each_connection_however_large_a_piece_i
         assert piece is not None
         fillings: tuple[RangeWriter, RangeWriter] = (piece, FileWriter(partial, file.size))
         for into in fillings:
-            while into.position < into.until:
+            while into.offset < into.until:
                 await into.write(block)
         await piece.release()
         while partial.received < file.size:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import FileResult, ItemResult, RunSpec
-from harvester.ledger.tables.renames import Move
+from harvester.ledger.tables.renames import FileRename
 from harvester.models import (
     Article,
     FileStatus,
@@ -231,13 +231,13 @@ async def test_files_that_change_names_with_each_other_survive_a_kill_at_any_mom
     kill = KillAt(number)
     async with opened(tmp_path) as ledger:
         with suppress(Killed):
-            await Placement(ledger, Store(tmp_path, sync=kill)).settle()
+            await Placement(ledger, Store(tmp_path, sync=kill)).place_files()
     async with opened(tmp_path) as ledger:
         mover = Placement(ledger, Store(tmp_path))
         await mover.recover()
-        await mover.settle()
-        assert await ledger.moves.unfinished() == []
-        item = await ledger.moves.files_of(ItemKey(1))
+        await mover.place_files()
+        assert await ledger.rename_journal.unfinished() == []
+        item = await ledger.rename_journal.files_of(ItemKey(1))
         assert [(file.id, path) for file, path, _ in item.files] == [
             (7, "files/1/a.csv"),
             (8, "files/1/b.csv"),
@@ -251,7 +251,7 @@ async def test_the_kills_of_the_test_above_end_behind_the_last_step(tmp_path: Pa
     await prepared(tmp_path, SWAPPED)
     kill = KillAt(10_000)
     async with opened(tmp_path) as ledger:
-        await Placement(ledger, Store(tmp_path, sync=kill)).settle()
+        await Placement(ledger, Store(tmp_path, sync=kill)).place_files()
     assert 10 <= 10_000 - kill.left < 16
 
 
@@ -259,11 +259,11 @@ async def test_what_had_left_its_place_when_the_process_was_killed_comes_to_the_
     tmp_path: Path,
 ) -> None:
     await prepared(tmp_path, [(7, "a.csv", "b.csv", b"seven")])
-    moves = [Move(ItemKey(1), 7, "files/1/b.csv", "files/1/a.csv")]
+    renames = [FileRename(ItemKey(1), 7, "files/1/b.csv", "files/1/a.csv")]
     async with opened(tmp_path) as ledger:
-        await ledger.moves.plan(moves)
+        await ledger.rename_journal.plan(renames)
         await Store(tmp_path).renames.take_out([("files/1/b.csv", "files/1/a.csv")])
-        await ledger.moves.note_out(moves)
+        await ledger.rename_journal.note_out(renames)
     async with opened(tmp_path) as ledger:
         await Placement(ledger, Store(tmp_path)).recover()
     assert files_of(tmp_path) == {"1/a.csv": b"seven"}
@@ -273,7 +273,7 @@ async def test_a_file_that_somebody_removed_stops_no_move(tmp_path: Path) -> Non
     await prepared(tmp_path, SWAPPED)
     (tmp_path / "files/1/b.csv").unlink()
     async with opened(tmp_path) as ledger:
-        await Placement(ledger, Store(tmp_path)).settle()
+        await Placement(ledger, Store(tmp_path)).place_files()
     assert files_of(tmp_path) == {"1/b.csv": b"eight!", "1/c.csv": b"nine"}
     assert (await harvester("verify", "-o", tmp_path)).status == 1
 
@@ -293,7 +293,7 @@ async def test_other_bytes_under_the_same_id_leave_the_old_ones_beside_them(tmp_
             FileResult(ItemKey(1), 7, FileStatus.DONE, seq=owed.seq, path=owed.path, size=9)
         )
         await ledger.flush()
-        await Placement(ledger, Store(tmp_path)).settle()
+        await Placement(ledger, Store(tmp_path)).place_files()
     assert files_of(tmp_path) == {"1/a.csv": b"new bytes", "1/a~7.csv": b"old bytes"}
 
 
@@ -321,7 +321,7 @@ async def test_a_file_that_comes_back_is_taken_from_beside(md5: str, tmp_path: P
             done = FileResult(ItemKey(1), file.id, FileStatus.DONE, seq=owed.seq, path=owed.path, size=6)
             await ledger.save_file(done)
             await ledger.flush()
-            await mover.settle()
+            await mover.place_files()
     assert files_of(tmp_path) == {"1/a.csv": b"second", "1/a~7.csv": b"first!"}
 
 

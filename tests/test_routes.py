@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from harvester.client import Wanted
+from harvester.client import ExpectedBody
 from harvester.client.breaker import CircuitBreaker
 from harvester.errors import Blocked, HarvestError, NotFound, ServerError
 from harvester.figshare.downloads import REST_SECONDS, DownloadRoutes, route_breaker
@@ -238,15 +238,15 @@ async def test_an_outage_ends_also_where_the_last_file_that_came_was_called_a_pa
 @pytest.mark.parametrize(
     ("wanted", "answered", "is_proof"),
     [
-        (Wanted(9, has_md5=True, is_page=False), web.Response(body=b"<b>no</b>"), True),
-        (Wanted(8, has_md5=True, is_page=False), web.Response(body=b"<b>no</b>"), False),
-        (Wanted(8, has_md5=False, is_page=True), web.Response(body=b"<b>no</b>"), False),
-        (Wanted(9, has_md5=False, is_page=False), web.Response(body=b"<b>no</b>"), False),
-        (Wanted(9, has_md5=True, is_page=True), web.Response(body=b""), False),
+        (ExpectedBody(9, has_md5=True, is_page=False), web.Response(body=b"<b>no</b>"), True),
+        (ExpectedBody(8, has_md5=True, is_page=False), web.Response(body=b"<b>no</b>"), False),
+        (ExpectedBody(8, has_md5=False, is_page=True), web.Response(body=b"<b>no</b>"), False),
+        (ExpectedBody(9, has_md5=False, is_page=False), web.Response(body=b"<b>no</b>"), False),
+        (ExpectedBody(9, has_md5=True, is_page=True), web.Response(body=b""), False),
     ],
 )
 async def test_a_page_proves_that_files_come_only_where_it_may_be_the_file(
-    wanted: Wanted, answered: web.Response, is_proof: bool
+    wanted: ExpectedBody, answered: web.Response, is_proof: bool
 ) -> None:
     answered.content_type = "text/html"
 

@@ -195,8 +195,8 @@ async def test_where_there_are_no_licences_to_be_had_the_name_is_taken_as_it_is(
         figshare = FigshareApi(polite, api=api, stats=api)
         listing = await only(Search(query="x", licence="CC0"))
         assert len(await unknown_values([listing], figshare)) == 1
-        position = (await listing.page(figshare, None)).position
-        assert (await listing.page(figshare, position)).position is None
+        cursor = (await listing.page(figshare, None)).cursor
+        assert (await listing.page(figshare, cursor)).cursor is None
 
 
 @pytest.mark.parametrize(

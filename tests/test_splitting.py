@@ -73,8 +73,8 @@ LONG = 100 * EACH
 class Watched:
     """The tuner of a file under a clock of its own: one connection is at work when it begins."""
 
-    def __init__(self, splitting: SegmentPolicy = DEFAULT_POLICY, most: int = 4) -> None:
-        self.tuner = SegmentTuner(splitting, most)
+    def __init__(self, policy: SegmentPolicy = DEFAULT_POLICY, most: int = 4) -> None:
+        self.tuner = SegmentTuner(policy, most)
         self.now, self.come, self.connections = 0.0, 0, 1
         self.tuner.changed(0.0, 0, 1)
 
@@ -415,7 +415,7 @@ class Downloads:
 
 @asynccontextmanager
 async def downloads(
-    storage: Storage, folder: Path, splitting: SegmentPolicy = QUICK, attempts: int = 6
+    storage: Storage, folder: Path, policy: SegmentPolicy = QUICK, attempts: int = 6
 ) -> AsyncIterator[Downloads]:
     async def nothing(_: web.Request) -> web.StreamResponse:
         return web.Response(status=404)
@@ -423,7 +423,7 @@ async def downloads(
     async with (
         served(storage.handle) as address,
         served(nothing) as api,
-        client(api, attempts=attempts, splitting=splitting) as made,
+        client(api, attempts=attempts, segment_policy=policy) as made,
     ):
         yield Downloads(DownloadRoutes(made, api=api), made, str(address / "f"), folder)
 
@@ -462,9 +462,9 @@ def uneven(size: int, twist: Callable[[Reply], None] = lambda _: None) -> Storag
 
 async def test_a_connection_that_has_brought_its_part_is_replaced(tmp_path: Path) -> None:
     taken: list[float] = []
-    for splitting in (replace(QUICK, replace_seconds=60), QUICK):
+    for policy in (replace(QUICK, replace_seconds=60), QUICK):
         storage = uneven(9 * MB)
-        async with downloads(storage, tmp_path, splitting) as made:
+        async with downloads(storage, tmp_path, policy) as made:
             began = time.monotonic()
             await made.fetch(storage, file_id=len(taken))
             taken.append(time.monotonic() - began)
@@ -511,9 +511,9 @@ async def test_a_host_that_turns_out_unfit_later_is_not_asked_for_a_replacement(
 async def test_where_the_whole_is_what_is_slow_one_connection_is_left(tmp_path: Path) -> None:
     # Windows of a second, and a gain of half as much again: a machine that is busy with other tests holds
     # the server up for tens of milliseconds, which must not look like what a second connection brings.
-    splitting = replace(QUICK, settle_seconds=1.0, min_gain=1.5)
+    policy = replace(QUICK, settle_seconds=1.0, min_gain=1.5)
     storage = Storage(content(6 * MB), connection_rate=float("inf"), total_rate=1.0 * MB)
-    async with downloads(storage, tmp_path, splitting) as made:
+    async with downloads(storage, tmp_path, policy) as made:
         await made.fetch(storage)
         assert storage.most_open == 2
         assert len(storage.asked) == 3, (
@@ -533,13 +533,13 @@ async def test_a_server_without_ranges_is_asked_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "splitting",
+    "policy",
     [replace(QUICK, connections=1), replace(QUICK, min_size=99 * MB), replace(QUICK, worth_seconds=60)],
     ids=["none is free", "a small file", "soon here"],
 )
-async def test_otherwise_a_file_comes_over_one(splitting: SegmentPolicy, tmp_path: Path) -> None:
+async def test_otherwise_a_file_comes_over_one(policy: SegmentPolicy, tmp_path: Path) -> None:
     storage = Storage(content(2 * MB))
-    async with downloads(storage, tmp_path, splitting) as made:
+    async with downloads(storage, tmp_path, policy) as made:
         await made.fetch(storage)
         assert storage.asked == [""]
 
@@ -781,7 +781,9 @@ async def from_sandbox(settings: Settings, folder: Path) -> Sandbox:
         (item,) = sandbox.world.with_trait("heavy")
         told = sandbox.world.files(item)[0]
         waits = functools.partial(anyio.sleep, 0.03)  # for a port that is shut for a moment
-        async with client(URL(sandbox.api), splitting=QUICK, attempts=20, wait=lambda _: waits()) as made:
+        async with client(
+            URL(sandbox.api), segment_policy=QUICK, attempts=20, wait=lambda _: waits()
+        ) as made:
             routes = DownloadRoutes(made, api=URL(sandbox.api))
             size, md5, url = told["size"], told["computed_md5"], told["download_url"]
             file = RemoteFile(told["id"], "x", "", size, md5, url, is_link=False)

@@ -29,7 +29,7 @@ from harvester.jobs.services import RunHooks
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import ItemResult, RunSpec
 from harvester.ledger.reader import Reader
-from harvester.models import ItemId, ItemKey, ItemRef, Page, TaskResult, Totals, Usage, Uses, WorkState
+from harvester.models import ItemId, ItemKey, ItemRef, Page, TaskResult, Totals, Usage, UsageCount, WorkState
 from harvester.sandbox import Sandbox, Settings
 from tests.support.http import client, served
 
@@ -217,7 +217,7 @@ def test_what_is_no_statistics_is_told_so(decode: Callable[[bytes], object]) -> 
         decode(b'{"timeline": {"2015')
 
 
-async def told_by(answers: Callable[[URL], object], granularity: str, kind: str) -> tuple[Uses, ...]:
+async def told_by(answers: Callable[[URL], object], granularity: str, kind: str) -> tuple[UsageCount, ...]:
     """Ask a service that answers a window with what a function of its address says."""
 
     async def stats(request: web.Request) -> web.StreamResponse:
@@ -236,17 +236,20 @@ async def test_periods_are_named_as_the_documents_name_them() -> None:
     months = await told_by(
         lambda url: {"timeline": {f"{url.query['start_date'][:7]}": 2}}, "month", "timeline"
     )
-    assert months == (Uses("views", "month", "2015-01-01", 2), Uses("views", "month", "2017-01-01", 2))
+    assert months == (
+        UsageCount("views", "month", "2015-01-01", 2),
+        UsageCount("views", "month", "2017-01-01", 2),
+    )
     years = await told_by(
         lambda _: {"breakdown": {"2015": {"Peru": {"total": 1}}, "2016": {"Chad": 3}}}, "year", "breakdown"
     )
     assert years == (
-        Uses("views", "year", "2015-01-01", 1, "Peru"),
-        Uses("views", "year", "2016-01-01", 3, "Chad"),
+        UsageCount("views", "year", "2015-01-01", 1, "Peru"),
+        UsageCount("views", "year", "2016-01-01", 3, "Chad"),
     )
     total = await told_by(lambda _: {"timeline": {"total": 4}}, "total", "timeline")
     assert total == tuple(
-        Uses("views", "total", day, 4) for day in ("2015-01-15", "2016-01-15", "2017-01-14")
+        UsageCount("views", "total", day, 4) for day in ("2015-01-15", "2016-01-15", "2017-01-14")
     )
 
 
@@ -503,13 +506,16 @@ async def test_the_ledger_keeps_what_newer_counters_replace(tmp_path: Path) -> N
         found = [
             TaskResult(usage=Usage(uses, ("views", "shares"), "month", by_country=bool(uses[0].country)))
             for uses in (
-                (Uses("views", "month", "2015-01-01", 1), Uses("shares", "month", "2015-01-01", 2)),
-                (Uses("views", "month", "2015-01-01", 1, "Peru"),),
                 (
-                    Uses("views", "month", "2015-02-01", 3, "Chad"),
-                    Uses("views", "month", "2015-01-01", 0, "Chad"),
+                    UsageCount("views", "month", "2015-01-01", 1),
+                    UsageCount("shares", "month", "2015-01-01", 2),
                 ),
-                (Uses("views", "month", "2015-03-01", 4),),
+                (UsageCount("views", "month", "2015-01-01", 1, "Peru"),),
+                (
+                    UsageCount("views", "month", "2015-02-01", 3, "Chad"),
+                    UsageCount("views", "month", "2015-01-01", 0, "Chad"),
+                ),
+                (UsageCount("views", "month", "2015-03-01", 4),),
             )
         ]  # fmt: skip
         for each in found:
@@ -530,11 +536,11 @@ async def test_the_ledger_keeps_what_newer_counters_replace(tmp_path: Path) -> N
             (1, at[2], None, None, None),
             *((2, moment, 9, None, None) for moment in at),
         ]
-        assert list(reader.uses(by_country=False)) == [
+        assert list(reader.usage_counts(by_country=False)) == [
             (1, "views", "month", "", "2015-03-01", 4),
             (2, "shares", "month", "", "2015-01-01", 2),
         ]
-        assert list(reader.uses(by_country=True)) == [
+        assert list(reader.usage_counts(by_country=True)) == [
             (1, "views", "month", "Chad", "2015-01-01", 0),
             (1, "views", "month", "Chad", "2015-02-01", 3),
             (2, "views", "month", "Peru", "2015-01-01", 1),
@@ -665,7 +671,7 @@ async def test_a_run_that_is_stopped_leaves_no_half_timeline(tmp_path: Path) -> 
             await harvest(told)
         with Reader(tmp_path) as reader:
             done = reader.counts()["work"]["timeline"].get("done", 0)
-            here = {item_id for item_id, *_ in reader.uses(by_country=False)}
+            here = {item_id for item_id, *_ in reader.usage_counts(by_country=False)}
         assert len(here) == done < len(ids)
         assert (await harvest(told)).exit_status == 0
         assert rows(tmp_path, "stats_timeline.csv") == truth(sandbox, ids, told.stats)

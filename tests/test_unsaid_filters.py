@@ -233,13 +233,13 @@ def nulls_last(dated: int, undated: int, field: str) -> Answer:
 
 async def listed(answer: Answer, source: Source) -> tuple[set[int], int]:
     """The items of a listing read to its end, and how many pages it took."""
-    listing, position, found, pages = await only(source), None, set[int](), 0
+    listing, cursor, found, pages = await only(source), None, set[int](), 0
     async with served(answer) as api, client(api, token="t") as polite:
         while True:
-            page = await listing.page(FigshareApi(polite, api=api, stats=api), position)
+            page = await listing.page(FigshareApi(polite, api=api, stats=api), cursor)
             found |= {ref.id for ref in page.refs}
             pages += 1
-            if (position := page.position) is None:
+            if (cursor := page.cursor) is None:
                 return found, pages
 
 

@@ -25,7 +25,7 @@ from harvester.client.url_policy import (
     PRIVATE,
     is_public,
     parse_networks,
-    why_not_asked,
+    refusal_reason,
     why_not_public,
 )
 from harvester.config import Timeouts
@@ -325,7 +325,7 @@ def session() -> AbstractAsyncContextManager[aiohttp.ClientSession]:
     ],
 )
 def test_which_addresses_are_asked(address: str, kind: str | None) -> None:
-    assert why_not_asked(address) == kind
+    assert refusal_reason(address) == kind
     host = f"[{address}]" if ":" in address else address
     assert is_public(URL(f"https://{host}/x")) is (kind is None)
 
@@ -385,12 +385,12 @@ async def test_a_redirect_to_this_machine_is_refused_however_it_is_written(host:
 
 def test_the_user_allows_private_networks_and_never_this_machine() -> None:
     networks = parse_networks(["10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "fd00::/8"])
-    assert why_not_asked("10.1.2.3", networks) is None
-    assert why_not_asked("fd00::1", networks) is None
-    assert why_not_asked("::ffff:10.1.2.3", networks) is None
-    assert why_not_asked("192.168.1.1", networks) == PRIVATE
-    assert why_not_asked("127.0.0.1", networks) == LOOPBACK
-    assert why_not_asked("169.254.169.254", networks) == LINK_LOCAL
+    assert refusal_reason("10.1.2.3", networks) is None
+    assert refusal_reason("fd00::1", networks) is None
+    assert refusal_reason("::ffff:10.1.2.3", networks) is None
+    assert refusal_reason("192.168.1.1", networks) == PRIVATE
+    assert refusal_reason("127.0.0.1", networks) == LOOPBACK
+    assert refusal_reason("169.254.169.254", networks) == LINK_LOCAL
 
 
 def test_a_network_that_is_none_is_a_fault_of_the_config() -> None:

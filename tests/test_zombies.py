@@ -24,7 +24,7 @@ from harvester.ledger.ledger import Ledger
 from harvester.sandbox import Sandbox, Settings
 from harvester.storage.atomic_file import atomic_write
 from harvester.storage.local.partial import Partial
-from harvester.storage.local.partial_owner import FREE, Hold, PartName, new_owner
+from harvester.storage.local.partial_owner import FREE, Ownership, PartName, new_owner
 from harvester.storage.local.store import Store
 from harvester.storage.orphans import delete_orphans
 from harvester.storage.protocol import held_bytes
@@ -237,7 +237,7 @@ def test_who_may_have_a_file_open() -> None:
         for owner in (own, FREE, "", f"{place}-{ended.pid}-{'0' * 8}", f"{'1' * 8}-{ended.pid}-{'0' * 8}")
     }
     assert list(holds.values()) == [
-        Hold.THE_LIVING, Hold.NOBODY, Hold.SOMEBODY, Hold.NOBODY, Hold.SOMEBODY,
+        Ownership.ALIVE, Ownership.FREE, Ownership.UNKNOWN, Ownership.FREE, Ownership.UNKNOWN,
     ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 from harvester.client.client import Client, Reply
 from harvester.client.credentials import Credentials
 from harvester.client.download.segment_policy import SegmentPolicy
-from harvester.client.download.single import RangeMismatch, Wanted, is_progress
+from harvester.client.download.single import ExpectedBody, RangeMismatch, is_progress
 from harvester.client.download.slots import SlotUsage
 from harvester.client.json_body import JSON_LIMIT
 from harvester.client.sender import RequestSender, Traffic
@@ -25,6 +25,7 @@ __all__ = [
     "Client",
     "ClientSession",
     "Credentials",
+    "ExpectedBody",
     "Lookup",
     "RangeMismatch",
     "Reply",
@@ -32,7 +33,6 @@ __all__ = [
     "SegmentPolicy",
     "SlotUsage",
     "Traffic",
-    "Wanted",
     "is_progress",
     "open_session",
 ]

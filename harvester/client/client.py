@@ -26,7 +26,12 @@ from yarl import URL
 
 from harvester.client.download.segment_policy import DEFAULT_POLICY, SegmentPolicy
 from harvester.client.download.segmented import SegmentedDownload
-from harvester.client.download.single import IDENTITY, Wanted, refuse_a_page, refuse_a_page_for_the_first_byte
+from harvester.client.download.single import (
+    IDENTITY,
+    ExpectedBody,
+    refuse_a_page,
+    refuse_a_page_for_the_first_byte,
+)
 from harvester.client.health import HealthCheck
 from harvester.client.json_body import JsonBody
 from harvester.client.json_size import is_heavy
@@ -42,7 +47,7 @@ T = TypeVar("T")
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """No part of JSON, and harmless before it."""
-ANY_FILE = Wanted(size=1, has_md5=False, is_page=False)
+ANY_FILE = ExpectedBody(size=1, has_md5=False, is_page=False)
 """A file of which nothing is known: a page is none."""
 FIRST_BYTE = {**IDENTITY, "Range": "bytes=0-0"}
 NO_HEADERS: Mapping[str, str] = {}
@@ -66,8 +71,10 @@ class Client:
     """
     Requests to figshare's services, within their limits, until they succeed.
 
-    `sender`: sends one request. `splitting`: when a file comes over several connections. `clock`, `sleep`:
-    seconds. `jitter`: see `Retrier`.
+    `sender`: sends one request.
+    `segment_policy`: when a file comes over several connections.
+    `clock`, `sleep`: seconds.
+    `jitter`: see `Retrier`.
 
     Attributes:
         traffic: what went over the wire so far.
@@ -81,14 +88,14 @@ class Client:
         sender: RequestSender,
         retry: Retry,
         *,
-        splitting: SegmentPolicy = DEFAULT_POLICY,
+        segment_policy: SegmentPolicy = DEFAULT_POLICY,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.traffic = sender.traffic
         self.limiters = sender.limiters
-        self.downloads = SegmentedDownload(sender, splitting, sender.timeouts, clock)
+        self.downloads = SegmentedDownload(sender, segment_policy, sender.timeouts, clock)
         self.memory = MemoryGate(clock)
         self._sender = sender
         self._retrier = Retrier(
@@ -114,7 +121,7 @@ class Client:
             return await self._retrier.retry(service, attempt)
         except Forbidden as error:
             refused = error.service or service
-            await self._sender.credentials.check_of(refused).settle(error, self._requester(refused))
+            await self._sender.credentials.check_of(refused).judge_refusal(error, self._requester(refused))
             raise
 
     async def confirm_credentials(self, *services: str) -> None:
@@ -178,10 +185,10 @@ class Client:
         self.set_health_check(service, attempt)
         return reply
 
-    async def touch(self, url: URL, wanted: Wanted = ANY_FILE, *, authorised: bool) -> None:
+    async def touch(self, url: URL, expected: ExpectedBody = ANY_FILE, *, authorised: bool) -> None:
         """Request the first byte of a file that came as `wanted`, to see whether files come at all."""
         async with await self._first_byte(url, authorised=authorised) as response:
-            refuse_a_page_for_the_first_byte(response, wanted)
+            refuse_a_page_for_the_first_byte(response, expected)
 
     async def measure(self, url: URL, *, is_page: bool, authorised: bool) -> int:
         """Return how many bytes a file has, 0 where the answer does not say. Errors: as `downloads.fetch`."""

@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from harvester.client.responses import display_url
-from harvester.client.session import NotAsked
+from harvester.client.session import AddressForbidden
 from harvester.config.proxies import Proxy
 from harvester.errors import ConnectionFailed, HarvestError, InvalidResponse
 from harvester.system import resource_limits
@@ -114,7 +114,7 @@ def _advice(code: int) -> str:
 
 def _lost(error: OSError) -> str:
     """Say why a host's name led nowhere."""
-    if isinstance(error, NotAsked):
+    if isinstance(error, AddressForbidden):
         return str(error.strerror)
     return f"DNS lookup failed: {one_line(error.strerror or str(error))}"
 

@@ -12,7 +12,7 @@ from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from harvester.client.json_body import ENCODINGS
-from harvester.client.url_policy import Network, why_not_asked, with_remedy
+from harvester.client.url_policy import Network, refusal_reason, with_remedy
 from harvester.config import Timeouts
 
 READ_AHEAD = 1 << 20
@@ -58,7 +58,7 @@ def _finite(seconds: float) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-class NotAsked(OSError):
+class AddressForbidden(OSError):
     """A host's name resolves to addresses that are not requested."""
 
 
@@ -84,11 +84,11 @@ class _PublicResolver(ThreadedResolver):
             raise OSError(None, f"{host} is not a valid host name") from exc
         if self._trusted is None or host in self._trusted:
             return found
-        asked = [entry for entry in found if why_not_asked(entry["host"], self._networks) is None]
-        if found and not asked:
-            raise self._not_asked(host, found[0]["host"])
-        return asked
+        allowed = [entry for entry in found if refusal_reason(entry["host"], self._networks) is None]
+        if found and not allowed:
+            raise self._forbidden(host, found[0]["host"])
+        return allowed
 
-    def _not_asked(self, host: str, address: str) -> NotAsked:
-        kind = why_not_asked(address, self._networks) or ""
-        return NotAsked(None, f"{host} is {address} here, which is {with_remedy(kind)}")
+    def _forbidden(self, host: str, address: str) -> AddressForbidden:
+        kind = refusal_reason(address, self._networks) or ""
+        return AddressForbidden(None, f"{host} is {address} here, which is {with_remedy(kind)}")

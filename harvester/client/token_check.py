@@ -20,7 +20,7 @@ from yarl import URL
 
 from harvester.errors import DoubtfulResponse, Forbidden, PermanentError, TokenRejected, TransientError
 
-Ask: TypeAlias = Callable[[URL], Awaitable[object]]
+SendRequest: TypeAlias = Callable[[URL], Awaitable[object]]
 """Requests a URL with the secret."""
 
 REFUSALS_BEFORE_CHECK = 8
@@ -28,7 +28,7 @@ _KIND = re.compile(r"/(total|timeline|breakdown)/")
 
 
 @dataclass
-class _Standing:
+class _TokenState:
     """
     What is known of a secret at one kind of URL.
 
@@ -58,16 +58,16 @@ class TokenCheck:
         self._message = message
         self._variable = variable
         self._follows = address is None
-        self._standings: defaultdict[str, _Standing] = defaultdict(lambda: _Standing(address))
+        self._states: defaultdict[str, _TokenState] = defaultdict(lambda: _TokenState(address))
         self._refused_because: Forbidden | None = None
         self._lock = anyio.Lock()  # one check serves all that were refused meanwhile
 
     def accepted(self, url: URL) -> None:
         """Note that `url` was answered to a request with the secret."""
-        standing = self._standing(str(url))
-        standing.refusals = 0
+        state = self._state_at(str(url))
+        state.refusals = 0
         if self._follows:
-            standing.address = url
+            state.address = url
 
     def raise_if_refused(self) -> None:
         """Raise TokenRejected where the secret is known to be refused: no more requests are made with it."""
@@ -76,7 +76,7 @@ class TokenCheck:
             message = f"{self._message}{variable}: {self._refused_because}"
             raise TokenRejected(message) from self._refused_because
 
-    async def settle(self, error: Forbidden, ask: Ask) -> None:
+    async def judge_refusal(self, error: Forbidden, send: SendRequest) -> None:
         """
         Return where a refusal is about what was requested, and not about the secret.
 
@@ -84,37 +84,37 @@ class TokenCheck:
             TokenRejected: the secret itself is refused.
             DoubtfulResponse: it cannot be found out now.
         """
-        standing = self._standing(error.address)
-        standing.refusals += 1
-        standing.last = error
+        state = self._state_at(error.address)
+        state.refusals += 1
+        state.last = error
         async with self._lock:
             self.raise_if_refused()
-            if not standing.is_vouched_for or standing.refusals >= REFUSALS_BEFORE_CHECK:
-                if error.address == str(standing.address):
+            if not state.is_vouched_for or state.refusals >= REFUSALS_BEFORE_CHECK:
+                if error.address == str(state.address):
                     self._refused_because = error
                 else:
-                    await self._check(standing, error, ask)
+                    await self._check(state, error, send)
         self.raise_if_refused()
 
-    async def confirm(self, ask: Ask) -> None:
-        """Check again where a refusal was the last word on the secret; raises what `settle` raises."""
+    async def confirm(self, send: SendRequest) -> None:
+        """Check again where a refusal was the last word on the secret; raises what `judge_refusal` raises."""
         async with self._lock:
             self.raise_if_refused()
-            for standing in tuple(self._standings.values()):
-                if standing.refusals and standing.last is not None:
-                    await self._check(standing, standing.last, ask)
+            for state in tuple(self._states.values()):
+                if state.refusals and state.last is not None:
+                    await self._check(state, state.last, send)
         self.raise_if_refused()
 
-    def _standing(self, address: str) -> _Standing:
+    def _state_at(self, address: str) -> _TokenState:
         kind = _KIND.search(address) if self._follows else None
-        return self._standings[kind[1] if kind else ""]
+        return self._states[kind[1] if kind else ""]
 
-    async def _check(self, standing: _Standing, error: Forbidden, ask: Ask) -> None:
-        if standing.address is None:
+    async def _check(self, state: _TokenState, error: Forbidden, send: SendRequest) -> None:
+        if state.address is None:
             self._refused_because = error
             return
         try:
-            await ask(standing.address)
+            await send(state.address)
         except Forbidden as refusal:
             self._refused_because = refusal
             return
@@ -123,4 +123,4 @@ class TokenCheck:
             raise DoubtfulResponse(f"{doubt}: {outage}") from outage
         except PermanentError:
             pass  # odd, but no refusal
-        standing.is_vouched_for, standing.refusals = True, 0
+        state.is_vouched_for, state.refusals = True, 0

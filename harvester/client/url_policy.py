@@ -60,7 +60,7 @@ def is_loopback(url: URL) -> bool:
 
 
 def is_public(url: URL, networks: Sequence[Network] = ()) -> bool:
-    """Return whether an address is https and not literally one that is not asked; see `why_not_asked`."""
+    """Return whether an address is https and not literally one that is not asked; see `refusal_reason`."""
     return why_not_public(url, networks) is None
 
 
@@ -72,7 +72,7 @@ def why_not_public(url: URL, networks: Sequence[Network] = ()) -> str | None:
         return NOT_HTTPS
     host = url.host or ""
     try:
-        return why_not_asked(host, networks)
+        return refusal_reason(host, networks)
     except ValueError:
         if host.rstrip(".").endswith(".localhost"):
             return LOOPBACK
@@ -84,7 +84,7 @@ def with_remedy(kind: str) -> str:
     return f"{kind}; services.private_networks allows it" if kind == PRIVATE else kind
 
 
-def why_not_asked(text: str, networks: Sequence[Network] = ()) -> str | None:
+def refusal_reason(text: str, networks: Sequence[Network] = ()) -> str | None:
     """
     Return what kind of address this is that is not requested, None where it is requested.
 

@@ -213,7 +213,7 @@ class FileRules(Table):
     max_size: ByteCount = ByteCount(0)
     max_total: ByteCount = ByteCount(0)
 
-    def wants(self, full_name: str, size: int) -> bool:
+    def accepts(self, full_name: str, size: int) -> bool:
         """Tell whether a file of this ``folder/name`` and size in bytes is to be fetched, given room."""
         if size < self.min_size or 0 < self.max_size < size:
             return False

@@ -31,15 +31,15 @@ OVERLAP = timedelta(days=1)
 """What was modified so shortly before the last run is listed again: clocks differ, and indexes lag."""
 
 
-def changed_since(listing: Listing, mark: str) -> Listing | None:
+def changed_since(listing: Listing, watermark: str) -> Listing | None:
     """
-    Return a listing narrowed to what was modified since `mark`, when all of it was here; see `Listing.since`.
+    Return a listing narrowed to what was modified since its high-watermark; see `Listing.since`.
 
-    None if it has to be read whole: its service cannot filter by date, or `mark` is "", which is unknown.
+    None if it has to be read whole: its service cannot filter by date, or there is no `watermark` yet ("").
     """
-    if not mark:
+    if not watermark:
         return None
-    moment = datetime.fromisoformat(mark) - OVERLAP
+    moment = datetime.fromisoformat(watermark) - OVERLAP
     return listing.since(moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
@@ -104,7 +104,7 @@ class ListingReader:
         """
         has_warned = False
         while not (progress.complete or self._is_stopping()):
-            page = await listing.page(self._figshare, progress.position)
+            page = await listing.page(self._figshare, progress.cursor)
             if page.warning and not has_warned:
                 self._warn(page.warning)
                 has_warned = True
@@ -207,7 +207,7 @@ class Producer:
     async def _choose(self, listings: Sequence[Listing]) -> None:
         """Decide which of the listings are read whole; forget those that are no longer asked for."""
         for listing in listings if self._quick else ():
-            if changes := changed_since(listing, await self._ledger.mark(listing.key)):
+            if changes := changed_since(listing, await self._ledger.watermark(listing.key)):
                 self._changes[listing.key] = changes
             else:
                 await self._ledger.begin_anew(listing.key)

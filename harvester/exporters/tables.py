@@ -103,12 +103,12 @@ def _items(reader: Reader) -> Iterator[Row]:
 
 
 def _timeline(reader: Reader) -> Iterator[Row]:
-    for item_id, counter, granularity, _, date, number in reader.uses(by_country=False):
+    for item_id, counter, granularity, _, date, number in reader.usage_counts(by_country=False):
         yield item_id, counter, granularity, date, number
 
 
 def _breakdown(reader: Reader) -> Iterator[Row]:
-    for item_id, counter, granularity, country, date, number in reader.uses(by_country=True):
+    for item_id, counter, granularity, country, date, number in reader.usage_counts(by_country=True):
         yield item_id, counter, granularity, date, country, number
 
 

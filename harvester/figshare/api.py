@@ -176,7 +176,7 @@ class FigshareApi:
         if not is_whole(record):
             path = endpoint.path.format(**values)
             pages, error = await self._file_list(path, authorised=endpoint.authorised)
-            record = await apart(pages.bytes, whole, record, pages.pieces, error)
+            record = await apart(pages.bytes, whole, record, pages.raw_list, error)
         return replace(record, etag="" if record.doubt else _kept(reply.headers.get("ETag", "")))
 
     async def _file_list(
@@ -191,16 +191,16 @@ class FigshareApi:
             try:
                 reply = await self._rest.request(endpoint, params, authorised=authorised, record=record_path)
             except (NotFound, Rejected, TransientError) as error:
-                if isinstance(error, BadRequest) and pages.ask_for_less():
+                if isinstance(error, BadRequest) and pages.reduce_page_size():
                     continue
                 return pages, error
             is_more = pages.take(reply.value)
         return pages, None
 
     def _decode_file_list(self, raw: bytes) -> list[msgspec.Raw]:
-        pieces = self._version.file_list.decode(raw)
+        raw_list = self._version.file_list.decode(raw)
         must_be_text(raw)
-        return pieces
+        return raw_list
 
 
 def _kept(etag: str) -> str:

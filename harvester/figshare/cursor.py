@@ -84,16 +84,16 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
     def read(cls, text: str | None) -> PageCursor:
         at = msgspec.json.decode(text, type=cls) if text else cls()
         if at.page > 1 and not at.largest:  # of a release that went on behind full pages only
-            return at.but(largest=PAGE_SIZE, seen=(at.page - 1) * PAGE_SIZE)
+            return at.replace(largest=PAGE_SIZE, seen=(at.page - 1) * PAGE_SIZE)
         return at
 
     def write(self) -> str:
         return msgspec.json.encode(self).decode()
 
-    def but(self, **changes: object) -> PageCursor:
+    def replace(self, **changes: object) -> PageCursor:
         return structs.replace(self, **changes)
 
-    def anew(self, **changes: object) -> PageCursor:
+    def restarted(self, **changes: object) -> PageCursor:
         """Return the beginning of the endpoint, with what was learned of what is wanted."""
         kept = {
             name: getattr(self, name) for name in ("handovers", "licence", "type_number", "by_date", "most")
@@ -105,10 +105,10 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
         """How many entries to ask for: by number, behind the first page, as many as one can hold."""
         return self.largest if self.page > 1 and not self.cursor and self.largest else self.most
 
-    def asking_for_less(self) -> PageCursor | None:
+    def with_smaller_pages(self) -> PageCursor | None:
         """Return the same page with fewer entries, None where it is not the size that can be refused."""
         is_first = self.page == 1 and not self.cursor
-        return self.but(most=SMALLER_PAGE_SIZE) if is_first and self.most > SMALLER_PAGE_SIZE else None
+        return self.replace(most=SMALLER_PAGE_SIZE) if is_first and self.most > SMALLER_PAGE_SIZE else None
 
     # -- the page behind this one -----------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
         first_id = found.entries[0].id if found.entries else 0
         if self.is_repeated_by(found):
             return self._repeated(first_id)
-        here = self.but(
+        here = self.replace(
             first_id=first_id,
             start_id=self.start_id or first_id,
             seen=self.seen + found.size,
@@ -138,12 +138,12 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
         if not found.size:
             return self._after_nothing(here, cursor)
         if cursor:
-            return here.but(page=self.page + 1, cursor=cursor)
+            return here.replace(page=self.page + 1, cursor=cursor)
         if found.size < self.largest:
             return None
         if self.cursor:
             return here._confirmed_by_number()
-        return here.but(page=self.page + 1)
+        return here.replace(page=self.page + 1)
 
     def is_repeated_by(self, found: EntryPage) -> bool:
         """Return whether a page is the one before or, where it had to confirm an end, the first one."""
@@ -153,7 +153,7 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
     def _repeated(self, first_id: int) -> PageCursor | None:
         """Return what a page that was here before means: no way on, or nothing that it could lead to."""
         if self.cursor and self.largest and first_id == self.first_id:
-            return self.but(cursor="", is_deaf=True, page=self.seen // self.largest + 1)
+            return self.replace(cursor="", is_deaf=True, page=self.seen // self.largest + 1)
         if self.confirming or (self.page == 2 and self.largest < PAGE_SIZE and self.largest % ROUND):
             return None  # all that there is, from a service that knows no pages
         raise Rejected("the listing repeats the same page")
@@ -166,26 +166,26 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
         """
         if not self.was_empty:
             if cursor and cursor != self.cursor:
-                return here.but(page=self.page + 1, cursor=cursor)
+                return here.replace(page=self.page + 1, cursor=cursor)
             # A bad moment's answer would end the listing, and its items would seem to have vanished.
-            return self.but(was_empty=True)
+            return self.replace(was_empty=True)
         is_full = self.largest and self.seen == self.largest * (self.page - 1)
         return here._confirmed_by_number() if self.cursor and is_full else None
 
     def _confirmed_by_number(self) -> PageCursor:
         """Go on by number where cursors lead no further: one page that agrees is the end."""
         page = max(2, self.seen // self.largest + 1)
-        return self.but(page=page, cursor="", confirming=True)
+        return self.replace(page=page, cursor="", confirming=True)
 
     # -- slices -----------------------------------------------------------------------------------
 
-    def having_seen(self, dates: Sequence[str]) -> PageCursor:
+    def with_dates(self, dates: Sequence[str]) -> PageCursor:
         """Note the dates of this page, in their order."""
         seconds = [date[:TO_THE_SECOND] for date in dates]
         if not seconds or moment_of(newest := max(seconds)) is None:
             return self
         ascend = self.last <= seconds[0] and all(one <= other for one, other in pairwise(seconds))
-        return self.but(last=max(self.last, newest), unordered=self.unordered or not ascend)
+        return self.replace(last=max(self.last, newest), unordered=self.unordered or not ascend)
 
     def noticing(self, dates: Sequence[str]) -> PageCursor:
         """
@@ -199,24 +199,24 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
         first = sorted(dates) if self.page == 1 else []
         middle = moment_of(first[len(first) // 2][:TO_THE_SECOND]) if first else None
         if (begin := moment_of(self.since)) is None or middle is None or middle >= begin:
-            return self.but(by_pages=by_pages)
+            return self.replace(by_pages=by_pages)
         if middle >= begin - timedelta(days=1):
-            return self.but(by_pages=max(by_pages, 1))
+            return self.replace(by_pages=max(by_pages, 1))
         last_read = max(by_pages, self.pages, 1)
-        return self.but(page=last_read, since="", by_pages=last_read)
+        return self.replace(page=last_read, since="", by_pages=last_read)
 
     @property
     def is_misled(self) -> bool:
         """Whether the service was seen to ignore where a slice begins."""
         return self.by_pages > 0 and not self.since
 
-    def in_a_new_slice(self, pages: int) -> PageCursor | None:
+    def next_slice(self, pages: int) -> PageCursor | None:
         """Go on in a slice that begins at the last date; None where that is no further than this one."""
         since = a_second_before(self.last)
         is_no_further = since <= self.since or (self.by_pages and is_same_day_or_later(self.since, since))
         if self.unordered or self.is_misled or is_no_further:
             return None
-        return self.but(
+        return self.replace(
             page=1,
             first_id=0,
             since=since,

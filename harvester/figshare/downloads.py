@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
-from harvester.client import Client, RangeMismatch, SlotUsage, Wanted, is_progress
+from harvester.client import Client, ExpectedBody, RangeMismatch, SlotUsage, is_progress
 from harvester.client.breaker import CircuitBreaker
 from harvester.client.url_policy import Network, is_loopback, is_public
 from harvester.errors import (
@@ -64,7 +64,7 @@ class _Attempts:
         usage: how well it used its connection slots.
         count: attempts so far.
         wrong: how often wrong bytes came, by their md5.
-        asked: routes that were asked.
+        tried: routes that were tried.
         answered: those that gave bytes, or refused.
         mismatches: responses with other bytes than were requested.
     """
@@ -73,14 +73,14 @@ class _Attempts:
     usage: SlotUsage
     count: int = 0
     wrong: Counter[str] = field(default_factory=Counter)
-    asked: set[URL] = field(default_factory=set)
+    tried: set[URL] = field(default_factory=set)
     answered: set[URL] = field(default_factory=set)
     mismatches: int = 0
 
     def order(self, routes: Sequence[URL]) -> Sequence[URL]:
         """Return the routes, given best first, in the order in which this attempt asks them."""
-        if self.wrong and not self.asked.issuperset(routes):
-            return sorted(routes, key=self.asked.__contains__)
+        if self.wrong and not self.tried.issuperset(routes):
+            return sorted(routes, key=self.tried.__contains__)
         return routes[::-1] if self.count > BEST_FIRST_TRIES and self.count % 2 else routes
 
     def note_wrong(self, md5: str, routes: Sequence[URL]) -> bool:
@@ -201,16 +201,16 @@ class DownloadRoutes:
             may_rest = attempts.count <= BEST_FIRST_TRIES
             if may_rest and not self._try_acquire(url, pending.file.id):
                 resting.append(url)
-            elif (problem := await self._ask(url, pending, upload, attempts, problem)) is None:
+            elif (problem := await self._try_route(url, pending, upload, attempts, problem)) is None:
                 return
         if problem is None or isinstance(problem, NotFound):  # gone is only what every route says is gone
             for url in resting:
-                if (problem := await self._ask(url, pending, upload, attempts, problem)) is None:
+                if (problem := await self._try_route(url, pending, upload, attempts, problem)) is None:
                     return
         assert problem is not None, "there is always the api's route"
         raise problem
 
-    async def _ask(
+    async def _try_route(
         self,
         url: URL,
         pending: PendingFile,
@@ -220,13 +220,13 @@ class DownloadRoutes:
     ) -> Blocked | NotFound | None:
         """Ask one route; return None when the bytes are here, else what is wrong, with what was `before`."""
         breaker, file = self._breaker(url), pending.file
-        wanted = Wanted(
+        wanted = ExpectedBody(
             file.size,
             has_md5=file.md5 is not None,
             is_page=file.name.lower().endswith(_PAGES),
             one_connection=bool(attempts.wrong),
         )
-        attempts.asked.add(url)
+        attempts.tried.add(url)
         try:
             await self._client.downloads.fetch(
                 url, upload, wanted, authorised=pending.private, usage=attempts.usage

@@ -10,7 +10,7 @@ import msgspec
 
 from harvester.errors import InvalidResponse
 from harvester.figshare.decoding import decode_leniently, decoder, strict_decoder
-from harvester.figshare.records import Natural, decode_pieces
+from harvester.figshare.records import Natural, decode_raw_list
 
 Some = TypeVar("Some", bound=Sequence[Any])
 
@@ -87,11 +87,11 @@ def decode_entries(raw: bytes) -> EntryPage:
     try:
         return EntryPage(_few(_decode_good_entries(raw)))
     except InvalidResponse:
-        pieces = _few(decode_pieces(raw))
+        raw_list = _few(decode_raw_list(raw))
     entries: list[Entry] = []
     bare: list[int] = []
     odd: list[tuple[int, str]] = []
-    for place, piece in enumerate(pieces, start=1):
+    for place, piece in enumerate(raw_list, start=1):
         try:
             entries.append(_read_entry(bytes(piece)))
         except InvalidResponse as error:

@@ -18,7 +18,7 @@ from harvester.errors import InvalidResponse, PermanentError, TransientError
 from harvester.figshare.cursor import PAGE_SIZE, SMALLER_PAGE_SIZE
 from harvester.figshare.decoding import decoder
 from harvester.figshare.lenient import Unclear, whole_number
-from harvester.figshare.records import decode_pieces, read_article
+from harvester.figshare.records import decode_raw_list, read_article
 from harvester.models import Article, Record
 
 
@@ -50,13 +50,13 @@ class Pages:
     """
 
     def __init__(self) -> None:
-        self.pieces: list[msgspec.Raw] = []
+        self.raw_list: list[msgspec.Raw] = []
         self.number, self.size = 1, PAGE_SIZE
         self._largest = 0
         self.bytes = 0
         self._first: msgspec.Raw | None = None
 
-    def ask_for_less(self) -> bool:
+    def reduce_page_size(self) -> bool:
         """Ask for a smaller first page from here on; tell whether that can be what was refused."""
         if self.number > 1 or self.size <= SMALLER_PAGE_SIZE:
             return False
@@ -75,9 +75,9 @@ class Pages:
                 return False
             raise InvalidResponse("the file list repeats the same page")
         self._first = page[0] if page else None
-        self.pieces += page
+        self.raw_list += page
         self.bytes += sum(len(memoryview(piece)) for piece in page)
-        if len(self.pieces) > MOST_FILES or self.bytes > MOST_BYTES:
+        if len(self.raw_list) > MOST_FILES or self.bytes > MOST_BYTES:
             raise InvalidResponse(f"a file list of more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB")
         if len(page) < max(1, self._largest):
             return False
@@ -107,12 +107,12 @@ def whole(
     `error`: why the rest of the list could not be had, None where it came to its end. One that may come later
     leaves a doubt, whatever the record promises.
     """
-    pieces = _by_id(listed)
+    raw_list = _by_id(listed)
     named = _by_id(_decode_record(record.raw).files or ())
-    unlisted = named.keys() - pieces.keys()
-    file_list = msgspec.json.encode([*pieces.values(), *(named[key] for key in named if key in unlisted)])
+    unlisted = named.keys() - raw_list.keys()
+    file_list = msgspec.json.encode([*raw_list.values(), *(named[key] for key in named if key in unlisted)])
     article = read_article(record.raw, file_list)
-    is_measured = not any(map(_is_unmeasured, [*pieces.values(), *named.values()]))
+    is_measured = not any(map(_is_unmeasured, [*raw_list.values(), *named.values()]))
     refusal = str(error) if error is not None else ""
     doubt = ""
     if isinstance(error, TransientError) and not article.odd_files:
@@ -158,13 +158,13 @@ def with_known_files(record: Record, raw: bytes, file_list: bytes | None, known:
     And all that were listed before, where it is the same version, as such a list names what is still to come.
     `raw` and `file_list`: as they were when the files came.
     """
-    before = _by_id((decode_pieces(file_list) if file_list else _decode_record(raw).files) or ())
-    pieces = _by_id(decode_pieces(record.file_list)) if record.file_list else {}
+    before = _by_id((decode_raw_list(file_list) if file_list else _decode_record(raw).files) or ())
+    raw_list = _by_id(decode_raw_list(record.file_list)) if record.file_list else {}
     # One that is listed, and cannot be read any more, is as good as not named.
     here = {str(file_id) for file_id in known}.difference(str(file.id) for file in record.article.files)
     kept = {file_id: piece for file_id, piece in before.items() if file_id in here}
     is_same = not record.private and read_article(raw).version == record.article.version
-    merged = msgspec.json.encode(list({**(before if is_same else {}), **pieces, **kept}.values()))
+    merged = msgspec.json.encode(list({**(before if is_same else {}), **raw_list, **kept}.values()))
     return replace(record, article=read_article(record.raw, merged), file_list=merged)
 
 
@@ -175,9 +175,9 @@ def requests_for(record: Record) -> int:
     return len(record.article.files) // PAGE_SIZE + (2 if 0 < len(record.article.files) < PAGE_SIZE else 1)
 
 
-def _by_id(pieces: Iterable[msgspec.Raw]) -> dict[str, msgspec.Raw]:
+def _by_id(raw_list: Iterable[msgspec.Raw]) -> dict[str, msgspec.Raw]:
     """Return files by their ids, as text, each once."""
-    return {_id_in(piece): piece for piece in pieces}
+    return {_id_in(piece): piece for piece in raw_list}
 
 
 def _id_in(piece: msgspec.Raw) -> str:

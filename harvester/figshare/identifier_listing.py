@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 Answer: TypeAlias = tuple[ItemIdentifier, ...] | Unresolved
 
 NAMES_A_PAGE = 1000
-ASKED_A_PAGE = 10
+LOOKUPS_A_PAGE = 10
 """Names that need a request: a page is recorded soon enough that a crash costs few of them."""
 _NOT_UTF8 = "not UTF-8 text: save it as UTF-8"
 
@@ -103,19 +103,19 @@ async def _read_standard_input() -> bytes:
     A thread of its own, which does not keep the program from ending: nothing can wake a thread that waits
     for a terminal, and a pool of threads waits for all of its threads.
     """
-    pieces: list[bytes] = []
+    chunks: list[bytes] = []
     is_read = anyio.Event()
     loop = asyncio.get_running_loop()
 
     def read() -> None:
-        while piece := os.read(0, 65536):
-            pieces.append(piece)
+        while chunk := os.read(0, 65536):
+            chunks.append(chunk)
         with contextlib.suppress(RuntimeError):  # the run did not wait for it
             loop.call_soon_threadsafe(is_read.set)
 
     threading.Thread(target=read, daemon=True).start()
     await is_read.wait()
-    return b"".join(pieces)
+    return b"".join(chunks)
 
 
 @dataclass(frozen=True)
@@ -146,17 +146,17 @@ class IdentifierListing(Listing):
         refs: list[ItemRef] = []
         unresolved: list[Unresolved] = []
         notes: list[str] = []
-        asked = 0
+        lookups = 0
         for name in self.names[start : start + NAMES_A_PAGE]:
-            if asked >= ASKED_A_PAGE:
+            if lookups >= LOOKUPS_A_PAGE:
                 break
             end += 1
-            found = _without_asking(name, figshare.finder)
+            found = _resolve_locally(name, figshare.finder)
             if found is None:
-                question = _question(name)
+                question = _cache_key(name)
                 if question not in self._answers:
-                    asked += 1
-                    self._answers[question] = await _ask(name, figshare.finder)
+                    lookups += 1
+                    self._answers[question] = await _look_up(name, figshare.finder)
                     notes += _notes(name, self._answers[question])
                 found = self._answers[question]
             if isinstance(found, Unresolved):
@@ -167,7 +167,7 @@ class IdentifierListing(Listing):
         return Page(tuple(refs), following, tuple(unresolved), notes=tuple(notes))
 
 
-def _without_asking(name: str, finder: Finder) -> Answer | None:
+def _resolve_locally(name: str, finder: Finder) -> Answer | None:
     """Return what a name leads to by itself, None where figshare has to be asked."""
     if (named := item_in(name)) is not None:
         if is_figshares_doi(name):
@@ -181,19 +181,19 @@ def _without_asking(name: str, finder: Finder) -> Answer | None:
     return None
 
 
-def _question(name: str) -> str:
+def _cache_key(name: str) -> str:
     """Return the key of the answer for a name: the same for names that are equal."""
     if (named := item_in(name)) is not None:
         return f"{named.host} {named.id} {named.version}"
     return str(doi_in(name) or handle_in(name)).lower()
 
 
-async def _ask(name: str, finder: Finder) -> Answer:
+async def _look_up(name: str, finder: Finder) -> Answer:
     """Return the items that a name leads to, or why it leads to none."""
     doi = doi_in(name)
     try:
         if (named := item_in(name)) is not None:
-            return await _ask_whose(name, named, finder)
+            return await _resolve_portal_address(name, named, finder)
         found = await (finder.by_doi(doi) if doi is not None else finder.by_handle(str(handle_in(name))))
     except (PermanentError, TransientError) as error:
         return Unresolved(name, str(error), error.failure_kind)
@@ -203,7 +203,7 @@ async def _ask(name: str, finder: Finder) -> Answer:
     return Unresolved(name, f"no public item has this {kind}", FailureKind.NOT_FOUND)
 
 
-async def _ask_whose(name: str, named: ItemIdentifier, finder: Finder) -> Answer:
+async def _resolve_portal_address(name: str, named: ItemIdentifier, finder: Finder) -> Answer:
     """Return the item that an address of another host means; one that is gone counts if it was harvested."""
     try:
         reason = await finder.mismatch(named)

@@ -70,9 +70,9 @@ class Pager:
         filters = listing.filters
         if (wanted := filters.licence) is not None and not cursor.licence:
             known = await self._vocabulary.licence(wanted)
-            cursor = cursor.but(licence=known or wanted.strip())
+            cursor = cursor.replace(licence=known or wanted.strip())
         if filters.type_name and not cursor.type_number:
-            cursor = cursor.but(type_number=await self._vocabulary.type_number(filters.type_name))
+            cursor = cursor.replace(type_number=await self._vocabulary.type_number(filters.type_name))
         return cursor
 
     async def _send(self, request: PageRequest) -> Reply[EntryPage]:
@@ -94,8 +94,8 @@ class Pager:
         if isinstance(error, NotFound):
             raise _proven(error, request) from error
         if cursor.cursor and not cursor.again:  # it has expired in a long pause
-            return Page((), cursor.anew(again=True).write())
-        if isinstance(error, BadRequest) and (smaller := cursor.asking_for_less()) is not None:
+            return Page((), cursor.restarted(again=True).write())
+        if isinstance(error, BadRequest) and (smaller := cursor.with_smaller_pages()) is not None:
             return await self.page(request.listing, smaller.write())
         if cursor.cursor or cursor.page == 1:
             raise error
@@ -110,7 +110,7 @@ def _unconfirmed(cursor: PageCursor) -> str | None:
     A full page that gives no cursor is believed. An empty answer may be that to an expired cursor: the
     listing is begun anew, once.
     """
-    return cursor.anew(again=True).write() if cursor.was_empty and not cursor.again else None
+    return cursor.restarted(again=True).write() if cursor.was_empty and not cursor.again else None
 
 
 def _proven(error: NotFound, request: PageRequest) -> NotFound | UnprovenNotFound:
@@ -136,7 +136,7 @@ def _past_cap(request: PageRequest) -> PageCursor:
     cursor, endpoint, pages = request.cursor, request.endpoint, request.cursor.page - 1
     reason = ""
     if request.cut_by:
-        if (further := cursor.in_a_new_slice(pages)) is not None:
+        if (further := cursor.next_slice(pages)) is not None:
             return further
         reason = f": more of them share one moment, {cursor.last}, or it ignores where to begin"
         if cursor.is_misled:
@@ -144,9 +144,9 @@ def _past_cap(request: PageRequest) -> PageCursor:
         elif cursor.unordered or not cursor.last:
             reason = f": they do not come ordered by {endpoint.date}"
     elif endpoint.past_cap is not None:
-        return cursor.anew(handovers=cursor.handovers + 1, by_date=False)
+        return cursor.restarted(handovers=cursor.handovers + 1, by_date=False)
     elif endpoint.date:  # an order of the user's has no slices
-        return cursor.anew(by_date=True)
+        return cursor.restarted(by_date=True)
     most = pages * cursor.page_size
     raise Rejected(f"{endpoint.what} can be listed only up to {most} items{reason}; incomplete")
 
@@ -191,21 +191,21 @@ def _following(request: PageRequest, found: EntryPage, next_cursor: str | None) 
     """Return where the page behind one begins, None when it is the last."""
     cursor, cut = request.cursor, request.cut_by
     if cursor.tail:
-        return None if found.size or cursor.was_empty else cursor.but(was_empty=True)
+        return None if found.size or cursor.was_empty else cursor.replace(was_empty=True)
     dates = [date for entry in found.entries if (date := getattr(entry, cut))] if cut else []
     here = cursor.noticing(dates)
     following = here.after(found, next_cursor)
     if not cut or (following is not None and not found.size):
         return following
-    seen = here.having_seen(dates)
+    seen = here.with_dates(dates)
     if following is not None:
-        following = following.but(last=seen.last, unordered=seen.unordered)
+        following = following.replace(last=seen.last, unordered=seen.unordered)
     if cut == "modified_date":
         following = _by_change(cursor, found, following)
     if following is not None and not _is_past(request, seen, dates):
         return following
     is_cut = bool(cursor.since) or following is not None
-    return cursor.anew(tail=True, largest=max(cursor.largest, found.size)) if is_cut else None
+    return cursor.restarted(tail=True, largest=max(cursor.largest, found.size)) if is_cut else None
 
 
 def _undated(request: PageRequest, found: EntryPage) -> EntryPage:
@@ -226,12 +226,12 @@ def _undated(request: PageRequest, found: EntryPage) -> EntryPage:
 def _by_change(cursor: PageCursor, found: EntryPage, following: PageCursor | None) -> PageCursor | None:
     """Go on in a slice, where pages come by date of change; see the module's docstring."""
     if cursor.probing and found.size:
-        return cursor.in_a_new_slice(cursor.pages) or following
+        return cursor.next_slice(cursor.pages) or following
     if following is None or following.cursor:
         return following
     if not cursor.largest and found.size < cursor.most:
-        return following.but(probing=True)
-    return following.in_a_new_slice(cursor.pages) or following
+        return following.replace(probing=True)
+    return following.next_slice(cursor.pages) or following
 
 
 def _is_past(request: PageRequest, seen: PageCursor, dates: Sequence[str]) -> bool:

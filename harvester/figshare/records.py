@@ -109,7 +109,7 @@ class Group(msgspec.Struct, frozen=True):
 _decode_record = strict_decoder(_Record)
 _decode_described = decoder(_Described, may_be_odd=True)
 _decode_files = strict_decoder(list[_File])
-decode_pieces = strict_decoder(list[msgspec.Raw], as_sent=True)
+decode_raw_list = strict_decoder(list[msgspec.Raw], as_sent=True)
 decode_groups = decoder(list[Group])
 decode_licences = decoder(list[Licence], may_be_odd=True)
 decode_types = decoder(list[ItemType], may_be_odd=True)
@@ -153,18 +153,18 @@ def _read_file_list(raw: bytes) -> tuple[list[_File], tuple[str, ...], tuple[str
     try:
         return _decode_files(raw), (), ()
     except InvalidResponse:
-        pieces = decode_anything(raw)
-        if not isinstance(pieces, list):
+        raw_list = decode_anything(raw)
+        if not isinstance(raw_list, list):
             raise
-    return _read_each(pieces)
+    return _read_each(raw_list)
 
 
-def _read_each(pieces: list[Any]) -> tuple[list[_File], tuple[str, ...], tuple[str, ...]]:
+def _read_each(raw_list: list[Any]) -> tuple[list[_File], tuple[str, ...], tuple[str, ...]]:
     """Return the files that can be read, what is wrong with the others, and odd fields of the first."""
     listed: list[_File] = []
     wrong: list[str] = []
     fields: list[str] = []
-    for place, each in enumerate(pieces, start=1):
+    for place, each in enumerate(raw_list, start=1):
         try:
             file, odd = read_leniently(each, _File)
         except Unclear as unclear:

@@ -25,7 +25,7 @@ from harvester.figshare.protocol import ApiVersion, Endpoint
 from harvester.figshare.rest import NO_PARAMS, RestApi
 from harvester.figshare.usage import Numbers
 from harvester.figshare.v2 import V2
-from harvester.models import ItemId, Totals, UsageSpan, Uses
+from harvester.models import ItemId, Totals, UsageCount, UsageSpan
 
 T = TypeVar("T")
 
@@ -160,11 +160,11 @@ class StatsService:
         """
         found: dict[str, int | None] = {}
         for counter in self.counters:
-            reply = await self._ask("total", self._version.total, counter=counter, item_id=item_id)
+            reply = await self._request("total", self._version.total, counter=counter, item_id=item_id)
             found[counter] = reply.value
         return Totals(**found)
 
-    async def timeline(self, item_id: ItemId) -> tuple[Uses, ...]:
+    async def timeline(self, item_id: ItemId) -> tuple[UsageCount, ...]:
         """
         Return the uses of one item in each period; nothing for a period that the service does not know.
 
@@ -172,7 +172,7 @@ class StatsService:
         """
         return await self._uses("timeline", item_id, self._version.timeline)
 
-    async def breakdown(self, item_id: ItemId) -> tuple[Uses, ...]:
+    async def breakdown(self, item_id: ItemId) -> tuple[UsageCount, ...]:
         """
         Return the uses of one item in each period by country.
 
@@ -180,22 +180,22 @@ class StatsService:
         """
         return await self._uses("breakdown", item_id, self._version.breakdown)
 
-    async def _uses(self, kind: str, item_id: ItemId, endpoint: Endpoint[Numbers]) -> tuple[Uses, ...]:
+    async def _uses(self, kind: str, item_id: ItemId, endpoint: Endpoint[Numbers]) -> tuple[UsageCount, ...]:
         numbers: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         for counter in self.counters:
             values: dict[str, Any] = {"granularity": self.granularity, "counter": counter, "item_id": item_id}
             for window in self._windows:
-                reply = await self._ask(kind, endpoint, window, **values)
+                reply = await self._request(kind, endpoint, window, **values)
                 for begins, country, number in _within(reply.value, self.granularity, window):
                     numbers[counter, begins, country] += number
         if any(number > _MOST for number in numbers.values()):
             raise InvalidResponse(f"{kind} of item {item_id}: an impossible number of uses")
         return tuple(
-            Uses(counter, self.granularity, begins, number, country)
+            UsageCount(counter, self.granularity, begins, number, country)
             for (counter, begins, country), number in numbers.items()
         )
 
-    async def _ask(
+    async def _request(
         self, kind: str, endpoint: Endpoint[T], window: Window | None = None, **values: Any
     ) -> Reply[T]:
         """Request one counter, unless this kind of statistics has refused several and given none."""

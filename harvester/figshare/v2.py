@@ -12,7 +12,7 @@ from harvester.figshare.records import (
     decode_account,
     decode_groups,
     decode_licences,
-    decode_pieces,
+    decode_raw_list,
     decode_types,
     decode_versions,
     read_article,
@@ -79,7 +79,7 @@ V2 = ApiVersion(
     record=Endpoint("articles/{item_id}", read_article),
     record_version=Endpoint("articles/{item_id}/versions/{version}", read_article),
     private_record=Endpoint("account/articles/{item_id}", read_article, authorised=True),
-    file_list=Endpoint("{record}/files", decode_pieces),
+    file_list=Endpoint("{record}/files", decode_raw_list),
     versions=Endpoint("articles/{item_id}/versions", decode_versions),
     account=Endpoint("account", decode_account, authorised=True),
     groups=Endpoint(

@@ -42,7 +42,7 @@ from harvester.jobs.services import DEFAULT_HOOKS, RunHooks, fit_to_limits
 from harvester.jobs.summary import Ended, summarise
 from harvester.jobs.task_params import task_params
 from harvester.jobs.task_services import TaskServices, open_task_services
-from harvester.jobs.withdrawals import decide, settle
+from harvester.jobs.withdrawals import decide, resolve_suspected
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import RECORD, RunSpec
 from harvester.models import Summary
@@ -183,7 +183,7 @@ class _Run:
         await self._begin()
         await placement.recover()
         await recover(self._config.folder, self._ledger)
-        await placement.settle()
+        await placement.place_files()
         await delete_orphans(services.storage, self._ledger.may_be_pending)
         await pipeline.run()
         if pipeline.stopping.is_set():
@@ -199,7 +199,7 @@ class _Run:
             names = IdentifierListing(tuple(again.names), once_more=True)
             await pipeline.run([names] if again.names else [])
         if not pipeline.stopping.is_set():
-            await placement.settle()
+            await placement.place_files()
             await _confirm(services.connected.client)
             await self._decide(pipeline, services.connected.figshare)
 
@@ -210,7 +210,7 @@ class _Run:
         accepted, has_token = self._accept_withdrawals, self._config.token is not None
         doubt = await decide(self._ledger, figshare, self._counters, accepted=accepted, has_token=has_token)
         if not pipeline.stopping.is_set():
-            await settle(self._ledger, self._counters, doubt)
+            await resolve_suspected(self._ledger, self._counters, doubt)
 
     async def _begin(self) -> None:
         config = self._config
@@ -219,7 +219,7 @@ class _Run:
                 item_tasks=frozenset(item_task_names(config.tasks)),
                 with_files="files" in config.tasks,
                 refresh=self._refresh,
-                wants=config.files.wants,
+                accepts=config.files.accepts,
                 max_total=config.files.max_total,
                 task_params=task_params(config),
                 quick=self._quick,

@@ -21,8 +21,8 @@ from msgspec.structs import replace
 from harvester.client import Traffic
 from harvester.config import Config
 from harvester.config.keys import ALL, LATEST
+from harvester.engine.dry_run import DryRunReader
 from harvester.engine.listing import changed_since
-from harvester.engine.survey import Survey
 from harvester.errors import PermanentError, TransientError
 from harvester.figshare.client_side_filters import is_wanted_by
 from harvester.figshare.file_lists import requests_for
@@ -74,7 +74,7 @@ class Planner:
         self._chance = chance or random.Random(0)
         self._tasks = frozenset(item_task_names(config.tasks))
         now = clock()
-        self._prospect = reader.prospect(self._tasks, task_params(config), now) if reader else None
+        self._forecast = reader.forecast(self._tasks, task_params(config), now) if reader else None
         today = datetime.fromtimestamp(now, UTC).date()
         self._price = {
             task: requests_per_item(task, config.stats, today) for task in STATISTICS if task in self._tasks
@@ -110,47 +110,47 @@ class Planner:
 
     async def _read_listings(self) -> None:
         before = Counter(self._traffic.requests)
-        survey = Survey(self._figshare, narrow=self._note)
+        dry_run = DryRunReader(self._figshare, narrow=self._note)
         if any(source.private for source in self._config.sources):
             with suppress(PermanentError, TransientError):  # a run compares whose items they are
                 await self._figshare.account()
-        await survey.read(self._config.sources, partial(self._add, survey))
-        for listing in survey.whole:
+        await dry_run.read(self._config.sources, partial(self._add, dry_run))
+        for listing in dry_run.whole:
             with suppress(PermanentError, TransientError):  # a run compares the two numbers
                 await listing.count(self._figshare)
         for name, number in (self._traffic.requests - before).items():
             self.plan.requests[name] += number
-        self.plan.listed, self.plan.items = survey.listed, survey.items
-        self.plan.incomplete = survey.incomplete
-        if not self.plan.quick and not survey.incomplete and "metadata" in self._tasks:
-            self._add_vanished(survey)
+        self.plan.listed, self.plan.items = dry_run.listed, dry_run.items
+        self.plan.incomplete = dry_run.incomplete
+        if not self.plan.quick and not dry_run.incomplete and "metadata" in self._tasks:
+            self._add_vanished(dry_run)
 
     def _note(self, listing: Listing) -> Listing:
         """Take note of a listing that is about to be read, and say which one is, in its place."""
         self._keys.append(listing.key)
         if here := list(listing.client_side_filters):
             self.plan.client_side_filters[listing.key] = here
-        mark = self._reader.mark(listing.key) if self._reader and self.plan.quick else ""
-        return changed_since(listing, mark) or listing
+        watermark = self._reader.watermark(listing.key) if self._reader and self.plan.quick else ""
+        return changed_since(listing, watermark) or listing
 
-    async def _add(self, survey: Survey, refs: Sequence[ItemRef]) -> None:
+    async def _add(self, dry_run: DryRunReader, refs: Sequence[ItemRef]) -> None:
         """Add what the items of a page owe beyond what the ledger says."""
-        standing = self._prospect.standing(refs) if self._prospect else {}
-        counted = self._prospect.counted([ref.id for ref in refs]) if self._prospect else frozenset[ItemId]()
+        states = self._forecast.states(refs) if self._forecast else {}
+        counted = self._forecast.counted([ref.id for ref in refs]) if self._forecast else frozenset[ItemId]()
         for ref in refs:
-            if known := standing.get((ref.id, ref.version)):
+            if known := states.get((ref.id, ref.version)):
                 self._add_changed(ref, known)
                 continue
-            is_counted = ref.id in counted or not self._counts(ref, survey)
+            is_counted = ref.id in counted or not self._counts(ref, dry_run)
             tasks = self._tasks & {"metadata"} if is_counted else self._tasks
             self.plan.items_pending += bool(tasks)
             self._owed.update(tasks)
             if "metadata" in tasks:
                 self._maybe_sample(ref)
 
-    def _counts(self, ref: ItemRef, survey: Survey) -> bool:
+    def _counts(self, ref: ItemRef, dry_run: DryRunReader) -> bool:
         """Tell whether this is the first that is named of an item, whose statistics are asked for once."""
-        if ref.id in self._counting or (ref.version and survey.has_listed(ItemRef(ref.id))):
+        if ref.id in self._counting or (ref.version and dry_run.has_listed(ItemRef(ref.id))):
             return False
         if ref.version:
             self._counting.add(ref.id)
@@ -180,19 +180,19 @@ class Planner:
 
     def _add_what_is_owed(self) -> None:
         """Add what items of the ledger owe, whether a listing names them or not."""
-        if self._prospect is None:
+        if self._forecast is None:
             return
-        self.plan.items_pending, self._owed = self._prospect.owed()
+        self.plan.items_pending, self._owed = self._forecast.owed()
         if self._owed["metadata"]:
-            for ref in self._prospect.records():
+            for ref in self._forecast.records():
                 self._maybe_sample(ref)
 
-    def _add_vanished(self, survey: Survey) -> None:
+    def _add_vanished(self, dry_run: DryRunReader) -> None:
         """Add what listings named before and name no more: a run asks whether it is gone."""
-        before = self._prospect.listed_before(self._keys) if self._prospect else ()
-        gone = [ref for ref in before if not survey.has_listed(ref)]
-        standing = self._prospect.standing(gone) if self._prospect else {}
-        asked = [known for known in standing.values() if "metadata" not in known.owed]
+        before = self._forecast.listed_before(self._keys) if self._forecast else ()
+        gone = [ref for ref in before if not dry_run.has_listed(ref)]
+        states = self._forecast.states(gone) if self._forecast else {}
+        asked = [known for known in states.values() if "metadata" not in known.owed]
         self.plan.vanished = len(gone)
         self.plan.items_pending += sum(not known.owed for known in asked)
         self._owed["metadata"] += len(asked)
@@ -201,7 +201,7 @@ class Planner:
         """Tell how many bytes of files may still come, None where there is no limit."""
         if not self._config.files.max_total:
             return None
-        return int(self._config.files.max_total) - (self._prospect.bytes_here() if self._prospect else 0)
+        return int(self._config.files.max_total) - (self._forecast.bytes_here() if self._forecast else 0)
 
     def _use_room(self, size: int) -> None:
         if self._room is not None:
@@ -211,7 +211,7 @@ class Planner:
         """Add the files that are not here, as far as the rules take them and there is room for them."""
         coming: dict[tuple[ItemId, str, int], ItemKey] = {}
         is_limited = self._room is not None
-        for known in self._prospect.open_files(in_order=is_limited) if self._prospect else ():
+        for known in self._forecast.open_files(in_order=is_limited) if self._forecast else ():
             size = known.file.size
             if not self._is_wanted(known) or (self._room is not None and size > self._room):
                 continue
@@ -222,16 +222,16 @@ class Planner:
                 self.plan.requests["api"] += known.private
 
     def _is_wanted(self, known: KnownFile) -> bool:
-        return known.is_open and self._config.files.wants(full_name(known.file), known.file.size)
+        return known.is_open and self._config.files.accepts(full_name(known.file), known.file.size)
 
     def _is_linked(self, known: KnownFile, coming: dict[tuple[ItemId, str, int], ItemKey]) -> bool:
         """Tell whether another version of its item has the same bytes; `coming`: those to be fetched."""
         file, is_current = known.file, known.item_key == key_of(known.item_id)
         if not (known.has_twins and file.md5) or (is_current and self._config.versions == LATEST):
             return False
-        assert self._prospect is not None
+        assert self._forecast is not None
         first = coming.setdefault((known.item_id, file.md5, file.size), known.item_key)
-        return first != known.item_key or self._prospect.has_twin(file, known.item_id, known.item_key)
+        return first != known.item_key or self._forecast.has_twin(file, known.item_id, known.item_key)
 
     # -- what a sample of records tells ---------------------------------------------------------------
 
@@ -255,14 +255,14 @@ class Planner:
         self.plan.requests["api"] += round((sampled.api + sampled.files_through_api * part) * share)
 
     async def _look_at(self, ref: ItemRef, sampled: Sampled) -> None:
-        record = await self._records.ask(ref)
+        record = await self._records.fetch(ref)
         sampled.records += 1
-        sampled.api += requests_for(record) + self._records.asks_twice(ref, record)
+        sampled.api += requests_for(record) + self._records.needs_two_requests(ref, record)
         conditions = (ref.condition,) if ref.condition else ()
         if not is_wanted_by(record.raw, conditions, private=record.private):
             sampled.excluded += 1
             return
-        before = self._prospect.files_of(ref) if self._prospect else []
+        before = self._forecast.files_of(ref) if self._forecast else []
         here = {each.file.id: (each.file, each.path) for each in before if each.status is FileStatus.DONE}
         files = self._files_of(record, here, is_current=not ref.version)
         added = {_bytes_of(known.file) for known in before if self._is_wanted(known)}
@@ -278,7 +278,7 @@ class Planner:
     ) -> None:
         """Look at the earlier versions that are wanted and not here; `number`: of the current one."""
         wanted = self._config.versions
-        known = self._prospect.versions(ref.id) if self._prospect else frozenset[ItemId]()
+        known = self._forecast.versions(ref.id) if self._forecast else frozenset[ItemId]()
         if not has_earlier(number, wanted) or (wanted != ALL and known.issuperset(wanted)):
             return
         sampled.api += 1  # the list of them

@@ -150,7 +150,9 @@ def _client(
         proxies=proxies,
         private_networks=networks,
     )
-    return Client(sender, config.retry, splitting=SegmentPolicy(connections=config.concurrency.downloads))
+    return Client(
+        sender, config.retry, segment_policy=SegmentPolicy(connections=config.concurrency.downloads)
+    )
 
 
 def _limiter(config: Config, service: str) -> Limiter:

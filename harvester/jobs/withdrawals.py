@@ -55,7 +55,7 @@ async def decide(
     return ""
 
 
-async def settle(ledger: Ledger, counters: RunCounters, doubt: str) -> None:
+async def resolve_suspected(ledger: Ledger, counters: RunCounters, doubt: str) -> None:
     """Mark suspected items as withdrawn; if there is a `doubt`, as temporary failures."""
     items, _, visits = await ledger.withdrawals.suspected()
     if not items:

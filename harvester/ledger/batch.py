@@ -42,7 +42,7 @@ class WriteBatch:
         return True
 
 
-def steps(entries: Iterable[Entry]) -> Iterator[WriteBatch]:
+def split(entries: Iterable[Entry]) -> Iterator[WriteBatch]:
     """Put entries into as few steps as keep their order where it matters."""
     step = WriteBatch()
     for entry in entries:

@@ -118,8 +118,8 @@ class Forecast:
         (number,) = self._row(
             f"""
             SELECT count(*) FROM items WHERE iif({COUNTS}, ?, ?) > (
-                SELECT count(*) FROM work WHERE item_id = items.id AND task IN ({_marks(kept)}) AND {_SETTLED}
-                    AND NOT (task = 'metadata' AND state = 'done' AND {self._is_due})
+                SELECT count(*) FROM work WHERE item_id = items.id AND task IN ({_qmarks(kept)})
+                    AND {_SETTLED} AND NOT (task = 'metadata' AND state = 'done' AND {self._is_due})
             )
             """,
             len(self._tasks),
@@ -148,7 +148,7 @@ class Forecast:
                 named=bool(named),
             )
 
-    def standing(self, refs: Sequence[ItemRef]) -> dict[tuple[int, int], ItemState]:
+    def states(self, refs: Sequence[ItemRef]) -> dict[tuple[int, int], ItemState]:
         """Tell where these items stand, by id and version, as far as they are in the ledger."""
         tasks = ", ".join(f"'{task}'" for task in sorted(self._tasks - self._anew))
         with database_errors(self._path):
@@ -173,8 +173,8 @@ class Forecast:
         for item_id, version, counts, here, settled, listed, private, withdrawn, has_etag, done in rows:
             tasks_of_it = self._tasks if counts else self._tasks & {"metadata"}
             owed = tasks_of_it.difference((done or "").split(","))
-            standing = ItemState(here, settled, listed, bool(private), bool(withdrawn), bool(has_etag), owed)
-            found[item_id, version] = standing
+            state = ItemState(here, settled, listed, bool(private), bool(withdrawn), bool(has_etag), owed)
+            found[item_id, version] = state
         return found
 
     def listed_before(self, keys: Sequence[str]) -> Iterator[ItemRef]:
@@ -185,7 +185,7 @@ class Forecast:
             FROM listing_items JOIN items ON items.id = listing_items.item_id
                 LEFT JOIN versions ON versions.id = items.id
             WHERE NOT withdrawn AND listing_id IN (
-                SELECT id FROM listings AS before WHERE key IN ({_marks(keys)}) AND complete AND (
+                SELECT id FROM listings AS before WHERE key IN ({_qmarks(keys)}) AND complete AND (
                     NOT old OR NOT EXISTS (
                         SELECT 1 FROM listings WHERE key = before.key AND NOT old AND complete
                     )
@@ -265,5 +265,5 @@ class Forecast:
         return next(self._rows(sql, *values))
 
 
-def _marks(values: Sequence[object]) -> str:
+def _qmarks(values: Sequence[object]) -> str:
     return ", ".join("?" * len(values))

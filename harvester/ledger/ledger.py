@@ -23,7 +23,7 @@ from anyio import CapacityLimiter, from_thread, to_thread
 from msgspec.structs import replace
 
 from harvester.concurrency import background_tasks
-from harvester.ledger.batch import Entry, steps
+from harvester.ledger.batch import Entry, split
 from harvester.ledger.database import lease_row
 from harvester.ledger.database.connection import NAME, database_errors
 from harvester.ledger.database.heartbeat import USUAL_TIMING, Timing
@@ -44,7 +44,7 @@ from harvester.ledger.tables.items import ItemTable
 from harvester.ledger.tables.listings import ListingTable
 from harvester.ledger.tables.owners import Owners
 from harvester.ledger.tables.queue import WorkQueue
-from harvester.ledger.tables.renames import Moves
+from harvester.ledger.tables.renames import RenameJournal
 from harvester.ledger.tables.withdrawals import Withdrawals
 from harvester.models import Failure, ItemId, ItemKey, Page, PendingFile, PendingItem, WorkState
 from harvester.system.paths import is_there
@@ -80,12 +80,13 @@ class Ledger:
     The ledger of one output folder, held by one run.
 
     ``changed`` is an event that the next change sets; take it before you look, then wait for it.
-    ``drawback`` says what the file system cannot do, "" where it can do all. ``moves``: journal of renames.
-    ``histories``: what is here of items. ``owners``: whose private items these are. ``withdrawals``:
-    what is suspected to be withdrawn.
+    ``drawback`` says what the file system cannot do, "" where it can do all.
+    ``rename_journal``: renames of files that are planned or under way.
+    ``histories``: what is here of items. ``owners``: whose private items these are.
+    ``withdrawals``: what is suspected to be withdrawn.
     """
 
-    moves: Moves
+    rename_journal: RenameJournal
     histories: Histories
     owners: Owners
     withdrawals: Withdrawals
@@ -157,7 +158,7 @@ class Ledger:
         self._entries = ItemTable(self._db, self._queue, self._files, self._clock, run_id=run_id)
         self.histories = Histories(self._db, self._call)
         self.owners = Owners(self._db, self._change, self.path.parent)
-        self.moves = Moves(self._db, self._change, self._entries.note_moves)
+        self.rename_journal = RenameJournal(self._db, self._change, self._entries.note_renamed)
         self.withdrawals = Withdrawals(self._db, self._change, self._entries.withdraw)
         now = lease_row.iso(self._clock())
         self._listings = ListingTable(self._db, self._queue, run_id=run_id, now=now)
@@ -174,7 +175,7 @@ class Ledger:
     def _end_run(self, outcome: str, clean: bool) -> None:
         with self._lease.transaction():
             if clean:
-                self._listings.move_marks()
+                self._listings.advance_watermarks()
             self._lease.end(outcome)
 
     # -- the plumbing of batches ----------------------------------------------------------------
@@ -220,7 +221,7 @@ class Ledger:
 
     def _write(self, batch: _Batch) -> None:
         with self._lease.transaction():
-            for step in steps(batch.entries):
+            for step in split(batch.entries):
                 self._entries.save_items(list(step.items.values()))
                 self._files.save_fetched(list(step.files.values()))
                 for failed in step.listing_failures:
@@ -243,22 +244,22 @@ class Ledger:
 
     # -- what a run asks and tells --------------------------------------------------------------
 
-    async def begin(self, opening: RunSpec) -> tuple[int, int]:
+    async def begin(self, run_spec: RunSpec) -> tuple[int, int]:
         """
         Put everything that is owed in line; return the numbers of items and files in it.
 
         Listings begin anew after a run that finished and go on after one that did not; what
         failed is owed again; tasks and file rules that are new apply to what is already here.
         """
-        return await self._call(self._begin, opening)
+        return await self._call(self._begin, run_spec)
 
-    def _begin(self, opening: RunSpec) -> tuple[int, int]:
+    def _begin(self, run_spec: RunSpec) -> tuple[int, int]:
         with self._lease.transaction():
             self._listings.forget_gone()
-            self._listings.begin(quick=opening.quick)
-            if "metadata" in opening.item_tasks:
+            self._listings.begin(quick=run_spec.quick)
+            if "metadata" in run_spec.item_tasks:
                 self._queue.requeue_due(lease_row.iso(self._clock()))
-            return self._queue.form(opening)
+            return self._queue.enqueue_all(run_spec)
 
     async def begin_again(self, failure_kinds: Sequence[str]) -> RequeuedWork:
         """Put what failed with one of these kinds in line once more; listings go on where they were."""
@@ -287,9 +288,9 @@ class Ledger:
         """Read a listing again that an earlier harvest read to its end."""
         await self._change(self._listings.begin_anew, [key])
 
-    async def mark(self, key: str) -> str:
+    async def watermark(self, key: str) -> str:
         """Tell until when all of a listing that was modified is here, "" where that is not known."""
-        return await self._call(self._listings.mark, key)
+        return await self._call(self._listings.watermark, key)
 
     async def merge(self, parts: Mapping[str, str]) -> None:
         """Add to listings what others, of what was modified since, have found: part to whole."""
@@ -349,7 +350,7 @@ class Ledger:
         """Record a visit to an item; it is written with the next batch."""
         rows = 3
         for found in result.findings:
-            rows += len(found.files or ()) + (len(found.usage.uses) if found.usage else 0)
+            rows += len(found.files or ()) + (len(found.usage.counts) if found.usage else 0)
             rows += len(found.record.raw) // _BYTES_OF_A_ROW if found.record else 0
         await self._collect(result, rows)
 

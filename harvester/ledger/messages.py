@@ -64,7 +64,7 @@ class ListingProgress(Struct, frozen=True):
     ``named``: items that it named, ``unique``: different ones among them.
     """
 
-    position: str | None = None
+    cursor: str | None = None
     complete: bool = False
     named: int = 0
     unique: int = 0
@@ -115,7 +115,7 @@ class RunSpec(Struct, frozen=True):
     """
     What a run sets out to do, as far as the ledger must know.
 
-    ``refresh``: tasks to be done again for every item. ``wants``: whether the rules for files take
+    ``refresh``: tasks to be done again for every item. ``accepts``: whether the rules for files take
     one of this ``folder/name`` and size in bytes. ``max_total``: bytes that all files may have, 0 for any
     number. ``wishes``: what the tasks are asked for. ``quick``: listings that were read to their end are not
     read again but asked for what was modified since.
@@ -124,7 +124,7 @@ class RunSpec(Struct, frozen=True):
     item_tasks: frozenset[str]
     with_files: bool
     refresh: frozenset[str] = frozenset()
-    wants: Callable[[str, int], bool] = lambda _name, _size: True
+    accepts: Callable[[str, int], bool] = lambda _name, _size: True
     max_total: int = 0
     task_params: tuple[TaskParams, ...] = ()
     quick: bool = False

@@ -126,7 +126,7 @@ class Reader:
         now = self._counted("stats", f"asked_at, {', '.join(counters)}")
         return heapq.merge(before, now, key=lambda row: row[:2])
 
-    def uses(self, *, by_country: bool) -> Iterator[tuple[int, str, str, str, str, int]]:
+    def usage_counts(self, *, by_country: bool) -> Iterator[tuple[int, str, str, str, str, int]]:
         """Item id, counter, granularity, country, date and number of each period, in this order."""
         return self._counted(
             "usage",
@@ -205,7 +205,7 @@ class Reader:
             )
             return dict(rows.fetchall())
 
-    def mark(self, key: str) -> str:
+    def watermark(self, key: str) -> str:
         """Tell until when all of a listing that was modified is here, "" where that is not known."""
         row = self._row("SELECT watermark FROM listings WHERE key = ? AND complete AND NOT old", key)
         return str(row[0]) if row else ""
@@ -332,7 +332,7 @@ class Reader:
         (beat,) = self._db.execute("SELECT beat FROM runs WHERE id = (SELECT max(id) FROM runs)").fetchone()
         return str(sign.process) if seems_at_work(sign, now - beat, look) else None
 
-    def prospect(self, tasks: frozenset[str], task_params: "Sequence[TaskParams]", now: float) -> "Forecast":
+    def forecast(self, tasks: frozenset[str], task_params: "Sequence[TaskParams]", now: float) -> "Forecast":
         """Look ahead to a run of these tasks on items, asked for these wishes; `now`: seconds since 1970."""
         from harvester.ledger.forecast import Forecast  # noqa: PLC0415 - `status` needs none of it
 

@@ -74,10 +74,10 @@ class GroupListing(Table, Listing):
             waiting, inner = await self._groups(figshare), ""
         listing = ArticleListing(**{**vars(self.first), "criteria": {"group": waiting[0]}})
         page = await listing.page(figshare, inner or None)
-        if page.position is None:
+        if page.cursor is None:
             waiting = waiting[1:]
         left = ",".join(str(number) for number in waiting)
-        return replace(page, position=f"{left}|{page.position or ''}" if waiting else None)
+        return replace(page, cursor=f"{left}|{page.cursor or ''}" if waiting else None)
 
     async def count(self, figshare: Figshare) -> int | None:
         if self.first.narrows:

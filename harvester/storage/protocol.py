@@ -59,12 +59,12 @@ class RangeWriter(Protocol):
     A byte range of a file, filled in order by one connection.
 
     Attributes:
-        position: offset in the whole file where the next byte goes.
+        offset: offset in the whole file where the next byte goes.
         until: offset of the first byte behind the range that is here already, or the size of the file.
     """
 
     @property
-    def position(self) -> int: ...
+    def offset(self) -> int: ...
     @property
     def until(self) -> int: ...
     async def write(self, data: bytes) -> None: ...
@@ -95,8 +95,8 @@ class Segments(Protocol):
     def begin(self) -> int:
         """Return the offset of the first segment, or the size of the file where there is none."""
 
-    def divide(self, position: int) -> Segment | None:
-        """Start a segment at `position`, up to the next one; None where nothing is missing there by now."""
+    def divide(self, offset: int) -> Segment | None:
+        """Start a segment at `offset`, up to the next one; None where nothing is missing there by now."""
 
     def try_reserve(self, size: int) -> bool:
         """Reserve the space that a segment takes besides the file; False where there is too little."""

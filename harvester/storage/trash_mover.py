@@ -72,7 +72,7 @@ class _Found:
 
 class Pruner:
     """
-    Moves files of one output folder to the trash, and removes the folders that are empty then.
+    RenameJournal files of one output folder to the trash, and removes the folders that are empty then.
 
     `today`: ISO 8601, the day under which they lie there.
     """
@@ -164,7 +164,7 @@ class Pruner:
             with self._tree.folder(place, make=True) as here:
                 place = f"{place}/{_free_name(here, part, or_folder=True)}"
         with self._tree.folder(place, make=True) as there:
-            self._tree.settle(place)
+            self._tree.sync_folders(place)
             yield there
 
     def empty(self, today: str, keep_days: int) -> Pruned:

@@ -21,5 +21,5 @@ class Breakdown:
 
     async def process(self, item: PendingItem) -> TaskResult:
         """Return the usage of an item by country; raises as `plausible_usage`."""
-        uses = await self.statistics.breakdown(item.item_id)
-        return TaskResult(usage=plausible_usage(self.name, item, uses, self.statistics))
+        counts = await self.statistics.breakdown(item.item_id)
+        return TaskResult(usage=plausible_usage(self.name, item, counts, self.statistics))

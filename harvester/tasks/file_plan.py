@@ -53,7 +53,7 @@ def plan_files(
             return FileStatus.WITHHELD, reason
         if not is_wanted:
             return FileStatus.SKIPPED, ANOTHER_VERSION
-        return FileStatus.PENDING if rules.wants(full_name(file), file.size) else FileStatus.SKIPPED, ""
+        return FileStatus.PENDING if rules.accepts(full_name(file), file.size) else FileStatus.SKIPPED, ""
 
     return tuple(PlannedFile(file, paths[file.id], *decide(file)) for file in files)
 

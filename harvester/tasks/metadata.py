@@ -70,7 +70,7 @@ class Metadata:
 
     async def process(self, item: PendingItem) -> TaskResult:
         """Return an item's record, its files and what has changed; nothing where the record has not."""
-        record = await Records(self.figshare, self.access).ask(item)
+        record = await Records(self.figshare, self.access).fetch(item)
         if record is None:
             return TaskResult()
         if not (item.known or is_wanted_by(record.raw, item.conditions, private=record.private)):

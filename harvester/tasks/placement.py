@@ -15,7 +15,7 @@ from harvester.concurrency import KeyedLocks
 from harvester.config.keys import LATEST
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import FileResult
-from harvester.ledger.tables.renames import ItemFiles, Move
+from harvester.ledger.tables.renames import FileRename, ItemFiles
 from harvester.models import FileStatus, ItemKey, PendingFile, key_of
 from harvester.storage.paths import aside, assign_paths, is_same_path, item_dir
 from harvester.storage.protocol import Storage, renames_of
@@ -31,7 +31,7 @@ class Placement:
     """Renames the files of a harvest."""
 
     def __init__(self, ledger: Ledger, storage: Storage) -> None:
-        self._moves = ledger.moves
+        self._journal = ledger.rename_journal
         self._ledger = ledger
         self._storage = storage
         self._renames = renames_of(storage)
@@ -39,9 +39,9 @@ class Placement:
 
     async def recover(self) -> None:
         """End the renames that a run which ended early had begun."""
-        unfinished = await self._moves.unfinished()
-        await self._move([move for move in unfinished if not move.is_out], is_planned=True)
-        if out := [move for move in unfinished if move.is_out]:
+        unfinished = await self._journal.unfinished()
+        await self._rename([rename for rename in unfinished if not rename.is_out], is_planned=True)
+        if out := [rename for rename in unfinished if rename.is_out]:
             await self._put_in(out)
 
     @asynccontextmanager
@@ -89,8 +89,8 @@ class Placement:
 
     async def make_way(self, file: PendingFile) -> None:
         """Put the file that a new one replaces aside; call it only where that one is alone with its path."""
-        item = await self._moves.files_of(file.item_key)
-        await self._move(_asides(item, {file.path: file.file.id}))
+        item = await self._journal.files_of(file.item_key)
+        await self._rename(_asides(item, {file.path: file.file.id}))
 
     async def take_back(self, file: PendingFile) -> bool:
         """
@@ -98,14 +98,14 @@ class Placement:
 
         Returns whether there was one: with the md5, or the same file where figshare tells none.
         """
-        for path, file_id in await self._moves.orphans_of(file.item_key, file.file.size):
+        for path, file_id in await self._journal.orphans_of(file.item_key, file.file.size):
             is_known = file.file.md5 is not None or file_id == file.file.id
             if is_known and await self._storage.is_intact(path, file.file.size, file.file.md5):
-                await self._move([Move(file.item_key, file.file.id, path, file.path)])
+                await self._rename([FileRename(file.item_key, file.file.id, path, file.path)])
                 return True
         return False
 
-    async def settle(self) -> None:
+    async def place_files(self) -> None:
         """
         Give the files of all items the paths that their records ask for; nothing else may be at work on them.
 
@@ -113,25 +113,25 @@ class Placement:
             StorageError: the disk does not take it. What was done is recorded, the rest is done next time.
         """
         await self._ledger.flush()
-        while items := await self._moves.unplaced(AT_ONCE):
-            moves: list[Move] = []
+        while items := await self._journal.unplaced(AT_ONCE):
+            renames: list[FileRename] = []
             placed: dict[ItemKey, Mapping[int, str]] = {}
             for item in items:
                 wanted = assign_paths(
                     item_dir(item.item_id, item.version), [file for file, _, _ in item.files], {}
                 )
                 here = await self._here(item)
-                moves += [
-                    Move(item.item_key, file_id, path, wanted[file_id])
+                renames += [
+                    FileRename(item.item_key, file_id, path, wanted[file_id])
                     for file_id, path in here.items()
                     if path != wanted[file_id]
                 ]
-                moves += _asides(item, {path: file_id for file_id, path in wanted.items()})
+                renames += _asides(item, {path: file_id for file_id, path in wanted.items()})
                 placed[item.item_key] = {
                     file_id: path for file_id, path in wanted.items() if file_id not in here
                 }
-            await self._move(moves)
-            await self._moves.place(placed)
+            await self._rename(renames)
+            await self._journal.place(placed)
 
     async def _here(self, item: ItemFiles) -> dict[int, str]:
         """Return the paths of the files that are here; a run may have been killed before it recorded one."""
@@ -144,33 +144,33 @@ class Placement:
                 here[file.id] = path
         return here
 
-    async def _move(self, moves: Sequence[Move], *, is_planned: bool = False) -> None:
-        if not moves:
+    async def _rename(self, renames: Sequence[FileRename], *, is_planned: bool = False) -> None:
+        if not renames:
             return
         if not is_planned:
-            await self._moves.plan(moves)
+            await self._journal.plan(renames)
         # All of them leave before one comes, and that is on the disk and in the ledger in between: names may
         # change places, and a crash leaves no doubt about which file is the old and which the new one.
-        await self._renames.take_out([(move.source, move.target) for move in moves])
-        await self._moves.note_out(moves)
-        await self._put_in(moves)
+        await self._renames.take_out([(rename.source, rename.target) for rename in renames])
+        await self._journal.note_out(renames)
+        await self._put_in(renames)
 
-    async def _put_in(self, moves: Sequence[Move]) -> None:
-        await self._renames.put_in([move.target for move in moves])
-        await self._moves.finish(moves)
+    async def _put_in(self, renames: Sequence[FileRename]) -> None:
+        await self._renames.put_in([rename.target for rename in renames])
+        await self._journal.finish(renames)
 
 
 def _done(file: PendingFile, size: int) -> FileResult:
     return FileResult(file.item_key, file.file.id, FileStatus.DONE, path=file.path, size=size)
 
 
-def _asides(item: ItemFiles, wanted: Mapping[str, int]) -> list[Move]:
+def _asides(item: ItemFiles, wanted: Mapping[str, int]) -> list[FileRename]:
     """Plan where the orphans of an item go that lie at wanted paths, as any file system compares them."""
     taken = {*item.orphans, *wanted, *(path for _, path, _ in item.files)}
-    moves: list[Move] = []
+    renames: list[FileRename] = []
     for path, file_id in item.orphans.items():
         if any(is_same_path(path, other) for other in wanted):
             target = aside(path, file_id, taken)
             taken.add(target)
-            moves.append(Move(item.item_key, None, path, target))
-    return moves
+            renames.append(FileRename(item.item_key, None, path, target))
+    return renames

@@ -58,10 +58,10 @@ class Records:
     figshare: Figshare
     access: Access
 
-    async def ask(self, item: PendingItem) -> Record | None:
+    async def fetch(self, item: PendingItem) -> Record | None:
         """Return the record of an item; None where it is known and has not changed."""
         try:
-            return await self._ask(item)
+            return await self._fetch(item)
         except NotModified:
             return None
         except NotFound as error:
@@ -80,7 +80,7 @@ class Records:
             better.attempts = error.attempts
             raise better from error
 
-    async def _ask(self, item: PendingItem) -> Record:
+    async def _fetch(self, item: PendingItem) -> Record:
         if item.private:
             return await self._private(item)
         if item.named and self.access.has_token:
@@ -148,7 +148,7 @@ class SampleRecords:
     figshare: Figshare
     access: Access
 
-    async def ask(self, ref: ItemRef) -> Record:
+    async def fetch(self, ref: ItemRef) -> Record:
         """Return a record; raises what `Records.ask` raises."""
         item = PendingItem(
             0,
@@ -160,11 +160,11 @@ class SampleRecords:
             version=ref.version,
             named=ref.named,
         )
-        record = await Records(self.figshare, self.access).ask(item)
+        record = await Records(self.figshare, self.access).fetch(item)
         assert record is not None, "there is no ETag to compare with"
         return record
 
-    def asks_twice(self, ref: ItemRef, record: Record) -> bool:
+    def needs_two_requests(self, ref: ItemRef, record: Record) -> bool:
         """Return whether this record takes two requests: to the public endpoint and to the account's."""
         if ref.private:
             return not record.private

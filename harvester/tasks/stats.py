@@ -27,7 +27,7 @@ class Stats:
             DoubtfulResponse: the service gives none, or 0, of a counter that had more before.
         """
         totals = await self.statistics.totals(item.item_id)
-        for name, number in totals.asked().items():
+        for name, number in totals.requested().items():
             before = item.history.totals.get(name)
             if before is not None and not number and number != before:
                 now = "none" if number is None else number

@@ -62,7 +62,7 @@ async def read(
             found.refs += page.refs
             found.excluded += page.excluded
             found.warnings += [page.warning] if page.warning else []
-            if (position := page.position) is None:
+            if (position := page.cursor) is None:
                 return found
             found.positions.append(position)
     raise AssertionError("the listing does not end")

@@ -58,7 +58,7 @@ async def client(
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], Awaitable[None]] | None = None,
     lookup: Callable[[str], Awaitable[None]] | None = None,
-    splitting: SegmentPolicy = DEFAULT_POLICY,
+    segment_policy: SegmentPolicy = DEFAULT_POLICY,
 ) -> AsyncIterator[Client]:
     async def sleep(seconds: float) -> None:
         if slept is not None:
@@ -92,7 +92,7 @@ async def client(
         made = Client(
             sender,
             Retry(attempts=attempts, max_wait=MAX_WAIT),
-            splitting=splitting,
+            segment_policy=segment_policy,
             clock=clock,
             sleep=wait or sleep,
             jitter=lambda: 1.0,

@@ -12,8 +12,8 @@ from harvester.cli import console
 from harvester.cli.event_loop import run_until_signal
 from harvester.cli.lines import selected_line, write
 from harvester.config import Config
+from harvester.engine.dry_run import DryRunReader
 from harvester.engine.progress import LINE_EVERY_SECONDS
-from harvester.engine.survey import Survey
 from harvester.errors import ExitStatus
 from harvester.figshare.protocol import Listing
 from harvester.jobs.services import connect
@@ -33,7 +33,7 @@ async def _print_selection(config: Config, *, as_json: bool) -> list[str]:
     """Print the items of all sources as their pages come; return what is missing."""
     last_line = time.monotonic()
     async with connect(config) as connected:
-        survey = Survey(
+        dry_run = DryRunReader(
             connected.figshare,
             narrow=_warn_of_unknown_licences,
             on_miss=functools.partial(log.warning, "incomplete: %s"),
@@ -45,10 +45,10 @@ async def _print_selection(config: Config, *, as_json: bool) -> list[str]:
             await write(text, sys.stdout.fileno())
             if time.monotonic() - last_line > LINE_EVERY_SECONDS:
                 last_line = time.monotonic()
-                log.info("%d items", survey.items)
+                log.info("%d items", dry_run.items)
 
-        await survey.read(config.sources, show)
-    return survey.incomplete
+        await dry_run.read(config.sources, show)
+    return dry_run.incomplete
 
 
 def _warn_of_unknown_licences(listing: Listing) -> Listing:

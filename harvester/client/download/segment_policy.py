@@ -51,20 +51,20 @@ DEFAULT_POLICY = SegmentPolicy()
 
 
 class ByteRange(NamedTuple):
-    """What is missing of a file from ``position`` to ``until``; ``is_filling``: a connection fetches it."""
+    """What is missing of a file from ``offset`` to ``until``; ``is_filling``: a connection fetches it."""
 
-    position: int
+    offset: int
     until: int
     is_filling: bool
 
     @property
     def size(self) -> int:
-        return self.until - self.position
+        return self.until - self.offset
 
     def for_another(self) -> ByteRange:
         """Return what one more connection should fetch of it: the second half, or all if none fetches it."""
-        middle = self.position + self.size // 2
-        return ByteRange(middle if self.is_filling else self.position, self.until, is_filling=False)
+        middle = self.offset + self.size // 2
+        return ByteRange(middle if self.is_filling else self.offset, self.until, is_filling=False)
 
 
 def next_range(gaps: Sequence[ByteRange]) -> ByteRange:

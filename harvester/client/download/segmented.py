@@ -28,11 +28,11 @@ from harvester.client.download.segment_policy import (
     next_range,
 )
 from harvester.client.download.single import (
+    ExpectedBody,
     FileWriter,
     RangeMismatch,
     RangeRequest,
     SingleDownload,
-    Wanted,
     accepts_ranges,
 )
 from harvester.client.download.slots import ConnectionSlots, SlotUsage
@@ -79,7 +79,7 @@ class SegmentedDownload:
         self,
         url: URL,
         upload: Upload,
-        wanted: Wanted,
+        expected: ExpectedBody,
         *,
         authorised: bool = False,
         usage: SlotUsage | None = None,
@@ -95,17 +95,17 @@ class SegmentedDownload:
             ConnectionFailed: the bytes ended early, came too slowly or belong to something else.
             Deferred: they come slowly, and another file waits; `usage`: how well it used its slots so far.
         """
-        if upload.received == wanted.size > 0:
+        if upload.received == expected.size > 0:
             return  # all of it is here: a crash came between the last byte and the proof
-        shared, request = self._shared, RangeRequest(url, wanted, authorised, usage or self.usage())
-        into = FileWriter(upload, wanted.size)
-        is_big = wanted.has_md5 and wanted.size >= shared.policy.min_size and not wanted.one_connection
-        if into.segments is not None and (is_big or into.until < wanted.size):
+        shared, request = self._shared, RangeRequest(url, expected, authorised, usage or self.usage())
+        into = FileWriter(upload, expected.size)
+        is_big = expected.has_md5 and expected.size >= shared.policy.min_size and not expected.one_connection
+        if into.segments is not None and (is_big or into.until < expected.size):
             await _SegmentedFile(shared, request, into, into.segments).run()
             return
         async with shared.slots.first():
             await shared.single.rest(request, into)
-            while upload.received < wanted.size:
+            while upload.received < expected.size:
                 await shared.single.rest(request, into)
 
 
@@ -133,7 +133,7 @@ class _SegmentedFile:
 
     async def _fill(self) -> None:
         """Fetch what is missing, from the beginning on; absorb the segments that others have filled."""
-        while self._upload.received < self._request.wanted.size:
+        while self._upload.received < self._request.expected.size:
             if self._upload.received >= self._into.until:
                 await self._segments.absorb()
                 continue
@@ -197,20 +197,20 @@ class _SegmentedFile:
 
     async def _receive(self, missing: ByteRange, scope: CancelScope) -> None:
         request, single, validator = self._request, self._shared.single, self._upload.validator
-        async with single.range_response(request, missing.position, missing.until, validator) as (
+        async with single.range_response(request, missing.offset, missing.until, validator) as (
             response,
             end,
         ):
             self._opened(scope)
             # While this one was opened, the first may have come so far, or have begun another version.
             is_same = self._upload.validator == validator
-            segment = self._segments.divide(missing.position) if is_same else None
+            segment = self._segments.divide(missing.offset) if is_same else None
             if segment is None:
                 return
             self._further.append(scope)
             with self._counted():  # until its segment is free for the one that replaces it
                 try:
-                    await single.pour(response, segment, end, request.wanted.size)
+                    await single.pour(response, segment, end, request.expected.size)
                 finally:
                     if scope in self._further:
                         self._further.remove(scope)
@@ -236,10 +236,10 @@ class _SegmentedFile:
         self._tuner.changed(anyio.current_time(), self._received(), self._connections)
 
     def _received(self) -> int:
-        return self._request.wanted.size - sum(gap.size for gap in self._gaps())
+        return self._request.expected.size - sum(gap.size for gap in self._gaps())
 
     def _gaps(self) -> list[ByteRange]:
         received = self._upload.received
         first = ByteRange(received, max(self._into.until, received), is_filling=True)
-        further = (ByteRange(each.position, each.until, each.is_filling) for each in self._segments)
+        further = (ByteRange(each.offset, each.until, each.is_filling) for each in self._segments)
         return [first, *further]

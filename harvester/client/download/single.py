@@ -26,7 +26,7 @@ LEAST_PROGRESS = 64 << 10
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExpectedBody:
     """
     What is known of a file before it comes.
 
@@ -56,7 +56,7 @@ class RangeRequest:
     """
 
     url: URL
-    wanted: Wanted
+    expected: ExpectedBody
     authorised: bool
     usage: SlotUsage
 
@@ -70,7 +70,7 @@ class FileWriter:
         self._size = size
 
     @property
-    def position(self) -> int:
+    def offset(self) -> int:
         return self.upload.received
 
     @property
@@ -95,7 +95,7 @@ class _TooMuch(ConnectionFailed):
 
 def is_progress(gained: int, size: int) -> bool:
     """
-    Return whether so many more bytes, of `size` that were wanted, are enough to go on as if all were well.
+    Return whether so many more bytes, of `size` that were expected, are enough to go on as if all were well.
 
     They are at least a hundredth of it, or 64 KiB: a server that gives a byte at a time is not asked for
     ever.
@@ -117,11 +117,11 @@ def refuse_a_page(response: aiohttp.ClientResponse, *, is_page: bool, size: int)
         raise Blocked(f"{display_url(response.url)}: empty response instead of {size} bytes")
 
 
-def refuse_a_page_for_the_first_byte(response: aiohttp.ClientResponse, wanted: Wanted) -> None:
+def refuse_a_page_for_the_first_byte(response: aiohttp.ClientResponse, expected: ExpectedBody) -> None:
     """Refuse a page, or nothing, where a file's first byte was requested; a page of its length may be it."""
-    length = 1 if response.status == HTTPStatus.PARTIAL_CONTENT else wanted.size
-    lengths = {length, None} if wanted.is_page else {length}
-    may_be_it = (wanted.is_page or wanted.has_md5) and response.content_length in lengths
+    length = 1 if response.status == HTTPStatus.PARTIAL_CONTENT else expected.size
+    lengths = {length, None} if expected.is_page else {length}
+    may_be_it = (expected.is_page or expected.has_md5) and response.content_length in lengths
     refuse_a_page(response, is_page=may_be_it, size=1)
 
 
@@ -143,19 +143,19 @@ class SingleDownload:
         `on_response` is called with a response that is right, before its bytes come. Errors: as
         `Client.fetch`.
         """
-        upload, wanted = into.upload, request.wanted
-        if upload.received and not (wanted.has_md5 or upload.validator):
+        upload, expected = into.upload, request.expected
+        if upload.received and not (expected.has_md5 or upload.validator):
             await upload.start_over()  # nothing could tell whether what comes next belongs to the same file
-        size, end, begin = wanted.size, into.until, upload.received
+        size, end, begin = expected.size, into.until, upload.received
         missing = end - begin
         async with await self._send(request, _headers(upload, end, size)) as response:
             if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 await upload.start_over()
                 raise ConnectionFailed(f"{display_url(request.url)}: no bytes after {size}; starting over")
             length_agrees = response.content_length == missing
-            is_page = wanted.is_page or (wanted.has_md5 and length_agrees)  # the md5 will tell
+            is_page = expected.is_page or (expected.has_md5 and length_agrees)  # the md5 will tell
             refuse_a_page(response, is_page=is_page, size=size)
-            end = await self._align(response, upload, wanted, end)
+            end = await self._align(response, upload, expected, end)
             on_response(response)
             try:
                 with request.usage.receiving():
@@ -189,7 +189,7 @@ class SingleDownload:
             held = content_range(response.headers.get("Content-Range", ""))
             is_it = (
                 response.status == HTTPStatus.PARTIAL_CONTENT
-                and (held.begin, held.total) == (begin, request.wanted.size)
+                and (held.begin, held.total) == (begin, request.expected.size)
                 and (held.end == end or (held.end < end and is_progress(held.end - begin, end - begin)))
                 and response.content_length in {None, held.end - begin}
                 and (validator is None or response.headers.get("ETag") == validator)
@@ -220,7 +220,7 @@ class SingleDownload:
         async def take(data: bytes) -> None:
             traffic.file_bytes += len(data)
             until = into.until
-            room = max(0, min(until, end) - into.position)
+            room = max(0, min(until, end) - into.offset)
             await into.write(data if len(data) <= room else data[:room])
             if until < end and len(data) >= room:
                 raise _Enough
@@ -233,8 +233,8 @@ class SingleDownload:
             await self._sender.read(response, take)
         except _Enough:
             return  # segments hold the rest: the connection is closed with the response
-        if into.position < min(end, into.until):
-            raise ConnectionFailed(f"{name}: ended after {into.position} of {size} bytes")
+        if into.offset < min(end, into.until):
+            raise ConnectionFailed(f"{name}: ended after {into.offset} of {size} bytes")
 
     async def _send(self, request: RangeRequest, headers: dict[str, str]) -> aiohttp.ClientResponse:
         accepts = PARTS if "Range" in headers else OK
@@ -242,19 +242,21 @@ class SingleDownload:
             "files", "GET", request.url, headers=headers, authorised=request.authorised, accepts=accepts
         )
 
-    async def _align(self, response: aiohttp.ClientResponse, upload: Upload, wanted: Wanted, end: int) -> int:
+    async def _align(
+        self, response: aiohttp.ClientResponse, upload: Upload, expected: ExpectedBody, end: int
+    ) -> int:
         """
         Make upload and response begin at the same byte, and see that they belong to the same file.
 
         Returns where the response ends; `end` is where it should if it is the range that was requested.
         """
-        name, size = display_url(response.url), wanted.size
+        name, size = display_url(response.url), expected.size
         etag = response.headers.get("ETag", "")
         is_part = response.status == HTTPStatus.PARTIAL_CONTENT
         begins, ends = 0, size
         if is_part:
             begins, ends, total = content_range(response.headers.get("Content-Range", ""))
-            if total != size or not _is_same(upload, etag, wanted):
+            if total != size or not _is_same(upload, etag, expected):
                 await upload.start_over()
                 raise ConnectionFailed(f"{name}: another range than requested; starting over")
             if begins != upload.received and (begins, ends) != (0, size):
@@ -280,8 +282,8 @@ def _headers(upload: Upload, end: int, size: int) -> dict[str, str]:
     return headers
 
 
-def _is_same(upload: Upload, etag: str, wanted: Wanted) -> bool:
+def _is_same(upload: Upload, etag: str, expected: ExpectedBody) -> bool:
     """Return whether a response belongs to what is here; where an md5 will tell, one without an ETag may."""
     if not upload.received or upload.validator is None:
         return True
-    return etag == upload.validator or (wanted.has_md5 and not etag)
+    return etag == upload.validator or (expected.has_md5 and not etag)

@@ -52,7 +52,7 @@ class Limiter:
 
     def report(self, outcome: Outcome) -> None:
         """Learn what became of a request; a complaint pauses the service and slows it down, see `Rate`."""
-        if not outcome.complaint:
+        if not outcome.throttle_reason:
             self._complaints = 0
             self.rate.recover(outcome.started)
             return
@@ -63,7 +63,7 @@ class Limiter:
         if self.rate.throttle(self._clock(), outcome.started, pause):
             log.warning(
                 "%s: %s pauses for %.1f s, then %.3g requests a second",
-                outcome.complaint, self.name, pause, self.rate.per_second,
+                outcome.throttle_reason, self.name, pause, self.rate.per_second,
             )  # fmt: skip
 
     async def acquire(self, also: Limiter | None = None) -> float:

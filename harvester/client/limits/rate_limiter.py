@@ -23,7 +23,7 @@ class Outcome(Struct, frozen=True, gc=False):
     """
 
     started: float
-    complaint: str = ""
+    throttle_reason: str = ""
     retry_after: float | None = None
 
 

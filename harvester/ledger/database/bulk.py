@@ -46,8 +46,8 @@ def fetch(
 
 
 def _run(db: sqlite3.Connection, sql: str, rows: list[Row]) -> sqlite3.Cursor:
-    marks = f"({', '.join('?' * len(rows[0]))})"
-    values = f"VALUES {', '.join([marks] * len(rows))}"
+    qmarks = f"({', '.join('?' * len(rows[0]))})"
+    values = f"VALUES {', '.join([qmarks] * len(rows))}"
     return db.execute(sql.replace("{values}", values), [value for row in rows for value in row])
 
 

@@ -28,7 +28,7 @@ class SizeBudget:
         """
         Share the room among what is owed; `max_total`: bytes that all files may have, 0 for any number.
 
-        What an earlier run tried in vain comes last. SQLite knows the rules for files as ``wants``.
+        What an earlier run tried in vain comes last. SQLite knows the rules for files as ``accepts_file``.
         """
         self._left = None
         if not max_total:
@@ -42,7 +42,7 @@ class SizeBudget:
         if self._left > 0:
             waiting = self._db.execute(
                 f"SELECT size, item_id, file_id FROM files WHERE {OPEN_FILES} AND reason = ? AND size <= ?"
-                f" AND wants({FULL_NAME}, size) ORDER BY item_id, file_id",
+                f" AND accepts_file({FULL_NAME}, size) ORDER BY item_id, file_id",
                 (BEYOND_ROOM, self._left),
             )
             fit = [(item_id, file_id) for size, item_id, file_id in waiting if self.try_reserve(size)]

@@ -48,7 +48,7 @@ class ItemTable:
         self._save_records(results, now)
         counted = self._that_count(results)
         statistics.save_totals(self._db, counted, now)
-        statistics.save_uses(self._db, counted)
+        statistics.save_usage(self._db, counted)
         self._save_changes(results)
         self._files.save_placed(
             [
@@ -180,7 +180,7 @@ class ItemTable:
             }
         )
 
-    def note_moves(self, moved: Mapping[ItemKey, tuple[str, ...]]) -> None:
+    def note_renamed(self, moved: Mapping[ItemKey, tuple[str, ...]]) -> None:
         """Note which files of items, by their keys, have other paths now, in words."""
         self._note_changes({key: Change(Changed.MOVED, files=words) for key, words in moved.items()})
 

@@ -136,14 +136,14 @@ class ListingTable:
 
     # -- what has changed since a harvest before --------------------------------------------------
 
-    def mark(self, key: str) -> str:
+    def watermark(self, key: str) -> str:
         """Tell until when all that was modified is here, "" where that is not known."""
         row = self._db.execute(
             "SELECT watermark FROM listings WHERE key = ? AND complete AND NOT old", (key,)
         ).fetchone()
         return str(row[0]) if row else ""
 
-    def move_marks(self) -> None:
+    def advance_watermarks(self) -> None:
         """
         After a run without error: what was modified before a listing was begun is here.
 
@@ -316,6 +316,6 @@ class ListingTable:
         self._db.execute(
             "UPDATE listings SET position = ?, complete = ?, entries = entries + ?,"
             " unique_items = unique_items + ?, excluded = excluded + ? WHERE id = ?",
-            (page.position, int(page.position is None), entries, found, page.excluded, listing_id),
+            (page.cursor, int(page.cursor is None), entries, found, page.excluded, listing_id),
         )
         return AddedItems(owed, self.listed(key))

@@ -127,27 +127,27 @@ class WorkQueue:
         )
         self._db.execute(f"UPDATE items SET etag = '' WHERE {is_due(now)} AND etag <> ''")
 
-    def form(self, opening: RunSpec) -> tuple[int, int]:
+    def enqueue_all(self, run_spec: RunSpec) -> tuple[int, int]:
         """
         Line up all that a run owes; return the numbers of items and files.
 
         What an earlier run left in line keeps its seq, so that little is written; what failed comes behind
         it: it must not be all that a run finds out first.
         """
-        self._has_files, self._tasks = opening.with_files, opening.item_tasks
+        self._has_files, self._tasks = run_spec.with_files, run_spec.item_tasks
         self.leaves_out = bool(
             self._number("SELECT count(*) FROM totals WHERE state = 'excluded' AND number")
         )
-        self._add_tasks(opening)
+        self._add_tasks(run_spec)
         self._last = self._last_turn()
         self._leave_what_is_not_owed()
         items = self._number("SELECT count(*) FROM items WHERE seq IS NOT NULL")
-        items += (more := self._line_up_owed_items(tuple(opening.item_tasks)))
+        items += (more := self._line_up_owed_items(tuple(run_spec.item_tasks)))
         self._last += more
         files = 0
         self.budget.open(0)
-        if opening.with_files:
-            self._apply_rules(opening)
+        if run_spec.with_files:
+            self._apply_rules(run_spec)
             files = self._number(f"SELECT count(*) FROM files WHERE {OPEN_FILES} AND seq IS NOT NULL")
             files += (more := self._line_up_pending_files(order="attempts > 0, item_id, file_id"))
             self._last += more
@@ -155,7 +155,7 @@ class WorkQueue:
                 f"UPDATE files SET error = '', attempts = 0, failure_kind = '', reason = ''"
                 f" WHERE {OPEN_FILES} AND reason NOT IN (?, ?)"
                 " AND (attempts > 0 OR error <> '' OR failure_kind <> '' OR reason <> '')",
-                _settled(opening),
+                _settled(run_spec),
             )
         self._last_of_old = self._last
         return items, files
@@ -174,15 +174,15 @@ class WorkQueue:
         number: int = self._db.execute(sql, values).fetchone()[0]
         return number
 
-    def _add_tasks(self, opening: RunSpec) -> None:
+    def _add_tasks(self, run_spec: RunSpec) -> None:
         """Owe what is new among the tasks, what failed, and what is to be refreshed."""
-        refresh = opening.refresh | {
-            wish.task for wish in opening.task_params if self._note_params(wish, opening)
+        refresh = run_spec.refresh | {
+            wish.task for wish in run_spec.task_params if self._note_params(wish, run_spec)
         }
         total = "SELECT ifnull(sum(number), 0) FROM totals WHERE what = ? AND task = ?"
         items = self._number(total, "items", "")
         versions = self._number("SELECT count(*) FROM versions JOIN items USING (id) WHERE NOT counts")
-        for task in sorted(opening.item_tasks):
+        for task in sorted(run_spec.item_tasks):
             if self._number(total, "work", task) < items - (0 if task == "metadata" else versions):
                 self._db.execute(
                     "INSERT INTO work (item_id, task, state) SELECT id, task, 'pending'"
@@ -206,9 +206,9 @@ class WorkQueue:
                 (REFUSED_TO_OWNER,),
             )
 
-    def _note_params(self, wish: TaskParams, opening: RunSpec) -> bool:
+    def _note_params(self, wish: TaskParams, run_spec: RunSpec) -> bool:
         """Note the params of a task of this run; return whether they ask for something else than before."""
-        if wish.task not in opening.item_tasks:
+        if wish.task not in run_spec.item_tasks:
             return False
         before = self._db.execute("SELECT value FROM settings WHERE name = ?", (wish.task,)).fetchone()
         is_new, noted = wish.after(before[0] if before else None)
@@ -225,7 +225,7 @@ class WorkQueue:
             f"""
             UPDATE items SET seq = NULL WHERE seq IS NOT NULL AND NOT EXISTS (
                 SELECT 1 FROM work
-                WHERE item_id = items.id AND task IN ({_marks(tasks)}) AND state = 'pending'
+                WHERE item_id = items.id AND task IN ({_qmarks(tasks)}) AND state = 'pending'
             )
             """,
             tasks,
@@ -238,23 +238,23 @@ class WorkQueue:
             UPDATE items SET seq = ? + owed.place FROM (
                 SELECT item_id, row_number() OVER (ORDER BY item_id) AS place
                 FROM work JOIN items ON items.id = item_id
-                WHERE {OPEN_WORK} AND state = 'pending' AND task IN ({_marks(tasks)}) AND seq IS NULL
+                WHERE {OPEN_WORK} AND state = 'pending' AND task IN ({_qmarks(tasks)}) AND seq IS NULL
                 GROUP BY item_id
             ) AS owed WHERE items.id = owed.item_id
             """,
             (self._last, *tasks),
         ).rowcount
 
-    def _apply_rules(self, opening: RunSpec) -> None:
+    def _apply_rules(self, run_spec: RunSpec) -> None:
         """Let the rules for files decide anew on what is not here; what failed gets another chance."""
-        self._db.create_function("wants", 2, opening.wants)
-        status = f"iif(wants({FULL_NAME}, size), 'pending', 'skipped')"
+        self._db.create_function("accepts_file", 2, run_spec.accepts)
+        status = f"iif(accepts_file({FULL_NAME}, size), 'pending', 'skipped')"
         self._db.execute(
             f"UPDATE files SET seq = NULL, status = {status}"
             f" WHERE {OPEN_FILES} AND reason NOT IN (?, ?) AND (status = 'failed' OR status <> {status})",
-            _settled(opening),
+            _settled(run_spec),
         )
-        self.budget.open(opening.max_total)
+        self.budget.open(run_spec.max_total)
 
     def _line_up_pending_files(self, *, order: str) -> int:
         """Give the pending files that have none a seq; return how many."""
@@ -278,7 +278,7 @@ class WorkQueue:
         names, tasks = tuple(failure_kinds), tuple(self._tasks)
         self._db.execute(
             f"UPDATE work SET state = 'pending' WHERE {OPEN_WORK} AND state = 'failed'"
-            f" AND (failure_kind IN ({_marks(names)}) OR {_IS_CONTRADICTED}) AND task IN ({_marks(tasks)})",
+            f" AND (failure_kind IN ({_qmarks(names)}) OR {_IS_CONTRADICTED}) AND task IN ({_qmarks(tasks)})",
             (*names, *tasks),
         )
         items = self._line_up_owed_items(tasks)
@@ -287,7 +287,7 @@ class WorkQueue:
         if self._has_files:
             self._db.execute(
                 f"UPDATE files SET status = 'pending' WHERE {OPEN_FILES} AND status = 'failed'"
-                f" AND (failure_kind IN ({_marks(names)}) OR failure_kind = '{FailureKind.NOT_FOUND}')",
+                f" AND (failure_kind IN ({_qmarks(names)}) OR failure_kind = '{FailureKind.NOT_FOUND}')",
                 names,
             )
             self.budget.share_again()
@@ -385,12 +385,12 @@ def _owed_item(row: Sequence[Any]) -> PendingItem:
     )
 
 
-def _settled(opening: RunSpec) -> tuple[str, str]:
+def _settled(run_spec: RunSpec) -> tuple[str, str]:
     """Return why files are skipped that the rules for files have no say over."""
-    return ANOTHER_VERSION, BEYOND_ROOM if opening.max_total else ANOTHER_VERSION
+    return ANOTHER_VERSION, BEYOND_ROOM if run_spec.max_total else ANOTHER_VERSION
 
 
-def _marks(values: Sequence[object]) -> str:
+def _qmarks(values: Sequence[object]) -> str:
     return ", ".join("?" * len(values))
 
 

@@ -21,7 +21,7 @@ Call = Callable[..., Awaitable[Any]]
 """Runs a function in a transaction, in the ledger's own thread."""
 
 
-class Move(NamedTuple):
+class FileRename(NamedTuple):
     """
     A file that goes from one path to another, both below the output folder.
 
@@ -52,7 +52,7 @@ class ItemFiles(NamedTuple):
     orphans: Mapping[str, int]
 
 
-class Moves:
+class RenameJournal:
     """Plans renames and records them; `note` writes what was moved into the list of changes."""
 
     def __init__(
@@ -62,42 +62,46 @@ class Moves:
         self._call = call
         self._note = note
 
-    async def plan(self, moves: Sequence[Move]) -> None:
+    async def plan(self, renames: Sequence[FileRename]) -> None:
         """Record what is about to be renamed."""
-        await self._call(self._plan, moves)
+        await self._call(self._plan, renames)
 
-    def _plan(self, moves: Sequence[Move]) -> None:
+    def _plan(self, renames: Sequence[FileRename]) -> None:
         bulk.write(
             self._db,
             "INSERT OR REPLACE INTO renames (source, target, item_id, file_id, is_out) {values}",
-            [(move.source, move.target, move.item_key, move.file_id, 0) for move in moves],
+            [(rename.source, rename.target, rename.item_key, rename.file_id, 0) for rename in renames],
         )
 
-    async def note_out(self, moves: Sequence[Move]) -> None:
+    async def note_out(self, renames: Sequence[FileRename]) -> None:
         """Record that these have left their places."""
         await self._call(
             bulk.write,
             self._db,
             "UPDATE renames SET is_out = 1 WHERE source IN ({values})",
-            [(move.source,) for move in moves],
+            [(rename.source,) for rename in renames],
         )
 
-    async def finish(self, moves: Sequence[Move]) -> None:
+    async def finish(self, renames: Sequence[FileRename]) -> None:
         """Record that these are in their new places."""
-        await self._call(self._finish, moves)
+        await self._call(self._finish, renames)
 
-    def _finish(self, moves: Sequence[Move]) -> None:
-        paths = [(move.source, move.target) for move in moves if move.file_id is None]
+    def _finish(self, renames: Sequence[FileRename]) -> None:
+        paths = [(rename.source, rename.target) for rename in renames if rename.file_id is None]
         bulk.write(
             self._db,
             "WITH told (item_id, file_id, target) AS ({values}) UPDATE files SET path = told.target"
             " FROM told WHERE files.item_id = told.item_id AND files.file_id = told.file_id",
-            [(move.item_key, move.file_id, move.target) for move in moves if move.file_id is not None],
+            [
+                (rename.item_key, rename.file_id, rename.target)
+                for rename in renames
+                if rename.file_id is not None
+            ],
         )
         bulk.write(  # what is the file of a record again is none that was replaced
             self._db,
             "DELETE FROM orphans WHERE path IN ({values})",
-            [(move.source,) for move in moves if move.file_id is not None],
+            [(rename.source,) for rename in renames if rename.file_id is not None],
         )
         # Two may change places, and paths are unique: so first to names that no file has.
         bulk.write(
@@ -108,20 +112,23 @@ class Moves:
         )
         self._db.execute("UPDATE OR REPLACE orphans SET path = substr(path, 2) WHERE path LIKE '/%'")
         bulk.write(
-            self._db, "DELETE FROM renames WHERE source IN ({values})", [(move.source,) for move in moves]
+            self._db,
+            "DELETE FROM renames WHERE source IN ({values})",
+            [(rename.source,) for rename in renames],
         )
         told: dict[ItemKey, tuple[str, ...]] = {}
-        for move in moves:
-            told[move.item_key] = (*told.get(move.item_key, ()), _words(move))
+        for rename in renames:
+            told[rename.item_key] = (*told.get(rename.item_key, ()), _words(rename))
         self._note(told)
 
-    async def unfinished(self) -> list[Move]:
+    async def unfinished(self) -> list[FileRename]:
         """Return what a run that ended early had planned."""
         rows = await self._call(
             self._rows, "SELECT item_id, file_id, source, target, is_out FROM renames ORDER BY source"
         )
         return [
-            Move(key, file_id, source, target, bool(is_out)) for key, file_id, source, target, is_out in rows
+            FileRename(key, file_id, source, target, bool(is_out))
+            for key, file_id, source, target, is_out in rows
         ]
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
@@ -179,7 +186,7 @@ class Moves:
         bulk.write(self._db, "DELETE FROM unplaced WHERE item_id IN ({values})", [(key,) for key in placed])
 
 
-def _words(move: Move) -> str:
+def _words(rename: FileRename) -> str:
     """Say for people what was moved, by the paths inside the item's folder."""
-    home = "/".join(move.source.split("/")[:2]) + "/"
-    return f"moved: {move.source.removeprefix(home)} to {move.target.removeprefix(home)}"
+    home = "/".join(rename.source.split("/")[:2]) + "/"
+    return f"moved: {rename.source.removeprefix(home)} to {rename.target.removeprefix(home)}"

@@ -19,7 +19,7 @@ def save_totals(db: sqlite3.Connection, results: Sequence[ItemResult], now: str)
     for result in results:
         for found in result.findings:
             if found.totals is not None:
-                asked = found.totals.asked()
+                asked = found.totals.requested()
                 row = (result.item_key, *asked.values(), now, ",".join(asked))
                 told.setdefault(tuple(asked), []).append(row)
     for counters, rows in told.items():
@@ -32,7 +32,7 @@ def save_totals(db: sqlite3.Connection, results: Sequence[ItemResult], now: str)
         )
 
 
-def save_uses(db: sqlite3.Connection, results: Sequence[ItemResult]) -> None:
+def save_usage(db: sqlite3.Connection, results: Sequence[ItemResult]) -> None:
     """Save uses by period in the place of what was there of the same item, counters and granularity."""
     told = [
         (result.item_key, found.usage)
@@ -59,6 +59,6 @@ def save_uses(db: sqlite3.Connection, results: Sequence[ItemResult]) -> None:
         (
             (item_id, each.counter, each.granularity, each.date, each.country, each.number)
             for item_id, usage in told
-            for each in usage.uses
+            for each in usage.counts
         ),
     )

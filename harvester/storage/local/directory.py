@@ -28,7 +28,7 @@ from harvester.storage.paths import parents
 from harvester.system.paths import from_disk, on_disk
 
 HOLDS_FOLDERS = {os.open, os.mkdir, os.rename, os.stat, os.unlink} <= os.supports_dir_fd
-MOST_SETTLED = 10_000
+MOST_SYNCED_FOLDERS = 10_000
 
 Sync = Callable[[int], None]
 
@@ -227,7 +227,7 @@ class OutputTree:
         self.root = root
         self._sync = sync
         self._held = held
-        self._settled: set[str] = set()
+        self._synced_folders: set[str] = set()
 
     @contextmanager
     def folder(self, path: str, *, make: bool = False) -> Iterator[Directory]:
@@ -278,14 +278,14 @@ class OutputTree:
                 for file in inside:
                     with _noted_in([file]), map_disk_errors(str(self.root / file.path)):
                         file.folder.move(file.name, target, file.path.rpartition("/")[2])
-            for above, step in self._unsettled(folder):
+            for above, step in self._unsynced_folders(folder):
                 changed.setdefault(above, []).extend(inside)
                 fresh.setdefault(above, set()).add(step)
             changed.setdefault(folder, []).extend(inside)
         for folder, affected in changed.items():
             with _noted_in(affected), self.folder(folder) as here, map_disk_errors(str(self.root / folder)):
                 here.sync(self._sync)
-                self._settle(fresh.get(folder, set()))
+                self._note_synced(fresh.get(folder, set()))
 
     def keep(self, path: str) -> None:
         """Make a file that was found in its place, and every name that leads to it, durable."""
@@ -293,23 +293,25 @@ class OutputTree:
         with map_disk_errors(str(self.root / path)), self.folder(folder) as here:
             here.sync_file(name, self._sync)
             here.sync(self._sync)
-        self.settle(folder)
+        self.sync_folders(folder)
 
-    def settle(self, folder: str) -> None:
+    def sync_folders(self, folder: str) -> None:
         """Make the names of a folder, and of those that it is in, durable."""
-        for above, step in self._unsettled(folder):
+        for above, step in self._unsynced_folders(folder):
             with self.folder(above) as here, map_disk_errors(str(self.root / above)):
                 here.sync(self._sync)
-                self._settle({step})
+                self._note_synced({step})
 
-    def _unsettled(self, folder: str) -> list[tuple[str, str]]:
+    def _unsynced_folders(self, folder: str) -> list[tuple[str, str]]:
         """
         List the folders on the way to this one whose names may not last, each behind the one it is in.
 
         Those that were there already too: another thread, or a run that was killed, may have made them a
         moment ago. Those that this process has settled are not synced again.
         """
-        return [(step.rpartition("/")[0], step) for step in parents(folder) if step not in self._settled]
+        return [
+            (step.rpartition("/")[0], step) for step in parents(folder) if step not in self._synced_folders
+        ]
 
     def _below(self, here: Directory, step: str, *, make: bool) -> Directory:
         name = step.rpartition("/")[2]
@@ -319,13 +321,15 @@ class OutputTree:
             if not make:
                 raise
         if here.make(name):
-            self._settled.discard(step)
+            self._synced_folders.discard(step)
         return here.below(name)
 
-    def _settle(self, folders: set[str]) -> None:
-        if len(self._settled) >= MOST_SETTLED:  # it has to end somewhere; to sync twice is no harm
-            self._settled.clear()
-        self._settled |= folders
+    def _note_synced(self, folders: set[str]) -> None:
+        if (
+            len(self._synced_folders) >= MOST_SYNCED_FOLDERS
+        ):  # it has to end somewhere; to sync twice is no harm
+            self._synced_folders.clear()
+        self._synced_folders |= folders
 
 
 def _by_folder(files: Sequence[StagedFile]) -> dict[str, list[StagedFile]]:

@@ -23,7 +23,7 @@ from harvester.storage.local.commit import Publisher
 from harvester.storage.local.directory import Directory, OutputTree, StagedFile, begin_to_sync
 from harvester.storage.local.partial_owner import FREE, PartName
 from harvester.storage.local.reservation import DiskReservation
-from harvester.storage.local.resume import Leftovers, discard, take_over
+from harvester.storage.local.resume import StalePartials, discard, take_over
 from harvester.storage.local.segments import BUFFER_SIZE, PARTIAL, Segment, Segments, write_all
 from harvester.storage.local.verify import hash_stream
 from harvester.storage.protocol import Expected
@@ -45,7 +45,7 @@ class Partial:
         expected: Expected,
         threads: CapacityLimiter,
         publisher: Publisher,
-        leftovers: Leftovers,
+        stale_partials: StalePartials,
         space: DiskReservation,
     ) -> None:
         self.validator: str | None = None
@@ -57,7 +57,7 @@ class Partial:
         self._path = tree.root / PARTIAL / self._name
         self._threads = threads
         self._publisher = publisher
-        self._leftovers = leftovers
+        self._stale_partials = stale_partials
         self._space = space
         self._reserved = ExitStack()
         self._written = 0
@@ -285,4 +285,4 @@ class Partial:
             ):
                 folder.move(str(name), folder, str(name.of(FREE)))
                 left = name.of(FREE)
-            self._leftovers.add(left)
+            self._stale_partials.add(left)

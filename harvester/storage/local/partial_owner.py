@@ -34,12 +34,12 @@ _NOWHERE = "0" * 8
 """Where the system does not say: nothing is proven there."""
 
 
-class Hold(Enum):
+class Ownership(Enum):
     """Who may have a partial file open."""
 
-    NOBODY = auto()
-    SOMEBODY = auto()  # or nobody: that cannot be seen from here
-    THE_LIVING = auto()
+    FREE = auto()
+    UNKNOWN = auto()  # or nobody: that cannot be seen from here
+    ALIVE = auto()
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ class PartName:
         return ItemId(int(item)), int(file), None if md5 == UNPROVEN else md5
 
     @property
-    def hold(self) -> Hold:
+    def hold(self) -> Ownership:
         """Return who may have it open."""
         if self.owner == FREE:
-            return Hold.NOBODY
+            return Ownership.FREE
         place, _, rest = self.owner.partition("-")
         if place not in {_place()} - {_NOWHERE}:
-            return Hold.SOMEBODY
-        return Hold.THE_LIVING if is_running(int(rest.partition("-")[0])) else Hold.NOBODY
+            return Ownership.UNKNOWN
+        return Ownership.ALIVE if is_running(int(rest.partition("-")[0])) else Ownership.FREE
 
 
 def new_owner() -> str:

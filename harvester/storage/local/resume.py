@@ -13,7 +13,7 @@ from typing import BinaryIO
 from harvester.errors import InsufficientSpace
 from harvester.storage.disk_errors import map_disk_errors
 from harvester.storage.local.directory import Directory, OutputTree, is_ours_alone
-from harvester.storage.local.partial_owner import Hold, PartName
+from harvester.storage.local.partial_owner import Ownership, PartName
 from harvester.storage.local.reservation import DiskReservation
 from harvester.storage.local.segments import BUFFER_SIZE, PARTIAL
 
@@ -21,22 +21,22 @@ _CLONE = 0x40049409
 """Linux' ioctl FICLONE: the same blocks in a second file, where the file system can."""
 
 
-class Leftovers:
+class StalePartials:
     """The partial files that earlier runs left, by the stems of their names; looked for once."""
 
     def __init__(self, tree: OutputTree) -> None:
         self._tree = tree
         self._found: dict[str, set[PartName]] | None = None
-        self._looking = threading.Lock()
+        self._lock = threading.Lock()
 
     @property
     def are_known(self) -> bool:
         """Whether they have been looked for."""
         return self._found is not None
 
-    def look(self) -> None:
+    def find(self) -> None:
         """Find them, in this thread; a second thread waits until all are found."""
-        with self._looking:
+        with self._lock:
             if self._found is None:
                 found: dict[str, set[PartName]] = {}
                 for name in map(PartName.read, names_in(self._tree)):
@@ -109,7 +109,7 @@ def _longest(folder: Directory, names: Sequence[PartName], most: int) -> PartNam
 
 def _remove(folder: Directory, names: Iterable[PartName]) -> None:
     for name in names:
-        if name.hold is not Hold.THE_LIVING:
+        if name.hold is not Ownership.ALIVE:
             folder.remove(str(name))
 
 
@@ -119,11 +119,11 @@ def _try_take(
     if old == new:
         return True
     hold = old.hold
-    if hold is Hold.NOBODY:
+    if hold is Ownership.FREE:
         folder.move(str(old), folder, str(new))
         return True
     is_copied = _try_copy(tree, folder, str(old), str(new), space)
-    if hold is not Hold.THE_LIVING:
+    if hold is not Ownership.ALIVE:
         folder.remove(str(old))
     return is_copied
 

@@ -72,7 +72,7 @@ class Segment:
         self._lock = threading.Lock()
 
     @property
-    def position(self) -> int:
+    def offset(self) -> int:
         """The offset in the whole file where the next byte goes."""
         return self.begin + self.received
 
@@ -237,7 +237,7 @@ class Segments:
         """Return where the one after it begins, or the file ends; one that was dropped lacks nothing."""
         every = self._all  # another thread may drop them now
         if segment not in every:
-            return segment.position
+            return segment.offset
         index = every.index(segment) + 1
         return every[index].begin if index < len(every) else self._size
 
@@ -257,19 +257,19 @@ class Segments:
         self._reserved.close()
         self._reserved_size = 0
 
-    def divide(self, position: int) -> Segment | None:
+    def divide(self, offset: int) -> Segment | None:
         """
-        Start a segment at `position`, or go on with one that ends there and that no connection fills.
+        Start a segment at `offset`, or go on with one that ends there and that no connection fills.
 
         None where nothing is missing there by now.
         """
-        before = [segment for segment in self._all if segment.begin <= position]
+        before = [segment for segment in self._all if segment.begin <= offset]
         last = before[-1] if before else None
-        end, until = (last.position, last.until) if last else (self._main.received, self.begin)
-        if last is not None and end == position and not last.is_filling:
+        end, until = (last.offset, last.until) if last else (self._main.received, self.begin)
+        if last is not None and end == offset and not last.is_filling:
             segment = last  # its connection ended early
-        elif end < position < until:
-            segment = self._make(position)
+        elif end < offset < until:
+            segment = self._make(offset)
             self._all = sorted([*self._all, segment], key=lambda each: each.begin)
         else:
             return None
@@ -310,9 +310,9 @@ class Segments:
                 status = folder.look(str(self._name_of(begin)))
                 if is_ours_alone(status):
                     segment.received = segment.written = status.st_size
-            if end <= begin and received < segment.position <= self._size and segment.received:
+            if end <= begin and received < segment.offset <= self._size and segment.received:
                 self._all.append(segment)
-                end = segment.position
+                end = segment.offset
             else:
                 self._remove(segment)
 

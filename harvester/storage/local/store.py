@@ -13,10 +13,10 @@ from harvester.storage.local.commit import Publisher
 from harvester.storage.local.dedupe import COPY, Link, link_or_copy
 from harvester.storage.local.directory import HOLDS_FOLDERS, Directory, OutputTree, Sync
 from harvester.storage.local.partial import Partial
-from harvester.storage.local.partial_owner import UNPROVEN, Hold, PartName, new_owner
+from harvester.storage.local.partial_owner import UNPROVEN, Ownership, PartName, new_owner
 from harvester.storage.local.renames import Renames
 from harvester.storage.local.reservation import DiskReservation, free_bytes
-from harvester.storage.local.resume import Leftovers, names_in
+from harvester.storage.local.resume import StalePartials, names_in
 from harvester.storage.local.segments import PARTIAL
 from harvester.storage.local.verify import is_absent, is_whole
 from harvester.storage.protocol import Confirm, Expected, PartialUpload, nothing_to_confirm
@@ -55,7 +55,7 @@ class Store:
         self._confirm = confirm
         self._publisher = Publisher(self._tree, self._threads, confirm)
         self._owner = new_owner()
-        self._leftovers = Leftovers(self._tree)
+        self._stale_partials = StalePartials(self._tree)
         self.renames = Renames(self._tree, self._threads, confirm)
         self.space = DiskReservation(folder, free_bytes)
 
@@ -67,13 +67,13 @@ class Store:
             InsufficientSpace: the rest does not fit.
         """
         name = PartName(f"{expected.item_id}-{expected.file_id}-{expected.md5 or UNPROVEN}", self._owner)
-        if not self._leftovers.are_known:
-            await to_thread.run_sync(self._leftovers.look)
+        if not self._stale_partials.are_known:
+            await to_thread.run_sync(self._stale_partials.find)
         partial = Partial(
-            self._tree, name, expected, self._threads, self._publisher, self._leftovers, self.space
+            self._tree, name, expected, self._threads, self._publisher, self._stale_partials, self.space
         )
         try:
-            if found := self._leftovers.take(name.stem):
+            if found := self._stale_partials.take(name.stem):
                 await self._confirm()
                 await to_thread.run_sync(partial.take_over, found, limiter=self._threads)
             partial.reserve()
@@ -117,7 +117,7 @@ class Store:
         found: list[PartialUpload] = []
         for name in await to_thread.run_sync(names_in, self._tree):
             part = PartName.read(name)
-            if part is not None and part.hold is not Hold.THE_LIVING:
+            if part is not None and part.hold is not Ownership.ALIVE:
                 found.append(PartialUpload(f"{PARTIAL}/{name}", part.is_for))
             elif part is None and name.endswith(COPY):  # of a run that was killed: the next one copies again
                 found.append(PartialUpload(f"{PARTIAL}/{name}", None))

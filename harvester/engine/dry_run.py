@@ -1,5 +1,5 @@
 """
-Survey: reads what sources select and records nothing, for a plan and for a list of ids.
+Dry run: reads what sources select and records nothing, for a plan and for a list of ids.
 
 Every item comes out once, however often it is listed. What could not be read is noted, not raised: the rest
 is of use without it.
@@ -20,7 +20,7 @@ from harvester.sources import Source
 log = logging.getLogger(__name__)
 
 
-class Survey:
+class DryRunReader:
     """
     One reading of the listings of some sources.
 
@@ -82,7 +82,7 @@ class Survey:
             fresh = {identity: ref for identity, ref in refs.items() if identity not in self._seen}
             self._seen.update(fresh)
             await on_items(list(fresh.values()))
-            return ListingProgress(page.position, page.position is None, entries, len(found))
+            return ListingProgress(page.cursor, page.cursor is None, entries, len(found))
 
         try:
             await self._reader.read(listing, ListingProgress(), add)
