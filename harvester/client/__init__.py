@@ -1,8 +1,8 @@
 """
 Polite HTTP client: the only `import aiohttp`, the only retry loop, and where foreign errors are mapped.
 
-- `client.py`: its front. `retry.py`: attempts. `health.py` and `breaker.py`: outages.
-- `sender.py`: one request. `credentials.py`, `token_check.py`: who asks. `url_policy.py`: what may be asked.
+- `client.py`: the facade. `retry.py`: attempts. `health.py` and `breaker.py`: outages.
+- `sender.py`: one request. `credentials.py`, `token_check.py`: authentication. `url_policy.py`: allowed URLs.
 - `responses.py`: what a status means. `error_map.py`: what a failed connection means.
 - `json_body.py`, `json_size.py`, `memory_gate.py`: the bytes of JSON, and their limit in memory.
 - `session.py`, `deadlines.py`: connections and how long they may take.

@@ -1,12 +1,12 @@
 """
-Circuit breaker: stops requests to what keeps failing, and lets one at a time find out whether it works again.
+Circuit breaker: stops requests to something that keeps failing, and lets one probe at a time test it again.
 
     closed ── `threshold` failures in a row ──► open ── `rest_seconds` ──► half-open ── a success ──► closed
                                                  ▲                             │
                                                  └────────── a failure ────────┘
 
-One class for all of them: a service (`health.py`), a download route and a kind of statistics. Arithmetic
-only: nothing here waits, and times are seconds of one clock.
+One class serves all of them: services (`health.py`), download routes and kinds of statistics. This is
+arithmetic only: nothing here waits, and times are seconds of one clock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class CircuitBreaker:
     Attributes:
         threshold: failures in a row that open it; `math.inf` for never.
         first_threshold: the same, as long as nothing has succeeded; `threshold` where it is not given.
-        rest_seconds: how long it stays open before it lets a probe through; `math.inf` for ever.
+        rest_seconds: how long it stays open before it lets a probe through; `math.inf` for the whole run.
         has_succeeded: whether there was ever a success.
     """
 
@@ -46,17 +46,17 @@ class CircuitBreaker:
 
     @property
     def next_probe(self) -> float:
-        """When the next probe may begin; `math.inf` while one is under way that has no end of its own."""
+        """When the next probe may begin; `math.inf` while a probe without a time limit is under way."""
         return max(self._rests_until, self._probe_ends)
 
     def try_acquire_probe(
         self, now: float, owner: Hashable | None = None, *, seconds: float = math.inf
     ) -> bool:
         """
-        Return whether a request may find out if all is well again; the others then wait for its result.
+        Reserve the probe for a request, and return whether it got it; others then wait for the result.
 
-        `owner`: what the request is for; it may probe again until it lets go (`release_probe`).
-        `seconds`: after so long somebody else may probe, whatever has become of this one.
+        `owner`: identifies the holder, which may probe again until it calls `release_probe`.
+        `seconds`: after this time another one may probe, even if this probe has no result yet.
         """
         is_own = owner is not None and owner == self._prober
         if now < self._rests_until or (now < self._probe_ends and not is_own):
@@ -65,7 +65,7 @@ class CircuitBreaker:
         return True
 
     def release_probe(self, owner: Hashable) -> None:
-        """End a probe that did not find out, as it was cut or cancelled; without effect for any other."""
+        """Release the probe without a result, after a cancellation; no effect if `owner` does not hold it."""
         if owner == self._prober:
             self._prober, self._probe_ends = None, -math.inf
 
@@ -78,9 +78,9 @@ class CircuitBreaker:
 
     def record_failure(self, now: float, key: Hashable | None = None) -> bool:
         """
-        Count a failure, and return whether it opens from now on; `key`: one of each counts.
+        Count a failure, and return whether it opened the breaker; failures with the same `key` count once.
 
-        While it is open a failure says nothing new; after the rest one is enough to open it again.
+        A failure while it is open changes nothing. After the rest one failure opens it again.
         """
         if now < self._rests_until:
             return False
@@ -94,5 +94,5 @@ class CircuitBreaker:
         return True
 
     def rest_until(self, when: float) -> None:
-        """Let no probe through before."""
+        """Allow no probe before `when`."""
         self._rests_until = max(self._rests_until, when)

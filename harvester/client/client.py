@@ -48,7 +48,7 @@ T = TypeVar("T")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """No part of JSON, and harmless before it."""
 ANY_FILE = ExpectedBody(size=1, has_md5=False, is_page=False)
-"""A file of which nothing is known: a page is none."""
+"""A file about which nothing is known; a web page is not accepted."""
 FIRST_BYTE = {**IDENTITY, "Range": "bytes=0-0"}
 NO_HEADERS: Mapping[str, str] = {}
 AUTHORISED = ("api", "stats")
@@ -63,7 +63,7 @@ class Reply(Struct, Generic[T], frozen=True):
 
     @property
     def served_at(self) -> str:
-        """When it was given, by the service's clock: ISO 8601, "" where it does not say."""
+        """When the service answered, by its own clock: ISO 8601, "" if it does not say."""
         return date_of(self.headers)
 
 
@@ -109,12 +109,12 @@ class Client:
 
     async def retry(self, service: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """
-        Make attempts until one succeeds; find out what a refusal is about.
+        Make attempts until one succeeds; on a refusal, check whether the credentials are still good.
 
         Raises:
             Forbidden: what was requested is refused, and the credentials are good.
-            TokenRejected: they are not.
-            DoubtfulResponse: whether they are cannot be found out now.
+            TokenRejected: the credentials are not good.
+            DoubtfulResponse: the credentials could not be checked now.
             Others: as `Retrier.retry`.
         """
         try:
@@ -126,17 +126,17 @@ class Client:
 
     async def confirm_credentials(self, *services: str) -> None:
         """
-        Check credentials again where a refusal was the last word; of `services`, or of all.
+        Check the credentials of `services` (default: all) again if their last answer was a refusal.
 
         Raises:
-            TokenRejected: they are good no more.
-            DoubtfulResponse: it cannot be found out now.
+            TokenRejected: they are no longer good.
+            DoubtfulResponse: they could not be checked now.
         """
         for service in services or AUTHORISED:
             await self._sender.credentials.check_of(service).confirm(self._requester(service))
 
     def _requester(self, service: str) -> Callable[[URL], Awaitable[object]]:
-        """Return what requests a URL with the credentials that requests for a service carry."""
+        """Return a function that requests a URL with the credentials of a service."""
         owner = "stats" if service == "stats" else "api"
 
         async def request(url: URL) -> None:
@@ -146,11 +146,11 @@ class Client:
         return request
 
     def set_health_check(self, service: str, check: HealthCheck) -> None:
-        """Remember a request that a service answers, to make it again when that is in doubt."""
+        """Set the health check of a service: a request that it is known to answer."""
         self._retrier.set_health_check(service, check)
 
     def expect(self, service: str, url: URL, decode: Callable[[bytes], object]) -> None:
-        """Name something that a service always gives, as its first health check."""
+        """Set the first health check of a service: a URL that it always answers."""
         self.set_health_check(service, partial(self._request_json, service, "GET", url, decode))
 
     async def json(
@@ -166,12 +166,12 @@ class Client:
         if_none_match: str = "",
     ) -> Reply[T]:
         """
-        Return JSON as `decode` makes it of the bytes; `if_none_match`: an ETag, "" for none.
+        Return JSON as `decode` reads it from the bytes; `if_none_match`: an ETag, "" for none.
 
         Raises:
-            NotModified: what had the ETag is what the service still has.
-            InvalidResponse: `decode` raised it, twice: JSON of another shape.
-            ConnectionFailed: `decode` raised it in every attempt: bytes that are not JSON.
+            NotModified: the service still has the version with this ETag.
+            InvalidResponse: `decode` raised it twice: the JSON has another shape.
+            ConnectionFailed: `decode` raised it in every attempt: the bytes are not JSON.
             Others: as `retry`.
         """
         headers, data = headers or {}, None
@@ -186,7 +186,10 @@ class Client:
         return reply
 
     async def touch(self, url: URL, expected: ExpectedBody = ANY_FILE, *, authorised: bool) -> None:
-        """Request the first byte of a file that came as `wanted`, to see whether files come at all."""
+        """
+        Request the first byte of a file that was downloaded before, to check that
+        files are served at all.
+        """
         async with await self._first_byte(url, authorised=authorised) as response:
             refuse_a_page_for_the_first_byte(response, expected)
 
@@ -253,14 +256,14 @@ class Client:
             await self._sender.read(response, body.take)
             return body.whole().removeprefix(BYTE_ORDER_MARK)
         except BaseException:
-            response.release()  # one that was read to its end has let go of its connection
+            response.release()  # after its end it has already released the connection
             if body is not None:
-                body.drop()  # an error keeps all that was in reach where it was raised
+                body.drop()  # the traceback of an error keeps what was in scope alive
             raise
 
 
 def twice(attempt: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
-    """Return an attempt that believes an odd answer only when it comes a second time."""
+    """Return an attempt that accepts an unexpected answer only when it comes a second time."""
     seen: set[str] = set()
 
     async def attempt_or_doubt() -> T:
@@ -276,7 +279,7 @@ def twice(attempt: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
 
 
 def _without_secrets(headers: CIMultiDictProxy[str]) -> CIMultiDictProxy[str]:
-    """Return the headers without those that repeat a secret: cursors and ETags are stored."""
+    """Return the headers without those that contain a secret, as cursors and ETags are stored."""
     if _is_harmless("\n".join(headers.values())):
         return headers
     kept = [(name, value) for name, value in headers.items() if _is_harmless(value)]

@@ -1,8 +1,8 @@
 """
-Credentials of requests: which origin gets which secret, and what was found out about each.
+Credentials of requests: which origin gets which secret, and whether each secret is still accepted.
 
-The token goes to the api's own origin and nowhere else, whatever a record or a redirect says; so do the
-credentials for statistics, to theirs.
+The token is sent to the API's own origin only, even if a record or a redirect names another one. The
+credentials for statistics are sent to the statistics service only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Credentials:
     The token for the api, and the credentials for statistics.
 
     `origins`: addresses by service.
-    `token_check`: what every good token gets.
+    `token_check`: a URL that every good token can read.
     `token`: None for requests without one.
     `stats`: "name:password", None for none.
     """
@@ -50,7 +50,7 @@ class Credentials:
 
     def header(self, service: str, url: URL) -> str | None:
         """Return the value of Authorization for a request, None where the origin of `url` gets no secret."""
-        # The services may share an origin, so it takes both to agree.
+        # Services may share an origin, so service and origin must both match.
         if service == "stats":
             if self._stats is not None and url.origin() == self._stats_origin:
                 return f"Basic {base64.b64encode(self._stats.reveal().encode()).decode()}"
@@ -59,5 +59,5 @@ class Credentials:
         return None
 
     def check_of(self, service: str) -> TokenCheck:
-        """Return the check of what is sent with requests for a service."""
+        """Return the check of the secret that requests to a service carry."""
         return self._stats_check if service == "stats" else self._token_check

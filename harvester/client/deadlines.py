@@ -1,4 +1,4 @@
-"""Timeouts: deadlines of waits, looked after by one timer, at the price of an entry in a set."""
+"""Timeouts: one timer checks the deadlines of all waits, so a wait costs one entry in a set."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from types import TracebackType
 
 class Deadlines:
     """
-    Deadlines that one timer looks after, every `tick` seconds: a wait may take so much longer.
+    Deadlines that one timer checks every `tick` seconds; a wait may take one tick longer.
 
-    A timer of its own for each wait, as `asyncio.timeout` has, is felt in what a request costs.
+    A timer for each wait, as in `asyncio.timeout`, makes a request measurably slower.
     """
 
     def __init__(self, tick: float) -> None:

@@ -17,24 +17,24 @@ from harvester.system import resource_limits
 from harvester.text.display import one_line
 
 TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, ssl.SSLError, ValueError)
-"""What aiohttp raises while an address is asked, also of one that cannot be; `map_error` makes it ours."""
+"""What aiohttp raises during a request, also for an invalid address; `map_error` turns it into ours."""
 
 _EXPIRED, _NOT_YET_VALID = 10, 9
 _OF_ANOTHER_HOST = (62, 64)
-"""What OpenSSL calls a certificate of another name, and of another address (X509_V_ERR_…)."""
+"""OpenSSL's codes for a certificate of another name, and of another address (X509_V_ERR_…)."""
 _NO_TLS = ("wrong version number", "packet length too long", "http request", "record layer failure")
 _OTHER_TLS = ("unsupported protocol", "protocol version", "no protocols available", "handshake failure")
 
 
 def map_error(error: Exception, url: URL, proxy: Proxy | None = None) -> HarvestError:
-    """Return our error for a foreign one; a lack of open files says nothing of the address."""
+    """Return our error for a foreign one; a lack of file descriptors is not the fault of the address."""
     if isinstance(error, OSError | aiohttp.ClientConnectorError) and resource_limits.are_used_up():
         return resource_limits.shortage(display_url(url))
     return _mapped(error, url, proxy)
 
 
 def _mapped(error: Exception, url: URL, proxy: Proxy | None) -> HarvestError:
-    """Say in our own errors what aiohttp and the system say of `url`; `proxy`: what it was asked through."""
+    """Return our error for one of aiohttp or the system about `url`; `proxy`: the one that was used."""
     who = f"{display_url(url)}: {_proxy_at_fault(error, url, proxy)}"
     if message := _insecure(error):  # first, as errors of certificates are ValueErrors too
         return ConnectionFailed(f"{who}{message}")
@@ -60,7 +60,7 @@ def _mapped(error: Exception, url: URL, proxy: Proxy | None) -> HarvestError:
 
 
 def _proxy_at_fault(error: Exception, url: URL, proxy: Proxy | None) -> str:
-    """Name the proxy where the error is about it, and not about the host behind."""
+    """Return the name of the proxy if the error is about it, and not about the host behind it; else ""."""
     if proxy is None:
         return ""
     is_its_own = isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError) or (
@@ -70,7 +70,7 @@ def _proxy_at_fault(error: Exception, url: URL, proxy: Proxy | None) -> str:
 
 
 def _refused_by(proxy: Proxy | None, status: int) -> str:
-    """Say what a proxy answered instead of leading on."""
+    """Return the message for a proxy that refused to connect."""
     if status != 407 or proxy is None:
         return f"answered {status}"
     if proxy.credentials is not None:
@@ -80,7 +80,7 @@ def _refused_by(proxy: Proxy | None, status: int) -> str:
 
 
 def authorisation(proxy: Proxy) -> aiohttp.BasicAuth | None:
-    """Return what a proxy is sent of a name and password, None where it has none."""
+    """Return the credentials of a proxy, None if it has none."""
     if proxy.credentials is None:
         return None
     name, _, password = proxy.credentials.reveal().partition(":")
@@ -88,7 +88,7 @@ def authorisation(proxy: Proxy) -> aiohttp.BasicAuth | None:
 
 
 def _insecure(error: Exception) -> str:
-    """Say why there is no secure connection, "" where it is not about that."""
+    """Return why there is no secure connection, "" for an error of another kind."""
     reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(reason, ssl.SSLCertVerificationError):
         return _distrust(reason)
@@ -98,7 +98,7 @@ def _insecure(error: Exception) -> str:
 
 
 def _distrust(error: ssl.SSLCertVerificationError) -> str:
-    """Say why a certificate is not trusted, and what helps where that is right all the same."""
+    """Return why a certificate is not trusted, with advice."""
     why = one_line(getattr(error, "verify_message", "") or str(error)).rstrip(".")
     return f"certificate verify failed: {why}; {_advice(getattr(error, 'verify_code', 0))}"
 
@@ -113,14 +113,14 @@ def _advice(code: int) -> str:
 
 
 def _lost(error: OSError) -> str:
-    """Say why a host's name led nowhere."""
+    """Return why a DNS lookup failed."""
     if isinstance(error, AddressForbidden):
         return str(error.strerror)
     return f"DNS lookup failed: {one_line(error.strerror or str(error))}"
 
 
 def _why(error: object) -> str:
-    """Say in the system's words why there is no connection; asyncio's own texts show addresses."""
+    """Return the system's reason why there is no connection; the texts of asyncio show addresses."""
     if isinstance(error, ssl.SSLError):
         return _without_tls(one_line(error.reason or error.strerror or "no TLS").replace("_", " ").lower())
     number = error.errno if isinstance(error, OSError) else None

@@ -1,15 +1,15 @@
 """
-Health check and outage of a service: one circuit breaker each, and what happens while it is open.
+Health check and outage of a service: one circuit breaker for each service, and what happens while it is open.
 
-A request that runs out of attempts is given up. When `FAILURES_BEFORE_OPEN` in a row are (the first one of
-the api, as long as that has answered nothing), the breaker opens: requests to the service wait while the
-health check is made now and then, a request that it is known to answer. If it answers, the requests before
-were bad ones, and all goes on. Where there is no health check, what waits is tried, one at a time and once
-each.
+The breaker opens after `FAILURES_BEFORE_OPEN` requests in a row have failed in all their attempts. For the
+API the first such request is enough if it has never answered. While the breaker is open, requests wait and
+the health check is repeated: a request that the service is known to answer. If it succeeds, only the failed
+requests were at fault, and all others continue. Without a health check the waiting requests are tried one at
+a time, once each.
 
-A service is dead when its health check fails and it never answered, or when it was silent for as long as
-`retry.outage_timeout`. A dead api ends the run; requests to another dead service fail at once, and it is
-probed now and then.
+A service is dead if its health check fails and it has never answered, or after `retry.outage_timeout` without
+an answer. A dead API ends the run. Requests to another dead service fail immediately, and it is probed from
+time to time.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ log = logging.getLogger(__name__)
 HealthCheck: TypeAlias = Callable[[], Awaitable[object]]
 
 FAILURES_BEFORE_OPEN = 8
-"""So many requests in a row given up, each after all its attempts, and no answer in between."""
+"""Requests in a row that failed in all their attempts, with no answer in between."""
 PROBE_SECONDS = 15.0
 DEAD_SECONDS = 60.0
-"""Between two probes of a dead service."""
+"""Time between two probes of a dead service."""
 SHORTEST_SLEEP_SECONDS = 0.01
 
 
 class ServiceHealth:
     """
-    Whether a service answers, and who may ask while that is in doubt.
+    The health of one service: whether it answers, and which requests may be sent while that is in doubt.
 
     Attributes:
         name: of the service.
-        outage_timeout: seconds of silence after which it is dead.
-        is_vital: whether the run cannot go on without it.
-        is_well: whether it answers, and nothing has failed since.
-        health_check: requests what the service is known to give; None where nothing is known.
+        outage_timeout: seconds without an answer after which it is dead.
+        is_vital: whether the run cannot continue without it.
+        is_well: whether its last attempt got an answer.
+        health_check: requests something that the service is known to answer; None if nothing is known.
     """
 
     def __init__(
@@ -72,14 +72,14 @@ class ServiceHealth:
         self._sleep = sleep
 
     def record_answer(self) -> None:
-        """Note that it answered."""
+        """Count an answer."""
         self._breaker.record_success()
         self._check_failed = False
         self._silent_since = math.inf
         self.is_well = True
 
     def record_failure(self) -> None:
-        """Note that an attempt failed."""
+        """Count a failed attempt."""
         self.is_well = False
         self._silent_since = min(self._silent_since, self._clock())
 
@@ -88,8 +88,8 @@ class ServiceHealth:
         Wait until a request may be made; return whether it is a probe.
 
         Raises:
-            ConnectionFailed: the service is dead, and others find out when it is not.
-            Unreachable: the api is dead.
+            ConnectionFailed: the service is dead; other requests probe it.
+            Unreachable: the API is dead.
         """
         while not self._breaker.is_closed:
             if self._try_acquire_probe():
@@ -106,7 +106,7 @@ class ServiceHealth:
 
     async def give_up(self, error: TransientError) -> None:
         """
-        Note that a request ran out of attempts with `error`.
+        Count a request that failed in all its attempts, the last time with `error`.
 
         Raises:
             Unreachable: the api is dead.

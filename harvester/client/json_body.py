@@ -1,4 +1,4 @@
-"""Size limit of JSON answers: their bytes are joined and decompressed piece by piece, up to `JSON_LIMIT`."""
+"""Size limit of JSON answers: their bytes are joined and decompressed chunk by chunk, up to `JSON_LIMIT`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harvester.errors import ConnectionFailed, InvalidResponse
 JSON_LIMIT = 64 << 20
 """Bytes of one JSON answer, after decompression."""
 ENCODINGS = "gzip"
-"""What is requested."""
+"""The encodings that requests accept."""
 _GZIP = 16 + zlib.MAX_WBITS
 _STEP = 1 << 20
 """Bytes that are decompressed at once."""
@@ -23,10 +23,12 @@ _STEP = 1 << 20
 
 class JsonBody:
     """
-    Collects one answer. `url`: of the request. `encoding`: Content-Encoding. `permit`: for a large answer.
+    Collects the body of one answer.
 
-    It is decompressed piece by piece and given up at the limit, so a few kilobytes that would become
-    gigabytes cost no more memory than the limit.
+    `url`: of the request. `encoding`: Content-Encoding. `permit`: for a large answer.
+
+    It is decompressed chunk by chunk, and rejected at the limit. So a few kilobytes that would decompress to
+    gigabytes take no more memory than the limit.
     """
 
     __slots__ = ("_is_large", "_left", "_limit", "_permit", "_received", "_taken", "_unzip", "_url")
@@ -41,55 +43,55 @@ class JsonBody:
         self._left = limit
         self._received = 0
         self._limit = limit
-        self._taken = io.BytesIO()  # gives its bytes away without a copy
+        self._taken = io.BytesIO()  # hands over its bytes without a copy
         self._permit = permit
         self._is_large = False
         self._unzip = zlib.decompressobj(_GZIP) if "gzip" in encoding else None
 
-    async def take(self, piece: bytes) -> None:
+    async def take(self, chunk: bytes) -> None:
         """
-        Add the next piece as received; of one that is too long, what there is room for.
+        Add the next chunk as received; of one that is too long, as much as fits.
 
         Raises:
             InvalidResponse: it is more than the limit.
             ConnectionFailed: it is not gzip, or takes too long while other large answers wait.
         """
-        self._received += len(piece)
+        self._received += len(chunk)
         if self._unzip is None:
-            await self._add(piece)
+            await self._add(chunk)
             return
         while True:
-            unzipped = self._unzipped(piece, self._unzip)
+            unzipped = self._unzipped(chunk, self._unzip)
             await self._add(unzipped)
-            piece = self._unzip.unconsumed_tail
-            if self._unzip.eof or not (piece or len(unzipped) == _STEP):
+            chunk = self._unzip.unconsumed_tail
+            if self._unzip.eof or not (chunk or len(unzipped) == _STEP):
                 break
             await anyio.lowlevel.checkpoint()
         if self._unzip.unused_data or self._received > self._limit:
             raise InvalidResponse(f"{display_url(self._url)}: bytes after the end of the gzip stream")
 
-    async def _add(self, piece: bytes) -> None:
-        if self._permit is not None and self._taken.tell() + len(piece) > LARGE:
+    async def _add(self, chunk: bytes) -> None:
+        if self._permit is not None and self._taken.tell() + len(chunk) > LARGE:
             if not self._is_large:
                 await self._permit.acquire()
                 self._is_large = True
             self._permit.must_not_last()
-        self._taken.write(piece if len(piece) <= self._left else piece[: self._left])
-        self._left -= len(piece)
+        self._taken.write(chunk if len(chunk) <= self._left else chunk[: self._left])
+        self._left -= len(chunk)
         if self._left < 0:
             raise InvalidResponse(f"{display_url(self._url)}: more than {self._limit} bytes of JSON")
 
-    def _unzipped(self, piece: bytes, unzip: zlib._Decompress) -> bytes:
+    def _unzipped(self, chunk: bytes, unzip: zlib._Decompress) -> bytes:
         if unzip.eof:
             raise InvalidResponse(f"{display_url(self._url)}: bytes after the end of the gzip stream")
         try:
-            return unzip.decompress(piece, min(_STEP, self._left + 1))
+            return unzip.decompress(chunk, min(_STEP, self._left + 1))
         except zlib.error as exc:
             raise ConnectionFailed(f"{display_url(self._url)}: not valid gzip") from exc
 
     def whole(self, *, cut: bool = False) -> bytes:
         """
-        Return the whole answer, or what there is of it where it may be `cut`.
+        Return the whole answer, or as much as was received if it may be `cut`.
 
         Raises:
             ConnectionFailed: the compressed bytes ended early.
@@ -99,5 +101,5 @@ class JsonBody:
         return self._taken.getvalue()
 
     def drop(self) -> None:
-        """Give up what there is of it."""
+        """Release the bytes."""
         self._taken = io.BytesIO()

@@ -1,10 +1,10 @@
 """
 Memory limit of JSON: how much a text would take in memory, estimated before any of it is decoded.
 
-A few kilobytes on the wire may be millions of empty lists, each a hundred times as large as its two letters,
-or one text of which a single character makes all the others four times as wide. So the bytes are looked
-through first, at the speed of C and with no memory of its own; what weighs more than any answer of figshare's
-is refused.
+A few kilobytes on the wire can be millions of empty lists, each a hundred times as large as its two bytes. Or
+they can be one text in which a single character makes all the others four times as wide. So the bytes are
+scanned first, at the speed of C and without extra memory. What would take more memory than any answer of
+figshare is refused.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from itertools import accumulate
 from harvester.errors import InvalidResponse
 
 BYTES_OF_A_VALUE = 250
-"""A list, an object or a number as Python has it, and what is made of it here."""
+"""Bytes of a list, an object or a number in Python, with what the decoder makes of it."""
 MOST_WEIGHT = 100_000_000
 """Bytes of memory that one decoded answer may take: 400,000 values, or some 30,000 files."""
 LONGEST_TEXT = 2 << 20
-"""Bytes of a text that is read: of a longer one, the beginning. What is kept is the whole."""
+"""Bytes of the longest text that is decoded; of a longer one, the beginning. The whole text is stored."""
 BEGINNING = 1000
-"""Bytes of its beginning."""
+"""Bytes of the beginning that is decoded."""
 CUT = "… [cut]".encode()
 MOST_DEPTH = 100
-"""Lists and objects in each other. Figshare has five; every reader of JSON has a limit, and its own."""
+"""Nesting of lists and objects. figshare has five levels; each JSON reader has a limit of its own."""
 _CHUNK = 1 << 16
 _WIDE, _WIDER = 2, 4
 """Bytes of each character of a text with one that is not ASCII, or beyond the first plane."""
@@ -34,7 +34,7 @@ _BEYOND = bytes(range(0xF0, 0x100))
 
 
 def is_heavy(raw: bytes, *, most: int) -> bool:
-    """Tell whether JSON may take more than `most` bytes in memory, or a bit less."""
+    """Return whether JSON may take about `most` bytes in memory, or more."""
     if (1 + BYTES_OF_A_VALUE) * len(raw) <= most:  # even if every byte were a mark
         return False
     return len(raw) > most or len(raw) + BYTES_OF_A_VALUE * _marks(raw) > most
@@ -45,7 +45,7 @@ def readable(raw: bytes) -> bytes:
     Return JSON as it can be decoded: the same, or with the beginnings of texts that are too long.
 
     Raises:
-        InvalidResponse: it weighs too much, or is nested too deeply.
+        InvalidResponse: it takes too much memory, or is nested too deeply.
     """
     if len(raw) <= _CHUNK and raw.count(b"[") + raw.count(b"{") <= MOST_DEPTH:
         return raw
@@ -74,12 +74,16 @@ def _beginning(text: bytes) -> bytes:
 
 
 def _marks(text: bytes) -> int:
-    """Count what stands before or between values."""
+    """Count the marks before or between values."""
     return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 class _Scales:
-    """Weighs JSON piece by piece; ``too_long``: where texts stand that are, without their quotes."""
+    """
+    Estimates the memory of JSON chunk by chunk.
+
+    ``too_long``: spans of texts over the limit, without quotes.
+    """
 
     def __init__(self) -> None:
         self.too_long: list[tuple[int, int]] = []
@@ -95,10 +99,10 @@ class _Scales:
 
     def put(self, chunk: bytes) -> None:
         """
-        Add the next piece.
+        Add the next chunk.
 
         Raises:
-            InvalidResponse: all so far weighs too much, or is nested too deeply.
+            InvalidResponse: all chunks so far take too much memory, or are nested too deeply.
         """
         width = _width(chunk)
         chunk = self._without_escapes(chunk)
@@ -129,7 +133,7 @@ class _Scales:
             self._depth += sum(steps)
 
     def _without_escapes(self, chunk: bytes) -> bytes:
-        """Return a piece in which no quote is escaped, as long as before."""
+        """Return a chunk of the same length in which no quote is escaped."""
         if self._is_escaped:
             chunk = b"_" + chunk[1:]
         if b"\\" in chunk:
@@ -138,7 +142,7 @@ class _Scales:
         return chunk
 
     def _close(self, end: int, counted: int) -> None:
-        """End a text that began in an earlier piece: what is cut out of it weighs nothing."""
+        """End a text that began in an earlier chunk: what is cut out of it takes no memory."""
         size, counted = end - self._opened, counted + self._counted
         self._text -= counted
         if size > LONGEST_TEXT:

@@ -1,8 +1,8 @@
 """
-Memory limit by admission: one large answer at a time is in memory, with all that is made of it.
+Memory limit by admission control: one large answer at a time is in memory, with everything decoded from it.
 
 An answer acquires the permit when it turns out to be large. Code that reads it within `MemoryGate.hold` keeps
-the permit until the end of that block, where the result has been saved; other code until it is decoded.
+the permit until the end of that block, when the result has been saved; other code until it is decoded.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ LARGE = 4 << 20
 HEAVY = 12 << 20
 """Bytes of memory that decoding a smaller answer may take without it; a page of 1,000 entries takes fewer."""
 LONGEST_SECONDS = 300.0
-"""So long an answer may take to come while it keeps others waiting."""
+"""How long an answer may take while it keeps others waiting."""
 
 
 class MemoryPermit:
-    """The permit of one block, which it may never need."""
+    """The permit of one block; it is acquired only for a large answer."""
 
     def __init__(self, semaphore: anyio.Semaphore, clock: Callable[[], float]) -> None:
         self._semaphore = semaphore
@@ -33,17 +33,17 @@ class MemoryPermit:
         self._since: float | None = None
 
     async def acquire(self) -> None:
-        """Wait for the permit, unless this block holds it; the time of an answer begins now."""
+        """Wait for the permit, unless this block holds it; the time limit of the answer begins now."""
         if self._since is None:
             await self._semaphore.acquire()
         self._since = self._clock()
 
     def must_not_last(self) -> None:
         """
-        Limit how long an answer may keep others waiting.
+        Enforce the time limit of an answer that keeps others waiting.
 
         Raises:
-            ConnectionFailed: it does.
+            ConnectionFailed: it took too long.
         """
         passed = 0.0 if self._since is None else self._clock() - self._since
         if passed > LONGEST_SECONDS and self._semaphore.statistics().tasks_waiting:

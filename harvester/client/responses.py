@@ -33,10 +33,10 @@ LONGEST_ERROR = 1 << 16
 _BEGINNING = re.compile(
     rb'\s*\{\s*(?:"code"\s*:\s*(?:"[^"\\]*"|\d+)\s*,\s*)?"message"\s*:\s*"((?:[^"\\]|\\.)*)', re.DOTALL
 )
-"""Of figshare's own error, however long it is: its message comes first, or after its code."""
+"""The beginning of figshare's own errors, of any length: the message comes first, or after the code."""
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 _DECISIONS = frozenset({400, 402, 405, 406, 411, 413, 414, 415, 417, 422, 428, 451})
-"""What settles, in figshare's own words, that it is in vain to ask; without them, and all else, may pass."""
+"""With figshare's own JSON these are final; without it, or with any other status, a retry may succeed."""
 
 
 def error_for_status(
@@ -51,11 +51,11 @@ def error_for_status(
     """
     Return the error that a status other than success means; `raw` is the beginning of the body.
 
-    `with_token`: whether the request carried a token or credentials; only then a refusal may be about them.
+    `with_token`: whether the request carried a token or credentials; only then can a refusal be about them.
 
-    Source: figshare API reference, Errors; a 403 in JSON, whatever it says, is a decision about this item or
-    the token, any other 403 is the wall before it. Whatever else is final takes figshare's own words: a
-    gateway that has lost its way to figshare says 404 of everything, in JSON too.
+    Source: figshare API reference, Errors. A 403 with JSON is figshare's decision about the item or the
+    token; any other 403 comes from a firewall in front of it. Every other final error needs figshare's own
+    JSON: a gateway that cannot reach figshare answers 404 to everything, in JSON too.
     """
     words = _words(raw)
     reason = words or _other_words(raw)
@@ -79,7 +79,7 @@ def error_for_status(
 
 
 def _passing(name: str, status: int, said: str, wait_seconds: float | None) -> TransientError:
-    """Return what a status means that decides nothing about what was requested."""
+    """Return the error of a status that says nothing about the requested item or file."""
     if status == 429:
         return RateLimited(f"{name}: too many requests (429)", retry_after=wait_seconds)
     if status == 408:
@@ -90,16 +90,16 @@ def _passing(name: str, status: int, said: str, wait_seconds: float | None) -> T
 
 
 def _words(raw: bytes) -> str | None:
-    """Return figshare's own words in an error, None where the body neither is nor begins its JSON."""
+    """Return figshare's error message, None if the body is not, and does not begin, its JSON."""
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        begun = _BEGINNING.match(raw)
-        return begun and one_line(begun[1].decode(errors="replace"))[:200]
+        start = _BEGINNING.match(raw)
+        return start and one_line(start[1].decode(errors="replace"))[:200]
     if not isinstance(document, dict) or "message" not in document:
         return None
     words = document["message"]
-    # A list is no words, and hundreds of them in each other cannot even be shown.
+    # A list is no message, and hundreds of nested ones cannot even be shown.
     return one_line(str(words))[:200] if isinstance(words, str | int | float) else ""
 
 
@@ -112,7 +112,7 @@ def _is_json(raw: bytes) -> bool:
 
 
 def _other_words(raw: bytes) -> str:
-    """Return what a JSON error says where it has no message, "" where it says nothing."""
+    """Return the text of a JSON error without a message, "" if it has none."""
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -141,9 +141,9 @@ def is_of_another(other: str, etag: str) -> bool:
 
 def retry_after_seconds(value: str | None, date: str | None = None) -> float | None:
     """
-    Read a `Retry-After` header: seconds, or a date. None where it says neither.
+    Return the seconds of a `Retry-After` header, which gives seconds or a date; None for anything else.
 
-    `date`: the answer's own `Date`, so that it does not matter what this machine's clock says.
+    `date`: the response's own `Date`, so that the clock of this machine does not matter.
     """
     if value is None:
         return None
@@ -158,7 +158,7 @@ def retry_after_seconds(value: str | None, date: str | None = None) -> float | N
 
 
 def _moment(date: str) -> datetime | None:
-    """Read a date as HTTP writes it; None where it is none."""
+    """Return an HTTP date, None if it is none."""
     try:
         when = parsedate_to_datetime(date)
         return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
@@ -173,7 +173,7 @@ def date_of(headers: Mapping[str, str]) -> str:
 
 
 class ContentRange(NamedTuple):
-    """Which bytes of a file an answer holds: from ``begin`` up to, not with, ``end``, of ``total``."""
+    """The bytes of a file in a response: from ``begin`` up to, but not including, ``end``, of ``total``."""
 
     begin: int
     end: int
@@ -193,5 +193,5 @@ def content_range(value: str) -> ContentRange:
 
 
 def display_url(url: URL) -> str:
-    """Show an address without its query: signatures and secrets live there."""
+    """Return an address for display, without its query, which holds signatures and secrets."""
     return one_line(f"{url.host}{url.path}")

@@ -1,9 +1,9 @@
 """
 Retry with exponential back-off and jitter: the only retry loop.
 
-What may succeed later (`TransientError`) is attempted again until it does, or `retry.attempts` are used up.
-The wait before an attempt is random, up to a limit that doubles each time and ends at `retry.max_wait`. It is
-at least as long as the service says. Whether a service gets requests at all is decided in `health.py`.
+A `TransientError` is retried until an attempt succeeds or `retry.attempts` are used up. The wait before an
+attempt is random, up to a limit that doubles each time until `retry.max_wait`. It is at least as long as the
+service says. `health.py` decides whether a service gets requests at all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def backoff_seconds(number: int, longest: float) -> float:
-    """Return how long to wait at most after the `number`-th failed attempt: 1, 2, 4 … up to `longest`."""
+    """Return the longest wait in seconds after the `number`-th failed attempt: 1, 2, 4 … up to `longest`."""
     return float(min(longest, 2.0 ** min(number - 1, 30)))
 
 
@@ -63,17 +63,18 @@ class Retrier:
         }
 
     def set_health_check(self, service: str, check: HealthCheck) -> None:
-        """Remember a request that a service answers, to make it again when that is in doubt."""
+        """Set the health check of a service: a request that it is known to answer."""
         self._health[service].health_check = check
 
     async def retry(self, service: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """
-        Make attempts until one succeeds; those that made progress are not counted.
+        Make attempts until one succeeds; attempts that made progress do not count.
 
         Raises:
-            PermanentError: it cannot be had.
-            TransientError: the last attempt failed in a way that might pass; ``attempts`` says how many.
-            FatalError: the api is dead, or the service asks for a wait of more than an hour.
+            PermanentError: a retry cannot succeed.
+            TransientError: the last attempt failed for a temporary reason; ``attempts`` says how many there
+                were.
+            FatalError: the API is dead, or the service asks to wait for more than an hour.
         """
         health = self._health[service]
         in_vain = 0

@@ -1,9 +1,9 @@
 """
-Request sender with its redirect policy: one request, from the rate limiter to a status that is understood.
+Request sender with redirect policy: sends one request, from the rate limiter to the mapped status.
 
-It waits for the rate limiter, carries credentials only to the origin that they belong to, and follows at most
-`MOST_REDIRECTS` redirects, to public addresses alone. Every request counts for the rate of its service, a
-retry and a redirect to a service too.
+It waits for the rate limiter, sends credentials only to the origin that they belong to, and follows at most
+`MOST_REDIRECTS` redirects, to public addresses only. Every request counts for the rate of its service, also a
+retry and a redirect to a service.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ LONGEST_RETRY_AFTER_SECONDS = 3600.0
 _REDIRECTS = {301, 302, 303, 307, 308}
 OK = frozenset({HTTPStatus.OK.value})
 CONDITIONAL = OK | {HTTPStatus.NOT_MODIFIED.value}
-"""What answers a conditional request, one with an ETag."""
+"""The statuses that answer a conditional request, one with an ETag."""
 PARTS = OK | {HTTPStatus.PARTIAL_CONTENT.value, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE.value}
-"""What answers a request for a part of a file."""
+"""The statuses that answer a request for a range of a file."""
 _MAY_END_THE_RUN = {429, 503}
 _EXPIRED = {401, 403}
 _NOT_FOUND = {404, 410}
@@ -65,7 +65,7 @@ _NOT_FOUND = {404, 410}
 @dataclass
 class Traffic:
     """
-    What went over the wire so far: counted by the client, read by the display and the summary.
+    Network traffic so far: counted by the client, read by the display and the summary.
 
     Attributes:
         requests: sent so far, by service.
@@ -85,8 +85,8 @@ class Permit(Struct, frozen=True, gc=False):
     Attributes:
         service: what the request is for.
         started: when it started, in seconds of the limiter's clock.
-        charged: the services whose rate it counts for, and whose rate its answer is about. None for the
-            storage host behind a redirect, which may fail, but has no say over the run or its rate.
+        charged: the services whose rate it counts for, and whose rate its answer can lower. Empty for the
+            storage host behind a redirect, which may fail, but does not affect the run or its rates.
     """
 
     service: str
@@ -98,9 +98,11 @@ class RequestSender:
     """
     Sends requests to figshare's services, each within its rate.
 
-    `limiters`: one a service, by its name. `origins`: addresses by service, so that a redirect to one counts.
-    `max_wait`: seconds that a file waits at most for a storage host that asks to wait. `private_networks`:
-    redirects may lead there. `clock`: seconds.
+    `limiters`: one a service, by its name.
+    `origins`: addresses by service, so that a redirect to one counts.
+    `max_wait`: seconds that a file waits at most for a storage host that asks to wait.
+    `private_networks`: networks that redirects may lead to.
+    `clock`: returns seconds.
     """
 
     def __init__(
@@ -144,9 +146,9 @@ class RequestSender:
         accepts: frozenset[int] = OK,
     ) -> aiohttp.ClientResponse:
         """
-        Send one request and follow its redirects; raise what its status means, if it `accepts` another one.
+        Send one request and follow its redirects; raise the error of a status that is not in `accepts`.
 
-        The body is still to be read, inside ``async with`` of the response.
+        The caller reads the body, inside ``async with`` of the response.
         """
         for redirects in range(MOST_REDIRECTS + 1):
             permit = await self._acquire(service, url, is_redirected=redirects > 0)
@@ -169,7 +171,7 @@ class RequestSender:
     async def _send(
         self, method: str, url: URL, data: bytes | None, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
-        """Send a request and wait for the head of its response, within the timeouts."""
+        """Send a request and wait for the headers of its response, within the timeouts."""
         proxy = None
         if self._proxies.proxy is not None and not is_loopback(url):
             proxy = self._proxies.for_host(url.host or "", url.port)
@@ -197,10 +199,10 @@ class RequestSender:
 
     def _charged(self, service: str, origin: URL, *, is_redirected: bool) -> tuple[str, ...]:
         """
-        Return the services that a request counts for: its own, and the one whose host gets it.
+        Return the services that a request counts for: its own, and the one whose host is requested.
 
-        Where several share a host it is its own service, and a download counts for the api as well. After a
-        redirect only the host's service counts; the storage belongs to none.
+        If several services share a host, its own service counts, and a download counts for the API as well.
+        After a redirect only the host's service counts; the storage belongs to none.
         """
         at_host = self._services_at.get(origin)
         if at_host is None:
@@ -213,12 +215,12 @@ class RequestSender:
         return (host,) if is_redirected else (service, host)
 
     def _redirected(self, url: URL, response: aiohttp.ClientResponse, method: str) -> URL:
-        """Apply the redirect policy: return where a GET goes on, or raise why it does not."""
+        """Apply the redirect policy: return the target of a GET, or raise why it is not followed."""
         if method != "GET":
             raise Rejected(f"{display_url(url)}: redirects a {method}, which is not followed")
         try:
             target = url.join(URL(response.headers["Location"]))
-            # A host like [::12345] is found to be none only when it is looked at.
+            # A host like [::12345] turns out to be invalid only when it is parsed.
             is_web = target.scheme in {"http", "https"} and bool(target.host and target.origin())
         except ValueError as exc:
             raise InvalidResponse(f"{display_url(url)}: redirects to something that is not a URL") from exc
@@ -231,7 +233,7 @@ class RequestSender:
     async def _error_of(
         self, response: aiohttp.ClientResponse, permit: Permit, *, with_token: bool
     ) -> HarvestError:
-        """Return what a status means; a complaint about the rate slows the charged services down."""
+        """Return the error of a status; a throttling one lowers the rate of the charged services."""
         name, status, headers = display_url(response.url), response.status, response.headers
         wait = retry_after_seconds(headers.get("Retry-After"), headers.get("Date"))
         if not permit.charged:
@@ -240,7 +242,7 @@ class RequestSender:
                 return refusal
         raw = await self._beginning(response) if status < 500 else b""
         is_long = wait is not None and wait > LONGEST_RETRY_AFTER_SECONDS
-        if is_long and status not in _MAY_END_THE_RUN:  # of one item: it says nothing of the others
+        if is_long and status not in _MAY_END_THE_RUN:  # about one item: it says nothing about the others
             wait, is_long = None, False
         error = error_for_status(name, status, headers, raw, wait, with_token=with_token)
         if isinstance(error, Forbidden):
@@ -255,7 +257,7 @@ class RequestSender:
         return error
 
     def _report_answer(self, permit: Permit, check: TokenCheck | None = None, url: URL | None = None) -> None:
-        """Report an answer that is no complaint, and no failure there; `check`: of the credentials sent."""
+        """Report a good answer to rate limiter and health; `check`: of the credentials that were sent."""
         if check is not None and url is not None:
             check.accepted(url)
         self._report(permit, Outcome(permit.started))
@@ -265,12 +267,12 @@ class RequestSender:
             self.limiters[name].report(outcome)
 
     async def read(self, response: aiohttp.ClientResponse, take: Callable[[bytes], Awaitable[None]]) -> None:
-        """Read a body to its end; give up on one slower than `timeouts.min_speed`."""
+        """Read a body to its end; raise ConnectionFailed if it is slower than `timeouts.min_speed`."""
         window, content = self.timeouts.idle, response.content
-        begun, size = self._clock(), 0
+        since, size = self._clock(), 0
         while not content.at_eof():
             try:
-                if content.is_eof():  # all of it is here
+                if content.is_eof():  # complete
                     piece = content.read_nowait()
                 else:
                     with self._deadlines.within(window):
@@ -279,18 +281,18 @@ class RequestSender:
                 raise map_error(exc, response.url) from exc
             before = self._clock()
             await take(piece)
-            begun += self._clock() - before  # our own waits are no slowness of the service
+            since += self._clock() - before  # our own waits do not make the service slow
             size += len(piece)
-            passed = self._clock() - begun
+            passed = self._clock() - since
             if passed >= window:
                 if size < passed * self.timeouts.min_speed:
                     raise ConnectionFailed(
                         f"{display_url(response.url)}: only {size} bytes in {passed:.0f} s"
                     )
-                begun, size = self._clock(), 0
+                since, size = self._clock(), 0
 
     async def _beginning(self, response: aiohttp.ClientResponse) -> bytes:
-        """Return the beginning of an error's body, as far as it can be read."""
+        """Return the beginning of an error's body, as much as can be read."""
         with contextlib.suppress(HarvestError):
             encoding = response.headers.get("Content-Encoding", "")
             body = JsonBody(response.url, encoding, limit=MOST_ERROR_BYTES)
@@ -304,12 +306,12 @@ def _refused_behind_redirect(
     name: str, status: int, service: str, wait: float | None
 ) -> TransientError | None:
     """
-    Return what a refusal by a host behind a redirect means, None for another answer.
+    Return the error of a refusal by a host behind a redirect, None for any other answer.
 
-    The storage knows nothing of us or of a file, only of a signed URL: another route has another one.
+    The storage host knows only the signed URL, not us or the file: another route has another URL.
     """
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        # No limiter of ours can pause for it: this request alone waits.
+        # It has no rate limiter here: only this request waits.
         return ConnectionFailed(f"{name}: too many requests ({status})", retry_after=wait)
     if service != "files":
         return ConnectionFailed(f"{name}: refused ({status})") if status in _EXPIRED else None

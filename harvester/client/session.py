@@ -16,10 +16,10 @@ from harvester.client.url_policy import Network, refusal_reason, with_remedy
 from harvester.config import Timeouts
 
 READ_AHEAD = 1 << 20
-"""Bytes of an answer that may wait to be taken: with fewer a connection is stopped all the time."""
+"""Bytes of an answer that may wait in the buffer; with fewer the connection would pause all the time."""
 
 Lookup = Callable[[str], Awaitable[None]]
-"""Called with a host's name before it is looked up; it may raise OSError, as a name server's silence does."""
+"""Called with a host name before the DNS lookup; may raise OSError, as the lookup itself does."""
 
 
 @asynccontextmanager
@@ -33,13 +33,13 @@ async def open_session(
     before_lookup: Lookup | None = None,
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """
-    Open the one session of a run.
+    Open the HTTP session of a run.
 
-    `trusted_hosts`: those that the user named; every other host must have an address that is public or in
-    one of `private_networks`, unless `private_hosts` are meant, as with a sandbox: see `url_policy.py`.
+    `trusted_hosts`: those in the config. Every other host must resolve to an address that is public or in
+    one of `private_networks`, unless `private_hosts` are allowed, as with a sandbox: see `url_policy.py`.
     """
     connector = aiohttp.TCPConnector(
-        limit=0,  # the workers are the limit: a connection must not be waited for behind the rate limiter
+        limit=0,  # the workers are the limit: no wait for a connection after the rate limiter
         resolver=_PublicResolver(None if private_hosts else trusted_hosts, private_networks, before_lookup),
     )
     async with aiohttp.ClientSession(
@@ -59,11 +59,11 @@ def _finite(seconds: float) -> float | None:
 
 
 class AddressForbidden(OSError):
-    """A host's name resolves to addresses that are not requested."""
+    """A host name resolves to forbidden addresses only."""
 
 
 class _PublicResolver(ThreadedResolver):
-    """Resolves hosts that records and redirects name to public addresses only; `trusted` None: any host."""
+    """Resolves the hosts of records and redirects to public addresses only; `trusted` None: no such limit."""
 
     def __init__(
         self, trusted: frozenset[str] | None, networks: Sequence[Network], before_lookup: Lookup | None

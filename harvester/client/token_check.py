@@ -1,10 +1,10 @@
 """
-Token check: was the token refused, or only what was requested with it?
+Token check: finds out whether figshare refused the token, or only the item that was requested with it.
 
-figshare answers a bad token and a missing right alike, with 403 and JSON. What decides is one more request,
-for something that good credentials always get. A good answer is believed until `REFUSALS_BEFORE_CHECK`
-refusals came in a row: credentials can expire in the middle of a run. Before much is made of a refusal, and
-at the end of a run, `confirm` checks after fewer, too.
+figshare answers a bad token and a missing right in the same way, with 403 and JSON. So one more request is
+made, for a URL that good credentials can always read. A good answer counts until `REFUSALS_BEFORE_CHECK`
+refusals have come in a row, because credentials can expire during a run. Before a refusal has consequences,
+and at the end of a run, `confirm` checks after fewer refusals too.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _KIND = re.compile(r"/(total|timeline|breakdown)/")
 @dataclass
 class _TokenState:
     """
-    What is known of a secret at one kind of URL.
+    What is known about a secret at one kind of URL.
 
     Attributes:
-        address: what it always gets there, None while that is not known.
-        refusals: since it was last seen to be good.
-        is_vouched_for: whether it was seen to be good, and nothing has put that in doubt since.
+        address: a URL that it can always read, None while none is known.
+        refusals: number of refusals since the last good answer.
+        is_vouched_for: there was a good answer, and no refusal since has put it in doubt.
         last: the last refusal.
     """
 
@@ -47,11 +47,12 @@ class _TokenState:
 
 class TokenCheck:
     """
-    Whether one secret is still accepted.
+    Checks whether one secret is still accepted.
 
-    `message`: says that it is refused, such as "the token was refused". `variable`: the environment variable
-    that holds it, "" for an unknown one. `address`: the URL that it always gets; None for what it got last of
-    the same kind. Totals may be public, and prove nothing of timelines.
+    `message`: the error text, such as "the token was refused".
+    `variable`: the environment variable that holds the secret, "" if it is unknown.
+    `address`: a URL that the secret can always read; None for the last one of the same kind that it could.
+    Totals may be public, so they prove nothing about timelines.
     """
 
     def __init__(self, message: str, variable: str, address: URL | None = None) -> None:
@@ -60,7 +61,7 @@ class TokenCheck:
         self._follows = address is None
         self._states: defaultdict[str, _TokenState] = defaultdict(lambda: _TokenState(address))
         self._refused_because: Forbidden | None = None
-        self._lock = anyio.Lock()  # one check serves all that were refused meanwhile
+        self._lock = anyio.Lock()  # one check serves all requests that were refused meanwhile
 
     def accepted(self, url: URL) -> None:
         """Note that `url` was answered to a request with the secret."""
@@ -70,7 +71,7 @@ class TokenCheck:
             state.address = url
 
     def raise_if_refused(self) -> None:
-        """Raise TokenRejected where the secret is known to be refused: no more requests are made with it."""
+        """Raise TokenRejected if the secret is known to be refused; no more requests are made with it."""
         if self._refused_because is not None:
             variable = f" (environment variable {self._variable})" if self._variable else ""
             message = f"{self._message}{variable}: {self._refused_because}"
@@ -78,11 +79,11 @@ class TokenCheck:
 
     async def judge_refusal(self, error: Forbidden, send: SendRequest) -> None:
         """
-        Return where a refusal is about what was requested, and not about the secret.
+        Return if a refusal is about the requested item, and not about the secret.
 
         Raises:
             TokenRejected: the secret itself is refused.
-            DoubtfulResponse: it cannot be found out now.
+            DoubtfulResponse: the secret could not be checked now.
         """
         state = self._state_at(error.address)
         state.refusals += 1
@@ -97,7 +98,7 @@ class TokenCheck:
         self.raise_if_refused()
 
     async def confirm(self, send: SendRequest) -> None:
-        """Check again where a refusal was the last word on the secret; raises what `judge_refusal` raises."""
+        """Check the secret again if its last answer was a refusal; raises what `judge_refusal` raises."""
         async with self._lock:
             self.raise_if_refused()
             for state in tuple(self._states.values()):

@@ -1,10 +1,10 @@
 """
 SSRF guard: which addresses may be requested, so that no record or redirect reaches a private service.
 
-The only place where that is decided, for an address in a URL and for the result of a DNS lookup. A VPN or a
-proxy in fake-IP mode answers every name with one of `SHARED`, and passes what is sent there to the real host.
-The certificate proves the host, so these are requested. Loopback and link-local addresses never are, as the
-secrets of a cloud machine are served there.
+This is the only place where that is decided, for an address in a URL and for the result of a DNS lookup. A
+VPN or a proxy in fake-IP mode resolves every name to one of `SHARED`, and passes traffic on to the real host.
+The certificate proves the host, so these are allowed. Loopback and link-local addresses never are: cloud
+machines serve their secrets there.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ SHARED: tuple[Network, ...] = (
     ipaddress.ip_network("198.18.0.0/15"),  # benchmarking (RFC 2544); where fake-IP modes take theirs from
     ipaddress.ip_network("100.64.0.0/10"),  # shared address space (RFC 6598); cloud proxies
 )
-_METADATA = ipaddress.ip_address("100.100.100.200")  # among the shared: a cloud's secrets, as 169.254.169.254
+_METADATA = ipaddress.ip_address(
+    "100.100.100.200"
+)  # one of the shared: a cloud's secrets, as 169.254.169.254
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215
 _TRANSLATED = ipaddress.IPv6Network("::ffff:0:0:0/96")  # RFC 2765
 _ISATAP = (0x00005EFE, 0x02005EFE)
-"""What stands before the IPv4 address of a host in those of ISATAP (RFC 5214)."""
-_COMPATIBLE = ipaddress.IPv6Network("::/96")  # long given up (RFC 4291), and still routed by some
+"""What precedes the IPv4 address of a host in an ISATAP address (RFC 5214)."""
+_COMPATIBLE = ipaddress.IPv6Network("::/96")  # deprecated (RFC 4291), and still routed by some
 _LOW_32_BITS = 0xFFFFFFFF
 
 LOOPBACK = "a loopback address"
@@ -60,12 +62,12 @@ def is_loopback(url: URL) -> bool:
 
 
 def is_public(url: URL, networks: Sequence[Network] = ()) -> bool:
-    """Return whether an address is https and not literally one that is not asked; see `refusal_reason`."""
+    """Return whether an address is https and its host is no forbidden IP address; see `refusal_reason`."""
     return why_not_public(url, networks) is None
 
 
 def why_not_public(url: URL, networks: Sequence[Network] = ()) -> str | None:
-    """Return what an address is that is not public, None for one that is."""
+    """Return why an address is not public, None if it is."""
     if is_loopback(url):
         return LOOPBACK
     if url.scheme != "https":
@@ -80,15 +82,15 @@ def why_not_public(url: URL, networks: Sequence[Network] = ()) -> str | None:
 
 
 def with_remedy(kind: str) -> str:
-    """Return what kind of address one is, with the key that allows it, should there be one."""
+    """Return the kind of address, with the config key that allows it if there is one."""
     return f"{kind}; services.private_networks allows it" if kind == PRIVATE else kind
 
 
 def refusal_reason(text: str, networks: Sequence[Network] = ()) -> str | None:
     """
-    Return what kind of address this is that is not requested, None where it is requested.
+    Return the kind of a forbidden address, None for one that may be requested.
 
-    `networks`: those that the user allows. An address that holds another one is judged by that too.
+    `networks`: those that the user allows. An address that contains another one is judged by both.
 
     Raises:
         ValueError: it is the name of a host.
@@ -99,7 +101,7 @@ def refusal_reason(text: str, networks: Sequence[Network] = ()) -> str | None:
 
 def _parsed(host: str) -> Address:
     """
-    Read an address as the system and proxies do: ``127.1``, ``0x7f.0.0.1``, ``2130706433`` are loopback too.
+    Parse an address as the system and proxies do: ``127.1``, ``0x7f.0.0.1``, ``2130706433`` are loopback too.
 
     Raises:
         ValueError: it is the name of a host.
@@ -120,7 +122,7 @@ def _parsed(host: str) -> Address:
 
 
 def _number(text: str) -> int:
-    """Read a number as C does: 0x is hexadecimal, 0 octal."""
+    """Parse a number as C does: 0x is hexadecimal, 0 octal."""
     if not re.fullmatch(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,22}", text):
         raise ValueError(text)
     if text[:2] in {"0x", "0X"}:
@@ -143,10 +145,10 @@ def _objection(address: Address, networks: Sequence[Network]) -> str | None:
 
 def _meant(address: Address) -> tuple[Address, ...]:
     """
-    Return the addresses that a packet to this one may reach: the IPv4 ones that it holds, if any, or itself.
+    Return the addresses that a packet to this one may reach: the IPv4 addresses in it, if any, or itself.
 
-    Teredo holds two, of a server and of a client; where a translator of the local network (NAT64) has them
-    depends on its prefix, which is not known here.
+    A Teredo address contains two, of a server and of a client. In a NAT64 address of a local network their
+    place depends on its prefix, which is not known here.
     """
     if isinstance(address, ipaddress.IPv4Address):
         return (address,)
@@ -172,7 +174,7 @@ def _meant(address: Address) -> tuple[Address, ...]:
 
 
 def _held(address: ipaddress.IPv6Address, length: int) -> ipaddress.IPv4Address:
-    """Return the IPv4 address behind a prefix of so many bits; bits 64 to 71 are left out (RFC 6052, 2.2)."""
+    """Return the IPv4 address after a prefix of `length` bits; bits 64 to 71 are skipped (RFC 6052, 2.2)."""
     bits = f"{int(address):0128b}"
     behind = bits[length:] if length > 64 else bits[length:64] + bits[72:]
     return ipaddress.IPv4Address(int(behind[:32], 2))

@@ -1,4 +1,4 @@
-"""API facade: figshare's services as calls that return models."""
+"""API facade: calls to figshare's services that return models."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FigshareApi:
     """
     Implements `protocol.Figshare` over HTTP.
 
-    `impersonate`: the account for which an administrator's token asks, 0 for its own.
+    `impersonate`: the account that an administrator's token acts for, 0 for its own.
     """
 
     def __init__(
@@ -52,27 +52,27 @@ class FigshareApi:
         client.expect("stats", self._stats.url(total, counter="views", item_id=PROBED_ITEM), total.decode)
 
     async def unknown_values(self, listing: ArticleListing) -> list[str]:
-        """Return a warning for each value of the filters that neither figshare nor this program knows."""
+        """Return a warning for each filter value that neither figshare nor this program knows."""
         return await self._pager.unknown_values(listing)
 
     async def page(self, listing: ArticleListing, cursor: str | None) -> Page:
         """
-        Return one page of a listing; `cursor`: None for the first, later what the page before gave.
+        Return one page of a listing; `cursor`: None for the first, else `Page.cursor` of the page before.
 
         Raises besides: see `Pager.page`.
         """
         return await self._pager.page(listing, cursor)
 
     async def confirm_token(self) -> None:
-        """Check that the token is still good, if the last answer to it was a refusal; see `Client`."""
+        """Check the token again if its last answer was a refusal; see `Client`."""
         await self._client.confirm_credentials("api")
 
     async def serves(self, known: Sequence[ItemRef]) -> bool:
         """
-        Return whether the API gives what is certain to be there: any item of all, and one of these.
+        Return whether the API answers requests for items that certainly exist: any item, and one of `known`.
 
-        A gateway in its place may say of everything that it is not found. `known`: items to request as they
-        were had before, until one comes; if there is none, the list alone has to do.
+        A gateway in its place may answer 404 to everything. `known`: harvested items; they are requested as
+        before until one is found. If there are none, the list of items has to be enough.
         """
         with contextlib.suppress(PermanentError, TransientError):
             found = (await self._rest.request(self._version.articles, self._one_item)).value
@@ -87,7 +87,7 @@ class FigshareApi:
 
     async def count(self, group_ids: Sequence[int]) -> int:
         """
-        Return how many public items some groups hold together.
+        Return the number of public items in some groups together.
 
         Source: API reference, Stats, Count articles.
         """
@@ -120,11 +120,11 @@ class FigshareApi:
         """
         Return an item's full record, with the list of all its files.
 
-        `version`: the wanted one, which only the public endpoint has; 0 for the current one.
+        `version`: only the public endpoint has versions; 0 for the current one.
         `if_none_match`: an ETag, "" for none.
 
         Raises:
-            NotModified: the record still is the one that had the ETag.
+            NotModified: the record still has the ETag.
 
         Source: API reference, Articles, View article details: "up to 10 article files".
         """
@@ -142,7 +142,7 @@ class FigshareApi:
         """
         try:
             account = await self._account()
-        except NotFound:  # every token has an account: one answer that denies it is no proof
+        except NotFound:  # every token has an account: a single 404 proves nothing
             account = await self._account()
         institution = {"institution": account.institution_id} if account.institution_id else {}
         return {"account": account.id} | institution
@@ -159,7 +159,7 @@ class FigshareApi:
         return tuple(sorted({each.version for each in versions}))
 
     def _record_endpoint(self, item_id: ItemId, *, private: bool, version: int) -> Endpoint[Record]:
-        """Return the endpoint of a record; the record of another item or version is no answer."""
+        """Return the endpoint of a record; its decoder rejects the record of another item or version."""
         endpoint = self._version.private_record if private else self._version.record
         if version:
             endpoint = self._version.record_version
@@ -169,8 +169,8 @@ class FigshareApi:
         """
         Return a record with its ETag and all of its files.
 
-        A file list that is refused, or fails with all attempts, costs no record. If that leaves a doubt, the
-        record has no ETag, so that its list is requested again.
+        If the file list is refused, or fails in all attempts, the record is still returned. If files may be
+        missing then, the record has no ETag, so that its list is requested again.
         """
         record = replace(reply.value, served_at=reply.served_at, private=endpoint.authorised)
         if not is_whole(record):
@@ -182,7 +182,7 @@ class FigshareApi:
     async def _file_list(
         self, record_path: str, *, authorised: bool
     ) -> tuple[Pages, NotFound | Rejected | TransientError | None]:
-        """Return the pages of a file list, and why there are no more, None at its end."""
+        """Return the pages of a file list, and the error that ended it, None at its end."""
         pages, is_more = Pages(), True
         paging = self._version.paging
         endpoint = self._version.file_list.decoding(self._decode_file_list)
@@ -204,7 +204,7 @@ class FigshareApi:
 
 
 def _kept(etag: str) -> str:
-    """Return an ETag that can be kept and sent back, "" for any other."""
+    """Return an ETag that can be stored and sent back, "" for any other."""
     return etag if etag.isascii() and etag.isprintable() and len(etag) <= LONGEST_ETAG else ""
 
 

@@ -1,8 +1,8 @@
 """
-Client-side filters: what an item must be to be wanted, where its listing does not say and its record decides.
+Client-side filters: conditions that an item's record has to meet if its listing cannot filter by them.
 
-A condition is kept in the ledger as JSON text, always the same one for the same wishes. Only a value that a
-record has and that is another one excludes an item; a record that does not have it either is kept.
+The ledger stores a condition as JSON text, the same text for the same filters. A record is excluded only if
+it has another value than the condition; a record without the value is kept.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from harvester.figshare.filters import is_before
 
 class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
     """
-    The values that a record must have; those left at their defaults do not matter.
+    The values that a record must have; a field at its default is not checked.
 
-    ``type_name``: of a type whose number is unknown. Dates are ISO 8601.
+    ``type_name``: the name of a type whose number is unknown. Dates are ISO 8601.
     """
 
     group: int = 0
@@ -37,16 +37,16 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.json.decode(text, type=cls)
 
     def write(self) -> str:
-        """Return it as the ledger keeps it, "" where nothing matters."""
+        """Return it as the ledger stores it, "" if nothing is to be checked."""
         return msgspec.json.encode(self).decode() if self != Condition() else ""
 
     def only(self, fields: frozenset[str]) -> Condition:
-        """Return what of it these fields say."""
+        """Return the condition on these fields alone."""
         return Condition(**{name: value for name, value in structs.asdict(self).items() if name in fields})
 
 
 class _Facts(msgspec.Struct, frozen=True):
-    """What of a record is compared, of any shape: a value that cannot be read counts as absent."""
+    """The fields of a record that are compared, of any type: an unreadable value counts as absent."""
 
     group_id: Any = None
     project_id: Any = None
@@ -59,15 +59,15 @@ class _Facts(msgspec.Struct, frozen=True):
 
 
 _LONGEST_NUMBER = 19
-"""Digits of one that the ledger holds; Python reads none of more than 4,300."""
+"""Digits of the longest number that the ledger can store; Python parses none of more than 4,300."""
 _decode = strict_decoder(_Facts)
 
 
 def is_wanted_by(raw: bytes, conditions: tuple[str, ...], *, private: bool) -> bool:
     """
-    Return whether a record meets one of the conditions, if there are any.
+    Return whether a record meets at least one of the conditions, or there are none.
 
-    `private`: it is the account's own record, so that one without a date of publication is a draft.
+    `private`: it is the account's own record; without a date of publication it is a draft.
     """
     if not conditions:
         return True
@@ -89,13 +89,13 @@ def _is_met(wanted: Condition, facts: _Facts, *, private: bool) -> bool:
 
 
 def _is_number(value: object, wanted: int) -> bool:
-    """Return whether a number is the wanted one, or neither; figshare writes 0 for none, others texts."""
+    """Return whether a value is the wanted number, or no number; figshare writes 0 for none."""
     text = str(value).strip() if isinstance(value, int | str) else ""
     return not wanted or not text.isdecimal() or len(text) > _LONGEST_NUMBER or int(text) in {0, wanted}
 
 
 def _is_word(value: object, wanted: str) -> bool:
-    """Return whether a name is the wanted one, in any case, or absent."""
+    """Return whether a name is the wanted one, ignoring case, or absent."""
     if not wanted or not isinstance(value, str) or not value.strip():
         return True
     return value.strip().casefold() == wanted.strip().casefold()

@@ -1,11 +1,11 @@
 """
-Page cursor: where the next page of a listing begins; paging as arithmetic, without a request.
+Page cursor: where the next page of a listing begins. It is computed here, without a request.
 
-A page that is not full proves nothing by itself, as a service may hold fewer entries a page than it is asked
-for. The end is a page that is shorter than an earlier one, or two empty answers in a row: one alone may be a
-bad moment's. Behind a first page of k entries pages of k are asked for by number: then k times the number is
-where the next one begins, whether the service reckons with its own size or with the one that was asked for. A
-service that refuses the size of a first page is asked for a smaller one.
+A page that is not full proves nothing by itself, as a service may send fewer entries a page than requested.
+The end is a page that is shorter than an earlier one, or two empty answers in a row: a single one may be a
+temporary error. After a first page of k entries numbered pages of k are requested. Then the next page begins
+at k times the number, whether the service counts with its own size or with the requested one. If a service
+refuses the size of the first page, a smaller one is requested.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from harvester.figshare.entries import EntryPage
 from harvester.figshare.filters import TO_THE_SECOND, a_second_before, is_same_day_or_later, moment_of
 
 PAGE_SIZE = 1000
-"""The most that figshare gives at once."""
+"""The largest page that figshare sends."""
 SMALLER_PAGE_SIZE = 100
-"""What its older documents allow, for a service that refuses to be asked for more."""
+"""The largest page by its older documents, for a service that refuses more."""
 ROUND = 10
-"""Pages are capped at numbers that this divides: 10, 20, 50, 100."""
+"""The caps on page numbers are multiples of this: 10, 20, 50, 100."""
 
 
 class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -35,33 +35,33 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``page``: its number, from 1.
     ``cursor``: as the service gave it, "" for none.
-    ``first_id``: of the page before, to notice a service that answers everything with the same page.
-    ``again``: the listing was begun a second time because its cursor had expired.
-    ``handovers``: how many endpoints were left behind at their caps.
+    ``first_id``: of the page before, to detect a service that always sends the same page.
+    ``again``: the listing was restarted because its cursor had expired.
+    ``handovers``: how many endpoints were left at their caps.
     ``since``: the date at which the slice begins.
     ``last``: the newest date in the slice so far.
-    ``pages``: how many pages of the slice can be had, 0 while that is unknown.
-    ``unordered``: dates did not ascend.
-    ``licence``: the wanted one as figshare spells it, or as it was given if figshare does not know it.
+    ``pages``: how many pages of the slice the service sends, 0 while that is unknown.
+    ``unordered``: dates were not ascending.
+    ``licence``: the wanted one as figshare spells it, or as given if figshare does not know it.
     ``type_number``: of a wanted type that only figshare knows.
-    ``by_date``: the user's order was given up at the cap.
-    ``by_pages``: how many pages were read by number, 0 while slices begin where they should; see `noticing`.
+    ``by_date``: the user's order was abandoned at the cap.
+    ``by_pages``: how many numbered pages were read, 0 while the service honours "since"; see `noticing`.
     ``largest``: entries of the largest page so far.
     ``seen``: entries of this slice so far.
-    ``confirming``: cursors or slices have ended, and a page by number has to agree.
-    ``is_deaf``: the service gives cursors and does not follow them.
-    ``was_empty``: the answer before was empty; if it was to the same request, this is the second time.
+    ``confirming``: cursors or slices have ended, and a numbered page has to confirm it.
+    ``is_deaf``: the service gives cursors but ignores them.
+    ``was_empty``: the answer before was empty; after the same request, this is the second time.
     ``start_id``: of the first page.
-    ``probing``: this page only shows whether anything follows a first one that was not full.
-    ``tail``: this last page comes in descending order, for entries without a date that a cut has excluded.
-    ``most``: entries to ask for at once.
+    ``probing``: this page only shows whether anything follows a first page that was not full.
+    ``tail``: this last page is in descending order, for entries without a date that slices exclude.
+    ``most``: entries to request at most.
     """
 
     page: int = 1
     cursor: str = ""
     first_id: int = 0
     again: bool = False
-    handovers: int = msgspec.field(default=0, name="feeds")  # the name in the ledgers there are
+    handovers: int = msgspec.field(default=0, name="feeds")  # its name in existing ledgers
     since: str = ""
     last: str = ""
     pages: int = 0
@@ -83,7 +83,7 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
     @classmethod
     def read(cls, text: str | None) -> PageCursor:
         at = msgspec.json.decode(text, type=cls) if text else cls()
-        if at.page > 1 and not at.largest:  # of a release that went on behind full pages only
+        if at.page > 1 and not at.largest:  # of a release that continued after full pages only
             return at.replace(largest=PAGE_SIZE, seen=(at.page - 1) * PAGE_SIZE)
         return at
 
@@ -94,7 +94,7 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
         return structs.replace(self, **changes)
 
     def restarted(self, **changes: object) -> PageCursor:
-        """Return the beginning of the endpoint, with what was learned of what is wanted."""
+        """Return the beginning of the endpoint, with the looked-up licence and type."""
         kept = {
             name: getattr(self, name) for name in ("handovers", "licence", "type_number", "by_date", "most")
         }
@@ -102,23 +102,23 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def page_size(self) -> int:
-        """How many entries to ask for: by number, behind the first page, as many as one can hold."""
+        """How many entries to request; after the first numbered page, as many as the service sends."""
         return self.largest if self.page > 1 and not self.cursor and self.largest else self.most
 
     def with_smaller_pages(self) -> PageCursor | None:
-        """Return the same page with fewer entries, None where it is not the size that can be refused."""
+        """Return the same page with fewer entries, None if the size cannot have been refused."""
         is_first = self.page == 1 and not self.cursor
         return self.replace(most=SMALLER_PAGE_SIZE) if is_first and self.most > SMALLER_PAGE_SIZE else None
 
-    # -- the page behind this one -----------------------------------------------------------------
+    # -- the next page ----------------------------------------------------------------------------
 
     def after(self, found: EntryPage, cursor: str | None) -> PageCursor | None:
         """
-        Return where the page behind this one begins, None when it is the last.
+        Return where the next page begins, None if this is the last.
 
         Raises:
-            Rejected: this is the page before, again.
-            InvalidResponse: the cursor is none that could be sent back.
+            Rejected: the service repeats the page before.
+            InvalidResponse: the cursor cannot be sent back.
         """
         first_id = found.entries[0].id if found.entries else 0
         if self.is_repeated_by(found):
@@ -146,41 +146,41 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
         return here.replace(page=self.page + 1)
 
     def is_repeated_by(self, found: EntryPage) -> bool:
-        """Return whether a page is the one before or, where it had to confirm an end, the first one."""
+        """Return whether a page repeats the one before or, if it had to confirm the end, the first one."""
         known = {self.first_id, self.start_id if self.confirming else 0}
         return bool(found.entries) and found.entries[0].id in known - {0}
 
     def _repeated(self, first_id: int) -> PageCursor | None:
-        """Return what a page that was here before means: no way on, or nothing that it could lead to."""
+        """Return None if a repeated page is the end; raise Rejected if the listing cannot continue."""
         if self.cursor and self.largest and first_id == self.first_id:
             return self.replace(cursor="", is_deaf=True, page=self.seen // self.largest + 1)
         if self.confirming or (self.page == 2 and self.largest < PAGE_SIZE and self.largest % ROUND):
-            return None  # all that there is, from a service that knows no pages
+            return None  # complete, from a service without paging
         raise Rejected("the listing repeats the same page")
 
     def _after_nothing(self, here: PageCursor, cursor: str | None) -> PageCursor | None:
         """
-        Return what follows an empty page: its cursor, once; else the same page, once more.
+        Return what follows an empty page: its cursor, once; else the same page, a second time.
 
-        Behind full pages by cursor one by number is the third; None: nothing follows.
+        After full pages by cursor a numbered page is the third; None: nothing follows.
         """
         if not self.was_empty:
             if cursor and cursor != self.cursor:
                 return here.replace(page=self.page + 1, cursor=cursor)
-            # A bad moment's answer would end the listing, and its items would seem to have vanished.
+            # One wrong answer would end the listing, and its items would seem to have vanished.
             return self.replace(was_empty=True)
         is_full = self.largest and self.seen == self.largest * (self.page - 1)
         return here._confirmed_by_number() if self.cursor and is_full else None
 
     def _confirmed_by_number(self) -> PageCursor:
-        """Go on by number where cursors lead no further: one page that agrees is the end."""
+        """Return a numbered page after the last cursor: if it is empty too, the listing has ended."""
         page = max(2, self.seen // self.largest + 1)
         return self.replace(page=page, cursor="", confirming=True)
 
     # -- slices -----------------------------------------------------------------------------------
 
     def with_dates(self, dates: Sequence[str]) -> PageCursor:
-        """Note the dates of this page, in their order."""
+        """Return the cursor with the dates of this page."""
         seconds = [date[:TO_THE_SECOND] for date in dates]
         if not seconds or moment_of(newest := max(seconds)) is None:
             return self
@@ -189,11 +189,11 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def noticing(self, dates: Sequence[str]) -> PageCursor:
         """
-        Note what this page, of these dates, says of where the service lets a slice begin.
+        Return the cursor with what the dates of this page show about how the service treats "since".
 
-        Where most of a first page is a little older, days are all that it knows, and a new slice leads on
-        from another day only. Where it is older still, "since" is ignored, and it goes on behind the pages
-        that were read by number. Single dates that are odd prove nothing.
+        If most dates of a first page are a little older, the service compares days only, and a new slice can
+        begin at another day only. If they are much older, it ignores "since", and numbered pages continue.
+        Single unexpected dates prove nothing.
         """
         by_pages = self.by_pages and max(self.by_pages, self.page)
         first = sorted(dates) if self.page == 1 else []
@@ -207,11 +207,11 @@ class PageCursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_misled(self) -> bool:
-        """Whether the service was seen to ignore where a slice begins."""
+        """Whether the service was seen to ignore "since"."""
         return self.by_pages > 0 and not self.since
 
     def next_slice(self, pages: int) -> PageCursor | None:
-        """Go on in a slice that begins at the last date; None where that is no further than this one."""
+        """Return a slice that begins at the last date, None if that is no progress."""
         since = a_second_before(self.last)
         is_no_further = since <= self.since or (self.by_pages and is_same_day_or_later(self.since, since))
         if self.unordered or self.is_misled or is_no_further:

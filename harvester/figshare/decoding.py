@@ -16,16 +16,16 @@ from harvester.figshare.lenient import Lenient, Unclear, read_leniently
 T = TypeVar("T")
 
 _LARGE = 1 << 20
-"""Bytes of JSON that is not read a second time to find out what is wrong with it."""
+"""Bytes; JSON of this size is not parsed again to find out what is wrong with it."""
 
 
 def decoder(kind: type[T], *, may_be_odd: bool = False, as_sent: bool = False) -> Callable[[bytes], T]:
     """
-    Return a function that decodes JSON of this shape, leniently where needed: see `lenient.py`.
+    Return a function that decodes JSON to a type, leniently if needed: see `lenient.py`.
 
-    It raises `InvalidResponse` for JSON of another shape, and `ConnectionFailed` for what is not JSON.
-    `may_be_odd`: a value without a plain meaning is null, where the shape allows for null.
-    `as_sent`: as of `strict_decoder`.
+    It raises `InvalidResponse` for JSON of another type, and `ConnectionFailed` for bytes that are not JSON.
+    `may_be_odd`: a value without a clear meaning becomes null, if the type allows null.
+    `as_sent`: see `strict_decoder`.
     """
     decode_strictly = strict_decoder(kind, as_sent=as_sent)
 
@@ -43,9 +43,9 @@ def decoder(kind: type[T], *, may_be_odd: bool = False, as_sent: bool = False) -
 
 def strict_decoder(kind: type[T], *, as_sent: bool = False) -> Callable[[bytes], T]:
     """
-    Return a function like `decoder`'s, for JSON in the documented types alone: the fast way, tried first.
+    Return a function like that of `decoder`, for JSON of the documented types only: the fast path.
 
-    `as_sent`: texts that are too long to be read stay as they are, in pieces of JSON that are not read yet.
+    `as_sent`: very long texts stay unchanged in the parts of the JSON that are not decoded yet.
     """
     inner = msgspec.json.Decoder(kind)
 
@@ -67,10 +67,10 @@ def strict_decoder(kind: type[T], *, as_sent: bool = False) -> Callable[[bytes],
 
 def decode_leniently(raw: bytes, kind: type[T], error: InvalidResponse) -> Lenient[T]:
     """
-    Return what the strict decoder refused with `error`, read leniently.
+    Return JSON that the strict decoder rejected with `error`, decoded leniently.
 
     Raises:
-        InvalidResponse: `error`, where it is no better so, or JSON that cannot be read at all.
+        InvalidResponse: `error`, if lenient decoding does not help, or the JSON is unreadable.
     """
     try:
         return read_leniently(decode_anything(raw), kind)
@@ -82,11 +82,11 @@ decode_anything = strict_decoder(object)
 
 
 def _is_whole(raw: bytes) -> bool:
-    """Return whether refused JSON is complete but odd (half a Unicode character) rather than cut."""
+    """Return whether rejected JSON is complete (half a Unicode character in it) rather than cut."""
     if len(raw) > _LARGE:
         return raw[-_LARGE:].rstrip().endswith((b"}", b"]"))
     try:
-        json.loads(raw)  # of all readers the one that takes most
+        json.loads(raw)  # the most tolerant JSON parser
     except UnicodeDecodeError as exc:
         return exc.reason != "unexpected end of data"
     except (ValueError, RecursionError):
@@ -96,14 +96,14 @@ def _is_whole(raw: bytes) -> bool:
 
 def must_be_text(raw: bytes) -> None:
     """
-    Check that bytes are UTF-8, also where they are not decoded: they are kept and shown.
+    Check that bytes are UTF-8 even if they are not decoded, as they are stored and shown.
 
     Raises:
-        InvalidResponse: they are none.
+        InvalidResponse: they are not.
     """
     decoder, begin, pending = codecs.getincrementaldecoder("utf-8")(), 0, 0
     try:
-        while begin < len(raw):  # as one text it might be four times as large
+        while begin < len(raw):  # decoded as one text it could be four times as large
             piece = raw[begin : begin + _LARGE]
             pending = len(decoder.getstate()[0])
             decoder.decode(piece, final=begin + len(piece) == len(raw))

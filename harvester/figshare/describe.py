@@ -1,4 +1,4 @@
-"""Descriptive metadata of a record, as package formats such as DataCite, RO-Crate and BagIt ask for it."""
+"""Descriptive metadata of a record for package formats such as DataCite, RO-Crate and BagIt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Creator(msgspec.Struct, frozen=True):
     An author.
 
     ``name``: the full name.
-    ``orcid``: such as 0000-0002-1825-0097, without an address before it; "" where none is given.
+    ``orcid``: such as 0000-0002-1825-0097, without an address before it; "" if none is given.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Rights(msgspec.Struct, frozen=True):
     The licence.
 
     ``name``: such as CC BY 4.0.
-    ``uri``: where its text is; "" where none is given.
+    ``uri``: the address of its text; "" if none is given.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Rights(msgspec.Struct, frozen=True):
 
 class Funding(msgspec.Struct, frozen=True):
     """
-    One source of funding; "" for what is not given.
+    One source of funding; "" for a value that is not given.
 
     ``funder``: its name.
-    ``title``: of the grant, or the funding as the authors wrote it.
+    ``title``: of the grant, or the funding in the authors' words.
     ``grant_code``: the funder's own number of the grant.
     ``uri``: of the grant.
     """
@@ -56,9 +56,9 @@ class RelatedIdentifier(msgspec.Struct, frozen=True):
     Another work that the record refers to.
 
     ``identifier``: a DOI, address or other identifier.
-    ``type``: such as DOI or URL, as DataCite names it; "" where figshare does not say.
-    ``relation``: such as IsSupplementTo, as DataCite names it; "References" where figshare does not say.
-    ``title``: "" where none is given.
+    ``type``: DataCite's name of it, such as DOI or URL; "" if figshare gives none.
+    ``relation``: DataCite's name of it, such as IsSupplementTo; "References" if figshare gives none.
+    ``title``: "" if none is given.
     """
 
     identifier: str
@@ -69,9 +69,9 @@ class RelatedIdentifier(msgspec.Struct, frozen=True):
 
 class PackageMetadata(msgspec.Struct, frozen=True):
     """
-    What a package format says of an item; "", 0 or () for what the record does not give.
+    The metadata of an item for a package format; "", 0 or () for values that the record lacks.
 
-    ``description``: HTML, as figshare has it.
+    ``description``: HTML, as figshare sends it.
     ``version``: the number of the version, from 1.
     ``subjects``: the titles of its categories.
     ``keywords``: its tags.
@@ -159,7 +159,7 @@ _decode = decoder(_Wire, may_be_odd=True)
 
 
 def describe(raw: bytes) -> PackageMetadata:
-    """Return what a record says of an item, as figshare sent it; of one that cannot be read, nothing."""
+    """Return the metadata in a record as figshare sent it; all fields are empty if it is unreadable."""
     try:
         wire = _decode(raw)
     except (ConnectionFailed, InvalidResponse):
@@ -204,7 +204,7 @@ def _creators(wire: _Wire) -> tuple[Creator, ...]:
 
 
 def _funding(wire: _Wire) -> tuple[Funding, ...]:
-    """Return the grants, or, of a record that lists none, the funding as the authors wrote it."""
+    """Return the grants, or the funding in the authors' words if the record lists no grant."""
     grants = tuple(
         Funding(each.funder_name or "", each.title or "", each.grant_code or "", each.url or "")
         for each in wire.funding_list or ()
@@ -214,7 +214,7 @@ def _funding(wire: _Wire) -> tuple[Funding, ...]:
 
 
 def _related(wire: _Wire) -> tuple[RelatedIdentifier, ...]:
-    """Return each related work once: the materials say most of it, then the publication, then references."""
+    """Return each related work once: from the materials, then the publication, then the references."""
     found: dict[str, RelatedIdentifier] = {}
     for each in wire.related_materials or ():
         if each and (identifier := each.identifier or each.link):

@@ -1,4 +1,7 @@
-"""Record diff: what differs between a record as harvested and as it is now, by figshare's own names."""
+"""
+Record diff: the differences between the harvested record and the current one, by
+figshare's field names.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,19 @@ from harvester.models import RemoteFile
 REPORTED_BY_FILE = ("files", "folder_structure")
 """Fields whose changes are reported file by file."""
 VOLATILE = frozenset({"modified_date"})
-"""Fields that move when the service only finishes its own work on an item."""
+"""Fields that change when figshare itself processes an item."""
 MOST_FIELDS = 1000
-"""So many are named; figshare's records have fifty."""
+"""Fields named at most; figshare's records have fifty."""
 _LONGEST = 1 << 20
-"""Bytes of a value that is read; a longer one has changed when a single byte has."""
+"""Bytes; a longer value is compared byte by byte, without decoding."""
 _decode_fields = strict_decoder(dict[str, msgspec.Raw], as_sent=True)
 
 
 def changed_fields(before: bytes, now: bytes) -> tuple[str, ...]:
     """
-    Name the fields of a record that have another value now, are new or are gone, in order.
+    Return the fields of a record that have changed, are new or are gone, in order.
 
-    None where the record of before can no longer be read.
+    None if the old record can no longer be read.
     """
     try:
         old = _decode_fields(before)
@@ -39,9 +42,9 @@ def changed_fields(before: bytes, now: bytes) -> tuple[str, ...]:
 
 def changed_files(before: Sequence[RemoteFile], now: Sequence[RemoteFile]) -> tuple[str, ...]:
     """
-    Return what became of files, by their ids: ``added: a.csv``, ``changed: b.csv``, ``removed: c.csv``.
+    Return the changes of files, found by their ids: ``added: a.csv``, ``changed: b.csv``, ``removed: c.csv``.
 
-    One that came in the place of one with the same folder and name has changed, whatever its id.
+    A file that replaces one with the same folder and name counts as changed, even with another id.
     """
     old, new = {file.id: file for file in before}, {file.id: file for file in now}
     added = {_full_name(file): file for file in now if file.id not in old}
@@ -53,7 +56,7 @@ def changed_files(before: Sequence[RemoteFile], now: Sequence[RemoteFile]) -> tu
 
 
 def has_only_new_sums(before: Sequence[RemoteFile], now: Sequence[RemoteFile]) -> bool:
-    """Return whether files differ in nothing but that some have an md5 now, or have none any more."""
+    """Return whether files differ only in that some have gained or lost an md5."""
     old = {file.id: file for file in before}
     return old.keys() == {file.id for file in now} and (
         all(_is_same(file, old[file.id]) for file in now)
@@ -62,7 +65,7 @@ def has_only_new_sums(before: Sequence[RemoteFile], now: Sequence[RemoteFile]) -
 
 
 def _says_the_same(old: msgspec.Raw | None, new: msgspec.Raw | None) -> bool:
-    """Return whether two values are one, however they are written; null is as good as none."""
+    """Return whether two values are equal, in any JSON spelling; null equals an absent value."""
     before, now = (bytes(value) if value is not None else b"null" for value in (old, new))
     if before == now:
         return True
@@ -73,12 +76,16 @@ def _says_the_same(old: msgspec.Raw | None, new: msgspec.Raw | None) -> bool:
     except (
         ConnectionFailed,
         InvalidResponse,
-    ):  # a number of 1e400 in a key that is not read, and the record was kept
+    ):  # a number such as 1e400 in a key that is not decoded
         return False
 
 
 def _is_same(file: RemoteFile, old: RemoteFile) -> bool:
-    """Return whether nothing speaks for another content: a sum that comes later than the file does not."""
+    """
+    Return whether a file's content is the same as far as is known.
+
+    An md5 that appears later is no change.
+    """
     sums_agree = file.md5 == old.md5 or file.md5 is None or old.md5 is None
     return sums_agree and _place(file) == _place(old)
 

@@ -1,15 +1,16 @@
 """
-Download routes with a circuit breaker each: which URLs serve a file, which is asked first, when one is
-rested.
+Download routes with a circuit breaker each: which URLs serve a file, in which order they are tried, and when
+one is disabled for a while.
 
-A public file is requested from the URL in its record (a host of its own, so that downloads do not eat the
-api's allowance), then from the api; a private one from the api, with the token. A challenge sends the file to
-the other route at once, and so does a route that does not know the file. A page that says 404 is a challenge.
-But where the other route answers with figshare's own JSON that there is no such file, there is none.
+A public file is requested from the URL in its record (a separate host, so that downloads do not use up the
+API's rate), then from the API; a private file from the API, with the token. After a challenge, or from a
+route that does not know the file, the other route is tried immediately. A 404 with a web page counts as a
+challenge. But if the other route answers with figshare's JSON that there is no such file, the file does not
+exist.
 
-After wrong bytes the next attempt asks a route that was not asked yet, over one connection: what a proxy has
-cached is not figshare's answer. A file that fails again and again is requested from each route in turn,
-rested or not.
+After corrupt bytes the next attempt uses a route that was not tried yet, over one connection, because the
+bytes may come from a proxy's cache. A file that keeps failing is requested from the routes alternately, even
+from a disabled one.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ from harvester.text.redaction import MARK
 log = logging.getLogger(__name__)
 
 DOWNLOADS = "https://ndownloader.figshare.com"
-"""The host of the addresses in records."""
+"""The host of the download URLs in records."""
 CHALLENGES_BEFORE_REST = 3
 REST_SECONDS = 60.0
 BEST_FIRST_TRIES = 2
-"""So many attempts ask the best route first; later ones ask the routes in turn."""
+"""The first attempts use the best route first; later ones alternate between the routes."""
 
 _FIGSHARE = ("figshare.com", "figsh.com")
 _PAGES = (".html", ".htm", ".xhtml")
@@ -57,15 +58,15 @@ _PAGES = (".html", ".htm", ".xhtml")
 @dataclass
 class _Attempts:
     """
-    What the attempts for one file have shown.
+    The results of the attempts for one file.
 
     Attributes:
-        most: the most bytes that were here at once.
+        most: the most bytes received at any time.
         usage: how well it used its connection slots.
         count: attempts so far.
-        wrong: how often wrong bytes came, by their md5.
+        wrong: how often corrupt bytes were received, by their md5.
         tried: routes that were tried.
-        answered: those that gave bytes, or refused.
+        answered: routes that sent bytes, or refused.
         mismatches: responses with other bytes than were requested.
     """
 
@@ -78,34 +79,38 @@ class _Attempts:
     mismatches: int = 0
 
     def order(self, routes: Sequence[URL]) -> Sequence[URL]:
-        """Return the routes, given best first, in the order in which this attempt asks them."""
+        """Return the routes, given best first, in the order in which this attempt tries them."""
         if self.wrong and not self.tried.issuperset(routes):
             return sorted(routes, key=self.tried.__contains__)
         return routes[::-1] if self.count > BEST_FIRST_TRIES and self.count % 2 else routes
 
     def note_wrong(self, md5: str, routes: Sequence[URL]) -> bool:
-        """Note wrong bytes; return whether they are final: twice the same, and all routes have answered."""
+        """
+        Count corrupt bytes.
+
+        Return whether they are final: twice the same, and all routes have answered.
+        """
         self.wrong[md5] += 1
         return self.wrong[md5] > 1 and self.answered.issuperset(routes)
 
     def note_held(self, held: int, size: int) -> bool:
-        """Note the bytes that are here after a failed attempt; return whether it has made progress."""
-        # Compared with the most that ever was: what is thrown away and comes again is no progress.
+        """Note the received bytes after a failed attempt; return whether it has made progress."""
+        # Compared with the maximum so far: bytes that were discarded and received again are no progress.
         gained, self.most = held - self.most, max(self.most, held)
         return is_progress(gained, size)
 
 
 class DownloadRoutes:
     """
-    The routes to files, each with a circuit breaker for the run.
+    The download routes, each with a circuit breaker for the run.
 
     Attributes:
         client: sends the requests.
-        api: base URL of the api, which serves files too.
-        impersonate: the account whose private files an administrator's token asks for, 0 for its own.
-        private_networks: addresses in records may lead there.
-        version: of the api, which says where it serves files.
-        clock: seconds.
+        api: base URL of the API, which serves files too.
+        impersonate: the account whose private files an administrator's token requests, 0 for its own.
+        private_networks: networks that addresses in records may belong to.
+        version: of the API, which says where it serves files.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -131,11 +136,11 @@ class DownloadRoutes:
         self, pending: PendingFile, upload: Upload, commit: Callable[[], Awaitable[None]]
     ) -> None:
         """
-        Fill an upload, and have it proven by `commit`; wrong bytes are fetched again.
+        Fill an upload, and have `commit` verify its checksum; corrupt bytes are fetched again.
 
         Raises:
-            ChecksumMismatch: the same wrong bytes came twice, and every route was asked.
-            Deferred: it comes slowly, and others wait.
+            ChecksumMismatch: the same wrong bytes were received twice, and every route was tried.
+            Deferred: it is slow, and other files wait.
             Others: as `Client.retry` and `commit`.
         """
         key = (pending.item_key, pending.file.id)
@@ -157,7 +162,7 @@ class DownloadRoutes:
         self._deferrals.pop(key, None)
 
     async def size_of(self, pending: PendingFile) -> int:
-        """Return how many bytes a file has, 0 where no route says so; raises as `Client.retry`."""
+        """Return the size of a file in bytes, 0 if no route gives it; raises what `Client.retry` raises."""
         is_page = pending.file.name.lower().endswith(_PAGES)
 
         async def attempt() -> int:
@@ -167,7 +172,7 @@ class DownloadRoutes:
                     return await self._client.measure(url, is_page=is_page, authorised=pending.private)
                 except (Blocked, NotFound) as error:
                     problem = problem or error
-            assert problem is not None, "there is always the api's route"
+            assert problem is not None, "the API's route is always there"
             raise problem
 
         return await self._client.retry("files", attempt)
@@ -184,7 +189,7 @@ class DownloadRoutes:
             await commit()
         except RangeMismatch:
             attempts.mismatches += 1
-            if attempts.mismatches > 1:  # where the rest cannot be had, the whole may come
+            if attempts.mismatches > 1:  # if ranges do not match, request the whole file
                 await upload.start_over()
             raise
         except CorruptBody as error:
@@ -194,7 +199,7 @@ class DownloadRoutes:
             raise
 
     async def _fetch(self, pending: PendingFile, upload: Upload, attempts: _Attempts) -> None:
-        """Ask the routes, best first; those that rest only where no other is left, or has helped so far."""
+        """Try the routes, best first; disabled ones only if no other is left, or none has worked so far."""
         problem: Blocked | NotFound | None = None
         resting: list[URL] = []
         for url in attempts.order(self._routes(pending)):
@@ -203,11 +208,13 @@ class DownloadRoutes:
                 resting.append(url)
             elif (problem := await self._try_route(url, pending, upload, attempts, problem)) is None:
                 return
-        if problem is None or isinstance(problem, NotFound):  # gone is only what every route says is gone
+        if problem is None or isinstance(
+            problem, NotFound
+        ):  # only if all routes say so is the file not found
             for url in resting:
                 if (problem := await self._try_route(url, pending, upload, attempts, problem)) is None:
                     return
-        assert problem is not None, "there is always the api's route"
+        assert problem is not None, "the API's route is always there"
         raise problem
 
     async def _try_route(
@@ -218,7 +225,11 @@ class DownloadRoutes:
         attempts: _Attempts,
         before: Blocked | NotFound | None,
     ) -> Blocked | NotFound | None:
-        """Ask one route; return None when the bytes are here, else what is wrong, with what was `before`."""
+        """
+        Try one route.
+
+        Return None after success, else the error; `before`: the error of the route before.
+        """
         breaker, file = self._breaker(url), pending.file
         wanted = ExpectedBody(
             file.size,
@@ -237,7 +248,7 @@ class DownloadRoutes:
             return before if isinstance(before, NotFound) and isinstance(error, UnprovenNotFound) else error
         except NotFound as error:
             attempts.answered.add(url)
-            if isinstance(before, UnprovenNotFound):  # a page of some gateway said so too: the api decides
+            if isinstance(before, UnprovenNotFound):  # a gateway's page said so too: the API decides
                 return error
             return before or error
         else:
@@ -265,7 +276,7 @@ class DownloadRoutes:
         return self._breakers.setdefault(str(url.origin()), route_breaker())
 
     def _try_acquire(self, url: URL, file_id: int) -> bool:
-        """Let a file ask a route now, as its probe after a rest; False where it may not."""
+        """Return whether a file may try a route now; if it was disabled, reserve the probe for the file."""
         breaker = self._breaker(url)
         return breaker.is_closed or breaker.try_acquire_probe(self._clock(), file_id)
 
@@ -284,9 +295,9 @@ def recorded_address(text: str, api: URL, networks: Sequence[Network] = ()) -> U
     """
     Return the URL that a record gives for a file, None where it must not be requested.
 
-    It is https, on a host of figshare's or the api's own; on this machine only where the api is too. None
-    with a name or password, with a host that no DNS lookup takes (a label is empty or too long), or with a
-    signature that was redacted: it does not work without.
+    It must be https, on a host of figshare or of the API; on this machine only if the API is too. None
+    with a name or password, with an invalid host name (a label is empty or too long), or with a redacted
+    signature, without which it does not work.
     """
     if MARK in text:
         return None

@@ -1,4 +1,4 @@
-"""Listing page decoder: what is read of an entry, and what becomes of an odd one."""
+"""Listing page decoder: reads the entries of a page, also the malformed ones as far as possible."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Some = TypeVar("Some", bound=Sequence[Any])
 _DECIDE_ON_ENTRIES = frozenset(
     {"doi", "group_id", "project_id", "defined_type", "published_date", "modified_date"}
 )
-"""The fields that decide whether an entry is wanted; if one is odd, its record decides."""
+"""The fields that decide whether an entry is wanted; if one is malformed, the record decides."""
 MOST_ENTRIES = 10_000
-"""On a page: 1,000 are asked for, and a service that ignores that sends its own number."""
+"""On a page: 1,000 are requested, and a service may ignore that and send more."""
 
 
 class _Selected(msgspec.Struct, frozen=True):
@@ -54,10 +54,10 @@ class EntryPage:
     """
     A page of a listing.
 
-    ``bare``: entries of which only the id can be read, so that only their records show if they are wanted.
-    ``odd``: the places (from 1) of entries that lead to no item, with what is wrong with them.
-    ``cursor``: where the next page begins, "" if the body does not say. ``size``: entries in all, so that a
-    full page is known as one.
+    ``bare``: the ids of entries of which only the id is readable; their records decide.
+    ``odd``: the places (from 1) of unreadable entries, with what is wrong with them.
+    ``cursor``: where the next page begins, "" if the body does not say.
+    ``size``: the number of all entries, which shows whether the page is full.
     """
 
     entries: tuple[Entry, ...]
@@ -78,10 +78,10 @@ _decode_named = decoder(_Named)
 
 def decode_entries(raw: bytes) -> EntryPage:
     """
-    Return a page of a listing; an odd entry costs that entry alone.
+    Return a page of a listing; a malformed entry does not affect the others.
 
     Raises:
-        InvalidResponse: it is not a list, or has far more entries than were asked for.
+        InvalidResponse: it is not a list, or has far more entries than were requested.
         ConnectionFailed: it is not JSON.
     """
     try:
@@ -96,7 +96,7 @@ def decode_entries(raw: bytes) -> EntryPage:
             entries.append(_read_entry(bytes(piece)))
         except InvalidResponse as error:
             try:
-                bare.append(_decode_named(bytes(piece)).id)  # its record will tell the rest
+                bare.append(_decode_named(bytes(piece)).id)  # its record has the rest
             except InvalidResponse:
                 odd.append((place, str(error)))
     return EntryPage(tuple(entries), tuple(bare), tuple(odd))
@@ -104,18 +104,18 @@ def decode_entries(raw: bytes) -> EntryPage:
 
 def _few(entries: Some) -> Some:
     if len(entries) > MOST_ENTRIES:
-        raise InvalidResponse(f"a page of {len(entries)} entries, ten times as many as are ever asked for")
+        raise InvalidResponse(f"a page of {len(entries)} entries, ten times as many as are ever requested")
     return entries
 
 
 def _read_entry(raw: bytes) -> Entry:
-    """Return an entry; without the fields that are only displayed, if just those are odd."""
+    """Return an entry, without the fields that are only displayed if just those are malformed."""
     try:
         return _decode_entry(raw)
     except InvalidResponse as error:
         try:
             entry, odd = decode_leniently(raw, Entry, error)
-        except InvalidResponse:  # bytes in a title, say, that no text may have
+        except InvalidResponse:  # for example invalid bytes in a title
             return Entry(**msgspec.structs.asdict(_decode_selected(raw)))
         if _DECIDE_ON_ENTRIES.isdisjoint(odd):
             return entry

@@ -1,8 +1,8 @@
 """
-File lists: all files of a record, of which it names only the first ten itself.
+File list pager: reads all files of a record, which itself contains only the first ten.
 
-The same rule as for listings: an empty page is the end, or one that is shorter than an earlier one. What the
-record promises and no list names is a doubt about the answer; no fact about the item.
+As with listings, an empty page is the end, or a page that is shorter than an earlier one. Files that the
+record announces and that the list lacks make the answer doubtful; they are no fact about the item.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ class _OfRecord(msgspec.Struct, frozen=True):
 _decode_file = decoder(_OfFile, may_be_odd=True)
 _decode_record = decoder(_OfRecord, may_be_odd=True, as_sent=True)
 MOST_NAMED = 5
-"""So many odd files are named in one message."""
+"""Malformed files named in one message at most."""
 MOST_FILES = 30_000
-"""Of one item. Figshare takes 500 from a browser; more come through its api, by the thousand."""
+"""Of one item. figshare accepts 500 from a browser; its API accepts thousands."""
 MOST_BYTES = 32 << 20
-"""Of one item's file list."""
+"""Bytes of one item's file list."""
 
 
 class Pages:
     """
-    The pages of one file list, as they come.
+    The pages of one file list, added one by one.
 
-    ``number`` and ``size``: what to ask for next; ``bytes``: of all so far.
+    ``number`` and ``size``: of the next page to request. ``bytes``: of all pages so far.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Pages:
         self._first: msgspec.Raw | None = None
 
     def reduce_page_size(self) -> bool:
-        """Ask for a smaller first page from here on; tell whether that can be what was refused."""
+        """Reduce the size of the first page, and return whether the size can have been refused."""
         if self.number > 1 or self.size <= SMALLER_PAGE_SIZE:
             return False
         self.size = SMALLER_PAGE_SIZE
@@ -65,10 +65,10 @@ class Pages:
 
     def take(self, page: Sequence[msgspec.Raw]) -> bool:
         """
-        Add a page; tell whether there may be another one.
+        Add a page, and return whether there may be another one.
 
         Raises:
-            InvalidResponse: the list goes on for ever.
+            InvalidResponse: the list is endless.
         """
         if page and page[0] == self._first:
             if self.number == 2 and self._largest < PAGE_SIZE:
@@ -81,14 +81,14 @@ class Pages:
             raise InvalidResponse(f"a file list of more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB")
         if len(page) < max(1, self._largest):
             return False
-        # k files where more were requested: from here on k a page, whichever size the service counts with.
+        # A page of k files where more were requested: from here on k a page, so that numbers stay right.
         self._largest = self.size = max(self._largest, len(page))
         self.number += 1
         return True
 
 
 def is_whole(record: Record) -> bool:
-    """Return whether a record names all of its files itself; what is withheld is promised to owners alone."""
+    """Return whether a record contains all of its files; withheld files are announced to owners only."""
     article = record.article
     is_kept_back = bool(article.withheld) and not record.private
     return article.files_complete and (is_kept_back or _total(article) == article.size)
@@ -102,10 +102,10 @@ def whole(
     record: Record, listed: Iterable[msgspec.Raw], error: PermanentError | TransientError | None = None
 ) -> Record:
     """
-    Return a record with its file list, to which the files are added that only the record itself names.
+    Return a record with its file list, completed by files that only the record itself contains.
 
-    `error`: why the rest of the list could not be had, None where it came to its end. One that may come later
-    leaves a doubt, whatever the record promises.
+    `error`: why the list could not be read to its end, None if it was. A temporary error makes the record
+    doubtful, whatever it announces.
     """
     raw_list = _by_id(listed)
     named = _by_id(_decode_record(record.raw).files or ())
@@ -117,7 +117,7 @@ def whole(
     doubt = ""
     if isinstance(error, TransientError) and not article.odd_files:
         doubt = _not_had(refusal)
-    elif record.private or not article.withheld or article.odd_files:  # else it promises nothing
+    elif record.private or not article.withheld or article.odd_files:  # else it announces nothing
         doubt = _doubt(article, len(unlisted), len(named), refusal, is_measured=is_measured)
     problem = "" if doubt else refusal
     return replace(record, article=article, file_list=file_list, doubt=doubt, list_problem=problem)
@@ -128,7 +128,7 @@ def _not_had(refusal: str) -> str:
 
 
 def _doubt(article: Article, unlisted: int, named: int, refusal: str, *, is_measured: bool) -> str:
-    """Return what of its files a record promises and no list names, "" where all is well."""
+    """Return which announced files or bytes the list lacks, "" if none."""
     if article.odd_files:
         more = len(article.odd_files) - MOST_NAMED
         return ", ".join(article.odd_files[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -143,7 +143,7 @@ def _doubt(article: Article, unlisted: int, named: int, refusal: str, *, is_meas
 
 
 def _is_unmeasured(piece: msgspec.Raw) -> bool:
-    """Return whether a list does not say how large a file is: then sizes prove nothing."""
+    """Return whether a list gives no size for a file: then sizes prove nothing."""
     try:
         file = _decode_file(bytes(piece))
     except InvalidResponse:  # no file at all
@@ -153,14 +153,14 @@ def _is_unmeasured(piece: msgspec.Raw) -> bool:
 
 def with_known_files(record: Record, raw: bytes, file_list: bytes | None, known: Collection[int]) -> Record:
     """
-    Add to a record in doubt the files that are here (`known`: their ids) and that it does not name.
+    Add to a doubtful record the known files that it lacks; `known`: their ids.
 
-    And all that were listed before, where it is the same version, as such a list names what is still to come.
-    `raw` and `file_list`: as they were when the files came.
+    If it is the same version, add all files that were listed before, as some may still be pending.
+    `raw` and `file_list`: the record and its list when the files were fetched.
     """
     before = _by_id((decode_raw_list(file_list) if file_list else _decode_record(raw).files) or ())
     raw_list = _by_id(decode_raw_list(record.file_list)) if record.file_list else {}
-    # One that is listed, and cannot be read any more, is as good as not named.
+    # A listed file that can no longer be read counts as missing.
     here = {str(file_id) for file_id in known}.difference(str(file.id) for file in record.article.files)
     kept = {file_id: piece for file_id, piece in before.items() if file_id in here}
     is_same = not record.private and read_article(raw).version == record.article.version
@@ -169,7 +169,7 @@ def with_known_files(record: Record, raw: bytes, file_list: bytes | None, known:
 
 
 def requests_for(record: Record) -> int:
-    """Return how many requests the file list of a record took: with an empty page behind full ones."""
+    """Return how many requests the file list of a record took, with an empty page after full ones."""
     if record.file_list is None:
         return 0
     return len(record.article.files) // PAGE_SIZE + (2 if 0 < len(record.article.files) < PAGE_SIZE else 1)

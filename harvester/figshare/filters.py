@@ -1,4 +1,4 @@
-"""Listing filters: which items are wanted, and in which order they come."""
+"""Listing filters: which items are wanted, and in which order they are listed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ITEM_TYPES = {
 ORDERS = ("published_date", "created_date", "modified_date", "views", "downloads", "shares", "cites")
 DESCENDING = " desc"
 TO_THE_SECOND = 19
-"""So much of a date tells the second, whether or not a zone or fractions follow."""
+"""Characters of a date up to the second; a zone or fractions may follow."""
 _DAY = 10
 DATES = frozenset({"published_since", "modified_since"})
 """The filters that are dates."""
@@ -30,14 +30,16 @@ DATES = frozenset({"published_since", "modified_since"})
 
 class Filters(Table):
     """
-    What a listing is narrowed to; the fields that such sources share.
+    The filters of a listing: fields that several kinds of source share.
 
-    It is asked of the service where the service takes it (see `v2.py`), and checked here in any case:
-    figshare ignores a filter that it does not know, and some listings take none. What an entry does not say
-    is no reason to leave it out: its record decides, see `client_side_filters.py`. ``item_type``: by number
-    or name, also one that only an institution knows. ``published_before``: the first day that
-    is too late; no service takes it. ``licence``: by its name; entries do not tell it.
-    ``order``: one of `ORDERS`, with " desc" the other way round; None for the endpoint's own.
+    A filter is sent if the endpoint supports it (see `v2.py`), and always checked here: figshare ignores
+    filters that it does not know, and some listings support none. If an entry lacks a field, the item is
+    kept and its record decides, see `client_side_filters.py`.
+
+    ``item_type``: a number or a name, also one that only an institution knows.
+    ``published_before``: the first day that is too late; no endpoint supports it.
+    ``licence``: a name; entries do not contain it.
+    ``order``: one of `ORDERS`, with " desc" in reverse; None for the endpoint's own.
     """
 
     item_type: int | str | None = None
@@ -61,7 +63,7 @@ class Filters(Table):
 
     @property
     def type_number(self) -> int | None:
-        """The number of the wanted type, None where none is wanted or only figshare knows it."""
+        """The number of the wanted type, None if no type is wanted or only figshare knows the number."""
         if isinstance(self.item_type, str):
             name = self.item_type.strip().lower()
             return int(name) if name.isdecimal() else ITEM_TYPES.get(name)
@@ -74,13 +76,13 @@ class Filters(Table):
 
     @property
     def ordering(self) -> tuple[str, str] | None:
-        """The field and the direction that the user wants, None if that is left to the endpoint."""
+        """The field and the direction of the order that the user wants, None for the endpoint's own."""
         if self.order is None:
             return None
         return self.order.removesuffix(DESCENDING), "desc" if self.order.endswith(DESCENDING) else "asc"
 
     def values(self) -> dict[str, Any]:
-        """Return the filters that figshare's endpoints take, as they take them."""
+        """Return the filters that endpoints support, in their form."""
         return _given(
             item_type=self.type_number,
             published_since=self.published_since,
@@ -88,7 +90,7 @@ class Filters(Table):
         )
 
     def given(self) -> dict[str, Any]:
-        """Return all filters that are given, for a listing's key: those of `values` come first."""
+        """Return all given filters for the key of a listing; those of `values` come first."""
         more = _given(
             item_type=self.type_number or self.type_name or None,
             published_before=self.published_before,
@@ -104,9 +106,9 @@ class Filters(Table):
 
     def mismatch(self, entry: Entry, type_number: int = 0) -> str:
         """
-        Name the field for which a listed item is not one of those wanted, "" for one that may be.
+        Return the field by which a listed item is excluded, "" for none.
 
-        `type_number`: of the wanted type, where it is none that this program knows.
+        `type_number`: of the wanted type, if this program does not know it.
         """
         if self._has_another_type(entry, self.type_number or type_number):
             return "item_type"
@@ -134,12 +136,12 @@ class Filters(Table):
 
 
 def is_before(moment: str | None, day: str) -> bool:
-    """Return whether a moment, as figshare writes it, comes before a day; one that is absent does not."""
+    """Return whether a moment, as figshare writes it, is before a day; False for an absent one."""
     return bool(moment) and str(moment) < day
 
 
 def moment_of(text: str) -> datetime | None:
-    """Read a date of figshare's or of the user's, None for what is none."""
+    """Parse a date of figshare or of the user; None if it is none."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -148,23 +150,23 @@ def moment_of(text: str) -> datetime | None:
 
 
 def a_second_before(text: str) -> str:
-    """Return the moment a second before another one, or before a day; "" where that is none."""
+    """Return the moment one second before a moment or a day; "" if `text` is neither."""
     moment = moment_of(text)
     return "" if moment is None else f"{(moment - timedelta(seconds=1)).isoformat()[:TO_THE_SECOND]}Z"
 
 
 def is_same_day_or_later(moment: str | None, other: str) -> bool:
-    """Return whether a moment comes on the day of another one, or later."""
+    """Return whether a moment is on the day of another one, or later."""
     return bool(moment) and str(moment)[:_DAY] >= other[:_DAY]
 
 
 def _is_late(moment: str | None, wanted: date | None) -> bool:
-    """Return whether a moment is known, and comes on a day that is too late or behind it."""
+    """Return whether a moment is known, and on the wanted day or after it."""
     return wanted is not None and bool(moment) and not is_before(moment, wanted.isoformat())
 
 
 def _is_earlier(moment: str | None, wanted: date | None) -> bool:
-    """Return whether a moment is known, and comes before a wanted day."""
+    """Return whether a moment is known, and before the wanted day."""
     return wanted is not None and bool(moment) and str(moment) < wanted.isoformat()
 
 

@@ -1,4 +1,4 @@
-"""Identifier list parser: names one a line, or in the first column of an exported table."""
+"""Identifier list parser: reads names, one a line, or from the first column of an exported table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEADING = re.compile(
     "(?:figshare|item|article|public)*(?:ids?|dois?|handles?|identifiers?|ur[il]s?|links?|address|addresses)"
     "|items?|articles?|digitalobjectidentifiers?|urlpublichtml"
 )
-"""What people call a column of names, in lower case and without what stands between words."""
+"""Headings of a column of names, in lower case and without separators."""
 _DELIMITERS = "\t;,"
 
 
@@ -23,10 +23,10 @@ _SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
 
 class NameList(NamedTuple):
     """
-    The names of a list in their order.
+    The names of a list, in order.
 
-    ``heading``: the line that only says what they are, or "". ``left``: how many further names stand behind
-    the first ones of lines of a list without a heading.
+    ``heading``: the heading line, "" if there is none.
+    ``left``: in a list without a heading, how many further names follow the first one of their lines.
     """
 
     names: tuple[str, ...]
@@ -38,14 +38,14 @@ def read_list(text: str) -> NameList:
     """
     Read the names of a list.
 
-    A line is a name, or begins with one: of a line with tabs, semicolons or commas all but the first column
-    is ignored. ``#`` begins a comment, and a first line such as ``sep=;`` names what stands between columns.
-    A first line that is a heading is none; where that names columns, the names stand in the first column that
-    is called like names, and a text in quotes may have several lines. It is a heading, too, where its first
-    cell has no digit and is no name, and the next line begins with a name.
+    A line is a name, or begins with one: columns after the first, separated by tabs, semicolons or commas,
+    are ignored. ``#`` begins a comment. A first line such as ``sep=;`` sets the separator.
+    A heading line is skipped. If it names columns, the names are read from the first column whose heading
+    means names, and a quoted cell may have several lines. A first line is also a heading if its first cell
+    has no digit and is no name, and the next line begins with a name.
 
     Raises:
-        ValueError: it is a table that no program can read.
+        ValueError: it is a malformed table.
     """
     delimiter, text = _without_separator(text)
     lines = list(_without_comments(text.splitlines()))
@@ -64,7 +64,7 @@ def read_list(text: str) -> NameList:
 
 
 def _without_separator(text: str) -> tuple[str, str]:
-    """Return what the first line says stands between columns, "" where it does not, and the rest."""
+    """Return the separator that the first line sets, "" if it sets none, and the rest of the text."""
     first, _, rest = text.lstrip().partition("\n")
     found = _SEPARATOR.fullmatch(first.strip('\r "')) if first else None
     return (found[1], rest) if found else ("", text)
@@ -81,7 +81,7 @@ def _delimiter(line: str) -> str:
 
 
 def _cells(line: str, delimiter: str) -> Sequence[str]:
-    """Return the columns of a line, at least one; `delimiter`: "" for what the line itself has."""
+    """Return the columns of a line, at least one; `delimiter`: "" to detect it."""
     if not any(each in line for each in delimiter or _DELIMITERS):
         return (line,)
     rows = csv.reader([line], delimiter=delimiter or _delimiter(line), skipinitialspace=True)
@@ -93,24 +93,24 @@ def _names_in(lines: Sequence[str], delimiter: str) -> tuple[str, ...]:
 
 
 def _name_in(line: str, delimiter: str) -> str:
-    """Return the first column, unless the whole is a name with such a character in it."""
+    """Return the first column, or the whole line if that is a name with a delimiter in it."""
     cell = _cells(line, delimiter)[0].strip()
     return line if cell != line and item_in(cell) is None and item_in(line) is not None else cell
 
 
 def _is_name(cell: str) -> bool:
-    """Return whether a cell is the name of an item, or may be."""
+    """Return whether a cell may be the name of an item."""
     return any(read(cell) is not None for read in (item_in, doi_in, handle_in))
 
 
 def _further_names(cells: Sequence[str]) -> int:
-    """Count the names behind the first one, where a line has nothing but names."""
+    """Count the names after the first one, if a line consists of names only."""
     filled = [cell for cell in cells if cell.strip()]
     return len(filled) - 1 if len(filled) > 1 and all(map(_is_name, filled)) else 0
 
 
 def _tells_columns(cell: str, below: Sequence[str]) -> bool:
-    """Return whether a first cell can only be a heading: it has no digit, and names stand below it."""
+    """Return whether a first cell can only be a heading: it has no digit, and names follow below it."""
     is_word = bool(cell.strip()) and not any(map(str.isdecimal, cell))
     return is_word and not (why_not(cell) or host_of(cell)) and any(map(_is_name, below))
 
@@ -120,7 +120,7 @@ def _is_heading(cell: str) -> bool:
 
 
 def _of_table(text: str, heading: str, column: int, delimiter: str) -> Iterator[str]:
-    """Read one column of a table, whose cells may have several lines."""
+    """Yield one column of a table, whose cells may have several lines."""
     rows = csv.reader(text.splitlines(keepends=True), delimiter=delimiter or _delimiter(heading))
     is_below = False
     try:

@@ -1,4 +1,4 @@
-"""Identifier listing: names read from a file or standard input, and the ids that they mean."""
+"""Identifier listing: reads names from a file or standard input, and resolves them to items."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ Answer: TypeAlias = tuple[ItemIdentifier, ...] | Unresolved
 
 NAMES_A_PAGE = 1000
 LOOKUPS_A_PAGE = 10
-"""Names that need a request: a page is recorded soon enough that a crash costs few of them."""
+"""Names a page that need a request: after a crash only a few have to be looked up again."""
 _NOT_UTF8 = "not UTF-8 text: save it as UTF-8"
 
 
 async def read_names(file: str) -> list[str]:
     """
-    Read names, as `read_list` finds them in a file ("-": in standard input).
+    Return the names in a file ("-": standard input); see `read_list`.
 
     Raises:
         UsageError: the file cannot be read.
@@ -75,13 +75,13 @@ async def _read_text(file: str) -> str:
         reason = exc.strerror if isinstance(exc, OSError) else str(exc)
         reason = _NOT_UTF8 if isinstance(exc, UnicodeDecodeError) else reason
         raise UsageError(f"{file}: cannot be read: {reason}") from exc
-    if "\0" in text:  # every other byte of what some programs call Unicode
+    if "\0" in text:  # UTF-16: every other byte is 0
         raise UsageError(f"{file}: cannot be read: {_NOT_UTF8}")
     return text
 
 
 def _must_end(file: str) -> None:
-    """Refuse a device that gives bytes for ever; a terminal does not, and nothing comes of /dev/null."""
+    """Raise OSError for a device that may be endless; terminals and /dev/null are allowed."""
     kind = Path(file).stat()
     is_null = os.path.samestat(kind, Path(os.devnull).stat())
     if stat.S_ISBLK(kind.st_mode) or (stat.S_ISCHR(kind.st_mode) and not is_null and not _is_terminal(file)):
@@ -100,8 +100,8 @@ async def _read_standard_input() -> bytes:
     """
     Return all of standard input.
 
-    A thread of its own, which does not keep the program from ending: nothing can wake a thread that waits
-    for a terminal, and a pool of threads waits for all of its threads.
+    It runs in a daemon thread: nothing can wake a thread that waits for a terminal, and a thread pool would
+    wait for it when the program ends.
     """
     chunks: list[bytes] = []
     is_read = anyio.Event()
@@ -121,10 +121,9 @@ async def _read_standard_input() -> bytes:
 @dataclass(frozen=True)
 class IdentifierListing(Listing):
     """
-    A list of names; its key changes with its content, so a position always fits the list.
+    A list of names; its key changes with its content, so a cursor always belongs to the list.
 
-    ``once_more``: they are from other lists, and were not found. The answer for one name is kept for
-    those that are equal to it.
+    ``once_more``: names of other lists that were not found. The result for a name is kept for equal names.
     """
 
     names: tuple[str, ...]
@@ -138,7 +137,7 @@ class IdentifierListing(Listing):
 
     @property
     def length(self) -> int:
-        """How many names there are; one may come up several times."""
+        """The number of names; a name may occur several times."""
         return len(self.names)
 
     async def page(self, figshare: Figshare, cursor: str | None) -> Page:
@@ -168,7 +167,7 @@ class IdentifierListing(Listing):
 
 
 def _resolve_locally(name: str, finder: Finder) -> Answer | None:
-    """Return what a name leads to by itself, None where figshare has to be asked."""
+    """Return the result for a name that needs no request, None for any other."""
     if (named := item_in(name)) is not None:
         if is_figshares_doi(name):
             finder.note_doi(ItemId(named.id))
@@ -182,14 +181,14 @@ def _resolve_locally(name: str, finder: Finder) -> Answer | None:
 
 
 def _cache_key(name: str) -> str:
-    """Return the key of the answer for a name: the same for names that are equal."""
+    """Return the cache key of a name: the same for equal names."""
     if (named := item_in(name)) is not None:
         return f"{named.host} {named.id} {named.version}"
     return str(doi_in(name) or handle_in(name)).lower()
 
 
 async def _look_up(name: str, finder: Finder) -> Answer:
-    """Return the items that a name leads to, or why it leads to none."""
+    """Request the items that a name means, and return them or why there are none."""
     doi = doi_in(name)
     try:
         if (named := item_in(name)) is not None:
@@ -204,7 +203,7 @@ async def _look_up(name: str, finder: Finder) -> Answer:
 
 
 async def _resolve_portal_address(name: str, named: ItemIdentifier, finder: Finder) -> Answer:
-    """Return the item that an address of another host means; one that is gone counts if it was harvested."""
+    """Return the item of an address on another host; a withdrawn one counts if it was harvested."""
     try:
         reason = await finder.mismatch(named)
     except NotFound as error:
@@ -214,7 +213,7 @@ async def _resolve_portal_address(name: str, named: ItemIdentifier, finder: Find
 
 
 def _notes(name: str, found: Answer) -> list[str]:
-    """Say so where several items share a name."""
+    """Return a warning if several items share a name."""
     if isinstance(found, Unresolved) or len(found) == 1:
         return []
     ids = ", ".join(str(each.id) for each in found)

@@ -1,4 +1,4 @@
-"""What the names that people give to items tell by themselves: ids, addresses, DOIs, handles, versions."""
+"""Item identifiers: parses ids, addresses, DOIs and handles, each with or without a version."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 ID = "[0-9]{1,18}"
-"""An item's id, as a pattern: what is longer is none, and fits into no ledger."""
+"""The pattern of an item's id; a longer number is none, and does not fit into the ledger."""
 _VERSION = "[0-9]{1,9}"
 _LONG_ENOUGH = "[0-9]{5,18}"
-"""A number that is an item's id rather than its version or the year that it is called by."""
+"""The pattern of a number that is an item's id rather than a version or a year in its title."""
 _BEFORE_ID = 2
-"""Segments of an address that may stand before the id: the item's type and its title."""
+"""Path segments that may precede the id: the item's type and its title."""
 _FIGSHARE = ("figshare.com", "figsh.com")
 _MOST_ESCAPED = 2
 """How often one character may have been percent-escaped."""
@@ -40,10 +40,10 @@ _OAI = re.compile(rf"oai:figshare\.com:article/({ID})(?:[./]v({_VERSION}))?", re
 
 class ItemIdentifier(NamedTuple):
     """
-    An item's id, and the version that is meant: 0 for whatever is current.
+    An item's id, and the version, 0 for the current one.
 
-    ``host``: that of the address in which it stands, where only figshare can say whether it is a portal of
-    its own; "" where the name itself is proof enough.
+    ``host``: the host of an address that may or may not be one of figshare's portals; "" if the name itself
+    is proof enough.
     """
 
     id: int
@@ -52,7 +52,10 @@ class ItemIdentifier(NamedTuple):
 
 
 def tidied(name: str) -> str:
-    """Return a name without what lists, mails and markup put around it: quotes, brackets, a full stop."""
+    """
+    Return a name without the characters that lists, mails and markup add: quotes,
+    brackets, a full stop.
+    """
     text = " ".join(_INVISIBLE.sub("", name).split())
     if found := re.search(r"""\]\(\s*<?([^\s>]+?)>?\)|href\s*=\s*["']?([^"'\s>]+)""", text):
         text = found[1] or found[2]
@@ -77,11 +80,11 @@ def _unescaped(text: str) -> str:
 
 def item_in(name: str) -> ItemIdentifier | None:
     """
-    Read the item's id where the name itself tells it, without asking anybody.
+    Return the item's id if the name contains it, without a request; else None.
 
-    An id, an item's address on figshare.com, the api or an institution's portal, a DOI of figshare's
-    own prefix (an institution's DOI need not end with the id: see `Finder.by_doi`), each with or
-    without a version. A version 0 is none, and what names it names nothing.
+    A name is an id, an item's address on figshare.com, the API or an institution's portal, or a DOI with
+    figshare's own prefix (an institution's DOI need not end with the id: see `Finder.by_doi`), each with or
+    without a version. There is no version 0: a name with it means no item.
     """
     found = _read(name)
     if found is None or (found[1] and not int(found[1])):
@@ -90,7 +93,7 @@ def item_in(name: str) -> ItemIdentifier | None:
 
 
 def _read(name: str) -> tuple[str, str, str] | None:
-    """Return an item's id, its version, "" for none, and the host to be proven, as they stand in a name."""
+    """Return the id, the version ("" for none) and the host to be checked, as written in a name."""
     text = tidied(name)
     found: re.Match[str] | None
     if found := _ID.fullmatch(text):
@@ -117,19 +120,19 @@ def _place(text: str) -> tuple[str, list[str]] | None:
 
 
 def host_of(address: str) -> str:
-    """Return the host of an address, without "www.", and its port where that is an unusual one; or ""."""
+    """Return the host of an address without "www.", with its port unless that is the default; or ""."""
     place = _place(address.strip())
     return place[0] if place else ""
 
 
 def is_figshares(host: str) -> bool:
-    """Return whether a host is one of figshare's, whose numbers can be nothing but figshare's."""
+    """Return whether a host is one of figshare's, so that numbers in its addresses are figshare's ids."""
     name = host.partition(":")[0]
     return name in _FIGSHARE or name.endswith(tuple(f".{each}" for each in _FIGSHARE))
 
 
 def _in_place(host: str, parts: Sequence[str]) -> tuple[str, str, str] | None:
-    """Read what stands behind ``articles``, or ``items`` as version 3 of the api has it."""
+    """Parse the path after ``articles``, or after ``items`` as in version 3 of the API."""
     is_own = is_figshares(host)
     names = {"articles", "items"} if is_own else {"articles"}
     for place, part in enumerate(parts):
@@ -141,10 +144,10 @@ def _in_place(host: str, parts: Sequence[str]) -> tuple[str, str, str] | None:
 
 def _in_path(segments: Sequence[str]) -> tuple[str, str] | None:
     """
-    Read what stands behind ``articles/``: up to a type and a title, the id, up to a version.
+    Parse the path after ``articles/``: an optional type and title, the id, an optional version.
 
-    A title may be a number, such as 2019. Of two numbers in a row the second is the id where it is long
-    enough for one, as no version is.
+    A title may be a number, such as 2019. Of two numbers in a row the second is the id if it is long
+    enough, as versions are short.
     """
     place = next((place for place, each in enumerate(segments) if re.fullmatch("[0-9]+", each)), None)
     if place is None or place > _BEFORE_ID:
@@ -166,7 +169,7 @@ def doi_in(name: str) -> str | None:
 
 
 def is_figshares_doi(name: str) -> bool:
-    """Return whether a name is a DOI of figshare's own form, whose tail is read as the item's id."""
+    """Return whether a name is a DOI of figshare's own form, which ends with the item's id."""
     return "10." in name and _FIGSHARE_DOI.fullmatch(doi_in(name) or "") is not None
 
 
@@ -177,7 +180,7 @@ def handle_in(name: str) -> str | None:
 
 
 def version_in(doi: str) -> int:
-    """Return the version that a DOI or a handle names, 0 for none."""
+    """Return the version in a DOI or a handle, 0 for none."""
     return int(_version_in(doi) or 0)
 
 
@@ -187,12 +190,12 @@ def _version_in(doi: str) -> str:
 
 
 def without_version(name: str) -> str:
-    """Return a DOI or a handle without the version that it may name."""
+    """Return a DOI or a handle without its version."""
     return re.sub(r"\.v[0-9]+$", "", name, flags=re.IGNORECASE)
 
 
 def same_name(one: str | None, other: str) -> bool:
-    """Return whether two DOIs or handles name the same item, whatever their versions and case."""
+    """Return whether two DOIs or handles mean the same item; versions and case are ignored."""
     return bool(one) and without_version(str(one)).lower() == without_version(other).lower()
 
 
@@ -200,7 +203,7 @@ def same_name(one: str | None, other: str) -> bool:
 
 
 def why_not(name: str) -> str:
-    """Return what a name is that cannot lead to an item, "" for one that may."""
+    """Return what a name is that cannot mean an item, "" if it can."""
     text = _unescaped(tidied(name))
     found_id = _read(name)
     version = found_id[1] if found_id else _version_in(text)
@@ -218,7 +221,7 @@ def why_not(name: str) -> str:
 
 
 def _not_an_item(parts: Sequence[str]) -> str:
-    """Return what an address is, by its path, "" where nothing is known of it."""
+    """Return what an address is, by its path, "" if that is unknown."""
     path = "/".join(parts)
     for pattern, say in _PATHS:
         if found := re.fullmatch(pattern, path, re.IGNORECASE):

@@ -1,8 +1,8 @@
 """
-Lenient decoding of JSON: values of another type than documented are read where their meaning is plain.
+Lenient JSON decoder: accepts values of another type than documented if their meaning is clear.
 
-Other clients of figshare meet 0 and 1 for booleans, and numbers as text. This module decides, once for all
-answers, which such values are plain. Any other value is odd, and the caller decides what that costs.
+Clients of figshare see 0 and 1 for booleans, and numbers as text. This module decides for all answers which
+such values are clear. Any other value is odd, and the caller decides what follows from that.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ T = TypeVar("T")
 _WHOLE = re.compile(r"([0-9]{1,19})(?:\.0+)?")
 _TRUTH = {"0": False, "1": True, "false": False, "true": True}
 MOST_ODD = 10_000
-"""Odd values; an answer with more of them is no answer."""
+"""An answer with more odd values than this is rejected."""
 _EXACT = 2**53
-"""A float beyond it is no longer one whole number rather than its neighbour."""
+"""Beyond this a float can no longer represent every whole number."""
 _SHOWN = 40
-"""Characters of an odd value that a message has."""
+"""Characters of an odd value that a message shows."""
 _MOST_SHOWN = 2**63 - 1
 
 
@@ -34,11 +34,11 @@ _type_info: Callable[[Any], inspect.Type] = cache(inspect.type_info)
 
 
 class Unclear(ValueError):
-    """A value that cannot be read, and without which there is nothing: one line that names it."""
+    """A required value is unreadable; the message is one line that names it."""
 
 
 class Lenient(NamedTuple, Generic[T]):
-    """What was read; ``odd``: the paths of values whose meaning is not plain, which are None now."""
+    """A decoded value; ``odd``: the paths of values without a clear meaning, which became None."""
 
     value: T
     odd: tuple[str, ...]
@@ -46,15 +46,15 @@ class Lenient(NamedTuple, Generic[T]):
 
 def read_leniently(value: object, kind: type[T]) -> Lenient[T]:
     """
-    Return decoded JSON as a kind of struct.
+    Return decoded JSON as a struct.
 
-    Whole numbers may be floats or text, booleans may be 0, 1, or text, and a struct of one text may be that
-    text. An empty text is null where a number or a boolean may be null. An odd value is null where null is
-    allowed.
+    Whole numbers may be floats or text. Booleans may be 0, 1, or text. A struct with one text field may be
+    that text. An empty text is null where a number or a boolean may be null. An odd value becomes null where
+    null is allowed.
 
     Raises:
-        Unclear: something odd stands where a value must be.
-        InvalidResponse: nearly all of it is odd.
+        Unclear: a required value is odd.
+        InvalidResponse: there are more than `MOST_ODD` odd values.
     """
     odd: list[str] = []
     result = _read(value, _type_info(kind), "", odd)
@@ -66,7 +66,7 @@ def whole_number(value: object) -> int:
     Return the whole number that a value means: 5, 5.0, "5", " 5 ", "5.0".
 
     Raises:
-        Unclear: it means none, or one that no float can tell from its neighbour.
+        Unclear: it is no whole number, or a float too large to be exact.
     """
     if isinstance(value, bool):
         raise _unclear(value)
@@ -107,7 +107,7 @@ def _read(value: object, kind: inspect.Type, path: str, odd: list[str]) -> Any:
                 _read(each, kind.item_type, f"{path}[{place}]", odd) for place, each in enumerate(value, 1)
             ]
         case inspect.DictType() if isinstance(value, dict):
-            # Keys may be any text: a message names the table.
+            # Keys may be any text, so a message names the table.
             return {key: _read(each, kind.value_type, path, odd) for key, each in value.items()}
         case inspect.NoneType() if value is None:
             return None
@@ -145,7 +145,7 @@ def _read_union(value: object, kinds: Sequence[inspect.Type], path: str, odd: li
 
 
 def _is_blank(value: object, kinds: Sequence[inspect.Type]) -> bool:
-    """Return whether it is an empty text in the place of a number or a boolean: it is absent."""
+    """Return whether it is an empty text in place of a number or a boolean, which counts as absent."""
     is_number = any(isinstance(kind, inspect.IntType | inspect.BoolType) for kind in kinds)
     return is_number and isinstance(value, str) and not value.strip()
 
@@ -170,7 +170,7 @@ def _read_struct(value: object, kind: inspect.StructType, path: str, odd: list[s
 
 
 def _only_text(kind: inspect.StructType) -> str:
-    """Return the name of the only field of a struct if it holds text: a bare text means that. Else ""."""
+    """Return the name of a struct's only field if its type is text, else ""."""
     if len(kind.fields) != 1:
         return ""
     (field,) = kind.fields

@@ -16,7 +16,7 @@ class PageRequest:
     """
     One page of a listing, as it is requested.
 
-    `endpoint`: the one that is asked, which past a cap is another one than that of the listing.
+    `endpoint`: the requested one; past a cap it is the listing's `past_cap` endpoint.
     """
 
     def __init__(self, listing: ArticleListing, cursor: PageCursor) -> None:
@@ -36,12 +36,12 @@ class PageRequest:
 
     @property
     def takes_query(self) -> bool:
-        """Whether the endpoint takes a query, which can filter by more than its parameters."""
+        """Whether the endpoint supports a query, which can filter by more than its parameters."""
         return bool(self.endpoint.terms)
 
     @cached_property
     def ordering(self) -> tuple[str, str] | None:
-        """The field and the direction of the order, None where the endpoint has its own."""
+        """The field and the direction of the order, None for the endpoint's own."""
         if not self.endpoint.orders:
             return None
         if self.cursor.tail:
@@ -50,7 +50,7 @@ class PageRequest:
 
     @cached_property
     def cut_by(self) -> str:
-        """The date by which entries come ascending, "" where they do not."""
+        """The date by which entries are ascending, "" if they are not."""
         field = self.endpoint.date
         return field if field and self.ordering == (field, "asc") else ""
 
@@ -91,14 +91,14 @@ class PageRequest:
         return {paging.cursor: self.cursor.cursor} if self.cursor.cursor and paging.cursor else {}
 
     def _terms(self) -> list[str]:
-        """Return what only a query can filter by: a licence, and a type without a number."""
+        """Return the filters that only a query supports: a licence, and a type without a number."""
         name = "" if self.cursor.type_number else self.listing.filters.type_name.replace('"', " ")
         values = {"licence": self.cursor.licence, "item_type": name}
         return [term.format(values[name]) for name, term in self.endpoint.terms.items() if values[name]]
 
     @cached_property
     def condition(self) -> Condition:
-        """All that a record must meet; see `PageCursor` for what only figshare knows."""
+        """The condition on records; `PageCursor` has the values that were looked up at figshare."""
         filters, cursor = self.listing.filters, self.cursor
         return Condition(
             group=self.criteria.get("group", 0),
@@ -112,7 +112,7 @@ class PageRequest:
         )
 
     def condition_of(self, entry: Entry | None) -> str:
-        """Return what the record of an entry must meet, as JSON: all that the entry itself does not say."""
+        """Return the condition on the record of an entry, as JSON: the fields that the entry lacks."""
         if self.condition == Condition():
             return ""
         absent = frozenset(Condition.__struct_fields__) if entry is None else self._absent(entry)
@@ -121,7 +121,7 @@ class PageRequest:
         return self._conditions[absent]
 
     def _absent(self, entry: Entry) -> frozenset[str]:
-        """Return the fields of a condition that an entry does not have; none has a licence."""
+        """Return the fields of a condition that an entry lacks; no entry has a licence."""
         absent = {"licence", *self.listing.filters.absent(entry, self.cursor.type_number)}
         if not entry.group_id:  # 0 is no group
             absent.add("group")
@@ -130,7 +130,7 @@ class PageRequest:
         return frozenset(absent)
 
     def __str__(self) -> str:
-        """Name the listing in messages about its entries."""
+        """Return the name of the listing for messages about its entries."""
         if not self.listing.criteria:
             return self.endpoint.what
         return ", ".join(f"{name} {value}" for name, value in self.listing.criteria.items())

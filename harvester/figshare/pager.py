@@ -1,22 +1,22 @@
 """
-Pager: reads a listing page by page, past every cap; `cursor.py` computes where the next page begins.
+Pager: reads a listing page by page, also past its caps; `cursor.py` computes where the next page begins.
 
-If a service gives a cursor (X-Cursor), the pager follows it. If not, it asks for pages by number until one is
-refused: the documents name three caps, so none is assumed. From there on the listing is cut into slices by
-date. A slice begins a second before the last date seen, as "since" may mean at that moment or after it, and
-again at page 1. An endpoint with neither cursor nor date hands over to the one named for this (`past_cap`),
-which begins from its start. The ledger does not count an item twice.
+If a service gives a cursor (X-Cursor), the pager follows it. If not, it requests pages by number until one is
+refused: the documents give three different caps, so none is assumed. From there on the listing is cut into
+slices by date. A slice begins again at page 1, a second before the last date seen, as "since" may include
+that moment or not. An endpoint with neither cursor nor date hands over to its `past_cap` endpoint, which is
+read from the start. The ledger does not count an item twice.
 
-By date of change every page is a slice of its own, if that leads on. An item that is changed meanwhile moves
-to the end, and at the edge of two numbered pages another item would be lost. Pages go by number if a service
-knows only days (to the end of a day), or ignores where to begin (to its cap). One more page by number shows
-whether anything follows a first page that was not full.
+In the order of modification every page is a slice of its own, if that makes progress. An item that changes
+meanwhile moves to the end, and with numbered pages another item would be lost at the edge of two pages. Pages
+are numbered if a service knows only days (to the end of a day), or ignores "since" (to its cap). One more
+numbered page shows whether anything follows a first page that was not full.
 
-Some services sort what has no date last, and exclude it where a slice begins. So if a listing was cut by
+Some services sort entries without a date last, and exclude them from a slice. So if a listing was cut by
 date, one last page is read in descending order, for entries without a date.
 
-An entry that does not say whether it is wanted is kept: its record decides, see `client_side_filters.py`.
-A cursor holds the whole state as JSON, so another process can continue the listing.
+An entry that lacks a filtered field is kept: its record decides, see `client_side_filters.py`.
+A cursor contains the whole state as JSON, so another process can continue the listing.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Pager:
 
     async def page(self, listing: ArticleListing, cursor: str | None) -> Page:
         """
-        Return one page of a listing; `cursor`: None for the first, later what the page before gave.
+        Return one page of a listing; `cursor`: None for the first, else `Page.cursor` of the page before.
 
         Raises:
-            Rejected: the listing cannot be had, or not as a whole.
+            Rejected: the listing cannot be read, or not completely.
             Others: as `Client.retry`.
         """
         request = PageRequest(listing, await self._with_names(listing, PageCursor.read(cursor)))
@@ -62,11 +62,11 @@ class Pager:
         return _read(request, reply.value, self._next_cursor(reply), reply.served_at)
 
     async def unknown_values(self, listing: ArticleListing) -> list[str]:
-        """Return a warning for each value of the filters that neither figshare nor this program knows."""
+        """Return a warning for each filter value that neither figshare nor this program knows."""
         return await self._vocabulary.unknown_values(listing.filters)
 
     async def _with_names(self, listing: ArticleListing, cursor: PageCursor) -> PageCursor:
-        """Look up the licence and the type that are wanted by name, unless that has been done."""
+        """Look up the licence and the type that are given by name, unless that has been done."""
         filters = listing.filters
         if (wanted := filters.licence) is not None and not cursor.licence:
             known = await self._vocabulary.licence(wanted)
@@ -87,7 +87,7 @@ class Pager:
         return reply.value.cursor or (reply.headers.get(self._paging.cursor) if self._paging.cursor else None)
 
     async def _after_refusal(self, request: PageRequest, error: NotFound | Rejected) -> Page:
-        """Return the page that stands for a refused one, where the listing can go on."""
+        """Return a page in place of a refused one, if the listing can continue."""
         cursor = request.cursor
         if cursor.confirming:
             return Page((), _unconfirmed(cursor))
@@ -105,19 +105,19 @@ class Pager:
 
 def _unconfirmed(cursor: PageCursor) -> str | None:
     """
-    Return the cursor that follows where the cap forbids to confirm the end of cursors, None for the end.
+    Return the next cursor if the cap prevents a check of the end of cursors, None for the end.
 
-    A full page that gives no cursor is believed. An empty answer may be that to an expired cursor: the
-    listing is begun anew, once.
+    A full page without a cursor is accepted as the end. An empty answer may mean an expired cursor: the
+    listing is restarted, once.
     """
     return cursor.restarted(again=True).write() if cursor.was_empty and not cursor.again else None
 
 
 def _proven(error: NotFound, request: PageRequest) -> NotFound | UnprovenNotFound:
     """
-    Return what it means that a listing is not found.
+    Return the error for a listing that is not found.
 
-    A collection may be gone. A search, or the list of everything, exists as long as the API does.
+    A collection may be deleted. A search, or the list of all items, exists as long as the API does.
     """
     if "{" in request.endpoint.path:
         return error
@@ -128,10 +128,10 @@ def _proven(error: NotFound, request: PageRequest) -> NotFound | UnprovenNotFoun
 
 def _past_cap(request: PageRequest) -> PageCursor:
     """
-    Return where a listing goes on if the requested page is past its cap.
+    Return where a listing continues if the requested page is past its cap.
 
     Raises:
-        Rejected: it cannot go on.
+        Rejected: it cannot continue.
     """
     cursor, endpoint, pages = request.cursor, request.endpoint, request.cursor.page - 1
     reason = ""
@@ -145,14 +145,14 @@ def _past_cap(request: PageRequest) -> PageCursor:
             reason = f": they do not come ordered by {endpoint.date}"
     elif endpoint.past_cap is not None:
         return cursor.restarted(handovers=cursor.handovers + 1, by_date=False)
-    elif endpoint.date:  # an order of the user's has no slices
+    elif endpoint.date:  # the user's order has no slices
         return cursor.restarted(by_date=True)
     most = pages * cursor.page_size
     raise Rejected(f"{endpoint.what} can be listed only up to {most} items{reason}; incomplete")
 
 
 def _order_given_up(request: PageRequest, further: PageCursor) -> str:
-    """Return a warning if a listing goes on by date though another order was wanted, "" if not."""
+    """Return a warning if a listing continues by date though the user wants another order, "" if not."""
     if request.cursor.by_date or not further.by_date:
         return ""
     pages = request.cursor.page - 1
@@ -160,7 +160,7 @@ def _order_given_up(request: PageRequest, further: PageCursor) -> str:
 
 
 def _read(request: PageRequest, found: EntryPage, next_cursor: str | None, served_at: str) -> Page:
-    """Return the page of an answer."""
+    """Return the page for an answer."""
     following = _following(request, found, next_cursor)
     if request.cursor.tail:
         found = _undated(request, found)
@@ -188,7 +188,7 @@ def _read(request: PageRequest, found: EntryPage, next_cursor: str | None, serve
 
 
 def _following(request: PageRequest, found: EntryPage, next_cursor: str | None) -> PageCursor | None:
-    """Return where the page behind one begins, None when it is the last."""
+    """Return where the next page begins, None after the last one."""
     cursor, cut = request.cursor, request.cut_by
     if cursor.tail:
         return None if found.size or cursor.was_empty else cursor.replace(was_empty=True)
@@ -210,10 +210,10 @@ def _following(request: PageRequest, found: EntryPage, next_cursor: str | None) 
 
 def _undated(request: PageRequest, found: EntryPage) -> EntryPage:
     """
-    Return the entries without a date of a last page, the newest first: the rest was listed or is not wanted.
+    Return the entries without a date on the last page; the others were listed before or are not wanted.
 
     Raises:
-        Rejected: a full page has no dates, so that there may be more of them.
+        Rejected: no entry of a full page has a date, so there may be more of them.
     """
     endpoint = request.endpoint
     entries = tuple(entry for entry in found.entries if not getattr(entry, endpoint.date))
@@ -224,7 +224,7 @@ def _undated(request: PageRequest, found: EntryPage) -> EntryPage:
 
 
 def _by_change(cursor: PageCursor, found: EntryPage, following: PageCursor | None) -> PageCursor | None:
-    """Go on in a slice, where pages come by date of change; see the module's docstring."""
+    """Return the next slice if pages come by date of modification; see the module's docstring."""
     if cursor.probing and found.size:
         return cursor.next_slice(cursor.pages) or following
     if following is None or following.cursor:
@@ -235,7 +235,7 @@ def _by_change(cursor: PageCursor, found: EntryPage, following: PageCursor | Non
 
 
 def _is_past(request: PageRequest, seen: PageCursor, dates: Sequence[str]) -> bool:
-    """Return whether nothing that is wanted can come any more."""
+    """Return whether no wanted item can follow any more."""
     day = request.listing.filters.published_before
     if day is None or request.cut_by != "published_date" or seen.unordered or not dates:
         return False
@@ -243,7 +243,7 @@ def _is_past(request: PageRequest, seen: PageCursor, dates: Sequence[str]) -> bo
 
 
 def _mismatch(request: PageRequest, strangers: set[int], criterion: str) -> Callable[[Entry], str] | None:
-    """Return what names the reason to exclude an entry, None if no entry is excluded."""
+    """Return a function that gives the reason to exclude an entry, None if no entry is excluded."""
     if not (strangers or request.listing.narrows):
         return None
 
@@ -258,7 +258,7 @@ def _mismatch(request: PageRequest, strangers: set[int], criterion: str) -> Call
 def _refs(
     request: PageRequest, found: EntryPage, mismatch: Callable[[Entry], str] | None
 ) -> tuple[tuple[ItemRef, ...], list[tuple[Entry, str]]]:
-    """Return the items of a page, and the excluded entries, each with the filter that `mismatch` names."""
+    """Return the items of a page, and the excluded entries by the filter that excluded them."""
     refs: list[ItemRef] = []
     excluded: list[tuple[Entry, str]] = []
     private = request.endpoint.authorised
@@ -289,12 +289,12 @@ def _refs(
 
 def _strangers(request: PageRequest, entries: Sequence[Entry]) -> tuple[set[int], str]:
     """
-    Return the entries of another group or project than the wanted one, and the name of that criterion.
+    Return the entries of another group or project than requested, and the name of that criterion.
 
-    A group of 0 says nothing; a project is 0 for an item that is in none.
+    A group of 0 means unknown; a project of 0 means that the item is in none.
 
     Raises:
-        Rejected: most entries are of another one, so that this would become a listing of all of figshare.
+        Rejected: most entries are of another one: this would become a listing of all of figshare.
     """
     numbers = dict[int, int]()
     criterion, wanted = "", None

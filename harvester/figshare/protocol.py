@@ -1,8 +1,8 @@
 """
-API interface: what the rest of the program sees of figshare, whichever version of its API answers.
+API protocol: the interface to figshare that the other packages use, for any version of its API.
 
 An `ApiVersion` is data: paths, decoders, and what each listing endpoint can filter, order and page. `v2.py`
-has the version in use. Nothing outside this package names a path of the API.
+contains the version in use. No module outside this package contains a path of the API.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 U = TypeVar("U")
 
-# -- what the rest sees ---------------------------------------------------------------------------
+# -- for other packages ----------------------------------------------------------------------------
 
 
 class Listing(Protocol):
     """
-    One list of items, read page by page: from its beginning, or from where it was left.
+    One list of items, read page by page, from the beginning or from a cursor.
 
     A class that is a listing derives from this one and implements `key` and `page`; the rest has defaults.
     """
 
     @property
     def key(self) -> str:
-        """Its name in the ledger: the same key, the same list."""
+        """Its name in the ledger; listings with the same key are the same list."""
         ...
 
     async def page(self, figshare: Figshare, cursor: str | None) -> Page:
@@ -49,48 +49,52 @@ class Listing(Protocol):
 
     @property
     def client_side_filters(self) -> tuple[str, ...]:
-        """The names of the filters that its endpoint does not take: they are checked entry by entry."""
+        """The names of the filters that its endpoint does not support: each entry is checked here."""
         return ()
 
     @property
     def length(self) -> int | None:
-        """How many entries it has, where that is known before it is read: such a list cannot be endless."""
+        """The number of entries if it is known in advance; such a list cannot be endless."""
         return None
 
     def since(self, moment: str) -> Listing | None:
         """
-        Return the same list narrowed to what was modified at or after a moment (ISO 8601).
+        Return the same list restricted to items that were modified at or after a moment (ISO 8601).
 
-        None where its service cannot tell. Nothing of it says that an item is gone.
+        None if the service cannot filter so. Such a list never shows that an item was withdrawn.
         """
         return None
 
     async def unknown_values(self, figshare: Figshare) -> list[str]:
-        """Return a warning for each value of its filters that neither figshare nor this program knows."""
+        """Return a warning for each filter value that neither figshare nor this program knows."""
         return []
 
     async def count(self, figshare: Figshare) -> int | None:
-        """Return how many items it has, None where figshare cannot count them, as with filters."""
+        """Return the number of items, None if figshare cannot count them, for example with filters."""
         return None
 
 
 class Finder(Protocol):
-    """Finds items by their DOIs, handles and addresses. All calls raise what `Client.retry` raises."""
+    """Resolves DOIs, handles and addresses to items. All calls raise what `Client.retry` raises."""
 
     def trusts(self, identifier: ItemIdentifier) -> bool:
-        """Return whether the host of an address is figshare's, the API's own, or a portal seen before."""
+        """Return whether the host of an address is figshare's, the API's own, or a known portal."""
         ...
 
     def note_doi(self, item_id: ItemId) -> None:
-        """Note that an item was named by a DOI that ends in this number."""
+        """Remember that the user named an item by a DOI that ends in this number."""
         ...
 
     async def with_doi_of(self, item_id: ItemId, version: int) -> tuple[int, ...]:
-        """Return the items whose DOI ends in the number of another one; () if it was not named by DOI."""
+        """
+        Return the items whose DOI ends in the number of another one.
+
+        () if the user named it differently.
+        """
         ...
 
     async def mismatch(self, identifier: ItemIdentifier) -> str:
-        """Return why an address of another host does not mean this item, "" if it does."""
+        """Return why an address of another host does not belong to this item, "" if it does."""
         ...
 
     async def by_doi(self, doi: str) -> tuple[ItemIdentifier, ...]:
@@ -107,7 +111,7 @@ class Figshare(Protocol):
 
     @property
     def finder(self) -> Finder:
-        """Finds items by their names."""
+        """Resolves the names of items."""
         ...
 
     @property
@@ -116,15 +120,19 @@ class Figshare(Protocol):
         ...
 
     async def page(self, listing: ArticleListing, cursor: str | None) -> Page:
-        """Return one page of a listing; `cursor`: None for the first, later what the page before gave."""
+        """
+        Return one page of a listing.
+
+        `cursor`: None for the first, else `Page.cursor` of the page before.
+        """
         ...
 
     async def unknown_values(self, listing: ArticleListing) -> list[str]:
-        """Return a warning for each value of the filters that neither figshare nor this program knows."""
+        """Return a warning for each filter value that neither figshare nor this program knows."""
         ...
 
     async def count(self, group_ids: Sequence[int]) -> int:
-        """Return how many public items some groups hold together."""
+        """Return the number of public items in some groups together."""
         ...
 
     async def group_tree(self, group_id: int) -> list[int]:
@@ -146,15 +154,15 @@ class Figshare(Protocol):
         ...
 
     async def confirm_token(self) -> None:
-        """Check that the token is still good, if the last answer to it was a refusal."""
+        """Check the token again if its last answer was a refusal."""
         ...
 
     async def serves(self, known: Sequence[ItemRef]) -> bool:
-        """Return whether the API gives what is certain to be there."""
+        """Return whether the API answers requests for items that certainly exist."""
         ...
 
 
-# -- what a version is made of --------------------------------------------------------------------
+# -- an API version ------------------------------------------------------------------------------
 
 
 class Endpoint(Struct, Generic[T], frozen=True):
@@ -164,8 +172,8 @@ class Endpoint(Struct, Generic[T], frozen=True):
     ``path``: below the base of its service, with ``{name}`` where a value belongs.
     ``decode``: turns the body into a value; raises `InvalidResponse` or `ConnectionFailed`.
     ``authorised``: requests carry the token.
-    ``right``: what only an administrator's token may do there, for the message of a refusal.
-    ``method``: GET has its parameters in the query, POST in a JSON body.
+    ``right``: the administrator's right that it needs, for the message of a refusal.
+    ``method``: GET sends parameters in the query, POST in a JSON body.
     """
 
     path: str
@@ -184,8 +192,8 @@ class Paging(NamedTuple):
     How pages are requested.
 
     ``page``, ``page_size``, ``order``, ``direction``: names of the parameters.
-    ``cursor``: the header, of a request and of the answer before it, that holds where the next page begins;
-    "" if decoders find it in the body (`EntryPage.cursor`).
+    ``cursor``: the header of responses, and of the next request, that holds the cursor; "" if decoders find
+    it in the body (`EntryPage.cursor`).
     ``cursor_param``: the parameter that sends the cursor back, "" if the header does.
     """
 
@@ -202,13 +210,12 @@ class ListingEndpoint(Endpoint["EntryPage"], frozen=True, kw_only=True):
     An endpoint that lists items.
 
     ``what``: whose items they are, for messages.
-    ``params``: the criteria and filters it takes, each with the name of its parameter.
-    ``terms``: what only its query language can filter by, each as a template of a query term.
+    ``params``: the supported criteria and filters, each with the name of its parameter.
+    ``terms``: filters that only its query language supports, each as a template of a query term.
     ``orders``: the fields it can be ordered by.
-    ``date``: the field it is ordered by unless another order is wanted, so that it can be cut into slices by
-    date; "" if there is none.
-    ``past_cap``: the endpoint that goes on where this one gives no further pages.
-    ``changes``: the endpoint that lists what was modified since a moment, if this one cannot.
+    ``date``: the default order, a date by which the listing can be cut into slices; "" if there is none.
+    ``past_cap``: the endpoint that continues after the last page that this one serves.
+    ``changes``: the endpoint that lists items modified since a moment, if this one cannot.
     """
 
     what: str
@@ -274,9 +281,9 @@ class ArticleListing(Table, Listing):
     The listing of one endpoint.
 
     ``name``: names it in the ledger.
-    ``criteria``: what it is a list of, such as ``{"group": 11962}``.
+    ``criteria``: whose items it lists, such as ``{"group": 11962}``.
     ``filters``: which of its items are wanted.
-    ``moment``: ISO 8601; what was modified before is not wanted. "" for no such limit.
+    ``moment``: ISO 8601; items modified before are excluded. "" for no such limit.
     """
 
     name: str
@@ -289,7 +296,10 @@ class ArticleListing(Table, Listing):
     def of(
         cls, name: str, endpoint: ListingEndpoint, criteria: Mapping[str, Any], filters: Filters
     ) -> ArticleListing:
-        """Return the listing of an endpoint, or of the one past its cap if only that can filter it."""
+        """
+        Return the listing of an endpoint, or of its `past_cap` endpoint if only that
+        supports the filters.
+        """
         return cls(name=name, endpoint=endpoint_for(endpoint, filters), criteria=criteria, filters=filters)
 
     @property
@@ -315,14 +325,14 @@ class ArticleListing(Table, Listing):
 
     @property
     def narrows(self) -> bool:
-        """Whether entries are to be checked at all."""
+        """Whether entries have to be checked at all."""
         return self.filters.narrows or bool(self.moment)
 
     def values(self, type_number: int = 0) -> dict[str, Any]:
         """
-        Return the filters as values of parameters; `type_number`: of a type that only figshare knows.
+        Return the filters as parameter values; `type_number`: of a type that only figshare knows.
 
-        Dates begin a second before the wanted ones: "since" may mean at that moment or after it.
+        Dates are a second earlier than wanted, as "since" may include that moment or not.
         """
         values = self.filters.values() | ({"item_type": type_number} if type_number else {})
         if self.moment:
@@ -338,7 +348,10 @@ class ArticleListing(Table, Listing):
         return self.filters.mismatch(entry, type_number)
 
     def is_at_the_edge(self, entry: Entry, name: str) -> bool:
-        """Return whether an excluded entry may have been listed for the second before, or for its day."""
+        """
+        Return whether an excluded entry was listed only because dates are sent a
+        second early, or as a day.
+        """
         if name not in DATES:
             return False
         date = getattr(entry, f"{name.removesuffix('_since')}_date")

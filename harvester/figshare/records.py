@@ -24,13 +24,13 @@ LISTED_FILES = 10
 
 
 _DECIDE_ON_FILES = frozenset({"size", "is_link_only"})
-"""The fields of a file, besides its id, that decide whether and how it is fetched."""
+"""The fields of a file, apart from its id, that decide whether and how it is fetched."""
 _DAY = re.compile(r"\s*(\d{4})[-/]?(\d{1,2})[-/]?(\d{1,2})(?!\d)")
 _MD5 = re.compile("[0-9a-fA-F]{32}")
 
 
 METADATA_ONLY = "metadata only"
-"""Why an item has no downloads: it never had files."""
+"""The reason why an item has no downloads: it never had files."""
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -61,7 +61,7 @@ class ItemType(msgspec.Struct, frozen=True):
 
 
 class _Described(msgspec.Struct, frozen=True):
-    """The keys of a record that tables show. All but the id may be null or absent, here and below."""
+    """The keys of a record that tables show. All but the id may be null or absent, also in nested structs."""
 
     id: Natural
     title: str | None = None
@@ -77,9 +77,9 @@ class _Described(msgspec.Struct, frozen=True):
 
 
 class _Record(_Described, frozen=True):
-    """The keys that are read of a record."""
+    """The keys of a record that the harvest reads."""
 
-    version: Any = None  # read where it is a number: a record is worth more than that
+    version: Any = None  # read if it is a number: else the record is still useful
     size: Natural | None = None
     files: list[_File] | None = None
     folder_structure: dict[str, str | None] | list[None] | None = None  # [] when there are none
@@ -119,10 +119,11 @@ decode_account = decoder(Account, may_be_odd=True)
 
 class _Read(NamedTuple):
     """
-    A record that is odd somewhere, its files read one by one.
+    A record with unexpected values, whose files were read one by one.
 
-    ``listed``: the files that can be read, None where it lists none; ``odd_files``: what is wrong with
-    the others; ``odd``: fields that mean nothing plain.
+    ``listed``: the readable files, None if it lists none.
+    ``odd_files``: what is wrong with the others.
+    ``odd``: fields without a clear meaning.
     """
 
     wire: _Record
@@ -132,7 +133,7 @@ class _Read(NamedTuple):
 
 
 def _read_record_leniently(raw: bytes, error: InvalidResponse) -> _Read:
-    """Return a record that was refused with `error`; an odd value costs itself alone, except for the id."""
+    """Return a record that the strict decoder rejected; each unexpected value but the id is dropped alone."""
     fields = decode_anything(raw)
     if not isinstance(fields, dict):
         raise error
@@ -160,7 +161,10 @@ def _read_file_list(raw: bytes) -> tuple[list[_File], tuple[str, ...], tuple[str
 
 
 def _read_each(raw_list: list[Any]) -> tuple[list[_File], tuple[str, ...], tuple[str, ...]]:
-    """Return the files that can be read, what is wrong with the others, and odd fields of the first."""
+    """
+    Return the readable files, what is wrong with the others, and the unclear fields
+    of the readable ones.
+    """
     listed: list[_File] = []
     wrong: list[str] = []
     fields: list[str] = []
@@ -180,10 +184,10 @@ def _read_each(raw_list: list[Any]) -> tuple[list[_File], tuple[str, ...], tuple
 
 def read_article(raw: bytes, file_list: bytes | None = None) -> Article:
     """
-    Return a record as figshare sent it; `file_list` is the whole list if the record's own was cut.
+    Return a record as figshare sent it; `file_list`: the whole list if the record's own was cut.
 
     Raises:
-        InvalidResponse: it has another shape than documented.
+        InvalidResponse: its JSON is not as documented.
         ConnectionFailed: it is not JSON.
     """
     read = _read_record(raw)
@@ -223,12 +227,12 @@ def _read_record(raw: bytes) -> _Read:
 
 
 def _lists_all(read: _Read) -> bool:
-    """Return whether a record may list all files itself: a list of ten may be cut."""
+    """Return whether a record lists all of its files; a list of ten may be cut."""
     return read.listed is not None and not read.odd_files and len(read.listed) < LISTED_FILES
 
 
 def read_description(raw: bytes) -> Description:
-    """Return what tables show of a record; nothing if it cannot be read, as another release kept it."""
+    """Return the fields that tables show; none if another release stored a record that is unreadable now."""
     try:
         wire = _decode_described(raw)
     except (ConnectionFailed, InvalidResponse):
@@ -257,7 +261,7 @@ def _version(value: object) -> int:
 
 
 def _embargo_until(wire: _Record) -> str:
-    """Return when an embargo ends by itself: ten past midnight UTC of its date, as figshare documents."""
+    """Return when an embargo ends: ten past midnight UTC of its date, as figshare documents."""
     is_known = wire.is_embargoed and isinstance(wire.embargo_date, str | int)
     found = _DAY.match(str(wire.embargo_date)) if is_known else None
     try:
@@ -267,7 +271,7 @@ def _embargo_until(wire: _Record) -> str:
 
 
 def _draft_of(wire: _Record) -> int:
-    """Return the version that a record is an unpublished edit of, -1 for an unknown one, 0 for no edit."""
+    """Return the version that an unpublished edit belongs to, -1 if it is unknown, 0 for no edit."""
     is_published = bool(wire.is_public or wire.published_date)
     return (_version(wire.version) or -1) if wire.status == "draft" and is_published else 0
 
@@ -295,8 +299,8 @@ def _read_file(wire: _File, structure: Mapping[str, str | None]) -> RemoteFile:
 
 
 def _sums(wire: _File) -> str:
-    """Return how the md5 that the uploader named differs from figshare's own, "" if it does not."""
-    if wire.supplied_md5 == wire.computed_md5:  # most are: two matches saved a file
+    """Return how the uploader's md5 differs from figshare's own, "" if it does not."""
+    if wire.supplied_md5 == wire.computed_md5:  # most are equal: saves two regex matches a file
         return ""
     supplied, computed = _md5(wire.supplied_md5), _md5(wire.computed_md5)
     if supplied is None or computed is None or supplied == computed:

@@ -1,4 +1,4 @@
-"""Identifier resolution: which items a DOI, a handle or an address means, by asking figshare."""
+"""Identifier resolution: requests from figshare which items a DOI, a handle or an address means."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from harvester.models import ItemId
 from harvester.text.display import one_line
 
 MOST_AT_ONCE = 10
-"""Items that may share a name: figshare ignores filters that it does not know, so no more is asked for."""
+"""Items that may share a name; figshare ignores filters that it does not know, so no more are requested."""
 _LAST_TRIED = 9
-"""The last version of a name that is asked for where the name is not known as it was given."""
+"""The last version that is tried for a name that is not found as given."""
 _LONGEST_ADDRESS = 200
 
 
 class _Homes(msgspec.Struct, frozen=True):
-    """The addresses of an item in its record: texts, unless they are malformed."""
+    """The addresses in an item's record: texts, unless they are malformed."""
 
     doi: Any = None
     figshare_url: Any = None
@@ -50,9 +50,9 @@ _decode_homes = decoder(_Homes)
 
 class IdentifierResolver:
     """
-    Finds items by their names. All calls raise what `Client.retry` raises.
+    Resolves names to items. All calls raise what `Client.retry` raises.
 
-    The answers are compared with the name: figshare ignores filters that it does not know.
+    Answers are compared with the name, as figshare ignores filters that it does not know.
     """
 
     def __init__(self, rest: RestApi, api: URL, version: ApiVersion) -> None:
@@ -63,16 +63,20 @@ class IdentifierResolver:
         self._by_doi = set[int]()
 
     def trusts(self, identifier: ItemIdentifier) -> bool:
-        """Return whether the host of an address is figshare's, the API's own, or a portal seen before."""
+        """Return whether the host of an address is figshare's, the API's own, or a known portal."""
         host = identifier.host
         return not host or is_figshares(host) or host in self._portals
 
     def note_doi(self, item_id: ItemId) -> None:
-        """Note that an item was named by a DOI that ends in this number."""
+        """Remember that the user named an item by a DOI that ends in this number."""
         self._by_doi.add(item_id)
 
     async def with_doi_of(self, item_id: ItemId, version: int) -> tuple[int, ...]:
-        """Return the items whose DOI ends in the number of another one; () if it was not named by DOI."""
+        """
+        Return the items whose DOI ends in the number of another one.
+
+        () if the user named it differently.
+        """
         if item_id not in self._by_doi:
             return ()
         doi = f"10.6084/m9.figshare.{item_id}.v{version or 1}"
@@ -80,13 +84,13 @@ class IdentifierResolver:
 
     async def mismatch(self, identifier: ItemIdentifier) -> str:
         """
-        Return why an address of another host does not mean this item, "" if it does.
+        Return why an address of another host does not belong to this item, "" if it does.
 
-        Journals number their articles too. A portal is known by the records of its items, which name its
-        host. So one of them is requested when a host comes up for the first time.
+        Journals number their articles too. The records of a portal's items contain its host, so one of them
+        is requested when a host appears for the first time.
 
         Raises:
-            NotFound: there is no such public item, so nothing names the host.
+            NotFound: there is no such public item, so no record contains the host.
         """
         host = identifier.host
         try:
@@ -107,9 +111,9 @@ class IdentifierResolver:
         """
         Return the items with this DOI, with or without its version; () if there is none.
 
-        One DOI may be that of several items. The filter may know only the DOI with the current version, or
-        the one without. So the item whose number is its tail is requested, then the form with or without a
-        version, the same in lower case, and the versions up to `_LAST_TRIED`.
+        Several items may share a DOI. The filter may know only the DOI with the current version, or only the
+        one without. So these are tried in turn: the item whose number ends the DOI, the form with or without
+        a version, both in lower case, and the versions up to `_LAST_TRIED`.
         """
         if found := await self._listed("doi", doi, doi):
             return found
@@ -127,14 +131,14 @@ class IdentifierResolver:
         return await self._listed("handle", handle, handle) or await self._in_other_forms("handle", handle)
 
     async def _in_other_forms(self, field: str, name: str) -> tuple[ItemIdentifier, ...]:
-        """Ask for a name in its other forms, one by one, until one is found."""
+        """Request the other forms of a name, one by one, until one is found."""
         for form in _other_forms(name):
             if found := await self._listed(field, form, name):
                 return found
         return ()
 
     async def _listed(self, field: str, form: str, name: str) -> tuple[ItemIdentifier, ...]:
-        """Return the items that a listing filtered by one form of a name gives, and that have the name."""
+        """Return the items that a listing finds by one form of a name, and that have the name."""
         endpoint = self._version.articles
         params = {endpoint.params[field]: form, self._version.paging.page_size: MOST_AT_ONCE}
         page = (await self._rest.request(endpoint, params)).value
@@ -148,12 +152,12 @@ class IdentifierResolver:
 
 
 def _version(field: str, own_name: str, name: str) -> int:
-    """Return the version that a name means; a handle that is the item's own means the current one."""
+    """Return the version that a name means; the item's own handle means the current one."""
     return 0 if field == "handle" and own_name.lower() == name.lower() else version_in(name)
 
 
 def _other_forms(name: str) -> tuple[str, ...]:
-    """Return a name without its version and with others, each also in lower case; the likely ones first."""
+    """Return the name without and with versions, each also in lower case; likely ones first."""
     bare = without_version(name)
     first = (bare if bare != name else f"{bare}.v1", name.lower())
     versions = [f"{bare}.v{number}" for number in range(1, _LAST_TRIED + 1)]

@@ -1,4 +1,4 @@
-"""REST calls: where the parameters of an endpoint go, for which account and with which right."""
+"""REST calls: sends the parameters of an endpoint, with the account that the token acts for."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class RestApi:
     The endpoints of one service. All calls raise what `Client.retry` raises.
 
     `service`: its name, "api" or "stats".
-    `impersonate`: the account for which an administrator's token asks, 0 for its own. Requests without a
-    token are the same for all accounts.
+    `impersonate`: the account that an administrator's token acts for, 0 for its own. It is not sent without
+    a token.
 
-    Source: API reference, Impersonation: in the query of a GET, in the body of a POST.
+    Source: API reference, Impersonation: it is in the query of a GET, in the body of a POST.
     """
 
     def __init__(self, client: Client, base: URL, *, service: str = "api", impersonate: int = 0) -> None:
@@ -35,7 +35,7 @@ class RestApi:
 
     @property
     def has_token(self) -> bool:
-        """Whether there is a token to ask with."""
+        """Whether there is a token."""
         return self._client.has_token
 
     async def request(
@@ -49,13 +49,13 @@ class RestApi:
         **values: Any,
     ) -> Reply[T]:
         """
-        Return the decoded answer of an endpoint; `values`: what belongs in its path.
+        Return the decoded answer of an endpoint; `values`: the values in its path.
 
         `authorised`: send the credentials, even if the endpoint does not require them.
         `if_none_match`: an ETag, "" for none.
 
         Raises:
-            NotModified: the answer would be the one that had this ETag.
+            NotModified: the answer still has this ETag.
         """
         authorised = authorised or endpoint.authorised
         params = self._impersonating(params, authorised=authorised)
@@ -73,7 +73,7 @@ class RestApi:
         return await self._explained(reply, endpoint.right, authorised=authorised)
 
     def url(self, endpoint: Endpoint[Any], params: Mapping[str, Any] = NO_PARAMS, **values: Any) -> URL:
-        """Return the URL of an endpoint, at a third of what ``base / path`` costs."""
+        """Return the URL of an endpoint, three times as fast as ``base / path``."""
         path = f"{self._base.raw_path.rstrip('/')}/{endpoint.path.format(**values)}"
         url = self._base.with_path(path, encoded=True)
         return url.with_query(params) if params else url
@@ -84,12 +84,12 @@ class RestApi:
         return {**params, "impersonate": self._impersonate}
 
     async def _explained(self, reply: Awaitable[T], right: str, *, authorised: bool) -> T:
-        """Return the reply; a refusal names the right that is lacking, if it is known which."""
+        """Return the reply; the error of a refusal names the missing right, if it is known."""
         if authorised and self._impersonate:
             right = f"act for account {self._impersonate}"
         try:
             return await reply
-        except Forbidden as error:  # with a token that is good: the client has checked it
+        except Forbidden as error:  # the token is good: the client has checked it
             if not right:
                 raise
             rejected = Rejected(f"{error}: the token may not {right}: an administrator's token is needed")

@@ -1,8 +1,8 @@
 """
-Staleness: how a record says less than the one that was harvested, as a cache or half an answer does.
+Staleness check: whether a record is older or less complete than the harvested one, for example from a cache.
 
-Such a record is a doubt. It is a fact that an item has another version, or was changed later; not that it had
-more before at the same moment.
+Such a record is doubtful. A new version or a later date is a real change; fewer fields at the same date are
+not.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ _TO_THE_SECOND = 19
 
 def says_less(now: Article, raw: bytes, old: Article, before: bytes, latest: str) -> str:
     """
-    Return how a record (`now`, `raw`) says less than the one here (`old`, `before`), "" where it does not.
+    Return how a record (`now`, `raw`) is less complete than the stored one (`old`, `before`), "" if it is
+    not.
 
-    `latest`: ISO 8601, no date that can be believed is later.
+    `latest`: ISO 8601; a later date is not credible.
     """
-    if now.draft_of or old.draft_of:  # an owner may throw an edit away
+    if now.draft_of or old.draft_of:  # an owner may discard an edit
         return ""
     if 0 < now.version < old.version:
         return f"answered with version {now.version}, and version {old.version} is here: it is kept"
@@ -41,10 +42,10 @@ def says_less(now: Article, raw: bytes, old: Article, before: bytes, latest: str
 
 
 def _lost(now: Article, raw: bytes, old: Article, before: bytes) -> str:
-    """Name what a record does not tell any more: fields that tables show, and files."""
+    """Return the fields and files that a record no longer contains."""
     here, there = asdict(read_description(before)), asdict(read_description(raw))
     lost = [name for name, value in here.items() if value and not there[name]]
-    # An embargo that begins takes all of them out of the public's record; one that goes on takes none.
+    # When an embargo begins, all files leave the public record; while it continues, none do.
     if now.files or now.withheld in {"", old.withheld}:
         ids = {file.id for file in now.files}
         lost += [f"file {file.id}" for file in old.files if file.id not in ids][:3]

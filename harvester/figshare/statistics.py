@@ -1,8 +1,8 @@
 """
-figshare's statistics as calls: the counters of an item, by period and by country.
+Statistics service: requests the views, downloads and shares of an item, by period and by country.
 
-Here is decided into which windows a span of days is split. The service cuts one that is too long without a
-word, so a period that was cut away would look like one without any use.
+A span of days is split into windows here. The service silently cuts a window that is too long, so a missing
+period would look like a period without any views or downloads.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from harvester.models import ItemId, Totals, UsageCount, UsageSpan
 T = TypeVar("T")
 
 _MOST_YEARS = {"day": 1, "month": 2, "year": 5, "total": 1}
-"""Of one window. The documents name no limit for "total"; a year is what all of them allow."""
+"""Years of one window. The documents give no limit for "total"; one year is allowed everywhere."""
 _PARTS = {"year": 1, "month": 2, "day": 3}
-"""How much of a date names a period."""
+"""How many parts of a date name a period."""
 _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})(?:[T ].*)?)?)?")
 _MOST = 2**63 - 1
-"""More than the ledger holds."""
+"""The largest number that the ledger can store."""
 
 REFUSALS_BEFORE_REST = 3
 ADVICE = (
@@ -46,9 +46,10 @@ ADVICE = (
 
 def _breaker() -> CircuitBreaker:
     """
-    Return the circuit breaker of a kind of statistics: open for the rest of the run where all are refused.
+    Return the circuit breaker of a kind of statistics: it stays open for the rest of the run if all are
+    refused.
 
-    Once one was given, a refusal is about its item.
+    After one success a refusal is about its item only.
     """
     return CircuitBreaker(math.inf, first_threshold=REFUSALS_BEFORE_REST, rest_seconds=math.inf)
 
@@ -62,16 +63,16 @@ class Window(NamedTuple):
 
 def windows(granularity: str, since: date, until: date) -> tuple[Window, ...]:
     """
-    Split the days from `since` to `until`, both included, into windows that figshare does not cut.
+    Split the days from `since` to `until`, both included, into windows that the service does not cut.
 
-    No day is in two of them and none is missing. Windows of months and years end with one, so that none is
-    split in two. A year counts as 365 days: how the service counts a leap year is not documented.
+    Each day is in exactly one of them. Windows of months and years end at the end of one, so that none is
+    split. A year counts as 365 days: how the service counts leap years is not documented.
     """
     found: list[Window] = []
     while since <= until:
         last = min(until, _last_day(granularity, since))
         found.append(Window(since, last))
-        if last == until:  # which may be the last day there is
+        if last == until:  # which may be the last day of the calendar
             break
         since = last + timedelta(days=1)
     return tuple(found)
@@ -83,9 +84,9 @@ def _last_day(granularity: str, first: date) -> date:
     try:
         behind = first + timedelta(days=365 * years)
         if granularity not in {"day", "total"}:
-            # The limit is on the distance of both days, so that 365 days a year and one more are within it.
+            # The limit is the difference of both days, so 365 days a year and one more are allowed.
             behind = _first_day(granularity, min(behind + timedelta(days=1), _anniversary(first, years)))
-    except (OverflowError, ValueError):  # no calendar goes so far
+    except (OverflowError, ValueError):  # after the last year of the calendar
         return date.max
     return behind - timedelta(days=1)
 
@@ -96,14 +97,14 @@ def _anniversary(day: date, years: int) -> date:
 
 
 def _first_day(granularity: str, day: date) -> date:
-    """Return when the period begins that a day is in."""
+    """Return the first day of the period that contains a day."""
     if granularity == "year":
         return day.replace(month=1, day=1)
     return day.replace(day=1) if granularity == "month" else day
 
 
 def requests_per_item(task_name: str, settings: Statistics, today: date) -> int:
-    """Return how many requests a task on statistics makes for one item; 0 for any other task."""
+    """Return how many requests a statistics task makes for one item; 0 for any other task."""
     if task_name == "stats":
         return len(_counters(settings))
     if task_name not in {"timeline", "breakdown"} or settings.since is None:
@@ -119,9 +120,9 @@ def _counters(settings: Statistics) -> tuple[str, ...]:
 
 class StatsService:
     """
-    The statistics of items, as the user's `settings` ask for them.
+    Requests the statistics of items that `settings` select.
 
-    `today`: the last day to ask for, if the settings name none.
+    `today`: the last day to request, if the settings have none.
     All calls raise what `Client.retry` raises. Those for an institution carry its credentials.
 
     Raises:
@@ -154,9 +155,9 @@ class StatsService:
 
     async def totals(self, item_id: ItemId) -> Totals:
         """
-        Return the uses of one item since it was published; UNSET for a counter that is not requested.
+        Return the counters of one item since it was published; UNSET for a counter that is not requested.
 
-        Source: API reference, Stats, Totals. An unknown item gets an empty answer: that is not 0.
+        Source: API reference, Stats, Totals. An unknown item has an empty answer, which is not 0.
         """
         found: dict[str, int | None] = {}
         for counter in self.counters:
@@ -166,21 +167,23 @@ class StatsService:
 
     async def timeline(self, item_id: ItemId) -> tuple[UsageCount, ...]:
         """
-        Return the uses of one item in each period; nothing for a period that the service does not know.
+        Return the counts of one item in each period; none for a period that the service does not know.
 
         Source: API reference, Stats, Timeline.
         """
-        return await self._uses("timeline", item_id, self._version.timeline)
+        return await self._counts("timeline", item_id, self._version.timeline)
 
     async def breakdown(self, item_id: ItemId) -> tuple[UsageCount, ...]:
         """
-        Return the uses of one item in each period by country.
+        Return the counts of one item in each period by country.
 
-        Source: API reference, Stats, Breakdown. It goes down to cities; their sums are kept.
+        Source: API reference, Stats, Breakdown. The service gives cities; their sums are kept.
         """
-        return await self._uses("breakdown", item_id, self._version.breakdown)
+        return await self._counts("breakdown", item_id, self._version.breakdown)
 
-    async def _uses(self, kind: str, item_id: ItemId, endpoint: Endpoint[Numbers]) -> tuple[UsageCount, ...]:
+    async def _counts(
+        self, kind: str, item_id: ItemId, endpoint: Endpoint[Numbers]
+    ) -> tuple[UsageCount, ...]:
         numbers: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         for counter in self.counters:
             values: dict[str, Any] = {"granularity": self.granularity, "counter": counter, "item_id": item_id}
@@ -198,7 +201,7 @@ class StatsService:
     async def _request(
         self, kind: str, endpoint: Endpoint[T], window: Window | None = None, **values: Any
     ) -> Reply[T]:
-        """Request one counter, unless this kind of statistics has refused several and given none."""
+        """Request one counter, unless the service has refused this kind of statistics several times."""
         breaker = self._breakers[kind]
         if not breaker.is_closed:
             error = AuthenticationRequired(f"not requested, as others were refused: {self._refusals[kind]}")
@@ -209,7 +212,7 @@ class StatsService:
             reply = await self._rest.request(endpoint, params, authorised=self._is_institution, **values)
         except AuthenticationRequired as refusal:
             self._refusals[kind] = f"{refusal}: {ADVICE}"
-            breaker.record_failure(0.0)  # it rests for ever: no clock matters
+            breaker.record_failure(0.0)  # it stays open for the run: the time does not matter
             raise AuthenticationRequired(self._refusals[kind]) from refusal
         breaker.record_success()
         return reply
@@ -219,10 +222,10 @@ def _within(numbers: Numbers, granularity: str, window: Window) -> Iterator[tupl
     """
     Yield the numbers of a window: when the period begins, the country, the number.
 
-    Numbers of other days are excluded: those days have windows of their own, or were not requested.
+    Numbers of other days are excluded: those days are in other windows, or were not requested.
 
     Raises:
-        InvalidResponse: nothing of it is about this window, or no period is named.
+        InvalidResponse: no number belongs to this window, or a period has no valid name.
     """
     earliest = _first_day(granularity, window.first)
     begins = {name: _begin(name, granularity, window) for name in numbers}
@@ -238,7 +241,7 @@ def _begin(name: str, granularity: str, window: Window) -> date:
     """
     Return when a period begins, by its name: 2015, 2015-07, 2015-07-01.
 
-    A total is one period, whatever it is called.
+    A total is one period with any name.
     """
     if granularity == "total":
         return window.first

@@ -13,11 +13,11 @@ from harvester.figshare.decoding import decode_anything, decoder
 from harvester.figshare.records import Natural
 
 Numbers: TypeAlias = Mapping[str, Mapping[str, int]]
-"""Uses by the name of a period, as the service writes it, and by country ("": all of them)."""
+"""Counts by the name of a period, as the service writes it, and by country ("": all of them)."""
 NOWHERE = "Unknown"
-"""What figshare itself calls a place that it does not know."""
+"""figshare's name for an unknown place."""
 
-# Null or an empty list stand for an empty table, here and there.
+# Some answers have null or an empty list instead of an empty table.
 _Cities: TypeAlias = dict[str, Natural | None]
 _Countries: TypeAlias = dict[str, _Cities | list[None] | Natural | None]
 
@@ -74,10 +74,10 @@ def _is_nothing(raw: bytes) -> bool:
 
 def _must_be_empty(raw: bytes, key: str) -> None:
     """
-    Check that an answer without numbers is empty: an error sent with the status of success is no "unknown".
+    Check that an answer without numbers is empty: an error with a success status does not mean "unknown".
 
     Raises:
-        InvalidResponse: it holds something else than an empty `key`.
+        InvalidResponse: it contains something else than an empty `key`.
     """
     if _is_nothing(raw):
         return

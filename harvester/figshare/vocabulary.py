@@ -1,8 +1,8 @@
 """
-Vocabulary lookup: the names that figshare gives to licences and item types.
+Vocabulary lookup: resolves the names of licences and item types.
 
-An institution has licences and types of its own, and only its own token can read them. So an unknown name is
-no error: it is sent as it is, the records are compared with it, and the user gets a warning.
+An institution has its own licences and types, which only its own token can read. So an unknown name is no
+error: it is sent as given, the records are compared with it, and the user gets a warning.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harvester.figshare.records import Licence
 from harvester.figshare.rest import RestApi
 
 _HAS_NONE = (NotFound, InvalidResponse, Rejected)
-"""What a service answers that has no such list, as to an account without an institution."""
+"""The errors of a service without such a list, for example for an account without an institution."""
 
 
 class Vocabulary:
@@ -32,9 +32,9 @@ class Vocabulary:
 
     async def licence(self, wanted: str) -> str:
         """
-        Return a licence's name as figshare spells it, "" if it knows none of this name.
+        Return a licence's name as figshare spells it, "" if figshare does not know it.
 
-        Those of an institution are requested if the public ones do not help and there is a token.
+        The institution's list is requested if the public one does not have it and there is a token.
         """
         name = wanted.strip().casefold()
         if self._licences is None:
@@ -46,13 +46,13 @@ class Vocabulary:
         return self._own_licences.get(name, "")
 
     async def type_number(self, wanted: str) -> int:
-        """Return the number of a type, 0 if figshare knows none of this name."""
+        """Return the number of a type, 0 if figshare does not know it."""
         if self._types is None:
             self._types = await self._numbered()
         return self._types.get(wanted.strip().casefold(), 0)
 
     async def unknown_values(self, filters: Filters) -> list[str]:
-        """Return a warning for each unknown name and number, with the names that come near."""
+        """Return a warning for each unknown name and number, with similar names."""
         unknown = []
         if (licence := filters.licence) is not None and not await self.licence(licence):
             known = {**(self._licences or {}), **(self._own_licences or {})}

@@ -1,10 +1,10 @@
 """
-Segment policy: when one more connection for a file is worth it, and which range it should fetch.
+Segment policy: when one more connection for a file pays, and which range it should fetch.
 
-This is arithmetic; nothing is waited for. What limits a download may be each connection, or something that
-all of them share. Neither side announces which, so it is tried: one more connection is opened, and stays if
-the total rate has grown by it. The number of connections then stays constant: a finished segment is replaced
-by half of the largest remaining gap, without a trial.
+This is arithmetic only: nothing here waits. The limit of a download may be each connection, or something that
+all connections share. Neither side announces which, so the policy tries: one more connection is opened, and
+stays if the total rate has grown. The number of connections then stays constant: a finished segment is
+replaced by half of the largest remaining gap, without a trial.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class SegmentPolicy:
         connections: in use at once, for all files together.
         connections_per_file: at most, for a file of at least `min_size`.
         min_size: bytes; smaller files come over one connection.
-        settle_seconds: what comes in such a time is a rate.
-        worth_seconds: one more is opened where its range keeps it busy for so long.
-        replace_seconds: one that was worth it and has ended is replaced where that keeps it busy for so long.
-        min_gain: one more stays if the total rate is so many times as high.
+        settle_seconds: seconds over which a rate is measured.
+        worth_seconds: one more is opened if its range keeps it busy for at least this many seconds.
+        replace_seconds: a finished one is replaced if its range keeps it busy for at least this many seconds.
+        min_gain: one more stays if the total rate is at least this multiple of the rate before.
     """
 
     connections: int = 8
@@ -42,8 +42,8 @@ class SegmentPolicy:
     min_gain: float = 1.25
 
     def pays(self, before: float, after: float, connections: int) -> bool:
-        """Return whether the last of so many connections was worth it; rates in bytes a second."""
-        # The fourth one adds a third at best, so that half of what is due must do there.
+        """Return whether the last of `connections` was worth it; rates in bytes a second."""
+        # The fourth connection adds a third at best, so half of the expected gain must be enough.
         return after >= before * min(self.min_gain, 1 + 0.5 / (connections - 1))
 
 
@@ -51,7 +51,7 @@ DEFAULT_POLICY = SegmentPolicy()
 
 
 class ByteRange(NamedTuple):
-    """What is missing of a file from ``offset`` to ``until``; ``is_filling``: a connection fetches it."""
+    """A missing range of a file, from ``offset`` to ``until``; ``is_filling``: a connection fetches it."""
 
     offset: int
     until: int
@@ -62,13 +62,13 @@ class ByteRange(NamedTuple):
         return self.until - self.offset
 
     def for_another(self) -> ByteRange:
-        """Return what one more connection should fetch of it: the second half, or all if none fetches it."""
+        """Return the part for one more connection: the second half, or all if none fetches it yet."""
         middle = self.offset + self.size // 2
         return ByteRange(middle if self.is_filling else self.offset, self.until, is_filling=False)
 
 
 def next_range(gaps: Sequence[ByteRange]) -> ByteRange:
-    """Return what one more connection should fetch: of all that it could take over, the most."""
+    """Return the largest range that one more connection could take over."""
     return max((gap.for_another() for gap in gaps), key=lambda each: each.size)
 
 
@@ -82,13 +82,13 @@ class Advice(Enum):
 
 class SegmentTuner:
     """
-    Judges by the bytes that came, and when, whether one more connection for a file is worth it.
+    Decides from the received bytes and their times whether one more connection for a file pays.
 
     Times are seconds of one clock.
 
     Attributes:
         policy: the thresholds.
-        most: connections at most; it falls to the number that has been worth it.
+        most: connections at most; it falls to the number that proved worth it.
     """
 
     def __init__(self, policy: SegmentPolicy, most: int) -> None:
@@ -99,23 +99,23 @@ class SegmentTuner:
         self._received = 0
         self._rate, self._measured_with = 0.0, 0
         self._rates, self._is_steady = 0, False  # since the last change
-        self._before: float | None = None  # the rate without the one that is tried
+        self._before: float | None = None  # the rate without the connection on trial
 
     def changed(self, now: float, received: int, connections: int) -> None:
-        """Note that one was opened or has ended: what comes from now on is measured anew."""
-        # Not on trial: one that replaces another, and the first one where it comes back to as many as may be.
+        """Note that a connection was opened or has ended: a new measurement begins."""
+        # Not on trial: a replacement, and the first one when it comes back to the allowed number.
         is_tried = self._proven < connections <= self.most and connections == self._measured_with + 1
         self._before = self._rate if is_tried else None
         self._since, self._received = now, received
         self._rates, self._is_steady = 0, False
 
     def preempted(self, connections: int) -> None:
-        """Note that another file took one and these are left: it is not replaced; another may be tried."""
+        """Note that another file took a connection: it is not replaced; another one may be tried."""
         self._proven = max(1, min(self._proven, connections))
 
     def advise(self, now: float, received: int, connections: int, size: int) -> Advice:
-        """Return what to do when `received` bytes are here, and one more would take over `size` bytes."""
-        if received < self._received:  # it was begun anew
+        """Return what to do after `received` bytes if one more connection would take over `size` bytes."""
+        if received < self._received:  # the download restarted
             self.changed(now, received, connections)
         advice = Advice.STAY
         if connections and now - self._since >= self._policy.settle_seconds:
@@ -131,8 +131,8 @@ class SegmentTuner:
         self._measured_with = connections
         self._since, self._received = now, received
         self._rates += 1
-        # A connection begins slowly, from far away for seconds: what still grows is no measure of others, and
-        # speaks for the one that is tried at most, not against it.
+        # A connection starts slowly, over a long distance for seconds (TCP slow start). A rate that still
+        # grows is no measure of other connections; it may only count in favour of the one on trial.
         self._is_steady = self._rates > 1 and self._rate < last * self._policy.min_gain
 
     def _judge(self, connections: int, size: int) -> Advice:
@@ -148,12 +148,12 @@ class SegmentTuner:
         return Advice.MORE if may_try and self._lasts(size, self._policy.worth_seconds) else Advice.STAY
 
     def _lasts(self, size: int, seconds: float) -> bool:
-        """Return whether a range keeps one connection busy for so long, as fast as each was lately."""
+        """Return whether a range keeps a connection busy for `seconds`, at the recent rate of each."""
         return size * self._measured_with >= self._rate * seconds > 0
 
 
 class HostLimits:
-    """How many connections for one file are worth it, by the origin that is requested; kept for one run."""
+    """Remembers for each origin how many connections for one file pay; kept for one run."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -1,9 +1,9 @@
 """
-Segmented download: a file over several connections where each by itself is slow, else over one.
+Segmented download: fetches a file over several connections if a single one is slow, else over one.
 
-A big file begins as any other. While it comes, a further connection is opened now and then for a range that
-is still missing (`segment_policy` says when and which), where the host has shown that it serves ranges. What
-a further connection meets never fails the file: what it did not bring is still missing, and requested later.
+A big file begins like any other. While it is received, additional connections are opened for missing ranges,
+if the host has shown that it serves ranges; `segment_policy` says when and which. An error on an additional
+connection never fails the file: the range is still missing, and is requested later.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ from harvester.storage.protocol import Segments, Upload
 log = logging.getLogger(__name__)
 
 MOST_FAILURES = 2
-"""After so many further connections that failed, a file gets none until it is requested again."""
+"""After this number of failed additional connections a file gets none until it is requested again."""
 
 
 @dataclass(frozen=True)
 class _Shared:
-    """What the downloads of a run share."""
+    """The state that all downloads of a run share."""
 
     sender: RequestSender
     single: SingleDownload
@@ -61,7 +61,7 @@ class _Shared:
 
 
 class SegmentedDownload:
-    """Downloads files, each over as many connections as are worth it; `clock`: seconds."""
+    """Downloads files, each over as many connections as make it faster; `clock`: seconds."""
 
     def __init__(
         self, sender: RequestSender, policy: SegmentPolicy, timeouts: Timeouts, clock: Callable[[], float]
@@ -72,7 +72,11 @@ class SegmentedDownload:
         self._shared = _Shared(sender, SingleDownload(sender), policy, slots, limits)
 
     def usage(self, deferrals: int = 0) -> SlotUsage:
-        """Begin to measure how well a file uses its slots that was deferred so many times before."""
+        """
+        Return a new measurement of how well a file uses its slots.
+
+        `deferrals`: how often it was deferred.
+        """
         return SlotUsage(self._shared.slots, self._timeouts, deferrals, self._clock)
 
     async def fetch(
@@ -85,18 +89,19 @@ class SegmentedDownload:
         usage: SlotUsage | None = None,
     ) -> None:
         """
-        Request the rest of a file and write it to an upload; a big one in segments, if that is faster.
+        Request the missing part of a file and write it to an upload; a big file in segments, if that is
+        faster.
 
-        It is requested once, and again where a response is good and shorter than what was requested. A
-        request to the api's host counts for the api as well as for files.
+        It is requested once, and again after a good response that is shorter than requested. A request to the
+        API's host counts for the rate of the API and of files.
 
         Raises:
-            Blocked: what came is not the file but a page for browsers, or nothing.
-            ConnectionFailed: the bytes ended early, came too slowly or belong to something else.
-            Deferred: they come slowly, and another file waits; `usage`: how well it used its slots so far.
+            Blocked: the response is not the file but a web page, or empty.
+            ConnectionFailed: the bytes ended early, were too slow or belong to another file.
+            Deferred: they are slow, and another file waits; `usage`: how well it used its slots so far.
         """
         if upload.received == expected.size > 0:
-            return  # all of it is here: a crash came between the last byte and the proof
+            return  # complete: a crash came between the last byte and the checksum
         shared, request = self._shared, RangeRequest(url, expected, authorised, usage or self.usage())
         into = FileWriter(upload, expected.size)
         is_big = expected.has_md5 and expected.size >= shared.policy.min_size and not expected.one_connection
@@ -132,7 +137,11 @@ class _SegmentedFile:
     # -- the first connection -------------------------------------------------------------------------
 
     async def _fill(self) -> None:
-        """Fetch what is missing, from the beginning on; absorb the segments that others have filled."""
+        """
+        Fetch the missing part from the beginning on.
+
+        Absorb the segments that other connections have filled.
+        """
         while self._upload.received < self._request.expected.size:
             if self._upload.received >= self._into.until:
                 await self._segments.absorb()
@@ -143,11 +152,11 @@ class _SegmentedFile:
     async def _fetch_rest(self) -> None:
         with ExitStack() as counted:
 
-            def begun(response: aiohttp.ClientResponse) -> None:
+            def on_response(response: aiohttp.ClientResponse) -> None:
                 self._accepts_ranges = accepts_ranges(response)
                 counted.enter_context(self._counted())
 
-            await self._shared.single.rest(self._request, self._into, begun)
+            await self._shared.single.rest(self._request, self._into, on_response)
 
     # -- further ones ---------------------------------------------------------------------------------
 
@@ -158,7 +167,7 @@ class _SegmentedFile:
                 self._adjust(group)
 
     def _adjust(self, group: TaskGroup) -> None:
-        """Open one more connection where that is worth it, or close the last one where it was not."""
+        """Open one more connection if that pays, or close the last one if it did not."""
         missing = next_range(self._gaps())
         advice = self._tuner.advise(anyio.current_time(), self._received(), self._connections, missing.size)
         if advice is Advice.FEWER and self._further:
@@ -178,7 +187,7 @@ class _SegmentedFile:
         )
 
     async def _fetch_range(self, missing: ByteRange) -> None:
-        """Fetch a range of the file, or as much of it as can be had."""
+        """Fetch a range of the file, or as much of it as the host sends."""
         with self._shared.slots.further() as scope:
             self._opening = scope
             try:
@@ -202,13 +211,14 @@ class _SegmentedFile:
             end,
         ):
             self._opened(scope)
-            # While this one was opened, the first may have come so far, or have begun another version.
+            # While this one was opened, the first may have reached this range, or restarted with another
+            # version.
             is_same = self._upload.validator == validator
             segment = self._segments.divide(missing.offset) if is_same else None
             if segment is None:
                 return
             self._further.append(scope)
-            with self._counted():  # until its segment is free for the one that replaces it
+            with self._counted():  # until its segment is free for the connection that replaces it
                 try:
                     await single.pour(response, segment, end, request.expected.size)
                 finally:
@@ -224,7 +234,7 @@ class _SegmentedFile:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """Count a connection that brings bytes."""
+        """Count a connection while it receives bytes."""
         self._count(1)
         try:
             yield

@@ -1,8 +1,8 @@
 """
-Download over one connection: the Range that is requested, whether the response is that, and where it ends.
+Download over one connection: requests a range, checks that the response matches, and writes it.
 
-A response may go on where segments are already: it is read as far as something is missing. It may hold less
-than was requested, too: what it holds is kept, and the rest is requested again.
+A response may continue into segments that are already here: it is read up to the first of them. It may also
+be shorter than requested: its bytes are kept, and the rest is requested again.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ LEAST_PROGRESS = 64 << 10
 @dataclass(frozen=True)
 class ExpectedBody:
     """
-    What is known of a file before it comes.
+    What is known about a file before its first byte is received.
 
     Attributes:
         size: bytes.
-        has_md5: its bytes can be proven.
-        is_page: it holds HTML.
-        one_connection: it may not come over several.
+        has_md5: a checksum is known.
+        is_page: it is an HTML file.
+        one_connection: several connections are not allowed.
     """
 
     size: int
@@ -49,9 +49,9 @@ class RangeRequest:
     A file that is requested from one URL.
 
     Attributes:
-        url: where.
-        wanted: what is known of it.
-        authorised: with the token, where that belongs.
+        url: where it is requested.
+        expected: what is known about it.
+        authorised: send the token, if it belongs to the origin.
         usage: how well it uses its slot.
     """
 
@@ -62,7 +62,10 @@ class RangeRequest:
 
 
 class FileWriter:
-    """`RangeWriter` of a file's first connection: from what is here up to the first segment, or the end."""
+    """
+    `RangeWriter` of a file's first connection: from the received bytes to the first
+    segment, or the end.
+    """
 
     def __init__(self, upload: Upload, size: int) -> None:
         self.upload = upload
@@ -82,35 +85,35 @@ class FileWriter:
 
 
 class RangeMismatch(ConnectionFailed):
-    """The response holds other bytes than the Range that was requested."""
+    """The response is not the requested range."""
 
 
 class _Enough(Exception):
-    """Nothing is missing behind what has come: the rest of the response is not read."""
+    """Nothing is missing after the received bytes: the rest of the response is not read."""
 
 
 class _TooMuch(ConnectionFailed):
-    """More came than the file has, or than was requested."""
+    """The response is longer than the file, or than the requested range."""
 
 
 def is_progress(gained: int, size: int) -> bool:
     """
-    Return whether so many more bytes, of `size` that were expected, are enough to go on as if all were well.
+    Return whether `gained` bytes of a file of `size` bytes count as progress.
 
-    They are at least a hundredth of it, or 64 KiB: a server that gives a byte at a time is not asked for
-    ever.
+    Progress is at least a hundredth of the file, or 64 KiB: a server that sends a byte at a time is not
+    requested for ever.
     """
     return gained > 0 and gained >= min(LEAST_PROGRESS, size / 100)
 
 
 def accepts_ranges(response: aiohttp.ClientResponse) -> bool:
-    """Return whether the host that sent a response serves ranges of a file too."""
+    """Return whether the host of a response serves ranges."""
     is_part = response.status == HTTPStatus.PARTIAL_CONTENT
     return is_part or response.headers.get("Accept-Ranges", "").lower() == "bytes"
 
 
 def refuse_a_page(response: aiohttp.ClientResponse, *, is_page: bool, size: int) -> None:
-    """Refuse a web page, or an empty body, in the place of a file."""
+    """Raise Blocked if the response is a web page, or empty, instead of a file."""
     if response.content_type == "text/html" and not is_page:
         raise Blocked(f"{display_url(response.url)}: web page instead of a file")
     if size and response.content_length == 0:
@@ -118,7 +121,7 @@ def refuse_a_page(response: aiohttp.ClientResponse, *, is_page: bool, size: int)
 
 
 def refuse_a_page_for_the_first_byte(response: aiohttp.ClientResponse, expected: ExpectedBody) -> None:
-    """Refuse a page, or nothing, where a file's first byte was requested; a page of its length may be it."""
+    """The same where only the first byte was requested; a page of the file's length may be the file."""
     length = 1 if response.status == HTTPStatus.PARTIAL_CONTENT else expected.size
     lengths = {length, None} if expected.is_page else {length}
     may_be_it = (expected.is_page or expected.has_md5) and response.content_length in lengths
@@ -126,7 +129,7 @@ def refuse_a_page_for_the_first_byte(response: aiohttp.ClientResponse, expected:
 
 
 class SingleDownload:
-    """Requests files, and writes what comes."""
+    """Requests files, and writes the responses."""
 
     def __init__(self, sender: RequestSender) -> None:
         self._sender = sender
@@ -138,14 +141,14 @@ class SingleDownload:
         on_response: Callable[[aiohttp.ClientResponse], None] = lambda _: None,
     ) -> None:
         """
-        Request once what is missing from where a file ends up to where it goes on; less may come.
+        Request the bytes after the received ones, up to the first segment; a shorter response is accepted.
 
-        `on_response` is called with a response that is right, before its bytes come. Errors: as
-        `Client.fetch`.
+        `on_response` is called with a matching response, before its body is read. Raises what
+        `SegmentedDownload.fetch` raises.
         """
         upload, expected = into.upload, request.expected
         if upload.received and not (expected.has_md5 or upload.validator):
-            await upload.start_over()  # nothing could tell whether what comes next belongs to the same file
+            await upload.start_over()  # nothing proves that the next bytes belong to the same file
         size, end, begin = expected.size, into.until, upload.received
         missing = end - begin
         async with await self._send(request, _headers(upload, end, size)) as response:
@@ -173,14 +176,14 @@ class SingleDownload:
         self, request: RangeRequest, begin: int, end: int, validator: str | None
     ) -> AsyncIterator[tuple[aiohttp.ClientResponse, int]]:
         """
-        Request the bytes from `begin` to `end` over a further connection; `validator`: the ETag of the
-        others.
+        Request the bytes from `begin` to `end` over an additional connection; `validator`: the ETag of the
+        other bytes.
 
-        Yields the response and the offset where it ends: it may hold fewer.
+        Yields the response and the offset where it ends, which may be earlier.
 
         Raises:
-            RangeMismatch: something else was answered.
-            Others: as `Client.fetch`.
+            RangeMismatch: the response is another range, or of another version.
+            Others: as `SegmentedDownload.fetch`.
         """
         headers = {**IDENTITY, "Range": f"bytes={begin}-{end - 1}"}
         if validator:
@@ -207,13 +210,13 @@ class SingleDownload:
         usage: SlotUsage | None = None,
     ) -> None:
         """
-        Write a response that ends at the offset `end` of `size`, as far as something is missing there.
+        Write a response that ends at the offset `end` of `size`, up to the first byte that is already here.
 
-        `usage`: of a file's first connection, None for a further one.
+        `usage`: of a file's first connection, None for an additional one.
 
         Raises:
-            ConnectionFailed: the bytes ended early, came too slowly or are more than were promised.
-            Deferred: they come slowly, and another file waits.
+            ConnectionFailed: the bytes ended early, were too slow or are more than announced.
+            Deferred: they are slow, and another file waits.
         """
         name, traffic = display_url(response.url), self._sender.traffic
 
@@ -232,7 +235,7 @@ class SingleDownload:
         try:
             await self._sender.read(response, take)
         except _Enough:
-            return  # segments hold the rest: the connection is closed with the response
+            return  # segments have the rest: the connection is closed with the response
         if into.offset < min(end, into.until):
             raise ConnectionFailed(f"{name}: ended after {into.offset} of {size} bytes")
 
@@ -246,9 +249,9 @@ class SingleDownload:
         self, response: aiohttp.ClientResponse, upload: Upload, expected: ExpectedBody, end: int
     ) -> int:
         """
-        Make upload and response begin at the same byte, and see that they belong to the same file.
+        Make upload and response begin at the same byte, and check that they belong to the same file.
 
-        Returns where the response ends; `end` is where it should if it is the range that was requested.
+        Returns where the response ends; `end`: where it should end if it is the requested range.
         """
         name, size = display_url(response.url), expected.size
         etag = response.headers.get("ETag", "")
@@ -268,22 +271,22 @@ class SingleDownload:
         if begins < upload.received or (begins, ends, end < size) == (0, size, True):
             await upload.start_over()
         if etag or not is_part:
-            upload.validator = etag if etag.startswith('"') else None  # a weak one proves nothing
+            upload.validator = etag if etag.startswith('"') else None  # a weak ETag proves nothing
         return ends
 
 
 def _headers(upload: Upload, end: int, size: int) -> dict[str, str]:
-    """Return the headers that request what is missing up to `end`: the whole file, or a Range of it."""
+    """Return the headers that request the missing bytes up to `end`: the whole file, or a range of it."""
     headers = dict(IDENTITY)
     if end - upload.received < size:
         headers["Range"] = f"bytes={upload.received}-" + (str(end - 1) if end < size else "")
         if upload.validator:
-            headers["If-Range"] = upload.validator  # another version comes as a whole, not as the rest
+            headers["If-Range"] = upload.validator  # another version is then sent as a whole
     return headers
 
 
 def _is_same(upload: Upload, etag: str, expected: ExpectedBody) -> bool:
-    """Return whether a response belongs to what is here; where an md5 will tell, one without an ETag may."""
+    """Return whether a response belongs to the received bytes; with an md5 it needs no ETag."""
     if not upload.received or upload.validator is None:
         return True
     return etag == upload.validator or (expected.has_md5 and not etag)

@@ -1,10 +1,10 @@
 """
-Connection slots: which files have a connection, which wait for one, and which give theirs back.
+Connection slots: which files have a connection, which wait for one, and which have to release theirs.
 
-Some servers send just enough not to be given up (`timeouts.min_speed`), and a few of them would hold all
-slots. So, while other files wait, a file that has brought less than `SLOW` times as much for `timeouts.idle`
-seconds is deferred. What came of it is kept, and it is queued behind all others. Each time it may take twice
-as long, so that it comes in the end even if all are slow.
+Some servers send just fast enough to stay above `timeouts.min_speed`, and a few of them would hold all slots.
+So while other files wait, a file that stays below `SLOW` times that speed for `timeouts.idle` seconds is
+deferred: its bytes are kept, and it moves to the end of the queue. Each time it may take twice as long, so it
+arrives in the end even if all are slow.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ from harvester.config import Timeouts
 from harvester.errors import Deferred
 
 SLOW = 16
-"""Less than so many times `timeouts.min_speed` is slow where other files wait."""
+"""Less than this multiple of `timeouts.min_speed` is slow while other files wait."""
 MOST_DOUBLINGS = 20
 
 
 class ConnectionSlots:
-    """The connections for files, `most` at once; a waiting file goes before a further one for another."""
+    """
+    At most `most` connections for files.
+
+    A waiting file has priority over a second one for another file.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -42,7 +46,11 @@ class ConnectionSlots:
 
     @asynccontextmanager
     async def first(self) -> AsyncIterator[None]:
-        """Hold a slot for a file; where none is free, cancel a further connection of another, or wait."""
+        """
+        Hold a slot for a file.
+
+        If none is free, cancel an additional connection of another file, or wait.
+        """
         async with self._firsts:
             self._used += 1
             if self._used > self._most and self._further:
@@ -54,7 +62,7 @@ class ConnectionSlots:
 
     @contextmanager
     def further(self) -> Iterator[CancelScope]:
-        """Hold one more slot for a file that has one; the scope is cancelled where another file needs it."""
+        """Hold an additional slot for a file; its scope is cancelled when another file needs the slot."""
         self._used += 1
         with CancelScope() as scope:
             self._further.append(scope)
@@ -68,13 +76,13 @@ class ConnectionSlots:
 
 class SlotUsage:
     """
-    How well one file used the slots that it had so far.
+    Measures how well one file uses its slots.
 
     Attributes:
-        slots: of all files.
-        timeouts: what is slow, and for how long.
+        slots: the slots of all files.
+        timeouts: what counts as slow, and for how long.
         deferrals: how often the file was deferred before.
-        clock: seconds.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -90,7 +98,7 @@ class SlotUsage:
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
-        """Count the time in this block, in which a response comes; waiting before it has other reasons."""
+        """Count the time in this block as receiving; waits before the response have other causes."""
         self._since = self._clock()
         try:
             yield
@@ -99,7 +107,7 @@ class SlotUsage:
 
     def add(self, size: int) -> None:
         """
-        Count bytes that came, where more are to come.
+        Count received bytes, if more are expected.
 
         Raises:
             Deferred: they come slowly, and another file waits.

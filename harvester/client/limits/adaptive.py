@@ -1,12 +1,12 @@
 """
-Adaptive rate: finds out what a service bears, by raising the rate and lowering it after a complaint.
+Adaptive rate: finds the highest rate that a service accepts, by raising it until requests are throttled.
 
-In the manner of TCP's congestion control (AIMD), but with a memory: the highest rate that is proven and the
-lowest that was refused are kept. The rate grows between them, in steps that get smaller. The smaller the next
-step is, the longer a rate must hold, because a service may lend a second's worth of requests before it
-refuses (a token bucket). When there is nothing left to find out, the rate stays a little below what was
-refused. Now and then it goes beyond, to see whether the service bears more today. Arithmetic only: nothing
-here waits.
+It works like TCP congestion control (AIMD), but with a memory: it keeps the highest proven rate and the
+lowest refused rate. The rate grows between them, in steps that get smaller. The smaller the next step, the
+longer a rate must hold, because a service may accept a second's worth of extra requests before it refuses (a
+token bucket). When nothing is left to find out, the rate stays a little below the refused one. From time to
+time a probe goes above it, as the service may accept more by then. This is arithmetic only: nothing here
+waits.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from harvester.client.limits.rate import Rate
 START_RATE = 1.0
 """Requests a second that figshare asks for: every run begins with it."""
 SLOWEST_RATE_SHARE = 1 / 16
-"""Of the first rate: a complaint may have nothing to do with the rate, and must not bring it to nothing."""
+"""Of the first rate: a 429 or a block may have another cause, and must not bring the rate to nothing."""
 
 SLICE_SECONDS = 1.0
 SLICE_STARTS = 2
 BOUND_SHARE = 0.9
-"""When so much of what the rate allows in a slice of time is used, it is the limiter that binds."""
+"""When this share of the allowed requests is used in a slice of time, the limiter is what binds."""
 
 LENT_SECONDS = 1.0
 SHORTEST_HOLD_SECONDS = 2.0
@@ -41,13 +41,13 @@ REST_SECONDS = 120.0
 REST_REQUESTS = 400
 LONGEST_REST_SECONDS = 300.0
 REST_PAUSES = 20
-"""A probe that fails costs a refusal and a pause; so much rest before it makes both small."""
+"""A failed probe costs a refusal and a pause; this much rest before it keeps both small."""
 
 
 @dataclass
 class _Trial:
     """
-    How the present rate does.
+    What was observed at the present rate.
 
     Attributes:
         rate: requests a second.
@@ -85,13 +85,13 @@ class _Trial:
 
     @property
     def proven_rate(self) -> float:
-        """What the service bears even if it has lent us all that it can lend."""
+        """The rate that the service accepts even after its whole token bucket is used up."""
         answered = min(self.held, self.answers / self.rate)  # the last ones may still be refused
         return self.rate * answered / (answered + LENT_SECONDS)
 
 
 class AdaptiveRate(Rate):
-    """A rate that begins at one request a second and rises to what the service bears, up to a ceiling."""
+    """A rate that begins at one request a second and rises to what the service accepts, up to a ceiling."""
 
     def __init__(self, ceiling: float) -> None:
         super().__init__(ceiling)
@@ -112,7 +112,7 @@ class AdaptiveRate(Rate):
             self._go_on(now)
 
     def recover(self, started: float = math.inf) -> None:
-        """Count an answer that was no complaint and no failure; `started`: its request."""
+        """Count a good answer; `started`: when its request started."""
         if started >= self._trial.began:
             self._trial.answers += 1
         if started > self._last_penalty:
@@ -152,7 +152,7 @@ class AdaptiveRate(Rate):
         return min(math.sqrt(rate * self._refused), self._refused * MARGIN)
 
     def _slow_down(self, started: float) -> None:
-        if not self._is_answered:  # it is shut altogether: that says nothing about the rate
+        if not self._is_answered:  # it refuses everything: that says nothing about the rate
             return
         self._is_answered = False
         rate = self._earlier_rate
@@ -161,7 +161,7 @@ class AdaptiveRate(Rate):
             self._proven = max(self._proven, self._trial.proven_rate)
         self._refused = min(self._refused, rate)
         self._failures += 1
-        if self._proven >= self._refused or self._failures >= 3:  # it bears less than it did
+        if self._proven >= self._refused or self._failures >= 3:  # it accepts less than before
             self._proven = min(self._proven, self._refused / 2)
         self._try(self._above(self._proven), self._last_penalty)
 

@@ -21,7 +21,7 @@ class Limiter:
     """
     The rate limiter of one service. First come, first served; waiting can be cancelled.
 
-    `longest_pause`: seconds that it pauses at most after a complaint that does not say for how long.
+    `longest_pause`: seconds; the longest pause after a throttled request without a `Retry-After`.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Limiter:
         self.name = name
         self.rate = rate if isinstance(rate, Rate) else Rate(rate)
         self._longest_pause = longest_pause
-        self._complaints = 0  # in a row, those about one burst counted once
+        self._throttled = 0  # in a row; those of one burst count once
         self._clock = clock
         self._sleep = sleep
         # Requests queue for `_queue`. The first of it, or of another service's queue that needs this one too,
@@ -51,15 +51,19 @@ class Limiter:
         return RateStatistics(self.rate.per_second, self.rate.configured, paused)
 
     def report(self, outcome: Outcome) -> None:
-        """Learn what became of a request; a complaint pauses the service and slows it down, see `Rate`."""
+        """
+        Take the outcome of a request.
+
+        A throttled one pauses the service and lowers its rate, see `Rate`.
+        """
         if not outcome.throttle_reason:
-            self._complaints = 0
+            self._throttled = 0
             self.rate.recover(outcome.started)
             return
-        self._complaints += self.rate.is_news(outcome.started)
+        self._throttled += self.rate.is_news(outcome.started)
         pause = outcome.retry_after
         if pause is None:
-            pause = backoff_seconds(self._complaints, self._longest_pause)
+            pause = backoff_seconds(self._throttled, self._longest_pause)
         if self.rate.throttle(self._clock(), outcome.started, pause):
             log.warning(
                 "%s: %s pauses for %.1f s, then %.3g requests a second",
@@ -72,8 +76,8 @@ class Limiter:
 
         `also`: a second service that the same request counts for, the one that should wait least for it.
         """
-        # Where no request waits and the next one is due there is nothing to queue for, and two locks cost
-        # more than all the rest. What waits holds a lock, so this overtakes nothing.
+        # Fast path: no request waits and the next one is due. Two locks would cost more than all the rest.
+        # A request that waits holds a lock, so this overtakes none.
         if not self._queue.locked() and not self._front.locked():
             now = self._clock()
             if self.rate.is_due(now):

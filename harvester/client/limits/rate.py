@@ -1,5 +1,6 @@
 """
-Leaky bucket without a burst (GCRA), as arithmetic: when a request may start, and how complaints slow it down.
+Leaky bucket without a burst (GCRA), as arithmetic: when a request may start, and how throttling lowers the
+rate.
 
 Times are seconds of one clock; nothing here waits.
 """
@@ -13,12 +14,12 @@ LATENESS_FORGIVEN_SECONDS = 0.02
 
 SLOWEST_SHARE = 1 / 64
 RECOVERY_SHARE = 0.02
-"""Each answer that is no complaint, and no failure there, gives back this share of the configured rate."""
+"""Each good answer gives back this share of the configured rate."""
 
 
 class Rate:
     """
-    A rate that is given: halved by a complaint, then given back step by step.
+    A fixed rate: halved when a request is throttled, then given back step by step.
 
     Attributes:
         configured: requests a second that it may come to.
@@ -52,7 +53,7 @@ class Rate:
         """
         Pause the service and halve its rate, once for all requests that were under way together.
 
-        Return whether the complaint is news: one about a request that `started` before the last penalty only
+        Return whether this lowered the rate: a request that `started` before the last throttling only
         lengthens the pause.
         """
         self.paused_until = max(self.paused_until, now + pause_seconds)
@@ -63,11 +64,11 @@ class Rate:
         return True
 
     def is_news(self, started: float) -> bool:
-        """Return whether a complaint about a request that `started` then is about the present rate."""
+        """Return whether a request that `started` then was sent at the present rate."""
         return started > self._last_penalty
 
     def recover(self, started: float = math.inf) -> None:
-        """Give back a little of the rate, as `RECOVERY_SHARE` says; `started`: the request of the answer."""
+        """Give back `RECOVERY_SHARE` of the rate; `started`: when the answered request started."""
         if self.per_second < self.configured:
             self.per_second = min(self.configured, self.per_second + self.configured * RECOVERY_SHARE)
 

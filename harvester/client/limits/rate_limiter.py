@@ -1,8 +1,8 @@
 """
-Rate limiter: the interface that the client needs of whatever decides when a request may start.
+Rate limiter: the protocol that the client uses to learn when the next request may start.
 
-`Limiter` implements it within one process. Another one may share the rates between machines: it grants starts
-and gets reports of their outcomes, and nothing else here changes.
+`Limiter` implements it within one process. Another implementation can share the rates between machines: it
+grants starts and receives reports of their outcomes. Nothing else has to change.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from msgspec import Struct
 
 class Outcome(Struct, frozen=True, gc=False):
     """
-    What became of one request.
+    The outcome of one request.
 
     Attributes:
         started: when it started, as `RateLimiter.acquire` returned it, in seconds of the limiter's clock.
-        complaint: what the service said against the rate (429, a block), "" where it answered otherwise.
+        throttle_reason: why the service asks for a lower rate (429, a block), "" if it does not.
         retry_after: seconds that the service asks to wait, None where it does not say.
     """
 
@@ -53,7 +53,7 @@ class RateLimiter(Protocol):
         """
 
     def report(self, outcome: Outcome) -> None:
-        """Learn what became of a request; after a complaint the whole service pauses and slows down."""
+        """Take the outcome of a request; a throttled one pauses the whole service and lowers its rate."""
 
     def statistics(self) -> RateStatistics:
         """Return what it allows at the moment."""
