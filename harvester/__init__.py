@@ -22,7 +22,7 @@ _PLACES = {"harvest": "harvester.jobs.harvest", "load_config": "harvester.plugin
 
 
 def __getattr__(name: str) -> Any:
-    """Import the library when it is used: `harvester --help` needs none of it."""
+    """Import the library on first use: `harvester --help` needs none of it."""
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,16 +17,16 @@ LARGE = 1_000_000
 
 
 async def apart(size: int, work: Callable[..., T], *args: Any) -> T:
-    """Return `work(*args)` on `size` bytes of JSON: at once, or from a worker thread if they are many."""
+    """Return `work(*args)` on `size` bytes of JSON; for many bytes it runs in a worker thread."""
     return await to_thread.run_sync(work, *args) if size > LARGE else work(*args)
 
 
 @asynccontextmanager
 async def background_tasks(*tasks: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
     """
-    Run background tasks beside the block; they are cancelled at its end.
+    Run background tasks during the block; they are cancelled at its end.
 
-    An error of the block or of a task cancels all and is raised by itself, not in a group.
+    An error of the block or of a task cancels all; it is raised directly, not in a group.
     """
     try:
         async with create_task_group() as group:
@@ -39,7 +39,7 @@ async def background_tasks(*tasks: Callable[[], Coroutine[Any, Any, None]]) -> A
 
 
 def root_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error of a group that a person should read: a bug before our own errors, else the first."""
+    """Return the error of a group to report: a bug before our own errors, else the first."""
     errors: list[BaseException] = []
     waiting: list[BaseException] = [group]
     while waiting:
@@ -52,7 +52,7 @@ def root_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 class KeyedLocks:
-    """Mutual exclusion by key: one task at a time holds a key; a key that is not held takes no memory."""
+    """Mutual exclusion by key: one task at a time holds a key; a free key takes no memory."""
 
     def __init__(self) -> None:
         self._locks: dict[tuple[int | str, ...], Lock] = {}

@@ -1,35 +1,35 @@
 """
-Every error raised on purpose. The class says what follows; the message is one line for a person.
+Errors: every error that this program raises. The class decides what happens next; the message is one line.
 
     HarvestError
-    ├── UsageError                      wrong command line or config: nothing was begun (exit 2)
-    ├── FatalError                      the run cannot go on; what was done is saved (exit 3)
+    ├── UsageError                      wrong command line or config: nothing was started (exit 2)
+    ├── FatalError                      the run cannot continue; its state is saved (exit 3)
     │   ├── TokenRejected
-    │   ├── Unreachable                 the api did not answer, again and again
+    │   ├── Unreachable                 the API did not answer for too long
     │   ├── StorageError                full, read-only or gone
     │   ├── ResourceLimit               no more open files or threads for this process
     │   └── FolderLocked                another run holds this folder
-    ├── PermanentError                  this item or file cannot be had, however often it is asked for
+    ├── PermanentError                  a retry cannot succeed
     │   ├── NotFound                    404, 410
     │   ├── Rejected                    400, 403 in JSON, 422
-    │   │   ├── BadRequest              400, 422: what was asked for is what it does not take
-    │   │   ├── Forbidden               401, or a 403 in JSON, to what carried a token or credentials
-    │   │   └── AuthenticationRequired  the same to what carried none
-    │   ├── InvalidResponse             JSON that is not what the documents promise, or far too large
-    │   ├── ChecksumMismatch            the same wrong bytes came twice
-    │   ├── InsufficientSpace           this file does not fit on the disk; others may
-    │   ├── Deferred                    comes slowly while others wait: asked for behind them
-    │   └── DoubtfulResponse            says less than is known already: no fact, asked for again later
-    ├── NotModified                     304: no failure, what is here is what the service has
-    └── TransientError                  may succeed when asked again; raised after the last attempt
+    │   │   ├── BadRequest              400, 422: the service does not accept the request
+    │   │   ├── Forbidden               401, or 403 with JSON, to a request with a token or credentials
+    │   │   └── AuthenticationRequired  the same to a request without them
+    │   ├── InvalidResponse             JSON that is not as documented, or far too large
+    │   ├── ChecksumMismatch            the same wrong bytes were received twice
+    │   ├── InsufficientSpace           this file does not fit on the disk; smaller ones may
+    │   ├── Deferred                    slow while others wait: moved to the end of the queue
+    │   └── DoubtfulResponse            less complete than known data: requested again later
+    ├── NotModified                     304: no failure, the stored record is current
+    └── TransientError                  a retry may succeed; raised after the last attempt
         ├── RateLimited                 429: the service wants all requests to wait
-        ├── Blocked                     a page for browsers where data was promised, or a block
-        │   └── UnprovenNotFound        404, 410 without figshare's own words: some gateway's
-        ├── ConnectionFailed            connection refused, cut, stalled, too slow; a body that ends early
-        ├── CorruptBody                 a whole body that is not the promised one
+        ├── Blocked                     a web page instead of data, or a block
+        │   └── UnprovenNotFound        404, 410 without figshare's JSON: from a gateway
+        ├── ConnectionFailed            connection refused, closed, stalled, too slow; a body that ends early
+        ├── CorruptBody                 a complete body with the wrong checksum
         └── ServerError                 5xx
 
-What could not be had ends with the failure kind of its error: see `FailureKind`.
+A failed item or file gets the failure kind of its error: see `FailureKind`.
 """
 
 from __future__ import annotations
@@ -43,28 +43,30 @@ from harvester.text.redaction import REDACTOR
 class ExitStatus(IntEnum):
     """The exit status of a command."""
 
-    COMPLETE = 0  # all that was asked for is there
-    FAILURES = 1  # it finished, and some items or files could not be had
-    USAGE = 2  # wrong usage or config: nothing was begun
-    STOPPED = 3  # it could not go on; what was done is saved
-    INTERRUPTED = 130  # Ctrl-C or SIGTERM; what was done is saved
+    COMPLETE = 0  # everything requested is here
+    FAILURES = 1  # it finished, and some items or files failed
+    USAGE = 2  # wrong usage or config: nothing was started
+    STOPPED = 3  # it could not continue; its state is saved
+    INTERRUPTED = 130  # Ctrl-C or SIGTERM; its state is saved
 
 
 class FailureKind(StrEnum):
-    """Why something could not be had, in the words of the summary."""
+    """Why an item or file failed, as in the summary."""
 
-    NOT_FOUND = "not_found"  # the service knows nothing of it
-    BLOCKED = "blocked"  # a wall stands before it, not a decision about it
-    TRANSIENT = "transient"  # it may well come when it is asked for again
-    SUSPECTED = "suspected"  # harvested before and not found: whether it is withdrawn is decided at the end
-    PERMANENT = "permanent"  # asking again has no prospect, though the next run does it once
+    NOT_FOUND = "not_found"  # the service does not know it
+    BLOCKED = "blocked"  # a firewall or bot protection blocked the request
+    TRANSIENT = "transient"  # a retry may succeed
+    SUSPECTED = (
+        "suspected"  # harvested before, and not found now: the end of the run decides if it is withdrawn
+    )
+    PERMANENT = "permanent"  # a retry cannot succeed, though the next run tries once
 
 
 class HarvestError(Exception):
     """
-    Anything this program raises on purpose; whatever others put into its message, no secret is in it.
+    The base class of all errors. Its message is redacted, so it contains no secret.
 
-    ``attempts``: how many requests were made before it was raised to the caller of the client.
+    ``attempts``: how many requests were made before the client raised it.
     """
 
     attempts = 1
@@ -73,14 +75,14 @@ class HarvestError(Exception):
         super().__init__(REDACTOR.text(message))
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Work may run in another process, and not every error can be made of its message alone.
+        # Work may run in another process, and not every error can be rebuilt from its message alone.
         return _restore, (type(self), self.args, vars(self))
 
 
 def _restore(
     cls: type[HarvestError], args: tuple[object, ...], attributes: dict[str, object]
 ) -> HarvestError:
-    """Return an error that was pickled."""
+    """Rebuild a pickled error."""
     error = cls.__new__(cls, *args)
     vars(error).update(attributes)
     return error
@@ -91,19 +93,19 @@ class UsageError(HarvestError):
 
 
 class FatalError(HarvestError):
-    """The run cannot go on; its state is saved."""
+    """The run cannot continue; its state is saved."""
 
 
 class TokenRejected(FatalError):
-    """The api does not accept the token."""
+    """The API does not accept the token."""
 
 
 class Unreachable(FatalError):
-    """A service without which nothing can go on does not answer."""
+    """A service that the run needs does not answer."""
 
 
 class StorageError(FatalError):
-    """The output folder cannot take what has to be written."""
+    """Writing to the output folder failed."""
 
 
 class ResourceLimit(FatalError):
@@ -115,31 +117,31 @@ class FolderLocked(FatalError):
 
 
 class PermanentError(HarvestError):
-    """This item or file cannot be had, however often it is asked for."""
+    """The item or file failed, and a retry cannot succeed."""
 
     failure_kind: ClassVar[FailureKind] = FailureKind.PERMANENT
 
 
 class NotFound(PermanentError):
-    """The service knows nothing of it (any more)."""
+    """The service does not know it, or no longer."""
 
     failure_kind = FailureKind.NOT_FOUND
 
 
 class Rejected(PermanentError):
-    """The service understood and said no."""
+    """The service refused the request."""
 
 
 class BadRequest(Rejected):
-    """The service does not take what was asked for: 400, 422."""
+    """The service does not accept the request: 400, 422."""
 
 
 class Forbidden(Rejected):
     """
-    What was asked for with a token or credentials was refused: 401, or 403 in JSON.
+    A request with a token or credentials was refused: 401, or 403 with JSON.
 
-    ``service`` and ``address``: what was requested, "" where that is not known. Past the client the
-    credentials are good: it has checked, see `client.token_check`.
+    ``service`` and ``address``: of the request, "" if unknown. When the client raises this error, it has
+    checked that the credentials are good: see `client.token_check`.
     """
 
     service = ""
@@ -147,45 +149,45 @@ class Forbidden(Rejected):
 
 
 class AuthenticationRequired(Rejected):
-    """What was requested without a token or credentials is not public: 401, or 403 in JSON."""
+    """A request without a token or credentials was refused: 401, or 403 with JSON."""
 
 
 class InvalidResponse(PermanentError):
-    """The answer is not what the documents promise."""
+    """The answer is not as documented."""
 
 
 class ChecksumMismatch(PermanentError):
-    """The same bytes came twice, and they are not the promised ones."""
+    """The same wrong bytes were received twice."""
 
 
 class InsufficientSpace(PermanentError):
-    """This file does not fit on the disk; others may."""
+    """This file does not fit on the disk; smaller ones may."""
 
     failure_kind = FailureKind.TRANSIENT
 
 
 class Deferred(PermanentError):
-    """A file comes so slowly that others go before it; it is asked for behind them."""
+    """A file is so slow that it was moved behind all others in the queue."""
 
     failure_kind = FailureKind.TRANSIENT
 
 
 class DoubtfulResponse(PermanentError):
-    """An answer that says less than the ledger, the record or an earlier page knows: not believed for now."""
+    """An answer that is less complete than the ledger, the record or an earlier page: not trusted for now."""
 
     failure_kind = FailureKind.TRANSIENT
 
 
 class NotModified(HarvestError):
-    """A conditional request (`if_none_match`) was answered with 304: what is here is what the service has."""
+    """A conditional request (`if_none_match`) was answered with 304: the stored record is current."""
 
 
 class TransientError(HarvestError):
     """
-    May succeed when asked again.
+    A retry may succeed.
 
-    ``retry_after``: seconds the service asks to wait, or None. ``made_progress``: what was asked for has come
-    nearer all the same, so that this was no attempt in vain.
+    ``retry_after``: seconds the service asks to wait, or None.
+    ``made_progress``: the attempt failed, but received new bytes, so it does not count.
     """
 
     made_progress = False
@@ -201,13 +203,13 @@ class RateLimited(TransientError):
 
 
 class Blocked(TransientError):
-    """A page for browsers, or a block, where data was promised."""
+    """A web page instead of data, or a block."""
 
     failure_kind = FailureKind.BLOCKED
 
 
 class UnprovenNotFound(Blocked):
-    """A 404 or 410 without figshare's own words: a gateway's, and no word on what was asked for."""
+    """A 404 or 410 without figshare's JSON: it comes from a gateway and proves nothing about the item."""
 
 
 class ConnectionFailed(TransientError):
@@ -216,9 +218,9 @@ class ConnectionFailed(TransientError):
 
 class CorruptBody(TransientError):
     """
-    A whole body arrived, and it is not the promised one.
+    A complete body was received, and its checksum is wrong.
 
-    ``md5``: of what arrived.
+    ``md5``: of the received bytes.
     """
 
     def __init__(self, message: str, *, md5: str) -> None:
@@ -227,7 +229,7 @@ class CorruptBody(TransientError):
 
 
 class ServerError(TransientError):
-    """The service failed inside."""
+    """The service had an internal error."""
 
 
 def exit_status(error: HarvestError) -> ExitStatus:

@@ -1,4 +1,4 @@
-"""The frozen nouns that travel down the pipeline. No behaviour, no figshare spelling, no I/O."""
+"""Data model: the frozen values that packages exchange. They have no behaviour and do no I/O."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, NewType
 
 from msgspec import UNSET, Struct, UnsetType
 
-ItemId = NewType("ItemId", int)  # figshare's, whatever the version
-ItemKey = NewType("ItemKey", int)  # the ledger's, of an item or of one version: `key_of`, or negative
+ItemId = NewType("ItemId", int)  # figshare's id, the same for all versions
+ItemKey = NewType("ItemKey", int)  # the ledger's key of an item (`key_of`) or of one version (negative)
 
 
 def key_of(item_id: ItemId) -> ItemKey:
@@ -18,48 +18,48 @@ def key_of(item_id: ItemId) -> ItemKey:
 
 
 class FileStatus(StrEnum):
-    """Where a file stands; the words of files.csv."""
+    """The status of a file, as in files.csv."""
 
     PENDING = "pending"
     DONE = "done"
     FAILED = "failed"
     SKIPPED = "skipped"  # filtered out by the user's own rules
     LINK = "link"  # hosted elsewhere: recorded, never fetched
-    WITHHELD = "withheld"  # not for the public: embargo, confidential, …; nor for the token that asked
+    WITHHELD = "withheld"  # not public (embargo, confidential, …), and refused to the token
 
 
 REFUSED_TO_OWNER = " (refused to the token)"
-"""Behind why a file is withheld: its owner's record lists it, and it was asked for in vain."""
+"""Suffix of the reason of a withheld file: its owner's record lists it, and the token was refused."""
 ANOTHER_VERSION = "another version"
-"""Why a file is skipped whatever the rules for files say: another version of its item is wanted."""
+"""Reason of a skipped file: another version of its item is wanted."""
 NOT_ASKED = "not asked for"
-"""Why a file is skipped that no rule excludes: the run that read its record was to fetch no files."""
+"""Reason of a skipped file that no rule excludes: the run that read its record did not fetch files."""
 BEYOND_ROOM = "beyond max_total"
-"""Why a file is skipped that the rules for files take: there is no room for it among those wanted in all."""
+"""Reason of a skipped file that the file rules accept: it does not fit into `max_total`."""
 
 
 class WorkState(StrEnum):
-    """Where one task on one item stands."""
+    """The state of one task on one item."""
 
     PENDING = "pending"
     DONE = "done"
     FAILED = "failed"
     WITHDRAWN = "withdrawn"  # harvested before, and no longer public
-    EXCLUDED = "excluded"  # its record says that it is none of those wanted
+    EXCLUDED = "excluded"  # its record shows that the filters exclude it
 
 
 class Changed(StrEnum):
-    """What became of an item since the last run, as changes.csv has it."""
+    """How an item has changed since the last run, as in changes.csv."""
 
     NEW = "new"
     CHANGED = "changed"
     WITHDRAWN = "withdrawn"
     RETURNED = "returned"  # public again after it was withdrawn
-    MOVED = "moved"  # the same at figshare; files of it that are here have other paths
+    MOVED = "moved"  # unchanged at figshare; its fetched files have other paths
 
 
 class ListingEntry(Struct, frozen=True):
-    """What a listing tells of an item, for people; "" for what it does not tell."""
+    """The fields of an item in a listing that are displayed; "" for a field that the listing lacks."""
 
     title: str = ""
     doi: str = ""
@@ -69,99 +69,70 @@ class ListingEntry(Struct, frozen=True):
 
 
 class ItemRef(Struct, frozen=True):
-    """
-    An item as a listing names it.
-
-    ``private``: the account listed it, so its record is asked of the account endpoint.
-    ``modified_date``: ISO 8601 as listed, None where the listing does not say. ``version``: the one that is
-    wanted, 0 for whatever is current. ``condition``: what its record must meet where the listing does not
-    tell, as JSON, "" for nothing: see `figshare.conditions`. ``brief``: None where a listing tells nothing
-    but ids. ``named``: the user named this very item.
-    """
+    """A reference to an item, as listings give it."""
 
     id: ItemId
-    private: bool = False
-    modified_date: str | None = None
-    version: int = 0
-    condition: str = ""
-    brief: ListingEntry | None = None
-    named: bool = False
+    private: bool = False  # listed by the account: its record is requested from the account's endpoint
+    modified_date: str | None = None  # ISO 8601 as listed, None if the listing has none
+    version: int = 0  # the wanted version, 0 for the current one
+    condition: str = ""  # JSON: what its record must meet; "" for none, see `figshare.client_side_filters`
+    brief: ListingEntry | None = None  # None if the listing has ids only
+    named: bool = False  # the user named this item
 
 
 class Unresolved(Struct, frozen=True):
-    """A name or entry that leads to no item; ``if_harvested``: the one that it means, if harvested before."""
+    """A name or listing entry that could not be resolved to an item."""
 
     name: str
     reason: str
     failure_kind: str
-    if_harvested: ItemRef | None = None
+    if_harvested: ItemRef | None = None  # the item that it means if that was harvested before
 
 
 class Page(Struct, frozen=True):
-    """
-    One step of a listing.
-
-    ``cursor``: where the next page begins, opaque to all but the listing; None after the last page.
-    ``excluded``: entries that are not among those wanted. ``warning``: what the user should know of it,
-    "" where there is nothing; the first of a listing is told. ``notes``: each of them is.
-    ``served_at``: when the service gave it, ISO 8601 by its own clock, "" where it does not say.
-    """
+    """One page of a listing."""
 
     refs: tuple[ItemRef, ...]
-    cursor: str | None
+    cursor: str | None  # where the next page begins, opaque to all but the listing; None after the last page
     unresolved: tuple[Unresolved, ...] = ()
-    excluded: int = 0
-    warning: str = ""
-    notes: tuple[str, ...] = ()
-    served_at: str = ""
+    excluded: int = 0  # number of entries that the filters exclude
+    warning: str = ""  # shown to the user once a listing, for its first page that has one
+    notes: tuple[str, ...] = ()  # warnings that are all shown
+    served_at: str = ""  # when the service answered, ISO 8601 by its own clock; "" if it does not say
 
 
 class RemoteFile(Struct, frozen=True):
-    """
-    A file as the item's record lists it.
-
-    ``folder``: with "/" between its parts, "" at the top. ``size`` in bytes. ``md5``: in lower case, or None.
-    """
+    """A file as the item's record lists it."""
 
     id: int
     name: str
-    folder: str
-    size: int
-    md5: str | None
+    folder: str  # with "/" between its parts, "" at the top
+    size: int  # bytes
+    md5: str | None  # lower case
     url: str
     is_link: bool
 
 
 class Article(Struct, frozen=True):
-    """
-    What the harvest itself reads of a record.
-
-    ``size`` in bytes, of all its files. ``withheld``: why they cannot be downloaded, "" where they can.
-    ``version``: its number, 0 for what was never published. ``odd_fields``: names of those that mean nothing
-    plain, and are taken as not told. ``odd_files``: what is wrong with entries of its file list that cannot
-    be read, one line each; ``files`` lacks them. ``sums_differ``: files whose uploader named another md5
-    than figshare computed, with both, one line each. ``embargo_until``: ISO 8601, when an embargo on it ends
-    by itself, "" for none. ``draft_of``: the number of the published version that this is an unpublished
-    edit of, -1 for an unknown one, 0 for what is no draft or was never published.
-    """
+    """The fields of a record that the harvest itself uses."""
 
     id: int
     doi: str
     modified_date: str
-    size: int
+    size: int  # bytes of all its files
     files: tuple[RemoteFile, ...]
     files_complete: bool
-    withheld: str
-    version: int = 0
-    odd_fields: tuple[str, ...] = ()
-    odd_files: tuple[str, ...] = ()
-    sums_differ: tuple[str, ...] = ()
-    embargo_until: str = ""
-    draft_of: int = 0
+    withheld: str  # why its files cannot be downloaded, "" if they can
+    version: int = 0  # 0 for an item that was never published
+    odd_fields: tuple[str, ...] = ()  # names of fields without a clear meaning, which count as absent
+    odd_files: tuple[str, ...] = ()  # what is wrong with unreadable entries of its file list, one line each
+    sums_differ: tuple[str, ...] = ()  # files whose uploader gave another md5 than figshare, one line each
+    embargo_until: str = ""  # ISO 8601, when its embargo ends; "" for none
+    draft_of: int = 0  # the version that this is an unpublished edit of, -1 for an unknown one, 0 for no edit
 
 
 class Description(Struct, frozen=True):
-    """What the tables show of a record; "" for what it does not tell."""
+    """The fields of a record that tables show; "" for a field that the record lacks."""
 
     title: str
     doi: str
@@ -176,93 +147,76 @@ class Description(Struct, frozen=True):
 
 
 class Record(Struct, frozen=True):
-    """
-    A full record: the bytes as received, and what was read of them.
-
-    ``file_list``: the JSON array of all files as received, None where ``raw`` lists them all. ``etag``: what
-    the service calls this state of it, "" where it says nothing. ``served_at``: as that of `Page`. ``doubt``:
-    what of its files no list names, "" where all that the record promises is listed. ``list_problem``: why
-    its file list was refused, where that leaves nothing in doubt. ``private``: it is the account's, asked for
-    with the token.
-    """
+    """A full record: the bytes as received, and the fields that were read from them."""
 
     article: Article
     raw: bytes
-    file_list: bytes | None = None
+    file_list: bytes | None = None  # JSON array of all files as received, None if `raw` contains them all
     etag: str = ""
-    served_at: str = ""
-    doubt: str = ""
-    list_problem: str = ""
-    private: bool = False
+    served_at: str = ""  # see `Page`
+    doubt: str = ""  # which announced files or bytes no list contains, "" for none
+    list_problem: str = ""  # why its file list was refused, if no file is missing all the same
+    private: bool = False  # the account's record, requested with the token
 
 
 class Totals(Struct, frozen=True):
-    """Uses of an item since it was published; None where the service never saw it, UNSET where not asked."""
+    """
+    Counters of an item since it was published.
+
+    None for a counter that the service does not know, UNSET for one that was not requested.
+    """
 
     views: int | UnsetType | None = UNSET
     downloads: int | UnsetType | None = UNSET
     shares: int | UnsetType | None = UNSET
 
     def requested(self) -> dict[str, int | None]:
-        """Return the counters that were asked for."""
-        told = {"views": self.views, "downloads": self.downloads, "shares": self.shares}
-        return {name: number for name, number in told.items() if not isinstance(number, UnsetType)}
+        """Return the counters that were requested."""
+        counters = {"views": self.views, "downloads": self.downloads, "shares": self.shares}
+        return {name: number for name, number in counters.items() if not isinstance(number, UnsetType)}
 
 
 class UsageCount(Struct, frozen=True):
-    """
-    Uses of an item in a period.
+    """How often an item was used in one period."""
 
-    ``counter``: views, downloads, shares. ``granularity``: day, month, year, total. ``date``: ISO 8601, where
-    the period begins. ``country``: "" for all of them together.
-    """
-
-    counter: str
-    granularity: str
-    date: str
+    counter: str  # views, downloads, shares
+    granularity: str  # day, month, year, total
+    date: str  # ISO 8601, where the period begins
     number: int
-    country: str = ""
+    country: str = ""  # "" for all countries together
 
 
 class Usage(Struct, frozen=True):
     """
-    What a timeline or, ``by_country``, a breakdown tells of an item.
+    The timeline or, ``by_country``, the breakdown of an item.
 
-    ``counters`` and ``granularity``: what was asked for. It takes the place of all that was told of that
-    before, also where ``counts`` is empty: the service knows nothing of the item.
+    It replaces all stored counts of the same counters and granularity. Empty ``counts`` mean that the
+    service does not know the item.
     """
 
     counts: tuple[UsageCount, ...]
-    counters: tuple[str, ...]
+    counters: tuple[str, ...]  # those that were requested
     granularity: str
     by_country: bool = False
 
 
 class Change(Struct, frozen=True):
-    """
-    What became of an item since it was harvested before: see `states.Changed`.
+    """How an item has changed since the last harvest."""
 
-    ``fields``: the record's own names of those that differ. ``files``: as ``added: a.csv``, ``changed: …``,
-    ``removed: …``.
-    """
-
-    what: str
-    fields: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
+    what: str  # see `Changed`
+    fields: tuple[str, ...] = ()  # figshare's names of the fields that differ
+    files: tuple[str, ...] = ()  # such as ``added: a.csv``, ``changed: b.csv``, ``removed: c.csv``
 
 
 class Harvested(Struct, frozen=True):
-    """
-    An item as it was harvested last: its record and file list as received.
+    """An item as it was harvested last."""
 
-    ``files``: those that are here, by id, as their record described them, with their paths. ``refused``: why
-    a file, by id, is withheld that the token was refused.
-    """
-
-    raw: bytes
+    raw: bytes  # the record as received
     file_list: bytes | None
-    files: Mapping[int, tuple[RemoteFile, str]]
-    refused: Mapping[int, str] = {}
+    files: Mapping[
+        int, tuple[RemoteFile, str]
+    ]  # fetched files by id: the file as its record had it, its path
+    refused: Mapping[int, str] = {}  # by file id, why a file is withheld that was refused to the token
 
 
 class UsageSpan(Struct, frozen=True):
@@ -274,126 +228,89 @@ class UsageSpan(Struct, frozen=True):
 
 
 class History(Struct, frozen=True):
-    """
-    What the ledger holds of an item before it is processed again, as far as its pending tasks need it.
-
-    ``versions``: known earlier ones. ``usage``: sums of the run's `UsageSpan`, by task and counter.
-    """
+    """The ledger's data on an item before it is processed again, as far as its pending tasks need it."""
 
     harvested: Harvested | None = None
-    versions: frozenset[int] = frozenset()
+    versions: frozenset[int] = frozenset()  # known earlier versions
     totals: Mapping[str, int | None] = {}
-    usage: Mapping[tuple[str, str], int] = {}
+    usage: Mapping[tuple[str, str], int] = {}  # sums over the run's `UsageSpan`, by task and counter
 
 
 class PendingItem(Struct, frozen=True):
-    """
-    An item in the work queue.
+    """An item in the work queue."""
 
-    ``seq``: its place there. ``known``: its record has been harvested before.
-    ``item_key``: its number in the ledger. ``version``: which one, 0 for the current one.
-    ``etag``: of the record that is here, "" if it may have changed. ``withdrawn``: not found last time.
-    ``conditions``, ``named``: see `ItemRef`. ``listed``: a listing of private items names it.
-    ``stands_in``: its public record is here for a private one.
-    ``has_history``: the ledger holds something that its tasks may need. ``history``: that, once it is read.
-    """
-
-    seq: int
+    seq: int  # its place in the queue
     item_id: ItemId
     private: bool
     tasks: frozenset[str]
-    known: bool
+    known: bool  # its record was harvested before
     item_key: ItemKey
-    version: int = 0
-    etag: str = ""
-    withdrawn: bool = False
-    conditions: tuple[str, ...] = ()
-    named: bool = False
-    listed: bool = False
-    stands_in: bool = False
-    has_history: bool = False
-    history: History = History()
+    version: int = 0  # 0 for the current one
+    etag: str = ""  # of the stored record, "" if that may have changed
+    withdrawn: bool = False  # not found last time
+    conditions: tuple[str, ...] = ()  # see `ItemRef`
+    named: bool = False  # see `ItemRef`
+    listed: bool = False  # a listing of private items contains it
+    stands_in: bool = False  # its public record is stored in place of a private one
+    has_history: bool = False  # the ledger has data that its tasks may need
+    history: History = History()  # these data, once they are read
 
 
 class PendingFile(Struct, frozen=True):
-    """
-    A file to fetch.
+    """A file in the work queue."""
 
-    ``path``: the one that it gets, relative to the output folder. ``item_key``: see `PendingItem`.
-    ``is_taken``: a file that it replaces is still at its path. ``may_be_aside``: a file of its size that
-    was replaced before is here. ``withheld``: why the public cannot have it, "" if it can.
-    """
-
-    seq: int
+    seq: int  # its place in the queue
     item_id: ItemId
     file: RemoteFile
-    path: str
+    path: str  # where it goes, relative to the output folder
     private: bool
     item_key: ItemKey
-    is_taken: bool = False
-    may_be_aside: bool = False
-    withheld: str = ""
+    is_taken: bool = False  # a file that it replaces is still at its path
+    may_be_aside: bool = False  # a file of the same size that was replaced before is here
+    withheld: str = ""  # why the public cannot download it, "" if it can
 
 
 class PlannedFile(Struct, frozen=True):
-    """
-    A file of a record with what is to become of it and where it goes, or would go.
-
-    ``reason``: why it is withheld, or skipped though the rules for files take it; "" for any other.
-    """
+    """A file of a record, with its path and its status."""
 
     file: RemoteFile
     path: str
     status: FileStatus
-    reason: str = ""
+    reason: str = ""  # why it is withheld, or skipped though the file rules accept it; "" for any other
 
 
 class TaskResult(Struct, frozen=True):
-    """
-    What one task learned of an item; ``files`` says what becomes of each file of the record.
-
-    ``excluded``: the item is none of those wanted after all. ``change``: what is to be told of it, None for
-    nothing. ``versions``: those to be harvested besides. ``warning``: something to tell the user that is no
-    failure, "" where there is nothing. ``is_unplaced``: files that are here have other paths than the record
-    alone would give them. ``doubt``: why this may not be all, "" where it is: it is kept, told as a failure
-    for now of the task ``doubt_of``, and asked for again.
-    """
+    """The result of one task on an item."""
 
     record: Record | None = None
     files: tuple[PlannedFile, ...] | None = None
     totals: Totals | None = None
     usage: Usage | None = None
-    change: Change | None = None
-    excluded: bool = False
-    versions: tuple[int, ...] = ()
-    warning: str = ""
-    is_unplaced: bool = False
-    doubt: str = ""
-    doubt_of: str = ""
+    change: Change | None = None  # None if nothing is to be reported
+    excluded: bool = False  # the record shows that the filters exclude the item
+    versions: tuple[int, ...] = ()  # earlier versions to harvest too
+    warning: str = ""  # shown to the user; no failure
+    is_unplaced: bool = False  # some files have other paths than the record alone would give them
+    doubt: str = ""  # why data may be missing: saved, reported as a temporary failure and requested again
+    doubt_of: str = ""  # the task that this failure belongs to
 
 
 class Failure(Struct, frozen=True):
-    """
-    Why something could not be had.
-
-    ``item_id`` None: a listing or a name that led to no item; ``subject`` then says which.
-    ``attempts``: tries in the run that gave up. ``failure_kind``: see `errors.FailureKind`. ``version``: of
-    the item, 0 for the current one. ``reported_as``: the task that failures.csv names, "" for ``task``.
-    """
+    """Why an item, a file, a listing or a name failed."""
 
     task: str
     error: str
-    failure_kind: str
-    item_id: ItemId | None = None
+    failure_kind: str  # see `errors.FailureKind`
+    item_id: ItemId | None = None  # None for a listing or a name, which `subject` gives
     file_id: int | None = None
     subject: str = ""
-    attempts: int = 1
-    version: int = 0
-    reported_as: str = ""
+    attempts: int = 1  # in the run in which it failed
+    version: int = 0  # of the item, 0 for the current one
+    reported_as: str = ""  # the task in failures.csv, "" for `task`
 
 
 class Summary(Struct, frozen=True):
-    """What a run did and what the folder holds, as summary.json shows them; the status it exits with."""
+    """What a run did and what the folder contains, as in summary.json, with the exit status."""
 
     run: dict[str, Any]
     folder: dict[str, Any]

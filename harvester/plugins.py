@@ -1,8 +1,8 @@
 """
-Plugin registry: which sources, tasks and exporters there are, and how a config that names them is read.
+Plugin registry: lists all sources, tasks and exporters, and loads a config that names them.
 
-A new one is a new module in its package and one line here. A class is imported when it is asked for, so that
-to know what there is costs nothing.
+A new plugin is a new module in its package and one line here. A class is imported on first use, so that
+reading the names costs nothing.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Registry(Mapping[str, type[Any]]):
             return getattr(import_module(module), cls)  # type: ignore[no-any-return]  # tests look at each
         except ModuleNotFoundError as exc:
             if (exc.name or "").partition(".")[0] == __package__:
-                raise  # a module of our own is missing: a defect, and no extra would bring it
+                raise  # a module of our own is missing: a defect, which no extra can fix
             raise UsageError(
                 f"{name}: needs the package {exc.name}, which is not installed: "
                 f"pip install 'figshare-harvester[{name}]'"
             ) from exc
 
     def extended(self, **places: str) -> Registry:
-        """Return a registry with these classes besides, written as ``name="package.module:Class"``."""
+        """Return a registry with additional classes, written as ``name="package.module:Class"``."""
         return Registry(**{**self._places, **places})
 
     def __contains__(self, name: object) -> bool:
@@ -83,7 +83,7 @@ EXPORTERS = Registry(
 )
 
 ALWAYS_EXPORTED = ("failures", "summary")
-"""What is written in every case, and is no format to choose."""
+"""Outputs that are always written, so they are no format to choose."""
 
 
 def load_config(
@@ -97,11 +97,11 @@ def load_config(
     """
     Read a config file; `options` override its keys by their full names (``"rate.api"``).
 
-    `job`: what the config is for, "harvest", "plan" or "list"; what it lacks for that is a fault too.
-    `exporters`: the output formats that there are; a program adds its own with `EXPORTERS.extended`.
+    `job`: "harvest", "plan" or "list"; a key that this job needs and the config lacks is a fault too.
+    `exporters`: the known output formats; a program adds its own with `EXPORTERS.extended`.
 
     Raises:
-        UsageError: anything is wrong; the message has a line for each fault.
+        UsageError: the config has faults; the message has one line for each.
     """
     kinds = Kinds(SOURCES, tuple(TASKS), exporters, always_exported=ALWAYS_EXPORTED)
     return configuration.load(
@@ -110,6 +110,6 @@ def load_config(
 
 
 def item_task_names(wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the tasks on items that `wanted` takes: files are named by the record, so it is needed."""
+    """Return the item tasks that `wanted` needs: files need the record, as it lists them."""
     needed = {*wanted, "metadata"} if "files" in wanted else set(wanted)
     return tuple(name for name in TASKS if name in needed and name != "files")

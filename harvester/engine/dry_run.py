@@ -1,8 +1,8 @@
 """
 Dry run: reads what sources select and records nothing, for a plan and for a list of ids.
 
-Every item comes out once, however often it is listed. What could not be read is noted, not raised: the rest
-is of use without it.
+Each item is returned once, even if it is listed several times. A listing that cannot be read is noted and
+raises no error, as the others are useful without it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 class DryRunReader:
     """
-    One reading of the listings of some sources.
+    Reads the listings of some sources once.
 
-    `narrow`: returns the listing to read in the place of one.
-    `on_miss`: is called with each line of ``incomplete``.
+    `narrow`: called with each listing; returns the listing to read instead.
+    `on_miss`: called with each line of ``incomplete``.
 
     ``listed``: how many entries were read.
-    ``incomplete``: what could not be read and the names of no item, one line each.
+    ``incomplete``: listings that could not be read and names without an item, one line each.
     ``whole``: the listings that were read to their end.
     """
 
@@ -53,16 +53,16 @@ class DryRunReader:
         return len(self._seen)
 
     def has_listed(self, ref: ItemRef) -> bool:
-        """Return whether an item, or a version of one, has come up so far."""
+        """Return whether an item, or a version of one, was listed so far."""
         return _identity(ref) in self._seen
 
     async def read(
         self, sources: Sequence[Source], on_items: Callable[[list[ItemRef]], Awaitable[None]]
     ) -> None:
         """
-        Read all listings; call `on_items` with the items of each page that no page before had.
+        Read all listings; call `on_items` with the items of each page that were not listed before.
 
-        Raises what the client raises when the API cannot be used at all.
+        Raises what the client raises if the API cannot be used at all.
         """
         for listing in await self._reader.listings(sources):
             await self._read(self._narrow(listing), on_items)
@@ -97,5 +97,5 @@ class DryRunReader:
 
 
 def _identity(ref: ItemRef) -> int | tuple[int, int]:
-    """Return what tells one item or version from another; mostly a number, as there may be a million."""
+    """Return the identity of an item or version; a plain number if possible, as there may be a million."""
     return (ref.id, ref.version) if ref.version else ref.id

@@ -1,9 +1,9 @@
 """
-Executor: where the work on items and files runs, in this process or in others.
+Executor: runs the work on items and files, in this process or in others.
 
-Values go in and values come out. `process` and `fetch` are the whole of the work. Any process can run them
-that has built its services from the config. They need no ledger: what tasks must know of earlier runs comes
-with the item or file, and the pipeline saves the result.
+`process` and `fetch` do all the work; they take values and return values. A process can run them after it has
+built its services from the config. They do not use the ledger: the item or file contains the data of earlier
+runs that tasks need, and the pipeline saves the result.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from harvester.models import Failure, FileStatus, PendingFile, PendingItem, Task
 from harvester.tasks import FileTask, ItemTask
 
 FILES_PER_SLOT = 2
-"""Files in flight for each that may be in transfer: while one comes, another is proven and renamed."""
+"""Files in flight for each download slot: while one is downloaded, another is verified and renamed."""
 
 
 class MemoryPermit(Protocol):
-    """The right to hold something large in memory."""
+    """The permit to hold something large in memory."""
 
     async def acquire(self) -> None:
-        """Wait until nothing else that is large is in memory."""
+        """Wait until no other large object is in memory."""
         ...
 
 
 class Services(Protocol):
     """
-    What the work is done with; each process builds its own from the config.
+    The services that tasks use; each process builds its own from the config.
 
-    ``item_tasks``: in the order in which they are done.
-    ``file_task``: None where no files are fetched.
+    ``item_tasks``: in the order in which they run.
+    ``file_task``: None if no files are fetched.
     ``hold_memory``: see `Executor.hold_memory`.
     """
 
@@ -62,9 +62,9 @@ class Executor(Protocol):
     """
     Runs the work on items and files.
 
-    ``item_slots``, ``file_slots``: how many items and files it is given at once.
+    ``item_slots``, ``file_slots``: how many items and files it accepts at the same time.
 
-    Its calls raise `FatalError` where the run cannot go on; any other failure is in the result.
+    Its calls raise `FatalError` if the run cannot continue; any other failure is in the result.
     """
 
     @property
@@ -74,7 +74,11 @@ class Executor(Protocol):
     def file_slots(self) -> int: ...
 
     def hold_memory(self) -> AbstractAsyncContextManager[MemoryPermit]:
-        """Return a block for one item, until its result is saved; one such block at a time holds a permit."""
+        """
+        Return a context for one item, until its result is saved.
+
+        Only one of them at a time has the permit.
+        """
         ...
 
     async def process(self, item: PendingItem) -> ItemResult:
@@ -113,10 +117,10 @@ class LocalExecutor:
 
 async def process(item: PendingItem, services: Services) -> ItemResult:
     """
-    Run the pending tasks of an item, in their order; a failed one stops no other.
+    Run the pending tasks of an item, in order; a failed one does not stop the others.
 
     Raises:
-        FatalError: the run cannot go on.
+        FatalError: the run cannot continue.
     """
     names = [task.name for task in services.item_tasks if task.name in item.tasks]
     outcomes: dict[str, _Outcome] = {}
@@ -151,7 +155,7 @@ async def _run(task: ItemTask, item: PendingItem) -> _Outcome:
         return _Outcome(WorkState.EXCLUDED, result)
     if not result.doubt:
         return _Outcome(WorkState.DONE, result)
-    # What came is saved; that it may not be all is a failure, so that it is requested again.
+    # The result is saved; as it may be incomplete, it also counts as a failure and is requested again.
     kind = DoubtfulResponse.failure_kind
     failure = Failure(task.name, result.doubt, kind, item.item_id, reported_as=result.doubt_of)
     return _Outcome(WorkState.FAILED, result, failure)
@@ -162,7 +166,7 @@ def _outcome_of(error: PermanentError | TransientError, task: ItemTask, item: Pe
     if isinstance(error, NotFound) and item.known and task.tells_of_withdrawal:
         if item.withdrawn:
             return _Outcome(WorkState.WITHDRAWN)
-        # One answer is no proof: at the end of the run all of this kind are decided on together.
+        # One answer is no proof: the end of the run decides about all items of this kind together.
         text, kind = f"{text}: not marked as withdrawn before the run ends", FailureKind.SUSPECTED
     failure = Failure(task.name, text, kind, item.item_id, attempts=error.attempts)
     return _Outcome(WorkState.FAILED, failure=failure)
@@ -173,7 +177,7 @@ async def fetch(file: PendingFile, services: Services) -> FileResult:
     Fetch a file.
 
     Raises:
-        FatalError: the run cannot go on.
+        FatalError: the run cannot continue.
     """
     assert services.file_task is not None, "no file is pending without the task"
     try:

@@ -1,8 +1,9 @@
 """
-Listing: reads the sources page by page into the ledger, and proves that each listing is whole.
+Listing stage: reads the sources page by page into the ledger, and checks that each listing is complete.
 
-A page and the cursor of the next one are recorded together. So a listing goes on at the page where it was
-left, or where it failed. What figshare can count is compared with what its listing gave.
+A page and the cursor of the next one are recorded together. So a listing is resumed at the page where it was
+interrupted, or where it failed. If figshare can count the items, the number is compared with the listing.
+With `--quick` a listing is incremental: only items modified since its high-watermark are requested.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from harvester.sources import Source
 log = logging.getLogger(__name__)
 
 MOST_REPEATED = 10_000
-"""Entries that a listing may repeat, beyond each item twice, before it is taken for endless."""
+"""A listing is endless if it repeats each item once and this many entries more."""
 OVERLAP = timedelta(days=1)
-"""What was modified so shortly before the last run is listed again: clocks differ, and indexes lag."""
+"""Items modified this shortly before the last run are listed again: clocks differ, and indexes lag."""
 
 
 def changed_since(listing: Listing, watermark: str) -> Listing | None:
@@ -44,7 +45,7 @@ def changed_since(listing: Listing, watermark: str) -> Listing | None:
 
 
 async def unknown_values(listings: Sequence[Listing], figshare: Figshare) -> list[str]:
-    """Return a warning for each unknown value of the filters of all listings, each once."""
+    """Return a warning for each unknown filter value of all listings, each once."""
     found: dict[str, None] = {}
     for listing in listings:
         try:
@@ -56,10 +57,10 @@ async def unknown_values(listings: Sequence[Listing], figshare: Figshare) -> lis
 
 class ListingReader:
     """
-    Reads listings, for a run and for a survey alike.
+    Reads listings, for a run and for a dry run.
 
-    `warn`: is called with what the user should know of a listing.
-    `is_stopping`: is asked before each page.
+    `warn`: called with each warning for the user.
+    `is_stopping`: called before each page.
     """
 
     def __init__(
@@ -75,12 +76,12 @@ class ListingReader:
 
     async def listings(self, sources: Sequence[Source]) -> list[Listing]:
         """
-        Return the listings of all sources in the order of reading, each once, and warn of unknown filters.
+        Return the listings of all sources in the order of reading, each once; warn of unknown filter values.
 
         Raises:
             UsageError: a list of names cannot be read.
         """
-        # The account's own record of an item is the fuller one, so it must be known first.
+        # The account's own record of an item has more fields, so its listing must come first.
         ordered = sorted(sources, key=lambda source: not source.private)
         found: dict[str, Listing] = {}
         for source in ordered:
@@ -94,12 +95,12 @@ class ListingReader:
         self, listing: Listing, progress: ListingProgress, add: Callable[[Page], Awaitable[ListingProgress]]
     ) -> ListingProgress:
         """
-        Read a listing from where it is until its end, or until the run is stopping; return where it is then.
+        Read a listing from its progress to its end, or until the run is stopping; return the new progress.
 
-        `add`: keeps a page and returns how far the listing is with it.
+        `add`: saves a page and returns the progress of the listing.
 
         Raises:
-            Rejected: the listing repeats itself without an end.
+            Rejected: the listing is endless.
             Others: as `Listing.page`.
         """
         has_warned = False
@@ -117,17 +118,17 @@ class ListingReader:
 
 
 def _is_endless(listing: Listing, progress: ListingProgress) -> bool:
-    """A list of names never is: what it repeats is counted, and its tail is read."""
+    """Return whether a listing is endless; a list of names never is, as its length is known."""
     return listing.length is None and progress.named > 2 * progress.unique + MOST_REPEATED
 
 
 class Producer:
     """
-    The first stage of a run.
+    The first stage of the pipeline.
 
-    `tasks`: what is pending for an item that was not known before.
-    `quick`: ask listings only for what was modified since the last run without error, if they can tell; what
-    has vanished from them is not noticed then.
+    `tasks`: the pending tasks of a new item.
+    `quick`: request only items modified since the last run without errors, if listings can filter so;
+    withdrawn items are not noticed then.
     """
 
     def __init__(
@@ -159,7 +160,7 @@ class Producer:
         """
         Read every listing that has not been read to its end, or until the run is stopping.
 
-        `retries`: listings of names that led to no item and are asked for once more.
+        `retries`: listings of names that were not found and are requested again.
         """
         if self._listings is None:
             await self.prepare()
@@ -176,10 +177,10 @@ class Producer:
 
     async def prepare(self) -> None:
         """
-        Find out what is to be listed, before anything is recorded.
+        Determine the listings to read, before anything is recorded.
 
         Raises:
-            UsageError: a list of names cannot be read, or the folder holds the private items of another
+            UsageError: a list of names cannot be read, or the folder contains the private items of another
                 account.
         """
         with self._preparing:
@@ -188,7 +189,7 @@ class Producer:
             self._listings = listings
 
     async def _recognise_owners(self) -> None:
-        """Refuse to mix the private items of several accounts: those of the others would seem withdrawn."""
+        """Raise UsageError if the folder has another account's private items: they would seem withdrawn."""
         owners = {source.owner for source in self._sources if source.private}
         if not owners:
             return
@@ -205,7 +206,7 @@ class Producer:
                 )
 
     async def _choose(self, listings: Sequence[Listing]) -> None:
-        """Decide which of the listings are read whole; forget those that are no longer asked for."""
+        """Decide which listings are read completely; forget those that the config no longer selects."""
         for listing in listings if self._quick else ():
             if changes := changed_since(listing, await self._ledger.watermark(listing.key)):
                 self._changes[listing.key] = changes
@@ -215,14 +216,14 @@ class Producer:
         await self._ledger.keep_listings([listing.key for listing in kept])
 
     async def _recheck_vanished(self) -> None:
-        """Request the items that listings named before and do not name now: they may be withdrawn."""
+        """Request the items that are no longer listed, as they may be withdrawn."""
         await self._ledger.merge({changes.key: key for key, changes in self._changes.items()})
         if vanished := await self._ledger.requeue_vanished():
             log.info("re-checking %d items that are no longer listed", vanished)
             self._counters.items_pending += vanished
 
     def stop(self) -> None:
-        """Wait no longer for names that a person has still to type."""
+        """Stop waiting for names from a terminal."""
         self._preparing.cancel()
 
     async def _read(self, listing: Listing) -> None:
@@ -247,7 +248,7 @@ class Producer:
         return added.listed
 
     async def _compare(self, listing: Listing, found: int) -> None:
-        """Compare a listing with what figshare counts, if it can count; fewer is a failure."""
+        """Compare a listing with figshare's count, if there is one; a shorter listing is a failure."""
         try:
             counted = await listing.count(self._figshare)
         except (PermanentError, TransientError) as error:

@@ -5,15 +5,15 @@ Pipeline: moves items and files through bounded queues to an executor, and its r
                                                    │                                      │
                                                executor                               executor
 
-1. The producer reads the sources page by page; each page and the place where it ends go to the ledger.
-2. `_dispatch` asks the ledger what is pending and puts it on a bounded queue, as fast as it is taken.
+1. The producer reads the sources page by page; each page and its cursor are saved in the ledger.
+2. `_dispatch` reads pending work from the ledger and puts it on a bounded queue, which gives back-pressure.
 3. Each item gets its history from the ledger, is processed by the executor, and its result is saved.
 4. Files that the records made pending are dispatched and fetched in the same way.
-5. A stage ends when the one before it has ended, nothing is pending and nothing is in flight that may add
-   more: an item can add other versions of itself, and a slow file is deferred. Its end closes the next queue.
+5. A stage ends when the stage before it has ended, nothing is pending, and nothing in flight can add work: an
+   item can add other versions of itself, and a slow file is deferred. Its end closes the next queue.
 
-So memory holds one page, two bounded queues and what is in flight, however long the lists are. A run that was
-killed begins with the question that every run asks: what is pending?
+So memory contains one page, two bounded queues and the work in flight, for lists of any length. A killed run
+is resumed like any other: from the pending work in the ledger.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ from harvester.models import FileStatus, PendingFile, PendingItem, UsageSpan, Wo
 log = logging.getLogger(__name__)
 Pending = TypeVar("Pending", PendingItem, PendingFile)
 HoldFile: TypeAlias = Callable[[PendingFile], AbstractAsyncContextManager[PendingFile | FileResult]]
-"""Holds the locks on a file; gives the file to fetch, or its result where that needs no request."""
+"""Holds the locks on a file; yields the file to fetch, or its result if no request is needed."""
 
 BATCH_SIZE = 256
-"""So many items or files are taken from the ledger at once."""
+"""Items or files that are read from the ledger at once."""
 GRACE_SECONDS = 10.0
-"""What is in flight gets so long to end when the run is stopped."""
+"""Time for work in flight to end when the run is stopped."""
 
 
 @dataclass
 class _InFlight:
     """
-    One item, as often as it was taken from the ledger and has not been saved.
+    One item in flight: taken from the ledger, possibly several times, and not saved yet.
 
-    A listing may name an item again meanwhile: only its record is requested again then.
+    A listing may contain the item again meanwhile: then only its record is requested again.
 
-    ``count``: how often.
-    ``lock``: lets one at a time be processed.
-    ``counted``: the tasks on statistics that are done.
+    ``count``: how often it was taken.
+    ``lock``: it is processed once at a time.
+    ``counted``: its statistics tasks that are done.
     """
 
     count: int = 0
@@ -74,7 +74,7 @@ class Pipeline:
 
     `hold_file`: see `HoldFile`; None for a run that fetches no files.
     `span`: the days of which timelines and breakdowns are requested.
-    `stopping`: is set when the run is to take no new work.
+    `stopping`: set when the run must take no new work.
     """
 
     def __init__(
@@ -103,23 +103,23 @@ class Pipeline:
         self._in_flight: dict[int, _InFlight] = {}
 
     async def prepare(self) -> None:
-        """Settle what is to be listed, before anything is recorded; see `Producer.prepare`."""
+        """Determine the listings to read, before anything is recorded; see `Producer.prepare`."""
         await self._producer.prepare()
 
     def stop(self) -> None:
-        """Take no new work; what is in flight gets `GRACE_SECONDS` to end."""
+        """Take no new work; work in flight gets `GRACE_SECONDS` to end."""
         self.stopping.set()
         self._producer.stop()
         self._ledger.notify()
 
     async def run(self, retries: Sequence[Listing] = ()) -> None:
         """
-        Do all that is pending, or all that can be done before `stop`; can be run again when more is pending.
+        Do all pending work, or until `stop`; it can be called again when more work is pending.
 
         `retries`: listings of items that were not found, which are requested again.
 
         Raises:
-            FatalError: it cannot go on. What was done until then is in the ledger.
+            FatalError: the run cannot continue. The work done so far is saved in the ledger.
         """
         self._all_listed, self._all_processed = anyio.Event(), anyio.Event()
         self._items = self._files = 0
@@ -163,7 +163,7 @@ class Pipeline:
         seq = 0
         async with queue:
             while not self.stopping.is_set():
-                # All before looking: what comes while we look is then seen the next time.
+                # Take the event first, then read: work that is added meanwhile is seen the next time.
                 is_last_look = all_known.is_set() and is_idle()
                 if is_last_look:
                     await self._ledger.flush()
@@ -185,7 +185,7 @@ class Pipeline:
                     await changed.wait()
 
     def _take_off(self, batch: Sequence[PendingItem | PendingFile]) -> None:
-        """Count what is in flight from now on."""
+        """Count a batch as in flight."""
         for pending in batch:
             if isinstance(pending, PendingFile):
                 self._files += 1
@@ -194,7 +194,7 @@ class Pipeline:
                 self._in_flight.setdefault(pending.item_key, _InFlight()).count += 1
 
     def _is_idle(self) -> bool:
-        """Return whether nothing is in flight that may make a file pending."""
+        """Return whether no work in flight can make a file pending."""
         return not (self._items or self._files)
 
     async def _work(
@@ -202,9 +202,9 @@ class Pipeline:
     ) -> None:
         async with queue, create_task_group() as group:
             for _ in range(slots):
-                group.start_soon(self._work_in_turn, do, queue)
+                group.start_soon(self._work_sequentially, do, queue)
 
-    async def _work_in_turn(
+    async def _work_sequentially(
         self, do: Callable[[Pending], Awaitable[None]], queue: MemoryObjectReceiveStream[Pending]
     ) -> None:
         with queue.clone() as own_end:
@@ -239,7 +239,7 @@ class Pipeline:
             del self._in_flight[item.item_key]
 
     def _report(self, item: PendingItem, result: ItemResult) -> None:
-        """Log and count what became of an item."""
+        """Log and count the result of an item."""
         counters = self._counters
         for failure in result.failures:
             level = logging.DEBUG if failure.failure_kind == FailureKind.SUSPECTED else logging.WARNING
@@ -276,7 +276,7 @@ class Pipeline:
             self._ledger.notify()
 
     def _report_file(self, file: PendingFile, result: FileResult) -> None:
-        """Log and count what became of a file."""
+        """Log and count the result of a file."""
         counters = self._counters
         if result.status is FileStatus.FAILED:
             counters.files_failed += 1
@@ -285,12 +285,12 @@ class Pipeline:
             log.warning("item %d, file %d: %s", file.item_id, file.file.id, result.error)
         elif result.status is FileStatus.DONE:
             counters.files_done += 1
-        else:  # withheld after all
+        else:  # withheld
             counters.files_pending -= 1
 
 
 async def _next(queue: MemoryObjectReceiveStream[Pending]) -> Pending | None:
-    """Take what is next in a queue, at once where something waits; None at its end."""
+    """Return the next value of a queue, without a task switch if one is ready; None at its end."""
     try:
         return queue.receive_nowait()
     except anyio.WouldBlock:

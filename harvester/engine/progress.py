@@ -1,4 +1,4 @@
-"""Progress: the counters of a run, and the snapshot of them that is shown."""
+"""Progress: the counters of a run, and snapshots of them for display."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RunCounters:
     ``listing_ended``: all listings were read to their end, or failed.
     ``no_room``: the message of the last file that did not fit on the disk, "" for none.
     ``suspected``: items that may be withdrawn.
-    ``warnings``: what the user should know that is no failure, at most `MOST_WARNINGS`.
+    ``warnings``: messages for the user that are no failures, at most `MOST_WARNINGS`.
     """
 
     listed: int = 0
@@ -52,7 +52,7 @@ class RunCounters:
         return max(0, self.files_pending - self.files_done - self.files_failed)
 
     def warn(self, text: str) -> None:
-        """Log a warning and keep it for the summary; the same text only once."""
+        """Log a warning and store it for the summary; the same text only once."""
         text = REDACTOR.text(text)
         if text in self.warnings:
             return
@@ -63,7 +63,7 @@ class RunCounters:
 
 @dataclass(frozen=True)
 class ProgressSnapshot:
-    """The counters of one run; ``began``: seconds of `clock`."""
+    """The counters of one run with its traffic and rates; ``began``: seconds of `clock`."""
 
     counters: RunCounters
     traffic: Traffic
@@ -77,7 +77,7 @@ class ProgressSnapshot:
 
     @property
     def seconds_left(self) -> float | None:
-        """The seconds that the rest takes at the rate so far; None before anything is done."""
+        """The estimated seconds for the rest at the rate so far; None before anything is done."""
         counters = self.counters
         waits = [0.0]
         for left, done in (
@@ -90,14 +90,14 @@ class ProgressSnapshot:
         return max(waits)
 
     def rates(self) -> dict[str, RateStatistics]:
-        """Return what each service's rate limiter allows at the moment."""
+        """Return the present rate of each service."""
         return {name: limiter.statistics() for name, limiter in self.limiters.items()}
 
     def requests_a_second(self, service: str) -> float:
         return self.traffic.requests[service] / self.seconds
 
     def state(self) -> dict[str, Any]:
-        """Return all that is shown, for lines and logs."""
+        """Return everything that is displayed, for lines and logs."""
         counters, traffic = self.counters, self.traffic
         left = self.seconds_left
         return {

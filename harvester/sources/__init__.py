@@ -1,8 +1,8 @@
 """
-Sources: where item ids come from. A new kind of source is a new module here and a line in `plugins.py`.
+Sources: which items are harvested. A new kind of source is a new module here and a line in `plugins.py`.
 
-A source is a frozen `Table` whose fields are the keys of its ``[[sources]]`` table. It is made of listings,
-each of which is read page by page and goes on where it was interrupted.
+A source is a frozen `Table` whose fields are the keys of its ``[[sources]]`` table. It consists of listings,
+each of which is read page by page and can be resumed after an interruption.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from harvester.figshare.protocol import ArticleListing, Listing, ListingEndpoint
 
 class Source(Protocol):
     """
-    A table of the config that says where ids come from.
+    A table of the config that selects items.
 
     ``kind``: its name in the config.
-    ``private``: its items are the account's own, and their record is the fuller one. Such sources are listed
-    first.
-    ``owner``: whose private items they are: "account", "institution", "" for none.
+    ``private``: its items are the account's own, and their records have more fields. It is listed first.
+    ``owner``: the owner of its private items: "account", "institution", "" for none.
     """
 
     kind: ClassVar[str]
@@ -34,15 +33,15 @@ class Source(Protocol):
     def needs_token(self) -> bool: ...
 
     async def listings(self, endpoints: ListingEndpoints) -> Sequence[Listing]:
-        """Return the lists that make up the source."""
+        """Return the listings of the source."""
         ...
 
 
 class ArticleSource(Filters):
     """
-    A source that reads one listing endpoint, with the filters that all such sources share.
+    A source that reads one listing endpoint, with the filters that such sources share.
 
-    A class derives from it and says its `kind`, its `endpoint` and its `criteria`.
+    A subclass defines its `kind`, its `endpoint` and its `criteria`.
     """
 
     kind: ClassVar[str]
@@ -62,13 +61,13 @@ class ArticleSource(Filters):
         return "search"
 
     def criteria(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yield each list that makes up the source: its name in the ledger, and what it is a list of."""
+        """Yield each listing of the source: its name in the ledger, and its criteria."""
         raise NotImplementedError
 
     def faults(self) -> Iterator[str]:
         yield from super().faults()
         if self.ordering is not None and self.ordering[0] in ORDERS:
-            # Its decoders load the HTTP client, which a config without an order does not need.
+            # Late import: it loads the HTTP client, which a config without an order does not need.
             from harvester.figshare.v2 import V2  # noqa: PLC0415
 
             yield from self._order_faults(V2.endpoints, self.ordering[0])
@@ -98,6 +97,6 @@ def queries_of(query: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def query_faults(query: str | tuple[str, ...]) -> Iterator[str]:
-    """Yield the fault of a query that is empty."""
+    """Yield a fault for an empty query."""
     if not all(each.strip() for each in queries_of(query) or [""]):
         yield "query: empty"

@@ -1,4 +1,4 @@
-"""The items of the token's own account: published, private and drafts."""
+"""Account source: the items of the token's own account, published, private and drafts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Account(ArticleSource):
     """
     ``kind = "account"``: every item that the account lists, all pages.
 
-    With ``query``, one or several, those that match figshare's own query language. Its items are listed with
-    their newest version, a draft included, and need not be published.
+    With ``query``, one or several, the items that match it in figshare's query language. Items are listed
+    with their newest version, which may be a draft, and need not be published.
     """
 
     kind: ClassVar[str] = "account"

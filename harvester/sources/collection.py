@@ -1,4 +1,4 @@
-"""The public items of a collection."""
+"""Collection source: the public items of a collection."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Collection(ArticleSource):
     """
     ``kind = "collection"``: the items of the collection's current version.
 
-    figshare filters none of them, gives them in an order of its own, and no more than its cap: a collection
-    that has more is reported as incomplete.
+    figshare's endpoint has no filters, a fixed order, and lists no more than its cap: a larger collection is
+    reported as incomplete.
     """
 
     kind: ClassVar[str] = "collection"

@@ -1,4 +1,4 @@
-"""The public items of a group, and of the groups below it if wanted."""
+"""Group source: the public items of a group, and optionally of the groups below it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 class Group(ArticleSource):
     """
-    ``kind = "group"``: the items of that very group.
+    ``kind = "group"``: the items of one group.
 
-    With ``subgroups`` those of all groups below it too; figshare shows the tree only to a token.
+    With ``subgroups``, also those of all groups below it; figshare shows the tree only with a token.
     """
 
     kind: ClassVar[str] = "group"
@@ -41,7 +41,7 @@ class Group(ArticleSource):
 
 
 class GroupListing(Table, Listing):
-    """The listing of a group, or of several one after the other; ``first``: of the group itself."""
+    """The listing of a group and the groups below it, one after the other; ``first``: of the group itself."""
 
     first: ArticleListing
     source: Group
@@ -63,9 +63,9 @@ class GroupListing(Table, Listing):
 
     async def page(self, figshare: Figshare, cursor: str | None) -> Page:
         """
-        Return one page; `cursor` says which groups are left: "12,13|…", the rest is the first one's own.
+        Return one page; `cursor`: the remaining groups, and the cursor of the first one, such as "12,13|…".
 
-        The tree is requested once a listing: what is left of it travels in the cursor.
+        The tree is requested once a listing: the cursor contains the rest of it.
         """
         if cursor is not None:
             left, _, inner = cursor.partition("|")

@@ -1,4 +1,4 @@
-"""The items of an institution: what it has published, or all that it has."""
+"""Institution source: the published items of an institution, or all of its items."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Institution(ArticleSource):
     """
     ``kind = "institution"``: the public items of the institution with this id.
 
-    With ``private`` all items of the token's own institution, including the unpublished ones of all its
-    accounts. figshare gives them to an administrator's token only, and needs no id.
+    With ``private``, all items of the token's own institution, also the unpublished ones of all its accounts.
+    figshare lists them for an administrator's token only, and needs no id.
     """
 
     kind: ClassVar[str] = "institution"

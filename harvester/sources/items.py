@@ -1,4 +1,4 @@
-"""Items named one by one: ids, DOIs and figshare addresses, from the config, a file or standard input."""
+"""Items source: single items by id, DOI or address, from the config, a file or standard input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Items(Table):
-    """``kind = "items"``: ``ids`` and the lines of ``file`` ("-": standard input), mixed as they come."""
+    """``kind = "items"``: ``ids`` and the lines of ``file`` ("-": standard input), in any mixture."""
 
     kind: ClassVar[str] = "items"
     private: ClassVar[bool] = False
@@ -32,7 +32,7 @@ class Items(Table):
 
     async def listings(self, endpoints: ListingEndpoints) -> Sequence[IdentifierListing]:
         """
-        Return the list of the names.
+        Return the listing of the names.
 
         Raises:
             UsageError: the file cannot be read.
@@ -46,7 +46,7 @@ class Items(Table):
 
 
 def _may_name(name: str) -> bool:
-    """Return whether a text may be the name of an item: a number must be one that ids can be."""
+    """Return whether a text may be the name of an item; a number must be in the range of ids."""
     digits = name.removeprefix("-")
     if not digits.isdecimal():
         return bool(name)

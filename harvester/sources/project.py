@@ -1,4 +1,4 @@
-"""The public items of a project."""
+"""Project source: the public items of a project."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Project(ArticleSource):
     """
     ``kind = "project"``: the public items of a public project.
 
-    figshare filters none of them and gives no more than its cap. Past that, and where a licence is wanted, a
-    search for the project's items takes over.
+    figshare's endpoint has no filters, and lists no more than its cap. Past the cap, and for a licence, a
+    search for the project's items is used.
     """
 
     kind: ClassVar[str] = "project"

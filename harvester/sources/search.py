@@ -1,4 +1,4 @@
-"""Public items that match figshare's own query language."""
+"""Search source: public items that match a query in figshare's query language."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harvester.sources import ArticleSource, queries_of, query_faults
 
 
 class Search(ArticleSource):
-    """``kind = "search"``: one query or several, passed to figshare untouched."""
+    """``kind = "search"``: one query or several, passed to figshare unchanged."""
 
     kind: ClassVar[str] = "search"
 

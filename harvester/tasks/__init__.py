@@ -1,8 +1,8 @@
 """
-Tasks: what is done with an item or a file. A new one is a new module here and a line in `plugins.py`.
+Tasks: the kinds of work on an item or a file. A new task is a new module here and a line in `plugins.py`.
 
-A task is a frozen dataclass; its fields are the services that it works with, by name: see
-`jobs.task_services`. Values go in and values come out: no task knows the ledger, so any process can run it.
+A task is a frozen dataclass; its fields are the services that it uses, by name: see `jobs.task_services`. It
+takes values and returns values. No task uses the ledger, so any process can run it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ItemTask(Protocol):
     tells_of_withdrawal: ClassVar[bool]
 
     async def process(self, item: PendingItem) -> TaskResult:
-        """Return what was learned of the item; raises what the client raises."""
+        """Return the result for the item; raises what the client raises."""
         ...
 
 
@@ -34,7 +34,7 @@ class FileTask(Protocol):
     name: ClassVar[str]
 
     async def fetch(self, file: PendingFile) -> FileResult:
-        """Bring the file to its path; raises what the client raises."""
+        """Download the file to its path; raises what the client raises."""
         ...
 
 

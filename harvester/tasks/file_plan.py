@@ -27,15 +27,15 @@ def plan_files(
     """
     Return the files of a record, each with its status and its path.
 
-    A file that is here and has not changed is done. The rest is pending, unless the rules, its kind or the
-    state of the item prevent that.
+    A fetched file that has not changed is done. The others are pending, unless the file rules, their kind or
+    the state of the item prevent that.
 
-    `here`: the files that were fetched before: file id to the file and its path.
+    `here`: fetched files: file id to the file and its path.
     `folder`: where the files go; "" for the folder of the item's current version.
-    `is_wanted`: whether this version of the item is.
+    `is_wanted`: whether this version of the item is wanted.
     `own`: the record is the account's, so withheld files are requested with the token.
-    `refused`: file id to the reason of those that the token was refused, for a record that has not changed.
-    `now`: ISO 8601; an embargo that should have ended by then withholds nothing.
+    `refused`: file id to the reason of files that were refused to the token, if the record is unchanged.
+    `now`: ISO 8601; an embargo that ends before then does not withhold files.
     """
     files = _files_of(article, here, own=own)
     kept = {file.id: here[file.id][1] for file in files if file.id in here}
@@ -43,7 +43,10 @@ def plan_files(
     withheld = _withheld(article, files, refused, own=own, now=now)
 
     def decide(file: RemoteFile) -> tuple[FileStatus, str]:
-        """Return the status of a file, and why it is withheld, or skipped though the rules take it."""
+        """
+        Return the status of a file, and the reason if it is withheld, or skipped
+        though the rules accept it.
+        """
         old = here.get(file.id)
         if file.is_link:
             return FileStatus.LINK, ""
@@ -61,10 +64,10 @@ def plan_files(
 def _files_of(
     article: Article, here: Mapping[int, tuple[RemoteFile, str]], *, own: bool
 ) -> Sequence[RemoteFile]:
-    """Return the files to plan, each once, with what was known of it before."""
+    """Return the files to plan, each once, completed by known md5s and sizes."""
     files = {file.id: _with_known_sum(file, here.get(file.id)) for file in article.files}
     if article.withheld not in {"", METADATA_ONLY} and not own:
-        # A record under embargo names no files to the public: that says nothing against those that are here.
+        # A public record under embargo lists no files: the fetched ones are kept.
         files = {file_id: file for file_id, (file, _) in here.items()} | files
     return tuple(files.values())
 
@@ -80,7 +83,7 @@ def _withheld(
 
 
 def _with_known_sum(file: RemoteFile, old: tuple[RemoteFile, str] | None) -> RemoteFile:
-    """Return a file with the md5 or size that it had before, where its record does not tell it."""
+    """Return a file with its known md5 or size if the record lacks it."""
     if old is None:
         return file
     before, _ = old
@@ -92,11 +95,11 @@ def _with_known_sum(file: RemoteFile, old: tuple[RemoteFile, str] | None) -> Rem
 
 
 def are_placed(files: Sequence[PlannedFile], folder: str) -> bool:
-    """Return whether files have the paths that their record alone would give them."""
+    """Return whether files have the paths that the record alone gives them."""
     paths = assign_paths(folder, [each.file for each in files], {})
     return all(each.path == paths[each.file.id] for each in files)
 
 
 def full_name(file: RemoteFile) -> str:
-    """Return ``folder/name``, which the rules for files are matched with."""
+    """Return ``folder/name``, which file rules are matched against."""
     return f"{file.folder}/{file.name}" if file.folder else file.name

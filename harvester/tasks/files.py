@@ -1,4 +1,4 @@
-"""File download: each file is proven before it gets its name."""
+"""File download: each file is verified before it gets its final name."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 @dataclass(frozen=True)
 class Files:
     """
-    Fetches a file, unless it is here already.
+    Downloads a file, unless it is here already.
 
-    What lies in its place is hashed first, and kept if it is the file: a killed run may have put it there, or
-    figshare gave its md5 later.
+    A file that exists at its path is hashed first, and kept if the md5 matches: a killed run may have written
+    it, or figshare published the md5 later.
     """
 
     name: ClassVar[str] = "files"
@@ -33,7 +33,7 @@ class Files:
     storage: Storage
 
     async def fetch(self, file: PendingFile) -> FileResult:
-        """Bring a file to its path, or return that it is withheld; raises as `DownloadRoutes.download`."""
+        """Download a file, or return that it is withheld; raises what `DownloadRoutes.download` raises."""
         if not await keep_in_place(self.storage, file):
             try:
                 file = await self._with_size(file)
@@ -60,9 +60,9 @@ class Files:
 
 
 async def keep_in_place(storage: Storage, file: PendingFile) -> bool:
-    """Keep a file that is at its path and proven, durably; False where it is not there."""
+    """Make a verified file at its path durable; return False if it is missing or differs."""
     path, size, md5 = file.path, file.file.size, file.file.md5
-    # Without an md5 only a finished download proves a file; with one, what lies there can.
+    # Without an md5 only a finished download proves a file; with one, the existing file can be hashed.
     if md5 is None or not await storage.is_intact(path, size, md5):
         return False
     return await storage.duplicate(path, path)  # a killed run may not have made it durable

@@ -1,4 +1,4 @@
-"""Metadata: the full record of an item, what has changed in it, and the plan for its files."""
+"""Metadata task: requests the full record of an item, finds its changes, and plans its files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from harvester.tasks.wanted_versions import (
 )
 
 SHOWN = 10
-"""So many fields or files are named in one message."""
+"""Fields or files named in one message at most."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Metadata:
     Requests records and plans their files.
 
     ``rules``: which files are fetched.
-    ``versions``: of items that are wanted: "latest", "all" or their numbers.
-    ``storage``: proves files whose md5 figshare tells later.
+    ``versions``: the wanted versions: "latest", "all" or their numbers.
+    ``storage``: verifies files whose md5 figshare publishes later.
     ``now``: returns the time as ISO 8601.
     ``access``: the rights to request with, see `record_access.Records`.
     """
@@ -69,7 +69,7 @@ class Metadata:
     access: Access = Access()
 
     async def process(self, item: PendingItem) -> TaskResult:
-        """Return an item's record, its files and what has changed; nothing where the record has not."""
+        """Return an item's record, files and changes; an empty result if the record is unchanged."""
         record = await Records(self.figshare, self.access).fetch(item)
         if record is None:
             return TaskResult()
@@ -79,7 +79,7 @@ class Metadata:
         if before is None:
             return await self._complete(item, record, None, {}, {})
         is_same = (before.raw, before.file_list) == (record.raw, record.file_list)
-        if record.doubt:  # nothing that is here is given up for it
+        if record.doubt:  # no stored data is replaced because of a doubtful record
             args = (record, before.raw, before.file_list, before.files)
             record = await apart(_bytes_of(before), with_known_files, *args)
         old = await self._read_old(item, record, before)
@@ -88,10 +88,10 @@ class Metadata:
 
     async def _read_old(self, item: PendingItem, record: Record, before: Harvested) -> Article | None:
         """
-        Return the record that is here; None for one that only another version of the program could read.
+        Return the stored record; None if only another version of the program could read it.
 
         Raises:
-            DoubtfulResponse: the new record says less than this one knows.
+            DoubtfulResponse: the new record is less complete than the stored one.
         """
         size = _bytes_of(record) + _bytes_of(before)
         old = await apart(size, _read_again, before)
@@ -104,7 +104,7 @@ class Metadata:
     async def _proven(
         self, article: Article, here: Mapping[int, tuple[RemoteFile, str]]
     ) -> Mapping[int, tuple[RemoteFile, str]]:
-        """Return the files that are here, each with the md5 that figshare published since, if right."""
+        """Return the fetched files, each with the md5 that figshare published since, if it matches."""
         late = {file.id: file for file in article.files if file.md5 is not None and file.id in here}
         proven = dict(here)
         for file_id, file in late.items():
@@ -121,7 +121,7 @@ class Metadata:
         here: Mapping[int, tuple[RemoteFile, str]],
         refused: Mapping[int, str],
     ) -> TaskResult:
-        """Return the result of a record that came, with its earlier versions and what may be missing."""
+        """Return the result for a received record, with its earlier versions and what may be missing."""
         versions, missing = await self._earlier(item, record.article)
         before = item.history.harvested
         size = _bytes_of(record) + (_bytes_of(before) if before else 0)
@@ -129,7 +129,7 @@ class Metadata:
         doubts = tuple(filter(None, (record.doubt, missing)))
         return replace(
             result,
-            record=replace(record, etag="") if doubts else record,  # it is requested again, whole
+            record=replace(record, etag="") if doubts else record,  # requested again completely
             versions=versions,
             doubt="; ".join(doubts),
             doubt_of="files" if record.doubt else "",
@@ -137,9 +137,9 @@ class Metadata:
 
     async def _earlier(self, item: PendingItem, article: Article) -> tuple[tuple[int, ...], str]:
         """
-        Return the earlier versions of an item that are wanted and not known yet.
+        Return the earlier versions of an item that are wanted and not known yet, and what is missing.
 
-        And why these may not be all: the list of them lacks numbers below that of the record.
+        Versions are missing if the list of versions lacks numbers below that of the record.
         """
         known = item.history.versions
         if item.version or not has_earlier(end_of_earlier(article), self.versions):
@@ -147,7 +147,7 @@ class Metadata:
         if self.versions != ALL and known.issuperset(self.versions):
             return (), ""
         answer = await self.figshare.versions(item.item_id)
-        if answer == () and article.withheld:  # seen: a total embargo shows no version
+        if answer == () and article.withheld:  # observed: under a total embargo there is no version
             return (), ""
         listed = answer or ()
         wanted = earlier_versions(article, listed, self.versions)
@@ -162,7 +162,7 @@ class Metadata:
         here: Mapping[int, tuple[RemoteFile, str]],
         refused: Mapping[int, str],
     ) -> TaskResult:
-        """Return what becomes of a record's files, and what has changed in it."""
+        """Return the planned files of a record, and its changes."""
         article, folder = record.article, item_dir(item.item_id, item.version)
         files = plan_files(
             article,
@@ -187,7 +187,7 @@ def _bytes_of(record: Record | Harvested) -> int:
 
 
 def _read_again(before: Harvested) -> Article | None:
-    """Return a record that was kept; None for one that only another version of the program could read."""
+    """Return a stored record; None if only another version of the program could read it."""
     try:
         return read_article(before.raw, before.file_list)
     except (ConnectionFailed, InvalidResponse):
@@ -195,7 +195,7 @@ def _read_again(before: Harvested) -> Article | None:
 
 
 def _change(item: PendingItem, record: Record, old: Article | None) -> Change | None:
-    """Return what has changed since a record was harvested as `old`, None for nothing."""
+    """Return the changes since the record was harvested as `old`, None for none."""
     before = item.history.harvested
     if before is None or old is None:
         return Change(Changed.NEW)
@@ -209,7 +209,7 @@ def _change(item: PendingItem, record: Record, old: Article | None) -> Change | 
 
 
 def _warning(record: Record, old: Article | None) -> str:
-    """Return one line about what is odd and no failure; "" for nothing."""
+    """Return a warning on unexpected values, one line; "" for none."""
     article = record.article
     known = old.sums_differ if old else ()
     notes = []
@@ -231,7 +231,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def difference(article: Article) -> str:
-    """Return by how much an item's size differs from that of its files, "" where it does not."""
+    """Return how an item's size differs from that of its files, "" if it does not."""
     listed = sum(file.size for file in article.files)
     if listed == article.size or article.withheld:
         return ""

@@ -1,9 +1,9 @@
 """
-Placement: puts files that are here where the record of their item wants them.
+File placement: renames fetched files to the paths that the current record of their item gives them.
 
-The current file has the plain name. One that it replaced goes beside it, by its id, and stays until it is
-pruned. Renames are planned in the ledger first, so that a process that is killed in the middle loses nothing.
-This runs beside the ledger, before a file is fetched: what fetches it may be another process.
+The current file has the plain name. A file that it replaced gets its id in the name, and stays until it is
+pruned. Renames are written to a journal in the ledger first, so that a killed process loses nothing. This
+runs in the process of the ledger, before a file is fetched; the fetch may run in another process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harvester.tasks.files import keep_in_place
 AT_ONCE = 200
 """Items whose files are renamed together."""
 RENAMES = "renames"
-"""The lock on renames within one item; no file has this path or md5."""
+"""Key of the lock on renames within one item; no file has this path or md5."""
 
 
 class Placement:
@@ -38,7 +38,7 @@ class Placement:
         self._locks = KeyedLocks()
 
     async def recover(self) -> None:
-        """End the renames that a run which ended early had begun."""
+        """Complete the renames that an interrupted run had planned."""
         unfinished = await self._journal.unfinished()
         await self._rename([rename for rename in unfinished if not rename.is_out], is_planned=True)
         if out := [rename for rename in unfinished if rename.is_out]:
@@ -49,13 +49,13 @@ class Placement:
         self, file: PendingFile, versions: str | tuple[int, ...]
     ) -> AsyncIterator[PendingFile | FileResult]:
         """
-        Hold the locks on a file while it is fetched, and clear its place.
+        Hold the locks on a file while it is fetched, and clear its path.
 
-        Yields the file; its result where what is here already took its place.
+        Yields the file, or its result if a file that is already here could be used.
         `versions`: the versions of items that the run wants.
         """
         lock = self._locks.hold
-        # By its id, as its record may change meanwhile; by its path, which another file may get.
+        # Lock by id, as the record may change meanwhile; and by path, which another file may get.
         async with lock(file.item_key, file.path), lock(file.item_id, file.file.id):
             if await self._clear(file):
                 yield _done(file, file.file.size)
@@ -66,7 +66,11 @@ class Placement:
                     yield await self._link_duplicate(file) or file
 
     async def _clear(self, file: PendingFile) -> bool:
-        """Move a replaced file aside, or back where it is the wanted one; return whether that is in place."""
+        """
+        Move a replaced file aside, or back if it is wanted again.
+
+        Return whether the wanted file is here.
+        """
         if not (file.is_taken or file.may_be_aside):
             return False
         if await keep_in_place(self._storage, file):
@@ -77,10 +81,10 @@ class Placement:
             return file.may_be_aside and await self.take_back(file)
 
     async def _link_duplicate(self, file: PendingFile) -> FileResult | None:
-        """Take a file from another version of its item; return its result, None where no other has it."""
+        """Link the file of another version with the same bytes; return the result, None if there is none."""
         if await keep_in_place(self._storage, file):
             return _done(file, file.file.size)
-        async with self._locks.hold(file.item_id, RENAMES):  # a file that is being renamed is in no place
+        async with self._locks.hold(file.item_id, RENAMES):  # a file that is being renamed has no path
             for path, size in await self._ledger.histories.duplicates(file):
                 is_intact = await self._storage.is_intact(path, size, file.file.md5)
                 if is_intact and await self._storage.duplicate(path, file.path):
@@ -88,15 +92,15 @@ class Placement:
         return None
 
     async def make_way(self, file: PendingFile) -> None:
-        """Put the file that a new one replaces aside; call it only where that one is alone with its path."""
+        """Move the file that a new one replaces aside; the caller holds the lock on the path."""
         item = await self._journal.files_of(file.item_key)
         await self._rename(_asides(item, {file.path: file.file.id}))
 
     async def take_back(self, file: PendingFile) -> bool:
         """
-        Put a file that was replaced before into its place again, where it is the one that is wanted now.
+        Move a file that was replaced before back to its path, if it is the one that is wanted now.
 
-        Returns whether there was one: with the md5, or the same file where figshare tells none.
+        Returns whether there was one: with the same md5, or with the same id if figshare gives no md5.
         """
         for path, file_id in await self._journal.orphans_of(file.item_key, file.file.size):
             is_known = file.file.md5 is not None or file_id == file.file.id
@@ -107,10 +111,11 @@ class Placement:
 
     async def place_files(self) -> None:
         """
-        Give the files of all items the paths that their records ask for; nothing else may be at work on them.
+        Give the files of all items the paths of their records; nothing else may work on these files.
 
         Raises:
-            StorageError: the disk does not take it. What was done is recorded, the rest is done next time.
+            StorageError: a rename failed. The finished ones are recorded, the others are done by the next
+                run.
         """
         await self._ledger.flush()
         while items := await self._journal.unplaced(AT_ONCE):
@@ -134,7 +139,7 @@ class Placement:
             await self._journal.place(placed)
 
     async def _here(self, item: ItemFiles) -> dict[int, str]:
-        """Return the paths of the files that are here; a run may have been killed before it recorded one."""
+        """Return the paths of the fetched files; a killed run may not have recorded all."""
         here: dict[int, str] = {}
         for file, path, is_recorded in item.files:
             is_here = is_recorded or (
@@ -149,8 +154,8 @@ class Placement:
             return
         if not is_planned:
             await self._journal.plan(renames)
-        # All of them leave before one comes, and that is on the disk and in the ledger in between: names may
-        # change places, and a crash leaves no doubt about which file is the old and which the new one.
+        # First all files leave their paths, then this is synced and recorded, then they get the new ones.
+        # So two files may swap names, and after a crash it is clear which file is which.
         await self._renames.take_out([(rename.source, rename.target) for rename in renames])
         await self._journal.note_out(renames)
         await self._put_in(renames)
@@ -165,7 +170,7 @@ def _done(file: PendingFile, size: int) -> FileResult:
 
 
 def _asides(item: ItemFiles, wanted: Mapping[str, int]) -> list[FileRename]:
-    """Plan where the orphans of an item go that lie at wanted paths, as any file system compares them."""
+    """Return renames of an item's orphans at wanted paths; paths are compared as any file system does."""
     taken = {*item.orphans, *wanted, *(path for _, path, _ in item.files)}
     renames: list[FileRename] = []
     for path, file_id in item.orphans.items():

@@ -1,4 +1,4 @@
-"""Access to records: which endpoint an item's record is requested from, the public or the account's."""
+"""Access control of records: requests a record from the public endpoint or from the account's."""
 
 from __future__ import annotations
 
@@ -34,12 +34,15 @@ class Access:
 
     @property
     def is_administrators(self) -> bool:
-        """Whether private items are listed for an administrator only, who may not read every record."""
+        """
+        Whether private items are listed only because the token is an
+        administrator's, who may not read all.
+        """
         return self.owners == {"institution"}
 
 
 def access_of(config: Config) -> Access:
-    """Return the rights of a run of this config."""
+    """Return the rights of a run with this config."""
     owners = frozenset(source.owner for source in config.sources if source.private)
     return Access(config.token is not None, owners)
 
@@ -50,16 +53,17 @@ class Records:
     Requests records, each with the rights that its item needs.
 
     An item from a listing of private items is requested from the account's endpoint. A refusal there
-    contradicts the listing, so it is a doubt; the public record, which says less, never takes its place. An
-    administrator may list what only the owners may read: there the public record stands in until a private
-    one was received. An item that the user named is requested with the token only if it is not public.
+    contradicts the listing, so it is doubtful; the public record, which has fewer fields, does not replace
+    the private one. An administrator may list items that only their owners may read: there the public record
+    is used until a private one was received. An item that the user named is requested with the token only if
+    it is not public.
     """
 
     figshare: Figshare
     access: Access
 
     async def fetch(self, item: PendingItem) -> Record | None:
-        """Return the record of an item; None where it is known and has not changed."""
+        """Return the record of an item, None if it has not changed since it was stored."""
         try:
             return await self._fetch(item)
         except NotModified:
@@ -70,7 +74,7 @@ class Records:
             raise
 
     async def _raise_with_namesakes(self, item: PendingItem, error: NotFound) -> None:
-        """Raise an error that names the items that have the DOI, where its number is no item's id."""
+        """Raise an error with the items that have the DOI, if the number in the DOI is no item's id."""
         others: tuple[int, ...] = ()
         with suppress(PermanentError, TransientError):
             others = await self.figshare.finder.with_doi_of(item.item_id, item.version)
@@ -100,13 +104,13 @@ class Records:
         except (NotFound, Rejected) as error:
             refusal: NotFound | Rejected = error
         if self._may_stand_in(item, refusal):
-            await self.figshare.confirm_token()  # one that has expired meanwhile is refused everything
+            await self.figshare.confirm_token()  # an expired token is refused everything
             with suppress(NotFound, Rejected):
                 return await self.figshare.record(item.item_id, private=False)
         raise self._contradicted(item, refusal)
 
     def _contradicted(self, item: PendingItem, error: NotFound | Rejected) -> PermanentError:
-        """Return the error of a refusal: a doubt where the item is listed nevertheless."""
+        """Return the error of a refusal: DoubtfulResponse if the item is listed all the same."""
         if not (item.listed and self.access.owners):
             return error
         doubt = DoubtfulResponse(f"{error}, though it is listed among the private items")
@@ -121,7 +125,7 @@ class Records:
         try:
             public = await self._public(item)
         except (NotFound, Rejected):
-            # One that was public before is withdrawn, even if its owner may still read it.
+            # A formerly public item is withdrawn, even if its owner can still read it.
             own = None if item.known else await self._own(item)
             if own is None:
                 raise
@@ -132,24 +136,27 @@ class Records:
         return own if own is not None and own.article.files else public
 
     async def _own(self, item: PendingItem) -> Record | None:
-        """Return the account's record of an item, None where the token opens none, or another version."""
+        """
+        Return the account's record of an item, None if the token cannot read it, or
+        it is another version.
+        """
         try:
             own = await self.figshare.record(item.item_id, private=True)
         except (NotFound, Rejected):
             return None
-        # A draft that was never published is what its first version will be.
+        # A draft that was never published becomes the first version.
         return own if item.version in {0, own.article.version or 1} else None
 
 
 @dataclass(frozen=True)
 class SampleRecords:
-    """Requests records as a run does that knows nothing of their items yet."""
+    """Requests records in the way of a first run, without any known data."""
 
     figshare: Figshare
     access: Access
 
     async def fetch(self, ref: ItemRef) -> Record:
-        """Return a record; raises what `Records.ask` raises."""
+        """Return a record; raises what `Records.fetch` raises."""
         item = PendingItem(
             0,
             ref.id,
@@ -165,7 +172,7 @@ class SampleRecords:
         return record
 
     def needs_two_requests(self, ref: ItemRef, record: Record) -> bool:
-        """Return whether this record takes two requests: to the public endpoint and to the account's."""
+        """Return whether this record takes two requests, to the public and to the account's endpoint."""
         if ref.private:
             return not record.private
         is_open = record.article.withheld in {"", METADATA_ONLY} and not record.private
@@ -173,7 +180,7 @@ class SampleRecords:
 
 
 def remarks(item: PendingItem, record: Record) -> tuple[str, ...]:
-    """Return what the user should know of where a record comes from."""
+    """Return notes for the user on the origin of a record."""
     found = []
     if item.private and not record.private:
         found.append(f"item {item.item_id}: its private record is refused; the public one stands in for now")

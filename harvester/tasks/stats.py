@@ -24,7 +24,7 @@ class Stats:
         Return the totals of an item.
 
         Raises:
-            DoubtfulResponse: the service gives none, or 0, of a counter that had more before.
+            DoubtfulResponse: a counter is 0 or missing now, and was higher before.
         """
         totals = await self.statistics.totals(item.item_id)
         for name, number in totals.requested().items():

@@ -12,7 +12,7 @@ from harvester.tasks.usage_check import plausible_usage
 
 @dataclass(frozen=True)
 class Timeline:
-    """Requests the whole span in as many windows as that takes; a part of them is worth nothing."""
+    """Requests the whole span of days, in several windows if needed; the result is saved only if complete."""
 
     name: ClassVar[str] = "timeline"
     tells_of_withdrawal: ClassVar[bool] = False
@@ -20,6 +20,6 @@ class Timeline:
     statistics: StatsService
 
     async def process(self, item: PendingItem) -> TaskResult:
-        """Return the usage of an item; raises as `plausible_usage`."""
+        """Return the usage of an item; raises what `plausible_usage` raises."""
         counts = await self.statistics.timeline(item.item_id)
         return TaskResult(usage=plausible_usage(self.name, item, counts, self.statistics))

@@ -1,4 +1,4 @@
-"""Plausibility check of usage: a timeline or a breakdown that came, beside the one that is here."""
+"""Plausibility check of usage: compares a received timeline or breakdown with the stored one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ def plausible_usage(
     task: str, item: PendingItem, counts: tuple[UsageCount, ...], requested: StatsService
 ) -> Usage:
     """
-    Return what is saved of an item's uses.
+    Return the usage of an item to save.
 
     Raises:
-        DoubtfulResponse: there are none of a counter that had some in the same days.
+        DoubtfulResponse: a counter is empty now, and was not for the same days before.
     """
     present = {each.counter for each in counts if each.number}
     for counter in sorted(set(requested.counters) - present):
