@@ -72,7 +72,7 @@ class _Found:
 
 class Pruner:
     """
-    RenameJournal files of one output folder to the trash, and removes the folders that are empty then.
+    Moves files of one output folder to the trash, and removes folders that are then empty.
 
     `today`: ISO 8601, the day under which they lie there.
     """
