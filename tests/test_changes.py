@@ -12,7 +12,6 @@ from pathlib import Path
 import orjson
 import pytest
 
-from harvester.ledger.reader import Reader
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.catalogue import COLLEAGUE_ACCOUNT, OWN_ACCOUNT, PUBLIC_FROM, STEP
 from tests.support.program import at, harvester
@@ -208,8 +207,11 @@ async def test_a_quick_run_asks_only_for_what_was_modified_since(tmp_path: Path)
 
 
 def mark(folder: Path) -> str:
-    with Reader(folder) as reader:
-        return reader.watermark("search :title: data {}")
+    with closing(sqlite3.connect(folder / "harvest.db")) as db:
+        (watermark,) = db.execute(
+            "SELECT watermark FROM listings WHERE key = 'search :title: data {}' AND complete AND NOT old"
+        ).fetchone()
+    return str(watermark)
 
 
 async def test_the_mark_moves_only_after_a_run_without_error(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +297,25 @@ async def test_a_plan_without_a_sample_says_that_it_does_not_know_the_files(
 async def test_a_plan_that_asks_for_no_files_knows_them(sandbox: Sandbox, tmp_path: Path) -> None:
     plan = await make_plan(config_of(sandbox, tmp_path, SEARCH, tasks=["metadata"]), sample_size=0)
     assert (plan.files_known, plan.files_pending) == (True, 0)
+
+
+def dump(folder: Path) -> list[str]:
+    with closing(sqlite3.connect(folder / "harvest.db")) as db:
+        return list(db.iterdump())
+
+
+async def test_a_plan_leaves_the_ledger_and_the_folder_as_they_are(sandbox: Sandbox, tmp_path: Path) -> None:
+    here, nowhere = tmp_path / "here", tmp_path / "nowhere"
+    await harvest(config_of(sandbox, here, SEARCH, files__exclude=["*"]))
+    sandbox.world.edit(sandbox.world.search(":tag: tag4")[0])
+    before = dump(here)
+    for _ in range(2):
+        plan = await make_plan(config_of(sandbox, here, SEARCH, ONE))
+        assert plan.items_pending == 2
+        assert plan.files_pending > 1
+        assert dump(here) == before
+    assert (await make_plan(config_of(sandbox, nowhere, ONE))).items_pending == 1
+    assert not nowhere.exists()
 
 
 async def test_a_quick_run_is_planned_as_one(tmp_path: Path) -> None:

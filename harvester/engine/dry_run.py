@@ -1,5 +1,5 @@
 """
-Dry run: reads what sources select and records nothing, for a plan and for a list of ids.
+Dry run: reads what sources select and records nothing, for a list of ids.
 
 Each item is returned once, even if it is listed several times. A listing that cannot be read is noted and
 raises no error, as the others are useful without it.
@@ -24,26 +24,24 @@ class DryRunReader:
     """
     Reads the listings of some sources once.
 
-    `narrow`: called with each listing; returns the listing to read instead.
+    `on_listing`: called with each listing before it is read.
     `on_miss`: called with each line of ``incomplete``.
 
     ``listed``: how many entries were read.
     ``incomplete``: listings that could not be read and names without an item, one line each.
-    ``whole``: the listings that were read to their end.
     """
 
     def __init__(
         self,
         figshare: Figshare,
         *,
-        narrow: Callable[[Listing], Listing] = lambda listing: listing,
-        on_miss: Callable[[str], object] = lambda line: line,
+        on_listing: Callable[[Listing], object],
+        on_miss: Callable[[str], object],
     ) -> None:
         self.listed = 0
         self.incomplete: list[str] = []
-        self.whole: list[Listing] = []
         self._reader = ListingReader(figshare, warn=lambda text: log.warning("%s", text))
-        self._narrow = narrow
+        self._on_listing = on_listing
         self._on_miss = on_miss
         self._seen: set[int | tuple[int, int]] = set()
 
@@ -51,10 +49,6 @@ class DryRunReader:
     def items(self) -> int:
         """The number of different items so far."""
         return len(self._seen)
-
-    def has_listed(self, ref: ItemRef) -> bool:
-        """Return whether an item, or a version of one, was listed so far."""
-        return _identity(ref) in self._seen
 
     async def read(
         self, sources: Sequence[Source], on_items: Callable[[list[ItemRef]], Awaitable[None]]
@@ -65,7 +59,8 @@ class DryRunReader:
         Raises what the client raises if the API cannot be used at all.
         """
         for listing in await self._reader.listings(sources):
-            await self._read(self._narrow(listing), on_items)
+            self._on_listing(listing)
+            await self._read(listing, on_items)
 
     async def _read(self, listing: Listing, on_items: Callable[[list[ItemRef]], Awaitable[None]]) -> None:
         found = set[int | tuple[int, int]]()
@@ -88,8 +83,6 @@ class DryRunReader:
             await self._reader.read(listing, ListingProgress(), add)
         except (PermanentError, TransientError) as error:
             self._miss(f"{listing.key}: {error}")
-        else:
-            self.whole.append(listing)
 
     def _miss(self, line: str) -> None:
         self.incomplete.append(line)

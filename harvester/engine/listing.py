@@ -162,18 +162,27 @@ class Producer:
 
         `retries`: listings of names that were not found and are requested again.
         """
+        await self.read(retries)
+        if not self._stopping.is_set() and (vanished := await self.requeue_vanished()):
+            log.info("re-checking %d items that are no longer listed", vanished)
+            self._counters.items_pending += vanished
+        self._counters.listing_ended = True
+
+    async def read(self, retries: Sequence[Listing] = ()) -> list[tuple[Listing, Listing]]:
+        """Read the listings, as `run` does; return each with the one that was read in its place."""
         if self._listings is None:
             await self.prepare()
         if not self._is_chosen and self._listings is not None:
             await self._choose(self._listings)
             self._is_chosen = True
-        for listing in (*(self._listings or ()), *retries):
-            reading = self._changes.get(listing.key, listing)
+        pairs = [
+            (listing, self._changes.get(listing.key, listing))
+            for listing in (*(self._listings or ()), *retries)
+        ]
+        for _, reading in pairs:
             if reading.key not in self._finished:
                 await self._read(reading)
-        if not self._stopping.is_set():
-            await self._recheck_vanished()
-        self._counters.listing_ended = True
+        return pairs
 
     async def prepare(self) -> None:
         """
@@ -215,12 +224,10 @@ class Producer:
         kept = (*listings, *self._changes.values())
         await self._ledger.keep_listings([listing.key for listing in kept])
 
-    async def _recheck_vanished(self) -> None:
-        """Request the items that are no longer listed, as they may be withdrawn."""
+    async def requeue_vanished(self) -> int:
+        """Requeue the items that are no longer listed, as they may be withdrawn; return how many."""
         await self._ledger.merge({changes.key: key for key, changes in self._changes.items()})
-        if vanished := await self._ledger.requeue_vanished():
-            log.info("re-checking %d items that are no longer listed", vanished)
-            self._counters.items_pending += vanished
+        return await self._ledger.requeue_vanished()
 
     def stop(self) -> None:
         """Stop waiting for names from a terminal."""

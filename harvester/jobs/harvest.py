@@ -38,13 +38,13 @@ from harvester.figshare.protocol import Figshare
 from harvester.jobs.export import make_exporters, write_outputs
 from harvester.jobs.output_folder import prepare
 from harvester.jobs.prune import recover
+from harvester.jobs.run_spec import run_spec
 from harvester.jobs.services import DEFAULT_HOOKS, RunHooks, fit_to_limits
 from harvester.jobs.summary import Ended, summarise
-from harvester.jobs.task_params import task_params
 from harvester.jobs.task_services import TaskServices, open_task_services
 from harvester.jobs.withdrawals import decide, resolve_suspected
 from harvester.ledger.ledger import Ledger
-from harvester.ledger.messages import RECORD, RunSpec
+from harvester.ledger.messages import RECORD
 from harvester.models import Summary
 from harvester.plugins import item_task_names
 from harvester.storage.disk_errors import map_disk_errors
@@ -213,17 +213,8 @@ class _Run:
             await resolve_suspected(self._ledger, self._counters, doubt)
 
     async def _begin(self) -> None:
-        config = self._config
         self._counters.items_pending, self._counters.files_pending = await self._ledger.begin(
-            RunSpec(
-                item_tasks=frozenset(item_task_names(config.tasks)),
-                with_files="files" in config.tasks,
-                refresh=self._refresh,
-                accepts=config.files.accepts,
-                max_total=config.files.max_total,
-                task_params=task_params(config),
-                quick=self._quick,
-            )
+            run_spec(self._config, refresh=self._refresh, quick=self._quick)
         )
 
     async def _summarise(self, snapshot: ProgressSnapshot, outcome: str) -> Summary:

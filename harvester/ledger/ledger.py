@@ -28,6 +28,7 @@ from harvester.ledger.database import lease_row
 from harvester.ledger.database.connection import NAME, database_errors
 from harvester.ledger.database.heartbeat import USUAL_TIMING, Timing
 from harvester.ledger.database.lease import Lease
+from harvester.ledger.database.state_copy import StateCopy
 from harvester.ledger.messages import (
     RECORD,
     AddedItems,
@@ -39,6 +40,7 @@ from harvester.ledger.messages import (
     RunSpec,
 )
 from harvester.ledger.tables.files import FileTable
+from harvester.ledger.tables.forecast import Forecast
 from harvester.ledger.tables.history import Histories
 from harvester.ledger.tables.items import ItemTable
 from harvester.ledger.tables.listings import ListingTable
@@ -80,12 +82,14 @@ class Ledger:
     The ledger of one output folder, held by one run.
 
     ``changed`` is an event that the next change sets; take it before you look, then wait for it.
+    ``forecast``: what a plan says of all that is pending.
     ``drawback`` says what the file system cannot do, "" where it can do all.
     ``rename_journal``: renames of files that are planned or under way.
     ``histories``: what is here of items. ``owners``: whose private items these are.
     ``withdrawals``: what is suspected to be withdrawn.
     """
 
+    forecast: Forecast
     rename_journal: RenameJournal
     histories: Histories
     owners: Owners
@@ -109,7 +113,7 @@ class Ledger:
         self._writing: list[_Batch] = []
         self._waiting = anyio.Event()
         self._timing = timing
-        self._lease: Lease
+        self._lease: Lease | StateCopy
         self._db: sqlite3.Connection
         self._queue: WorkQueue
         self._files: FileTable
@@ -150,13 +154,26 @@ class Ledger:
             UsageError: a newer version wrote it.
             StorageError: it is damaged or cannot be written.
         """
-        self._lease = Lease(self.path, job=job, clock=self._clock, timing=self._timing, checkpoint=checkpoint)
+        self._use(Lease(self.path, job=job, clock=self._clock, timing=self._timing, checkpoint=checkpoint))
+
+    @asynccontextmanager
+    async def copied(self) -> AsyncIterator[None]:
+        """Let the block work on a copy of the ledger's state; the ledger, if there is one, is only read."""
+        await to_thread.run_sync(lambda: self._use(StateCopy(self.path, self._clock)))
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(self._lease.let_go)
+
+    def _use(self, lease: Lease | StateCopy) -> None:
+        self._lease = lease
         self._db, self.drawback = self._lease.db, self._lease.drawback
         run_id = self._lease.run_id
         self._queue = WorkQueue(self._db)
         self._files = FileTable(self._db, self._queue, partial(is_there, self.path.parent))
         self._entries = ItemTable(self._db, self._queue, self._files, self._clock, run_id=run_id)
-        self.histories = Histories(self._db, self._call)
+        self.forecast = Forecast(self._db, self._queue)
+        self.histories = Histories(self._db, self.read)
         self.owners = Owners(self._db, self._change, self.path.parent)
         self.rename_journal = RenameJournal(self._db, self._change, self._entries.note_renamed)
         self.withdrawals = Withdrawals(self._db, self._change, self._entries.withdraw)
@@ -168,7 +185,7 @@ class Ledger:
         with anyio.CancelScope(shield=True):
             try:
                 await self.flush()
-                await self._call(self._end_run, outcome, clean)
+                await self.read(self._end_run, outcome, clean)
             finally:
                 await to_thread.run_sync(self._lease.let_go)
 
@@ -195,7 +212,7 @@ class Ledger:
             self._waiting = anyio.Event()
         self._writing.append(batch)
         with anyio.CancelScope(shield=True):  # what was collected must not be lost on the way
-            await self._call(self._write, batch)
+            await self.read(self._write, batch)
         self._writing.remove(batch)
         if batch.entries:
             self.notify()
@@ -212,7 +229,9 @@ class Ledger:
         if self._batch.rows >= BATCH_ROWS:
             await self.flush()
 
-    async def _call(self, work: Callable[..., T], *args: Any) -> T:
+    async def read(self, work: Callable[..., T], *args: Any) -> T:
+        """Return `work(*args)`, done in the ledger's thread; what was collected may be unwritten."""
+
         def guarded() -> T:
             with database_errors(self.path):
                 return work(*args)
@@ -232,11 +251,11 @@ class Ledger:
             with self._lease.transaction():
                 return work(*args)
 
-        return await self._call(at_once)
+        return await self.read(at_once)
 
     async def confirm(self) -> None:
         """Find out that this run still holds the folder; raises `FolderLocked` where another one does."""
-        await self._call(self._lease.confirm)
+        await self.read(self._lease.confirm)
 
     def now(self) -> str:
         """Tell the time by the ledger's clock, as ISO 8601."""
@@ -251,7 +270,7 @@ class Ledger:
         Listings begin anew after a run that finished and go on after one that did not; what
         failed is owed again; tasks and file rules that are new apply to what is already here.
         """
-        return await self._call(self._begin, run_spec)
+        return await self.read(self._begin, run_spec)
 
     def _begin(self, run_spec: RunSpec) -> tuple[int, int]:
         with self._lease.transaction():
@@ -264,7 +283,7 @@ class Ledger:
     async def begin_again(self, failure_kinds: Sequence[str]) -> RequeuedWork:
         """Put what failed with one of these kinds in line once more; listings go on where they were."""
         await self.flush()
-        return await self._call(self._begin_again, failure_kinds)
+        return await self.read(self._begin_again, failure_kinds)
 
     def _begin_again(self, failure_kinds: Sequence[str]) -> RequeuedWork:
         with self._lease.transaction():
@@ -278,7 +297,7 @@ class Ledger:
     async def keep_listings(self, keys: Sequence[str]) -> None:
         """Forget listings that are not asked for any more, and what went wrong with them."""
         await self.flush()
-        await self._call(self._keep_listings, keys)
+        await self.read(self._keep_listings, keys)
 
     def _keep_listings(self, keys: Sequence[str]) -> None:
         with self._lease.transaction():
@@ -290,7 +309,7 @@ class Ledger:
 
     async def watermark(self, key: str) -> str:
         """Tell until when all of a listing that was modified is here, "" where that is not known."""
-        return await self._call(self._listings.watermark, key)
+        return await self.read(self._listings.watermark, key)
 
     async def merge(self, parts: Mapping[str, str]) -> None:
         """Add to listings what others, of what was modified since, have found: part to whole."""
@@ -306,7 +325,7 @@ class Ledger:
 
     async def listed(self, key: str) -> ListingProgress:
         """Tell how far the listing `key` has come."""
-        return await self._call(self._listings.listed, key)
+        return await self.read(self._listings.listed, key)
 
     async def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> AddedItems:
         """
@@ -315,7 +334,7 @@ class Ledger:
         It is on the disk when this returns, with the place where the listing goes on.
         """
         await self.flush()
-        added = await self._call(self._add_page, key, page, tasks)
+        added = await self.read(self._add_page, key, page, tasks)
         self.notify()
         return added
 
@@ -329,18 +348,18 @@ class Ledger:
 
     async def pending_items(self, after: int, most: int) -> list[PendingItem]:
         """Return the next items in line behind the seq `after`, with the tasks that they owe."""
-        items = await self._call(self._queue.items, after, most)
+        items = await self.read(self._queue.items, after, most)
         # What is written meanwhile came too late for this answer.
         done = _done([entry for batch in (*self._writing, self._batch) for entry in batch.entries])
         return [replace(item, tasks=item.tasks - done.get(item.item_key, set())) for item in items]
 
     async def pending_files(self, after: int, most: int) -> list[PendingFile]:
         """Return the next files in line behind the seq `after`."""
-        return await self._call(self._queue.files, after, most)
+        return await self.read(self._queue.files, after, most)
 
     async def may_be_pending(self, item_id: ItemId, file_id: int, md5: str | None) -> bool:
         """Tell whether a file with this md5 is not here yet and may still be wanted."""
-        return await self._call(self._queue.may_be_pending, item_id, file_id, md5)
+        return await self.read(self._queue.may_be_pending, item_id, file_id, md5)
 
     async def pruned(self, paths: Sequence[str]) -> None:
         """Note that files which nobody wants any more were removed."""

@@ -3,11 +3,11 @@
 import heapq
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from harvester.errors import UsageError
 from harvester.ledger.database import lease_row
@@ -21,10 +21,6 @@ from harvester.ledger.tables import totals
 from harvester.ledger.tables.prune_blockers import only_here, prune_blockers
 from harvester.models import Failure, FileStatus, ItemId, ItemKey
 from harvester.text.redaction import REDACTOR
-
-if TYPE_CHECKING:
-    from harvester.ledger.forecast import Forecast
-    from harvester.ledger.messages import TaskParams
 
 CHUNK_ROWS = 500
 _RECORD = """
@@ -205,11 +201,6 @@ class Reader:
             )
             return dict(rows.fetchall())
 
-    def watermark(self, key: str) -> str:
-        """Tell until when all of a listing that was modified is here, "" where that is not known."""
-        row = self._row("SELECT watermark FROM listings WHERE key = ? AND complete AND NOT old", key)
-        return str(row[0]) if row else ""
-
     def moving(self) -> frozenset[str]:
         """Return the paths, old and new, of files that a run which has not ended is renaming."""
         with database_errors(self.path):
@@ -331,12 +322,6 @@ class Reader:
             return None
         (beat,) = self._db.execute("SELECT beat FROM runs WHERE id = (SELECT max(id) FROM runs)").fetchone()
         return str(sign.process) if seems_at_work(sign, now - beat, look) else None
-
-    def forecast(self, tasks: frozenset[str], task_params: "Sequence[TaskParams]", now: float) -> "Forecast":
-        """Look ahead to a run of these tasks on items, asked for these wishes; `now`: seconds since 1970."""
-        from harvester.ledger.forecast import Forecast  # noqa: PLC0415 - `status` needs none of it
-
-        return Forecast(self._db, self.path, tasks, task_params, now=now)
 
     def _rows(
         self,

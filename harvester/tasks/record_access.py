@@ -17,7 +17,7 @@ from harvester.errors import (
 )
 from harvester.figshare.protocol import Figshare
 from harvester.figshare.records import METADATA_ONLY
-from harvester.models import ItemRef, PendingItem, Record, key_of
+from harvester.models import PendingItem, Record
 
 
 @dataclass(frozen=True)
@@ -147,36 +147,12 @@ class Records:
         # A draft that was never published becomes the first version.
         return own if item.version in {0, own.article.version or 1} else None
 
-
-@dataclass(frozen=True)
-class SampleRecords:
-    """Requests records in the way of a first run, without any known data."""
-
-    figshare: Figshare
-    access: Access
-
-    async def fetch(self, ref: ItemRef) -> Record:
-        """Return a record; raises what `Records.fetch` raises."""
-        item = PendingItem(
-            0,
-            ref.id,
-            ref.private,
-            frozenset(),
-            known=False,
-            item_key=key_of(ref.id),
-            version=ref.version,
-            named=ref.named,
-        )
-        record = await Records(self.figshare, self.access).fetch(item)
-        assert record is not None, "there is no ETag to compare with"
-        return record
-
-    def needs_two_requests(self, ref: ItemRef, record: Record) -> bool:
+    def needs_two_requests(self, item: PendingItem, record: Record) -> bool:
         """Return whether this record takes two requests, to the public and to the account's endpoint."""
-        if ref.private:
+        if item.private:
             return not record.private
         is_open = record.article.withheld in {"", METADATA_ONLY} and not record.private
-        return ref.named and self.access.has_token and not is_open
+        return item.named and self.access.has_token and not is_open
 
 
 def remarks(item: PendingItem, record: Record) -> tuple[str, ...]:

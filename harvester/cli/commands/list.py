@@ -35,7 +35,7 @@ async def _print_selection(config: Config, *, as_json: bool) -> list[str]:
     async with connect(config) as connected:
         dry_run = DryRunReader(
             connected.figshare,
-            narrow=_warn_of_unknown_licences,
+            on_listing=_warn_of_unknown_licences,
             on_miss=functools.partial(log.warning, "incomplete: %s"),
         )
 
@@ -51,10 +51,9 @@ async def _print_selection(config: Config, *, as_json: bool) -> list[str]:
     return dry_run.incomplete
 
 
-def _warn_of_unknown_licences(listing: Listing) -> Listing:
+def _warn_of_unknown_licences(listing: Listing) -> None:
     if "licence" in listing.client_side_filters:
         log.warning(
             "%s: listings do not show licences: all items are printed, and a run checks their records",
             listing.key,
         )
-    return listing

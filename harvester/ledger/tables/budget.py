@@ -21,6 +21,11 @@ class SizeBudget:
         self._left: int | None = None
 
     @property
+    def left(self) -> int | None:
+        """The bytes that are left, None where there is no limit."""
+        return self._left
+
+    @property
     def is_limited(self) -> bool:
         return self._left is not None
 

@@ -1,13 +1,27 @@
-"""What the tasks of a config are asked for, in words that are the same for the same wish."""
+"""What a run of a config sets out to do, as the ledger is to decide on it; for a harvest and for its plan."""
 
 from __future__ import annotations
 
 from harvester.config import Config
 from harvester.config.keys import LATEST, Statistics
-from harvester.ledger.messages import TaskParams
+from harvester.ledger.messages import RunSpec, TaskParams
+from harvester.plugins import item_task_names
 
 
-def task_params(config: Config) -> tuple[TaskParams, ...]:
+def run_spec(config: Config, *, refresh: frozenset[str] = frozenset(), quick: bool = False) -> RunSpec:
+    """Return what a run sets out to do; `refresh` and `quick`: as `RunSpec` has them."""
+    return RunSpec(
+        item_tasks=frozenset(item_task_names(config.tasks)),
+        with_files="files" in config.tasks,
+        refresh=refresh,
+        accepts=config.files.accepts,
+        max_total=int(config.files.max_total),
+        task_params=_task_params(config),
+        quick=quick,
+    )
+
+
+def _task_params(config: Config) -> tuple[TaskParams, ...]:
     """Return what each task on items is asked for; a run with other parameters does the task again."""
     asked = config.stats
     counters = ",".join(sorted(asked.counters))

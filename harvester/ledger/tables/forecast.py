@@ -1,0 +1,82 @@
+"""Forecast: what a plan tells of what a run has put in line, on a copy of the ledger's state."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from harvester.ledger.database.connection import OPEN_FILES, STANDS_IN
+from harvester.ledger.tables.queue import WorkQueue
+from harvester.models import ItemKey
+
+_OF_FIGSHARE = "ifnull(versions.item_id, files.item_id)"
+_COMES_FROM_ANOTHER_VERSION = f"""EXISTS (
+    SELECT 1 FROM files AS other WHERE other.item_id IN (
+        SELECT {_OF_FIGSHARE} UNION ALL SELECT id FROM versions AS each WHERE each.item_id = {_OF_FIGSHARE}
+    ) AND other.item_id <> files.item_id AND (other.md5, other.size) = (files.md5, files.size)
+        AND (other.status = 'done' OR other.status = 'pending' AND other.seq < files.seq)
+)"""
+"""Of files: the same bytes are here, or come before, as a file of another version of the item."""
+
+
+class PendingFiles(NamedTuple):
+    """How many files are to be fetched, their bytes, and how many of them through the account's endpoint."""
+
+    files: int
+    bytes: int
+    private: int
+
+
+class Forecast:
+    """Reads only, in the ledger's own thread."""
+
+    def __init__(self, db: sqlite3.Connection, queue: WorkQueue) -> None:
+        self._db = db
+        self._queue = queue
+
+    @property
+    def bytes_left(self) -> int | None:
+        """The bytes that are left of `max_total`, None where there is no limit."""
+        return self._queue.budget.left
+
+    def count_listed(self, keys: Sequence[str]) -> int:
+        """Return how many different items these listings have named."""
+        marks = ", ".join("?" * len(keys))
+        number: int = self._db.execute(
+            "SELECT count(DISTINCT item_id) FROM listing_items WHERE listing_id IN ("
+            f"SELECT id FROM listings WHERE NOT old AND key IN ({marks}))",
+            keys,
+        ).fetchone()[0]
+        return number
+
+    def listing_failures(self) -> list[str]:
+        """Return a line for each listing that failed and each name of no item, in the order of coming."""
+        rows = self._db.execute("SELECT subject || ': ' || error FROM listing_failures ORDER BY rowid")
+        return [line for (line,) in rows]
+
+    def pending_files(self, latest_only: bool) -> PendingFiles:
+        """
+        Add up the pending files; without those whose bytes come from another version of their item.
+
+        `latest_only`: the run fetches the files of current versions whatever the others have.
+        """
+        row = self._db.execute(
+            f"""
+            SELECT count(*), CAST(total(size) AS INTEGER), ifnull(sum(private AND NOT {STANDS_IN}), 0)
+            FROM files JOIN items ON items.id = files.item_id
+                LEFT JOIN versions ON versions.id = files.item_id
+            WHERE {OPEN_FILES} AND files.seq > 0 AND NOT (
+                md5 IS NOT NULL AND (files.item_id < 0 OR NOT ?) AND {_COMES_FROM_ANOTHER_VERSION}
+            )
+            """,
+            (latest_only,),
+        ).fetchone()
+        return PendingFiles(*row)
+
+    def pending_of(self, key: ItemKey) -> set[tuple[int, str | None, int]]:
+        """Return id, md5 and size of each pending file of an item."""
+        rows = self._db.execute(
+            "SELECT file_id, md5, size FROM files WHERE item_id = ? AND status = 'pending'", (key,)
+        )
+        return set(rows)
