@@ -114,7 +114,7 @@ async def test_what_is_listed_is_owed_once_in_the_order_it_came(tmp_path: Path) 
     async with run(tmp_path) as ledger:
         added = await ledger.add_page("a", page(3, 1, 3, cursor="2"), TASKS)
         assert added == AddedItems(2, ListingProgress("2", complete=False, named=3, unique=2))
-        assert (await ledger.add_page("a", page(2, 1), TASKS)).owed == 1
+        assert (await ledger.add_page("a", page(2, 1), TASKS)).pending == 1
         assert await ids(ledger) == [3, 1, 2]
         (first, *_) = await ledger.pending_items(0, 1)
         assert first == PendingItem(
@@ -181,8 +181,8 @@ async def test_only_a_newer_date_makes_a_record_owed_again(tmp_path: Path) -> No
         for item_id in (1, 2):
             await ledger.save_item(result(item_id))
     async with run(tmp_path) as ledger:
-        assert (await ledger.add_page("a", page(1, modified="2023-12-31T00:00:00Z"), TASKS)).owed == 0
-        assert (await ledger.add_page("a", page(2, modified="2024-01-02T00:00:00Z"), TASKS)).owed == 1
+        assert (await ledger.add_page("a", page(1, modified="2023-12-31T00:00:00Z"), TASKS)).pending == 0
+        assert (await ledger.add_page("a", page(2, modified="2024-01-02T00:00:00Z"), TASKS)).pending == 1
         (owed,) = await ledger.pending_items(0, 10)
         assert (owed.item_id, owed.tasks, owed.known) == (2, frozenset({"metadata"}), True)
 
@@ -192,8 +192,8 @@ async def test_the_account_s_record_wins(tmp_path: Path) -> None:
         await ledger.add_page("public", page(1), TASKS)
         await ledger.save_item(result(1))
     async with run(tmp_path) as ledger:
-        assert (await ledger.add_page("account", page(1, private=True), TASKS)).owed == 1
-        assert (await ledger.add_page("public", page(1), TASKS)).owed == 0
+        assert (await ledger.add_page("account", page(1, private=True), TASKS)).pending == 1
+        assert (await ledger.add_page("public", page(1), TASKS)).pending == 0
         (owed,) = await ledger.pending_items(0, 10)
         assert owed.private
 
@@ -479,7 +479,7 @@ async def test_an_item_that_was_edited_while_its_record_was_in_hand_is_asked_for
     async with run(tmp_path) as ledger:
         await ledger.add_page("a", page(1, cursor="2", modified=EARLIER), TASKS)
         (in_hand,) = await ledger.pending_items(0, 9)
-        assert (await ledger.add_page("a", page(1, modified=LATER), TASKS)).owed == 0, "it is owed already"
+        assert (await ledger.add_page("a", page(1, modified=LATER), TASKS)).pending == 0, "it is owed already"
         await ledger.save_item(visit(in_hand, EARLIER))
         await ledger.flush()
         (again,) = await ledger.pending_items(in_hand.seq, 9)  # as a feed asks that has handed out the first
@@ -490,7 +490,7 @@ async def test_an_item_that_was_edited_while_its_record_was_in_hand_is_asked_for
         assert await records_here(ledger) == [record(1, LATER).raw]
         assert await ledger.pending_items(0, 9) == []
     async with run(tmp_path) as ledger:
-        assert (await ledger.add_page("a", page(1, modified=LATER), TASKS)).owed == 0
+        assert (await ledger.add_page("a", page(1, modified=LATER), TASKS)).pending == 0
 
 
 async def test_an_edit_that_is_noted_while_a_visit_is_under_way_outlives_the_run(tmp_path: Path) -> None:
@@ -531,10 +531,12 @@ async def test_an_edit_is_noticed_by_the_next_run_where_no_date_was_known_before
         assert await ledger.pending_items(0, 9) == [], "most such records are not old"
     for _ in range(2):
         async with run(tmp_path) as ledger:
-            assert (await ledger.add_page("search", page(1, modified=listed), TASKS)).owed == again
+            assert (await ledger.add_page("search", page(1, modified=listed), TASKS)).pending == again
             for item in await ledger.pending_items(0, 9):
                 await ledger.save_item(visit(item, EARLIER))
-            assert (await ledger.add_page("other", page(1, modified=listed), TASKS)).owed == 0, "once a run"
+            assert (await ledger.add_page("other", page(1, modified=listed), TASKS)).pending == 0, (
+                "once a run"
+            )
 
 
 @pytest.mark.parametrize("status", [FileStatus.PENDING, FileStatus.SKIPPED, FileStatus.WITHHELD])
@@ -617,7 +619,7 @@ async def test_an_item_that_was_withdrawn_and_is_listed_is_asked_for_again(tmp_p
         await ledger.save_item(ItemResult(ItemKey(1), {"metadata": WorkState.WITHDRAWN}))
     async with run(tmp_path) as ledger:
         assert await ids(ledger) == []
-        assert (await ledger.add_page("a", page(1), TASKS)).owed == 1
+        assert (await ledger.add_page("a", page(1), TASKS)).pending == 1
         assert await ids(ledger) == [1]
 
 

@@ -1,4 +1,4 @@
-"""Standard output and error, as far as they go: they may be closed, full, or left by whoever read them."""
+"""Console output: prints to standard output and error, which may be closed, full, or a broken pipe."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from harvester.text.display import ascii_json, one_line
 
 
 def begin() -> bool:
-    """Make standard output take any text; return False where whoever started this has closed it."""
+    """Make standard output accept any text; return False if the calling process has closed it."""
     if sys.stderr is None:
-        _complain_nowhere()
+        _discard_errors()
     if sys.stdout is None:
-        print_nowhere()  # or the next file that is opened would get its number
+        print_nowhere()  # else the next opened file would get its descriptor
         return False
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _MAY_FAIL:
         codecs.register_error(_ANY_TEXT, _escape)
@@ -28,11 +28,11 @@ def begin() -> bool:
 
 _ANY_TEXT = "harvester.any-text"
 _MAY_FAIL = {"strict": "backslashreplace", "surrogateescape": _ANY_TEXT}
-"""A path may be no text, a terminal may lack …; in the C locale Python prints such paths, and fails at …"""
+"""Error handlers: a path may be no valid text, and the terminal's charset may lack characters such as "…"."""
 
 
 def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Print the bytes of a path that is no text as they are, and escape what the charset lacks."""
+    """Encode the raw bytes of a path unchanged, and escape characters that the charset lacks."""
     if isinstance(error, UnicodeEncodeError):
         char = error.object[error.start]
         if "\udc80" <= char <= "\udcff":
@@ -45,39 +45,39 @@ def print_raw(text: object) -> None:
     Print for other programs.
 
     Raises:
-        BrokenPipeError: whoever read it has gone.
-        FatalError: standard output does not take it, as a full disk.
+        BrokenPipeError: the reader has closed the pipe.
+        FatalError: writing failed, for example on a full disk.
     """
     with _translated():
         sys.stdout.write(f"{text}\n")
 
 
 def print_json(text: str) -> None:
-    """Print JSON for other programs, whatever charset they use; raises what `print_raw` raises."""
+    """Print JSON for other programs, in ASCII for any charset; raises what `print_raw` raises."""
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     print_raw(text if is_utf8 else ascii_json(text))
 
 
 def flush() -> None:
-    """Let nothing that was printed wait any longer; raises what `print_raw` raises."""
+    """Flush standard output; raises what `print_raw` raises."""
     with _translated():
         sys.stdout.flush()
 
 
 def print_text(text: str) -> None:
-    """Print for people; what names, titles or servers put into it cannot command the terminal."""
+    """Print for people; control characters in names, titles or answers are removed."""
     for line in text.splitlines():
         print_raw(one_line(line))
 
 
 def print_note(text: str) -> None:
-    """As `print_text`, beside the work of a command: a reader that has gone does not end the work."""
+    """Print like `print_text`, but ignore a broken pipe: the work of the command continues."""
     with contextlib.suppress(BrokenPipeError):
         print_text(text)
 
 
 def print_error(text: str) -> None:
-    """Say on standard error what is wrong; that nobody can read it there changes nothing."""
+    """Print an error message on standard error; failures to print it are ignored."""
     with contextlib.suppress(OSError):
         for line in text.splitlines():
             sys.stderr.write(f"{one_line(line)}\n")
@@ -85,19 +85,19 @@ def print_error(text: str) -> None:
 
 
 def flush_errors() -> None:
-    """Let no complaint wait any longer; what fails to go out would give the process a status of Python's."""
+    """Flush standard error; an error left for Python's exit would change the exit status."""
     try:
         sys.stderr.flush()
     except OSError:
-        _complain_nowhere()
+        _discard_errors()
 
 
 def print_nowhere() -> None:
-    """Print to nowhere from now on."""
+    """Discard all further output."""
     sys.stdout = _nowhere()
 
 
-def _complain_nowhere() -> None:
+def _discard_errors() -> None:
     sys.stderr = _nowhere()
 
 
@@ -110,7 +110,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        print_nowhere()  # Python would try again as it ends
+        print_nowhere()  # else Python would try again at exit
         if isinstance(exc, BrokenPipeError):
             raise
         raise FatalError(f"standard output: {exc.strerror}") from exc

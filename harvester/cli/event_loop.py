@@ -1,4 +1,4 @@
-"""The event loop of a command: a coroutine runs to its end, or until Ctrl-C or SIGTERM cancels it."""
+"""Event loop of a command: runs a coroutine to its end, or until Ctrl-C or SIGTERM cancels it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run_until_signal(args: argparse.Namespace, work: Work[T]) -> T:
     Return what `work` returns.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM came first; what was open is closed.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came first; open resources are closed.
     """
 
     async def cancel_on_signal(scope: anyio.CancelScope) -> None:
@@ -43,10 +43,10 @@ def run_until_signal(args: argparse.Namespace, work: Work[T]) -> T:
 def run(args: argparse.Namespace, work: Work[T]) -> T:
     """Return what `work` returns; it handles signals itself."""
     set_up_as(args)
-    # Objects live as long as a request and die without the garbage collector, which would scan them again
-    # and again.
+    # Objects live as long as a request and are freed by reference counting; the garbage collector would only
+    # scan them repeatedly.
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-    SIGNALS.ignore_one()  # the work waits for it; raised inside the loop it would leave parts open
-    # uvloop, the extra "fast", where it is installed.
+    SIGNALS.ignore_one()  # the work waits for it; an exception inside the loop would leave resources open
+    # uvloop, the extra "fast", if it is installed.
     return anyio.run(work, backend_options={"use_uvloop": find_spec("uvloop") is not None})

@@ -14,7 +14,7 @@ def write_example(path: Path) -> None:
     Write a config to start from.
 
     Raises:
-        UsageError: the file is there already, or cannot be written.
+        UsageError: the file exists already, or cannot be written.
     """
     text = _example()
     try:
@@ -28,7 +28,7 @@ def write_example(path: Path) -> None:
 
 def _example() -> str:
     """Return the commented config: inside the wheel, or at the top of a checkout."""
-    from importlib import resources  # noqa: PLC0415 - `--help` needs none
+    from importlib import resources  # noqa: PLC0415 - `--help` does not need it
 
     packed = resources.files("harvester") / EXAMPLE
     if packed.is_file():

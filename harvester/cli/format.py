@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def human_bytes(size: float) -> str:
-    """Write a number of bytes for a person, in powers of ten."""
+    """Return a number of bytes for display, in powers of ten."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
@@ -13,7 +13,7 @@ def human_bytes(size: float) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """Write a duration for a person."""
+    """Return a duration for display."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

@@ -1,8 +1,8 @@
 """
-What other programs read, a line each: the items of a selection, and what could not be had.
+Output lines for other programs: the items of a selection, and failures.
 
-A plain line is a name that `run --items -` takes, or a comment that it skips. `wanted_name` says how one is
-written.
+A plain line is a name that `run --items -` accepts, or a comment that it skips. `wanted_name` returns such a
+name.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from harvester.models import Failure, ItemRef, ListingEntry
 from harvester.text.display import harmless_json, one_line
 
 PIECE = 4096
-"""Bytes that a pipe which takes any takes at once (POSIX asks for 512, Linux gives 4096)."""
+"""Bytes of one atomic write to a pipe (PIPE_BUF: POSIX requires 512, Linux has 4096)."""
 
 _ENTRY = re.compile(r", entry \d+$")
-"""The end of what is told of an entry of a listing that has no name."""
+"""The end of the name of a listing entry without an id."""
 
 
 def wanted_name(item_id: int, version: int) -> str:
-    """Write the name of an item, or of one version of it."""
+    """Return the name of an item, or of one version of it."""
     return f"{item_id}.v{version}" if version else str(item_id)
 
 
 def selected_line(ref: ItemRef, *, as_json: bool) -> bytes:
-    """Write one item of a selection; in JSON what its listing tells of it, null for what it does not."""
+    """Return the line of one item; as JSON with the fields of its listing, null for missing ones."""
     if not as_json:
         return wanted_name(ref.id, ref.version).encode() + b"\n"
     brief = ref.brief or ListingEntry()
-    told = {
+    fields = {
         "id": ref.id,
         "version": ref.version or None,
         "title": brief.title or None,
@@ -46,12 +46,12 @@ def selected_line(ref: ItemRef, *, as_json: bool) -> bytes:
         "published_date": brief.published_date or None,
         "modified_date": ref.modified_date or None,
     }
-    return harmless_json(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE).decode()).encode()
+    return harmless_json(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE).decode()).encode()
 
 
 def failed_lines(failures: Iterable[Failure]) -> Iterator[str]:
-    """Write the names that a later run would try again, each once; a listing that failed is a comment."""
-    told: set[str] = set()
+    """Yield the names that a later run would retry, each once; a failed listing is a comment."""
+    written: set[str] = set()
     for failure in failures:
         if failure.item_id is not None:
             line = wanted_name(failure.item_id, failure.version)
@@ -59,15 +59,15 @@ def failed_lines(failures: Iterable[Failure]) -> Iterator[str]:
             line = f"# {failure.subject}: {failure.error}"
         else:
             line = failure.subject
-        if line not in told:
-            told.add(line)
+        if line not in written:
+            written.add(line)
             yield one_line(line)
 
 
 def failed_objects(failures: Iterable[Failure]) -> Iterator[str]:
-    """Write each failure as a JSON object, null for what is not of its kind."""
+    """Yield each failure as a JSON object, null for fields that it does not have."""
     for failure in failures:
-        told = {
+        fields = {
             "item_id": failure.item_id,
             "version": failure.version or None,
             "file_id": failure.file_id,
@@ -77,18 +77,18 @@ def failed_objects(failures: Iterable[Failure]) -> Iterator[str]:
             "attempts": failure.attempts,
             "subject": failure.subject or None,
         }
-        yield harmless_json(orjson.dumps(told).decode())
+        yield harmless_json(orjson.dumps(fields).decode())
 
 
 async def write(text: bytes, descriptor: int) -> None:
     """
-    Write to an open file, pipe or terminal while everything else goes on.
+    Write to an open file, pipe or terminal without blocking the event loop.
 
-    A reader that takes its time, as a pager does, would otherwise keep Ctrl-C from being heeded.
+    A slow reader, such as a pager, would otherwise delay the handling of Ctrl-C.
 
     Raises:
-        BrokenPipeError: whoever read it has gone.
-        FatalError: it does not take what is written, as a full disk.
+        BrokenPipeError: the reader has closed the pipe.
+        FatalError: writing failed, for example on a full disk.
     """
     may_wait = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
     waiting = memoryview(text)

@@ -12,7 +12,7 @@ from harvester.text.redaction import REDACTOR
 
 
 def set_up(*, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> logging.Logger:
-    """Show log lines from now on, and return the logger."""
+    """Enable log output, and return the logger."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if as_json else Lines("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("harvester")
@@ -24,7 +24,7 @@ def set_up(*, quiet: bool = False, verbose: bool = False, as_json: bool = False)
 
 
 def set_up_as(args: argparse.Namespace) -> logging.Logger:
-    """Set up the log as the options of a command say."""
+    """Enable log output by the options of a command."""
     given = vars(args)
     return set_up(
         quiet=given.get("quiet", False),
@@ -34,17 +34,17 @@ def set_up_as(args: argparse.Namespace) -> logging.Logger:
 
 
 class Lines(logging.Formatter):
-    """Log lines that cannot command the terminal; a traceback keeps its lines."""
+    """Log lines without control characters; a traceback keeps its lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return REDACTOR.text(super().format(record))  # of a traceback too
+        return REDACTOR.text(super().format(record))  # tracebacks too
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         return one_line(super().formatMessage(record))
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, message, and the progress where there is some."""
+    """One JSON object a line: time, level, message, and the progress if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

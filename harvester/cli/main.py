@@ -1,8 +1,8 @@
 """
-Command dispatch: words in, exit status out.
+Command dispatch: command line in, exit status out.
 
-The config is read here, before the module of a command is imported: so `--help` and faults of a config come
-at once. Each command is one module of `commands/` and imports what it needs at its top.
+The config is read here, before the module of a command is imported: so `--help` and faults of a config appear
+quickly. Each command is one module of `commands/` and imports what it needs at its top.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ JOBS = {
     "verify": None,
     "export": None,
 }
-"""The commands that read a config, and what it has to be complete for."""
+"""The commands that read a config, and the job that it has to be complete for."""
 PRINTING = {"plan", "list", "status", "failed"}
-"""The commands that do nothing but print."""
+"""The commands that only print."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status; the process is expected to end after it."""
+    """Run the command line and return its exit status; the process must end after it."""
     try:
         SIGNALS.begin()
         status = _run_command(argv, may_print=console.begin())
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
     finally:
-        gc.freeze()  # or Python would, as it ends, look through all objects for garbage
+        gc.freeze()  # else Python would run the garbage collector over all objects at exit
     return status
 
 
@@ -66,14 +66,14 @@ def _run_command(argv: Sequence[str] | None, *, may_print: bool) -> int:
         if args.command in PRINTING and not may_print:
             raise UsageError("standard output is closed: there is nowhere to print")
         return _dispatch(args)
-    except SystemExit as end:  # of argparse: after help, or wrong usage
+    except SystemExit as end:  # from argparse: after help, or wrong usage
         return end.code if isinstance(end.code, int) else 0
     except HarvestError as error:
         return _print(error)
     except BrokenPipeError:  # the reader of our output has gone
         console.print_nowhere()
         return 0
-    except Exception as error:  # noqa: BLE001 - Python's own status for it, 1, would say "finished"
+    except Exception as error:  # noqa: BLE001 - Python's own status for it, 1, would mean "finished"
         known = _limit(error) or _damage(args)
         return _print(known) if known else _print_defect(error)
 
@@ -98,7 +98,7 @@ def _config(args: argparse.Namespace, job: str | None = None) -> Config:
     if path is None and Path(DEFAULT_FILE).is_file():
         path = DEFAULT_FILE
     config = load_config(path, options=overrides(args), job=job)
-    if path is not None and Path(path).is_file():  # a pipe gives its text once, and keeps no token
+    if path is not None and Path(path).is_file():  # a pipe can be read only once, and stores no token
         text = Path(path).read_text(encoding="utf-8")
         if numbers := list(lines_like_tokens(text, config.token, config.stats_credentials)):
             from harvester.cli.log_format import set_up_as  # noqa: PLC0415 - where there is something to log
@@ -118,10 +118,10 @@ def _limit(error: Exception) -> HarvestError | None:
 
 
 def _damage(args: argparse.Namespace | None) -> HarvestError | None:
-    """Return what is wrong with the ledger of a command, where that may be why the command failed."""
+    """Return an error for a damaged ledger, if that may be why the command failed."""
     from harvester.ledger.database.integrity import damage_in  # noqa: PLC0415 - where a command failed
 
-    with contextlib.suppress(Exception):  # the first error matters more than one of this look
+    with contextlib.suppress(Exception):  # the first error matters more than one of this check
         return damage_in(_config(args).folder) if args and hasattr(args, "output") else None
     return None
 
@@ -132,7 +132,7 @@ def _print(error: HarvestError) -> int:
 
 
 def _print_defect(error: Exception) -> int:
-    """Print an unexpected error: where it happened, and what it means for the user's work."""
+    """Print an unexpected error, where it happened, and that the work so far is saved."""
     import traceback  # noqa: PLC0415 - where a command failed
 
     console.print_error("".join(traceback.format_exception(error)))

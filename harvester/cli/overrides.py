@@ -1,8 +1,8 @@
 """
-What the options of a command line choose: the keys that they set, and the sources that they name.
+Overrides: turns command-line options into config keys and sources.
 
-An option whose destination is the full name of a key sets that key. Those that name sources make tables as a
-file has them, with the filters in each that takes them.
+An option whose destination is the full name of a key sets that key. Options that name sources become source
+tables, with the filters in each table that supports them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILTERS = {
     "licence": "licence",
     "order": "order",
 }
-"""The options that narrow a listing, and the field of a source that each sets."""
+"""The filter options, and the field of a source that each sets."""
 
 
 def overrides(args: argparse.Namespace) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     Return the keys that options set, by their full names.
 
     Raises:
-        UsageError: an option belongs to a source that is not named, or to another option that is not there.
+        UsageError: an option needs a source or another option that is missing.
     """
     given = vars(args)
     for option, is_given in (
@@ -73,12 +73,12 @@ def _sources(given: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
             yield {"kind": kind, "id": number, **more}
     if given.get("item"):
         yield {"kind": "items", "ids": given["item"]}
-    if isinstance(given.get("items"), str):  # the sandbox has an option of this name too: a number
+    if isinstance(given.get("items"), str):  # the sandbox has an option of the same name: a number
         yield {"kind": "items", "file": given["items"]}
 
 
 def _narrow(sources: Iterable[dict[str, Any]], filters: Mapping[str, Any]) -> None:
-    """Put the filters into each source that takes them."""
+    """Add the filters to each source that supports them."""
     from harvester.config.tables import fields  # noqa: PLC0415 - few commands need it
     from harvester.plugins import SOURCES  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
 """
 Argument parser: commands, options and their help texts.
 
-An option's destination is the full name of the config key that it sets (``concurrency.workers``), so options
-and file need no table between them; `overrides.py` makes sources of those that name some.
+The destination of an option is the full name of the config key that it sets (``concurrency.workers``), so no
+mapping table is needed. `overrides.py` makes source tables from the options that name sources.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class _Help(argparse.HelpFormatter):
     """
     Help as wide as the terminal.
 
-    argparse makes one of these for every option; its own imports shutil for the width, which takes 2 ms.
+    argparse creates one of these for every option; its own class imports shutil for the width, which takes 2
+    ms.
     """
 
     def __init__(self, prog: str) -> None:
@@ -33,18 +34,18 @@ class _Help(argparse.HelpFormatter):
 
 
 def _columns() -> int:
-    """Return how wide the terminal is, as `shutil.get_terminal_size` does."""
+    """Return the width of the terminal, as `shutil.get_terminal_size` does."""
     given = os.environ.get("COLUMNS", "")
     if given.isdecimal() and int(given) > 0:
         return int(given)
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or 80
-    except (AttributeError, ValueError, OSError):  # none, closed, no terminal
+    except (AttributeError, ValueError, OSError):  # missing, closed, or no terminal
         return 80
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Describe all commands and options."""
+    """Return the parser of all commands and options."""
     parser = argparse.ArgumentParser(
         prog="harvester",
         formatter_class=_Help,
@@ -64,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_quick(plan)
     plan.add_argument(
         "--sample", type=int, default=20, metavar="N",
-        help="ask N records to estimate files and bytes (20)",
+        help="records to request for the estimate of files and bytes (20)",
     )  # fmt: skip
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
     selection = _command(commands, "list", "print the ids of a selection, one a line; nothing is written")
@@ -112,7 +113,7 @@ def _command(commands: Any, name: str, help_text: str) -> argparse.ArgumentParse
 
 
 def _add_job(parser: argparse.ArgumentParser) -> None:
-    """Add what a run and its plan are told alike."""
+    """Add the options that `run` and `plan` share."""
     _add_config(parser)
     _add_output(parser)
     _add_sources(parser)
@@ -283,7 +284,7 @@ def _add_this_run(parser: argparse.ArgumentParser) -> None:
 def _add_quick(group: Any) -> None:
     group.add_argument(
         "--quick", action="store_true",
-        help="ask the listings only for what was modified since the last clean run: finds no withdrawals",
+        help="list only items modified since the last run without errors; finds no withdrawals",
     )  # fmt: skip
 
 
@@ -321,7 +322,7 @@ def _add_sandbox(parser: argparse.ArgumentParser) -> None:
 
 
 def _text(text: str) -> str:
-    """Take what can be sent and recorded: Python keeps bytes that are no UTF-8 as halves of characters."""
+    """Return a UTF-8 text; Python represents other bytes as lone surrogates, which cannot be sent."""
     try:
         return as_text(text)
     except UnicodeDecodeError as exc:
@@ -339,7 +340,7 @@ def _words(text: str) -> list[str]:
 
 
 def _versions(text: str) -> str | list[int | str]:
-    """Take a word, or numbers; what is neither is told of where the config is read."""
+    """Return a word or a list of numbers; the config reports a fault for anything else."""
     if text in {"latest", "all"}:
         return text
     return [_number_or_name(word) for word in _words(text)]

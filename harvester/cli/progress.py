@@ -1,7 +1,7 @@
 """
-What a person sees while a run goes on: a live display on a terminal, plain lines elsewhere.
+Progress display of a run: a live display on a terminal, plain lines elsewhere.
 
-Both look at the counters a few times a second or minute; nothing in the pipeline knows of them.
+Both read the counters a few times a second or minute; the pipeline does not know them.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ DRAW_EVERY_SECONDS = 0.2
 
 
 async def show_lines(snapshot: ProgressSnapshot, every_seconds: float = LINE_EVERY_SECONDS) -> None:
-    """Log a line now and then, until cancelled."""
+    """Log a line every `every_seconds`, until cancelled."""
     while True:
         await anyio.sleep(every_seconds)
         log.info("%s", line(snapshot), extra={"progress": snapshot.state()})
 
 
 def line(snapshot: ProgressSnapshot) -> str:
-    """Say in one line how far a run has come."""
+    """Return the progress of a run in one line."""
     counters, traffic = snapshot.counters, snapshot.traffic
     more = "" if counters.listing_ended else "+"
     parts = [f"{counters.items_done} of {counters.items_pending}{more} items"]
@@ -57,12 +57,12 @@ def line(snapshot: ProgressSnapshot) -> str:
 
 
 def _allowed_now(rate: RateStatistics) -> str:
-    """Return what a service gets at the moment, where that is less than it might get."""
+    """Return the present rate of a service if it is below the configured one, else ""."""
     return f" (now {rate.per_second:.3g})" if rate.per_second < rate.configured else ""
 
 
 async def show_live(snapshot: ProgressSnapshot) -> None:
-    """Keep a display on standard error up to date, until cancelled; log lines stand above it."""
+    """Show a live display on standard error, until cancelled; log lines appear above it."""
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
     from rich.live import Live  # noqa: PLC0415
 
@@ -101,12 +101,12 @@ def _table(snapshot: ProgressSnapshot) -> Any:
     counters, traffic = snapshot.counters, snapshot.traffic
     more = "" if counters.listing_ended else "+"
     grid = Table.grid(padding=(0, 2))
-    for name, done, failed, owed in (
+    for name, done, failed, pending in (
         ("items", counters.items_done, counters.items_failed, counters.items_pending),
         ("files", counters.files_done, counters.files_failed, counters.files_pending),
     ):
-        bar = ProgressBar(total=max(owed, 1), completed=done + failed, width=30)
-        said = f"{done} of {owed}{more}" + (f", {failed} failed" if failed else "")
+        bar = ProgressBar(total=max(pending, 1), completed=done + failed, width=30)
+        said = f"{done} of {pending}{more}" + (f", {failed} failed" if failed else "")
         grid.add_row(name, bar, said, human_bytes(traffic.file_bytes) if name == "files" else "")
     for name, limit in snapshot.rates().items():
         paused = limit.paused_seconds
@@ -121,5 +121,5 @@ def _table(snapshot: ProgressSnapshot) -> Any:
 
 
 def is_terminal() -> bool:
-    """Return whether somebody watches standard error."""
+    """Return whether standard error is a terminal."""
     return sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""The prompt of `run --prune`: what may go is shown, the user is asked, the result is printed."""
+"""The prompt of `run --prune`: shows the files that can be removed, asks the user, and prints the result."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from harvester.storage.trash_mover import Pruned
 @dataclass(frozen=True)
 class PrunePrompt:
     """
-    The prompt before files that no longer belong to the harvest are removed.
+    The prompt before orphaned files are removed.
 
     Attributes:
-        config: Of the folder.
+        config: of the folder.
         says_yes: ``--yes`` was given.
-        await_work: Runs a coroutine to its end.
-        begin_to_wait: Called before the user is asked.
-        trash_days: See `jobs.prune.prune`.
+        await_work: runs a coroutine to its end.
+        begin_to_wait: called before the user is asked.
+        trash_days: see `jobs.prune.prune`.
     """
 
     config: Config
@@ -37,9 +37,9 @@ class PrunePrompt:
     trash_days: int = TRASH_DAYS
 
     def make(self) -> None:
-        """Show what may go; move and delete it if the user says yes; forget files that are gone already."""
-        if told := prune_blockers(self.config):
-            print_note(nothing_removed(told))
+        """Show the files; remove them if the user says yes; forget files that are gone already."""
+        if blockers := prune_blockers(self.config):
+            print_note(nothing_removed(blockers))
             return
         found = removable(self.config)
         shown = [each for each in found if not each.kept]
@@ -55,7 +55,7 @@ class PrunePrompt:
             print_note(pruned_text(pruned))
 
     def _agrees(self) -> bool:
-        """Return the user's answer; no, where there is no terminal to ask on."""
+        """Return the user's answer; False if there is no terminal."""
         if self.says_yes:
             return True
         if not (sys.stdin.isatty() and sys.stdout.isatty()):

@@ -1,4 +1,4 @@
-"""What commands print: how a run ended, a plan, the state of a folder."""
+"""Rendering: the texts that commands print, such as the end of a run, a plan or the state of a folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def closing(summary: Summary, config: Config) -> str:
-    """Return what a run did, and account for all that was asked, item by item and file by file."""
+    """Return the closing lines of a run, which account for every requested item and file."""
     run, folder = summary.run, summary.folder
     requests = sum(run["requests"].values())
     lines = [
@@ -52,13 +52,13 @@ def closing(summary: Summary, config: Config) -> str:
 
 def accounts(folder: dict[str, Any]) -> dict[str, str]:
     """
-    Account for what a folder holds, by what is accounted for.
+    Return the accounts of a folder: the name of each account with its text.
 
-    Behind the colon stands what became of each entry, item and file; it adds up to the number before.
+    The parts after the colon add up to the number before it.
     """
     listed, outcomes, files = folder["listings"], folder["outcomes"], folder["files"]
     done = files.get("done", {"files": 0, "bytes": 0})
-    told = {
+    texts = {
         "entries": f"{listed['entries']}{_parts({name: listed[name] for name in _LISTED})}",
         "items": f"{folder['items']}, {folder['records']} with their record"
         + _parts(_by_record(outcomes["items"])),
@@ -66,23 +66,23 @@ def accounts(folder: dict[str, Any]) -> dict[str, str]:
         + _parts(outcomes["files"]),
     }
     if versions := folder["versions"]:
-        told["versions"] = f"{versions} of these items are particular versions"
+        texts["versions"] = f"{versions} of these items are particular versions"
     if (left := folder["orphaned_files"])["files"]:
-        told["orphans"] = (
+        texts["orphans"] = (
             f"{left['files']} files, {human_bytes(left['bytes'])}, that no record lists any more"
         )
     if (trash := folder["trash"])["files"]:
-        told["trash"] = f"{trash['files']} files, {human_bytes(trash['bytes'])}, in {TRASH}/"
+        texts["trash"] = f"{trash['files']} files, {human_bytes(trash['bytes'])}, in {TRASH}/"
     if (found := folder["unidentified_files"])["files"]:
-        told["unknown"] = (
+        texts["unknown"] = (
             f"{found['files']} files, {human_bytes(found['bytes'])}, were here when the ledger was rebuilt, "
             "and no record names them"
         )
     if folder["listings_open"]:
-        told["listings"] = f"{folder['listings_open']} not read to their end"
+        texts["listings"] = f"{folder['listings_open']} not read to their end"
     if outcomes["withheld"]:
-        told["by design"] = f"nothing can be downloaded of some items{_parts(outcomes['withheld'])}"
-    return told
+        texts["by design"] = f"nothing can be downloaded of some items{_parts(outcomes['withheld'])}"
+    return texts
 
 
 def _parts(numbers: dict[str, int]) -> str:
@@ -91,7 +91,7 @@ def _parts(numbers: dict[str, int]) -> str:
 
 
 def _by_record(items: dict[str, int]) -> dict[str, int]:
-    """Return the outcomes of items; those that are excluded are so by their records, not by a listing."""
+    """Return the outcomes of items; "excluded" here means by the record, not by a listing."""
     return {"by record" if state == "excluded" else state: number for state, number in items.items()}
 
 
@@ -115,14 +115,14 @@ _WORDS = {
 
 
 def _changes(changes: dict[str, int], folder: dict[str, Any]) -> list[str]:
-    """Return what has become of the items since the run before; nothing where all that is here is new."""
+    """Return the changes of items since the last run; none if all items are new."""
     is_first = changes.keys() <= {"new"} and changes.get("new", 0) >= folder["records"]
-    told = ", ".join(f"{number} {what}" for what, number in changes.items() if number)
-    return [f"{'changes':10}{told}"] if told and not is_first else []
+    text = ", ".join(f"{number} {what}" for what, number in changes.items() if number)
+    return [f"{'changes':10}{text}"] if text and not is_first else []
 
 
 def removable_text(files: Sequence[Removable], old: Sequence[Dated], trash_days: int) -> str:
-    """Show every file that no longer belongs to the harvest, and what of the trash has had its time."""
+    """Return the list of orphaned files, and of the expired parts of the trash."""
     lines = [f"kept: {file.path}: {file.kept}" for file in files if file.kept]
     files = [file for file in files if not file.kept]
     if not files and not old:
@@ -145,7 +145,7 @@ def nothing_removed(doubts: Sequence[str]) -> str:
 
 
 def pruned_text(pruned: Pruned) -> str:
-    """Return what was removed, and what was not."""
+    """Return which files were removed, and which were not."""
     lines = [f"kept: {why}" for why in pruned.kept]
     if pruned.removed or not pruned.deleted:
         there = f", now in {pruned.trash}/" if pruned.size else ""
@@ -156,7 +156,7 @@ def pruned_text(pruned: Pruned) -> str:
 
 
 def plan_text(plan: Plan, config: Config) -> str:
-    """Return what a run would ask and which service decides how long it takes."""
+    """Return the requests that a run would make, and the service that limits it."""
     about = "about " if plan.sampled else ""
     how = f" (estimated from {plan.sampled} records)" if plan.sampled else ""
     if not plan.files_known:
@@ -179,33 +179,33 @@ def plan_text(plan: Plan, config: Config) -> str:
     return "\n".join(lines)
 
 
-def status_text(told: dict[str, Any]) -> str:
-    """Return what `status.status` found."""
-    run = told["last_run"]
+def status_text(status: dict[str, Any]) -> str:
+    """Return the result of `jobs.status.status` as text."""
+    run = status["last_run"]
     last = "none"
     if run is not None:
         by = f" by {run['by']}" if run["by"] else ""
         last = f"{run['state']}{by}, started {run['started']}"
         last += f", ended {run['ended']}" if run["ended"] else ""
     lines = [
-        f"folder    {told['folder']}",
+        f"folder    {status['folder']}",
         f"last run  {last}",
-        *(f"{name:10}{text}" for name, text in accounts(told).items()),
-        *_changes(told["changes"], told),
+        *(f"{name:10}{text}" for name, text in accounts(status).items()),
+        *_changes(status["changes"], status),
     ]
-    for task, states in told["work"].items():
+    for task, states in status["work"].items():
         lines.append(f"{task:9} " + ", ".join(f"{number} {state}" for state, number in states.items()))
-    lines.append(f"failures  {told['failures']}")
+    lines.append(f"failures  {status['failures']}")
     return "\n".join(lines)
 
 
-def as_json(told: dict[str, Any]) -> str:
-    """Write for programs what the other functions write for people; it cannot command a terminal either."""
-    import json  # noqa: PLC0415 - people's words need none of it
+def as_json(document: dict[str, Any]) -> str:
+    """Return a document as JSON, safe to print on a terminal."""
+    import json  # noqa: PLC0415 - only JSON output needs it
 
     import orjson  # noqa: PLC0415
 
     try:
-        return harmless_json(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
-    except orjson.JSONEncodeError:  # a path that is no text, which orjson refuses and JSON has a way for
-        return json.dumps(told, indent=2)
+        return harmless_json(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+    except orjson.JSONEncodeError:  # a path with lone surrogates, which orjson rejects
+        return json.dumps(document, indent=2)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: heeded from the first line of a command to the end of the process."""
+"""Signal handling: Ctrl-C and SIGTERM, from the first line of a command to the end of the process."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from harvester.errors import ExitStatus
 
 class Signals:
     """
-    Ctrl-C and SIGTERM, from the first line of a command to the end of the process.
+    Handles Ctrl-C and SIGTERM, from the first line of a command to the end of the process.
 
-    Before the work they end the command, during it they are handed to it, after it the first one comes
-    too late to do anything. A second one ends the process at once, always. One handler does all of that:
-    asyncio's, which anyio's receiver uses, gives SIGTERM back to the system when it is removed, and until
-    another is set the system kills.
+    Before the work a signal ends the command. During the work it is passed to it. After the work the first
+    one is ignored. A second one always ends the process immediately. One handler does all of this: when
+    asyncio's handler, which anyio uses, is removed, the default action of SIGTERM is restored, and the system
+    would kill the process until another handler is set.
     """
 
     def __init__(self) -> None:
@@ -28,12 +28,12 @@ class Signals:
         self._act: Callable[[], object] = _interrupt
 
     def begin(self) -> None:
-        """Heed signals from now on."""
+        """Install the handler."""
         self._was_one, self._act = False, _interrupt
-        with contextlib.suppress(ValueError):  # outside the main thread nobody can be told anything
+        with contextlib.suppress(ValueError):  # signals reach the main thread only
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, self._handle)
-                # When Python ends it takes its handlers away, but leaves what is ignored.
+                # At exit Python removes its handlers, but ignored signals stay ignored.
                 atexit.register(signal.signal, number, signal.SIG_IGN)
 
     def _handle(self, *_: object) -> None:
@@ -43,7 +43,7 @@ class Signals:
         self._act()
 
     def ignore_one(self) -> None:
-        """Do nothing at the first signal, unless somebody waits for it."""
+        """Ignore the first signal, unless `first` waits for it."""
         self._act = _nothing
 
     async def first(self) -> None:
@@ -68,9 +68,9 @@ def _nothing() -> None:
 
 
 def _exit_at_once() -> None:
-    """Leave; the ledger's transactions make that safe at any moment."""
+    """Exit immediately; the ledger's transactions make that safe at any moment."""
     if sys.stderr.isatty():
-        sys.stderr.write("\x1b[?25h\n")  # the live display had hidden the cursor
+        sys.stderr.write("\x1b[?25h\n")  # the live display has hidden the cursor
         sys.stderr.flush()
     os._exit(ExitStatus.INTERRUPTED)
 

@@ -1,8 +1,8 @@
 """
-Configuration of a run: the keys (`keys.py`), and how they are read (`loading.py`).
+Configuration of a run: its keys (`keys.py`), and how they are read (`loading.py`).
 
-`tables.py` and `values.py` do for them what dataclasses and a converter would, without their price: every
-command reads its config before it says anything.
+`tables.py` and `values.py` replace dataclasses and a converter, which are slower to import: every command
+reads its config before its first output.
 """
 
 from harvester.config.keys import Concurrency, Config, FileRules, Rates, Retry, Statistics, Timeouts, keys

@@ -1,4 +1,4 @@
-"""Service addresses of a config: what makes one unusable."""
+"""Service addresses: validates the addresses in a config."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from ipaddress import ip_address
 
 
 def address_fault(address: str) -> str:
-    """Return what is wrong with the address of a service, "" where nothing is."""
-    from yarl import URL  # noqa: PLC0415 - where an address is given
+    """Return what is wrong with the address of a service, "" if it is valid."""
+    from yarl import URL  # noqa: PLC0415 - only if an address is given
 
     try:
         url = URL(address)
-        (url.origin().raw_host or "").encode("idna")  # as it is looked up: no part is empty or too long
+        (url.origin().raw_host or "").encode(
+            "idna"
+        )  # as in the DNS lookup: fails if a label is empty or too long
         host = url.host or ""
     except ValueError:
         return "not an address"

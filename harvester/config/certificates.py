@@ -1,17 +1,17 @@
-"""The certificates that a user has us trust: whether there are any where the environment says so."""
+"""Trusted certificates: checks the file that the environment variable names."""
 
 from collections.abc import Mapping
 
 VARIABLE = "SSL_CERT_FILE"
-"""The system's TLS library reads the file that it names, and says nothing where that is none."""
+"""OpenSSL reads the file that it names, and silently ignores an invalid one."""
 
 
 def untrusted(environ: Mapping[str, str]) -> list[str]:
-    """Tell, in the words of a fault, that there are no certificates where they are said to be."""
+    """Return a fault if the named file contains no certificates."""
     path = environ.get(VARIABLE, "")
     if not path:
         return []
-    import ssl  # noqa: PLC0415 - where certificates are named, and figshare is going to be asked
+    import ssl  # noqa: PLC0415 - only if the variable is set
 
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)

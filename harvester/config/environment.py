@@ -10,11 +10,11 @@ from harvester.system.paths import as_text
 
 ENVIRONMENT_PREFIX = "HARVESTER_"
 PATHS = {"output"}
-"""Keys whose values stay as the system gave them: a path need not be UTF-8."""
+"""Keys whose values are not decoded: a path need not be UTF-8."""
 
 
 def read_environment(environ: Mapping[str, str], faults: Faults) -> dict[str, Any]:
-    """Pick the keys that stand in the environment as HARVESTER_<TABLE>_<KEY>."""
+    """Return the keys that are set in the environment as HARVESTER_<TABLE>_<KEY>."""
     known = {variable_of(key): key for key in keys()}
     renamed = {variable_of(old): variable_of(new) for old, new in RENAMED.items()}
     values: dict[str, Any] = {}

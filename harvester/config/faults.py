@@ -1,4 +1,4 @@
-"""Faults of a config: collected, so that all of them are shown at once, each with its origin and its key."""
+"""Config validation: collects all faults, so that they are shown together, each with its origin and key."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from harvester.config.keys import JOBS, Need
 
 ENVIRONMENT = "environment"
-"""The key of a fault that is about the environment."""
+"""The key of a fault in the environment."""
 
 
 class Faults:
@@ -15,7 +15,7 @@ class Faults:
 
     Attributes:
         found: one line for each fault.
-        unmet: what is missing, and matters to some jobs alone.
+        unmet: missing values that only some jobs need.
     """
 
     def __init__(self, origins: Mapping[str, str]) -> None:
@@ -36,8 +36,8 @@ class Faults:
 
 
 def suggest(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """Return a hint at the known word that one may have been meant for, "" for none."""
-    import difflib  # noqa: PLC0415 - where a word is wrong
+    """Return a hint with the most similar known word, "" if none is similar."""
+    import difflib  # noqa: PLC0415 - only for an unknown word
 
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""

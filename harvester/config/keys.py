@@ -1,8 +1,8 @@
 """
 Config keys: their names, types, defaults and limits.
 
-Every table is a `Table` whose fields are its keys, so that a key's name, type, default and limits stand in
-one place. The kinds of source, task and export format are the business of their own packages.
+Every table is a `Table` whose fields are its keys, so that a key's name, type, default and limits are in one
+place. Sources, tasks and export formats have their own packages.
 """
 
 import re
@@ -21,21 +21,21 @@ from harvester.system.paths import usable
 
 
 def at_most(most: int) -> Rule:
-    """Whole numbers from 1 to `most`: more would take the machine's memory, or longer than anybody lives."""
+    """Whole numbers from 1 to `most`; more would need too much memory or time."""
     return Rule(f"from 1 to {most:,}", lambda number: 1 <= number <= most)
 
 
 MOST_SECONDS = 30 * 86400
 A_DAY = 1 / 86400
-"""Requests a second, at one a day: less is no pace."""
+"""Requests a second, at one request a day: the lowest rate."""
 Seconds = Annotated[
     float, Rule(f"> 0.0, {MOST_SECONDS:,} (30 days) at most", lambda number: 0 < number <= MOST_SECONDS)
 ]
-Pace = Annotated[float, Rule("> 0.0, one request a day at least", lambda number: number >= A_DAY)]
+PerSecond = Annotated[float, Rule("> 0.0, one request a day at least", lambda number: number >= A_DAY)]
 Count = Annotated[int, Rule(">= 1", lambda number: number >= 1)]
 Natural = Annotated[int, Rule(">= 0", lambda number: number >= 0)]
 Id = Annotated[int, at_most(2**63 - 1)]
-"""What figshare calls a group, a collection, a project or an institution."""
+"""figshare's id of a group, a collection, a project or an institution."""
 Line = Annotated[str, Rule("of one line that can be printed", str.isprintable)]
 _WEB = r"^https?://[^\s/]+"
 Address = Annotated[str, Rule(f"matching regex {_WEB!r}", lambda text: re.search(_WEB, text))]
@@ -65,14 +65,14 @@ AUTO: Final = "auto"
 
 
 class _Allowance:
-    """Requests a second: a number, or the word that has a run find out."""
+    """Requests a second: a number, or "auto" to find out the highest accepted rate."""
 
     @staticmethod
     def parse(value: object) -> float | Literal["auto"]:
         if value == AUTO:
             return AUTO
         try:
-            return float(convert(value, Pace))
+            return float(convert(value, PerSecond))
         except ValueError as exc:
             raise ValueError('expected a number above 0, one request a day at least, or "auto"') from exc
 
@@ -81,11 +81,11 @@ Allowance = Annotated[float | Literal["auto"], _Allowance]
 
 
 class _NetworkRange:
-    """A network in CIDR notation, as text: what it means is decided in `url_policy.py`."""
+    """A network in CIDR notation, as text; `url_policy.py` applies it."""
 
     @staticmethod
     def parse(value: object) -> str:
-        from ipaddress import ip_network  # noqa: PLC0415 - where one is given
+        from ipaddress import ip_network  # noqa: PLC0415 - only if a network is given
 
         try:
             return str(ip_network(str(value)))
@@ -94,12 +94,12 @@ class _NetworkRange:
 
 
 class _Folder:
-    """The path of a folder as the user names it."""
+    """The path of a folder as the user gives it."""
 
     @staticmethod
     def parse(value: object) -> str:
         path = str(convert(value, str))
-        # Above that a byte of any name may become anything in the user's locale.
+        # Other characters may be any byte in the user's locale, so they are allowed.
         if any(ord(character) < 32 or ord(character) == 127 for character in path):
             raise ValueError("expected a path without control characters")
         try:
@@ -125,23 +125,23 @@ class Concurrency(Table):
 
 
 SERVICES: Final = ("api", "stats", "files")
-"""What figshare offers, each with a host and a rate of its own."""
+"""figshare's services, each with its own host and rate."""
 
 
 class Rates(Table):
-    """Requests a second for each service; ``ceiling`` is the most for those that are "auto"."""
+    """Requests a second for each service; ``ceiling``: the upper bound for "auto"."""
 
     api: Allowance = 1.0
     stats: Allowance = 1.0
     files: Allowance = 1.0
-    ceiling: Pace = 10.0
+    ceiling: PerSecond = 10.0
 
     def is_sought(self, service: str) -> bool:
-        """Tell whether the rate of a service is to be found out."""
+        """Return whether the rate of a service is "auto"."""
         return bool(getattr(self, service) == AUTO)
 
     def at_most(self, service: str) -> float:
-        """Return the requests a second that a service may get at most."""
+        """Return the highest rate for a service, in requests a second."""
         return self.ceiling if self.is_sought(service) else float(getattr(self, service))
 
 
@@ -158,7 +158,7 @@ class Timeouts(Table):
 
 
 class _Versions:
-    """Which versions of an item: a word, or their numbers."""
+    """The wanted versions of items: a word, or their numbers."""
 
     @staticmethod
     def parse(value: object) -> Literal["latest", "all"] | tuple[int, ...]:
@@ -188,7 +188,7 @@ def _is_one_of(words: tuple[str, ...]) -> Rule:
 
 
 class Statistics(Table):
-    """What the tasks stats, timeline and breakdown ask for."""
+    """What the tasks stats, timeline and breakdown request."""
 
     counters: tuple[Annotated[str, _is_one_of(COUNTERS)], ...] = ("views", "downloads")
     granularity: Annotated[str, _is_one_of(GRANULARITIES)] = "month"
@@ -214,7 +214,7 @@ class FileRules(Table):
     max_total: ByteCount = ByteCount(0)
 
     def accepts(self, full_name: str, size: int) -> bool:
-        """Tell whether a file of this ``folder/name`` and size in bytes is to be fetched, given room."""
+        """Return whether a file with this ``folder/name`` and size in bytes is to be fetched."""
         if size < self.min_size or 0 < self.max_size < size:
             return False
         if self.include != ("*",) and not any(fnmatchcase(full_name, each) for each in self.include):
@@ -228,11 +228,11 @@ class Export(Table):
 
 HARVEST: Final = "harvest"
 JOBS: Final = (HARVEST, "plan", "list")
-"""The jobs that ask figshare for what the sources select."""
+"""The jobs that read the sources at figshare."""
 
 
 class Need(NamedTuple):
-    """What some jobs need and is not there, in the words of a fault; other jobs do without it."""
+    """A missing value that some jobs need, as the text of a fault."""
 
     jobs: tuple[str, ...]
     message: str
@@ -243,7 +243,7 @@ class Exporters(NamedTuple):
     The exporters of a config.
 
     ``registry``: the class of each output format, by its name.
-    ``options``: the exporters, by format, that a table ``[export.<format>]`` describes.
+    ``options``: by format, the exporters that a table ``[export.<format>]`` defines.
     """
 
     registry: Mapping[str, type[Any]]
@@ -252,10 +252,11 @@ class Exporters(NamedTuple):
 
 class Config(Table):
     """
-    All settings of a run. ``sources`` holds instances of the classes in ``Kinds.sources``.
+    All settings of a run.
 
+    ``sources``: instances of the classes in ``Kinds.sources``.
     ``exporters``: None for those of this package, without options.
-    ``unmet``: what the environment lacks; `check_for` says whether that matters.
+    ``unmet``: values that the environment lacks; `check_for` decides whether a job needs them.
     """
 
     output: Annotated[str, _Folder] = "harvest"
@@ -277,12 +278,12 @@ class Config(Table):
     unmet: tuple[Need, ...] = ()
 
     def check_for(self, job: str) -> None:
-        """Raise UsageError, with a line for each, where something is not there that one of `JOBS` needs."""
+        """Raise UsageError, with a line for each missing value that this job of `JOBS` needs."""
         if lacking := self.lacking(job):
             raise UsageError("\n".join(lacking))
 
     def lacking(self, job: str) -> list[str]:
-        """Return what a job needs and does not have, one line each."""
+        """Return the missing values that a job needs, one line each."""
         nothing = [f"nothing to {job}: name a source in the config, or --search, --item, …"]
         return ([] if self.sources else nothing) + [need.message for need in self.unmet if job in need.jobs]
 
@@ -293,18 +294,18 @@ class Config(Table):
 
 
 NOT_KEYS = {"sources", "exporters", "token", "stats_credentials", "proxies", "unmet"}
-"""Fields of `Config` that are read in another way."""
+"""Fields of `Config` that are no plain keys."""
 RENAMED = {"retry.patience": "retry.outage_timeout", "timeouts.slowest": "timeouts.min_speed"}
-"""Keys of earlier versions, each with the one that took its place."""
+"""Keys of earlier versions, each with its replacement."""
 
 
 def is_table(hint: Any) -> bool:
-    """Return whether a type is that of a table."""
+    """Return whether a type is a table."""
     return isinstance(hint, type) and issubclass(hint, Table)
 
 
 def keys() -> dict[str, Any]:
-    """Return the full name of every key that is not a source's, with its type."""
+    """Return the full name and the type of every key, except those of sources."""
     known: dict[str, Any] = {}
     for name, hint in fields(Config).items():
         if name in NOT_KEYS:

@@ -1,8 +1,8 @@
 """
-TOML, environment and options into typed values; all faults at once, each with its place.
+Config loading: reads TOML, environment and options into typed values, and reports all faults together.
 
-Precedence: option, environment, file, default. The kinds of source, task and export format come from
-outside (`Kinds`), as the tables of their own packages.
+Precedence: option, environment, file, default. The known sources, tasks and export formats are arguments
+(`Kinds`), as they belong to other packages.
 """
 
 import math
@@ -28,7 +28,7 @@ from harvester.config.keys import (
 )
 from harvester.config.proxies import NO_PROXIES, Proxies, read_proxies
 from harvester.config.secrets import Secret, is_variable
-from harvester.config.tables import Table, faults_whatever, fields, is_required
+from harvester.config.tables import Table, certain_faults, fields, is_required
 from harvester.config.values import convert
 from harvester.errors import UsageError
 from harvester.system.paths import contents
@@ -36,16 +36,16 @@ from harvester.system.paths import contents
 T = TypeVar("T", bound=Table)
 
 MOST_BYTES = 16_000_000
-"""Of a config."""
+"""The largest config file."""
 SPELLINGS = {"license": "licence"}
-"""Other spellings of keys, which are taken as well."""
+"""Other accepted spellings of keys."""
 
 
 class Kinds(NamedTuple):
     """
-    What the values of ``kind``, ``tasks`` and ``formats`` may be; sources by kind, exporters by format.
+    The allowed values of ``kind``, ``tasks`` and ``formats``: sources by kind, exporters by format.
 
-    ``always_exported``: exporters that are no format to choose.
+    ``always_exported``: exporters that are always written, so they are no format to choose.
     """
 
     sources: Mapping[str, type[Any]]
@@ -69,11 +69,11 @@ def load(
     """
     Read the config from a file, the environment and options.
 
-    `options` maps a key's full name (``"concurrency.workers"``, ``"sources"``) to its value. `job`: one of
-    `JOBS`; what it needs and is not there (`Config.check_for`) is a fault among the others.
+    `options`: a key's full name (``"concurrency.workers"``, ``"sources"``) to its value.
+    `job`: one of `JOBS`; a value that it needs and that is missing (`Config.check_for`) is a fault too.
 
     Raises:
-        UsageError: anything is wrong; the message has a line for each fault.
+        UsageError: there are faults; the message has a line for each.
     """
     environ = environ or {}
     tree = _read_toml(path) if path else {}
@@ -96,14 +96,17 @@ def load(
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    import tomllib  # noqa: PLC0415 - where there is a file
+    import tomllib  # noqa: PLC0415 - only if there is a file
 
     try:
         return tomllib.loads(contents(path, most=MOST_BYTES).decode("utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8 text"
         raise UsageError(f"{path}: cannot be read: {reason}") from exc
-    except (ValueError, RecursionError) as exc:  # tomllib's own, and Python's of what is too long or deep
+    except (
+        ValueError,
+        RecursionError,
+    ) as exc:  # from tomllib, or from Python for long numbers or deep nesting
         raise UsageError(f"{path}: not valid TOML: {exc}") from exc
 
 
@@ -113,11 +116,11 @@ def _put(tree: dict[str, Any], key: str, value: Any, faults: Faults) -> None:
         tree = tree.setdefault(table, {})
     if isinstance(tree, dict):
         tree[name] = value
-    # A table that is none is a fault when it is read.
+    # A value in place of a table becomes a fault when the table is read.
 
 
 def _forbid_tokens(table: Any, at: str, services: Any, faults: Faults) -> None:
-    """A token in a file would be copied, mailed and committed with it."""
+    """Add a fault for each token in a file: it would be copied, mailed and committed with the file."""
     entries = table.items() if isinstance(table, dict) else ()
     for key, value in list(entries):
         if key == "token":
@@ -146,7 +149,7 @@ def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], fault
         stats_credentials=_credentials(values.get("stats", Statistics()), environ, faults),
         proxies=_proxies(environ, faults),
     )
-    if "stats" in values or "stats" not in tree:  # else it is wrong in itself
+    if "stats" in values or "stats" not in tree:  # else its own faults are reported
         _check_statistics(config, faults)
     _check_names(config.tasks, kinds.tasks, "tasks", faults)
     _check_names(config.export.formats, kinds.formats, "export.formats", faults)
@@ -159,11 +162,11 @@ def _build(tree: dict[str, Any], kinds: Kinds, environ: Mapping[str, str], fault
 
 
 NO_VARIABLE = "expected the name of an environment variable"
-"""What stands there instead is not repeated: somebody may have put the secret itself there."""
+"""The message does not repeat the value, which may be the secret itself."""
 
 
 def _check_token(config: Config, faults: Faults) -> None:
-    """Check that there is a token where one is needed, and where it is said to be."""
+    """Check that there is a token if one is needed, in the configured variable."""
     services = config.services
     if not is_variable(services.token_env):
         faults.add("services.token_env", NO_VARIABLE)
@@ -179,7 +182,7 @@ def _check_token(config: Config, faults: Faults) -> None:
 
 
 def _secret(variable: str, environ: Mapping[str, str], faults: Faults) -> Secret | None:
-    """Read a secret from the environment, None where there is none."""
+    """Return a secret from the environment, None if there is none."""
     text = environ.get(variable, "").strip()
     if not text or not is_variable(variable):
         return None
@@ -190,7 +193,7 @@ def _secret(variable: str, environ: Mapping[str, str], faults: Faults) -> Secret
 
 
 def _credentials(stats: Statistics, environ: Mapping[str, str], faults: Faults) -> Secret | None:
-    """Read an institution's credentials; without an institution it does not matter what stands there."""
+    """Return an institution's credentials; without an institution the variable is ignored."""
     variable = stats.credentials_env
     text = environ.get(variable, "").strip()
     if not text or not is_variable(variable):
@@ -210,11 +213,11 @@ def _proxies(environ: Mapping[str, str], faults: Faults) -> Proxies:
 
 
 ON_STATISTICS = ("stats", "timeline", "breakdown")
-"""The tasks that ask for statistics; all but the first for a span of days."""
+"""The statistics tasks; all but the first request a span of days."""
 
 
 def _check_statistics(config: Config, faults: Faults) -> None:
-    """Check what the tasks on statistics need of each other's keys."""
+    """Check the keys that statistics tasks need."""
     stats = config.stats
     tasks = [task for task in ON_STATISTICS if task in config.tasks]
     if stats.since is None:
@@ -248,7 +251,9 @@ def _read_sources(tables: Any, kinds: Kinds, faults: Faults) -> tuple[Any, ...]:
     found: list[Any] = []
     for index, table in enumerate(tables):
         at = f"sources[{index}]"
-        found.append(None)  # what cannot be read keeps its place, or the others would get a wrong number
+        found.append(
+            None
+        )  # an unreadable source keeps its place, so that the numbers of the others stay right
         kind = table.get("kind") if isinstance(table, dict) else None
         if not isinstance(kind, str):
             faults.add(f"{at}.kind", f"missing; known: {', '.join(kinds.sources)}")
@@ -264,7 +269,7 @@ def _read_sources(tables: Any, kinds: Kinds, faults: Faults) -> tuple[Any, ...]:
 
 
 def _read_exporters(table: Any, kinds: Kinds, faults: Faults) -> dict[str, Any]:
-    """Take the tables ``[export.<format>]`` out of their table, and return the exporters they describe."""
+    """Remove the tables ``[export.<format>]`` from their table, and return the exporters that they define."""
     tables = table if isinstance(table, dict) else {}
     names = [name for name in tables if name in kinds.formats or isinstance(tables[name], dict)]
     found: dict[str, Any] = {}
@@ -274,7 +279,7 @@ def _read_exporters(table: Any, kinds: Kinds, faults: Faults) -> dict[str, Any]:
         if name in kinds.formats:
             try:
                 found[name] = _read_table(kinds.exporters[name], options, f"export.{name}.", faults)
-            except UsageError as exc:  # it needs a package that is not installed
+            except UsageError as exc:  # a required package is not installed
                 faults.add("export", str(exc))
     return found
 
@@ -288,7 +293,7 @@ def _read_table(cls: type[T], table: Any, at: str, faults: Faults) -> T | None:
     lacking = [
         name for name in fields(cls) if name not in values and (name in table or is_required(cls, name))
     ]
-    for fault in faults_whatever(cls, values, lacking):  # what only the table's own class can tell
+    for fault in certain_faults(cls, values, lacking):  # faults that only the table's class can find
         name, _, what = fault.partition(": ")
         faults.add(f"{at}{name}", what) if name in fields(cls) else faults.add(at.rstrip("."), fault)
     return None if len(faults.found) > before else cls(**values)
@@ -301,7 +306,7 @@ def _read_values(
     faults: Faults,
     leave: frozenset[str] | set[str] = frozenset(),
 ) -> dict[str, Any]:
-    """Convert the keys that stand in a table; what is wrong or missing becomes a fault."""
+    """Convert the keys of a table; add a fault for each wrong or missing one."""
     known = {name: hint for name, hint in fields(cls).items() if name not in leave}
     for key in table.keys() - known.keys():
         if new := RENAMED.get(f"{at}{key}"):
@@ -323,7 +328,7 @@ def _read_values(
 
 
 def _spelled(table: Mapping[str, Any], cls: type[Table], at: str, faults: Faults) -> dict[str, Any]:
-    """Return a table with its keys in the spelling of the class's fields."""
+    """Return a table with its keys in the spelling of the fields."""
     spelled = dict(table)
     for other, name in SPELLINGS.items():
         if other in spelled and name in fields(cls):

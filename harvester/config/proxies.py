@@ -1,7 +1,7 @@
 """
-The proxy that the environment names, read as curl reads it: which one it is, and which hosts it is not for.
+Proxy settings from the environment, read as curl reads them: the proxy, and the hosts to reach without it.
 
-Only https is sent through it: what is asked by plain http is this machine.
+Only https requests use the proxy: plain http is for this machine only.
 """
 
 import ipaddress
@@ -12,11 +12,11 @@ from typing import NamedTuple
 from harvester.config.secrets import Secret
 
 VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
-"""In the order in which they are looked at; one that is empty is as one that is not there."""
+"""In order of precedence; an empty variable counts as missing."""
 _EXCEPTIONS = ("no_proxy", "NO_PROXY")
 _PORTS = {"http": 1080, "https": 443}
 _EXPECTED = (
-    # Without a scheme: redaction takes what stands between "http://" and "@" for credentials.
+    # Without a scheme: redaction treats the text between "http://" and "@" as credentials.
     "not the address of a proxy: expected http://host:port, or name:password@host:port where it asks for "
     "them, with %40 for an @ in the password"
 )
@@ -25,7 +25,7 @@ _INSTEAD = "name an HTTP proxy in HTTPS_PROXY, or the hosts that need none in NO
 
 
 class Proxy(NamedTuple):
-    """A proxy; ``variable``: the one of the environment that names it."""
+    """A proxy; ``variable``: the environment variable that sets it."""
 
     variable: str
     scheme: str
@@ -41,13 +41,13 @@ class Proxy(NamedTuple):
 
 
 class Proxies(NamedTuple):
-    """The proxy, None for none; ``exceptions``: hosts, domains and networks that are asked without."""
+    """The proxy, None for none; ``exceptions``: hosts, domains and networks to reach without it."""
 
     proxy: Proxy | None = None
     exceptions: Sequence[str] = ()
 
     def for_host(self, host: str, port: int | None) -> Proxy | None:
-        """Return the proxy that a host is asked through."""
+        """Return the proxy for requests to a host, None for none."""
         if self.proxy is None or any(_covers(each, host.rstrip("."), port) for each in self.exceptions):
             return None
         return self.proxy
@@ -58,10 +58,10 @@ NO_PROXIES = Proxies()
 
 def read_proxies(environ: Mapping[str, str]) -> Proxies:
     """
-    Read the proxy of an environment.
+    Return the proxy settings of an environment.
 
     Raises:
-        ValueError: what stands there is none, or one of a kind that cannot be used; never shows it.
+        ValueError: the value is no proxy, or one of an unsupported kind; the message does not contain it.
     """
     exceptions = next(filter(None, (environ.get(name, "").strip() for name in _EXCEPTIONS)), "")
     hosts = tuple(each.lower() for each in re.split(r"[\s,]+", exceptions) if each)
@@ -82,7 +82,7 @@ def _parse(variable: str, text: str) -> Proxy:
     if re.fullmatch(r"socks\w*", scheme):
         raise ValueError(f"{scheme} proxies cannot be used: {_INSTEAD}")
     found = re.fullmatch(
-        r"(?:(.*)@)?"  # a password may have an @ of its own
+        r"(?:(.*)@)?"  # a password may contain an @
         r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+))(?::([0-9]{0,5}))?(?:[/?#].*)?",
         rest,
     )
@@ -98,7 +98,9 @@ def _host(in_brackets: str | None, name: str | None) -> str:
     try:
         if in_brackets is not None:
             return str(ipaddress.IPv6Address(in_brackets))
-        return (name or "").encode("idna").decode()  # as it is looked up: no part is empty or too long
+        return (
+            (name or "").encode("idna").decode()
+        )  # as in the DNS lookup: fails if a label is empty or too long
     except ValueError as exc:
         raise ValueError(_EXPECTED) from exc
 
@@ -119,7 +121,7 @@ def _unescaped(text: str) -> str:
 
 
 def _covers(exception: str, host: str, port: int | None) -> bool:
-    """Tell whether an entry is about a host: example.org, .example.org, example.org:443, 10.0.0.0/8."""
+    """Return whether an entry matches a host: example.org, .example.org, example.org:443, 10.0.0.0/8."""
     found = re.fullmatch(r"(?:\*?\.)?(?:\[([^]]+)\]|([^:]+|[^:]*(?::[^:]*){2,}))(?::([0-9]+))?", exception)
     if found is None or (found[3] and found[3] != str(port)):
         return False

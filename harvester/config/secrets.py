@@ -1,4 +1,4 @@
-"""Credentials: where a token must not stand, and how it is kept from showing."""
+"""Secrets: tokens and credentials, which are never printed, and the search for tokens in config files."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from binascii import b2a_base64
 
 from harvester.text.redaction import REDACTOR
 
-# figshare's tokens are long hexadecimal numbers; other services' show by the word before them.
+# figshare's tokens are long hexadecimal numbers; those of other services follow a typical word.
 _LIKE_TOKENS = (
     r"(?i)\b[0-9a-f]{40,}\b|(?:token|secret|password|api_?key|authorization)\W{1,6}(?=[\w-]*\d)[\w-]{16,}"
 )
 
 
 def is_variable(name: str) -> bool:
-    """Tell whether a name is an environment variable's, and nothing that somebody put in its place."""
+    """Return whether a name is that of an environment variable, and not a secret in its place."""
     return bool(re.fullmatch(r"(?![0-9A-Fa-f]{20,}$)[A-Za-z_][A-Za-z0-9_]*", name))
 
 
 class Secret:
     """
-    A text that does not show when it is printed by accident, nor where somebody else repeats it.
+    A text that is not printed by accident, and is redacted in texts from others.
 
-    ``name``: of the environment variable that holds it, "" where it came in another way. ``forms``: what is
-    taken out of texts from outside: itself, the password in ``name:password``, and the whole in base64.
+    ``name``: of its environment variable, "" if it has none.
+    ``forms``: the texts to redact: itself, the password in ``name:password``, and the whole in base64.
     """
 
     __slots__ = ("__weakref__", "_text", "forms", "name")
@@ -40,17 +40,17 @@ class Secret:
         return "Secret(…)"
 
     def reveal(self) -> str:
-        """Return the text itself, for the one header that carries it."""
+        """Return the text itself, for the request header."""
         return self._text
 
     @property
     def is_sendable(self) -> bool:
-        """Whether it can stand in a header: nothing but visible ASCII."""
+        """Whether it is valid in a header: visible ASCII only."""
         return self._text.isascii() and self._text.isprintable() and " " not in self._text
 
 
 def lines_like_tokens(text: str, *secrets: Secret | None) -> list[int]:
-    """Number the lines, from 1, that hold something that looks like a token, or one of the secrets."""
+    """Return the numbers (from 1) of lines that contain a likely token, or one of the secrets."""
     known = [secret.reveal() for secret in secrets if secret is not None]
     return [
         number

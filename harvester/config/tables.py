@@ -1,11 +1,11 @@
 """
-Tables of the config: frozen records whose annotated fields are the keys.
+Config tables: frozen records whose annotated fields are the keys.
 
-A table is a dataclass in all but its price: to import `dataclasses` takes 8 ms and each of its classes half a
-millisecond, which every command would pay before it says anything, as it reads its config first.
+A table is like a dataclass, but faster: the import of `dataclasses` takes 8 ms and each class half a
+millisecond, and every command reads its config before its first output.
 
-Here, beside it and in the named tuples of what `status` needs, annotations are not postponed (no ``from
-__future__ import annotations``): to read postponed ones Python sets up its compiler's types, 1 ms more.
+Annotations are not postponed in this package and in the modules that `status` imports (no ``from __future__
+import annotations``), as their evaluation takes 1 ms.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +17,9 @@ from typing import Annotated, Any, ClassVar, dataclass_transform, get_args, get_
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class Table:
     """
-    A frozen record, made with keywords; a field without a default must be given.
+    A frozen record, created with keywords; a field without a default is required.
 
-    What only the table itself can tell is wrong (`faults`) is a ValueError, with a line for each fault.
+    Faults that only the table itself can find (`faults`) raise a ValueError, with a line for each.
     """
 
     _fields: ClassVar[Mapping[str, Any]] = {}
@@ -39,7 +39,7 @@ class Table:
             raise ValueError("\n".join(wrong))
 
     def faults(self) -> Iterator[str]:
-        """Tell what is wrong with the values together: the name of a field, a colon, and the reason."""
+        """Yield the faults of the values in combination: the name of a field, a colon, and the reason."""
         return iter(())
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -57,7 +57,7 @@ class Table:
 
 
 def fields(cls: type[Any]) -> Mapping[str, Any]:
-    """Return the fields of a table or a dataclass, those of its bases first, each with its type."""
+    """Return the fields of a table or a dataclass with their types, those of its bases first."""
     if issubclass(cls, Table):
         return cls._fields
     return _without_class_variables(get_type_hints(cls, include_extras=True))
@@ -72,19 +72,19 @@ def is_required(cls: type[Any], name: str) -> bool:
     return not hasattr(cls, name)
 
 
-def faults_whatever(cls: type[Any], values: Mapping[str, Any], lacking: Sequence[str]) -> list[str]:
+def certain_faults(cls: type[Any], values: Mapping[str, Any], lacking: Sequence[str]) -> list[str]:
     """
-    Tell what is wrong with the values together, whatever those that are `lacking` will be.
+    Return the faults of the values in combination that do not depend on the `lacking` ones.
 
-    They are taken to be left out, or to be there; what is a fault in one case only may be none in the end.
+    The check runs without and with made-up values for the lacking fields; a fault must occur both times.
     """
-    there = {name: some for name in lacking if (some := _some(fields(cls)[name])) is not None}
+    made_up = {name: some for name in lacking if (some := _some(fields(cls)[name])) is not None}
     required = {name for name in lacking if is_required(cls, name)}
-    if not required <= there.keys():
+    if not required <= made_up.keys():
         return []
-    excluded = _faults(cls, {**values, **{name: there[name] for name in required}})
-    put_in = _faults(cls, {**values, **there})
-    return [fault for fault in excluded if fault in put_in]
+    without = _faults(cls, {**values, **{name: made_up[name] for name in required}})
+    complete = _faults(cls, {**values, **made_up})
+    return [fault for fault in without if fault in complete]
 
 
 def _faults(cls: type[Any], values: Mapping[str, Any]) -> list[str]:
@@ -99,7 +99,7 @@ _SOME = {bool: True, int: 1, float: 1.0, str: "some", date: date.max}
 
 
 def _some(hint: Any) -> Any:
-    """Return a value of a type, None where none is known."""
+    """Return any value of a type, None if none is known."""
     kind = get_origin(hint) or hint
     if kind is tuple:
         return (_some(get_args(hint)[0]),)

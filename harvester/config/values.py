@@ -1,8 +1,8 @@
 """
-Values of TOML, options and the environment into the types of a table's fields.
+Value conversion: converts values of TOML, options and the environment to the types of a table's fields.
 
-They are text, numbers, truth, dates and lists of these: what TOML has. msgspec does the same in the same
-words, but to import it takes 10 ms, and every command reads its config before it says anything.
+They are texts, numbers, booleans, dates and lists of these, as in TOML. msgspec does the same with the same
+messages, but its import takes 10 ms, and every command reads its config before its first output.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 
 class Rule(NamedTuple):
-    """What a value must be beyond its type: in words that follow the type's name, and as a test."""
+    """A constraint on a value: the words that follow the type's name in messages, and the test."""
 
     words: str
     holds: Callable[[Any], object]
@@ -25,12 +25,12 @@ _WORDS = {NoneType: "null", list: "array", tuple: "array", frozenset: "set", dic
 
 def convert(value: object, hint: Any, place: str = "") -> Any:
     """
-    Return `value` as `hint` wants it: a class, a union, ``tuple[X, ...]``, or a class with a `Rule`.
+    Return `value` converted to `hint`: a class, a union, ``tuple[X, ...]``, or a class with a `Rule`.
 
-    A class with a method `parse` makes its values of anything; it may stand in the place of the rule.
+    A class with a method `parse` converts values itself; it may be used in place of the rule.
 
     Raises:
-        ValueError: it is something else; in words for a person.
+        ValueError: it has another type; the message is for the user.
     """
     if get_origin(hint) is Annotated:
         kind, rule = get_args(hint)
@@ -58,14 +58,14 @@ def convert(value: object, hint: Any, place: str = "") -> Any:
 
 
 def _check_range(value: object, hint: Any, place: str) -> None:
-    """Refuse a whole number that neither TOML nor a request has; where a name may stand it is one."""
+    """Raise ValueError for a whole number out of the range of TOML, unless the type also allows text."""
     kinds = get_args(hint) or (hint,)
     if int in kinds and str not in kinds and isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError(f"Number out of range{place}")
 
 
 def _is(value: object, kind: type) -> bool:
-    """Tell whether a value is of a kind; no truth is a number here, and no moment a day."""
+    """Return whether a value has a type; a bool is no number here, and a datetime no date."""
     return isinstance(value, kind) and not isinstance(value, {int: bool, date: datetime}.get(kind, ()))
 
 
@@ -83,7 +83,7 @@ def _float(number: Any) -> float:
 
 def _date(text: str) -> date:
     try:
-        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):  # Python takes more than this
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):  # Python accepts more formats
             return date.fromisoformat(text)
     except ValueError:
         pass

@@ -250,7 +250,7 @@ class Producer:
 
     async def _add(self, listing: Listing, page: Page) -> ListingProgress:
         added = await self._ledger.add_page(listing.key, page, self._tasks)
-        self._counters.items_pending += added.owed
+        self._counters.items_pending += added.pending
         self._counters.listed += len(page.refs)
         return added.listed
 

@@ -1,9 +1,10 @@
 """
-Output formats, each written from the ledger. A new one is a new module here and a line in `plugins.py`.
+Exporters: the output formats, each written from the ledger. A new one is a module here and a line in
+`plugins.py`.
 
 An exporter is a frozen dataclass whose fields are its options: the keys of ``[export.<format>]``. It is
-synchronous code that reads the ledger and runs in a worker thread. Its module may import what only an extra
-of that name installs: where that is missing, the format is refused with one line.
+synchronous code that reads the ledger and runs in a worker thread. Its module may import packages that only
+an extra of the same name installs; if they are missing, the error is one line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CSV export: every table of `tables.py` as one file."""
+"""CSV exporter: writes every table of `tables.py` to one file."""
 
 from __future__ import annotations
 

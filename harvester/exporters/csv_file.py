@@ -1,4 +1,4 @@
-"""CSV writer: a table as a file in the dialect of RFC 4180, UTF-8, safe to open in a spreadsheet."""
+"""CSV writer: writes a table as RFC 4180 and UTF-8, safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harvester.text.fields import join_values
 
 
 def write_table(table: Table, reader: Reader, folder: Path, *, mark: str = "") -> Path:
-    """Write one table into a folder, and return its path; `mark` stands before the header."""
+    """Write one table into a folder, and return its path; `mark`: a byte order mark, or ""."""
     rows: Iterable[Sequence[object]] = table.rows(reader)
     if any(column.type in _WRITERS for column in table.columns):
         rows = _cells(rows, table.columns)
@@ -27,11 +27,11 @@ def _list_cell(texts: Iterable[str]) -> str:
 
 
 _WRITERS: dict[Type, Callable[[Any], str]] = {Type.TEXT: clean_cell, Type.TEXTS: _list_cell}
-"""How the cells of some types are written; those of others stay as they are."""
+"""The functions that write cells of a type; cells of other types are unchanged."""
 
 
 def _cells(rows: Iterable[Sequence[object]], columns: Sequence[Column]) -> Iterator[Sequence[object]]:
-    """Give each row with its text sanitised and its lists joined."""
+    """Yield each row with sanitised texts and joined lists."""
     texts = [
         (place, _WRITERS[column.type]) for place, column in enumerate(columns) if column.type in _WRITERS
     ]
@@ -59,12 +59,12 @@ def write_rows(
     """
     Write rows to one file; None becomes an empty cell.
 
-    Cells with a semicolon stand in quotes: in half of the world spreadsheets split a line there.
+    Cells with a semicolon are quoted, as spreadsheets in many countries split a line there.
     """
     with atomic_write(path) as handle:
         text = io.TextIOWrapper(handle, encoding="utf-8", newline="")
         text.write(mark)
-        # csv quotes what has a character of the line's end in it: that is how a semicolon gets its quotes.
+        # csv quotes cells that contain a character of the line terminator, so ";" is made part of it.
         writer = csv.writer(_WithoutLast(text), lineterminator="\r\n;")
         writer.writerow(header)
         writer.writerows(rows)

@@ -1,4 +1,4 @@
-"""failures.csv: everything that could not be harvested, and why. It is written in every case."""
+"""Failures exporter, failures.csv: all failed items and files, with the reason. It is always written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harvester.ledger.reader import Reader
 
 @dataclass(frozen=True)
 class Failures:
-    """Write failures.csv, with its header alone where nothing failed."""
+    """Write failures.csv, with only its header if nothing failed."""
 
     format: ClassVar[str] = "failures"
     files: ClassVar[Sequence[str]] = ("failures.csv",)

@@ -1,4 +1,7 @@
-"""JSON Lines export, metadata.jsonl: the record of each item as figshare sent it, by item id and version."""
+"""
+JSON Lines exporter, metadata.jsonl: the record of each item as figshare sent it, by
+item id and version.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class JsonLines:
-    """Write one record a line: every byte of it but line breaks between values, with its whole file list."""
+    """
+    Write one record a line: unchanged except for line breaks between values, with
+    its complete file list.
+    """
 
     format: ClassVar[str] = "jsonl"
     files: ClassVar[Sequence[str]] = ("metadata.jsonl",)
@@ -34,12 +40,12 @@ class JsonLines:
 
 
 def _line(item: ItemRow) -> Iterator[bytes]:
-    """Give a record with its file list in chunks: of a large one there must not be more copies in memory."""
+    """Yield a record with its file list in chunks, so that a large one is not copied in memory."""
     raw = item.raw
     if item.file_list is not None:
         values = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         values["files"] = msgspec.Raw(item.file_list)
         raw = msgspec.json.encode(values)
     for begin in range(0, len(raw), _CHUNK_BYTES):
-        # JSON has no bare line breaks inside its texts, so these stand between values.
+        # JSON texts contain no bare line breaks, so these are between values.
         yield raw[begin : begin + _CHUNK_BYTES].replace(b"\r", b" ").replace(b"\n", b" ")

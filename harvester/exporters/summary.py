@@ -1,4 +1,4 @@
-"""summary.json: what the last run did, and what the folder holds. It is written in every case."""
+"""Summary exporter, summary.json: the last run and the content of the folder. It is always written."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class SummaryFile:
     """
     Write summary.json.
 
-    ``summary``: that of the run which ends now. None: what the last run did stays as the file has it, and
-    what the folder holds is counted again; where there is no such file, none is written.
+    ``summary``: of the run that ends now. None: the part on the last run stays unchanged, and the content of
+    the folder is counted again; if the file does not exist, it is not written.
     """
 
     format: ClassVar[str] = "summary"
@@ -45,12 +45,12 @@ class SummaryFile:
 
 
 def contents(reader: Reader) -> dict[str, Any]:
-    """Return what the folder holds, in numbers: see `Reader.counts`; ``trash``: what is in the trash."""
+    """Return the content of the folder in numbers: see `Reader.counts`; ``trash``: of the trash."""
     return {**reader.counts(), "trash": in_trash(reader.path.parent)}
 
 
 def _last_run(path: Path) -> Any:
-    """Return what the last run did, None where no file says so."""
+    """Return the part on the last run, None if there is no readable file."""
     try:
         return orjson.loads(path.read_bytes())["run"]
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError):

@@ -1,8 +1,8 @@
 """
-Tables of the output: for each its name, its typed columns and where its rows come from.
+Output tables: the name, the typed columns and the rows of each table.
 
-A column is added here and nowhere else: what renders these tables, such as `csv_file.py`, reads them here.
-`clean_cell` is the sanitising of cells for spreadsheets.
+A column is added only here: renderers such as `csv_file.py` use these tables. `clean_cell` sanitises cells
+for spreadsheets.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 _BREAKS = ("\t", "\r", "\n")
 _BLANKS = " \u00a0\u200b\u2060\u3000\ufeff"
 MAX_CELL_LENGTH = 32_767
-"""Characters that a spreadsheet keeps of a cell; it would spill the rest into other cells."""
+"""Characters of the longest cell that spreadsheets accept; they would put the rest into other cells."""
 _CUT_MARK_LENGTH = 67
 
 Row = tuple[object, ...]
 
 
 class Type(StrEnum):
-    """What the cells of a column are; any of them may be None where nothing is known."""
+    """The type of the cells of a column; any cell may be None if the value is unknown."""
 
     INTEGER = "integer"
     TEXT = "text"  # written by people at figshare: a spreadsheet could run it as a formula
@@ -48,7 +48,7 @@ class Table(NamedTuple):
     """
     One table of the output.
 
-    ``rows`` reads its rows, with one value for each of ``columns``.
+    ``rows`` yields its rows, with one value for each of ``columns``.
     """
 
     name: str
@@ -63,10 +63,11 @@ class Table(NamedTuple):
 
 def clean_cell(text: str) -> str:
     """
-    Return a text that is harmless to spreadsheets, short enough for them, and valid UTF-8.
+    Return a text that is safe for spreadsheets, short enough for them, and valid UTF-8.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe before it. Such a text begins with a
-    tab, a line break, or = + - @, also in full width and behind blanks, which some spreadsheets drop.
+    A text that a spreadsheet would run as a formula gets a leading apostrophe (CSV injection). Such a text
+    begins with a tab, a line break, or = + - @, also in full width and after blanks, which some spreadsheets
+    drop.
     """
     if len(text) > MAX_CELL_LENGTH - _CUT_MARK_LENGTH:
         text = f"{text[: MAX_CELL_LENGTH - _CUT_MARK_LENGTH]}… [cut: {len(text)} characters]"
@@ -81,7 +82,7 @@ def clean_cell(text: str) -> str:
 def _items(reader: Reader) -> Iterator[Row]:
     last = None
     for row in reader.items():
-        if row.version and row.id == last:  # versions.csv has those
+        if row.version and row.id == last:  # other versions are in versions.csv
             continue
         last = row.id
         shown = read_description(row.raw)
@@ -121,7 +122,7 @@ def _files(reader: Reader) -> Iterator[Row]:
 
 
 def _reason(file: FileRow) -> str:
-    """Return why a file is not here; the ledger has no word for the usual reason why one is skipped."""
+    """Return why a file is not here; the ledger stores "" for the usual reason, the file rules."""
     is_excluded = file.status == FileStatus.SKIPPED and not file.reason
     return "excluded by the file rules" if is_excluded else file.reason or file.failure_kind
 
@@ -195,7 +196,7 @@ STATS_HISTORY = Table(
     "One row for each answer about an item's totals, earlier ones included, by id and time.",
     (
         _ITEM_ID,
-        Column("asked_at", Type.WORD, "When the answer came, in UTC."),
+        Column("asked_at", Type.WORD, "When the service answered, in UTC."),
         _VIEWS,
         _DOWNLOADS,
         _SHARES,
@@ -247,7 +248,7 @@ CHANGES = Table(
     "One row for each item that has changed since the last finished run.",
     (
         _ITEM_ID,
-        Column("version", Type.INTEGER, "The version that was asked for; empty for the current one."),
+        Column("version", Type.INTEGER, "The requested version; empty for the current one."),
         Column("change", Type.WORD, "One of new, changed, withdrawn, returned or moved."),
         Column("fields", Type.TEXT, "The fields of the record that differ, separated by semicolons."),
         Column("files", Type.TEXT, "The files that were added, changed or removed, separated by semicolons."),
@@ -256,7 +257,7 @@ CHANGES = Table(
 )
 VERSIONS = Table(
     "versions",
-    "One row for each version that was asked for besides the current one.",
+    "One row for each requested version other than the current one.",
     (
         _ITEM_ID,
         Column("version", Type.INTEGER, "The number of the version."),

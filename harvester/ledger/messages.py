@@ -71,9 +71,9 @@ class ListingProgress(Struct, frozen=True):
 
 
 class AddedItems(Struct, frozen=True):
-    """What a page gave: ``owed``: items with work to do that had none before; how far the listing is now."""
+    """What a page gave: ``pending``: items with new pending work; and the progress of the listing."""
 
-    owed: int
+    pending: int
     listed: ListingProgress
 
 

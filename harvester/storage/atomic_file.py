@@ -1,4 +1,4 @@
-"""Atomic write: a file (a table, a summary) is replaced as a whole, by a rename of a new one."""
+"""Atomic write: replaces a file (a table, a summary) by renaming a new one over it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from harvester.storage.local.directory import Directory, Sync
 @contextmanager
 def atomic_write(path: Path, *, sync: Sync = os.fsync) -> Iterator[BinaryIO]:
     """
-    Replace a file as a whole: what is written becomes `path` when the block ends well.
+    Yield a new file, which replaces `path` when the block ends without an error.
 
-    Then it is also durable. `sync`: makes an open file or folder durable.
+    It is durable then. `sync`: makes an open file or folder durable.
     """
     fresh = f".{path.name}.new"
     with map_disk_errors(str(path)), Directory.enter(path.parent) as folder:
@@ -28,13 +28,13 @@ def atomic_write(path: Path, *, sync: Sync = os.fsync) -> Iterator[BinaryIO]:
             yield handle
             handle.flush()
             sync(handle.fileno())
-            # A run that lost this folder may wake up here when its successor has begun the same file.
+            # A suspended run that lost this folder may resume here while its successor writes the same file.
             if not _is(folder, fresh, made):
                 raise StorageError(f"{path}: another process writes it too; see what works here, run again")
             handle.close()
             folder.move(fresh, folder, path.name)
         except BaseException:
-            # Neither what is still buffered nor the file is wanted; the error that led here is.
+            # Discard the buffer and the file, and keep the first error.
             is_ours = False
             with suppress(OSError):
                 is_ours = _is(folder, fresh, made)

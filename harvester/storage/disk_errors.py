@@ -1,4 +1,4 @@
-"""Error mapping: what a disk refuses becomes `StorageError`, which says what, why and what to do."""
+"""Error mapping: an OSError of the disk becomes `StorageError`, with the path, the cause and advice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ADVICE = {
 @contextmanager
 def map_disk_errors(what: str) -> Iterator[None]:
     """
-    Map the errors of a disk in this block; `what`: the path that it is about.
+    Map the errors of a disk in this block; `what`: the path.
 
     Raises:
         StorageError: for any OSError.
@@ -41,5 +41,8 @@ def map_disk_errors(what: str) -> Iterator[None]:
 
 
 def is_absence(error: StorageError) -> bool:
-    """Return whether the file is missing or behind a link, rather than that the disk fails."""
+    """
+    Return whether an error means that the file is missing or behind a link, and not
+    that the disk failed.
+    """
     return not isinstance(error.__cause__, OSError) or error.__cause__.errno in _ABSENT

@@ -1,4 +1,4 @@
-"""Orphans: partial uploads that no pending file will resume."""
+"""Orphans: deletes partial uploads that no pending file will resume."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ async def delete_orphans(
     storage: Storage, may_be_pending: Callable[[ItemId, int, str | None], Awaitable[bool]]
 ) -> None:
     """
-    Delete the partial uploads of files that were replaced at figshare, or that a power cut brought back.
+    Delete the partial uploads of files that were replaced at figshare, or that reappeared after a power cut.
 
-    `may_be_pending` is called with the ids of item and file, and the md5, that a partial upload is for.
+    `may_be_pending`: called with the ids of item and file, and the md5, of a partial upload.
     """
     orphans = [
         partial.key

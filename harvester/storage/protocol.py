@@ -1,12 +1,12 @@
 """
-Storage protocol: what a harvest needs of the place where the bytes of files end.
+Storage protocol: the interface of the place where files are stored.
 
-A key is the path of a file below the output, with "/", as files.csv names it. A file is visible at its key
-only when it is whole, proven and durable. A storage implements `Storage` and `Upload`, and nothing else has
+A key is the path of a file below the output, with "/", as in files.csv. A file is visible at its key only
+when it is complete, verified and durable. A storage implements `Storage` and `Upload`, and nothing else has
 to change.
 
-Two things are optional. An upload may take bytes out of order (`Segments`), so that a big file can come over
-several connections. A storage may rename files at no cost (`SupportsRenames`); others copy and delete.
+Two features are optional. An upload may accept bytes out of order (`Segments`), for downloads over several
+connections. A storage may rename files cheaply (`SupportsRenames`); others copy and delete.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 from harvester.models import ItemId
 
 Confirm: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
-"""Fencing: awaited before a move or removal; raises FolderLocked where another run has the folder."""
+"""Fencing: awaited before a move or removal; raises FolderLocked if another run has the folder."""
 
 
 async def nothing_to_confirm() -> None:
@@ -26,13 +26,14 @@ async def nothing_to_confirm() -> None:
 
 class Expected(NamedTuple):
     """
-    The file that an upload is to hold.
+    The expected content of an upload.
 
     Attributes:
         item_id: figshare's id of the item.
-        file_id: figshare's id of the file; with `item_id` and `md5` it tells which partial upload to resume.
+        file_id: figshare's id of the file; with `item_id` and `md5` it identifies the partial upload to
+            resume.
         size: bytes.
-        md5: hexadecimal digest, None where figshare gives none: then nothing is resumed.
+        md5: hexadecimal digest, None if figshare gives none: then nothing is resumed.
     """
 
     item_id: int
@@ -43,11 +44,11 @@ class Expected(NamedTuple):
 
 class PartialUpload(NamedTuple):
     """
-    What an upload that was never committed left behind.
+    The remains of an upload that was never committed.
 
     Attributes:
         key: for `Storage.delete`.
-        source: ids of item and file, and the md5; None where it cannot be resumed.
+        source: ids of item and file, and the md5; None if it cannot be resumed.
     """
 
     key: str
@@ -59,8 +60,8 @@ class RangeWriter(Protocol):
     A byte range of a file, filled in order by one connection.
 
     Attributes:
-        offset: offset in the whole file where the next byte goes.
-        until: offset of the first byte behind the range that is here already, or the size of the file.
+        offset: of the next byte, in the whole file.
+        until: offset of the first byte after the range that was received already, or the size of the file.
     """
 
     @property
@@ -72,18 +73,18 @@ class RangeWriter(Protocol):
 
 class Segment(RangeWriter, Protocol):
     """
-    Bytes that arrived ahead of those before them.
+    A range of bytes that was received before the bytes in front of it.
 
     Attributes:
         received: bytes it holds.
-        is_filling: whether a connection still brings more.
+        is_filling: whether a connection still adds bytes.
     """
 
     received: int
     is_filling: bool
 
     async def release(self) -> None:
-        """Keep what has come; the connection that filled it has ended."""
+        """Keep the received bytes; the connection that filled it has ended."""
 
 
 class Segments(Protocol):
@@ -93,26 +94,33 @@ class Segments(Protocol):
 
     @property
     def begin(self) -> int:
-        """Return the offset of the first segment, or the size of the file where there is none."""
+        """Return the offset of the first segment, or the size of the file if there is none."""
 
     def divide(self, offset: int) -> Segment | None:
-        """Start a segment at `offset`, up to the next one; None where nothing is missing there by now."""
+        """
+        Start a segment at `offset`, up to the next one.
+
+        Return None if nothing is missing there any more.
+        """
 
     def try_reserve(self, size: int) -> bool:
-        """Reserve the space that a segment takes besides the file; False where there is too little."""
+        """Reserve the additional space for a segment; return False if there is too little."""
 
     async def absorb(self) -> None:
-        """Append the first segment to the upload, which has grown up to it, and what still comes to it."""
+        """
+        Append the first segment to the upload, which has reached it, with the bytes
+        that it still receives.
+        """
 
 
 class Upload(Protocol):
     """
-    One file on its way into a storage.
+    One file that is being stored.
 
     Attributes:
-        received: bytes it holds from the first one on; more than 0 at once where an earlier upload is
+        received: number of bytes from the first one on; more than 0 at the start if an earlier upload is
             resumed.
-        validator: the strong ETag that these bytes came with, None where none is known.
+        validator: the strong ETag of these bytes, None if none is known.
     """
 
     received: int
@@ -126,56 +134,55 @@ class Upload(Protocol):
 
     async def commit(self, key: str) -> None:
         """
-        Prove the file against what was expected, and make it visible at `key`, durably and atomically.
+        Verify the file, and make it visible at `key`, durably and atomically.
 
         Raises:
             CorruptBody: the bytes are wrong; they are discarded, and the upload starts over.
-            StorageError: the storage does not take it.
-            FolderLocked: another run has the folder by now.
+            StorageError: the storage failed.
+            FolderLocked: another run has the folder now.
         """
 
     async def abort(self) -> None:
         """
-        End an upload; what was received may be kept to be resumed. After `commit` it only frees resources.
+        End an upload; received bytes may be kept to be resumed. After `commit` it only frees resources.
 
-        Raises nothing that the storage meets: what it does not keep is fetched again.
+        Errors of the storage are suppressed: bytes that it does not keep are fetched again.
         """
 
     def segments(self) -> Segments | None:
-        """Return what takes bytes out of order, None where the storage cannot."""
+        """Return the segments, which accept bytes out of order; None if the storage does not support them."""
 
 
 class Storage(Protocol):
     """
-    Where the files of a harvest end. Every operation may raise `StorageError`: the storage refuses, the run
-    ends.
+    Stores the files of a harvest. Every operation may raise `StorageError`, which ends the run.
 
-    Those that change something may raise `FolderLocked`: another run has the folder by now.
+    Operations that change something may raise `FolderLocked`: another run has the folder now.
     """
 
     async def open(self, key: str, expected: Expected) -> Upload:
         """
-        Open an upload to `key`, and resume what an earlier one received.
+        Open an upload to `key`; resume an earlier one of the same file.
 
         Raises:
-            InsufficientSpace: what is still to come does not fit.
+            InsufficientSpace: the missing bytes do not fit.
         """
 
     async def is_intact(self, key: str, size: int, md5: str | None) -> bool:
-        """Return whether the file at `key` is there with this size and, where it is given, this md5."""
+        """Return whether the file at `key` exists with this size and, if given, this md5."""
 
     async def duplicate(self, source: str, key: str) -> bool:
         """
-        Make the file at `source` available at `key` too, durably; False where there is none.
+        Make the file at `source` available at `key` too, durably; return False if there is none.
 
         `source` may be `key`: then it only makes the file durable.
         """
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Delete files or partial uploads; keys without one are passed over."""
+        """Delete files or partial uploads; missing keys are skipped."""
 
     def free_bytes(self) -> int | None:
-        """Return how many bytes more it takes, None where there is no such limit."""
+        """Return the free space in bytes, None if there is no limit."""
 
     async def partials(self) -> Sequence[PartialUpload]:
         """List the partial uploads that no living process fills."""
@@ -185,22 +192,26 @@ class Renames(Protocol):
     """Renames of files, in two steps that can be repeated after a crash: names may be swapped."""
 
     async def take_out(self, paths: Sequence[tuple[str, str]]) -> None:
-        """Take files, by source and target, out of their places; one that is not there is passed over."""
+        """
+        Move files, given by source and target, from their paths to temporary ones.
+
+        Missing ones are skipped.
+        """
 
     async def put_in(self, targets: Sequence[str]) -> None:
-        """Put files that were taken out into their new places."""
+        """Move files that were taken out to their targets."""
 
 
 @runtime_checkable
 class SupportsRenames(Protocol):
-    """A storage with renames of its own."""
+    """A storage with its own renames."""
 
     @property
     def renames(self) -> Renames: ...
 
 
 class RenamesByCopy:
-    """Renames by duplicate and delete, for a storage that has none of its own."""
+    """Renames by duplicate and delete, for a storage without its own."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -228,5 +239,5 @@ def renames_of(storage: Storage) -> Renames:
 
 
 def held_bytes(upload: Upload) -> int:
-    """Return how many bytes an upload holds, its segments included."""
+    """Return how many bytes an upload has, with its segments."""
     return upload.received + sum(segment.received for segment in upload.segments() or ())

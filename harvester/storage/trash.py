@@ -1,5 +1,5 @@
 """
-The trash of an output folder: `.trash/<date>/files/…` holds pruned files until they are permanently deleted.
+Trash of an output folder: `.trash/<date>/files/…` contains pruned files until they are permanently deleted.
 
 This module lists its content and its age; `jobs/prune.py` moves files in and empties it. Only folders named
 like dates, directly in `.trash`, belong to it; anything else there is left alone.
@@ -23,7 +23,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class Dated(NamedTuple):
-    """What was pruned on one day (``date`` in ISO 8601): the number of files and their bytes."""
+    """The files pruned on one day (``date`` in ISO 8601): their number and their bytes."""
 
     date: str
     files: int

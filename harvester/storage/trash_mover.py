@@ -1,7 +1,7 @@
 """
-Trash: files that no longer belong to a harvest are moved there, and deleted for good when they have expired.
+Trash: orphaned files are moved there, and permanently deleted when they have expired.
 
-Nothing is reached through a link, and what the disk or a link has against one file keeps no other.
+Links are not followed, and an error on one file does not affect the others.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Pruned:
     The result of a prune.
 
     Attributes:
-        removed: Paths of the files that are now in the trash, or deleted if the trash keeps nothing.
-        size: Their bytes.
-        kept: Why other files stay, a line each.
-        trash: The folder in the trash, relative to the output folder.
-        deleted: Files that were permanently deleted from the trash.
-        freed: Their bytes.
+        removed: paths of the files that are now in the trash, or deleted if the trash is disabled.
+        size: their bytes.
+        kept: why other files stay, one line each.
+        trash: the folder in the trash, relative to the output folder.
+        deleted: number of files that were permanently deleted from the trash.
+        freed: their bytes.
     """
 
     removed: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Pruned:
 
 @dataclass
 class _Found:
-    """What becomes of the files while they are removed; see `Pruned`. ``refused``: paths of those kept."""
+    """The result of a prune while it runs; see `Pruned`. ``refused``: paths of the files that stay."""
 
     removed: list[str] = field(default_factory=list)
     size: int = 0
@@ -74,7 +74,7 @@ class Pruner:
     """
     Moves files of one output folder to the trash, and removes folders that are then empty.
 
-    `today`: ISO 8601, the day under which they lie there.
+    `today`: ISO 8601, the name of their folder in the trash.
     """
 
     def __init__(self, root: Path, today: str) -> None:
@@ -84,9 +84,9 @@ class Pruner:
 
     def prune(self, wanted: Sequence[str], may_go: Container[str]) -> Pruned:
         """
-        Move the files of these paths that may go; what is gone already counts as removed.
+        Move the files at these paths that are in `may_go`; files that are gone already count as removed.
 
-        What the disk or a link has against one keeps no other.
+        An error on one file does not affect the others.
         """
         found = _Found()
         folders: dict[str, list[str]] = {}
@@ -104,7 +104,7 @@ class Pruner:
         return Pruned(tuple(found.removed), found.size, tuple(found.kept), self._trash)
 
     def _move_all(self, folder: str, paths: Sequence[str], found: _Found) -> None:
-        """Move files of one folder; their new places are durable then."""
+        """Move files of one folder; their new names are durable then."""
         there: list[str] | None = None
         try:
             with self._tree.folder(folder) as here:
@@ -120,7 +120,7 @@ class Pruner:
                 found.kept += [f"{path}: {error}" for path in paths if path not in reported]
 
     def _is_plain(self, here: Directory, path: str, found: _Found) -> bool:
-        """Note a file that is gone, and what is none; return whether it is one that can go."""
+        """Return whether it is a regular file; note a file that is gone, and refuse anything else."""
         try:
             with map_disk_errors(str(self._root / path)):
                 status = here.look(path.rpartition("/")[2])
@@ -149,7 +149,7 @@ class Pruner:
             else:
                 moved.append(path)
                 size += bytes_here
-        # First where they are, then where they were: a power cut may leave both names, never none.
+        # Sync the new folder first, then the old one: after a power cut both names may exist, never none.
         with map_disk_errors(str(trash.path)):
             trash.sync(os.fsync)
             here.sync(os.fsync)
@@ -158,7 +158,7 @@ class Pruner:
 
     @contextmanager
     def _in_trash(self, folder: str) -> Iterator[Directory]:
-        """Enter the folder in the trash where files of this one go; something else there stays as it is."""
+        """Enter the trash folder for files of this folder; if its name is taken, use a numbered one."""
         place = self._trash
         for part in folder.split("/"):
             with self._tree.folder(place, make=True) as here:
@@ -168,7 +168,11 @@ class Pruner:
             yield there
 
     def empty(self, today: str, keep_days: int) -> Pruned:
-        """Delete for good what has been in the trash for more than `keep_days` days; with 0 all of it."""
+        """
+        Permanently delete files that are in the trash for more than `keep_days` days.
+
+        With 0 all of them.
+        """
         kept: list[str] = []
         files = size = 0
         for day in expired(dated(self._root), today, keep_days):
@@ -190,18 +194,18 @@ class Pruner:
             with self._tree.folder(above) as here, map_disk_errors(str(self._root / folder)):
                 if stat.S_ISDIR(here.look(name).st_mode):
                     below(self._root, folder).rmdir()
-        except StorageError:  # something is in it, or it is gone already
+        except StorageError:  # not empty, or gone already
             return
 
 
 def _deepest_first(folders: Iterable[str]) -> list[str]:
-    """List these folders and those that they are in, but for the one that all are in."""
+    """Return these folders and their parents, deepest first, except the common root."""
     on_the_way = {step for folder in folders for step in parents(folder) if step != FOLDER}
     return sorted(on_the_way, key=lambda folder: (-folder.count("/"), folder))
 
 
 def _free_name(folder: Directory, name: str, *, or_folder: bool = False) -> str:
-    """Return a name that nothing has in a folder, or, `or_folder`, that another folder may have."""
+    """Return an unused name in a folder; with `or_folder` it may be that of an existing folder."""
     for free in numbered(name):
         try:
             status = folder.look(free)

@@ -1,10 +1,9 @@
 """
-Encoding of paths, for locales whose charset is not UTF-8.
+Path encoding, for locales whose charset is not UTF-8.
 
-Python encodes the text of a path in the charset of the locale. The harvest's own paths are UTF-8 on every
-disk, so that another user reads the same names (`on_disk`). Paths that the user names keep the user's charset
-(`usable`). Where Python's charset for paths is UTF-8, as on macOS, Windows and most Linux systems, nothing
-changes.
+Python encodes a path in the charset of the locale. The harvest's own paths are UTF-8 on every disk, so that
+another user sees the same names (`on_disk`). Paths that the user gives keep the user's charset (`usable`). If
+Python's charset for paths is UTF-8, as on macOS, Windows and most Linux systems, nothing changes.
 """
 
 from __future__ import annotations
@@ -26,22 +25,22 @@ def on_disk(path: str) -> str:
 
 
 def from_disk(name: str) -> str:
-    """Return the harvest's path of a file from the name that a system call gave."""
+    """Return the harvest's path for a name that a system call returned."""
     return name if _is_utf8() else os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def below(folder: Path, path: str) -> Path:
-    """Return the place of a path of the harvest below the user's folder."""
+    """Return a path of the harvest below the user's folder."""
     return folder / on_disk(path)
 
 
 def is_there(folder: Path, path: str) -> bool:
-    """Return whether anything, a link too, has this path of the harvest below the user's folder."""
+    """Return whether a path of the harvest exists below the user's folder; a link counts."""
     return os.path.lexists(below(folder, path))
 
 
 def usable(path: str) -> str:
-    """Return a path that the user named; in UTF-8 where the locale has no bytes for it, as a config may."""
+    """Return a path that the user gave, in UTF-8 if the locale cannot encode it."""
     try:
         os.fsencode(path)
     except UnicodeEncodeError:
@@ -51,7 +50,7 @@ def usable(path: str) -> str:
 
 def as_text(argument: str) -> str:
     """
-    Return the text of an argument: UTF-8 where the locale has no characters for its bytes.
+    Return the text of an argument, decoded as UTF-8 if the locale cannot decode it.
 
     Raises:
         UnicodeError: it is not text.
@@ -69,7 +68,7 @@ PATIENCE_SECONDS = 10.0
 
 def contents(path: Path, *, most: int) -> bytes:
     """
-    Return the bytes of a small file or pipe, at most `most` of them, and never wait for ever.
+    Return the bytes of a small file or pipe, at most `most`, within a time limit.
 
     Raises:
         OSError: it cannot be read, is neither file nor pipe, is larger, or no process writes to it.
@@ -93,7 +92,7 @@ def contents(path: Path, *, most: int) -> bytes:
 
 def _chunk(handle: int, *, is_pipe: bool) -> bytes:
     if is_pipe:
-        import select  # noqa: PLC0415 - where there is one
+        import select  # noqa: PLC0415 - only for a pipe
 
         if not select.select([handle], [], [], PATIENCE_SECONDS)[0]:
             raise OSError(errno.EPIPE, "no process writes to this pipe")

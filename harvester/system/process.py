@@ -16,7 +16,7 @@ _BOOT = "/proc/sys/kernel/random/boot_id"
 
 
 class Fate(StrEnum):
-    """What can be proven about a process from here, without a clock."""
+    """What can be proven about a process from this machine, without a clock."""
 
     ALIVE = "alive"
     GONE = "gone"
@@ -28,10 +28,10 @@ class Process(NamedTuple):
     A process on some machine.
 
     Attributes:
-        host: The host's name.
-        pid: The number of the process in its pid namespace.
-        machine: Boot id and pid namespace, "" where they are unknown.
-        began: The start of the process in the machine's clock ticks since boot, "" where it is unknown.
+        host: the host name.
+        pid: the number of the process in its pid namespace.
+        machine: boot id and pid namespace, "" if they are unknown.
+        began: the start of the process in clock ticks since boot, "" if it is unknown.
     """
 
     host: str
@@ -44,25 +44,25 @@ class Process(NamedTuple):
 
     @property
     def is_identified(self) -> bool:
-        """Whether no other process can be mistaken for it."""
+        """Whether it cannot be confused with another process."""
         return bool(self.machine and self.began)
 
     @property
     def fate(self) -> Fate:
-        """What can be proven of it: nothing if it runs on another machine or in another pid namespace."""
+        """What can be proven: nothing if it runs on another machine or in another pid namespace."""
         here = this_process()
         if not self.is_identified or (self.host, self.machine) != (here.host, here.machine):
             return Fate.UNKNOWN
         if not is_running(self.pid):
             return Fate.GONE
         state, began = _state_and_start(self.pid)
-        if not began:  # /proc may hide the processes of others
+        if not began:  # /proc may hide the processes of other users
             return Fate.UNKNOWN
         return Fate.ALIVE if began == self.began and state not in {"Z", "X"} else Fate.GONE
 
 
 def is_running(pid: int) -> bool:
-    """Return whether any process has this pid here."""
+    """Return whether a process with this pid runs on this machine."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -74,7 +74,7 @@ def is_running(pid: int) -> bool:
 
 def this_host() -> str:
     """Return the name of this machine, as `socket.gethostname` does."""
-    if hasattr(os, "uname"):  # at once; importing socket would add 3 ms to every `status`
+    if hasattr(os, "uname"):  # fast: importing socket would add 3 ms to every `status`
         return os.uname().nodename
     import platform  # noqa: PLC0415 - Windows
 
@@ -93,7 +93,7 @@ def _process(pid: int) -> Process:
 
 def _machine(pid: int) -> str:
     try:
-        # The /proc of another namespace tells of other processes than those of these numbers.
+        # A /proc of another namespace shows other processes under these numbers.
         if os.readlink("/proc/self") != str(pid):  # noqa: PTH115
             return ""
         with open(_BOOT, encoding="ascii") as file:  # noqa: PTH123 - importing less
@@ -107,7 +107,7 @@ def _state_and_start(pid: int) -> tuple[str, str]:
     """Return the state of a process, a letter, and its start in clock ticks since boot; "" for unknown."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-            fields = file.read().rpartition(")")[2].split()  # its name may hold anything
+            fields = file.read().rpartition(")")[2].split()  # the process name may contain anything
         return fields[0], fields[19]
     except (OSError, IndexError):
         return "", ""

@@ -14,7 +14,7 @@ except ImportError:  # Windows has no such limits
     resource = None  # type: ignore[assignment]
 
 OWN = 24
-"""Open files of the program itself: the ledger, its log, a reader of both, the event loop, imports."""
+"""Open files of the program itself: the ledger, its WAL, a reader of both, the event loop, imports."""
 OF_A_DOWNLOAD = 8
 """One file in transfer and one being verified, each with its folders, and their connections."""
 ENOUGH = 4096
@@ -23,7 +23,7 @@ ADVICE = "allow more (ulimit -n), or lower concurrency.workers and concurrency.d
 
 def fitted(workers: int, downloads: int) -> tuple[int, int]:
     """
-    Raise the limit on open files as far as it may be raised; return how many workers and downloads fit then.
+    Raise the limit on open files as far as possible; return how many workers and downloads fit.
 
     Raises:
         ResourceLimit: not even one item and one file fit.
@@ -52,7 +52,7 @@ def _raised() -> int:
 
 
 def are_used_up() -> bool:
-    """Return whether this process has reached its limit on open files: libraries hide it."""
+    """Return whether this process has reached its limit on open files; libraries hide such errors."""
     try:
         os.close(os.dup(2))
     except OSError as exc:
@@ -61,12 +61,12 @@ def are_used_up() -> bool:
 
 
 def shortage(what: str) -> ResourceLimit:
-    """Return the error for too few open files, met while `what` was done."""
+    """Return the error for too few open files; `what`: the operation that failed."""
     return ResourceLimit(f"{what}: too many open files for this process; {ADVICE}")
 
 
 def no_threads(error: Exception) -> ResourceLimit | None:
-    """Return our error for one that says that no thread could start, None for any other."""
+    """Return our error if `error` says that no thread could start, else None."""
     if not isinstance(error, RuntimeError) or "can't start new thread" not in str(error):
         return None
     return ResourceLimit(

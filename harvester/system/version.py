@@ -1,3 +1,3 @@
-"""The version of the program: the only place where it stands."""
+"""The version of the program, defined only here."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Output escaping: text of unknown origin made safe to show on a terminal or to write as JSON."""
+"""Output escaping: makes untrusted text safe to print on a terminal or to write as JSON."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from harvester.text.redaction import REDACTOR
 
 def one_line(text: str) -> str:
     """
-    Make a text of unknown origin safe to show on a terminal, in one line: it tells no secret either.
+    Return an untrusted text as one line that is safe to print on a terminal, with secrets redacted.
 
-    Control characters become blanks, those that have no width or turn the direction of writing too.
+    Control characters become blanks, and so do characters without width or that change the text direction.
     """
     text = REDACTOR.text(text)
     return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
@@ -17,9 +17,9 @@ def one_line(text: str) -> str:
 
 def harmless_json(text: str) -> str:
     """
-    Write JSON so that it cannot command a terminal: the same values, with what is not printable escaped.
+    Return JSON that is safe to print on a terminal: the same values, with non-printable characters escaped.
 
-    JSON itself asks that only of the characters below U+0020.
+    JSON itself requires that only for characters below U+0020.
     """
     if text.isascii() and "\x7f" not in text:
         return text
@@ -27,7 +27,7 @@ def harmless_json(text: str) -> str:
 
 
 def ascii_json(text: str) -> str:
-    """Write JSON so that any charset can hold it: the same values, with all that is not ASCII escaped."""
+    """Return JSON in ASCII, for any charset: the same values, with all other characters escaped."""
     return "".join(char if char.isascii() else _escaped(char) for char in text)
 
 

@@ -1,4 +1,4 @@
-"""Several values in one text, quoted as in CSV, and taken apart again."""
+"""Multi-value fields: joins several values into one text, quoted as in CSV, and splits them again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _VALUE = re.compile(r' *(?:"((?:[^"]|"")*+)"|([^;]*))(; ?|\Z)')
 
 def join_values(values: Iterable[str]) -> str:
     """
-    Put several values into one text, so that `split_values` tells them apart: ``Soil; "Sounds; ripples"``.
+    Join several values into one text that `split_values` can split again: ``Soil; "Sounds; ripples"``.
 
-    One with a semicolon or a line break in it, a quote or a blank at its beginning stands in quotes, and
-    the quotes within it are doubled, as CSV has it.
+    A value with a semicolon or a line break, or with a quote or a blank at its beginning, is quoted, and
+    quotes within it are doubled, as in CSV.
     """
     return "; ".join(map(_quoted, values))
 
@@ -26,7 +26,7 @@ def _quoted(value: str) -> str:
 
 
 def split_values(text: str) -> list[str]:
-    """Return the values that were put into one text; Python's csv has a limit on their length."""
+    """Return the values in a joined text; Python's csv limits their length, this does not."""
     values, place, ends = [], 0, not text
     while not ends:
         found = _VALUE.match(text, place)

@@ -1,8 +1,8 @@
 """
-Redaction: secrets are taken out of every text from outside before it is stored, logged or shown, only here.
+Redaction: removes secrets from every external text before it is stored, logged or shown.
 
-Every secret of the process is known here for as long as it lives, so that no layer is handed a list of what
-it must not tell: errors, log lines, all that is printed and answers in JSON pass through as they are made.
+This module knows every secret of the process while it exists, so that no layer needs a list of secrets.
+Errors, log lines, printed text and JSON answers pass through it when they are created.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from collections.abc import Iterable
 from typing import Protocol
 
 MARK = "[redacted]"
-"""Stands where something was taken out."""
+"""Replaces a removed text."""
 SHORTEST = 5
-"""Characters of a secret that is taken out of messages: a shorter one would black out every other word."""
+"""Characters of the shortest secret that is removed; a shorter one would remove many normal words."""
 SHORTEST_IN_RECORDS = 8
 SHORTEST_WORD = 20
-"""Letters alone may be a word that a record has every right to, unless they are this many."""
-TELLING = 12
-"""So many characters of a secret are enough: what follows them in the same word goes with them."""
+"""A secret of letters only may be a normal word in a record, unless it has this many characters."""
+RECOGNISABLE = 12
+"""This many first characters of a secret are recognised; the rest of the same word is removed with them."""
 _WINDOW = 1 << 20
 _OVERLAP = 1 << 16
-"""Bytes that a secret may take, however it is written."""
+"""Bytes of the longest secret, in any encoding."""
 
 _HTML = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 _WORD = r"[\w%+/=.~-]*"
@@ -36,7 +36,7 @@ _SIGNATURES = (
     rf"(?i)((?:(?<=%3F)|(?<=%26)|(?<![\w%-]))(?:{'|'.join(_NAMES)})(?:=|%(?:25)*3D))"
     rf"(?!{re.escape(MARK)})(?:(?!%(?:25)*26)[^&\s\"'<>,;)\]}}#])+"
 )
-"""What stands for a secret in the query of an address, also of one that was encoded into another."""
+"""Secrets in the query of an address, also of one that is encoded within another address."""
 _USER_INFO = rf"(?i)(https?://)(?!{re.escape(MARK)}@)[^\s/?#\"'<>@]+@"
 _HEADERS = (
     r"((?:[Pp]roxy-)?[Aa]uthorization\W{1,4}(?:(?i:token|basic|bearer)\s+)?)"
@@ -45,7 +45,7 @@ _HEADERS = (
 
 
 class SecretForms(Protocol):
-    """What must not show; ``forms``: the texts that give it away."""
+    """A secret; ``forms``: all texts that contain it."""
 
     @property
     def forms(self) -> Iterable[str]: ...
@@ -53,19 +53,19 @@ class SecretForms(Protocol):
 
 class Redactor:
     r"""
-    Takes secrets out of texts, however they are written there.
+    Removes secrets from texts, in any encoding.
 
-    That is in other letters (A for a), with characters written as in addresses (``%41``), JSON (``\u0041``)
-    or HTML (``&#65;``), and cut after `TELLING` characters.
+    It finds them in another case, encoded as in addresses (``%41``), JSON (``\u0041``) or HTML (``&#65;``),
+    and cut after `RECOGNISABLE` characters.
     """
 
     def __init__(self) -> None:
         self._known: set[weakref.ref[SecretForms]] = set()
-        self._changes = 0  # of what is known
+        self._changes = 0  # of the known secrets
         self._sorted: tuple[int, list[str]] = (0, [])
 
     def learn(self, secret: SecretForms) -> None:
-        """Conceal a secret from now on, for as long as it exists."""
+        """Redact a secret from now on, as long as it exists."""
         self._known.add(weakref.ref(secret, self._forget))
         self._changes += 1
 
@@ -74,7 +74,7 @@ class Redactor:
         self._changes += 1
 
     def text(self, text: str) -> str:
-        """Return what may be told of a text: without secrets, and without the signatures in its addresses."""
+        """Return a text without secrets, and without the signatures in its addresses."""
         for form in self._forms():
             if len(form) >= SHORTEST:
                 text = _pattern(form).sub(MARK, text)
@@ -85,18 +85,18 @@ class Redactor:
         return re.sub(_HEADERS, rf"\1{MARK}", text) if "uthorization" in text else text
 
     def record(self, raw: bytes) -> bytes:
-        """Return an answer as received, but for secrets of ours: links in it, signed or not, are its own."""
+        """Return a received answer without our secrets; links in it, signed or not, stay unchanged."""
         for form in self._forms():
             if len(form) >= (SHORTEST_WORD if form.isalpha() else SHORTEST_IN_RECORDS):
                 raw = _without(_pattern_of_bytes(form), raw)
         return raw
 
     def _forms(self) -> list[str]:
-        # Read before the set is: a secret that another thread adds meanwhile is not missed the next time.
+        # Read before the set: a secret that another thread adds meanwhile is found the next time.
         changes = self._changes
         if self._sorted[0] == changes:
             return self._sorted[1]
-        # Copied first: what a program's other threads add or forget meanwhile changes the set.
+        # Copy the set: other threads may change it meanwhile.
         alive = [secret for known in tuple(self._known) if (secret := known()) is not None]
         found = {form for secret in alive for form in secret.forms}
         forms = sorted(found, key=len, reverse=True)  # name:password before the password in it
@@ -105,7 +105,7 @@ class Redactor:
 
 
 def _without(pattern: re.Pattern[bytes], raw: bytes) -> bytes:
-    """Take out what matches; of a large answer a window at a time, as nothing else goes on meanwhile."""
+    """Remove all matches; a large answer is processed in windows, as a match holds the interpreter lock."""
     if len(raw) <= _WINDOW:
         return pattern.sub(MARK.encode(), raw)
     pieces: list[bytes] = []
@@ -131,15 +131,15 @@ def _pattern_of_bytes(form: str) -> re.Pattern[bytes]:
 
 def _source(form: str) -> str:
     chars = [_any_writing(char) for char in form]
-    first, rest = "".join(chars[:TELLING]), "".join(chars[TELLING:])
-    return f"{first}(?:{rest}|){_WORD if len(form) > TELLING else ''}" if rest else first
+    first, rest = "".join(chars[:RECOGNISABLE]), "".join(chars[RECOGNISABLE:])
+    return f"{first}(?:{rest}|){_WORD if len(form) > RECOGNISABLE else ''}" if rest else first
 
 
 def _any_writing(char: str) -> str:
     """
-    Match a character however it is written.
+    Return a pattern that matches a character in any encoding.
 
-    Each way begins with a plain character, by which `re` finds the places that come into question at all.
+    Each alternative begins with a plain character, so that `re` finds candidates quickly.
     """
     ways: list[str] = []
     for each in dict.fromkeys((char, char.lower(), char.upper())):
@@ -169,4 +169,4 @@ def _hex(digits: str) -> str:
 
 
 REDACTOR = Redactor()
-"""The process's own: a secret that is made anywhere in it is told nowhere in it."""
+"""The redactor of this process: it removes every `Secret` that the process creates."""

@@ -1,4 +1,4 @@
-"""`harvester failed`: what could not be downloaded, one name a line, as `run --items -` takes them."""
+"""`harvester failed`: the failed items and files, one name a line, as input for `run --items -`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from harvester.errors import ExitStatus
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the config where nothing stands yet."""
+    """Write the config; never overwrite a file."""
     path = Path(args.file)
     write_example(path)
     print_raw(f"wrote {path}; edit it, then: harvester run -c {path}")

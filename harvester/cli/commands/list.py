@@ -23,14 +23,14 @@ log = logging.getLogger("harvester")
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    """Print the ids, or with ``--json`` what the listings say of each item."""
+    """Print the ids, or with ``--json`` the listed fields of each item."""
     console.flush()  # from here on output bypasses Python's own buffer
     missing = run_until_signal(args, functools.partial(_print_selection, config, as_json=args.json))
     return ExitStatus.FAILURES if missing else ExitStatus.COMPLETE
 
 
 async def _print_selection(config: Config, *, as_json: bool) -> list[str]:
-    """Print the items of all sources as their pages come; return what is missing."""
+    """Print the items of all sources as their pages arrive; return which listings are incomplete."""
     last_line = time.monotonic()
     async with connect(config) as connected:
         dry_run = DryRunReader(

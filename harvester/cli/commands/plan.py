@@ -14,7 +14,7 @@ from harvester.jobs.plan import make_plan
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    """Print what a run would ask for, and how long that takes."""
+    """Print the requests that a run would make, and how long they take."""
     work = functools.partial(make_plan, config, sample_size=args.sample, quick=args.quick)
     plan = run_until_signal(args, work)
     if args.json:

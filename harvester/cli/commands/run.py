@@ -1,4 +1,4 @@
-"""`harvester run`: the whole job, once; the first signal ends it cleanly, the second at once."""
+"""`harvester run`: the whole job, once; the first signal ends it cleanly, the second immediately."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harvester.storage.trash import TRASH_DAYS
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    """Harvest, print how it ended, and prune where that is asked for."""
+    """Harvest, print the result, and prune with ``--prune``."""
     try:
         summary = event_loop.run(args, functools.partial(_harvest, config, args))
     except FatalError:
@@ -49,13 +49,13 @@ def _prune(config: Config, args: argparse.Namespace) -> None:
         config,
         says_yes=args.yes,
         await_work=functools.partial(event_loop.run_until_signal, args),
-        begin_to_wait=SIGNALS.begin,  # the work is done: while it waits for an answer, Ctrl-C ends it
+        begin_to_wait=SIGNALS.begin,  # the work is done: Ctrl-C may end the prompt
         trash_days=TRASH_DAYS if args.trash_days is None else args.trash_days,
     ).make()
 
 
 async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
-    """Return the summary, or None where a second signal cancelled the run."""
+    """Return the summary, or None if a second signal cancelled the run."""
     stop: Callable[[], None] | None = None
 
     async def show(snapshot: ProgressSnapshot, ask_to_stop: Callable[[], None]) -> None:
@@ -67,7 +67,7 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
             else:
                 await progress.show_lines(snapshot)
         finally:
-            stop = None  # what follows is not the pipeline's: it can only be cancelled
+            stop = None  # after the pipeline the work can only be cancelled
 
     async def stop_on_signal(scope: anyio.CancelScope) -> None:
         await SIGNALS.first()

@@ -1,8 +1,8 @@
 """
-Group commit: files that end at the same time are proven, synced and renamed to their places together.
+Group commit: files that are complete at the same time are verified, synced and renamed together.
 
-To make a file durable takes the disk longer than to receive a small one. While one batch is written the next
-one gathers, and a batch syncs each folder once, so the busier it gets the less a file costs.
+An fsync takes longer than the download of a small file. While one batch is written, the next one collects,
+and a batch syncs each folder once. So the cost of a file falls as the load rises.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from harvester.storage.local.directory import OutputTree, StagedFile
 from harvester.storage.protocol import Confirm
 
 LARGE_BYTES = 8 << 20
-"""A file of this size keeps the disk busy for itself: no other file waits for it."""
+"""A file of this size is committed alone: no other file waits for it."""
 
 
 class Publishable(Protocol):
-    """A partial file that should be whole by now."""
+    """A partial file that should be complete."""
 
     def prove(self, key: str) -> StagedFile:
-        """Write what is buffered and prove the whole, which goes to `key`; raises what is wrong with it."""
+        """Write the buffer and verify the file, which goes to `key`; raise if it is wrong."""
         ...
 
     def published(self) -> None:
-        """Take note that it is in its place."""
+        """Note that it was renamed."""
         ...
 
     def unsynced(self) -> None:
-        """Begin anew: the disk has failed to take some of it, and which bytes is unknown."""
+        """Start over: a sync failed, and it is unknown which bytes are lost."""
         ...
 
 
@@ -58,15 +58,15 @@ class Publisher:
 
     async def publish(self, partial: Publishable, path: str, size: int) -> None:
         """
-        Prove a file of `size` bytes and move it to `path`; what is published is durable.
+        Verify a file of `size` bytes and rename it to `path`; it is durable then.
 
         Raises:
-            CorruptBody: it is not what was promised; it has been deleted.
-            StorageError: the disk does not take it.
+            CorruptBody: its checksum is wrong; it has been deleted.
+            StorageError: the disk failed.
             FolderLocked: another run has the folder now.
         """
         entry = _Entry(partial, path)
-        with anyio.CancelScope(shield=True):  # a batch that is under way has the file
+        with anyio.CancelScope(shield=True):  # the file may be in a batch that is being written
             if size >= LARGE_BYTES:
                 await to_thread.run_sync(self._publish, [entry], limiter=self._threads)
             else:
@@ -91,8 +91,7 @@ class Publisher:
                 proven.append((entry, entry.partial.prove(entry.path)))
             except HarvestError as error:
                 entry.problem = error
-        # To sync a large file takes long enough for a run to be thought dead: the fence is checked after
-        # that.
+        # The sync of a large file may outlast the lease, so the fence is checked after it.
         confirm = partial(from_thread.run, self._confirm)
         self._tree.publish([finished for _, finished in proven], before_moving=confirm)
         for entry, finished in proven:

@@ -1,4 +1,4 @@
-"""Deduplication by hard link: the same bytes in a second place, or a copy where a file has only one name."""
+"""Deduplication by hard link: gives the same bytes a second path, or copies them if links do not work."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from harvester.storage.local.segments import BUFFER_SIZE, PARTIAL
 from harvester.storage.local.verify import is_whole
 
 COPY = ".copy"
-"""How the name of a copy ends until it is whole."""
+"""Suffix of an unfinished copy."""
 Link: TypeAlias = Callable[[Directory, str, Directory, str], None]
-"""Gives a file of a folder, by its name, a second name in another folder, as `Directory.link`."""
+"""Makes a hard link from a name in one folder to a name in another one, like `Directory.link`."""
 
 
 def link_or_copy(tree: OutputTree, source: str, path: str, link: Link, owner: str) -> bool:
     """
-    Link the file at `source` to `path`, durably, or copy it where `link` cannot; in this thread.
+    Link the file at `source` to `path`, durably, or copy it if `link` fails; runs in this thread.
 
-    False where there is none. `owner`: names the copy, so that nobody else writes to it.
+    Returns False if there is none. `owner`: is in the name of the copy, so that no other process writes to
+    it.
 
     Raises:
-        StorageError: the disk does not take it.
+        StorageError: the disk failed.
     """
     if not is_whole(tree, source, size=None, md5=None):
         return False
@@ -45,7 +46,7 @@ def _link_or_copy(tree: OutputTree, source: str, path: str, link: Link, owner: s
         tree.folder(there) as old_folder,
         tree.folder(folder, make=True) as target,
     ):
-        with suppress(OSError):  # not every file system has second names, and none has any number of them
+        with suppress(OSError):  # not every file system has hard links, and their number is limited
             link(old_folder, name, target, new_name)
             return
         with tree.folder(PARTIAL, make=True) as apart, os.fdopen(old_folder.open(name), "rb") as old:

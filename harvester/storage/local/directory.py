@@ -2,12 +2,11 @@
 Symlink safety and durability: directories are entered without following links, and fsync makes writes
 durable.
 
-Another user who can write to the output folder may plant a link there; nothing is read or written through it.
-A folder is entered from the one above it and held open, and what is done in it is done relative to it,
-so that no link put in its way meanwhile leads elsewhere. Windows cannot hold folders open: there a
-plain look before and after has to do.
+Another user with write access to the output folder could plant a link there; nothing is read or written
+through it. A folder is entered from its parent and held open, and all operations are relative to it, so that
+a link planted meanwhile has no effect. Windows cannot hold folders open: there it checks before and after.
 
-To last means as far as fsync reaches: the cache of the drive itself is the system's affair (macOS).
+Durable means as far as fsync reaches: on macOS the cache of the drive itself is not flushed.
 """
 
 from __future__ import annotations
@@ -36,36 +35,36 @@ _LEFT = -1
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _CAN_ADVISE = hasattr(os, "posix_fadvise")
-_FILE = _NO_LINK | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
+_FILE = _NO_LINK | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # does not wait for a pipe
 
-_TO_SYNC = os.O_RDONLY if HOLDS_FOLDERS else os.O_RDWR  # Windows syncs only what may be written
+_TO_SYNC = os.O_RDONLY if HOLDS_FOLDERS else os.O_RDWR  # Windows syncs only files open for writing
 
 
 def begin_to_sync(handle: BinaryIO, begin: int = 0) -> None:
-    """Have the system write an open file to the disk, from the byte `begin` on, and do not wait for it."""
+    """Ask the system to start writing an open file to the disk, from the byte `begin` on, without waiting."""
     if _CAN_ADVISE:
-        with suppress(OSError):  # it is only advice, and not every file system takes it
+        with suppress(OSError):  # a hint, which not every file system supports
             os.posix_fadvise(handle.fileno(), begin, 0, os.POSIX_FADV_DONTNEED)
 
 
 class Directory:
     """
-    One folder, held open; its methods take plain names of what is in it, which are UTF-8 on the disk.
+    One folder, held open; its methods take plain names in it, which are UTF-8 on the disk.
 
-    Errors are the disk's own, but where more can be said than the disk does: that is `StorageError`.
+    Errors are OSErrors, or `StorageError` if the message can say more than the system does.
     """
 
     def __init__(self, path: Path, descriptor: int | None) -> None:
         self.path = path
-        self._descriptor = descriptor  # None: goes by its path
+        self._descriptor = descriptor  # None: operations use the path
 
     @classmethod
     def enter(cls, path: Path, *, held: bool = HOLDS_FOLDERS) -> Directory:
-        """Enter a folder that the user named, through links too: they are the user's choice."""
+        """Enter a folder that the user named; links in its path are the user's choice and are followed."""
         with map_disk_errors(str(path)):
             if held:
                 return cls(path, os.open(path, _FOLDER))
-            os.scandir(path).close()  # fails as opening it would
+            os.scandir(path).close()  # raises what opening it would raise
             return cls(path, None)
 
     def __enter__(self) -> Directory:
@@ -75,7 +74,7 @@ class Directory:
         self.leave()
 
     def leave(self) -> None:
-        """Let go of it; whatever is asked of it after that fails."""
+        """Close it; any later operation fails."""
         if self._descriptor not in {None, _LEFT}:
             descriptor, self._descriptor = self._descriptor, _LEFT
             os.close(descriptor)
@@ -91,13 +90,13 @@ class Directory:
             descriptor = os.open(on_disk(name), _FOLDER | _NO_LINK, dir_fd=self._descriptor)
         except FileNotFoundError:
             raise
-        except OSError:  # which one it is for a link differs between systems
+        except OSError:  # the errno for a link differs between systems
             self._refuse_a_link(name)
             raise
         return Directory(self.path / on_disk(name), descriptor)
 
     def make(self, name: str) -> bool:
-        """Make a folder in this one; return whether it was missing."""
+        """Make a folder in this one; return False if it existed."""
         try:
             os.mkdir(self._at(name), dir_fd=self._descriptor)
         except FileExistsError:
@@ -105,16 +104,16 @@ class Directory:
         return True
 
     def names(self) -> list[str]:
-        """List what is in it."""
+        """Return the names in it."""
         with os.scandir(self.path if self._descriptor is None else self._descriptor) as entries:
             return [from_disk(entry.name) for entry in entries]
 
     def look(self, name: str) -> os.stat_result:
-        """Return the status of what is there, of a link that of the link."""
+        """Return the status of a name; of a link, that of the link itself."""
         return os.stat(self._at(name), dir_fd=self._descriptor, follow_symlinks=False)
 
     def open(self, name: str) -> int:
-        """Open a file to read."""
+        """Open a file for reading."""
         return self._open(name, os.O_RDONLY)
 
     def sync_file(self, name: str, sync: Sync) -> None:
@@ -123,33 +122,33 @@ class Directory:
             sync(handle.fileno())
 
     def create(self, name: str) -> int:
-        """Open a new file in the place of whatever has that name."""
+        """Open a new file; remove any file or link of that name first."""
         self.remove(name)
         return self._open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
     def resume(self, name: str) -> int:
-        """Open a file to go on with; a new one where there is none, or one that is not ours alone."""
+        """Open a file to append to; a new one if there is none, or if it has a second hard link."""
         with suppress(FileNotFoundError):
             seen = self.look(name)
             if is_ours_alone(seen):
                 descriptor = self._open(name, os.O_RDWR)
-                # Another file may have come to this name since, and have lost its second one again.
+                # The name may belong to another file since, whose second link was removed again.
                 if os.path.samestat(seen, os.fstat(descriptor)):
                     return descriptor
                 os.close(descriptor)
         return self.create(name)
 
     def remove(self, name: str) -> None:
-        """Remove a file or a link, if it is there."""
+        """Remove a file or a link, if it exists."""
         with suppress(FileNotFoundError):
             os.unlink(self._at(name), dir_fd=self._descriptor)
 
     def remove_all(self, name: str) -> None:
-        """Remove a folder and all that is in it; what links in it point to is left alone."""
+        """Remove a folder with its content; links are removed, not followed."""
         shutil.rmtree(self._at(name), dir_fd=self._descriptor)
 
     def move(self, name: str, to: Directory, new_name: str) -> None:
-        """Move a file to where a file or link may be; what that link points to is left alone."""
+        """Move a file, and replace a file or link of the new name; a link is not followed."""
         source, target = self._at(name), to._at(new_name)
         try:
             os.replace(source, target, src_dir_fd=self._descriptor, dst_dir_fd=to._descriptor)
@@ -158,7 +157,7 @@ class Directory:
             raise StorageError(f"{self.path / name}: {reason}") from exc
 
     def link(self, name: str, to: Directory, new_name: str) -> None:
-        """Give a file a second name, in the place of a file or link that may be there."""
+        """Make a hard link to a file, and replace a file or link of the new name."""
         to.remove(new_name)
         os.link(
             self._at(name),
@@ -169,7 +168,7 @@ class Directory:
         )
 
     def sync(self, sync: Sync) -> None:
-        """Make the names in it durable, where the system can."""
+        """Make the names in it durable, if the system supports that."""
         if self._descriptor is None:
             return
         try:
@@ -188,24 +187,25 @@ class Directory:
     def _refuse_a_link(self, name: str) -> None:
         path = self.path / on_disk(name)
         leads_away = stat.S_ISLNK(self.look(name).st_mode)
-        if self._descriptor is None:  # Windows has links of more than one kind
+        if self._descriptor is None:  # Windows has several kinds of links
             leads_away = leads_away or path.resolve().parent != self.path.resolve()
         if leads_away:
             raise StorageError(f"{path}: a link leads out of the output folder; remove it")
 
 
 def is_ours_alone(status: os.stat_result) -> bool:
-    """Return whether it is a regular file with no second name; a pipe or a device is none."""
+    """Return whether it is a regular file with a single link."""
     return stat.S_ISREG(status.st_mode) and status.st_nlink <= 1
 
 
 @dataclass
 class StagedFile:
     """
-    A written file on its way to its place.
+    A written file that is going to be renamed.
 
-    It is still open as ``handle`` and has a ``name`` in ``folder``; ``path`` is where it goes, below the
-    output folder. ``problem``: what the disk has against that. ``is_synced``: its bytes are durable.
+    ``handle``: the open file. ``name``, ``folder``: where it is now.
+    ``path``: where it goes, below the output folder.
+    ``problem``: the error that prevents that. ``is_synced``: its bytes are durable.
     """
 
     handle: BinaryIO
@@ -218,9 +218,9 @@ class StagedFile:
 
 class OutputTree:
     """
-    The output folder and what is below it; paths are relative to it, with "/".
+    The output folder with all folders below it; paths are relative to it, with "/".
 
-    It is never created here: one that has gone was removed by another program.
+    It is never created here: if it is gone, another program has removed it.
     """
 
     def __init__(self, root: Path, *, sync: Sync, held: bool) -> None:
@@ -232,10 +232,10 @@ class OutputTree:
     @contextmanager
     def folder(self, path: str, *, make: bool = False) -> Iterator[Directory]:
         """
-        Enter a folder, never through a link; `make` those on the way that are missing.
+        Enter a folder, never through a link; `make`: create missing folders.
 
         Raises:
-            StorageError: a link is in the way, or a folder cannot be entered or made.
+            StorageError: there is a link in the path, or a folder cannot be entered or made.
         """
         here = Directory.enter(self.root, held=self._held)
         try:
@@ -249,27 +249,26 @@ class OutputTree:
             here.leave()
 
     def sync(self, handle: BinaryIO) -> None:
-        """Make what was written to an open file durable."""
+        """Make the content of an open file durable."""
         self._sync(handle.fileno())
 
     def sync_descriptor(self, descriptor: int) -> None:
-        """Make what an open file or folder holds durable."""
+        """Make the content of an open file or folder durable."""
         self._sync(descriptor)
 
     def publish(self, files: Sequence[StagedFile], before_moving: Callable[[], None] = lambda: None) -> None:
         """
-        Move written files to their places: what has no problem after that is durable.
+        Move written files to their paths; each file without a ``problem`` is durable then.
 
-        Each folder that got a name, of a file or of a folder, is synced once for all of them. Where
-        `before_moving` raises nothing is moved.
+        Each changed folder is synced once for all files. If `before_moving` raises, no file is moved.
         """
-        for file in files[1:]:  # so that the disk is at work on them while the first is waited for
+        for file in files[1:]:  # the disk writes these while we wait for the first
             begin_to_sync(file.handle)
         for file in files:
             with _noted_in([file]), map_disk_errors(str(self.root / file.path)):
                 self._sync(file.handle.fileno())
                 file.is_synced = True
-                file.handle.close()  # Windows moves no open file
+                file.handle.close()  # Windows cannot move an open file
         before_moving()
         changed: dict[str, list[StagedFile]] = {}
         fresh: dict[str, set[str]] = {}
@@ -288,7 +287,7 @@ class OutputTree:
                 self._note_synced(fresh.get(folder, set()))
 
     def keep(self, path: str) -> None:
-        """Make a file that was found in its place, and every name that leads to it, durable."""
+        """Make an existing file durable, with the names of all folders above it."""
         folder, _, name = path.rpartition("/")
         with map_disk_errors(str(self.root / path)), self.folder(folder) as here:
             here.sync_file(name, self._sync)
@@ -296,7 +295,7 @@ class OutputTree:
         self.sync_folders(folder)
 
     def sync_folders(self, folder: str) -> None:
-        """Make the names of a folder, and of those that it is in, durable."""
+        """Make the names of a folder and of its parents durable."""
         for above, step in self._unsynced_folders(folder):
             with self.folder(above) as here, map_disk_errors(str(self.root / above)):
                 here.sync(self._sync)
@@ -304,10 +303,10 @@ class OutputTree:
 
     def _unsynced_folders(self, folder: str) -> list[tuple[str, str]]:
         """
-        List the folders on the way to this one whose names may not last, each behind the one it is in.
+        Return the folders in a path whose names may not be durable, each with its parent.
 
-        Those that were there already too: another thread, or a run that was killed, may have made them a
-        moment ago. Those that this process has settled are not synced again.
+        Existing ones too: another thread, or a killed run, may have made them a moment ago. Folders that this
+        process has synced are not synced again.
         """
         return [
             (step.rpartition("/")[0], step) for step in parents(folder) if step not in self._synced_folders
@@ -325,15 +324,13 @@ class OutputTree:
         return here.below(name)
 
     def _note_synced(self, folders: set[str]) -> None:
-        if (
-            len(self._synced_folders) >= MOST_SYNCED_FOLDERS
-        ):  # it has to end somewhere; to sync twice is no harm
+        if len(self._synced_folders) >= MOST_SYNCED_FOLDERS:  # bounded memory; a second sync does no harm
             self._synced_folders.clear()
         self._synced_folders |= folders
 
 
 def _by_folder(files: Sequence[StagedFile]) -> dict[str, list[StagedFile]]:
-    """Group the files that have no problem by the folders that they go to."""
+    """Group the files without a problem by their target folders."""
     grouped: dict[str, list[StagedFile]] = {}
     for file in files:
         if file.problem is None:
@@ -343,7 +340,7 @@ def _by_folder(files: Sequence[StagedFile]) -> dict[str, list[StagedFile]]:
 
 @contextmanager
 def _noted_in(files: Sequence[StagedFile]) -> Iterator[None]:
-    """Note what the disk has against the block in the files that it is about."""
+    """Store a StorageError of the block as the problem of its files."""
     try:
         yield
     except StorageError as error:

@@ -1,9 +1,9 @@
 """
-Partial file: the upload of one file, proven by md5 and committed by an atomic rename.
+Partial file: the upload of one file, verified by md5 and committed by an atomic rename.
 
-Hashing and writing happen together in a worker thread, one call in flight for each file. So the event loop
-never waits for the disk, and memory holds at most one buffer for each connection. A file that fits into its
-buffer touches the disk only when it is committed.
+Hashing and writing run together in a worker thread, one call at a time for each file. So the event loop never
+waits for the disk, and memory contains at most one buffer for each connection. A file that fits into its
+buffer is written only when it is committed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Partial:
     The `Upload` of the local storage: hashed as it grows.
 
     Attributes:
-        received: bytes it holds from the first one on.
-        validator: the strong ETag that these bytes came with, None where this process has not learnt it.
+        received: number of bytes from the first one on.
+        validator: the strong ETag of these bytes, None if this process does not know it.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class Partial:
         self._handle: FileIO | None = None
         self._opened = ExitStack()
 
-    # -- what comes -----------------------------------------------------------------------------------
+    # -- receiving -------------------------------------------------------------------------------------
 
     def segments(self) -> Segments:
-        """Return what takes bytes out of order."""
+        """Return the segments, which accept bytes out of order."""
         return self._segments
 
     async def write(self, data: bytes) -> None:
@@ -83,14 +83,14 @@ class Partial:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write and hash what is buffered."""
+        """Write and hash the buffer."""
         if self._buffered:
-            # A cancelled caller waits for the thread: what is hashed but not written, or the other way round,
-            # would make the rest worthless.
+            # Shielded: a cancelled caller waits for the thread. Bytes that are hashed but not written, or the
+            # reverse, would corrupt the rest.
             await to_thread.run_sync(self._flush, limiter=self._threads)
 
     async def start_over(self) -> None:
-        """Discard all that was received."""
+        """Discard all received bytes."""
         await to_thread.run_sync(self._restart, limiter=self._threads)
 
     def append(self, segment: Segment) -> None:
@@ -102,10 +102,10 @@ class Partial:
 
     def seal(self) -> None:
         """
-        Make what was appended durable, in this thread; else a power cut might take it and its segment.
+        Make appended bytes durable, in this thread; else a power cut could lose them and their segment.
 
         Raises:
-            StorageError: the disk does not take it, and all of it is begun anew.
+            StorageError: the disk failed; the upload starts over.
         """
         handle = self._flush()
         try:
@@ -121,18 +121,18 @@ class Partial:
             handle = self._handle
             if handle is None:
                 handle = self._open()
-                handle.truncate()  # nothing that lies there is known to be part of it
+                handle.truncate()  # old bytes there may not belong to this file
             self._md5.update(data)
             write_all(handle, data)
             self._written += len(data)
-            if len(data) >= BUFFER_SIZE:  # else all of a big file would be written to the disk at its end
+            if len(data) >= BUFFER_SIZE:  # else the system would write all of a big file at its end
                 begin_to_sync(handle, handle.tell() - len(data))
         return handle
 
     def _open(self) -> FileIO:
         with ExitStack() as opened:
             self._folder = opened.enter_context(self._tree.folder(PARTIAL, make=True))
-            # Unbuffered: bytes are gathered here, and closing must have nothing left to write.
+            # Unbuffered: this class has its own buffer, and close() must have nothing left to write.
             descriptor = self._folder.resume(self._name)
             self._handle = opened.enter_context(os.fdopen(descriptor, "r+b", buffering=0))
             self._opened = opened.pop_all()
@@ -148,17 +148,17 @@ class Partial:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self.received = self._written = 0
 
-    # -- what was left, and the space for the rest ----------------------------------------------------
+    # -- resume, and space for the rest --------------------------------------------------------------
 
     def take_over(self, found: Sequence[PartName]) -> None:
         """
-        Resume what an earlier run left, in this thread: its beginning is hashed again.
+        Resume the bytes of an earlier run, in this thread: they are hashed again.
 
         Raises:
-            StorageError: the disk does not let that be done.
+            StorageError: the disk failed.
         """
         if self._expected.md5 is None:
-            # Nothing would prove that an old beginning belongs to a new end.
+            # Without an md5 nothing proves that old bytes belong to new ones.
             discard(self._tree, found)
             return
         begins = take_over(self._tree, found, self._part_name.owner, self._expected.size, self._space)
@@ -172,19 +172,23 @@ class Partial:
 
     def reserve(self) -> None:
         """
-        Reserve disk for what is still to come, until it is closed.
+        Reserve disk space for the missing bytes, until it is closed.
 
         Raises:
-            InsufficientSpace: there is too little.
+            InsufficientSpace: there is too little space.
         """
         self._reserved.enter_context(self._space.reserve(self._missing))
 
     def _missing(self) -> int:
-        """Count the bytes that are on no disk yet; what a segment holds twice is reserved besides."""
+        """Return the number of bytes that are not on the disk yet, with the second copy of a segment."""
         return self._expected.size - self._written - sum(segment.written for segment in self._segments)
 
     def _try_reserve_to_append(self) -> bool:
-        """Reserve disk for appending the segments; False where that and the rest of the file do not fit."""
+        """
+        Reserve disk space to append the segments.
+
+        Return False if that and the missing bytes do not fit.
+        """
         longest = max((segment.until - segment.begin for segment in self._segments), default=0)
         try:
             with self._space.reserve(self._missing):
@@ -192,25 +196,25 @@ class Partial:
         except InsufficientSpace:
             return not self._segments
 
-    # -- its end --------------------------------------------------------------------------------------
+    # -- commit and close ------------------------------------------------------------------------------
 
     async def commit(self, key: str) -> None:
         """
-        Prove the whole file and rename it to `key` below the output folder; see `Publisher.publish`.
+        Verify the file and rename it to `key` below the output folder; see `Publisher.publish`.
 
         Raises:
-            CorruptBody: it is not what was promised; it has been deleted.
-            StorageError: the disk does not take it.
+            CorruptBody: its checksum is wrong; it has been deleted.
+            StorageError: the disk failed.
         """
         await self._publisher.publish(self, key, self._expected.size)
 
     def prove(self, key: str) -> StagedFile:
         """
-        Write what is buffered and prove the whole file, in this thread; it goes to `key`.
+        Write the buffer and verify the file, in this thread; it goes to `key`.
 
         Raises:
-            CorruptBody: it is not what was promised.
-            StorageError: the disk does not take it.
+            CorruptBody: its checksum is wrong.
+            StorageError: the disk failed.
         """
         handle = self._flush()
         self._refuse_another(handle)
@@ -221,37 +225,38 @@ class Partial:
         return StagedFile(handle, self._folder, self._name, key)
 
     def _refuse_another(self, handle: FileIO) -> None:
-        """Refuse a file of this name that is not the one that was hashed, or has another length."""
+        """Raise StorageError if the name is now another file than the hashed one, or has another length."""
         with map_disk_errors(str(self._path)):
             status = os.fstat(handle.fileno())
             try:
                 is_it = os.path.samestat(status, self._folder.look(self._name))
             except FileNotFoundError:
-                return  # the rename will fail, and say so
+                return  # the rename will fail and raise
         if not is_it or status.st_size != self.received:
             reason = "was changed while it was written; see what else works here and run again"
             raise StorageError(f"{self._path}: {reason}")
 
     def published(self) -> None:
-        """Let go of a file that is in its place, in this thread."""
+        """Close a file that was renamed, in this thread."""
         with suppress(OSError), self._opened:
-            self._folder.remove(self._name)  # a second name of the same file is not moved but stays
+            self._folder.remove(self._name)  # a rename onto a hard link of itself leaves the old name
         self._handle = None
 
     def unsynced(self) -> None:
         """
-        Begin anew, in this thread, as the disk has failed to take some of it.
+        Start over, in this thread, after a failed sync.
 
-        What is read back may be in memory only, and a second fsync may report no error.
+        After a failed fsync, bytes that are read back may be in memory only, and a second fsync may report no
+        error.
         """
         with suppress(StorageError):  # the first error is the one to report
             self._restart()
 
     async def abort(self) -> None:
         """
-        Keep what was received, to be resumed, and close the file.
+        Keep the received bytes for a resume, and close the file.
 
-        Raises nothing of the disk's: what it does not take now is fetched again.
+        Errors of the disk are suppressed: bytes that are not written are fetched again.
         """
         self._reserved.close()
         self._segments.free_reserved()
@@ -260,13 +265,13 @@ class Partial:
                 await to_thread.run_sync(self._close, limiter=self._threads)
 
     def _close(self) -> None:
-        # An unfinished file is closed because of an error, and that one is to be reported.
+        # An unfinished file is closed after an error, which is the one to report.
         with suppress(StorageError):
             self._flush()
         left = self._segments.close()
         with suppress(OSError), self._opened:
             if self._handle is not None:
-                self._handle.close()  # Windows removes and moves no open file
+                self._handle.close()  # Windows cannot remove or move an open file
                 if self.received == 0:
                     self._folder.remove(self._name)
                 else:
@@ -275,7 +280,7 @@ class Partial:
         self._free(left)
 
     def _free(self, names: Sequence[PartName]) -> None:
-        """Rename files so that they show that nobody has them open."""
+        """Rename files to mark that no process has them open."""
         for name in names:
             left = name
             with (

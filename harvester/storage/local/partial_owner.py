@@ -1,13 +1,13 @@
 """
-Partial file ownership: the name says which process fills it, and no other process writes to that file.
+Partial file ownership: the file name contains its owner, and no other process writes to that file.
 
-    <stem>.<owner>.part        a file whose owner may be at work on it
+    <stem>.<owner>.part        a file whose owner may be writing
     <stem>.free.part           one that was released: no process has it open
-    <stem>.part                of a release that named no owners
+    <stem>.part                from a release without owners
 
-`<stem>` is ``<item_id>-<file_id>-<md5>``. What comes later in the file has ``@<begin>`` before the suffix.
-A process that was thought dead may wake and write on to whatever it has open. So only a file that nobody can
-have open is renamed when it is taken over, and all others are copied.
+`<stem>` is ``<item_id>-<file_id>-<md5>``. A segment has ``@<begin>`` before the suffix. A suspended process
+may wake up and write to the files that it has open. So a file is renamed on takeover only if no process can
+have it open; all others are copied.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from harvester.system.process import is_running, this_process
 
 FREE = "free"
 UNPROVEN = "unproven"
-"""In the place of an md5 where none is known."""
+"""In place of an unknown md5."""
 
 _NAME = re.compile(
     rf"(?P<stem>(?P<item>\d+)-(?P<file>\d+)-(?P<md5>[0-9a-f]{{32}}|{UNPROVEN}))"
     rf"(?:\.(?P<owner>[0-9a-f]{{8}}-\d+-[0-9a-f]{{8}}|{FREE}))?(?:@(?P<begin>\d+))?\.part"
 )
 _NOWHERE = "0" * 8
-"""Where the system does not say: nothing is proven there."""
+"""The place if the system does not identify it: then nothing is proven about processes."""
 
 
 class Ownership(Enum):
     """Who may have a partial file open."""
 
     FREE = auto()
-    UNKNOWN = auto()  # or nobody: that cannot be seen from here
+    UNKNOWN = auto()  # cannot be checked from this machine
     ALIVE = auto()
 
 
 @dataclass(frozen=True)
 class PartName:
-    """The name of a partial file; ``owner``: "" in one of an older release; ``begin``: of a segment."""
+    """The name of a partial file; ``owner``: "" from an older release; ``begin``: offset of a segment."""
 
     stem: str
     owner: str
@@ -52,7 +52,7 @@ class PartName:
 
     @classmethod
     def read(cls, name: str) -> PartName | None:
-        """Read the name of a file; None where it is no partial file's."""
+        """Parse the name of a file; return None if it is no partial file's."""
         found = _NAME.fullmatch(name)
         if found is None:
             return None
@@ -64,7 +64,7 @@ class PartName:
         return f"{self.stem}{owner}{'' if self.begin is None else f'@{self.begin}'}.part"
 
     def of(self, owner: str) -> PartName:
-        """Return the name that the file has in the hands of an owner."""
+        """Return the name of the file with another owner."""
         return replace(self, owner=owner)
 
     @property
@@ -85,11 +85,11 @@ class PartName:
 
 
 def new_owner() -> str:
-    """Make a name for one that fills partial files: where its process is, its number, and a random part."""
+    """Return a new owner name: the machine, the pid and a random part."""
     return f"{_place()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _place() -> str:
-    """Name the place where a process number means one process: this boot of this machine or container."""
+    """Return the name of the place in which pids are unique: this boot of this machine or container."""
     machine = this_process().machine
     return hashlib.sha256(machine.encode()).hexdigest()[:8] if machine else _NOWHERE

@@ -1,4 +1,8 @@
-"""Crash-safe renames of files, by way of the folder for partial files; see `ledger.tables.renames`."""
+"""
+Crash-safe renames of files, through the folder of partial files.
+
+The journal is `ledger.tables.renames`.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,11 @@ from harvester.storage.local.segments import PARTIAL
 from harvester.storage.protocol import Confirm
 
 ON_THE_WAY = ".move"
-"""How the name of a file ends that has left its place."""
+"""Suffix of the temporary name of a file that was taken out."""
 
 
 class Renames:
-    """Gives files of one output folder other paths; done again after a crash it ends what was begun."""
+    """Renames files of one output folder; repeated after a crash it completes the renames."""
 
     def __init__(self, tree: OutputTree, threads: CapacityLimiter, confirm: Confirm) -> None:
         self._tree = tree
@@ -28,17 +32,17 @@ class Renames:
 
     async def take_out(self, paths: Sequence[tuple[str, str]]) -> None:
         """
-        Take files, by source and target, out of their places; one that is not there is passed over.
+        Move files, given by source and target, from their paths to temporary ones; missing ones are skipped.
 
         Raises:
-            StorageError: the disk does not take it.
+            StorageError: the disk failed.
             FolderLocked: another run has the folder now.
         """
         await self._confirm()
         await to_thread.run_sync(_take_out, self._tree, paths, limiter=self._threads)
 
     async def put_in(self, targets: Sequence[str]) -> None:
-        """Put files that were taken out into their new places; raises as `take_out`."""
+        """Move files that were taken out to their targets; raises what `take_out` raises."""
         await self._confirm()
         await to_thread.run_sync(_put_in, self._tree, targets, limiter=self._threads)
 
@@ -61,7 +65,7 @@ def _take_out(tree: OutputTree, sources: Sequence[tuple[str, str]]) -> None:
 def _put_in(tree: OutputTree, targets: Sequence[str]) -> None:
     for target in targets:
         if not os.path.lexists(tree.root / PARTIAL / _on_the_way(target)):
-            continue  # it is there already, or there was none
+            continue  # moved already, or it was missing
         folder, _, name = target.rpartition("/")
         with (
             map_disk_errors(str(tree.root / target)),
@@ -73,5 +77,5 @@ def _put_in(tree: OutputTree, targets: Sequence[str]) -> None:
 
 
 def _on_the_way(target: str) -> str:
-    """Name a file that is on its way, however long its name is."""
+    """Return the temporary name of a file, short enough for any target."""
     return hashlib.sha256(target.encode()).hexdigest() + ON_THE_WAY

@@ -1,4 +1,4 @@
-"""Space reservation: free disk set aside for what is still to come of each file, so that all of them fit."""
+"""Space reservation: reserves free disk space for the missing bytes of each file, so that all files fit."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from harvester.storage.disk_errors import map_disk_errors
 
 
 def free_bytes(folder: Path) -> int:
-    """Return how many bytes more the disk of a folder takes from this user."""
+    """Return the bytes that this user can still write to the disk of a folder."""
     return shutil.disk_usage(folder).free
 
 
 class DiskReservation:
-    """The free disk of one folder; `free_bytes` returns how much there is."""
+    """The free disk space of one folder; `free_bytes` returns how much there is."""
 
     def __init__(self, folder: Path, free_bytes: Callable[[Path], int]) -> None:
         self._folder = folder
         self._free_bytes = free_bytes
         self._claims: dict[object, Callable[[], int]] = {}
-        self._lock = threading.Lock()  # partial files are taken over in threads
+        self._lock = threading.Lock()  # uploads are opened in several threads
 
     def free_bytes(self) -> int:
         """
-        Return how much is free by now, reserved or not.
+        Return the free bytes, including reserved ones.
 
         Raises:
-            StorageError: the disk does not let that be seen.
+            StorageError: the disk failed.
         """
         with map_disk_errors(str(self._folder)):
             return self._free_bytes(self._folder)
@@ -39,10 +39,10 @@ class DiskReservation:
     @contextmanager
     def reserve(self, needed: Callable[[], int]) -> Iterator[None]:
         """
-        Reserve as many bytes as `needed` returns; it is called again at each later claim, and may shrink.
+        Reserve as many bytes as `needed` returns; later reservations call it again, as the number may shrink.
 
         Raises:
-            InsufficientSpace: they are not there.
+            InsufficientSpace: there is too little space.
         """
         key = object()
         with self._lock:

@@ -1,4 +1,4 @@
-"""Resume: partial files that earlier runs left are found, and taken over or removed."""
+"""Resume: finds the partial files of earlier runs, and takes them over or removes them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from harvester.storage.local.reservation import DiskReservation
 from harvester.storage.local.segments import BUFFER_SIZE, PARTIAL
 
 _CLONE = 0x40049409
-"""Linux' ioctl FICLONE: the same blocks in a second file, where the file system can."""
+"""Linux' ioctl FICLONE: a second file with the same blocks (reflink), if the file system supports it."""
 
 
 class StalePartials:
-    """The partial files that earlier runs left, by the stems of their names; looked for once."""
+    """The partial files of earlier runs, by the stems of their names; the folder is read once."""
 
     def __init__(self, tree: OutputTree) -> None:
         self._tree = tree
@@ -31,31 +31,31 @@ class StalePartials:
 
     @property
     def are_known(self) -> bool:
-        """Whether they have been looked for."""
+        """Whether the folder was read."""
         return self._found is not None
 
     def find(self) -> None:
-        """Find them, in this thread; a second thread waits until all are found."""
+        """Read the folder, in this thread; a second thread waits for the result."""
         with self._lock:
             if self._found is None:
                 found: dict[str, set[PartName]] = {}
                 for name in map(PartName.read, names_in(self._tree)):
                     if name is not None:
                         found.setdefault(name.stem, set()).add(name)
-                self._found = found  # all at once: others take from it as soon as it is there
+                self._found = found  # assigned when complete: other threads read it without the lock
 
     def add(self, name: PartName) -> None:
-        """Note one that is left now."""
+        """Add a partial file that was released now."""
         if self._found is not None:
             self._found.setdefault(name.stem, set()).add(name)
 
     def take(self, stem: str) -> list[PartName]:
-        """Return what is left of a file, and forget it: only one takes it over."""
+        """Return and remove the partial files of a file: only one upload takes them over."""
         return sorted((self._found or {}).pop(stem, ()), key=str)
 
 
 def names_in(tree: OutputTree) -> list[str]:
-    """List what is in the folder for partial files, in this thread."""
+    """Return the names in the folder of partial files, in this thread."""
     if not os.path.lexists(tree.root / PARTIAL):
         return []
     with map_disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL) as here:
@@ -66,14 +66,14 @@ def take_over(
     tree: OutputTree, found: Iterable[PartName], owner: str, size: int, space: DiskReservation
 ) -> list[int]:
     """
-    Give what is left of a file of `size` bytes to an owner, in this thread; return where its segments begin.
+    Take over the partial files of a file for an owner, in this thread; return the offsets of its segments.
 
-    Of several beginnings, and segments from the same byte on, the longest is taken; the others are removed
-    but for those that a living process fills. What no process can have open is renamed, all else copied;
-    where there is no space for a copy it is given up.
+    `size`: bytes of the file. Of several partial files with the same offset the longest is taken. The others
+    are removed, except those of running processes. A file that no process can have open is renamed, any
+    other one is copied, or abandoned if there is no space for a copy.
 
     Raises:
-        StorageError: the disk does not take it.
+        StorageError: the disk failed.
     """
     begins: list[int] = []
     by_place = sorted(found, key=lambda name: -1 if name.begin is None else name.begin)
@@ -87,18 +87,18 @@ def take_over(
 
 
 def discard(tree: OutputTree, names: Iterable[PartName]) -> None:
-    """Remove files, in this thread, but for those that a living process fills."""
+    """Remove partial files, in this thread, except those of running processes."""
     with map_disk_errors(str(tree.root / PARTIAL)), tree.folder(PARTIAL) as folder:
         _remove(folder, names)
 
 
 def _longest(folder: Directory, names: Sequence[PartName], most: int) -> PartName | None:
-    """Return the longest of some files that have no more than `most` bytes, and remove the others."""
+    """Return the longest of the files with at most `most` bytes, and remove the others."""
     sizes: dict[PartName, int] = {}
     for name in names:
         with suppress(FileNotFoundError):
             status = folder.look(str(name))
-            # A pipe, a link or a file with another name elsewhere is none of ours.
+            # A pipe, a link or a file with a second hard link is not ours.
             sizes[name] = status.st_size if is_ours_alone(status) and status.st_size <= most else -1
     longest = max(sizes, key=lambda name: (sizes[name], str(name)), default=None)
     if longest is not None and sizes[longest] <= 0:
@@ -129,7 +129,7 @@ def _try_take(
 
 
 def _try_copy(tree: OutputTree, folder: Directory, old: str, new: str, space: DiskReservation) -> bool:
-    """Copy a file that another process may be writing to; False if it has vanished or does not fit."""
+    """Copy a file that another process may be writing to; return False if it is gone or does not fit."""
     with suppress(FileNotFoundError), os.fdopen(folder.open(old), "rb", buffering=0) as source:
         size = os.fstat(source.fileno()).st_size
         is_there = False
@@ -137,7 +137,7 @@ def _try_copy(tree: OutputTree, folder: Directory, old: str, new: str, space: Di
             if not _try_clone(source, target):
                 with space.reserve(lambda: size):
                     _copy_bytes(source, target, size)
-            tree.sync(target)  # the old one goes: a power cut must not take both
+            tree.sync(target)  # before the old one is removed: a power cut must not lose both
             is_there = True
         if not is_there:
             folder.remove(new)
@@ -148,7 +148,7 @@ def _try_copy(tree: OutputTree, folder: Directory, old: str, new: str, space: Di
 def _try_clone(source: BinaryIO, target: BinaryIO) -> bool:
     if sys.platform != "linux":
         return False
-    import fcntl  # noqa: PLC0415 - Windows has none
+    import fcntl  # noqa: PLC0415 - not on Windows
 
     try:
         fcntl.ioctl(target.fileno(), _CLONE, source.fileno())

@@ -1,9 +1,8 @@
 """
-Segments of a segmented download: bytes that arrive ahead of those before them, each range in a file of its
-own.
+Segments of a segmented download: ranges that arrive out of order, each in its own file.
 
-A segment has the bytes from some offset on and is only ever appended to: its length says what it holds,
-whenever the process dies. When the beginning of the file has grown up to a segment, that is appended to it.
+A segment contains the bytes from an offset on and is append-only: after a crash its length says which bytes
+it has. When the beginning of the file has reached a segment, the segment is appended to it.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from harvester.storage.local.partial_owner import PartName
 from harvester.storage.local.reservation import DiskReservation
 
 BUFFER_SIZE = 1 << 20
-"""Bytes that one connection gathers in memory before they are written."""
+"""Bytes that one connection collects in memory before they are written."""
 PARTIAL = ".partial"
 """The folder of partial files, below the output folder."""
 
 
 def write_all(handle: FileIO, data: bytes) -> None:
-    """Write all of it: a disk that is nearly full takes a part first and fails at the next."""
+    """Write all data: on a nearly full disk the first write is short, and the next one fails."""
     rest = memoryview(data)
     while rest:
         rest = rest[handle.write(rest) :]
@@ -41,14 +40,14 @@ def write_all(handle: FileIO, data: bytes) -> None:
 
 class Segment:
     """
-    The bytes of a file from an offset on, as far as they are here.
+    The received bytes of a file from an offset on.
 
     Attributes:
         begin: offset of its first byte in the whole file.
         received: bytes it holds.
         written: bytes of it that are on the disk.
-        is_filling: whether a connection still brings more.
-        is_dropped: whether it was discarded; what still arrives is ignored.
+        is_filling: whether a connection still adds bytes.
+        is_dropped: whether it was discarded; later bytes are ignored.
     """
 
     def __init__(
@@ -73,16 +72,16 @@ class Segment:
 
     @property
     def offset(self) -> int:
-        """The offset in the whole file where the next byte goes."""
+        """The offset of the next byte in the whole file."""
         return self.begin + self.received
 
     @property
     def until(self) -> int:
-        """The offset where the next segment, or the end, is: nothing is missing from there."""
+        """The offset of the next segment, or of the end of the file."""
         return self._segments.end_of(self)
 
     def fill(self) -> None:
-        """Announce that more comes, until `release`."""
+        """Mark it as filled by a connection, until `release`."""
         self.is_filling, self._changed = True, anyio.Event()
 
     async def write(self, data: bytes) -> None:
@@ -96,9 +95,9 @@ class Segment:
 
     async def release(self) -> None:
         """
-        Keep what has come; nothing more comes for now.
+        Keep the received bytes; no connection fills it any more.
 
-        Raises nothing of the disk's: what it does not take is missing, and fetched again.
+        Errors of the disk are suppressed: bytes that are not written are fetched again.
         """
         with anyio.CancelScope(shield=True):
             with suppress(StorageError):
@@ -109,14 +108,14 @@ class Segment:
         self._notify()
 
     async def wait_for_more(self) -> bool:
-        """Wait until more is written; return False where nothing more comes."""
+        """Wait until more is written; return False if no connection fills it any more."""
         if self.is_filling:
             await self._changed.wait()
             return True
         return False
 
     def read(self, offset: int) -> bytes:
-        """Return what is written from that offset of the whole file on, a buffer of it at most."""
+        """Return written bytes from an offset of the whole file on, at most one buffer."""
         with self._lock, map_disk_errors(str(self._path)):
             if self._reader is None:
                 with self._tree.folder(PARTIAL) as folder:
@@ -133,11 +132,11 @@ class Segment:
             self._close()
 
     def remove(self) -> None:
-        """Remove its file, in this thread; bytes that still arrive are ignored."""
+        """Remove its file, in this thread; later bytes are ignored."""
         with self._lock, map_disk_errors(str(self._path)):
             self.is_dropped = True
             self._buffered.clear()
-            self._close()  # Windows removes no open file
+            self._close()  # Windows cannot remove an open file
             if self._segments.has_file(self.begin):
                 with self._tree.folder(PARTIAL) as folder:
                     folder.remove(self._name)
@@ -154,7 +153,7 @@ class Segment:
             handle = self._handle or self._open()
             try:
                 write_all(handle, data)
-            finally:  # a disk that is full has taken the first of it
+            finally:  # a full disk may have written a part
                 self.written = handle.tell()
 
     def _open(self) -> FileIO:
@@ -163,7 +162,7 @@ class Segment:
         if self._handle.seek(0, os.SEEK_END) < self.written:
             raise self._was_cut()
         self._handle.seek(self.written)
-        self._handle.truncate()  # nothing more that lies there is known to be part of it
+        self._handle.truncate()  # old bytes there may not belong to this file
         self._segments.note_file(self.begin)
         return self._handle
 
@@ -181,7 +180,7 @@ class Segment:
 
 
 class Beginning(Protocol):
-    """The bytes of a file from its first one on, to which segments are appended; both calls in a thread."""
+    """The beginning of a file, to which segments are appended; both calls run in a worker thread."""
 
     received: int
 
@@ -194,12 +193,12 @@ class Segments:
     The segments of one file, in the order of their bytes.
 
     Attributes:
-        main: what they are appended to.
+        main: the beginning of the file, which they are appended to.
         tree: the output folder.
-        name: of the partial file that they belong to.
+        name: of the partial file.
         size: bytes of the whole file.
         threads: limits the threads that write.
-        space: the free disk, of which `try_reserve` takes.
+        space: the free disk space, for `try_reserve`.
     """
 
     def __init__(
@@ -230,19 +229,22 @@ class Segments:
 
     @property
     def begin(self) -> int:
-        """Where the first one begins; the end of the file where there is none."""
+        """The offset of the first segment, or the size of the file if there is none."""
         return self._all[0].begin if self._all else self._size
 
     def end_of(self, segment: Segment) -> int:
-        """Return where the one after it begins, or the file ends; one that was dropped lacks nothing."""
-        every = self._all  # another thread may drop them now
+        """Return the offset of the next segment, or the file's size; of a dropped one, its own end."""
+        every = self._all  # another thread may drop them meanwhile
         if segment not in every:
             return segment.offset
         index = every.index(segment) + 1
         return every[index].begin if index < len(every) else self._size
 
     def try_reserve(self, size: int) -> bool:
-        """Reserve disk for a segment, which is there twice while it is appended; False if it lacks."""
+        """
+        Reserve disk space for a segment, which exists twice while it is appended; return False if it is
+        short.
+        """
         if size > self._reserved_size:
             try:
                 more = size - self._reserved_size
@@ -253,15 +255,15 @@ class Segments:
         return True
 
     def free_reserved(self) -> None:
-        """Give back the disk that was reserved."""
+        """Release the reserved disk space."""
         self._reserved.close()
         self._reserved_size = 0
 
     def divide(self, offset: int) -> Segment | None:
         """
-        Start a segment at `offset`, or go on with one that ends there and that no connection fills.
+        Start a segment at `offset`, or continue one that ends there and that no connection fills.
 
-        None where nothing is missing there by now.
+        Returns None if nothing is missing there any more.
         """
         before = [segment for segment in self._all if segment.begin <= offset]
         last = before[-1] if before else None
@@ -277,14 +279,14 @@ class Segments:
         return segment
 
     async def absorb(self) -> None:
-        """Append the first segment to the beginning, and what still comes to it."""
+        """Append the first segment to the beginning, with the bytes that it still receives."""
         segment = self._all[0]
         may_grow = True
         while may_grow:
             while self._main.received < segment.begin + segment.written:
                 await to_thread.run_sync(self._main.append, segment, limiter=self._threads)
             may_grow = await segment.wait_for_more()
-        self._all.remove(segment)  # what precedes the next one begins where this one ended
+        self._all.remove(segment)  # the gap before the next one begins where this one ended
         await to_thread.run_sync(self._seal, segment, limiter=self._threads)
 
     def _seal(self, segment: Segment) -> None:
@@ -297,10 +299,10 @@ class Segments:
 
     def resume(self, received: int, begins: Collection[int]) -> None:
         """
-        Resume those that begin at `begins`, in this thread; `received`: bytes of the beginning that are here.
+        Resume the segments at the offsets `begins`, in this thread; `received`: bytes of the beginning.
 
-        What overlaps, or is no segment of this file, is removed: only the one that was being appended when
-        the process died may begin before the end of what is here.
+        Segments that overlap, or do not fit this file, are removed. Only the one that was being appended at
+        the crash may begin before the end of the received bytes.
         """
         end = 0
         self._have_files.update(begins)
@@ -317,7 +319,7 @@ class Segments:
                 self._remove(segment)
 
     def drop(self) -> None:
-        """Remove all of them, in this thread."""
+        """Remove all segments, in this thread."""
         dropped, self._all = self._all, []
         known = {segment.begin for segment in dropped}
         strays = self._have_files - known
@@ -325,18 +327,18 @@ class Segments:
             self._remove(segment)
 
     def close(self) -> list[PartName]:
-        """Close their files, in this thread; return those that hold something, to be resumed."""
+        """Close their files, in this thread; return the non-empty ones, for a resume."""
         for segment in self._all:
             segment.close()
         self._all = [segment for segment in self._all if segment.written]
         return [self._name_of(segment.begin) for segment in self._all]
 
     def note_file(self, begin: int) -> None:
-        """Remember that one has a file now."""
+        """Note that the segment at this offset has a file now."""
         self._have_files.add(begin)
 
     def has_file(self, begin: int) -> bool:
-        """Return whether the one that begins there has a file."""
+        """Return whether the segment at this offset has a file."""
         return begin in self._have_files
 
     def _remove(self, segment: Segment) -> None:

@@ -27,12 +27,12 @@ class Store:
     The files of one output folder.
 
     Attributes:
-        folder: it must be there; it is never created here.
-        writers: threads that write at once.
+        folder: must exist; it is never created here.
+        writers: maximum number of writing threads.
         free_bytes: returns the free bytes of a folder's disk.
         sync: makes an open file or folder durable, as `os.fsync`.
-        link: gives a file a second name, see `dedupe.Link`.
-        hold_folders: reach files by open folders, not by paths that might lead elsewhere a moment later;
+        link: makes a hard link, see `dedupe.Link`.
+        hold_folders: access files through open folders, as a path could be replaced by a link meanwhile;
             not on Windows.
         confirm: the fence, see `protocol.Confirm`.
     """
@@ -59,9 +59,9 @@ class Store:
         self.renames = Renames(self._tree, self._threads, confirm)
         self.space = DiskReservation(folder, free_bytes)
 
-    async def open(self, key: str, expected: Expected) -> Partial:  # its place is named at its end
+    async def open(self, key: str, expected: Expected) -> Partial:  # `commit` gets the key
         """
-        Open the partial file of a file, resume what an earlier run left of it, and reserve disk for the rest.
+        Open the partial file of a file, resume it if there is one, and reserve disk space for the rest.
 
         Raises:
             InsufficientSpace: the rest does not fit.
@@ -83,7 +83,7 @@ class Store:
         return partial
 
     async def is_intact(self, key: str, size: int, md5: str | None) -> bool:
-        """Return whether the file at `key` is there, whole and, where `md5` is given, proven by it."""
+        """Return whether the file at `key` exists with this size and, if given, this md5."""
         if is_absent(self._tree, key):
             return False
         return await to_thread.run_sync(
@@ -91,7 +91,7 @@ class Store:
         )
 
     async def duplicate(self, source: str, key: str) -> bool:
-        """Link or copy the file at `source` to `key`, durably; where they are one, make it durable."""
+        """Link or copy the file at `source` to `key`, durably; if both are equal, make the file durable."""
         if source != key:
             await self._confirm()
         return await to_thread.run_sync(
@@ -99,7 +99,7 @@ class Store:
         )
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Delete files, each with its own look at the fence."""
+        """Delete files; the fence is checked before each."""
         for key in keys:
             await self._confirm()
             await to_thread.run_sync(self._delete, key, limiter=self._threads)
@@ -112,14 +112,14 @@ class Store:
         """
         List the partial files that no living process fills.
 
-        What a living process fills stays: whether it still has a say here is for it to find out.
+        The file of a running process stays: it finds out itself whether it still has the lease.
         """
         found: list[PartialUpload] = []
         for name in await to_thread.run_sync(names_in, self._tree):
             part = PartName.read(name)
             if part is not None and part.hold is not Ownership.ALIVE:
                 found.append(PartialUpload(f"{PARTIAL}/{name}", part.is_for))
-            elif part is None and name.endswith(COPY):  # of a run that was killed: the next one copies again
+            elif part is None and name.endswith(COPY):  # of a killed run: the next one copies again
                 found.append(PartialUpload(f"{PARTIAL}/{name}", None))
         return found
 

@@ -1,4 +1,4 @@
-"""Fixity: whether the file in its place is whole, by size and md5."""
+"""Fixity check: compares the size and the md5 of a stored file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from harvester.system.paths import below
 
 def is_whole(tree: OutputTree, path: str, size: int | None, md5: str | None) -> bool:
     """
-    Return whether a file is at `path`, has `size` bytes and this md5, where they are given; in this thread.
+    Return whether a file at `path` has the given `size` in bytes and md5; runs in this thread.
 
-    What is reached through a link is not here.
+    A file behind a link counts as missing.
 
     Raises:
-        StorageError: the disk does not let that be seen.
+        StorageError: the disk failed.
     """
     folder, _, name = path.rpartition("/")
     try:
@@ -36,18 +36,18 @@ def is_whole(tree: OutputTree, path: str, size: int | None, md5: str | None) -> 
 
 
 def is_absent(tree: OutputTree, path: str) -> bool:
-    """Return whether nothing has this path for certain: a look that takes less than a thread does."""
+    """Return whether nothing exists at this path for certain; faster than starting a thread."""
     try:
         os.lstat(below(tree.root, path))
     except (FileNotFoundError, NotADirectoryError):
         return True
-    except OSError:  # what that means is for `is_whole` to say
+    except OSError:  # `is_whole` maps the error
         pass
     return False
 
 
 def hash_stream(handle: FileIO) -> hashlib._Hash:
-    """Hash an open file from where it stands to its end."""
+    """Hash an open file from its current offset to its end."""
     md5 = hashlib.md5(usedforsecurity=False)
     while block := handle.read(BUFFER_SIZE):
         md5.update(block)
