@@ -31,7 +31,7 @@ MANY = 25_000
 
 def asked_pages(sandbox: Sandbox) -> list[dict[str, Any]]:
     """What each request for a page asked for."""
-    return [dict(seen.fields) for seen in sandbox.asked("api")]
+    return [dict(seen.fields) for seen in sandbox.requests_to("api")]
 
 
 async def test_a_cursor_leads_past_the_cap_and_every_item_comes_once() -> None:
@@ -40,7 +40,7 @@ async def test_a_cursor_leads_past_the_cap_and_every_item_comes_once() -> None:
         assert found.ids == list(sandbox.world.public_ids)
         assert found.again == 0
         pages = MANY // PAGE_SIZE
-        statuses = [seen.status for seen in sandbox.asked("api")]
+        statuses = [seen.status for seen in sandbox.requests_to("api")]
         assert statuses == [*[200] * pages, 422], "one page by number, behind the cap, as the last is full"
 
 
@@ -52,7 +52,7 @@ async def test_without_cursors_slices_by_date_lead_past_any_cap(cap: int, strict
         slices = 1 + math.ceil((MANY - cap) / (cap - 1))  # each begins with the last item of the one before
         assert len({asked.get("published_since") for asked in asked_pages(sandbox)}) == slices
         assert found.again == slices - 1
-        statuses = [seen.status for seen in sandbox.asked("api")]
+        statuses = [seen.status for seen in sandbox.requests_to("api")]
         assert statuses.count(422) == 1, "the cap is found once, and then known"
 
 
@@ -164,7 +164,9 @@ async def test_a_filter_by_date_that_is_ignored_is_noticed_at_the_cap() -> None:
         told = "2000 items: it ignores published_since, which would lead to the rest; incomplete"
         with pytest.raises(Rejected, match=told):
             await read(sandbox, await only(Institution(id=319)))
-        assert len(sandbox.asked("api")) == 4, "two pages, one that is refused, and the slice that is none"
+        assert len(sandbox.requests_to("api")) == 4, (
+            "two pages, one that is refused, and the slice that is none"
+        )
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,7 @@ async def test_where_the_date_of_change_is_ignored_pages_lead_to_the_cap(source:
             "institution": world.institution_items(),
         }
         assert sorted(found.ids) == sorted(everything[source.kind])
-        asked = sandbox.asked("api")
+        asked = sandbox.requests_to("api")
         assert {seen.status for seen in asked} == {200}
         assert len(asked) <= math.ceil(len(found.ids) / PAGE_SIZE) + 2
 
@@ -355,7 +357,7 @@ async def test_an_account_goes_on_with_its_search(cap: int, strict: bool) -> Non
         found = await read(sandbox, await only(Account()))
         assert sorted(found.ids) == sorted(sandbox.world.account_ids)
         assert {ref.private for ref in found.refs} == {True}
-        paths = [seen.path for seen in sandbox.asked("api")]
+        paths = [seen.path for seen in sandbox.requests_to("api")]
         assert paths[: cap // PAGE_SIZE + 1] == ["/v2/account/articles"] * (cap // PAGE_SIZE + 1)
         assert set(paths[cap // PAGE_SIZE + 1 :]) == {"/v2/account/articles/search"}
 
@@ -364,7 +366,7 @@ async def test_an_account_below_the_cap_is_never_searched() -> None:
     async with Sandbox(Settings(items=30, private_items=1500)) as sandbox:
         found = await read(sandbox, await only(Account()))
         assert found.ids == sandbox.world.account_ids
-        assert {seen.path for seen in sandbox.asked("api")} == {"/v2/account/articles"}
+        assert {seen.path for seen in sandbox.requests_to("api")} == {"/v2/account/articles"}
 
 
 async def test_what_is_changed_while_the_own_institution_is_listed_costs_no_item() -> None:
@@ -392,7 +394,7 @@ async def test_a_project_goes_on_with_a_search_for_its_items(cursors: bool) -> N
     async with Sandbox(Settings(items=10_000, cap=1000, cursors=cursors)) as sandbox:
         found = await read(sandbox, await only(Project(id=113002)))
         assert sorted(found.ids) == list(sandbox.world.project_items(113002))
-        searches = [seen for seen in sandbox.asked("api") if seen.path == "/v2/articles/search"]
+        searches = [seen for seen in sandbox.requests_to("api") if seen.path == "/v2/articles/search"]
         assert {seen.fields["project_id"] for seen in searches} == {113002}
 
 
@@ -441,7 +443,7 @@ async def test_published_before_ends_a_listing_that_is_ordered_by_it() -> None:
         world = sandbox.world
         early = [item_id for item_id in world.public_ids if world.published(item_id) < "2015-01-05"]
         assert found.ids == early
-        assert len(sandbox.asked("api")) == len(early) // PAGE_SIZE + 3, (
+        assert len(sandbox.requests_to("api")) == len(early) // PAGE_SIZE + 3, (
             "one page more, to see that it is over, and one for what tells no date"
         )
 

@@ -295,7 +295,7 @@ async def statistics(sandbox: Sandbox, folder: Path, credentials: str, *more: ob
 async def test_refused_statistics_credentials_end_the_run_at_once_and_are_told_once(tmp_path: Path) -> None:
     async with Sandbox(SMALL) as sandbox:
         ended = await statistics(sandbox, tmp_path / "h", "sandbox:wrong")
-        asked = len(sandbox.asked("stats"))
+        asked = len(sandbox.requests_to("stats"))
     assert (ended.status, asked) == (3, 1)
     (line,) = problems(ended)
     assert "the credentials for the statistics were refused (environment variable FIGSHARE_STATS)" in line
@@ -305,7 +305,7 @@ async def test_refused_statistics_credentials_end_the_run_at_once_and_are_told_o
 async def test_statistics_credentials_that_die_in_the_middle_end_the_run(last: int, tmp_path: Path) -> None:
     async with Sandbox(Settings(items=30, heavy=0, credentials_last=last)) as sandbox:
         ended = await statistics(sandbox, tmp_path / "h", SMALL.stats_credentials)
-        statuses = [seen.status for seen in sandbox.asked("stats")]
+        statuses = [seen.status for seen in sandbox.requests_to("stats")]
     assert ended.status == 3
     assert statuses == [200] * last + [403, 403], "what was refused, and what was good before"
 

@@ -44,7 +44,7 @@ def told(folder: Path, name: str = "stats.csv") -> list[tuple[str, ...]]:
 
 
 def asked_of_stats(sandbox: Sandbox) -> list[str]:
-    paths = sorted(seen.path for seen in sandbox.asked("stats"))
+    paths = sorted(seen.path for seen in sandbox.requests_to("stats"))
     sandbox.requests.clear()
     return paths
 
@@ -72,7 +72,7 @@ async def test_a_list_of_versions_gives_the_statistics_of_each_item_once(tmp_pat
         assert {row[0] for row in told(tmp_path, "stats_timeline.csv")} == {str(thrice), str(other)}
         keys = [row[:4] for row in told(tmp_path, "stats_timeline.csv")]
         assert keys == sorted(set(keys), key=lambda row: (int(row[0]), *row[1:])), "one set of rows an item"
-        assert len(sandbox.asked("stats")) == planned["stats"]
+        assert len(sandbox.requests_to("stats")) == planned["stats"]
         paths = [path for path in asked_of_stats(sandbox) if path.startswith("/total/")]
         assert paths == totals_of(thrice, other)
         assert {row["version"] for row in rows(tmp_path / "versions.csv")} == {"1", "2"}
@@ -117,7 +117,7 @@ async def test_an_item_and_its_versions_in_one_list_are_counted_once(tmp_path: P
         planned = orjson.loads((await harvester("plan", *words, "--json")).out)["requests"]
         sandbox.requests.clear()
         assert (await harvester("run", *words)).status == 0
-        assert len(sandbox.asked("stats")) == planned["stats"] == 2
+        assert len(sandbox.requests_to("stats")) == planned["stats"] == 2
         assert told(tmp_path) == counted(sandbox, [item_id])
 
 
@@ -173,7 +173,7 @@ DAY = 86400
 def records_asked(sandbox: Sandbox) -> dict[int, list[int]]:
     """Item to the statuses of what was asked for its record since the last time."""
     asked: dict[int, list[int]] = {}
-    for seen in sandbox.asked("api"):
+    for seen in sandbox.requests_to("api"):
         if found := re.fullmatch(r"/v2/articles/(\d+)", seen.path):
             asked.setdefault(int(found[1]), []).append(seen.status)
     sandbox.requests.clear()
@@ -253,7 +253,7 @@ async def test_a_record_behind_its_listing_is_due_again_once_a_run(tmp_path: Pat
             planned = orjson.loads((await harvester("plan", *words[1:], *at(sandbox), "--json")).out)
             sandbox.requests.clear()
             assert (await harvester(*words, *at(sandbox))).status == 0
-            assert len(sandbox.asked("api")) == planned["requests"]["api"]
+            assert len(sandbox.requests_to("api")) == planned["requests"]["api"]
             assert records_asked(sandbox) == {item_id: [304]}
             assert changed(tmp_path) == set()
     async with moved_on(sandbox, listed_ahead=5 * 3600) as sandbox:
@@ -301,7 +301,9 @@ async def test_a_quick_run_goes_by_the_services_clock(days: int, tmp_path: Path)
         assert (await harvester(*words, "--quick")).status == 0
         assert changed(tmp_path) == {item_id}
         since = [
-            seen.fields["modified_since"] for seen in sandbox.asked("api") if "modified_since" in seen.fields
+            seen.fields["modified_since"]
+            for seen in sandbox.requests_to("api")
+            if "modified_since" in seen.fields
         ]
         assert iso(began - DAY - 3) <= since[0] <= iso(began - DAY + 3)
 

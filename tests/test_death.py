@@ -45,7 +45,7 @@ async def test_a_signal_ends_it_with_130_and_the_next_run_goes_on(
     async with Sandbox(Settings(items=240)) as sandbox:
         words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox, rate="60"))
         async with started(words) as process:
-            await until(lambda: len(sandbox.asked("stats")) > 60)
+            await until(lambda: len(sandbox.requests_to("stats")) > 60)
             process.send_signal(number)
             assert await process.wait() == 130
         assert (await harvester("verify", "-o", tmp_path)).status == 0
@@ -53,7 +53,7 @@ async def test_a_signal_ends_it_with_130_and_the_next_run_goes_on(
         assert orjson.loads(told.out)["last_run"]["state"] == "interrupted", "whatever was verified since"
         moment = recorded(tmp_path, sandbox)
         assert 20 < len(moment.records) < 235
-        asked = {seen.path for seen in sandbox.asked("api") if seen.path[-7:].isdecimal()}
+        asked = {seen.path for seen in sandbox.requests_to("api") if seen.path[-7:].isdecimal()}
         assert len(moment.records) == len(asked), "what was in hand was given time to end"
         assert orjson.loads((tmp_path / "summary.json").read_bytes())["run"]["outcome"] == "interrupted"
         ended = await harvester("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
@@ -91,18 +91,18 @@ def pending_files(folder: Path) -> int:
 PHASES = {
     "as it starts": Phase(lambda _, folder: folder.exists()),
     "before the first page has come": Phase(
-        lambda sandbox, folder: len(sandbox.asked("api")) == 1, latency=1.0
+        lambda sandbox, folder: len(sandbox.requests_to("api")) == 1, latency=1.0
     ),
-    "waiting for a turn": Phase(lambda sandbox, _: len(sandbox.asked("api")) >= 3, rate="0.5"),
-    "between two tries": Phase(lambda sandbox, _: len(sandbox.asked("api")) >= 2, faults={"503": 1.0}),
+    "waiting for a turn": Phase(lambda sandbox, _: len(sandbox.requests_to("api")) >= 3, rate="0.5"),
+    "between two tries": Phase(lambda sandbox, _: len(sandbox.requests_to("api")) >= 2, faults={"503": 1.0}),
     "in a pause": Phase(
         lambda sandbox, _: 429 in {seen.status for seen in sandbox.requests}, faults={"429-after": 0.03}
     ),
-    "among items": Phase(lambda sandbox, _: len(sandbox.asked("stats")) > 20),
-    "among files": Phase(lambda sandbox, _: len(sandbox.asked("storage")) > 20, latency=0.05),
+    "among items": Phase(lambda sandbox, _: len(sandbox.requests_to("stats")) > 20),
+    "among files": Phase(lambda sandbox, _: len(sandbox.requests_to("storage")) > 20, latency=0.05),
     "with only files left": Phase(
         lambda sandbox, folder: (
-            len(sandbox.asked("stats")) == 2 * len(sandbox.world.search("survey"))
+            len(sandbox.requests_to("stats")) == 2 * len(sandbox.world.search("survey"))
             and pending_files(folder) > 30
         ),
         rate="200",
@@ -175,7 +175,7 @@ async def test_a_signal_at_the_very_end_is_heeded_or_too_late(seconds: float, tm
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=100, latency=3.0)) as sandbox:
         async with started(("run", "--search", "survey", "-o", tmp_path, *at(sandbox))) as process:
-            await until(lambda: len(sandbox.asked("api")) > 2)  # the listing, and the first items
+            await until(lambda: len(sandbox.requests_to("api")) > 2)  # the listing, and the first items
             process.send_signal(signal.SIGINT)
             await anyio.sleep(0.3)
             begun = anyio.current_time()

@@ -126,7 +126,7 @@ async def test_full_in_a_file(tmp_path: Path) -> None:
         assert (await harvester(*first)).status == 0
         sandbox.settings = Settings(items=60, heavy_size=12_000_000, latency=0.3)
         async with started(words) as process:
-            while not sandbox.asked("files"):  # its room was found, and its bytes are still to come
+            while not sandbox.requests_to("files"):  # its room was found, and its bytes are still to come
                 await anyio.sleep(0.005)
             disk.fill(leave=0)
             assert await process.wait() == 3
@@ -233,7 +233,7 @@ async def test_a_disk_that_fails_in_the_midst(tmp_path: Path) -> None:
         async with Sandbox(Settings(items=300, heavy=0)) as sandbox:
             run = ("run", "--search", "survey", "-o", disk.out)
             async with started((*run, *at(sandbox, rate="60"))) as process:
-                await until(lambda: len(sandbox.asked("storage")) > 40)
+                await until(lambda: len(sandbox.requests_to("storage")) > 40)
                 shut_down(path)
                 with anyio.fail_after(20):
                     assert await process.wait() == 3
@@ -262,7 +262,7 @@ async def test_a_folder_that_vanishes_stops_the_run_and_is_gone_on_with_when_it_
     async with Sandbox(Settings(items=300, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "--tasks", "metadata,stats", "-o", disk.out)
         async with started((*words, *at(sandbox, rate="60"))) as process:
-            await until(lambda: len(sandbox.asked("stats")) > 100)
+            await until(lambda: len(sandbox.requests_to("stats")) > 100)
             disk.out.rename(tmp_path / "elsewhere")
             with anyio.fail_after(15):
                 assert await process.wait() == 3
@@ -280,7 +280,7 @@ async def test_a_folder_that_vanishes_under_a_download_stops_the_run(tmp_path: P
     async with Sandbox(Settings(items=200, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "-o", disk.out)
         async with started((*words, *at(sandbox, rate="60"))) as process:
-            await until(lambda: len(sandbox.asked("storage")) > 40)
+            await until(lambda: len(sandbox.requests_to("storage")) > 40)
             disk.out.rename(tmp_path / "elsewhere")
             with anyio.fail_after(15):
                 assert await process.wait() == 3
@@ -446,7 +446,7 @@ async def test_without_locks_a_killed_run_is_gone_on_with(tmp_path: Path, no_loc
     async with Sandbox(Settings(items=200, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "-o", disk.out)
         async with started((*words, *at(sandbox, rate="60")), **no_locks) as process:
-            await until(lambda: len(sandbox.asked("stats")) > 100)
+            await until(lambda: len(sandbox.requests_to("stats")) > 100)
             process.kill()
             await process.wait()
         moment = recorded(disk.out, sandbox)

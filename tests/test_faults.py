@@ -56,9 +56,9 @@ async def test_what_can_never_be_had_is_a_failure_with_its_reason_and_nothing_el
     expected = PERMANENT[fault]
     async with Sandbox(Settings(items=100, heavy=0, faults={fault: 0.06})) as sandbox:
         summary = await harvest(config(sandbox, tmp_path, **{"retry.attempts": 3}))
-        items = sandbox.doomed_items(fault) & set(sandbox.world.search("survey"))
-        files = {file for file in sandbox.doomed_files(fault) if file // 100 not in items}
-        stats = sandbox.doomed_stats(fault)
+        items = sandbox.permanently_failing_items(fault) & set(sandbox.world.search("survey"))
+        files = {file for file in sandbox.permanently_failing_files(fault) if file // 100 not in items}
+        stats = sandbox.permanently_failing_stats(fault)
         assert items or files
         assert summary.exit_status == 1
         assert_complete_but(tmp_path, sandbox, items=items, files=files, stats=stats)
@@ -83,12 +83,16 @@ async def test_all_faults_at_once(tmp_path: Path) -> None:
         met = {seen.fault for seen in sandbox.requests} - {None}
         assert len(met) > 20
         wanted = set(sandbox.world.search("survey"))
-        items = sandbox.doomed_items() & wanted
+        items = sandbox.permanently_failing_items() & wanted
         assert items
-        assert sandbox.doomed_files()
+        assert sandbox.permanently_failing_files()
         assert summary.exit_status == 1
         assert_complete_but(
-            tmp_path, sandbox, items=items, files=sandbox.doomed_files(), stats=sandbox.doomed_stats()
+            tmp_path,
+            sandbox,
+            items=items,
+            files=sandbox.permanently_failing_files(),
+            stats=sandbox.permanently_failing_stats(),
         )
         assert sum(summary.folder["outcomes"]["items"].values()) == len(wanted)
 
@@ -177,7 +181,7 @@ async def test_a_route_that_challenges_is_left_for_the_other_and_probed_again(tm
         summary = await harvest(config(sandbox, tmp_path, **{"concurrency.downloads": 1}))
         assert summary.exit_status == 0
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
-        assert len(sandbox.asked("files")) == 3  # then the route rests
+        assert len(sandbox.requests_to("files")) == 3  # then the route rests
 
 
 async def test_dead_statistics_do_not_stop_the_rest(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 def asked_paths(sandbox: Sandbox, service: str) -> Counter[str]:
-    return Counter(f"{seen.path}?{seen.query}" for seen in sandbox.asked(service))
+    return Counter(f"{seen.path}?{seen.query}" for seen in sandbox.requests_to(service))
 
 
 async def test_a_search_ends_with_the_truth(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ async def test_the_account_gives_all_pages_drafts_and_private_files(tmp_path: Pa
         assert ended.status == 0, ended.err
         ids = sandbox.world.account_ids
         assert_records(tmp_path, sandbox, sorted(ids), set(ids))
-        assert [seen.query for seen in sandbox.asked("api") if seen.path == "/v2/account/articles"] == [
+        assert [seen.query for seen in sandbox.requests_to("api") if seen.path == "/v2/account/articles"] == [
             "page_size=1000&page=1",
             "page_size=1000&page=2",
         ]
@@ -71,8 +71,8 @@ async def test_an_account_with_all_three_tasks(sandbox: Sandbox, tmp_path: Path)
     assert ended.status == 0, ended.err
     ids = sandbox.world.account_ids
     assert_complete(tmp_path, sandbox, ids, private=ids)
-    assert sandbox.asked("files") == []  # private files go through the api, with the token
-    assert all(seen.headers.get("Authorization") is None for seen in sandbox.asked("storage"))
+    assert sandbox.requests_to("files") == []  # private files go through the api, with the token
+    assert all(seen.headers.get("Authorization") is None for seen in sandbox.requests_to("storage"))
 
 
 async def test_a_group_and_the_groups_below_it(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ async def test_more_results_than_page_numbers_reach(tmp_path: Path) -> None:
         summary = await harvest(config)
         assert summary.exit_status == 0
         assert_stats(tmp_path, sandbox, sorted(sandbox.world.search("survey")))
-        assert len(sandbox.asked("api")) == 11  # pages of 1000, each once
+        assert len(sandbox.requests_to("api")) == 11  # pages of 1000, each once
 
 
 @pytest.mark.parametrize("items", [999, 1000, 1001, 2000])
@@ -357,7 +357,7 @@ async def test_a_resumed_download_asks_only_for_the_rest(tmp_path: Path) -> None
         words = ("run", "--item", str(heavy), "-o", tmp_path, *at(sandbox))
         ended = await harvester(*words, env=None)
         assert ended.status == 0, ended.err
-        first, second = sandbox.asked("storage")
+        first, second = sandbox.requests_to("storage")
         assert "Range" not in first.headers
         begin = int(second.headers["Range"].removeprefix("bytes=").removesuffix("-"))
         assert 0 < begin <= 10_000_000
@@ -390,7 +390,7 @@ async def test_the_token_goes_to_the_api_alone(sandbox: Sandbox, tmp_path: Path)
     for seen in sandbox.requests:
         carries = "Authorization" in seen.headers
         assert not carries or seen.service == "api"
-    assert any("Authorization" in seen.headers for seen in sandbox.asked("api"))
+    assert any("Authorization" in seen.headers for seen in sandbox.requests_to("api"))
     for path in tmp_path.rglob("*"):
         if path.is_file() and "files" not in path.parts:
             assert TOKEN.encode() not in path.read_bytes()
@@ -430,7 +430,7 @@ async def test_odd_but_allowed_settings(sandbox: Sandbox, tmp_path: Path) -> Non
     ended = await harvester("run", "-c", config, *rates)
     assert ended.status == 0, ended.err
     folder = tmp_path / "a folder" / "with blanks"
-    assert sandbox.asked("stats") == []
+    assert sandbox.requests_to("stats") == []
     assert_files(folder, sandbox, sorted(ids))
     assert rows(folder / "stats.csv") == []
     ended = await harvester("run", "-c", config, *rates, "--tasks", "stats", "--workers", "1")

@@ -238,8 +238,8 @@ async def test_addresses_in_records_lead_nowhere_else(tmp_path: Path) -> None:
         assert summary.exit_status == 0  # each file came by the api's route
         done = [row for row in rows(tmp_path / "files.csv") if int(row["item_id"]) == bad]
         assert [row["status"] for row in done] == ["done"] * 3
-        assert sandbox.asked("elsewhere") == [] or all(
-            "Authorization" not in seen.headers for seen in sandbox.asked("elsewhere")
+        assert sandbox.requests_to("elsewhere") == [] or all(
+            "Authorization" not in seen.headers for seen in sandbox.requests_to("elsewhere")
         )
 
 
@@ -296,7 +296,7 @@ async def test_a_listing_without_an_end_is_ended(how: str, cursors: bool, tmp_pa
     settings = Settings(items=2300, heavy=0, cursors=cursors, **{how: True})  # type: ignore[arg-type]  # two flags
     async with Sandbox(settings) as sandbox:
         summary = await harvest(config(sandbox, tmp_path, tasks=["stats"]))
-        pages = [seen for seen in sandbox.asked("api") if seen.path.endswith("search")]
+        pages = [seen for seen in sandbox.requests_to("api") if seen.path.endswith("search")]
         assert len(pages) < 30
         assert summary.exit_status == 1
         (failure,) = rows(tmp_path / "failures.csv")
@@ -309,7 +309,7 @@ async def test_a_plan_of_a_listing_without_an_end_is_ended(how: str, tmp_path: P
     async with Sandbox(Settings(items=2300, heavy=0, **{how: True})) as sandbox:  # type: ignore[arg-type]  # a flag
         with anyio.fail_after(60):
             plan = await make_plan(config(sandbox, tmp_path, tasks=["stats"]))
-        assert len(sandbox.asked("api")) < 30
+        assert len(sandbox.requests_to("api")) < 30
         (reason,) = plan.incomplete
         assert "repeats the same page" in reason or "does not end" in reason
         assert plan.items > 400, "what it did give is counted"
@@ -321,7 +321,7 @@ async def test_a_group_s_listing_is_compared_with_its_count(tmp_path: Path) -> N
         summary = await harvest(config(sandbox, tmp_path / "a", sources=source))
         assert (summary.exit_status, summary.run["warnings"]) == (0, [])
         assert_complete(tmp_path / "a", sandbox, sandbox.world.group_items(11962))
-        counts = [seen for seen in sandbox.asked("stats") if seen.path == "/count/articles"]
+        counts = [seen for seen in sandbox.requests_to("stats") if seen.path == "/count/articles"]
         assert len(counts) == 1
     async with Sandbox(Settings(items=60, heavy=0, miscount=2)) as sandbox:
         summary = await harvest(config(sandbox, tmp_path / "b", sources=source))
@@ -355,15 +355,15 @@ async def test_a_listing_that_fails_goes_on_at_the_page_that_failed(tmp_path: Pa
         (failure,) = rows(tmp_path / "failures.csv")
         assert (failure["task"], failure["attempts"]) == ("listing", "3")
         assert first.folder["items"] == 2000
-        pages = [seen.status for seen in sandbox.asked("api")]
+        pages = [seen.status for seen in sandbox.requests_to("api")]
         assert pages == [200, 200] + [500] * 6, "three tries, and three at the end of the run"
-        asked = len(sandbox.asked("stats"))
+        asked = len(sandbox.requests_to("stats"))
         again = await harvest(config(sandbox, tmp_path, tasks=["stats"], **{"retry.attempts": 6}))
         assert again.exit_status == 0
-        assert [seen.status for seen in sandbox.asked("api")][8:] == [500] * 3 + [200] * 2
+        assert [seen.status for seen in sandbox.requests_to("api")][8:] == [500] * 3 + [200] * 2
         ids = sandbox.world.search("survey")
         assert again.folder["outcomes"]["items"] == {"done": len(ids)}
-        assert len(sandbox.asked("stats")) - asked == 2 * (len(ids) - 2000), "no statistics twice"
+        assert len(sandbox.requests_to("stats")) - asked == 2 * (len(ids) - 2000), "no statistics twice"
 
 
 async def test_an_entry_that_nobody_can_judge_is_taken(tmp_path: Path) -> None:

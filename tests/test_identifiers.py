@@ -44,7 +44,7 @@ def ids(page: Page) -> list[tuple[int, int]]:
 def queries(sandbox: Sandbox) -> list[str]:
     """What was asked, as ``articles doi=…`` or ``articles/5``."""
     told = []
-    for seen in sandbox.asked("api"):
+    for seen in sandbox.requests_to("api"):
         fields = [f"{name}={value}" for name, value in seen.fields.items() if name != "page_size"]
         told.append(" ".join([seen.path.removeprefix("/v2/"), *fields]))
     sandbox.requests.clear()
@@ -474,7 +474,7 @@ async def test_a_run_of_a_list_that_repeats_itself_counts_what_it_repeats(tmp_pa
         assert ended.status == 0, ended.err
         listings = summary(tmp_path / "out")["listings"]
         assert (listings["entries"], listings["unique"], listings["duplicates"]) == (10_102, 3, 10_099)
-        assert len(sandbox.asked("api")) == 3
+        assert len(sandbox.requests_to("api")) == 3
         planned = await harvester("plan", *words, "-o", tmp_path / "other", "--json", *at(sandbox))
         assert orjson.loads(planned.out)["incomplete_listings"] == []
 

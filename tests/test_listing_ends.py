@@ -64,7 +64,7 @@ async def test_an_empty_listing_is_believed_when_it_says_so_twice() -> None:
     async with Sandbox(Settings(items=43)) as sandbox:
         sandbox.doubts.begin("listing-empty")
         found = await read(sandbox, await only(Institution(id=319)))
-        assert (found.ids, len(sandbox.asked("api"))) == ([], 2)
+        assert (found.ids, len(sandbox.requests_to("api"))) == ([], 2)
 
 
 async def test_an_empty_page_in_the_middle_ends_a_listing_when_it_stays_so() -> None:
@@ -74,7 +74,7 @@ async def test_an_empty_page_in_the_middle_ends_a_listing_when_it_stays_so() -> 
         sandbox.doubts.begin("listing-empty")
         more, position = await go_on(sandbox, listing, position, 5)
         assert (len(first), more, position) == (20, set(), None)
-        assert [seen.fields["page"] for seen in sandbox.asked("api")] == [1, 2, 3, 3]
+        assert [seen.fields["page"] for seen in sandbox.requests_to("api")] == [1, 2, 3, 3]
 
 
 @pytest.mark.parametrize("at_page", [1, 2, 3, 4], ids=str)
@@ -112,7 +112,7 @@ async def test_a_cursor_of_a_killed_run_that_leads_to_nothing_costs_no_item(time
         assert found | more == set(sandbox.world.public_ids)
         assert position is None
         is_begun_anew = times == 2 and cap == 100
-        refused = [seen.status for seen in sandbox.asked("api")].count(422)
+        refused = [seen.status for seen in sandbox.requests_to("api")].count(422)
         assert refused == is_begun_anew, "a page by number behind the cap would have confirmed the end"
         assert (more == set(sandbox.world.public_ids)) == is_begun_anew
 
@@ -122,7 +122,7 @@ async def test_a_listing_past_the_cap_whose_cursors_lead_to_nothing_is_begun_ane
         sandbox.doubts.begin("cursor-dead")
         found = await read(sandbox, await only(Institution(id=319)))
         assert found.ids == list(sandbox.world.public_ids)[:100]
-        assert [seen.status for seen in sandbox.asked("api")] == [200, 200, 200, 422] * 2
+        assert [seen.status for seen in sandbox.requests_to("api")] == [200, 200, 200, 422] * 2
 
 
 async def test_a_later_run_asks_one_question_more_and_for_no_item(tmp_path: Path) -> None:
@@ -130,10 +130,10 @@ async def test_a_later_run_asks_one_question_more_and_for_no_item(tmp_path: Path
         words = (*METADATA, tmp_path / "out", *at(sandbox))
         told = tmp_path / "told"
         assert (await harvester(*words, told=told)).status == 0
-        first = len(sandbox.asked("api"))
+        first = len(sandbox.requests_to("api"))
         sandbox.doubts.begin("listing-empty", 1)
         assert (await harvester(*words, told=told)).status == 0
-        later = [seen.path for seen in sandbox.asked("api")[first:]]
+        later = [seen.path for seen in sandbox.requests_to("api")[first:]]
         assert later == ["/v2/articles/search"] * 6, "three pages, each of them twice, and no item"
         assert len(rows(tmp_path / "out" / "items.csv")) == 12
 
@@ -153,8 +153,8 @@ async def test_a_run_that_is_killed_before_it_asks_again_leaves_the_question(
         assert position_in(folder) == PageCursor(was_empty=True)
         if times == 1:
             sandbox.doubts.end()
-        before = len(sandbox.asked("api"))
+        before = len(sandbox.requests_to("api"))
         assert (await harvester(*words, told=told)).status == 0
         if times == 2:
-            assert len(sandbox.asked("api")) == before + 1, "the second empty answer is the end"
+            assert len(sandbox.requests_to("api")) == before + 1, "the second empty answer is the end"
         assert len(rows(folder / "items.csv")) == (4 if times == 1 else 0)

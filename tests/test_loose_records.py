@@ -510,7 +510,7 @@ async def test_a_refused_file_list_is_asked_for_again_in_the_same_run_where_file
 ) -> None:
     async with Sandbox(Settings(items=50, heavy=0, refused_lists=403)) as sandbox:
         assert (await harvest(config(sandbox, tmp_path))).exit_status == 1
-        asked = [seen.path.removeprefix("/v2") for seen in sandbox.asked("api")]
+        asked = [seen.path.removeprefix("/v2") for seen in sandbox.requests_to("api")]
         (many,) = sandbox.world.with_trait("many files")
         assert asked.count(f"/articles/{many}/files") == 2, "once more at the end of the run"
         (ten,) = sandbox.world.with_trait("ten files")
@@ -522,7 +522,7 @@ async def test_a_file_list_that_fails_for_now_costs_no_record_and_is_asked_for_a
         summary = await harvest(config(sandbox, tmp_path, **{"retry.attempts": 2}))
         world, ids = sandbox.world, sandbox.world.search("survey")
         assert [int(row["id"]) for row in rows(tmp_path / "items.csv")] == list(ids)
-        asked = [seen.path for seen in sandbox.asked("api") if seen.path.endswith("/files")]
+        asked = [seen.path for seen in sandbox.requests_to("api") if seen.path.endswith("/files")]
         lacking = {path.split("/")[-2] for path in asked}
         assert {str(each) for each in world.with_trait("ten files")} <= lacking, "whatever sizes say"
         assert all(asked.count(path) == 2 * 2 for path in asked), "once more at the end of the run"

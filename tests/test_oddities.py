@@ -190,8 +190,8 @@ async def test_an_oddity_is_harvested_as(name: str, tmp_path: Path) -> None:
         sandbox.requests.clear()
         again = await harvest(told)
         assert again.exit_status == oddity.status
-        assert sandbox.asked("storage") == []
-        assert oddity.asks_again or sandbox.asked("files") == []
+        assert sandbox.requests_to("storage") == []
+        assert oddity.asks_again or sandbox.requests_to("files") == []
         assert again.run["changes"] == {}
         assert again.folder["files"] == summary.folder["files"]
 
@@ -242,7 +242,7 @@ async def after(
         sandbox.requests.clear()
         summary = await harvest(config(sandbox, folder, oddity))
         assert summary.exit_status == 0
-        return summary, sandbox, [seen.path for seen in sandbox.asked("files")]
+        return summary, sandbox, [seen.path for seen in sandbox.requests_to("files")]
 
 
 @pytest.mark.parametrize("moves_date", [True, False])

@@ -140,7 +140,9 @@ async def test_a_run_goes_on_with_it(name: str, tmp_path: Path) -> None:
     assert counts["files"].get("pending") is None
     assert {each.failure_kind for each in failures} <= {"not_found", "transient", "permanent"}
     done = {path for path, _ in here}
-    asked = {int(seen.path.rpartition("/")[2]) for seen in sandbox.asked("files") if seen.path[-1].isdigit()}
+    asked = {
+        int(seen.path.rpartition("/")[2]) for seen in sandbox.requests_to("files") if seen.path[-1].isdigit()
+    }
     assert not asked & {file_id for path, file_id in here if path in done}, (
         "what is here is not fetched again"
     )

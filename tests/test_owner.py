@@ -493,7 +493,7 @@ async def test_a_harvest_of_before_gets_the_owners_files_with_its_next_run(tmp_p
         assert statuses(tmp_path, WITHHELD) == {"done"}
         sandbox.requests.clear()
         assert (await harvester(*words)).status == 0
-        assert not [seen for seen in sandbox.asked("api") if "/articles/" in seen.path]
+        assert not [seen for seen in sandbox.requests_to("api") if "/articles/" in seen.path]
 
 
 async def test_an_item_of_ones_own_is_had_by_the_name_of_its_version_too(tmp_path: Path) -> None:

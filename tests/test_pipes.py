@@ -66,7 +66,9 @@ async def test_a_list_names_each_item_of_all_sources_once_and_writes_nothing(
     assert names[: len(tagged)] == [str(item_id) for item_id in tagged]
     assert ended.err == ""
     assert list(tmp_path.iterdir()) == []
-    assert {seen.path for seen in sandbox.asked("api")} == {"/v2/articles/search"}, "no record is asked for"
+    assert {seen.path for seen in sandbox.requests_to("api")} == {"/v2/articles/search"}, (
+        "no record is asked for"
+    )
 
 
 async def test_a_list_in_json_says_what_the_listing_says(sandbox: Sandbox) -> None:
@@ -130,7 +132,7 @@ async def test_each_page_comes_out_before_the_next_is_asked_for() -> None:
             assert process.stdout is not None
             with anyio.fail_after(20):
                 assert (await process.stdout.receive()).startswith(b"5000001\n")
-            assert len(sandbox.asked("api")) < 3
+            assert len(sandbox.requests_to("api")) < 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -178,7 +180,7 @@ async def test_what_failed_goes_into_the_next_run_by_a_pipe(tmp_path: Path) -> N
     ) as sick:
         words = ("run", "--search", "survey", "--item", "no-such-name", "-o", tmp_path / "a", "-q")
         assert (await harvester(*words, *at(sick))).status == 1
-        gone = sick.doomed_items() & set(sick.world.public_ids)
+        gone = sick.permanently_failing_items() & set(sick.world.public_ids)
     failures = rows(tmp_path / "a" / "failures.csv")
     items = {row["item_id"] for row in failures if row["item_id"]}
     assert {str(item_id) for item_id in gone} < items, "files failed too"

@@ -68,7 +68,7 @@ async def test_after_a_new_version_the_plain_name_holds_the_current_bytes(tmp_pa
         assert here[f"{item_id}/{new['name']}"] == world.content(new["id"])
         assert here[f"{item_id}/{stem}~{old['id']}.{suffix}"] == world.content(old["id"])
         assert len(here) == len(world.files(item_id)) + 1
-        assert [seen.path for seen in sandbox.asked("files")] == [f"/files/{new['id']}"]
+        assert [seen.path for seen in sandbox.requests_to("files")] == [f"/files/{new['id']}"]
         (change,) = rows(tmp_path / "changes.csv")
         assert change["files"].endswith(f"moved: {old['name']} to {stem}~{old['id']}.{suffix}")
         assert {row["status"] for row in rows(tmp_path / "files.csv")} == {"done"}
@@ -132,8 +132,8 @@ async def test_a_harvest_of_table_version_5_is_moved_to_plain_names_and_nothing_
         (tmp_path / "harvest.db").write_bytes(lzma.decompress((fixtures / "ledger-5.db.xz").read_bytes()))
         words = ("--account", "--search", "survey", "-o", tmp_path, *at(sandbox))
         assert (await harvester("run", *words)).status == 0
-        assert sandbox.asked("files") == []
-        assert not [seen for seen in sandbox.asked("api") if "/file/download/" in seen.path]
+        assert sandbox.requests_to("files") == []
+        assert not [seen for seen in sandbox.requests_to("api") if "/file/download/" in seen.path]
         here = files_of(tmp_path)
         assert sorted(map(hash_of, here.values())) == sorted(
             hash_of(world.content(file_id)) for file_id in before.values()

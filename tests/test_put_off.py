@@ -83,11 +83,11 @@ async def test_a_slow_file_comes_behind_the_others_and_goes_on_where_it_was(tmp_
         assert summary.exit_status == 0
         assert summary.run["files"]["failed"] == 0
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"), statistics=False)
-        paths = [seen.path for seen in sandbox.asked("storage")]
+        paths = [seen.path for seen in sandbox.requests_to("storage")]
         slow = [f"/{file['id']}" for file in sandbox.world.files(heavy)]
         assert paths[-1] in slow
         assert paths.index(paths[-1]) < len(paths) / 2, "it was begun before most others"
-        assert "Range" in sandbox.asked("storage")[-1].headers
+        assert "Range" in sandbox.requests_to("storage")[-1].headers
 
 
 async def test_where_nobody_waits_a_slow_file_has_all_the_time(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ async def test_where_nobody_waits_a_slow_file_has_all_the_time(tmp_path: Path) -
         summary = await harvest(config(sandbox, tmp_path, **more, sources=sources))
         assert summary.exit_status == 0
         assert_complete(tmp_path, sandbox, [heavy])
-        assert len(sandbox.asked("storage")) == len(sandbox.world.files(heavy))
+        assert len(sandbox.requests_to("storage")) == len(sandbox.world.files(heavy))
 
 
 async def test_where_all_are_slow_all_of_them_come(tmp_path: Path) -> None:

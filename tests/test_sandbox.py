@@ -483,9 +483,9 @@ def files_to_have(world: World) -> list[dict[str, Any]]:
 )
 async def test_a_doomed_item_is_never_answered_and_every_other_is(fault: str, status: int) -> None:
     async with browsing(items=80, faults={fault: 0.2}) as (sandbox, session):
-        doomed = sandbox.doomed_items()
-        assert sandbox.doomed_items(fault) == doomed
-        assert sandbox.doomed_items("always-none") == set()
+        doomed = sandbox.permanently_failing_items()
+        assert sandbox.permanently_failing_items(fault) == doomed
+        assert sandbox.permanently_failing_items("always-none") == set()
         public, own = set(sandbox.world.public_ids), set(sandbox.world.account_ids)
         assert 5 < len(doomed & public) < 40
         for _ in range(2):
@@ -506,13 +506,13 @@ async def test_doomed_statistics_lack_a_counter() -> None:
             urls = {i: f"{sandbox.stats}/total/{counter}/article/{i}" for i in sandbox.world.public_ids}
             lacking |= {i for i, status in (await statuses(session, urls)).items() if status == 500}
         assert 5 < len(lacking) < 30
-        assert sandbox.doomed_stats() & set(sandbox.world.public_ids) == lacking
+        assert sandbox.permanently_failing_stats() & set(sandbox.world.public_ids) == lacking
 
 
 async def test_a_file_that_is_gone_is_gone_on_both_routes() -> None:
     async with browsing(items=60, heavy=0, faults={"always-gone-file": 0.1}) as (sandbox, session):
         ids = [file["id"] for file in files_to_have(sandbox.world)]
-        gone = sandbox.doomed_files() & set(ids)
+        gone = sandbox.permanently_failing_files() & set(ids)
         assert 5 < len(gone) < len(ids) / 5
         for route in (f"{sandbox.files}/files", f"{sandbox.api}/file/download"):
             told = await statuses(session, {file_id: f"{route}/{file_id}" for file_id in ids})
@@ -524,7 +524,9 @@ async def test_a_file_that_is_gone_is_gone_on_both_routes() -> None:
             for file in sandbox.world.files(item_id)
         }
         told = await statuses(session, urls, headers=AUTHORISED)
-        assert {file_id for file_id in urls if told[file_id] == 404} == sandbox.doomed_files() - gone
+        assert {
+            file_id for file_id in urls if told[file_id] == 404
+        } == sandbox.permanently_failing_files() - gone
 
 
 async def test_a_file_of_another_length_is_so_for_ever_unless_it_is_empty() -> None:
@@ -537,14 +539,14 @@ async def test_a_file_of_another_length_is_so_for_ever_unless_it_is_empty() -> N
             if len(body) != file["size"]:
                 assert body == sandbox.world.content(file["id"])[: file["size"] // 2]
                 short.add(file["id"])
-        assert short == sandbox.doomed_files() & {file["id"] for file in files}
+        assert short == sandbox.permanently_failing_files() & {file["id"] for file in files}
         assert len(short) > 20
 
 
 async def test_wrong_bytes_doom_a_file_only_where_they_can_be_noticed() -> None:
     async with browsing(items=100, heavy=0, faults={"always-wrong-md5": 1.0}) as (sandbox, _):
         files = files_to_have(sandbox.world)
-        assert sandbox.doomed_files("always-wrong-md5") & {file["id"] for file in files} == {
+        assert sandbox.permanently_failing_files("always-wrong-md5") & {file["id"] for file in files} == {
             file["id"] for file in files if file["supplied_md5"] and file["size"]
         }
         assert sum(not file["supplied_md5"] for file in files) > 0
@@ -553,7 +555,7 @@ async def test_wrong_bytes_doom_a_file_only_where_they_can_be_noticed() -> None:
 
 async def test_a_file_with_one_route_left_is_not_doomed() -> None:
     async with browsing(items=40, heavy=0, faults={"always-challenge": 1.0}) as (sandbox, _):
-        assert sandbox.doomed_files() == set()
+        assert sandbox.permanently_failing_files() == set()
     async with browsing(items=40, heavy=0, faults={"always-challenge": 1.0, "always-500": 0.3}) as (
         sandbox,
         session,
@@ -561,12 +563,12 @@ async def test_a_file_with_one_route_left_is_not_doomed() -> None:
         files = [
             file["id"]
             for file in files_to_have(sandbox.world)
-            if file["id"] // 100 not in sandbox.doomed_items()
+            if file["id"] // 100 not in sandbox.permanently_failing_items()
         ]
         told = await statuses(session, {f: f"{sandbox.api}/file/download/{f}" for f in files})
-        doomed = sandbox.doomed_files()
+        doomed = sandbox.permanently_failing_files()
         assert {f for f in files if told[f] == 500} == doomed & set(files) != set()
-        assert not {file_id for file_id in doomed if file_id // 100 in sandbox.doomed_items()}
+        assert not {file_id for file_id in doomed if file_id // 100 in sandbox.permanently_failing_items()}
 
 
 async def test_passing_faults_meet_what_is_not_doomed() -> None:
@@ -578,7 +580,7 @@ async def test_passing_faults_meet_what_is_not_doomed() -> None:
         told = [await statuses(session, urls) for _ in range(8)]
         for item_id in urls:
             seen = [answers[item_id] for answers in told]
-            if item_id in sandbox.doomed_items():
+            if item_id in sandbox.permanently_failing_items():
                 assert seen == [404] * 8
             else:
                 assert set(seen) <= {200, 503}
@@ -884,7 +886,7 @@ async def test_the_broken_file_of_an_escape_title_is_told_to_be_doomed() -> None
         broken, whole = sandbox.world.files(item_id)
         assert hashlib.md5(sandbox.world.content(broken["id"])).hexdigest() != broken["computed_md5"]
         assert hashlib.md5(sandbox.world.content(whole["id"])).hexdigest() == whole["computed_md5"]
-        assert sandbox.doomed_files() == {broken["id"]}
+        assert sandbox.permanently_failing_files() == {broken["id"]}
 
 
 async def test_a_size_can_have_hundreds_of_digits() -> None:
@@ -913,9 +915,9 @@ async def test_download_addresses_can_lead_where_nobody_must_ask() -> None:
         addresses = [file["download_url"] for file in sandbox.world.files(item_id)]
         assert addresses[:2] == ["http://169.254.169.254/latest/meta-data/", "file:///etc/passwd"]
         assert addresses[2].startswith(sandbox.elsewhere)
-        assert sandbox.asked("elsewhere") == []
+        assert sandbox.requests_to("elsewhere") == []
         assert (await ask(session, addresses[2]))[0] == 404
-        (seen,) = sandbox.asked("elsewhere")
+        (seen,) = sandbox.requests_to("elsewhere")
         assert seen.path == "/files/1"
 
 
@@ -969,13 +971,13 @@ async def test_records_can_lead_to_another_origin_that_has_them() -> None:
             assert (status, headers["Location"]) == (302, f"{sandbox.elsewhere}/v2/{path}")
             _, told, _ = await ask(session, url, headers=more)
             assert told == sandbox.world.record(told["id"], private=bool(more))
-        seen = sandbox.asked("elsewhere")
+        seen = sandbox.requests_to("elsewhere")
         assert [request.path for request in seen] == [
             f"/v2/articles/{public}",
             f"/v2/account/articles/{private}",
         ]
         assert not [request for request in seen if "Authorization" in request.headers]
         await ask(session, f"{sandbox.elsewhere}/v2/articles/{public}", headers=AUTHORISED)
-        assert sandbox.asked("elsewhere")[-1].headers["Authorization"] == "token sandbox-token"
+        assert sandbox.requests_to("elsewhere")[-1].headers["Authorization"] == "token sandbox-token"
     async with browsing(items=5) as (sandbox, _):
         assert sandbox.elsewhere == ""

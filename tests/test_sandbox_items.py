@@ -125,7 +125,7 @@ def test_a_past_version_stays_as_it_was() -> None:
 
 async def test_who_can_never_have_an_item_can_have_none_of_its_versions() -> None:
     async with browsing(items=60, faults={"always-404": 0.3}) as (sandbox, session):
-        doomed = sandbox.doomed_items()
+        doomed = sandbox.permanently_failing_items()
         assert 5 < len(doomed) < 40
         for item_id in sandbox.world.public_ids:
             url = f"{sandbox.api}/articles/{item_id}/versions"

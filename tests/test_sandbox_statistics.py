@@ -162,7 +162,7 @@ def test_without_dates_it_is_the_current_month() -> None:
 
     def periods(**window: str) -> list[str]:
         answer = services.answer("stats", Request("GET", f"/timeline/day/views/article/{item_id}", window))
-        (body,) = answer.pieces
+        (body,) = answer.chunks
         return sorted(key for key in body.decode().split('"') if key.startswith("20"))
 
     assert periods() == days("2016-02-01", "2016-02-09")

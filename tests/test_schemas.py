@@ -199,7 +199,7 @@ async def test_a_run_that_is_interrupted_and_its_status_meanwhile(tmp_path: Path
         words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox, rate="20"))
         async with started(words) as process:
             with anyio.fail_after(60):
-                while len(sandbox.asked("api")) < 10:
+                while len(sandbox.requests_to("api")) < 10:
                     await anyio.sleep(0.05)
             assert (await check_status(tmp_path))["last_run"]["state"] == "running"
             process.send_signal(signal.SIGINT)

@@ -231,7 +231,7 @@ async def test_a_redirect_of_the_api_s_own_takes_it_nowhere(tmp_path: Path) -> N
             "run", "--account", "--tasks", "metadata", "-o", tmp_path, *at(sandbox), env=env
         )
         assert ended.status == 0, ended.err
-        elsewhere = sandbox.asked("elsewhere")
+        elsewhere = sandbox.requests_to("elsewhere")
         assert len(elsewhere) > 10
         assert not [seen for seen in elsewhere if "Authorization" in seen.headers]
 
@@ -259,7 +259,7 @@ async def test_a_download_of_a_private_file_gives_the_storage_no_token(tmp_path:
         ended = await harvester("run", "--account", "-o", tmp_path, *at(sandbox), env=env)
         assert ended.status == 0, ended.err
         assert_complete(tmp_path, sandbox, sandbox.world.account_ids, private=sandbox.world.account_ids)
-        assert not [seen for seen in sandbox.asked("storage") if "Authorization" in seen.headers]
+        assert not [seen for seen in sandbox.requests_to("storage") if "Authorization" in seen.headers]
 
 
 async def test_a_crash_does_not_show_it(tmp_path: Path) -> None:
@@ -402,7 +402,7 @@ async def test_the_statistics_credentials_go_to_the_statistics_alone_and_show_no
             if "Authorization" in seen.headers
         }
         assert carried == {("api", f"token {TOKEN}"), ("stats", f"Basic {PACKED}")}
-        for seen in sandbox.asked("stats"):
+        for seen in sandbox.requests_to("stats"):
             assert seen.path.startswith("/iastate/") is ("Authorization" in seen.headers)
 
 
@@ -411,7 +411,7 @@ async def test_public_statistics_carry_no_credentials(tmp_path: Path) -> None:
         run = ("run", "--search", "survey", "--tasks", "stats", "-o", tmp_path, *at(sandbox))
         ended = await harvester(*run, env=environment(FIGSHARE_STATS=CREDENTIALS))
         assert ended.status == 0, ended.err
-        assert sandbox.asked("stats")
+        assert sandbox.requests_to("stats")
         assert not [seen for seen in sandbox.requests if "Authorization" in seen.headers]
 
 

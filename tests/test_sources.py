@@ -159,7 +159,7 @@ async def test_licences_are_known_by_any_case_and_sent_in_figshares_own(sandbox:
     sandbox.requests.clear()
     found = await read(sandbox, await only(Search(query="survey OR seas", licence="cc by 4.0")))
     assert {licensed(sandbox, item_id) for item_id in found.ids} == {"CC BY 4.0"}
-    asked, *pages = sandbox.asked("api")
+    asked, *pages = sandbox.requests_to("api")
     assert asked.path == "/v2/licenses"
     assert {page.path for page in pages} == {"/v2/articles/search"}, "asked for once"
     assert {page.fields["search_for"] for page in pages} == {'(survey OR seas) AND :licence: "CC BY 4.0"'}
@@ -182,7 +182,7 @@ async def test_all_unknown_names_are_told_of_before_any_page(sandbox: Sandbox) -
     async with calls(sandbox) as figshare:
         assert await unknown_values(listings, figshare) == unknown
         assert await unknown_values((listings[0], IdentifierListing(("1",))), figshare) == []
-    assert [seen.path for seen in sandbox.asked("api")] == ["/v2/licenses", "/v2/account/licenses"]
+    assert [seen.path for seen in sandbox.requests_to("api")] == ["/v2/licenses", "/v2/account/licenses"]
 
 
 async def test_where_there_are_no_licences_to_be_had_the_name_is_taken_as_it_is() -> None:
@@ -273,7 +273,7 @@ async def test_a_quick_listing_gives_what_was_modified_since(source: str) -> Non
         assert quick.key == f"{whole.key} since {moment}"
         found = await read(sandbox, quick)
         assert sorted(found.ids) == expected
-        assert len(sandbox.asked("api")) <= 10, "one page a group, two that are empty, and the tree"
+        assert len(sandbox.requests_to("api")) <= 10, "one page a group, two that are empty, and the tree"
 
 
 async def test_a_quick_listing_keeps_to_the_users_own_date(sandbox: Sandbox) -> None:
@@ -465,7 +465,7 @@ async def test_each_version_has_its_own_record_and_files() -> None:
         world.edit(long)
         older = await figshare.record(ItemId(long), private=False, version=1)
         assert [file.id for file in older.article.files] == [file["id"] for file in world.files(long, 1)]
-        paths = {seen.path for seen in sandbox.asked("api")}
+        paths = {seen.path for seen in sandbox.requests_to("api")}
         assert f"/v2/articles/{long}/versions/1/files" in paths
 
 
@@ -481,7 +481,7 @@ async def test_a_record_is_asked_for_unless_it_is_the_one_that_is_here() -> None
             changed = await figshare.record(ItemId(item_id), private=private, if_none_match=record.etag)
             assert changed.etag not in {"", record.etag}
             assert await figshare.record(ItemId(item_id), private=private) == changed
-        assert [seen.status for seen in sandbox.asked("api")] == [200, 304, 200, 200] * 2
+        assert [seen.status for seen in sandbox.requests_to("api")] == [200, 304, 200, 200] * 2
         sandbox.world.withdraw(public)
         with pytest.raises(NotFound):
             await figshare.record(ItemId(public), private=False, if_none_match=record.etag)

@@ -798,7 +798,7 @@ async def from_sandbox(settings: Settings, folder: Path) -> Sandbox:
 async def test_each_part_is_asked_of_figshare_s_address(tmp_path: Path) -> None:
     settings = Settings(items=30, heavy=1, heavy_size=6 * MB, connection_rate=1.5 * MB, signed_seconds=1)
     sandbox = await from_sandbox(settings, tmp_path)
-    assert len(sandbox.asked("files")) == len(sandbox.asked("storage")) >= 4
+    assert len(sandbox.requests_to("files")) == len(sandbox.requests_to("storage")) >= 4
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -337,7 +337,7 @@ async def test_timeline_and_breakdown_are_the_world_s_for_any_span(granularity: 
         each = requests_per_item("timeline", told.stats, date.max)
         assert each > 2, "several windows"
         assert each == requests_per_item("breakdown", told.stats, date.max)
-        assert summary.run["requests"]["stats"] == len(sandbox.asked("stats")) == 2 * len(ids) * each
+        assert summary.run["requests"]["stats"] == len(sandbox.requests_to("stats")) == 2 * len(ids) * each
         assert rows(tmp_path, "stats.csv") == rows(tmp_path, "stats_history.csv") == []
         whole: dict[tuple[str, ...], int] = {}
         for item_id, counter, _, day, _, number in by_country:
@@ -359,8 +359,8 @@ async def test_counters_are_those_that_are_asked_for_and_unknown_is_no_zero(tmp_
         assert rows(tmp_path, "stats_shares.csv") == [
             (str(item_id), str(known["shares"])) for item_id, known in totals.items() if known
         ]
-        assert [seen.path.split("/")[2] for seen in sandbox.asked("stats")].count("views") == 0
-        assert len(sandbox.asked("stats")) == 2 * len(ids)
+        assert [seen.path.split("/")[2] for seen in sandbox.requests_to("stats")].count("views") == 0
+        assert len(sandbox.requests_to("stats")) == 2 * len(ids)
 
 
 async def test_every_table_has_its_header_also_without_rows(tmp_path: Path) -> None:
@@ -404,7 +404,7 @@ async def test_part_of_a_timeline_is_none_and_the_next_run_asks_for_what_failed(
         assert (await harvest(told)).exit_status == 0
         assert rows(tmp_path, "stats_timeline.csv") == truth(sandbox, ids, told.stats)
         each = requests_per_item("timeline", told.stats, date.max)
-        assert len(sandbox.asked("stats")) == failed * each + totals_failed * 2
+        assert len(sandbox.requests_to("stats")) == failed * each + totals_failed * 2
 
 
 async def test_another_span_is_asked_for_once_and_leaves_what_was_not_asked_for(tmp_path: Path) -> None:
@@ -582,7 +582,7 @@ async def test_without_a_last_day_it_is_today(tmp_path: Path) -> None:
         more = {"tasks": ["timeline"], "stats.since": "2015-06-01", "stats.counters": ["views"]}
         noon = datetime(2015, 7, 2, 23, 59, tzinfo=UTC).timestamp()
         await harvest(config(sandbox, tmp_path, ids, more), hooks=RunHooks(lambda: noon))
-        assert [seen.query for seen in sandbox.asked("stats")] == [
+        assert [seen.query for seen in sandbox.requests_to("stats")] == [
             "start_date=2015-06-01&end_date=2015-07-02"
         ]
 
@@ -613,7 +613,7 @@ async def test_an_institution_s_statistics_are_asked_with_its_credentials(tmp_pa
             (str(each), *(str(sandbox.world.totals(each)[name]) for name in ("views", "downloads")))
             for each in ids
         ]
-        assert {seen.path.split("/")[1] for seen in sandbox.asked("stats")} == {"iastate"}
+        assert {seen.path.split("/")[1] for seen in sandbox.requests_to("stats")} == {"iastate"}
 
 
 @pytest.mark.parametrize("told", [{"FIGSHARE_STATS": "sandbox:wrong"}, {"FIGSHARE_STATS": "x:y"}])
@@ -724,8 +724,8 @@ async def test_other_counters_are_asked_for_and_no_number_is_lost(tmp_path: Path
         sandbox.requests.clear()
         told = config(sandbox, tmp_path, ids, {"tasks": ["stats"], "stats.counters": ["shares"]})
         assert (await harvest(told)).exit_status == 0
-        assert {seen.path.split("/")[2] for seen in sandbox.asked("stats")} == {"shares"}
-        assert len(sandbox.asked("stats")) == len(ids)
+        assert {seen.path.split("/")[2] for seen in sandbox.requests_to("stats")} == {"shares"}
+        assert len(sandbox.requests_to("stats")) == len(ids)
         assert rows(tmp_path, "stats.csv") == before
         known = {item_id: sandbox.world.totals(item_id) for item_id in ids}
         shares = [(str(item_id), str(told["shares"])) for item_id, told in sorted(known.items()) if told]

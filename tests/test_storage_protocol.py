@@ -104,9 +104,9 @@ async def test_a_whole_harvest_goes_into_another_storage(tmp_path: Path) -> None
         summary = await harvest(config(sandbox, tmp_path), hooks=storage.hooks())
         assert summary.exit_status == 0
         assert assert_true(storage, tmp_path, sandbox) > 5
-        asked = len(sandbox.asked("storage"))
+        asked = len(sandbox.requests_to("storage"))
         await harvest(config(sandbox, tmp_path), hooks=storage.hooks())
-        assert len(sandbox.asked("storage")) == asked, "what is there is not fetched again"
+        assert len(sandbox.requests_to("storage")) == asked, "what is there is not fetched again"
 
 
 async def test_versions_of_an_item_share_bytes_there_too(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ async def test_versions_of_an_item_share_bytes_there_too(tmp_path: Path) -> None
         sources = [{"kind": "items", "ids": [sandbox.world.with_trait("three versions")[0]]}]
         told = config(sandbox, tmp_path, sources=sources, versions="all", tasks=["metadata", "files"])
         assert (await harvest(told, hooks=storage.hooks())).exit_status == 0
-        assert len(sandbox.asked("storage")) < assert_true(storage, tmp_path, sandbox)
+        assert len(sandbox.requests_to("storage")) < assert_true(storage, tmp_path, sandbox)
 
 
 async def test_without_renames_of_its_own_files_change_names_by_copy() -> None:

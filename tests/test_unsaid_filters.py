@@ -143,7 +143,7 @@ async def test_a_licence_that_only_an_institution_has_is_harvested(token: bool, 
         found = world.search(":title: data")
         assert ids(tmp_path) == {i for i in found if world.item(i).licence == "In Copyright"} != set()
         assert ("licence: unknown 'in copyright'" in ended.err) == (not token)
-        asked = [seen.path for seen in sandbox.asked("api")]
+        asked = [seen.path for seen in sandbox.requests_to("api")]
         assert ("/v2/account/licenses" in asked) == token
 
 
@@ -155,7 +155,7 @@ async def test_a_type_that_only_institutions_have_is_passed_on(wanted: str, tmp_
         assert ended.status == 0, ended.err
         world = sandbox.world
         found = {i for i in world.search(":title: data") if world.item(i).type[0] == 41}
-        pages = [seen.fields.get("item_type") for seen in sandbox.asked("api") if "search" in seen.path]
+        pages = [seen.fields.get("item_type") for seen in sandbox.requests_to("api") if "search" in seen.path]
         if wanted == "data papr":
             assert ids(tmp_path) == set()
             assert "item_type: unknown 'data papr' (near: data paper)" in ended.err
@@ -164,7 +164,7 @@ async def test_a_type_that_only_institutions_have_is_passed_on(wanted: str, tmp_
             assert ids(tmp_path) == found != set()
             assert set(pages) == {41}
             assert ("item_type: unknown number 41" in ended.err) == (wanted == "41")
-        types = sum(seen.path == "/v2/item_types" for seen in sandbox.asked("api"))
+        types = sum(seen.path == "/v2/item_types" for seen in sandbox.requests_to("api"))
         assert types == (0 if wanted == "41" else 1)
 
 
@@ -202,7 +202,7 @@ async def test_records_correct_a_search_that_ignores_a_known_licence(
 async def test_a_type_that_nobody_numbers_is_sent_in_a_search_and_ignored_by_none_that_never_got_it() -> None:
     async with Sandbox(Settings(items=120, heavy=0)) as sandbox:
         found = await read(sandbox, await only(Search(query=":title: data", item_type="survey data")))
-        asked = [seen.fields for seen in sandbox.asked("api") if seen.path.endswith("/search")]
+        asked = [seen.fields for seen in sandbox.requests_to("api") if seen.path.endswith("/search")]
         assert {fields["search_for"] for fields in asked} == {'(:title: data) AND :item_type: "survey data"'}
         assert found.ids == []
         plain = await read(sandbox, await only(Institution(private=True, item_type="survey data")))

@@ -36,7 +36,7 @@ def records(folder: Path) -> list[dict[str, object]]:
 
 
 def downloaded(sandbox: Sandbox) -> list[str]:
-    return sorted(seen.path for seen in sandbox.asked("files"))
+    return sorted(seen.path for seen in sandbox.requests_to("files"))
 
 
 async def test_all_versions_come_and_what_did_not_change_comes_once(tmp_path: Path) -> None:
@@ -103,10 +103,10 @@ async def test_a_versioned_doi_gives_that_version(tmp_path: Path) -> None:
         ], "counters are the item's, whatever the version"
         sandbox.requests.clear()
         assert (await harvester("run", "--item", doi, "-o", tmp_path, *at(sandbox))).status == 0
-        assert [(seen.path, seen.status) for seen in sandbox.asked("api")][-1:] == [
+        assert [(seen.path, seen.status) for seen in sandbox.requests_to("api")][-1:] == [
             (f"/v2/articles/{item_id}/versions/2", 304)
         ]
-        assert sandbox.asked("files") == []
+        assert sandbox.requests_to("files") == []
 
 
 async def test_all_versions_can_be_asked_for_later(tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ async def test_a_service_that_gives_few_entries_a_page_is_listed_whole(
         expected = set(truth(sandbox.world))
         assert set(found.ids) == expected
         most = math.ceil(len(expected) / (cap - 1 if "own" in source or "query" in source else cap))
-        assert len(sandbox.asked("api")) <= most + 4, "the pages, what ends and begins them, and the undated"
+        assert len(sandbox.requests_to("api")) <= most + 4, (
+            "the pages, what ends and begins them, and the undated"
+        )
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -60,7 +62,7 @@ async def test_a_short_first_page_costs_two_requests_more(source: str) -> None:
         assert sorted(found.ids) == sorted(truth(sandbox.world))
         assert found.again == 0
         first = 1 if truth(sandbox.world) else 0
-        assert len(sandbox.asked("api")) == first + 2, "one empty answer alone is no end"
+        assert len(sandbox.requests_to("api")) == first + 2, "one empty answer alone is no end"
 
 
 async def test_full_pages_cost_two_requests_more_at_most() -> None:
@@ -68,7 +70,7 @@ async def test_full_pages_cost_two_requests_more_at_most() -> None:
         async with Sandbox(Settings(items=items, cursors=cursors)) as sandbox:
             found = await read(sandbox, await only(Institution(id=319)))
             assert (len(found.ids), found.again) == (items, 0)
-            assert len(sandbox.asked("api")) == expected
+            assert len(sandbox.requests_to("api")) == expected
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ async def test_25_000_items_where_every_listing_page_holds_100(settings: dict[st
     async with Sandbox(Settings(items=25_000, page_cap=100, record=True, **settings)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))
         assert found.ids == list(sandbox.world.public_ids)
-        assert len(sandbox.asked("api")) <= most
+        assert len(sandbox.requests_to("api")) <= most
 
 
 @pytest.mark.parametrize("cap", [9000, 100])
@@ -99,7 +101,7 @@ async def test_a_service_that_refuses_large_pages_is_asked_for_smaller_ones(
         listing, truth = SOURCES[source]
         found = await read(sandbox, await only(listing))
         assert set(found.ids) == set(truth(sandbox.world))
-        sizes = [int(seen.fields["page_size"]) for seen in sandbox.asked("api")]
+        sizes = [int(seen.fields["page_size"]) for seen in sandbox.requests_to("api")]
         assert sizes.count(1000) == 1, "once it is known, also past a cap"
         assert max(sizes[1:]) == 100
 
@@ -137,7 +139,7 @@ async def test_the_end_of_cursors_is_believed_where_the_cap_forbids_to_confirm_i
     async with Sandbox(Settings(items=3000, cap=1000)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))
         assert found.ids == list(sandbox.world.public_ids)
-        assert [seen.status for seen in sandbox.asked("api")] == [200, 200, 200, 422]
+        assert [seen.status for seen in sandbox.requests_to("api")] == [200, 200, 200, 422]
 
 
 # -- file lists -----------------------------------------------------------------------------------
@@ -183,7 +185,9 @@ async def test_a_file_list_that_is_short_once_is_asked_for_again_in_the_same_run
         assert len(rows(tmp_path, "files.csv")) == len(sandbox.world.files(item_id))
         (change,) = rows(tmp_path, "changes.csv")
         assert (change["change"], change["files"]) == ("new", "")
-        asked = [seen.headers for seen in sandbox.asked("api") if seen.path == f"/v2/articles/{item_id}"]
+        asked = [
+            seen.headers for seen in sandbox.requests_to("api") if seen.path == f"/v2/articles/{item_id}"
+        ]
         assert not any("If-None-Match" in headers for headers in asked)
 
 

@@ -340,7 +340,7 @@ async def test_a_run_that_was_stopped_wakes_up_while_another_goes_on_with_its_fi
                 with anyio.fail_after(60):
                     assert await successor.wait() == 0
                     assert await zombie.wait() == 3
-        assert len(sandbox.asked("storage")) == 2, "the successor went on where the other one was"
+        assert len(sandbox.requests_to("storage")) == 2, "the successor went on where the other one was"
         ended = await harvester(*words)
         assert ended.status == 0, ended.err
         assert_complete(tmp_path, sandbox, [item], statistics=False)

@@ -54,7 +54,7 @@ def _harvest(api: str, stats: str, out: Path) -> Harvest:
 
 def _read(sandbox: Sandbox, cap: int, seconds: float) -> Numbers:
     """Look at the statistics, whose two requests an item make them the service that decides."""
-    seen = sandbox.asked("stats")
+    seen = sandbox.requests_to("stats")
     begin = seen[0].at
     good = [one.at - begin for one in seen if one.status == 200]
     late = [one for one in sandbox.requests if one.at - begin > MOST_SECONDS]

@@ -59,7 +59,7 @@ def once(items: int, rate: int, folder: Path) -> Numbers:
         need = _Need.of(sandbox)
         out = folder / "out"
         numbers = _harvest(sandbox.api, sandbox.stats, out, rate).again()
-        arrived = {name: [seen.at for seen in sandbox.asked(name)] for name in SERVICES}
+        arrived = {name: [seen.at for seen in sandbox.requests_to(name)] for name in SERVICES}
         last = max(*map(max, arrived.values()), _last_byte(out / "files"))
         _harvest(sandbox.api, sandbox.stats, out, rate).must_hold(need.items, need.files)
     first = min(times[0] for times in arrived.values())

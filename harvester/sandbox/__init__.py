@@ -1,8 +1,8 @@
 """
-A figshare look-alike on localhost, for trying things out, tuning and tests.
+Sandbox: a figshare look-alike on localhost, for trials, tuning and tests.
 
     async with Sandbox(Settings(items=300)) as sandbox:
-        ...  # ask sandbox.api, sandbox.stats; compare with sandbox.world; look at sandbox.requests
+        ...  # send requests to sandbox.api, sandbox.stats; compare with sandbox.world and sandbox.requests
 """
 
 from harvester.sandbox.server import Sandbox, Seen, serve

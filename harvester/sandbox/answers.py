@@ -1,4 +1,4 @@
-"""Answers as data, and those that a fault puts in the place of the right one."""
+"""Answers: HTTP answers as data, and those that a fault puts in place of the right one."""
 
 from __future__ import annotations
 
@@ -21,85 +21,88 @@ _PAGE = b"<!DOCTYPE html><html><body><h1>One moment, please</h1></body></html>"
 @dataclass(frozen=True)
 class Answer:
     """
-    A status, its headers and a body of ``length`` bytes in pieces.
+    A status, headers and a body of ``length`` bytes in chunks.
 
-    ``cut``: half of it goes out. ``rate``: so many of them a second at most.
+    ``cut``: only half of the body is sent. ``rate``: bytes a second at most.
     """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int = 0
-    pieces: Iterable[bytes] = ()
+    chunks: Iterable[bytes] = ()
     cut: bool = False
     rate: float = math.inf
 
 
-def dumps(told: Any) -> bytes:
-    """Write JSON; with escapes and all digits where orjson refuses: lone surrogates, endless numbers."""
+def dumps(value: Any) -> bytes:
+    """
+    Return JSON, with Python's encoder for values that orjson rejects: lone
+    surrogates, very large numbers.
+    """
     try:
-        return orjson.dumps(told)
+        return orjson.dumps(value)
     except orjson.JSONEncodeError:
-        return json.dumps(told, separators=(",", ":")).encode()
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
-def json_answer(told: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    """Answer with JSON, as the api and the statistics do."""
-    body = dumps(told)
+def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    """Return a JSON answer."""
+    body = dumps(value)
     return Answer(status, {"Content-Type": "application/json", **(headers or {})}, len(body), (body,))
 
 
 def error_answer(status: int, message: str) -> Answer:
-    """Answer with an error in figshare's own words."""
+    """Return figshare's JSON error."""
     return json_answer({"message": message, "code": status * 100, "data": {}}, status)
 
 
 def redirect(location: str) -> Answer:
-    """Answer with another address."""
+    """Return a redirect."""
     return Answer(302, {"Location": location})
 
 
 def page(status: int, headers: Mapping[str, str] | None = None) -> Answer:
-    """Answer with a page for browsers."""
+    """Return a web page."""
     return Answer(status, {"Content-Type": "text/html", **(headers or {})}, len(_PAGE), (_PAGE,))
 
 
 def challenge() -> Answer:
-    """Answer as the wall before figshare does: accepted, and empty."""
+    """Return a browser challenge, like figshare's firewall: accepted, and empty."""
     return Answer(202, {"x-amzn-waf-action": "challenge"})
 
 
 def replaced(fault: str | None, answer: Answer) -> Answer:
-    """Return what goes out in an answer's place, for the faults that are another answer."""
+    """Return the answer of a fault that replaces the right answer."""
     if fault in _OTHERS:
         return _OTHERS[fault]()
     if fault == "empty":
         return Answer(200, {"Content-Type": answer.headers.get("Content-Type", "")})
     if fault in {"half-json", "wrong-length", "always-wrong-length"}:
-        body = b"".join(answer.pieces)[: answer.length // 2]
-        return replace(answer, length=len(body), pieces=(body,))
+        body = b"".join(answer.chunks)[: answer.length // 2]
+        return replace(answer, length=len(body), chunks=(body,))
     if fault == "gzip-cut":
-        body = gzip.compress(b"".join(answer.pieces))
+        body = gzip.compress(b"".join(answer.chunks))
         body = body[: len(body) // 2]
         headers = {**answer.headers, "Content-Encoding": "gzip"}
-        return replace(answer, headers=headers, length=len(body), pieces=(body,))
+        return replace(answer, headers=headers, length=len(body), chunks=(body,))
     if fault in _OTHER_PARTS and "Content-Range" in answer.headers:
         return _OTHER_PARTS[fault](answer)
-    if fault == "wrong-md5":  # other ones each time, as bits that flip on the way
-        return replace(answer, pieces=(random.randbytes(len(piece)) for piece in answer.pieces))
-    if fault == "always-wrong-md5":  # always the same, as a file that is broken there
-        return replace(answer, pieces=(bytes(255 - byte for byte in piece) for piece in answer.pieces))
+    if fault == "wrong-md5":  # different each time, like transmission errors
+        return replace(answer, chunks=(random.randbytes(len(chunk)) for chunk in answer.chunks))
+    if fault == "always-wrong-md5":  # always the same, like a file that is corrupt in the storage
+        return replace(answer, chunks=(bytes(255 - byte for byte in chunk) for chunk in answer.chunks))
     return answer
 
 
 def _short(answer: Answer) -> Answer:
-    """Give the first half of a part, at least one byte."""
-    body = b"".join(answer.pieces)[: (answer.length + 1) // 2]
+    """Return the first half of a range, at least one byte."""
+    body = b"".join(answer.chunks)[: (answer.length + 1) // 2]
     return _part(answer, body, begin=_begin(answer))
 
 
 def _shifted(answer: Answer) -> Answer:
-    """Give a part without its first byte; a byte before it where it has no other."""
-    body = b"".join(answer.pieces)
+    """Return a range without its first byte, or one byte before it if it has only one."""
+    body = b"".join(answer.chunks)
     if len(body) > 1:
         return _part(answer, body[1:], begin=_begin(answer) + 1)
     return _part(answer, b"?" + body, begin=_begin(answer) - 1)
@@ -113,7 +116,7 @@ def _part(answer: Answer, body: bytes, *, begin: int) -> Answer:
     total = answer.headers["Content-Range"].rpartition("/")[2]
     span = f"bytes {begin}-{begin + len(body) - 1}/{total}"
     return replace(
-        answer, headers={**answer.headers, "Content-Range": span}, length=len(body), pieces=(body,)
+        answer, headers={**answer.headers, "Content-Range": span}, length=len(body), chunks=(body,)
     )
 
 

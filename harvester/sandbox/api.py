@@ -1,4 +1,4 @@
-"""The api: listings, records, file lists and the way to private files."""
+"""API service: listings, records, file lists and downloads of private files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harvester.sandbox.world import World
 
 
 class Api:
-    """Over one world, for the public and for accounts."""
+    """Answers API requests for one world, from the public and from accounts."""
 
     def __init__(self, world: World, downloads: Downloads) -> None:
         self._world = world
@@ -27,24 +27,24 @@ class Api:
         self._listings = Listings(world)
         self._lists = Counter[str]()
 
-    def answer(self, asked: Request) -> Answer:
+    def answer(self, request: Request) -> Answer:
         """Answer a request to the api."""
-        route = f"{asked.method} {asked.path}"
-        if asked.path.startswith("/account"):
-            return self._account(asked, route)
+        route = f"{request.method} {request.path}"
+        if request.path.startswith("/account"):
+            return self._account(request, route)
         if found := re.fullmatch(r"GET /file/download/(\d+)", route):
-            return self._downloads.lead(asked, int(found[1]), caller_of(asked, self._world))
+            return self._downloads.lead(request, int(found[1]), caller_of(request, self._world))
         if found := re.fullmatch(r"GET /articles/(\d+)(/versions(?:/(\d+))?)?(/files)?", route):
-            return self._public_item(asked, int(found[1]), found[2], found[3], is_list=bool(found[4]))
-        return self._listing(asked, route)
+            return self._public_item(request, int(found[1]), found[2], found[3], is_list=bool(found[4]))
+        return self._listing(request, route)
 
-    def _listing(self, asked: Request, route: str) -> Answer:
+    def _listing(self, request: Request, route: str) -> Answer:
         if route in {"GET /articles", "POST /articles/search"}:
-            return self._listings.public(asked)
+            return self._listings.public(request)
         if found := re.fullmatch(r"GET /collections/(\d+)/articles", route):
-            return self._listings.collection(asked, int(found[1]))
+            return self._listings.collection(request, int(found[1]))
         if found := re.fullmatch(r"GET /projects/(\d+)/articles", route):
-            return self._listings.project(asked, int(found[1]))
+            return self._listings.project(request, int(found[1]))
         if route == "GET /categories":
             return json_answer([_category(number, title) for number, title in CATEGORIES])
         if route == "GET /licenses":
@@ -53,24 +53,24 @@ class Api:
             return _item_types(with_own=self._world.settings.own_terms)
         raise Refusal(404, "No such endpoint")
 
-    def _account(self, asked: Request, route: str) -> Answer:
-        if "Authorization" not in asked.headers:
+    def _account(self, request: Request, route: str) -> Answer:
+        if "Authorization" not in request.headers:
             raise Refusal(403, "Authentication required")
-        caller = caller_of(asked, self._world)
+        caller = caller_of(request, self._world)
         assert caller is not None, "there is a token"
-        if asked.path.startswith("/account/institution/"):
+        if request.path.startswith("/account/institution/"):
             caller.must_be_admin()
         if found := re.fullmatch(r"GET /account/articles/(\d+)(/files)?", route):
-            return self._own_item(asked, int(found[1]), caller, is_list=bool(found[2]))
+            return self._own_item(request, int(found[1]), caller, is_list=bool(found[2]))
         answers: Mapping[str, Callable[[], Answer]] = {
             "GET /account": lambda: json_answer(
-                self._world.told({"id": caller.account, "institution_id": INSTITUTION})
+                self._world.loosened({"id": caller.account, "institution_id": INSTITUTION})
             ),
-            "GET /account/articles": lambda: self._listings.account(asked, caller),
-            "POST /account/articles/search": lambda: self._listings.account_search(asked, caller),
-            "GET /account/institution/articles": lambda: self._listings.institution(asked),
+            "GET /account/articles": lambda: self._listings.account(request, caller),
+            "POST /account/articles/search": lambda: self._listings.account_search(request, caller),
+            "GET /account/institution/articles": lambda: self._listings.institution(request),
             "GET /account/institution/groups": lambda: json_answer(
-                self._world.told([_group(*group) for group in GROUPS])
+                self._world.loosened([_group(*group) for group in GROUPS])
             ),
             "GET /account/licenses": lambda: _licences(with_own=self._world.settings.own_terms),
         }
@@ -78,37 +78,37 @@ class Api:
             return answers[route]()
         raise Refusal(404, "No such endpoint")
 
-    def _shorten(self, asked: Request) -> bool:
-        """Count how often a list was asked for; return whether it is to be an empty one this time."""
-        self._lists[asked.path] += 1
-        return self._lists[asked.path] <= self._world.settings.short_lists
+    def _shorten(self, request: Request) -> bool:
+        """Count a request for a list; return whether to answer with an empty list."""
+        self._lists[request.path] += 1
+        return self._lists[request.path] <= self._world.settings.short_lists
 
-    def _own_item(self, asked: Request, item_id: int, caller: Caller, *, is_list: bool) -> Answer:
+    def _own_item(self, request: Request, item_id: int, caller: Caller, *, is_list: bool) -> Answer:
         if not caller.sees(self._world, item_id):
             raise Refusal(404, "Entity not found: article")
         if not is_list and (status := self._world.take_refusal(item_id)):
             raise Refusal(
                 status, "Entity not found: article" if status == 404 else "You cannot see this item"
             )
-        return self._item(asked, item_id, is_list=is_list, private=True)
+        return self._item(request, item_id, is_list=is_list, private=True)
 
     def _public_item(
-        self, asked: Request, item_id: int, versions: str | None, version: str | None, *, is_list: bool
+        self, request: Request, item_id: int, versions: str | None, version: str | None, *, is_list: bool
     ) -> Answer:
-        """Answer for an item's record, its versions, one of them, or the files of one."""
+        """Answer with an item's record, its versions, one of them, or the files of one."""
         numbers = self._world.versions(item_id)
         if not numbers or (version and int(version) not in numbers) or (versions and not version and is_list):
             raise Refusal(404, "Entity not found: article")
-        if versions and not version and self._shorten(asked):
+        if versions and not version and self._shorten(request):
             return json_answer([])
         if versions and not version:
             address = f"{self._world.at.api}/articles/{item_id}/versions"
             every = [{"version": number, "url": f"{address}/{number}"} for number in numbers]
-            return json_answer(self._world.told(every, item_id))
-        return self._item(asked, item_id, int(version or 0), is_list=is_list)
+            return json_answer(self._world.loosened(every, item_id))
+        return self._item(request, item_id, int(version or 0), is_list=is_list)
 
     def _item(
-        self, asked: Request, item_id: int, version: int = 0, *, is_list: bool, private: bool = False
+        self, request: Request, item_id: int, version: int = 0, *, is_list: bool, private: bool = False
     ) -> Answer:
         world, item = self._world, self._world.item(item_id, version, own=private)
         if is_list:
@@ -117,16 +117,16 @@ class Api:
             is_hidden = item.is_withheld and bool(world.settings.hides_withheld) and not private
             files = [] if is_hidden else world.files(item_id, version, private=private)
             cap, own_offsets = world.settings.file_page_cap, world.settings.own_offsets
-            span = asked.span(cap, own_offsets=own_offsets)
-            page = [] if self._shorten(asked) else hostile.file_page(item.hostile, files, *span)
-            return json_answer(world.told(page, item_id))
+            span = request.span(cap, own_offsets=own_offsets)
+            page = [] if self._shorten(request) else hostile.file_page(item.hostile, files, *span)
+            return json_answer(world.loosened(page, item_id))
         if world.settings.redirects == "api-elsewhere" and not version:
-            return redirect(f"{world.at.elsewhere}/v2{asked.path}")
+            return redirect(f"{world.at.elsewhere}/v2{request.path}")
         etag = f'{item.etag[:-1]}-own"' if private else item.etag
         headers = {"ETag": etag, "Last-Modified": "Thu, 01 Jan 2015 00:00:00 GMT"}
         if not world.settings.etags:
             del headers["ETag"]
-        elif asked.headers.get("If-None-Match") == etag:
+        elif request.headers.get("If-None-Match") == etag:
             return Answer(304, headers)
         shown = world.public_ids[0] if item.hostile == "wrong-id" else item_id
         return hostile.answer(item.hostile, world.record(shown, version, private=private), headers)

@@ -1,4 +1,4 @@
-"""Who asks: what a token may see, and for whom it acts."""
+"""Authentication: which items a token may see, and the account that it acts for."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from harvester.sandbox.world import World
 
 @dataclass(frozen=True)
 class Caller:
-    """``account``: the one that it acts for; ``is_admin``: of the institution."""
+    """
+    A token's rights. ``account``: that it acts for; ``is_admin``: whether it is the institution's
+    administrator's.
+    """
 
     account: int
     is_admin: bool
 
     def sees(self, world: World, item_id: int) -> bool:
-        """Return whether the account's endpoints show it an item."""
+        """Return whether the account's endpoints show an item to it."""
         if self.is_admin and self.account == OWN_ACCOUNT:
             return world.exists(item_id)
         return item_id in world.account_items(account=self.account)
@@ -27,25 +30,25 @@ class Caller:
             raise Refusal(403, "This needs the rights of an administrator")
 
 
-def caller_of(asked: Request, world: World) -> Caller | None:
+def caller_of(request: Request, world: World) -> Caller | None:
     """
-    Tell who asks, None for whoever shows no token.
+    Return the caller of a request, None without a token.
 
     Raises:
         Refusal: the token is unknown or has expired, may not act for that account, or there is none.
     """
     tokens = {f"token {world.settings.plain_token}": False, f"token {world.settings.token}": True}
-    shown = asked.headers.get("Authorization")
+    shown = request.headers.get("Authorization")
     if shown is None:
         return None
     if shown not in tokens or world.use(shown) > world.settings.token_lasts:
         raise Refusal(world.settings.bad_token_status, "Invalid or unknown authorization token")
     is_admin = tokens[shown]
     caller = Caller(OWN_ACCOUNT, is_admin)
-    if "impersonate" not in asked.fields:
+    if "impersonate" not in request.fields:
         return caller
     caller.must_be_admin()
-    account = int(asked.fields["impersonate"])
+    account = int(request.fields["impersonate"])
     if account not in {OWN_ACCOUNT, COLLEAGUE_ACCOUNT}:
         raise Refusal(404, "Entity not found: account")
     return Caller(account, is_admin)

@@ -1,4 +1,4 @@
-"""What the items of the sandbox are made of: their ids, groups, types, peculiarities and names."""
+"""Catalogue: the ids, groups, types, peculiarities and names of the sandbox's items."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GROUPS = (
     (11970, 11960, "Arts"),
 )
 COLLECTIONS: Mapping[int, tuple[int, int]] = {4_000_001: (0, 5), 4_000_002: (0, 2)}
-"""Id to the first item's number, and how far it is to the next one."""
+"""Id to the first item's number, and the step to the next one."""
 PROJECTS: Mapping[int, tuple[int, int]] = {113_001: (1, 4), 113_002: (0, 2)}
 """As `COLLECTIONS`; an item is in one project at most."""
 LICENCES = (
@@ -37,7 +37,7 @@ LICENCES = (
 )
 OWN_LICENCE = (90, "In Copyright", "https://rightsstatements.org/vocab/InC/1.0/")
 OWN_TYPE = (41, "data paper")
-"""What only institutions have, see `Settings.own_terms`."""
+"""Terms that only institutions have, see `Settings.own_terms`."""
 TYPES = ((3, "dataset"), (1, "figure"), (9, "software"), (8, "thesis"), (7, "presentation"))
 TRAITS: Mapping[int, str] = {
     1: "heavy",
@@ -70,7 +70,7 @@ IDENTIFIED: Mapping[int, str] = {
     48: "handle-only",
     49: "collection-doi",
 }
-"""As `TRAITS`, for what items are called; only those kinds that the settings name."""
+"""Like `TRAITS`, for identifiers; only the kinds in the settings are used."""
 PORTAL = "repository.example.org"
 TITLES = (
     '=HYPERLINK("https://example.org";"click")',
@@ -81,12 +81,12 @@ TITLES = (
     "-1",
 )
 TERMINAL = "\x1b[2J\x1b[31m\x1b]0;owned\x07\x1b]8;;https://example.org\x1b\\\x9b1m\x90\x85\x07\r\x08\x7f\u202e\u200f\u2066"
-"""What a terminal would obey: colours, a new window title, a link, C1 controls, a bell, ways back."""
+"""Terminal control sequences: colours, a window title, a link, C1 controls, a bell, cursor moves."""
 FORMULAS = ("=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1+2", "＋1", "＠SUM(A1)")
-"""What a spreadsheet would calculate."""
+"""Texts that a spreadsheet runs as formulas."""
 TEN_FILES = tuple(f"file_{place:02}.csv" for place in range(10))
 NAMES: Mapping[str, tuple[str, ...]] = {
-    # of items with a trait
+    # items with a trait
     "metadata record": (),
     "equal names": ("data.csv", "data.csv", "readme.txt"),
     "names alike": ("Data.csv", "data.csv", "caf\u00e9.txt", "cafe\u0301.txt"),
@@ -101,7 +101,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "..",
     ),
     "heavy": ("heavy.bin",),
-    # of hostile items
+    # hostile items
     "surrogates": ("lone \ud800.csv", "\udc00.txt"),
     "nul": ("nul\0inside.csv", "\0"),
     "endless-files": TEN_FILES,
@@ -134,7 +134,7 @@ OWNERS_VIEW = {
 
 @dataclass
 class Addresses:
-    """Where the services are; filled in once their sockets stand."""
+    """The addresses of the services; filled in when their sockets are open."""
 
     api: str = "http://127.0.0.1:0/v2"
     stats: str = "http://127.0.0.1:0"

@@ -1,8 +1,8 @@
 """
-Answers that say less than the truth, or another thing: what a bad hour of a service or a gateway gives.
+Doubtful answers: complete but wrong answers, as a failing service or a gateway gives them for some time.
 
-A doubt is begun and ended while the sandbox serves, for so many answers to each address. Unlike a fault it is
-no accident of a connection: the answer is whole, and wrong.
+A doubt is started and ended while the sandbox serves, for a number of answers to each address. Unlike a fault
+the answer is complete, and wrong.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _STORED = r"storage GET /(\d+)"
 
 @dataclass(frozen=True)
 class Doubt:
-    """``about``: what is asked for, as a pattern of service, method and path; ``says``: what is answered."""
+    """A wrong answer. ``about``: a pattern of service, method and path; ``says``: the answer, in words."""
 
     says: str
     about: str
@@ -45,7 +45,7 @@ class Doubt:
 
 
 class Doubts:
-    """Those of one world that are under way."""
+    """The active doubts of one world."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -56,29 +56,29 @@ class Doubts:
 
     def begin(self, name: str, times: int = FOR_EVER, *, item_id: int = 0) -> None:
         """
-        Give so many wrong answers of a kind of `DOUBTS` to each address, anew where it is under way.
+        Give `times` wrong answers of a kind of `DOUBTS` to each address; restarts an active one.
 
-        `item_id`: about this item alone, 0 for all.
+        `item_id`: only about this item, 0 for all.
         """
         self._kinds[name] = (times, item_id)
         self._met = Counter({met: number for met, number in self._met.items() if met.split(" ")[0] != name})
         assert name in DOUBTS, name
 
     def end(self) -> None:
-        """Give right answers again."""
+        """End all doubts."""
         self._kinds.clear()
         self._met.clear()
 
-    def play(self, service: str, asked: Request, address: str, answer: Answer) -> tuple[Answer, str | None]:
-        """Return what is answered, and the doubt that it is, None for the right answer."""
+    def play(self, service: str, request: Request, address: str, answer: Answer) -> tuple[Answer, str | None]:
+        """Return the answer, and the name of its doubt, None for the right answer."""
         for name, (times, item_id) in self._kinds.items():
-            found = re.fullmatch(DOUBTS[name].about, f"{service} {asked.method} {asked.path}")
+            found = re.fullmatch(DOUBTS[name].about, f"{service} {request.method} {request.path}")
             if not found or (item_id and _item_of(service, found) != item_id):
                 continue
-            met = f"{name} {address} {'Range' in asked.headers}"
+            met = f"{name} {address} {'Range' in request.headers}"
             if self._met[met] >= times:
                 continue
-            other = DOUBTS[name].play(self._world, asked, answer)
+            other = DOUBTS[name].play(self._world, request, answer)
             if other is not answer:
                 self._met[met] += 1
                 return other, name
@@ -86,12 +86,12 @@ class Doubts:
 
 
 def _item_of(service: str, found: re.Match[str]) -> int:
-    """Return the item that something was asked about, 0 for none; a file's id begins with its item's."""
+    """Return the item of a request, 0 for none; a file's id begins with its item's."""
     number = int(found[1]) if found.groups() else 0
     return number // FILES_AN_ITEM if service == "storage" else number
 
 
-# -- what is answered instead ------------------------------------------------------------------------
+# -- wrong answers ----------------------------------------------------------------------------------
 
 
 def _always(make: Callable[[], Answer]) -> Play:
@@ -99,54 +99,54 @@ def _always(make: Callable[[], Answer]) -> Play:
 
 
 def _edited(edit: Callable[[Any], Any], *drops: str) -> Play:
-    """Answer with JSON that is made of the right one, without the headers `drops`."""
+    """Return a play that edits the JSON of the right answer, without the headers `drops`."""
 
     def play(_: World, __: Request, answer: Answer) -> Answer:
         if answer.status != 200:
             return answer
-        right = orjson.loads(b"".join(answer.pieces))
-        told = edit(right)
+        right = orjson.loads(b"".join(answer.chunks))
+        edited = edit(right)
         kept = {name: value for name, value in answer.headers.items() if name not in drops}
-        if told == orjson.loads(b"".join(answer.pieces)) and len(kept) == len(answer.headers):
+        if edited == orjson.loads(b"".join(answer.chunks)) and len(kept) == len(answer.headers):
             return answer
-        return json_answer(told, headers=kept)
+        return json_answer(edited, headers=kept)
 
     return play
 
 
 def _body(change: Callable[[bytes], bytes]) -> Play:
-    """Answer with a body that is made of the right one."""
+    """Return a play that changes the body of the right answer."""
 
     def play(_: World, __: Request, answer: Answer) -> Answer:
         if answer.status != 200:
             return answer
-        body = change(b"".join(answer.pieces))
-        return replace(answer, length=len(body), pieces=(body,))
+        body = change(b"".join(answer.chunks))
+        return replace(answer, length=len(body), chunks=(body,))
 
     return play
 
 
 def _record(kind: str) -> Play:
-    """Answer with what a hostile item's record is."""
+    """Return a play that answers with the record of a hostile item."""
 
-    def play(world: World, asked: Request, answer: Answer) -> Answer:
+    def play(world: World, request: Request, answer: Answer) -> Answer:
         if answer.status != 200:
             return answer
-        item_id = int(asked.path.split("articles/")[1])
+        item_id = int(request.path.split("articles/")[1])
         shown = world.public_ids[-1] if kind == "wrong-id" else item_id
-        return hostile.answer(kind, world.record(shown, private="/account" in asked.path), {})
+        return hostile.answer(kind, world.record(shown, private="/account" in request.path), {})
 
     return play
 
 
-def _dead_cursor(_: World, asked: Request, answer: Answer) -> Answer:
-    """Answer with an empty page to who comes with a cursor, as a service does that has forgotten it."""
-    return json_answer([]) if answer.status == 200 and "X-Cursor" in asked.headers else answer
+def _dead_cursor(_: World, request: Request, answer: Answer) -> Answer:
+    """Answer with an empty page to a request with a cursor, like a service that has lost it."""
+    return json_answer([]) if answer.status == 200 and "X-Cursor" in request.headers else answer
 
 
-def _stale(world: World, asked: Request, answer: Answer) -> Answer:
-    """Answer with the record of the first version, as a cache does that was not told."""
-    item_id = int(asked.path.split("articles/")[1])
+def _stale(world: World, request: Request, answer: Answer) -> Answer:
+    """Answer with the record of the first version, like a stale cache."""
+    item_id = int(request.path.split("articles/")[1])
     if answer.status not in {200, 304} or world.version(item_id) == 1:
         return answer
     return json_answer(world.record(item_id, 1))
@@ -169,12 +169,12 @@ def _older(record: Any) -> Any:
     return {**record, "modified_date": "2001-01-01T00:00:00Z", "title": "as it was"}
 
 
-def _without_uses(told: Any) -> Any:
-    return {kind: 0 if isinstance(uses, int) else {} for kind, uses in told.items()}
+def _with_zero_counts(answer: Any) -> Any:
+    return {kind: 0 if isinstance(counts, int) else {} for kind, counts in answer.items()}
 
 
 def _inverted(answer: Answer) -> Answer:
-    return replace(answer, pieces=tuple(bytes(255 - byte for byte in piece) for piece in answer.pieces))
+    return replace(answer, chunks=tuple(bytes(255 - byte for byte in chunk) for chunk in answer.chunks))
 
 
 def _other_bytes(_: World, __: Request, answer: Answer) -> Answer:
@@ -184,13 +184,13 @@ def _other_bytes(_: World, __: Request, answer: Answer) -> Answer:
 def _half(_: World, __: Request, answer: Answer) -> Answer:
     if answer.status != 200:
         return answer
-    body = b"".join(answer.pieces)[: answer.length // 2]
-    return replace(answer, length=len(body), pieces=(body,))
+    body = b"".join(answer.chunks)[: answer.length // 2]
+    return replace(answer, length=len(body), chunks=(body,))
 
 
-def _other_file(_: World, asked: Request, answer: Answer) -> Answer:
-    """Cut what is asked for whole; give the rest of another file, under its own ETag, to who goes on."""
-    if "Range" not in asked.headers:
+def _other_file(_: World, request: Request, answer: Answer) -> Answer:
+    """Cut a complete download; answer a range request with the rest of another file, under its own ETag."""
+    if "Range" not in request.headers:
         return replace(answer, cut=True) if answer.status == 200 and answer.length > 1 else answer
     if answer.status != 206:
         return answer
@@ -215,7 +215,7 @@ _STATUSES = (204, 205, 409, 421, 423, 425, 431)
 DOUBTS: Mapping[str, Doubt] = {
     "gateway-404": Doubt("everything: a gateway's page, 404", r".*", _always(lambda: page(404))),
     "gateway-404-json": Doubt(
-        "everything: 404 in JSON, without figshare's words",
+        "everything: 404 in JSON that is not figshare's",
         r".*",
         _always(lambda: json_answer({"error": "no route"}, 404)),
     ),
@@ -255,16 +255,18 @@ DOUBTS: Mapping[str, Doubt] = {
         _OWN_RECORD,
         _always(lambda: error_answer(403, "You cannot see this item")),
     ),
-    "account-404": Doubt("whose the token is: a gateway's page, 404", _ACCOUNT, _always(lambda: page(404))),
+    "account-404": Doubt("the token's account: a gateway's page, 404", _ACCOUNT, _always(lambda: page(404))),
     "account-gone": Doubt(
-        "whose the token is: 404 in figshare's own JSON",
+        "the token's account: 404 in figshare's own JSON",
         _ACCOUNT,
         _always(lambda: error_answer(404, _NOT_FOUND)),
     ),
     "account-500": Doubt(
-        "whose the token is: 500", _ACCOUNT, _always(lambda: error_answer(500, "Internal error"))
+        "the token's account: 500", _ACCOUNT, _always(lambda: error_answer(500, "Internal error"))
     ),
-    "account-unsaid": Doubt("whose the token is: no number", _ACCOUNT, _edited(lambda told: {"email": ""})),
+    "account-unsaid": Doubt(
+        "the token's account: no number", _ACCOUNT, _edited(lambda answer: {"email": ""})
+    ),
     **{
         f"stats-{status}": Doubt(
             f"counters: an error as JSON, with status {status}",
@@ -273,11 +275,13 @@ DOUBTS: Mapping[str, Doubt] = {
         )
         for status in (200, 206, 416)
     },
-    "stats-empty": Doubt("counters: an empty answer", _COUNTER, _edited(lambda told: {})),
-    "stats-zero": Doubt("counters: 0, or no uses at all", _COUNTER, _edited(_without_uses)),
+    "stats-empty": Doubt("counters: an empty answer", _COUNTER, _edited(lambda answer: {})),
+    "stats-zero": Doubt("counters: 0, or no counts at all", _COUNTER, _edited(_with_zero_counts)),
     "bytes-wrong": Doubt("storage: wrong bytes, always the same", _STORED, _other_bytes),
     "bytes-short": Doubt("storage: half of the bytes, the length agrees", _STORED, _half),
-    "bytes-other-etag": Doubt("storage: cut; what goes on gets another file's rest", _STORED, _other_file),
+    "bytes-other-etag": Doubt(
+        "storage: cut; a resumed download gets another file's rest", _STORED, _other_file
+    ),
     "storage-400": Doubt("storage: 400, ExpiredToken", _STORED, _storage_says(400, "ExpiredToken")),
     "storage-421": Doubt("storage: 421", _STORED, _storage_says(421, "MisdirectedRequest")),
     "storage-425": Doubt("storage: 425", _STORED, _storage_says(425, "TooEarly")),
@@ -289,7 +293,9 @@ DOUBTS: Mapping[str, Doubt] = {
     ),
     "record-brotli": Doubt("records: in an encoding that was not requested", _RECORD, _record("brotli")),
     "record-other": Doubt("records: those of another item", _RECORD, _record("wrong-id")),
-    "record-bomb": Doubt("records: less than 100 KB that unpack to 90 MB", _RECORD, _record("bomb-small")),
+    "record-bomb": Doubt(
+        "records: less than 100 KB that decompress to 90 MB", _RECORD, _record("bomb-small")
+    ),
     "record-bare": Doubt("records: no title, authors and files", _RECORD, _edited(_bare, "ETag")),
     "record-fewer": Doubt("records: without their last file", _RECORD, _edited(_fewer, "ETag")),
     "record-older": Doubt("records: with an older date and title", _RECORD, _edited(_older, "ETag")),

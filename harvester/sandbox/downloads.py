@@ -1,4 +1,4 @@
-"""From a file's address to its bytes: the routes, the signed address that they redirect to, the storage."""
+"""Downloads: the routes to a file, the signed address that they redirect to, and the storage."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from harvester.sandbox.world import World
 
 
 class Downloads:
-    """Of the files of one world; `clock`: seconds since 1970, for addresses that die."""
+    """Answers requests for the files of one world; `clock`: seconds since 1970, for addresses that expire."""
 
     def __init__(self, world: World, clock: Callable[[], float]) -> None:
         self._world = world
         self._clock = clock
 
-    def lead(self, asked: Request, file_id: int, caller: Caller | None) -> Answer:
-        """Answer a request for a file with the way to it."""
+    def lead(self, request: Request, file_id: int, caller: Caller | None) -> Answer:
+        """Answer a request for a file with a redirect to the storage."""
         world = self._world
         file = world.file(file_id)
         item_id = file_id // FILES_AN_ITEM
         is_owner = caller is not None and caller.sees(world, item_id)
-        if asked.method != "GET" or file is None or not (world.is_published(file_id) or is_owner):
+        if request.method != "GET" or file is None or not (world.is_published(file_id) or is_owner):
             raise Refusal(404, "No such file")
         if not world.is_private(item_id) and world.number(item_id) < world.settings.blocked_items:
             return page(403)
@@ -39,50 +39,50 @@ class Downloads:
         signed = self.signed(file_id, self._clock() + world.settings.signed_seconds)
         is_proven = file["computed_md5"] or file["supplied_md5"]
         if is_proven and world.settings.stale_route == (
-            "api" if asked.path.startswith("/file/") else "files"
+            "api" if request.path.startswith("/file/") else "files"
         ):
             signed += "&copy=stale"
-        return redirect(download_address(world.settings.redirects, asked, signed, world.at))
+        return redirect(download_address(world.settings.redirects, request, signed, world.at))
 
     def signed(self, file_id: int, expires: float) -> str:
-        """Return an address of the storage that lives until `expires`."""
+        """Return an address of the storage that is valid until `expires`."""
         until = f"{expires:.2f}"
         return f"{self._world.at.storage}/{file_id}?expires={until}&signature={self._sign(file_id, until)}"
 
     def _sign(self, file_id: int, expires: str) -> str:
         return hashlib.sha256(f"{self._world.settings.token} {file_id} {expires}".encode()).hexdigest()[:32]
 
-    def stored(self, asked: Request) -> Answer:
+    def stored(self, request: Request) -> Answer:
         """Answer a request to the storage."""
-        if "Authorization" in asked.headers:
+        if "Authorization" in request.headers:
             return _xml(400, "InvalidArgument", "Only one auth mechanism allowed")
-        found = re.fullmatch(r"/(\d+)", asked.path)
+        found = re.fullmatch(r"/(\d+)", request.path)
         file_id = int(found[1]) if found else 0
-        expires = str(asked.fields.get("expires", ""))
-        if asked.fields.get("signature") != self._sign(file_id, expires):
+        expires = str(request.fields.get("expires", ""))
+        if request.fields.get("signature") != self._sign(file_id, expires):
             return _xml(403, "SignatureDoesNotMatch", "The signature does not match")
         if float(expires) < self._clock():
             return _xml(403, "AccessDenied", "Request has expired")
-        answer = self._bytes(asked, file_id)
-        if "copy" in asked.fields:
-            return replace(answer, pieces=(bytes(byte ^ 1 for byte in piece) for piece in answer.pieces))
+        answer = self._bytes(request, file_id)
+        if "copy" in request.fields:
+            return replace(answer, chunks=(bytes(byte ^ 1 for byte in chunk) for chunk in answer.chunks))
         return answer
 
-    def _bytes(self, asked: Request, file_id: int) -> Answer:
+    def _bytes(self, request: Request, file_id: int) -> Answer:
         size = self._world.size(file_id)
         etag = f'"{file_id}-{size}"'
         headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Type": self._world.settings.storage_type}
         begin, end = 0, size
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.headers.get("Range", ""))
-        if wanted and asked.headers.get("If-Range", etag) == etag:
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
+        if wanted and request.headers.get("If-Range", etag) == etag:
             begin = int(wanted[1])
             if begin >= size:
                 return Answer(416, {"Content-Range": f"bytes */{size}"})
             end = min(size, int(wanted[2] or size) + 1)
             headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
         status = 206 if "Content-Range" in headers else 200
-        pieces = self._world.pieces(file_id, begin, end)
-        return Answer(status, headers, end - begin, pieces, rate=self._rate(file_id // FILES_AN_ITEM))
+        chunks = self._world.chunks(file_id, begin, end)
+        return Answer(status, headers, end - begin, chunks, rate=self._rate(file_id // FILES_AN_ITEM))
 
     def _rate(self, item_id: int) -> float:
         settings = self._world.settings

@@ -1,4 +1,4 @@
-"""Which request meets which fault: settled by the seed, the address and how often it was asked."""
+"""Fault injection: the seed, the address and the number of its requests decide which request gets a fault."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ _SUBJECTS = {"record": "item", "file list": "item", "versions": "item"}
 
 class FaultInjector:
     """
-    Throws the same for the same requests in the same order.
+    Chooses faults, the same for the same requests in the same order.
 
-    A permanent fault is thrown once for what the request is about, however it is asked: an item (its record,
-    file list and versions, the public's or the account's), a file (all routes to it, or its place in the
-    storage), a counter of an item (its total; its timeline or breakdown of a granularity, whatever the
-    window); for everything else, the very address.
+    A permanent fault is chosen once for the subject of a request: an item (its record, file list and
+    versions, public or from the account), a file (all routes to it, or its storage), a counter of an item
+    (its total; its timeline or breakdown of one granularity, in any window); for everything else, the exact
+    address.
     """
 
     def __init__(self, seed: int, shares: Mapping[str, float], max_per_address: int) -> None:
@@ -87,14 +87,14 @@ class FaultInjector:
         self._asked: Counter[str] = Counter()
         self._met: Counter[str] = Counter()
 
-    def throw(self, service: str, path: str, address: str, *, is_range: bool) -> str | None:
-        """Name the fault that this request meets, None for none; `address`: the request with its query."""
+    def draw(self, service: str, path: str, address: str, *, is_range: bool) -> str | None:
+        """Return the fault for a request, None for none; `address`: the request with its query."""
         if not self._shares:
             return None
         return self.permanent(service, path, address) or self._passing(service, address, is_range=is_range)
 
     def permanent(self, service: str, path: str, address: str = "") -> str | None:
-        """Name the fault that every request to this path of a service meets for ever, None for none."""
+        """Return the fault of every request to this path of a service, None for none."""
         kind, subject = _about(path)
         for name, services in PERMANENT.items():
             share = self._shares.get(name, 0.0)
@@ -124,7 +124,7 @@ class FaultInjector:
 
 
 def _about(path: str) -> tuple[str, str]:
-    """Return what a path is about: the kind of it and its name, both empty for anything else."""
+    """Return the subject of a path: its kind and its name, "" and "" for anything else."""
     for kind, pattern in _KINDS.items():
         if found := pattern.fullmatch(path):
             return kind, f"{_SUBJECTS.get(kind, kind)} {found[1]}"

@@ -1,4 +1,4 @@
-"""The files of an item, and their bytes: both follow from the seed."""
+"""Files: the files of an item and their bytes, computed from the seed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from harvester.sandbox.item import Item
 
 BLOCK = 1 << 20
 UPLOADED = 40
-"""What a version uploads has this and the number of the version as the end of its id."""
+"""The id of a file that a version adds ends with this plus the number of the version."""
 _SUFFIXES = ("csv", "txt", "zip", "png", "html")
 
 
 @lru_cache(maxsize=4096)
 def files_of(item: Item, *, seed: int, heavy_size: int, address: str) -> tuple[dict[str, Any], ...]:
-    """Return an item's files as its file list shows them to the public; `address`: of the files service."""
+    """Return an item's files as in its public file list; `address`: of the files service."""
     return tuple(_make_files(item, seed, heavy_size, address))
 
 
 def _make_files(item: Item, seed: int, heavy_size: int, address: str) -> list[dict[str, Any]]:
     files = list(_first_files(item, seed, heavy_size, address))
-    begun = item.version - len(item.edits)
-    for version, how in enumerate(item.edits, begun + 1):
+    first = item.version - len(item.edits)
+    for version, how in enumerate(item.edits, first + 1):
         files = _edited(files, how, item, version, seed, address)
     return files
 
@@ -34,7 +34,7 @@ def _make_files(item: Item, seed: int, heavy_size: int, address: str) -> list[di
 def _edited(
     files: list[dict[str, Any]], how: str, item: Item, version: int, seed: int, address: str
 ) -> list[dict[str, Any]]:
-    """Return the files of the next version, see `EDITS`; only the first file of all is ever replaced."""
+    """Return the files of the next version, see `EDITS`; only the very first file is ever replaced."""
     file_id = item.id * FILES_AN_ITEM + UPLOADED + version
     if not files:  # a record without files remains one
         return files
@@ -61,7 +61,7 @@ def _first_files(item: Item, seed: int, heavy_size: int, address: str) -> Iterat
     for place, name in enumerate(_names(item, chance)):
         version = item.first_since if place == 0 else 1
         if item.is_draft and place == 0:
-            version = item.version + 1  # a draft's is that of the version to come
+            version = item.version + 1  # a draft has the number of its next version
         file_id = item.id * FILES_AN_ITEM + (place if version == 1 else 100 - version)
         size = int(200 * 200 ** chance.random())
         if item.trait == "heavy":
@@ -82,7 +82,7 @@ def _first_files(item: Item, seed: int, heavy_size: int, address: str) -> Iterat
 
 
 def folders_of(item: Item, count: int) -> list[str]:
-    """Return the folder of each of so many files."""
+    """Return the folders of `count` files."""
     if item.trait != "many files in folders":
         return [""] * count
     return [("", "raw", "raw/2024", "../up")[place % 4] for place in range(count)]
@@ -120,20 +120,23 @@ def _file(file_id: int, name: str, size: int, md5: str, url: str, *, is_link: bo
 def md5_of(seed: int, file_id: int, size: int) -> str:
     """Return the MD5 of a file's bytes."""
     md5 = hashlib.md5(usedforsecurity=False)
-    for piece in pieces_of(seed, file_id, size, 0):
-        md5.update(piece)
+    for chunk in chunks_of(seed, file_id, size, 0):
+        md5.update(chunk)
     return md5.hexdigest()
 
 
-def pieces_of(seed: int, file_id: int, size: int, begin: int, end: int | None = None) -> Iterator[bytes]:
-    """Yield a file's bytes `begin` to `end`: one random megabyte, repeated, each time with its number."""
+def chunks_of(seed: int, file_id: int, size: int, begin: int, end: int | None = None) -> Iterator[bytes]:
+    """
+    Yield a file's bytes from `begin` to `end`: one random megabyte, repeated, each
+    time with its number.
+    """
     end = size if end is None else end
     if begin >= end:
         return
     block = random.Random(f"{seed} content {file_id}").randbytes(min(size, BLOCK))
     while begin < end:
         number, offset = divmod(begin, BLOCK)
-        piece = block if number == 0 else number.to_bytes(8, "big") + block[8:]
+        chunk = block if number == 0 else number.to_bytes(8, "big") + block[8:]
         stop = min(BLOCK, end - number * BLOCK)
-        yield piece[offset:stop]
+        yield chunk[offset:stop]
         begin = number * BLOCK + stop

@@ -1,4 +1,4 @@
-"""Records that mean no good, or are odd: some are spoilt as data, the others as the bytes that go out."""
+"""Hostile records: malicious or malformed answers, some made as data, others as bytes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FRESH_FROM = 10**15
 
 
 def spoil_record(kind: str, record: Json) -> Json:
-    """Return what an item's record tells if it is of a hostile kind, as far as a dict can hold it."""
+    """Return an item's record for a hostile kind, if a dict can represent it."""
     if not kind:
         return record
     authors, categories = record["authors"], record["categories"]
@@ -58,7 +58,7 @@ def spoil_record(kind: str, record: Json) -> Json:
 
 
 def spoil_files(kind: str, files: Sequence[Json], at: Addresses) -> list[Json]:
-    """Return what a hostile item tells of its files."""
+    """Return the files of a hostile item."""
     if kind == "link-elsewhere":
         addresses = (
             "http://169.254.169.254/latest/meta-data/",
@@ -76,7 +76,7 @@ def spoil_files(kind: str, files: Sequence[Json], at: Addresses) -> list[Json]:
 
 
 def file_page(kind: str, files: Sequence[Json], begin: int, end: int) -> list[Json]:
-    """Return the part of a file list that was asked for, or what a hostile list gives instead."""
+    """Return the requested part of a file list, or that of a hostile list."""
     if kind == "repeating-files":
         begin, end = 0, end - begin
     if kind == "thousands":
@@ -95,7 +95,7 @@ def _fresh(files: Sequence[Json], place: int) -> Json:
 
 
 def answer(kind: str, record: Json, headers: Mapping[str, str]) -> Answer:
-    """Answer a request for an item's record, with more headers of the record's own."""
+    """Return the answer with an item's record and additional headers."""
     make = _ANSWERS.get(kind)
     found = make(record) if make else json_answer(record)
     return replace(found, headers={**found.headers, **headers})
@@ -103,23 +103,23 @@ def answer(kind: str, record: Json, headers: Mapping[str, str]) -> Answer:
 
 def _huge(record: Json) -> Answer:
     begin, end = dumps(record)[:-1] + f',"{UNREAD}":"'.encode(), b'"}'
-    pieces = chain([begin], repeat(b"a" * MB, HUGE_SIZE // MB), [end])
-    return _bytes_answer(len(begin) + HUGE_SIZE + len(end), pieces)
+    chunks = chain([begin], repeat(b"a" * MB, HUGE_SIZE // MB), [end])
+    return _bytes_answer(len(begin) + HUGE_SIZE + len(end), chunks)
 
 
 def _bomb(record: Json, size: int) -> Answer:
     head, block, times, tail = _packed(dumps(record), size)
-    pieces = chain([head], repeat(block, times), [tail])
-    packed = _bytes_answer(len(head) + len(block) * times + len(tail), pieces)
+    chunks = chain([head], repeat(block, times), [tail])
+    packed = _bytes_answer(len(head) + len(block) * times + len(tail), chunks)
     return replace(packed, headers={**packed.headers, "Content-Encoding": "gzip"})
 
 
 @lru_cache(maxsize=4)
 def _packed(body: bytes, size: int) -> tuple[bytes, bytes, int, bytes]:
     """
-    Compress a body and `size` blanks behind it: a head, a block, how often it comes, and a tail.
+    Compress a body followed by `size` blanks; return a head, a block, its number of repetitions, and a tail.
 
-    Each million of blanks is compressed on its own, so it always gives the same block.
+    Each million of blanks is compressed separately, so it always gives the same block.
     """
     blanks, times = b" " * MB, size // MB
     packing = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -131,9 +131,9 @@ def _packed(body: bytes, size: int) -> tuple[bytes, bytes, int, bytes]:
 
 def _crc(body: bytes, block: bytes, times: int) -> int:
     """
-    Return the CRC of a body and a block that is repeated, without reading gigabytes.
+    Return the CRC of a body and a repeated block, without processing gigabytes.
 
-    What a block does to the sum before it is linear, so it is known from what it does to each bit.
+    The effect of a block on the CRC is linear, so it is computed from its effect on each bit.
     """
     of_block = zlib.crc32(block)
     bits = [zlib.crc32(block, 1 << bit) ^ of_block for bit in range(32)]
@@ -148,7 +148,7 @@ def _crc(body: bytes, block: bytes, times: int) -> int:
 
 
 def _brotli(record: Json) -> Answer:
-    """Wrap a record as RFC 7932 says for bytes that are not compressed: one meta-block, then an empty one."""
+    """Return a record as uncompressed brotli (RFC 7932): one meta-block, then an empty one."""
     body = dumps(record)
     stream = (1 << 20 | (len(body) - 1) << 4).to_bytes(3, "little") + body + b"\x03"
     whole = _bytes_answer(len(stream), (stream,))
@@ -156,20 +156,20 @@ def _brotli(record: Json) -> Answer:
 
 
 def _with_key(record: Json, key: str, value: bytes) -> Answer:
-    """Put JSON as it is into a record, behind all other keys."""
-    plain = {name: told for name, told in record.items() if name != key}
+    """Add raw JSON to a record, after all other keys."""
+    plain = {name: value for name, value in record.items() if name != key}
     body = dumps(plain)[:-1] + f',"{key}":'.encode() + value + b"}"
     return _bytes_answer(len(body), (body,))
 
 
 def bloated() -> Answer:
-    """Answer with a list of ones that takes a thousand times as much as was sent."""
+    """Return the answer with a list of ones that decompresses to a thousand times its size."""
     return _gzipped(b"[", b"1,", b"1]")
 
 
 def _bloated(record: Json, key: str, begin: bytes, again: bytes, end: bytes) -> Answer:
-    """Put into a record, behind all other keys, JSON of which a part comes again and again."""
-    plain = {name: told for name, told in record.items() if name != key}
+    """Add JSON with a repeated part to a record, after all other keys."""
+    plain = {name: value for name, value in record.items() if name != key}
     return _gzipped(dumps(plain)[:-1] + f',"{key}":'.encode() + begin, again, end + b"}")
 
 
@@ -187,8 +187,8 @@ def _repeated(begin: bytes, again: bytes, end: bytes) -> bytes:
     return b"".join([*packed, packing.compress(end), packing.flush()])
 
 
-def _bytes_answer(length: int, pieces: Iterable[bytes]) -> Answer:
-    return Answer(200, {"Content-Type": "application/json"}, length, pieces)
+def _bytes_answer(length: int, chunks: Iterable[bytes]) -> Answer:
+    return Answer(200, {"Content-Type": "application/json"}, length, chunks)
 
 
 _NESTED = b"[" * DEPTH + b"]" * DEPTH

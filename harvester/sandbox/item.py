@@ -1,4 +1,4 @@
-"""One item: the facts that its record, its entry in listings and its files are written from."""
+"""Item: the facts from which its record, its listing entry and its files are written."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from harvester.sandbox.catalogue import (
 from harvester.sandbox.dates import modified_seconds, published_seconds, written
 
 EDITS: Mapping[str, str] = {
-    "replace": "the first file is another one, of the same name",
-    "add": "a file more",
-    "remove": "the last file is gone, where there are several",
+    "replace": "the first file is replaced by one of the same name",
+    "add": "one file is added",
+    "remove": "the last file is removed, if there are several",
     "rename": "the last file has another name",
     "swap": "the first two files have each other's names",
-    "again": "the last file was uploaded once more: another id, the same bytes",
+    "again": "the last file was uploaded again: another id, the same bytes",
     "none": "the same files",
 }
-"""What a new version does to the files of an item."""
+"""How a new version changes the files of an item."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,18 @@ class Item:
     """
     An item in one of its versions.
 
-    ``trait``: its peculiarity, of `TRAITS`; ``called``: how it is identified, of `IDENTIFIERS`;
-    ``hostile``: its kind, of `HOSTILE`; ``edited``: the world's generation at its last change, 0 for none;
-    ``changed``: when that was, see `modified_seconds`; ``corrections``: changes that made no new version;
-    ``together``: how many items are published at one moment; ``is_proven``: its files have their sums;
-    ``is_draft``: an unpublished edit of what is published, as its owner sees it; ``embargo_date``: when its
-    embargo ends, had it not ended: ""; ``own_terms``: some have a licence and a type that only institutions
-    have; ``edits``: what each version since the world was made did to its files, of `EDITS`.
+    ``trait``: its peculiarity, of `TRAITS`.
+    ``called``: how it is identified, of `IDENTIFIERS`.
+    ``hostile``: its kind, of `HOSTILE`.
+    ``edited``: the world's generation at its last change, 0 for none.
+    ``changed``: when that was, see `modified_seconds`.
+    ``corrections``: the number of changes without a new version.
+    ``together``: how many items are published at one moment.
+    ``is_proven``: its files have md5 sums.
+    ``is_draft``: an unpublished edit of a published item, as its owner sees it.
+    ``embargo_date``: when its embargo ends, "" if it has ended.
+    ``own_terms``: some have a licence and a type that only institutions have.
+    ``edits``: how each version since the start of the world changed its files, of `EDITS`.
     """
 
     id: int
@@ -66,7 +71,7 @@ class Item:
 
     @property
     def first_since(self) -> int:
-        """The version in which the first file came that it has now."""
+        """The version that added its present first file."""
         later = list(self.edits)
         while later and later[-1] != "replace":
             later.pop()
@@ -98,7 +103,7 @@ class Item:
 
     @property
     def etag(self) -> str:
-        """What its state is called, quotes included."""
+        """The ETag of its state, with quotes."""
         changed = (f".{self.edited}" if self.edited else "") + ("" if self.is_proven else "-unproven")
         if self.trait == "embargo" and not self.embargo_date:
             changed += ".open"
@@ -145,7 +150,7 @@ class Item:
 
     @property
     def licence(self) -> str:
-        """The name of its licence, "" where its record does not tell."""
+        """The name of its licence, "" if its record has none."""
         if self.trait == "nulls":
             return ""
         return OWN_LICENCE[1] if self.has_own_terms else LICENCES[self.number % len(LICENCES)][1]
@@ -159,7 +164,7 @@ class Item:
         return self.trait == "embargo" and bool(self.embargo_date)
 
     def attributes(self) -> dict[str, str]:
-        """What a search looks at."""
+        """The searchable fields."""
         return {
             "category": self.category,
             "title": self.title,
@@ -175,11 +180,11 @@ class Item:
 
     @property
     def is_counted(self) -> bool:
-        """Whether the statistics have ever seen it."""
+        """Whether the statistics service knows it."""
         return not self.is_private and self.trait != "unknown to stats"
 
     def totals(self) -> dict[str, int]:
-        """The counters; {} where the statistics have never seen the item."""
+        """The counters; {} if the statistics service does not know the item."""
         if not self.is_counted:
             return {}
         return {
@@ -200,7 +205,7 @@ _HANDLES: Mapping[str, Callable[[Item], str]] = {
 }
 
 ORDERS: Mapping[str, Callable[[Item], Any]] = {
-    # What has no published date is older than all that has one.
+    # Items without a published date come before all others.
     "published_date": lambda item: (not item.is_private, item.published_seconds, item.id),
     "created_date": lambda item: (item.published_seconds, item.id),
     "modified_date": lambda item: (item.modified_seconds, item.id),
@@ -209,4 +214,4 @@ ORDERS: Mapping[str, Callable[[Item], Any]] = {
     "downloads": lambda item: (item.totals().get("downloads", 0), item.id),
     "cites": lambda item: (item.number % 11, item.id),
 }
-"""What the items of a listing can be ordered by, ascending."""
+"""The orders of listings, ascending."""

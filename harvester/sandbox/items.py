@@ -1,4 +1,4 @@
-"""Which items there are and in which state: what changes in a world between two runs changes here."""
+"""Items: the items of a world and their state, with the changes between two runs."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Items:
     """
     All items by their ids.
 
-    ``generation`` goes up with every change, which are dated a second after each other, from half a day
-    before `clock` on; ``hostile_items``: kind to item id, for the kinds that the settings name.
+    ``generation``: number of changes so far; they are dated one second after another, from half a day before
+    `clock` on. ``hostile_items``: kind to item id, for the kinds in the settings.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
@@ -55,11 +55,11 @@ class Items:
         self._past: dict[tuple[int, int], _Change] = {}
         self._withdrawn: set[int] = set()
         self._proven: set[int] = set()
-        self._drafts: dict[int, int] = {}  # the generation at which each was begun
-        self._opened: set[int] = set()  # whose embargo has ended
-        self._refused: dict[int, tuple[int, int]] = {}  # to their owners: status, and how often
+        self._drafts: dict[int, int] = {}  # the generation at which each was started
+        self._opened: set[int] = set()  # items whose embargo has ended
+        self._refused: dict[int, tuple[int, int]] = {}  # items refused to their owners: status, and how often
 
-    # -- what there is ------------------------------------------------------------------------------
+    # -- the items ----------------------------------------------------------------------------------
 
     @property
     def published_ids(self) -> range:
@@ -112,7 +112,7 @@ class Items:
     # -- changes between two runs -------------------------------------------------------------------
 
     def edit(self, item_id: int, how: str = "replace") -> None:
-        """Publish a new version: another title, a newer date, and of its files what `EDITS` says."""
+        """Publish a new version, with another title, a newer date, and files changed as `EDITS` says."""
         version, change = self.version(item_id), self._changes.get(item_id, _UNCHANGED)
         if how not in EDITS:
             raise ValueError(f"how: one of {', '.join(EDITS)}")
@@ -130,7 +130,7 @@ class Items:
         self._changes[item_id] = _Change(self.generation, change.corrections + 1)
 
     def prove(self, item_id: int, *, moves_date: bool = True) -> None:
-        """Return the sums of an item's files at last (`Settings.late_md5`), with a newer date or without."""
+        """Publish the md5 sums of an item's files (`Settings.late_md5`), with a newer date or without."""
         self._proven.add(item_id)
         self.generation += 1
         if moves_date:
@@ -143,7 +143,7 @@ class Items:
         self.generation += 1
 
     def draft(self, item_id: int) -> None:
-        """Begin an edit that only the owner of a published item sees: another title, another first file."""
+        """Start an edit that only the owner of a published item sees: another title, another first file."""
         self.generation += 1
         self._drafts[item_id] = self.generation
 
@@ -152,21 +152,21 @@ class Items:
         return item_id in self._drafts
 
     def end_embargo(self, item_id: int) -> None:
-        """Let an embargo end as they do by themselves: nothing is edited, no date changes."""
+        """End an embargo by its date: nothing is edited, no date changes."""
         self._opened.add(item_id)
         self.generation += 1
 
     def begin_embargo(self, item_id: int) -> None:
-        """Put an item whose embargo had ended under it again, with a newer date."""
+        """Put an item under embargo again, with a newer date."""
         self._opened.discard(item_id)
         self.correct(item_id)
 
     def refuse_owner(self, item_id: int, status: int = 404, times: int = FOR_EVER) -> None:
-        """Answer for an item's record on the account's endpoint with this status, so many times."""
+        """Answer requests for an item's record on the account's endpoint with this status, `times` times."""
         self._refused[item_id] = (status, times)
 
     def take_refusal(self, item_id: int) -> int:
-        """Return the status that a request for the account's record meets, 0 for none; it counts as one."""
+        """Count a request for the account's record, and return the status of its refusal, 0 for none."""
         status, times = self._refused.get(item_id, (0, 0))
         if times <= 0:
             return 0
@@ -174,7 +174,7 @@ class Items:
         return status
 
     def restore(self, item_id: int) -> None:
-        """Publish a withdrawn item again, as it was."""
+        """Publish a withdrawn item again, unchanged."""
         self._withdrawn.discard(item_id)
         self.generation += 1
 
@@ -186,7 +186,7 @@ class Items:
     # -- one item -----------------------------------------------------------------------------------
 
     def item(self, item_id: int, version: int = 0, *, own: bool = False) -> Item:
-        """The facts about an item in one of its versions, 0 for the current one; `own`: as owners see it."""
+        """Return an item in one of its versions, 0 for the current one; `own`: as its owner sees it."""
         current = self.version(item_id)
         is_past = 0 < version < current
         change = self._past.get((item_id, version), _UNCHANGED) if is_past else self._changes.get(item_id)
@@ -212,7 +212,7 @@ class Items:
             embargo_date="" if item_id in self._opened else self.settings.embargo_date,
             own_terms=self.settings.own_terms,
             edits=self._edits.get(item_id, ())[
-                : max(0, (version if is_past else current) - self._begun(item_id))
+                : max(0, (version if is_past else current) - self._original_version(item_id))
             ],
         )
 
@@ -231,15 +231,15 @@ class Items:
         return kind if kind in self.settings.identifiers else ""
 
     def called(self, kind: str) -> list[int]:
-        """Ids of the public items that are identified in this way, of `IDENTIFIERS`."""
+        """Ids of the public items with this kind of `IDENTIFIERS`."""
         return [each for each in self.published_ids if self.exists(each) and self._called(each) == kind]
 
     def version(self, item_id: int) -> int:
         """The number of the current version."""
-        return self._versions.get(item_id, self._begun(item_id))
+        return self._versions.get(item_id, self._original_version(item_id))
 
-    def _begun(self, item_id: int) -> int:
-        """The number of the version that was current before any edit."""
+    def _original_version(self, item_id: int) -> int:
+        """The number of the current version before any edit."""
         return 3 if self.trait(item_id) == "three versions" else 1
 
     def title(self, item_id: int) -> str:
@@ -258,21 +258,21 @@ class Items:
         return self.item(item_id).modified
 
     def modified_seconds(self, item_id: int) -> int:
-        """When an item changed last, as a number to order by."""
+        """When an item changed last, as a sort key."""
         changed = self._changed(self._changes.get(item_id, _UNCHANGED))
         return modified_seconds(self.number(item_id), self.settings.together, changed)
 
     def _changed(self, change: _Change) -> int:
-        """Return when a change was made, 0 for none."""
+        """Return the time of a change, 0 for none."""
         return self._first_change + change.edited if change.edited else 0
 
     def is_withheld(self, item_id: int) -> bool:
         return self.item(item_id).is_withheld
 
     def attributes(self, item_id: int) -> dict[str, str]:
-        """What a search looks at."""
+        """The searchable fields."""
         return self.item(item_id).attributes()
 
     def totals(self, item_id: int) -> dict[str, int]:
-        """The counters of an item; {} for one that the statistics have never seen."""
+        """The counters of an item; {} for one that the statistics service does not know."""
         return self.item(item_id).totals() if self.exists(item_id) else {}

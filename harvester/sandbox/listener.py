@@ -1,4 +1,4 @@
-"""Where a service listens: a port that can be shut for a while, and stays the service's own meanwhile."""
+"""Listener: the socket of a service, which can refuse connections for a while and keeps its port."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Listener:
     """
     The listening socket of one service.
 
-    While it is shut, the port is bound but nobody listens: new connections are refused, and no other
-    program can take the port.
+    While it is shut, the port is bound without listening: new connections are refused, and no other program
+    can take the port.
     """
 
     def __init__(self, handler: web.Server, host: str) -> None:
@@ -32,7 +32,7 @@ class Listener:
         await self._listen(self._socket)
 
     async def shut(self, seconds: float) -> None:
-        """Refuse connections for a while; one that is shut already opens when it would have."""
+        """Refuse connections for a while; no effect if it is shut already."""
         async with self._changing:
             if self._server is None:
                 return
@@ -41,7 +41,7 @@ class Listener:
             self._opening = asyncio.create_task(self._open_again(self._socket, seconds))
 
     async def close(self) -> None:
-        """Stop listening for good."""
+        """Stop listening permanently."""
         async with self._changing:
             if self._opening is not None:
                 self._opening.cancel()
@@ -63,15 +63,15 @@ class Listener:
     async def _stop_listening(self, server: asyncio.Server) -> None:
         for sock in server.sockets:
             asyncio.get_running_loop().remove_reader(sock.fileno())
-        # A connection that was taken a moment ago is handed over in the next round of the loop; a server that
-        # has closed by then would drop it on the floor.
+        # A connection accepted a moment ago is handed over in the next iteration of the loop; a closed server
+        # would drop it.
         await asyncio.sleep(0)
         server.close()
         self._server = None
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """Bind a port without listening on it yet."""
+    """Return a socket bound to a port, not listening yet."""
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]

@@ -1,4 +1,4 @@
-"""Records that mean well and are odd: values of another type than promised, and the words of real ones."""
+"""Odd records: valid data with values of undocumented types, and texts of real records."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 Json = dict[str, Any]
 
 WRONG_MD5 = "0" * 32
-"""What a record tells of a file that has no such sum."""
+"""An md5 in a record that is not that of the file."""
 WORDS = 'Two\nlines,\ta tab,\x0ca form feed,\x85 a C1 line <i>and</i> <p dir="rtl">עברית</p>'
 
 
 def odd_fields(kind: str, record: Json) -> Json:
-    """Return the fields that a record of an odd kind has instead of its own."""
+    """Return the fields that replace those of a record, for an odd kind."""
     files = [file["id"] for file in record["files"] or ()]
     odd: Mapping[str, Json] = {
         "odd-fields": {
@@ -56,7 +56,7 @@ def odd_fields(kind: str, record: Json) -> Json:
 
 
 def odd_files(kind: str, files: Sequence[Json]) -> list[Json]:
-    """Return what an item of an odd kind tells of its files."""
+    """Return the files of an item, for an odd kind."""
     if kind == "odd-file":
         return [files[0], {**files[1], "size": "big"}, {**files[2], "id": "third"}, files[3]]
     if kind == "untold-size":
@@ -69,18 +69,18 @@ def odd_files(kind: str, files: Sequence[Json]) -> list[Json]:
     return list(files)
 
 
-def loosen(told: Any, turn: int) -> Any:
+def loosen(value: Any, variant: int) -> Any:
     """
-    Return JSON with the same meaning in other types: truth as 0 and 1, numbers as text or as floats.
+    Return JSON with the same meaning in other types: booleans as 0 and 1, numbers as text or as floats.
 
-    `turn`: which of the ways, so that each comes up.
+    `variant`: which of the types, so that each occurs.
     """
-    if isinstance(told, dict):
-        return {key: loosen(value, turn) for key, value in told.items()}
-    if isinstance(told, list):
-        return [loosen(value, turn) for value in told]
-    if isinstance(told, bool):
-        return (int(told), str(int(told)), str(told).lower())[turn % 3]
-    if isinstance(told, int):
-        return (str(told), float(told), f" {told} ")[turn % 3]
-    return told
+    if isinstance(value, dict):
+        return {key: loosen(each, variant) for key, each in value.items()}
+    if isinstance(value, list):
+        return [loosen(each, variant) for each in value]
+    if isinstance(value, bool):
+        return (int(value), str(int(value)), str(value).lower())[variant % 3]
+    if isinstance(value, int):
+        return (str(value), float(value), f" {value} ")[variant % 3]
+    return value

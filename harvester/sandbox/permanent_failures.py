@@ -1,4 +1,4 @@
-"""What can never be had under permanent faults: told from the dice alone, whatever was asked so far."""
+"""Permanent failures: the items, counters and files that fail in every attempt, computed from the seed."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ _COUNTERS = ("views", "downloads")
 
 
 class PermanentFailures:
-    """The items, counters and files that no number of attempts brings, with the faults that keep them."""
+    """The items, counters and files that fail in every attempt, with their permanent faults."""
 
-    def __init__(self, world: World, dice: FaultInjector) -> None:
+    def __init__(self, world: World, injector: FaultInjector) -> None:
         self._world = world
-        self._dice = dice
+        self._injector = injector
 
     def items(self) -> dict[int, set[str]]:
-        """Return the items whose record can never be had."""
+        """Return the items whose record always fails."""
         return {item_id: {fault} for item_id in self._ids() if (fault := self._item(item_id))}
 
     def stats(self) -> dict[int, set[str]]:
-        """Return the items of which the views or the downloads can never be had."""
+        """Return the items whose views or downloads always fail."""
         found: dict[int, set[str]] = {}
         for item_id in self._ids():
             paths = (f"/total/{counter}/article/{item_id}" for counter in _COUNTERS)
-            if faults := {fault for path in paths if (fault := self._dice.permanent("stats", path))}:
+            if faults := {fault for path in paths if (fault := self._injector.permanent("stats", path))}:
                 found[item_id] = faults
         return found
 
     def files(self) -> dict[int, set[str]]:
         """
-        Return the files that can never be had, by none of the routes to them.
+        Return the files that always fail, on every route.
 
-        Not among them: files without bytes by design (links, withheld ones), files of items whose record can
-        never be had, as nobody learns of them, and damage that nobody can notice: wrong bytes where no md5
-        is told, and empty files.
+        Not included are files without bytes by design (links, withheld files), files of items whose record
+        always fails, as they stay unknown, and damage that cannot be noticed: wrong bytes without an md5, and
+        empty files.
         """
         return {
             file["id"]: faults
@@ -54,18 +54,18 @@ class PermanentFailures:
         yield from self._world.colleague_ids
 
     def _item(self, item_id: int) -> str | None:
-        return self._dice.permanent("api", f"/articles/{item_id}")
+        return self._injector.permanent("api", f"/articles/{item_id}")
 
     def _file(self, item_id: int, file: Json) -> set[str]:
-        routes = [self._dice.permanent("api", f"/file/download/{file['id']}")]
+        routes = [self._injector.permanent("api", f"/file/download/{file['id']}")]
         if not self._world.is_private(item_id):
-            routes.append(self._dice.permanent("files", f"/files/{file['id']}"))
+            routes.append(self._injector.permanent("files", f"/files/{file['id']}"))
         faults = {fault for fault in routes if fault}
         if None not in routes:
             return faults
         if file["computed_md5"] == WRONG_MD5:
             return {"escape-title"}
-        stored = self._dice.permanent("storage", f"/{file['id']}")
+        stored = self._injector.permanent("storage", f"/{file['id']}")
         has_md5 = bool(file["computed_md5"] or file["supplied_md5"])
         if stored is None or not file["size"] or (stored == "always-wrong-md5" and not has_md5):
             return set()

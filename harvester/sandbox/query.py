@@ -1,8 +1,8 @@
 """
-The part of figshare's query language that the sandbox understands.
+Query parser: the part of figshare's query language that the sandbox supports.
 
 ``:field: value`` terms (quoted with ' or ", or one word), bare words of the title, AND, OR, NOT and
-parentheses; terms side by side are joined by AND.
+parentheses. Adjacent terms are joined by AND.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _TOKENS = re.compile(
 )
 
 _WHOLE = {"licence", "license"}
-"""Fields of which a part does not match."""
+"""Fields that match only as a whole."""
 
 
 def parse(query: str) -> Matcher:
-    """Turn a query into a test of an item's attributes."""
+    """Return a predicate on an item's attributes."""
     return _Parser(query).either()
 
 

@@ -1,4 +1,4 @@
-"""What figshare writes down of an item: its entry in listings and its record."""
+"""Record writer: the JSON of an item, as a listing entry and as a record."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Json = dict[str, Any]
 
 
 def licence(place: int) -> Json:
-    """Return a licence as the api writes it; `place`: in `LICENCES`, or behind them an institution's."""
+    """Return a licence as the API writes it; `place`: in `LICENCES`, or after its end an institution's."""
     value, name, url = LICENCES[place] if place < len(LICENCES) else OWN_LICENCE
     return {"value": value, "name": name, "url": url}
 
 
 def entry_of(item: Item, at: Addresses) -> Json:
-    """Return an item as listings show it."""
+    """Return the listing entry of an item."""
     kind, kind_name = item.type
     path = f"articles/{item.id}"
     html = f"https://{_host(item)}/articles/{kind_name}/Research_data_{item.number}/{item.id}"
@@ -62,7 +62,7 @@ def record_of(
     item: Item, files: Sequence[Json], at: Addresses, *, private: bool, whole: bool, hides: str = ""
 ) -> Json:
     """
-    Return an item's record as the api sends it: at most ten of its files, all of them when `whole`.
+    Return an item's record as the API sends it, with at most ten files, or with all files if `whole`.
 
     `private`: as the account's endpoint sends it, with more fields. `hides`: see `Settings.hides_withheld`.
     """
@@ -100,7 +100,7 @@ def record_of(
 
 
 def _leave_out(item: Item, record: Json, *, whole: bool) -> None:
-    """Put nulls where real records have them at times."""
+    """Set fields to null that are null in some real records."""
     if item.trait == "nulls":
         record.update(description=None, references=None, license=None, categories=None, tags=None)
     if item.trait == "files null" and not whole:
@@ -108,7 +108,7 @@ def _leave_out(item: Item, record: Json, *, whole: bool) -> None:
 
 
 def _hide(item: Item, record: Json, how: str) -> None:
-    """Show the public no files of what is withheld."""
+    """Remove the files of a withheld item from its public record."""
     if how and item.is_withheld:
         record["files"] = []
         if how == "absent":

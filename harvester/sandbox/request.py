@@ -1,4 +1,4 @@
-"""What was asked, and how its paging is read."""
+"""Request: a parsed request with its paging."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_ON_A_PAGE = 1000
 
 
 class Refusal(Exception):
-    """Ends a request with an error of figshare's."""
+    """Ends a request with figshare's JSON error."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class Request:
     path: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    largest_page: int = MOST_ON_A_PAGE  # a larger one is refused
+    largest_page: int = MOST_ON_A_PAGE  # a larger page is refused
 
     @property
     def page_size(self) -> int:
@@ -39,10 +39,9 @@ class Request:
 
     def span(self, cap: int = 0, *, own_offsets: bool = False) -> tuple[int, int]:
         """
-        Read the paging as the first entry and the one behind the last.
+        Return the requested page: the first entry, and the one after the last.
 
-        `cap`: so many entries a page holds at most, 0 for as many as are asked for; with `own_offsets` pages
-        begin at its multiples.
+        `cap`: the most entries of a page, 0 for no limit; with `own_offsets` pages begin at its multiples.
         """
         if {"page", "page_size"} & self.fields.keys() and {"limit", "offset"} & self.fields.keys():
             raise Refusal(422, "page and page_size do not go with limit and offset")
@@ -54,7 +53,7 @@ class Request:
         return begin, begin + held
 
     def span_of_cursor(self, cursor: str, cap: int = 0) -> tuple[int, int]:
-        """Read where a cursor leads to, as `span`."""
+        """Return the page of a cursor, as `span` does."""
         if "offset" in self.fields or self._number("page", 1) > 1:
             raise Refusal(422, "offset is not available with X-Cursor")
         try:
@@ -71,5 +70,5 @@ class Request:
 
 
 def cursor_to(offset: int, *, again: bool = False) -> str:
-    """Return the cursor that leads to an entry, or another one to it."""
+    """Return the cursor to an entry; `again`: a different cursor to the same entry."""
     return base64.urlsafe_b64encode(f"offset {offset}{'+' * again}".encode()).decode()

@@ -1,4 +1,4 @@
-"""Which items a listing has: by arithmetic on their numbers as far as that goes, then one by one."""
+"""Selection: which items a listing has, by arithmetic on their numbers where possible, then one by one."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from harvester.sandbox.query import parse
 
 Test = Callable[[Item], bool]
 _KEPT = 16
-"""Selections that are remembered: those of a million items take megabytes each."""
+"""Selections in the cache: one of a million items takes megabytes."""
 _BY_ID = ("published_date", "created_date")
 """Orders that the ids of public items follow."""
 
 
 class Selection:
     """
-    Chooses among the items of a world and remembers what it chose, as pages are asked for one by one.
+    Selects items of a world, and caches the result, as pages are requested one by one.
 
-    Ids come in ascending order of the criterion ``order``, one of `ORDERS`, or of ``published_date``; unknown
-    criteria are ignored. What was never published comes before all that was.
+    Ids are in ascending order of the criterion ``order``, one of `ORDERS`, or of ``published_date``. Unknown
+    criteria are ignored. Unpublished items come before published ones.
     """
 
     def __init__(self, items: Items) -> None:
@@ -44,11 +44,11 @@ class Selection:
         return self._once("public", criteria, choose)
 
     def every(self, begin: int, step: int) -> Sequence[int]:
-        """Ids of the public items whose number leaves this rest, oldest first."""
+        """Ids of every `step`-th public item, from number `begin` on, oldest first."""
         return self._once("every", {"begin": begin, "step": step}, lambda: self._every(begin, step))
 
     def institution(self, criteria: Mapping[str, Any]) -> Sequence[int]:
-        """Ids of the items that match among all those of the institution, public or not."""
+        """Ids of the matching items of the institution, public or not."""
         unpublished = [*self._items.private_ids, *self._items.colleague_ids]
 
         def choose() -> Sequence[int]:
@@ -58,7 +58,7 @@ class Selection:
         return self._once("institution", criteria, choose)
 
     def account(self, criteria: Mapping[str, Any], ids: Sequence[int]) -> Sequence[int]:
-        """Ids of the items that match among those of an account."""
+        """Ids of the matching items of an account."""
         return self._ordered(criteria, self._matching(criteria, ids), "published_date")
 
     def _once(
@@ -78,14 +78,14 @@ class Selection:
         ids: Sequence[int] = self._items.published_ids
         left = dict(criteria)
         if left.get("institution") in {INSTITUTION, str(INSTITUTION)}:
-            del left["institution"]  # all of them are its own
+            del left["institution"]  # all items belong to it
         if not self._items.settings.identifiers and (item_id := _only(left)) is not None:
             return self._matching(criteria, [item_id] if self._items.exists(item_id) else [])
         for name, classes in (("group", _GROUPS), ("project_id", PROJECTS)):
             if left.get(name) is not None:
                 begin, step = classes.get(int(left.pop(name)), (len(ids), 1))
                 ids = ids[begin::step]
-                break  # what is thinned out already is tested one by one
+                break  # the remaining items are tested one by one
         if since := left.pop("published_since", None):
             ids = ids[self._place(ids, read(str(since))) :]
         if changed := left.pop("modified_since", None):
@@ -93,7 +93,7 @@ class Selection:
         return self._matching(left, self._without_withdrawn(ids))
 
     def _modified_since(self, ids: Sequence[int], moment: datetime) -> Sequence[int]:
-        """Test one by one only those that were published a little before, or edited."""
+        """Return the items modified since a moment; only recently published or edited ones are tested."""
         a_little = min(MOST_DELAY, moment - datetime(1, 1, 1))  # noqa: DTZ001 - all since ever
         low, high = self._place(ids, moment - a_little), self._place(ids, moment)
         edited = [item_id for item_id in self._items.changed_ids if item_id in ids[:low]]
@@ -105,7 +105,7 @@ class Selection:
         return array("q", (*tested, *ids[high:])) if tested else ids[high:]
 
     def _place(self, ids: Sequence[int], moment: datetime) -> int:
-        """Where in the ids those begin that were published since a moment."""
+        """The index of the first id that was published since a moment."""
         first = first_since(moment, self._items.settings.together, strict=self._strict)
         return bisect_left(ids, PUBLIC_FROM + STEP * first)
 
@@ -135,11 +135,11 @@ class Selection:
         return array("q", (item.id for item in items if all(test(item) for test in tests)))
 
     def _ordered(self, criteria: Mapping[str, Any], ids: Sequence[int], *presorted: str) -> Sequence[int]:
-        """Sort, unless it is by something that the ids follow already."""
+        """Return ids sorted, unless they are in this order already."""
         order = criteria.get("order") or "published_date"
         if order in presorted:
             return ids
-        if order == "modified_date":  # without the making of items: it is asked for with very many of them
+        if order == "modified_date":  # without creating items: it is used for very many of them
             modified = self._items.modified_seconds
             return array("q", sorted(ids, key=lambda item_id: (modified(item_id), item_id)))
         by = ORDERS[order]
@@ -150,7 +150,7 @@ _GROUPS = {number: (place, len(GROUPS)) for place, (number, *_) in enumerate(GRO
 
 
 def _only(criteria: Mapping[str, Any]) -> int | None:
-    """The one item that can match at all, None where many can: a DOI and a handle hold the id."""
+    """The only item that can match, None if several can: a DOI and a handle contain the id."""
     for name, pattern in (("doi", r"10\.\d+/.*?\.(\d+)\.v\d+"), ("handle", r"2134/(\d+)")):
         if wanted := criteria.get(name):
             found = re.fullmatch(pattern, str(wanted))

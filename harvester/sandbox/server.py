@@ -1,4 +1,4 @@
-"""The sandbox on real sockets: its services on ports of their own."""
+"""Sandbox server: the services on real sockets, each on its own port."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ ELSEWHERE = "elsewhere"
 @dataclass(frozen=True)
 class Seen:
     """
-    A request as it arrived.
+    A received request.
 
-    ``at``: seconds of `time.monotonic`; ``status``: what was answered, 0 where the connection was closed;
+    ``at``: seconds of `time.monotonic`. ``status``: of the answer, 0 if the connection was closed.
     ``fields``: query and JSON body, merged.
     """
 
@@ -57,11 +57,9 @@ class Sandbox:
     """
     A figshare look-alike that serves while the context lasts.
 
-    ``api``, ``stats``, ``files``, ``storage`` are its addresses, ``world`` is the truth behind it,
-    ``requests`` what was asked so far, ``doubts`` begins and ends wrong answers; `doomed_items`,
-    `doomed_stats` and `doomed_files` tell what no number of attempts brings under the permanent faults.
-    ``elsewhere`` is another origin, where the settings lead to one; what is asked there is among the
-    requests, under this name.
+    ``api``, ``stats``, ``files``, ``storage``: its addresses.
+    ``world``: its data. ``requests``: all requests so far. ``doubts``: starts and ends wrong answers.
+    ``elsewhere``: another origin, if the settings use one; its requests have this name.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -73,7 +71,7 @@ class Sandbox:
         self.meet(self.settings.faults)
         self._recent: dict[str, deque[float]] = {name: deque() for name in NAMES}
         self._blocked_until: dict[str, float] = {}
-        self._doors: dict[str, Listener] = {}
+        self._listeners: dict[str, Listener] = {}
         self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Sandbox:
@@ -82,9 +80,11 @@ class Sandbox:
             ports[ELSEWHERE] = 0
         async with AsyncExitStack() as opened:
             for name, port in ports.items():
-                self._doors[name] = await self._open(name, port, opened)
+                self._listeners[name] = await self._open(name, port, opened)
             self._opened = opened.pop_all()
-        base = {name: f"http://{self.settings.host}:{door.port}" for name, door in self._doors.items()}
+        base = {
+            name: f"http://{self.settings.host}:{listener.port}" for name, listener in self._listeners.items()
+        }
         self.api = f"{base['api']}/v2"
         self.stats, self.files, self.storage = base["stats"], base["files"], base["storage"]
         self.elsewhere = base.get(ELSEWHERE, "")
@@ -96,34 +96,37 @@ class Sandbox:
     ) -> None:
         await self._opened.aclose()
 
-    def asked(self, service: str) -> list[Seen]:
+    def requests_to(self, service: str) -> list[Seen]:
         """Return the requests to one service, in the order of their arrival."""
         return [seen for seen in self.requests if seen.service == service]
 
     def meet(self, faults: Mapping[str, float], seed: int = 0) -> None:
-        """Throw other faults from now on: name to share, as `Settings.faults`; `seed` 0 for the settings'."""
-        self._dice = FaultInjector(seed or self.settings.seed, faults, self.settings.max_per_address)
-        self._doom = PermanentFailures(self.world, self._dice)
+        """
+        Inject other faults from now on: name to share, as in `Settings.faults`; `seed` 0 for the settings'
+        seed.
+        """
+        self._injector = FaultInjector(seed or self.settings.seed, faults, self.settings.max_per_address)
+        self._doom = PermanentFailures(self.world, self._injector)
 
     def signed(self, file_id: int) -> str:
-        """Return an address of the storage for a file, as the routes to it redirect to."""
+        """Return a signed storage address of a file, as in redirects."""
         return self._services.signed(file_id, time.time() + self.settings.signed_seconds)
 
-    def doomed_items(self, fault: str | None = None) -> set[int]:
-        """Return the items whose record can never be had, all of them or those of one permanent fault."""
-        return _kept_by(fault, self._doom.items())
+    def permanently_failing_items(self, fault: str | None = None) -> set[int]:
+        """Return the items whose record always fails, by any or by one permanent fault."""
+        return _failing_by(fault, self._doom.items())
 
-    def doomed_stats(self, fault: str | None = None) -> set[int]:
-        """Return the items whose views or downloads can never be had."""
-        return _kept_by(fault, self._doom.stats())
+    def permanently_failing_stats(self, fault: str | None = None) -> set[int]:
+        """Return the items whose views or downloads always fail."""
+        return _failing_by(fault, self._doom.stats())
 
-    def doomed_files(self, fault: str | None = None) -> set[int]:
+    def permanently_failing_files(self, fault: str | None = None) -> set[int]:
         """
-        Return the files that can never be had: see `PermanentFailures.files` for those that are not counted.
+        Return the files that always fail; see `PermanentFailures.files` for exceptions.
 
-        An item whose record is doomed is among `doomed_items` alone.
+        An item whose record always fails is only in `permanently_failing_items`.
         """
-        return _kept_by(fault, self._doom.files())
+        return _failing_by(fault, self._doom.files())
 
     async def _open(self, name: str, port: int, opened: AsyncExitStack) -> Listener:
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -135,25 +138,25 @@ class Sandbox:
         await runner.setup()
         opened.push_async_callback(runner.cleanup)
         assert runner.server is not None, "it is set up"
-        door = Listener(runner.server, self.settings.host)
-        opened.push_async_callback(door.close)
-        await door.open(port)
-        return door
+        listener = Listener(runner.server, self.settings.host)
+        opened.push_async_callback(listener.close)
+        await listener.open(port)
+        return listener
 
     async def _handle(self, service: str, request: web.Request) -> web.StreamResponse:
         arrived = time.monotonic()
         if self.settings.latency:
             await asyncio.sleep(self.settings.latency)
         try:
-            asked = await _read(service, request, self.settings.largest_page)
+            parsed = await _read(service, request, self.settings.largest_page)
         except orjson.JSONDecodeError:
             return await send(request, error_answer(400, "The body is not JSON"), None, self.settings)
-        answer, fault = self._decide(service, request, asked, arrived)
+        answer, fault = self._decide(service, request, parsed, arrived)
         if fault == "refused":
-            await self._doors[service].shut(self.settings.refused_seconds)
+            await self._listeners[service].shut(self.settings.refused_seconds)
         if self.settings.record:
             status = 0 if fault in BEFORE_ANY_ANSWER else answer.status
-            self._note(arrived, service, request, asked, status, fault)
+            self._note(arrived, service, request, parsed, status, fault)
         if self.settings.dateless or self.settings.clock_ahead:
             answer = replace(answer, headers={**answer.headers, "Date": self._date()})
         if self.settings.echoes:
@@ -161,39 +164,39 @@ class Sandbox:
         return await send(request, answer, fault, self.settings)
 
     def _date(self) -> str:
-        """Return the time as the services' clock has it."""
+        """Return the time of the services' clock."""
         if self.settings.dateless:
-            return "-"  # the server would put its own date where there is none
+            return "-"  # else the server would add its own date
         return formatdate(time.time() + self.settings.clock_ahead, usegmt=True)
 
     def _decide(
-        self, service: str, request: web.Request, asked: Request, arrived: float
+        self, service: str, request: web.Request, parsed: Request, arrived: float
     ) -> tuple[Answer, str | None]:
-        """Return what is answered, and the fault that spoils it or has already."""
+        """Return the answer, and the fault that changes it."""
         if arrived < self._blocked_until.get(service, -math.inf):
             return replaced("403-burst", Answer()), "403-burst"
         if self._is_over_cap(service, arrived):
             return error_answer(429, "Too many requests"), None
-        address = _address(service, request, asked)
-        answer = self._services.answer(service, asked)
-        doubtful, doubt = self.doubts.play(service, asked, address, answer)
+        address = _address(service, request, parsed)
+        answer = self._services.answer(service, parsed)
+        doubtful, doubt = self.doubts.play(service, parsed, address, answer)
         if doubt is not None:
             return doubtful, "reset-body" if doubtful.cut else doubt
         if answer.status not in {200, 206, 302}:
             return answer, None
-        fault = self._dice.throw(service, asked.path, address, is_range="Range" in asked.headers)
+        fault = self._injector.draw(service, parsed.path, address, is_range="Range" in parsed.headers)
         if fault == "403-burst":
             self._blocked_until[service] = arrived + self.settings.burst_seconds
-        return self._spoilt(fault, service, asked, answer), fault
+        return self._spoilt(fault, service, parsed, answer), fault
 
-    def _spoilt(self, fault: str | None, service: str, asked: Request, answer: Answer) -> Answer:
+    def _spoilt(self, fault: str | None, service: str, parsed: Request, answer: Answer) -> Answer:
         """Return the answer that a fault puts in the place of the right one."""
         if fault == "expired":
-            file_id = int(asked.path.rpartition("/")[2])
+            file_id = int(parsed.path.rpartition("/")[2])
             return redirect(self._services.signed(file_id, time.time() - 1))
         if fault == "range-ignored":
-            plain = {name: value for name, value in asked.headers.items() if name != "Range"}
-            return self._services.answer(service, replace(asked, headers=plain))
+            plain = {name: value for name, value in parsed.headers.items() if name != "Range"}
+            return self._services.answer(service, replace(parsed, headers=plain))
         return replaced(fault, answer)
 
     def _is_over_cap(self, service: str, now: float) -> bool:
@@ -213,7 +216,7 @@ class Sandbox:
         arrived: float,
         service: str,
         request: web.Request,
-        asked: Request,
+        parsed: Request,
         status: int,
         fault: str | None,
     ) -> None:
@@ -227,32 +230,32 @@ class Sandbox:
                 dict(request.headers),
                 status,
                 fault,
-                asked.fields,
+                parsed.fields,
             )
         )
 
 
-def _address(service: str, request: web.Request, asked: Request) -> str:
-    """Return what a request is for, with its page: so often it meets a fault or a doubt."""
-    place = "" if service == "storage" else f"{request.query_string} {asked.fields.get('page', '')}"
-    return f"{asked.method} {service} {asked.path} {place} {asked.headers.get('X-Cursor', '')}"
+def _address(service: str, request: web.Request, parsed: Request) -> str:
+    """Return the address of a request with its page, by which faults and doubts are counted."""
+    place = "" if service == "storage" else f"{request.query_string} {parsed.fields.get('page', '')}"
+    return f"{parsed.method} {service} {parsed.path} {place} {parsed.headers.get('X-Cursor', '')}"
 
 
-def _kept_by(fault: str | None, doomed: Mapping[int, set[str]]) -> set[int]:
-    return {number for number, faults in doomed.items() if fault is None or fault in faults}
+def _failing_by(fault: str | None, failing: Mapping[int, set[str]]) -> set[int]:
+    return {number for number, faults in failing.items() if fault is None or fault in faults}
 
 
 async def _read(service: str, request: web.Request, largest_page: int) -> Request:
     path = request.path.removeprefix("/v2") if service in {"api", ELSEWHERE} else request.path
     fields: dict[str, object] = dict(request.query)
     if request.method == "POST" and (body := await request.read()):
-        told = orjson.loads(body)
-        fields.update(told if isinstance(told, dict) else {})
+        content = orjson.loads(body)
+        fields.update(content if isinstance(content, dict) else {})
     return Request(request.method, path, fields, request.headers, largest_page)
 
 
 async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
-    """Serve until cancelled; `announce` is told the addresses, as lines that a shell can read."""
+    """Serve until cancelled; `announce`: called with the addresses, as lines for a shell."""
     async with Sandbox(settings) as sandbox:
         announce(
             f"# figshare's sandbox: {settings.items} public items, {settings.private_items} private ones\n"

@@ -1,4 +1,4 @@
-"""What the services answer. Pure: a request as data goes in, an `Answer` comes out."""
+"""Services: answer requests without I/O, from a `Request` to an `Answer`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harvester.sandbox.world import World
 
 
 class Services:
-    """All four over one world, and the place elsewhere that records can lead to."""
+    """All four services over one world, and the other origin that records can redirect to."""
 
     def __init__(self, world: World, clock: Callable[[], float] = time.time) -> None:
         self._world = world
@@ -31,34 +31,34 @@ class Services:
             "elsewhere": self._elsewhere,
         }
 
-    def answer(self, service: str, asked: Request) -> Answer:
+    def answer(self, service: str, request: Request) -> Answer:
         """Answer a request to one of the services."""
         try:
-            return hostile.bloated() if self._is_bloated(asked) else self._answers[service](asked)
+            return hostile.bloated() if self._is_bloated(request) else self._answers[service](request)
         except Refusal as refusal:
             return refusal.answer
         except (TypeError, ValueError, OverflowError) as error:
             return error_answer(422, f"One of the parameters cannot be processed: {error}")
 
     def signed(self, file_id: int, expires: float) -> str:
-        """Return an address of the storage that lives until `expires`."""
+        """Return an address of the storage that is valid until `expires`."""
         return self._downloads.signed(file_id, expires)
 
-    def _is_bloated(self, asked: Request) -> bool:
+    def _is_bloated(self, request: Request) -> bool:
         settings = self._world.settings
-        if not any(re.search(BLOATED[name], asked.path) for name in settings.bloated):
+        if not any(re.search(BLOATED[name], request.path) for name in settings.bloated):
             return False
         self._bloated += 1
         return self._bloated > settings.bloated_after
 
-    def _files(self, asked: Request) -> Answer:
-        if re.fullmatch(r"/ndownloader/files/\d+", asked.path):
+    def _files(self, request: Request) -> Answer:
+        if re.fullmatch(r"/ndownloader/files/\d+", request.path):
             return challenge()
-        if found := re.fullmatch(r"/files/(\d+)", asked.path):
-            return self._downloads.lead(asked, int(found[1]), None)
+        if found := re.fullmatch(r"/files/(\d+)", request.path):
+            return self._downloads.lead(request, int(found[1]), None)
         raise Refusal(404, "No such file")
 
-    def _elsewhere(self, asked: Request) -> Answer:
-        if found := re.fullmatch(r"/(account/)?articles/(\d+)", asked.path):
+    def _elsewhere(self, request: Request) -> Answer:
+        if found := re.fullmatch(r"/(account/)?articles/(\d+)", request.path):
             return json_answer(self._world.record(int(found[2]), private=bool(found[1])))
         raise Refusal(404, "No such endpoint")

@@ -1,4 +1,4 @@
-"""Settings of the sandbox, and the faults that it can play."""
+"""Settings of the sandbox, and the faults that it can inject."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FAULTS: Mapping[str, str] = MappingProxyType(
         "reset-body": "api, stats, storage: cut in the middle of the body",
         "stall": "api, stats, storage: half the body, then silence",
         "drip": "api, stats, storage: a second of single bytes, then the rest",
-        "429": "api, stats, files: too many requests, without a word on when to come back",
+        "429": "api, stats, files: too many requests, without Retry-After",
         "429-after": "api, stats, files: with Retry-After in seconds",
         "429-date": "api, stats, files: with Retry-After as a date",
         "500": "every service: internal error",
@@ -28,9 +28,9 @@ FAULTS: Mapping[str, str] = MappingProxyType(
         "wrong-md5": "storage: the right number of wrong bytes",
         "range-ignored": "storage: the whole file in answer to a Range request",
         "416": "storage: range not satisfiable in answer to a Range request",
-        "short-range": "storage: half of the part that was asked for, and it says so",
-        "other-range": "storage: another part than the one that was asked for, and it says so",
-        "other-etag": "storage: a part with another ETag, although If-Range forbids it",
+        "short-range": "storage: half of the requested range, with a matching Content-Range",
+        "other-range": "storage: another range than requested, with a matching Content-Range",
+        "other-etag": "storage: a range with another ETag, although If-Range forbids it",
         "expired": "files: a signed address that has expired",
         "html-file": "storage: 200 and a web page instead of the file",
         "refused": "every service: cut before any answer, and new connections are refused for a moment",
@@ -52,21 +52,21 @@ FAULTS: Mapping[str, str] = MappingProxyType(
 HOSTILE: Mapping[str, str] = MappingProxyType(
     {
         "wrong-shape": "the record in a list",
-        "wrong-files": "a text where the files are listed",
+        "wrong-files": "a text in place of the file list",
         "wrong-id": "the record of another item",
         "huge": "100 MB of JSON, in a key that is never read",
-        "deep-unread": "10,000 lists in each other, in a key that is never read",
-        "deep-read": "10,000 lists in each other where the authors are",
-        "bomb": "4 MB that unpack to 4 GB",
-        "bomb-small": "less than 100 KB that unpack to 90 MB",
+        "deep-unread": "10,000 nested lists, in a key that is never read",
+        "deep-read": "10,000 nested lists in place of the authors",
+        "bomb": "4 MB that decompress to 4 GB",
+        "bomb-small": "less than 100 KB that decompress to 90 MB",
         "bad-utf8": "bytes that are no UTF-8, in a key that is never read",
         "surrogates": "half of a character, escaped, in the title and in file names",
         "nul": "a null byte in the title and in file names",
         "endless-files": "a file list without an end",
         "repeating-files": "a file list that gives its first page for every page",
-        "escape-title": "what a terminal obeys, in title, authors and file names; a file with a wrong md5",
+        "escape-title": "control sequences in title, authors and file names; a file with a wrong md5",
         "long-texts": "a title and file names of a million characters",
-        "formula": "what a spreadsheet calculates, in title, authors, categories and file names",
+        "formula": "spreadsheet formulas in title, authors, categories and file names",
         "huge-numbers": "a size of 401 digits, of the item and of its first file",
         "absurd-size": "a file that claims to have 2^50 bytes",
         "link-elsewhere": "download addresses that must not be requested",
@@ -74,12 +74,12 @@ HOSTILE: Mapping[str, str] = MappingProxyType(
         "odd-fields": "values of a wrong type in fields that only tables show, in its size and its folders",
         "odd-lists": "authors as texts, numbers and nulls, a null among categories, a text as licence",
         "odd-file": "four files: one has a text as size, one a text as id",
-        "untold-size": "a file whose size is null",
-        "files-object": "an object where the files are listed",
-        "odd-words": "words of real records: C1, form feeds, line breaks, semicolons; a link without a name",
-        "many-numbers": "66 MB of 1,1,1… where the authors are, in 60 KB of gzip",
+        "untold-size": "a file with a size of null",
+        "files-object": "an object in place of the file list",
+        "odd-words": "texts of real records: C1, form feeds, line breaks, semicolons; a link without a name",
+        "many-numbers": "66 MB of 1,1,1… in place of the authors, in 60 KB of gzip",
         "many-authors": "20 million authors without a name, in 60 KB of gzip",
-        "many-files": "66 MB of files with nothing but their id, in the record itself",
+        "many-files": "66 MB of files with only an id, in the record itself",
         "many-keys": "66 MB of keys, in a key that is never read",
         "long-key": "a key of 66 MB",
         "wide-title": "a title of 66 MB, with one character that makes all the others four times as wide",
@@ -87,24 +87,24 @@ HOSTILE: Mapping[str, str] = MappingProxyType(
         "long-number": "a number of 60 million digits, in a key that is never read",
         "long-head": "a header of 1 MB",
         "long-location": "a redirect to an address of 1 MB",
-        "thousands": "a file list of 25,000 files, links but for the first ten",
-        "sums-differ": "a file whose supplied_md5 is another than its computed_md5",
+        "thousands": "a file list of 25,000 files, all links except the first ten",
+        "sums-differ": "a file whose supplied_md5 differs from its computed_md5",
     }
 )
 REDIRECTS: Mapping[str, str] = MappingProxyType(
     {
-        "": "downloads lead to the storage",
-        "loop": "downloads lead to themselves, for ever",
-        "http": "downloads lead to plain http on a host that is not this machine",
-        "other-host": "downloads lead to the storage under another name",
-        "file-scheme": "downloads lead to file:///etc/passwd",
-        "api-elsewhere": "records lead to another origin, which has them: `Sandbox.elsewhere`",
+        "": "downloads redirect to the storage",
+        "loop": "downloads redirect to themselves, endlessly",
+        "http": "downloads redirect to plain http on a host that is not this machine",
+        "other-host": "downloads redirect to the storage under another name",
+        "file-scheme": "downloads redirect to file:///etc/passwd",
+        "api-elsewhere": "records redirect to another origin, which has them: `Sandbox.elsewhere`",
     }
 )
 IDENTIFIERS: Mapping[str, str] = MappingProxyType(
     {
         "shared-doi": "two items have one DOI",
-        "hex-doi": "a DOI that holds neither the item's id nor a version",
+        "hex-doi": "a DOI that contains neither the item's id nor a version",
         "collection-doi": "the DOI of an item of a publisher's collection",
         "minted-handle": "a handle that ends in the version, and a DOI",
         "handle-only": "a handle and no DOI",
@@ -123,30 +123,30 @@ BLOATED: Mapping[str, str] = MappingProxyType(
         "breakdown": r"/breakdown/",
     }
 )
-"""Answers of api and statistics, by their path."""
+"""Answers of the API and the statistics, by their path."""
 FOR_EVER = 1 << 62
 
 
 @dataclass(frozen=True)
 class Settings:
     """
-    A sandbox to be. The same settings give the same data, to the byte.
+    The settings of a sandbox. The same settings give the same data, byte for byte.
 
     Data:
         items: Public items.
         private_items: Unpublished items of the tokens' account.
         colleague_items: Items of another account of the same institution.
-        own_public: Public items, the first ones, that are the tokens' account's.
+        own_public: The number of first public items that belong to the tokens' account.
         seed: Another seed gives other data.
-        together: Items that are published, and modified, at the same moment.
+        together: The number of items published, and modified, at the same moment.
         heavy: Files of ``heavy_size`` bytes.
         heavy_size: Bytes.
         late_md5: Files of public items have no md5 until `World.prove`.
         own_terms: Every seventh item has a licence and a type that only institutions have. The licence is
-            shown to a token alone, the type by ``/item_types`` alone.
-        identifiers: Kinds of `IDENTIFIERS`, of some items in every fifty.
-        hostile: Kinds of `HOSTILE`, one more public item each.
-        loose_types: Booleans as 0, 1 and text, numbers as text and floats, in all answers of api and stats.
+            shown only with a token, the type only by ``/item_types``.
+        identifiers: Kinds of `IDENTIFIERS` that some items in every fifty have.
+        hostile: Kinds of `HOSTILE`; each adds one public item.
+        loose_types: Booleans as 0, 1 and text, numbers as text and floats, in all answers of API and stats.
         etags: Whether records have an ETag.
 
     Access:
@@ -154,67 +154,69 @@ class Settings:
         plain_token: A token of the same account, without rights.
         stats_credentials: ``name:password`` for the statistics of the institution.
         bad_token_status: The status for an unknown token.
-        token_lasts: Requests with a token before it expires.
-        credentials_last: Requests with ``stats_credentials`` before they expire.
-        hides_withheld: How the public record of a withheld item shows its files: "" as any other, "empty" as
-            an empty list, "absent" without the key.
+        token_lasts: The number of requests with a token before it expires.
+        credentials_last: The number of requests with ``stats_credentials`` before they expire.
+        hides_withheld: How the public record of a withheld item shows its files: "" like any other, "empty"
+        as an empty list, "absent" without the key.
         refuses_owner: Withheld files are refused to their owner too.
-        embargo_date: Of items that have an embargo with an end.
+        embargo_date: The end of embargoes that have one.
 
     Server:
         host: The address to listen on.
-        ports: Of api, stats, files and storage; 0 is any free one.
+        ports: Of API, stats, files and storage; 0 is any free port.
         latency: Seconds before every answer.
         rate_cap: Requests a second for each service, counted over the last second; 429 beyond.
         record: Keep every request in `Sandbox.requests`.
-        clock_ahead: Seconds by which the services' clock is ahead of this machine's.
-        dateless: No answer has a ``Date`` header.
+        clock_ahead: Seconds by which the clock of the services is ahead of this machine's.
+        dateless: Answers have no ``Date`` header.
 
     Faults:
-        faults: Name of `FAULTS` to the share (0 to 1) of requests.
-        max_per_address: The most faults for one address, the permanent ones apart.
-        stall_seconds: Until a stall or a trickle is cut.
+        faults: A name of `FAULTS` to the share (0 to 1) of requests.
+        max_per_address: The most faults for one address, not counting permanent ones.
+        stall_seconds: Seconds until a stall or a trickle is cut.
         refused_seconds: How long a service refuses connections.
-        burst_seconds: How long a service blocks.
-        trickle_seconds: Between two bytes of a trickle.
-        doubts: Name of `doubts.DOUBTS` to how many such answers each address gets, as with `Doubts.begin`.
-        echoes: What is requested with credentials repeats them: in its words, names, keys and addresses.
+        burst_seconds: How long a service blocks requests.
+        trickle_seconds: Seconds between two bytes of a trickle.
+        doubts: A name of `doubts.DOUBTS` to the number of such answers for each address, as in
+        `Doubts.begin`.
+        echoes: Answers to requests with credentials repeat them, in texts, names, keys and addresses.
         bloated: Kinds of `BLOATED` that are answered with 66 MB of 1,1,1… in 60 KB of gzip.
-        bloated_after: Good answers of each kind before that.
+        bloated_after: The number of good answers of each kind before that.
 
     Downloads:
-        signed_seconds: How long a signed storage address lives.
-        blocked_items: Public items, the first ones, whose files are answered with a block page on each route.
-        storage_type: The content type of all that the storage has.
+        signed_seconds: How long a signed storage address is valid.
+        blocked_items: The number of first public items whose files are answered with a block page on each
+        route.
+        storage_type: The content type of all answers of the storage.
         connection_rate: Bytes of a file a second on one connection.
-        slow_items: Public items, the first ones, whose files come at ``slow_rate``.
+        slow_items: The number of first public items whose files are sent at ``slow_rate``.
         slow_rate: Bytes a second on one connection.
         cut_after: Bytes after which every connection to the storage is cut; 0 for none.
-        stale_route: "files" or "api": that route leads to copies with other bytes of the files with an md5.
+        stale_route: "files" or "api": this route serves copies with other bytes of the files with an md5.
         redirects: One of `REDIRECTS`.
-        refused_lists: The status with which every file list is refused, in figshare's own words; 0 for none.
+        refused_lists: The status with which every file list is refused, with figshare's JSON; 0 for none.
 
     Listings:
-        cap: Entries of a listing that page numbers reach.
-        cursors: Whether a cursor leads past ``cap``.
-        strict_since: Dates to list from mean "after", not "at or after".
-        listed_ahead: Seconds by which listings show a later date of change than records do.
-        far_future: "listings", "records" or both, which date every change to the year 2924.
-        odd_entries: The first page of public listings has entries of a wrong shape.
+        cap: The number of entries of a listing that page numbers can reach.
+        cursors: Whether a cursor continues past ``cap``.
+        strict_since: "Since" means "after", not "at or after".
+        listed_ahead: Seconds by which the modification date in listings is later than in records.
+        far_future: "listings", "records" or both: there every modification is in the year 2924.
+        odd_entries: The first page of public listings has malformed entries.
         ignores: Filters that are ignored.
         ignores_page: Every page is the first one.
-        cycle: After the last entry the listing begins again, without a cap.
-        miscount: How many more items than there are the statistics count in a group.
-        shift_every: Listing requests until another new item is published.
-        fail_page: This page of every listing is answered with 500.
-        fail_page_times: How often.
+        cycle: After the last entry the listing starts again, without a cap.
+        miscount: How many items too many the statistics count in a group.
+        shift_every: The number of listing requests until another new item is published.
+        fail_page: The page of every listing that is answered with 500.
+        fail_page_times: How often that happens.
         page_cap: The most entries on a page of a listing; 0 for no such cap.
         file_page_cap: The same for file lists.
-        own_offsets: Pages begin at multiples of the cap, not of the size that was asked for.
+        own_offsets: Pages begin at multiples of the cap, not of the requested size.
         largest_page: A larger page size is refused.
-        empty_page: This page is empty at first where a cursor leads to it, and has a new cursor to itself.
-        short_lists: How often each file list and each list of versions is answered with an empty one.
-        unsaid: Fields that entries of listings lack, to the share of the items (0 to 1) whose entries do.
+        empty_page: The page that is empty at first if it is requested by cursor, with a new cursor to itself.
+        short_lists: How often each file list and each list of versions is empty.
+        unsaid: Fields that listing entries lack, to the share of the items (0 to 1) whose entries do.
     """
 
     items: int = 300
@@ -304,5 +306,5 @@ class Settings:
 
     @property
     def leads_elsewhere(self) -> bool:
-        """Whether something leads to an origin that is none of the four services."""
+        """Whether an answer redirects to an origin other than the four services."""
         return self.redirects == "api-elsewhere" or "link-elsewhere" in self.hostile

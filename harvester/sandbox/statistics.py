@@ -1,4 +1,4 @@
-"""The statistics service: totals, timelines and breakdowns, for everybody or in an institution's scope."""
+"""Statistics service: totals, timelines and breakdowns, public or in an institution's scope."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ _OVER_TIME = re.compile(rf"/(timeline|breakdown)/{_GRANULARITY}/{_COUNTER}/artic
 
 
 class Statistics:
-    """Of the items of one world; `clock`: seconds since 1970, which settle the current month."""
+    """Answers for the items of one world; `clock`: seconds since 1970, for the current month."""
 
     def __init__(self, world: World, clock: Callable[[], float]) -> None:
         self._world = world
         self._clock = clock
 
-    def answer(self, asked: Request) -> Answer:
+    def answer(self, request: Request) -> Answer:
         """Answer a request to the statistics."""
-        if asked.method == "POST" and asked.path == "/count/articles":
-            return self._count(asked)
-        path = asked.path
+        if request.method == "POST" and request.path == "/count/articles":
+            return self._count(request)
+        path = request.path
         if scoped := _SCOPED.fullmatch(path):
-            self._must_be_known(asked, scoped[1])
+            self._must_be_known(request, scoped[1])
             path = scoped[2]
-        return self._uses(asked, path)
+        return self._usage(request, path)
 
-    def _uses(self, asked: Request, path: str) -> Answer:
-        """Answer for the uses of an item; `path`: without the institution's scope."""
+    def _usage(self, request: Request, path: str) -> Answer:
+        """Answer with the usage of an item; `path`: without the institution's scope."""
         if found := _TOTAL.fullmatch(path):
             totals = self._world.totals(int(found[2]))
-            return json_answer(self._world.told({"totals": totals[found[1]]} if totals else {}))
+            return json_answer(self._world.loosened({"totals": totals[found[1]]} if totals else {}))
         if found := _OVER_TIME.fullmatch(path):
             kind, granularity, counter, item_id = found.groups()
-            return self._over_time(kind, granularity, counter, int(item_id), asked.fields)
+            return self._over_time(kind, granularity, counter, int(item_id), request.fields)
         raise Refusal(404, "No such endpoint")
 
-    def _count(self, asked: Request) -> Answer:
-        groups = [str(group["id"]) for group in asked.fields.get("groups", ())]
+    def _count(self, request: Request) -> Answer:
+        groups = [str(group["id"]) for group in request.fields.get("groups", ())]
         more = self._world.settings.miscount
         counts = {group: len(self._world.group_items(int(group))) + more for group in groups}
-        return json_answer(self._world.told(counts))
+        return json_answer(self._world.loosened(counts))
 
-    def _must_be_known(self, asked: Request, institution: str) -> None:
-        settings, shown = self._world.settings, asked.headers.get("Authorization")
+    def _must_be_known(self, request: Request, institution: str) -> None:
+        settings, shown = self._world.settings, request.headers.get("Authorization")
         expected = base64.b64encode(settings.stats_credentials.encode()).decode()
         if institution != INSTITUTION_NAME or shown != f"Basic {expected}":
             raise Refusal(403, "Unauthorized request")
@@ -68,12 +68,12 @@ class Statistics:
         start, end = self._window(granularity, fields)
         if not self._world.is_counted(item_id):
             return json_answer({})
-        told = {"timeline": self._world.timeline, "breakdown": self._world.breakdown}[kind]
-        uses_told = {kind: told(item_id, counter, granularity, start, end)}
-        return json_answer(self._world.told(uses_told, item_id))
+        count = {"timeline": self._world.timeline, "breakdown": self._world.breakdown}[kind]
+        usage = {kind: count(item_id, counter, granularity, start, end)}
+        return json_answer(self._world.loosened(usage, item_id))
 
     def _window(self, granularity: str, fields: Mapping[str, Any]) -> tuple[date, date]:
-        """Read the first and the last day, of the current month without any, as far as the service allows."""
+        """Return the first and the last day within the service's limit; the default is the current month."""
         today = datetime.fromtimestamp(self._clock(), UTC).date()
         end = date.fromisoformat(fields["end_date"]) if "end_date" in fields else today
         begin = end.replace(day=1)

@@ -1,7 +1,7 @@
 """
-How often an item was used, by day and place.
+Usage data: how often an item was used, by day and place.
 
-Each place has a rhythm of a week, so a period of any length is a difference of two sums.
+The counts of each place repeat every week, so the count of any period is the difference of two sums.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from harvester.sandbox.dates import written
 from harvester.sandbox.item import Item
 
 COUNTERS = {"views": 3, "downloads": 2, "shares": 1}
-"""Counters, and what each use counts."""
+"""Counters, and the weight of each."""
 GRANULARITIES = {"day": 1, "month": 2, "year": 5, "total": 1}
-"""Granularities, and the years that a window may have."""
+"""Granularities, and the years of the longest window."""
 _PLACES = (
     ("Germany", "Berlin"),
     ("Kenya", "Nairobi"),
@@ -25,11 +25,11 @@ _PLACES = (
     ("United Kingdom", "London"),
 )
 _WEEK = (0, 1, 2, 3, 0, 1, 2)
-"""Uses in a week that begins on a day of the place's own."""
+"""Counts in a week; the first day of the week depends on the place."""
 
 
 def longest(granularity: str, start: date, end: date) -> date:
-    """Return the last day of a window as the service cuts it."""
+    """Return the last day of a window after the service has cut it."""
     year = start.year + GRANULARITIES[granularity]
     is_leap_day = (start.month, start.day) == (2, 29)
     behind = date(year, 3, 1) if is_leap_day else start.replace(year=year)
@@ -37,9 +37,9 @@ def longest(granularity: str, start: date, end: date) -> date:
 
 
 def timeline(item: Item, counter: str, granularity: str, start: date, end: date) -> dict[str, int]:
-    """Return the uses of an item by period; a period that the window cuts counts the days inside."""
+    """Return the counts of an item by period; a period at the edge counts the days within the window."""
     return {
-        key.isoformat(): sum(_uses(item, counter, place, first, last) for place in range(len(_PLACES)))
+        key.isoformat(): sum(_count(item, counter, place, first, last) for place in range(len(_PLACES)))
         for key, first, last in _periods(granularity, start, end)
     }
 
@@ -47,7 +47,7 @@ def timeline(item: Item, counter: str, granularity: str, start: date, end: date)
 def breakdown(
     item: Item, counter: str, granularity: str, start: date, end: date
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """Return the same by country and city, without what was not used."""
+    """Return the same by country and city, without zeros."""
     found = {
         key.isoformat(): _by_country(item, counter, first, last)
         for key, first, last in _periods(granularity, start, end)
@@ -58,7 +58,7 @@ def breakdown(
 def _by_country(item: Item, counter: str, first: date, last: date) -> dict[str, dict[str, int]]:
     countries: dict[str, dict[str, int]] = {}
     for place, (country, city) in enumerate(_PLACES):
-        if number := _uses(item, counter, place, first, last):
+        if number := _count(item, counter, place, first, last):
             cities = countries.setdefault(country, {})
             cities[city] = number
             cities["total"] = cities.get("total", 0) + number
@@ -66,7 +66,7 @@ def _by_country(item: Item, counter: str, first: date, last: date) -> dict[str, 
 
 
 def _periods(granularity: str, start: date, end: date) -> Iterator[tuple[date, date, date]]:
-    """Yield what each period is called by, and its first and last day in the window."""
+    """Yield the name of each period, and its first and last day in the window."""
     first = start
     while first <= end:
         key, behind = _period(granularity, first, end)
@@ -76,7 +76,7 @@ def _periods(granularity: str, start: date, end: date) -> Iterator[tuple[date, d
 
 
 def _period(granularity: str, day: date, end: date) -> tuple[date, date]:
-    """Return what the period of a day is called by, and the first day behind it."""
+    """Return the name of the period of a day, and the first day after it."""
     if granularity == "day":
         return day, day + timedelta(days=1)
     if granularity == "month":
@@ -87,7 +87,7 @@ def _period(granularity: str, day: date, end: date) -> tuple[date, date]:
     return day, end + timedelta(days=1)
 
 
-def _uses(item: Item, counter: str, place: int, first: date, last: date) -> int:
+def _count(item: Item, counter: str, place: int, first: date, last: date) -> int:
     published = date.fromisoformat(written(item.published_seconds)[:10])
     begin, behind = max(first, published).toordinal(), last.toordinal() + 1
     if begin >= behind:
@@ -97,6 +97,6 @@ def _uses(item: Item, counter: str, place: int, first: date, last: date) -> int:
 
 
 def _until(day: int) -> int:
-    """Return the sum of all days before one."""
+    """Return the sum of all days before `day`."""
     weeks, days = divmod(day, 7)
     return weeks * sum(_WEEK) + sum(_WEEK[:days])

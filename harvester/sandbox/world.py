@@ -1,10 +1,10 @@
 """
-The data of the sandbox: everything follows from the seed and an item's number, so a million cost nothing.
+Sandbox data: everything is computed from the seed and an item's number, so a million items need no memory.
 
-Public item number i has the id 5000001 + 3 i, private ones begin at 9000000001 and the colleague's follow
-them; the k-th file of an item has the id item × 100 + k, its first one another with each version. Every
-fiftieth item has the same peculiarity (`TRAITS`), as records in the wild do. Hostile items, where there are
-any, come behind the ordinary ones.
+Public item number i has the id 5000001 + 3 i. The ids of private items begin at 9000000001, followed by those
+of the colleague. The k-th file of an item has the id item × 100 + k; the first file gets a new id with each
+version. Every fiftieth item has the same peculiarity (`TRAITS`), as seen in real records. Hostile items, if
+there are any, follow the ordinary ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from harvester.sandbox.catalogue import (
     Addresses,
 )
 from harvester.sandbox.dates import FAR_FUTURE, written
-from harvester.sandbox.files import UPLOADED, files_of, pieces_of
+from harvester.sandbox.files import UPLOADED, chunks_of, files_of
 from harvester.sandbox.item import Item
 from harvester.sandbox.items import Items
 from harvester.sandbox.oddities import loosen
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class World(Items):
-    """The truth that a harvest is compared with. No I/O."""
+    """The expected data that a harvest is compared with. It does no I/O."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -76,13 +76,13 @@ class World(Items):
         return self._selection.every(*PROJECTS[project_id])
 
     def institution_items(self, criteria: Mapping[str, Any] | None = None) -> Sequence[int]:
-        """Ids of what the institution's administrator can list: what is public, and all drafts."""
+        """Ids of the items that the institution's administrator can list: public items, and all drafts."""
         return self._selection.institution(criteria or {})
 
     def account_items(
         self, criteria: Mapping[str, Any] | None = None, account: int = OWN_ACCOUNT
     ) -> Sequence[int]:
-        """Ids of what an account lists, as far as it matches; `KeyError` for an unknown account."""
+        """Ids of the matching items that an account lists; `KeyError` for an unknown account."""
         ids = {OWN_ACCOUNT: self.account_ids, COLLEAGUE_ACCOUNT: list(self.colleague_ids)}[account]
         return self._selection.account(criteria or {}, ids)
 
@@ -93,11 +93,11 @@ class World(Items):
     # -- one item -----------------------------------------------------------------------------------
 
     def entry(self, item_id: int, *, own: bool = False) -> Json:
-        """An item as listings show it, the public's or its owner's."""
-        return self.told(entry_of(self.item(item_id, own=own), self.at), item_id)
+        """The listing entry of an item, for the public or for its owner."""
+        return self.loosened(entry_of(self.item(item_id, own=own), self.at), item_id)
 
     def listed_modified(self, item_id: int, *, own: bool = False) -> str:
-        """When an item changed last, as listings tell it to the public or its owner."""
+        """When an item changed last, as in listings for the public or for its owner."""
         if "listings" in self.settings.far_future:
             return FAR_FUTURE
         modified = self.item(item_id, own=own).modified_seconds
@@ -105,10 +105,10 @@ class World(Items):
 
     def record(self, item_id: int, version: int = 0, *, private: bool = False, whole: bool = False) -> Json:
         """
-        An item's record as the api sends it: at most ten files, all of them when `whole`.
+        An item's record as the API sends it, with at most ten files, or with all files if `whole`.
 
         `version`: 0 for the current one. `private`: as the account's endpoint sends it, with more fields. A
-        hostile record that no dict can hold is the ordinary one here.
+        hostile record that a dict cannot represent is an ordinary one here.
         """
         item = self.item(item_id, version, own=private)
         files = self.files(item_id, version, private=private)
@@ -116,33 +116,37 @@ class World(Items):
         record = record_of(item, files, self.at, private=private, whole=whole, hides=hides)
         if "records" in self.settings.far_future:
             record["modified_date"] = FAR_FUTURE
-        return self.told(hostile.spoil_record(item.hostile, record), item_id)
+        return self.loosened(hostile.spoil_record(item.hostile, record), item_id)
 
-    def told(self, value: T, item_id: int = 0) -> T:
-        """JSON as it is sent: in loose types where the settings say so, in the way of an item."""
+    def loosened(self, value: T, item_id: int = 0) -> T:
+        """
+        Return JSON as it is sent: with other types if the settings say so.
+
+        Which ones depends on the item.
+        """
         if not self.settings.loose_types:
             return value
         loose: T = loosen(value, self.number(item_id) if item_id else 0)
         return loose
 
     def versions(self, item_id: int) -> range:
-        """The numbers of an item's versions; none for what is not public."""
+        """The numbers of an item's versions; none if it is not public."""
         is_public = self.exists(item_id) and not self.is_private(item_id)
         return range(1, self.version(item_id) + 1 if is_public else 1)
 
     # -- statistics ---------------------------------------------------------------------------------
 
     def is_counted(self, item_id: int) -> bool:
-        """Whether the statistics have ever seen an item."""
+        """Whether the statistics service knows an item."""
         return self.exists(item_id) and self.item(item_id).is_counted
 
     def timeline(
         self, item_id: int, counter: str, granularity: str, start: date, end: date
     ) -> dict[str, int]:
         """
-        Uses by period of the window, both days of it included; {} for what the statistics have never seen.
+        Counts by period in the window, both days included; {} for an item that the service does not know.
 
-        The service tells the same of windows that are no longer than it allows.
+        The service answers the same for windows within its limit.
         """
         if not self.is_counted(item_id):
             return {}
@@ -151,7 +155,7 @@ class World(Items):
     def breakdown(
         self, item_id: int, counter: str, granularity: str, start: date, end: date
     ) -> dict[str, dict[str, dict[str, int]]]:
-        """As `timeline`, by country and city, without periods that saw no use."""
+        """As `timeline`, by country and city, without empty periods."""
         if not self.is_counted(item_id):
             return {}
         return usage.breakdown(self.item(item_id), counter, granularity, start, end)
@@ -160,7 +164,7 @@ class World(Items):
 
     def files(self, item_id: int, version: int = 0, *, private: bool = False) -> list[Json]:
         """
-        Every file of an item, as its file list shows it to the public or to its owner.
+        All files of an item, as in its file list for the public or for its owner.
 
         `version`: 0 for the current one.
         """
@@ -169,7 +173,7 @@ class World(Items):
         return [{**file, **OWNERS_VIEW} if private else file for file in files]
 
     def file(self, file_id: int) -> Json | None:
-        """The file with this id as its list shows it, in whatever version; None where there is none."""
+        """The file with this id, from any version, as in its file list; None if there is none."""
         item_id = file_id // FILES_AN_ITEM
         files = (file for version in self._versions_of(file_id) for file in self.files(item_id, version))
         found = next((file for file in files if file["id"] == file_id), None)
@@ -179,7 +183,7 @@ class World(Items):
         return found
 
     def is_published(self, file_id: int) -> bool:
-        """Whether a file is of a public item, and not of a draft alone."""
+        """Whether a file belongs to a public item, and not only to a draft."""
         item_id = file_id // FILES_AN_ITEM
         if self.is_private(item_id) or not self.is_draft(item_id):
             return not self.is_private(item_id)
@@ -187,7 +191,7 @@ class World(Items):
         return any(file["id"] == file_id for number in versions for file in self.files(item_id, number))
 
     def size(self, file_id: int) -> int:
-        """The bytes that a file really has."""
+        """The true size of a file in bytes."""
         item_id = file_id // FILES_AN_ITEM
         items = [self.item(item_id, version) for version in self._versions_of(file_id)]
         if self.is_draft(item_id):
@@ -197,14 +201,14 @@ class World(Items):
 
     def content(self, file_id: int) -> bytes:
         """The bytes of a file."""
-        return b"".join(self.pieces(file_id, 0))
+        return b"".join(self.chunks(file_id, 0))
 
-    def pieces(self, file_id: int, begin: int, end: int | None = None) -> Iterator[bytes]:
+    def chunks(self, file_id: int, begin: int, end: int | None = None) -> Iterator[bytes]:
         """The bytes of a file from `begin` to `end`, None for all of them, a megabyte at a time."""
-        return pieces_of(self.settings.seed, self._original(file_id), self.size(file_id), begin, end)
+        return chunks_of(self.settings.seed, self._original(file_id), self.size(file_id), begin, end)
 
     def _original(self, file_id: int) -> int:
-        """The file whose bytes a file has: another one's where it was uploaded once more."""
+        """The file with the same bytes: another one if the file was uploaded a second time."""
         item_id, place = divmod(file_id, FILES_AN_ITEM)
         version = place - UPLOADED
         item = self.item(item_id, version) if version > 1 else None

@@ -32,7 +32,9 @@ async def measure() -> bool:
             assert ended.status == 0, ended.err
             ids = sandbox.world.search("survey")
             assert_complete(Path(folder), sandbox, ids)
-        arrived = {name: [seen.at for seen in sandbox.asked(name)] for name in ("api", "stats", "files")}
+        arrived = {
+            name: [seen.at for seen in sandbox.requests_to(name)] for name in ("api", "stats", "files")
+        }
         bound = max(len(times) / RATE for times in arrived.values())
         worst = {name: busiest_second(times) for name, times in arrived.items()}
         print(f"{len(ids)} items at {RATE} requests a second for each service")

@@ -89,7 +89,11 @@ async def all_faults(folder: Path) -> str:
     async with Sandbox(settings) as sandbox:
         await harvest(config(sandbox, folder))
         met = [seen.fault for seen in sandbox.requests if seen.fault]
-        lost = sandbox.doomed_items(), sandbox.doomed_files(), sandbox.doomed_stats()
+        lost = (
+            sandbox.permanently_failing_items(),
+            sandbox.permanently_failing_files(),
+            sandbox.permanently_failing_stats(),
+        )
         assert_complete_but(folder, sandbox, items=lost[0], files=lost[1], stats=lost[2])
         return (
             f"all faults at once, {ITEMS} items: {len(met):,} of {len(sandbox.requests):,} requests met one "

@@ -109,7 +109,9 @@ def assert_files(
     told = {(int(row["item_id"]), int(row["file_id"])): row for row in rows(folder / "files.csv")}
     expected = {(item_id, file["id"]): file for item_id in wanted for file in world.files(item_id)}
     assert told.keys() == expected.keys()
-    spoilt = {int(seen.path[1:]) for seen in sandbox.asked("storage") if "wrong-md5" in (seen.fault or "")}
+    spoilt = {
+        int(seen.path[1:]) for seen in sandbox.requests_to("storage") if "wrong-md5" in (seen.fault or "")
+    }
     paths = set()
     for (item_id, file_id), file in expected.items():
         row = told[item_id, file_id]
