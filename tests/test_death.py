@@ -358,7 +358,7 @@ def many_records(folder: Path, number: int) -> None:
     """Make a harvest of so many records and files by hand."""
     ledger = Ledger(folder)
     ledger.open()
-    ledger._db.close()
+    ledger._lease.db.close()
     with closing(sqlite3.connect(folder / "harvest.db")) as db, db:
         raw = '{"id": 1, "title": "' + "x" * 3000 + '"}'
         ids = [(item_id,) for item_id in range(1, number + 1)]

@@ -514,9 +514,11 @@ async def test_real_records_go_through_models_ledger_and_tables(
     ledger = Ledger(tmp_path)
     ledger.open()
     await ledger.begin(RunSpec(frozenset({"metadata"}), with_files=True))
-    await ledger.add_page("a", Page((ItemRef(ItemId(read.id)),), None), frozenset({"metadata"}))
+    await ledger.change(
+        ledger.listings.add_page, "a", Page((ItemRef(ItemId(read.id)),), None), frozenset({"metadata"})
+    )
     findings = TaskResult(Record(read, raw), plan_files(read, {}, FileRules()))
-    await ledger.save_item(ItemResult(ItemKey(read.id), {"metadata": WorkState.DONE}, (), (findings,)))
+    await ledger.save(ItemResult(ItemKey(read.id), {"metadata": WorkState.DONE}, (), (findings,)))
     await ledger.close("finished")
     with Reader(tmp_path) as reader:
         for exporter in EXPORTERS.values():

@@ -119,15 +119,15 @@ async def _keep(folder: Path, record: Record) -> None:
     tasks = frozenset({"metadata"})
     await ledger.begin(RunSpec(tasks, with_files=True))
     item_id = record.article.id
-    await ledger.add_page("a", Page((ItemRef(ItemId(item_id)),), None), tasks)
+    await ledger.change(ledger.listings.add_page, "a", Page((ItemRef(ItemId(item_id)),), None), tasks)
     files = plan_files(record.article, {}, FileRules())
     paths = [placed.path for placed in files]
     assert len({path.casefold() for path in paths}) == len(paths)
     assert all(path.startswith(f"files/{item_id}/") for path in paths)
     found = TaskResult(record=record, files=files)
-    await ledger.save_item(ItemResult(ItemKey(item_id), {"metadata": WorkState.DONE}, (), (found,)))
+    await ledger.save(ItemResult(ItemKey(item_id), {"metadata": WorkState.DONE}, (), (found,)))
     await ledger.flush()
-    owed = await ledger.pending_files(0, 100)
+    owed = await ledger.read(ledger.queue.files, 0, 100)
     assert {each.path for each in owed} <= set(paths)
     await ledger.close("finished")
 

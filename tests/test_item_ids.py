@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 async def mixed_up(ledger: Ledger, figshare: Figshare, item: PendingItem) -> None:
-    await ledger.may_be_pending(item.item_id, 1, None)
-    await ledger.may_be_pending(item.item_key, 1, None)  # type: ignore[arg-type]
-    await ledger.rename_journal.files_of(item.item_key)
-    await ledger.rename_journal.files_of(item.item_id)  # type: ignore[arg-type]
+    await ledger.read(ledger.queue.may_be_pending, item.item_id, 1, None)
+    await ledger.read(ledger.queue.may_be_pending, item.item_key, 1, None)  # type: ignore[arg-type]
+    await ledger.read(ledger.rename_journal.files_of, item.item_key)
+    await ledger.read(ledger.rename_journal.files_of, item.item_id)  # type: ignore[arg-type]
     await figshare.record(item.item_id, private=False)
     await figshare.record(item.item_key, private=False)  # type: ignore[arg-type]
     ItemResult(item.item_key, {})

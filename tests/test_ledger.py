@@ -33,6 +33,7 @@ from harvester.ledger.messages import (
     AddedItems,
     FileResult,
     ItemResult,
+    ListingFailure,
     ListingProgress,
     RequeuedWork,
     RunSpec,
@@ -112,9 +113,9 @@ async def files_here(ledger: Ledger, number: int) -> Mapping[int, tuple[RemoteFi
 
 async def test_what_is_listed_is_owed_once_in_the_order_it_came(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        added = await ledger.add_page("a", page(3, 1, 3, cursor="2"), TASKS)
+        added = await ledger.change(ledger.listings.add_page, "a", page(3, 1, 3, cursor="2"), TASKS)
         assert added == AddedItems(2, ListingProgress("2", complete=False, named=3, unique=2))
-        assert (await ledger.add_page("a", page(2, 1), TASKS)).pending == 1
+        assert (await ledger.change(ledger.listings.add_page, "a", page(2, 1), TASKS)).pending == 1
         assert await ids(ledger) == [3, 1, 2]
         (first, *_) = await ledger.pending_items(0, 1)
         assert first == PendingItem(
@@ -125,45 +126,47 @@ async def test_what_is_listed_is_owed_once_in_the_order_it_came(tmp_path: Path) 
 
 async def test_a_listing_goes_on_where_it_was_after_a_run_that_did_not_finish(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="interrupted") as ledger:
-        await ledger.add_page("a", page(1, cursor="2"), TASKS)
-        await ledger.add_page("b", page(2), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1, cursor="2"), TASKS)
+        await ledger.change(ledger.listings.add_page, "b", page(2), TASKS)
     async with run(tmp_path, outcome="finished") as ledger:
-        listed = await ledger.listed("a")
+        listed = await ledger.read(ledger.listings.progress, "a")
         assert (listed.cursor, listed.complete) == ("2", False)
-        assert (await ledger.listed("b")).complete
-        await ledger.add_page("a", page(3), TASKS)
+        assert (await ledger.read(ledger.listings.progress, "b")).complete
+        await ledger.change(ledger.listings.add_page, "a", page(3), TASKS)
     async with run(tmp_path) as ledger:
-        assert await ledger.listed("a") == await ledger.listed("never seen")
+        assert await ledger.read(ledger.listings.progress, "a") == await ledger.read(
+            ledger.listings.progress, "never seen"
+        )
 
 
 async def test_a_listing_that_failed_for_good_begins_anew(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, cursor="2"), TASKS)
-        await ledger.add_page("b", page(2, cursor="2"), TASKS)
-        await ledger.add_listing_failure(
-            Failure("listing", "refused", FailureKind.PERMANENT, subject="a"), begin_anew=True
+        await ledger.change(ledger.listings.add_page, "a", page(1, cursor="2"), TASKS)
+        await ledger.change(ledger.listings.add_page, "b", page(2, cursor="2"), TASKS)
+        await ledger.save(
+            ListingFailure(Failure("listing", "refused", FailureKind.PERMANENT, subject="a"), True)
         )
-        await ledger.add_listing_failure(
-            Failure("listing", "cut", FailureKind.TRANSIENT, subject="b"), begin_anew=False
+        await ledger.save(
+            ListingFailure(Failure("listing", "cut", FailureKind.TRANSIENT, subject="b"), False)
         )
     async with run(tmp_path) as ledger:
-        assert (await ledger.listed("a")).cursor is None
-        assert (await ledger.listed("b")).cursor == "2"
+        assert (await ledger.read(ledger.listings.progress, "a")).cursor is None
+        assert (await ledger.read(ledger.listings.progress, "b")).cursor == "2"
 
 
 async def test_a_visit_is_recorded_whole(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1), TASKS)
-        await ledger.save_item(result(1, placed(7), placed(8, FileStatus.LINK)))
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
+        await ledger.save(result(1, placed(7), placed(8, FileStatus.LINK)))
         await ledger.flush()
         assert await ids(ledger) == []
-        (owed,) = await ledger.pending_files(0, 10)
+        (owed,) = await ledger.read(ledger.queue.files, 0, 10)
         assert owed == PendingFile(
             owed.seq, ItemId(1), placed(7).file, "files/1/x", private=False, item_key=ItemKey(1)
         )
-        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE))
+        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.DONE))
         await ledger.flush()
-        assert await ledger.pending_files(0, 10) == []
+        assert await ledger.read(ledger.queue.files, 0, 10) == []
         assert await files_here(ledger, 1) == {7: (placed(7).file, "files/1/x")}
     with Reader(tmp_path) as reader:
         (item,) = reader.items()
@@ -177,40 +180,50 @@ async def test_a_visit_is_recorded_whole(tmp_path: Path) -> None:
 
 async def test_only_a_newer_date_makes_a_record_owed_again(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, 2, modified="2024-01-01T00:00:00Z"), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1, 2, modified="2024-01-01T00:00:00Z"), TASKS)
         for item_id in (1, 2):
-            await ledger.save_item(result(item_id))
+            await ledger.save(result(item_id))
     async with run(tmp_path) as ledger:
-        assert (await ledger.add_page("a", page(1, modified="2023-12-31T00:00:00Z"), TASKS)).pending == 0
-        assert (await ledger.add_page("a", page(2, modified="2024-01-02T00:00:00Z"), TASKS)).pending == 1
+        assert (
+            await ledger.change(
+                ledger.listings.add_page, "a", page(1, modified="2023-12-31T00:00:00Z"), TASKS
+            )
+        ).pending == 0
+        assert (
+            await ledger.change(
+                ledger.listings.add_page, "a", page(2, modified="2024-01-02T00:00:00Z"), TASKS
+            )
+        ).pending == 1
         (owed,) = await ledger.pending_items(0, 10)
         assert (owed.item_id, owed.tasks, owed.known) == (2, frozenset({"metadata"}), True)
 
 
 async def test_the_account_s_record_wins(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("public", page(1), TASKS)
-        await ledger.save_item(result(1))
+        await ledger.change(ledger.listings.add_page, "public", page(1), TASKS)
+        await ledger.save(result(1))
     async with run(tmp_path) as ledger:
-        assert (await ledger.add_page("account", page(1, private=True), TASKS)).pending == 1
-        assert (await ledger.add_page("public", page(1), TASKS)).pending == 0
+        assert (
+            await ledger.change(ledger.listings.add_page, "account", page(1, private=True), TASKS)
+        ).pending == 1
+        assert (await ledger.change(ledger.listings.add_page, "public", page(1), TASKS)).pending == 0
         (owed,) = await ledger.pending_items(0, 10)
         assert owed.private
 
 
 async def test_what_failed_is_owed_again_by_the_next_run_and_nothing_else(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, 2), TASKS)
-        await ledger.save_item(result(1, placed(7), placed(8, name="y")))
+        await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
+        await ledger.save(result(1, placed(7), placed(8, name="y")))
         failed = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
-        await ledger.save_item(
+        await ledger.save(
             ItemResult(
                 ItemKey(2), failed, (Failure("stats", "no", FailureKind.TRANSIENT, ItemId(2), attempts=6),)
             )
         )
         await ledger.flush()
-        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE))
-        await ledger.save_file(FileResult(ItemKey(1), 8, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
+        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.DONE))
+        await ledger.save(FileResult(ItemKey(1), 8, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
     with Reader(tmp_path) as reader:
         assert list(reader.failures()) == [
             Failure("stats", "no", FailureKind.TRANSIENT, ItemId(2), None, "", 6),
@@ -219,32 +232,32 @@ async def test_what_failed_is_owed_again_by_the_next_run_and_nothing_else(tmp_pa
     async with run(tmp_path) as ledger:
         (item,) = await ledger.pending_items(0, 10)
         assert (item.item_id, item.tasks) == (2, frozenset({"stats"}))
-        assert [owed.file.id for owed in await ledger.pending_files(0, 10)] == [8]
+        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 10)] == [8]
 
 
 async def test_new_tasks_and_rules_apply_to_what_is_already_here(tmp_path: Path) -> None:
     only = frozenset({"metadata"})
     async with run(tmp_path, RunSpec(only, with_files=False)) as ledger:
-        await ledger.add_page("a", page(1), only)
+        await ledger.change(ledger.listings.add_page, "a", page(1), only)
         done = {"metadata": WorkState.DONE}
         files = (placed(7, name="a.csv"), placed(8, FileStatus.SKIPPED, name="b.zip"))
-        await ledger.save_item(ItemResult(ItemKey(1), done, (), (TaskResult(record(1), files),)))
+        await ledger.save(ItemResult(ItemKey(1), done, (), (TaskResult(record(1), files),)))
         await ledger.flush()
-        assert await ledger.pending_files(0, 10) == []
+        assert await ledger.read(ledger.queue.files, 0, 10) == []
     wants_zip = RunSpec(TASKS, with_files=True, accepts=lambda name, _: name.endswith(".zip"))
     async with run(tmp_path, wants_zip) as ledger:
         (item,) = await ledger.pending_items(0, 10)
         assert item.tasks == frozenset({"stats"})
-        assert [owed.file.id for owed in await ledger.pending_files(0, 10)] == [8]
+        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 10)] == [8]
     with Reader(tmp_path) as reader:
         assert [(row.file_id, row.status) for row in reader.files()] == [(7, "skipped"), (8, "pending")]
 
 
 async def test_refresh_owes_one_task_of_every_item(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, 2), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
         for item_id in (1, 2):
-            await ledger.save_item(result(item_id))
+            await ledger.save(result(item_id))
     async with run(tmp_path, RunSpec(TASKS, with_files=True, refresh=frozenset({"stats"}))) as ledger:
         assert [(owed.item_id, owed.tasks) for owed in await ledger.pending_items(0, 9)] == [
             (1, frozenset({"stats"})),
@@ -254,18 +267,18 @@ async def test_refresh_owes_one_task_of_every_item(tmp_path: Path) -> None:
 
 async def test_a_look_at_the_files_between_two_runs_changes_nothing_for_the_listings(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
     verifying = Ledger(tmp_path)
     verifying.open("verify")
     await verifying.close("finished")
     async with run(tmp_path) as ledger:
-        assert not (await ledger.listed("a")).complete
+        assert not (await ledger.read(ledger.listings.progress, "a")).complete
 
 
 async def test_an_interrupted_run_keeps_the_names_that_led_nowhere(tmp_path: Path) -> None:
     nowhere = Page((), None, (Unresolved("10.1/x", "no such DOI", FailureKind.NOT_FOUND),))
     async with run(tmp_path, outcome="interrupted") as ledger:
-        await ledger.add_page("a", nowhere, TASKS)
+        await ledger.change(ledger.listings.add_page, "a", nowhere, TASKS)
     for outcome, failures in (("finished", 1), ("finished", 0)):  # then all names are asked for again
         async with run(tmp_path, outcome=outcome):
             pass
@@ -275,8 +288,11 @@ async def test_an_interrupted_run_keeps_the_names_that_led_nowhere(tmp_path: Pat
 
 async def test_a_name_that_leads_nowhere_is_a_failure_by_name(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page(
-            "a", Page((), None, (Unresolved("10.1/x", "no such DOI", FailureKind.NOT_FOUND),)), TASKS
+        await ledger.change(
+            ledger.listings.add_page,
+            "a",
+            Page((), None, (Unresolved("10.1/x", "no such DOI", FailureKind.NOT_FOUND),)),
+            TASKS,
         )
     with Reader(tmp_path) as reader:
         assert list(reader.failures()) == [
@@ -315,7 +331,7 @@ async def test_a_run_that_was_taken_over_stops_before_it_writes(tmp_path: Path) 
     second = Ledger(tmp_path, timing=Timing(watch_seconds=0.5))
     second.open()
     with pytest.raises(FolderLocked, match="took this folder over"):
-        await first.add_page("a", page(1), TASKS)
+        await first.change(first.listings.add_page, "a", page(1), TASKS)
     await second.begin(OPENING)
     assert await ids(second) == []
     await second.close("finished")
@@ -351,9 +367,9 @@ def test_a_folder_without_a_harvest_says_so(tmp_path: Path) -> None:
 
 async def test_a_batch_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="stopped") as ledger:
-        await ledger.add_page("a", page(1, 2), TASKS)
-        await ledger.save_item(result(1))
-        await ledger.save_item(result(99))  # never listed: a fault that only a bug could make
+        await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
+        await ledger.save(result(1))
+        await ledger.save(result(99))  # never listed: a fault that only a bug could make
         with pytest.raises(sqlite3.IntegrityError):
             await ledger.flush()
         assert await ids(ledger) == [1, 2]
@@ -363,19 +379,19 @@ async def test_what_is_collected_is_written_soon_also_after_a_flush(tmp_path: Pa
     async with run(tmp_path) as ledger, anyio.create_task_group() as group:
         group.start_soon(ledger.keep)
         await anyio.wait_all_tasks_blocked()
-        await ledger.add_page("a", page(1), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
         changed = ledger.changed
-        await ledger.save_item(result(1, placed(7)))
+        await ledger.save(result(1, placed(7)))
         with anyio.fail_after(2):
             await changed.wait()
-        assert [owed.file.id for owed in await ledger.pending_files(0, 10)] == [7]
+        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 10)] == [7]
         group.cancel_scope.cancel()
 
 
 async def test_counts(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, 2, cursor="2"), TASKS)
-        await ledger.save_item(result(1, placed(7), placed(8, FileStatus.WITHHELD)))
+        await ledger.change(ledger.listings.add_page, "a", page(1, 2, cursor="2"), TASKS)
+        await ledger.save(result(1, placed(7), placed(8, FileStatus.WITHHELD)))
     with Reader(tmp_path) as reader:
         assert reader.counts() == {
             "items": 2,
@@ -404,20 +420,20 @@ async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -
     async with run(tmp_path) as ledger:
         odd = Unresolved("entry 3", "no id", FailureKind.PERMANENT)
         seen = replace(page(1, 2, 2, 3, 4, 5, 6), unresolved=(odd,), excluded=4)
-        await ledger.add_page("a", seen, TASKS)
-        await ledger.add_page("b", page(6, 7), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", seen, TASKS)
+        await ledger.change(ledger.listings.add_page, "b", page(6, 7), TASKS)
         embargoed = replace(placed(9, FileStatus.WITHHELD), reason="embargo")
-        await ledger.save_item(result(1, placed(7), placed(8, FileStatus.LINK), embargoed))
-        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
-        await ledger.save_item(failed(2, "metadata", FailureKind.NOT_FOUND))
-        await ledger.save_item(failed(3, "stats", FailureKind.TRANSIENT))
+        await ledger.save(result(1, placed(7), placed(8, FileStatus.LINK), embargoed))
+        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
+        await ledger.save(failed(2, "metadata", FailureKind.NOT_FOUND))
+        await ledger.save(failed(3, "stats", FailureKind.TRANSIENT))
         both = (
             Failure("metadata", "no", FailureKind.PERMANENT, ItemId(4)),
             Failure("stats", "no", FailureKind.BLOCKED, ItemId(4)),
         )
-        await ledger.save_item(ItemResult(ItemKey(4), dict.fromkeys(TASKS, WorkState.FAILED), both))
+        await ledger.save(ItemResult(ItemKey(4), dict.fromkeys(TASKS, WorkState.FAILED), both))
         gone = {"metadata": WorkState.WITHDRAWN, "stats": WorkState.DONE}
-        await ledger.save_item(ItemResult(ItemKey(5), gone))
+        await ledger.save(ItemResult(ItemKey(5), gone))
     with Reader(tmp_path) as reader:
         counts = reader.counts()
     assert counts["listings"] == {"entries": 14, "unique": 7, "duplicates": 2, "excluded": 4, "unresolved": 1}
@@ -433,10 +449,10 @@ async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -
 
 async def test_what_another_task_failed_at_is_left_to_a_run_that_has_it(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
         failure = Failure("stats", "no", FailureKind.TRANSIENT, ItemId(1), attempts=6)
         states = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
-        await ledger.save_item(ItemResult(ItemKey(1), states, (failure,)))
+        await ledger.save(ItemResult(ItemKey(1), states, (failure,)))
     async with run(tmp_path, RunSpec(frozenset({"metadata"}), with_files=False)) as ledger:
         assert not await ledger.begin_again((FailureKind.TRANSIENT,))
     with Reader(tmp_path) as reader:
@@ -445,13 +461,15 @@ async def test_what_another_task_failed_at_is_left_to_a_run_that_has_it(tmp_path
 
 async def test_an_item_that_became_owed_again_while_it_was_in_hand_stays_in_line(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, modified="2024-01-01T00:00:00Z"), TASKS)
-        await ledger.save_item(result(1))
+        await ledger.change(ledger.listings.add_page, "a", page(1, modified="2024-01-01T00:00:00Z"), TASKS)
+        await ledger.save(result(1))
         await ledger.flush()
     async with run(tmp_path, replace(OPENING, refresh=frozenset({"stats"}))) as ledger:
         (in_hand,) = await ledger.pending_items(0, 9)
-        await ledger.add_page("a", page(1, modified="2025-01-01T00:00:00Z"), TASKS)  # edited meanwhile
-        await ledger.save_item(ItemResult(ItemKey(1), {"stats": WorkState.DONE}, seq=in_hand.seq))
+        await ledger.change(
+            ledger.listings.add_page, "a", page(1, modified="2025-01-01T00:00:00Z"), TASKS
+        )  # edited meanwhile
+        await ledger.save(ItemResult(ItemKey(1), {"stats": WorkState.DONE}, seq=in_hand.seq))
         await ledger.flush()
         assert [(owed.item_id, owed.tasks) for owed in await ledger.pending_items(0, 9)] == [
             (1, frozenset({"metadata"}))
@@ -477,42 +495,46 @@ async def test_an_item_that_was_edited_while_its_record_was_in_hand_is_asked_for
     tmp_path: Path,
 ) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, cursor="2", modified=EARLIER), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1, cursor="2", modified=EARLIER), TASKS)
         (in_hand,) = await ledger.pending_items(0, 9)
-        assert (await ledger.add_page("a", page(1, modified=LATER), TASKS)).pending == 0, "it is owed already"
-        await ledger.save_item(visit(in_hand, EARLIER))
+        assert (
+            await ledger.change(ledger.listings.add_page, "a", page(1, modified=LATER), TASKS)
+        ).pending == 0, "it is owed already"
+        await ledger.save(visit(in_hand, EARLIER))
         await ledger.flush()
         (again,) = await ledger.pending_items(in_hand.seq, 9)  # as a feed asks that has handed out the first
         assert again.tasks == {"metadata"}, "the counters are here"
         with Reader(tmp_path) as reader:
             assert list(reader.totals()) == [(1, 5, None)]
-        await ledger.save_item(visit(again, LATER))
+        await ledger.save(visit(again, LATER))
         assert await records_here(ledger) == [record(1, LATER).raw]
         assert await ledger.pending_items(0, 9) == []
     async with run(tmp_path) as ledger:
-        assert (await ledger.add_page("a", page(1, modified=LATER), TASKS)).pending == 0
+        assert (
+            await ledger.change(ledger.listings.add_page, "a", page(1, modified=LATER), TASKS)
+        ).pending == 0
 
 
 async def test_an_edit_that_is_noted_while_a_visit_is_under_way_outlives_the_run(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="stopped") as ledger:
-        await ledger.add_page("a", page(1, cursor="2", modified=EARLIER), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1, cursor="2", modified=EARLIER), TASKS)
         (in_hand,) = await ledger.pending_items(0, 9)
-        await ledger.add_page("a", page(1, modified=LATER), TASKS)
-        await ledger.save_item(visit(in_hand, EARLIER))
+        await ledger.change(ledger.listings.add_page, "a", page(1, modified=LATER), TASKS)
+        await ledger.save(visit(in_hand, EARLIER))
     async with run(tmp_path) as ledger:
         assert [owed.tasks for owed in await ledger.pending_items(0, 9)] == [frozenset({"metadata"})]
 
 
 async def test_a_visit_that_took_long_does_not_bring_an_old_record_back(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, cursor="2", modified=EARLIER), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1, cursor="2", modified=EARLIER), TASKS)
         (slow,) = await ledger.pending_items(0, 9)
-        await ledger.add_page("a", page(1, modified=LATER), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1, modified=LATER), TASKS)
         (fast,) = await ledger.pending_items(slow.seq, 9)
-        await ledger.save_item(visit(fast, LATER, placed(8)))
-        await ledger.save_item(visit(slow, EARLIER, placed(7)))
+        await ledger.save(visit(fast, LATER, placed(8)))
+        await ledger.save(visit(slow, EARLIER, placed(7)))
         assert await records_here(ledger) == [record(1, LATER).raw]
-        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [8]
+        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [8]
         assert await ledger.pending_items(0, 9) == []
 
 
@@ -523,20 +545,22 @@ async def test_an_edit_is_noticed_by_the_next_run_where_no_date_was_known_before
     """Unless the record was asked for long after it: then it lags behind its listing for good."""
     listed = iso(time.time() - 86400 * age_days)
     async with run(tmp_path) as ledger:
-        await ledger.add_page("ids", page(1), TASKS)
+        await ledger.change(ledger.listings.add_page, "ids", page(1), TASKS)
         (in_hand,) = await ledger.pending_items(0, 9)
-        await ledger.add_page("search", page(1, modified=listed), TASKS)
-        await ledger.save_item(visit(in_hand, EARLIER))
+        await ledger.change(ledger.listings.add_page, "search", page(1, modified=listed), TASKS)
+        await ledger.save(visit(in_hand, EARLIER))
         await ledger.flush()
         assert await ledger.pending_items(0, 9) == [], "most such records are not old"
     for _ in range(2):
         async with run(tmp_path) as ledger:
-            assert (await ledger.add_page("search", page(1, modified=listed), TASKS)).pending == again
+            assert (
+                await ledger.change(ledger.listings.add_page, "search", page(1, modified=listed), TASKS)
+            ).pending == again
             for item in await ledger.pending_items(0, 9):
-                await ledger.save_item(visit(item, EARLIER))
-            assert (await ledger.add_page("other", page(1, modified=listed), TASKS)).pending == 0, (
-                "once a run"
-            )
+                await ledger.save(visit(item, EARLIER))
+            assert (
+                await ledger.change(ledger.listings.add_page, "other", page(1, modified=listed), TASKS)
+            ).pending == 0, "once a run"
 
 
 @pytest.mark.parametrize("status", [FileStatus.PENDING, FileStatus.SKIPPED, FileStatus.WITHHELD])
@@ -544,31 +568,33 @@ async def test_a_file_that_came_while_its_item_was_visited_is_not_owed_again(
     status: FileStatus, tmp_path: Path
 ) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, modified=EARLIER), TASKS)
-        await ledger.save_item(result(1, placed(7), placed(8, name="y")))
-        await ledger.add_page("a", page(1, modified=LATER), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1, modified=EARLIER), TASKS)
+        await ledger.save(result(1, placed(7), placed(8, name="y")))
+        await ledger.change(ledger.listings.add_page, "a", page(1, modified=LATER), TASKS)
         (in_hand,) = await ledger.pending_items(0, 9)
         assert await files_here(ledger, 1) == {}
-        await ledger.save_file(
-            FileResult(ItemKey(1), 7, FileStatus.DONE, seq=(await ledger.pending_files(0, 9))[0].seq)
+        await ledger.save(
+            FileResult(
+                ItemKey(1), 7, FileStatus.DONE, seq=(await ledger.read(ledger.queue.files, 0, 9))[0].seq
+            )
         )
-        await ledger.save_item(visit(in_hand, LATER, placed(7, status), placed(8, name="elsewhere")))
+        await ledger.save(visit(in_hand, LATER, placed(7, status), placed(8, name="elsewhere")))
         await ledger.flush()
-        assert [owed.path for owed in await ledger.pending_files(0, 9)] == ["files/1/elsewhere"]
+        assert [owed.path for owed in await ledger.read(ledger.queue.files, 0, 9)] == ["files/1/elsewhere"]
         assert await files_here(ledger, 1) == {7: (placed(7).file, "files/1/x")}
     assert_counts_are_exact(tmp_path)
 
 
 async def test_a_file_that_is_in_hand_while_its_item_is_visited_is_done_when_it_comes(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1), TASKS)
-        await ledger.save_item(result(1, placed(7)))
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
+        await ledger.save(result(1, placed(7)))
         await ledger.flush()
-        (in_hand,) = await ledger.pending_files(0, 9)
-        await ledger.save_item(result(1, placed(7)))
+        (in_hand,) = await ledger.read(ledger.queue.files, 0, 9)
+        await ledger.save(result(1, placed(7)))
         await ledger.flush()
-        assert await ledger.pending_files(in_hand.seq, 9) == [], "nobody else is to fetch it"
-        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq))
+        assert await ledger.read(ledger.queue.files, in_hand.seq, 9) == [], "nobody else is to fetch it"
+        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq))
         await ledger.flush()
         assert await files_here(ledger, 1) == {7: (placed(7).file, "files/1/x")}
 
@@ -578,48 +604,48 @@ async def test_a_file_that_was_replaced_by_another_while_its_item_was_visited_is
         return replace(placed(7), file=replace(placed(7).file, md5=md5))
 
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1), TASKS)
-        await ledger.save_item(result(1, version("0" * 32)))
-        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE))
-        await ledger.save_item(result(1, version("1" * 32)))
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
+        await ledger.save(result(1, version("0" * 32)))
+        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.DONE))
+        await ledger.save(result(1, version("1" * 32)))
         await ledger.flush()
-        assert [owed.file.md5 for owed in await ledger.pending_files(0, 9)] == ["1" * 32]
+        assert [owed.file.md5 for owed in await ledger.read(ledger.queue.files, 0, 9)] == ["1" * 32]
 
 
 async def test_a_file_that_its_record_placed_anew_while_it_was_in_hand_is_not_called_done(
     tmp_path: Path,
 ) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1), TASKS)
-        await ledger.save_item(result(1, placed(7, name="old")))
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
+        await ledger.save(result(1, placed(7, name="old")))
         await ledger.flush()
-        (in_hand,) = await ledger.pending_files(0, 9)
-        await ledger.save_item(result(1, placed(7, name="new")))
-        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq))
+        (in_hand,) = await ledger.read(ledger.queue.files, 0, 9)
+        await ledger.save(result(1, placed(7, name="new")))
+        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq))
         await ledger.flush()
-        assert [owed.path for owed in await ledger.pending_files(0, 9)] == ["files/1/new"]
+        assert [owed.path for owed in await ledger.read(ledger.queue.files, 0, 9)] == ["files/1/new"]
 
 
 async def test_files_that_failed_come_behind_those_not_tried_yet(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1), TASKS)
-        await ledger.save_item(result(1, *(placed(n, name=str(n)) for n in range(1, 5))))
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
+        await ledger.save(result(1, *(placed(n, name=str(n)) for n in range(1, 5))))
         for file_id in (1, 2):
-            await ledger.save_file(
+            await ledger.save(
                 FileResult(ItemKey(1), file_id, FileStatus.FAILED, "no", 6, FailureKind.BLOCKED)
             )
     async with run(tmp_path) as ledger:
-        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [3, 4, 1, 2]
+        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [3, 4, 1, 2]
 
 
 async def test_an_item_that_was_withdrawn_and_is_listed_is_asked_for_again(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1), TASKS)
-        await ledger.save_item(result(1))
-        await ledger.save_item(ItemResult(ItemKey(1), {"metadata": WorkState.WITHDRAWN}))
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
+        await ledger.save(result(1))
+        await ledger.save(ItemResult(ItemKey(1), {"metadata": WorkState.WITHDRAWN}))
     async with run(tmp_path) as ledger:
         assert await ids(ledger) == []
-        assert (await ledger.add_page("a", page(1), TASKS)).pending == 1
+        assert (await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)).pending == 1
         assert await ids(ledger) == [1]
 
 
@@ -628,16 +654,18 @@ async def test_what_went_wrong_with_a_listing_is_told_for_as_long_as_the_listing
 ) -> None:
     odd = Unresolved("page 1, entry 3", "no id", FailureKind.PERMANENT)
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", replace(page(1, cursor="2"), unresolved=(odd,)), TASKS)
+        await ledger.change(
+            ledger.listings.add_page, "a", replace(page(1, cursor="2"), unresolved=(odd,)), TASKS
+        )
         cut = Failure("listing", "cut", FailureKind.TRANSIENT, subject="a")
-        await ledger.add_listing_failure(cut, begin_anew=False)
+        await ledger.save(ListingFailure(cut, False))
     async with run(tmp_path) as ledger:  # goes on at page 2: the odd entry of page 1 does not come again
-        await ledger.add_page("a", page(2), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(2), TASKS)
     with Reader(tmp_path) as reader:
         assert [failure.subject for failure in reader.failures()] == ["page 1, entry 3"]
         assert reader.counts()["listings"]["entries"] == 3
     async with run(tmp_path) as ledger:  # which is listed anew
-        await ledger.add_page("a", page(1, 2), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
     with Reader(tmp_path) as reader:
         assert list(reader.failures()) == []
 
@@ -645,25 +673,27 @@ async def test_what_went_wrong_with_a_listing_is_told_for_as_long_as_the_listing
 async def test_a_listing_that_is_to_begin_anew_is_accounted_for_until_it_does(tmp_path: Path) -> None:
     odd = Unresolved("page 1, entry 3", "no id", FailureKind.PERMANENT)
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", replace(page(1, 2, cursor="2"), unresolved=(odd,)), TASKS)
+        await ledger.change(
+            ledger.listings.add_page, "a", replace(page(1, 2, cursor="2"), unresolved=(odd,)), TASKS
+        )
         refused = Failure("listing", "refused", FailureKind.PERMANENT, subject="a")
-        await ledger.add_listing_failure(refused, begin_anew=True)
+        await ledger.save(ListingFailure(refused, True))
     with Reader(tmp_path) as reader:
         assert reader.counts()["listings"] == {
             "entries": 3, "unique": 2, "duplicates": 0, "excluded": 0, "unresolved": 1,
         }  # fmt: skip
     async with run(tmp_path) as ledger:
-        assert await ledger.listed("a") == ListingProgress()
+        assert await ledger.read(ledger.listings.progress, "a") == ListingProgress()
 
 
 async def test_listings_that_are_not_asked_for_any_more_are_forgotten(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, cursor="2"), TASKS)
-        await ledger.add_listing_failure(
-            Failure("listing", "cut", FailureKind.TRANSIENT, subject="a"), begin_anew=False
+        await ledger.change(ledger.listings.add_page, "a", page(1, cursor="2"), TASKS)
+        await ledger.save(
+            ListingFailure(Failure("listing", "cut", FailureKind.TRANSIENT, subject="a"), False)
         )
-        await ledger.add_page("b", page(1, 2), TASKS)
-        await ledger.keep_listings(["b"])
+        await ledger.change(ledger.listings.add_page, "b", page(1, 2), TASKS)
+        await ledger.change(ledger.listings.keep, ["b"])
     with Reader(tmp_path) as reader:
         counts = reader.counts()
     assert (counts["listings_open"], counts["failures"], counts["items"]) == (0, 0, 2)
@@ -672,23 +702,23 @@ async def test_listings_that_are_not_asked_for_any_more_are_forgotten(tmp_path: 
 
 async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, 2, 3), TASKS)
-        await ledger.save_item(result(1, placed(7), placed(8)))
+        await ledger.change(ledger.listings.add_page, "a", page(1, 2, 3), TASKS)
+        await ledger.save(result(1, placed(7), placed(8)))
         for file_id, failure_kind in ((7, FailureKind.TRANSIENT), (8, FailureKind.PERMANENT)):
-            await ledger.save_file(FileResult(ItemKey(1), file_id, FileStatus.FAILED, "no", 6, failure_kind))
+            await ledger.save(FileResult(ItemKey(1), file_id, FileStatus.FAILED, "no", 6, failure_kind))
         for item_id, failure_kind in ((2, FailureKind.BLOCKED), (3, FailureKind.NOT_FOUND)):
             failure = Failure("stats", "no", failure_kind, ItemId(item_id), attempts=6)
             states = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
-            await ledger.save_item(ItemResult(ItemKey(item_id), states, (failure,)))
-        await ledger.add_listing_failure(
-            Failure("listing", "cut", FailureKind.TRANSIENT, subject="b"), begin_anew=False
+            await ledger.save(ItemResult(ItemKey(item_id), states, (failure,)))
+        await ledger.save(
+            ListingFailure(Failure("listing", "cut", FailureKind.TRANSIENT, subject="b"), False)
         )
         assert await ledger.begin_again((FailureKind.TRANSIENT, FailureKind.BLOCKED)) == RequeuedWork(1, 1, 1)
         assert [(owed.item_id, owed.tasks) for owed in await ledger.pending_items(0, 9)] == [
             (2, frozenset({"stats"}))
         ]
-        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [7]
-        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.FAILED, "no", 2, FailureKind.TRANSIENT))
+        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [7]
+        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.FAILED, "no", 2, FailureKind.TRANSIENT))
     with Reader(tmp_path) as reader:
         attempts = {failure.file_id: failure.attempts for failure in reader.failures() if failure.file_id}
     assert attempts == {7: 8, 8: 6}
@@ -701,13 +731,18 @@ async def test_names_that_are_asked_for_once_more_cannot_get_lost(tmp_path: Path
         Unresolved("10.1/y", "none", FailureKind.NOT_FOUND),
     )
     async with run(tmp_path, outcome="interrupted") as ledger:
-        await ledger.add_page("a", Page((ItemRef(ItemId(1)),), None, names), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", Page((ItemRef(ItemId(1)),), None, names), TASKS)
         assert (await ledger.begin_again((FailureKind.TRANSIENT,))).names == ("10.1/x",)
-        await ledger.add_page("a once more", Page((), None, names[:1]), TASKS)
+        await ledger.change(ledger.listings.add_page, "a once more", Page((), None, names[:1]), TASKS)
     async with run(tmp_path) as ledger:
-        await ledger.keep_listings(["a"])
-        assert not (await ledger.listed("a")).complete
-        await ledger.add_page("a", Page((ItemRef(ItemId(1)), ItemRef(ItemId(2))), None, names[1:]), TASKS)
+        await ledger.change(ledger.listings.keep, ["a"])
+        assert not (await ledger.read(ledger.listings.progress, "a")).complete
+        await ledger.change(
+            ledger.listings.add_page,
+            "a",
+            Page((ItemRef(ItemId(1)), ItemRef(ItemId(2))), None, names[1:]),
+            TASKS,
+        )
     with Reader(tmp_path) as reader:
         assert [failure.subject for failure in reader.failures()] == ["10.1/y"]
 
@@ -718,9 +753,9 @@ async def test_a_name_that_is_asked_for_once_more_is_counted_once(tmp_path: Path
         Unresolved("10.1/y", "none", FailureKind.NOT_FOUND),
     )
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", Page((ItemRef(ItemId(1)),), None, names), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", Page((ItemRef(ItemId(1)),), None, names), TASKS)
         await ledger.begin_again((FailureKind.TRANSIENT,))
-        await ledger.add_page("a once more", page(2), TASKS)
+        await ledger.change(ledger.listings.add_page, "a once more", page(2), TASKS)
     with Reader(tmp_path) as reader:
         assert reader.counts()["listings"] == {
             "entries": 3, "unique": 2, "duplicates": 0, "excluded": 0, "unresolved": 1,
@@ -768,7 +803,7 @@ async def test_a_ledger_of_the_first_version_is_brought_up_to_date(reads_first: 
             assert [failure.subject for failure in reader.failures()] == ["a", ""]
     async with run(tmp_path, RunSpec(frozenset({"metadata"}), with_files=False)) as ledger:
         assert (
-            await ledger.listed("a") == ListingProgress()
+            await ledger.read(ledger.listings.progress, "a") == ListingProgress()
         )  # read anew: it costs a request for a thousand items
         assert await ids(ledger) == [2]
     with Reader(tmp_path) as reader:
@@ -888,7 +923,7 @@ def test_a_reader_keeps_nobody_from_writing_between_two_records(tmp_path: Path) 
 
 async def test_counts_agree_while_a_run_goes_on(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
     new = iter(range(2, 1000))
     with closing(sqlite3.connect(tmp_path / NAME)) as db, Reader(tmp_path) as reader:
 
@@ -978,35 +1013,36 @@ async def test_counts_are_exact_after_every_kind_of_change(tmp_path: Path) -> No
             await ledger.flush()
             assert_counts_are_exact(tmp_path)
 
-        await ledger.add_page("a", page(1, 2, 3, 4, cursor="2", modified="2024-01-01T00:00:00Z"), TASKS)
-        await ledger.add_page("b", page(4, 5), TASKS)
+        await ledger.change(
+            ledger.listings.add_page,
+            "a",
+            page(1, 2, 3, 4, cursor="2", modified="2024-01-01T00:00:00Z"),
+            TASKS,
+        )
+        await ledger.change(ledger.listings.add_page, "b", page(4, 5), TASKS)
         await check()
         withheld = replace(placed(9, FileStatus.WITHHELD), reason="embargo")
-        await ledger.save_item(result(1, placed(7), placed(8, FileStatus.LINK), withheld))
-        await ledger.save_item(
-            ItemResult(ItemKey(2), ALL_DONE, (), (TaskResult(record(2, withheld="embargo")),))
-        )
+        await ledger.save(result(1, placed(7), placed(8, FileStatus.LINK), withheld))
+        await ledger.save(ItemResult(ItemKey(2), ALL_DONE, (), (TaskResult(record(2, withheld="embargo")),)))
         await check()
-        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
+        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.FAILED, "cut", 6, FailureKind.BLOCKED))
         failure = Failure("stats", "no", FailureKind.TRANSIENT, ItemId(3), attempts=2)
         failed = {"metadata": WorkState.DONE, "stats": WorkState.FAILED}
-        await ledger.save_item(ItemResult(ItemKey(3), failed, (failure,)))
+        await ledger.save(ItemResult(ItemKey(3), failed, (failure,)))
         await check()
         assert await ledger.begin_again((FailureKind.TRANSIENT, FailureKind.BLOCKED))
         await check()
-        await ledger.save_item(result(1, placed(7, name="replaced"), placed(10)))
-        await ledger.save_file(FileResult(ItemKey(1), 10, FileStatus.DONE))
-        await ledger.save_item(
-            ItemResult(ItemKey(5), {"metadata": WorkState.WITHDRAWN, "stats": WorkState.DONE})
-        )
+        await ledger.save(result(1, placed(7, name="replaced"), placed(10)))
+        await ledger.save(FileResult(ItemKey(1), 10, FileStatus.DONE))
+        await ledger.save(ItemResult(ItemKey(5), {"metadata": WorkState.WITHDRAWN, "stats": WorkState.DONE}))
         await check()
-        await ledger.save_item(ItemResult(ItemKey(3), failed, (failure,)))
+        await ledger.save(ItemResult(ItemKey(3), failed, (failure,)))
     rules = RunSpec(TASKS, with_files=True, refresh=frozenset({"stats"}), accepts=lambda *_: False)
     async with run(tmp_path, rules) as ledger:
         assert_counts_are_exact(tmp_path)
-        await ledger.add_page("b", page(1, 5, modified="2025-01-01T00:00:00Z"), TASKS)
+        await ledger.change(ledger.listings.add_page, "b", page(1, 5, modified="2025-01-01T00:00:00Z"), TASKS)
         assert_counts_are_exact(tmp_path)
-        await ledger.keep_listings(["b"])
+        await ledger.change(ledger.listings.keep, ["b"])
         assert_counts_are_exact(tmp_path)
     assert_counts_are_exact(tmp_path)
 
@@ -1038,11 +1074,13 @@ async def test_counts_are_exact_whatever_comes(seed: int, tmp_path: Path) -> Non
             assert_counts_are_exact(tmp_path)
             for key in ("a", "b"):
                 numbers = chance.choices(range(1, 31), k=20)
-                await ledger.add_page(key, page(*numbers, cursor=chance.choice(["2", None])), TASKS)
-            await ledger.add_page("c", page(*range(1, 31)), TASKS)
+                await ledger.change(
+                    ledger.listings.add_page, key, page(*numbers, cursor=chance.choice(["2", None])), TASKS
+                )
+            await ledger.change(ledger.listings.add_page, "c", page(*range(1, 31)), TASKS)
             for _ in range(60):
-                await ledger.save_item(some_item())
-                await ledger.save_file(some_file())
+                await ledger.save(some_item())
+                await ledger.save(some_file())
             await ledger.flush()
             assert_counts_are_exact(tmp_path)
             await ledger.begin_again(list(FailureKind)[:2])
@@ -1090,9 +1128,11 @@ async def test_a_ledger_of_the_second_version_is_brought_up_to_date_and_counts_t
         "failures": 1,
     }
     async with run(tmp_path, RunSpec(frozenset({"metadata"}), with_files=True)) as ledger:
-        assert await ledger.listed("a") == ListingProgress("2", complete=False, named=2, unique=2)
+        assert await ledger.read(ledger.listings.progress, "a") == ListingProgress(
+            "2", complete=False, named=2, unique=2
+        )
         assert await ids(ledger) == [2, 3]  # the one that was in line first
-        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [8]
+        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [8]
         assert_counts_are_exact(tmp_path)
     with closing(sqlite3.connect(tmp_path / NAME)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -1122,10 +1162,10 @@ async def test_sizes_beyond_all_reason_stop_neither_an_old_ledger_nor_a_run(
         huge = replace(placed(5).file, size=most)
         for status in (FileStatus.PENDING, FileStatus.DONE):
             files = tuple(PlannedFile(replace(huge, id=n), f"files/1/{n}", status) for n in (5, 6, 8))
-            await ledger.save_item(ItemResult(ItemKey(1), {}, (), (TaskResult(record(1), files),)))
+            await ledger.save(ItemResult(ItemKey(1), {}, (), (TaskResult(record(1), files),)))
             for file_id in (5, 6, 8):
-                await ledger.save_file(FileResult(ItemKey(1), file_id, FileStatus.DONE))
-        await ledger.save_item(result(1, placed(5)))
+                await ledger.save(FileResult(ItemKey(1), file_id, FileStatus.DONE))
+        await ledger.save(result(1, placed(5)))
     with Reader(tmp_path) as reader:
         told = {status: of["files"] for status, of in reader.counts()["files"].items()}
         assert told == {"pending": 1}
@@ -1133,33 +1173,29 @@ async def test_sizes_beyond_all_reason_stop_neither_an_old_ledger_nor_a_run(
 
 async def test_what_is_in_line_keeps_its_place_over_a_run_that_has_no_use_for_it(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="interrupted") as ledger:
-        await ledger.add_page("a", page(3, 1, 2), TASKS)
-        await ledger.save_item(
-            ItemResult(ItemKey(1), {"metadata": WorkState.DONE, "stats": WorkState.PENDING})
-        )
-        await ledger.save_item(result(3, placed(7), placed(6, name="y")))
+        await ledger.change(ledger.listings.add_page, "a", page(3, 1, 2), TASKS)
+        await ledger.save(ItemResult(ItemKey(1), {"metadata": WorkState.DONE, "stats": WorkState.PENDING}))
+        await ledger.save(result(3, placed(7), placed(6, name="y")))
     only = frozenset({"metadata"})
     async with run(tmp_path, RunSpec(only, with_files=False), outcome="interrupted") as ledger:
         assert await ids(ledger) == [2]
-        assert await ledger.pending_files(0, 9) == []
+        assert await ledger.read(ledger.queue.files, 0, 9) == []
     async with run(tmp_path) as ledger:
         assert await ids(ledger) == [2, 1]
-        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [7, 6]
+        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [7, 6]
 
 
 async def test_the_last_word_on_an_item_or_a_file_counts_also_within_a_batch(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, 2), TASKS)
-        await ledger.save_item(result(1, placed(7), placed(8, name="y")))
-        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.FAILED, "cut", 3, FailureKind.TRANSIENT))
-        await ledger.save_file(
-            FileResult(ItemKey(1), 7, FileStatus.FAILED, "cut again", 2, FailureKind.TRANSIENT)
-        )
-        await ledger.save_item(result(2, placed(9)))
-        await ledger.save_file(FileResult(ItemKey(2), 9, FileStatus.DONE))
-        await ledger.save_item(result(2, placed(9, name="another place")))
+        await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
+        await ledger.save(result(1, placed(7), placed(8, name="y")))
+        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.FAILED, "cut", 3, FailureKind.TRANSIENT))
+        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.FAILED, "cut again", 2, FailureKind.TRANSIENT))
+        await ledger.save(result(2, placed(9)))
+        await ledger.save(FileResult(ItemKey(2), 9, FileStatus.DONE))
+        await ledger.save(result(2, placed(9, name="another place")))
         await ledger.flush()
-        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [8, 9]
+        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [8, 9]
     with Reader(tmp_path) as reader:
         assert [(each.file_id, each.error, each.attempts) for each in reader.failures()] == [
             (7, "cut again", 5)
@@ -1169,28 +1205,28 @@ async def test_the_last_word_on_an_item_or_a_file_counts_also_within_a_batch(tmp
 async def test_no_table_is_walked_to_count_or_to_begin(tmp_path: Path) -> None:
     """With a million items each walk takes seconds; that of the records, at five kilobytes each, minutes."""
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1, 2), TASKS)
-        await ledger.save_item(result(1, placed(7)))
+        await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
+        await ledger.save(result(1, placed(7)))
     statements: list[str] = []
     ledger = Ledger(tmp_path)
     ledger.open()
-    ledger._db.set_trace_callback(statements.append)
+    ledger._lease.db.set_trace_callback(statements.append)
     await ledger.begin(OPENING)
-    await ledger.keep_listings(["a"])
-    await ledger.add_page("a", page(1, 2, 3), TASKS)
-    await ledger.save_item(result(1, placed(7)))
-    await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE))
+    await ledger.change(ledger.listings.keep, ["a"])
+    await ledger.change(ledger.listings.add_page, "a", page(1, 2, 3), TASKS)
+    await ledger.save(result(1, placed(7)))
+    await ledger.save(FileResult(ItemKey(1), 7, FileStatus.DONE))
     await ledger.flush()
     with Reader(tmp_path) as reader:
         reader._db.set_trace_callback(statements.append)
         reader.counts()
         reader._db.set_trace_callback(None)
-    ledger._db.set_trace_callback(None)
+    ledger._lease.db.set_trace_callback(None)
     plans = {
         (step, statement)
         for statement in statements
         if statement.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE"}
-        for *_, step in ledger._db.execute(f"EXPLAIN QUERY PLAN {statement}")
+        for *_, step in ledger._lease.db.execute(f"EXPLAIN QUERY PLAN {statement}")
     }
     await ledger.close("finished")
     assert len(plans) > 20
@@ -1206,14 +1242,14 @@ async def test_no_table_is_walked_to_count_or_to_begin(tmp_path: Path) -> None:
 async def test_a_batch_of_more_than_one_statement_takes_is_written_whole(tmp_path: Path) -> None:
     numbers = range(1, 2 * bulk.ROWS_AT_ONCE + 51)
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(*numbers), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(*numbers), TASKS)
         assert await ids(ledger) == list(numbers)
         for item_id in numbers:
-            await ledger.save_item(result(item_id, placed(item_id)))
+            await ledger.save(result(item_id, placed(item_id)))
         long = b'{"x":"%s"}' % (b"x" * (bulk.BYTES_AT_ONCE // 2))
         large = [Record(record(n).article, long) for n in (1, 2, 3)]
         for each in large:
-            await ledger.save_item(ItemResult(ItemKey(each.article.id), {}, (), (TaskResult(each),)))
+            await ledger.save(ItemResult(ItemKey(each.article.id), {}, (), (TaskResult(each),)))
     assert_counts_are_exact(tmp_path)
     with Reader(tmp_path) as reader:
         raws = {item.id: item.raw for item in reader.items()}
@@ -1223,14 +1259,14 @@ async def test_a_batch_of_more_than_one_statement_takes_is_written_whole(tmp_pat
 
 async def test_a_listing_that_failed_on_its_first_page_stays_a_failure(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="finished") as ledger:
-        await ledger.add_page("a", page(1, 2), TASKS)
-        await ledger.add_page("b", page(3), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
+        await ledger.change(ledger.listings.add_page, "b", page(3), TASKS)
     async with run(tmp_path) as ledger:
-        await ledger.add_listing_failure(
-            Failure("listing", "gone", FailureKind.NOT_FOUND, subject="a"), begin_anew=True
+        await ledger.save(
+            ListingFailure(Failure("listing", "gone", FailureKind.NOT_FOUND, subject="a"), True)
         )
-        await ledger.add_page("b", page(3), TASKS)
-        assert await ledger.requeue_vanished() == 0, "a could not be read: nobody knows"
+        await ledger.change(ledger.listings.add_page, "b", page(3), TASKS)
+        assert await ledger.change(ledger.listings.requeue_vanished) == 0, "a could not be read: nobody knows"
     with Reader(tmp_path) as reader:
         assert [failure.subject for failure in reader.failures()] == ["a"]
 
@@ -1238,24 +1274,26 @@ async def test_a_listing_that_failed_on_its_first_page_stays_a_failure(tmp_path:
 async def test_what_an_earlier_harvest_left_half_read_begins_anew(tmp_path: Path) -> None:
     """The last one's goes on; one from before was left for a run that asked for something else."""
     async with run(tmp_path, outcome="finished") as ledger:
-        await ledger.add_page("a", page(1, cursor="2"), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1, cursor="2"), TASKS)
     async with run(tmp_path, outcome="finished") as ledger:
-        assert (await ledger.listed("a")).cursor == "2"
-        await ledger.add_page("b", page(2), TASKS)
+        assert (await ledger.read(ledger.listings.progress, "a")).cursor == "2"
+        await ledger.change(ledger.listings.add_page, "b", page(2), TASKS)
     async with run(tmp_path) as ledger:
-        assert (await ledger.listed("a")).cursor is None
+        assert (await ledger.read(ledger.listings.progress, "a")).cursor is None
 
 
 async def test_what_listings_found_since_is_added_to_them(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="finished") as ledger:
-        await ledger.add_page("a", page(1, 2), TASKS)
-        await ledger.add_page("b", page(2, 3), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
+        await ledger.change(ledger.listings.add_page, "b", page(2, 3), TASKS)
     async with run(tmp_path, RunSpec(TASKS, with_files=True, quick=True)) as ledger:
-        await ledger.add_page("a since", page(2, 4), TASKS)
-        await ledger.add_page("b since", page(5, cursor="2"), TASKS)
-        await ledger.merge({"a since": "a", "b since": "b"})
-        assert (await ledger.listed("a")).unique == 3
-        assert (await ledger.listed("b")).unique == 2, "the other one was not read to its end"
+        await ledger.change(ledger.listings.add_page, "a since", page(2, 4), TASKS)
+        await ledger.change(ledger.listings.add_page, "b since", page(5, cursor="2"), TASKS)
+        await ledger.change(ledger.listings.merge, {"a since": "a", "b since": "b"})
+        assert (await ledger.read(ledger.listings.progress, "a")).unique == 3
+        assert (await ledger.read(ledger.listings.progress, "b")).unique == 2, (
+            "the other one was not read to its end"
+        )
     with Reader(tmp_path) as reader:
         counts = reader.counts()["listings"]
         assert (counts["entries"], counts["unique"], counts["duplicates"]) == (7, 5, 2)
@@ -1267,7 +1305,7 @@ async def test_what_a_run_finds_of_an_item_on_two_visits_is_told_together(tmp_pa
         return ItemResult(ItemKey(item_id), ALL_DONE, (), (TaskResult(change=change),))
 
     async with run(tmp_path, outcome="finished") as ledger:
-        await ledger.add_page("a", page(1, 2, 3), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1, 2, 3), TASKS)
         for result_ in (
             seen(1, Changed.CHANGED, "title"),
             seen(1, Changed.CHANGED, "doi"),
@@ -1276,7 +1314,7 @@ async def test_what_a_run_finds_of_an_item_on_two_visits_is_told_together(tmp_pa
             seen(3, Changed.NEW),
             seen(3, Changed.WITHDRAWN),
         ):
-            await ledger.save_item(result_)
+            await ledger.save(result_)
             await ledger.flush()
     with Reader(tmp_path) as reader:
         assert [(row.item_id, row.change, row.fields) for row in reader.changes()] == [
@@ -1289,14 +1327,14 @@ async def test_what_a_run_finds_of_an_item_on_two_visits_is_told_together(tmp_pa
 
 async def test_a_file_that_came_and_that_nobody_names_any_more_is_left_over(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1), TASKS)
-        await ledger.save_item(result(1, placed(7)))
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
+        await ledger.save(result(1, placed(7)))
         await ledger.flush()
-        (in_hand,) = await ledger.pending_files(0, 9)
-        await ledger.save_item(result(1, placed(8, name="y")))
+        (in_hand,) = await ledger.read(ledger.queue.files, 0, 9)
+        await ledger.save(result(1, placed(8, name="y")))
         await ledger.flush()
         done = FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq, path=in_hand.path, size=10)
-        await ledger.save_file(done)
+        await ledger.save(done)
     with Reader(tmp_path) as reader:
         assert [path for path, *_ in reader.removable()] == [in_hand.path]
 
@@ -1304,16 +1342,16 @@ async def test_a_file_that_came_and_that_nobody_names_any_more_is_left_over(tmp_
 async def test_a_file_that_cannot_be_had_lets_others_have_its_room(tmp_path: Path) -> None:
     limited = RunSpec(TASKS, with_files=True, max_total=15)
     async with run(tmp_path, limited) as ledger:
-        await ledger.add_page("a", page(1), TASKS)
-        await ledger.save_item(result(1, placed(7), placed(8, name="y")))
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
+        await ledger.save(result(1, placed(7), placed(8, name="y")))
         await ledger.flush()
-        (owed,) = await ledger.pending_files(0, 9)
+        (owed,) = await ledger.read(ledger.queue.files, 0, 9)
         assert owed.file.id == 7
-        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.FAILED, "no", 6, FailureKind.BLOCKED))
+        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.FAILED, "no", 6, FailureKind.BLOCKED))
         await ledger.flush()
-        await ledger.save_item(result(1, placed(7, FileStatus.SKIPPED), placed(9, name="z")))
+        await ledger.save(result(1, placed(7, FileStatus.SKIPPED), placed(9, name="z")))
         await ledger.flush()
-        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [9]
+        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [9]
 
 
 @pytest.mark.parametrize("number", [20_000])
@@ -1322,7 +1360,7 @@ async def test_sharing_the_room_takes_no_longer_for_each_file_the_more_there_are
 ) -> None:
     limited = RunSpec(TASKS, with_files=True, max_total=100)
     async with run(tmp_path, limited) as ledger:
-        await ledger.add_page("a", page(1), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
     with closing(sqlite3.connect(tmp_path / NAME)) as db, db:
         db.executemany(
             "INSERT INTO files (item_id, file_id, name, folder, size, url, path, status)"
@@ -1331,70 +1369,68 @@ async def test_sharing_the_room_takes_no_longer_for_each_file_the_more_there_are
         )
     began = time.perf_counter()
     async with run(tmp_path, limited) as ledger:
-        assert len(await ledger.pending_files(0, 100)) == 10
+        assert len(await ledger.read(ledger.queue.files, 0, 100)) == 10
     assert time.perf_counter() - began < 1.5
 
 
 async def test_a_file_tried_once_more_gets_no_room_that_others_have(tmp_path: Path) -> None:
     limited = RunSpec(TASKS, with_files=True, max_total=20)
     async with run(tmp_path, limited) as ledger:
-        await ledger.add_page("a", page(1, 2), TASKS)
-        await ledger.save_item(result(1, placed(7), placed(8, name="y")))
+        await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
+        await ledger.save(result(1, placed(7), placed(8, name="y")))
         await ledger.flush()
-        for owed in await ledger.pending_files(0, 9):
+        for owed in await ledger.read(ledger.queue.files, 0, 9):
             status = FileStatus.FAILED if owed.file.id == 7 else FileStatus.DONE
-            await ledger.save_file(
-                FileResult(ItemKey(1), owed.file.id, status, "no", 1, FailureKind.TRANSIENT)
-            )
+            await ledger.save(FileResult(ItemKey(1), owed.file.id, status, "no", 1, FailureKind.TRANSIENT))
         await ledger.flush()
-        await ledger.save_item(result(2, placed(9, name="z")))  # has the room that the failed one gave back
+        await ledger.save(result(2, placed(9, name="z")))  # has the room that the failed one gave back
         await ledger.flush()
         assert (await ledger.begin_again((FailureKind.TRANSIENT,))).files == 0
-        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [9]
+        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [9]
 
 
 async def test_a_failure_gives_back_no_room_of_a_file_that_is_owed_anew(tmp_path: Path) -> None:
     limited = RunSpec(TASKS, with_files=True, max_total=15)
     async with run(tmp_path, limited) as ledger:
-        await ledger.add_page("a", page(1, 2), TASKS)
-        await ledger.save_item(result(1, placed(7)))
+        await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
+        await ledger.save(result(1, placed(7)))
         await ledger.flush()
-        (in_hand,) = await ledger.pending_files(0, 9)
-        await ledger.save_item(result(1, placed(7, name="renamed")))
+        (in_hand,) = await ledger.read(ledger.queue.files, 0, 9)
+        await ledger.save(result(1, placed(7, name="renamed")))
         await ledger.flush()
         failed = FileResult(ItemKey(1), 7, FileStatus.FAILED, "no", 1, FailureKind.TRANSIENT, seq=in_hand.seq)
-        await ledger.save_file(failed)
-        await ledger.save_item(result(2, placed(8, name="y")))
+        await ledger.save(failed)
+        await ledger.save(result(2, placed(8, name="y")))
         await ledger.flush()
-        assert [owed.file.id for owed in await ledger.pending_files(0, 9)] == [7]
+        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [7]
 
 
 async def test_a_file_that_came_where_it_is_not_wanted_any_more_is_left_over(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1), TASKS)
-        await ledger.save_item(result(1, placed(7)))
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
+        await ledger.save(result(1, placed(7)))
         await ledger.flush()
-        (in_hand,) = await ledger.pending_files(0, 9)
-        await ledger.save_item(result(1, replace(placed(7, FileStatus.WITHHELD), reason="embargo")))
+        (in_hand,) = await ledger.read(ledger.queue.files, 0, 9)
+        await ledger.save(result(1, replace(placed(7, FileStatus.WITHHELD), reason="embargo")))
         await ledger.flush()
         done = FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq, path=in_hand.path, size=10)
-        await ledger.save_file(done)
+        await ledger.save(done)
     with Reader(tmp_path) as reader:
         assert [path for path, *_ in reader.removable()] == [in_hand.path]
 
 
 async def test_what_is_damaged_of_a_withdrawn_item_is_not_owed(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
-        await ledger.add_page("a", page(1), TASKS)
-        await ledger.save_item(result(1, placed(7)))
-        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.DONE))
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
+        await ledger.save(result(1, placed(7)))
+        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.DONE))
         await ledger.flush()
         gone = {"metadata": WorkState.WITHDRAWN, "stats": WorkState.DONE}
-        await ledger.save_item(ItemResult(ItemKey(1), gone))
+        await ledger.save(ItemResult(ItemKey(1), gone))
         await ledger.flush()
-        await ledger.save_file(FileResult(ItemKey(1), 7, FileStatus.PENDING))
+        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.PENDING))
         await ledger.flush()
-        assert await ledger.pending_files(0, 9) == []
+        assert await ledger.read(ledger.queue.files, 0, 9) == []
     with Reader(tmp_path) as reader:
         assert reader.counts()["outcomes"]["files"] == {"withdrawn": 1}
 
@@ -1403,14 +1439,14 @@ async def test_a_number_that_was_mistyped_once_is_forgotten_when_nothing_names_i
     failure = Failure("metadata", "not found", FailureKind.NOT_FOUND, ItemId(9), attempts=1)
     failed = {"metadata": WorkState.FAILED, "stats": WorkState.DONE}
     async with run(tmp_path, outcome="finished") as ledger:
-        await ledger.add_page("typed", page(9), TASKS)
-        await ledger.add_page("a", page(1), TASKS)
-        await ledger.save_item(ItemResult(ItemKey(9), failed, (failure,)))
+        await ledger.change(ledger.listings.add_page, "typed", page(9), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
+        await ledger.save(ItemResult(ItemKey(9), failed, (failure,)))
     async with run(tmp_path, outcome="finished") as ledger:
         assert [owed.item_id for owed in await ledger.pending_items(0, 9)] == [1, 9], "it is named as yet"
-        await ledger.keep_listings(["a"])
-        await ledger.add_page("a", page(1), TASKS)
-        await ledger.save_item(ItemResult(ItemKey(9), failed, (failure,)))
+        await ledger.change(ledger.listings.keep, ["a"])
+        await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
+        await ledger.save(ItemResult(ItemKey(9), failed, (failure,)))
     async with run(tmp_path) as ledger:
         assert [owed.item_id for owed in await ledger.pending_items(0, 9)] == [1]
     assert_counts_are_exact(tmp_path)

@@ -212,12 +212,12 @@ async def prepared(folder: Path, files: Iterable[tuple[int, str, str, bytes]]) -
     """Make a harvest with files of item 1: id, name in the record, name on the disk, bytes."""
     (folder / "files/1").mkdir(parents=True)
     async with opened(folder) as ledger:
-        await ledger.add_page("a", Page((ItemRef(ItemId(1)),), None), TASKS)
+        await ledger.change(ledger.listings.add_page, "a", Page((ItemRef(ItemId(1)),), None), TASKS)
         placed = []
         for file_id, name, on_disk, content in files:
             (folder / "files/1" / on_disk).write_bytes(content)
             placed.append(PlannedFile(remote(file_id, name, content), f"files/1/{on_disk}", FileStatus.DONE))
-        await ledger.save_item(read(*placed))
+        await ledger.save(read(*placed))
 
 
 SWAPPED = ((7, "a.csv", "b.csv", b"seven"), (8, "b.csv", "c.csv", b"eight!"), (9, "c.csv", "a.csv", b"nine"))
@@ -236,8 +236,8 @@ async def test_files_that_change_names_with_each_other_survive_a_kill_at_any_mom
         mover = Placement(ledger, Store(tmp_path))
         await mover.recover()
         await mover.place_files()
-        assert await ledger.rename_journal.unfinished() == []
-        item = await ledger.rename_journal.files_of(ItemKey(1))
+        assert await ledger.read(ledger.rename_journal.unfinished) == []
+        item = await ledger.read(ledger.rename_journal.files_of, ItemKey(1))
         assert [(file.id, path) for file, path, _ in item.files] == [
             (7, "files/1/a.csv"),
             (8, "files/1/b.csv"),
@@ -261,9 +261,9 @@ async def test_what_had_left_its_place_when_the_process_was_killed_comes_to_the_
     await prepared(tmp_path, [(7, "a.csv", "b.csv", b"seven")])
     renames = [FileRename(ItemKey(1), 7, "files/1/b.csv", "files/1/a.csv")]
     async with opened(tmp_path) as ledger:
-        await ledger.rename_journal.plan(renames)
+        await ledger.change(ledger.rename_journal.plan, renames)
         await Store(tmp_path).renames.take_out([("files/1/b.csv", "files/1/a.csv")])
-        await ledger.rename_journal.note_out(renames)
+        await ledger.change(ledger.rename_journal.note_out, renames)
     async with opened(tmp_path) as ledger:
         await Placement(ledger, Store(tmp_path)).recover()
     assert files_of(tmp_path) == {"1/a.csv": b"seven"}
@@ -282,16 +282,14 @@ async def test_other_bytes_under_the_same_id_leave_the_old_ones_beside_them(tmp_
     await prepared(tmp_path, [(7, "a.csv", "a.csv", b"old bytes")])
     async with opened(tmp_path) as ledger:
         fresh = PlannedFile(remote(7, "a.csv", b"new bytes"), "files/1/a.csv", FileStatus.PENDING)
-        await ledger.save_item(read(fresh))
+        await ledger.save(read(fresh))
         await ledger.flush()
-        (owed,) = await ledger.pending_files(0, 10)
+        (owed,) = await ledger.read(ledger.queue.files, 0, 10)
         assert owed.is_taken
         await Placement(ledger, Store(tmp_path)).make_way(owed)
         assert files_of(tmp_path) == {"1/a~7.csv": b"old bytes"}
         (tmp_path / "files/1/a.csv").write_bytes(b"new bytes")
-        await ledger.save_file(
-            FileResult(ItemKey(1), 7, FileStatus.DONE, seq=owed.seq, path=owed.path, size=9)
-        )
+        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.DONE, seq=owed.seq, path=owed.path, size=9))
         await ledger.flush()
         await Placement(ledger, Store(tmp_path)).place_files()
     assert files_of(tmp_path) == {"1/a.csv": b"new bytes", "1/a~7.csv": b"old bytes"}
@@ -308,9 +306,11 @@ async def test_a_file_that_comes_back_is_taken_from_beside(md5: str, tmp_path: P
         mover = Placement(ledger, Store(tmp_path))
         turns = [(first, b"first!"), (second, b"second"), (first, b"first!"), (second, b"second")]
         for number, (file, content) in enumerate(turns):
-            await ledger.save_item(read(PlannedFile(file, "files/1/a.csv", FileStatus.PENDING)))
+            await ledger.save(read(PlannedFile(file, "files/1/a.csv", FileStatus.PENDING)))
             await ledger.flush()
-            (owed,) = [each for each in await ledger.pending_files(0, 10) if each.file.id == file.id]
+            (owed,) = [
+                each for each in await ledger.read(ledger.queue.files, 0, 10) if each.file.id == file.id
+            ]
             assert owed.is_taken is (number > 0)
             if owed.is_taken:
                 await mover.make_way(owed)
@@ -319,7 +319,7 @@ async def test_a_file_that_comes_back_is_taken_from_beside(md5: str, tmp_path: P
             if not is_back:
                 (tmp_path / "files/1/a.csv").write_bytes(content)
             done = FileResult(ItemKey(1), file.id, FileStatus.DONE, seq=owed.seq, path=owed.path, size=6)
-            await ledger.save_file(done)
+            await ledger.save(done)
             await ledger.flush()
             await mover.place_files()
     assert files_of(tmp_path) == {"1/a.csv": b"second", "1/a~7.csv": b"first!"}

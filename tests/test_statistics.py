@@ -496,12 +496,14 @@ async def test_the_ledger_keeps_what_newer_counters_replace(tmp_path: Path) -> N
     try:
         tasks = frozenset({"stats", "timeline", "breakdown"})
         await ledger.begin(RunSpec(tasks, with_files=False))
-        await ledger.add_page("a", Page((ItemRef(ItemId(1)), ItemRef(ItemId(2))), None), tasks)
+        await ledger.change(
+            ledger.listings.add_page, "a", Page((ItemRef(ItemId(1)), ItemRef(ItemId(2))), None), tasks
+        )
         for totals in (Totals(1, None, 0), Totals(3, 2, 1), Totals(None, None, None)):
             now[0] = next(moments)
             done = {"stats": WorkState.DONE}
-            await ledger.save_item(ItemResult(ItemKey(1), done, (), (TaskResult(totals=totals),)))
-            await ledger.save_item(ItemResult(ItemKey(2), done, (), (TaskResult(totals=Totals(9)),)))
+            await ledger.save(ItemResult(ItemKey(1), done, (), (TaskResult(totals=totals),)))
+            await ledger.save(ItemResult(ItemKey(2), done, (), (TaskResult(totals=Totals(9)),)))
             await ledger.flush()
         found = [
             TaskResult(usage=Usage(uses, ("views", "shares"), "month", by_country=bool(uses[0].country)))
@@ -519,10 +521,10 @@ async def test_the_ledger_keeps_what_newer_counters_replace(tmp_path: Path) -> N
             )
         ]  # fmt: skip
         for each in found:
-            await ledger.save_item(ItemResult(ItemKey(1), {"timeline": WorkState.DONE}, (), (each,)))
-        await ledger.save_item(ItemResult(ItemKey(2), {"timeline": WorkState.DONE}, (), (found[0], found[1])))
+            await ledger.save(ItemResult(ItemKey(1), {"timeline": WorkState.DONE}, (), (each,)))
+        await ledger.save(ItemResult(ItemKey(2), {"timeline": WorkState.DONE}, (), (found[0], found[1])))
         nothing = TaskResult(usage=Usage((), ("views",), "month"))
-        await ledger.save_item(ItemResult(ItemKey(2), {"timeline": WorkState.DONE}, (), (nothing,)))
+        await ledger.save(ItemResult(ItemKey(2), {"timeline": WorkState.DONE}, (), (nothing,)))
         await ledger.flush()
     finally:
         await ledger.close("finished")

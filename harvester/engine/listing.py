@@ -20,7 +20,7 @@ from harvester.engine.progress import RunCounters
 from harvester.errors import PermanentError, Rejected, TransientError
 from harvester.figshare.protocol import Figshare, Listing
 from harvester.ledger.ledger import Ledger
-from harvester.ledger.messages import ListingProgress
+from harvester.ledger.messages import ListingFailure, ListingProgress
 from harvester.models import Failure, Page
 from harvester.sources import Source
 
@@ -209,25 +209,29 @@ class Producer:
         except (PermanentError, TransientError) as error:
             why = str(error)
         for owner in sorted(owners):
-            if not await self._ledger.owners.recognise(owner, ids.get(owner), why):
+            if not await self._ledger.change(self._ledger.owners.recognise, owner, ids.get(owner), why):
                 self._counters.warn(
                     f"the token's {owner} could not be identified: {why}; the next run tries again"
                 )
 
     async def _choose(self, listings: Sequence[Listing]) -> None:
         """Decide which listings are read completely; forget those that the config no longer selects."""
+        ledger = self._ledger
         for listing in listings if self._quick else ():
-            if changes := changed_since(listing, await self._ledger.watermark(listing.key)):
+            watermark = await ledger.read(ledger.listings.watermark, listing.key)
+            if changes := changed_since(listing, watermark):
                 self._changes[listing.key] = changes
             else:
-                await self._ledger.begin_anew(listing.key)
+                await ledger.change(ledger.listings.begin_anew, [listing.key])
         kept = (*listings, *self._changes.values())
-        await self._ledger.keep_listings([listing.key for listing in kept])
+        await ledger.change(ledger.listings.keep, [listing.key for listing in kept])
 
     async def requeue_vanished(self) -> int:
         """Requeue the items that are no longer listed, as they may be withdrawn; return how many."""
-        await self._ledger.merge({changes.key: key for key, changes in self._changes.items()})
-        return await self._ledger.requeue_vanished()
+        ledger = self._ledger
+        parts = {changes.key: key for key, changes in self._changes.items()}
+        await ledger.change(ledger.listings.merge, parts)
+        return await ledger.change(ledger.listings.requeue_vanished)
 
     def stop(self) -> None:
         """Stop waiting for names from a terminal."""
@@ -236,7 +240,9 @@ class Producer:
     async def _read(self, listing: Listing) -> None:
         try:
             progress = await self._reader.read(
-                listing, await self._ledger.listed(listing.key), partial(self._add, listing)
+                listing,
+                await self._ledger.read(self._ledger.listings.progress, listing.key),
+                partial(self._add, listing),
             )
         except TransientError as error:
             await self._note(listing, error, begin_anew=False)
@@ -249,7 +255,7 @@ class Producer:
                 await self._compare(listing, progress.unique)
 
     async def _add(self, listing: Listing, page: Page) -> ListingProgress:
-        added = await self._ledger.add_page(listing.key, page, self._tasks)
+        added = await self._ledger.change(self._ledger.listings.add_page, listing.key, page, self._tasks)
         self._counters.items_pending += added.pending
         self._counters.listed += len(page.refs)
         return added.listed
@@ -275,5 +281,5 @@ class Producer:
         failure = Failure(
             "listing", str(error), error.failure_kind, subject=listing.key, attempts=error.attempts
         )
-        await self._ledger.add_listing_failure(failure, begin_anew=begin_anew)
+        await self._ledger.save(ListingFailure(failure, begin_anew))
         log.warning("%s: incomplete: %s", listing.key, error)

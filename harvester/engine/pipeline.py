@@ -138,7 +138,7 @@ class Pipeline:
             start(self._list, retries)
             start(self._dispatch, ledger.pending_items, items[0], self._all_listed, lambda: not self._items)
             start(self._process_all, items[1])
-            start(self._dispatch, ledger.pending_files, files[0], self._all_processed, self._is_idle)
+            start(self._dispatch, self._pending_files, files[0], self._all_processed, self._is_idle)
             start(self._work, executor.file_slots, self._fetch, files[1])
 
     async def _grace(self, scope: CancelScope) -> None:
@@ -183,6 +183,9 @@ class Pipeline:
                     if is_last_look:
                         return
                     await changed.wait()
+
+    async def _pending_files(self, after: int, most: int) -> list[PendingFile]:
+        return await self._ledger.read(self._ledger.queue.files, after, most)
 
     def _take_off(self, batch: Sequence[PendingItem | PendingFile]) -> None:
         """Count a batch as in flight."""
@@ -229,7 +232,7 @@ class Pipeline:
             result = await self._executor.process(item)
             done = {task for task, state in result.states.items() if state is WorkState.DONE}
             in_flight.counted |= done - {RECORD}
-            await self._ledger.save_item(result)
+            await self._ledger.save(result)
             self._report(item, result)
             self._items -= 1
             if not self._items:
@@ -267,10 +270,10 @@ class Pipeline:
             result = held if isinstance(held, FileResult) else await self._executor.fetch(held)
         if result.status is FileStatus.PENDING:
             log.info("item %d, file %d: %s", file.item_id, file.file.id, result.error)
-            await self._ledger.put_off(file)
+            await self._ledger.change(self._ledger.files.put_off, file.item_key, file.file.id, file.seq)
         else:
             self._report_file(file, result)
-            await self._ledger.save_file(replace(result, seq=file.seq))
+            await self._ledger.save(replace(result, seq=file.seq))
         self._files -= 1
         if not self._files:
             self._ledger.notify()

@@ -45,7 +45,7 @@ from harvester.jobs.task_services import TaskServices, open_task_services
 from harvester.jobs.withdrawals import decide, resolve_suspected
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import RECORD
-from harvester.models import Summary
+from harvester.models import ItemId, Summary
 from harvester.plugins import item_task_names
 from harvester.storage.disk_errors import map_disk_errors
 from harvester.storage.orphans import delete_orphans
@@ -184,7 +184,7 @@ class _Run:
         await placement.recover()
         await recover(self._config.folder, self._ledger)
         await placement.place_files()
-        await delete_orphans(services.storage, self._ledger.may_be_pending)
+        await delete_orphans(services.storage, self._may_be_pending)
         await pipeline.run()
         if pipeline.stopping.is_set():
             return
@@ -202,6 +202,9 @@ class _Run:
             await placement.place_files()
             await _confirm(services.connected.client)
             await self._decide(pipeline, services.connected.figshare)
+
+    async def _may_be_pending(self, item_id: ItemId, file_id: int, md5: str | None) -> bool:
+        return await self._ledger.read(self._ledger.queue.may_be_pending, item_id, file_id, md5)
 
     async def _decide(self, pipeline: Pipeline, figshare: Figshare) -> None:
         """Decide on what may be withdrawn, now that all was asked for; not in a run that is to stop."""

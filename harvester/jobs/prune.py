@@ -87,7 +87,9 @@ async def _prune(
     today = ledger.now()[:10]
     pruner = Pruner(config.folder, today)
     found = await to_thread.run_sync(_find, reader, config)
-    await ledger.pruned(await to_thread.run_sync(_gone, config.folder, [each.path for each in found]))
+    await ledger.change(
+        ledger.files.pruned, await to_thread.run_sync(_gone, config.folder, [each.path for each in found])
+    )
     if why := "; ".join(reader.prune_blockers()):
         return Pruned(kept=tuple(f"{path}: the last run had doubts: {why}" for path in paths))
     kept = {each.path: each.kept for each in found if each.kept}
@@ -97,7 +99,7 @@ async def _prune(
     for start in range(0, len(wanted), AT_ONCE):
         some = await to_thread.run_sync(pruner.prune, wanted[start : start + AT_ONCE], may_go)
         with CancelScope(shield=True):  # they are moved: that must be recorded
-            await ledger.pruned(some.removed)
+            await ledger.change(ledger.files.pruned, some.removed)
         pruned += some
     return pruned + await to_thread.run_sync(pruner.empty, today, trash_days)
 
@@ -107,7 +109,7 @@ async def recover(folder: Path, ledger: Ledger) -> None:
     with Reader(folder) as reader:
         if reader.prune_was_cut_off():
             gone = await to_thread.run_sync(_gone, folder, [path for path, *_ in reader.removable()])
-            await ledger.pruned(gone)
+            await ledger.change(ledger.files.pruned, gone)
 
 
 def _gone(folder: Path, paths: Iterable[str]) -> list[str]:

@@ -74,7 +74,7 @@ async def _verify(reader: Reader, storage: Storage, ledger: Ledger | None) -> Ve
             log.warning("%s: corrupt or missing", file.path)
             damaged.append(file.path)
             if ledger:
-                await ledger.save_file(FileResult(file.item_key, file.file_id, FileStatus.PENDING))
+                await ledger.save(FileResult(file.item_key, file.file_id, FileStatus.PENDING))
         checked += 1
         if time.monotonic() - last_line > LINE_EVERY_SECONDS:
             last_line = time.monotonic()

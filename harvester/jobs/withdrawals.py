@@ -37,14 +37,14 @@ async def decide(
 
     `accepted`: the number of items that may vanish at once, whatever the folder holds.
     """
-    listed = await ledger.withdrawals.doubt_listed(f"figshare does not find it; {LISTED}")
+    listed = await ledger.change(ledger.withdrawals.doubt_listed, f"figshare does not find it; {LISTED}")
     if listed:
         counters.warn(f"{listed} items were not found, and are not treated as withdrawn: {LISTED}")
-    items, harvested, _ = await ledger.withdrawals.suspected()
+    items, harvested, _ = await ledger.read(ledger.withdrawals.suspected)
     counters.suspected = items
     if not items:
         return ""
-    known = await ledger.withdrawals.unsuspected(KNOWN, with_private=has_token)
+    known = await ledger.read(ledger.withdrawals.unsuspected, KNOWN, has_token)
     if not await figshare.serves(known):
         return "the api does not return known items either: run again when it does"
     if not is_believable(items, harvested, accepted):
@@ -57,14 +57,14 @@ async def decide(
 
 async def resolve_suspected(ledger: Ledger, counters: RunCounters, doubt: str) -> None:
     """Mark suspected items as withdrawn; if there is a `doubt`, as temporary failures."""
-    items, _, visits = await ledger.withdrawals.suspected()
+    items, _, visits = await ledger.read(ledger.withdrawals.suspected)
     if not items:
         return
     if doubt:
         counters.warn(f"{items} items were not found; none is marked as withdrawn: {doubt}")
-        await ledger.withdrawals.doubt(f"figshare no longer has it; {doubt}")
+        await ledger.change(ledger.withdrawals.doubt, f"figshare no longer has it; {doubt}")
     else:
-        await ledger.withdrawals.believe()
+        await ledger.change(ledger.withdrawals.believe)
         counters.items_failed -= visits
         counters.items_done += visits
         log.info("%d items are withdrawn: figshare no longer has them", items)

@@ -39,7 +39,8 @@ class Placement:
 
     async def recover(self) -> None:
         """Complete the renames that an interrupted run had planned."""
-        unfinished = await self._journal.unfinished()
+        # In a transaction, though it only reads: none but the run that holds the folder may rename.
+        unfinished = await self._ledger.change(self._journal.unfinished)
         await self._rename([rename for rename in unfinished if not rename.is_out], is_planned=True)
         if out := [rename for rename in unfinished if rename.is_out]:
             await self._put_in(out)
@@ -85,7 +86,7 @@ class Placement:
         if await keep_in_place(self._storage, file):
             return _done(file, file.file.size)
         async with self._locks.hold(file.item_id, RENAMES):  # a file that is being renamed has no path
-            for path, size in await self._ledger.histories.duplicates(file):
+            for path, size in await self._ledger.read(self._ledger.histories.duplicates, file):
                 is_intact = await self._storage.is_intact(path, size, file.file.md5)
                 if is_intact and await self._storage.duplicate(path, file.path):
                     return _done(file, size)
@@ -93,7 +94,7 @@ class Placement:
 
     async def make_way(self, file: PendingFile) -> None:
         """Move the file that a new one replaces aside; the caller holds the lock on the path."""
-        item = await self._journal.files_of(file.item_key)
+        item = await self._ledger.read(self._journal.files_of, file.item_key)
         await self._rename(_asides(item, {file.path: file.file.id}))
 
     async def take_back(self, file: PendingFile) -> bool:
@@ -102,7 +103,7 @@ class Placement:
 
         Returns whether there was one: with the same md5, or with the same id if figshare gives no md5.
         """
-        for path, file_id in await self._journal.orphans_of(file.item_key, file.file.size):
+        for path, file_id in await self._ledger.read(self._journal.orphans_of, file.item_key, file.file.size):
             is_known = file.file.md5 is not None or file_id == file.file.id
             if is_known and await self._storage.is_intact(path, file.file.size, file.file.md5):
                 await self._rename([FileRename(file.item_key, file.file.id, path, file.path)])
@@ -118,7 +119,7 @@ class Placement:
                 run.
         """
         await self._ledger.flush()
-        while items := await self._journal.unplaced(AT_ONCE):
+        while items := await self._ledger.read(self._journal.unplaced, AT_ONCE):
             renames: list[FileRename] = []
             placed: dict[ItemKey, Mapping[int, str]] = {}
             for item in items:
@@ -136,7 +137,7 @@ class Placement:
                     file_id: path for file_id, path in wanted.items() if file_id not in here
                 }
             await self._rename(renames)
-            await self._journal.place(placed)
+            await self._ledger.change(self._journal.place, placed)
 
     async def _here(self, item: ItemFiles) -> dict[int, str]:
         """Return the paths of the fetched files; a killed run may not have recorded all."""
@@ -153,16 +154,16 @@ class Placement:
         if not renames:
             return
         if not is_planned:
-            await self._journal.plan(renames)
+            await self._ledger.change(self._journal.plan, renames)
         # First all files leave their paths, then this is synced and recorded, then they get the new ones.
         # So two files may swap names, and after a crash it is clear which file is which.
         await self._renames.take_out([(rename.source, rename.target) for rename in renames])
-        await self._journal.note_out(renames)
+        await self._ledger.change(self._journal.note_out, renames)
         await self._put_in(renames)
 
     async def _put_in(self, renames: Sequence[FileRename]) -> None:
         await self._renames.put_in([rename.target for rename in renames])
-        await self._journal.finish(renames)
+        await self._ledger.change(self._journal.finish, renames)
 
 
 def _done(file: PendingFile, size: int) -> FileResult:

@@ -149,7 +149,7 @@ class FileTable:
             [(key,) for key in keys],
         )
 
-    def put_off(self, key: int, file_id: int, seq: int) -> None:
+    def put_off(self, key: ItemKey, file_id: int, seq: int) -> None:
         """Put a file behind all others in line; one that has another seq by now keeps it."""
         self._db.execute(
             "UPDATE files SET seq = ? WHERE item_id = ? AND file_id = ? AND seq = ? AND status = 'pending'",

@@ -95,11 +95,8 @@ class Histories:
         )
         return {(task, counter): number for task, counter, number in rows}
 
-    async def duplicates(self, file: PendingFile) -> list[tuple[str, int]]:
+    def duplicates(self, file: PendingFile) -> list[tuple[str, int]]:
         """Return path and size where other versions of a file's item have, or will have, the same bytes."""
-        return await self._call(self._duplicates, file)  # type: ignore[no-any-return]
-
-    def _duplicates(self, file: PendingFile) -> list[tuple[str, int]]:
         # The record may say a size of 0 without meaning it: then the md5 is all that proves the bytes.
         rows = self._db.execute(
             f"SELECT path, size FROM files WHERE {OF_ITEM} AND md5 = ?2 AND ?3 IN (0, size) AND item_id <> ?4"

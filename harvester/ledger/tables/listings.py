@@ -228,13 +228,18 @@ class ListingTable:
 
     # -- names ------------------------------------------------------------------------------------
 
-    def forget_names(self, which: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    def forget_failures(self, failure_kinds: Sequence[str]) -> tuple[int, tuple[str, ...]]:
         """
-        Forget what went wrong with some names, and return them: they are asked for once more.
+        Forget what failed with one of these kinds; return how many listings, and which names.
 
-        They count with those that they are asked for with. The lists that they stand in begin anew with the
-        next run, should this one end before it has asked.
+        Names are asked for once more, and count with those that they are asked for with. The lists that they
+        stand in begin anew with the next run, should this one end before it has asked.
         """
+        values = tuple(failure_kinds)
+        which = f"failure_kind IN ({', '.join('?' * len(values))})"
+        listings = self._db.execute(
+            f"DELETE FROM listing_failures WHERE task = 'listing' AND {which}", values
+        ).rowcount
         these = f"FROM listing_failures WHERE task = 'resolve' AND {which}"
         self._db.execute(
             "UPDATE listings SET anew = 1, entries = entries - names.number"
@@ -244,12 +249,12 @@ class ListingTable:
         )
         names = self._db.execute(f"SELECT subject {these} ORDER BY rowid", values).fetchall()
         self._db.execute(f"DELETE {these}", values)
-        return tuple(name for (name,) in names)
+        return listings, tuple(name for (name,) in names)
 
     # -- page by page -----------------------------------------------------------------------------
 
-    def listed(self, key: str) -> ListingProgress:
-        """Tell how far a listing has come."""
+    def progress(self, key: str) -> ListingProgress:
+        """Return how far a listing has come."""
         row = self._db.execute(
             "SELECT position, complete, entries - excluded, unique_items FROM listings"
             " WHERE key = ? AND NOT old",
@@ -257,7 +262,7 @@ class ListingTable:
         ).fetchone()
         return ListingProgress(row[0], bool(row[1]), *row[2:]) if row else ListingProgress()
 
-    def add_listing_failure(self, failed: ListingFailure) -> None:
+    def add_failure(self, failed: ListingFailure) -> None:
         """Record a listing that failed."""
         failure = failed.failure
         self._db.execute(
@@ -318,4 +323,4 @@ class ListingTable:
             " unique_items = unique_items + ?, excluded = excluded + ? WHERE id = ?",
             (page.cursor, int(page.cursor is None), entries, found, page.excluded, listing_id),
         )
-        return AddedItems(owed, self.listed(key))
+        return AddedItems(owed, self.progress(key))

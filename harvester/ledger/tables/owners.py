@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from harvester.errors import FatalError, UsageError
 
 
 class Owners:
-    """Of one folder; `change` works in the ledger's own thread, in a transaction."""
+    """Of one folder."""
 
-    def __init__(self, db: sqlite3.Connection, change: Callable[..., Awaitable[Any]], folder: Path) -> None:
+    def __init__(self, db: sqlite3.Connection, folder: Path) -> None:
         self._db = db
-        self._change = change
         self._folder = folder
 
-    async def recognise(self, whose: str, number: int | None, why: str = "") -> bool:
+    def recognise(self, whose: str, number: int | None, why: str) -> bool:
         """
         Note whose private items these are: `number` of an account or an institution, where none is noted.
 
@@ -28,7 +25,7 @@ class Owners:
             UsageError: they are those of another one.
             FatalError: they are somebody's, and nobody can tell whether of this one.
         """
-        before = await self._change(self._noted, whose, number)
+        before = self._noted(whose, number)
         if number is None and before is not None:
             raise FatalError(
                 f"{self._folder}: holds the private items of {whose} {before}, and the token's account"

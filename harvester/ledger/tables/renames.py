@@ -9,16 +9,13 @@ after a crash knows from the disk and the phase what is still to be done.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from harvester.ledger.database import bulk
 from harvester.ledger.database.connection import FILE_COLUMNS
 from harvester.ledger.tables.queue import remote_file
 from harvester.models import ItemId, ItemKey, RemoteFile
-
-Call = Callable[..., Awaitable[Any]]
-"""Runs a function in a transaction, in the ledger's own thread."""
 
 
 class FileRename(NamedTuple):
@@ -56,37 +53,29 @@ class RenameJournal:
     """Plans renames and records them; `note` writes what was moved into the list of changes."""
 
     def __init__(
-        self, db: sqlite3.Connection, call: Call, note: Callable[[Mapping[ItemKey, tuple[str, ...]]], None]
+        self, db: sqlite3.Connection, note: Callable[[Mapping[ItemKey, tuple[str, ...]]], None]
     ) -> None:
         self._db = db
-        self._call = call
         self._note = note
 
-    async def plan(self, renames: Sequence[FileRename]) -> None:
+    def plan(self, renames: Sequence[FileRename]) -> None:
         """Record what is about to be renamed."""
-        await self._call(self._plan, renames)
-
-    def _plan(self, renames: Sequence[FileRename]) -> None:
         bulk.write(
             self._db,
             "INSERT OR REPLACE INTO renames (source, target, item_id, file_id, is_out) {values}",
             [(rename.source, rename.target, rename.item_key, rename.file_id, 0) for rename in renames],
         )
 
-    async def note_out(self, renames: Sequence[FileRename]) -> None:
+    def note_out(self, renames: Sequence[FileRename]) -> None:
         """Record that these have left their places."""
-        await self._call(
-            bulk.write,
+        bulk.write(
             self._db,
             "UPDATE renames SET is_out = 1 WHERE source IN ({values})",
             [(rename.source,) for rename in renames],
         )
 
-    async def finish(self, renames: Sequence[FileRename]) -> None:
+    def finish(self, renames: Sequence[FileRename]) -> None:
         """Record that these are in their new places."""
-        await self._call(self._finish, renames)
-
-    def _finish(self, renames: Sequence[FileRename]) -> None:
         paths = [(rename.source, rename.target) for rename in renames if rename.file_id is None]
         bulk.write(
             self._db,
@@ -121,34 +110,25 @@ class RenameJournal:
             told[rename.item_key] = (*told.get(rename.item_key, ()), _words(rename))
         self._note(told)
 
-    async def unfinished(self) -> list[FileRename]:
+    def unfinished(self) -> list[FileRename]:
         """Return what a run that ended early had planned."""
-        rows = await self._call(
-            self._rows, "SELECT item_id, file_id, source, target, is_out FROM renames ORDER BY source"
+        rows = self._db.execute(
+            "SELECT item_id, file_id, source, target, is_out FROM renames ORDER BY source"
         )
         return [
             FileRename(key, file_id, source, target, bool(is_out))
             for key, file_id, source, target, is_out in rows
         ]
 
-    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        return self._db.execute(sql).fetchall()
-
     # -- whose files may have other paths -------------------------------------------------------------
 
-    async def unplaced(self, most: int) -> list[ItemFiles]:
+    def unplaced(self, most: int) -> list[ItemFiles]:
         """Return some of the items whose paths are not those that their records ask for."""
-        return await self._call(self._unplaced, most)  # type: ignore[no-any-return]
-
-    def _unplaced(self, most: int) -> list[ItemFiles]:
         keys = self._db.execute("SELECT item_id FROM unplaced ORDER BY 1 LIMIT ?", (most,)).fetchall()
-        return [self._files_of(key) for (key,) in keys]
+        return [self.files_of(key) for (key,) in keys]
 
-    async def files_of(self, key: ItemKey) -> ItemFiles:
+    def files_of(self, key: ItemKey) -> ItemFiles:
         """Return what an item, or a version of one, has on the disk and what its record names."""
-        return await self._call(self._files_of, key)  # type: ignore[no-any-return]
-
-    def _files_of(self, key: ItemKey) -> ItemFiles:
         version = self._db.execute("SELECT item_id, version FROM versions WHERE id = ?", (key,)).fetchone()
         item_id, number = version or (ItemId(key), 0)
         rows = self._db.execute(
@@ -163,20 +143,14 @@ class RenameJournal:
         )
         return ItemFiles(key, item_id, number, files, dict(left.fetchall()))
 
-    async def orphans_of(self, key: ItemKey, size: int) -> list[tuple[str, int]]:
+    def orphans_of(self, key: ItemKey, size: int) -> list[tuple[str, int]]:
         """Return path and file id (0: not known) of the replaced files of an item that have so many bytes."""
-        return await self._call(self._leftovers_of, key, size)  # type: ignore[no-any-return]
-
-    def _leftovers_of(self, key: ItemKey, size: int) -> list[tuple[str, int]]:
         return self._db.execute(
             "SELECT path, file_id FROM orphans WHERE item_id = ? AND size = ? ORDER BY path", (key, size)
         ).fetchall()
 
-    async def place(self, placed: Mapping[ItemKey, Mapping[int, str]]) -> None:
+    def place(self, placed: Mapping[ItemKey, Mapping[int, str]]) -> None:
         """Record where the files of items that are not here go, by item key and file id."""
-        await self._call(self._place, placed)
-
-    def _place(self, placed: Mapping[ItemKey, Mapping[int, str]]) -> None:
         bulk.write(
             self._db,
             "WITH told (item_id, file_id, path) AS ({values}) UPDATE files SET path = told.path FROM told"

@@ -8,8 +8,8 @@ has believed nothing, and the next one asks again. At the end of the run they ar
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from harvester.errors import FailureKind
 from harvester.ledger.database.connection import OPEN_WORK, STANDS_IN
@@ -42,23 +42,18 @@ class Suspected(NamedTuple):
 
 
 class Withdrawals:
-    """Knows what is suspected; `call` runs in a transaction, `withdraw` writes what is believed."""
+    """Knows what is suspected; `withdraw` writes what is believed."""
 
     def __init__(
         self,
         db: sqlite3.Connection,
-        call: Callable[..., Awaitable[Any]],
         withdraw: Callable[[Sequence[ItemKey]], None],
     ) -> None:
         self._db = db
-        self._call = call
         self._withdraw = withdraw
 
-    async def suspected(self) -> Suspected:
+    def suspected(self) -> Suspected:
         """Count what is suspected now."""
-        return await self._call(self._count)  # type: ignore[no-any-return]
-
-    def _count(self) -> Suspected:
         items, visits = self._db.execute(
             f"SELECT count(DISTINCT {_OF_FIGSHARE.format('work.item_id')}), count(*)"
             f" FROM work LEFT JOIN versions ON versions.id = work.item_id WHERE {_SUSPECTED}"
@@ -74,11 +69,8 @@ class Withdrawals:
             ).fetchone()
         return Suspected(items, harvested, visits)
 
-    async def unsuspected(self, most: int, *, with_private: bool) -> list[ItemRef]:
+    def unsuspected(self, most: int, with_private: bool) -> list[ItemRef]:
         """Return some items that were harvested and should be there, those first that this run has got."""
-        return await self._call(self._unsuspected, most, with_private)  # type: ignore[no-any-return]
-
-    def _unsuspected(self, most: int, with_private: bool) -> list[ItemRef]:
         # To look into the table of records for each of a million items would take long.
         is_here = "EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id)"
         return self._select("state = 'done'", most, with_private) or self._select(
@@ -103,23 +95,20 @@ class Withdrawals:
         )
         return [ItemRef(item_id, bool(private), version=version) for item_id, version, private in rows]
 
-    async def doubt_listed(self, why: str) -> int:
+    def doubt_listed(self, why: str) -> int:
         """Make of what is suspected and listed all the same failures for now; return how many that are."""
-        return await self._call(self._doubt, why, _IS_LISTED)  # type: ignore[no-any-return]
+        return self._doubt(why, _IS_LISTED)
 
-    async def believe(self) -> None:
+    def believe(self) -> None:
         """Take all that is suspected for withdrawn."""
-        await self._call(self._believe)
-
-    def _believe(self) -> None:
         rows = self._db.execute(f"SELECT item_id FROM work WHERE {_SUSPECTED} ORDER BY 1").fetchall()
         self._withdraw([key for (key,) in rows])
 
-    async def doubt(self, why: str) -> None:
+    def doubt(self, why: str) -> None:
         """Make of all that is suspected failures for now, told in these words."""
-        await self._call(self._doubt, why)
+        self._doubt(why, "TRUE")
 
-    def _doubt(self, why: str, which: str = "TRUE") -> int:
+    def _doubt(self, why: str, which: str) -> int:
         return self._db.execute(
             f"UPDATE work SET failure_kind = ?, error = ? WHERE {_SUSPECTED} AND {which}",
             (str(FailureKind.TRANSIENT), why),
