@@ -6,12 +6,13 @@ READY := .venv/ready
 # Processes that run tests side by side. More than the machine has cores disturb the tests that look at the clock.
 WORKERS ?= 2
 
-.PHONY: help demo test check suite coverage soak structure cases pace bench oldest reference docs clean
+.PHONY: help demo test check suite nightly coverage soak structure cases pace bench oldest reference docs clean
 help:
 	@echo "make demo      harvest the sandbox and show the result (no account, no network)"
 	@echo "make test      everything that CI runs: checks and tests"
 	@echo "make check     ruff, mypy, layers"
 	@echo "make coverage  the tests with line coverage (half as long again)"
+	@echo "make nightly   all tests, with the cases that take long, and the long tests"
 	@echo "make soak      the long tests: 50 kills, 20 power cuts, every fault, 100,000 items, listings of a million, 2,400 steps of histories, the worst answers (ONLY=kills …)"
 	@echo "make structure the packages, and what each imports from"
 	@echo "make cases     scripts that reproduce faults, if they are present (CASES=folder, ONLY=c15 …)"
@@ -43,6 +44,10 @@ check: $(READY)
 
 suite: $(READY)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
+nightly: check
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "nightly or not nightly"
+	$(MAKE) soak
 
 coverage: $(READY)
 	@rm -f .coverage .coverage.*

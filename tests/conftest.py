@@ -1,8 +1,11 @@
-"""What all tests have: the sandbox on real sockets, and Ctrl-C as a terminal sends it."""
+"""What all tests have: the sandbox on real sockets, Ctrl-C as a terminal sends it, and a fast disk."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,6 +16,16 @@ pytest.register_assert_rewrite("tests.support")
 
 # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Each run reads the certificates that a user names, 90 ms; tests of TLS name their own.
+for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+    os.environ.pop(variable, None)
+
+# A run waits for its disk at each commit. What a disk has after a power cut is tested on a disk of its own.
+MEMORY = "/dev/shm"
+if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2 << 30:
+    os.environ["TMPDIR"] = MEMORY
+    tempfile.tempdir = None
 
 
 @pytest.fixture

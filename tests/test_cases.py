@@ -15,6 +15,7 @@ HERE = Cases(FOLDER)
 QUICK = [name for name in HERE.names() if name not in SLOW]
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="the scripts that reproduce faults are not here")
 @pytest.mark.parametrize("name", QUICK)
 def test_a_fault_that_was_met_is_gone(name: str) -> None:

@@ -34,6 +34,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.nightly
 async def test_killed_at_ten_random_moments_it_ends_with_the_truth(tmp_path: Path) -> None:
     await kill_again_and_again(tmp_path, 10, items=500)
 

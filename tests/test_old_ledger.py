@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,26 +9,20 @@ from pathlib import Path
 import pytest
 
 from harvester.errors import FailureKind
-from harvester.ledger.database.connection import NAME, migrate
+from harvester.ledger.database.connection import migrate
 from harvester.ledger.database.integrity import diagnose
 from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.ledger.reader import Reader
 from harvester.models import FileStatus, WorkState
 from harvester.sandbox import Sandbox, Settings
+from tests.support.old_ledger import unpack
 from tests.support.program import at, harvester
 
-FIXTURES = Path(__file__).parent / "fixtures"
 FAULTS = {"always-wrong-md5": 0.15, "always-404": 0.06, "always-500": 0.04, "always-gone-file": 0.05}
 WORLD = Settings(items=60, heavy=0, faults=FAULTS)
 """The world of the fixtures; `changed` makes of it what it was at their end."""
 
 pytestmark = pytest.mark.anyio
-
-
-def unpack(name: str, folder: Path) -> Path:
-    path = folder / NAME
-    path.write_bytes(lzma.decompress((FIXTURES / f"{name}.db.xz").read_bytes()))
-    return path
 
 
 def rows(path: Path, sql: str) -> list[tuple[object, ...]]:

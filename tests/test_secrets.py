@@ -214,7 +214,7 @@ async def test_it_is_not_in_the_list_of_processes(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60, token=TOKEN)) as sandbox:
         run = ("run", "--account", "-o", tmp_path, *at(sandbox, rate="5"))
         # A fork has the words of the process that it was forked from.
-        async with started(run, may_fork=False, FIGSHARE_TOKEN=TOKEN) as process:
+        async with started(run, False, FIGSHARE_TOKEN=TOKEN) as process:
             while len(sandbox.requests) < 5:
                 await anyio.sleep(0.02)
             shown = Path(f"/proc/{process.pid}/cmdline")

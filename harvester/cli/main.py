@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +22,7 @@ from harvester.cli.parser import DEFAULT_FILE, build_parser
 from harvester.cli.signals import SIGNALS
 from harvester.config.secrets import lines_like_tokens
 from harvester.errors import ExitStatus, FatalError, HarvestError, UsageError, exit_status
+from harvester.system import failpoints
 
 if TYPE_CHECKING:
     from harvester.config import Config
@@ -43,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; the process must end after it."""
     try:
         SIGNALS.begin()
+        failpoints.arm(os.environ)
         status = _run_command(argv, may_print=console.begin())
         try:
             console.flush()

@@ -44,6 +44,7 @@ from harvester.ledger.tables.queue import WorkQueue
 from harvester.ledger.tables.renames import RenameJournal
 from harvester.ledger.tables.withdrawals import Withdrawals
 from harvester.models import ItemKey, PendingItem, WorkState
+from harvester.system.failpoints import failpoint
 from harvester.system.paths import is_there
 
 T = TypeVar("T")
@@ -253,6 +254,8 @@ class Ledger:
                 self.files.save_fetched(list(step.files.values()))
                 for failed in step.listing_failures:
                     self.listings.add_failure(failed)
+            failpoint("ledger: before a commit")
+        failpoint("ledger: after a commit")
 
     async def confirm(self) -> None:
         """Find out that this run still holds the folder; raises `FolderLocked` where another one does."""

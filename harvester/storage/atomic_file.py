@@ -11,6 +11,7 @@ from typing import BinaryIO
 from harvester.errors import StorageError
 from harvester.storage.disk_errors import map_disk_errors
 from harvester.storage.local.directory import Directory, Sync
+from harvester.system.failpoints import failpoint
 
 
 @contextmanager
@@ -32,7 +33,9 @@ def atomic_write(path: Path, *, sync: Sync = os.fsync) -> Iterator[BinaryIO]:
             if not _is(folder, fresh, made):
                 raise StorageError(f"{path}: another process writes it too; see what works here, run again")
             handle.close()
+            failpoint("atomic write: before the rename")
             folder.move(fresh, folder, path.name)
+            failpoint("atomic write: after the rename")
         except BaseException:
             # Discard the buffer and the file, and keep the first error.
             is_ours = False

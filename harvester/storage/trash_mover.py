@@ -18,6 +18,7 @@ from harvester.storage.disk_errors import map_disk_errors
 from harvester.storage.local.directory import HOLDS_FOLDERS, Directory, OutputTree
 from harvester.storage.paths import numbered, parents
 from harvester.storage.trash import TRASH, dated, expired, is_date
+from harvester.system.failpoints import failpoint
 from harvester.system.paths import below
 
 FOLDER = "files"
@@ -149,6 +150,7 @@ class Pruner:
             else:
                 moved.append(path)
                 size += bytes_here
+        failpoint("trash: moved")
         # Sync the new folder first, then the old one: after a power cut both names may exist, never none.
         with map_disk_errors(str(trash.path)):
             trash.sync(os.fsync)

@@ -100,7 +100,7 @@ Program = Callable[..., Awaitable[Ended]]
 
 
 @asynccontextmanager
-async def started(words: Sequence[object], *, may_fork: bool = True, **more: str) -> AsyncIterator[Process]:
+async def started(words: Sequence[object], may_fork: bool = True, /, **more: str) -> AsyncIterator[Process]:
     """Start the program and leave it running; it is killed at the end if it still runs."""
     env = environment(**more)
     with Path(os.devnull).open("r+b") as nowhere:

@@ -13,6 +13,7 @@ from harvester.errors import StorageError, UsageError
 from harvester.ledger.database.integrity import check_empty, check_owner, damaged, diagnose_at
 from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.system import resource_limits
+from harvester.system.failpoints import failpoint
 
 NAME = "harvest.db"
 STATEMENTS_KEPT = 32
@@ -222,6 +223,7 @@ def migrate(connection: sqlite3.Connection, *, check: Callable[[], None] = lambd
             for statement in _statements(script):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
+        failpoint("migration: before its commit")
 
 
 def _statements(script: str) -> Iterator[str]:

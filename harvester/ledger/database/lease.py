@@ -19,6 +19,7 @@ from harvester.ledger.database.connection import at_once, database_errors, file_
 from harvester.ledger.database.heartbeat import USUAL_TIMING, Heartbeat, Sign, Timing, Watch
 from harvester.ledger.database.integrity import check_tables
 from harvester.ledger.database.opening import Opened, open_beside, open_to_write
+from harvester.system.failpoints import failpoint
 
 
 class Lease:
@@ -59,6 +60,7 @@ class Lease:
             self._heartbeat = Heartbeat(self._beat, seconds=timing.beat_seconds)
             self._heartbeat.start()
             undo.pop_all()
+        failpoint("lease: taken")
 
     def _take(self, watch: Watch, job: str) -> int:
         look = partial(lease_row.last_sign, self.db)

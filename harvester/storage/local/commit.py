@@ -17,6 +17,7 @@ from anyio import CapacityLimiter, from_thread, to_thread
 from harvester.errors import HarvestError, StorageError
 from harvester.storage.local.directory import OutputTree, StagedFile
 from harvester.storage.protocol import Confirm
+from harvester.system.failpoints import failpoint
 
 LARGE_BYTES = 8 << 20
 """A file of this size is committed alone: no other file waits for it."""
@@ -94,6 +95,7 @@ class Publisher:
         # The sync of a large file may outlast the lease, so the fence is checked after it.
         confirm = partial(from_thread.run, self._confirm)
         self._tree.publish([finished for _, finished in proven], before_moving=confirm)
+        failpoint("file: after the commit")
         for entry, finished in proven:
             entry.problem = finished.problem
             if entry.problem is None:

@@ -13,6 +13,7 @@ from harvester.storage.disk_errors import map_disk_errors
 from harvester.storage.local.directory import Directory, OutputTree
 from harvester.storage.local.segments import BUFFER_SIZE, PARTIAL
 from harvester.storage.local.verify import is_whole
+from harvester.system.failpoints import failpoint
 
 COPY = ".copy"
 """Suffix of an unfinished copy."""
@@ -35,6 +36,7 @@ def link_or_copy(tree: OutputTree, source: str, path: str, link: Link, owner: st
     if source != path:
         _link_or_copy(tree, source, path, link, owner)
     tree.keep(path)
+    failpoint("file: linked")
     return True
 
 

@@ -24,6 +24,7 @@ from typing import BinaryIO
 from harvester.errors import StorageError
 from harvester.storage.disk_errors import map_disk_errors
 from harvester.storage.paths import parents
+from harvester.system.failpoints import failpoint
 from harvester.system.paths import from_disk, on_disk
 
 HOLDS_FOLDERS = {os.open, os.mkdir, os.rename, os.stat, os.unlink} <= os.supports_dir_fd
@@ -270,6 +271,7 @@ class OutputTree:
                 file.is_synced = True
                 file.handle.close()  # Windows cannot move an open file
         before_moving()
+        failpoint("file: before the commit")
         changed: dict[str, list[StagedFile]] = {}
         fresh: dict[str, set[str]] = {}
         for folder, inside in _by_folder(files).items():

@@ -17,6 +17,7 @@ from harvester.storage.disk_errors import is_absence, map_disk_errors
 from harvester.storage.local.directory import OutputTree
 from harvester.storage.local.segments import PARTIAL
 from harvester.storage.protocol import Confirm
+from harvester.system.failpoints import failpoint
 
 ON_THE_WAY = ".move"
 """Suffix of the temporary name of a file that was taken out."""
@@ -60,6 +61,7 @@ def _take_out(tree: OutputTree, sources: Sequence[tuple[str, str]]) -> None:
                 if not is_absence(error):
                     raise
         apart.sync(tree.sync_descriptor)
+    failpoint("rename: taken out")
 
 
 def _put_in(tree: OutputTree, targets: Sequence[str]) -> None:
@@ -74,6 +76,7 @@ def _put_in(tree: OutputTree, targets: Sequence[str]) -> None:
         ):
             apart.move(_on_the_way(target), here, name)
         tree.keep(target)
+    failpoint("rename: put in")
 
 
 def _on_the_way(target: str) -> str:

@@ -24,6 +24,7 @@ from harvester.storage.disk_errors import map_disk_errors
 from harvester.storage.local.directory import OutputTree, is_ours_alone
 from harvester.storage.local.partial_owner import PartName
 from harvester.storage.local.reservation import DiskReservation
+from harvester.system.failpoints import failpoint
 
 BUFFER_SIZE = 1 << 20
 """Bytes that one connection collects in memory before they are written."""
@@ -295,6 +296,7 @@ class Segments:
         except StorageError:
             segment.close()
             raise
+        failpoint("segment: appended")
         self._remove(segment)
 
     def resume(self, received: int, begins: Collection[int]) -> None:
