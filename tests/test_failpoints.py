@@ -128,7 +128,7 @@ async def test_files_that_get_another_name_survive_a_kill(point: str, edit: str,
         assert ended.status == 0, ended.err
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
         assert set(sums(tmp_path / "files").values()) == before
-        assert len(sandbox.requests_to("storage")) == fetched, "a file was fetched that was here under another name"
+        assert len(sandbox.requests_to("storage")) == fetched, "a file was here under another name"
 
 
 async def test_what_is_pruned_survives_a_kill(tmp_path: Path) -> None:
