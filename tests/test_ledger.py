@@ -885,7 +885,7 @@ def records_by_hand(folder: Path, number: int, size: int) -> None:
     """Make a harvest of so many records of `size` bytes."""
     ledger = Ledger(folder)
     ledger.open()
-    ledger._lease.let_go()
+    ledger._lease.release()
     with closing(sqlite3.connect(folder / NAME)) as db, db:
         db.execute("UPDATE runs SET ended = '', outcome = 'finished'")
         db.executemany("INSERT INTO items (id, private) VALUES (?, 0)", [(each,) for each in range(number)])

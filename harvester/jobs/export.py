@@ -1,4 +1,4 @@
-"""Export: the outputs are written again from the ledger, in the formats that the config names."""
+"""Export job: writes the outputs again from the ledger, in the formats of the config."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from harvester.plugins import ALWAYS_EXPORTED, EXPORTERS
 
 async def export(config: Config, to: Path | None = None) -> list[Path]:
     """
-    Write all outputs again and return their paths; `to`: into another folder.
+    Write all outputs again and return their paths; `to`: another folder to write to.
 
     Raises:
-        UsageError: there is no harvest in the folder, `to` is no folder, or a format cannot be written.
-        StorageError: the disk does not take them.
+        UsageError: the folder contains no harvest, `to` is no folder, or a format cannot be written.
+        StorageError: the disk failed.
     """
     return await write_outputs(config, make_exporters(config, ALWAYS_EXPORTED), to)
 
 
 def make_exporters(config: Config, always: Sequence[str] = ()) -> list[Exporter]:
     """
-    Return the exporters that the config names, with their options, and those of `always`.
+    Return the exporters of the config, with their options, and those in `always`.
 
     Raises:
-        UsageError: one needs a package that is not installed, or two of them write the same file.
+        UsageError: an exporter needs a package that is not installed, or two exporters write the same file.
     """
     registry, options = config.exporters or (EXPORTERS, {})
     names = dict.fromkeys((*config.export.formats, *always))
@@ -47,12 +47,12 @@ def make_exporters(config: Config, always: Sequence[str] = ()) -> list[Exporter]
 
 
 def is_output(exporters: Sequence[Exporter], path: str) -> bool:
-    """Return whether a file, by its path relative to the folder, belongs to one of these exporters."""
+    """Return whether a path, relative to the folder, is an output of one of these exporters."""
     return any(fnmatchcase(path, pattern) for exporter in exporters for pattern in exporter.files)
 
 
 async def write_outputs(config: Config, exporters: Sequence[Exporter], to: Path | None = None) -> list[Path]:
-    """Run exporters over the ledger, in a thread, and return what they wrote; raises what `export` does."""
+    """Run exporters on the ledger, in a thread, and return the files written; raises what `export` raises."""
     target = config.folder if to is None else to
 
     def write() -> list[Path]:
@@ -61,7 +61,7 @@ async def write_outputs(config: Config, exporters: Sequence[Exporter], to: Path 
                 make_folder(to, "--to")
             try:
                 return [path for exporter in exporters for path in exporter.export(reader, target)]
-            except (InvalidResponse, ValueError) as exc:  # it was a record when it came
+            except (InvalidResponse, ValueError) as exc:  # it was a valid record when it was saved
                 raise damaged(reader.path, f"table records: {exc}") from exc
 
     return await to_thread.run_sync(write)

@@ -1,8 +1,8 @@
 """
-The harvest job: it opens the ledger, the storage and the services, runs the pipeline, and writes the outputs.
+Harvest job: opens the ledger, the storage and the services, runs the pipeline, and writes the outputs.
 
-`cli/commands/run.py` calls it, and so does a program that uses the library. `jobs/services.py` opens the
-session that all requests go through.
+The callers are `cli/commands/run.py` and programs that use the library. `jobs/services.py` opens the HTTP
+session for all requests.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from harvester.tasks.placement import Placement
 log = logging.getLogger(__name__)
 
 Companion = Callable[[ProgressSnapshot, Callable[[], None]], Coroutine[Any, Any, None]]
-"""Runs beside a harvest: it gets the counters to show, and a function that asks the run to stop."""
+"""Runs during a harvest; its arguments are the counters to show, and a function that stops the run."""
 
 
 async def harvest(
@@ -68,20 +68,21 @@ async def harvest(
     hooks: RunHooks = DEFAULT_HOOKS,
 ) -> Summary:
     """
-    Do the whole job once: what is owed after an earlier run, and what the listings have that is new.
+    Do the whole job once: the pending work of an earlier run, and the new items of the listings.
 
-    `refresh`: tasks on items to do again for all. `quick`: ask the listings only for what was modified since
-    the last run without error, which finds nothing that was withdrawn. `accept_withdrawals`: so many items
-    may vanish at once, where that would be too many: see `withdrawals`. `rebuild`: make the ledger anew, and
-    fetch no file that is here and proven. `on_start` is run beside the job and cancelled at its end.
-    `hooks`: what of the machine to use, for tests.
+    `refresh`: item tasks to do again for all items.
+    `quick`: list only items modified since the last run without errors; withdrawn items are not found then.
+    `accept_withdrawals`: the number of withdrawals to accept at once, see `withdrawals`.
+    `rebuild`: rebuild the ledger; files that are here and verified are not fetched again.
+    `on_start`: runs during the job, and is cancelled at its end.
+    `hooks`: the environment of the run, for tests.
 
     Raises:
         UsageError: the output folder cannot be used, or there is nothing to harvest.
-        FatalError: the run could not go on; what was done is saved.
+        FatalError: the run could not continue; its state is saved.
     """
     config.check_for("harvest")
-    make_exporters(config)  # one that cannot be made must not come to light after the work
+    make_exporters(config)  # an exporter that fails must fail before the work
     config = fit_to_limits(config)
     if idle := sorted(refresh.difference(item_task_names(config.tasks))):
         raise UsageError(f"--refresh: {', '.join(idle)}: not among the tasks: --tasks names them")
@@ -98,7 +99,7 @@ async def harvest(
     return summary
 
 
-MAY_HAVE_PASSED = (FailureKind.TRANSIENT, FailureKind.BLOCKED, FailureKind.SUSPECTED)
+RETRIED_KINDS = (FailureKind.TRANSIENT, FailureKind.BLOCKED, FailureKind.SUSPECTED)
 
 
 class _Run:
@@ -141,14 +142,14 @@ class _Run:
                 async with background_tasks(*companions):
                     await self._do_all(pipeline, services, placement)
             except FatalError:
-                with contextlib.suppress(HarvestError):  # the disk may be what stopped the run
+                with contextlib.suppress(HarvestError):  # a disk error may have stopped the run
                     await self._summarise(snapshot, "stopped")
                 raise
         if pipeline.stopping.is_set():
             return await self._summarise(snapshot, "interrupted")
         await write_outputs(config, make_exporters(config, ["failures"]))
         summary = await self._summarise(snapshot, "finished")
-        if self._counters.no_room:  # all that fits is here
+        if self._counters.no_room:  # all files that fit are here
             raise StorageError(self._counters.no_room)
         return summary
 
@@ -176,7 +177,7 @@ class _Run:
         )
 
     async def _do_all(self, pipeline: Pipeline, services: TaskServices, placement: Placement) -> None:
-        """Do all that is pending, then retry what failed in a way that may have passed."""
+        """Do all pending work, then retry temporary failures once."""
         await pipeline.prepare()
         if pipeline.stopping.is_set():
             return
@@ -188,14 +189,14 @@ class _Run:
         await pipeline.run()
         if pipeline.stopping.is_set():
             return
-        if again := await self._ledger.begin_again(MAY_HAVE_PASSED):
+        if again := await self._ledger.begin_again(RETRIED_KINDS):
             log.info(
                 "retrying what failed temporarily: %d items, %d files, %d names",
                 again.items, again.files, len(again.names),
             )  # fmt: skip
             self._counters.items_failed -= again.items
             self._counters.files_failed -= again.files
-            self._counters.no_room = ""  # what is in vain once more says so again
+            self._counters.no_room = ""  # set again if a file still does not fit
             names = IdentifierListing(tuple(again.names), once_more=True)
             await pipeline.run([names] if again.names else [])
         if not pipeline.stopping.is_set():
@@ -207,7 +208,7 @@ class _Run:
         return await self._ledger.read(self._ledger.queue.may_be_pending, item_id, file_id, md5)
 
     async def _decide(self, pipeline: Pipeline, figshare: Figshare) -> None:
-        """Decide on what may be withdrawn, now that all was asked for; not in a run that is to stop."""
+        """Decide about suspected withdrawals, unless the run was stopped."""
         if RECORD not in self._config.tasks:
             return
         accepted, has_token = self._accept_withdrawals, self._config.token is not None
@@ -227,7 +228,7 @@ class _Run:
 
 
 async def _confirm(client: Client) -> None:
-    """See that what was refused last was not refused because the credentials have expired meanwhile."""
+    """Check that the last refusals did not come from expired credentials."""
     try:
         await client.confirm_credentials()
     except DoubtfulResponse as doubt:

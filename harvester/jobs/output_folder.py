@@ -1,7 +1,7 @@
 """
-Preparation of the output folder: it is created, refused if it holds other data, or given a new ledger.
+Output folder: creates it, refuses one with other data, or rebuilds its ledger.
 
-Here is the one place that builds the storage of a run.
+This is the only module that creates the storage of a run.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ OUTPUTS = ("files", "metadata.jsonl", "summary.json")
 
 def prepare(folder: Path, *, rebuild: bool, timing: Timing) -> None:
     """
-    Create the output folder, or rebuild its ledger, in a worker thread of anyio; `timing`: of heartbeats.
+    Create the output folder, or rebuild its ledger, in a worker thread; `timing`: of heartbeats.
 
     Raises:
-        UsageError: it holds other data.
-        FolderLocked: its ledger is to be rebuilt, and another run is active there.
+        UsageError: it contains other data.
+        FolderLocked: its ledger is to be rebuilt, and another run holds the folder.
     """
     make_folder(folder, "--output")
     here = [path.name for path in folder.iterdir() if path.name != TRASH and not is_trace(path.name)]
@@ -51,17 +51,17 @@ def prepare(folder: Path, *, rebuild: bool, timing: Timing) -> None:
 
 
 def open_storage(config: Config, confirm: Confirm = nothing_to_confirm) -> Storage:
-    """Return where the files of a harvest end: the output folder, on a disk of this machine."""
+    """Return the storage of a harvest: the local one, in the output folder."""
     return Store(config.folder, writers=config.concurrency.downloads, confirm=confirm)
 
 
 def make_folder(folder: Path, option: str) -> None:
     """
-    Create the folder that `option` names, unless it exists.
+    Create the folder given by `option`, unless it exists.
 
     Raises:
         UsageError: a file has its name.
-        StorageError: the disk refuses it.
+        StorageError: the disk failed.
     """
     with map_disk_errors(str(folder)):
         if folder.exists() and not folder.is_dir():

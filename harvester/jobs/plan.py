@@ -1,8 +1,8 @@
 """
-What a run would ask, and how long that takes: nothing is recorded, nothing is fetched.
+Plan: counts the requests of a run and estimates its time; nothing is recorded or fetched.
 
-A run's own code reads the listings and decides what is pending, on a copy of the ledger's state.
-Listings tell no files, sizes and versions, so these are exact for items whose record is in the ledger, and
+The code of a run reads the listings and decides what is pending, on a copy of the ledger's state. Listings
+contain no files, sizes and versions. So these are exact for items whose record is in the ledger, and
 otherwise estimated from a sample of records.
 """
 
@@ -39,17 +39,17 @@ from harvester.tasks.record_access import Records, access_of
 from harvester.tasks.wanted_versions import end_of_earlier, has_earlier, is_wanted, number_of
 
 STATISTICS = ("stats", "timeline", "breakdown")
-"""The tasks that ask the stats service."""
+"""The tasks that request statistics."""
 AT_ONCE = 1000
 """Pending items that are read together."""
 
 
 class Planner:
     """
-    Reads the listings of a config into a copy of a ledger, and adds up what a run would ask now.
+    Reads the listings of a config into a copy of a ledger, and counts the requests of a run.
 
     `ledger`: on a copy of its state, see `Ledger.copied`.
-    `traffic`: of the client that `figshare` asks with; what the listings cost is read there.
+    `traffic`: of the client of `figshare`; it counts the requests for the listings.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Planner:
         Raises:
             UsageError: a list of names cannot be read, or the folder holds the private items of another
                 account.
-            Others: as the client raises when the api cannot be used at all.
+            Others: as the client raises if the API cannot be used at all.
         """
         plan = self.plan
         await self._read_listings()
@@ -132,21 +132,21 @@ class Planner:
         plan.incomplete = await ledger.read(ledger.forecast.listing_failures)
 
     async def _add_items(self) -> None:
-        """Add what all pending items owe, whether a listing names them or not."""
+        """Add the pending tasks of all items, listed now or not."""
         seq, pending = 0, Counter[str]()
         while items := await self._ledger.pending_items(seq, AT_ONCE):
             for item in items:
                 tasks = item.tasks & self._spec.item_tasks
                 self.plan.items_pending += bool(tasks)
                 pending.update(tasks)
-                if RECORD in tasks and not item.etag:  # else it is asked only whether it has changed
+                if RECORD in tasks and not item.etag:  # else it is a conditional request
                     self._maybe_sample(item)
             seq = items[-1].seq
         self.plan.requests["api"] += pending[RECORD]
         self.plan.requests["stats"] += sum(pending[task] * price for task, price in self._price.items())
 
     def _maybe_sample(self, item: PendingItem) -> None:
-        """Keep every item with the same chance, without keeping them all."""
+        """Add an item to the sample with equal probability (reservoir sampling)."""
         self._unread += 1
         if len(self._sample) < self._sample_size:
             self._sample.append(item)
@@ -154,17 +154,17 @@ class Planner:
             self._sample[slot] = item
 
     async def _add_files(self) -> None:
-        """Add the pending files: those of known records, as far as there is room for them."""
+        """Add the pending files of known records, as far as they fit into `max_total`."""
         if self._spec.with_files:
             latest_only = self._config.versions == LATEST
             pending = await self._ledger.read(self._ledger.forecast.pending_files, latest_only)
             self.plan.files_pending, self.plan.bytes_pending, private = pending
             self.plan.requests["api"] += private
 
-    # -- what a sample of records tells ---------------------------------------------------------------
+    # -- estimate from a sample of records ------------------------------------------------------------------
 
     async def _estimate(self) -> None:
-        """Add what the records that are owed will make owed in their turn."""
+        """Add the files and versions that pending records will make pending, by an estimate."""
         sampled = Sampled()
         for item in self._sample:
             with suppress(PermanentError, TransientError):
@@ -211,11 +211,11 @@ class Planner:
         current: Sequence[RemoteFile],
         sampled: Sampled,
     ) -> None:
-        """Look at the earlier versions that are wanted and not `known`; `number`: of the current one."""
+        """Add the wanted earlier versions that are not `known`; `number`: of the current one."""
         wanted = self._config.versions
         if not has_earlier(number, wanted) or (wanted != ALL and known.issuperset(wanted)):
             return
-        sampled.api += 1  # the list of them
+        sampled.api += 1  # the list of versions
         earlier = [
             each
             for each in await self._figshare.versions(item_id) or ()
@@ -230,7 +230,11 @@ class Planner:
     async def _look_at_a_version(
         self, item_id: ItemId, version: int, current: Sequence[RemoteFile], times: int, sampled: Sampled
     ) -> None:
-        """Let one version stand for all; a file that the current one has too is not fetched twice."""
+        """
+        Add all earlier versions, estimated from one.
+
+        Files of the current version are not fetched twice.
+        """
         record = await self._figshare.record(item_id, private=False, version=version)
         sampled.api += times * requests_for(record)
         here = {(file.md5, file.size) for file in current if file.md5}
@@ -241,7 +245,7 @@ class Planner:
         self, record: Record, here: Mapping[int, tuple[RemoteFile, str]], *, is_current: bool = False
     ) -> list[RemoteFile]:
         """
-        Return the files of a record that a run would fetch; of an earlier version, one that is wanted.
+        Return the files of a record that a run would fetch.
 
         `here`: see `plan_files`.
         """
@@ -256,7 +260,7 @@ class Planner:
 async def make_plan(
     config: Config, *, sample_size: int = 20, quick: bool = False, hooks: RunHooks = DEFAULT_HOOKS
 ) -> Plan:
-    """Tell what a run of this config, or a `quick` one, would ask now; nothing is recorded."""
+    """Return the plan of a run of this config; `quick`: of a quick run. Nothing is recorded."""
     config.check_for("plan")
     ledger = Ledger(config.folder, clock=hooks.wall_clock)
     async with connect(config, hooks) as connected, ledger.copied():

@@ -1,4 +1,4 @@
-"""The totals of a plan: requests, items, files and bytes, as counted and as estimated from a sample."""
+"""Totals of a plan: requests, items, files and bytes, counted or estimated from a sample."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from harvester.models import RemoteFile
 @dataclass
 class Plan:
     """
-    What is to be asked for; ``requests`` by service, bytes and seconds as numbers.
+    The totals of a plan.
 
-    ``vanished``: items harvested before that no listing names any more; each is asked for once more.
-    ``versions``: those to be harvested besides. ``sampled``: from how many records files, bytes and versions
-    of the other items were estimated; ``files_known``: False where there are such items and none was sampled,
-    so that files and bytes are those of the others. ``client_side_filters``: a listing's key to the
-    filters that figshare does not take for it, so that all of it is read.
+    ``requests``: by service. ``seconds``: by service, at the configured rates.
+    ``vanished``: harvested items that are no longer listed; each is requested again.
+    ``versions``: additional versions to harvest.
+    ``sampled``: number of sampled records, for the estimate of items without a stored record.
+    ``files_known``: False if there are such items and none was sampled: files and bytes lack them.
+    ``client_side_filters``: key of a listing to the filters that figshare does not support for it, so that
+    all of it is read.
     """
 
     listed: int = 0
@@ -39,11 +41,11 @@ class Plan:
 
     @property
     def binding(self) -> str:
-        """The service that decides how long it takes."""
+        """The service that limits the time."""
         return max(self.seconds, key=lambda name: self.seconds[name])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as ``plan --json`` shows it."""
+        """Return the plan as the JSON document of ``plan --json``."""
         return {
             "listed": self.listed,
             "items": self.items,

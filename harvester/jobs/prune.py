@@ -1,9 +1,9 @@
 """
 Prune: moves orphaned files into the trash (`storage/trash.py`), and nothing else.
 
-Orphaned files are on disk but no longer belong to the harvest. The ledger names them (`Reader.removable`) and
-the user has seen each of them. A file that belongs to the harvest again by then stays, and no link is
-followed. Trash that is old enough is permanently deleted.
+Orphaned files are on disk but no longer belong to the harvest. The ledger lists them (`Reader.removable`),
+and the user has seen each of them. A file that belongs to the harvest again by then stays, and links are not
+followed. Expired trash is permanently deleted.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from harvester.system.paths import is_there
 from harvester.tasks.placement import Placement
 
 AT_ONCE = 500
-"""Files that are moved before the ledger records them; after a crash `recover` finds them."""
+"""Files that are moved in one step, before the ledger records them; after a crash `recover` finds them."""
 
 
 class Removable(NamedTuple):
     """
-    A file that no longer belongs to the harvest; ``path`` relative to the folder, ``size`` in bytes.
+    An orphaned file; ``path`` relative to the folder, ``size`` in bytes.
 
-    ``kept``: why it stays, if it is the only copy; "" if it may go.
+    ``kept``: why it stays, if it is the only copy; "" if it may be removed.
     """
 
     path: str
@@ -47,32 +47,32 @@ class Removable(NamedTuple):
 
 def removable(config: Config) -> list[Removable]:
     """
-    List the files that are here and no longer belong to the harvest.
+    Return the orphaned files.
 
     Raises:
-        UsageError: there is no harvest in the folder.
+        UsageError: the folder contains no harvest.
     """
     with Reader(config.folder) as reader:
-        # What a killed run may have put in its place is among them, whether or not it did.
+        # A file that a killed run may or may not have renamed is included.
         return [each for each in _find(reader, config) if is_there(config.folder, each.path)]
 
 
 def prune_blockers(config: Config) -> list[str]:
-    """Return why nothing may be removed now: the last run may have missed something."""
+    """Return why nothing may be removed now, as the last run may be incomplete."""
     with Reader(config.folder) as reader:
         return reader.prune_blockers()
 
 
 async def prune(config: Config, paths: Sequence[str], *, trash_days: int = TRASH_DAYS) -> Pruned:
     """
-    Move files that `removable` named into the trash; one that belongs to the harvest by now stays.
+    Move files that `removable` returned to the trash; a file that belongs to the harvest again stays.
 
-    What has been in the trash for more than `trash_days` days is deleted for good; with 0 all of it. Where
-    there are `prune_blockers`, nothing is moved or deleted.
+    Files in the trash for more than `trash_days` days are permanently deleted; with 0 all of them. If there
+    are `prune_blockers`, nothing is moved or deleted.
 
     Raises:
-        UsageError: there is no harvest in the folder.
-        FolderLocked: a run is at work there.
+        UsageError: the folder contains no harvest.
+        FolderLocked: another run holds the folder.
     """
     ledger = Ledger(config.folder)
     with Reader(config.folder) as reader:
@@ -98,7 +98,7 @@ async def _prune(
     wanted = [path for path in paths if path not in kept]
     for start in range(0, len(wanted), AT_ONCE):
         some = await to_thread.run_sync(pruner.prune, wanted[start : start + AT_ONCE], may_go)
-        with CancelScope(shield=True):  # they are moved: that must be recorded
+        with CancelScope(shield=True):  # they are moved, which must be recorded
             await ledger.change(ledger.files.pruned, some.removed)
         pruned += some
     return pruned + await to_thread.run_sync(pruner.empty, today, trash_days)
@@ -118,9 +118,9 @@ def _gone(folder: Path, paths: Iterable[str]) -> list[str]:
 
 def _find(reader: Reader, config: Config) -> list[Removable]:
     """
-    List every file that may go.
+    Return every file that may be removed.
 
-    One stays that an output format has written, or that some file system takes for a file of the harvest.
+    A file of an output format stays, and one whose path equals that of a harvested file on some file system.
     """
     found = {each[0]: Removable(*each) for each in reader.removable()}
     exporters = make_exporters(config, ALWAYS_EXPORTED) if found else []
@@ -136,9 +136,9 @@ def _find(reader: Reader, config: Config) -> list[Removable]:
 
 async def prune_and_export(config: Config, paths: Sequence[str], *, trash_days: int = TRASH_DAYS) -> Pruned:
     """
-    Move files that no longer belong to the harvest to the trash, and have all outputs say so.
+    Move orphaned files to the trash, and write all outputs again.
 
-    `paths`: some of those that `prune.removable` names. `trash_days`: see `prune`.
+    `paths`: some of those that `removable` returned. `trash_days`: see `prune`.
     """
     pruned = await prune(config, paths, trash_days=trash_days)
     if pruned.removed:

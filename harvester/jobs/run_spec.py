@@ -1,4 +1,4 @@
-"""What a run of a config sets out to do, as the ledger is to decide on it; for a harvest and for its plan."""
+"""Run specification: what a run of a config is going to do, for a harvest and for its plan."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harvester.plugins import item_task_names
 
 
 def run_spec(config: Config, *, refresh: frozenset[str] = frozenset(), quick: bool = False) -> RunSpec:
-    """Return what a run sets out to do; `refresh` and `quick`: as `RunSpec` has them."""
+    """Return the specification of a run; `refresh` and `quick`: see `RunSpec`."""
     return RunSpec(
         item_tasks=frozenset(item_task_names(config.tasks)),
         with_files="files" in config.tasks,
@@ -22,10 +22,10 @@ def run_spec(config: Config, *, refresh: frozenset[str] = frozenset(), quick: bo
 
 
 def _task_params(config: Config) -> tuple[TaskParams, ...]:
-    """Return what each task on items is asked for; a run with other parameters does the task again."""
-    asked = config.stats
-    counters = ",".join(sorted(asked.counters))
-    span = f"{counters} by {asked.granularity} since {asked.since} until {asked.until or 'today'}"
+    """Return the parameters of each item task; a run with other parameters does the task again."""
+    stats = config.stats
+    counters = ",".join(sorted(stats.counters))
+    span = f"{counters} by {stats.granularity} since {stats.since} until {stats.until or 'today'}"
     return (
         TaskParams("metadata", _versions(config.versions), usual=LATEST),
         TaskParams("stats", counters, usual=",".join(sorted(Statistics.counters)), adds_up=True),

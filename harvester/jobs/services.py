@@ -1,4 +1,4 @@
-"""Opens the one session of a run, and makes the parts that ask figshare through it."""
+"""Service construction: opens the HTTP session of a run, and builds the client and the API on it."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ async def open_local_executor(config: Config, services: Services) -> AsyncIterat
 @dataclass(frozen=True)
 class RunHooks:
     """
-    What a run takes from the world it runs in, so that a test can let all of it misbehave.
+    The environment of a run, which tests can replace to inject faults.
 
-    ``wall_clock``: seconds since 1970; it may jump.
+    ``wall_clock``: returns seconds since 1970; it may jump.
     ``before_lookup``: see `client.Lookup`.
-    ``storage``: opens where the files of a harvest end.
+    ``storage``: opens the storage.
     ``timing``: of heartbeats, see `ledger.database.heartbeat.Timing`.
     ``api_version``: the version of figshare's API.
-    ``executor``: opens what runs the work, given the config and the services of this process.
+    ``executor``: opens the executor, given the config and the services of this process.
     """
 
     wall_clock: Callable[[], float] = time.time
@@ -76,7 +76,7 @@ DEFAULT_HOOKS = RunHooks()
 
 @dataclass(frozen=True)
 class Connected:
-    """The parts that talk to figshare, for as long as their session is open."""
+    """The client and the API of a run, usable while the session is open."""
 
     client: Client
     figshare: FigshareApi
@@ -86,7 +86,7 @@ class Connected:
 
 @asynccontextmanager
 async def connect(config: Config, hooks: RunHooks = DEFAULT_HOOKS) -> AsyncIterator[Connected]:
-    """Open the one session of a run."""
+    """Open the HTTP session of a run."""
     api, stats = URL(config.services.api), URL(config.services.stats)
     contact = f"; {config.services.contact}" if config.services.contact else ""
     agent = f"harvester/{__version__} (Python {platform.python_version()}{contact})"
@@ -118,7 +118,7 @@ async def connect(config: Config, hooks: RunHooks = DEFAULT_HOOKS) -> AsyncItera
 
 
 def _proxies(config: Config) -> Proxies:
-    """Return the proxies of the environment, or those of the system's settings where it has any."""
+    """Return the proxies of the environment, or else those of the system's settings."""
     if config.proxies.proxy is None and sys.platform in {"darwin", "win32"}:
         told = {"HTTPS_PROXY": getproxies().get("https", ""), "NO_PROXY": ",".join(config.proxies.exceptions)}
         try:
@@ -163,7 +163,7 @@ def _limiter(config: Config, service: str) -> Limiter:
 
 def fit_to_limits(config: Config) -> Config:
     """
-    Return the config with as many workers and downloads as this process may have files open for.
+    Return the config, with fewer workers and downloads if the limit on open files requires it.
 
     Raises what `resource_limits.fitted` raises.
     """

@@ -1,4 +1,4 @@
-"""What a harvest folder holds, what is missing and who is at work: all of it read, nothing written."""
+"""Status job: reads the content of a folder, its pending work and its active run; nothing is written."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from harvester.storage.trash import in_trash
 
 def status(config: Config) -> dict[str, Any]:
     """
-    Return what stands in the ledger.
+    Return the state of the ledger.
 
     Raises:
-        UsageError: there is no harvest in the folder.
+        UsageError: the folder contains no harvest.
     """
     for is_last in (False, False, False, False, True):
         try:
@@ -32,5 +32,5 @@ def status(config: Config) -> dict[str, Any]:
         except StorageError:
             if is_last or (locks_work(config.folder) and not is_leased(config.folder)):
                 raise
-            time.sleep(0.1)  # where nothing can be locked, a run may be writing just now
-    raise AssertionError("the last time ends it")
+            time.sleep(0.1)  # without file locks a run may be writing now
+    raise AssertionError("the last attempt returns or raises")

@@ -1,4 +1,4 @@
-"""summary.json: what a run did and what the folder holds, and the status that follows from both."""
+"""Run summary, summary.json: the run, the content of the folder, and the exit status."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harvester.models import Summary
 
 
 class Ended(NamedTuple):
-    """A run that has ended: how, when it began (seconds since 1970), what it counted, its tasks on items."""
+    """A run that has ended: its outcome, its start (seconds since 1970), its counters, its item tasks."""
 
     outcome: str
     started: float
@@ -25,7 +25,7 @@ class Ended(NamedTuple):
 
 
 def summarise(folder: Path, ended: Ended, with_files: bool) -> Summary:
-    """Write and return the summary of a run; `with_files`: whether it was to fetch files."""
+    """Write and return the summary of a run; `with_files`: whether it fetches files."""
     run = _run(ended)
     with Reader(folder) as reader:
         holds = contents(reader)
@@ -57,7 +57,7 @@ def _run(ended: Ended) -> dict[str, Any]:
 
 
 def _unaccounted(folder: Mapping[str, Any], tasks: Sequence[str], *, with_files: bool) -> int:
-    """Return the number of tasks that are pending though the run had ended: 0 when it finished."""
+    """Return the number of tasks that are pending after the run has finished; it should be 0."""
     pending: int = sum(folder["work"].get(task, {}).get("pending", 0) for task in tasks)
     if with_files:
         pending += folder["files"].get("pending", {"files": 0})["files"]

@@ -1,7 +1,7 @@
 """
-Task services: what the tasks of a config work with.
+Task services: the services that the tasks of a config use.
 
-A run builds them once. A process that runs tasks for it builds its own from the same config.
+A run builds them once. A worker process builds its own from the same config.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from harvester.tasks.record_access import access_of
 @dataclass(frozen=True)
 class TaskServices:
     """
-    The tasks of a config, ready to run, and what they share; see `engine.executor.Services`.
+    The tasks of a config, ready to run, with their shared services; see `engine.executor.Services`.
 
-    ``connected``: what sends requests to figshare.
-    ``storage``: where the files end.
+    ``connected``: the client and the API.
+    ``storage``: of the files.
     """
 
     connected: Connected
@@ -63,6 +63,6 @@ async def open_task_services(
 
 
 def _make(name: str, parts: dict[str, Any]) -> Any:
-    """Make the task `name` from the parts that its fields name."""
+    """Return the task `name`, built from the services that its fields name."""
     task = TASKS[name]
     return task(**{field.name: parts[field.name] for field in fields(task)})

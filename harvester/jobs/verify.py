@@ -1,4 +1,4 @@
-"""Fixity check: every file is hashed again, and what is corrupt or missing is pending again."""
+"""Fixity check: hashes every file again, and makes corrupt or missing files pending again."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Verified:
     """
-    What `verify` found.
+    The result of `verify`.
 
-    ``damaged``: the paths of what is corrupt or missing. ``is_recorded``: they are pending again; False where
-    this user may only read.
+    ``damaged``: the paths of corrupt or missing files. ``is_recorded``: they are pending again; False if this
+    user may only read.
     """
 
     whole: int
@@ -38,34 +38,34 @@ class Verified:
 
 async def verify(config: Config) -> Verified:
     """
-    Hash every file again; what is corrupt or missing is pending again and fetched by the next run.
+    Hash every file again; corrupt or missing files become pending, and the next run fetches them.
 
-    For a user who may only read there nothing is recorded.
+    If the user may only read the folder, nothing is recorded.
 
     Raises:
-        UsageError: there is no harvest in the folder.
-        FolderLocked: a run is at work there.
-        StorageError: the disk does not let a file be read; that does not make it pending.
+        UsageError: the folder contains no harvest.
+        FolderLocked: another run holds the folder.
+        StorageError: a file could not be read; that does not make it pending.
     """
     with Reader(config.folder) as reader:
         if not may_write(config.folder):
             return await _verify(reader, open_storage(config), None)
         ledger = Ledger(config.folder)
         async with ledger.hold("verify", if_cancelled="interrupted"):
-            with reader:  # closed before the ledger: who closes the database last takes its log away
+            with reader:  # closed before the ledger: the last connection to close removes the log
                 storage = open_storage(config, ledger.confirm)
                 await Placement(ledger, storage).recover()
                 return await _verify(reader, storage, ledger)
 
 
 async def _verify(reader: Reader, storage: Storage, ledger: Ledger | None) -> Verified:
-    """Hash every file; without a ledger nothing is recorded, and what is being renamed is not checked."""
+    """Hash every file; without a ledger nothing is recorded, and files that are being renamed are skipped."""
     damaged: list[str] = []
     checked = 0
     moving = frozenset() if ledger else reader.moving()
     last_line = time.monotonic()
     for file in reader.files(FileStatus.DONE):
-        # A missing file costs no wait: many of them in a row would hold up signals and the heartbeat.
+        # A missing file needs no wait: many of them in a row would delay signals and the heartbeat.
         await checkpoint()
         if file.path in moving:
             log.warning("%s: is being renamed; not checked", file.path)

@@ -1,9 +1,9 @@
 """
-Withdrawal decision: whether items that were harvested before and are not found now count as withdrawn.
+Withdrawal decision: whether harvested items that are not found now count as withdrawn.
 
 It is made once, at the end of a run. A single 404 is no proof: a gateway, or an index under rebuild, may
-answer it for everything. So the api must serve a known item, no listing of the run may name a missing item,
-and no more items may vanish at once than in real life, unless the user accepts them.
+answer it for everything. So the API must serve a known item, no listing of the run may contain a missing
+item, and not too many items may vanish at once, unless the user accepts them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,18 @@ log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 20
 ONE_IN = 20
-"""At most 5 % of what was harvested, and at most 20 items; but one is never too many."""
+"""At most 5 % of the harvested items, and at most 20; a single one is always accepted."""
 LISTED = "a listing of the same run names it: one of the two is wrong; a later run decides"
 KNOWN = 3
-"""Known items that are requested until one comes: one of them may be gone since a moment ago."""
+"""Known items to request until one is found: a single one may have been withdrawn a moment ago."""
 
 
 def is_believable(suspected: int, harvested: int, accepted: int = 0) -> bool:
-    """Return whether `suspected` of `harvested` items may vanish at once; the user accepts `accepted`."""
+    """
+    Return whether `suspected` of `harvested` items may be withdrawn at once.
+
+    The user accepts `accepted`.
+    """
     return suspected <= max(1, min(harvested // ONE_IN, MOST_AT_ONCE), accepted)
 
 
@@ -33,9 +37,9 @@ async def decide(
     ledger: Ledger, figshare: Figshare, counters: RunCounters, *, accepted: int, has_token: bool
 ) -> str:
     """
-    Return why the suspected withdrawals are not believed, "" if they are.
+    Return why the suspected withdrawals are not accepted, "" if they are.
 
-    `accepted`: the number of items that may vanish at once, whatever the folder holds.
+    `accepted`: the number of withdrawals that the user accepts, regardless of the limit.
     """
     listed = await ledger.change(ledger.withdrawals.doubt_listed, f"figshare does not find it; {LISTED}")
     if listed:

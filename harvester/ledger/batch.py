@@ -1,8 +1,8 @@
 """
-Group commit: results that a run has reported and that are not written yet.
+Group commit: collects the results of a run into batches that are written together.
 
-Results about different items and files are written together, as one step. A later one about the same item or
-file is in another step, so that the last word is the one that was said last.
+Results about different items and files are written as one batch. A later result about the same item or file
+is in a later batch, so that the last result wins.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Entry: TypeAlias = ItemResult | FileResult | ListingFailure
 
 
 class WriteBatch:
-    """Entries that can be written in any order, but for files, which come behind the items."""
+    """Entries that can be written in any order, except that files are written after items."""
 
     def __init__(self) -> None:
         self.items: dict[ItemKey, ItemResult] = {}
@@ -26,7 +26,7 @@ class WriteBatch:
         self._items_of_files: set[ItemKey] = set()
 
     def try_add(self, entry: Entry) -> bool:
-        """Add an entry; False if it has to wait until this batch is written."""
+        """Add an entry; return False if it must wait until this batch is written."""
         if isinstance(entry, ListingFailure):
             self.listing_failures.append(entry)
             return True
@@ -43,7 +43,7 @@ class WriteBatch:
 
 
 def split(entries: Iterable[Entry]) -> Iterator[WriteBatch]:
-    """Put entries into as few steps as keep their order where it matters."""
+    """Split entries into as few batches as their order allows."""
     step = WriteBatch()
     for entry in entries:
         if not step.try_add(entry):

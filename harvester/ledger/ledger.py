@@ -157,7 +157,7 @@ class Ledger:
         try:
             yield
         finally:
-            await to_thread.run_sync(self._lease.let_go)
+            await to_thread.run_sync(self._lease.release)
 
     def _use(self, lease: Lease | StateCopy) -> None:
         self._lease = lease
@@ -180,7 +180,7 @@ class Ledger:
                 await self.flush()
                 await self.read(self._end_run, outcome, clean)
             finally:
-                await to_thread.run_sync(self._lease.let_go)
+                await to_thread.run_sync(self._lease.release)
 
     def _end_run(self, outcome: str, clean: bool) -> None:
         with self._lease.transaction():

@@ -1,4 +1,4 @@
-"""Messages between a run and the ledger: results, progress, and what the run sets out to do."""
+"""Messages between a run and the ledger: results, progress, and the specification of the run."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from msgspec import Struct
 from harvester.models import Failure, FileStatus, ItemKey, TaskResult, WorkState
 
 RECORD = "metadata"
-"""The task that asks for records: the one that a listing can make pending again."""
+"""The task that requests records: the only one that a listing can make pending again."""
 
 
 class ItemResult(Struct, frozen=True):
     """
-    All that one visit to an item gave.
+    The result of processing an item once.
 
-    ``states``: task to its new state; ``findings``: one of each task that succeeded. ``seq``: the one
-    in which it was visited: an item that has got another one since stays in line. None: whatever it has.
+    ``states``: task to its new state.
+    ``findings``: the results of the tasks that succeeded.
+    ``seq``: with which it was processed: an item with another one by now stays in the queue. None: any.
     """
 
     item_key: ItemKey
@@ -29,12 +30,13 @@ class ItemResult(Struct, frozen=True):
 
 class FileResult(Struct, frozen=True):
     """
-    What became of one pending file.
+    The result of one pending file.
 
     ``failure_kind``: of a failed one, see `errors.FailureKind`. ``reason``: why one is withheld.
 
-    ``seq``: the one in which it was fetched; it says nothing of a file that has another one by now, as
-    its record was read again. None: whatever it has. ``path`` and ``size``: of one that is in its place.
+    ``seq``: with which it was fetched: it is ignored if the file has another one by now, as its record was
+    read again. None: any.
+    ``path`` and ``size``: of a downloaded file.
     """
 
     item_key: ItemKey
@@ -51,7 +53,7 @@ class FileResult(Struct, frozen=True):
 
 
 class ListingFailure(Struct, frozen=True):
-    """A listing that failed; the next run goes on at the page that failed, or begins it anew."""
+    """A failed listing; the next run continues at the failed page, or restarts the listing."""
 
     failure: Failure
     begin_anew: bool
@@ -59,9 +61,9 @@ class ListingFailure(Struct, frozen=True):
 
 class ListingProgress(Struct, frozen=True):
     """
-    How far a listing has come.
+    The progress of a listing.
 
-    ``named``: items that it named, ``unique``: different ones among them.
+    ``named``: listed items. ``unique``: different ones among them.
     """
 
     cursor: str | None = None
@@ -71,14 +73,14 @@ class ListingProgress(Struct, frozen=True):
 
 
 class AddedItems(Struct, frozen=True):
-    """What a page gave: ``pending``: items with new pending work; and the progress of the listing."""
+    """The result of a page: ``pending``: items with new pending work; and the progress of the listing."""
 
     pending: int
     listed: ListingProgress
 
 
 class RequeuedWork(Struct, frozen=True):
-    """How much of what had failed is in line once more; ``names``: those that led to no item."""
+    """The numbers of failed items, files and names that were queued again; ``names``: without an item."""
 
     listings: int
     items: int
@@ -91,10 +93,10 @@ class RequeuedWork(Struct, frozen=True):
 
 class TaskParams(Struct, frozen=True):
     """
-    What a task on items is asked for, in words: where that is another wish than before it is done again.
+    The parameters of an item task as text; if they change, the task is done again for all items.
 
-    ``usual``: what it was before there were wishes, "" where there was no such task. ``adds_up``: it is a
-    list, with commas, and a part of what was asked for is no other wish.
+    ``usual``: the value in ledgers that stored no parameters yet, "" if there was no such task then.
+    ``adds_up``: it is a list, with commas; a part of the stored list is no change.
     """
 
     task: str
@@ -103,7 +105,7 @@ class TaskParams(Struct, frozen=True):
     adds_up: bool = False
 
     def after(self, before: str | None) -> tuple[bool, str]:
-        """Tell whether it is another wish than the one that was noted (None: none was), and what to note."""
+        """Return whether the parameters differ from the stored ones (None: none), and what to store."""
         known = before if before is not None else self.usual or self.value
         if not self.adds_up:
             return self.value != known, self.value
@@ -113,12 +115,13 @@ class TaskParams(Struct, frozen=True):
 
 class RunSpec(Struct, frozen=True):
     """
-    What a run sets out to do, as far as the ledger must know.
+    What a run is going to do.
 
-    ``refresh``: tasks to be done again for every item. ``accepts``: whether the rules for files take
-    one of this ``folder/name`` and size in bytes. ``max_total``: bytes that all files may have, 0 for any
-    number. ``wishes``: what the tasks are asked for. ``quick``: listings that were read to their end are not
-    read again but asked for what was modified since.
+    ``refresh``: tasks to do again for every item.
+    ``accepts``: whether the file rules accept a ``folder/name`` with a size in bytes.
+    ``max_total``: bytes of all files at most, 0 for no limit.
+    ``task_params``: the parameters of item tasks.
+    ``quick``: complete listings are not read again; only items modified since are requested.
     """
 
     item_tasks: frozenset[str]

@@ -1,4 +1,4 @@
-"""The ledger as exports, `status` and `verify` read it, beside a run or after it."""
+"""Ledger reader: a read-only view for exports, `status` and `verify`, during a run or after it."""
 
 import heapq
 import sqlite3
@@ -33,18 +33,18 @@ _LAST_FINISHED = """(
     SELECT ifnull(max(id), 0) FROM runs WHERE job = 'harvest' AND outcome = 'finished'
         AND id < (SELECT max(id) FROM runs WHERE job = 'harvest')
 )"""
-"""The last harvest before the newest one that was finished."""
+"""The last finished harvest before the newest one."""
 CHUNK_BYTES = 8_000_000
 
 
 class Reader:
     """
-    A read-only view of one folder's ledger; usable while a run goes on.
+    A read-only view of one folder's ledger, usable during a run.
 
-    `checkpoint` is called every few hundred rows, so that a long read can be given up: it raises.
+    `checkpoint`: called every few hundred rows; it may raise to cancel a long read.
 
     Raises:
-        UsageError: there is no harvest in the folder.
+        UsageError: the folder contains no harvest.
     """
 
     def __init__(self, folder: Path, *, checkpoint: Callable[[], None] = lambda: None) -> None:
@@ -66,7 +66,7 @@ class Reader:
         self._view.close()
 
     def items(self) -> Iterator[ItemRow]:
-        """Every item whose record is here, by id, each before those of its versions that were asked for."""
+        """Every item with a record, by id, each followed by its requested versions."""
         items = self._rows(
             f"SELECT item_id, 0, {_RECORD} FROM records", by=("item_id",), only="item_id >= 0", weigh=_weight
         )
@@ -79,11 +79,11 @@ class Reader:
             yield found
 
     def versions(self) -> Iterator[ItemRow]:
-        """Every version of an item that was asked for and whose record is here."""
+        """Every requested version of an item with a record."""
         return (ItemRow(*row) for row in self._of_versions("records", _RECORD, weigh=_weight))
 
     def setting(self, name: str) -> str:
-        """Tell what the last run was told, "" where there was none."""
+        """Return a setting of the last run, "" if there was none."""
         row = self._row("SELECT value FROM settings WHERE name = ?", name)
         return str(row[0]) if row else ""
 
@@ -97,7 +97,7 @@ class Reader:
         values: tuple[object, ...] = (),
         weigh: Callable[[tuple[Any, ...]], int] | None = None,
     ) -> Iterator[tuple[Any, ...]]:
-        """Read the rows of versions that were asked for, which begin with id, version and `by`."""
+        """Read the rows of requested versions, which begin with id, version and `by`."""
         return self._rows(
             f"SELECT {', '.join((*_OF_VERSION, *by))}, {what} FROM versions JOIN {table} ON"
             f" {table}.item_id = versions.id",
@@ -108,7 +108,7 @@ class Reader:
         )
 
     def totals(self) -> Iterator[tuple[int, int | None, int | None]]:
-        """Item id, views and downloads of every item that was asked about, by id."""
+        """Item id, views and downloads of every item whose statistics were requested, by id."""
         return self._counted("stats", "views, downloads")
 
     def shares(self) -> Iterator[tuple[int, int]]:
@@ -116,7 +116,7 @@ class Reader:
         return self._counted("stats", "shares", only="shares IS NOT NULL")
 
     def history(self) -> Iterator[tuple[int, str, int | None, int | None, int | None]]:
-        """Item id, time, views, downloads and shares, as often as they were asked for, by id and time."""
+        """Item id, time, views, downloads and shares of each request, by id and time."""
         before = self._counted("snapshots", "views, downloads, shares", by=("asked_at",))
         counters = (f"iif(instr(asked, '{name}'), {name}, NULL)" for name in ("views", "downloads", "shares"))
         now = self._counted("stats", f"asked_at, {', '.join(counters)}")
@@ -134,7 +134,11 @@ class Reader:
     def _counted(
         self, table: str, what: str, *, by: tuple[str, ...] = (), only: str = "TRUE"
     ) -> Iterator[tuple[Any, ...]]:
-        """Read statistics by figshare's ids and `by`, whether an item carries them or a version of it."""
+        """
+        Read statistics by figshare's ids and `by`.
+
+        They may be stored under an item or one of its versions.
+        """
         items = self._rows(
             f"SELECT {', '.join(('item_id', *by))}, {what} FROM {table}",
             by=("item_id", *by),
@@ -169,7 +173,7 @@ class Reader:
             yield found
 
     def items_with_files(self) -> Iterator[tuple[ItemRow, list[FileRow]]]:
-        """Return each of `items` with its files, by file id: what its record lists, here or not."""
+        """Return each of `items` with all files that its record lists, by file id."""
         groups = groupby(
             self.files(), key=lambda file: (file.item_id, file.version if file.item_key < 0 else 0)
         )
@@ -180,7 +184,7 @@ class Reader:
             yield item, list(files) if owner == (item.id, item.version) else []
 
     def changes(self) -> Iterator[ChangeRow]:
-        """What is new, has changed, was withdrawn or has returned since the last run that finished, by id."""
+        """New, changed, withdrawn and returned items since the last finished run, by id."""
         with database_errors(self.path):
             rows = self._db.execute(
                 f"""
@@ -194,7 +198,7 @@ class Reader:
                 yield ChangeRow(*row)
 
     def changes_in_all(self) -> dict[str, int]:
-        """Count what `changes` tells, by what became of items."""
+        """Return the number of `changes` of each kind."""
         with database_errors(self.path):
             rows = self._db.execute(
                 f"SELECT change, count(*) FROM changes WHERE run_id > {_LAST_FINISHED} GROUP BY 1 ORDER BY 1"
@@ -202,28 +206,28 @@ class Reader:
             return dict(rows.fetchall())
 
     def moving(self) -> frozenset[str]:
-        """Return the paths, old and new, of files that a run which has not ended is renaming."""
+        """Return the old and new paths of files in unfinished renames."""
         with database_errors(self.path):
             rows = self._db.execute("SELECT source FROM renames UNION SELECT target FROM renames").fetchall()
         return frozenset(path for (path,) in rows)
 
     def removable(self) -> Iterator[tuple[str, int, str, str]]:
         """
-        Path, size in bytes and reason of files here that are no part of the harvest any more.
+        Path, size in bytes and reason of orphaned files.
 
-        And why one is to stay all the same, "" where it may go: see `prune_blockers.only_here`.
+        Also why a file has to stay, "" if it may be removed: see `prune_blockers.only_here`.
         """
         with database_errors(self.path):
             rows, kept = self._removable(), only_here(self._db)
         return ((path, size, why, kept.get(item_id, "")) for path, size, why, item_id in rows)
 
     def prune_blockers(self) -> list[str]:
-        """Say why nothing is to be removed now; see `prune_blockers.prune_blockers`."""
+        """Return why nothing may be removed now; see `prune_blockers.prune_blockers`."""
         with database_errors(self.path):
             return prune_blockers(self._db)
 
     def prune_was_cut_off(self) -> bool:
-        """Tell whether a prune ended before it could say what it had moved, and none has finished since."""
+        """Return whether a prune was killed before it recorded its moves, and none has finished since."""
         row = self._row(
             "SELECT EXISTS (SELECT 1 FROM runs WHERE job = 'prune' AND outcome IS NOT 'finished' AND id > ("
             "SELECT ifnull(max(id), 0) FROM runs WHERE job = 'prune' AND outcome = 'finished'))"
@@ -250,11 +254,11 @@ class Reader:
 
     def failures(self) -> Iterator[Failure]:
         """
-        Everything that could not be had: listings and names, then items, then files.
+        All failures: listings and names, then items, then files.
 
-        What an earlier version of this program stored may hold a secret: it is taken out here.
+        Errors that an earlier version stored may contain a secret, which is redacted here.
         """
-        listing_failures = self._rows(  # in the order in which they came
+        listing_failures = self._rows(  # in order of their occurrence
             "SELECT rowid, task, subject, error, failure_kind, attempts FROM listing_failures", by=("rowid",)
         )
         for _, task, subject, error, failure_kind, attempts in listing_failures:
@@ -266,9 +270,9 @@ class Reader:
         )
         for key, task, error, failure_kind, attempts, reported_as in work:
             item_id, version = self._of_figshare(key)
-            told = REDACTOR.text(error)
+            text = REDACTOR.text(error)
             yield Failure(
-                reported_as or task, told, failure_kind, item_id, attempts=attempts, version=version
+                reported_as or task, text, failure_kind, item_id, attempts=attempts, version=version
             )
         files = self._rows(
             "SELECT item_id, file_id, error, failure_kind, attempts FROM files",
@@ -277,11 +281,11 @@ class Reader:
         )
         for key, file_id, error, failure_kind, attempts in files:
             item_id, version = self._of_figshare(key)
-            told = REDACTOR.text(error)
-            yield Failure("files", told, failure_kind, item_id, file_id, attempts=attempts, version=version)
+            text = REDACTOR.text(error)
+            yield Failure("files", text, failure_kind, item_id, file_id, attempts=attempts, version=version)
 
     def _of_figshare(self, key: ItemKey) -> tuple[ItemId, int]:
-        """Return figshare's id and the version, 0 for the current one, of an item of the ledger."""
+        """Return figshare's id and the version (0 for the current one) of a key."""
         if key >= 0:
             return ItemId(key), 0
         item_id, version = self._row("SELECT item_id, version FROM versions WHERE id = ?", key) or (
@@ -291,12 +295,12 @@ class Reader:
         return item_id, version
 
     def counts(self) -> dict[str, Any]:
-        """Count what the folder holds; see `totals.counts`."""
+        """Return the content of the folder in numbers; see `totals.counts`."""
         with database_errors(self.path):
             return totals.counts(self._db)
 
     def last_run(self, now: float | None = None) -> dict[str, Any] | None:
-        """Tell when the newest harvest began and ended, how, and who is at work on it now."""
+        """Return when the newest harvest started and ended, its outcome, and the process that runs it now."""
         with database_errors(self.path):
             row = self._db.execute(
                 "SELECT started, ended, outcome, id = (SELECT max(id) FROM runs) FROM runs"
@@ -304,17 +308,17 @@ class Reader:
             ).fetchone()
             if row is None:
                 return None
-            started, ended, outcome, is_newest = row  # no other job holds the folder since
+            started, ended, outcome, is_newest = row  # no other job has held the folder since
             at_work = self._at_work(time.time() if now is None else now) if is_newest else None
         state = "running" if at_work else outcome or "killed"
         return {"started": started, "ended": ended, "state": state, "by": at_work}
 
     def _at_work(self, now: float) -> str | None:
-        """Say who seems to be at work on this folder, None where nobody does."""
+        """Return the process that seems to be active on this folder, None if there is none."""
 
         def look() -> Sign | None:
             sign = lease_row.last_sign(self._db)
-            claimed = find_lease(self.path.parent)  # renewed more often, where there is one
+            claimed = find_lease(self.path.parent)  # if there is one, it is renewed more often
             return sign and Sign(sign.process, f"{sign.beat} {claimed}")
 
         sign = look()
@@ -334,10 +338,10 @@ class Reader:
         weigh: Callable[[tuple[Any, ...]], int] | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         """
-        Read a table in the order of its key `by`, which stands `at` these columns, by default the first.
+        Read a table in the order of its key `by`, whose columns are `at`, by default the first ones.
 
-        A few hundred rows at a time: without a write-ahead log a reader that takes long would keep
-        everybody from writing. Fewer where their bytes, as `weigh` tells them, are many.
+        A few hundred rows are read at a time, because without a write-ahead log a long read blocks all
+        writers. With `weigh` a chunk also ends after `CHUNK_BYTES`.
         """
         after: tuple[object, ...] = ()
         while True:
@@ -351,18 +355,18 @@ class Reader:
             if is_last:
                 return
             after = tuple(rows[-1][place] for place in at or range(len(by)))
-            del rows  # large ones must not wait in memory for the next
+            del rows  # frees large rows before the next chunk
 
 
 def _chunk(
     cursor: sqlite3.Cursor, weigh: Callable[[tuple[Any, ...]], int] | None
 ) -> tuple[list[tuple[Any, ...]], bool]:
-    """Take rows until there are enough of them; tell whether they were the last."""
+    """Return the next chunk of rows, and whether it was the last."""
     if weigh is None:
         rows = cursor.fetchall()
         return rows, len(rows) < CHUNK_ROWS
     rows, size = [], 0
-    with closing(cursor):  # which ends its transaction
+    with closing(cursor):  # ends its transaction
         for row in cursor:
             rows.append(row)
             size += weigh(row)
@@ -376,5 +380,5 @@ def _id_and_version(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _weight(row: tuple[Any, ...]) -> int:
-    """Tell how many bytes the record and the file list of an item are."""
+    """Return the bytes of an item's record and file list."""
     return len(row[2]) + (len(row[3]) if row[3] else 0)

@@ -1,4 +1,4 @@
-"""What readers of a ledger are given: items, files and changes."""
+"""Rows for readers of a ledger: items, files and changes."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,10 @@ from harvester.models import FileStatus, ItemId, ItemKey
 
 
 class ItemRow(NamedTuple):
-    """An item, or a version of one, with its record as figshare sent it, and its files counted."""
+    """
+    An item, or a version of one, with its record as figshare sent it, and the number
+    and bytes of its files.
+    """
 
     id: ItemId
     version: int
@@ -18,14 +21,14 @@ class ItemRow(NamedTuple):
 
 class FileRow(NamedTuple):
     """
-    A file as files.csv tells of it.
+    A file as in files.csv.
 
-    ``path``: where it is, or would be if it were here; "" for a link.
-    ``reason``: why it is skipped or withheld, "" for any other.
-    ``failure_kind``: why it failed, see `errors.FailureKind`, "" for any other.
-    ``url``: where figshare has it; of a link, where it leads.
-    ``version``: of its item, 0 for what was never published.
-    ``item_key``: the number of its item in the ledger, not ``item_id`` for a particular version.
+    ``path``: where it is or will be; "" for a link.
+    ``reason``: why it is skipped or withheld, "" for any other file.
+    ``failure_kind``: why it failed, see `errors.FailureKind`, "" for any other file.
+    ``url``: its address at figshare; of a link, the target.
+    ``version``: of its item, 0 if the item was never published.
+    ``item_key``: the key of its item in the ledger; for a particular version it is not ``item_id``.
     """
 
     item_id: ItemId
@@ -43,7 +46,7 @@ class FileRow(NamedTuple):
 
 
 class ChangeRow(NamedTuple):
-    """What became of an item; ``version`` is 0 for the current one. See `models.Change`."""
+    """The change of an item; ``version`` is 0 for the current one. See `models.Change`."""
 
     item_id: ItemId
     version: int

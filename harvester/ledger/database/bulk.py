@@ -1,8 +1,8 @@
 """
-Bulk reads and writes: one statement, and one step of it, for many rows.
+Bulk insert, update and select: one SQL statement for many rows.
 
-Each step of a statement lets go of Python's interpreter lock and has to get it back from an event loop that
-may be busy: rows that are written or read one by one wait for it one by one. So they go together.
+Each step of a statement releases Python's interpreter lock and has to get it back from a busy event loop.
+Single rows would wait for it once for each row. So many rows go into one statement.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ import msgspec
 Row: TypeAlias = tuple[Any, ...]
 
 ROWS_AT_ONCE = 100
-"""SQLite takes 32,766 values in a statement, but each length is another statement, kept in memory."""
+"""SQLite allows 32,766 values in a statement, but each number of rows is another prepared statement."""
 BYTES_AT_ONCE = 1_000_000
-"""Values are copied: large ones must not all be there twice."""
+"""Values are copied, so this limits the memory for large ones."""
 
 
 def write(
     db: sqlite3.Connection, sql: str, rows: Iterable[Row], *, weigh: Callable[[Row], int] = lambda _: 0
 ) -> int:
     """
-    Run `sql` with `rows` in the place of ``{values}``; return how many rows of tables it changed.
+    Run `sql` with `rows` in place of ``{values}``; return the number of changed rows.
 
-    `weigh`: how many bytes a row has, where that may be many.
+    `weigh`: returns the bytes of a row, for rows that may be large.
     """
-    return sum(_run(db, sql, piece).rowcount for piece in _pieces(rows, weigh))
+    return sum(_run(db, sql, piece).rowcount for piece in _batches(rows, weigh))
 
 
 def select(db: sqlite3.Connection, sql: str, rows: Iterable[Row]) -> list[Row]:
-    """Run `sql`, as `write` does, and return the rows that it gives."""
-    return [row for piece in _pieces(rows, lambda _: 0) for row in _run(db, sql, piece)]
+    """Run `sql`, as `write` does, and return its rows."""
+    return [row for piece in _batches(rows, lambda _: 0) for row in _run(db, sql, piece)]
 
 
 def fetch(
     db: sqlite3.Connection, sql: str, columns: Sequence[str], values: Sequence[object]
 ) -> list[list[Any]]:
-    """Return these columns of what `sql` selects, numbers and plain words, in whatever order."""
+    """Return columns of `sql`, numbers and plain words, in any order."""
     packed = f"SELECT json_group_array(json_array({', '.join(columns)})) FROM ({sql})"
     return msgspec.json.decode(db.execute(packed, values).fetchone()[0], type=list[list[Any]])
 
@@ -51,7 +51,7 @@ def _run(db: sqlite3.Connection, sql: str, rows: list[Row]) -> sqlite3.Cursor:
     return db.execute(sql.replace("{values}", values), [value for row in rows for value in row])
 
 
-def _pieces(rows: Iterable[Row], weigh: Callable[[Row], int]) -> Iterator[list[Row]]:
+def _batches(rows: Iterable[Row], weigh: Callable[[Row], int]) -> Iterator[list[Row]]:
     piece: list[Row] = []
     size = 0
     for row in rows:

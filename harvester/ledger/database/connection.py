@@ -1,4 +1,4 @@
-"""How the database is opened and brought up to date, and what SQLite's errors mean for a harvest."""
+"""Database connection: opens and migrates the database, and maps SQLite's errors."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ from harvester.system.failpoints import failpoint
 
 NAME = "harvest.db"
 STATEMENTS_KEPT = 32
-"""Prepared statements in the cache: those of `bulk.py` are large, one for each number of rows."""
+"""Prepared statements in the cache; those of `bulk.py` are large, one for each number of rows."""
 FILE_COLUMNS = "file_id, name, folder, size, md5, url"
 """In the order of the first fields of `RemoteFile`."""
 
 OF_ITEM = "item_id IN (SELECT ?1 UNION ALL SELECT id FROM versions WHERE versions.item_id = ?1)"
 """Rows of the item with figshare's id ?1, and of each of its versions."""
 COUNTS = "(items.id >= 0 OR EXISTS (SELECT 1 FROM versions WHERE versions.id = items.id AND counts))"
-"""Of items: statistics are asked for under this id, the item's own or that of one of its versions."""
+"""Of items: statistics are requested for this key, the item's own or that of one of its versions."""
 HAS_TASK = f"(task = 'metadata' OR {COUNTS})"
-"""Of items and tasks: a version of an item has a record and files, and no statistics of its own."""
+"""Of items and tasks: a version of an item has a record and files, but no statistics."""
 FULL_NAME = "CASE folder WHEN '' THEN name ELSE folder || '/' || name END"
-"""Of a file: what rules for files are matched with."""
+"""Of a file: the name that file rules are matched against."""
 STANDS_IN = "due_after = '0'"
-"""Of items: the public record that is here stands in for a private one."""
+"""Of items: a public record is stored in place of a private one."""
 HAS_HISTORY = """(
     EXISTS (SELECT 1 FROM stats WHERE stats.item_id = items.id)
     OR EXISTS (SELECT 1 FROM usage WHERE usage.item_id = items.id)
     OR EXISTS (SELECT 1 FROM versions WHERE versions.item_id = items.id)
 )"""
-"""Of items: the ledger holds more of it than a record."""
+"""Of items: the ledger has more data on it than a record."""
 OPEN_WORK = "state <> 'done'"
-"""What the index `work_open` holds; as `OPEN_FILES`."""
+"""The condition of the partial index `work_open`; see `OPEN_FILES`."""
 OPEN_FILES = "status IN ('pending', 'failed', 'skipped')"
-"""What the index `files_open` holds; SQLite uses it where a query says so in these very words."""
+"""The condition of the partial index `files_open`; SQLite uses it if a query contains exactly this text."""
 
 
 def is_due(now: str) -> str:
-    """Say in SQL that the record of an item is due again at this moment, see `items.due_after`."""
+    """Return the SQL condition that the record of an item is due again now, see `items.due_after`."""
     return f"(due_after <> '' AND due_after <= '{now}')"
 
 
 def exists(folder: Path) -> bool:
-    """Tell whether `folder` holds a harvest that can be seen from here, or what was put in its place."""
+    """Return whether `folder` contains a visible ledger, or something else of its name."""
     return os.path.lexists(folder / NAME)
 
 
 def may_write(folder: Path) -> bool:
-    """Tell whether this user may write to the harvest in `folder`; not so on a read-only disk."""
+    """Return whether this user may write to the harvest in `folder`; False on a read-only disk."""
     return all(os.access(path, os.W_OK) for path in (folder, folder / NAME))
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
-    """Tell which file is at `path` now, None where there is none."""
+    """Return the identity (device, inode) of the file at `path`, None if there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -96,7 +96,7 @@ _OF_LOCKS = {
 
 @contextmanager
 def database_errors(path: Path) -> Iterator[None]:
-    """Translate what SQLite says of a disk or a file that is of no use: what, why, what to do."""
+    """Map SQLite's errors to `StorageError`, with the path, the cause and advice."""
     try:
         yield
     except sqlite3.DatabaseError as exc:
@@ -112,12 +112,12 @@ def database_errors(path: Path) -> Iterator[None]:
 
 
 def primary_code(error: sqlite3.Error) -> int:
-    """Return the code of an error of SQLite without what is particular about it, 0 where it has none."""
+    """Return the primary result code of an SQLite error, 0 if it has none."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def is_about_locks(error: sqlite3.Error) -> bool:
-    """Tell whether an error says that a file cannot be locked, or that shared memory cannot be had."""
+    """Return whether an error means that file locks or shared memory do not work."""
     is_refused = primary_code(error) in {sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_PERM}
     return is_refused or getattr(error, "sqlite_errorcode", 0) in _OF_LOCKS
 
@@ -126,13 +126,15 @@ def connect(
     path: Path, *, read_only: bool, locks: bool, alone: bool = False, unchanging: bool = False
 ) -> sqlite3.Connection:
     """
-    Open the database at `path`; refuse one that a newer version wrote.
+    Open the database at `path`.
 
-    `locks`: whether the file system has any; see `lease_file.py`. `alone`: no other process has it open, so
-    that a write-ahead log needs no shared memory. `unchanging`: no process writes, and no log is pending.
+    `locks`: whether the file system supports them; see `lease_file.py`.
+    `alone`: no other process has it open, so a write-ahead log needs no shared memory.
+    `unchanging`: no process writes, and no log is pending.
 
     Raises:
-        StorageError: something else is in the place of the database or of what SQLite makes beside it.
+        UsageError: a newer version wrote it.
+        StorageError: there is a link or another file in place of the database or one of its companion files.
     """
     _refuse_what_was_planted(path)
     check_empty(path)
@@ -148,10 +150,10 @@ def connect(
 
 def _refuse_what_was_planted(path: Path) -> None:
     """
-    Refuse what might lead out of the output folder, or keep whoever opens it waiting for ever.
+    Reject files that lead out of the output folder, or block on open.
 
     Raises:
-        StorageError: one of these files is a link, has a second name, or is no file at all.
+        StorageError: one of these files is a link, has a second hard link, or is no regular file.
     """
     for end in ("", "-wal", "-shm", "-journal"):
         place = path.with_name(f"{path.name}{end}")
@@ -180,7 +182,7 @@ def _open(path: Path, options: str, *, locks: bool, alone: bool = False) -> sqli
         check_same_thread=False,
     )
     try:
-        if alone or not locks:  # a write-ahead log from elsewhere needs shared memory, unless one is alone
+        if alone or not locks:  # a write-ahead log needs shared memory, unless this is the only process
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         version = _version(connection)
         if version == 0:
@@ -197,7 +199,7 @@ def _open(path: Path, options: str, *, locks: bool, alone: bool = False) -> sqli
 
 
 def needs_migration(connection: sqlite3.Connection) -> bool:
-    """Tell whether the tables are those of an earlier version."""
+    """Return whether the tables are those of an earlier version."""
     return _version(connection) < len(MIGRATIONS)
 
 
@@ -208,15 +210,15 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def migrate(connection: sqlite3.Connection, *, check: Callable[[], None] = lambda: None) -> None:
     """
-    Bring the tables up to date, all or nothing.
+    Migrate the tables to the current version, in one transaction.
 
-    `check` is called where tables would be changed that are there already, and raises where they must not
-    be. It is called with the write lock held: nobody can begin to use them in between.
+    `check`: called before existing tables are changed; it raises if they must not be. The write lock is held
+    then, so that no other process can start to use them.
     """
     if not needs_migration(connection):
         return
     with at_once(connection):
-        version = _version(connection)  # another may have been faster
+        version = _version(connection)  # another process may have been faster
         if 0 < version < len(MIGRATIONS):
             check()
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
@@ -227,18 +229,18 @@ def migrate(connection: sqlite3.Connection, *, check: Callable[[], None] = lambd
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Split a script; sqlite3's own `executescript` would end the transaction it is called in."""
+    """Split a script into statements; sqlite3's `executescript` would commit the open transaction."""
     statement = ""
     for piece in script.split(";")[:-1]:
         statement += piece + ";"
-        if sqlite3.complete_statement(statement):  # not so where the semicolon is a comment's
+        if sqlite3.complete_statement(statement):  # False if the semicolon is in a comment
             yield statement
             statement = ""
 
 
 @contextmanager
 def at_once(connection: sqlite3.Connection) -> Iterator[None]:
-    """Write all that is done in the block, or nothing; nobody else writes meanwhile."""
+    """Run the block in a write transaction: all or nothing, and no other process writes meanwhile."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

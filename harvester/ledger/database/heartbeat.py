@@ -1,8 +1,8 @@
 """
-Heartbeats: how a run shows that it lives, and how another one judges that.
+Heartbeat: shows that a run is alive, and judges whether another one is.
 
-Whether a heartbeat moves while one watches is all that counts: neither two clocks, which may differ, nor the
-numbers of processes, which containers share. A process that is proven dead needs no watching.
+A run is alive if its heartbeat changes while another run watches it. Clocks are not compared, as they may
+differ; nor pids, as containers share them. A process that is proven dead need not be watched.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from harvester.errors import FolderLocked
 from harvester.system.process import Fate, Process
 
 FRESH_SECONDS = 30.0
-"""A run whose heartbeat stands still for so long may be taken over."""
+"""The lease of a run may be taken over after this time without a heartbeat."""
 BEAT_SECONDS = 0.5
 LOOK_SECONDS = 0.1
-_TELL_SECONDS = 2.0
-"""A living run is seen before: only who has to wait longer is told why."""
+_NOTICE_SECONDS = 2.0
+"""A live run is detected earlier; the user gets a message only if the wait is longer."""
 _counter = count()
 
 
@@ -32,8 +32,8 @@ class Timing(NamedTuple):
     """
     How a lease is kept and judged.
 
-    ``watch_seconds``: how long a heartbeat has to stand still for its run to be taken over. ``beat_seconds``:
-    how often this run shows that it lives, besides with all that it writes; infinite: not at all.
+    ``watch_seconds``: seconds without a heartbeat after which a lease may be taken over.
+    ``beat_seconds``: interval of this run's heartbeat, in addition to its writes; infinite: no heartbeat.
     """
 
     watch_seconds: float = FRESH_SECONDS
@@ -44,22 +44,22 @@ USUAL_TIMING = Timing()
 
 
 class Sign(NamedTuple):
-    """The last sign of life of the run that holds a folder; ``beat`` is another one with each."""
+    """The last heartbeat of the run that holds a folder; ``beat`` changes with each."""
 
     process: Process
     beat: str
 
 
 def new_beat() -> str:
-    """Return a value that no heartbeat had before, whatever any clock says; always 24 characters."""
+    """Return a new heartbeat value, unique without a clock; always 24 characters."""
     return f"{next(_counter) & 0xFFFFFFFF:08x}{os.urandom(8).hex()}"
 
 
 class Watch:
     """
-    Judges whether somebody else is at work on `folder`.
+    Judges whether another run is active on `folder`.
 
-    `checkpoint` is called again and again while it watches, so that this can be given up: it raises.
+    `checkpoint`: called repeatedly while it watches; it may raise to cancel.
     """
 
     def __init__(
@@ -78,20 +78,20 @@ class Watch:
 
     def judge(self, look: Callable[[], Sign | None]) -> Sign | None:
         """
-        Find the last sign of a run that ended without a word; None where nobody holds the folder.
+        Return the last heartbeat of a dead run; None if no run holds the folder.
 
-        `look` returns the last sign that there is. This takes as long as it has to be watched.
+        `look`: returns the last heartbeat. The call takes as long as the run has to be watched.
 
         Raises:
-            FolderLocked: its heartbeat moves.
+            FolderLocked: the heartbeat changes.
         """
         found = look()
         if found is None or self._is_over(found.process):
             return found
-        # Counted in looks, not by a clock: who is stopped together with the other has not watched meanwhile.
+        # Counted in looks, not by a clock: while both runs are suspended, this one does not watch.
         for number in range(math.ceil(self._seconds / LOOK_SECONDS)):
-            if number == int(_TELL_SECONDS / LOOK_SECONDS):
-                self._tell(found)
+            if number == int(_NOTICE_SECONDS / LOOK_SECONDS):
+                self._notify(found)
             self._checkpoint()
             self._sleep(LOOK_SECONDS)
             now = look()
@@ -102,11 +102,11 @@ class Watch:
             if self._is_over(found.process):
                 return found
         if found.process.is_identified:
-            self._stood_still.add(found.process)  # wherever else it has left a sign
+            self._stood_still.add(found.process)  # also for its other lease, in the file or the ledger
         return found
 
     def in_use(self, sign: Sign) -> FolderLocked:
-        """Say who is at work here."""
+        """Return the error that names the active run."""
         return FolderLocked(
             f"{self._folder}: another run ({sign.process}) is at work here; wait for it, or "
             "give this one its own folder with --output"
@@ -115,7 +115,7 @@ class Watch:
     def _is_over(self, process: Process) -> bool:
         return process in self._stood_still or process.fate is Fate.GONE
 
-    def _tell(self, found: Sign) -> None:
+    def _notify(self, found: Sign) -> None:
         import logging  # noqa: PLC0415 - `status` needs none
 
         logging.getLogger(__name__).warning(
@@ -126,9 +126,9 @@ class Watch:
 
 def seems_at_work(sign: Sign, age_seconds: float, look: Callable[[], Sign | None]) -> bool:
     """
-    Guess, within a moment, whether a run is at work; good enough to tell people, and for nothing else.
+    Return quickly whether a run is probably active; only for display.
 
-    `age_seconds`: since its last sign, by this machine's clock.
+    `age_seconds`: since its last heartbeat, by this machine's clock.
     """
     fate = sign.process.fate
     if fate is not Fate.UNKNOWN:
@@ -144,9 +144,10 @@ def seems_at_work(sign: Sign, age_seconds: float, look: Callable[[], Sign | None
 
 class Heartbeat:
     """
-    Shows that a run lives, from a thread of its own, which neither a busy loop nor a long transaction stops.
+    Renews the heartbeat of a run in its own thread, which neither a busy event loop nor a long transaction
+    delays.
 
-    `beat` shows it once and tells whether the lease is still held; it is called no more where it is not.
+    `beat`: renews it once, and returns whether the lease is still held; if not, the thread ends.
     """
 
     def __init__(self, beat: Callable[[], bool], *, seconds: float) -> None:
@@ -156,13 +157,13 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the thread."""
         if not math.isinf(self._seconds):
             self._thread = threading.Thread(target=self._go_on, name="heartbeat", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Stop beating; when this returns, `beat` is not called any more."""
+        """Stop the thread; after the return `beat` is not called any more."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()

@@ -1,8 +1,8 @@
 """
-What is wrong with a damaged ledger: which table, and what of it.
+Integrity check: finds the damaged table of a ledger, and what is wrong with it.
 
-What can be seen at once (tables that are missing, words that no version writes) is looked for whenever a
-ledger is opened; all of it only where something went wrong already, as it reads every row.
+Fast checks (missing tables, unknown states) run whenever a ledger is opened. The full check reads every row,
+so it runs only after an error.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _NONSENSE = {
     "conditions": (("condition", "json_valid(condition) = 0"),),
     "listings": (("position", "position IS NOT NULL AND json_valid(position) = 0"),),
 }
-"""Of tables: what no version of this program writes, by column, as SQL that finds it."""
+"""By table and column: SQL conditions for values that no version of this program writes."""
 _STEP = re.compile(
     r"(CREATE (?:TABLE|TRIGGER|INDEX|UNIQUE INDEX) \w+)|(DROP (?:TABLE|TRIGGER|INDEX) \w+)"
     r"|ALTER TABLE (\w+) RENAME TO (\w+)"
@@ -69,24 +69,24 @@ _WORDS = f"""
 
 
 class LedgerDamaged(StorageError):
-    """The ledger is no longer what this program wrote; it is left as it is."""
+    """The ledger is damaged; it is not changed."""
 
 
 UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
-"""What reading a damaged database raises: where a name is damaged, SQLite's own message is no text."""
+"""Errors from a damaged database; if a name is damaged, SQLite's message is no valid text."""
 
 
 def damaged(path: Path, what: str) -> LedgerDamaged:
-    """Say what is damaged and what to do."""
+    """Return the error, with advice."""
     return LedgerDamaged(f"{path} is damaged: {what}; {REBUILD}")
 
 
 def check_tables(db: sqlite3.Connection, path: Path) -> None:
     """
-    See that all is there that this version made, in a moment.
+    Check quickly that all tables, indexes and triggers exist.
 
     Raises:
-        LedgerDamaged: something is missing, or there are states that nobody writes.
+        LedgerDamaged: something is missing, or there are unknown states.
     """
     here = {f"{kind} {name}" for kind, name in db.execute("SELECT type, name FROM sqlite_schema")}
     if missing := sorted(names() - here, key=lambda name: (not name.startswith("table"), name)):
@@ -97,7 +97,7 @@ def check_tables(db: sqlite3.Connection, path: Path) -> None:
 
 @cache
 def names() -> frozenset[str]:
-    """Return what this version's tables, indexes and triggers are called, each behind its kind."""
+    """Return the names of this version's tables, indexes and triggers, each after its kind."""
     there: set[str] = set()
     for script in MIGRATIONS:
         for made, gone, before, after in _STEP.findall(script):
@@ -110,10 +110,10 @@ def names() -> frozenset[str]:
 
 def check_empty(path: Path) -> None:
     """
-    See that a file without a byte is the beginning of a harvest, and not what is left of one.
+    Check that an empty file is a new ledger, and not the rest of a damaged one.
 
     Raises:
-        LedgerDamaged: there is a harvest beside it.
+        LedgerDamaged: the folder contains a harvest.
     """
     sizes = [_size(path.with_name(f"{path.name}{end}")) for end in ("", "-wal", "-journal")]
     if sizes[0] == 0 and not any(sizes[1:]) and any((path.parent / name).exists() for name in _OUTPUTS):
@@ -128,16 +128,16 @@ def _size(path: Path) -> int | None:
 
 
 def is_sound(path: str) -> bool:
-    """Tell whether the path of a file leads to below the folder of files."""
+    """Return whether a path is below the folder of files."""
     return path.startswith("files/") and ".." not in path.split("/") and "\0" not in path
 
 
 def check_owner(db: sqlite3.Connection) -> None:
     """
-    See that a database without a version is an empty one.
+    Check that a database without a version is empty.
 
     Raises:
-        LedgerDamaged: it is another program's.
+        LedgerDamaged: it belongs to another program.
     """
     if row := db.execute("SELECT type || ' ' || name FROM sqlite_schema LIMIT 1").fetchone():
         path = Path(db.execute("PRAGMA database_list").fetchone()[2])
@@ -145,7 +145,7 @@ def check_owner(db: sqlite3.Connection) -> None:
 
 
 def diagnose_at(path: Path) -> str:
-    """Open the ledger at `path` and `diagnose` it; "" where nothing is found, or nobody can look."""
+    """Open the ledger at `path` and `diagnose` it; return "" if nothing is found, or it cannot be read."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as db:
             return diagnose(db)
@@ -154,14 +154,14 @@ def diagnose_at(path: Path) -> str:
 
 
 def damage_in(folder: Path) -> LedgerDamaged | None:
-    """Tell what is wrong with the ledger in `folder`; None where nothing is found, or nobody can look."""
+    """Return the damage of the ledger in `folder`; None if nothing is found, or it cannot be read."""
     path = folder / "harvest.db"
     what = diagnose_at(path)
     return damaged(path, what) if what else None
 
 
 def diagnose(db: sqlite3.Connection) -> str:
-    """Read all of it and name the first table that is damaged, and what of it; "" where nothing is."""
+    """Read the whole ledger; return the first damaged table and what is wrong with it, "" if nothing is."""
     try:
         here = {f"{kind} {name}" for kind, name in db.execute("SELECT type, name FROM sqlite_schema")}
         if missing := sorted(names() - here):
@@ -189,12 +189,12 @@ def _diagnose_table(db: sqlite3.Connection, table: str) -> str:
 
 
 def _is_damage(error: Exception) -> bool:
-    """Tell whether an error is about what is in the file, and not about its disk or who else has it open."""
+    """Return whether an error is about the content of the file, and not about the disk or its locks."""
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _NO_DAMAGE
 
 
 def _of_another_type(db: sqlite3.Connection, table: str) -> list[tuple[str, str]]:
-    """Say in SQL, by column, what is of another type than it was made for."""
+    """Return SQL conditions, by column, for values of the wrong type."""
     rows = db.execute('SELECT name, type, "notnull" OR pk FROM pragma_table_info(?)', (table,)).fetchall()
     return [
         (name, f"typeof({name}) NOT IN {_TYPES[kind]}" + ("" if must_be else f" AND {name} IS NOT NULL"))

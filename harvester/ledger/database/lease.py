@@ -1,8 +1,8 @@
 """
-The lease: the database of a folder, open and held by one run at a time.
+Lease on an output folder: its database, open and held by one run at a time.
 
-Nothing is written but in `Lease.transaction`, which sees first that the folder is still there and still this
-run's: a run that was thought dead, and wakes, stops there.
+All writes are in `Lease.transaction`, which first checks that the folder exists and that this run still holds
+it (fencing). So a suspended run that has lost its lease stops there when it resumes.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from harvester.system.failpoints import failpoint
 
 class Lease:
     """
-    Holds the folder of the database at `path` for this run, from the beginning.
+    The lease of this run on the folder of the database at `path`; the constructor acquires it.
 
-    ``db``: open, its tables up to date. ``drawback``: what the file system cannot do, "" where it can do all.
-    `checkpoint` is called while another run's heartbeat is watched, so that this can be given up: it raises.
+    ``db``: open, with migrated tables. ``drawback``: what the file system does not support, "" for nothing.
+    `checkpoint`: called while another run's heartbeat is watched; it may raise to cancel.
 
     Raises:
-        FolderLocked: another run is at work here.
+        FolderLocked: another run is active here.
         UsageError: a newer version wrote it.
         StorageError: it is damaged or cannot be written.
     """
@@ -74,29 +74,31 @@ class Lease:
             migrate(self.db, check=check)
             check_tables(self.db, self._path)
             with at_once(self.db):
-                if look() == judged:  # else somebody was faster, and is to be judged in turn
+                if look() == judged:  # else another run was faster, and has to be judged
                     return lease_row.take(self.db, self._clock(), job)
 
     def _open_beside(self, opened: Opened) -> sqlite3.Connection | None:
-        """Open what the heartbeat writes through; with a claim file that is enough."""
+        """Open the second connection, for the heartbeat; None if a lease file is used instead."""
         return open_beside(self._path) if opened.claim_file is None else None
 
     def _beat(self) -> bool:
-        """Show that this run lives; tell whether it still holds the folder."""
+        """Renew the heartbeat; return whether this run still holds the folder."""
         if self._claim_file is not None:
             return self._claim_file.renew()
         assert self._beside is not None
         try:
             with at_once(self._beside):
                 return lease_row.renew(self._beside, self.run_id, self._clock())
-        except sqlite3.Error:  # a long transaction keeps everybody else away; a sick disk is seen by the run
+        except (
+            sqlite3.Error
+        ):  # a long transaction blocks other runs too; disk errors are noticed by the run itself
             return True
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, and only while the folder is there and still held by this run."""
+        """Run the block in a transaction, if the folder exists and this run still holds it."""
         if file_identity(self._path) != self._identity:
-            # SQLite would write on into a file that nobody can find any more.
+            # SQLite would continue to write to a deleted file.
             raise StorageError(
                 f"{self._path}: has vanished or was replaced; bring the folder back and run again"
             )
@@ -108,10 +110,10 @@ class Lease:
 
     def confirm(self) -> None:
         """
-        Find out that this run still holds the folder; nothing is written to the ledger.
+        Check that this run still holds the folder; nothing is written to the ledger.
 
         Raises:
-            FolderLocked: another one does.
+            FolderLocked: another run holds it.
         """
         is_held = self._claim_file is None or self._claim_file.renew()
         if not (is_held and lease_row.is_held(self.db, self.run_id)):
@@ -127,13 +129,13 @@ class Lease:
             (lease_row.iso(self._clock()), outcome, self.run_id),
         )
 
-    def let_go(self) -> None:
-        """Close the database and let the folder go."""
+    def release(self) -> None:
+        """Close the database and release the folder."""
         self._heartbeat.stop()
         if self._beside is not None:
             self._beside.close()
-        # A reader that is open now would leave the log behind, and who may only read cannot do without it.
-        with suppress(sqlite3.Error):  # what cannot be put in its place stays in the log, and counts
+        # With an open reader the log would stay, and users who may only read could not open the database.
+        with suppress(sqlite3.Error):  # transactions that stay in the log are not lost
             self.db.execute("PRAGMA busy_timeout = 0")
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._close()

@@ -1,9 +1,9 @@
 """
-Folders on file systems without locks (some cluster and network mounts): SQLite works there when it is
-told not to lock, and then something else must keep two runs apart before either opens the database.
+Lease file: the lease on file systems without locks (some cluster and network mounts). SQLite works there
+without locking, so the lease file must exclude a second run before it opens the database.
 
-That is a file made with O_EXCL, which holds who made it and a heartbeat; `heartbeat.py` judges whether that
-one is still at work.
+The file is created with O_EXCL, and contains its process and a heartbeat. `heartbeat.py` judges whether that
+process is still active.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 def locks_work(folder: Path) -> bool:
-    """Tell whether files in `folder` can be locked; a folder that cannot be written to says yes."""
+    """Return whether files in `folder` can be locked; True if the folder is not writable."""
     try:
-        import fcntl  # noqa: PLC0415 - Windows has none, and its locks always work
+        import fcntl  # noqa: PLC0415 - not on Windows, where locks always work
     except ImportError:
         return True
     try:
@@ -40,12 +40,12 @@ def locks_work(folder: Path) -> bool:
 
 
 def is_leased(folder: Path) -> bool:
-    """Tell whether a run that does not trust in locks is at work in `folder`, or was killed there."""
+    """Return whether a run with a lease file is active in `folder`, or was killed there."""
     return (folder / _CLAIM).exists()
 
 
 def find_lease(folder: Path) -> str:
-    """Return the last sign of life of the run that claims `folder`, "" where there is no claim."""
+    """Return the last heartbeat in the lease file of `folder`, "" if there is none."""
     try:
         return LeaseState.read(folder / _CLAIM).sign.beat
     except (OSError, StorageError):
@@ -53,27 +53,27 @@ def find_lease(folder: Path) -> str:
 
 
 def is_trace(name: str) -> bool:
-    """Tell whether a file of this name is what a run leaves that is killed before it has a ledger."""
+    """Return whether a file of this name can remain from a run that was killed before it had a ledger."""
     return name == _CLAIM or _FOR_A_MOMENT.fullmatch(name) is not None
 
 
 def _for_a_moment(folder: Path, kind: str) -> Path:
-    # Two containers may have one name, and one number: it must be another file for each.
+    # Two containers may share host name and pid, so a random part is needed.
     return folder / f".harvest.{this_host()}.{os.getpid()}.x{os.urandom(6).hex()}.{kind}"
 
 
 class _Probe:
-    """A file that is there for a moment; never the database: closing that would drop its real locks."""
+    """A temporary file; not the database, as closing that would drop its locks."""
 
     def __init__(self, folder: Path) -> None:
         self._path = _for_a_moment(folder, "probe")
 
     def __enter__(self) -> Self:
         self.handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        self._remove_those_of_the_dead()
+        self._remove_stale()
         return self
 
-    def _remove_those_of_the_dead(self) -> None:
+    def _remove_stale(self) -> None:
         for path in self._path.parent.glob(".harvest.*"):
             made_by = _FOR_A_MOMENT.fullmatch(path.name)
             if made_by is None or path == self._path:
@@ -93,12 +93,12 @@ class _Probe:
 
 
 def _is_gone(made_by: re.Match[str]) -> bool:
-    """Tell whether no process has this number here; a probe that another container misses is no loss."""
+    """Return whether no process here has this pid; deleting the probe of another container does no harm."""
     return made_by["host"] == this_host() and not is_running(int(made_by["pid"]))
 
 
 class LeaseState(NamedTuple):
-    """A claim as it was found: what stood in it and when it changed last."""
+    """The content of a lease file, and when it changed last."""
 
     text: str
     changed_ns: int
@@ -106,26 +106,26 @@ class LeaseState(NamedTuple):
     @classmethod
     def read(cls, path: Path) -> Self:
         """
-        Read a claim.
+        Read a lease file.
 
         Raises:
-            StorageError: something else is in its place, which might keep whoever opens it waiting for ever.
+            StorageError: it is no regular file, so opening it could block.
         """
         with os.fdopen(_open(path, os.O_RDONLY), encoding="utf-8", errors="replace") as file:
             return cls(file.read(), os.fstat(file.fileno()).st_mtime_ns)
 
     @property
     def sign(self) -> Sign:
-        """Who made it, and the last sign of life."""
+        """Its process, and its last heartbeat."""
         return Sign(self._made_by, f"{self.text} {self.changed_ns}")
 
     @property
     def _made_by(self) -> Process:
-        """Host and process; "?" and 0 where it cannot be told, as before the text is written."""
+        """Host and pid; "?" and 0 if they are unknown, as before the text is written."""
         words = self.text.rsplit(" ", 5)
         if len(words) == 6 and words[1].isdecimal():
             return Process(words[0], int(words[1]), words[2].strip("-"), words[3].strip("-"))
-        words = self.text.rsplit(" ", 2)  # of an earlier version
+        words = self.text.rsplit(" ", 2)  # from an earlier version
         return (
             Process(words[0], int(words[1])) if len(words) == 3 and words[1].isdecimal() else Process("?", 0)
         )
@@ -140,7 +140,7 @@ def _open(path: Path, how: int) -> int:
 
 
 class LeaseFile:
-    """Holds a folder for one run where nothing can be locked."""
+    """The lease of one run on a folder without file locks."""
 
     def __init__(self, folder: Path, watch: Watch) -> None:
         self._folder = folder
@@ -152,10 +152,10 @@ class LeaseFile:
 
     def take(self) -> None:
         """
-        Claim the folder; the claim of a process that is gone or silent is taken over.
+        Acquire the lease; that of a dead or silent process is taken over.
 
         Raises:
-            FolderLocked: another run is at work here.
+            FolderLocked: another run is active here.
         """
         while True:
             try:
@@ -169,12 +169,12 @@ class LeaseFile:
             return
 
     def renew(self) -> bool:
-        """Give a sign of life; tell whether the folder is still held."""
+        """Renew the heartbeat; return whether the lease is still held."""
         try:
             handle = _open(self._path, os.O_RDWR)
         except (OSError, StorageError):
             return False
-        # Only what was opened is written to: by now another one's claim may have this name.
+        # Write only to the opened file: by now the name may belong to another run's lease.
         with os.fdopen(handle, "r+b", buffering=0) as file, contextlib.suppress(OSError):
             if file.read(len(self._mine.encode())) == self._mine.encode():
                 file.write(new_beat().encode())
@@ -182,17 +182,17 @@ class LeaseFile:
         return False
 
     def drop(self) -> None:
-        """Let the folder go."""
+        """Release the lease."""
         with contextlib.suppress(OSError, StorageError):
             if LeaseState.read(self._path).text.startswith(self._mine):
                 self._path.unlink()
 
     def find_stale(self) -> LeaseState | None:
         """
-        Find the claim of a process that is gone or silent; None where there is no claim any more.
+        Return the lease of a dead or silent process; None if there is none any more.
 
         Raises:
-            FolderLocked: whoever made it is at work here.
+            FolderLocked: its process is active here.
         """
         found: LeaseState | None = None
 
@@ -207,8 +207,8 @@ class LeaseFile:
         return found if self._watch.judge(look) is not None else None
 
     def remove(self, stale: LeaseState) -> None:
-        """Remove the claim that was found stale, and no other that has taken its place since."""
-        # Only one can rename it; whether it was still the stale one can be seen no sooner than after that.
+        """Remove the stale lease file, but not another one that has replaced it since."""
+        # Only one process can rename it; only after that can it check that it was still the stale one.
         aside = _for_a_moment(self._folder, "aside")
         with contextlib.suppress(FileNotFoundError):
             self._path.rename(aside)
@@ -221,8 +221,8 @@ class LeaseFile:
         try:
             os.link(aside, self._path)
         except FileExistsError:
-            pass  # of a third one; the owner of this one sees that before it writes
-        except OSError:  # no hard links here; a third one would see as well that it has lost its claim
+            pass  # a third run has the lease; the owner of this one notices before it writes
+        except OSError:  # no hard links here; a third run would notice too that it has lost the lease
             aside.rename(self._path)
             return
         aside.unlink()

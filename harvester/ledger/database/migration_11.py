@@ -1,4 +1,4 @@
-"""The step to table version 11: tables, columns, states and kinds of failure get the field's words."""
+"""Migration to table version 11: standard names for tables, columns, states and failure kinds."""
 
 STANDARD_WORDS = """
     -- The field's words, and one word for one thing: nothing else changes.

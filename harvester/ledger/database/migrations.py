@@ -1,4 +1,7 @@
-"""The tables, as the steps from each version of them to the next. `docs/explanation/ledger.md` is the map."""
+"""
+Migrations: the SQL from each table version to the next. `docs/explanation/ledger.md`
+explains the tables.
+"""
 
 from harvester.ledger.database.migration_11 import STANDARD_WORDS
 

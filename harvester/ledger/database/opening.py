@@ -1,11 +1,11 @@
 """
-How a run opens the database: with as much of SQLite's locking as its file system bears.
+Database opening for a run: uses as much of SQLite's locking as the file system supports.
 
 A write-ahead log is best: readers and the one writer do not wait for each other. It needs shared memory with
-locks of its own, and some network file systems lock the database and not that. SQLite tells it in many words
-("locking protocol", "disk I/O error" of a lock or of shared memory). Then a rollback journal does, and where
-the database cannot be locked either, SQLite is told that it is alone. Without a log, `lease_file.LeaseFile`
-keeps two runs apart besides, as locks that fail in one way cannot be trusted in another.
+its own locks, and some network file systems can lock only the database. SQLite reports that with various
+errors ("locking protocol", "disk I/O error" of a lock or of shared memory). Then a rollback journal is used.
+If the database cannot be locked either, SQLite runs without locks. Without a log, `lease_file.LeaseFile`
+excludes a second run as well, as locks that fail in one way cannot be trusted.
 """
 
 import sqlite3
@@ -24,7 +24,7 @@ NO_LOCKS = "no file locks on this file system: slower, and `status` may need a s
 
 
 class _Way(NamedTuple):
-    """A way to open it; ``drawback``: what is worse than with the one before, "" for the first."""
+    """A way to open it; ``drawback``: its disadvantage, "" for the first way."""
 
     locks: bool
     log: bool
@@ -39,7 +39,7 @@ _WAYS = (
 
 
 class Opened(NamedTuple):
-    """A database that is open to be written; ``drawback``: what the file system cannot do, "" for nothing."""
+    """A database open for writing; ``drawback``: what the file system does not support, "" for nothing."""
 
     db: sqlite3.Connection
     drawback: str
@@ -48,14 +48,14 @@ class Opened(NamedTuple):
 
 def open_to_write(path: Path, watch: Watch) -> Opened:
     """
-    Open or make the database at `path`; `watch` judges who may be at work on it.
+    Open or create the database at `path`; `watch` judges other runs.
 
     Raises:
-        FolderLocked: another run, which has no log either, is at work here.
+        FolderLocked: another run without a log is active here.
         StorageError, UsageError: as `connection.connect`.
-        sqlite3.Error: it cannot be had in any way.
+        sqlite3.Error: it cannot be opened in any way.
     """
-    # To switch to a log would break a run that works without one: its claim is judged before that.
+    # A switch to a log would break a run that works without one, so its lease is judged first.
     with _claim_errors(path.parent):
         is_left = LeaseFile(path.parent, watch).find_stale() is not None
     first = int(is_left) if locks_work(path.parent) else 2
@@ -66,7 +66,7 @@ def open_to_write(path: Path, watch: Watch) -> Opened:
         except sqlite3.OperationalError as exc:
             if way is ways[-1] or not is_about_locks(exc):
                 raise
-    raise AssertionError("the last way ends it")
+    raise AssertionError("the last way returns or raises")
 
 
 def _open(path: Path, way: _Way, watch: Watch) -> Opened:
@@ -78,14 +78,14 @@ def _open(path: Path, way: _Way, watch: Watch) -> Opened:
         db = connect(path, read_only=False, locks=way.locks, alone=not way.log)
         undo.callback(db.close)
         has_log = _choose_journal(db, way)
-        with at_once(db):  # what cannot be locked shows now
+        with at_once(db):  # a lock error shows now
             pass
         undo.pop_all()
     return Opened(db, way.drawback if has_log is way.log else NO_LOG, claim_file)
 
 
 def open_beside(path: Path) -> sqlite3.Connection:
-    """Open a database with a write-ahead log once more, for small writes that the disk need not keep."""
+    """Open a second connection to a database with a write-ahead log, for small writes that need no fsync."""
     db = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=0.5, isolation_level=None,
         check_same_thread=False,
@@ -104,19 +104,19 @@ def _claim(folder: Path, watch: Watch) -> LeaseFile:
 
 @contextmanager
 def _claim_errors(folder: Path) -> Iterator[None]:
-    """Say what to do where the disk does not let a claim be read or made."""
+    """Map disk errors of the lease file, with advice."""
     try:
         yield
     except OSError as exc:
-        told = f"{exc.filename or folder}: {exc.strerror}"
-        raise StorageError(f"{told}; check the output folder and run again") from exc
+        cause = f"{exc.filename or folder}: {exc.strerror}"
+        raise StorageError(f"{cause}; check the output folder and run again") from exc
 
 
 def _choose_journal(db: sqlite3.Connection, way: _Way) -> bool:
-    """Choose a write-ahead log where there may be one; tell whether there is."""
+    """Enable a write-ahead log if this way has one; return whether it is enabled."""
     if way.log and db.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
         return True
     db.execute("PRAGMA journal_mode = DELETE")
     if way.locks:
-        db.execute("PRAGMA locking_mode = NORMAL")  # with the next statement others may read
+        db.execute("PRAGMA locking_mode = NORMAL")  # from the next statement on others may read
     return False

@@ -1,9 +1,9 @@
 """
-How a reader opens the database: in its place where that works, else a copy of it in a temporary folder.
+Read-only access: opens the database in place if possible, else a copy in a temporary folder.
 
-A copy is needed where this user may only read and a killed run has left a log: to leave it out would tell
-less than there is. It is needed for the tables of an earlier version, too, that cannot be brought up to date
-in their place: nobody may write there, or an older run may be at work on them.
+A copy is needed if this user may only read and a killed run has left a log, as data in the log would be
+missing. It is also needed for tables of an earlier version that cannot be migrated in place, because the
+folder is read-only or an older run may be active.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _READ_ONLY = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 class View:
     """
-    A database that is open to be read; its tables are those of this version.
+    A database open for reading, with tables of this version.
 
     Raises:
-        StorageError: it cannot be read, or there is no room for a copy.
-        sqlite3.Error: as SQLite tells it.
+        StorageError: it cannot be read, or there is no space for a copy.
+        sqlite3.Error: any other error of SQLite.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +48,7 @@ class View:
         with ExitStack() as undo:
             undo.callback(self._opened.close)
             self.db = self._hold(self._open())
-            if needs_migration(self.db) and not self._bring_up_to_date():
+            if needs_migration(self.db) and not self._migrate_in_place():
                 copied = self._folder() / NAME
                 with closing(sqlite3.connect(copied)) as copy:
                     self.db.backup(copy)
@@ -57,7 +57,7 @@ class View:
             undo.pop_all()
 
     def close(self) -> None:
-        """Close it, and remove the copy where there is one."""
+        """Close it, and remove the copy if there is one."""
         self._opened.close()
 
     def _hold(self, db: sqlite3.Connection) -> sqlite3.Connection:
@@ -70,7 +70,7 @@ class View:
         except sqlite3.OperationalError as exc:
             if primary_code(exc) not in _READ_ONLY:
                 raise
-        # A reader makes small files beside it, which it may not here.
+        # A reader creates small companion files, which is not possible here.
         left = [end for end in _BESIDE if _holds_something(self._path.with_name(f"{NAME}{end}"))]
         if not left:
             return connect(self._path, read_only=True, locks=self._locks, unchanging=True)
@@ -79,7 +79,7 @@ class View:
         return connect(copied, read_only=False, locks=True)
 
     def _folder(self) -> Path:
-        import tempfile  # noqa: PLC0415 - a copy is rare, and this is heavy
+        import tempfile  # noqa: PLC0415 - a copy is rare, and the import is slow
 
         try:
             return Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="harvester-")))
@@ -91,8 +91,12 @@ class View:
         migrate(db)
         return db
 
-    def _bring_up_to_date(self) -> bool:
-        """Bring the tables of an earlier version up to date in their place, where nobody may be at work."""
+    def _migrate_in_place(self) -> bool:
+        """
+        Migrate tables of an earlier version in place, if no run may be active.
+
+        Return whether that was done.
+        """
         sign = lease_row.last_sign(self.db)
         if sign is not None and sign.process.fate is not Fate.GONE:
             return False
@@ -113,7 +117,7 @@ class View:
 
 
 class _Busy(Exception):
-    """An older run has begun to use the tables."""
+    """An older run has started to use the tables."""
 
 
 def _migrate(path: Path, check: Callable[[], None], *, locks: bool) -> None:
@@ -127,8 +131,8 @@ def _migrate(path: Path, check: Callable[[], None], *, locks: bool) -> None:
 
 
 def _copy(path: Path, copied: Path, left: list[str]) -> None:
-    """Copy a database and what is left beside it, all of one moment."""
-    import shutil  # noqa: PLC0415 - a copy is rare, and this is heavy
+    """Copy a database and its log or journal, consistently."""
+    import shutil  # noqa: PLC0415 - a copy is rare, and the import is slow
 
     sources = {path: copied} | {path.with_name(f"{NAME}{end}"): Path(f"{copied}{end}") for end in left}
     try:
@@ -149,7 +153,7 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 
 def _no_copy(path: Path, error: OSError) -> StorageError:
-    import tempfile  # noqa: PLC0415 - a copy is rare, and this is heavy
+    import tempfile  # noqa: PLC0415 - a copy is rare, and the import is slow
 
     return StorageError(
         f"{path}: may only be read here, and a copy of it cannot be made in {tempfile.gettempdir()}: "
@@ -158,7 +162,7 @@ def _no_copy(path: Path, error: OSError) -> StorageError:
 
 
 def _holds_something(path: Path) -> bool:
-    """Tell whether a log or journal is of use: what is done with is emptied, or its first byte is."""
+    """Return whether a log or journal has content; a finished one is empty, or begins with a zero byte."""
     try:
         with path.open("rb") as file:
             return file.read(1) not in {b"", b"\0"}

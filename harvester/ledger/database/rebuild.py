@@ -1,8 +1,9 @@
 """
-Making a ledger anew: the old one is set aside, and the new one knows which files are here already.
+Ledger rebuild: sets the old ledger aside, and creates a new one that knows which files are here already.
 
-What these files are is not known before their records are here: each is then proven by size and md5, in its
-place or beside it, and one that is something else goes out of the way. None is ever offered for removal.
+These files are unidentified until the records are harvested again. Then each is verified by size and md5, at
+its path or under its id, and a file that does not match is moved aside. None of them is ever offered for
+removal.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ _HOME = re.compile(r"[0-9]{1,18}")
 
 def rebuild(folder: Path, watch: Watch) -> Path | None:
     """
-    Put a new ledger in the place of the one in `folder`; return where that is now, None where there was none.
+    Replace the ledger in `folder` by a new one; return the path of the old one, None if there was none.
 
     Raises:
-        FolderLocked: another run is at work here.
-        StorageError: the disk does not take it, or what lies there is no plain file.
-        OSError: the disk does not let the files be seen.
+        FolderLocked: another run is active here.
+        StorageError: writing failed, or the old ledger is no regular file.
+        OSError: the files could not be listed.
     """
     path = folder / NAME
-    locks = locks_work(folder)  # to ask for one where there are none takes half a minute, each time
+    locks = locks_work(folder)  # a lock attempt without lock support takes half a minute each time
     watch.judge(lambda: _last_sign(path, locks=locks))
     judged = file_identity(path)
     claim_file = LeaseFile(folder, watch)
@@ -64,7 +65,7 @@ def rebuild(folder: Path, watch: Watch) -> Path | None:
 
 
 def _last_sign(path: Path, *, locks: bool) -> Sign | None:
-    """Return the last sign of life of whoever may be at work; of the files, where no row tells it."""
+    """Return the last heartbeat of a run that may be active; from the files if no row has one."""
     if not path.exists():
         return None
     try:
@@ -75,18 +76,18 @@ def _last_sign(path: Path, *, locks: bool) -> Sign | None:
 
 
 def _state(path: Path) -> str:
-    told = []
-    for end in ("", "-wal", "-journal"):  # to look is enough to change its -shm
+    states = []
+    for end in ("", "-wal", "-journal"):  # reading alone changes the -shm
         try:
             found = path.with_name(f"{NAME}{end}").stat()
         except OSError:
             continue
-        told.append(f"{end} {found.st_ino} {found.st_size} {found.st_mtime_ns}")
-    return "; ".join(told)
+        states.append(f"{end} {found.st_ino} {found.st_size} {found.st_mtime_ns}")
+    return "; ".join(states)
 
 
 def _make(path: Path, found: Iterable[tuple[str, int, int]], *, locks: bool) -> None:
-    for end in ("", *_BESIDE):  # of one that was killed here
+    for end in ("", *_BESIDE):  # of a killed rebuild
         Path(f"{path}{end}").unlink(missing_ok=True)
     with closing(connect(path, read_only=False, locks=locks)) as db:
         migrate(db)
@@ -97,7 +98,7 @@ def _make(path: Path, found: Iterable[tuple[str, int, int]], *, locks: bool) -> 
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Give path, item and size of all plain files that are here; nothing is reached through a link."""
+    """Yield path, item and size of all regular files; links are not followed."""
     for place, folders, names in os.walk(folder / "files"):
         folders[:] = [each for each in folders if not Path(place, each).is_symlink()]
         for name in names:
@@ -109,7 +110,7 @@ def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def _set_aside(path: Path, *, locks: bool) -> Path | None:
-    """Rename the database and what belongs to it, which can be opened there."""
+    """Rename the database with its companion files, so that it can be opened under the new name."""
     if not any(path.with_name(f"{NAME}{end}").exists() for end in ("", *_BESIDE)):
         return None
     why = "damaged" if _is_damaged(path, locks=locks) else "before-rebuild"
@@ -118,7 +119,7 @@ def _set_aside(path: Path, *, locks: bool) -> Path | None:
     while any(target.with_name(f"{target.name}{end}").exists() for end in ("", *_BESIDE)):
         number += 1
         target = path.with_name(f"{name}-{number}")
-    # The database first: one without its log would be taken for whole by the next run.
+    # The database first: without its log it would look complete to the next run.
     for end in ("", *_BESIDE):
         if (source := path.with_name(f"{NAME}{end}")).exists():
             source.rename(target.with_name(f"{target.name}{end}"))

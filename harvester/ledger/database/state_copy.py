@@ -1,8 +1,9 @@
 """
-Copy of a ledger's state: a plan lets the code of a run decide on it, and the ledger stays as it is.
+State copy: a copy of a ledger's state, on which the code of a run decides for a plan; the ledger is not
+changed.
 
-Temporary tables take the names of the ledger's, so that SQLite finds them first. It keeps them in a cache of
-limited size and in a temporary file. Records are too large to be copied: they are read where they are.
+Temporary tables have the names of the ledger's tables, so that SQLite finds them first. It keeps them in a
+cache of limited size and in a temporary file. Records are too large to copy: they are read from the ledger.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from harvester.ledger.database.read_only import View
 CACHE_KIB = 16_000
 _KINDS = ("table", "index", "trigger")  # rows are copied before anything counts them
 _LEFT_EMPTY = ("changes", "snapshots", "stats", "usage")
-"""Tables that a run only adds to before it processes items."""
+"""Tables that a run does not read before it processes items."""
 
 
 class StateCopy:
     """
-    The state of the ledger at `path`, if there is one, to be changed in the place of a `Lease`.
+    A modifiable copy of the state of the ledger at `path`, if there is one; it replaces a `Lease`.
 
     Raises what `View` raises.
     """
@@ -36,7 +37,7 @@ class StateCopy:
         with database_errors(path):
             if exists(path.parent):
                 view = View(path)
-                self.db, self.let_go = view.db, view.close
+                self.db, self.release = view.db, view.close
                 try:
                     _hide_tables(self.db)
                 except BaseException:
@@ -44,25 +45,25 @@ class StateCopy:
                     raise
             else:
                 self.db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-                self.let_go = self.db.close
+                self.release = self.db.close
                 migrate(self.db)
             self.run_id = lease_row.take(self.db, clock(), "harvest")
 
     def confirm(self) -> None:
-        """Nobody else holds it."""
+        """Do nothing: no other process has the copy."""
 
     def end(self, outcome: str) -> None:
-        """There is nothing to record."""
+        """Do nothing: no run is recorded."""
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing."""
+        """Run the block in a transaction."""
         with at_once(self.db):
             yield
 
 
 def _hide_tables(db: sqlite3.Connection) -> None:
-    """Make temporary tables like all others but that of records, and copy what a run decides with."""
+    """Create temporary tables like all others except records, and copy the rows that decisions need."""
     db.execute(f"PRAGMA temp.cache_size = -{CACHE_KIB}")
     with at_once(db):
         made = db.execute(
@@ -75,7 +76,7 @@ def _hide_tables(db: sqlite3.Connection) -> None:
 
 
 def _temporary(sql: str) -> str:
-    """Return the statement that makes the same table, index or trigger as a temporary one."""
+    """Return the statement that creates a table, index or trigger as a temporary one."""
     return re.sub(r"^CREATE (?:(TABLE|TRIGGER)|((?:UNIQUE )?INDEX)) ", _begin, sql)
 
 
