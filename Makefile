@@ -5,6 +5,8 @@ BIN := .venv/bin
 READY := .venv/ready
 # Processes that run tests side by side. More than the machine has cores disturb the tests that look at the clock.
 WORKERS ?= 2
+# Each program that a test starts would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check suite nightly coverage soak structure cases pace bench oldest reference docs clean
 help:

@@ -12,9 +12,6 @@ import pydantic
 import pytest
 from jsonschema import Draft4Validator
 from jsonschema.exceptions import ValidationError
-from openapi_client.models.article import Article
-from openapi_client.models.article_complete import ArticleComplete
-from openapi_client.models.public_file import PublicFile
 
 from harvester.sandbox import Sandbox, Settings, World
 
@@ -147,6 +144,9 @@ async def test_a_made_up_record_has_the_keys_of_a_real_one() -> None:
 
 def test_a_client_that_others_generated_reads_listings_and_files() -> None:
     """Records it reads no better than real ones: it refuses the nulls that both have."""
+    from openapi_client.models.article import Article  # 3 s, in one worker
+    from openapi_client.models.public_file import PublicFile
+
     world = World(Settings(items=200))
     for item_id in world.public_ids:
         assert Article.model_validate(world.entry(item_id)).id == item_id
@@ -156,6 +156,8 @@ def test_a_client_that_others_generated_reads_listings_and_files() -> None:
 
 @needs_description
 def test_what_that_client_refuses_in_our_records_it_refuses_in_real_ones() -> None:
+    from openapi_client.models.article_complete import ArticleComplete
+
     def refused(record: dict[str, Any]) -> set[str]:
         try:
             ArticleComplete.model_validate(record)
