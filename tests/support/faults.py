@@ -74,6 +74,10 @@ PERMANENT: Mapping[str, Never] = {
 }
 
 
-def all_at_once() -> dict[str, float]:
-    """A service meets about half of the faults: so each has a share that makes one request in twenty."""
-    return {**dict.fromkeys(PASSING, 0.05 / len(PASSING) * 2), **dict.fromkeys(PERMANENT, 0.01)}
+def all_at_once(share: float = 0.05) -> dict[str, float]:
+    """
+    Return a share for each fault: about `share` of the requests meet one that passes.
+
+    A service meets about half of the faults, so each gets twice its part.
+    """
+    return {**dict.fromkeys(PASSING, share / len(PASSING) * 2), **dict.fromkeys(PERMANENT, 0.01)}
