@@ -298,8 +298,8 @@ async def test_an_export_can_be_interrupted_and_leaves_the_old_tables(tmp_path: 
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
         raw = '{"id": 1, "title": "' + "x" * 3000 + '"}'
         numbers = [(number,) for number in range(40_000)]
-        db.executemany("INSERT INTO items (id, private) VALUES (?, 0)", numbers)
-        db.execute("INSERT INTO records SELECT id, ?, NULL, '' FROM items", (raw,))
+        db.executemany("INSERT INTO items (item_key, private) VALUES (?, 0)", numbers)
+        db.execute("INSERT INTO records SELECT item_key, ?, NULL, '' FROM items", (raw,))
     (tmp_path / "items.csv").write_text("the old table")
     config = load_config(options={"output": str(tmp_path), "export.formats": ["csv"]}, environ={})
     begun = anyio.current_time()
@@ -364,12 +364,12 @@ def many_records(folder: Path, number: int) -> None:
         raw = '{"id": 1, "title": "' + "x" * 3000 + '"}'
         ids = [(item_id,) for item_id in range(1, number + 1)]
         db.execute("UPDATE runs SET ended = '', outcome = 'finished'")
-        db.executemany("INSERT INTO items (id, private) VALUES (?, 0)", ids)
-        db.execute("INSERT INTO work (item_id, task, state) SELECT id, 'metadata', 'done' FROM items")
-        db.execute("INSERT INTO records SELECT id, ?, NULL, '' FROM items", (raw,))
+        db.executemany("INSERT INTO items (item_key, private) VALUES (?, 0)", ids)
+        db.execute("INSERT INTO work (item_key, task, state) SELECT item_key, 'metadata', 'done' FROM items")
+        db.execute("INSERT INTO records SELECT item_key, ?, NULL, '' FROM items", (raw,))
         db.execute(
-            "INSERT INTO files (item_id, file_id, name, folder, size, md5, url, path, status)"
-            " SELECT id, id, 'x', '', 1, NULL, '', 'files/' || id || '/x', 'done' FROM items"
+            "INSERT INTO files (item_key, file_id, name, folder, size, md5, url, path, status)"
+            " SELECT item_key, item_key, 'x', '', 1, NULL, '', 'files/' || item_key || '/x', 'done' FROM items"
         )
 
 

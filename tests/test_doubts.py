@@ -237,10 +237,10 @@ class Folder:
             return dict.fromkeys(self.scenario.doubts, f"stopped ({ended.status})")
         with closing(sqlite3.connect(self.path / "harvest.db")) as db:
             found = db.execute(
-                "SELECT item_id, failure_kind FROM work WHERE state = 'failed'"
-                " UNION SELECT item_id, failure_kind FROM files WHERE status = 'failed'"
+                "SELECT item_key, failure_kind FROM work WHERE state = 'failed'"
+                " UNION SELECT item_key, failure_kind FROM files WHERE status = 'failed'"
                 " UNION SELECT 0, failure_kind FROM listing_failures"
-                " UNION SELECT item_id, 'withdrawn' FROM work WHERE state = 'withdrawn'"
+                " UNION SELECT item_key, 'withdrawn' FROM work WHERE state = 'withdrawn'"
             ).fetchall()
         told: dict[str, str] = {}
         for name, item_id in self.scenario.subjects(self.sandbox).items():

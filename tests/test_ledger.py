@@ -888,10 +888,10 @@ def records_by_hand(folder: Path, number: int, size: int) -> None:
     ledger._lease.release()
     with closing(sqlite3.connect(folder / NAME)) as db, db:
         db.execute("UPDATE runs SET ended = '', outcome = 'finished'")
-        db.executemany("INSERT INTO items (id, private) VALUES (?, 0)", [(each,) for each in range(number)])
+        db.executemany("INSERT INTO items (item_key, private) VALUES (?, 0)", [(each,) for each in range(number)])
         db.execute(
-            "INSERT INTO records (item_id, raw, file_list, fetched_at)"
-            " SELECT id, '{\"x\":\"ö' || printf('%*c', ?, 'x') || '\"}', NULL, '' FROM items",
+            "INSERT INTO records (item_key, raw, file_list, fetched_at)"
+            " SELECT item_key, '{\"x\":\"ö' || printf('%*c', ?, 'x') || '\"}', NULL, '' FROM items",
             (size - 10,),
         )
 
@@ -918,7 +918,7 @@ def test_a_reader_keeps_nobody_from_writing_between_two_records(tmp_path: Path) 
         with Reader(tmp_path) as reader:
             for item in reader.items():
                 with db:
-                    db.execute("UPDATE items SET seq = 1 WHERE id = ?", (item.id,))
+                    db.execute("UPDATE items SET seq = 1 WHERE item_key = ?", (item.id,))
 
 
 async def test_counts_agree_while_a_run_goes_on(tmp_path: Path) -> None:
@@ -930,9 +930,9 @@ async def test_counts_agree_while_a_run_goes_on(tmp_path: Path) -> None:
         def find_one_more(_: str) -> None:
             item_id = next(new)
             with db:
-                db.execute("INSERT INTO items (id, private) VALUES (?, 0)", (item_id,))
+                db.execute("INSERT INTO items (item_key, private) VALUES (?, 0)", (item_id,))
                 db.execute(
-                    "INSERT INTO work (item_id, task, state) VALUES (?, 'metadata', 'pending')", (item_id,)
+                    "INSERT INTO work (item_key, task, state) VALUES (?, 'metadata', 'pending')", (item_id,)
                 )
 
         reader._db.set_trace_callback(find_one_more)
@@ -959,7 +959,7 @@ def counted_by_hand(folder: Path) -> dict[str, object]:
         }
         visits: dict[int, list[tuple[str, str, str]]] = {}
         for item_id, *visit in db.execute(
-            "SELECT item_id, task, state, failure_kind FROM work ORDER BY 1, 2"
+            "SELECT item_key, task, state, failure_kind FROM work ORDER BY 1, 2"
         ):
             visits.setdefault(item_id, []).append((visit[0], visit[1], visit[2]))
         outcomes = Counter(outcome_of(each) for each in visits.values())
@@ -970,7 +970,7 @@ def counted_by_hand(folder: Path) -> dict[str, object]:
             for status, failure_kind in db.execute("SELECT status, failure_kind || reason FROM files")
         )
         (unique,) = db.execute(
-            "SELECT count(DISTINCT item_id) FROM listing_items JOIN listings ON id = listing_id WHERE NOT old"
+            "SELECT count(DISTINCT item_key) FROM listing_items JOIN listings ON id = listing_id WHERE NOT old"
         ).fetchone()
         (listing_failures,) = db.execute("SELECT count(*) FROM listing_failures").fetchone()
         (failed,) = db.execute(
@@ -1146,11 +1146,11 @@ async def test_sizes_beyond_all_reason_stop_neither_an_old_ledger_nor_a_run(
     most = 2**63 - 1
     with closing(sqlite3.connect(tmp_path / NAME)) as db, db:
         db.executescript("".join(MIGRATIONS[:number]) + f"PRAGMA user_version = {number};")
-        db.execute("INSERT INTO items (id, private) VALUES (1, 0)")
+        db.execute("INSERT INTO items (item_key, private) VALUES (1, 0)")
         db.execute("INSERT INTO records VALUES (1, '{\"id\": 1}', NULL, '')")
         for file_id, status in ((7, "done"), (8, "pending" if number == 3 else "done"), (9, "link")):
             db.execute(
-                "INSERT INTO files (item_id, file_id, name, folder, size, url, path, status)"
+                "INSERT INTO files (item_key, file_id, name, folder, size, url, path, status)"
                 " VALUES (1, ?, '', '', ?, '', ?, ?)",
                 (file_id, most, f"files/1/{file_id}", status),
             )
@@ -1363,7 +1363,7 @@ async def test_sharing_the_room_takes_no_longer_for_each_file_the_more_there_are
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
     with closing(sqlite3.connect(tmp_path / NAME)) as db, db:
         db.executemany(
-            "INSERT INTO files (item_id, file_id, name, folder, size, url, path, status)"
+            "INSERT INTO files (item_key, file_id, name, folder, size, url, path, status)"
             " VALUES (1, ?, 'x', '', 10, '', ?, 'pending')",
             [(each, f"files/1/{each}") for each in range(number)],
         )

@@ -240,14 +240,14 @@ def test_an_older_ledger_learns_when_its_embargoes_end(unread: str, tmp_path: Pa
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
         # What lies deeper than SQLite reads is no reason not to open the ledger.
         db.execute(
-            "UPDATE records SET raw = '{\"unread\":' || ? || ',' || substr(raw, 2) WHERE item_id = ?",
+            "UPDATE records SET raw = '{\"unread\":' || ? || ',' || substr(raw, 2) WHERE item_key = ?",
             (unread, CONFIDENTIAL),
         )
         db.commit()
     ledger = Ledger(tmp_path)
     ledger.open()
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
-        due = db.execute("SELECT id, due_after FROM items WHERE due_after <> ''").fetchall()
+        due = db.execute("SELECT item_key, due_after FROM items WHERE due_after <> ''").fetchall()
     assert due == [(EMBARGO, "2040-01-01T00:10:00Z")]
 
 
@@ -485,7 +485,7 @@ async def test_a_harvest_of_before_gets_the_owners_files_with_its_next_run(tmp_p
             for item_id in WITHHELD:
                 shutil.rmtree(tmp_path / "files" / str(item_id))
                 db.execute(
-                    "UPDATE files SET status = 'withheld', reason = 'embargo' WHERE item_id = ?", (item_id,)
+                    "UPDATE files SET status = 'withheld', reason = 'embargo' WHERE item_key = ?", (item_id,)
                 )
             db.commit()
             db.executescript(TO_VERSION_5)

@@ -307,7 +307,7 @@ def test_licences_of_an_older_ledger_become_conditions(tmp_path: Path) -> None:
             db.execute(f"PRAGMA user_version = {version + 1}")
         db.execute("INSERT INTO licences VALUES (7, 'In Copyright – é')")
         migrate(db)
-        (row,) = db.execute("SELECT item_id, condition FROM conditions").fetchall()
+        (row,) = db.execute("SELECT item_key, condition FROM conditions").fetchall()
     assert row == (7, Condition(licence="In Copyright – é").write())
 
 

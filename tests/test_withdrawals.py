@@ -280,7 +280,7 @@ async def test_killed_before_it_decides_a_run_has_believed_nothing(sandbox: Sand
 
 BLOCKED = (
     "UPDATE work SET state = 'failed', failure_kind = 'blocked', error = 'x'"
-    " WHERE task = 'stats' AND item_id = 5000004"
+    " WHERE task = 'stats' AND item_key = 5000004"
 )
 DOUBTS = {
     "it was interrupted": "UPDATE runs SET outcome = 'interrupted'",
@@ -289,11 +289,11 @@ DOUBTS = {
     "1 failures may pass (see failures.csv): run again": BLOCKED,
     "2 failures may pass (see failures.csv): run again": "UPDATE files"
     " SET status = 'failed', failure_kind = 'transient'"
-    " WHERE file_id IN (SELECT file_id FROM files WHERE item_id = 5000001 ORDER BY 1 LIMIT 2)",
+    " WHERE file_id IN (SELECT file_id FROM files WHERE item_key = 5000001 ORDER BY 1 LIMIT 2)",
     "1 items were not found, and are not yet marked as withdrawn": "UPDATE work"
-    " SET state = 'failed', failure_kind = 'suspected' WHERE task = 'metadata' AND item_id = 5000004",
+    " SET state = 'failed', failure_kind = 'suspected' WHERE task = 'metadata' AND item_key = 5000004",
     "1 records are still to be asked for": "UPDATE work SET state = 'pending' WHERE task = 'metadata'"
-    " AND item_id = 5000004",
+    " AND item_key = 5000004",
     "1 listings failed": "INSERT INTO listing_failures (task, subject, error, failure_kind, attempts)"
     " VALUES ('listing', 'search x', 'refused', 'permanent', 1)",
     "1 listings were not read to their end": "UPDATE listings SET complete = 0 WHERE id = ("
@@ -354,7 +354,7 @@ async def test_the_old_file_of_an_item_that_has_no_better_one_is_kept(
     belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
     (replaced,) = (path for path in old if str(EDITED) in path)
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
-        db.execute(f"{failure} WHERE item_id = {EDITED}")
+        db.execute(f"{failure} WHERE item_key = {EDITED}")
     asked = config(sandbox, tmp_path)
     assert {each.path: each.kept for each in removable(asked) if each.kept} == {replaced: why}
     pruned = await prune(asked, sorted(old))

@@ -60,7 +60,7 @@ async def test_a_long_text_is_kept_whole_and_only_its_beginning_is_shown(tmp_pat
         assert (await harvest(told)).exit_status == 0
         item_id = sandbox.world.hostile_items["wide-title"]
         with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
-            query = "SELECT typeof(raw), length(CAST(raw AS BLOB)) FROM records WHERE item_id = ?"
+            query = "SELECT typeof(raw), length(CAST(raw AS BLOB)) FROM records WHERE item_key = ?"
             assert db.execute(query, (item_id,)).fetchone()[0] == "text"
             size = db.execute(query, (item_id,)).fetchone()[1]
         assert size > 66_000_000

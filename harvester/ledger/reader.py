@@ -25,8 +25,8 @@ from harvester.text.redaction import REDACTOR
 CHUNK_ROWS = 500
 _RECORD = """
     CAST(raw AS BLOB), CAST(file_list AS BLOB),
-    (SELECT count(*) FROM files WHERE files.item_id = records.item_id),
-    (SELECT CAST(total(size) AS INTEGER) FROM files WHERE files.item_id = records.item_id)
+    (SELECT count(*) FROM files WHERE files.item_key = records.item_key),
+    (SELECT CAST(total(size) AS INTEGER) FROM files WHERE files.item_key = records.item_key)
 """
 _OF_VERSION = ("versions.item_id", "version")
 _LAST_FINISHED = """(
@@ -68,7 +68,10 @@ class Reader:
     def items(self) -> Iterator[ItemRow]:
         """Every item with a record, by id, each followed by its requested versions."""
         items = self._rows(
-            f"SELECT item_id, 0, {_RECORD} FROM records", by=("item_id",), only="item_id >= 0", weigh=_weight
+            f"SELECT item_key, 0, {_RECORD} FROM records",
+            by=("item_key",),
+            only="item_key >= 0",
+            weigh=_weight,
         )
         for row in heapq.merge(
             items, self._of_versions("records", _RECORD, weigh=_weight), key=_id_and_version
@@ -100,7 +103,7 @@ class Reader:
         """Read the rows of requested versions, which begin with id, version and `by`."""
         return self._rows(
             f"SELECT {', '.join((*_OF_VERSION, *by))}, {what} FROM versions JOIN {table} ON"
-            f" {table}.item_id = versions.id",
+            f" {table}.item_key = versions.item_key",
             by=(*_OF_VERSION, *by),
             only=only,
             values=values,
@@ -140,9 +143,9 @@ class Reader:
         They may be stored under an item or one of its versions.
         """
         items = self._rows(
-            f"SELECT {', '.join(('item_id', *by))}, {what} FROM {table}",
-            by=("item_id", *by),
-            only=f"item_id >= 0 AND {only}",
+            f"SELECT {', '.join(('item_key', *by))}, {what} FROM {table}",
+            by=("item_key", *by),
+            only=f"item_key >= 0 AND {only}",
         )
         versions = self._of_versions(table, what, by=by, only=only)
         key = len(by) + 1
@@ -153,15 +156,15 @@ class Reader:
         """Every file, or those of one status, by item, version and file id."""
         what = (
             "name, iif(status = 'link', '', path), size, md5, status, reason, failure_kind, url,"
-            " iif(files.item_id < 0, (SELECT version FROM versions WHERE versions.id = files.item_id),"
-            " (SELECT record_version FROM items WHERE items.id = files.item_id)), files.item_id"
+            " iif(files.item_key < 0, (SELECT version FROM versions WHERE versions.item_key = files.item_key),"
+            " (SELECT record_version FROM items WHERE items.item_key = files.item_key)), files.item_key"
         )
         is_wanted = "status = ?" if status else "TRUE"
         values = (status,) if status else ()
         items = self._rows(
-            f"SELECT item_id, 0, file_id, {what} FROM files",
-            by=("item_id", "file_id"),
-            only=f"item_id >= 0 AND {is_wanted}",
+            f"SELECT item_key, 0, file_id, {what} FROM files",
+            by=("item_key", "file_id"),
+            only=f"item_key >= 0 AND {is_wanted}",
             values=values,
             at=(0, 2),
         )
@@ -188,9 +191,9 @@ class Reader:
         with database_errors(self.path):
             rows = self._db.execute(
                 f"""
-            SELECT ifnull(versions.item_id, changes.item_id) AS id, ifnull(version, 0) AS version,
+            SELECT ifnull(versions.item_id, changes.item_key) AS id, ifnull(version, 0) AS version,
                 change, fields, files
-            FROM changes LEFT JOIN versions ON versions.id = changes.item_id
+            FROM changes LEFT JOIN versions ON versions.item_key = changes.item_key
             WHERE run_id > {_LAST_FINISHED} ORDER BY 1, 2, run_id
             """
             )
@@ -242,13 +245,13 @@ class Reader:
     def _removable(self) -> list[tuple[Any, ...]]:
         return self._db.execute(
             """
-            SELECT path, size, why, ifnull(versions.item_id, gone.item_id) FROM (
-                SELECT path, size, 'no record names it any more' AS why, item_id FROM orphans
+            SELECT path, size, why, ifnull(versions.item_id, gone.item_key) FROM (
+                SELECT path, size, 'no record names it any more' AS why, item_key FROM orphans
                     WHERE NOT unidentified AND path NOT IN (SELECT path FROM files WHERE status = 'done')
                 UNION ALL
-                SELECT path, size, 'its item was withdrawn', item_id
-                    FROM files JOIN items ON items.id = item_id WHERE withdrawn AND status = 'done'
-            ) AS gone LEFT JOIN versions ON versions.id = gone.item_id ORDER BY 1
+                SELECT path, size, 'its item was withdrawn', item_key
+                    FROM files JOIN items USING (item_key) WHERE withdrawn AND status = 'done'
+            ) AS gone LEFT JOIN versions ON versions.item_key = gone.item_key ORDER BY 1
             """
         ).fetchall()
 
@@ -264,8 +267,8 @@ class Reader:
         for _, task, subject, error, failure_kind, attempts in listing_failures:
             yield Failure(task, REDACTOR.text(error), failure_kind, subject=subject, attempts=attempts)
         work = self._rows(
-            "SELECT item_id, task, error, failure_kind, attempts, reported_as FROM work",
-            by=("item_id", "task"),
+            "SELECT item_key, task, error, failure_kind, attempts, reported_as FROM work",
+            by=("item_key", "task"),
             only=f"{OPEN_WORK} AND state = 'failed'",
         )
         for key, task, error, failure_kind, attempts, reported_as in work:
@@ -275,8 +278,8 @@ class Reader:
                 reported_as or task, text, failure_kind, item_id, attempts=attempts, version=version
             )
         files = self._rows(
-            "SELECT item_id, file_id, error, failure_kind, attempts FROM files",
-            by=("item_id", "file_id"),
+            "SELECT item_key, file_id, error, failure_kind, attempts FROM files",
+            by=("item_key", "file_id"),
             only="status = 'failed'",
         )
         for key, file_id, error, failure_kind, attempts in files:
@@ -288,7 +291,7 @@ class Reader:
         """Return figshare's id and the version (0 for the current one) of a key."""
         if key >= 0:
             return ItemId(key), 0
-        item_id, version = self._row("SELECT item_id, version FROM versions WHERE id = ?", key) or (
+        item_id, version = self._row("SELECT item_id, version FROM versions WHERE item_key = ?", key) or (
             ItemId(key),
             0,
         )

@@ -40,8 +40,8 @@ def recorded(folder: Path, sandbox: Sandbox) -> Recorded:
             return Recorded(len(sandbox.requests), frozenset(), frozenset(), frozenset())
         return Recorded(
             len(sandbox.requests),
-            ids("SELECT item_id FROM records"),
-            ids("SELECT item_id FROM stats"),
+            ids("SELECT item_key FROM records"),
+            ids("SELECT item_key FROM stats"),
             ids("SELECT file_id FROM files WHERE status = 'done'"),
         )
 

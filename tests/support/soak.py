@@ -172,7 +172,7 @@ async def _list(out: Path, items: int, *, cursors: bool) -> Peak:
                 process.kill()
             await process.wait()
         with closing(sqlite3.connect(out / NAME)) as db:
-            found = [item_id for (item_id,) in db.execute("SELECT id FROM items ORDER BY id")]
+            found = [item_id for (item_id,) in db.execute("SELECT item_key FROM items ORDER BY item_key")]
         assert found == list(sandbox.world.public_ids)
     return Peak(memory, handles, time.monotonic() - begun)
 

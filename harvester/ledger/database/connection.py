@@ -21,9 +21,11 @@ STATEMENTS_KEPT = 32
 FILE_COLUMNS = "file_id, name, folder, size, md5, url"
 """In the order of the first fields of `RemoteFile`."""
 
-OF_ITEM = "item_id IN (SELECT ?1 UNION ALL SELECT id FROM versions WHERE versions.item_id = ?1)"
+OF_ITEM = "item_key IN (SELECT ?1 UNION ALL SELECT item_key FROM versions WHERE versions.item_id = ?1)"
 """Rows of the item with figshare's id ?1, and of each of its versions."""
-COUNTS = "(items.id >= 0 OR EXISTS (SELECT 1 FROM versions WHERE versions.id = items.id AND counts))"
+COUNTS = """(
+    items.item_key >= 0 OR EXISTS (SELECT 1 FROM versions WHERE versions.item_key = items.item_key AND counts)
+)"""
 """Of items: statistics are requested for this key, the item's own or that of one of its versions."""
 HAS_TASK = f"(task = 'metadata' OR {COUNTS})"
 """Of items and tasks: a version of an item has a record and files, but no statistics."""
@@ -32,9 +34,9 @@ FULL_NAME = "CASE folder WHEN '' THEN name ELSE folder || '/' || name END"
 STANDS_IN = "due_after = '0'"
 """Of items: a public record is stored in place of a private one."""
 HAS_HISTORY = """(
-    EXISTS (SELECT 1 FROM stats WHERE stats.item_id = items.id)
-    OR EXISTS (SELECT 1 FROM usage WHERE usage.item_id = items.id)
-    OR EXISTS (SELECT 1 FROM versions WHERE versions.item_id = items.id)
+    EXISTS (SELECT 1 FROM stats WHERE stats.item_key = items.item_key)
+    OR EXISTS (SELECT 1 FROM usage WHERE usage.item_key = items.item_key)
+    OR EXISTS (SELECT 1 FROM versions WHERE versions.item_id = items.item_key)
 )"""
 """Of items: the ledger has more data on it than a record."""
 OPEN_WORK = "state <> 'done'"

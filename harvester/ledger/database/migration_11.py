@@ -19,7 +19,23 @@ STANDARD_WORDS = """
     ALTER TABLE moves RENAME TO renames;
     ALTER TABLE leftovers RENAME TO orphans;
     DROP INDEX leftovers_of_items;
-    CREATE INDEX orphans_of_items ON orphans (item_id);
+
+    -- figshare's id of an item is `item_id`, the ledger's own key of an item or version `item_key`.
+    ALTER TABLE items RENAME COLUMN id TO item_key;
+    ALTER TABLE versions RENAME COLUMN id TO item_key;
+    ALTER TABLE work RENAME COLUMN item_id TO item_key;
+    ALTER TABLE records RENAME COLUMN item_id TO item_key;
+    ALTER TABLE stats RENAME COLUMN item_id TO item_key;
+    ALTER TABLE snapshots RENAME COLUMN item_id TO item_key;
+    ALTER TABLE usage RENAME COLUMN item_id TO item_key;
+    ALTER TABLE files RENAME COLUMN item_id TO item_key;
+    ALTER TABLE listing_items RENAME COLUMN item_id TO item_key;
+    ALTER TABLE conditions RENAME COLUMN item_id TO item_key;
+    ALTER TABLE changes RENAME COLUMN item_id TO item_key;
+    ALTER TABLE orphans RENAME COLUMN item_id TO item_key;
+    ALTER TABLE renames RENAME COLUMN item_id TO item_key;
+    ALTER TABLE unplaced RENAME COLUMN item_id TO item_key;
+    CREATE INDEX orphans_of_items ON orphans (item_key);
     ALTER TABLE orphans RENAME COLUMN found TO unidentified;
     ALTER TABLE items RENAME COLUMN turn TO seq;
     ALTER TABLE files RENAME COLUMN turn TO seq;

@@ -93,7 +93,7 @@ def _make(path: Path, found: Iterable[tuple[str, int, int]], *, locks: bool) -> 
         migrate(db)
         with at_once(db):
             db.executemany(
-                "INSERT INTO orphans (path, item_id, size, unidentified) VALUES (?, ?, ?, 1)", found
+                "INSERT INTO orphans (path, item_key, size, unidentified) VALUES (?, ?, ?, 1)", found
             )
 
 

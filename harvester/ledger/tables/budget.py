@@ -46,11 +46,11 @@ class SizeBudget:
         self._share("TRUE")
         if self._left > 0:
             waiting = self._db.execute(
-                f"SELECT size, item_id, file_id FROM files WHERE {OPEN_FILES} AND reason = ? AND size <= ?"
-                f" AND accepts_file({FULL_NAME}, size) ORDER BY item_id, file_id",
+                f"SELECT size, item_key, file_id FROM files WHERE {OPEN_FILES} AND reason = ? AND size <= ?"
+                f" AND accepts_file({FULL_NAME}, size) ORDER BY item_key, file_id",
                 (BEYOND_ROOM, self._left),
             )
-            fit = [(item_id, file_id) for size, item_id, file_id in waiting if self.try_reserve(size)]
+            fit = [(item_key, file_id) for size, item_key, file_id in waiting if self.try_reserve(size)]
             self._set("status = 'pending'", "", fit)
 
     def share_again(self) -> None:
@@ -61,10 +61,10 @@ class SizeBudget:
     def _share(self, which: str) -> None:
         """Give room to pending files, as long as it lasts, and skip the others."""
         pending = self._db.execute(
-            f"SELECT size, item_id, file_id FROM files WHERE {OPEN_FILES} AND status = 'pending' AND {which}"
-            " ORDER BY attempts > 0, seq IS NULL, seq, item_id, file_id"
+            f"SELECT size, item_key, file_id FROM files WHERE {OPEN_FILES} AND status = 'pending' AND {which}"
+            " ORDER BY attempts > 0, seq IS NULL, seq, item_key, file_id"
         )
-        beyond = [(item_id, file_id) for size, item_id, file_id in pending if not self.try_reserve(size)]
+        beyond = [(item_key, file_id) for size, item_key, file_id in pending if not self.try_reserve(size)]
         self._set("status = 'skipped', seq = NULL", BEYOND_ROOM, beyond)
 
     def _set(self, what: str, reason: str, keys: list[bulk.Row]) -> None:
@@ -72,7 +72,7 @@ class SizeBudget:
             self._db,
             # From a SELECT: else SQLite walks the whole table for each piece.
             f"UPDATE files SET {what}, failure_kind = '', reason = '{reason}'"
-            " WHERE (item_id, file_id) IN (SELECT * FROM ({values}))",
+            " WHERE (item_key, file_id) IN (SELECT * FROM ({values}))",
             keys,
         )
 
@@ -97,7 +97,7 @@ class SizeBudget:
         for (size,) in bulk.select(
             self._db,
             "SELECT size FROM files WHERE status = 'pending'"
-            " AND (item_id, file_id) IN (SELECT * FROM ({values}))",
+            " AND (item_key, file_id) IN (SELECT * FROM ({values}))",
             keys,
         ):
             self._left += size

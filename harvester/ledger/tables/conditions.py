@@ -30,25 +30,25 @@ class Conditions:
         if not self._are_any and not any(wanted.values()):
             return []
         before: dict[int, set[str]] = {}
-        for item_id, condition in bulk.select(
+        for item_key, condition in bulk.select(
             self._db,
-            "SELECT item_id, condition FROM conditions WHERE item_id IN ({values})",
-            [(item_id,) for item_id in wanted],
+            "SELECT item_key, condition FROM conditions WHERE item_key IN ({values})",
+            [(item_key,) for item_key in wanted],
         ):
-            before.setdefault(item_id, set()).add(condition)
-        freed = [(item_id,) for item_id, condition in wanted.items() if not condition and item_id in before]
+            before.setdefault(item_key, set()).add(condition)
+        freed = [(item_key,) for item_key, condition in wanted.items() if not condition and item_key in before]
         added = [
-            (item_id, condition)
-            for item_id, condition in wanted.items()
-            if condition and (item_id not in is_known or condition not in before.get(item_id, {condition}))
+            (item_key, condition)
+            for item_key, condition in wanted.items()
+            if condition and (item_key not in is_known or condition not in before.get(item_key, {condition}))
         ]
-        bulk.write(self._db, "DELETE FROM conditions WHERE item_id IN ({values})", freed)
+        bulk.write(self._db, "DELETE FROM conditions WHERE item_key IN ({values})", freed)
         bulk.write(self._db, "INSERT INTO conditions {values} ON CONFLICT DO NOTHING", added)
         self._are_any = self._are_any or bool(added)
         rows = bulk.select(
             self._db,
-            "SELECT DISTINCT item_id FROM work WHERE state <> 'done' AND state = 'excluded'"
-            " AND item_id IN ({values})",
-            [*freed, *((item_id,) for item_id, _ in added)],
+            "SELECT DISTINCT item_key FROM work WHERE state <> 'done' AND state = 'excluded'"
+            " AND item_key IN ({values})",
+            [*freed, *((item_key,) for item_key, _ in added)],
         )
-        return [item_id for (item_id,) in rows]
+        return [item_key for (item_key,) in rows]

@@ -41,20 +41,20 @@ class FileTable:
         """Put the files that records name in the place of those that they named before."""
         rows = bulk.select(
             self._db,
-            "DELETE FROM files WHERE item_id IN ({values})"
-            " RETURNING item_id, file_id, path, size, md5, status, seq",
-            [(item_id,) for item_id, _ in placed],
+            "DELETE FROM files WHERE item_key IN ({values})"
+            " RETURNING item_key, file_id, path, size, md5, status, seq",
+            [(item_key,) for item_key, _ in placed],
         )
-        before = {(item_id, file_id): _Row(*row) for item_id, file_id, *row in rows}
+        before = {(item_key, file_id): _Row(*row) for item_key, file_id, *row in rows}
         for row in before.values():
             if row.status in _TAKES_ROOM:
                 self._queue.budget.release(row.size)
         bulk.write(
             self._db,
-            f"INSERT INTO files (item_id, path, status, reason, seq, {FILE_COLUMNS}) {{values}}",
+            f"INSERT INTO files (item_key, path, status, reason, seq, {FILE_COLUMNS}) {{values}}",
             [
-                self._row(item_id, file, before.get((item_id, file.file.id)))
-                for item_id, files in placed
+                self._row(item_key, file, before.get((item_key, file.file.id)))
+                for item_key, files in placed
                 for file in files
             ],
         )
@@ -97,18 +97,18 @@ class FileTable:
 
         One whose path another file has by now goes out of its way before that comes, or when the run ends.
         """
-        named = {(item_id, file.file.id): file for item_id, files in placed for file in files}
+        named = {(item_key, file.file.id): file for item_key, files in placed for file in files}
         left = [
-            (row.path, item_id, file_id, row.size)
-            for (item_id, file_id), row in before.items()
-            if not _is_kept(row, named.get((item_id, file_id)))
+            (row.path, item_key, file_id, row.size)
+            for (item_key, file_id), row in before.items()
+            if not _is_kept(row, named.get((item_key, file_id)))
             # What is pending may have got its place from a run that was killed before it could say so.
             and (row.status == FileStatus.DONE or self._may_have_come(row))
         ]
         bulk.write(
             self._db,
-            "INSERT INTO orphans (path, item_id, file_id, size) {values} ON CONFLICT DO UPDATE SET"
-            " item_id = excluded.item_id, file_id = excluded.file_id, size = excluded.size",
+            "INSERT INTO orphans (path, item_key, file_id, size) {values} ON CONFLICT DO UPDATE SET"
+            " item_key = excluded.item_key, file_id = excluded.file_id, size = excluded.size",
             left,
         )
         if self._db.execute("SELECT 1 FROM orphans LIMIT 1").fetchone():
@@ -116,9 +116,9 @@ class FileTable:
             bulk.write(self._db, "DELETE FROM orphans WHERE path IN ({values})", here)
             bulk.write(
                 self._db,
-                "INSERT INTO unplaced SELECT DISTINCT files.item_id FROM files JOIN orphans USING (path)"
-                " WHERE files.item_id IN ({values}) ON CONFLICT DO NOTHING",
-                [(item_id,) for item_id, _ in placed],
+                "INSERT INTO unplaced SELECT DISTINCT files.item_key FROM files JOIN orphans USING (path)"
+                " WHERE files.item_key IN ({values}) ON CONFLICT DO NOTHING",
+                [(item_key,) for item_key, _ in placed],
             )
 
     def note_unplaced(self, keys: Sequence[ItemKey]) -> None:
@@ -132,27 +132,27 @@ class FileTable:
         """Do not owe again what is damaged of items that are no longer public: nobody has it."""
         gone = bulk.select(
             self._db,
-            "SELECT id FROM items WHERE withdrawn AND id IN ({values})",
+            "SELECT item_key FROM items WHERE withdrawn AND item_key IN ({values})",
             [(key,) for key in keys],
         )
-        self.withhold([item_id for (item_id,) in gone])
+        self.withhold([item_key for (item_key,) in gone])
 
     def withhold(self, keys: Sequence[ItemKey]) -> None:
         """Owe no file of items that are no longer public."""
         if self._queue.budget.is_limited:
-            owed = "SELECT item_id, file_id FROM files WHERE status = 'pending' AND item_id IN ({values})"
+            owed = "SELECT item_key, file_id FROM files WHERE status = 'pending' AND item_key IN ({values})"
             self._queue.budget.release_all(bulk.select(self._db, owed, [(key,) for key in keys]))
         bulk.write(
             self._db,
             "UPDATE files SET status = 'withheld', reason = 'withdrawn', failure_kind = '', error = '',"
-            f" attempts = 0, seq = NULL WHERE {OPEN_FILES} AND item_id IN ({{values}})",
+            f" attempts = 0, seq = NULL WHERE {OPEN_FILES} AND item_key IN ({{values}})",
             [(key,) for key in keys],
         )
 
     def put_off(self, key: ItemKey, file_id: int, seq: int) -> None:
         """Put a file behind all others in line; one that has another seq by now keeps it."""
         self._db.execute(
-            "UPDATE files SET seq = ? WHERE item_id = ? AND file_id = ? AND seq = ? AND status = 'pending'",
+            "UPDATE files SET seq = ? WHERE item_key = ? AND file_id = ? AND seq = ? AND status = 'pending'",
             (self._queue.next_seq(), key, file_id, seq),
         )
 
@@ -162,15 +162,15 @@ class FileTable:
             self._db,
             """
             WITH told (
-                item_id, file_id, seq, status, error, has_failed, attempts, failure_kind, reason, size
+                item_key, file_id, seq, status, error, has_failed, attempts, failure_kind, reason, size
             ) AS ({values})
             UPDATE files SET status = told.status, error = told.error, seq = NULL,
                 failure_kind = told.failure_kind, reason = told.reason,
                 attempts = iif(has_failed, files.attempts + told.attempts, 0),
                 size = iif(files.size = 0, told.size, files.size)  -- the record may not tell it
-            FROM told WHERE files.item_id = told.item_id AND files.file_id = told.file_id
+            FROM told WHERE files.item_key = told.item_key AND files.file_id = told.file_id
                 AND (told.seq IS NULL OR files.seq = told.seq)
-            RETURNING item_id, status, size
+            RETURNING item_key, status, size
             """,
             [_fetched_row(result) for result in results],
         )
@@ -178,13 +178,13 @@ class FileTable:
             if status in {FileStatus.FAILED, FileStatus.WITHHELD}:
                 self._queue.budget.release(size)
         self._drop_orphans([each.path for each in results if each.status is FileStatus.DONE])
-        self._leave_to_the_withdrawn({item_id for item_id, status, _ in written if status == "pending"})
+        self._leave_to_the_withdrawn({item_key for item_key, status, _ in written if status == "pending"})
         if len(written) < len(results):
             bulk.write(
                 self._db,
-                "WITH told (path, item_id, file_id, size) AS ({values})"
-                " INSERT INTO orphans (path, item_id, file_id, size) SELECT * FROM told WHERE NOT EXISTS ("
-                "SELECT 1 FROM files WHERE files.item_id = told.item_id AND files.path = told.path"
+                "WITH told (path, item_key, file_id, size) AS ({values})"
+                " INSERT INTO orphans (path, item_key, file_id, size) SELECT * FROM told WHERE NOT EXISTS ("
+                "SELECT 1 FROM files WHERE files.item_key = told.item_key AND files.path = told.path"
                 " AND files.status IN ('done', 'pending'))"
                 " ON CONFLICT DO NOTHING",
                 [
@@ -206,7 +206,7 @@ class FileTable:
         bulk.write(
             self._db,
             "UPDATE files SET status = 'withheld', reason = 'withdrawn' WHERE status = 'done'"
-            " AND item_id IN (SELECT id FROM items WHERE withdrawn) AND path IN ({values})",
+            " AND item_key IN (SELECT item_key FROM items WHERE withdrawn) AND path IN ({values})",
             gone,
         )
 

@@ -10,11 +10,11 @@ from harvester.ledger.database.connection import OPEN_FILES, STANDS_IN
 from harvester.ledger.tables.queue import WorkQueue
 from harvester.models import ItemKey
 
-_OF_FIGSHARE = "ifnull(versions.item_id, files.item_id)"
+_OF_FIGSHARE = "ifnull(versions.item_id, files.item_key)"
 _COMES_FROM_ANOTHER_VERSION = f"""EXISTS (
-    SELECT 1 FROM files AS other WHERE other.item_id IN (
-        SELECT {_OF_FIGSHARE} UNION ALL SELECT id FROM versions AS each WHERE each.item_id = {_OF_FIGSHARE}
-    ) AND other.item_id <> files.item_id AND (other.md5, other.size) = (files.md5, files.size)
+    SELECT 1 FROM files AS other WHERE other.item_key IN (
+        SELECT {_OF_FIGSHARE} UNION ALL SELECT item_key FROM versions AS each WHERE each.item_id = {_OF_FIGSHARE}
+    ) AND other.item_key <> files.item_key AND (other.md5, other.size) = (files.md5, files.size)
         AND (other.status = 'done' OR other.status = 'pending' AND other.seq < files.seq)
 )"""
 """Of files: the same bytes are here, or come before, as a file of another version of the item."""
@@ -44,7 +44,7 @@ class Forecast:
         """Return how many different items these listings have named."""
         marks = ", ".join("?" * len(keys))
         number: int = self._db.execute(
-            "SELECT count(DISTINCT item_id) FROM listing_items WHERE listing_id IN ("
+            "SELECT count(DISTINCT item_key) FROM listing_items WHERE listing_id IN ("
             f"SELECT id FROM listings WHERE NOT old AND key IN ({marks}))",
             keys,
         ).fetchone()[0]
@@ -64,10 +64,10 @@ class Forecast:
         row = self._db.execute(
             f"""
             SELECT count(*), CAST(total(size) AS INTEGER), ifnull(sum(private AND NOT {STANDS_IN}), 0)
-            FROM files JOIN items ON items.id = files.item_id
-                LEFT JOIN versions ON versions.id = files.item_id
+            FROM files JOIN items ON items.item_key = files.item_key
+                LEFT JOIN versions ON versions.item_key = files.item_key
             WHERE {OPEN_FILES} AND files.seq > 0 AND NOT (
-                md5 IS NOT NULL AND (files.item_id < 0 OR NOT ?) AND {_COMES_FROM_ANOTHER_VERSION}
+                md5 IS NOT NULL AND (files.item_key < 0 OR NOT ?) AND {_COMES_FROM_ANOTHER_VERSION}
             )
             """,
             (latest_only,),
@@ -77,6 +77,6 @@ class Forecast:
     def pending_of(self, key: ItemKey) -> set[tuple[int, str | None, int]]:
         """Return id, md5 and size of each pending file of an item."""
         rows = self._db.execute(
-            "SELECT file_id, md5, size FROM files WHERE item_id = ? AND status = 'pending'", (key,)
+            "SELECT file_id, md5, size FROM files WHERE item_key = ? AND status = 'pending'", (key,)
         )
         return set(rows)

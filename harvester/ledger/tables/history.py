@@ -62,7 +62,7 @@ class Histories:
 
     def _harvested(self, key: ItemKey, most_bytes: int) -> Harvested | None:
         row = self._db.execute(
-            "SELECT CAST(raw AS BLOB), CAST(file_list AS BLOB) FROM records WHERE item_id = ?1"
+            "SELECT CAST(raw AS BLOB), CAST(file_list AS BLOB) FROM records WHERE item_key = ?1"
             " AND length(CAST(raw AS BLOB)) + ifnull(length(CAST(file_list AS BLOB)), 0) <= ?2",
             (key, most_bytes),
         ).fetchone()
@@ -70,27 +70,27 @@ class Histories:
 
     def _files_here(self, key: ItemKey) -> Mapping[int, tuple[RemoteFile, str]]:
         rows = self._db.execute(
-            f"SELECT path, {FILE_COLUMNS} FROM files WHERE item_id = ? AND status = 'done'", (key,)
+            f"SELECT path, {FILE_COLUMNS} FROM files WHERE item_key = ? AND status = 'done'", (key,)
         )
         return {file[0]: (remote_file(file), path) for path, *file in rows}
 
     def _refused(self, key: ItemKey) -> Mapping[int, str]:
         rows = self._db.execute(
-            "SELECT file_id, reason FROM files WHERE item_id = ? AND status = 'withheld' AND reason LIKE ?",
+            "SELECT file_id, reason FROM files WHERE item_key = ? AND status = 'withheld' AND reason LIKE ?",
             (key, f"%{REFUSED_TO_OWNER}"),
         )
         return dict(rows.fetchall())
 
     def _totals(self, key: ItemKey) -> Mapping[str, int | None]:
         """Return the totals of an item by counter; nothing where they were never requested."""
-        rows = self._db.execute(f"SELECT {', '.join(COUNTERS)} FROM stats WHERE item_id = ?", (key,))
+        rows = self._db.execute(f"SELECT {', '.join(COUNTERS)} FROM stats WHERE item_key = ?", (key,))
         row = rows.fetchone()
         return dict(zip(COUNTERS, row, strict=True)) if row else {}
 
     def _usage(self, key: ItemKey, span: UsageSpan) -> Mapping[tuple[str, str], int]:
         rows = self._db.execute(
             "SELECT iif(country = '', 'timeline', 'breakdown') AS task, counter, sum(number) FROM usage"
-            " WHERE item_id = ? AND granularity = ? AND date BETWEEN ? AND ? GROUP BY task, counter",
+            " WHERE item_key = ? AND granularity = ? AND date BETWEEN ? AND ? GROUP BY task, counter",
             (key, span.granularity, span.first, span.last),
         )
         return {(task, counter): number for task, counter, number in rows}
@@ -99,7 +99,7 @@ class Histories:
         """Return path and size where other versions of a file's item have, or will have, the same bytes."""
         # The record may say a size of 0 without meaning it: then the md5 is all that proves the bytes.
         rows = self._db.execute(
-            f"SELECT path, size FROM files WHERE {OF_ITEM} AND md5 = ?2 AND ?3 IN (0, size) AND item_id <> ?4"
+            f"SELECT path, size FROM files WHERE {OF_ITEM} AND md5 = ?2 AND ?3 IN (0, size) AND item_key <> ?4"
             f" UNION ALL SELECT path, size FROM orphans WHERE {OF_ITEM} AND ?3 IN (0, size)",
             (file.item_id, file.file.md5, file.file.size, file.item_key),
         )

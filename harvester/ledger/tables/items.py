@@ -74,12 +74,12 @@ class ItemTable:
         bulk.write(
             self._db,
             """
-            WITH told (item_id, task, state, error, has_failed, attempts, failure_kind, reported_as)
+            WITH told (item_key, task, state, error, has_failed, attempts, failure_kind, reported_as)
                 AS ({values})
             UPDATE work SET state = told.state, error = told.error, failure_kind = told.failure_kind,
                 reported_as = told.reported_as,
                 attempts = iif(has_failed, work.attempts + told.attempts, 0)
-            FROM told WHERE work.item_id = told.item_id AND work.task = told.task
+            FROM told WHERE work.item_key = told.item_key AND work.task = told.task
             """,
             [row for result in results for row in _work_rows(result)],
         )
@@ -87,7 +87,7 @@ class ItemTable:
             self._db,
             """
             WITH told (
-                id, seq, modified_date, at, settled, withheld, withdrawn, etag, asked_in, version, own,
+                item_key, seq, modified_date, at, settled, withheld, withdrawn, etag, asked_in, version, own,
                 due_after
             ) AS ({values})
             UPDATE items SET seq = iif(items.seq = ifnull(told.seq, items.seq), NULL, items.seq),
@@ -103,7 +103,7 @@ class ItemTable:
                 record_version = ifnull(told.version, items.record_version),
                 private = max(items.private, ifnull(told.own, 0)),
                 due_after = iif(items.private > told.own, '0', ifnull(told.due_after, items.due_after))
-            FROM told WHERE items.id = told.id
+            FROM told WHERE items.item_key = told.item_key
             """,
             [self._item_row(result) for result in results],
         )
@@ -112,11 +112,11 @@ class ItemTable:
         """Leave out the records of items that have got another seq since: they are asked for once more."""
         rows = bulk.select(
             self._db,
-            "WITH told (id, seq) AS ({values})"
-            " SELECT id FROM told CROSS JOIN items USING (id) WHERE items.seq IS NOT told.seq",
+            "WITH told (item_key, seq) AS ({values})"
+            " SELECT item_key FROM told CROSS JOIN items USING (item_key) WHERE items.seq IS NOT told.seq",
             [(result.item_key, result.seq) for result in results if result.seq is not None],
         )
-        outdated = {item_id for (item_id,) in rows}
+        outdated = {item_key for (item_key,) in rows}
         return [_without_record(result) if result.item_key in outdated else result for result in results]
 
     def _item_row(self, result: ItemResult) -> bulk.Row:
@@ -144,26 +144,26 @@ class ItemTable:
             self._db,
             # Bytes that are known to be text: to make Python texts of them and bytes again takes longer.
             """
-            WITH told (item_id, raw, file_list, fetched_at) AS ({values})
-            INSERT INTO records (item_id, raw, file_list, fetched_at)
-            SELECT item_id, CAST(raw AS TEXT), CAST(file_list AS TEXT), fetched_at FROM told
+            WITH told (item_key, raw, file_list, fetched_at) AS ({values})
+            INSERT INTO records (item_key, raw, file_list, fetched_at)
+            SELECT item_key, CAST(raw AS TEXT), CAST(file_list AS TEXT), fetched_at FROM told
             WHERE TRUE ON CONFLICT DO UPDATE
             SET raw = excluded.raw, file_list = excluded.file_list, fetched_at = excluded.fetched_at
             """,
             (
-                (item_id, record.raw if len(record.raw) <= _LARGE else b"", record.file_list, now)
-                for item_id, record in records
+                (item_key, record.raw if len(record.raw) <= _LARGE else b"", record.file_list, now)
+                for item_key, record in records
             ),
             weigh=lambda row: len(row[1]) + len(row[2] or ""),
         )
-        for item_id, record in records:
+        for item_key, record in records:
             if len(record.raw) > _LARGE:
-                self._write_large(item_id, record.raw)
+                self._write_large(item_key, record.raw)
 
     def _write_large(self, key: ItemKey, raw: bytes) -> None:
         """Put a record in its row, piece by piece: bound to a statement it would be there five times."""
         self._db.execute(
-            "UPDATE records SET raw = CAST(zeroblob(?) AS TEXT) WHERE item_id = ?", (len(raw), key)
+            "UPDATE records SET raw = CAST(zeroblob(?) AS TEXT) WHERE item_key = ?", (len(raw), key)
         )
         with self._db.blobopen("records", "raw", key) as blob, memoryview(raw) as view:
             for begin in range(0, len(raw), _PIECE):
@@ -188,29 +188,29 @@ class ItemTable:
         """Add to what this run has noted of items before."""
         rows = bulk.select(
             self._db,
-            "SELECT item_id, change, fields, files FROM changes"
-            f" WHERE run_id = {self._run_id} AND item_id IN ({{values}})",
-            [(item_id,) for item_id in changes],
+            "SELECT item_key, change, fields, files FROM changes"
+            f" WHERE run_id = {self._run_id} AND item_key IN ({{values}})",
+            [(item_key,) for item_key in changes],
         )
-        for item_id, what, fields, files in rows:
-            changes[item_id] = _both(Change(what, _words(fields), _words(files)), changes[item_id])
+        for item_key, what, fields, files in rows:
+            changes[item_key] = _both(Change(what, _words(fields), _words(files)), changes[item_key])
         bulk.write(
             self._db,
-            "INSERT OR REPLACE INTO changes (run_id, item_id, change, fields, files) {values}",
+            "INSERT OR REPLACE INTO changes (run_id, item_key, change, fields, files) {values}",
             [
-                (self._run_id, item_id, str(each.what), join_values(each.fields), join_values(each.files))
-                for item_id, each in changes.items()
+                (self._run_id, item_key, str(each.what), join_values(each.fields), join_values(each.files))
+                for item_key, each in changes.items()
             ],
         )
 
     def withdraw(self, keys: Sequence[ItemKey]) -> None:
         """Take items whose records are gone for withdrawn."""
         gone = [(key,) for key in keys]
-        bulk.write(self._db, "UPDATE items SET withdrawn = 1 WHERE id IN ({values})", gone)
+        bulk.write(self._db, "UPDATE items SET withdrawn = 1 WHERE item_key IN ({values})", gone)
         bulk.write(
             self._db,
             "UPDATE work SET state = 'withdrawn', error = '', attempts = 0, failure_kind = ''"
-            " WHERE task = 'metadata' AND item_id IN ({values})",
+            " WHERE task = 'metadata' AND item_key IN ({values})",
             gone,
         )
         self._withdraw(keys)
@@ -219,12 +219,12 @@ class ItemTable:
     def _withdraw(self, keys: Sequence[ItemKey]) -> None:
         """Owe nothing of items that are no longer public, nor of their versions, which went with them."""
         gone = [(key,) for key in keys]
-        versions = bulk.select(self._db, "SELECT id FROM versions WHERE item_id IN ({values})", gone)
-        bulk.write(self._db, "UPDATE items SET withdrawn = 1, seq = NULL WHERE id IN ({values})", versions)
+        versions = bulk.select(self._db, "SELECT item_key FROM versions WHERE item_id IN ({values})", gone)
+        bulk.write(self._db, "UPDATE items SET withdrawn = 1, seq = NULL WHERE item_key IN ({values})", versions)
         bulk.write(
             self._db,
             "UPDATE work SET state = 'withdrawn', error = '', attempts = 0, failure_kind = ''"
-            " WHERE item_id IN ({values})",
+            " WHERE item_key IN ({values})",
             versions,
         )
         self._files.withhold([*keys, *(key for (key,) in versions)])
@@ -235,14 +235,14 @@ class ItemTable:
             rows = bulk.select(
                 self._db,
                 "UPDATE work SET state = 'pending' WHERE state <> 'done' AND state = 'excluded'"
-                " AND item_id IN ({values}) RETURNING item_id",
+                " AND item_key IN ({values}) RETURNING item_key",
                 [(result.item_key,) for result in results if _record(result) is not None],
             )
             bulk.write(
                 self._db,
-                "WITH owed (id, seq) AS ({values}) UPDATE items SET seq = owed.seq"
-                " FROM owed WHERE items.id = owed.id",
-                [(item_id, self._queue.next_seq()) for item_id in sorted({row[0] for row in rows})],
+                "WITH owed (item_key, seq) AS ({values}) UPDATE items SET seq = owed.seq"
+                " FROM owed WHERE items.item_key = owed.item_key",
+                [(item_key, self._queue.next_seq()) for item_key in sorted({row[0] for row in rows})],
             )
         if any(WorkState.EXCLUDED in result.states.values() for result in results):
             self._queue.leaves_out = True
@@ -259,14 +259,14 @@ class ItemTable:
         self._queue.admit([(key, 0, None) for key in keys], frozenset({"metadata"}))
         back = bulk.write(
             self._db,
-            "UPDATE work SET state = 'pending' WHERE state = 'withdrawn' AND item_id IN ({values})",
+            "UPDATE work SET state = 'pending' WHERE state = 'withdrawn' AND item_key IN ({values})",
             [(key,) for key in keys],
         )
         if back:
             bulk.write(
                 self._db,
-                "WITH owed (id, seq) AS ({values}) UPDATE items SET seq = owed.seq"
-                " FROM owed WHERE items.id = owed.id AND withdrawn",
+                "WITH owed (item_key, seq) AS ({values}) UPDATE items SET seq = owed.seq"
+                " FROM owed WHERE items.item_key = owed.item_key AND withdrawn",
                 [(key, self._queue.next_seq()) for key in keys],
             )
 

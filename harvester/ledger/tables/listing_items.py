@@ -42,12 +42,12 @@ class ListingItems:
         """Find the items without a date that another listing of this run has named, with one or as it is."""
         rows = bulk.select(
             self._db,
-            "SELECT item_id FROM listing_items JOIN listings ON listings.id = listing_id"
+            "SELECT item_key FROM listing_items JOIN listings ON listings.id = listing_id"
             f" WHERE NOT old AND run_id = {self._run_id} AND listing_id <> {listing_id}"
-            " AND item_id IN ({values})",
+            " AND item_key IN ({values})",
             [(key,) for key, _, modified_date in refs if modified_date is None],
         )
-        return {item_id for (item_id,) in rows}
+        return {item_key for (item_key,) in rows}
 
     def _add_items(
         self,
@@ -58,12 +58,12 @@ class ListingItems:
     ) -> int:
         """Owe what is new among these items, and the records of those that have changed; return how many."""
         restricted = [(key,) for key, condition in conditions.items() if condition]
-        known = bulk.select(self._db, "SELECT id FROM items WHERE id IN ({values})", restricted)
+        known = bulk.select(self._db, "SELECT item_key FROM items WHERE item_key IN ({values})", restricted)
         versions.let_count(self._db, [key for key, _, _ in refs if key < 0])
         new = self._queue.admit(refs, tasks)
         if new:
             versions.hand_over(self._db, [key for key, _, _ in refs if key >= 0])
-        wanted = self._conditions.note(conditions, {item_id for (item_id,) in known})
+        wanted = self._conditions.note(conditions, {item_key for (item_key,) in known})
         new += self.requeue_records(wanted, in_line="metadata" in tasks) if wanted else 0
         if new != len(refs):
             new += self._renew([ref for ref in refs if ref[0] not in undoubted], tasks)
@@ -82,28 +82,28 @@ class ListingItems:
         bulk.write(
             self._db,
             """
-            WITH listed (id, private, modified_date) AS ({values})
+            WITH listed (item_key, private, modified_date) AS ({values})
             UPDATE items SET private = max(items.private, listed.private),  -- the account's record says more
                 listed_date = max(ifnull(listed_date, ''), ifnull(listed.modified_date, '')),
                 modified_date = iif(EXISTS (
-                    SELECT 1 FROM records WHERE item_id = items.id
+                    SELECT 1 FROM records WHERE item_key = items.item_key
                 ) OR items.modified_date IS NULL AND EXISTS (
-                    SELECT 1 FROM work WHERE item_id = items.id AND task = 'metadata' AND state = 'pending'
+                    SELECT 1 FROM work WHERE item_key = items.item_key AND task = 'metadata' AND state = 'pending'
                 ), items.modified_date, max(
                     ifnull(items.modified_date, ''), ifnull(listed.modified_date, items.modified_date)
                 ))
-            FROM listed WHERE items.id = listed.id
+            FROM listed WHERE items.item_key = listed.item_key
             """,
             [row[:3] for row in changed],
         )
         bulk.write(
             self._db,
-            "UPDATE items SET etag = '' WHERE id IN ({values})",
-            [(item_id,) for item_id, _, _, is_newer, _ in changed if is_newer],
+            "UPDATE items SET etag = '' WHERE item_key IN ({values})",
+            [(item_key,) for item_key, _, _, is_newer, _ in changed if is_newer],
         )
         renewed = {row[0] for row in changed if row[3] or row[4]}
         return self.requeue_records(
-            [item_id for item_id, _, _ in refs if item_id in renewed], in_line="metadata" in tasks
+            [item_key for item_key, _, _ in refs if item_key in renewed], in_line="metadata" in tasks
         )
 
     def _changed(self, refs: Sequence[Ref]) -> list[bulk.Row]:
@@ -114,22 +114,23 @@ class ListingItems:
         return bulk.select(
             self._db,
             f"""
-            WITH named (id, private, modified_date) AS ({{values}}),
+            WITH named (item_key, private, modified_date) AS ({{values}}),
             listed AS (
                 SELECT *, EXISTS (  -- withdrawn, and listed all the same
-                    SELECT 1 FROM work WHERE item_id = id AND task = 'metadata' AND state = 'withdrawn'
+                    SELECT 1 FROM work WHERE work.item_key = named.item_key AND task = 'metadata'
+                        AND state = 'withdrawn'
                 ) AS is_back FROM named
             )
-            SELECT listed.id, listed.private, listed.modified_date,
+            SELECT listed.item_key, listed.private, listed.modified_date,
                 (items.modified_date IS NOT NULL AND {listed} > max({here}, {before}))
                     OR items.private < listed.private AS is_newer,
                 is_back OR listed.modified_date IS NULL
                     OR (items.modified_date IS NOT NULL AND {listed} > min({settled}, max({here}, {before})))
-            FROM listed JOIN items USING (id)
+            FROM listed JOIN items USING (item_key)
             WHERE is_back OR items.private < listed.private OR {listed} > max({here}, {before})
                 OR (listed.modified_date IS NULL OR {listed} > {settled})
                     AND asked_in < {self._run_id} AND EXISTS (
-                        SELECT 1 FROM work WHERE item_id = id AND task = 'metadata'
+                        SELECT 1 FROM work WHERE work.item_key = items.item_key AND task = 'metadata'
                             AND state IN ('done', 'excluded')
                     )
             """,
@@ -146,15 +147,15 @@ class ListingItems:
         owed = bulk.write(
             self._db,
             "UPDATE work SET state = 'pending', error = '', attempts = 0, failure_kind = ''"
-            " WHERE task = 'metadata' AND state <> 'pending' AND item_id IN ({values})",
+            " WHERE task = 'metadata' AND state <> 'pending' AND item_key IN ({values})",
             [(key,) for key in keys],
         )
         if not in_line:
             return 0
         bulk.write(
             self._db,
-            "WITH owed (id, seq) AS ({values})"
-            " UPDATE items SET seq = owed.seq FROM owed WHERE items.id = owed.id",
+            "WITH owed (item_key, seq) AS ({values})"
+            " UPDATE items SET seq = owed.seq FROM owed WHERE items.item_key = owed.item_key",
             [(key, self._queue.next_seq()) for key in keys],
         )
         return owed

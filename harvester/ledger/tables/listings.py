@@ -45,18 +45,18 @@ class ListingTable:
         A number that was mistyped once would else be a failure of every run in this folder.
         """
         these = f"""
-            SELECT item_id FROM work WHERE {OPEN_WORK} AND state = 'failed' AND failure_kind = 'not_found'
-                AND task = 'metadata' AND NOT EXISTS (SELECT 1 FROM records WHERE item_id = work.item_id)
+            SELECT item_key FROM work WHERE {OPEN_WORK} AND state = 'failed' AND failure_kind = 'not_found'
+                AND task = 'metadata' AND NOT EXISTS (SELECT 1 FROM records WHERE item_key = work.item_key)
                 AND NOT EXISTS (
                     SELECT 1 FROM listing_items JOIN listings ON listings.id = listing_id
-                    WHERE listing_items.item_id = work.item_id AND NOT old
+                    WHERE listing_items.item_key = work.item_key AND NOT old
                 )
         """
         gone = self._db.execute(these).fetchall()
-        bulk.write(self._db, "DELETE FROM work WHERE item_id IN ({values})", gone)
-        bulk.write(self._db, "DELETE FROM stats WHERE item_id IN ({values})", gone)
-        bulk.write(self._db, "DELETE FROM usage WHERE item_id IN ({values})", gone)
-        bulk.write(self._db, "DELETE FROM items WHERE id IN ({values})", gone)
+        bulk.write(self._db, "DELETE FROM work WHERE item_key IN ({values})", gone)
+        bulk.write(self._db, "DELETE FROM stats WHERE item_key IN ({values})", gone)
+        bulk.write(self._db, "DELETE FROM usage WHERE item_key IN ({values})", gone)
+        bulk.write(self._db, "DELETE FROM items WHERE item_key IN ({values})", gone)
         versions.forget(self._db, gone)
 
     def begin_anew(self, keys: Sequence[str]) -> None:
@@ -153,7 +153,7 @@ class ListingTable:
         self._db.execute(
             """
             UPDATE listings SET watermark = iif(by_clock, min(begun, ifnull((  -- clocks are ahead at times
-                SELECT max(modified_date) FROM listing_items JOIN items ON items.id = listing_items.item_id
+                SELECT max(modified_date) FROM listing_items JOIN items ON items.item_key = listing_items.item_key
                 WHERE listing_id = listings.id
             ), begun)), begun) WHERE complete AND NOT old
             """
@@ -212,19 +212,19 @@ class ListingTable:
         vanished = bulk.select(
             self._db,
             f"""
-            SELECT DISTINCT item_id FROM listing_items JOIN items ON items.id = item_id
+            SELECT DISTINCT item_key FROM listing_items JOIN items USING (item_key)
             WHERE listing_id IN ({{values}}) AND NOT withdrawn AND NOT EXISTS (  -- asked for in this very run
-                SELECT 1 FROM work WHERE work.item_id = items.id AND task = 'metadata'
+                SELECT 1 FROM work WHERE work.item_key = items.item_key AND task = 'metadata'
                     AND state = 'failed' AND failure_kind = '{FailureKind.SUSPECTED}'
             ) AND NOT EXISTS (
-                SELECT 1 FROM listing_items AS now WHERE now.item_id = listing_items.item_id
+                SELECT 1 FROM listing_items AS now WHERE now.item_key = listing_items.item_key
                     AND now.listing_id IN (SELECT id FROM listings WHERE NOT old)
             )
             """,
             old,
         )
         self._forget(old)
-        return self._intake.requeue_records(sorted({item_id for (item_id,) in vanished}))
+        return self._intake.requeue_records(sorted({item_key for (item_key,) in vanished}))
 
     # -- names ------------------------------------------------------------------------------------
 
@@ -286,9 +286,9 @@ class ListingTable:
     def _was_harvested(self, item_id: ItemId) -> bool:
         """Tell whether anything of an item, or of a version of it, has come."""
         found = self._db.execute(
-            "SELECT 1 FROM (SELECT ?1 AS id UNION SELECT id FROM versions WHERE item_id = ?1) AS these"
-            " WHERE EXISTS (SELECT 1 FROM records WHERE item_id = these.id)"
-            " OR EXISTS (SELECT 1 FROM work WHERE item_id = these.id AND state IN ('done', 'withdrawn'))",
+            "SELECT 1 FROM (SELECT ?1 AS item_key UNION SELECT item_key FROM versions WHERE item_id = ?1) AS these"
+            " WHERE EXISTS (SELECT 1 FROM records WHERE item_key = these.item_key)"
+            " OR EXISTS (SELECT 1 FROM work WHERE item_key = these.item_key AND state IN ('done', 'withdrawn'))",
             (item_id,),
         )
         return found.fetchone() is not None
@@ -309,8 +309,8 @@ class ListingTable:
         named, owed = self._intake.take(page.refs, tasks, listing_id, page.served_at or self._now)
         found = bulk.write(
             self._db,
-            "INSERT INTO listing_items (item_id, listing_id, own) {values} ON CONFLICT DO NOTHING",
-            [(item_id, listing_id, private) for item_id, private in named],
+            "INSERT INTO listing_items (item_key, listing_id, own) {values} ON CONFLICT DO NOTHING",
+            [(item_key, listing_id, private) for item_key, private in named],
         )
         self._db.executemany(
             "INSERT OR REPLACE INTO listing_failures (task, subject, error, attempts, failure_kind, listing)"

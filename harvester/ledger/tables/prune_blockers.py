@@ -48,14 +48,14 @@ def only_here(db: sqlite3.Connection) -> dict[int, str]:
     """
     rows = db.execute(
         f"""
-        SELECT ifnull(versions.item_id, open.item_id), min(why) FROM (
-            SELECT item_id, 'the record of its item failed: ' || error AS why FROM work
+        SELECT ifnull(versions.item_id, open.item_key), min(why) FROM (
+            SELECT item_key, 'the record of its item failed: ' || error AS why FROM work
                 WHERE {OPEN_WORK} AND state = 'failed' AND task = 'metadata'
-            UNION ALL SELECT item_id, 'a file of its item failed: ' || error FROM files
+            UNION ALL SELECT item_key, 'a file of its item failed: ' || error FROM files
                 WHERE {OPEN_FILES} AND status = 'failed'
-            UNION ALL SELECT item_id, 'a file of its item is still to come' FROM files
+            UNION ALL SELECT item_key, 'a file of its item is still to come' FROM files
                 WHERE {OPEN_FILES} AND (status = 'pending' OR reason = '{NOT_ASKED}')
-        ) AS open LEFT JOIN versions ON versions.id = open.item_id GROUP BY 1
+        ) AS open LEFT JOIN versions ON versions.item_key = open.item_key GROUP BY 1
         """
     )
     return dict(rows.fetchall())

@@ -43,7 +43,7 @@ Ref: TypeAlias = tuple[ItemKey, int, str | None]
 
 _IS_CONTRADICTED = (
     f"failure_kind = '{FailureKind.NOT_FOUND}' AND task = 'metadata' "
-    "AND item_id IN (SELECT id FROM items WHERE NOT named)"
+    "AND item_key IN (SELECT item_key FROM items WHERE NOT named)"
 )
 """Of failed work: there is no such record, and a listing, or a list of versions, names it all the same."""
 
@@ -92,7 +92,7 @@ class WorkQueue:
         before = self._last
         new = bulk.write(
             self._db,
-            "INSERT INTO items (id, private, modified_date, listed_date, seq) {values}"
+            "INSERT INTO items (item_key, private, modified_date, listed_date, seq) {values}"
             " ON CONFLICT DO NOTHING",
             [(*ref, ref[2], self.next_seq()) for ref in refs],
         )
@@ -100,7 +100,7 @@ class WorkQueue:
             bulk.write(
                 self._db,
                 "WITH owed (task, before) AS ({values})"
-                " INSERT INTO work (item_id, task, state) SELECT id, task, 'pending'"
+                " INSERT INTO work (item_key, task, state) SELECT item_key, task, 'pending'"
                 f" FROM items JOIN owed ON seq > before WHERE {HAS_TASK}",
                 [(task, before) for task in sorted(tasks)],
             )
@@ -111,7 +111,7 @@ class WorkQueue:
         bulk.write(
             self._db,
             "UPDATE items SET named = 1, etag = iif(withheld <> '', '', etag)"
-            " WHERE NOT named AND id IN ({values})",
+            " WHERE NOT named AND item_key IN ({values})",
             [(key,) for key in keys],
         )
 
@@ -123,7 +123,7 @@ class WorkQueue:
         """
         self._db.execute(
             "UPDATE work SET state = 'pending' WHERE task = 'metadata' AND state = 'done'"
-            f" AND item_id IN (SELECT id FROM items WHERE {is_due(now)})"
+            f" AND item_key IN (SELECT item_key FROM items WHERE {is_due(now)})"
         )
         self._db.execute(f"UPDATE items SET etag = '' WHERE {is_due(now)} AND etag <> ''")
 
@@ -149,7 +149,7 @@ class WorkQueue:
         if run_spec.with_files:
             self._apply_rules(run_spec)
             files = self._number(f"SELECT count(*) FROM files WHERE {OPEN_FILES} AND seq IS NOT NULL")
-            files += (more := self._line_up_pending_files(order="attempts > 0, item_id, file_id"))
+            files += (more := self._line_up_pending_files(order="attempts > 0, item_key, file_id"))
             self._last += more
             self._db.execute(
                 f"UPDATE files SET error = '', attempts = 0, failure_kind = '', reason = ''"
@@ -181,13 +181,13 @@ class WorkQueue:
         }
         total = "SELECT ifnull(sum(number), 0) FROM totals WHERE what = ? AND task = ?"
         items = self._number(total, "items", "")
-        versions = self._number("SELECT count(*) FROM versions JOIN items USING (id) WHERE NOT counts")
+        versions = self._number("SELECT count(*) FROM versions JOIN items USING (item_key) WHERE NOT counts")
         for task in sorted(run_spec.item_tasks):
             if self._number(total, "work", task) < items - (0 if task == "metadata" else versions):
                 self._db.execute(
-                    "INSERT INTO work (item_id, task, state) SELECT id, task, 'pending'"
+                    "INSERT INTO work (item_key, task, state) SELECT item_key, task, 'pending'"
                     f" FROM items, (SELECT ? AS task) WHERE {HAS_TASK} AND NOT EXISTS ("
-                    "SELECT 1 FROM work WHERE item_id = id AND state = 'excluded') ON CONFLICT DO NOTHING",
+                    "SELECT 1 FROM work WHERE work.item_key = items.item_key AND state = 'excluded') ON CONFLICT DO NOTHING",
                     (task,),
                 )
             which = f"AND {OPEN_WORK} AND state = 'failed'"
@@ -225,7 +225,7 @@ class WorkQueue:
             f"""
             UPDATE items SET seq = NULL WHERE seq IS NOT NULL AND NOT EXISTS (
                 SELECT 1 FROM work
-                WHERE item_id = items.id AND task IN ({_qmarks(tasks)}) AND state = 'pending'
+                WHERE item_key = items.item_key AND task IN ({_qmarks(tasks)}) AND state = 'pending'
             )
             """,
             tasks,
@@ -236,11 +236,11 @@ class WorkQueue:
         return self._db.execute(
             f"""
             UPDATE items SET seq = ? + owed.place FROM (
-                SELECT item_id, row_number() OVER (ORDER BY item_id) AS place
-                FROM work JOIN items ON items.id = item_id
+                SELECT item_key, row_number() OVER (ORDER BY item_key) AS place
+                FROM work JOIN items USING (item_key)
                 WHERE {OPEN_WORK} AND state = 'pending' AND task IN ({_qmarks(tasks)}) AND seq IS NULL
-                GROUP BY item_id
-            ) AS owed WHERE items.id = owed.item_id
+                GROUP BY item_key
+            ) AS owed WHERE items.item_key = owed.item_key
             """,
             (self._last, *tasks),
         ).rowcount
@@ -261,9 +261,9 @@ class WorkQueue:
         return self._db.execute(
             f"""
             UPDATE files SET seq = ? + owed.place FROM (
-                SELECT item_id, file_id, row_number() OVER (ORDER BY {order}) AS place
+                SELECT item_key, file_id, row_number() OVER (ORDER BY {order}) AS place
                 FROM files WHERE {OPEN_FILES} AND seq IS NULL AND status = 'pending'
-            ) AS owed WHERE files.item_id = owed.item_id AND files.file_id = owed.file_id
+            ) AS owed WHERE files.item_key = owed.item_key AND files.file_id = owed.file_id
             """,
             (self._last,),
         ).rowcount
@@ -291,7 +291,7 @@ class WorkQueue:
                 names,
             )
             self.budget.share_again()
-            files = self._line_up_pending_files(order="item_id, file_id")
+            files = self._line_up_pending_files(order="item_key, file_id")
             self._last += files
         return items, files
 
@@ -300,15 +300,15 @@ class WorkQueue:
         rows = bulk.fetch(
             self._db,
             f"""
-            SELECT seq, items.id AS key, item_id, version, private, withdrawn, named,
-                EXISTS (SELECT 1 FROM listing_items WHERE listing_items.item_id = items.id AND own) AS listed,
+            SELECT seq, items.item_key AS key, item_id, version, private, withdrawn, named,
+                EXISTS (SELECT 1 FROM listing_items WHERE listing_items.item_key = items.item_key AND own) AS listed,
                 {STANDS_IN} AS stands_in, (
-                    SELECT group_concat(task) FROM work WHERE work.item_id = items.id AND state = 'pending'
+                    SELECT group_concat(task) FROM work WHERE work.item_key = items.item_key AND state = 'pending'
                 ) AS tasks,
-                EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id) AS known, etag,
-                (SELECT group_concat(condition, char(10)) FROM conditions WHERE item_id = items.id)
+                EXISTS (SELECT 1 FROM records WHERE records.item_key = items.item_key) AS known, etag,
+                (SELECT group_concat(condition, char(10)) FROM conditions WHERE item_key = items.item_key)
                     AS conditions, {HAS_HISTORY} AS has_history
-            FROM items LEFT JOIN versions ON versions.id = items.id WHERE seq > ? ORDER BY seq LIMIT ?
+            FROM items LEFT JOIN versions ON versions.item_key = items.item_key WHERE seq > ? ORDER BY seq LIMIT ?
             """,
             _ITEM_COLUMNS,
             (after, most),
@@ -320,13 +320,13 @@ class WorkQueue:
         if not self._has_files:  # an earlier run that did may have left some in line
             return []
         rows = self._db.execute(
-            "SELECT files.seq, files.item_id, ifnull(versions.item_id, files.item_id), path,"
+            "SELECT files.seq, files.item_key, ifnull(versions.item_id, files.item_key), path,"
             f" private AND NOT {STANDS_IN}, withheld,"
             " EXISTS (SELECT 1 FROM orphans WHERE orphans.path = files.path),"
-            " EXISTS (SELECT 1 FROM orphans WHERE orphans.item_id = files.item_id"
+            " EXISTS (SELECT 1 FROM orphans WHERE orphans.item_key = files.item_key"
             " AND orphans.size = files.size),"
-            f" {FILE_COLUMNS} FROM files JOIN items ON items.id = files.item_id"
-            " LEFT JOIN versions ON versions.id = files.item_id"
+            f" {FILE_COLUMNS} FROM files JOIN items ON items.item_key = files.item_key"
+            " LEFT JOIN versions ON versions.item_key = files.item_key"
             f" WHERE {OPEN_FILES} AND files.seq > ? ORDER BY files.seq LIMIT ?",
             (after, most),
         )

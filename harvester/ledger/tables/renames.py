@@ -62,7 +62,7 @@ class RenameJournal:
         """Record what is about to be renamed."""
         bulk.write(
             self._db,
-            "INSERT OR REPLACE INTO renames (source, target, item_id, file_id, is_out) {values}",
+            "INSERT OR REPLACE INTO renames (source, target, item_key, file_id, is_out) {values}",
             [(rename.source, rename.target, rename.item_key, rename.file_id, 0) for rename in renames],
         )
 
@@ -79,8 +79,8 @@ class RenameJournal:
         paths = [(rename.source, rename.target) for rename in renames if rename.file_id is None]
         bulk.write(
             self._db,
-            "WITH told (item_id, file_id, target) AS ({values}) UPDATE files SET path = told.target"
-            " FROM told WHERE files.item_id = told.item_id AND files.file_id = told.file_id",
+            "WITH told (item_key, file_id, target) AS ({values}) UPDATE files SET path = told.target"
+            " FROM told WHERE files.item_key = told.item_key AND files.file_id = told.file_id",
             [
                 (rename.item_key, rename.file_id, rename.target)
                 for rename in renames
@@ -113,7 +113,7 @@ class RenameJournal:
     def unfinished(self) -> list[FileRename]:
         """Return what a run that ended early had planned."""
         rows = self._db.execute(
-            "SELECT item_id, file_id, source, target, is_out FROM renames ORDER BY source"
+            "SELECT item_key, file_id, source, target, is_out FROM renames ORDER BY source"
         )
         return [
             FileRename(key, file_id, source, target, bool(is_out))
@@ -124,19 +124,19 @@ class RenameJournal:
 
     def unplaced(self, most: int) -> list[ItemFiles]:
         """Return some of the items whose paths are not those that their records ask for."""
-        keys = self._db.execute("SELECT item_id FROM unplaced ORDER BY 1 LIMIT ?", (most,)).fetchall()
+        keys = self._db.execute("SELECT item_key FROM unplaced ORDER BY 1 LIMIT ?", (most,)).fetchall()
         return [self.files_of(key) for (key,) in keys]
 
     def files_of(self, key: ItemKey) -> ItemFiles:
         """Return what an item, or a version of one, has on the disk and what its record names."""
-        version = self._db.execute("SELECT item_id, version FROM versions WHERE id = ?", (key,)).fetchone()
+        version = self._db.execute("SELECT item_id, version FROM versions WHERE item_key = ?", (key,)).fetchone()
         item_id, number = version or (ItemId(key), 0)
         rows = self._db.execute(
-            f"SELECT path, status, {FILE_COLUMNS} FROM files WHERE item_id = ? ORDER BY file_id", (key,)
+            f"SELECT path, status, {FILE_COLUMNS} FROM files WHERE item_key = ? ORDER BY file_id", (key,)
         )
         files = [(remote_file(file), path, status == "done") for path, status, *file in rows]
         left = self._db.execute(
-            "SELECT path, file_id FROM orphans WHERE item_id = ?"
+            "SELECT path, file_id FROM orphans WHERE item_key = ?"
             # Those that were here when the ledger was made anew: nobody knew what a version's key would be.
             " UNION SELECT path, file_id FROM orphans WHERE ? AND unidentified AND path > ? AND path < ?",
             (key, number > 0, f"files/{item_id}.v{number}/", f"files/{item_id}.v{number}0"),
@@ -146,18 +146,18 @@ class RenameJournal:
     def orphans_of(self, key: ItemKey, size: int) -> list[tuple[str, int]]:
         """Return path and file id (0: not known) of the replaced files of an item that have so many bytes."""
         return self._db.execute(
-            "SELECT path, file_id FROM orphans WHERE item_id = ? AND size = ? ORDER BY path", (key, size)
+            "SELECT path, file_id FROM orphans WHERE item_key = ? AND size = ? ORDER BY path", (key, size)
         ).fetchall()
 
     def place(self, placed: Mapping[ItemKey, Mapping[int, str]]) -> None:
         """Record where the files of items that are not here go, by item key and file id."""
         bulk.write(
             self._db,
-            "WITH told (item_id, file_id, path) AS ({values}) UPDATE files SET path = told.path FROM told"
-            " WHERE files.item_id = told.item_id AND files.file_id = told.file_id",
+            "WITH told (item_key, file_id, path) AS ({values}) UPDATE files SET path = told.path FROM told"
+            " WHERE files.item_key = told.item_key AND files.file_id = told.file_id",
             [(key, file_id, path) for key, paths in placed.items() for file_id, path in paths.items()],
         )
-        bulk.write(self._db, "DELETE FROM unplaced WHERE item_id IN ({values})", [(key,) for key in placed])
+        bulk.write(self._db, "DELETE FROM unplaced WHERE item_key IN ({values})", [(key,) for key in placed])
 
 
 def _words(rename: FileRename) -> str:

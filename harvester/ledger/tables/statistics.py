@@ -26,7 +26,7 @@ def save_totals(db: sqlite3.Connection, results: Sequence[ItemResult], now: str)
         columns = (*counters, "asked_at", "asked")
         bulk.write(
             db,
-            f"INSERT INTO stats (item_id, {', '.join(columns)}) {{values}} ON CONFLICT DO UPDATE"
+            f"INSERT INTO stats (item_key, {', '.join(columns)}) {{values}} ON CONFLICT DO UPDATE"
             f" SET {', '.join(f'{column} = excluded.{column}' for column in columns)}",
             rows,
         )
@@ -45,20 +45,20 @@ def save_usage(db: sqlite3.Connection, results: Sequence[ItemResult]) -> None:
             db,
             # From a SELECT: else SQLite walks the whole table.
             f"DELETE FROM usage WHERE {kind}"
-            " AND (item_id, counter, granularity) IN (SELECT * FROM ({values}))",
+            " AND (item_key, counter, granularity) IN (SELECT * FROM ({values}))",
             [
-                (item_id, counter, usage.granularity)
-                for item_id, usage in told
+                (item_key, counter, usage.granularity)
+                for item_key, usage in told
                 if usage.by_country is by_country
                 for counter in usage.counters
             ],
         )
     bulk.write(
         db,
-        "INSERT INTO usage (item_id, counter, granularity, date, country, number) {values}",
+        "INSERT INTO usage (item_key, counter, granularity, date, country, number) {values}",
         (
-            (item_id, each.counter, each.granularity, each.date, each.country, each.number)
-            for item_id, usage in told
+            (item_key, each.counter, each.granularity, each.date, each.country, each.number)
+            for item_key, usage in told
             for each in usage.counts
         ),
     )

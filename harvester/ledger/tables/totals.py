@@ -56,7 +56,7 @@ def _counts(db: sqlite3.Connection) -> dict[str, Any]:
         f" AND (NOT private OR {STANDS_IN}) GROUP BY 1 ORDER BY 1"  # its owner may have the files
     ).fetchall()
     is_open = _one(db, "SELECT count(*) FROM listings WHERE NOT complete AND NOT old")
-    versions = _one(db, "SELECT count(*) FROM versions JOIN items USING (id)")
+    versions = _one(db, "SELECT count(*) FROM versions JOIN items USING (item_key)")
     orphans = db.execute(
         "SELECT count(*), CAST(min(total(size), 9e18) AS INTEGER) FROM orphans WHERE NOT unidentified"
     ).fetchone()
@@ -113,7 +113,7 @@ def _listings(db: sqlite3.Connection) -> dict[str, int]:
     if listings > 1:  # one item may stand in several
         unique = _one(
             db,
-            "SELECT count(*) FROM (SELECT DISTINCT item_id FROM listing_items"
+            "SELECT count(*) FROM (SELECT DISTINCT item_key FROM listing_items"
             " WHERE listing_id NOT IN (SELECT id FROM listings WHERE old))",
         )
     unresolved = _one(db, "SELECT count(*) FROM listing_failures WHERE task = 'resolve'")
@@ -134,12 +134,12 @@ def _item_outcomes(db: sqlite3.Connection, total: _Totals) -> dict[str, int]:
     """
     pending = _one(
         db,
-        f"SELECT count(*) FROM (SELECT DISTINCT item_id FROM work WHERE {OPEN_WORK} AND state = 'pending')",
+        f"SELECT count(*) FROM (SELECT DISTINCT item_key FROM work WHERE {OPEN_WORK} AND state = 'pending')",
     )
     failed = db.execute(
         f"""
         SELECT failure_kind, count(*) FROM work WHERE {OPEN_WORK} AND state = 'failed' AND NOT EXISTS (
-            SELECT 1 FROM work AS other WHERE other.item_id = work.item_id
+            SELECT 1 FROM work AS other WHERE other.item_key = work.item_key
                 AND (other.state = 'pending' OR (other.state = 'failed' AND other.task < work.task))
         ) GROUP BY failure_kind
         """
@@ -148,7 +148,7 @@ def _item_outcomes(db: sqlite3.Connection, total: _Totals) -> dict[str, int]:
         db,
         f"""
         SELECT count(*) FROM work WHERE {OPEN_WORK} AND state = 'withdrawn' AND NOT EXISTS (
-            SELECT 1 FROM work AS other WHERE other.item_id = work.item_id AND (
+            SELECT 1 FROM work AS other WHERE other.item_key = work.item_key AND (
                 other.state IN ('pending', 'failed')
                 OR (other.state = 'withdrawn' AND other.task < work.task)
             )
@@ -158,8 +158,8 @@ def _item_outcomes(db: sqlite3.Connection, total: _Totals) -> dict[str, int]:
     excluded = _one(
         db,
         f"""
-        SELECT count(DISTINCT item_id) FROM work WHERE {OPEN_WORK} AND state = 'excluded' AND NOT EXISTS (
-            SELECT 1 FROM work AS other WHERE other.item_id = work.item_id
+        SELECT count(DISTINCT item_key) FROM work WHERE {OPEN_WORK} AND state = 'excluded' AND NOT EXISTS (
+            SELECT 1 FROM work AS other WHERE other.item_key = work.item_key
                 AND other.state IN ('pending', 'failed', 'withdrawn')
         )
         """,

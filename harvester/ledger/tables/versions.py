@@ -19,17 +19,17 @@ def keys(db: sqlite3.Connection, wanted: Sequence[tuple[ItemId, int]]) -> dict[t
     """Return the ids in the ledger of some versions (figshare's id, version), new or not."""
     if not wanted:
         return {}
-    (lowest,) = db.execute("SELECT ifnull(min(id), 0) FROM versions").fetchone()
+    (lowest,) = db.execute("SELECT ifnull(min(item_key), 0) FROM versions").fetchone()
     each = sorted(set(wanted))
     bulk.write(
         db,
-        "INSERT INTO versions (id, item_id, version) {values} ON CONFLICT DO NOTHING",
+        "INSERT INTO versions (item_key, item_id, version) {values} ON CONFLICT DO NOTHING",
         [(lowest - place, *version) for place, version in enumerate(each, start=1)],
     )
     rows = bulk.select(
         db,
         "WITH told (item_id, version) AS ({values})"
-        " SELECT item_id, version, id FROM told JOIN versions USING (item_id, version)",
+        " SELECT item_id, version, item_key FROM told JOIN versions USING (item_id, version)",
         each,
     )
     return {(item_id, version): key for item_id, version, key in rows}
@@ -38,7 +38,7 @@ def keys(db: sqlite3.Connection, wanted: Sequence[tuple[ItemId, int]]) -> dict[t
 def known(db: sqlite3.Connection, item_id: ItemId) -> frozenset[int]:
     """Return the versions of an item, by figshare's id, that were asked for before and are not withdrawn."""
     rows = db.execute(
-        "SELECT version FROM versions JOIN items USING (id) WHERE item_id = ? AND NOT withdrawn", (item_id,)
+        "SELECT version FROM versions JOIN items USING (item_key) WHERE item_id = ? AND NOT withdrawn", (item_id,)
     )
     return frozenset(version for (version,) in rows)
 
@@ -48,10 +48,10 @@ def let_count(db: sqlite3.Connection, named: Sequence[ItemKey]) -> None:
     bulk.write(
         db,
         """
-        WITH named (id) AS ({values})
-        UPDATE versions SET counts = 1 WHERE id IN (
-            SELECT max(versions.id) FROM named JOIN versions USING (id)
-            WHERE NOT EXISTS (SELECT 1 FROM items WHERE items.id = versions.item_id) AND NOT EXISTS (
+        WITH named (item_key) AS ({values})
+        UPDATE versions SET counts = 1 WHERE item_key IN (
+            SELECT max(versions.item_key) FROM named JOIN versions USING (item_key)
+            WHERE NOT EXISTS (SELECT 1 FROM items WHERE items.item_key = versions.item_id) AND NOT EXISTS (
                 SELECT 1 FROM versions AS other WHERE other.item_id = versions.item_id AND other.counts
             )
             GROUP BY versions.item_id
@@ -64,7 +64,7 @@ def let_count(db: sqlite3.Connection, named: Sequence[ItemKey]) -> None:
 def that_count(db: sqlite3.Connection, keys: Sequence[ItemKey]) -> set[ItemKey]:
     """Return those of some versions, by their ids in the ledger, that carry the statistics of their item."""
     rows = bulk.select(
-        db, "SELECT id FROM versions WHERE counts AND id IN ({values})", [(key,) for key in keys]
+        db, "SELECT item_key FROM versions WHERE counts AND item_key IN ({values})", [(key,) for key in keys]
     )
     return {key for (key,) in rows}
 
@@ -73,8 +73,8 @@ def hand_over(db: sqlite3.Connection, item_ids: Sequence[int]) -> None:
     """Let items that have come into the ledger carry their statistics themselves, with what is here."""
     moved = bulk.select(
         db,
-        "WITH named (id) AS ({values}) SELECT versions.item_id, versions.id FROM named"
-        " JOIN versions ON versions.item_id = named.id AND counts",
+        "WITH named (item_id) AS ({values}) SELECT versions.item_id, versions.item_key FROM named"
+        " JOIN versions ON versions.item_id = named.item_id AND counts",
         [(item_id,) for item_id in item_ids],
     )
     for statement in _HAND_OVER:
@@ -82,16 +82,16 @@ def hand_over(db: sqlite3.Connection, item_ids: Sequence[int]) -> None:
 
 
 _HAND_OVER = (
-    "DELETE FROM work WHERE item_id = ?1 AND task <> 'metadata'"
-    " AND task IN (SELECT task FROM work WHERE item_id = ?2)",
-    "UPDATE work SET item_id = ?1 WHERE item_id = ?2 AND task <> 'metadata'",
+    "DELETE FROM work WHERE item_key = ?1 AND task <> 'metadata'"
+    " AND task IN (SELECT task FROM work WHERE item_key = ?2)",
+    "UPDATE work SET item_key = ?1 WHERE item_key = ?2 AND task <> 'metadata'",
     # Not an update, which would put the row among those that newer ones have replaced.
-    "INSERT INTO stats (item_id, views, downloads, asked_at, shares, asked)"
-    " SELECT ?1, views, downloads, asked_at, shares, asked FROM stats WHERE item_id = ?2",
-    "DELETE FROM stats WHERE ?1 AND item_id = ?2",
-    "UPDATE snapshots SET item_id = ?1 WHERE item_id = ?2",
-    "UPDATE usage SET item_id = ?1 WHERE item_id = ?2",
-    "UPDATE versions SET counts = 0 WHERE ?1 AND id = ?2",
+    "INSERT INTO stats (item_key, views, downloads, asked_at, shares, asked)"
+    " SELECT ?1, views, downloads, asked_at, shares, asked FROM stats WHERE item_key = ?2",
+    "DELETE FROM stats WHERE ?1 AND item_key = ?2",
+    "UPDATE snapshots SET item_key = ?1 WHERE item_key = ?2",
+    "UPDATE usage SET item_key = ?1 WHERE item_key = ?2",
+    "UPDATE versions SET counts = 0 WHERE ?1 AND item_key = ?2",
 )
 
 
@@ -99,9 +99,9 @@ def forget(db: sqlite3.Connection, gone: Sequence[bulk.Row]) -> None:
     """Have others carry the statistics of versions that there never were, by their ids in the ledger."""
     others = bulk.select(
         db,
-        "SELECT other.id FROM versions AS other JOIN items USING (id) WHERE other.item_id IN ("
-        "SELECT item_id FROM versions WHERE counts AND id IN ({values}))",
+        "SELECT other.item_key FROM versions AS other JOIN items USING (item_key) WHERE other.item_id IN ("
+        "SELECT item_id FROM versions WHERE counts AND item_key IN ({values}))",
         gone,
     )
-    bulk.write(db, "UPDATE versions SET counts = 0 WHERE id IN ({values})", gone)
+    bulk.write(db, "UPDATE versions SET counts = 0 WHERE item_key IN ({values})", gone)
     let_count(db, [key for (key,) in others])

@@ -18,10 +18,10 @@ from harvester.models import ItemKey, ItemRef
 _SUSPECTED = (
     f"{OPEN_WORK} AND state = 'failed' AND failure_kind = '{FailureKind.SUSPECTED}' AND task = 'metadata'"
 )
-_IS_LISTED = """item_id IN (
-    SELECT id FROM items WHERE NOT named AND EXISTS (
+_IS_LISTED = """item_key IN (
+    SELECT item_key FROM items WHERE NOT named AND EXISTS (
         SELECT 1 FROM listing_items JOIN listings ON listings.id = listing_id
-        WHERE listing_items.item_id = items.id AND NOT old
+        WHERE listing_items.item_key = items.item_key AND NOT old
     )
 )"""
 """Of work: a listing of this run, and not only the user, names the item."""
@@ -55,24 +55,24 @@ class Withdrawals:
     def suspected(self) -> Suspected:
         """Count what is suspected now."""
         items, visits = self._db.execute(
-            f"SELECT count(DISTINCT {_OF_FIGSHARE.format('work.item_id')}), count(*)"
-            f" FROM work LEFT JOIN versions ON versions.id = work.item_id WHERE {_SUSPECTED}"
+            f"SELECT count(DISTINCT {_OF_FIGSHARE.format('work.item_key')}), count(*)"
+            f" FROM work LEFT JOIN versions ON versions.item_key = work.item_key WHERE {_SUSPECTED}"
         ).fetchone()
         harvested = 0
         if items:
-            is_here = "EXISTS (SELECT 1 FROM records WHERE records.item_id = versions.{0})"
+            is_here = "EXISTS (SELECT 1 FROM records WHERE records.item_key = versions.{0})"
             (harvested,) = self._db.execute(
                 "SELECT (SELECT sum(number) FROM totals WHERE what = 'records')"
-                f" - (SELECT count(*) FROM versions WHERE {is_here.format('id')})"
+                f" - (SELECT count(*) FROM versions WHERE {is_here.format('item_key')})"
                 " + (SELECT count(DISTINCT item_id) FROM versions"
-                f" WHERE {is_here.format('id')} AND NOT {is_here.format('item_id')})"
+                f" WHERE {is_here.format('item_key')} AND NOT {is_here.format('item_id')})"
             ).fetchone()
         return Suspected(items, harvested, visits)
 
     def unsuspected(self, most: int, with_private: bool) -> list[ItemRef]:
         """Return some items that were harvested and should be there, those first that this run has got."""
         # To look into the table of records for each of a million items would take long.
-        is_here = "EXISTS (SELECT 1 FROM records WHERE records.item_id = items.id)"
+        is_here = "EXISTS (SELECT 1 FROM records WHERE records.item_key = items.item_key)"
         return self._select("state = 'done'", most, with_private) or self._select(
             f"{OPEN_WORK} AND state IN ('failed', 'pending') AND {is_here}", most, with_private
         )
@@ -81,15 +81,15 @@ class Withdrawals:
         own = f"private AND NOT {STANDS_IN}"
         rows = self._db.execute(
             f"""
-            SELECT {_OF_FIGSHARE.format("items.id")} AS figshare_id, ifnull(version, 0), {own}
-            FROM items JOIN work ON work.item_id = items.id AND task = 'metadata'
-                LEFT JOIN versions USING (id)
+            SELECT {_OF_FIGSHARE.format("items.item_key")} AS figshare_id, ifnull(version, 0), {own}
+            FROM items JOIN work ON work.item_key = items.item_key AND task = 'metadata'
+                LEFT JOIN versions ON versions.item_key = items.item_key
             WHERE {which} AND NOT withdrawn AND ({int(with_private)} OR NOT ({own}))
                 AND figshare_id NOT IN (
-                    SELECT {_OF_FIGSHARE.format("work.item_id")} FROM work
-                    LEFT JOIN versions ON versions.id = work.item_id WHERE {_SUSPECTED}
+                    SELECT {_OF_FIGSHARE.format("work.item_key")} FROM work
+                    LEFT JOIN versions ON versions.item_key = work.item_key WHERE {_SUSPECTED}
                 )
-            ORDER BY asked_in DESC, items.id < 0, items.id LIMIT ?
+            ORDER BY asked_in DESC, items.item_key < 0, items.item_key LIMIT ?
             """,
             (most,),
         )
@@ -101,7 +101,7 @@ class Withdrawals:
 
     def believe(self) -> None:
         """Take all that is suspected for withdrawn."""
-        rows = self._db.execute(f"SELECT item_id FROM work WHERE {_SUSPECTED} ORDER BY 1").fetchall()
+        rows = self._db.execute(f"SELECT item_key FROM work WHERE {_SUSPECTED} ORDER BY 1").fetchall()
         self._withdraw([key for (key,) in rows])
 
     def doubt(self, why: str) -> None:
