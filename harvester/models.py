@@ -157,6 +157,7 @@ class Record(Struct, frozen=True):
     doubt: str = ""  # which announced files or bytes no list contains, "" for none
     list_problem: str = ""  # why its file list was refused, if no file is missing all the same
     private: bool = False  # the account's record, requested with the token
+    api_version: str = ""  # the version of the API that sent it, as figshare calls it
 
 
 class Totals(Struct, frozen=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import csv
 import hashlib
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,8 @@ async def test_a_second_api_version_is_harvested_by_its_data_alone(tmp_path: Pat
     ]
     assert any(line.startswith("GET /things?called=10.5072") for line in server.requests)
     assert "GET /things/4/parts?p=1&n=1000" in server.requests
+    with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
+        assert db.execute("SELECT DISTINCT api_version FROM records").fetchall() == [("made up",)]
 
 
 def test_a_made_up_endpoint_has_capabilities_of_its_own() -> None:

@@ -299,7 +299,7 @@ async def test_an_export_can_be_interrupted_and_leaves_the_old_tables(tmp_path: 
         raw = '{"id": 1, "title": "' + "x" * 3000 + '"}'
         numbers = [(number,) for number in range(40_000)]
         db.executemany("INSERT INTO items (item_key, private) VALUES (?, 0)", numbers)
-        db.execute("INSERT INTO records SELECT item_key, ?, NULL, '' FROM items", (raw,))
+        db.execute("INSERT INTO records SELECT item_key, ?, NULL, '', 'v2' FROM items", (raw,))
     (tmp_path / "items.csv").write_text("the old table")
     config = load_config(options={"output": str(tmp_path), "export.formats": ["csv"]}, environ={})
     begun = anyio.current_time()
@@ -366,10 +366,11 @@ def many_records(folder: Path, number: int) -> None:
         db.execute("UPDATE runs SET ended = '', outcome = 'finished'")
         db.executemany("INSERT INTO items (item_key, private) VALUES (?, 0)", ids)
         db.execute("INSERT INTO work (item_key, task, state) SELECT item_key, 'metadata', 'done' FROM items")
-        db.execute("INSERT INTO records SELECT item_key, ?, NULL, '' FROM items", (raw,))
+        db.execute("INSERT INTO records SELECT item_key, ?, NULL, '', 'v2' FROM items", (raw,))
         db.execute(
             "INSERT INTO files (item_key, file_id, name, folder, size, md5, url, path, status)"
-            " SELECT item_key, item_key, 'x', '', 1, NULL, '', 'files/' || item_key || '/x', 'done' FROM items"
+            " SELECT item_key, item_key, 'x', '', 1, NULL, '', 'files/' || item_key || '/x', 'done'"
+            " FROM items"
         )
 
 

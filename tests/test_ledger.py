@@ -888,7 +888,9 @@ def records_by_hand(folder: Path, number: int, size: int) -> None:
     ledger._lease.release()
     with closing(sqlite3.connect(folder / NAME)) as db, db:
         db.execute("UPDATE runs SET ended = '', outcome = 'finished'")
-        db.executemany("INSERT INTO items (item_key, private) VALUES (?, 0)", [(each,) for each in range(number)])
+        db.executemany(
+            "INSERT INTO items (item_key, private) VALUES (?, 0)", [(each,) for each in range(number)]
+        )
         db.execute(
             "INSERT INTO records (item_key, raw, file_list, fetched_at)"
             " SELECT item_key, '{\"x\":\"ö' || printf('%*c', ?, 'x') || '\"}', NULL, '' FROM items",
@@ -970,7 +972,8 @@ def counted_by_hand(folder: Path) -> dict[str, object]:
             for status, failure_kind in db.execute("SELECT status, failure_kind || reason FROM files")
         )
         (unique,) = db.execute(
-            "SELECT count(DISTINCT item_key) FROM listing_items JOIN listings ON id = listing_id WHERE NOT old"
+            "SELECT count(DISTINCT item_key) FROM listing_items JOIN listings ON id = listing_id"
+            " WHERE NOT old"
         ).fetchone()
         (listing_failures,) = db.execute("SELECT count(*) FROM listing_failures").fetchone()
         (failed,) = db.execute(
@@ -1146,11 +1149,11 @@ async def test_sizes_beyond_all_reason_stop_neither_an_old_ledger_nor_a_run(
     most = 2**63 - 1
     with closing(sqlite3.connect(tmp_path / NAME)) as db, db:
         db.executescript("".join(MIGRATIONS[:number]) + f"PRAGMA user_version = {number};")
-        db.execute("INSERT INTO items (item_key, private) VALUES (1, 0)")
+        db.execute("INSERT INTO items (id, private) VALUES (1, 0)")
         db.execute("INSERT INTO records VALUES (1, '{\"id\": 1}', NULL, '')")
         for file_id, status in ((7, "done"), (8, "pending" if number == 3 else "done"), (9, "link")):
             db.execute(
-                "INSERT INTO files (item_key, file_id, name, folder, size, url, path, status)"
+                "INSERT INTO files (item_id, file_id, name, folder, size, url, path, status)"
                 " VALUES (1, ?, '', '', ?, '', ?, ?)",
                 (file_id, most, f"files/1/{file_id}", status),
             )

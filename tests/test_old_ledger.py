@@ -52,10 +52,10 @@ def test_states_and_kinds_of_failure_get_their_new_words_and_nothing_is_lost(
 ) -> None:
     path = unpack(name, tmp_path)
     assert rows(path, "PRAGMA user_version") == [(10,)]
-    visits = "SELECT item_id, task, state, {0}, error, attempts, {1} FROM work ORDER BY 1, 2"
-    files = "SELECT item_id, file_id, status, {0}, error, attempts, {1}, path FROM files ORDER BY 1, 2"
-    old_visits = rows(path, visits.format("verdict", "told_as"))
-    old_files = rows(path, files.format("verdict", "turn"))
+    visits = "SELECT {0}, task, state, {1}, error, attempts, {2} FROM work ORDER BY 1, 2"
+    files = "SELECT {0}, file_id, status, {1}, error, attempts, {2}, path FROM files ORDER BY 1, 2"
+    old_visits = rows(path, visits.format("item_id", "verdict", "told_as"))
+    old_files = rows(path, files.format("item_id", "verdict", "turn"))
     old_totals = rows(path, "SELECT * FROM totals WHERE number ORDER BY 1, 2, 3, 4")
     others = {
         "stats": "stats", "snapshots": "snapshots", "uses": "usage", "records": "records",
@@ -63,13 +63,14 @@ def test_states_and_kinds_of_failure_get_their_new_words_and_nothing_is_lost(
         "conditions": "conditions",
     }  # fmt: skip
     before = {old: rows(path, f"SELECT * FROM {old}") for old in others}
+    before["records"] = [(*record, "v2") for record in before["records"]]
 
     migrated(name, tmp_path)
     assert rows(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
-    assert rows(path, visits.format("failure_kind", "reported_as")) == [
+    assert rows(path, visits.format("item_key", "failure_kind", "reported_as")) == [
         tuple(NEW_WORDS.get(str(word), word) for word in visit) for visit in old_visits
     ]
-    assert rows(path, files.format("failure_kind || reason", "seq")) == [
+    assert rows(path, files.format("item_key", "failure_kind || reason", "seq")) == [
         (*file[:3], NEW_WORDS.get(str(file[3]), file[3]), *file[4:]) for file in old_files
     ]
     assert {old: rows(path, f"SELECT * FROM {new}") for old, new in others.items()} == before

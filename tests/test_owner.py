@@ -240,7 +240,7 @@ def test_an_older_ledger_learns_when_its_embargoes_end(unread: str, tmp_path: Pa
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
         # What lies deeper than SQLite reads is no reason not to open the ledger.
         db.execute(
-            "UPDATE records SET raw = '{\"unread\":' || ? || ',' || substr(raw, 2) WHERE item_key = ?",
+            "UPDATE records SET raw = '{\"unread\":' || ? || ',' || substr(raw, 2) WHERE item_id = ?",
             (unread, CONFIDENTIAL),
         )
         db.commit()

@@ -163,7 +163,7 @@ class FigshareApi:
         endpoint = self._version.private_record if private else self._version.record
         if version:
             endpoint = self._version.record_version
-        return endpoint.decoding(partial(_decode_record, endpoint, item_id, version))
+        return endpoint.decoding(partial(self._decode_record, endpoint, item_id, version))
 
     async def _whole(self, reply: Reply[Record], endpoint: Endpoint[Record], **values: Any) -> Record:
         """
@@ -197,6 +197,17 @@ class FigshareApi:
             is_more = pages.take(reply.value)
         return pages, None
 
+    def _decode_record(self, endpoint: Endpoint[Article], item_id: int, version: int, raw: bytes) -> Record:
+        article = endpoint.decode(raw)
+        must_be_text(raw)
+        if article.id != item_id:
+            raise InvalidResponse(f"item {item_id}: answered with item {article.id}")
+        if version and article.version not in {0, version}:
+            raise InvalidResponse(
+                f"item {item_id}, version {version}: answered with version {article.version}"
+            )
+        return Record(article, raw, api_version=self._version.name)
+
     def _decode_file_list(self, raw: bytes) -> list[msgspec.Raw]:
         raw_list = self._version.file_list.decode(raw)
         must_be_text(raw)
@@ -206,13 +217,3 @@ class FigshareApi:
 def _kept(etag: str) -> str:
     """Return an ETag that can be stored and sent back, "" for any other."""
     return etag if etag.isascii() and etag.isprintable() and len(etag) <= LONGEST_ETAG else ""
-
-
-def _decode_record(endpoint: Endpoint[Article], item_id: int, version: int, raw: bytes) -> Record:
-    article = endpoint.decode(raw)
-    must_be_text(raw)
-    if article.id != item_id:
-        raise InvalidResponse(f"item {item_id}: answered with item {article.id}")
-    if version and article.version not in {0, version}:
-        raise InvalidResponse(f"item {item_id}, version {version}: answered with version {article.version}")
-    return Record(article, raw)

@@ -156,7 +156,8 @@ class Reader:
         """Every file, or those of one status, by item, version and file id."""
         what = (
             "name, iif(status = 'link', '', path), size, md5, status, reason, failure_kind, url,"
-            " iif(files.item_key < 0, (SELECT version FROM versions WHERE versions.item_key = files.item_key),"
+            " iif(files.item_key < 0,"
+            " (SELECT version FROM versions WHERE versions.item_key = files.item_key),"
             " (SELECT record_version FROM items WHERE items.item_key = files.item_key)), files.item_key"
         )
         is_wanted = "status = ?" if status else "TRUE"

@@ -6,9 +6,15 @@ from harvester.ledger.database.migrations import MIGRATIONS
 
 _TRIGGERS = re.compile(r"CREATE TRIGGER (?:items|records|work|files)_\w+ .*?END;", re.DOTALL)
 _NAMES = re.compile(r"CREATE TRIGGER (\w+)")
+_KEYS = re.compile(r"ALTER TABLE (\w+) RENAME COLUMN (\w+) TO item_key;")
+_OLD_KEYS = "".join(
+    f"ALTER TABLE {table} RENAME COLUMN item_key TO {old};" for table, old in _KEYS.findall(MIGRATIONS[10])
+)
 
 TO_VERSION_10 = f"""
     {"".join(f"DROP TRIGGER {name};" for name in _NAMES.findall(MIGRATIONS[10]))}
+    {_OLD_KEYS}
+    ALTER TABLE records DROP COLUMN api_version;
     ALTER TABLE listing_items RENAME TO finds;
     ALTER TABLE listing_failures RENAME TO mishaps;
     ALTER TABLE usage RENAME TO uses;

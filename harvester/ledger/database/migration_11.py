@@ -44,6 +44,8 @@ STANDARD_WORDS = """
     ALTER TABLE listings RENAME COLUMN mark TO watermark;
     ALTER TABLE work RENAME COLUMN told_as TO reported_as;
 
+    ALTER TABLE records ADD COLUMN api_version TEXT NOT NULL DEFAULT 'v2';  -- which one of figshare's sent it
+
     -- What kind of failure it was, and why something is not fetched, are two things.
     ALTER TABLE work RENAME COLUMN verdict TO failure_kind;
     ALTER TABLE listing_failures RENAME COLUMN verdict TO failure_kind;

@@ -36,7 +36,9 @@ class Conditions:
             [(item_key,) for item_key in wanted],
         ):
             before.setdefault(item_key, set()).add(condition)
-        freed = [(item_key,) for item_key, condition in wanted.items() if not condition and item_key in before]
+        freed = [
+            (item_key,) for item_key, condition in wanted.items() if not condition and item_key in before
+        ]
         added = [
             (item_key, condition)
             for item_key, condition in wanted.items()

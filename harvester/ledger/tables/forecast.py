@@ -13,7 +13,8 @@ from harvester.models import ItemKey
 _OF_FIGSHARE = "ifnull(versions.item_id, files.item_key)"
 _COMES_FROM_ANOTHER_VERSION = f"""EXISTS (
     SELECT 1 FROM files AS other WHERE other.item_key IN (
-        SELECT {_OF_FIGSHARE} UNION ALL SELECT item_key FROM versions AS each WHERE each.item_id = {_OF_FIGSHARE}
+        SELECT {_OF_FIGSHARE}
+        UNION ALL SELECT item_key FROM versions AS each WHERE each.item_id = {_OF_FIGSHARE}
     ) AND other.item_key <> files.item_key AND (other.md5, other.size) = (files.md5, files.size)
         AND (other.status = 'done' OR other.status = 'pending' AND other.seq < files.seq)
 )"""

@@ -99,7 +99,8 @@ class Histories:
         """Return path and size where other versions of a file's item have, or will have, the same bytes."""
         # The record may say a size of 0 without meaning it: then the md5 is all that proves the bytes.
         rows = self._db.execute(
-            f"SELECT path, size FROM files WHERE {OF_ITEM} AND md5 = ?2 AND ?3 IN (0, size) AND item_key <> ?4"
+            f"SELECT path, size FROM files WHERE {OF_ITEM} AND md5 = ?2 AND ?3 IN (0, size)"
+            " AND item_key <> ?4"
             f" UNION ALL SELECT path, size FROM orphans WHERE {OF_ITEM} AND ?3 IN (0, size)",
             (file.item_id, file.file.md5, file.file.size, file.item_key),
         )

@@ -144,15 +144,16 @@ class ItemTable:
             self._db,
             # Bytes that are known to be text: to make Python texts of them and bytes again takes longer.
             """
-            WITH told (item_key, raw, file_list, fetched_at) AS ({values})
-            INSERT INTO records (item_key, raw, file_list, fetched_at)
-            SELECT item_key, CAST(raw AS TEXT), CAST(file_list AS TEXT), fetched_at FROM told
+            WITH told (item_key, raw, file_list, fetched_at, api_version) AS ({values})
+            INSERT INTO records (item_key, raw, file_list, fetched_at, api_version)
+            SELECT item_key, CAST(raw AS TEXT), CAST(file_list AS TEXT), fetched_at, api_version FROM told
             WHERE TRUE ON CONFLICT DO UPDATE
-            SET raw = excluded.raw, file_list = excluded.file_list, fetched_at = excluded.fetched_at
+            SET raw = excluded.raw, file_list = excluded.file_list, fetched_at = excluded.fetched_at,
+                api_version = excluded.api_version
             """,
             (
-                (item_key, record.raw if len(record.raw) <= _LARGE else b"", record.file_list, now)
-                for item_key, record in records
+                (key, each.raw if len(each.raw) <= _LARGE else b"", each.file_list, now, each.api_version)
+                for key, each in records
             ),
             weigh=lambda row: len(row[1]) + len(row[2] or ""),
         )
@@ -220,7 +221,9 @@ class ItemTable:
         """Owe nothing of items that are no longer public, nor of their versions, which went with them."""
         gone = [(key,) for key in keys]
         versions = bulk.select(self._db, "SELECT item_key FROM versions WHERE item_id IN ({values})", gone)
-        bulk.write(self._db, "UPDATE items SET withdrawn = 1, seq = NULL WHERE item_key IN ({values})", versions)
+        bulk.write(
+            self._db, "UPDATE items SET withdrawn = 1, seq = NULL WHERE item_key IN ({values})", versions
+        )
         bulk.write(
             self._db,
             "UPDATE work SET state = 'withdrawn', error = '', attempts = 0, failure_kind = ''"

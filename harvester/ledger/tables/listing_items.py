@@ -88,7 +88,8 @@ class ListingItems:
                 modified_date = iif(EXISTS (
                     SELECT 1 FROM records WHERE item_key = items.item_key
                 ) OR items.modified_date IS NULL AND EXISTS (
-                    SELECT 1 FROM work WHERE item_key = items.item_key AND task = 'metadata' AND state = 'pending'
+                    SELECT 1 FROM work
+                    WHERE item_key = items.item_key AND task = 'metadata' AND state = 'pending'
                 ), items.modified_date, max(
                     ifnull(items.modified_date, ''), ifnull(listed.modified_date, items.modified_date)
                 ))

@@ -153,7 +153,7 @@ class ListingTable:
         self._db.execute(
             """
             UPDATE listings SET watermark = iif(by_clock, min(begun, ifnull((  -- clocks are ahead at times
-                SELECT max(modified_date) FROM listing_items JOIN items ON items.item_key = listing_items.item_key
+                SELECT max(modified_date) FROM listing_items JOIN items USING (item_key)
                 WHERE listing_id = listings.id
             ), begun)), begun) WHERE complete AND NOT old
             """
@@ -286,9 +286,11 @@ class ListingTable:
     def _was_harvested(self, item_id: ItemId) -> bool:
         """Tell whether anything of an item, or of a version of it, has come."""
         found = self._db.execute(
-            "SELECT 1 FROM (SELECT ?1 AS item_key UNION SELECT item_key FROM versions WHERE item_id = ?1) AS these"
+            "SELECT 1 FROM"
+            " (SELECT ?1 AS item_key UNION SELECT item_key FROM versions WHERE item_id = ?1) AS these"
             " WHERE EXISTS (SELECT 1 FROM records WHERE item_key = these.item_key)"
-            " OR EXISTS (SELECT 1 FROM work WHERE item_key = these.item_key AND state IN ('done', 'withdrawn'))",
+            " OR EXISTS ("
+            "SELECT 1 FROM work WHERE item_key = these.item_key AND state IN ('done', 'withdrawn'))",
             (item_id,),
         )
         return found.fetchone() is not None

@@ -52,6 +52,7 @@ class WorkQueue:
     """
     The work queue of one ledger; all methods belong into the ledger's own thread.
 
+    ``has_files``: whether this run fetches files at all.
     ``leaves_out``: whether there are items that are excluded by their records.
     """
 
@@ -59,15 +60,10 @@ class WorkQueue:
         self._db = db
         self._last = 0
         self._last_of_old = 0
-        self._has_files = False
+        self.has_files = False
         self._tasks: frozenset[str] = frozenset()
         self.budget = SizeBudget(db)
         self.leaves_out = False
-
-    @property
-    def last(self) -> int:
-        """The last number that was handed out."""
-        return self._last
 
     def next_seq(self) -> int:
         """Hand out a number."""
@@ -78,14 +74,9 @@ class WorkQueue:
         """Tell whether an earlier run handed out a seq, and may have done what it was for."""
         return seq is not None and seq <= self._last_of_old
 
-    @property
-    def has_files(self) -> bool:
-        """Whether this run fetches files at all."""
-        return self._has_files
-
     def seq_for_file(self) -> int | None:
         """Hand out a seq to a pending file, where this run fetches files at all."""
-        return self.next_seq() if self._has_files else None
+        return self.next_seq() if self.has_files else None
 
     def admit(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
         """Put items that are not known yet into the ledger and the line; return how many."""
@@ -134,7 +125,7 @@ class WorkQueue:
         What an earlier run left in line keeps its seq, so that little is written; what failed comes behind
         it: it must not be all that a run finds out first.
         """
-        self._has_files, self._tasks = run_spec.with_files, run_spec.item_tasks
+        self.has_files, self._tasks = run_spec.with_files, run_spec.item_tasks
         self.leaves_out = bool(
             self._number("SELECT count(*) FROM totals WHERE state = 'excluded' AND number")
         )
@@ -187,7 +178,8 @@ class WorkQueue:
                 self._db.execute(
                     "INSERT INTO work (item_key, task, state) SELECT item_key, task, 'pending'"
                     f" FROM items, (SELECT ? AS task) WHERE {HAS_TASK} AND NOT EXISTS ("
-                    "SELECT 1 FROM work WHERE work.item_key = items.item_key AND state = 'excluded') ON CONFLICT DO NOTHING",
+                    "SELECT 1 FROM work WHERE work.item_key = items.item_key AND state = 'excluded')"
+                    " ON CONFLICT DO NOTHING",
                     (task,),
                 )
             which = f"AND {OPEN_WORK} AND state = 'failed'"
@@ -284,7 +276,7 @@ class WorkQueue:
         items = self._line_up_owed_items(tasks)
         self._last += items
         files = 0
-        if self._has_files:
+        if self.has_files:
             self._db.execute(
                 f"UPDATE files SET status = 'pending' WHERE {OPEN_FILES} AND status = 'failed'"
                 f" AND (failure_kind IN ({_qmarks(names)}) OR failure_kind = '{FailureKind.NOT_FOUND}')",
@@ -301,14 +293,15 @@ class WorkQueue:
             self._db,
             f"""
             SELECT seq, items.item_key AS key, item_id, version, private, withdrawn, named,
-                EXISTS (SELECT 1 FROM listing_items WHERE listing_items.item_key = items.item_key AND own) AS listed,
+                EXISTS (SELECT 1 FROM listing_items WHERE item_key = items.item_key AND own) AS listed,
                 {STANDS_IN} AS stands_in, (
-                    SELECT group_concat(task) FROM work WHERE work.item_key = items.item_key AND state = 'pending'
+                    SELECT group_concat(task) FROM work WHERE item_key = items.item_key AND state = 'pending'
                 ) AS tasks,
                 EXISTS (SELECT 1 FROM records WHERE records.item_key = items.item_key) AS known, etag,
                 (SELECT group_concat(condition, char(10)) FROM conditions WHERE item_key = items.item_key)
                     AS conditions, {HAS_HISTORY} AS has_history
-            FROM items LEFT JOIN versions ON versions.item_key = items.item_key WHERE seq > ? ORDER BY seq LIMIT ?
+            FROM items LEFT JOIN versions ON versions.item_key = items.item_key
+            WHERE seq > ? ORDER BY seq LIMIT ?
             """,
             _ITEM_COLUMNS,
             (after, most),
@@ -317,7 +310,7 @@ class WorkQueue:
 
     def files(self, after: int, most: int) -> list[PendingFile]:
         """Return the next files behind the seq `after`, where this run fetches files at all."""
-        if not self._has_files:  # an earlier run that did may have left some in line
+        if not self.has_files:  # an earlier run that did may have left some in line
             return []
         rows = self._db.execute(
             "SELECT files.seq, files.item_key, ifnull(versions.item_id, files.item_key), path,"

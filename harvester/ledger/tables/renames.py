@@ -129,7 +129,9 @@ class RenameJournal:
 
     def files_of(self, key: ItemKey) -> ItemFiles:
         """Return what an item, or a version of one, has on the disk and what its record names."""
-        version = self._db.execute("SELECT item_id, version FROM versions WHERE item_key = ?", (key,)).fetchone()
+        version = self._db.execute(
+            "SELECT item_id, version FROM versions WHERE item_key = ?", (key,)
+        ).fetchone()
         item_id, number = version or (ItemId(key), 0)
         rows = self._db.execute(
             f"SELECT path, status, {FILE_COLUMNS} FROM files WHERE item_key = ? ORDER BY file_id", (key,)

@@ -38,7 +38,8 @@ def keys(db: sqlite3.Connection, wanted: Sequence[tuple[ItemId, int]]) -> dict[t
 def known(db: sqlite3.Connection, item_id: ItemId) -> frozenset[int]:
     """Return the versions of an item, by figshare's id, that were asked for before and are not withdrawn."""
     rows = db.execute(
-        "SELECT version FROM versions JOIN items USING (item_key) WHERE item_id = ? AND NOT withdrawn", (item_id,)
+        "SELECT version FROM versions JOIN items USING (item_key) WHERE item_id = ? AND NOT withdrawn",
+        (item_id,),
     )
     return frozenset(version for (version,) in rows)
 
