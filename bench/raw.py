@@ -25,6 +25,7 @@ from bench.world import World
 from harvester.sandbox.catalogue import Addresses
 
 _CURSOR = re.compile(rb"\r\nx-cursor: *([0-9]+)\r\n", re.IGNORECASE)
+_PAGE = re.compile(rb"[?&]page=([0-9]+)")
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
@@ -60,8 +61,8 @@ class Replies:
         if path.startswith(b"/total/"):
             return self._total
         if path.startswith(b"/v2/articles/search"):
-            cursor = _CURSOR.search(head)
-            return self._pages.get(int(cursor[1]) if cursor else 1, self._empty)
+            page = _CURSOR.search(head) or _PAGE.search(path)
+            return self._pages.get(int(page[1]) if page else 1, self._empty)
         return _NOT_FOUND
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ WORKERS = 32
 WRK_SECONDS = 5
 MOST_WALL, MOST_CPU = 1.25, 1.5
 MEMORY = 512 << 20
+RECORDING = "bare loop that records in SQLite"
 _WRK_SCRIPT = """\
 local requests, number = {}, 0
 function init(args)
@@ -70,6 +72,7 @@ class Contest:
         found: dict[str, Callable[[], Numbers]] = {
             "harvester": lambda: self.harvest().afresh(items=items),
             "bare aiohttp loop": self.bare,
+            RECORDING: self.bare_recording,
         }
         if importlib.util.find_spec("uvloop"):
             found["harvester, uvloop"] = lambda: self.harvest("uvloop").afresh(items=items)
@@ -96,6 +99,9 @@ class Contest:
     def bare(self, *more: str) -> Numbers:
         words = [sys.executable, "-m", "bench.bare", f"{self.folder}/addresses", "--workers", str(WORKERS)]
         return measure.run([*words, *more]).numbers
+
+    def bare_recording(self) -> Numbers:
+        return self.bare("--sqlite", f"{self.folder}/bodies-{time.monotonic_ns()}.db")
 
     def curl(self) -> Numbers:
         words = ["curl", "--parallel", "--parallel-max", str(WORKERS), "--silent", "--fail"]
@@ -130,6 +136,7 @@ def _measure(plan: Plan) -> Measured:
             commands=[
                 contest.harvest().shown,
                 f"python -m bench.bare addresses --workers {WORKERS}",
+                f"python -m bench.bare addresses --workers {WORKERS} --sqlite bodies.db",
                 f"curl --parallel --parallel-max {WORKERS} --silent --fail --config curl.txt",
                 f"wrk -t1 -c{WORKERS} -d{WRK_SECONDS}s -s cycle.lua http://127.0.0.1:8700 paths",
             ],

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import raw
-from bench.cases.cpu import MEMORY, WORKERS, Contest, row
+from bench.cases.cpu import MEMORY, RECORDING, WORKERS, Contest, row
 from bench.measure import alternate, ratio
 from bench.result import Case, Check, Measured, Plan, Result, Table, Told
 from bench.world import World
@@ -47,6 +47,7 @@ def _measure(plan: Plan) -> Measured:
                 {
                     "harvester": lambda: contest.harvest().afresh(items=items),
                     "bare aiohttp loop": contest.bare,
+                    RECORDING: contest.bare_recording,
                 }
             ),
             plan.repeat,
@@ -57,11 +58,12 @@ def _measure(plan: Plan) -> Measured:
             parts={"": runs},
             facts={
                 "items": items,
-                "requests": {"harvester": asked + world.pages, "bare aiohttp loop": asked},
+                "requests": {name: asked + world.pages * (name == "harvester") for name in runs},
             },
             commands=[
                 contest.harvest().shown,
                 f"python -m bench.bare addresses --workers {WORKERS}",
+                f"python -m bench.bare addresses --workers {WORKERS} --sqlite bodies.db",
                 f"python -m bench.raw --items {items}",
             ],
             excluded=[],
