@@ -115,7 +115,7 @@ async def test_a_shortage_that_passed_does_not_end_the_run(tmp_path: Path) -> No
         asked += 1
         return 0 if asked <= 3 else 10**12
 
-    async with Sandbox(Settings(items=40, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=12, heavy=0)) as sandbox:
         told = config(sandbox, tmp_path)
         summary = await harvest(told, hooks=on_a_disk(free))
         assert summary.exit_status == 0
@@ -160,7 +160,7 @@ def as_reader(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
 async def test_who_may_only_read_a_finished_harvest_is_told_of_it(shared: Path) -> None:
     out = shared / "out"
-    async with Sandbox(Settings(items=30, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=3, heavy=0)) as sandbox:
         told = config(sandbox, out, tasks=["metadata"])
         assert (await harvest(told)).exit_status == 0
         await verify(told)
@@ -249,7 +249,7 @@ async def test_without_shared_memory_a_harvest_works_and_says_once_that_it_is_sl
 ) -> None:
     env = environment(LD_PRELOAD=preloaded, **fault)
     lacking = "no file locks" if "DATABASE" in fault else "no write-ahead log"
-    async with Sandbox(Settings(items=10, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=4, heavy=0)) as sandbox:
         words = ("--search", "survey", "-o", tmp_path, *at(sandbox))
         ended = await harvester("run", *words, env=env)
         assert ended.status == 0, ended.err
@@ -286,7 +286,7 @@ async def test_two_runs_are_kept_apart_where_there_is_no_shared_memory(
     preloaded: str, tmp_path: Path
 ) -> None:
     more = {"LD_PRELOAD": preloaded, "SHARED_MEMORY": "no-map"}
-    async with Sandbox(Settings(items=200, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=100, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "--tasks", "metadata", "-o", tmp_path, *at(sandbox, rate="8"))
         async with started(words, **more) as process:
             with anyio.fail_after(30):
@@ -352,6 +352,8 @@ def test_whatever_the_database_says_is_told_with_what_to_do(code: int, told: str
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 """The C locale, as Python once took it; its charset for paths is ASCII."""
 NO_LATIN1 = "\u6570\u636e"
+ODD_NAMES = 9
+"""The first items, of which two have files whose names are not ASCII."""
 
 
 @pytest.fixture(scope="module", params=["ascii", "latin-1"])
@@ -376,7 +378,7 @@ async def test_names_beyond_the_charset_of_the_locale_are_utf8_on_the_disk(
     env = environment(**locale)
     out = tmp_path / f"out-{NO_LATIN1}"
     (tmp_path / "harvest.toml").write_text(f'output = "out-{NO_LATIN1}"\n', encoding="utf-8")
-    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=ODD_NAMES, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", *at(sandbox))
         ended = await harvester(*words, cwd=tmp_path, env=env)
         assert ended.status == 0, ended.err
@@ -396,7 +398,7 @@ async def test_names_beyond_the_charset_of_the_locale_are_utf8_on_the_disk(
 
 async def test_a_damaged_file_is_found_in_any_locale(locale: dict[str, str], tmp_path: Path) -> None:
     env = environment(**locale)
-    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=ODD_NAMES, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
         assert (await harvester(*words)).status == 0
         odd = [row["path"] for row in rows(tmp_path / "files.csv") if row["status"] == "done"]
@@ -415,7 +417,7 @@ async def test_what_the_user_names_stays_what_it_is_in_the_users_locale(
     env = environment(**locale)
     for name in (b"\xfc", "\u6570".encode()):
         out = os.path.join(os.fsencode(tmp_path), name)  # noqa: PTH118 - of bytes
-        async with Sandbox(Settings(items=10, heavy=0)) as sandbox:
+        async with Sandbox(Settings(items=3, heavy=0)) as sandbox:
             words = ("run", "--search", "survey", "--tasks", "metadata", *at(sandbox), "-o", os.fsdecode(out))
             ended = await harvester(*words, env=env)
             assert ended.status == 0, ended.err
@@ -426,7 +428,7 @@ async def test_what_the_user_names_stays_what_it_is_in_the_users_locale(
     (tmp_path / f"{NO_LATIN1}.txt").write_text("1\n", encoding="utf-8")
     source = f'[[sources]]\nkind = "items"\nfile = "{NO_LATIN1}.txt"\n'
     (tmp_path / "harvest.toml").write_text(source, encoding="utf-8")
-    async with Sandbox(Settings(items=10, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=3, heavy=0)) as sandbox:
         ended = await harvester(
             "run", "--tasks", "metadata", *at(sandbox), "-o", tmp_path / "o", cwd=tmp_path, env=env
         )
@@ -436,7 +438,7 @@ async def test_what_the_user_names_stays_what_it_is_in_the_users_locale(
 
 
 async def test_globs_are_utf8_where_the_locale_has_no_characters_for_them(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=ODD_NAMES, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", *at(sandbox), "-o")
 
         async def fetched(name: str, *more: str, **env: str) -> set[str]:
@@ -465,7 +467,7 @@ async def test_what_is_no_text_in_the_environment_is_told(tmp_path: Path) -> Non
 async def test_what_the_charset_lacks_is_escaped_where_it_is_printed(
     locale: dict[str, str], tmp_path: Path
 ) -> None:
-    async with Sandbox(Settings(items=10, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=3, heavy=0)) as sandbox:
         words = ("run", "--item", f"no-such-{NO_LATIN1}", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
         assert (await harvester(*words)).status == 1
     for command in (["failed"], ["failed", "--json"], ["status"]):
@@ -479,7 +481,7 @@ async def test_what_the_charset_lacks_is_escaped_where_it_is_printed(
 async def test_a_path_that_none_can_have_is_wrong_usage(text: str, tmp_path: Path) -> None:
     (tmp_path / "harvest.toml").write_text(text)
     more = ("--item", "1") if "output" in text else ("-o", "out")
-    async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=1, heavy=0)) as sandbox:
         ended = await harvester("run", *more, *at(sandbox), cwd=tmp_path)
     assert ended.status == 2, ended.err
     assert "null" in ended.err or "control characters" in ended.err

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import gc
 import io
+import itertools
 import os
 import pickle
 import selectors
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Protocol
@@ -30,14 +31,17 @@ from typing import IO, Protocol
 import anyio
 
 CAN_FORK = hasattr(os, "pidfd_open")
-_FIXED_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "SSL_CERT_")
+_FIXED_AT_START = ("PYTHON", "LC_", "LANG", "LOCPATH", "LD_", "MALLOC_", "SSL_CERT_")
 """Variables that an interpreter or its libraries read as they start, and never again."""
+_USES_BEFORE_A_SERVER = 2
+"""To start a server costs as much as three short commands, so an environment has to come up again."""
 _PACKAGE = Path(__file__).parents[2] / "harvester"
 _NUMBER = struct.Struct("<q")
 
 
-_Order = tuple[list[str], dict[str, str], str]
-"""Words, environment and working directory of a process to come."""
+_Fixed = frozenset[tuple[str, str]]
+_Order = tuple[list[bytes], dict[bytes, bytes], bytes]
+"""Words, environment and working directory of a process to come, which may read bytes as other characters."""
 
 
 # -- the side of the tests ------------------------------------------------------------------------
@@ -104,13 +108,25 @@ def _is_readable(descriptor: int) -> bool:
         return bool(selector.select(timeout=0))
 
 
-def can_fork(env: Mapping[str, str]) -> bool:
-    """Return whether a fork would be what a new process with this environment is."""
+def is_fork_worthwhile(env: Mapping[str, str]) -> bool:
+    """Return whether a fork would be what a new process with this environment is, and costs less."""
+    fixed = _fixed(env)
+    if not CAN_FORK or any(name.startswith("MALLOC_") for name, _ in fixed):
+        return False  # what memory a process takes is not told by a fork
+    return fixed == _fixed(os.environ) or _uses(fixed) > _USES_BEFORE_A_SERVER
 
-    def fixed(variables: Mapping[str, str]) -> dict[str, str]:
-        return {name: text for name, text in variables.items() if name.startswith(_FIXED_AT_START)}
 
-    return CAN_FORK and fixed(env) == fixed(os.environ)
+def _fixed(env: Mapping[str, str]) -> _Fixed:
+    return frozenset((name, text) for name, text in env.items() if name.startswith(_FIXED_AT_START))
+
+
+def _uses(fixed: _Fixed) -> int:
+    return next(_counter(fixed))
+
+
+@functools.cache
+def _counter(_: _Fixed) -> Iterator[int]:
+    return itertools.count(1)
 
 
 def fork(
@@ -121,23 +137,29 @@ def fork(
     cwd: Path | None = None,
 ) -> ForkedProcess:
     """Start the program; ``streams``: the descriptors of its standard input, output and error."""
-    order: _Order = ([*map(str, words)], dict(env), os.fspath(cwd or Path.cwd()))
+    order: _Order = (
+        [os.fsencode(str(word)) for word in words],
+        {os.fsencode(name): os.fsencode(text) for name, text in env.items()},
+        os.fsencode(cwd or Path.cwd()),
+    )
     status_pipe, its_end = os.pipe()
     with tempfile.TemporaryFile() as told:
         pickle.dump(order, told)
         told.seek(0)
-        socket.send_fds(_server(), [b"!"], [told.fileno(), its_end, *streams])
+        socket.send_fds(_server(_fixed(env)), [b"!"], [told.fileno(), its_end, *streams])
         os.close(its_end)
         return ForkedProcess(_read_number(status_pipe), status_pipe)
 
 
 @functools.cache
-def _server() -> socket.socket:
-    """Start the server, once in a process of tests; it ends with that."""
+def _server(fixed: _Fixed) -> socket.socket:
+    """Start the server of an environment, once in a process of tests; it ends with that."""
     ours, its = socket.socketpair()
+    other = {name: text for name, text in os.environ.items() if not name.startswith(_FIXED_AT_START)}
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, str(its.fileno())],
         cwd=_PACKAGE.parent,
+        env={**other, **dict(fixed)},
         pass_fds=[its.fileno()],
         stdin=subprocess.DEVNULL,
     )
@@ -160,8 +182,8 @@ def _read_number(descriptor: int) -> int:
 # -- the side of the server -----------------------------------------------------------------------
 
 
-def _serve(channel: socket.socket) -> _Order | None:
-    """Fork for each order until the tests end; return the order in a fork, nothing in the server."""
+def _serve(channel: socket.socket) -> bool:
+    """Fork for each order until the tests end; return whether this is a fork."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tests, and with them this
     selector = selectors.DefaultSelector()
     selector.register(channel, selectors.EVENT_READ)
@@ -174,7 +196,7 @@ def _serve(channel: socket.socket) -> _Order | None:
                 continue
             message, descriptors, _, _ = socket.recv_fds(channel, 1, 5)
             if not message:
-                return None
+                return False
             told, status_pipe, *streams = descriptors
             with open(told, "rb") as handle:  # noqa: PTH123 - a descriptor
                 order: _Order = pickle.load(handle)
@@ -182,7 +204,7 @@ def _serve(channel: socket.socket) -> _Order | None:
                 selector.close()
                 channel.detach()
                 _become(order, streams)
-                return order
+                return True
             for stream in streams:
                 os.close(stream)
             _write_number(status_pipe, pid)
@@ -204,13 +226,13 @@ def _become(order: _Order, streams: list[int]) -> None:
     words, env, folder = order
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
-    os.environ.update(env)
+    os.environb.update(env)
     time.tzset()
     os.chdir(folder)
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    sys.argv = [str(_PACKAGE / "__main__.py"), *words]
+    sys.argv = [str(_PACKAGE / "__main__.py"), *map(os.fsdecode, words)]
     sys.stdin = _stream("r", 0, sys.stdin)
     sys.stdout = _stream("w", 1, sys.stdout)
     sys.stderr = _stream("w", 2, sys.stderr)
@@ -241,8 +263,7 @@ def _load() -> None:
 
 if __name__ == "__main__":
     _load()
-    ordered = _serve(socket.socket(fileno=int(sys.argv[1])))
-    if ordered is not None:
+    if _serve(socket.socket(fileno=int(sys.argv[1]))):
         from harvester.cli.main import main
 
-        sys.exit(main(ordered[0]))
+        sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,7 @@ import anyio
 from harvester import load_config
 from harvester.config import Config
 from harvester.sandbox import Sandbox
-from tests.support.fork_server import Process, can_fork, fork
+from tests.support.fork_server import Process, fork, is_fork_worthwhile
 
 TOKEN = "sandbox-token"
 
@@ -42,7 +42,7 @@ async def harvester(
 ) -> Ended:
     """Run the program to its end, in a forked process where that is the same as a new one."""
     env = environment() if env is None else env
-    if can_fork(env):
+    if is_fork_worthwhile(env):
         return await _forked(words, env, cwd, stdin)
     done = await anyio.run_process(
         [sys.executable, "-m", "harvester", *map(str, words)],
@@ -105,7 +105,7 @@ async def started(words: Sequence[object], may_fork: bool = True, /, **more: str
     env = environment(**more)
     with Path(os.devnull).open("r+b") as nowhere:
         process: Process
-        if may_fork and can_fork(env):
+        if may_fork and is_fork_worthwhile(env):
             process = fork(words, env=env, streams=(nowhere.fileno(),) * 3)
         else:
             command = [sys.executable, "-m", "harvester", *map(str, words)]
