@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from harvester.errors import UsageError
 from harvester.ledger.database import lease_row
+from harvester.ledger.database.bulk import qmarks
 from harvester.ledger.database.connection import NAME, OPEN_WORK, database_errors, exists
 from harvester.ledger.database.heartbeat import Sign, seems_at_work
 from harvester.ledger.database.integrity import damaged, is_sound
@@ -19,7 +20,7 @@ from harvester.ledger.database.read_only import View
 from harvester.ledger.rows import ChangeRow, FileRow, ItemRow
 from harvester.ledger.tables import totals
 from harvester.ledger.tables.prune_blockers import only_here, prune_blockers
-from harvester.models import Failure, FileStatus, ItemId, ItemKey
+from harvester.models import Failure, FileStatus
 from harvester.text.redaction import REDACTOR
 
 CHUNK_ROWS = 500
@@ -29,6 +30,9 @@ _RECORD = """
     (SELECT CAST(total(size) AS INTEGER) FROM files WHERE files.item_key = records.item_key)
 """
 _OF_VERSION = ("versions.item_id", "version")
+_JOIN_VERSIONS = "LEFT JOIN versions USING (item_key)"
+_ID_AND_VERSION = "ifnull(item_id, item_key), ifnull(version, 0)"
+"""figshare's id and the version (0 for the current one) of a key; with `_JOIN_VERSIONS`."""
 _LAST_FINISHED = """(
     SELECT ifnull(max(id), 0) FROM runs WHERE job = 'harvest' AND outcome = 'finished'
         AND id < (SELECT max(id) FROM runs WHERE job = 'harvest')
@@ -84,11 +88,6 @@ class Reader:
     def versions(self) -> Iterator[ItemRow]:
         """Every requested version of an item with a record."""
         return (ItemRow(*row) for row in self._of_versions("records", _RECORD, weigh=_weight))
-
-    def setting(self, name: str) -> str:
-        """Return a setting of the last run, "" if there was none."""
-        row = self._row("SELECT value FROM settings WHERE name = ?", name)
-        return str(row[0]) if row else ""
 
     def _of_versions(
         self,
@@ -268,35 +267,25 @@ class Reader:
         for _, task, subject, error, failure_kind, attempts in listing_failures:
             yield Failure(task, REDACTOR.text(error), failure_kind, subject=subject, attempts=attempts)
         work = self._rows(
-            "SELECT item_key, task, error, failure_kind, attempts, reported_as FROM work",
+            f"SELECT item_key, task, error, failure_kind, attempts, reported_as, {_ID_AND_VERSION} FROM work"
+            f" {_JOIN_VERSIONS}",
             by=("item_key", "task"),
             only=f"{OPEN_WORK} AND state = 'failed'",
         )
-        for key, task, error, failure_kind, attempts, reported_as in work:
-            item_id, version = self._of_figshare(key)
+        for _, task, error, failure_kind, attempts, reported_as, item_id, version in work:
             text = REDACTOR.text(error)
             yield Failure(
                 reported_as or task, text, failure_kind, item_id, attempts=attempts, version=version
             )
         files = self._rows(
-            "SELECT item_key, file_id, error, failure_kind, attempts FROM files",
+            f"SELECT item_key, file_id, error, failure_kind, attempts, {_ID_AND_VERSION} FROM files"
+            f" {_JOIN_VERSIONS}",
             by=("item_key", "file_id"),
             only="status = 'failed'",
         )
-        for key, file_id, error, failure_kind, attempts in files:
-            item_id, version = self._of_figshare(key)
+        for _, file_id, error, failure_kind, attempts, item_id, version in files:
             text = REDACTOR.text(error)
             yield Failure("files", text, failure_kind, item_id, file_id, attempts=attempts, version=version)
-
-    def _of_figshare(self, key: ItemKey) -> tuple[ItemId, int]:
-        """Return figshare's id and the version (0 for the current one) of a key."""
-        if key >= 0:
-            return ItemId(key), 0
-        item_id, version = self._row("SELECT item_id, version FROM versions WHERE item_key = ?", key) or (
-            ItemId(key),
-            0,
-        )
-        return item_id, version
 
     def counts(self) -> dict[str, Any]:
         """Return the content of the folder in numbers; see `totals.counts`."""
@@ -349,7 +338,7 @@ class Reader:
         """
         after: tuple[object, ...] = ()
         while True:
-            beyond = f"({', '.join(by)}) > ({', '.join('?' * len(by))})" if after else ""
+            beyond = f"({', '.join(by)}) > ({qmarks(by)})" if after else ""
             where = " AND ".join(filter(None, (only, beyond)))
             sql = f"{select} {'WHERE ' + where if where else ''} ORDER BY {', '.join(by)} LIMIT {CHUNK_ROWS}"
             with database_errors(self.path):

@@ -45,10 +45,15 @@ def fetch(
     return msgspec.json.decode(db.execute(packed, values).fetchone()[0], type=list[list[Any]])
 
 
+def qmarks(values: Sequence[object]) -> str:
+    """Return a placeholder for each of some values."""
+    return ", ".join("?" * len(values))
+
+
 def _run(db: sqlite3.Connection, sql: str, rows: list[Row]) -> sqlite3.Cursor:
-    qmarks = f"({', '.join('?' * len(rows[0]))})"
-    values = f"VALUES {', '.join([qmarks] * len(rows))}"
-    return db.execute(sql.replace("{values}", values), [value for row in rows for value in row])
+    row = f"({qmarks(rows[0])})"
+    values = f"VALUES {', '.join([row] * len(rows))}"
+    return db.execute(sql.replace("{values}", values), [value for each in rows for value in each])
 
 
 def _batches(rows: Iterable[Row], weigh: Callable[[Row], int]) -> Iterator[list[Row]]:

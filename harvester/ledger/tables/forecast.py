@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from harvester.ledger.database import bulk
 from harvester.ledger.database.connection import OPEN_FILES, STANDS_IN
 from harvester.ledger.tables.queue import WorkQueue
 from harvester.models import ItemKey
@@ -43,10 +44,9 @@ class Forecast:
 
     def count_listed(self, keys: Sequence[str]) -> int:
         """Return how many different items these listings have named."""
-        marks = ", ".join("?" * len(keys))
         number: int = self._db.execute(
             "SELECT count(DISTINCT item_key) FROM listing_items WHERE listing_id IN ("
-            f"SELECT id FROM listings WHERE NOT old AND key IN ({marks}))",
+            f"SELECT id FROM listings WHERE NOT old AND key IN ({bulk.qmarks(keys)}))",
             keys,
         ).fetchone()[0]
         return number

@@ -236,7 +236,7 @@ class ListingTable:
         stand in begin anew with the next run, should this one end before it has asked.
         """
         values = tuple(failure_kinds)
-        which = f"failure_kind IN ({', '.join('?' * len(values))})"
+        which = f"failure_kind IN ({bulk.qmarks(values)})"
         listings = self._db.execute(
             f"DELETE FROM listing_failures WHERE task = 'listing' AND {which}", values
         ).rowcount

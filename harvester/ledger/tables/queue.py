@@ -217,7 +217,7 @@ class WorkQueue:
             f"""
             UPDATE items SET seq = NULL WHERE seq IS NOT NULL AND NOT EXISTS (
                 SELECT 1 FROM work
-                WHERE item_key = items.item_key AND task IN ({_qmarks(tasks)}) AND state = 'pending'
+                WHERE item_key = items.item_key AND task IN ({bulk.qmarks(tasks)}) AND state = 'pending'
             )
             """,
             tasks,
@@ -230,7 +230,7 @@ class WorkQueue:
             UPDATE items SET seq = ? + owed.place FROM (
                 SELECT item_key, row_number() OVER (ORDER BY item_key) AS place
                 FROM work JOIN items USING (item_key)
-                WHERE {OPEN_WORK} AND state = 'pending' AND task IN ({_qmarks(tasks)}) AND seq IS NULL
+                WHERE {OPEN_WORK} AND state = 'pending' AND task IN ({bulk.qmarks(tasks)}) AND seq IS NULL
                 GROUP BY item_key
             ) AS owed WHERE items.item_key = owed.item_key
             """,
@@ -270,7 +270,8 @@ class WorkQueue:
         names, tasks = tuple(failure_kinds), tuple(self._tasks)
         self._db.execute(
             f"UPDATE work SET state = 'pending' WHERE {OPEN_WORK} AND state = 'failed'"
-            f" AND (failure_kind IN ({_qmarks(names)}) OR {_IS_CONTRADICTED}) AND task IN ({_qmarks(tasks)})",
+            f" AND (failure_kind IN ({bulk.qmarks(names)}) OR {_IS_CONTRADICTED})"
+            f" AND task IN ({bulk.qmarks(tasks)})",
             (*names, *tasks),
         )
         items = self._line_up_owed_items(tasks)
@@ -279,7 +280,7 @@ class WorkQueue:
         if self.has_files:
             self._db.execute(
                 f"UPDATE files SET status = 'pending' WHERE {OPEN_FILES} AND status = 'failed'"
-                f" AND (failure_kind IN ({_qmarks(names)}) OR failure_kind = '{FailureKind.NOT_FOUND}')",
+                f" AND (failure_kind IN ({bulk.qmarks(names)}) OR failure_kind = '{FailureKind.NOT_FOUND}')",
                 names,
             )
             self.budget.share_again()
@@ -381,10 +382,6 @@ def _owed_item(row: Sequence[Any]) -> PendingItem:
 def _settled(run_spec: RunSpec) -> tuple[str, str]:
     """Return why files are skipped that the rules for files have no say over."""
     return ANOTHER_VERSION, BEYOND_ROOM if run_spec.max_total else ANOTHER_VERSION
-
-
-def _qmarks(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))
 
 
 def remote_file(columns: Sequence[Any]) -> RemoteFile:
