@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from harvester.errors import FailureKind
 from harvester.ledger.database.connection import migrate
 from harvester.ledger.database.integrity import diagnose
 from harvester.ledger.database.migrations import MIGRATIONS
+from harvester.ledger.database.schema import SCHEMA
 from harvester.ledger.reader import Reader
 from harvester.models import FileStatus, WorkState
 from harvester.sandbox import Sandbox, Settings
@@ -35,6 +37,33 @@ def migrated(name: str, folder: Path) -> Path:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         migrate(db)
     return path
+
+
+def structure(db: sqlite3.Connection) -> dict[str, object]:
+    """Return all that a database is made of, and the rows that it begins with."""
+    found: dict[str, object] = {}
+    tables = (
+        "SELECT name, wr, strict FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%'"
+    )
+    for name, *kind in db.execute(tables).fetchall():
+        columns = db.execute(f"PRAGMA table_xinfo ({name})").fetchall()
+        keys = db.execute(f"PRAGMA foreign_key_list ({name})").fetchall()
+        indexes = db.execute(f"SELECT name, \"unique\", origin, partial FROM pragma_index_list ('{name}')")
+        content = db.execute(f"SELECT * FROM {name}").fetchall()
+        found[name] = (kind, columns, keys, sorted(indexes.fetchall()), content)
+    made = "SELECT name, sql FROM sqlite_schema WHERE type IN ('index', 'trigger') AND sql IS NOT NULL"
+    for name, sql in db.execute(made).fetchall():
+        found[name] = re.sub(r"--[^\n]*|\s+", " ", sql.replace('"', "")).split()
+    return found
+
+
+def test_a_new_ledger_is_what_all_migrations_together_make() -> None:
+    with closing(sqlite3.connect(":memory:")) as new, closing(sqlite3.connect(":memory:")) as old:
+        for script in MIGRATIONS:
+            old.executescript(script)
+        new.executescript(SCHEMA)
+        assert structure(new) == structure(old)
+        assert len(structure(new)) > 30
 
 
 NEW_WORDS = {

@@ -12,6 +12,7 @@ from pathlib import Path
 from harvester.errors import StorageError, UsageError
 from harvester.ledger.database.integrity import check_empty, check_owner, damaged, diagnose_at
 from harvester.ledger.database.migrations import MIGRATIONS
+from harvester.ledger.database.schema import SCHEMA
 from harvester.system import resource_limits
 from harvester.system.failpoints import failpoint
 
@@ -212,7 +213,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def migrate(connection: sqlite3.Connection, *, check: Callable[[], None] = lambda: None) -> None:
     """
-    Migrate the tables to the current version, in one transaction.
+    Create the tables, or migrate them to the current version, in one transaction.
 
     `check`: called before existing tables are changed; it raises if they must not be. The write lock is held
     then, so that no other process can start to use them.
@@ -223,10 +224,10 @@ def migrate(connection: sqlite3.Connection, *, check: Callable[[], None] = lambd
         version = _version(connection)  # another process may have been faster
         if 0 < version < len(MIGRATIONS):
             check()
-        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        for script in MIGRATIONS[version:] if version else [SCHEMA]:
             for statement in _statements(script):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         failpoint("migration: before its commit")
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from harvester.errors import StorageError
-from harvester.ledger.database.migrations import MIGRATIONS
+from harvester.ledger.database.schema import SCHEMA
 from harvester.models import FileStatus, WorkState
 
 REBUILD = (
@@ -45,10 +45,7 @@ _NONSENSE = {
     "listings": (("position", "position IS NOT NULL AND json_valid(position) = 0"),),
 }
 """By table and column: SQL conditions for values that no version of this program writes."""
-_STEP = re.compile(
-    r"(CREATE (?:TABLE|TRIGGER|INDEX|UNIQUE INDEX) \w+)|(DROP (?:TABLE|TRIGGER|INDEX) \w+)"
-    r"|ALTER TABLE (\w+) RENAME TO (\w+)"
-)
+_CREATED = re.compile(r"CREATE (?:UNIQUE )?(TABLE|INDEX|TRIGGER) (\w+)")
 _NO_DAMAGE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -98,14 +95,7 @@ def check_tables(db: sqlite3.Connection, path: Path) -> None:
 @cache
 def names() -> frozenset[str]:
     """Return the names of this version's tables, indexes and triggers, each after its kind."""
-    there: set[str] = set()
-    for script in MIGRATIONS:
-        for made, gone, before, after in _STEP.findall(script):
-            if made:
-                there.add(made.replace("UNIQUE ", "").lower().removeprefix("create "))
-            there -= {gone.lower().removeprefix("drop "), f"table {before}"}
-            there |= {f"table {after}"} if after else set()
-    return frozenset(there)
+    return frozenset(f"{kind.lower()} {name}" for kind, name in _CREATED.findall(SCHEMA))
 
 
 def check_empty(path: Path) -> None:
