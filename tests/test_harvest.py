@@ -167,8 +167,15 @@ async def test_sources_of_a_config_file_are_merged_and_the_account_s_record_wins
     assert_complete(tmp_path / "out", sandbox, [*account, sandbox.world.public_ids[150]], private=account)
 
 
-async def test_more_results_than_page_numbers_reach(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=10_500)) as sandbox:
+@pytest.mark.parametrize(
+    ("settings", "pages"),
+    [
+        (Settings(items=450, heavy=0, page_cap=100, cap=200), 5),
+        pytest.param(Settings(items=10_500, heavy=0), 11, marks=pytest.mark.nightly),
+    ],
+)
+async def test_more_results_than_page_numbers_reach(settings: Settings, pages: int, tmp_path: Path) -> None:
+    async with Sandbox(settings) as sandbox:
         config = load_config(
             options={
                 "sources": [{"kind": "search", "query": "survey"}],
@@ -184,7 +191,8 @@ async def test_more_results_than_page_numbers_reach(tmp_path: Path) -> None:
         summary = await harvest(config)
         assert summary.exit_status == 0
         assert_stats(tmp_path, sandbox, sorted(sandbox.world.search("survey")))
-        assert len(sandbox.requests_to("api")) == 11  # pages of 1000, each once
+        assert len(sandbox.world.search("survey")) > settings.cap
+        assert len(sandbox.requests_to("api")) == pages  # each once
 
 
 @pytest.mark.parametrize("items", [999, 1000, 1001, 2000])
@@ -212,14 +220,14 @@ async def test_a_listing_that_ends_with_a_full_page_ends(items: int, tmp_path: P
 async def test_with_neither_cursor_nor_dates_a_listing_past_the_cap_is_told_to_be_incomplete(
     tmp_path: Path,
 ) -> None:
-    async with Sandbox(Settings(items=5000, cap=2000, cursors=False)) as sandbox:
+    async with Sandbox(Settings(items=500, heavy=0, page_cap=100, cap=200, cursors=False)) as sandbox:
         words = ("run", "--collection", "4000002", "--tasks", "stats", "-o", tmp_path, *at(sandbox))
         ended = await harvester(*words, "--workers", "64")
         assert ended.status == 1
         (failure,) = rows(tmp_path / "failures.csv")
         assert failure["task"] == "listing"
-        assert "2000" in failure["error"]
-        assert len(rows(tmp_path / "stats.csv")) == 2000
+        assert "200 items" in failure["error"]
+        assert len(rows(tmp_path / "stats.csv")) == 200
 
 
 async def test_every_file_of_an_item_comes_also_behind_the_first_ten(
@@ -450,12 +458,13 @@ async def test_a_harvest_leaves_nothing_open(tmp_path: Path) -> None:
     folder = Path("/proc/self/fd")
     if not folder.exists():
         pytest.skip("this system does not tell what is open")
-    faults = {"reset-body": 0.05, "stall": 0.03, "503": 0.05, "always-wrong-md5": 0.05}
-    settings = Settings(items=60, heavy_size=300_000, faults=faults, stall_seconds=3)
+    faults = {"reset-body": 0.1, "stall": 0.05, "503": 0.1, "always-wrong-md5": 0.1}
+    settings = Settings(items=16, heavy_size=300_000, faults=faults, stall_seconds=3)
 
     async def left_open(out: Path) -> tuple[int, int]:
         async with Sandbox(settings) as sandbox:
             assert (await harvest(config(sandbox, out))).exit_status == 1
+            assert faults.keys() == {seen.fault for seen in sandbox.requests} - {None}
         gc.collect()
         of_the_sandbox = "RequestHandler"  # what stalls there ends later
         ours = [task for task in asyncio.all_tasks() if of_the_sandbox not in repr(task)]
