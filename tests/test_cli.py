@@ -26,7 +26,7 @@ from harvester.ledger.database.connection import migrate
 from harvester.models import Failure
 from harvester.sandbox import Sandbox, Settings
 from harvester.text.display import one_line
-from tests.support.program import at, environment, harvester
+from tests.support.program import Ended, at, environment, harvester
 from tests.support.truth import rows
 
 pytestmark = pytest.mark.anyio
@@ -199,16 +199,15 @@ licence = "GPL"
 """
 
 
-async def test_an_unknown_licence_in_any_source_is_told_of_once_and_is_no_error(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_an_unknown_licence_in_any_source_is_told_of_once_and_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "harvest.toml").write_text(SOME_LICENCE)
-    for command in ("run", "plan", "list"):
-        ended = await harvester(command, *at(sandbox), cwd=tmp_path)
-        assert ended.status == 0, ended.err
-        for name in ("'GPL'", "'CC' (near: CC0)"):
-            told = f"licence: unknown {name}: taken as it is, and compared with the records"
-            assert ended.err.count(told) == 1, command
+    async with Sandbox(Settings(items=4, heavy=0)) as sandbox:
+        for command in ("run", "plan", "list"):
+            ended = await harvester(command, *at(sandbox), cwd=tmp_path)
+            assert ended.status == 0, ended.err
+            for name in ("'GPL'", "'CC' (near: CC0)"):
+                told = f"licence: unknown {name}: taken as it is, and compared with the records"
+                assert ended.err.count(told) == 1, command
 
 
 async def test_a_refused_token(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -474,6 +473,7 @@ async def test_an_output_that_is_full_is_told_in_one_line(
     words = ("run", "--item", sandbox.world.public_ids[0], "--item", "x", "-o", tmp_path / "harvest", "-q")
     assert (await harvester(*words, *at(sandbox))).status == 1
     there = " ".join(at(sandbox))
+    env = environment(**unbuffered)
     for command in (
         f"list --search survey {there}",
         f"list --search survey --json {there}",
@@ -488,9 +488,10 @@ async def test_an_output_that_is_full_is_told_in_one_line(
         "sandbox --fault help",
         *(["--help", "--version"] if not unbuffered else []),  # argparse itself hides the other case
     ):
-        ended = await shell(f"harvester {command} >/dev/full", tmp_path, **unbuffered)
-        assert ended.returncode == 3, command
-        assert only_line(ended.stderr.decode()) == "standard output: No space left on device"
+        with Path("/dev/full").open("wb") as full:
+            ended = await harvester(*command.split(), cwd=tmp_path, env=env, out=full.fileno())
+        assert ended.status == 3, command
+        assert only_line(ended.err) == "standard output: No space left on device"
 
 
 async def test_a_run_that_cannot_say_how_it_ended_has_done_its_work(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -509,31 +510,36 @@ async def test_a_run_that_cannot_say_how_it_ended_has_done_its_work(sandbox: San
 async def test_a_reader_who_has_gone_ends_no_work_and_changes_no_status(
     unbuffered: dict[str, str], tmp_path: Path
 ) -> None:
-    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
-        query = "--search survey"
-        there = " ".join(at(sandbox))
-        left = "| true; exit $PIPESTATUS"
-        ended = await shell(f"harvester run {query} --item 99999999 {there} {left}", tmp_path, **unbuffered)
-        assert ended.returncode == 1, ended.stderr
-        withdrawn = sandbox.world.search("survey")[:20]
+    env = environment(**unbuffered)
+
+    async def unread(*words: object) -> Ended:
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            return await harvester(*words, cwd=tmp_path, env=env, out=writer)
+        finally:
+            os.close(writer)
+
+    async with Sandbox(Settings(items=8, heavy=0)) as sandbox:
+        query = ("--search", "survey", *at(sandbox))
+        ended = await unread("run", *query, "--item", "99999999")
+        assert ended.status == 1, ended.err
+        withdrawn = sandbox.world.search("survey")[:3]
         files = tmp_path / "harvest" / "files"
         old = [path for item_id in withdrawn for path in (files / str(item_id)).rglob("*") if path.is_file()]
         assert old
         for item_id in withdrawn:
             sandbox.world.withdraw(item_id)
-        accept = f"--accept-withdrawals {len(withdrawn)}"
-        ended = await shell(
-            f"harvester run {query} {accept} --prune --yes {there} {left}", tmp_path, **unbuffered
-        )
-        assert ended.returncode == 1, "the item of the first run is nowhere yet"
+        accept = ("--accept-withdrawals", len(withdrawn))
+        ended = await unread("run", *query, *accept, "--prune", "--yes")
+        assert ended.status == 1, "the item of the first run is nowhere yet"
         assert not any(path.exists() for path in old)
         kept = next(path for path in files.rglob("*") if path.is_file())
         kept.write_text("damaged")
-        ended = await shell(f"harvester verify {left}", tmp_path, **unbuffered)
-        assert ended.returncode == 1
-        for command in ("status", "failed", f"plan {query} {there}", f"list {query} {there}"):
-            ended = await shell(f"harvester {command} {left}", tmp_path, **unbuffered)
-            assert (ended.returncode, b"Traceback" in ended.stderr) == (0, False), command
+        assert (await unread("verify")).status == 1
+        for words in (("status",), ("failed",), ("plan", *query), ("list", *query)):
+            ended = await unread(*words)
+            assert (ended.status, "Traceback" in ended.err) == (0, False), words
 
 
 async def test_who_has_left_standard_error_changes_no_status(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -584,8 +590,8 @@ ACCOUNT = r"^(entries|items|files) +(\d+)[^:]*: (.*)$"
 
 
 async def test_the_closing_lines_account_for_everything_and_add_up(tmp_path: Path) -> None:
-    faults = {"always-404": 0.05, "always-403-json": 0.05, "always-gone-file": 0.05, "always-wrong-md5": 0.03}
-    async with Sandbox(Settings(items=150, heavy=0, faults=faults, odd_entries=True)) as sandbox:
+    faults = {"always-404": 0.1, "always-403-json": 0.1, "always-gone-file": 0.1, "always-wrong-md5": 0.1}
+    async with Sandbox(Settings(items=62, heavy=0, faults=faults, odd_entries=True)) as sandbox:
         twice = ("--search", ":tag: tag4", "--item", "no-such-name")
         ended = await harvester(
             "run", "--search", "survey", *twice, "-o", tmp_path, "--exclude", "*.png", *at(sandbox)

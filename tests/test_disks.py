@@ -230,7 +230,7 @@ async def test_a_disk_that_fails_in_the_midst(tmp_path: Path) -> None:
     await mount_image(image, path)
     disk = Disk(path)
     try:
-        async with Sandbox(Settings(items=300, heavy=0)) as sandbox:
+        async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
             run = ("run", "--search", "survey", "-o", disk.out)
             async with started((*run, *at(sandbox, rate="60"))) as process:
                 await until(lambda: len(sandbox.requests_to("storage")) > 40)
@@ -259,10 +259,10 @@ async def test_a_folder_that_vanishes_stops_the_run_and_is_gone_on_with_when_it_
 ) -> None:
     """Without files in flight only the ledger can notice: SQLite writes on into what nobody finds."""
     disk = Disk(tmp_path)
-    async with Sandbox(Settings(items=300, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=120, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "--tasks", "metadata,stats", "-o", disk.out)
         async with started((*words, *at(sandbox, rate="60"))) as process:
-            await until(lambda: len(sandbox.requests_to("stats")) > 100)
+            await until(lambda: len(sandbox.requests_to("stats")) > 40)
             disk.out.rename(tmp_path / "elsewhere")
             with anyio.fail_after(15):
                 assert await process.wait() == 3
@@ -277,7 +277,7 @@ async def test_a_folder_that_vanishes_stops_the_run_and_is_gone_on_with_when_it_
 
 async def test_a_folder_that_vanishes_under_a_download_stops_the_run(tmp_path: Path) -> None:
     disk = Disk(tmp_path)
-    async with Sandbox(Settings(items=200, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=80, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "-o", disk.out)
         async with started((*words, *at(sandbox, rate="60"))) as process:
             await until(lambda: len(sandbox.requests_to("storage")) > 40)
@@ -443,14 +443,14 @@ async def test_without_locks_what_a_killed_run_left_is_no_obstacle(
 
 async def test_without_locks_a_killed_run_is_gone_on_with(tmp_path: Path, no_locks: dict[str, str]) -> None:
     disk = Disk(tmp_path)
-    async with Sandbox(Settings(items=200, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "-o", disk.out)
         async with started((*words, *at(sandbox, rate="60")), **no_locks) as process:
-            await until(lambda: len(sandbox.requests_to("stats")) > 100)
+            await until(lambda: len(sandbox.requests_to("stats")) > 50)
             process.kill()
             await process.wait()
         moment = recorded(disk.out, sandbox)
-        assert len(moment.records) > 20
+        assert len(moment.records) > 10
         env = environment(**no_locks)
         ended = await harvester(*words, *at(sandbox), env=env)
         assert ended.status == 0, ended.err
@@ -483,7 +483,7 @@ async def test_without_locks_a_second_run_is_refused_and_status_works(
             await until(lambda: bool(sandbox.requests))
             ended = await harvester(*words, env=env)
             assert_stopped(ended, f"another run (process {process.pid} on")
-            for _ in range(5):
+            for _ in range(2):
                 told = await harvester("status", "-o", tmp_path, env=env)
                 assert told.status == 0, told.err
                 assert f"running by process {process.pid}" in told.out
@@ -493,7 +493,7 @@ async def test_without_locks_a_second_run_is_refused_and_status_works(
 async def test_a_folder_written_with_locks_is_gone_on_with_where_there_are_none(
     tmp_path: Path, no_locks: dict[str, str]
 ) -> None:
-    async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=6, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
         assert (await harvester(*words)).status == 0
         assert (await harvester(*words, env=environment(**no_locks))).status == 0

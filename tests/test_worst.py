@@ -35,7 +35,11 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads the kilobyt
 @on_linux
 @pytest.mark.parametrize(
     "name",
-    ["a page of 30 million ones", "a record with 20 million authors", "a title of 66 MB, four times as wide"],
+    [
+        "a title of 66 MB, four times as wide",
+        pytest.param("a page of 30 million ones", marks=pytest.mark.nightly),
+        pytest.param("a record with 20 million authors", marks=pytest.mark.nightly),
+    ],
 )
 async def test_an_answer_takes_less_than_300_mb(name: str, tmp_path: Path) -> None:
     """`make soak ONLY=memory` tries all of them."""
@@ -45,9 +49,9 @@ async def test_an_answer_takes_less_than_300_mb(name: str, tmp_path: Path) -> No
 
 @on_linux
 async def test_large_answers_to_many_workers_take_turns(tmp_path: Path) -> None:
-    answer = Answer({"bloated": ("totals",), "items": 5})
-    assert await peak(answer, tmp_path / "out") <= (1, MOST_MEMORY)  # five of 66 MB are more
-    assert len(rows(tmp_path / "out" / "failures.csv")) >= 4
+    answer = Answer({"bloated": ("totals",), "items": 3})
+    assert await peak(answer, tmp_path / "out") <= (1, 190_000_000)  # 130 MB in turns, 250 MB at once
+    assert len(rows(tmp_path / "out" / "failures.csv")) == 3
 
 
 async def test_while_a_large_answer_is_read_everything_else_goes_on(tmp_path: Path) -> None:
@@ -55,7 +59,7 @@ async def test_while_a_large_answer_is_read_everything_else_goes_on(tmp_path: Pa
 
 
 async def test_a_long_text_is_kept_whole_and_only_its_beginning_is_shown(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=20, heavy=0, hostile=("wide-title",))) as sandbox:
+    async with Sandbox(Settings(items=2, heavy=0, hostile=("wide-title",))) as sandbox:
         told = config(sandbox, tmp_path, tasks=["metadata"])
         assert (await harvest(told)).exit_status == 0
         item_id = sandbox.world.hostile_items["wide-title"]
@@ -72,9 +76,12 @@ async def test_a_long_text_is_kept_whole_and_only_its_beginning_is_shown(tmp_pat
         assert again.run["changes"] == {}
 
 
-@pytest.mark.parametrize("where", ["listing", "files", "versions"])
-async def test_an_answer_of_too_many_values_costs_what_was_asked_for(where: str, tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=60, heavy=0, bloated=(where,))) as sandbox:
+@pytest.mark.parametrize(("where", "items"), [("listing", 8), ("files", 8), ("versions", 34)])
+async def test_an_answer_of_too_many_values_costs_what_was_asked_for(
+    where: str, items: int, tmp_path: Path
+) -> None:
+    """As many items as there must be for one with many files, or with versions, to be among them."""
+    async with Sandbox(Settings(items=items, heavy=0, bloated=(where,))) as sandbox:
         told = config(sandbox, tmp_path, tasks=["metadata"], versions="all")
         summary = await harvest(told)
         errors = [row["error"] for row in rows(tmp_path / "failures.csv")]
@@ -103,7 +110,9 @@ def json_of(chance: random.Random, depth: int = 0) -> object:
     return {f'"{number}\\': json_of(chance, depth + 1) for number in range(chance.randrange(4))}
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(
+    "seed", [1, 28, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in (0, *range(2, 10)))]
+)
 def test_of_texts_that_are_too_long_the_beginnings_are_read(seed: int) -> None:
     chance = random.Random(seed)
     raw = json.dumps([json_of(chance) for _ in range(3)], ensure_ascii=seed % 2 == 0).encode()
@@ -216,7 +225,7 @@ async def test_an_answer_that_takes_long_may_not_keep_others_waiting() -> None:
 
 
 async def test_one_odd_file_costs_that_file_and_no_other(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=20, heavy=0, hostile=("odd-file",))) as sandbox:
+    async with Sandbox(Settings(items=2, heavy=0, hostile=("odd-file",))) as sandbox:
         ended = await harvester("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
         assert ended.status == 1
         odd = str(sandbox.world.hostile_items["odd-file"])

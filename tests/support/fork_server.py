@@ -110,19 +110,19 @@ def _is_readable(descriptor: int) -> bool:
         return bool(selector.select(timeout=0))
 
 
-def is_fork_worthwhile(env: Mapping[str, str]) -> bool:
-    """Return whether a fork would be what a new process with this environment is, and costs less."""
+def choose_fork(env: Mapping[str, str]) -> bool:
+    """Count a use; return whether a fork would be what a new process with this environment is, for less."""
     fixed = _fixed(env)
     if not CAN_FORK or any(name.startswith("MALLOC_") for name, _ in fixed):
         return False  # what memory a process takes is not told by a fork
-    return fixed == _fixed(os.environ) or _uses(fixed) > _USES_BEFORE_A_SERVER
+    return fixed == _fixed(os.environ) or _count_use(fixed) > _USES_BEFORE_A_SERVER
 
 
 def _fixed(env: Mapping[str, str]) -> _Fixed:
     return frozenset((name, text) for name, text in env.items() if name.startswith(_FIXED_AT_START))
 
 
-def _uses(fixed: _Fixed) -> int:
+def _count_use(fixed: _Fixed) -> int:
     return next(_counter(fixed))
 
 

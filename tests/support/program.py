@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ import anyio
 from harvester import load_config
 from harvester.config import Config
 from harvester.sandbox import Sandbox
-from tests.support.fork_server import Process, fork, is_fork_worthwhile
+from tests.support.fork_server import Process, choose_fork, fork
 
 TOKEN = "sandbox-token"
 
@@ -38,27 +39,38 @@ def environment(**more: str) -> dict[str, str]:
 
 
 async def harvester(
-    *words: object, cwd: Path | None = None, stdin: str = "", env: dict[str, str] | None = None
+    *words: object,
+    cwd: Path | None = None,
+    stdin: str = "",
+    env: dict[str, str] | None = None,
+    out: int | None = None,
 ) -> Ended:
-    """Run the program to its end, in a forked process where that is the same as a new one."""
+    """
+    Run the program to its end, in a forked process where that is the same as a new one.
+
+    ``out``: a descriptor for its standard output, which is then not returned.
+    """
     env = environment() if env is None else env
-    if is_fork_worthwhile(env):
-        return await _forked(words, env, cwd, stdin)
+    if choose_fork(env):
+        return await _forked(words, env, cwd, stdin, out)
     done = await anyio.run_process(
         [sys.executable, "-m", "harvester", *map(str, words)],
         cwd=cwd,
         input=stdin.encode(),
+        stdout=subprocess.PIPE if out is None else out,
         env=env,
         check=False,
     )
-    return Ended(done.returncode, _text(done.stdout), _text(done.stderr))
+    return Ended(done.returncode, _text(done.stdout or b""), _text(done.stderr))
 
 
-async def _forked(words: Sequence[object], env: Mapping[str, str], cwd: Path | None, stdin: str) -> Ended:
+async def _forked(
+    words: Sequence[object], env: Mapping[str, str], cwd: Path | None, stdin: str, instead: int | None
+) -> Ended:
     with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
         given.write(stdin.encode())
         given.seek(0)
-        streams = (given.fileno(), out.fileno(), err.fileno())
+        streams = (given.fileno(), out.fileno() if instead is None else instead, err.fileno())
         process = fork(words, env=env, cwd=cwd, streams=streams)
         try:
             status = await process.wait()
@@ -105,7 +117,7 @@ async def started(words: Sequence[object], may_fork: bool = True, /, **more: str
     env = environment(**more)
     with Path(os.devnull).open("r+b") as nowhere:
         process: Process
-        if may_fork and is_fork_worthwhile(env):
+        if may_fork and choose_fork(env):
             process = fork(words, env=env, streams=(nowhere.fileno(),) * 3)
         else:
             command = [sys.executable, "-m", "harvester", *map(str, words)]
