@@ -388,7 +388,7 @@ async def test_a_terminal_shows_a_live_display(sandbox: Sandbox, tmp_path: Path)
     assert done.returncode == 0, shown
     assert "requests/s of 30" in shown
     assert "downloads" in shown
-    assert "complete: all that was asked for is there" in shown
+    assert "complete: all requested data is here" in shown
 
 
 async def test_an_escape_sequence_in_a_title_reaches_no_terminal(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -288,7 +288,7 @@ async def test_a_ledger_is_not_made_anew_under_a_run_that_is_at_work(
         await until(lambda: bool(list(tmp_path.glob(NAME))) and runs_of(tmp_path) > 0)
         ended = await harvester(*words, *at(sandbox), "--rebuild")
         assert ended.status == 3, ended.err
-        assert "is at work here" in ended.err
+        assert "is using this folder" in ended.err
         assert process.returncode is None
     assert not list(tmp_path.glob("harvest.db.*-*-*"))
 

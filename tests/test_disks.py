@@ -368,7 +368,7 @@ def test_a_claim_whose_heartbeat_moves_is_never_taken_over_whatever_its_age(tmp_
 
     heartbeat = Heartbeat(beat, seconds=0.1)
     heartbeat.start()
-    with pytest.raises(FolderLocked, match="is at work here"):
+    with pytest.raises(FolderLocked, match="is using this folder"):
         claim_file(tmp_path, seconds=5).take()
     heartbeat.stop()
     claim_file(tmp_path).take()

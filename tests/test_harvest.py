@@ -26,7 +26,7 @@ async def test_a_search_ends_with_the_truth(sandbox: Sandbox, tmp_path: Path) ->
     query = ':category: "Digital Humanities" OR :category: "Environmental Humanities"'
     ended = await harvester("run", "--search", query, "-o", tmp_path, *at(sandbox))
     assert ended.status == 0, ended.err
-    assert "complete: all that was asked for is there" in ended.out
+    assert "complete: all requested data is here" in ended.out
     ids = sandbox.world.search(query)
     assert 40 < len(ids) < 100
     assert_complete(tmp_path, sandbox, ids)

@@ -87,7 +87,7 @@ async def test_a_run_that_lives_is_refused_to_others_whatever_its_clock_says(
     first = Ledger(tmp_path, clock=lambda: time.time() + ahead)
     first.open()
     forget_identity(tmp_path)
-    with pytest.raises(FolderLocked, match=f"process {os.getpid()} on .* is at work here"):
+    with pytest.raises(FolderLocked, match=f"process {os.getpid()} on .* is using this folder"):
         Ledger(tmp_path, timing=QUICK).open()
     with Reader(tmp_path) as reader:
         assert (told := reader.last_run()) is not None
@@ -124,7 +124,7 @@ async def test_a_run_in_a_long_transaction_is_not_taken_for_dead(tmp_path: Path)
     thread = threading.Thread(target=work_long)
     thread.start()
     begun.wait()
-    with pytest.raises(FolderLocked, match="is at work here"):
+    with pytest.raises(FolderLocked, match="is using this folder"):
         Ledger(tmp_path, timing=Timing(watch_seconds=0.5)).open()
     thread.join()
     await first.close("finished")

@@ -312,7 +312,7 @@ ledger = Ledger(Path({str(tmp_path)!r})); ledger.open(); print("held", flush=Tru
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(FolderLocked, match=f"process {other.pid} on .* is at work here"):
+        with pytest.raises(FolderLocked, match=f"process {other.pid} on .* is using this folder"):
             Ledger(tmp_path).open()
         with Reader(tmp_path) as reader:
             last = reader.last_run()
@@ -355,7 +355,7 @@ def test_a_damaged_ledger_is_refused_and_untouched(tmp_path: Path) -> None:
     path = tmp_path / "harvest.db"
     path.write_bytes(os.urandom(8192))
     before = path.read_bytes()
-    with pytest.raises(StorageError, match="is damaged: .*file is not a database; it is left as it is"):
+    with pytest.raises(StorageError, match="is damaged: .*file is not a database; it was not changed"):
         Ledger(tmp_path).open()
     assert path.read_bytes() == before
 
@@ -839,7 +839,7 @@ def test_tables_are_not_changed_under_an_older_run_that_is_at_work(tmp_path: Pat
 
     heartbeat = Heartbeat(beat, seconds=0.2)
     heartbeat.start()
-    with pytest.raises(FolderLocked, match=f"process {os.getppid()} on .* is at work here"):
+    with pytest.raises(FolderLocked, match=f"process {os.getppid()} on .* is using this folder"):
         Ledger(tmp_path).open()
     with Reader(tmp_path) as reader:  # a copy of it
         last = reader.last_run()

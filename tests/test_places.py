@@ -317,9 +317,9 @@ async def test_a_claim_that_a_killed_run_left_is_taken_over_and_no_log_is_tried(
             await process.wait()
         (claim,) = tmp_path.glob("*.claim")
         opened = open_to_write(tmp_path / "harvest.db", Watch(tmp_path))
-        assert opened.claim_file is not None, "a log is for a folder that nobody claims"
+        assert opened.lease_file is not None, "a log is for a folder that nobody claims"
         opened.db.close()
-        opened.claim_file.drop()
+        opened.lease_file.drop()
         assert not claim.exists()
         assert (await harvester(*words, *at(sandbox), env=environment(**env))).status == 0
 

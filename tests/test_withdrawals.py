@@ -292,7 +292,7 @@ DOUBTS = {
     " WHERE file_id IN (SELECT file_id FROM files WHERE item_key = 5000001 ORDER BY 1 LIMIT 2)",
     "1 items were not found, and are not yet marked as withdrawn": "UPDATE work"
     " SET state = 'failed', failure_kind = 'suspected' WHERE task = 'metadata' AND item_key = 5000004",
-    "1 records are still to be asked for": "UPDATE work SET state = 'pending' WHERE task = 'metadata'"
+    "1 records are still pending": "UPDATE work SET state = 'pending' WHERE task = 'metadata'"
     " AND item_key = 5000004",
     "1 listings failed": "INSERT INTO listing_failures (task, subject, error, failure_kind, attempts)"
     " VALUES ('listing', 'search x', 'refused', 'permanent', 1)",

@@ -46,7 +46,7 @@ def closing(summary: Summary, config: Config) -> str:
     elif run["unaccounted"]:
         lines.append(f"{run['unaccounted']} tasks are unaccounted for; run again, and please report this")
     else:
-        lines.append("complete: all that was asked for is there")
+        lines.append("complete: all requested data is here")
     return "\n".join(lines)
 
 

@@ -49,23 +49,23 @@ def readable(raw: bytes) -> bytes:
     """
     if len(raw) <= _CHUNK and raw.count(b"[") + raw.count(b"{") <= MOST_DEPTH:
         return raw
-    scales = _Scales()
+    estimate = _MemoryEstimate()
     for begin in range(0, len(raw), _CHUNK):
-        scales.put(raw[begin : begin + _CHUNK])
-    return _abridged(raw, scales.too_long) if scales.too_long else raw
+        estimate.add(raw[begin : begin + _CHUNK])
+    return _abridged(raw, estimate.too_long) if estimate.too_long else raw
 
 
 def _abridged(raw: bytes, too_long: list[tuple[int, int]]) -> bytes:
-    pieces: list[bytes | memoryview] = []
+    chunks: list[bytes | memoryview] = []
     done = 0
     with memoryview(raw) as view:
         for begin, end in too_long:
             if raw[end + 1 : end + BEGINNING].lstrip().startswith(b":"):
                 raise InvalidResponse("JSON with a key that is too long")
-            pieces += [view[done:begin], _beginning(raw[begin : begin + BEGINNING])]
+            chunks += [view[done:begin], _beginning(raw[begin : begin + BEGINNING])]
             done = end
-        pieces.append(view[done:])
-        return b"".join(pieces)
+        chunks.append(view[done:])
+        return b"".join(chunks)
 
 
 def _beginning(text: bytes) -> bytes:
@@ -78,7 +78,7 @@ def _marks(text: bytes) -> int:
     return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
-class _Scales:
+class _MemoryEstimate:
     """
     Estimates the memory of JSON chunk by chunk.
 
@@ -97,7 +97,7 @@ class _Scales:
         self._counted = 0
         self._width = 1
 
-    def put(self, chunk: bytes) -> None:
+    def add(self, chunk: bytes) -> None:
         """
         Add the next chunk.
 

@@ -36,7 +36,7 @@ Count = Annotated[int, Rule(">= 1", lambda number: number >= 1)]
 Natural = Annotated[int, Rule(">= 0", lambda number: number >= 0)]
 Id = Annotated[int, at_most(2**63 - 1)]
 """figshare's id of a group, a collection, a project or an institution."""
-Line = Annotated[str, Rule("of one line that can be printed", str.isprintable)]
+SingleLine = Annotated[str, Rule("of one line that can be printed", str.isprintable)]
 _WEB = r"^https?://[^\s/]+"
 Address = Annotated[str, Rule(f"matching regex {_WEB!r}", lambda text: re.search(_WEB, text))]
 
@@ -113,7 +113,7 @@ class Services(Table):
     api: Address = "https://api.figshare.com/v2"
     stats: Address = "https://stats.figshare.com"
     token_env: str = "FIGSHARE_TOKEN"  # noqa: S105 - the name of a variable, not a token
-    contact: Line = ""
+    contact: SingleLine = ""
     impersonate: Natural = 0
     private_networks: tuple[Annotated[str, _NetworkRange], ...] = ()
 

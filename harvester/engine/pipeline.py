@@ -270,7 +270,7 @@ class Pipeline:
             result = held if isinstance(held, FileResult) else await self._executor.fetch(held)
         if result.status is FileStatus.PENDING:
             log.info("item %d, file %d: %s", file.item_id, file.file.id, result.error)
-            await self._ledger.change(self._ledger.files.put_off, file.item_key, file.file.id, file.seq)
+            await self._ledger.change(self._ledger.files.defer, file.item_key, file.file.id, file.seq)
         else:
             self._report_file(file, result)
             await self._ledger.save(replace(result, seq=file.seq))

@@ -2,7 +2,7 @@
 Output tables: the name, the typed columns and the rows of each table.
 
 A column is added only here: renderers such as `csv_file.py` use these tables. `clean_cell` sanitises cells
-for spreadsheets.
+for spreadsheets, against CSV injection.
 """
 
 from __future__ import annotations

@@ -120,9 +120,12 @@ async def connect(config: Config, hooks: RunHooks = DEFAULT_HOOKS) -> AsyncItera
 def _proxies(config: Config) -> Proxies:
     """Return the proxies of the environment, or else those of the system's settings."""
     if config.proxies.proxy is None and sys.platform in {"darwin", "win32"}:
-        told = {"HTTPS_PROXY": getproxies().get("https", ""), "NO_PROXY": ",".join(config.proxies.exceptions)}
+        settings = {
+            "HTTPS_PROXY": getproxies().get("https", ""),
+            "NO_PROXY": ",".join(config.proxies.exceptions),
+        }
         try:
-            return read_proxies(told)
+            return read_proxies(settings)
         except ValueError as exc:
             raise UsageError(f"the proxy in the system's settings: {exc}") from exc
     return config.proxies
@@ -167,13 +170,13 @@ def fit_to_limits(config: Config) -> Config:
 
     Raises what `resource_limits.fitted` raises.
     """
-    told = config.concurrency
-    workers, downloads = fitted(told.workers, told.downloads)
-    if (workers, downloads) != (told.workers, told.downloads):
+    wanted = config.concurrency
+    workers, downloads = fitted(wanted.workers, wanted.downloads)
+    if (workers, downloads) != (wanted.workers, wanted.downloads):
         log.warning(
             "open files: too few are allowed (ulimit -n): %d workers and %d downloads are used, "
             "not %d and %d",
-            workers, downloads, told.workers, told.downloads,
+            workers, downloads, wanted.workers, wanted.downloads,
         )  # fmt: skip
-    fewer = Concurrency(workers=workers, queue=told.queue, downloads=downloads)
+    fewer = Concurrency(workers=workers, queue=wanted.queue, downloads=downloads)
     return Config(**{**vars(config), "concurrency": fewer})

@@ -61,7 +61,7 @@ async def decide(
 
 async def resolve_suspected(ledger: Ledger, counters: RunCounters, doubt: str) -> None:
     """Mark suspected items as withdrawn; if there is a `doubt`, as temporary failures."""
-    items, _, visits = await ledger.read(ledger.withdrawals.suspected)
+    items, _, entries = await ledger.read(ledger.withdrawals.suspected)
     if not items:
         return
     if doubt:
@@ -69,6 +69,6 @@ async def resolve_suspected(ledger: Ledger, counters: RunCounters, doubt: str) -
         await ledger.change(ledger.withdrawals.doubt, f"figshare no longer has it; {doubt}")
     else:
         await ledger.change(ledger.withdrawals.believe)
-        counters.items_failed -= visits
-        counters.items_done += visits
+        counters.items_failed -= entries
+        counters.items_done += entries
         log.info("%d items are withdrawn: figshare no longer has them", items)

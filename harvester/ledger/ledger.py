@@ -1,10 +1,10 @@
 """
-Group commit: the ledger as a run writes it.
+Group commit: the ledger for the run that writes it.
 
-One connection, used by one thread at a time, off the event loop. Results are collected here and
-written together every `BATCH_SECONDS` or `BATCH_ROWS`, whichever comes first, so that one commit
-serves many workers. What belongs together (a record, the files it makes owed, the state of its
-tasks) is one entry of a batch, and a batch is one transaction: it is there whole or not at all.
+It has one connection, used by one thread at a time, off the event loop. Results are collected here and
+written together every `BATCH_SECONDS` or `BATCH_ROWS`, whichever comes first, so that one commit serves many
+workers. Data that belongs together (a record, its pending files, the state of its tasks) is one entry of a
+batch, and a batch is one transaction.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Args = TypeVarTuple("Args")
 BATCH_SECONDS = 0.2
 BATCH_ROWS = 1000
 _BYTES_OF_A_ROW = 10_000
-"""A record of as many counts for one more: large ones must not wait in memory together."""
+"""This many bytes of a record count as one row, so that few large records wait in memory."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ class RunEnd:
     """
     How a run ended.
 
-    ``outcome``: "finished", "interrupted" or "stopped". ``is_clean``: it met no error.
+    ``outcome``: "finished", "interrupted" or "stopped". ``is_clean``: there were no errors.
     """
 
     outcome: str
@@ -78,10 +78,10 @@ class Ledger:
     """
     The ledger of one output folder, held by one run.
 
-    Its tables are written to in one thread: call their methods through `read` and `change`.
+    Its tables are used in one thread: call their methods through `read` and `change`.
 
-    ``changed`` is an event that the next change sets; take it before you look, then wait for it.
-    ``drawback`` says what the file system cannot do, "" where it can do all.
+    ``changed``: an event that the next change sets; take it before you read, then wait for it.
+    ``drawback``: what the file system does not support, "" for nothing.
     """
 
     queue: WorkQueue
@@ -119,10 +119,11 @@ class Ledger:
     @asynccontextmanager
     async def hold(self, job: str = "harvest", *, if_cancelled: str = "stopped") -> AsyncIterator[RunEnd]:
         """
-        Hold the folder for the block: write what it reports, and record at its end how it ended.
+        Hold the folder during the block, write its results, and record its outcome at the end.
 
-        An error means "stopped", a cancellation `if_cancelled`; else what the block says counts. A run that
-        is cancelled while it still watches another one takes nothing. Raises what `open` raises.
+        The outcome is "stopped" after an error, `if_cancelled` after a cancellation, and else the one that
+        the block sets. A run that is cancelled while it watches another one does not take the folder. Raises
+        what `open` raises.
         """
         await to_thread.run_sync(partial(self.open, job, checkpoint=from_thread.check_cancelled))
         end, said = RunEnd("stopped"), RunEnd("finished")
@@ -138,13 +139,13 @@ class Ledger:
 
     def open(self, job: str = "harvest", *, checkpoint: Callable[[], None] = lambda: None) -> None:
         """
-        Open or make the database and claim the folder for this run; `job` says what it does.
+        Open or create the database and acquire the lease on the folder for this run; `job`: its kind.
 
-        Where the last run has not said that it ended, and may still be at work, its heartbeat is watched;
-        `checkpoint` is called meanwhile, so that this can be given up: it raises.
+        If the last run has no recorded end and may still be active, its heartbeat is watched.
+        `checkpoint`: called meanwhile; it may raise to cancel.
 
         Raises:
-            FolderLocked: another run is at work here.
+            FolderLocked: another run is active here.
             UsageError: a newer version wrote it.
             StorageError: it is damaged or cannot be written.
         """
@@ -152,7 +153,7 @@ class Ledger:
 
     @asynccontextmanager
     async def copied(self) -> AsyncIterator[None]:
-        """Let the block work on a copy of the ledger's state; the ledger, if there is one, is only read."""
+        """Use a copy of the ledger's state during the block; the ledger, if there is one, is only read."""
         await to_thread.run_sync(lambda: self._use(StateCopy(self.path, self._clock)))
         try:
             yield
@@ -174,7 +175,7 @@ class Ledger:
         self.withdrawals = Withdrawals(db, self.items.withdraw)
 
     async def close(self, outcome: str, *, clean: bool = False) -> None:
-        """Write what is left, record how the run ended, `clean`: without an error, and let the folder go."""
+        """Write the rest, record the outcome (`clean`: without errors), and release the lease."""
         with anyio.CancelScope(shield=True):
             try:
                 await self.flush()
@@ -188,10 +189,10 @@ class Ledger:
                 self.listings.advance_watermarks()
             self._lease.end(outcome)
 
-    # -- the plumbing of batches ----------------------------------------------------------------
+    # -- batches -------------------------------------------------------------------------------
 
     async def keep(self) -> None:
-        """Write what was collected, again and again, and show a sign of life; run it as a task."""
+        """Write collected results repeatedly, and renew the heartbeat; run it as a background task."""
         while True:
             with anyio.move_on_after(self._timing.watch_seconds / 3):
                 await self._waiting.wait()
@@ -199,26 +200,26 @@ class Ledger:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what was collected so far; when this returns it is on the disk."""
+        """Write all results collected so far; they are durable when this returns."""
         batch, self._batch = self._batch, _Batch()
-        if self._waiting.is_set():  # else `keep` is still waiting for this very event
+        if self._waiting.is_set():  # else `keep` still waits for this event
             self._waiting = anyio.Event()
         self._writing.append(batch)
-        with anyio.CancelScope(shield=True):  # what was collected must not be lost on the way
+        with anyio.CancelScope(shield=True):  # collected results must not be lost
             await self.read(self._write, batch)
         self._writing.remove(batch)
         if batch.entries:
             self.notify()
 
     def notify(self) -> None:
-        """Wake those who wait for `changed`."""
+        """Set `changed`, which wakes all tasks that wait for it."""
         self.changed.set()
         self.changed = anyio.Event()
 
     # -- the thread of the ledger -----------------------------------------------------------------
 
     async def read(self, work: Callable[[*Args], T], *args: *Args) -> T:
-        """Return `work(*args)`, a method of a table; what was collected may not be written yet."""
+        """Return `work(*args)`, a method of a table; collected results may not be written yet."""
 
         def guarded() -> T:
             with database_errors(self.path):
@@ -227,7 +228,7 @@ class Ledger:
         return await to_thread.run_sync(guarded, limiter=self._thread)
 
     async def change(self, work: Callable[[*Args], T], *args: *Args) -> T:
-        """Return `work(*args)`, done in a transaction after what was collected; it is on the disk then."""
+        """Return `work(*args)`, run in a transaction after all collected results; it is durable then."""
 
         def at_once() -> T:
             with self._lease.transaction():
@@ -258,21 +259,21 @@ class Ledger:
         failpoint("ledger: after a commit")
 
     async def confirm(self) -> None:
-        """Find out that this run still holds the folder; raises `FolderLocked` where another one does."""
+        """Check that this run still holds the folder; raise `FolderLocked` if another run does."""
         await self.read(self._lease.confirm)
 
     def now(self) -> str:
         """Return the time by the ledger's clock, as ISO 8601."""
         return lease_row.iso(self._clock())
 
-    # -- what takes several tables ------------------------------------------------------------------
+    # -- operations on several tables -------------------------------------------------------------------
 
     async def begin(self, spec: RunSpec) -> tuple[int, int]:
         """
-        Put everything that is pending in line; return the numbers of items and files in it.
+        Queue all pending work; return the numbers of items and files in the queue.
 
-        Listings begin anew after a run that finished and go on after one that did not; what
-        failed is pending again; tasks and file rules that are new apply to what is already here.
+        Listings restart after a finished run, and continue after any other. Failed work is pending again. New
+        tasks and file rules apply to items and files that are already here.
         """
         return await self.change(self._begin, spec)
 
@@ -284,7 +285,7 @@ class Ledger:
         return self.queue.enqueue_all(spec)
 
     async def begin_again(self, failure_kinds: Sequence[str]) -> RequeuedWork:
-        """Put what failed with one of these kinds in line once more; listings go on where they were."""
+        """Queue failures of these kinds again; listings continue at their cursors."""
         return await self.change(self._begin_again, failure_kinds)
 
     def _begin_again(self, failure_kinds: Sequence[str]) -> RequeuedWork:
@@ -292,15 +293,15 @@ class Ledger:
         return RequeuedWork(listings, *self.queue.requeue_failed(failure_kinds), names)
 
     async def pending_items(self, after: int, most: int) -> list[PendingItem]:
-        """Return the next items in line behind the seq `after`, with their pending tasks."""
+        """Return the next items in the queue after the seq `after`, with their pending tasks."""
         items = await self.read(self.queue.items, after, most)
-        # What is written meanwhile came too late for this answer.
+        # Taken first: later writes are not in this answer, and set the event again.
         done = _done([entry for batch in (*self._writing, self._batch) for entry in batch.entries])
         return [replace(item, tasks=item.tasks - done.get(item.item_key, set())) for item in items]
 
 
 def _rows(entry: Entry) -> int:
-    """Return about how many rows an entry changes."""
+    """Return the approximate number of rows that an entry changes."""
     if not isinstance(entry, ItemResult):
         return 1
     rows = 3
@@ -311,7 +312,7 @@ def _rows(entry: Entry) -> int:
 
 
 def _done(entries: Sequence[Entry]) -> dict[ItemKey, set[str]]:
-    """Return the tasks of each item that are done, but for its record: that may be another by now."""
+    """Return the finished tasks of each item, except metadata, as its record may have been replaced since."""
     done: dict[ItemKey, set[str]] = {}
     for entry in entries:
         if isinstance(entry, ItemResult):

@@ -137,7 +137,7 @@ class Placement:
                     file_id: path for file_id, path in wanted.items() if file_id not in here
                 }
             await self._rename(renames)
-            await self._ledger.change(self._journal.place, placed)
+            await self._ledger.change(self._journal.save_paths, placed)
 
     async def _here(self, item: ItemFiles) -> dict[int, str]:
         """Return the paths of the fetched files; a killed run may not have recorded all."""

@@ -108,15 +108,15 @@ def _without(pattern: re.Pattern[bytes], raw: bytes) -> bytes:
     """Remove all matches; a large answer is processed in windows, as a match holds the interpreter lock."""
     if len(raw) <= _WINDOW:
         return pattern.sub(MARK.encode(), raw)
-    pieces: list[bytes] = []
+    chunks: list[bytes] = []
     done = 0
     for begin in range(0, len(raw), _WINDOW):
         for found in pattern.finditer(raw, max(begin, done), begin + _WINDOW + _OVERLAP):
             if found.start() >= begin + _WINDOW:
                 break
-            pieces += [raw[done : found.start()], MARK.encode()]
+            chunks += [raw[done : found.start()], MARK.encode()]
             done = found.end()
-    return b"".join([*pieces, raw[done:]]) if pieces else raw
+    return b"".join([*chunks, raw[done:]]) if chunks else raw
 
 
 @functools.lru_cache(maxsize=64)

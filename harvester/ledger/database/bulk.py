@@ -2,7 +2,7 @@
 Bulk insert, update and select: one SQL statement for many rows.
 
 Each step of a statement releases Python's interpreter lock and has to get it back from a busy event loop.
-Single rows would wait for it once for each row. So many rows go into one statement.
+Single rows would wait for it once for each row, so one statement writes many rows.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def write(
 
     `weigh`: returns the bytes of a row, for rows that may be large.
     """
-    return sum(_run(db, sql, piece).rowcount for piece in _batches(rows, weigh))
+    return sum(_run(db, sql, batch).rowcount for batch in _batches(rows, weigh))
 
 
 def select(db: sqlite3.Connection, sql: str, rows: Iterable[Row]) -> list[Row]:
     """Run `sql`, as `write` does, and return its rows."""
-    return [row for piece in _batches(rows, lambda _: 0) for row in _run(db, sql, piece)]
+    return [row for batch in _batches(rows, lambda _: 0) for row in _run(db, sql, batch)]
 
 
 def fetch(
@@ -57,13 +57,13 @@ def _run(db: sqlite3.Connection, sql: str, rows: list[Row]) -> sqlite3.Cursor:
 
 
 def _batches(rows: Iterable[Row], weigh: Callable[[Row], int]) -> Iterator[list[Row]]:
-    piece: list[Row] = []
+    batch: list[Row] = []
     size = 0
     for row in rows:
-        piece.append(row)
+        batch.append(row)
         size += weigh(row)
-        if len(piece) >= ROWS_AT_ONCE or size >= BYTES_AT_ONCE:
-            yield piece
-            piece, size = [], 0
-    if piece:
-        yield piece
+        if len(batch) >= ROWS_AT_ONCE or size >= BYTES_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -234,8 +234,8 @@ def migrate(connection: sqlite3.Connection, *, check: Callable[[], None] = lambd
 def _statements(script: str) -> Iterator[str]:
     """Split a script into statements; sqlite3's `executescript` would commit the open transaction."""
     statement = ""
-    for piece in script.split(";")[:-1]:
-        statement += piece + ";"
+    for part in script.split(";")[:-1]:
+        statement += part + ";"
         if sqlite3.complete_statement(statement):  # False if the semicolon is in a comment
             yield statement
             statement = ""

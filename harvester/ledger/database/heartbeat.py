@@ -108,7 +108,7 @@ class Watch:
     def in_use(self, sign: Sign) -> FolderLocked:
         """Return the error that names the active run."""
         return FolderLocked(
-            f"{self._folder}: another run ({sign.process}) is at work here; wait for it, or "
+            f"{self._folder}: another run ({sign.process}) is using this folder; wait for it, or "
             "give this one its own folder with --output"
         )
 
@@ -119,7 +119,7 @@ class Watch:
         import logging  # noqa: PLC0415 - `status` needs none
 
         logging.getLogger(__name__).warning(
-            "%s: %s may still be at work: watching its heartbeat for %.0f s",
+            "%s: %s may still be active: watching its heartbeat for %.0f s",
             self._folder, found.process, self._seconds,
         )  # fmt: skip
 

@@ -18,7 +18,7 @@ from harvester.ledger.database.schema import SCHEMA
 from harvester.models import FileStatus, WorkState
 
 REBUILD = (
-    "it is left as it is. Restore it from a copy, or make it anew from the files here and from figshare: "
+    "it was not changed. Restore it from a copy, or rebuild it from the files here and from figshare: "
     "`harvester run --rebuild`, with the same sources as before"
 )
 _FILES = ", ".join(f"'{status}'" for status in FileStatus)
@@ -107,7 +107,7 @@ def check_empty(path: Path) -> None:
     """
     sizes = [_size(path.with_name(f"{path.name}{end}")) for end in ("", "-wal", "-journal")]
     if sizes[0] == 0 and not any(sizes[1:]) and any((path.parent / name).exists() for name in _OUTPUTS):
-        raise damaged(path, "it is empty, and there is a harvest beside it")
+        raise damaged(path, "it is empty, but the folder contains a harvest")
 
 
 def _size(path: Path) -> int | None:

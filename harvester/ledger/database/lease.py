@@ -50,7 +50,7 @@ class Lease:
         with ExitStack() as undo:
             undo.enter_context(database_errors(path))
             opened = open_to_write(path, watch)
-            self.db, self.drawback, self._claim_file = opened
+            self.db, self.drawback, self._lease_file = opened
             undo.callback(self._close)
             self.db.execute("PRAGMA synchronous = FULL")
             self.db.execute("PRAGMA foreign_keys = ON")
@@ -79,12 +79,12 @@ class Lease:
 
     def _open_beside(self, opened: Opened) -> sqlite3.Connection | None:
         """Open the second connection, for the heartbeat; None if a lease file is used instead."""
-        return open_beside(self._path) if opened.claim_file is None else None
+        return open_beside(self._path) if opened.lease_file is None else None
 
     def _beat(self) -> bool:
         """Renew the heartbeat; return whether this run still holds the folder."""
-        if self._claim_file is not None:
-            return self._claim_file.renew()
+        if self._lease_file is not None:
+            return self._lease_file.renew()
         assert self._beside is not None
         try:
             with at_once(self._beside):
@@ -103,7 +103,7 @@ class Lease:
                 f"{self._path}: has vanished or was replaced; bring the folder back and run again"
             )
         with at_once(self.db):
-            is_held = self._claim_file is None or self._claim_file.renew()
+            is_held = self._lease_file is None or self._lease_file.renew()
             if not (is_held and lease_row.renew(self.db, self.run_id, self._clock())):
                 raise self._lost()
             yield
@@ -115,7 +115,7 @@ class Lease:
         Raises:
             FolderLocked: another run holds it.
         """
-        is_held = self._claim_file is None or self._claim_file.renew()
+        is_held = self._lease_file is None or self._lease_file.renew()
         if not (is_held and lease_row.is_held(self.db, self.run_id)):
             raise self._lost()
 
@@ -142,5 +142,5 @@ class Lease:
 
     def _close(self) -> None:
         self.db.close()
-        if self._claim_file is not None:
-            self._claim_file.drop()
+        if self._lease_file is not None:
+            self._lease_file.drop()

@@ -18,7 +18,7 @@ from harvester.errors import StorageError
 from harvester.ledger.database.heartbeat import Sign, Watch, new_beat
 from harvester.system.process import Process, is_running, this_host, this_process
 
-_CLAIM = "harvest.db.claim"
+_FILE_NAME = "harvest.db.claim"
 _FOR_A_MOMENT = re.compile(r"\.harvest\.(?P<host>.+)\.(?P<pid>\d+)(\.x[0-9a-f]+)?\.(?P<kind>probe|aside)")
 _OPENED_SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _LONGEST_MOMENT_SECONDS = 3600.0
@@ -41,20 +41,20 @@ def locks_work(folder: Path) -> bool:
 
 def is_leased(folder: Path) -> bool:
     """Return whether a run with a lease file is active in `folder`, or was killed there."""
-    return (folder / _CLAIM).exists()
+    return (folder / _FILE_NAME).exists()
 
 
 def find_lease(folder: Path) -> str:
     """Return the last heartbeat in the lease file of `folder`, "" if there is none."""
     try:
-        return LeaseState.read(folder / _CLAIM).sign.beat
+        return LeaseState.read(folder / _FILE_NAME).sign.beat
     except (OSError, StorageError):
         return ""
 
 
 def is_trace(name: str) -> bool:
     """Return whether a file of this name can remain from a run that was killed before it had a ledger."""
-    return name == _CLAIM or _FOR_A_MOMENT.fullmatch(name) is not None
+    return name == _FILE_NAME or _FOR_A_MOMENT.fullmatch(name) is not None
 
 
 def _for_a_moment(folder: Path, kind: str) -> Path:
@@ -144,7 +144,7 @@ class LeaseFile:
 
     def __init__(self, folder: Path, watch: Watch) -> None:
         self._folder = folder
-        self._path = folder / _CLAIM
+        self._path = folder / _FILE_NAME
         self._watch = watch
         me = this_process()
         token = os.urandom(8).hex()

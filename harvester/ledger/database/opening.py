@@ -43,7 +43,7 @@ class Opened(NamedTuple):
 
     db: sqlite3.Connection
     drawback: str
-    claim_file: LeaseFile | None
+    lease_file: LeaseFile | None
 
 
 def open_to_write(path: Path, watch: Watch) -> Opened:
@@ -56,7 +56,7 @@ def open_to_write(path: Path, watch: Watch) -> Opened:
         sqlite3.Error: it cannot be opened in any way.
     """
     # A switch to a log would break a run that works without one, so its lease is judged first.
-    with _claim_errors(path.parent):
+    with _map_lease_errors(path.parent):
         is_left = LeaseFile(path.parent, watch).find_stale() is not None
     first = int(is_left) if locks_work(path.parent) else 2
     ways = _WAYS[first:]
@@ -71,17 +71,17 @@ def open_to_write(path: Path, watch: Watch) -> Opened:
 
 def _open(path: Path, way: _Way, watch: Watch) -> Opened:
     with ExitStack() as undo:
-        claim_file = None
+        lease_file = None
         if not way.log:
-            claim_file = _claim(path.parent, watch)
-            undo.callback(claim_file.drop)
+            lease_file = _take_lease(path.parent, watch)
+            undo.callback(lease_file.drop)
         db = connect(path, read_only=False, locks=way.locks, alone=not way.log)
         undo.callback(db.close)
         has_log = _choose_journal(db, way)
         with at_once(db):  # a lock error shows now
             pass
         undo.pop_all()
-    return Opened(db, way.drawback if has_log is way.log else NO_LOG, claim_file)
+    return Opened(db, way.drawback if has_log is way.log else NO_LOG, lease_file)
 
 
 def open_beside(path: Path) -> sqlite3.Connection:
@@ -95,15 +95,15 @@ def open_beside(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _claim(folder: Path, watch: Watch) -> LeaseFile:
-    claim_file = LeaseFile(folder, watch)
-    with _claim_errors(folder):
-        claim_file.take()
-    return claim_file
+def _take_lease(folder: Path, watch: Watch) -> LeaseFile:
+    lease_file = LeaseFile(folder, watch)
+    with _map_lease_errors(folder):
+        lease_file.take()
+    return lease_file
 
 
 @contextmanager
-def _claim_errors(folder: Path) -> Iterator[None]:
+def _map_lease_errors(folder: Path) -> Iterator[None]:
     """Map disk errors of the lease file, with advice."""
     try:
         yield

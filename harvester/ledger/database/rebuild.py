@@ -51,10 +51,10 @@ def rebuild(folder: Path, watch: Watch) -> Path | None:
     locks = locks_work(folder)  # a lock attempt without lock support takes half a minute each time
     watch.judge(lambda: _last_sign(path, locks=locks))
     judged = file_identity(path)
-    claim_file = LeaseFile(folder, watch)
-    claim_file.take()
+    lease_file = LeaseFile(folder, watch)
+    lease_file.take()
     with ExitStack() as undo:
-        undo.callback(claim_file.drop)
+        undo.callback(lease_file.drop)
         undo.enter_context(database_errors(folder / FRESH))
         _make(folder / FRESH, _files(folder), locks=locks)
         if file_identity(path) != judged:

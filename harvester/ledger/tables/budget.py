@@ -1,4 +1,4 @@
-"""Quota: how many bytes of files may still be fetched under `files.max_total`."""
+"""Quota: the bytes of files that may still be fetched under `files.max_total`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from harvester.models import BEYOND_ROOM
 
 class SizeBudget:
     """
-    The quota of one harvest, reserved for files as they come: the first that fit.
+    The quota of one harvest, reserved for files in the order of the queue: the first ones that fit.
 
-    A file that does not fit is skipped, and tried again by a later run.
+    A file that does not fit is skipped; a later run tries it again.
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
@@ -22,7 +22,7 @@ class SizeBudget:
 
     @property
     def left(self) -> int | None:
-        """The bytes that are left, None where there is no limit."""
+        """The remaining bytes, None if there is no limit."""
         return self._left
 
     @property
@@ -31,9 +31,10 @@ class SizeBudget:
 
     def open(self, max_total: int) -> None:
         """
-        Share the room among what is owed; `max_total`: bytes that all files may have, 0 for any number.
+        Distribute the quota among pending files; `max_total`: bytes of all files at most, 0 for no limit.
 
-        What an earlier run tried in vain comes last. SQLite knows the rules for files as ``accepts_file``.
+        Files that failed in an earlier run are last. The SQL function ``accepts_file`` applies the file
+        rules.
         """
         self._left = None
         if not max_total:
@@ -54,12 +55,12 @@ class SizeBudget:
             self._set("status = 'pending'", "", fit)
 
     def share_again(self) -> None:
-        """Share what is left among files that had failed and are to be tried once more."""
+        """Distribute the rest of the quota among failed files that are tried again."""
         if self._left is not None:
             self._share("seq IS NULL")
 
     def _share(self, which: str) -> None:
-        """Give room to pending files, as long as it lasts, and skip the others."""
+        """Reserve the quota for pending files in order, and skip the files that do not fit."""
         pending = self._db.execute(
             f"SELECT size, item_key, file_id FROM files WHERE {OPEN_FILES} AND status = 'pending' AND {which}"
             " ORDER BY attempts > 0, seq IS NULL, seq, item_key, file_id"
@@ -70,14 +71,14 @@ class SizeBudget:
     def _set(self, what: str, reason: str, keys: list[bulk.Row]) -> None:
         bulk.write(
             self._db,
-            # From a SELECT: else SQLite walks the whole table for each piece.
+            # From a SELECT: else SQLite scans the whole table for each batch.
             f"UPDATE files SET {what}, failure_kind = '', reason = '{reason}'"
             " WHERE (item_key, file_id) IN (SELECT * FROM ({values}))",
             keys,
         )
 
     def try_reserve(self, size: int) -> bool:
-        """Reserve so many bytes for a file; False if they are not left."""
+        """Reserve `size` bytes for a file; return False if they are not available."""
         if self._left is None:
             return True
         if size > self._left:
@@ -86,7 +87,7 @@ class SizeBudget:
         return True
 
     def release(self, size: int) -> None:
-        """Return the bytes of a file to the quota; a negative number takes them, left or not."""
+        """Return the bytes of a file to the quota; a negative number takes them in any case."""
         if self._left is not None:
             self._left += size
 

@@ -1,8 +1,8 @@
 """
-On which conditions items are wanted, where no listing could tell: their records will.
+Filter conditions: which conditions the record of an item must meet, if its listing could not filter by them.
 
-An item that something else names too is wanted whatever its record says. One whose record meets none of its
-conditions is left out: nothing of it is kept but that. What a condition says is for `figshare.conditions`.
+An item that is also listed without a condition is always wanted. An item whose record meets none of its
+conditions is excluded; only that state is stored. `figshare.client_side_filters` evaluates conditions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from harvester.models import ItemKey
 
 
 class Conditions:
-    """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
+    """Writes rows, in a transaction of the ledger and in its thread."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -23,9 +23,9 @@ class Conditions:
 
     def note(self, wanted: Mapping[ItemKey, str], is_known: Collection[ItemKey]) -> list[ItemKey]:
         """
-        Note on which condition a page wants its items, "" for none; return those left out that it takes.
+        Save the conditions on the items of a page, "" for none; return excluded items that are wanted now.
 
-        `is_known`: those of them that were named before; if that was on no condition, it stays so.
+        `is_known`: items that were listed before; if that was without a condition, it stays so.
         """
         if not self._are_any and not any(wanted.values()):
             return []

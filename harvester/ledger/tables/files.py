@@ -1,4 +1,4 @@
-"""What becomes of files, as rows: placed by a record, fetched, superseded, removed."""
+"""File table: saves files as planned from records, downloaded, replaced and removed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TAKES_ROOM = (FileStatus.PENDING, FileStatus.DONE)
 
 
 class _Row(NamedTuple):
-    """A row of a file, as it was before the record that names it was read again."""
+    """The row of a file before its record was read again."""
 
     path: str
     size: int
@@ -27,9 +27,9 @@ class _Row(NamedTuple):
 
 class FileTable:
     """
-    Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread.
+    Writes rows, in a transaction of the ledger and in its thread.
 
-    `is_here`: tells whether anything is at a path below the output folder.
+    `is_here`: returns whether a path below the output folder exists.
     """
 
     def __init__(self, db: sqlite3.Connection, queue: WorkQueue, is_here: Callable[[str], bool]) -> None:
@@ -38,7 +38,7 @@ class FileTable:
         self._is_here = is_here
 
     def save_placed(self, placed: Sequence[tuple[ItemKey, Iterable[PlannedFile]]]) -> None:
-        """Put the files that records name in the place of those that they named before."""
+        """Replace the files of items by those of their new records."""
         rows = bulk.select(
             self._db,
             "DELETE FROM files WHERE item_key IN ({values})"
@@ -62,17 +62,17 @@ class FileTable:
 
     def _row(self, item_key: ItemKey, placed: PlannedFile, old: _Row | None) -> bulk.Row:
         """
-        Make the row of a file of a record that was read.
+        Return the row of a file of a new record.
 
-        Whoever placed it looked at what is here when the record came. One that has come since stays, and one
-        that is in hand keeps its seq: neither is fetched again.
+        The plan used the files that were here when the record was received. A file that was fetched since
+        stays, and a file in flight keeps its seq: neither is fetched again.
         """
         file, status, reason = placed.file, placed.status, placed.reason
         is_same = old is not None and old[:3] == (placed.path, file.size, file.md5)
         if is_same and old is not None and old.status == FileStatus.DONE and status is not FileStatus.LINK:
             status, reason = FileStatus.DONE, ""
         if status is FileStatus.PENDING and not self._queue.has_files:
-            # An earlier run may have asked for it: then it still is to come.
+            # An earlier run may have requested it: then it is still pending.
             if not (is_same and old is not None and old.status == FileStatus.PENDING):
                 status, reason = FileStatus.SKIPPED, NOT_ASKED
         elif status is FileStatus.DONE:
@@ -93,16 +93,17 @@ class FileTable:
         before: Mapping[tuple[ItemKey, int], _Row],
     ) -> None:
         """
-        Remember what was fetched and is named no more; nothing is removed unless the user says so.
+        Save fetched files that their record no longer lists as orphans; only the user can remove them.
 
-        One whose path another file has by now goes out of its way before that comes, or when the run ends.
+        An orphan at the path of another file is moved aside before that file is fetched, or at the end of the
+        run.
         """
         named = {(item_key, file.file.id): file for item_key, files in placed for file in files}
         left = [
             (row.path, item_key, file_id, row.size)
             for (item_key, file_id), row in before.items()
             if not _is_kept(row, named.get((item_key, file_id)))
-            # What is pending may have got its place from a run that was killed before it could say so.
+            # A pending file may be here already, from a run that was killed before it recorded that.
             and (row.status == FileStatus.DONE or self._may_have_come(row))
         ]
         bulk.write(
@@ -122,14 +123,14 @@ class FileTable:
             )
 
     def note_unplaced(self, keys: Sequence[ItemKey]) -> None:
-        """Remember the items some of whose files are not where their records ask for them."""
+        """Save the items whose files may have other paths than their records give them."""
         bulk.write(self._db, "INSERT INTO unplaced {values} ON CONFLICT DO NOTHING", [(key,) for key in keys])
 
     def _may_have_come(self, row: _Row) -> bool:
         return row.status == "pending" and self._queue.is_old(row.seq) and self._is_here(row.path)
 
     def _leave_to_the_withdrawn(self, keys: set[ItemKey]) -> None:
-        """Do not owe again what is damaged of items that are no longer public: nobody has it."""
+        """Withhold corrupt files of withdrawn items: they can no longer be fetched."""
         gone = bulk.select(
             self._db,
             "SELECT item_key FROM items WHERE withdrawn AND item_key IN ({values})",
@@ -138,10 +139,12 @@ class FileTable:
         self.withhold([item_key for (item_key,) in gone])
 
     def withhold(self, keys: Sequence[ItemKey]) -> None:
-        """Owe no file of items that are no longer public."""
+        """Withhold all pending files of withdrawn items."""
         if self._queue.budget.is_limited:
-            owed = "SELECT item_key, file_id FROM files WHERE status = 'pending' AND item_key IN ({values})"
-            self._queue.budget.release_all(bulk.select(self._db, owed, [(key,) for key in keys]))
+            pending = (
+                "SELECT item_key, file_id FROM files WHERE status = 'pending' AND item_key IN ({values})"
+            )
+            self._queue.budget.release_all(bulk.select(self._db, pending, [(key,) for key in keys]))
         bulk.write(
             self._db,
             "UPDATE files SET status = 'withheld', reason = 'withdrawn', failure_kind = '', error = '',"
@@ -149,27 +152,31 @@ class FileTable:
             [(key,) for key in keys],
         )
 
-    def put_off(self, key: ItemKey, file_id: int, seq: int) -> None:
-        """Put a file behind all others in line; one that has another seq by now keeps it."""
+    def defer(self, key: ItemKey, file_id: int, seq: int) -> None:
+        """Move a file to the end of the queue, unless it has another seq by now."""
         self._db.execute(
             "UPDATE files SET seq = ? WHERE item_key = ? AND file_id = ? AND seq = ? AND status = 'pending'",
             (self._queue.next_seq(), key, file_id, seq),
         )
 
     def save_fetched(self, results: Sequence[FileResult]) -> None:
-        """Save what became of different files; one whose row is another by now is known to be of no use."""
+        """
+        Save the results of different files.
+
+        A result for a replaced row is ignored, and its file an orphan.
+        """
         written = bulk.select(
             self._db,
             """
-            WITH told (
+            WITH given (
                 item_key, file_id, seq, status, error, has_failed, attempts, failure_kind, reason, size
             ) AS ({values})
-            UPDATE files SET status = told.status, error = told.error, seq = NULL,
-                failure_kind = told.failure_kind, reason = told.reason,
-                attempts = iif(has_failed, files.attempts + told.attempts, 0),
-                size = iif(files.size = 0, told.size, files.size)  -- the record may not tell it
-            FROM told WHERE files.item_key = told.item_key AND files.file_id = told.file_id
-                AND (told.seq IS NULL OR files.seq = told.seq)
+            UPDATE files SET status = given.status, error = given.error, seq = NULL,
+                failure_kind = given.failure_kind, reason = given.reason,
+                attempts = iif(has_failed, files.attempts + given.attempts, 0),
+                size = iif(files.size = 0, given.size, files.size)  -- the record may not have it
+            FROM given WHERE files.item_key = given.item_key AND files.file_id = given.file_id
+                AND (given.seq IS NULL OR files.seq = given.seq)
             RETURNING item_key, status, size
             """,
             [_fetched_row(result) for result in results],
@@ -182,9 +189,9 @@ class FileTable:
         if len(written) < len(results):
             bulk.write(
                 self._db,
-                "WITH told (path, item_key, file_id, size) AS ({values})"
-                " INSERT INTO orphans (path, item_key, file_id, size) SELECT * FROM told WHERE NOT EXISTS ("
-                "SELECT 1 FROM files WHERE files.item_key = told.item_key AND files.path = told.path"
+                "WITH given (path, item_key, file_id, size) AS ({values})"
+                " INSERT INTO orphans (path, item_key, file_id, size) SELECT * FROM given WHERE NOT EXISTS ("
+                "SELECT 1 FROM files WHERE files.item_key = given.item_key AND files.path = given.path"
                 " AND files.status IN ('done', 'pending'))"
                 " ON CONFLICT DO NOTHING",
                 [
@@ -195,12 +202,12 @@ class FileTable:
             )
 
     def _drop_orphans(self, paths: Sequence[str]) -> None:
-        """Forget that something else lay where a file was found in its place or has come."""
+        """Remove orphans at paths that now have the right file."""
         if self._db.execute("SELECT 1 FROM orphans LIMIT 1").fetchone():
             bulk.write(self._db, "DELETE FROM orphans WHERE path IN ({values})", [(path,) for path in paths])
 
     def pruned(self, paths: Sequence[str]) -> None:
-        """Forget files that were removed; those of withdrawn items are no longer here."""
+        """Remove the rows of pruned files; files of withdrawn items become withheld."""
         gone = [(path,) for path in paths]
         bulk.write(self._db, "DELETE FROM orphans WHERE path IN ({values})", gone)
         bulk.write(
@@ -212,18 +219,18 @@ class FileTable:
 
 
 def _is_kept(row: _Row, now: PlannedFile | None) -> bool:
-    """Tell whether what lies at a file's path may still be what its record asks for there."""
+    """Return whether a fetched file may still be the one that the new record plans for its path."""
     if now is None or now.path != row.path or now.status not in _TAKES_ROOM:
         return False
-    # A sum that is told later was compared with what is here when the record was read.
+    # An md5 that was published later was compared with the file when the record was read.
     is_same = row.size == now.file.size and (now.file.md5 in {None, row.md5} or now.status is FileStatus.DONE)
     return row.status != FileStatus.DONE or is_same
 
 
 def _fetched_row(result: FileResult) -> bulk.Row:
-    # SQLite takes a str and an int as they are; for what is derived from them Python looks for an adapter.
+    # SQLite binds str and int directly; for their subclasses Python would look for an adapter.
     has_failed = result.status is FileStatus.FAILED
     attempts = result.attempts if has_failed else 0
     which = (result.item_key, result.file_id, result.seq)
-    told = (str(result.status), result.error, int(has_failed), attempts, str(result.failure_kind))
-    return (*which, *told, result.reason, result.size)
+    given = (str(result.status), result.error, int(has_failed), attempts, str(result.failure_kind))
+    return (*which, *given, result.reason, result.size)

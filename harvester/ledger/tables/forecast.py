@@ -1,4 +1,4 @@
-"""Forecast: what a plan tells of what a run has put in line, on a copy of the ledger's state."""
+"""Forecast: counts the pending work in the queue for a plan, on a copy of the ledger's state."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _COMES_FROM_ANOTHER_VERSION = f"""EXISTS (
     ) AND other.item_key <> files.item_key AND (other.md5, other.size) = (files.md5, files.size)
         AND (other.status = 'done' OR other.status = 'pending' AND other.seq < files.seq)
 )"""
-"""Of files: the same bytes are here, or come before, as a file of another version of the item."""
+"""Of files: another version of the item has a file with the same bytes, here or earlier in the queue."""
 
 
 class PendingFiles(NamedTuple):
-    """How many files are to be fetched, their bytes, and how many of them through the account's endpoint."""
+    """The number of pending files, their bytes, and how many of them use the account's endpoint."""
 
     files: int
     bytes: int
@@ -31,7 +31,7 @@ class PendingFiles(NamedTuple):
 
 
 class Forecast:
-    """Reads only, in the ledger's own thread."""
+    """Only reads, in the thread of the ledger."""
 
     def __init__(self, db: sqlite3.Connection, queue: WorkQueue) -> None:
         self._db = db
@@ -60,7 +60,7 @@ class Forecast:
         """
         Add up the pending files; without those whose bytes come from another version of their item.
 
-        `latest_only`: the run fetches the files of current versions whatever the others have.
+        `latest_only`: the run fetches files of current versions only.
         """
         row = self._db.execute(
             f"""

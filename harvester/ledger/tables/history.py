@@ -1,7 +1,7 @@
 """
-History: what the ledger holds of items and files that are about to be processed again.
+History: the ledger's data on items and files that are about to be processed again.
 
-Tasks get it as a value with their item, so that they can run where there is no ledger.
+Tasks get it as a value with their item, so that they can run without a ledger.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ANY_SIZE = 1 << 40
 
 
 class Histories:
-    """Reads histories; `call` runs a function in the ledger's own thread."""
+    """Reads histories; `call` runs a function in the thread of the ledger."""
 
     def __init__(self, db: sqlite3.Connection, call: Callable[..., Awaitable[Any]]) -> None:
         self._db = db
@@ -40,9 +40,9 @@ class Histories:
         self, item: PendingItem, span: UsageSpan | None, before_large: Callable[[], Awaitable[None]]
     ) -> History:
         """
-        Return what the pending tasks of an item need to know of it.
+        Return the data that the pending tasks of an item need.
 
-        `before_large` is awaited before a large record is read into memory.
+        `before_large`: awaited before a large record is read into memory.
         """
         history: History = await self._call(self._of_item, item, span, LARGE)
         if history.harvested is None and item.known and "metadata" in item.tasks:
@@ -51,7 +51,7 @@ class Histories:
         return history
 
     def _of_item(self, item: PendingItem, span: UsageSpan | None, most_bytes: int) -> History:
-        """Return a history, without a record that has more than `most_bytes`."""
+        """Return a history, without the record if that has more than `most_bytes`."""
         harvested, known = None, frozenset[int]()
         if "metadata" in item.tasks:
             harvested = self._harvested(item.item_key, most_bytes) if item.known else None
@@ -82,7 +82,7 @@ class Histories:
         return dict(rows.fetchall())
 
     def _totals(self, key: ItemKey) -> Mapping[str, int | None]:
-        """Return the totals of an item by counter; nothing where they were never requested."""
+        """Return the totals of an item by counter; empty if they were never requested."""
         rows = self._db.execute(f"SELECT {', '.join(COUNTERS)} FROM stats WHERE item_key = ?", (key,))
         row = rows.fetchone()
         return dict(zip(COUNTERS, row, strict=True)) if row else {}
@@ -96,8 +96,11 @@ class Histories:
         return {(task, counter): number for task, counter, number in rows}
 
     def duplicates(self, file: PendingFile) -> list[tuple[str, int]]:
-        """Return path and size where other versions of a file's item have, or will have, the same bytes."""
-        # The record may say a size of 0 without meaning it: then the md5 is all that proves the bytes.
+        """
+        Return path and size of files with the same bytes, here or planned, in other
+        versions of the item.
+        """
+        # A size of 0 in the record may mean unknown: then only the md5 identifies the bytes.
         rows = self._db.execute(
             f"SELECT path, size FROM files WHERE {OF_ITEM} AND md5 = ?2 AND ?3 IN (0, size)"
             " AND item_key <> ?4"

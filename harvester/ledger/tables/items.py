@@ -1,4 +1,4 @@
-"""What a run learned of items, as rows: the SQL behind each kind of result. Files: `files.py`."""
+"""Item table: saves the results of items. `files.py` saves their files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from harvester.models import Change, Changed, ItemId, ItemKey, Record, WorkState
 from harvester.text.fields import join_values, split_values
 
 _LARGE = 8_000_000
-"""Bytes of a record that is not bound to a statement as a whole."""
-_PIECE = 1 << 20
+"""Bytes of a record that is written in chunks, not bound to a statement."""
+_CHUNK = 1 << 20
 
 
 class ItemTable:
-    """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
+    """Writes rows, in a transaction of the ledger and in its thread."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class ItemTable:
         self._run_id = run_id
 
     def save_items(self, results: Sequence[ItemResult]) -> None:
-        """Save what visits to different items gave; what one has to say of a record may be out of date."""
+        """Save the results of different items; the record of a result may be outdated."""
         results = self._up_to_date(results)
         self._save_states(results)
         now = iso(self._clock())
@@ -66,7 +66,7 @@ class ItemTable:
         self._take_in(results)
 
     def _that_count(self, results: Sequence[ItemResult]) -> list[ItemResult]:
-        """Leave out versions whose item has come to carry its statistics itself meanwhile."""
+        """Return the results without versions whose item carries its statistics itself meanwhile."""
         carriers = versions.that_count(self._db, [each.item_key for each in results if each.item_key < 0])
         return [each for each in results if each.item_key >= 0 or each.item_key in carriers]
 
@@ -74,46 +74,51 @@ class ItemTable:
         bulk.write(
             self._db,
             """
-            WITH told (item_key, task, state, error, has_failed, attempts, failure_kind, reported_as)
+            WITH given (item_key, task, state, error, has_failed, attempts, failure_kind, reported_as)
                 AS ({values})
-            UPDATE work SET state = told.state, error = told.error, failure_kind = told.failure_kind,
-                reported_as = told.reported_as,
-                attempts = iif(has_failed, work.attempts + told.attempts, 0)
-            FROM told WHERE work.item_key = told.item_key AND work.task = told.task
+            UPDATE work SET state = given.state, error = given.error, failure_kind = given.failure_kind,
+                reported_as = given.reported_as,
+                attempts = iif(has_failed, work.attempts + given.attempts, 0)
+            FROM given WHERE work.item_key = given.item_key AND work.task = given.task
             """,
             [row for result in results for row in _work_rows(result)],
         )
         bulk.write(
             self._db,
             """
-            WITH told (
+            WITH given (
                 item_key, seq, modified_date, at, settled, withheld, withdrawn, etag, asked_in, version, own,
                 due_after
             ) AS ({values})
-            UPDATE items SET seq = iif(items.seq = ifnull(told.seq, items.seq), NULL, items.seq),
-                -- A record without a date has that of its listing; nothing lies behind the answer.
+            UPDATE items SET seq = iif(items.seq = ifnull(given.seq, items.seq), NULL, items.seq),
+                -- A record without a date has that of its listing; no date is later than the answer.
                 modified_date = ifnull(
-                    min(iif(told.modified_date = '', ifnull(listed_date, ''), told.modified_date), told.at),
+                    min(
+                        iif(given.modified_date = '', ifnull(listed_date, ''), given.modified_date), given.at
+                    ),
                     items.modified_date
                 ),
-                settled = ifnull(told.settled, items.settled),
-                withheld = ifnull(told.withheld, items.withheld),
-                withdrawn = ifnull(told.withdrawn, items.withdrawn),
-                etag = ifnull(told.etag, items.etag), asked_in = ifnull(told.asked_in, items.asked_in),
-                record_version = ifnull(told.version, items.record_version),
-                private = max(items.private, ifnull(told.own, 0)),
-                due_after = iif(items.private > told.own, '0', ifnull(told.due_after, items.due_after))
-            FROM told WHERE items.item_key = told.item_key
+                settled = ifnull(given.settled, items.settled),
+                withheld = ifnull(given.withheld, items.withheld),
+                withdrawn = ifnull(given.withdrawn, items.withdrawn),
+                etag = ifnull(given.etag, items.etag), asked_in = ifnull(given.asked_in, items.asked_in),
+                record_version = ifnull(given.version, items.record_version),
+                private = max(items.private, ifnull(given.own, 0)),
+                due_after = iif(items.private > given.own, '0', ifnull(given.due_after, items.due_after))
+            FROM given WHERE items.item_key = given.item_key
             """,
             [self._item_row(result) for result in results],
         )
 
     def _up_to_date(self, results: Sequence[ItemResult]) -> list[ItemResult]:
-        """Leave out the records of items that have got another seq since: they are asked for once more."""
+        """
+        Return the results without records of items that have another seq by now, as these are requested
+        again.
+        """
         rows = bulk.select(
             self._db,
-            "WITH told (item_key, seq) AS ({values})"
-            " SELECT item_key FROM told CROSS JOIN items USING (item_key) WHERE items.seq IS NOT told.seq",
+            "WITH given (item_key, seq) AS ({values})"
+            " SELECT item_key FROM given CROSS JOIN items USING (item_key) WHERE items.seq IS NOT given.seq",
             [(result.item_key, result.seq) for result in results if result.seq is not None],
         )
         outdated = {item_key for (item_key,) in rows}
@@ -130,7 +135,7 @@ class ItemTable:
             dates = (None, None, settled)
             return (result.item_key, result.seq, *dates, None, withdrawn, None, asked_in, None, None, None)
         article, at = record.article, record.served_at or iso(self._clock())
-        # A date that cannot be is worth nothing: what is listed later is to be looked at, whatever it says.
+        # An impossible date is ignored: any later listing of the item then requests its record.
         is_odd = article.modified_date > latest_from(at)
         dates = ("", "", None) if is_odd else (article.modified_date, at, settled_by(at))
         version = 0 if article.draft_of else article.version  # an unpublished edit has no number yet
@@ -142,11 +147,11 @@ class ItemTable:
         records = [(result.item_key, record) for result in results if (record := _record(result))]
         bulk.write(
             self._db,
-            # Bytes that are known to be text: to make Python texts of them and bytes again takes longer.
+            # Bytes are bound and cast to TEXT: a conversion to str and back would be slower.
             """
-            WITH told (item_key, raw, file_list, fetched_at, api_version) AS ({values})
+            WITH given (item_key, raw, file_list, fetched_at, api_version) AS ({values})
             INSERT INTO records (item_key, raw, file_list, fetched_at, api_version)
-            SELECT item_key, CAST(raw AS TEXT), CAST(file_list AS TEXT), fetched_at, api_version FROM told
+            SELECT item_key, CAST(raw AS TEXT), CAST(file_list AS TEXT), fetched_at, api_version FROM given
             WHERE TRUE ON CONFLICT DO UPDATE
             SET raw = excluded.raw, file_list = excluded.file_list, fetched_at = excluded.fetched_at,
                 api_version = excluded.api_version
@@ -162,16 +167,16 @@ class ItemTable:
                 self._write_large(item_key, record.raw)
 
     def _write_large(self, key: ItemKey, raw: bytes) -> None:
-        """Put a record in its row, piece by piece: bound to a statement it would be there five times."""
+        """Write a record in chunks: bound to a statement it would be in memory five times."""
         self._db.execute(
             "UPDATE records SET raw = CAST(zeroblob(?) AS TEXT) WHERE item_key = ?", (len(raw), key)
         )
         with self._db.blobopen("records", "raw", key) as blob, memoryview(raw) as view:
-            for begin in range(0, len(raw), _PIECE):
-                blob.write(view[begin : begin + _PIECE])
+            for begin in range(0, len(raw), _CHUNK):
+                blob.write(view[begin : begin + _CHUNK])
 
     def _save_changes(self, results: Sequence[ItemResult]) -> None:
-        """Note what became of items."""
+        """Save the changes of items."""
         self._note_changes(
             {
                 result.item_key: found.change
@@ -182,11 +187,11 @@ class ItemTable:
         )
 
     def note_renamed(self, moved: Mapping[ItemKey, tuple[str, ...]]) -> None:
-        """Note which files of items, by their keys, have other paths now, in words."""
+        """Save the renames of files, as text by item key, as changes."""
         self._note_changes({key: Change(Changed.MOVED, files=words) for key, words in moved.items()})
 
     def _note_changes(self, changes: dict[ItemKey, Change]) -> None:
-        """Add to what this run has noted of items before."""
+        """Merge changes with those that this run has saved before."""
         rows = bulk.select(
             self._db,
             "SELECT item_key, change, fields, files FROM changes"
@@ -205,7 +210,7 @@ class ItemTable:
         )
 
     def withdraw(self, keys: Sequence[ItemKey]) -> None:
-        """Take items whose records are gone for withdrawn."""
+        """Mark items as withdrawn."""
         gone = [(key,) for key in keys]
         bulk.write(self._db, "UPDATE items SET withdrawn = 1 WHERE item_key IN ({values})", gone)
         bulk.write(
@@ -218,7 +223,7 @@ class ItemTable:
         self._note_changes({key: Change(Changed.WITHDRAWN) for key in keys})
 
     def _withdraw(self, keys: Sequence[ItemKey]) -> None:
-        """Owe nothing of items that are no longer public, nor of their versions, which went with them."""
+        """Remove the pending work of withdrawn items and of their versions."""
         gone = [(key,) for key in keys]
         versions = bulk.select(self._db, "SELECT item_key FROM versions WHERE item_id IN ({values})", gone)
         bulk.write(
@@ -233,7 +238,7 @@ class ItemTable:
         self._files.withhold([*keys, *(key for (key,) in versions)])
 
     def _take_in(self, results: Sequence[ItemResult]) -> None:
-        """Owe the rest of items that were left out before, and whose record is one of those wanted now."""
+        """Queue the tasks of items that were excluded before and whose new record is wanted."""
         if self._queue.leaves_out:
             rows = bulk.select(
                 self._db,
@@ -243,15 +248,15 @@ class ItemTable:
             )
             bulk.write(
                 self._db,
-                "WITH owed (item_key, seq) AS ({values}) UPDATE items SET seq = owed.seq"
-                " FROM owed WHERE items.item_key = owed.item_key",
+                "WITH pending (item_key, seq) AS ({values}) UPDATE items SET seq = pending.seq"
+                " FROM pending WHERE items.item_key = pending.item_key",
                 [(item_key, self._queue.next_seq()) for item_key in sorted({row[0] for row in rows})],
             )
         if any(WorkState.EXCLUDED in result.states.values() for result in results):
             self._queue.leaves_out = True
 
     def _add_versions(self, results: Sequence[ItemResult]) -> None:
-        """Put the versions that are wanted besides into the line."""
+        """Queue additional versions."""
         wanted = [
             (ItemId(result.item_key), version)  # only an item itself has them, and its key is its id
             for result in results
@@ -268,20 +273,20 @@ class ItemTable:
         if back:
             bulk.write(
                 self._db,
-                "WITH owed (item_key, seq) AS ({values}) UPDATE items SET seq = owed.seq"
-                " FROM owed WHERE items.item_key = owed.item_key AND withdrawn",
+                "WITH pending (item_key, seq) AS ({values}) UPDATE items SET seq = pending.seq"
+                " FROM pending WHERE items.item_key = pending.item_key AND withdrawn",
                 [(key, self._queue.next_seq()) for key in keys],
             )
 
 
-# SQLite takes a str and an int as they are; for what is derived from them Python looks for an adapter first.
+# SQLite binds str and int directly; for their subclasses Python would look for an adapter first.
 
 
 def _both(before: Change, now: Change) -> Change:
-    """Put together what one run found of an item on two visits."""
+    """Return the union of two changes of an item within one run."""
     what = before.what if now.what == Changed.MOVED else now.what
     if before.what == Changed.NEW and what != Changed.WITHDRAWN:
-        return before  # all of it is new
+        return before  # a new item stays new
     if before.what == Changed.WITHDRAWN and what == Changed.RETURNED:
         what = Changed.CHANGED
     fields = tuple(sorted({*before.fields, *now.fields}))
@@ -296,10 +301,10 @@ def _work_rows(result: ItemResult) -> list[bulk.Row]:
     failures = {failure.task: failure for failure in result.failures}
     rows: list[bulk.Row] = []
     for task, state in result.states.items():
-        told: bulk.Row = ("", 0, 0, "", "")
+        outcome: bulk.Row = ("", 0, 0, "", "")
         if (failure := failures.get(task)) is not None:  # attempts add up until it succeeds
-            told = (failure.error, 1, failure.attempts, str(failure.failure_kind), failure.reported_as)
-        rows.append((result.item_key, task, str(state), *told))
+            outcome = (failure.error, 1, failure.attempts, str(failure.failure_kind), failure.reported_as)
+        rows.append((result.item_key, task, str(state), *outcome))
     return rows
 
 
@@ -308,7 +313,7 @@ def _is_withdrawn(result: ItemResult) -> bool:
 
 
 def _without_record(result: ItemResult) -> ItemResult:
-    """Leave of a visit what it did not learn of the record."""
+    """Return a result without the parts that come from the record."""
     return replace(
         result,
         states={task: state for task, state in result.states.items() if task != "metadata"},

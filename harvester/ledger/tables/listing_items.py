@@ -1,4 +1,4 @@
-"""What a page of a listing says of items: which are new, which have changed, and what is owed for that."""
+"""Listing items: saves the items of a listing page, and queues new and changed ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harvester.models import ItemKey, ItemRef, key_of
 
 
 class ListingItems:
-    """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
+    """Writes rows, in a transaction of the ledger and in its thread."""
 
     def __init__(self, db: sqlite3.Connection, queue: WorkQueue, *, run_id: int) -> None:
         self._db = db
@@ -26,20 +26,20 @@ class ListingItems:
         self, named: Sequence[ItemRef], tasks: frozenset[str], listing_id: int, served_at: str
     ) -> tuple[list[tuple[ItemKey, int]], int]:
         """
-        Take in the items of a page of a listing; a date that cannot be, as of `served_at`, is none.
+        Save the items of a listing page; a date that is impossible at `served_at` is ignored.
 
-        Returns their ids in the ledger, each once and with whether it is private, and how many have work to
-        do that had none before.
+        Returns their keys, each once with whether it is private, and the number of items with new pending
+        work.
         """
         refs, conditions = self._each_once(named, latest_from(served_at))
-        owed = self._add_items(refs, tasks, conditions, self._undoubted(refs, listing_id))
+        pending = self._add_items(refs, tasks, conditions, self._undoubted(refs, listing_id))
         of_user = [(ref.id, ref.version) for ref in named if ref.named]
         keys = versions.keys(self._db, [each for each in of_user if each[1]])
         self._queue.note_named([keys.get(each, key_of(each[0])) for each in of_user])
-        return [(key, private) for key, private, _ in refs], owed
+        return [(key, private) for key, private, _ in refs], pending
 
     def _undoubted(self, refs: Sequence[Ref], listing_id: int) -> set[ItemKey]:
-        """Find the items without a date that another listing of this run has named, with one or as it is."""
+        """Return the items without a date that another listing of this run has listed."""
         rows = bulk.select(
             self._db,
             "SELECT item_key FROM listing_items JOIN listings ON listings.id = listing_id"
@@ -56,7 +56,7 @@ class ListingItems:
         conditions: Mapping[ItemKey, str],
         undoubted: set[ItemKey],
     ) -> int:
-        """Owe what is new among these items, and the records of those that have changed; return how many."""
+        """Queue new items, and the records of changed ones; return the number of items with new work."""
         restricted = [(key,) for key, condition in conditions.items() if condition]
         known = bulk.select(self._db, "SELECT item_key FROM items WHERE item_key IN ({values})", restricted)
         versions.let_count(self._db, [key for key, _, _ in refs if key < 0])
@@ -64,26 +64,26 @@ class ListingItems:
         if new:
             versions.hand_over(self._db, [key for key, _, _ in refs if key >= 0])
         wanted = self._conditions.note(conditions, {item_key for (item_key,) in known})
-        new += self.requeue_records(wanted, in_line="metadata" in tasks) if wanted else 0
+        new += self.requeue_records(wanted, enqueue="metadata" in tasks) if wanted else 0
         if new != len(refs):
             new += self._renew([ref for ref in refs if ref[0] not in undoubted], tasks)
         return new
 
     def _renew(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
         """
-        Note what a listing has to say of known items; return how many are owed again for it.
+        Save the listed dates of known items; return how many are queued again.
 
-        The date of a record counts, once it is here. One that is listed with a later date than any listing
-        told before has changed. One whose record stays behind what was listed of late, and one that is
-        listed without a date, is asked for once a run, whether it has changed. Where no date was known, that
-        of the record which is owed already is the one to compare with later.
+        Once the record is here, its date counts. An item that is listed with a later date than ever before
+        has changed. An item whose record is older than recently listed dates, or that is listed without a
+        date, is requested once a run with its ETag. If no date was known, the date of the pending record is
+        the one to compare with later.
         """
         changed = self._changed(refs)
         bulk.write(
             self._db,
             """
             WITH listed (item_key, private, modified_date) AS ({values})
-            UPDATE items SET private = max(items.private, listed.private),  -- the account's record says more
+            UPDATE items SET private = max(items.private, listed.private),  -- the account's record has more
                 listed_date = max(ifnull(listed_date, ''), ifnull(listed.modified_date, '')),
                 modified_date = iif(EXISTS (
                     SELECT 1 FROM records WHERE item_key = items.item_key
@@ -104,11 +104,14 @@ class ListingItems:
         )
         renewed = {row[0] for row in changed if row[3] or row[4]}
         return self.requeue_records(
-            [item_key for item_key, _, _ in refs if item_key in renewed], in_line="metadata" in tasks
+            [item_key for item_key, _, _ in refs if item_key in renewed], enqueue="metadata" in tasks
         )
 
     def _changed(self, refs: Sequence[Ref]) -> list[bulk.Row]:
-        """Return those that may have changed, as listed: whether one has, and whether one must ask."""
+        """
+        Return the items that may have changed: whether the date is newer, and
+        whether to request the record.
+        """
         here, before = to_the_second("items.modified_date"), to_the_second("items.listed_date")
         settled = f"max({here}, {to_the_second('items.settled')})"
         listed = to_the_second("listed.modified_date")
@@ -117,7 +120,7 @@ class ListingItems:
             f"""
             WITH named (item_key, private, modified_date) AS ({{values}}),
             listed AS (
-                SELECT *, EXISTS (  -- withdrawn, and listed all the same
+                SELECT *, EXISTS (  -- withdrawn, but listed
                     SELECT 1 FROM work WHERE work.item_key = named.item_key AND task = 'metadata'
                         AND state = 'withdrawn'
                 ) AS is_back FROM named
@@ -138,31 +141,31 @@ class ListingItems:
             refs,
         )
 
-    def requeue_records(self, keys: Sequence[ItemKey], *, in_line: bool = True) -> int:
+    def requeue_records(self, keys: Sequence[ItemKey], *, enqueue: bool = True) -> int:
         """
-        Ask for changed records again; return how many were not owed already.
+        Queue changed records again; return how many were not pending already.
 
-        Those that were get another seq: somebody may have asked for the old record a moment ago. A run that
-        asks for no records leaves them to the next one that does: they are not put `in_line`.
+        Pending ones get another seq, as the old record may be in flight. `enqueue`: False in a run that
+        requests no records: then they stay pending for a later run.
         """
-        owed = bulk.write(
+        pending = bulk.write(
             self._db,
             "UPDATE work SET state = 'pending', error = '', attempts = 0, failure_kind = ''"
             " WHERE task = 'metadata' AND state <> 'pending' AND item_key IN ({values})",
             [(key,) for key in keys],
         )
-        if not in_line:
+        if not enqueue:
             return 0
         bulk.write(
             self._db,
-            "WITH owed (item_key, seq) AS ({values})"
-            " UPDATE items SET seq = owed.seq FROM owed WHERE items.item_key = owed.item_key",
+            "WITH pending (item_key, seq) AS ({values})"
+            " UPDATE items SET seq = pending.seq FROM pending WHERE items.item_key = pending.item_key",
             [(key, self._queue.next_seq()) for key in keys],
         )
-        return owed
+        return pending
 
     def _each_once(self, refs: Sequence[ItemRef], latest: str) -> tuple[list[Ref], dict[ItemKey, str]]:
-        """Put together what a page says of an item, by its id in the ledger; and on which condition."""
+        """Return the items of a page, each once by its key, and their conditions."""
         keys = versions.keys(self._db, [(ref.id, ref.version) for ref in refs if ref.version])
         rows: dict[ItemKey, Ref] = {}
         conditions: dict[ItemKey, str] = {}

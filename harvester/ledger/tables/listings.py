@@ -1,4 +1,4 @@
-"""How far each listing has come, what it named, and what went wrong with it."""
+"""Listing table: the cursor, the items, the failures and the high-watermark of each listing."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from harvester.ledger.tables.listing_items import ListingItems
 from harvester.ledger.tables.queue import WorkQueue
 from harvester.models import ItemId, Page
 
-MOST_RESTING = 10
-"""Listings that are not asked for now, and are kept for the day when they are."""
+MOST_INACTIVE = 10
+"""Listings that the config no longer selects are kept up to this number, in case it selects them again."""
 
 
 class ListingTable:
-    """Writes rows, inside a transaction that the ledger has opened, in the ledger's own thread."""
+    """Writes rows, in a transaction of the ledger and in its thread."""
 
     def __init__(self, db: sqlite3.Connection, queue: WorkQueue, *, run_id: int, now: str) -> None:
         self._db = db
@@ -29,10 +29,10 @@ class ListingTable:
         self._run_id = run_id
         self._now = now
 
-    # -- which listings there are -----------------------------------------------------------------
+    # -- the set of listings -----------------------------------------------------------------------
 
     def begin(self, *, quick: bool) -> None:
-        """Get ready for a run: but for a quick one, what earlier harvests had read is read again."""
+        """Prepare for a run: listings that were read completely start again, except in a quick run."""
         self._db.execute("DELETE FROM listing_failures WHERE task = 'listing'")
         self._forget(self._ids("NOT old AND anew"))
         if not quick:
@@ -40,9 +40,9 @@ class ListingTable:
 
     def forget_gone(self) -> None:
         """
-        Forget items that there never were, as far as is known, and that nothing names any more.
+        Remove items that were never found and are no longer listed or named.
 
-        A number that was mistyped once would else be a failure of every run in this folder.
+        Otherwise an id that was mistyped once would fail in every run in this folder.
         """
         these = f"""
             SELECT item_key FROM work WHERE {OPEN_WORK} AND state = 'failed' AND failure_kind = 'not_found'
@@ -61,9 +61,9 @@ class ListingTable:
 
     def begin_anew(self, keys: Sequence[str]) -> None:
         """
-        Read these listings again, where an earlier harvest did; as they were they show what vanishes.
+        Restart listings that an earlier harvest has read; the old rows show which items vanish.
 
-        One that the last harvest could not read to its end goes on, one that was left before begins anew.
+        A listing that the last harvest did not complete continues; one that was abandoned earlier restarts.
         """
         (last,) = self._db.execute(
             "SELECT ifnull(max(id), -1) FROM runs WHERE job = 'harvest' AND outcome = 'finished'"
@@ -81,14 +81,14 @@ class ListingTable:
         read = self._db.execute(
             "SELECT id, key FROM listings WHERE NOT old AND complete AND run_id <= ?", (last,)
         ).fetchall()
-        self._rest([listing for listing in read if listing[1] in wanted])
+        self._mark_old([listing for listing in read if listing[1] in wanted])
 
     def keep(self, keys: Sequence[str]) -> None:
         """
-        Forget all but these listings.
+        Remove all listings but these.
 
-        The last few that were read to their end are kept as they were: when they are asked for again, what
-        has vanished from them meanwhile is to be seen.
+        The last few complete ones are kept: when they are selected again, they show which items have
+        vanished.
         """
         wanted = set(keys)
         here = self._db.execute("SELECT id, key, complete FROM listings WHERE NOT old").fetchall()
@@ -97,13 +97,13 @@ class ListingTable:
         self._db.executemany(
             "DELETE FROM listing_failures WHERE subject = ?", [(key,) for _, key, _ in others]
         )
-        self._rest([(listing_id, key) for listing_id, key, complete in others if complete])
-        resting = self._db.execute("SELECT id, key FROM listings WHERE old ORDER BY id DESC").fetchall()
-        beyond = [(listing_id,) for listing_id, key in resting if key not in wanted][MOST_RESTING:]
+        self._mark_old([(listing_id, key) for listing_id, key, complete in others if complete])
+        inactive = self._db.execute("SELECT id, key FROM listings WHERE old ORDER BY id DESC").fetchall()
+        beyond = [(listing_id,) for listing_id, key in inactive if key not in wanted][MOST_INACTIVE:]
         self._forget(beyond)
 
-    def _rest(self, listings: Sequence[bulk.Row]) -> None:
-        """Let listings, by id and key, take the places of those that they were before."""
+    def _mark_old(self, listings: Sequence[bulk.Row]) -> None:
+        """Mark listings, by id and key, as old, and remove the older rows with the same keys."""
         keys = [(key,) for _, key in listings]
         before = bulk.select(self._db, "SELECT id FROM listings WHERE old AND key IN ({values})", keys)
         self._forget(before)
@@ -118,11 +118,11 @@ class ListingTable:
         return self._db.execute(f"SELECT id FROM listings WHERE {which}").fetchall()
 
     def _forget(self, gone: Sequence[bulk.Row]) -> None:
-        """Forget listings by their ids, what they named and which of their names lead nowhere."""
+        """Remove listings by their ids, with their items and their unresolved names."""
         if not gone:
             return
         if len(gone) == self._db.execute("SELECT count(*) FROM listings").fetchone()[0]:
-            self._db.execute("DELETE FROM listing_items")  # at once, without a look at each row
+            self._db.execute("DELETE FROM listing_items")  # one fast statement for all rows
         else:
             bulk.write(self._db, "DELETE FROM listing_items WHERE listing_id IN ({values})", gone)
         bulk.write(self._db, "DELETE FROM listings WHERE id IN ({values})", gone)
@@ -134,10 +134,10 @@ class ListingTable:
             " AND listing NOT IN (SELECT key FROM listings WHERE NOT old)"
         )
 
-    # -- what has changed since a harvest before --------------------------------------------------
+    # -- incremental listing -------------------------------------------------------
 
     def watermark(self, key: str) -> str:
-        """Tell until when all that was modified is here, "" where that is not known."""
+        """Return the high-watermark: everything modified before is here; "" if it is unknown."""
         row = self._db.execute(
             "SELECT watermark FROM listings WHERE key = ? AND complete AND NOT old", (key,)
         ).fetchone()
@@ -145,10 +145,11 @@ class ListingTable:
 
     def advance_watermarks(self) -> None:
         """
-        After a run without error: what was modified before a listing was begun is here.
+        Advance the high-watermarks after a run without errors: everything modified before a listing began is
+        here.
 
-        When that was, its first answer tells. Where none tells its date, it is no later than the newest date
-        among its items: what is modified afterwards has a later one.
+        The beginning is the date of its first answer. If that is unknown, it is at most the newest date of
+        its items, as later modifications have later dates.
         """
         self._db.execute(
             """
@@ -160,7 +161,7 @@ class ListingTable:
         )
 
     def merge(self, parts: Mapping[str, str]) -> None:
-        """Add to listings what others, of what was modified since, have found: keys, part to whole."""
+        """Merge incremental listings into the complete ones; `parts`: key of the part to key of the whole."""
         read = {
             key: (listing_id, entries, excluded, begun, by_clock)
             for listing_id, key, entries, excluded, begun, by_clock in self._db.execute(
@@ -171,7 +172,7 @@ class ListingTable:
         if not pairs:
             return
         gone = [(part[0],) for part, _ in pairs]
-        before = self._finds(gone)
+        before = self._item_counts(gone)
         bulk.write(
             self._db,
             "WITH pairs (part, whole) AS ({values}) UPDATE OR IGNORE listing_items"
@@ -179,7 +180,7 @@ class ListingTable:
             " WHERE listing_id IN (SELECT part FROM pairs)",
             [(part[0], whole[0]) for part, whole in pairs],
         )
-        known = self._finds(gone)
+        known = self._item_counts(gone)
         self._db.executemany(
             "UPDATE listings SET entries = entries + ?,"
             " unique_items = unique_items + ?, excluded = excluded + ?, begun = ?, by_clock = ? WHERE id = ?",
@@ -194,8 +195,8 @@ class ListingTable:
         )
         self._forget(gone)
 
-    def _finds(self, listings: Sequence[bulk.Row]) -> dict[int, int]:
-        """Count what some listings have found."""
+    def _item_counts(self, listings: Sequence[bulk.Row]) -> dict[int, int]:
+        """Return the number of items of some listings."""
         rows = bulk.select(
             self._db,
             "SELECT listing_id, count(*) FROM listing_items WHERE listing_id IN ({values}) GROUP BY 1",
@@ -204,7 +205,7 @@ class ListingTable:
         return dict(rows)
 
     def requeue_vanished(self) -> int:
-        """Ask once more for items that listings, now read to their end, named before; return how many."""
+        """Queue the items that complete listings no longer contain; return how many."""
         old = self._db.execute(
             "SELECT id FROM listings AS before WHERE old AND EXISTS ("
             "SELECT 1 FROM listings WHERE key = before.key AND NOT old AND complete)"
@@ -213,7 +214,7 @@ class ListingTable:
             self._db,
             f"""
             SELECT DISTINCT item_key FROM listing_items JOIN items USING (item_key)
-            WHERE listing_id IN ({{values}}) AND NOT withdrawn AND NOT EXISTS (  -- asked for in this very run
+            WHERE listing_id IN ({{values}}) AND NOT withdrawn AND NOT EXISTS (  -- requested in this run
                 SELECT 1 FROM work WHERE work.item_key = items.item_key AND task = 'metadata'
                     AND state = 'failed' AND failure_kind = '{FailureKind.SUSPECTED}'
             ) AND NOT EXISTS (
@@ -230,10 +231,10 @@ class ListingTable:
 
     def forget_failures(self, failure_kinds: Sequence[str]) -> tuple[int, tuple[str, ...]]:
         """
-        Forget what failed with one of these kinds; return how many listings, and which names.
+        Remove failures of these kinds; return the number of listings, and the names.
 
-        Names are asked for once more, and count with those that they are asked for with. The lists that they
-        stand in begin anew with the next run, should this one end before it has asked.
+        The names are requested again, and count as entries of that listing. If this run ends before, the next
+        run restarts the lists that contain them.
         """
         values = tuple(failure_kinds)
         which = f"failure_kind IN ({bulk.qmarks(values)})"
@@ -254,7 +255,7 @@ class ListingTable:
     # -- page by page -----------------------------------------------------------------------------
 
     def progress(self, key: str) -> ListingProgress:
-        """Return how far a listing has come."""
+        """Return the progress of a listing."""
         row = self._db.execute(
             "SELECT position, complete, entries - excluded, unique_items FROM listings"
             " WHERE key = ? AND NOT old",
@@ -274,7 +275,7 @@ class ListingTable:
             self._db.execute("UPDATE listings SET anew = 1 WHERE key = ? AND NOT old", (failure.subject,))
 
     def _with_harvested(self, page: Page) -> Page:
-        """Return a page on which names of items that were harvested before lead to these."""
+        """Return a page on which unresolved names of harvested items became these items."""
         refs, rest = list(page.refs), []
         for each in page.unresolved:
             if each.if_harvested is not None and self._was_harvested(each.if_harvested.id):
@@ -284,7 +285,7 @@ class ListingTable:
         return replace(page, refs=tuple(refs), unresolved=tuple(rest))
 
     def _was_harvested(self, item_id: ItemId) -> bool:
-        """Tell whether anything of an item, or of a version of it, has come."""
+        """Return whether an item, or a version of it, was harvested."""
         found = self._db.execute(
             "SELECT 1 FROM"
             " (SELECT ?1 AS item_key UNION SELECT item_key FROM versions WHERE item_id = ?1) AS these"
@@ -296,7 +297,7 @@ class ListingTable:
         return found.fetchone() is not None
 
     def add_page(self, key: str, page: Page, tasks: frozenset[str]) -> AddedItems:
-        """Add a page of a listing, and where the next one begins."""
+        """Save a page of a listing, with the cursor of the next one."""
         page = self._with_harvested(page)
         self._db.execute(
             "INSERT INTO listings (key, old, complete, entries, unique_items, excluded, run_id, begun,"
@@ -308,7 +309,7 @@ class ListingTable:
         (listing_id,) = self._db.execute(
             "SELECT id FROM listings WHERE key = ? AND NOT old", (key,)
         ).fetchone()
-        named, owed = self._intake.take(page.refs, tasks, listing_id, page.served_at or self._now)
+        named, pending = self._intake.take(page.refs, tasks, listing_id, page.served_at or self._now)
         found = bulk.write(
             self._db,
             "INSERT INTO listing_items (item_key, listing_id, own) {values} ON CONFLICT DO NOTHING",
@@ -325,4 +326,4 @@ class ListingTable:
             " unique_items = unique_items + ?, excluded = excluded + ? WHERE id = ?",
             (page.cursor, int(page.cursor is None), entries, found, page.excluded, listing_id),
         )
-        return AddedItems(owed, self.progress(key))
+        return AddedItems(pending, self.progress(key))

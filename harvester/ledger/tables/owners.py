@@ -1,4 +1,4 @@
-"""Whose private items a folder holds: those of two accounts would seem withdrawn by turns."""
+"""Owners: the account or institution of a folder's private items; with two, items would seem withdrawn."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ class Owners:
 
     def recognise(self, whose: str, number: int | None, why: str) -> bool:
         """
-        Note whose private items these are: `number` of an account or an institution, where none is noted.
+        Save the owner of the private items, unless one is saved: `number` of the account or the institution.
 
-        None: nobody can tell now, and `why`. Returns whether it is noted.
+        `number` is None if figshare does not identify the owner now; `why`: the reason. Returns whether an
+        owner was saved before.
 
         Raises:
-            UsageError: they are those of another one.
-            FatalError: they are somebody's, and nobody can tell whether of this one.
+            UsageError: the items belong to another owner.
+            FatalError: they have an owner, and it is unknown whether it is this one.
         """
         before = self._noted(whose, number)
         if number is None and before is not None:

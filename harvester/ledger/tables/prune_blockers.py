@@ -1,4 +1,4 @@
-"""What in a ledger speaks against removing anything now, and of which items all that there is is here."""
+"""Prune blockers: why nothing may be removed now, and which items have no better copy of their data."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from harvester.ledger.database.connection import OPEN_FILES, OPEN_WORK
 from harvester.models import NOT_ASKED
 
 _MAY_PASS = f"failure_kind NOT IN ('{FailureKind.NOT_FOUND}', '{FailureKind.PERMANENT}')"
-"""Of failures: they are no last word."""
+"""Of failures: a retry may succeed."""
 
 
 def prune_blockers(db: sqlite3.Connection) -> list[str]:
-    """Say why what the last harvest found may be less than there is; nothing where there is no doubt."""
+    """Return why the last harvest may be incomplete; empty if it is not."""
     row = db.execute(
         "SELECT ifnull(outcome, 'killed') FROM runs WHERE job = 'harvest' ORDER BY id DESC LIMIT 1"
     ).fetchone()
-    told = [] if row is None or row[0] == "finished" else [f"it was {row[0]}"]
-    owed, suspected, failed, listings, unread = db.execute(
+    blockers = [] if row is None or row[0] == "finished" else [f"it was {row[0]}"]
+    pending, suspected, failed, listings, unread = db.execute(
         f"""
         SELECT (SELECT count(*) FROM work WHERE {OPEN_WORK} AND state = 'pending' AND task = 'metadata'),
             (SELECT count(*) FROM work WHERE {OPEN_WORK} AND state = 'failed' AND failure_kind = ?),
@@ -31,20 +31,20 @@ def prune_blockers(db: sqlite3.Connection) -> list[str]:
         (str(FailureKind.SUSPECTED),),
     ).fetchone()
     counts = {
-        "records are still to be asked for": owed,
+        "records are still pending": pending,
         "items were not found, and are not yet marked as withdrawn": suspected,
         "failures may pass (see failures.csv): run again": failed - suspected,
         "listings failed": listings,
         "listings were not read to their end": unread,
     }
-    return told + [f"{number} {what}" for what, number in counts.items() if number]
+    return blockers + [f"{number} {what}" for what, number in counts.items() if number]
 
 
 def only_here(db: sqlite3.Connection) -> dict[int, str]:
     """
-    Return the items, by figshare's ids, that have nothing better than what is here, and why.
+    Return the items, by figshare's id, whose stored data is the only copy, and why.
 
-    Their record failed, or a file that it names failed or is still to come: what it replaces is all there is.
+    Their record failed, or a file of it failed or is pending, so the replaced file is the only one.
     """
     rows = db.execute(
         f"""

@@ -1,9 +1,9 @@
 """
-Work queue, kept on disk: which items and files are pending, and in which order.
+Work queue on disk: which items and files are pending, and in which order.
 
-``seq`` is a number that only grows. Work that becomes pending gets the next one. So "what is pending behind
-seq n?" finds new work and requeued work alike, and finds none twice. An item that turns out to have changed
-while it is pending gets another number: the result of a visit that was under way by then does not end it.
+``seq`` is a number that only grows. Work that becomes pending gets the next one. So the query for work after
+seq n finds new and requeued work, and none twice. An item that changes while it is pending gets another seq,
+so that the result of work in flight does not complete it.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from harvester.models import (
 )
 
 Ref: TypeAlias = tuple[ItemKey, int, str | None]
-"""An item as a listing names it: its id in the ledger, whether it is private, its modified date."""
+"""A listed item: its key, whether it is private, its modified date."""
 
 _IS_CONTRADICTED = (
     f"failure_kind = '{FailureKind.NOT_FOUND}' AND task = 'metadata' "
     "AND item_key IN (SELECT item_key FROM items WHERE NOT named)"
 )
-"""Of failed work: there is no such record, and a listing, or a list of versions, names it all the same."""
+"""Of failed work: the record was not found, but a listing, or a list of versions, contains it."""
 
 
 class WorkQueue:
     """
-    The work queue of one ledger; all methods belong into the ledger's own thread.
+    The work queue of one ledger; all methods run in the thread of the ledger.
 
     ``has_files``: whether this run fetches files at all.
-    ``leaves_out``: whether there are items that are excluded by their records.
+    ``leaves_out``: whether some items are excluded by their records.
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
@@ -66,20 +66,20 @@ class WorkQueue:
         self.leaves_out = False
 
     def next_seq(self) -> int:
-        """Hand out a number."""
+        """Return a new seq."""
         self._last += 1
         return self._last
 
     def is_old(self, seq: int | None) -> bool:
-        """Tell whether an earlier run handed out a seq, and may have done what it was for."""
+        """Return whether a seq is from an earlier run, which may have done the work."""
         return seq is not None and seq <= self._last_of_old
 
     def seq_for_file(self) -> int | None:
-        """Hand out a seq to a pending file, where this run fetches files at all."""
+        """Return a new seq for a pending file, None if this run does not fetch files."""
         return self.next_seq() if self.has_files else None
 
     def admit(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
-        """Put items that are not known yet into the ledger and the line; return how many."""
+        """Add new items to the ledger and the queue; return how many."""
         before = self._last
         new = bulk.write(
             self._db,
@@ -90,15 +90,15 @@ class WorkQueue:
         if new:
             bulk.write(
                 self._db,
-                "WITH owed (task, before) AS ({values})"
+                "WITH pending (task, before) AS ({values})"
                 " INSERT INTO work (item_key, task, state) SELECT item_key, task, 'pending'"
-                f" FROM items JOIN owed ON seq > before WHERE {HAS_TASK}",
+                f" FROM items JOIN pending ON seq > before WHERE {HAS_TASK}",
                 [(task, before) for task in sorted(tasks)],
             )
         return new
 
     def note_named(self, keys: Sequence[ItemKey]) -> None:
-        """Note which items the user named; what is withheld of those is asked for once more, as its owner."""
+        """Mark items as named by the user; their withheld files are requested again, as their owner."""
         bulk.write(
             self._db,
             "UPDATE items SET named = 1, etag = iif(withheld <> '', '', etag)"
@@ -108,9 +108,9 @@ class WorkQueue:
 
     def requeue_due(self, now: str) -> None:
         """
-        Owe the records that are due again though nothing says that they changed; `now`: ISO 8601.
+        Make records pending that are due again without a listed change; `now`: ISO 8601.
 
-        Call it before `form`, in a run that asks for records.
+        Call it before `enqueue_all`, in a run that requests records.
         """
         self._db.execute(
             "UPDATE work SET state = 'pending' WHERE task = 'metadata' AND state = 'done'"
@@ -120,27 +120,27 @@ class WorkQueue:
 
     def enqueue_all(self, run_spec: RunSpec) -> tuple[int, int]:
         """
-        Line up all that a run owes; return the numbers of items and files.
+        Queue all pending work of a run; return the numbers of items and files.
 
-        What an earlier run left in line keeps its seq, so that little is written; what failed comes behind
-        it: it must not be all that a run finds out first.
+        Work queued by an earlier run keeps its seq, so that few rows are written. Failed work is queued after
+        it, so that a run does not begin with failures.
         """
         self.has_files, self._tasks = run_spec.with_files, run_spec.item_tasks
         self.leaves_out = bool(
             self._number("SELECT count(*) FROM totals WHERE state = 'excluded' AND number")
         )
         self._add_tasks(run_spec)
-        self._last = self._last_turn()
-        self._leave_what_is_not_owed()
+        self._last = self._last_seq()
+        self._unqueue_items_without_work()
         items = self._number("SELECT count(*) FROM items WHERE seq IS NOT NULL")
-        items += (more := self._line_up_owed_items(tuple(run_spec.item_tasks)))
+        items += (more := self._queue_pending_items(tuple(run_spec.item_tasks)))
         self._last += more
         files = 0
         self.budget.open(0)
         if run_spec.with_files:
             self._apply_rules(run_spec)
             files = self._number(f"SELECT count(*) FROM files WHERE {OPEN_FILES} AND seq IS NOT NULL")
-            files += (more := self._line_up_pending_files(order="attempts > 0, item_key, file_id"))
+            files += (more := self._queue_pending_files(order="attempts > 0, item_key, file_id"))
             self._last += more
             self._db.execute(
                 f"UPDATE files SET error = '', attempts = 0, failure_kind = '', reason = ''"
@@ -151,7 +151,7 @@ class WorkQueue:
         self._last_of_old = self._last
         return items, files
 
-    def _last_turn(self) -> int:
+    def _last_seq(self) -> int:
         return self._number(
             f"""
             SELECT max(
@@ -166,9 +166,9 @@ class WorkQueue:
         return number
 
     def _add_tasks(self, run_spec: RunSpec) -> None:
-        """Owe what is new among the tasks, what failed, and what is to be refreshed."""
+        """Make new, failed and refreshed tasks pending."""
         refresh = run_spec.refresh | {
-            wish.task for wish in run_spec.task_params if self._note_params(wish, run_spec)
+            params.task for params in run_spec.task_params if self._note_params(params, run_spec)
         }
         total = "SELECT ifnull(sum(number), 0) FROM totals WHERE what = ? AND task = ?"
         items = self._number(total, "items", "")
@@ -183,7 +183,7 @@ class WorkQueue:
                     (task,),
                 )
             which = f"AND {OPEN_WORK} AND state = 'failed'"
-            if task in refresh:  # what is left out is so until its record says otherwise
+            if task in refresh:  # excluded items stay so until their record changes
                 which = "" if task == "metadata" else "AND state <> 'excluded'"
             self._db.execute(
                 "UPDATE work SET state = 'pending', error = '', attempts = 0, failure_kind = ''"
@@ -192,26 +192,29 @@ class WorkQueue:
             )
         if "metadata" in refresh:
             self._db.execute("UPDATE items SET etag = '' WHERE etag <> ''")
-            self._db.execute(  # so that whoever places them anew asks once more
+            self._db.execute(  # so that `save_placed` plans them again
                 "UPDATE files SET reason = substr(reason, 1, length(reason) - length(?1))"
                 " WHERE status = 'withheld' AND reason LIKE '%' || ?1",
                 (REFUSED_TO_OWNER,),
             )
 
-    def _note_params(self, wish: TaskParams, run_spec: RunSpec) -> bool:
-        """Note the params of a task of this run; return whether they ask for something else than before."""
-        if wish.task not in run_spec.item_tasks:
+    def _note_params(self, params: TaskParams, run_spec: RunSpec) -> bool:
+        """Save the parameters of a task of this run; return whether they have changed."""
+        if params.task not in run_spec.item_tasks:
             return False
-        before = self._db.execute("SELECT value FROM settings WHERE name = ?", (wish.task,)).fetchone()
-        is_new, noted = wish.after(before[0] if before else None)
+        before = self._db.execute("SELECT value FROM settings WHERE name = ?", (params.task,)).fetchone()
+        is_new, noted = params.after(before[0] if before else None)
         self._db.execute(
             "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-            (wish.task, noted),
+            (params.task, noted),
         )
         return is_new
 
-    def _leave_what_is_not_owed(self) -> None:
-        """Take out of the line what owes nothing to this run: an earlier one may have had other tasks."""
+    def _unqueue_items_without_work(self) -> None:
+        """
+        Remove items from the queue that have no pending task of this run, but had
+        one of an earlier run.
+        """
         tasks = tuple(self._tasks)
         self._db.execute(
             f"""
@@ -223,22 +226,22 @@ class WorkQueue:
             tasks,
         )
 
-    def _line_up_owed_items(self, tasks: tuple[str, ...]) -> int:
-        """Give the items with owed work that have none a seq; return how many."""
+    def _queue_pending_items(self, tasks: tuple[str, ...]) -> int:
+        """Assign a seq to items with pending work that have none; return how many."""
         return self._db.execute(
             f"""
-            UPDATE items SET seq = ? + owed.place FROM (
+            UPDATE items SET seq = ? + pending.place FROM (
                 SELECT item_key, row_number() OVER (ORDER BY item_key) AS place
                 FROM work JOIN items USING (item_key)
                 WHERE {OPEN_WORK} AND state = 'pending' AND task IN ({bulk.qmarks(tasks)}) AND seq IS NULL
                 GROUP BY item_key
-            ) AS owed WHERE items.item_key = owed.item_key
+            ) AS pending WHERE items.item_key = pending.item_key
             """,
             (self._last, *tasks),
         ).rowcount
 
     def _apply_rules(self, run_spec: RunSpec) -> None:
-        """Let the rules for files decide anew on what is not here; what failed gets another chance."""
+        """Apply the file rules to all files that are not here; failed ones are pending again."""
         self._db.create_function("accepts_file", 2, run_spec.accepts)
         status = f"iif(accepts_file({FULL_NAME}, size), 'pending', 'skipped')"
         self._db.execute(
@@ -248,24 +251,24 @@ class WorkQueue:
         )
         self.budget.open(run_spec.max_total)
 
-    def _line_up_pending_files(self, *, order: str) -> int:
-        """Give the pending files that have none a seq; return how many."""
+    def _queue_pending_files(self, *, order: str) -> int:
+        """Assign a seq to pending files that have none; return how many."""
         return self._db.execute(
             f"""
-            UPDATE files SET seq = ? + owed.place FROM (
+            UPDATE files SET seq = ? + pending.place FROM (
                 SELECT item_key, file_id, row_number() OVER (ORDER BY {order}) AS place
                 FROM files WHERE {OPEN_FILES} AND seq IS NULL AND status = 'pending'
-            ) AS owed WHERE files.item_key = owed.item_key AND files.file_id = owed.file_id
+            ) AS pending WHERE files.item_key = pending.item_key AND files.file_id = pending.file_id
             """,
             (self._last,),
         ).rowcount
 
     def requeue_failed(self, failure_kinds: Sequence[str]) -> tuple[int, int]:
         """
-        Put what failed with one of these kinds into the line again; return how many items and files.
+        Queue failures of these kinds again; return how many items and files.
 
-        So is what is gone though a listing or a record names it: one of the two is wrong.
-        Their errors stay until there is something better, and their attempts count on.
+        Items and files that were not found although a listing or a record contains them are queued too, as
+        one of the two answers is wrong. Their errors stay until a retry succeeds, and their attempts add up.
         """
         names, tasks = tuple(failure_kinds), tuple(self._tasks)
         self._db.execute(
@@ -274,7 +277,7 @@ class WorkQueue:
             f" AND task IN ({bulk.qmarks(tasks)})",
             (*names, *tasks),
         )
-        items = self._line_up_owed_items(tasks)
+        items = self._queue_pending_items(tasks)
         self._last += items
         files = 0
         if self.has_files:
@@ -284,12 +287,12 @@ class WorkQueue:
                 names,
             )
             self.budget.share_again()
-            files = self._line_up_pending_files(order="item_key, file_id")
+            files = self._queue_pending_files(order="item_key, file_id")
             self._last += files
         return items, files
 
     def items(self, after: int, most: int) -> list[PendingItem]:
-        """Return the next items behind the seq `after`, with the tasks that they owe."""
+        """Return the next items after the seq `after`, with their pending tasks."""
         rows = bulk.fetch(
             self._db,
             f"""
@@ -307,11 +310,11 @@ class WorkQueue:
             _ITEM_COLUMNS,
             (after, most),
         )
-        return [_owed_item(row) for row in sorted(rows)]
+        return [_pending_item(row) for row in sorted(rows)]
 
     def files(self, after: int, most: int) -> list[PendingFile]:
-        """Return the next files behind the seq `after`, where this run fetches files at all."""
-        if not self.has_files:  # an earlier run that did may have left some in line
+        """Return the next files after the seq `after`; none if this run does not fetch files."""
+        if not self.has_files:  # an earlier run may have queued some
             return []
         rows = self._db.execute(
             "SELECT files.seq, files.item_key, ifnull(versions.item_id, files.item_key), path,"
@@ -340,7 +343,7 @@ class WorkQueue:
         ]
 
     def may_be_pending(self, item_id: ItemId, file_id: int, md5: str | None) -> bool:
-        """Tell whether a file with this md5 is not here yet and may still be wanted, for any version."""
+        """Return whether a file with this md5, of any version, is not here yet and may still be wanted."""
         return bool(
             self._number(
                 f"SELECT count(*) FROM files WHERE {OF_ITEM} AND file_id = ?2 AND md5 IS ?3 AND {OPEN_FILES}",
@@ -357,7 +360,7 @@ _ITEM_COLUMNS = (
 )  # fmt: skip
 
 
-def _owed_item(row: Sequence[Any]) -> PendingItem:
+def _pending_item(row: Sequence[Any]) -> PendingItem:
     """Read the columns of _ITEM_COLUMNS."""
     seq, key, item_id, version, private, withdrawn, named, listed, stands_in, *rest = row
     tasks, known, etag, conditions, has_history = rest
@@ -369,7 +372,7 @@ def _owed_item(row: Sequence[Any]) -> PendingItem:
         known=bool(known),
         item_key=key,
         version=version or 0,
-        etag="" if withdrawn else etag,  # its files are to be looked at again
+        etag="" if withdrawn else etag,  # its files have to be checked again
         withdrawn=bool(withdrawn),
         conditions=tuple(conditions.split("\n")) if conditions else (),
         named=bool(named),
@@ -380,11 +383,11 @@ def _owed_item(row: Sequence[Any]) -> PendingItem:
 
 
 def _settled(run_spec: RunSpec) -> tuple[str, str]:
-    """Return why files are skipped that the rules for files have no say over."""
+    """Return the reasons of skipped files that the file rules do not change."""
     return ANOTHER_VERSION, BEYOND_ROOM if run_spec.max_total else ANOTHER_VERSION
 
 
 def remote_file(columns: Sequence[Any]) -> RemoteFile:
-    """Read the columns of FILE_COLUMNS; links are never in line and never fetched."""
+    """Return a file from FILE_COLUMNS; links are never queued or fetched."""
     file_id, name, folder, size, md5, url = columns
     return RemoteFile(file_id, name, folder, size, md5, url, is_link=False)

@@ -1,9 +1,9 @@
 """
-Journal of renames: which files are on their way from one path to another, so that a crash loses none.
+Rename journal: planned and unfinished renames of files, so that a crash loses none.
 
-A rename is planned here before the disk is touched. All files of a plan first leave their places, then that
-is noted, then they go to the new ones: so files may change names with each other, and whoever finds the plan
-after a crash knows from the disk and the phase what is still to be done.
+A rename is recorded here before the disk is changed. All files of a plan first leave their paths, then that
+is recorded, then they get the new paths. So files may swap names, and after a crash the disk and the recorded
+phase show which steps remain.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from harvester.models import ItemId, ItemKey, RemoteFile
 
 class FileRename(NamedTuple):
     """
-    A file that goes from one path to another, both below the output folder.
+    The rename of one file; both paths are below the output folder.
 
-    ``item_key``: the number of its item in the ledger.
-    ``file_id``: of a file that its record names, None for an orphan.
-    ``is_out``: it has left its old place, and may be in the new one.
+    ``item_key``: the key of its item.
+    ``file_id``: None for an orphan.
+    ``is_out``: it has left its old path, and may have the new one.
     """
 
     item_key: ItemKey
@@ -36,7 +36,7 @@ class FileRename(NamedTuple):
 
 class ItemFiles(NamedTuple):
     """
-    What an item has on the disk and what its record names.
+    The files of an item, on disk and in its record.
 
     ``item_id``, ``version``: figshare's; 0 for the current one. ``files``: each with its path, and whether
     the ledger knows it to be here. ``orphans``: paths of replaced files, with their ids (0: not known).
@@ -50,7 +50,7 @@ class ItemFiles(NamedTuple):
 
 
 class RenameJournal:
-    """Plans renames and records them; `note` writes what was moved into the list of changes."""
+    """Plans and records renames; `note` saves finished renames as changes."""
 
     def __init__(
         self, db: sqlite3.Connection, note: Callable[[Mapping[ItemKey, tuple[str, ...]]], None]
@@ -59,7 +59,7 @@ class RenameJournal:
         self._note = note
 
     def plan(self, renames: Sequence[FileRename]) -> None:
-        """Record what is about to be renamed."""
+        """Record planned renames."""
         bulk.write(
             self._db,
             "INSERT OR REPLACE INTO renames (source, target, item_key, file_id, is_out) {values}",
@@ -67,7 +67,7 @@ class RenameJournal:
         )
 
     def note_out(self, renames: Sequence[FileRename]) -> None:
-        """Record that these have left their places."""
+        """Record that these files have left their paths."""
         bulk.write(
             self._db,
             "UPDATE renames SET is_out = 1 WHERE source IN ({values})",
@@ -75,28 +75,28 @@ class RenameJournal:
         )
 
     def finish(self, renames: Sequence[FileRename]) -> None:
-        """Record that these are in their new places."""
+        """Record that these files have their new paths."""
         paths = [(rename.source, rename.target) for rename in renames if rename.file_id is None]
         bulk.write(
             self._db,
-            "WITH told (item_key, file_id, target) AS ({values}) UPDATE files SET path = told.target"
-            " FROM told WHERE files.item_key = told.item_key AND files.file_id = told.file_id",
+            "WITH given (item_key, file_id, target) AS ({values}) UPDATE files SET path = given.target"
+            " FROM given WHERE files.item_key = given.item_key AND files.file_id = given.file_id",
             [
                 (rename.item_key, rename.file_id, rename.target)
                 for rename in renames
                 if rename.file_id is not None
             ],
         )
-        bulk.write(  # what is the file of a record again is none that was replaced
+        bulk.write(  # a file that its record lists again is no orphan
             self._db,
             "DELETE FROM orphans WHERE path IN ({values})",
             [(rename.source,) for rename in renames if rename.file_id is not None],
         )
-        # Two may change places, and paths are unique: so first to names that no file has.
+        # Two files may swap paths, and paths are unique: so use temporary names first.
         bulk.write(
             self._db,
-            "WITH told (source, target) AS ({values}) UPDATE orphans SET path = '/' || told.target"
-            " FROM told WHERE orphans.path = told.source",
+            "WITH given (source, target) AS ({values}) UPDATE orphans SET path = '/' || given.target"
+            " FROM given WHERE orphans.path = given.source",
             paths,
         )
         self._db.execute("UPDATE OR REPLACE orphans SET path = substr(path, 2) WHERE path LIKE '/%'")
@@ -105,13 +105,13 @@ class RenameJournal:
             "DELETE FROM renames WHERE source IN ({values})",
             [(rename.source,) for rename in renames],
         )
-        told: dict[ItemKey, tuple[str, ...]] = {}
+        texts: dict[ItemKey, tuple[str, ...]] = {}
         for rename in renames:
-            told[rename.item_key] = (*told.get(rename.item_key, ()), _words(rename))
-        self._note(told)
+            texts[rename.item_key] = (*texts.get(rename.item_key, ()), _words(rename))
+        self._note(texts)
 
     def unfinished(self) -> list[FileRename]:
-        """Return what a run that ended early had planned."""
+        """Return the unfinished renames of an interrupted run."""
         rows = self._db.execute(
             "SELECT item_key, file_id, source, target, is_out FROM renames ORDER BY source"
         )
@@ -120,15 +120,15 @@ class RenameJournal:
             for key, file_id, source, target, is_out in rows
         ]
 
-    # -- whose files may have other paths -------------------------------------------------------------
+    # -- items with files at other paths --------------------------------------------------------------
 
     def unplaced(self, most: int) -> list[ItemFiles]:
-        """Return some of the items whose paths are not those that their records ask for."""
+        """Return some of the items whose files may not have the paths of their records."""
         keys = self._db.execute("SELECT item_key FROM unplaced ORDER BY 1 LIMIT ?", (most,)).fetchall()
         return [self.files_of(key) for (key,) in keys]
 
     def files_of(self, key: ItemKey) -> ItemFiles:
-        """Return what an item, or a version of one, has on the disk and what its record names."""
+        """Return the files of an item or a version, on disk and in its record."""
         version = self._db.execute(
             "SELECT item_id, version FROM versions WHERE item_key = ?", (key,)
         ).fetchone()
@@ -139,30 +139,30 @@ class RenameJournal:
         files = [(remote_file(file), path, status == "done") for path, status, *file in rows]
         left = self._db.execute(
             "SELECT path, file_id FROM orphans WHERE item_key = ?"
-            # Those that were here when the ledger was made anew: nobody knew what a version's key would be.
+            # Files from before a rebuild have the item's key, as the key of the version was unknown.
             " UNION SELECT path, file_id FROM orphans WHERE ? AND unidentified AND path > ? AND path < ?",
             (key, number > 0, f"files/{item_id}.v{number}/", f"files/{item_id}.v{number}0"),
         )
         return ItemFiles(key, item_id, number, files, dict(left.fetchall()))
 
     def orphans_of(self, key: ItemKey, size: int) -> list[tuple[str, int]]:
-        """Return path and file id (0: not known) of the replaced files of an item that have so many bytes."""
+        """Return path and file id (0: unknown) of an item's orphans with this size."""
         return self._db.execute(
             "SELECT path, file_id FROM orphans WHERE item_key = ? AND size = ? ORDER BY path", (key, size)
         ).fetchall()
 
-    def place(self, placed: Mapping[ItemKey, Mapping[int, str]]) -> None:
-        """Record where the files of items that are not here go, by item key and file id."""
+    def save_paths(self, placed: Mapping[ItemKey, Mapping[int, str]]) -> None:
+        """Save the paths of pending files, by item key and file id."""
         bulk.write(
             self._db,
-            "WITH told (item_key, file_id, path) AS ({values}) UPDATE files SET path = told.path FROM told"
-            " WHERE files.item_key = told.item_key AND files.file_id = told.file_id",
+            "WITH given (item_key, file_id, path) AS ({values}) UPDATE files SET path = given.path FROM given"
+            " WHERE files.item_key = given.item_key AND files.file_id = given.file_id",
             [(key, file_id, path) for key, paths in placed.items() for file_id, path in paths.items()],
         )
         bulk.write(self._db, "DELETE FROM unplaced WHERE item_key IN ({values})", [(key,) for key in placed])
 
 
 def _words(rename: FileRename) -> str:
-    """Say for people what was moved, by the paths inside the item's folder."""
+    """Return a rename as text, with paths inside the item's folder."""
     home = "/".join(rename.source.split("/")[:2]) + "/"
     return f"moved: {rename.source.removeprefix(home)} to {rename.target.removeprefix(home)}"

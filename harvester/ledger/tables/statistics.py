@@ -1,4 +1,4 @@
-"""Statistics in the ledger: totals, those that newer ones have replaced, uses by period and by country."""
+"""Statistics tables: totals, earlier totals, and counts by period and by country."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from harvester.ledger.database import bulk
 from harvester.ledger.messages import ItemResult
 
 OF_ALL = "country = ''"
-"""Uses in a timeline."""
+"""Counts of a timeline."""
 BY_COUNTRY = "country > ''"
 
 
 def save_totals(db: sqlite3.Connection, results: Sequence[ItemResult], now: str) -> None:
-    """Save the counters of items that were asked for; a trigger keeps those that were there."""
-    told: dict[tuple[str, ...], list[bulk.Row]] = {}
+    """Save the requested counters of items; a trigger keeps the earlier ones."""
+    by_counters: dict[tuple[str, ...], list[bulk.Row]] = {}
     for result in results:
         for found in result.findings:
             if found.totals is not None:
-                asked = found.totals.requested()
-                row = (result.item_key, *asked.values(), now, ",".join(asked))
-                told.setdefault(tuple(asked), []).append(row)
-    for counters, rows in told.items():
+                requested = found.totals.requested()
+                row = (result.item_key, *requested.values(), now, ",".join(requested))
+                by_counters.setdefault(tuple(requested), []).append(row)
+    for counters, rows in by_counters.items():
         columns = (*counters, "asked_at", "asked")
         bulk.write(
             db,
@@ -33,8 +33,8 @@ def save_totals(db: sqlite3.Connection, results: Sequence[ItemResult], now: str)
 
 
 def save_usage(db: sqlite3.Connection, results: Sequence[ItemResult]) -> None:
-    """Save uses by period in the place of what was there of the same item, counters and granularity."""
-    told = [
+    """Replace the counts of the same item, counters and granularity."""
+    usages = [
         (result.item_key, found.usage)
         for result in results
         for found in result.findings
@@ -43,12 +43,12 @@ def save_usage(db: sqlite3.Connection, results: Sequence[ItemResult]) -> None:
     for by_country, kind in ((False, OF_ALL), (True, BY_COUNTRY)):
         bulk.write(
             db,
-            # From a SELECT: else SQLite walks the whole table.
+            # From a SELECT: else SQLite scans the whole table.
             f"DELETE FROM usage WHERE {kind}"
             " AND (item_key, counter, granularity) IN (SELECT * FROM ({values}))",
             [
                 (item_key, counter, usage.granularity)
-                for item_key, usage in told
+                for item_key, usage in usages
                 if usage.by_country is by_country
                 for counter in usage.counters
             ],
@@ -58,7 +58,7 @@ def save_usage(db: sqlite3.Connection, results: Sequence[ItemResult]) -> None:
         "INSERT INTO usage (item_key, counter, granularity, date, country, number) {values}",
         (
             (item_key, each.counter, each.granularity, each.date, each.country, each.number)
-            for item_key, usage in told
+            for item_key, usage in usages
             for each in usage.counts
         ),
     )

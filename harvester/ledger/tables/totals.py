@@ -1,4 +1,4 @@
-"""What a ledger holds, in numbers: each entry, item and file in exactly one place."""
+"""Totals: the content of a ledger in numbers; each entry, item and file counts in exactly one state."""
 
 import sqlite3
 from typing import Any
@@ -8,7 +8,7 @@ from harvester.models import NOT_ASKED, FileStatus
 
 
 class _Totals:
-    """The table `totals`. ``file_outcomes``: by the reason why a file is withheld or has failed."""
+    """The content of table `totals`. ``file_outcomes``: withheld and failed files by their reason."""
 
     def __init__(self) -> None:
         self.items = self.records = 0
@@ -20,27 +20,27 @@ class _Totals:
         count = self.files.setdefault(status, {"files": 0, "bytes": 0})
         count["files"] += number
         count["bytes"] += size
-        is_told = status in {FileStatus.FAILED, FileStatus.WITHHELD} or why == NOT_ASKED
-        outcome = why if why and is_told else status
+        has_reason = status in {FileStatus.FAILED, FileStatus.WITHHELD} or why == NOT_ASKED
+        outcome = why if why and has_reason else status
         self.file_outcomes[outcome] = self.file_outcomes.get(outcome, 0) + number
 
 
 def counts(db: sqlite3.Connection) -> dict[str, Any]:
     """
-    Count what the folder holds.
+    Return the content of the folder in numbers.
 
-    Returns ``items``, ``versions`` (those of the items that are one version of another), ``records``,
+    Its keys are ``items``, ``versions`` (items that are one version of another), ``records``,
     ``listings_open``, ``failures``; ``work``: task to state to number; ``files``: status to
-    ``{"files": n, "bytes": n}``, as ``orphaned_files`` of what no record names any more and
-    ``unidentified_files`` of what was here when the ledger was made anew and no record has named since;
-    ``listings``: see `_listings`.
+    ``{"files": n, "bytes": n}``, and in the same form ``orphaned_files``, which no record lists any more, and
+    ``unidentified_files``, which were here at a rebuild and no record has listed since; ``listings``: see
+    `_listings`.
 
-    ``outcomes`` puts every item and every file into exactly one state; the numbers add up to all
-    there are. ``items``: done, pending, withdrawn, or the failure kind of the first of its tasks that
-    failed. ``files``: done, pending, skipped, link, the reason why it is withheld, or the failure kind of
-    it. ``withheld``: reason to number of items (a part of those that are done).
+    ``outcomes`` counts every item and every file in exactly one state; the numbers add up to the totals.
+    ``items``: done, pending, withdrawn, or the failure kind of its first failed task. ``files``: done,
+    pending, skipped, link, the reason of a withheld file, or the failure kind of a failed one. ``withheld``:
+    reason to number of items (a part of those that are done).
     """
-    db.execute("BEGIN")  # all that is read is of one moment, though a run writes on
+    db.execute("BEGIN")  # one consistent snapshot, though a run may be writing
     try:
         return _counts(db)
     finally:
@@ -53,7 +53,7 @@ def _counts(db: sqlite3.Connection) -> dict[str, Any]:
     listing_failures = _one(db, "SELECT count(*) FROM listing_failures")
     withheld = db.execute(
         "SELECT withheld, count(*) FROM items WHERE withheld <> ''"
-        f" AND (NOT private OR {STANDS_IN}) GROUP BY 1 ORDER BY 1"  # its owner may have the files
+        f" AND (NOT private OR {STANDS_IN}) GROUP BY 1 ORDER BY 1"  # a private record may have the files
     ).fetchall()
     is_open = _one(db, "SELECT count(*) FROM listings WHERE NOT complete AND NOT old")
     versions = _one(db, "SELECT count(*) FROM versions JOIN items USING (item_key)")
@@ -81,7 +81,7 @@ def _counts(db: sqlite3.Connection) -> dict[str, Any]:
 
 
 def _totals(db: sqlite3.Connection) -> _Totals:
-    """Read what the triggers have counted, so that no table is walked, however large it is."""
+    """Return the counts of the triggers, so that no large table is scanned."""
     total = _Totals()
     rows = db.execute(
         "SELECT what, task, state, failure_kind, reason, number, bytes FROM totals WHERE number > 0"
@@ -101,16 +101,16 @@ def _totals(db: sqlite3.Connection) -> _Totals:
 
 def _listings(db: sqlite3.Connection) -> dict[str, int]:
     """
-    Account for every entry that the listings gave.
+    Return the accounts of all listing entries.
 
-    ``entries`` = ``unique`` (different items) + ``duplicates`` + ``excluded`` (not taken by the
-    user's filters) + ``unresolved`` (names and entries that lead to no item).
+    ``entries`` = ``unique`` (different items) + ``duplicates`` + ``excluded`` (by the user's filters) +
+    ``unresolved`` (names and entries without an item).
     """
     listings, entries, unique, excluded = db.execute(
         "SELECT count(*), ifnull(sum(entries), 0), ifnull(sum(unique_items), 0), ifnull(sum(excluded), 0)"
         " FROM listings WHERE NOT old"
     ).fetchone()
-    if listings > 1:  # one item may stand in several
+    if listings > 1:  # one item may be in several listings
         unique = _one(
             db,
             "SELECT count(*) FROM (SELECT DISTINCT item_key FROM listing_items"
@@ -128,9 +128,10 @@ def _listings(db: sqlite3.Connection) -> dict[str, int]:
 
 def _item_outcomes(db: sqlite3.Connection, total: _Totals) -> dict[str, int]:
     """
-    Put every item into exactly one state, the first of pending, failed, withdrawn, excluded and done.
+    Return the number of items in each state, the first that applies of pending, failed, withdrawn, excluded
+    and done.
 
-    Read in the index of what is not done; all other items are done.
+    The partial index of open work is enough: all other items are done.
     """
     pending = _one(
         db,

@@ -1,9 +1,9 @@
 """
-Versions of items: each is an item of its own in the ledger, with an id that is none of figshare's.
+Versions: each version of an item is an item of its own in the ledger, with a negative key.
 
-So one version has its record, its files and its work as any item has, and whoever does not ask for versions
-never meets them. Statistics are the item's, whatever the version: they are asked for under the item's own id
-or, where lists name nothing but versions of it, under that of one of them, which ``counts``.
+So a version has its record, its files and its work like any item. Statistics belong to the item, not to its
+versions: they are stored under the item's key. If only versions of it are listed, they are stored under one
+of them, which ``counts``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harvester.models import ItemId, ItemKey
 
 
 def keys(db: sqlite3.Connection, wanted: Sequence[tuple[ItemId, int]]) -> dict[tuple[ItemId, int], ItemKey]:
-    """Return the ids in the ledger of some versions (figshare's id, version), new or not."""
+    """Return the keys of some versions (figshare's id, version), new or known."""
     if not wanted:
         return {}
     (lowest,) = db.execute("SELECT ifnull(min(item_key), 0) FROM versions").fetchone()
@@ -28,15 +28,15 @@ def keys(db: sqlite3.Connection, wanted: Sequence[tuple[ItemId, int]]) -> dict[t
     )
     rows = bulk.select(
         db,
-        "WITH told (item_id, version) AS ({values})"
-        " SELECT item_id, version, item_key FROM told JOIN versions USING (item_id, version)",
+        "WITH given (item_id, version) AS ({values})"
+        " SELECT item_id, version, item_key FROM given JOIN versions USING (item_id, version)",
         each,
     )
     return {(item_id, version): key for item_id, version, key in rows}
 
 
 def known(db: sqlite3.Connection, item_id: ItemId) -> frozenset[int]:
-    """Return the versions of an item, by figshare's id, that were asked for before and are not withdrawn."""
+    """Return the known versions of an item, by figshare's id, that are not withdrawn."""
     rows = db.execute(
         "SELECT version FROM versions JOIN items USING (item_key) WHERE item_id = ? AND NOT withdrawn",
         (item_id,),
@@ -45,7 +45,7 @@ def known(db: sqlite3.Connection, item_id: ItemId) -> frozenset[int]:
 
 
 def let_count(db: sqlite3.Connection, named: Sequence[ItemKey]) -> None:
-    """Have one version of each item carry its statistics, by ids in the ledger, where nothing does so yet."""
+    """Let one version of each item carry its statistics, unless something does so already."""
     bulk.write(
         db,
         """
@@ -63,7 +63,7 @@ def let_count(db: sqlite3.Connection, named: Sequence[ItemKey]) -> None:
 
 
 def that_count(db: sqlite3.Connection, keys: Sequence[ItemKey]) -> set[ItemKey]:
-    """Return those of some versions, by their ids in the ledger, that carry the statistics of their item."""
+    """Return those of some versions, by their keys, that carry the statistics of their item."""
     rows = bulk.select(
         db, "SELECT item_key FROM versions WHERE counts AND item_key IN ({values})", [(key,) for key in keys]
     )
@@ -71,7 +71,7 @@ def that_count(db: sqlite3.Connection, keys: Sequence[ItemKey]) -> set[ItemKey]:
 
 
 def hand_over(db: sqlite3.Connection, item_ids: Sequence[int]) -> None:
-    """Let items that have come into the ledger carry their statistics themselves, with what is here."""
+    """Let new items carry their statistics themselves, with the stored ones of their versions."""
     moved = bulk.select(
         db,
         "WITH named (item_id) AS ({values}) SELECT versions.item_id, versions.item_key FROM named"
@@ -86,7 +86,7 @@ _HAND_OVER = (
     "DELETE FROM work WHERE item_key = ?1 AND task <> 'metadata'"
     " AND task IN (SELECT task FROM work WHERE item_key = ?2)",
     "UPDATE work SET item_key = ?1 WHERE item_key = ?2 AND task <> 'metadata'",
-    # Not an update, which would put the row among those that newer ones have replaced.
+    # Not an update, whose trigger would add a snapshot.
     "INSERT INTO stats (item_key, views, downloads, asked_at, shares, asked)"
     " SELECT ?1, views, downloads, asked_at, shares, asked FROM stats WHERE item_key = ?2",
     "DELETE FROM stats WHERE ?1 AND item_key = ?2",
@@ -97,7 +97,7 @@ _HAND_OVER = (
 
 
 def forget(db: sqlite3.Connection, gone: Sequence[bulk.Row]) -> None:
-    """Have others carry the statistics of versions that there never were, by their ids in the ledger."""
+    """Let other versions carry the statistics of versions that do not exist, by their keys."""
     others = bulk.select(
         db,
         "SELECT other.item_key FROM versions AS other JOIN items USING (item_key) WHERE other.item_id IN ("

@@ -1,8 +1,8 @@
 """
-Items whose records were not found though they were harvested before: how many, and what becomes of them.
+Suspected withdrawals: harvested items whose records were not found, until the run decides about them.
 
-During a run each is a failure of the kind "suspected"; nothing else of it changes. So a run that is killed
-has believed nothing, and the next one asks again. At the end of the run they are decided on together.
+During a run each is a failure of the kind "suspected", and nothing else changes. So a killed run leaves no
+item withdrawn, and the next run requests them again. The end of the run decides about all of them together.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ _IS_LISTED = """item_key IN (
         WHERE listing_items.item_key = items.item_key AND NOT old
     )
 )"""
-"""Of work: a listing of this run, and not only the user, names the item."""
+"""Of work: a listing of this run contains the item, and the user has not just named it."""
 _OF_FIGSHARE = "ifnull(versions.item_id, {0})"
-"""figshare's id of an item of the ledger, which may be a version."""
+"""figshare's id of an item or version in the ledger."""
 
 
 class Suspected(NamedTuple):
     """
-    How many items would be withdrawn, of how many that were harvested; versions count as their item.
+    The number of suspected items, and of all harvested items; versions count as their item.
 
-    ``visits``: the items and versions of the ledger that these are.
+    ``entries``: the number of suspected items and versions in the ledger.
     """
 
     items: int
     harvested: int
-    visits: int
+    entries: int
 
 
 class Withdrawals:
-    """Knows what is suspected; `withdraw` writes what is believed."""
+    """Reads and resolves suspected withdrawals; `withdraw` marks accepted ones."""
 
     def __init__(
         self,
@@ -53,8 +53,8 @@ class Withdrawals:
         self._withdraw = withdraw
 
     def suspected(self) -> Suspected:
-        """Count what is suspected now."""
-        items, visits = self._db.execute(
+        """Return the numbers of suspected items."""
+        items, entries = self._db.execute(
             f"SELECT count(DISTINCT {_OF_FIGSHARE.format('work.item_key')}), count(*)"
             f" FROM work LEFT JOIN versions ON versions.item_key = work.item_key WHERE {_SUSPECTED}"
         ).fetchone()
@@ -67,11 +67,11 @@ class Withdrawals:
                 " + (SELECT count(DISTINCT item_id) FROM versions"
                 f" WHERE {is_here.format('item_key')} AND NOT {is_here.format('item_id')})"
             ).fetchone()
-        return Suspected(items, harvested, visits)
+        return Suspected(items, harvested, entries)
 
     def unsuspected(self, most: int, with_private: bool) -> list[ItemRef]:
-        """Return some items that were harvested and should be there, those first that this run has got."""
-        # To look into the table of records for each of a million items would take long.
+        """Return some harvested items that should exist, those first that this run has requested."""
+        # A lookup in the table of records for each of a million items would be slow.
         is_here = "EXISTS (SELECT 1 FROM records WHERE records.item_key = items.item_key)"
         return self._select("state = 'done'", most, with_private) or self._select(
             f"{OPEN_WORK} AND state IN ('failed', 'pending') AND {is_here}", most, with_private
@@ -96,16 +96,16 @@ class Withdrawals:
         return [ItemRef(item_id, bool(private), version=version) for item_id, version, private in rows]
 
     def doubt_listed(self, why: str) -> int:
-        """Make of what is suspected and listed all the same failures for now; return how many that are."""
+        """Turn suspected items that are still listed into temporary failures; return how many."""
         return self._doubt(why, _IS_LISTED)
 
     def believe(self) -> None:
-        """Take all that is suspected for withdrawn."""
+        """Mark all suspected items as withdrawn."""
         rows = self._db.execute(f"SELECT item_key FROM work WHERE {_SUSPECTED} ORDER BY 1").fetchall()
         self._withdraw([key for (key,) in rows])
 
     def doubt(self, why: str) -> None:
-        """Make of all that is suspected failures for now, told in these words."""
+        """Turn all suspected items into temporary failures with this error."""
         self._doubt(why, "TRUE")
 
     def _doubt(self, why: str, which: str) -> int:

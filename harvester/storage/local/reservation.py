@@ -23,7 +23,7 @@ class DiskReservation:
     def __init__(self, folder: Path, free_bytes: Callable[[Path], int]) -> None:
         self._folder = folder
         self._free_bytes = free_bytes
-        self._claims: dict[object, Callable[[], int]] = {}
+        self._reservations: dict[object, Callable[[], int]] = {}
         self._lock = threading.Lock()  # uploads are opened in several threads
 
     def free_bytes(self) -> int:
@@ -47,14 +47,14 @@ class DiskReservation:
         key = object()
         with self._lock:
             size = max(0, needed())
-            left = max(0, self.free_bytes() - sum(claim() for claim in self._claims.values()))
+            left = max(0, self.free_bytes() - sum(other() for other in self._reservations.values()))
             if size > left:
                 raise InsufficientSpace(
                     f"{self._folder}: {size} bytes are needed and {left} are free; make room and run again"
                 )
-            self._claims[key] = needed
+            self._reservations[key] = needed
         try:
             yield
         finally:
             with self._lock:
-                del self._claims[key]
+                del self._reservations[key]
