@@ -3,7 +3,7 @@ PYTHON ?= python3
 CASES ?= ../shared/cases
 BIN := .venv/bin
 READY := .venv/ready
-# Processes that run tests side by side. More than the machine has cores disturb the tests that look at the clock.
+# Processes that run tests in parallel. More than the number of cores disturb tests that measure time.
 WORKERS ?= 2
 # Each program that a test starts would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -17,9 +17,9 @@ help:
 	@echo "make nightly   all tests, with the cases that take long, and the long tests"
 	@echo "make soak      the long tests: 50 kills, 20 power cuts, every fault, 100,000 items, listings of a million, 2,400 steps of histories, the worst answers (ONLY=kills …)"
 	@echo "make structure the packages, and what each imports from"
-	@echo "make cases     scripts that reproduce faults, if they are present (CASES=folder, ONLY=c15 …)"
+	@echo "make cases     scripts that reproduce faults, if there are any (CASES=folder, ONLY=c15 …)"
 	@echo "make pace      a run against the sandbox at 20 requests a second, compared with the lower bound"
-	@echo "make bench     measure the program beside its references; writes docs/explanation/performance.md (ONLY=cpu,files …)"
+	@echo "make bench     measure the program with its references; writes docs/explanation/performance.md (ONLY=cpu,files …)"
 	@echo "make oldest    the tests with the oldest versions of the dependencies"
 	@echo "make reference write the pages of docs/reference that are made from the code"
 	@echo "make docs      build the documentation as a site in site/"

@@ -24,7 +24,7 @@ DOCS = ROOT / "docs" / "explanation"
 
 
 def main(words: list[str]) -> int:
-    """Do what the words and the environment say; 1 where a case could not be measured."""
+    """Measure and render as arguments and environment say; return 1 if a case could not be measured."""
     names = [name for word in words for name in word.replace(",", " ").split()]
     if unknown := set(names) - CASES.keys() - {"render"}:
         say(f"bench: unknown {', '.join(sorted(unknown))}; there are render, {', '.join(CASES)}")
@@ -46,12 +46,12 @@ def main(words: list[str]) -> int:
 
 
 def _do(case: Case, plan: Plan, results: Path | None) -> bool:
-    """Measure a case, print what it told, keep it where there are `results`; tell whether that went well."""
+    """Measure a case, print the result, save it in `results` if given; return whether that succeeded."""
     if lacking := machine.missing(case.needs):
-        say(f"{case.name}: left out: it needs {', '.join(lacking)}")
+        say(f"{case.name}: skipped: it needs {', '.join(lacking)}")
         return False
-    say(f"{case.name}: {case.asks}")
-    revision = machine.revision()  # of what is installed and measured: somebody may go on working
+    say(f"{case.name}: {case.question}")
+    revision = machine.revision()  # of the installed code, as the checkout may change meanwhile
     try:
         measured = case.measure(plan)
     except Failed as error:
@@ -64,9 +64,9 @@ def _do(case: Case, plan: Plan, results: Path | None) -> bool:
         revision=revision,
         machine=machine.describe(),
     )
-    print(report.plain(case, case.tell(result)), flush=True)
+    print(report.plain(case, case.report(result)), flush=True)
     for text in result.excluded:
-        print(f"left out: {text}")
+        print(f"not measured: {text}")
     if results is None:
         say("a try with fewer repetitions or items: not kept")
     else:
@@ -77,7 +77,7 @@ def _do(case: Case, plan: Plan, results: Path | None) -> bool:
 
 
 def _render(results: Path, pages: Path) -> None:
-    """Write the page and the picture from all that is kept."""
+    """Write the page and the picture from all saved results."""
     found = {
         name: msgspec.json.decode((results / f"{name}.json").read_bytes(), type=Result)
         for name in CASES

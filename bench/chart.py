@@ -11,7 +11,7 @@ from bench.measure import spread
 from bench.result import Result
 
 mpl.use("svg")
-mpl.rcParams["svg.fonttype"] = "path"  # it looks the same whatever fonts there are
+mpl.rcParams["svg.fonttype"] = "path"  # independent of the installed fonts
 mpl.rcParams["svg.hashsalt"] = "harvester"  # the same picture is the same file
 
 from matplotlib.axes import Axes  # noqa: E402 - after the choice of how to draw
@@ -60,7 +60,7 @@ def _dress(axes: Axes, result: Result) -> None:
     axes.tick_params(colors=INK, length=0)
     for side in axes.spines.values():
         side.set_visible(False)
-    axes.set_xlabel("workers (items in hand at once)", color=INK)
+    axes.set_xlabel("workers (items processed at once)", color=INK)
     axes.set_title(
         f"Time to harvest {result.facts['items']:,} items: records, views and downloads",
         loc="left", color=INK, fontsize=13,

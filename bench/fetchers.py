@@ -1,4 +1,4 @@
-"""What downloads files besides the harvester, each as somebody would use it, into a fresh folder."""
+"""Other download programs, each used in the normal way, into a fresh folder."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Fetchers:
         )
 
     def shell(self, command: str, *, keeps: bool = True) -> Callable[[], Numbers]:
-        """Give a command as something that can be run again and again; `keeps`: it leaves files behind."""
+        """Return a function that runs a shell command; `keeps`: the command leaves files."""
         url = self.line.served.world.file_addresses(self.line.served.at)[0]
         is_one_program = not {"&&", "|"} & set(command.split())
         script = ("exec " if is_one_program else "") + command.replace("$URL", shlex.quote(url))
@@ -53,7 +53,7 @@ class Fetchers:
     def program(
         self, words: Sequence[str], *, keeps: bool = True, memory: bool = True
     ) -> Callable[[], Numbers]:
-        """Give a program as something that can be run again and again; all files must be there in the end."""
+        """Return a function that runs a program and checks that all files were downloaded."""
 
         def once() -> Numbers:
             target = self.folder / "f"

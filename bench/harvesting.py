@@ -1,4 +1,4 @@
-"""The harvester as a user starts it, into a fresh folder each time, with a look at what came of it."""
+"""The harvester as a user starts it, into a fresh folder each time, with a check of its results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOKEN = "sandbox-token"
 
 
 def environment() -> dict[str, str]:
-    """The environment of a user with a token, where what is started without an address asks nobody."""
+    """Return the environment of a user with a token; without an address the harvester reaches no server."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HARVESTER_", "FIGSHARE_"))}
     nowhere = {f"HARVESTER_SERVICES_{name}": "http://127.0.0.1:9" for name in ("API", "STATS")}
     return {**kept, **nowhere, "FIGSHARE_TOKEN": TOKEN}
@@ -29,7 +29,7 @@ class Harvest:
     One command.
 
     ``api`` and ``stats`` are addresses, ``out`` is the folder; ``within``: words that lead into a
-    namespace; ``more``: further options; ``beside``: packages that are installed beside it.
+    namespace; ``more``: further options; ``packages``: additional packages to install.
     """
 
     api: str
@@ -40,11 +40,11 @@ class Harvest:
     workers: int = 32
     within: Sequence[str] = ()
     more: Sequence[str] = field(default=())
-    beside: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
     @property
     def program(self) -> list[str]:
-        return [*self.within, str(installed.programs(*self.beside) / "harvester")]
+        return [*self.within, str(installed.programs(*self.packages) / "harvester")]
 
     @property
     def words(self) -> list[str]:
@@ -55,11 +55,11 @@ class Harvest:
         ]
 
     def again(self, *, memory: bool = False) -> Numbers:
-        """Run, on what the folder holds; the program must say that all is there."""
+        """Run on the existing folder; the program must report that it is complete."""
         return measure.run(self.words, env=environment(), memory=memory).numbers
 
     def afresh(self, *, items: int, files: int = 0, memory: bool = False) -> Numbers:
-        """Run into an empty folder; so many items and files must be there in the end, and go again."""
+        """Run into an empty folder, and check that this number of items and files was harvested."""
         measure.put_aside(self.out)
         numbers = self.again(memory=memory)
         self.must_hold(items, files)
@@ -68,7 +68,7 @@ class Harvest:
 
     def must_hold(self, items: int, files: int = 0) -> None:
         """
-        Compare the summary with what there is.
+        Compare the summary with the expected numbers.
 
         Raises:
             Failed: something is missing.
@@ -79,12 +79,12 @@ class Harvest:
             raise Failed(f"{items} items and {files} files expected, but {done[0]} and {done[1]} are done")
 
     def summary(self) -> dict[str, Any]:
-        told: dict[str, Any] = orjson.loads((self.out / "summary.json").read_bytes())
-        return told
+        summary: dict[str, Any] = orjson.loads((self.out / "summary.json").read_bytes())
+        return summary
 
     @property
     def shown(self) -> str:
-        """The command as somebody would type it."""
+        """The command as a user types it."""
         names = {
             str(self.out): "out",
             self.api: "http://127.0.0.1:8700/v2",

@@ -17,10 +17,10 @@ _PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
 
 def environment_with(folder: Path, *packages: str) -> Path:
     """
-    Make an environment in a folder and install packages; give the folder of its programs.
+    Create an environment in a folder and install packages; return the folder of its programs.
 
     Raises:
-        Failed: they cannot be had.
+        Failed: they cannot be installed.
     """
     measure.run([sys.executable, "-m", "venv", str(folder)])
     programs = folder / "bin"
@@ -30,14 +30,14 @@ def environment_with(folder: Path, *packages: str) -> Path:
 
 
 def wheel_of_this(folder: Path) -> str:
-    """Build a wheel of the harvester as it stands here, and give its path."""
+    """Build a wheel of this checkout of the harvester, and return its path."""
     measure.run([sys.executable, *_PIP, "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT)])
     return str(next(folder.glob("*.whl")))
 
 
 @functools.cache
 def programs(*more: str) -> Path:
-    """Install the harvester as it stands here, with `more` beside it, once; give its folder of programs."""
+    """Install this checkout of the harvester and the packages `more`, once; return its folder of programs."""
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return environment_with(folder / "venv", wheel_of_this(folder), *more)

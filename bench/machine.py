@@ -1,4 +1,4 @@
-"""What the figures were taken on: the machine and the programs that took part."""
+"""The machine and the programs of a measurement."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PROGRAMS = {
     "tc": ("iproute2", ("tc", "-V")),
     "md5sum": ("coreutils", ("md5sum", "--version")),
 }
-"""Programs of others, each with its Debian package and the words that make it tell its version."""
+"""Other programs, each with its Debian package and the command that prints its version."""
 PACKAGES = ("aiohttp", "requests", "uvloop")
 
 
 def missing(programs: tuple[str, ...]) -> list[str]:
-    """Tell which programs are not here, each with what to install."""
+    """Return the missing programs, each with the package to install."""
     return [
         f"{name} (Debian, Ubuntu: apt install {PROGRAMS[name][0]})"
         for name in programs
@@ -34,8 +34,8 @@ def missing(programs: tuple[str, ...]) -> list[str]:
 
 
 def describe() -> dict[str, str]:
-    """Describe this machine without its name or anybody's paths."""
-    told = {
+    """Return a description of this machine without its name and without paths."""
+    found = {
         "cores": str(os.cpu_count()),
         "processor": _processor(),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
@@ -44,13 +44,13 @@ def describe() -> dict[str, str]:
     }
     for name, (_, words) in PROGRAMS.items():
         if name not in {"md5sum", "tc"} and shutil.which(name):
-            told[name] = _version(words)
+            found[name] = _version(words)
     for package in PACKAGES:
         try:
-            told[package] = version(package)
+            found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return told
+    return found
 
 
 def _processor() -> str:
@@ -71,10 +71,10 @@ def today() -> str:
 def revision() -> str:
     """Return git's name for what is measured, with a + where the harvester differs from what is recorded."""
     here = Path(__file__).parent.parent
-    told = subprocess.run(
+    found = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=False
     )
     changed = subprocess.run(
         ["git", "status", "--porcelain", "harvester"], cwd=here, capture_output=True, text=True, check=False
     )
-    return told.stdout.strip() + ("+" if changed.stdout.strip() else "") if told.returncode == 0 else "?"
+    return found.stdout.strip() + ("+" if changed.stdout.strip() else "") if found.returncode == 0 else "?"

@@ -1,4 +1,4 @@
-"""Run a program to its end and take its numbers; repeat; compare. Nothing here knows what is measured."""
+"""Run a program to its end and measure it; repeat; compare. Nothing here depends on the program."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Numbers = dict[str, float]
-"""What one repetition gave, by name: ``wall`` and ``cpu`` are seconds, ``memory`` is bytes."""
+"""The figures of one repetition by name: ``wall`` and ``cpu`` are seconds, ``memory`` is bytes."""
 Runs = dict[str, list[Numbers]]
-"""The repetitions of everybody who took part, by name."""
+"""The repetitions of all programs, by name."""
 
 LOOK_EVERY_SECONDS = 0.02
 
 
 class Failed(Exception):
-    """A program that is measured did not end well, or not with what it should have."""
+    """A measured program failed, or its result is wrong."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Ended:
     How a program ended.
 
     ``wall``: seconds; ``cpu``: seconds in user and system, of its children too; ``memory``: the most that
-    it held at once, in bytes, 0 where nobody looked.
+    memory it used at once, in bytes, 0 if not measured.
     """
 
     wall: float
@@ -65,13 +65,13 @@ def run(
         Failed: it ended with another status.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         process = subprocess.Popen(
             words, env=_without_proxies(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err
         )
         with _looked_at(process.pid, really=memory) as peak:
             _, how, used = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - begun
+        wall = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(how)
         texts = []
         for stream in (out, err):
@@ -133,11 +133,11 @@ def alternate(
     who: Mapping[str, Callable[[], Numbers]], times: int, *, warm_up: bool = True, memory: int = 0
 ) -> Runs:
     """
-    Let everybody run in turn, again and again, so that what the machine does meanwhile hits all alike.
+    Run all programs alternately, several times, so that other load on the machine affects all alike.
 
     `warm_up`: once before that without counting. `memory`: so many bytes are at hand for everybody. A virtual
     machine may give what is free back to its host within seconds; to get it again takes longer than to write
-    to it, and would be paid by whoever comes behind one that needs little.
+    to it, and would count for the program after one that needs little.
     """
     runs: Runs = {name: [] for name in who}
     for number in range(0 if warm_up else 1, times + 1):
@@ -146,8 +146,8 @@ def alternate(
             numbers = once()
             if number:
                 runs[name].append(numbers)
-            told = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
-            say(f"{name}, {number or 'warm-up'} of {times}: {told}")
+            figures = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
+            say(f"{name}, {number or 'warm-up'} of {times}: {figures}")
     return runs
 
 
@@ -160,7 +160,7 @@ def _get_memory(size: int) -> None:
 
 
 def say(text: str) -> None:
-    """Tell how far it is."""
+    """Print progress."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -177,7 +177,7 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values))
 
     def text(self, pattern: str = "{:.2f}", scale: float = 1.0) -> str:
-        """Write ``median (least–most)``."""
+        """Return ``median (least–most)``."""
         middle, least, most = (pattern.format(scale * v) for v in (self.median, self.least, self.most))
         return f"{middle} ({least}–{most})"
 
@@ -189,7 +189,7 @@ def spread(runs: Sequence[Numbers], key: str = "wall") -> Spread:
 
 def ratio(runs: Sequence[Numbers], reference: Sequence[Numbers], key: str = "wall") -> Spread:
     """
-    Compare two that ran in turn, repetition by repetition.
+    Compare two programs that ran alternately, repetition by repetition.
 
     Those of one turn share what the machine did then, so their ratio is steadier than that of the medians.
     """
@@ -198,7 +198,7 @@ def ratio(runs: Sequence[Numbers], reference: Sequence[Numbers], key: str = "wal
 
 def put_aside(folder: Path) -> None:
     """
-    Empty the files of a folder, if it is there, and move it away; whoever made what is around it deletes it.
+    Empty the files of a folder, if it is there, and move it away; the caller deletes its parent.
 
     A file system may take much longer to make files where many have just been deleted: ext4 without a
     journal passes over each number of theirs for minutes.

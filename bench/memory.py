@@ -1,7 +1,7 @@
 """
-What it takes to have memory again that was free for a while: ``python -m bench.memory``.
+The cost of memory that was free for a while: ``python -m bench.memory``.
 
-A virtual machine may give free memory back to its host. Whoever needs it then pays for that.
+A virtual machine may give free memory back to its host. A program that needs it then waits for it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ def main() -> None:
     piece = bytes(1 << 20)
     for pause in PAUSES_SECONDS:
         time.sleep(pause)
-        begun = resource.getrusage(resource.RUSAGE_SELF).ru_stime
+        started = resource.getrusage(resource.RUSAGE_SELF).ru_stime
         with tempfile.TemporaryFile(buffering=0) as file:
             for _ in range(SIZE // len(piece)):
                 file.write(piece)
-        taken = resource.getrusage(resource.RUSAGE_SELF).ru_stime - begun
+        taken = resource.getrusage(resource.RUSAGE_SELF).ru_stime - started
         print(f"{SIZE >> 20} MiB after {pause} s: {taken:.2f} s", flush=True)
 
 

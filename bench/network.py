@@ -1,5 +1,5 @@
 """
-Slow lines: by the kernel in a network namespace where it can, else by nginx.
+Slow networks: simulated by the kernel in a network namespace if possible, else by nginx.
 
 Server and client both live in the namespace and meet on its own loopback, so the harvester's rule of plain
 http to this machine only holds there too.
@@ -27,7 +27,7 @@ _MANY_PACKETS = "100000"
 
 @functools.cache
 def hindrance(*discipline: str) -> str:
-    """Tell why there is no network namespace with such a queueing discipline here, "" where there is one."""
+    """Return why a network namespace with this queueing discipline is not possible, "" if it is."""
     if lacking := missing(("ip", "tc")):
         return f"it needs {', '.join(lacking)}"
     if os.geteuid() != 0:
@@ -81,7 +81,7 @@ class Line:
 
 @contextmanager
 def far(world: World, seconds: float) -> Iterator[Line]:
-    """Serve a world so far away that every answer takes so many seconds; requests are logged."""
+    """Serve a world with a latency of `seconds`; requests are logged."""
     half = f"{500 * seconds:g}ms"
     delay = ("netem", "delay", half, "limit", _MANY_PACKETS)
     if not seconds:
@@ -97,7 +97,7 @@ def far(world: World, seconds: float) -> Iterator[Line]:
 
 @contextmanager
 def capped(world: World, mebibytes_a_second: int, seconds: float) -> Iterator[Line]:
-    """Serve a world whose files come no faster than this on each connection, from far away if possible."""
+    """Serve a world whose files have this rate on each connection, with latency if possible."""
     half = f"{500 * seconds:g}ms"
     delay = ("netem", "delay", half, "limit", _MANY_PACKETS)
     limit = f"limit_rate {mebibytes_a_second}m;"
@@ -113,10 +113,10 @@ def capped(world: World, mebibytes_a_second: int, seconds: float) -> Iterator[Li
 @contextmanager
 def shared(world: World, megabits: int) -> Iterator[Line]:
     """
-    Serve a world behind a line that all connections share.
+    Serve a world behind a bandwidth limit that all connections share.
 
     Raises:
-        Failed: there is no such line to be had here.
+        Failed: the limit is not possible here.
     """
     limit = ("tbf", "rate", f"{megabits}mbit", "burst", "256kb", "latency", "50ms")
     if reason := hindrance(*limit):

@@ -67,17 +67,17 @@ http {{
 """
 _AT_ONCE = "rewrite ^(.*)$ /answer$1 last;"
 _SEARCH = "error_page 405 =200 /answer$uri?$args; return 405;"
-"""A static reply to a POST: it is refused, and the refusal's page is what was asked for."""
+"""A static reply to a POST: nginx refuses it, and the error page is the requested body."""
 _LATE = (
     "auth_basic late; auth_basic_user_file {folder}/nobody; auth_delay {milliseconds}ms; "
     "error_page 401 =200 /answer$uri?$args;"
 )
-"""nginx's own timer, which is meant for refusals: everybody is refused late, and gets the answer instead."""
+"""Delayed answers by nginx's timer for refused logins: all requests are refused late, and get the answer."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """A world that is being served. ``log``: times of requests, where they were asked for."""
+    """A world that is being served. ``log``: times of requests, if logging is on."""
 
     world: World
     at: Addresses
@@ -145,7 +145,7 @@ def _config(
 
 
 def _free_ports(number: int) -> list[int]:
-    """Find ports that nobody listens on, here; a namespace of its own has all of them free."""
+    """Return free ports; in a new namespace all ports are free."""
     sockets = [socket.socket() for _ in range(number)]
     try:
         for one in sockets:

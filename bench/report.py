@@ -1,4 +1,4 @@
-"""docs/explanation/performance.md: rendered from all saved results, whenever they were taken."""
+"""Report: renders docs/explanation/performance.md from all saved results."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.cases import CASES
-from bench.result import Case, Check, Result, Table, Told
+from bench.result import Case, Check, Report, Result, Table
 
 NOTES = Path(__file__).parent / "notes"
 _HEAD = """\
 # Performance
 
-Measured by `make bench` (`make bench ONLY=cpu,files` for parts). Each figure is measured beside its
+Measured by `make bench` (`make bench ONLY=cpu,files` for parts). Each figure is measured with its
 references in the same run, in turns. A figure is the median of the repetitions, with the least and the most
 in brackets. A ratio is taken turn by turn. This page is rendered from `bench/results/`.
 """
@@ -24,19 +24,19 @@ largest harvest. `SCALE=0.1` makes everything smaller for a trial, which is prin
 
 
 def render(results: Mapping[str, Result]) -> str:
-    """Write the page."""
-    told = {name: CASES[name].tell(result) for name, result in results.items()}
-    parts = [_HEAD, *([_machines(results), _summary(results, told)] if results else [])]
+    """Return the page."""
+    reports = {name: CASES[name].report(result) for name, result in results.items()}
+    parts = [_HEAD, *([_machines(results), _summary(results, reports)] if results else [])]
     if (NOTES / "summary.md").is_file():
         parts.append((NOTES / "summary.md").read_text(encoding="utf-8"))
-    parts += [_section(CASES[name], result, told[name]) for name, result in results.items()]
+    parts += [_section(CASES[name], result, reports[name]) for name, result in results.items()]
     if left := [name for name in CASES if name not in results]:
         parts.append(f"Not measured yet: {', '.join(left)}.\n")
     return "\n".join([*parts, "## To run it\n", _NEEDS])
 
 
 def _machines(results: Mapping[str, Result]) -> str:
-    """Describe where the figures were taken, once for all that were taken on the same."""
+    """Return the machines of the measurements, each once."""
     cases: dict[str, list[str]] = {}
     for name, result in results.items():
         machine = ", ".join(f"{part} {value}" for part, value in result.machine.items())
@@ -46,20 +46,20 @@ def _machines(results: Mapping[str, Result]) -> str:
     return "".join(f"- {', '.join(names)}: {machine}.\n" for machine, names in cases.items())
 
 
-def _summary(results: Mapping[str, Result], told: Mapping[str, Told]) -> str:
+def _summary(results: Mapping[str, Result], reports: Mapping[str, Report]) -> str:
     rows = [
         (f"[{name}](#{name})", check.what, check.target, check.measured, "yes" if check.holds else "**no**")
         for name in results
-        for check in told[name].checks
+        for check in reports[name].checks
     ]
     return table(Table("", ("case", "", "target", "measured", "holds"), rows))
 
 
-def _section(case: Case, result: Result, told: Told) -> str:
-    parts = [f'<a id="{case.name}"></a>\n', f"## {case.title}\n", f"{case.asks}\n"]
+def _section(case: Case, result: Result, reports: Report) -> str:
+    parts = [f'<a id="{case.name}"></a>\n', f"## {case.title}\n", f"{case.question}\n"]
     if case.name == "chart":
         parts.append("![Wall time against workers](performance.svg)\n")
-    parts += [table(one) for one in told.tables]
+    parts += [table(one) for one in reports.tables]
     note = NOTES / f"{case.name}.md"
     if note.is_file():
         parts.append(note.read_text(encoding="utf-8"))
@@ -70,7 +70,7 @@ def _section(case: Case, result: Result, told: Told) -> str:
 
 
 def table(one: Table) -> str:
-    """Write a table as Markdown."""
+    """Return a table as Markdown."""
     lines = [_line(one.columns), _line(["---"] * len(one.columns)), *map(_line, one.rows)]
     caption = f"{one.caption}:\n\n" if one.caption else ""
     return caption + "\n".join(lines) + "\n"
@@ -80,16 +80,16 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def plain(case: Case, told: Told) -> str:
-    """Write what was measured for a terminal."""
+def plain(case: Case, reports: Report) -> str:
+    """Return a result as text for a terminal."""
     lines = [case.title, ""]
-    for one in told.tables:
+    for one in reports.tables:
         lines += [*([one.caption] if one.caption else []), *_aligned([one.columns, *one.rows]), ""]
-    lines += [_verdict(check) for check in told.checks]
+    lines += [_check_line(check) for check in reports.checks]
     return "\n".join([*lines, ""])
 
 
-def _verdict(check: Check) -> str:
+def _check_line(check: Check) -> str:
     held = "holds" if check.holds else "does not hold"
     return f"{check.what}: {check.measured}, target {check.target}: {held}"
 

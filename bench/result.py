@@ -1,4 +1,4 @@
-"""What a case is, what it measured, and what is told of that: the shapes that everything else shares."""
+"""Data model of the benchmark: a case, its measurements, and its report."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ class Measured(msgspec.Struct, kw_only=True):
     """
     The raw outcome of a case.
 
-    ``parts``: the comparisons that it is made of, by name. ``facts``: how much was asked, of what; whatever
-    `tell` needs besides the runs. ``commands``: as somebody would type them. ``left_out``: what could not
+    ``parts``: the comparisons that it is made of, by name. ``facts``: how many requests of what, and other
+    figures that
+    `report` needs besides the runs. ``commands``: as a user types them. ``left_out``: what could not
     be measured here, and why.
     """
 
@@ -88,8 +89,8 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a result says: against the targets, and in full."""
+class Report:
+    """The report of a result: checks against targets, and tables."""
 
     checks: list[Check] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
@@ -98,14 +99,14 @@ class Told:
 @dataclass(frozen=True)
 class Case:
     """
-    A question, how it is measured and how the answer is told.
+    A question, how it is measured, and how the answer is reported.
 
-    ``needs``: the programs without which it is left out.
+    ``needs``: the required programs; without them the case is skipped.
     """
 
     name: str
     title: str
-    asks: str
+    question: str
     needs: tuple[str, ...]
     measure: Callable[[Plan], Measured]
-    tell: Callable[[Result], Told]
+    report: Callable[[Result], Report]

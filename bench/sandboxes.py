@@ -1,4 +1,4 @@
-"""The harvester's sandbox: within this process, to look at its requests, or in one of its own."""
+"""The harvester's sandbox: in this process, to read its requests, or in its own process."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def apart(items: int) -> Iterator[tuple[str, str]]:
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment())
     try:
         assert process.stdout is not None
-        told: dict[str, str] = {}
+        addresses: dict[str, str] = {}
         for line in process.stdout:
             if line.startswith("export "):
                 name, _, value = line.removeprefix("export ").strip().partition("=")
-                told[name] = value
+                addresses[name] = value
             if line.startswith("# ready"):
                 break
-        yield told["HARVESTER_SERVICES_API"], told["HARVESTER_SERVICES_STATS"]
+        yield addresses["HARVESTER_SERVICES_API"], addresses["HARVESTER_SERVICES_STATS"]
     finally:
         process.terminate()
         process.wait()

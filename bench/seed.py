@@ -1,5 +1,5 @@
 """
-What people's scripts do today: a transcription of `chain-api-calls`, the scripts that the harvester replaces.
+Typical scripts of users: a transcription of `chain-api-calls`, the scripts that the harvester replaces.
 
 As there: `requests.get` without a session, one after the other, three loops, nothing checked, nothing tried
 again; the records of the account's endpoint with the token. Other than there the addresses are arguments, the
@@ -35,7 +35,7 @@ def list_ids(api: str) -> list[int]:
 
 
 def records(api: str, ids: list[int]) -> list[Any]:
-    """Ask for the full records, one by one."""
+    """Request the full records, one by one."""
     full_records = []
     for item_id in ids:
         answer = requests.get(api + "/account/articles/" + str(item_id), headers=HEADERS)
@@ -44,7 +44,7 @@ def records(api: str, ids: list[int]) -> list[Any]:
 
 
 def statistics(stats: str, ids: list[int]) -> list[dict[str, int]]:
-    """Ask for views, then downloads, one item after the other."""
+    """Request views, then downloads, one item after the other."""
     found = []
     for item_id in ids:
         views = json.loads(requests.get(stats + "/total/views/article/" + str(item_id)).text)
@@ -56,7 +56,7 @@ def statistics(stats: str, ids: list[int]) -> list[dict[str, int]]:
 
 
 def files(api: str, ids: list[int], folder: Path) -> None:
-    """Ask for the file lists, then for each file, whole in memory."""
+    """Request the file lists, then each file, completely in memory."""
     wanted = []
     for item_id in ids:
         for file in json.loads(requests.get(api + "/articles/" + str(item_id) + "/files").text):
@@ -70,7 +70,7 @@ def files(api: str, ids: list[int], folder: Path) -> None:
 
 
 def main() -> None:
-    """Do what the page tells, in its order, and print the seconds of each part as JSON."""
+    """Run the parts in order, and print the seconds of each as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--api", required=True)
     parser.add_argument("--stats", required=True)

@@ -1,4 +1,4 @@
-"""The cases, in the order in which they run and are told."""
+"""The cases, in the order of execution and of the report."""
 
 from __future__ import annotations
 

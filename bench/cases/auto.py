@@ -1,4 +1,4 @@
-"""A limit that nobody knows: how soon it is found, and how well it is kept afterwards."""
+"""An unknown rate limit: how soon it is found, and how well it is kept afterwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from bench import sandboxes
 from bench.harvesting import Harvest, environment
 from bench.measure import Failed, Numbers, alternate, spread
-from bench.result import Case, Check, Measured, Plan, Result, Table, Told
+from bench.result import Case, Check, Measured, Plan, Report, Result, Table
 from harvester.sandbox import Sandbox, Settings
 
 CAPS = (20, 100)
@@ -94,7 +94,7 @@ def _measure(plan: Plan) -> Measured:
     )
 
 
-def _tell(result: Result) -> Told:
+def _report(result: Result) -> Report:
     checks, rows = [], []
     for cap, runs in result.parts.items():
         mine = runs["harvester"]
@@ -112,14 +112,14 @@ def _tell(result: Result) -> Told:
     )  # fmt: skip
     ceiling, seconds = result.facts["ceiling"], result.facts["seconds"]
     caption = f'`rate = "auto"`, ceiling {ceiling:,}; {seconds:.0f} s each; the statistics'
-    return Told(checks, [Table(caption, columns, rows)])
+    return Report(checks, [Table(caption, columns, rows)])
 
 
 CASE = Case(
     name="auto",
     title="Adaptive rate",
-    asks="How soon is an unknown limit found, and how well is it kept?",
+    question="How soon is an unknown limit found, and how well is it kept?",
     needs=(),
     measure=_measure,
-    tell=_tell,
+    report=_report,
 )

@@ -10,7 +10,7 @@ from bench import network
 from bench.harvesting import Harvest
 from bench.measure import Numbers, alternate, spread
 from bench.network import Line
-from bench.result import Case, Measured, Plan, Result, Table, Told
+from bench.result import Case, Measured, Plan, Report, Result, Table
 from bench.world import World
 
 ITEMS = 160
@@ -45,7 +45,7 @@ def lower_bound(items: int, milliseconds: int, workers: int) -> float:
     return REQUESTS_AN_ITEM * items * milliseconds / 1000 / workers
 
 
-def _tell(result: Result) -> Told:
+def _report(result: Result) -> Report:
     items = result.facts["items"]
     rows = []
     for milliseconds, runs in result.parts.items():
@@ -62,14 +62,14 @@ def _tell(result: Result) -> Told:
         "an answer takes",
         *(f"{workers} workers" if workers > 1 else "1 worker" for workers in WORKERS),
     )
-    return Told(tables=[Table(caption, columns, rows)])
+    return Report(tables=[Table(caption, columns, rows)])
 
 
 CASE = Case(
     name="chart",
     title="Workers against latency",
-    asks="How many workers are enough, and what do they gain?",
+    question="How many workers are enough, and what do they gain?",
     needs=("nginx",),
     measure=_measure,
-    tell=_tell,
+    report=_report,
 )

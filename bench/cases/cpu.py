@@ -16,7 +16,7 @@ from bench.harvesting import Harvest
 from bench.machine import missing
 from bench.measure import Numbers, Runs, alternate, ratio, spread
 from bench.nginx import Served
-from bench.result import Case, Check, Measured, Plan, Result, Table, Told
+from bench.result import Case, Check, Measured, Plan, Report, Result, Table
 from bench.world import World
 
 ITEMS = 4000
@@ -54,7 +54,7 @@ class Contest:
 
     @property
     def addresses(self) -> list[str]:
-        """A record and two totals an item, as a harvest asks for them."""
+        """A record and two totals an item, as a harvest requests them."""
         world, at = self.served.world, self.served.at
         records, totals = world.record_addresses(at), world.total_addresses(at)
         return [
@@ -63,9 +63,9 @@ class Contest:
             for address in (record, *totals[2 * place : 2 * place + 2])
         ]
 
-    def harvest(self, *beside: str) -> Harvest:
+    def harvest(self, *packages: str) -> Harvest:
         at = self.served.at
-        return Harvest(at.api, at.stats, self.folder / "out", workers=WORKERS, beside=beside)
+        return Harvest(at.api, at.stats, self.folder / "out", workers=WORKERS, packages=packages)
 
     def everybody(self) -> dict[str, Callable[[], Numbers]]:
         items = self.served.world.items
@@ -108,7 +108,7 @@ class Contest:
         return measure.run([*words, "--config", f"{self.folder}/curl.txt"]).numbers
 
     def wrk(self) -> Numbers:
-        """Ask for as long as wrk does, and tell what the same number of requests would have taken."""
+        """Request as long as wrk does, and return the time for the same number of requests."""
         address = self.served.at.api.removesuffix("/v2")
         words = ["wrk", "-t1", f"-c{WORKERS}", f"-d{WRK_SECONDS}s", "-s", f"{self.folder}/cycle.lua", address]
         ended = measure.run([*words, f"{self.folder}/paths"])
@@ -144,7 +144,7 @@ def _measure(plan: Plan) -> Measured:
         )
 
 
-def _tell(result: Result) -> Told:
+def _report(result: Result) -> Report:
     runs, requests = result.parts[""], result.facts["requests"]
     bare = runs["bare aiohttp loop"]
     wall, cpu = (ratio(runs["harvester"], bare, key) for key in ("wall", "cpu"))
@@ -157,7 +157,7 @@ def _tell(result: Result) -> Told:
         "wall ÷ bare", "CPU ÷ bare", "nginx CPU, s",
     )  # fmt: skip
     caption = f"{result.facts['items']:,} items, {result.facts['workers']} workers, loopback"
-    return Told(checks, [Table(caption, columns, [row(name, runs, requests[name]) for name in runs])])
+    return Report(checks, [Table(caption, columns, [row(name, runs, requests[name]) for name in runs])])
 
 
 def row(name: str, runs: Runs, requests: int) -> tuple[str, ...]:
@@ -178,8 +178,8 @@ def row(name: str, runs: Runs, requests: int) -> tuple[str, ...]:
 CASE = Case(
     name="cpu",
     title="CPU-bound: what a request costs",
-    asks="What share of the speed of bare Python and aiohttp is left when everything is recorded?",
+    question="What share of the speed of bare Python and aiohttp is left when everything is recorded?",
     needs=("nginx",),
     measure=_measure,
-    tell=_tell,
+    report=_report,
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from bench import fetchers, measure, network
-from bench.cases.files_told import tell
+from bench.cases.files_report import report
 from bench.fetchers import AT_ONCE, Fetchers
 from bench.harvesting import Harvest
 from bench.installed import ROOT, environment_with
@@ -29,7 +29,7 @@ CAP_MEBIBYTES = 10
 SHARED_MEGABITS = 400
 ROUND_TRIP_SECONDS = 0.04
 SPARE = 512 << 20
-"""Bytes of memory that nobody needs more of, besides those of a big file in the system's cache."""
+"""Bytes of memory that are enough for each program, without the system's cache of a big file."""
 PYFIGSHARE = "pyfigshare==0.7.1"
 
 
@@ -168,8 +168,8 @@ def _measure(plan: Plan) -> Measured:
 CASE = Case(
     name="files",
     title="Files",
-    asks="Are files downloaded, verified and synced as fast as by programs that do nothing else?",
+    question="Are files downloaded, verified and synced as fast as by programs that do nothing else?",
     needs=("nginx",),
     measure=_measure,
-    tell=tell,
+    report=report,
 )

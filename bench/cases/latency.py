@@ -17,7 +17,7 @@ from bench.harvesting import Harvest
 from bench.machine import missing
 from bench.measure import Failed, Numbers, Spread, alternate, spread
 from bench.network import Line
-from bench.result import Case, Check, Measured, Plan, Result, Table, Told
+from bench.result import Case, Check, Measured, Plan, Report, Result, Table
 from bench.world import World
 
 WORKERS = 64
@@ -48,18 +48,18 @@ class _Contest:
 
     def harvester(self) -> Numbers:
         served = self.line.served
-        begun = time.time()
+        started = time.time()
         numbers = self.harvest.afresh(items=served.world.items)
-        return {**numbers, **asked_since(begun, self.line), "items": served.world.items}
+        return {**numbers, **requests_since(started, self.line), "items": served.world.items}
 
     def seed(self) -> Numbers:
         at = self.line.served.at
         words = [sys.executable, "-m", "bench.seed", "--api", at.api, "--stats", at.stats]
         ended = measure.run([*self.line.within, *words, "--items", str(self.seed_items)])
-        told = orjson.loads(ended.out)
-        if told["items"] != self.seed_items:
-            raise Failed(f"the seed's scripts found {told['items']} items")
-        return {"wall": told["records"] + told["statistics"], "cpu": ended.cpu, "items": self.seed_items}
+        output = orjson.loads(ended.out)
+        if output["items"] != self.seed_items:
+            raise Failed(f"the seed's scripts found {output['items']} items")
+        return {"wall": output["records"] + output["statistics"], "cpu": ended.cpu, "items": self.seed_items}
 
     def wrk(self) -> Numbers:
         """One address over and over: what that many connections can get at this distance."""
@@ -70,7 +70,7 @@ class _Contest:
         return {"rate": float(found[1])}
 
 
-def asked_since(moment: float, line: Line) -> Numbers:
+def requests_since(moment: float, line: Line) -> Numbers:
     """
     Read from the server's log how many requests began since a moment, and how long they took together.
 
@@ -106,7 +106,7 @@ def _measure(plan: Plan) -> Measured:
     )
 
 
-def _tell(result: Result) -> Told:
+def _report(result: Result) -> Report:
     checks: list[Check] = []
     rows: list[tuple[str, ...]] = []
     workers = result.facts["workers"]
@@ -123,7 +123,7 @@ def _tell(result: Result) -> Told:
         ]
         rows += [_row(f"{milliseconds} ms", name, one, possible) for name, one in runs.items()]
     columns = ("an answer takes", "", "ms an item", "requests/s", "÷ (workers ÷ latency)")
-    return Told(checks, [Table(f"{workers} workers; the latency: {result.facts['way']}", columns, rows)])
+    return Report(checks, [Table(f"{workers} workers; the latency: {result.facts['way']}", columns, rows)])
 
 
 def _row(latency: str, name: str, runs: list[Numbers], possible: float) -> tuple[str, ...]:
@@ -143,8 +143,8 @@ def _an_item(numbers: Numbers) -> float:
 CASE = Case(
     name="latency",
     title="Latency-bound: far away, no limit",
-    asks="Do 64 workers keep 64 requests in flight, and what does that gain over one at a time?",
+    question="Do 64 workers keep 64 requests in flight, and what does that gain over one at a time?",
     needs=("nginx",),
     measure=_measure,
-    tell=_tell,
+    report=_report,
 )

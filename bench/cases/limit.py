@@ -11,7 +11,7 @@ from pathlib import Path
 from bench import sandboxes
 from bench.harvesting import Harvest
 from bench.measure import Numbers, Spread, alternate, spread
-from bench.result import Case, Check, Measured, Plan, Result, Table, Told
+from bench.result import Case, Check, Measured, Plan, Report, Result, Table
 from bench.sandboxes import busiest_second
 from harvester.figshare.cursor import PAGE_SIZE
 from harvester.sandbox import Sandbox, Settings
@@ -102,7 +102,7 @@ def _measure(plan: Plan) -> Measured:
     )
 
 
-def _tell(result: Result) -> Told:
+def _report(result: Result) -> Report:
     checks: list[Check] = []
     rows: list[tuple[str, ...]] = []
     for rate, runs in result.parts.items():
@@ -110,7 +110,9 @@ def _tell(result: Result) -> Told:
         rows += _rows(int(rate), runs["harvester"])
     columns = ("limit", "service", "requests needed", "made", "seconds at the least", "busiest second")
     items = ", ".join(f"{number:,} at {rate}/s" for rate, number in result.facts["items"].items())
-    return Told(checks, [Table(f"items of the sandbox: {items}; records, statistics, files", columns, rows)])
+    return Report(
+        checks, [Table(f"items of the sandbox: {items}; records, statistics, files", columns, rows)]
+    )
 
 
 def _seconds(rate: int) -> str:
@@ -156,8 +158,8 @@ def _rows(rate: int, mine: list[Numbers]) -> list[tuple[str, ...]]:
 CASE = Case(
     name="limit",
     title="Under a limit",
-    asks="Does a run use every request that the limit allows, and make none that it does not need?",
+    question="Does a run use every request that the limit allows, and make none that it does not need?",
     needs=(),
     measure=_measure,
-    tell=_tell,
+    report=_report,
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench import raw
 from bench.cases.cpu import MEMORY, RECORDING, WORKERS, Contest, row
 from bench.measure import alternate, ratio
-from bench.result import Case, Check, Measured, Plan, Result, Table, Told
+from bench.result import Case, Check, Measured, Plan, Report, Result, Table
 from bench.world import World
 
 ITEMS = 2000
@@ -70,19 +70,19 @@ def _measure(plan: Plan) -> Measured:
         )
 
 
-def _tell(result: Result) -> Told:
+def _report(result: Result) -> Report:
     runs, requests = result.parts[""], result.facts["requests"]
     wall = ratio(runs["harvester"], runs["bare aiohttp loop"])
     caption = f"{result.facts['items']:,} items, {WORKERS} workers, program and server on one core"
     table = Table(caption, COLUMNS, [row(name, runs, requests[name]) for name in runs])
-    return Told([Check.at_most("wall time ÷ bare aiohttp loop", wall, MOST_WALL)], [table])
+    return Report([Check.at_most("wall time ÷ bare aiohttp loop", wall, MOST_WALL)], [table])
 
 
 CASE = Case(
     name="shared",
-    title="Shared core: what a request costs beside its server",
-    asks="How much longer does a harvest take than a bare loop where the server is on the same core?",
+    title="Shared core: what a request costs on the server's core",
+    question="How much longer does a harvest take than a bare loop where the server is on the same core?",
     needs=(),
     measure=_measure,
-    tell=_tell,
+    report=_report,
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import measure, sandboxes
 from bench.harvesting import Harvest, environment
 from bench.measure import Failed, Numbers, Runs, Spread, say, spread
-from bench.result import Case, Check, Measured, Plan, Result, Table, Told
+from bench.result import Case, Check, Measured, Plan, Report, Result, Table
 
 SIZES = (10_000, 100_000)
 MOST_GROWTH, MOST_OPEN_SECONDS, MOST_STATUS_SECONDS = 1.10, 10, 1
@@ -60,13 +60,13 @@ def _until_first_request(harvest: Harvest) -> float:
         door.settimeout(PATIENCE_SECONDS)
         port = door.getsockname()[1]
         words = replace(harvest, api=f"http://127.0.0.1:{port}/v2").words
-        begun = time.perf_counter()
+        started = time.perf_counter()
         process = subprocess.Popen(
             words, env=environment(), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             door.accept()
-            return time.perf_counter() - begun
+            return time.perf_counter() - started
         except TimeoutError as exc:
             raise Failed(f"no request in {PATIENCE_SECONDS} s") from exc
         finally:
@@ -93,7 +93,7 @@ def _measure(plan: Plan) -> Measured:
     )
 
 
-def _tell(result: Result) -> Told:
+def _report(result: Result) -> Report:
     sizes = sorted(result.parts, key=int)
     few, many = result.parts[sizes[0]], result.parts[sizes[-1]]
     growth = _most(many["harvest"]) / _most(few["harvest"])
@@ -111,7 +111,7 @@ def _tell(result: Result) -> Told:
     )  # fmt: skip
     rows = [_row(size, result.facts["found"][size], result.parts[size]) for size in sizes]
     caption = "items of the sandbox, listed by a search; records and statistics, 32 workers"
-    return Told(checks, [Table(caption, columns, rows)])
+    return Report(checks, [Table(caption, columns, rows)])
 
 
 def _most(runs: Sequence[Numbers]) -> float:
@@ -138,8 +138,8 @@ def _row(size: str, found: int, runs: Runs) -> tuple[str, ...]:
 CASE = Case(
     name="size",
     title="Size",
-    asks="What do a million items cost in memory, disk space and time?",
+    question="What do a million items cost in memory, disk space and time?",
     needs=(),
     measure=_measure,
-    tell=_tell,
+    report=_report,
 )

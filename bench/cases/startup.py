@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import installed, measure, sandboxes
 from bench.harvesting import Harvest, environment
 from bench.measure import Numbers, alternate, ratio, spread
-from bench.result import Case, Check, Measured, Plan, Result, Table, Told
+from bench.result import Case, Check, Measured, Plan, Report, Result, Table
 from harvester.sandbox import Settings
 
 TIMES = 40
@@ -33,7 +33,7 @@ class _Place:
 
     def _program(self, words: Sequence[str], status: int) -> Callable[[], Numbers]:
         def once() -> Numbers:
-            # Commands that ask nobody need no address, and to read one takes longer than all the rest.
+            # Commands without requests need no address, and parsing one takes longer than all the rest.
             env = {key: value for key, value in environment().items() if not key.startswith("HARVESTER_")}
             return measure.run(words, env=env, cwd=self.folder, statuses=frozenset({status})).numbers
 
@@ -69,7 +69,7 @@ def _measure(plan: Plan) -> Measured:
     )
 
 
-def _tell(result: Result) -> Told:
+def _report(result: Result) -> Report:
     runs = result.parts[""]
     reference = runs["reference"]
     names = {"reference": f'python -c "{REFERENCE}"', "nothing": "python -c pass"}
@@ -85,14 +85,14 @@ def _tell(result: Result) -> Told:
         )
         rows.append((names.get(name, name), *row))
     caption = f"{len(reference)} runs each, in turn; installed from a wheel, bytecode compiled"
-    return Told(checks, [Table(caption, ("", "wall, ms", "CPU, ms", "÷ reference"), rows)])
+    return Report(checks, [Table(caption, ("", "wall, ms", "CPU, ms", "÷ reference"), rows)])
 
 
 CASE = Case(
     name="startup",
     title="Start-up",
-    asks="How long does it take before anything happens?",
+    question="How long does it take before anything happens?",
     needs=(),
     measure=_measure,
-    tell=_tell,
+    report=_report,
 )

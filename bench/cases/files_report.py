@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench import fetchers
 from bench.measure import Numbers, Runs, ratio, spread
-from bench.result import Check, Result, Table, Told
+from bench.result import Check, Report, Result, Table
 
 MOST_CPU = 1.2
 MOST_GROWTH = 1.1
@@ -26,7 +26,7 @@ _COMMANDS = {
 }
 
 
-def tell(result: Result) -> Told:
+def report(result: Result) -> Report:
     """Compare with the targets, and show all that took part."""
     parts, facts = result.parts, result.facts
     small, big = facts["small"], facts["big"]
@@ -58,7 +58,7 @@ def tell(result: Result) -> Told:
     for name, how in facts["ways"].items():
         caption = f"One file of {_mebibytes(facts[name]['size'])}; {how}"
         tables.append(_table(caption, parts[name], facts[name]["size"], _COMMANDS["slow"], "curl"))
-    return Told(checks, tables)
+    return Report(checks, tables)
 
 
 def _small_checks(runs: Runs) -> list[Check]:
