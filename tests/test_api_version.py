@@ -152,7 +152,7 @@ async def test_a_second_api_version_is_harvested_by_its_data_alone(tmp_path: Pat
         assert db.execute("SELECT DISTINCT api_version FROM records").fetchall() == [("made up",)]
 
 
-def test_a_made_up_endpoint_has_capabilities_of_its_own() -> None:
+def test_an_api_version_defines_the_capabilities_of_each_endpoint() -> None:
     assert FIND.params.keys() == {"query"}, "it takes no filter: each record is checked"
     assert V2.endpoints.search.params.keys() > {"query", "item_type"}
 
@@ -187,7 +187,7 @@ def texts(path: Path) -> set[str]:
     }
 
 
-def test_the_paths_of_the_api_stand_in_one_module() -> None:
+def test_api_paths_occur_in_one_module_only() -> None:
     known = {*paths(V2), V2.download}
     assert len(known) == 22
     parts = {part for path in known for part in _literal_parts(path) if "/" in part.strip("/")}

@@ -34,7 +34,7 @@ def asked_pages(sandbox: Sandbox) -> list[dict[str, Any]]:
     return [dict(seen.fields) for seen in sandbox.requests_to("api")]
 
 
-async def test_a_cursor_leads_past_the_cap_and_every_item_comes_once() -> None:
+async def test_a_cursor_reads_past_the_cap_and_lists_every_item_once() -> None:
     async with Sandbox(Settings(items=MANY, cap=1000)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))
         assert found.ids == list(sandbox.world.public_ids)
@@ -45,7 +45,7 @@ async def test_a_cursor_leads_past_the_cap_and_every_item_comes_once() -> None:
 
 
 @pytest.mark.parametrize(("cap", "strict"), [(1000, False), (1000, True), (5000, True), (9000, False)])
-async def test_without_cursors_slices_by_date_lead_past_any_cap(cap: int, strict: bool) -> None:
+async def test_without_cursors_slices_by_date_read_past_any_cap(cap: int, strict: bool) -> None:
     async with Sandbox(Settings(items=MANY, cap=cap, cursors=False, strict_since=strict)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))
         assert found.ids == list(sandbox.world.public_ids)
@@ -79,7 +79,9 @@ async def test_a_slice_never_begins_before_what_the_user_wants() -> None:
     ],
     ids=["published", "modified", "both", "account"],
 )
-async def test_what_is_of_the_very_moment_is_listed_whatever_since_means(source: Any, strict: bool) -> None:
+async def test_items_of_the_exact_moment_are_listed_for_both_meanings_of_since(
+    source: Any, strict: bool
+) -> None:
     async with Sandbox(Settings(items=2000, private_items=1500, strict_since=strict)) as sandbox:
         found = await read(sandbox, await only(source))
         world = sandbox.world
@@ -102,7 +104,7 @@ async def test_what_is_of_the_very_moment_is_listed_whatever_since_means(source:
 
 
 @pytest.mark.parametrize(("ignored", "warns"), [((), False), (("published_since",), True)])
-async def test_what_came_for_the_second_before_is_not_called_ignored(
+async def test_items_of_the_second_before_do_not_count_as_an_ignored_filter(
     ignored: tuple[str, ...], warns: bool
 ) -> None:
     items = [
@@ -124,7 +126,7 @@ async def test_what_came_for_the_second_before_is_not_called_ignored(
     assert (page.excluded, page.warning) == ((2, told) if warns else (1, ""))
 
 
-async def test_filters_and_groups_go_along_with_slices() -> None:
+async def test_slices_keep_filters_and_groups() -> None:
     async with Sandbox(Settings(items=10_000, cap=1000, cursors=False)) as sandbox:
         found = await read(sandbox, await only(Group(id=11960, subgroups=True, item_type="figure")))
         world = sandbox.world
@@ -142,14 +144,14 @@ async def test_a_search_is_sliced_too() -> None:
 
 
 @pytest.mark.parametrize("strict", [False, True], ids=["at or after", "after"])
-async def test_items_of_one_moment_are_all_found_while_the_cap_lets_them_through(strict: bool) -> None:
+async def test_items_of_one_moment_are_all_found_below_the_cap(strict: bool) -> None:
     settings = Settings(items=5000, cap=1000, cursors=False, together=600, strict_since=strict)
     async with Sandbox(settings) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))
         assert found.ids == list(sandbox.world.public_ids)
 
 
-async def test_more_items_of_one_moment_than_the_cap_are_told_to_be_incomplete() -> None:
+async def test_more_items_of_one_moment_than_the_cap_are_reported_as_incomplete() -> None:
     async with Sandbox(Settings(items=5000, cap=1000, cursors=False, together=1500)) as sandbox:
         told = (
             "a search can be listed only up to 1000 items: more of them share one moment, 2015-01-01T00:00:00"
@@ -172,7 +174,7 @@ async def test_a_filter_by_date_that_is_ignored_is_noticed_at_the_cap() -> None:
 @pytest.mark.parametrize(
     "source", [Account(query="survey"), Institution(private=True)], ids=["account", "institution"]
 )
-async def test_where_the_date_of_change_is_ignored_pages_lead_to_the_cap(source: Any) -> None:
+async def test_if_modified_since_is_ignored_pages_are_read_up_to_the_cap(source: Any) -> None:
     settings = Settings(items=30, private_items=4500, cap=5000, ignores=("modified_since",))
     async with Sandbox(settings) as sandbox:
         found = await read(sandbox, await only(source))
@@ -187,7 +189,7 @@ async def test_where_the_date_of_change_is_ignored_pages_lead_to_the_cap(source:
         assert len(asked) <= math.ceil(len(found.ids) / PAGE_SIZE) + 2
 
 
-async def test_a_date_that_is_odd_is_no_proof_that_the_others_are_ignored() -> None:
+async def test_a_single_odd_date_does_not_prove_that_since_is_ignored() -> None:
     begin = datetime(2020, 1, 1, tzinfo=UTC)
     items = [{"id": n, "published_date": str(begin + timedelta(hours=n))} for n in range(1, 5001)]
     odd = {"id": 9999, "published_date": str(begin)}
@@ -211,7 +213,7 @@ async def test_a_date_that_is_odd_is_no_proof_that_the_others_are_ignored() -> N
     assert found == {*range(1, 5001), 9999}
 
 
-async def test_where_the_date_of_change_is_ignored_the_rest_past_the_cap_is_told_to_be_missing() -> None:
+async def test_if_modified_since_is_ignored_items_past_the_cap_are_reported_as_missing() -> None:
     settings = Settings(items=30, private_items=3500, cap=3000, ignores=("modified_since",))
     told = (
         "the token's institution can be listed only up to 3000 items: "
@@ -229,7 +231,7 @@ async def test_where_the_date_of_change_is_ignored_the_rest_past_the_cap_is_told
         assert found == set(first)
 
 
-async def test_a_date_of_change_that_comes_to_be_ignored_costs_no_item() -> None:
+async def test_no_item_is_lost_if_modified_since_is_ignored_from_some_page_on() -> None:
     async with Sandbox(Settings(items=30, private_items=4500, cap=6000)) as heeding:
         listing = await only(Institution(private=True))
         async with calls(heeding) as figshare:
@@ -246,7 +248,7 @@ async def test_a_date_of_change_that_comes_to_be_ignored_costs_no_item() -> None
         assert found == set(ignoring.world.institution_items())
 
 
-async def test_days_with_many_changes_cost_a_service_that_knows_only_days_few_pages() -> None:
+async def test_a_service_that_knows_only_days_needs_few_pages_for_days_with_many_changes() -> None:
     begin = datetime(2020, 1, 1, tzinfo=UTC)
     moments = [begin + timedelta(seconds=n) for n in range(7000)]
     moments += [begin + timedelta(hours=30 + n) for n in range(1500)]
@@ -279,7 +281,7 @@ async def test_days_with_many_changes_cost_a_service_that_knows_only_days_few_pa
     ], "the last one in descending order, for what tells no date"
 
 
-async def test_a_service_that_knows_only_days_is_listed_whole() -> None:
+async def test_a_service_that_knows_only_days_is_listed_completely() -> None:
     begin = datetime(2020, 1, 1, tzinfo=UTC)
     items = [{"id": n, "published_date": str(begin + timedelta(minutes=n))} for n in range(1, 5001)]
 
@@ -303,7 +305,7 @@ async def test_a_service_that_knows_only_days_is_listed_whole() -> None:
 
 
 @pytest.mark.parametrize("order", ["published_date desc", "views"])
-async def test_an_order_of_the_users_has_no_slices_and_gives_way_at_the_cap(order: str) -> None:
+async def test_the_users_order_has_no_slices_and_is_abandoned_at_the_cap(order: str) -> None:
     async with Sandbox(Settings(items=4500, cap=2000, cursors=False)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319, order=order)))
         assert sorted(found.ids) == list(sandbox.world.public_ids)
@@ -316,7 +318,7 @@ async def test_an_order_of_the_users_has_no_slices_and_gives_way_at_the_cap(orde
         assert set(orders[3:]) == {"published_date"}
 
 
-async def test_a_listing_whose_order_gave_way_keeps_its_licence() -> None:
+async def test_a_listing_whose_order_was_abandoned_keeps_its_licence() -> None:
     async with Sandbox(Settings(items=4500, cap=1000, cursors=False)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319, licence="cc0", order="views")))
         plain = await read(sandbox, await only(Institution(id=319, licence="cc0")))
@@ -324,14 +326,14 @@ async def test_a_listing_whose_order_gave_way_keeps_its_licence() -> None:
         assert len(plain.ids) > 1000
 
 
-async def test_the_own_institution_goes_on_by_change_where_its_order_ends() -> None:
+async def test_the_own_institution_continues_by_modification_date_past_the_cap() -> None:
     async with Sandbox(Settings(items=3500, cap=2000)) as sandbox:
         found = await read(sandbox, await only(Institution(private=True, order="published_date")))
         assert sorted(found.ids) == sorted(sandbox.world.institution_items())
         assert found.warnings == ["the token's institution: past 2000 items the order is figshare's by date"]
 
 
-async def test_an_order_of_the_users_goes_on_by_cursor() -> None:
+async def test_the_users_order_continues_by_cursor() -> None:
     listing = await only(Institution(id=319, order="published_date desc"))
     async with Sandbox(Settings(items=2500, cap=2000)) as sandbox:
         found = await read(sandbox, listing)
@@ -351,7 +353,7 @@ async def test_a_service_that_ignores_the_order_is_noticed_at_the_cap_and_not_be
 
 
 @pytest.mark.parametrize(("cap", "strict"), [(1000, False), (2000, True)])
-async def test_an_account_goes_on_with_its_search(cap: int, strict: bool) -> None:
+async def test_an_account_continues_with_its_search_past_the_cap(cap: int, strict: bool) -> None:
     settings = Settings(items=30, private_items=4500, cap=cap, strict_since=strict)
     async with Sandbox(settings) as sandbox:
         found = await read(sandbox, await only(Account()))
@@ -369,7 +371,7 @@ async def test_an_account_below_the_cap_is_never_searched() -> None:
         assert {seen.path for seen in sandbox.requests_to("api")} == {"/v2/account/articles"}
 
 
-async def test_what_is_changed_while_the_own_institution_is_listed_costs_no_item() -> None:
+async def test_changes_while_the_own_institution_is_listed_lose_no_item() -> None:
     async with Sandbox(Settings(items=3500)) as sandbox:
         listing, found, cursor = await only(Institution(private=True)), set[int](), None
         async with calls(sandbox) as figshare:
@@ -383,14 +385,14 @@ async def test_what_is_changed_while_the_own_institution_is_listed_costs_no_item
         assert found == set(sandbox.world.institution_items())
 
 
-async def test_the_own_institution_is_sliced_by_the_date_of_change() -> None:
+async def test_the_own_institution_is_sliced_by_modification_date() -> None:
     async with Sandbox(Settings(items=6000, cap=1000)) as sandbox:
         found = await read(sandbox, await only(Institution(private=True)))
         assert sorted(found.ids) == sorted(sandbox.world.institution_items())
 
 
 @pytest.mark.parametrize("cursors", [True, False])
-async def test_a_project_goes_on_with_a_search_for_its_items(cursors: bool) -> None:
+async def test_a_project_continues_with_a_search_for_its_items_past_the_cap(cursors: bool) -> None:
     async with Sandbox(Settings(items=10_000, cap=1000, cursors=cursors)) as sandbox:
         found = await read(sandbox, await only(Project(id=113002)))
         assert sorted(found.ids) == list(sandbox.world.project_items(113002))
@@ -398,13 +400,13 @@ async def test_a_project_goes_on_with_a_search_for_its_items(cursors: bool) -> N
         assert {seen.fields["project_id"] for seen in searches} == {113002}
 
 
-async def test_a_project_that_the_search_ignores_is_refused() -> None:
+async def test_a_project_search_that_ignores_the_project_is_rejected() -> None:
     async with Sandbox(Settings(items=10_000, cap=1000, ignores=("project_id",))) as sandbox:
         with pytest.raises(Rejected, match="figshare ignores the project and would list everything"):
             await read(sandbox, await only(Project(id=113001)))
 
 
-async def test_a_collection_past_the_cap_is_told_to_be_incomplete() -> None:
+async def test_a_collection_past_the_cap_is_reported_as_incomplete() -> None:
     async with Sandbox(Settings(items=2500, cap=1000)) as sandbox:
         with pytest.raises(Rejected, match="a collection can be listed only up to 1000 items; incomplete"):
             await read(sandbox, await only(Collection(id=4000002)))
@@ -412,7 +414,7 @@ async def test_a_collection_past_the_cap_is_told_to_be_incomplete() -> None:
         assert sorted(found.ids) == list(sandbox.world.collection_items(4000001))
 
 
-async def test_a_position_of_an_earlier_release_is_read() -> None:
+async def test_a_cursor_of_an_earlier_release_is_read() -> None:
     async with Sandbox(Settings(items=2500, cap=9000, cursors=False)) as sandbox:
         async with calls(sandbox) as figshare:
             old = '{"page":2,"cursor":"","first_id":5000001,"again":false}'
@@ -448,7 +450,7 @@ async def test_published_before_ends_a_listing_that_is_ordered_by_it() -> None:
         )
 
 
-async def test_a_position_stays_small() -> None:
+async def test_a_cursor_stays_small() -> None:
     async with Sandbox(Settings(items=5000, cap=1000, cursors=False)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))
         assert max(map(len, found.positions)) < 200

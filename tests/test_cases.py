@@ -54,9 +54,7 @@ def script(folder: Path, name: str, text: str) -> str:
         ("records/a.json", "{}", "not tried", TELL_NO_VERDICT),
     ],
 )
-def test_the_verdict_of_a_script_is_read(
-    name: str, text: str, word: str, reason: str, tmp_path: Path
-) -> None:
+def test_the_result_of_a_script_is_read(name: str, text: str, word: str, reason: str, tmp_path: Path) -> None:
     failure_kind = Cases(tmp_path).run(script(tmp_path, name, text))
     assert failure_kind.word == word
     assert reason in str(failure_kind)
@@ -75,7 +73,7 @@ def test_a_case_gets_the_program_and_a_folder_of_its_own_and_no_token(tmp_path: 
     assert Cases(tmp_path).run(name).word == "RIGHT"
 
 
-def test_what_a_case_needs_and_is_not_here_is_named(tmp_path: Path) -> None:
+def test_a_missing_requirement_of_a_case_is_named(tmp_path: Path) -> None:
     for name in NEEDS:
         script(tmp_path, name, "print('RIGHT')")
         missing = Cases(tmp_path, program=Path("/nowhere/harvester")).missing(name)
@@ -91,7 +89,7 @@ def run_all(folder: Path, *only: str) -> tuple[int | None, str]:
     return run_in(folder.parent, (sys.executable, "-m", "tests.support.cases", str(folder), *only), env)
 
 
-def test_one_that_is_wrong_makes_the_whole_wrong(tmp_path: Path) -> None:
+def test_one_failed_case_fails_all(tmp_path: Path) -> None:
     script(tmp_path, "field/a.py", "print('RIGHT')")
     script(tmp_path, "field/b.py", "print('WRONG: that')")
     script(tmp_path, "records/c.json", "{}")
@@ -106,7 +104,7 @@ def test_one_that_is_wrong_makes_the_whole_wrong(tmp_path: Path) -> None:
     assert run_all(tmp_path, "a.py") == (0, "RIGHT     field/a.py\n1 right, 0 wrong, 0 not tried\n")
 
 
-def test_where_there_are_no_cases_it_says_so(tmp_path: Path) -> None:
+def test_missing_cases_are_reported(tmp_path: Path) -> None:
     status, told = run_all(tmp_path / "none")
     assert (status, told.count("\n")) == (0, 1)
     assert "there are no cases at" in told

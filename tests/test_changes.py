@@ -135,9 +135,7 @@ async def test_changes_name_the_fields_and_the_files(sandbox: Sandbox, tmp_path:
     }
 
 
-async def test_items_named_one_by_one_are_asked_whether_they_have_changed(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_items_named_one_by_one_are_requested_with_their_etag(sandbox: Sandbox, tmp_path: Path) -> None:
     ids = list(sandbox.world.public_ids[44:49])
     words = [word for item_id in ids for word in ("--item", str(item_id))]
     command = ("run", *words, "-o", tmp_path, *at(sandbox))
@@ -158,7 +156,7 @@ async def test_items_named_one_by_one_are_asked_whether_they_have_changed(
     assert changes(tmp_path) == {}
 
 
-async def test_an_item_that_comes_back_is_told_of_and_gets_its_files(
+async def test_an_item_that_returns_is_reported_and_its_files_are_fetched(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     world = sandbox.world
@@ -175,7 +173,7 @@ async def test_an_item_that_comes_back_is_told_of_and_gets_its_files(
     assert_complete(tmp_path, sandbox, ids)
 
 
-async def test_an_item_that_left_a_selection_and_is_public_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_public_item_that_is_no_longer_selected_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
     """It is asked for once, and is there: so it is neither withdrawn nor asked for ever after."""
     world = sandbox.world
     words = ("run", "--search", ":title: data NOT :title: version", "-o", tmp_path, "--tasks", "metadata")
@@ -190,7 +188,7 @@ async def test_an_item_that_left_a_selection_and_is_public_is_kept(sandbox: Sand
     assert asked(sandbox) == {"api /v2/articles/search": 3}
 
 
-async def test_a_quick_run_asks_only_for_what_was_modified_since(tmp_path: Path) -> None:
+async def test_a_quick_run_requests_only_modified_items(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=350, heavy=0, page_cap=100)) as sandbox:
         world = sandbox.world
         words = ("run", "--search", ":title: data", "-o", tmp_path, "--tasks", "metadata", *at(sandbox))
@@ -219,7 +217,7 @@ def mark(folder: Path) -> str:
     return str(watermark)
 
 
-async def test_the_mark_moves_only_after_a_run_without_error(tmp_path: Path) -> None:
+async def test_the_watermark_advances_only_after_a_run_without_errors(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60)) as sandbox:
         world = sandbox.world
         missing = str(PUBLIC_FROM + 60 * STEP)
@@ -238,7 +236,9 @@ async def test_the_mark_moves_only_after_a_run_without_error(tmp_path: Path) -> 
         assert mark(tmp_path) == first
 
 
-async def test_a_killed_run_s_changes_are_told_by_the_one_that_ends(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_the_changes_of_a_killed_run_are_reported_by_the_next_finished_run(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
     """What a run found and did not live to tell is told by the next one."""
     world = sandbox.world
     words = ("run", "--search", ":tag: tag3", "-o", tmp_path, "--tasks", "metadata", *at(sandbox))
@@ -268,7 +268,7 @@ async def test_private_items_of_several_accounts_are_not_mixed(tmp_path: Path) -
         assert changes(tmp_path) == {}
 
 
-async def test_what_vanished_while_another_selection_was_harvested_is_seen(tmp_path: Path) -> None:
+async def test_items_that_vanished_during_another_selection_are_noticed(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60)) as sandbox:
         world = sandbox.world
         options = ("--tasks", "metadata", "-o", tmp_path, *at(sandbox))
@@ -283,7 +283,7 @@ async def test_what_vanished_while_another_selection_was_harvested_is_seen(tmp_p
         assert orjson.loads(status.out)["listings"]["unique"] == 59
 
 
-async def test_items_of_two_lists_are_asked_once_whether_they_have_changed(
+async def test_items_of_two_lists_are_requested_once_with_their_etag(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     ids = list(sandbox.world.public_ids[44:49])
@@ -297,7 +297,7 @@ async def test_items_of_two_lists_are_asked_once_whether_they_have_changed(
     assert asked(sandbox) == {f"api /v2/articles/{item_id}": 1 for item_id in ids}
 
 
-async def test_a_run_without_records_leaves_what_changed_to_the_next_one(
+async def test_a_run_without_metadata_leaves_changed_records_pending(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     world = sandbox.world
@@ -311,7 +311,7 @@ async def test_a_run_without_records_leaves_what_changed_to_the_next_one(
     assert changes(tmp_path).keys() == {edited}
 
 
-async def test_a_quick_run_that_has_to_ask_again_reads_no_listing_twice(tmp_path: Path) -> None:
+async def test_a_quick_run_with_retries_reads_no_listing_twice(tmp_path: Path) -> None:
     faults = {"always-500": 0.05}
     async with Sandbox(Settings(items=60, heavy=0, faults=faults, seed=3)) as sandbox:
         options = ("--tasks", "metadata,stats", "-o", tmp_path, *at(sandbox), "--attempts", "1")
@@ -331,7 +331,7 @@ def outcomes(folder: Path) -> dict[str, int]:
     return numbers
 
 
-async def test_where_no_service_knows_licences_the_records_tell(tmp_path: Path) -> None:
+async def test_records_decide_if_no_endpoint_knows_licences(tmp_path: Path) -> None:
     """An item of another licence costs one request, once; and comes when something else names it."""
     async with Sandbox(Settings(items=120, heavy=0)) as sandbox:
         world = sandbox.world
@@ -360,7 +360,7 @@ async def test_where_no_service_knows_licences_the_records_tell(tmp_path: Path) 
         assert outcomes(tmp_path) == {"done": len(collected)}
 
 
-async def test_a_run_that_is_refused_changes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_rejected_run_changes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag3", "--item", "4242", "-o", tmp_path, *at(sandbox))
     assert (await harvester(*words, "--tasks", "metadata")).status == 1
     before = (await harvester("status", "-o", tmp_path, "--json")).out
@@ -380,7 +380,7 @@ async def test_a_run_that_is_refused_changes_nothing(sandbox: Sandbox, tmp_path:
     )
 
 
-async def test_an_item_that_a_listing_dates_is_not_asked_because_a_list_names_it_too(
+async def test_an_item_with_a_listed_date_is_not_requested_because_a_list_names_it_too(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     item_id = sandbox.world.search(":tag: tag3")[0]

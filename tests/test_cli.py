@@ -106,9 +106,7 @@ ids = [1]
         ("run --search x --stats-since 2020", 2),
     ],
 )
-async def test_what_is_answered_at_once_imports_nothing_heavy(
-    words: str, status: int, tmp_path: Path
-) -> None:
+async def test_fast_commands_import_no_slow_module(words: str, status: int, tmp_path: Path) -> None:
     (tmp_path / "harvest").mkdir()
     with closing(sqlite3.connect(tmp_path / "harvest" / "harvest.db")) as db:
         migrate(db)
@@ -144,7 +142,7 @@ kind = "account"
 """
 
 
-async def test_what_is_here_is_shown_proven_and_written_without_token_and_credentials(
+async def test_status_verify_and_export_need_no_token_or_credentials(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     (tmp_path / "harvest.toml").write_text(OWN)
@@ -165,7 +163,7 @@ async def test_what_is_here_is_shown_proven_and_written_without_token_and_creden
     assert sandbox.requests == []
 
 
-async def test_to_act_for_another_account_takes_a_token(tmp_path: Path) -> None:
+async def test_impersonation_needs_a_token(tmp_path: Path) -> None:
     env = {name: text for name, text in environment().items() if name != "FIGSHARE_TOKEN"}
     for command in ("run", "plan", "list"):
         ended = await harvester(command, "--item", "1", "--impersonate", "7", cwd=tmp_path, env=env)
@@ -175,7 +173,7 @@ async def test_to_act_for_another_account_takes_a_token(tmp_path: Path) -> None:
         )
 
 
-async def test_what_is_refreshed_must_be_among_the_tasks(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_refresh_accepts_only_tasks_of_the_config(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--item", sandbox.world.public_ids[0], "-o", tmp_path / "out", *at(sandbox))
     ended = await harvester(*words, "--refresh", "timeline", "--refresh", "stats", "--tasks", "files")
     assert ended.status == 2
@@ -199,7 +197,7 @@ licence = "GPL"
 """
 
 
-async def test_an_unknown_licence_in_any_source_is_told_of_once_and_is_no_error(tmp_path: Path) -> None:
+async def test_an_unknown_licence_gives_one_warning_and_no_error(tmp_path: Path) -> None:
     (tmp_path / "harvest.toml").write_text(SOME_LICENCE)
     async with Sandbox(Settings(items=4, heavy=0)) as sandbox:
         for command in ("run", "plan", "list"):
@@ -297,7 +295,7 @@ async def test_a_config_in_the_current_folder_is_taken(sandbox: Sandbox, tmp_pat
     assert len((tmp_path / "harvest" / "stats.csv").read_text().splitlines()) == 2
 
 
-async def test_plan_tells_requests_hours_and_the_binding_service(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_plan_prints_requests_hours_and_the_limiting_service(sandbox: Sandbox, tmp_path: Path) -> None:
     query = ':category: "Digital Humanities"'
     words = ("--search", query, "-o", tmp_path / "out", *at(sandbox, "50"))
     ids = sandbox.world.search(query)
@@ -325,7 +323,7 @@ async def test_plan_tells_requests_hours_and_the_binding_service(sandbox: Sandbo
     assert not (tmp_path / "out").exists()
 
 
-async def test_a_plan_is_what_the_run_then_asks(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_plan_equals_the_requests_of_the_run(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("--search", ":tag: tag4", "-o", tmp_path, *at(sandbox))
     plan = orjson.loads((await harvester("plan", *words, "--json", "--sample", "1000")).out)
     assert (await harvester("run", *words)).status == 0
@@ -337,7 +335,7 @@ async def test_a_plan_is_what_the_run_then_asks(sandbox: Sandbox, tmp_path: Path
     assert "files    0, 0 bytes" in again.out
 
 
-async def test_status_tells_what_is_there_and_what_is_missing(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_status_prints_what_is_here_and_what_is_missing(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag4", "--item", "4999999", "-o", tmp_path, *at(sandbox))
     assert (await harvester(*words)).status == 1
     told = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
@@ -366,7 +364,7 @@ async def test_quiet_says_nothing_and_json_logs_are_json(sandbox: Sandbox, tmp_p
     )
 
 
-async def test_plain_lines_tell_the_progress_where_there_is_no_terminal(tmp_path: Path) -> None:
+async def test_without_a_terminal_progress_is_printed_as_plain_lines(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=150)) as sandbox:
         words = ("run", "--search", "survey", "--tasks", "stats", "-o", tmp_path, *at(sandbox, "20"))
         ended = await harvester(*words, "--log-json")
@@ -403,7 +401,7 @@ async def test_an_escape_sequence_in_a_title_reaches_no_terminal(sandbox: Sandbo
 @pytest.mark.parametrize(
     "char", "\x7f\x80\x9b\u061c\u200b\u200e\u202a\u202e\u2066\u2069\u2028\ufeff\U000e0041"
 )
-def test_what_commands_a_terminal_is_escaped_in_json_and_a_blank_in_lines(char: str) -> None:
+def test_terminal_control_characters_are_escaped_in_json_and_blank_in_lines(char: str) -> None:
     told = {"title": f"a{char}b", char: "é…😀"}
     for text in (as_json(told), *failed_objects([Failure(char, char, "", subject=char)])):
         assert char not in text
@@ -413,7 +411,7 @@ def test_what_commands_a_terminal_is_escaped_in_json_and_a_blank_in_lines(char: 
     assert one_line(f"a{char}b") == "a b"
 
 
-async def test_a_formula_in_a_title_is_made_harmless(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_formula_in_a_title_is_neutralised(sandbox: Sandbox, tmp_path: Path) -> None:
     odd = sandbox.world.with_trait("odd title")
     words = [word for item_id in odd for word in ("--item", str(item_id))]
     assert (await harvester("run", *words, "-o", tmp_path, *at(sandbox))).status == 0
@@ -467,7 +465,7 @@ def shell(line: str, folder: Path, **more: str) -> Awaitable[subprocess.Complete
 
 
 @pytest.mark.parametrize("unbuffered", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
-async def test_an_output_that_is_full_is_told_in_one_line(
+async def test_a_full_output_is_reported_in_one_line(
     unbuffered: dict[str, str], sandbox: Sandbox, tmp_path: Path
 ) -> None:
     words = ("run", "--item", sandbox.world.public_ids[0], "--item", "x", "-o", tmp_path / "harvest", "-q")
@@ -494,7 +492,7 @@ async def test_an_output_that_is_full_is_told_in_one_line(
         assert only_line(ended.err) == "standard output: No space left on device"
 
 
-async def test_a_run_that_cannot_say_how_it_ended_has_done_its_work(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_run_whose_output_fails_has_still_done_its_work(sandbox: Sandbox, tmp_path: Path) -> None:
     there = " ".join(at(sandbox))
     ended = await shell(f"harvester run --item 5000001 {there} >/dev/full", tmp_path)
     assert ended.returncode == 3
@@ -507,7 +505,7 @@ async def test_a_run_that_cannot_say_how_it_ended_has_done_its_work(sandbox: San
 
 
 @pytest.mark.parametrize("unbuffered", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
-async def test_a_reader_who_has_gone_ends_no_work_and_changes_no_status(
+async def test_a_broken_pipe_ends_no_work_and_changes_no_exit_status(
     unbuffered: dict[str, str], tmp_path: Path
 ) -> None:
     env = environment(**unbuffered)
@@ -542,7 +540,7 @@ async def test_a_reader_who_has_gone_ends_no_work_and_changes_no_status(
             assert (ended.status, "Traceback" in ended.err) == (0, False), words
 
 
-async def test_who_has_left_standard_error_changes_no_status(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_closed_standard_error_changes_no_exit_status(sandbox: Sandbox, tmp_path: Path) -> None:
     there = " ".join(at(sandbox))
     for words, status in (
         ("run --workers 0 --item 1", 2),
@@ -619,7 +617,7 @@ async def test_the_closing_lines_account_for_everything_and_add_up(tmp_path: Pat
         assert f"entries   {told['entries'][0]}: " in shown
 
 
-async def test_the_closing_lines_and_status_tell_what_has_changed_since_the_run_before(
+async def test_the_closing_lines_and_status_report_changes_since_the_last_run(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     changed, withdrawn, *others = sandbox.world.public_ids[:5]
@@ -655,7 +653,7 @@ async def test_status_of_a_run_that_was_killed_before_it_had_begun(tmp_path: Pat
     assert "last run  none" in told.out
 
 
-async def test_an_error_that_nobody_foresaw_ends_with_3_and_is_called_a_defect(
+async def test_an_unexpected_error_ends_with_3_and_is_reported_as_a_defect(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     words = ("run", "--item", sandbox.world.public_ids[0], "-o", tmp_path, *at(sandbox))
@@ -698,9 +696,7 @@ async def test_a_group_with_a_number_that_no_request_can_carry_is_wrong_usage(tm
     assert only_line(ended.err) == "command line: sources[0].id: Number out of range"
 
 
-async def test_numbers_that_are_no_ids_lead_to_no_item_and_stop_nothing(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_numbers_that_are_no_ids_fail_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     odd = [
         form.format(number)
         for form in ("{}", "https://figshare.com/articles/dataset/x/{}", "10.6084/m9.figshare.{}")
@@ -717,7 +713,7 @@ async def test_numbers_that_are_no_ids_lead_to_no_item_and_stop_nothing(
     assert [int(row["id"]) for row in rows(folder / "items.csv")] == [sandbox.world.public_ids[0]]
 
 
-async def test_a_folder_whose_name_is_no_text_can_be_used(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_folder_with_a_name_that_is_not_utf8_works(sandbox: Sandbox, tmp_path: Path) -> None:
     folder = tmp_path / "o\udcff"
     words = ("run", "--item", sandbox.world.public_ids[0], "--tasks", "metadata", "-o", folder, *at(sandbox))
     assert (await harvester(*words)).status == 0

@@ -137,7 +137,7 @@ def test_retry_after_in_both_forms(value: str | None, seconds: float | None) -> 
     assert retry_after_seconds(value, "Mon, 23 Nov 2026 10:00:00 GMT") == seconds
 
 
-def test_a_date_to_come_back_is_counted_from_the_answer_s_own_date_and_not_from_our_clock() -> None:
+def test_a_retry_after_date_is_counted_from_the_date_of_the_response() -> None:
     assert retry_after_seconds("Tue, 01 Jan 2002 00:00:07 GMT", "Tue, 01 Jan 2002 00:00:00 GMT") == 7
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert 28 < (retry_after_seconds(later) or 0) <= 30  # an answer without a date: our clock must do
@@ -147,7 +147,7 @@ _DATES = st.datetimes().map(lambda when: format_datetime(when.replace(tzinfo=UTC
 
 
 @given(st.text() | st.integers().map(str) | st.datetimes().map(str) | _DATES, st.none() | st.text() | _DATES)
-def test_any_retry_after_is_a_wait_or_nothing(value: str, date: str | None) -> None:
+def test_any_retry_after_header_gives_a_wait_or_none(value: str, date: str | None) -> None:
     seconds = retry_after_seconds(value, date)
     assert seconds is None or 0 <= seconds < float("inf")
 
@@ -225,7 +225,7 @@ def test_every_foreign_error_becomes_ours() -> None:
     assert str(map_error(TimeoutError(), URL("https://example.org/x?s=1"))) == "example.org/x: timed out"
 
 
-async def test_the_token_is_sent_to_the_api_only_when_asked_for_and_never_after_a_redirect() -> None:
+async def test_the_token_is_sent_only_to_the_api_and_never_after_a_redirect() -> None:
     seen: list[tuple[str, str | None]] = []
 
     async def elsewhere(request: web.Request) -> web.StreamResponse:
@@ -252,7 +252,7 @@ async def test_the_token_is_sent_to_the_api_only_when_asked_for_and_never_after_
     ]
 
 
-async def test_a_redirect_to_a_service_passes_its_limiter_and_to_a_stranger_none() -> None:
+async def test_a_redirect_to_a_service_waits_for_its_rate_limiter() -> None:
     async def stats(_: web.Request) -> web.StreamResponse:
         return web.json_response({})
 
@@ -308,7 +308,7 @@ async def test_services_that_share_a_host_each_count_for_themselves_and_a_downlo
         "302 Found\r\nLocation: http://[::1.2.3.4.5]/\r\nContent-Length: 0",
     ],
 )
-async def test_a_head_with_a_number_that_is_none_is_an_error_of_ours(head: str) -> None:
+async def test_a_malformed_number_in_headers_is_a_mapped_error(head: str) -> None:
     async def answer(stream: SocketStream) -> None:
         async with stream:
             await stream.receive()
@@ -326,7 +326,7 @@ async def test_a_head_with_a_number_that_is_none_is_an_error_of_ours(head: str) 
         group.cancel_scope.cancel()
 
 
-async def test_a_part_of_an_endless_file_is_not_the_part_asked_for(tmp_path: Path) -> None:
+async def test_a_range_of_an_endless_file_is_a_mismatch(tmp_path: Path) -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response(status=206, body=b"67", headers={"Content-Range": f"bytes 3-4/{ENDLESS}"})
 
@@ -400,7 +400,7 @@ async def test_a_wait_of_more_than_an_hour_ends_the_run() -> None:
             await asked.json("api", "GET", address / "x", orjson.loads)
 
 
-async def test_half_a_json_is_asked_for_again() -> None:
+async def test_incomplete_json_is_requested_again() -> None:
     answers = iter([b'{"a": ', b"", b'{"a": 1}'])
 
     async def halving(_: web.Request) -> web.StreamResponse:
@@ -453,7 +453,7 @@ async def test_an_api_that_never_answered_ends_the_run() -> None:
             await asked.json("api", "GET", address / "x", orjson.loads)
 
 
-async def test_an_api_whose_first_answer_is_bad_is_not_dead_when_it_gives_its_proof() -> None:
+async def test_an_api_with_a_bad_first_answer_is_alive_if_its_health_check_succeeds() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.json_response({}) if request.path == "/proof" else web.Response(status=500)
 
@@ -463,7 +463,7 @@ async def test_an_api_whose_first_answer_is_bad_is_not_dead_when_it_gives_its_pr
                 await asked.json("api", "GET", address / f"x{number}", orjson.loads)
 
 
-async def test_pages_where_json_was_promised_are_an_outage_too() -> None:
+async def test_web_pages_instead_of_json_count_as_an_outage() -> None:
     def failing() -> web.Response:
         return web.Response(text="<html>", content_type="text/html")
 
@@ -480,7 +480,7 @@ async def test_pages_where_json_was_promised_are_an_outage_too() -> None:
 
 
 @pytest.mark.parametrize(("header", "waits"), [({}, [1, 2]), ({"Retry-After": "3"}, [3, 3])])
-async def test_a_host_behind_a_redirect_that_is_asked_too_often_is_asked_again_after_a_wait(
+async def test_a_429_behind_a_redirect_is_retried_after_a_wait(
     header: dict[str, str], waits: list[float]
 ) -> None:
     async def storage(_: web.Request) -> web.StreamResponse:
@@ -500,7 +500,7 @@ async def test_a_host_behind_a_redirect_that_is_asked_too_often_is_asked_again_a
 
 
 @pytest.mark.parametrize("rate", [lambda: Rate(64), lambda: AdaptiveRate(64)])
-async def test_what_the_api_says_to_a_download_is_said_to_both(rate: Callable[[], Rate]) -> None:
+async def test_a_429_to_a_download_from_the_api_throttles_both_services(rate: Callable[[], Rate]) -> None:
     answers = iter([200, 429])
 
     async def answer(_: web.Request) -> web.StreamResponse:
@@ -520,7 +520,7 @@ async def test_what_the_api_says_to_a_download_is_said_to_both(rate: Callable[[]
         assert limits["stats"].statistics().paused_seconds == 0
 
 
-async def test_a_complaint_after_a_redirect_is_the_host_s() -> None:
+async def test_a_429_after_a_redirect_throttles_the_host_of_the_redirect() -> None:
     async def api(_: web.Request) -> web.StreamResponse:
         return web.Response(status=429, headers={"Retry-After": "30"})
 
@@ -553,9 +553,7 @@ async def test_a_complaint_after_a_redirect_is_the_host_s() -> None:
         (503, b"", 500),
     ],
 )
-async def test_each_answer_that_is_no_complaint_and_no_failure_gives_back_rate(
-    status: int, body: bytes, rate: float
-) -> None:
+async def test_each_good_answer_gives_back_rate(status: int, body: bytes, rate: float) -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, body=body, headers={"Location": "ftp://nowhere"})
 
@@ -569,7 +567,7 @@ async def test_each_answer_that_is_no_complaint_and_no_failure_gives_back_rate(
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 @pytest.mark.parametrize("size", [100, 5_000, 100_000])
-async def test_a_refusal_of_any_length_is_no_block(size: int, encoding: str) -> None:
+async def test_a_refusal_of_any_length_is_not_taken_for_a_block(size: int, encoding: str) -> None:
     filling = random.Random(1).randbytes(size).hex()
     body = orjson.dumps({"message": "No entity", "code": 403, "data": filling})
 
@@ -584,7 +582,7 @@ async def test_a_refusal_of_any_length_is_no_block(size: int, encoding: str) -> 
 
 
 @pytest.mark.parametrize("status", [401, 429])
-async def test_a_host_behind_a_redirect_has_no_say_over_the_run(status: int) -> None:
+async def test_a_host_behind_a_redirect_cannot_end_the_run(status: int) -> None:
     async def storage(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, headers={"Retry-After": "999999"})
 
@@ -599,7 +597,7 @@ async def test_a_host_behind_a_redirect_has_no_say_over_the_run(status: int) -> 
             assert asked.limiters["files"].statistics().paused_seconds == 0
 
 
-async def test_a_401_speaks_of_the_token_only_where_it_was_sent() -> None:
+async def test_a_401_is_about_the_token_only_if_the_token_was_sent() -> None:
     async def refusing(_: web.Request) -> web.StreamResponse:
         return web.Response(status=401)
 
@@ -610,7 +608,7 @@ async def test_a_401_speaks_of_the_token_only_where_it_was_sent() -> None:
             await asked.json("api", "GET", address / "x", orjson.loads, authorised=True)
 
 
-async def test_a_complaint_in_an_odd_encoding_is_a_complaint() -> None:
+async def test_a_429_in_an_odd_encoding_still_throttles() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(status=int(request.path[1:]), body=b"x", headers={"Content-Encoding": "br"})
 
@@ -620,7 +618,7 @@ async def test_a_complaint_in_an_odd_encoding_is_a_complaint() -> None:
                 await asked.json("stats", "GET", address / str(status), orjson.loads)
 
 
-async def test_what_comes_after_the_end_of_the_gzip_is_refused() -> None:
+async def test_bytes_after_the_end_of_gzip_are_rejected() -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
         body = gzip.compress(b"{}") + bytes(1_000_000)
         return web.Response(body=body, headers={"Content-Encoding": "gzip"})
@@ -630,7 +628,7 @@ async def test_what_comes_after_the_end_of_the_gzip_is_refused() -> None:
             await asked.json("api", "GET", address / "x", orjson.loads)
 
 
-async def test_where_nothing_is_known_to_come_each_is_tried_once_and_one_at_a_time() -> None:
+async def test_without_a_health_check_waiting_requests_are_tried_once_one_at_a_time() -> None:
     """Of files whose neighbours are blocked: the first that comes ends it."""
     hours, tried = Hours(), list[int]()
 
@@ -655,7 +653,7 @@ async def test_where_nothing_is_known_to_come_each_is_tried_once_and_one_at_a_ti
         assert hours.now < 15 * 15
 
 
-async def test_a_probe_that_is_under_way_lets_the_others_wait_and_fails_nobody() -> None:
+async def test_other_requests_wait_for_a_running_probe_and_do_not_fail() -> None:
     async with in_an_outage(1, 1e9) as (hours, ask, _):
         await ask()
         hours.now = 1
@@ -717,7 +715,7 @@ async def test_an_outage_is_waited_out_by_one_request_at_a_time() -> None:
         assert hours.now == before, "the service is back: nobody waits any more"
 
 
-async def test_an_api_that_is_silent_for_longer_than_patience_ends_the_run() -> None:
+async def test_an_api_that_is_silent_for_outage_timeout_ends_the_run() -> None:
     async with in_an_outage(1, 1e9) as (hours, ask, _):
         await ask()
         hours.now = 1
@@ -726,7 +724,7 @@ async def test_an_api_that_is_silent_for_longer_than_patience_ends_the_run() -> 
         assert 900 <= hours.now <= 940
 
 
-async def test_another_service_that_is_dead_is_refused_at_once_and_probed_now_and_then() -> None:
+async def test_requests_to_another_dead_service_fail_at_once_and_it_is_probed() -> None:
     async with in_an_outage(1, 5000, service="stats") as (hours, ask, seen):
         await ask()
         hours.now = 1
@@ -746,7 +744,7 @@ async def test_another_service_that_is_dead_is_refused_at_once_and_probed_now_an
         await ask()
 
 
-async def test_many_requests_in_a_row_without_luck_are_no_outage_when_a_good_one_is_answered() -> None:
+async def test_many_failed_requests_are_no_outage_if_the_health_check_succeeds() -> None:
     seen: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -780,7 +778,7 @@ async def test_a_dead_service_is_probed_once_a_minute() -> None:
 
 
 @pytest.mark.parametrize("good", [200, 404])
-async def test_an_answer_ends_a_row_of_complaints(good: int) -> None:
+async def test_an_answer_resets_the_count_of_429s(good: int) -> None:
     answers = iter([429, good, 429])
 
     async def throttling(_: web.Request) -> web.StreamResponse:
@@ -799,7 +797,7 @@ async def test_an_answer_ends_a_row_of_complaints(good: int) -> None:
         assert 0.5 < limiter.statistics().paused_seconds <= 1, "as after one complaint, not two in a row"
 
 
-async def test_requests_without_luck_are_no_outage_while_others_are_answered() -> None:
+async def test_failed_requests_are_no_outage_while_others_are_answered() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(status=503) if request.path == "/bad" else web.json_response({})
 
@@ -813,7 +811,7 @@ async def test_requests_without_luck_are_no_outage_while_others_are_answered() -
     assert slept == [1.0] * 20
 
 
-async def test_many_complaints_about_one_burst_count_once() -> None:
+async def test_many_429s_of_one_burst_count_once() -> None:
     async def throttling(_: web.Request) -> web.StreamResponse:
         await anyio.sleep(0.1)
         return web.Response(status=429)
@@ -832,7 +830,7 @@ async def test_many_complaints_about_one_burst_count_once() -> None:
         )
 
 
-async def test_a_body_that_trickles_is_given_up() -> None:
+async def test_a_trickling_body_times_out() -> None:
     async def trickling(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -849,7 +847,7 @@ async def test_a_body_that_trickles_is_given_up() -> None:
             await asked.json("stats", "GET", address / "x", orjson.loads)
 
 
-async def test_a_head_that_trickles_is_given_up() -> None:
+async def test_trickling_headers_time_out() -> None:
     async def trickle(stream: SocketStream) -> None:
         async with stream:
             await stream.receive()
@@ -872,7 +870,7 @@ async def test_a_head_that_trickles_is_given_up() -> None:
         group.cancel_scope.cancel()
 
 
-async def test_a_name_server_that_fails_is_asked_again() -> None:
+async def test_a_failed_dns_lookup_is_retried() -> None:
     asked_for: list[str] = []
 
     async def lookup(host: str) -> None:
@@ -916,7 +914,7 @@ ODD_ONCE = (
 
 
 @pytest.mark.parametrize("kind", ODD_ONCE)
-async def test_an_odd_answer_is_asked_again_and_is_no_fact_unless_it_is_one_for_good(kind: str) -> None:
+async def test_an_odd_answer_is_final_only_if_it_comes_twice(kind: str) -> None:
     begins = iter([odd(kind)])
 
     async def once(_: web.Request) -> web.StreamResponse:
@@ -934,7 +932,7 @@ async def test_an_odd_answer_is_asked_again_and_is_no_fact_unless_it_is_one_for_
         assert caught.value.attempts == (2 if isinstance(caught.value, InvalidResponse) else 3)
 
 
-async def test_a_byte_order_mark_before_json_is_no_part_of_it() -> None:
+async def test_a_byte_order_mark_before_json_is_ignored() -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response(body=b'\xef\xbb\xbf{"id": 1}')
 
@@ -945,9 +943,7 @@ async def test_a_byte_order_mark_before_json_is_no_part_of_it() -> None:
 @pytest.mark.parametrize(
     ("told", "is_believed"), [("", True), ('"a"', True), ('W/"a"', True), ('"b"', False)]
 )
-async def test_that_nothing_has_changed_is_believed_of_what_was_asked_for(
-    told: str, is_believed: bool
-) -> None:
+async def test_a_304_is_accepted_only_for_the_requested_etag(told: str, is_believed: bool) -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response(status=304, headers={"ETag": told} if told else {})
 
@@ -959,7 +955,7 @@ async def test_that_nothing_has_changed_is_believed_of_what_was_asked_for(
 
 
 @pytest.mark.parametrize("status", [202, 403, 404, 409, 410, 500, 502])
-async def test_a_long_wait_that_is_asked_for_one_thing_does_not_end_the_run(status: int) -> None:
+async def test_a_long_retry_after_for_one_item_does_not_end_the_run(status: int) -> None:
     begins = iter([web.Response(status=status, headers={"Retry-After": "86400"})])
     slept: list[float] = []
 
@@ -971,7 +967,7 @@ async def test_a_long_wait_that_is_asked_for_one_thing_does_not_end_the_run(stat
     assert all(seconds <= 60 for seconds in slept)
 
 
-async def test_gzip_that_is_cut_or_none_is_asked_for_again() -> None:
+async def test_cut_or_invalid_gzip_is_requested_again() -> None:
     squeezed = gzip.compress(b'{"a": 1}')
     answers = iter([squeezed[:-9], b"{}", squeezed])
 
@@ -982,7 +978,7 @@ async def test_gzip_that_is_cut_or_none_is_asked_for_again() -> None:
         assert (await asked.json("api", "GET", address / "x", orjson.loads)).value == {"a": 1}
 
 
-async def test_a_proxy_is_asked_for_what_it_is_for() -> None:
+async def test_requests_use_the_proxy_of_their_host() -> None:
     asked_for: list[str] = []
 
     async def answer(stream: SocketStream) -> None:
@@ -1008,7 +1004,7 @@ async def test_a_proxy_is_asked_for_what_it_is_for() -> None:
     assert asked_for == ["CONNECT api.example.org:443 HTTP/1.1"] * 2  # once to prove that it is dead
 
 
-async def test_a_private_address_behind_a_name_is_not_asked() -> None:
+async def test_a_host_name_with_a_private_address_is_not_requested() -> None:
     async with client(URL("https://api.example.org")) as asked:
         with pytest.raises(ConnectionFailed):
             await asked._sender.send("files", "GET", URL("http://localhost:9/x"), headers={})

@@ -87,7 +87,7 @@ def test_the_contract_s_defaults(tmp_path: Path) -> None:
     assert config.export.formats == ("jsonl", "csv")
 
 
-def test_all_faults_are_told_at_once_each_with_its_place(tmp_path: Path) -> None:
+def test_all_faults_are_reported_together_each_with_its_place(tmp_path: Path) -> None:
     told = faults(
         tmp_path,
         """
@@ -147,7 +147,7 @@ def test_the_environment_sets_any_key(tmp_path: Path) -> None:
     assert config.rate.files == math.inf
 
 
-def test_a_rate_may_be_sought_up_to_a_ceiling(tmp_path: Path) -> None:
+def test_rate_auto_has_a_ceiling(tmp_path: Path) -> None:
     config = load(tmp_path, '[rate]\napi = "auto"\nstats = 3', HARVESTER_RATE_CEILING="2.5")
     assert config.rate.is_sought("api")
     assert not config.rate.is_sought("stats")
@@ -158,7 +158,7 @@ def test_a_rate_may_be_sought_up_to_a_ceiling(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["fast", "Auto", "", 0, -1, True, math.nan, [1], None, 10**400])
-def test_what_is_no_rate(value: object) -> None:
+def test_invalid_rates_are_faults(value: object) -> None:
     with pytest.raises(UsageError) as caught:
         load_config(options={"rate.files": value, "rate.ceiling": 0}, environ={})
     assert str(caught.value).splitlines() == [
@@ -171,7 +171,7 @@ def options(*words: str) -> dict[str, object]:
     return overrides(build_parser().parse_args(["run", *words]))
 
 
-def test_the_command_line_seeks_all_rates_or_one() -> None:
+def test_rate_auto_can_be_set_for_all_services_or_one() -> None:
     assert options("--rate", "auto") == dict.fromkeys(("rate.api", "rate.stats", "rate.files"), "auto")
     given = options("--rate", "2", "--rate", "api=auto", "--ceiling", "50")
     assert given == {"rate.api": "auto", "rate.stats": 2.0, "rate.files": 2.0, "rate.ceiling": 50.0}
@@ -239,7 +239,7 @@ published_before = 2020-01-01
 """
 
 
-def test_what_a_job_lacks_is_told_with_all_other_faults(tmp_path: Path) -> None:
+def test_missing_values_of_a_job_are_reported_with_all_other_faults(tmp_path: Path) -> None:
     wrong = {
         "outptu: unknown key",
         "sources[0].kind: unknown 'acount'",
@@ -268,7 +268,9 @@ def test_what_a_job_lacks_is_told_with_all_other_faults(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("job", "matters"), [("list", False), ("plan", False), ("harvest", True)])
-def test_credentials_of_statistics_matter_to_a_harvest_alone(job: str, matters: bool, tmp_path: Path) -> None:
+def test_statistics_credentials_are_checked_for_a_harvest_only(
+    job: str, matters: bool, tmp_path: Path
+) -> None:
     text = '[stats]\ninstitution = "iastate"\n[[sources]]\nkind = "items"\nids = [1]'
     for environ in ({}, {"FIGSHARE_STATS": "no colon"}):
         config = load(tmp_path, text, **environ)
@@ -334,7 +336,7 @@ def test_one_fault_of_a_source_hides_no_other(text: str, expected: list[str], tm
         'kind = "items"\nfile = 3',
     ],
 )
-def test_what_may_be_right_once_another_key_is_right_is_no_fault(text: str, tmp_path: Path) -> None:
+def test_a_value_that_depends_on_a_faulty_key_is_no_fault(text: str, tmp_path: Path) -> None:
     (told,) = faults(tmp_path, f"[[sources]]\n{text}")
     assert "expected" in told
 
@@ -374,14 +376,14 @@ def test_plain_http_is_for_this_machine_only(tmp_path: Path) -> None:
         ("https://xn--a.figshare.com/v2", "not an address"),
     ],
 )
-def test_an_address_counts_by_the_host_that_would_be_asked(tmp_path: Path, address: str, fault: str) -> None:
+def test_an_address_is_checked_by_the_requested_host(tmp_path: Path, address: str, fault: str) -> None:
     for key in ("api", "stats"):
         assert faults(tmp_path, f'[services]\n{key} = "{address}"') == [
             f"harvest.toml: services.{key}: {fault}"
         ]
 
 
-def test_what_narrows_a_listing(tmp_path: Path) -> None:
+def test_the_filters_of_a_listing(tmp_path: Path) -> None:
     config = load(
         tmp_path,
         """
@@ -486,7 +488,7 @@ def test_sizes(text: object, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "MB", "-1", "1 XB", "1 MB 2", True, None])
-def test_what_is_no_size(text: object) -> None:
+def test_invalid_sizes_are_faults(text: object) -> None:
     with pytest.raises(ValueError, match="size"):
         ByteCount.parse(text)
 
@@ -531,7 +533,7 @@ def test_a_table_is_frozen_and_takes_its_own_fields_alone() -> None:
         ("2024-02-30", date | None, "Invalid RFC3339 encoded date"),
     ],
 )
-def test_what_a_value_is_not(value: object, hint: object, fault: str) -> None:
+def test_wrong_values_give_the_expected_messages(value: object, hint: object, fault: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(fault)}$"):
         convert(value, hint)
 
@@ -546,7 +548,7 @@ def test_what_a_value_is_not(value: object, hint: object, fault: str) -> None:
         (None, str | None, None),
     ],
 )
-def test_what_a_value_becomes(value: object, hint: object, made: object) -> None:
+def test_values_are_converted(value: object, hint: object, made: object) -> None:
     converted = convert(value, hint)
     assert (type(converted), converted) == (type(made), made)
 
@@ -587,7 +589,7 @@ def test_an_absurd_value_is_one_fault_that_names_its_key(key: str, value: object
 
 @pytest.mark.parametrize("number", [10**30, 2**63, 0, -1, True, 1.5, "", "x", "\0", None, [1]])
 @pytest.mark.parametrize("kind", [*SOURCES_WITH_AN_ID, "items"])
-def test_what_is_no_id_is_one_fault_of_its_source(kind: str, number: object) -> None:
+def test_an_invalid_id_is_one_fault_of_its_source(kind: str, number: object) -> None:
     if kind == "items" and number in ("x", "\0"):
         return  # a name that leads nowhere is a failure of that name
     source = {"kind": kind, **({"ids": [number]} if kind == "items" else {"id": number})}
@@ -606,7 +608,7 @@ async def test_an_absurd_option_leaves_nothing_on_the_disk(words: tuple[str, ...
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "endless", "large"])
-def test_what_is_no_config_is_told_and_not_waited_for(kind: str, tmp_path: Path) -> None:
+def test_a_path_that_is_no_config_is_reported_without_waiting(kind: str, tmp_path: Path) -> None:
     path = {"endless": Path("/dev/zero"), "folder": tmp_path}.get(kind, tmp_path / "c.toml")
     if kind == "pipe":
         os.mkfifo(path)
@@ -646,7 +648,7 @@ _ANY = st.one_of(
 
 
 @given(key=st.sampled_from(sorted(keys())), value=_ANY)
-def test_any_value_of_any_key_is_taken_or_is_a_fault_of_that_key(key: str, value: object) -> None:
+def test_any_value_of_any_key_is_accepted_or_a_fault_of_that_key(key: str, value: object) -> None:
     try:
         load_config(options={key: value}, environ={})
     except UsageError as error:

@@ -60,7 +60,7 @@ def with_token(sandbox: Sandbox) -> list[tuple[str, int]]:
     "source",
     [("--account",), ("--institution-items",), ("--group", "11962", "--subgroups"), ("--items", "ids.txt")],
 )
-async def test_a_bad_token_ends_the_run_with_one_line_and_nothing_else_is_asked_with_it(
+async def test_a_bad_token_ends_the_run_with_one_line_and_is_not_sent_again(
     status: int, source: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "ids.txt").write_text("9000000001\n")
@@ -83,7 +83,7 @@ async def test_a_bad_token_ends_the_run_with_one_line_and_nothing_else_is_asked_
     assert len(asked) <= 2, "what was refused, and the account"
 
 
-async def test_a_bad_token_is_told_by_the_name_of_its_own_variable(tmp_path: Path) -> None:
+async def test_a_bad_token_is_reported_with_its_environment_variable(tmp_path: Path) -> None:
     async with Sandbox(SMALL) as sandbox:
         ended = await harvester(
             "plan",
@@ -96,7 +96,7 @@ async def test_a_bad_token_is_told_by_the_name_of_its_own_variable(tmp_path: Pat
     assert "the token was refused (environment variable MY_TOKEN)" in ended.err
 
 
-async def test_a_good_token_without_the_right_is_told_that_an_administrator_s_is_needed(
+async def test_a_missing_right_is_reported_as_needing_an_administrators_token(
     tmp_path: Path,
 ) -> None:
     async with Sandbox(SMALL) as sandbox:
@@ -111,7 +111,7 @@ async def test_a_good_token_without_the_right_is_told_that_an_administrator_s_is
 
 
 @pytest.mark.parametrize("lasts", [1, 2, 4, 7])
-async def test_a_token_that_dies_in_the_middle_ends_the_run_and_replaces_no_record(
+async def test_a_token_that_expires_during_a_run_ends_it_and_replaces_no_record(
     lasts: int, tmp_path: Path
 ) -> None:
     words = ("run", "--account", *ONE_AT_A_TIME, "-o", tmp_path / "h")
@@ -132,7 +132,7 @@ async def test_a_token_that_dies_in_the_middle_ends_the_run_and_replaces_no_reco
     assert all("account_id" in record for record in now), "none of them is the public's"
 
 
-async def test_files_are_not_refused_one_by_one_where_the_token_has_died(tmp_path: Path) -> None:
+async def test_an_expired_token_does_not_fail_files_one_by_one(tmp_path: Path) -> None:
     """9 requests: the account, its listing, and 7 of the files and records that need the token."""
     settings = Settings(items=20, private_items=12, heavy=0, token_lasts=18)
     async with Sandbox(settings) as sandbox:
@@ -165,7 +165,7 @@ def account_that_dies(lasts: int, denied: str) -> tuple[Answer, list[str]]:
     return answer, asked
 
 
-async def test_a_token_that_dies_before_the_eighth_refusal_does_not_end_in_success(tmp_path: Path) -> None:
+async def test_a_token_that_expires_before_the_eighth_refusal_is_no_success(tmp_path: Path) -> None:
     answer, asked = account_that_dies(8, "/articles/2")
     async with served(answer) as address:
         words = ("run", "--institution-items", *ONE_AT_A_TIME, "--api", address, "-o", tmp_path / "h")
@@ -203,7 +203,7 @@ async def test_one_check_serves_all_refusals_until_eight_come_in_a_row() -> None
         assert asked.count("/account") == 2
 
 
-async def test_a_token_is_confirmed_only_where_a_refusal_was_the_last_word() -> None:
+async def test_a_token_is_checked_again_only_after_a_last_refusal() -> None:
     asked: list[str] = []
     is_good = True
 
@@ -226,7 +226,7 @@ async def test_a_token_is_confirmed_only_where_a_refusal_was_the_last_word() -> 
             await polite.confirm_credentials()
 
 
-async def test_a_refusal_is_in_doubt_where_the_account_cannot_be_asked() -> None:
+async def test_a_refusal_is_doubtful_if_the_account_cannot_be_requested() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(status=503) if request.path == "/account" else refused()
 
@@ -236,7 +236,7 @@ async def test_a_refusal_is_in_doubt_where_the_account_cannot_be_asked() -> None
             await polite.json("api", "GET", api / "item", orjson.loads, authorised=True)
 
 
-async def test_a_block_page_says_nothing_of_the_token() -> None:
+async def test_a_block_page_is_not_about_the_token() -> None:
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -268,7 +268,7 @@ def test_a_refusal_in_any_json_is_about_the_token(status: int, raw: bytes, words
     assert type(error_for_status("x", 404, {}, raw)) is (NotFound if b"message" in raw else UnprovenNotFound)
 
 
-async def test_nothing_is_asked_with_a_token_that_is_known_to_be_refused() -> None:
+async def test_a_refused_token_is_not_sent_again() -> None:
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -292,7 +292,9 @@ async def statistics(sandbox: Sandbox, folder: Path, credentials: str, *more: ob
     return await harvester(*words, *at(sandbox), env=env)
 
 
-async def test_refused_statistics_credentials_end_the_run_at_once_and_are_told_once(tmp_path: Path) -> None:
+async def test_refused_statistics_credentials_end_the_run_at_once_and_are_reported_once(
+    tmp_path: Path,
+) -> None:
     async with Sandbox(SMALL) as sandbox:
         ended = await statistics(sandbox, tmp_path / "h", "sandbox:wrong")
         asked = len(sandbox.requests_to("stats"))
@@ -302,7 +304,7 @@ async def test_refused_statistics_credentials_end_the_run_at_once_and_are_told_o
 
 
 @pytest.mark.parametrize("last", [1, 2, 9])
-async def test_statistics_credentials_that_die_in_the_middle_end_the_run(last: int, tmp_path: Path) -> None:
+async def test_statistics_credentials_that_expire_end_the_run(last: int, tmp_path: Path) -> None:
     async with Sandbox(Settings(items=30, heavy=0, credentials_last=last)) as sandbox:
         ended = await statistics(sandbox, tmp_path / "h", SMALL.stats_credentials)
         statuses = [seen.status for seen in sandbox.requests_to("stats")]
@@ -346,7 +348,7 @@ async def test_open_totals_are_no_proof_for_refused_timelines() -> None:
             await polite.json("stats", "GET", address, orjson.loads, authorised=True)
 
 
-async def test_statistics_that_are_closed_to_everybody_are_told_as_that_and_not_asked_for_each(
+async def test_statistics_that_are_refused_for_all_are_reported_once_and_not_requested_again(
     tmp_path: Path,
 ) -> None:
     asked: list[str] = []

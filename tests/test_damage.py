@@ -101,7 +101,7 @@ def spoil(folder: Path, sql: str) -> None:
         db.executescript(sql)
 
 
-def test_what_is_looked_for_at_once_is_all_that_the_tables_are_made_of() -> None:
+def test_the_fast_check_covers_all_tables_indexes_and_triggers() -> None:
     with closing(sqlite3.connect(":memory:")) as db:
         for script in MIGRATIONS:
             db.executescript(script)
@@ -111,7 +111,7 @@ def test_what_is_looked_for_at_once_is_all_that_the_tables_are_made_of() -> None
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_table_that_is_missing_is_told_by_its_name(table: str, folder: Path) -> None:
+def test_a_missing_table_is_reported_by_name(table: str, folder: Path) -> None:
     spoil(folder, f"DROP TABLE {table}")
     for look in (lambda: Reader(folder), Ledger(folder).open):
         with pytest.raises(LedgerDamaged, match=rf"is damaged: .*table {table}\b.* missing; .*run --rebuild"):
@@ -126,7 +126,7 @@ NO_NAME = """
 
 
 @pytest.mark.parametrize("sql", [*NONSENSE, "DROP TABLE totals", pytest.param(NO_NAME, id="a-name")])
-def test_nonsense_is_told_as_damage_and_never_as_a_defect(sql: str, folder: Path) -> None:
+def test_invalid_values_are_reported_as_damage_and_never_as_a_defect(sql: str, folder: Path) -> None:
     spoil(folder, sql)
     ends = each(folder)
     assert len(ends) == len(COMMANDS)
@@ -171,7 +171,7 @@ def another(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [truncate, empty, another])
-def test_what_is_no_ledger_any_more_is_told_so_and_left_as_it_is(
+def test_a_file_that_is_no_ledger_is_reported_and_not_changed(
     harm: Callable[[Path], None], folder: Path
 ) -> None:
     harm(folder / NAME)
@@ -185,7 +185,7 @@ def test_what_is_no_ledger_any_more_is_told_so_and_left_as_it_is(
 
 @pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("kind", ["pipe", "hard link", "link", "folder"])
-def test_what_is_planted_is_refused_by_name_and_keeps_nobody_waiting(
+def test_planted_files_are_rejected_by_name_without_waiting(
     kind: str, end: str, folder: Path, tmp_path: Path
 ) -> None:
     place = folder / f"{NAME}{end}"
@@ -206,7 +206,7 @@ def test_what_is_planted_is_refused_by_name_and_keeps_nobody_waiting(
     assert precious.read_bytes() == b""
 
 
-def test_a_pipe_in_the_place_of_a_claim_keeps_nobody_waiting(folder: Path) -> None:
+def test_a_pipe_in_place_of_a_lease_file_does_not_block(folder: Path) -> None:
     os.mkfifo(folder / "harvest.db.claim")
     with pytest.raises(StorageError, match=r"harvest\.db\.claim: is not a regular file"):
         Ledger(folder).open()
@@ -228,7 +228,7 @@ def here(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("harm", ["DROP TABLE files", "DROP TABLE runs", "flipped", "nothing", "no ledger"])
-async def test_a_ledger_is_made_anew_from_the_files_here_and_from_figshare(
+async def test_a_ledger_is_rebuilt_from_the_files_here_and_from_figshare(
     harm: str, sandbox: Sandbox, folder: Path
 ) -> None:
     if harm == "flipped":
@@ -258,7 +258,7 @@ async def test_a_ledger_is_made_anew_from_the_files_here_and_from_figshare(
     assert removable(config(sandbox, folder)) == [], "nobody knows what it is"
 
 
-async def test_a_file_that_is_not_the_promised_one_goes_out_of_the_way_and_stays(
+async def test_an_unidentified_file_with_a_wrong_md5_is_moved_aside_and_kept(
     sandbox: Sandbox, folder: Path
 ) -> None:
     (folder / NAME).write_bytes(b"x" * 8192)
@@ -280,9 +280,7 @@ def runs_of(folder: Path) -> int:
     return 0
 
 
-async def test_a_ledger_is_not_made_anew_under_a_run_that_is_at_work(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_a_ledger_is_not_rebuilt_while_a_run_is_active(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", "survey", "-o", tmp_path)
     async with started((*words, *at(sandbox, rate="0.5"))) as process:
         await until(lambda: bool(list(tmp_path.glob(NAME))) and runs_of(tmp_path) > 0)
@@ -293,7 +291,7 @@ async def test_a_ledger_is_not_made_anew_under_a_run_that_is_at_work(
     assert not list(tmp_path.glob("harvest.db.*-*-*"))
 
 
-def test_a_ledger_that_somebody_else_holds_is_not_told_as_damaged(tmp_path: Path) -> None:
+def test_a_locked_ledger_is_not_reported_as_damaged(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / NAME, isolation_level=None)) as db:
         migrate(db)
         db.execute("BEGIN EXCLUSIVE")

@@ -121,7 +121,7 @@ async def test_an_item_and_its_versions_in_one_list_are_counted_once(tmp_path: P
         assert told(tmp_path) == counted(sandbox, [item_id])
 
 
-async def test_versions_that_come_with_their_item_are_not_counted(tmp_path: Path) -> None:
+async def test_versions_of_a_harvested_item_have_no_statistics(tmp_path: Path) -> None:
     async with Sandbox(WORLD) as sandbox:
         item_id = sandbox.world.with_trait("three versions")[0]
         words = (*named(str(item_id)), "--versions", "all", "--tasks", "metadata,stats", "-o", tmp_path)
@@ -132,7 +132,7 @@ async def test_versions_that_come_with_their_item_are_not_counted(tmp_path: Path
         assert asked_of_stats(sandbox) == []
 
 
-async def test_a_version_that_there_never_was_hands_the_counters_on(tmp_path: Path) -> None:
+async def test_a_version_that_does_not_exist_hands_its_statistics_over(tmp_path: Path) -> None:
     async with Sandbox(WORLD) as sandbox:
         item_id = sandbox.world.with_trait("three versions")[0]
         options = ("--tasks", "metadata,stats", "-o", tmp_path, *at(sandbox))
@@ -144,7 +144,7 @@ async def test_a_version_that_there_never_was_hands_the_counters_on(tmp_path: Pa
         assert told(tmp_path) == counted(sandbox, [item_id])
 
 
-async def test_a_ledger_of_before_owes_the_statistics_of_the_versions_that_lists_name(tmp_path: Path) -> None:
+async def test_an_older_ledger_makes_statistics_of_listed_versions_pending(tmp_path: Path) -> None:
     async with Sandbox(WORLD) as sandbox:
         item_id = sandbox.world.with_trait("three versions")[0]
         names = named(f"{item_id}.v1", f"{item_id}.v2")
@@ -209,7 +209,7 @@ async def test_a_date_in_the_far_future_does_not_hide_what_changes_later(
         assert records_asked(sandbox) == {}, "what was asked for of late needs no more proof"
 
 
-async def test_a_listing_that_stays_in_the_far_future_costs_one_question_a_run(tmp_path: Path) -> None:
+async def test_a_listing_with_future_dates_takes_one_request_a_run(tmp_path: Path) -> None:
     async with Sandbox(replace(WORLD, far_future=("listings",))) as sandbox:
         ids = sandbox.world.search(":tag: tag3")
         words = (*SEARCH, "--search", ":tag: tag3 OR :tag: tag4", "-o", tmp_path, *at(sandbox))
@@ -223,7 +223,7 @@ async def test_a_listing_that_stays_in_the_far_future_costs_one_question_a_run(t
         assert changed(tmp_path) == {ids[0]}
 
 
-async def test_a_listing_that_is_ahead_of_its_records_for_good_costs_nothing(tmp_path: Path) -> None:
+async def test_a_listing_that_is_always_ahead_of_its_records_takes_no_requests(tmp_path: Path) -> None:
     async with Sandbox(replace(WORLD, listed_ahead=3)) as sandbox:
         ids = sandbox.world.search(":tag: tag3")
         words = (*SEARCH, "--search", ":tag: tag3 OR :tag: tag4", "-o", tmp_path, *at(sandbox))
@@ -263,7 +263,7 @@ async def test_a_record_behind_its_listing_is_due_again_once_a_run(tmp_path: Pat
         assert changed(tmp_path) == {item_id}
 
 
-async def test_a_ledger_of_before_with_a_date_in_the_far_future_sees_changes_again(tmp_path: Path) -> None:
+async def test_an_older_ledger_with_a_future_date_notices_changes_again(tmp_path: Path) -> None:
     async with Sandbox(WORLD) as sandbox:
         assert (await harvester(*SEARCH, "-o", tmp_path, *at(sandbox))).status == 0
         with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
@@ -289,7 +289,7 @@ def iso(seconds: float) -> str:
 
 
 @pytest.mark.parametrize("days", [-10, 10])
-async def test_a_quick_run_goes_by_the_services_clock(days: int, tmp_path: Path) -> None:
+async def test_a_quick_run_uses_the_services_clock(days: int, tmp_path: Path) -> None:
     """Whatever this machine's says: here it is ten days ahead, or behind."""
     async with Sandbox(replace(WORLD, clock_ahead=days * DAY)) as sandbox:
         words = (*SEARCH, "-o", tmp_path, *at(sandbox))
@@ -308,7 +308,7 @@ async def test_a_quick_run_goes_by_the_services_clock(days: int, tmp_path: Path)
         assert iso(began - DAY - 3) <= since[0] <= iso(began - DAY + 3)
 
 
-async def test_without_the_services_clock_the_mark_is_no_later_than_the_newest_item(tmp_path: Path) -> None:
+async def test_without_the_services_clock_the_watermark_is_at_most_the_newest_item(tmp_path: Path) -> None:
     async with Sandbox(replace(WORLD, dateless=True, clock_ahead=-20 * DAY)) as sandbox:
         words = (*SEARCH, "-o", tmp_path, *at(sandbox))
         assert (await harvester(*words)).status == 0

@@ -44,7 +44,7 @@ async def test_only_the_one_that_takes_too_long_ends() -> None:
     assert ended == ["a too long", "b"]
 
 
-async def test_whoever_cancels_the_task_is_heard() -> None:
+async def test_a_cancellation_is_not_lost() -> None:
     deadlines = Deadlines(0.01)
     reached = False
     with anyio.CancelScope() as scope:

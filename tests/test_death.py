@@ -35,12 +35,12 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.nightly
-async def test_killed_at_ten_random_moments_it_ends_with_the_truth(tmp_path: Path) -> None:
+async def test_a_run_killed_at_ten_random_moments_ends_correctly(tmp_path: Path) -> None:
     await kill_again_and_again(tmp_path, 10, items=500)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_ends_it_with_130_and_the_next_run_goes_on(
+async def test_a_signal_ends_a_run_with_130_and_the_next_run_continues(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     async with Sandbox(Settings(items=60)) as sandbox:
@@ -177,7 +177,7 @@ sys.exit(status)
         *(pytest.param(seconds, marks=pytest.mark.nightly) for seconds in (0.01, 0.03, 0.04, 0.08)),
     ],
 )
-async def test_a_signal_at_the_very_end_is_heeded_or_too_late(seconds: float, tmp_path: Path) -> None:
+async def test_a_signal_at_the_very_end_is_handled_or_too_late(seconds: float, tmp_path: Path) -> None:
     async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
         words = ("run", "--item", str(sandbox.world.public_ids[0]), "--tasks", "stats", "-o", tmp_path)
         async with started((*words, *at(sandbox))) as process:
@@ -200,7 +200,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
             assert anyio.current_time() - begun < 1
 
 
-async def test_a_second_run_on_the_folder_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
+async def test_a_second_run_on_the_folder_is_refused_while_the_first_is_active(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=100)) as sandbox:
         words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox, rate="20"))
         async with started(words) as process:
@@ -244,7 +244,7 @@ async def test_a_full_disk_stops_it_cleanly_and_the_next_run_completes(tmp_path:
         await anyio.run_process(["umount", str(disk)])
 
 
-async def test_a_file_put_in_place_by_a_killed_run_is_proven_and_kept(tmp_path: Path) -> None:
+async def test_a_file_renamed_by_a_killed_run_is_verified_and_kept(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
         item = sandbox.world.public_ids[0]
         words = ("run", "--item", str(item), "-o", tmp_path, *at(sandbox))
@@ -259,7 +259,7 @@ async def test_a_file_put_in_place_by_a_killed_run_is_proven_and_kept(tmp_path: 
         assert {row["status"] for row in rows(tmp_path / "files.csv")} == {"done"}
 
 
-async def test_killed_while_a_big_file_comes_over_several_connections(tmp_path: Path) -> None:
+async def test_a_kill_during_a_segmented_download_loses_nothing(tmp_path: Path) -> None:
     """Twice; what was here by then is not asked for again, and the file is whole at the end."""
     settings = Settings(items=20, heavy=1, heavy_size=80_000_000, connection_rate=7e6)
     async with Sandbox(settings) as sandbox:

@@ -203,7 +203,7 @@ async def mount_image(image: Path, path: Path) -> None:
 
 
 @root
-async def test_what_a_sick_disk_does_not_let_be_read_is_not_called_gone(tmp_path: Path) -> None:
+async def test_a_file_that_a_failing_disk_cannot_read_is_not_reported_as_missing(tmp_path: Path) -> None:
     """The files are on a disk of their own, which fails; the ledger is not."""
     image, out = tmp_path / "image", tmp_path / "out"
     async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
@@ -225,7 +225,7 @@ async def test_what_a_sick_disk_does_not_let_be_read_is_not_called_gone(tmp_path
 
 
 @root
-async def test_a_disk_that_fails_in_the_midst(tmp_path: Path) -> None:
+async def test_a_disk_that_fails_during_a_run(tmp_path: Path) -> None:
     image, path = tmp_path / "image", tmp_path / "disk"
     await mount_image(image, path)
     disk = Disk(path)
@@ -254,7 +254,7 @@ def shut_down(mount_point: Path) -> None:
         os.close(handle)
 
 
-async def test_a_folder_that_vanishes_stops_the_run_and_is_gone_on_with_when_it_is_back(
+async def test_a_vanished_folder_stops_the_run_which_continues_when_it_is_back(
     tmp_path: Path,
 ) -> None:
     """Without files in flight only the ledger can notice: SQLite writes on into what nobody finds."""
@@ -324,7 +324,7 @@ def pid_of_the_dead() -> int:
         return process.pid
 
 
-def test_of_two_that_find_a_stale_claim_the_slower_leaves_the_new_one_alone(tmp_path: Path) -> None:
+def test_of_two_runs_that_find_a_stale_lease_the_slower_leaves_the_new_one_alone(tmp_path: Path) -> None:
     claim_of(pid_of_the_dead(), tmp_path)
     slow, fast = claim_file(tmp_path), claim_file(tmp_path)
     judged = slow.find_stale()
@@ -335,7 +335,7 @@ def test_of_two_that_find_a_stale_claim_the_slower_leaves_the_new_one_alone(tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["harvest.db.claim"]
 
 
-def test_a_claim_that_cannot_be_put_back_is_lost_and_its_owner_sees_it(tmp_path: Path) -> None:
+def test_a_lease_that_cannot_be_restored_is_lost_and_its_owner_notices(tmp_path: Path) -> None:
     fast, slow, third = claim_file(tmp_path), claim_file(tmp_path), claim_file(tmp_path)
     fast.take()
     aside = (tmp_path / "harvest.db.claim").rename(tmp_path / "aside")
@@ -346,7 +346,7 @@ def test_a_claim_that_cannot_be_put_back_is_lost_and_its_owner_sees_it(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["harvest.db.claim"]
 
 
-def test_a_stale_claim_that_gives_a_sign_of_life_is_left_alone(tmp_path: Path) -> None:
+def test_a_stale_lease_with_a_new_heartbeat_is_left_alone(tmp_path: Path) -> None:
     first, second = claim_file(tmp_path), claim_file(tmp_path)
     first.take()
     judged = second.find_stale()  # it was stopped for a while
@@ -356,7 +356,7 @@ def test_a_stale_claim_that_gives_a_sign_of_life_is_left_alone(tmp_path: Path) -
     assert first.renew()
 
 
-def test_a_claim_whose_heartbeat_moves_is_never_taken_over_whatever_its_age(tmp_path: Path) -> None:
+def test_a_lease_with_a_changing_heartbeat_is_never_taken_over(tmp_path: Path) -> None:
     mine = claim_file(tmp_path)
     mine.take()
     path = tmp_path / "harvest.db.claim"
@@ -376,7 +376,7 @@ def test_a_claim_whose_heartbeat_moves_is_never_taken_over_whatever_its_age(tmp_
 
 
 @pytest.mark.parametrize("text", ["", "half a", "a host 1 2", "\xff\x00\x00", f"elsewhere 1 {'0' * 16}"])
-def test_a_claim_that_cannot_be_read_counts_by_whether_it_changes(text: str, tmp_path: Path) -> None:
+def test_an_unreadable_lease_is_judged_by_whether_it_changes(text: str, tmp_path: Path) -> None:
     path = tmp_path / "harvest.db.claim"
     path.write_text(text, encoding="latin-1")
 
@@ -410,7 +410,7 @@ def test_probes_of_dead_processes_are_removed(tmp_path: Path) -> None:
     assert not dead.exists()
 
 
-async def test_what_a_run_leaves_that_is_killed_before_it_has_a_ledger_is_no_obstacle(tmp_path: Path) -> None:
+async def test_the_rests_of_a_run_killed_before_it_has_a_ledger_do_not_block_the_next(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     dead = pid_of_the_dead()
@@ -430,7 +430,7 @@ async def test_what_a_run_leaves_that_is_killed_before_it_has_a_ledger_is_no_obs
         assert "is not empty and holds no harvest" in ended.err
 
 
-async def test_without_locks_what_a_killed_run_left_is_no_obstacle(
+async def test_without_locks_the_rests_of_a_killed_run_do_not_block_the_next(
     tmp_path: Path, no_locks: dict[str, str]
 ) -> None:
     claim_of(pid_of_the_dead(), tmp_path)
@@ -441,7 +441,7 @@ async def test_without_locks_what_a_killed_run_left_is_no_obstacle(
         assert not list(tmp_path.glob("*claim*"))
 
 
-async def test_without_locks_a_killed_run_is_gone_on_with(tmp_path: Path, no_locks: dict[str, str]) -> None:
+async def test_without_locks_a_killed_run_is_continued(tmp_path: Path, no_locks: dict[str, str]) -> None:
     disk = Disk(tmp_path)
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "-o", disk.out)
@@ -462,7 +462,7 @@ async def test_without_locks_a_killed_run_is_gone_on_with(tmp_path: Path, no_loc
         assert with_locks.status == 0, with_locks.err
 
 
-async def test_without_locks_a_ledger_is_made_anew(tmp_path: Path, no_locks: dict[str, str]) -> None:
+async def test_without_locks_a_ledger_is_rebuilt(tmp_path: Path, no_locks: dict[str, str]) -> None:
     async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
         words = ("run", "--item", str(sandbox.world.public_ids[0]), *at(sandbox), "-o", tmp_path)
         env = environment(**no_locks)
@@ -490,7 +490,7 @@ async def test_without_locks_a_second_run_is_refused_and_status_works(
             assert process.returncode is None
 
 
-async def test_a_folder_written_with_locks_is_gone_on_with_where_there_are_none(
+async def test_a_folder_written_with_locks_is_continued_without_locks(
     tmp_path: Path, no_locks: dict[str, str]
 ) -> None:
     async with Sandbox(Settings(items=6, heavy=0)) as sandbox:

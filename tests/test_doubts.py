@@ -291,7 +291,7 @@ def _md5(path: Path) -> str:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_what_follows(name: str, form: str, tmp_path: Path) -> None:
+async def test_each_doubtful_answer_has_the_documented_effect(name: str, form: str, tmp_path: Path) -> None:
     scenario = SCENARIOS[name]
     async with Sandbox(replace(ITEMS, **scenario.settings)) as sandbox:  # type: ignore[arg-type]  # by name
         folder = Folder(tmp_path / "out", sandbox, scenario)

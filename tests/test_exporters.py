@@ -123,14 +123,14 @@ def test_a_wrong_option_is_named_with_its_key(tmp_path: Path, text: str, fault: 
     assert faults(tmp_path, text) == [fault]
 
 
-def test_options_of_a_format_that_is_not_there_are_a_fault(tmp_path: Path) -> None:
+def test_options_of_an_unknown_format_are_a_fault(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, "[export.title]\ncapitals = true\n")
     told = "harvest.toml: export: unknown 'title' (did you mean 'titles'?); known: jsonl, csv,"
     assert fault.startswith(told)
 
 
 @pytest.mark.parametrize("name", sorted(ALWAYS_EXPORTED))
-def test_what_is_always_written_is_no_format_to_choose(tmp_path: Path, name: str) -> None:
+def test_outputs_that_are_always_written_are_no_format(tmp_path: Path, name: str) -> None:
     assert faults(tmp_path, f'[export]\nformats = ["{name}"]\n')
     assert faults(tmp_path, f"[export.{name}]\nsummary = 5\n")
 
@@ -166,7 +166,7 @@ async def test_two_formats_that_write_the_same_file_are_refused(tmp_path: Path) 
         await export(wanted)
 
 
-async def test_prune_leaves_what_an_output_format_says_is_its_own(tmp_path: Path) -> None:
+async def test_prune_keeps_the_files_of_output_formats(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=200)) as sandbox:
         await harvest_with_leftovers(sandbox, tmp_path / "h")
         found = config(sandbox, tmp_path / "h")
@@ -332,7 +332,9 @@ def test_a_record_is_described_for_package_formats() -> None:
         (b"{", PackageMetadata(0)),
     ],
 )
-def test_what_a_record_does_not_say_plainly_is_empty(raw: bytes, expected: PackageMetadata) -> None:
+def test_unclear_values_of_a_record_are_empty_in_its_description(
+    raw: bytes, expected: PackageMetadata
+) -> None:
     funding = (Funding(title="NSF"),) if b"NSF" in raw else ()
     found = describe(raw)
     assert found.funding == funding
@@ -361,7 +363,7 @@ async def test_every_record_of_the_sandbox_is_described(tmp_path: Path) -> None:
         assert [each.identifier for each in metadata.related] == (record["references"] or [])
 
 
-async def test_a_table_of_ones_own_is_rendered_as_csv(tmp_path: Path) -> None:
+async def test_a_custom_table_is_rendered_as_csv(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20)) as sandbox:
         await harvest(config(sandbox, tmp_path, tasks=["metadata"]))
     columns = tuple(column for column in FAILURES.columns if column.name in {"item_id", "error"})

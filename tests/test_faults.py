@@ -37,7 +37,7 @@ def test_every_fault_of_the_sandbox_is_in_the_matrix() -> None:
 
 
 @pytest.mark.parametrize("fault", PASSING)
-async def test_a_fault_that_passes_costs_nothing_but_time(fault: str, tmp_path: Path) -> None:
+async def test_a_temporary_fault_costs_only_time(fault: str, tmp_path: Path) -> None:
     faults = {"reset-body": 0.15, fault: 0.3} if fault in RANGES else {fault: 0.03 if fault in SLOW else 0.1}
     settings = Settings(items=12, heavy_size=100_000, faults=faults, stall_seconds=5)
     async with Sandbox(settings) as sandbox:
@@ -52,9 +52,7 @@ async def test_a_fault_that_passes_costs_nothing_but_time(fault: str, tmp_path: 
 
 
 @pytest.mark.parametrize("fault", PERMANENT)
-async def test_what_can_never_be_had_is_a_failure_with_its_reason_and_nothing_else_is(
-    fault: str, tmp_path: Path
-) -> None:
+async def test_permanent_faults_and_only_these_are_failures_with_a_reason(fault: str, tmp_path: Path) -> None:
     expected = PERMANENT[fault]
     async with Sandbox(Settings(items=20, heavy=0, faults={fault: 0.12})) as sandbox:
         summary = await harvest(config(sandbox, tmp_path, **{"retry.attempts": 3}))
@@ -118,7 +116,7 @@ async def test_a_clock_that_jumps_changes_nothing(tmp_path: Path) -> None:
         assert "429-date" in {seen.fault for seen in sandbox.requests}
 
 
-async def test_a_name_server_that_fails_now_and_then_costs_nothing_but_time(tmp_path: Path) -> None:
+async def test_occasional_dns_failures_cost_only_time(tmp_path: Path) -> None:
     asked, failed = [], []
     chance = random.Random(7)
 
@@ -201,7 +199,7 @@ async def test_dead_statistics_do_not_stop_the_rest(tmp_path: Path) -> None:
         assert_complete(tmp_path, sandbox, ids)
 
 
-async def test_a_service_that_caps_its_rate_is_harvested_whole(tmp_path: Path) -> None:
+async def test_a_service_that_caps_its_rate_is_harvested_completely(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=16, heavy=0, rate_cap=30)) as sandbox:
         limits = {f"rate.{name}": 100.0 for name in ("api", "stats", "files")}
         summary = await harvest(config(sandbox, tmp_path, **limits, **{"retry.max_wait": 0.5}))

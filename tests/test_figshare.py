@@ -146,13 +146,13 @@ def test_ids_and_versions_in_names(name: str, item_id: int | None, version: int)
         ("10.25573/data.10042703.v0", "there is no version 0"),
     ],
 )
-def test_what_is_no_item_is_told_with_what_to_do(name: str, reason: str) -> None:
+def test_a_name_that_is_no_item_is_reported_with_advice(name: str, reason: str) -> None:
     assert reason in why_not(name)
     assert item_in(name) is None
 
 
 @pytest.mark.parametrize("name", ["5", "10.1/x", "https://figshare.com/articles/x/y/5", "projects", ""])
-def test_what_may_be_an_item_is_not_refused(name: str) -> None:
+def test_a_name_that_may_be_an_item_is_not_rejected(name: str) -> None:
     assert why_not(name) == ""
 
 
@@ -200,11 +200,11 @@ def test_handles_in_names(name: str, handle: str | None) -> None:
         ("", False),
     ],
 )
-def test_which_addresses_of_records_are_asked(address: str, asked: bool) -> None:
+def test_which_addresses_of_records_are_requested(address: str, asked: bool) -> None:
     assert (recorded_address(address, URL("https://api.example.org/v2")) is not None) is asked
 
 
-def test_a_record_may_name_this_machine_only_where_the_api_is_on_it() -> None:
+def test_a_record_may_link_to_this_machine_only_if_the_api_is_on_it() -> None:
     assert recorded_address("http://127.0.0.1:5/files/1", URL("http://localhost:8700/v2"))
 
 
@@ -212,7 +212,7 @@ def everything(**criteria: object) -> ArticleListing:
     return ArticleListing.of("", SEARCH, criteria, Filters())
 
 
-async def test_a_cursor_that_died_lets_the_listing_begin_anew_once() -> None:
+async def test_an_expired_cursor_restarts_the_listing_once() -> None:
     dead = '{"page": 2, "cursor": "nonsense", "first_id": 0, "again": false}'
     async with Sandbox(Settings(items=2500)) as sandbox:
         config = load_config(options={"services.api": sandbox.api, "rate.api": float("inf")}, environ={})
@@ -230,7 +230,7 @@ async def test_a_cursor_that_died_lets_the_listing_begin_anew_once() -> None:
                 await connected.figshare.page(everything(group=11960), again)
 
 
-async def test_a_cursor_that_leads_nowhere_is_given_up_for_page_numbers() -> None:
+async def test_a_cursor_without_effect_is_replaced_by_page_numbers() -> None:
     async with Sandbox(Settings(items=2500)) as sandbox:
         config = load_config(options={"services.api": sandbox.api, "rate.api": float("inf")}, environ={})
         async with connect(config) as connected:
@@ -368,7 +368,7 @@ def test_ten_files_may_be_more_and_fewer_must_add_up() -> None:
         (b'{"id": 5, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", InvalidResponse),
     ],
 )
-def test_what_is_no_record_is_told_apart(raw: bytes, kind: type[HarvestError]) -> None:
+def test_invalid_records_raise_different_errors(raw: bytes, kind: type[HarvestError]) -> None:
     with pytest.raises(kind):
         read_article(raw)
 
@@ -422,7 +422,7 @@ def article(**more: object) -> Article:
     return read_article(orjson.dumps({"id": 9, "size": 55, "files": files, **more}))
 
 
-def test_what_becomes_of_each_file() -> None:
+def test_the_planned_status_of_each_file() -> None:
     def statuses(
         rules: FileRules, here: dict[int, tuple[RemoteFile, str]] | None = None, **more: object
     ) -> list[FileStatus]:
@@ -444,7 +444,7 @@ def test_a_difference_in_size_is_a_warning() -> None:
     assert difference(article(size=60, is_embargoed=True)) == ""
 
 
-def test_what_narrows_a_listing_is_checked_here_too() -> None:
+def test_filters_are_checked_here_too() -> None:
     selection = Filters(item_type="software", published_since=date(2024, 1, 1))
     spring = "2024-05-01T00:00:00Z"
     assert selection.mismatch(Entry(1, defined_type=9, published_date=spring)) == ""
@@ -480,7 +480,7 @@ def test_a_selection_that_makes_no_sense_is_refused(fields: dict[str, Any], told
         Filters(**fields)
 
 
-def test_the_words_of_an_entry_may_be_odd_without_its_filters_being_lost() -> None:
+def test_odd_texts_of_an_entry_do_not_affect_its_filters() -> None:
     odd = {"id": 7, "title": 5, "handle": ["x"], "group_id": 3, "published_date": "2024-01-01T00:00:00Z"}
     pieces = [orjson.dumps(odd), b'{"id": 8, "title": "\xff", "group_id": 4}', b'{"id": 9, "group_id": "x"}']
     page = decode_entries(b"[" + b",".join(pieces) + b"]")

@@ -21,7 +21,7 @@ def done(folder: Path) -> dict[str, int]:
     return found
 
 
-async def test_files_too_small_or_too_large_are_left_out(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_files_too_small_or_too_large_are_skipped(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag3", "-o", tmp_path, *at(sandbox))
     ended = await harvester(*words, "--min-size", "1 kB", "--max-size", "10 kB", "--tasks", "files")
     assert ended.status == 0, ended.err
@@ -36,7 +36,7 @@ async def test_files_too_small_or_too_large_are_left_out(sandbox: Sandbox, tmp_p
     assert 0 < len(sizes) < len(there)
 
 
-async def test_no_more_bytes_come_than_are_wanted_in_all(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_no_more_bytes_are_fetched_than_max_total(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag3", "--tasks", "files", "-o", tmp_path, *at(sandbox))
     ended = await harvester(*words, "--max-total", "100 kB")
     assert ended.status == 0, ended.err

@@ -80,7 +80,7 @@ one_record = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize(("size", "is_one"), [(2**53, True), (2**53 + 1, False), (-1, False), (2**63, False)])
-def test_a_size_that_no_file_has_is_no_answer(size: int, is_one: bool) -> None:
+def test_an_impossible_size_is_an_invalid_response(size: int, is_one: bool) -> None:
     raw = orjson.dumps({"id": 1, "files": [{"id": 2, "size": size}]})
     if is_one:
         assert read_article(raw).files[0].size == size
@@ -97,7 +97,7 @@ def as_sent(told: object, spoil: bytes) -> bytes:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(one_record, st.sampled_from([b"", b"\xff", b"\xed\xa0\x80"]))
-def test_a_record_goes_all_the_way_or_is_a_clear_failure(told: dict[str, object], spoil: bytes) -> None:
+def test_any_record_is_harvested_or_a_clear_failure(told: dict[str, object], spoil: bytes) -> None:
     raw = as_sent(told, spoil)
     try:
         article = read_article(raw)
@@ -146,7 +146,7 @@ def _assert_outputs_tell_it(folder: Path, raw: bytes) -> None:
 
 @settings(deadline=None)
 @given(st.lists(mostly(st.fixed_dictionaries({"id": mostly(st.integers(1, 9))})), max_size=8) | anything)
-def test_every_entry_of_a_page_is_an_item_or_told(told: object) -> None:
+def test_every_entry_of_a_page_is_an_item_or_reported(told: object) -> None:
     raw = json.dumps(told).encode()
     try:
         page = decode_entries(raw)
@@ -208,7 +208,7 @@ def test_any_settings_are_a_config_or_faults_that_name_their_keys(
 
 @settings(deadline=None)
 @given(text | st.text("[]=\"'#\n {}.,0123abc", max_size=60))
-def test_any_file_is_a_config_or_told_where_it_is_wrong(written: str) -> None:
+def test_any_file_is_a_config_or_its_faults_are_reported(written: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "harvest.toml"
         path.write_bytes(written.encode(errors="surrogatepass"))
@@ -219,7 +219,7 @@ def test_any_file_is_a_config_or_told_where_it_is_wrong(written: str) -> None:
 
 
 @given(st.lists(st.tuples(text, text), max_size=8))
-def test_whatever_files_are_called_their_places_differ(names: list[tuple[str, str]]) -> None:
+def test_files_with_any_names_have_different_paths(names: list[tuple[str, str]]) -> None:
     files = [
         read_article(orjson.dumps({"id": 1, "files": [{"id": n, "size": 1}]})).files[0]
         for n in range(len(names))

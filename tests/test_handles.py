@@ -30,7 +30,7 @@ async def with_few(files: int, *words: object) -> Ended:
 
 
 @pytest.mark.parametrize("files", [64, OWN + OF_A_DOWNLOAD])
-async def test_where_few_files_may_be_open_less_is_in_hand_and_all_comes(files: int, tmp_path: Path) -> None:
+async def test_with_few_open_files_fewer_workers_harvest_everything(files: int, tmp_path: Path) -> None:
     async with Sandbox(Settings(items=30, heavy=0)) as sandbox:
         ended = await with_few(files, "run", "--search", "survey", "-o", tmp_path, *at(sandbox))
         assert ended.status == 0
@@ -38,7 +38,7 @@ async def test_where_few_files_may_be_open_less_is_in_hand_and_all_comes(files: 
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
 
 
-async def test_where_too_few_may_be_open_it_is_said_once_and_nothing_is_begun(tmp_path: Path) -> None:
+async def test_with_too_few_open_files_nothing_starts_and_one_error_is_printed(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=30)) as sandbox:
         ended = await with_few(20, "run", "--search", "survey", "-o", tmp_path / "out", *at(sandbox))
         assert ended.status == 3
@@ -48,7 +48,7 @@ async def test_where_too_few_may_be_open_it_is_said_once_and_nothing_is_begun(tm
         assert not sandbox.requests
 
 
-def test_too_few_threads_are_told_by_their_name() -> None:
+def test_a_thread_limit_is_reported_as_such() -> None:
     assert ENOUGH > OWN
     told = no_threads(RuntimeError("can't start new thread"))
     assert isinstance(told, ResourceLimit)

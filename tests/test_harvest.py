@@ -22,7 +22,7 @@ def asked_paths(sandbox: Sandbox, service: str) -> Counter[str]:
     return Counter(f"{seen.path}?{seen.query}" for seen in sandbox.requests_to(service))
 
 
-async def test_a_search_ends_with_the_truth(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_search_is_harvested_correctly(sandbox: Sandbox, tmp_path: Path) -> None:
     query = ':category: "Digital Humanities" OR :category: "Environmental Humanities"'
     ended = await harvester("run", "--search", query, "-o", tmp_path, *at(sandbox))
     assert ended.status == 0, ended.err
@@ -105,9 +105,7 @@ async def test_items_by_id_doi_and_address_from_everywhere(sandbox: Sandbox, tmp
     )
 
 
-async def test_items_from_standard_input_and_names_that_lead_nowhere(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_items_from_standard_input_and_names_without_an_item(sandbox: Sandbox, tmp_path: Path) -> None:
     ids = sandbox.world.public_ids
     names = f"{ids[0]}\nno such thing\n10.1234/unknown\n{ids[1]}\n4999999\n"
     ended = await harvester("run", "--items", "-", "-o", tmp_path, *at(sandbox), stdin=names)
@@ -124,7 +122,7 @@ async def test_items_from_standard_input_and_names_that_lead_nowhere(
     assert "3 failures: see" in ended.out
 
 
-async def test_a_name_that_cannot_be_asked_about_now_is_a_failure_by_name(tmp_path: Path) -> None:
+async def test_a_name_that_cannot_be_resolved_now_is_a_failure_by_name(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, faults={"always-500": 1.0})) as sandbox:
         words = ("run", "--item", "10.1234/x", "--items", tmp_path / "ids.txt", "--attempts", "1")
         (tmp_path / "ids.txt").write_text("")
@@ -217,7 +215,7 @@ async def test_a_listing_that_ends_with_a_full_page_ends(items: int, tmp_path: P
         assert plan["listed"] == items + items // 5 + (items % 5 > 0)
 
 
-async def test_with_neither_cursor_nor_dates_a_listing_past_the_cap_is_told_to_be_incomplete(
+async def test_without_cursor_and_dates_a_listing_past_the_cap_is_reported_as_incomplete(
     tmp_path: Path,
 ) -> None:
     async with Sandbox(Settings(items=500, heavy=0, page_cap=100, cap=200, cursors=False)) as sandbox:
@@ -230,7 +228,7 @@ async def test_with_neither_cursor_nor_dates_a_listing_past_the_cap_is_told_to_b
         assert len(rows(tmp_path / "stats.csv")) == 200
 
 
-async def test_every_file_of_an_item_comes_also_behind_the_first_ten(
+async def test_every_file_of_an_item_is_fetched_also_after_the_first_ten(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     (many, *_), (ten, *_) = sandbox.world.with_trait("many files"), sandbox.world.with_trait("ten files")
@@ -240,7 +238,7 @@ async def test_every_file_of_an_item_comes_also_behind_the_first_ten(
     assert_complete(tmp_path, sandbox, [many, ten])
 
 
-async def test_a_second_run_asks_the_listings_and_nothing_else(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_second_run_requests_only_the_listings(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag1", "-o", tmp_path, *at(sandbox))
     assert (await harvester(*words)).status == 0
     before = len(sandbox.requests)
@@ -276,7 +274,7 @@ async def test_a_run_on_a_finished_harvest_fetches_what_changed(sandbox: Sandbox
         assert (tmp_path / told[file["id"]]["path"]).read_bytes() == sandbox.world.content(file["id"])
 
 
-async def test_an_item_harvested_before_and_gone_is_withdrawn_and_no_failure(
+async def test_a_harvested_item_that_is_gone_is_withdrawn_and_no_failure(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     item_id = sandbox.world.public_ids[2]
@@ -309,7 +307,7 @@ async def test_a_new_task_is_added_to_what_is_here(sandbox: Sandbox, tmp_path: P
     assert_complete(tmp_path, sandbox, sandbox.world.search(":tag: tag2"))
 
 
-async def test_rules_leave_files_out_and_may_change(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_file_rules_skip_files_and_may_change(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag2", "-o", tmp_path, *at(sandbox))
     ended = await harvester(*words, "--include", "*.csv", "--max-size", "10 kB")
     assert ended.status == 0
@@ -321,7 +319,7 @@ async def test_rules_leave_files_out_and_may_change(sandbox: Sandbox, tmp_path: 
     assert_complete(tmp_path, sandbox, sandbox.world.search(":tag: tag2"))
 
 
-async def test_the_tables_are_made_of_the_ledger_alone(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_the_tables_are_made_from_the_ledger_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag2", "-o", tmp_path, *at(sandbox))
     assert (await harvester(*words)).status == 0
     tables = ("items", "stats", "files", "changes", "versions", "failures")
@@ -357,7 +355,7 @@ async def test_a_damaged_file_is_found_and_fetched_again(sandbox: Sandbox, tmp_p
     assert_complete(tmp_path, sandbox, sandbox.world.search(":tag: tag2"))
 
 
-async def test_a_resumed_download_asks_only_for_the_rest(tmp_path: Path) -> None:
+async def test_a_resumed_download_requests_only_the_rest(tmp_path: Path) -> None:
     async with Sandbox(
         Settings(items=60, heavy_size=20_000_000, faults={"reset-body": 1.0}, max_per_address=1)
     ) as sandbox:
@@ -373,9 +371,7 @@ async def test_a_resumed_download_asks_only_for_the_rest(tmp_path: Path) -> None
         assert_files(tmp_path, sandbox, [heavy])
 
 
-async def test_partial_files_that_are_of_no_more_use_are_removed_and_others_kept(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_useless_partial_files_are_removed_and_others_kept(sandbox: Sandbox, tmp_path: Path) -> None:
     item = sandbox.world.public_ids[0]
     file = sandbox.world.files(item)[0]
     words = ("run", "--item", str(item), "-o", tmp_path, *at(sandbox))

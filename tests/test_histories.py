@@ -27,6 +27,6 @@ steps = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9999)), min_si
     suppress_health_check=list(HealthCheck),
 )
 @given(steps)
-def test_whatever_happens_nothing_is_lost_and_all_agrees(steps: list[Step]) -> None:
+def test_random_histories_lose_nothing_and_all_outputs_agree(steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         anyio.run(play, Path(folder) / "out", steps)

@@ -67,9 +67,7 @@ def test_every_hostile_kind_has_its_test() -> None:
 
 
 @pytest.mark.parametrize("kind", FAILS)
-async def test_a_record_that_cannot_be_taken_is_a_failure_of_that_item_alone(
-    kind: str, tmp_path: Path
-) -> None:
+async def test_a_hostile_record_is_a_failure_of_that_item_alone(kind: str, tmp_path: Path) -> None:
     async with Sandbox(Settings(items=5, heavy=0, hostile=(kind,))) as sandbox:
         summary = await harvest(config(sandbox, tmp_path))
         bad = sandbox.world.hostile_items[kind]
@@ -86,7 +84,9 @@ async def test_a_record_that_cannot_be_taken_is_a_failure_of_that_item_alone(
 
 
 @pytest.mark.parametrize("kind", sorted(BROKEN))
-async def test_a_head_that_is_too_long_is_a_failure_of_that_item_for_now(kind: str, tmp_path: Path) -> None:
+async def test_headers_that_are_too_long_are_a_temporary_failure_of_that_item(
+    kind: str, tmp_path: Path
+) -> None:
     async with Sandbox(Settings(items=5, heavy=0, hostile=(kind,))) as sandbox:
         summary = await harvest(config(sandbox, tmp_path, **{"retry.attempts": 2}))
         (failure,) = rows(tmp_path / "failures.csv")
@@ -165,11 +165,11 @@ async def test_a_spreadsheet_runs_no_cell(tmp_path: Path) -> None:
         *((text, text) for text in ("a=1", " a", "#1", "'=1", "", "§+", "1-2")),
     ],
 )
-def test_what_a_spreadsheet_would_run_has_an_apostrophe_before_it(text: str, cell: str) -> None:
+def test_a_cell_that_a_spreadsheet_would_run_gets_a_leading_apostrophe(text: str, cell: str) -> None:
     assert clean_cell(text) == cell
 
 
-def test_a_cell_with_a_semicolon_stands_in_quotes(tmp_path: Path) -> None:
+def test_a_cell_with_a_semicolon_is_quoted(tmp_path: Path) -> None:
     told = [("a;b", "a", 'say "a"', None, 5), ("two\nlines", "", "a,b", "\r", -5)]
     path = write_rows(tmp_path / "t.csv", ("one", "t;wo"), told)
     assert path.read_bytes() == (b'one,"t;wo"\r\n"a;b",a,"say ""a""",,5\r\n"two\nlines",,"a,b","\r",-5\r\n')
@@ -189,7 +189,7 @@ async def test_a_name_of_a_megabyte_is_cut_in_tables_and_whole_in_records(tmp_pa
         assert b"a" * 999_990 in (tmp_path / "metadata.jsonl").read_bytes()
 
 
-async def test_a_file_larger_than_the_disk_keeps_no_other_from_coming(tmp_path: Path) -> None:
+async def test_a_file_larger_than_the_disk_does_not_stop_the_others(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=12, heavy=0, hostile=("absurd-size",))) as sandbox:
         for _ in range(2):
             with pytest.raises(StorageError, match=r"\d{16} bytes are needed"):
@@ -202,7 +202,7 @@ async def test_a_file_larger_than_the_disk_keeps_no_other_from_coming(tmp_path: 
         assert "make room" in failure["error"]
 
 
-async def test_files_whose_neighbours_are_blocked_come(tmp_path: Path) -> None:
+async def test_files_next_to_blocked_ones_are_fetched(tmp_path: Path) -> None:
     """A block "sometimes for one item only" must not be taken for a dead service."""
     async with Sandbox(Settings(items=24, heavy=0, blocked_items=7)) as sandbox:
         told = config(sandbox, tmp_path, **{"retry.attempts": 2, "retry.max_wait": 0.01})
@@ -220,7 +220,7 @@ async def test_files_whose_neighbours_are_blocked_come(tmp_path: Path) -> None:
         assert summary.folder["outcomes"]["files"]["done"] > 30
 
 
-async def test_a_file_that_the_storage_calls_a_page_is_proven_by_its_md5(tmp_path: Path) -> None:
+async def test_a_file_with_the_type_of_a_web_page_is_verified_by_its_md5(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=12, heavy=0, storage_type="text/html")) as sandbox:
         summary = await harvest(config(sandbox, tmp_path))
         statuses = {int(row["file_id"]): row for row in rows(tmp_path / "files.csv")}
@@ -232,7 +232,7 @@ async def test_a_file_that_the_storage_calls_a_page_is_proven_by_its_md5(tmp_pat
         assert summary.folder["outcomes"]["files"]["done"] > 20
 
 
-async def test_addresses_in_records_lead_nowhere_else(tmp_path: Path) -> None:
+async def test_forbidden_addresses_in_records_are_not_requested(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=5, heavy=0, hostile=("link-elsewhere",))) as sandbox:
         summary = await harvest(config(sandbox, tmp_path))
         bad = sandbox.world.hostile_items["link-elsewhere"]
@@ -247,7 +247,7 @@ async def test_addresses_in_records_lead_nowhere_else(tmp_path: Path) -> None:
 # -- listings -------------------------------------------------------------------------------------
 
 
-async def test_an_odd_entry_costs_that_entry_alone(tmp_path: Path) -> None:
+async def test_a_malformed_entry_does_not_affect_the_others(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=10, heavy=0, odd_entries=True)) as sandbox:
         summary = await harvest(config(sandbox, tmp_path))
         failures = rows(tmp_path / "failures.csv")
@@ -263,7 +263,7 @@ async def test_an_odd_entry_costs_that_entry_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("item_type", "software"), ("published_since", "2015-01-03")])
-async def test_a_filter_that_figshare_ignores_is_noticed_and_done_here(
+async def test_a_filter_that_figshare_ignores_is_noticed_and_applied_here(
     name: str, value: str, tmp_path: Path
 ) -> None:
     source = {"kind": "search", "query": "survey", name: value}
@@ -282,7 +282,7 @@ async def test_a_filter_that_figshare_ignores_is_noticed_and_done_here(
         assert f"figshare ignored {name}" in warning
 
 
-async def test_a_group_that_figshare_ignores_would_be_everything_and_is_refused(tmp_path: Path) -> None:
+async def test_a_listing_that_ignores_the_group_is_rejected(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60, heavy=0, ignores=("group",))) as sandbox:
         summary = await harvest(config(sandbox, tmp_path, sources=[{"kind": "group", "id": 11963}]))
         assert summary.exit_status == 1
@@ -353,7 +353,7 @@ async def test_a_listing_that_shifts_while_it_is_read_loses_nothing(tmp_path: Pa
         assert missing == set()
 
 
-async def test_a_listing_that_fails_goes_on_at_the_page_that_failed(tmp_path: Path) -> None:
+async def test_a_failed_listing_continues_at_the_failed_page(tmp_path: Path) -> None:
     settings = Settings(items=400, heavy=0, page_cap=100, fail_page=3, fail_page_times=9, cursors=False)
     async with Sandbox(settings) as sandbox:
         told = config(sandbox, tmp_path, tasks=["stats"], **{"retry.attempts": 3})
@@ -373,7 +373,7 @@ async def test_a_listing_that_fails_goes_on_at_the_page_that_failed(tmp_path: Pa
         assert len(sandbox.requests_to("stats")) - asked == 2 * (len(ids) - 200), "no statistics twice"
 
 
-async def test_an_entry_that_nobody_can_judge_is_taken(tmp_path: Path) -> None:
+async def test_an_entry_that_lacks_the_filtered_field_is_kept(tmp_path: Path) -> None:
     source = {"kind": "search", "query": "survey", "published_since": "2015-01-02"}
     async with Sandbox(Settings(items=400, heavy=0, odd_entries=True)) as sandbox:
         summary = await harvest(config(sandbox, tmp_path, sources=[source], tasks=["stats"]))
@@ -383,7 +383,7 @@ async def test_an_entry_that_nobody_can_judge_is_taken(tmp_path: Path) -> None:
         assert summary.folder["listings"]["excluded"] == 0
 
 
-async def test_a_count_that_differs_is_told_also_by_a_run_that_goes_on(tmp_path: Path) -> None:
+async def test_a_count_that_differs_is_also_reported_by_a_continued_run(tmp_path: Path) -> None:
     source = [{"kind": "group", "id": 11962}]
     async with Sandbox(Settings(items=60, heavy=0, miscount=5)) as sandbox:
         told = config(sandbox, tmp_path, sources=source, tasks=["metadata"])
@@ -403,7 +403,7 @@ async def test_statistics_that_are_gone_are_no_withdrawal(tmp_path: Path) -> Non
             assert summary.folder["work"]["stats"] == {"failed": len(ids)}
 
 
-async def test_names_that_could_not_be_asked_about_are_asked_once_more_at_the_end(tmp_path: Path) -> None:
+async def test_names_that_could_not_be_resolved_are_retried_at_the_end(tmp_path: Path) -> None:
     source = [{"kind": "items", "ids": ["10.6084/m9.figshare.x1", "4999999"]}]
     async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
         told = config(sandbox, tmp_path, sources=source, tasks=["metadata"])

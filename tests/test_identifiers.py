@@ -88,7 +88,7 @@ def queries(sandbox: Sandbox) -> list[str]:
         "0005000100.v2",
     ],
 )
-def test_a_name_is_read_whatever_is_around_it(name: str) -> None:
+def test_a_name_is_read_with_anything_around_it(name: str) -> None:
     assert item_in(name) == ItemIdentifier(5_000_100, 2)
     assert why_not(name) == ""
 
@@ -141,7 +141,7 @@ def test_only_figshares_own_hosts_prove_an_item(name: str, host: str) -> None:
         ("10779/DRO/DU:123.v2", "10779/DRO/DU:123.v2"),
     ],
 )
-def test_handles_are_read_whatever_is_around_them(name: str, handle: str) -> None:
+def test_handles_are_read_with_anything_around_them(name: str, handle: str) -> None:
     assert handle_in(name) == handle
 
 
@@ -175,14 +175,14 @@ def test_a_bracket_that_belongs_to_a_doi_stays() -> None:
         ("https://figshare.com/about", "names no item"),
     ],
 )
-def test_what_else_there_is_on_figshare_is_recognised(name: str, reason: str) -> None:
+def test_other_figshare_addresses_are_recognised(name: str, reason: str) -> None:
     assert reason in why_not(name)
 
 
 @pytest.mark.parametrize(
     "name", ["10.6084/m9.figshare.c.5234234_d7.v1", "10.25384/sage.5234234", "https://journal.org/x/7"]
 )
-def test_what_may_lead_to_an_item_is_asked_for(name: str) -> None:
+def test_names_that_may_mean_an_item_are_requested(name: str) -> None:
     assert why_not(name) == ""
 
 
@@ -224,7 +224,7 @@ def test_a_list_is_names_in_lines_or_the_first_column_of_a_table(text: str, name
     assert list(read_list(text).names) == names.split()
 
 
-async def test_names_behind_the_first_one_of_a_line_are_left_and_counted(tmp_path: Path) -> None:
+async def test_further_names_of_a_line_are_ignored_and_counted(tmp_path: Path) -> None:
     listed = tmp_path / "ids.txt"
     listed.write_text("5, 6, 7\n8,a title\n9\n10.6084/m9.figshare.11;10.6084/m9.figshare.12\n")
     ended = await harvester("list", "--items", listed, "--api", "http://127.0.0.1:9/v2")
@@ -232,7 +232,7 @@ async def test_names_behind_the_first_one_of_a_line_are_left_and_counted(tmp_pat
     assert "only the first name of each line is taken: 3 further names were left" in ended.err
 
 
-async def test_a_heading_is_told_and_what_is_no_utf8_is_refused(tmp_path: Path) -> None:
+async def test_a_heading_is_reported_and_invalid_utf8_is_rejected(tmp_path: Path) -> None:
     listed = tmp_path / "ids.csv"
     listed.write_bytes("\ufeffitem_id;title\r\n5;ä\r\n".encode())
     ended = await harvester("list", "--items", listed, "--api", "http://127.0.0.1:9/v2")
@@ -356,7 +356,7 @@ async def test_a_doi_without_the_id_is_found_by_figshares_filter() -> None:
         assert queries(sandbox) == [f"articles doi={doi}.v2", f"articles doi={doi}"]
 
 
-async def test_a_doi_whose_number_is_no_item_tells_whose_it_is(
+async def test_a_doi_whose_number_is_no_item_names_the_item_that_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(item._DOIS, "hex-doi", lambda _: "10.6084/m9.figshare.99999.v1")
@@ -424,7 +424,7 @@ async def test_a_handle_without_a_doi_leads_to_its_item(tmp_path: Path) -> None:
         assert [(row["id"], row["doi"]) for row in rows(tmp_path / "items.csv")] == [(str(item_id), "")]
 
 
-async def test_no_filter_that_is_ignored_leads_to_another_item() -> None:
+async def test_an_ignored_filter_never_gives_another_item() -> None:
     async with Sandbox(
         Settings(items=60, identifiers=WORLD.identifiers, ignores=("doi", "handle"))
     ) as sandbox:
@@ -433,7 +433,7 @@ async def test_no_filter_that_is_ignored_leads_to_another_item() -> None:
         assert len(page.unresolved) == 3
 
 
-async def test_names_that_are_equal_are_asked_for_once() -> None:
+async def test_equal_names_are_requested_once() -> None:
     async with Sandbox(WORLD) as sandbox:
         item_id = sandbox.world.called("hex-doi")[0]
         doi = sandbox.world.doi(item_id)

@@ -41,7 +41,7 @@ def test_imports_point_down(name: str) -> None:
             assert other == own or level[other] < level[own], f"{name} imports {other}"
 
 
-def test_no_import_goes_round_in_a_circle() -> None:
+def test_there_is_no_import_circle() -> None:
     assert circles({name: own_imports(name) for name in MODULES}) == []
 
 
@@ -49,7 +49,7 @@ def test_a_circle_is_found() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c", "b"]]
 
 
-def test_few_files_lie_at_the_top() -> None:
+def test_few_modules_are_at_the_top() -> None:
     assert len(list(PACKAGE.glob("*.py"))) <= MOST_FILES_AT_THE_TOP
 
 
@@ -80,26 +80,26 @@ def test_the_sandbox_imports_nothing_of_the_rest() -> None:
         assert {package_of(other) for other in own_imports(name)} <= {"sandbox"}
 
 
-def test_aiohttp_is_known_to_the_client_and_the_sandbox_alone() -> None:
+def test_only_the_client_and_the_sandbox_import_aiohttp() -> None:
     for name in PRODUCT:
         if package_of(name) != "client":
             assert not [other for other in imports(name) if other.split(".")[0] == "aiohttp"]
 
 
-def test_sql_is_known_to_the_ledger_alone() -> None:
+def test_only_the_ledger_contains_sql() -> None:
     for name in PRODUCT:
         if package_of(name) != "ledger":
             assert "sqlite3" not in set(imports(name))
 
 
 @pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: path.stem)
-def test_tests_import_each_other_from_support_alone(path: Path) -> None:
+def test_tests_import_helpers_from_support_only(path: Path) -> None:
     whole = [f"{module}.{name}" for module, names in imported(path) for name in names or [""]]
     own = [each for each in whole if each.startswith(("tests.", ".", "conftest."))]
     assert [each for each in own if not each.startswith("tests.support.")] == []
 
 
-def test_the_local_storage_is_named_where_it_is_built_and_nowhere_else() -> None:
+def test_the_local_storage_is_imported_in_one_place_only() -> None:
     named = {
         name
         for name in PRODUCT

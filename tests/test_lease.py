@@ -81,9 +81,7 @@ def forget_identity(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("ahead", [-45.0, 45.0, 365 * 86400.0])
-async def test_a_run_that_lives_is_refused_to_others_whatever_its_clock_says(
-    ahead: float, tmp_path: Path
-) -> None:
+async def test_the_folder_of_a_live_run_is_locked_with_any_clock(ahead: float, tmp_path: Path) -> None:
     first = Ledger(tmp_path, clock=lambda: time.time() + ahead)
     first.open()
     forget_identity(tmp_path)
@@ -96,7 +94,7 @@ async def test_a_run_that_lives_is_refused_to_others_whatever_its_clock_says(
 
 
 @pytest.mark.parametrize("ahead", [-45.0, 0.0, 365 * 86400.0])
-async def test_a_run_of_another_machine_that_is_silent_is_taken_over_whatever_the_clocks_say(
+async def test_the_lease_of_a_silent_run_on_another_machine_is_taken_over_with_any_clock(
     ahead: float, tmp_path: Path
 ) -> None:
     first = Ledger(tmp_path, clock=lambda: time.time() + ahead, timing=Timing(beat_seconds=inf))
@@ -111,7 +109,7 @@ async def test_a_run_of_another_machine_that_is_silent_is_taken_over_whatever_th
         await first.close("finished")
 
 
-async def test_a_run_in_a_long_transaction_is_not_taken_for_dead(tmp_path: Path) -> None:
+async def test_a_long_transaction_does_not_lose_the_lease(tmp_path: Path) -> None:
     first = Ledger(tmp_path)
     first.open()
     begun = threading.Event()
@@ -132,7 +130,9 @@ async def test_a_run_in_a_long_transaction_is_not_taken_for_dead(tmp_path: Path)
 
 @pytest.mark.parametrize("how", ["log", "claim"])
 @pytest.mark.parametrize("after", ["nothing", "a killed run", "a silent run elsewhere"])
-def test_of_many_that_begin_at_once_exactly_one_is_at_work(how: str, after: str, tmp_path: Path) -> None:
+def test_of_many_runs_that_start_at_once_exactly_one_gets_the_lease(
+    how: str, after: str, tmp_path: Path
+) -> None:
     if after != "nothing":
         with python(f"hold({str(tmp_path)!r}, {how!r}); time.sleep(60)") as killed:
             assert said(killed)[0] == "held"
@@ -163,7 +163,7 @@ async def test_a_killed_run_is_taken_over_at_once(tmp_path: Path) -> None:
         await ledger.close("finished")
 
 
-async def test_a_stopped_run_is_taken_over_and_writes_nothing_when_it_wakes(tmp_path: Path) -> None:
+async def test_a_suspended_run_that_lost_its_lease_writes_nothing_when_it_resumes(tmp_path: Path) -> None:
     code = f"""
 async def main():
     ledger = hold({str(tmp_path)!r})

@@ -111,7 +111,7 @@ async def files_here(ledger: Ledger, number: int) -> Mapping[int, tuple[RemoteFi
     return harvested.files if harvested else {}
 
 
-async def test_what_is_listed_is_owed_once_in_the_order_it_came(tmp_path: Path) -> None:
+async def test_listed_items_are_queued_once_in_order(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         added = await ledger.change(ledger.listings.add_page, "a", page(3, 1, 3, cursor="2"), TASKS)
         assert added == AddedItems(2, ListingProgress("2", complete=False, named=3, unique=2))
@@ -124,7 +124,7 @@ async def test_what_is_listed_is_owed_once_in_the_order_it_came(tmp_path: Path) 
         assert [owed.item_id for owed in await ledger.pending_items(first.seq, 1)] == [1]
 
 
-async def test_a_listing_goes_on_where_it_was_after_a_run_that_did_not_finish(tmp_path: Path) -> None:
+async def test_a_listing_continues_after_an_unfinished_run(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="interrupted") as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, cursor="2"), TASKS)
         await ledger.change(ledger.listings.add_page, "b", page(2), TASKS)
@@ -139,7 +139,7 @@ async def test_a_listing_goes_on_where_it_was_after_a_run_that_did_not_finish(tm
         )
 
 
-async def test_a_listing_that_failed_for_good_begins_anew(tmp_path: Path) -> None:
+async def test_a_permanently_failed_listing_restarts(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, cursor="2"), TASKS)
         await ledger.change(ledger.listings.add_page, "b", page(2, cursor="2"), TASKS)
@@ -154,7 +154,7 @@ async def test_a_listing_that_failed_for_good_begins_anew(tmp_path: Path) -> Non
         assert (await ledger.read(ledger.listings.progress, "b")).cursor == "2"
 
 
-async def test_a_visit_is_recorded_whole(tmp_path: Path) -> None:
+async def test_the_result_of_an_item_is_saved_completely(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
         await ledger.save(result(1, placed(7), placed(8, FileStatus.LINK)))
@@ -178,7 +178,7 @@ async def test_a_visit_is_recorded_whole(tmp_path: Path) -> None:
         ]
 
 
-async def test_only_a_newer_date_makes_a_record_owed_again(tmp_path: Path) -> None:
+async def test_only_a_newer_date_makes_a_record_pending_again(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, 2, modified="2024-01-01T00:00:00Z"), TASKS)
         for item_id in (1, 2):
@@ -211,7 +211,7 @@ async def test_the_account_s_record_wins(tmp_path: Path) -> None:
         assert owed.private
 
 
-async def test_what_failed_is_owed_again_by_the_next_run_and_nothing_else(tmp_path: Path) -> None:
+async def test_the_next_run_queues_failures_and_nothing_else(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
         await ledger.save(result(1, placed(7), placed(8, name="y")))
@@ -253,7 +253,7 @@ async def test_new_tasks_and_rules_apply_to_what_is_already_here(tmp_path: Path)
         assert [(row.file_id, row.status) for row in reader.files()] == [(7, "skipped"), (8, "pending")]
 
 
-async def test_refresh_owes_one_task_of_every_item(tmp_path: Path) -> None:
+async def test_refresh_makes_one_task_of_every_item_pending(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
         for item_id in (1, 2):
@@ -265,7 +265,7 @@ async def test_refresh_owes_one_task_of_every_item(tmp_path: Path) -> None:
         ]
 
 
-async def test_a_look_at_the_files_between_two_runs_changes_nothing_for_the_listings(tmp_path: Path) -> None:
+async def test_a_verify_between_two_runs_does_not_affect_listings(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
     verifying = Ledger(tmp_path)
@@ -275,7 +275,7 @@ async def test_a_look_at_the_files_between_two_runs_changes_nothing_for_the_list
         assert not (await ledger.read(ledger.listings.progress, "a")).complete
 
 
-async def test_an_interrupted_run_keeps_the_names_that_led_nowhere(tmp_path: Path) -> None:
+async def test_an_interrupted_run_keeps_the_unresolved_names(tmp_path: Path) -> None:
     nowhere = Page((), None, (Unresolved("10.1/x", "no such DOI", FailureKind.NOT_FOUND),))
     async with run(tmp_path, outcome="interrupted") as ledger:
         await ledger.change(ledger.listings.add_page, "a", nowhere, TASKS)
@@ -286,7 +286,7 @@ async def test_an_interrupted_run_keeps_the_names_that_led_nowhere(tmp_path: Pat
             assert len(list(reader.failures())) == failures
 
 
-async def test_a_name_that_leads_nowhere_is_a_failure_by_name(tmp_path: Path) -> None:
+async def test_an_unresolved_name_is_a_failure_by_name(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(
             ledger.listings.add_page,
@@ -375,7 +375,7 @@ async def test_a_batch_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         assert await ids(ledger) == [1, 2]
 
 
-async def test_what_is_collected_is_written_soon_also_after_a_flush(tmp_path: Path) -> None:
+async def test_collected_results_are_written_soon_also_after_a_flush(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger, anyio.create_task_group() as group:
         group.start_soon(ledger.keep)
         await anyio.wait_all_tasks_blocked()
@@ -447,7 +447,7 @@ async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -
     assert sum(counts["outcomes"]["items"].values()) == counts["items"] == 7
 
 
-async def test_what_another_task_failed_at_is_left_to_a_run_that_has_it(tmp_path: Path) -> None:
+async def test_a_failure_of_another_task_is_left_to_a_run_with_that_task(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
         failure = Failure("stats", "no", FailureKind.TRANSIENT, ItemId(1), attempts=6)
@@ -459,7 +459,7 @@ async def test_what_another_task_failed_at_is_left_to_a_run_that_has_it(tmp_path
         assert list(reader.failures()) == [failure]
 
 
-async def test_an_item_that_became_owed_again_while_it_was_in_hand_stays_in_line(tmp_path: Path) -> None:
+async def test_an_item_that_becomes_pending_in_flight_stays_queued(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, modified="2024-01-01T00:00:00Z"), TASKS)
         await ledger.save(result(1))
@@ -491,7 +491,7 @@ async def records_here(ledger: Ledger) -> list[bytes]:
         return [item.raw for item in reader.items()]
 
 
-async def test_an_item_that_was_edited_while_its_record_was_in_hand_is_asked_for_again(
+async def test_an_item_edited_while_its_record_is_in_flight_is_requested_again(
     tmp_path: Path,
 ) -> None:
     async with run(tmp_path) as ledger:
@@ -515,7 +515,7 @@ async def test_an_item_that_was_edited_while_its_record_was_in_hand_is_asked_for
         ).pending == 0
 
 
-async def test_an_edit_that_is_noted_while_a_visit_is_under_way_outlives_the_run(tmp_path: Path) -> None:
+async def test_an_edit_noted_while_an_item_is_in_flight_survives_the_run(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="stopped") as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, cursor="2", modified=EARLIER), TASKS)
         (in_hand,) = await ledger.pending_items(0, 9)
@@ -525,7 +525,7 @@ async def test_an_edit_that_is_noted_while_a_visit_is_under_way_outlives_the_run
         assert [owed.tasks for owed in await ledger.pending_items(0, 9)] == [frozenset({"metadata"})]
 
 
-async def test_a_visit_that_took_long_does_not_bring_an_old_record_back(tmp_path: Path) -> None:
+async def test_a_slow_result_does_not_restore_an_old_record(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, cursor="2", modified=EARLIER), TASKS)
         (slow,) = await ledger.pending_items(0, 9)
@@ -539,7 +539,7 @@ async def test_a_visit_that_took_long_does_not_bring_an_old_record_back(tmp_path
 
 
 @pytest.mark.parametrize(("age_days", "again"), [(0, 1), (3, 0)])
-async def test_an_edit_is_noticed_by_the_next_run_where_no_date_was_known_before(
+async def test_an_edit_is_noticed_by_the_next_run_if_no_date_was_known(
     age_days: int, again: int, tmp_path: Path
 ) -> None:
     """Unless the record was asked for long after it: then it lags behind its listing for good."""
@@ -564,7 +564,7 @@ async def test_an_edit_is_noticed_by_the_next_run_where_no_date_was_known_before
 
 
 @pytest.mark.parametrize("status", [FileStatus.PENDING, FileStatus.SKIPPED, FileStatus.WITHHELD])
-async def test_a_file_that_came_while_its_item_was_visited_is_not_owed_again(
+async def test_a_file_fetched_while_its_item_is_in_flight_is_not_queued_again(
     status: FileStatus, tmp_path: Path
 ) -> None:
     async with run(tmp_path) as ledger:
@@ -585,7 +585,7 @@ async def test_a_file_that_came_while_its_item_was_visited_is_not_owed_again(
     assert_counts_are_exact(tmp_path)
 
 
-async def test_a_file_that_is_in_hand_while_its_item_is_visited_is_done_when_it_comes(tmp_path: Path) -> None:
+async def test_a_file_in_flight_while_its_item_is_processed_is_done_when_fetched(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
         await ledger.save(result(1, placed(7)))
@@ -599,7 +599,7 @@ async def test_a_file_that_is_in_hand_while_its_item_is_visited_is_done_when_it_
         assert await files_here(ledger, 1) == {7: (placed(7).file, "files/1/x")}
 
 
-async def test_a_file_that_was_replaced_by_another_while_its_item_was_visited_is_owed(tmp_path: Path) -> None:
+async def test_a_file_replaced_while_its_item_is_in_flight_is_pending(tmp_path: Path) -> None:
     def version(md5: str) -> PlannedFile:
         return replace(placed(7), file=replace(placed(7).file, md5=md5))
 
@@ -612,7 +612,7 @@ async def test_a_file_that_was_replaced_by_another_while_its_item_was_visited_is
         assert [owed.file.md5 for owed in await ledger.read(ledger.queue.files, 0, 9)] == ["1" * 32]
 
 
-async def test_a_file_that_its_record_placed_anew_while_it_was_in_hand_is_not_called_done(
+async def test_a_file_with_a_new_path_while_in_flight_is_not_done(
     tmp_path: Path,
 ) -> None:
     async with run(tmp_path) as ledger:
@@ -626,7 +626,7 @@ async def test_a_file_that_its_record_placed_anew_while_it_was_in_hand_is_not_ca
         assert [owed.path for owed in await ledger.read(ledger.queue.files, 0, 9)] == ["files/1/new"]
 
 
-async def test_files_that_failed_come_behind_those_not_tried_yet(tmp_path: Path) -> None:
+async def test_failed_files_are_queued_after_files_not_tried_yet(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
         await ledger.save(result(1, *(placed(n, name=str(n)) for n in range(1, 5))))
@@ -638,7 +638,7 @@ async def test_files_that_failed_come_behind_those_not_tried_yet(tmp_path: Path)
         assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [3, 4, 1, 2]
 
 
-async def test_an_item_that_was_withdrawn_and_is_listed_is_asked_for_again(tmp_path: Path) -> None:
+async def test_a_withdrawn_item_that_is_listed_is_requested_again(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
         await ledger.save(result(1))
@@ -649,7 +649,7 @@ async def test_an_item_that_was_withdrawn_and_is_listed_is_asked_for_again(tmp_p
         assert await ids(ledger) == [1]
 
 
-async def test_what_went_wrong_with_a_listing_is_told_for_as_long_as_the_listing_is_here(
+async def test_a_failure_of_a_listing_is_reported_as_long_as_the_listing_exists(
     tmp_path: Path,
 ) -> None:
     odd = Unresolved("page 1, entry 3", "no id", FailureKind.PERMANENT)
@@ -670,7 +670,7 @@ async def test_what_went_wrong_with_a_listing_is_told_for_as_long_as_the_listing
         assert list(reader.failures()) == []
 
 
-async def test_a_listing_that_is_to_begin_anew_is_accounted_for_until_it_does(tmp_path: Path) -> None:
+async def test_a_listing_that_will_restart_counts_until_it_does(tmp_path: Path) -> None:
     odd = Unresolved("page 1, entry 3", "no id", FailureKind.PERMANENT)
     async with run(tmp_path) as ledger:
         await ledger.change(
@@ -686,7 +686,7 @@ async def test_a_listing_that_is_to_begin_anew_is_accounted_for_until_it_does(tm
         assert await ledger.read(ledger.listings.progress, "a") == ListingProgress()
 
 
-async def test_listings_that_are_not_asked_for_any_more_are_forgotten(tmp_path: Path) -> None:
+async def test_listings_that_are_no_longer_selected_are_removed(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, cursor="2"), TASKS)
         await ledger.save(
@@ -700,7 +700,7 @@ async def test_listings_that_are_not_asked_for_any_more_are_forgotten(tmp_path: 
     assert counts["listings"]["entries"] == 2
 
 
-async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up(tmp_path: Path) -> None:
+async def test_temporary_failures_are_queued_again_and_their_attempts_add_up(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, 2, 3), TASKS)
         await ledger.save(result(1, placed(7), placed(8)))
@@ -724,7 +724,7 @@ async def test_what_may_have_passed_is_in_line_once_more_and_its_attempts_add_up
     assert attempts == {7: 8, 8: 6}
 
 
-async def test_names_that_are_asked_for_once_more_cannot_get_lost(tmp_path: Path) -> None:
+async def test_names_that_are_requested_again_cannot_get_lost(tmp_path: Path) -> None:
     """The run ends before it has asked again: the next one asks for all of them."""
     names = (
         Unresolved("10.1/x", "cut", FailureKind.TRANSIENT),
@@ -747,7 +747,7 @@ async def test_names_that_are_asked_for_once_more_cannot_get_lost(tmp_path: Path
         assert [failure.subject for failure in reader.failures()] == ["10.1/y"]
 
 
-async def test_a_name_that_is_asked_for_once_more_is_counted_once(tmp_path: Path) -> None:
+async def test_a_name_that_is_requested_again_counts_once(tmp_path: Path) -> None:
     names = (
         Unresolved("10.1/x", "cut", FailureKind.TRANSIENT),
         Unresolved("10.1/y", "none", FailureKind.NOT_FOUND),
@@ -763,7 +763,7 @@ async def test_a_name_that_is_asked_for_once_more_is_counted_once(tmp_path: Path
 
 
 @pytest.mark.parametrize("outcome", ["finished", "interrupted", None])
-async def test_status_tells_of_the_last_harvest_whatever_was_looked_at_since(
+async def test_status_reports_the_last_harvest_also_after_other_jobs(
     outcome: str | None, tmp_path: Path
 ) -> None:
     async with run(tmp_path, outcome="interrupted"):
@@ -824,7 +824,7 @@ def version(path: Path) -> int:
         return number
 
 
-def test_tables_are_not_changed_under_an_older_run_that_is_at_work(tmp_path: Path) -> None:
+def test_tables_are_not_migrated_under_an_active_older_run(tmp_path: Path) -> None:
     path = first_version(tmp_path)
     with closing(sqlite3.connect(path)) as db, db:
         db.execute(
@@ -852,7 +852,7 @@ def test_tables_are_not_changed_under_an_older_run_that_is_at_work(tmp_path: Pat
 
 
 @pytest.mark.parametrize("begins_at", [0, 1])
-def test_two_that_bring_a_ledger_up_to_date_at_once_are_no_trouble(begins_at: int, tmp_path: Path) -> None:
+def test_two_processes_may_migrate_a_ledger_at_once(begins_at: int, tmp_path: Path) -> None:
     path = first_version(tmp_path) if begins_at else tmp_path / NAME
     with closing(connect(path, read_only=False, locks=True)) as first:
         first.execute("BEGIN IMMEDIATE")  # so that all of them have looked before one can begin
@@ -912,7 +912,7 @@ def test_large_records_are_read_a_few_at_a_time(tmp_path: Path) -> None:
     assert peak < 6 * size
 
 
-def test_a_reader_keeps_nobody_from_writing_between_two_records(tmp_path: Path) -> None:
+def test_a_reader_blocks_no_writer_between_two_records(tmp_path: Path) -> None:
     """Where there is no write-ahead log, a read transaction that stays open would."""
     records_by_hand(tmp_path, 10, 3_000_000)
     with closing(sqlite3.connect(tmp_path / NAME, timeout=0)) as db:
@@ -1051,7 +1051,7 @@ async def test_counts_are_exact_after_every_kind_of_change(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_counts_are_exact_whatever_comes(seed: int, tmp_path: Path) -> None:
+async def test_counts_are_exact_after_random_changes(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)
 
     def some_item() -> ItemResult:
@@ -1142,9 +1142,7 @@ async def test_a_ledger_of_the_second_version_is_brought_up_to_date_and_counts_t
 
 
 @pytest.mark.parametrize("number", [2, 3])
-async def test_sizes_beyond_all_reason_stop_neither_an_old_ledger_nor_a_run(
-    number: int, tmp_path: Path
-) -> None:
+async def test_absurd_sizes_stop_neither_a_migration_nor_a_run(number: int, tmp_path: Path) -> None:
     """Which adds them up as far as a number goes."""
     most = 2**63 - 1
     with closing(sqlite3.connect(tmp_path / NAME)) as db, db:
@@ -1174,7 +1172,7 @@ async def test_sizes_beyond_all_reason_stop_neither_an_old_ledger_nor_a_run(
         assert told == {"pending": 1}
 
 
-async def test_what_is_in_line_keeps_its_place_over_a_run_that_has_no_use_for_it(tmp_path: Path) -> None:
+async def test_queued_work_keeps_its_place_in_a_run_without_that_task(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="interrupted") as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(3, 1, 2), TASKS)
         await ledger.save(ItemResult(ItemKey(1), {"metadata": WorkState.DONE, "stats": WorkState.PENDING}))
@@ -1188,7 +1186,7 @@ async def test_what_is_in_line_keeps_its_place_over_a_run_that_has_no_use_for_it
         assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [7, 6]
 
 
-async def test_the_last_word_on_an_item_or_a_file_counts_also_within_a_batch(tmp_path: Path) -> None:
+async def test_the_last_result_of_an_item_or_a_file_wins_also_within_a_batch(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
         await ledger.save(result(1, placed(7), placed(8, name="y")))
@@ -1205,7 +1203,7 @@ async def test_the_last_word_on_an_item_or_a_file_counts_also_within_a_batch(tmp
         ]
 
 
-async def test_no_table_is_walked_to_count_or_to_begin(tmp_path: Path) -> None:
+async def test_no_table_is_scanned_to_count_or_to_start(tmp_path: Path) -> None:
     """With a million items each walk takes seconds; that of the records, at five kilobytes each, minutes."""
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
@@ -1274,7 +1272,7 @@ async def test_a_listing_that_failed_on_its_first_page_stays_a_failure(tmp_path:
         assert [failure.subject for failure in reader.failures()] == ["a"]
 
 
-async def test_what_an_earlier_harvest_left_half_read_begins_anew(tmp_path: Path) -> None:
+async def test_a_listing_that_an_earlier_harvest_left_incomplete_restarts(tmp_path: Path) -> None:
     """The last one's goes on; one from before was left for a run that asked for something else."""
     async with run(tmp_path, outcome="finished") as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, cursor="2"), TASKS)
@@ -1285,7 +1283,7 @@ async def test_what_an_earlier_harvest_left_half_read_begins_anew(tmp_path: Path
         assert (await ledger.read(ledger.listings.progress, "a")).cursor is None
 
 
-async def test_what_listings_found_since_is_added_to_them(tmp_path: Path) -> None:
+async def test_incremental_listings_are_merged_into_the_complete_ones(tmp_path: Path) -> None:
     async with run(tmp_path, outcome="finished") as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
         await ledger.change(ledger.listings.add_page, "b", page(2, 3), TASKS)
@@ -1302,7 +1300,7 @@ async def test_what_listings_found_since_is_added_to_them(tmp_path: Path) -> Non
         assert (counts["entries"], counts["unique"], counts["duplicates"]) == (7, 5, 2)
 
 
-async def test_what_a_run_finds_of_an_item_on_two_visits_is_told_together(tmp_path: Path) -> None:
+async def test_two_changes_of_an_item_in_one_run_are_merged(tmp_path: Path) -> None:
     def seen(item_id: int, what: Changed, *fields: str) -> ItemResult:
         change = Change(what, fields, tuple(f"changed: {field}.csv" for field in fields))
         return ItemResult(ItemKey(item_id), ALL_DONE, (), (TaskResult(change=change),))
@@ -1328,7 +1326,7 @@ async def test_what_a_run_finds_of_an_item_on_two_visits_is_told_together(tmp_pa
         assert next(reader.changes()).files == "changed: title.csv; changed: doi.csv"
 
 
-async def test_a_file_that_came_and_that_nobody_names_any_more_is_left_over(tmp_path: Path) -> None:
+async def test_a_fetched_file_that_is_no_longer_listed_is_an_orphan(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
         await ledger.save(result(1, placed(7)))
@@ -1342,7 +1340,7 @@ async def test_a_file_that_came_and_that_nobody_names_any_more_is_left_over(tmp_
         assert [path for path, *_ in reader.removable()] == [in_hand.path]
 
 
-async def test_a_file_that_cannot_be_had_lets_others_have_its_room(tmp_path: Path) -> None:
+async def test_a_failed_file_releases_its_quota(tmp_path: Path) -> None:
     limited = RunSpec(TASKS, with_files=True, max_total=15)
     async with run(tmp_path, limited) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
@@ -1358,9 +1356,7 @@ async def test_a_file_that_cannot_be_had_lets_others_have_its_room(tmp_path: Pat
 
 
 @pytest.mark.parametrize("number", [20_000])
-async def test_sharing_the_room_takes_no_longer_for_each_file_the_more_there_are(
-    number: int, tmp_path: Path
-) -> None:
+async def test_distributing_the_quota_takes_constant_time_a_file(number: int, tmp_path: Path) -> None:
     limited = RunSpec(TASKS, with_files=True, max_total=100)
     async with run(tmp_path, limited) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
@@ -1376,7 +1372,7 @@ async def test_sharing_the_room_takes_no_longer_for_each_file_the_more_there_are
     assert time.perf_counter() - began < 1.5
 
 
-async def test_a_file_tried_once_more_gets_no_room_that_others_have(tmp_path: Path) -> None:
+async def test_a_retried_file_gets_no_quota_of_other_files(tmp_path: Path) -> None:
     limited = RunSpec(TASKS, with_files=True, max_total=20)
     async with run(tmp_path, limited) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
@@ -1392,7 +1388,7 @@ async def test_a_file_tried_once_more_gets_no_room_that_others_have(tmp_path: Pa
         assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [9]
 
 
-async def test_a_failure_gives_back_no_room_of_a_file_that_is_owed_anew(tmp_path: Path) -> None:
+async def test_a_failure_releases_no_quota_of_a_file_that_is_pending_again(tmp_path: Path) -> None:
     limited = RunSpec(TASKS, with_files=True, max_total=15)
     async with run(tmp_path, limited) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
@@ -1408,7 +1404,7 @@ async def test_a_failure_gives_back_no_room_of_a_file_that_is_owed_anew(tmp_path
         assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [7]
 
 
-async def test_a_file_that_came_where_it_is_not_wanted_any_more_is_left_over(tmp_path: Path) -> None:
+async def test_a_file_fetched_to_a_path_no_longer_wanted_is_an_orphan(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
         await ledger.save(result(1, placed(7)))
@@ -1422,7 +1418,7 @@ async def test_a_file_that_came_where_it_is_not_wanted_any_more_is_left_over(tmp
         assert [path for path, *_ in reader.removable()] == [in_hand.path]
 
 
-async def test_what_is_damaged_of_a_withdrawn_item_is_not_owed(tmp_path: Path) -> None:
+async def test_corrupt_files_of_a_withdrawn_item_are_not_pending(tmp_path: Path) -> None:
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
         await ledger.save(result(1, placed(7)))
@@ -1438,7 +1434,7 @@ async def test_what_is_damaged_of_a_withdrawn_item_is_not_owed(tmp_path: Path) -
         assert reader.counts()["outcomes"]["files"] == {"withdrawn": 1}
 
 
-async def test_a_number_that_was_mistyped_once_is_forgotten_when_nothing_names_it(tmp_path: Path) -> None:
+async def test_a_mistyped_id_is_removed_when_nothing_names_it(tmp_path: Path) -> None:
     failure = Failure("metadata", "not found", FailureKind.NOT_FOUND, ItemId(9), attempts=1)
     failed = {"metadata": WorkState.FAILED, "stats": WorkState.DONE}
     async with run(tmp_path, outcome="finished") as ledger:
@@ -1464,13 +1460,13 @@ async def test_a_number_that_was_mistyped_once_is_forgotten_when_nothing_names_i
         ("views", "shares,views", (True, "shares,views")),
     ],
 )
-def test_a_part_of_what_was_asked_for_is_no_other_wish(
+def test_a_part_of_the_stored_parameters_is_no_change(
     before: str | None, now: str, expected: tuple[bool, str]
 ) -> None:
     assert TaskParams("stats", now, usual="downloads,views", adds_up=True).after(before) == expected
 
 
-def test_another_span_is_another_wish() -> None:
+def test_another_span_is_a_change_of_parameters() -> None:
     assert TaskParams("timeline", "by day").after("by month") == (True, "by day")
     assert TaskParams("timeline", "by day").after("by day") == (False, "by day")
     assert TaskParams("timeline", "by day").after(None) == (False, "by day"), "there was no such task"

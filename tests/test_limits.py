@@ -110,7 +110,7 @@ async def test_first_come_first_served() -> None:
     assert order == [0, 1, 2, 3, 4]
 
 
-async def test_a_pause_holds_everybody_and_halves_the_rate_once() -> None:
+async def test_a_pause_delays_all_requests_and_halves_the_rate_once() -> None:
     time = FakeTime()
     limited = limiter(10, time)
     under_way = await starts(limited, 3)
@@ -145,7 +145,7 @@ async def test_without_a_limit_nothing_waits() -> None:
     assert time.now == 1000.0
 
 
-async def test_a_request_for_two_services_takes_both_turns_at_once() -> None:
+async def test_a_request_for_two_services_counts_for_both_at_once() -> None:
     time = FakeTime()
     api, files = limiter(2, time), limiter(1, time, "files")
     await api.acquire()
@@ -157,7 +157,7 @@ async def test_a_request_for_two_services_takes_both_turns_at_once() -> None:
 
 
 @pytest.mark.parametrize("paused", [True, False])
-async def test_a_request_for_two_services_holds_up_neither_while_it_waits_for_the_other(paused: bool) -> None:
+async def test_a_request_for_two_services_delays_neither_while_it_waits(paused: bool) -> None:
     """A download asked of the api waits for the downloads' rate; what the api alone is asked for does not."""
     api, files = Limiter("api", 100), Limiter("files", 2)
     first = await files.acquire(also=api)
@@ -178,7 +178,7 @@ async def test_a_request_for_two_services_holds_up_neither_while_it_waits_for_th
     assert [name for name, _ in started] == ["records", "file"]
 
 
-async def test_waiting_can_be_cancelled_and_costs_no_turn() -> None:
+async def test_a_cancelled_wait_does_not_count_as_a_request() -> None:
     limited = Limiter("api", 5)
     await limited.acquire()
     with anyio.move_on_after(0.01) as scope:
@@ -290,7 +290,7 @@ MINUTES = 5
 @pytest.mark.parametrize("latency", [0.02, 0.2, 1.0])
 @pytest.mark.parametrize("limit", [2, 5, 20, 50])
 @pytest.mark.parametrize("model", MODELS)
-def test_what_a_service_bears_is_found_in_a_minute_and_kept(
+def test_the_highest_accepted_rate_is_found_in_a_minute_and_kept(
     model: str, limit: float, latency: float, retry_after: float | None
 ) -> None:
     service = MODELS[model](limit)
@@ -303,7 +303,7 @@ def test_what_a_service_bears_is_found_in_a_minute_and_kept(
 @pytest.mark.parametrize("latency", [0.02, 0.2, 1.0])
 @pytest.mark.parametrize("limit", [200, 500])
 @pytest.mark.parametrize("model", MODELS)
-def test_much_is_found_in_a_minute_too(model: str, limit: float, latency: float) -> None:
+def test_a_high_accepted_rate_is_found_in_a_minute_too(model: str, limit: float, latency: float) -> None:
     run = ask(AdaptiveRate(1000), MODELS[model](limit), seconds=120, latency=latency)
     assert run.best(5, 60) >= 0.9 * limit
     assert run.taken_a_second(60, 120) >= 0.9 * limit
@@ -311,7 +311,7 @@ def test_much_is_found_in_a_minute_too(model: str, limit: float, latency: float)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_service_that_bears_less_is_obeyed_and_one_that_bears_more_is_used(model: str) -> None:
+def test_the_rate_follows_a_service_that_accepts_less_or_more(model: str) -> None:
     run = ask(AdaptiveRate(1000), MODELS[model](50), seconds=900, latency=0.2, changes={300: 20, 600: 60})
     assert run.refused_share(330, 600) < 0.01
     assert run.taken_a_second(360, 600) >= 0.9 * 20
@@ -320,7 +320,7 @@ def test_a_service_that_bears_less_is_obeyed_and_one_that_bears_more_is_used(mod
 
 
 @pytest.mark.parametrize("ceiling", [0.3, 1, 7.3, 10, 1000 / 3])
-def test_a_adaptive_rate_comes_to_its_ceiling_and_never_passes_it(ceiling: float) -> None:
+def test_an_adaptive_rate_reaches_its_ceiling_and_never_passes_it(ceiling: float) -> None:
     run = ask(AdaptiveRate(ceiling), Sliding(math.inf), seconds=60, latency=0.2)
     assert run.highest_rate() == run.starts[-1][2] == ceiling
     times = [at for at, _, _ in run.starts]
@@ -333,7 +333,7 @@ def test_a_adaptive_rate_comes_to_its_ceiling_and_never_passes_it(ceiling: float
     ceiling=st.floats(0.1, 500),
     answers=st.lists(st.tuples(st.floats(0, 3), st.sampled_from("+++++++-")), min_size=1, max_size=300),
 )
-def test_whatever_is_answered_the_rate_stays_between_its_bounds(
+def test_the_rate_stays_between_its_bounds_for_any_answers(
     ceiling: float, answers: list[tuple[float, str]]
 ) -> None:
     limit, now, times = AdaptiveRate(ceiling), 1000.0, []
@@ -347,14 +347,14 @@ def test_whatever_is_answered_the_rate_stays_between_its_bounds(
 
 
 @pytest.mark.parametrize(("workers", "latency"), [(16, 1.0), (16, 0.2), (4, 0.5)])
-def test_a_rate_does_not_grow_where_it_is_not_what_binds(workers: int, latency: float) -> None:
+def test_a_rate_does_not_grow_if_it_is_not_the_limit(workers: int, latency: float) -> None:
     run = ask(AdaptiveRate(math.inf), Sliding(math.inf), seconds=300, latency=latency, at_once=workers)
     possible = workers / latency
     assert run.taken_a_second(60, 300) == pytest.approx(possible, rel=0.05)
     assert run.highest_rate() <= 2.5 * possible
 
 
-def test_what_was_under_way_together_lowers_a_adaptive_rate_once() -> None:
+def test_requests_in_flight_together_lower_an_adaptive_rate_once() -> None:
     limit = AdaptiveRate(100)
     ask(limit, Sliding(math.inf), seconds=10, latency=0.1)
     rate = limit.per_second
@@ -365,7 +365,7 @@ def test_what_was_under_way_together_lowers_a_adaptive_rate_once() -> None:
     assert (limit.per_second, limit.paused_until) == (lowered, 50.1)
 
 
-def test_a_service_that_is_shut_pauses_a_adaptive_rate_and_does_not_lower_it() -> None:
+def test_a_service_that_refuses_everything_pauses_an_adaptive_rate_and_does_not_lower_it() -> None:
     limit = AdaptiveRate(100)
     ask(limit, Sliding(math.inf), seconds=10, latency=0.1)
     limit.throttle(20, 10.1, 1)
@@ -377,7 +377,7 @@ def test_a_service_that_is_shut_pauses_a_adaptive_rate_and_does_not_lower_it() -
 
 
 @pytest.mark.parametrize("answered", [0, 10])
-def test_a_adaptive_rate_does_not_grow_while_nothing_is_answered(answered: float) -> None:
+def test_an_adaptive_rate_does_not_grow_without_answers(answered: float) -> None:
     """Starts are as full as the rate allows, as where requests fail or wait for an answer without an end."""
     limit, now = AdaptiveRate(1000), 0.0
     reached = limit.per_second
@@ -406,7 +406,7 @@ async def test_a_harvest_that_finds_its_rate_is_complete(tmp_path: Path) -> None
     assert 0 < orjson.loads((tmp_path / "summary.json").read_bytes())["run"]["rates"]["api"] <= 400
 
 
-async def test_a_plan_reckons_with_the_ceiling(sandbox: Sandbox) -> None:
+async def test_a_plan_uses_the_ceiling_of_an_adaptive_rate(sandbox: Sandbox) -> None:
     words = ("--search", "survey", *at(sandbox), "--rate", "stats=auto", "--ceiling", "4")
     ended = await harvester("plan", *words, "--tasks", "stats")
     assert ended.status == 0, ended.err

@@ -60,7 +60,7 @@ async def test_pages_that_are_empty_once_are_asked_for_again(source: str, cursor
         assert set(found.ids) == set(truth(sandbox.world))
 
 
-async def test_an_empty_listing_is_believed_when_it_says_so_twice() -> None:
+async def test_an_empty_listing_is_accepted_after_two_empty_answers() -> None:
     async with Sandbox(Settings(items=43)) as sandbox:
         sandbox.doubts.begin("listing-empty")
         found = await read(sandbox, await only(Institution(id=319)))
@@ -78,7 +78,7 @@ async def test_an_empty_page_in_the_middle_ends_a_listing_when_it_stays_so() -> 
 
 
 @pytest.mark.parametrize("at_page", [1, 2, 3, 4], ids=str)
-async def test_an_empty_page_once_past_a_cap_costs_no_item(at_page: int) -> None:
+async def test_one_empty_page_past_a_cap_loses_no_item(at_page: int) -> None:
     """Pages by number, slices by date, and the last one for what tells no date."""
     async with Sandbox(Settings(items=2500, cap=1000, cursors=False)) as sandbox:
         listing = await only(Institution(id=319))
@@ -89,7 +89,7 @@ async def test_an_empty_page_once_past_a_cap_costs_no_item(at_page: int) -> None
         assert position is None
 
 
-async def test_a_last_page_for_what_tells_no_date_is_asked_for_again_where_it_is_empty() -> None:
+async def test_an_empty_last_page_for_undated_entries_is_requested_again() -> None:
     async with Sandbox(Settings(items=5)) as sandbox:
         listing, tail = await only(Institution(id=319)), PageCursor(tail=True, largest=5)
         sandbox.doubts.begin("listing-empty", 1)
@@ -101,7 +101,7 @@ async def test_a_last_page_for_what_tells_no_date_is_asked_for_again_where_it_is
 
 @pytest.mark.parametrize("cap", [9000, 100], ids=["within the cap", "past the cap"])
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "dead"])
-async def test_a_cursor_of_a_killed_run_that_leads_to_nothing_costs_no_item(times: int, cap: int) -> None:
+async def test_an_empty_page_at_the_cursor_of_a_killed_run_loses_no_item(times: int, cap: int) -> None:
     async with Sandbox(Settings(items=430, page_cap=100, cap=cap)) as sandbox:
         listing = await only(Institution(id=319))
         found, position = await go_on(sandbox, listing, None, 2)
@@ -117,7 +117,7 @@ async def test_a_cursor_of_a_killed_run_that_leads_to_nothing_costs_no_item(time
         assert (more == set(sandbox.world.public_ids)) == is_begun_anew
 
 
-async def test_a_listing_past_the_cap_whose_cursors_lead_to_nothing_is_begun_anew_once() -> None:
+async def test_a_listing_past_the_cap_with_empty_cursor_pages_restarts_once() -> None:
     async with Sandbox(Settings(items=430, page_cap=100, cap=100)) as sandbox:
         sandbox.doubts.begin("cursor-dead")
         found = await read(sandbox, await only(Institution(id=319)))
@@ -125,7 +125,7 @@ async def test_a_listing_past_the_cap_whose_cursors_lead_to_nothing_is_begun_ane
         assert [seen.status for seen in sandbox.requests_to("api")] == [200, 200, 200, 422] * 2
 
 
-async def test_a_later_run_asks_one_question_more_and_for_no_item(tmp_path: Path) -> None:
+async def test_a_later_run_makes_one_more_request_and_none_for_items(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=12, heavy=0, page_cap=5)) as sandbox:
         words = (*METADATA, tmp_path / "out", *at(sandbox))
         told = tmp_path / "told"
@@ -139,7 +139,7 @@ async def test_a_later_run_asks_one_question_more_and_for_no_item(tmp_path: Path
 
 
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
-async def test_a_run_that_is_killed_before_it_asks_again_leaves_the_question(
+async def test_a_run_killed_before_it_confirms_an_empty_page_leaves_that_to_the_next(
     times: int, tmp_path: Path
 ) -> None:
     folder, told = tmp_path / "out", tmp_path / "told"

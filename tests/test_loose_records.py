@@ -43,7 +43,7 @@ pytestmark = pytest.mark.anyio
     ("told", "number"),
     [(5, 5), ("5", 5), (" 5 ", 5), (5.0, 5), ("5.0", 5), ("007", 7), (0, 0), ("0", 0), (10**30, 10**30)],
 )
-def test_a_number_that_is_plain_is_read(told: object, number: int) -> None:
+def test_a_number_with_a_clear_meaning_is_read(told: object, number: int) -> None:
     assert whole_number(told) == number
 
 
@@ -69,7 +69,7 @@ def test_a_number_that_is_plain_is_read(told: object, number: int) -> None:
         "5 MB",
     ],
 )
-def test_a_number_that_is_not_plain_is_none(told: object) -> None:
+def test_a_number_without_a_clear_meaning_is_none(told: object) -> None:
     with pytest.raises(Unclear):
         whole_number(told)
 
@@ -78,13 +78,13 @@ def flag(told: object) -> str:
     return read_article(orjson.dumps({"id": 1, "is_confidential": told})).withheld
 
 
-def test_truth_may_be_a_number_or_text() -> None:
+def test_a_boolean_may_be_a_number_or_text() -> None:
     assert [flag(told) for told in (True, 1, "1", "true", "True", " TRUE ", 1.0)] == ["confidential"] * 7
     assert [flag(told) for told in (False, 0, "0", "false", 0.0, "", None)] == [""] * 7
 
 
 @pytest.mark.parametrize("told", [2, -1, "yes", "perhaps", [], {"a": 1}, 0.5])
-def test_truth_that_is_not_plain_is_not_told_and_named(told: object) -> None:
+def test_a_boolean_without_a_clear_meaning_is_none_and_named(told: object) -> None:
     article = read_article(orjson.dumps({"id": 1, "is_confidential": told}))
     assert (article.withheld, article.odd_fields) == ("", ("is_confidential",))
 
@@ -122,7 +122,7 @@ def test_a_file_in_other_types_is_that_file(more: dict[str, object]) -> None:
         ({"is_link_only": "maybe"}, "file 1 of its list, id 2: unclear is_link_only"),
     ],
 )
-def test_an_odd_file_costs_itself_alone(more: dict[str, object], told: str) -> None:
+def test_a_malformed_file_does_not_affect_the_others(more: dict[str, object], told: str) -> None:
     assert file_of(**more) == ((), (told,), ())
 
 
@@ -130,13 +130,13 @@ def test_an_odd_file_costs_itself_alone(more: dict[str, object], told: str) -> N
     ("more", "name"),
     [({"name": 5}, "name"), ({"download_url": []}, "download_url"), ({"computed_md5": 1}, "computed_md5")],
 )
-def test_an_odd_word_costs_no_file(more: dict[str, object], name: str) -> None:
+def test_an_odd_text_loses_no_file(more: dict[str, object], name: str) -> None:
     ((file,), odd_files, odd) = file_of(**more)
     assert (file.id, odd_files, odd) == (2, (), (f"files[1].{name}",))
 
 
 @pytest.mark.parametrize("odd", [None, "a.csv", 5, [], [{"id": 5}]])
-def test_what_is_no_file_at_all_is_an_odd_one(odd: object) -> None:
+def test_an_entry_that_is_no_file_is_malformed(odd: object) -> None:
     article = read_article(orjson.dumps({"id": 1, "files": [{"id": 9, "size": 1}, odd]}))
     assert [file.id for file in article.files] == [9]
     assert article.odd_files[0].startswith("file 2 of its list: unclear value")
@@ -144,7 +144,7 @@ def test_what_is_no_file_at_all_is_an_odd_one(odd: object) -> None:
 
 
 @pytest.mark.parametrize("files", ["none", {"1": {"id": 2}}, 5, True])
-def test_files_of_another_shape_are_not_told_so_the_list_is_asked(files: object) -> None:
+def test_if_files_have_another_type_the_file_list_is_requested(files: object) -> None:
     article = read_article(orjson.dumps({"id": 1, "size": 0, "files": files}))
     assert (article.files_complete, article.odd_fields) == (False, ("files",))
 
@@ -159,7 +159,7 @@ def test_a_file_list_is_read_as_loosely() -> None:
         read_article(b'{"id": 1}', b'{"a": 1}')
 
 
-def test_what_tables_show_never_costs_the_record() -> None:
+def test_odd_fields_of_tables_never_lose_the_record() -> None:
     odd = {
         "title": 5,
         "doi": [],
@@ -200,7 +200,7 @@ def test_a_list_with_odd_entries_keeps_the_others() -> None:
     )
 
 
-def test_an_empty_text_for_a_number_is_not_told() -> None:
+def test_an_empty_text_for_a_number_counts_as_absent() -> None:
     raw = orjson.dumps({"id": 1, "group_id": "", "size": "", "files": [{"id": 2, "size": ""}]})
     article = read_article(raw)
     assert (article.odd_fields, article.odd_files, article.size, len(article.files)) == ((), (), 0, 1)
@@ -250,7 +250,7 @@ def test_a_number_that_decides_is_plain_or_a_failure(decode: Any, raw: bytes) ->
         decode(raw)
 
 
-def test_an_entry_is_kept_without_what_is_odd_of_its_words_and_asked_where_it_decides() -> None:
+def test_an_entry_is_kept_without_its_odd_texts_and_its_record_decides() -> None:
     entries = [
         {"id": "1", "group_id": "12", "defined_type": "3", "title": "T", "published_date": "2024"},
         {"id": 2, "title": 5, "handle": [], "created_date": "2023"},
@@ -329,7 +329,7 @@ async def harvest_again(_: Sandbox, folder: Path) -> Any:
         return await harvest(config(sandbox, folder))
 
 
-async def test_odd_entries_of_lists_are_left_out_of_the_tables(tmp_path: Path) -> None:
+async def test_odd_entries_of_lists_are_not_in_the_tables(tmp_path: Path) -> None:
     summary, _, item, _ = await harvest_hostile("odd-lists", tmp_path)
     assert summary.exit_status == 0
     assert split_values(item["authors"]) == ["Ana Núñez", "", "O'Brien, K."]
@@ -337,7 +337,7 @@ async def test_odd_entries_of_lists_are_left_out_of_the_tables(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["files-object", "wrong-files"])
-async def test_where_files_are_no_list_the_file_list_is_asked(kind: str, tmp_path: Path) -> None:
+async def test_if_files_are_no_list_the_file_list_is_requested(kind: str, tmp_path: Path) -> None:
     summary, files, item, sandbox = await harvest_hostile(kind, tmp_path)
     assert summary.exit_status == 0
     assert len(files) == len(sandbox.world.files(int(item["id"])))
@@ -347,7 +347,7 @@ async def test_where_files_are_no_list_the_file_list_is_asked(kind: str, tmp_pat
 @pytest.mark.parametrize(
     ("kind", "good"), [("odd-file", ["good.csv", "another.csv"]), ("huge-numbers", ["small.csv"])]
 )
-async def test_an_odd_file_is_a_failure_of_its_own_and_the_others_come(
+async def test_a_malformed_file_is_a_failure_and_the_others_are_fetched(
     kind: str, good: list[str], tmp_path: Path
 ) -> None:
     summary, files, item, _ = await harvest_hostile(kind, tmp_path)
@@ -358,7 +358,7 @@ async def test_an_odd_file_is_a_failure_of_its_own_and_the_others_come(
     assert "of its list" in failure["error"]
 
 
-async def test_a_file_whose_size_is_not_told_is_proven_by_its_md5(tmp_path: Path) -> None:
+async def test_a_file_of_unknown_size_is_verified_by_its_md5(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, heavy=0, hostile=("untold-size",))) as sandbox:
         told = config(sandbox, tmp_path)
         assert (await harvest(told)).exit_status == 0
@@ -376,7 +376,7 @@ async def test_a_file_whose_size_is_not_told_is_proven_by_its_md5(tmp_path: Path
         assert not [each for each in sandbox.requests if each.path.endswith(f"/{row['file_id']}")]
 
 
-async def test_the_words_of_real_records_come_out_right(tmp_path: Path) -> None:
+async def test_texts_of_real_records_are_exported_correctly(tmp_path: Path) -> None:
     summary, files, item, sandbox = await harvest_hostile("odd-words", tmp_path)
     assert (summary.exit_status, summary.run["warnings"]) == (0, [])
     record = sandbox.world.record(int(item["id"]), whole=True)
@@ -403,7 +403,7 @@ def test_values_of_a_cell_are_told_apart(values: list[str]) -> None:
     assert next(csv.reader([join_values(values)], delimiter=";", skipinitialspace=True)) == values
 
 
-def test_plain_values_of_a_cell_stand_as_they_are() -> None:
+def test_plain_values_of_a_cell_are_not_quoted() -> None:
     assert join_values(["Soil", 'John "Jack" Doe', "Crops, all"]) == 'Soil; John "Jack" Doe; Crops, all'
     assert (join_values([]), split_values(""), join_values(["A;B"])) == ("", [], '"A;B"')
     assert split_values(join_values(["x;" * 200_000, "y"]))[1] == "y", "longer than a field of csv may be"
@@ -412,7 +412,7 @@ def test_plain_values_of_a_cell_stand_as_they_are() -> None:
 # -- sums -------------------------------------------------------------------------------------------
 
 
-async def test_sums_that_differ_are_told_once(tmp_path: Path) -> None:
+async def test_differing_md5s_are_reported_once(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, heavy=0, hostile=("sums-differ",))) as sandbox:
         told = config(sandbox, tmp_path)
         summary = await harvest(told)
@@ -432,7 +432,7 @@ async def test_sums_that_differ_are_told_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moves_date", [True, False])
-async def test_a_sum_that_comes_late_is_no_change(moves_date: bool, tmp_path: Path) -> None:
+async def test_an_md5_that_is_published_later_is_no_change(moves_date: bool, tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, heavy=0, late_md5=True)) as sandbox:
         told = config(sandbox, tmp_path)
         assert (await harvest(told)).exit_status == 0
@@ -451,7 +451,7 @@ async def test_a_sum_that_comes_late_is_no_change(moves_date: bool, tmp_path: Pa
         assert (change["item_id"], change["change"], change["files"]) == (str(corrected), "changed", "")
 
 
-def test_what_a_kept_record_has_in_keys_that_nobody_reads_can_be_compared() -> None:
+def test_unread_keys_of_stored_records_can_be_compared() -> None:
     before, now = b'{"id": 1, "x": 1e400, "y": 1}', b'{"id": 1, "x": 1e400, "y": 2}'
     assert read_article(before).id == 1
     assert changed_fields(before, now) == ("y",)
@@ -477,7 +477,7 @@ def test_only_another_sum_size_or_name_changes_a_file() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_a_refused_file_list_costs_no_record(status: int, tmp_path: Path) -> None:
+async def test_a_refused_file_list_does_not_lose_the_record(status: int, tmp_path: Path) -> None:
     async with Sandbox(Settings(items=50, heavy=0, refused_lists=status)) as sandbox:
         summary = await harvest(config(sandbox, tmp_path))
         world, ids = sandbox.world, sandbox.world.search("survey")
@@ -505,7 +505,7 @@ async def test_a_refused_file_list_costs_no_record(status: int, tmp_path: Path) 
         assert not [text for text in summary.run["warnings"] if any(each in text for each in short)]
 
 
-async def test_a_refused_file_list_is_asked_for_again_in_the_same_run_where_files_are_missing(
+async def test_a_refused_file_list_is_retried_in_the_same_run_if_files_are_missing(
     tmp_path: Path,
 ) -> None:
     async with Sandbox(Settings(items=50, heavy=0, refused_lists=403)) as sandbox:
@@ -517,7 +517,7 @@ async def test_a_refused_file_list_is_asked_for_again_in_the_same_run_where_file
         assert asked.count(f"/articles/{ten}/files") == 1, "nothing is missing of it"
 
 
-async def test_a_file_list_that_fails_for_now_costs_no_record_and_is_asked_for_again(tmp_path: Path) -> None:
+async def test_a_temporary_file_list_failure_loses_no_record_and_is_retried(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=50, heavy=0, refused_lists=500)) as sandbox:
         summary = await harvest(config(sandbox, tmp_path, **{"retry.attempts": 2}))
         world, ids = sandbox.world, sandbox.world.search("survey")
@@ -546,9 +546,7 @@ async def test_a_file_list_that_fails_for_now_costs_no_record_and_is_asked_for_a
 
 
 @pytest.mark.parametrize("tasks", [["metadata"], ["metadata", "files"]])
-async def test_a_file_list_that_fails_for_now_takes_no_file_out_of_a_harvest(
-    tasks: list[str], tmp_path: Path
-) -> None:
+async def test_a_temporary_file_list_failure_removes_no_file(tasks: list[str], tmp_path: Path) -> None:
     known = []
     for status in (0, 500):
         async with Sandbox(Settings(items=50, heavy=0, etags=False, refused_lists=status)) as sandbox:

@@ -249,7 +249,7 @@ async def after(
 
 
 @pytest.mark.parametrize("moves_date", [True, False])
-async def test_sums_that_come_later_prove_the_files_that_are_here(moves_date: bool, tmp_path: Path) -> None:
+async def test_md5s_that_are_published_later_verify_existing_files(moves_date: bool, tmp_path: Path) -> None:
     def prove(sandbox: Sandbox) -> None:
         for item_id in sandbox.world.public_ids:
             if sandbox.world.trait(item_id) not in {"no md5", "metadata record"}:  # no sum ever comes there
@@ -271,7 +271,7 @@ async def test_sums_that_come_later_prove_the_files_that_are_here(moves_date: bo
 
 
 @pytest.mark.parametrize("more", [{"files.exclude": ["*"]}, {"tasks": ["metadata"]}])
-async def test_a_sum_that_comes_later_gives_no_file_up_that_no_rule_takes_now(
+async def test_an_md5_published_later_loses_no_file_that_rules_now_skip(
     more: Mapping[str, object], tmp_path: Path
 ) -> None:
     async with Sandbox(replace(ITEMS, late_md5=True)) as sandbox:
@@ -284,7 +284,7 @@ async def test_a_sum_that_comes_later_gives_no_file_up_that_no_rule_takes_now(
         assert second.folder["orphaned_files"]["files"] == 0
 
 
-async def test_an_embargo_that_ended_by_itself_lets_its_files_come(tmp_path: Path) -> None:
+async def test_files_are_fetched_after_an_embargo_has_ended(tmp_path: Path) -> None:
     def end(sandbox: Sandbox) -> None:
         for item_id in sandbox.world.with_trait("embargo"):
             sandbox.world.end_embargo(item_id)
@@ -300,7 +300,7 @@ async def test_an_embargo_that_ended_by_itself_lets_its_files_come(tmp_path: Pat
     assert "embargo" not in summary.folder["outcomes"]["files"]
 
 
-async def test_an_embargo_that_begins_takes_nothing_away_that_is_here(tmp_path: Path) -> None:
+async def test_a_new_embargo_removes_no_fetched_file(tmp_path: Path) -> None:
     settings = replace(ITEMS, hides_withheld="empty")
     async with Sandbox(settings) as sandbox:
         item_id = sandbox.world.with_trait("embargo")[0]

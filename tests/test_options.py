@@ -95,7 +95,7 @@ def test_a_type_may_be_a_number() -> None:
         ),
     ],
 )
-def test_what_does_not_go_together_is_wrong_usage(words: str, fault: str) -> None:
+def test_contradicting_options_are_wrong_usage(words: str, fault: str) -> None:
     with pytest.raises(UsageError) as caught:
         config_of(*words.split())
     assert str(caught.value).startswith(fault)
@@ -126,7 +126,7 @@ def test_a_key_can_be_set_by_option_and_by_environment(
 
 
 @pytest.mark.parametrize("text", ["newest", "0", "1,x", "-1", "", ","])
-def test_what_is_no_version_is_told_of_where_it_was_said(text: str) -> None:
+def test_an_invalid_version_is_reported_at_its_place(text: str) -> None:
     fault = ': expected "latest", "all" or a list of version numbers such as [1, 3]'
     with pytest.raises(UsageError) as caught:
         config_of(f"--versions={text}")

@@ -116,7 +116,7 @@ def named(*ids: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("hides", ["", "empty", "absent"])
 @pytest.mark.parametrize("source", [ACCOUNT, INSTITUTION])
-async def test_files_that_are_withheld_from_the_public_come_with_the_token(
+async def test_withheld_files_are_fetched_with_the_token(
     source: dict[str, Any], hides: str, tmp_path: Path
 ) -> None:
     async with Sandbox(replace(OWN, hides_withheld=hides)) as sandbox:
@@ -134,7 +134,7 @@ async def test_files_that_are_withheld_from_the_public_come_with_the_token(
         assert (again.exit_status, asked(sandbox, "/v2/file/")) == (0, [])
 
 
-async def test_files_that_are_refused_to_the_token_too_are_withheld_and_asked_for_once(
+async def test_files_refused_to_the_token_too_are_withheld_and_requested_once(
     tmp_path: Path,
 ) -> None:
     async with Sandbox(replace(OWN, refuses_owner=True)) as sandbox:
@@ -159,7 +159,7 @@ async def test_files_that_are_refused_to_the_token_too_are_withheld_and_asked_fo
         assert statuses(tmp_path, WITHHELD) == {"withheld"}
 
 
-async def test_a_record_that_comes_again_unchanged_is_no_reason_to_ask_for_refused_files(
+async def test_an_unchanged_record_does_not_request_refused_files_again(
     tmp_path: Path,
 ) -> None:
     async with Sandbox(replace(OWN, refuses_owner=True, etags=False)) as sandbox:
@@ -172,7 +172,7 @@ async def test_a_record_that_comes_again_unchanged_is_no_reason_to_ask_for_refus
         assert reasons(tmp_path) == {"confidential (refused to the token)"}
 
 
-async def test_nothing_that_is_withheld_is_asked_for_on_the_public_s_behalf(tmp_path: Path) -> None:
+async def test_withheld_files_are_not_requested_without_the_token(tmp_path: Path) -> None:
     async with Sandbox(replace(OWN, hides_withheld="")) as sandbox:
         summary = await Harvest(sandbox, tmp_path, SEARCH).run()
         ids = {file["id"] for item_id in WITHHELD for file in sandbox.world.files(item_id)}
@@ -213,7 +213,7 @@ async def test_an_item_is_due_again_when_its_embargo_has_ended(
             assert asked(sandbox, record) == [], "it has none any more"
 
 
-async def test_an_embargo_that_lasts_longer_than_its_date_is_asked_for_once_a_run(tmp_path: Path) -> None:
+async def test_an_embargo_past_its_date_is_requested_once_a_run(tmp_path: Path) -> None:
     async with Sandbox(replace(OWN, embargo_date="2030-05-01T00:00:00Z")) as sandbox:
         job = Harvest(sandbox, tmp_path, SEARCH, token="")
         await job.run()
@@ -223,7 +223,7 @@ async def test_an_embargo_that_lasts_longer_than_its_date_is_asked_for_once_a_ru
         assert statuses(tmp_path, {EMBARGO}) <= {"withheld"}
 
 
-async def test_the_owner_s_files_come_when_the_embargo_has_ended(tmp_path: Path) -> None:
+async def test_the_owners_files_are_fetched_when_the_embargo_has_ended(tmp_path: Path) -> None:
     async with Sandbox(replace(OWN, refuses_owner=True, embargo_date="2030-05-01")) as sandbox:
         job = Harvest(sandbox, tmp_path, ACCOUNT)
         await job.run()
@@ -255,7 +255,7 @@ def test_an_older_ledger_learns_when_its_embargoes_end(unread: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
-async def test_a_private_record_that_is_refused_once_is_asked_for_again(status: int, tmp_path: Path) -> None:
+async def test_a_private_record_that_is_refused_once_is_retried(status: int, tmp_path: Path) -> None:
     async with Sandbox(OWN) as sandbox:
         public, draft = sandbox.world.public_ids[1], sandbox.world.private_ids[0]
         for item_id in (public, draft):
@@ -289,7 +289,7 @@ async def test_a_private_record_that_stays_refused_is_a_failure_and_the_known_on
 
 @pytest.mark.parametrize("doubt", ["account-404", "account-gone", "account-500", "account-unsaid"])
 @pytest.mark.parametrize("source", [ACCOUNT, INSTITUTION])
-async def test_a_token_whose_owner_cannot_be_told_adds_nothing_to_somebody_s_folder(
+async def test_a_token_with_an_unknown_owner_adds_nothing_to_an_owned_folder(
     doubt: str, source: dict[str, Any], tmp_path: Path
 ) -> None:
     more: dict[str, Any] = {"retry__attempts": 2, "retry__max_wait": 0.02, "tasks": ["metadata"]}
@@ -314,7 +314,7 @@ async def test_a_token_whose_owner_cannot_be_told_adds_nothing_to_somebody_s_fol
             await other.run()
 
 
-async def test_what_the_account_lists_no_more_and_answers_404_is_withdrawn(tmp_path: Path) -> None:
+async def test_an_item_that_the_account_no_longer_lists_and_answers_404_is_withdrawn(tmp_path: Path) -> None:
     async with Sandbox(OWN) as sandbox:
         job = Harvest(sandbox, tmp_path, ACCOUNT)
         await job.run()
@@ -327,7 +327,7 @@ async def test_what_the_account_lists_no_more_and_answers_404_is_withdrawn(tmp_p
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_for_an_administrator_the_public_record_stands_in_until_the_private_one_is_had(
+async def test_for_an_administrator_the_public_record_is_used_until_the_private_one_is_received(
     status: int, tmp_path: Path
 ) -> None:
     async with Sandbox(OWN) as sandbox:
@@ -356,7 +356,7 @@ async def test_for_an_administrator_the_public_record_stands_in_until_the_privat
 # -- items named one by one ---------------------------------------------------------------------------------
 
 
-async def test_what_an_account_lists_can_be_named_one_by_one_and_nothing_is_lost(tmp_path: Path) -> None:
+async def test_items_of_an_account_can_be_named_one_by_one(tmp_path: Path) -> None:
     async with Sandbox(OWN) as sandbox:
         listed = await harvester("list", "--account", "-q", *at(sandbox))
         words = ("run", "--items", "-", "--tasks", "metadata,files", "-o", tmp_path / "h", *at(sandbox))
@@ -374,7 +374,7 @@ async def test_what_an_account_lists_can_be_named_one_by_one_and_nothing_is_lost
     assert rows(tmp_path / "h", "failures.csv") == []
 
 
-async def test_a_plan_foresees_what_named_items_take_with_the_token(tmp_path: Path) -> None:
+async def test_a_plan_counts_the_requests_for_named_items_with_the_token(tmp_path: Path) -> None:
     async with Sandbox(OWN) as sandbox:
         names = (sandbox.world.private_ids[0], CONFIDENTIAL, sandbox.world.public_ids[0])
         job = Harvest(sandbox, tmp_path, named(*names))
@@ -385,9 +385,7 @@ async def test_a_plan_foresees_what_named_items_take_with_the_token(tmp_path: Pa
 
 
 @pytest.mark.parametrize("token", [OWN.plain_token, ""])
-async def test_a_named_item_that_is_nobody_s_business_fails_as_it_does_for_the_public(
-    token: str, tmp_path: Path
-) -> None:
+async def test_a_named_item_of_another_owner_fails_as_for_the_public(token: str, tmp_path: Path) -> None:
     async with Sandbox(OWN) as sandbox:
         colleague = sandbox.world.colleague_ids[0]
         words = ("run", "--item", colleague, "-o", tmp_path / "h", "--tasks", "metadata")
@@ -398,7 +396,7 @@ async def test_a_named_item_that_is_nobody_s_business_fails_as_it_does_for_the_p
     assert row["error"] == f"127.0.0.1/v2/articles/{colleague}: not found (404): Entity not found: article"
 
 
-async def test_a_named_item_that_was_public_and_is_gone_is_withdrawn_whatever_the_token_shows(
+async def test_a_named_public_item_that_is_gone_is_withdrawn_even_if_the_token_can_read_it(
     tmp_path: Path,
 ) -> None:
     async with Sandbox(OWN) as sandbox:
@@ -411,7 +409,7 @@ async def test_a_named_item_that_was_public_and_is_gone_is_withdrawn_whatever_th
     assert [row["change"] for row in rows(tmp_path, "changes.csv")] == ["withdrawn"]
 
 
-async def test_a_withheld_item_that_is_named_later_is_asked_for_as_its_owner(tmp_path: Path) -> None:
+async def test_a_withheld_item_that_is_named_later_is_requested_as_its_owner(tmp_path: Path) -> None:
     async with Sandbox(OWN) as sandbox:
         await Harvest(sandbox, tmp_path, SEARCH).run()
         assert statuses(tmp_path, {CONFIDENTIAL}) == set()
@@ -419,7 +417,7 @@ async def test_a_withheld_item_that_is_named_later_is_asked_for_as_its_owner(tmp
         assert statuses(tmp_path, {CONFIDENTIAL}) == {"done"}
 
 
-async def test_an_account_s_record_is_not_replaced_where_the_token_is_not_there(tmp_path: Path) -> None:
+async def test_an_accounts_record_is_not_replaced_without_the_token(tmp_path: Path) -> None:
     async with Sandbox(OWN) as sandbox:
         await Harvest(sandbox, tmp_path, ACCOUNT, SEARCH).run()
         changed = sandbox.world.public_ids[1]
@@ -432,7 +430,7 @@ async def test_an_account_s_record_is_not_replaced_where_the_token_is_not_there(
         assert "needs the token" in row["error"]
 
 
-async def test_a_search_asks_nothing_of_the_account(tmp_path: Path) -> None:
+async def test_a_search_makes_no_account_requests(tmp_path: Path) -> None:
     async with Sandbox(OWN) as sandbox:
         await Harvest(sandbox, tmp_path, SEARCH).run()
         assert asked(sandbox, "/v2/account/articles") == []
@@ -449,7 +447,7 @@ def drafted(world: Any) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("versions", ["latest", "all"])
-async def test_an_unpublished_edit_is_told_and_with_all_versions_the_published_one_comes_too(
+async def test_an_unpublished_edit_is_reported_and_all_versions_include_the_published_one(
     versions: str, tmp_path: Path
 ) -> None:
     settings = replace(OWN, items=40, own_public=40)
@@ -476,7 +474,7 @@ async def test_an_unpublished_edit_is_told_and_with_all_versions_the_published_o
         assert (await job.run()).run["warnings"] == [], "once"
 
 
-async def test_a_harvest_of_before_gets_the_owners_files_with_its_next_run(tmp_path: Path) -> None:
+async def test_an_older_harvest_gets_the_owners_files_in_its_next_run(tmp_path: Path) -> None:
     async with Sandbox(OWN) as sandbox:
         words = ("run", "--account", "--tasks", "metadata,files", "-o", tmp_path, *at(sandbox))
         assert (await harvester(*words)).status == 0
@@ -496,7 +494,7 @@ async def test_a_harvest_of_before_gets_the_owners_files_with_its_next_run(tmp_p
         assert not [seen for seen in sandbox.requests_to("api") if "/articles/" in seen.path]
 
 
-async def test_an_item_of_ones_own_is_had_by_the_name_of_its_version_too(tmp_path: Path) -> None:
+async def test_an_own_item_can_be_named_by_its_version(tmp_path: Path) -> None:
     async with Sandbox(OWN) as sandbox:
         draft = sandbox.world.private_ids[0]
         names = ("--item", f"{EMBARGO}.v1", "--item", f"{draft}.v1")

@@ -80,7 +80,7 @@ def assert_whole(folder: Path) -> None:
     assert list((folder / ".partial").iterdir()) == []
 
 
-async def test_pieces_in_any_order_become_the_file(tmp_path: Path) -> None:
+async def test_segments_in_any_order_become_the_file(tmp_path: Path) -> None:
     partial = await opened(Store(tmp_path), 1, FILE)
     await partial.write(CONTENT[:10_000])
     await bring(partial, 50_000, 100_000)
@@ -91,7 +91,7 @@ async def test_pieces_in_any_order_become_the_file(tmp_path: Path) -> None:
     assert_whole(tmp_path)
 
 
-async def test_nothing_is_divided_that_is_here_or_somebody_else_s(tmp_path: Path) -> None:
+async def test_received_ranges_and_ranges_of_other_connections_are_not_divided(tmp_path: Path) -> None:
     partial = await opened(Store(tmp_path), 1, FILE)
     await partial.write(CONTENT[:10_000])
     piece = partial.segments().divide(50_000)
@@ -105,7 +105,7 @@ async def test_nothing_is_divided_that_is_here_or_somebody_else_s(tmp_path: Path
     await partial.abort()
 
 
-async def test_the_beginning_grows_into_a_piece_that_is_still_growing(tmp_path: Path) -> None:
+async def test_the_beginning_absorbs_a_segment_that_is_still_growing(tmp_path: Path) -> None:
     partial = await opened(Store(tmp_path), 1, FILE)
     await partial.write(CONTENT[:50_000])
     piece = partial.segments().divide(50_001)
@@ -128,7 +128,7 @@ async def test_the_beginning_grows_into_a_piece_that_is_still_growing(tmp_path: 
     assert_whole(tmp_path)
 
 
-async def test_another_run_goes_on_with_the_pieces(tmp_path: Path) -> None:
+async def test_another_run_resumes_the_segments(tmp_path: Path) -> None:
     first = await opened(Store(tmp_path), 1, FILE)
     await first.write(CONTENT[:10_000])
     await bring(first, 50_000, 70_000)
@@ -142,7 +142,7 @@ async def test_another_run_goes_on_with_the_pieces(tmp_path: Path) -> None:
     assert_whole(tmp_path)
 
 
-async def test_the_same_run_goes_on_with_them_too(tmp_path: Path) -> None:
+async def test_the_same_run_resumes_the_segments_too(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = await opened(store, 1, FILE)
     await bring(first, 50_000, 70_000)
@@ -153,7 +153,7 @@ async def test_the_same_run_goes_on_with_them_too(tmp_path: Path) -> None:
     assert_whole(tmp_path)
 
 
-async def test_one_that_was_being_appended_when_the_process_died_is_appended_from_there(
+async def test_a_segment_that_was_being_appended_at_a_crash_is_appended_from_there(
     tmp_path: Path,
 ) -> None:
     left(tmp_path, 60_000, (50_000, 80_000))
@@ -173,7 +173,7 @@ async def test_one_that_was_being_appended_when_the_process_died_is_appended_fro
         ([(60_000, 70_000), (70_000, 90_000)], [60_000, 70_000]),
     ],
 )
-async def test_what_is_here_already_is_not_kept_twice(
+async def test_received_bytes_are_not_stored_twice(
     pieces: list[tuple[int, int]], kept: list[int], tmp_path: Path
 ) -> None:
     left(tmp_path, 50_000, *pieces)
@@ -185,7 +185,7 @@ async def test_what_is_here_already_is_not_kept_twice(
 
 
 @pytest.mark.parametrize(("begin", "size"), [(90_000, 10_001), (100_000, 1), (10**12, 5)])
-async def test_what_goes_beyond_the_end_is_no_piece(begin: int, size: int, tmp_path: Path) -> None:
+async def test_a_segment_beyond_the_end_is_removed(begin: int, size: int, tmp_path: Path) -> None:
     left(tmp_path, 50_000)
     piece_of(tmp_path, begin).write_bytes(bytes(size))
     partial = await opened(Store(tmp_path), 1, FILE)
@@ -194,7 +194,7 @@ async def test_what_goes_beyond_the_end_is_no_piece(begin: int, size: int, tmp_p
     assert_whole(tmp_path)
 
 
-async def test_a_wrong_piece_makes_the_whole_wrong_and_all_is_deleted(tmp_path: Path) -> None:
+async def test_a_corrupt_segment_deletes_the_whole_partial_file(tmp_path: Path) -> None:
     left(tmp_path, 50_000)
     piece_of(tmp_path, 60_000).write_bytes(bytes(10_000))
     partial = await opened(Store(tmp_path), 1, FILE)
@@ -204,7 +204,7 @@ async def test_a_wrong_piece_makes_the_whole_wrong_and_all_is_deleted(tmp_path: 
     assert list((tmp_path / ".partial").iterdir()) == []
 
 
-async def test_starting_over_deletes_the_pieces_and_who_brings_one_has_nothing_more_to_bring(
+async def test_starting_over_deletes_segments_and_ignores_later_bytes(
     tmp_path: Path,
 ) -> None:
     partial = await opened(Store(tmp_path), 1, FILE)
@@ -221,7 +221,7 @@ async def test_starting_over_deletes_the_pieces_and_who_brings_one_has_nothing_m
     assert_whole(tmp_path)
 
 
-async def test_without_an_md5_pieces_of_an_earlier_run_are_not_trusted(tmp_path: Path) -> None:
+async def test_without_an_md5_segments_of_an_earlier_run_are_not_used(tmp_path: Path) -> None:
     file = remote(5, "x", content=CONTENT, md5=False)
     (tmp_path / ".partial").mkdir()
     for name in ("1-5-unproven.part", "1-5-unproven@7.part"):
@@ -233,7 +233,7 @@ async def test_without_an_md5_pieces_of_an_earlier_run_are_not_trusted(tmp_path:
     assert_whole(tmp_path)
 
 
-async def test_a_sweep_keeps_pieces_of_what_may_be_owed_and_removes_others(tmp_path: Path) -> None:
+async def test_orphaned_segments_are_removed_and_pending_ones_kept(tmp_path: Path) -> None:
     left(tmp_path, 50_000, (60_000, 70_000))
     (tmp_path / ".partial" / f"2-6-{'0' * 32}@5.part").write_bytes(b"x")
     (tmp_path / ".partial" / "somebody's own").touch()
@@ -249,7 +249,7 @@ async def test_a_sweep_keeps_pieces_of_what_may_be_owed_and_removes_others(tmp_p
     assert names == {partial_of(tmp_path, FILE).name, piece_of(tmp_path, 60_000).name, "somebody's own"}
 
 
-async def test_without_room_to_append_them_pieces_are_given_up_and_the_file_is_not(tmp_path: Path) -> None:
+async def test_without_space_to_append_segments_they_are_dropped_and_the_file_is_kept(tmp_path: Path) -> None:
     left(tmp_path, 10_000, (50_000, 60_000))
     partial = await opened(Store(tmp_path, free_bytes=lambda _: 110_000), 1, FILE)
     assert len(partial.segments()) == 0
@@ -261,7 +261,7 @@ async def test_without_room_to_append_them_pieces_are_given_up_and_the_file_is_n
 
 @pytest.mark.parametrize("plant", PLANTED)
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
-async def test_what_stands_in_the_place_of_a_piece_is_replaced(
+async def test_a_foreign_file_in_place_of_a_segment_is_replaced(
     when: str, plant: Callable[[Path, Path], None], tmp_path: Path
 ) -> None:
     outside, harvest = tmp_path / "outside", tmp_path / "harvest"
@@ -281,7 +281,7 @@ async def test_what_stands_in_the_place_of_a_piece_is_replaced(
     assert_whole(harvest)
 
 
-async def test_a_piece_that_somebody_cut_is_named(tmp_path: Path) -> None:
+async def test_a_segment_that_was_truncated_is_named(tmp_path: Path) -> None:
     before = open_files()
     partial = await opened(Store(tmp_path), 1, FILE)
     await partial.write(CONTENT[:50_000])
@@ -295,7 +295,7 @@ async def test_a_piece_that_somebody_cut_is_named(tmp_path: Path) -> None:
     assert open_files() == before
 
 
-async def test_a_disk_that_takes_only_a_part_of_a_piece_has_that_part(tmp_path: Path) -> None:
+async def test_a_partly_written_segment_keeps_the_written_part(tmp_path: Path) -> None:
     before = open_files()
     partial = await opened(Store(tmp_path), 1, FILE)
     with no_file_larger_than(10_000):
@@ -307,7 +307,7 @@ async def test_a_disk_that_takes_only_a_part_of_a_piece_has_that_part(tmp_path: 
     assert open_files() == before
 
 
-async def test_a_piece_is_removed_when_a_power_cut_can_no_longer_take_what_was_appended(
+async def test_a_segment_is_removed_only_after_its_appended_bytes_are_durable(
     tmp_path: Path,
 ) -> None:
     synced: list[list[str]] = []
@@ -326,7 +326,7 @@ async def test_a_piece_is_removed_when_a_power_cut_can_no_longer_take_what_was_a
     await partial.abort()
 
 
-async def test_memory_holds_a_buffer_for_each_connection_however_large_a_piece_is(tmp_path: Path) -> None:
+async def test_memory_has_one_buffer_a_connection_for_segments_of_any_size(tmp_path: Path) -> None:
     block = os.urandom(1 << 16)
     md5 = hashlib.md5()
     for _ in range(1024):

@@ -71,7 +71,7 @@ async def test_a_list_names_each_item_of_all_sources_once_and_writes_nothing(
     )
 
 
-async def test_a_list_in_json_says_what_the_listing_says(sandbox: Sandbox) -> None:
+async def test_a_list_in_json_has_the_fields_of_the_listing(sandbox: Sandbox) -> None:
     odd = sandbox.world.with_trait("odd title")[0]
     title = f":title: {sandbox.world.title(odd)[:6]}"
     words = ("--search", "survey", "--search", title, "--item", "4000009.v3", "--account")
@@ -104,7 +104,7 @@ async def test_a_list_piped_into_a_run_is_the_harvest_of_its_search(sandbox: San
     assert_complete(tmp_path / "out", sandbox, sandbox.world.search(":tag: tag4"))
 
 
-async def test_what_a_list_lacks_is_told_beside_it_and_is_its_status(
+async def test_an_incomplete_list_is_reported_on_standard_error_and_by_the_exit_status(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     (tmp_path / "ids.txt").write_text("5000001\nno-such-name\n5000004  # good\n")
@@ -118,7 +118,7 @@ async def test_what_a_list_lacks_is_told_beside_it_and_is_its_status(
     assert messages[1].startswith("incomplete: no-such-name: neither an item's id")
 
 
-async def test_a_list_whose_reader_has_seen_enough_ends_well(tmp_path: Path) -> None:
+async def test_a_list_with_a_closed_pipe_ends_well(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=5000, heavy=0)) as sandbox:
         command = f"harvester list --search survey --json {' '.join(at(sandbox))} | head -n 1"
         done = await shell(command, tmp_path)
@@ -126,7 +126,7 @@ async def test_a_list_whose_reader_has_seen_enough_ends_well(tmp_path: Path) -> 
     assert done.stderr.decode() == "0 0\n"
 
 
-async def test_each_page_comes_out_before_the_next_is_asked_for() -> None:
+async def test_each_page_is_printed_before_the_next_is_requested() -> None:
     async with Sandbox(Settings(items=2500, heavy=0)) as sandbox:
         async with piped("list", "--search", "survey", *at(sandbox, "1")) as process:
             assert process.stdout is not None
@@ -136,7 +136,7 @@ async def test_each_page_comes_out_before_the_next_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_list_that_nobody_reads_heeds_signals(number: signal.Signals) -> None:
+async def test_a_blocked_list_handles_signals(number: signal.Signals) -> None:
     async with Sandbox(Settings(items=9000, heavy=0)) as sandbox:
         async with piped("list", "--search", "survey", "--json", *at(sandbox)) as process:
             await until(lambda: bool(sandbox.requests))
@@ -214,7 +214,7 @@ async def test_failures_in_json_give_the_reason(tmp_path: Path, sandbox: Sandbox
     assert sorted(plain) == ["4999999", "5000001.v9", "x y"]
 
 
-async def test_a_harvest_without_failures_has_none_to_tell(tmp_path: Path, sandbox: Sandbox) -> None:
+async def test_a_harvest_without_failures_prints_none(tmp_path: Path, sandbox: Sandbox) -> None:
     words = ("run", "--item", "5000001", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
     assert (await harvester(*words)).status == 0
     for more in ((), ("--json",)):
@@ -225,7 +225,7 @@ async def test_a_harvest_without_failures_has_none_to_tell(tmp_path: Path, sandb
     assert "not a harvest folder" in ended.err
 
 
-def test_names_come_once_and_what_has_no_name_is_a_comment() -> None:
+def test_failed_names_are_printed_once_and_listings_as_comments() -> None:
     failures = [
         Failure("listing", "500 again\nand again", "transient", subject="search a\x1b[31m {}"),
         Failure("resolve", "no item", "not_found", subject="10.1/x"),

@@ -49,7 +49,7 @@ def of_size(file_id: int, size: int) -> RemoteFile:
     return RemoteFile(file_id, "x.bin", "", size, md5, "", is_link=False)
 
 
-async def test_what_is_set_aside_for_a_file_shrinks_as_it_is_written(tmp_path: Path) -> None:
+async def test_the_space_reservation_of_a_file_shrinks_as_it_is_written(tmp_path: Path) -> None:
     size = 4 * BUFFER_SIZE
     free = size + 10
     store = Store(tmp_path, free_bytes=lambda _: free)
@@ -75,7 +75,7 @@ async def test_what_is_set_aside_for_a_file_shrinks_as_it_is_written(tmp_path: P
         pass
 
 
-async def test_a_file_that_goes_on_needs_room_only_for_the_rest(tmp_path: Path) -> None:
+async def test_a_resumed_file_reserves_space_only_for_the_rest(tmp_path: Path) -> None:
     size = 4 * BUFFER_SIZE
     first = await opened(Store(tmp_path), 1, of_size(10, size))
     for _ in range(3):
@@ -88,7 +88,7 @@ async def test_a_file_that_goes_on_needs_room_only_for_the_rest(tmp_path: Path) 
     assert (tmp_path / "files/1/x.bin").stat().st_size == size
 
 
-async def test_nobody_is_told_of_less_than_no_room(tmp_path: Path) -> None:
+async def test_free_space_is_never_reported_as_negative(tmp_path: Path) -> None:
     free = 100
     store = Store(tmp_path, free_bytes=lambda _: free)
     with store.space.reserve(lambda: 100):
@@ -107,7 +107,7 @@ def on_a_disk(free_bytes: Callable[[Path], int]) -> RunHooks:
     return RunHooks(storage=storage)
 
 
-async def test_a_shortage_that_passed_does_not_end_the_run(tmp_path: Path) -> None:
+async def test_a_temporary_lack_of_space_does_not_end_the_run(tmp_path: Path) -> None:
     asked = 0
 
     def free(_: Path) -> int:
@@ -158,7 +158,7 @@ def as_reader(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
-async def test_who_may_only_read_a_finished_harvest_is_told_of_it(shared: Path) -> None:
+async def test_a_finished_read_only_harvest_can_be_read(shared: Path) -> None:
     out = shared / "out"
     async with Sandbox(Settings(items=3, heavy=0)) as sandbox:
         told = config(sandbox, out, tasks=["metadata"])
@@ -172,7 +172,7 @@ async def test_who_may_only_read_a_finished_harvest_is_told_of_it(shared: Path) 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
-async def test_who_may_only_read_can_export_elsewhere_plan_and_verify(shared: Path) -> None:
+async def test_a_read_only_harvest_can_be_exported_elsewhere_planned_and_verified(shared: Path) -> None:
     out, elsewhere = shared / "out", shared / "elsewhere"
     elsewhere.mkdir()
     elsewhere.chmod(0o777)
@@ -201,7 +201,7 @@ async def test_who_may_only_read_can_export_elsewhere_plan_and_verify(shared: Pa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
-async def test_who_may_only_read_is_told_what_a_killed_run_left_and_never_less_than_there_is(
+async def test_a_read_only_harvest_of_a_killed_run_is_read_completely(
     shared: Path,
 ) -> None:
     out = shared / "out"
@@ -244,7 +244,7 @@ NO_LOCKS_EITHER = {"SHARED_MEMORY": "no-map", "DATABASE": "no-locks"}
 
 
 @pytest.mark.parametrize("fault", [*NO_SHARED_MEMORY, NO_LOCKS_EITHER])
-async def test_without_shared_memory_a_harvest_works_and_says_once_that_it_is_slower(
+async def test_without_shared_memory_a_harvest_works_and_warns_once(
     fault: dict[str, str], preloaded: str, tmp_path: Path
 ) -> None:
     env = environment(LD_PRELOAD=preloaded, **fault)
@@ -263,7 +263,7 @@ async def test_without_shared_memory_a_harvest_works_and_says_once_that_it_is_sl
 
 
 @pytest.mark.parametrize("fault", [*NO_SHARED_MEMORY, NO_LOCKS_EITHER])
-async def test_a_log_left_by_another_machine_is_read_and_gone_on_with_where_there_is_no_shared_memory(
+async def test_a_log_of_another_machine_is_read_and_continued_without_shared_memory(
     fault: dict[str, str], preloaded: str, tmp_path: Path
 ) -> None:
     env = environment(LD_PRELOAD=preloaded, **fault)
@@ -282,9 +282,7 @@ async def test_a_log_left_by_another_machine_is_read_and_gone_on_with_where_ther
         assert f"{len(list(sandbox.world.search('survey')))} done" in told.out
 
 
-async def test_two_runs_are_kept_apart_where_there_is_no_shared_memory(
-    preloaded: str, tmp_path: Path
-) -> None:
+async def test_two_runs_exclude_each_other_without_shared_memory(preloaded: str, tmp_path: Path) -> None:
     more = {"LD_PRELOAD": preloaded, "SHARED_MEMORY": "no-map"}
     async with Sandbox(Settings(items=100, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "--tasks", "metadata", "-o", tmp_path, *at(sandbox, rate="8"))
@@ -305,7 +303,7 @@ async def test_two_runs_are_kept_apart_where_there_is_no_shared_memory(
         assert f"{done} done" in (await harvester("status", "-o", tmp_path, env=environment(**more))).out
 
 
-async def test_a_claim_that_a_killed_run_left_is_taken_over_and_no_log_is_tried(
+async def test_the_lease_of_a_killed_run_is_taken_over_and_no_log_is_tried(
     preloaded: str, tmp_path: Path
 ) -> None:
     env = {"LD_PRELOAD": preloaded, "SHARED_MEMORY": "no-map"}
@@ -339,7 +337,7 @@ async def test_a_claim_that_a_killed_run_left_is_taken_over_and_no_log_is_tried(
         (sqlite3.SQLITE_INTERRUPT, "check the disk"),
     ],
 )
-def test_whatever_the_database_says_is_told_with_what_to_do(code: int, told: str) -> None:
+def test_every_database_error_is_reported_with_advice(code: int, told: str) -> None:
     error = sqlite3.OperationalError("in SQLite's words")
     error.sqlite_errorcode = code
     with pytest.raises(StorageError, match=rf"harvest.db: in SQLite's words; .*{told}"):
@@ -410,9 +408,7 @@ async def test_a_damaged_file_is_found_in_any_locale(locale: dict[str, str], tmp
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
 
 
-async def test_what_the_user_names_stays_what_it_is_in_the_users_locale(
-    locale: dict[str, str], tmp_path: Path
-) -> None:
+async def test_paths_of_the_user_keep_the_users_charset(locale: dict[str, str], tmp_path: Path) -> None:
     """Bytes that are text in the locale or in none; a query in UTF-8; a list whose name only a config has."""
     env = environment(**locale)
     for name in (b"\xfc", "\u6570".encode()):
@@ -457,14 +453,14 @@ async def test_globs_are_utf8_where_the_locale_has_no_characters_for_them(tmp_pa
         assert await fetched("4", HARVESTER_FILES_EXCLUDE=glob, **ASCII) == everything - odd
 
 
-async def test_what_is_no_text_in_the_environment_is_told(tmp_path: Path) -> None:
+async def test_invalid_text_in_the_environment_is_reported(tmp_path: Path) -> None:
     env = environment(**ASCII, HARVESTER_FILES_EXCLUDE=os.fsdecode(b"\xfc"))
     ended = await harvester("plan", "--item", "1", "-o", tmp_path, env=env)
     assert ended.status == 2
     assert "HARVESTER_FILES_EXCLUDE: not UTF-8 text" in ended.err
 
 
-async def test_what_the_charset_lacks_is_escaped_where_it_is_printed(
+async def test_characters_that_the_charset_lacks_are_escaped_in_output(
     locale: dict[str, str], tmp_path: Path
 ) -> None:
     async with Sandbox(Settings(items=3, heavy=0)) as sandbox:
@@ -478,7 +474,7 @@ async def test_what_the_charset_lacks_is_escaped_where_it_is_printed(
 
 
 @pytest.mark.parametrize("text", ['output = "a\\u0000b"', '[[sources]]\nkind = "items"\nfile = "a\\u0000b"'])
-async def test_a_path_that_none_can_have_is_wrong_usage(text: str, tmp_path: Path) -> None:
+async def test_an_impossible_path_is_wrong_usage(text: str, tmp_path: Path) -> None:
     (tmp_path / "harvest.toml").write_text(text)
     more = ("--item", "1") if "output" in text else ("-o", "out")
     async with Sandbox(Settings(items=1, heavy=0)) as sandbox:
@@ -487,7 +483,7 @@ async def test_a_path_that_none_can_have_is_wrong_usage(text: str, tmp_path: Pat
     assert "null" in ended.err or "control characters" in ended.err
 
 
-def test_a_ledger_whose_tables_are_not_ours_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_ledger_with_foreign_tables_is_reported_with_advice(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
     with pytest.raises(LedgerDamaged, match="is damaged: table changes, .* missing; .*run --rebuild"):

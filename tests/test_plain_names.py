@@ -75,7 +75,7 @@ async def test_after_a_new_version_the_plain_name_holds_the_current_bytes(tmp_pa
         assert (await harvester("verify", "-o", tmp_path)).status == 0
 
 
-async def test_versions_in_a_row_each_leave_their_file_beside_the_current_one(tmp_path: Path) -> None:
+async def test_each_new_version_leaves_the_replaced_file_under_its_id(tmp_path: Path) -> None:
     async with Sandbox(ITEMS) as sandbox:
         world = sandbox.world
         item_id = next(each for each in world.public_ids if world.trait(each) == "")
@@ -93,7 +93,7 @@ async def test_versions_in_a_row_each_leave_their_file_beside_the_current_one(tm
         assert {path: here[path] for path in expected} == expected
 
 
-async def test_a_file_that_is_not_fetched_leaves_no_older_one_under_its_name(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_fetched_frees_its_name_of_an_older_file(tmp_path: Path) -> None:
     async with Sandbox(ITEMS) as sandbox:
         world = sandbox.world
         item_id = next(each for each in world.public_ids if world.trait(each) == "")
@@ -115,7 +115,7 @@ async def test_a_file_that_is_not_fetched_leaves_no_older_one_under_its_name(tmp
 # -- a harvest of the last table version -----------------------------------------------------------------
 
 
-async def test_a_harvest_of_table_version_5_is_moved_to_plain_names_and_nothing_comes_again(
+async def test_a_harvest_of_table_version_5_is_renamed_and_nothing_is_fetched_again(
     tmp_path: Path,
 ) -> None:
     fixtures = Path(__file__).parent / "fixtures"
@@ -247,7 +247,7 @@ async def test_files_that_change_names_with_each_other_survive_a_kill_at_any_mom
     assert list((tmp_path / ".partial").iterdir()) == []
 
 
-async def test_the_kills_of_the_test_above_end_behind_the_last_step(tmp_path: Path) -> None:
+async def test_the_kill_points_cover_the_last_rename(tmp_path: Path) -> None:
     await prepared(tmp_path, SWAPPED)
     kill = KillAt(10_000)
     async with opened(tmp_path) as ledger:
@@ -255,7 +255,7 @@ async def test_the_kills_of_the_test_above_end_behind_the_last_step(tmp_path: Pa
     assert 10 <= 10_000 - kill.left < 16
 
 
-async def test_what_had_left_its_place_when_the_process_was_killed_comes_to_the_new_one(
+async def test_a_file_taken_out_at_a_crash_gets_its_new_path(
     tmp_path: Path,
 ) -> None:
     await prepared(tmp_path, [(7, "a.csv", "b.csv", b"seven")])
@@ -269,7 +269,7 @@ async def test_what_had_left_its_place_when_the_process_was_killed_comes_to_the_
     assert files_of(tmp_path) == {"1/a.csv": b"seven"}
 
 
-async def test_a_file_that_somebody_removed_stops_no_move(tmp_path: Path) -> None:
+async def test_a_removed_file_does_not_stop_renames(tmp_path: Path) -> None:
     await prepared(tmp_path, SWAPPED)
     (tmp_path / "files/1/b.csv").unlink()
     async with opened(tmp_path) as ledger:
@@ -278,7 +278,7 @@ async def test_a_file_that_somebody_removed_stops_no_move(tmp_path: Path) -> Non
     assert (await harvester("verify", "-o", tmp_path)).status == 1
 
 
-async def test_other_bytes_under_the_same_id_leave_the_old_ones_beside_them(tmp_path: Path) -> None:
+async def test_new_bytes_with_the_same_id_keep_the_old_file(tmp_path: Path) -> None:
     await prepared(tmp_path, [(7, "a.csv", "a.csv", b"old bytes")])
     async with opened(tmp_path) as ledger:
         fresh = PlannedFile(remote(7, "a.csv", b"new bytes"), "files/1/a.csv", FileStatus.PENDING)
@@ -296,7 +296,7 @@ async def test_other_bytes_under_the_same_id_leave_the_old_ones_beside_them(tmp_
 
 
 @pytest.mark.parametrize("md5", ["with a sum", "without one"])
-async def test_a_file_that_comes_back_is_taken_from_beside(md5: str, tmp_path: Path) -> None:
+async def test_a_file_that_is_current_again_is_renamed_back(md5: str, tmp_path: Path) -> None:
     """A new version and back again: what lies aside is not fetched, and no copies pile up."""
     first, second = remote(7, "a.csv", b"first!"), remote(8, "a.csv", b"second")
     if md5 == "without one":
@@ -328,7 +328,7 @@ async def test_a_file_that_comes_back_is_taken_from_beside(md5: str, tmp_path: P
 # -- rows that tell something ----------------------------------------------------------------------------
 
 
-async def test_files_csv_tells_where_why_and_of_which_version(tmp_path: Path) -> None:
+async def test_files_csv_has_path_reason_and_version(tmp_path: Path) -> None:
     async with Sandbox(ITEMS) as sandbox:
         world = sandbox.world
         some = {trait: world.with_trait(trait)[0] for trait in ("link", "embargo", "three versions")}

@@ -67,7 +67,7 @@ SOURCES: Sequence[tuple[dict[str, Any], ...]] = (
 
 
 @pytest.mark.parametrize("sources", SOURCES, ids=lambda sources: sources[-1]["kind"])
-async def test_a_plan_of_each_kind_of_source_is_what_the_run_asks(
+async def test_a_plan_of_each_kind_of_source_equals_the_requests_of_the_run(
     sources: tuple[dict[str, Any], ...], sandbox: Sandbox, tmp_path: Path
 ) -> None:
     config = config_of(sandbox, tmp_path, *sources, tasks=["metadata", "stats"])
@@ -78,7 +78,7 @@ async def test_a_plan_of_each_kind_of_source_is_what_the_run_asks(
     assert again.requests["stats"] == ("group" in sources[0]["kind"])
 
 
-async def test_names_are_asked_again_whether_they_have_changed(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_named_items_are_requested_again_with_their_etag(sandbox: Sandbox, tmp_path: Path) -> None:
     config = config_of(sandbox, tmp_path, {"kind": "items", "ids": [5_000_001, 5_000_004]})
     await plan_and_run(config)
     again = await plan_and_run(config)
@@ -89,7 +89,7 @@ async def test_names_are_asked_again_whether_they_have_changed(sandbox: Sandbox,
     )
 
 
-async def test_files_are_planned_to_the_byte_where_every_record_is_looked_at(
+async def test_files_are_planned_to_the_byte_if_every_record_is_sampled(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     sources = ({"kind": "project", "id": 113_001}, {"kind": "account"})
@@ -160,9 +160,7 @@ async def test_a_second_run_is_planned_with_what_was_changed_withdrawn_and_added
 NONE = {"api": 0, "stats": 0, "files": 0}
 
 
-async def test_files_that_rules_left_out_are_planned_when_the_rules_take_them(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_skipped_files_are_planned_when_the_rules_accept_them(sandbox: Sandbox, tmp_path: Path) -> None:
     await plan_and_run(config_of(sandbox, tmp_path, SEARCH, files__exclude=["*"]))
     plan = await plan_and_run(config_of(sandbox, tmp_path, SEARCH, files__exclude=["*.png"]))
     assert (plan.items_pending, plan.sampled, plan.requests["api"]) == (0, 0, LISTED)
@@ -223,7 +221,7 @@ async def test_files_that_versions_share_are_planned_once(sandbox: Sandbox, tmp_
         ("breakdown", {"stats__counters": ["shares"]}, 1),
     ],
 )
-async def test_statistics_that_are_asked_for_something_else_are_planned_for_every_item(
+async def test_statistics_with_changed_parameters_are_planned_for_every_item(
     task: str, changed: dict[str, object], each: int, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     usual = {"stats__since": "2020-01-01", "stats__until": "2021-12-31", "tasks": ["metadata", task]}
@@ -247,7 +245,7 @@ async def test_files_of_an_account_that_come_later_are_planned_for_the_api_too(
     assert plan.files_pending > 0
 
 
-async def test_what_items_owe_that_no_listing_names_is_planned(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_pending_work_of_unlisted_items_is_planned(sandbox: Sandbox, tmp_path: Path) -> None:
     everything = config_of(sandbox, tmp_path, {"kind": "project", "id": 113_001}, tasks=["metadata"])
     before = await plan_and_run(everything)
     plan = await plan_and_run(config_of(sandbox, tmp_path, ONE, tasks=["metadata", "stats", "files"]))
@@ -256,7 +254,7 @@ async def test_what_items_owe_that_no_listing_names_is_planned(sandbox: Sandbox,
     assert plan.files_pending > len(sandbox.world.files(5_000_010))
 
 
-async def test_what_failed_and_what_was_never_asked_is_planned_once(tmp_path: Path) -> None:
+async def test_failed_and_new_work_is_planned_once(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=120, heavy=0, faults={"always-404": 0.3})) as sandbox:
         config = config_of(sandbox, tmp_path, SEARCH)
         assert (await harvest(config)).exit_status == 1
@@ -294,7 +292,7 @@ async def test_a_plan_without_a_sample_says_that_it_does_not_know_the_files(
     assert "\nfiles    0, 0 bytes\n" in plan_text(plan, config)
 
 
-async def test_a_plan_that_asks_for_no_files_knows_them(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_plan_without_the_files_task_knows_its_files(sandbox: Sandbox, tmp_path: Path) -> None:
     plan = await make_plan(config_of(sandbox, tmp_path, SEARCH, tasks=["metadata"]), sample_size=0)
     assert (plan.files_known, plan.files_pending) == (True, 0)
 
@@ -330,7 +328,7 @@ async def test_a_quick_run_is_planned_as_one(tmp_path: Path) -> None:
         assert plan.items < 3500
 
 
-async def test_a_plan_says_what_figshare_does_not_filter_and_what_is_missing(
+async def test_a_plan_prints_unsupported_filters_and_incomplete_listings(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     words = (

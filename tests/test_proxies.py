@@ -69,7 +69,7 @@ def test_a_proxy_is_read_as_curl_reads_it(text: str, url: str, credentials: str 
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "all_proxy"])
-def test_what_is_no_proxy_is_told_by_its_variable_and_not_shown(text: str, variable: str) -> None:
+def test_an_invalid_proxy_is_reported_by_its_variable_and_not_shown(text: str, variable: str) -> None:
     options = {"sources": [{"kind": "items", "ids": [1]}]}
     for job in ("harvest", "plan", "list"):
         with pytest.raises(UsageError) as caught:
@@ -258,7 +258,7 @@ async def test_a_run_goes_through_a_proxy(scheme: str, tmp_path: Path) -> None:
         ("403 No", f"me:{ESCAPED}@", "the proxy of HTTPS_PROXY: answered 403"),
     ],
 )
-async def test_a_proxy_that_does_not_lead_on_is_an_outage_that_names_its_variable(
+async def test_a_proxy_that_refuses_to_connect_is_an_outage_that_names_its_variable(
     answer: str, credentials: str, told: str, tmp_path: Path
 ) -> None:
     async with gate(answer=answer) as proxy:
@@ -270,7 +270,7 @@ async def test_a_proxy_that_does_not_lead_on_is_an_outage_that_names_its_variabl
     assert summary["folder"]["failures"] == 0, "nothing is given up"
 
 
-async def test_a_proxy_that_is_not_there_is_told_by_its_variable(tmp_path: Path) -> None:
+async def test_an_unreachable_proxy_is_reported_by_its_variable(tmp_path: Path) -> None:
     ended = await run_through("127.0.0.1:9", tmp_path / "a")
     assert ended.status == 3
     assert "the proxy of HTTPS_PROXY: connection failed (Connection refused)" in ended.err
@@ -279,14 +279,14 @@ async def test_a_proxy_that_is_not_there_is_told_by_its_variable(tmp_path: Path)
     assert "the proxy of HTTPS_PROXY: DNS lookup failed" in ended.err
 
 
-async def test_a_proxy_with_a_certificate_that_nobody_trusts_is_told_as_such(tmp_path: Path) -> None:
+async def test_a_proxy_with_an_untrusted_certificate_is_reported_as_such(tmp_path: Path) -> None:
     async with gate(certificate=make_certificate(tmp_path / "tls")) as proxy:
         ended = await run_through(f"https://127.0.0.1:{proxy.port}", tmp_path / "out")
     assert ended.status == 3
     assert "the proxy of HTTPS_PROXY: certificate verify failed: self-signed certificate" in ended.err
 
 
-async def test_this_machine_is_asked_without_a_proxy(tmp_path: Path) -> None:
+async def test_this_machine_is_reached_without_a_proxy(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=5, heavy=0)) as sandbox, gate(answer="502 Bad") as proxy:
         words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
         ended = await harvester(*words, env=environment(HTTPS_PROXY=f"127.0.0.1:{proxy.port}"))

@@ -37,7 +37,7 @@ def world() -> Settings:
     return Settings(items=20, heavy=0)
 
 
-async def test_nothing_is_removed_where_nobody_says_yes(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_nothing_is_removed_without_a_yes(sandbox: Sandbox, tmp_path: Path) -> None:
     belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
     ended = await harvester(*run_words(sandbox, tmp_path, "--prune"), stdin="y\n")
     assert ended.status == 0
@@ -52,7 +52,9 @@ async def test_nothing_is_removed_where_nobody_says_yes(sandbox: Sandbox, tmp_pa
     assert here(tmp_path) == belongs | old
 
 
-async def test_with_yes_all_that_was_shown_goes_and_nothing_else(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_with_yes_all_shown_files_are_removed_and_nothing_else(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
     belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
     mine = tmp_path / "files" / str(WITHDRAWN) / "my notes.txt"
     mine.write_text("of my own")
@@ -99,7 +101,7 @@ async def test_empty_folders_go_with_their_files(sandbox: Sandbox, tmp_path: Pat
     assert [path.name for path in (tmp_path / "files").iterdir()] == ["5000004"]
 
 
-async def test_only_what_may_go_now_goes(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_only_files_that_may_be_removed_now_are_removed(sandbox: Sandbox, tmp_path: Path) -> None:
     belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
     config = config_of(sandbox, tmp_path, {"kind": "items", "ids": [EDITED, 5_000_004, WITHDRAWN]})
     shown = [each.path for each in removable(config)]
@@ -115,7 +117,7 @@ async def test_only_what_may_go_now_goes(sandbox: Sandbox, tmp_path: Path) -> No
     assert here(tmp_path) == belongs | set(kept)
 
 
-async def test_nothing_is_reached_through_a_link(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_prune_follows_no_link(sandbox: Sandbox, tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     _, old = await harvest_with_leftovers(sandbox, folder)
     shutil.move(folder / "files" / str(WITHDRAWN), elsewhere)
@@ -144,7 +146,7 @@ async def test_a_file_that_is_gone_already_is_forgotten(sandbox: Sandbox, tmp_pa
     assert removable(config) == []
 
 
-async def test_what_a_file_system_may_take_for_a_file_of_the_harvest_stays(
+async def test_a_file_whose_path_equals_a_harvested_one_on_some_file_system_stays(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     await harvest_with_leftovers(sandbox, tmp_path)
@@ -154,7 +156,7 @@ async def test_what_a_file_system_may_take_for_a_file_of_the_harvest_stays(
     assert found == sorted(path for path in here(tmp_path) if str(WITHDRAWN) in path)
 
 
-async def test_a_folder_in_which_a_run_is_at_work_is_left_alone(tmp_path: Path) -> None:
+async def test_the_folder_of_an_active_run_is_not_pruned(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, heavy=0, latency=0.1)) as sandbox:
         belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
         before = len(sandbox.requests)
@@ -166,7 +168,7 @@ async def test_a_folder_in_which_a_run_is_at_work_is_left_alone(tmp_path: Path) 
         assert here(tmp_path) == belongs | old
 
 
-def test_paths_that_lead_out_of_the_files_are_refused(tmp_path: Path) -> None:
+def test_paths_outside_the_files_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "out" / "files" / "1").mkdir(parents=True)
     for name in ("harvest.db", "files/1/a"):
         (tmp_path / "out" / name).touch()

@@ -39,7 +39,7 @@ class Watched:
                 self.usage.add(rate)
 
 
-async def test_a_slow_file_gives_way_to_one_that_waits() -> None:
+async def test_a_slow_file_is_deferred_for_a_waiting_one() -> None:
     slots = ConnectionSlots(1)
     async with anyio.create_task_group() as group, slots.first():
         Watched(slots).receives(200, rate=1100)  # nobody waits
@@ -70,7 +70,7 @@ def settings(slow: int) -> Settings:
     return Settings(items=30, heavy=1, heavy_size=150_000, slow_items=slow, slow_rate=40_000)
 
 
-async def test_a_slow_file_comes_behind_the_others_and_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_a_deferred_file_is_resumed_after_the_others(tmp_path: Path) -> None:
     async with Sandbox(settings(slow=2)) as sandbox:
         (heavy,) = sandbox.world.with_trait("heavy")
         more: dict[str, object] = {
@@ -90,7 +90,7 @@ async def test_a_slow_file_comes_behind_the_others_and_goes_on_where_it_was(tmp_
         assert "Range" in sandbox.requests_to("storage")[-1].headers
 
 
-async def test_where_nobody_waits_a_slow_file_has_all_the_time(tmp_path: Path) -> None:
+async def test_a_slow_file_is_not_deferred_if_none_waits(tmp_path: Path) -> None:
     async with Sandbox(settings(slow=30)) as sandbox:
         (heavy,) = sandbox.world.with_trait("heavy")
         more: dict[str, object] = dict(SLOWLY)
@@ -101,7 +101,7 @@ async def test_where_nobody_waits_a_slow_file_has_all_the_time(tmp_path: Path) -
         assert len(sandbox.requests_to("storage")) == len(sandbox.world.files(heavy))
 
 
-async def test_where_all_are_slow_all_of_them_come(tmp_path: Path) -> None:
+async def test_if_all_files_are_slow_all_are_fetched(tmp_path: Path) -> None:
     slow = Settings(items=12, heavy=0, slow_items=12, slow_rate=30_000)
     async with Sandbox(slow) as sandbox:
         more: dict[str, object] = {

@@ -148,7 +148,7 @@ def test_every_command_of_a_guide_is_understood(page: Path) -> None:
             assert build_parser().parse_args(words).command == words[0], line
 
 
-def test_the_page_on_reliability_names_every_fault_and_every_verdict() -> None:
+def test_the_page_on_reliability_names_every_fault_and_every_failure_kind() -> None:
     page = PAGES[Path("docs/explanation/reliability.md")]
     for fault, made_of_it in PASSING.items():
         assert f"| `{fault}` – {FAULTS[fault]} | {made_of_it} |" in page
@@ -161,7 +161,7 @@ def test_the_exit_statuses_and_services_of_the_help_are_in_the_readme() -> None:
         assert f"\n| {status} | " in README
 
 
-def test_the_claims_name_tests_that_there_are() -> None:
+def test_the_claims_name_existing_tests() -> None:
     named = re.findall(r"(?:(test_\w+)\.py)?(?:::)?(test_\w+)?`", PAGES[Path("docs/developers/claims.md")])
     files = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py")}
     assert len([test for _, test in named if test]) > 40

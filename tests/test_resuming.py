@@ -106,7 +106,7 @@ async def test_a_file_that_changes_between_two_answers_comes_as_one_of_them(
     assert storage.asked[-1] == "", "from its first byte on"
 
 
-async def test_without_an_md5_what_an_earlier_run_left_is_not_gone_on_with(tmp_path: Path) -> None:
+async def test_without_an_md5_a_partial_file_of_an_earlier_run_is_not_resumed(tmp_path: Path) -> None:
     storage = Storage(cut_after=50)
     async with downloading(storage, tmp_path, attempts=1) as download:
         with pytest.raises(ConnectionFailed):
@@ -119,9 +119,7 @@ async def test_without_an_md5_what_an_earlier_run_left_is_not_gone_on_with(tmp_p
 
 
 @pytest.mark.parametrize("md5", [None, OLD])
-async def test_answers_that_are_cut_and_bring_bytes_use_up_no_attempt(
-    md5: bytes | None, tmp_path: Path
-) -> None:
+async def test_cut_responses_with_new_bytes_use_no_attempt(md5: bytes | None, tmp_path: Path) -> None:
     storage = Storage(cut_after=len(OLD) // 50)
     async with downloading(storage, tmp_path, attempts=2) as download:
         await download(md5)
@@ -129,7 +127,7 @@ async def test_answers_that_are_cut_and_bring_bytes_use_up_no_attempt(
     assert (tmp_path / "files/5/x").read_bytes() == OLD
 
 
-async def test_parts_shorter_than_asked_are_gone_on_with(tmp_path: Path) -> None:
+async def test_ranges_shorter_than_requested_are_continued(tmp_path: Path) -> None:
     storage = Storage(cut_after=5000, most=1000)
     async with downloading(storage, tmp_path, attempts=2) as download:
         await download(OLD)
@@ -137,7 +135,7 @@ async def test_parts_shorter_than_asked_are_gone_on_with(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("slow", [{"cut_after": 1}, {"most": 1, "cut_after": 99}])
-async def test_a_server_that_gives_a_byte_at_a_time_is_not_asked_for_ever(
+async def test_a_server_that_sends_single_bytes_is_not_requested_for_ever(
     slow: dict[str, int], tmp_path: Path
 ) -> None:
     storage = Storage(**slow)  # type: ignore[arg-type]  # by name
@@ -147,7 +145,7 @@ async def test_a_server_that_gives_a_byte_at_a_time_is_not_asked_for_ever(
     assert len(storage.asked) <= 4
 
 
-async def test_bytes_that_are_thrown_away_and_come_again_are_no_progress(tmp_path: Path) -> None:
+async def test_bytes_that_are_discarded_and_received_again_are_no_progress(tmp_path: Path) -> None:
     storage = Storage(cut_after=5000)
 
     def change() -> None:
@@ -160,7 +158,7 @@ async def test_bytes_that_are_thrown_away_and_come_again_are_no_progress(tmp_pat
     assert len(storage.asked) <= 1 + 4
 
 
-async def test_another_part_than_asked_is_refused_and_what_is_here_kept_until_it_comes_again(
+async def test_another_range_than_requested_is_rejected_and_received_bytes_are_kept(
     tmp_path: Path,
 ) -> None:
     storage = Storage(cut_after=5000)
@@ -225,7 +223,7 @@ async def two(own: list[bytes | int], api: list[bytes | int], folder: Path) -> A
         ([NEW], [OLD[::-1]], ["own", "api", "api", "final"]),
     ],
 )
-async def test_the_same_wrong_bytes_are_final_when_every_route_was_asked(
+async def test_the_same_wrong_bytes_are_final_after_every_route_was_tried(
     own: list[bytes | int], api: list[bytes | int], asked: list[str], tmp_path: Path
 ) -> None:
     async with two(own, api, tmp_path) as seen:
@@ -235,7 +233,7 @@ async def test_the_same_wrong_bytes_are_final_when_every_route_was_asked(
 # -- whole harvests --------------------------------------------------------------------------------------
 
 
-async def test_a_line_that_cuts_every_connection_costs_time_and_no_file(tmp_path: Path) -> None:
+async def test_a_network_that_cuts_every_connection_loses_no_file(tmp_path: Path) -> None:
     settings = Settings(items=30, heavy=1, heavy_size=2_000_000, cut_after=64_000)
     async with Sandbox(settings) as sandbox:
         summary = await harvest(

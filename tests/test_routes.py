@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 # -- a breaker, by itself -------------------------------------------------------------------------
 
 
-def test_a_route_rests_when_three_different_files_in_a_row_were_challenged() -> None:
+def test_a_route_is_disabled_after_challenges_of_three_different_files_in_a_row() -> None:
     breaker = route_breaker()
     assert not breaker.record_failure(0, 1)
     assert not breaker.record_failure(0, 1), "the same file again"
@@ -37,7 +37,7 @@ def test_a_route_rests_when_three_different_files_in_a_row_were_challenged() -> 
     assert not breaker.try_acquire_probe(REST_SECONDS - 1, 9)
 
 
-def test_a_file_that_came_ends_the_row() -> None:
+def test_a_fetched_file_resets_the_count_of_challenges() -> None:
     breaker = route_breaker()
     breaker.record_failure(0, 1)
     breaker.record_failure(0, 2)
@@ -52,7 +52,7 @@ def open_breaker() -> CircuitBreaker:
     return breaker
 
 
-def test_after_its_rest_one_file_finds_out() -> None:
+def test_after_the_pause_one_file_probes_the_route() -> None:
     breaker = open_breaker()
     assert breaker.try_acquire_probe(REST_SECONDS, 7)
     assert breaker.try_acquire_probe(REST_SECONDS, 7), "it is its own"
@@ -62,7 +62,7 @@ def test_after_its_rest_one_file_finds_out() -> None:
     assert breaker.is_closed
 
 
-def test_one_challenge_after_a_rest_is_enough_for_the_next_one() -> None:
+def test_one_challenge_after_a_pause_disables_the_route_again() -> None:
     breaker = open_breaker()
     assert breaker.try_acquire_probe(REST_SECONDS, 7)
     assert breaker.record_failure(REST_SECONDS, 7)
@@ -71,14 +71,14 @@ def test_one_challenge_after_a_rest_is_enough_for_the_next_one() -> None:
     assert breaker.try_acquire_probe(2 * REST_SECONDS, 8)
 
 
-def test_a_file_that_could_not_find_out_leaves_it_to_the_next() -> None:
+def test_a_probe_without_a_result_leaves_the_probe_to_the_next_file() -> None:
     breaker = open_breaker()
     assert breaker.try_acquire_probe(REST_SECONDS, 7)
     breaker.release_probe(7)  # cut, or cancelled
     assert breaker.try_acquire_probe(REST_SECONDS, 8)
 
 
-def test_a_challenge_of_a_route_that_rests_does_not_lengthen_its_rest() -> None:
+def test_a_challenge_of_a_disabled_route_does_not_lengthen_its_pause() -> None:
     breaker = open_breaker()
     assert not breaker.record_failure(REST_SECONDS / 2, 4)
     assert breaker.try_acquire_probe(REST_SECONDS, 5)
@@ -107,7 +107,9 @@ async def test_a_challenge_sends_a_file_to_the_other_route_at_once(tmp_path: Pat
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 412, 421, 425, 451])
-async def test_what_the_storage_refuses_is_asked_of_the_other_route(status: int, tmp_path: Path) -> None:
+async def test_a_file_that_the_storage_refuses_is_requested_from_the_other_route(
+    status: int, tmp_path: Path
+) -> None:
     def refused(_: int) -> web.Response:
         return web.Response(status=status, text='{"message": "No entity"}')
 
@@ -124,13 +126,13 @@ async def test_what_the_storage_refuses_is_asked_of_the_other_route(status: int,
             assert asked == ["own", "api"]
 
 
-async def test_a_private_file_is_asked_of_the_api_alone(tmp_path: Path) -> None:
+async def test_a_private_file_is_requested_from_the_api_alone(tmp_path: Path) -> None:
     async with two_routes(comes, comes, tmp_path, private=True) as (download, asked, _):
         await download(1)
         assert asked == ["api"]
 
 
-async def test_gone_is_only_what_every_route_says_is_gone(tmp_path: Path) -> None:
+async def test_a_file_is_not_found_only_if_every_route_says_so(tmp_path: Path) -> None:
     async with two_routes(is_gone, comes, tmp_path) as (download, asked, _):
         await download(1)
         assert asked == ["own", "api"]
@@ -143,7 +145,7 @@ async def test_gone_is_only_what_every_route_says_is_gone(tmp_path: Path) -> Non
         assert asked == ["own", "api", "own"], "a challenge is no word on whether it is there"
 
 
-async def test_a_route_that_rests_is_asked_before_a_file_is_called_gone(tmp_path: Path) -> None:
+async def test_a_disabled_route_is_tried_before_a_file_is_not_found(tmp_path: Path) -> None:
     own_works = False
 
     def own(number: int) -> web.Response:
@@ -164,7 +166,7 @@ async def test_a_route_that_rests_is_asked_before_a_file_is_called_gone(tmp_path
         assert asked[-2:] == ["api", "own"]
 
 
-async def test_a_file_without_luck_is_in_the_end_asked_of_every_route(tmp_path: Path) -> None:
+async def test_a_file_that_keeps_failing_is_requested_from_every_route(tmp_path: Path) -> None:
     async with two_routes(fails, comes, tmp_path) as (download, asked, _):
         await download(1)
         assert asked == ["own", "own", "api"]
@@ -213,7 +215,7 @@ def part(request: web.Request, content_type: str, content: bytes = CONTENT) -> w
 
 
 @pytest.mark.parametrize(("name", "md5"), [("a.html", None), ("a.html", MD5), ("a.csv", MD5)])
-async def test_an_outage_ends_also_where_the_last_file_that_came_was_called_a_page(
+async def test_an_outage_also_ends_if_the_last_file_had_the_type_of_a_web_page(
     name: str, md5: str | None, tmp_path: Path
 ) -> None:
     is_out = False
@@ -245,7 +247,7 @@ async def test_an_outage_ends_also_where_the_last_file_that_came_was_called_a_pa
         (ExpectedBody(9, has_md5=True, is_page=True), web.Response(body=b""), False),
     ],
 )
-async def test_a_page_proves_that_files_come_only_where_it_may_be_the_file(
+async def test_a_web_page_proves_that_files_are_served_only_if_it_may_be_the_file(
     wanted: ExpectedBody, answered: web.Response, is_proof: bool
 ) -> None:
     answered.content_type = "text/html"
@@ -262,7 +264,7 @@ async def test_a_page_proves_that_files_come_only_where_it_may_be_the_file(
 
 
 @pytest.mark.parametrize("url", [*NOWHERE, "https://xn--a.figshare.com/1", "https://a%3Ab:c@figshare.com/1"])
-async def test_a_file_whose_own_address_leads_nowhere_comes_from_the_api(url: str, tmp_path: Path) -> None:
+async def test_a_file_with_an_unreachable_address_is_fetched_from_the_api(url: str, tmp_path: Path) -> None:
     async with one_route(lambda _, request: part(request, "text/csv"), tmp_path) as (download, _):
         await download(1, url=url)
         assert (tmp_path / "files/5/1").read_bytes() == CONTENT
@@ -271,9 +273,7 @@ async def test_a_file_whose_own_address_leads_nowhere_comes_from_the_api(url: st
 @pytest.mark.parametrize(
     "target", [*NOWHERE, "http://a%3Ab:c@127.0.0.1:9/1", "http://\u20ac:c@127.0.0.1:9/1"]
 )
-async def test_a_redirect_that_leads_nowhere_is_a_failure_of_that_file_alone(
-    target: str, tmp_path: Path
-) -> None:
+async def test_an_invalid_redirect_is_a_failure_of_that_file_alone(target: str, tmp_path: Path) -> None:
     def answer(file_id: int, request: web.Request) -> web.Response:
         if file_id == 1:
             return web.Response(status=302, headers={"Location": target})

@@ -42,7 +42,7 @@ async def test_lists_have_ten_entries_unless_asked_and_a_thousand_at_most() -> N
             assert set(told) == {"message", "code", "data"}
 
 
-async def test_what_cannot_be_read_is_the_caller_s_fault() -> None:
+async def test_unreadable_requests_are_rejected() -> None:
     async with browsing(items=20) as (sandbox, session):
         assert (await ask(session, f"{sandbox.api}/articles?item_type=x"))[0] == 422
         assert (await ask(session, f"{sandbox.api}/articles?group=x"))[0] == 422
@@ -50,7 +50,7 @@ async def test_what_cannot_be_read_is_the_caller_s_fault() -> None:
             assert response.status == 400
 
 
-async def test_past_the_cap_only_a_cursor_leads_on() -> None:
+async def test_past_the_cap_only_a_cursor_continues() -> None:
     async with browsing(items=10_500) as (sandbox, session):
         status, _, _ = await ask(session, f"{sandbox.api}/articles?page=10&page_size=1000")
         assert status == 422
@@ -161,7 +161,7 @@ async def test_unknown_to_the_statistics_is_not_zero() -> None:
             assert await response.json() == {"11962": 20}
 
 
-async def test_a_download_is_a_redirect_to_a_signed_address_that_dies() -> None:
+async def test_a_download_redirects_to_a_signed_address_that_expires() -> None:
     async with browsing(items=60, signed_seconds=0.3) as (sandbox, session):
         (heavy,) = sandbox.world.with_trait("heavy")
         (file,) = sandbox.world.files(heavy)
@@ -213,7 +213,7 @@ def test_the_same_seed_gives_the_same_world_and_another_one_another() -> None:
     assert one.content(file_id) == same.content(file_id) != other.content(file_id)
 
 
-def test_the_oddities_of_the_wild_are_in_a_small_world() -> None:
+def test_a_small_world_has_the_oddities_of_real_records() -> None:
     world = World(Settings(items=200))
     records = [world.record(item_id, whole=True) for item_id in world.public_ids]
     files = [file for record in records for file in record["files"] or ()]
@@ -231,7 +231,7 @@ def test_the_oddities_of_the_wild_are_in_a_small_world() -> None:
     assert any(world.record(item_id)["files"] is None for item_id in world.public_ids)
 
 
-def test_a_million_items_cost_nothing_until_they_are_asked_for() -> None:
+def test_a_million_items_take_no_time_until_they_are_requested() -> None:
     world = World(Settings(items=1_000_000))
     assert len(world.public_ids) == 1_000_000
     last = world.public_ids[-1]
@@ -359,7 +359,7 @@ async def test_refusals_that_overlap_end_once() -> None:
         assert not await is_refused(sandbox.api)
 
 
-async def test_a_port_stays_its_own_while_it_refuses_and_is_free_in_the_end() -> None:
+async def test_a_port_stays_reserved_while_it_refuses_and_is_free_at_the_end() -> None:
     async with spoilt("refused", refused_seconds=30) as (sandbox, _):
         port = URL(sandbox.api).port
         assert await raw_answer(address(sandbox, "api")) == (b"", b"")
@@ -369,7 +369,7 @@ async def test_a_port_stays_its_own_while_it_refuses_and_is_free_in_the_end() ->
         assert again.api == sandbox.api
 
 
-async def test_a_taken_port_is_told_and_leaves_nothing_open() -> None:
+async def test_a_taken_port_is_reported_and_leaves_nothing_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         with pytest.raises(OSError, match="in use"):
             async with Sandbox(Settings(ports=(0, 0, other.getsockname()[1], 0))):
@@ -481,7 +481,7 @@ def files_to_have(world: World) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("fault", "status"), [("always-404", 404), ("always-403-json", 403), ("always-500", 500)]
 )
-async def test_a_doomed_item_is_never_answered_and_every_other_is(fault: str, status: int) -> None:
+async def test_a_permanently_failing_item_always_fails_and_others_never(fault: str, status: int) -> None:
     async with browsing(items=80, faults={fault: 0.2}) as (sandbox, session):
         doomed = sandbox.permanently_failing_items()
         assert sandbox.permanently_failing_items(fault) == doomed
@@ -499,7 +499,7 @@ async def test_a_doomed_item_is_never_answered_and_every_other_is(fault: str, st
         assert {i for i in public if told[i] == status} == (doomed & public if is_list_too else set())
 
 
-async def test_doomed_statistics_lack_a_counter() -> None:
+async def test_permanently_failing_statistics_lack_a_counter() -> None:
     async with browsing(items=60, faults={"always-500": 0.1}) as (sandbox, session):
         lacking = set()
         for counter in ("views", "downloads"):
@@ -529,7 +529,7 @@ async def test_a_file_that_is_gone_is_gone_on_both_routes() -> None:
         } == sandbox.permanently_failing_files() - gone
 
 
-async def test_a_file_of_another_length_is_so_for_ever_unless_it_is_empty() -> None:
+async def test_a_file_of_another_length_stays_so_unless_it_is_empty() -> None:
     async with browsing(items=60, heavy=0, faults={"always-wrong-length": 0.3}) as (sandbox, session):
         files = files_to_have(sandbox.world)
         short = set()
@@ -543,7 +543,7 @@ async def test_a_file_of_another_length_is_so_for_ever_unless_it_is_empty() -> N
         assert len(short) > 20
 
 
-async def test_wrong_bytes_doom_a_file_only_where_they_can_be_noticed() -> None:
+async def test_wrong_bytes_fail_a_file_only_if_they_can_be_noticed() -> None:
     async with browsing(items=100, heavy=0, faults={"always-wrong-md5": 1.0}) as (sandbox, _):
         files = files_to_have(sandbox.world)
         assert sandbox.permanently_failing_files("always-wrong-md5") & {file["id"] for file in files} == {
@@ -553,7 +553,7 @@ async def test_wrong_bytes_doom_a_file_only_where_they_can_be_noticed() -> None:
         assert sum(not file["size"] for file in files) > 0
 
 
-async def test_a_file_with_one_route_left_is_not_doomed() -> None:
+async def test_a_file_with_one_good_route_is_not_permanently_failing() -> None:
     async with browsing(items=40, heavy=0, faults={"always-challenge": 1.0}) as (sandbox, _):
         assert sandbox.permanently_failing_files() == set()
     async with browsing(items=40, heavy=0, faults={"always-challenge": 1.0, "always-500": 0.3}) as (
@@ -571,7 +571,7 @@ async def test_a_file_with_one_route_left_is_not_doomed() -> None:
         assert not {file_id for file_id in doomed if file_id // 100 in sandbox.permanently_failing_items()}
 
 
-async def test_passing_faults_meet_what_is_not_doomed() -> None:
+async def test_temporary_faults_affect_everything_else() -> None:
     async with browsing(items=80, faults={"always-404": 0.2, "503": 0.5}, max_per_address=2) as (
         sandbox,
         session,
@@ -604,7 +604,7 @@ async def listed(
     return found
 
 
-async def test_odd_entries_stand_among_the_good_ones_of_a_first_page() -> None:
+async def test_malformed_entries_are_among_the_good_ones_of_a_first_page() -> None:
     async with browsing(items=30, odd_entries=True) as (sandbox, session):
         ids = list(sandbox.world.public_ids)
         url = f"{sandbox.api}/articles?page_size=20&order_direction=asc&page="
@@ -650,7 +650,7 @@ async def test_entries_of_a_group_s_listing_show_that_group() -> None:
 
 
 @pytest.mark.parametrize("cursors", [True, False])
-async def test_a_listing_can_ignore_which_page_is_asked_for(cursors: bool) -> None:
+async def test_a_listing_can_ignore_the_page_number(cursors: bool) -> None:
     async with browsing(items=50, ignores_page=True, cursors=cursors) as (sandbox, session):
         first = list(sandbox.world.public_ids[:20])
         assert await listed(session, sandbox.api, 4, 20) == [(200, first)] * 4
@@ -667,7 +667,7 @@ async def test_a_listing_can_ignore_which_page_is_asked_for(cursors: bool) -> No
         assert [entry["id"] for entry in told] == sandbox.world.account_ids[:5]
 
 
-async def test_a_listing_can_begin_again_for_ever() -> None:
+async def test_a_listing_can_be_endless() -> None:
     async with browsing(items=25, cycle=True) as (sandbox, session):
         ids = list(sandbox.world.public_ids)
         pages = await listed(session, sandbox.api, 3, 20)
@@ -747,7 +747,7 @@ async def raw_record(sandbox: Sandbox, session: aiohttp.ClientSession, item_id: 
         return await response.read()
 
 
-def test_each_hostile_kind_is_one_more_item_behind_the_ordinary_ones() -> None:
+def test_each_hostile_kind_adds_one_item_after_the_ordinary_ones() -> None:
     plain, world = World(Settings(items=40)), World(Settings(items=40, hostile=frozenset(HOSTILE)))
     assert list(world.hostile_items) == list(HOSTILE)
     assert list(world.public_ids) == [*plain.public_ids, *world.hostile_items.values()]
@@ -780,7 +780,7 @@ async def test_a_hostile_item_is_listed_and_counted_as_any_other(kind: str) -> N
         "endless-files", "repeating-files",
     ],
 )  # fmt: skip
-async def test_what_json_can_say_is_in_the_world_as_it_is_sent(kind: str) -> None:
+async def test_the_world_has_the_json_that_is_sent(kind: str) -> None:
     async with hostile_item(kind) as (sandbox, session, item_id):
         record = json.loads(await raw_record(sandbox, session, item_id))
         assert record == sandbox.world.record(item_id)
@@ -825,7 +825,7 @@ async def test_a_record_can_be_deep(kind: str, key: str) -> None:
             json.loads(body)
 
 
-async def test_a_small_bomb_unpacks_to_its_record_and_ninety_megabytes_of_blanks() -> None:
+async def test_a_small_bomb_decompresses_to_its_record_and_ninety_megabytes_of_blanks() -> None:
     async with hostile_item("bomb-small") as (sandbox, session, item_id):
         body = await raw_record(sandbox, session, item_id)
         assert len(body) < 100_000
@@ -835,7 +835,7 @@ async def test_a_small_bomb_unpacks_to_its_record_and_ninety_megabytes_of_blanks
         assert json.loads(record) == sandbox.world.record(item_id)
 
 
-async def test_a_bomb_is_a_few_megabytes_and_has_no_end_worth_waiting_for() -> None:
+async def test_a_bomb_is_a_few_megabytes_and_decompresses_to_gigabytes() -> None:
     async with hostile_item("bomb") as (sandbox, session, item_id):
         async with session.get(f"{sandbox.api}/articles/{item_id}") as response:
             body = await response.read()
@@ -859,7 +859,7 @@ async def test_a_record_can_hold_bytes_that_are_no_utf8() -> None:
         assert told == sandbox.world.record(item_id)
 
 
-async def test_titles_and_names_can_hold_what_breaks_texts_terminals_and_tables() -> None:
+async def test_titles_and_names_can_break_texts_terminals_and_tables() -> None:
     for kind, marks in (
         ("surrogates", ("\ud800",)),
         ("nul", ("\0",)),
@@ -881,7 +881,7 @@ async def test_titles_and_names_can_hold_what_breaks_texts_terminals_and_tables(
             assert {text[0] for text in texts} == set("=+-@\t\r\n＝＋＠")
 
 
-async def test_the_broken_file_of_an_escape_title_is_told_to_be_doomed() -> None:
+async def test_the_corrupt_file_of_an_escape_title_is_permanently_failing() -> None:
     async with hostile_item("escape-title") as (sandbox, _, item_id):
         broken, whole = sandbox.world.files(item_id)
         assert hashlib.md5(sandbox.world.content(broken["id"])).hexdigest() != broken["computed_md5"]
@@ -910,7 +910,7 @@ async def test_a_file_list_can_be_endless_or_repeat_itself() -> None:
     assert pages["repeating-files"] == [pages["repeating-files"][0]] * 4
 
 
-async def test_download_addresses_can_lead_where_nobody_must_ask() -> None:
+async def test_download_addresses_can_be_forbidden() -> None:
     async with hostile_item("link-elsewhere") as (sandbox, session, item_id):
         addresses = [file["download_url"] for file in sandbox.world.files(item_id)]
         assert addresses[:2] == ["http://169.254.169.254/latest/meta-data/", "file:///etc/passwd"]
@@ -921,7 +921,7 @@ async def test_download_addresses_can_lead_where_nobody_must_ask() -> None:
         assert seen.path == "/files/1"
 
 
-async def test_a_record_can_be_packed_in_a_way_that_was_not_asked_for() -> None:
+async def test_a_record_can_have_an_encoding_that_was_not_requested() -> None:
     async with hostile_item("brotli") as (sandbox, session, item_id):
         url = f"{sandbox.api}/articles/{item_id}"
         async with session.get(url, headers={"Accept-Encoding": "gzip"}) as response:
@@ -937,7 +937,7 @@ async def test_a_record_can_be_packed_in_a_way_that_was_not_asked_for() -> None:
 
 
 @pytest.mark.parametrize("kind", REDIRECTS)
-async def test_where_downloads_lead_to(kind: str) -> None:
+async def test_the_redirect_targets_of_downloads(kind: str) -> None:
     async with browsing(items=5, redirects=kind) as (sandbox, session):
         file_id = sandbox.world.files(sandbox.world.public_ids[0])[0]["id"]
         for path in (f"{sandbox.api}/file/download/{file_id}", f"{sandbox.files}/files/{file_id}"):
@@ -962,7 +962,7 @@ async def test_where_downloads_lead_to(kind: str) -> None:
         Settings(redirects="nowhere")
 
 
-async def test_records_can_lead_to_another_origin_that_has_them() -> None:
+async def test_records_can_redirect_to_another_origin_that_has_them() -> None:
     async with browsing(items=5, redirects="api-elsewhere") as (sandbox, session):
         public, private = sandbox.world.public_ids[0], sandbox.world.account_ids[0]
         for path, more in ((f"articles/{public}", {}), (f"account/articles/{private}", AUTHORISED)):

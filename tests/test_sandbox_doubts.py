@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("name", DOUBTS)
-async def test_a_doubt_is_given_once_to_each_address_and_then_the_truth(name: str) -> None:
+async def test_a_doubtful_answer_is_given_once_to_each_address(name: str) -> None:
     async with browsing(items=10, heavy=0, page_cap=4) as (sandbox, session):
         world = sandbox.world
         for item_id in world.public_ids:
@@ -57,7 +57,7 @@ async def test_a_doubt_is_given_once_to_each_address_and_then_the_truth(name: st
         assert await ask() == right
 
 
-async def test_a_doubt_about_one_item_is_about_no_other() -> None:
+async def test_a_doubtful_answer_for_one_item_affects_no_other() -> None:
     async with browsing(items=10, heavy=0) as (sandbox, session):
         first, second = sandbox.world.public_ids[:2]
         sandbox.doubts.begin("item-gone", item_id=second)
@@ -72,7 +72,7 @@ async def test_a_doubt_about_one_item_is_about_no_other() -> None:
                 assert response.status == status
 
 
-async def test_a_sandbox_can_begin_with_a_doubt() -> None:
+async def test_a_sandbox_can_start_with_doubtful_answers() -> None:
     async with browsing(items=2, doubts={"record-null": 1}) as (sandbox, session):
         address = f"{sandbox.api}/articles/{sandbox.world.public_ids[0]}"
         async with session.get(address) as response:
@@ -81,7 +81,7 @@ async def test_a_sandbox_can_begin_with_a_doubt() -> None:
             assert orjson.loads(await response.read())["id"] == sandbox.world.public_ids[0]
 
 
-async def test_other_faults_can_be_thrown_from_some_moment_on() -> None:
+async def test_faults_can_be_changed_while_the_sandbox_serves() -> None:
     async with browsing(items=2) as (sandbox, session):
         address = f"{sandbox.api}/articles/{sandbox.world.public_ids[0]}"
         statuses = []

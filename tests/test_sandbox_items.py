@@ -47,7 +47,7 @@ async def test_an_item_lists_its_versions_and_each_has_a_record_of_its_own() -> 
         assert (await ask(session, address))[1] == [{"version": 1, "url": f"{address}/1"}]
 
 
-def test_whatever_versions_do_to_the_files_an_id_is_of_one_file_for_ever() -> None:
+def test_a_file_id_belongs_to_one_file_in_all_versions() -> None:
     chance = random.Random(7)
     world = World(Settings(items=26, heavy=0))
     for _ in range(150):
@@ -68,7 +68,7 @@ def test_whatever_versions_do_to_the_files_an_id_is_of_one_file_for_ever() -> No
         world.edit(world.public_ids[0], "turn")
 
 
-async def test_only_the_first_file_changes_from_version_to_version_and_old_ones_can_be_had() -> None:
+async def test_only_the_first_file_changes_with_versions_and_old_ones_can_be_downloaded() -> None:
     async with browsing(items=100) as (sandbox, session):
         world = sandbox.world
         item_id = world.public_ids[0]
@@ -93,7 +93,7 @@ async def test_only_the_first_file_changes_from_version_to_version_and_old_ones_
         assert (await ask(session, old["download_url"]))[0] == 404
 
 
-async def test_there_is_no_version_outside_of_those_that_are() -> None:
+async def test_versions_that_do_not_exist_are_not_found() -> None:
     async with browsing(items=60) as (sandbox, session):
         item_id, draft = three_versions(sandbox.world), sandbox.world.account_ids[0]
         for path in (
@@ -123,7 +123,7 @@ def test_a_past_version_stays_as_it_was() -> None:
     assert world.record(item_id, 2) == world.record(item_id)
 
 
-async def test_who_can_never_have_an_item_can_have_none_of_its_versions() -> None:
+async def test_a_permanently_failing_item_fails_in_all_versions() -> None:
     async with browsing(items=60, faults={"always-404": 0.3}) as (sandbox, session):
         doomed = sandbox.permanently_failing_items()
         assert 5 < len(doomed) < 40
@@ -133,7 +133,7 @@ async def test_who_can_never_have_an_item_can_have_none_of_its_versions() -> Non
             assert (await ask(session, url))[0] == (await ask(session, f"{url}/1/files"))[0] == 200
 
 
-async def test_faults_meet_the_new_routes_as_all_others() -> None:
+async def test_faults_affect_version_routes_too() -> None:
     async with browsing(items=60, faults={"503": 1.0}, max_per_address=1) as (sandbox, session):
         item_id = three_versions(sandbox.world)
         for url in (
@@ -197,7 +197,7 @@ async def test_every_edit_and_correction_changes_the_etag() -> None:
         assert await state(session, f"{public}/versions/1", first) == (304, first)
 
 
-async def test_what_was_withdrawn_can_be_restored_as_it_was() -> None:
+async def test_a_withdrawn_item_can_be_restored_unchanged() -> None:
     async with browsing(items=20) as (sandbox, session):
         world = sandbox.world
         item_id, before = world.public_ids[4], list(world.public_ids)
@@ -214,7 +214,7 @@ async def test_what_was_withdrawn_can_be_restored_as_it_was() -> None:
 # -- what is announced ----------------------------------------------------------------------------------
 
 
-async def test_a_sandbox_that_serves_tells_all_that_a_harvest_needs() -> None:
+async def test_a_serving_sandbox_prints_all_that_a_harvest_needs() -> None:
     told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(serve(Settings(items=5), announce=told.set_result))
     exports = dict(re.findall(r"^export (\w+)=(\S+)$", await told, re.MULTILINE))

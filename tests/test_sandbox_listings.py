@@ -126,7 +126,7 @@ async def test_an_administrator_lists_all_that_the_institution_has() -> None:
         assert (await ask(session, f"{url}?order=views", headers=AUTHORISED))[0] == 422
 
 
-async def test_the_cap_holds_for_all_that_accounts_list() -> None:
+async def test_the_cap_applies_to_account_listings() -> None:
     async with browsing(items=50, cap=10) as (sandbox, session):
         for path in ("account/institution/articles", "account/articles"):
             for page, expected in ((2, 200), (3, 422)):
@@ -138,7 +138,7 @@ async def test_the_cap_holds_for_all_that_accounts_list() -> None:
             assert response.status == 422
 
 
-async def test_the_public_can_ask_for_an_institution() -> None:
+async def test_the_public_can_list_an_institution() -> None:
     async with browsing(items=20) as (sandbox, session):
         url = f"{sandbox.api}/articles"
         assert await listed(session, url, institution=319) == list(sandbox.world.public_ids)[::-1]
@@ -170,7 +170,7 @@ async def test_a_token_without_rights_sees_its_own_items_and_no_more() -> None:
                 assert told[0] == expected
 
 
-async def test_the_colleague_s_items_come_behind_the_own_private_ones() -> None:
+async def test_the_colleagues_items_follow_the_own_private_ones() -> None:
     world = World(Settings(items=10, private_items=12))
     assert list(world.colleague_ids) == [9_000_000_037, 9_000_000_040, 9_000_000_043]
     assert not set(world.colleague_ids) & set(world.account_ids)
@@ -204,7 +204,7 @@ async def test_an_administrator_acts_for_another_account() -> None:
         assert seen.fields["impersonate"] == 1000002
 
 
-async def test_a_record_in_the_account_s_view_is_the_one_that_the_world_tells() -> None:
+async def test_an_accounts_record_is_that_of_the_world() -> None:
     async with browsing(items=50) as (sandbox, session):
         world = sandbox.world
         for item_id in (world.private_ids[1], world.colleague_ids[1], world.public_ids[40]):
@@ -243,7 +243,7 @@ def counted(world: World, counter: str) -> list[int]:
     return sorted(world.public_ids, key=lambda item_id: (world.totals(item_id).get(counter, 0), item_id))
 
 
-async def test_listings_come_in_the_order_that_is_asked_for() -> None:
+async def test_listings_have_the_requested_order() -> None:
     async with browsing(items=90) as (sandbox, session):
         world = sandbox.world
         world.edit(world.public_ids[3])
@@ -305,9 +305,7 @@ def moment(text: str) -> str:
 @pytest.mark.parametrize("since", MOMENTS)
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("together", [1, 7])
-def test_since_is_at_a_moment_or_after_it_or_strictly_after_it(
-    since: str, strict: bool, together: int
-) -> None:
+def test_since_includes_the_moment_unless_it_is_strict(since: str, strict: bool, together: int) -> None:
     world = World(Settings(items=900, strict_since=strict, together=together))
     world.edit(world.public_ids[5])
     world.correct(world.public_ids[800])
@@ -323,7 +321,7 @@ def test_since_is_at_a_moment_or_after_it_or_strictly_after_it(
             ]
 
 
-async def test_a_date_that_is_none_is_refused() -> None:
+async def test_an_invalid_date_is_rejected() -> None:
     async with browsing(items=10) as (sandbox, session):
         for name in ("published_since", "modified_since"):
             assert (await ask(session, f"{sandbox.api}/articles?{name}=yesterday"))[0] == 422
@@ -353,7 +351,7 @@ async def test_a_listing_of_a_million_is_answered_at_once() -> None:
             assert (status, len(told)) == (200, 1000 if "1000" in query else 10)
 
 
-async def test_a_listing_by_dates_leads_past_the_cap() -> None:
+async def test_slices_by_date_continue_past_the_cap() -> None:
     async with (
         Sandbox(Settings(items=230, cap=50, cursors=False)) as sandbox,
         aiohttp.ClientSession() as session,

@@ -155,7 +155,7 @@ def test_a_client_that_others_generated_reads_listings_and_files() -> None:
 
 
 @needs_description
-def test_what_that_client_refuses_in_our_records_it_refuses_in_real_ones() -> None:
+def test_the_generated_client_rejects_the_same_parts_of_real_records() -> None:
     from openapi_client.models.article_complete import ArticleComplete
 
     def refused(record: dict[str, Any]) -> set[str]:

@@ -53,7 +53,7 @@ def test_longer_periods_are_the_sums_of_their_days(counter: str) -> None:
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
-def test_the_places_of_a_period_are_its_timeline_in_parts(granularity: str) -> None:
+def test_the_countries_of_a_period_add_up_to_its_timeline(granularity: str) -> None:
     world = World(Settings(items=40))
     start, end = date(2014, 12, 30), date(2015, 2, 3)
     for item_id, counter in zip(world.public_ids[:9], COUNTERS * 3, strict=True):
@@ -73,7 +73,7 @@ def test_the_places_of_a_period_are_its_timeline_in_parts(granularity: str) -> N
     )
 
 
-def test_some_numbers_as_they_are() -> None:
+def test_some_counts_are_as_expected() -> None:
     world = World(Settings(items=2))
     first, second = world.public_ids
     window = date(2015, 7, 1), date(2015, 7, 4)
@@ -141,7 +141,7 @@ async def test_a_window_that_is_too_long_is_cut_at_its_end(
             }
 
 
-async def test_periods_are_called_by_their_first_day_and_a_total_by_the_window_s() -> None:
+async def test_periods_are_named_by_their_first_day_and_a_total_by_that_of_the_window() -> None:
     async with browsing(items=20) as (sandbox, session):
         url = f"{sandbox.stats}/timeline/%s/views/article/{sandbox.world.public_ids[0]}"
         window = ("2015-06-20", "2016-02-10")
@@ -170,7 +170,7 @@ def test_without_dates_it_is_the_current_month() -> None:
     assert periods(start_date="2016-01-30") == days("2016-01-30", "2016-02-09")
 
 
-async def test_what_the_statistics_have_never_seen_is_nothing() -> None:
+async def test_unknown_items_have_no_statistics() -> None:
     async with browsing(items=60) as (sandbox, session):
         world = sandbox.world
         (unknown,) = world.with_trait("unknown to stats")
@@ -182,7 +182,7 @@ async def test_what_the_statistics_have_never_seen_is_nothing() -> None:
             assert world.breakdown(item_id, "views", "day", date(2016, 1, 1), date(2016, 1, 2)) == {}
 
 
-async def test_what_cannot_be_read_is_refused() -> None:
+async def test_unreadable_requests_are_rejected() -> None:
     async with browsing(items=5) as (sandbox, session):
         item_id = sandbox.world.public_ids[0]
         for path, expected in (
@@ -195,7 +195,7 @@ async def test_what_cannot_be_read_is_refused() -> None:
             assert (await ask(session, f"{sandbox.stats}/{path}"))[0] == expected
 
 
-async def test_a_permanent_fault_meets_a_timeline_whatever_its_window() -> None:
+async def test_a_permanent_fault_affects_a_timeline_in_any_window() -> None:
     async with browsing(items=40, faults={"always-500": 0.3}) as (sandbox, session):
         statuses: list[int] = []
         for item_id in sandbox.world.public_ids:
@@ -239,7 +239,7 @@ async def test_the_institution_s_scope_needs_its_credentials(path: str) -> None:
             assert answer["message"]
 
 
-async def test_the_credentials_can_be_others() -> None:
+async def test_the_credentials_can_be_set() -> None:
     async with browsing(items=5, stats_credentials="ann:b:c") as (sandbox, session):
         url = f"{sandbox.stats}/iastate/total/views/article/{sandbox.world.public_ids[1]}"
         assert (await ask(session, url, headers=basic("ann:b:c")))[:2] == (200, {"totals": 7})

@@ -211,7 +211,7 @@ async def test_a_run_that_is_interrupted_and_its_status_meanwhile(tmp_path: Path
         assert (await check_status(tmp_path))["last_run"]["state"] == "interrupted"
 
 
-async def test_a_run_that_could_not_go_on(tmp_path: Path) -> None:
+async def test_a_run_that_could_not_continue(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20)) as sandbox:
         refused = everything(sandbox, tmp_path, sources=[{"kind": "search", "query": "survey"}])
         gone = Config(**vars(refused))
@@ -288,7 +288,7 @@ def at_place(document: Any, way: tuple[object, ...]) -> Any:
     return document
 
 
-async def test_a_key_that_the_schema_does_not_name_is_refused_wherever_it_stands(tmp_path: Path) -> None:
+async def test_an_unknown_key_is_rejected_at_any_place(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60)) as sandbox:
         await harvest(everything(sandbox, tmp_path))
         words = ("--search", "survey", "-o", tmp_path, *at(sandbox))
@@ -307,5 +307,5 @@ async def test_a_key_that_the_schema_does_not_name_is_refused_wherever_it_stands
 
 
 @pytest.mark.parametrize("name", sorted(DOCUMENTS))
-def test_a_document_without_its_keys_is_refused(name: str) -> None:
+def test_a_document_without_its_keys_is_rejected(name: str) -> None:
     assert not validator(name).is_valid({})

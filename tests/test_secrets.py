@@ -46,7 +46,7 @@ def assert_nowhere(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("-v",), ("--log-json",), ("--quiet",)])
-async def test_it_is_in_no_output_file_or_request_but_the_api_s(
+async def test_the_token_is_in_no_output_and_in_no_request_but_those_to_the_api(
     words: tuple[str, ...], tmp_path: Path
 ) -> None:
     async with Sandbox(Settings(items=60, heavy=0, token=TOKEN, faults=FAULTS)) as sandbox:
@@ -79,7 +79,7 @@ FORMS = (
 )
 
 
-async def test_what_services_repeat_of_the_credentials_is_stored_and_shown_nowhere(tmp_path: Path) -> None:
+async def test_credentials_that_services_repeat_are_not_stored_or_shown(tmp_path: Path) -> None:
     (tmp_path / "harvest.toml").write_text('stats = {institution = "iastate"}')
     folder = tmp_path / "out"
     faults = {"always-404": 0.2, "always-403-json": 0.1, "500": 0.1}
@@ -131,7 +131,7 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("form", WRITTEN.values(), ids=WRITTEN)
-def test_a_secret_is_found_however_it_is_written(form: str) -> None:
+def test_a_secret_is_redacted_in_any_encoding(form: str) -> None:
     secret = Secret(TOKEN)
     assert str(Rejected(f"no, {form} is none")) == f"no, {MARK} is none"
     assert REDACTOR.record(f'{{"{form}": 1}}'.encode()) == f'{{"{MARK}": 1}}'.encode()
@@ -142,7 +142,7 @@ def test_a_secret_is_found_however_it_is_written(form: str) -> None:
 @pytest.mark.parametrize(
     "write", [str, quote, quote_plus, html.escape, lambda text: orjson.dumps(text).decode()[1:-1], str.lower]
 )
-def test_a_password_is_found_however_it_is_written(password: str, write: Callable[[str], str]) -> None:
+def test_a_password_is_redacted_in_any_encoding(password: str, write: Callable[[str], str]) -> None:
     secret = Secret(f"somebody:{password}")
     assert str(Rejected(f"no, {write(password)} is none")) == f"no, {MARK} is none"
     assert secret.reveal()
@@ -173,13 +173,13 @@ def test_a_secret_that_is_a_word_changes_no_record_and_one_that_is_short_no_mess
         ("the token = 5, design=new, tokens=3", "the token = 5, design=new, tokens=3"),
     ],
 )
-def test_signatures_are_taken_out_of_texts_and_nothing_else_is(text: str, told: str) -> None:
+def test_signatures_are_removed_from_texts_and_nothing_else(text: str, told: str) -> None:
     assert REDACTOR.text(text) == told
     assert REDACTOR.text(told) == told
     assert REDACTOR.record(text.encode()) == text.encode(), "in a record they are its own"
 
 
-async def test_what_an_earlier_version_stored_of_it_is_not_shown(tmp_path: Path) -> None:
+async def test_a_token_stored_by_an_earlier_version_is_not_shown(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
         words = ("run", "--item", "1", "--item", "x", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
         assert (await harvester(*words)).status == 1
@@ -210,7 +210,7 @@ def test_a_traceback_shows_no_secret(as_json: bool, capsys: pytest.CaptureFixtur
     assert TOKEN not in told
 
 
-async def test_it_is_not_in_the_list_of_processes(tmp_path: Path) -> None:
+async def test_the_token_is_not_in_the_list_of_processes(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60, token=TOKEN)) as sandbox:
         run = ("run", "--account", "-o", tmp_path, *at(sandbox, rate="5"))
         # A fork has the words of the process that it was forked from.
@@ -224,7 +224,7 @@ async def test_it_is_not_in_the_list_of_processes(tmp_path: Path) -> None:
             assert TOKEN.encode() not in shown.read_bytes()
 
 
-async def test_a_redirect_of_the_api_s_own_takes_it_nowhere(tmp_path: Path) -> None:
+async def test_a_redirect_from_the_api_never_carries_the_token(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, heavy=0, token=TOKEN, redirects="api-elsewhere")) as sandbox:
         env = environment(FIGSHARE_TOKEN=TOKEN)
         ended = await harvester(
@@ -237,9 +237,7 @@ async def test_a_redirect_of_the_api_s_own_takes_it_nowhere(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("redirects", ["loop", "http", "file-scheme"])
-async def test_a_redirect_that_leads_astray_is_a_failure_of_that_file_alone(
-    redirects: str, tmp_path: Path
-) -> None:
+async def test_a_forbidden_redirect_is_a_failure_of_that_file_alone(redirects: str, tmp_path: Path) -> None:
     async with Sandbox(Settings(items=10, heavy=0, redirects=redirects)) as sandbox:
         env = environment(HARVESTER_RETRY_MAX_WAIT="0.01")
         ended = await harvester(
@@ -262,7 +260,7 @@ async def test_a_download_of_a_private_file_gives_the_storage_no_token(tmp_path:
         assert not [seen for seen in sandbox.requests_to("storage") if "Authorization" in seen.headers]
 
 
-async def test_a_crash_does_not_show_it(tmp_path: Path) -> None:
+async def test_a_crash_does_not_show_the_token(tmp_path: Path) -> None:
     """A bug in a source, say: its traceback goes to a log that many can read."""
     async with Sandbox(Settings(items=5, token=TOKEN)) as sandbox:
         config = load_config(
@@ -284,7 +282,7 @@ async def test_a_crash_does_not_show_it(tmp_path: Path) -> None:
         assert TOKEN not in repr(config)
 
 
-async def test_a_config_file_that_holds_something_like_it_is_warned_of(tmp_path: Path) -> None:
+async def test_a_config_file_with_a_likely_token_gives_a_warning(tmp_path: Path) -> None:
     file = tmp_path / "harvest.toml"
     file.write_text(f'# my token: {TOKEN}\noutput = "out"\n[[sources]]\nkind = "items"\nids = [1]\n')
     ended = await harvester("run", "-c", file, "--api", "http://127.0.0.1:9", cwd=tmp_path)
@@ -312,7 +310,7 @@ def test_what_looks_like_a_token(line: str, number_of_lines: int) -> None:
 
 
 @pytest.mark.parametrize("token", ["a b", "a\nb", "é", "a\x00"])
-def test_a_token_that_no_header_can_carry_is_told_without_showing_it(token: str) -> None:
+def test_a_token_that_is_invalid_in_a_header_is_reported_without_showing_it(token: str) -> None:
     config = load_config(options={"sources": [{"kind": "account"}]}, environ={"FIGSHARE_TOKEN": token})
     with pytest.raises(UsageError, match="FIGSHARE_TOKEN: holds characters that no token has") as caught:
         config.check_for("harvest")
@@ -321,7 +319,7 @@ def test_a_token_that_no_header_can_carry_is_told_without_showing_it(token: str)
 
 @pytest.mark.parametrize("wrong", [TOKEN, f"token {TOKEN}", "a" + TOKEN[1:], "sk-live-1234", "a b", "", "5x"])
 @pytest.mark.parametrize("key", ["services.token_env", "stats.credentials_env"])
-def test_a_secret_in_the_place_of_its_variable_s_name_is_not_shown(key: str, wrong: str) -> None:
+def test_a_secret_in_place_of_its_variable_name_is_not_shown(key: str, wrong: str) -> None:
     sources = [{"kind": "account", "token": "x"}]
     for environ in ({}, {wrong: "another"} if wrong else {}):
         with pytest.raises(UsageError) as caught:
@@ -332,7 +330,7 @@ def test_a_secret_in_the_place_of_its_variable_s_name_is_not_shown(key: str, wro
         assert "another" not in str(caught.value)
 
 
-async def test_a_token_in_the_place_of_its_variable_s_name_is_not_shown(tmp_path: Path) -> None:
+async def test_a_token_in_place_of_its_variable_name_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "harvest.toml").write_text(
         f'token = "x"\n[services]\ntoken_env = "{TOKEN}"\n[[sources]]\nkind = "account"\n'
     )
@@ -381,7 +379,7 @@ def assert_statistician_is_nowhere(*texts: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("-v",), ("--log-json",)])
-async def test_the_statistics_credentials_go_to_the_statistics_alone_and_show_nowhere(
+async def test_the_statistics_credentials_go_only_to_the_statistics_and_are_not_shown(
     words: tuple[str, ...], tmp_path: Path
 ) -> None:
     faults = {"500": 0.05, "reset": 0.05, "403-html": 0.03, "always-500": 0.05}
@@ -415,7 +413,7 @@ async def test_public_statistics_carry_no_credentials(tmp_path: Path) -> None:
         assert not [seen for seen in sandbox.requests if "Authorization" in seen.headers]
 
 
-async def test_a_redirect_of_the_statistics_takes_neither_secret_anywhere() -> None:
+async def test_a_redirect_from_the_statistics_never_carries_a_secret() -> None:
     carried: list[tuple[str, str | None]] = []
 
     async def other(request: web.Request) -> web.StreamResponse:
@@ -456,7 +454,7 @@ async def test_a_redirect_of_the_statistics_takes_neither_secret_anywhere() -> N
     ]  # fmt: skip
 
 
-async def test_statistics_credentials_that_are_refused_stop_the_run_and_are_called_by_their_name(
+async def test_refused_statistics_credentials_stop_the_run_and_are_named(
     tmp_path: Path,
 ) -> None:
     async def refusing(_: web.Request) -> web.StreamResponse:

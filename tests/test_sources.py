@@ -128,7 +128,7 @@ def licensed(sandbox: Sandbox, item_id: int) -> str:
 
 @pytest.mark.parametrize("filters", FILTERS)
 @pytest.mark.parametrize("source", SOURCES_HERE)
-async def test_a_source_gives_what_is_there_and_matches(source: str, filters: str, sandbox: Sandbox) -> None:
+async def test_a_source_lists_all_matching_items(source: str, filters: str, sandbox: Sandbox) -> None:
     make, truth = SOURCES_HERE[source]
     fields, matches = FILTERS[filters]
     is_left_to_records = filters == "licence" and source in TAKES_NO_LICENCE
@@ -155,7 +155,7 @@ async def test_a_source_gives_what_is_there_and_matches(source: str, filters: st
     )
 
 
-async def test_licences_are_known_by_any_case_and_sent_in_figshares_own(sandbox: Sandbox) -> None:
+async def test_licences_are_recognised_in_any_case_and_sent_in_figshares_spelling(sandbox: Sandbox) -> None:
     sandbox.requests.clear()
     found = await read(sandbox, await only(Search(query="survey OR seas", licence="cc by 4.0")))
     assert {licensed(sandbox, item_id) for item_id in found.ids} == {"CC BY 4.0"}
@@ -165,7 +165,7 @@ async def test_licences_are_known_by_any_case_and_sent_in_figshares_own(sandbox:
     assert {page.fields["search_for"] for page in pages} == {'(survey OR seas) AND :licence: "CC BY 4.0"'}
 
 
-async def test_all_unknown_names_are_told_of_before_any_page(sandbox: Sandbox) -> None:
+async def test_all_unknown_names_are_reported_before_the_first_page(sandbox: Sandbox) -> None:
     sources = (
         Search(query="survey"),
         Group(id=11962, subgroups=True, licence="CC BY"),
@@ -185,7 +185,7 @@ async def test_all_unknown_names_are_told_of_before_any_page(sandbox: Sandbox) -
     assert [seen.path for seen in sandbox.requests_to("api")] == ["/v2/licenses", "/v2/account/licenses"]
 
 
-async def test_where_there_are_no_licences_to_be_had_the_name_is_taken_as_it_is() -> None:
+async def test_without_a_list_of_licences_the_name_is_used_as_given() -> None:
     async def answer(request: web.Request) -> web.Response:
         if request.path.endswith("licenses"):
             return web.json_response({"message": "none", "code": "x"}, status=404)
@@ -213,13 +213,13 @@ async def test_where_there_are_no_licences_to_be_had_the_name_is_taken_as_it_is(
         (lambda: Search(query="x", order="title"), "order: unknown 'title'"),
     ],
 )
-def test_what_figshare_cannot_list_is_told_before_a_run(make: Callable[[], Source], told: str) -> None:
+def test_unsupported_orders_are_reported_before_a_run(make: Callable[[], Source], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         make()
 
 
 @pytest.mark.parametrize("order", [*ORDERS, *(f"{order} desc" for order in ORDERS)])
-async def test_a_listing_comes_in_the_order_that_is_wanted(order: str, sandbox: Sandbox) -> None:
+async def test_a_listing_has_the_wanted_order(order: str, sandbox: Sandbox) -> None:
     name, _, direction = order.partition(" ")
     expected = list(sandbox.world.select({"group": 11962, "order": name}))
     found = await read(sandbox, await only(Group(id=11962, order=order)))
@@ -245,7 +245,7 @@ async def test_a_listing_comes_in_the_order_that_is_wanted(order: str, sandbox: 
         (Institution(private=True, order="modified_date"), "institution private {'order': 'modified_date'}"),
     ],
 )
-async def test_keys_stay_what_ledgers_hold(source: Any, key: str) -> None:
+async def test_listing_keys_stay_as_in_existing_ledgers(source: Any, key: str) -> None:
     assert (await only(source)).key == key
 
 
@@ -257,7 +257,7 @@ def test_every_kind_of_source_is_known_by_its_name() -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES_HERE)
-async def test_a_quick_listing_gives_what_was_modified_since(source: str) -> None:
+async def test_a_quick_listing_has_only_modified_items(source: str) -> None:
     async with Sandbox(WORLD) as sandbox:
         make, truth = SOURCES_HERE[source]
         whole = await only(make())
@@ -309,7 +309,7 @@ def test_names_have_no_quick_listing() -> None:
 # -- entries --------------------------------------------------------------------------------------
 
 
-async def test_a_listing_tells_what_people_want_to_see(sandbox: Sandbox) -> None:
+async def test_a_listing_has_the_displayed_fields(sandbox: Sandbox) -> None:
     async with calls(sandbox) as figshare:
         page = await (await only(Group(id=11962))).page(figshare, None)
     ref, entry = page.refs[0], sandbox.world.entry(page.refs[0].id)
@@ -332,7 +332,7 @@ async def test_a_listing_tells_what_people_want_to_see(sandbox: Sandbox) -> None
 # -- rights ---------------------------------------------------------------------------------------
 
 
-async def test_a_right_that_is_lacking_is_told_in_clear_words(sandbox: Sandbox) -> None:
+async def test_a_missing_right_is_reported_clearly(sandbox: Sandbox) -> None:
     for source, may_not in (
         (Group(id=11962, subgroups=True), "see the institution's groups"),
         (Institution(private=True), "list the items of the token's institution"),
@@ -400,7 +400,7 @@ async def _download(sandbox: Sandbox, folder: Path, file: RemoteFile, item_id: i
 # -- names ----------------------------------------------------------------------------------------
 
 
-async def test_names_lead_to_items_and_their_versions(sandbox: Sandbox) -> None:
+async def test_names_are_resolved_to_items_and_their_versions(sandbox: Sandbox) -> None:
     world = sandbox.world
     thrice = world.with_trait("three versions")[0]
     institutional = next(i for i in world.public_ids if world.doi(i).startswith("10.25380"))
@@ -424,7 +424,7 @@ async def test_names_lead_to_items_and_their_versions(sandbox: Sandbox) -> None:
     assert [(ref.id, ref.version) for ref in page.refs] == list(names.values())
 
 
-async def test_names_that_lead_to_no_item_say_why(sandbox: Sandbox) -> None:
+async def test_unresolved_names_have_a_reason(sandbox: Sandbox) -> None:
     names = {
         "2134/1": "no public item has this handle",
         "10.25380/iastate.1": "no public item has this DOI",
@@ -440,7 +440,7 @@ async def test_names_that_lead_to_no_item_say_why(sandbox: Sandbox) -> None:
         assert reason in unresolved.reason
 
 
-async def test_a_filter_by_handle_that_is_ignored_leads_to_no_other_item() -> None:
+async def test_an_ignored_handle_filter_gives_no_other_item() -> None:
     async with Sandbox(Settings(items=30, ignores=("handle",))) as sandbox, calls(sandbox) as figshare:
         assert await figshare.finder.by_handle("2134/1") == ()
 
@@ -469,7 +469,7 @@ async def test_each_version_has_its_own_record_and_files() -> None:
         assert f"/v2/articles/{long}/versions/1/files" in paths
 
 
-async def test_a_record_is_asked_for_unless_it_is_the_one_that_is_here() -> None:
+async def test_a_record_is_requested_with_its_etag() -> None:
     async with Sandbox(WORLD) as sandbox, calls(sandbox) as figshare:
         public, own = sandbox.world.public_ids[4], sandbox.world.account_ids[0]
         for item_id, private in ((public, False), (own, True)):
@@ -510,7 +510,7 @@ async def test_an_etag_is_kept_where_it_can_be_sent_back(etag: str, kept: str) -
 
 @pytest.mark.parametrize("status", [304, 200])
 @pytest.mark.parametrize("etag", ["", '"a-1"'])
-async def test_that_nothing_changed_is_an_answer_to_that_question_alone(status: int, etag: str) -> None:
+async def test_a_304_is_accepted_only_for_a_conditional_request(status: int, etag: str) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status)
 

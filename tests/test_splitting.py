@@ -46,14 +46,14 @@ QUICK = SegmentPolicy(
 # -- when it is worth it: arithmetic --------------------------------------------------------------
 
 
-def test_half_of_what_a_connection_still_brings_goes_to_another() -> None:
+def test_half_of_a_connections_range_goes_to_another() -> None:
     assert ByteRange(100, 200, is_filling=True).for_another() == ByteRange(150, 200, is_filling=False)
     assert ByteRange(100, 200, is_filling=False).for_another() == ByteRange(100, 200, is_filling=False), (
         "all of it"
     )
 
 
-def test_what_another_takes_over_is_the_most_that_one_can() -> None:
+def test_a_new_connection_takes_the_largest_possible_range() -> None:
     gaps = [
         ByteRange(0, 30, is_filling=True),
         ByteRange(50, 90, is_filling=True),
@@ -106,7 +106,7 @@ class Watched:
         return self
 
 
-def test_a_rate_is_known_when_two_seconds_agree() -> None:
+def test_a_rate_is_known_when_two_measurements_agree() -> None:
     file = Watched()
     assert file.after(0.9, 9 * MB) is Advice.STAY
     assert file.after(0.1, 1 * MB) is Advice.STAY, "one second"
@@ -114,7 +114,7 @@ def test_a_rate_is_known_when_two_seconds_agree() -> None:
     assert file.after(0.1, 1 * MB) is Advice.MORE
 
 
-def test_from_far_away_nothing_is_compared_while_the_first_connection_still_gathers_speed() -> None:
+def test_rates_are_not_compared_during_slow_start() -> None:
     file = Watched()
     for come in (0.5 * MB, 7 * MB, 10 * MB):
         assert file.after(1, come) is Advice.STAY
@@ -122,19 +122,19 @@ def test_from_far_away_nothing_is_compared_while_the_first_connection_still_gath
 
 
 @pytest.mark.parametrize(("part", "advice"), [(20 * MB, Advice.MORE), (20 * MB - 1, Advice.STAY)])
-def test_what_is_soon_here_gets_no_further_connection(part: int, advice: Advice) -> None:
+def test_a_nearly_finished_file_gets_no_further_connection(part: int, advice: Advice) -> None:
     file = Watched()
     file.after(1, EACH)
     assert file.after(1, EACH, part) is advice, "two seconds for one connection"
 
 
-def test_where_nothing_comes_no_further_connection_is_tried() -> None:
+def test_a_stalled_file_gets_no_further_connection() -> None:
     file = Watched()
     file.after(1, EACH)
     assert [file.after(1, 0) for _ in range(3)] == [Advice.STAY] * 3
 
 
-def test_connections_come_as_long_as_each_is_worth_it_and_no_more_than_the_most() -> None:
+def test_connections_are_added_while_each_pays_up_to_the_limit() -> None:
     file = Watched().measured()
     for connections, advice in ((2, Advice.MORE), (3, Advice.MORE), (4, Advice.STAY)):
         file.changes(+1)
@@ -144,7 +144,7 @@ def test_connections_come_as_long_as_each_is_worth_it_and_no_more_than_the_most(
 
 
 @pytest.mark.parametrize(("gained", "advice"), [(1.24, Advice.FEWER), (1.25, Advice.MORE)])
-def test_one_that_brings_too_little_is_taken_back(gained: float, advice: Advice) -> None:
+def test_a_connection_that_does_not_pay_is_closed(gained: float, advice: Advice) -> None:
     file = Watched().measured()
     file.changes(+1)
     assert file.after(0.9, 9 * MB) is Advice.STAY, "it has only begun"
@@ -153,7 +153,7 @@ def test_one_that_brings_too_little_is_taken_back(gained: float, advice: Advice)
     assert file.tuner.most == (1 if advice is Advice.FEWER else 4)
 
 
-def test_one_that_is_from_far_away_may_gather_speed_before_it_is_judged() -> None:
+def test_a_distant_connection_is_judged_after_slow_start() -> None:
     """A round trip takes 200 ms, a file's window begins with 14 kB and doubles with each of them."""
     file = Watched().measured()
     file.changes(+1)
@@ -161,7 +161,7 @@ def test_one_that_is_from_far_away_may_gather_speed_before_it_is_judged() -> Non
     assert file.after(1, EACH + 7 * MB) is Advice.MORE
 
 
-def test_after_one_that_was_not_worth_it_no_more_are_tried() -> None:
+def test_after_a_connection_that_did_not_pay_no_more_are_tried() -> None:
     file = Watched().measured()
     file.changes(+1)
     assert [file.after(1, EACH) for _ in range(2)] == [Advice.STAY, Advice.FEWER]
@@ -169,12 +169,12 @@ def test_after_one_that_was_not_worth_it_no_more_are_tried() -> None:
     assert [file.after(1, EACH) for _ in range(5)] == [Advice.STAY] * 5
 
 
-def test_the_fourth_can_add_a_third_at_best_and_half_of_that_will_do() -> None:
+def test_the_fourth_connection_pays_with_half_of_its_possible_gain() -> None:
     assert DEFAULT_POLICY.pays(30, 35, connections=4)
     assert not DEFAULT_POLICY.pays(30, 34, connections=4)
 
 
-def test_one_that_ended_before_it_could_be_judged_is_not_judged() -> None:
+def test_a_connection_that_ended_early_is_not_judged() -> None:
     file = Watched().measured()
     file.changes(+1)
     file.after(0.9, 9 * MB)
@@ -183,7 +183,7 @@ def test_one_that_ended_before_it_could_be_judged_is_not_judged() -> None:
     assert file.tuner.most == 4
 
 
-def test_a_file_that_was_begun_anew_is_measured_anew() -> None:
+def test_a_restarted_file_is_measured_again() -> None:
     file = Watched().measured()
     file.changes(+1)
     file.come = 0
@@ -191,7 +191,7 @@ def test_a_file_that_was_begun_anew_is_measured_anew() -> None:
     assert file.tuner.most == 4
 
 
-def test_one_that_has_ended_is_replaced_at_once_if_so_many_have_been_worth_it() -> None:
+def test_a_finished_connection_is_replaced_if_that_number_has_paid() -> None:
     file = Watched().grown(3)
     assert file.look() is Advice.STAY
     file.changes(-1)
@@ -205,13 +205,13 @@ def test_one_that_has_ended_is_replaced_at_once_if_so_many_have_been_worth_it() 
 
 
 @pytest.mark.parametrize(("part", "advice"), [(10 * MB, Advice.MORE), (10 * MB - 1, Advice.STAY)])
-def test_one_is_replaced_for_what_takes_a_connection_a_second(part: int, advice: Advice) -> None:
+def test_a_connection_is_replaced_for_at_least_a_second_of_work(part: int, advice: Advice) -> None:
     file = Watched().grown(3)
     file.changes(-1)
     assert file.look(part) is advice
 
 
-def test_one_that_was_on_trial_when_it_ended_is_not_replaced() -> None:
+def test_a_connection_on_trial_is_not_replaced() -> None:
     file = Watched().grown(2)
     file.changes(+1)
     file.changes(-1)
@@ -227,7 +227,7 @@ def test_a_replacement_is_not_judged() -> None:
     assert file.tuner.most == 3
 
 
-def test_after_a_replacement_the_next_one_is_tried_against_a_rate_of_its_own() -> None:
+def test_after_a_replacement_the_next_trial_has_a_new_reference_rate() -> None:
     file = Watched().grown(3)
     file.changes(-1)
     file.changes(+1)
@@ -240,7 +240,7 @@ def test_after_a_replacement_the_next_one_is_tried_against_a_rate_of_its_own() -
     assert file.look() is Advice.MORE
 
 
-def test_one_beyond_what_may_be_is_not_judged() -> None:
+def test_a_connection_beyond_the_limit_is_not_judged() -> None:
     """The first one may come back to a gap that a failure left, when it has been replaced."""
     file = Watched(most=2).grown(2)
     file.after(1, 2 * EACH)
@@ -249,14 +249,14 @@ def test_one_beyond_what_may_be_is_not_judged() -> None:
     assert file.tuner.most == 2
 
 
-def test_a_host_that_is_not_to_be_asked_for_parts_again_gets_no_replacement() -> None:
+def test_a_host_without_ranges_gets_no_replacement() -> None:
     file = Watched().grown(3)
     file.tuner.most = 1
     file.changes(-1)
     assert [file.after(1, 2 * EACH) for _ in range(3)] == [Advice.STAY] * 3
 
 
-def test_one_that_gave_way_to_another_file_is_not_replaced_but_tried_again() -> None:
+def test_a_preempted_connection_is_not_replaced_but_tried_again() -> None:
     file = Watched().grown(3)
     file.changes(-1)
     file.tuner.preempted(2)
@@ -264,13 +264,13 @@ def test_one_that_gave_way_to_another_file_is_not_replaced_but_tried_again() -> 
     assert [file.after(1, 2 * EACH) for _ in range(2)] == [Advice.STAY, Advice.MORE]
 
 
-def test_when_no_connection_is_at_work_none_is_replaced() -> None:
+def test_without_an_active_connection_none_is_replaced() -> None:
     file = Watched().grown(2)
     file.changes(-2)
     assert [file.after(1, 0) for _ in range(3)] == [Advice.STAY] * 3
 
 
-async def test_a_further_connection_gives_way_to_another_file() -> None:
+async def test_an_additional_connection_is_preempted_by_another_file() -> None:
     slots = ConnectionSlots(2)
     ended = anyio.Event()
 
@@ -291,7 +291,7 @@ async def test_a_further_connection_gives_way_to_another_file() -> None:
         assert slots.has_room
 
 
-async def test_no_more_files_come_at_once_than_there_are_connections() -> None:
+async def test_no_more_files_are_fetched_at_once_than_connections() -> None:
     slots = ConnectionSlots(2)
     coming, most = 0, 0
 
@@ -441,7 +441,7 @@ def spans(asked: list[str]) -> list[tuple[int, int | None]]:
     return [(int(each[1]), int(each[2]) + 1 if each[2] else None) for each in found if each]
 
 
-async def test_where_each_connection_is_slow_a_big_file_comes_over_four(tmp_path: Path) -> None:
+async def test_with_slow_connections_a_big_file_uses_four(tmp_path: Path) -> None:
     storage = Storage(content(9 * MB))
     async with downloads(storage, tmp_path) as made:
         began = time.monotonic()
@@ -460,7 +460,7 @@ def uneven(size: int, twist: Callable[[Reply], None] = lambda _: None) -> Storag
     return Storage(content(size), connection_rate=2.0 * MB, first_rate=0.5 * MB, twist=twist)
 
 
-async def test_a_connection_that_has_brought_its_part_is_replaced(tmp_path: Path) -> None:
+async def test_a_connection_that_has_fetched_its_range_is_replaced(tmp_path: Path) -> None:
     taken: list[float] = []
     for policy in (replace(QUICK, replace_seconds=60), QUICK):
         storage = uneven(9 * MB)
@@ -475,7 +475,7 @@ async def test_a_connection_that_has_brought_its_part_is_replaced(tmp_path: Path
     assert storage.sent < 10 * MB
 
 
-async def test_one_that_was_cut_is_replaced_and_a_second_one_is_not(tmp_path: Path) -> None:
+async def test_the_first_cut_connection_is_replaced_and_the_second_is_not(tmp_path: Path) -> None:
     cuts = [1_200_000, 300_000]
 
     def twist(reply: Reply) -> None:
@@ -490,7 +490,7 @@ async def test_one_that_was_cut_is_replaced_and_a_second_one_is_not(tmp_path: Pa
         assert made.client.traffic.errors["files"] == 2
 
 
-async def test_a_host_that_turns_out_unfit_later_is_not_asked_for_a_replacement(tmp_path: Path) -> None:
+async def test_a_host_that_stops_serving_ranges_gets_no_replacement(tmp_path: Path) -> None:
     parts: list[Reply] = []
 
     def twist(reply: Reply) -> None:
@@ -508,7 +508,7 @@ async def test_a_host_that_turns_out_unfit_later_is_not_asked_for_a_replacement(
         assert storage.asked == [""]
 
 
-async def test_where_the_whole_is_what_is_slow_one_connection_is_left(tmp_path: Path) -> None:
+async def test_with_a_shared_bandwidth_limit_one_connection_is_left(tmp_path: Path) -> None:
     # Windows of a second, and a gain of half as much again: a machine that is busy with other tests holds
     # the server up for tens of milliseconds, which must not look like what a second connection brings.
     policy = replace(QUICK, settle_seconds=1.0, min_gain=1.5)
@@ -525,7 +525,7 @@ async def test_where_the_whole_is_what_is_slow_one_connection_is_left(tmp_path: 
         assert storage.asked == [""], "it is known now"
 
 
-async def test_a_server_without_ranges_is_asked_once(tmp_path: Path) -> None:
+async def test_a_server_without_ranges_is_requested_once(tmp_path: Path) -> None:
     storage = Storage(content(3 * MB), has_ranges=False)
     async with downloads(storage, tmp_path) as made:
         await made.fetch(storage)
@@ -537,14 +537,14 @@ async def test_a_server_without_ranges_is_asked_once(tmp_path: Path) -> None:
     [replace(QUICK, connections=1), replace(QUICK, min_size=99 * MB), replace(QUICK, worth_seconds=60)],
     ids=["none is free", "a small file", "soon here"],
 )
-async def test_otherwise_a_file_comes_over_one(policy: SegmentPolicy, tmp_path: Path) -> None:
+async def test_any_other_file_uses_one_connection(policy: SegmentPolicy, tmp_path: Path) -> None:
     storage = Storage(content(2 * MB))
     async with downloads(storage, tmp_path, policy) as made:
         await made.fetch(storage)
         assert storage.asked == [""]
 
 
-async def test_without_room_for_a_piece_to_be_there_twice_a_file_comes_over_one(tmp_path: Path) -> None:
+async def test_without_space_for_two_copies_of_a_segment_a_file_uses_one_connection(tmp_path: Path) -> None:
     storage = Storage(content(2 * MB))
     store = Store(tmp_path, free_bytes=lambda _: 2 * MB + MB // 10)
     async with downloads(storage, tmp_path) as made:
@@ -576,7 +576,7 @@ def other_etag(reply: Reply) -> None:
 
 
 @pytest.mark.parametrize("twist", [whole, other_part, other_total, other_etag])
-async def test_a_route_that_answers_with_something_else_is_not_asked_for_parts_again(
+async def test_a_route_with_mismatching_ranges_is_not_requested_for_ranges_again(
     twist: Callable[[Reply], None], tmp_path: Path
 ) -> None:
     storage = Storage(content(2 * MB), twist=twist)
@@ -597,14 +597,16 @@ def status(number: int, **headers: str) -> Callable[[Reply], None]:
 
 
 @pytest.mark.parametrize("number", [202, 403, 404, 416, 429, 500])
-async def test_what_a_further_connection_meets_does_not_fail_the_file(number: int, tmp_path: Path) -> None:
+async def test_an_error_of_an_additional_connection_does_not_fail_the_file(
+    number: int, tmp_path: Path
+) -> None:
     storage = Storage(content(2 * MB), twist=status(number, **{"Retry-After": "0"}))
     async with downloads(storage, tmp_path, attempts=1) as made:
         await made.fetch(storage)
         assert len(storage.asked) <= 3, "two without luck are enough"
 
 
-async def test_what_a_cut_piece_has_is_kept_and_the_rest_asked_for(tmp_path: Path) -> None:
+async def test_a_cut_segment_is_kept_and_the_rest_requested(tmp_path: Path) -> None:
     cut: list[int] = []
 
     def twist(reply: Reply) -> None:
@@ -619,7 +621,7 @@ async def test_what_a_cut_piece_has_is_kept_and_the_rest_asked_for(tmp_path: Pat
         assert storage.sent < 6 * MB + MB // 2
 
 
-async def test_a_cut_of_the_first_connection_keeps_what_the_others_have_brought(tmp_path: Path) -> None:
+async def test_a_cut_of_the_first_connection_keeps_the_segments_of_the_others(tmp_path: Path) -> None:
     storage = Storage(content(6 * MB))
     original, cut = storage.send, anyio.Event()
 
@@ -638,7 +640,7 @@ async def test_a_cut_of_the_first_connection_keeps_what_the_others_have_brought(
         assert storage.sent < 7 * MB
 
 
-async def test_wrong_bytes_in_a_piece_are_thrown_away_with_all_the_others(tmp_path: Path) -> None:
+async def test_corrupt_bytes_in_a_segment_discard_the_whole_file(tmp_path: Path) -> None:
     spoilt: list[int] = []
 
     def twist(reply: Reply) -> None:
@@ -661,7 +663,7 @@ async def test_after_wrong_bytes_over_several_connections_the_next_try_uses_one(
     assert storage.asked[-1] == "", "from the first byte on, and no part besides"
 
 
-async def test_a_file_that_is_wrong_twice_is_what_the_server_has(tmp_path: Path) -> None:
+async def test_a_file_that_is_corrupt_twice_is_corrupt_on_the_server(tmp_path: Path) -> None:
     storage = Storage(content(2 * MB))
     async with downloads(storage, tmp_path, replace(QUICK, connections_per_file=2)) as made:
         right, storage.content = storage.content, bytes(2 * MB)
@@ -675,7 +677,7 @@ async def test_a_file_that_is_wrong_twice_is_what_the_server_has(tmp_path: Path)
     assert not (tmp_path / "files").exists()
 
 
-async def test_a_part_that_is_shorter_than_asked_is_taken_and_gone_on_with(tmp_path: Path) -> None:
+async def test_a_range_shorter_than_requested_is_used_and_continued(tmp_path: Path) -> None:
     def short(reply: Reply) -> None:
         reply.end = reply.begin + (reply.end - reply.begin + 1) // 2
         reply.body = reply.body[: reply.end - reply.begin]
@@ -689,7 +691,7 @@ async def test_a_part_that_is_shorter_than_asked_is_taken_and_gone_on_with(tmp_p
     assert storage.sent < 5 * MB
 
 
-async def test_a_file_that_changes_on_the_way_is_begun_anew(tmp_path: Path) -> None:
+async def test_a_file_that_changes_during_the_download_is_restarted(tmp_path: Path) -> None:
     """The first connection is cut, and what it goes on with is another version: so are all pieces."""
     storage = Storage(content(5 * MB))
     new = random.Random(99).randbytes(5 * MB)
@@ -714,7 +716,7 @@ async def test_a_file_that_changes_on_the_way_is_begun_anew(tmp_path: Path) -> N
     assert not list((tmp_path / ".partial").iterdir())
 
 
-async def test_what_an_interrupted_download_left_is_not_asked_for_again(tmp_path: Path) -> None:
+async def test_the_bytes_of_an_interrupted_download_are_not_requested_again(tmp_path: Path) -> None:
     storage = Storage(content(12 * MB))
     async with downloads(storage, tmp_path) as made:
         with anyio.move_on_after(1.8):
@@ -734,7 +736,7 @@ async def test_what_an_interrupted_download_left_is_not_asked_for_again(tmp_path
                 assert not begin < at < (end or 12 * MB), "somebody else has that"
 
 
-async def test_another_file_in_line_goes_before_a_further_connection(tmp_path: Path) -> None:
+async def test_a_queued_file_has_priority_over_an_additional_connection(tmp_path: Path) -> None:
     storage = Storage(content(5 * MB))
     async with downloads(storage, tmp_path, replace(QUICK, connections=2)) as made:
 
@@ -755,7 +757,7 @@ async def test_another_file_in_line_goes_before_a_further_connection(tmp_path: P
         assert (tmp_path / f"files/5/{file_id}").read_bytes() == storage.content
 
 
-async def test_small_files_that_come_and_go_do_not_have_a_big_one_ask_again_and_again(tmp_path: Path) -> None:
+async def test_small_files_do_not_make_a_big_one_reconnect_repeatedly(tmp_path: Path) -> None:
     """Between two of them a connection is free, for a moment only."""
     storage, small = Storage(content(8 * MB)), Storage(content(50_000))
     async with (
@@ -795,14 +797,14 @@ async def from_sandbox(settings: Settings, folder: Path) -> Sandbox:
         return sandbox
 
 
-async def test_each_part_is_asked_of_figshare_s_address(tmp_path: Path) -> None:
+async def test_each_range_is_requested_from_figshares_address(tmp_path: Path) -> None:
     settings = Settings(items=30, heavy=1, heavy_size=6 * MB, connection_rate=1.5 * MB, signed_seconds=1)
     sandbox = await from_sandbox(settings, tmp_path)
     assert len(sandbox.requests_to("files")) == len(sandbox.requests_to("storage")) >= 4
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_whatever_happens_on_the_way_the_file_is_right(seed: int, tmp_path: Path) -> None:
+async def test_a_file_is_correct_after_random_network_errors(seed: int, tmp_path: Path) -> None:
     faults = dict.fromkeys(FAULTS.keys() - {each for each in FAULTS if each.startswith("always-")}, 0.03)
     settings = Settings(
         items=30, seed=seed, heavy=1, heavy_size=4 * MB, connection_rate=2.0 * MB,

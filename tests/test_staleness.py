@@ -26,7 +26,7 @@ def here(folder: Path) -> tuple[bytes, list[dict[str, str]]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_record_that_says_less_replaces_nothing(kind: str, tmp_path: Path) -> None:
+async def test_a_less_complete_record_replaces_nothing(kind: str, tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
         world = sandbox.world
         ids = [
@@ -98,7 +98,7 @@ RECORD = (
         (b'"size": 3, "authors"', b'"size": 3, "is_confidential": true, "authors"', ""),
     ],
 )
-def test_what_of_a_record_says_less(old: bytes, new: bytes, said: str) -> None:
+def test_the_signs_of_a_less_complete_record(old: bytes, new: bytes, said: str) -> None:
     raw = RECORD.replace(old, new, 1)
     before, now = read_article(RECORD), read_article(raw)
     told = says_less(now, raw, before, RECORD, latest="2025-01-01")
@@ -108,13 +108,13 @@ def test_what_of_a_record_says_less(old: bytes, new: bytes, said: str) -> None:
     assert not says_less(now, raw, draft, RECORD, latest="2025-01-01"), "an edit that was thrown away"
 
 
-def test_a_date_that_cannot_be_says_nothing_of_what_comes_later() -> None:
+def test_an_impossible_date_does_not_hide_later_changes() -> None:
     odd = RECORD.replace(b"2024", b"2924")
     raw = RECORD.replace(b'"A"', b'"C"')
     assert not says_less(read_article(raw), raw, read_article(odd), odd, latest="2025-01-01")
 
 
-def test_what_is_withheld_from_now_on_may_name_no_files_and_what_was_withheld_before_may_not() -> None:
+def test_a_newly_withheld_record_may_list_no_files() -> None:
     withheld = RECORD.replace(b'"size": 3, "authors"', b'"size": 3, "is_confidential": true, "authors"')
     bare = withheld.replace(b'{"id": 7, "name": "a", "size": 3}', b"")
     now = read_article(bare)

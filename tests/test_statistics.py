@@ -131,7 +131,7 @@ LONGEST = {"day": 365, "month": 731, "year": 1826, "total": 365}
     st.dates(date(1999, 1, 1), date(2105, 1, 1)),
     st.integers(0, 12_000),
 )
-def test_no_day_is_asked_for_twice_and_none_is_left_out(granularity: str, since: date, days: int) -> None:
+def test_each_day_is_requested_exactly_once(granularity: str, since: date, days: int) -> None:
     until = since + timedelta(days=days)
     found = windows(granularity, since, until)
     assert (found[0].first, found[-1].last) == (since, until)
@@ -195,7 +195,7 @@ def test_unknown_is_not_zero() -> None:
 
 
 @pytest.mark.parametrize("decode", [decode_timeline, decode_breakdown, decode_total])
-def test_what_is_no_statistics_is_told_so(decode: Callable[[bytes], object]) -> None:
+def test_invalid_statistics_are_invalid_responses(decode: Callable[[bytes], object]) -> None:
     for raw in (
         b'{"timeline": 5, "breakdown": 5, "totals": "five"}',
         b'{"timeline": {"2015": -1}, "breakdown": {"2015": {"Chad": -1}}, "totals": -1}',
@@ -253,7 +253,7 @@ async def test_periods_are_named_as_the_documents_name_them() -> None:
     )
 
 
-async def test_what_is_told_of_other_days_is_left_out() -> None:
+async def test_counts_of_other_days_are_ignored() -> None:
     everything = {"timeline": {"2014-12-31": 9, "2015-03-01": 1, "2016-03-01": 2, "2017-03-01T00:00:00": 3}}
     found = await told_by(lambda _: everything, "day", "timeline")
     assert [(uses.date, uses.number) for uses in found] == [
@@ -263,7 +263,7 @@ async def test_what_is_told_of_other_days_is_left_out() -> None:
     ]
 
 
-async def test_a_service_that_answers_another_question_is_not_believed() -> None:
+async def test_an_answer_for_other_days_is_invalid() -> None:
     with pytest.raises(InvalidResponse, match="requested 2015-01-15 to 2016-12-31, got 2026-07"):
         await told_by(lambda _: {"timeline": {"2026-07": 5}}, "month", "timeline")
     with pytest.raises(InvalidResponse, match="'2015' is not a month"):
@@ -346,7 +346,7 @@ async def test_timeline_and_breakdown_are_the_world_s_for_any_span(granularity: 
         assert whole == in_time, "countries add up to the period"
 
 
-async def test_counters_are_those_that_are_asked_for_and_unknown_is_no_zero(tmp_path: Path) -> None:
+async def test_only_requested_counters_are_saved_and_unknown_is_not_zero(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         ids = a_few(sandbox)
         told = config(sandbox, tmp_path, ids, {"tasks": ["stats"], "stats.counters": ["shares", "downloads"]})
@@ -371,7 +371,7 @@ async def test_every_table_has_its_header_also_without_rows(tmp_path: Path) -> N
             assert rows(tmp_path, name) == []
 
 
-async def test_of_an_item_that_was_never_published_there_is_nothing(tmp_path: Path) -> None:
+async def test_an_unpublished_item_has_no_statistics(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, private_items=2, colleague_items=0)) as sandbox:
         told = config(
             sandbox,
@@ -386,7 +386,7 @@ async def test_of_an_item_that_was_never_published_there_is_nothing(tmp_path: Pa
         assert not private & {item_id for item_id, *_ in rows(tmp_path, "stats_timeline.csv")}
 
 
-async def test_part_of_a_timeline_is_none_and_the_next_run_asks_for_what_failed(tmp_path: Path) -> None:
+async def test_a_partial_timeline_is_not_saved_and_the_next_run_retries_it(tmp_path: Path) -> None:
     """Some counters fail for ever, in one sandbox; another has the same items and no faults."""
     more = {"tasks": ["stats", "timeline"], "retry.attempts": 2, **of_span("month")}
     async with Sandbox(Settings(items=60, heavy=0, faults={"always-500": 0.1})) as failing:
@@ -407,7 +407,7 @@ async def test_part_of_a_timeline_is_none_and_the_next_run_asks_for_what_failed(
         assert len(sandbox.requests_to("stats")) == failed * each + totals_failed * 2
 
 
-async def test_another_span_is_asked_for_once_and_leaves_what_was_not_asked_for(tmp_path: Path) -> None:
+async def test_another_span_is_requested_once_and_keeps_other_days(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         ids = a_few(sandbox)
         tasks = {"tasks": ["timeline", "breakdown"]}
@@ -564,7 +564,7 @@ def test_a_task_over_time_needs_to_know_since_when(task: str) -> None:
     assert load({"tasks": [task], "stats.since": "2015-01-01"}).stats.since == date(2015, 1, 1)
 
 
-def test_a_table_that_is_wrong_is_told_of_once() -> None:
+def test_a_faulty_statistics_table_is_reported_once() -> None:
     with pytest.raises(UsageError) as caught:
         load({"tasks": ["timeline"], "stats.since": "yesterday"})
     assert len(str(caught.value).splitlines()) == 1
@@ -594,7 +594,7 @@ async def test_without_a_last_day_it_is_today(tmp_path: Path) -> None:
 INSTITUTION = {"stats.institution": "iastate"}
 
 
-async def test_an_institution_s_statistics_are_asked_with_its_credentials(tmp_path: Path) -> None:
+async def test_an_institutions_statistics_are_requested_with_its_credentials(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
         ids = sandbox.world.public_ids[:3]
         told = config(
@@ -643,7 +643,7 @@ def test_an_institution_without_credentials_is_wrong_usage_that_names_the_variab
 
 
 @pytest.mark.parametrize("text", ["secretly", ":secretly", "secretly:", "a:secretly\x00"])
-def test_credentials_of_another_form_are_told_without_showing_them(text: str) -> None:
+def test_malformed_credentials_are_reported_without_showing_them(text: str) -> None:
     with pytest.raises(UsageError, match="environment: FIGSHARE_STATS: expected name:password") as caught:
         load(INSTITUTION, {"FIGSHARE_STATS": text}).check_for("harvest")
     assert "secretly" not in str(caught.value)
@@ -715,7 +715,7 @@ async def test_changes_and_versions_have_tables_of_their_own(tmp_path: Path) -> 
         assert "description" in changes[str(edited)][1].split("; ")
 
 
-async def test_other_counters_are_asked_for_and_no_number_is_lost(tmp_path: Path) -> None:
+async def test_other_counters_are_requested_and_no_number_is_lost(tmp_path: Path) -> None:
     """What a task is asked for is part of what is owed; a counter that is not asked for keeps its number."""
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         ids = a_few(sandbox)
@@ -734,7 +734,7 @@ async def test_other_counters_are_asked_for_and_no_number_is_lost(tmp_path: Path
         assert rows(tmp_path, "stats_shares.csv") == shares
 
 
-async def test_history_dates_no_number_that_was_not_asked_for(tmp_path: Path) -> None:
+async def test_history_has_only_requested_counters(tmp_path: Path) -> None:
     moments = [datetime(2026, month, 1, 12, tzinfo=UTC).timestamp() for month in (1, 2)]
     async with Sandbox(Settings(items=10, heavy=0)) as sandbox:
         (item_id,) = sandbox.world.public_ids[5:6]

@@ -97,7 +97,7 @@ def assert_true(storage: MemoryStorage, folder: Path, sandbox: Sandbox) -> int:
     return len(done)
 
 
-async def test_a_whole_harvest_goes_into_another_storage(tmp_path: Path) -> None:
+async def test_a_complete_harvest_works_with_another_storage(tmp_path: Path) -> None:
     storage = MemoryStorage()
     faults = {"reset-body": 0.1, "wrong-md5": 0.1, "range-ignored": 0.1}
     async with Sandbox(Settings(items=60, heavy=1, heavy_size=200_000, faults=faults)) as sandbox:

@@ -133,7 +133,7 @@ def some_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(name="half a \ud83e pair")
 @example(name="com1 .txt")
 @example(name="LONGNA~1.TXT")
-def test_any_name_becomes_one_that_every_system_takes(name: str, some_folder: Path) -> None:
+def test_any_name_becomes_one_that_every_system_accepts(name: str, some_folder: Path) -> None:
     safe = safe_name(name)
     assert windows_takes(safe)
     assert macos_takes(safe)
@@ -242,7 +242,7 @@ def test_no_two_files_share_a_path_and_none_leaves_its_folder(ids: list[int], da
 
 
 @pytest.mark.parametrize("same", COMPARISONS[1:])
-def test_no_letter_shares_a_path_with_one_that_is_the_same_to_a_file_system(
+def test_letters_that_are_equal_to_a_file_system_get_different_paths(
     same: Callable[[str], str],
 ) -> None:
     for letter in map(chr, range(0x110000)):
@@ -296,7 +296,7 @@ def test_a_name_like_one_with_an_id_shares_no_path() -> None:
     }
 
 
-def test_one_that_was_published_keeps_its_path() -> None:
+def test_a_published_file_keeps_its_path() -> None:
     files = [remote(1, "data.csv"), remote(2, "data.csv")]
     assert assign_paths("files/9", files, {1: "files/9/data.csv"}) == {
         1: "files/9/data.csv",
@@ -304,7 +304,7 @@ def test_one_that_was_published_keeps_its_path() -> None:
     }
 
 
-def test_an_id_leads_to_no_path_that_was_published() -> None:
+def test_an_id_in_a_name_gives_no_published_path() -> None:
     files = [remote(1, "new name"), remote(2, "data.csv"), remote(3, "data.csv")]
     assert assign_paths("files/9", files, {1: "files/9/data~2.csv"}) == {
         1: "files/9/data~2.csv",
@@ -313,7 +313,7 @@ def test_an_id_leads_to_no_path_that_was_published() -> None:
     }
 
 
-def test_a_folder_where_a_file_was_published_earlier_is_left_out() -> None:
+def test_a_folder_with_the_path_of_a_published_file_is_dropped() -> None:
     files = [remote(1, "a"), remote(2, "x", "a"), remote(3, "x", "a/b")]
     assert assign_paths("files/9", files, {1: "files/9/a"}) == {
         1: "files/9/a",
@@ -327,13 +327,13 @@ def test_a_folder_that_an_earlier_file_needs_is_no_files_path() -> None:
     assert assign_paths("files/9", files, {1: "files/9/a/x"}) == {1: "files/9/a/x", 2: "files/9/a~2"}
 
 
-def test_a_folder_that_is_too_deep_is_left_out() -> None:
+def test_a_folder_that_is_too_deep_is_dropped() -> None:
     assert assign_paths("files/9", [remote(1, "x.csv", "/".join(["deep"] * 1000))], {}) == {
         1: "files/9/x.csv"
     }
 
 
-def test_folders_are_kept_and_cannot_lead_out() -> None:
+def test_folders_are_kept_and_stay_inside_the_output() -> None:
     files = [
         remote(1, "x", "a/b"),
         remote(2, "x", "../../up"),
@@ -359,7 +359,7 @@ def held(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-async def test_a_proven_file_is_at_its_place_and_nothing_else_is_left(tmp_path: Path, held: bool) -> None:
+async def test_a_verified_file_is_at_its_path_and_nothing_else_is_left(tmp_path: Path, held: bool) -> None:
     store, content = Store(tmp_path, hold_folders=held), os.urandom(100_000)
     await fill(store, remote(5, "x", content=content), content, "files/1/a/x")
     assert (tmp_path / "files/1/a/x").read_bytes() == content
@@ -412,7 +412,7 @@ async def test_without_an_md5_an_old_beginning_is_not_trusted(tmp_path: Path) ->
     await second.abort()
 
 
-async def test_a_file_is_not_begun_without_room_for_it(tmp_path: Path) -> None:
+async def test_a_file_is_not_started_without_space_for_it(tmp_path: Path) -> None:
     store = Store(tmp_path, free_bytes=lambda _: 1000)
     with store.space.reserve(lambda: 600):
         with (
@@ -426,7 +426,7 @@ async def test_a_file_is_not_begun_without_room_for_it(tmp_path: Path) -> None:
         pass
 
 
-def test_a_rewrite_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_failed_atomic_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("old")
     with pytest.raises(RuntimeError), atomic_write(path) as handle:
@@ -479,7 +479,7 @@ async def test_the_output_folder_itself_may_be_a_link(tmp_path: Path, held: bool
 
 
 @pytest.mark.parametrize("path", ["files/../../x", "../x", "files//x", "./x"])
-async def test_a_path_that_leads_out_is_refused(path: str, tmp_path: Path, held: bool) -> None:
+async def test_a_path_outside_the_output_is_rejected(path: str, tmp_path: Path, held: bool) -> None:
     (tmp_path / "harvest").mkdir()
     store = Store(tmp_path / "harvest", hold_folders=held)
     with pytest.raises(StorageError, match="leads out"):
@@ -490,7 +490,7 @@ async def test_a_path_that_leads_out_is_refused(path: str, tmp_path: Path, held:
 
 
 @pytest.mark.skipif(not HOLDS_FOLDERS, reason="paths can only be looked at before and after")
-async def test_a_link_that_comes_and_goes_leads_nothing_out(tmp_path: Path) -> None:
+async def test_a_link_planted_for_a_moment_has_no_effect(tmp_path: Path) -> None:
     outside, folder = tmp_path / "outside", tmp_path / "harvest/files/1"
     outside.mkdir()
     folder.parent.mkdir(parents=True)
@@ -536,7 +536,7 @@ Plant = Callable[[Path, Path], None]
 
 
 @pytest.mark.parametrize("plant", PLANTED)
-async def test_what_stands_in_the_place_of_a_partial_file_is_replaced(
+async def test_a_foreign_file_in_place_of_a_partial_file_is_replaced(
     plant: Plant, tmp_path: Path, held: bool
 ) -> None:
     outside, harvest = tmp_path / "outside", tmp_path / "harvest"
@@ -604,7 +604,7 @@ def test_no_race_makes_a_file_outside_count_as_here(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plant", PLANTED)
-async def test_what_stands_in_the_place_of_a_file_is_replaced(
+async def test_a_foreign_file_in_place_of_a_file_is_replaced(
     plant: Plant, tmp_path: Path, held: bool
 ) -> None:
     outside, path = tmp_path / "outside", tmp_path / "harvest/files/1/x"
@@ -618,7 +618,7 @@ async def test_what_stands_in_the_place_of_a_file_is_replaced(
     assert not path.is_symlink()
 
 
-async def test_what_is_reached_through_a_link_is_not_here(tmp_path: Path, held: bool) -> None:
+async def test_a_file_behind_a_link_counts_as_missing(tmp_path: Path, held: bool) -> None:
     outside, files = tmp_path / "outside", tmp_path / "harvest/files"
     outside.mkdir()
     files.mkdir(parents=True)
@@ -633,7 +633,7 @@ async def test_what_is_reached_through_a_link_is_not_here(tmp_path: Path, held: 
     assert await store.is_intact("files/2/y", 3, md5)
 
 
-async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, held: bool) -> None:
+async def test_a_pipe_in_place_of_a_file_does_not_block(tmp_path: Path, held: bool) -> None:
     os.mkfifo(tmp_path / "x")
     with anyio.fail_after(20):
         assert not await Store(tmp_path, hold_folders=held).is_intact("x", 0, hashlib.md5().hexdigest())
@@ -641,7 +641,7 @@ async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, h
 
 @pytest.mark.parametrize("plant", PLANTED)
 @pytest.mark.parametrize("name", [".table.csv.new", "table.csv"])
-def test_a_rewrite_replaces_what_was_planted(name: str, plant: Plant, tmp_path: Path) -> None:
+def test_an_atomic_write_replaces_a_planted_file(name: str, plant: Plant, tmp_path: Path) -> None:
     outside, harvest = tmp_path / "outside", tmp_path / "harvest"
     outside.write_bytes(b"precious")
     harvest.mkdir()
@@ -684,7 +684,7 @@ def is_published(path: Path) -> bool:
 
 
 @pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
-async def test_what_is_published_was_synced_and_so_was_every_name_that_leads_to_it(tmp_path: Path) -> None:
+async def test_a_published_file_and_all_names_above_it_are_synced(tmp_path: Path) -> None:
     syncs = Syncs(tmp_path)
     store = Store(tmp_path, sync=syncs)
     x, y = remote(5, "x", content=b"abc"), remote(6, "y", content=b"def")
@@ -726,7 +726,7 @@ def test_a_rewritten_file_was_synced_and_so_was_its_name(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
-async def test_a_file_that_a_killed_run_put_in_its_place_is_synced_before_it_is_called_done(
+async def test_a_file_renamed_by_a_killed_run_is_synced_before_it_is_done(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "files/1/a").mkdir(parents=True)
@@ -774,7 +774,7 @@ async def test_a_copy_takes_the_longest_of_names(tmp_path: Path) -> None:
     assert (tmp_path / path).read_bytes() == b"abc"
 
 
-async def test_what_a_killed_run_had_begun_to_copy_is_swept_away(tmp_path: Path) -> None:
+async def test_unfinished_copies_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".partial").mkdir()
     (tmp_path / ".partial/0123.copy").write_bytes(b"ab")
     (tmp_path / ".partial/notes").write_bytes(b"not ours")
@@ -787,7 +787,7 @@ async def test_what_a_killed_run_had_begun_to_copy_is_swept_away(tmp_path: Path)
 
 
 @pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
-async def test_a_file_that_is_here_and_cannot_be_synced_is_trouble(tmp_path: Path) -> None:
+async def test_an_existing_file_that_cannot_be_synced_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     store = Store(tmp_path, sync=failing_for_folders(errno.EIO))
     assert await store.is_intact("x", 3, None)
@@ -803,7 +803,7 @@ def failing_for_files(descriptor: int) -> None:
 
 
 @pytest.mark.parametrize("others", [0, 2])
-async def test_a_file_that_could_not_be_synced_is_begun_anew(others: int, tmp_path: Path) -> None:
+async def test_a_file_that_could_not_be_synced_is_restarted(others: int, tmp_path: Path) -> None:
     """What was written may be in memory only, and look whole to whoever goes on with it."""
     file = remote(5, "x", content=b"abc")
     refused = 0
@@ -828,7 +828,7 @@ async def test_a_file_that_could_not_be_synced_is_begun_anew(others: int, tmp_pa
     assert (tmp_path / "files/1/5").read_bytes() == b"abc"
 
 
-async def test_a_file_of_which_an_appended_piece_could_not_be_synced_is_begun_anew(tmp_path: Path) -> None:
+async def test_a_file_with_an_unsynced_segment_is_restarted(tmp_path: Path) -> None:
     content = os.urandom(1000)
     file = remote(5, "x", content=content)
     partial = await opened(Store(tmp_path, sync=failing_for_files), 1, file)
@@ -869,20 +869,20 @@ def failing_for_folders(number: int) -> Callable[[int], None]:
 
 
 @pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
-async def test_a_file_system_that_knows_no_syncing_of_folders_will_do(tmp_path: Path) -> None:
+async def test_a_file_system_without_folder_sync_is_accepted(tmp_path: Path) -> None:
     store = Store(tmp_path, sync=failing_for_folders(errno.EINVAL))
     await fill(store, remote(5, "x", content=b"abc"), b"abc", "files/1/x")
     assert (tmp_path / "files/1/x").read_bytes() == b"abc"
 
 
 @pytest.mark.skipif(not HOLDS_FOLDERS, reason="folders cannot be synced")
-async def test_a_folder_that_fails_to_be_synced_is_trouble(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_synced_is_an_error(tmp_path: Path) -> None:
     store = Store(tmp_path, sync=failing_for_folders(errno.EIO))
     with pytest.raises(StorageError, match="Input/output error; check the disk and run again"):
         await fill(store, remote(5, "x", content=b"abc"), b"abc", "files/1/x")
 
 
-def test_advice_that_a_file_does_not_take_is_no_trouble() -> None:
+def test_an_unsupported_sync_hint_is_ignored() -> None:
     """A pipe stands for the file systems that take no advice."""
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb", buffering=0) as handle:
@@ -904,7 +904,7 @@ def slowly(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-async def test_what_is_wrong_with_one_of_a_batch_is_wrong_with_that_one(tmp_path: Path) -> None:
+async def test_an_error_of_one_file_in_a_batch_affects_only_that_file(tmp_path: Path) -> None:
     syncs: list[int] = []
 
     def sync(descriptor: int) -> None:
@@ -933,7 +933,7 @@ async def test_what_is_wrong_with_one_of_a_batch_is_wrong_with_that_one(tmp_path
     assert len(syncs) < 12 + 12  # each file, and far fewer folders than files
 
 
-async def test_whoever_gives_up_while_its_file_is_published_waits_for_that(tmp_path: Path) -> None:
+async def test_a_cancelled_commit_waits_for_its_batch(tmp_path: Path) -> None:
     store = Store(tmp_path, sync=slowly)
     for number in range(5):
         content = os.urandom(100)
@@ -945,7 +945,7 @@ async def test_whoever_gives_up_while_its_file_is_published_waits_for_that(tmp_p
         assert not path.exists() or path.read_bytes() == content
 
 
-async def test_what_is_not_written_for_a_reason_nobody_thought_of_is_not_published(tmp_path: Path) -> None:
+async def test_an_unexpected_error_publishes_nothing(tmp_path: Path) -> None:
     class Unforeseen(Exception):
         pass
 
@@ -1002,13 +1002,13 @@ async def test_one_at_a_time_holds_a_key() -> None:
         (errno.ELOOP, "check the output folder"),
     ],
 )
-def test_trouble_says_what_happened_to_what_and_what_to_do(number: int, advice: str) -> None:
+def test_a_storage_error_has_path_cause_and_advice(number: int, advice: str) -> None:
     with pytest.raises(StorageError) as caught, map_disk_errors("harvest"):
         raise OSError(number, os.strerror(number))
     assert str(caught.value) == f"harvest: {os.strerror(number)}; {advice} and run again"
 
 
-async def test_an_output_folder_that_has_gone_is_not_made_anew(tmp_path: Path, held: bool) -> None:
+async def test_a_vanished_output_folder_is_not_created_again(tmp_path: Path, held: bool) -> None:
     folder, file = tmp_path / "harvest", remote(5, "x", content=b"abc")
     folder.mkdir()
     store = Store(folder, hold_folders=held)
@@ -1031,7 +1031,7 @@ async def test_an_output_folder_that_has_gone_is_not_made_anew(tmp_path: Path, h
     assert not folder.exists()
 
 
-async def test_a_partial_file_that_somebody_removed_is_named(tmp_path: Path, held: bool) -> None:
+async def test_a_removed_partial_file_is_named(tmp_path: Path, held: bool) -> None:
     file = remote(5, "x", content=b"abc")
     partial = await opened(Store(tmp_path, hold_folders=held), 1, file)
     await partial.write(b"abc")
@@ -1048,7 +1048,7 @@ async def test_a_partial_file_that_somebody_removed_is_named(tmp_path: Path, hel
 
 
 @pytest.mark.parametrize("path", ["files", "files/1"])
-async def test_a_file_in_the_place_of_a_folder_is_named(path: str, tmp_path: Path, held: bool) -> None:
+async def test_a_file_in_place_of_a_folder_is_named(path: str, tmp_path: Path, held: bool) -> None:
     (tmp_path / path).parent.mkdir(exist_ok=True)
     (tmp_path / path).write_bytes(b"in the way")
     with pytest.raises(StorageError) as caught:
@@ -1058,7 +1058,7 @@ async def test_a_file_in_the_place_of_a_folder_is_named(path: str, tmp_path: Pat
     assert (tmp_path / path).read_bytes() == b"in the way"
 
 
-async def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path, held: bool) -> None:
+async def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path, held: bool) -> None:
     (tmp_path / "files/1/x").mkdir(parents=True)
     with pytest.raises(StorageError) as caught:
         await fill(Store(tmp_path, hold_folders=held), remote(5, "x"), b"", "files/1/x")
@@ -1096,7 +1096,7 @@ async def test_a_folder_that_may_not_be_written_to_is_named() -> None:
             assert str(caught.value) == f"{folder / 'table.csv'}: {told}"
 
 
-async def test_a_file_that_may_not_be_read_is_neither_here_nor_gone() -> None:
+async def test_an_unreadable_file_is_an_error_and_not_missing() -> None:
     with TemporaryDirectory() as name:  # nobody does not get to where pytest's lie
         folder = Path(name)
         folder.chmod(0o755)
@@ -1117,7 +1117,7 @@ async def test_a_file_that_may_not_be_read_is_neither_here_nor_gone() -> None:
         (folder / "locked").chmod(0o700)
 
 
-async def test_where_no_file_can_be_opened_none_is_gone(tmp_path: Path, held: bool) -> None:
+async def test_without_free_file_descriptors_no_file_counts_as_missing(tmp_path: Path, held: bool) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     store, md5 = Store(tmp_path, hold_folders=held), hashlib.md5(b"abc").hexdigest()
     assert await store.is_intact("x", 3, md5)
@@ -1148,7 +1148,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", disk], check=True)
 
 
-async def test_on_a_full_disk_what_fitted_is_kept_and_gone_on_with(small_disk: Path) -> None:
+async def test_on_a_full_disk_written_bytes_are_kept_and_resumed(small_disk: Path) -> None:
     content = os.urandom(1_500_000)
     file = remote(5, "x", content=content)
     # The disk has room when the file is begun, and others fill it.
@@ -1206,7 +1206,7 @@ async def test_a_disk_that_was_made_read_only_is_named(small_disk: Path) -> None
     assert await store.is_intact("files/1/x", 3, file.md5)
 
 
-async def test_closing_without_room_does_not_hide_why_it_was_closed(tmp_path: Path) -> None:
+async def test_an_error_on_close_does_not_hide_the_first_error(tmp_path: Path) -> None:
     content = os.urandom(500_000)
     store, before = Store(tmp_path), open_files()
     partial = await opened(store, 1, remote(5, "x", content=content))
@@ -1238,7 +1238,7 @@ async def test_what_cannot_be_opened_leaves_nothing_open(tmp_path: Path, held: b
     assert open_files() == before
 
 
-async def test_files_that_are_opened_at_once_all_go_on_with_what_is_left_of_them(tmp_path: Path) -> None:
+async def test_files_opened_at_once_all_resume_their_partial_files(tmp_path: Path) -> None:
     files = [remote(number, "x", content=b"ab" * 500) for number in range(1, 2001)]
     (tmp_path / ".partial").mkdir()
     for file in files:

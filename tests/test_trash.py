@@ -48,7 +48,7 @@ def contents(folder: Path, paths: set[str]) -> dict[str, bytes]:
     return {path: (folder / path).read_bytes() for path in paths}
 
 
-async def test_what_is_pruned_is_in_the_trash_of_the_day_whole_and_told(
+async def test_pruned_files_are_in_the_trash_of_the_day_and_reported(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
@@ -94,7 +94,7 @@ def planted(folder: Path, date: str, path: str = "files/1/a.txt", text: str = "o
 @pytest.mark.parametrize(
     ("days", "gone"), [(30, {31, 400}), (2, {3, 30, 31, 400}), (0, {-2, 0, 2, 3, 30, 31, 400})]
 )
-async def test_a_later_prune_deletes_what_has_been_in_the_trash_for_long_enough(
+async def test_a_later_prune_deletes_expired_trash(
     days: int, gone: set[int], sandbox: Sandbox, tmp_path: Path
 ) -> None:
     _, old = await harvest_with_leftovers(sandbox, tmp_path)
@@ -111,7 +111,7 @@ async def test_a_later_prune_deletes_what_has_been_in_the_trash_for_long_enough(
     assert pruned.deleted == len(gone) + (0 if days else len(old))
 
 
-async def test_what_is_deleted_for_good_is_shown_and_agreed_to(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_permanent_deletions_are_shown_and_confirmed(sandbox: Sandbox, tmp_path: Path) -> None:
     words = run_words(sandbox, tmp_path, "--prune", "--trash-days", "5")
     kept = planted(tmp_path, "2020-01-01")
     ended = await harvester(*words)
@@ -146,7 +146,7 @@ async def test_nothing_in_the_trash_is_overwritten(sandbox: Sandbox, tmp_path: P
 
 
 @pytest.mark.parametrize("link", [".trash", f".trash/{DAY}"])
-def test_a_link_in_the_place_of_the_trash_leads_nowhere(link: str, tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_trash_is_not_followed(link: str, tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     for place in ("files/1", ".trash"):
         (folder / place).mkdir(parents=True)
@@ -166,7 +166,7 @@ def test_a_link_in_the_place_of_the_trash_leads_nowhere(link: str, tmp_path: Pat
     assert [path.name for path in elsewhere.iterdir()] == ["2020-01-01"]
 
 
-def test_links_in_the_trash_go_and_what_they_point_to_stays(tmp_path: Path) -> None:
+def test_links_in_the_trash_are_removed_and_their_targets_stay(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "notes").write_text("of my own")
@@ -180,7 +180,7 @@ def test_links_in_the_trash_go_and_what_they_point_to_stays(tmp_path: Path) -> N
     assert (mine / "notes").exists()
 
 
-async def test_a_prune_that_is_killed_before_it_could_tell_is_found_by_the_next_run(
+async def test_a_prune_killed_before_it_recorded_its_moves_is_completed_by_the_next_run(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
@@ -198,7 +198,7 @@ async def test_a_prune_that_is_killed_before_it_could_tell_is_found_by_the_next_
     assert (await verify(config)).damaged == ()
 
 
-async def test_killed_while_it_prunes_it_loses_nothing(tmp_path: Path) -> None:
+async def test_a_kill_during_a_prune_loses_nothing(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         item_id = max(sandbox.world.public_ids, key=lambda each: len(sandbox.world.files(each)))
         words = ("run", "--item", item_id, "-o", tmp_path, *at(sandbox))
@@ -219,7 +219,7 @@ async def test_killed_while_it_prunes_it_loses_nothing(tmp_path: Path) -> None:
         assert contents(tmp_path, here(tmp_path)) == before
 
 
-async def test_a_folder_that_holds_nothing_but_a_trash_is_taken(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_folder_with_only_a_trash_is_accepted(sandbox: Sandbox, tmp_path: Path) -> None:
     kept = planted(tmp_path, "2020-01-01")
     assert (await harvester(*run_words(sandbox, tmp_path))).status == 0
     assert kept.exists()
@@ -233,7 +233,7 @@ async def test_a_folder_that_holds_nothing_but_a_trash_is_taken(sandbox: Sandbox
         (("--prune", "--trash-days", "soon"), "'soon': a whole number is expected, 0 or more"),
     ],
 )
-async def test_days_that_cannot_be_are_wrong_usage(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
+async def test_impossible_days_are_wrong_usage(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
     ended = await harvester("run", "--item", "1", "-o", tmp_path / "out", *words)
     assert ended.status == 2
     assert told in ended.err

@@ -49,7 +49,7 @@ def ids(folder: Path) -> set[int]:
     return {int(row["id"]) for row in rows(folder, "items.csv")}
 
 
-async def test_a_tree_whose_entries_mostly_tell_no_group_is_harvested_whole() -> None:
+async def test_a_group_tree_whose_entries_mostly_lack_the_group_is_harvested_completely() -> None:
     async with Sandbox(Settings(items=300, unsaid={"group_id": 0.95})) as sandbox:
         found = await read(sandbox, await only(Group(id=11962, subgroups=True)))
         expected = {i for group in (11962, 11963, 11964) for i in sandbox.world.group_items(group)}
@@ -74,7 +74,7 @@ async def test_a_tree_whose_entries_mostly_tell_no_group_is_harvested_whole() ->
     ],
     ids=["since", "before", "modified", "type", "several"],
 )
-async def test_records_decide_what_entries_do_not_tell(
+async def test_records_decide_filters_that_entries_lack(
     options: tuple[str, ...], matches: Any, tmp_path: Path
 ) -> None:
     async with Sandbox(Settings(items=600, heavy=0, unsaid=UNSAID)) as sandbox:
@@ -95,7 +95,7 @@ async def test_records_decide_what_entries_do_not_tell(
         assert ids(tmp_path) == wanted
 
 
-async def test_what_its_record_excluded_is_looked_at_again_where_entries_tell_no_date(tmp_path: Path) -> None:
+async def test_excluded_items_without_a_listed_date_are_checked_again(tmp_path: Path) -> None:
     unsaid = {"defined_type": 1, "defined_type_name": 1, "modified_date": 1}
     async with Sandbox(Settings(items=60, heavy=0, unsaid=unsaid)) as sandbox:
         world = sandbox.world
@@ -119,7 +119,7 @@ async def test_a_draft_is_not_published_since(tmp_path: Path) -> None:
         }
 
 
-async def test_what_something_else_names_is_wanted_whatever_its_record_says(tmp_path: Path) -> None:
+async def test_an_item_listed_without_a_condition_is_always_wanted(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60, heavy=0, unsaid={"published_date": 1})) as sandbox:
         collected = set(sandbox.world.collection_items(4_000_001))
         words = ("run", "--collection", "4000001", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
@@ -168,7 +168,7 @@ async def test_a_type_that_only_institutions_have_is_passed_on(wanted: str, tmp_
         assert types == (0 if wanted == "41" else 1)
 
 
-async def test_a_type_that_nobody_numbers_is_compared_by_its_name(tmp_path: Path) -> None:
+async def test_a_type_without_a_number_is_compared_by_its_name(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=120, heavy=0, ignores=("item_type",))) as sandbox:
         world = sandbox.world
         words = ("run", "--collection", "4000001", "--type", "survey data", "--tasks", "metadata")
@@ -199,7 +199,7 @@ async def test_records_correct_a_search_that_ignores_a_known_licence(
     assert ids(tmp_path) == {1, 3, 5}
 
 
-async def test_a_type_that_nobody_numbers_is_sent_in_a_search_and_ignored_by_none_that_never_got_it() -> None:
+async def test_a_type_without_a_number_is_sent_in_a_search_only() -> None:
     async with Sandbox(Settings(items=120, heavy=0)) as sandbox:
         found = await read(sandbox, await only(Search(query=":title: data", item_type="survey data")))
         asked = [seen.fields for seen in sandbox.requests_to("api") if seen.path.endswith("/search")]
@@ -244,12 +244,12 @@ async def listed(answer: Answer, source: Source) -> tuple[set[int], int]:
 
 
 @pytest.mark.parametrize("source", [Institution(private=True), Account(query="x")])
-async def test_undated_entries_behind_slices_are_listed(source: Source) -> None:
+async def test_undated_entries_are_listed_after_slices(source: Source) -> None:
     found, _ = await listed(nulls_last(180, 20, "modified_date"), source)
     assert found == set(range(1, 201))
 
 
-async def test_undated_entries_behind_the_last_wanted_day_are_listed() -> None:
+async def test_undated_entries_are_listed_after_the_last_wanted_day() -> None:
     source = Search(query="x", published_before=date(2001, 1, 1))
     found, pages = await listed(nulls_last(180, 20, "published_date"), source)
     assert found == {*range(1, 29), *range(181, 201)}
@@ -257,7 +257,7 @@ async def test_undated_entries_behind_the_last_wanted_day_are_listed() -> None:
 
 
 @pytest.mark.parametrize("source", [Institution(private=True), Account(query="x")])
-async def test_more_undated_entries_than_a_page_holds_are_told_to_be_incomplete(source: Source) -> None:
+async def test_more_undated_entries_than_a_page_are_reported_as_incomplete(source: Source) -> None:
     with pytest.raises(
         Rejected, match="50 items or more have no modified_date, by which it is cut; incomplete"
     ):
@@ -291,7 +291,7 @@ async def test_more_undated_entries_than_a_page_holds_are_told_to_be_incomplete(
         ({"modified_since": "2020-01-01"}, {}, True, True),
     ],
 )
-def test_only_a_value_that_is_told_and_another_one_excludes(
+def test_only_a_present_and_different_value_excludes(
     wanted: dict[str, Any], record: dict[str, Any], private: bool, is_wanted: bool
 ) -> None:
     raw, condition = msgspec.json.encode({"id": 1, **record}), Condition(**wanted).write()
@@ -316,5 +316,5 @@ def test_one_of_several_conditions_is_enough() -> None:
     assert is_wanted_by(raw, ('{"group":8}', '{"group":7}'), private=False)
 
 
-def test_days_are_no_conditions_where_entries_tell_them() -> None:
+def test_days_are_no_conditions_if_entries_have_them() -> None:
     assert Condition(published_since=str(date(2020, 1, 1))).only(frozenset({"licence"})).write() == ""

@@ -39,7 +39,7 @@ def downloaded(sandbox: Sandbox) -> list[str]:
     return sorted(seen.path for seen in sandbox.requests_to("files"))
 
 
-async def test_all_versions_come_and_what_did_not_change_comes_once(tmp_path: Path) -> None:
+async def test_all_versions_are_harvested_and_unchanged_files_fetched_once(tmp_path: Path) -> None:
     async with Sandbox(ITEMS) as sandbox:
         world, item_id = sandbox.world, versions_of(sandbox)
         words = ("run", "--item", str(item_id), "--versions", "all", "-o", tmp_path, *at(sandbox))
@@ -71,7 +71,7 @@ async def test_all_versions_come_and_what_did_not_change_comes_once(tmp_path: Pa
         assert [seen.path for seen in sandbox.requests] == [f"/v2/articles/{item_id}"]
 
 
-async def test_some_versions_come_and_no_other(tmp_path: Path) -> None:
+async def test_only_the_wanted_versions_are_harvested(tmp_path: Path) -> None:
     async with Sandbox(ITEMS) as sandbox:
         item_id = versions_of(sandbox)
         words = ("run", "--item", str(item_id), "--versions", "1,7", "-o", tmp_path, *at(sandbox))
@@ -109,7 +109,7 @@ async def test_a_versioned_doi_gives_that_version(tmp_path: Path) -> None:
         assert sandbox.requests_to("files") == []
 
 
-async def test_all_versions_can_be_asked_for_later(tmp_path: Path) -> None:
+async def test_all_versions_can_be_requested_later(tmp_path: Path) -> None:
     async with Sandbox(ITEMS) as sandbox:
         world, item_id = sandbox.world, versions_of(sandbox)
         words = ("run", "--search", ":tag: tag6", "-o", tmp_path, *at(sandbox))
@@ -125,7 +125,7 @@ async def test_all_versions_can_be_asked_for_later(tmp_path: Path) -> None:
         assert downloaded(sandbox) == sorted([*before, *(f"/files/{file_id}" for file_id in fresh)])
 
 
-async def test_a_new_version_leaves_the_one_before_where_it_is_named(tmp_path: Path) -> None:
+async def test_a_new_version_keeps_a_named_earlier_one(tmp_path: Path) -> None:
     """An edit between two runs: what was current is an earlier version now, and its files are here."""
     async with Sandbox(ITEMS) as sandbox:
         world, item_id = sandbox.world, versions_of(sandbox)
@@ -141,7 +141,7 @@ async def test_a_new_version_leaves_the_one_before_where_it_is_named(tmp_path: P
         assert all((tmp_path / path).is_file() for path in done)
 
 
-async def test_what_another_version_is_wanted_of_stays_left_out(tmp_path: Path) -> None:
+async def test_files_of_unwanted_versions_stay_skipped(tmp_path: Path) -> None:
     async with Sandbox(ITEMS) as sandbox:
         item_id = versions_of(sandbox)
         words = ("run", "--item", str(item_id), "--versions", "1", "-o", tmp_path, *at(sandbox))
@@ -150,7 +150,7 @@ async def test_what_another_version_is_wanted_of_stays_left_out(tmp_path: Path) 
             assert [path.name for path in (tmp_path / "files").iterdir()] == [f"{item_id}.v1"]
 
 
-async def test_a_damaged_file_of_a_version_is_found_and_comes_again(tmp_path: Path) -> None:
+async def test_a_corrupt_file_of_a_version_is_found_and_fetched_again(tmp_path: Path) -> None:
     async with Sandbox(ITEMS) as sandbox:
         item_id = versions_of(sandbox)
         words = ("run", "--item", f"{item_id}.v1", "-o", tmp_path, *at(sandbox))
@@ -197,7 +197,7 @@ async def test_versions_are_withdrawn_and_return_with_their_item(tmp_path: Path)
         assert not (tmp_path / "files").exists() or list((tmp_path / "files").rglob("*.*/*")) == []
 
 
-def test_a_record_s_number_of_versions_is_not_counted_up_to() -> None:
+def test_an_absurd_version_number_does_not_create_versions() -> None:
     """It is a stranger's; the list of versions says which there are."""
     assert has_earlier(2**31 - 1, "all")
     assert not has_earlier(2**31 - 1, "latest")

@@ -68,7 +68,7 @@ async def test_a_gateway_that_finds_nothing_withdraws_nothing(tmp_path: Path) ->
         assert "withdrawn" not in {row["change"] for row in rows(tmp_path / "changes.csv")}
 
 
-async def test_a_gateway_that_speaks_json_withdraws_nothing_while_the_api_gives_nothing(
+async def test_a_json_404_withdraws_nothing_while_the_api_serves_nothing(
     tmp_path: Path,
 ) -> None:
     async def lost(_: web.Request) -> web.StreamResponse:
@@ -91,7 +91,7 @@ async def test_a_gateway_that_speaks_json_withdraws_nothing_while_the_api_gives_
         assert rows(tmp_path / "failures.csv") == []
 
 
-async def test_what_was_withdrawn_is_so_where_one_request_shows_that_the_api_serves(tmp_path: Path) -> None:
+async def test_an_item_is_withdrawn_if_one_request_shows_that_the_api_serves(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
         ids = list(sandbox.world.public_ids)[:5]
         more = {"sources": [{"kind": "items", "ids": ids}], "tasks": ["metadata"]}
@@ -107,7 +107,7 @@ async def test_what_was_withdrawn_is_so_where_one_request_shows_that_the_api_ser
         assert len(asked) == 1
 
 
-async def test_where_a_gateway_has_lost_a_file_the_other_route_decides(tmp_path: Path) -> None:
+async def test_a_gateways_404_for_a_file_is_decided_by_the_other_route(tmp_path: Path) -> None:
     async with two_routes(is_lost, comes, tmp_path) as (download, asked, _):
         await download(1)
         assert asked == ["own", "api"]
@@ -172,9 +172,7 @@ DISTRUSTED: Mapping[str, tuple[Mapping[str, str], str]] = {
 
 
 @pytest.mark.parametrize("kind", DISTRUSTED)
-async def test_a_certificate_that_cannot_be_trusted_is_an_outage_in_its_own_words(
-    kind: str, tmp_path: Path
-) -> None:
+async def test_an_untrusted_certificate_is_an_outage_with_its_own_message(kind: str, tmp_path: Path) -> None:
     made, told = DISTRUSTED[kind]
     certificate = make_certificate(tmp_path / "tls", **made)
     trusted = {} if kind == "self-signed" else {"SSL_CERT_FILE": str(certificate.path)}
@@ -212,7 +210,7 @@ async def test_a_certificate_works_once_it_is_trusted(tmp_path: Path) -> None:
     ],
     ids=["too old", "another protocol", "cut"],
 )
-async def test_a_server_without_tls_of_today_is_an_outage_in_its_own_words(
+async def test_an_outdated_tls_version_is_an_outage_with_its_own_message(
     answer: bytes, told: str, tmp_path: Path
 ) -> None:
     async def old(stream: anyio.abc.SocketStream) -> None:
@@ -233,7 +231,7 @@ async def test_a_server_without_tls_of_today_is_an_outage_in_its_own_words(
 
 
 @pytest.mark.parametrize("service", ["files", "stats"])
-async def test_one_service_with_an_untrusted_certificate_keeps_nothing_else_from_coming(
+async def test_an_untrusted_certificate_of_one_service_does_not_stop_the_others(
     service: str, tmp_path: Path
 ) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -324,7 +322,7 @@ def session() -> AbstractAsyncContextManager[aiohttp.ClientSession]:
         ("224.0.0.1", NONE),
     ],
 )
-def test_which_addresses_are_asked(address: str, kind: str | None) -> None:
+def test_which_addresses_are_requested(address: str, kind: str | None) -> None:
     assert refusal_reason(address) == kind
     host = f"[{address}]" if ":" in address else address
     assert is_public(URL(f"https://{host}/x")) is (kind is None)
@@ -401,7 +399,7 @@ def test_a_network_that_is_none_is_a_fault_of_the_config() -> None:
     assert found == ("10.0.0.0/8", "fd00::/8")
 
 
-async def test_the_address_that_is_not_asked_is_told_with_its_reason() -> None:
+async def test_a_forbidden_address_is_reported_with_its_reason() -> None:
     url = URL("http://localhost:9/x")
     with pytest.raises(OSError, match="Cannot connect") as caught:
         async with session() as opened:
@@ -411,7 +409,7 @@ async def test_the_address_that_is_not_asked_is_told_with_its_reason() -> None:
     assert told.endswith(" here, which is a loopback address")
 
 
-async def test_a_name_server_says_why_a_name_leads_nowhere(tmp_path: Path) -> None:
+async def test_a_dns_failure_is_reported_with_its_reason(tmp_path: Path) -> None:
     async def lookup(host: str) -> None:
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 

@@ -39,7 +39,7 @@ def verdicts(folder: Path) -> list[str]:
 @pytest.mark.parametrize("own_offsets", [True, False], ids=["own offsets", "asked offsets"])
 @pytest.mark.parametrize("cap", [10, 100])
 @pytest.mark.parametrize("source", SOURCES)
-async def test_a_service_that_gives_few_entries_a_page_is_listed_whole(
+async def test_a_service_with_small_pages_is_listed_completely(
     source: str, cap: int, own_offsets: bool, cursors: bool
 ) -> None:
     settings = Settings(**WORLD, page_cap=cap, own_offsets=own_offsets, cursors=cursors)
@@ -55,7 +55,7 @@ async def test_a_service_that_gives_few_entries_a_page_is_listed_whole(
 
 
 @pytest.mark.parametrize("source", SOURCES)
-async def test_a_short_first_page_costs_two_requests_more(source: str) -> None:
+async def test_a_short_first_page_takes_two_more_requests(source: str) -> None:
     async with Sandbox(Settings(items=40, private_items=7)) as sandbox:
         listing, truth = SOURCES[source]
         found = await read(sandbox, await only(listing))
@@ -65,7 +65,7 @@ async def test_a_short_first_page_costs_two_requests_more(source: str) -> None:
         assert len(sandbox.requests_to("api")) == first + 2, "one empty answer alone is no end"
 
 
-async def test_full_pages_cost_two_requests_more_at_most() -> None:
+async def test_full_pages_take_at_most_two_more_requests() -> None:
     for items, cursors, expected in ((3000, True, 5), (3000, False, 5), (2999, True, 3), (2999, False, 3)):
         async with Sandbox(Settings(items=items, cursors=cursors)) as sandbox:
             found = await read(sandbox, await only(Institution(id=319)))
@@ -93,7 +93,7 @@ async def test_25_000_items_where_every_listing_page_holds_100(settings: dict[st
 @pytest.mark.parametrize("cap", [9000, 100])
 @pytest.mark.parametrize("cursors", [True, False], ids=["cursors", "numbers"])
 @pytest.mark.parametrize("source", SOURCES)
-async def test_a_service_that_refuses_large_pages_is_asked_for_smaller_ones(
+async def test_a_service_that_refuses_large_pages_gets_requests_for_smaller_ones(
     source: str, cursors: bool, cap: int
 ) -> None:
     cap = 9000 if source == "collection" else cap  # nothing leads past one there
@@ -106,7 +106,7 @@ async def test_a_service_that_refuses_large_pages_is_asked_for_smaller_ones(
         assert max(sizes[1:]) == 100
 
 
-async def test_a_listing_that_is_refused_in_any_size_is_told(tmp_path: Path) -> None:
+async def test_a_listing_that_is_refused_in_any_size_is_reported(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, largest_page=50)) as sandbox:
         ended = await harvester("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
         assert ended.status == 1
@@ -121,7 +121,7 @@ async def test_an_empty_page_with_a_new_cursor_is_followed(number: int) -> None:
         assert found.ids == list(sandbox.world.public_ids)
 
 
-async def test_a_listing_that_gives_few_entries_goes_on_where_another_process_left_it() -> None:
+async def test_a_listing_with_small_pages_is_continued_by_another_process() -> None:
     async with Sandbox(Settings(items=430, page_cap=100, cursors=False)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))  # a client of its own for each page
         states = [PageCursor.read(text) for text in found.positions]
@@ -130,12 +130,12 @@ async def test_a_listing_that_gives_few_entries_goes_on_where_another_process_le
         ]
 
 
-async def test_a_position_of_a_release_that_trusted_short_pages_goes_on_behind_full_ones() -> None:
+async def test_a_cursor_of_a_release_that_trusted_short_pages_continues_after_full_pages() -> None:
     at_page = PageCursor.read('{"page":4,"first_id":7}')
     assert (at_page.largest, at_page.seen, at_page.page_size) == (1000, 3000, 1000)
 
 
-async def test_the_end_of_cursors_is_believed_where_the_cap_forbids_to_confirm_it() -> None:
+async def test_the_end_of_cursors_is_accepted_if_the_cap_prevents_a_check() -> None:
     async with Sandbox(Settings(items=3000, cap=1000)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))
         assert found.ids == list(sandbox.world.public_ids)
@@ -145,7 +145,7 @@ async def test_the_end_of_cursors_is_believed_where_the_cap_forbids_to_confirm_i
 # -- file lists -----------------------------------------------------------------------------------
 
 
-async def test_a_service_that_refuses_large_file_lists_is_asked_for_smaller_ones(tmp_path: Path) -> None:
+async def test_a_service_that_refuses_large_file_lists_gets_requests_for_smaller_ones(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=50, heavy=0, largest_page=100)) as sandbox:
         item_id = next(each for each in sandbox.world.public_ids if len(sandbox.world.files(each)) > 10)
         words = ("--item", str(item_id), "--tasks", "metadata")
@@ -157,7 +157,7 @@ async def test_a_service_that_refuses_large_file_lists_is_asked_for_smaller_ones
 
 @pytest.mark.parametrize("own_offsets", [True, False], ids=["own offsets", "asked offsets"])
 @pytest.mark.parametrize("cap", [7, 10, 20])
-async def test_a_file_list_that_gives_few_files_a_page_is_read_whole(
+async def test_a_file_list_with_small_pages_is_read_completely(
     cap: int, own_offsets: bool, tmp_path: Path
 ) -> None:
     settings = Settings(items=50, heavy=0, file_page_cap=cap, own_offsets=own_offsets)
@@ -176,7 +176,7 @@ def with_many_files(sandbox: Sandbox) -> int:
     return next(i for i in world.public_ids if world.trait(i) == "many files")
 
 
-async def test_a_file_list_that_is_short_once_is_asked_for_again_in_the_same_run(tmp_path: Path) -> None:
+async def test_an_incomplete_file_list_is_retried_in_the_same_run(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=50, heavy=0, short_lists=1)) as sandbox:
         item_id = with_many_files(sandbox)
         ended = await harvester("run", "--item", item_id, "-o", tmp_path, *at(sandbox))
@@ -191,7 +191,7 @@ async def test_a_file_list_that_is_short_once_is_asked_for_again_in_the_same_run
         assert not any("If-None-Match" in headers for headers in asked)
 
 
-async def test_a_file_list_that_stays_short_is_a_failure_of_every_run_until_it_is_whole(
+async def test_a_file_list_that_stays_incomplete_is_a_failure_of_every_run(
     tmp_path: Path,
 ) -> None:
     async with Sandbox(Settings(items=50, heavy=0, short_lists=4)) as sandbox:
@@ -220,7 +220,7 @@ def told_of_files(folder: Path) -> dict[str, dict[str, str]]:
     return {row["file_id"]: {**row, "url": ""} for row in rows(folder, "files.csv")}
 
 
-async def test_nothing_that_is_here_is_given_up_for_a_short_file_list(tmp_path: Path) -> None:
+async def test_an_incomplete_file_list_removes_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     async with Sandbox(Settings(items=50, heavy=0)) as sandbox:
         item_id = with_many_files(sandbox)
@@ -245,7 +245,7 @@ async def test_nothing_that_is_here_is_given_up_for_a_short_file_list(tmp_path: 
 
 
 @pytest.mark.parametrize("versions", ["all", "1,2"])
-async def test_a_list_of_versions_that_lacks_some_is_asked_for_again(versions: str, tmp_path: Path) -> None:
+async def test_an_incomplete_list_of_versions_is_requested_again(versions: str, tmp_path: Path) -> None:
     async with Sandbox(Settings(items=50, heavy=0, short_lists=2)) as sandbox:
         world = sandbox.world
         item_id = next(i for i in world.public_ids if world.trait(i) == "three versions")
@@ -264,7 +264,7 @@ async def test_a_list_of_versions_that_lacks_some_is_asked_for_again(versions: s
         }
 
 
-async def test_a_withheld_item_without_versions_is_believed(tmp_path: Path) -> None:
+async def test_a_withheld_item_without_versions_is_accepted(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=50, heavy=0, short_lists=9)) as sandbox:
         world = sandbox.world
         item_id = next(i for i in world.public_ids if world.trait(i) == "embargo")

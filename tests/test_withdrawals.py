@@ -55,7 +55,7 @@ def withdrawn(folder: Path) -> set[int]:
         (20, 1000, 1, True),
     ],
 )  # fmt: skip
-def test_so_many_may_vanish_at_once(vanished: int, of: int, accepted: int, believed: bool) -> None:
+def test_the_limit_of_withdrawals_at_once(vanished: int, of: int, accepted: int, believed: bool) -> None:
     assert is_believable(vanished, of, accepted) is believed
 
 
@@ -82,7 +82,7 @@ async def test_one_of_three_is_withdrawn_and_two_of_twenty_are_not(sandbox: Sand
     assert summary.folder["outcomes"]["items"] == {"done": 18, "transient": 2}
 
 
-async def test_what_was_not_believed_is_asked_for_again_and_believed_where_the_user_says_so(
+async def test_rejected_withdrawals_are_requested_again_and_accepted_with_the_option(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     ids = list(sandbox.world.public_ids)[:20]
@@ -114,7 +114,7 @@ async def test_what_was_not_believed_is_asked_for_again_and_believed_where_the_u
     assert (ended.status, "a whole number is expected" in ended.err) == (2, True)
 
 
-async def test_twenty_one_of_a_thousand_are_not_believed_and_twenty_are(tmp_path: Path) -> None:
+async def test_twenty_of_a_thousand_withdrawals_are_accepted_and_twenty_one_are_not(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=1010, heavy=0)) as sandbox:
         more = {"sources": [{"kind": "institution", "id": 319}], "tasks": ["metadata"]}
 
@@ -169,7 +169,7 @@ async def test_versions_count_as_their_item(tmp_path: Path) -> None:
 # -- the api has to show that it serves -------------------------------------------------------------
 
 
-async def test_a_list_of_items_is_no_proof_where_an_item_that_should_be_there_does_not_come(
+async def test_a_list_of_items_is_no_proof_if_a_known_item_is_not_found(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     asked: list[str] = []
@@ -194,7 +194,7 @@ async def test_a_list_of_items_is_no_proof_where_an_item_that_should_be_there_do
     ]
 
 
-async def test_of_an_account_it_shows_that_with_an_item_of_the_account(tmp_path: Path) -> None:
+async def test_an_account_is_proven_by_an_item_of_the_account(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=40, heavy=0)) as sandbox:
         words = ("run", "--account", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
         assert (await harvester(*words)).status == 0
@@ -209,7 +209,7 @@ async def test_of_an_account_it_shows_that_with_an_item_of_the_account(tmp_path:
 
 
 @pytest.mark.parametrize("says", ["html", "json"])
-async def test_a_gateway_in_figshares_place_takes_nothing_away(
+async def test_a_gateway_in_place_of_figshare_removes_nothing(
     says: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     async def lost(_: web.Request) -> web.StreamResponse:
@@ -253,7 +253,7 @@ async def test_a_gateway_in_figshares_place_takes_nothing_away(
     assert not (tmp_path / ".trash").exists()
 
 
-async def test_killed_before_it_decides_a_run_has_believed_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_run_killed_before_the_decision_withdraws_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
     ids = list(sandbox.world.public_ids)[:20]
     items = [word for item_id in ids for word in ("--item", item_id)]
     words = ("run", *items, "--tasks", "metadata", "-o", tmp_path)
@@ -301,7 +301,7 @@ DOUBTS = {
 }
 
 
-async def test_where_there_is_a_doubt_nothing_is_removed(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_with_prune_blockers_nothing_is_removed(sandbox: Sandbox, tmp_path: Path) -> None:
     belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
     asked, ledger = config(sandbox, tmp_path), tmp_path / "harvest.db"
     assert prune_blockers(asked) == []
@@ -348,7 +348,7 @@ async def test_an_interrupted_run_says_that_it_removes_nothing(sandbox: Sandbox,
         ),
     ],
 )
-async def test_the_old_file_of_an_item_that_has_no_better_one_is_kept(
+async def test_the_only_copy_of_an_items_file_is_kept(
     failure: str, why: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     belongs, old = await harvest_with_leftovers(sandbox, tmp_path)

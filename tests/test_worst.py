@@ -48,13 +48,13 @@ async def test_an_answer_takes_less_than_300_mb(name: str, tmp_path: Path) -> No
 
 
 @on_linux
-async def test_large_answers_to_many_workers_take_turns(tmp_path: Path) -> None:
+async def test_large_answers_are_read_one_at_a_time(tmp_path: Path) -> None:
     answer = Answer({"bloated": ("totals",), "items": 3})
     assert await peak(answer, tmp_path / "out") <= (1, 190_000_000)  # 130 MB in turns, 250 MB at once
     assert len(rows(tmp_path / "out" / "failures.csv")) == 3
 
 
-async def test_while_a_large_answer_is_read_everything_else_goes_on(tmp_path: Path) -> None:
+async def test_a_large_answer_does_not_block_other_work(tmp_path: Path) -> None:
     assert await lag(WORST["a file list of 25,000 files"], tmp_path) < MOST_LAG
 
 
@@ -77,7 +77,7 @@ async def test_a_long_text_is_kept_whole_and_only_its_beginning_is_shown(tmp_pat
 
 
 @pytest.mark.parametrize(("where", "items"), [("listing", 8), ("files", 8), ("versions", 34)])
-async def test_an_answer_of_too_many_values_costs_what_was_asked_for(
+async def test_an_answer_with_too_many_values_fails_only_that_request(
     where: str, items: int, tmp_path: Path
 ) -> None:
     """As many items as there must be for one with many files, or with versions, to be among them."""
@@ -90,7 +90,7 @@ async def test_an_answer_of_too_many_values_costs_what_was_asked_for(
         assert summary.exit_status == 1
 
 
-async def test_a_page_of_far_more_entries_than_are_asked_for_is_none() -> None:
+async def test_a_page_with_far_too_many_entries_is_invalid() -> None:
     entries = [{"id": number} for number in range(MOST_ENTRIES + 1)]
     assert decode_entries(json.dumps(entries[1:]).encode()).size == MOST_ENTRIES
     with pytest.raises(InvalidResponse, match="a page of 10001 entries"):
@@ -113,7 +113,7 @@ def json_of(chance: random.Random, depth: int = 0) -> object:
 @pytest.mark.parametrize(
     "seed", [1, 28, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in (0, *range(2, 10)))]
 )
-def test_of_texts_that_are_too_long_the_beginnings_are_read(seed: int) -> None:
+def test_only_the_beginning_of_a_very_long_text_is_decoded(seed: int) -> None:
     chance = random.Random(seed)
     raw = json.dumps([json_of(chance) for _ in range(3)], ensure_ascii=seed % 2 == 0).encode()
 
@@ -148,12 +148,12 @@ def test_nesting_has_a_limit_that_every_reader_can_reach() -> None:
     ],
     ids=["digits", "few digits", "key", "odd", "no UTF-8"],
 )
-def test_what_no_answer_has_is_an_error_of_ours(raw: bytes, error: str) -> None:
+def test_absurd_json_raises_a_mapped_error(raw: bytes, error: str) -> None:
     with pytest.raises((InvalidResponse, ConnectionFailed), match=error):
         read_article(raw)
 
 
-def test_where_a_large_answer_is_no_utf8_is_told() -> None:
+def test_the_place_of_invalid_utf8_in_a_large_answer_is_reported() -> None:
     text = "😀" * 400_000  # a character is cut at the end of each piece that is looked at
     must_be_text(b" " + text.encode())
     with pytest.raises(InvalidResponse, match="at byte 1600001"):
@@ -224,7 +224,7 @@ async def test_an_answer_that_takes_long_may_not_keep_others_waiting() -> None:
 # -- files ----------------------------------------------------------------------------------------
 
 
-async def test_one_odd_file_costs_that_file_and_no_other(tmp_path: Path) -> None:
+async def test_one_malformed_file_affects_no_other(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=2, heavy=0, hostile=("odd-file",))) as sandbox:
         ended = await harvester("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
         assert ended.status == 1

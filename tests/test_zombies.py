@@ -62,7 +62,7 @@ async def finish(partial: Partial, path: str) -> None:
 
 
 @pytest.mark.parametrize("is_second_first", [True, False])
-async def test_one_that_wakes_up_and_begins_anew_does_not_harm_its_successor(
+async def test_a_resumed_process_that_restarts_does_not_harm_its_successor(
     is_second_first: bool, tmp_path: Path
 ) -> None:
     first = await opened(Store(tmp_path), 1, FILE)
@@ -80,7 +80,7 @@ async def test_one_that_wakes_up_and_begins_anew_does_not_harm_its_successor(
     assert list((tmp_path / ".partial").iterdir()) == []
 
 
-async def test_nothing_that_it_does_reaches_what_was_published(tmp_path: Path) -> None:
+async def test_a_resumed_process_cannot_change_published_files(tmp_path: Path) -> None:
     first = await opened(Store(tmp_path), 1, FILE)
     await bring(first, 4 * MB)
     await finish(await opened(Store(tmp_path), 1, FILE), "files/1/x")
@@ -90,7 +90,7 @@ async def test_nothing_that_it_does_reaches_what_was_published(tmp_path: Path) -
     assert (tmp_path / "files/1/x").read_bytes() == CONTENT
 
 
-async def test_the_pieces_of_a_big_file_are_each_one_s_own_too(tmp_path: Path) -> None:
+async def test_segments_have_their_owner_too(tmp_path: Path) -> None:
     first = await opened(Store(tmp_path), 1, FILE)
     await bring(first, MB)
     piece = first.segments().divide(3 * MB)
@@ -115,7 +115,7 @@ async def test_the_pieces_of_a_big_file_are_each_one_s_own_too(tmp_path: Path) -
 @pytest.mark.parametrize(
     "owner", ["", f".{'0' * 8}-1-{'0' * 8}"], ids=["an older release", "another machine"]
 )
-async def test_what_somebody_may_have_open_is_copied(owner: str, tmp_path: Path) -> None:
+async def test_a_partial_file_that_may_be_open_is_copied(owner: str, tmp_path: Path) -> None:
     (tmp_path / ".partial").mkdir()
     old = partial_of(tmp_path, FILE, owner)
     old.write_bytes(CONTENT[: 2 * MB])
@@ -151,7 +151,7 @@ anyio.run(main)
 """
 
 
-async def test_what_a_process_left_that_has_ended_is_renamed(tmp_path: Path) -> None:
+async def test_a_partial_file_of_an_ended_process_is_renamed(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", LEAVES, tmp_path, str(FILE.md5)], check=False)
     before = held_partial_of(tmp_path, FILE).stat()
     partial = await opened(Store(tmp_path, free_bytes=lambda _: 4 * MB), 1, FILE)
@@ -162,7 +162,7 @@ async def test_what_a_process_left_that_has_ended_is_renamed(tmp_path: Path) -> 
     assert partial_of(tmp_path, FILE).stat().st_ino == before.st_ino, "what is let go of is, too"
 
 
-async def test_without_room_for_a_copy_a_file_is_begun_anew(tmp_path: Path) -> None:
+async def test_without_space_for_a_copy_a_file_is_restarted(tmp_path: Path) -> None:
     (tmp_path / ".partial").mkdir()
     old = partial_of(tmp_path, FILE, "")
     old.write_bytes(CONTENT[: 3 * MB])
@@ -174,7 +174,7 @@ async def test_without_room_for_a_copy_a_file_is_begun_anew(tmp_path: Path) -> N
     assert list((tmp_path / ".partial").iterdir()) == []
 
 
-async def test_of_several_beginnings_the_longest_is_taken(tmp_path: Path) -> None:
+async def test_the_longest_of_several_partial_files_is_taken_over(tmp_path: Path) -> None:
     (tmp_path / ".partial").mkdir()
     for owner, size in (("", MB), (f".{FREE}", 3 * MB), (f".{'0' * 8}-1-{'0' * 8}", 2 * MB)):
         partial_of(tmp_path, FILE, owner).write_bytes(CONTENT[:size])
@@ -190,7 +190,7 @@ def replace(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [replace, lambda path: os.truncate(path, 5 * MB)])
-async def test_what_is_proven_is_what_is_on_the_disk(change: Callable[[Path], None], tmp_path: Path) -> None:
+async def test_the_md5_is_that_of_the_bytes_on_disk(change: Callable[[Path], None], tmp_path: Path) -> None:
     partial = await opened(Store(tmp_path), 1, FILE)
     await bring(partial, len(CONTENT))
     change(held_partial_of(tmp_path, FILE))
@@ -200,7 +200,7 @@ async def test_what_is_proven_is_what_is_on_the_disk(change: Callable[[Path], No
     assert not (tmp_path / "files").exists()
 
 
-def test_a_table_that_two_write_at_once_is_one_of_them_and_whole(tmp_path: Path) -> None:
+def test_a_table_written_by_two_processes_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     with pytest.raises(StorageError, match="another process writes it too"), atomic_write(path) as zombie:
         zombie.write(b"half of the o")
@@ -226,7 +226,7 @@ def test_a_name_is_read_as_it_is_written(owner: str, begin: int | None) -> None:
     assert name.is_for == (1, 5, MD5)
 
 
-def test_who_may_have_a_file_open() -> None:
+def test_the_ownership_of_partial_files() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     own = new_owner()
@@ -248,7 +248,7 @@ async def lost() -> None:
     raise FolderLocked("taken over")
 
 
-async def test_who_has_lost_the_folder_moves_and_removes_nothing(tmp_path: Path) -> None:
+async def test_a_run_that_lost_its_lease_moves_and_removes_nothing(tmp_path: Path) -> None:
     await fill(Store(tmp_path), remote(6, "y", content=b"abc"), b"abc", "files/1/y")
     partial_of(tmp_path, FILE).write_bytes(CONTENT[:MB])
     before = {path: path.stat().st_ino for path in tmp_path.rglob("*")}
@@ -273,7 +273,7 @@ async def test_who_has_lost_the_folder_moves_and_removes_nothing(tmp_path: Path)
 
 
 @pytest.mark.parametrize("size", [3, 9 * MB])
-async def test_a_folder_that_is_lost_while_bytes_are_synced_gets_no_file(size: int, tmp_path: Path) -> None:
+async def test_a_lease_lost_during_a_sync_publishes_no_file(size: int, tmp_path: Path) -> None:
     synced: list[int] = []
 
     async def confirm() -> None:
@@ -296,7 +296,7 @@ async def fill_quickly(store: Store, content: bytes) -> None:
         await partial.abort()
 
 
-async def test_a_sweep_leaves_what_a_living_process_fills(tmp_path: Path) -> None:
+async def test_partial_files_of_running_processes_are_not_deleted(tmp_path: Path) -> None:
     first = await opened(Store(tmp_path), 1, FILE)
     await bring(first, MB)
 
@@ -320,7 +320,7 @@ async def test_a_run_knows_when_another_one_has_its_folder(tmp_path: Path) -> No
         await ledger.close("stopped")
 
 
-async def test_a_run_that_was_stopped_wakes_up_while_another_goes_on_with_its_file(tmp_path: Path) -> None:
+async def test_a_suspended_run_resumes_while_another_continues_its_file(tmp_path: Path) -> None:
     settings = Settings(items=30, heavy=1, heavy_size=8 * MB, connection_rate=2.0 * MB)
     async with Sandbox(settings) as sandbox:
         (item,) = sandbox.world.with_trait("heavy")
