@@ -6,14 +6,11 @@ import os
 import random
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
-import orjson
 import pytest
 
 from harvester.errors import StorageError, UsageError
@@ -27,7 +24,7 @@ from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.reader import Reader
 from harvester.sandbox import Sandbox, Settings
-from tests.support.program import at, config, environment, harvester, started
+from tests.support.program import at, config, harvester, started
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -49,28 +46,15 @@ NONSENSE = (
 )
 COMMANDS = ("status", "failed", "plan", "export", "verify", "run")
 
-EACH = """
-import contextlib, io, json, sys
-from harvester.cli.main import main as cli
-for words in json.load(sys.stdin):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = cli(words)
-    sys.__stdout__.write(json.dumps([words[0], status, err.getvalue()]) + "\\n")
-"""
 
-
-def each(folder: Path) -> list[tuple[str, int, str]]:
-    """Run all commands on a folder, in one process; return their statuses and what they complain of."""
+async def each(folder: Path) -> list[tuple[str, int, str]]:
+    """Run all commands on a folder; return their statuses and what they complain of."""
     nowhere = ("--search", "survey", "--api", "http://127.0.0.1:9", "--attempts", "1")
-    told = [
-        [command, "-o", str(folder), *(nowhere if command in {"plan", "run"} else ())] for command in COMMANDS
-    ]
-    done = subprocess.run(
-        [sys.executable, "-c", EACH], input=orjson.dumps(told), capture_output=True, check=True,
-        env=environment(),
-    )  # fmt: skip
-    return [tuple(orjson.loads(line)) for line in done.stdout.splitlines()]
+    ends = []
+    for command in COMMANDS:
+        ended = await harvester(command, "-o", folder, *(nowhere if command in {"plan", "run"} else ()))
+        ends.append((command, ended.status, ended.err))
+    return ends
 
 
 @pytest.fixture
@@ -126,9 +110,9 @@ NO_NAME = """
 
 
 @pytest.mark.parametrize("sql", [*NONSENSE, "DROP TABLE totals", pytest.param(NO_NAME, id="a-name")])
-def test_invalid_values_are_reported_as_damage_and_never_as_a_defect(sql: str, folder: Path) -> None:
+async def test_invalid_values_are_reported_as_damage_and_never_as_a_defect(sql: str, folder: Path) -> None:
     spoil(folder, sql)
-    ends = each(folder)
+    ends = await each(folder)
     assert len(ends) == len(COMMANDS)
     for command, status, err in ends:
         assert "Traceback" not in err, (command, err)
@@ -148,9 +132,9 @@ def flipped(path: Path, chance: random.Random) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_flipped_bytes_are_never_a_defect(seed: int, folder: Path) -> None:
+async def test_flipped_bytes_are_never_a_defect(seed: int, folder: Path) -> None:
     flipped(folder / NAME, random.Random(seed))
-    for command, status, err in each(folder):
+    for command, status, err in await each(folder):
         assert "Traceback" not in err, (command, err)
         assert "defect" not in err, (command, err)
         assert status in {0, 1, 2, 3}, (command, err)
@@ -171,12 +155,12 @@ def another(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [truncate, empty, another])
-def test_a_file_that_is_no_ledger_is_reported_and_not_changed(
+async def test_a_file_that_is_no_ledger_is_reported_and_not_changed(
     harm: Callable[[Path], None], folder: Path
 ) -> None:
     harm(folder / NAME)
     before = (folder / NAME).read_bytes()
-    for command, status, err in each(folder):
+    for command, status, err in await each(folder):
         assert status == 3, (command, err)
         assert f"{NAME} is damaged: " in err, (command, err)
         assert "run --rebuild" in err, (command, err)

@@ -29,7 +29,7 @@ from harvester.sandbox import Sandbox, Settings
 
 pytestmark = pytest.mark.anyio
 WORKERS = 2
-ITEMS = Settings(items=120)
+ITEMS = Settings(items=34, heavy=0)
 
 # -- a second executor: everything that it needs is here ------------------------------------------
 
@@ -144,7 +144,14 @@ async def run_in_pool(sandbox: Sandbox, folder: Path, tasks: tuple[str, ...], **
     return executor
 
 
-@pytest.mark.parametrize("tasks", [("metadata", "stats"), ("metadata", "stats", "files")], ids="+".join)
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        ("metadata", "stats", "files"),
+        pytest.param(("metadata", "stats"), marks=pytest.mark.nightly),
+    ],
+    ids="+".join,
+)
 async def test_a_pool_of_processes_gives_the_same_outputs(tmp_path: Path, tasks: tuple[str, ...]) -> None:
     async with Sandbox(ITEMS) as sandbox:
         address = Address(sandbox.api, sandbox.stats)
@@ -174,7 +181,7 @@ async def test_a_pool_sees_what_an_earlier_run_knows(tmp_path: Path) -> None:
 
 
 async def test_workers_share_a_rate(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=40)) as sandbox:
+    async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
         ids = sandbox.world.search("survey")
         await run_in_pool(sandbox, tmp_path, ("metadata",), rate=20)
         records = [seen.at for seen in sandbox.requests if seen.path.startswith("/v2/articles/")]

@@ -278,7 +278,7 @@ def without_addresses(path: Path) -> bytes:
 async def test_a_harvest_in_loose_types_has_the_same_tables(tmp_path: Path) -> None:
     tables = []
     for loose in (False, True):
-        async with Sandbox(Settings(items=60, heavy=0, loose_types=loose)) as sandbox:
+        async with Sandbox(Settings(items=50, heavy=0, loose_types=loose)) as sandbox:
             out, world = tmp_path / str(loose), sandbox.world
             words = ("--group", 11962, "--subgroups", "--account", "--tasks", ",".join(ALL), "-q")
             over_time = ("--versions", "all", "--granularity", "month", "--stats-since", "2026-01-01")
@@ -297,7 +297,7 @@ async def test_a_harvest_in_loose_types_has_the_same_tables(tmp_path: Path) -> N
 async def harvest_hostile(
     kind: str, folder: Path
 ) -> tuple[Any, list[dict[str, str]], dict[str, str], Sandbox]:
-    async with Sandbox(Settings(items=20, heavy=0, hostile=(kind,))) as sandbox:
+    async with Sandbox(Settings(items=4, heavy=0, hostile=(kind,))) as sandbox:
         summary = await harvest(config(sandbox, folder))
         odd = str(sandbox.world.hostile_items[kind])
         files = [row for row in rows(folder / "files.csv") if row["item_id"] == odd]
@@ -325,7 +325,7 @@ async def test_odd_fields_are_shown_empty_with_one_warning_that_names_them(tmp_p
 
 async def harvest_again(_: Sandbox, folder: Path) -> Any:
     """Harvest the same world with the same folder; its addresses are others."""
-    async with Sandbox(Settings(items=20, heavy=0, hostile=("odd-fields",))) as sandbox:
+    async with Sandbox(Settings(items=4, heavy=0, hostile=("odd-fields",))) as sandbox:
         return await harvest(config(sandbox, folder))
 
 
@@ -359,7 +359,7 @@ async def test_a_malformed_file_is_a_failure_and_the_others_are_fetched(
 
 
 async def test_a_file_of_unknown_size_is_verified_by_its_md5(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=20, heavy=0, hostile=("untold-size",))) as sandbox:
+    async with Sandbox(Settings(items=4, heavy=0, hostile=("untold-size",))) as sandbox:
         told = config(sandbox, tmp_path)
         assert (await harvest(told)).exit_status == 0
         item_id = sandbox.world.hostile_items["untold-size"]
@@ -413,7 +413,7 @@ def test_plain_values_of_a_cell_are_not_quoted() -> None:
 
 
 async def test_differing_md5s_are_reported_once(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=20, heavy=0, hostile=("sums-differ",))) as sandbox:
+    async with Sandbox(Settings(items=4, heavy=0, hostile=("sums-differ",))) as sandbox:
         told = config(sandbox, tmp_path)
         summary = await harvest(told)
         item_id = sandbox.world.hostile_items["sums-differ"]
@@ -433,7 +433,7 @@ async def test_differing_md5s_are_reported_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("moves_date", [True, False])
 async def test_an_md5_that_is_published_later_is_no_change(moves_date: bool, tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=20, heavy=0, late_md5=True)) as sandbox:
+    async with Sandbox(Settings(items=4, heavy=0, late_md5=True)) as sandbox:
         told = config(sandbox, tmp_path)
         assert (await harvest(told)).exit_status == 0
         before = {row["file_id"]: row for row in rows(tmp_path / "files.csv")}
@@ -478,7 +478,7 @@ def test_only_another_sum_size_or_name_changes_a_file() -> None:
 
 @pytest.mark.parametrize("status", [403, 404])
 async def test_a_refused_file_list_does_not_lose_the_record(status: int, tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=50, heavy=0, refused_lists=status)) as sandbox:
+    async with Sandbox(Settings(items=34, heavy=0, refused_lists=status)) as sandbox:
         summary = await harvest(config(sandbox, tmp_path))
         world, ids = sandbox.world, sandbox.world.search("survey")
         assert [int(row["id"]) for row in rows(tmp_path / "items.csv")] == list(ids)
@@ -508,7 +508,7 @@ async def test_a_refused_file_list_does_not_lose_the_record(status: int, tmp_pat
 async def test_a_refused_file_list_is_retried_in_the_same_run_if_files_are_missing(
     tmp_path: Path,
 ) -> None:
-    async with Sandbox(Settings(items=50, heavy=0, refused_lists=403)) as sandbox:
+    async with Sandbox(Settings(items=34, heavy=0, refused_lists=403)) as sandbox:
         assert (await harvest(config(sandbox, tmp_path))).exit_status == 1
         asked = [seen.path.removeprefix("/v2") for seen in sandbox.requests_to("api")]
         (many,) = sandbox.world.with_trait("many files")
@@ -518,7 +518,7 @@ async def test_a_refused_file_list_is_retried_in_the_same_run_if_files_are_missi
 
 
 async def test_a_temporary_file_list_failure_loses_no_record_and_is_retried(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=50, heavy=0, refused_lists=500)) as sandbox:
+    async with Sandbox(Settings(items=34, heavy=0, refused_lists=500)) as sandbox:
         summary = await harvest(config(sandbox, tmp_path, **{"retry.attempts": 2}))
         world, ids = sandbox.world, sandbox.world.search("survey")
         assert [int(row["id"]) for row in rows(tmp_path / "items.csv")] == list(ids)
@@ -536,7 +536,7 @@ async def test_a_temporary_file_list_failure_loses_no_record_and_is_retried(tmp_
         listed = [file for item_id in ids for file in world.record(item_id)["files"] or ()]
         assert files.keys() == {file["id"] for file in listed}
         assert {*files.values()} <= {"done", "link", "withheld"}, "what the records name is fetched"
-    async with Sandbox(Settings(items=50, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=34, heavy=0)) as sandbox:
         assert (await harvest(config(sandbox, tmp_path))).exit_status == 0
         ids = sandbox.world.search("survey")
         assert rows(tmp_path / "failures.csv") == []
@@ -549,7 +549,7 @@ async def test_a_temporary_file_list_failure_loses_no_record_and_is_retried(tmp_
 async def test_a_temporary_file_list_failure_removes_no_file(tasks: list[str], tmp_path: Path) -> None:
     known = []
     for status in (0, 500):
-        async with Sandbox(Settings(items=50, heavy=0, etags=False, refused_lists=status)) as sandbox:
+        async with Sandbox(Settings(items=34, heavy=0, etags=False, refused_lists=status)) as sandbox:
             told = config(sandbox, tmp_path, tasks=tasks, **{"retry.attempts": 1})
             summary = await harvest(told, refresh=frozenset({"metadata"}))
             assert summary.exit_status == (1 if status else 0)

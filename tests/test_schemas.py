@@ -41,10 +41,10 @@ REGISTRY = Registry().with_resources(
 )
 DOCUMENTS = SCHEMAS.keys() - {"common"}
 FAULTS = {
-    "always-404": 0.03,
-    "always-500": 0.03,
-    "always-403-json": 0.03,
-    "always-gone-file": 0.03,
+    "always-404": 0.1,
+    "always-500": 0.05,
+    "always-403-json": 0.05,
+    "always-gone-file": 0.05,
     "500": 0.1,
 }
 ALL_TASKS = ("metadata", "stats", "timeline", "breakdown", "files")
@@ -138,7 +138,7 @@ def test_a_schema_allows_no_key_that_it_does_not_name(name: str) -> None:
 
 
 async def test_a_complete_run(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=60)) as sandbox:
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         words = ("--search", "survey", "-o", tmp_path, *at(sandbox))
         plan = check("plan", (await harvester("plan", *words, "--json")).out)
         assert plan["items_pending"] > 0
@@ -158,7 +158,7 @@ async def test_a_complete_run(tmp_path: Path) -> None:
 
 
 async def test_a_run_with_failures_withheld_files_and_versions(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=200, heavy=0, faults=FAULTS)) as sandbox:
+    async with Sandbox(Settings(items=90, heavy=0, faults=FAULTS)) as sandbox:
         summary = await harvest(everything(sandbox, tmp_path))
         assert summary.exit_status == 1
         document = check_summary(tmp_path)
@@ -178,7 +178,7 @@ async def test_a_run_with_failures_withheld_files_and_versions(tmp_path: Path) -
 
 
 async def test_a_second_run_with_withdrawals_and_orphaned_files(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=200, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=40, heavy=0)) as sandbox:
         source = {"sources": [{"kind": "search", "query": "survey"}]}
         await harvest(everything(sandbox, tmp_path, **source))
         with Reader(tmp_path) as reader:
@@ -260,7 +260,7 @@ async def test_progress_lines(tmp_path: Path) -> None:
 
 
 async def test_a_plan_of_listings_that_figshare_does_not_filter_or_give(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=60)) as sandbox:
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         words = ("--collection", "4000001", "--type", "dataset", "--item", "10.1234/nothing.5")
         ended = await harvester("plan", *words, "-o", tmp_path, *at(sandbox), "--json", "--sample", "2")
         plan = check("plan", ended.out)
@@ -289,7 +289,7 @@ def at_place(document: Any, way: tuple[object, ...]) -> Any:
 
 
 async def test_an_unknown_key_is_rejected_at_any_place(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=60)) as sandbox:
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         await harvest(everything(sandbox, tmp_path))
         words = ("--search", "survey", "-o", tmp_path, *at(sandbox))
         found = {

@@ -389,14 +389,14 @@ async def test_an_unpublished_item_has_no_statistics(tmp_path: Path) -> None:
 async def test_a_partial_timeline_is_not_saved_and_the_next_run_retries_it(tmp_path: Path) -> None:
     """Some counters fail for ever, in one sandbox; another has the same items and no faults."""
     more = {"tasks": ["stats", "timeline"], "retry.attempts": 2, **of_span("month")}
-    async with Sandbox(Settings(items=60, heavy=0, faults={"always-500": 0.1})) as failing:
+    async with Sandbox(Settings(items=20, heavy=0, faults={"always-500": 0.1})) as failing:
         ids = failing.world.public_ids
         first = await harvest(config(failing, tmp_path, ids, more))
         assert first.exit_status == 1
     failed = first.folder["work"]["timeline"]["failed"]
     assert 0 < failed < len(ids)
     totals_failed = first.folder["work"]["stats"]["failed"]
-    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
         told = config(sandbox, tmp_path, ids, more)
         here = {item_id for item_id, *_ in rows(tmp_path, "stats_timeline.csv")}
         counted = {str(item_id) for item_id in ids if sandbox.world.is_counted(item_id)}
