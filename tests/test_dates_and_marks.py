@@ -24,7 +24,7 @@ from tests.support.truth import rows
 
 pytestmark = pytest.mark.anyio
 
-WORLD = Settings(items=100)
+WORLD = Settings(items=60, heavy=0)
 OVER_TIME = ("--tasks", "metadata,stats,timeline", "--granularity", "year", "--stats-since", "2015-01-01")
 
 

@@ -152,6 +152,8 @@ SCENARIOS: Mapping[str, Scenario] = {
 }
 
 
+PLAYED_ONCE = {"all gone", "file lists, short", "versions", "listing, short", "storage", "records, stale"}
+"""What is played once, too, in `make test`; `make nightly` plays all once and for ever."""
 ELSEWHERE = {
     "account-404": "test_owner.py",
     "account-gone": "test_owner.py",
@@ -289,8 +291,16 @@ def _md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        *((name, "always") for name in SCENARIOS),
+        *(
+            pytest.param(name, "once", marks=[pytest.mark.nightly] * (name not in PLAYED_ONCE))
+            for name in SCENARIOS
+        ),
+    ],
+)
 async def test_each_doubtful_answer_has_the_documented_effect(name: str, form: str, tmp_path: Path) -> None:
     scenario = SCENARIOS[name]
     async with Sandbox(replace(ITEMS, **scenario.settings)) as sandbox:  # type: ignore[arg-type]  # by name

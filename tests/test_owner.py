@@ -114,8 +114,17 @@ def named(*ids: int) -> dict[str, Any]:
 # -- withheld files -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hides", ["", "empty", "absent"])
-@pytest.mark.parametrize("source", [ACCOUNT, INSTITUTION])
+@pytest.mark.parametrize(
+    ("source", "hides"),
+    [
+        (ACCOUNT, ""),
+        (ACCOUNT, "absent"),
+        (INSTITUTION, "empty"),
+        pytest.param(ACCOUNT, "empty", marks=pytest.mark.nightly),
+        pytest.param(INSTITUTION, "", marks=pytest.mark.nightly),
+        pytest.param(INSTITUTION, "absent", marks=pytest.mark.nightly),
+    ],
+)
 async def test_withheld_files_are_fetched_with_the_token(
     source: dict[str, Any], hides: str, tmp_path: Path
 ) -> None:
@@ -254,7 +263,10 @@ def test_an_older_ledger_learns_when_its_embargoes_end(unread: str, tmp_path: Pa
 # -- the public record never stands in for the account's ----------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [400, 403, 404])
+@pytest.mark.parametrize(
+    "status",
+    [404, pytest.param(400, marks=pytest.mark.nightly), pytest.param(403, marks=pytest.mark.nightly)],
+)
 async def test_a_private_record_that_is_refused_once_is_retried(status: int, tmp_path: Path) -> None:
     async with Sandbox(OWN) as sandbox:
         public, draft = sandbox.world.public_ids[1], sandbox.world.private_ids[0]
@@ -287,8 +299,19 @@ async def test_a_private_record_that_stays_refused_is_a_failure_and_the_known_on
         assert statuses(tmp_path, {known}) == {"done"}
 
 
-@pytest.mark.parametrize("doubt", ["account-404", "account-gone", "account-500", "account-unsaid"])
-@pytest.mark.parametrize("source", [ACCOUNT, INSTITUTION])
+@pytest.mark.parametrize(
+    ("doubt", "source"),
+    [
+        ("account-404", ACCOUNT),
+        ("account-gone", INSTITUTION),
+        ("account-500", ACCOUNT),
+        ("account-unsaid", INSTITUTION),
+        pytest.param("account-404", INSTITUTION, marks=pytest.mark.nightly),
+        pytest.param("account-gone", ACCOUNT, marks=pytest.mark.nightly),
+        pytest.param("account-500", INSTITUTION, marks=pytest.mark.nightly),
+        pytest.param("account-unsaid", ACCOUNT, marks=pytest.mark.nightly),
+    ],
+)
 async def test_a_token_with_an_unknown_owner_adds_nothing_to_an_owned_folder(
     doubt: str, source: dict[str, Any], tmp_path: Path
 ) -> None:

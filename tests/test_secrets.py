@@ -33,7 +33,7 @@ from tests.support.truth import assert_complete, rows
 pytestmark = pytest.mark.anyio
 
 TOKEN = "7f3a9c" * 21 + "5e"  # as long as figshare's
-FAULTS = {"500": 0.05, "reset": 0.05, "403-html": 0.03, "always-404": 0.05, "always-500": 0.05}
+FAULTS = {"500": 0.1, "reset": 0.1, "403-html": 0.05, "always-404": 0.1, "always-500": 0.1}
 
 
 def assert_nowhere(folder: Path) -> None:
@@ -49,11 +49,12 @@ def assert_nowhere(folder: Path) -> None:
 async def test_the_token_is_in_no_output_and_in_no_request_but_those_to_the_api(
     words: tuple[str, ...], tmp_path: Path
 ) -> None:
-    async with Sandbox(Settings(items=60, heavy=0, token=TOKEN, faults=FAULTS)) as sandbox:
+    async with Sandbox(Settings(items=20, heavy=0, token=TOKEN, faults=FAULTS)) as sandbox:
         run = ("run", "--account", "--search", "survey", "-o", tmp_path, "--attempts", "3", *words)
         env = environment(FIGSHARE_TOKEN=TOKEN, HARVESTER_RETRY_MAX_WAIT="0.05")
         ended = await harvester(*run, *at(sandbox), env=env)
         assert ended.status == 1
+        assert FAULTS.keys() == {seen.fault for seen in sandbox.requests} - {None}
         assert TOKEN not in ended.out + ended.err
         assert_nowhere(tmp_path)
         with_it = {seen.service for seen in sandbox.requests if TOKEN in str(seen.headers)}
@@ -382,8 +383,8 @@ def assert_statistician_is_nowhere(*texts: str, folder: Path) -> None:
 async def test_the_statistics_credentials_go_only_to_the_statistics_and_are_not_shown(
     words: tuple[str, ...], tmp_path: Path
 ) -> None:
-    faults = {"500": 0.05, "reset": 0.05, "403-html": 0.03, "always-500": 0.05}
-    settings = Settings(items=60, heavy=0, token=TOKEN, stats_credentials=CREDENTIALS, faults=faults)
+    faults = {"500": 0.1, "reset": 0.1, "403-html": 0.05, "always-500": 0.1}
+    settings = Settings(items=16, heavy=0, token=TOKEN, stats_credentials=CREDENTIALS, faults=faults)
     async with Sandbox(settings) as sandbox:
         file = tmp_path / "harvest.toml"
         file.write_text('[stats]\ninstitution = "iastate"\nsince = 2015-01-01\nuntil = 2016-02-01\n')
@@ -392,6 +393,7 @@ async def test_the_statistics_credentials_go_only_to_the_statistics_and_are_not_
         env = environment(FIGSHARE_TOKEN=TOKEN, FIGSHARE_STATS=CREDENTIALS, HARVESTER_RETRY_MAX_WAIT="0.05")
         ended = await harvester(*run, "--attempts", "3", *words, *at(sandbox), env=env)
         assert ended.status == 1
+        assert faults.keys() == {seen.fault for seen in sandbox.requests} - {None}
         assert_statistician_is_nowhere(ended.out, ended.err, folder=tmp_path)
         assert_nowhere(tmp_path / "out")
         carried = {

@@ -114,8 +114,8 @@ async def test_rejected_withdrawals_are_requested_again_and_accepted_with_the_op
     assert (ended.status, "a whole number is expected" in ended.err) == (2, True)
 
 
-async def test_twenty_of_a_thousand_withdrawals_are_accepted_and_twenty_one_are_not(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=1010, heavy=0)) as sandbox:
+async def test_twenty_withdrawals_at_once_are_accepted_and_twenty_one_are_not(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=430, heavy=0)) as sandbox:
         more = {"sources": [{"kind": "institution", "id": 319}], "tasks": ["metadata"]}
 
         async def run() -> Summary:
