@@ -95,9 +95,14 @@ def as_sent(told: object, spoil: bytes) -> bytes:
     return json.dumps(told).encode().replace(b"mimetype", b"mimetype" + spoil)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(one_record, st.sampled_from([b"", b"\xff", b"\xed\xa0\x80"]))
-def test_any_record_is_harvested_or_a_clear_failure(told: dict[str, object], spoil: bytes) -> None:
+@pytest.mark.parametrize("examples", [30, pytest.param(150, marks=pytest.mark.nightly)])
+def test_any_record_is_harvested_or_a_clear_failure(examples: int) -> None:
+    check = given(one_record, st.sampled_from([b"", b"\xff", b"\xed\xa0\x80"]))(assert_harvested_or_failed)
+    calm = [HealthCheck.too_slow]
+    settings(max_examples=examples, deadline=None, suppress_health_check=calm)(check)()
+
+
+def assert_harvested_or_failed(told: dict[str, object], spoil: bytes) -> None:
     raw = as_sent(told, spoil)
     try:
         article = read_article(raw)

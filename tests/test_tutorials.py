@@ -42,7 +42,7 @@ async def test_a_tutorial_runs_from_an_empty_folder(name: str, tmp_path: Path) -
     for program, words in (("harvester", "-m harvester"), ("python3", "")):
         (programs / program).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {words} "$@"\n')
         (programs / program).chmod(0o755)
-    async with Sandbox(Settings(items=300, record=False)) as sandbox:
+    async with Sandbox(Settings(items=120, heavy=0, record=False)) as sandbox:
         env = environment(
             HARVESTER_SERVICES_API=sandbox.api,
             HARVESTER_SERVICES_STATS=sandbox.stats,
