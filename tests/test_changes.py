@@ -14,7 +14,7 @@ import pytest
 
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.catalogue import COLLEAGUE_ACCOUNT, OWN_ACCOUNT, PUBLIC_FROM, STEP
-from tests.support.program import at, harvester
+from tests.support.program import at, environment, harvester
 from tests.support.truth import assert_complete
 
 pytestmark = pytest.mark.anyio
@@ -316,11 +316,12 @@ async def test_a_quick_run_with_retries_reads_no_listing_twice(tmp_path: Path) -
     async with Sandbox(Settings(items=60, heavy=0, faults=faults, seed=3)) as sandbox:
         options = ("--tasks", "metadata,stats", "-o", tmp_path, *at(sandbox), "--attempts", "1")
         words = ("run", "--search", ":title: data", *options)
-        await harvester(*words)
+        env = environment(HARVESTER_RETRY_MAX_WAIT="0.05")
+        await harvester(*words, env=env)
         with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
             db.execute("UPDATE listings SET watermark = begun")
         asked(sandbox)
-        assert (await harvester(*words, "--quick")).status == 1
+        assert (await harvester(*words, "--quick", env=env)).status == 1
         assert asked(sandbox)["api /v2/articles/search"] == 2, "empty, and so once more"
 
 
