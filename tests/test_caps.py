@@ -137,7 +137,7 @@ async def test_items_of_the_second_before_do_not_count_as_an_ignored_filter(
 
 
 async def test_slices_keep_filters_and_groups() -> None:
-    async with Sandbox(Settings(items=10_000, cap=1000, cursors=False)) as sandbox:
+    async with Sandbox(Settings(items=6000, cap=1000, cursors=False)) as sandbox:
         found = await read(sandbox, await only(Group(id=11960, subgroups=True, item_type="figure")))
         world = sandbox.world
         assert sorted(found.ids) == [
@@ -155,7 +155,7 @@ async def test_a_search_is_sliced_too() -> None:
 
 @pytest.mark.parametrize("strict", [False, True], ids=["at or after", "after"])
 async def test_items_of_one_moment_are_all_found_below_the_cap(strict: bool) -> None:
-    settings = Settings(items=5000, cap=1000, cursors=False, together=600, strict_since=strict)
+    settings = Settings(items=2500, cap=1000, cursors=False, together=600, strict_since=strict)
     async with Sandbox(settings) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))
         assert found.ids == list(sandbox.world.public_ids)
@@ -403,7 +403,7 @@ async def test_the_own_institution_is_sliced_by_modification_date() -> None:
 
 @pytest.mark.parametrize("cursors", [True, False])
 async def test_a_project_continues_with_a_search_for_its_items_past_the_cap(cursors: bool) -> None:
-    async with Sandbox(Settings(items=10_000, cap=1000, cursors=cursors)) as sandbox:
+    async with Sandbox(Settings(items=4500, cap=1000, cursors=cursors)) as sandbox:
         found = await read(sandbox, await only(Project(id=113002)))
         assert sorted(found.ids) == list(sandbox.world.project_items(113002))
         searches = [seen for seen in sandbox.requests_to("api") if seen.path == "/v2/articles/search"]
@@ -411,7 +411,7 @@ async def test_a_project_continues_with_a_search_for_its_items_past_the_cap(curs
 
 
 async def test_a_project_search_that_ignores_the_project_is_rejected() -> None:
-    async with Sandbox(Settings(items=10_000, cap=1000, ignores=("project_id",))) as sandbox:
+    async with Sandbox(Settings(items=4500, cap=1000, ignores=("project_id",))) as sandbox:
         with pytest.raises(Rejected, match="figshare ignores the project and would list everything"):
             await read(sandbox, await only(Project(id=113001)))
 

@@ -36,7 +36,7 @@ from tests.support.stores import download
 
 pytestmark = pytest.mark.anyio
 
-WORLD = Settings(items=2400, private_items=40)
+WORLD = Settings(items=1250, private_items=40)
 PLAIN = WORLD.plain_token
 QUERY = ":category: oceanography OR :category: humanities"
 COLLEAGUE = 1_000_002
