@@ -33,7 +33,7 @@ EVERY = 10_000
 
 @pytest.fixture
 def world() -> Settings:
-    return Settings(items=120, heavy=0)
+    return Settings(items=60, heavy=0)
 
 
 async def plan_and_run(config: Config, *, quick: bool = False, withdrawn: int = 0) -> Plan:
