@@ -19,6 +19,9 @@ from harvester.sandbox.dates import first_change, modified_seconds
 from harvester.sandbox.item import EDITS, Item
 from harvester.sandbox.settings import FOR_EVER, HOSTILE, Settings
 
+MOST_MADE = 20_000
+"""Items that are kept in memory, as they are made."""
+
 
 @dataclass(frozen=True)
 class _Change:
@@ -57,6 +60,8 @@ class Items:
         self._proven: set[int] = set()
         self._drafts: dict[int, int] = {}  # the generation at which each was started
         self._opened: set[int] = set()  # items whose embargo has ended
+        self._made: dict[tuple[int, int, bool], Item] = {}  # in the generation `_made_in`
+        self._made_in = 0
         self._refused: dict[int, tuple[int, int]] = {}  # items refused to their owners: status, and how often
 
     # -- the items ----------------------------------------------------------------------------------
@@ -187,6 +192,15 @@ class Items:
 
     def item(self, item_id: int, version: int = 0, *, own: bool = False) -> Item:
         """Return an item in one of its versions, 0 for the current one; `own`: as its owner sees it."""
+        if self._made_in != self.generation or len(self._made) >= MOST_MADE:
+            self._made.clear()
+            self._made_in = self.generation
+        key = (item_id, version, own)
+        if key not in self._made:
+            self._made[key] = self._make(item_id, version, own=own)
+        return self._made[key]
+
+    def _make(self, item_id: int, version: int, *, own: bool) -> Item:
         current = self.version(item_id)
         is_past = 0 < version < current
         change = self._past.get((item_id, version), _UNCHANGED) if is_past else self._changes.get(item_id)
