@@ -3,8 +3,8 @@ PYTHON ?= python3
 CASES ?= ../shared/cases
 BIN := .venv/bin
 READY := .venv/ready
-# Processes that run tests in parallel. More than the number of cores disturb tests that measure time.
-WORKERS ?= 2
+# Processes that run tests in parallel. Many tests wait most of the time: two processes leave two cores idle.
+WORKERS ?= 4
 # Each program that a test starts would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
