@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harvester.errors import UsageError
 from harvester.sandbox import Sandbox, Settings
 from harvester.system.failpoints import POINTS, VARIABLE, arm
 from tests.support.death import (
@@ -74,8 +75,14 @@ def test_each_point_has_a_test() -> None:
 
 @pytest.mark.parametrize("text", ["no such place", "file: linked:x", "1"])
 def test_a_name_that_no_point_has_is_an_error(text: str) -> None:
-    with pytest.raises(ValueError, match="no failpoint is called"):
+    with pytest.raises(UsageError, match="no failpoint is called"):
         arm({VARIABLE: text})
+
+
+async def test_a_wrong_name_is_wrong_usage() -> None:
+    ended = await harvester("--version", env=environment(**{VARIABLE: "nowhere"}))
+    assert ended.status == 2
+    assert ended.err == f"harvester: environment: {VARIABLE}: no failpoint is called nowhere\n"
 
 
 @pytest.mark.parametrize(("point", "passes"), FIRST_RUN)

@@ -45,7 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; the process must end after it."""
     try:
         SIGNALS.begin()
-        failpoints.arm(os.environ)
         status = _run_command(argv, may_print=console.begin())
         try:
             console.flush()
@@ -65,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_command(argv: Sequence[str] | None, *, may_print: bool) -> int:
     args: argparse.Namespace | None = None
     try:
+        failpoints.arm(os.environ)
         args = build_parser().parse_args(argv)
         if args.command in PRINTING and not may_print:
             raise UsageError("standard output is closed: there is nowhere to print")

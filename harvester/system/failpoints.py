@@ -11,6 +11,8 @@ import os
 import signal
 from collections.abc import Mapping
 
+from harvester.errors import UsageError
+
 VARIABLE = "_HARVESTER_FAILPOINT"
 
 POINTS = {
@@ -43,13 +45,13 @@ def arm(environ: Mapping[str, str]) -> None:
     Arm the failpoint that the environment names, if any.
 
     Raises:
-        ValueError: no place has that name.
+        UsageError: no place has that name.
     """
     name, separator, passes = environ.get(VARIABLE, "").rpartition(":")
     if not (separator and passes.isdecimal()):
         name, passes = environ.get(VARIABLE, ""), "0"
     if name and name not in POINTS:
-        raise ValueError(f"{VARIABLE}: no failpoint is called {name}")
+        raise UsageError(f"environment: {VARIABLE}: no failpoint is called {name}")
     _Failpoint.name, _Failpoint.passes_left = name, int(passes)
 
 
