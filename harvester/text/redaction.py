@@ -11,7 +11,7 @@ import functools
 import re
 import weakref
 from collections.abc import Iterable
-from typing import Protocol
+from typing import AnyStr, Generic, Protocol
 
 MARK = "[redacted]"
 """Replaces a removed text."""
@@ -22,6 +22,8 @@ SHORTEST_WORD = 20
 """A secret of letters only may be a normal word in a record, unless it has this many characters."""
 RECOGNISABLE = 12
 """This many first characters of a secret are recognised; the rest of the same word is removed with them."""
+_BEGINNING = 3
+"""This many first characters of a secret are searched for before the whole is."""
 _WINDOW = 1 << 20
 _OVERLAP = 1 << 16
 """Bytes of the longest secret, in any encoding."""
@@ -76,8 +78,8 @@ class Redactor:
     def text(self, text: str) -> str:
         """Return a text without secrets, and without the signatures in its addresses."""
         for form in self._forms():
-            if len(form) >= SHORTEST:
-                text = _pattern(form).sub(MARK, text)
+            if len(form) >= SHORTEST and (pattern := _of_texts(form).in_(text)):
+                text = pattern.sub(MARK, text)
         if "=" in text or "%" in text:
             text = re.sub(_SIGNATURES, rf"\1{MARK}", text)
         if "://" in text:
@@ -87,8 +89,9 @@ class Redactor:
     def record(self, raw: bytes) -> bytes:
         """Return a received answer without our secrets; links in it, signed or not, stay unchanged."""
         for form in self._forms():
-            if len(form) >= (SHORTEST_WORD if form.isalpha() else SHORTEST_IN_RECORDS):
-                raw = _without(_pattern_of_bytes(form), raw)
+            shortest = SHORTEST_WORD if form.isalpha() else SHORTEST_IN_RECORDS
+            if len(form) >= shortest and (pattern := _of_bytes(form).in_(raw)):
+                raw = _without(pattern, raw)
         return raw
 
     def _forms(self) -> list[str]:
@@ -119,14 +122,29 @@ def _without(pattern: re.Pattern[bytes], raw: bytes) -> bytes:
     return b"".join([*chunks, raw[done:]]) if chunks else raw
 
 
-@functools.lru_cache(maxsize=64)
-def _pattern(form: str) -> re.Pattern[str]:
-    return re.compile(_source(form))
+class _SecretPattern(Generic[AnyStr]):
+    """The pattern of a secret. Compiled, 35 ms, only for a text that has the beginning of the secret."""
+
+    def __init__(self, beginning: AnyStr, whole: AnyStr) -> None:
+        self._beginning: re.Pattern[AnyStr] = re.compile(beginning)
+        self._source: AnyStr = whole
+        self._whole: re.Pattern[AnyStr] | None = None
+
+    def in_(self, text: AnyStr) -> re.Pattern[AnyStr] | None:
+        """Return the pattern, or None where the text cannot contain the secret."""
+        if self._whole is None and (len(text) > _WINDOW or self._beginning.search(text)):
+            self._whole = re.compile(self._source)
+        return self._whole
 
 
 @functools.lru_cache(maxsize=64)
-def _pattern_of_bytes(form: str) -> re.Pattern[bytes]:
-    return re.compile(_source(form).encode())
+def _of_texts(form: str) -> _SecretPattern[str]:
+    return _SecretPattern(_source(form[:_BEGINNING]), _source(form))
+
+
+@functools.lru_cache(maxsize=64)
+def _of_bytes(form: str) -> _SecretPattern[bytes]:
+    return _SecretPattern(_source(form[:_BEGINNING]).encode(), _source(form).encode())
 
 
 def _source(form: str) -> str:
