@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _BEGIN = datetime(2015, 1, 1)  # noqa: DTZ001 - written with a Z
 _BEFORE_NOW = timedelta(hours=12)
@@ -35,6 +36,7 @@ def modified_seconds(number: int, together: int = 1, changed: int = 0) -> int:
     return published_seconds(number, together) + _DAY * (number // together % 3)
 
 
+@lru_cache(maxsize=1 << 15)
 def written(seconds: int) -> str:
     """Return a moment as the API writes it."""
     return (_BEGIN + timedelta(seconds=seconds)).isoformat(timespec="seconds") + "Z"

@@ -14,6 +14,7 @@ from harvester.sandbox.catalogue import (
     OWN_ACCOUNT,
     OWN_LICENCE,
     OWN_TYPE,
+    PORTAL,
     PROJECTS,
     TITLES,
     TYPES,
@@ -77,7 +78,7 @@ class Item:
             later.pop()
         return self.version - len(self.edits) + len(later)
 
-    @property
+    @cached_property
     def title(self) -> str:
         edited = f" (version {self.version})" if self.version > 1 else ""
         if self.trait == "odd title":
@@ -163,7 +164,40 @@ class Item:
     def is_embargoed(self) -> bool:
         return self.trait == "embargo" and bool(self.embargo_date)
 
-    def attributes(self) -> dict[str, str]:
+    @property
+    def host(self) -> str:
+        """The host of its page."""
+        return PORTAL if self.called == "portal" else "figshare.com"
+
+    @cached_property
+    def listed(self) -> Mapping[str, Any]:
+        """Its listing entry, without the addresses of the api."""
+        kind, kind_name = self.type
+        day = self.published[: 10 if self.number % 3 else -1]
+        return {
+            "id": self.id,
+            "title": self.title,
+            "doi": self.doi,
+            "handle": self.handle,
+            "url": "",
+            "published_date": None if self.is_private else self.published,
+            "thumb": "",
+            "defined_type": kind,
+            "defined_type_name": kind_name,
+            "group_id": 0 if self.number % 4 else self.group,
+            "url_private_api": "",
+            "url_public_api": "",
+            "url_private_html": f"https://figshare.com/account/articles/{self.id}",
+            "url_public_html": f"https://{self.host}/articles/{kind_name}/Research_data_{self.number}/{self.id}",
+            "timeline": {} if self.is_private else {"posted": self.published[:-1], "firstOnline": day},
+            "resource_title": "",
+            "resource_doi": "",
+            "created_date": self.published,
+            "modified_date": self.modified,
+        }
+
+    @cached_property
+    def attributes(self) -> Mapping[str, str]:
         """The searchable fields."""
         return {
             "category": self.category,

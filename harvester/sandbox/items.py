@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from harvester.sandbox.catalogue import (
     COLLEAGUE_ACCOUNT,
@@ -19,8 +20,8 @@ from harvester.sandbox.dates import first_change, modified_seconds
 from harvester.sandbox.item import EDITS, Item
 from harvester.sandbox.settings import FOR_EVER, HOSTILE, Settings
 
-MOST_MADE = 20_000
-"""Items that are kept in memory, as they are made."""
+MOST_MADE = 10_000
+"""Items that are kept in memory, as they are made, for one set of facts."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,14 @@ class _Change:
 
 
 _UNCHANGED = _Change()
+_Key = tuple[int, int, bool]
+"""An item's id, its version, 0 for the current one, and whether its owner sees it."""
+
+
+@lru_cache(maxsize=4)
+def _unchanged_items(*_facts: object) -> dict[_Key, Item]:
+    """Return the items without a change, of all worlds with the same facts: they are made once."""
+    return {}
 
 
 class Items:
@@ -60,7 +69,15 @@ class Items:
         self._proven: set[int] = set()
         self._drafts: dict[int, int] = {}  # the generation at which each was started
         self._opened: set[int] = set()  # items whose embargo has ended
-        self._made: dict[tuple[int, int, bool], Item] = {}  # in the generation `_made_in`
+        self._unchanged = _unchanged_items(
+            settings.heavy,
+            settings.together,
+            settings.late_md5,
+            settings.embargo_date,
+            settings.own_terms,
+            settings.identifiers,
+        )
+        self._made: dict[_Key, Item] = {}  # in the generation `_made_in`
         self._made_in = 0
         self._refused: dict[int, tuple[int, int]] = {}  # items refused to their owners: status, and how often
 
@@ -80,12 +97,12 @@ class Items:
         """Ids of the items that were edited or corrected."""
         return sorted(self._changes)
 
-    @property
+    @cached_property
     def private_ids(self) -> range:
         """Ids of the unpublished items of the tokens' account."""
         return range(PRIVATE_FROM, PRIVATE_FROM + STEP * self.settings.private_items, STEP)
 
-    @property
+    @cached_property
     def colleague_ids(self) -> range:
         """Ids of the unpublished items of the other account."""
         begin = self.private_ids.stop
@@ -192,13 +209,27 @@ class Items:
 
     def item(self, item_id: int, version: int = 0, *, own: bool = False) -> Item:
         """Return an item in one of its versions, 0 for the current one; `own`: as its owner sees it."""
-        if self._made_in != self.generation or len(self._made) >= MOST_MADE:
-            self._made.clear()
+        made, key = self._made, (item_id, version, own)
+        if not version and self._is_unchanged(item_id):
+            made, key = self._unchanged, (item_id, 0, False)
+        elif self._made_in != self.generation:
+            made.clear()
             self._made_in = self.generation
-        key = (item_id, version, own)
-        if key not in self._made:
-            self._made[key] = self._make(item_id, version, own=own)
-        return self._made[key]
+        if key not in made:
+            if len(made) >= MOST_MADE:
+                made.clear()
+            made[key] = self._make(item_id, version, own=own)
+        return made[key]
+
+    def _is_unchanged(self, item_id: int) -> bool:
+        return not (
+            item_id in self._changes
+            or item_id in self._drafts
+            or item_id in self._hostile
+            or item_id in self._opened
+            or item_id in self._proven
+            or item_id in self.colleague_ids  # which ids these are depends on the settings
+        )
 
     def _make(self, item_id: int, version: int, *, own: bool) -> Item:
         current = self.version(item_id)
@@ -283,9 +314,9 @@ class Items:
     def is_withheld(self, item_id: int) -> bool:
         return self.item(item_id).is_withheld
 
-    def attributes(self, item_id: int) -> dict[str, str]:
+    def attributes(self, item_id: int) -> Mapping[str, str]:
         """The searchable fields."""
-        return self.item(item_id).attributes()
+        return self.item(item_id).attributes
 
     def totals(self, item_id: int) -> dict[str, int]:
         """The counters of an item; {} for one that the statistics service does not know."""

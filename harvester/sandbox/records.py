@@ -10,7 +10,6 @@ from harvester.sandbox.catalogue import (
     LICENCES,
     LISTED_FILES,
     OWN_LICENCE,
-    PORTAL,
     Addresses,
 )
 from harvester.sandbox.files import folders_of
@@ -27,35 +26,9 @@ def licence(place: int) -> Json:
 
 def entry_of(item: Item, at: Addresses) -> Json:
     """Return the listing entry of an item."""
-    kind, kind_name = item.type
-    path = f"articles/{item.id}"
-    html = f"https://{_host(item)}/articles/{kind_name}/Research_data_{item.number}/{item.id}"
-    posted = {"posted": item.published[:-1], "firstOnline": item.published[: 10 if item.number % 3 else -1]}
-    return {
-        "id": item.id,
-        "title": item.title,
-        "doi": item.doi,
-        "handle": item.handle,
-        "url": f"{at.api}/{path}",
-        "published_date": None if item.is_private else item.published,
-        "thumb": "",
-        "defined_type": kind,
-        "defined_type_name": kind_name,
-        "group_id": 0 if item.number % 4 else item.group,
-        "url_private_api": f"{at.api}/account/{path}",
-        "url_public_api": f"{at.api}/{path}",
-        "url_private_html": f"https://figshare.com/account/{path}",
-        "url_public_html": html,
-        "timeline": {} if item.is_private else posted,
-        "resource_title": "",
-        "resource_doi": "",
-        "created_date": item.published,
-        "modified_date": item.modified,
-    }
-
-
-def _host(item: Item) -> str:
-    return PORTAL if item.called == "portal" else "figshare.com"
+    address = f"{at.api}/articles/{item.id}"
+    own_address = f"{at.api}/account/articles/{item.id}"
+    return {**item.listed, "url": address, "url_public_api": address, "url_private_api": own_address}
 
 
 def record_of(
@@ -71,7 +44,7 @@ def record_of(
         "files": list(files if whole else files[:LISTED_FILES]),
         "custom_fields": [_custom_field()] if number % 4 == 0 else [],
         "authors": [_author(number), _author(number + 5)],
-        "figshare_url": f"https://{_host(item)}/articles/{item.type[1]}/x/{item.id}",
+        "figshare_url": f"https://{item.host}/articles/{item.type[1]}/x/{item.id}",
         "download_disabled": item.trait == "downloads disabled",
         "description": _description(item),
         "funding": None,

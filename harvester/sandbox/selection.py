@@ -165,7 +165,7 @@ def _index(ids: Sequence[int], item_id: int) -> int | None:
 
 def _searched(query: str) -> Test:
     matches = parse(query)
-    return lambda item: matches(item.attributes())
+    return lambda item: matches(item.attributes)
 
 
 def _number(fact: Callable[[Item], int], wanted: str) -> Test:
