@@ -9,6 +9,7 @@ end; what may happen then is tested with new processes.
 from __future__ import annotations
 
 import atexit
+import codecs
 import contextlib
 import functools
 import gc
@@ -268,6 +269,8 @@ def _load() -> None:
             import_module(".".join(part for part in parts if part != "__init__"))
     for name in ("asyncio", "aiohttp", "anyio._backends._asyncio", "rich.live", "concurrent.futures.thread"):
         import_module(name)
+    for name in ("ascii", "idna", "utf-16-be"):  # they are modules too
+        codecs.lookup(name)
     gc.collect()
     gc.freeze()
 
