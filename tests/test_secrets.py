@@ -119,6 +119,18 @@ async def test_credentials_that_services_repeat_are_not_stored_or_shown(tmp_path
     assert all(name.startswith(f"{MARK} ") for name in names)
 
 
+def quote_char(char: str) -> str:
+    return "".join(f"%{byte:02x}" for byte in char.encode())
+
+
+def html_char(char: str) -> str:
+    return f"&#{ord(char)};"
+
+
+def json_char(char: str) -> str:
+    return f"\\u{ord(char):04x}"
+
+
 WRITTEN = {
     "as it is": TOKEN,
     "in other letters": TOKEN.upper(),
@@ -146,6 +158,17 @@ def test_a_secret_is_redacted_in_any_encoding(form: str) -> None:
 def test_a_password_is_redacted_in_any_encoding(password: str, write: Callable[[str], str]) -> None:
     secret = Secret(f"somebody:{password}")
     assert str(Rejected(f"no, {write(password)} is none")) == f"no, {MARK} is none"
+    assert secret.reveal()
+
+
+@pytest.mark.parametrize("password", ["pa55 wörd/&c", 'a"b\\c<d>', "0123456789abcdef"])
+@pytest.mark.parametrize("write", [quote_char, html_char, json_char, str.upper])
+def test_one_encoded_character_does_not_hide_a_secret(password: str, write: Callable[[str], str]) -> None:
+    secret = Secret(f"somebody:{password}")
+    for place, char in enumerate(password):
+        written = password[:place] + write(char) + password[place + 1 :]
+        assert REDACTOR.text(f"no, {written} is none") == f"no, {MARK} is none", written
+        assert REDACTOR.record(f"no, {written} is none".encode()) == f"no, {MARK} is none".encode(), written
     assert secret.reveal()
 
 

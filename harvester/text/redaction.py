@@ -22,13 +22,13 @@ SHORTEST_WORD = 20
 """A secret of letters only may be a normal word in a record, unless it has this many characters."""
 RECOGNISABLE = 12
 """This many first characters of a secret are recognised; the rest of the same word is removed with them."""
-_BEGINNING = 3
-"""This many first characters of a secret are searched for before the whole is."""
 _WINDOW = 1 << 20
 _OVERLAP = 1 << 16
 """Bytes of the longest secret, in any encoding."""
 
 _HTML = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
+_ESCAPED = "/\"\\'"
+"""Characters that JSON may write with a backslash before them."""
 _WORD = r"[\w%+/=.~-]*"
 _NAMES = (
     r"X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)", "AWSAccessKeyId", "Key-Pair-Id", "Policy",
@@ -123,28 +123,55 @@ def _without(pattern: re.Pattern[bytes], raw: bytes) -> bytes:
 
 
 class _SecretPattern(Generic[AnyStr]):
-    """The pattern of a secret. Compiled, 35 ms, only for a text that has the beginning of the secret."""
+    """
+    The pattern of a secret, which is used only on a text that may contain it.
 
-    def __init__(self, beginning: AnyStr, whole: AnyStr) -> None:
-        self._beginning: re.Pattern[AnyStr] = re.compile(beginning)
-        self._source: AnyStr = whole
-        self._whole: re.Pattern[AnyStr] | None = None
+    Attributes:
+        beginning: of the secret, in lower case.
+        encodings: texts of which one must occur where characters of the beginning are encoded.
+        source: of the regular expression; to compile it takes 35 ms.
+    """
+
+    def __init__(self, beginning: AnyStr, encodings: tuple[AnyStr, ...], source: AnyStr) -> None:
+        self._beginning: AnyStr = beginning
+        self._encodings: tuple[AnyStr, ...] = encodings
+        self._source: AnyStr = source
 
     def in_(self, text: AnyStr) -> re.Pattern[AnyStr] | None:
-        """Return the pattern, or None where the text cannot contain the secret."""
-        if self._whole is None and (len(text) > _WINDOW or self._beginning.search(text)):
-            self._whole = re.compile(self._source)
-        return self._whole
+        """Return the compiled pattern, or None if the text cannot contain the secret."""
+        is_here = self._beginning in text.lower() or any(encoding in text for encoding in self._encodings)
+        return self._compiled if is_here else None
+
+    @functools.cached_property
+    def _compiled(self) -> re.Pattern[AnyStr]:
+        return re.compile(self._source)
 
 
 @functools.lru_cache(maxsize=64)
 def _of_texts(form: str) -> _SecretPattern[str]:
-    return _SecretPattern(_source(form[:_BEGINNING]), _source(form))
+    beginning = form[:RECOGNISABLE].lower()
+    return _SecretPattern(beginning, _encodings(beginning), _source(form))
 
 
 @functools.lru_cache(maxsize=64)
 def _of_bytes(form: str) -> _SecretPattern[bytes]:
-    return _SecretPattern(_source(form[:_BEGINNING]).encode(), _source(form).encode())
+    beginning = form[:RECOGNISABLE].lower()
+    encodings = tuple(each.encode() for each in _encodings(beginning))
+    return _SecretPattern(beginning.encode(errors="replace"), encodings, _source(form).encode())
+
+
+def _encodings(text: str) -> tuple[str, ...]:
+    """Return texts of which one occurs in every way to write this one other than plainly."""
+    if not text.isascii():
+        return ("",)
+    found = ["%", "\\u", "&#"]
+    if any(char in _HTML for char in text):
+        found.append("&")
+    if any(char in _ESCAPED for char in text):
+        found.append("\\")
+    if " " in text:
+        found.append("+")
+    return tuple(found)
 
 
 def _source(form: str) -> str:
@@ -171,7 +198,7 @@ def _any_writing(char: str) -> str:
         ways += [re.escape(each), in_json, in_address, f"&#0*{code};", rf"&#[xX]0*{_hex(f'{code:x}')};"]
         if each in _HTML:
             ways.append(f"&{_HTML[each]};")
-    if char in "/\"\\'":
+    if char in _ESCAPED:
         ways.append(r"\\\\*" + re.escape(char))
     if char == " ":
         ways.append(r"\+")
