@@ -2,9 +2,9 @@
 The matrix of doubts: answers that say less than the truth, and exactly what a harvest makes of each.
 
 Every kind is played once for each address and for ever, to a folder's first run and to a later one, with and
-without `--prune --yes`, over real sockets and as the command line. What holds in every cell besides: nothing
-that figshare had at the time of a clean run is lost, a run that is not whole prunes nothing, and the first
-run after the bad hour ends with the truth.
+without `--prune --yes`, over real sockets and as the command line; `make test` plays each at least for ever
+and with `--prune --yes`. What holds in every cell besides: nothing that figshare had at the time of a clean
+run is lost, a run that is not whole prunes nothing, and the first run after the bad hour ends with the truth.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.doubts import DOUBTS
 from harvester.sandbox.settings import FOR_EVER
 from tests.support.forked import harvester
-from tests.support.program import Ended, at
+from tests.support.program import Ended, at, environment, harvested
 from tests.support.truth import assert_records, assert_stats, rows
 
 pytestmark = pytest.mark.anyio
@@ -152,8 +153,11 @@ SCENARIOS: Mapping[str, Scenario] = {
 }
 
 
-PLAYED_ONCE = {"all gone", "file lists, short", "versions", "listing, short", "storage", "records, stale"}
-"""What is played once, too, in `make test`; `make nightly` plays all once and for ever."""
+PLAYED_ONCE = {"all gone", "versions", "listing, short", "records, stale"}
+"""What `make test` plays once, too; `make nightly` plays all once and for ever."""
+KEPT = {"file lists, short", "one item gone"}
+"""What `make test` plays without `--prune`, too; `make nightly` plays all with and without."""
+PRUNING = ("--prune", "--yes")
 ELSEWHERE = {
     "account-404": "test_owner.py",
     "account-gone": "test_owner.py",
@@ -205,9 +209,17 @@ class Folder:
     ever: set[str] = field(default_factory=set)
     runs: int = 0
 
+    async def run_clean(self) -> Ended:
+        """Run in this process while nothing is in doubt."""
+        return await harvested(*self._words, env=environment(**QUICKLY))
+
+    @property
+    def _words(self) -> tuple[object, ...]:
+        return ("run", *self.scenario.words, "-o", self.path, *at(self.sandbox))
+
     async def run(self, *more: str) -> Ended:
         self.runs += 1
-        words = ("run", *self.scenario.words, "-o", self.path, *at(self.sandbox), *more)
+        words = (*self._words, *more)
         lasts = LASTING in self.scenario.doubts.values()
         told = self.path.with_name(f"told {self.runs}")
         return await harvester(*words, told=told, **(BRIEFLY if lasts else QUICKLY))
@@ -291,37 +303,42 @@ def _md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
+def in_short(name: str, form: str, options: tuple[str, ...]) -> bool:
+    """Whether `make test` plays it."""
+    if options == PRUNING:
+        return form == "always" or name in PLAYED_ONCE
+    return form == "always" and name in KEPT
+
+
 @pytest.mark.parametrize(
-    ("name", "form"),
+    ("name", "form", "options"),
     [
-        *((name, "always") for name in SCENARIOS),
-        *(
-            pytest.param(name, "once", marks=[pytest.mark.nightly] * (name not in PLAYED_ONCE))
-            for name in SCENARIOS
-        ),
+        pytest.param(*case, marks=[pytest.mark.nightly] * (not in_short(*case)))
+        for case in product(SCENARIOS, FORMS, (PRUNING, ()))
     ],
+    ids=lambda value: value if isinstance(value, str) else "prune" if value else "keep",
 )
-async def test_each_doubtful_answer_has_the_documented_effect(name: str, form: str, tmp_path: Path) -> None:
+async def test_each_doubtful_answer_has_the_documented_effect(
+    name: str, form: str, options: tuple[str, ...], tmp_path: Path
+) -> None:
     scenario = SCENARIOS[name]
     async with Sandbox(replace(ITEMS, **scenario.settings)) as sandbox:  # type: ignore[arg-type]  # by name
         folder = Folder(tmp_path / "out", sandbox, scenario)
         folder.edit()
         folder.begin(form)
-        folder.assert_cells("first", form, await folder.run("--prune", "--yes"))
+        folder.assert_cells("first", form, await folder.run(*options))
         assert folder.sums(".trash") == set(), "nothing of a first run can be removed"
         sandbox.doubts.end()
         if not scenario.is_whole("first", form):
-            assert (await folder.run()).status == 0
+            assert (await folder.run_clean()).status == 0
         folder.assert_truth()
 
         folder.edit()
-        for options in ((), ("--prune", "--yes")):
-            folder.begin(form)
-            folder.assert_cells("later", form, await folder.refresh(*options))
-            folder.assert_nothing_lost()
-            sandbox.doubts.end()
-            if form == "once" and not scenario.is_whole("later", form):
-                assert (await folder.run()).status == 0
-        assert bool(folder.sums(".trash")) == (scenario.removed(form) != "nothing")
-        assert (await folder.run()).status == 0
+        folder.begin(form)
+        folder.assert_cells("later", form, await folder.refresh(*options))
+        folder.assert_nothing_lost()
+        sandbox.doubts.end()
+        removes = options == PRUNING and scenario.removed(form) != "nothing"
+        assert bool(folder.sums(".trash")) == removes
+        assert (await folder.run_clean()).status == 0
         folder.assert_truth()

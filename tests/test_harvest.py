@@ -12,7 +12,7 @@ import pytest
 
 from harvester import harvest, load_config
 from harvester.sandbox import Sandbox, Settings
-from tests.support.program import TOKEN, at, config, environment, harvester
+from tests.support.program import TOKEN, at, config, environment, harvested, harvester
 from tests.support.truth import assert_complete, assert_files, assert_records, assert_stats, rows
 
 pytestmark = pytest.mark.anyio
@@ -247,7 +247,7 @@ async def test_every_file_of_an_item_is_fetched_also_after_the_first_ten(
 
 async def test_a_second_run_requests_only_the_listings(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag1", "-o", tmp_path, *at(sandbox))
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     before = len(sandbox.requests)
     ended = await harvester(*words)
     assert ended.status == 0, ended.err
@@ -257,7 +257,7 @@ async def test_a_second_run_requests_only_the_listings(sandbox: Sandbox, tmp_pat
 
 async def test_a_run_on_a_finished_harvest_fetches_what_changed(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag1", "-o", tmp_path, *at(sandbox))
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     ids = sandbox.world.search(":tag: tag1")
     edited = next(item_id for item_id in ids if sandbox.world.trait(item_id) == "")
     sandbox.world.edit(edited)
@@ -286,7 +286,7 @@ async def test_a_harvested_item_that_is_gone_is_withdrawn_and_no_failure(
 ) -> None:
     item_id = sandbox.world.public_ids[2]
     words = ("run", "--item", str(item_id), "-o", tmp_path, *at(sandbox))
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     sandbox.world.withdraw(item_id)
     ended = await harvester(*words, "--refresh", "metadata")
     assert ended.status == 0, ended.err
@@ -297,7 +297,7 @@ async def test_a_harvested_item_that_is_gone_is_withdrawn_and_no_failure(
 
 async def test_refresh_renews_the_statistics_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag2", "-o", tmp_path, *at(sandbox))
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     before = len(sandbox.requests)
     assert (await harvester(*words, "--refresh", "stats")).status == 0
     asked = Counter(seen.service for seen in sandbox.requests[before:])
@@ -306,10 +306,10 @@ async def test_refresh_renews_the_statistics_alone(sandbox: Sandbox, tmp_path: P
 
 async def test_a_new_task_is_added_to_what_is_here(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag2", "-o", tmp_path, *at(sandbox))
-    assert (await harvester(*words, "--tasks", "metadata")).status == 0
+    assert (await harvested(*words, "--tasks", "metadata")).status == 0
     assert {row["status"] for row in rows(tmp_path / "files.csv")} <= {"skipped", "link", "withheld"}
     before = len(sandbox.requests)
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     assert not [seen for seen in sandbox.requests[before:] if seen.path.startswith("/v2/articles/5")]
     assert_complete(tmp_path, sandbox, sandbox.world.search(":tag: tag2"))
 
@@ -322,13 +322,13 @@ async def test_file_rules_skip_files_and_may_change(sandbox: Sandbox, tmp_path: 
         if row["status"] in {"done", "skipped"}:
             wanted = row["name"].endswith(".csv") and int(row["size"]) <= 10_000
             assert row["status"] == ("done" if wanted else "skipped")
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     assert_complete(tmp_path, sandbox, sandbox.world.search(":tag: tag2"))
 
 
 async def test_the_tables_are_made_from_the_ledger_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag2", "-o", tmp_path, *at(sandbox))
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     tables = ("items", "stats", "files", "changes", "versions", "failures")
     more = ("stats_shares", "stats_history", "stats_timeline", "stats_breakdown")
     names = ("metadata.jsonl", *(f"{table}.csv" for table in (*tables, *more)))
@@ -344,7 +344,7 @@ async def test_the_tables_are_made_from_the_ledger_alone(sandbox: Sandbox, tmp_p
 
 async def test_a_damaged_file_is_found_and_fetched_again(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag2", "-o", tmp_path, *at(sandbox))
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     assert (await harvester("verify", "-o", tmp_path)).status == 0
     done = [
         row
@@ -357,7 +357,7 @@ async def test_a_damaged_file_is_found_and_fetched_again(sandbox: Sandbox, tmp_p
     assert ended.status == 1
     assert "2 corrupt or missing" in ended.out
     before = len(sandbox.requests)
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     assert len([seen for seen in sandbox.requests[before:] if seen.service == "files"]) == 2
     assert_complete(tmp_path, sandbox, sandbox.world.search(":tag: tag2"))
 
@@ -382,14 +382,14 @@ async def test_useless_partial_files_are_removed_and_others_kept(sandbox: Sandbo
     item = sandbox.world.public_ids[0]
     file = sandbox.world.files(item)[0]
     words = ("run", "--item", str(item), "-o", tmp_path, *at(sandbox))
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     partial = tmp_path / ".partial"
     here = f"{item}-{file['id']}-{file['computed_md5']}.part"
     (partial / here).hardlink_to(tmp_path / next(row["path"] for row in rows(tmp_path / "files.csv")))
     (partial / f"{item}-{file['id']}-{'0' * 32}.part").write_bytes(b"of an earlier version")
     (partial / f"{item}-1-unproven.part").write_bytes(b"of a file that is listed no more")
     (partial / "notes.txt").write_text("not ours")
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     assert [path.name for path in partial.iterdir()] == ["notes.txt"]
     (partial / "notes.txt").unlink()
     assert_complete(tmp_path, sandbox, [item])

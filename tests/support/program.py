@@ -13,8 +13,12 @@ from tempfile import TemporaryFile
 
 import anyio
 
-from harvester import load_config
+from harvester import harvest, load_config
+from harvester.cli.overrides import overrides
+from harvester.cli.parser import build_parser
+from harvester.cli.render import closing
 from harvester.config import Config
+from harvester.errors import HarvestError, exit_status
 from harvester.sandbox import Sandbox
 from tests.support.fork_server import Process, choose_fork, fork
 
@@ -79,6 +83,30 @@ async def _forked(
         for stream in (out, err):
             stream.seek(0)
         return Ended(status, _text(out.read()), _text(err.read()))
+
+
+async def harvested(*words: object, env: Mapping[str, str] | None = None) -> Ended:
+    """
+    Do the job of `harvester run …` in this process, in half the time of a program.
+
+    For tests that are not about the command line. ``out`` is its report, ``err`` the error that ended it.
+    """
+    args = build_parser().parse_args([str(word) for word in words])
+    assert (args.command, args.prune) == ("run", False), "the rest is not the job's"
+    try:
+        config = load_config(
+            args.config, options=overrides(args), environ=env or environment(), job="harvest"
+        )
+        summary = await harvest(
+            config,
+            refresh=frozenset(args.refresh),
+            quick=args.quick,
+            accept_withdrawals=args.accept_withdrawals,
+            rebuild=args.rebuild,
+        )
+    except HarvestError as error:
+        return Ended(exit_status(error), "", str(error))
+    return Ended(summary.exit_status, closing(summary, config), "")
 
 
 def _text(printed: bytes) -> str:
