@@ -135,9 +135,9 @@ def alternate(
     """
     Run all programs alternately, several times, so that other load on the machine affects all alike.
 
-    `warm_up`: once before that without counting. `memory`: so many bytes are at hand for everybody. A virtual
-    machine may give what is free back to its host within seconds; to get it again takes longer than to write
-    to it, and would count for the program after one that needs little.
+    `warm_up`: run each once before, uncounted. `memory`: bytes that are free before each run. A virtual
+    machine may return free memory to its host within seconds. To get it again takes longer than to write to
+    it, and would count for the program that runs after one that needs little.
     """
     runs: Runs = {name: [] for name in who}
     for number in range(0 if warm_up else 1, times + 1):
@@ -152,7 +152,7 @@ def alternate(
 
 
 def _get_memory(size: int) -> None:
-    """Have the system keep so many bytes of a file, and drop them."""
+    """Have the system cache a file of `size` bytes, and drop it."""
     piece = bytes(1 << 20)
     with tempfile.TemporaryFile(buffering=0) as file:
         for _ in range(size >> 20):

@@ -69,7 +69,7 @@ _AT_ONCE = "rewrite ^(.*)$ /answer$1 last;"
 _SEARCH = "error_page 405 =200 /answer$uri?$args; return 405;"
 """A static reply to a POST: nginx refuses it, and the error page is the requested body."""
 _LATE = (
-    "auth_basic late; auth_basic_user_file {folder}/nobody; auth_delay {milliseconds}ms; "
+    "auth_basic late; auth_basic_user_file {folder}/no-users; auth_delay {milliseconds}ms; "
     "error_page 401 =200 /answer$uri?$args;"
 )
 """Delayed answers by nginx's timer for refused logins: all requests are refused late, and get the answer."""

@@ -20,8 +20,8 @@ def within(settings: Settings) -> Iterator[Sandbox]:
     """
     Serve from a thread of this process; its `requests` are there to be read afterwards.
 
-    Python's collector would stop the server for a third of a second, with so many requests to look at; what
-    comes meanwhile would seem to come at once.
+    Python's garbage collector is off: with this many requests in memory it would stop the server for a third
+    of a second, and requests that arrive meanwhile would seem simultaneous.
     """
     gc.collect()
     gc.disable()

@@ -1,9 +1,9 @@
 """
 Typical scripts of users: a transcription of `chain-api-calls`, the scripts that the harvester replaces.
 
-As there: `requests.get` without a session, one after the other, three loops, nothing checked, nothing tried
-again; the records of the account's endpoint with the token. Other than there the addresses are arguments, the
-loops take so many items, and the seconds of each loop are printed. pandas, which only prints, is left out.
+As there: `requests.get` without a session, one after the other, three loops, nothing checked, nothing
+retried; the records of the account's endpoint with the token. Different: the addresses and the number of
+items are arguments, and the seconds of each loop are printed. pandas, which only prints, is not used.
 
     python -m bench.seed --api URL --stats URL --items 40 [--files FOLDER]
 """

@@ -1,8 +1,8 @@
 """
 What nginx serves: records, totals, listings and files, written down once.
 
-Items have the records that the sandbox writes, brought to the size of real ones; what is odd in the sandbox
-is left out, so that every item costs the same.
+Items have the records that the sandbox writes, brought to the size of real ones; odd items are excluded,
+so that every item costs the same.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ ORDER = ("summary", "status", "plan", "list-line", "failed-line", "log-line", "m
 CONTENTS = "common.schema.json#/$defs/contents"
 """What both summary.json and ``status --json`` say of a folder: a section of its own."""
 FEW_KEYS = 5
-"""An object of so many numbers at most is described in one row."""
+"""An object of at most this many numbers is described in one row."""
 
 INTRO = """\
 These documents have a JSON Schema (draft 2020-12) in the package, in the folder

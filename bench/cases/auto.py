@@ -69,7 +69,7 @@ def _read(sandbox: Sandbox, cap: int, seconds: float) -> Numbers:
 
 
 def _first_time(times: Sequence[float], rate: float) -> float:
-    """Return the end of the first window that holds so many answers a second; infinity where none does."""
+    """Return the end of the first window with `rate` answers a second; infinity if there is none."""
     wanted = round(rate * WINDOW_SECONDS)
     for first, last in zip(times, times[wanted - 1 :], strict=False):
         if last - first <= WINDOW_SECONDS:

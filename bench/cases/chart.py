@@ -41,7 +41,7 @@ def _with(line: Line, folder: Path, workers: int) -> Callable[[], Numbers]:
 
 
 def lower_bound(items: int, milliseconds: int, workers: int) -> float:
-    """Seconds that the answers alone take when so many are waited for at once."""
+    """Return the seconds that the answers alone take with `workers` requests in flight."""
     return REQUESTS_AN_ITEM * items * milliseconds / 1000 / workers
 
 

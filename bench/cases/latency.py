@@ -22,7 +22,7 @@ from bench.world import World
 
 WORKERS = 64
 ITEMS = {50: 4000, 200: 2000}
-"""Milliseconds of an answer, and so many items."""
+"""Milliseconds of an answer, and the number of items."""
 SEED_ITEMS = 40
 WRK_SECONDS = 10
 LEAST_GAIN, LEAST_IN_FLIGHT = 50, 0.95

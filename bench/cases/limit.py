@@ -18,7 +18,7 @@ from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.catalogue import LISTED_FILES
 
 ITEMS = {20: 1000, 200: 10_000}
-"""Requests a second, and so many items."""
+"""Requests a second, and the number of items."""
 SERVICES = ("api", "stats", "files")
 QUERY = "data"
 HEAVY_SIZE = 100_000
@@ -54,7 +54,7 @@ class _Need:
 
 
 def once(items: int, rate: int, folder: Path) -> Numbers:
-    """Harvest a sandbox of so many items, everything, at so many requests a second a service."""
+    """Harvest a sandbox of `items` items, everything, at `rate` requests a second a service."""
     with sandboxes.within(Settings(items=items, heavy_size=HEAVY_SIZE)) as sandbox:
         need = _Need.of(sandbox)
         out = folder / "out"

@@ -27,7 +27,7 @@ def _sizes(plan: Plan) -> list[int]:
 
 
 def _harvest_size(items: int, repeat: int, folder: Path) -> tuple[Runs, int]:
-    """Harvest so many listed items once, then use what came of it; give the runs and the items found."""
+    """Harvest `items` listed items, then use the folder; return the runs and the number of items found."""
     with sandboxes.apart(items) as (api, stats):
         harvest = Harvest(api, stats, folder / "out")
         runs: Runs = {"harvest": [_first(harvest)]}
@@ -55,17 +55,17 @@ def _command(harvest: Harvest, name: str) -> Numbers:
 
 
 def _until_first_request(harvest: Harvest) -> float:
-    """Start a second run against a door that notes when somebody knocks, and end it then."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        door.settimeout(PATIENCE_SECONDS)
-        port = door.getsockname()[1]
+    """Start a second run, and kill it when its first connection arrives; return the seconds until then."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE_SECONDS)
+        port = listener.getsockname()[1]
         words = replace(harvest, api=f"http://127.0.0.1:{port}/v2").words
         started = time.perf_counter()
         process = subprocess.Popen(
             words, env=environment(), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            door.accept()
+            listener.accept()
             return time.perf_counter() - started
         except TimeoutError as exc:
             raise Failed(f"no request in {PATIENCE_SECONDS} s") from exc
@@ -86,7 +86,7 @@ def _measure(plan: Plan) -> Measured:
         commands=[
             f"harvester sandbox --items {_sizes(plan)[-1]}",
             shown,
-            f"{shown}  # once more",
+            f"{shown}  # again",
             "harvester status -o out",
             "harvester export -o out",
         ],
