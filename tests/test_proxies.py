@@ -228,11 +228,11 @@ async def run_through(address: str, folder: Path, **more: str) -> Ended:
     env = environment(HTTPS_PROXY=address, HARVESTER_RETRY_MAX_WAIT="0.05", **more)
     for name in ("https_proxy", "all_proxy", "no_proxy", "NO_PROXY"):
         env.pop(name, None)
-    words = ("run", "--item", "1", "--tasks", "metadata", "--attempts", "2")
+    words = ("run", "--item", "1", "--tasks", "metadata", "--attempts", "2", "--rate", "inf")
     return await harvester(*words, "--api", "https://api.example.org/v2", "-o", folder, env=env)
 
 
-@pytest.mark.parametrize("scheme", ["", "http://", "https://"])
+@pytest.mark.parametrize("scheme", ["http://", "https://", pytest.param("", marks=pytest.mark.nightly)])
 async def test_a_run_goes_through_a_proxy(scheme: str, tmp_path: Path) -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.json_response({"id": 1, "title": "x", "files": [], "size": 0})
