@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -115,10 +116,11 @@ async def test_a_temporary_lack_of_space_does_not_end_the_run(tmp_path: Path) ->
         asked += 1
         return 0 if asked <= 3 else 10**12
 
-    async with Sandbox(Settings(items=12, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=4, heavy=0)) as sandbox:
         told = config(sandbox, tmp_path)
         summary = await harvest(told, hooks=on_a_disk(free))
         assert summary.exit_status == 0
+        assert asked > 3
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
         with pytest.raises(StorageError, match="bytes are needed and 0 are free"):
             await harvest(config(sandbox, tmp_path / "other"), hooks=on_a_disk(lambda _: 0))
@@ -138,15 +140,20 @@ def shared() -> Iterator[Path]:
         yield Path(folder)
 
 
+@functools.cache
+def may_be_nobody() -> bool:
+    if shutil.which("setpriv") is None:
+        return False
+    command = [*AS_NOBODY, sys.executable, "-m", "harvester", "--version"]
+    return not subprocess.run(command, capture_output=True, check=False).returncode
+
+
 def as_reader(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command for somebody who may not write to the folder."""
     is_root = os.geteuid() == 0
-    command = [*(AS_NOBODY if is_root else ()), sys.executable, "-m", "harvester"]
-    if is_root and (
-        shutil.which("setpriv") is None
-        or subprocess.run([*command, "--version"], capture_output=True, check=False).returncode
-    ):
+    if is_root and not may_be_nobody():
         pytest.skip("nobody may not run this Python")
+    command = [*(AS_NOBODY if is_root else ()), sys.executable, "-m", "harvester"]
     folder.chmod(0o555)
     unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     try:
@@ -165,7 +172,7 @@ async def test_a_finished_read_only_harvest_can_be_read(shared: Path) -> None:
         assert (await harvest(told)).exit_status == 0
         await verify(told)
     assert sorted(path.name for path in out.glob("harvest.db*")) == ["harvest.db"], "closed cleanly"
-    for words in (["status"], ["status", "--json"], ["failed"]):
+    for words in (["status"], ["failed"]):
         ended = as_reader(out, *words)
         assert (ended.returncode, ended.stderr) == (0, "")
         assert ("failures" in ended.stdout) is (words != ["failed"])
@@ -176,7 +183,7 @@ async def test_a_read_only_harvest_can_be_exported_elsewhere_planned_and_verifie
     out, elsewhere = shared / "out", shared / "elsewhere"
     elsewhere.mkdir()
     elsewhere.chmod(0o777)
-    async with Sandbox(Settings(items=5, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=3, heavy=0)) as sandbox:
         assert (await harvest(config(sandbox, out))).exit_status == 0
         words = ("plan", "--search", "survey", "--api", sandbox.api, "--stats", sandbox.stats)
         ended = await anyio.to_thread.run_sync(as_reader, out, *words, "--rate", "inf")
@@ -213,8 +220,8 @@ async def test_a_read_only_harvest_of_a_killed_run_is_read_completely(
             assert "running" in as_reader(out, "status").stdout
             process.kill()
             await process.wait()
-    assert "killed" in as_reader(out, "status").stdout
     told = as_reader(out, "status", "--json")
+    assert json.loads(told.stdout)["last_run"]["state"] == "killed"
     (out / "harvest.db-shm").unlink()  # as where the folder was copied: the log cannot be read without it
     before = {path.name: path.read_bytes() for path in out.glob("harvest.db*")}
     assert len(before) == 2
@@ -285,7 +292,8 @@ async def test_a_log_of_another_machine_is_read_and_continued_without_shared_mem
 async def test_two_runs_exclude_each_other_without_shared_memory(preloaded: str, tmp_path: Path) -> None:
     more = {"LD_PRELOAD": preloaded, "SHARED_MEMORY": "no-map"}
     async with Sandbox(Settings(items=100, heavy=0)) as sandbox:
-        words = ("run", "--search", "survey", "--tasks", "metadata", "-o", tmp_path, *at(sandbox, rate="8"))
+        run = ("run", "--search", "survey", "--tasks", "metadata", "-o", tmp_path)
+        words = (*run, *at(sandbox, rate="8"))
         async with started(words, **more) as process:
             with anyio.fail_after(30):
                 while (
@@ -297,9 +305,12 @@ async def test_two_runs_exclude_each_other_without_shared_memory(preloaded: str,
                     ended = await harvester(*second, env=env)
                     assert ended.status == 3
                     assert f"another run (process {process.pid}" in ended.err
+            process.terminate()
             with anyio.fail_after(60):
-                assert await process.wait() == 0, "none of them broke it"
-            done = len(list(sandbox.world.search("survey")))
+                assert await process.wait() == 130, "none of them broke it"
+        ended = await harvester(*run, *at(sandbox), env=environment(**more))
+        assert ended.status == 0, ended.err
+        done = len(list(sandbox.world.search("survey")))
         assert f"{done} done" in (await harvester("status", "-o", tmp_path, env=environment(**more))).out
 
 
@@ -435,7 +446,13 @@ async def test_paths_of_the_user_keep_the_users_charset(locale: dict[str, str], 
 
 async def test_globs_are_utf8_where_the_locale_has_no_characters_for_them(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=ODD_NAMES, heavy=0)) as sandbox:
-        words = ("run", "--search", "survey", *at(sandbox), "-o")
+        odd_items = [
+            item_id
+            for item_id in sandbox.world.search("survey")
+            if not all(file["name"].isascii() for file in sandbox.world.files(item_id))
+        ]
+        named = [word for item_id in odd_items for word in ("--item", item_id)]
+        words = ("run", *named, "--tasks", "files", *at(sandbox), "-o")
 
         async def fetched(name: str, *more: str, **env: str) -> set[str]:
             ended = await harvester(*words, tmp_path / name, *more, env=environment(**env))

@@ -1,7 +1,7 @@
 /*
  * A file system on which files can be locked, but not the shared memory of SQLite's write-ahead log. Preloaded.
  * SHARED_MEMORY=no-locks: as NFS of some clusters; no-map: as 9p and some FUSE. DATABASE=no-locks: that of
- * harvest.db fail too, and those of other files do not.
+ * harvest.db fail too, and those of other files do not. SQLite tries locks for ten seconds: its waits are short here.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -69,3 +69,11 @@ LOCK(fcntl64)
     }
 MAP(mmap, off_t)
 MAP(mmap64, off64_t)
+
+int usleep(useconds_t microseconds)
+{
+    static int (*real)(useconds_t);
+    if (!real)
+        real = (int (*)(useconds_t))dlsym(RTLD_NEXT, "usleep");
+    return real(microseconds / 50);
+}
