@@ -139,8 +139,12 @@ class _SecretPattern(Generic[AnyStr]):
 
     def in_(self, text: AnyStr) -> re.Pattern[AnyStr] | None:
         """Return the compiled pattern, or None if the text cannot contain the secret."""
-        is_here = self._beginning in text.lower() or any(encoding in text for encoding in self._encodings)
-        return self._compiled if is_here else None
+        may_be_here = (
+            len(text) > _WINDOW  # lower() would copy it
+            or self._beginning in text.lower()
+            or any(encoding in text for encoding in self._encodings)
+        )
+        return self._compiled if may_be_here else None
 
     @functools.cached_property
     def _compiled(self) -> re.Pattern[AnyStr]:
