@@ -23,7 +23,7 @@ from harvester.plugins import load_config
 from harvester.sandbox import Sandbox, Settings
 from tests.support.death import (
     assert_no_file_looks_whole_and_is_not,
-    assert_nothing_recorded_was_asked_for_again,
+    assert_nothing_recorded_was_requested_again,
     kill_again_and_again,
     recorded,
 )
@@ -60,7 +60,7 @@ async def test_a_signal_ends_a_run_with_130_and_the_next_run_continues(
         ended = await harvester("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
         assert ended.status == 0, ended.err
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
-        assert_nothing_recorded_was_asked_for_again(sandbox, [moment])
+        assert_nothing_recorded_was_requested_again(sandbox, [moment])
 
 
 async def test_waiting_for_standard_input_can_be_interrupted(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ async def test_a_signal_in_every_phase(name: str, tmp_path: Path) -> None:
         ended = await harvester(*run, *at(sandbox), "--attempts", "12", env=patient)
         assert ended.status == 0, ended.err
         assert_complete(out, sandbox, sandbox.world.search("survey"))
-        assert_nothing_recorded_was_asked_for_again(sandbox, [moment])
+        assert_nothing_recorded_was_requested_again(sandbox, [moment])
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ async def test_a_full_disk_stops_it_cleanly_and_the_next_run_completes(tmp_path:
             ended = await harvester(*words)
             assert ended.status == 0, ended.err
             assert_complete(disk / "out", sandbox, sandbox.world.search("survey"))
-            assert_nothing_recorded_was_asked_for_again(sandbox, [moment])
+            assert_nothing_recorded_was_requested_again(sandbox, [moment])
     finally:
         await anyio.run_process(["umount", str(disk)])
 

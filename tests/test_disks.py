@@ -26,7 +26,7 @@ from harvester.sandbox import Sandbox, Settings
 from harvester.system.process import this_process
 from tests.support.death import (
     assert_no_file_looks_whole_and_is_not,
-    assert_nothing_recorded_was_asked_for_again,
+    assert_nothing_recorded_was_requested_again,
     recorded,
 )
 from tests.support.program import Ended, at, environment, harvester, started
@@ -93,7 +93,7 @@ async def assert_next_run_completes(
     ended = await harvester(*words)
     assert ended.status == 0, ended.err
     assert_complete(disk.out, sandbox, ids)
-    assert_nothing_recorded_was_asked_for_again(sandbox, [moment])
+    assert_nothing_recorded_was_requested_again(sandbox, [moment])
 
 
 @root
@@ -109,7 +109,7 @@ async def test_full_in_the_ledger(tmp_path: Path) -> None:
         moment = recorded(disk.out, sandbox)
         ended = await harvester(*words, *at(sandbox))
         assert ended.status == 0, ended.err
-        assert_nothing_recorded_was_asked_for_again(sandbox, [moment])
+        assert_nothing_recorded_was_requested_again(sandbox, [moment])
 
 
 @root
@@ -272,7 +272,7 @@ async def test_a_vanished_folder_stops_the_run_which_continues_when_it_is_back(
         assert moment.records
         ended = await harvester(*words, *at(sandbox))
         assert ended.status == 0, ended.err
-        assert_nothing_recorded_was_asked_for_again(sandbox, [moment])
+        assert_nothing_recorded_was_requested_again(sandbox, [moment])
 
 
 async def test_a_folder_that_vanishes_under_a_download_stops_the_run(tmp_path: Path) -> None:
@@ -456,7 +456,7 @@ async def test_without_locks_a_killed_run_is_continued(tmp_path: Path, no_locks:
         assert ended.status == 0, ended.err
         assert ended.err.count("no file locks on this file system") == 1
         assert_complete(disk.out, sandbox, sandbox.world.search("survey"))
-        assert_nothing_recorded_was_asked_for_again(sandbox, [moment])
+        assert_nothing_recorded_was_requested_again(sandbox, [moment])
         assert not list(disk.out.glob("*claim*")) + list(disk.out.glob(".*probe"))
         with_locks = await harvester("verify", "-o", disk.out)
         assert with_locks.status == 0, with_locks.err

@@ -222,7 +222,7 @@ class Folder:
         words = (*self._words, *more)
         lasts = LASTING in self.scenario.doubts.values()
         told = self.path.with_name(f"told {self.runs}")
-        return await harvester(*words, told=told, **(BRIEFLY if lasts else QUICKLY))
+        return await harvester(*words, output=told, **(BRIEFLY if lasts else QUICKLY))
 
     async def refresh(self, *more: str) -> Ended:
         """Run, and ask for everything again."""

@@ -15,7 +15,7 @@ from harvester.system.failpoints import POINTS, VARIABLE, arm
 from tests.support.death import (
     Recorded,
     assert_no_file_looks_whole_and_is_not,
-    assert_nothing_recorded_was_asked_for_again,
+    assert_nothing_recorded_was_requested_again,
     recorded,
 )
 from tests.support.old_ledger import unpack
@@ -100,7 +100,7 @@ async def test_a_first_run_that_is_killed_is_completed_by_the_next(
         ended = await harvester(*run)
         assert ended.status == 0, ended.err
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
-        assert_nothing_recorded_was_asked_for_again(sandbox, moments)
+        assert_nothing_recorded_was_requested_again(sandbox, moments)
         assert list((tmp_path / ".partial").iterdir()) == []
         assert list(tmp_path.glob(".*.new")) == []
 

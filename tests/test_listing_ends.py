@@ -51,7 +51,7 @@ def position_in(folder: Path) -> PageCursor:
 
 @pytest.mark.parametrize("cursors", [True, False], ids=["cursors", "numbers"])
 @pytest.mark.parametrize("source", SOURCES)
-async def test_pages_that_are_empty_once_are_asked_for_again(source: str, cursors: bool) -> None:
+async def test_pages_that_are_empty_once_are_requested_again(source: str, cursors: bool) -> None:
     settings = Settings(items=43, private_items=17, page_cap=10, cursors=cursors)
     async with Sandbox(settings) as sandbox:
         listing, truth = SOURCES[source]
@@ -129,10 +129,10 @@ async def test_a_later_run_makes_one_more_request_and_none_for_items(tmp_path: P
     async with Sandbox(Settings(items=12, heavy=0, page_cap=5)) as sandbox:
         words = (*METADATA, tmp_path / "out", *at(sandbox))
         told = tmp_path / "told"
-        assert (await harvester(*words, told=told)).status == 0
+        assert (await harvester(*words, output=told)).status == 0
         first = len(sandbox.requests_to("api"))
         sandbox.doubts.begin("listing-empty", 1)
-        assert (await harvester(*words, told=told)).status == 0
+        assert (await harvester(*words, output=told)).status == 0
         later = [seen.path for seen in sandbox.requests_to("api")[first:]]
         assert later == ["/v2/articles/search"] * 6, "three pages, each of them twice, and no item"
         assert len(rows(tmp_path / "out" / "items.csv")) == 12
@@ -154,7 +154,7 @@ async def test_a_run_killed_before_it_confirms_an_empty_page_leaves_that_to_the_
         if times == 1:
             sandbox.doubts.end()
         before = len(sandbox.requests_to("api"))
-        assert (await harvester(*words, told=told)).status == 0
+        assert (await harvester(*words, output=told)).status == 0
         if times == 2:
             assert len(sandbox.requests_to("api")) == before + 1, "the second empty answer is the end"
         assert len(rows(folder / "items.csv")) == (4 if times == 1 else 0)

@@ -39,7 +39,7 @@ class Sliding:
 
 
 class Bucket:
-    """Takes a token for each request; so many a second drop in, and the bucket holds some."""
+    """Takes a token for each request; `rate` of them drop in each second, and the bucket holds some."""
 
     def __init__(self, limit: float, size: float) -> None:
         self.limit = limit
@@ -56,7 +56,7 @@ class Bucket:
 
 
 class Windows:
-    """Begins to count anew with every second of its own clock."""
+    """Starts its count again with every second of its own clock."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit

@@ -24,5 +24,5 @@ async def ask(
     session: aiohttp.ClientSession, url: str, **more: Any
 ) -> tuple[int, Any, CIMultiDictProxy[str]]:
     async with session.get(url, **more) as response:
-        told = await response.json() if response.content_type == "application/json" else await response.read()
-        return response.status, told, response.headers
+        body = await response.json() if response.content_type == "application/json" else await response.read()
+        return response.status, body, response.headers

@@ -51,7 +51,7 @@ class Read:
 async def read(
     sandbox: Sandbox, listing: Listing, *, token: str | None = TOKEN, impersonate: int = 0
 ) -> Read:
-    """Read a listing to its end; every page is asked for by someone who knows nothing but its position."""
+    """Read a listing to its end; every page is requested with nothing but its position."""
     found, position = Read(), None
     async with client(URL(sandbox.api), stats=URL(sandbox.stats), token=token) as polite:
         for _ in range(2000):

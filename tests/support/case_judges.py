@@ -1,4 +1,4 @@
-"""What each case must show: the verdict that a script prints, or the expectation for one that prints none."""
+"""What each case must show: the result that a script prints, or the expectation for one that prints none."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TELL_NO_VERDICT = "nothing here knows what is right; see tests/support/case_judg
 # -- scripts --------------------------------------------------------------------------------------
 
 
-def judge_script(name: str, status: int, told: str) -> tuple[str, Sequence[str]]:
-    """Take the verdict that a script prints, or that its exit status is where it has one."""
-    lines = told.splitlines()
+def judge_script(name: str, status: int, printed: str) -> tuple[str, Sequence[str]]:
+    """Return the result that a script prints, or its exit status where that says it."""
+    lines = printed.splitlines()
     if skipped := [line for line in lines if line.rstrip().endswith("not tried")]:
         return "not tried", tuple(skipped)
     if wrong := [line.strip() for line in lines if re.match(r"WRONG|BAD ", line)]:
@@ -28,33 +28,35 @@ def judge_script(name: str, status: int, told: str) -> tuple[str, Sequence[str]]
     return "not tried", (TELL_NO_VERDICT,)
 
 
-def _list_with_repeats(status: int, told: str) -> list[str]:
+def _list_with_repeats(status: int, printed: str) -> list[str]:
     """A list in which each id stands five times gives each once, to its end."""
-    if status == 0 and "exit 0; ids printed: 4000 of 4000" in told:
+    if status == 0 and "exit 0; ids printed: 4000 of 4000" in printed:
         return []
-    return [_last(told)]
+    return [_last(printed)]
 
 
-def _readonly_reader(_: int, told: str) -> list[str]:
+def _readonly_reader(_: int, printed: str) -> list[str]:
     """Who may read a harvest and not write it sees its state and what failed."""
-    said = [line for line in told.splitlines() if line.startswith("nobody:")]
+    said = [line for line in printed.splitlines() if line.startswith("nobody:")]
     return [line for line in said if not re.match(r"nobody: \[.*?\] 0 ", line)] + [
-        f"{len(said)} of 3 commands were tried: {_last(told)}" for _ in range(len(said) != 3)
+        f"{len(said)} of 3 commands were tried: {_last(printed)}" for _ in range(len(said) != 3)
     ]
 
 
-def _untrusted_certificate(_: int, told: str) -> list[str]:
-    """A certificate that nobody vouches for ends the run, and the message says so."""
+def _untrusted_certificate(_: int, printed: str) -> list[str]:
+    """An untrusted certificate ends the run, and the message says so."""
     faults = []
-    if "exit 3" not in told.splitlines():
-        faults.append(f"not exit 3 but {next((x for x in told.splitlines() if x.startswith('exit ')), '')!r}")
-    if "certificate" not in told.lower():
+    if "exit 3" not in printed.splitlines():
+        faults.append(
+            f"not exit 3 but {next((x for x in printed.splitlines() if x.startswith('exit ')), '')!r}"
+        )
+    if "certificate" not in printed.lower():
         faults.append("nothing is said of the certificate")
     return faults
 
 
-def _last(told: str) -> str:
-    return next((line.strip()[:300] for line in reversed(told.splitlines()) if line.strip()), "no word")
+def _last(printed: str) -> str:
+    return next((line.strip()[:300] for line in reversed(printed.splitlines()) if line.strip()), "no word")
 
 
 JUDGES: Mapping[str, Callable[[int, str], list[str]]] = {
@@ -73,12 +75,12 @@ class Harvest:
     """What a harvest of one case left: its folder, what was printed, what was asked."""
 
     folder: Path
-    told: str
+    printed: str
     log: Path
 
     @property
     def status(self) -> int:
-        found = re.search(r"^exit status (\d+)$", self.told, re.MULTILINE)
+        found = re.search(r"^exit status (\d+)$", self.printed, re.MULTILINE)
         return int(found[1]) if found else -1
 
     def rows(self, table: str) -> list[dict[str, str]]:
@@ -98,7 +100,7 @@ class Harvest:
         if self.status == 0:
             return []
         errors = [row["error"] for row in self.rows("failures.csv")]
-        return [f"exit status {self.status}: {'; '.join(errors) or _last_but_status(self.told)}"]
+        return [f"exit status {self.status}: {'; '.join(errors) or _last_but_status(self.printed)}"]
 
     def item(self, **cells: str) -> list[str]:
         """Say what differs in the only row of items.csv."""
@@ -112,8 +114,8 @@ class Harvest:
         ]
 
 
-def _last_but_status(told: str) -> str:
-    return _last("\n".join(line for line in told.splitlines() if not line.startswith("exit status")))
+def _last_but_status(printed: str) -> str:
+    return _last("\n".join(line for line in printed.splitlines() if not line.startswith("exit status")))
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Expected:
 
 
 def _semicolons(harvest: Harvest) -> list[str]:
-    """Several values in a cell are told apart, also where one has the separator in it."""
+    """Several values in a cell are distinct, also where one has the separator in it."""
     faults = harvest.ended_well() + harvest.item(id="7")
     if faults:
         return faults
@@ -164,13 +166,13 @@ def _handle(harvest: Harvest) -> list[str]:
 def _licence(harvest: Harvest) -> list[str]:
     """A licence that no public list names is checked by the records, with a warning."""
     faults = harvest.ended_well() + harvest.item(id="7", licence="CC BY-NC-ND 4.0")
-    if not [line for line in harvest.told.splitlines() if "NC-ND" in line and "licen" in line.lower()]:
+    if not [line for line in harvest.printed.splitlines() if "NC-ND" in line and "licen" in line.lower()]:
         faults.append("no warning names the licence")
     return faults
 
 
 def _date(harvest: Harvest) -> list[str]:
-    """The date of a new version is told as figshare tells it."""
+    """The date of a new version is the one that figshare gives."""
     at = "2024-03-08T14:44:22Z"
     return harvest.ended_well() + harvest.item(id="7", published_date=at, created_date=at, modified_date=at)
 
@@ -187,7 +189,7 @@ def _umlauts(harvest: Harvest) -> list[str]:
 
 
 def _versions(harvest: Harvest) -> list[str]:
-    """One file in two versions has two rows that can be told apart, also before it is fetched."""
+    """One file in two versions has two distinct rows, also before it is fetched."""
     found = harvest.rows("files.csv")
     faults = harvest.ended_well()
     if [row["file_id"] for row in found] != ["70"] * 2:

@@ -1,5 +1,5 @@
 """
-`make cases`: scripts that reproduce faults, each run against the program with its verdict in one line.
+`make cases`: scripts that reproduce faults, each run against the program with its result in one line.
 
 They stand in a folder beside the repository (``CASES=…``) with three kinds of them: ``field`` and ``attack``
 are programs with a server of their own, ``records`` are answers that a small server gives to a harvest. What
@@ -58,7 +58,7 @@ SLOW = frozenset(
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Result:
     """What came of a case: RIGHT, WRONG or not tried; the reasons, and the seconds that it took."""
 
     name: str
@@ -87,16 +87,16 @@ class Cases:
         ]
         return [name for name in found if Path(name).name not in _LIBRARY]
 
-    def run(self, name: str) -> Verdict:
+    def run(self, name: str) -> Result:
         """Try one case in a folder of its own."""
         if missing := self.missing(name):
-            return Verdict(name, "not tried", (f"missing here: {', '.join(missing)}",))
-        begun = time.monotonic()
+            return Result(name, "not tried", (f"missing here: {', '.join(missing)}",))
+        started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="case-", ignore_cleanup_errors=True) as own:
             Path(own).chmod(0o755)  # one case reads its harvest as another user
             run = self._record if name.startswith("records/") else self._script
             word, reasons = run(name, Path(own))
-        return Verdict(name, word, tuple(reasons), time.monotonic() - begun)
+        return Result(name, word, tuple(reasons), time.monotonic() - started)
 
     def missing(self, name: str) -> list[str]:
         """Name what a case needs and this machine does not have."""
@@ -119,12 +119,12 @@ class Cases:
     def _script(self, name: str, own: Path) -> tuple[str, Sequence[str]]:
         path = self.folder / name
         starter = sys.executable if path.suffix == ".py" else "bash"
-        status, told = run_in(own, (starter, str(path)), self._environment(own))
+        status, printed = run_in(own, (starter, str(path)), self._environment(own))
         if status is None:
             return "WRONG", (f"it took more than {MOST_SECONDS:.0f} seconds",)
         if known := JUDGES.get(name):
-            return _settled(known(status, told))
-        return judge_script(name, status, told)
+            return _settled(known(status, printed))
+        return judge_script(name, status, printed)
 
     def _record(self, name: str, own: Path) -> tuple[str, Sequence[str]]:
         expected = RECORDS.get(name)
@@ -134,10 +134,10 @@ class Cases:
         # The small server may take longer to stand than it is given.
         patient = ("--attempts", "8", "-o", str(own / "out"))
         env = {**self._environment(own), "PORT": str(free_port()), "FIGSHARE_TOKEN": expected.token}
-        status, told = run_in(own, (*words, *patient), {**env, "OUT": str(own / "out")})
+        status, printed = run_in(own, (*words, *patient), {**env, "OUT": str(own / "out")})
         if status is None:
             return "WRONG", (f"it took more than {MOST_SECONDS:.0f} seconds",)
-        return _settled(expected.judge(Harvest(own / "out", told, own / "asked.log")))
+        return _settled(expected.judge(Harvest(own / "out", printed, own / "asked.log")))
 
     def _environment(self, own: Path) -> dict[str, str]:
         kept = {key: value for key, value in environment().items() if key != "FIGSHARE_TOKEN"}
@@ -163,11 +163,11 @@ def run_in(folder: Path, words: Sequence[str], env: Mapping[str, str]) -> tuple[
         start_new_session=True,
     ) as process:
         try:
-            told, _ = process.communicate(timeout=MOST_SECONDS)
+            printed, _ = process.communicate(timeout=MOST_SECONDS)
         except subprocess.TimeoutExpired:
             end_all(process)
             return None, ""
-    return process.returncode, told.decode(errors="replace")
+    return process.returncode, printed.decode(errors="replace")
 
 
 def end_all(process: subprocess.Popen[bytes]) -> None:
@@ -182,7 +182,7 @@ def end_all(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """Return a port that nobody uses just now."""
+    """Return a port that is free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

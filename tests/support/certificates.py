@@ -28,8 +28,8 @@ commonName = supplied
 [of_host]
 subjectAltName = {names}
 [req]
-distinguished_name = nobody
-[nobody]
+distinguished_name = subject
+[subject]
 """
 
 
@@ -54,7 +54,7 @@ def make_certificate(
     begins: str = "20200101000000Z",
     ends: str = "20990101000000Z",
 ) -> Certificate:
-    """Make one that nobody vouches for; `names`: of its hosts, as OpenSSL writes them."""
+    """Make one that no authority vouches for; `names`: of its hosts, as OpenSSL writes them."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl here to make a certificate")
     folder.mkdir(parents=True)
@@ -62,7 +62,7 @@ def make_certificate(
     (folder / "database").touch()
     (folder / "config").write_text(CONFIG.format(folder=folder, names=names))
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    request = ["-subj", "/CN=somebody", "-keyout", made.key, "-out", folder / "request"]
+    request = ["-subj", "/CN=server", "-keyout", made.key, "-out", folder / "request"]
     dates = ["-startdate", begins, "-enddate", ends]
     signing = ["-selfsign", "-batch", "-notext", "-keyfile", made.key, "-in", folder / "request"]
     for words in (["req", "-new", *curve, *request], ["ca", *signing, *dates, "-out", made.path]):

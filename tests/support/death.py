@@ -46,7 +46,7 @@ def recorded(folder: Path, sandbox: Sandbox) -> Recorded:
         )
 
 
-def assert_nothing_recorded_was_asked_for_again(sandbox: Sandbox, moments: list[Recorded]) -> None:
+def assert_nothing_recorded_was_requested_again(sandbox: Sandbox, moments: list[Recorded]) -> None:
     for moment in moments:
         for seen in sandbox.requests[moment.requests :]:
             parts = seen.path.strip("/").split("/")
@@ -76,7 +76,7 @@ async def kill_again_and_again(folder: Path, times: int, *, items: int) -> Recor
     Kill a run with files in flight at random moments, then let it end; tell what the last kill left.
 
     Asserts that no file ever looks whole and is not, that the end is the truth, and that nothing that was
-    recorded before a kill was asked for again.
+    recorded before a kill was requested again.
     """
     chance = random.Random(20261123)
     async with Sandbox(Settings(items=items, heavy=3, latency=0.005)) as sandbox:
@@ -99,5 +99,5 @@ async def kill_again_and_again(folder: Path, times: int, *, items: int) -> Recor
         ended = await harvester("run", "--search", "survey", "-o", folder, *at(sandbox))
         assert ended.status == 0, ended.err
         assert_complete(folder, sandbox, sandbox.world.search("survey"))
-        assert_nothing_recorded_was_asked_for_again(sandbox, moments)
+        assert_nothing_recorded_was_requested_again(sandbox, moments)
         return moments[-1]

@@ -51,7 +51,7 @@ _Order = tuple[list[bytes], dict[bytes, bytes], bytes]
 
 
 class Process(Protocol):
-    """The program at work, in a process that was forked or one that was begun anew."""
+    """The program at work, in a process that was forked or a new one."""
 
     @property
     def pid(self) -> int: ...
@@ -115,7 +115,7 @@ def choose_fork(env: Mapping[str, str]) -> bool:
     """Count a use; return whether a fork would be what a new process with this environment is, for less."""
     fixed = _fixed(env)
     if not CAN_FORK or any(name.startswith("MALLOC_") for name, _ in fixed):
-        return False  # what memory a process takes is not told by a fork
+        return False  # a fork does not show what memory a process takes
     return fixed == _fixed(os.environ) or _count_use(fixed) > _USES_BEFORE_A_SERVER
 
 
@@ -146,10 +146,10 @@ def fork(
         os.fsencode(cwd or Path.cwd()),
     )
     status_pipe, its_end = os.pipe()
-    with tempfile.TemporaryFile() as told:
-        pickle.dump(order, told)
-        told.seek(0)
-        socket.send_fds(_server(_fixed(env)), [b"!"], [told.fileno(), its_end, *streams])
+    with tempfile.TemporaryFile() as order_file:
+        pickle.dump(order, order_file)
+        order_file.seek(0)
+        socket.send_fds(_server(_fixed(env)), [b"!"], [order_file.fileno(), its_end, *streams])
         os.close(its_end)
         return ForkedProcess(_read_number(status_pipe), status_pipe)
 
@@ -200,8 +200,8 @@ def _serve(channel: socket.socket) -> bool:
             message, descriptors, _, _ = socket.recv_fds(channel, 1, 5)
             if not message:
                 return False
-            told, status_pipe, *streams = descriptors
-            with open(told, "rb") as handle:  # noqa: PTH123 - a descriptor
+            order_file, status_pipe, *streams = descriptors
+            with open(order_file, "rb") as handle:  # noqa: PTH123 - a descriptor
                 order: _Order = pickle.load(handle)
             if not (pid := os.fork()):
                 selector.close()

@@ -14,10 +14,10 @@ from tests.support.program import Ended, environment
 
 @dataclass(frozen=True)
 class Forked:
-    """The program at work; ``told``: the file that it prints to."""
+    """The program at work; ``output``: the file that it prints to."""
 
     process: ForkedProcess
-    told: Path
+    output: Path
 
     async def wait(self) -> int:
         """Wait for its end; return its exit status, negative for a signal."""
@@ -33,21 +33,21 @@ class Forked:
 
 
 @asynccontextmanager
-async def forked(words: tuple[object, ...], told: Path, **more: str) -> AsyncIterator[Forked]:
-    """Start the program; ``told``: the file that it prints to. It is killed at the end if it still runs."""
-    with told.open("wb") as out, Path(os.devnull).open("rb") as nothing:
+async def forked(words: tuple[object, ...], output: Path, **more: str) -> AsyncIterator[Forked]:
+    """Start the program; ``output``: the file that it prints to. It is killed at the end if it still runs."""
+    with output.open("wb") as out, Path(os.devnull).open("rb") as nothing:
         streams = (nothing.fileno(), out.fileno(), out.fileno())
         process = fork(words, env=environment(**more), streams=streams)
     try:
-        yield Forked(process, told)
+        yield Forked(process, output)
     finally:
         process.kill()
         process.wait_blocking()
 
 
-async def harvester(*words: object, told: Path, **more: str) -> Ended:
-    """Run the program to its end; what it prints is in ``told``, and in ``out``, both streams in one."""
-    async with forked(words, told, **more) as running:
+async def harvester(*words: object, output: Path, **more: str) -> Ended:
+    """Run the program to its end; what it prints is in ``output``, and in ``out``, both streams in one."""
+    async with forked(words, output, **more) as running:
         status = await running.wait()
-    text = told.read_text(encoding="utf-8", errors="backslashreplace")
+    text = output.read_text(encoding="utf-8", errors="backslashreplace")
     return Ended(status, text, text)

@@ -59,14 +59,14 @@ class History:
     """
     One folder and its world.
 
-    ``ever``: md5 to what file it is of, of all that figshare had at the time of a clean run; ``told``: a
+    ``ever``: md5 to what file it is of, of all that figshare had at the time of a clean run; ``listed``: a
     line for each step, so that a history can be read.
     """
 
     folder: Path
     sandbox: Sandbox
     ever: dict[str, str] = field(default_factory=dict)
-    told: list[str] = field(default_factory=list)
+    steps_done: list[str] = field(default_factory=list)
     runs: int = 0
     is_new: bool = True
 
@@ -92,12 +92,12 @@ class History:
         """Take the steps, and see at the end that nothing is lost and nothing is left to do."""
         try:
             for name, number in steps:
-                self.told.append(f"{name} {number}")
+                self.steps_done.append(f"{name} {number}")
                 await self.steps[name](number)
             await self.clean(0)
             await self.nothing_more()
         except AssertionError as error:
-            raise AssertionError("\n".join([*self.told, str(error)])) from error
+            raise AssertionError("\n".join([*self.steps_done, str(error)])) from error
 
     async def change(self, number: int) -> None:
         """Change one to four things in the world."""
@@ -125,10 +125,10 @@ class History:
         elif kind == "embargo" and (found := world.with_trait("embargo")):
             item_id = found[0]
             (world.end_embargo if world.is_withheld(item_id) else world.begin_embargo)(item_id)
-            world.correct(item_id)  # one that ends before its date was ended by somebody
+            world.correct(item_id)  # one that ends before its date was ended by hand
         else:
             return
-        self.told.append(f"  {kind} {item_id}")
+        self.steps_done.append(f"  {kind} {item_id}")
 
     async def clean(self, number: int, *more: str) -> None:
         """Run without any fault: what figshare has is here then."""
@@ -154,7 +154,7 @@ class History:
         """Run while some requests meet faults that pass."""
         chance = random.Random(number)
         names = chance.sample(FAULTS, chance.randrange(1, 6))
-        self.told.append(f"  {' '.join(names)}")
+        self.steps_done.append(f"  {' '.join(names)}")
         self.sandbox.meet(dict.fromkeys(names, chance.choice((0.03, 0.1, 0.3)) / len(names)), 1 + number)
         ended = await self.run(*self.maybe_prune(number))
         self.sandbox.meet({})
@@ -168,7 +168,7 @@ class History:
         name, world = chance.choice(MET), self.sandbox.world
         item_id = chance.choice(world.public_ids) if chance.random() < 0.5 else 0
         times = chance.choice((1, 1, 2, FOR_EVER))
-        self.told.append(f"  {name} × {times} of {item_id or 'all'}")
+        self.steps_done.append(f"  {name} × {times} of {item_id or 'all'}")
         refresh = ("--refresh", "metadata") if number % 2 else ()
         self.sandbox.doubts.begin(name, times, item_id=item_id)
         ended = await self.run(*refresh, *self.maybe_prune(number // 2))
@@ -179,12 +179,12 @@ class History:
         self.assert_nothing_lost()
 
     async def kill(self, number: int) -> None:
-        """Kill a run after so many requests."""
+        """Kill a run after this many requests."""
         await self.end_early(number, "kill")
         self.assert_nothing_lost()
 
     async def interrupt(self, number: int) -> None:
-        """Ask a run to end after so many requests."""
+        """Ask a run to end after this many requests."""
         await self.end_early(number, "terminate")
         self.assert_nothing_lost()
 
@@ -192,19 +192,19 @@ class History:
         asked = self.sandbox.requests
         asked.clear()
         words = self.words(*self.maybe_prune(number))
-        async with forked(words, self.told_by_run(), **QUICKLY) as running:
+        async with forked(words, self.output_of_run(), **QUICKLY) as running:
             await until(lambda: len(asked) >= number % 97 or running.process.returncode is not None)
             getattr(running, how)()
             status = await running.wait()
-        self.told.append(f"  ended with {status} after {len(asked)} requests")
+        self.steps_done.append(f"  ended with {status} after {len(asked)} requests")
         assert status in {-9, 130, 0, 1}, self.last_words()
 
     async def meanwhile(self, number: int) -> None:
-        """Change the world while a run is at work; the next one has it all."""
+        """Change the world while it runs; the next run has it all."""
         chance = random.Random(number)
         asked = self.sandbox.requests
         asked.clear()
-        async with forked(self.words(*self.maybe_prune(number)), self.told_by_run(), **QUICKLY) as running:
+        async with forked(self.words(*self.maybe_prune(number)), self.output_of_run(), **QUICKLY) as running:
             for count in sorted(chance.sample(range(100), 3)):
                 await until(lambda: len(asked) >= count or running.process.returncode is not None)  # noqa: B023
                 self.change_one(chance)
@@ -222,7 +222,7 @@ class History:
         path.unlink()
         if number % 2:
             path.write_bytes(b"damaged")
-        ended = await harvester("verify", "-o", self.folder, told=self.told_by_run())
+        ended = await harvester("verify", "-o", self.folder, output=self.output_of_run())
         assert ended.status == 1, ended.out
         assert row["path"] in ended.out
         await self.clean(number)
@@ -248,7 +248,7 @@ class History:
     def maybe_prune(self, number: int) -> tuple[str, ...]:
         return ("--prune", "--yes") if number % 3 == 0 else ()
 
-    def told_by_run(self) -> Path:
+    def output_of_run(self) -> Path:
         self.runs += 1
         return self.folder.with_name(f"run {self.runs}")
 
@@ -257,8 +257,8 @@ class History:
 
     async def run(self, *more: str) -> Ended:
         self.sandbox.requests.clear()
-        ended = await harvester(*self.words(*more), told=self.told_by_run(), **QUICKLY)
-        self.told.append(f"  run {' '.join(more)} ended with {ended.status}")
+        ended = await harvester(*self.words(*more), output=self.output_of_run(), **QUICKLY)
+        self.steps_done.append(f"  run {' '.join(more)} ended with {ended.status}")
         assert "Traceback" not in ended.out, ended.out
         if ended.status in {0, 1}:
             self.assert_agreement()
@@ -299,14 +299,14 @@ class History:
         assert ids <= records.keys(), ids - records.keys()
         for item_id in ids:
             assert records[item_id] == world.record(item_id, whole=True), item_id
-        told = {
+        listed = {
             (int(row["item_id"]), int(row["file_id"])): row
             for row in self.rows("files.csv")
             if row["status"] == "done"
         }
         for item_id in sorted(ids):
             for file in self.files_of(item_id):
-                row = told.get((item_id, file["id"]))
+                row = listed.get((item_id, file["id"]))
                 assert row is not None, f"file {file['id']} of {item_id} is not here"
                 data = (self.folder / row["path"]).read_bytes()
                 assert len(data) == file["size"], row
@@ -346,7 +346,7 @@ class History:
             self.assert_totals(db)
             failed = db.execute("SELECT count(*) FROM files WHERE status = 'failed'").fetchone()[0]
         unknown = set(self.here("files")) - paths - left
-        assert unknown == set(), f"nobody knows of {unknown}"
+        assert unknown == set(), f"no table has {unknown}"
         items, failures = self.rows("items.csv"), self.rows("failures.csv")
         lines = (self.folder / "metadata.jsonl").read_bytes().splitlines()
         assert [int(row["id"]) for row in items] == [orjson.loads(line)["id"] for line in lines]
@@ -354,11 +354,11 @@ class History:
         self.assert_summary(files, failures)
 
     def assert_summary(self, files: Sequence[object], failures: Sequence[object]) -> None:
-        told = orjson.loads((self.folder / "summary.json").read_bytes())["folder"]
-        assert sum(told["outcomes"]["items"].values()) == told["items"]
-        assert sum(each["files"] for each in told["files"].values()) == len(files)
-        assert told["failures"] == len(failures)
-        listed = told["listings"]
+        contents = orjson.loads((self.folder / "summary.json").read_bytes())["folder"]
+        assert sum(contents["outcomes"]["items"].values()) == contents["items"]
+        assert sum(each["files"] for each in contents["files"].values()) == len(files)
+        assert contents["failures"] == len(failures)
+        listed = contents["listings"]
         counted = (listed[name] for name in ("unique", "duplicates", "excluded", "unresolved"))
         assert listed["entries"] == sum(counted)
 
@@ -402,6 +402,6 @@ async def play(folder: Path, steps: Sequence[Step]) -> History:
 
 
 def made_up(seed: int, number: int) -> list[Step]:
-    """Return so many steps of a seed."""
+    """Return this many steps of a seed."""
     chance = random.Random(seed)
     return [(chance.choice(STEPS), chance.randrange(10_000)) for _ in range(number)]

@@ -103,7 +103,7 @@ async def client(
 
 @dataclass
 class Hours:
-    """A clock that moves only while somebody sleeps."""
+    """A clock that moves only while a task sleeps."""
 
     now: float = 0.0
 

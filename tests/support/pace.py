@@ -26,9 +26,9 @@ async def measure() -> bool:
     """Run, compare with the truth, print the figures; tell whether they hold."""
     async with Sandbox(Settings(items=ITEMS + 8)) as sandbox:
         with tempfile.TemporaryDirectory() as folder:
-            begun = anyio.current_time()
+            started = anyio.current_time()
             ended = await harvester("run", "--search", "survey", "-o", folder, *at(sandbox, str(RATE)))
-            wall = anyio.current_time() - begun
+            wall = anyio.current_time() - started
             assert ended.status == 0, ended.err
             ids = sandbox.world.search("survey")
             assert_complete(Path(folder), sandbox, ids)

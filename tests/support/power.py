@@ -6,14 +6,14 @@ sent to the device is in the image; what only the page cache holds is not. So a 
 disk as a power cut leaves it, its journal still to be replayed. Two things make it sharp and honest:
 
 - ``commit=300``: ext4 commits nothing by itself within a test. What is on the device was synced by the
-  harvest, or written back in a way that the test asked for (`_write_back`: a kernel does it any time).
+  harvest, or written back in a way that the test requested (`_write_back`: a kernel does it any time).
 - The copy is of one moment: the run is stopped, all its threads, and the counters of the device say that
   nothing was written while it was copied.
 
 A disk goes through several cuts, each run going on with what the one before left; the last run ends, and
 its disk is cut too: what exit 0 promised must be there.
 
-What it cannot show: a sync that has begun ends before the cut, as a stopped thread first leaves the kernel;
+What it cannot show: a sync that has started ends before the cut, as a stopped thread first leaves the kernel;
 and a sync of a file or folder takes all folders of an ext4 along, so what only others lose is not lost here.
 """
 
@@ -38,7 +38,7 @@ from harvester.sandbox import Sandbox, Settings
 from tests.support.death import (
     Recorded,
     assert_no_file_looks_whole_and_is_not,
-    assert_nothing_recorded_was_asked_for_again,
+    assert_nothing_recorded_was_requested_again,
     recorded,
 )
 from tests.support.fork_server import Process
@@ -49,7 +49,7 @@ DISK_SIZE = 96 << 20
 WORLD = Settings(items=160, heavy=4, heavy_size=6_000_000, latency=0.003)
 RATES = {"start": "120", "any": "120", "commit": "25", "partial": "120"}
 """
-The moments of cuts, and how many requests a second are asked for until then.
+The moments of cuts, and how many requests a second are sent until then.
 
 While the ledger is made, or opened after a cut; anywhere; right after a commit, and with few requests it is
 often the last thing that was synced; when a partial file has just been written back.
@@ -93,7 +93,7 @@ def mounted(image: Path) -> Iterator[Path]:
     finally:
         try:
             _as_root("umount", place)
-        except subprocess.CalledProcessError:  # somebody still looks at it: let go when they do
+        except subprocess.CalledProcessError:  # it is still in use: released later
             _as_root("umount", "--lazy", place)
         place.rmdir()
 
@@ -163,11 +163,11 @@ class _Harvest:
         for _ in range(cuts):
             self._counters.cuts += 1
             left = self._folder / f"{self._counters.cuts}.img"
-            told = await self._run_until_the_cut(image, left)
+            before_cut = await self._run_until_the_cut(image, left)
             image.unlink()
             image = left
             with mounted(image) as disk:
-                self._assert_kept(disk / "out", told)
+                self._assert_kept(disk / "out", before_cut)
         self._counters.records += len(self._moments[-1].records)
         self._counters.files += len(self._moments[-1].files)
         await self._run_to_the_end(image)
@@ -179,9 +179,9 @@ class _Harvest:
             async with started(words) as process:
                 await self._wait_for(kind, disk / "out")
                 await _stop(process)
-                told = _told(disk / "out", self._sandbox)
+                before_cut = _recorded(disk / "out", self._sandbox)
                 copy_at_one_moment(image, left, device_of=disk)
-        return told
+        return before_cut
 
     async def _wait_for(self, kind: str, out: Path) -> None:
         ledger = out / "harvest.db"
@@ -211,9 +211,9 @@ class _Harvest:
         while len(self._sandbox.requests) < seen:
             await anyio.sleep(0.002)
 
-    def _assert_kept(self, out: Path, told: Recorded) -> None:
+    def _assert_kept(self, out: Path, before_cut: Recorded) -> None:
         kept = self._look_into_the_ledger(out)
-        for before in (told, *self._moments):
+        for before in (before_cut, *self._moments):
             lost = (before.records - kept.records, before.stats - kept.stats, before.files - kept.files)
             assert not any(lost), f"lost from the ledger: records, stats, files {lost}"
         self._moments.append(kept)
@@ -250,7 +250,7 @@ class _Harvest:
             copy_at_one_moment(image, left, device_of=disk)
             assert ended.status == 0, ended.err
             assert_complete(disk / "out", self._sandbox, self._wanted)
-            assert_nothing_recorded_was_asked_for_again(self._sandbox, self._moments)
+            assert_nothing_recorded_was_requested_again(self._sandbox, self._moments)
         image.unlink()
         with mounted(left) as disk:
             assert_complete(disk / "out", self._sandbox, self._wanted)
@@ -274,11 +274,11 @@ def _states(pid: int) -> set[str]:
     return found
 
 
-def _told(out: Path, sandbox: Sandbox) -> Recorded:
+def _recorded(out: Path, sandbox: Sandbox) -> Recorded:
     """What anybody could read in the ledger at the moment of the cut."""
     try:
         return recorded(out, sandbox)
-    except sqlite3.OperationalError as error:  # it was just made or recovered: nobody was told anything
+    except sqlite3.OperationalError as error:  # it was just made or recovered: nothing was reported
         assert "locked" in str(error) or "unable to open" in str(error)
         return Recorded(len(sandbox.requests), frozenset(), frozenset(), frozenset())
 

@@ -53,7 +53,7 @@ async def two_routes(
 
         async def download(file_id: int) -> None:
             file = RemoteFile(file_id, "x.csv", "", len(CONTENT), None, str(own_address / "f"), is_link=False)
-            owed = PendingFile(1, ItemId(5), file, f"files/5/{file_id}.csv", private, ItemKey(5))
-            await download_file(routes, store, owed)
+            pending = PendingFile(1, ItemId(5), file, f"files/5/{file_id}.csv", private, ItemKey(5))
+            await download_file(routes, store, pending)
 
         yield download, asked, hours

@@ -52,7 +52,7 @@ async def kills(folder: Path) -> str:
     seen = await kill_again_and_again(folder, KILLS, items=4000)
     return (
         f"kill -9 × {KILLS}: {len(seen.records)} records and {len(seen.files)} files were recorded before "
-        "the last one; the truth at the end, nothing recorded was asked for again"
+        "the last one; the truth at the end, nothing recorded was requested again"
     )
 
 
@@ -65,7 +65,7 @@ async def power_cuts(folder: Path) -> str:
 
 async def each_fault(folder: Path) -> str:
     """Harvest with each fault that passes at 5 % of the requests."""
-    told = []
+    counts = []
     for fault in PASSING:
         faults = {"reset-body": 0.05, fault: 0.05}
         settings = Settings(items=ITEMS, heavy_size=100_000, faults=faults, stall_seconds=5)
@@ -76,10 +76,10 @@ async def each_fault(folder: Path) -> str:
             assert met or fault in RANGES, fault
             assert summary.exit_status == 0, (fault, summary)
             assert_complete(out, sandbox, sandbox.world.search("survey"))
-            told.append(met)
+            counts.append(met)
     return (
         f"each of {len(PASSING)} faults at 5 % of the requests, {ITEMS} items: complete and correct each "
-        f"time; {sum(told):,} requests met one, {min(told)} to {max(told)} a fault"
+        f"time; {sum(counts):,} requests met one, {min(counts)} to {max(counts)} a fault"
     )
 
 
@@ -128,18 +128,18 @@ async def size(folder: Path) -> str:
 
 async def caps(folder: Path) -> str:
     """List past the cap, with cursors and by date, killed three times; every item is there, and once."""
-    told = []
+    results = []
     for cursors in (True, False):
         peaks = [await _list(folder / f"{items} {cursors}", items, cursors=cursors) for items in LISTED]
         growth = peaks[1].memory / peaks[0].memory
         assert growth <= MOST_GROWTH, peaks
         seconds = " and ".join(f"{peak.seconds:.0f} s" for peak in peaks)
-        told.append(
+        results.append(
             f"{'by cursor' if cursors else 'by date'} {seconds}, peak memory {peaks[1].memory / 1e6:.1f} MB, "
             f"{growth:.3f} × that of the first"
         )
     sizes = " and ".join(f"{items:,}" for items in LISTED)
-    return f"{sizes} items listed past the cap, killed three times each, none missing: {'; '.join(told)}"
+    return f"{sizes} items listed past the cap, killed three times each, none missing: {'; '.join(results)}"
 
 
 async def histories(folder: Path) -> str:
@@ -158,7 +158,7 @@ async def histories(folder: Path) -> str:
 
 async def _list(out: Path, items: int, *, cursors: bool) -> Peak:
     chance = random.Random(items)
-    begun = time.monotonic()
+    started = time.monotonic()
     memory = handles = 0
     async with Sandbox(Settings(items=items, cursors=cursors, record=False)) as sandbox:
         for pages in [*sorted(chance.sample(range(2, items // 1000), 3)), None]:
@@ -174,7 +174,7 @@ async def _list(out: Path, items: int, *, cursors: bool) -> Peak:
         with closing(sqlite3.connect(out / NAME)) as db:
             found = [item_id for (item_id,) in db.execute("SELECT item_key FROM items ORDER BY item_key")]
         assert found == list(sandbox.world.public_ids)
-    return Peak(memory, handles, time.monotonic() - begun)
+    return Peak(memory, handles, time.monotonic() - started)
 
 
 def _listed(out: Path) -> int:
@@ -187,7 +187,7 @@ def _listed(out: Path) -> int:
 async def _run(out: Path, items: int) -> Peak:
     with _sandbox(items) as addresses:
         words = ["run", "--search", "data", "--tasks", "metadata,stats", "--rate", "inf", "--quiet"]
-        begun = time.monotonic()
+        started = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-m", "harvester", *words, "-o", str(out)], env=environment(**addresses)
         )
@@ -196,7 +196,7 @@ async def _run(out: Path, items: int) -> Peak:
             seen = _peak(process.pid)
             memory, handles = max(memory, seen[0]), max(handles, seen[1])
             await anyio.sleep(0.25)
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - started
         assert process.returncode == 0
     found = orjson.loads((out / "summary.json").read_bytes())["folder"]
     assert found["outcomes"]["items"] == {"done": found["items"]}
@@ -216,19 +216,19 @@ def _peak(pid: int) -> tuple[int, int]:
 
 @contextmanager
 def _sandbox(items: int) -> Iterator[dict[str, str]]:
-    """Serve a world in a process of its own, and tell the environment that leads there."""
+    """Serve a world in a process of its own; yield the environment that points the program at it."""
     words = [sys.executable, "-m", "harvester", "sandbox", "--items", str(items), "--port", "0"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        told: dict[str, str] = {}
+        env: dict[str, str] = {}
         for line in process.stdout:
             if line.startswith("export "):
                 name, _, value = line.removeprefix("export ").strip().partition("=")
-                told[name] = value
+                env[name] = value
             if line.startswith("# ready"):
                 break
-        yield told
+        yield env
     finally:
         process.terminate()
         process.wait()

@@ -28,7 +28,7 @@ def partial_of(folder: Path, file: RemoteFile, owner: str = ".free") -> Path:
 
 
 def held_partial_of(folder: Path, file: RemoteFile) -> Path:
-    """Where a partial file is that somebody fills."""
+    """Where a partial file is that is being filled."""
     held = folder.glob(f".partial/1-{file.id}-{file.md5}.*-*-*.part")
     (found,) = (path for path in held if "@" not in path.name)
     return found

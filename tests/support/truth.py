@@ -106,15 +106,15 @@ def assert_files(
     folder: Path, sandbox: Sandbox, wanted: list[int], lost: Container[int] = frozenset()
 ) -> None:
     world = sandbox.world
-    told = {(int(row["item_id"]), int(row["file_id"])): row for row in rows(folder / "files.csv")}
+    listed = {(int(row["item_id"]), int(row["file_id"])): row for row in rows(folder / "files.csv")}
     expected = {(item_id, file["id"]): file for item_id in wanted for file in world.files(item_id)}
-    assert told.keys() == expected.keys()
+    assert listed.keys() == expected.keys()
     spoilt = {
         int(seen.path[1:]) for seen in sandbox.requests_to("storage") if "wrong-md5" in (seen.fault or "")
     }
     paths = set()
     for (item_id, file_id), file in expected.items():
-        row = told[item_id, file_id]
+        row = listed[item_id, file_id]
         status = "failed" if file_id in lost else status_of(sandbox, item_id, file)
         assert row["status"] == status
         assert int(row["size"]) == file["size"]

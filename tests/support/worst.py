@@ -78,9 +78,9 @@ worst = 0.0
 async def look(watched, stop):
     global worst
     while True:
-        begun = time.monotonic()
+        started = time.monotonic()
         await anyio.sleep(0.01)
-        worst = max(worst, time.monotonic() - begun - 0.01)
+        worst = max(worst, time.monotonic() - started - 0.01)
 async def main():
     await harvest(load_config(sys.argv[1], environ={}), on_start=look)
 anyio.run(main)
@@ -93,11 +93,13 @@ async def lag(answer: Answer, folder: Path) -> float:
     """Let a harvest meet an answer; return for how many seconds nothing else could go on at the most."""
     folder.mkdir(exist_ok=True)
     async with Sandbox(Settings(**{"items": 20, "heavy": 0, **answer.settings})) as sandbox:
-        told = folder / "harvest.toml"
-        told.write_text(
+        config_file = folder / "harvest.toml"
+        config_file.write_text(
             f'''output = "{folder}/out"\ntasks = ["metadata", "stats"]\n[rate]\napi = inf\nstats = inf\n'''
             f'''[services]\napi = "{sandbox.api}"\nstats = "{sandbox.stats}"\n'''
             """[[sources]]\nkind = "search"\nquery = "survey"\n"""
         )
-        done = await anyio.run_process([sys.executable, "-c", LAG, str(told)], env=environment(), stderr=None)
+        done = await anyio.run_process(
+            [sys.executable, "-c", LAG, str(config_file)], env=environment(), stderr=None
+        )
     return float(done.stdout.split()[-1])
