@@ -374,10 +374,10 @@ async def test_without_a_terminal_progress_is_printed_as_plain_lines(tmp_path: P
     async with Sandbox(Settings(items=80, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "--tasks", "stats", "-o", tmp_path / "out", *at(sandbox, "10"))
         async with forked((*words, "--log-json"), tmp_path / "told") as running:
-            await until(lambda: running.told.read_bytes().endswith(b"\n"))
+            await until(lambda: running.output.read_bytes().endswith(b"\n"))
             running.terminate()
             assert await running.wait() == 130
-        line = orjson.loads(running.told.read_bytes().splitlines()[0])
+        line = orjson.loads(running.output.read_bytes().splitlines()[0])
         assert line["progress"]["items_pending"] == len(sandbox.world.search("survey"))
         assert 75 <= line["progress"]["requests"]["stats"] <= 110
         assert "requests/s: api" in line["message"]
