@@ -320,7 +320,7 @@ async def test_files_are_fetched_after_an_embargo_has_ended(tmp_path: Path) -> N
             sandbox.world.end_embargo(item_id)
 
     ids = [PUBLIC_FROM, PUBLIC_FROM + 23 * STEP]
-    oddity = replace(ODDITIES["embargo_date"], source={"kind": "items", "ids": ids})
+    oddity = replace(ODDITIES["embargo_date"], source={"kind": "items", "ids": ids}, token="")
     summary, sandbox, asked = await after(end, oddity, tmp_path)
     assert sandbox.world.with_trait("embargo") == ids[1:]
     files = [
