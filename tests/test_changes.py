@@ -14,10 +14,15 @@ import pytest
 
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.catalogue import COLLEAGUE_ACCOUNT, OWN_ACCOUNT, PUBLIC_FROM, STEP
-from tests.support.program import at, environment, harvester
+from tests.support.program import at, environment, harvested, harvester
 from tests.support.truth import assert_complete
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def world() -> Settings:
+    return Settings(items=60, heavy=0)
 
 
 def changes(folder: Path) -> dict[int, dict[str, str]]:
@@ -38,16 +43,17 @@ def asked(sandbox: Sandbox) -> Counter[str]:
 
 
 @pytest.mark.parametrize(
-    ("items", "page_size"), [(460, 100), pytest.param(10_000, 1000, marks=pytest.mark.nightly)]
+    ("items", "page_size", "changed"),
+    [(46, 10, 10), pytest.param(10_000, 1000, 100, marks=pytest.mark.nightly)],
 )
 async def test_items_that_are_unchanged_cost_a_request_a_page_and_seconds(
-    items: int, page_size: int, tmp_path: Path
+    items: int, page_size: int, changed: int, tmp_path: Path
 ) -> None:
     async with Sandbox(Settings(items=items, heavy=0, page_cap=page_size)) as sandbox:
         world = sandbox.world
         words = ("run", "--search", ":title: data", "--tasks", "metadata", "-o", tmp_path)
         options = (*at(sandbox), "--workers", "32")
-        assert (await harvester(*words, *options)).status == 0
+        assert (await harvested(*words, *options)).status == 0
         ids = list(world.search(":title: data"))
         assert len(ids) > 0.97 * items
         assert told(tmp_path) == {"new": len(ids)}
@@ -56,13 +62,17 @@ async def test_items_that_are_unchanged_cost_a_request_a_page_and_seconds(
         asked(sandbox)
 
         began = time.monotonic()
-        ended = await harvester(*words, *options)
+        ended = await harvested(*words, *options)
         assert time.monotonic() - began < 20, "seconds, though the machine be busy"
         assert ended.status == 0, ended.err
         assert asked(sandbox) == {"api /v2/articles/search": pages + 2 * is_full}
         assert changes(tmp_path) == {}
 
-        edited, corrected, gone = ids[100:200:2], ids[201:300:2], ids[400:410]
+        edited, corrected, gone = (
+            ids[changed : 2 * changed : 2],
+            ids[2 * changed + 1 : 3 * changed : 2],
+            ids[4 * changed :][: changed // 10],
+        )
         for item_id in edited:
             world.edit(item_id)
         for item_id in corrected:
@@ -72,8 +82,8 @@ async def test_items_that_are_unchanged_cost_a_request_a_page_and_seconds(
         world.publish(5)
         now = set(world.search(":title: data"))
         new = now - set(ids)
-        assert len(edited) + len(corrected) == 100
-        ended = await harvester(*words, *options)
+        assert len(edited) + len(corrected) == changed
+        ended = await harvested(*words, *options)
         assert ended.status == 0, ended.err
         again = {*edited, *corrected, *gone, *new}
         expected = {f"api /v2/articles/{item_id}": 1 for item_id in again}
@@ -93,7 +103,7 @@ async def test_items_that_are_unchanged_cost_a_request_a_page_and_seconds(
         assert {path: number for path, number in found.items() if path not in odd} == {
             path: number for path, number in expected.items() if path not in odd
         }
-        assert told(tmp_path) == {"changed": 100, "new": len(new), "withdrawn": 10}
+        assert told(tmp_path) == {"changed": changed, "new": len(new), "withdrawn": changed // 10}
         assert {item_id: row["change"] for item_id, row in changes(tmp_path).items()} == {
             **dict.fromkeys((*edited, *corrected), "changed"),
             **dict.fromkeys(gone, "withdrawn"),
@@ -102,7 +112,7 @@ async def test_items_that_are_unchanged_cost_a_request_a_page_and_seconds(
         lines = map(orjson.loads, (tmp_path / "metadata.jsonl").read_bytes().splitlines())
         assert {line["id"] for line in lines} == {*now, *gone}, "nothing is removed"
 
-        assert (await harvester(*words, *options)).status == 0
+        assert (await harvested(*words, *options)).status == 0
         assert asked(sandbox) == {"api /v2/articles/search": pages}, (
             "what is withdrawn is not asked for again"
         )
@@ -112,13 +122,13 @@ async def test_items_that_are_unchanged_cost_a_request_a_page_and_seconds(
 async def test_changes_name_the_fields_and_the_files(sandbox: Sandbox, tmp_path: Path) -> None:
     world = sandbox.world
     words = ("run", "--search", ":tag: tag3", "-o", tmp_path, *at(sandbox))
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     ids = [item_id for item_id in world.search(":tag: tag3") if world.trait(item_id) == ""]
     edited, corrected = ids[1], ids[2]
     name, old_id = world.files(edited)[0]["name"], world.files(edited)[0]["id"]
     world.edit(edited)
     world.correct(corrected)
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     rows = changes(tmp_path)
     assert rows.keys() == {edited, corrected}
     fields = rows[edited]["fields"].split("; ")
@@ -139,20 +149,20 @@ async def test_items_named_one_by_one_are_requested_with_their_etag(sandbox: San
     ids = list(sandbox.world.public_ids[44:49])
     words = [word for item_id in ids for word in ("--item", str(item_id))]
     command = ("run", *words, "-o", tmp_path, *at(sandbox))
-    assert (await harvester(*command)).status == 0
+    assert (await harvested(*command)).status == 0
     asked(sandbox)
-    assert (await harvester(*command)).status == 0
+    assert (await harvested(*command)).status == 0
     assert {seen.status for seen in sandbox.requests} == {304}
     assert asked(sandbox) == {f"api /v2/articles/{item_id}": 1 for item_id in ids}
     sandbox.world.correct(ids[0])
     sandbox.world.withdraw(ids[1])
-    assert (await harvester(*command)).status == 0
+    assert (await harvested(*command)).status == 0
     assert {item_id: row["change"] for item_id, row in changes(tmp_path).items()} == {
         ids[0]: "changed",
         ids[1]: "withdrawn",
     }
     assert {seen.status for seen in sandbox.requests} == {200, 304, 404}
-    assert (await harvester(*command)).status == 0, "what is still gone is no news"
+    assert (await harvested(*command)).status == 0, "what is still gone is no news"
     assert changes(tmp_path) == {}
 
 
@@ -161,14 +171,14 @@ async def test_an_item_that_returns_is_reported_and_its_files_are_fetched(
 ) -> None:
     world = sandbox.world
     words = ("run", "--search", ":tag: tag3", "-o", tmp_path, *at(sandbox))
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     item_id = next(item_id for item_id in world.search(":tag: tag3") if world.trait(item_id) == "")
     ids = world.search(":tag: tag3")
     world.withdraw(item_id)
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     assert changes(tmp_path)[item_id]["change"] == "withdrawn"
     world.restore(item_id)
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     assert changes(tmp_path)[item_id]["change"] == "returned"
     assert_complete(tmp_path, sandbox, ids)
 
@@ -177,22 +187,22 @@ async def test_a_public_item_that_is_no_longer_selected_is_kept(sandbox: Sandbox
     """It is asked for once, and is there: so it is neither withdrawn nor asked for ever after."""
     world = sandbox.world
     words = ("run", "--search", ":title: data NOT :title: version", "-o", tmp_path, "--tasks", "metadata")
-    assert (await harvester(*words, *at(sandbox))).status == 0
+    assert (await harvested(*words, *at(sandbox))).status == 0
     item_id = next(item_id for item_id in world.public_ids if world.trait(item_id) == "")
     world.edit(item_id)  # its title has "version" now
     asked(sandbox)
-    assert (await harvester(*words, *at(sandbox))).status == 0
+    assert (await harvested(*words, *at(sandbox))).status == 0
     assert asked(sandbox)[f"api /v2/articles/{item_id}"] == 1
     assert {key: row["change"] for key, row in changes(tmp_path).items()} == {item_id: "changed"}
-    assert (await harvester(*words, *at(sandbox))).status == 0
+    assert (await harvested(*words, *at(sandbox))).status == 0
     assert asked(sandbox) == {"api /v2/articles/search": 3}
 
 
 async def test_a_quick_run_requests_only_modified_items(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=350, heavy=0, page_cap=100)) as sandbox:
+    async with Sandbox(Settings(items=35, heavy=0, page_cap=10)) as sandbox:
         world = sandbox.world
         words = ("run", "--search", ":title: data", "-o", tmp_path, "--tasks", "metadata", *at(sandbox))
-        assert (await harvester(*words, "--quick")).status == 0, "the first one reads all"
+        assert (await harvested(*words, "--quick")).status == 0, "the first one reads all"
         ids = list(world.search(":title: data"))
         assert asked(sandbox)["api /v2/articles/search"] == 4
         for item_id in ids[:3]:
@@ -205,7 +215,7 @@ async def test_a_quick_run_requests_only_modified_items(tmp_path: Path) -> None:
             **{f"api /v2/articles/{item_id}": 1 for item_id in ids[:3]},
         }
         assert told(tmp_path) == {"changed": 3}, "nothing that was withdrawn"
-        assert (await harvester(*words)).status == 0
+        assert (await harvested(*words)).status == 0
         assert told(tmp_path) == {"withdrawn": 1}
 
 
@@ -218,20 +228,20 @@ def mark(folder: Path) -> str:
 
 
 async def test_the_watermark_advances_only_after_a_run_without_errors(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=60)) as sandbox:
+    async with Sandbox(Settings(items=12)) as sandbox:
         world = sandbox.world
-        missing = str(PUBLIC_FROM + 60 * STEP)
+        missing = str(PUBLIC_FROM + 12 * STEP)
         words = ("run", "--search", ":title: data", "--item", missing, "--tasks", "metadata")
         options = ("-o", tmp_path, *at(sandbox))
-        assert (await harvester(*words, *options)).status == 1
+        assert (await harvested(*words, *options)).status == 1
         assert mark(tmp_path) == ""
         world.publish(1)
-        assert (await harvester(*words, *options, "--quick")).status == 0
+        assert (await harvested(*words, *options, "--quick")).status == 0
         first = mark(tmp_path)
         assert first > "2026"
         world.edit(world.search(":title: data")[0])
         bad = ("--item", "4242")
-        assert (await harvester(*words, *bad, *options, "--quick")).status == 1
+        assert (await harvested(*words, *bad, *options, "--quick")).status == 1
         assert told(tmp_path) == {"changed": 1}
         assert mark(tmp_path) == first
 
@@ -242,45 +252,45 @@ async def test_the_changes_of_a_killed_run_are_reported_by_the_next_finished_run
     """What a run found and did not live to tell is told by the next one."""
     world = sandbox.world
     words = ("run", "--search", ":tag: tag3", "-o", tmp_path, "--tasks", "metadata", *at(sandbox))
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     first, second = list(world.search(":tag: tag3"))[:2]
     world.edit(first)
-    assert (await harvester(*words, "--attempts", "1", "--api", "http://127.0.0.1:9/v2")).status == 3
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words, "--attempts", "1", "--api", "http://127.0.0.1:9/v2")).status == 3
+    assert (await harvested(*words)).status == 0
     assert changes(tmp_path).keys() == {first}
     world.edit(second)
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     assert changes(tmp_path).keys() == {second}
 
 
 async def test_private_items_of_several_accounts_are_not_mixed(tmp_path: Path) -> None:
     """Those of the first would seem withdrawn to the second, and be offered for removal."""
-    async with Sandbox(Settings(items=30)) as sandbox:
+    async with Sandbox(Settings(items=5, private_items=3, own_public=2)) as sandbox:
         words = ("run", "--account", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
-        assert (await harvester(*words)).status == 0
+        assert (await harvested(*words)).status == 0
         before = (tmp_path / "metadata.jsonl").read_bytes()
         ended = await harvester(*words, "--impersonate", str(COLLEAGUE_ACCOUNT))
         assert ended.status == 2
         assert f"holds the private items of account {OWN_ACCOUNT}" in ended.err
         assert "--output" in ended.err
-        assert (await harvester(*words)).status == 0
+        assert (await harvested(*words)).status == 0
         assert (tmp_path / "metadata.jsonl").read_bytes() == before
         assert changes(tmp_path) == {}
 
 
 async def test_items_that_vanished_during_another_selection_are_noticed(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=60)) as sandbox:
+    async with Sandbox(Settings(items=12)) as sandbox:
         world = sandbox.world
         options = ("--tasks", "metadata", "-o", tmp_path, *at(sandbox))
-        assert (await harvester("run", "--institution", "319", *options)).status == 0
+        assert (await harvested("run", "--institution", "319", *options)).status == 0
         gone = world.public_ids[7]
         world.withdraw(gone)
-        assert (await harvester("run", "--item", str(world.public_ids[3]), *options)).status == 0
+        assert (await harvested("run", "--item", str(world.public_ids[3]), *options)).status == 0
         assert changes(tmp_path) == {}
-        assert (await harvester("run", "--institution", "319", *options)).status == 0
+        assert (await harvested("run", "--institution", "319", *options)).status == 0
         assert {item_id: row["change"] for item_id, row in changes(tmp_path).items()} == {gone: "withdrawn"}
         status = await harvester("status", "-o", tmp_path, "--json")
-        assert orjson.loads(status.out)["listings"]["unique"] == 59
+        assert orjson.loads(status.out)["listings"]["unique"] == 11
 
 
 async def test_items_of_two_lists_are_requested_once_with_their_etag(
@@ -291,9 +301,9 @@ async def test_items_of_two_lists_are_requested_once_with_their_etag(
     listed.write_text("\n".join(map(str, ids)))
     words = [word for item_id in ids for word in ("--item", str(item_id))]
     command = ("run", *words, "--items", listed, "--tasks", "metadata", "-o", tmp_path / "out", *at(sandbox))
-    assert (await harvester(*command)).status == 0
+    assert (await harvested(*command)).status == 0
     asked(sandbox)
-    assert (await harvester(*command)).status == 0
+    assert (await harvested(*command)).status == 0
     assert asked(sandbox) == {f"api /v2/articles/{item_id}": 1 for item_id in ids}
 
 
@@ -302,26 +312,26 @@ async def test_a_run_without_metadata_leaves_changed_records_pending(
 ) -> None:
     world = sandbox.world
     words = ("run", "--search", ":tag: tag3", "-o", tmp_path, *at(sandbox), "--tasks")
-    assert (await harvester(*words, "metadata,stats")).status == 0
+    assert (await harvested(*words, "metadata,stats")).status == 0
     edited = world.search(":tag: tag3")[1]
     world.edit(edited)
-    assert (await harvester(*words, "stats")).status == 0
+    assert (await harvested(*words, "stats")).status == 0
     assert changes(tmp_path) == {}
-    assert (await harvester(*words, "metadata,stats")).status == 0
+    assert (await harvested(*words, "metadata,stats")).status == 0
     assert changes(tmp_path).keys() == {edited}
 
 
 async def test_a_quick_run_with_retries_reads_no_listing_twice(tmp_path: Path) -> None:
     faults = {"always-500": 0.05}
-    async with Sandbox(Settings(items=60, heavy=0, faults=faults, seed=3)) as sandbox:
+    async with Sandbox(Settings(items=20, heavy=0, faults=faults, seed=3)) as sandbox:
         options = ("--tasks", "metadata,stats", "-o", tmp_path, *at(sandbox), "--attempts", "1")
         words = ("run", "--search", ":title: data", *options)
         env = environment(HARVESTER_RETRY_MAX_WAIT="0.05")
-        await harvester(*words, env=env)
+        await harvested(*words, env=env)
         with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
             db.execute("UPDATE listings SET watermark = begun")
         asked(sandbox)
-        assert (await harvester(*words, "--quick", env=env)).status == 1
+        assert (await harvested(*words, "--quick", env=env)).status == 1
         assert asked(sandbox)["api /v2/articles/search"] == 2, "empty, and so once more"
 
 
@@ -334,7 +344,7 @@ def outcomes(folder: Path) -> dict[str, int]:
 
 async def test_records_decide_if_no_endpoint_knows_licences(tmp_path: Path) -> None:
     """An item of another licence costs one request, once; and comes when something else names it."""
-    async with Sandbox(Settings(items=120, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         world = sandbox.world
         collected = list(world.collection_items(4000001))
         wanted = [i for i in collected if (world.record(i)["license"] or {}).get("name") == "CC0"]
@@ -349,21 +359,21 @@ async def test_records_decide_if_no_endpoint_knows_licences(tmp_path: Path) -> N
         assert_complete(tmp_path, sandbox, wanted)
         assert outcomes(tmp_path) == {"done": len(wanted), "excluded": len(collected) - len(wanted)}
         asked(sandbox)
-        assert (await harvester(*words, "--licence", "cc0", "--refresh", "stats")).status == 0
+        assert (await harvested(*words, "--licence", "cc0", "--refresh", "stats")).status == 0
         paths = asked(sandbox)
         assert not any("/articles/5" in path for path in paths), "what is left out is not asked for again"
         assert sum("/total/" in path for path in paths) == 2 * len(wanted)
-        assert (await harvester(*words, "--licence", "mit")).status == 0
+        assert (await harvested(*words, "--licence", "mit")).status == 0
         more = [i for i in collected if (world.record(i)["license"] or {}).get("name") == "MIT"]
         assert_complete(tmp_path, sandbox, [*wanted, *more])
-        assert (await harvester(*words)).status == 0
+        assert (await harvested(*words)).status == 0
         assert_complete(tmp_path, sandbox, collected)
         assert outcomes(tmp_path) == {"done": len(collected)}
 
 
 async def test_a_rejected_run_changes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag3", "--item", "4242", "-o", tmp_path, *at(sandbox))
-    assert (await harvester(*words, "--tasks", "metadata")).status == 1
+    assert (await harvested(*words, "--tasks", "metadata")).status == 1
     before = (await harvester("status", "-o", tmp_path, "--json")).out
     refused = await harvester(*words, "--items", tmp_path / "none.txt", "--versions", "all")
     assert refused.status == 2
@@ -375,7 +385,7 @@ async def test_a_rejected_run_changes_nothing(sandbox: Sandbox, tmp_path: Path) 
     known.pop("last_run")
     assert after == known
     asked(sandbox)
-    assert (await harvester(*words, "--tasks", "metadata")).status == 1
+    assert (await harvested(*words, "--tasks", "metadata")).status == 1
     assert sum(asked(sandbox).values()) == 5, (
         "the search's page, two empty answers, and what had failed, of the public and of the account"
     )
@@ -386,9 +396,9 @@ async def test_an_item_with_a_listed_date_is_not_requested_because_a_list_names_
 ) -> None:
     item_id = sandbox.world.search(":tag: tag3")[0]
     words = ("run", "--search", ":tag: tag3", "--item", str(item_id), "--tasks", "metadata")
-    assert (await harvester(*words, "-o", tmp_path, *at(sandbox))).status == 0
+    assert (await harvested(*words, "-o", tmp_path, *at(sandbox))).status == 0
     asked(sandbox)
-    assert (await harvester(*words, "-o", tmp_path, *at(sandbox))).status == 0
+    assert (await harvested(*words, "-o", tmp_path, *at(sandbox))).status == 0
     assert asked(sandbox) == {"api /v2/articles/search": 3}
 
 
@@ -398,10 +408,10 @@ async def test_a_record_of_an_earlier_version_replaces_nothing(sandbox: Sandbox,
     item_id = next(each for each in world.public_ids if world.trait(each) == "")
     words = ("run", "--item", str(item_id), "-o", tmp_path, *at(sandbox), "--refresh", "metadata")
     world.edit(item_id)
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     before = (tmp_path / "metadata.jsonl").read_bytes(), (tmp_path / "files.csv").read_bytes()
     sandbox.doubts.begin("record-stale", 1)
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
     assert changes(tmp_path) == {}
     sandbox.doubts.begin("record-stale")
     ended = await harvester(*words)
@@ -409,4 +419,4 @@ async def test_a_record_of_an_earlier_version_replaces_nothing(sandbox: Sandbox,
     assert "answered with version 1, and version 2 is here: it is kept" in ended.err
     assert before == ((tmp_path / "metadata.jsonl").read_bytes(), (tmp_path / "files.csv").read_bytes())
     sandbox.doubts.end()
-    assert (await harvester(*words)).status == 0
+    assert (await harvested(*words)).status == 0
