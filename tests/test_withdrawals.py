@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-import anyio
 import pytest
 from aiohttp import web
 from yarl import URL
@@ -22,9 +19,10 @@ from harvester.jobs.withdrawals import is_believable
 from harvester.ledger.reader import Reader
 from harvester.models import Summary
 from harvester.sandbox import Sandbox, Settings
+from tests.support.forked import forked
 from tests.support.http import served
 from tests.support.leftovers import EDITED, harvest_with_leftovers, here, run_words
-from tests.support.program import at, config, environment, harvester, started
+from tests.support.program import at, config, environment, harvested, harvester, started
 from tests.support.truth import rows
 from tests.support.waiting import until
 
@@ -87,7 +85,8 @@ async def test_rejected_withdrawals_are_requested_again_and_accepted_with_the_op
 ) -> None:
     ids = list(sandbox.world.public_ids)[:20]
     words = ("run", *(word for item_id in ids for word in ("--item", item_id)), "-o", tmp_path, *at(sandbox))
-    assert (await harvester(*words)).status == 0
+    words = (*words, "--tasks", "metadata,files")
+    assert (await harvested(*words)).status == 0
     before = here(tmp_path)
     for item_id in ids[:3]:
         sandbox.world.withdraw(item_id)
@@ -108,14 +107,17 @@ async def test_rejected_withdrawals_are_requested_again_and_accepted_with_the_op
     assert {
         f"files/{path.partition('/files/')[2]}" for path in map(str, (tmp_path / ".trash").rglob("*.*"))
     } >= gone
-    ended = await harvester(*words)
+    ended = await harvested(*words)
     assert ended.status == 0, "those that are withdrawn already count no more"
     ended = await harvester(*words, "--accept-withdrawals", "-1")
     assert (ended.status, "a whole number is expected" in ended.err) == (2, True)
 
 
-async def test_twenty_withdrawals_at_once_are_accepted_and_twenty_one_are_not(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=430, heavy=0)) as sandbox:
+@pytest.mark.parametrize(("items", "accepted"), [(44, 2), pytest.param(430, 20, marks=pytest.mark.nightly)])
+async def test_withdrawals_up_to_the_limit_are_accepted_and_one_more_is_not(
+    items: int, accepted: int, tmp_path: Path
+) -> None:
+    async with Sandbox(Settings(items=items, heavy=0)) as sandbox:
         more = {"sources": [{"kind": "institution", "id": 319}], "tasks": ["metadata"]}
 
         async def run() -> Summary:
@@ -123,14 +125,18 @@ async def test_twenty_withdrawals_at_once_are_accepted_and_twenty_one_are_not(tm
 
         assert (await run()).exit_status == 0
         ids = list(sandbox.world.public_ids)
-        for item_id in ids[:21]:
+        for item_id in ids[: accepted + 1]:
             sandbox.world.withdraw(item_id)
         summary = await run()
-        assert (summary.exit_status, summary.run["suspected"], withdrawn(tmp_path)) == (1, 21, set())
-        assert f"21 of {len(ids)} items" in summary.run["warnings"][0]
-        sandbox.world.restore(ids[20])
+        assert (summary.exit_status, summary.run["suspected"], withdrawn(tmp_path)) == (
+            1,
+            accepted + 1,
+            set(),
+        )
+        assert f"{accepted + 1} of {len(ids)} items" in summary.run["warnings"][0]
+        sandbox.world.restore(ids[accepted])
         summary = await run()
-        assert (summary.exit_status, withdrawn(tmp_path)) == (0, set(ids[:20]))
+        assert (summary.exit_status, withdrawn(tmp_path)) == (0, set(ids[:accepted]))
 
 
 async def test_an_item_that_is_not_found_once_is_not_withdrawn(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -197,11 +203,11 @@ async def test_a_list_of_items_is_no_proof_if_a_known_item_is_not_found(
 async def test_an_account_is_proven_by_an_item_of_the_account(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=40, heavy=0)) as sandbox:
         words = ("run", "--account", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
-        assert (await harvester(*words)).status == 0
+        assert (await harvested(*words)).status == 0
         (*_, gone) = sandbox.world.account_ids
         sandbox.world.withdraw(gone)
         sandbox.requests.clear()
-        ended = await harvester(*words)
+        ended = await harvested(*words)
         assert (ended.status, withdrawn(tmp_path)) == (0, {gone}), ended.err
         *_, listed, known = [seen.path for seen in sandbox.requests]
         assert listed == "/v2/articles"
@@ -257,7 +263,7 @@ async def test_a_run_killed_before_the_decision_withdraws_nothing(sandbox: Sandb
     ids = list(sandbox.world.public_ids)[:20]
     items = [word for item_id in ids for word in ("--item", item_id)]
     words = ("run", *items, "--tasks", "metadata", "-o", tmp_path)
-    assert (await harvester(*words, *at(sandbox))).status == 0
+    assert (await harvested(*words, *at(sandbox))).status == 0
     sandbox.world.withdraw(ids[0])
 
     def suspected() -> int:
@@ -272,7 +278,7 @@ async def test_a_run_killed_before_the_decision_withdraws_nothing(sandbox: Sandb
     with Reader(tmp_path) as reader:
         outcomes = reader.counts()["outcomes"]["items"]
     assert (outcomes["suspected"], "withdrawn" in outcomes) == (1, False)
-    ended = await harvester(*words, *at(sandbox))
+    ended = await harvested(*words, *at(sandbox))
     assert (ended.status, withdrawn(tmp_path)) == (0, {ids[0]}), ended.err
 
 
@@ -320,18 +326,13 @@ async def test_with_prune_blockers_nothing_is_removed(sandbox: Sandbox, tmp_path
 
 async def test_an_interrupted_run_says_that_it_removes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
     belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
-    words = run_words(sandbox, tmp_path, "--prune", "--yes", "--rate", "0.5", "--refresh", "metadata")
-    process = await anyio.open_process(
-        [sys.executable, "-m", "harvester", *map(str, words)],
-        env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    words = run_words(sandbox, tmp_path, "--prune", "--yes", "--rate", "1", "--refresh", "metadata")
     before = len(sandbox.requests)
-    async with process:
+    async with forked(words, tmp_path / "told.txt") as running:
         await until(lambda: len(sandbox.requests) > before)
-        process.send_signal(signal.SIGINT)
-        assert process.stdout is not None
-        out = b"".join([piece async for piece in process.stdout]).decode()
-        assert await process.wait() == 130
+        running.process.send_signal(signal.SIGINT)
+        assert await running.wait() == 130
+    out = running.told.read_text(encoding="utf-8")
     assert "nothing is removed, because of this run: it was interrupted" in out
     assert here(tmp_path) == belongs | old
 
