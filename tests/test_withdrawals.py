@@ -332,7 +332,7 @@ async def test_an_interrupted_run_says_that_it_removes_nothing(sandbox: Sandbox,
         await until(lambda: len(sandbox.requests) > before)
         running.process.send_signal(signal.SIGINT)
         assert await running.wait() == 130
-    out = running.told.read_text(encoding="utf-8")
+    out = running.output.read_text(encoding="utf-8")
     assert "nothing is removed, because of this run: it was interrupted" in out
     assert here(tmp_path) == belongs | old
 
