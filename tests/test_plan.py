@@ -126,10 +126,10 @@ async def test_statistics_are_planned_by_counter_and_window(sandbox: Sandbox, tm
 
 
 async def test_max_total_limits_what_is_planned(sandbox: Sandbox, tmp_path: Path) -> None:
-    source = {"kind": "search", "query": "survey"}
-    whole = await make_plan(config_of(sandbox, tmp_path, source), sample_size=EVERY)
+    source = {"kind": "project", "id": 113_002}
+    whole = await make_plan(config_of(sandbox, tmp_path, source, tasks=["files"]), sample_size=EVERY)
     half = whole.bytes_pending // 2
-    config = config_of(sandbox, tmp_path, source, files__max_total=str(half))
+    config = config_of(sandbox, tmp_path, source, tasks=["files"], files__max_total=str(half))
     plan = await make_plan(config, sample_size=EVERY)
     assert plan.bytes_pending == half
     assert 0.4 < plan.files_pending / whole.files_pending < 0.6
@@ -341,7 +341,7 @@ async def test_a_plan_prints_unsupported_filters_and_incomplete_listings(
         "--item",
         "x y",
     )
-    ended = await harvester("plan", *words, "-o", tmp_path, *at(sandbox, "10"))
+    ended = await harvester("plan", *words, "-o", tmp_path, *at(sandbox))
     assert ended.status == 1
     filters = "{'item_type': 3, 'published_since': '2015-01-01'}"
     assert (
