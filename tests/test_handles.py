@@ -29,9 +29,9 @@ async def with_few(files: int, *words: object) -> Ended:
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-@pytest.mark.parametrize("files", [64, OWN + OF_A_DOWNLOAD])
+@pytest.mark.parametrize("files", [OWN + OF_A_DOWNLOAD, pytest.param(64, marks=pytest.mark.nightly)])
 async def test_with_few_open_files_fewer_workers_harvest_everything(files: int, tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=30, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=12, heavy=0)) as sandbox:
         ended = await with_few(files, "run", "--search", "survey", "-o", tmp_path, *at(sandbox))
         assert ended.status == 0
         assert ended.err.count("open files: too few are allowed") == 1
