@@ -2,52 +2,67 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
-import subprocess
-import sys
+import struct
+import termios
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from io import FileIO
 from pathlib import Path
 
 import anyio
-import anyio.abc
 import orjson
 import pytest
 
 from harvester.cli.lines import failed_lines, failed_objects, write
 from harvester.models import Failure, ItemId
 from harvester.sandbox import Sandbox, Settings
-from tests.support.program import at, environment, harvester
+from tests.support.fork_server import Process, fork
+from tests.support.program import Ended, at, environment, harvester
 from tests.support.truth import assert_complete, rows
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
 
-async def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
-    """Run a line of a shell in which `harvester` is the program; its status is that of every part."""
-    program = f"harvester() {{ '{sys.executable}' -m harvester \"$@\"; }}\n"
-    line = f"{program}{command}\necho ${{PIPESTATUS[*]}} >&2"
-    return await anyio.run_process(["bash", "-c", line], cwd=cwd, env=environment(), check=False)
+@pytest.fixture
+def world() -> Settings:
+    return Settings(items=40, private_items=2, own_public=4, heavy=0)
 
 
 @asynccontextmanager
-async def piped(*words: object) -> AsyncIterator[anyio.abc.Process]:
-    """Start the program with a pipe behind it that nobody has to read."""
-    process = await anyio.open_process(
-        [sys.executable, "-m", "harvester", *map(str, words)], env=environment()
-    )
+async def piped(*words: object, told: Path) -> AsyncIterator[tuple[Process, FileIO]]:
+    """Start the program with a pipe behind it that nobody has to read; ``told``: the file of its errors."""
+    reader, writing = os.pipe()
+    reading = FileIO(reader)
+    with Path(os.devnull).open("rb") as nothing, told.open("wb") as errors:
+        process = fork(words, env=environment(), streams=(nothing.fileno(), writing, errors.fileno()))
+    os.close(writing)
     try:
-        yield process
+        yield process, reading
     finally:
-        if process.returncode is None:
-            process.kill()
-        assert process.stdout is not None
-        with suppress(anyio.EndOfStream, anyio.ClosedResourceError):  # what is left in it would keep it open
-            while True:
-                await process.stdout.receive()
-        await process.aclose()
+        process.kill()
+        await process.wait()
+        reading.close()
+
+
+async def run_with(reading: FileIO, *words: object, told: Path) -> Ended:
+    """Run the program with a pipe as its standard input."""
+    with told.open("wb") as out:
+        process = fork(words, env=environment(), streams=(reading.fileno(), out.fileno(), out.fileno()))
+    try:
+        status = await process.wait()
+    finally:
+        process.kill()
+    return Ended(status, "", told.read_text(encoding="utf-8"))
+
+
+def is_full(reading: FileIO) -> bool:
+    """Whether nothing more fits into a pipe."""
+    (held,) = struct.unpack("i", fcntl.ioctl(reading, termios.FIONREAD, bytes(4)))
+    return bool(held == fcntl.fcntl(reading, fcntl.F_GETPIPE_SZ))
 
 
 # -- list -----------------------------------------------------------------------------------------
@@ -96,12 +111,13 @@ async def test_a_list_in_json_has_the_fields_of_the_listing(sandbox: Sandbox) ->
 
 
 async def test_a_list_piped_into_a_run_is_the_harvest_of_its_search(sandbox: Sandbox, tmp_path: Path) -> None:
-    there = " ".join(at(sandbox))
-    done = await shell(
-        f"harvester list --search ':tag: tag4' {there} | harvester run --items - -o out -q {there}", tmp_path
-    )
-    assert done.stderr.decode() == "0 0\n"
-    assert_complete(tmp_path / "out", sandbox, sandbox.world.search(":tag: tag4"))
+    out, told = tmp_path / "out", tmp_path / "told"
+    async with piped("list", "--search", ":tag: tag4", *at(sandbox), told=told) as (listing, reading):
+        words = ("run", "--items", "-", "-o", out, "-q", *at(sandbox))
+        ended = await run_with(reading, *words, told=tmp_path / "said")
+        assert (ended.status, ended.err) == (0, "")
+        assert (await listing.wait(), told.read_text()) == (0, "")
+    assert_complete(out, sandbox, sandbox.world.search(":tag: tag4"))
 
 
 async def test_an_incomplete_list_is_reported_on_standard_error_and_by_the_exit_status(
@@ -119,33 +135,36 @@ async def test_an_incomplete_list_is_reported_on_standard_error_and_by_the_exit_
 
 
 async def test_a_list_with_a_closed_pipe_ends_well(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=5000, heavy=0)) as sandbox:
-        command = f"harvester list --search survey --json {' '.join(at(sandbox))} | head -n 1"
-        done = await shell(command, tmp_path)
-    assert orjson.loads(done.stdout)["id"] == 5000001
-    assert done.stderr.decode() == "0 0\n"
+    told = tmp_path / "told"
+    async with Sandbox(Settings(items=1000, heavy=0)) as sandbox:
+        words = ("list", "--search", "survey", "--json", *at(sandbox))
+        async with piped(*words, told=told) as (process, reading):
+            await until(lambda: is_full(reading))
+            assert b'"id":5000001' in reading.read(1000)
+            reading.close()
+            assert await process.wait() == 0
+    assert told.read_text() == ""
 
 
-async def test_each_page_is_printed_before_the_next_is_requested() -> None:
-    async with Sandbox(Settings(items=2500, heavy=0)) as sandbox:
-        async with piped("list", "--search", "survey", *at(sandbox, "1")) as process:
-            assert process.stdout is not None
+async def test_each_page_is_printed_before_the_next_is_requested(tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=30, heavy=0, page_cap=10)) as sandbox:
+        words = ("list", "--search", "survey", *at(sandbox, "1"))
+        async with piped(*words, told=tmp_path / "told") as (_, reading):
             with anyio.fail_after(20):
-                assert (await process.stdout.receive()).startswith(b"5000001\n")
+                await anyio.wait_readable(reading)
+            assert reading.read(1000).startswith(b"5000001\n")
             assert len(sandbox.requests_to("api")) < 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_blocked_list_handles_signals(number: signal.Signals) -> None:
-    async with Sandbox(Settings(items=9000, heavy=0)) as sandbox:
-        async with piped("list", "--search", "survey", "--json", *at(sandbox)) as process:
-            await until(lambda: bool(sandbox.requests))
-            await anyio.sleep(0.3)  # by now the pipe is full
+async def test_a_blocked_list_handles_signals(number: signal.Signals, tmp_path: Path) -> None:
+    async with Sandbox(Settings(items=1000, heavy=0)) as sandbox:
+        words = ("list", "--search", "survey", "--json", *at(sandbox))
+        async with piped(*words, told=tmp_path / "told") as (process, reading):
+            await until(lambda: is_full(reading))
             process.send_signal(number)
             with anyio.fail_after(5):
-                while process.returncode is None:  # to wait for it would wait for the pipe, too
-                    await anyio.sleep(0.02)
-            assert process.returncode == 130
+                assert await process.wait() == 130
 
 
 async def test_a_list_without_a_source_is_wrong_usage(tmp_path: Path) -> None:
@@ -176,22 +195,25 @@ async def test_what_is_written_to_a_slow_pipe_arrives_whole_and_in_order() -> No
 
 async def test_what_failed_goes_into_the_next_run_by_a_pipe(tmp_path: Path) -> None:
     async with Sandbox(
-        Settings(items=40, heavy=0, faults={"always-404": 0.1, "always-gone-file": 0.1})
+        Settings(items=12, heavy=0, faults={"always-404": 0.2, "always-gone-file": 0.2})
     ) as sick:
         words = ("run", "--search", "survey", "--item", "no-such-name", "-o", tmp_path / "a", "-q")
         assert (await harvester(*words, *at(sick))).status == 1
         gone = sick.permanently_failing_items() & set(sick.world.public_ids)
     failures = rows(tmp_path / "a" / "failures.csv")
     items = {row["item_id"] for row in failures if row["item_id"]}
-    assert {str(item_id) for item_id in gone} < items, "files failed too"
+    assert set() < {str(item_id) for item_id in gone} < items, "files failed too"
     ended = await harvester("failed", "-o", tmp_path / "a")
     assert ended.status == 0
     assert sorted(ended.out.splitlines()) == sorted([*items, "no-such-name"])
-    async with Sandbox(Settings(items=40, heavy=0)) as well:
-        there = " ".join(at(well))
-        command = f"harvester failed -o a | grep -v no-such | harvester run --items - -o b -q {there}"
-        done = await shell(command, tmp_path)
-        assert done.stderr.decode() == "0 0 0\n"
+    async with Sandbox(Settings(items=12, heavy=0)) as well:
+        reader, writing = os.pipe()
+        os.write(writing, ended.out.replace("no-such-name\n", "").encode())
+        os.close(writing)
+        again = ("run", "--items", "-", "-o", tmp_path / "b", "-q", *at(well))
+        with FileIO(reader) as reading:
+            ended = await run_with(reading, *again, told=tmp_path / "said")
+        assert (ended.status, ended.err) == (0, "")
         assert_complete(tmp_path / "b", well, map(int, items))
 
 

@@ -15,7 +15,9 @@ from harvester.errors import FailureKind
 from harvester.plugins import SOURCES, load_config
 from harvester.sandbox import FAULTS, Sandbox, Settings
 from tests.support.faults import PASSING
+from tests.support.forked import forked
 from tests.support.program import Ended, environment, harvester
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +37,7 @@ PAGES = {
 
 @pytest.fixture
 def world() -> Settings:
-    return Settings(items=60, heavy=0)
+    return Settings(items=24, private_items=2, own_public=4, heavy=0)
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -58,7 +60,12 @@ async def test_every_harvester_command_runs(sandbox: Sandbox, tmp_path: Path) ->
     lines = [line for line in commands() if line.startswith("harvester ")]
     assert len(lines) >= 10
     # The README names what the real figshare has; the sandbox has others.
-    here = {r"[\w./]*(5616409|14763051)": str(ids[5]), "5234234": "4000001", "113166": "113001"}
+    here = {
+        r"[\w./]*(5616409|14763051)": str(ids[5]),
+        "5234234": "4000001",
+        "113166": "113001",
+        "--rate 20": "--rate inf",
+    }
     (tmp_path / "harvester").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m harvester "$@"\n')
     (tmp_path / "harvester").chmod(0o755)
     found = against(sandbox)
@@ -108,26 +115,17 @@ async def test_the_library_example_runs(sandbox: Sandbox, tmp_path: Path) -> Non
     assert done.stdout == b"1 items; exit status 0\n", done.stderr.decode()
 
 
-async def test_the_sandbox_commands_of_the_documents_start() -> None:
+async def test_the_sandbox_commands_of_the_documents_start(tmp_path: Path) -> None:
     pages = [PAGES[Path("docs") / name] for name in ("explanation/sandbox.md", "how-to/find-the-rate.md")]
     documented = re.findall(r"harvester sandbox[^`\n]*", "".join([README, *pages]))
     started = 0
     for words in (shlex.split(line)[2:] for line in documented):
         if not words:
             continue
-        process = await anyio.open_process(
-            [sys.executable, "-m", "harvester", "sandbox", *words, "--port", "0"]
-        )
-        try:
-            assert process.stdout is not None
-            with anyio.fail_after(20):
-                told = b""
-                while b"# ready" not in told:
-                    told += await process.stdout.receive()
+        async with forked(("sandbox", *words, "--port", "0"), tmp_path / "told") as running:
+            await until(lambda: b"# ready" in (tmp_path / "told").read_bytes())
+            assert running.process.returncode is None
             started += 1
-        finally:
-            process.terminate()
-            await process.wait()
     assert started == 2
 
 
