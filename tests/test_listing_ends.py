@@ -80,7 +80,7 @@ async def test_an_empty_page_in_the_middle_ends_a_listing_when_it_stays_so() -> 
 @pytest.mark.parametrize("at_page", [1, 2, 3, 4], ids=str)
 async def test_one_empty_page_past_a_cap_loses_no_item(at_page: int) -> None:
     """Pages by number, slices by date, and the last one for what tells no date."""
-    async with Sandbox(Settings(items=2500, cap=1000, cursors=False)) as sandbox:
+    async with Sandbox(Settings(items=25, page_cap=10, cap=10, cursors=False)) as sandbox:
         listing = await only(Institution(id=319))
         found, position = await go_on(sandbox, listing, None, at_page)
         sandbox.doubts.begin("listing-empty", 1)

@@ -22,7 +22,7 @@ TIMEOUTS = Timeouts(idle=60.0)
 LEAST = TIMEOUTS.min_speed * SLOW
 
 
-SLOWLY = {"timeouts.min_speed": 10_000, "timeouts.idle": 0.5}
+SLOWLY = {"timeouts.min_speed": 10_000, "timeouts.idle": 0.3}
 
 
 class Watched:
@@ -67,17 +67,13 @@ async def test_a_slow_file_is_deferred_for_a_waiting_one() -> None:
 
 
 def settings(slow: int) -> Settings:
-    return Settings(items=30, heavy=1, heavy_size=150_000, slow_items=slow, slow_rate=40_000)
+    return Settings(items=14, heavy=1, heavy_size=60_000, slow_items=slow, slow_rate=40_000)
 
 
 async def test_a_deferred_file_is_resumed_after_the_others(tmp_path: Path) -> None:
     async with Sandbox(settings(slow=2)) as sandbox:
         (heavy,) = sandbox.world.with_trait("heavy")
-        more: dict[str, object] = {
-            "concurrency.downloads": 1,
-            "timeouts.min_speed": 10_000,
-            "timeouts.idle": 0.5,
-        }
+        more: dict[str, object] = {"concurrency.downloads": 1, **SLOWLY}
         await harvest(config(sandbox, tmp_path, **more, tasks=["metadata"]))
         summary = await harvest(config(sandbox, tmp_path, **more, tasks=["metadata", "files"]))
         assert summary.exit_status == 0
@@ -91,7 +87,7 @@ async def test_a_deferred_file_is_resumed_after_the_others(tmp_path: Path) -> No
 
 
 async def test_a_slow_file_is_not_deferred_if_none_waits(tmp_path: Path) -> None:
-    async with Sandbox(settings(slow=30)) as sandbox:
+    async with Sandbox(settings(slow=14)) as sandbox:
         (heavy,) = sandbox.world.with_trait("heavy")
         more: dict[str, object] = dict(SLOWLY)
         sources = [{"kind": "items", "ids": [heavy]}]
@@ -102,7 +98,7 @@ async def test_a_slow_file_is_not_deferred_if_none_waits(tmp_path: Path) -> None
 
 
 async def test_if_all_files_are_slow_all_are_fetched(tmp_path: Path) -> None:
-    slow = Settings(items=12, heavy=0, slow_items=12, slow_rate=30_000)
+    slow = Settings(items=6, heavy=0, slow_items=6, slow_rate=30_000)
     async with Sandbox(slow) as sandbox:
         more: dict[str, object] = {
             "concurrency.downloads": 4,

@@ -25,24 +25,28 @@ def here(folder: Path) -> tuple[bytes, list[dict[str, str]]]:
     return (folder / "metadata.jsonl").read_bytes(), rows(folder / "files.csv")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_less_complete_record_replaces_nothing(kind: str, tmp_path: Path) -> None:
+async def test_less_complete_records_replace_nothing(tmp_path: Path) -> None:
+    """Each kind of them is that of an item of its own."""
     async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
         world = sandbox.world
         ids = [
             key for key in world.public_ids if 1 < len(world.files(key)) < 9 and not world.is_withheld(key)
         ]
-        ids = ids[:2]
+        subjects = dict(zip(KINDS, ids, strict=False))
+        ids = list(subjects.values())
+        assert len(ids) == len(KINDS)
         for item_id in ids:
             world.edit(item_id)
         more = {"sources": [{"kind": "items", "ids": ids}], "tasks": ["metadata", "files"]}
         told = config(sandbox, tmp_path, **more, **{"retry.attempts": 2})
         assert (await harvest(told)).exit_status == 0
         right = here(tmp_path)
-        sandbox.doubts.begin(kind, 1)
+        for kind, item_id in subjects.items():
+            sandbox.doubts.begin(kind, 1, item_id=item_id)
         assert (await harvest(told, refresh=REFRESH)).exit_status == 0, "asked again in the same run"
         assert here(tmp_path) == right
-        sandbox.doubts.begin(kind)
+        for kind, item_id in subjects.items():
+            sandbox.doubts.begin(kind, item_id=item_id)
         for _ in range(2):
             summary = await harvest(told, refresh=REFRESH)
             assert summary.exit_status == 1
@@ -50,6 +54,7 @@ async def test_a_less_complete_record_replaces_nothing(kind: str, tmp_path: Path
             assert here(tmp_path) == right
             assert not rows(tmp_path / "changes.csv")
         sandbox.doubts.end()
+        assert {seen.fault for seen in sandbox.requests} >= {*KINDS}
         assert (await harvest(told)).exit_status == 0
         assert here(tmp_path) == right
 

@@ -10,11 +10,11 @@ import pytest
 
 from harvester.sandbox import Sandbox, Settings
 from harvester.tasks.wanted_versions import has_earlier
-from tests.support.program import at, harvester
+from tests.support.program import at, harvested, harvester
 from tests.support.truth import assert_complete, rows
 
 pytestmark = pytest.mark.anyio
-ITEMS = Settings(items=84)
+ITEMS = Settings(items=84, heavy=0)
 
 
 def versions_of(sandbox: Sandbox) -> int:
@@ -43,7 +43,7 @@ async def test_all_versions_are_harvested_and_unchanged_files_fetched_once(tmp_p
     async with Sandbox(ITEMS) as sandbox:
         world, item_id = sandbox.world, versions_of(sandbox)
         words = ("run", "--item", str(item_id), "--versions", "all", "-o", tmp_path, *at(sandbox))
-        ended = await harvester(*words)
+        ended = await harvested(*words)
         assert ended.status == 0, ended.err
         each = {1: f"files/{item_id}.v1", 2: f"files/{item_id}.v2", 3: f"files/{item_id}"}
         for version, home in each.items():
@@ -67,7 +67,7 @@ async def test_all_versions_are_harvested_and_unchanged_files_fetched_once(tmp_p
         assert len(rows(tmp_path / "stats.csv")) == 1
 
         sandbox.requests.clear()
-        assert (await harvester(*words)).status == 0
+        assert (await harvested(*words)).status == 0
         assert [seen.path for seen in sandbox.requests] == [f"/v2/articles/{item_id}"]
 
 
@@ -75,7 +75,7 @@ async def test_only_the_wanted_versions_are_harvested(tmp_path: Path) -> None:
     async with Sandbox(ITEMS) as sandbox:
         item_id = versions_of(sandbox)
         words = ("run", "--item", str(item_id), "--versions", "1,7", "-o", tmp_path, *at(sandbox))
-        ended = await harvester(*words)
+        ended = await harvested(*words)
         assert ended.status == 0, ended.err
         assert_version(tmp_path, sandbox, item_id, 1, f"files/{item_id}.v1")
         assert sorted(path.name for path in (tmp_path / "files").iterdir()) == [f"{item_id}.v1"]
@@ -89,7 +89,7 @@ async def test_a_versioned_doi_gives_that_version(tmp_path: Path) -> None:
     async with Sandbox(ITEMS) as sandbox:
         item_id = versions_of(sandbox)
         doi = sandbox.world.doi(item_id).replace(".v3", ".v2")
-        ended = await harvester("run", "--item", doi, "-o", tmp_path, *at(sandbox))
+        ended = await harvested("run", "--item", doi, "-o", tmp_path, *at(sandbox))
         assert ended.status == 0, ended.err
         assert_version(tmp_path, sandbox, item_id, 2, f"files/{item_id}.v2")
         assert [(record["id"], record["version"]) for record in records(tmp_path)] == [(item_id, 2)]
@@ -102,7 +102,7 @@ async def test_a_versioned_doi_gives_that_version(tmp_path: Path) -> None:
             }
         ], "counters are the item's, whatever the version"
         sandbox.requests.clear()
-        assert (await harvester("run", "--item", doi, "-o", tmp_path, *at(sandbox))).status == 0
+        assert (await harvested("run", "--item", doi, "-o", tmp_path, *at(sandbox))).status == 0
         assert [(seen.path, seen.status) for seen in sandbox.requests_to("api")][-1:] == [
             (f"/v2/articles/{item_id}/versions/2", 304)
         ]
@@ -113,12 +113,12 @@ async def test_all_versions_can_be_requested_later(tmp_path: Path) -> None:
     async with Sandbox(ITEMS) as sandbox:
         world, item_id = sandbox.world, versions_of(sandbox)
         words = ("run", "--search", ":tag: tag6", "-o", tmp_path, *at(sandbox))
-        assert (await harvester(*words)).status == 0
+        assert (await harvested(*words)).status == 0
         ids = world.search(":tag: tag6")
         assert item_id in ids
         assert_complete(tmp_path, sandbox, ids)
         before = downloaded(sandbox)
-        assert (await harvester(*words, "--versions", "all")).status == 0
+        assert (await harvested(*words, "--versions", "all")).status == 0
         for version in (1, 2):
             assert_version(tmp_path, sandbox, item_id, version, f"files/{item_id}.v{version}")
         fresh = {world.files(item_id, version=version)[0]["id"] for version in (1, 2)}
@@ -130,10 +130,10 @@ async def test_a_new_version_keeps_a_named_earlier_one(tmp_path: Path) -> None:
     async with Sandbox(ITEMS) as sandbox:
         world, item_id = sandbox.world, versions_of(sandbox)
         words = ("run", "--item", str(item_id), "--versions", "all", "-o", tmp_path, *at(sandbox))
-        assert (await harvester(*words)).status == 0
+        assert (await harvested(*words)).status == 0
         world.edit(item_id)
         sandbox.requests.clear()
-        ended = await harvester(*words)
+        ended = await harvested(*words)
         assert ended.status == 0, ended.err
         assert_version(tmp_path, sandbox, item_id, 3, f"files/{item_id}.v3")
         assert downloaded(sandbox) == [f"/files/{world.files(item_id)[0]['id']}"]
@@ -146,7 +146,7 @@ async def test_files_of_unwanted_versions_stay_skipped(tmp_path: Path) -> None:
         item_id = versions_of(sandbox)
         words = ("run", "--item", str(item_id), "--versions", "1", "-o", tmp_path, *at(sandbox))
         for _ in range(2):
-            assert (await harvester(*words)).status == 0
+            assert (await harvested(*words)).status == 0
             assert [path.name for path in (tmp_path / "files").iterdir()] == [f"{item_id}.v1"]
 
 
@@ -154,11 +154,11 @@ async def test_a_corrupt_file_of_a_version_is_found_and_fetched_again(tmp_path: 
     async with Sandbox(ITEMS) as sandbox:
         item_id = versions_of(sandbox)
         words = ("run", "--item", f"{item_id}.v1", "-o", tmp_path, *at(sandbox))
-        assert (await harvester(*words)).status == 0
+        assert (await harvested(*words)).status == 0
         name = sandbox.world.files(item_id, version=1)[0]["name"]
         (tmp_path / f"files/{item_id}.v1" / name).write_bytes(b"damaged")
         assert (await harvester("verify", "-o", tmp_path)).status == 1
-        assert (await harvester(*words)).status == 0
+        assert (await harvested(*words)).status == 0
         assert_version(tmp_path, sandbox, item_id, 1, f"files/{item_id}.v1")
 
 
@@ -166,10 +166,10 @@ async def test_a_corrupt_file_is_never_shared_with_another_version(tmp_path: Pat
     async with Sandbox(ITEMS) as sandbox:
         world, item_id = sandbox.world, versions_of(sandbox)
         words = ("run", "--item", str(item_id), "-o", tmp_path, *at(sandbox))
-        assert (await harvester(*words)).status == 0
+        assert (await harvested(*words)).status == 0
         here = tmp_path / f"files/{item_id}" / world.files(item_id)[1]["name"]
         here.write_bytes(bytes(len(here.read_bytes())))
-        ended = await harvester(*words, "--versions", "all")
+        ended = await harvested(*words, "--versions", "all")
         assert ended.status == 0, ended.err
         for version in (1, 2):
             assert_version(tmp_path, sandbox, item_id, version, f"files/{item_id}.v{version}")
@@ -179,18 +179,18 @@ async def test_versions_are_withdrawn_and_return_with_their_item(tmp_path: Path)
     async with Sandbox(ITEMS) as sandbox:
         world, item_id = sandbox.world, versions_of(sandbox)
         words = ("run", "--item", str(item_id), "--versions", "all", "-o", tmp_path, *at(sandbox))
-        assert (await harvester(*words, "--tasks", "metadata")).status == 0
+        assert (await harvested(*words, "--tasks", "metadata")).status == 0
         world.withdraw(item_id)
-        ended = await harvester(*words)
+        ended = await harvested(*words)
         assert ended.status == 0, "what is no longer public is no failure"
         assert {row["status"] for row in rows(tmp_path / "files.csv")} == {"withheld"}
         assert [row["version"] for row in rows(tmp_path / "changes.csv")] == [""]
         world.restore(item_id)
-        assert (await harvester(*words)).status == 0
+        assert (await harvested(*words)).status == 0
         for version in (1, 2):
             assert_version(tmp_path, sandbox, item_id, version, f"files/{item_id}.v{version}")
         assert {row["change"] for row in rows(tmp_path / "changes.csv")} == {"returned"}
-        assert (await harvester(*words)).status == 0
+        assert (await harvested(*words)).status == 0
         world.withdraw(item_id)
         ended = await harvester(*words, "--prune", "--yes")
         assert ended.status == 0
