@@ -26,7 +26,28 @@ from tests.support.http import client, served
 
 pytestmark = pytest.mark.anyio
 
-MANY = 6000
+
+@pytest.fixture(params=[10, pytest.param(PAGE_SIZE, marks=pytest.mark.nightly)], ids=str)
+def size(request: pytest.FixtureRequest) -> int:
+    """How many entries a page has."""
+    return int(request.param)
+
+
+of_days = pytest.mark.parametrize("size", [PAGE_SIZE], ids=str)
+"""Pages of several days: a filter by date is known to be ignored by entries that are much older."""
+
+
+def pages(size: int, *, items: float = 0, private: float = 0, cap: int = 9, **more: Any) -> Settings:
+    """A world of so many pages, with a cap after some of them."""
+    return Settings(
+        items=int(items * size) or 3,
+        private_items=int(private * size) or 2,
+        colleague_items=1,
+        own_public=2,
+        page_cap=size,
+        cap=cap * size,
+        **more,
+    )
 
 
 def asked_pages(sandbox: Sandbox) -> list[dict[str, Any]]:
@@ -34,32 +55,30 @@ def asked_pages(sandbox: Sandbox) -> list[dict[str, Any]]:
     return [dict(seen.fields) for seen in sandbox.requests_to("api")]
 
 
-async def test_a_cursor_reads_past_the_cap_and_lists_every_item_once() -> None:
-    async with Sandbox(Settings(items=MANY, cap=1000)) as sandbox:
+async def test_a_cursor_reads_past_the_cap_and_lists_every_item_once(size: int) -> None:
+    async with Sandbox(pages(size, items=6, cap=1)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))
         assert found.ids == list(sandbox.world.public_ids)
         assert found.again == 0
-        pages = MANY // PAGE_SIZE
         statuses = [seen.status for seen in sandbox.requests_to("api")]
-        assert statuses == [*[200] * pages, 422], "one page by number, behind the cap, as the last is full"
+        assert statuses == [*[200] * 6, 422], "one page by number, behind the cap, as the last is full"
 
 
 @pytest.mark.parametrize(
     ("items", "cap", "strict"),
-    [
-        (3000, 1000, False),
-        (3000, 1000, True),
-        (MANY, 5000, True),
-        pytest.param(25_000, 1000, False, marks=pytest.mark.nightly),
-        pytest.param(25_000, 9000, False, marks=pytest.mark.nightly),
-        pytest.param(25_000, 5000, True, marks=pytest.mark.nightly),
-    ],
+    [(3, 1, False), (3, 1, True), (6, 5, True), (25, 1, False), (25, 9, False), (25, 5, True)],
 )
-async def test_without_cursors_slices_by_date_read_past_any_cap(items: int, cap: int, strict: bool) -> None:
-    async with Sandbox(Settings(items=items, cap=cap, cursors=False, strict_since=strict)) as sandbox:
+async def test_without_cursors_slices_by_date_read_past_any_cap(
+    items: int, cap: int, strict: bool, size: int
+) -> None:
+    settings = pages(size, items=items, cap=cap, cursors=False, strict_since=strict)
+    async with Sandbox(settings) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))
         assert found.ids == list(sandbox.world.public_ids)
-        slices = 1 + math.ceil((items - cap) / (cap - 1))  # each begins with the last item of the one before
+        at_most = cap * size
+        slices = 1 + math.ceil(
+            (items * size - at_most) / (at_most - 1)
+        )  # each begins with the last item of the one before
         assert len({asked.get("published_since") for asked in asked_pages(sandbox)}) == slices
         assert found.again == slices - 1
         statuses = [seen.status for seen in sandbox.requests_to("api")]
@@ -67,7 +86,7 @@ async def test_without_cursors_slices_by_date_read_past_any_cap(items: int, cap:
 
 
 async def test_a_slice_never_begins_before_what_the_user_wants() -> None:
-    async with Sandbox(Settings(items=5000, cap=1000, cursors=False)) as sandbox:
+    async with Sandbox(Settings(items=1400, page_cap=50, cap=100, cursors=False)) as sandbox:
         wanted = Institution(id=319, published_since=date(2015, 1, 5))
         found = await read(sandbox, await only(wanted))
         assert found.ids == [
@@ -92,7 +111,7 @@ async def test_a_slice_never_begins_before_what_the_user_wants() -> None:
 async def test_items_of_the_exact_moment_are_listed_for_both_meanings_of_since(
     source: Any, strict: bool
 ) -> None:
-    async with Sandbox(Settings(items=2000, private_items=1500, strict_since=strict)) as sandbox:
+    async with Sandbox(Settings(items=1500, private_items=1500, strict_since=strict)) as sandbox:
         found = await read(sandbox, await only(source))
         world = sandbox.world
         wanted = {
@@ -136,8 +155,8 @@ async def test_items_of_the_second_before_do_not_count_as_an_ignored_filter(
     assert (page.excluded, page.warning) == ((2, told) if warns else (1, ""))
 
 
-async def test_slices_keep_filters_and_groups() -> None:
-    async with Sandbox(Settings(items=6000, cap=1000, cursors=False)) as sandbox:
+async def test_slices_keep_filters_and_groups(size: int) -> None:
+    async with Sandbox(pages(size, items=6, cap=1, cursors=False)) as sandbox:
         found = await read(sandbox, await only(Group(id=11960, subgroups=True, item_type="figure")))
         world = sandbox.world
         assert sorted(found.ids) == [
@@ -146,34 +165,38 @@ async def test_slices_keep_filters_and_groups() -> None:
         assert found.warnings == []
 
 
-async def test_a_search_is_sliced_too() -> None:
-    async with Sandbox(Settings(items=8000, cap=1000, cursors=False)) as sandbox:
+async def test_a_search_is_sliced_too(size: int) -> None:
+    async with Sandbox(pages(size, items=9, cap=1, cursors=False)) as sandbox:
         found = await read(sandbox, await only(Search(query=":category: oceanography")))
         assert found.ids == list(sandbox.world.search(":category: oceanography"))
         assert {asked["search_for"] for asked in asked_pages(sandbox)} == {":category: oceanography"}
 
 
 @pytest.mark.parametrize("strict", [False, True], ids=["at or after", "after"])
-async def test_items_of_one_moment_are_all_found_below_the_cap(strict: bool) -> None:
-    settings = Settings(items=2500, cap=1000, cursors=False, together=600, strict_since=strict)
+async def test_items_of_one_moment_are_all_found_below_the_cap(strict: bool, size: int) -> None:
+    together = int(0.6 * size)
+    settings = pages(size, items=2.5, cap=1, cursors=False, together=together, strict_since=strict)
     async with Sandbox(settings) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))
         assert found.ids == list(sandbox.world.public_ids)
 
 
-async def test_more_items_of_one_moment_than_the_cap_are_reported_as_incomplete() -> None:
-    async with Sandbox(Settings(items=5000, cap=1000, cursors=False, together=1500)) as sandbox:
+async def test_more_items_of_one_moment_than_the_cap_are_reported_as_incomplete(size: int) -> None:
+    settings = pages(size, items=5, cap=1, cursors=False, together=int(1.5 * size))
+    async with Sandbox(settings) as sandbox:
         told = (
-            "a search can be listed only up to 1000 items: more of them share one moment, 2015-01-01T00:00:00"
+            f"a search can be listed only up to {size} items:"
+            " more of them share one moment, 2015-01-01T00:00:00"
         )
         with pytest.raises(Rejected, match=told):
             await read(sandbox, await only(Institution(id=319)))
 
 
-async def test_a_filter_by_date_that_is_ignored_is_noticed_at_the_cap() -> None:
-    settings = Settings(items=5000, cap=2000, cursors=False, ignores=("published_since",))
+@of_days
+async def test_a_filter_by_date_that_is_ignored_is_noticed_at_the_cap(size: int) -> None:
+    settings = pages(size, items=3, cap=2, cursors=False, ignores=("published_since",))
     async with Sandbox(settings) as sandbox:
-        told = "2000 items: it ignores published_since, which would lead to the rest; incomplete"
+        told = f"{2 * size} items: it ignores published_since, which would lead to the rest; incomplete"
         with pytest.raises(Rejected, match=told):
             await read(sandbox, await only(Institution(id=319)))
         assert len(sandbox.requests_to("api")) == 4, (
@@ -181,11 +204,12 @@ async def test_a_filter_by_date_that_is_ignored_is_noticed_at_the_cap() -> None:
         )
 
 
+@of_days
 @pytest.mark.parametrize(
     "source", [Account(query="survey"), Institution(private=True)], ids=["account", "institution"]
 )
-async def test_if_modified_since_is_ignored_pages_are_read_up_to_the_cap(source: Any) -> None:
-    settings = Settings(items=30, private_items=4500, cap=5000, ignores=("modified_since",))
+async def test_if_modified_since_is_ignored_pages_are_read_up_to_the_cap(source: Any, size: int) -> None:
+    settings = pages(size, private=2.5, cap=3, ignores=("modified_since",))
     async with Sandbox(settings) as sandbox:
         found = await read(sandbox, await only(source))
         world = sandbox.world
@@ -196,7 +220,7 @@ async def test_if_modified_since_is_ignored_pages_are_read_up_to_the_cap(source:
         assert sorted(found.ids) == sorted(everything[source.kind])
         asked = sandbox.requests_to("api")
         assert {seen.status for seen in asked} == {200}
-        assert len(asked) <= math.ceil(len(found.ids) / PAGE_SIZE) + 2
+        assert len(asked) <= math.ceil(len(found.ids) / size) + 2
 
 
 async def test_a_single_odd_date_does_not_prove_that_since_is_ignored() -> None:
@@ -223,10 +247,11 @@ async def test_a_single_odd_date_does_not_prove_that_since_is_ignored() -> None:
     assert found == {*range(1, 5001), 9999}
 
 
-async def test_if_modified_since_is_ignored_items_past_the_cap_are_reported_as_missing() -> None:
-    settings = Settings(items=30, private_items=3500, cap=3000, ignores=("modified_since",))
+@of_days
+async def test_if_modified_since_is_ignored_items_past_the_cap_are_reported_as_missing(size: int) -> None:
+    settings = pages(size, private=2.5, cap=2, ignores=("modified_since",))
     told = (
-        "the token's institution can be listed only up to 3000 items: "
+        f"the token's institution can be listed only up to {2 * size} items: "
         "it ignores modified_since, which would lead to the rest; incomplete"
     )
     async with Sandbox(settings) as sandbox:
@@ -237,17 +262,18 @@ async def test_if_modified_since_is_ignored_items_past_the_cap_are_reported_as_m
                     page = await listing.page(figshare, cursor)
                     found |= {ref.id for ref in page.refs}
                     cursor = page.cursor
-        first = sandbox.world.institution_items({"order": "modified_date"})[:3000]
+        first = sandbox.world.institution_items({"order": "modified_date"})[: 2 * size]
         assert found == set(first)
 
 
-async def test_no_item_is_lost_if_modified_since_is_ignored_from_some_page_on() -> None:
-    async with Sandbox(Settings(items=30, private_items=4500, cap=6000)) as heeding:
+@of_days
+async def test_no_item_is_lost_if_modified_since_is_ignored_from_some_page_on(size: int) -> None:
+    async with Sandbox(pages(size, private=3.5, cap=5)) as heeding:
         listing = await only(Institution(private=True))
         async with calls(heeding) as figshare:
             first = await listing.page(figshare, None)
             second = await listing.page(figshare, first.cursor)
-    settings = Settings(items=30, private_items=4500, cap=6000, ignores=("modified_since",))
+    settings = pages(size, private=3.5, cap=5, ignores=("modified_since",))
     async with Sandbox(settings) as ignoring:
         found, cursor = {ref.id for ref in (*first.refs, *second.refs)}, second.cursor
         async with calls(ignoring) as figshare:
@@ -315,43 +341,45 @@ async def test_a_service_that_knows_only_days_is_listed_completely() -> None:
 
 
 @pytest.mark.parametrize("order", ["published_date desc", "views"])
-async def test_the_users_order_has_no_slices_and_is_abandoned_at_the_cap(order: str) -> None:
-    async with Sandbox(Settings(items=4500, cap=2000, cursors=False)) as sandbox:
+async def test_the_users_order_has_no_slices_and_is_abandoned_at_the_cap(order: str, size: int) -> None:
+    async with Sandbox(pages(size, items=4.5, cap=2, cursors=False)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319, order=order)))
         assert sorted(found.ids) == list(sandbox.world.public_ids)
         name, _, direction = order.partition(" ")
         ordered = list(sandbox.world.select({"order": name}))
-        assert found.ids[:2000] == (ordered[::-1] if direction else ordered)[:2000]
-        assert found.warnings == ["institution 319: past 2000 items the order is figshare's by date"]
+        at_most = 2 * size
+        assert found.ids[:at_most] == (ordered[::-1] if direction else ordered)[:at_most]
+        assert found.warnings == [f"institution 319: past {at_most} items the order is figshare's by date"]
         orders = [asked["order"] for asked in asked_pages(sandbox)]
         assert orders[:3] == [name] * 3
         assert set(orders[3:]) == {"published_date"}
 
 
-async def test_a_listing_whose_order_was_abandoned_keeps_its_licence() -> None:
-    async with Sandbox(Settings(items=4500, cap=1000, cursors=False)) as sandbox:
+async def test_a_listing_whose_order_was_abandoned_keeps_its_licence(size: int) -> None:
+    async with Sandbox(pages(size, items=4.5, cap=1, cursors=False)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319, licence="cc0", order="views")))
         plain = await read(sandbox, await only(Institution(id=319, licence="cc0")))
         assert sorted(found.ids) == plain.ids
-        assert len(plain.ids) > 1000
+        assert len(plain.ids) > size
 
 
-async def test_the_own_institution_continues_by_modification_date_past_the_cap() -> None:
-    async with Sandbox(Settings(items=3500, cap=2000)) as sandbox:
+async def test_the_own_institution_continues_by_modification_date_past_the_cap(size: int) -> None:
+    async with Sandbox(pages(size, items=3.5, cap=2)) as sandbox:
         found = await read(sandbox, await only(Institution(private=True, order="published_date")))
         assert sorted(found.ids) == sorted(sandbox.world.institution_items())
-        assert found.warnings == ["the token's institution: past 2000 items the order is figshare's by date"]
+        told = f"the token's institution: past {2 * size} items the order is figshare's by date"
+        assert found.warnings == [told]
 
 
-async def test_the_users_order_continues_by_cursor() -> None:
+async def test_the_users_order_continues_by_cursor(size: int) -> None:
     listing = await only(Institution(id=319, order="published_date desc"))
-    async with Sandbox(Settings(items=2500, cap=2000)) as sandbox:
+    async with Sandbox(pages(size, items=2.5, cap=2)) as sandbox:
         found = await read(sandbox, listing)
         assert found.ids == list(sandbox.world.public_ids)[::-1]
 
 
-async def test_a_service_that_ignores_the_order_is_noticed_at_the_cap_and_not_before() -> None:
-    settings = Settings(items=2500, cap=2000, cursors=False, ignores=("order_direction",))
+async def test_a_service_that_ignores_the_order_is_noticed_at_the_cap_and_not_before(size: int) -> None:
+    settings = pages(size, items=2.5, cap=2, cursors=False, ignores=("order_direction",))
     async with Sandbox(settings) as sandbox:
         listing = await only(Institution(id=319))
         async with calls(sandbox) as figshare:
@@ -362,16 +390,16 @@ async def test_a_service_that_ignores_the_order_is_noticed_at_the_cap_and_not_be
                 await listing.page(figshare, second.cursor)
 
 
-@pytest.mark.parametrize(("cap", "strict"), [(1000, False), (2000, True)])
-async def test_an_account_continues_with_its_search_past_the_cap(cap: int, strict: bool) -> None:
-    settings = Settings(items=30, private_items=4500, cap=cap, strict_since=strict)
+@pytest.mark.parametrize(("cap", "strict"), [(1, False), (2, True)])
+async def test_an_account_continues_with_its_search_past_the_cap(cap: int, strict: bool, size: int) -> None:
+    settings = pages(size, private=4.5, cap=cap, strict_since=strict)
     async with Sandbox(settings) as sandbox:
         found = await read(sandbox, await only(Account()))
         assert sorted(found.ids) == sorted(sandbox.world.account_ids)
         assert {ref.private for ref in found.refs} == {True}
         paths = [seen.path for seen in sandbox.requests_to("api")]
-        assert paths[: cap // PAGE_SIZE + 1] == ["/v2/account/articles"] * (cap // PAGE_SIZE + 1)
-        assert set(paths[cap // PAGE_SIZE + 1 :]) == {"/v2/account/articles/search"}
+        assert paths[: cap + 1] == ["/v2/account/articles"] * (cap + 1)
+        assert set(paths[cap + 1 :]) == {"/v2/account/articles/search"}
 
 
 async def test_an_account_below_the_cap_is_never_searched() -> None:
@@ -381,44 +409,45 @@ async def test_an_account_below_the_cap_is_never_searched() -> None:
         assert {seen.path for seen in sandbox.requests_to("api")} == {"/v2/account/articles"}
 
 
-async def test_changes_while_the_own_institution_is_listed_lose_no_item() -> None:
-    async with Sandbox(Settings(items=3500)) as sandbox:
+async def test_changes_while_the_own_institution_is_listed_lose_no_item(size: int) -> None:
+    async with Sandbox(pages(size, items=3.5)) as sandbox:
         listing, found, cursor = await only(Institution(private=True)), set[int](), None
         async with calls(sandbox) as figshare:
             while True:
                 page = await listing.page(figshare, cursor)
                 found |= {ref.id for ref in page.refs}
-                for ref in page.refs[:20]:
+                for ref in page.refs[: size // 5]:
                     sandbox.world.correct(ref.id)  # they go to the end, and all behind them move up
                 if (cursor := page.cursor) is None:
                     break
         assert found == set(sandbox.world.institution_items())
 
 
-async def test_the_own_institution_is_sliced_by_modification_date() -> None:
-    async with Sandbox(Settings(items=6000, cap=1000)) as sandbox:
+async def test_the_own_institution_is_sliced_by_modification_date(size: int) -> None:
+    async with Sandbox(pages(size, items=6, cap=1)) as sandbox:
         found = await read(sandbox, await only(Institution(private=True)))
         assert sorted(found.ids) == sorted(sandbox.world.institution_items())
 
 
 @pytest.mark.parametrize("cursors", [True, False])
-async def test_a_project_continues_with_a_search_for_its_items_past_the_cap(cursors: bool) -> None:
-    async with Sandbox(Settings(items=4500, cap=1000, cursors=cursors)) as sandbox:
+async def test_a_project_continues_with_a_search_for_its_items_past_the_cap(cursors: bool, size: int) -> None:
+    async with Sandbox(pages(size, items=4.5, cap=1, cursors=cursors)) as sandbox:
         found = await read(sandbox, await only(Project(id=113002)))
         assert sorted(found.ids) == list(sandbox.world.project_items(113002))
         searches = [seen for seen in sandbox.requests_to("api") if seen.path == "/v2/articles/search"]
         assert {seen.fields["project_id"] for seen in searches} == {113002}
 
 
-async def test_a_project_search_that_ignores_the_project_is_rejected() -> None:
-    async with Sandbox(Settings(items=4500, cap=1000, ignores=("project_id",))) as sandbox:
+async def test_a_project_search_that_ignores_the_project_is_rejected(size: int) -> None:
+    async with Sandbox(pages(size, items=4.5, cap=1, ignores=("project_id",))) as sandbox:
         with pytest.raises(Rejected, match="figshare ignores the project and would list everything"):
             await read(sandbox, await only(Project(id=113001)))
 
 
-async def test_a_collection_past_the_cap_is_reported_as_incomplete() -> None:
-    async with Sandbox(Settings(items=2500, cap=1000)) as sandbox:
-        with pytest.raises(Rejected, match="a collection can be listed only up to 1000 items; incomplete"):
+async def test_a_collection_past_the_cap_is_reported_as_incomplete(size: int) -> None:
+    async with Sandbox(pages(size, items=2.5, cap=1)) as sandbox:
+        told = f"a collection can be listed only up to {size} items; incomplete"
+        with pytest.raises(Rejected, match=told):
             await read(sandbox, await only(Collection(id=4000002)))
         found = await read(sandbox, await only(Collection(id=4000001)))
         assert sorted(found.ids) == list(sandbox.world.collection_items(4000001))
@@ -436,8 +465,8 @@ async def test_a_cursor_of_an_earlier_release_is_read() -> None:
             assert [ref.id for ref in page.refs] == list(sandbox.world.group_items(11960))
 
 
-async def test_entries_without_a_date_do_not_break_slices() -> None:
-    async with Sandbox(Settings(items=3000, cap=1000, cursors=False, odd_entries=True)) as sandbox:
+async def test_entries_without_a_date_do_not_break_slices(size: int) -> None:
+    async with Sandbox(pages(size, items=3, cap=1, cursors=False, odd_entries=True)) as sandbox:
         async with calls(sandbox) as figshare:
             listing, found, cursor = await only(Institution(id=319)), set[int](), None
             while True:
@@ -449,19 +478,19 @@ async def test_entries_without_a_date_do_not_break_slices() -> None:
 
 
 async def test_published_before_ends_a_listing_that_is_ordered_by_it() -> None:
-    async with Sandbox(Settings(items=5000)) as sandbox:
-        wanted = Institution(id=319, published_before=date(2015, 1, 5))
+    async with Sandbox(Settings(items=400, page_cap=50)) as sandbox:
+        wanted = Institution(id=319, published_before=date(2015, 1, 2))
         found = await read(sandbox, await only(wanted))
         world = sandbox.world
-        early = [item_id for item_id in world.public_ids if world.published(item_id) < "2015-01-05"]
+        early = [item_id for item_id in world.public_ids if world.published(item_id) < "2015-01-02"]
         assert found.ids == early
-        assert len(sandbox.requests_to("api")) == len(early) // PAGE_SIZE + 3, (
+        assert len(sandbox.requests_to("api")) == len(early) // 50 + 3, (
             "one page more, to see that it is over, and one for what tells no date"
         )
 
 
-async def test_a_cursor_stays_small() -> None:
-    async with Sandbox(Settings(items=5000, cap=1000, cursors=False)) as sandbox:
+async def test_a_cursor_stays_small(size: int) -> None:
+    async with Sandbox(pages(size, items=5, cap=1, cursors=False)) as sandbox:
         found = await read(sandbox, await only(Institution(id=319)))
         assert max(map(len, found.positions)) < 200
         assert all(msgspec.json.decode(cursor) for cursor in found.positions)
