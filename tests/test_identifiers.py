@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -360,7 +361,8 @@ async def test_a_doi_whose_number_is_no_item_names_the_item_that_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(item._DOIS, "hex-doi", lambda _: "10.6084/m9.figshare.99999.v1")
-    async with Sandbox(WORLD) as sandbox:
+    # Worlds with the same identifiers share their items, so this one has others.
+    async with Sandbox(replace(WORLD, identifiers=("hex-doi",))) as sandbox:
         item_id = sandbox.world.called("hex-doi")[0]
         for name in ("10.6084/m9.figshare.99999", "https://doi.org/10.6084/m9.figshare.99999.v1"):
             out = tmp_path / name[-1]
