@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -27,7 +28,7 @@ from tests.support.program import Ended, at, environment, harvester
 
 pytestmark = pytest.mark.anyio
 
-SMALL = Settings(items=30, private_items=4, heavy=0)
+SMALL = Settings(items=8, private_items=4, heavy=0)
 ONE_AT_A_TIME = ("--workers", "1", "--tasks", "metadata")
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -55,10 +56,18 @@ def with_token(sandbox: Sandbox) -> list[tuple[str, int]]:
 # -- the token --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize(
-    "source",
-    [("--account",), ("--institution-items",), ("--group", "11962", "--subgroups"), ("--items", "ids.txt")],
+    ("status", "source"),
+    [
+        (401, ("--account",)),
+        (403, ("--institution-items",)),
+        (403, ("--group", "11962", "--subgroups")),
+        (403, ("--items", "ids.txt")),
+        pytest.param(403, ("--account",), marks=pytest.mark.nightly),
+        pytest.param(401, ("--institution-items",), marks=pytest.mark.nightly),
+        pytest.param(401, ("--group", "11962", "--subgroups"), marks=pytest.mark.nightly),
+        pytest.param(401, ("--items", "ids.txt"), marks=pytest.mark.nightly),
+    ],
 )
 async def test_a_bad_token_ends_the_run_with_one_line_and_is_not_sent_again(
     status: int, source: tuple[str, ...], tmp_path: Path
@@ -110,7 +119,7 @@ async def test_a_missing_right_is_reported_as_needing_an_administrators_token(
     assert paths.count("/v2/account") == 2, "whose it is, and whether it is good"
 
 
-@pytest.mark.parametrize("lasts", [1, 2, 4, 7])
+@pytest.mark.parametrize("lasts", [1, 4, *(pytest.param(n, marks=pytest.mark.nightly) for n in (2, 7))])
 async def test_a_token_that_expires_during_a_run_ends_it_and_replaces_no_record(
     lasts: int, tmp_path: Path
 ) -> None:
@@ -118,7 +127,7 @@ async def test_a_token_that_expires_during_a_run_ends_it_and_replaces_no_record(
     async with Sandbox(SMALL) as sandbox:
         whole = await harvester(*words, *at(sandbox))
         before = (tmp_path / "h" / "metadata.jsonl").read_bytes()
-    async with Sandbox(Settings(items=30, private_items=4, heavy=0, token_lasts=lasts)) as sandbox:
+    async with Sandbox(replace(SMALL, token_lasts=lasts)) as sandbox:
         sandbox.world.edit(sandbox.world.public_ids[0])
         ended = await harvester(*words, "--refresh", "metadata", *at(sandbox))
         asked = with_token(sandbox)
@@ -303,7 +312,7 @@ async def test_refused_statistics_credentials_end_the_run_at_once_and_are_report
     assert "the credentials for the statistics were refused (environment variable FIGSHARE_STATS)" in line
 
 
-@pytest.mark.parametrize("last", [1, 2, 9])
+@pytest.mark.parametrize("last", [1, 9, pytest.param(2, marks=pytest.mark.nightly)])
 async def test_statistics_credentials_that_expire_end_the_run(last: int, tmp_path: Path) -> None:
     async with Sandbox(Settings(items=30, heavy=0, credentials_last=last)) as sandbox:
         ended = await statistics(sandbox, tmp_path / "h", SMALL.stats_credentials)

@@ -144,7 +144,7 @@ def forget_the_other_machine(path: Path) -> None:
         db.execute("UPDATE runs SET host = ?, machine = ?, began = '0'", (here.host, here.machine))
 
 
-@pytest.mark.parametrize("name", ["ledger-10", "ledger-10-killed"])
+@pytest.mark.parametrize("name", ["ledger-10-killed", pytest.param("ledger-10", marks=pytest.mark.nightly)])
 async def test_a_run_goes_on_with_it(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "harvest"
     folder.mkdir()

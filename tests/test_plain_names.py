@@ -81,7 +81,7 @@ async def test_each_new_version_leaves_the_replaced_file_under_its_id(tmp_path: 
         item_id = next(each for each in world.public_ids if world.trait(each) == "")
         words = ("run", "--item", item_id, "-o", tmp_path, *at(sandbox))
         expected = {}
-        for _ in range(4):
+        for _ in range(3):
             assert (await harvester(*words)).status == 0
             file = world.files(item_id)[0]
             stem, _, suffix = file["name"].rpartition(".")
