@@ -24,7 +24,7 @@ from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.reader import Reader
 from harvester.sandbox import Sandbox, Settings
-from tests.support.program import at, config, harvester, started
+from tests.support.program import at, config, environment, harvester, started
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +52,8 @@ async def each(folder: Path) -> list[tuple[str, int, str]]:
     nowhere = ("--search", "survey", "--api", "http://127.0.0.1:9", "--attempts", "1")
     ends = []
     for command in COMMANDS:
-        ended = await harvester(command, "-o", folder, *(nowhere if command in {"plan", "run"} else ()))
+        words = (command, "-o", folder, *(nowhere if command in {"plan", "run"} else ()))
+        ended = await harvester(*words, env=environment(HARVESTER_RETRY_OUTAGE_TIMEOUT="0.1"))
         ends.append((command, ended.status, ended.err))
     return ends
 
@@ -131,7 +132,9 @@ def flipped(path: Path, chance: random.Random) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(1, 6))]
+)
 async def test_flipped_bytes_are_never_a_defect(seed: int, folder: Path) -> None:
     flipped(folder / NAME, random.Random(seed))
     for command, status, err in await each(folder):
@@ -196,7 +199,7 @@ def test_a_pipe_in_place_of_a_lease_file_does_not_block(folder: Path) -> None:
         Ledger(folder).open()
 
 
-QUICK = RunHooks(timing=Timing(watch_seconds=1.0))
+QUICK = RunHooks(timing=Timing(watch_seconds=0.3))
 """Where no row tells who is at work, the files are watched."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,7 @@ from tests.support.truth import assert_complete
 pytestmark = pytest.mark.anyio
 
 KILLED = -9
-WORLD = Settings(items=30, heavy=1)
+WORLD = Settings(items=7, heavy=0)
 FIRST_RUN = [
     ("lease: taken", 0),
     ("ledger: before a commit", 0),
@@ -90,7 +92,7 @@ async def test_a_first_run_that_is_killed_is_completed_by_the_next(
     point: str, passes: int, tmp_path: Path
 ) -> None:
     async with Sandbox(WORLD) as sandbox:
-        run = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
+        run = ("run", "--search", "survey", "--downloads", "2", "-o", tmp_path, *at(sandbox))
         moments: list[Recorded] = []
         for _ in range(2):  # the second one is killed while it completes the first
             ended = await harvester(*run, env=environment(**{VARIABLE: f"{point}:{passes}"}))
@@ -106,12 +108,13 @@ async def test_a_first_run_that_is_killed_is_completed_by_the_next(
 
 
 async def test_a_segmented_download_survives_a_kill(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=20, heavy=1, heavy_size=80_000_000, connection_rate=7e6)) as sandbox:
+    async with Sandbox(Settings(items=20, heavy=1, heavy_size=68_000_000, connection_rate=10e6)) as sandbox:
         (item,) = sandbox.world.with_trait("heavy")
         run = ("run", "--item", item, "-o", tmp_path, *at(sandbox))
         await killed_at("segment: appended", *run)
         fetched = sum(path.stat().st_size for path in (tmp_path / ".partial").glob("*.part"))
         assert fetched > 8_000_000
+        sandbox.settings = replace(sandbox.settings, connection_rate=inf)
         ended = await harvester(*run)
         assert ended.status == 0, ended.err
         assert_complete(tmp_path, sandbox, [item])

@@ -59,8 +59,9 @@ class Storage:
         body = self.content[begin:end]
         await response.prepare(request)
         await response.write(body[: self.cut_after])
+        is_cut = len(body) > self.cut_after
         self.on_answer()
-        if len(body) > self.cut_after and request.transport is not None:
+        if is_cut and request.transport is not None:
             request.transport.close()
         return response
 

@@ -12,7 +12,9 @@ import pytest
 
 from harvester.jobs.harvest import harvest
 from harvester.jobs.prune import prune, removable
+from harvester.jobs.services import RunHooks
 from harvester.jobs.verify import verify
+from harvester.ledger.database.heartbeat import Timing
 from harvester.sandbox import Sandbox, Settings
 from harvester.storage.trash_mover import Pruner
 from tests.support.leftovers import EDITED, WITHDRAWN, config_of, harvest_with_leftovers, here, run_words
@@ -192,14 +194,15 @@ async def test_a_prune_killed_before_it_recorded_its_moves_is_completed_by_the_n
     some = sorted(path for path in old if str(WITHDRAWN) in path)
     assert Pruner(tmp_path, DAY).prune(some, set(some)).removed == tuple(some)
     sandbox.world.restore(WITHDRAWN)
-    assert (await harvest(config)).exit_status == 0
+    quick = RunHooks(timing=Timing(watch_seconds=0.3))  # nothing tells who is at work: it is watched
+    assert (await harvest(config, hooks=quick)).exit_status == 0
     assert here(tmp_path) == belongs | old, "what the ledger thought to be here has come again"
     assert in_trash(tmp_path).keys() == set(some)
     assert (await verify(config)).damaged == ()
 
 
 async def test_a_kill_during_a_prune_loses_nothing(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
         item_id = max(sandbox.world.public_ids, key=lambda each: len(sandbox.world.files(each)))
         words = ("run", "--item", item_id, "-o", tmp_path, *at(sandbox))
         assert (await harvester(*words)).status == 0

@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import chain, repeat
 from typing import Any
 
@@ -181,10 +181,14 @@ def _gzipped(begin: bytes, again: bytes, end: bytes) -> Answer:
 
 @lru_cache(maxsize=4)
 def _repeated(begin: bytes, again: bytes, end: bytes) -> bytes:
-    packing = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    block = again * (MB // len(again))
-    packed = [packing.compress(begin), *(packing.compress(block) for _ in range(BLOATED_SIZE // MB))]
-    return b"".join([*packed, packing.compress(end), packing.flush()])
+    """Compress a long text, its repeated part once: after a full flush the same part gives the same bytes."""
+    packing = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    block, times = again * (MB // len(again)), BLOATED_SIZE // MB
+    head = _GZIP_HEADER + packing.compress(begin) + packing.flush(zlib.Z_FULL_FLUSH)
+    packed = packing.compress(block) + packing.flush(zlib.Z_FULL_FLUSH)
+    crc = reduce(lambda before, part: zlib.crc32(part, before), [begin, *repeat(block, times), end], 0)
+    sums = struct.pack("<II", crc, len(begin) + len(block) * times + len(end))
+    return b"".join([head, packed * times, packing.compress(end), packing.flush(), sums])
 
 
 def _bytes_answer(length: int, chunks: Iterable[bytes]) -> Answer:

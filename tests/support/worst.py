@@ -60,12 +60,15 @@ WORST: Mapping[str, Answer] = {
 async def peak(answer: Answer, folder: Path, command: str = "run") -> tuple[int, int]:
     """Let the program meet an answer; return its exit status and the bytes of memory that it took."""
     async with Sandbox(Settings(**{"items": 60, "heavy": 0, **answer.settings})) as sandbox:
-        words = [command, *answer.words, "--tasks", "metadata,stats", "-o", str(folder), *at(sandbox)]
-        if command != "run":
-            words = [command, "-o", str(folder)]
-        done = await anyio.run_process(
-            [sys.executable, "-c", PEAK, sys.executable, "-m", "harvester", *words], env=environment()
-        )
+        words = (command, *answer.words, "--tasks", "metadata,stats", *at(sandbox))
+        return await peak_of(*(words if command == "run" else (command,)), "-o", folder)
+
+
+async def peak_of(*words: object) -> tuple[int, int]:
+    """Run the program in a new process; return its exit status and the bytes of memory that it took."""
+    done = await anyio.run_process(
+        [sys.executable, "-c", PEAK, sys.executable, "-m", "harvester", *map(str, words)], env=environment()
+    )
     status, taken = map(int, done.stdout.split()[-2:])
     return status, taken
 
