@@ -7,7 +7,7 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -383,7 +383,7 @@ class Storage:
         return reply
 
     async def send(self, response: web.StreamResponse, body: bytes) -> None:
-        began, step = time.monotonic(), 10_000
+        began, step = time.monotonic(), 15_000
         rate = self.first_rate if self.first_rate and len(self.asked) == 1 else self.connection_rate
         for place in range(0, len(body), step):
             part = body[place : place + step]
@@ -436,6 +436,21 @@ def pieces_in(folder: Path) -> list[Path]:
     return sorted((folder / ".partial").glob("*@*.part"))
 
 
+async def side_by_side(cases: Iterable[str], claim: Callable[[str], Awaitable[None]]) -> None:
+    """Check a claim for all cases at once, for each waits most of the time; a failure names its case."""
+
+    async def one(case: str) -> None:
+        try:
+            await claim(case)
+        except Exception as fault:
+            fault.add_note(f"case: {case}")
+            raise
+
+    async with anyio.create_task_group() as group:
+        for case in cases:
+            group.start_soon(one, case)
+
+
 def spans(asked: list[str]) -> list[tuple[int, int | None]]:
     found = [re.fullmatch(r"bytes=(\d+)-(\d*)", each) for each in asked if each]
     return [(int(each[1]), int(each[2]) + 1 if each[2] else None) for each in found if each]
@@ -461,32 +476,39 @@ def uneven(size: int, twist: Callable[[Reply], None] = lambda _: None) -> Storag
 
 
 async def test_a_connection_that_has_fetched_its_range_is_replaced(tmp_path: Path) -> None:
-    taken: list[float] = []
-    for policy in (replace(QUICK, replace_seconds=60), QUICK):
-        storage = uneven(9 * MB)
-        async with downloads(storage, tmp_path, policy) as made:
+    policies = {"never": replace(QUICK, replace_seconds=60), "replaced": QUICK}
+    storages = {name: uneven(9 * MB) for name in policies}
+    taken: dict[str, float] = {}
+
+    async def fetch(name: str) -> None:
+        folder = tmp_path / name
+        folder.mkdir()
+        async with downloads(storages[name], folder, policies[name]) as made:
             began = time.monotonic()
-            await made.fetch(storage, file_id=len(taken))
-            taken.append(time.monotonic() - began)
-            assert storage.most_open <= 4
+            await made.fetch(storages[name])
+            taken[name] = time.monotonic() - began
+            assert storages[name].most_open <= 4
             assert made.client.traffic.errors["files"] == 0
-    assert taken[1] < 0.9 * taken[0], "and so it is faster"
+
+    await side_by_side(policies, fetch)
+    assert taken["replaced"] < 0.9 * taken["never"], "and so it is faster"
+    storage = storages["replaced"]
     assert len(storage.asked) <= 12, "each part is half of what was missing, down to what is worth a request"
     assert storage.sent < 10 * MB
 
 
 async def test_the_first_cut_connection_is_replaced_and_the_second_is_not(tmp_path: Path) -> None:
-    cuts = [1_200_000, 300_000]
+    cuts = [800_000, 200_000]
 
     def twist(reply: Reply) -> None:
         if cuts:
             reply.cut_after = cuts.pop(0)
 
-    storage = Storage(content(6 * MB), twist=twist)
+    storage = Storage(content(4 * MB), twist=twist)
     async with downloads(storage, tmp_path, replace(QUICK, connections_per_file=2), attempts=1) as made:
         await made.fetch(storage)
         begins = [begin for begin, _ in spans(storage.asked)]
-        assert begins == [begins[0], begins[0] + 1_200_000, begins[0] + 1_500_000]
+        assert begins == [begins[0], begins[0] + 800_000, begins[0] + 1_000_000]
         assert made.client.traffic.errors["files"] == 2
 
 
@@ -509,39 +531,45 @@ async def test_a_host_that_stops_serving_ranges_gets_no_replacement(tmp_path: Pa
 
 
 async def test_with_a_shared_bandwidth_limit_one_connection_is_left(tmp_path: Path) -> None:
-    # Windows of a second, and a gain of half as much again: a machine that is busy with other tests holds
+    # Long windows, and a gain of half as much again: a machine that is busy with other tests holds
     # the server up for tens of milliseconds, which must not look like what a second connection brings.
-    policy = replace(QUICK, settle_seconds=1.0, min_gain=1.5)
-    storage = Storage(content(6 * MB), connection_rate=float("inf"), total_rate=1.0 * MB)
+    policy = replace(QUICK, settle_seconds=0.8, min_gain=1.5)
+    storage = Storage(content(4_500_000), connection_rate=float("inf"), total_rate=1.0 * MB)
     async with downloads(storage, tmp_path, policy) as made:
         await made.fetch(storage)
         assert storage.most_open == 2
         assert len(storage.asked) == 3, (
             "one, the one that was not worth it, and the rest of what that one left"
         )
-        assert storage.sent < 6 * MB + MB // 2
+        assert storage.sent < 5 * MB
         storage.asked.clear()
+        storage.content = content(2_800_000)  # a second is left when its rate is known
         await made.fetch(storage, file_id=2)
         assert storage.asked == [""], "it is known now"
 
 
 async def test_a_server_without_ranges_is_requested_once(tmp_path: Path) -> None:
-    storage = Storage(content(3 * MB), has_ranges=False)
+    storage = Storage(content(2 * MB), has_ranges=False)
     async with downloads(storage, tmp_path) as made:
         await made.fetch(storage)
         assert storage.asked == [""]
 
 
-@pytest.mark.parametrize(
-    "policy",
-    [replace(QUICK, connections=1), replace(QUICK, min_size=99 * MB), replace(QUICK, worth_seconds=60)],
-    ids=["none is free", "a small file", "soon here"],
-)
-async def test_any_other_file_uses_one_connection(policy: SegmentPolicy, tmp_path: Path) -> None:
-    storage = Storage(content(2 * MB))
-    async with downloads(storage, tmp_path, policy) as made:
-        await made.fetch(storage)
-        assert storage.asked == [""]
+async def test_any_other_file_uses_one_connection(tmp_path: Path) -> None:
+    policies = {
+        "none is free": replace(QUICK, connections=1),
+        "a small file": replace(QUICK, min_size=99 * MB),
+        "soon here": replace(QUICK, worth_seconds=60),
+    }
+
+    async def claim(case: str) -> None:
+        storage, folder = Storage(content(2 * MB)), tmp_path / case
+        folder.mkdir()
+        async with downloads(storage, folder, policies[case]) as made:
+            await made.fetch(storage)
+            assert storage.asked == [""]
+
+    await side_by_side(policies, claim)
 
 
 async def test_without_space_for_two_copies_of_a_segment_a_file_uses_one_connection(tmp_path: Path) -> None:
@@ -575,18 +603,22 @@ def other_etag(reply: Reply) -> None:
     reply.headers["ETag"] = '"two"'
 
 
-@pytest.mark.parametrize("twist", [whole, other_part, other_total, other_etag])
-async def test_a_route_with_mismatching_ranges_is_not_requested_for_ranges_again(
-    twist: Callable[[Reply], None], tmp_path: Path
-) -> None:
-    storage = Storage(content(2 * MB), twist=twist)
-    async with downloads(storage, tmp_path) as made:
-        await made.fetch(storage)
-        assert len(storage.asked) == 2
-        assert made.client.traffic.errors["files"] == 1
-        storage.asked.clear()
-        await made.fetch(storage, file_id=2)
-        assert storage.asked == [""]
+TWISTS = {each.__name__: each for each in (whole, other_part, other_total, other_etag)}
+
+
+async def test_a_route_with_mismatching_ranges_is_not_requested_for_ranges_again(tmp_path: Path) -> None:
+    async def claim(case: str) -> None:
+        storage, folder = Storage(content(2 * MB), twist=TWISTS[case]), tmp_path / case
+        folder.mkdir()
+        async with downloads(storage, folder) as made:
+            await made.fetch(storage)
+            assert len(storage.asked) == 2
+            assert made.client.traffic.errors["files"] == 1
+            storage.asked.clear()
+            await made.fetch(storage, file_id=2)
+            assert storage.asked == [""]
+
+    await side_by_side(TWISTS, claim)
 
 
 def status(number: int, **headers: str) -> Callable[[Reply], None]:
@@ -596,14 +628,16 @@ def status(number: int, **headers: str) -> Callable[[Reply], None]:
     return twist
 
 
-@pytest.mark.parametrize("number", [202, 403, 404, 416, 429, 500])
-async def test_an_error_of_an_additional_connection_does_not_fail_the_file(
-    number: int, tmp_path: Path
-) -> None:
-    storage = Storage(content(2 * MB), twist=status(number, **{"Retry-After": "0"}))
-    async with downloads(storage, tmp_path, attempts=1) as made:
-        await made.fetch(storage)
-        assert len(storage.asked) <= 3, "two without luck are enough"
+async def test_an_error_of_an_additional_connection_does_not_fail_the_file(tmp_path: Path) -> None:
+    async def claim(number: str) -> None:
+        storage = Storage(content(2 * MB), twist=status(int(number), **{"Retry-After": "0"}))
+        folder = tmp_path / number
+        folder.mkdir()
+        async with downloads(storage, folder, attempts=1) as made:
+            await made.fetch(storage)
+            assert 2 <= len(storage.asked) <= 3, "two without luck are enough"
+
+    await side_by_side(["202", "403", "404", "416", "429", "500"], claim)
 
 
 async def test_a_cut_segment_is_kept_and_the_rest_requested(tmp_path: Path) -> None:
@@ -614,15 +648,15 @@ async def test_a_cut_segment_is_kept_and_the_rest_requested(tmp_path: Path) -> N
             cut.append(reply.begin)
             reply.cut_after = 400_000
 
-    storage = Storage(content(6 * MB), twist=twist)
+    storage = Storage(content(4 * MB), twist=twist)
     async with downloads(storage, tmp_path, attempts=1) as made:
         await made.fetch(storage)
         assert any(begin == cut[0] + 400_000 for begin, _ in spans(storage.asked)), storage.asked
-        assert storage.sent < 6 * MB + MB // 2
+        assert storage.sent < 4 * MB + MB // 2
 
 
 async def test_a_cut_of_the_first_connection_keeps_the_segments_of_the_others(tmp_path: Path) -> None:
-    storage = Storage(content(6 * MB))
+    storage = Storage(content(5 * MB))
     original, cut = storage.send, anyio.Event()
 
     async def send(response: web.StreamResponse, body: bytes) -> None:
@@ -635,9 +669,9 @@ async def test_a_cut_of_the_first_connection_keeps_the_segments_of_the_others(tm
     storage.send = send  # type: ignore[method-assign]  # a storage of its own kind
     async with downloads(storage, tmp_path, attempts=2) as made:
         await made.fetch(storage)
-        again = [begin for begin, _ in spans(storage.asked) if 1_000_000 < begin < 3_000_000]
+        again = [begin for begin, _ in spans(storage.asked) if 1_000_000 < begin < 2_000_000]
         assert again, "it goes on where the first one was cut"
-        assert storage.sent < 7 * MB
+        assert storage.sent < 6 * MB
 
 
 async def test_corrupt_bytes_in_a_segment_discard_the_whole_file(tmp_path: Path) -> None:
@@ -648,15 +682,16 @@ async def test_corrupt_bytes_in_a_segment_discard_the_whole_file(tmp_path: Path)
             spoilt.append(reply.begin)
             reply.body = bytes(len(reply.body))
 
-    storage = Storage(content(4 * MB), twist=twist)
+    storage = Storage(content(2 * MB), twist=twist)
     async with downloads(storage, tmp_path, attempts=2) as made:
         await made.fetch(storage)
+        assert spoilt
         assert storage.asked.count("") == 2, "fetched again, as a whole"
         assert made.client.traffic.errors["files"] == 2, "of them the api's, which does not know the file"
 
 
 async def test_after_wrong_bytes_over_several_connections_the_next_try_uses_one(tmp_path: Path) -> None:
-    storage = Storage(content(4 * MB), twist=lambda reply: setattr(reply, "body", bytes(len(reply.body))))
+    storage = Storage(content(2 * MB), twist=lambda reply: setattr(reply, "body", bytes(len(reply.body))))
     async with downloads(storage, tmp_path, attempts=2) as made:
         await made.fetch(storage)
     assert len(storage.asked) > 2
@@ -693,14 +728,15 @@ async def test_a_range_shorter_than_requested_is_used_and_continued(tmp_path: Pa
 
 async def test_a_file_that_changes_during_the_download_is_restarted(tmp_path: Path) -> None:
     """The first connection is cut, and what it goes on with is another version: so are all pieces."""
-    storage = Storage(content(5 * MB))
-    new = random.Random(99).randbytes(5 * MB)
+    storage = Storage(content(3_500_000))
+    new = random.Random(99).randbytes(3_500_000)
     original, done = storage.send, anyio.Event()
 
     async def send(response: web.StreamResponse, body: bytes) -> None:
         if done.is_set() or len(body) < len(storage.content):
             return await original(response, body)
         await original(response, body[:1_500_000])
+        assert spans(storage.asked), "another one is at it"
         done.set()
         storage.content, storage.etag = new, '"two"'
         raise ConnectionResetError
@@ -717,9 +753,9 @@ async def test_a_file_that_changes_during_the_download_is_restarted(tmp_path: Pa
 
 
 async def test_the_bytes_of_an_interrupted_download_are_not_requested_again(tmp_path: Path) -> None:
-    storage = Storage(content(12 * MB))
+    storage = Storage(content(8 * MB))
     async with downloads(storage, tmp_path) as made:
-        with anyio.move_on_after(1.8):
+        with anyio.move_on_after(1.4):
             await made.fetch(storage)
         held = {piece: piece.stat().st_size for piece in pieces_in(tmp_path)}
         assert sum(held.values()) > MB // 2
@@ -729,15 +765,15 @@ async def test_the_bytes_of_an_interrupted_download_are_not_requested_again(tmp_
         assert storage.sent - sum(size for _, size in here) < MB // 2
         storage.asked.clear()
         await made.fetch(storage)
-        assert storage.sent < 12 * MB + MB
+        assert storage.sent < 8 * MB + MB
         for begin, end in spans(storage.asked):
             for at, size in here:
                 assert not at <= begin < at + size, "it is here"
-                assert not begin < at < (end or 12 * MB), "somebody else has that"
+                assert not begin < at < (end or 8 * MB), "somebody else has that"
 
 
 async def test_a_queued_file_has_priority_over_an_additional_connection(tmp_path: Path) -> None:
-    storage = Storage(content(5 * MB))
+    storage = Storage(content(3 * MB))
     async with downloads(storage, tmp_path, replace(QUICK, connections=2)) as made:
 
         async def one(file_id: int) -> None:
@@ -759,7 +795,7 @@ async def test_a_queued_file_has_priority_over_an_additional_connection(tmp_path
 
 async def test_small_files_do_not_make_a_big_one_reconnect_repeatedly(tmp_path: Path) -> None:
     """Between two of them a connection is free, for a moment only."""
-    storage, small = Storage(content(8 * MB)), Storage(content(50_000))
+    storage, small = Storage(content(6 * MB)), Storage(content(50_000))
     async with (
         downloads(storage, tmp_path, replace(QUICK, connections=2)) as made,
         served(small.handle) as at,
@@ -770,11 +806,11 @@ async def test_small_files_do_not_make_a_big_one_reconnect_repeatedly(tmp_path: 
             group.start_soon(made.fetch, storage)
             await until(lambda: (storage.open, len(storage.asked)) == (2, 2))
             began = time.monotonic()
-            for number in range(30):
+            for number in range(20):
                 await beside.fetch(small, file_id=number)
                 await anyio.sleep(0.03)
             tries = (time.monotonic() - began) / (2 * QUICK.settle_seconds)
-            assert len(storage.asked) <= 4 + tries < 30
+            assert len(storage.asked) <= 4 + tries < 20
 
 
 async def from_sandbox(settings: Settings, folder: Path) -> Sandbox:
@@ -803,7 +839,7 @@ async def test_each_range_is_requested_from_figshares_address(tmp_path: Path) ->
     assert len(sandbox.requests_to("files")) == len(sandbox.requests_to("storage")) >= 4
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in (1, 2, 3))])
 async def test_a_file_is_correct_after_random_network_errors(seed: int, tmp_path: Path) -> None:
     faults = dict.fromkeys(FAULTS.keys() - {each for each in FAULTS if each.startswith("always-")}, 0.03)
     settings = Settings(

@@ -32,6 +32,7 @@ from harvester.ledger.reader import Reader
 from harvester.models import ItemId, ItemKey, ItemRef, Page, TaskResult, Totals, Usage, UsageCount, WorkState
 from harvester.sandbox import Sandbox, Settings
 from tests.support.http import client, served
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +46,7 @@ HEADERS = {
     "versions.csv": "item_id,version,doi,files,bytes,folder",
 }
 SPANS = {
-    "day": (date(2015, 11, 20), date(2018, 2, 3)),
+    "day": (date(2015, 12, 20), date(2017, 1, 10)),
     "month": (date(2015, 1, 15), date(2019, 3, 10)),
     "year": (date(2014, 5, 1), date(2026, 8, 2)),
     "total": (date(2015, 1, 1), date(2017, 12, 31)),
@@ -409,12 +410,23 @@ async def test_a_partial_timeline_is_not_saved_and_the_next_run_retries_it(tmp_p
 
 async def test_another_span_is_requested_once_and_keeps_other_days(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
-        ids = a_few(sandbox)
+        ids = a_few(sandbox)[1:]
         tasks = {"tasks": ["timeline", "breakdown"]}
         wide = config(sandbox, tmp_path, ids, {**tasks, **of_span("month")})
         assert (await harvest(wide)).exit_status == 0
-        days = config(sandbox, tmp_path, ids, {**tasks, **of_span("day")})
+        days = config(
+            sandbox,
+            tmp_path,
+            ids,
+            {
+                **tasks,
+                "stats.granularity": "day",
+                "stats.since": date(2016, 1, 20),
+                "stats.until": date(2016, 3, 10),
+            },
+        )
         assert (await harvest(days)).exit_status == 0
+        assert truth(sandbox, ids, days.stats)
         asked = len(sandbox.requests)
         assert (await harvest(days)).exit_status == 0
         assert len(sandbox.requests) == asked, "it is done: only a refresh asks again"
@@ -466,8 +478,8 @@ async def test_counters_that_are_here_are_not_replaced_by_none(doubt: str, tmp_p
     refresh = frozenset(tasks)
     async with Sandbox(Settings(items=10, heavy=0)) as sandbox:
         ids = [key for key in sandbox.world.public_ids if (sandbox.world.totals(key) or {}).get("views")][:2]
-        more = {"tasks": list(tasks), "retry.attempts": 2, **of_span("year")}
-        told = config(sandbox, tmp_path, ids, more)
+        span = {"stats.granularity": "year", "stats.since": date(2014, 5, 1), "stats.until": date(2018, 8, 2)}
+        told = config(sandbox, tmp_path, ids, {"tasks": list(tasks), "retry.attempts": 2, **span})
         sandbox.doubts.begin(doubt, 1 if doubt not in {"stats-empty", "stats-zero"} else 0)
         assert (await harvest(told)).exit_status == 0, "on a first run too"
         tables = ("stats.csv", "stats_timeline.csv", "stats_breakdown.csv")
@@ -667,10 +679,14 @@ def test_an_institution_is_one_word_of_an_address(name: str) -> None:
 async def test_a_run_that_is_stopped_leaves_no_half_timeline(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, heavy=0, latency=0.02)) as sandbox:
         ids = sandbox.world.public_ids[:8]
-        more = {"tasks": ["timeline"], "concurrency.workers": 2, **of_span("day")}
+        more = {"tasks": ["timeline"], "concurrency.workers": 2, **of_span("month")}
         told = config(sandbox, tmp_path, ids, more)
-        with anyio.move_on_after(0.3):
-            await harvest(told)
+        each = requests_per_item("timeline", told.stats, date.max)
+        assert each > 2
+        async with anyio.create_task_group() as group:
+            group.start_soon(harvest, told)
+            await until(lambda: len(sandbox.requests_to("stats")) > 2 * each)
+            group.cancel_scope.cancel()
         with Reader(tmp_path) as reader:
             done = reader.counts()["work"]["timeline"].get("done", 0)
             here = {item_id for item_id, *_ in reader.usage_counts(by_country=False)}

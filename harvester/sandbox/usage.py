@@ -6,7 +6,8 @@ The counts of each place repeat every week, so the count of any period is the di
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 
 from harvester.sandbox.dates import written
@@ -38,8 +39,9 @@ def longest(granularity: str, start: date, end: date) -> date:
 
 def timeline(item: Item, counter: str, granularity: str, start: date, end: date) -> dict[str, int]:
     """Return the counts of an item by period; a period at the edge counts the days within the window."""
+    published = _published(item)
     return {
-        key.isoformat(): sum(_count(item, counter, place, first, last) for place in range(len(_PLACES)))
+        key.isoformat(): sum(_counts(item.number, counter, max(first, published), last))
         for key, first, last in _periods(granularity, start, end)
     }
 
@@ -48,17 +50,18 @@ def breakdown(
     item: Item, counter: str, granularity: str, start: date, end: date
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Return the same by country and city, without zeros."""
+    published = _published(item)
     found = {
-        key.isoformat(): _by_country(item, counter, first, last)
+        key.isoformat(): _by_country(_counts(item.number, counter, max(first, published), last))
         for key, first, last in _periods(granularity, start, end)
     }
     return {key: countries for key, countries in found.items() if countries}
 
 
-def _by_country(item: Item, counter: str, first: date, last: date) -> dict[str, dict[str, int]]:
+def _by_country(counts: Iterable[int]) -> dict[str, dict[str, int]]:
     countries: dict[str, dict[str, int]] = {}
-    for place, (country, city) in enumerate(_PLACES):
-        if number := _count(item, counter, place, first, last):
+    for (country, city), number in zip(_PLACES, counts, strict=True):
+        if number:
             cities = countries.setdefault(country, {})
             cities[city] = number
             cities["total"] = cities.get("total", 0) + number
@@ -87,13 +90,20 @@ def _period(granularity: str, day: date, end: date) -> tuple[date, date]:
     return day, end + timedelta(days=1)
 
 
-def _count(item: Item, counter: str, place: int, first: date, last: date) -> int:
-    published = date.fromisoformat(written(item.published_seconds)[:10])
-    begin, behind = max(first, published).toordinal(), last.toordinal() + 1
-    if begin >= behind:
-        return 0
-    shift = item.number + 3 * place + COUNTERS[counter]
-    return COUNTERS[counter] * (_until(shift + behind) - _until(shift + begin))
+def _published(item: Item) -> date:
+    return date.fromisoformat(written(item.published_seconds)[:10])
+
+
+def _counts(number: int, counter: str, first: date, last: date) -> tuple[int, ...]:
+    """Return the counts of an item in each place; `number`: the item's."""
+    weight, begin = COUNTERS[counter], first.toordinal()
+    return _of_weekday((number + weight + begin) % 7, max(0, last.toordinal() + 1 - begin), weight)
+
+
+@functools.lru_cache(maxsize=4096)
+def _of_weekday(day: int, days: int, weight: int) -> tuple[int, ...]:
+    begins = [day + 3 * place for place in range(len(_PLACES))]
+    return tuple(weight * (_until(begin + days) - _until(begin)) for begin in begins)
 
 
 def _until(day: int) -> int:
