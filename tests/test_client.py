@@ -601,7 +601,11 @@ async def test_a_401_is_about_the_token_only_if_the_token_was_sent() -> None:
     async def refusing(_: web.Request) -> web.StreamResponse:
         return web.Response(status=401)
 
-    async with served(refusing) as address, client(address, token="s3cret", stats=address) as asked:
+    hours = Hours()
+    async with (
+        served(refusing) as address,
+        client(address, token="s3cret", stats=address, limits=hours.limiters(), clock=hours.clock) as asked,
+    ):
         with pytest.raises(Blocked):
             await asked.json("stats", "GET", address / "x", orjson.loads)
         with pytest.raises(TokenRejected):
@@ -612,10 +616,15 @@ async def test_a_429_in_an_odd_encoding_still_throttles() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(status=int(request.path[1:]), body=b"x", headers={"Content-Encoding": "br"})
 
-    async with served(answer) as address, client(address, attempts=1, stats=address) as asked:
+    hours = Hours()
+    async with (
+        served(answer) as address,
+        client(address, attempts=1, stats=address, limits=hours.limiters(), clock=hours.clock) as asked,
+    ):
         for status, kind in ((429, RateLimited), (403, Blocked), (404, UnprovenNotFound)):
             with pytest.raises(kind):
                 await asked.json("stats", "GET", address / str(status), orjson.loads)
+        assert hours.now > 1, "it paused"
 
 
 async def test_bytes_after_the_end_of_gzip_are_rejected() -> None:
@@ -962,9 +971,14 @@ async def test_a_long_retry_after_for_one_item_does_not_end_the_run(status: int)
     async def answer(_: web.Request) -> web.StreamResponse:
         return next(begins, web.json_response({"id": 1}))
 
-    async with served(answer) as address, client(address, slept=slept, stats=address) as asked:
+    hours = Hours()
+    async with (
+        served(answer) as address,
+        client(address, slept=slept, stats=address, limits=hours.limiters(), clock=hours.clock) as asked,
+    ):
         assert (await asked.json("stats", "GET", address / "x", number)).value == 1
     assert all(seconds <= 60 for seconds in slept)
+    assert hours.now <= 60
 
 
 async def test_cut_or_invalid_gzip_is_requested_again() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -113,3 +114,10 @@ class Hours:
     async def sleep(self, seconds: float) -> None:
         assert seconds > 0
         self.now += seconds
+
+    def limiters(self) -> dict[str, Limiter]:
+        """Limiters without a rate, whose pauses pass under this clock."""
+        return {
+            name: Limiter(name, math.inf, longest_pause=MAX_WAIT, clock=self.clock, sleep=self.sleep)
+            for name in SERVICES
+        }
