@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +30,20 @@ MEMORY = "/dev/shm"
 if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2 << 30:
     os.environ["TMPDIR"] = MEMORY
     tempfile.tempdir = None
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """
+    In a run of several processes, import a share of the test modules first.
+
+    So each process compiles its share only, and finds the others compiled when it collects.
+    """
+    worker: dict[str, Any] = getattr(session.config, "workerinput", {})
+    if worker and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        names = sorted(path.stem for path in Path(__file__).parent.glob("test_*.py"))
+        for name in names[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
+            with contextlib.suppress(Exception):  # collecting reports it
+                import_module(f"tests.{name}")
 
 
 @pytest.fixture
