@@ -2,9 +2,10 @@
 The matrix of doubts: answers that say less than the truth, and exactly what a harvest makes of each.
 
 Every kind is played once for each address and for ever, to a folder's first run and to a later one, with and
-without `--prune --yes`, over real sockets and as the command line; `make test` plays each at least for ever
-and with `--prune --yes`. What holds in every cell besides: nothing that figshare had at the time of a clean
-run is lost, a run that is not whole prunes nothing, and the first run after the bad hour ends with the truth.
+without `--prune --yes`, over real sockets; with it, as the command line. `make test` plays each at least for
+ever and with `--prune --yes`. What holds in every cell besides: nothing that figshare had at the time of a
+clean run is lost, a run that is not whole prunes nothing, and the first run after the bad hour ends with the
+truth.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ import pytest
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.doubts import DOUBTS
 from harvester.sandbox.settings import FOR_EVER
-from tests.support.forked import harvester
-from tests.support.program import Ended, at, environment, harvested
+from tests.support.program import Ended, at, environment, harvested, harvester
 from tests.support.truth import assert_records, assert_stats, rows
 
 pytestmark = pytest.mark.anyio
@@ -207,22 +207,12 @@ class Folder:
     sandbox: Sandbox
     scenario: Scenario
     ever: set[str] = field(default_factory=set)
-    runs: int = 0
-
-    async def run_clean(self) -> Ended:
-        """Run in this process while nothing is in doubt."""
-        return await harvested(*self._words, env=environment(**QUICKLY))
-
-    @property
-    def _words(self) -> tuple[object, ...]:
-        return ("run", *self.scenario.words, "-o", self.path, *at(self.sandbox))
 
     async def run(self, *more: str) -> Ended:
-        self.runs += 1
-        words = (*self._words, *more)
-        lasts = LASTING in self.scenario.doubts.values()
-        told = self.path.with_name(f"told {self.runs}")
-        return await harvester(*words, output=told, **(BRIEFLY if lasts else QUICKLY))
+        """Run; with `--prune` as a program, else in this process."""
+        words = ("run", *self.scenario.words, "-o", self.path, *at(self.sandbox), *more)
+        env = environment(**(BRIEFLY if LASTING in self.scenario.doubts.values() else QUICKLY))
+        return await (harvester if "--prune" in more else harvested)(*words, env=env)
 
     async def refresh(self, *more: str) -> Ended:
         """Run, and ask for everything again."""
@@ -272,7 +262,7 @@ class Folder:
             with pytest.raises(AssertionError):
                 self.assert_truth()
             expected = dict.fromkeys(expected, WHOLE)
-        assert found == expected, f"{time}, {form}\n{ended.out}"
+        assert found == expected, f"{time}, {form}\n{ended.out}{ended.err}"
 
     def assert_truth(self) -> None:
         """The folder holds what the world has now, and, here or in the trash, what it ever had."""
@@ -330,7 +320,7 @@ async def test_each_doubtful_answer_has_the_documented_effect(
         assert folder.sums(".trash") == set(), "nothing of a first run can be removed"
         sandbox.doubts.end()
         if not scenario.is_whole("first", form):
-            assert (await folder.run_clean()).status == 0
+            assert (await folder.run()).status == 0
         folder.assert_truth()
 
         folder.edit()
@@ -340,5 +330,5 @@ async def test_each_doubtful_answer_has_the_documented_effect(
         sandbox.doubts.end()
         removes = options == PRUNING and scenario.removed(form) != "nothing"
         assert bool(folder.sums(".trash")) == removes
-        assert (await folder.run_clean()).status == 0
+        assert (await folder.run()).status == 0
         folder.assert_truth()

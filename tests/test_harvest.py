@@ -47,7 +47,7 @@ async def test_several_queries_are_merged_and_an_id_met_twice_is_harvested_once(
         ":category: 'Digital Humanities' AND :tag: tag3",
     )
     words = [word for query in queries for word in ("--search", query)]
-    ended = await harvester("run", *words, "-o", tmp_path, *at(sandbox))
+    ended = await harvested("run", *words, "-o", tmp_path, *at(sandbox))
     assert ended.status == 0, ended.err
     listed = [item_id for query in queries for item_id in sandbox.world.search(query)]
     assert len(listed) > len(set(listed))
@@ -60,7 +60,7 @@ async def test_several_queries_are_merged_and_an_id_met_twice_is_harvested_once(
 
 async def test_the_account_gives_all_pages_drafts_and_private_files(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, private_items=11, page_cap=10, own_public=4)) as sandbox:
-        ended = await harvester("run", "--account", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
+        ended = await harvested("run", "--account", "--tasks", "metadata", "-o", tmp_path, *at(sandbox))
         assert ended.status == 0, ended.err
         ids = sandbox.world.account_ids
         assert_records(tmp_path, sandbox, sorted(ids), set(ids))
@@ -71,7 +71,7 @@ async def test_the_account_gives_all_pages_drafts_and_private_files(tmp_path: Pa
 
 
 async def test_an_account_with_all_three_tasks(sandbox: Sandbox, tmp_path: Path) -> None:
-    ended = await harvester("run", "--account", "-o", tmp_path, *at(sandbox))
+    ended = await harvested("run", "--account", "-o", tmp_path, *at(sandbox))
     assert ended.status == 0, ended.err
     ids = sandbox.world.account_ids
     assert_complete(tmp_path, sandbox, ids, private=ids)
@@ -87,7 +87,7 @@ async def test_a_group_and_the_groups_below_it(sandbox: Sandbox, tmp_path: Path)
     config = tmp_path / "harvest.toml"
     config.write_text('[[sources]]\nkind = "group"\nid = 11962\nsubgroups = true\n')
     words = ("run", "-c", config, "--tasks", "metadata", "-o", tmp_path / "tree")
-    ended = await harvester(*words, *at(sandbox))
+    ended = await harvested(*words, *at(sandbox))
     assert ended.status == 0, ended.err
     tree = [item_id for group in (11962, 11963, 11964) for item_id in world.group_items(group)]
     assert_records(tmp_path / "tree", sandbox, sorted(tree), set())
@@ -103,7 +103,7 @@ async def test_items_by_id_doi_and_address_from_everywhere(sandbox: Sandbox, tmp
         f"{dois[1]}\n\nhttps://figshare.com/articles/dataset/A_title/{ids[50]}\n"
     )
     words = ("--item", str(ids[0]), "--item", f"10.6084/m9.figshare.{ids[1]}", "--items", listed)
-    ended = await harvester("run", *words, "-o", tmp_path / "out", *at(sandbox))
+    ended = await harvested("run", *words, "-o", tmp_path / "out", *at(sandbox))
     assert ended.status == 0, ended.err
     assert_complete(
         tmp_path / "out", sandbox, [ids[0], ids[1], ids[2], by_institution[0], by_institution[1], ids[50]]
@@ -227,7 +227,7 @@ async def test_without_cursor_and_dates_a_listing_past_the_cap_is_reported_as_in
 ) -> None:
     async with Sandbox(Settings(items=50, heavy=0, page_cap=10, cap=20, cursors=False)) as sandbox:
         words = ("run", "--collection", "4000002", "--tasks", "stats", "-o", tmp_path, *at(sandbox))
-        ended = await harvester(*words)
+        ended = await harvested(*words)
         assert ended.status == 1
         (failure,) = rows(tmp_path / "failures.csv")
         assert failure["task"] == "listing"
@@ -239,7 +239,7 @@ async def test_every_file_of_an_item_is_fetched_also_after_the_first_ten(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     (many, *_), (ten, *_) = sandbox.world.with_trait("many files"), sandbox.world.with_trait("ten files")
-    ended = await harvester("run", "--item", str(many), "--item", str(ten), "-o", tmp_path, *at(sandbox))
+    ended = await harvested("run", "--item", str(many), "--item", str(ten), "-o", tmp_path, *at(sandbox))
     assert ended.status == 0, ended.err
     assert len(sandbox.world.files(many)) > 10
     assert_complete(tmp_path, sandbox, [many, ten])
@@ -249,7 +249,7 @@ async def test_a_second_run_requests_only_the_listings(sandbox: Sandbox, tmp_pat
     words = ("run", "--search", ":tag: tag1", "-o", tmp_path, *at(sandbox))
     assert (await harvested(*words)).status == 0
     before = len(sandbox.requests)
-    ended = await harvester(*words)
+    ended = await harvested(*words)
     assert ended.status == 0, ended.err
     assert [seen.path for seen in sandbox.requests[before:]] == ["/v2/articles/search"] * 3
     assert_complete(tmp_path, sandbox, sandbox.world.search(":tag: tag1"))
@@ -265,7 +265,7 @@ async def test_a_run_on_a_finished_harvest_fetches_what_changed(sandbox: Sandbox
     fresh = set(sandbox.world.search(":tag: tag1")) - set(ids)
     assert fresh
     before = len(sandbox.requests)
-    ended = await harvester(*words)
+    ended = await harvested(*words)
     assert ended.status == 0, ended.err
     asked = {
         seen.path
@@ -299,7 +299,7 @@ async def test_refresh_renews_the_statistics_alone(sandbox: Sandbox, tmp_path: P
     words = ("run", "--search", ":tag: tag2", "-o", tmp_path, *at(sandbox))
     assert (await harvested(*words)).status == 0
     before = len(sandbox.requests)
-    assert (await harvester(*words, "--refresh", "stats")).status == 0
+    assert (await harvested(*words, "--refresh", "stats")).status == 0
     asked = Counter(seen.service for seen in sandbox.requests[before:])
     assert asked == {"api": 3, "stats": 2 * len(sandbox.world.search(":tag: tag2"))}
 
@@ -368,7 +368,7 @@ async def test_a_resumed_download_requests_only_the_rest(tmp_path: Path) -> None
     ) as sandbox:
         (heavy, *_) = sandbox.world.with_trait("heavy")
         words = ("run", "--item", str(heavy), "-o", tmp_path, *at(sandbox))
-        ended = await harvester(*words, env=environment(HARVESTER_RETRY_MAX_WAIT="0.05"))
+        ended = await harvested(*words, env=environment(HARVESTER_RETRY_MAX_WAIT="0.05"))
         assert ended.status == 0, ended.err
         first, second = sandbox.requests_to("storage")
         assert "Range" not in first.headers
@@ -444,7 +444,7 @@ async def test_odd_but_allowed_settings(sandbox: Sandbox, tmp_path: Path) -> Non
     assert sandbox.requests_to("stats") == []
     assert_files(folder, sandbox, sorted(ids))
     assert rows(folder / "stats.csv") == []
-    ended = await harvester("run", "-c", config, *rates, "--tasks", "stats", "--workers", "1")
+    ended = await harvested("run", "-c", config, *rates, "--tasks", "stats", "--workers", "1")
     assert ended.status == 0, ended.err
     assert_complete(folder, sandbox, ids)
 

@@ -138,8 +138,10 @@ ODDITIES: Mapping[str, Oddity] = {
     "cut_after": Oddity(
         {"items": 4, "cut_after": 2000}, "attempts that bring bytes are not counted: the file arrives"
     ),
-    "stale_route": Oddity({"stale_route": "files"}, "wrong bytes by one route: the other is used"),
-    "slow_items": Oddity({"slow_items": 5, "slow_rate": 50_000}, "slow files come last"),
+    "stale_route": Oddity(
+        {"items": 6, "stale_route": "files"}, "wrong bytes by one route: the other is used"
+    ),
+    "slow_items": Oddity({"items": 7, "slow_items": 3, "slow_rate": 50_000}, "slow files come last"),
     "far_future": LISTED({"far_future": ("listings", "records")}, "an impossible date is ignored"),
 }
 """By the setting that plays it."""
