@@ -138,7 +138,7 @@ def test_a_schema_allows_no_key_that_it_does_not_name(name: str) -> None:
 
 
 async def test_a_complete_run(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=24, heavy=0)) as sandbox:
         words = ("--search", "survey", "-o", tmp_path, *at(sandbox))
         plan = check("plan", (await harvester("plan", *words, "--json")).out)
         assert plan["items_pending"] > 0
@@ -158,7 +158,7 @@ async def test_a_complete_run(tmp_path: Path) -> None:
 
 
 async def test_a_run_with_failures_withheld_files_and_versions(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=90, heavy=0, faults=FAULTS)) as sandbox:
+    async with Sandbox(Settings(items=34, seed=4, heavy=0, faults=FAULTS)) as sandbox:
         summary = await harvest(everything(sandbox, tmp_path))
         assert summary.exit_status == 1
         document = check_summary(tmp_path)
@@ -178,7 +178,7 @@ async def test_a_run_with_failures_withheld_files_and_versions(tmp_path: Path) -
 
 
 async def test_a_second_run_with_withdrawals_and_orphaned_files(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=40, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=16, heavy=0)) as sandbox:
         source = {"sources": [{"kind": "search", "query": "survey"}]}
         await harvest(everything(sandbox, tmp_path, **source))
         with Reader(tmp_path) as reader:
@@ -195,12 +195,12 @@ async def test_a_second_run_with_withdrawals_and_orphaned_files(tmp_path: Path) 
 
 
 async def test_a_run_that_is_interrupted_and_its_status_meanwhile(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=200)) as sandbox:
+    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox, rate="20"))
         async with started(words) as process:
             with anyio.fail_after(60):
-                while len(sandbox.requests_to("api")) < 10:
-                    await anyio.sleep(0.05)
+                while len(sandbox.requests_to("api")) < 5:
+                    await anyio.sleep(0.02)
             assert (await check_status(tmp_path))["last_run"]["state"] == "running"
             process.send_signal(signal.SIGINT)
             with anyio.fail_after(60):
@@ -250,7 +250,7 @@ async def test_progress_lines(tmp_path: Path) -> None:
         await show_lines(snapshot, every_seconds=0.02)
 
     try:
-        async with Sandbox(Settings(items=100, faults={"429": 0.1})) as sandbox:
+        async with Sandbox(Settings(items=12, heavy=0, latency=0.02, faults={"429": 0.1})) as sandbox:
             await harvest(config(sandbox, tmp_path), on_start=show)
     finally:
         logger.removeHandler(handler)
@@ -289,7 +289,7 @@ def at_place(document: Any, way: tuple[object, ...]) -> Any:
 
 
 async def test_an_unknown_key_is_rejected_at_any_place(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
+    async with Sandbox(Settings(items=12, heavy=0)) as sandbox:
         await harvest(everything(sandbox, tmp_path))
         words = ("--search", "survey", "-o", tmp_path, *at(sandbox))
         found = {

@@ -7,7 +7,7 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,7 +33,7 @@ from harvester.sandbox import FAULTS, Sandbox, Settings
 from harvester.storage.local.store import Store
 from tests.support.http import client, served
 from tests.support.stores import download
-from tests.support.waiting import until
+from tests.support.waiting import side_by_side, until
 
 pytestmark = pytest.mark.anyio
 
@@ -434,21 +434,6 @@ def content(size: int) -> bytes:
 
 def pieces_in(folder: Path) -> list[Path]:
     return sorted((folder / ".partial").glob("*@*.part"))
-
-
-async def side_by_side(cases: Iterable[str], claim: Callable[[str], Awaitable[None]]) -> None:
-    """Check a claim for all cases at once, for each waits most of the time; a failure names its case."""
-
-    async def one(case: str) -> None:
-        try:
-            await claim(case)
-        except Exception as fault:
-            fault.add_note(f"case: {case}")
-            raise
-
-    async with anyio.create_task_group() as group:
-        for case in cases:
-            group.start_soon(one, case)
 
 
 def spans(asked: list[str]) -> list[tuple[int, int | None]]:
