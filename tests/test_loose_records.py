@@ -281,9 +281,10 @@ async def test_a_harvest_in_loose_types_has_the_same_tables(tmp_path: Path) -> N
         settings = Settings(items=34, heavy=0, private_items=4, own_public=3, loose_types=loose)
         async with Sandbox(settings) as sandbox:
             out, world = tmp_path / str(loose), sandbox.world
-            words = ("--group", 11962, "--subgroups", "--account", "--tasks", ",".join(ALL), "-q")
-            words += ("--item", *world.with_trait("three versions"))
+            (versioned,) = world.with_trait("three versions")
+            words = ("--group", 11962, "--subgroups", "--account", "--item", versioned, "-q")
             over_time = ("--versions", "all", "--granularity", "month", "--stats-since", "2026-01-01")
+            over_time += ("--tasks", ",".join(ALL))
             ended = await harvester("run", *words, *over_time, "-o", out, *at(sandbox))
             assert (ended.status, ended.err) == (0, "")
             tables.append({name: without_addresses(out / name) for name in TABLES})

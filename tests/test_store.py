@@ -216,7 +216,7 @@ COMPARISONS: list[Callable[[str], str]] = [str, as_ntfs_compares, as_apfs_compar
 IDS = st.lists(st.integers(1, 20) | st.integers(10**7, 10**19), max_size=12, unique=True)
 
 
-@pytest.mark.parametrize("examples", [40, pytest.param(300, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("examples", [25, pytest.param(300, marks=pytest.mark.nightly)])
 def test_no_two_files_share_a_path_and_none_leaves_its_folder(examples: int) -> None:
     check = given(ids=IDS, data=st.data())(assert_paths_differ)
     settings(unhurried, max_examples=examples)(check)()
@@ -245,6 +245,17 @@ def assert_paths_differ(ids: list[int], data: st.DataObject) -> None:
     assert all(assign_paths("files/7", files, kept)[file_id] == path for file_id, path in kept.items())
 
 
+@functools.cache
+def with_other_forms(letters: range) -> list[str]:
+    """Those that are of another case or composed; all others are equal to themselves only."""
+    cases: list[Callable[[str], str]] = [str.upper, str.title, str.lower, str.casefold]
+    return [
+        letter
+        for letter in map(chr, letters)
+        if any(case(letter) != letter for case in cases) or not unicodedata.is_normalized("NFKD", letter)
+    ]
+
+
 @pytest.mark.parametrize(
     "letters", [range(0x30000), pytest.param(range(0x30000, 0x110000), marks=pytest.mark.nightly)]
 )
@@ -253,7 +264,7 @@ def test_letters_that_are_equal_to_a_file_system_get_different_paths(
     same: Callable[[str], str], letters: range
 ) -> None:
     """Letters that have another form are, in Unicode as it is, in the first three planes."""
-    for letter in map(chr, letters):
+    for letter in with_other_forms(letters):
         for twin in {same(letter), letter.upper(), letter.title(), letter.lower()} - {letter}:
             if same(twin) == same(letter):
                 paths = assign_paths("files/7", [remote(1, f"x{letter}"), remote(2, f"x{twin}")], {})
@@ -514,7 +525,7 @@ async def test_a_link_planted_for_a_moment_has_no_effect(tmp_path: Path) -> None
 
     store, whole = Store(tmp_path / "harvest", sync=lambda _: None), 0
     with repeated(swap):
-        for number in range(150):
+        for number in range(80):
             with suppress(StorageError):
                 await fill(store, remote(number, "x", content=b"abc"), b"abc", "files/1/a/x")
                 whole += 1
@@ -608,7 +619,7 @@ def test_no_race_makes_a_file_outside_count_as_here(tmp_path: Path) -> None:
     )
     store, md5 = Store(tmp_path), hashlib.md5(b"whole").hexdigest()
     with repeated(swap):
-        assert not any(is_whole(store._tree, "x", 5, md5) for _ in range(5000))
+        assert not any(is_whole(store._tree, "x", 5, md5) for _ in range(2500))
 
 
 @pytest.mark.parametrize("plant", PLANTED)
