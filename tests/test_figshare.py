@@ -396,7 +396,7 @@ file_like = st.dictionaries(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(st.dictionaries(st.sampled_from(KEYS), json_like | st.lists(file_like, max_size=3)) | json_like)
 def test_any_json_is_an_article_or_a_clear_failure(told: object) -> None:
     try:

@@ -284,8 +284,8 @@ async def test_a_harvest_in_loose_types_has_the_same_tables(tmp_path: Path) -> N
             (versioned,) = world.with_trait("three versions")
             words = ("--group", 11962, "--subgroups", "--account", "--item", versioned, "-q")
             over_time = ("--versions", "all", "--granularity", "month", "--stats-since", "2026-01-01")
-            over_time += ("--tasks", ",".join(ALL))
-            ended = await harvester("run", *words, *over_time, "-o", out, *at(sandbox))
+            tasks = ("--tasks", ",".join(ALL))
+            ended = await harvester("run", *words, *over_time, *tasks, "-o", out, *at(sandbox))
             assert (ended.status, ended.err) == (0, "")
             tables.append({name: without_addresses(out / name) for name in TABLES})
             for line in (out / "metadata.jsonl").read_bytes().splitlines():
