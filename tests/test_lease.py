@@ -23,20 +23,25 @@ from harvester.ledger.database.connection import NAME
 from harvester.ledger.database.heartbeat import Timing
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.reader import Reader
+from tests.support.forked import forked
 from tests.support.program import environment
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Timing(watch_seconds=2.0)
+QUICK = Timing(watch_seconds=1.0, beat_seconds=0.1)
 
 OPEN = """
 import os, sys, time, anyio
 from pathlib import Path
+from threading import Thread
 from harvester.errors import FolderLocked
 from harvester.ledger.database.heartbeat import Timing, Watch
 from harvester.ledger.database.lease_file import LeaseFile
 from harvester.ledger.ledger import Ledger
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # at once: others print there too
 
 def hold(folder, how="log", seconds=3.0):
     try:
@@ -47,9 +52,9 @@ def hold(folder, how="log", seconds=3.0):
             ledger = LeaseFile(Path(folder), Watch(Path(folder), seconds=seconds))
             ledger.take()
     except FolderLocked as error:
-        print("refused", os.getpid(), str(error), flush=True)
+        say("refused", os.getpid(), error)
     else:
-        print("held", os.getpid(), flush=True)
+        say("held", os.getpid())
         while how != "log" and ledger.renew():
             time.sleep(0.1)
         return ledger
@@ -82,7 +87,7 @@ def forget_identity(folder: Path) -> None:
 
 @pytest.mark.parametrize("ahead", [-45.0, 45.0, 365 * 86400.0])
 async def test_the_folder_of_a_live_run_is_locked_with_any_clock(ahead: float, tmp_path: Path) -> None:
-    first = Ledger(tmp_path, clock=lambda: time.time() + ahead)
+    first = Ledger(tmp_path, clock=lambda: time.time() + ahead, timing=QUICK)
     first.open()
     forget_identity(tmp_path)
     with pytest.raises(FolderLocked, match=f"process {os.getpid()} on .* is using this folder"):
@@ -110,14 +115,14 @@ async def test_the_lease_of_a_silent_run_on_another_machine_is_taken_over_with_a
 
 
 async def test_a_long_transaction_does_not_lose_the_lease(tmp_path: Path) -> None:
-    first = Ledger(tmp_path)
+    first = Ledger(tmp_path, timing=QUICK)
     first.open()
     begun = threading.Event()
 
     def work_long() -> None:
         with first._lease.transaction():
             begun.set()
-            time.sleep(1.5)
+            time.sleep(1)
 
     thread = threading.Thread(target=work_long)
     thread.start()
@@ -126,6 +131,20 @@ async def test_a_long_transaction_does_not_lose_the_lease(tmp_path: Path) -> Non
         Ledger(tmp_path, timing=Timing(watch_seconds=0.5)).open()
     thread.join()
     await first.close("finished")
+
+
+THREE_AT_ONCE = """
+waiting, all_here = os.pipe()
+for _ in range(3):
+    if not os.fork():
+        os.close(all_here)
+        os.read(waiting, 1)
+        Thread(target=lambda: os._exit(len(sys.stdin.read())), daemon=True).start()  # with the test
+        hold({folder!r}, {how!r}, 2.0)
+        time.sleep(60)
+os.close(all_here)
+time.sleep(60)
+"""
 
 
 @pytest.mark.parametrize("how", ["log", "claim"])
@@ -140,15 +159,8 @@ def test_of_many_runs_that_start_at_once_exactly_one_gets_the_lease(
             forget_identity(tmp_path)
         elif after == "a silent run elsewhere":
             (tmp_path / "harvest.db.claim").write_text("elsewhere 1 0123456789abcdef")
-    code = f"sys.stdin.readline(); hold({str(tmp_path)!r}, {how!r}); time.sleep(60)"
-    with python(code) as one, python(code) as two, python(code) as three:
-        started = (one, two, three)
-        time.sleep(0.5)
-        for process in started:
-            assert process.stdin is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
-        assert sorted(said(process)[0] for process in started) == ["held", "refused", "refused"]
+    with python(THREE_AT_ONCE.format(folder=str(tmp_path), how=how)) as three:
+        assert sorted(said(three)[0] for _ in range(3)) == ["held", "refused", "refused"]
 
 
 async def test_a_killed_run_is_taken_over_at_once(tmp_path: Path) -> None:
@@ -170,7 +182,7 @@ async def main():
     try:
         await ledger.keep()
     except FolderLocked as error:
-        print("lost", os.getpid(), str(error), flush=True)
+        say("lost", os.getpid(), error)
 anyio.run(main)
 """
     with python(code) as first:
@@ -205,7 +217,7 @@ async def test_two_containers_of_one_name_are_kept_apart(
     container: tuple[str, ...], how: str, tmp_path: Path
 ) -> None:
     """Each counts its processes from 1: the first one's number is the second one's own."""
-    code = f"hold({str(tmp_path)!r}, {how!r}, 3.0); time.sleep(60)"
+    code = f"hold({str(tmp_path)!r}, {how!r}, 2.0); time.sleep(60)"
     with python(code, *container) as first:
         assert said(first) == ["held", "1"]
         with python(code, *container) as second:
@@ -218,23 +230,19 @@ async def test_two_containers_of_one_name_are_kept_apart(
     with python(code, *container) as third:
         begun = time.monotonic()
         assert said(third) == ["held", "1"]
-        assert time.monotonic() - begun > 2.5, "nothing was proven, so its heartbeat was watched"
+        assert time.monotonic() - begun > 1.5, "nothing was proven, so its heartbeat was watched"
 
 
 async def test_watching_can_be_interrupted(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, timing=Timing(beat_seconds=inf))
     ledger.open()
     forget_identity(tmp_path)
-    told = tmp_path.parent / f"{tmp_path.name}.err"
-    with told.open("w") as err:
-        process = await anyio.open_process(
-            [sys.executable, "-m", "harvester", "run", "--item", "1", "-o", str(tmp_path)],
-            env=environment(), stderr=err, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        await until(lambda: "watching its heartbeat for 30 s" in told.read_text())
+    printed = tmp_path.parent / f"{tmp_path.name}.err"
+    async with forked(("run", "--item", "1", "-o", tmp_path), printed) as running:
+        await until(lambda: "watching its heartbeat for 30 s" in printed.read_text())
         begun = anyio.current_time()
-        process.send_signal(signal.SIGINT)
-        assert await process.wait() == 130
+        running.process.send_signal(signal.SIGINT)
+        assert await running.wait() == 130
         assert anyio.current_time() - begun < 5
-    assert f"process {os.getpid()} on " in told.read_text()
+    assert f"process {os.getpid()} on " in printed.read_text()
     await ledger.close("finished")  # nobody has taken it over
