@@ -1,32 +1,22 @@
 """
 A property: whatever happens to a folder, nothing is lost, all agrees, and a clean run ends with the truth.
 
-Histories are made up by hypothesis, the same in every run; `make soak ONLY=histories` plays many long ones.
+A history is made up from a seed, the same in every run; `make soak ONLY=histories` plays many long ones.
 """
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
-import anyio
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+import pytest
 
-from tests.support.histories import STEPS, Step, play
+from tests.support.histories import made_up, play
 
-steps = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9999)), min_size=8, max_size=12)
+pytestmark = pytest.mark.anyio
 
 
-@settings(
-    max_examples=2,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],  # to shrink a history takes minutes; its steps are told
-    suppress_health_check=list(HealthCheck),
+@pytest.mark.parametrize(
+    "seed", [12, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(6))]
 )
-@given(steps)
-def test_random_histories_lose_nothing_and_all_outputs_agree(steps: list[Step]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        anyio.run(play, Path(folder) / "out", steps)
+async def test_random_histories_lose_nothing_and_all_outputs_agree(seed: int, tmp_path: Path) -> None:
+    await play(tmp_path / "out", made_up(seed, 9))

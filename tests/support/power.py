@@ -55,8 +55,8 @@ While the ledger is made, or opened after a cut; anywhere; right after a commit,
 often the last thing that was synced; when a partial file has just been written back.
 """
 CUTS_A_DISK = 3
-MOST_REQUESTS = 350
-"""Of a run before its cut; all its runs together ask less than a harvest of `WORLD` has to."""
+MOST_REQUESTS = 2
+"""For each item, of a run before its cut; all its runs together ask less than a harvest has to."""
 
 
 def hindrance(folder: Path) -> str:
@@ -127,7 +127,7 @@ class Tally:
         )
 
 
-async def cut_power(times: int, folder: Path, seed: int) -> str:
+async def cut_power(times: int, folder: Path, seed: int, world: Settings = WORLD) -> str:
     """
     Cut the power `times` times at moments that `seed` decides; return a line that sums up.
 
@@ -140,8 +140,7 @@ async def cut_power(times: int, folder: Path, seed: int) -> str:
     chance = random.Random(seed)
     counters = Tally()
     while counters.cuts < times:
-        world = replace(WORLD, seed=chance.randrange(1000))
-        async with Sandbox(world) as sandbox:
+        async with Sandbox(replace(world, seed=chance.randrange(1000))) as sandbox:
             cuts = min(chance.randint(1, CUTS_A_DISK), times - counters.cuts)
             await _Harvest(sandbox, folder, chance, counters).through(cuts)
     return str(counters)
@@ -156,6 +155,7 @@ class _Harvest:
         self._chance = chance
         self._counters = counters
         self._wanted = sandbox.world.search("survey")
+        self._most_requests = MOST_REQUESTS * sandbox.settings.items
         self._moments: list[Recorded] = []
 
     async def through(self, cuts: int) -> None:
@@ -190,16 +190,16 @@ class _Harvest:
             while _stamps(out) == before:
                 await anyio.sleep(0.001)
         elif kind == "any":
-            await self._requests(self._chance.randrange(MOST_REQUESTS))
+            await self._requests(self._chance.randrange(self._most_requests))
         elif kind == "commit":
-            await self._requests(1 + self._chance.randrange(MOST_REQUESTS // 4))
+            await self._requests(1 + self._chance.randrange(self._most_requests // 4))
             await to_thread.run_sync(_write_back, out)
             await to_thread.run_sync(_begin_the_log_anew, ledger)
-            await self._requests(self._chance.randrange(MOST_REQUESTS // 4))
+            await self._requests(self._chance.randrange(self._most_requests // 4))
             await _commit(ledger)
             return
         elif kind == "partial":
-            end = len(self._sandbox.requests) + MOST_REQUESTS
+            end = len(self._sandbox.requests) + self._most_requests
             while _partial_bytes(out) < 1 << 20 and len(self._sandbox.requests) < end:
                 await anyio.sleep(0.001)
             await to_thread.run_sync(_write_back, out)
