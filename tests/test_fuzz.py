@@ -95,7 +95,7 @@ def as_sent(told: object, spoil: bytes) -> bytes:
     return json.dumps(told).encode().replace(b"mimetype", b"mimetype" + spoil)
 
 
-@pytest.mark.parametrize("examples", [30, pytest.param(150, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("examples", [20, pytest.param(150, marks=pytest.mark.nightly)])
 def test_any_record_is_harvested_or_a_clear_failure(examples: int) -> None:
     check = given(one_record, st.sampled_from([b"", b"\xff", b"\xed\xa0\x80"]))(assert_harvested_or_failed)
     calm = [HealthCheck.too_slow]
@@ -195,13 +195,17 @@ value = st.recursive(
 key = st.sampled_from([*keys(), "sources", "rate", "files", "nothing", "rate.nothing"])
 
 
-@settings(deadline=None)
-@given(st.dictionaries(key, value, max_size=5), st.dictionaries(
-    st.sampled_from(["HARVESTER_RATE_API", "HARVESTER_TASKS", "HARVESTER_X", "FIGSHARE_TOKEN"]), text
-))  # fmt: skip
-def test_any_settings_are_a_config_or_faults_that_name_their_keys(
-    options: dict[str, object], environ: dict[str, str]
-) -> None:
+set_before = st.sampled_from(["HARVESTER_RATE_API", "HARVESTER_TASKS", "HARVESTER_X", "FIGSHARE_TOKEN"])
+
+
+@pytest.mark.parametrize("examples", [30, pytest.param(150, marks=pytest.mark.nightly)])
+def test_any_settings_are_a_config_or_faults_that_name_their_keys(examples: int) -> None:
+    options = st.dictionaries(key, value, max_size=5)
+    check = given(options, st.dictionaries(set_before, text))(assert_config_or_faults)
+    settings(max_examples=examples, deadline=None)(check)()
+
+
+def assert_config_or_faults(options: dict[str, object], environ: dict[str, str]) -> None:
     try:
         config = load_config(options=options, environ=environ)
     except UsageError as error:
@@ -211,9 +215,13 @@ def test_any_settings_are_a_config_or_faults_that_name_their_keys(
         assert all(config.rate.at_most(name) > 0 for name in ("api", "stats", "files"))
 
 
-@settings(deadline=None)
-@given(text | st.text("[]=\"'#\n {}.,0123abc", max_size=60))
-def test_any_file_is_a_config_or_its_faults_are_reported(written: str) -> None:
+@pytest.mark.parametrize("examples", [30, pytest.param(150, marks=pytest.mark.nightly)])
+def test_any_file_is_a_config_or_its_faults_are_reported(examples: int) -> None:
+    check = given(text | st.text("[]=\"'#\n {}.,0123abc", max_size=60))(assert_read_or_reported)
+    settings(max_examples=examples, deadline=None)(check)()
+
+
+def assert_read_or_reported(written: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "harvest.toml"
         path.write_bytes(written.encode(errors="surrogatepass"))

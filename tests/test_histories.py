@@ -15,8 +15,6 @@ from tests.support.histories import made_up, play
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize(
-    "seed", [12, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(6))]
-)
+@pytest.mark.parametrize("seed", [12, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(6))])
 async def test_random_histories_lose_nothing_and_all_outputs_agree(seed: int, tmp_path: Path) -> None:
     await play(tmp_path / "out", made_up(seed, 9))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import shutil
 import sqlite3
-import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
@@ -17,6 +18,7 @@ from harvester.jobs.prune import prune, removable
 from harvester.jobs.verify import verify
 from harvester.sandbox import Sandbox, Settings
 from harvester.storage.trash_mover import Pruner
+from tests.support.fork_server import fork
 from tests.support.leftovers import (
     ASIDE,
     EDITED,
@@ -74,20 +76,28 @@ async def test_with_yes_all_shown_files_are_removed_and_nothing_else(
     assert again.out.endswith("\nnothing to remove\n")
 
 
-@pytest.mark.parametrize(("answer", "goes"), [("y", True), ("n", False), ("", False)])
-async def test_on_a_terminal_the_user_is_asked(
-    answer: str, goes: bool, sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_on_a_terminal_the_user_is_asked(sandbox: Sandbox, tmp_path: Path) -> None:
     belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
-    line = " ".join(f"'{word}'" for word in run_words(sandbox, tmp_path, "--prune", "-q"))
-    done = await anyio.run_process(
-        ["script", "-qec", f"'{sys.executable}' -m harvester {line}", "/dev/null"],
-        input=f"{answer}\n".encode(), env=environment(TERM="xterm", COLUMNS="100"), check=False,
-    )  # fmt: skip
-    shown = done.stdout.decode()
-    assert done.returncode == 0, shown
-    assert "remove these? [y/N] " in shown
-    assert here(tmp_path) == (belongs if goes else belongs | old)
+    for answer, goes in (("", False), ("n", False), ("y", True)):
+        shown = await answered(answer, *run_words(sandbox, tmp_path, "--prune", "-q"))
+        assert "remove these? [y/N] " in shown
+        assert here(tmp_path) == (belongs if goes else belongs | old)
+
+
+async def answered(answer: str, *words: object) -> str:
+    """Run the program on a terminal where a user gives an answer; return what it shows."""
+    user, terminal = pty.openpty()
+    process = fork(words, env=environment(TERM="xterm", COLUMNS="100"), streams=(terminal,) * 3)
+    os.close(terminal)
+    os.write(user, f"{answer}\n".encode())
+    shown = b""
+    with suppress(OSError):  # the program has ended
+        while True:
+            await anyio.wait_readable(user)
+            shown += os.read(user, 1 << 16)
+    os.close(user)
+    assert await process.wait() == 0, shown
+    return shown.decode()
 
 
 async def test_empty_folders_go_with_their_files(sandbox: Sandbox, tmp_path: Path) -> None:
