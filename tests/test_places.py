@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -34,7 +33,8 @@ from harvester.sandbox import Sandbox, Settings
 from harvester.storage.local.segments import BUFFER_SIZE
 from harvester.storage.local.store import Store
 from harvester.storage.protocol import Confirm
-from tests.support.program import at, config, environment, harvester, started
+from tests.support.fork_server import expect_uses
+from tests.support.program import Ended, at, config, environment, harvester, started
 from tests.support.stores import opened
 from tests.support.truth import assert_complete, rows
 from tests.support.waiting import until
@@ -129,7 +129,7 @@ async def test_a_temporary_lack_of_space_does_not_end_the_run(tmp_path: Path) ->
 
 # -- who may only read --------------------------------------------------------------------------------
 
-AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -140,26 +140,11 @@ def shared() -> Iterator[Path]:
         yield Path(folder)
 
 
-@functools.cache
-def may_be_nobody() -> bool:
-    if shutil.which("setpriv") is None:
-        return False
-    command = [*AS_NOBODY, sys.executable, "-m", "harvester", "--version"]
-    return not subprocess.run(command, capture_output=True, check=False).returncode
-
-
-def as_reader(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+async def as_reader(folder: Path, *words: object) -> Ended:
     """Run a command for somebody who may not write to the folder."""
-    is_root = os.geteuid() == 0
-    if is_root and not may_be_nobody():
-        pytest.skip("nobody may not run this Python")
-    command = [*(AS_NOBODY if is_root else ()), sys.executable, "-m", "harvester"]
     folder.chmod(0o555)
-    unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     try:
-        return subprocess.run(  # nobody could not write what coverage measures
-            [*command, *words, "-o", str(folder)], capture_output=True, text=True, check=False, env=unmeasured
-        )
+        return await harvester(*words, "-o", folder, user=NOBODY if os.geteuid() == 0 else None)
     finally:
         folder.chmod(0o755)
 
@@ -173,9 +158,9 @@ async def test_a_finished_read_only_harvest_can_be_read(shared: Path) -> None:
         await verify(told)
     assert sorted(path.name for path in out.glob("harvest.db*")) == ["harvest.db"], "closed cleanly"
     for words in (["status"], ["failed"]):
-        ended = as_reader(out, *words)
-        assert (ended.returncode, ended.stderr) == (0, "")
-        assert ("failures" in ended.stdout) is (words != ["failed"])
+        ended = await as_reader(out, *words)
+        assert (ended.status, ended.err) == (0, "")
+        assert ("failures" in ended.out) is (words != ["failed"])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
@@ -185,25 +170,25 @@ async def test_a_read_only_harvest_can_be_exported_elsewhere_planned_and_verifie
     elsewhere.chmod(0o777)
     async with Sandbox(Settings(items=3, heavy=0)) as sandbox:
         assert (await harvest(config(sandbox, out))).exit_status == 0
-        words = ("plan", "--search", "survey", "--api", sandbox.api, "--stats", sandbox.stats)
-        ended = await anyio.to_thread.run_sync(as_reader, out, *words, "--rate", "inf")
-        assert ended.returncode == 0, ended.stderr
-    ended = as_reader(out, "export")
-    assert ended.returncode == 3
-    assert "Permission denied" in ended.stderr
-    ended = as_reader(out, "export", "--to", str(elsewhere / "tables"))
-    assert ended.returncode == 0, ended.stderr
+        words = ("plan", "--search", "survey", *at(sandbox))
+        ended = await as_reader(out, *words)
+        assert ended.status == 0, ended.err
+    ended = await as_reader(out, "export")
+    assert ended.status == 3
+    assert "Permission denied" in ended.err
+    ended = await as_reader(out, "export", "--to", elsewhere / "tables")
+    assert ended.status == 0, ended.err
     assert {path.name for path in (elsewhere / "tables").iterdir()} >= {"items.csv", "metadata.jsonl"}
     for path in (elsewhere / "tables").iterdir():
         assert path.read_bytes() == (out / path.name).read_bytes()
-    assert as_reader(out, "verify").returncode == 0
+    assert (await as_reader(out, "verify")).status == 0
     damaged = next(path for path in (out / "files").rglob("*") if path.is_file() and path.stat().st_size)
     damaged.write_bytes(b"x" * damaged.stat().st_size)
     before = {path.name: path.read_bytes() for path in out.glob("harvest.db*")}
-    ended = as_reader(out, "verify")
-    assert ended.returncode == 1
-    assert "1 corrupt or missing" in ended.stdout
-    assert "nothing is recorded: you may only read here" in ended.stdout
+    ended = await as_reader(out, "verify")
+    assert ended.status == 1
+    assert "1 corrupt or missing" in ended.out
+    assert "nothing is recorded: you may only read here" in ended.out
     assert before == {path.name: path.read_bytes() for path in out.glob("harvest.db*")}
 
 
@@ -217,18 +202,18 @@ async def test_a_read_only_harvest_of_a_killed_run_is_read_completely(
         words = ("run", "--search", "survey", "--tasks", "metadata", "-o", out)
         async with started((*words, *at(sandbox, rate="40"))) as process:
             await until(lambda: log.exists() and log.stat().st_size > 200_000)
-            assert "running" in as_reader(out, "status").stdout
+            assert "running" in (await as_reader(out, "status")).out
             process.kill()
             await process.wait()
-    told = as_reader(out, "status", "--json")
-    assert json.loads(told.stdout)["last_run"]["state"] == "killed"
+    told = await as_reader(out, "status", "--json")
+    assert json.loads(told.out)["last_run"]["state"] == "killed"
     (out / "harvest.db-shm").unlink()  # as where the folder was copied: the log cannot be read without it
     before = {path.name: path.read_bytes() for path in out.glob("harvest.db*")}
     assert len(before) == 2
-    assert (ended := as_reader(out, "status", "--json")).stdout == told.stdout, ended.stderr
+    assert (ended := await as_reader(out, "status", "--json")).out == told.out, ended.err
     assert before == {path.name: path.read_bytes() for path in out.glob("harvest.db*")}
     log.write_bytes(b"")
-    assert as_reader(out, "status").returncode == 0
+    assert (await as_reader(out, "status")).status == 0
 
 
 # -- a file system that locks some files and not others -----------------------------------------------
@@ -243,6 +228,7 @@ def preloaded(tmp_path_factory: pytest.TempPathFactory) -> str:
     library = tmp_path_factory.mktemp("no_shared_memory") / "no_shared_memory.so"
     source = Path(__file__).parent / "support" / "no_shared_memory.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    expect_uses(environment(LD_PRELOAD=str(library)))
     return str(library)
 
 
@@ -293,7 +279,7 @@ async def test_two_runs_exclude_each_other_without_shared_memory(preloaded: str,
     more = {"LD_PRELOAD": preloaded, "SHARED_MEMORY": "no-map"}
     async with Sandbox(Settings(items=100, heavy=0)) as sandbox:
         run = ("run", "--search", "survey", "--tasks", "metadata", "-o", tmp_path)
-        words = (*run, *at(sandbox, rate="8"))
+        words = (*run, "--workers", "1", *at(sandbox, rate="8"))
         async with started(words, **more) as process:
             with anyio.fail_after(30):
                 while (
@@ -371,6 +357,7 @@ def locale(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if sys.platform != "linux":
         pytest.skip("paths are UTF-8 there")
     if request.param == "ascii":
+        expect_uses(environment(**ASCII))
         return ASCII
     folder = tmp_path_factory.mktemp("locales")
     if shutil.which("localedef") is not None:
@@ -378,7 +365,14 @@ def locale(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         subprocess.run(command, capture_output=True, check=False)
     if not (folder / "en_US").is_dir():
         pytest.skip("no locale can be made here")
-    return {"LOCPATH": str(folder), "LC_ALL": "en_US", "PYTHONUTF8": "0"}
+    made = {"LOCPATH": str(folder), "LC_ALL": "en_US", "PYTHONUTF8": "0"}
+    expect_uses(environment(**made))
+    return made
+
+
+IN_ANY = pytest.mark.parametrize(
+    "locale", ["ascii", pytest.param("latin-1", marks=pytest.mark.nightly)], indirect=True, scope="module"
+)
 
 
 async def test_names_beyond_the_charset_of_the_locale_are_utf8_on_the_disk(
@@ -405,6 +399,7 @@ async def test_names_beyond_the_charset_of_the_locale_are_utf8_on_the_disk(
         assert (await harvester("verify", "-o", out)).status == 0, "as whoever has another locale sees it"
 
 
+@IN_ANY
 async def test_a_damaged_file_is_found_in_any_locale(locale: dict[str, str], tmp_path: Path) -> None:
     env = environment(**locale)
     async with Sandbox(Settings(items=ODD_NAMES, heavy=0)) as sandbox:
@@ -477,6 +472,7 @@ async def test_invalid_text_in_the_environment_is_reported(tmp_path: Path) -> No
     assert "HARVESTER_FILES_EXCLUDE: not UTF-8 text" in ended.err
 
 
+@IN_ANY
 async def test_characters_that_the_charset_lacks_are_escaped_in_output(
     locale: dict[str, str], tmp_path: Path
 ) -> None:

@@ -43,8 +43,8 @@ _NUMBER = struct.Struct("<q")
 
 
 _Fixed = frozenset[tuple[str, str]]
-_Order = tuple[list[bytes], dict[bytes, bytes], bytes]
-"""Words, environment and working directory of a process to come, which may read bytes as other characters."""
+_Order = tuple[list[bytes], dict[bytes, bytes], bytes, int | None]
+"""Words, environment, working directory and user of a process, which may read bytes as other characters."""
 
 
 # -- the side of the tests ------------------------------------------------------------------------
@@ -119,6 +119,12 @@ def choose_fork(env: Mapping[str, str]) -> bool:
     return fixed == _fixed(os.environ) or _count_use(fixed) > _USES_BEFORE_A_SERVER
 
 
+def expect_uses(env: Mapping[str, str]) -> None:
+    """Say that an environment will come up again and again: its server starts with its first use."""
+    for _ in range(_USES_BEFORE_A_SERVER):
+        _count_use(_fixed(env))
+
+
 def _fixed(env: Mapping[str, str]) -> _Fixed:
     return frozenset((name, text) for name, text in env.items() if name.startswith(_FIXED_AT_START))
 
@@ -138,12 +144,18 @@ def fork(
     env: Mapping[str, str],
     streams: tuple[int, int, int],
     cwd: Path | None = None,
+    user: int | None = None,
 ) -> ForkedProcess:
-    """Start the program; ``streams``: the descriptors of its standard input, output and error."""
+    """
+    Start the program; ``streams``: the descriptors of its standard input, output and error.
+
+    ``user``: the number of another user, which only root can name.
+    """
     order: _Order = (
         [os.fsencode(str(word)) for word in words],
         {os.fsencode(name): os.fsencode(text) for name, text in env.items()},
         os.fsencode(cwd or Path.cwd()),
+        user,
     )
     status_pipe, its_end = os.pipe()
     with tempfile.TemporaryFile() as order_file:
@@ -226,7 +238,7 @@ def _write_number(descriptor: int, number: int) -> None:
 
 def _become(order: _Order, streams: list[int]) -> None:
     """Make this process what a new one would be."""
-    words, env, folder = order
+    words, env, folder, user = order
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environb.update(env)
@@ -239,6 +251,15 @@ def _become(order: _Order, streams: list[int]) -> None:
     sys.stdin = _stream("r", 0, sys.stdin)
     sys.stdout = _stream("w", 1, sys.stdout)
     sys.stderr = _stream("w", 2, sys.stderr)
+    if user is not None:
+        _change_user(user)
+
+
+def _change_user(user: int) -> None:
+    """Go on as a user without a group, who could not write what coverage measures: that is left out."""
+    atexit._clear()
+    os.setgroups([])
+    os.setresuid(user, user, user)
 
 
 def _stream(mode: str, number: int, like: IO[str]) -> IO[str]:

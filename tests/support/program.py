@@ -49,15 +49,16 @@ async def harvester(
     stdin: str = "",
     env: dict[str, str] | None = None,
     out: int | None = None,
+    user: int | None = None,
 ) -> Ended:
     """
     Run the program to its end, in a forked process where that is the same as a new one.
 
-    ``out``: a descriptor for its standard output, which is then not returned.
+    ``out``: a descriptor for its standard output, which is then not returned. ``user``: as in `fork`.
     """
     env = environment() if env is None else env
-    if choose_fork(env):
-        return await _forked(words, env, cwd, stdin, out)
+    if user is not None or choose_fork(env):
+        return await _forked(words, env, cwd, stdin, out, user)
     done = await anyio.run_process(
         [sys.executable, "-m", "harvester", *map(str, words)],
         cwd=cwd,
@@ -70,13 +71,18 @@ async def harvester(
 
 
 async def _forked(
-    words: Sequence[object], env: Mapping[str, str], cwd: Path | None, stdin: str, instead: int | None
+    words: Sequence[object],
+    env: Mapping[str, str],
+    cwd: Path | None,
+    stdin: str,
+    instead: int | None,
+    user: int | None,
 ) -> Ended:
     with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
         given.write(stdin.encode())
         given.seek(0)
         streams = (given.fileno(), out.fileno() if instead is None else instead, err.fileno())
-        process = fork(words, env=env, cwd=cwd, streams=streams)
+        process = fork(words, env=env, cwd=cwd, streams=streams, user=user)
         try:
             status = await process.wait()
         finally:
