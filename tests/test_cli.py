@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Sequence
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import anyio
 import orjson
@@ -25,6 +26,7 @@ from harvester.ledger.database.connection import migrate
 from harvester.models import Failure
 from harvester.sandbox import Sandbox, Settings
 from harvester.text.display import one_line
+from tests.support.fork_server import fork
 from tests.support.forked import forked
 from tests.support.program import Ended, at, environment, harvester
 from tests.support.truth import rows
@@ -372,9 +374,9 @@ async def test_quiet_says_nothing_and_json_logs_are_json(sandbox: Sandbox, tmp_p
 
 async def test_without_a_terminal_progress_is_printed_as_plain_lines(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=80, heavy=0)) as sandbox:
-        words = ("run", "--search", "survey", "--tasks", "stats", "-o", tmp_path / "out", *at(sandbox, "10"))
-        async with forked((*words, "--log-json"), tmp_path / "told") as running:
-            await until(lambda: running.output.read_bytes().endswith(b"\n"))
+        words = ("run", "--search", "survey", "--tasks", "stats", "-o", tmp_path / "out", "--workers", "1")
+        async with forked((*words, *at(sandbox, "10"), "--log-json"), tmp_path / "output") as running:
+            await until(lambda: running.output.read_bytes().endswith(b"\n"), every=0.2)
             running.terminate()
             assert await running.wait() == 130
         line = orjson.loads(running.output.read_bytes().splitlines()[0])
@@ -501,17 +503,14 @@ async def test_a_full_output_is_reported_in_one_line(
 
 
 async def test_a_run_whose_output_fails_has_still_done_its_work(sandbox: Sandbox, tmp_path: Path) -> None:
-    there = " ".join(at(sandbox))
-    ended = await shell(f"harvester run --item 5000001 --tasks metadata {there} >/dev/full", tmp_path)
-    assert ended.returncode == 3
-    assert ended.stderr.decode().splitlines()[-1] == ("harvester: standard output: No space left on device")
+    words = ("run", "--item", 5000001, "--tasks", "metadata", *at(sandbox))
+    with Path("/dev/full").open("wb") as full:
+        ended = await harvester(*words, cwd=tmp_path, out=full.fileno())
+    assert ended.status == 3
+    assert ended.err.splitlines()[-1] == "harvester: standard output: No space left on device"
     assert orjson.loads((tmp_path / "harvest" / "summary.json").read_bytes())["run"]["outcome"] == "finished"
-    ended = await shell(
-        f"harvester run --item 5000001 --item x -q {there} | true; exit $PIPESTATUS", tmp_path
-    )
-    assert ended.returncode == 1, "a reader who has gone changes no status"
-    ended = await shell("harvester status | true; exit $PIPESTATUS", tmp_path)
-    assert (ended.returncode, ended.stderr) == (0, b""), "nor is it an error"
+    read = await shell("harvester status | true; exit $PIPESTATUS", tmp_path)
+    assert (read.returncode, read.stderr) == (0, b""), "a reader who has gone is no error"
 
 
 @pytest.mark.parametrize(
@@ -554,17 +553,35 @@ async def test_a_broken_pipe_ends_no_work_and_changes_no_exit_status(
             assert (ended.status, "Traceback" in ended.err) == (0, False), words
 
 
+async def without(closed: int, *words: object, folder: Path) -> tuple[int, str]:
+    """Run the program in a folder with one of its streams closed; return its status, and what it prints."""
+    with TemporaryFile() as output, Path(os.devnull).open("rb") as nothing:
+        given, out, err = (
+            None if number == closed else stream.fileno()
+            for number, stream in enumerate((nothing, output, output))
+        )
+        process = fork(words, env=environment(), cwd=folder, streams=(given, out, err))
+        status = await process.wait()
+        output.seek(0)
+        return status, output.read().decode()
+
+
 async def test_a_closed_standard_error_changes_no_exit_status(sandbox: Sandbox, tmp_path: Path) -> None:
-    there = " ".join(at(sandbox))
+    lost = ("run", "--item", "99999999", "--tasks", "metadata", *at(sandbox))
     for words, status in (
-        ("run --workers 0 --item 1", 2),
-        (f"run --item 99999999 --tasks metadata {there}", 1),
-        ("status -o nowhere", 2),
+        (("run", "--workers", "0", "--item", "1"), 2),
+        (lost, 1),
+        (("status", "-o", "nowhere"), 2),
     ):
-        ended = await shell(f"harvester {words} 2>&1 | true; exit $PIPESTATUS", tmp_path)
-        assert (ended.returncode, ended.stderr) == (status, b""), words
-        ended = await shell(f"harvester {words} 2>&-", tmp_path)
-        assert ended.returncode == status, words
+        assert (await without(2, *words, folder=tmp_path))[0] == status, words
+        reading, writing = os.pipe()
+        os.close(reading)
+        process = fork(words, env=environment(), cwd=tmp_path, streams=(None, writing, writing))
+        os.close(writing)
+        assert await process.wait() == status, words
+    for form in ("2>&1 | true; exit $PIPESTATUS", "2>&-"):  # an interpreter meets it at its end, too
+        ended = await shell(f"harvester status -o nowhere {form}", tmp_path)
+        assert (ended.returncode, ended.stderr) == (2, b"")
 
 
 async def test_prune_forgets_files_that_are_gone_already(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -590,12 +607,16 @@ async def test_an_output_that_is_closed_is_no_defect(sandbox: Sandbox, tmp_path:
     ended = await shell(f"harvester run --item 5000001 --tasks metadata {there} >&-", tmp_path)
     assert ended.returncode == 0, ended.stderr
     for command in ("verify", "export"):
-        ended = await shell(f"harvester {command} >&-", tmp_path)
-        assert (ended.returncode, ended.stderr) == (0, b"")
-    for command in (f"list --search survey {there}", f"plan --item 1 {there}", "status", "failed"):
-        ended = await shell(f"harvester {command} >&-", tmp_path)
-        assert ended.returncode == 2
-        assert only_line(ended.stderr.decode()) == ("standard output is closed: there is nowhere to print")
+        assert await without(1, command, folder=tmp_path) == (0, "")
+    for words in (
+        ("list", "--search", "survey", *at(sandbox)),
+        ("plan", "--item", "1", *at(sandbox)),
+        ("status",),
+        ("failed",),
+    ):
+        status, printed = await without(1, *words, folder=tmp_path)
+        assert status == 2
+        assert only_line(printed) == "standard output is closed: there is nowhere to print"
 
 
 ACCOUNT = r"^(entries|items|files) +(\d+)[^:]*: (.*)$"

@@ -33,12 +33,12 @@ def world() -> Settings:
 
 
 @asynccontextmanager
-async def piped(*words: object, told: Path) -> AsyncIterator[tuple[Process, FileIO]]:
-    """Start the program with a pipe behind it that nobody has to read; ``told``: the file of its errors."""
+async def piped(*words: object, errors: Path) -> AsyncIterator[tuple[Process, FileIO]]:
+    """Start the program with a pipe behind it that nobody has to read; ``errors``: where its errors go."""
     reader, writing = os.pipe()
     reading = FileIO(reader)
-    with Path(os.devnull).open("rb") as nothing, told.open("wb") as errors:
-        process = fork(words, env=environment(), streams=(nothing.fileno(), writing, errors.fileno()))
+    with Path(os.devnull).open("rb") as nothing, errors.open("wb") as err:
+        process = fork(words, env=environment(), streams=(nothing.fileno(), writing, err.fileno()))
     os.close(writing)
     try:
         yield process, reading
@@ -48,15 +48,15 @@ async def piped(*words: object, told: Path) -> AsyncIterator[tuple[Process, File
         reading.close()
 
 
-async def run_with(reading: FileIO, *words: object, told: Path) -> Ended:
+async def run_with(reading: FileIO, *words: object, output: Path) -> Ended:
     """Run the program with a pipe as its standard input."""
-    with told.open("wb") as out:
+    with output.open("wb") as out:
         process = fork(words, env=environment(), streams=(reading.fileno(), out.fileno(), out.fileno()))
     try:
         status = await process.wait()
     finally:
         process.kill()
-    return Ended(status, "", told.read_text(encoding="utf-8"))
+    return Ended(status, "", output.read_text(encoding="utf-8"))
 
 
 def is_full(reading: FileIO) -> bool:
@@ -111,12 +111,12 @@ async def test_a_list_in_json_has_the_fields_of_the_listing(sandbox: Sandbox) ->
 
 
 async def test_a_list_piped_into_a_run_is_the_harvest_of_its_search(sandbox: Sandbox, tmp_path: Path) -> None:
-    out, told = tmp_path / "out", tmp_path / "told"
-    async with piped("list", "--search", ":tag: tag4", *at(sandbox), told=told) as (listing, reading):
+    out, errors = tmp_path / "out", tmp_path / "errors"
+    async with piped("list", "--search", ":tag: tag4", *at(sandbox), errors=errors) as (listing, reading):
         words = ("run", "--items", "-", "-o", out, "-q", *at(sandbox))
-        ended = await run_with(reading, *words, told=tmp_path / "said")
+        ended = await run_with(reading, *words, output=tmp_path / "output")
         assert (ended.status, ended.err) == (0, "")
-        assert (await listing.wait(), told.read_text()) == (0, "")
+        assert (await listing.wait(), errors.read_text()) == (0, "")
     assert_complete(out, sandbox, sandbox.world.search(":tag: tag4"))
 
 
@@ -135,21 +135,21 @@ async def test_an_incomplete_list_is_reported_on_standard_error_and_by_the_exit_
 
 
 async def test_a_list_with_a_closed_pipe_ends_well(tmp_path: Path) -> None:
-    told = tmp_path / "told"
+    errors = tmp_path / "errors"
     async with Sandbox(Settings(items=1000, heavy=0)) as sandbox:
         words = ("list", "--search", "survey", "--json", *at(sandbox))
-        async with piped(*words, told=told) as (process, reading):
+        async with piped(*words, errors=errors) as (process, reading):
             await until(lambda: is_full(reading))
             assert b'"id":5000001' in reading.read(1000)
             reading.close()
             assert await process.wait() == 0
-    assert told.read_text() == ""
+    assert errors.read_text() == ""
 
 
 async def test_each_page_is_printed_before_the_next_is_requested(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=30, heavy=0, page_cap=10)) as sandbox:
         words = ("list", "--search", "survey", *at(sandbox, "1"))
-        async with piped(*words, told=tmp_path / "told") as (_, reading):
+        async with piped(*words, errors=tmp_path / "errors") as (_, reading):
             with anyio.fail_after(20):
                 await anyio.wait_readable(reading)
             assert reading.read(1000).startswith(b"5000001\n")
@@ -160,7 +160,7 @@ async def test_each_page_is_printed_before_the_next_is_requested(tmp_path: Path)
 async def test_a_blocked_list_handles_signals(number: signal.Signals, tmp_path: Path) -> None:
     async with Sandbox(Settings(items=1000, heavy=0)) as sandbox:
         words = ("list", "--search", "survey", "--json", *at(sandbox))
-        async with piped(*words, told=tmp_path / "told") as (process, reading):
+        async with piped(*words, errors=tmp_path / "errors") as (process, reading):
             await until(lambda: is_full(reading))
             process.send_signal(number)
             with anyio.fail_after(5):
@@ -212,7 +212,7 @@ async def test_what_failed_goes_into_the_next_run_by_a_pipe(tmp_path: Path) -> N
         os.close(writing)
         again = ("run", "--items", "-", "-o", tmp_path / "b", "-q", *at(well))
         with FileIO(reader) as reading:
-            ended = await run_with(reading, *again, told=tmp_path / "said")
+            ended = await run_with(reading, *again, output=tmp_path / "output")
         assert (ended.status, ended.err) == (0, "")
         assert_complete(tmp_path / "b", well, map(int, items))
 

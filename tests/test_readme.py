@@ -122,8 +122,8 @@ async def test_the_sandbox_commands_of_the_documents_start(tmp_path: Path) -> No
     for words in (shlex.split(line)[2:] for line in documented):
         if not words:
             continue
-        async with forked(("sandbox", *words, "--port", "0"), tmp_path / "told") as running:
-            await until(lambda: b"# ready" in (tmp_path / "told").read_bytes())
+        async with forked(("sandbox", *words, "--port", "0"), tmp_path / "output") as running:
+            await until(lambda: b"# ready" in running.output.read_bytes())
             assert running.process.returncode is None
             started += 1
     assert started == 2

@@ -43,8 +43,13 @@ _NUMBER = struct.Struct("<q")
 
 
 _Fixed = frozenset[tuple[str, str]]
-_Order = tuple[list[bytes], dict[bytes, bytes], bytes, int | None]
-"""Words, environment, working directory and user of a process, which may read bytes as other characters."""
+_Order = tuple[list[bytes], dict[bytes, bytes], bytes, int | None, list[str]]
+"""
+Words, environment, working directory and user of a process, and its closed streams.
+
+It may read bytes as other characters.
+"""
+_STREAMS = ("stdin", "stdout", "stderr")
 
 
 # -- the side of the tests ------------------------------------------------------------------------
@@ -142,12 +147,12 @@ def fork(
     words: Sequence[object],
     *,
     env: Mapping[str, str],
-    streams: tuple[int, int, int],
+    streams: tuple[int | None, int | None, int | None],
     cwd: Path | None = None,
     user: int | None = None,
 ) -> ForkedProcess:
     """
-    Start the program; ``streams``: the descriptors of its standard input, output and error.
+    Start the program; ``streams``: the descriptors of its standard input, output and error, None for closed.
 
     ``user``: the number of another user, which only root can name.
     """
@@ -156,12 +161,14 @@ def fork(
         {os.fsencode(name): os.fsencode(text) for name, text in env.items()},
         os.fsencode(cwd or Path.cwd()),
         user,
+        [name for name, stream in zip(_STREAMS, streams, strict=True) if stream is None],
     )
     status_pipe, its_end = os.pipe()
     with tempfile.TemporaryFile() as order_file:
         pickle.dump(order, order_file)
         order_file.seek(0)
-        socket.send_fds(_server(_fixed(env)), [b"!"], [order_file.fileno(), its_end, *streams])
+        filled = [order_file.fileno() if stream is None else stream for stream in streams]
+        socket.send_fds(_server(_fixed(env)), [b"!"], [order_file.fileno(), its_end, *filled])
         os.close(its_end)
         return ForkedProcess(_read_number(status_pipe), status_pipe)
 
@@ -238,7 +245,7 @@ def _write_number(descriptor: int, number: int) -> None:
 
 def _become(order: _Order, streams: list[int]) -> None:
     """Make this process what a new one would be."""
-    words, env, folder, user = order
+    words, env, folder, user, closed = order
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environb.update(env)
@@ -251,6 +258,9 @@ def _become(order: _Order, streams: list[int]) -> None:
     sys.stdin = _stream("r", 0, sys.stdin)
     sys.stdout = _stream("w", 1, sys.stdout)
     sys.stderr = _stream("w", 2, sys.stderr)
+    for name in closed:
+        os.close(_STREAMS.index(name))
+        setattr(sys, name, None)
     if user is not None:
         _change_user(user)
 
@@ -278,7 +288,8 @@ def _end(status: int) -> None:
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        if stream is not None:
+            stream.flush()
     os._exit(status)
 
 
