@@ -12,7 +12,9 @@ import aiohttp
 import pytest
 
 from harvester.sandbox import Settings, World, serve
+from harvester.sandbox.catalogue import COLLEAGUE_ACCOUNT, OWN_ACCOUNT
 from harvester.sandbox.item import EDITS
+from harvester.sandbox.items import MOST_MADE
 from tests.support.browsing import AUTHORISED, ask, browsing
 
 pytestmark = pytest.mark.anyio
@@ -272,3 +274,37 @@ async def test_every_sixth_item_has_a_handle_by_which_it_is_found() -> None:
             async with session.post(f"{sandbox.api}/articles/search", json={"handle": handle}) as response:
                 assert [entry["id"] for entry in await response.json()] == found
         assert {sandbox.world.entry(item_id)["handle"] for item_id in sandbox.world.private_ids} == {""}
+
+
+# -- in memory ------------------------------------------------------------------------------------------
+
+
+def test_a_change_in_one_world_changes_no_other_one() -> None:
+    settings = Settings(items=60, private_items=3)
+    world, other = World(settings), World(settings)
+    ids = [*world.public_ids, *world.private_ids, *world.colleague_ids]
+    before = [other.record(item_id, private=other.is_private(item_id)) for item_id in ids]
+    for change in (world.edit, world.correct, world.prove, world.draft, world.end_embargo):
+        for item_id in world.public_ids:
+            change(item_id)
+        assert [other.record(item_id, private=other.is_private(item_id)) for item_id in ids] == before
+    assert world.record(ids[0])["title"] != before[0]["title"]
+
+
+def test_accounts_of_different_sizes_keep_their_items_apart() -> None:
+    """The ids of the colleague's items follow those of the account's."""
+    small, large = (World(Settings(items=1, private_items=size)) for size in (2, 5))
+    (first, *_) = small.colleague_ids
+    assert first in large.private_ids
+    for _ in range(2):
+        assert [world.item(first).account for world in (small, large)] == [COLLEAGUE_ACCOUNT, OWN_ACCOUNT]
+
+
+def test_of_more_items_than_are_kept_in_memory_all_stay_the_same() -> None:
+    world = World(Settings(items=MOST_MADE + 2, together=7))
+    first = world.item(world.public_ids[0])
+    entries = [world.item(item_id).number for item_id in world.public_ids]
+    assert entries == list(range(MOST_MADE + 2))
+    again = world.item(world.public_ids[0])
+    assert again == first
+    assert again is not first
