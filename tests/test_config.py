@@ -24,6 +24,7 @@ from harvester.errors import UsageError
 from harvester.plugins import SOURCES, load_config
 from harvester.sources.group import Group
 from harvester.sources.search import Search
+from tests.support.each import for_each
 from tests.support.program import harvester
 
 ROOT = Path(__file__).parent.parent
@@ -471,7 +472,7 @@ def test_any_value_gives_a_config_or_faults(options: dict[str, object]) -> None:
         assert str(error)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "size"),
     [
         ("0", 0),
@@ -577,9 +578,7 @@ ABSURD: dict[str, tuple[object, ...]] = {
 SOURCES_WITH_AN_ID = ("group", "collection", "project", "institution")
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [(key, value) for key, values in ABSURD.items() for value in values]
-)
+@for_each(("key", "value"), [(key, value) for key, values in ABSURD.items() for value in values])
 def test_an_absurd_value_is_one_fault_that_names_its_key(key: str, value: object) -> None:
     with pytest.raises(UsageError) as caught:
         load_config(options={key: value}, environ={})
@@ -587,7 +586,7 @@ def test_an_absurd_value_is_one_fault_that_names_its_key(key: str, value: object
     assert told.startswith(f"command line: {key}: ")
 
 
-@pytest.mark.parametrize("number", [10**30, 2**63, 0, -1, True, 1.5, "", "x", "\0", None, [1]])
+@for_each("number", [10**30, 2**63, 0, -1, True, 1.5, "", "x", "\0", None, [1]])
 @pytest.mark.parametrize("kind", [*SOURCES_WITH_AN_ID, "items"])
 def test_an_invalid_id_is_one_fault_of_its_source(kind: str, number: object) -> None:
     if kind == "items" and number in ("x", "\0"):

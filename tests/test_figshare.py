@@ -48,6 +48,7 @@ from harvester.plugins import EXPORTERS, load_config
 from harvester.sandbox import Sandbox, Settings
 from harvester.tasks.file_plan import plan_files
 from harvester.tasks.metadata import difference
+from tests.support.each import for_each
 
 pytestmark = pytest.mark.anyio
 
@@ -55,7 +56,7 @@ SAMPLES = Path(__file__).parents[2] / "shared" / "figshare" / "samples"
 real = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the collected replies are not here")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "item_id", "version"),
     [
         ("5616409", 5616409, 0),
@@ -129,7 +130,7 @@ def test_ids_and_versions_in_names(name: str, item_id: int | None, version: int)
     assert (found and found[:2]) == (None if item_id is None else (item_id, version))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "reason"),
     [
         ("https://figshare.com/s/0a1b2c3d4e5f6a7b8c9d", "a private link, which the api does not open"),
@@ -174,7 +175,7 @@ def test_handles_in_names(name: str, handle: str | None) -> None:
     assert handle_in(name) == handle
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("address", "asked"),
     [
         ("https://ndownloader.figshare.com/files/1", True),
@@ -347,7 +348,7 @@ def test_ten_files_may_be_more_and_fewer_must_add_up() -> None:
     assert complete([], 4, is_confidential=True)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("raw", "kind"),
     [
         (b"", ConnectionFailed),
@@ -491,7 +492,7 @@ def test_odd_texts_of_an_entry_do_not_affect_its_filters() -> None:
     assert page.bare == (9,)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("told", "version"),
     [(3, 3), (None, 0), ("3", 3), (3.0, 3), ("v3", 0), (True, 0), (0, 0), (-1, 0), (2**40, 0), (1.5, 0)],
 )

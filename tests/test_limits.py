@@ -25,6 +25,7 @@ from harvester.config.keys import SERVICES
 from harvester.errors import FatalError
 from harvester.sandbox import Sandbox, Settings
 from tests.support.bearing import MODELS, Sliding, Windows, ask
+from tests.support.each import for_each
 from tests.support.http import client, served
 from tests.support.program import at, harvester
 from tests.support.truth import assert_records
@@ -286,13 +287,22 @@ async def test_another_rate_limiter_takes_the_place_of_ours() -> None:
 MINUTES = 5
 
 
-@pytest.mark.parametrize("retry_after", [None, 1.0])
-@pytest.mark.parametrize("latency", [0.02, 0.2, 1.0])
-@pytest.mark.parametrize("limit", [2, 5, 20, 50])
+@for_each(("limit", "latency"), itertools.product([2, 5, 20, 50], [0.02, 0.2, 1.0]))
+@pytest.mark.parametrize("retry_after", [None, pytest.param(1.0, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("model", MODELS)
 def test_the_highest_accepted_rate_is_found_in_a_minute_and_kept(
     model: str, limit: float, latency: float, retry_after: float | None
 ) -> None:
+    assert_found_and_kept(model, limit, latency, retry_after)
+
+
+@for_each(("limit", "latency"), [(5, 0.02), (20, 0.2), (50, 1.0)])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_rate_is_found_that_is_refused_with_a_retry_after(model: str, limit: float, latency: float) -> None:
+    assert_found_and_kept(model, limit, latency, 1.0)
+
+
+def assert_found_and_kept(model: str, limit: float, latency: float, retry_after: float | None) -> None:
     service = MODELS[model](limit)
     run = ask(AdaptiveRate(1000), service, seconds=60 * MINUTES, latency=latency, retry_after=retry_after)
     assert run.best(max(5.0, 20 / limit), 60) >= 0.9 * limit
@@ -300,8 +310,15 @@ def test_the_highest_accepted_rate_is_found_in_a_minute_and_kept(
     assert run.refused_share(60, 60 * MINUTES) < 0.01
 
 
-@pytest.mark.parametrize("latency", [0.02, 0.2, 1.0])
-@pytest.mark.parametrize("limit", [200, 500])
+@pytest.mark.parametrize(
+    ("limit", "latency"),
+    [
+        (200, 0.02),
+        (200, 1.0),
+        (500, 0.2),
+        *(pytest.param(*case, marks=pytest.mark.nightly) for case in ((200, 0.2), (500, 0.02), (500, 1.0))),
+    ],
+)
 @pytest.mark.parametrize("model", MODELS)
 def test_a_high_accepted_rate_is_found_in_a_minute_too(model: str, limit: float, latency: float) -> None:
     run = ask(AdaptiveRate(1000), MODELS[model](limit), seconds=120, latency=latency)

@@ -30,6 +30,7 @@ from harvester.figshare.usage import decode_breakdown, decode_counts, decode_tim
 from harvester.models import RemoteFile
 from harvester.sandbox import Sandbox, Settings
 from harvester.text.fields import join_values, split_values
+from tests.support.each import for_each
 from tests.support.program import at, config, harvester
 from tests.support.truth import rows
 
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.anyio
 # -- values whose meaning is plain ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("told", "number"),
     [(5, 5), ("5", 5), (" 5 ", 5), (5.0, 5), ("5.0", 5), ("007", 7), (0, 0), ("0", 0), (10**30, 10**30)],
 )
@@ -47,7 +48,7 @@ def test_a_number_with_a_clear_meaning_is_read(told: object, number: int) -> Non
     assert whole_number(told) == number
 
 
-@pytest.mark.parametrize(
+@for_each(
     "told",
     [
         "big",
@@ -83,7 +84,7 @@ def test_a_boolean_may_be_a_number_or_text() -> None:
     assert [flag(told) for told in (False, 0, "0", "false", 0.0, "", None)] == [""] * 7
 
 
-@pytest.mark.parametrize("told", [2, -1, "yes", "perhaps", [], {"a": 1}, 0.5])
+@for_each("told", [2, -1, "yes", "perhaps", [], {"a": 1}, 0.5])
 def test_a_boolean_without_a_clear_meaning_is_none_and_named(told: object) -> None:
     article = read_article(orjson.dumps({"id": 1, "is_confidential": told}))
     assert (article.withheld, article.odd_fields) == ("", ("is_confidential",))
@@ -107,7 +108,7 @@ def test_a_file_in_other_types_is_that_file(more: dict[str, object]) -> None:
     assert file_of(**more) == file_of()
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("more", "told"),
     [
         ({"id": "two"}, "file 1 of its list: id: unclear value 'two'"),
@@ -229,7 +230,7 @@ def test_other_answers_are_read_as_loosely() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("decode", "raw"),
     [
         (decode_total, b'{"totals": "many"}'),

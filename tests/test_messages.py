@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.support.each import for_each
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "reference" / "messages.md").read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def _texts() -> Iterator[str]:
                 yield re.sub(r"%[-.\d]*[sdfg]", VALUE, node.value)
 
 
-@pytest.mark.parametrize("message", MESSAGES)
+@for_each("message", MESSAGES)
 def test_a_message_of_the_page_is_one_of_the_program(message: str) -> None:
     fixed = [part.strip(" ,:;") for part in message.split(VALUE)]
     for part in fixed:

@@ -31,6 +31,7 @@ from harvester.ledger.messages import ItemResult, RunSpec
 from harvester.ledger.reader import Reader
 from harvester.models import ItemId, ItemKey, ItemRef, Page, TaskResult, Totals, Usage, UsageCount, WorkState
 from harvester.sandbox import Sandbox, Settings
+from tests.support.each import for_each
 from tests.support.http import client, served
 from tests.support.waiting import until
 
@@ -93,7 +94,7 @@ def spans(granularity: str, since: str, until: str) -> list[str]:
     return [f"{first} {last}" for first, last in windows(granularity, *days)]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("granularity", "since", "until", "expected"),
     [
         ("day", "2015-01-01", "2015-01-01", ["2015-01-01 2015-01-01"]),

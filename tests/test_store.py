@@ -37,6 +37,7 @@ from harvester.storage.local.verify import is_whole
 from harvester.storage.orphans import delete_orphans
 from harvester.storage.paths import assign_paths, safe_name
 from harvester.tasks.files import Files
+from tests.support.each import for_each
 from tests.support.stores import (
     PLANTED,
     fill,
@@ -152,7 +153,7 @@ def test_any_name_becomes_one_that_every_system_accepts(name: str, some_folder: 
 BIDI_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "safe"),
     [
         ("data.csv", "data.csv"),

@@ -7,8 +7,6 @@ occur in code or comments any more. Words in lower case are looked for in any ca
 
 from __future__ import annotations
 
-import ast
-import functools
 import re
 from pathlib import Path
 
@@ -291,28 +289,23 @@ def pattern_of(word: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", flags)
 
 
-@functools.cache
-def trees() -> list[tuple[Path, ast.Module]]:
-    return [(path, ast.parse(path.read_text(encoding="utf-8"))) for path in modules()]
-
-
-@functools.cache
 def definitions() -> list[tuple[str, str]]:
     """Return the name of each class and function, with its module."""
+    defined = re.compile(r"^ *(?:class|def|async def) +(\w+)", re.MULTILINE)
     return [
-        (path.relative_to(PACKAGE).as_posix(), node.name)
-        for path, tree in trees()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        (path.relative_to(PACKAGE).as_posix(), name)
+        for path in modules()
+        for name in defined.findall(path.read_text(encoding="utf-8"))
     ]
 
 
+def docstring_of(module: str) -> str:
+    found = re.match(r'"""(.*?)"""', (PACKAGE / module).read_text(encoding="utf-8"), re.DOTALL)
+    return " ".join(found[1].lower().split()) if found else ""
+
+
 def test_a_mechanism_carries_its_standard_name() -> None:
-    texts = {
-        path.relative_to(PACKAGE).as_posix(): " ".join((ast.get_docstring(tree) or "").lower().split())
-        for path, tree in trees()
-    }
-    assert [(term, module) for term, module in TERMS if term.lower() not in texts[module]] == []
+    assert [(term, module) for term, module in TERMS if term.lower() not in docstring_of(module)] == []
 
 
 def test_an_old_word_is_gone() -> None:
@@ -324,7 +317,7 @@ def test_no_class_or_function_has_an_old_name() -> None:
 
 
 def test_a_definition_is_found() -> None:
-    assert ("text/redaction.py", "Redactor") in definitions()
+    assert {("text/redaction.py", "Redactor"), ("jobs/harvest.py", "harvest")} <= set(definitions())
 
 
 def test_no_module_has_an_old_name() -> None:

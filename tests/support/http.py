@@ -52,6 +52,7 @@ async def client(
     limits: Mapping[str, RateLimiter] | None = None,
     attempts: int = 3,
     connect: float = 5.0,
+    idle: float = 1.0,
     token: str | None = None,
     stats_credentials: Secret | None = None,
     slept: list[float] | None = None,
@@ -65,7 +66,7 @@ async def client(
         if slept is not None:
             slept.append(seconds)
 
-    timeouts = Timeouts(connect=connect, idle=1.0)
+    timeouts = Timeouts(connect=connect, idle=idle)
     async with open_session(
         user_agent="test",
         timeouts=timeouts,
