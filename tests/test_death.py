@@ -240,7 +240,7 @@ async def test_a_signal_at_the_very_end_is_handled_or_too_late(seconds: float, t
 
 
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=5, heavy=0, latency=3.0)) as sandbox:
+    async with Sandbox(Settings(items=5, heavy=0, latency=2.0)) as sandbox:
         words = ("run", "--item", str(sandbox.world.public_ids[0]), "-o", tmp_path, *at(sandbox))
         async with started(words) as process:
             await until(lambda: bool(sandbox.requests))  # an item is in hand
@@ -331,7 +331,7 @@ async def test_a_kill_during_a_segmented_download_loses_nothing(kills: int, tmp_
             assert_asked_only_for_what_was_missing(sandbox, asked, before)
         before, asked = stretches(tmp_path), len(sandbox.requests)
         assert sum(map(len, before[1:])) > kills * 4_000_000
-        sandbox.settings = replace(settings, connection_rate=inf)
+        sandbox.world.settings = replace(settings, connection_rate=inf)
         ended = await harvester(*words)
         assert ended.status == 0, ended.err
         assert_complete(tmp_path, sandbox, [item])
@@ -394,7 +394,7 @@ async def test_a_signal_ends_every_command_with_130(
     command: str, number: signal.Signals, tmp_path: Path
 ) -> None:
     """Nothing half-written is left, and the folder is let go."""
-    async with Sandbox(Settings(items=5, heavy=0, latency=1.0 if command == "plan" else 0.0)) as sandbox:
+    async with Sandbox(Settings(items=5, heavy=0, latency=0.4 if command == "plan" else 0.0)) as sandbox:
         many_records(tmp_path, 10 if command == "plan" else 3_000)
         words = {
             "run": ("run", "--item", "1", "--tasks", "metadata", *at(sandbox)),

@@ -114,7 +114,7 @@ async def test_a_segmented_download_survives_a_kill(tmp_path: Path) -> None:
         await killed_at("segment: appended", *run)
         fetched = sum(path.stat().st_size for path in (tmp_path / ".partial").glob("*.part"))
         assert fetched > 8_000_000
-        sandbox.settings = replace(sandbox.settings, connection_rate=inf)
+        sandbox.world.settings = replace(sandbox.settings, connection_rate=inf)
         ended = await harvester(*run)
         assert ended.status == 0, ended.err
         assert_complete(tmp_path, sandbox, [item])
