@@ -413,7 +413,7 @@ def test_a_long_pause_is_risked_rarely() -> None:
 
 
 async def test_a_harvest_that_finds_its_rate_is_complete(tmp_path: Path) -> None:
-    async with Sandbox(Settings(items=4, rate_cap=1.5)) as sandbox:
+    async with Sandbox(Settings(items=2, rate_cap=6)) as sandbox:
         ids = sandbox.world.search("survey")
         words = ("run", "--search", "survey", "-o", tmp_path, "--tasks", "metadata", *at(sandbox))
         ended = await harvester(*words, "--rate", "api=auto", "--ceiling", "400")

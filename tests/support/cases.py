@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.case_judges import JUDGES, RECORDS, TELL_NO_VERDICT, Harvest, judge_script
-from tests.support.program import environment
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY.parent / "shared" / "cases"
@@ -140,7 +139,9 @@ class Cases:
         return _settled(expected.judge(Harvest(own / "out", printed, own / "asked.log")))
 
     def _environment(self, own: Path) -> dict[str, str]:
-        kept = {key: value for key, value in environment().items() if key != "FIGSHARE_TOKEN"}
+        kept = {
+            key: value for key, value in os.environ.items() if not key.startswith(("HARVESTER_", "FIGSHARE_"))
+        }
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         more = {"HARVESTER": str(self.program), "PYTHON": sys.executable, "PATH": path, "TMPDIR": str(own)}
         more["OUTAGE_KEY"] = "HARVESTER_RETRY_OUTAGE_TIMEOUT"  # how the scripts call it is up to the program
