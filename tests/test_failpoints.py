@@ -27,7 +27,7 @@ from tests.support.truth import assert_complete
 pytestmark = pytest.mark.anyio
 
 KILLED = -9
-WORLD = Settings(items=7, heavy=0)
+WORLD = Settings(items=5, heavy=0)
 FIRST_RUN = [
     ("lease: taken", 0),
     ("ledger: before a commit", 0),
@@ -129,7 +129,7 @@ async def test_files_that_get_another_name_survive_a_kill(point: str, edit: str,
     async with Sandbox(WORLD) as sandbox:
         run = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
         assert (await harvester(*run)).status == 0
-        for item_id in sandbox.world.search("survey")[:6]:
+        for item_id in sandbox.world.search("survey")[:4]:
             sandbox.world.edit(item_id, edit)
         before = set(sums(tmp_path / "files").values())
         fetched = len(sandbox.requests_to("storage"))
@@ -146,7 +146,7 @@ async def test_what_is_pruned_survives_a_kill(tmp_path: Path) -> None:
         run = ("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
         assert (await harvester(*run)).status == 0
         before = set(sums(tmp_path / "files").values())
-        for item_id in sandbox.world.search("survey")[:4]:
+        for item_id in sandbox.world.search("survey")[:3]:
             sandbox.world.edit(item_id, "replace")
         await killed_at("trash: moved", *run, "--prune", "--yes")
         assert before <= {*sums(tmp_path / "files").values(), *sums(tmp_path / ".trash").values()}

@@ -23,9 +23,11 @@ from tests.support.leftovers import (
     ASIDE,
     EDITED,
     WITHDRAWN,
+    Leftovers,
     config_of,
     harvest_with_leftovers,
     here,
+    make_leftovers,
     run_words,
 )
 from tests.support.program import environment, harvester, started
@@ -37,6 +39,11 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def world() -> Settings:
     return Settings(items=20, heavy=0)
+
+
+@pytest.fixture(scope="module")
+def leftovers(tmp_path_factory: pytest.TempPathFactory) -> Leftovers:
+    return make_leftovers(tmp_path_factory.mktemp("leftovers"))
 
 
 async def test_nothing_is_removed_without_a_yes(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -92,9 +99,8 @@ async def answered(answer: str, *words: object) -> str:
     os.write(user, f"{answer}\n".encode())
     shown = b""
     with suppress(OSError):  # the program has ended
-        while True:
-            await anyio.wait_readable(user)
-            shown += os.read(user, 1 << 16)
+        while read := await anyio.to_thread.run_sync(os.read, user, 1 << 16):
+            shown += read
     os.close(user)
     assert await process.wait() == 0, shown
     return shown.decode()
@@ -127,16 +133,15 @@ async def test_only_files_that_may_be_removed_now_are_removed(sandbox: Sandbox, 
     assert here(tmp_path) == belongs | set(kept)
 
 
-async def test_prune_follows_no_link(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_prune_follows_no_link(leftovers: Leftovers, tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
-    _, old = await harvest_with_leftovers(sandbox, folder)
+    config, old = leftovers.copy(folder), leftovers.old
     shutil.move(folder / "files" / str(WITHDRAWN), elsewhere)
     (folder / "files" / str(WITHDRAWN)).symlink_to(elsewhere)
     edited = folder / "files" / str(EDITED) / ASIDE
     edited.rename(tmp_path / "moved.csv")
     edited.symlink_to(tmp_path / "moved.csv")
     there = sorted(path.name for path in elsewhere.iterdir())
-    config = config_of(sandbox, folder)
     pruned = await prune(config, sorted(old))
     assert (pruned.removed, pruned.size) == ((), 0)
     assert len(pruned.kept) == len(old)
@@ -146,23 +151,22 @@ async def test_prune_follows_no_link(sandbox: Sandbox, tmp_path: Path) -> None:
     assert (tmp_path / "moved.csv").exists()
 
 
-async def test_a_file_that_is_gone_already_is_forgotten(sandbox: Sandbox, tmp_path: Path) -> None:
-    _, old = await harvest_with_leftovers(sandbox, tmp_path)
+async def test_a_file_that_is_gone_already_is_forgotten(leftovers: Leftovers, tmp_path: Path) -> None:
+    config, old = leftovers.copy(tmp_path), leftovers.old
     shutil.rmtree(tmp_path / "files" / str(WITHDRAWN))
     (tmp_path / "files" / str(EDITED) / ASIDE).unlink()
-    config = config_of(sandbox, tmp_path)
     pruned = await prune(config, sorted(old))
     assert (set(pruned.removed), pruned.size, pruned.kept) == (old, 0, ())
     assert removable(config) == []
 
 
 async def test_a_file_whose_path_equals_a_harvested_one_on_some_file_system_stays(
-    sandbox: Sandbox, tmp_path: Path
+    leftovers: Leftovers, tmp_path: Path
 ) -> None:
-    await harvest_with_leftovers(sandbox, tmp_path)
+    config = leftovers.copy(tmp_path)
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
         db.execute("UPDATE orphans SET path = ?", ("files/5000004/FILE_01.png",))
-    found = [each.path for each in removable(config_of(sandbox, tmp_path))]
+    found = [each.path for each in removable(config)]
     assert found == sorted(path for path in here(tmp_path) if str(WITHDRAWN) in path)
 
 

@@ -17,7 +17,16 @@ from harvester.jobs.verify import verify
 from harvester.ledger.database.heartbeat import Timing
 from harvester.sandbox import Sandbox, Settings
 from harvester.storage.trash_mover import Pruner
-from tests.support.leftovers import EDITED, WITHDRAWN, config_of, harvest_with_leftovers, here, run_words
+from tests.support.leftovers import (
+    EDITED,
+    WITHDRAWN,
+    Leftovers,
+    config_of,
+    harvest_with_leftovers,
+    here,
+    make_leftovers,
+    run_words,
+)
 from tests.support.program import at, harvester, started
 from tests.support.truth import rows
 from tests.support.waiting import until
@@ -30,6 +39,11 @@ DAY = "2026-11-30"
 @pytest.fixture
 def world() -> Settings:
     return Settings(items=20, heavy=0)
+
+
+@pytest.fixture(scope="module")
+def leftovers(tmp_path_factory: pytest.TempPathFactory) -> Leftovers:
+    return make_leftovers(tmp_path_factory.mktemp("leftovers"))
 
 
 def today(*, days_ago: int = 0) -> str:
@@ -97,13 +111,13 @@ def planted(folder: Path, date: str, path: str = "files/1/a.txt", text: str = "o
     ("days", "gone"), [(30, {31, 400}), (2, {3, 30, 31, 400}), (0, {-2, 0, 2, 3, 30, 31, 400})]
 )
 async def test_a_later_prune_deletes_expired_trash(
-    days: int, gone: set[int], sandbox: Sandbox, tmp_path: Path
+    days: int, gone: set[int], leftovers: Leftovers, tmp_path: Path
 ) -> None:
-    _, old = await harvest_with_leftovers(sandbox, tmp_path)
+    config, old = leftovers.copy(tmp_path), leftovers.old
     dated = {age: planted(tmp_path, today(days_ago=age)) for age in (-2, 0, 2, 3, 30, 31, 400)}
     others = [planted(tmp_path, name) for name in ("mine", "2020-01-01~", "2020-13-01", "20200101")]
     (tmp_path / ".trash" / "2020-01-02").write_text("a file")
-    pruned = await prune(config_of(sandbox, tmp_path), sorted(old), trash_days=days)
+    pruned = await prune(config, sorted(old), trash_days=days)
     assert {age for age, path in dated.items() if not path.exists()} == gone
     there = {path.name for path in (tmp_path / ".trash").iterdir()}
     assert there.isdisjoint(today(days_ago=age) for age in gone)
@@ -130,14 +144,14 @@ async def test_permanent_deletions_are_shown_and_confirmed(sandbox: Sandbox, tmp
     assert told["folder"]["trash"] == {"files": 0, "bytes": 0}
 
 
-async def test_nothing_in_the_trash_is_overwritten(sandbox: Sandbox, tmp_path: Path) -> None:
-    _, old = await harvest_with_leftovers(sandbox, tmp_path)
+async def test_nothing_in_the_trash_is_overwritten(leftovers: Leftovers, tmp_path: Path) -> None:
+    config, old = leftovers.copy(tmp_path), leftovers.old
     first, *_, last = sorted(path for path in old if str(WITHDRAWN) in path)
     for date in (today(), today(days_ago=-1)):
         planted(tmp_path, date, first, "mine")
         planted(tmp_path, date, f"files/{EDITED}", "a file where a folder goes")
     before = contents(tmp_path, old)
-    await prune(config_of(sandbox, tmp_path), sorted(old))
+    await prune(config, sorted(old))
     stem, _, suffix = first.rpartition(".")
     found = in_trash(tmp_path)
     assert found[first] == b"mine"

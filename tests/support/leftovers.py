@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import anyio
 
 from harvester.config import Config
 from harvester.jobs.harvest import harvest
 from harvester.plugins import load_config
-from harvester.sandbox import Sandbox
+from harvester.sandbox import Sandbox, Settings
 from tests.support.program import TOKEN, at
 
 
@@ -44,6 +48,31 @@ async def harvest_with_leftovers(sandbox: Sandbox, folder: Path) -> tuple[set[st
     sandbox.world.withdraw(WITHDRAWN)
     assert (await harvest(config)).exit_status == 0
     return here(folder) - old, old
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """A folder with files that no record lists any more (``old``), and the sandbox that is closed since."""
+
+    folder: Path
+    sandbox: Sandbox
+    old: set[str]
+
+    def copy(self, folder: Path) -> Config:
+        """Copy the folder; return a config for it."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return config_of(self.sandbox, folder)
+
+
+def make_leftovers(folder: Path) -> Leftovers:
+    """Make a folder with leftovers, for tests that ask no service for anything."""
+
+    async def make() -> Leftovers:
+        async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
+            _, old = await harvest_with_leftovers(sandbox, folder)
+            return Leftovers(folder, sandbox, old)
+
+    return anyio.run(make)
 
 
 def run_words(sandbox: Sandbox, folder: Path, *more: str) -> tuple[object, ...]:
