@@ -17,6 +17,7 @@ from harvester.figshare.identifiers import ItemIdentifier, doi_in, handle_in, it
 from harvester.models import Page
 from harvester.sandbox import IDENTIFIERS, Sandbox, Settings, item
 from tests.support.calls import calls
+from tests.support.each import for_each
 from tests.support.http import client, served
 from tests.support.program import at, harvester
 from tests.support.truth import rows
@@ -55,7 +56,7 @@ def queries(sandbox: Sandbox) -> list[str]:
 # -- how names are written --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@for_each(
     "name",
     [
         "10.6084/m9.figshare.5000100.v2",
@@ -109,7 +110,7 @@ def test_an_id_is_a_number_in_plain_digits(name: str, found: int | None) -> None
     assert item_in(name) == (found and ItemIdentifier(found))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "host"),
     [
         ("https://peerj.com/articles/1234/", "peerj.com"),
@@ -150,7 +151,7 @@ def test_a_bracket_that_belongs_to_a_doi_stays() -> None:
     assert doi_in("(10.1016/s0140(20)30183)") == "10.1016/s0140(20)30183"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "reason"),
     [
         ("10.25384/sage.c.5234234", 'kind = "collection" with id = 5234234'),
@@ -190,7 +191,7 @@ def test_names_that_may_mean_an_item_are_requested(name: str) -> None:
 # -- lists ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "names"),
     [
         ("5\r\n6\r\n", "5 6"),

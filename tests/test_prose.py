@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
+from tests.support.each import for_each
 from tools import prose
 
 
-@pytest.mark.parametrize("page", prose.pages(), ids=lambda page: page.relative_to(prose.ROOT).as_posix())
+@for_each("page", prose.pages())
 def test_a_page_is_plain_english(page: Path) -> None:
     faults = prose.check(page)
     assert not faults, "\n".join(map(str, faults))

@@ -21,6 +21,7 @@ from harvester.config.proxies import NO_PROXIES, read_proxies
 from harvester.errors import UsageError
 from harvester.sandbox import Sandbox, Settings
 from tests.support.certificates import Certificate, make_certificate, serving
+from tests.support.each import for_each
 from tests.support.program import Ended, at, environment, harvester
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +33,7 @@ ESCAPED = "pa55%2Fw%C3%B6rd%40x"
 # -- which one it is ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "url", "credentials"),
     [
         ("proxy:3128", "http://proxy:3128", None),
@@ -101,7 +102,7 @@ def test_plain_http_has_no_proxy() -> None:
     assert read_proxies({"HTTP_PROXY": "a", "http_proxy": "b"}) == NO_PROXIES
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("exceptions", "host", "is_excepted"),
     [
         ("example.org", "example.org", True),

@@ -744,9 +744,9 @@ async def test_a_file_that_changes_during_the_download_is_restarted(tmp_path: Pa
 
 
 async def test_the_bytes_of_an_interrupted_download_are_not_requested_again(tmp_path: Path) -> None:
-    storage = Storage(content(8 * MB))
+    storage = Storage(content(7 * MB))
     async with downloads(storage, tmp_path) as made:
-        with anyio.move_on_after(1.4):
+        with anyio.move_on_after(1.3):
             await made.fetch(storage)
         held = {piece: piece.stat().st_size for piece in pieces_in(tmp_path)}
         assert sum(held.values()) > MB // 2
@@ -756,11 +756,11 @@ async def test_the_bytes_of_an_interrupted_download_are_not_requested_again(tmp_
         assert storage.sent - sum(size for _, size in here) < MB // 2
         storage.asked.clear()
         await made.fetch(storage)
-        assert storage.sent < 8 * MB + MB
+        assert storage.sent < 7 * MB + MB
         for begin, end in spans(storage.asked):
             for at, size in here:
                 assert not at <= begin < at + size, "it is here"
-                assert not begin < at < (end or 8 * MB), "somebody else has that"
+                assert not begin < at < (end or 7 * MB), "somebody else has that"
 
 
 async def test_a_queued_file_has_priority_over_an_additional_connection(tmp_path: Path) -> None:
@@ -786,7 +786,7 @@ async def test_a_queued_file_has_priority_over_an_additional_connection(tmp_path
 
 async def test_small_files_do_not_make_a_big_one_reconnect_repeatedly(tmp_path: Path) -> None:
     """Between two of them a connection is free, for a moment only."""
-    storage, small = Storage(content(6 * MB)), Storage(content(50_000))
+    storage, small = Storage(content(5 * MB)), Storage(content(50_000))
     async with (
         downloads(storage, tmp_path, replace(QUICK, connections=2)) as made,
         served(small.handle) as at,

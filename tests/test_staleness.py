@@ -11,6 +11,7 @@ from harvester import harvest
 from harvester.figshare.records import read_article
 from harvester.figshare.staleness import says_less
 from harvester.sandbox import Sandbox, Settings
+from tests.support.each import for_each
 from tests.support.program import config
 from tests.support.truth import rows
 
@@ -65,7 +66,7 @@ RECORD = (
 )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("old", "new", "said"),
     [
         (b"", b"", ""),

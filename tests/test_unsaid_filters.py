@@ -26,6 +26,7 @@ from harvester.sources.group import Group
 from harvester.sources.institution import Institution
 from harvester.sources.search import Search
 from tests.support.calls import only, read
+from tests.support.each import for_each
 from tests.support.http import client, served
 from tests.support.program import at, environment, harvested, harvester
 
@@ -270,7 +271,7 @@ async def test_more_undated_entries_than_a_page_are_reported_as_incomplete(sourc
 # -- a record against a condition -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("wanted", "record", "private", "is_wanted"),
     [
         ({"group": 7}, {"group_id": 7}, False, True),

@@ -42,6 +42,7 @@ from harvester.errors import (
 from harvester.jobs.services import RunHooks
 from harvester.sandbox import Sandbox, Settings
 from tests.support.certificates import make_certificate, serving
+from tests.support.each import for_each
 from tests.support.http import client, served
 from tests.support.program import config, environment, harvester
 from tests.support.routes import comes, is_gone, two_routes
@@ -293,7 +294,7 @@ def session() -> AbstractAsyncContextManager[aiohttp.ClientSession]:
 # -- addresses ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("address", "kind"),
     [
         ("93.184.216.34", None),
@@ -350,7 +351,7 @@ def test_which_addresses_are_requested(address: str, kind: str | None) -> None:
     assert is_public(URL(f"https://{host}/x")) is (kind is None)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("host", "kind"),
     [
         ("2130706433", LOOPBACK),
