@@ -195,7 +195,7 @@ async def test_an_unchanged_record_does_not_request_refused_files_again(
         assert reasons(tmp_path) == {"confidential (refused to the token)"}
 
 
-async def test_withheld_files_are_not_requested_without_the_token(tmp_path: Path) -> None:
+async def test_a_search_makes_no_account_requests_and_requests_no_withheld_files(tmp_path: Path) -> None:
     async with owned(hides_withheld="") as sandbox:
         summary = await Harvest(sandbox, tmp_path, SEARCH).run()
         ids = {file["id"] for item_id in WITHHELD for file in sandbox.world.files(item_id)}
@@ -212,13 +212,20 @@ async def test_withheld_files_are_not_requested_without_the_token(tmp_path: Path
 # -- embargoes that end ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("quick", [False, True])
-@pytest.mark.parametrize(("source", "token"), [(SEARCH, ""), (named(EMBARGO), "")])
+@pytest.mark.parametrize(
+    ("source", "quick"),
+    [
+        (SEARCH, False),
+        (SEARCH, True),
+        (named(EMBARGO), False),
+        pytest.param(named(EMBARGO), True, marks=pytest.mark.nightly),
+    ],
+)
 async def test_an_item_is_due_again_when_its_embargo_has_ended(
-    source: dict[str, Any], token: str, quick: bool, tmp_path: Path
+    source: dict[str, Any], quick: bool, tmp_path: Path
 ) -> None:
     async with owned(embargo_date="2030-05-01") as sandbox:
-        job = Harvest(sandbox, tmp_path, source, token=token)
+        job = Harvest(sandbox, tmp_path, source, token="")
         assert (await job.run()).exit_status == 0
         record = f"/v2/articles/{EMBARGO}"
         sandbox.world.end_embargo(EMBARGO)
@@ -286,7 +293,7 @@ async def test_a_private_record_that_is_refused_once_is_retried(status: int, tmp
         public, draft = sandbox.world.public_ids[1], sandbox.world.private_ids[0]
         for item_id in (public, draft):
             sandbox.world.refuse_owner(item_id, status, times=1)
-        summary = await Harvest(sandbox, tmp_path, ACCOUNT).run()
+        summary = await Harvest(sandbox, tmp_path, ACCOUNT, tasks=["metadata"]).run()
         assert asked(sandbox, f"/v2/articles/{public}") == []
     assert (summary.exit_status, rows(tmp_path, "failures.csv")) == (0, [])
     assert all("account_id" in record for record in records(tmp_path).values())
@@ -353,7 +360,7 @@ async def test_a_token_with_an_unknown_owner_adds_nothing_to_an_owned_folder(
 
 async def test_an_item_that_the_account_no_longer_lists_and_answers_404_is_withdrawn(tmp_path: Path) -> None:
     async with owned() as sandbox:
-        job = Harvest(sandbox, tmp_path, ACCOUNT)
+        job = Harvest(sandbox, tmp_path, ACCOUNT, tasks=["metadata"])
         await job.run()
         gone = sandbox.world.public_ids[2]
         sandbox.world.withdraw(gone)
@@ -456,21 +463,15 @@ async def test_a_withheld_item_that_is_named_later_is_requested_as_its_owner(tmp
 
 async def test_an_accounts_record_is_not_replaced_without_the_token(tmp_path: Path) -> None:
     async with owned() as sandbox:
-        await Harvest(sandbox, tmp_path, ACCOUNT, SEARCH).run()
+        await Harvest(sandbox, tmp_path, ACCOUNT, SEARCH, tasks=["metadata"]).run()
         changed = sandbox.world.public_ids[1]
         sandbox.world.correct(changed)
         before = records(tmp_path)[changed]
-        summary = await Harvest(sandbox, tmp_path, SEARCH, token="").run()
+        summary = await Harvest(sandbox, tmp_path, SEARCH, token="", tasks=["metadata"]).run()
         assert asked(sandbox, "/v2/account/") == []
         assert (summary.exit_status, records(tmp_path)[changed]) == (1, before)
         (row,) = rows(tmp_path, "failures.csv")
         assert "needs the token" in row["error"]
-
-
-async def test_a_search_makes_no_account_requests(tmp_path: Path) -> None:
-    async with owned() as sandbox:
-        await Harvest(sandbox, tmp_path, SEARCH).run()
-        assert asked(sandbox, "/v2/account/articles") == []
 
 
 # -- drafts -----------------------------------------------------------------------------------------
