@@ -26,6 +26,7 @@ from harvester.ledger.database.connection import migrate
 from harvester.models import Failure
 from harvester.sandbox import Sandbox, Settings
 from harvester.text.display import one_line
+from tests.support.each import for_each
 from tests.support.fork_server import fork
 from tests.support.forked import forked
 from tests.support.program import Ended, at, environment, harvester
@@ -398,9 +399,7 @@ async def test_a_terminal_shows_a_live_display(sandbox: Sandbox, tmp_path: Path)
     assert "complete: all requested data is here" in shown
 
 
-@pytest.mark.parametrize(
-    "char", "\x7f\x80\x9b\u061c\u200b\u200e\u202a\u202e\u2066\u2069\u2028\ufeff\U000e0041"
-)
+@for_each("char", "\x7f\x80\x9b\u061c\u200b\u200e\u202a\u202e\u2066\u2069\u2028\ufeff\U000e0041")
 def test_terminal_control_characters_are_escaped_in_json_and_blank_in_lines(char: str) -> None:
     told = {"title": f"a{char}b", char: "é…😀"}
     for text in (as_json(told), *failed_objects([Failure(char, char, "", subject=char)])):

@@ -23,6 +23,7 @@ from harvester.errors import (
     UnprovenNotFound,
 )
 from harvester.sandbox import Sandbox, Settings
+from tests.support.each import for_each
 from tests.support.http import client, served
 from tests.support.program import Ended, at, environment, harvester
 
@@ -258,7 +259,7 @@ async def test_a_block_page_is_not_about_the_token() -> None:
     assert "/account" not in asked
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("raw", "words"),
     [
         (b'{"error": "invalid_token"}', ": invalid_token"),
@@ -270,7 +271,7 @@ async def test_a_block_page_is_not_about_the_token() -> None:
         (b"null", ""),
     ],
 )
-@pytest.mark.parametrize("status", [401, 403])
+@for_each("status", [401, 403])
 def test_a_refusal_in_any_json_is_about_the_token(status: int, raw: bytes, words: str) -> None:
     error = error_for_status("x", status, {}, raw)
     assert (type(error), str(error)) == (Forbidden, f"x: refused ({status}){words}")

@@ -95,7 +95,7 @@ def test_a_name_is_read_with_anything_around_it(name: str) -> None:
     assert why_not(name) == ""
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "found"),
     [
         ("5000100", 5_000_100),
@@ -130,7 +130,7 @@ def test_only_figshares_own_hosts_prove_an_item(name: str, host: str) -> None:
     assert item_in(name) == ItemIdentifier(1234, 0, host)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "handle"),
     [
         ("hdl:2134/123.", "2134/123"),
@@ -181,9 +181,7 @@ def test_other_figshare_addresses_are_recognised(name: str, reason: str) -> None
     assert reason in why_not(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["10.6084/m9.figshare.c.5234234_d7.v1", "10.25384/sage.5234234", "https://journal.org/x/7"]
-)
+@for_each("name", ["10.6084/m9.figshare.c.5234234_d7.v1", "10.25384/sage.5234234", "https://journal.org/x/7"])
 def test_names_that_may_mean_an_item_are_requested(name: str) -> None:
     assert why_not(name) == ""
 

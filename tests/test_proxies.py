@@ -59,7 +59,7 @@ def test_a_proxy_is_read_as_curl_reads_it(text: str, url: str, credentials: str 
     assert "word" not in repr(proxy)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "http://me:geheim1@", "http://me:geheim1@proxy:99999", "http://me:geheim1@proxy:0",
@@ -69,7 +69,7 @@ def test_a_proxy_is_read_as_curl_reads_it(text: str, url: str, credentials: str 
         "http://me:geheim1\udcff@proxy:3128", "http://me:geheim1@" + "a" * 70 + ":3128", "socks5://me:geheim1@proxy",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "all_proxy"])
+@for_each("variable", ["HTTPS_PROXY", "all_proxy"])
 def test_an_invalid_proxy_is_reported_by_its_variable_and_not_shown(text: str, variable: str) -> None:
     options = {"sources": [{"kind": "items", "ids": [1]}]}
     for job in ("harvest", "plan", "list"):
@@ -82,7 +82,7 @@ def test_an_invalid_proxy_is_reported_by_its_variable_and_not_shown(text: str, v
     assert read_proxies({variable: text, "NO_PROXY": "*"}) == (None, ("*",))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("environ", "variable"),
     [
         ({"HTTPS_PROXY": "a", "https_proxy": "b", "ALL_PROXY": "c", "all_proxy": "d"}, "https_proxy"),

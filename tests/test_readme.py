@@ -14,6 +14,7 @@ from harvester.cli.parser import build_parser
 from harvester.errors import FailureKind
 from harvester.plugins import SOURCES, load_config
 from harvester.sandbox import FAULTS, Sandbox, Settings
+from tests.support.each import for_each
 from tests.support.faults import PASSING
 from tests.support.forked import forked
 from tests.support.program import Ended, environment, harvester
@@ -129,7 +130,7 @@ async def test_the_sandbox_commands_of_the_documents_start(tmp_path: Path) -> No
     assert started == 2
 
 
-@pytest.mark.parametrize("page", PAGES)
+@for_each("page", PAGES)
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", PAGES[page]):
         there = (ROOT / page.parent / target) if target else ROOT / page
@@ -146,7 +147,7 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"\s+", "-", each.strip()) for each in plain} | set(re.findall(r'<a id="(\w+)">', text))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if "how-to" in page.parts])
+@for_each("page", [page for page in PAGES if "how-to" in page.parts])
 def test_every_command_of_a_guide_is_understood(page: Path) -> None:
     lines = [line for block in blocks("sh", PAGES[page]) for line in block.splitlines()]
     for line in lines:

@@ -25,6 +25,7 @@ from harvester.config.secrets import Secret, lines_like_tokens
 from harvester.errors import Rejected, TokenRejected, UsageError
 from harvester.sandbox import Sandbox, Settings
 from harvester.text.redaction import MARK, REDACTOR
+from tests.support.each import for_each
 from tests.support.http import limiters, served
 from tests.support.program import at, environment, harvester, started
 from tests.support.truth import assert_complete, rows
@@ -147,7 +148,7 @@ WRITTEN = {
 }
 
 
-@pytest.mark.parametrize("form", WRITTEN.values(), ids=WRITTEN)
+@for_each("form", WRITTEN.values())
 def test_a_secret_is_redacted_in_any_encoding(form: str) -> None:
     secret = Secret(TOKEN)
     assert str(Rejected(f"no, {form} is none")) == f"no, {MARK} is none"
@@ -155,8 +156,8 @@ def test_a_secret_is_redacted_in_any_encoding(form: str) -> None:
     assert secret.reveal() == TOKEN
 
 
-@pytest.mark.parametrize("password", ["pa55 wörd/&c", "hunter2%!", 'a"b\\c<d>', "groß-ÄÖ1"])
-@pytest.mark.parametrize(
+@for_each("password", ["pa55 wörd/&c", "hunter2%!", 'a"b\\c<d>', "groß-ÄÖ1"])
+@for_each(
     "write", [str, quote, quote_plus, html.escape, lambda text: orjson.dumps(text).decode()[1:-1], str.lower]
 )
 def test_a_password_is_redacted_in_any_encoding(password: str, write: Callable[[str], str]) -> None:
@@ -165,8 +166,8 @@ def test_a_password_is_redacted_in_any_encoding(password: str, write: Callable[[
     assert secret.reveal()
 
 
-@pytest.mark.parametrize("password", ["pa55 wörd/&c", 'a"b\\c<d>', "0123456789abcdef"])
-@pytest.mark.parametrize("write", [quote_char, html_char, json_char, str.upper])
+@for_each("password", ["pa55 wörd/&c", 'a"b\\c<d>', "0123456789abcdef"])
+@for_each("write", [quote_char, html_char, json_char, str.upper])
 def test_one_encoded_character_does_not_hide_a_secret(password: str, write: Callable[[str], str]) -> None:
     secret = Secret(f"somebody:{password}")
     for place, char in enumerate(password):
@@ -185,7 +186,7 @@ def test_a_secret_that_is_a_word_changes_no_record_and_one_that_is_short_no_mess
     assert str(Rejected("library: abcd")) == "library: abcd", "nobody has that secret any more"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "told"),
     [
         (
@@ -320,7 +321,7 @@ async def test_a_config_file_with_a_likely_token_gives_a_warning(tmp_path: Path)
     assert TOKEN not in ended.err
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("line", "number_of_lines"),
     [
         (f"x = '{TOKEN}'", 1),
@@ -337,7 +338,7 @@ def test_what_looks_like_a_token(line: str, number_of_lines: int) -> None:
     assert len(lines_like_tokens(f"a = 1\n{line}\n", Secret("the real one"))) == number_of_lines
 
 
-@pytest.mark.parametrize("token", ["a b", "a\nb", "é", "a\x00"])
+@for_each("token", ["a b", "a\nb", "é", "a\x00"])
 def test_a_token_that_is_invalid_in_a_header_is_reported_without_showing_it(token: str) -> None:
     config = load_config(options={"sources": [{"kind": "account"}]}, environ={"FIGSHARE_TOKEN": token})
     with pytest.raises(UsageError, match="FIGSHARE_TOKEN: holds characters that no token has") as caught:
@@ -345,8 +346,8 @@ def test_a_token_that_is_invalid_in_a_header_is_reported_without_showing_it(toke
     assert token not in str(caught.value).replace("a token", "")
 
 
-@pytest.mark.parametrize("wrong", [TOKEN, f"token {TOKEN}", "a" + TOKEN[1:], "sk-live-1234", "a b", "", "5x"])
-@pytest.mark.parametrize("key", ["services.token_env", "stats.credentials_env"])
+@for_each("wrong", [TOKEN, f"token {TOKEN}", "a" + TOKEN[1:], "sk-live-1234", "a b", "", "5x"])
+@for_each("key", ["services.token_env", "stats.credentials_env"])
 def test_a_secret_in_place_of_its_variable_name_is_not_shown(key: str, wrong: str) -> None:
     sources = [{"kind": "account", "token": "x"}]
     for environ in ({}, {wrong: "another"} if wrong else {}):
