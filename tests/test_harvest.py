@@ -379,7 +379,7 @@ async def test_a_resumed_download_requests_only_the_rest(tmp_path: Path) -> None
 
 
 async def test_useless_partial_files_are_removed_and_others_kept(sandbox: Sandbox, tmp_path: Path) -> None:
-    item = sandbox.world.public_ids[0]
+    item, _, other = sandbox.world.public_ids[:3]
     file = sandbox.world.files(item)[0]
     words = ("run", "--item", str(item), "-o", tmp_path, *at(sandbox))
     assert (await harvested(*words)).status == 0
@@ -389,10 +389,10 @@ async def test_useless_partial_files_are_removed_and_others_kept(sandbox: Sandbo
     (partial / f"{item}-{file['id']}-{'0' * 32}.part").write_bytes(b"of an earlier version")
     (partial / f"{item}-1-unproven.part").write_bytes(b"of a file that is listed no more")
     (partial / "notes.txt").write_text("not ours")
-    assert (await harvested(*words)).status == 0
+    assert (await harvested(*words, "--item", other)).status == 0
     assert [path.name for path in partial.iterdir()] == ["notes.txt"]
     (partial / "notes.txt").unlink()
-    assert_complete(tmp_path, sandbox, [item])
+    assert_complete(tmp_path, sandbox, [item, other])
 
 
 async def test_the_token_goes_to_the_api_alone(sandbox: Sandbox, tmp_path: Path) -> None:
