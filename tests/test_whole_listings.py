@@ -36,7 +36,7 @@ def verdicts(folder: Path) -> list[str]:
 @pytest.mark.parametrize("cursors", [True, False], ids=["cursors", "numbers"])
 @pytest.mark.parametrize("own_offsets", [True, False], ids=["own offsets", "asked offsets"])
 @pytest.mark.parametrize(
-    ("items", "cap"), [(130, 10), pytest.param(430, 10, marks=pytest.mark.nightly), (430, 100)]
+    ("items", "cap"), [(130, 10), *(pytest.param(430, cap, marks=pytest.mark.nightly) for cap in (10, 100))]
 )
 async def test_a_service_with_small_pages_is_listed_completely(
     items: int, cap: int, own_offsets: bool, cursors: bool
