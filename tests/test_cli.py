@@ -375,7 +375,7 @@ async def test_quiet_says_nothing_and_json_logs_are_json(sandbox: Sandbox, tmp_p
 
 async def test_without_a_terminal_progress_is_printed_as_plain_lines(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=80, heavy=0)) as sandbox:
-        words = ("run", "--search", "survey", "--tasks", "stats", "-o", tmp_path / "out", "--workers", "1")
+        words = ("run", "--search", "survey", "--tasks", "stats", "-o", tmp_path / "out", "--workers", "4")
         async with forked((*words, *at(sandbox, "10"), "--log-json"), tmp_path / "output") as running:
             await until(lambda: running.output.read_bytes().endswith(b"\n"), every=0.2)
             running.terminate()

@@ -201,12 +201,13 @@ async def test_a_read_only_harvest_of_a_killed_run_is_read_completely(
     async with Sandbox(Settings(items=100, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "--tasks", "metadata", "-o", out)
         async with started((*words, *at(sandbox, rate="40"))) as process:
-            await until(lambda: log.exists() and log.stat().st_size > 200_000)
+            await until(lambda: log.exists() and log.stat().st_size > 200_000 and len(sandbox.requests) > 10)
             assert "running" in (await as_reader(out, "status")).out
             process.kill()
             await process.wait()
     told = await as_reader(out, "status", "--json")
     assert json.loads(told.out)["last_run"]["state"] == "killed"
+    assert json.loads(told.out)["items"] > 0
     (out / "harvest.db-shm").unlink()  # as where the folder was copied: the log cannot be read without it
     before = {path.name: path.read_bytes() for path in out.glob("harvest.db*")}
     assert len(before) == 2

@@ -314,7 +314,9 @@ async def test_a_crash_does_not_show_the_token(tmp_path: Path) -> None:
 async def test_a_config_file_with_a_likely_token_gives_a_warning(tmp_path: Path) -> None:
     file = tmp_path / "harvest.toml"
     file.write_text(f'# my token: {TOKEN}\noutput = "out"\n[[sources]]\nkind = "items"\nids = [1]\n')
-    ended = await harvester("run", "-c", file, "--api", "http://127.0.0.1:9", "--attempts", "1", cwd=tmp_path)
+    ended = await harvester(
+        "run", "-c", file, "--api", "http://127.0.0.1:9", "--rate", "inf", "--attempts", "1", cwd=tmp_path
+    )
     (warning,) = [line for line in ended.err.splitlines() if "looks like a token" in line]
     assert "harvest.toml, line 1" in warning
     assert "FIGSHARE_TOKEN" in warning
