@@ -38,7 +38,7 @@ of_days = pytest.mark.parametrize("size", [PAGE_SIZE], ids=str)
 
 
 def pages(size: int, *, items: float = 0, private: float = 0, cap: int = 9, **more: Any) -> Settings:
-    """A world of so many pages, with a cap after some of them."""
+    """A world of this number of pages, with a cap after some of them."""
     return Settings(
         items=int(items * size) or 3,
         private_items=int(private * size) or 2,
@@ -51,7 +51,7 @@ def pages(size: int, *, items: float = 0, private: float = 0, cap: int = 9, **mo
 
 
 def asked_pages(sandbox: Sandbox) -> list[dict[str, Any]]:
-    """What each request for a page asked for."""
+    """The parameters of each request for a page."""
     return [dict(seen.fields) for seen in sandbox.requests_to("api")]
 
 
@@ -151,8 +151,8 @@ async def test_items_of_the_second_before_do_not_count_as_an_ignored_filter(
         listing = await only(Institution(id=319, published_since=date(2015, 1, 5)))
         page = await listing.page(figshare, None)
     assert [ref.id for ref in page.refs] == [3]
-    told = "institution 319, page 1: figshare ignored published_since: 1 of 3 entries are excluded"
-    assert (page.excluded, page.warning) == ((2, told) if warns else (1, ""))
+    message = "institution 319, page 1: figshare ignored published_since: 1 of 3 entries are excluded"
+    assert (page.excluded, page.warning) == ((2, message) if warns else (1, ""))
 
 
 async def test_slices_keep_filters_and_groups(size: int) -> None:
@@ -184,11 +184,11 @@ async def test_items_of_one_moment_are_all_found_below_the_cap(strict: bool, siz
 async def test_more_items_of_one_moment_than_the_cap_are_reported_as_incomplete(size: int) -> None:
     settings = pages(size, items=5, cap=1, cursors=False, together=int(1.5 * size))
     async with Sandbox(settings) as sandbox:
-        told = (
+        message = (
             f"a search can be listed only up to {size} items:"
             " more of them share one moment, 2015-01-01T00:00:00"
         )
-        with pytest.raises(Rejected, match=told):
+        with pytest.raises(Rejected, match=message):
             await read(sandbox, await only(Institution(id=319)))
 
 
@@ -196,8 +196,8 @@ async def test_more_items_of_one_moment_than_the_cap_are_reported_as_incomplete(
 async def test_a_filter_by_date_that_is_ignored_is_noticed_at_the_cap(size: int) -> None:
     settings = pages(size, items=3, cap=2, cursors=False, ignores=("published_since",))
     async with Sandbox(settings) as sandbox:
-        told = f"{2 * size} items: it ignores published_since, which would lead to the rest; incomplete"
-        with pytest.raises(Rejected, match=told):
+        message = f"{2 * size} items: it ignores published_since, which would lead to the rest; incomplete"
+        with pytest.raises(Rejected, match=message):
             await read(sandbox, await only(Institution(id=319)))
         assert len(sandbox.requests_to("api")) == 4, (
             "two pages, one that is refused, and the slice that is none"
@@ -250,14 +250,14 @@ async def test_a_single_odd_date_does_not_prove_that_since_is_ignored() -> None:
 @of_days
 async def test_if_modified_since_is_ignored_items_past_the_cap_are_reported_as_missing(size: int) -> None:
     settings = pages(size, private=2.5, cap=2, ignores=("modified_since",))
-    told = (
+    message = (
         f"the token's institution can be listed only up to {2 * size} items: "
         "it ignores modified_since, which would lead to the rest; incomplete"
     )
     async with Sandbox(settings) as sandbox:
         listing, found, cursor = await only(Institution(private=True)), set[int](), None
         async with calls(sandbox) as figshare:
-            with pytest.raises(Rejected, match=f"^{re.escape(told)}$"):
+            with pytest.raises(Rejected, match=f"^{re.escape(message)}$"):
                 while True:
                     page = await listing.page(figshare, cursor)
                     found |= {ref.id for ref in page.refs}
@@ -367,8 +367,8 @@ async def test_the_own_institution_continues_by_modification_date_past_the_cap(s
     async with Sandbox(pages(size, items=3.5, cap=2)) as sandbox:
         found = await read(sandbox, await only(Institution(private=True, order="published_date")))
         assert sorted(found.ids) == sorted(sandbox.world.institution_items())
-        told = f"the token's institution: past {2 * size} items the order is figshare's by date"
-        assert found.warnings == [told]
+        message = f"the token's institution: past {2 * size} items the order is figshare's by date"
+        assert found.warnings == [message]
 
 
 async def test_the_users_order_continues_by_cursor(size: int) -> None:
@@ -446,8 +446,8 @@ async def test_a_project_search_that_ignores_the_project_is_rejected(size: int) 
 
 async def test_a_collection_past_the_cap_is_reported_as_incomplete(size: int) -> None:
     async with Sandbox(pages(size, items=2.5, cap=1)) as sandbox:
-        told = f"a collection can be listed only up to {size} items; incomplete"
-        with pytest.raises(Rejected, match=told):
+        message = f"a collection can be listed only up to {size} items; incomplete"
+        with pytest.raises(Rejected, match=message):
             await read(sandbox, await only(Collection(id=4000002)))
         found = await read(sandbox, await only(Collection(id=4000001)))
         assert sorted(found.ids) == list(sandbox.world.collection_items(4000001))

@@ -30,7 +30,7 @@ def changes(folder: Path) -> dict[int, dict[str, str]]:
         return {int(row["item_id"]): row for row in csv.DictReader(handle)}
 
 
-def told(folder: Path) -> dict[str, int]:
+def changes_in(folder: Path) -> dict[str, int]:
     numbers: dict[str, int] = orjson.loads((folder / "summary.json").read_bytes())["run"]["changes"]
     return numbers
 
@@ -56,7 +56,7 @@ async def test_items_that_are_unchanged_cost_a_request_a_page_and_seconds(
         assert (await harvested(*words, *options)).status == 0
         ids = list(world.search(":title: data"))
         assert len(ids) > 0.97 * items
-        assert told(tmp_path) == {"new": len(ids)}
+        assert changes_in(tmp_path) == {"new": len(ids)}
         pages = -(-len(ids) // page_size)
         is_full = len(ids) % page_size == 0  # behind a full page there might be another one
         asked(sandbox)
@@ -95,7 +95,7 @@ async def test_items_that_are_unchanged_cost_a_request_a_page_and_seconds(
         assert found.pop("api /v2/articles") == 1, "it shows that it serves, before withdrawals are believed"
         vanished = {f"api /v2/articles/{item_id}" for item_id in gone}
         twice = {path for path in found if found[path] == 2 and not path.endswith("/files")}
-        assert vanished < twice, "nobody is withdrawn for a single answer"
+        assert vanished < twice, "no item is withdrawn for a single answer"
         (known,) = twice - vanished  # and one of those that this run has got is to show that it serves
         assert int(known.rpartition("/")[2]) in again
         for path in twice:
@@ -103,7 +103,7 @@ async def test_items_that_are_unchanged_cost_a_request_a_page_and_seconds(
         assert {path: number for path, number in found.items() if path not in odd} == {
             path: number for path, number in expected.items() if path not in odd
         }
-        assert told(tmp_path) == {"changed": changed, "new": len(new), "withdrawn": changed // 10}
+        assert changes_in(tmp_path) == {"changed": changed, "new": len(new), "withdrawn": changed // 10}
         assert {item_id: row["change"] for item_id, row in changes(tmp_path).items()} == {
             **dict.fromkeys((*edited, *corrected), "changed"),
             **dict.fromkeys(gone, "withdrawn"),
@@ -114,9 +114,9 @@ async def test_items_that_are_unchanged_cost_a_request_a_page_and_seconds(
 
         assert (await harvested(*words, *options)).status == 0
         assert asked(sandbox) == {"api /v2/articles/search": pages}, (
-            "what is withdrawn is not asked for again"
+            "what is withdrawn is not requested again"
         )
-        assert told(tmp_path) == {}
+        assert changes_in(tmp_path) == {}
 
 
 async def test_changes_name_the_fields_and_the_files(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ async def test_an_item_that_returns_is_reported_and_its_files_are_fetched(
 
 
 async def test_a_public_item_that_is_no_longer_selected_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
-    """It is asked for once, and is there: so it is neither withdrawn nor asked for ever after."""
+    """It is requested once, and is there: so it is neither withdrawn nor requested at each run."""
     world = sandbox.world
     words = ("run", "--search", ":title: data NOT :title: version", "-o", tmp_path, "--tasks", "metadata")
     assert (await harvested(*words, *at(sandbox))).status == 0
@@ -214,9 +214,9 @@ async def test_a_quick_run_requests_only_modified_items(tmp_path: Path) -> None:
             "api /v2/articles/search": 3,
             **{f"api /v2/articles/{item_id}": 1 for item_id in ids[:3]},
         }
-        assert told(tmp_path) == {"changed": 3}, "nothing that was withdrawn"
+        assert changes_in(tmp_path) == {"changed": 3}, "nothing that was withdrawn"
         assert (await harvested(*words)).status == 0
-        assert told(tmp_path) == {"withdrawn": 1}
+        assert changes_in(tmp_path) == {"withdrawn": 1}
 
 
 def mark(folder: Path) -> str:
@@ -242,14 +242,14 @@ async def test_the_watermark_advances_only_after_a_run_without_errors(tmp_path: 
         world.edit(world.search(":title: data")[0])
         bad = ("--item", "4242")
         assert (await harvested(*words, *bad, *options, "--quick")).status == 1
-        assert told(tmp_path) == {"changed": 1}
+        assert changes_in(tmp_path) == {"changed": 1}
         assert mark(tmp_path) == first
 
 
 async def test_the_changes_of_a_killed_run_are_reported_by_the_next_finished_run(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """What a run found and did not live to tell is told by the next one."""
+    """What a killed run found is reported by the next one."""
     world = sandbox.world
     words = ("run", "--search", ":tag: tag3", "-o", tmp_path, "--tasks", "metadata", *at(sandbox))
     assert (await harvested(*words)).status == 0
@@ -332,7 +332,7 @@ async def test_a_quick_run_with_retries_reads_no_listing_twice(tmp_path: Path) -
             db.execute("UPDATE listings SET watermark = begun")
         asked(sandbox)
         assert (await harvested(*words, "--quick", env=env)).status == 1
-        assert asked(sandbox)["api /v2/articles/search"] == 2, "empty, and so once more"
+        assert asked(sandbox)["api /v2/articles/search"] == 2, "empty, and so requested again"
 
 
 def outcomes(folder: Path) -> dict[str, int]:
@@ -361,7 +361,7 @@ async def test_records_decide_if_no_endpoint_knows_licences(tmp_path: Path) -> N
         asked(sandbox)
         assert (await harvested(*words, "--licence", "cc0", "--refresh", "stats")).status == 0
         paths = asked(sandbox)
-        assert not any("/articles/5" in path for path in paths), "what is left out is not asked for again"
+        assert not any("/articles/5" in path for path in paths), "what is excluded is not requested again"
         assert sum("/total/" in path for path in paths) == 2 * len(wanted)
         assert (await harvested(*words, "--licence", "mit")).status == 0
         more = [i for i in collected if (world.record(i)["license"] or {}).get("name") == "MIT"]
@@ -380,8 +380,8 @@ async def test_a_rejected_run_changes_nothing(sandbox: Sandbox, tmp_path: Path) 
     after = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
     assert after.pop("last_run")["state"] == "stopped"
     known = orjson.loads(before)
-    for told in (known, after):
-        told.pop("changes")  # since the last run that finished, whichever run is asked about
+    for each in (known, after):
+        each.pop("changes")  # since the last run that finished, whichever run is asked about
     known.pop("last_run")
     assert after == known
     asked(sandbox)
@@ -403,7 +403,7 @@ async def test_an_item_with_a_listed_date_is_not_requested_because_a_list_names_
 
 
 async def test_a_record_of_an_earlier_version_replaces_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Some cache has it: it is asked for again, and as long as nothing else comes it is a failure for now."""
+    """Some cache has it: it is requested again, and fails temporarily until another answer comes."""
     world = sandbox.world
     item_id = next(each for each in world.public_ids if world.trait(each) == "")
     words = ("run", "--item", str(item_id), "-o", tmp_path, *at(sandbox), "--refresh", "metadata")

@@ -35,10 +35,10 @@ def named(*names: str) -> list[str]:
 def counted(sandbox: Sandbox, item_ids: Sequence[int]) -> list[tuple[str, str, str]]:
     """Rows of stats.csv, as they are to be."""
     totals = [(item_id, sandbox.world.totals(item_id)) for item_id in sorted(item_ids)]
-    return [(str(item_id), str(told["views"]), str(told["downloads"])) for item_id, told in totals]
+    return [(str(item_id), str(each["views"]), str(each["downloads"])) for item_id, each in totals]
 
 
-def told(folder: Path, name: str = "stats.csv") -> list[tuple[str, ...]]:
+def table(folder: Path, name: str = "stats.csv") -> list[tuple[str, ...]]:
     with (folder / name).open(encoding="utf-8", newline="") as handle:
         return [tuple(row) for row in csv.reader(handle)][1:]
 
@@ -68,9 +68,9 @@ async def test_a_list_of_versions_gives_the_statistics_of_each_item_once(tmp_pat
         sandbox.requests.clear()
         ended = await harvested(*words)
         assert ended.status == 0, ended.err
-        assert told(tmp_path) == counted(sandbox, [thrice, other])
-        assert {row[0] for row in told(tmp_path, "stats_timeline.csv")} == {str(thrice), str(other)}
-        keys = [row[:4] for row in told(tmp_path, "stats_timeline.csv")]
+        assert table(tmp_path) == counted(sandbox, [thrice, other])
+        assert {row[0] for row in table(tmp_path, "stats_timeline.csv")} == {str(thrice), str(other)}
+        keys = [row[:4] for row in table(tmp_path, "stats_timeline.csv")]
         assert keys == sorted(set(keys), key=lambda row: (int(row[0]), *row[1:])), "one set of rows an item"
         assert len(sandbox.requests_to("stats")) == planned["stats"]
         paths = [path for path in asked_of_stats(sandbox) if path.startswith("/total/")]
@@ -81,7 +81,7 @@ async def test_a_list_of_versions_gives_the_statistics_of_each_item_once(tmp_pat
         assert asked_of_stats(sandbox) == []
         assert (await harvested(*words, "--refresh", "stats")).status == 0
         assert asked_of_stats(sandbox) == totals_of(thrice, other)
-        assert [row[0] for row in told(tmp_path, "stats_history.csv")] == sorted(
+        assert [row[0] for row in table(tmp_path, "stats_history.csv")] == sorted(
             [str(thrice), str(other)] * 2
         )
 
@@ -91,7 +91,7 @@ async def test_an_item_harvested_after_its_version_is_counted_once(tmp_path: Pat
         item_id = sandbox.world.with_trait("three versions")[0]
         options = (*OVER_TIME, "-o", tmp_path, *at(sandbox))
         assert (await harvested("run", *named(f"{item_id}.v2"), *options)).status == 0
-        before = {name: told(tmp_path, f"stats_{name}.csv") for name in ("history", "timeline")}
+        before = {name: table(tmp_path, f"stats_{name}.csv") for name in ("history", "timeline")}
         asked_of_stats(sandbox)
         both = named(f"{item_id}.v2", str(item_id))
         planned = orjson.loads((await harvester("plan", *both, *options, "--json")).out)["requests"]
@@ -99,12 +99,12 @@ async def test_an_item_harvested_after_its_version_is_counted_once(tmp_path: Pat
         sandbox.requests.clear()
         assert (await harvested("run", *both, *options)).status == 0
         assert asked_of_stats(sandbox) == [], "the counters are here"
-        assert told(tmp_path) == counted(sandbox, [item_id])
-        assert {name: told(tmp_path, f"stats_{name}.csv") for name in before} == before
+        assert table(tmp_path) == counted(sandbox, [item_id])
+        assert {name: table(tmp_path, f"stats_{name}.csv") for name in before} == before
         assert (await harvested("run", *both, *options, "--refresh", "stats")).status == 0
         assert asked_of_stats(sandbox) == totals_of(item_id)
-        assert told(tmp_path) == counted(sandbox, [item_id])
-        assert [row[0] for row in told(tmp_path, "stats_history.csv")] == [str(item_id)] * 2
+        assert table(tmp_path) == counted(sandbox, [item_id])
+        assert [row[0] for row in table(tmp_path, "stats_history.csv")] == [str(item_id)] * 2
         status = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
         assert status["work"]["stats"] == {"done": 1}
 
@@ -118,7 +118,7 @@ async def test_an_item_and_its_versions_in_one_list_are_counted_once(tmp_path: P
         sandbox.requests.clear()
         assert (await harvested("run", *words)).status == 0
         assert len(sandbox.requests_to("stats")) == planned["stats"] == 2
-        assert told(tmp_path) == counted(sandbox, [item_id])
+        assert table(tmp_path) == counted(sandbox, [item_id])
 
 
 async def test_versions_of_a_harvested_item_have_no_statistics(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ async def test_a_version_that_does_not_exist_hands_its_statistics_over(tmp_path:
             "run", *named(f"{item_id}.v1"), *options
         )  # the first run after it was named still knows it
         assert (await harvested("run", *named(f"{item_id}.v1"), *options)).status == 0
-        assert told(tmp_path) == counted(sandbox, [item_id])
+        assert table(tmp_path) == counted(sandbox, [item_id])
 
 
 async def test_an_older_ledger_makes_statistics_of_listed_versions_pending(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ async def test_an_older_ledger_makes_statistics_of_listed_versions_pending(tmp_p
         sandbox.requests.clear()
         assert (await harvested("run", *words)).status == 0
         assert set(asked_of_stats(sandbox)) == set(totals_of(item_id))
-        assert told(tmp_path) == counted(sandbox, [item_id])
+        assert table(tmp_path) == counted(sandbox, [item_id])
 
 
 # -- dates that lie -------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ DAY = 86400
 
 
 def records_asked(sandbox: Sandbox) -> dict[int, list[int]]:
-    """Item to the statuses of what was asked for its record since the last time."""
+    """Item to the statuses of the requests for its record since the last time."""
     asked: dict[int, list[int]] = {}
     for seen in sandbox.requests_to("api"):
         if found := re.fullmatch(r"/v2/articles/(\d+)", seen.path):
@@ -209,7 +209,7 @@ async def test_a_date_in_the_far_future_does_not_hide_what_changes_later(
         assert item_id in changed(tmp_path)
         sandbox.requests.clear()
         assert (await harvested(*words, *at(sandbox))).status == 0
-        assert records_asked(sandbox) == {}, "what was asked for of late needs no more proof"
+        assert records_asked(sandbox) == {}, "what was requested lately needs no more proof"
 
 
 async def test_a_listing_with_future_dates_takes_one_request_a_run(tmp_path: Path) -> None:

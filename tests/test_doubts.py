@@ -45,7 +45,7 @@ FORMS = {"once": 1, "always": FOR_EVER}
 
 
 class Cells(NamedTuple):
-    """What becomes of what is asked for: in a first and in a later run, of an answer once and for ever."""
+    """What becomes of what is requested: in a first and in a later run, of an answer once and for ever."""
 
     first_once: str = WHOLE
     first_always: str = FOR_NOW
@@ -246,14 +246,14 @@ class Folder:
                 " UNION SELECT 0, failure_kind FROM listing_failures"
                 " UNION SELECT item_key, 'withdrawn' FROM work WHERE state = 'withdrawn'"
             ).fetchall()
-        told: dict[str, str] = {}
+        outcomes: dict[str, str] = {}
         for name, item_id in self.scenario.subjects(self.sandbox).items():
-            verdicts = {word for each, word in found if item_id in {0, each}}
-            told[name] = ", ".join(sorted(verdicts)) or WHOLE
+            words = {word for each, word in found if item_id in {0, each}}
+            outcomes[name] = ", ".join(sorted(words)) or WHOLE
         assert ended.status == any(
             failure_kind for _, failure_kind in found if failure_kind != "withdrawn"
         ), ended.out
-        return told
+        return outcomes
 
     def assert_cells(self, time: str, form: str, ended: Ended) -> None:
         expected = self.scenario.cells(time, form)

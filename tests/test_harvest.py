@@ -276,9 +276,10 @@ async def test_a_run_on_a_finished_harvest_fetches_what_changed(sandbox: Sandbox
     wanted = sorted(sandbox.world.search(":tag: tag1"))
     assert_records(tmp_path, sandbox, wanted, set())
     assert_stats(tmp_path, sandbox, wanted)
-    told = {int(row["file_id"]): row for row in rows(tmp_path / "files.csv") if row["item_id"] == str(edited)}
+    table = rows(tmp_path / "files.csv")
+    paths = {int(row["file_id"]): row["path"] for row in table if row["item_id"] == str(edited)}
     for file in sandbox.world.files(edited):
-        assert (tmp_path / told[file["id"]]["path"]).read_bytes() == sandbox.world.content(file["id"])
+        assert (tmp_path / paths[file["id"]]).read_bytes() == sandbox.world.content(file["id"])
 
 
 async def test_a_harvested_item_that_is_gone_is_withdrawn_and_no_failure(

@@ -27,7 +27,7 @@ METADATA = ("run", "--search", "survey", "--tasks", "metadata", "-o")
 async def go_on(
     sandbox: Sandbox, listing: Listing, position: str | None, pages: int
 ) -> tuple[set[int], str | None]:
-    """Read so many pages from a position, or to the end; return the items, and where it goes on."""
+    """Read this number of pages from a position, or to the end; return the items, and the next position."""
     found = set[int]()
     async with calls(sandbox) as figshare:
         for _ in range(pages):
@@ -45,8 +45,8 @@ def position_in(folder: Path) -> PageCursor:
     with closing(sqlite3.connect(f"file:{folder}/harvest.db?mode=ro", uri=True)) as db:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'listings'").fetchone():
             return PageCursor()
-        told = db.execute("SELECT position FROM listings").fetchone()
-        return PageCursor.read(told[0] if told else None)
+        found = db.execute("SELECT position FROM listings").fetchone()
+        return PageCursor.read(found[0] if found else None)
 
 
 @pytest.mark.parametrize("cursors", [True, False], ids=["cursors", "numbers"])
@@ -128,11 +128,11 @@ async def test_a_listing_past_the_cap_with_empty_cursor_pages_restarts_once() ->
 async def test_a_later_run_makes_one_more_request_and_none_for_items(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=12, heavy=0, page_cap=5)) as sandbox:
         words = (*METADATA, tmp_path / "out", *at(sandbox))
-        told = tmp_path / "told"
-        assert (await harvester(*words, output=told)).status == 0
+        path = tmp_path / "printed"
+        assert (await harvester(*words, output=path)).status == 0
         first = len(sandbox.requests_to("api"))
         sandbox.doubts.begin("listing-empty", 1)
-        assert (await harvester(*words, output=told)).status == 0
+        assert (await harvester(*words, output=path)).status == 0
         later = [seen.path for seen in sandbox.requests_to("api")[first:]]
         assert later == ["/v2/articles/search"] * 6, "three pages, each of them twice, and no item"
         assert len(rows(tmp_path / "out" / "items.csv")) == 12
@@ -142,11 +142,11 @@ async def test_a_later_run_makes_one_more_request_and_none_for_items(tmp_path: P
 async def test_a_run_killed_before_it_confirms_an_empty_page_leaves_that_to_the_next(
     times: int, tmp_path: Path
 ) -> None:
-    folder, told = tmp_path / "out", tmp_path / "told"
+    folder, printed = tmp_path / "out", tmp_path / "printed"
     async with Sandbox(Settings(items=4, heavy=0, latency=0.3)) as sandbox:
         words = (*METADATA, folder, *at(sandbox))
         sandbox.doubts.begin("listing-empty")
-        async with forked(words, told) as running:
+        async with forked(words, printed) as running:
             await until(lambda: position_in(folder).was_empty)
             running.kill()
             assert await running.wait() < 0
@@ -154,7 +154,7 @@ async def test_a_run_killed_before_it_confirms_an_empty_page_leaves_that_to_the_
         if times == 1:
             sandbox.doubts.end()
         before = len(sandbox.requests_to("api"))
-        assert (await harvester(*words, output=told)).status == 0
+        assert (await harvester(*words, output=printed)).status == 0
         if times == 2:
             assert len(sandbox.requests_to("api")) == before + 1, "the second empty answer is the end"
         assert len(rows(folder / "items.csv")) == (4 if times == 1 else 0)

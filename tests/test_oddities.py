@@ -211,11 +211,11 @@ async def test_an_oddity_is_harvested_as(name: str, items: int, tmp_path: Path) 
             last = [seen.path for seen in sandbox.requests[-3:]]  # with what was on its way by then
             assert "/v2/account" in last, "nothing is asked after that"
             return
-        told = config(sandbox, tmp_path, oddity)
-        summary = await harvest(told)
+        job = config(sandbox, tmp_path, oddity)
+        summary = await harvest(job)
         assert_first(oddity, summary, sandbox, tmp_path)
         sandbox.requests.clear()
-        again = await harvest(told)
+        again = await harvest(job)
         assert again.exit_status == oddity.status
         assert sandbox.requests_to("storage") == []
         assert oddity.asks_again or sandbox.requests_to("files") == []
@@ -291,13 +291,13 @@ async def test_md5s_that_are_published_later_verify_existing_files(moves_date: b
     summary, sandbox, asked = await after(prove, ODDITIES["late_md5"], before)
     assert asked == []
     assert summary.run["changes"] == {}
-    told = {row["file_id"]: row["md5"] for row in rows(before / "files.csv") if row["status"] == "done"}
+    table = {row["file_id"]: row["md5"] for row in rows(before / "files.csv") if row["status"] == "done"}
     files = [file for item_id in sandbox.world.public_ids for file in sandbox.world.files(item_id)]
     if moves_date:
-        assert told == {
+        assert table == {
             str(file["id"]): file["computed_md5"] or file["supplied_md5"]
             for file in files
-            if str(file["id"]) in told
+            if str(file["id"]) in table
         }
     assert {row["status"] for row in rows(before / "files.csv")} <= {"done", "link", "withheld"}
 
@@ -340,12 +340,12 @@ async def test_a_new_embargo_removes_no_fetched_file(tmp_path: Path) -> None:
     async with Sandbox(settings) as sandbox:
         item_id = sandbox.world.with_trait("embargo")[0]
         sandbox.world.end_embargo(item_id)
-        told = config(sandbox, tmp_path, Oddity({}, "", {"kind": "items", "ids": [item_id]}, token=""))
-        assert (await harvest(told)).exit_status == 0
+        job = config(sandbox, tmp_path, Oddity({}, "", {"kind": "items", "ids": [item_id]}, token=""))
+        assert (await harvest(job)).exit_status == 0
         before = [row for row in rows(tmp_path / "files.csv") if row["item_id"] == str(item_id)]
         assert {row["status"] for row in before} == {"done"}
         sandbox.world.begin_embargo(item_id)
-        summary = await harvest(told)
+        summary = await harvest(job)
         assert summary.exit_status == 0
         assert [row for row in rows(tmp_path / "files.csv") if row["item_id"] == str(item_id)] == before
         assert summary.folder["orphaned_files"]["files"] == 0
@@ -358,6 +358,6 @@ async def test_a_draft_of_a_published_item_is_known_as_one(tmp_path: Path) -> No
         sandbox.world.draft(item_id)
         summary = await harvest(config(sandbox, tmp_path, oddity))
         assert summary.exit_status == 0
-        told = [warning for warning in summary.run["warnings"] if str(item_id) in warning]
-        assert told == [f"item {item_id}: the account's record is an unpublished edit of version 1"]
+        text = [warning for warning in summary.run["warnings"] if str(item_id) in warning]
+        assert text == [f"item {item_id}: the account's record is an unpublished edit of version 1"]
         assert {row["status"] for row in rows(tmp_path / "files.csv")} <= set(FileStatus)

@@ -25,7 +25,7 @@ LEAST = TIMEOUTS.min_speed * SLOW
 SLOWLY = {"timeouts.min_speed": 10_000, "timeouts.idle": 0.3}
 
 
-class Watched:
+class SlowDownload:
     """A file that uses one of two connections, under a clock of its own."""
 
     def __init__(self, slots: ConnectionSlots, deferrals: int = 0) -> None:
@@ -42,7 +42,7 @@ class Watched:
 async def test_a_slow_file_is_deferred_for_a_waiting_one() -> None:
     slots = ConnectionSlots(1)
     async with anyio.create_task_group() as group, slots.first():
-        Watched(slots).receives(200, rate=1100)  # nobody waits
+        SlowDownload(slots).receives(200, rate=1100)  # no file waits
 
         async def wait() -> None:
             async with slots.first():
@@ -50,15 +50,15 @@ async def test_a_slow_file_is_deferred_for_a_waiting_one() -> None:
 
         group.start_soon(wait)
         await anyio.sleep(0.01)
-        Watched(slots).receives(59, rate=1100)
-        Watched(slots).receives(200, rate=int(LEAST))
+        SlowDownload(slots).receives(59, rate=1100)
+        SlowDownload(slots).receives(200, rate=int(LEAST))
         with pytest.raises(Deferred, match="only 66000 bytes in 60 s while other files wait"):
-            Watched(slots).receives(60, rate=1100)
-        again = Watched(slots, deferrals=2)
+            SlowDownload(slots).receives(60, rate=1100)
+        again = SlowDownload(slots, deferrals=2)
         again.receives(239, rate=1100)
         with pytest.raises(Deferred):
             again.receives(1, rate=1100)
-        cut = Watched(slots)
+        cut = SlowDownload(slots)
         cut.receives(30, rate=1100)
         cut.hours.now += 500  # what is waited for between two answers is nothing that it holds
         cut.receives(29, rate=1100)
@@ -82,7 +82,7 @@ async def test_a_deferred_file_is_resumed_after_the_others(tmp_path: Path) -> No
         paths = [seen.path for seen in sandbox.requests_to("storage")]
         slow = [f"/{file['id']}" for file in sandbox.world.files(heavy)]
         assert paths[-1] in slow
-        assert paths.index(paths[-1]) < len(paths) / 2, "it was begun before most others"
+        assert paths.index(paths[-1]) < len(paths) / 2, "it was started before most others"
         assert "Range" in sandbox.requests_to("storage")[-1].headers
 
 

@@ -39,24 +39,24 @@ async def test_less_complete_records_replace_nothing(tmp_path: Path) -> None:
         for item_id in ids:
             world.edit(item_id)
         more = {"sources": [{"kind": "items", "ids": ids}], "tasks": ["metadata", "files"]}
-        told = config(sandbox, tmp_path, **more, **{"retry.attempts": 2})
-        assert (await harvest(told)).exit_status == 0
+        job = config(sandbox, tmp_path, **more, **{"retry.attempts": 2})
+        assert (await harvest(job)).exit_status == 0
         right = here(tmp_path)
         for kind, item_id in subjects.items():
             sandbox.doubts.begin(kind, 1, item_id=item_id)
-        assert (await harvest(told, refresh=REFRESH)).exit_status == 0, "asked again in the same run"
+        assert (await harvest(job, refresh=REFRESH)).exit_status == 0, "asked again in the same run"
         assert here(tmp_path) == right
         for kind, item_id in subjects.items():
             sandbox.doubts.begin(kind, item_id=item_id)
         for _ in range(2):
-            summary = await harvest(told, refresh=REFRESH)
+            summary = await harvest(job, refresh=REFRESH)
             assert summary.exit_status == 1
             assert {int(row["item_id"]) for row in rows(tmp_path / "failures.csv")} == set(ids)
             assert here(tmp_path) == right
             assert not rows(tmp_path / "changes.csv")
         sandbox.doubts.end()
         assert {seen.fault for seen in sandbox.requests} >= {*KINDS}
-        assert (await harvest(told)).exit_status == 0
+        assert (await harvest(job)).exit_status == 0
         assert here(tmp_path) == right
 
 
@@ -107,9 +107,9 @@ RECORD = (
 def test_the_signs_of_a_less_complete_record(old: bytes, new: bytes, said: str) -> None:
     raw = RECORD.replace(old, new, 1)
     before, now = read_article(RECORD), read_article(raw)
-    told = says_less(now, raw, before, RECORD, latest="2025-01-01")
-    assert said in told
-    assert bool(told) is bool(said)
+    found = says_less(now, raw, before, RECORD, latest="2025-01-01")
+    assert said in found
+    assert bool(found) is bool(said)
     draft = replace(before, draft_of=1)
     assert not says_less(now, raw, draft, RECORD, latest="2025-01-01"), "an edit that was thrown away"
 

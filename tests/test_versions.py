@@ -55,8 +55,8 @@ async def test_all_versions_are_harvested_and_unchanged_files_fetched_once(tmp_p
         inodes = {os.stat(tmp_path / home / same).st_ino for home in each.values()}  # noqa: PTH116
         assert len(inodes) == 1, "one file with three names"
 
-        told = [(record["id"], record["version"], record["doi"]) for record in records(tmp_path)]
-        assert told == [
+        found = [(record["id"], record["version"], record["doi"]) for record in records(tmp_path)]
+        assert found == [
             (item_id, 3, world.doi(item_id)),
             (item_id, 1, world.doi(item_id).replace(".v3", ".v1")),
             (item_id, 2, world.doi(item_id).replace(".v3", ".v2")),

@@ -40,8 +40,8 @@ def of_items(ids: Sequence[int], **more: object) -> dict[str, object]:
 
 def withdrawn(folder: Path) -> set[int]:
     """The items that the last run found to be withdrawn."""
-    told = rows(folder / "changes.csv")
-    return {int(row["item_id"]) for row in told if row["change"] == "withdrawn"}
+    table = rows(folder / "changes.csv")
+    return {int(row["item_id"]) for row in table if row["change"] == "withdrawn"}
 
 
 @pytest.mark.parametrize(
@@ -268,8 +268,8 @@ async def test_a_run_killed_before_the_decision_withdraws_nothing(sandbox: Sandb
 
     def suspected() -> int:
         with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
-            told = db.execute("SELECT count(*) FROM work WHERE failure_kind = 'suspected'").fetchone()
-        return int(told[0])
+            found = db.execute("SELECT count(*) FROM work WHERE failure_kind = 'suspected'").fetchone()
+        return int(found[0])
 
     async with started((*words, *at(sandbox, rate="3"), "--workers", "1")) as process:
         await until(lambda: suspected() == 1)
@@ -328,7 +328,7 @@ async def test_an_interrupted_run_says_that_it_removes_nothing(sandbox: Sandbox,
     belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
     words = run_words(sandbox, tmp_path, "--prune", "--yes", "--rate", "3", "--refresh", "metadata")
     before = len(sandbox.requests)
-    async with forked(words, tmp_path / "told.txt") as running:
+    async with forked(words, tmp_path / "printed.txt") as running:
         await until(lambda: len(sandbox.requests) > before)
         running.process.send_signal(signal.SIGINT)
         assert await running.wait() == 130
