@@ -1183,6 +1183,7 @@ async def test_queued_work_keeps_its_place_in_a_run_without_that_task(tmp_path: 
     async with run(tmp_path, RunSpec(only, with_files=False), outcome="interrupted") as ledger:
         assert await ids(ledger) == [2]
         assert await ledger.read(ledger.queue.files, 0, 9) == []
+        await ledger.save(result(3, placed(7), placed(6, name="y")))  # what it owes is still requested
     async with run(tmp_path) as ledger:
         assert await ids(ledger) == [2, 1]
         assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [7, 6]

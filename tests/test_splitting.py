@@ -559,8 +559,8 @@ async def test_any_other_file_uses_one_connection(tmp_path: Path) -> None:
 
 async def test_without_space_for_two_copies_of_a_segment_a_file_uses_one_connection(tmp_path: Path) -> None:
     async def claim(case: str) -> None:
-        free = {"too little": 2 * MB + MB // 10, "enough": 3 * MB}[case]
-        storage, folder = Storage(content(2 * MB)), tmp_path / case
+        size, free = {"too little": (2 * MB, 2 * MB + MB // 10), "enough": (3 * MB, 9 * MB // 2)}[case]
+        storage, folder = Storage(content(size)), tmp_path / case
         folder.mkdir()
         store = Store(folder, free_bytes=lambda _: free)
         async with downloads(storage, folder) as made:
@@ -597,7 +597,7 @@ TWISTS = {each.__name__: each for each in (whole, other_part, other_total, other
 
 async def test_a_route_with_mismatching_ranges_is_not_requested_for_ranges_again(tmp_path: Path) -> None:
     async def claim(case: str) -> None:
-        storage, folder = Storage(content(2 * MB), twist=TWISTS[case]), tmp_path / case
+        storage, folder = Storage(content(3 * MB), twist=TWISTS[case]), tmp_path / case
         folder.mkdir()
         async with downloads(storage, folder) as made:
             await made.fetch(storage)
@@ -619,7 +619,7 @@ def status(number: int, **headers: str) -> Callable[[Reply], None]:
 
 async def test_an_error_of_an_additional_connection_does_not_fail_the_file(tmp_path: Path) -> None:
     async def claim(number: str) -> None:
-        storage = Storage(content(2 * MB), twist=status(int(number), **{"Retry-After": "0"}))
+        storage = Storage(content(3 * MB), twist=status(int(number), **{"Retry-After": "0"}))
         folder = tmp_path / number
         folder.mkdir()
         async with downloads(storage, folder, attempts=1) as made:
@@ -672,7 +672,7 @@ async def test_corrupt_bytes_in_a_segment_discard_the_whole_file(tmp_path: Path)
             reply.body = bytes(len(reply.body))
             storage.connection_rate = 20.0 * MB  # from here on: how fast it comes again is no matter
 
-    storage = Storage(content(2 * MB), twist=twist)
+    storage = Storage(content(3 * MB), twist=twist)
     async with downloads(storage, tmp_path, attempts=2) as made:
         await made.fetch(storage)
         assert spoilt
@@ -681,7 +681,7 @@ async def test_corrupt_bytes_in_a_segment_discard_the_whole_file(tmp_path: Path)
 
 
 async def test_after_wrong_bytes_over_several_connections_the_next_try_uses_one(tmp_path: Path) -> None:
-    storage = Storage(content(2 * MB), twist=lambda reply: setattr(reply, "body", bytes(len(reply.body))))
+    storage = Storage(content(3 * MB), twist=lambda reply: setattr(reply, "body", bytes(len(reply.body))))
     async with downloads(storage, tmp_path, attempts=2) as made:
         await made.fetch(storage)
     assert len(storage.asked) > 2
