@@ -165,10 +165,10 @@ async def test_status_verify_and_export_need_no_token_or_credentials(
     sandbox.requests.clear()
     token = "harvester: harvest.toml: sources[0]: account needs a token: set the environment variable"
     needs = "harvester: harvest.toml: stats.institution: needs credentials: set the environment variable"
-    for command, told in (("run", [needs, token]), ("plan", [token]), ("list", [token])):
+    for command, each in (("run", [needs, token]), ("plan", [token]), ("list", [token])):
         ended = await harvester(command, *at(sandbox), cwd=tmp_path, env=bare)
         assert ended.status == 2
-        assert [line.partition(" FIGSHARE_")[0] for line in ended.err.splitlines()] == told
+        assert [line.partition(" FIGSHARE_")[0] for line in ended.err.splitlines()] == each
     assert sandbox.requests == []
 
 
@@ -213,8 +213,8 @@ async def test_an_unknown_licence_gives_one_warning_and_no_error(tmp_path: Path)
             ended = await harvester(command, *at(sandbox), cwd=tmp_path)
             assert ended.status == 0, ended.err
             for name in ("'GPL'", "'CC' (near: CC0)"):
-                told = f"licence: unknown {name}: taken as it is, and compared with the records"
-                assert ended.err.count(told) == 1, command
+                message = f"licence: unknown {name}: taken as it is, and compared with the records"
+                assert ended.err.count(message) == 1, command
 
 
 async def test_a_refused_token(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -347,13 +347,13 @@ async def test_a_plan_equals_the_requests_of_the_run(sandbox: Sandbox, tmp_path:
 async def test_status_prints_what_is_here_and_what_is_missing(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--search", ":tag: tag4", "--item", "4999999", "-o", tmp_path, *at(sandbox))
     assert (await harvester(*words)).status == 1
-    told = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
+    contents = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
     items = len(sandbox.world.search(":tag: tag4"))
-    assert told["items"] == items + 1
-    assert told["records"] == items
-    assert told["failures"] == 1
-    assert told["last_run"]["state"] == "finished"
-    assert told["work"]["metadata"] == {"done": items, "failed": 1}
+    assert contents["items"] == items + 1
+    assert contents["records"] == items
+    assert contents["failures"] == 1
+    assert contents["last_run"]["state"] == "finished"
+    assert contents["work"]["metadata"] == {"done": items, "failed": 1}
     text = (await harvester("status", "-o", tmp_path)).out
     assert f"items     {items + 1}, {items} with their record" in text
     assert "failures  1" in text
@@ -366,9 +366,9 @@ async def test_quiet_says_nothing_and_json_logs_are_json(sandbox: Sandbox, tmp_p
     words = ("run", "--log-json", "--item", item, "--item", "4999999", "-o", tmp_path / "b", *at(sandbox))
     ended = await harvester(*words)
     assert (ended.status, ended.out) == (1, "")
-    told = [orjson.loads(line) for line in ended.err.splitlines()]
-    assert [entry["level"] for entry in told] == ["warning"]
-    assert told[0]["message"].startswith(
+    contents = [orjson.loads(line) for line in ended.err.splitlines()]
+    assert [entry["level"] for entry in contents] == ["warning"]
+    assert contents[0]["message"].startswith(
         "item 4999999, metadata: 127.0.0.1/v2/articles/4999999: not found (404)"
     )
 
@@ -401,12 +401,12 @@ async def test_a_terminal_shows_a_live_display(sandbox: Sandbox, tmp_path: Path)
 
 @for_each("char", "\x7f\x80\x9b\u061c\u200b\u200e\u202a\u202e\u2066\u2069\u2028\ufeff\U000e0041")
 def test_terminal_control_characters_are_escaped_in_json_and_blank_in_lines(char: str) -> None:
-    told = {"title": f"a{char}b", char: "é…😀"}
-    for text in (as_json(told), *failed_objects([Failure(char, char, "", subject=char)])):
+    given = {"title": f"a{char}b", char: "é…😀"}
+    for text in (as_json(given), *failed_objects([Failure(char, char, "", subject=char)])):
         assert char not in text
         assert char in orjson.loads(text).values() or char in orjson.loads(text)
-    assert orjson.loads(as_json(told)) == told
-    assert "é…😀" in as_json(told)
+    assert orjson.loads(as_json(given)) == given
+    assert "é…😀" in as_json(given)
     assert one_line(f"a{char}b") == "a b"
 
 
@@ -592,13 +592,13 @@ async def test_prune_forgets_files_that_are_gone_already(sandbox: Sandbox, tmp_p
     assert (await harvester(*words)).status == 0
     stem, _, suffix = old["name"].rpartition(".")
     (tmp_path / "files" / str(item_id) / f"{stem}~{old['id']}.{suffix}").unlink()
-    told = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
-    assert told["orphaned_files"]["files"] == 1
+    contents = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
+    assert contents["orphaned_files"]["files"] == 1
     ended = await harvester(*words, "--prune")
     assert ended.status == 0
     assert ended.out.endswith("\nnothing to remove\n")
-    told = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
-    assert told["orphaned_files"] == {"files": 0, "bytes": 0}
+    contents = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
+    assert contents["orphaned_files"] == {"files": 0, "bytes": 0}
 
 
 async def test_an_output_that_is_closed_is_no_defect(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -629,14 +629,14 @@ async def test_the_closing_lines_account_for_everything_and_add_up(tmp_path: Pat
             "run", "--search", "survey", *twice, "-o", tmp_path, "--exclude", "*.png", *at(sandbox)
         )
         assert ended.status == 1
-        told = {
+        counts = {
             name: (int(total), re.findall(r"(\d+) ([a-z ,]+?)(?=, \d|$)", parts))
             for name, total, parts in re.findall(ACCOUNT, ended.out, re.MULTILINE)
         }
-        assert told.keys() == {"entries", "items", "files"}
-        for total, parts in told.values():
+        assert counts.keys() == {"entries", "items", "files"}
+        for total, parts in counts.values():
             assert sum(int(number) for number, _ in parts) == total
-        words = {name: {word for _, word in parts} for name, (_, parts) in told.items()}
+        words = {name: {word for _, word in parts} for name, (_, parts) in counts.items()}
         assert words["entries"] == {"different items", "duplicates", "that lead to no item"}
         assert words["items"] == {"done", "not found", "failed permanently"}
         assert words["files"] >= {
@@ -645,10 +645,10 @@ async def test_the_closing_lines_account_for_everything_and_add_up(tmp_path: Pat
         }  # fmt: skip
         assert re.search(r"^by design .* metadata only", ended.out, re.MULTILINE)
         folder = orjson.loads((tmp_path / "summary.json").read_bytes())["folder"]
-        assert folder["items"] == told["items"][0] == folder["listings"]["unique"]
+        assert folder["items"] == counts["items"][0] == folder["listings"]["unique"]
         assert folder["failures"] == len(rows(tmp_path / "failures.csv"))
         shown = (await harvester("status", "-o", tmp_path)).out
-        assert f"entries   {told['entries'][0]}: " in shown
+        assert f"entries   {counts['entries'][0]}: " in shown
 
 
 async def test_the_closing_lines_and_status_report_changes_since_the_last_run(
@@ -674,17 +674,17 @@ async def test_the_closing_lines_and_status_report_changes_since_the_last_run(
         assert f"\n{line}\n" in status
     assert "1 items withdrawn since they were harvested" in second
     assert "changes" not in (await harvester(*words)).out
-    told = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
-    assert told["changes"] == {}
-    assert (told["versions"], told["orphaned_files"]) == (0, {"files": 1, "bytes": size})
+    contents = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
+    assert contents["changes"] == {}
+    assert (contents["versions"], contents["orphaned_files"]) == (0, {"files": 1, "bytes": size})
 
 
 async def test_status_of_a_run_that_was_killed_before_it_had_begun(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
         migrate(db)
-    told = await harvester("status", "-o", tmp_path)
-    assert told.status == 0, told.err
-    assert "last run  none" in told.out
+    ended = await harvester("status", "-o", tmp_path)
+    assert ended.status == 0, ended.err
+    assert "last run  none" in ended.out
 
 
 async def test_an_unexpected_error_ends_with_3_and_is_reported_as_a_defect(

@@ -1,4 +1,4 @@
-"""A refused token is told as one, a right that is lacking is not; the same for statistics credentials."""
+"""A refused token is reported as one, a missing right is not; the same for statistics credentials."""
 
 from __future__ import annotations
 
@@ -151,11 +151,11 @@ async def test_an_expired_token_does_not_fail_files_one_by_one(tmp_path: Path) -
         refusals = [path for path, status in with_token(sandbox) if status == 403]
     assert ended.status == 3
     assert "the token was refused" in problems(ended)[0]
-    assert len(refusals) < 20, "those in hand, and the account"
+    assert len(refusals) < 20, "those in flight, and the account"
 
 
 def account_that_dies(lasts: int, denied: str) -> tuple[Answer, list[str]]:
-    """An institution of 12 items whose token opens so many records, but never one; and what is asked."""
+    """An institution of 12 items whose token opens some records, but never one; and what is requested."""
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:

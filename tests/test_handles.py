@@ -1,4 +1,4 @@
-"""A process that may open few files: less is in hand, or it is said once; it is no failure of anything."""
+"""A process that may open few files has less work in flight, or one message says so; no item fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [
 
 
 async def with_few(files: int, *words: object) -> Ended:
-    """Run the program where it may have so many files open."""
+    """Run the program where it may open only this number of files."""
     script = f'ulimit -n {files}; exec "$@"'
     command = ["bash", "-c", script, "bash", sys.executable, "-m", "harvester", *map(str, words)]
     done = await anyio.run_process(command, env=environment(), check=False)
@@ -50,8 +50,8 @@ async def test_with_too_few_open_files_nothing_starts_and_one_error_is_printed(t
 
 def test_a_thread_limit_is_reported_as_such() -> None:
     assert ENOUGH > OWN
-    told = no_threads(RuntimeError("can't start new thread"))
-    assert isinstance(told, ResourceLimit)
-    assert "ulimit -u" in str(told)
+    found = no_threads(RuntimeError("can't start new thread"))
+    assert isinstance(found, ResourceLimit)
+    assert "ulimit -u" in str(found)
     assert no_threads(RuntimeError("another")) is None
     assert no_threads(ValueError("can't start new thread")) is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -15,7 +14,7 @@ from harvester.figshare.identifier_files import read_list
 from harvester.figshare.identifier_listing import IdentifierListing
 from harvester.figshare.identifiers import ItemIdentifier, doi_in, handle_in, item_in, why_not
 from harvester.models import Page
-from harvester.sandbox import IDENTIFIERS, Sandbox, Settings, item
+from harvester.sandbox import IDENTIFIERS, Sandbox, Settings
 from tests.support.calls import calls
 from tests.support.each import for_each
 from tests.support.http import client, served
@@ -29,8 +28,8 @@ PORTAL = "repository.example.org"
 
 
 def summary(folder: Path) -> dict[str, dict[str, int]]:
-    told: dict[str, dict[str, int]] = orjson.loads((folder / "summary.json").read_bytes())["folder"]
-    return told
+    contents: dict[str, dict[str, int]] = orjson.loads((folder / "summary.json").read_bytes())["folder"]
+    return contents
 
 
 async def found(sandbox: Sandbox, *names: str) -> Page:
@@ -45,12 +44,12 @@ def ids(page: Page) -> list[tuple[int, int]]:
 
 def queries(sandbox: Sandbox) -> list[str]:
     """What was asked, as ``articles doi=…`` or ``articles/5``."""
-    told = []
+    result = []
     for seen in sandbox.requests_to("api"):
         fields = [f"{name}={value}" for name, value in seen.fields.items() if name != "page_size"]
-        told.append(" ".join([seen.path.removeprefix("/v2/"), *fields]))
+        result.append(" ".join([seen.path.removeprefix("/v2/"), *fields]))
     sandbox.requests.clear()
-    return told
+    return result
 
 
 # -- how names are written --------------------------------------------------------------------------
@@ -315,9 +314,9 @@ async def test_an_address_of_another_publisher_is_no_draft_of_the_accounts(tmp_p
             assert (await harvester("run", *words)).status == 1
             assert rows(tmp_path / "items.csv") == []
             (row,) = rows(tmp_path / "failures.csv")
-            told = f"no public item {item_id} has it as its address"
+            message = f"no public item {item_id} has it as its address"
             assert (row["item_id"], row["task"]) == ("", "resolve")
-            assert row["error"] == f"{name}: elifesciences.org is not figshare's, and {told}"
+            assert row["error"] == f"{name}: elifesciences.org is not figshare's, and {message}"
         assert {seen.path for seen in sandbox.requests} <= {f"/v2/articles/{item_id}", "/v2/articles"}
         listed = await harvester("list", "--item", name, *at(sandbox))
         assert (listed.status, listed.out) == (1, "")
@@ -341,8 +340,8 @@ async def test_a_doi_that_items_share_gives_all_of_them_and_says_so(tmp_path: Pa
         assert ended.err.count("2 items share this name") == 1
         (warning,) = orjson.loads((tmp_path / "out" / "summary.json").read_bytes())["run"]["warnings"]
         assert "2 items share this name" in warning
-        told = await harvester("list", "--items", listed, *at(sandbox))
-        assert told.err.count("2 items share this name") == 1
+        listing = await harvester("list", "--items", listed, *at(sandbox))
+        assert listing.err.count("2 items share this name") == 1
 
 
 async def test_a_doi_without_the_id_is_found_by_figshares_filter() -> None:
@@ -356,22 +355,20 @@ async def test_a_doi_without_the_id_is_found_by_figshares_filter() -> None:
         assert queries(sandbox) == [f"articles doi={doi}.v2", f"articles doi={doi}"]
 
 
-async def test_a_doi_whose_number_is_no_item_names_the_item_that_has_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(item._DOIS, "hex-doi", lambda _: "10.6084/m9.figshare.99999.v1")
-    # Worlds with the same identifiers share their items, so this one has others.
-    async with Sandbox(replace(WORLD, identifiers=("hex-doi",))) as sandbox:
-        item_id = sandbox.world.called("hex-doi")[0]
-        for name in ("10.6084/m9.figshare.99999", "https://doi.org/10.6084/m9.figshare.99999.v1"):
+async def test_a_doi_whose_number_is_no_item_names_the_item_that_has_it(tmp_path: Path) -> None:
+    async with Sandbox(WORLD) as sandbox:
+        item_id = sandbox.world.called("wrong-id-doi")[0]
+        doi = sandbox.world.doi(item_id)
+        number = doi.split(".")[-2]
+        for name in (doi.removesuffix(".v1"), f"https://doi.org/{doi}"):
             out = tmp_path / name[-1]
             words = ("run", "--item", name, "--tasks", "metadata", "-o", out, *at(sandbox))
             assert (await harvester(*words)).status == 1
             (row,) = rows(out / "failures.csv")
-            assert row["item_id"] == "99999"
+            assert row["item_id"] == number
             assert f"; but its DOI is that of item {item_id}," in row["error"]
-            assert "articles doi=10.6084/m9.figshare.99999.v1" in queries(sandbox)
-        words = ("run", "--item", "99999", "--tasks", "metadata", "-o", tmp_path / "id", *at(sandbox))
+            assert f"articles doi={doi}" in queries(sandbox)
+        words = ("run", "--item", number, "--tasks", "metadata", "-o", tmp_path / "id", *at(sandbox))
         assert (await harvester(*words)).status == 1
         assert not [query for query in queries(sandbox) if "doi=" in query]
 
@@ -484,7 +481,7 @@ async def test_a_run_of_a_list_that_repeats_itself_counts_what_it_repeats(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("target", "told"),
+    ("target", "expected"),
     [
         ("https://10.9.9.9/x", "10.9.9.9, which is a private address; services.private_networks allows it"),
         ("https://127.0.0.1/x", "127.0.0.1, which is a loopback address"),
@@ -494,11 +491,11 @@ async def test_a_run_of_a_list_that_repeats_itself_counts_what_it_repeats(tmp_pa
         ("file:///etc/passwd", "a URL of scheme file, which is not https"),
     ],
 )
-async def test_a_redirect_that_is_not_followed_says_why(target: str, told: str) -> None:
+async def test_a_redirect_that_is_not_followed_says_why(target: str, expected: str) -> None:
     async def elsewhere(_: web.Request) -> web.StreamResponse:
         return web.Response(status=302, headers={"Location": target})
 
     async with served(elsewhere) as here, client(URL("https://api.example.org"), stats=here) as asked:
         with pytest.raises(Rejected) as caught:
             await asked.json("stats", "GET", here / "x", orjson.loads)
-    assert str(caught.value).endswith(f": redirects to {told}")
+    assert str(caught.value).endswith(f": redirects to {expected}")

@@ -34,7 +34,7 @@ def world() -> Settings:
 
 @asynccontextmanager
 async def piped(*words: object, errors: Path) -> AsyncIterator[tuple[Process, FileIO]]:
-    """Start the program with a pipe behind it that nobody has to read; ``errors``: where its errors go."""
+    """Start the program with a pipe behind it that need not be read; ``errors``: where its errors go."""
     reader, writing = os.pipe()
     reading = FileIO(reader)
     with Path(os.devnull).open("rb") as nothing, errors.open("wb") as err:
@@ -82,7 +82,7 @@ async def test_a_list_names_each_item_of_all_sources_once_and_writes_nothing(
     assert ended.err == ""
     assert list(tmp_path.iterdir()) == []
     assert {seen.path for seen in sandbox.requests_to("api")} == {"/v2/articles/search"}, (
-        "no record is asked for"
+        "no record is requested"
     )
 
 
@@ -92,11 +92,11 @@ async def test_a_list_in_json_has_the_fields_of_the_listing(sandbox: Sandbox) ->
     words = ("--search", "survey", "--search", title, "--item", "4000009.v3", "--account")
     ended = await harvester("list", *words, "--json", *at(sandbox))
     assert ended.status == 0, ended.err
-    told = {line["id"]: line for line in map(orjson.loads, ended.out.splitlines())}
-    assert told.keys() == {*sandbox.world.search("survey"), *sandbox.world.account_ids, odd, 4000009}
+    contents = {line["id"]: line for line in map(orjson.loads, ended.out.splitlines())}
+    assert contents.keys() == {*sandbox.world.search("survey"), *sandbox.world.account_ids, odd, 4000009}
     for item_id in (sandbox.world.public_ids[0], odd, sandbox.world.private_ids[0]):
         entry = sandbox.world.entry(item_id)
-        assert told[item_id] == {
+        assert contents[item_id] == {
             "id": item_id,
             "version": None,
             "title": entry["title"],
@@ -107,7 +107,7 @@ async def test_a_list_in_json_has_the_fields_of_the_listing(sandbox: Sandbox) ->
             "modified_date": entry["modified_date"],
         }
     unknown = ("title", "doi", "type", "created_date", "published_date", "modified_date")
-    assert told[4000009] == {"id": 4000009, "version": 3, **dict.fromkeys(unknown)}
+    assert contents[4000009] == {"id": 4000009, "version": 3, **dict.fromkeys(unknown)}
 
 
 async def test_a_list_piped_into_a_run_is_the_harvest_of_its_search(sandbox: Sandbox, tmp_path: Path) -> None:

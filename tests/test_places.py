@@ -93,7 +93,7 @@ async def test_free_space_is_never_reported_as_negative(tmp_path: Path) -> None:
     free = 100
     store = Store(tmp_path, free_bytes=lambda _: free)
     with store.space.reserve(lambda: 100):
-        free = 20  # somebody else has written
+        free = 20  # another program has written
         with (
             pytest.raises(InsufficientSpace, match="5 bytes are needed and 0 are free"),
             store.space.reserve(lambda: 5),
@@ -117,8 +117,8 @@ async def test_a_temporary_lack_of_space_does_not_end_the_run(tmp_path: Path) ->
         return 0 if asked <= 3 else 10**12
 
     async with Sandbox(Settings(items=4, heavy=0)) as sandbox:
-        told = config(sandbox, tmp_path)
-        summary = await harvest(told, hooks=on_a_disk(free))
+        job = config(sandbox, tmp_path)
+        summary = await harvest(job, hooks=on_a_disk(free))
         assert summary.exit_status == 0
         assert asked > 3
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
@@ -141,7 +141,7 @@ def shared() -> Iterator[Path]:
 
 
 async def as_reader(folder: Path, *words: object) -> Ended:
-    """Run a command for somebody who may not write to the folder."""
+    """Run a command as a user who may not write to the folder."""
     folder.chmod(0o555)
     try:
         return await harvester(*words, "-o", folder, user=NOBODY if os.geteuid() == 0 else None)
@@ -153,9 +153,9 @@ async def as_reader(folder: Path, *words: object) -> Ended:
 async def test_a_finished_read_only_harvest_can_be_read(shared: Path) -> None:
     out = shared / "out"
     async with Sandbox(Settings(items=3, heavy=0)) as sandbox:
-        told = config(sandbox, out, tasks=["metadata"])
-        assert (await harvest(told)).exit_status == 0
-        await verify(told)
+        job = config(sandbox, out, tasks=["metadata"])
+        assert (await harvest(job)).exit_status == 0
+        await verify(job)
     assert sorted(path.name for path in out.glob("harvest.db*")) == ["harvest.db"], "closed cleanly"
     for words in (["status"], ["failed"]):
         ended = await as_reader(out, *words)
@@ -205,13 +205,13 @@ async def test_a_read_only_harvest_of_a_killed_run_is_read_completely(
             assert "running" in (await as_reader(out, "status")).out
             process.kill()
             await process.wait()
-    told = await as_reader(out, "status", "--json")
-    assert json.loads(told.out)["last_run"]["state"] == "killed"
-    assert json.loads(told.out)["items"] > 0
+    found = await as_reader(out, "status", "--json")
+    assert json.loads(found.out)["last_run"]["state"] == "killed"
+    assert json.loads(found.out)["items"] > 0
     (out / "harvest.db-shm").unlink()  # as where the folder was copied: the log cannot be read without it
     before = {path.name: path.read_bytes() for path in out.glob("harvest.db*")}
     assert len(before) == 2
-    assert (ended := await as_reader(out, "status", "--json")).out == told.out, ended.err
+    assert (ended := await as_reader(out, "status", "--json")).out == found.out, ended.err
     assert before == {path.name: path.read_bytes() for path in out.glob("harvest.db*")}
     log.write_bytes(b"")
     assert (await as_reader(out, "status")).status == 0
@@ -268,12 +268,12 @@ async def test_a_log_of_another_machine_is_read_and_continued_without_shared_mem
             await until(lambda: log.exists() and log.stat().st_size > 200_000)
             process.kill()
             await process.wait()
-        told = await harvester("status", "-o", tmp_path, env=env)
-        assert (told.status, told.err) == (0, "")
-        assert "killed" in told.out
+        ended = await harvester("status", "-o", tmp_path, env=env)
+        assert (ended.status, ended.err) == (0, "")
+        assert "killed" in ended.out
         assert (await harvester(*words, *at(sandbox), env=env)).status == 0
-        told = await harvester("status", "-o", tmp_path)
-        assert f"{len(list(sandbox.world.search('survey')))} done" in told.out
+        ended = await harvester("status", "-o", tmp_path)
+        assert f"{len(list(sandbox.world.search('survey')))} done" in ended.out
 
 
 async def test_two_runs_exclude_each_other_without_shared_memory(preloaded: str, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ async def test_the_lease_of_a_killed_run_is_taken_over_and_no_log_is_tried(
             await process.wait()
         (claim,) = tmp_path.glob("*.claim")
         opened = open_to_write(tmp_path / "harvest.db", Watch(tmp_path))
-        assert opened.lease_file is not None, "a log is for a folder that nobody claims"
+        assert opened.lease_file is not None, "a log is for a folder without a lease"
         opened.db.close()
         opened.lease_file.drop()
         assert not claim.exists()
@@ -321,7 +321,7 @@ async def test_the_lease_of_a_killed_run_is_taken_over_and_no_log_is_tried(
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "expected"),
     [
         (sqlite3.SQLITE_PROTOCOL, "its locks cannot be had on this file system"),
         (sqlite3.SQLITE_IOERR_SHMLOCK, "its locks cannot be had on this file system"),
@@ -335,10 +335,10 @@ async def test_the_lease_of_a_killed_run_is_taken_over_and_no_log_is_tried(
         (sqlite3.SQLITE_INTERRUPT, "check the disk"),
     ],
 )
-def test_every_database_error_is_reported_with_advice(code: int, told: str) -> None:
+def test_every_database_error_is_reported_with_advice(code: int, expected: str) -> None:
     error = sqlite3.OperationalError("in SQLite's words")
     error.sqlite_errorcode = code
-    with pytest.raises(StorageError, match=rf"harvest.db: in SQLite's words; .*{told}"):
+    with pytest.raises(StorageError, match=rf"harvest.db: in SQLite's words; .*{expected}"):
         with database_errors(Path("harvest.db")):
             raise error
 
@@ -397,7 +397,7 @@ async def test_names_beyond_the_charset_of_the_locale_are_utf8_on_the_disk(
         before = len(sandbox.requests)
         assert (await harvester(*words, cwd=tmp_path, env=env)).status == 0
         assert not [seen for seen in sandbox.requests[before:] if seen.service == "storage"]
-        assert (await harvester("verify", "-o", out)).status == 0, "as whoever has another locale sees it"
+        assert (await harvester("verify", "-o", out)).status == 0, "in another locale"
 
 
 @IN_ANY

@@ -1,4 +1,4 @@
-"""The current file has the plain name; what it replaced is beside it, and no crash loses either of them."""
+"""The current file has the plain name, the replaced one stays in its folder, and no crash loses either."""
 
 from __future__ import annotations
 
@@ -284,12 +284,14 @@ async def test_new_bytes_with_the_same_id_keep_the_old_file(tmp_path: Path) -> N
         fresh = PlannedFile(remote(7, "a.csv", b"new bytes"), "files/1/a.csv", FileStatus.PENDING)
         await ledger.save(read(fresh))
         await ledger.flush()
-        (owed,) = await ledger.read(ledger.queue.files, 0, 10)
-        assert owed.is_taken
-        await Placement(ledger, Store(tmp_path)).make_way(owed)
+        (pending,) = await ledger.read(ledger.queue.files, 0, 10)
+        assert pending.is_taken
+        await Placement(ledger, Store(tmp_path)).make_way(pending)
         assert files_of(tmp_path) == {"1/a~7.csv": b"old bytes"}
         (tmp_path / "files/1/a.csv").write_bytes(b"new bytes")
-        await ledger.save(FileResult(ItemKey(1), 7, FileStatus.DONE, seq=owed.seq, path=owed.path, size=9))
+        await ledger.save(
+            FileResult(ItemKey(1), 7, FileStatus.DONE, seq=pending.seq, path=pending.path, size=9)
+        )
         await ledger.flush()
         await Placement(ledger, Store(tmp_path)).place_files()
     assert files_of(tmp_path) == {"1/a.csv": b"new bytes", "1/a~7.csv": b"old bytes"}
@@ -308,17 +310,19 @@ async def test_a_file_that_is_current_again_is_renamed_back(md5: str, tmp_path: 
         for number, (file, content) in enumerate(turns):
             await ledger.save(read(PlannedFile(file, "files/1/a.csv", FileStatus.PENDING)))
             await ledger.flush()
-            (owed,) = [
+            (pending,) = [
                 each for each in await ledger.read(ledger.queue.files, 0, 10) if each.file.id == file.id
             ]
-            assert owed.is_taken is (number > 0)
-            if owed.is_taken:
-                await mover.make_way(owed)
-            is_back = owed.may_be_aside and await mover.take_back(owed)
+            assert pending.is_taken is (number > 0)
+            if pending.is_taken:
+                await mover.make_way(pending)
+            is_back = pending.may_be_aside and await mover.take_back(pending)
             assert is_back is (number > 1)
             if not is_back:
                 (tmp_path / "files/1/a.csv").write_bytes(content)
-            done = FileResult(ItemKey(1), file.id, FileStatus.DONE, seq=owed.seq, path=owed.path, size=6)
+            done = FileResult(
+                ItemKey(1), file.id, FileStatus.DONE, seq=pending.seq, path=pending.path, size=6
+            )
             await ledger.save(done)
             await ledger.flush()
             await mover.place_files()
@@ -336,20 +340,20 @@ async def test_files_csv_has_path_reason_and_version(tmp_path: Path) -> None:
         words = ("run", *ids, "--versions", "all", "-o", tmp_path, *at(sandbox))
         public = environment(FIGSHARE_TOKEN="")
         assert (await harvester(*words, "--tasks", "metadata", env=public)).status == 0
-        told = rows(tmp_path / "files.csv")
-        assert len({tuple(row.values()) for row in told}) == len(told)
-        assert "pending" not in {row["status"] for row in told}
-        of_link = next(row for row in told if row["status"] == "link")
+        table = rows(tmp_path / "files.csv")
+        assert len({tuple(row.values()) for row in table}) == len(table)
+        assert "pending" not in {row["status"] for row in table}
+        of_link = next(row for row in table if row["status"] == "link")
         assert (of_link["path"], of_link["url"]) == ("", world.files(some["link"])[0]["download_url"])
-        embargoed = [row for row in told if row["item_id"] == str(some["embargo"])]
+        embargoed = [row for row in table if row["item_id"] == str(some["embargo"])]
         assert {(row["status"], row["reason"]) for row in embargoed} == {("withheld", "embargo")}
-        versions = [row["version"] for row in told if row["item_id"] == str(some["three versions"])]
+        versions = [row["version"] for row in table if row["item_id"] == str(some["three versions"])]
         assert sorted(set(versions)) == ["1", "2", "3"]
-        others = [row for row in told if row["status"] == "skipped"]
+        others = [row for row in table if row["status"] == "skipped"]
         assert others
         assert {row["reason"] for row in others} == {"not asked for"}
         assert all(row["path"].startswith(f"files/{row['item_id']}") for row in others)
         assert (await harvester(*words, env=public)).status == 0
-        told = rows(tmp_path / "files.csv")
-        assert {row["status"] for row in told} == {"done", "link", "withheld"}
-        assert {row["reason"] for row in told if row["status"] == "done"} == {""}
+        table = rows(tmp_path / "files.csv")
+        assert {row["status"] for row in table} == {"done", "link", "withheld"}
+        assert {row["reason"] for row in table if row["status"] == "done"} == {""}

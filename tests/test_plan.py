@@ -260,7 +260,7 @@ async def test_failed_and_new_work_is_planned_once(tmp_path: Path) -> None:
         assert (await harvest(config)).exit_status == 1
         plan = await make_plan(config, sample_size=EVERY)
         summary = await harvest(config)
-        again = plan.items_pending  # a listing names them: they are asked for once more as the run ends
+        again = plan.items_pending  # a listing names them: they are requested again as the run ends
         assert plan.requests | {"api": plan.requests["api"] + again} == summary.run["requests"]
         assert 0 < plan.items_pending == summary.run["items"]["failed"] < plan.items
         assert (plan.sampled, plan.files_known, plan.files_pending) == (0, False, 0)
@@ -282,8 +282,8 @@ async def test_a_plan_without_a_sample_says_that_it_does_not_know_the_files(
 ) -> None:
     config = config_of(sandbox, tmp_path, SEARCH)
     plan = await make_plan(config, sample_size=0)
-    told = plan.to_dict()
-    assert (told["files_known"], told["files_pending"], told["bytes_pending"]) == (False, 0, 0)
+    found = plan.to_dict()
+    assert (found["files_known"], found["files_pending"], found["bytes_pending"]) == (False, 0, 0)
     assert "\nfiles    at least 0, at least 0 bytes; no record was sampled\n" in plan_text(plan, config)
 
     await harvest(config)
@@ -350,15 +350,15 @@ async def test_a_plan_prints_unsupported_filters_and_incomplete_listings(
     ) in ended.out
     reason = "neither an item's id, nor a DOI or handle, nor the address of an item"
     assert ended.out.endswith(f"incomplete: x y: {reason}\n")
-    told = orjson.loads((await harvester("plan", *words, "-o", tmp_path, *at(sandbox), "--json")).out)
-    assert told["client_side_filters"] == {f"collection 4000001 {filters}": ["item_type", "published_since"]}
-    assert told["incomplete_listings"] == [f"x y: {reason}"]
+    shown = orjson.loads((await harvester("plan", *words, "-o", tmp_path, *at(sandbox), "--json")).out)
+    assert shown["client_side_filters"] == {f"collection 4000001 {filters}": ["item_type", "published_since"]}
+    assert shown["incomplete_listings"] == [f"x y: {reason}"]
 
 
 async def test_a_plan_keeps_the_keys_that_programs_know(sandbox: Sandbox, tmp_path: Path) -> None:
     config = config_of(sandbox, tmp_path, ONE, rate__api=AUTO)
-    told = (await make_plan(config)).to_dict()
-    assert told.keys() >= {
+    found = (await make_plan(config)).to_dict()
+    assert found.keys() >= {
         "listed", "items", "items_pending", "files_pending", "bytes_pending", "sampled_records", "requests",
         "seconds", "seconds_at_least", "binding_service", "incomplete_listings",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The proxy of the environment: what is one, which hosts it is for, what is told where it does not work."""
+"""The proxy of the environment: which values are one, for which hosts, and what a failure says."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_an_invalid_proxy_is_reported_by_its_variable_and_not_shown(text: str, v
         (line,) = str(caught.value).splitlines()
         assert line.startswith(f"environment: {variable}: ")
         assert "geheim1" not in line
-    load_config(options=options, environ={variable: text})  # what asks nobody needs no proxy
+    load_config(options=options, environ={variable: text})  # a config without requests needs no proxy
     assert read_proxies({variable: text, "NO_PROXY": "*"}) == (None, ("*",))
 
 
@@ -144,7 +144,7 @@ SOCKS = "socks5://me:geheim1@127.0.0.1:1080"
 
 
 @pytest.mark.parametrize(
-    ("variable", "text", "told"),
+    ("variable", "text", "expected"),
     [
         (
             "HTTPS_PROXY",
@@ -159,14 +159,14 @@ SOCKS = "socks5://me:geheim1@127.0.0.1:1080"
     ],
 )
 async def test_an_environment_that_is_wrong_is_wrong_usage_and_leaves_nothing(
-    variable: str, text: str, told: str, tmp_path: Path
+    variable: str, text: str, expected: str, tmp_path: Path
 ) -> None:
     plain = {name: value for name, value in environment().items() if "proxy" not in name.lower()}
     ended = await harvester("run", "--item", "1", "-o", tmp_path / "out", env={**plain, variable: text})
     assert ended.status == 2
     (line,) = ended.err.splitlines()
     assert line.startswith(f"harvester: environment: {variable}: ")
-    assert told in line
+    assert expected in line
     assert "geheim1" not in ended.err
     assert list(tmp_path.iterdir()) == []
 
@@ -251,7 +251,7 @@ async def test_a_run_goes_through_a_proxy(scheme: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "credentials", "told"),
+    ("answer", "credentials", "expected"),
     [
         ("407 Who", "", "the proxy of HTTPS_PROXY: requires a name and password (407)"),
         ("407 Not", f"me:{ESCAPED}@", "rejected the name and password in HTTPS_PROXY (407)"),
@@ -260,12 +260,12 @@ async def test_a_run_goes_through_a_proxy(scheme: str, tmp_path: Path) -> None:
     ],
 )
 async def test_a_proxy_that_refuses_to_connect_is_an_outage_that_names_its_variable(
-    answer: str, credentials: str, told: str, tmp_path: Path
+    answer: str, credentials: str, expected: str, tmp_path: Path
 ) -> None:
     async with gate(answer=answer) as proxy:
         ended = await run_through(f"{credentials}127.0.0.1:{proxy.port}", tmp_path / "out")
     assert ended.status == 3
-    assert told in ended.err
+    assert expected in ended.err
     assert "pa55" not in ended.err
     summary = orjson.loads((tmp_path / "out" / "summary.json").read_bytes())
     assert summary["folder"]["failures"] == 0, "nothing is given up"

@@ -161,7 +161,7 @@ def test_a_secret_is_redacted_in_any_encoding(form: str) -> None:
     "write", [str, quote, quote_plus, html.escape, lambda text: orjson.dumps(text).decode()[1:-1], str.lower]
 )
 def test_a_password_is_redacted_in_any_encoding(password: str, write: Callable[[str], str]) -> None:
-    secret = Secret(f"somebody:{password}")
+    secret = Secret(f"user:{password}")
     assert str(Rejected(f"no, {write(password)} is none")) == f"no, {MARK} is none"
     assert secret.reveal()
 
@@ -169,7 +169,7 @@ def test_a_password_is_redacted_in_any_encoding(password: str, write: Callable[[
 @for_each("password", ["pa55 wörd/&c", 'a"b\\c<d>', "0123456789abcdef"])
 @for_each("write", [quote_char, html_char, json_char, str.upper])
 def test_one_encoded_character_does_not_hide_a_secret(password: str, write: Callable[[str], str]) -> None:
-    secret = Secret(f"somebody:{password}")
+    secret = Secret(f"user:{password}")
     for place, char in enumerate(password):
         written = password[:place] + write(char) + password[place + 1 :]
         assert REDACTOR.text(f"no, {written} is none") == f"no, {MARK} is none", written
@@ -183,11 +183,11 @@ def test_a_secret_that_is_a_word_changes_no_record_and_one_that_is_short_no_mess
     assert REDACTOR.record(raw) == raw
     assert str(Rejected("library: abcd")) == f"{MARK}: abcd"
     del secrets
-    assert str(Rejected("library: abcd")) == "library: abcd", "nobody has that secret any more"
+    assert str(Rejected("library: abcd")) == "library: abcd", "that secret exists no more"
 
 
 @for_each(
-    ("text", "told"),
+    ("text", "redacted"),
     [
         (
             "https://b.s3.test/k?X-Amz-Credential=AK%2F1&X-Amz-Expires=9&X-Amz-Signature=ab12#x",
@@ -202,9 +202,9 @@ def test_a_secret_that_is_a_word_changes_no_record_and_one_that_is_short_no_mess
         ("the token = 5, design=new, tokens=3", "the token = 5, design=new, tokens=3"),
     ],
 )
-def test_signatures_are_removed_from_texts_and_nothing_else(text: str, told: str) -> None:
-    assert REDACTOR.text(text) == told
-    assert REDACTOR.text(told) == told
+def test_signatures_are_removed_from_texts_and_nothing_else(text: str, redacted: str) -> None:
+    assert REDACTOR.text(text) == redacted
+    assert REDACTOR.text(redacted) == redacted
     assert REDACTOR.record(text.encode()) == text.encode(), "in a record they are its own"
 
 
@@ -218,9 +218,9 @@ async def test_a_token_stored_by_an_earlier_version_is_not_shown(tmp_path: Path)
     env = environment(FIGSHARE_TOKEN=TOKEN)
     failed = await harvester("failed", "--json", "-o", tmp_path, env=env)
     await harvester("export", "-o", tmp_path, env=env)
-    for told in (failed.out, (tmp_path / "failures.csv").read_text(encoding="utf-8")):
-        assert told.count(f"refused: {MARK}") == 2
-        assert TOKEN not in told
+    for text in (failed.out, (tmp_path / "failures.csv").read_text(encoding="utf-8")):
+        assert text.count(f"refused: {MARK}") == 2
+        assert TOKEN not in text
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -228,15 +228,15 @@ def test_a_traceback_shows_no_secret(as_json: bool, capsys: pytest.CaptureFixtur
     secret = Secret(TOKEN)
     log = set_up(as_json=as_json)
     try:
-        int(f"{secret.reveal()}, as a service told it")
+        int(f"{secret.reveal()}, as a service repeats it")
     except ValueError as error:
         print_error("".join(traceback.format_exception(error)))
         log.exception("odd")
     finally:
         log.handlers.clear()
-    told = capsys.readouterr().err
-    assert told.count(MARK) == (1 if as_json else 2)
-    assert TOKEN not in told
+    text = capsys.readouterr().err
+    assert text.count(MARK) == (1 if as_json else 2)
+    assert TOKEN not in text
 
 
 async def test_the_token_is_not_in_the_list_of_processes(tmp_path: Path) -> None:
@@ -273,9 +273,9 @@ async def test_a_forbidden_redirect_is_a_failure_of_that_file_alone(redirects: s
         )
         assert ended.status == 1
         assert "Traceback" not in ended.err
-        told = rows(tmp_path / "files.csv")
-        assert {row["status"] for row in told} == {"failed"}
-        assert len(rows(tmp_path / "failures.csv")) == len(told)
+        table = rows(tmp_path / "files.csv")
+        assert {row["status"] for row in table} == {"failed"}
+        assert len(rows(tmp_path / "failures.csv")) == len(table)
         assert not (tmp_path / "files").exists()
 
 
@@ -355,8 +355,8 @@ def test_a_secret_in_place_of_its_variable_name_is_not_shown(key: str, wrong: st
     for environ in ({}, {wrong: "another"} if wrong else {}):
         with pytest.raises(UsageError) as caught:
             load_config(options={key: wrong, "sources": sources}, environ=environ, job="harvest")
-        told = str(caught.value).splitlines()
-        assert f"command line: {key}: expected the name of an environment variable" in told
+        text = str(caught.value).splitlines()
+        assert f"command line: {key}: expected the name of an environment variable" in text
         assert not wrong or wrong not in str(caught.value)
         assert "another" not in str(caught.value)
 

@@ -85,9 +85,9 @@ async def test_a_json_404_withdraws_nothing_while_the_api_serves_nothing(
                 config(sandbox, tmp_path, **more, **{"services.api": str(gateway / "v2")})
             )
         assert summary.exit_status == 1
-        told = rows(tmp_path / "failures.csv")
-        assert {int(row["item_id"]) for row in told} == set(ids)
-        assert all("the api does not return known items either" in row["error"] for row in told)
+        table = rows(tmp_path / "failures.csv")
+        assert {int(row["item_id"]) for row in table} == set(ids)
+        assert all("the api does not return known items either" in row["error"] for row in table)
         again = await harvest(config(sandbox, tmp_path, **more))
         assert again.exit_status == 0
         assert rows(tmp_path / "failures.csv") == []
@@ -181,7 +181,7 @@ DISTRUSTED: Mapping[str, tuple[Mapping[str, str], str]] = {
     ],
 )
 async def test_an_untrusted_certificate_is_an_outage_with_its_own_message(kind: str, tmp_path: Path) -> None:
-    made, told = DISTRUSTED[kind]
+    made, found = DISTRUSTED[kind]
     certificate = make_certificate(tmp_path / "tls", **made)
     trusted = {} if kind == "self-signed" else {"SSL_CERT_FILE": str(certificate.path)}
     async with serving(one_item, certificate) as port:
@@ -189,14 +189,14 @@ async def test_an_untrusted_certificate_is_an_outage_with_its_own_message(kind: 
             *only(f"https://127.0.0.1:{port}", tmp_path / "out"), env=environment(**SHORT, **trusted)
         )
     assert ended.status == 3
-    assert f"certificate verify failed: {told}" in ended.err
+    assert f"certificate verify failed: {found}" in ended.err
     summary = orjson.loads((tmp_path / "out" / "summary.json").read_bytes())
     assert summary["folder"]["failures"] == 0, "nothing is given up"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in DISTRUSTED if DISTRUSTED[kind][0]])
 async def test_it_is_told_why_a_certificate_is_not_trusted(kind: str, tmp_path: Path) -> None:
-    made, told = DISTRUSTED[kind]
+    made, found = DISTRUSTED[kind]
     certificate = make_certificate(tmp_path / "tls", **made)
     trusted = ssl.create_default_context(cafile=certificate.path)
     async with serving(one_item, certificate) as port, session() as opened:
@@ -205,7 +205,7 @@ async def test_it_is_told_why_a_certificate_is_not_trusted(kind: str, tmp_path: 
             await opened.get(url, ssl=trusted)
     error = map_error(caught.value, url)
     assert isinstance(error, ConnectionFailed)
-    assert f"certificate verify failed: {told}" in str(error)
+    assert f"certificate verify failed: {found}" in str(error)
 
 
 async def test_a_certificate_works_once_it_is_trusted(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ async def test_a_certificate_works_once_it_is_trusted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected"),
     [
         (
             b"\x15\x03\x01\x00\x02\x02\x46",
@@ -233,7 +233,7 @@ async def test_a_certificate_works_once_it_is_trusted(tmp_path: Path) -> None:
     ids=["too old", "another protocol", "cut"],
 )
 async def test_an_outdated_tls_version_is_an_outage_with_its_own_message(
-    answer: bytes, told: str, tmp_path: Path
+    answer: bytes, expected: str, tmp_path: Path
 ) -> None:
     async def old(stream: anyio.abc.SocketStream) -> None:
         async with stream:
@@ -249,7 +249,7 @@ async def test_an_outdated_tls_version_is_an_outage_with_its_own_message(
         ended = await harvester(*only(address, tmp_path / "out"), env=environment(**SHORT))
         group.cancel_scope.cancel()
     assert ended.status == 3
-    assert re.search(told, ended.err), ended.err
+    assert re.search(expected, ended.err), ended.err
 
 
 @pytest.mark.parametrize("service", ["files", "stats"])
@@ -279,8 +279,8 @@ async def test_an_untrusted_certificate_of_one_service_does_not_stop_the_others(
         assert failure["task"] == service
         assert "certificate verify failed: self-signed certificate; set SSL_CERT_FILE" in failure["error"]
         assert (out / "metadata.jsonl").read_bytes().count(b"\n") == 1
-        told = await harvester("failed", "--json", "-o", out)
-        assert orjson.loads(told.out)["failure_kind"] == FailureKind.TRANSIENT
+        done = await harvester("failed", "--json", "-o", out)
+        assert orjson.loads(done.out)["failure_kind"] == FailureKind.TRANSIENT
         if service == "files":  # of the other service it is no different
             env = environment(**SHORT, SSL_CERT_FILE=str(certificate.path))
             ended = await harvester(*words, "--api", f"{api}/v2", "--stats", stats, env=env)
@@ -427,9 +427,9 @@ async def test_a_forbidden_address_is_reported_with_its_reason() -> None:
     with pytest.raises(OSError, match="Cannot connect") as caught:
         async with session() as opened:
             await opened.get(url)
-    told = str(map_error(caught.value, url))
-    assert told.startswith("localhost/x: localhost is ")
-    assert told.endswith(" here, which is a loopback address")
+    text = str(map_error(caught.value, url))
+    assert text.startswith("localhost/x: localhost is ")
+    assert text.endswith(" here, which is a loopback address")
 
 
 async def test_a_dns_failure_is_reported_with_its_reason(tmp_path: Path) -> None:

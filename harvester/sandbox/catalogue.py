@@ -62,6 +62,7 @@ TRAITS: Mapping[int, str] = {
     43: "files null",
 }
 IDENTIFIED: Mapping[int, str] = {
+    40: "wrong-id-doi",
     42: "portal",
     44: "shared-doi",
     45: "shared-doi",

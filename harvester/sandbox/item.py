@@ -228,9 +228,12 @@ class Item:
         }
 
 
+WRONG_ID = 90_000
+"""Numbers from here on, in a DOI, are no item's id."""
 _DOIS: Mapping[str, Callable[[Item], str]] = {
     "shared-doi": lambda item: f"10.25384/example.data{item.number // 2}.v{item.version}",
     "hex-doi": lambda item: f"10.4225/03/5A{item.id:x}F",
+    "wrong-id-doi": lambda item: f"10.6084/m9.figshare.{WRONG_ID + item.number}.v{item.version}",
     "collection-doi": lambda item: f"10.6084/m9.figshare.c.4000001_d{item.number}.v{item.version}",
 }
 _HANDLES: Mapping[str, Callable[[Item], str]] = {

@@ -105,6 +105,7 @@ IDENTIFIERS: Mapping[str, str] = MappingProxyType(
     {
         "shared-doi": "two items have one DOI",
         "hex-doi": "a DOI that contains neither the item's id nor a version",
+        "wrong-id-doi": "a DOI of figshare's form whose number is no item's id",
         "collection-doi": "the DOI of an item of a publisher's collection",
         "minted-handle": "a handle that ends in the version, and a DOI",
         "handle-only": "a handle and no DOI",
