@@ -93,21 +93,21 @@ def test_one_failed_case_fails_all(tmp_path: Path) -> None:
     script(tmp_path, "field/a.py", "print('RIGHT')")
     script(tmp_path, "field/b.py", "print('WRONG: that')")
     script(tmp_path, "records/c.json", "{}")
-    status, told = run_all(tmp_path)
+    status, printed = run_all(tmp_path)
     assert status == 1
-    assert sorted(told.splitlines()[:-1]) == [
+    assert sorted(printed.splitlines()[:-1]) == [
         "RIGHT     field/a.py",
         "WRONG     field/b.py: WRONG: that",
         f"not tried records/c.json: {TELL_NO_VERDICT}",
     ]
-    assert told.splitlines()[-1] == "1 right, 1 wrong, 1 not tried"
+    assert printed.splitlines()[-1] == "1 right, 1 wrong, 1 not tried"
     assert run_all(tmp_path, "a.py") == (0, "RIGHT     field/a.py\n1 right, 0 wrong, 0 not tried\n")
 
 
 def test_missing_cases_are_reported(tmp_path: Path) -> None:
-    status, told = run_all(tmp_path / "none")
-    assert (status, told.count("\n")) == (0, 1)
-    assert "there are no cases at" in told
+    status, printed = run_all(tmp_path / "none")
+    assert (status, printed.count("\n")) == (0, 1)
+    assert "there are no cases at" in printed
 
 
 def test_make_names_the_target() -> None:

@@ -909,10 +909,10 @@ def odd(kind: str) -> web.Response:
 
 def number(raw: bytes) -> int:
     """Read what is promised."""
-    told = orjson.loads(raw)
-    if not isinstance(told, dict) or not isinstance(told.get("id"), int):
+    contents = orjson.loads(raw)
+    if not isinstance(contents, dict) or not isinstance(contents.get("id"), int):
         raise InvalidResponse("no id")
-    return int(told["id"])
+    return int(contents["id"])
 
 
 ODD_ONCE = (
@@ -951,11 +951,11 @@ async def test_a_byte_order_mark_before_json_is_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "is_believed"), [("", True), ('"a"', True), ('W/"a"', True), ('"b"', False)]
+    ("value", "is_believed"), [("", True), ('"a"', True), ('W/"a"', True), ('"b"', False)]
 )
-async def test_a_304_is_accepted_only_for_the_requested_etag(told: str, is_believed: bool) -> None:
+async def test_a_304_is_accepted_only_for_the_requested_etag(value: str, is_believed: bool) -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
-        return web.Response(status=304, headers={"ETag": told} if told else {})
+        return web.Response(status=304, headers={"ETag": value} if value else {})
 
     async with served(answer) as address, client(address, stats=address) as asked:
         with pytest.raises(

@@ -89,7 +89,7 @@ def test_the_contract_s_defaults(tmp_path: Path) -> None:
 
 
 def test_all_faults_are_reported_together_each_with_its_place(tmp_path: Path) -> None:
-    told = faults(
+    contents = faults(
         tmp_path,
         """
         outptu = "x"
@@ -107,7 +107,7 @@ def test_all_faults_are_reported_together_each_with_its_place(tmp_path: Path) ->
         max_size = "12 parsecs"
         """,
     )
-    assert sorted(told) == [
+    assert sorted(contents) == [
         "harvest.toml: concurrency.downloads: expected int, got str",
         "harvest.toml: concurrency.workers: expected int from 1 to 10,000",
         'harvest.toml: files.max_size: expected a size such as "500 MB" or "2 GiB"',
@@ -195,10 +195,10 @@ def test_a_fault_of_the_environment_names_the_variable(tmp_path: Path) -> None:
     ['token = "s3cret"', '[services]\ntoken = "s3cret"', '[[sources]]\nkind = "account"\ntoken = "s3cret"'],
 )
 def test_a_token_in_the_file_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
-    told = "\n".join(faults(tmp_path, text))
-    assert "FIGSHARE_TOKEN" in told
-    assert "token_env" in told
-    assert "s3cret" not in told
+    printed = "\n".join(faults(tmp_path, text))
+    assert "FIGSHARE_TOKEN" in printed
+    assert "token_env" in printed
+    assert "s3cret" not in printed
 
 
 def test_a_token_comes_from_the_named_variable_and_does_not_show(tmp_path: Path) -> None:
@@ -211,12 +211,12 @@ def test_a_token_comes_from_the_named_variable_and_does_not_show(tmp_path: Path)
 @pytest.mark.parametrize("job", JOBS)
 def test_an_account_needs_a_token(job: str, tmp_path: Path) -> None:
     text = '[[sources]]\nkind = "account"'
-    told = "harvest.toml: sources[0]: account needs a token: set the environment variable FIGSHARE_TOKEN"
-    assert faults(tmp_path, text, job) == [told]
+    message = "harvest.toml: sources[0]: account needs a token: set the environment variable FIGSHARE_TOKEN"
+    assert faults(tmp_path, text, job) == [message]
     without = load(tmp_path, text)
     with pytest.raises(UsageError) as caught:
         without.check_for(job)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
     load(tmp_path, text, FIGSHARE_TOKEN="x").check_for(job)
 
 
@@ -255,7 +255,7 @@ def test_missing_values_of_a_job_are_reported_with_all_other_faults(tmp_path: Pa
     }
     credentials = {"stats.institution: needs credentials: set the environment variable FIGSHARE_STATS to"}
 
-    def told(job: str | None) -> list[str]:
+    def found(job: str | None) -> list[str]:
         return [fault.removeprefix("harvest.toml: ") for fault in faults(tmp_path, LACKING, job)]
 
     for job, expected in (
@@ -264,8 +264,8 @@ def test_missing_values_of_a_job_are_reported_with_all_other_faults(tmp_path: Pa
         ("plan", wrong | token),
         ("harvest", wrong | token | credentials),
     ):
-        assert len(told(job)) == len(expected)
-        assert all(any(fault.startswith(begin) for fault in told(job)) for begin in expected)
+        assert len(found(job)) == len(expected)
+        assert all(any(fault.startswith(begin) for fault in found(job)) for begin in expected)
 
 
 @pytest.mark.parametrize(("job", "matters"), [("list", False), ("plan", False), ("harvest", True)])
@@ -318,10 +318,10 @@ def test_a_fault_of_no_single_key_names_its_table(tmp_path: Path) -> None:
     ],
 )
 def test_one_fault_of_a_source_hides_no_other(text: str, expected: list[str], tmp_path: Path) -> None:
-    told = faults(tmp_path, f"[[sources]]\n{text}")
-    assert len(told) == len(expected)
+    found = faults(tmp_path, f"[[sources]]\n{text}")
+    assert len(found) == len(expected)
     for fault in expected:
-        assert any(each.startswith(f"harvest.toml: sources[0].{fault}") for each in told), fault
+        assert any(each.startswith(f"harvest.toml: sources[0].{fault}") for each in found), fault
 
 
 @pytest.mark.parametrize(
@@ -338,8 +338,8 @@ def test_one_fault_of_a_source_hides_no_other(text: str, expected: list[str], tm
     ],
 )
 def test_a_value_that_depends_on_a_faulty_key_is_no_fault(text: str, tmp_path: Path) -> None:
-    (told,) = faults(tmp_path, f"[[sources]]\n{text}")
-    assert "expected" in told
+    (found,) = faults(tmp_path, f"[[sources]]\n{text}")
+    assert "expected" in found
 
 
 def test_one_fault_of_a_table_hides_no_other(tmp_path: Path) -> None:
@@ -582,8 +582,8 @@ SOURCES_WITH_AN_ID = ("group", "collection", "project", "institution")
 def test_an_absurd_value_is_one_fault_that_names_its_key(key: str, value: object) -> None:
     with pytest.raises(UsageError) as caught:
         load_config(options={key: value}, environ={})
-    (told,) = str(caught.value).splitlines()
-    assert told.startswith(f"command line: {key}: ")
+    (text,) = str(caught.value).splitlines()
+    assert text.startswith(f"command line: {key}: ")
 
 
 @for_each("number", [10**30, 2**63, 0, -1, True, 1.5, "", "x", "\0", None, [1]])

@@ -126,8 +126,8 @@ def test_a_wrong_option_is_named_with_its_key(tmp_path: Path, text: str, fault: 
 
 def test_options_of_an_unknown_format_are_a_fault(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, "[export.title]\ncapitals = true\n")
-    told = "harvest.toml: export: unknown 'title' (did you mean 'titles'?); known: jsonl, csv,"
-    assert fault.startswith(told)
+    message = "harvest.toml: export: unknown 'title' (did you mean 'titles'?); known: jsonl, csv,"
+    assert fault.startswith(message)
 
 
 @pytest.mark.parametrize("name", sorted(ALWAYS_EXPORTED))
@@ -148,16 +148,16 @@ def test_each_option_is_described_and_stands_in_the_example(name: str) -> None:
 async def test_a_format_whose_package_is_missing_is_refused_before_any_work(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    told = (
+    message = (
         "sheets: needs the package a_package_that_nobody_has, which is not installed: "
         "pip install 'figshare-harvester[sheets]'"
     )
-    assert faults(tmp_path, "[export.sheets]\n") == [f"harvest.toml: export: {told}"]
+    assert faults(tmp_path, "[export.sheets]\n") == [f"harvest.toml: export: {message}"]
     found = config(sandbox, tmp_path / "h")
     wanted = read_config(tmp_path, '[export]\nformats = ["sheets"]\n')
     with pytest.raises(UsageError) as error:
         await harvest(with_exports(found, wanted))
-    assert str(error.value) == told
+    assert str(error.value) == message
     assert not (tmp_path / "h").exists()
 
 

@@ -399,9 +399,9 @@ file_like = st.dictionaries(
 
 @settings(deadline=None, max_examples=60)
 @given(st.dictionaries(st.sampled_from(KEYS), json_like | st.lists(file_like, max_size=3)) | json_like)
-def test_any_json_is_an_article_or_a_clear_failure(told: object) -> None:
+def test_any_json_is_an_article_or_a_clear_failure(value: object) -> None:
     try:
-        article = read_article(msgspec.json.encode(told))
+        article = read_article(msgspec.json.encode(value))
     except InvalidResponse as error:
         assert "\n" not in str(error)
     else:
@@ -463,7 +463,7 @@ def test_filters_are_checked_here_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "expected"),
     [
         ({"item_type": 0}, "item_type: 0 is no number of a type"),
         ({"item_type": " "}, "item_type: empty"),
@@ -476,8 +476,8 @@ def test_filters_are_checked_here_too() -> None:
         ),
     ],
 )
-def test_a_selection_that_makes_no_sense_is_refused(fields: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_a_selection_that_makes_no_sense_is_refused(fields: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
         Filters(**fields)
 
 
@@ -493,11 +493,11 @@ def test_odd_texts_of_an_entry_do_not_affect_its_filters() -> None:
 
 
 @for_each(
-    ("told", "version"),
+    ("value", "version"),
     [(3, 3), (None, 0), ("3", 3), (3.0, 3), ("v3", 0), (True, 0), (0, 0), (-1, 0), (2**40, 0), (1.5, 0)],
 )
-def test_a_version_is_a_number_or_none(told: object, version: int) -> None:
-    assert read_article(orjson.dumps({"id": 5, "version": told})).version == version
+def test_a_version_is_a_number_or_none(value: object, version: int) -> None:
+    assert read_article(orjson.dumps({"id": 5, "version": value})).version == version
 
 
 @real
@@ -506,11 +506,11 @@ async def test_real_records_go_through_models_ledger_and_tables(
     name: str, files: int, tmp_path: Path
 ) -> None:
     raw = (SAMPLES / f"{name}.json").read_bytes()
-    told = orjson.loads(raw)
+    contents = orjson.loads(raw)
     read = read_article(raw)
     assert read.files_complete
-    assert read.doi == told["doi"]
-    assert [file.url for file in read.files] == [file["download_url"] for file in told["files"]]
+    assert read.doi == contents["doi"]
+    assert [file.url for file in read.files] == [file["download_url"] for file in contents["files"]]
     assert all(file.md5 and len(file.md5) == 32 for file in read.files)
     ledger = Ledger(tmp_path)
     ledger.open()
@@ -525,13 +525,13 @@ async def test_real_records_go_through_models_ledger_and_tables(
         for exporter in EXPORTERS.values():
             exporter().export(reader, tmp_path)
     (line,) = (tmp_path / "metadata.jsonl").read_bytes().splitlines()
-    assert orjson.loads(line) == told
+    assert orjson.loads(line) == contents
     with (tmp_path / "items.csv").open(newline="", encoding="utf-8") as handle:
         (row,) = csv.DictReader(handle)
-    assert row["title"] == told["title"]
+    assert row["title"] == contents["title"]
     assert row["licence"] == "CC BY 4.0"
-    assert (row["files"], row["bytes"]) == (str(files), str(told["size"]))
-    assert row["group_id"] == ("" if told["group_id"] is None else str(told["group_id"]))
+    assert (row["files"], row["bytes"]) == (str(files), str(contents["size"]))
+    assert row["group_id"] == ("" if contents["group_id"] is None else str(contents["group_id"]))
 
 
 @real
@@ -540,5 +540,5 @@ def test_real_listings_are_read(name: str) -> None:
     raw = (SAMPLES / f"{name}.json").read_bytes()
     entries = msgspec.json.decode(raw, type=list[Entry])
     assert [(entry.id, entry.modified_date) for entry in entries] == [
-        (told["id"], told["modified_date"]) for told in orjson.loads(raw)
+        (contents["id"], contents["modified_date"]) for contents in orjson.loads(raw)
     ]

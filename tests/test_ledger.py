@@ -1,4 +1,4 @@
-"""The ledger: what is owed, what a crash costs, and who may write."""
+"""The ledger: what is pending, what a crash costs, and who may write."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def result(item_id: int, *files: PlannedFile) -> ItemResult:
 
 
 async def ids(ledger: Ledger) -> list[int]:
-    return [owed.item_id for owed in await ledger.pending_items(0, 1000)]
+    return [pending.item_id for pending in await ledger.pending_items(0, 1000)]
 
 
 async def files_here(ledger: Ledger, number: int) -> Mapping[int, tuple[RemoteFile, str]]:
@@ -121,7 +121,7 @@ async def test_listed_items_are_queued_once_in_order(tmp_path: Path) -> None:
         assert first == PendingItem(
             seq=first.seq, item_id=ItemId(3), private=False, tasks=TASKS, known=False, item_key=ItemKey(3)
         )
-        assert [owed.item_id for owed in await ledger.pending_items(first.seq, 1)] == [1]
+        assert [pending.item_id for pending in await ledger.pending_items(first.seq, 1)] == [1]
 
 
 async def test_a_listing_continues_after_an_unfinished_run(tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ async def test_the_result_of_an_item_is_saved_completely(tmp_path: Path) -> None
         await ledger.save(result(1, placed(7), placed(8, FileStatus.LINK)))
         await ledger.flush()
         assert await ids(ledger) == []
-        (owed,) = await ledger.read(ledger.queue.files, 0, 10)
-        assert owed == PendingFile(
-            owed.seq, ItemId(1), placed(7).file, "files/1/x", private=False, item_key=ItemKey(1)
+        (pending,) = await ledger.read(ledger.queue.files, 0, 10)
+        assert pending == PendingFile(
+            pending.seq, ItemId(1), placed(7).file, "files/1/x", private=False, item_key=ItemKey(1)
         )
         await ledger.save(FileResult(ItemKey(1), 7, FileStatus.DONE))
         await ledger.flush()
@@ -194,8 +194,8 @@ async def test_only_a_newer_date_makes_a_record_pending_again(tmp_path: Path) ->
                 ledger.listings.add_page, "a", page(2, modified="2024-01-02T00:00:00Z"), TASKS
             )
         ).pending == 1
-        (owed,) = await ledger.pending_items(0, 10)
-        assert (owed.item_id, owed.tasks, owed.known) == (2, frozenset({"metadata"}), True)
+        (pending,) = await ledger.pending_items(0, 10)
+        assert (pending.item_id, pending.tasks, pending.known) == (2, frozenset({"metadata"}), True)
 
 
 async def test_the_account_s_record_wins(tmp_path: Path) -> None:
@@ -207,8 +207,8 @@ async def test_the_account_s_record_wins(tmp_path: Path) -> None:
             await ledger.change(ledger.listings.add_page, "account", page(1, private=True), TASKS)
         ).pending == 1
         assert (await ledger.change(ledger.listings.add_page, "public", page(1), TASKS)).pending == 0
-        (owed,) = await ledger.pending_items(0, 10)
-        assert owed.private
+        (pending,) = await ledger.pending_items(0, 10)
+        assert pending.private
 
 
 async def test_the_next_run_queues_failures_and_nothing_else(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ async def test_the_next_run_queues_failures_and_nothing_else(tmp_path: Path) -> 
     async with run(tmp_path) as ledger:
         (item,) = await ledger.pending_items(0, 10)
         assert (item.item_id, item.tasks) == (2, frozenset({"stats"}))
-        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 10)] == [8]
+        assert [pending.file.id for pending in await ledger.read(ledger.queue.files, 0, 10)] == [8]
 
 
 async def test_new_tasks_and_rules_apply_to_what_is_already_here(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ async def test_new_tasks_and_rules_apply_to_what_is_already_here(tmp_path: Path)
     async with run(tmp_path, wants_zip) as ledger:
         (item,) = await ledger.pending_items(0, 10)
         assert item.tasks == frozenset({"stats"})
-        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 10)] == [8]
+        assert [pending.file.id for pending in await ledger.read(ledger.queue.files, 0, 10)] == [8]
     with Reader(tmp_path) as reader:
         assert [(row.file_id, row.status) for row in reader.files()] == [(7, "skipped"), (8, "pending")]
 
@@ -259,7 +259,7 @@ async def test_refresh_makes_one_task_of_every_item_pending(tmp_path: Path) -> N
         for item_id in (1, 2):
             await ledger.save(result(item_id))
     async with run(tmp_path, RunSpec(TASKS, with_files=True, refresh=frozenset({"stats"}))) as ledger:
-        assert [(owed.item_id, owed.tasks) for owed in await ledger.pending_items(0, 9)] == [
+        assert [(pending.item_id, pending.tasks) for pending in await ledger.pending_items(0, 9)] == [
             (1, frozenset({"stats"})),
             (2, frozenset({"stats"})),
         ]
@@ -384,7 +384,7 @@ async def test_collected_results_are_written_soon_also_after_a_flush(tmp_path: P
         await ledger.save(result(1, placed(7)))
         with anyio.fail_after(2):
             await changed.wait()
-        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 10)] == [7]
+        assert [pending.file.id for pending in await ledger.read(ledger.queue.files, 0, 10)] == [7]
         group.cancel_scope.cancel()
 
 
@@ -471,7 +471,7 @@ async def test_an_item_that_becomes_pending_in_flight_stays_queued(tmp_path: Pat
         )  # edited meanwhile
         await ledger.save(ItemResult(ItemKey(1), {"stats": WorkState.DONE}, seq=in_hand.seq))
         await ledger.flush()
-        assert [(owed.item_id, owed.tasks) for owed in await ledger.pending_items(0, 9)] == [
+        assert [(pending.item_id, pending.tasks) for pending in await ledger.pending_items(0, 9)] == [
             (1, frozenset({"metadata"}))
         ]
 
@@ -522,7 +522,7 @@ async def test_an_edit_noted_while_an_item_is_in_flight_survives_the_run(tmp_pat
         await ledger.change(ledger.listings.add_page, "a", page(1, modified=LATER), TASKS)
         await ledger.save(visit(in_hand, EARLIER))
     async with run(tmp_path) as ledger:
-        assert [owed.tasks for owed in await ledger.pending_items(0, 9)] == [frozenset({"metadata"})]
+        assert [pending.tasks for pending in await ledger.pending_items(0, 9)] == [frozenset({"metadata"})]
 
 
 async def test_a_slow_result_does_not_restore_an_old_record(tmp_path: Path) -> None:
@@ -534,7 +534,7 @@ async def test_a_slow_result_does_not_restore_an_old_record(tmp_path: Path) -> N
         await ledger.save(visit(fast, LATER, placed(8)))
         await ledger.save(visit(slow, EARLIER, placed(7)))
         assert await records_here(ledger) == [record(1, LATER).raw]
-        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [8]
+        assert [pending.file.id for pending in await ledger.read(ledger.queue.files, 0, 9)] == [8]
         assert await ledger.pending_items(0, 9) == []
 
 
@@ -580,7 +580,9 @@ async def test_a_file_fetched_while_its_item_is_in_flight_is_not_queued_again(
         )
         await ledger.save(visit(in_hand, LATER, placed(7, status), placed(8, name="elsewhere")))
         await ledger.flush()
-        assert [owed.path for owed in await ledger.read(ledger.queue.files, 0, 9)] == ["files/1/elsewhere"]
+        assert [pending.path for pending in await ledger.read(ledger.queue.files, 0, 9)] == [
+            "files/1/elsewhere"
+        ]
         assert await files_here(ledger, 1) == {7: (placed(7).file, "files/1/x")}
     assert_counts_are_exact(tmp_path)
 
@@ -609,7 +611,7 @@ async def test_a_file_replaced_while_its_item_is_in_flight_is_pending(tmp_path: 
         await ledger.save(FileResult(ItemKey(1), 7, FileStatus.DONE))
         await ledger.save(result(1, version("1" * 32)))
         await ledger.flush()
-        assert [owed.file.md5 for owed in await ledger.read(ledger.queue.files, 0, 9)] == ["1" * 32]
+        assert [pending.file.md5 for pending in await ledger.read(ledger.queue.files, 0, 9)] == ["1" * 32]
 
 
 async def test_a_file_with_a_new_path_while_in_flight_is_not_done(
@@ -623,7 +625,7 @@ async def test_a_file_with_a_new_path_while_in_flight_is_not_done(
         await ledger.save(result(1, placed(7, name="new")))
         await ledger.save(FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq))
         await ledger.flush()
-        assert [owed.path for owed in await ledger.read(ledger.queue.files, 0, 9)] == ["files/1/new"]
+        assert [pending.path for pending in await ledger.read(ledger.queue.files, 0, 9)] == ["files/1/new"]
 
 
 async def test_failed_files_are_queued_after_files_not_tried_yet(tmp_path: Path) -> None:
@@ -635,7 +637,7 @@ async def test_failed_files_are_queued_after_files_not_tried_yet(tmp_path: Path)
                 FileResult(ItemKey(1), file_id, FileStatus.FAILED, "no", 6, FailureKind.BLOCKED)
             )
     async with run(tmp_path) as ledger:
-        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [3, 4, 1, 2]
+        assert [pending.file.id for pending in await ledger.read(ledger.queue.files, 0, 9)] == [3, 4, 1, 2]
 
 
 async def test_a_withdrawn_item_that_is_listed_is_requested_again(tmp_path: Path) -> None:
@@ -714,10 +716,10 @@ async def test_temporary_failures_are_queued_again_and_their_attempts_add_up(tmp
             ListingFailure(Failure("listing", "cut", FailureKind.TRANSIENT, subject="b"), False)
         )
         assert await ledger.begin_again((FailureKind.TRANSIENT, FailureKind.BLOCKED)) == RequeuedWork(1, 1, 1)
-        assert [(owed.item_id, owed.tasks) for owed in await ledger.pending_items(0, 9)] == [
+        assert [(pending.item_id, pending.tasks) for pending in await ledger.pending_items(0, 9)] == [
             (2, frozenset({"stats"}))
         ]
-        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [7]
+        assert [pending.file.id for pending in await ledger.read(ledger.queue.files, 0, 9)] == [7]
         await ledger.save(FileResult(ItemKey(1), 7, FileStatus.FAILED, "no", 2, FailureKind.TRANSIENT))
     with Reader(tmp_path) as reader:
         attempts = {failure.file_id: failure.attempts for failure in reader.failures() if failure.file_id}
@@ -1137,7 +1139,7 @@ async def test_a_ledger_of_the_second_version_is_brought_up_to_date_and_counts_t
             "2", complete=False, named=2, unique=2
         )
         assert await ids(ledger) == [2, 3]  # the one that was in line first
-        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [8]
+        assert [pending.file.id for pending in await ledger.read(ledger.queue.files, 0, 9)] == [8]
         assert_counts_are_exact(tmp_path)
     with closing(sqlite3.connect(tmp_path / NAME)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -1170,8 +1172,8 @@ async def test_absurd_sizes_stop_neither_a_migration_nor_a_run(number: int, tmp_
                 await ledger.save(FileResult(ItemKey(1), file_id, FileStatus.DONE))
         await ledger.save(result(1, placed(5)))
     with Reader(tmp_path) as reader:
-        told = {status: of["files"] for status, of in reader.counts()["files"].items()}
-        assert told == {"pending": 1}
+        found = {status: of["files"] for status, of in reader.counts()["files"].items()}
+        assert found == {"pending": 1}
 
 
 async def test_queued_work_keeps_its_place_in_a_run_without_that_task(tmp_path: Path) -> None:
@@ -1186,7 +1188,7 @@ async def test_queued_work_keeps_its_place_in_a_run_without_that_task(tmp_path: 
         await ledger.save(result(3, placed(7), placed(6, name="y")))  # what it owes is still requested
     async with run(tmp_path) as ledger:
         assert await ids(ledger) == [2, 1]
-        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [7, 6]
+        assert [pending.file.id for pending in await ledger.read(ledger.queue.files, 0, 9)] == [7, 6]
 
 
 async def test_the_last_result_of_an_item_or_a_file_wins_also_within_a_batch(tmp_path: Path) -> None:
@@ -1199,7 +1201,7 @@ async def test_the_last_result_of_an_item_or_a_file_wins_also_within_a_batch(tmp
         await ledger.save(FileResult(ItemKey(2), 9, FileStatus.DONE))
         await ledger.save(result(2, placed(9, name="another place")))
         await ledger.flush()
-        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [8, 9]
+        assert [pending.file.id for pending in await ledger.read(ledger.queue.files, 0, 9)] == [8, 9]
     with Reader(tmp_path) as reader:
         assert [(each.file_id, each.error, each.attempts) for each in reader.failures()] == [
             (7, "cut again", 5)
@@ -1349,13 +1351,13 @@ async def test_a_failed_file_releases_its_quota(tmp_path: Path) -> None:
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
         await ledger.save(result(1, placed(7), placed(8, name="y")))
         await ledger.flush()
-        (owed,) = await ledger.read(ledger.queue.files, 0, 9)
-        assert owed.file.id == 7
+        (pending,) = await ledger.read(ledger.queue.files, 0, 9)
+        assert pending.file.id == 7
         await ledger.save(FileResult(ItemKey(1), 7, FileStatus.FAILED, "no", 6, FailureKind.BLOCKED))
         await ledger.flush()
         await ledger.save(result(1, placed(7, FileStatus.SKIPPED), placed(9, name="z")))
         await ledger.flush()
-        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [9]
+        assert [pending.file.id for pending in await ledger.read(ledger.queue.files, 0, 9)] == [9]
 
 
 async def test_distributing_the_quota_takes_constant_time_a_file(tmp_path: Path) -> None:
@@ -1398,14 +1400,14 @@ async def test_a_retried_file_gets_no_quota_of_other_files(tmp_path: Path) -> No
         await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
         await ledger.save(result(1, placed(7), placed(8, name="y")))
         await ledger.flush()
-        for owed in await ledger.read(ledger.queue.files, 0, 9):
-            status = FileStatus.FAILED if owed.file.id == 7 else FileStatus.DONE
-            await ledger.save(FileResult(ItemKey(1), owed.file.id, status, "no", 1, FailureKind.TRANSIENT))
+        for pending in await ledger.read(ledger.queue.files, 0, 9):
+            status = FileStatus.FAILED if pending.file.id == 7 else FileStatus.DONE
+            await ledger.save(FileResult(ItemKey(1), pending.file.id, status, "no", 1, FailureKind.TRANSIENT))
         await ledger.flush()
         await ledger.save(result(2, placed(9, name="z")))  # has the room that the failed one gave back
         await ledger.flush()
         assert (await ledger.begin_again((FailureKind.TRANSIENT,))).files == 0
-        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [9]
+        assert [pending.file.id for pending in await ledger.read(ledger.queue.files, 0, 9)] == [9]
 
 
 async def test_a_failure_releases_no_quota_of_a_file_that_is_pending_again(tmp_path: Path) -> None:
@@ -1421,7 +1423,7 @@ async def test_a_failure_releases_no_quota_of_a_file_that_is_pending_again(tmp_p
         await ledger.save(failed)
         await ledger.save(result(2, placed(8, name="y")))
         await ledger.flush()
-        assert [owed.file.id for owed in await ledger.read(ledger.queue.files, 0, 9)] == [7]
+        assert [pending.file.id for pending in await ledger.read(ledger.queue.files, 0, 9)] == [7]
 
 
 async def test_a_file_fetched_to_a_path_no_longer_wanted_is_an_orphan(tmp_path: Path) -> None:
@@ -1462,12 +1464,14 @@ async def test_a_mistyped_id_is_removed_when_nothing_names_it(tmp_path: Path) ->
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
         await ledger.save(ItemResult(ItemKey(9), failed, (failure,)))
     async with run(tmp_path, outcome="finished") as ledger:
-        assert [owed.item_id for owed in await ledger.pending_items(0, 9)] == [1, 9], "it is named as yet"
+        assert [pending.item_id for pending in await ledger.pending_items(0, 9)] == [1, 9], (
+            "it is named as yet"
+        )
         await ledger.change(ledger.listings.keep, ["a"])
         await ledger.change(ledger.listings.add_page, "a", page(1), TASKS)
         await ledger.save(ItemResult(ItemKey(9), failed, (failure,)))
     async with run(tmp_path) as ledger:
-        assert [owed.item_id for owed in await ledger.pending_items(0, 9)] == [1]
+        assert [pending.item_id for pending in await ledger.pending_items(0, 9)] == [1]
     assert_counts_are_exact(tmp_path)
 
 

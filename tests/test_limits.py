@@ -164,18 +164,18 @@ async def test_a_request_for_two_services_delays_neither_while_it_waits(paused: 
     first = await files.acquire(also=api)
     if paused:
         files.report(Outcome(first, "429", retry_after=0.6))
-    begun, started = anyio.current_time(), []
+    began, started = anyio.current_time(), []
 
     async def download() -> None:
         await files.acquire(also=api)
-        started.append(("file", anyio.current_time() - begun))
+        started.append(("file", anyio.current_time() - began))
 
     async with anyio.create_task_group() as group:
         group.start_soon(download)
         await anyio.lowlevel.checkpoint()
         for _ in range(10):
             await api.acquire()
-        started.append(("records", anyio.current_time() - begun))
+        started.append(("records", anyio.current_time() - began))
     assert [name for name, _ in started] == ["records", "file"]
 
 
@@ -277,8 +277,8 @@ async def test_another_rate_limiter_takes_the_place_of_ours() -> None:
         await asked.json("stats", "GET", api / "a", orjson.loads)
         with pytest.raises(FatalError, match="used up"):
             await asked.json("stats", "GET", api / "b", orjson.loads)
-    complaint = "127.0.0.1/b: too many requests (429)"
-    assert limits["stats"].outcomes == [Outcome(0.0), Outcome(0.0, complaint, retry_after=5.0)]
+    message = "127.0.0.1/b: too many requests (429)"
+    assert limits["stats"].outcomes == [Outcome(0.0), Outcome(0.0, message, retry_after=5.0)]
     assert [limit.left for limit in limits.values()] == [2, 0, 2]
 
 

@@ -41,15 +41,15 @@ pytestmark = pytest.mark.anyio
 
 
 @for_each(
-    ("told", "number"),
+    ("value", "number"),
     [(5, 5), ("5", 5), (" 5 ", 5), (5.0, 5), ("5.0", 5), ("007", 7), (0, 0), ("0", 0), (10**30, 10**30)],
 )
-def test_a_number_with_a_clear_meaning_is_read(told: object, number: int) -> None:
-    assert whole_number(told) == number
+def test_a_number_with_a_clear_meaning_is_read(value: object, number: int) -> None:
+    assert whole_number(value) == number
 
 
 @for_each(
-    "told",
+    "value",
     [
         "big",
         "",
@@ -70,35 +70,35 @@ def test_a_number_with_a_clear_meaning_is_read(told: object, number: int) -> Non
         "5 MB",
     ],
 )
-def test_a_number_without_a_clear_meaning_is_none(told: object) -> None:
+def test_a_number_without_a_clear_meaning_is_none(value: object) -> None:
     with pytest.raises(Unclear):
-        whole_number(told)
+        whole_number(value)
 
 
-def flag(told: object) -> str:
-    return read_article(orjson.dumps({"id": 1, "is_confidential": told})).withheld
+def flag(value: object) -> str:
+    return read_article(orjson.dumps({"id": 1, "is_confidential": value})).withheld
 
 
 def test_a_boolean_may_be_a_number_or_text() -> None:
-    assert [flag(told) for told in (True, 1, "1", "true", "True", " TRUE ", 1.0)] == ["confidential"] * 7
-    assert [flag(told) for told in (False, 0, "0", "false", 0.0, "", None)] == [""] * 7
+    assert [flag(each) for each in (True, 1, "1", "true", "True", " TRUE ", 1.0)] == ["confidential"] * 7
+    assert [flag(each) for each in (False, 0, "0", "false", 0.0, "", None)] == [""] * 7
 
 
-@for_each("told", [2, -1, "yes", "perhaps", [], {"a": 1}, 0.5])
-def test_a_boolean_without_a_clear_meaning_is_none_and_named(told: object) -> None:
-    article = read_article(orjson.dumps({"id": 1, "is_confidential": told}))
+@for_each("value", [2, -1, "yes", "perhaps", [], {"a": 1}, 0.5])
+def test_a_boolean_without_a_clear_meaning_is_none_and_named(value: object) -> None:
+    article = read_article(orjson.dumps({"id": 1, "is_confidential": value}))
     assert (article.withheld, article.odd_fields) == ("", ("is_confidential",))
 
 
-@pytest.mark.parametrize("told", ["7", 7.0, " 7", "7.0"])
-def test_the_id_of_an_item_may_be_text(told: object) -> None:
-    assert read_article(orjson.dumps({"id": told})).id == 7
-    assert decode_entries(orjson.dumps([{"id": told}])).entries[0].id == 7
+@pytest.mark.parametrize("value", ["7", 7.0, " 7", "7.0"])
+def test_the_id_of_an_item_may_be_text(value: object) -> None:
+    assert read_article(orjson.dumps({"id": value})).id == 7
+    assert decode_entries(orjson.dumps([{"id": value}])).entries[0].id == 7
 
 
 def file_of(**more: object) -> tuple[tuple[RemoteFile, ...], tuple[str, ...], tuple[str, ...]]:
-    told = {"id": 2, "name": "a", "size": 3, "is_link_only": False, "computed_md5": "a" * 32, **more}
-    article = read_article(json.dumps({"id": 1, "files": [told, {"id": 9, "size": 1}]}).encode())
+    record = {"id": 2, "name": "a", "size": 3, "is_link_only": False, "computed_md5": "a" * 32, **more}
+    article = read_article(json.dumps({"id": 1, "files": [record, {"id": 9, "size": 1}]}).encode())
     assert article.files[-1].id == 9, "the other one is there"
     return article.files[:-1], article.odd_files, article.odd_fields
 
@@ -109,7 +109,7 @@ def test_a_file_in_other_types_is_that_file(more: dict[str, object]) -> None:
 
 
 @for_each(
-    ("more", "told"),
+    ("more", "text"),
     [
         ({"id": "two"}, "file 1 of its list: id: unclear value 'two'"),
         ({"id": -2}, "file 1 of its list: id: unclear value -2"),
@@ -123,8 +123,8 @@ def test_a_file_in_other_types_is_that_file(more: dict[str, object]) -> None:
         ({"is_link_only": "maybe"}, "file 1 of its list, id 2: unclear is_link_only"),
     ],
 )
-def test_a_malformed_file_does_not_affect_the_others(more: dict[str, object], told: str) -> None:
-    assert file_of(**more) == ((), (told,), ())
+def test_a_malformed_file_does_not_affect_the_others(more: dict[str, object], text: str) -> None:
+    assert file_of(**more) == ((), (text,), ())
 
 
 @pytest.mark.parametrize(
@@ -184,17 +184,17 @@ def test_odd_fields_of_tables_never_lose_the_record() -> None:
 
 
 def test_a_text_is_the_name_where_an_object_has_only_that() -> None:
-    told = {"id": 1, "license": "CC0", "authors": ["A", None, {"full_name": "B"}], "categories": ["C", {}]}
-    shown = read_description(orjson.dumps(told))
+    record = {"id": 1, "license": "CC0", "authors": ["A", None, {"full_name": "B"}], "categories": ["C", {}]}
+    shown = read_description(orjson.dumps(record))
     assert (shown.licence, shown.authors, shown.categories) == ("CC0", ("A", "B"), ("C", ""))
-    assert read_article(orjson.dumps(told)).odd_fields == ()
+    assert read_article(orjson.dumps(record)).odd_fields == ()
 
 
 def test_a_list_with_odd_entries_keeps_the_others() -> None:
-    told = {"id": 1, "authors": [{"full_name": "A"}, 7, {"full_name": 8}], "categories": [None, 5]}
-    shown = read_description(orjson.dumps(told))
+    record = {"id": 1, "authors": [{"full_name": "A"}, 7, {"full_name": 8}], "categories": [None, 5]}
+    shown = read_description(orjson.dumps(record))
     assert (shown.authors, shown.categories) == (("A", ""), ())
-    assert read_article(orjson.dumps(told)).odd_fields == (
+    assert read_article(orjson.dumps(record)).odd_fields == (
         "authors[2]",
         "authors[3].full_name",
         "categories[2]",
@@ -365,8 +365,8 @@ async def test_a_malformed_file_is_a_failure_and_the_others_are_fetched(
 
 async def test_a_file_of_unknown_size_is_verified_by_its_md5(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=4, heavy=0, hostile=("untold-size",))) as sandbox:
-        told = config(sandbox, tmp_path)
-        assert (await harvest(told)).exit_status == 0
+        job = config(sandbox, tmp_path)
+        assert (await harvest(job)).exit_status == 0
         item_id = sandbox.world.hostile_items["untold-size"]
         name = sandbox.world.files(item_id)[0]["name"]
         (row,) = [
@@ -377,7 +377,7 @@ async def test_a_file_of_unknown_size_is_verified_by_its_md5(tmp_path: Path) -> 
         assert row["status"] == "done"
         assert int(row["size"]) == (tmp_path / row["path"]).stat().st_size > 0
         sandbox.requests.clear()
-        assert (await harvest(told, refresh=frozenset({"metadata"}))).exit_status == 0
+        assert (await harvest(job, refresh=frozenset({"metadata"}))).exit_status == 0
         assert not [each for each in sandbox.requests if each.path.endswith(f"/{row['file_id']}")]
 
 
@@ -419,8 +419,8 @@ def test_plain_values_of_a_cell_are_not_quoted() -> None:
 
 async def test_differing_md5s_are_reported_once(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=4, heavy=0, hostile=("sums-differ",))) as sandbox:
-        told = config(sandbox, tmp_path)
-        summary = await harvest(told)
+        job = config(sandbox, tmp_path)
+        summary = await harvest(job)
         item_id = sandbox.world.hostile_items["sums-differ"]
         file = sandbox.world.files(item_id)[0]
         assert summary.exit_status == 0
@@ -430,24 +430,24 @@ async def test_differing_md5s_are_reported_once(tmp_path: Path) -> None:
         row = next(row for row in rows(tmp_path / "files.csv") if row["file_id"] == str(file["id"]))
         assert (row["status"], row["md5"]) == ("done", file["computed_md5"])
         sandbox.world.correct(item_id)
-        again = await harvest(told)
+        again = await harvest(job)
         assert (again.exit_status, again.run["warnings"]) == (0, [])
         sandbox.world.edit(item_id)  # another first file, with sums of its own
-        assert len((await harvest(told)).run["warnings"]) == 1
+        assert len((await harvest(job)).run["warnings"]) == 1
 
 
 @pytest.mark.parametrize("moves_date", [True, False])
 async def test_an_md5_that_is_published_later_is_no_change(moves_date: bool, tmp_path: Path) -> None:
     async with Sandbox(Settings(items=4, heavy=0, late_md5=True)) as sandbox:
-        told = config(sandbox, tmp_path)
-        assert (await harvest(told)).exit_status == 0
+        job = config(sandbox, tmp_path)
+        assert (await harvest(job)).exit_status == 0
         before = {row["file_id"]: row for row in rows(tmp_path / "files.csv")}
         assert {row["md5"] for row in before.values()} == {""}
         proven, corrected = sandbox.world.search("survey")[:2]
         sandbox.world.prove(proven, moves_date=moves_date)
         sandbox.world.prove(corrected)
         sandbox.world.correct(corrected)
-        assert (await harvest(told, refresh=frozenset({"metadata"}))).exit_status == 0
+        assert (await harvest(job, refresh=frozenset({"metadata"}))).exit_status == 0
         after = {row["file_id"]: row for row in rows(tmp_path / "files.csv")}
         for file in sandbox.world.files(proven):
             row = after[str(file["id"])]
@@ -516,8 +516,8 @@ async def test_a_refused_file_list_is_retried_in_the_same_run_if_files_are_missi
     async with Sandbox(Settings(items=34, heavy=0, refused_lists=404)) as sandbox:
         (many,) = sandbox.world.with_trait("many files")
         (ten,) = sandbox.world.with_trait("ten files")
-        told = config(sandbox, tmp_path, sources=[{"kind": "items", "ids": [many, ten]}])
-        assert (await harvest(told)).exit_status == 1
+        job = config(sandbox, tmp_path, sources=[{"kind": "items", "ids": [many, ten]}])
+        assert (await harvest(job)).exit_status == 1
         assert [int(row["id"]) for row in rows(tmp_path / "items.csv")] == sorted((many, ten))
         (failure,) = rows(tmp_path / "failures.csv")
         assert failure["item_id"] == str(many)
@@ -561,14 +561,14 @@ async def test_a_temporary_file_list_failure_removes_no_file(tasks: list[str], t
     for status in (0, 500):
         async with Sandbox(Settings(items=34, heavy=0, etags=False, refused_lists=status)) as sandbox:
             (many,), (ten,) = map(sandbox.world.with_trait, ("many files", "ten files"))
-            told = config(
+            job = config(
                 sandbox,
                 tmp_path,
                 tasks=tasks,
                 sources=[{"kind": "items", "ids": [many, ten, *sandbox.world.public_ids[:4]]}],
                 **{"retry.attempts": 1},
             )
-            summary = await harvest(told, refresh=frozenset({"metadata"}))
+            summary = await harvest(job, refresh=frozenset({"metadata"}))
             assert summary.exit_status == (1 if status else 0)
             table = rows(tmp_path / "files.csv")
             known.append({(row["item_id"], row["file_id"], row["status"], row["path"]) for row in table})

@@ -49,7 +49,7 @@ def test_each_option_for_a_source_makes_its_table(words: str, sources: list[dict
 def test_filters_go_to_every_source_that_takes_them() -> None:
     words = "--type dataset --published-since 2020-01-01 --published-before 2021-01-01"
     more = "--modified-since 2020-02-01 --licence CC0 --order views"
-    told = chosen("--search", "a", "--group", "7", "--item", "1", *words.split(), *more.split())
+    found = chosen("--search", "a", "--group", "7", "--item", "1", *words.split(), *more.split())
     filters = {
         "item_type": "dataset",
         "published_since": "2020-01-01",
@@ -58,12 +58,12 @@ def test_filters_go_to_every_source_that_takes_them() -> None:
         "licence": "CC0",
         "order": "views",
     }
-    assert told["sources"] == [
+    assert found["sources"] == [
         {"kind": "search", "query": ["a"], **filters},
         {"kind": "group", "id": 7, **filters},
         {"kind": "items", "ids": ["1"]},
     ]
-    search = load_config(options=told, environ={}).sources[0]
+    search = load_config(options=found, environ={}).sources[0]
     assert (search.published_since, search.published_before) == (date(2020, 1, 1), date(2021, 1, 1))
 
 

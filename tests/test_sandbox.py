@@ -35,12 +35,12 @@ async def test_lists_have_ten_entries_unless_asked_and_a_thousand_at_most() -> N
             ("?limit=7&offset=3", 7),
             ("?page=2&page_size=1000", 500),
         ):
-            status, told, _ = await ask(session, f"{sandbox.api}/articles{query}")
-            assert (status, len(told)) == (200, count)
+            status, answer, _ = await ask(session, f"{sandbox.api}/articles{query}")
+            assert (status, len(answer)) == (200, count)
         for query in ("?page_size=1001", "?page=1&limit=5", "?page_size=0", "?page=x"):
-            status, told, _ = await ask(session, f"{sandbox.api}/articles{query}")
+            status, answer, _ = await ask(session, f"{sandbox.api}/articles{query}")
             assert status == 422
-            assert set(told) == {"message", "code", "data"}
+            assert set(answer) == {"message", "code", "data"}
 
 
 async def test_unreadable_requests_are_rejected() -> None:
@@ -61,10 +61,10 @@ async def test_past_the_cap_only_a_cursor_continues() -> None:
         found: list[int] = []
         headers: dict[str, str] = {}
         while True:
-            _, told, answered = await ask(
+            _, answer, answered = await ask(
                 session, f"{sandbox.api}/articles?page_size=100&order_direction=asc", headers=headers
             )
-            found += [entry["id"] for entry in told]
+            found += [entry["id"] for entry in answer]
             if "X-Cursor" not in answered:
                 break
             headers = {"X-Cursor": answered["X-Cursor"]}
@@ -119,15 +119,15 @@ async def test_the_account_needs_its_token() -> None:
         url = f"{sandbox.api}/account/articles?page_size=100"
         assert (await ask(session, url))[0] == 403
         assert (await ask(session, url, headers={"Authorization": "token wrong"}))[0] == 403
-        status, told, headers = await ask(session, url, headers=AUTHORISED)
+        status, answer, headers = await ask(session, url, headers=AUTHORISED)
         assert status == 200
         assert "X-Cursor" not in headers
-        assert [entry["id"] for entry in told] == sandbox.world.account_ids
+        assert [entry["id"] for entry in answer] == sandbox.world.account_ids
         draft = sandbox.world.account_ids[0]
         assert (await ask(session, f"{sandbox.api}/articles/{draft}"))[0] == 404
-        status, told, _ = await ask(session, f"{sandbox.api}/account/articles/{draft}", headers=AUTHORISED)
-        assert (status, told["doi"], told["published_date"]) == (200, "", None)
-        assert told["account_id"]
+        status, answer, _ = await ask(session, f"{sandbox.api}/account/articles/{draft}", headers=AUTHORISED)
+        assert (status, answer["doi"], answer["published_date"]) == (200, "", None)
+        assert answer["account_id"]
 
 
 async def test_a_record_shows_ten_files_and_the_list_the_rest() -> None:
@@ -157,8 +157,8 @@ async def test_an_unchanged_record_need_not_be_sent() -> None:
 async def test_unknown_to_the_statistics_is_not_zero() -> None:
     async with browsing(items=100) as (sandbox, session):
         (unknown, *_) = sandbox.world.with_trait("unknown to stats")
-        for item_id, told in ((unknown, {}), (123, {}), (sandbox.world.public_ids[1], {"totals": 7})):
-            assert (await ask(session, f"{sandbox.stats}/total/views/article/{item_id}"))[:2] == (200, told)
+        for item_id, each in ((unknown, {}), (123, {}), (sandbox.world.public_ids[1], {"totals": 7})):
+            assert (await ask(session, f"{sandbox.stats}/total/views/article/{item_id}"))[:2] == (200, each)
         async with session.post(
             f"{sandbox.stats}/count/articles", json={"groups": [{"id": 11962}]}
         ) as response:
@@ -354,14 +354,14 @@ async def test_refusals_that_overlap_end_once() -> None:
     async with spoilt("refused", refused_seconds=0.3) as (sandbox, _):
         urls = [f"{sandbox.api}/articles/{item_id}" for item_id in sandbox.world.public_ids]
         opened = [await asyncio.open_connection(URL(url).host, URL(url).port) for url in urls]
-        begun = time.monotonic()
+        began = time.monotonic()
         for url, (_, writer) in zip(urls, opened, strict=True):
             writer.write(f"GET {URL(url).raw_path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert {await receive_raw(*connection) for connection in opened} == {b""}
         assert [seen.fault for seen in sandbox.requests] == ["refused"] * 50
         while await is_refused(sandbox.api):
             await anyio.sleep(0.01)
-        assert 0.3 <= time.monotonic() - begun < 0.7
+        assert 0.3 <= time.monotonic() - began < 0.7
         await anyio.sleep(0.35)
         assert not await is_refused(sandbox.api)
 
@@ -404,15 +404,15 @@ async def test_a_drip_ends_and_a_trickle_does_not() -> None:
 
 async def drips_and_trickles(service: str) -> None:
     async with spoilt("drip") as (sandbox, session):
-        begun = time.monotonic()
+        began = time.monotonic()
         slow = await ask(session, address(sandbox, service))
-        assert 0.9 < time.monotonic() - begun < 3
+        assert 0.9 < time.monotonic() - began < 3
         assert slow[:2] == (await ask(session, address(sandbox, service)))[:2]
     async with spoilt("trickle", trickle_seconds=0.02, stall_seconds=0.4) as (sandbox, session):
         url = address(sandbox, service)
-        begun = time.monotonic()
+        began = time.monotonic()
         head, received = await raw_answer(url)
-        assert 0.4 <= time.monotonic() - begun < 3
+        assert 0.4 <= time.monotonic() - began < 3
         assert head.startswith(b"HTTP/1.1 200")
         async with session.get(url) as response:
             whole = await response.read()
@@ -493,20 +493,20 @@ def files_to_have(world: World) -> list[dict[str, Any]]:
 )
 async def test_a_permanently_failing_item_always_fails_and_others_never(fault: str, status: int) -> None:
     async with browsing(items=45, private_items=6, faults={fault: 0.2}) as (sandbox, session):
-        doomed = sandbox.permanently_failing_items()
-        assert sandbox.permanently_failing_items(fault) == doomed
+        failing = sandbox.permanently_failing_items()
+        assert sandbox.permanently_failing_items(fault) == failing
         assert sandbox.permanently_failing_items("always-none") == set()
         public, own = set(sandbox.world.public_ids), set(sandbox.world.account_ids)
-        assert 5 < len(doomed & public) < 40
+        assert 5 < len(failing & public) < 40
         for _ in range(2):
-            told = await statuses(session, {i: f"{sandbox.api}/articles/{i}?x={_}" for i in public})
-            assert {item_id for item_id in public if told[item_id] == status} == doomed & public
+            answered = await statuses(session, {i: f"{sandbox.api}/articles/{i}?x={_}" for i in public})
+            assert {item_id for item_id in public if answered[item_id] == status} == failing & public
             urls = {i: f"{sandbox.api}/account/articles/{i}" for i in own}
-            told = await statuses(session, urls, headers=AUTHORISED)
-            assert {item_id for item_id in own if told[item_id] == status} == doomed & own
-        told = await statuses(session, {i: f"{sandbox.api}/articles/{i}/files?page=1" for i in public})
+            answered = await statuses(session, urls, headers=AUTHORISED)
+            assert {item_id for item_id in own if answered[item_id] == status} == failing & own
+        answered = await statuses(session, {i: f"{sandbox.api}/articles/{i}/files?page=1" for i in public})
         is_list_too = fault == "always-500"
-        assert {i for i in public if told[i] == status} == (doomed & public if is_list_too else set())
+        assert {i for i in public if answered[i] == status} == (failing & public if is_list_too else set())
 
 
 async def test_permanently_failing_statistics_lack_a_counter() -> None:
@@ -525,17 +525,17 @@ async def test_a_file_that_is_gone_is_gone_on_both_routes() -> None:
         gone = sandbox.permanently_failing_files() & set(ids)
         assert 5 < len(gone) < len(ids) / 5
         for route in (f"{sandbox.files}/files", f"{sandbox.api}/file/download"):
-            told = await statuses(session, {file_id: f"{route}/{file_id}" for file_id in ids})
-            assert told == {file_id: 404 if file_id in gone else 302 for file_id in ids}
+            answered = await statuses(session, {file_id: f"{route}/{file_id}" for file_id in ids})
+            assert answered == {file_id: 404 if file_id in gone else 302 for file_id in ids}
         private = [*sandbox.world.private_ids, *sandbox.world.colleague_ids]
         urls = {
             file["id"]: f"{sandbox.api}/file/download/{file['id']}"
             for item_id in private
             for file in sandbox.world.files(item_id)
         }
-        told = await statuses(session, urls, headers=AUTHORISED)
+        answered = await statuses(session, urls, headers=AUTHORISED)
         assert {
-            file_id for file_id in urls if told[file_id] == 404
+            file_id for file_id in urls if answered[file_id] == 404
         } == sandbox.permanently_failing_files() - gone
 
 
@@ -575,10 +575,10 @@ async def test_a_file_with_one_good_route_is_not_permanently_failing() -> None:
             for file in files_to_have(sandbox.world)
             if file["id"] // 100 not in sandbox.permanently_failing_items()
         ]
-        told = await statuses(session, {f: f"{sandbox.api}/file/download/{f}" for f in files})
-        doomed = sandbox.permanently_failing_files()
-        assert {f for f in files if told[f] == 500} == doomed & set(files) != set()
-        assert not {file_id for file_id in doomed if file_id // 100 in sandbox.permanently_failing_items()}
+        answered = await statuses(session, {f: f"{sandbox.api}/file/download/{f}" for f in files})
+        failing = sandbox.permanently_failing_files()
+        assert {f for f in files if answered[f] == 500} == failing & set(files) != set()
+        assert not {file_id for file_id in failing if file_id // 100 in sandbox.permanently_failing_items()}
 
 
 async def test_temporary_faults_affect_everything_else() -> None:
@@ -587,15 +587,15 @@ async def test_temporary_faults_affect_everything_else() -> None:
         session,
     ):
         urls = {i: f"{sandbox.api}/articles/{i}" for i in sandbox.world.public_ids}
-        told = [await statuses(session, urls) for _ in range(8)]
+        answered = [await statuses(session, urls) for _ in range(8)]
         for item_id in urls:
-            seen = [answers[item_id] for answers in told]
+            seen = [answers[item_id] for answers in answered]
             if item_id in sandbox.permanently_failing_items():
                 assert seen == [404] * 8
             else:
                 assert set(seen) <= {200, 503}
                 assert seen.count(503) <= 2
-        assert 503 in told[0].values()
+        assert 503 in answered[0].values()
 
 
 # -- listings that misbehave ----------------------------------------------------------------------------
@@ -609,8 +609,8 @@ async def listed(
     for page in range(1, pages + 1):
         body = {"page": page, "page_size": size, "order_direction": "asc", **criteria}
         async with session.post(f"{url}/articles/search", json=body) as response:
-            told = await response.json()
-            found.append((response.status, [entry["id"] for entry in told] if response.ok else []))
+            answer = await response.json()
+            found.append((response.status, [entry["id"] for entry in answer] if response.ok else []))
     return found
 
 
@@ -655,8 +655,8 @@ async def test_a_filter_can_be_ignored(criteria: dict[str, Any]) -> None:
 async def test_entries_of_a_group_s_listing_show_that_group() -> None:
     for ignores, groups in (((), {11962}), (("group",), {0, 11960, 11962, 11963, 11964, 11970})):
         async with browsing(items=50, ignores=ignores) as (sandbox, session):
-            _, told, _ = await ask(session, f"{sandbox.api}/articles?group=11962&page_size=50")
-            assert {entry["group_id"] for entry in told} == groups
+            _, answer, _ = await ask(session, f"{sandbox.api}/articles?group=11962&page_size=50")
+            assert {entry["group_id"] for entry in answer} == groups
 
 
 @pytest.mark.parametrize("cursors", [True, False])
@@ -673,8 +673,8 @@ async def test_a_listing_can_ignore_the_page_number(cursors: bool) -> None:
             assert [entry["id"] for entry in again[1]] == first
             assert again[2]["X-Cursor"] == headers["X-Cursor"]
         account = f"{sandbox.api}/account/articles?page_size=5&page=3"
-        _, told, _ = await ask(session, account, headers=AUTHORISED)
-        assert [entry["id"] for entry in told] == sandbox.world.account_ids[:5]
+        _, answer, _ = await ask(session, account, headers=AUTHORISED)
+        assert [entry["id"] for entry in answer] == sandbox.world.account_ids[:5]
 
 
 async def test_a_listing_can_be_endless() -> None:
@@ -682,14 +682,14 @@ async def test_a_listing_can_be_endless() -> None:
         ids = list(sandbox.world.public_ids)
         pages = await listed(session, sandbox.api, 3, 20)
         assert pages == [(200, ids[:20]), (200, ids[20:] + ids[:15]), (200, (ids * 3)[40:60])]
-        assert [len(told) for _, told in await listed(session, sandbox.api, 1, 1000, page=500)] == [1000]
+        assert [len(answer) for _, answer in await listed(session, sandbox.api, 1, 1000, page=500)] == [1000]
         cursors = set()
         headers: dict[str, str] = {}
         for _ in range(5):
-            _, told, answered = await ask(session, f"{sandbox.api}/articles?page_size=20", headers=headers)
+            _, answer, answered = await ask(session, f"{sandbox.api}/articles?page_size=20", headers=headers)
             headers = {"X-Cursor": answered["X-Cursor"]}
             cursors.add(headers["X-Cursor"])
-            assert len(told) == 20
+            assert len(answer) == 20
         assert len(cursors) == 5
 
 
@@ -777,8 +777,8 @@ async def test_a_hostile_item_is_listed_and_counted_as_any_other(kind: str) -> N
         ordinary = World(Settings(items=30))
         ordinary.at = sandbox.world.at
         assert (await listed(session, sandbox.api, 1, 100))[0][1][-1] == item_id
-        _, told, _ = await ask(session, f"{sandbox.api}/articles?page_size=1")
-        assert told == [ordinary.entry(item_id)]
+        _, answer, _ = await ask(session, f"{sandbox.api}/articles?page_size=1")
+        assert answer == [ordinary.entry(item_id)]
         views = ordinary.totals(item_id)["views"]
         assert (await ask(session, f"{sandbox.stats}/total/views/article/{item_id}"))[1] == {"totals": views}
 
@@ -805,11 +805,11 @@ async def test_a_record_can_have_another_shape_or_another_id() -> None:
     async with hostile_item("wrong-shape") as (sandbox, session, item_id):
         assert json.loads(await raw_record(sandbox, session, item_id)) == [sandbox.world.record(item_id)]
     async with hostile_item("wrong-files") as (sandbox, session, item_id):
-        told = json.loads(await raw_record(sandbox, session, item_id))
-        assert told == {**sandbox.world.record(item_id), "files": "none"}
+        answer = json.loads(await raw_record(sandbox, session, item_id))
+        assert answer == {**sandbox.world.record(item_id), "files": "none"}
     async with hostile_item("wrong-id") as (sandbox, session, item_id):
-        told = json.loads(await raw_record(sandbox, session, item_id))
-        assert told == sandbox.world.record(sandbox.world.public_ids[0])
+        answer = json.loads(await raw_record(sandbox, session, item_id))
+        assert answer == sandbox.world.record(sandbox.world.public_ids[0])
 
 
 async def test_a_record_can_be_huge() -> None:
@@ -829,8 +829,8 @@ async def test_a_record_can_be_deep(kind: str, key: str) -> None:
         body = await raw_record(sandbox, session, item_id)
         nested = b"[" * 10_000 + b"]" * 10_000
         assert body.count(nested) == 1
-        told = json.loads(body.replace(nested, b"[]"))
-        assert told == {**sandbox.world.record(item_id), key: []}
+        contents = json.loads(body.replace(nested, b"[]"))
+        assert contents == {**sandbox.world.record(item_id), key: []}
         with pytest.raises(RecursionError):
             json.loads(body)
 
@@ -864,9 +864,9 @@ async def test_a_record_can_hold_bytes_that_are_no_utf8() -> None:
         body = await raw_record(sandbox, session, item_id)
         with pytest.raises(UnicodeDecodeError):
             body.decode()
-        told = json.loads(body.decode(errors="replace"))
-        assert "\ufffd" in told.pop("appendix")
-        assert told == sandbox.world.record(item_id)
+        contents = json.loads(body.decode(errors="replace"))
+        assert "\ufffd" in contents.pop("appendix")
+        assert contents == sandbox.world.record(item_id)
 
 
 async def test_titles_and_names_can_break_texts_terminals_and_tables() -> None:
@@ -911,10 +911,10 @@ async def test_a_file_list_can_be_endless_or_repeat_itself() -> None:
     for kind in ("endless-files", "repeating-files"):
         async with hostile_item(kind) as (sandbox, session, item_id):
             url = f"{sandbox.api}/articles/{item_id}/files?page_size=1000&page="
-            told = [(await ask(session, f"{url}{page}"))[1] for page in (1, 2, 3, 500)]
-            pages[kind] = [[file["id"] for file in page] for page in told]
+            answer = [(await ask(session, f"{url}{page}"))[1] for page in (1, 2, 3, 500)]
+            pages[kind] = [[file["id"] for file in page] for page in answer]
             assert pages[kind][0][:10] == [file["id"] for file in sandbox.world.files(item_id)]
-            assert [len(page) for page in told] == [1000] * 4
+            assert [len(page) for page in answer] == [1000] * 4
     assert len({file_id for page in pages["endless-files"] for file_id in page}) == 4000
     assert len({file_id for page in pages["repeating-files"] for file_id in page}) == 1000
     assert pages["repeating-files"] == [pages["repeating-files"][0]] * 4
@@ -979,8 +979,8 @@ async def test_records_can_redirect_to_another_origin_that_has_them() -> None:
             url = f"{sandbox.api}/{path}"
             status, _, headers = await ask(session, url, headers=more, allow_redirects=False)
             assert (status, headers["Location"]) == (302, f"{sandbox.elsewhere}/v2/{path}")
-            _, told, _ = await ask(session, url, headers=more)
-            assert told == sandbox.world.record(told["id"], private=bool(more))
+            _, answer, _ = await ask(session, url, headers=more)
+            assert answer == sandbox.world.record(answer["id"], private=bool(more))
         seen = sandbox.requests_to("elsewhere")
         assert [request.path for request in seen] == [
             f"/v2/articles/{public}",

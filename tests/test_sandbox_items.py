@@ -60,8 +60,8 @@ def test_a_file_id_belongs_to_one_file_in_all_versions() -> None:
             files = [file for file in world.files(item_id, version) if not file["is_link_only"]]
             assert len({file["id"] for file in files}) == len(files)
             for file in files:
-                told = file["size"], file["computed_md5"] or file["supplied_md5"]
-                assert known.setdefault(file["id"], told) == told
+                found = file["size"], file["computed_md5"] or file["supplied_md5"]
+                assert known.setdefault(file["id"], found) == found
     for file_id, (size, md5) in known.items():
         content = world.content(file_id)
         assert len(content) == size
@@ -127,11 +127,11 @@ def test_a_past_version_stays_as_it_was() -> None:
 
 async def test_a_permanently_failing_item_fails_in_all_versions() -> None:
     async with browsing(items=60, faults={"always-404": 0.3}) as (sandbox, session):
-        doomed = sandbox.permanently_failing_items()
-        assert 5 < len(doomed) < 40
+        failing = sandbox.permanently_failing_items()
+        assert 5 < len(failing) < 40
         for item_id in sandbox.world.public_ids:
             url = f"{sandbox.api}/articles/{item_id}/versions"
-            assert (await ask(session, f"{url}/1"))[0] == (404 if item_id in doomed else 200)
+            assert (await ask(session, f"{url}/1"))[0] == (404 if item_id in failing else 200)
             assert (await ask(session, url))[0] == (await ask(session, f"{url}/1/files"))[0] == 200
 
 
@@ -147,8 +147,8 @@ async def test_faults_affect_version_routes_too() -> None:
             f"{sandbox.stats}/timeline/day/views/article/{item_id}",
             f"{sandbox.stats}/breakdown/day/views/article/{item_id}",
         ):
-            told = [(await ask(session, url, headers=AUTHORISED))[0] for _ in range(2)]
-            assert told == [503, 200]
+            answer = [(await ask(session, url, headers=AUTHORISED))[0] for _ in range(2)]
+            assert answer == [503, 200]
 
 
 # -- edits, corrections, withdrawals --------------------------------------------------------------------
@@ -156,8 +156,8 @@ async def test_faults_affect_version_routes_too() -> None:
 
 async def state(session: aiohttp.ClientSession, url: str, etag: str = "", **headers: str) -> tuple[int, str]:
     """Ask unless the state is the one that is known."""
-    told = await ask(session, url, headers={**({"If-None-Match": etag} if etag else {}), **headers})
-    return told[0], told[2]["ETag"]
+    answer = await ask(session, url, headers={**({"If-None-Match": etag} if etag else {}), **headers})
+    return answer[0], answer[2]["ETag"]
 
 
 async def test_a_correction_changes_the_description_and_the_date_and_nothing_else() -> None:
@@ -204,12 +204,12 @@ async def test_a_withdrawn_item_can_be_restored_unchanged() -> None:
         world = sandbox.world
         item_id, before = world.public_ids[4], list(world.public_ids)
         url = f"{sandbox.api}/articles/{item_id}"
-        told = await ask(session, url)
+        answer = await ask(session, url)
         world.withdraw(item_id)
         assert (await ask(session, url))[0] == 404
         assert list(world.public_ids) == [other for other in before if other != item_id]
         world.restore(item_id)
-        assert (await ask(session, url))[:2] == told[:2]
+        assert (await ask(session, url))[:2] == answer[:2]
         assert list(world.public_ids) == before
 
 
@@ -217,9 +217,9 @@ async def test_a_withdrawn_item_can_be_restored_unchanged() -> None:
 
 
 async def test_a_serving_sandbox_prints_all_that_a_harvest_needs() -> None:
-    told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(serve(Settings(items=5), announce=told.set_result))
-    exports = dict(re.findall(r"^export (\w+)=(\S+)$", await told, re.MULTILINE))
+    found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve(Settings(items=5), announce=found.set_result))
+    exports = dict(re.findall(r"^export (\w+)=(\S+)$", await found, re.MULTILINE))
     serving.cancel()
     await asyncio.wait([serving])
     assert exports.keys() == {
@@ -238,9 +238,9 @@ async def test_a_serving_sandbox_prints_all_that_a_harvest_needs() -> None:
 async def test_there_are_three_licences_in_turn() -> None:
     async with browsing(items=60) as (sandbox, session):
         for path, headers in (("licenses", {}), ("account/licenses", AUTHORISED)):
-            _, told, _ = await ask(session, f"{sandbox.api}/{path}", headers=headers)
-            assert [(one["value"], one["name"]) for one in told] == list(enumerate(LICENCES, 1))
-            assert all(one["url"].startswith("https://") for one in told)
+            _, answer, _ = await ask(session, f"{sandbox.api}/{path}", headers=headers)
+            assert [(one["value"], one["name"]) for one in answer] == list(enumerate(LICENCES, 1))
+            assert all(one["url"].startswith("https://") for one in answer)
         for number, item_id in enumerate(sandbox.world.public_ids[:12]):
             licence = (await ask(session, f"{sandbox.api}/articles/{item_id}"))[1]["license"]
             assert licence["name"] == LICENCES[number % 3]
@@ -269,8 +269,8 @@ async def test_every_sixth_item_has_a_handle_by_which_it_is_found() -> None:
             handle = expected.get(item_id, "")
             assert sandbox.world.entry(item_id)["handle"] == sandbox.world.record(item_id)["handle"] == handle
         for handle, found in ((f"2134/{ids[7]}", [ids[7]]), (f"2134/{ids[8]}", []), ("x/1", [])):
-            _, told, _ = await ask(session, f"{sandbox.api}/articles", params={"handle": handle})
-            assert [entry["id"] for entry in told] == found
+            _, answer, _ = await ask(session, f"{sandbox.api}/articles", params={"handle": handle})
+            assert [entry["id"] for entry in answer] == found
             async with session.post(f"{sandbox.api}/articles/search", json={"handle": handle}) as response:
                 assert [entry["id"] for entry in await response.json()] == found
         assert {sandbox.world.entry(item_id)["handle"] for item_id in sandbox.world.private_ids} == {""}

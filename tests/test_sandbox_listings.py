@@ -66,8 +66,8 @@ async def test_a_collection_or_project_is_listed_newest_first_and_without_filter
         }
         assert await listed(session, url, page_size=10, **ignored) == expected[::-1][:10]
         assert await listed(session, url, page_size=4, page=3) == expected[::-1][8:12]
-        status, told, headers = await ask(session, f"{url}?page_size=4&page=4")
-        assert (status, told["code"], "X-Cursor" in headers) == (422, 42200, False)
+        status, answer, headers = await ask(session, f"{url}?page_size=4&page=4")
+        assert (status, answer["code"], "X-Cursor" in headers) == (422, 42200, False)
         assert (await ask(session, f"{sandbox.api}/{kind}/1/articles"))[0] == 404
         world.withdraw(expected[-1])
         assert await listed(session, url, page_size=3) == expected[::-1][1:4]
@@ -151,8 +151,8 @@ async def test_the_public_can_list_an_institution() -> None:
 async def test_a_token_without_rights_sees_its_own_items_and_no_more() -> None:
     async with browsing(items=50) as (sandbox, session):
         world, api = sandbox.world, sandbox.api
-        status, told, _ = await ask(session, f"{api}/account/articles?page_size=100", headers=PLAIN)
-        assert (status, [entry["id"] for entry in told]) == (200, world.account_ids)
+        status, answer, _ = await ask(session, f"{api}/account/articles?page_size=100", headers=PLAIN)
+        assert (status, [entry["id"] for entry in answer]) == (200, world.account_ids)
         own, colleague = world.private_ids[0], world.colleague_ids[0]
         outside = world.public_ids[30]
         for item_id, expected in ((own, 200), (world.public_ids[0], 200), (colleague, 404), (outside, 404)):
@@ -161,13 +161,13 @@ async def test_a_token_without_rights_sees_its_own_items_and_no_more() -> None:
                 assert (await ask(session, url, headers=PLAIN))[0] == expected
                 assert (await ask(session, url, headers=AUTHORISED))[0] == 200
         for path in ("institution/articles", "institution/groups", "articles?impersonate=1000001"):
-            status, told, _ = await ask(session, f"{api}/account/{path}", headers=PLAIN)
-            assert (status, told["code"], bool(told["message"])) == (403, 40300, True)
+            status, answer, _ = await ask(session, f"{api}/account/{path}", headers=PLAIN)
+            assert (status, answer["code"], bool(answer["message"])) == (403, 40300, True)
         for item_id, plain in ((own, 302), (colleague, 404), (outside, 302)):
             url = f"{api}/file/download/{world.files(item_id)[0]['id']}"
             for headers, expected in ((PLAIN, plain), (AUTHORISED, 302)):
-                told = await ask(session, url, headers=headers, allow_redirects=False)
-                assert told[0] == expected
+                answer = await ask(session, url, headers=headers, allow_redirects=False)
+                assert answer[0] == expected
 
 
 async def test_the_colleagues_items_follow_the_own_private_ones() -> None:
@@ -195,8 +195,8 @@ async def test_an_administrator_acts_for_another_account() -> None:
                 url = f"{account}/articles/{item_id}{path}"
                 assert (await ask(session, url, params=COLLEAGUE, headers=AUTHORISED))[0] == expected
             url = f"{sandbox.api}/file/download/{world.files(item_id)[0]['id']}"
-            told = await ask(session, url, params=COLLEAGUE, headers=AUTHORISED, allow_redirects=False)
-            assert told[0] == (302 if expected == 200 else 404)
+            answer = await ask(session, url, params=COLLEAGUE, headers=AUTHORISED, allow_redirects=False)
+            assert answer[0] == (302 if expected == 200 else 404)
         for path in ("account/articles", f"account/articles/{colleagues[0]}", "file/download/1"):
             url = f"{sandbox.api}/{path}?impersonate=5"
             assert (await ask(session, url, headers=AUTHORISED))[0] == 404
@@ -345,10 +345,10 @@ async def test_a_listing_of_a_million_is_answered_at_once() -> None:
             "published_since=2020-06-01&order_direction=asc&page=500",
             "group=11962&published_since=2021-01-01",
         ):
-            begun = time.perf_counter()
-            status, told, _ = await ask(session, f"{sandbox.api}/articles?{query}")
-            assert time.perf_counter() - begun < 0.5  # on a busy machine; else a few milliseconds
-            assert (status, len(told)) == (200, 1000 if "1000" in query else 10)
+            began = time.perf_counter()
+            status, answer, _ = await ask(session, f"{sandbox.api}/articles?{query}")
+            assert time.perf_counter() - began < 0.5  # on a busy machine; else a few milliseconds
+            assert (status, len(answer)) == (200, 1000 if "1000" in query else 10)
 
 
 async def test_slices_by_date_continue_past_the_cap() -> None:

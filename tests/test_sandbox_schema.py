@@ -37,9 +37,9 @@ AS_IN_THE_WILD = {
 
 
 def validator(path: str, method: str = "get") -> Draft4Validator:
-    told = orjson.loads(DESCRIPTION.read_bytes())
-    schema = told["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"]
-    return Draft4Validator({**schema, "components": told["components"]})
+    contents = orjson.loads(DESCRIPTION.read_bytes())
+    schema = contents["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"]
+    return Draft4Validator({**schema, "components": contents["components"]})
 
 
 def disagreements(checker: Draft4Validator, reply: Any) -> Iterator[str]:
@@ -115,8 +115,8 @@ async def test_every_route_s_reply_agrees_with_the_description() -> None:
         checkers = {(path, method): validator(path, method) for path, method, _, _ in checks}
         found, unexpected = set(), set()
         for path, method, address, more in checks:
-            told = await reply(session, method.upper(), sandbox.api + address, **more)
-            for message in disagreements(checkers[path, method], told):
+            result = await reply(session, method.upper(), sandbox.api + address, **more)
+            for message in disagreements(checkers[path, method], result):
                 if message in AS_IN_THE_WILD:
                     found.add(message)
                 else:
@@ -128,16 +128,16 @@ async def test_every_route_s_reply_agrees_with_the_description() -> None:
 @needs_description
 @pytest.mark.parametrize("name", ["article-10042703", "article-14763051"])
 def test_the_oddities_are_those_of_real_records(name: str) -> None:
-    told = orjson.loads((SAMPLES / f"{name}.json").read_bytes())
-    assert set(disagreements(validator("/articles/{article_id}"), told)) & AS_IN_THE_WILD.keys()
+    contents = orjson.loads((SAMPLES / f"{name}.json").read_bytes())
+    assert set(disagreements(validator("/articles/{article_id}"), contents)) & AS_IN_THE_WILD.keys()
 
 
 @needs_description
 async def test_a_made_up_record_has_the_keys_of_a_real_one() -> None:
-    told = orjson.loads((SAMPLES / "article-14763051.json").read_bytes())
+    contents = orjson.loads((SAMPLES / "article-14763051.json").read_bytes())
     async with Sandbox(Settings(items=10)) as sandbox:
         made = sandbox.world.record(sandbox.world.public_ids[3])
-        assert told.keys() == made.keys()
+        assert contents.keys() == made.keys()
         assert 2500 < len(orjson.dumps(made)) < 4500
         listed = orjson.loads((SAMPLES / "listing-by-doi-14763051.json").read_bytes())[0]
         assert listed.keys() == sandbox.world.entry(sandbox.world.public_ids[3]).keys()

@@ -20,7 +20,7 @@ COUNTERS = ("views", "downloads", "shares")
 GRANULARITIES = ("day", "month", "year", "total")
 
 
-async def told(session: aiohttp.ClientSession, url: str, start: str = "", end: str = "") -> Any:
+async def answer_of(session: aiohttp.ClientSession, url: str, start: str = "", end: str = "") -> Any:
     params = {name: day for name, day in (("start_date", start), ("end_date", end)) if day}
     status, answer, _ = await ask(session, url, params=params)
     assert status == 200
@@ -67,8 +67,8 @@ def test_the_countries_of_a_period_add_up_to_its_timeline(granularity: str) -> N
                 cities = [number for city, number in country.items() if city != "total"]
                 assert sum(cities) == country["total"]
                 assert min(cities) > 0
-    assert {"Germany", "Korea, Republic of"} <= {name for told in breakdown.values() for name in told}
-    assert {"Berlin", "Leipzig"} <= {name for told in breakdown.values() for name in told["Germany"]} or (
+    assert {"Germany", "Korea, Republic of"} <= {name for each in breakdown.values() for name in each}
+    assert {"Berlin", "Leipzig"} <= {name for each in breakdown.values() for name in each["Germany"]} or (
         granularity == "day"
     )
 
@@ -98,12 +98,12 @@ def test_some_counts_are_as_expected() -> None:
 def test_items_and_counters_differ() -> None:
     world = World(Settings(items=7))
     window = date(2016, 1, 1), date(2016, 1, 20)
-    told = [
+    found = [
         tuple(world.timeline(item_id, counter, "day", *window).values())
         for item_id in world.public_ids
         for counter in COUNTERS
     ]
-    assert len(set(told)) == 21
+    assert len(set(found)) == 21
 
 
 # -- what is answered -----------------------------------------------------------------------------------
@@ -132,12 +132,12 @@ async def test_a_window_that_is_too_long_is_cut_at_its_end(
             expected = truth(
                 item_id, counter, granularity, date.fromisoformat(start), date.fromisoformat(last)
             )
-            assert await told(session, url, start, last) == {kind: expected}
-            assert await told(session, url, start, "2024-12-31") == {kind: expected}
+            assert await answer_of(session, url, start, last) == {kind: expected}
+            assert await answer_of(session, url, start, "2024-12-31") == {kind: expected}
             behind = (date.fromisoformat(last) + timedelta(days=1)).isoformat()
-            assert await told(session, url, start, behind) == {kind: expected}
+            assert await answer_of(session, url, start, behind) == {kind: expected}
             before = date.fromisoformat(last) - timedelta(days=1)
-            assert await told(session, url, start, before.isoformat()) == {
+            assert await answer_of(session, url, start, before.isoformat()) == {
                 kind: truth(item_id, counter, granularity, date.fromisoformat(start), before)
             }
 
@@ -152,8 +152,8 @@ async def test_periods_are_named_by_their_first_day_and_a_total_by_that_of_the_w
             ("year", ["2015-01-01", "2016-01-01"]),
             ("total", ["2015-06-20"]),
         ):
-            assert list((await told(session, url % granularity, *window))["timeline"]) == expected
-        assert await told(session, url % "day", "2015-06-20", "2015-06-19") == {"timeline": {}}
+            assert list((await answer_of(session, url % granularity, *window))["timeline"]) == expected
+        assert await answer_of(session, url % "day", "2015-06-20", "2015-06-19") == {"timeline": {}}
 
 
 def test_without_dates_it_is_the_current_month() -> None:
@@ -178,7 +178,9 @@ async def test_unknown_items_have_no_statistics() -> None:
         world.withdraw(world.public_ids[2])
         for item_id in (unknown, 123, world.private_ids[0], world.colleague_ids[0], 5_000_007):
             for path in ("timeline/day/views", "breakdown/month/downloads", "total/shares"):
-                assert await told(session, f"{sandbox.stats}/{path}/article/{item_id}", "2016-01-01") == {}
+                assert (
+                    await answer_of(session, f"{sandbox.stats}/{path}/article/{item_id}", "2016-01-01") == {}
+                )
             assert world.timeline(item_id, "views", "day", date(2016, 1, 1), date(2016, 1, 2)) == {}
             assert world.breakdown(item_id, "views", "day", date(2016, 1, 1), date(2016, 1, 2)) == {}
 

@@ -208,7 +208,7 @@ async def test_without_a_list_of_licences_the_name_is_used_as_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "expected"),
     [
         (lambda: Collection(id=1, order="views"), "lists a collection in an order of its own"),
         (lambda: Project(id=1, order="views"), "lists a project in an order of its own"),
@@ -221,8 +221,8 @@ async def test_without_a_list_of_licences_the_name_is_used_as_given() -> None:
         (lambda: Search(query="x", order="title"), "order: unknown 'title'"),
     ],
 )
-def test_unsupported_orders_are_reported_before_a_run(make: Callable[[], Source], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_unsupported_orders_are_reported_before_a_run(make: Callable[[], Source], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
         make()
 
 
@@ -345,8 +345,8 @@ async def test_a_missing_right_is_reported_clearly(sandbox: Sandbox) -> None:
         (Group(id=11962, subgroups=True), "see the institution's groups"),
         (Institution(private=True), "list the items of the token's institution"),
     ):
-        told = rf"\(403\): .*: the token may not {may_not}: an administrator's token is needed"
-        with pytest.raises(Rejected, match=told):
+        message = rf"\(403\): .*: the token may not {may_not}: an administrator's token is needed"
+        with pytest.raises(Rejected, match=message):
             await read(sandbox, await only(source), token=PLAIN)
     with pytest.raises(Rejected, match=f"the token may not act for account {COLLEAGUE}: an administrator's"):
         await read(sandbox, await only(Account()), token=PLAIN, impersonate=COLLEAGUE)
@@ -383,8 +383,8 @@ async def test_an_administrator_harvests_for_another_account(tmp_path: Path) -> 
             with pytest.raises(NotModified):
                 await figshare.record(ItemId(found.ids[0]), private=True, if_none_match=record.etag)
             await figshare.record(ItemId(world.public_ids[3]), private=False)
-        told = next(file for file in record.article.files if file.size)
-        await _download(sandbox, tmp_path, told, found.ids[0], private=True)
+        result = next(file for file in record.article.files if file.size)
+        await _download(sandbox, tmp_path, result, found.ids[0], private=True)
         public = world.files(world.public_ids[3])[0]
         file = RemoteFile(public["id"], "x", "", public["size"], None, public["download_url"], is_link=False)
         await _download(sandbox, tmp_path, file, world.public_ids[3], private=False)
@@ -400,8 +400,8 @@ async def _download(sandbox: Sandbox, folder: Path, file: RemoteFile, item_id: i
     async with client(api, files=files, token=WORLD.token) as polite:
         store = Store(folder)
         routes = DownloadRoutes(polite, api=api, impersonate=COLLEAGUE)
-        owed = PendingFile(1, ItemId(item_id), file, f"files/{file.id}", private, ItemKey(item_id))
-        await download(routes, store, owed)
+        pending = PendingFile(1, ItemId(item_id), file, f"files/{file.id}", private, ItemKey(item_id))
+        await download(routes, store, pending)
     assert (folder / "files" / str(file.id)).read_bytes() == sandbox.world.content(file.id)
 
 
@@ -464,8 +464,8 @@ async def test_each_version_has_its_own_record_and_files() -> None:
         for version in (0, 1, 2, 3):
             record = await figshare.record(ItemId(item_id), private=False, version=version)
             assert record.article.version == (version or 3)
-            told = [file["id"] for file in world.files(item_id, version)]
-            assert [file.id for file in record.article.files] == told
+            found = [file["id"] for file in world.files(item_id, version)]
+            assert [file.id for file in record.article.files] == found
         with pytest.raises(NotFound):
             await figshare.record(ItemId(item_id), private=False, version=4)
         assert await figshare.versions(ItemId(7)) is None

@@ -70,7 +70,7 @@ EACH = 10 * MB
 LONG = 100 * EACH
 
 
-class Watched:
+class TunedFile:
     """The tuner of a file under a clock of its own: one connection is at work when it begins."""
 
     def __init__(self, policy: SegmentPolicy = DEFAULT_POLICY, most: int = 4) -> None:
@@ -91,13 +91,13 @@ class Watched:
         self.come += round(come)
         return self.look(part)
 
-    def measured(self) -> Watched:
+    def measured(self) -> TunedFile:
         """Let the first connection bring what it can for two seconds."""
         assert self.after(1, EACH) is Advice.STAY
         assert self.after(1, EACH) is Advice.MORE
         return self
 
-    def grown(self, connections: int) -> Watched:
+    def grown(self, connections: int) -> TunedFile:
         """Open so many, each of which has been worth it; nothing has been measured since the last one was."""
         self.measured()
         while self.connections < connections:
@@ -107,7 +107,7 @@ class Watched:
 
 
 def test_a_rate_is_known_when_two_measurements_agree() -> None:
-    file = Watched()
+    file = TunedFile()
     assert file.after(0.9, 9 * MB) is Advice.STAY
     assert file.after(0.1, 1 * MB) is Advice.STAY, "one second"
     assert file.after(0.9, 9 * MB) is Advice.STAY
@@ -115,7 +115,7 @@ def test_a_rate_is_known_when_two_measurements_agree() -> None:
 
 
 def test_rates_are_not_compared_during_slow_start() -> None:
-    file = Watched()
+    file = TunedFile()
     for come in (0.5 * MB, 7 * MB, 10 * MB):
         assert file.after(1, come) is Advice.STAY
     assert file.after(1, 10 * MB) is Advice.MORE
@@ -123,19 +123,19 @@ def test_rates_are_not_compared_during_slow_start() -> None:
 
 @pytest.mark.parametrize(("part", "advice"), [(20 * MB, Advice.MORE), (20 * MB - 1, Advice.STAY)])
 def test_a_nearly_finished_file_gets_no_further_connection(part: int, advice: Advice) -> None:
-    file = Watched()
+    file = TunedFile()
     file.after(1, EACH)
     assert file.after(1, EACH, part) is advice, "two seconds for one connection"
 
 
 def test_a_stalled_file_gets_no_further_connection() -> None:
-    file = Watched()
+    file = TunedFile()
     file.after(1, EACH)
     assert [file.after(1, 0) for _ in range(3)] == [Advice.STAY] * 3
 
 
 def test_connections_are_added_while_each_pays_up_to_the_limit() -> None:
-    file = Watched().measured()
+    file = TunedFile().measured()
     for connections, advice in ((2, Advice.MORE), (3, Advice.MORE), (4, Advice.STAY)):
         file.changes(+1)
         assert file.after(1, connections * EACH) is advice
@@ -145,7 +145,7 @@ def test_connections_are_added_while_each_pays_up_to_the_limit() -> None:
 
 @pytest.mark.parametrize(("gained", "advice"), [(1.24, Advice.FEWER), (1.25, Advice.MORE)])
 def test_a_connection_that_does_not_pay_is_closed(gained: float, advice: Advice) -> None:
-    file = Watched().measured()
+    file = TunedFile().measured()
     file.changes(+1)
     assert file.after(0.9, 9 * MB) is Advice.STAY, "it has only begun"
     assert file.after(0.1, 1 * MB) is Advice.STAY, "its first second is not held against it"
@@ -155,14 +155,14 @@ def test_a_connection_that_does_not_pay_is_closed(gained: float, advice: Advice)
 
 def test_a_distant_connection_is_judged_after_slow_start() -> None:
     """A round trip takes 200 ms, a file's window begins with 14 kB and doubles with each of them."""
-    file = Watched().measured()
+    file = TunedFile().measured()
     file.changes(+1)
     assert file.after(1, EACH + 0.5 * MB) is Advice.STAY
     assert file.after(1, EACH + 7 * MB) is Advice.MORE
 
 
 def test_after_a_connection_that_did_not_pay_no_more_are_tried() -> None:
-    file = Watched().measured()
+    file = TunedFile().measured()
     file.changes(+1)
     assert [file.after(1, EACH) for _ in range(2)] == [Advice.STAY, Advice.FEWER]
     file.changes(-1)
@@ -175,7 +175,7 @@ def test_the_fourth_connection_pays_with_half_of_its_possible_gain() -> None:
 
 
 def test_a_connection_that_ended_early_is_not_judged() -> None:
-    file = Watched().measured()
+    file = TunedFile().measured()
     file.changes(+1)
     file.after(0.9, 9 * MB)
     file.changes(-1)
@@ -184,7 +184,7 @@ def test_a_connection_that_ended_early_is_not_judged() -> None:
 
 
 def test_a_restarted_file_is_measured_again() -> None:
-    file = Watched().measured()
+    file = TunedFile().measured()
     file.changes(+1)
     file.come = 0
     assert file.after(1, 0) is Advice.STAY
@@ -192,7 +192,7 @@ def test_a_restarted_file_is_measured_again() -> None:
 
 
 def test_a_finished_connection_is_replaced_if_that_number_has_paid() -> None:
-    file = Watched().grown(3)
+    file = TunedFile().grown(3)
     assert file.look() is Advice.STAY
     file.changes(-1)
     assert file.look() is Advice.MORE
@@ -206,20 +206,20 @@ def test_a_finished_connection_is_replaced_if_that_number_has_paid() -> None:
 
 @pytest.mark.parametrize(("part", "advice"), [(10 * MB, Advice.MORE), (10 * MB - 1, Advice.STAY)])
 def test_a_connection_is_replaced_for_at_least_a_second_of_work(part: int, advice: Advice) -> None:
-    file = Watched().grown(3)
+    file = TunedFile().grown(3)
     file.changes(-1)
     assert file.look(part) is advice
 
 
 def test_a_connection_on_trial_is_not_replaced() -> None:
-    file = Watched().grown(2)
+    file = TunedFile().grown(2)
     file.changes(+1)
     file.changes(-1)
     assert file.look() is Advice.STAY
 
 
 def test_a_replacement_is_not_judged() -> None:
-    file = Watched(most=3).grown(3)
+    file = TunedFile(most=3).grown(3)
     file.changes(-1)
     file.after(1, 2 * EACH)
     file.changes(+1)
@@ -228,7 +228,7 @@ def test_a_replacement_is_not_judged() -> None:
 
 
 def test_after_a_replacement_the_next_trial_has_a_new_reference_rate() -> None:
-    file = Watched().grown(3)
+    file = TunedFile().grown(3)
     file.changes(-1)
     file.changes(+1)
     assert [file.after(1, 3 * EACH) for _ in range(2)] == [Advice.STAY, Advice.MORE]
@@ -242,7 +242,7 @@ def test_after_a_replacement_the_next_trial_has_a_new_reference_rate() -> None:
 
 def test_a_connection_beyond_the_limit_is_not_judged() -> None:
     """The first one may come back to a gap that a failure left, when it has been replaced."""
-    file = Watched(most=2).grown(2)
+    file = TunedFile(most=2).grown(2)
     file.after(1, 2 * EACH)
     file.changes(+1)
     assert [file.after(1, 2 * EACH) for _ in range(3)] == [Advice.STAY] * 3
@@ -250,14 +250,14 @@ def test_a_connection_beyond_the_limit_is_not_judged() -> None:
 
 
 def test_a_host_without_ranges_gets_no_replacement() -> None:
-    file = Watched().grown(3)
+    file = TunedFile().grown(3)
     file.tuner.most = 1
     file.changes(-1)
     assert [file.after(1, 2 * EACH) for _ in range(3)] == [Advice.STAY] * 3
 
 
 def test_a_preempted_connection_is_not_replaced_but_tried_again() -> None:
-    file = Watched().grown(3)
+    file = TunedFile().grown(3)
     file.changes(-1)
     file.tuner.preempted(2)
     assert file.look() is Advice.STAY
@@ -265,7 +265,7 @@ def test_a_preempted_connection_is_not_replaced_but_tried_again() -> None:
 
 
 def test_without_an_active_connection_none_is_replaced() -> None:
-    file = Watched().grown(2)
+    file = TunedFile().grown(2)
     file.changes(-2)
     assert [file.after(1, 0) for _ in range(3)] == [Advice.STAY] * 3
 
@@ -791,14 +791,14 @@ async def test_small_files_do_not_make_a_big_one_reconnect_repeatedly(tmp_path: 
         downloads(storage, tmp_path, replace(QUICK, connections=2)) as made,
         served(small.handle) as at,
     ):
-        beside = Downloads(made.routes, made.client, str(at / "s"), tmp_path / "small")
-        beside.folder.mkdir()
+        others = Downloads(made.routes, made.client, str(at / "s"), tmp_path / "small")
+        others.folder.mkdir()
         async with anyio.create_task_group() as group:
             group.start_soon(made.fetch, storage)
             await until(lambda: (storage.open, len(storage.asked)) == (2, 2))
             began = time.monotonic()
             for number in range(20):
-                await beside.fetch(small, file_id=number)
+                await others.fetch(small, file_id=number)
                 await anyio.sleep(0.03)
             tries = (time.monotonic() - began) / (2 * QUICK.settle_seconds)
             assert len(storage.asked) <= 4 + tries < 20
@@ -808,18 +808,18 @@ async def from_sandbox(settings: Settings, folder: Path) -> Sandbox:
     """Download the sandbox's big file in parts, and compare it."""
     async with Sandbox(settings) as sandbox:
         (item,) = sandbox.world.with_trait("heavy")
-        told = sandbox.world.files(item)[0]
+        found = sandbox.world.files(item)[0]
         waits = functools.partial(anyio.sleep, 0.03)  # for a port that is shut for a moment
         async with client(
             URL(sandbox.api), segment_policy=QUICK, attempts=20, wait=lambda _: waits()
         ) as made:
             routes = DownloadRoutes(made, api=URL(sandbox.api))
-            size, md5, url = told["size"], told["computed_md5"], told["download_url"]
-            file = RemoteFile(told["id"], "x", "", size, md5, url, is_link=False)
+            size, md5, url = found["size"], found["computed_md5"], found["download_url"]
+            file = RemoteFile(found["id"], "x", "", size, md5, url, is_link=False)
             await download(
                 routes, Store(folder), PendingFile(1, ItemId(item), file, "files/x", False, ItemKey(item))
             )
-        assert (folder / "files/x").read_bytes() == sandbox.world.content(told["id"])
+        assert (folder / "files/x").read_bytes() == sandbox.world.content(found["id"])
         assert not list((folder / ".partial").iterdir())
         return sandbox
 

@@ -171,7 +171,7 @@ def test_a_timeline_is_read_in_any_shape_that_was_seen() -> None:
 
 
 def test_a_breakdown_is_read_by_country() -> None:
-    told = {
+    record = {
         "2015-07": {
             "Germany": {"Berlin": 3, "total": 5},  # not all cities are known
             "Kenya": {"Nairobi": 2, "Mombasa": 1, "Lamu": None},
@@ -183,7 +183,7 @@ def test_a_breakdown_is_read_by_country() -> None:
         },
         "2015-08": [],
     }
-    assert decode_breakdown(orjson.dumps({"breakdown": told})) == {
+    assert decode_breakdown(orjson.dumps({"breakdown": record})) == {
         "2015-07": {"Germany": 5, "Kenya": 3, "Peru": 4, "Unknown": 3}
     }
     for nothing in (b"{}", b"null", b"[]", b'{"breakdown": null}', b'{"breakdown": []}'):
@@ -219,7 +219,7 @@ def test_invalid_statistics_are_invalid_responses(decode: Callable[[bytes], obje
         decode(b'{"timeline": {"2015')
 
 
-async def told_by(answers: Callable[[URL], object], granularity: str, kind: str) -> tuple[UsageCount, ...]:
+async def read_by(answers: Callable[[URL], object], granularity: str, kind: str) -> tuple[UsageCount, ...]:
     """Ask a service that answers a window with what a function of its address says."""
 
     async def stats(request: web.Request) -> web.StreamResponse:
@@ -235,21 +235,21 @@ async def told_by(answers: Callable[[URL], object], granularity: str, kind: str)
 
 async def test_periods_are_named_as_the_documents_name_them() -> None:
     """2015, 2015-07 and "total" in figshare's own examples; the tables have when they begin."""
-    months = await told_by(
+    months = await read_by(
         lambda url: {"timeline": {f"{url.query['start_date'][:7]}": 2}}, "month", "timeline"
     )
     assert months == (
         UsageCount("views", "month", "2015-01-01", 2),
         UsageCount("views", "month", "2017-01-01", 2),
     )
-    years = await told_by(
+    years = await read_by(
         lambda _: {"breakdown": {"2015": {"Peru": {"total": 1}}, "2016": {"Chad": 3}}}, "year", "breakdown"
     )
     assert years == (
         UsageCount("views", "year", "2015-01-01", 1, "Peru"),
         UsageCount("views", "year", "2016-01-01", 3, "Chad"),
     )
-    total = await told_by(lambda _: {"timeline": {"total": 4}}, "total", "timeline")
+    total = await read_by(lambda _: {"timeline": {"total": 4}}, "total", "timeline")
     assert total == tuple(
         UsageCount("views", "total", day, 4) for day in ("2015-01-15", "2016-01-15", "2017-01-14")
     )
@@ -257,7 +257,7 @@ async def test_periods_are_named_as_the_documents_name_them() -> None:
 
 async def test_counts_of_other_days_are_ignored() -> None:
     everything = {"timeline": {"2014-12-31": 9, "2015-03-01": 1, "2016-03-01": 2, "2017-03-01T00:00:00": 3}}
-    found = await told_by(lambda _: everything, "day", "timeline")
+    found = await read_by(lambda _: everything, "day", "timeline")
     assert [(uses.date, uses.number) for uses in found] == [
         ("2015-03-01", 1),
         ("2016-03-01", 2),
@@ -267,13 +267,13 @@ async def test_counts_of_other_days_are_ignored() -> None:
 
 async def test_an_answer_for_other_days_is_invalid() -> None:
     with pytest.raises(InvalidResponse, match="requested 2015-01-15 to 2016-12-31, got 2026-07"):
-        await told_by(lambda _: {"timeline": {"2026-07": 5}}, "month", "timeline")
+        await read_by(lambda _: {"timeline": {"2026-07": 5}}, "month", "timeline")
     with pytest.raises(InvalidResponse, match="'2015' is not a month"):
-        await told_by(lambda _: {"timeline": {"2015": 5}}, "month", "timeline")
+        await read_by(lambda _: {"timeline": {"2015": 5}}, "month", "timeline")
     with pytest.raises(InvalidResponse, match="'2015-02-30' is not a day"):
-        await told_by(lambda _: {"timeline": {"2015-02-30": 5}}, "day", "timeline")
+        await read_by(lambda _: {"timeline": {"2015-02-30": 5}}, "day", "timeline")
     with pytest.raises(InvalidResponse, match="an impossible number of uses"):
-        await told_by(lambda _: {"breakdown": {"2015": {"": 2**62, "Unknown": 2**62}}}, "year", "breakdown")
+        await read_by(lambda _: {"breakdown": {"2015": {"": 2**62, "Unknown": 2**62}}}, "year", "breakdown")
 
 
 # -- a harvest of them ----------------------------------------------------------------------------
@@ -327,18 +327,18 @@ async def test_timeline_and_breakdown_are_the_world_s_for_any_span(granularity: 
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         ids = a_few(sandbox)
         more = {"tasks": ["timeline", "breakdown"], "stats.counters": ["shares", "views"]}
-        told = config(sandbox, tmp_path, ids, {**more, **of_span(granularity)})
-        summary = await harvest(told)
+        job = config(sandbox, tmp_path, ids, {**more, **of_span(granularity)})
+        summary = await harvest(job)
         assert summary.exit_status == 0
-        expected = truth(sandbox, ids, told.stats)
+        expected = truth(sandbox, ids, job.stats)
         assert expected
         assert rows(tmp_path, "stats_timeline.csv") == expected
-        by_country = truth_by_country(sandbox, ids, told.stats)
+        by_country = truth_by_country(sandbox, ids, job.stats)
         assert len({country for *_, country, _ in by_country}) > 3
         assert rows(tmp_path, "stats_breakdown.csv") == by_country
-        each = requests_per_item("timeline", told.stats, date.max)
+        each = requests_per_item("timeline", job.stats, date.max)
         assert each > 2, "several windows"
-        assert each == requests_per_item("breakdown", told.stats, date.max)
+        assert each == requests_per_item("breakdown", job.stats, date.max)
         assert summary.run["requests"]["stats"] == len(sandbox.requests_to("stats")) == 2 * len(ids) * each
         assert rows(tmp_path, "stats.csv") == rows(tmp_path, "stats_history.csv") == []
         whole: dict[tuple[str, ...], int] = {}
@@ -351,8 +351,8 @@ async def test_timeline_and_breakdown_are_the_world_s_for_any_span(granularity: 
 async def test_only_requested_counters_are_saved_and_unknown_is_not_zero(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         ids = a_few(sandbox)
-        told = config(sandbox, tmp_path, ids, {"tasks": ["stats"], "stats.counters": ["shares", "downloads"]})
-        assert (await harvest(told)).exit_status == 0
+        job = config(sandbox, tmp_path, ids, {"tasks": ["stats"], "stats.counters": ["shares", "downloads"]})
+        assert (await harvest(job)).exit_status == 0
         totals = {item_id: sandbox.world.totals(item_id) for item_id in sorted(ids)}
         assert {} in totals.values()
         assert rows(tmp_path, "stats.csv") == [
@@ -367,22 +367,22 @@ async def test_only_requested_counters_are_saved_and_unknown_is_not_zero(tmp_pat
 
 async def test_every_table_has_its_header_also_without_rows(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=5)) as sandbox:
-        nobody = [{"kind": "search", "query": ":title: no such words"}]
-        assert (await harvest(config(sandbox, tmp_path, [], {"sources": nobody}))).exit_status == 0
+        no_items = [{"kind": "search", "query": ":title: no such words"}]
+        assert (await harvest(config(sandbox, tmp_path, [], {"sources": no_items}))).exit_status == 0
         for name in HEADERS:
             assert rows(tmp_path, name) == []
 
 
 async def test_an_unpublished_item_has_no_statistics(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, private_items=2, colleague_items=0)) as sandbox:
-        told = config(
+        job = config(
             sandbox,
             tmp_path,
             [],
             {"sources": [{"kind": "account"}], "tasks": ["stats", "timeline"], **of_span("year")},
             {"FIGSHARE_TOKEN": "sandbox-token"},
         )
-        assert (await harvest(told)).exit_status == 0
+        assert (await harvest(job)).exit_status == 0
         private = {str(item_id) for item_id in sandbox.world.private_ids}
         assert private <= {item_id for item_id, *_ in rows(tmp_path, "stats.csv")}
         assert not private & {item_id for item_id, *_ in rows(tmp_path, "stats_timeline.csv")}
@@ -399,13 +399,13 @@ async def test_a_partial_timeline_is_not_saved_and_the_next_run_retries_it(tmp_p
     assert 0 < failed < len(ids)
     totals_failed = first.folder["work"]["stats"]["failed"]
     async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
-        told = config(sandbox, tmp_path, ids, more)
+        job = config(sandbox, tmp_path, ids, more)
         here = {item_id for item_id, *_ in rows(tmp_path, "stats_timeline.csv")}
         counted = {str(item_id) for item_id in ids if sandbox.world.is_counted(item_id)}
         assert 0 < len(counted - here) <= failed
-        assert (await harvest(told)).exit_status == 0
-        assert rows(tmp_path, "stats_timeline.csv") == truth(sandbox, ids, told.stats)
-        each = requests_per_item("timeline", told.stats, date.max)
+        assert (await harvest(job)).exit_status == 0
+        assert rows(tmp_path, "stats_timeline.csv") == truth(sandbox, ids, job.stats)
+        each = requests_per_item("timeline", job.stats, date.max)
         assert len(sandbox.requests_to("stats")) == failed * each + totals_failed * 2
 
 
@@ -449,7 +449,7 @@ async def test_refresh_keeps_each_snapshot_with_its_date(tmp_path: Path) -> None
     moments = [datetime(2026, month, 1, 12, tzinfo=UTC).timestamp() for month in (1, 2, 3)]
     async with Sandbox(Settings(items=10, heavy=0)) as sandbox:
         ids = sandbox.world.public_ids[:2]
-        told = config(
+        job = config(
             sandbox,
             tmp_path,
             ids,
@@ -457,7 +457,7 @@ async def test_refresh_keeps_each_snapshot_with_its_date(tmp_path: Path) -> None
         )
         for moment in moments:
             hooks = RunHooks(wall_clock=lambda moment=moment: moment)  # type: ignore[misc]  # its default
-            summary = await harvest(told, refresh=frozenset({"stats"}), hooks=hooks)
+            summary = await harvest(job, refresh=frozenset({"stats"}), hooks=hooks)
             assert summary.exit_status == 0
         known = {item_id: sandbox.world.totals(item_id) for item_id in ids}
         expected = [
@@ -480,24 +480,24 @@ async def test_counters_that_are_here_are_not_replaced_by_none(doubt: str, tmp_p
     async with Sandbox(Settings(items=10, heavy=0)) as sandbox:
         ids = [key for key in sandbox.world.public_ids if (sandbox.world.totals(key) or {}).get("views")][:2]
         span = {"stats.granularity": "year", "stats.since": date(2014, 5, 1), "stats.until": date(2018, 8, 2)}
-        told = config(sandbox, tmp_path, ids, {"tasks": list(tasks), "retry.attempts": 2, **span})
+        job = config(sandbox, tmp_path, ids, {"tasks": list(tasks), "retry.attempts": 2, **span})
         sandbox.doubts.begin(doubt, 1 if doubt not in {"stats-empty", "stats-zero"} else 0)
-        assert (await harvest(told)).exit_status == 0, "on a first run too"
+        assert (await harvest(job)).exit_status == 0, "on a first run too"
         tables = ("stats.csv", "stats_timeline.csv", "stats_breakdown.csv")
         right = [rows(tmp_path, name) for name in tables]
         assert all(len(table) >= 2 for table in right)
         sandbox.doubts.begin(doubt, 1)
-        assert (await harvest(told, refresh=refresh)).exit_status == 0
+        assert (await harvest(job, refresh=refresh)).exit_status == 0
         assert [rows(tmp_path, name) for name in tables] == right
         sandbox.doubts.begin(doubt)
         for _ in range(2):
-            summary = await harvest(told, refresh=refresh)
+            summary = await harvest(job, refresh=refresh)
             assert summary.exit_status == 1
             failures = (tmp_path / "failures.csv").read_text().splitlines()[1:]
             assert len(failures) == len(ids) * len(tasks)
             assert [rows(tmp_path, name) for name in tables] == right
         sandbox.doubts.end()
-        assert (await harvest(told)).exit_status == 0
+        assert (await harvest(job)).exit_status == 0
         assert [rows(tmp_path, name) for name in tables] == right
 
 
@@ -566,8 +566,8 @@ async def test_the_ledger_keeps_what_newer_counters_replace(tmp_path: Path) -> N
 
 
 def load(options: Mapping[str, object], environ: Mapping[str, str] | None = None) -> Config:
-    told = {"sources": [{"kind": "items", "ids": [1]}], **options}
-    return load_config(options=told, environ=environ or {})
+    record = {"sources": [{"kind": "items", "ids": [1]}], **options}
+    return load_config(options=record, environ=environ or {})
 
 
 @pytest.mark.parametrize("task", ["timeline", "breakdown"])
@@ -585,9 +585,9 @@ def test_a_faulty_statistics_table_is_reported_once() -> None:
 
 async def test_a_first_day_that_is_still_to_come_is_wrong_usage(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=5)) as sandbox:
-        told = config(sandbox, tmp_path, [1], {"tasks": ["timeline"], "stats.since": "9000-01-01"})
+        job = config(sandbox, tmp_path, [1], {"tasks": ["timeline"], "stats.since": "9000-01-01"})
         with pytest.raises(UsageError, match="stats.since: 9000-01-01 is after 20"):
-            await harvest(told)
+            await harvest(job)
         assert sandbox.requests == []
 
 
@@ -610,7 +610,7 @@ INSTITUTION = {"stats.institution": "iastate"}
 async def test_an_institutions_statistics_are_requested_with_its_credentials(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
         ids = sandbox.world.public_ids[:3]
-        told = config(
+        job = config(
             sandbox,
             tmp_path,
             ids,
@@ -621,9 +621,9 @@ async def test_an_institutions_statistics_are_requested_with_its_credentials(tmp
             },
             {"FIGSHARE_STATS": "sandbox:sandbox-password"},
         )
-        assert (await harvest(told)).exit_status == 0
-        assert rows(tmp_path, "stats_timeline.csv") == truth(sandbox, ids, told.stats)
-        assert rows(tmp_path, "stats_breakdown.csv") == truth_by_country(sandbox, ids, told.stats)
+        assert (await harvest(job)).exit_status == 0
+        assert rows(tmp_path, "stats_timeline.csv") == truth(sandbox, ids, job.stats)
+        assert rows(tmp_path, "stats_breakdown.csv") == truth_by_country(sandbox, ids, job.stats)
         assert rows(tmp_path, "stats.csv") == [
             (str(each), *(str(sandbox.world.totals(each)[name]) for name in ("views", "downloads")))
             for each in ids
@@ -631,15 +631,15 @@ async def test_an_institutions_statistics_are_requested_with_its_credentials(tmp
         assert {seen.path.split("/")[1] for seen in sandbox.requests_to("stats")} == {"iastate"}
 
 
-@pytest.mark.parametrize("told", [{"FIGSHARE_STATS": "sandbox:wrong"}, {"FIGSHARE_STATS": "x:y"}])
+@pytest.mark.parametrize("value", [{"FIGSHARE_STATS": "sandbox:wrong"}, {"FIGSHARE_STATS": "x:y"}])
 async def test_wrong_credentials_end_the_run_and_the_next_one_with_good_ones_does_all(
-    told: dict[str, str], tmp_path: Path
+    value: dict[str, str], tmp_path: Path
 ) -> None:
     async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
         ids = sandbox.world.public_ids[:2]
         options = {"tasks": ["metadata", "stats"], **INSTITUTION}
         with pytest.raises(TokenRejected, match=r"variable FIGSHARE_STATS\): .*: refused \(403\)"):
-            await harvest(config(sandbox, tmp_path, ids, options, told))
+            await harvest(config(sandbox, tmp_path, ids, options, value))
         good = {"FIGSHARE_STATS": sandbox.settings.stats_credentials}
         summary = await harvest(config(sandbox, tmp_path, ids, options, good))
         assert summary.exit_status == 0
@@ -681,19 +681,19 @@ async def test_a_run_that_is_stopped_leaves_no_half_timeline(tmp_path: Path) -> 
     async with Sandbox(Settings(items=20, heavy=0, latency=0.02)) as sandbox:
         ids = sandbox.world.public_ids[:8]
         more = {"tasks": ["timeline"], "concurrency.workers": 2, **of_span("month")}
-        told = config(sandbox, tmp_path, ids, more)
-        each = requests_per_item("timeline", told.stats, date.max)
+        job = config(sandbox, tmp_path, ids, more)
+        each = requests_per_item("timeline", job.stats, date.max)
         assert each > 2
         async with anyio.create_task_group() as group:
-            group.start_soon(harvest, told)
+            group.start_soon(harvest, job)
             await until(lambda: len(sandbox.requests_to("stats")) > 2 * each)
             group.cancel_scope.cancel()
         with Reader(tmp_path) as reader:
             done = reader.counts()["work"]["timeline"].get("done", 0)
             here = {item_id for item_id, *_ in reader.usage_counts(by_country=False)}
         assert len(here) == done < len(ids)
-        assert (await harvest(told)).exit_status == 0
-        assert rows(tmp_path, "stats_timeline.csv") == truth(sandbox, ids, told.stats)
+        assert (await harvest(job)).exit_status == 0
+        assert rows(tmp_path, "stats_timeline.csv") == truth(sandbox, ids, job.stats)
 
 
 # -- what has changed, and versions ---------------------------------------------------------------
@@ -704,8 +704,8 @@ async def test_changes_and_versions_have_tables_of_their_own(tmp_path: Path) -> 
         world = sandbox.world
         (of_three, *_), (plain, gone, edited, *_) = world.with_trait("three versions"), world.with_trait("")
         ids = sorted([of_three, plain, gone, edited])
-        told = config(sandbox, tmp_path, ids, {"tasks": ["metadata", "files"], "versions": "all"})
-        assert (await harvest(told)).exit_status == 0
+        job = config(sandbox, tmp_path, ids, {"tasks": ["metadata", "files"], "versions": "all"})
+        assert (await harvest(job)).exit_status == 0
         expected = [(str(item_id), "", "new", "", "") for item_id in ids]
         early = [(str(of_three), str(number), "new", "", "") for number in (1, 2)]
         assert rows(tmp_path, "changes.csv") == sorted([*expected, *early])
@@ -724,7 +724,7 @@ async def test_changes_and_versions_have_tables_of_their_own(tmp_path: Path) -> 
             assert [int(row["id"]) for row in csv.DictReader(handle)] == ids, "one row an item"
         world.withdraw(gone)
         world.correct(edited)
-        assert (await harvest(told, refresh=frozenset({"metadata"}))).exit_status == 0
+        assert (await harvest(job, refresh=frozenset({"metadata"}))).exit_status == 0
         changes = {row[0]: row[2:] for row in rows(tmp_path, "changes.csv")}
         assert changes.keys() == {str(gone), str(edited)}
         assert changes[str(gone)] == ("withdrawn", "", "")
@@ -736,18 +736,18 @@ async def test_other_counters_are_requested_and_no_number_is_lost(tmp_path: Path
     """What a task is asked for is part of what is owed; a counter that is not asked for keeps its number."""
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         ids = a_few(sandbox)
-        told = config(sandbox, tmp_path, ids, {"tasks": ["stats"]})
-        assert (await harvest(told)).exit_status == 0
+        job = config(sandbox, tmp_path, ids, {"tasks": ["stats"]})
+        assert (await harvest(job)).exit_status == 0
         before = rows(tmp_path, "stats.csv")
         assert any(views for _, views, _ in before)
         sandbox.requests.clear()
-        told = config(sandbox, tmp_path, ids, {"tasks": ["stats"], "stats.counters": ["shares"]})
-        assert (await harvest(told)).exit_status == 0
+        job = config(sandbox, tmp_path, ids, {"tasks": ["stats"], "stats.counters": ["shares"]})
+        assert (await harvest(job)).exit_status == 0
         assert {seen.path.split("/")[2] for seen in sandbox.requests_to("stats")} == {"shares"}
         assert len(sandbox.requests_to("stats")) == len(ids)
         assert rows(tmp_path, "stats.csv") == before
         known = {item_id: sandbox.world.totals(item_id) for item_id in ids}
-        shares = [(str(item_id), str(told["shares"])) for item_id, told in sorted(known.items()) if told]
+        shares = [(str(item_id), str(job["shares"])) for item_id, job in sorted(known.items()) if job]
         assert rows(tmp_path, "stats_shares.csv") == shares
 
 
@@ -757,9 +757,9 @@ async def test_history_has_only_requested_counters(tmp_path: Path) -> None:
         (item_id,) = sandbox.world.public_ids[5:6]
         totals = sandbox.world.totals(item_id)
         for moment, counters in zip(moments, (["views", "downloads"], ["views"]), strict=True):
-            told = config(sandbox, tmp_path, [item_id], {"tasks": ["stats"], "stats.counters": counters})
+            job = config(sandbox, tmp_path, [item_id], {"tasks": ["stats"], "stats.counters": counters})
             hooks = RunHooks(wall_clock=lambda moment=moment: moment)  # type: ignore[misc]  # its default
-            summary = await harvest(told, refresh=frozenset({"stats"}), hooks=hooks)
+            summary = await harvest(job, refresh=frozenset({"stats"}), hooks=hooks)
             assert summary.exit_status == 0
         views, downloads = str(totals["views"]), str(totals["downloads"])
         assert rows(tmp_path, "stats_history.csv") == [

@@ -114,8 +114,8 @@ async def test_versions_of_an_item_share_bytes_there_too(tmp_path: Path) -> None
     storage = MemoryStorage()
     async with Sandbox(Settings(items=34, heavy=0)) as sandbox:
         sources = [{"kind": "items", "ids": [sandbox.world.with_trait("three versions")[0]]}]
-        told = config(sandbox, tmp_path, sources=sources, versions="all", tasks=["metadata", "files"])
-        assert (await harvest(told, hooks=storage.hooks())).exit_status == 0
+        job = config(sandbox, tmp_path, sources=sources, versions="all", tasks=["metadata", "files"])
+        assert (await harvest(job, hooks=storage.hooks())).exit_status == 0
         assert len(sandbox.requests_to("storage")) < assert_true(storage, tmp_path, sandbox)
 
 

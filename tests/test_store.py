@@ -757,8 +757,10 @@ async def test_a_file_renamed_by_a_killed_run_is_synced_before_it_is_done(
     task = Files(None, store)  # type: ignore[arg-type]  # nothing is to be asked
     for file_id, name in ((5, "x"), (6, "y")):
         file = remote(file_id, name, content=b"abc")
-        owed = PendingFile(file_id, ItemId(1), file, f"files/1/a/{name}", private=False, item_key=ItemKey(1))
-        assert (await task.fetch(owed)).status is FileStatus.DONE
+        pending = PendingFile(
+            file_id, ItemId(1), file, f"files/1/a/{name}", private=False, item_key=ItemKey(1)
+        )
+        assert (await task.fetch(pending)).status is FileStatus.DONE
         synced = [where for where, _ in syncs.take()]
         assert synced[:2] == [f"files/1/a/{name}", "files/1/a"]
         assert synced[2:] == ([".", "files", "files/1"] if name == "x" else [])
@@ -995,7 +997,7 @@ async def test_one_at_a_time_holds_a_key() -> None:
 
     async def work(number: int) -> None:
         async with locks.hold(1, 5):
-            seen.append((number, "begun"))
+            seen.append((number, "started"))
             await anyio.sleep(0.02)
             seen.append((number, "done"))
 
@@ -1003,7 +1005,7 @@ async def test_one_at_a_time_holds_a_key() -> None:
         group.start_soon(work, 1)
         await anyio.lowlevel.checkpoint()
         group.start_soon(work, 2)
-    assert seen == [(1, "begun"), (1, "done"), (2, "begun"), (2, "done")]
+    assert seen == [(1, "started"), (1, "done"), (2, "started"), (2, "done")]
     assert len(locks) == 0
 
 
@@ -1062,8 +1064,8 @@ async def test_a_removed_partial_file_is_named(tmp_path: Path, held: bool) -> No
             await partial.commit("files/1/x")
     finally:
         await partial.abort()
-    told = "was removed while it was written; see what else works here and run again"
-    assert unheld(str(caught.value)) == f"{partial_of(tmp_path, file)}: {told}"
+    message = "was removed while it was written; see what else works here and run again"
+    assert unheld(str(caught.value)) == f"{partial_of(tmp_path, file)}: {message}"
     assert not (tmp_path / "files/1/x").exists()
 
 
@@ -1073,8 +1075,8 @@ async def test_a_file_in_place_of_a_folder_is_named(path: str, tmp_path: Path, h
     (tmp_path / path).write_bytes(b"in the way")
     with pytest.raises(StorageError) as caught:
         await fill(Store(tmp_path, hold_folders=held), remote(5, "x"), b"", "files/1/x")
-    told = "Not a directory; move away what is in the place of a folder and run again"
-    assert str(caught.value) == f"{tmp_path / path}: {told}"
+    message = "Not a directory; move away what is in the place of a folder and run again"
+    assert str(caught.value) == f"{tmp_path / path}: {message}"
     assert (tmp_path / path).read_bytes() == b"in the way"
 
 
@@ -1082,8 +1084,8 @@ async def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path, held: bool) 
     (tmp_path / "files/1/x").mkdir(parents=True)
     with pytest.raises(StorageError) as caught:
         await fill(Store(tmp_path, hold_folders=held), remote(5, "x"), b"", "files/1/x")
-    told = "Is a directory; move away the folder in the place of a file and run again"
-    assert str(caught.value) == f"{tmp_path / 'files/1/x'}: {told}"
+    message = "Is a directory; move away the folder in the place of a file and run again"
+    assert str(caught.value) == f"{tmp_path / 'files/1/x'}: {message}"
 
 
 @contextmanager
@@ -1102,7 +1104,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 
 async def test_a_folder_that_may_not_be_written_to_is_named() -> None:
-    told = "Permission denied; give this user the right to read and write there and run again"
+    message = "Permission denied; give this user the right to read and write there and run again"
     with TemporaryDirectory() as name:  # nobody does not get to where pytest's lie
         folder, file = Path(name), remote(5, "x", content=b"abc")
         store = Store(folder)
@@ -1110,10 +1112,10 @@ async def test_a_folder_that_may_not_be_written_to_is_named() -> None:
         with read_only(folder):
             with pytest.raises(StorageError) as caught:
                 await fill(store, file, b"abc", "files/1/x")
-            assert str(caught.value) == f"{folder / '.partial'}: {told}"
+            assert str(caught.value) == f"{folder / '.partial'}: {message}"
             with pytest.raises(StorageError) as caught, atomic_write(folder / "table.csv"):
                 pytest.fail("it must not be written")
-            assert str(caught.value) == f"{folder / 'table.csv'}: {told}"
+            assert str(caught.value) == f"{folder / 'table.csv'}: {message}"
 
 
 async def test_an_unreadable_file_is_an_error_and_not_missing() -> None:
@@ -1216,13 +1218,13 @@ async def test_a_disk_that_was_made_read_only_is_named(small_disk: Path) -> None
     store = Store(small_disk)
     await fill(store, file, b"abc", "files/1/x")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    told = "Read-only file system; make the disk writable and run again"
+    message = "Read-only file system; make the disk writable and run again"
     with pytest.raises(StorageError) as caught:
         await fill(store, file, b"abc", "files/1/y")
-    assert unheld(str(caught.value)) == f"{partial_of(small_disk, file)}: {told}"
+    assert unheld(str(caught.value)) == f"{partial_of(small_disk, file)}: {message}"
     with pytest.raises(StorageError) as caught, atomic_write(small_disk / "table.csv"):
         pytest.fail("it cannot be written")
-    assert str(caught.value) == f"{small_disk / 'table.csv'}: {told}"
+    assert str(caught.value) == f"{small_disk / 'table.csv'}: {message}"
     assert await store.is_intact("files/1/x", 3, file.md5)
 
 

@@ -164,8 +164,8 @@ async def test_a_service_that_refuses_large_file_lists_gets_requests_for_smaller
         words = ("--item", str(item_id), "--tasks", "metadata")
         ended = await harvester("run", *words, "-o", tmp_path, *at(sandbox))
         assert ended.status == 0, ended.err
-        told = [int(row["file_id"]) for row in rows(tmp_path, "files.csv")]
-        assert sorted(told) == sorted(file["id"] for file in sandbox.world.files(item_id))
+        table = [int(row["file_id"]) for row in rows(tmp_path, "files.csv")]
+        assert sorted(table) == sorted(file["id"] for file in sandbox.world.files(item_id))
 
 
 @pytest.mark.parametrize("own_offsets", [True, False], ids=["own offsets", "asked offsets"])
@@ -228,7 +228,7 @@ async def test_a_file_list_that_stays_incomplete_is_a_failure_of_every_run(
         assert len(rows(tmp_path, "files.csv")) == len(sandbox.world.files(item_id))
 
 
-def told_of_files(folder: Path) -> dict[str, dict[str, str]]:
+def rows_by_file(folder: Path) -> dict[str, dict[str, str]]:
     """The rows of files.csv, but for where the sandbox has them this time."""
     return {row["file_id"]: {**row, "url": ""} for row in rows(folder, "files.csv")}
 
@@ -239,12 +239,12 @@ async def test_an_incomplete_file_list_removes_nothing(tmp_path: Path) -> None:
         item_id = with_many_files(sandbox)
         words = ("run", "--item", item_id, "-o", folder)
         assert (await harvester(*words, *at(sandbox))).status == 0
-        before = told_of_files(folder)
+        before = rows_by_file(folder)
     async with Sandbox(Settings(items=50, heavy=0, short_lists=2)) as sandbox:
         sandbox.world.correct(item_id)
         ended = await harvester(*words, *at(sandbox), "--prune", "--yes")
         assert ended.status == 1
-        assert told_of_files(folder) == before
+        assert rows_by_file(folder) == before
         (change,) = rows(folder, "changes.csv")
         assert change["files"] == ""
         assert all((folder / row["path"]).is_file() for row in before.values())
