@@ -78,7 +78,7 @@ def record(item_id: int) -> dict[str, Any]:
 
 
 class MadeUpServer:
-    """Five things to find and a seventh that has a DOI; ``requests``: what it was asked for."""
+    """Five things to find and a seventh that has a DOI; ``requests``: what was requested of it."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []

@@ -1,4 +1,4 @@
-"""The scripts that reproduce faults, where they are beside the repository; and what runs them."""
+"""The scripts that reproduce faults, where they are there, and what runs them."""
 
 from __future__ import annotations
 

@@ -474,10 +474,10 @@ async def test_web_pages_instead_of_json_count_as_an_outage() -> None:
         for _ in range(8):
             with pytest.raises(ConnectionFailed):
                 await ask()
-        begun = len(seen)
+        began = len(seen)
         await ask()
         assert 300 <= hours.now < 310
-        assert len(seen) - begun < 300 / 4 + 4
+        assert len(seen) - began < 300 / 4 + 4
 
 
 @pytest.mark.parametrize(("header", "waits"), [({}, [1, 2]), ({"Retry-After": "3"}, [3, 3])])
@@ -712,17 +712,17 @@ async def test_an_outage_is_waited_out_by_one_request_at_a_time() -> None:
         await ask()
         hours.now = 1
         await give_up(ask, 8)
-        begun = len(seen)
+        began = len(seen)
         assert hours.now < 10
         while hours.now < 600:
             with contextlib.suppress(ServerError):
                 await ask()
         assert 600 <= hours.now <= 620
-        assert len(seen) - begun <= 600 / 4 + 2
+        assert len(seen) - began <= 600 / 4 + 2
         before = hours.now
         for _ in range(20):
             await ask()
-        assert hours.now == before, "the service is back: nobody waits any more"
+        assert hours.now == before, "the service is back: no request waits any more"
 
 
 async def test_an_api_that_is_silent_for_outage_timeout_ends_the_run() -> None:
@@ -768,7 +768,7 @@ async def test_many_failed_requests_are_no_outage_if_the_health_check_succeeds()
             with pytest.raises(ServerError):
                 await asked.json("api", "GET", address / f"bad{number}", orjson.loads)
     assert slept == [1.0] * 20  # between two tries, and never for the service
-    assert seen.count("/good") == 1 + 20 // 8  # what it gave last is asked for again
+    assert seen.count("/good") == 1 + 20 // 8  # what it gave last is requested again
 
 
 async def test_a_dead_service_is_probed_once_a_minute() -> None:
@@ -779,12 +779,12 @@ async def test_a_dead_service_is_probed_once_a_minute() -> None:
         while hours.now < 901:
             with pytest.raises((ConnectionFailed, ServerError)):
                 await ask()
-        begun = len(seen)
+        began = len(seen)
         for _ in range(600):
             hours.now += 1
             with contextlib.suppress(ConnectionFailed, ServerError):
                 await ask()
-        assert 9 <= len(seen) - begun <= 11
+        assert 9 <= len(seen) - began <= 11
 
 
 @pytest.mark.parametrize("good", [200, 404])
@@ -804,7 +804,7 @@ async def test_an_answer_resets_the_count_of_429s(good: int) -> None:
             limiter.rate.paused_until = 0.0
             with contextlib.suppress(RateLimited, NotFound):
                 await asked.json("stats", "GET", address / "x", orjson.loads)
-        assert 0.5 < limiter.statistics().paused_seconds <= 1, "as after one complaint, not two in a row"
+        assert 0.5 < limiter.statistics().paused_seconds <= 1, "as after one 429, not two in a row"
 
 
 async def test_failed_requests_are_no_outage_while_others_are_answered() -> None:
@@ -835,9 +835,7 @@ async def test_many_429s_of_one_burst_count_once() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(10):
                 group.start_soon(ask)
-        assert 0.5 < asked.limiters["stats"].statistics().paused_seconds <= 1, (
-            "as after one complaint, not ten"
-        )
+        assert 0.5 < asked.limiters["stats"].statistics().paused_seconds <= 1, "as after one 429, not ten"
 
 
 async def test_a_trickling_body_times_out() -> None:
@@ -872,11 +870,11 @@ async def test_trickling_headers_time_out() -> None:
     ):
         group.start_soon(listener.serve, trickle)
         address = URL(f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}")
-        begun = anyio.current_time()
+        began = anyio.current_time()
         async with client(address, attempts=1, connect=0.2, idle=0.3) as asked:
             with pytest.raises(Unreachable, match="timed out"):
                 await asked.json("api", "GET", address / "x", orjson.loads)
-        assert 0.95 < anyio.current_time() - begun < 4  # once, and once for the proof that it is dead
+        assert 0.95 < anyio.current_time() - began < 4  # once, and once for the proof that it is dead
         group.cancel_scope.cancel()
 
 

@@ -1,4 +1,4 @@
-"""A damaged ledger is told as one, with what to do; made anew, it fetches and loses nothing that is here."""
+"""A damaged ledger is reported, with what to do; rebuilt, it fetches and loses nothing that is here."""
 
 from __future__ import annotations
 
@@ -217,10 +217,10 @@ def test_a_pipe_in_place_of_a_lease_file_does_not_block(folder: Path) -> None:
 
 
 QUICK = RunHooks(timing=Timing(watch_seconds=0.3))
-"""Where no row tells who is at work, the files are watched."""
+"""Where no row says which run is active, the files are watched."""
 
 
-# -- made anew ----------------------------------------------------------------------------------------
+# -- rebuilt -------------------------------------------------------------------------------------------
 
 
 def here(folder: Path) -> dict[str, bytes]:
@@ -259,7 +259,7 @@ async def test_a_ledger_is_rebuilt_from_the_files_here_and_from_figshare(
     assert [path.read_bytes() for path in aside] == ([old] if old else [])
     assert summary.folder["unidentified_files"]["files"] >= 1
     assert "were here when the ledger was rebuilt" in (await harvester("status", "-o", folder)).out
-    assert removable(config(sandbox, folder)) == [], "nobody knows what it is"
+    assert removable(config(sandbox, folder)) == [], "its kind is unknown"
 
 
 async def test_an_unidentified_file_with_a_wrong_md5_is_moved_aside_and_kept(

@@ -16,10 +16,10 @@ FOREVER = 3600.0
 
 async def test_a_wait_that_takes_too_long_ends() -> None:
     deadlines = Deadlines(0.01)
-    begun = anyio.current_time()
+    began = anyio.current_time()
     with pytest.raises(TimeoutError), deadlines.within(0.05):
         await anyio.sleep(FOREVER)
-    assert anyio.current_time() - begun >= 0.05
+    assert anyio.current_time() - began >= 0.05
     await anyio.sleep(0)  # the task is not cancelled any more
     with deadlines.within(FOREVER):
         await anyio.sleep(0.03)
@@ -57,7 +57,7 @@ async def test_a_cancellation_is_not_lost() -> None:
 
 
 async def test_cancelled_and_too_late_at_once_is_cancelled() -> None:
-    """The deadline must not hide that somebody wants the task to end."""
+    """The deadline must not hide a cancellation of the task."""
     deadlines = Deadlines(FOREVER)
     scope = anyio.CancelScope()
 

@@ -54,12 +54,12 @@ async def test_a_signal_ends_a_run_with_130_and_the_next_run_continues(
             process.send_signal(number)
             assert await process.wait() == 130
         assert (await harvester("verify", "-o", tmp_path)).status == 0
-        told = await harvester("status", "-o", tmp_path, "--json")
-        assert orjson.loads(told.out)["last_run"]["state"] == "interrupted", "whatever was verified since"
+        done = await harvester("status", "-o", tmp_path, "--json")
+        assert orjson.loads(done.out)["last_run"]["state"] == "interrupted", "whatever was verified since"
         moment = recorded(tmp_path, sandbox)
         assert 5 < len(moment.records) < 24
         asked = {seen.path for seen in sandbox.requests_to("api") if seen.path[-7:].isdecimal()}
-        assert len(moment.records) == len(asked), "what was in hand was given time to end"
+        assert len(moment.records) == len(asked), "what was in flight was given time to end"
         assert orjson.loads((tmp_path / "summary.json").read_bytes())["run"]["outcome"] == "interrupted"
         ended = await harvester("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
         assert ended.status == 0, ended.err
@@ -73,7 +73,7 @@ async def test_waiting_for_standard_input_can_be_interrupted(tmp_path: Path) -> 
         words = ("run", "--items", "-", "-o", tmp_path / "out")
         process = fork(words, env=environment(), streams=(given, nowhere.fileno(), nowhere.fileno()))
     os.write(ours, b"1\n")
-    await until(lambda: not unread(given))  # now it waits for more, and nobody writes
+    await until(lambda: not unread(given))  # now it waits for more, and nothing is written
     process.send_signal(signal.SIGINT)
     with anyio.fail_after(3):
         assert await process.wait() == 130
@@ -243,13 +243,13 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=5, heavy=0, latency=2.0)) as sandbox:
         words = ("run", "--item", str(sandbox.world.public_ids[0]), "-o", tmp_path, *at(sandbox))
         async with started(words) as process:
-            await until(lambda: bool(sandbox.requests))  # an item is in hand
+            await until(lambda: bool(sandbox.requests))  # an item is in flight
             process.send_signal(signal.SIGINT)
             await anyio.sleep(0.3)
-            begun = anyio.current_time()
+            began = anyio.current_time()
             process.send_signal(signal.SIGINT)
             assert await process.wait() == 130
-            assert anyio.current_time() - begun < 1
+            assert anyio.current_time() - began < 1
 
 
 async def test_a_second_run_on_the_folder_is_refused_while_the_first_is_active(tmp_path: Path) -> None:
@@ -261,12 +261,12 @@ async def test_a_second_run_on_the_folder_is_refused_while_the_first_is_active(t
             assert ended.status == 3
             assert f"another run (process {process.pid} on" in ended.err
             assert ended.err.count("\n") == 1
-            told = await harvester("status", "-o", tmp_path)
-            assert told.status == 0
-            assert f"running by process {process.pid}" in told.out
+            done = await harvester("status", "-o", tmp_path)
+            assert done.status == 0
+            assert f"running by process {process.pid}" in done.out
             assert process.returncode is None
-        told = await harvester("status", "-o", tmp_path, "--json")
-        assert orjson.loads(told.out)["last_run"]["state"] == "killed"
+        done = await harvester("status", "-o", tmp_path, "--json")
+        assert orjson.loads(done.out)["last_run"]["state"] == "killed"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
@@ -313,7 +313,7 @@ async def test_a_file_renamed_by_a_killed_run_is_verified_and_kept(tmp_path: Pat
 
 @pytest.mark.parametrize("kills", [1, pytest.param(2, marks=pytest.mark.nightly)])
 async def test_a_kill_during_a_segmented_download_loses_nothing(kills: int, tmp_path: Path) -> None:
-    """What was here by then is not asked for again, and the file is whole at the end."""
+    """What was here by then is not requested again, and the file is whole at the end."""
     settings = Settings(items=20, heavy=1, heavy_size=68_000_000, connection_rate=7e6)
     async with Sandbox(settings) as sandbox:
         item = sandbox.world.with_trait("heavy")[0]
@@ -371,11 +371,11 @@ async def test_an_export_can_be_interrupted_and_leaves_the_old_tables(tmp_path: 
         db.execute("INSERT INTO records SELECT item_key, ?, NULL, '', 'v2' FROM items", (raw,))
     (tmp_path / "items.csv").write_text("the old table")
     config = load_config(options={"output": str(tmp_path), "export.formats": ["csv"]}, environ={})
-    begun = anyio.current_time()
+    began = anyio.current_time()
     with anyio.move_on_after(0.02) as scope:
         await export(config)
     assert scope.cancelled_caught
-    assert anyio.current_time() - begun < 0.5
+    assert anyio.current_time() - began < 0.5
     assert (tmp_path / "items.csv").read_text() == "the old table"
     assert not list(tmp_path.glob(".*.new"))
 
@@ -425,7 +425,7 @@ async def test_a_signal_ends_every_command_with_130(
 
 
 def many_records(folder: Path, number: int) -> None:
-    """Make a harvest of so many records and files by hand."""
+    """Make a harvest of this number of records and files by hand."""
     ledger = Ledger(folder)
     ledger.open()
     ledger._lease.db.close()

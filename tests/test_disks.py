@@ -50,7 +50,7 @@ class Disk:
         await anyio.run_process(["mount", "-o", f"remount,{options}", str(self.path)])
 
     def fill(self, leave: int) -> None:
-        """Leave so many bytes free."""
+        """Leave this number of bytes free."""
         with (self.path / "filler").open("ab", buffering=0) as filler:
             while (free := shutil.disk_usage(self.path).free) > leave:
                 with suppress(OSError):  # the program was faster
@@ -181,8 +181,8 @@ async def test_an_old_ledger_on_a_read_only_disk_is_read_from_a_copy(tmp_path: P
             db.executescript(f"PRAGMA journal_mode = WAL; {MIGRATIONS[0]} PRAGMA user_version = 1;")
             db.execute("INSERT INTO runs VALUES (1, 'harvest', '', '', 'finished', '', 1, 0)")
         await disk.remount("ro")
-        told = await harvester("status", "-o", disk.path)
-        assert (told.status, told.err) == (0, ""), "of a copy"
+        done = await harvester("status", "-o", disk.path)
+        assert (done.status, done.err) == (0, ""), "of a copy"
         assert_stopped(await harvester("export", "-o", disk.path), "Read-only file system")
         ended = await harvester("run", "--item", "1", "-o", disk.path)
         assert_stopped(ended, "on a disk that can be written")
@@ -258,7 +258,7 @@ def shut_down(mount_point: Path) -> None:
 async def test_a_vanished_folder_stops_the_run_which_continues_when_it_is_back(
     tmp_path: Path,
 ) -> None:
-    """Without files in flight only the ledger can notice: SQLite writes on into what nobody finds."""
+    """Without files in flight only the ledger can notice: SQLite writes on into a file without a path."""
     disk = Disk(tmp_path)
     async with Sandbox(Settings(items=40, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "--tasks", "metadata,stats", "-o", disk.out)
@@ -267,7 +267,7 @@ async def test_a_vanished_folder_stops_the_run_which_continues_when_it_is_back(
             disk.out.rename(tmp_path / "elsewhere")
             with anyio.fail_after(15):
                 assert await process.wait() == 3
-        assert not disk.out.exists(), "nothing is made anew in its place"
+        assert not disk.out.exists(), "nothing is created in its place"
         (tmp_path / "elsewhere").rename(disk.out)
         moment = recorded(disk.out, sandbox)
         assert moment.records
@@ -285,7 +285,7 @@ async def test_a_folder_that_vanishes_under_a_download_stops_the_run(tmp_path: P
             disk.out.rename(tmp_path / "elsewhere")
             with anyio.fail_after(15):
                 assert await process.wait() == 3
-        assert not disk.out.exists(), "nothing is made anew in its place"
+        assert not disk.out.exists(), "nothing is created in its place"
         (tmp_path / "elsewhere").rename(disk.out)
         await assert_next_run_completes(
             disk, sandbox, (*words, *at(sandbox)), list(sandbox.world.search("survey"))
@@ -485,9 +485,9 @@ async def test_without_locks_a_second_run_is_refused_and_status_works(
             ended = await harvester(*words, env=env)
             assert_stopped(ended, f"another run (process {process.pid} on")
             for _ in range(2):
-                told = await harvester("status", "-o", tmp_path, env=env)
-                assert told.status == 0, told.err
-                assert f"running by process {process.pid}" in told.out
+                done = await harvester("status", "-o", tmp_path, env=env)
+                assert done.status == 0, done.err
+                assert f"running by process {process.pid}" in done.out
             assert process.returncode is None
 
 

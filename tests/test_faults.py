@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 SLOW = {"429-after", "429-date"}
 """Each of these takes a second."""
 NO_ERRORS = {"drip", "range-ignored", "short-range"}
-"""What these do is right, if slow or more than was asked for."""
+"""What these do is right, if slow or more than was requested."""
 
 
 def test_every_fault_of_the_sandbox_is_in_the_matrix() -> None:
@@ -63,16 +63,16 @@ async def test_permanent_faults_and_only_these_are_failures_with_a_reason(fault:
         assert items or files
         assert summary.exit_status == 1
         assert_complete_but(tmp_path, sandbox, items=items, files=files, stats=stats)
-        told = [row for row in rows(tmp_path / "failures.csv") if row["task"] == expected.task]
-        assert {row["attempts"] for row in told} == expected.attempts
-        assert all(expected.words in row["error"] for row in told), told
+        table = [row for row in rows(tmp_path / "failures.csv") if row["task"] == expected.task]
+        assert {row["attempts"] for row in table} == expected.attempts
+        assert all(expected.words in row["error"] for row in table), table
         failures = rows(tmp_path / "failures.csv")
         assert summary.run["files"]["failed"] == sum(row["task"] == "files" for row in failures)
         assert summary.run["items"]["failed"] == len(
             {row["item_id"] for row in failures if row["task"] != "files"}
         )
         outcomes = summary.folder["outcomes"]["files" if expected.task == "files" else "items"]
-        assert outcomes[expected.failure_kind] >= len(told)
+        assert outcomes[expected.failure_kind] >= len(table)
         assert {*FailureKind} & outcomes.keys() == {expected.failure_kind}
 
 
@@ -109,9 +109,9 @@ async def test_a_clock_that_jumps_changes_nothing(tmp_path: Path) -> None:
 
     settings = Settings(items=6, heavy=0, seed=2, faults={"429-date": 0.03, "503": 0.1})
     async with Sandbox(settings) as sandbox:
-        told = config(sandbox, tmp_path)
+        job = config(sandbox, tmp_path)
         for _ in range(2):
-            summary = await harvest(told, hooks=RunHooks(wall_clock=jumping))
+            summary = await harvest(job, hooks=RunHooks(wall_clock=jumping))
             assert summary.exit_status == 0
             assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
         assert "429-date" in {seen.fault for seen in sandbox.requests}
@@ -133,8 +133,8 @@ async def test_occasional_dns_failures_cost_only_time(tmp_path: Path) -> None:
             "services.api": sandbox.api.replace("127.0.0.1", "localhost"),
             "services.stats": sandbox.stats.replace("127.0.0.1", "localhost"),
         }
-        told = config(sandbox, tmp_path, **by_name)
-        summary = await harvest(told, hooks=RunHooks(before_lookup=lookup))
+        job = config(sandbox, tmp_path, **by_name)
+        summary = await harvest(job, hooks=RunHooks(before_lookup=lookup))
         assert summary.exit_status == 0
         assert len(failed) >= 1
         assert set(asked) == {"localhost"}
@@ -145,14 +145,14 @@ async def test_an_outage_of_everything_is_waited_out(tmp_path: Path) -> None:
     settings = Settings(items=16, heavy=0)
     async with Sandbox(settings) as sandbox:
         ports = tuple(int(base.split(":")[2].split("/")[0]) for base in addresses(sandbox))
-        told = config(sandbox, tmp_path, **{"rate.api": 20.0, "rate.stats": 40.0, "rate.files": 80.0})
+        job = config(sandbox, tmp_path, **{"rate.api": 20.0, "rate.stats": 40.0, "rate.files": 80.0})
         asked = sandbox.requests
     assert len(ports) == 4
     settings = dataclasses.replace(settings, ports=ports)
 
     async def serve_with_a_gap() -> None:
         async with Sandbox(settings) as first:
-            begun.set()
+            started.set()
             await until(lambda: len(first.requests_to("api")) > 8)
             asked.extend(first.requests)
         await anyio.sleep(1)  # everybody's attempts are used up long before
@@ -160,11 +160,11 @@ async def test_an_outage_of_everything_is_waited_out(tmp_path: Path) -> None:
             await harvested.wait()
             asked.extend(second.requests)
 
-    begun, harvested = anyio.Event(), anyio.Event()
+    started, harvested = anyio.Event(), anyio.Event()
     async with anyio.create_task_group() as group:
         group.start_soon(serve_with_a_gap)
-        await begun.wait()
-        summary = await harvest(told)
+        await started.wait()
+        summary = await harvest(job)
         harvested.set()
     assert summary.exit_status == 0, rows(tmp_path / "failures.csv")
     assert all(errors <= 16 * 6 + 2 / 0.05 for errors in summary.run["errors"].values()), "one finds out"
@@ -195,7 +195,7 @@ async def test_dead_statistics_do_not_stop_the_rest(tmp_path: Path) -> None:
         assert summary.folder["work"] == {"metadata": {"done": len(ids)}, "stats": {"failed": len(ids)}}
         assert summary.folder["outcomes"]["items"] == {"transient": len(ids)}
         assert "pending" not in summary.folder["files"]
-        assert summary.run["requests"]["stats"] < 2 * 2 * len(ids)  # it rests instead of being asked for each
+        assert summary.run["requests"]["stats"] < 2 * 2 * len(ids)  # paused, not requested for each
         again = await harvest(config(sandbox, tmp_path))
         assert again.exit_status == 0
         assert_complete(tmp_path, sandbox, ids)

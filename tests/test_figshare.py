@@ -238,7 +238,7 @@ async def test_a_cursor_without_effect_is_replaced_by_page_numbers() -> None:
             first = await connected.figshare.page(everything(), None)
             assert first.cursor is not None
             stuck = msgspec.json.decode(first.cursor)
-            stuck["first_id"] = sandbox.world.public_ids[1000]  # as if the page before had begun so too
+            stuck["first_id"] = sandbox.world.public_ids[1000]  # as if the last page had the same first item
             again = await connected.figshare.page(everything(), orjson.dumps(stuck).decode())
             assert again.refs == (), "they were counted with the page before"
             assert again.cursor is not None

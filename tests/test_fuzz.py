@@ -90,9 +90,9 @@ def test_an_impossible_size_is_an_invalid_response(size: int, is_one: bool) -> N
         assert "size" in article.odd_files[0]
 
 
-def as_sent(told: object, spoil: bytes) -> bytes:
+def as_sent(value: object, spoil: bytes) -> bytes:
     """Spell it as a server might, and put some bytes into it that are no UTF-8 where there is a place."""
-    return json.dumps(told).encode().replace(b"mimetype", b"mimetype" + spoil)
+    return json.dumps(value).encode().replace(b"mimetype", b"mimetype" + spoil)
 
 
 @pytest.mark.parametrize("examples", [20, pytest.param(150, marks=pytest.mark.nightly)])
@@ -102,8 +102,8 @@ def test_any_record_is_harvested_or_a_clear_failure(examples: int) -> None:
     settings(max_examples=examples, deadline=None, suppress_health_check=calm)(check)()
 
 
-def assert_harvested_or_failed(told: dict[str, object], spoil: bytes) -> None:
-    raw = as_sent(told, spoil)
+def assert_harvested_or_failed(value: dict[str, object], spoil: bytes) -> None:
+    raw = as_sent(value, spoil)
     try:
         article = read_article(raw)
         must_be_text(raw)
@@ -132,8 +132,8 @@ async def _keep(folder: Path, record: Record) -> None:
     found = TaskResult(record=record, files=files)
     await ledger.save(ItemResult(ItemKey(item_id), {"metadata": WorkState.DONE}, (), (found,)))
     await ledger.flush()
-    owed = await ledger.read(ledger.queue.files, 0, 100)
-    assert {each.path for each in owed} <= set(paths)
+    pending = await ledger.read(ledger.queue.files, 0, 100)
+    assert {each.path for each in pending} <= set(paths)
     await ledger.close("finished")
 
 
@@ -151,16 +151,16 @@ def _assert_outputs_tell_it(folder: Path, raw: bytes) -> None:
 
 @settings(deadline=None)
 @given(st.lists(mostly(st.fixed_dictionaries({"id": mostly(st.integers(1, 9))})), max_size=8) | anything)
-def test_every_entry_of_a_page_is_an_item_or_reported(told: object) -> None:
-    raw = json.dumps(told).encode()
+def test_every_entry_of_a_page_is_an_item_or_reported(value: object) -> None:
+    raw = json.dumps(value).encode()
     try:
         page = decode_entries(raw)
     except (InvalidResponse, ConnectionFailed):
-        assert not isinstance(told, list) or _has_half_characters(raw)
+        assert not isinstance(value, list) or _has_half_characters(raw)
         return
-    assert isinstance(told, list)
-    assert page.size == len(told)
-    assert {assign_paths for assign_paths, _ in page.odd} <= set(range(1, len(told) + 1))
+    assert isinstance(value, list)
+    assert page.size == len(value)
+    assert {assign_paths for assign_paths, _ in page.odd} <= set(range(1, len(value) + 1))
 
 
 def _has_half_characters(raw: bytes) -> bool:

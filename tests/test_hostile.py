@@ -1,4 +1,4 @@
-"""Records, names and listings made to harm: they cost themselves, and nothing and nobody else."""
+"""Records, names and listings made to harm: they fail, and nothing else does."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ async def test_a_bomb_costs_no_more_memory_than_the_limit_of_an_answer(tmp_path:
     async with Sandbox(Settings(items=2, heavy=0, hostile=BOMBS)) as sandbox:
         status, peak = await peak_of("run", "--search", "survey", "-o", tmp_path, *at(sandbox))
         assert status == 1
-        told = [(row["item_id"], row["error"]) for row in rows(tmp_path / "failures.csv")]
-        assert {item_id for item_id, _ in told} == {str(sandbox.world.hostile_items[kind]) for kind in BOMBS}
-        assert all(FAILS["bomb"] in error for _, error in told)
+        table = [(row["item_id"], row["error"]) for row in rows(tmp_path / "failures.csv")]
+        assert {item_id for item_id, _ in table} == {str(sandbox.world.hostile_items[kind]) for kind in BOMBS}
+        assert all(FAILS["bomb"] in error for _, error in table)
         assert_records(tmp_path, sandbox, list(sandbox.world.public_ids[:2]), set())
         assert peak < 200_000_000  # one answer of 64 MiB, and the program itself: they take turns
 
@@ -161,7 +161,7 @@ async def test_a_spreadsheet_runs_no_cell(tmp_path: Path) -> None:
         assert seen >= set("=+-@\n＝")
         paths = {row["path"] for row in rows(tmp_path / "files.csv") if row["status"] == "done"}
         assert paths
-        assert all((tmp_path / path).is_file() for path in paths), "a path is told as it is"
+        assert all((tmp_path / path).is_file() for path in paths), "a path is shown as it is"
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_a_cell_that_a_spreadsheet_would_run_gets_a_leading_apostrophe(text: str
 
 
 def test_a_cell_with_a_semicolon_is_quoted(tmp_path: Path) -> None:
-    told = [("a;b", "a", 'say "a"', None, 5), ("two\nlines", "", "a,b", "\r", -5)]
-    path = write_rows(tmp_path / "t.csv", ("one", "t;wo"), told)
+    found = [("a;b", "a", 'say "a"', None, 5), ("two\nlines", "", "a,b", "\r", -5)]
+    path = write_rows(tmp_path / "t.csv", ("one", "t;wo"), found)
     assert path.read_bytes() == (b'one,"t;wo"\r\n"a;b",a,"say ""a""",,5\r\n"two\nlines",,"a,b","\r",-5\r\n')
 
 
@@ -212,8 +212,8 @@ async def test_a_file_larger_than_the_disk_does_not_stop_the_others(tmp_path: Pa
 async def test_files_next_to_blocked_ones_are_fetched(tmp_path: Path) -> None:
     """A block "sometimes for one item only" must not be taken for a dead service."""
     async with Sandbox(Settings(items=14, heavy=0, blocked_items=5)) as sandbox:
-        told = config(sandbox, tmp_path, **{"retry.attempts": 2, "retry.max_wait": 0.01})
-        summary = await harvest(told)
+        job = config(sandbox, tmp_path, **{"retry.attempts": 2, "retry.max_wait": 0.01})
+        summary = await harvest(job)
         blocked = {
             file["id"]
             for item_id in sandbox.world.public_ids[:5]
@@ -232,7 +232,7 @@ async def test_a_file_with_the_type_of_a_web_page_is_verified_by_its_md5(tmp_pat
         summary = await harvest(config(sandbox, tmp_path))
         statuses = {int(row["file_id"]): row for row in rows(tmp_path / "files.csv")}
         for file_id, row in statuses.items():
-            if row["status"] == "failed":  # only what nobody can prove
+            if row["status"] == "failed":  # only what cannot be proven
                 assert not row["md5"]
             elif row["status"] == "done":
                 assert (tmp_path / row["path"]).read_bytes() == sandbox.world.content(file_id)
@@ -277,8 +277,8 @@ async def test_a_filter_that_figshare_ignores_is_noticed_and_applied_here(
 ) -> None:
     source = {"kind": "search", "query": "survey", name: value}
     async with Sandbox(Settings(items=items, heavy=0, ignores=(name,))) as sandbox:
-        told = config(sandbox, tmp_path, sources=[source], tasks=["metadata"])
-        summary = await harvest(told)
+        job = config(sandbox, tmp_path, sources=[source], tasks=["metadata"])
+        summary = await harvest(job)
         asked_for = 9 if name == "item_type" else value
         async with Sandbox(Settings(items=items, heavy=0)) as honest:
             wanted = honest.world.select({"search_for": "survey", name: asked_for})
@@ -297,7 +297,7 @@ async def test_a_listing_that_ignores_the_group_is_rejected(tmp_path: Path) -> N
         assert summary.exit_status == 1
         (failure,) = rows(tmp_path / "failures.csv")
         assert "figshare ignores the group and would list everything" in failure["error"]
-        assert len(sandbox.requests) == 1, "nobody asked for an item that is not of the group"
+        assert len(sandbox.requests) == 1, "no item outside the group was requested"
 
 
 ENDLESS = {
@@ -360,8 +360,8 @@ async def test_a_group_s_listing_is_compared_with_its_count(tmp_path: Path) -> N
 async def test_a_listing_that_shifts_while_it_is_read_loses_nothing(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=70, heavy=0, page_cap=20, shift_every=1)) as sandbox:
         before = set(sandbox.world.public_ids)
-        told = config(sandbox, tmp_path, tasks=["stats"], sources=[{"kind": "search", "query": "data"}])
-        summary = await harvest(told)
+        job = config(sandbox, tmp_path, tasks=["stats"], sources=[{"kind": "search", "query": "data"}])
+        summary = await harvest(job)
         assert summary.exit_status == 0
         assert set(sandbox.world.public_ids) > before, "the listing has shifted"
         found = {int(row["item_id"]) for row in rows(tmp_path / "stats.csv")}
@@ -372,8 +372,8 @@ async def test_a_listing_that_shifts_while_it_is_read_loses_nothing(tmp_path: Pa
 async def test_a_failed_listing_continues_at_the_failed_page(tmp_path: Path) -> None:
     settings = Settings(items=80, heavy=0, page_cap=20, fail_page=3, fail_page_times=9, cursors=False)
     async with Sandbox(settings) as sandbox:
-        told = config(sandbox, tmp_path, tasks=["stats"], **{"retry.attempts": 3})
-        first = await harvest(told)
+        job = config(sandbox, tmp_path, tasks=["stats"], **{"retry.attempts": 3})
+        first = await harvest(job)
         assert first.exit_status == 1
         (failure,) = rows(tmp_path / "failures.csv")
         assert (failure["task"], failure["attempts"]) == ("listing", "3")
@@ -403,11 +403,11 @@ async def test_an_entry_that_lacks_the_filtered_field_is_kept(tmp_path: Path) ->
 async def test_a_count_that_differs_is_also_reported_by_a_continued_run(tmp_path: Path) -> None:
     source = [{"kind": "group", "id": 11962}]
     async with Sandbox(Settings(items=24, heavy=0, miscount=5)) as sandbox:
-        told = config(sandbox, tmp_path, sources=source, tasks=["metadata"])
-        assert (await harvest(told)).exit_status == 1
+        job = config(sandbox, tmp_path, sources=source, tasks=["metadata"])
+        assert (await harvest(job)).exit_status == 1
         with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
             db.execute("UPDATE runs SET outcome = 'interrupted'")  # as if it had been
-        assert (await harvest(told)).exit_status == 1
+        assert (await harvest(job)).exit_status == 1
 
 
 async def test_statistics_that_are_gone_are_no_withdrawal(tmp_path: Path) -> None:
@@ -423,13 +423,13 @@ async def test_statistics_that_are_gone_are_no_withdrawal(tmp_path: Path) -> Non
 async def test_names_that_could_not_be_resolved_are_retried_at_the_end(tmp_path: Path) -> None:
     source = [{"kind": "items", "ids": ["10.6084/m9.figshare.x1", "4999999"]}]
     async with Sandbox(Settings(items=4, heavy=0)) as sandbox:
-        told = config(sandbox, tmp_path, sources=source, tasks=["metadata"])
-        await harvest(told)
+        job = config(sandbox, tmp_path, sources=source, tasks=["metadata"])
+        await harvest(job)
         with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:  # as if it had been interrupted
             db.execute("UPDATE runs SET outcome = 'interrupted'")
             db.execute("UPDATE listing_failures SET failure_kind = 'transient', error = 'timed out'")
         asked = len(sandbox.requests)
-        await harvest(told)
+        await harvest(job)
         assert [seen.query for seen in sandbox.requests[asked:] if "doi" in seen.query]
         errors = [row["error"] for row in rows(tmp_path / "failures.csv")]
         assert errors[0] == "10.6084/m9.figshare.x1: no public item has this DOI"

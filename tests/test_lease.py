@@ -1,4 +1,4 @@
-"""The lease: of two runs on one folder one is at work, whatever their clocks, names and numbers say."""
+"""The lease: of two runs on one folder one is active, whatever their clocks, names and numbers say."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ async def test_the_folder_of_a_live_run_is_locked_with_any_clock(ahead: float, t
     with pytest.raises(FolderLocked, match=f"process {os.getpid()} on .* is using this folder"):
         Ledger(tmp_path, timing=QUICK).open()
     with Reader(tmp_path) as reader:
-        assert (told := reader.last_run()) is not None
-        assert told["state"] == "running"
+        assert (found := reader.last_run()) is not None
+        assert found["state"] == "running"
     await first.close("finished")
 
 
@@ -106,9 +106,9 @@ async def test_the_lease_of_a_silent_run_on_another_machine_is_taken_over_with_a
     first.open()
     forget_identity(tmp_path)
     second = Ledger(tmp_path, timing=Timing(watch_seconds=0.4))
-    begun = time.monotonic()
+    began = time.monotonic()
     second.open()
-    assert time.monotonic() - begun >= 0.4
+    assert time.monotonic() - began >= 0.4
     await second.close("finished")
     with pytest.raises(FolderLocked, match="took this folder over"):
         await first.close("finished")
@@ -117,16 +117,16 @@ async def test_the_lease_of_a_silent_run_on_another_machine_is_taken_over_with_a
 async def test_a_long_transaction_does_not_lose_the_lease(tmp_path: Path) -> None:
     first = Ledger(tmp_path, timing=QUICK)
     first.open()
-    begun = threading.Event()
+    began = threading.Event()
 
     def work_long() -> None:
         with first._lease.transaction():
-            begun.set()
+            began.set()
             time.sleep(1)
 
     thread = threading.Thread(target=work_long)
     thread.start()
-    begun.wait()
+    began.wait()
     with pytest.raises(FolderLocked, match="is using this folder"):
         Ledger(tmp_path, timing=Timing(watch_seconds=0.5)).open()
     thread.join()
@@ -168,10 +168,10 @@ async def test_a_killed_run_is_taken_over_at_once(tmp_path: Path) -> None:
         assert said(killed)[0] == "held"
         killed.kill()
         killed.wait()
-        begun = time.monotonic()
+        began = time.monotonic()
         ledger = Ledger(tmp_path)
         ledger.open()
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - began < 5
         await ledger.close("finished")
 
 
@@ -228,9 +228,9 @@ async def test_two_containers_of_one_name_are_kept_apart(
         first.kill()  # and what it runs with it
         first.wait()
     with python(code, *container) as third:
-        begun = time.monotonic()
+        began = time.monotonic()
         assert said(third) == ["held", "1"]
-        assert time.monotonic() - begun > 1.5, "nothing was proven, so its heartbeat was watched"
+        assert time.monotonic() - began > 1.5, "nothing was proven, so its heartbeat was watched"
 
 
 async def test_watching_can_be_interrupted(tmp_path: Path) -> None:
@@ -240,9 +240,9 @@ async def test_watching_can_be_interrupted(tmp_path: Path) -> None:
     printed = tmp_path.parent / f"{tmp_path.name}.err"
     async with forked(("run", "--item", "1", "-o", tmp_path), printed) as running:
         await until(lambda: "watching its heartbeat for 30 s" in printed.read_text())
-        begun = anyio.current_time()
+        began = anyio.current_time()
         running.process.send_signal(signal.SIGINT)
         assert await running.wait() == 130
-        assert anyio.current_time() - begun < 5
+        assert anyio.current_time() - began < 5
     assert f"process {os.getpid()} on " in printed.read_text()
-    await ledger.close("finished")  # nobody has taken it over
+    await ledger.close("finished")  # no other run has taken it over

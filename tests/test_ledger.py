@@ -279,7 +279,7 @@ async def test_an_interrupted_run_keeps_the_unresolved_names(tmp_path: Path) -> 
     nowhere = Page((), None, (Unresolved("10.1/x", "no such DOI", FailureKind.NOT_FOUND),))
     async with run(tmp_path, outcome="interrupted") as ledger:
         await ledger.change(ledger.listings.add_page, "a", nowhere, TASKS)
-    for outcome, failures in (("finished", 1), ("finished", 0)):  # then all names are asked for again
+    for outcome, failures in (("finished", 1), ("finished", 0)):  # then all names are requested again
         async with run(tmp_path, outcome=outcome):
             pass
         with Reader(tmp_path) as reader:
@@ -499,7 +499,7 @@ async def test_an_item_edited_while_its_record_is_in_flight_is_requested_again(
         (in_hand,) = await ledger.pending_items(0, 9)
         assert (
             await ledger.change(ledger.listings.add_page, "a", page(1, modified=LATER), TASKS)
-        ).pending == 0, "it is owed already"
+        ).pending == 0, "it is pending already"
         await ledger.save(visit(in_hand, EARLIER))
         await ledger.flush()
         (again,) = await ledger.pending_items(in_hand.seq, 9)  # as a feed asks that has handed out the first
@@ -542,7 +542,7 @@ async def test_a_slow_result_does_not_restore_an_old_record(tmp_path: Path) -> N
 async def test_an_edit_is_noticed_by_the_next_run_if_no_date_was_known(
     age_days: int, again: int, tmp_path: Path
 ) -> None:
-    """Unless the record was asked for long after it: then it lags behind its listing for good."""
+    """Unless the record was requested long after it: then it lags behind its listing for good."""
     listed = iso(time.time() - 86400 * age_days)
     async with run(tmp_path) as ledger:
         await ledger.change(ledger.listings.add_page, "ids", page(1), TASKS)
@@ -595,7 +595,7 @@ async def test_a_file_in_flight_while_its_item_is_processed_is_done_when_fetched
         (in_hand,) = await ledger.read(ledger.queue.files, 0, 9)
         await ledger.save(result(1, placed(7)))
         await ledger.flush()
-        assert await ledger.read(ledger.queue.files, in_hand.seq, 9) == [], "nobody else is to fetch it"
+        assert await ledger.read(ledger.queue.files, in_hand.seq, 9) == [], "no other worker may fetch it"
         await ledger.save(FileResult(ItemKey(1), 7, FileStatus.DONE, seq=in_hand.seq))
         await ledger.flush()
         assert await files_here(ledger, 1) == {7: (placed(7).file, "files/1/x")}
@@ -666,7 +666,7 @@ async def test_a_failure_of_a_listing_is_reported_as_long_as_the_listing_exists(
     with Reader(tmp_path) as reader:
         assert [failure.subject for failure in reader.failures()] == ["page 1, entry 3"]
         assert reader.counts()["listings"]["entries"] == 3
-    async with run(tmp_path) as ledger:  # which is listed anew
+    async with run(tmp_path) as ledger:  # which is listed again
         await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
     with Reader(tmp_path) as reader:
         assert list(reader.failures()) == []
@@ -801,12 +801,12 @@ async def test_a_ledger_of_the_first_version_is_brought_up_to_date(reads_first: 
         with Reader(tmp_path) as reader:
             counts = reader.counts()
             assert counts["outcomes"]["items"] == {"done": 1, "transient": 1}
-            assert set(counts["listings"].values()) == {0}, "what they had told went with them"
+            assert set(counts["listings"].values()) == {0}, "their counts went with them"
             assert [failure.subject for failure in reader.failures()] == ["a", ""]
     async with run(tmp_path, RunSpec(frozenset({"metadata"}), with_files=False)) as ledger:
         assert (
             await ledger.read(ledger.listings.progress, "a") == ListingProgress()
-        )  # read anew: it costs a request for a thousand items
+        )  # read again: it costs a request for a thousand items
         assert await ids(ledger) == [2]
     with Reader(tmp_path) as reader:
         assert reader.counts()["outcomes"]["items"] == {"done": 1, "pending": 1}
@@ -884,7 +884,7 @@ def test_a_step_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 
 def records_by_hand(folder: Path, number: int, size: int) -> None:
-    """Make a harvest of so many records of `size` bytes."""
+    """Make a harvest of this number of records of `size` bytes."""
     ledger = Ledger(folder)
     ledger.open()
     ledger._lease.release()
@@ -1272,13 +1272,13 @@ async def test_a_listing_that_failed_on_its_first_page_stays_a_failure(tmp_path:
             ListingFailure(Failure("listing", "gone", FailureKind.NOT_FOUND, subject="a"), True)
         )
         await ledger.change(ledger.listings.add_page, "b", page(3), TASKS)
-        assert await ledger.change(ledger.listings.requeue_vanished) == 0, "a could not be read: nobody knows"
+        assert await ledger.change(ledger.listings.requeue_vanished) == 0, "a could not be read"
     with Reader(tmp_path) as reader:
         assert [failure.subject for failure in reader.failures()] == ["a"]
 
 
 async def test_a_listing_that_an_earlier_harvest_left_incomplete_restarts(tmp_path: Path) -> None:
-    """The last one's goes on; one from before was left for a run that asked for something else."""
+    """The last one's goes on; one from before was left for a run of other sources."""
     async with run(tmp_path, outcome="finished") as ledger:
         await ledger.change(ledger.listings.add_page, "a", page(1, cursor="2"), TASKS)
     async with run(tmp_path, outcome="finished") as ledger:
@@ -1366,7 +1366,7 @@ async def test_distributing_the_quota_takes_constant_time_a_file(tmp_path: Path)
 
 
 async def steps_to_share(folder: Path, number: int) -> int:
-    """Return how many hundreds of steps SQLite takes to share the room among so many files."""
+    """Return how many hundreds of steps SQLite takes to share the room among this number of files."""
     limited = RunSpec(TASKS, with_files=True, max_total=100)
     folder.mkdir()
     async with run(folder, limited) as ledger:

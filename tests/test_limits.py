@@ -1,4 +1,4 @@
-"""The limiter, under a clock that only moves when somebody sleeps."""
+"""The limiter, under a clock that only moves when a task sleeps."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ async def test_a_request_for_two_services_counts_for_both_at_once() -> None:
 
 @pytest.mark.parametrize("paused", [True, False])
 async def test_a_request_for_two_services_delays_neither_while_it_waits(paused: bool) -> None:
-    """A download asked of the api waits for the downloads' rate; what the api alone is asked for does not."""
+    """A download from the api waits for the downloads' rate; another request to the api does not."""
     api, files = Limiter("api", 100), Limiter("files", 2)
     first = await files.acquire(also=api)
     if paused:
@@ -246,7 +246,7 @@ async def test_a_cancelled_wait_leaves_the_line_in_order() -> None:
 
 
 class Hourly:
-    """A rate limiter as another program might bring it: so many starts, and it remembers the outcomes."""
+    """Another program's rate limiter: a fixed number of starts, and it remembers the outcomes."""
 
     def __init__(self, starts: int) -> None:
         self.left = starts

@@ -240,7 +240,7 @@ def test_other_answers_are_read_as_loosely() -> None:
         (decode_counts, b'{"7": null}'),
         (decode_versions, b'[{"version": "x"}]'),  # one less would be taken for all
         (decode_versions, b"{}"),
-        (decode_groups, b'[{"id": 1, "parent_id": "x"}]'),  # its items would be left out in silence
+        (decode_groups, b'[{"id": 1, "parent_id": "x"}]'),  # its items would be excluded silently
         (decode_account, b'{"id": "me"}'),
         (decode_timeline, b'{"timeline": {"2024-01-01": "x"}}'),
         (decode_breakdown, b'{"breakdown": {"2024": {"Germany": {"Berlin": 1.5}}}}'),
@@ -506,7 +506,7 @@ async def test_a_refused_file_list_does_not_lose_the_record(status: int, tmp_pat
         assert summary.exit_status == 1
         (ten,) = world.with_trait("ten files")
         warned = [text for text in summary.run["warnings"] if f"item {ten}:" in text]
-        assert len(warned) == 1, "it lists all that it promises; nobody knows whether there is more"
+        assert len(warned) == 1, "it lists all that it promises; whether there is more is unknown"
         assert not [text for text in summary.run["warnings"] if any(each in text for each in short)]
 
 
@@ -523,7 +523,7 @@ async def test_a_refused_file_list_is_retried_in_the_same_run_if_files_are_missi
         assert failure["item_id"] == str(many)
         assert "(404)" in failure["error"]
         asked = [seen.path.removeprefix("/v2") for seen in sandbox.requests_to("api")]
-        assert asked.count(f"/articles/{many}/files") == 2, "once more at the end of the run"
+        assert asked.count(f"/articles/{many}/files") == 2, "again at the end of the run"
         assert asked.count(f"/articles/{ten}/files") == 1, "nothing is missing of it"
 
 
@@ -535,7 +535,7 @@ async def test_a_temporary_file_list_failure_loses_no_record_and_is_retried(tmp_
         asked = [seen.path for seen in sandbox.requests_to("api") if seen.path.endswith("/files")]
         lacking = {path.split("/")[-2] for path in asked}
         assert {str(each) for each in world.with_trait("ten files")} <= lacking, "whatever sizes say"
-        assert all(asked.count(path) == 2 * 2 for path in asked), "once more at the end of the run"
+        assert all(asked.count(path) == 2 * 2 for path in asked), "again at the end of the run"
         failures = rows(tmp_path / "failures.csv")
         assert [(row["item_id"], row["file_id"], row["task"]) for row in failures] == [
             (each, "", "files") for each in sorted(lacking)

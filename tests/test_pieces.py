@@ -41,7 +41,7 @@ def piece_of(folder: Path, begin: int) -> Path:
 
 
 def held_piece_of(folder: Path, begin: int) -> Path:
-    """The same while somebody fills it."""
+    """The same while it is being filled."""
     main = held_partial_of(folder, FILE)
     return main.with_name(f"{main.stem}@{begin}.part")
 
@@ -100,7 +100,7 @@ async def test_received_ranges_and_ranges_of_other_connections_are_not_divided(t
     for place in (0, 9_999, 10_000, 50_000, 55_000, 60_000, 100_000):
         assert partial.segments().divide(place) is None, place
     await piece.release()
-    assert partial.segments().divide(60_000) is piece, "whoever brought it has left: another goes on"
+    assert partial.segments().divide(60_000) is piece, "its connection has ended: another goes on"
     await piece.release()
     await partial.abort()
 
@@ -236,7 +236,7 @@ async def test_without_an_md5_segments_of_an_earlier_run_are_not_used(tmp_path: 
 async def test_orphaned_segments_are_removed_and_pending_ones_kept(tmp_path: Path) -> None:
     left(tmp_path, 50_000, (60_000, 70_000))
     (tmp_path / ".partial" / f"2-6-{'0' * 32}@5.part").write_bytes(b"x")
-    (tmp_path / ".partial" / "somebody's own").touch()
+    (tmp_path / ".partial" / "a file of the user").touch()
     asked = set()
 
     async def is_of_use(item_id: int, file_id: int, md5: str | None) -> bool:
@@ -246,7 +246,7 @@ async def test_orphaned_segments_are_removed_and_pending_ones_kept(tmp_path: Pat
     await delete_orphans(Store(tmp_path), is_of_use)
     assert asked == {(1, 5, FILE.md5), (2, 6, "0" * 32)}
     names = {path.name for path in (tmp_path / ".partial").iterdir()}
-    assert names == {partial_of(tmp_path, FILE).name, piece_of(tmp_path, 60_000).name, "somebody's own"}
+    assert names == {partial_of(tmp_path, FILE).name, piece_of(tmp_path, 60_000).name, "a file of the user"}
 
 
 async def test_without_space_to_append_segments_they_are_dropped_and_the_file_is_kept(tmp_path: Path) -> None:

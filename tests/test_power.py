@@ -25,5 +25,5 @@ async def test_a_power_cut_loses_nothing_that_was_recorded(
 ) -> None:
     if reason := hindrance(tmp_path):
         pytest.skip(reason)
-    told = await cut_power(1, tmp_path, seed, world)
-    assert told.startswith("power cut × 1: ")
+    found = await cut_power(1, tmp_path, seed, world)
+    assert found.startswith("power cut × 1: ")

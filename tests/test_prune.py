@@ -56,8 +56,8 @@ async def test_nothing_is_removed_without_a_yes(sandbox: Sandbox, tmp_path: Path
         assert f"  {path}  ({why})\n" in ended.out
     last = f"{len(old)} files, {size / 1000:.1f} kB, no longer belong to the harvest: to be moved to .trash/"
     last += " for 30 days"
-    nobody = "nothing is removed: there is no terminal to ask on; --yes answers beforehand"
-    assert ended.out.endswith(f"{last}\n{nobody}\n")
+    refusal = "nothing is removed: there is no terminal to ask on; --yes answers beforehand"
+    assert ended.out.endswith(f"{last}\n{refusal}\n")
     assert here(tmp_path) == belongs | old
 
 

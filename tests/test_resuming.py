@@ -34,8 +34,8 @@ class Storage:
     """
     Gives one file, and obeys Range whatever If-Range says.
 
-    ``most``: bytes of a part at most. ``cut_after``: so many bytes, then the connection is gone. ``shift``:
-    parts begin so many bytes later. ``asked``: the Range headers that came, "" for none.
+    ``most``: bytes of a part at most. ``cut_after``: bytes until the connection is cut. ``shift``:
+    bytes by which parts begin later. ``asked``: the Range headers that came, "" for none.
     """
 
     content: bytes = OLD
@@ -176,7 +176,7 @@ async def test_another_range_than_requested_is_rejected_and_received_bytes_are_k
     storage.on_answer = lambda: setattr(storage, "cut_after", 1 << 40)
     async with downloading(storage, tmp_path, attempts=5) as download:
         await download(OLD)
-    assert storage.asked[0] == storage.asked[-1] == "", "what cannot be gone on with is begun anew"
+    assert storage.asked[0] == storage.asked[-1] == "", "what cannot be resumed starts again"
 
 
 # -- wrong bytes -----------------------------------------------------------------------------------------

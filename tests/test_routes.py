@@ -176,7 +176,7 @@ async def test_a_file_that_keeps_failing_is_requested_from_every_route(tmp_path:
 
 MD5 = hashlib.md5(CONTENT).hexdigest()
 NOWHERE = [f"https://{'a' * 64}.figshare.com/1", "https://.figshare.com/1", "https://a..figshare.com/1"]
-"""Addresses whose host nobody can look up."""
+"""Addresses whose host has no DNS entry."""
 
 
 @asynccontextmanager
@@ -205,7 +205,7 @@ async def one_route(
 
 
 def part(request: web.Request, content_type: str, content: bytes = CONTENT) -> web.Response:
-    """The bytes that were asked for."""
+    """The bytes that were requested."""
     asked = request.http_range
     if asked.start is None and asked.stop is None:
         return web.Response(body=content, content_type=content_type)

@@ -294,7 +294,7 @@ def address(sandbox: Sandbox, service: str) -> str:
 
 
 async def is_refused(url: str) -> bool:
-    """Tell whether nobody listens there."""
+    """Return whether no server listens there."""
     try:
         _, writer = await asyncio.open_connection(URL(url).host, URL(url).port)
     except ConnectionRefusedError:

@@ -1,4 +1,4 @@
-"""The sandbox's doubts: whole answers that are wrong, so many to each address, of one item or of all."""
+"""The sandbox's doubts: whole answers that are wrong, some for each address, of one item or of all."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ async def assert_lists_all_matching_items(source: str, filters: str, sandbox: Sa
     make, truth = SOURCES_HERE[source]
     fields, matches = FILTERS[filters]
     is_left_to_records = filters == "licence" and source in TAKES_NO_LICENCE
-    if is_left_to_records:  # nobody can tell before the records are here
+    if is_left_to_records:  # unknown before the records are here
         matches = FILTERS["all"][1]
     listing = await only(make(**fields))
     found = await read(sandbox, listing)
@@ -169,7 +169,7 @@ async def test_licences_are_recognised_in_any_case_and_sent_in_figshares_spellin
     assert {licensed(sandbox, item_id) for item_id in found.ids} == {"CC BY 4.0"}
     asked, *pages = sandbox.requests_to("api")
     assert asked.path == "/v2/licenses"
-    assert {page.path for page in pages} == {"/v2/articles/search"}, "asked for once"
+    assert {page.path for page in pages} == {"/v2/articles/search"}, "requested once"
     assert {page.fields["search_for"] for page in pages} == {'(survey OR seas) AND :licence: "CC BY 4.0"'}
 
 

@@ -61,7 +61,7 @@ def test_a_new_connection_takes_the_largest_possible_range() -> None:
     ]
     assert next_range(gaps) == ByteRange(70, 90, is_filling=False)
     gaps.append(ByteRange(200, 225, is_filling=False))
-    assert next_range(gaps) == gaps[-1], "what nobody brings, though it is not the widest"
+    assert next_range(gaps) == gaps[-1], "the gap without a connection, though it is not the widest"
 
 
 DEFAULT_POLICY = SegmentPolicy()
@@ -71,7 +71,7 @@ LONG = 100 * EACH
 
 
 class TunedFile:
-    """The tuner of a file under a clock of its own: one connection is at work when it begins."""
+    """The tuner of a file under a clock of its own: one connection is active when it begins."""
 
     def __init__(self, policy: SegmentPolicy = DEFAULT_POLICY, most: int = 4) -> None:
         self.tuner = SegmentTuner(policy, most)
@@ -86,7 +86,7 @@ class TunedFile:
         return self.tuner.advise(self.now, self.come, self.connections, part)
 
     def after(self, seconds: float, come: float, part: int = LONG) -> Advice:
-        """Let so many bytes come in so many seconds, and look."""
+        """Receive this number of bytes in this number of seconds, and look."""
         self.now += seconds
         self.come += round(come)
         return self.look(part)
@@ -98,7 +98,7 @@ class TunedFile:
         return self
 
     def grown(self, connections: int) -> TunedFile:
-        """Open so many, each of which has been worth it; nothing has been measured since the last one was."""
+        """Open this number of connections, each worth it; nothing was measured after the last."""
         self.measured()
         while self.connections < connections:
             self.changes(+1)
@@ -147,7 +147,7 @@ def test_connections_are_added_while_each_pays_up_to_the_limit() -> None:
 def test_a_connection_that_does_not_pay_is_closed(gained: float, advice: Advice) -> None:
     file = TunedFile().measured()
     file.changes(+1)
-    assert file.after(0.9, 9 * MB) is Advice.STAY, "it has only begun"
+    assert file.after(0.9, 9 * MB) is Advice.STAY, "it has only started"
     assert file.after(0.1, 1 * MB) is Advice.STAY, "its first second is not held against it"
     assert file.after(1, gained * EACH) is advice
     assert file.tuner.most == (1 if advice is Advice.FEWER else 4)
@@ -315,7 +315,7 @@ async def test_no_more_files_are_fetched_at_once_than_connections() -> None:
 
 @dataclass
 class Reply:
-    """What is answered; ``cut_after``: so many bytes, then the connection is gone."""
+    """What is answered; ``cut_after``: bytes until the connection is cut."""
 
     begin: int
     end: int
@@ -328,7 +328,7 @@ class Reply:
 @dataclass
 class Storage:
     """
-    One file, given out at so many bytes a second for each connection, and for all of them together.
+    One file, sent at a number of bytes a second for each connection, and for all of them together.
 
     ``first_rate``: of the first connection instead. ``twist``: what becomes of the answers to further
     connections. ``asked``: the Range headers that came, "" for none. ``sent``: the bytes that went out.
@@ -760,7 +760,7 @@ async def test_the_bytes_of_an_interrupted_download_are_not_requested_again(tmp_
         for begin, end in spans(storage.asked):
             for at, size in here:
                 assert not at <= begin < at + size, "it is here"
-                assert not begin < at < (end or 7 * MB), "somebody else has that"
+                assert not begin < at < (end or 7 * MB), "another connection has that"
 
 
 async def test_a_queued_file_has_priority_over_an_additional_connection(tmp_path: Path) -> None:

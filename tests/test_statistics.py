@@ -1,7 +1,7 @@
 """
 Statistics in full: every counter, period and country, for any span of days.
 
-And the tables beside them: of what has changed, and of versions.
+And the other tables: of what has changed, and of versions.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def test_each_day_is_requested_exactly_once(granularity: str, since: date, days:
     for one, other in pairwise(found):
         assert other.first - one.last == timedelta(days=1)
         begins = {"month": (other.first.day,), "year": (other.first.month, other.first.day)}
-        assert set(begins.get(granularity, ())) <= {1}, "a period is told whole"
+        assert set(begins.get(granularity, ())) <= {1}, "a period is given whole"
     for first, last in found:
         assert 1 <= (last - first).days + 1 <= LONGEST[granularity]
         years = {"day": 1, "month": 2, "year": 5, "total": 1}[granularity]
@@ -660,7 +660,7 @@ def test_malformed_credentials_are_reported_without_showing_them(text: str) -> N
     with pytest.raises(UsageError, match="environment: FIGSHARE_STATS: expected name:password") as caught:
         load(INSTITUTION, {"FIGSHARE_STATS": text}).check_for("harvest")
     assert "secretly" not in str(caught.value)
-    load({}, {"FIGSHARE_STATS": text})  # nobody asks for them
+    load({}, {"FIGSHARE_STATS": text})  # no task needs them
 
 
 def test_credentials_in_the_place_of_their_variable_s_name_are_not_shown() -> None:
@@ -733,7 +733,7 @@ async def test_changes_and_versions_have_tables_of_their_own(tmp_path: Path) -> 
 
 
 async def test_other_counters_are_requested_and_no_number_is_lost(tmp_path: Path) -> None:
-    """What a task is asked for is part of what is owed; a counter that is not asked for keeps its number."""
+    """A task's counters are part of what is pending; one that is not requested keeps its number."""
     async with Sandbox(Settings(items=60, heavy=0)) as sandbox:
         ids = a_few(sandbox)
         job = config(sandbox, tmp_path, ids, {"tasks": ["stats"]})

@@ -209,7 +209,7 @@ def as_apfs_compares(path: str) -> str:
 
 
 def as_zfs_compares(path: str) -> str:
-    """With the strongest of the forms that it can be told to use."""
+    """With the strongest of the forms that it may use."""
     return unicodedata.normalize("NFKD", path)
 
 
@@ -731,7 +731,7 @@ async def test_a_folder_that_a_killed_run_made_is_not_taken_for_synced(tmp_path:
     store = Store(tmp_path, sync=syncs)
     await fill(store, remote(5, "x", content=b"abc"), b"abc", "files/1/x")
     assert [name for name, _ in syncs.take()[1:]] == [".", "files", "files/1"]
-    shutil.rmtree(tmp_path / "files/1")  # one that somebody removed is made anew, and synced anew
+    shutil.rmtree(tmp_path / "files/1")  # one that was removed is made again, and synced again
     await fill(store, remote(5, "x", content=b"abc"), b"abc", "files/1/x")
     assert [name for name, _ in syncs.take()[1:]] == ["files", "files/1"]
 
@@ -826,7 +826,7 @@ def failing_for_files(descriptor: int) -> None:
 
 @pytest.mark.parametrize("others", [0, 2])
 async def test_a_file_that_could_not_be_synced_is_restarted(others: int, tmp_path: Path) -> None:
-    """What was written may be in memory only, and look whole to whoever goes on with it."""
+    """What was written may be in memory only, and look whole to the run that resumes it."""
     file = remote(5, "x", content=b"abc")
     refused = 0
 
@@ -1090,7 +1090,7 @@ async def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path, held: bool) 
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Take the right to write there; root would have it all the same, and becomes nobody for the while."""
+    """Take the right to write there; root would keep it, so it becomes the user nobody meanwhile."""
     is_root = os.geteuid() == 0
     folder.chmod(0o555)
     if is_root:
@@ -1105,7 +1105,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 async def test_a_folder_that_may_not_be_written_to_is_named() -> None:
     message = "Permission denied; give this user the right to read and write there and run again"
-    with TemporaryDirectory() as name:  # nobody does not get to where pytest's lie
+    with TemporaryDirectory() as name:  # the user nobody cannot enter pytest's folders
         folder, file = Path(name), remote(5, "x", content=b"abc")
         store = Store(folder)
         assert not await store.is_intact("x", 1, None)  # all is imported and started while there are rights
@@ -1119,7 +1119,7 @@ async def test_a_folder_that_may_not_be_written_to_is_named() -> None:
 
 
 async def test_an_unreadable_file_is_an_error_and_not_missing() -> None:
-    with TemporaryDirectory() as name:  # nobody does not get to where pytest's lie
+    with TemporaryDirectory() as name:  # the user nobody cannot enter pytest's folders
         folder = Path(name)
         folder.chmod(0o755)
         (folder / "locked").mkdir()
@@ -1173,7 +1173,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_on_a_full_disk_written_bytes_are_kept_and_resumed(small_disk: Path) -> None:
     content = os.urandom(1_500_000)
     file = remote(5, "x", content=content)
-    # The disk has room when the file is begun, and others fill it.
+    # The disk has room when the file is started, and others fill it.
     store, before = Store(small_disk, free_bytes=lambda _: len(content)), open_files()
     partial = await opened(store, 1, file)
     with anyio.fail_after(20):

@@ -79,10 +79,10 @@ async def test_pruned_files_are_in_the_trash_of_the_day_and_reported(
     assert f"\n{len(old)} files removed, {size / 1000:.1f} kB, now in .trash/{today()}/\n" in ended.out
     expected = {"files": len(old), "bytes": size}
     assert orjson.loads((tmp_path / "summary.json").read_bytes())["folder"]["trash"] == expected
-    told = await harvester("status", "-o", tmp_path, "--json")
-    assert orjson.loads(told.out)["trash"] == expected
-    told = await harvester("status", "-o", tmp_path)
-    assert f"\ntrash     {len(old)} files, {size / 1000:.1f} kB, in .trash/\n" in told.out
+    done = await harvester("status", "-o", tmp_path, "--json")
+    assert orjson.loads(done.out)["trash"] == expected
+    done = await harvester("status", "-o", tmp_path)
+    assert f"\ntrash     {len(old)} files, {size / 1000:.1f} kB, in .trash/\n" in done.out
     assert {row["path"] for row in rows(tmp_path / "files.csv") if row["status"] == "done"} == belongs
     assert (await verify(config_of(sandbox, tmp_path))).damaged == ()
     ended = await harvester(*run_words(sandbox, tmp_path))
@@ -140,8 +140,8 @@ async def test_permanent_deletions_are_shown_and_confirmed(sandbox: Sandbox, tmp
     ended = await harvester(*words, "--yes")
     assert ended.out.endswith(": to be deleted for good\n1 files, 3 bytes, deleted for good\n")
     assert not kept.parent.parent.parent.exists()
-    told = orjson.loads((tmp_path / "summary.json").read_bytes())
-    assert told["folder"]["trash"] == {"files": 0, "bytes": 0}
+    document = orjson.loads((tmp_path / "summary.json").read_bytes())
+    assert document["folder"]["trash"] == {"files": 0, "bytes": 0}
 
 
 async def test_nothing_in_the_trash_is_overwritten(leftovers: Leftovers, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ async def test_a_prune_killed_before_it_recorded_its_moves_is_completed_by_the_n
     some = sorted(path for path in old if str(WITHDRAWN) in path)
     assert Pruner(tmp_path, DAY).prune(some, set(some)).removed == tuple(some)
     sandbox.world.restore(WITHDRAWN)
-    quick = RunHooks(timing=Timing(watch_seconds=0.3))  # nothing tells who is at work: it is watched
+    quick = RunHooks(timing=Timing(watch_seconds=0.3))  # nothing says which run is active: it is watched
     assert (await harvest(config, hooks=quick)).exit_status == 0
     assert here(tmp_path) == belongs | old, "what the ledger thought to be here has come again"
     assert in_trash(tmp_path).keys() == set(some)
@@ -243,14 +243,14 @@ async def test_a_folder_with_only_a_trash_is_accepted(sandbox: Sandbox, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (("--trash-days", "3"), "--trash-days requires --prune"),
         (("--prune", "--trash-days", "-1"), "'-1': a whole number is expected, 0 or more"),
         (("--prune", "--trash-days", "soon"), "'soon': a whole number is expected, 0 or more"),
     ],
 )
-async def test_impossible_days_are_wrong_usage(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
+async def test_impossible_days_are_wrong_usage(words: tuple[str, ...], expected: str, tmp_path: Path) -> None:
     ended = await harvester("run", "--item", "1", "-o", tmp_path / "out", *words)
     assert ended.status == 2
-    assert told in ended.err
+    assert expected in ended.err

@@ -1,4 +1,4 @@
-"""A listing, a file list or a list of versions is whole, or it is told that it may not be."""
+"""A listing, a file list or a list of versions is whole, or a message says that it may not be."""
 
 from __future__ import annotations
 

@@ -87,8 +87,8 @@ async def test_an_answer_with_too_many_values_fails_only_that_request(
 ) -> None:
     """As many items as there must be for one with many files, or with versions, to be among them."""
     async with Sandbox(Settings(items=items, heavy=0, bloated=(where,))) as sandbox:
-        told = config(sandbox, tmp_path, tasks=["metadata"], versions="all")
-        summary = await harvest(told)
+        job = config(sandbox, tmp_path, tasks=["metadata"], versions="all")
+        summary = await harvest(job)
         errors = [row["error"] for row in rows(tmp_path / "failures.csv")]
         assert errors
         assert all("too many values or too much text" in error for error in errors), errors
@@ -186,10 +186,10 @@ def test_a_number_of_too_many_digits_in_a_text_excludes_nothing() -> None:
 
 
 async def test_a_permit_is_kept_to_the_end_of_the_outermost_block() -> None:
-    gate, seen, begun = MemoryGate(), list[str](), anyio.Event()
+    gate, seen, started = MemoryGate(), list[str](), anyio.Event()
 
     async def other() -> None:
-        await begun.wait()
+        await started.wait()
         async with gate.hold() as permit:
             await permit.acquire()
             seen.append("other")
@@ -200,18 +200,18 @@ async def test_a_permit_is_kept_to_the_end_of_the_outermost_block() -> None:
             async with gate.hold() as inner:
                 await inner.acquire()
                 await inner.acquire()
-            begun.set()
+            started.set()
             await anyio.wait_all_tasks_blocked()
             seen.append("first")
     assert seen == ["first", "other"]
 
 
 async def test_an_answer_that_takes_long_may_not_keep_others_waiting() -> None:
-    now, begun = [0.0], anyio.Event()
+    now, started = [0.0], anyio.Event()
     gate = MemoryGate(lambda: now[0])
 
     async def other() -> None:
-        await begun.wait()
+        await started.wait()
         async with gate.hold() as permit:
             await permit.acquire()
 
@@ -221,7 +221,7 @@ async def test_an_answer_that_takes_long_may_not_keep_others_waiting() -> None:
             await permit.acquire()
             now[0] += LONGEST_SECONDS + 1
             permit.must_not_last()
-            begun.set()
+            started.set()
             await anyio.wait_all_tasks_blocked()
             with pytest.raises(ConnectionFailed, match="while others waited"):
                 permit.must_not_last()

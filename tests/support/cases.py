@@ -1,7 +1,7 @@
 """
 `make cases`: scripts that reproduce faults, each run against the program with its result in one line.
 
-They stand in a folder beside the repository (``CASES=…``) with three kinds of them: ``field`` and ``attack``
+They stand in a folder outside the repository (``CASES=…``) with three kinds of them: ``field`` and ``attack``
 are programs with a server of their own, ``records`` are answers that a small server gives to a harvest. What
 each needs of the machine is looked for first. Ends with status 1 when one of them is wrong.
 """

@@ -56,7 +56,7 @@ _STREAMS = ("stdin", "stdout", "stderr")
 
 
 class Process(Protocol):
-    """The program at work, in a process that was forked or a new one."""
+    """The running program, in a process that was forked or a new one."""
 
     @property
     def pid(self) -> int: ...
@@ -266,7 +266,7 @@ def _become(order: _Order, streams: list[int]) -> None:
 
 
 def _change_user(user: int) -> None:
-    """Go on as a user without a group, who could not write what coverage measures: that is left out."""
+    """Go on as a user without a group, who could not write what coverage measures: that is skipped."""
     atexit._clear()
     os.setgroups([])
     os.setresuid(user, user, user)

@@ -14,7 +14,7 @@ from tests.support.program import Ended, environment
 
 @dataclass(frozen=True)
 class Forked:
-    """The program at work; ``output``: the file that it prints to."""
+    """The running program; ``output``: the file that it prints to."""
 
     process: ForkedProcess
     output: Path

@@ -65,7 +65,7 @@ class Leftovers:
 
 
 def make_leftovers(folder: Path) -> Leftovers:
-    """Make a folder with leftovers, for tests that ask no service for anything."""
+    """Make a folder with leftovers, for tests without requests."""
 
     async def make() -> Leftovers:
         async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
