@@ -590,7 +590,7 @@ def test_an_absurd_value_is_one_fault_that_names_its_key(key: str, value: object
 @pytest.mark.parametrize("kind", [*SOURCES_WITH_AN_ID, "items"])
 def test_an_invalid_id_is_one_fault_of_its_source(kind: str, number: object) -> None:
     if kind == "items" and number in ("x", "\0"):
-        return  # a name that leads nowhere is a failure of that name
+        return  # a name without an item fails alone
     source = {"kind": kind, **({"ids": [number]} if kind == "items" else {"id": number})}
     with pytest.raises(UsageError) as caught:
         load_config(options={"sources": [source]}, environ={})

@@ -25,7 +25,7 @@ from harvester.jobs.prune import removable
 from harvester.ledger.reader import Reader
 from harvester.plugins import ALWAYS_EXPORTED, EXPORTERS, Registry
 from harvester.sandbox import Sandbox, Settings
-from tests.support.leftovers import harvest_with_leftovers
+from tests.support.orphans import harvest_with_orphans
 from tests.support.program import at, config, harvester
 from tests.support.truth import rows
 
@@ -169,7 +169,7 @@ async def test_two_formats_that_write_the_same_file_are_refused(tmp_path: Path) 
 
 async def test_prune_keeps_the_files_of_output_formats(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
-        await harvest_with_leftovers(sandbox, tmp_path / "h")
+        await harvest_with_orphans(sandbox, tmp_path / "h")
         found = config(sandbox, tmp_path / "h")
         assert removable(found)
         wanted = read_config(tmp_path, '[export]\nformats = ["taking"]\n')

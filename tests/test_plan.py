@@ -18,7 +18,7 @@ from harvester.jobs.harvest import harvest
 from harvester.jobs.plan import make_plan
 from harvester.jobs.plan_totals import Plan
 from harvester.sandbox import Sandbox, Settings
-from tests.support.leftovers import config_of
+from tests.support.orphans import config_of
 from tests.support.program import at, harvester
 
 pytestmark = pytest.mark.anyio

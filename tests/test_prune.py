@@ -19,15 +19,15 @@ from harvester.jobs.verify import verify
 from harvester.sandbox import Sandbox, Settings
 from harvester.storage.trash_mover import Pruner
 from tests.support.fork_server import fork
-from tests.support.leftovers import (
+from tests.support.orphans import (
     ASIDE,
     EDITED,
     WITHDRAWN,
-    Leftovers,
+    Orphans,
     config_of,
-    harvest_with_leftovers,
+    harvest_with_orphans,
     here,
-    make_leftovers,
+    make_orphans,
     run_words,
 )
 from tests.support.program import environment, harvester, started
@@ -42,12 +42,12 @@ def world() -> Settings:
 
 
 @pytest.fixture(scope="module")
-def leftovers(tmp_path_factory: pytest.TempPathFactory) -> Leftovers:
-    return make_leftovers(tmp_path_factory.mktemp("leftovers"))
+def orphans(tmp_path_factory: pytest.TempPathFactory) -> Orphans:
+    return make_orphans(tmp_path_factory.mktemp("orphans"))
 
 
 async def test_nothing_is_removed_without_a_yes(sandbox: Sandbox, tmp_path: Path) -> None:
-    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    belongs, old = await harvest_with_orphans(sandbox, tmp_path)
     ended = await harvester(*run_words(sandbox, tmp_path, "--prune"), stdin="y\n")
     assert ended.status == 0
     size = sum((tmp_path / path).stat().st_size for path in old)
@@ -64,7 +64,7 @@ async def test_nothing_is_removed_without_a_yes(sandbox: Sandbox, tmp_path: Path
 async def test_with_yes_all_shown_files_are_removed_and_nothing_else(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    belongs, old = await harvest_with_orphans(sandbox, tmp_path)
     mine = tmp_path / "files" / str(WITHDRAWN) / "my notes.txt"
     mine.write_text("of my own")
     ended = await harvester(*run_words(sandbox, tmp_path, "--prune", "--yes"))
@@ -84,7 +84,7 @@ async def test_with_yes_all_shown_files_are_removed_and_nothing_else(
 
 
 async def test_on_a_terminal_the_user_is_asked(sandbox: Sandbox, tmp_path: Path) -> None:
-    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    belongs, old = await harvest_with_orphans(sandbox, tmp_path)
     for answer, goes in (("", False), ("n", False), ("y", True)):
         shown = await answered(answer, *run_words(sandbox, tmp_path, "--prune", "-q"))
         assert "remove these? [y/N] " in shown
@@ -118,7 +118,7 @@ async def test_empty_folders_go_with_their_files(sandbox: Sandbox, tmp_path: Pat
 
 
 async def test_only_files_that_may_be_removed_now_are_removed(sandbox: Sandbox, tmp_path: Path) -> None:
-    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    belongs, old = await harvest_with_orphans(sandbox, tmp_path)
     config = config_of(sandbox, tmp_path, {"kind": "items", "ids": [EDITED, 5_000_004, WITHDRAWN]})
     shown = [each.path for each in removable(config)]
     assert set(shown) == old
@@ -133,9 +133,9 @@ async def test_only_files_that_may_be_removed_now_are_removed(sandbox: Sandbox, 
     assert here(tmp_path) == belongs | set(kept)
 
 
-async def test_prune_follows_no_link(leftovers: Leftovers, tmp_path: Path) -> None:
+async def test_prune_follows_no_link(orphans: Orphans, tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
-    config, old = leftovers.copy(folder), leftovers.old
+    config, old = orphans.copy(folder), orphans.old
     shutil.move(folder / "files" / str(WITHDRAWN), elsewhere)
     (folder / "files" / str(WITHDRAWN)).symlink_to(elsewhere)
     edited = folder / "files" / str(EDITED) / ASIDE
@@ -151,8 +151,8 @@ async def test_prune_follows_no_link(leftovers: Leftovers, tmp_path: Path) -> No
     assert (tmp_path / "moved.csv").exists()
 
 
-async def test_a_file_that_is_gone_already_is_forgotten(leftovers: Leftovers, tmp_path: Path) -> None:
-    config, old = leftovers.copy(tmp_path), leftovers.old
+async def test_a_file_that_is_gone_already_is_forgotten(orphans: Orphans, tmp_path: Path) -> None:
+    config, old = orphans.copy(tmp_path), orphans.old
     shutil.rmtree(tmp_path / "files" / str(WITHDRAWN))
     (tmp_path / "files" / str(EDITED) / ASIDE).unlink()
     pruned = await prune(config, sorted(old))
@@ -161,9 +161,9 @@ async def test_a_file_that_is_gone_already_is_forgotten(leftovers: Leftovers, tm
 
 
 async def test_a_file_whose_path_equals_a_harvested_one_on_some_file_system_stays(
-    leftovers: Leftovers, tmp_path: Path
+    orphans: Orphans, tmp_path: Path
 ) -> None:
-    config = leftovers.copy(tmp_path)
+    config = orphans.copy(tmp_path)
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
         db.execute("UPDATE orphans SET path = ?", ("files/5000004/FILE_01.png",))
     found = [each.path for each in removable(config)]
@@ -172,7 +172,7 @@ async def test_a_file_whose_path_equals_a_harvested_one_on_some_file_system_stay
 
 async def test_the_folder_of_an_active_run_is_not_pruned(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, heavy=0, latency=0.1)) as sandbox:
-        belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+        belongs, old = await harvest_with_orphans(sandbox, tmp_path)
         before = len(sandbox.requests)
         async with started(run_words(sandbox, tmp_path, "--refresh", "metadata", "--rate", "1")) as process:
             await until(lambda: len(sandbox.requests) > before)

@@ -1090,7 +1090,7 @@ async def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path, held: bool) 
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Take the right to write there; root would keep it, so it becomes the user nobody meanwhile."""
+    """Take the right to write there; root would keep it, so it becomes another user meanwhile."""
     is_root = os.geteuid() == 0
     folder.chmod(0o555)
     if is_root:
@@ -1105,7 +1105,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 async def test_a_folder_that_may_not_be_written_to_is_named() -> None:
     message = "Permission denied; give this user the right to read and write there and run again"
-    with TemporaryDirectory() as name:  # the user nobody cannot enter pytest's folders
+    with TemporaryDirectory() as name:  # another user cannot enter pytest's folders
         folder, file = Path(name), remote(5, "x", content=b"abc")
         store = Store(folder)
         assert not await store.is_intact("x", 1, None)  # all is imported and started while there are rights
@@ -1119,7 +1119,7 @@ async def test_a_folder_that_may_not_be_written_to_is_named() -> None:
 
 
 async def test_an_unreadable_file_is_an_error_and_not_missing() -> None:
-    with TemporaryDirectory() as name:  # the user nobody cannot enter pytest's folders
+    with TemporaryDirectory() as name:  # another user cannot enter pytest's folders
         folder = Path(name)
         folder.chmod(0o755)
         (folder / "locked").mkdir()

@@ -17,14 +17,14 @@ from harvester.jobs.verify import verify
 from harvester.ledger.database.heartbeat import Timing
 from harvester.sandbox import Sandbox, Settings
 from harvester.storage.trash_mover import Pruner
-from tests.support.leftovers import (
+from tests.support.orphans import (
     EDITED,
     WITHDRAWN,
-    Leftovers,
+    Orphans,
     config_of,
-    harvest_with_leftovers,
+    harvest_with_orphans,
     here,
-    make_leftovers,
+    make_orphans,
     run_words,
 )
 from tests.support.program import at, harvester, started
@@ -42,8 +42,8 @@ def world() -> Settings:
 
 
 @pytest.fixture(scope="module")
-def leftovers(tmp_path_factory: pytest.TempPathFactory) -> Leftovers:
-    return make_leftovers(tmp_path_factory.mktemp("leftovers"))
+def orphans(tmp_path_factory: pytest.TempPathFactory) -> Orphans:
+    return make_orphans(tmp_path_factory.mktemp("orphans"))
 
 
 def today(*, days_ago: int = 0) -> str:
@@ -67,7 +67,7 @@ def contents(folder: Path, paths: set[str]) -> dict[str, bytes]:
 async def test_pruned_files_are_in_the_trash_of_the_day_and_reported(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    belongs, old = await harvest_with_orphans(sandbox, tmp_path)
     before = contents(tmp_path, old)
     began = today()
     ended = await harvester(*run_words(sandbox, tmp_path, "--prune", "--yes"))
@@ -91,7 +91,7 @@ async def test_pruned_files_are_in_the_trash_of_the_day_and_reported(
 
 
 async def test_an_item_that_returns_is_fetched_again(sandbox: Sandbox, tmp_path: Path) -> None:
-    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    belongs, old = await harvest_with_orphans(sandbox, tmp_path)
     config = config_of(sandbox, tmp_path, {"kind": "items", "ids": [EDITED, 5_000_004, WITHDRAWN]})
     await prune(config, sorted(old))
     sandbox.world.restore(WITHDRAWN)
@@ -111,9 +111,9 @@ def planted(folder: Path, date: str, path: str = "files/1/a.txt", text: str = "o
     ("days", "gone"), [(30, {31, 400}), (2, {3, 30, 31, 400}), (0, {-2, 0, 2, 3, 30, 31, 400})]
 )
 async def test_a_later_prune_deletes_expired_trash(
-    days: int, gone: set[int], leftovers: Leftovers, tmp_path: Path
+    days: int, gone: set[int], orphans: Orphans, tmp_path: Path
 ) -> None:
-    config, old = leftovers.copy(tmp_path), leftovers.old
+    config, old = orphans.copy(tmp_path), orphans.old
     dated = {age: planted(tmp_path, today(days_ago=age)) for age in (-2, 0, 2, 3, 30, 31, 400)}
     others = [planted(tmp_path, name) for name in ("mine", "2020-01-01~", "2020-13-01", "20200101")]
     (tmp_path / ".trash" / "2020-01-02").write_text("a file")
@@ -144,8 +144,8 @@ async def test_permanent_deletions_are_shown_and_confirmed(sandbox: Sandbox, tmp
     assert document["folder"]["trash"] == {"files": 0, "bytes": 0}
 
 
-async def test_nothing_in_the_trash_is_overwritten(leftovers: Leftovers, tmp_path: Path) -> None:
-    config, old = leftovers.copy(tmp_path), leftovers.old
+async def test_nothing_in_the_trash_is_overwritten(orphans: Orphans, tmp_path: Path) -> None:
+    config, old = orphans.copy(tmp_path), orphans.old
     first, *_, last = sorted(path for path in old if str(WITHDRAWN) in path)
     for date in (today(), today(days_ago=-1)):
         planted(tmp_path, date, first, "mine")
@@ -199,7 +199,7 @@ def test_links_in_the_trash_are_removed_and_their_targets_stay(tmp_path: Path) -
 async def test_a_prune_killed_before_it_recorded_its_moves_is_completed_by_the_next_run(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    belongs, old = await harvest_with_orphans(sandbox, tmp_path)
     config = config_of(sandbox, tmp_path, {"kind": "items", "ids": [EDITED, 5_000_004, WITHDRAWN]})
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
         db.execute(

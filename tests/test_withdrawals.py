@@ -21,7 +21,7 @@ from harvester.models import Summary
 from harvester.sandbox import Sandbox, Settings
 from tests.support.forked import forked
 from tests.support.http import served
-from tests.support.leftovers import EDITED, harvest_with_leftovers, here, run_words
+from tests.support.orphans import EDITED, harvest_with_orphans, here, run_words
 from tests.support.program import at, config, environment, harvested, harvester, started
 from tests.support.truth import rows
 from tests.support.waiting import until
@@ -309,7 +309,7 @@ DOUBTS = {
 
 
 async def test_with_prune_blockers_nothing_is_removed(sandbox: Sandbox, tmp_path: Path) -> None:
-    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    belongs, old = await harvest_with_orphans(sandbox, tmp_path)
     asked, ledger = config(sandbox, tmp_path), tmp_path / "harvest.db"
     assert prune_blockers(asked) == []
     before = ledger.read_bytes()
@@ -325,7 +325,7 @@ async def test_with_prune_blockers_nothing_is_removed(sandbox: Sandbox, tmp_path
 
 
 async def test_an_interrupted_run_says_that_it_removes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
-    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    belongs, old = await harvest_with_orphans(sandbox, tmp_path)
     words = run_words(sandbox, tmp_path, "--prune", "--yes", "--rate", "3", "--refresh", "metadata")
     before = len(sandbox.requests)
     async with forked(words, tmp_path / "printed.txt") as running:
@@ -353,7 +353,7 @@ async def test_an_interrupted_run_says_that_it_removes_nothing(sandbox: Sandbox,
 async def test_the_only_copy_of_an_items_file_is_kept(
     failure: str, why: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    belongs, old = await harvest_with_orphans(sandbox, tmp_path)
     (replaced,) = (path for path in old if str(EDITED) in path)
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
         db.execute(f"{failure} WHERE item_key = {EDITED}")
@@ -365,7 +365,7 @@ async def test_the_only_copy_of_an_items_file_is_kept(
 
 
 async def test_a_failure_of_statistics_keeps_no_file(sandbox: Sandbox, tmp_path: Path) -> None:
-    belongs, old = await harvest_with_leftovers(sandbox, tmp_path)
+    belongs, old = await harvest_with_orphans(sandbox, tmp_path)
     with closing(sqlite3.connect(tmp_path / "harvest.db")) as db, db:
         db.execute("UPDATE work SET state = 'failed', failure_kind = 'not_found' WHERE task = 'stats'")
     pruned = await prune(config(sandbox, tmp_path), sorted(old))

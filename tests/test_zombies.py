@@ -1,8 +1,8 @@
 """
 Two at one file: a run that was thought dead wakes up while its successor goes on with what it left.
 
-Nobody writes to what another one has open, what is published is what was proven, and who has lost the folder
-moves and removes nothing in it.
+No process writes to what another one has open, what is published is what was proven, and a run that has lost
+the folder moves and removes nothing in it.
 """
 
 from __future__ import annotations

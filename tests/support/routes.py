@@ -32,7 +32,7 @@ def is_gone(_: int) -> web.Response:
 async def two_routes(
     own: Answer, api: Answer, folder: Path, *, private: bool = False
 ) -> AsyncIterator[tuple[Callable[[int], Awaitable[None]], list[str], Hours]]:
-    """Routes whose answers depend on how often they were asked; the function downloads a file by its id."""
+    """Download routes, with answers by the number of requests; the function downloads a file by its id."""
     asked: list[str] = []
 
     def answering(name: str, answer: Answer) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

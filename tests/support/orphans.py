@@ -37,7 +37,7 @@ def here(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in (folder / "files").rglob("*") if not path.is_dir()}
 
 
-async def harvest_with_leftovers(sandbox: Sandbox, folder: Path) -> tuple[set[str], set[str]]:
+async def harvest_with_orphans(sandbox: Sandbox, folder: Path) -> tuple[set[str], set[str]]:
     """Harvest twice; return what belongs to the harvest and what does not any more."""
     config = config_of(sandbox, folder, {"kind": "items", "ids": [EDITED, 5_000_004, WITHDRAWN]})
     await harvest(config)
@@ -51,7 +51,7 @@ async def harvest_with_leftovers(sandbox: Sandbox, folder: Path) -> tuple[set[st
 
 
 @dataclass(frozen=True)
-class Leftovers:
+class Orphans:
     """A folder with files that no record lists any more (``old``), and the sandbox that is closed since."""
 
     folder: Path
@@ -64,13 +64,13 @@ class Leftovers:
         return config_of(self.sandbox, folder)
 
 
-def make_leftovers(folder: Path) -> Leftovers:
-    """Make a folder with leftovers, for tests without requests."""
+def make_orphans(folder: Path) -> Orphans:
+    """Make a folder with orphans, for tests without requests."""
 
-    async def make() -> Leftovers:
+    async def make() -> Orphans:
         async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
-            _, old = await harvest_with_leftovers(sandbox, folder)
-            return Leftovers(folder, sandbox, old)
+            _, old = await harvest_with_orphans(sandbox, folder)
+            return Orphans(folder, sandbox, old)
 
     return anyio.run(make)
 
