@@ -21,7 +21,7 @@ import pytest
 from harvester.errors import FolderLocked
 from harvester.ledger.database.connection import NAME
 from harvester.ledger.database.heartbeat import Heartbeat, Watch, new_beat
-from harvester.ledger.database.lease_file import LeaseFile, locks_work
+from harvester.ledger.database.lease_file import LeaseFile, is_leased, locks_work
 from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.sandbox import Sandbox, Settings
 from harvester.system.process import this_process
@@ -323,6 +323,18 @@ def pid_of_the_dead() -> int:
     with subprocess.Popen(["true"]) as process:
         process.wait()
         return process.pid
+
+
+@root
+async def test_a_full_disk_leaves_no_empty_lease_behind(tmp_path: Path) -> None:
+    async with mounted(tmp_path, "1m") as disk:
+        disk.fill(leave=0)
+        with pytest.raises(OSError, match="No space left"):
+            claim_file(disk.path).take()
+        assert not is_leased(disk.path), "the next run would wait for it"
+        disk.empty()
+        claim_file(disk.path).take()
+        assert is_leased(disk.path)
 
 
 def test_of_two_runs_that_find_a_stale_lease_the_slower_leaves_the_new_one_alone(tmp_path: Path) -> None:

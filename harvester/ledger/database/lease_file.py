@@ -164,8 +164,12 @@ class LeaseFile:
                 if (stale := self.find_stale()) is not None:
                     self.remove(stale)
                 continue
-            with os.fdopen(handle, "w") as file:
-                file.write(self._mine + new_beat())
+            try:
+                with os.fdopen(handle, "w") as file:
+                    file.write(self._mine + new_beat())
+            except OSError:  # a full disk; the next run would watch an empty lease for a minute
+                self._path.unlink(missing_ok=True)
+                raise
             return
 
     def renew(self) -> bool:
