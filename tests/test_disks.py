@@ -463,7 +463,7 @@ async def test_without_locks_a_killed_run_is_continued(tmp_path: Path, no_locks:
             process.kill()
             await process.wait()
         moment = recorded(disk.out, sandbox)
-        assert len(moment.records) > 4
+        assert moment.records
         env = environment(**no_locks)
         ended = await harvester(*words, *at(sandbox), env=env)
         assert ended.status == 0, ended.err

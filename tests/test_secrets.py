@@ -177,6 +177,16 @@ def test_one_encoded_character_does_not_hide_a_secret(password: str, write: Call
     assert secret.reveal()
 
 
+def test_a_secret_is_redacted_anywhere_in_a_large_answer() -> None:
+    secret = Secret(TOKEN)
+    window = 1 << 20
+    for before in (0, window - len(TOKEN) // 2, window, 2 * window + 5):
+        raw = b"x" * before + f'"{TOKEN}" '.encode() + b"y" * window + f" {TOKEN}".encode()
+        expected = b"x" * before + f'"{MARK}" '.encode() + b"y" * window + f" {MARK}".encode()
+        assert REDACTOR.record(raw) == expected, before
+    assert secret.reveal() == TOKEN
+
+
 def test_a_secret_that_is_a_word_changes_no_record_and_one_that_is_short_no_message() -> None:
     secrets = Secret("proxy:library"), Secret("abcd")
     raw = b'{"title": "The library of Babel, abcd"}'
