@@ -14,7 +14,7 @@ TESTS = Path(__file__).parent
 LAYERS = (
     {"text"},
     {"errors", "models"},
-    {"concurrency", "system"},
+    {"system"},
     {"config", "storage", "ledger"},
     {"client", "plugins"},
     {"figshare"},

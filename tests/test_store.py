@@ -26,7 +26,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harvester.concurrency import KeyedLocks
 from harvester.errors import ConnectionFailed, CorruptBody, InsufficientSpace, StorageError
 from harvester.models import FileStatus, ItemId, ItemKey, PendingFile, RemoteFile
 from harvester.storage.atomic_file import atomic_write
@@ -36,6 +35,7 @@ from harvester.storage.local.store import Store
 from harvester.storage.local.verify import is_whole
 from harvester.storage.orphans import delete_orphans
 from harvester.storage.paths import assign_paths, safe_name
+from harvester.system.concurrency import KeyedLocks
 from harvester.tasks.files import Files
 from tests.support.each import for_each
 from tests.support.stores import (

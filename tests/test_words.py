@@ -62,7 +62,7 @@ TERMS = [
     ("fixity check", "jobs/verify.py"),
     ("process identity", "system/process.py"),
     ("resource limits", "system/resource_limits.py"),
-    ("structured concurrency", "concurrency.py"),
+    ("structured concurrency", "system/concurrency.py"),
     ("circuit breaker", "client/health.py"),
     ("rate limit", "client/limits/rate_limiter.py"),
     ("back-off", "client/retry.py"),

@@ -13,7 +13,7 @@ import anyio
 
 from harvester.cli.log_format import set_up_as
 from harvester.cli.signals import SIGNALS
-from harvester.concurrency import background_tasks
+from harvester.system.concurrency import background_tasks
 
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, T]]

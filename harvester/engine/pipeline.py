@@ -30,7 +30,6 @@ from anyio import CancelScope, create_memory_object_stream, create_task_group
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from msgspec.structs import replace
 
-from harvester.concurrency import background_tasks
 from harvester.engine.executor import Executor
 from harvester.engine.listing import Producer
 from harvester.engine.progress import RunCounters
@@ -39,6 +38,7 @@ from harvester.figshare.protocol import Listing
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import RECORD, FileResult, ItemResult
 from harvester.models import FileStatus, PendingFile, PendingItem, UsageSpan, WorkState
+from harvester.system.concurrency import background_tasks
 
 log = logging.getLogger(__name__)
 Pending = TypeVar("Pending", PendingItem, PendingFile)

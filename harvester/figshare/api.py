@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from yarl import URL
 
 from harvester.client import Client, Reply
-from harvester.concurrency import apart
 from harvester.errors import BadRequest, InvalidResponse, NotFound, PermanentError, Rejected, TransientError
 from harvester.figshare.decoding import must_be_text
 from harvester.figshare.file_lists import Pages, is_whole, whole
@@ -23,6 +22,7 @@ from harvester.figshare.resolver import IdentifierResolver
 from harvester.figshare.rest import RestApi
 from harvester.figshare.v2 import V2
 from harvester.models import Article, ItemId, ItemRef, Page, Record
+from harvester.system.concurrency import apart
 
 LONGEST_ETAG = 200
 PROBED_ITEM = 1

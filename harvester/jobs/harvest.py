@@ -18,7 +18,6 @@ import anyio
 from anyio import to_thread
 
 from harvester.client import Client
-from harvester.concurrency import background_tasks
 from harvester.config import Config
 from harvester.engine.executor import Executor
 from harvester.engine.listing import Producer
@@ -49,6 +48,7 @@ from harvester.models import ItemId, Summary
 from harvester.plugins import item_task_names
 from harvester.storage.disk_errors import map_disk_errors
 from harvester.storage.orphans import delete_orphans
+from harvester.system.concurrency import background_tasks
 from harvester.tasks.placement import Placement
 
 log = logging.getLogger(__name__)

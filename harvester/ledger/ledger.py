@@ -21,7 +21,6 @@ import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
 from msgspec.structs import replace
 
-from harvester.concurrency import background_tasks
 from harvester.ledger.batch import Entry, split
 from harvester.ledger.database import lease_row
 from harvester.ledger.database.connection import NAME, database_errors
@@ -44,6 +43,7 @@ from harvester.ledger.tables.queue import WorkQueue
 from harvester.ledger.tables.renames import RenameJournal
 from harvester.ledger.tables.withdrawals import Withdrawals
 from harvester.models import ItemKey, PendingItem, WorkState
+from harvester.system.concurrency import background_tasks
 from harvester.system.failpoints import failpoint
 from harvester.system.paths import is_there
 

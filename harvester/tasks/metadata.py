@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from msgspec.structs import replace
 
-from harvester.concurrency import apart
 from harvester.config import FileRules
 from harvester.config.keys import ALL
 from harvester.errors import ConnectionFailed, DoubtfulResponse, InvalidResponse
@@ -31,6 +30,7 @@ from harvester.models import (
 )
 from harvester.storage.paths import item_dir
 from harvester.storage.protocol import Storage
+from harvester.system.concurrency import apart
 from harvester.tasks.file_plan import are_placed, plan_files
 from harvester.tasks.record_access import Access, Records, remarks
 from harvester.tasks.wanted_versions import (

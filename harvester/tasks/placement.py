@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from harvester.concurrency import KeyedLocks
 from harvester.config.keys import LATEST
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import FileResult
@@ -19,6 +18,7 @@ from harvester.ledger.tables.renames import FileRename, ItemFiles
 from harvester.models import FileStatus, ItemKey, PendingFile, key_of
 from harvester.storage.paths import aside, assign_paths, is_same_path, item_dir
 from harvester.storage.protocol import Storage, renames_of
+from harvester.system.concurrency import KeyedLocks
 from harvester.tasks.files import keep_in_place
 
 AT_ONCE = 200

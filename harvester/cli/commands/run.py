@@ -13,13 +13,13 @@ from harvester.cli.console import print_error, print_note
 from harvester.cli.prune_prompt import PrunePrompt
 from harvester.cli.render import closing, nothing_removed
 from harvester.cli.signals import SIGNALS
-from harvester.concurrency import background_tasks
 from harvester.config import Config
 from harvester.engine.progress import ProgressSnapshot
 from harvester.errors import ExitStatus, FatalError
 from harvester.jobs.harvest import harvest
 from harvester.models import Summary
 from harvester.storage.trash import TRASH_DAYS
+from harvester.system.concurrency import background_tasks
 
 
 def run(args: argparse.Namespace, config: Config) -> int:

@@ -38,10 +38,10 @@ from harvester.client.download.single import (
 from harvester.client.download.slots import ConnectionSlots, SlotUsage
 from harvester.client.responses import display_url
 from harvester.client.sender import RequestSender
-from harvester.concurrency import background_tasks
 from harvester.config import Timeouts
 from harvester.errors import PermanentError, TransientError
 from harvester.storage.protocol import Segments, Upload
+from harvester.system.concurrency import background_tasks
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from harvester.concurrency import LARGE
 from harvester.ledger.database.connection import FILE_COLUMNS, OF_ITEM
 from harvester.ledger.tables import versions
 from harvester.ledger.tables.queue import remote_file
@@ -24,6 +23,7 @@ from harvester.models import (
     RemoteFile,
     UsageSpan,
 )
+from harvester.system.concurrency import LARGE
 
 COUNTERS = ("views", "downloads", "shares")
 _ANY_SIZE = 1 << 40
