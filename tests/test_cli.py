@@ -66,7 +66,7 @@ def test_every_option_has_a_help_text() -> None:
 
 
 HEAVY = {
-    "aiofiles", "aiohttp", "anyio", "asyncio", "dataclasses", "logging", "orjson",
+    "aiofiles", "aiohttp", "anyio", "asyncio", "dataclasses", "inspect", "logging", "msgspec", "orjson",
     "rich", "shutil", "socket", "yarl",
 }  # fmt: skip
 IMPORTS = """
@@ -581,6 +581,25 @@ async def test_a_closed_standard_error_changes_no_exit_status(sandbox: Sandbox, 
     for form in ("2>&1 | true; exit $PIPESTATUS", "2>&-"):  # an interpreter meets it at its end, too
         ended = await shell(f"harvester status -o nowhere {form}", tmp_path)
         assert (ended.returncode, ended.stderr) == (2, b"")
+
+
+async def test_a_closed_standard_input_is_no_file_of_the_run(sandbox: Sandbox, tmp_path: Path) -> None:
+    there = ("--tasks", "metadata", *at(sandbox))
+    with (tmp_path / "printed").open("wb") as printed:
+        for words, status in (
+            (("run", "--items", "-", *there), 2),  # it would read what got its descriptor
+            (("run", "--item", sandbox.world.public_ids[0], *there, "--prune"), 0),
+        ):
+            streams = (None, printed.fileno(), printed.fileno())
+            process = fork(words, env=environment(), cwd=tmp_path, streams=streams)
+            assert await process.wait() == status, words
+    assert "harvester: -: cannot be read: standard input is closed\n" in (tmp_path / "printed").read_text()
+    check = (
+        "import os; from harvester.cli.console import begin; begin(); "
+        "print(os.path.samestat(os.fstat(0), os.stat(os.devnull)))"
+    )
+    ended = await shell(f"{sys.executable} -c '{check}' <&-", tmp_path)
+    assert ended.stdout == b"True\n", ended.stderr
 
 
 async def test_prune_forgets_files_that_are_gone_already(sandbox: Sandbox, tmp_path: Path) -> None:

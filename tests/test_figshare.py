@@ -32,20 +32,10 @@ from harvester.jobs.services import connect
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import ItemResult, RunSpec
 from harvester.ledger.reader import Reader
-from harvester.models import (
-    Article,
-    FileStatus,
-    ItemId,
-    ItemKey,
-    ItemRef,
-    Page,
-    Record,
-    RemoteFile,
-    TaskResult,
-    WorkState,
-)
+from harvester.models import Article, ItemId, ItemKey, ItemRef, Page, Record, RemoteFile, TaskResult
 from harvester.plugins import EXPORTERS, load_config
 from harvester.sandbox import Sandbox, Settings
+from harvester.states import FileStatus, WorkState
 from harvester.tasks.file_plan import plan_files
 from harvester.tasks.metadata import difference
 from tests.support.each import for_each

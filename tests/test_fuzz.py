@@ -24,8 +24,9 @@ from harvester.figshare.records import LISTED_FILES, read_article
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import ItemResult, RunSpec
 from harvester.ledger.reader import Reader
-from harvester.models import ItemId, ItemKey, ItemRef, Page, Record, TaskResult, WorkState
+from harvester.models import ItemId, ItemKey, ItemRef, Page, Record, TaskResult
 from harvester.plugins import EXPORTERS, load_config
+from harvester.states import WorkState
 from harvester.storage.paths import assign_paths
 from harvester.tasks.file_plan import plan_files
 

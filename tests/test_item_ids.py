@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harvester.ledger.messages import FileResult, ItemResult
-from harvester.models import FileStatus, ItemId, ItemKey, ItemRef, key_of
+from harvester.models import ItemId, ItemKey, ItemRef, key_of
+from harvester.states import FileStatus
 
 if TYPE_CHECKING:
     from harvester.figshare.protocol import Figshare

@@ -13,7 +13,8 @@ from tests.support.structure import MODULES, PACKAGE, circles, imports, own_impo
 TESTS = Path(__file__).parent
 LAYERS = (
     {"text"},
-    {"errors", "models"},
+    {"errors", "states"},
+    {"models"},
     {"system"},
     {"config", "storage", "ledger"},
     {"client", "plugins"},

@@ -41,11 +41,8 @@ from harvester.ledger.messages import (
 )
 from harvester.ledger.reader import Reader
 from harvester.models import (
-    NOT_ASKED,
     Change,
-    Changed,
     Failure,
-    FileStatus,
     ItemId,
     ItemKey,
     ItemRef,
@@ -58,9 +55,9 @@ from harvester.models import (
     TaskResult,
     Totals,
     Unresolved,
-    WorkState,
     key_of,
 )
+from harvester.states import NOT_ASKED, Changed, FileStatus, WorkState
 
 pytestmark = pytest.mark.anyio
 

@@ -19,9 +19,10 @@ from harvester import harvest, load_config
 from harvester.config import Config
 from harvester.config.keys import Retry
 from harvester.errors import TokenRejected
-from harvester.models import FileStatus, Summary
+from harvester.models import Summary
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.catalogue import PUBLIC_FROM, STEP
+from harvester.states import FileStatus
 from tests.support.truth import assert_complete, assert_records, rows
 
 pytestmark = pytest.mark.anyio

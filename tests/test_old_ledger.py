@@ -15,8 +15,8 @@ from harvester.ledger.database.integrity import diagnose
 from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.ledger.database.schema import SCHEMA
 from harvester.ledger.reader import Reader
-from harvester.models import FileStatus, WorkState
 from harvester.sandbox import Sandbox, Settings
+from harvester.states import FileStatus, WorkState
 from harvester.system.process import this_process
 from tests.support.old_ledger import unpack
 from tests.support.program import at, harvester

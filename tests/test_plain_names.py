@@ -18,7 +18,6 @@ from harvester.ledger.messages import FileResult, ItemResult, RunSpec
 from harvester.ledger.tables.renames import FileRename
 from harvester.models import (
     Article,
-    FileStatus,
     ItemId,
     ItemKey,
     ItemRef,
@@ -27,9 +26,9 @@ from harvester.models import (
     Record,
     RemoteFile,
     TaskResult,
-    WorkState,
 )
 from harvester.sandbox import Sandbox, Settings
+from harvester.states import FileStatus, WorkState
 from harvester.storage.local.store import Store
 from harvester.storage.paths import safe_name
 from harvester.tasks.placement import Placement

@@ -29,8 +29,9 @@ from harvester.jobs.services import RunHooks
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import ItemResult, RunSpec
 from harvester.ledger.reader import Reader
-from harvester.models import ItemId, ItemKey, ItemRef, Page, TaskResult, Totals, Usage, UsageCount, WorkState
+from harvester.models import ItemId, ItemKey, ItemRef, Page, TaskResult, Totals, Usage, UsageCount
 from harvester.sandbox import Sandbox, Settings
+from harvester.states import WorkState
 from tests.support.each import for_each
 from tests.support.http import client, served
 from tests.support.waiting import until

@@ -27,7 +27,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harvester.errors import ConnectionFailed, CorruptBody, InsufficientSpace, StorageError
-from harvester.models import FileStatus, ItemId, ItemKey, PendingFile, RemoteFile
+from harvester.models import ItemId, ItemKey, PendingFile, RemoteFile
+from harvester.states import FileStatus
 from harvester.storage.atomic_file import atomic_write
 from harvester.storage.disk_errors import map_disk_errors
 from harvester.storage.local.directory import HOLDS_FOLDERS, Directory, begin_to_sync

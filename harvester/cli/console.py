@@ -15,10 +15,13 @@ from harvester.text.display import ascii_json, one_line
 
 def begin() -> bool:
     """Make standard output accept any text; return False if the calling process has closed it."""
+    # The next opened file would get the descriptor of a closed stream, the lowest first.
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)
     if sys.stderr is None:
         _discard_errors()
     if sys.stdout is None:
-        print_nowhere()  # else the next opened file would get its descriptor
+        print_nowhere()
         return False
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _MAY_FAIL:
         codecs.register_error(_ANY_TEXT, _escape)

@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harvester.cli import console
-from harvester.cli.overrides import overrides
 from harvester.cli.parser import DEFAULT_FILE, build_parser
 from harvester.cli.signals import SIGNALS
-from harvester.config.secrets import lines_like_tokens
 from harvester.errors import ExitStatus, FatalError, HarvestError, UsageError, exit_status
 from harvester.system import failpoints
 
@@ -95,7 +93,10 @@ def _command(name: str) -> Callable[..., int]:
 
 
 def _config(args: argparse.Namespace, job: str | None = None) -> Config:
-    from harvester.plugins import load_config  # noqa: PLC0415 - `--help` needs none of it
+    # `--help` and wrong usage need none of these.
+    from harvester.cli.overrides import overrides  # noqa: PLC0415
+    from harvester.config.secrets import lines_like_tokens  # noqa: PLC0415
+    from harvester.plugins import load_config  # noqa: PLC0415
 
     path = args.config
     if path is None and Path(DEFAULT_FILE).is_file():

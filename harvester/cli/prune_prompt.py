@@ -58,7 +58,7 @@ class PrunePrompt:
         """Return the user's answer; False if there is no terminal."""
         if self.says_yes:
             return True
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
             print_note("nothing is removed: there is no terminal to ask on; --yes answers beforehand")
             return False
         self.begin_to_wait()

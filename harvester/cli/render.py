@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harvester.cli.format import human_bytes, human_seconds
-from harvester.models import REFUSED_TO_OWNER
+from harvester.states import REFUSED_TO_OWNER
 from harvester.storage.trash import TRASH
 from harvester.text.display import harmless_json
 

@@ -24,7 +24,8 @@ from harvester.errors import (
     TransientError,
 )
 from harvester.ledger.messages import FileResult, ItemResult
-from harvester.models import Failure, FileStatus, PendingFile, PendingItem, TaskResult, WorkState
+from harvester.models import Failure, PendingFile, PendingItem, TaskResult
+from harvester.states import FileStatus, WorkState
 from harvester.tasks import FileTask, ItemTask
 
 FILES_PER_SLOT = 2

@@ -37,7 +37,8 @@ from harvester.errors import FailureKind
 from harvester.figshare.protocol import Listing
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import RECORD, FileResult, ItemResult
-from harvester.models import FileStatus, PendingFile, PendingItem, UsageSpan, WorkState
+from harvester.models import PendingFile, PendingItem, UsageSpan
+from harvester.states import FileStatus, WorkState
 from harvester.system.concurrency import background_tasks
 
 log = logging.getLogger(__name__)

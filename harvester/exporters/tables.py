@@ -14,7 +14,7 @@ from typing import NamedTuple
 from harvester.figshare.records import read_description
 from harvester.ledger.reader import Reader
 from harvester.ledger.rows import FileRow
-from harvester.models import FileStatus
+from harvester.states import FileStatus
 from harvester.storage.paths import item_dir
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")

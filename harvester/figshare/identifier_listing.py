@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import stat
+import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,19 +103,30 @@ async def _read_standard_input() -> bytes:
 
     It runs in a daemon thread: nothing can wake a thread that waits for a terminal, and a thread pool would
     wait for it when the program ends.
+
+    Raises:
+        OSError: it is closed, or reading failed.
     """
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "standard input is closed")
     chunks: list[bytes] = []
+    errors: list[OSError] = []
     is_read = anyio.Event()
     loop = asyncio.get_running_loop()
 
     def read() -> None:
-        while chunk := os.read(0, 65536):
-            chunks.append(chunk)
+        try:
+            while chunk := os.read(0, 65536):
+                chunks.append(chunk)
+        except OSError as error:
+            errors.append(error)
         with contextlib.suppress(RuntimeError):  # the run did not wait for it
             loop.call_soon_threadsafe(is_read.set)
 
     threading.Thread(target=read, daemon=True).start()
     await is_read.wait()
+    if errors:
+        raise errors[0]
     return b"".join(chunks)
 
 

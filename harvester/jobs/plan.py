@@ -33,7 +33,8 @@ from harvester.jobs.run_spec import run_spec
 from harvester.jobs.services import DEFAULT_HOOKS, RunHooks, connect
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import RECORD
-from harvester.models import FileStatus, ItemId, PendingItem, Record, RemoteFile
+from harvester.models import ItemId, PendingItem, Record, RemoteFile
+from harvester.states import FileStatus
 from harvester.tasks.file_plan import plan_files
 from harvester.tasks.record_access import Records, access_of
 from harvester.tasks.wanted_versions import end_of_earlier, has_earlier, is_wanted, number_of

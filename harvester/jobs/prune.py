@@ -21,8 +21,8 @@ from harvester.jobs.export import export, is_output, make_exporters, write_outpu
 from harvester.jobs.output_folder import open_storage
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.reader import Reader
-from harvester.models import FileStatus
 from harvester.plugins import ALWAYS_EXPORTED
+from harvester.states import FileStatus
 from harvester.storage.trash import TRASH_DAYS
 from harvester.storage.trash_mover import Pruned, Pruner
 from harvester.system.paths import is_there

@@ -15,7 +15,7 @@ from harvester.ledger.database.connection import may_write
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import FileResult
 from harvester.ledger.reader import Reader
-from harvester.models import FileStatus
+from harvester.states import FileStatus
 from harvester.storage.protocol import Storage
 from harvester.tasks.placement import Placement
 

@@ -42,7 +42,8 @@ from harvester.ledger.tables.owners import Owners
 from harvester.ledger.tables.queue import WorkQueue
 from harvester.ledger.tables.renames import RenameJournal
 from harvester.ledger.tables.withdrawals import Withdrawals
-from harvester.models import ItemKey, PendingItem, WorkState
+from harvester.models import ItemKey, PendingItem
+from harvester.states import WorkState
 from harvester.system.concurrency import background_tasks
 from harvester.system.failpoints import failpoint
 from harvester.system.paths import is_there

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from harvester.models import Failure, FileStatus, ItemKey, TaskResult, WorkState
+from harvester.models import Failure, ItemKey, TaskResult
+from harvester.states import FileStatus, WorkState
 
 RECORD = "metadata"
 """The task that requests records: the only one that a listing can make pending again."""

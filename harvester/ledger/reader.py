@@ -1,5 +1,7 @@
 """Ledger reader: a read-only view for exports, `status` and `verify`, during a run or after it."""
 
+from __future__ import annotations
+
 import heapq
 import sqlite3
 import time
@@ -7,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from harvester.errors import UsageError
 from harvester.ledger.database import lease_row
@@ -20,8 +22,11 @@ from harvester.ledger.database.read_only import View
 from harvester.ledger.rows import ChangeRow, FileRow, ItemRow
 from harvester.ledger.tables import totals
 from harvester.ledger.tables.prune_blockers import only_here, prune_blockers
-from harvester.models import Failure, FileStatus
+from harvester.states import FileStatus
 from harvester.text.redaction import REDACTOR
+
+if TYPE_CHECKING:
+    from harvester.models import Failure
 
 CHUNK_ROWS = 500
 _RECORD = """
@@ -261,6 +266,8 @@ class Reader:
 
         Errors that an earlier version stored may contain a secret, which is redacted here.
         """
+        from harvester.models import Failure  # noqa: PLC0415 - `status` needs no msgspec
+
         listing_failures = self._rows(  # in order of their occurrence
             "SELECT rowid, task, subject, error, failure_kind, attempts FROM listing_failures", by=("rowid",)
         )

@@ -1,8 +1,12 @@
 """Rows for readers of a ledger: items, files and changes."""
 
-from typing import NamedTuple
+from __future__ import annotations
 
-from harvester.models import FileStatus, ItemId, ItemKey
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from harvester.models import ItemId, ItemKey
+    from harvester.states import FileStatus
 
 
 class ItemRow(NamedTuple):

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from harvester.config import FileRules
 from harvester.figshare.records import METADATA_ONLY
-from harvester.models import ANOTHER_VERSION, Article, FileStatus, PlannedFile, RemoteFile
+from harvester.models import Article, PlannedFile, RemoteFile
+from harvester.states import ANOTHER_VERSION, FileStatus
 from harvester.storage.paths import assign_paths, item_dir
 
 

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from harvester.errors import NotFound, Rejected
 from harvester.figshare.downloads import DownloadRoutes
 from harvester.ledger.messages import FileResult
-from harvester.models import REFUSED_TO_OWNER, FileStatus, PendingFile
+from harvester.models import PendingFile
+from harvester.states import REFUSED_TO_OWNER, FileStatus
 from harvester.storage.protocol import Expected, Storage
 
 MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"

@@ -18,16 +18,8 @@ from harvester.figshare.protocol import Figshare
 from harvester.figshare.records import read_article
 from harvester.figshare.staleness import says_less
 from harvester.ledger.tables.dates import latest_from
-from harvester.models import (
-    Article,
-    Change,
-    Changed,
-    Harvested,
-    PendingItem,
-    Record,
-    RemoteFile,
-    TaskResult,
-)
+from harvester.models import Article, Change, Harvested, PendingItem, Record, RemoteFile, TaskResult
+from harvester.states import Changed
 from harvester.storage.paths import item_dir
 from harvester.storage.protocol import Storage
 from harvester.system.concurrency import apart

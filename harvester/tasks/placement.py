@@ -15,7 +15,8 @@ from harvester.config.keys import LATEST
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import FileResult
 from harvester.ledger.tables.renames import FileRename, ItemFiles
-from harvester.models import FileStatus, ItemKey, PendingFile, key_of
+from harvester.models import ItemKey, PendingFile, key_of
+from harvester.states import FileStatus
 from harvester.storage.paths import aside, assign_paths, is_same_path, item_dir
 from harvester.storage.protocol import Storage, renames_of
 from harvester.system.concurrency import KeyedLocks

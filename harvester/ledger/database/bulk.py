@@ -11,8 +11,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-import msgspec
-
 Row: TypeAlias = tuple[Any, ...]
 
 ROWS_AT_ONCE = 100
@@ -41,6 +39,8 @@ def fetch(
     db: sqlite3.Connection, sql: str, columns: Sequence[str], values: Sequence[object]
 ) -> list[list[Any]]:
     """Return columns of `sql`, numbers and plain words, in any order."""
+    import msgspec  # noqa: PLC0415 - `status` needs none of it
+
     packed = f"SELECT json_group_array(json_array({', '.join(columns)})) FROM ({sql})"
     return msgspec.json.decode(db.execute(packed, values).fetchone()[0], type=list[list[Any]])
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harvester.errors import StorageError
 from harvester.ledger.database.schema import SCHEMA
-from harvester.models import FileStatus, WorkState
+from harvester.states import FileStatus, WorkState
 
 REBUILD = (
     "it was not changed. Restore it from a copy, or rebuild it from the files here and from figshare: "

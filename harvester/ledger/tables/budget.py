@@ -6,7 +6,7 @@ import sqlite3
 
 from harvester.ledger.database import bulk
 from harvester.ledger.database.connection import FULL_NAME, OPEN_FILES
-from harvester.models import BEYOND_ROOM
+from harvester.states import BEYOND_ROOM
 
 
 class SizeBudget:

@@ -10,7 +10,8 @@ from harvester.ledger.database import bulk
 from harvester.ledger.database.connection import FILE_COLUMNS, OPEN_FILES
 from harvester.ledger.messages import FileResult
 from harvester.ledger.tables.queue import WorkQueue
-from harvester.models import BEYOND_ROOM, NOT_ASKED, FileStatus, ItemKey, PlannedFile
+from harvester.models import ItemKey, PlannedFile
+from harvester.states import BEYOND_ROOM, NOT_ASKED, FileStatus
 
 _TAKES_ROOM = (FileStatus.PENDING, FileStatus.DONE)
 

@@ -13,16 +13,8 @@ from typing import Any
 from harvester.ledger.database.connection import FILE_COLUMNS, OF_ITEM
 from harvester.ledger.tables import versions
 from harvester.ledger.tables.queue import remote_file
-from harvester.models import (
-    REFUSED_TO_OWNER,
-    Harvested,
-    History,
-    ItemKey,
-    PendingFile,
-    PendingItem,
-    RemoteFile,
-    UsageSpan,
-)
+from harvester.models import Harvested, History, ItemKey, PendingFile, PendingItem, RemoteFile, UsageSpan
+from harvester.states import REFUSED_TO_OWNER
 from harvester.system.concurrency import LARGE
 
 COUNTERS = ("views", "downloads", "shares")

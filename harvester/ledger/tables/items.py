@@ -14,7 +14,8 @@ from harvester.ledger.tables import statistics, versions
 from harvester.ledger.tables.dates import latest_from, settled_by
 from harvester.ledger.tables.files import FileTable
 from harvester.ledger.tables.queue import WorkQueue
-from harvester.models import Change, Changed, ItemId, ItemKey, Record, WorkState
+from harvester.models import Change, ItemId, ItemKey, Record
+from harvester.states import Changed, WorkState
 from harvester.text.fields import join_values, split_values
 
 _LARGE = 8_000_000

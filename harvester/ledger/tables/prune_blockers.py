@@ -6,7 +6,7 @@ import sqlite3
 
 from harvester.errors import FailureKind
 from harvester.ledger.database.connection import OPEN_FILES, OPEN_WORK
-from harvester.models import NOT_ASKED
+from harvester.states import NOT_ASKED
 
 _MAY_PASS = f"failure_kind NOT IN ('{FailureKind.NOT_FOUND}', '{FailureKind.PERMANENT}')"
 """Of failures: a retry may succeed."""

@@ -27,16 +27,8 @@ from harvester.ledger.database.connection import (
 )
 from harvester.ledger.messages import RunSpec, TaskParams
 from harvester.ledger.tables.budget import SizeBudget
-from harvester.models import (
-    ANOTHER_VERSION,
-    BEYOND_ROOM,
-    REFUSED_TO_OWNER,
-    ItemId,
-    ItemKey,
-    PendingFile,
-    PendingItem,
-    RemoteFile,
-)
+from harvester.models import ItemId, ItemKey, PendingFile, PendingItem, RemoteFile
+from harvester.states import ANOTHER_VERSION, BEYOND_ROOM, REFUSED_TO_OWNER
 
 Ref: TypeAlias = tuple[ItemKey, int, str | None]
 """A listed item: its key, whether it is private, its modified date."""

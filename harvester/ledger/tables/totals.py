@@ -4,7 +4,7 @@ import sqlite3
 from typing import Any
 
 from harvester.ledger.database.connection import OPEN_WORK, STANDS_IN
-from harvester.models import NOT_ASKED, FileStatus
+from harvester.states import NOT_ASKED, FileStatus
 
 
 class _Totals:
