@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 import harvester
 from harvester import harvest, load_config
+from harvester.figshare.api_version import ApiVersion, Endpoint, ListingEndpoint, Paging
 from harvester.figshare.entries import Entry, EntryPage
-from harvester.figshare.protocol import ApiVersion, Endpoint, ListingEndpoint, Paging
 from harvester.figshare.records import decode_raw_list, read_article
 from harvester.figshare.v2 import V2
 from harvester.jobs.services import RunHooks

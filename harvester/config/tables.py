@@ -4,8 +4,8 @@ Config tables: frozen records whose annotated fields are the keys.
 A table is like a dataclass, but faster: the import of `dataclasses` takes 8 ms and each class half a
 millisecond, and every command reads its config before its first output.
 
-Annotations are not postponed in this package and in the modules that `status` imports (no ``from __future__
-import annotations``), as their evaluation takes 1 ms.
+Annotations are not postponed in this package (no ``from __future__ import annotations``), as the evaluation
+of postponed ones takes 1 ms.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,14 +22,15 @@ class Table:
     Faults that only the table itself can find (`faults`) raise a ValueError, with a line for each.
     """
 
-    _fields: ClassVar[Mapping[str, Any]] = {}
+    _names: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        hints = get_type_hints(cls, include_extras=True)
-        cls._fields = _without_class_variables(hints)
+        annotated = [vars(each).get("__annotations__", {}) for each in reversed(cls.__mro__)]
+        hints = {name: hint for each in annotated for name, hint in each.items()}
+        cls._names = tuple(name for name, hint in hints.items() if not _is_class_variable(hint))
 
     def __init__(self, **values: Any) -> None:
-        for name in self._fields:
+        for name in self._names:
             if name not in values and is_required(type(self), name):
                 raise TypeError(f"{type(self).__name__}: {name} is missing")
             self.__dict__[name] = values.pop(name) if name in values else getattr(type(self), name)
@@ -58,13 +59,13 @@ class Table:
 
 def fields(cls: type[Any]) -> Mapping[str, Any]:
     """Return the fields of a table or a dataclass with their types, those of its bases first."""
-    if issubclass(cls, Table):
-        return cls._fields
-    return _without_class_variables(get_type_hints(cls, include_extras=True))
+    hints = get_type_hints(cls, include_extras=True)
+    return {name: hint for name, hint in hints.items() if not _is_class_variable(hint)}
 
 
-def _without_class_variables(hints: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: hint for name, hint in hints.items() if get_origin(hint) is not ClassVar}
+def _is_class_variable(hint: object) -> bool:
+    """Return whether a hint, evaluated or postponed, is that of a class variable."""
+    return hint.startswith("ClassVar") if isinstance(hint, str) else get_origin(hint) is ClassVar
 
 
 def is_required(cls: type[Any], name: str) -> bool:

@@ -13,10 +13,11 @@ from yarl import URL
 
 from harvester.client import Client, Reply
 from harvester.errors import BadRequest, InvalidResponse, NotFound, PermanentError, Rejected, TransientError
+from harvester.figshare.api_version import ApiVersion, Endpoint
 from harvester.figshare.decoding import must_be_text
 from harvester.figshare.file_lists import Pages, is_whole, whole
 from harvester.figshare.pager import Pager
-from harvester.figshare.protocol import ApiVersion, ArticleListing, Endpoint
+from harvester.figshare.protocol import ArticleListing
 from harvester.figshare.records import Account
 from harvester.figshare.resolver import IdentifierResolver
 from harvester.figshare.rest import RestApi

@@ -36,7 +36,7 @@ from harvester.errors import (
     TransientError,
     UnprovenNotFound,
 )
-from harvester.figshare.protocol import ApiVersion
+from harvester.figshare.api_version import ApiVersion
 from harvester.figshare.v2 import V2
 from harvester.models import PendingFile
 from harvester.storage.protocol import Upload, held_bytes

@@ -6,10 +6,11 @@ from datetime import date
 from functools import cached_property
 from typing import Any
 
+from harvester.figshare.api_version import ListingEndpoint, Paging
 from harvester.figshare.client_side_filters import Condition
 from harvester.figshare.cursor import PageCursor
 from harvester.figshare.entries import Entry
-from harvester.figshare.protocol import ArticleListing, ListingEndpoint, Paging
+from harvester.figshare.protocol import ArticleListing
 
 
 class PageRequest:

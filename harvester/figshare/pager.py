@@ -26,11 +26,12 @@ from collections.abc import Callable, Sequence
 
 from harvester.client import Reply
 from harvester.errors import BadRequest, FailureKind, NotFound, Rejected, UnprovenNotFound
+from harvester.figshare.api_version import ApiVersion
 from harvester.figshare.cursor import PageCursor
 from harvester.figshare.entries import Entry, EntryPage
 from harvester.figshare.filters import is_before
 from harvester.figshare.page_request import PageRequest
-from harvester.figshare.protocol import ApiVersion, ArticleListing
+from harvester.figshare.protocol import ArticleListing
 from harvester.figshare.rest import RestApi
 from harvester.figshare.vocabulary import Vocabulary
 from harvester.models import ItemId, ItemRef, ListingEntry, Page, Unresolved

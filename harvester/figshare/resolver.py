@@ -10,6 +10,7 @@ import msgspec
 from yarl import URL
 
 from harvester.errors import InvalidResponse, NotFound, Rejected
+from harvester.figshare.api_version import ApiVersion
 from harvester.figshare.decoding import decoder
 from harvester.figshare.identifiers import (
     ID,
@@ -20,7 +21,6 @@ from harvester.figshare.identifiers import (
     version_in,
     without_version,
 )
-from harvester.figshare.protocol import ApiVersion
 from harvester.figshare.rest import RestApi
 from harvester.models import ItemId
 from harvester.text.display import one_line

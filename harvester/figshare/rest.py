@@ -10,7 +10,7 @@ from yarl import URL
 
 from harvester.client import Client, Reply
 from harvester.errors import Forbidden, Rejected
-from harvester.figshare.protocol import Endpoint
+from harvester.figshare.api_version import Endpoint
 
 T = TypeVar("T")
 NO_PARAMS: Mapping[str, Any] = MappingProxyType({})

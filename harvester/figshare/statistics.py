@@ -21,7 +21,7 @@ from harvester.client.breaker import CircuitBreaker
 from harvester.config import Statistics
 from harvester.config.keys import COUNTERS
 from harvester.errors import AuthenticationRequired, InvalidResponse, UsageError
-from harvester.figshare.protocol import ApiVersion, Endpoint
+from harvester.figshare.api_version import ApiVersion, Endpoint
 from harvester.figshare.rest import NO_PARAMS, RestApi
 from harvester.figshare.usage import Numbers
 from harvester.figshare.v2 import V2

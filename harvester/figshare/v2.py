@@ -5,9 +5,9 @@ Source: the figshare API reference, version 2 (https://docs.figshare.com): Artic
 Institutions, Account, Other, Stats.
 """
 
+from harvester.figshare.api_version import ApiVersion, Endpoint, ListingEndpoint, ListingEndpoints, Paging
 from harvester.figshare.entries import decode_entries
 from harvester.figshare.filters import ORDERS
-from harvester.figshare.protocol import ApiVersion, Endpoint, ListingEndpoint, ListingEndpoints, Paging
 from harvester.figshare.records import (
     decode_account,
     decode_groups,

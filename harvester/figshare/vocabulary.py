@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from harvester.errors import InvalidResponse, NotFound, Rejected
+from harvester.figshare.api_version import ApiVersion, Endpoint
 from harvester.figshare.filters import ITEM_TYPES, Filters
-from harvester.figshare.protocol import ApiVersion, Endpoint
 from harvester.figshare.records import Licence
 from harvester.figshare.rest import RestApi
 

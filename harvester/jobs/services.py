@@ -31,8 +31,8 @@ from harvester.config.proxies import Proxies, read_proxies
 from harvester.engine.executor import Executor, LocalExecutor, Services
 from harvester.errors import UsageError
 from harvester.figshare.api import FigshareApi
+from harvester.figshare.api_version import ApiVersion
 from harvester.figshare.downloads import DOWNLOADS, DownloadRoutes
-from harvester.figshare.protocol import ApiVersion
 from harvester.figshare.statistics import StatsService
 from harvester.figshare.v2 import V2
 from harvester.jobs.output_folder import open_storage

@@ -8,10 +8,13 @@ each of which is read page by page and can be resumed after an interruption.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from harvester.figshare.filters import ORDERS, Filters
-from harvester.figshare.protocol import ArticleListing, Listing, ListingEndpoints, endpoint_for
+from harvester.figshare.protocol import ArticleListing, Listing, endpoint_for
+
+if TYPE_CHECKING:
+    from harvester.figshare.api_version import ListingEndpoints
 
 
 class Source(Protocol):

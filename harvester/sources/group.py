@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from msgspec.structs import replace
-
 from harvester.config.keys import Id
 from harvester.config.tables import Table
-from harvester.figshare.protocol import ArticleListing, Listing, ListingEndpoints
+from harvester.figshare.protocol import ArticleListing, Listing
 from harvester.sources import ArticleSource
 
 if TYPE_CHECKING:
+    from harvester.figshare.api_version import ListingEndpoints
     from harvester.figshare.protocol import Figshare
     from harvester.models import Page
 
@@ -67,6 +66,8 @@ class GroupListing(Table, Listing):
 
         The tree is requested once a listing: the cursor contains the rest of it.
         """
+        from msgspec.structs import replace  # noqa: PLC0415 - to read a config needs no msgspec
+
         if cursor is not None:
             left, _, inner = cursor.partition("|")
             waiting = [int(number) for number in left.split(",")]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from harvester.config.tables import Table
 
 if TYPE_CHECKING:
+    from harvester.figshare.api_version import ListingEndpoints
     from harvester.figshare.identifier_listing import IdentifierListing
-    from harvester.figshare.protocol import ListingEndpoints
 
 
 class Items(Table):
