@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from harvester.cli.arguments.this_run import REFRESHABLE
 from harvester.cli.overrides import FILTERS, overrides
-from harvester.cli.parser import REFRESHABLE, build_parser
+from harvester.cli.parser import build_parser
 from harvester.config.tables import fields
 from harvester.errors import UsageError
 from harvester.figshare.filters import Filters

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harvester.cli import console
-from harvester.cli.parser import DEFAULT_FILE, build_parser
+from harvester.cli.arguments.common import DEFAULT_FILE
+from harvester.cli.parser import build_parser
 from harvester.cli.signals import SIGNALS
 from harvester.errors import ExitStatus, FatalError, HarvestError, UsageError, exit_status
 from harvester.system import failpoints

@@ -1,0 +1,33 @@
+"""Options that several commands share: config, folder, formats, what is shown."""
+
+from __future__ import annotations
+
+import argparse
+
+from harvester.cli.arguments.values import words
+
+DEFAULT_FILE = "harvest.toml"
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c", "--config", metavar="FILE",
+        help=f"the config file ({DEFAULT_FILE}, where there is one)",
+    )  # fmt: skip
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", dest="output", metavar="FOLDER", help="the output folder")
+
+
+def add_formats(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--formats", dest="export.formats", type=words, metavar="LIST", help="jsonl, csv (both)"
+    )
+
+
+def add_output_style(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is shown")
+    group.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
+    group.add_argument("-v", "--verbose", action="store_true", help="log every retry too")
+    group.add_argument("--log-json", action="store_true", help="one JSON object a line on standard error")

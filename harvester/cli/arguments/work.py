@@ -1,0 +1,84 @@
+"""Options of the work: tasks, services, statistics and files. `run` and `plan` share them."""
+
+from __future__ import annotations
+
+import argparse
+
+from harvester.cli.arguments.values import rate, utf8_text, versions, words
+
+
+def add_work(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to do")
+    group.add_argument(
+        "--tasks", type=words, metavar="LIST",
+        help="metadata, stats, files (these three); timeline, breakdown",
+    )  # fmt: skip
+    group.add_argument(
+        "--versions", type=versions, metavar="WHICH",
+        help="latest (default); all; or numbers such as 1,3: those versions of each item besides",
+    )  # fmt: skip
+    group.add_argument(
+        "--workers", dest="concurrency.workers", type=int, metavar="N", help="items processed at once (16)"
+    )
+    group.add_argument(
+        "--downloads", dest="concurrency.downloads", type=int, metavar="N",
+        help="files downloaded at once (8)",
+    )  # fmt: skip
+
+
+def add_services(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("services")
+    group.add_argument(
+        "--rate", action="append", type=rate, metavar="[SERVICE=]N",
+        help="requests a second, for all services or one of api, stats, files (1); inf: no limit; "
+        "auto: find the highest rate that the service accepts",
+    )  # fmt: skip
+    group.add_argument(
+        "--ceiling", dest="rate.ceiling", type=float, metavar="N",
+        help="upper bound for auto (10)",
+    )  # fmt: skip
+    group.add_argument(
+        "--attempts", dest="retry.attempts", type=int, metavar="N", help="attempts for one request (6)"
+    )
+    group.add_argument("--api", dest="services.api", metavar="URL", help="address of the api")
+    group.add_argument("--stats", dest="services.stats", metavar="URL", help="address of the statistics")
+    group.add_argument(
+        "--impersonate", dest="services.impersonate", type=int, metavar="ID",
+        help="act for this account of your institution: for its administrators",
+    )  # fmt: skip
+
+
+def add_statistics(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("statistics")
+    group.add_argument(
+        "--counters", dest="stats.counters", type=words, metavar="LIST",
+        help="views, downloads (these two); shares",
+    )  # fmt: skip
+    group.add_argument(
+        "--granularity", dest="stats.granularity", metavar="PERIOD",
+        help="of timeline and breakdown: day, month (default), year, total",
+    )  # fmt: skip
+    group.add_argument(
+        "--stats-since", dest="stats.since", metavar="DAY",
+        help="where timeline and breakdown begin; they need it",
+    )  # fmt: skip
+    group.add_argument(
+        "--stats-until", dest="stats.until", metavar="DAY", help="the last day that they count (today)"
+    )
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("files (all of these must allow one)")
+    group.add_argument(
+        "--include", dest="files.include", action="append", type=utf8_text, metavar="GLOB",
+        help="fetch only files whose folder/name matches; repeats",
+    )  # fmt: skip
+    group.add_argument(
+        "--exclude", dest="files.exclude", action="append", type=utf8_text, metavar="GLOB",
+        help="fetch no file whose folder/name matches; repeats",
+    )  # fmt: skip
+    group.add_argument("--min-size", dest="files.min_size", metavar="SIZE", help='such as "1 kB"')
+    group.add_argument("--max-size", dest="files.max_size", metavar="SIZE", help='such as "500 MB"')
+    group.add_argument(
+        "--max-total", dest="files.max_total", metavar="SIZE", help='for all files in the folder: "2 TB"'
+    )
