@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NewType
+from typing import NewType
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -268,11 +268,3 @@ class Failure(Struct, frozen=True):
     attempts: int = 1  # in the run in which it failed
     version: int = 0  # of the item, 0 for the current one
     reported_as: str = ""  # the task in failures.csv, "" for `task`
-
-
-class Summary(Struct, frozen=True):
-    """What a run did and what the folder contains, as in summary.json, with the exit status."""
-
-    run: dict[str, Any]
-    folder: dict[str, Any]
-    exit_status: int

@@ -47,9 +47,9 @@ async def test_a_temporary_fault_costs_only_time(fault: str, tmp_path: Path) -> 
         assert summary.exit_status == 0, rows(tmp_path / "failures.csv")
         ids = sandbox.world.search("survey")
         assert_complete(tmp_path, sandbox, ids)
-        assert summary.folder["outcomes"]["items"] == {"done": len(ids)}
-        assert summary.folder["listings"]["entries"] == summary.folder["listings"]["unique"] == len(ids)
-        assert (sum(summary.run["errors"].values()) > 0) is (fault not in NO_ERRORS or fault in RANGES)
+        assert summary.folder.outcomes.items == {"done": len(ids)}
+        assert summary.folder.listings.entries == summary.folder.listings.unique == len(ids)
+        assert (sum(summary.run.errors.values()) > 0) is (fault not in NO_ERRORS or fault in RANGES)
 
 
 @pytest.mark.parametrize("fault", PERMANENT)
@@ -67,11 +67,10 @@ async def test_permanent_faults_and_only_these_are_failures_with_a_reason(fault:
         assert {row["attempts"] for row in table} == expected.attempts
         assert all(expected.words in row["error"] for row in table), table
         failures = rows(tmp_path / "failures.csv")
-        assert summary.run["files"]["failed"] == sum(row["task"] == "files" for row in failures)
-        assert summary.run["items"]["failed"] == len(
-            {row["item_id"] for row in failures if row["task"] != "files"}
-        )
-        outcomes = summary.folder["outcomes"]["files" if expected.task == "files" else "items"]
+        assert summary.run.files.failed == sum(row["task"] == "files" for row in failures)
+        assert summary.run.items.failed == len({row["item_id"] for row in failures if row["task"] != "files"})
+        found = summary.folder.outcomes
+        outcomes = found.files if expected.task == "files" else found.items
         assert outcomes[expected.failure_kind] >= len(table)
         assert {*FailureKind} & outcomes.keys() == {expected.failure_kind}
 
@@ -95,7 +94,7 @@ async def test_all_faults_at_once(tmp_path: Path) -> None:
             files=sandbox.permanently_failing_files(),
             stats=sandbox.permanently_failing_stats(),
         )
-        assert sum(summary.folder["outcomes"]["items"].values()) == len(wanted)
+        assert sum(summary.folder.outcomes.items.values()) == len(wanted)
 
 
 # -- what no sandbox can play ---------------------------------------------------------------------
@@ -167,7 +166,7 @@ async def test_an_outage_of_everything_is_waited_out(tmp_path: Path) -> None:
         summary = await harvest(job)
         harvested.set()
     assert summary.exit_status == 0, rows(tmp_path / "failures.csv")
-    assert all(errors <= 16 * 6 + 2 / 0.05 for errors in summary.run["errors"].values()), "one finds out"
+    assert all(errors <= 16 * 6 + 2 / 0.05 for errors in summary.run.errors.values()), "one finds out"
     async with Sandbox(settings) as truth:
         assert_complete(tmp_path, truth, truth.world.search("survey"))
     records = [seen.path for seen in asked if seen.service == "api" and seen.path[-7:].isdecimal()]
@@ -192,10 +191,10 @@ async def test_dead_statistics_do_not_stop_the_rest(tmp_path: Path) -> None:
         summary = await harvest(dead)
         ids = sandbox.world.search("survey")
         assert summary.exit_status == 1
-        assert summary.folder["work"] == {"metadata": {"done": len(ids)}, "stats": {"failed": len(ids)}}
-        assert summary.folder["outcomes"]["items"] == {"transient": len(ids)}
-        assert "pending" not in summary.folder["files"]
-        assert summary.run["requests"]["stats"] < 2 * 2 * len(ids)  # paused, not requested for each
+        assert summary.folder.work == {"metadata": {"done": len(ids)}, "stats": {"failed": len(ids)}}
+        assert summary.folder.outcomes.items == {"transient": len(ids)}
+        assert "pending" not in summary.folder.files
+        assert summary.run.requests["stats"] < 2 * 2 * len(ids)  # paused, not requested for each
         again = await harvest(config(sandbox, tmp_path))
         assert again.exit_status == 0
         assert_complete(tmp_path, sandbox, ids)

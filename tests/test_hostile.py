@@ -86,7 +86,7 @@ async def test_a_hostile_record_is_a_failure_of_that_item_alone(kind: str, tmp_p
         assert failure["attempts"] == ATTEMPTS.get(kind, "2"), "odd twice is odd for good"
         assert summary.exit_status == 1
         failure_kind = FailureKind.TRANSIENT if kind == "brotli" else FailureKind.PERMANENT
-        assert summary.folder["outcomes"]["items"] == {"done": 2, failure_kind: 1}
+        assert summary.folder.outcomes.items == {"done": 2, failure_kind: 1}
         good = [item_id for item_id in sandbox.world.search("survey") if item_id != bad]
         assert_records(tmp_path, sandbox, good, set())
         assert {row["status"] for row in rows(tmp_path / "files.csv")} <= {"done", "link", "withheld"}
@@ -101,7 +101,7 @@ async def test_headers_that_are_too_long_are_a_temporary_failure_of_that_item(
         (failure,) = rows(tmp_path / "failures.csv")
         assert failure["item_id"] == str(sandbox.world.hostile_items[kind])
         assert "its headers are too large" in failure["error"]
-        assert summary.folder["outcomes"]["items"] == {"done": 2, FailureKind.TRANSIENT: 1}
+        assert summary.folder.outcomes.items == {"done": 2, FailureKind.TRANSIENT: 1}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the kilobytes of Linux")
@@ -223,8 +223,8 @@ async def test_files_next_to_blocked_ones_are_fetched(tmp_path: Path) -> None:
         assert len(blocked) > 8, "more than are taken for a sign that nothing comes at all"
         failures = rows(tmp_path / "failures.csv")
         assert {int(row["file_id"]) for row in failures} == blocked
-        assert summary.folder["outcomes"]["files"][FailureKind.BLOCKED] == len(blocked)
-        assert summary.folder["outcomes"]["files"]["done"] > 25
+        assert summary.folder.outcomes.files[FailureKind.BLOCKED] == len(blocked)
+        assert summary.folder.outcomes.files["done"] > 25
 
 
 async def test_a_file_with_the_type_of_a_web_page_is_verified_by_its_md5(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ async def test_a_file_with_the_type_of_a_web_page_is_verified_by_its_md5(tmp_pat
                 assert not row["md5"]
             elif row["status"] == "done":
                 assert (tmp_path / row["path"]).read_bytes() == sandbox.world.content(file_id)
-        assert summary.folder["outcomes"]["files"]["done"] > 12
+        assert summary.folder.outcomes.files["done"] > 12
 
 
 async def test_forbidden_addresses_in_records_are_not_requested(tmp_path: Path) -> None:
@@ -262,10 +262,10 @@ async def test_a_malformed_entry_does_not_affect_the_others(tmp_path: Path) -> N
         assert [(row["item_id"], row["task"]) for row in failures] == [("", "resolve")] * 3
         assert all("page 1, entry" in row["error"] for row in failures)
         ids = sandbox.world.search("survey")
-        assert summary.folder["outcomes"]["items"] == {"done": len(ids)}
-        listed = summary.folder["listings"]
-        assert (listed["unique"], listed["unresolved"]) == (len(ids), 3)
-        assert listed["entries"] == listed["unique"] + listed["duplicates"] + listed["unresolved"]
+        assert summary.folder.outcomes.items == {"done": len(ids)}
+        listed = summary.folder.listings
+        assert (listed.unique, listed.unresolved) == (len(ids), 3)
+        assert listed.entries == listed.unique + listed.duplicates + listed.unresolved
         assert_records(tmp_path, sandbox, list(ids), set())
 
 
@@ -286,8 +286,8 @@ async def test_a_filter_that_figshare_ignores_is_noticed_and_applied_here(
         assert 0 < len(wanted) < len(everything)
         assert summary.exit_status == 0
         assert_records(tmp_path, sandbox, list(wanted), set())
-        assert summary.folder["listings"]["excluded"] == len(everything) - len(wanted)
-        (warning,) = summary.run["warnings"]
+        assert summary.folder.listings.excluded == len(everything) - len(wanted)
+        (warning,) = summary.run.warnings
         assert f"figshare ignored {name}" in warning
 
 
@@ -323,7 +323,7 @@ async def test_a_listing_without_an_end_is_ended(how: str, cursors: bool, tmp_pa
         assert summary.exit_status == 1
         (failure,) = rows(tmp_path / "failures.csv")
         assert "repeats the same page" in failure["error"] or "does not end" in failure["error"]
-        assert summary.folder["outcomes"]["items"]["done"] > 40, "what it did give is there"
+        assert summary.folder.outcomes.items["done"] > 40, "what it did give is there"
 
 
 @pytest.mark.parametrize("how", ENDLESS)
@@ -341,7 +341,7 @@ async def test_a_group_s_listing_is_compared_with_its_count(tmp_path: Path) -> N
     source = [{"kind": "group", "id": 11962}]
     async with Sandbox(Settings(items=24, heavy=0)) as sandbox:
         summary = await harvest(config(sandbox, tmp_path / "a", sources=source))
-        assert (summary.exit_status, summary.run["warnings"]) == (0, [])
+        assert (summary.exit_status, summary.run.warnings) == (0, ())
         assert_complete(tmp_path / "a", sandbox, sandbox.world.group_items(11962))
         counts = [seen for seen in sandbox.requests_to("stats") if seen.path == "/count/articles"]
         assert len(counts) == 1
@@ -354,7 +354,7 @@ async def test_a_group_s_listing_is_compared_with_its_count(tmp_path: Path) -> N
     async with Sandbox(Settings(items=24, heavy=0, miscount=-2)) as sandbox:
         summary = await harvest(config(sandbox, tmp_path / "c", sources=source, tasks=["metadata"]))
         assert summary.exit_status == 0
-        assert "figshare counts 3 items, but lists 5" in summary.run["warnings"][0]
+        assert "figshare counts 3 items, but lists 5" in summary.run.warnings[0]
 
 
 async def test_a_listing_that_shifts_while_it_is_read_loses_nothing(tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ async def test_a_failed_listing_continues_at_the_failed_page(tmp_path: Path) -> 
         assert first.exit_status == 1
         (failure,) = rows(tmp_path / "failures.csv")
         assert (failure["task"], failure["attempts"]) == ("listing", "3")
-        assert first.folder["items"] == 40
+        assert first.folder.items == 40
         pages = [seen.status for seen in sandbox.requests_to("api")]
         assert pages == [200, 200] + [500] * 6, "three tries, and three at the end of the run"
         asked = len(sandbox.requests_to("stats"))
@@ -385,7 +385,7 @@ async def test_a_failed_listing_continues_at_the_failed_page(tmp_path: Path) -> 
         assert again.exit_status == 0
         assert [seen.status for seen in sandbox.requests_to("api")][8:] == [500] * 3 + [200] * 2
         ids = sandbox.world.search("survey")
-        assert again.folder["outcomes"]["items"] == {"done": len(ids)}
+        assert again.folder.outcomes.items == {"done": len(ids)}
         assert len(sandbox.requests_to("stats")) - asked == 2 * (len(ids) - 40), "no statistics twice"
 
 
@@ -397,7 +397,7 @@ async def test_an_entry_that_lacks_the_filtered_field_is_kept(tmp_path: Path) ->
         found = {int(row["item_id"]) for row in rows(tmp_path / "stats.csv")}
         assert wanted
         assert found >= set(wanted)
-        assert summary.folder["listings"]["excluded"] == 0
+        assert summary.folder.listings.excluded == 0
 
 
 async def test_a_count_that_differs_is_also_reported_by_a_continued_run(tmp_path: Path) -> None:
@@ -417,7 +417,7 @@ async def test_statistics_that_are_gone_are_no_withdrawal(tmp_path: Path) -> Non
         for _ in range(2):
             summary = await harvest(config(sandbox, tmp_path, tasks=["metadata", "stats"], **nowhere))
             assert summary.exit_status == 1
-            assert summary.folder["work"]["stats"] == {"failed": len(ids)}
+            assert summary.folder.work["stats"] == {"failed": len(ids)}
 
 
 async def test_names_that_could_not_be_resolved_are_retried_at_the_end(tmp_path: Path) -> None:

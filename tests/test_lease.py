@@ -94,7 +94,7 @@ async def test_the_folder_of_a_live_run_is_locked_with_any_clock(ahead: float, t
         Ledger(tmp_path, timing=QUICK).open()
     with Reader(tmp_path) as reader:
         assert (found := reader.last_run()) is not None
-        assert found["state"] == "running"
+        assert found.state == "running"
     await first.close("finished")
 
 

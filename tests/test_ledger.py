@@ -58,6 +58,7 @@ from harvester.models import (
     key_of,
 )
 from harvester.states import NOT_ASKED, Changed, FileStatus, WorkState
+from harvester.summary import FileTotals, FolderTotals, ListingTotals, Outcomes, as_document
 
 pytestmark = pytest.mark.anyio
 
@@ -314,7 +315,7 @@ ledger = Ledger(Path({str(tmp_path)!r})); ledger.open(); print("held", flush=Tru
         with Reader(tmp_path) as reader:
             last = reader.last_run()
             assert last is not None
-            assert last["state"] == "running"
+            assert last.state == "running"
         other.kill()
         other.wait()
     async with run(tmp_path) as ledger:  # the claim of a dead process is no obstacle
@@ -390,23 +391,22 @@ async def test_counts(tmp_path: Path) -> None:
         await ledger.change(ledger.listings.add_page, "a", page(1, 2, cursor="2"), TASKS)
         await ledger.save(result(1, placed(7), placed(8, FileStatus.WITHHELD)))
     with Reader(tmp_path) as reader:
-        assert reader.counts() == {
-            "items": 2,
-            "versions": 0,
-            "records": 1,
-            "listings_open": 1,
-            "listings": {"entries": 2, "unique": 2, "duplicates": 0, "excluded": 0, "unresolved": 0},
-            "work": {"metadata": {"done": 1, "pending": 1}, "stats": {"done": 1, "pending": 1}},
-            "files": {"pending": {"files": 1, "bytes": 10}, "withheld": {"files": 1, "bytes": 10}},
-            "outcomes": {
-                "items": {"done": 1, "pending": 1},
-                "files": {"pending": 1, "withheld": 1},
-                "withheld": {},
-            },
-            "orphaned_files": {"files": 0, "bytes": 0},
-            "unidentified_files": {"files": 0, "bytes": 0},
-            "failures": 0,
-        }
+        assert reader.counts() == FolderTotals(
+            items=2,
+            versions=0,
+            records=1,
+            listings_open=1,
+            listings=ListingTotals(entries=2, unique=2, duplicates=0, excluded=0, unresolved=0),
+            work={"metadata": {"done": 1, "pending": 1}, "stats": {"done": 1, "pending": 1}},
+            files={"pending": FileTotals(1, 10), "withheld": FileTotals(1, 10)},
+            outcomes=Outcomes(
+                items={"done": 1, "pending": 1}, files={"pending": 1, "withheld": 1}, withheld={}
+            ),
+            orphaned_files=FileTotals(),
+            unidentified_files=FileTotals(),
+            failures=0,
+            trash=FileTotals(),
+        )
 
 
 async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -> None:
@@ -433,15 +433,13 @@ async def test_every_entry_item_and_file_is_accounted_for_once(tmp_path: Path) -
         await ledger.save(ItemResult(ItemKey(5), gone))
     with Reader(tmp_path) as reader:
         counts = reader.counts()
-    assert counts["listings"] == {"entries": 14, "unique": 7, "duplicates": 2, "excluded": 4, "unresolved": 1}
-    assert counts["outcomes"] == {
-        "items": {
-            "done": 1, "permanent": 1, "transient": 1, "not_found": 1, "pending": 2, "withdrawn": 1,
-        },
-        "files": {"blocked": 1, "embargo": 1, "link": 1},
-        "withheld": {},
-    }  # fmt: skip
-    assert sum(counts["outcomes"]["items"].values()) == counts["items"] == 7
+    assert counts.listings == ListingTotals(entries=14, unique=7, duplicates=2, excluded=4, unresolved=1)
+    assert counts.outcomes == Outcomes(
+        items={"done": 1, "permanent": 1, "transient": 1, "not_found": 1, "pending": 2, "withdrawn": 1},
+        files={"blocked": 1, "embargo": 1, "link": 1},
+        withheld={},
+    )
+    assert sum(counts.outcomes.items.values()) == counts.items == 7
 
 
 async def test_a_failure_of_another_task_is_left_to_a_run_with_that_task(tmp_path: Path) -> None:
@@ -662,7 +660,7 @@ async def test_a_failure_of_a_listing_is_reported_as_long_as_the_listing_exists(
         await ledger.change(ledger.listings.add_page, "a", page(2), TASKS)
     with Reader(tmp_path) as reader:
         assert [failure.subject for failure in reader.failures()] == ["page 1, entry 3"]
-        assert reader.counts()["listings"]["entries"] == 3
+        assert reader.counts().listings.entries == 3
     async with run(tmp_path) as ledger:  # which is listed again
         await ledger.change(ledger.listings.add_page, "a", page(1, 2), TASKS)
     with Reader(tmp_path) as reader:
@@ -678,9 +676,9 @@ async def test_a_listing_that_will_restart_counts_until_it_does(tmp_path: Path) 
         refused = Failure("listing", "refused", FailureKind.PERMANENT, subject="a")
         await ledger.save(ListingFailure(refused, True))
     with Reader(tmp_path) as reader:
-        assert reader.counts()["listings"] == {
-            "entries": 3, "unique": 2, "duplicates": 0, "excluded": 0, "unresolved": 1,
-        }  # fmt: skip
+        assert reader.counts().listings == ListingTotals(
+            entries=3, unique=2, duplicates=0, excluded=0, unresolved=1
+        )
     async with run(tmp_path) as ledger:
         assert await ledger.read(ledger.listings.progress, "a") == ListingProgress()
 
@@ -695,8 +693,8 @@ async def test_listings_that_are_no_longer_selected_are_removed(tmp_path: Path) 
         await ledger.change(ledger.listings.keep, ["b"])
     with Reader(tmp_path) as reader:
         counts = reader.counts()
-    assert (counts["listings_open"], counts["failures"], counts["items"]) == (0, 0, 2)
-    assert counts["listings"]["entries"] == 2
+    assert (counts.listings_open, counts.failures, counts.items) == (0, 0, 2)
+    assert counts.listings.entries == 2
 
 
 async def test_temporary_failures_are_queued_again_and_their_attempts_add_up(tmp_path: Path) -> None:
@@ -756,9 +754,9 @@ async def test_a_name_that_is_requested_again_counts_once(tmp_path: Path) -> Non
         await ledger.begin_again((FailureKind.TRANSIENT,))
         await ledger.change(ledger.listings.add_page, "a once more", page(2), TASKS)
     with Reader(tmp_path) as reader:
-        assert reader.counts()["listings"] == {
-            "entries": 3, "unique": 2, "duplicates": 0, "excluded": 0, "unresolved": 1,
-        }  # fmt: skip
+        assert reader.counts().listings == ListingTotals(
+            entries=3, unique=2, duplicates=0, excluded=0, unresolved=1
+        )
 
 
 @pytest.mark.parametrize("outcome", ["finished", "interrupted", None])
@@ -774,7 +772,7 @@ async def test_status_reports_the_last_harvest_also_after_other_jobs(
     with Reader(tmp_path) as reader:
         last = reader.last_run()
         assert last is not None
-        assert (last["state"], last["by"]) == ("interrupted", None)
+        assert (last.state, last.by) == ("interrupted", None)
     if outcome is None:
         await verifying.close("finished")
 
@@ -797,8 +795,8 @@ async def test_a_ledger_of_the_first_version_is_brought_up_to_date(reads_first: 
     if reads_first:
         with Reader(tmp_path) as reader:
             counts = reader.counts()
-            assert counts["outcomes"]["items"] == {"done": 1, "transient": 1}
-            assert set(counts["listings"].values()) == {0}, "their counts went with them"
+            assert counts.outcomes.items == {"done": 1, "transient": 1}
+            assert set(counts.listings) == {0}, "their counts went with them"
             assert [failure.subject for failure in reader.failures()] == ["a", ""]
     async with run(tmp_path, RunSpec(frozenset({"metadata"}), with_files=False)) as ledger:
         assert (
@@ -806,7 +804,7 @@ async def test_a_ledger_of_the_first_version_is_brought_up_to_date(reads_first: 
         )  # read again: it costs a request for a thousand items
         assert await ids(ledger) == [2]
     with Reader(tmp_path) as reader:
-        assert reader.counts()["outcomes"]["items"] == {"done": 1, "pending": 1}
+        assert reader.counts().outcomes.items == {"done": 1, "pending": 1}
 
 
 def first_version(folder: Path) -> Path:
@@ -843,7 +841,7 @@ def test_tables_are_not_migrated_under_an_active_older_run(tmp_path: Path) -> No
     with Reader(tmp_path) as reader:  # a copy of it
         last = reader.last_run()
         assert last is not None
-        assert last["state"] == "running"
+        assert last.state == "running"
     heartbeat.stop()
     assert version(path) == 1
     with closing(sqlite3.connect(path)) as db:  # what the older one writes next
@@ -939,10 +937,10 @@ async def test_counts_agree_while_a_run_goes_on(tmp_path: Path) -> None:
         reader._db.set_trace_callback(find_one_more)
         counts = reader.counts()
         reader._db.set_trace_callback(None)
-        assert counts["items"] == sum(counts["outcomes"]["items"].values())
-        assert counts["items"] == counts["work"]["metadata"]["pending"]
+        assert counts.items == sum(counts.outcomes.items.values())
+        assert counts.items == counts.work["metadata"]["pending"]
         assert next(new) > 5, "there was something to disagree about"
-        assert reader.counts()["items"] > counts["items"]
+        assert reader.counts().items > counts.items
 
 
 # -- what the triggers count, and what is counted row by row ------------------------------------------------
@@ -1002,8 +1000,8 @@ def outcome_of(visits: list[tuple[str, str, str]]) -> str:
 
 def assert_counts_are_exact(folder: Path) -> None:
     with Reader(folder) as reader:
-        counts = reader.counts()
-    counts["unique"] = counts["listings"]["unique"]
+        totals = reader.counts()
+    counts = {**as_document(totals), "unique": totals.listings.unique}
     by_hand = counted_by_hand(folder)
     assert {key: counts[key] for key in by_hand} == by_hand
 
@@ -1157,7 +1155,7 @@ async def test_absurd_sizes_stop_neither_a_migration_nor_a_run(number: int, tmp_
                 (file_id, most, f"files/1/{file_id}", status),
             )
     with Reader(tmp_path) as reader:
-        assert reader.counts()["files"]["done"] == {"files": 4 - number, "bytes": most}
+        assert reader.counts().files["done"] == FileTotals(4 - number, most)
         assert [(item.files, item.bytes) for item in reader.items()] == [(3, most)]
     only = frozenset({"metadata"})
     async with run(tmp_path, RunSpec(only, with_files=True)) as ledger:
@@ -1169,7 +1167,7 @@ async def test_absurd_sizes_stop_neither_a_migration_nor_a_run(number: int, tmp_
                 await ledger.save(FileResult(ItemKey(1), file_id, FileStatus.DONE))
         await ledger.save(result(1, placed(5)))
     with Reader(tmp_path) as reader:
-        found = {status: of["files"] for status, of in reader.counts()["files"].items()}
+        found = {status: of.files for status, of in reader.counts().files.items()}
         assert found == {"pending": 1}
 
 
@@ -1256,7 +1254,7 @@ async def test_a_batch_of_more_than_one_statement_takes_is_written_whole(tmp_pat
     assert_counts_are_exact(tmp_path)
     with Reader(tmp_path) as reader:
         raws = {item.id: item.raw for item in reader.items()}
-        assert reader.counts()["files"] == {"pending": {"files": len(numbers), "bytes": 10 * len(numbers)}}
+        assert reader.counts().files == {"pending": FileTotals(len(numbers), 10 * len(numbers))}
     assert raws == {n: record(n).raw for n in numbers} | {each.article.id: each.raw for each in large}
 
 
@@ -1298,8 +1296,8 @@ async def test_incremental_listings_are_merged_into_the_complete_ones(tmp_path: 
             "the other one was not read to its end"
         )
     with Reader(tmp_path) as reader:
-        counts = reader.counts()["listings"]
-        assert (counts["entries"], counts["unique"], counts["duplicates"]) == (7, 5, 2)
+        counts = reader.counts().listings
+        assert (counts.entries, counts.unique, counts.duplicates) == (7, 5, 2)
 
 
 async def test_two_changes_of_an_item_in_one_run_are_merged(tmp_path: Path) -> None:
@@ -1450,7 +1448,7 @@ async def test_corrupt_files_of_a_withdrawn_item_are_not_pending(tmp_path: Path)
         await ledger.flush()
         assert await ledger.read(ledger.queue.files, 0, 9) == []
     with Reader(tmp_path) as reader:
-        assert reader.counts()["outcomes"]["files"] == {"withdrawn": 1}
+        assert reader.counts().outcomes.files == {"withdrawn": 1}
 
 
 async def test_a_mistyped_id_is_removed_when_nothing_names_it(tmp_path: Path) -> None:

@@ -321,11 +321,11 @@ async def test_odd_fields_are_shown_empty_with_one_warning_that_names_them(tmp_p
     assert [
         item[name] for name in ("title", "doi", "type", "licence", "group_id", "authors", "categories")
     ] == [""] * 7
-    (warning,) = summary.run["warnings"]
+    (warning,) = summary.run.warnings
     assert f"item {item['id']}: not read" in warning
     assert "title, doi" in warning
     again = await harvest_again(sandbox, tmp_path)
-    assert again.run["warnings"] == []
+    assert again.run.warnings == ()
 
 
 async def harvest_again(_: Sandbox, folder: Path) -> Any:
@@ -383,7 +383,7 @@ async def test_a_file_of_unknown_size_is_verified_by_its_md5(tmp_path: Path) -> 
 
 async def test_texts_of_real_records_are_exported_correctly(tmp_path: Path) -> None:
     summary, files, item, sandbox = await harvest_hostile("odd-words", tmp_path)
-    assert (summary.exit_status, summary.run["warnings"]) == (0, [])
+    assert (summary.exit_status, summary.run.warnings) == (0, ())
     record = sandbox.world.record(int(item["id"]), whole=True)
     assert item["title"] == record["title"]
     assert split_values(item["authors"]) == ["A; B", 'C "D"', "E\nF", "G"]
@@ -424,16 +424,16 @@ async def test_differing_md5s_are_reported_once(tmp_path: Path) -> None:
         item_id = sandbox.world.hostile_items["sums-differ"]
         file = sandbox.world.files(item_id)[0]
         assert summary.exit_status == 0
-        (warning,) = summary.run["warnings"]
+        (warning,) = summary.run.warnings
         for named in (f"item {item_id}", f"file {file['id']}", file["supplied_md5"], file["computed_md5"]):
             assert named in warning
         row = next(row for row in rows(tmp_path / "files.csv") if row["file_id"] == str(file["id"]))
         assert (row["status"], row["md5"]) == ("done", file["computed_md5"])
         sandbox.world.correct(item_id)
         again = await harvest(job)
-        assert (again.exit_status, again.run["warnings"]) == (0, [])
+        assert (again.exit_status, again.run.warnings) == (0, ())
         sandbox.world.edit(item_id)  # another first file, with sums of its own
-        assert len((await harvest(job)).run["warnings"]) == 1
+        assert len((await harvest(job)).run.warnings) == 1
 
 
 @pytest.mark.parametrize("moves_date", [True, False])
@@ -505,9 +505,9 @@ async def test_a_refused_file_list_does_not_lose_the_record(status: int, tmp_pat
         assert all(f"({status})" in row["error"] for row in failures)
         assert summary.exit_status == 1
         (ten,) = world.with_trait("ten files")
-        warned = [text for text in summary.run["warnings"] if f"item {ten}:" in text]
+        warned = [text for text in summary.run.warnings if f"item {ten}:" in text]
         assert len(warned) == 1, "it lists all that it promises; whether there is more is unknown"
-        assert not [text for text in summary.run["warnings"] if any(each in text for each in short)]
+        assert not [text for text in summary.run.warnings if any(each in text for each in short)]
 
 
 async def test_a_refused_file_list_is_retried_in_the_same_run_if_files_are_missing(
@@ -541,7 +541,7 @@ async def test_a_temporary_file_list_failure_loses_no_record_and_is_retried(tmp_
             (each, "", "files") for each in sorted(lacking)
         ]
         assert all("its file list could not be fetched: " in row["error"] for row in failures)
-        assert (summary.exit_status, summary.run["warnings"]) == (1, [])
+        assert (summary.exit_status, summary.run.warnings) == (1, ())
         files = {int(row["file_id"]): row["status"] for row in rows(tmp_path / "files.csv")}
         listed = [file for item_id in ids for file in world.record(item_id)["files"] or ()]
         assert files.keys() == {file["id"] for file in listed}

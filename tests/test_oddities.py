@@ -19,10 +19,10 @@ from harvester import harvest, load_config
 from harvester.config import Config
 from harvester.config.keys import Retry
 from harvester.errors import TokenRejected
-from harvester.models import Summary
 from harvester.sandbox import Sandbox, Settings
 from harvester.sandbox.catalogue import PUBLIC_FROM, STEP
 from harvester.states import FileStatus
+from harvester.summary import Summary
 from tests.support.truth import assert_complete, assert_records, rows
 
 pytestmark = pytest.mark.anyio
@@ -220,8 +220,8 @@ async def test_an_oddity_is_harvested_as(name: str, items: int, tmp_path: Path) 
         assert again.exit_status == oddity.status
         assert sandbox.requests_to("storage") == []
         assert oddity.asks_again or sandbox.requests_to("files") == []
-        assert again.run["changes"] == {}
-        assert again.folder["files"] == summary.folder["files"]
+        assert again.run.changes == {}
+        assert again.folder.files == summary.folder.files
 
 
 def assert_first(oddity: Oddity, summary: Summary, sandbox: Sandbox, folder: Path) -> None:
@@ -230,11 +230,8 @@ def assert_first(oddity: Oddity, summary: Summary, sandbox: Sandbox, folder: Pat
     ids = ids_of(oddity, sandbox)
     assert ids
     assert [int(row["id"]) for row in rows(folder / "items.csv")] == sorted(ids)
-    listed = summary.folder["listings"]
-    assert (
-        listed["entries"]
-        == listed["unique"] + listed["duplicates"] + listed["excluded"] + listed["unresolved"]
-    )
+    listed = summary.folder.listings
+    assert listed.entries == listed.unique + listed.duplicates + listed.excluded + listed.unresolved
     if "files" not in oddity.tasks:
         own = ids if oddity.source == ACCOUNT else []
         assert_records(folder, sandbox, sorted(ids), set(own))
@@ -246,7 +243,7 @@ def assert_first(oddity: Oddity, summary: Summary, sandbox: Sandbox, folder: Pat
         assert most > Retry().attempts
     if oddity.is_whole:
         expected = sum(len(sandbox.world.files(item_id)) for item_id in ids)
-        assert sum(each["files"] for each in summary.folder["files"].values()) == expected
+        assert sum(each.files for each in summary.folder.files.values()) == expected
 
 
 def ids_of(oddity: Oddity, sandbox: Sandbox) -> list[int]:
@@ -291,7 +288,7 @@ async def test_md5s_that_are_published_later_verify_existing_files(moves_date: b
     before = tmp_path / "out"
     summary, sandbox, asked = await after(prove, ODDITIES["late_md5"], before)
     assert asked == []
-    assert summary.run["changes"] == {}
+    assert summary.run.changes == {}
     table = {row["file_id"]: row["md5"] for row in rows(before / "files.csv") if row["status"] == "done"}
     files = [file for item_id in sandbox.world.public_ids for file in sandbox.world.files(item_id)]
     if moves_date:
@@ -313,8 +310,8 @@ async def test_an_md5_published_later_loses_no_file_that_rules_now_skip(
         for item_id in sandbox.world.public_ids:
             sandbox.world.prove(item_id)
         second = await harvest(config(sandbox, tmp_path, oddity, **more))
-        assert second.folder["files"]["done"] == first.folder["files"]["done"]
-        assert second.folder["orphaned_files"]["files"] == 0
+        assert second.folder.files["done"] == first.folder.files["done"]
+        assert second.folder.orphaned_files.files == 0
 
 
 async def test_files_are_fetched_after_an_embargo_has_ended(tmp_path: Path) -> None:
@@ -333,7 +330,7 @@ async def test_files_are_fetched_after_an_embargo_has_ended(tmp_path: Path) -> N
     ]
     assert sorted(asked) == sorted(files)
     assert files
-    assert "embargo" not in summary.folder["outcomes"]["files"]
+    assert "embargo" not in summary.folder.outcomes.files
 
 
 async def test_a_new_embargo_removes_no_fetched_file(tmp_path: Path) -> None:
@@ -349,7 +346,7 @@ async def test_a_new_embargo_removes_no_fetched_file(tmp_path: Path) -> None:
         summary = await harvest(job)
         assert summary.exit_status == 0
         assert [row for row in rows(tmp_path / "files.csv") if row["item_id"] == str(item_id)] == before
-        assert summary.folder["orphaned_files"]["files"] == 0
+        assert summary.folder.orphaned_files.files == 0
 
 
 async def test_a_draft_of_a_published_item_is_known_as_one(tmp_path: Path) -> None:
@@ -359,6 +356,6 @@ async def test_a_draft_of_a_published_item_is_known_as_one(tmp_path: Path) -> No
         sandbox.world.draft(item_id)
         summary = await harvest(config(sandbox, tmp_path, oddity))
         assert summary.exit_status == 0
-        text = [warning for warning in summary.run["warnings"] if str(item_id) in warning]
+        text = [warning for warning in summary.run.warnings if str(item_id) in warning]
         assert text == [f"item {item_id}: the account's record is an unpublished edit of version 1"]
         assert {row["status"] for row in rows(tmp_path / "files.csv")} <= set(FileStatus)

@@ -166,10 +166,10 @@ async def test_a_run_goes_on_with_it(name: str, tmp_path: Path) -> None:
     with Reader(folder) as reader:
         counts = reader.counts()
         failures = list(reader.failures())
-    assert counts["items"] >= before["items"]
-    assert all(WorkState.PENDING not in states for states in counts["work"].values())
-    assert counts["outcomes"]["items"]["withdrawn"] == before["outcomes"]["items"].get("withdrawn", 1)
-    assert counts["files"].get("pending") is None
+    assert counts.items >= before.items
+    assert all(WorkState.PENDING not in states for states in counts.work.values())
+    assert counts.outcomes.items["withdrawn"] == before.outcomes.items.get("withdrawn", 1)
+    assert counts.files.get("pending") is None
     assert {each.failure_kind for each in failures} <= {"not_found", "transient", "permanent"}
     done = {path for path, _ in here}
     asked = {

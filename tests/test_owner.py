@@ -23,8 +23,8 @@ from harvester.jobs.plan import make_plan
 from harvester.jobs.plan_totals import Plan
 from harvester.jobs.services import RunHooks
 from harvester.ledger.ledger import Ledger
-from harvester.models import Summary
 from harvester.sandbox import Sandbox, Settings
+from harvester.summary import Summary
 from tests.support.older import TO_VERSION_5
 from tests.support.program import at, environment, harvester
 
@@ -171,7 +171,7 @@ async def test_files_refused_to_the_token_too_are_withheld_and_requested_once(
         withheld = sum(len(sandbox.world.files(item_id)) for item_id in WITHHELD)
         refused = [seen for seen in sandbox.requests if seen.status == 403]
         assert len(refused) == withheld
-        assert summary.run["files"]["failed"] == 0
+        assert summary.run.files.failed == 0
         await job.run()
         assert asked(sandbox, "/v2/file/") == []
         await job.run(refresh=frozenset({"metadata"}))
@@ -350,7 +350,7 @@ async def test_a_token_with_an_unknown_owner_adds_nothing_to_an_owned_folder(
         other = Harvest(sandbox, tmp_path / "new", source, **more)
         summary = await other.run()
         assert summary.exit_status == 0
-        assert any("could not be identified" in warning for warning in summary.run["warnings"])
+        assert any("could not be identified" in warning for warning in summary.run.warnings)
         sandbox.doubts.end()
         await other.run()
         sandbox.doubts.begin(doubt)
@@ -381,14 +381,14 @@ async def test_for_an_administrator_the_public_record_is_used_until_the_private_
         for _ in range(2):
             summary = await job.run()
             assert summary.exit_status == 0
-            assert summary.run["warnings"] == [
-                f"item {hidden}: its private record is refused; the public one stands in for now"
-            ]
+            assert summary.run.warnings == (
+                f"item {hidden}: its private record is refused; the public one stands in for now",
+            )
             assert "account_id" not in records(tmp_path)[hidden]
             assert statuses(tmp_path, {hidden}) == {"done"}
         assert (await job.plan()).items_pending == 1
         sandbox.world.refuse_owner(hidden, times=0)
-        assert (await job.run()).run["warnings"] == []
+        assert (await job.run()).run.warnings == ()
         assert "account_id" in records(tmp_path)[hidden]
         assert (await job.plan()).items_pending == 0
         sandbox.world.refuse_owner(hidden, status)
@@ -424,8 +424,8 @@ async def test_a_plan_counts_the_requests_for_named_items_with_the_token(tmp_pat
         job = Harvest(sandbox, tmp_path, named(*names))
         plan = await job.plan()
         summary = await job.run()
-        done = summary.run["files"]["done"]
-        assert (plan.files_pending, plan.requests["api"]) == (done, summary.run["requests"]["api"])
+        done = summary.run.files.done
+        assert (plan.files_pending, plan.requests["api"]) == (done, summary.run.requests["api"])
 
 
 @pytest.mark.parametrize("token", [OWN.plain_token, ""])
@@ -494,10 +494,10 @@ async def test_an_unpublished_edit_is_reported_and_all_versions_include_the_publ
         job = Harvest(sandbox, tmp_path, ACCOUNT, versions=versions)
         summary = await job.run()
         assert summary.exit_status == 0
-        assert summary.run["warnings"] == [
+        assert summary.run.warnings == (
             f"item {once}: the account's record is an unpublished edit of version 1",
             f"item {thrice}: the account's record is an unpublished edit of version 3",
-        ]
+        )
         titles = [record["title"] for record in records_of(tmp_path, once)]
         assert [title.endswith("(draft)") for title in titles].count(True) == 1
         with closing(sqlite3.connect(tmp_path / "harvest.db")) as db:
@@ -508,7 +508,7 @@ async def test_an_unpublished_edit_is_reported_and_all_versions_include_the_publ
             assert {str(file["id"]) for file in world.files(item_id, private=True)} <= here
             if versions == "all":
                 assert {str(file["id"]) for file in world.files(item_id)} <= here
-        assert (await job.run()).run["warnings"] == [], "once"
+        assert (await job.run()).run.warnings == (), "once"
 
 
 async def test_an_older_harvest_gets_the_owners_files_in_its_next_run(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ async def plan_and_run(config: Config, *, quick: bool = False, withdrawn: int = 
     plan = await make_plan(config, sample_size=EVERY, quick=quick)
     summary = await harvest(config, quick=quick, accept_withdrawals=withdrawn)
     assert summary.exit_status == 0, summary.folder
-    asked = dict(summary.run["requests"])
+    asked = dict(summary.run.requests)
     asked["api"] -= 2 + withdrawn if withdrawn else 0
     assert plan.requests == asked
     assert plan.incomplete == []
@@ -261,8 +261,8 @@ async def test_failed_and_new_work_is_planned_once(tmp_path: Path) -> None:
         plan = await make_plan(config, sample_size=EVERY)
         summary = await harvest(config)
         again = plan.items_pending  # a listing names them: they are requested again as the run ends
-        assert plan.requests | {"api": plan.requests["api"] + again} == summary.run["requests"]
-        assert 0 < plan.items_pending == summary.run["items"]["failed"] < plan.items
+        assert plan.requests | {"api": plan.requests["api"] + again} == summary.run.requests
+        assert 0 < plan.items_pending == summary.run.items.failed < plan.items
         assert (plan.sampled, plan.files_known, plan.files_pending) == (0, False, 0)
 
 

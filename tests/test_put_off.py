@@ -77,7 +77,7 @@ async def test_a_deferred_file_is_resumed_after_the_others(tmp_path: Path) -> No
         await harvest(config(sandbox, tmp_path, **more, tasks=["metadata"]))
         summary = await harvest(config(sandbox, tmp_path, **more, tasks=["metadata", "files"]))
         assert summary.exit_status == 0
-        assert summary.run["files"]["failed"] == 0
+        assert summary.run.files.failed == 0
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"), statistics=False)
         paths = [seen.path for seen in sandbox.requests_to("storage")]
         slow = [f"/{file['id']}" for file in sandbox.world.files(heavy)]

@@ -340,7 +340,7 @@ async def test_timeline_and_breakdown_are_the_world_s_for_any_span(granularity: 
         each = requests_per_item("timeline", job.stats, date.max)
         assert each > 2, "several windows"
         assert each == requests_per_item("breakdown", job.stats, date.max)
-        assert summary.run["requests"]["stats"] == len(sandbox.requests_to("stats")) == 2 * len(ids) * each
+        assert summary.run.requests["stats"] == len(sandbox.requests_to("stats")) == 2 * len(ids) * each
         assert rows(tmp_path, "stats.csv") == rows(tmp_path, "stats_history.csv") == []
         whole: dict[tuple[str, ...], int] = {}
         for item_id, counter, _, day, _, number in by_country:
@@ -396,9 +396,9 @@ async def test_a_partial_timeline_is_not_saved_and_the_next_run_retries_it(tmp_p
         ids = failing.world.public_ids
         first = await harvest(config(failing, tmp_path, ids, more))
         assert first.exit_status == 1
-    failed = first.folder["work"]["timeline"]["failed"]
+    failed = first.folder.work["timeline"]["failed"]
     assert 0 < failed < len(ids)
-    totals_failed = first.folder["work"]["stats"]["failed"]
+    totals_failed = first.folder.work["stats"]["failed"]
     async with Sandbox(Settings(items=20, heavy=0)) as sandbox:
         job = config(sandbox, tmp_path, ids, more)
         here = {item_id for item_id, *_ in rows(tmp_path, "stats_timeline.csv")}
@@ -644,7 +644,7 @@ async def test_wrong_credentials_end_the_run_and_the_next_one_with_good_ones_doe
         good = {"FIGSHARE_STATS": sandbox.settings.stats_credentials}
         summary = await harvest(config(sandbox, tmp_path, ids, options, good))
         assert summary.exit_status == 0
-        assert summary.folder["work"] == {"metadata": {"done": 2}, "stats": {"done": 2}}
+        assert summary.folder.work == {"metadata": {"done": 2}, "stats": {"done": 2}}
 
 
 def test_an_institution_without_credentials_is_wrong_usage_that_names_the_variable() -> None:
@@ -690,7 +690,7 @@ async def test_a_run_that_is_stopped_leaves_no_half_timeline(tmp_path: Path) -> 
             await until(lambda: len(sandbox.requests_to("stats")) > 2 * each)
             group.cancel_scope.cancel()
         with Reader(tmp_path) as reader:
-            done = reader.counts()["work"]["timeline"].get("done", 0)
+            done = reader.counts().work["timeline"].get("done", 0)
             here = {item_id for item_id, *_ in reader.usage_counts(by_country=False)}
         assert len(here) == done < len(ids)
         assert (await harvest(job)).exit_status == 0

@@ -17,8 +17,8 @@ from harvester.errors import FatalError
 from harvester.jobs.prune import prune, prune_blockers, removable
 from harvester.jobs.withdrawals import is_believable
 from harvester.ledger.reader import Reader
-from harvester.models import Summary
 from harvester.sandbox import Sandbox, Settings
+from harvester.summary import Summary
 from tests.support.forked import forked
 from tests.support.http import served
 from tests.support.orphans import EDITED, harvest_with_orphans, here, run_words
@@ -63,21 +63,21 @@ async def test_one_of_three_is_withdrawn_and_two_of_twenty_are_not(sandbox: Sand
     await harvest(config(sandbox, tmp_path / "more", **of_items(ids)))
     sandbox.world.withdraw(ids[0])
     summary = await harvest(config(sandbox, tmp_path / "few", **of_items(ids[:3])))
-    assert (summary.exit_status, summary.run["suspected"]) == (0, 1)
+    assert (summary.exit_status, summary.run.suspected) == (0, 1)
     assert withdrawn(tmp_path / "few") == {ids[0]}
     sandbox.world.withdraw(ids[1])
     summary = await harvest(config(sandbox, tmp_path / "more", **of_items(ids)))
-    assert (summary.exit_status, summary.run["suspected"]) == (1, 2)
+    assert (summary.exit_status, summary.run.suspected) == (1, 2)
     assert withdrawn(tmp_path / "more") == set()
     why = (
         "2 of 20 items at once are more than 5 % or 20; look some of them up at figshare, and if they are"
         " gone, run again with --accept-withdrawals 2"
     )
-    assert summary.run["warnings"] == [f"2 items were not found; none is marked as withdrawn: {why}"]
+    assert summary.run.warnings == (f"2 items were not found; none is marked as withdrawn: {why}",)
     assert [(row["item_id"], row["error"]) for row in rows(tmp_path / "more" / "failures.csv")] == [
         (str(item_id), f"figshare no longer has it; {why}") for item_id in ids[:2]
     ]
-    assert summary.folder["outcomes"]["items"] == {"done": 18, "transient": 2}
+    assert summary.folder.outcomes.items == {"done": 18, "transient": 2}
 
 
 async def test_rejected_withdrawals_are_requested_again_and_accepted_with_the_option(
@@ -128,12 +128,12 @@ async def test_withdrawals_up_to_the_limit_are_accepted_and_one_more_is_not(
         for item_id in ids[: accepted + 1]:
             sandbox.world.withdraw(item_id)
         summary = await run()
-        assert (summary.exit_status, summary.run["suspected"], withdrawn(tmp_path)) == (
+        assert (summary.exit_status, summary.run.suspected, withdrawn(tmp_path)) == (
             1,
             accepted + 1,
             set(),
         )
-        assert f"{accepted + 1} of {len(ids)} items" in summary.run["warnings"][0]
+        assert f"{accepted + 1} of {len(ids)} items" in summary.run.warnings[0]
         sandbox.world.restore(ids[accepted])
         summary = await run()
         assert (summary.exit_status, withdrawn(tmp_path)) == (0, set(ids[:accepted]))
@@ -155,7 +155,7 @@ async def test_an_item_that_is_not_found_once_is_not_withdrawn(sandbox: Sandbox,
     async with served(blip) as gateway:
         there = {"services.api": str(URL(str(gateway)) / "v2")}
         summary = await harvest(config(sandbox, tmp_path, **of_items(ids), **there))
-    assert (once, summary.exit_status, summary.run["suspected"]) == (set(), 0, 0)
+    assert (once, summary.exit_status, summary.run.suspected) == (set(), 0, 0)
     assert withdrawn(tmp_path) == set()
     assert (tmp_path / "metadata.jsonl").read_bytes() == before
 
@@ -168,7 +168,7 @@ async def test_versions_count_as_their_item(tmp_path: Path) -> None:
         assert (await harvest(config(sandbox, tmp_path, **more))).exit_status == 0
         world.withdraw(ids[0])
         summary = await harvest(config(sandbox, tmp_path, **more), refresh=frozenset({"metadata"}))
-        assert (summary.exit_status, summary.run["suspected"]) == (0, 1)
+        assert (summary.exit_status, summary.run.suspected) == (0, 1)
         assert withdrawn(tmp_path) >= {ids[0]}
 
 
@@ -252,7 +252,7 @@ async def test_a_gateway_in_place_of_figshare_removes_nothing(
         assert ended.status == (1 if says == "json" else 3)
         assert "nothing is removed, because of this run: " in ended.out
     with Reader(tmp_path) as reader:
-        assert "withdrawn" not in reader.counts()["outcomes"]["items"]
+        assert "withdrawn" not in reader.counts().outcomes.items
     assert (await harvest(asked)).exit_status == 0
     assert removable(asked) == []
     assert here(tmp_path) == before
@@ -276,7 +276,7 @@ async def test_a_run_killed_before_the_decision_withdraws_nothing(sandbox: Sandb
         process.kill()
         await process.wait()
     with Reader(tmp_path) as reader:
-        outcomes = reader.counts()["outcomes"]["items"]
+        outcomes = reader.counts().outcomes.items
     assert (outcomes["suspected"], "withdrawn" in outcomes) == (1, False)
     ended = await harvested(*words, *at(sandbox))
     assert (ended.status, withdrawn(tmp_path)) == (0, {ids[0]}), ended.err

@@ -78,7 +78,7 @@ async def test_a_long_text_is_kept_whole_and_only_its_beginning_is_shown(tmp_pat
         with (tmp_path / "metadata.jsonl").open("rb") as lines:
             assert max(len(line) for line in lines) == size + 1
         again = await harvest(config(sandbox, tmp_path, tasks=["metadata"]))
-        assert again.run["changes"] == {}
+        assert again.run.changes == {}
 
 
 @pytest.mark.parametrize(("where", "items"), [("listing", 8), ("files", 8), ("versions", 34)])

@@ -7,90 +7,87 @@ from typing import TYPE_CHECKING, Any
 from harvester.cli.format import human_bytes, human_seconds
 from harvester.states import REFUSED_TO_OWNER
 from harvester.storage.trash import TRASH
+from harvester.summary import NO_FILES
 from harvester.text.display import harmless_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harvester.config import Config
     from harvester.jobs.plan_totals import Plan
     from harvester.jobs.prune import Removable
-    from harvester.models import Summary
     from harvester.storage.trash import Dated
     from harvester.storage.trash_mover import Pruned
+    from harvester.summary import FolderTotals, Status, Summary
 
 
 def closing(summary: Summary, config: Config) -> str:
     """Return the closing lines of a run, which account for every requested item and file."""
     run, folder = summary.run, summary.folder
-    requests = sum(run["requests"].values())
+    requests = sum(run.requests.values())
     lines = [
         f"{config.folder}:",
         *(f"{name:10}{text}" for name, text in accounts(folder).items()),
-        *_changes(run["changes"], folder),
-        f"this run: {requests} requests in {human_seconds(run['seconds'])}, "
-        f"{run['items']['done']} items and {run['files']['done']} files done",
+        *_changes(run.changes, folder),
+        f"this run: {requests} requests in {human_seconds(run.seconds)}, "
+        f"{run.items.done} items and {run.files.done} files done",
     ]
-    sought = [name for name, number in run["requests"].items() if number and config.rate.is_sought(name)]
+    sought = [name for name, number in run.requests.items() if number and config.rate.is_sought(name)]
     if sought:
-        rates = ", ".join(f"{name} {run['rates'][name]:.3g}" for name in sought)
+        rates = ", ".join(f"{name} {run.rates[name]:.3g}" for name in sought)
         lines.append(f"requests a second at the end: {rates}")
-    if run["warnings"]:
-        lines.append(f"{len(run['warnings'])} warnings: see {config.folder / 'summary.json'}")
-    if run["outcome"] == "interrupted":
+    if run.warnings:
+        lines.append(f"{len(run.warnings)} warnings: see {config.folder / 'summary.json'}")
+    if run.outcome == "interrupted":
         lines.append("interrupted; state saved: run the same command again to continue")
-    elif folder["failures"]:
+    elif folder.failures:
         lines.append(
-            f"{folder['failures']} failures: see {config.folder / 'failures.csv'}; run again to retry them"
+            f"{folder.failures} failures: see {config.folder / 'failures.csv'}; run again to retry them"
         )
-    elif run["unaccounted"]:
-        lines.append(f"{run['unaccounted']} tasks are unaccounted for; run again, and please report this")
+    elif run.unaccounted:
+        lines.append(f"{run.unaccounted} tasks are unaccounted for; run again, and please report this")
     else:
         lines.append("complete: all requested data is here")
     return "\n".join(lines)
 
 
-def accounts(folder: dict[str, Any]) -> dict[str, str]:
+def accounts(folder: FolderTotals) -> dict[str, str]:
     """
     Return the accounts of a folder: the name of each account with its text.
 
     The parts after the colon add up to the number before it.
     """
-    listed, outcomes, files = folder["listings"], folder["outcomes"], folder["files"]
-    done = files.get("done", {"files": 0, "bytes": 0})
+    listed, outcomes, files = folder.listings, folder.outcomes, folder.files
+    done = files.get("done", NO_FILES)
     texts = {
-        "entries": f"{listed['entries']}{_parts({name: listed[name] for name in _LISTED})}",
-        "items": f"{folder['items']}, {folder['records']} with their record"
-        + _parts(_by_record(outcomes["items"])),
-        "files": f"{sum(outcomes['files'].values())}, {human_bytes(done['bytes'])} here"
-        + _parts(outcomes["files"]),
+        "entries": f"{listed.entries}{_parts({name: getattr(listed, name) for name in _LISTED})}",
+        "items": f"{folder.items}, {folder.records} with their record" + _parts(_by_record(outcomes.items)),
+        "files": f"{sum(outcomes.files.values())}, {human_bytes(done.bytes)} here" + _parts(outcomes.files),
     }
-    if versions := folder["versions"]:
+    if versions := folder.versions:
         texts["versions"] = f"{versions} of these items are particular versions"
-    if (left := folder["orphaned_files"])["files"]:
-        texts["orphans"] = (
-            f"{left['files']} files, {human_bytes(left['bytes'])}, that no record lists any more"
-        )
-    if (trash := folder["trash"])["files"]:
-        texts["trash"] = f"{trash['files']} files, {human_bytes(trash['bytes'])}, in {TRASH}/"
-    if (found := folder["unidentified_files"])["files"]:
+    if (left := folder.orphaned_files).files:
+        texts["orphans"] = f"{left.files} files, {human_bytes(left.bytes)}, that no record lists any more"
+    if (trash := folder.trash).files:
+        texts["trash"] = f"{trash.files} files, {human_bytes(trash.bytes)}, in {TRASH}/"
+    if (found := folder.unidentified_files).files:
         texts["unknown"] = (
-            f"{found['files']} files, {human_bytes(found['bytes'])}, were here when the ledger was rebuilt, "
+            f"{found.files} files, {human_bytes(found.bytes)}, were here when the ledger was rebuilt, "
             "and no record names them"
         )
-    if folder["listings_open"]:
-        texts["listings"] = f"{folder['listings_open']} not read to their end"
-    if outcomes["withheld"]:
-        texts["by design"] = f"nothing can be downloaded of some items{_parts(outcomes['withheld'])}"
+    if folder.listings_open:
+        texts["listings"] = f"{folder.listings_open} not read to their end"
+    if outcomes.withheld:
+        texts["by design"] = f"nothing can be downloaded of some items{_parts(outcomes.withheld)}"
     return texts
 
 
-def _parts(numbers: dict[str, int]) -> str:
+def _parts(numbers: Mapping[str, int]) -> str:
     words = [f"{number} {_WORDS.get(part, part)}" for part, number in numbers.items() if number]
     return ": " + ", ".join(words) if words else ""
 
 
-def _by_record(items: dict[str, int]) -> dict[str, int]:
+def _by_record(items: Mapping[str, int]) -> dict[str, int]:
     """Return the outcomes of items; "excluded" here means by the record, not by a listing."""
     return {"by record" if state == "excluded" else state: number for state, number in items.items()}
 
@@ -114,9 +111,9 @@ _WORDS = {
 }
 
 
-def _changes(changes: dict[str, int], folder: dict[str, Any]) -> list[str]:
+def _changes(changes: Mapping[str, int], folder: FolderTotals) -> list[str]:
     """Return the changes of items since the last run; none if all items are new."""
-    is_first = changes.keys() <= {"new"} and changes.get("new", 0) >= folder["records"]
+    is_first = changes.keys() <= {"new"} and changes.get("new", 0) >= folder.records
     text = ", ".join(f"{number} {what}" for what, number in changes.items() if number)
     return [f"{'changes':10}{text}"] if text and not is_first else []
 
@@ -179,23 +176,23 @@ def plan_text(plan: Plan, config: Config) -> str:
     return "\n".join(lines)
 
 
-def status_text(status: dict[str, Any]) -> str:
+def status_text(status: Status) -> str:
     """Return the result of `jobs.status.status` as text."""
-    run = status["last_run"]
+    run, contents = status.last_run, status.contents
     last = "none"
     if run is not None:
-        by = f" by {run['by']}" if run["by"] else ""
-        last = f"{run['state']}{by}, started {run['started']}"
-        last += f", ended {run['ended']}" if run["ended"] else ""
+        by = f" by {run.by}" if run.by else ""
+        last = f"{run.state}{by}, started {run.started}"
+        last += f", ended {run.ended}" if run.ended else ""
     lines = [
-        f"folder    {status['folder']}",
+        f"folder    {status.folder}",
         f"last run  {last}",
-        *(f"{name:10}{text}" for name, text in accounts(status).items()),
-        *_changes(status["changes"], status),
+        *(f"{name:10}{text}" for name, text in accounts(contents).items()),
+        *_changes(status.changes, contents),
     ]
-    for task, states in status["work"].items():
+    for task, states in contents.work.items():
         lines.append(f"{task:9} " + ", ".join(f"{number} {state}" for state, number in states.items()))
-    lines.append(f"failures  {status['failures']}")
+    lines.append(f"failures  {contents.failures}")
     return "\n".join(lines)
 
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import orjson
 
 from harvester.ledger.reader import Reader
-from harvester.models import Summary
 from harvester.storage.atomic_file import atomic_write
 from harvester.storage.trash import in_trash
+from harvester.summary import FolderTotals, Summary, as_document
 from harvester.text.display import harmless_json
 
 NAME = "summary.json"
@@ -34,19 +34,21 @@ class SummaryFile:
 
     def export(self, reader: Reader, folder: Path) -> list[Path]:
         path = folder / NAME
-        run = _last_run(path) if self.summary is None else self.summary.run
-        if run is None:
+        if self.summary is not None:
+            document = self.summary.to_dict()
+        elif (run := _last_run(path)) is not None:
+            document = {"run": run, "folder": as_document(contents(reader))}
+        else:
             return []
-        held = contents(reader) if self.summary is None else self.summary.folder
-        text = harmless_json(orjson.dumps({"run": run, "folder": held}, option=orjson.OPT_INDENT_2).decode())
+        text = harmless_json(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
         with atomic_write(path) as handle:
             handle.write(f"{text}\n".encode())
         return [path]
 
 
-def contents(reader: Reader) -> dict[str, Any]:
-    """Return the content of the folder in numbers: see `Reader.counts`; ``trash``: of the trash."""
-    return {**reader.counts(), "trash": in_trash(reader.path.parent)}
+def contents(reader: Reader) -> FolderTotals:
+    """Return the content of the folder in numbers, with that of the trash."""
+    return reader.counts(trash=in_trash(reader.path.parent))
 
 
 def _last_run(path: Path) -> Any:

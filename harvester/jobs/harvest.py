@@ -44,10 +44,11 @@ from harvester.jobs.task_services import TaskServices, open_task_services
 from harvester.jobs.withdrawals import decide, resolve_suspected
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import RECORD
-from harvester.models import ItemId, Summary
+from harvester.models import ItemId
 from harvester.plugins import item_task_names
 from harvester.storage.disk_errors import map_disk_errors
 from harvester.storage.orphans import delete_orphans
+from harvester.summary import Summary
 from harvester.system.concurrency import background_tasks
 from harvester.tasks.placement import Placement
 

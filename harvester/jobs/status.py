@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from harvester.config import Config
 from harvester.errors import StorageError
 from harvester.ledger.database.lease_file import is_leased, locks_work
 from harvester.ledger.reader import Reader
 from harvester.storage.trash import in_trash
+from harvester.summary import Status
 
 
-def status(config: Config) -> dict[str, Any]:
+def status(config: Config) -> Status:
     """
     Return the state of the ledger.
 
@@ -22,13 +22,12 @@ def status(config: Config) -> dict[str, Any]:
     for is_last in (False, False, False, False, True):
         try:
             with Reader(config.folder) as reader:
-                return {
-                    "folder": str(config.folder),
-                    "last_run": reader.last_run(),
-                    "changes": reader.changes_in_all(),
-                    **reader.counts(),
-                    "trash": in_trash(config.folder),
-                }
+                return Status(
+                    folder=str(config.folder),
+                    last_run=reader.last_run(),
+                    changes=reader.changes_in_all(),
+                    contents=reader.counts(trash=in_trash(config.folder)),
+                )
         except StorageError:
             if is_last or (locks_work(config.folder) and not is_leased(config.folder)):
                 raise

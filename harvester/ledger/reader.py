@@ -23,6 +23,7 @@ from harvester.ledger.rows import ChangeRow, FileRow, ItemRow
 from harvester.ledger.tables import totals
 from harvester.ledger.tables.prune_blockers import only_here, prune_blockers
 from harvester.states import FileStatus
+from harvester.summary import NO_FILES, FileTotals, FolderTotals, LastRun
 from harvester.text.redaction import REDACTOR
 
 if TYPE_CHECKING:
@@ -294,12 +295,12 @@ class Reader:
             text = REDACTOR.text(error)
             yield Failure("files", text, failure_kind, item_id, file_id, attempts=attempts, version=version)
 
-    def counts(self) -> dict[str, Any]:
-        """Return the content of the folder in numbers; see `totals.counts`."""
+    def counts(self, *, trash: FileTotals = NO_FILES) -> FolderTotals:
+        """Return the content of the folder in numbers; `trash`: that of its trash."""
         with database_errors(self.path):
-            return totals.counts(self._db)
+            return totals.counts(self._db, trash)
 
-    def last_run(self, now: float | None = None) -> dict[str, Any] | None:
+    def last_run(self, now: float | None = None) -> LastRun | None:
         """Return when the newest harvest started and ended, its outcome, and the process that runs it now."""
         with database_errors(self.path):
             row = self._db.execute(
@@ -311,7 +312,7 @@ class Reader:
             started, ended, outcome, is_newest = row  # no other job has held the folder since
             at_work = self._at_work(time.time() if now is None else now) if is_newest else None
         state = "running" if at_work else outcome or "killed"
-        return {"started": started, "ended": ended, "state": state, "by": at_work}
+        return LastRun(started, ended, state, at_work)
 
     def _at_work(self, now: float) -> str | None:
         """Return the process that seems to be active on this folder, None if there is none."""

@@ -15,6 +15,8 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
+from harvester.summary import FileTotals
+
 TRASH = ".trash"
 """The folder below the output folder."""
 TRASH_DAYS = 30
@@ -41,10 +43,10 @@ def dated(root: Path) -> list[Dated]:
     return sorted(found)
 
 
-def in_trash(root: Path) -> dict[str, int]:
+def in_trash(root: Path) -> FileTotals:
     """Count the files in the trash of an output folder, and their bytes."""
     days = dated(root)
-    return {"files": sum(day.files for day in days), "bytes": sum(day.size for day in days)}
+    return FileTotals(sum(day.files for day in days), sum(day.size for day in days))
 
 
 def expired(days: Sequence[Dated], today: str, keep_days: int) -> list[Dated]:

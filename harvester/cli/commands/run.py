@@ -17,8 +17,8 @@ from harvester.config import Config
 from harvester.engine.progress import ProgressSnapshot
 from harvester.errors import ExitStatus, FatalError
 from harvester.jobs.harvest import harvest
-from harvester.models import Summary
 from harvester.storage.trash import TRASH_DAYS
+from harvester.summary import Summary
 from harvester.system.concurrency import background_tasks
 
 

@@ -15,7 +15,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
     """Print the state of the folder."""
     state = status(config)
     if args.json:
-        print_json(as_json(state))
+        print_json(as_json(state.to_dict()))
     else:
         print_text(status_text(state))
     return ExitStatus.COMPLETE

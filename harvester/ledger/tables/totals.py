@@ -1,10 +1,10 @@
 """Totals: the content of a ledger in numbers; each entry, item and file counts in exactly one state."""
 
 import sqlite3
-from typing import Any
 
 from harvester.ledger.database.connection import OPEN_WORK, STANDS_IN
 from harvester.states import NOT_ASKED, FileStatus
+from harvester.summary import NO_FILES, FileTotals, FolderTotals, ListingTotals, Outcomes
 
 
 class _Totals:
@@ -13,41 +13,27 @@ class _Totals:
     def __init__(self) -> None:
         self.items = self.records = 0
         self.work: dict[str, dict[str, int]] = {}
-        self.files: dict[str, dict[str, int]] = {}
+        self.files: dict[str, FileTotals] = {}
         self.file_outcomes: dict[str, int] = {}
 
     def add_files(self, status: str, why: str, number: int, size: int) -> None:
-        count = self.files.setdefault(status, {"files": 0, "bytes": 0})
-        count["files"] += number
-        count["bytes"] += size
+        before = self.files.get(status, NO_FILES)
+        self.files[status] = FileTotals(before.files + number, before.bytes + size)
         has_reason = status in {FileStatus.FAILED, FileStatus.WITHHELD} or why == NOT_ASKED
         outcome = why if why and has_reason else status
         self.file_outcomes[outcome] = self.file_outcomes.get(outcome, 0) + number
 
 
-def counts(db: sqlite3.Connection) -> dict[str, Any]:
-    """
-    Return the content of the folder in numbers.
-
-    Its keys are ``items``, ``versions`` (items that are one version of another), ``records``,
-    ``listings_open``, ``failures``; ``work``: task to state to number; ``files``: status to
-    ``{"files": n, "bytes": n}``, and in the same form ``orphaned_files``, which no record lists any more, and
-    ``unidentified_files``, which were here at a rebuild and no record has listed since; ``listings``: see
-    `_listings`.
-
-    ``outcomes`` counts every item and every file in exactly one state; the numbers add up to the totals.
-    ``items``: done, pending, withdrawn, or the failure kind of its first failed task. ``files``: done,
-    pending, skipped, link, the reason of a withheld file, or the failure kind of a failed one. ``withheld``:
-    reason to number of items (a part of those that are done).
-    """
+def counts(db: sqlite3.Connection, trash: FileTotals) -> FolderTotals:
+    """Return the content of the folder in numbers; `trash`: that of its trash."""
     db.execute("BEGIN")  # one consistent snapshot, though a run may be writing
     try:
-        return _counts(db)
+        return _counts(db, trash)
     finally:
         db.execute("ROLLBACK")
 
 
-def _counts(db: sqlite3.Connection) -> dict[str, Any]:
+def _counts(db: sqlite3.Connection, trash: FileTotals) -> FolderTotals:
     total = _totals(db)
     listings, items = _listings(db), _item_outcomes(db, total)
     listing_failures = _one(db, "SELECT count(*) FROM listing_failures")
@@ -63,21 +49,22 @@ def _counts(db: sqlite3.Connection) -> dict[str, Any]:
     unidentified = db.execute(
         "SELECT count(*), CAST(min(total(size), 9e18) AS INTEGER) FROM orphans WHERE unidentified"
     ).fetchone()
-    return {
-        "items": total.items,
-        "versions": versions,
-        "records": total.records,
-        "listings_open": is_open,
-        "listings": listings,
-        "work": total.work,
-        "files": total.files,
-        "outcomes": {"items": items, "files": total.file_outcomes, "withheld": dict(withheld)},
-        "orphaned_files": {"files": orphans[0], "bytes": orphans[1]},
-        "unidentified_files": {"files": unidentified[0], "bytes": unidentified[1]},
-        "failures": listing_failures
+    return FolderTotals(
+        items=total.items,
+        versions=versions,
+        records=total.records,
+        listings_open=is_open,
+        listings=listings,
+        work=total.work,
+        files=total.files,
+        outcomes=Outcomes(items, total.file_outcomes, dict(withheld)),
+        orphaned_files=FileTotals(*orphans),
+        unidentified_files=FileTotals(*unidentified),
+        failures=listing_failures
         + sum(states.get("failed", 0) for states in total.work.values())
-        + total.files.get("failed", {"files": 0})["files"],
-    }
+        + total.files.get("failed", NO_FILES).files,
+        trash=trash,
+    )
 
 
 def _totals(db: sqlite3.Connection) -> _Totals:
@@ -99,13 +86,8 @@ def _totals(db: sqlite3.Connection) -> _Totals:
     return total
 
 
-def _listings(db: sqlite3.Connection) -> dict[str, int]:
-    """
-    Return the accounts of all listing entries.
-
-    ``entries`` = ``unique`` (different items) + ``duplicates`` + ``excluded`` (by the user's filters) +
-    ``unresolved`` (names and entries without an item).
-    """
+def _listings(db: sqlite3.Connection) -> ListingTotals:
+    """Return the accounts of all listing entries."""
     listings, entries, unique, excluded = db.execute(
         "SELECT count(*), ifnull(sum(entries), 0), ifnull(sum(unique_items), 0), ifnull(sum(excluded), 0)"
         " FROM listings WHERE NOT old"
@@ -117,13 +99,13 @@ def _listings(db: sqlite3.Connection) -> dict[str, int]:
             " WHERE listing_id NOT IN (SELECT id FROM listings WHERE old))",
         )
     unresolved = _one(db, "SELECT count(*) FROM listing_failures WHERE task = 'resolve'")
-    return {
-        "entries": entries,
-        "unique": unique,
-        "duplicates": entries - excluded - unresolved - unique,
-        "excluded": excluded,
-        "unresolved": unresolved,
-    }
+    return ListingTotals(
+        entries=entries,
+        unique=unique,
+        duplicates=entries - excluded - unresolved - unique,
+        excluded=excluded,
+        unresolved=unresolved,
+    )
 
 
 def _item_outcomes(db: sqlite3.Connection, total: _Totals) -> dict[str, int]:
