@@ -51,7 +51,8 @@ def only_line(err: str) -> str:
 async def test_help_names_every_command_and_the_exit_statuses() -> None:
     ended = await harvester("--help")
     assert ended.status == 0
-    for word in ("run", "plan", "list", "status", "failed", "verify", "export", "init", "sandbox", "130"):
+    commands = ("run", "plan", "list", "status", "failed", "verify", "export", "doctor", "init", "sandbox")
+    for word in (*commands, "130"):
         assert word in ended.out
     assert (await harvester("--version")).out == f"harvester {__version__}\n"
 

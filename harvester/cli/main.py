@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harvester.cli import console
-from harvester.cli.arguments.common import DEFAULT_FILE
+from harvester.cli.arguments.common import config_file
 from harvester.cli.parser import build_parser
 from harvester.cli.signals import SIGNALS
 from harvester.errors import ExitStatus, FatalError, HarvestError, UsageError, exit_status
@@ -34,9 +34,10 @@ JOBS = {
     "failed": None,
     "verify": None,
     "export": None,
+    "doctor": None,
 }
 """The commands that read a config, and the job that it has to be complete for."""
-PRINTING = {"plan", "list", "status", "failed"}
+PRINTING = {"plan", "list", "status", "failed", "doctor"}
 """The commands that only print."""
 
 
@@ -99,9 +100,7 @@ def _config(args: argparse.Namespace, job: str | None = None) -> Config:
     from harvester.config.secrets import lines_like_tokens  # noqa: PLC0415
     from harvester.plugins import load_config  # noqa: PLC0415
 
-    path = args.config
-    if path is None and Path(DEFAULT_FILE).is_file():
-        path = DEFAULT_FILE
+    path = config_file(args)
     config = load_config(path, options=overrides(args), job=job)
     if path is not None and Path(path).is_file():  # a pipe can be read only once, and stores no token
         text = Path(path).read_text(encoding="utf-8")

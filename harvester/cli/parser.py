@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from harvester.cli.arguments.checks import add_doctor
 from harvester.cli.arguments.common import DEFAULT_FILE, add_config, add_formats, add_output, add_output_style
 from harvester.cli.arguments.help_format import Help
 from harvester.cli.arguments.sandbox import add_sandbox
@@ -53,6 +54,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_output_style(selection)
     _add_commands_on_a_folder(commands)
+    doctor = _command(
+        commands, "doctor", "check token, services, network, disk and terminal; for bug reports"
+    )
+    add_doctor(doctor)
     init = _command(commands, "init", "write a commented config to start from")
     init.add_argument("file", nargs="?", default=DEFAULT_FILE, help=f"where to ({DEFAULT_FILE})")
     sandbox = _command(commands, "sandbox", "serve a figshare look-alike on localhost")

@@ -90,7 +90,7 @@ async def connect(config: Config, hooks: RunHooks = DEFAULT_HOOKS) -> AsyncItera
     api, stats = URL(config.services.api), URL(config.services.stats)
     contact = f"; {config.services.contact}" if config.services.contact else ""
     agent = f"harvester/{__version__} (Python {platform.python_version()}{contact})"
-    proxies = _proxies(config)
+    proxies = effective_proxies(config)
     networks = parse_networks(config.services.private_networks)
     named = (api.host, stats.host, proxies.proxy and proxies.proxy.host)
     hosts = frozenset(filter(None, named))
@@ -117,8 +117,13 @@ async def connect(config: Config, hooks: RunHooks = DEFAULT_HOOKS) -> AsyncItera
         )
 
 
-def _proxies(config: Config) -> Proxies:
-    """Return the proxies of the environment, or else those of the system's settings."""
+def effective_proxies(config: Config) -> Proxies:
+    """
+    Return the proxies of the environment, or else those of the system's settings.
+
+    Raises:
+        UsageError: the system's settings name no proxy that can be used.
+    """
     if config.proxies.proxy is None and sys.platform in {"darwin", "win32"}:
         settings = {
             "HTTPS_PROXY": getproxies().get("https", ""),

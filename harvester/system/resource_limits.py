@@ -38,6 +38,15 @@ def fitted(workers: int, downloads: int) -> tuple[int, int]:
     return max(1, min(workers, free - OF_A_DOWNLOAD * fewer_downloads)), fewer_downloads
 
 
+def open_files() -> str:
+    """Return how many files this process may open now, and how many at most, for display."""
+    if resource is None:
+        return "no limit"
+    numbers = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = ("no limit" if each == resource.RLIM_INFINITY else str(each) for each in numbers)
+    return f"{soft} (at most {hard})"
+
+
 def _raised() -> int:
     if resource is None:
         return ENOUGH

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from harvester.cli.arguments.values import words
 
@@ -14,6 +15,13 @@ def add_config(parser: argparse.ArgumentParser) -> None:
         "-c", "--config", metavar="FILE",
         help=f"the config file ({DEFAULT_FILE}, where there is one)",
     )  # fmt: skip
+
+
+def config_file(args: argparse.Namespace) -> str | None:
+    """Return the config file of a command: the one that it names, or the usual one where there is one."""
+    if args.config is not None:
+        return str(args.config)
+    return DEFAULT_FILE if Path(DEFAULT_FILE).is_file() else None
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

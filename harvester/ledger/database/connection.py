@@ -17,6 +17,7 @@ from harvester.system import resource_limits
 from harvester.system.failpoints import failpoint
 
 NAME = "harvest.db"
+SQLITE_VERSION = sqlite3.sqlite_version
 STATEMENTS_KEPT = 32
 """Prepared statements in the cache; those of `bulk.py` are large, one for each number of rows."""
 FILE_COLUMNS = "file_id, name, folder, size, md5, url"

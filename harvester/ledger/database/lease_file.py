@@ -57,6 +57,11 @@ def is_trace(name: str) -> bool:
     return name == _FILE_NAME or _FOR_A_MOMENT.fullmatch(name) is not None
 
 
+def probe_path(folder: Path) -> Path:
+    """Return an unused path for a temporary file in `folder`; a later run removes one that a kill leaves."""
+    return _for_a_moment(folder, "probe")
+
+
 def _for_a_moment(folder: Path, kind: str) -> Path:
     # Two containers may share host name and pid, so a random part is needed.
     return folder / f".harvest.{this_host()}.{os.getpid()}.x{os.urandom(6).hex()}.{kind}"
@@ -79,7 +84,7 @@ class _Probe:
             if made_by is None or path == self._path:
                 continue
             with contextlib.suppress(OSError):
-                age = self.time - path.stat().st_mtime
+                age = self.time - path.lstat().st_mtime
                 if age > _LONGEST_MOMENT_SECONDS or (made_by["kind"] == "probe" and _is_gone(made_by)):
                     path.unlink()
 
