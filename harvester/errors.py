@@ -3,6 +3,7 @@ Errors: every error that this program raises. The class decides what happens nex
 
     HarvestError
     ├── UsageError                      wrong command line or config: nothing was started (exit 2)
+    │   └── CommandLineError            a word of the command line is wrong
     ├── FatalError                      the run cannot continue; its state is saved (exit 3)
     │   ├── TokenRejected
     │   ├── Unreachable                 the API did not answer for too long
@@ -90,6 +91,16 @@ def _restore(
 
 class UsageError(HarvestError):
     """The command line or the config is wrong."""
+
+
+class CommandLineError(UsageError):
+    """
+    A word of the command line is wrong.
+
+    ``usage``: one line that says how the command is used.
+    """
+
+    usage = ""
 
 
 class FatalError(HarvestError):

@@ -111,13 +111,13 @@ def test_all_faults_are_reported_together_each_with_its_place(tmp_path: Path) ->
         "harvest.toml: concurrency.downloads: expected int, got str",
         "harvest.toml: concurrency.workers: expected int from 1 to 10,000",
         'harvest.toml: files.max_size: expected a size such as "500 MB" or "2 GiB"',
-        "harvest.toml: outptu: unknown key (did you mean 'output'?); known: output, tasks, versions, "
+        'harvest.toml: outptu: unknown key (did you mean "output"?); known: output, tasks, versions, '
         "services, concurrency, rate, retry, timeouts, files, stats, export",
         'harvest.toml: rate.api: expected a number above 0, one request a day at least, or "auto"',
         "harvest.toml: sources[0].query: missing",
-        "harvest.toml: sources[1].kind: unknown 'serach' (did you mean 'search'?); "
+        'harvest.toml: sources[1].kind: unknown "serach" (did you mean "search"?); '
         "known: account, search, group, institution, collection, project, items",
-        "harvest.toml: tasks: unknown 'fiels' (did you mean 'files'?); "
+        'harvest.toml: tasks: unknown "fiels" (did you mean "files"?); '
         "known: metadata, stats, timeline, breakdown, files",
     ]
 
@@ -180,7 +180,7 @@ def test_rate_auto_can_be_set_for_all_services_or_one() -> None:
 
 def test_a_misspelt_variable_is_an_error(tmp_path: Path) -> None:
     assert faults(tmp_path, "", HARVESTER_RATE_APPI="3") == [
-        "environment: HARVESTER_RATE_APPI: unknown (did you mean 'HARVESTER_RATE_API'?)"
+        'environment: HARVESTER_RATE_APPI: unknown (did you mean "HARVESTER_RATE_API"?)'
     ]
 
 
@@ -243,10 +243,10 @@ published_before = 2020-01-01
 def test_missing_values_of_a_job_are_reported_with_all_other_faults(tmp_path: Path) -> None:
     wrong = {
         "outptu: unknown key",
-        "sources[0].kind: unknown 'acount'",
+        'sources[0].kind: unknown "acount"',
         "sources[2].query: empty",
         "sources[2].item_type: empty",
-        "sources[2].order: unknown 'title'; known",
+        'sources[2].order: unknown "title"',
         "sources[2].published_before: no day lies between it and published_since",
     }
     token = {
@@ -301,19 +301,19 @@ def test_a_fault_of_no_single_key_names_its_table(tmp_path: Path) -> None:
     [
         (
             'kind = "institution"\nprivate = 3\nitem_type = " "\norder = "title"',
-            ["private: expected bool", "item_type: empty", "order: unknown 'title'"],
+            ["private: expected bool", "item_type: empty", 'order: unknown "title"'],
         ),
         (
             'kind = "search"\nqeury = "x"\nitem_type = 0\npublished_since = 2020\nlicence = " "',
             [
-                "qeury: unknown key (did you mean 'query'?)",
+                'qeury: unknown key (did you mean "query"?)',
                 "query: missing",
                 "published_since: expected date",
                 "item_type: 0 is no number of a type",
                 "licence: empty",
             ],
         ),
-        ('kind = "group"\nid = "x"\norder = "title"', ["id: expected int", "order: unknown 'title'"]),
+        ('kind = "group"\nid = "x"\norder = "title"', ["id: expected int", 'order: unknown "title"']),
         ('kind = "account"\nquery = ""\nsubgroups = true', ["subgroups: unknown key", "query: empty"]),
     ],
 )
@@ -346,7 +346,7 @@ def test_one_fault_of_a_table_hides_no_other(tmp_path: Path) -> None:
     text = "[stats]\nsince = 2020-01-02\nuntil = 2020-01-01\ncounters = 3\ngranularty = 'day'"
     assert sorted(fault.partition("; known")[0] for fault in faults(tmp_path, text)) == [
         "harvest.toml: stats.counters: expected array, got int",
-        "harvest.toml: stats.granularty: unknown key (did you mean 'granularity'?)",
+        'harvest.toml: stats.granularty: unknown key (did you mean "granularity"?)',
         "harvest.toml: stats.since: after until",
     ]
 

@@ -112,7 +112,7 @@ async def test_an_exporter_from_outside_is_one_class_and_its_options_are_keys(
     [
         (
             "[export.titles]\ncapital = true\n",
-            "harvest.toml: export.titles.capital: unknown key (did you mean 'capitals'?); known: capitals",
+            'harvest.toml: export.titles.capital: unknown key (did you mean "capitals"?); known: capitals',
         ),
         ("[export.titles]\ncapitals = 1\n", "harvest.toml: export.titles.capitals: expected bool, got int"),
         ("[export.csv]\nbom = true\n", "harvest.toml: export.csv.bom: unknown key; known: byte_order_mark"),
@@ -126,7 +126,7 @@ def test_a_wrong_option_is_named_with_its_key(tmp_path: Path, text: str, fault: 
 
 def test_options_of_an_unknown_format_are_a_fault(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, "[export.title]\ncapitals = true\n")
-    message = "harvest.toml: export: unknown 'title' (did you mean 'titles'?); known: jsonl, csv,"
+    message = 'harvest.toml: export: unknown "title" (did you mean "titles"?); known: jsonl, csv,'
     assert fault.startswith(message)
 
 

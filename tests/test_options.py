@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harvester.cli.arguments.examples import BY_ROLE, EXAMPLES
 from harvester.cli.arguments.this_run import REFRESHABLE
+from harvester.cli.main import dry_run_as_plan
 from harvester.cli.overrides import FILTERS, overrides
-from harvester.cli.parser import build_parser
+from harvester.cli.parser import build_parser, commands_of, parse
 from harvester.config.tables import fields
 from harvester.errors import UsageError
 from harvester.figshare.filters import Filters
@@ -139,6 +143,35 @@ def test_an_invalid_version_is_reported_at_its_place(text: str) -> None:
 
 def test_every_task_on_items_can_be_refreshed() -> None:
     assert tuple(name for name in TASKS if name != "files") == REFRESHABLE
+
+
+def test_every_example_of_a_help_text_is_a_command_line() -> None:
+    lines = [line for examples in EXAMPLES.values() for _, line in examples]
+    commands = [part for line in lines for part in re.split(r"&&|\|", line)]
+    for words in map(shlex.split, commands):
+        assert words[0] == "harvester"
+        if words[1] != "help":
+            assert parse(words[1:]).command == words[1]
+    assert EXAMPLES.keys() == commands_of(build_parser()).keys()
+    assert len(BY_ROLE) == 3
+
+
+def test_the_folder_needs_no_option() -> None:
+    for command in ("status", "failed", "verify", "export"):
+        for words in (("mine",), ("-o", "mine"), ("mine", "--output", "mine")):
+            assert overrides(parse([command, *words])) == {"output": "mine"}
+        with pytest.raises(UsageError, match="FOLDER and --output name two folders"):
+            overrides(parse([command, "mine", "-o", "other"]))
+
+
+def test_a_dry_run_is_a_plan() -> None:
+    words = ("--search", "a", "-o", "x", "--workers", "3")
+    plan, dry_run = parse(["plan", *words]), dry_run_as_plan(parse(["run", "--dry-run", *words]))
+    assert vars(dry_run).items() >= vars(plan).items()
+    assert overrides(dry_run) == overrides(plan)
+    for more in ("--prune", "--rebuild", "--refresh=stats", "--accept-withdrawals=1"):
+        with pytest.raises(UsageError, match="does not go with --dry-run"):
+            dry_run_as_plan(parse(["run", "--dry-run", more]))
 
 
 @pytest.mark.anyio

@@ -185,7 +185,7 @@ async def test_all_unknown_names_are_reported_before_the_first_page(sandbox: San
     sandbox.requests.clear()
     unknown = [
         f"licence: unknown {name}: taken as it is, and compared with the records"
-        for name in ("'CC BY' (near: CC BY 4.0)", "'GPL'")
+        for name in ('"CC BY" (did you mean "CC BY 4.0"?)', '"GPL"')
     ]
     async with calls(sandbox) as figshare:
         assert await unknown_values(listings, figshare) == unknown
@@ -218,7 +218,7 @@ async def test_without_a_list_of_licences_the_name_is_used_as_given() -> None:
         (lambda: Institution(private=True, id=319), "id: not taken with private = true"),
         (lambda: Account(query=""), "query: empty"),
         (lambda: Account(query=()), "query: empty"),
-        (lambda: Search(query="x", order="title"), "order: unknown 'title'"),
+        (lambda: Search(query="x", order="title"), 'order: unknown "title"'),
     ],
 )
 def test_unsupported_orders_are_reported_before_a_run(make: Callable[[], Source], expected: str) -> None:

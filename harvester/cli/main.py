@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import gc
 import os
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -18,9 +19,16 @@ from typing import TYPE_CHECKING
 
 from harvester.cli import console
 from harvester.cli.arguments.common import config_file
-from harvester.cli.parser import build_parser
+from harvester.cli.parser import parse
 from harvester.cli.signals import SIGNALS
-from harvester.errors import ExitStatus, FatalError, HarvestError, UsageError, exit_status
+from harvester.errors import (
+    CommandLineError,
+    ExitStatus,
+    FatalError,
+    HarvestError,
+    UsageError,
+    exit_status,
+)
 from harvester.system import failpoints
 
 if TYPE_CHECKING:
@@ -65,7 +73,7 @@ def _run_command(argv: Sequence[str] | None, *, may_print: bool) -> int:
     args: argparse.Namespace | None = None
     try:
         failpoints.arm(os.environ)
-        args = build_parser().parse_args(argv)
+        args = dry_run_as_plan(parse(sys.argv[1:] if argv is None else argv))
         if args.command in PRINTING and not may_print:
             raise UsageError("standard output is closed: there is nowhere to print")
         return _dispatch(args)
@@ -79,6 +87,17 @@ def _run_command(argv: Sequence[str] | None, *, may_print: bool) -> int:
     except Exception as error:  # noqa: BLE001 - Python's own status for it, 1, would mean "finished"
         known = _limit(error) or _damage(args)
         return _print(known) if known else _print_defect(error)
+
+
+def dry_run_as_plan(args: argparse.Namespace) -> argparse.Namespace:
+    """Return the options of `plan` for `run --dry-run`, and any others unchanged."""
+    if not getattr(args, "dry_run", False):
+        return args
+    for option in ("rebuild", "refresh", "accept_withdrawals", "prune"):
+        if getattr(args, option):
+            raise UsageError(f"--{option.replace('_', '-')} does not go with --dry-run")
+    plan = parse(["plan"])
+    return argparse.Namespace(**{**vars(plan), **vars(args), "command": "plan"})
 
 
 def _dispatch(args: argparse.Namespace) -> int:
@@ -131,7 +150,10 @@ def _damage(args: argparse.Namespace | None) -> HarvestError | None:
 
 
 def _print(error: HarvestError) -> int:
-    console.print_error("\n".join(f"harvester: {line}" for line in str(error).splitlines()))
+    lines = [f"harvester: {line}" for line in str(error).splitlines()]
+    if isinstance(error, CommandLineError):
+        lines.append(error.usage)
+    console.print_error("\n".join(lines))
     return exit_status(error)
 
 

@@ -30,7 +30,7 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     Return the keys that options set, by their full names.
 
     Raises:
-        UsageError: an option needs a source or another option that is missing.
+        UsageError: an option needs a source or another option that is missing, or contradicts one.
     """
     given = vars(args)
     for option, is_given in (
@@ -39,11 +39,16 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     ):
         if is_given and not given["prune"]:
             raise UsageError(f"{option} requires --prune")
+    folder = given.get("folder")
+    if folder is not None and given["output"] not in {None, folder}:
+        raise UsageError("FOLDER and --output name two folders: give one of them")
     options = {
         key: value
         for key, value in given.items()
         if value is not None and ("." in key or key in {"output", "tasks", "versions"})
     }
+    if folder is not None:
+        options["output"] = folder
     for service, rate in given.get("rate") or ():
         for name in (service,) if service else SERVICES:
             options[f"rate.{name}"] = rate

@@ -8,40 +8,104 @@ mapping table is needed. `arguments/` has the options, one file for each group.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from harvester.cli.arguments.checks import add_doctor
-from harvester.cli.arguments.common import DEFAULT_FILE, add_config, add_formats, add_output, add_output_style
-from harvester.cli.arguments.help_format import Help
+from harvester.cli.arguments.command_parser import CommandParser, unknown_option
+from harvester.cli.arguments.common import (
+    DEFAULT_FILE,
+    add_config,
+    add_folder,
+    add_formats,
+    add_output,
+    add_output_style,
+)
+from harvester.cli.arguments.examples import BY_ROLE, EXAMPLES, examples_text
 from harvester.cli.arguments.sandbox import add_sandbox
 from harvester.cli.arguments.sources import add_sources
 from harvester.cli.arguments.this_run import add_quick, add_this_run
-from harvester.cli.arguments.values import folder_path
+from harvester.cli.arguments.values import folder_path, natural
 from harvester.cli.arguments.work import add_files, add_services, add_statistics, add_work
 from harvester.system.version import __version__
+from harvester.text.wording import may_be_secret, quoted, suggest
+
+ABOUT = "Harvest records, statistics and verified files from figshare."
+STATUSES = (
+    "exit status: 0 all is there; 1 finished, and failures.csv says what is missing;\n"
+    "2 wrong usage or config; 3 could not continue, state saved; 130 interrupted, state saved"
+)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """
+    Return the command and its options.
+
+    Raises:
+        CommandLineError: a word is wrong.
+        SystemExit: help or the version was printed.
+    """
+    parser = build_parser()
+    words = _as_typed(words)
+    if words and words[0] not in {"-h", "--help", "--version"}:
+        _check_command(parser, words[0])
+    return parser.parse_args(words)
+
+
+def _as_typed(words: Sequence[str]) -> Sequence[str]:
+    """Return the words for argparse: no words and `help [COMMAND]` show a help text."""
+    if not words:
+        return ["--help"]
+    if words[0] == "help" and not {"-h", "--help"} & set(words):
+        return [*words[1:2], "--help"]
+    return words
+
+
+def _check_command(parser: CommandParser, word: str) -> None:
+    """Check the first word: a command, and nothing else, has to stand there."""
+    commands = commands_of(parser)
+    if word in commands:
+        return
+    if word.startswith("-"):
+        name = word.partition("=")[0]
+        for command, sub in commands.items():
+            if name in sub._option_string_actions:
+                parser.fail(f"{name}: stands after a command, such as: harvester {command} {name} …")
+        known = [option for sub in commands.values() for option in sub._option_string_actions]
+        parser.fail(unknown_option(name, known))
+    if may_be_secret(word):
+        parser.fail(f"unknown command: {quoted(word)}")
+    parser.fail(f"unknown command {quoted(word)}{suggest(word, commands)}")
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each command."""
+    return next(
+        dict(action.choices) for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    )
+
+
+def build_parser() -> CommandParser:
     """Return the parser of all commands and options."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="harvester",
-        formatter_class=Help,
-        description="Harvest records, statistics and verified files from figshare.",
-        epilog="exit status: 0 all is there; 1 finished, and failures.csv says what is missing; "
-        "2 wrong usage or config; 3 could not continue, state saved; 130 interrupted, state saved",
+        usage="harvester COMMAND [options]",
+        description=ABOUT,
+        epilog=f"{examples_text(BY_ROLE)}\n\n{STATUSES}",
     )
     parser.add_argument("--version", action="version", version=f"harvester {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", prog="harvester")
     run = _command(commands, "run", "harvest; run it again to continue where it stopped")
     _add_job(run)
     add_formats(run)
     add_this_run(run)
+    run.add_argument("--dry-run", action="store_true", help="the same as harvester plan")
     add_output_style(run)
     plan = _command(commands, "plan", "dry run: requests, time, and the service that limits it")
     _add_job(plan)
     add_quick(plan)
     plan.add_argument(
-        "--sample", type=int, default=20, metavar="N",
+        "--sample", type=natural, default=20, metavar="N",
         help="records to request for the estimate of files and bytes (20)",
     )  # fmt: skip
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
@@ -59,9 +123,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_doctor(doctor)
     init = _command(commands, "init", "write a commented config to start from")
-    init.add_argument("file", nargs="?", default=DEFAULT_FILE, help=f"where to ({DEFAULT_FILE})")
+    init.add_argument(
+        "file", nargs="?", default=DEFAULT_FILE, metavar="FILE", help=f"where to ({DEFAULT_FILE})"
+    )
     sandbox = _command(commands, "sandbox", "serve a figshare look-alike on localhost")
     add_sandbox(sandbox)
+    help_ = _command(commands, "help", "show the help of a command")
+    help_.add_argument("of", nargs="?", metavar="COMMAND", help="the command (the list of all commands)")
     return parser
 
 
@@ -72,7 +140,7 @@ def _add_commands_on_a_folder(commands: Any) -> None:
     export = _command(commands, "export", "write the tables and records again")
     for command in (status, failed, verify, export):
         add_config(command)
-        add_output(command)
+        add_folder(command)
     status.add_argument("--json", action="store_true", help="print the status as JSON")
     failed.add_argument("--json", action="store_true", help="one JSON object a line, with the reason")
     add_formats(export)
@@ -82,12 +150,21 @@ def _add_commands_on_a_folder(commands: Any) -> None:
     )  # fmt: skip
 
 
-def _command(commands: Any, name: str, help_text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
+_SOURCES, _FOLDER = "[SOURCES] [options]", "[FOLDER] [options]"
+USAGE = {
+    "run": _SOURCES, "plan": _SOURCES, "list": _SOURCES, "status": _FOLDER, "failed": _FOLDER,
+    "verify": _FOLDER, "export": _FOLDER, "init": "[FILE]", "help": "[COMMAND]",
+}  # fmt: skip
+"""What follows each command, in one line."""
+
+
+def _command(commands: Any, name: str, help_text: str) -> CommandParser:
+    parser: CommandParser = commands.add_parser(
         name,
+        usage=f"harvester {name} {USAGE.get(name, '[options]')}",
         help=help_text,
         description=help_text[0].upper() + help_text[1:] + ".",
-        formatter_class=Help,
+        epilog=examples_text(EXAMPLES[name]) if name in EXAMPLES else None,
     )
     parser.set_defaults(command=name)
     return parser

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, get_args, get_origin
 
-from harvester.config.faults import ENVIRONMENT, Faults, suggest
+from harvester.config.faults import ENVIRONMENT, Faults
 from harvester.config.keys import ALL, LATEST, RENAMED, Allowance, ByteCount, Versions, keys
 from harvester.system.paths import as_text
+from harvester.text.wording import suggest
 
 ENVIRONMENT_PREFIX = "HARVESTER_"
 PATHS = {"output"}

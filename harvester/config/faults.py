@@ -1,7 +1,6 @@
 """Config validation: collects all faults, so that they are shown together, each with its origin and key."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from harvester.config.keys import JOBS, Need
 
@@ -33,11 +32,3 @@ class Faults:
         top = key.partition(".")[0].partition("[")[0]
         origin = self._origins.get(key) or self._origins.get(top) or self._origins.get("", "")
         return f"{origin}: {key}: {what}" if origin and key != ENVIRONMENT else f"{key}: {what}"
-
-
-def suggest(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """Return a hint with the most similar known word, "" if none is similar."""
-    import difflib  # noqa: PLC0415 - only for an unknown word
-
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""

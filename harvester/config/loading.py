@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from harvester.config.addresses import address_fault
 from harvester.config.certificates import untrusted
 from harvester.config.environment import read_environment, variable_of
-from harvester.config.faults import ENVIRONMENT, Faults, suggest
+from harvester.config.faults import ENVIRONMENT, Faults
 from harvester.config.keys import (
     HARVEST,
     JOBS,
@@ -32,6 +32,7 @@ from harvester.config.tables import Table, certain_faults, fields, is_required
 from harvester.config.values import convert
 from harvester.errors import UsageError
 from harvester.system.paths import contents
+from harvester.text.wording import suggest, unknown
 
 T = TypeVar("T", bound=Table)
 
@@ -241,7 +242,7 @@ def _check_names(names: Sequence[str], known: Sequence[str], key: str, faults: F
         faults.add(key, f"empty; known: {', '.join(known)}")
     for name in names:
         if name not in known:
-            faults.add(key, f"unknown {name!r}{suggest(name, known)}; known: {', '.join(known)}")
+            faults.add(key, unknown(name, known))
 
 
 def _read_sources(tables: Any, kinds: Kinds, faults: Faults) -> tuple[Any, ...]:
@@ -258,8 +259,7 @@ def _read_sources(tables: Any, kinds: Kinds, faults: Faults) -> tuple[Any, ...]:
         if not isinstance(kind, str):
             faults.add(f"{at}.kind", f"missing; known: {', '.join(kinds.sources)}")
         elif kind not in kinds.sources:
-            hint = suggest(kind, kinds.sources)
-            faults.add(f"{at}.kind", f"unknown {kind!r}{hint}; known: {', '.join(kinds.sources)}")
+            faults.add(f"{at}.kind", unknown(kind, kinds.sources))
         else:
             cls = kinds.sources[kind]
             rest = {key: value for key, value in table.items() if key != "kind"}

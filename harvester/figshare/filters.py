@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from harvester.config.tables import Table
+from harvester.text.wording import unknown
 
 if TYPE_CHECKING:
     from harvester.figshare.entries import Entry
@@ -59,7 +60,7 @@ class Filters(Table):
         if self.licence is not None and not self.licence.strip():
             yield "licence: empty"
         if self.ordering is not None and self.ordering[0] not in ORDERS:
-            yield f"order: unknown {self.order!r}; known: {', '.join(ORDERS)}, each also with {DESCENDING!r}"
+            yield f'order: {unknown(str(self.order), ORDERS)}, each also with "{DESCENDING}" behind it'
 
     @property
     def type_number(self) -> int | None:

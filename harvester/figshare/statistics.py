@@ -26,6 +26,7 @@ from harvester.figshare.rest import NO_PARAMS, RestApi
 from harvester.figshare.usage import Numbers
 from harvester.figshare.v2 import V2
 from harvester.models import ItemId, Totals, UsageCount, UsageSpan
+from harvester.text.wording import quoted
 
 T = TypeVar("T")
 
@@ -254,4 +255,4 @@ def _begin(name: str, granularity: str, window: Window) -> date:
             return date(year, month, day)
         except ValueError:
             pass
-    raise InvalidResponse(f"{name[:40]!r} is not a {granularity}")
+    raise InvalidResponse(f"{quoted(name)} is not a {granularity}")

@@ -7,14 +7,12 @@ error: it is sent as given, the records are compared with it, and the user gets 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
-
 from harvester.errors import InvalidResponse, NotFound, Rejected
 from harvester.figshare.api_version import ApiVersion, Endpoint
 from harvester.figshare.filters import ITEM_TYPES, Filters
 from harvester.figshare.records import Licence
 from harvester.figshare.rest import RestApi
+from harvester.text.wording import quoted, suggest
 
 _HAS_NONE = (NotFound, InvalidResponse, Rejected)
 """The errors of a service without such a list, for example for an account without an institution."""
@@ -56,12 +54,13 @@ class Vocabulary:
         unknown = []
         if (licence := filters.licence) is not None and not await self.licence(licence):
             known = {**(self._licences or {}), **(self._own_licences or {})}
-            unknown.append(f"licence: unknown {licence!r}{_near(licence, known.values())}")
+            unknown.append(f"licence: unknown {quoted(licence)}{suggest(licence, known.values())}")
         number, name = filters.type_number, filters.type_name
         if number is not None and number not in ITEM_TYPES.values():
             unknown.append(f"item_type: unknown number {number}")
         if name and not await self.type_number(name):
-            unknown.append(f"item_type: unknown {name!r}{_near(name, {**ITEM_TYPES, **(self._types or {})})}")
+            hint = suggest(name, {**ITEM_TYPES, **(self._types or {})})
+            unknown.append(f"item_type: unknown {quoted(name)}{hint}")
         return [f"{each}: taken as it is, and compared with the records" for each in unknown]
 
     async def _named(self, endpoint: Endpoint[list[Licence]]) -> dict[str, str]:
@@ -77,9 +76,3 @@ class Vocabulary:
         except _HAS_NONE:
             return {}
         return {each.name.strip().casefold(): each.id for each in types if each.name}
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    names = {each.casefold(): each for each in known}
-    found = [names[each] for each in get_close_matches(name.strip().casefold(), names)]
-    return f" (near: {', '.join(found)})" if found else ""

@@ -25,7 +25,13 @@ def config_file(args: argparse.Namespace) -> str | None:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", dest="output", metavar="FOLDER", help="the output folder")
+    parser.add_argument("-o", "--output", dest="output", metavar="FOLDER", help="the output folder (harvest)")
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """Add the output folder, with or without the option's name."""
+    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="the output folder, as with --output")
+    add_output(parser)
 
 
 def add_formats(parser: argparse.ArgumentParser) -> None:

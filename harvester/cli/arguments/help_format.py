@@ -9,7 +9,7 @@ import sys
 
 class Help(argparse.HelpFormatter):
     """
-    Help as wide as the terminal.
+    Help as wide as the terminal; a text of several lines keeps them.
 
     argparse creates one of these for every option; its own class imports shutil for the width, which takes 2
     ms.
@@ -17,6 +17,11 @@ class Help(argparse.HelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=_columns() - 2)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return "".join(f"{indent}{line}\n" for line in text.splitlines())
+        return super()._fill_text(text, width, indent)
 
 
 def _columns() -> int:

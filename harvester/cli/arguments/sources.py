@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from harvester.cli.arguments.values import number_or_name, utf8_text
+from harvester.cli.arguments.values import identifier, number_or_name, utf8_text
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
@@ -16,11 +16,11 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         group.add_argument(option, action="append", type=type_, metavar=metavar, help=f"{text}; repeats")
 
     add("--search", "QUERY", utf8_text, "public items that match figshare's query language")
-    add("--group", "ID", int, "public items of this group")
+    add("--group", "ID", identifier, "public items of this group")
     group.add_argument("--subgroups", action="store_true", help="those of the groups below each --group too")
-    add("--collection", "ID", int, "items of this public collection")
-    add("--project", "ID", int, "items of this public project")
-    add("--institution", "ID", int, "public items of this institution")
+    add("--collection", "ID", identifier, "items of this public collection")
+    add("--project", "ID", identifier, "items of this public project")
+    add("--institution", "ID", identifier, "public items of this institution")
     group.add_argument(
         "--institution-items", action="store_true",
         help="all items of the token's own institution, private ones too: for its administrators",
@@ -48,5 +48,5 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--order", metavar="ORDER",
         help="published_date, created_date, modified_date, views, downloads, shares, cites; "
-        '"views desc" begins with the most viewed; the default is the order of the listing',
+        '"views desc" begins with the most viewed (default: publication date)',
     )  # fmt: skip

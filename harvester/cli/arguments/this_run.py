@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from harvester.cli.arguments.values import natural
+from harvester.cli.arguments.values import natural, one_of
 
 REFRESHABLE = ("metadata", "stats", "timeline", "breakdown")
 
@@ -18,7 +18,7 @@ def add_this_run(parser: argparse.ArgumentParser) -> None:
         help="rebuild the ledger from the files here and from figshare; the old one is set aside",
     )  # fmt: skip
     group.add_argument(
-        "--refresh", action="append", default=[], choices=REFRESHABLE, metavar="TASK",
+        "--refresh", action="append", default=[], type=one_of(REFRESHABLE), metavar="TASK",
         help=f"do this task ({', '.join(REFRESHABLE)}) again for every item; repeats",
     )  # fmt: skip
     group.add_argument(

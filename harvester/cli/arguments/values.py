@@ -1,11 +1,18 @@
-"""Option values: turn the text of an option into its value."""
+"""Option values: turn the text of an option into its value, or say which form is expected."""
 
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harvester.system.paths import as_text
+from harvester.text.wording import quoted, unknown
+
+MOST_ID = 2**63 - 1
+LAST_PORT = 65_532
+"""The sandbox takes this port and the three after it."""
 
 
 def utf8_text(text: str) -> str:
@@ -34,20 +41,93 @@ def versions(text: str) -> str | list[int | str]:
 
 
 def number_or_name(text: str) -> int | str:
-    return int(text) if text.isdecimal() and text.isascii() and len(text) < 20 else utf8_text(text)
+    return int(text) if _is_digits(text) and len(text) < 20 else utf8_text(text)
 
 
-def natural(text: str) -> int:
-    if not (text.isdecimal() and text.isascii() and len(text) < 10):
-        raise argparse.ArgumentTypeError(f"{text!r}: a whole number is expected, 0 or more")
+def identifier(text: str) -> int:
+    """Return the id of a group, a collection, a project, an institution or an account."""
+    if re.fullmatch(r"\s*[0-9]+(\s*,\s*[0-9]+)+\s*", text):
+        raise argparse.ArgumentTypeError(
+            f"expected one id, got {quoted(text)}; repeat the option for each of them"
+        )
+    if not (_is_digits(text) and len(text) < 20 and 0 < int(text) <= MOST_ID):
+        raise argparse.ArgumentTypeError(f"expected an id, a number such as 11962, got {quoted(text)}")
     return int(text)
 
 
+def whole_number(text: str) -> int:
+    if not (_is_digits(text.removeprefix("-")) and len(text) < 20):
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {quoted(text)}")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    if not (_is_digits(text) and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, got {quoted(text)}")
+    return int(text)
+
+
+def port(text: str) -> int:
+    if not (_is_digits(text) and len(text) < 6 and int(text) <= LAST_PORT):
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to {LAST_PORT:,}, got {quoted(text)}")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    number = _number(text)
+    if number is None or not number > 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, or inf, got {quoted(text)}")
+    return number
+
+
+def seconds(text: str) -> float:
+    number = _number(text)
+    if number is None or not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, 0 or more, got {quoted(text)}")
+    return number
+
+
 def rate(text: str) -> tuple[str, float | str]:
-    service, _, number = text.rpartition("=")
-    return service, number if number == "auto" else float(number)
+    from harvester.config.keys import SERVICES  # noqa: PLC0415 - help needs no config
+
+    service, has_service, amount = text.rpartition("=")
+    if has_service and service not in SERVICES:
+        raise argparse.ArgumentTypeError(unknown(service, SERVICES))
+    number = _number(amount)
+    if amount != "auto" and (number is None or not number > 0):
+        raise argparse.ArgumentTypeError(
+            f"expected a number above 0, inf, auto, or SERVICE=number, got {quoted(text)}"
+        )
+    return service, amount if number is None else number
 
 
 def share(text: str) -> tuple[str, float]:
-    name, _, number = text.partition("=")
-    return name, float(number or 0)
+    name, has_share, amount = text.partition("=")
+    number = _number(amount) if has_share else float(text == "help") or None
+    if not name or number is None or not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(
+            f"expected NAME=SHARE with a share from 0 to 1, such as reset=0.1, got {quoted(text)}"
+        )
+    return name, number
+
+
+def one_of(known: Sequence[str]) -> Callable[[str], str]:
+    """Return a function that accepts only these words."""
+
+    def accept(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(unknown(text, known))
+        return text
+
+    return accept
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _is_digits(text: str) -> bool:
+    return text.isdecimal() and text.isascii()
