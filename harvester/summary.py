@@ -86,6 +86,13 @@ class FolderTotals(NamedTuple):
     trash: FileTotals
 
 
+class KeptStatistics(NamedTuple):
+    """Statistics of earlier runs: of how many ``items``; ``oldest``: ISO 8601, "" if there are none."""
+
+    items: int = 0
+    oldest: str = ""
+
+
 class RunTotals(NamedTuple):
     """
     What one run did.
@@ -94,7 +101,10 @@ class RunTotals(NamedTuple):
     ``listed``: entries of listings. ``suspected``: items harvested before and not found now.
     ``bytes``: of files, received. ``requests`` and ``errors``: by service.
     ``rates``: by service, in requests a second at the end; a service without a limit is absent.
-    ``warnings``: the first 100. ``changes``: kind of change to number of items.
+    ``warnings``: the first 100.
+    ``empty``: a line for each source without items, and for filters that exclude everything.
+    ``kept_statistics``: those that this run did not request again.
+    ``changes``: kind of change to number of items.
     ``unaccounted``: tasks left pending without a reason; 0 after a run that finished.
     """
 
@@ -110,6 +120,8 @@ class RunTotals(NamedTuple):
     errors: Mapping[str, int]
     rates: Mapping[str, float]
     warnings: tuple[str, ...]
+    empty: tuple[str, ...]
+    kept_statistics: KeptStatistics
     changes: Mapping[str, int]
     unaccounted: int
 
@@ -120,6 +132,11 @@ class Summary(NamedTuple):
     run: RunTotals
     folder: FolderTotals
     exit_status: ExitStatus
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run finished without failures, though a source may have no items."""
+        return self.run.outcome == "finished" and not (self.folder.failures or self.run.unaccounted)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document summary.json."""

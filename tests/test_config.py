@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from harvester.cli.overrides import overrides
 from harvester.cli.parser import build_parser
 from harvester.config import FileRules, keys
-from harvester.config.keys import JOBS, ByteCount
+from harvester.config.keys import JOBS
 from harvester.config.secrets import Secret
 from harvester.config.tables import fields
+from harvester.config.units import ByteCount
 from harvester.config.values import convert
 from harvester.errors import UsageError
 from harvester.plugins import SOURCES, load_config

@@ -24,7 +24,7 @@ from harvester.cli.arguments.common import (
 from harvester.cli.arguments.examples import BY_ROLE, EXAMPLES, examples_text
 from harvester.cli.arguments.sandbox import add_sandbox
 from harvester.cli.arguments.sources import add_sources
-from harvester.cli.arguments.this_run import add_quick, add_this_run
+from harvester.cli.arguments.this_run import add_fail_if_empty, add_quick, add_this_run
 from harvester.cli.arguments.values import folder_path, natural
 from harvester.cli.arguments.work import add_files, add_services, add_statistics, add_work
 from harvester.system.version import __version__
@@ -104,6 +104,7 @@ def build_parser() -> CommandParser:
     plan = _command(commands, "plan", "dry run: requests, time, and the service that limits it")
     _add_job(plan)
     add_quick(plan)
+    add_fail_if_empty(plan)
     plan.add_argument(
         "--sample", type=natural, default=20, metavar="N",
         help="records to request for the estimate of files and bytes (20)",
@@ -113,6 +114,7 @@ def build_parser() -> CommandParser:
     add_config(selection)
     add_sources(selection)
     add_services(selection)
+    add_fail_if_empty(selection)
     selection.add_argument(
         "--json", action="store_true", help="one JSON object a line: id, title, DOI, dates"
     )

@@ -1,4 +1,4 @@
-"""Rendering: the texts that commands print, such as the end of a run, a plan or the state of a folder."""
+"""Rendering: the texts that commands print, such as a plan or the state of a folder."""
 
 from __future__ import annotations
 
@@ -18,37 +18,7 @@ if TYPE_CHECKING:
     from harvester.jobs.prune import Removable
     from harvester.storage.trash import Dated
     from harvester.storage.trash_mover import Pruned
-    from harvester.summary import FolderTotals, Status, Summary
-
-
-def closing(summary: Summary, config: Config) -> str:
-    """Return the closing lines of a run, which account for every requested item and file."""
-    run, folder = summary.run, summary.folder
-    requests = sum(run.requests.values())
-    lines = [
-        f"{config.folder}:",
-        *(f"{name:10}{text}" for name, text in accounts(folder).items()),
-        *_changes(run.changes, folder),
-        f"this run: {requests} requests in {human_seconds(run.seconds)}, "
-        f"{run.items.done} items and {run.files.done} files done",
-    ]
-    sought = [name for name, number in run.requests.items() if number and config.rate.is_sought(name)]
-    if sought:
-        rates = ", ".join(f"{name} {run.rates[name]:.3g}" for name in sought)
-        lines.append(f"requests a second at the end: {rates}")
-    if run.warnings:
-        lines.append(f"{len(run.warnings)} warnings: see {config.folder / 'summary.json'}")
-    if run.outcome == "interrupted":
-        lines.append("interrupted; state saved: run the same command again to continue")
-    elif folder.failures:
-        lines.append(
-            f"{folder.failures} failures: see {config.folder / 'failures.csv'}; run again to retry them"
-        )
-    elif run.unaccounted:
-        lines.append(f"{run.unaccounted} tasks are unaccounted for; run again, and please report this")
-    else:
-        lines.append("complete: all requested data is here")
-    return "\n".join(lines)
+    from harvester.summary import FolderTotals, Status
 
 
 def accounts(folder: FolderTotals) -> dict[str, str]:
@@ -111,7 +81,7 @@ _WORDS = {
 }
 
 
-def _changes(changes: Mapping[str, int], folder: FolderTotals) -> list[str]:
+def changes_line(changes: Mapping[str, int], folder: FolderTotals) -> list[str]:
     """Return the changes of items since the last run; none if all items are new."""
     is_first = changes.keys() <= {"new"} and changes.get("new", 0) >= folder.records
     text = ", ".join(f"{number} {what}" for what, number in changes.items() if number)
@@ -173,6 +143,10 @@ def plan_text(plan: Plan, config: Config) -> str:
         for listing, names in plan.client_side_filters.items()
     ]
     lines += [f"incomplete: {what}" for what in plan.incomplete]
+    lines += [f"empty: {what}" for what in plan.empty]
+    if not plan.fits:
+        room = f"{human_bytes(plan.bytes_pending)} are to come, and {human_bytes(plan.free_bytes)} are free"
+        lines.append(f"the disk is too small: {room}")
     return "\n".join(lines)
 
 
@@ -188,7 +162,7 @@ def status_text(status: Status) -> str:
         f"folder    {status.folder}",
         f"last run  {last}",
         *(f"{name:10}{text}" for name, text in accounts(contents).items()),
-        *_changes(status.changes, contents),
+        *changes_line(status.changes, contents),
     ]
     for task, states in contents.work.items():
         lines.append(f"{task:9} " + ", ".join(f"{number} {state}" for state, number in states.items()))

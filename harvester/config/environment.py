@@ -5,7 +5,8 @@ from datetime import date
 from typing import Any, get_args, get_origin
 
 from harvester.config.faults import ENVIRONMENT, Faults
-from harvester.config.keys import ALL, LATEST, RENAMED, Allowance, ByteCount, Versions, keys
+from harvester.config.keys import ALL, LATEST, RENAMED, Allowance, Versions, keys
+from harvester.config.units import ByteCount, Duration
 from harvester.system.paths import as_text
 from harvester.text.wording import suggest
 
@@ -44,7 +45,7 @@ def _value_of(text: str, hint: Any) -> Any:
         return parts
     if hint == Versions and text not in {LATEST, ALL}:
         return [int(part) if part.isdecimal() and len(part) < 20 else part for part in parts]
-    if hint in {str, ByteCount, date | None} or get_args(hint)[:1] == (str,):
+    if hint in {str, ByteCount, Duration, date | None} or get_args(hint)[:1] == (str,):
         return text
     try:
         return float(text) if hint == Allowance or get_args(hint)[:1] == (float,) else int(text)

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from harvester.config.proxies import NO_PROXIES, Proxies
 from harvester.config.secrets import Secret
 from harvester.config.tables import Table, fields
+from harvester.config.units import ByteCount, Duration
 from harvester.config.values import Rule, convert
 from harvester.errors import UsageError
 from harvester.system.paths import usable
@@ -39,27 +40,6 @@ Id = Annotated[int, at_most(2**63 - 1)]
 SingleLine = Annotated[str, Rule("of one line that can be printed", str.isprintable)]
 _WEB = r"^https?://[^\s/]+"
 Address = Annotated[str, Rule(f"matching regex {_WEB!r}", lambda text: re.search(_WEB, text))]
-
-_UNITS = {"": 1, "b": 1} | {
-    prefix + unit: base**power
-    for unit, base in (("b", 1000), ("ib", 1024))
-    for power, prefix in enumerate("kmgt", start=1)
-}
-
-
-class ByteCount(int):
-    """A number of bytes, written as "500 MB" (10^6), "2 GiB" (2^30) or a plain number."""
-
-    @classmethod
-    def parse(cls, value: object) -> Self:
-        match = re.fullmatch(r"\s*([\d_]+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
-        if match is None or match[2] not in _UNITS or isinstance(value, bool):
-            raise ValueError('expected a size such as "500 MB" or "2 GiB"')
-        size = float(match[1]) * _UNITS[match[2]]
-        if size >= 2**63:
-            raise ValueError("expected a size below 2^63 bytes")
-        return cls(size)
-
 
 AUTO: Final = "auto"
 
@@ -102,6 +82,8 @@ class _Folder:
         # Other characters may be any byte in the user's locale, so they are allowed.
         if any(ord(character) < 32 or ord(character) == 127 for character in path):
             raise ValueError("expected a path without control characters")
+        if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+            raise ValueError(f"expected a folder on this machine: {scheme[0]} is not supported")
         try:
             Path(usable(path)).expanduser()
         except RuntimeError as exc:
@@ -179,6 +161,8 @@ LATEST: Final = "latest"
 ALL: Final = "all"
 Versions = Annotated[tuple[int, ...] | Literal["latest", "all"], _Versions]
 
+STATISTICS_TASKS: Final = ("stats", "timeline", "breakdown")
+"""The tasks that request statistics; all but the first request a span of days."""
 COUNTERS: Final = ("views", "downloads", "shares")
 GRANULARITIES: Final = ("day", "month", "year", "total")
 
@@ -188,12 +172,17 @@ def _is_one_of(words: tuple[str, ...]) -> Rule:
 
 
 class Statistics(Table):
-    """What the tasks stats, timeline and breakdown request."""
+    """
+    What the tasks stats, timeline and breakdown request.
+
+    ``max_age``: seconds after which they are requested again; 0 for never.
+    """
 
     counters: tuple[Annotated[str, _is_one_of(COUNTERS)], ...] = ("views", "downloads")
     granularity: Annotated[str, _is_one_of(GRANULARITIES)] = "month"
     since: date | None = None
     until: date | None = None
+    max_age: Duration = Duration(0)
     institution: str = ""
     credentials_env: str = "FIGSHARE_STATS"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from harvester.engine.listing import ListingReader
+from harvester.engine.listing import ListingReader, why_empty
 from harvester.errors import PermanentError, TransientError
 from harvester.figshare.protocol import Figshare, Listing
 from harvester.ledger.messages import ListingProgress
@@ -25,9 +25,10 @@ class DryRunReader:
     Reads the listings of some sources once.
 
     `on_listing`: called with each listing before it is read.
-    `on_miss`: called with each line of ``incomplete``.
+    `on_miss`: called with each line of ``incomplete``. `on_empty`: with each line of ``empty``.
 
     ``listed``: how many entries were read.
+    ``empty``: a line for each listing without items.
     ``incomplete``: listings that could not be read and names without an item, one line each.
     """
 
@@ -37,12 +38,15 @@ class DryRunReader:
         *,
         on_listing: Callable[[Listing], object],
         on_miss: Callable[[str], object],
+        on_empty: Callable[[str], object],
     ) -> None:
         self.listed = 0
         self.incomplete: list[str] = []
+        self.empty: list[str] = []
         self._reader = ListingReader(figshare, warn=lambda text: log.warning("%s", text))
         self._on_listing = on_listing
         self._on_miss = on_miss
+        self._on_empty = on_empty
         self._seen: set[int | tuple[int, int]] = set()
 
     @property
@@ -64,10 +68,11 @@ class DryRunReader:
 
     async def _read(self, listing: Listing, on_items: Callable[[list[ItemRef]], Awaitable[None]]) -> None:
         found = set[int | tuple[int, int]]()
-        entries = 0
+        entries = excluded = 0
 
         async def add(page: Page) -> ListingProgress:
-            nonlocal entries
+            nonlocal entries, excluded
+            excluded += page.excluded
             for each in page.unresolved:
                 self._miss(f"{each.name}: {each.reason}")
             self.listed += len(page.refs)
@@ -83,6 +88,10 @@ class DryRunReader:
             await self._reader.read(listing, ListingProgress(), add)
         except (PermanentError, TransientError) as error:
             self._miss(f"{listing.key}: {error}")
+            return
+        if not entries:
+            self.empty.append(why_empty(listing, excluded))
+            self._on_empty(self.empty[-1])
 
     def _miss(self, line: str) -> None:
         self.incomplete.append(line)

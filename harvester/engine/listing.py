@@ -16,9 +16,7 @@ from functools import partial
 import anyio
 from anyio import CancelScope
 
-from harvester.client import Unit, working_on
 from harvester.engine.progress import RunCounters
-from harvester.engine.workload import StageRequests
 from harvester.errors import PermanentError, Rejected, TransientError
 from harvester.figshare.protocol import Figshare, Listing
 from harvester.ledger.ledger import Ledger
@@ -57,13 +55,19 @@ async def unknown_values(listings: Sequence[Listing], figshare: Figshare) -> lis
     return list(found)
 
 
+def why_empty(listing: Listing, excluded: int) -> str:
+    """Return the warning for a listing without items; `excluded`: the entries that the filters exclude."""
+    if excluded:
+        return f"{listing.key}: your filters exclude all {excluded} entries: check the filters"
+    return f"{listing.key}: no item found: check {listing.what_selects}"
+
+
 class ListingReader:
     """
     Reads listings, for a run and for a dry run.
 
     `warn`: called with each warning for the user.
     `is_stopping`: called before each page.
-    `requests`: counts the requests of listing entries.
     """
 
     def __init__(
@@ -72,12 +76,10 @@ class ListingReader:
         *,
         warn: Callable[[str], object],
         is_stopping: Callable[[], bool] = lambda: False,
-        requests: StageRequests | None = None,
     ) -> None:
         self._figshare = figshare
         self._warn = warn
         self._is_stopping = is_stopping
-        self._requests = requests or StageRequests()
 
     async def listings(self, sources: Sequence[Source]) -> list[Listing]:
         """
@@ -110,9 +112,7 @@ class ListingReader:
         """
         has_warned = False
         while not (progress.complete or self._is_stopping()):
-            with working_on(unit := Unit()):
-                page = await listing.page(self._figshare, progress.cursor)
-            self._requests.finish(unit, len(page.refs) + len(page.unresolved) + page.excluded)
+            page = await listing.page(self._figshare, progress.cursor)
             if page.warning and not has_warned:
                 self._warn(page.warning)
                 has_warned = True
@@ -156,13 +156,7 @@ class Producer:
         self._counters = counters
         self._stopping = stopping
         self._quick = quick
-        self._reader = ListingReader(
-            figshare,
-            warn=counters.warn,
-            is_stopping=stopping.is_set,
-            requests=counters.stages.listing,
-        )
-        self._entries_left: dict[str, int] = {}  # of listings of a known length
+        self._reader = ListingReader(figshare, warn=counters.warn, is_stopping=stopping.is_set)
         self._listings: list[Listing] | None = None
         self._preparing = CancelScope()
         self._finished: set[str] = set()
@@ -179,6 +173,7 @@ class Producer:
         if not self._stopping.is_set() and (vanished := await self.requeue_vanished()):
             log.info("re-checking %d items that are no longer listed", vanished)
             self._counters.items_pending += vanished
+        await self.warn_of_empty()
         self._counters.listing_ended = True
 
     async def read(self, retries: Sequence[Listing] = ()) -> list[tuple[Listing, Listing]]:
@@ -192,11 +187,9 @@ class Producer:
             (listing, self._changes.get(listing.key, listing))
             for listing in (*(self._listings or ()), *retries)
         ]
-        unread = [reading for _, reading in pairs if reading.key not in self._finished]
-        for reading in unread:
-            self._note_left(reading, 0)
-        for reading in unread:
-            await self._read(reading)
+        for _, reading in pairs:
+            if reading.key not in self._finished:
+                await self._read(reading)
         return pairs
 
     async def prepare(self) -> None:
@@ -248,21 +241,24 @@ class Producer:
         await ledger.change(ledger.listings.merge, parts)
         return await ledger.change(ledger.listings.requeue_vanished)
 
+    async def warn_of_empty(self) -> None:
+        """Warn of each listing without items: with a mistyped query it would stay so unnoticed."""
+        empty = await self._ledger.read(self._ledger.listings.empty)
+        for listing in self._listings or ():
+            if listing.key in empty:
+                self._counters.warn_empty(why_empty(listing, empty[listing.key]))
+
     def stop(self) -> None:
         """Stop waiting for names from a terminal."""
         self._preparing.cancel()
 
-    def _note_left(self, listing: Listing, named: int, *, is_over: bool = False) -> None:
-        """Count the entries to come of a listing of a known length; `named`: those that have come."""
-        if listing.length is not None:
-            self._entries_left[listing.key] = 0 if is_over else max(0, listing.length - named)
-            self._counters.entries_left = sum(self._entries_left.values())
-
     async def _read(self, listing: Listing) -> None:
         try:
-            progress = await self._ledger.read(self._ledger.listings.progress, listing.key)
-            self._note_left(listing, progress.named)
-            progress = await self._reader.read(listing, progress, partial(self._add, listing))
+            progress = await self._reader.read(
+                listing,
+                await self._ledger.read(self._ledger.listings.progress, listing.key),
+                partial(self._add, listing),
+            )
         except TransientError as error:
             await self._note(listing, error, begin_anew=False)
         except PermanentError as error:
@@ -272,13 +268,13 @@ class Producer:
             if progress.complete:
                 self._finished.add(listing.key)
                 await self._compare(listing, progress.unique)
-        self._note_left(listing, 0, is_over=True)
 
     async def _add(self, listing: Listing, page: Page) -> ListingProgress:
         added = await self._ledger.change(self._ledger.listings.add_page, listing.key, page, self._tasks)
         self._counters.items_pending += added.pending
         self._counters.listed += len(page.refs)
-        self._note_left(listing, added.listed.named)
+        for each in added.unresolved:
+            log.warning("%s: %s", each.name, each.reason)
         return added.listed
 
     async def _compare(self, listing: Listing, found: int) -> None:

@@ -155,8 +155,7 @@ class DownloadRoutes:
                 raise
 
         try:
-            with self._client.traffic.transfer(pending.path, pending.file.size, upload):
-                await self._client.retry("files", attempt)
+            await self._client.retry("files", attempt)
         except Deferred:
             self._deferrals[key] += 1
             raise

@@ -148,6 +148,10 @@ class IdentifierListing(Listing):
         return f"items {len(self.names)} names {digest}" + (" once more" if self.once_more else "")
 
     @property
+    def what_selects(self) -> str:
+        return "the list"
+
+    @property
     def length(self) -> int:
         """The number of names; a name may occur several times."""
         return len(self.names)

@@ -42,6 +42,11 @@ class Listing(Protocol):
         return ()
 
     @property
+    def what_selects(self) -> str:
+        """What the user checks if it has no items, such as "the query"."""
+        return "the id"
+
+    @property
     def length(self) -> int | None:
         """The number of entries if it is known in advance; such a list cannot be endless."""
         return None
@@ -197,6 +202,11 @@ class ArticleListing(Table, Listing):
     def client_side_filters(self) -> tuple[str, ...]:
         known = {*self.endpoint.params, *self.endpoint.terms, "order"}
         return tuple(name for name in self.filters.given() if name not in known)
+
+    @property
+    def what_selects(self) -> str:
+        first = "the query" if "query" in self.criteria else "the id" if self.criteria else "the account"
+        return f"{first} and the filters" if self.filters.given() else first
 
     @property
     def narrows(self) -> bool:

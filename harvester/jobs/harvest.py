@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 from anyio import to_thread
@@ -22,7 +22,7 @@ from harvester.config import Config
 from harvester.engine.executor import Executor
 from harvester.engine.listing import Producer
 from harvester.engine.pipeline import Pipeline
-from harvester.engine.progress import Before, ProgressSnapshot, RunCounters
+from harvester.engine.progress import ProgressSnapshot, RunCounters
 from harvester.errors import (
     DoubtfulResponse,
     ExitStatus,
@@ -35,7 +35,7 @@ from harvester.errors import (
 from harvester.figshare.identifier_listing import IdentifierListing
 from harvester.figshare.protocol import Figshare
 from harvester.jobs.export import make_exporters, write_outputs
-from harvester.jobs.output_folder import prepare
+from harvester.jobs.output_folder import prepare, removed_if_unused
 from harvester.jobs.prune import recover
 from harvester.jobs.run_spec import run_spec
 from harvester.jobs.services import DEFAULT_HOOKS, RunHooks, fit_to_limits
@@ -65,6 +65,7 @@ async def harvest(
     quick: bool = False,
     accept_withdrawals: int = 0,
     rebuild: bool = False,
+    fail_if_empty: bool = False,
     on_start: Companion | None = None,
     hooks: RunHooks = DEFAULT_HOOKS,
 ) -> Summary:
@@ -75,6 +76,7 @@ async def harvest(
     `quick`: list only items modified since the last run without errors; withdrawn items are not found then.
     `accept_withdrawals`: the number of withdrawals to accept at once, see `withdrawals`.
     `rebuild`: rebuild the ledger; files that are here and verified are not fetched again.
+    `fail_if_empty`: the exit status is 1 if a source has no items, or filters exclude everything.
     `on_start`: runs during the job, and is cancelled at its end.
     `hooks`: the environment of the run, for tests.
 
@@ -87,20 +89,31 @@ async def harvest(
     config = fit_to_limits(config)
     if idle := sorted(refresh.difference(item_task_names(config.tasks))):
         raise UsageError(f"--refresh: {', '.join(idle)}: not among the tasks: --tasks names them")
-    with map_disk_errors(str(config.folder)):
-        await to_thread.run_sync(partial(prepare, config.folder, rebuild=rebuild, timing=hooks.timing))
-    ledger = Ledger(config.folder, clock=hooks.wall_clock, timing=hooks.timing)
-    async with ledger.hold() as end:
-        if ledger.drawback:
-            log.warning("%s: %s", ledger.path, ledger.drawback)
-        summary = await _Run(config, ledger, refresh, quick, accept_withdrawals, on_start, hooks).go()
-        if summary.exit_status == ExitStatus.INTERRUPTED:
-            end.outcome = "interrupted"
-        end.is_clean = summary.exit_status == 0
+    with removed_if_unused(config.folder):
+        with map_disk_errors(str(config.folder)):
+            await to_thread.run_sync(partial(prepare, config.folder, rebuild=rebuild, timing=hooks.timing))
+        ledger = Ledger(config.folder, clock=hooks.wall_clock, timing=hooks.timing)
+        async with ledger.hold() as end:
+            if ledger.drawback:
+                log.warning("%s: %s", ledger.path, ledger.drawback)
+            options = _Options(refresh, quick, accept_withdrawals, fail_if_empty)
+            summary = await _Run(config, ledger, options, on_start, hooks).go()
+            if summary.exit_status == ExitStatus.INTERRUPTED:
+                end.outcome = "interrupted"
+            end.is_clean = summary.is_complete
     return summary
 
 
 RETRIED_KINDS = (FailureKind.TRANSIENT, FailureKind.BLOCKED, FailureKind.SUSPECTED)
+
+
+class _Options(NamedTuple):
+    """The options of one run: see `harvest`."""
+
+    refresh: frozenset[str]
+    quick: bool
+    accept_withdrawals: int
+    fail_if_empty: bool
 
 
 class _Run:
@@ -110,18 +123,14 @@ class _Run:
         self,
         config: Config,
         ledger: Ledger,
-        refresh: frozenset[str],
-        quick: bool,
-        accept_withdrawals: int,
+        options: _Options,
         on_start: Companion | None,
         hooks: RunHooks,
     ) -> None:
         self._config = config
         self._hooks = hooks
         self._ledger = ledger
-        self._refresh = refresh
-        self._quick = quick
-        self._accept_withdrawals = accept_withdrawals
+        self._options = options
         self._on_start = on_start
         self._counters = RunCounters()
         self._started = hooks.wall_clock()
@@ -140,7 +149,7 @@ class _Run:
             )
             companions = [partial(self._on_start, snapshot, pipeline.stop)] if self._on_start else []
             try:
-                async with background_tasks(snapshot.keep_measuring, *companions):
+                async with background_tasks(*companions):
                     await self._do_all(pipeline, services, placement)
             except FatalError:
                 with contextlib.suppress(HarvestError):  # a disk error may have stopped the run
@@ -163,7 +172,7 @@ class _Run:
             tasks=frozenset(item_task_names(config.tasks)),
             counters=self._counters,
             stopping=stopping,
-            quick=self._quick,
+            quick=self._options.quick,
         )
         hold_file = partial(placement.hold, versions=config.versions)
         return Pipeline(
@@ -197,7 +206,6 @@ class _Run:
             )  # fmt: skip
             self._counters.items_failed -= again.items
             self._counters.files_failed -= again.files
-            self._counters.bytes_left = (await self._ledger.read(self._ledger.forecast.extent)).pending_bytes
             self._counters.no_room = ""  # set again if a file still does not fit
             names = IdentifierListing(tuple(again.names), once_more=True)
             await pipeline.run([names] if again.names else [])
@@ -213,28 +221,28 @@ class _Run:
         """Decide about suspected withdrawals, unless the run was stopped."""
         if RECORD not in self._config.tasks:
             return
-        accepted, has_token = self._accept_withdrawals, self._config.token is not None
+        accepted, has_token = self._options.accept_withdrawals, self._config.token is not None
         doubt = await decide(self._ledger, figshare, self._counters, accepted=accepted, has_token=has_token)
         if not pipeline.stopping.is_set():
             await resolve_suspected(self._ledger, self._counters, doubt)
 
     async def _begin(self) -> None:
-        counters, ledger = self._counters, self._ledger
-        spec = run_spec(self._config, refresh=self._refresh, quick=self._quick)
-        counters.items_pending, counters.files_pending = await ledger.begin(spec)
-        here = await ledger.read(ledger.forecast.extent)
-        items = max(0, here.items - counters.items_pending)
-        with_files = "files" in self._config.tasks
-        counters.before = Before(items, here.files, here.bytes) if with_files else Before(items)
-        counters.bytes_left = here.pending_bytes if with_files else 0
-        if items and (counters.items_pending or counters.files_pending):
-            files = f", {here.files} of {here.files + counters.files_pending} files" if with_files else ""
-            log.info("resuming: %d of %d items%s done", items, here.items, files)
+        self._counters.items_pending, self._counters.files_pending = await self._ledger.begin(
+            run_spec(self._config, refresh=self._options.refresh, quick=self._options.quick)
+        )
 
     async def _summarise(self, snapshot: ProgressSnapshot, outcome: str) -> Summary:
-        ended = Ended(outcome, self._started, snapshot, item_task_names(self._config.tasks))
-        with_files = "files" in self._config.tasks
-        return await to_thread.run_sync(summarise, self._config.folder, ended, with_files)
+        config = self._config
+        ended = Ended(
+            outcome,
+            self._started,
+            snapshot,
+            item_task_names(config.tasks),
+            with_files="files" in config.tasks,
+            rules=config.files,
+            fail_if_empty=self._options.fail_if_empty,
+        )
+        return await to_thread.run_sync(summarise, config.folder, ended)
 
 
 async def _confirm(client: Client) -> None:

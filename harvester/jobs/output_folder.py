@@ -7,6 +7,8 @@ This is the only module that creates the storage of a run.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from anyio import from_thread
@@ -17,7 +19,9 @@ from harvester.ledger.database.connection import NAME, exists
 from harvester.ledger.database.heartbeat import Timing, Watch
 from harvester.ledger.database.lease_file import is_trace
 from harvester.ledger.database.rebuild import rebuild as rebuild_ledger
+from harvester.ledger.reader import Reader
 from harvester.storage.disk_errors import map_disk_errors
+from harvester.storage.local.reservation import free_bytes
 from harvester.storage.local.store import Store
 from harvester.storage.protocol import Confirm, Storage, nothing_to_confirm
 from harvester.storage.trash import TRASH
@@ -50,9 +54,54 @@ def prepare(folder: Path, *, rebuild: bool, timing: Timing) -> None:
         log.warning("%s: new ledger; the old one: %s", folder, aside or "none")
 
 
+@contextmanager
+def removed_if_unused(folder: Path) -> Iterator[None]:
+    """
+    Remove a new harvest, and the folders made for it, if the block raises UsageError: nothing was started.
+
+    A folder that contained anything before is left as it is.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    is_new = folder in missing or (folder.is_dir() and not any(folder.iterdir()))
+    try:
+        yield
+    except UsageError:
+        if is_new and not _is_used(folder):
+            _remove(folder, missing)
+        raise
+
+
+def _is_used(folder: Path) -> bool:
+    """Return whether the ledger of a folder has a run: the unused one of this process is not recorded."""
+    if not exists(folder):
+        return False
+    with Reader(folder) as reader:
+        return reader.last_run() is not None
+
+
+def _remove(folder: Path, made: Sequence[Path]) -> None:
+    """Remove an unused ledger, and the folders `made` for it, innermost first, if they are empty."""
+    with suppress(OSError):  # the message about the wrong usage matters more
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.is_dir():
+                path.rmdir()
+            elif path.name.startswith(NAME) or is_trace(path.name):
+                path.unlink()
+        for path in made:
+            if path.exists():
+                path.rmdir()
+
+
 def open_storage(config: Config, confirm: Confirm = nothing_to_confirm) -> Storage:
     """Return the storage of a harvest: the local one, in the output folder."""
     return Store(config.folder, writers=config.concurrency.downloads, confirm=confirm)
+
+
+def free_space(folder: Path) -> int:
+    """Return the free bytes on the disk of a folder, which need not exist yet."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    with map_disk_errors(str(there)):
+        return free_bytes(there)
 
 
 def make_folder(folder: Path, option: str) -> None:

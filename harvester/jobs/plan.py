@@ -16,11 +16,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import anyio
+from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from harvester.client import Traffic
 from harvester.config import Config
-from harvester.config.keys import ALL, LATEST
+from harvester.config.keys import ALL, LATEST, STATISTICS_TASKS
 from harvester.engine.listing import Producer
 from harvester.engine.progress import RunCounters
 from harvester.errors import PermanentError, TransientError
@@ -28,6 +29,7 @@ from harvester.figshare.client_side_filters import is_wanted_by
 from harvester.figshare.file_lists import requests_for
 from harvester.figshare.protocol import Figshare
 from harvester.figshare.statistics import requests_per_item
+from harvester.jobs.output_folder import free_space
 from harvester.jobs.plan_totals import Plan, Sampled
 from harvester.jobs.run_spec import run_spec
 from harvester.jobs.services import DEFAULT_HOOKS, RunHooks, connect
@@ -39,8 +41,6 @@ from harvester.tasks.file_plan import plan_files
 from harvester.tasks.record_access import Records, access_of
 from harvester.tasks.wanted_versions import end_of_earlier, has_earlier, is_wanted, number_of
 
-STATISTICS = ("stats", "timeline", "breakdown")
-"""The tasks that request statistics."""
 AT_ONCE = 1000
 """Pending items that are read together."""
 
@@ -77,7 +77,7 @@ class Planner:
         today = datetime.fromtimestamp(clock(), UTC).date()
         self._price = {
             task: requests_per_item(task, config.stats, today)
-            for task in STATISTICS
+            for task in STATISTICS_TASKS
             if task in self._spec.item_tasks
         }
         self._unread = 0
@@ -101,6 +101,7 @@ class Planner:
         plan.requests["files"] = plan.files_pending
         rates = self._config.rate
         plan.seconds = {name: n / rates.at_most(name) for name, n in plan.requests.items()}
+        plan.free_bytes = await to_thread.run_sync(free_space, self._config.folder)
         return plan
 
     # -- what the ledger decides ----------------------------------------------------------------------
@@ -129,6 +130,8 @@ class Planner:
             listing.key: here for listing, _ in read if (here := list(listing.client_side_filters))
         }
         plan.vanished = await producer.requeue_vanished()
+        await producer.warn_of_empty()
+        plan.empty = counters.empty
         await ledger.flush()
         plan.incomplete = await ledger.read(ledger.forecast.listing_failures)
 
@@ -258,7 +261,7 @@ class Planner:
         return [each.file for each in placed if each.status is FileStatus.PENDING]
 
 
-async def plan(
+async def make_plan(
     config: Config, *, sample_size: int = 20, quick: bool = False, hooks: RunHooks = DEFAULT_HOOKS
 ) -> Plan:
     """Return the plan of a run of this config; `quick`: of a quick run. Nothing is recorded."""

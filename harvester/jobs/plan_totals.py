@@ -20,6 +20,8 @@ class Plan:
     ``versions``: additional versions to harvest.
     ``sampled``: number of sampled records, for the estimate of items without a stored record.
     ``files_known``: False if there are such items and none was sampled: files and bytes lack them.
+    ``empty``: a line for each listing without items.
+    ``free_bytes``: on the disk of the output folder.
     ``client_side_filters``: key of a listing to the filters that figshare does not support for it, so that
     all of it is read.
     """
@@ -37,7 +39,14 @@ class Plan:
     requests: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SERVICES, 0))
     seconds: dict[str, float] = field(default_factory=dict)
     incomplete: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    free_bytes: int = 0
     client_side_filters: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the disk has room for the pending files."""
+        return self.bytes_pending <= self.free_bytes
 
     @property
     def binding(self) -> str:
@@ -62,6 +71,8 @@ class Plan:
             "seconds_at_least": round(max(self.seconds.values()), 1),
             "binding_service": self.binding,
             "incomplete_listings": self.incomplete,
+            "empty_listings": self.empty,
+            "free_bytes": self.free_bytes,
             "client_side_filters": self.client_side_filters,
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harvester.config import Config
-from harvester.config.keys import LATEST, Statistics
+from harvester.config.keys import LATEST, STATISTICS_TASKS, Statistics
 from harvester.ledger.messages import RunSpec, TaskParams
 from harvester.plugins import item_task_names
 
@@ -17,8 +17,14 @@ def run_spec(config: Config, *, refresh: frozenset[str] = frozenset(), quick: bo
         accepts=config.files.accepts,
         max_total=int(config.files.max_total),
         task_params=_task_params(config),
+        max_ages=_max_ages(config),
         quick=quick,
     )
+
+
+def _max_ages(config: Config) -> dict[str, float]:
+    max_age = config.stats.max_age
+    return {task: max_age for task in STATISTICS_TASKS if max_age and task in config.tasks}
 
 
 def _task_params(config: Config) -> tuple[TaskParams, ...]:

@@ -3,44 +3,80 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from harvester.config.keys import SERVICES
+from harvester.config.keys import SERVICES, FileRules
 from harvester.engine.progress import ProgressSnapshot
 from harvester.errors import ExitStatus
 from harvester.exporters.summary import SummaryFile, contents
 from harvester.ledger.reader import Reader
-from harvester.summary import NO_FILES, FolderTotals, RunTotals, Summary, TaskTotals
+from harvester.summary import NO_FILES, FolderTotals, KeptStatistics, RunTotals, Summary, TaskTotals
 
 
 class Ended(NamedTuple):
-    """A run that has ended: its outcome, its start (seconds since 1970), its counters, its item tasks."""
+    """
+    A run that has ended.
+
+    ``started``: seconds since 1970. ``tasks``: its item tasks. ``with_files``: whether it fetches files.
+    ``rules``: which files. ``fail_if_empty``: whether it has failed if a source has no items.
+    """
 
     outcome: str
     started: float
     snapshot: ProgressSnapshot
     tasks: Sequence[str]
+    with_files: bool
+    rules: FileRules = FileRules()
+    fail_if_empty: bool = False
 
 
-def summarise(folder: Path, ended: Ended, with_files: bool) -> Summary:
-    """Write and return the summary of a run; `with_files`: whether it fetches files."""
+def summarise(folder: Path, ended: Ended) -> Summary:
+    """Write and return the summary of a run."""
     with Reader(folder) as reader:
         holds = contents(reader)
-        run = _run(ended, reader.changes_in_all(), _unaccounted(holds, ended.tasks, with_files=with_files))
-        status = ExitStatus.FAILURES if holds.failures or run.unaccounted else ExitStatus.COMPLETE
-        summary = Summary(run, holds, ExitStatus.INTERRUPTED if ended.outcome == "interrupted" else status)
+        if ended.outcome == "finished":
+            for text in excluding_everything(holds, ended.rules):
+                ended.snapshot.counters.warn_empty(text)
+        unaccounted = _unaccounted(holds, ended.tasks, with_files=ended.with_files)
+        run = _run(ended, reader, unaccounted)
+        summary = Summary(run, holds, _exit_status(run, holds, ended))
         SummaryFile(summary).export(reader, folder)
     return summary
 
 
-def _run(ended: Ended, changes: Mapping[str, int], unaccounted: int) -> RunTotals:
+def _exit_status(run: RunTotals, holds: FolderTotals, ended: Ended) -> ExitStatus:
+    if run.outcome == "interrupted":
+        return ExitStatus.INTERRUPTED
+    is_failed = holds.failures or run.unaccounted or (run.empty and ended.fail_if_empty)
+    return ExitStatus.FAILURES if is_failed else ExitStatus.COMPLETE
+
+
+def excluding_everything(holds: FolderTotals, rules: FileRules) -> Iterator[str]:
+    """Yield a line if filters exclude all items by their records, or all files that could be fetched."""
+    excluded = holds.outcomes.items.get("excluded", 0)
+    if excluded and excluded == holds.items:
+        yield f"your filters exclude {_all(excluded, 'item')} after reading the records: check the filters"
+    fetched = sum(holds.files.get(status, NO_FILES).files for status in ("done", "pending", "failed"))
+    skipped = holds.outcomes.files.get("skipped", 0)
+    if skipped and not fetched:
+        used = [name for name, value in vars(rules).items() if value != getattr(FileRules, name)]
+        hint = "; patterns are case-sensitive" if {"include", "exclude"} & set(used) else ""
+        yield f"your file filters exclude {_all(skipped, 'file')}: check {', '.join(used)}{hint}"
+
+
+def _all(number: int, noun: str) -> str:
+    return f"the only {noun}" if number == 1 else f"all {number} {noun}s"
+
+
+def _run(ended: Ended, reader: Reader, unaccounted: int) -> RunTotals:
     snapshot = ended.snapshot
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ended.started))
     state, counters, traffic = snapshot.state(), snapshot.counters, snapshot.traffic
     return RunTotals(
         outcome=ended.outcome,
-        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ended.started)),
+        started=started,
         seconds=state["seconds"],
         listed=counters.listed,
         items=TaskTotals(counters.items_done, counters.items_failed),
@@ -51,7 +87,9 @@ def _run(ended: Ended, changes: Mapping[str, int], unaccounted: int) -> RunTotal
         errors={name: traffic.errors[name] for name in SERVICES},
         rates=state["rates"],
         warnings=tuple(counters.warnings),
-        changes=changes,
+        empty=tuple(counters.empty),
+        kept_statistics=reader.kept_statistics(started) if "stats" in ended.tasks else KeptStatistics(),
+        changes=reader.changes_in_all(),
         unaccounted=unaccounted,
     )
 

@@ -21,11 +21,12 @@ import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
 from msgspec.structs import replace
 
+from harvester.errors import UsageError
 from harvester.ledger.batch import Entry, split
 from harvester.ledger.database import lease_row
 from harvester.ledger.database.connection import NAME, database_errors
 from harvester.ledger.database.heartbeat import USUAL_TIMING, Timing
-from harvester.ledger.database.lease import Lease
+from harvester.ledger.database.lease import DID_NOTHING, Lease
 from harvester.ledger.database.state_copy import StateCopy
 from harvester.ledger.messages import (
     RECORD,
@@ -123,8 +124,8 @@ class Ledger:
         Hold the folder during the block, write its results, and record its outcome at the end.
 
         The outcome is "stopped" after an error, `if_cancelled` after a cancellation, and else the one that
-        the block sets. A run that is cancelled while it watches another one does not take the folder. Raises
-        what `open` raises.
+        the block sets. After a UsageError nothing is recorded, as the run did nothing. A run that is
+        cancelled while it watches another one does not take the folder. Raises what `open` raises.
         """
         await to_thread.run_sync(partial(self.open, job, checkpoint=from_thread.check_cancelled))
         end, said = RunEnd("stopped"), RunEnd("finished")
@@ -134,6 +135,9 @@ class Ledger:
             end = said
         except anyio.get_cancelled_exc_class():
             end.outcome = if_cancelled
+            raise
+        except UsageError:
+            end.outcome = DID_NOTHING
             raise
         finally:
             await self.close(end.outcome, clean=end.is_clean)
@@ -283,6 +287,8 @@ class Ledger:
         self.listings.begin(quick=spec.quick)
         if RECORD in spec.item_tasks:
             self.queue.requeue_due(self.now())
+        for task, seconds in spec.max_ages.items():
+            self.queue.requeue_old(task, lease_row.iso(self._clock() - seconds))
         return self.queue.enqueue_all(spec)
 
     async def begin_again(self, failure_kinds: Sequence[str]) -> RequeuedWork:

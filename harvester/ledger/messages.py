@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from harvester.models import Failure, ItemKey, TaskResult
+from harvester.models import Failure, ItemKey, TaskResult, Unresolved
 from harvester.states import FileStatus, WorkState
 
 RECORD = "metadata"
@@ -74,10 +74,16 @@ class ListingProgress(Struct, frozen=True):
 
 
 class AddedItems(Struct, frozen=True):
-    """The result of a page: ``pending``: items with new pending work; and the progress of the listing."""
+    """
+    The result of a page.
+
+    ``pending``: items with new pending work. ``listed``: the progress of the listing.
+    ``unresolved``: names without an item, except those of harvested items.
+    """
 
     pending: int
     listed: ListingProgress
+    unresolved: tuple[Unresolved, ...] = ()
 
 
 class RequeuedWork(Struct, frozen=True):
@@ -122,6 +128,7 @@ class RunSpec(Struct, frozen=True):
     ``accepts``: whether the file rules accept a ``folder/name`` with a size in bytes.
     ``max_total``: bytes of all files at most, 0 for no limit.
     ``task_params``: the parameters of item tasks.
+    ``max_ages``: task to seconds: items whose task was done earlier than this ago do it again.
     ``quick``: complete listings are not read again; only items modified since are requested.
     """
 
@@ -131,4 +138,5 @@ class RunSpec(Struct, frozen=True):
     accepts: Callable[[str, int], bool] = lambda _name, _size: True
     max_total: int = 0
     task_params: tuple[TaskParams, ...] = ()
+    max_ages: Mapping[str, float] = {}
     quick: bool = False

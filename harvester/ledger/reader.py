@@ -23,7 +23,7 @@ from harvester.ledger.rows import ChangeRow, FileRow, ItemRow
 from harvester.ledger.tables import totals
 from harvester.ledger.tables.prune_blockers import only_here, prune_blockers
 from harvester.states import FileStatus
-from harvester.summary import NO_FILES, FileTotals, FolderTotals, LastRun
+from harvester.summary import NO_FILES, FileTotals, FolderTotals, KeptStatistics, LastRun
 from harvester.text.redaction import REDACTOR
 
 if TYPE_CHECKING:
@@ -294,6 +294,16 @@ class Reader:
         for _, file_id, error, failure_kind, attempts, item_id, version in files:
             text = REDACTOR.text(error)
             yield Failure("files", text, failure_kind, item_id, file_id, attempts=attempts, version=version)
+
+    def kept_statistics(self, since: str) -> KeptStatistics:
+        """Return how many items have statistics from before a moment (ISO 8601), and their oldest date."""
+        with database_errors(self.path):
+            row = self._db.execute(
+                "SELECT count(*), ifnull(min(done_at), '') FROM work"
+                " WHERE task = 'stats' AND state = 'done' AND done_at < ?",
+                (since,),
+            ).fetchone()
+        return KeptStatistics(*row)
 
     def counts(self, *, trash: FileTotals = NO_FILES) -> FolderTotals:
         """Return the content of the folder in numbers; `trash`: that of its trash."""

@@ -53,6 +53,10 @@ class GroupListing(Table, Listing):
     def client_side_filters(self) -> tuple[str, ...]:
         return self.first.client_side_filters
 
+    @property
+    def what_selects(self) -> str:
+        return self.first.what_selects
+
     def since(self, moment: str) -> GroupListing | None:
         first = self.first.since(moment)
         return None if first is None else GroupListing(first=first, source=self.source)

@@ -15,9 +15,9 @@ from tempfile import TemporaryFile
 import anyio
 
 from harvester import harvest, load_config
+from harvester.cli.closing import closing
 from harvester.cli.overrides import overrides
 from harvester.cli.parser import build_parser
-from harvester.cli.render import closing
 from harvester.config import Config
 from harvester.errors import HarvestError, exit_status
 from harvester.sandbox import Sandbox

@@ -13,6 +13,7 @@ REFRESHABLE = ("metadata", "stats", "timeline", "breakdown")
 def add_this_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("this run")
     add_quick(group)
+    add_fail_if_empty(group)
     group.add_argument(
         "--rebuild", action="store_true",
         help="rebuild the ledger from the files here and from figshare; the old one is set aside",
@@ -41,4 +42,11 @@ def add_quick(group: Any) -> None:
     group.add_argument(
         "--quick", action="store_true",
         help="list only items modified since the last run without errors; finds no withdrawals",
+    )  # fmt: skip
+
+
+def add_fail_if_empty(group: Any) -> None:
+    group.add_argument(
+        "--fail-if-empty", action="store_true",
+        help="exit status 1 if a source has no items, or your filters exclude all of them",
     )  # fmt: skip

@@ -88,6 +88,10 @@ def add_statistics(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--stats-until", dest="stats.until", metavar="DAY", help="last day of the period (default: today)"
     )
+    group.add_argument(
+        "--stats-max-age", dest="stats.max_age", metavar="TIME",
+        help='request again what is older than this, such as "30 days" (default: 0, never)',
+    )  # fmt: skip
 
 
 def add_files(parser: argparse.ArgumentParser) -> None:

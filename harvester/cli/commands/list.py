@@ -25,18 +25,20 @@ log = logging.getLogger("harvester")
 def run(args: argparse.Namespace, config: Config) -> int:
     """Print the ids, or with ``--json`` the listed fields of each item."""
     console.flush()  # from here on output bypasses Python's own buffer
-    missing = run_until_signal(args, functools.partial(_print_selection, config, as_json=args.json))
-    return ExitStatus.FAILURES if missing else ExitStatus.COMPLETE
+    read = run_until_signal(args, functools.partial(_print_selection, config, as_json=args.json))
+    is_failed = read.incomplete or (read.empty and args.fail_if_empty)
+    return ExitStatus.FAILURES if is_failed else ExitStatus.COMPLETE
 
 
-async def _print_selection(config: Config, *, as_json: bool) -> list[str]:
-    """Print the items of all sources as their pages arrive; return which listings are incomplete."""
+async def _print_selection(config: Config, *, as_json: bool) -> DryRunReader:
+    """Print the items of all sources as their pages arrive; return what was read."""
     last_line = time.monotonic()
     async with connect(config) as connected:
         dry_run = DryRunReader(
             connected.figshare,
             on_listing=_warn_of_unknown_licences,
             on_miss=functools.partial(log.warning, "incomplete: %s"),
+            on_empty=functools.partial(log.warning, "%s"),
         )
 
         async def show(refs: list[ItemRef]) -> None:
@@ -48,7 +50,7 @@ async def _print_selection(config: Config, *, as_json: bool) -> list[str]:
                 log.info("%d items", dry_run.items)
 
         await dry_run.read(config.sources, show)
-    return dry_run.incomplete
+    return dry_run
 
 
 def _warn_of_unknown_licences(listing: Listing) -> None:

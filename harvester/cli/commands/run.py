@@ -9,9 +9,10 @@ from collections.abc import Callable
 import anyio
 
 from harvester.cli import event_loop, progress
+from harvester.cli.closing import closing, ending
 from harvester.cli.console import print_error, print_note
 from harvester.cli.prune_prompt import PrunePrompt
-from harvester.cli.render import closing, nothing_removed
+from harvester.cli.render import nothing_removed
 from harvester.cli.signals import SIGNALS
 from harvester.config import Config
 from harvester.engine.progress import ProgressSnapshot
@@ -32,11 +33,20 @@ def run(args: argparse.Namespace, config: Config) -> int:
     if summary is None:
         _print_not_pruned(args, "it was interrupted")
         return ExitStatus.INTERRUPTED
-    if not args.quiet and not args.log_json:
-        print_note(closing(summary, config))
+    _report(summary, config, args)
     if args.prune:
         _prune(config, args)
     return summary.exit_status
+
+
+def _report(summary: Summary, config: Config, args: argparse.Namespace) -> None:
+    """Print the closing report; with ``--quiet`` only how a run ended that was not complete."""
+    if args.log_json:
+        return
+    if not args.quiet:
+        print_note(closing(summary, config))
+    elif status := summary.exit_status:
+        print_error(f"harvester: exit status {status:d}\n" + "\n".join(ending(summary, config)))
 
 
 def _print_not_pruned(args: argparse.Namespace, why: str) -> None:
@@ -82,6 +92,7 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
                 quick=args.quick,
                 accept_withdrawals=args.accept_withdrawals,
                 rebuild=args.rebuild,
+                fail_if_empty=args.fail_if_empty,
                 on_start=show,
             )
     return None

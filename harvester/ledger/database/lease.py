@@ -21,6 +21,9 @@ from harvester.ledger.database.integrity import check_tables
 from harvester.ledger.database.opening import Opened, open_beside, open_to_write
 from harvester.system.failpoints import failpoint
 
+DID_NOTHING = ""
+"""The outcome of a run that ended before it did anything: it is not recorded."""
+
 
 class Lease:
     """
@@ -123,7 +126,10 @@ class Lease:
         return FolderLocked(f"{self._path.parent}: another run took this folder over")
 
     def end(self, outcome: str) -> None:
-        """Record, in a transaction, how the run ended."""
+        """Record, in a transaction, how the run ended; remove a run that did nothing."""
+        if outcome == DID_NOTHING:
+            self.db.execute("DELETE FROM runs WHERE id = ?", (self.run_id,))
+            return
         self.db.execute(
             "UPDATE runs SET ended = ?, outcome = ? WHERE id = ?",
             (lease_row.iso(self._clock()), outcome, self.run_id),

@@ -4,6 +4,7 @@ explains the tables.
 """
 
 from harvester.ledger.database.migration_11 import STANDARD_WORDS
+from harvester.ledger.database.migration_12 import DATES_OF_WORK
 
 MIGRATIONS = (
     """
@@ -382,4 +383,5 @@ MIGRATIONS = (
     ALTER TABLE leftovers ADD COLUMN found INTEGER NOT NULL DEFAULT 0;
     """,
     STANDARD_WORDS,
+    DATES_OF_WORK,
 )

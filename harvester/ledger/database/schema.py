@@ -33,6 +33,7 @@ CREATE TABLE work (
     attempts INTEGER NOT NULL DEFAULT 0,
     failure_kind TEXT NOT NULL DEFAULT '',
     reported_as TEXT NOT NULL DEFAULT '',
+    done_at TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (item_key, task)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX work_open ON work (state, item_key, failure_kind) WHERE state <> 'done';

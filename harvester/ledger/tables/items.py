@@ -44,8 +44,8 @@ class ItemTable:
     def save_items(self, results: Sequence[ItemResult]) -> None:
         """Save the results of different items; the record of a result may be outdated."""
         results = self._up_to_date(results)
-        self._save_states(results)
         now = iso(self._clock())
+        self._save_states(results, now)
         self._save_records(results, now)
         counted = self._that_count(results)
         statistics.save_totals(self._db, counted, now)
@@ -71,18 +71,20 @@ class ItemTable:
         carriers = versions.that_count(self._db, [each.item_key for each in results if each.item_key < 0])
         return [each for each in results if each.item_key >= 0 or each.item_key in carriers]
 
-    def _save_states(self, results: Sequence[ItemResult]) -> None:
+    def _save_states(self, results: Sequence[ItemResult], now: str) -> None:
         bulk.write(
             self._db,
             """
-            WITH given (item_key, task, state, error, has_failed, attempts, failure_kind, reported_as)
-                AS ({values})
+            WITH given (
+                item_key, task, state, error, has_failed, attempts, failure_kind, reported_as, done_at
+            ) AS ({values})
             UPDATE work SET state = given.state, error = given.error, failure_kind = given.failure_kind,
                 reported_as = given.reported_as,
+                done_at = iif(given.done_at = '', work.done_at, given.done_at),
                 attempts = iif(has_failed, work.attempts + given.attempts, 0)
             FROM given WHERE work.item_key = given.item_key AND work.task = given.task
             """,
-            [row for result in results for row in _work_rows(result)],
+            [row for result in results for row in _work_rows(result, now)],
         )
         bulk.write(
             self._db,
@@ -298,14 +300,15 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(split_values(text))
 
 
-def _work_rows(result: ItemResult) -> list[bulk.Row]:
+def _work_rows(result: ItemResult, now: str) -> list[bulk.Row]:
     failures = {failure.task: failure for failure in result.failures}
     rows: list[bulk.Row] = []
     for task, state in result.states.items():
         outcome: bulk.Row = ("", 0, 0, "", "")
         if (failure := failures.get(task)) is not None:  # attempts add up until it succeeds
             outcome = (failure.error, 1, failure.attempts, str(failure.failure_kind), failure.reported_as)
-        rows.append((result.item_key, task, str(state), *outcome))
+        done_at = now if state is WorkState.DONE else ""
+        rows.append((result.item_key, task, str(state), *outcome, done_at))
     return rows
 
 

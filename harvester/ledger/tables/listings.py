@@ -263,6 +263,13 @@ class ListingTable:
         ).fetchone()
         return ListingProgress(row[0], bool(row[1]), *row[2:]) if row else ListingProgress()
 
+    def empty(self) -> dict[str, int]:
+        """Return the complete listings without items, by their keys, with the number of excluded entries."""
+        rows = self._db.execute(
+            "SELECT key, excluded FROM listings WHERE NOT old AND complete AND entries = excluded"
+        )
+        return dict(rows.fetchall())
+
     def add_failure(self, failed: ListingFailure) -> None:
         """Record a listing that failed."""
         failure = failed.failure
@@ -326,4 +333,4 @@ class ListingTable:
             " unique_items = unique_items + ?, excluded = excluded + ? WHERE id = ?",
             (page.cursor, int(page.cursor is None), entries, found, page.excluded, listing_id),
         )
-        return AddedItems(pending, self.progress(key))
+        return AddedItems(pending, self.progress(key), page.unresolved)

@@ -110,6 +110,13 @@ class WorkQueue:
         )
         self._db.execute(f"UPDATE items SET etag = '' WHERE {is_due(now)} AND etag <> ''")
 
+    def requeue_old(self, task: str, before: str) -> None:
+        """Make a task pending for the items for which it was done `before` a moment (ISO 8601)."""
+        self._db.execute(
+            "UPDATE work SET state = 'pending' WHERE task = ? AND state = 'done' AND done_at < ?",
+            (task, before),
+        )
+
     def enqueue_all(self, run_spec: RunSpec) -> tuple[int, int]:
         """
         Queue all pending work of a run; return the numbers of items and files.

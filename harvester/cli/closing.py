@@ -1,0 +1,108 @@
+"""Closing report of a run: what it did, what the folder holds, and how it ended: complete, or what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+
+from harvester.cli.format import human_seconds
+from harvester.cli.render import accounts, changes_line
+from harvester.config import Config
+from harvester.errors import FailureKind
+from harvester.ledger.reader import Reader
+from harvester.models import Failure
+from harvester.summary import Summary
+from harvester.text.wording import counted
+
+FIRST = 10
+"""Failures of one kind that are listed; the rest is counted."""
+_HEADINGS = {
+    FailureKind.NOT_FOUND: "not found",
+    FailureKind.PERMANENT: "failed permanently",
+    FailureKind.SUSPECTED: "no longer found, and not yet marked as withdrawn",
+    FailureKind.BLOCKED: "blocked; run again to retry",
+    FailureKind.TRANSIENT: "failed temporarily; run again to retry",
+}
+"""The kinds in the order of the report: what a retry may mend stands last, where it is read first."""
+
+
+def closing(summary: Summary, config: Config) -> str:
+    """Return the closing report of a run, which accounts for every requested item and file."""
+    run, folder = summary.run, summary.folder
+    requests = sum(run.requests.values())
+    lines = [
+        f"{config.folder}:",
+        *(f"{name:10}{text}" for name, text in accounts(folder).items()),
+        *changes_line(run.changes, folder),
+        f"this run: {counted(requests, 'request')} in {human_seconds(run.seconds)}, "
+        f"{counted(run.items.done, 'item')} and {counted(run.files.done, 'file')} done",
+    ]
+    sought = [name for name, number in run.requests.items() if number and config.rate.is_sought(name)]
+    if sought:
+        rates = ", ".join(f"{name} {run.rates[name]:.3g}" for name in sought)
+        lines.append(f"requests a second at the end: {rates}")
+    if (kept := run.kept_statistics).items:
+        lines.append(
+            f"statistics of {counted(kept.items, 'item')} are from an earlier run, up to "
+            f"{_age(kept.oldest, run.started)} old; --refresh stats renews them"
+        )
+    if run.warnings:
+        path = config.folder / "summary.json"
+        lines.append(f"see {path} for the warnings of this run: {len(run.warnings)}")
+    return "\n".join([*lines, *ending(summary, config)])
+
+
+def ending(summary: Summary, config: Config) -> Iterator[str]:
+    """Yield how a run ended: the failures by kind, sources without items, or that it is complete."""
+    run, folder = summary.run, summary.folder
+    if run.outcome == "interrupted":
+        yield "interrupted; state saved: run the same command again to continue"
+        return
+    if folder.failures:
+        with Reader(config.folder) as reader:
+            yield from failures_by_kind(reader.failures())
+        path = config.folder / "failures.csv"
+        yield f"see {path} for the whole list: {counted(folder.failures, 'failure')}"
+    yield from run.empty
+    if run.unaccounted:
+        tasks = counted(run.unaccounted, "task")
+        yield f"{tasks} without an outcome: run again, and please report this"
+    elif run.empty:
+        yield "finished, but not complete: see the lines above"
+    elif not folder.failures:
+        yield "complete: all requested data is here"
+
+
+def failures_by_kind(failures: Iterable[Failure]) -> Iterator[str]:
+    """Yield the first failures of each kind, and how many more there are."""
+    kinds: dict[str, list[Failure]] = {}
+    counts: dict[str, int] = {}
+    for failure in failures:
+        kind = str(failure.failure_kind) or str(FailureKind.PERMANENT)
+        counts[kind] = counts.get(kind, 0) + 1
+        if counts[kind] <= FIRST:
+            kinds.setdefault(kind, []).append(failure)
+    for kind in sorted(kinds, key=list(map(str, _HEADINGS)).index):
+        yield f"{_HEADINGS[FailureKind(kind)]}:"
+        yield from (f"  {_line(failure)}" for failure in islice(kinds[kind], FIRST))
+        if (more := counts[kind] - FIRST) > 0:
+            yield f"  and {more} more"
+
+
+def _line(failure: Failure) -> str:
+    if failure.item_id is None:
+        return f"{failure.subject}: {failure.error}"
+    version = f".v{failure.version}" if failure.version else ""
+    what = failure.task if failure.file_id is None else f"file {failure.file_id}"
+    return f"item {failure.item_id}{version}, {what}: {failure.error}"
+
+
+def _age(moment: str, now: str) -> str:
+    """Return the time between two moments (ISO 8601, in UTC), in days if it is several."""
+    seconds = (_parse(now) - _parse(moment)).total_seconds()
+    return counted(int(seconds // 86400), "day") if seconds >= 86400 else human_seconds(max(seconds, 0))
+
+
+def _parse(moment: str) -> datetime:
+    return datetime.fromisoformat(moment).astimezone(UTC)

@@ -1,0 +1,243 @@
+"""How a run ends: nothing silent, nothing false, and nothing left behind by wrong usage."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from harvester.cli.closing import FIRST, failures_by_kind
+from harvester.config import Config
+from harvester.config.keys import FileRules
+from harvester.config.units import ByteCount
+from harvester.errors import FailureKind, UsageError
+from harvester.jobs.harvest import harvest
+from harvester.jobs.summary import excluding_everything
+from harvester.models import Failure, ItemId
+from harvester.sandbox import Sandbox, Settings
+from harvester.summary import NO_FILES, FileTotals, FolderTotals, ListingTotals, Outcomes
+from tests.support.program import Ended, at, config, harvested, harvester
+
+pytestmark = pytest.mark.anyio
+
+COMPLETE = "complete: all requested data is here"
+
+
+@pytest.fixture
+def world() -> Settings:
+    return Settings(items=12)
+
+
+def last(ended: Ended) -> str:
+    return (ended.out or ended.err).splitlines()[-1]
+
+
+# -- a source without items --------------------------------------------------------------------------
+
+
+async def test_a_source_without_items_is_named_and_the_run_is_not_complete(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    words = ("run", "--tasks", "metadata", *at(sandbox))
+    empty = tmp_path / "no-names.txt"
+    empty.write_text("# nothing yet\n", encoding="utf-8")
+    for said, *source in (
+        ("no item found: check the query", "--search", ':categry: "Digital Humanities"'),
+        ("no item found: check the id", "--group", 999999),
+        ("no item found: check the id and the filters", "--institution", 999, "--type", "dataset"),
+        ("no item found: check the list", "--items", empty),
+    ):
+        folder = tmp_path / said
+        ended = await harvested(*words, *source, "-o", folder)
+        assert ended.status == 0, ended.err
+        assert last(ended) == "finished, but not complete: see the lines above"
+        assert COMPLETE not in ended.out
+        (line,) = orjson.loads((folder / "summary.json").read_bytes())["run"]["empty"]
+        assert line.endswith(said)
+        assert line == ended.out.splitlines()[-2]
+
+
+async def test_one_empty_source_among_others_is_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--item", 5000001, "--search", "zzzqqq", "--tasks", "metadata", *at(sandbox))
+    ended = await harvester(*words, "-o", "h", cwd=tmp_path)
+    assert ended.status == 0
+    assert "search zzzqqq" in ended.err
+    assert last(ended) != COMPLETE
+
+
+async def test_fail_if_empty_is_exit_status_1(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("--search", "zzzqqq", "--fail-if-empty", *at(sandbox))
+    ended = await harvester("run", *words, "--tasks", "metadata", "-o", "h", "--quiet", cwd=tmp_path)
+    assert ended.status == 1
+    assert "harvester: exit status 1" in ended.err.splitlines()
+    for command in (("plan", "-o", "h"), ("list",)):
+        ended = await harvester(*command, *words, cwd=tmp_path)
+        assert ended.status == 1, command
+        assert "no item found: check the query" in ended.err
+
+
+async def test_an_empty_quick_listing_is_no_empty_source(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--search", "data", "--tasks", "metadata", "-o", tmp_path / "h", *at(sandbox))
+    assert last(await harvested(*words)) == COMPLETE
+    ended = await harvested(*words, "--quick", "--fail-if-empty")
+    assert (ended.status, last(ended)) == (0, COMPLETE)
+
+
+async def test_filters_that_exclude_every_file_are_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--search", "data", "--include", "*.CSV", "-o", "h", *at(sandbox))
+    ended = await harvester(*words, "--fail-if-empty", cwd=tmp_path)
+    assert ended.status == 1
+    assert "check include; patterns are case-sensitive" in ended.err
+    assert COMPLETE not in ended.out
+
+
+def holds(items: dict[str, int], files: dict[str, int]) -> FolderTotals:
+    return FolderTotals(
+        items=sum(items.values()),
+        versions=0,
+        records=0,
+        listings_open=0,
+        listings=ListingTotals(0, 0, 0, 0, 0),
+        work={},
+        files={status: FileTotals(number, 0) for status, number in files.items()},
+        outcomes=Outcomes(items, files, {}),
+        orphaned_files=NO_FILES,
+        unidentified_files=NO_FILES,
+        failures=0,
+        trash=NO_FILES,
+    )
+
+
+def test_filters_are_named_only_if_nothing_is_left() -> None:
+    rules = FileRules(include=("*.CSV",), max_size=ByteCount(10))
+
+    def lines(items: dict[str, int], files: dict[str, int]) -> list[str]:
+        return list(excluding_everything(holds(items, files), rules))
+
+    assert lines({"done": 2}, {"skipped": 3, "done": 1}) == []
+    assert lines({"done": 2, "excluded": 1}, {"link": 2}) == []
+    assert lines({"done": 2}, {"skipped": 3, "link": 1}) == [
+        "your file filters exclude all 3 files: check include, max_size; patterns are case-sensitive"
+    ]
+    assert lines({"excluded": 1}, {}) == [
+        "your filters exclude the only item after reading the records: check the filters"
+    ]
+
+
+# -- failures ------------------------------------------------------------------------------------------
+
+
+async def test_quiet_says_what_failed_and_where_the_list_is(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--item", "10.6084/m9.figshare.c.4000001", "--item", 77, "--tasks", "metadata")
+    ended = await harvester(*words, "-q", "-o", "h", *at(sandbox), cwd=tmp_path)
+    assert (ended.status, ended.out) == (1, "")
+    lines = ended.err.splitlines()
+    report = lines[lines.index("harvester: exit status 1") :]
+    assert report[1] == "not found:"
+    assert report[2].startswith("  item 77, metadata: ")
+    assert report[3] == "failed permanently:"
+    assert report[4].startswith("  10.6084/m9.figshare.c.4000001: ")
+    assert report[5:] == ["see h/failures.csv for the whole list: 2 failures"]
+
+
+async def test_a_name_that_leads_nowhere_is_printed_with_its_reason(sandbox: Sandbox, tmp_path: Path) -> None:
+    ended = await harvester("run", "--item", "no such name", "-o", "h", *at(sandbox), cwd=tmp_path)
+    assert ended.status == 1
+    assert "no such name: neither an item's id" in ended.err
+
+
+def test_the_first_failures_of_each_kind_are_listed_and_the_rest_is_counted() -> None:
+    def failures() -> Iterator[Failure]:
+        for number in range(1, FIRST + 4):
+            yield Failure("metadata", "gone", FailureKind.NOT_FOUND, ItemId(number))
+        yield Failure("files", "cut", FailureKind.TRANSIENT, ItemId(1), 9, version=2)
+        yield Failure("resolve", "unknown", FailureKind.PERMANENT, subject="a name")
+
+    lines = list(failures_by_kind(failures()))
+    assert lines[:2] == ["not found:", "  item 1, metadata: gone"]
+    assert lines[FIRST + 1 :] == [
+        "  and 3 more",
+        "failed permanently:",
+        "  a name: unknown",
+        "failed temporarily; run again to retry:",
+        "  item 1.v2, file 9: cut",
+    ]
+
+
+# -- wrong usage ---------------------------------------------------------------------------------------
+
+
+async def test_wrong_usage_leaves_nothing_on_the_disk(sandbox: Sandbox, tmp_path: Path) -> None:
+    binary = tmp_path / "binary.txt"
+    binary.write_bytes(b"\xff\xfe\x00")
+    before = sorted(tmp_path.iterdir())
+    for words in (
+        ("--items", "nothing.txt"),
+        ("--items", binary),
+        ("--search", "data", "--output", "s3://bucket/folder"),
+        ("--search", "data", "--tasks", "timeline", "--stats-since", "2999-01-01"),
+        ("--search", "data", "--refresh", "timeline"),
+    ):
+        ended = await harvester("run", "-o", "a/b/h", *words, *at(sandbox), cwd=tmp_path)
+        assert ended.status == 2, (words, ended.err)
+        assert sorted(tmp_path.iterdir()) == before, words
+
+
+async def test_wrong_usage_leaves_a_harvest_as_it_was(sandbox: Sandbox, tmp_path: Path) -> None:
+    wanted = config(sandbox, tmp_path, sources=[{"kind": "items", "ids": [5000001]}], tasks=["metadata"])
+    await harvest(wanted)
+    runs = "SELECT * FROM runs"
+    with sqlite3.connect(tmp_path / "harvest.db") as db:
+        before = db.execute(runs).fetchall()
+    missing = str(tmp_path / "nothing.txt")
+    wrong = config(sandbox, tmp_path, sources=[{"kind": "items", "file": missing}], tasks=["metadata"])
+    with pytest.raises(UsageError):
+        await harvest(wrong)
+    with sqlite3.connect(tmp_path / "harvest.db") as db:
+        assert db.execute(runs).fetchall() == before
+
+
+async def test_an_empty_folder_of_the_user_is_not_removed(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    ended = await harvester("run", "-o", "mine", "--items", "nothing.txt", *at(sandbox), cwd=tmp_path)
+    assert ended.status == 2
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+# -- the age of statistics ------------------------------------------------------------------------------
+
+
+def statistics(sandbox: Sandbox, folder: Path, **stats: object) -> Config:
+    options = {f"stats.{name}": value for name, value in stats.items()}
+    return config(sandbox, folder, sources=[{"kind": "items", "ids": [5000001]}], tasks=["stats"], **options)
+
+
+def make_older(folder: Path, moment: str) -> None:
+    with sqlite3.connect(folder / "harvest.db") as db:
+        db.execute("UPDATE work SET done_at = ? WHERE task = 'stats'", (moment,))
+
+
+async def test_kept_statistics_are_told_with_their_age(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--item", 5000001, "--tasks", "stats", "-o", tmp_path, *at(sandbox))
+    assert "from an earlier run" not in (await harvested(*words)).out
+    make_older(tmp_path, "2020-01-01T00:00:00Z")
+    ended = await harvested(*words)
+    assert "statistics of 1 item are from an earlier run, up to " in ended.out
+    assert " days old; --refresh stats renews them" in ended.out
+    summary = orjson.loads((tmp_path / "summary.json").read_bytes())
+    assert summary["run"]["kept_statistics"] == {"items": 1, "oldest": "2020-01-01T00:00:00Z"}
+
+
+async def test_max_age_renews_what_is_older(sandbox: Sandbox, tmp_path: Path) -> None:
+    first = await harvest(statistics(sandbox, tmp_path))
+    assert first.run.requests["stats"] > 0
+    young = await harvest(statistics(sandbox, tmp_path, max_age="30 days"))
+    assert young.run.requests["stats"] == 0
+    make_older(tmp_path, "2020-01-01T00:00:00Z")
+    assert (await harvest(statistics(sandbox, tmp_path))).run.requests["stats"] == 0, "it is off by default"
+    renewed = await harvest(statistics(sandbox, tmp_path, max_age="30 days"))
+    assert renewed.run.requests["stats"] == first.run.requests["stats"]
+    assert renewed.run.kept_statistics.items == 0
