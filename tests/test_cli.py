@@ -51,7 +51,19 @@ def only_line(err: str) -> str:
 async def test_help_names_every_command_and_the_exit_statuses() -> None:
     ended = await harvester("--help")
     assert ended.status == 0
-    commands = ("run", "plan", "list", "status", "failed", "verify", "export", "doctor", "init", "sandbox")
+    commands = (
+        "run",
+        "plan",
+        "list",
+        "status",
+        "failed",
+        "verify",
+        "export",
+        "doctor",
+        "config",
+        "init",
+        "sandbox",
+    )
     for word in (*commands, "130"):
         assert word in ended.out
     assert ended.out.count("\n    harvester ") == 3, "examples"

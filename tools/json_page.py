@@ -11,7 +11,17 @@ Schema = Mapping[str, Any]
 Table = Callable[[Iterable[str], Iterable[Iterable[str]]], str]
 
 FOLDER = resources.files("harvester") / "schemas"
-ORDER = ("summary", "status", "plan", "list-line", "failed-line", "doctor", "log-line", "metadata-line")
+ORDER = (
+    "summary",
+    "status",
+    "plan",
+    "list-line",
+    "failed-line",
+    "doctor",
+    "config",
+    "log-line",
+    "metadata-line",
+)
 CONTENTS = "common.schema.json#/$defs/contents"
 """What both summary.json and ``status --json`` say of a folder: a section of its own."""
 FEW_KEYS = 5

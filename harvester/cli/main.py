@@ -43,9 +43,10 @@ JOBS = {
     "verify": None,
     "export": None,
     "doctor": None,
+    "config": None,
 }
 """The commands that read a config, and the job that it has to be complete for."""
-PRINTING = {"plan", "list", "status", "failed", "doctor"}
+PRINTING = {"plan", "list", "status", "failed", "doctor", "config"}
 """The commands that only print."""
 
 
@@ -91,7 +92,7 @@ def _run_command(argv: Sequence[str] | None, *, may_print: bool) -> int:
 
 def dry_run_as_plan(args: argparse.Namespace) -> argparse.Namespace:
     """Return the options of `plan` for `run --dry-run`, and any others unchanged."""
-    if not getattr(args, "dry_run", False):
+    if args.command != "run" or not args.dry_run:
         return args
     for option in ("rebuild", "refresh", "accept_withdrawals", "prune"):
         if getattr(args, option):

@@ -96,11 +96,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("--version", action="version", version=f"harvester {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", prog="harvester")
     run = _command(commands, "run", "harvest; run it again to continue where it stopped")
-    _add_job(run)
-    add_formats(run)
-    add_this_run(run)
-    run.add_argument("--dry-run", action="store_true", help="the same as harvester plan")
-    add_output_style(run)
+    _add_run(run)
     plan = _command(commands, "plan", "dry run: requests, time, and the service that limits it")
     _add_job(plan)
     add_quick(plan)
@@ -124,6 +120,13 @@ def build_parser() -> CommandParser:
         commands, "doctor", "check token, services, network, disk and terminal; for bug reports"
     )
     add_doctor(doctor)
+    config = _command(
+        commands,
+        "config",
+        "print every value that `run` with the same options would use, and where it was set",
+    )
+    _add_run(config)
+    config.add_argument("--json", action="store_true", help="print the values as JSON")
     init = _command(commands, "init", "write a commented config to start from")
     init.add_argument(
         "file", nargs="?", default=DEFAULT_FILE, metavar="FILE", help=f"where to ({DEFAULT_FILE})"
@@ -154,8 +157,9 @@ def _add_commands_on_a_folder(commands: Any) -> None:
 
 _SOURCES, _FOLDER = "[SOURCES] [options]", "[FOLDER] [options]"
 USAGE = {
-    "run": _SOURCES, "plan": _SOURCES, "list": _SOURCES, "status": _FOLDER, "failed": _FOLDER,
-    "verify": _FOLDER, "export": _FOLDER, "init": "[FILE]", "help": "[COMMAND]",
+    "run": _SOURCES, "plan": _SOURCES, "list": _SOURCES, "config": _SOURCES, "status": _FOLDER,
+    "failed": _FOLDER, "verify": _FOLDER, "export": _FOLDER, "doctor": _FOLDER,
+    "init": "[FILE]", "help": "[COMMAND]",
 }  # fmt: skip
 """What follows each command, in one line."""
 
@@ -170,6 +174,21 @@ def _command(commands: Any, name: str, help_text: str) -> CommandParser:
     )
     parser.set_defaults(command=name)
     return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_job(parser)
+    add_formats(parser)
+    add_this_run(parser)
+    parser.add_argument("--dry-run", action="store_true", help="the same as harvester plan")
+    add_output_style(parser)
+
+
+def option_names() -> dict[str, str]:
+    """Return the option that sets each key of the config."""
+    parser = commands_of(build_parser())["run"]
+    named = {action.dest: action.option_strings[-1] for action in parser._actions}
+    return {**named, **{f"rate.{service}": "--rate" for service in ("api", "stats", "files")}}
 
 
 def _add_job(parser: argparse.ArgumentParser) -> None:

@@ -40,6 +40,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         ("from a harvest that is read-only", "harvester export archive --to tables"),
     ),
     "doctor": (("whether everything is ready, for a bug report", "harvester doctor"),),
+    "config": (("what a run would use, and why", "harvester config -c harvest.toml --rate 2"),),
     "init": (("a config to start from", "harvester init harvest.toml"),),
     "sandbox": (
         ("a small figshare on this machine", "harvester sandbox --items 50"),
