@@ -83,7 +83,6 @@ reference: $(READY)
 	$(BIN)/python -m tools.reference
 
 docs: $(READY)
-	@$(BIN)/python -m pip install --quiet 'mkdocs>=1.6,<2'
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 

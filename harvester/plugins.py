@@ -8,7 +8,7 @@ reading the names costs nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -89,14 +89,28 @@ ALWAYS_EXPORTED = ("failures", "summary")
 def load_config(
     path: str | os.PathLike[str] | None = None,
     *,
-    options: Mapping[str, Any] | None = None,
+    search: str | None = None,
+    items: Sequence[int | str] | None = None,
+    sources: Sequence[Mapping[str, object]] | None = None,
+    tasks: Sequence[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    options: Mapping[str, object] | None = None,
     environ: Mapping[str, str] = os.environ,
     job: str | None = None,
     exporters: Registry = EXPORTERS,
 ) -> Config:
     """
-    Read a config file; `options` override its keys by their full names (``"rate.api"``).
+    Return a config: from a file, the environment and these arguments, which override the others.
 
+    ``load_config(search="climate", output="climate")`` needs no file.
+
+    `path`: a file as `harvester init` writes it.
+    `search`: a query. `items`: ids, DOIs or addresses of items.
+    `sources`: tables as in ``[[sources]]``: ``{"kind": "group", "id": 11962}``.
+    All items of these three are harvested, instead of those of the sources in the file.
+    `tasks`: what to harvest of each item. `output`: the folder.
+    `options`: all other keys, by their full names: ``{"rate.api": 2}``.
+    `environ`: it contains the token and the proxies; no token is read from a file or an argument.
     `job`: "harvest", "plan" or "list"; a key that this job needs and the config lacks is a fault too.
     `exporters`: the known output formats; a program adds its own with `EXPORTERS.extended`.
 
@@ -104,9 +118,33 @@ def load_config(
         UsageError: the config has faults; the message has one line for each.
     """
     kinds = Kinds(SOURCES, tuple(TASKS), exporters, always_exported=ALWAYS_EXPORTED)
+    given: dict[str, object] = dict(options or {})
+    if search is not None or items is not None or sources is not None:
+        given["sources"] = _sources(search, items, sources or ())
+    if tasks is not None:
+        given["tasks"] = _list(tasks)
+    if output is not None:
+        given["output"] = os.fspath(output)
     return configuration.load(
-        kinds, path=Path(path) if path is not None else None, options=options, environ=environ, job=job
+        kinds, path=Path(path) if path is not None else None, options=given, environ=environ, job=job
     )
+
+
+def _sources(
+    search: str | None, items: Sequence[int | str] | None, sources: Sequence[Mapping[str, object]]
+) -> list[dict[str, object]]:
+    """Return the tables of the sources that a program gives."""
+    tables = [dict(table) for table in sources]
+    if search is not None:
+        tables.append({"kind": "search", "query": search})
+    if items is not None:
+        tables.append({"kind": "items", "ids": _list(items)})
+    return tables
+
+
+def _list(values: Sequence[object]) -> object:
+    """Return values as a list; a text, which is no list of its letters, becomes a fault."""
+    return values if isinstance(values, str) else list(values)
 
 
 def item_task_names(wanted: tuple[str, ...]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from harvester import harvest
 from harvester.errors import FailureKind, StorageError
 from harvester.exporters.csv_file import write_rows
 from harvester.exporters.tables import clean_cell
-from harvester.jobs.plan import make_plan
+from harvester.jobs.plan import plan as make_plan
 from harvester.sandbox import HOSTILE, Sandbox, Settings
 from tests.support.program import at, config, harvester
 from tests.support.truth import assert_complete, assert_records, rows

@@ -19,7 +19,7 @@ import pytest
 from harvester import load_config
 from harvester.errors import FatalError
 from harvester.jobs.harvest import harvest
-from harvester.jobs.plan import make_plan
+from harvester.jobs.plan import plan as make_plan
 from harvester.jobs.plan_totals import Plan
 from harvester.jobs.services import RunHooks
 from harvester.ledger.ledger import Ledger

@@ -15,7 +15,7 @@ from harvester.cli.render import plan_text
 from harvester.config import Config
 from harvester.config.keys import AUTO
 from harvester.jobs.harvest import harvest
-from harvester.jobs.plan import make_plan
+from harvester.jobs.plan import plan as make_plan
 from harvester.jobs.plan_totals import Plan
 from harvester.sandbox import Sandbox, Settings
 from tests.support.orphans import config_of

@@ -2,7 +2,8 @@
 Polite HTTP client: the only `import aiohttp`, the only retry loop, and where foreign errors are mapped.
 
 - `client.py`: the facade. `retry.py`: attempts. `health.py` and `breaker.py`: outages.
-- `sender.py`: one request. `credentials.py`, `token_check.py`: authentication. `url_policy.py`: allowed URLs.
+- `sender.py`: one request. `traffic.py`: counters. `url_policy.py`: allowed URLs.
+- `credentials.py`, `token_check.py`: authentication.
 - `responses.py`: what a status means. `error_map.py`: what a failed connection means.
 - `json_body.py`, `json_size.py`, `memory_gate.py`: the bytes of JSON, and their limit in memory.
 - `session.py`, `deadlines.py`: connections and how long they may take.
@@ -17,10 +18,12 @@ from harvester.client.download.segment_policy import SegmentPolicy
 from harvester.client.download.single import ExpectedBody, RangeMismatch, is_progress
 from harvester.client.download.slots import SlotUsage
 from harvester.client.json_body import JSON_LIMIT
-from harvester.client.sender import RequestSender, Traffic
+from harvester.client.sender import RequestSender
 from harvester.client.session import Lookup, open_session
+from harvester.client.traffic import BYTES, Traffic, Transfer, Unit, note_files, working_on
 
 __all__ = [
+    "BYTES",
     "JSON_LIMIT",
     "Client",
     "ClientSession",
@@ -33,6 +36,10 @@ __all__ = [
     "SegmentPolicy",
     "SlotUsage",
     "Traffic",
+    "Transfer",
+    "Unit",
     "is_progress",
+    "note_files",
     "open_session",
+    "working_on",
 ]

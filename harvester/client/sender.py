@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import aiohttp
@@ -30,6 +28,7 @@ from harvester.client.responses import (
     retry_after_seconds,
 )
 from harvester.client.token_check import TokenCheck
+from harvester.client.traffic import Traffic
 from harvester.client.url_policy import Network, is_loopback, why_not_public, with_remedy
 from harvester.config import Timeouts
 from harvester.config.proxies import NO_PROXIES, Proxies
@@ -60,22 +59,6 @@ PARTS = OK | {HTTPStatus.PARTIAL_CONTENT.value, HTTPStatus.REQUESTED_RANGE_NOT_S
 _MAY_END_THE_RUN = {429, 503}
 _EXPIRED = {401, 403}
 _NOT_FOUND = {404, 410}
-
-
-@dataclass
-class Traffic:
-    """
-    Network traffic so far: counted by the client, read by the display and the summary.
-
-    Attributes:
-        requests: sent so far, by service.
-        errors: attempts that failed, by service.
-        file_bytes: bytes of files received.
-    """
-
-    requests: Counter[str] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
-    file_bytes: int = 0
 
 
 class Permit(Struct, frozen=True, gc=False):
@@ -120,7 +103,7 @@ class RequestSender:
     ) -> None:
         self.limiters = limiters
         self.credentials = credentials
-        self.traffic = Traffic()
+        self.traffic = Traffic(clock=clock)
         self._session = session
         self._services_at: dict[URL, tuple[str, ...]] = {}
         for name, address in origins.items():
@@ -151,13 +134,18 @@ class RequestSender:
         The caller reads the body, inside ``async with`` of the response.
         """
         for redirects in range(MOST_REDIRECTS + 1):
-            permit = await self._acquire(service, url, is_redirected=redirects > 0)
+            charged = self._charged(service, url.origin(), is_redirected=redirects > 0)
+            usage = self.traffic.usage
+            # Which of two services a request waits for is not known, and only that one may be slow.
+            with usage.of(charged if len(charged) == 1 else ()):
+                permit = await self._acquire(service, charged)
             check, sent = None, headers
             if authorised and (secret := self.credentials.header(service, url)) is not None:
                 sent = {**headers, "Authorization": secret}
                 check = self.credentials.check_of(service)
                 check.raise_if_refused()
-            response = await self._send(method, url, data, sent)
+            with usage.of(charged):
+                response = await self._send(method, url, data, sent)
             if response.status in accepts:
                 self._report_answer(permit, check, url)
                 return response
@@ -189,12 +177,12 @@ class RequestSender:
         except TRANSPORT_ERRORS as exc:
             raise map_error(exc, url, proxy) from exc
 
-    async def _acquire(self, service: str, url: URL, *, is_redirected: bool) -> Permit:
-        charged = self._charged(service, url.origin(), is_redirected=is_redirected)
+    async def _acquire(self, service: str, charged: tuple[str, ...]) -> Permit:
+        """Wait until all `charged` services allow a request."""
         also = self.limiters[charged[1]] if len(charged) > 1 else None
         started = await self.limiters[charged[0]].acquire(also) if charged else self._clock()
         for name in charged:
-            self.traffic.requests[name] += 1
+            self.traffic.count(name)
         return Permit(service, started, charged)
 
     def _charged(self, service: str, origin: URL, *, is_redirected: bool) -> tuple[str, ...]:

@@ -81,13 +81,13 @@ def load(
     tree = _read_toml(path) if path else {}
     origins = {"": path.name} if path else {}
     faults = Faults(origins)
-    _forbid_tokens(tree, "", tree.get("services", {}), faults)
     for key, value in read_environment(environ, faults).items():
         _put(tree, key, value, faults)
         origins[key] = variable_of(key)
     for key, value in (options or {}).items():
         _put(tree, key, value, faults)
         origins[key] = "command line"
+    _forbid_tokens(tree, "", tree.get("services", {}), faults)
     config = _build(tree, kinds, environ, faults)
     wrong = faults.found + (config.lacking(job) if job else [])
     if not wrong and job in JOBS:
@@ -122,7 +122,7 @@ def _put(tree: dict[str, Any], key: str, value: Any, faults: Faults) -> None:
 
 
 def _forbid_tokens(table: Any, at: str, services: Any, faults: Faults) -> None:
-    """Add a fault for each token in a file: it would be copied, mailed and committed with the file."""
+    """Add a fault for each token in a file or a program: it would be copied, mailed and committed."""
     entries = table.items() if isinstance(table, dict) else ()
     for key, value in list(entries):
         if key == "token":
@@ -130,7 +130,7 @@ def _forbid_tokens(table: Any, at: str, services: Any, faults: Faults) -> None:
             variable = named if isinstance(named, str) and is_variable(named) else Services.token_env
             faults.add(
                 f"{at}token",
-                f"a token does not belong in a file: set the environment variable {variable} "
+                f"a token does not belong in a config: set the environment variable {variable} "
                 "(services.token_env names it)",
             )
             del table[key]

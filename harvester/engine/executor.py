@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from harvester.client import note_files
 from harvester.config import Concurrency
 from harvester.errors import (
     Deferred,
@@ -128,6 +129,8 @@ async def process(item: PendingItem, services: Services) -> ItemResult:
     for task in services.item_tasks:
         if task.name in names:
             outcomes[task.name] = await _run(task, item)
+            if services.file_task is not None:
+                _note_files(outcomes[task.name].result)
             if outcomes[task.name].state is WorkState.EXCLUDED:
                 outcomes |= {name: _Outcome(WorkState.EXCLUDED) for name in names if name != task.name}
                 break
@@ -138,6 +141,13 @@ async def process(item: PendingItem, services: Services) -> ItemResult:
         tuple([outcome.result for outcome in outcomes.values() if outcome.result is not None]),
         item.seq,
     )
+
+
+def _note_files(result: TaskResult | None) -> None:
+    """Note which files the record of an item brings, as its other tasks may take long."""
+    if result is not None and (result.record is not None or result.files is not None):
+        pending = [each.file.size for each in result.files or () if each.status is FileStatus.PENDING]
+        note_files(len(pending), sum(pending))
 
 
 class _Outcome(NamedTuple):

@@ -16,7 +16,9 @@ from functools import partial
 import anyio
 from anyio import CancelScope
 
+from harvester.client import Unit, working_on
 from harvester.engine.progress import RunCounters
+from harvester.engine.workload import StageRequests
 from harvester.errors import PermanentError, Rejected, TransientError
 from harvester.figshare.protocol import Figshare, Listing
 from harvester.ledger.ledger import Ledger
@@ -68,6 +70,7 @@ class ListingReader:
 
     `warn`: called with each warning for the user.
     `is_stopping`: called before each page.
+    `requests`: counts the requests of listing entries.
     """
 
     def __init__(
@@ -76,10 +79,12 @@ class ListingReader:
         *,
         warn: Callable[[str], object],
         is_stopping: Callable[[], bool] = lambda: False,
+        requests: StageRequests | None = None,
     ) -> None:
         self._figshare = figshare
         self._warn = warn
         self._is_stopping = is_stopping
+        self._requests = requests or StageRequests()
 
     async def listings(self, sources: Sequence[Source]) -> list[Listing]:
         """
@@ -112,7 +117,9 @@ class ListingReader:
         """
         has_warned = False
         while not (progress.complete or self._is_stopping()):
-            page = await listing.page(self._figshare, progress.cursor)
+            with working_on(unit := Unit()):
+                page = await listing.page(self._figshare, progress.cursor)
+            self._requests.finish(unit, len(page.refs) + len(page.unresolved) + page.excluded)
             if page.warning and not has_warned:
                 self._warn(page.warning)
                 has_warned = True
@@ -156,7 +163,13 @@ class Producer:
         self._counters = counters
         self._stopping = stopping
         self._quick = quick
-        self._reader = ListingReader(figshare, warn=counters.warn, is_stopping=stopping.is_set)
+        self._reader = ListingReader(
+            figshare,
+            warn=counters.warn,
+            is_stopping=stopping.is_set,
+            requests=counters.stages.listing,
+        )
+        self._entries_left: dict[str, int] = {}  # of listings of a known length
         self._listings: list[Listing] | None = None
         self._preparing = CancelScope()
         self._finished: set[str] = set()
@@ -187,9 +200,11 @@ class Producer:
             (listing, self._changes.get(listing.key, listing))
             for listing in (*(self._listings or ()), *retries)
         ]
-        for _, reading in pairs:
-            if reading.key not in self._finished:
-                await self._read(reading)
+        unread = [reading for _, reading in pairs if reading.key not in self._finished]
+        for reading in unread:
+            self._note_left(reading, 0)
+        for reading in unread:
+            await self._read(reading)
         return pairs
 
     async def prepare(self) -> None:
@@ -252,13 +267,17 @@ class Producer:
         """Stop waiting for names from a terminal."""
         self._preparing.cancel()
 
+    def _note_left(self, listing: Listing, named: int, *, is_over: bool = False) -> None:
+        """Count the entries to come of a listing of a known length; `named`: those that have come."""
+        if listing.length is not None:
+            self._entries_left[listing.key] = 0 if is_over else max(0, listing.length - named)
+            self._counters.entries_left = sum(self._entries_left.values())
+
     async def _read(self, listing: Listing) -> None:
         try:
-            progress = await self._reader.read(
-                listing,
-                await self._ledger.read(self._ledger.listings.progress, listing.key),
-                partial(self._add, listing),
-            )
+            progress = await self._ledger.read(self._ledger.listings.progress, listing.key)
+            self._note_left(listing, progress.named)
+            progress = await self._reader.read(listing, progress, partial(self._add, listing))
         except TransientError as error:
             await self._note(listing, error, begin_anew=False)
         except PermanentError as error:
@@ -268,11 +287,13 @@ class Producer:
             if progress.complete:
                 self._finished.add(listing.key)
                 await self._compare(listing, progress.unique)
+        self._note_left(listing, 0, is_over=True)
 
     async def _add(self, listing: Listing, page: Page) -> ListingProgress:
         added = await self._ledger.change(self._ledger.listings.add_page, listing.key, page, self._tasks)
         self._counters.items_pending += added.pending
         self._counters.listed += len(page.refs)
+        self._note_left(listing, added.listed.named)
         for each in added.unresolved:
             log.warning("%s: %s", each.name, each.reason)
         return added.listed

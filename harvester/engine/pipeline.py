@@ -110,6 +110,7 @@ class Pipeline:
     def stop(self) -> None:
         """Take no new work; work in flight gets `GRACE_SECONDS` to end."""
         self.stopping.set()
+        self._counters.stopping = True
         self._producer.stop()
         self._ledger.notify()
 
@@ -230,7 +231,8 @@ class Pipeline:
             if item.has_history:
                 history = await self._ledger.histories.of_item(item, self._span, memory.acquire)
                 item = replace(item, history=history)
-            result = await self._executor.process(item)
+            with self._counters.stages.items.unit():
+                result = await self._executor.process(item)
             done = {task for task, state in result.states.items() if state is WorkState.DONE}
             in_flight.counted |= done - {RECORD}
             await self._ledger.save(result)
@@ -254,12 +256,12 @@ class Pipeline:
             counters.items_failed += 1
         else:
             counters.items_done += 1
+        counters.firsts_seen += not item.version
         for found in result.findings:
-            counters.items_pending += len(found.versions)
+            counters.add_versions(len(found.versions))
             if self._hold_file is not None:
-                counters.files_pending += sum(
-                    planned.status is FileStatus.PENDING for planned in found.files or ()
-                )
+                planned = [each for each in found.files or () if each.status is FileStatus.PENDING]
+                counters.add_files(len(planned), sum(each.file.size for each in planned))
             if found.warning:
                 counters.warn(found.warning)
 
@@ -268,7 +270,8 @@ class Pipeline:
     async def _fetch(self, file: PendingFile) -> None:
         assert self._hold_file is not None, "no file is pending in a run that fetches none"
         async with self._hold_file(file) as held:
-            result = held if isinstance(held, FileResult) else await self._executor.fetch(held)
+            with self._counters.stages.files.unit():
+                result = held if isinstance(held, FileResult) else await self._executor.fetch(held)
         if result.status is FileStatus.PENDING:
             log.info("item %d, file %d: %s", file.item_id, file.file.id, result.error)
             await self._ledger.change(self._ledger.files.defer, file.item_key, file.file.id, file.seq)
@@ -282,6 +285,7 @@ class Pipeline:
     def _report_file(self, file: PendingFile, result: FileResult) -> None:
         """Log and count the result of a file."""
         counters = self._counters
+        counters.bytes_left -= file.file.size
         if result.status is FileStatus.FAILED:
             counters.files_failed += 1
             if result.lacks_space:
@@ -289,6 +293,7 @@ class Pipeline:
             log.warning("item %d, file %d: %s", file.item_id, file.file.id, result.error)
         elif result.status is FileStatus.DONE:
             counters.files_done += 1
+            counters.bytes_done += result.size
         else:  # withheld
             counters.files_pending -= 1
 

@@ -1,4 +1,4 @@
-"""Progress: the counters of a run, and snapshots of them for display."""
+"""Progress: the counters of a run, and snapshots of them for display; they cover the whole folder."""
 
 from __future__ import annotations
 
@@ -9,14 +9,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harvester.client import Traffic
+import anyio
+
+from harvester.client import BYTES, Traffic, Transfer
 from harvester.client.limits import RateLimiter, RateStatistics
+from harvester.engine.time_left import SAMPLE_EVERY_SECONDS, Allowed, Meter, Sample
+from harvester.engine.workload import Found, Pending, Stages, Workload, estimate
 from harvester.text.redaction import REDACTOR
 
 log = logging.getLogger(__name__)
 
 MOST_WARNINGS = 100
 LINE_EVERY_SECONDS = 10.0
+MOST_TRANSFERS = 3
+"""The largest files in transfer are shown."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What was here when a run began: items, files and bytes that are done."""
+
+    items: int = 0
+    files: int = 0
+    bytes: int = 0
 
 
 @dataclass
@@ -24,26 +39,42 @@ class RunCounters:
     """
     The counters of one run.
 
-    ``listed``: entries of listings.
+    ``before``: what earlier runs have done.
+    ``listed``: entries of listings. ``entries_left``: those to come of listings whose length is known.
     ``listing_ended``: all listings were read to their end, or failed.
+    ``stopping``: the run takes no new work.
+    ``bytes_done``: of finished files. ``bytes_left``: of known files that are not finished.
+    ``firsts_seen``: processed items, without those that are one version of another item.
+    ``versions_found``, ``files_found``, ``bytes_found``: what processed items have added to the work.
     ``no_room``: the message of the last file that did not fit on the disk, "" for none.
     ``suspected``: items that may be withdrawn.
     ``empty``: a line for each source that has no items, and for filters that exclude everything.
     ``warnings``: messages for the user that are no failures, at most `MOST_WARNINGS`.
+    ``stages``: the requests of listings, items and files.
     """
 
+    before: Before = Before()
     listed: int = 0
+    entries_left: int = 0
     listing_ended: bool = False
+    stopping: bool = False
     items_pending: int = 0
     items_done: int = 0
     items_failed: int = 0
     files_pending: int = 0
     files_done: int = 0
     files_failed: int = 0
+    bytes_done: int = 0
+    bytes_left: int = 0
+    firsts_seen: int = 0
+    versions_found: int = 0
+    files_found: int = 0
+    bytes_found: int = 0
     no_room: str = ""
     suspected: int = 0
     empty: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    stages: Stages = field(default_factory=Stages)
 
     @property
     def items_left(self) -> int:
@@ -52,6 +83,33 @@ class RunCounters:
     @property
     def files_left(self) -> int:
         return max(0, self.files_pending - self.files_done - self.files_failed)
+
+    def add_versions(self, number: int) -> None:
+        """Count versions that an item has added to the work."""
+        self.items_pending += number
+        self.versions_found += number
+
+    def add_files(self, number: int, size: int) -> None:
+        """Count files that an item has added to the work, and their bytes."""
+        self.files_pending += number
+        self.files_found += number
+        self.bytes_left += size
+        self.bytes_found += size
+
+    def workload(self, received: int) -> Workload | None:
+        """Estimate what is to come, None if nothing is known; `received`: bytes of unfinished files."""
+        if not (self.items_pending or self.files_pending or self.entries_left):
+            return None
+        pending = Pending(
+            self.entries_left,
+            self.items_pending / self.listed if self.listed else 1.0,
+            self.items_left,
+            self.files_left,
+            max(0, self.bytes_left - received),
+        )
+        items = self.stages.items.finished
+        found = Found(items, self.firsts_seen, self.versions_found, self.files_found, self.bytes_found)
+        return estimate(pending, found, self.stages)
 
     def warn_empty(self, text: str) -> None:
         """Warn of a source without items, or of filters that exclude everything."""
@@ -71,13 +129,18 @@ class RunCounters:
 
 @dataclass(frozen=True)
 class ProgressSnapshot:
-    """The counters of one run with its traffic and rates; ``began``: seconds of `clock`."""
+    """
+    The counters of one run with its traffic and rates, as they are at the moment.
+
+    ``clock``: seconds. ``began``: when, by this clock. ``meter``: see `keep_measuring`.
+    """
 
     counters: RunCounters
     traffic: Traffic
     limiters: Mapping[str, RateLimiter]
     clock: Callable[[], float] = time.monotonic
     began: float = 0.0
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def seconds(self) -> float:
@@ -85,17 +148,43 @@ class ProgressSnapshot:
 
     @property
     def seconds_left(self) -> float | None:
-        """The estimated seconds for the rest at the rate so far; None before anything is done."""
-        counters = self.counters
-        waits = [0.0]
-        for left, done in (
-            (counters.items_left, counters.items_done + counters.items_failed),
-            (counters.files_left, counters.files_done + counters.files_failed),
-        ):
-            if left and not done:
-                return None
-            waits.append(left * self.seconds / max(done, 1))
-        return max(waits)
+        """The estimated seconds for the rest; None before anything was answered."""
+        return None if self.counters.stopping else self.meter.seconds_left(self.clock())
+
+    @property
+    def workload(self) -> Workload | None:
+        """The estimate of what is still to come, None if nothing is known."""
+        received = sum(transfer.received for transfer in self.traffic.transfers.values())
+        return self.counters.workload(received)
+
+    @property
+    def transfers(self) -> list[Transfer]:
+        """The files of which bytes are here, and more are received; the largest are first."""
+        receiving = [transfer for transfer in self.traffic.transfers.values() if transfer.received]
+        return sorted(receiving, key=lambda transfer: transfer.size, reverse=True)
+
+    @property
+    def bytes_a_second(self) -> float:
+        """The speed of all downloads in the last seconds."""
+        return self.meter.per_second(BYTES)
+
+    async def keep_measuring(self) -> None:
+        """Measure the rates and estimate the time left every second, until cancelled."""
+        while True:
+            self.measure()
+            await anyio.sleep(SAMPLE_EVERY_SECONDS)
+
+    def measure(self) -> None:
+        """Take a sample of the counters, and estimate the time left again."""
+        traffic, names = self.traffic, (*self.limiters, BYTES)
+        done = {**traffic.requests, BYTES: traffic.file_bytes}
+        used = {name: traffic.usage.seconds(name) for name in names}
+        self.meter.add(Sample(self.clock(), done, used))
+        answered = traffic.requests.total() > traffic.errors.total()
+        workload = self.workload if answered else None
+        to_come = None if workload is None else {**workload.requests, BYTES: workload.bytes}
+        allowed = {name: Allowed(rate.per_second, rate.paused_seconds) for name, rate in self.rates().items()}
+        self.meter.update(to_come, allowed)
 
     def rates(self) -> dict[str, RateStatistics]:
         """Return the present rate of each service."""
@@ -106,17 +195,27 @@ class ProgressSnapshot:
 
     def state(self) -> dict[str, Any]:
         """Return everything that is displayed, for lines and logs."""
-        counters, traffic = self.counters, self.traffic
+        counters, traffic, workload = self.counters, self.traffic, self.workload
         left = self.seconds_left
         return {
+            "items_before": counters.before.items,
             "items_done": counters.items_done,
             "items_failed": counters.items_failed,
             "items_pending": counters.items_pending,
             "listing_ended": counters.listing_ended,
+            "files_before": counters.before.files,
             "files_done": counters.files_done,
             "files_failed": counters.files_failed,
             "files_pending": counters.files_pending,
+            "files_to_come": None if workload is None else round(workload.files),
             "file_bytes": traffic.file_bytes,
+            "file_bytes_before": counters.before.bytes,
+            "file_bytes_to_come": None if workload is None else round(workload.bytes),
+            "file_bytes_per_second": round(self.bytes_a_second),
+            "transfers": [
+                {"path": each.path, "size": each.size, "received": each.received}
+                for each in self.transfers[:MOST_TRANSFERS]
+            ],
             "requests": dict(traffic.requests),
             "errors": dict(traffic.errors),
             "rates": {

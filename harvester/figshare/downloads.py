@@ -155,7 +155,8 @@ class DownloadRoutes:
                 raise
 
         try:
-            await self._client.retry("files", attempt)
+            with self._client.traffic.transfer(pending.path, pending.file.size, upload):
+                await self._client.retry("files", attempt)
         except Deferred:
             self._deferrals[key] += 1
             raise

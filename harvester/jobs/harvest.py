@@ -22,7 +22,7 @@ from harvester.config import Config
 from harvester.engine.executor import Executor
 from harvester.engine.listing import Producer
 from harvester.engine.pipeline import Pipeline
-from harvester.engine.progress import ProgressSnapshot, RunCounters
+from harvester.engine.progress import Before, ProgressSnapshot, RunCounters
 from harvester.errors import (
     DoubtfulResponse,
     ExitStatus,
@@ -149,7 +149,7 @@ class _Run:
             )
             companions = [partial(self._on_start, snapshot, pipeline.stop)] if self._on_start else []
             try:
-                async with background_tasks(*companions):
+                async with background_tasks(snapshot.keep_measuring, *companions):
                     await self._do_all(pipeline, services, placement)
             except FatalError:
                 with contextlib.suppress(HarvestError):  # a disk error may have stopped the run
@@ -206,6 +206,7 @@ class _Run:
             )  # fmt: skip
             self._counters.items_failed -= again.items
             self._counters.files_failed -= again.files
+            self._counters.bytes_left = (await self._ledger.read(self._ledger.forecast.extent)).pending_bytes
             self._counters.no_room = ""  # set again if a file still does not fit
             names = IdentifierListing(tuple(again.names), once_more=True)
             await pipeline.run([names] if again.names else [])
@@ -227,9 +228,17 @@ class _Run:
             await resolve_suspected(self._ledger, self._counters, doubt)
 
     async def _begin(self) -> None:
-        self._counters.items_pending, self._counters.files_pending = await self._ledger.begin(
-            run_spec(self._config, refresh=self._options.refresh, quick=self._options.quick)
-        )
+        counters, ledger = self._counters, self._ledger
+        spec = run_spec(self._config, refresh=self._options.refresh, quick=self._options.quick)
+        counters.items_pending, counters.files_pending = await ledger.begin(spec)
+        here = await ledger.read(ledger.forecast.extent)
+        items = max(0, here.items - counters.items_pending)
+        with_files = "files" in self._config.tasks
+        counters.before = Before(items, here.files, here.bytes) if with_files else Before(items)
+        counters.bytes_left = here.pending_bytes if with_files else 0
+        if items and (counters.items_pending or counters.files_pending):
+            files = f", {here.files} of {here.files + counters.files_pending} files" if with_files else ""
+            log.info("resuming: %d of %d items%s done", items, here.items, files)
 
     async def _summarise(self, snapshot: ProgressSnapshot, outcome: str) -> Summary:
         config = self._config

@@ -261,7 +261,7 @@ class Planner:
         return [each.file for each in placed if each.status is FileStatus.PENDING]
 
 
-async def make_plan(
+async def plan(
     config: Config, *, sample_size: int = 20, quick: bool = False, hooks: RunHooks = DEFAULT_HOOKS
 ) -> Plan:
     """Return the plan of a run of this config; `quick`: of a quick run. Nothing is recorded."""

@@ -10,16 +10,16 @@ from harvester.cli.event_loop import run_until_signal
 from harvester.cli.render import as_json, plan_text
 from harvester.config import Config
 from harvester.errors import ExitStatus
-from harvester.jobs.plan import make_plan
+from harvester.jobs.plan import plan
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
     """Print the requests that a run would make, and how long they take."""
-    work = functools.partial(make_plan, config, sample_size=args.sample, quick=args.quick)
-    plan = run_until_signal(args, work)
+    work = functools.partial(plan, config, sample_size=args.sample, quick=args.quick)
+    made = run_until_signal(args, work)
     if args.json:
-        print_json(as_json(plan.to_dict()))
+        print_json(as_json(made.to_dict()))
     else:
-        print_text(plan_text(plan, config))
-    is_failed = plan.incomplete or (plan.empty and args.fail_if_empty)
+        print_text(plan_text(made, config))
+    is_failed = made.incomplete or (made.empty and args.fail_if_empty)
     return ExitStatus.FAILURES if is_failed else ExitStatus.COMPLETE

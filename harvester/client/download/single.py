@@ -18,6 +18,7 @@ from yarl import URL
 from harvester.client.download.slots import SlotUsage
 from harvester.client.responses import content_range, display_url
 from harvester.client.sender import OK, PARTS, RequestSender
+from harvester.client.traffic import BYTES
 from harvester.errors import Blocked, ConnectionFailed
 from harvester.storage.protocol import RangeWriter, Upload
 
@@ -233,7 +234,8 @@ class SingleDownload:
                 usage.add(len(data))
 
         try:
-            await self._sender.read(response, take)
+            with traffic.usage.of((BYTES,)):
+                await self._sender.read(response, take)
         except _Enough:
             return  # segments have the rest: the connection is closed with the response
         if into.offset < min(end, into.until):

@@ -30,6 +30,15 @@ class PendingFiles(NamedTuple):
     private: int
 
 
+class Extent(NamedTuple):
+    """All items of a ledger; the files that are here, and their bytes; the bytes of pending files."""
+
+    items: int
+    files: int
+    bytes: int
+    pending_bytes: int
+
+
 class Forecast:
     """Only reads, in the thread of the ledger."""
 
@@ -81,3 +90,16 @@ class Forecast:
             "SELECT file_id, md5, size FROM files WHERE item_key = ? AND status = 'pending'", (key,)
         )
         return set(rows)
+
+    def extent(self) -> Extent:
+        """Return how much is here and how much is pending, from the counts of the triggers."""
+        row = self._db.execute(
+            """
+            SELECT ifnull(sum(number) FILTER (WHERE what = 'items'), 0),
+                ifnull(sum(number) FILTER (WHERE what = 'files' AND state = 'done'), 0),
+                ifnull(sum(bytes) FILTER (WHERE what = 'files' AND state = 'done'), 0),
+                ifnull(sum(bytes) FILTER (WHERE what = 'files' AND state = 'pending'), 0)
+            FROM totals
+            """
+        ).fetchone()
+        return Extent(*row)
