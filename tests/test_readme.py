@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from harvester.cli.parser import build_parser
 from harvester.errors import FailureKind
+from harvester.figshare.identifiers import item_in
 from harvester.plugins import SOURCES, load_config
-from harvester.sandbox import FAULTS, Sandbox, Settings
+from harvester.sandbox import FAULTS, Sandbox, Settings, World
+from harvester.sandbox.catalogue import COLLECTIONS, GROUPS, INSTITUTION, PROJECTS
 from tests.support.each import for_each
 from tests.support.faults import PASSING
 from tests.support.forked import forked
@@ -60,27 +64,53 @@ async def test_every_harvester_command_runs(sandbox: Sandbox, tmp_path: Path) ->
     (tmp_path / "ids.txt").write_text(f"{ids[0]}\n{ids[1]}\n")
     lines = [line for line in commands() if line.startswith("harvester ")]
     assert len(lines) >= 10
-    # The README names what the real figshare has; the sandbox has others.
-    here = {
-        r"[\w./]*(5616409|14763051)": str(ids[5]),
-        "5234234": "4000001",
-        "113166": "113001",
-        "--rate 20": "--rate inf",
-    }
     (tmp_path / "harvester").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m harvester "$@"\n')
     (tmp_path / "harvester").chmod(0o755)
     found = against(sandbox)
     found["PATH"] = f"{tmp_path}:{found['PATH']}"
     for line in lines:
-        command = line
-        for theirs, ours in here.items():
-            command = re.sub(theirs, ours, command)
+        command = line.replace("--rate 20", "--rate inf")
         if "|" in command:
             done = await anyio.run_process(["sh", "-c", command], cwd=tmp_path, env=found, check=False)
             ended = Ended(done.returncode, "", done.stderr.decode())
         else:
             ended = await harvester(*shlex.split(command)[1:], cwd=tmp_path, env=found)
         assert ended.status == 0, f"{line}: {ended.err}"
+
+
+def named(option: str) -> set[str]:
+    """What the commands of all pages give to an option, in quotes or not."""
+    commands = "\n".join(line for text in PAGES.values() for line in text.splitlines() if "harvester" in line)
+    return {found.strip("'\"") for found in re.findall(rf"{option} ([^\s`|]+)", commands)}
+
+
+def sources_in_configs() -> list[dict[str, Any]]:
+    """The sources of all configs that the pages and the example show, also those in comments."""
+    texts = [block for text in PAGES.values() for block in blocks("toml", text)]
+    texts.append((ROOT / "config.example.toml").read_text(encoding="utf-8"))
+    table = r"^(?:# )?\[\[sources\]\]\n((?:(?:# )?[a-z_]+ = .*\n)+)"
+    tables = re.findall(table, "\n".join(texts), re.MULTILINE)
+    return [tomllib.loads(re.sub(r"^# ", "", table, flags=re.MULTILINE)) for table in tables]
+
+
+def test_every_id_on_a_page_exists_in_the_sandbox(world: Settings) -> None:
+    here = World(world)
+    configs = sources_in_configs()
+    known = {"collection": COLLECTIONS, "project": PROJECTS, "group": dict.fromkeys(row[0] for row in GROUPS)}
+    known["institution"] = {INSTITUTION: None}
+    for kind, ids in known.items():
+        found = {int(number) for number in named(f"--{kind}") if number.isdecimal()}
+        found |= {source["id"] for source in configs if source["kind"] == kind}
+        assert found, kind
+        assert found <= ids.keys(), kind
+    items = named("--item") | {str(name) for source in configs for name in source.get("ids", ())}
+    assert len(items) >= 4
+    for name in items:
+        identifier = item_in(name)
+        with_handle = [each for each in here.public_ids if name == f"hdl:{here.handle(each)}"]
+        item_id = identifier.id if identifier else next(iter(with_handle), 0)
+        assert here.exists(item_id), name
+        assert not identifier or identifier.version in {0, *here.versions(item_id)}, name
 
 
 def test_what_is_no_harvester_command_is_known() -> None:

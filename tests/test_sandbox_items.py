@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from harvester.sandbox import Settings, World, serve
-from harvester.sandbox.catalogue import COLLEAGUE_ACCOUNT, OWN_ACCOUNT
+from harvester.sandbox.catalogue import COLLEAGUE_ACCOUNT, OWN_ACCOUNT, UNLISTED
 from harvester.sandbox.item import EDITS
 from harvester.sandbox.items import MOST_MADE
 from tests.support.browsing import AUTHORISED, ask, browsing
@@ -25,6 +25,21 @@ LICENCES = ("CC BY 4.0", "CC0", "MIT")
 def three_versions(world: World) -> int:
     (item_id, *_) = world.with_trait("three versions")
     return item_id
+
+
+async def test_an_item_of_another_repository_is_there_and_in_no_listing() -> None:
+    async with browsing(items=30) as (sandbox, session):
+        world = sandbox.world
+        for item_id in UNLISTED:
+            status, record, _ = await ask(session, f"{sandbox.api}/articles/{item_id}")
+            assert (status, record["id"], record) == (200, item_id, world.record(item_id))
+            assert record["doi"] == f"10.6084/m9.figshare.{item_id}.v1"
+            (file, *_) = world.files(item_id)
+            async with session.get(file["download_url"]) as answer:
+                assert hashlib.md5(await answer.read()).hexdigest() == file["computed_md5"]
+        assert not set(UNLISTED) & {*world.public_ids, *world.institution_items(), *world.account_items()}
+        world.withdraw(5616409)
+        assert (await ask(session, f"{sandbox.api}/articles/5616409"))[0] == 404
 
 
 # -- versions -------------------------------------------------------------------------------------------

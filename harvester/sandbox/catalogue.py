@@ -26,10 +26,12 @@ GROUPS = (
     (11964, 11962, "Soil"),
     (11970, 11960, "Arts"),
 )
-COLLECTIONS: Mapping[int, tuple[int, int]] = {4_000_001: (0, 5), 4_000_002: (0, 2)}
+COLLECTIONS: Mapping[int, tuple[int, int]] = {4_000_001: (0, 5), 4_000_002: (0, 2), 5_234_234: (0, 10)}
 """Id to the first item's number, and the step to the next one."""
-PROJECTS: Mapping[int, tuple[int, int]] = {113_001: (1, 4), 113_002: (0, 2)}
+PROJECTS: Mapping[int, tuple[int, int]] = {113_001: (1, 4), 113_002: (0, 2), 113_166: (3, 4)}
 """As `COLLECTIONS`; an item is in one project at most."""
+UNLISTED: Mapping[int, int] = {1_138_718: 2, 5_616_409: 6, 14_763_051: 10}
+"""Ids of the documentation's examples, to the number whose facts they have. No listing has these items."""
 LICENCES = (
     (1, "CC BY 4.0", "https://creativecommons.org/licenses/by/4.0/"),
     (2, "CC0", "https://creativecommons.org/publicdomain/zero/1.0/"),

@@ -15,6 +15,7 @@ from harvester.sandbox.catalogue import (
     PUBLIC_FROM,
     STEP,
     TRAITS,
+    UNLISTED,
 )
 from harvester.sandbox.dates import first_change, modified_seconds
 from harvester.sandbox.item import EDITS, Item
@@ -119,7 +120,8 @@ class Items:
     def exists(self, item_id: int) -> bool:
         if self.is_private(item_id):
             return item_id in self.private_ids or item_id in self.colleague_ids
-        return item_id in self.published_ids and item_id not in self._withdrawn
+        is_published = item_id in self.published_ids or item_id in UNLISTED
+        return is_published and item_id not in self._withdrawn
 
     def _first_public(self) -> Iterator[int]:
         found = 0
@@ -262,6 +264,8 @@ class Items:
         )
 
     def number(self, item_id: int) -> int:
+        if item_id in UNLISTED:
+            return UNLISTED[item_id]
         begin = PRIVATE_FROM if self.is_private(item_id) else PUBLIC_FROM
         return (item_id - begin) // STEP
 

@@ -1,10 +1,10 @@
 """
 Sandbox data: everything is computed from the seed and an item's number, so a million items need no memory.
 
-Public item number i has the id 5000001 + 3 i. The ids of private items begin at 9000000001, followed by those
-of the colleague. The k-th file of an item has the id item × 100 + k; the first file gets a new id with each
-version. Every fiftieth item has the same peculiarity (`TRAITS`), as seen in real records. Hostile items, if
-there are any, follow the ordinary ones.
+Public item number i has the id 5000001 + 3 i; those in `UNLISTED` have ids of their own. The ids of private
+items begin at 9000000001, followed by those of the colleague. The k-th file of an item has the id
+item × 100 + k; the first file gets a new id with each version. Every fiftieth item has the same peculiarity
+(`TRAITS`), as seen in real records. Hostile items, if there are any, follow the ordinary ones.
 """
 
 from __future__ import annotations
