@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from harvester.jobs.harvest import harvest
     from harvester.jobs.plan import plan
     from harvester.jobs.plan_totals import Plan
+    from harvester.jobs.progress import Progress
     from harvester.jobs.status import status
     from harvester.jobs.verify import Verified, verify
     from harvester.plugins import load_config
@@ -50,6 +51,7 @@ __all__ = [
     "FolderLocked",
     "HarvestError",
     "Plan",
+    "Progress",
     "ResourceLimit",
     "Status",
     "StorageError",
@@ -74,6 +76,7 @@ _PLACES = {
     "FolderLocked": "errors",
     "HarvestError": "errors",
     "Plan": "jobs.plan_totals",
+    "Progress": "jobs.progress",
     "ResourceLimit": "errors",
     "Status": "summary",
     "StorageError": "errors",

@@ -18,7 +18,6 @@ import orjson
 import pytest
 
 from harvester import __version__
-from harvester.cli.format import human_bytes
 from harvester.cli.lines import failed_objects
 from harvester.cli.parser import build_parser
 from harvester.cli.render import as_json
@@ -26,6 +25,7 @@ from harvester.ledger.database.connection import migrate
 from harvester.models import Failure
 from harvester.sandbox import Sandbox, Settings
 from harvester.text.display import one_line
+from harvester.text.units import human_bytes
 from tests.support.each import for_each
 from tests.support.fork_server import fork
 from tests.support.forked import forked

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 
-from harvester.cli.format import human_seconds
 from harvester.cli.render import accounts, changes_line
 from harvester.config import Config
 from harvester.errors import FailureKind
 from harvester.ledger.reader import Reader
 from harvester.models import Failure
 from harvester.summary import Summary
+from harvester.text.units import human_seconds
 from harvester.text.wording import counted
 
 FIRST = 10

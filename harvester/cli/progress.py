@@ -12,10 +12,10 @@ from typing import Any
 
 import anyio
 
-from harvester.cli.format import human_bytes, human_seconds
 from harvester.client.limits import RateStatistics
 from harvester.engine.progress import LINE_EVERY_SECONDS, ProgressSnapshot
 from harvester.text.display import one_line
+from harvester.text.units import human_bytes, human_seconds
 
 log = logging.getLogger("harvester")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harvester.cli.format import human_bytes, human_seconds
 from harvester.states import REFUSED_TO_OWNER
 from harvester.storage.trash import TRASH
 from harvester.summary import NO_FILES
 from harvester.text.display import harmless_json
+from harvester.text.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

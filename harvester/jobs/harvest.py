@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import anyio
 from anyio import to_thread
@@ -36,6 +36,8 @@ from harvester.figshare.identifier_listing import IdentifierListing
 from harvester.figshare.protocol import Figshare
 from harvester.jobs.export import make_exporters, write_outputs
 from harvester.jobs.output_folder import prepare, removed_if_unused
+from harvester.jobs.progress import Companion, OnProgress, reporter
+from harvester.jobs.progress_bar import progress_bar
 from harvester.jobs.prune import recover
 from harvester.jobs.run_spec import run_spec
 from harvester.jobs.services import DEFAULT_HOOKS, RunHooks, fit_to_limits
@@ -54,9 +56,6 @@ from harvester.tasks.placement import Placement
 
 log = logging.getLogger(__name__)
 
-Companion = Callable[[ProgressSnapshot, Callable[[], None]], Coroutine[Any, Any, None]]
-"""Runs during a harvest; its arguments are the counters to show, and a function that stops the run."""
-
 
 async def harvest(
     config: Config,
@@ -66,6 +65,8 @@ async def harvest(
     accept_withdrawals: int = 0,
     rebuild: bool = False,
     fail_if_empty: bool = False,
+    progress: bool = False,
+    on_progress: OnProgress | None = None,
     on_start: Companion | None = None,
     hooks: RunHooks = DEFAULT_HOOKS,
 ) -> Summary:
@@ -77,7 +78,9 @@ async def harvest(
     `accept_withdrawals`: the number of withdrawals to accept at once, see `withdrawals`.
     `rebuild`: rebuild the ledger; files that are here and verified are not fetched again.
     `fail_if_empty`: the exit status is 1 if a source has no items, or filters exclude everything.
-    `on_start`: runs during the job, and is cancelled at its end.
+    `progress`: show a progress bar, in a notebook or a terminal.
+    `on_progress`: called twice a second with a `Progress`; an error that it raises stops the run.
+    `on_start`: runs during the job, and is cancelled at its end; for the command line.
     `hooks`: the environment of the run, for tests.
 
     Raises:
@@ -89,6 +92,7 @@ async def harvest(
     config = fit_to_limits(config)
     if idle := sorted(refresh.difference(item_task_names(config.tasks))):
         raise UsageError(f"--refresh: {', '.join(idle)}: not among the tasks: --tasks names them")
+    companions = _companions(on_start, on_progress, progress=progress)
     with removed_if_unused(config.folder):
         with map_disk_errors(str(config.folder)):
             await to_thread.run_sync(partial(prepare, config.folder, rebuild=rebuild, timing=hooks.timing))
@@ -97,11 +101,21 @@ async def harvest(
             if ledger.drawback:
                 log.warning("%s: %s", ledger.path, ledger.drawback)
             options = _Options(refresh, quick, accept_withdrawals, fail_if_empty)
-            summary = await _Run(config, ledger, options, on_start, hooks).go()
+            summary = await _Run(config, ledger, options, companions, hooks).go()
             if summary.exit_status == ExitStatus.INTERRUPTED:
                 end.outcome = "interrupted"
             end.is_clean = summary.is_complete
     return summary
+
+
+def _companions(
+    on_start: Companion | None, on_progress: OnProgress | None, *, progress: bool
+) -> list[Companion]:
+    """Return what runs during the job."""
+    listeners = [on_progress] if on_progress else []
+    if progress:
+        listeners.append(progress_bar())
+    return ([on_start] if on_start else []) + [reporter(listener) for listener in listeners]
 
 
 RETRIED_KINDS = (FailureKind.TRANSIENT, FailureKind.BLOCKED, FailureKind.SUSPECTED)
@@ -124,14 +138,14 @@ class _Run:
         config: Config,
         ledger: Ledger,
         options: _Options,
-        on_start: Companion | None,
+        companions: Sequence[Companion],
         hooks: RunHooks,
     ) -> None:
         self._config = config
         self._hooks = hooks
         self._ledger = ledger
         self._options = options
-        self._on_start = on_start
+        self._companions = companions
         self._counters = RunCounters()
         self._started = hooks.wall_clock()
 
@@ -147,7 +161,7 @@ class _Run:
             snapshot = ProgressSnapshot(
                 self._counters, client.traffic, client.limiters, began=time.monotonic()
             )
-            companions = [partial(self._on_start, snapshot, pipeline.stop)] if self._on_start else []
+            companions = [partial(companion, snapshot, pipeline.stop) for companion in self._companions]
             try:
                 async with background_tasks(snapshot.keep_measuring, *companions):
                     await self._do_all(pipeline, services, placement)

@@ -1,0 +1,70 @@
+"""Progress bar of the library: a bar in a notebook, one line on a terminal, and else a line now and then."""
+
+from __future__ import annotations
+
+import sys
+from html import escape
+from importlib import import_module
+from typing import Any, TextIO
+
+from harvester.engine.progress import LINE_EVERY_SECONDS
+from harvester.jobs.progress import OnProgress, Progress
+from harvester.text.units import human_seconds
+
+
+def progress_bar(stream: TextIO | None = None) -> OnProgress:
+    """Return a function that shows the progress where this program runs; `stream`: standard error."""
+    stream = stream or sys.stderr
+    if _is_notebook():
+        return _NotebookBar()
+    return _TerminalLine(stream) if stream.isatty() else _Lines(stream)
+
+
+def _is_notebook() -> bool:
+    """Return whether a Jupyter kernel runs this program."""
+    get_shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
+    return hasattr(get_shell(), "kernel")
+
+
+class _NotebookBar:
+    """Shows a bar below the cell: one output, which is replaced."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def __call__(self, progress: Progress) -> None:
+        fraction = progress.fraction
+        value = "" if fraction is None else f' value="{fraction:.3f}"'
+        bar = f'<progress max="1"{value} style="width: 20em"></progress> {escape(str(progress))}'
+        output = {"text/html": bar, "text/plain": str(progress)}
+        if self._handle is None:
+            show = import_module("IPython.display").display
+            self._handle = show(output, raw=True, display_id=True)
+        else:
+            self._handle.update(output, raw=True)
+
+
+class _TerminalLine:
+    """Writes one line again and again; the last one stays."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, progress: Progress) -> None:
+        end = "\n" if progress.has_ended else ""
+        self._stream.write(f"\r\x1b[K{progress}{end}")
+        self._stream.flush()
+
+
+class _Lines:
+    """Writes a line every ten seconds."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last = -LINE_EVERY_SECONDS
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.seconds - self._last >= LINE_EVERY_SECONDS or progress.has_ended:
+            self._last = progress.seconds
+            self._stream.write(f"{human_seconds(progress.seconds)}: {progress}\n")
+            self._stream.flush()
