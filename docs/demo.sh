@@ -25,9 +25,10 @@ echo "..."
 cat <<'END'
 
 Try next:
-  .venv/bin/harvester sandbox                                          # in another terminal; paste its exports here
-  .venv/bin/harvester run --search ':category: "Digital Humanities"'   # kill it, run it again: it resumes
-  .venv/bin/harvester status -o demo/harvest
-  .venv/bin/harvester verify -o demo/harvest
-  .venv/bin/harvester init                                             # a commented config to start from
+  . .venv/bin/activate                                       # puts harvester on the PATH of this terminal
+  harvester status -o demo/harvest
+  harvester verify -o demo/harvest
+  harvester sandbox                                          # in another terminal; paste its exports here
+  harvester run --search ':category: "Digital Humanities"'   # kill it, run it again: it resumes
+  harvester init                                             # a commented config to start from
 END

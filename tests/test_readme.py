@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -18,9 +19,11 @@ from harvester.figshare.identifiers import item_in
 from harvester.plugins import SOURCES, load_config
 from harvester.sandbox import FAULTS, Sandbox, Settings, World
 from harvester.sandbox.catalogue import COLLECTIONS, GROUPS, INSTITUTION, PROJECTS
+from harvester.system.version import __version__
 from tests.support.each import for_each
 from tests.support.faults import PASSING
 from tests.support.forked import forked
+from tests.support.package import unpacked_sdist
 from tests.support.program import Ended, environment, harvester
 from tests.support.waiting import until
 
@@ -43,6 +46,9 @@ PAGES = {
 @pytest.fixture
 def world() -> Settings:
     return Settings(items=24, private_items=2, own_public=4, heavy=0)
+
+
+BY_PYTHON_ALONE = ("python3 -m venv .env", ". .env/bin/activate", "python3 -m pip install .")
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -116,10 +122,10 @@ def test_every_id_on_a_page_exists_in_the_sandbox(world: Settings) -> None:
 def test_what_is_no_harvester_command_is_known() -> None:
     others = [line for line in commands() if not line.startswith("harvester ")]
     assert others == [
-        "python3 -m venv .env",
-        ". .env/bin/activate",
-        "python3 -m pip install .",
+        "pipx install .",
+        *BY_PYTHON_ALONE,
         "make demo",
+        ". .venv/bin/activate",
         "export FIGSHARE_TOKEN=your-token",
         "make test",
     ]
@@ -127,6 +133,37 @@ def test_what_is_no_harvester_command_is_known() -> None:
     for text in PAGES.values():
         for target in re.findall(r"`make ([a-z]+)`", text):
             assert f"\n{target}:" in makefile
+
+
+@pytest.mark.nightly
+def test_the_lines_for_python_alone_install_both_commands(tmp_path: Path) -> None:
+    source = unpacked_sdist(tmp_path)
+    packages = str(Path(pytest.__file__).parent.parent)  # what an index would send is here
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PYTHONPATH": packages}
+    script = " && ".join([*BY_PYTHON_ALONE, "harvester --version", "figshare-harvester --version"])
+    words, env = ["sh", "-c", script], environment(**offline)
+    done = subprocess.run(words, cwd=source, env=env, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == [f"harvester {__version__}"] * 2
+    assert (source / ".env" / "bin" / "figshare-harvester").exists()
+
+
+@pytest.mark.nightly
+def test_the_demo_ends_with_a_harvest_of_everything(tmp_path: Path) -> None:
+    (tmp_path / "harvester").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m harvester "$@"\n')
+    (tmp_path / "harvester").chmod(0o755)
+    done = subprocess.run(
+        ["sh", ROOT / "docs" / "demo.sh"],
+        cwd=tmp_path,
+        env=environment(BIN=str(tmp_path)),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "complete: all requested data is here" in done.stdout
+    assert "\n  . .venv/bin/activate" in done.stdout
+    assert (tmp_path / "demo" / "harvest" / "items.csv").exists()
 
 
 @pytest.mark.parametrize("block", blocks("toml"))
