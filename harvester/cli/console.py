@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+from harvester.cli.events import EVENTS
 from harvester.errors import FatalError
 from harvester.text.display import ascii_json, one_line
 
@@ -79,8 +80,30 @@ def print_note(text: str) -> None:
         print_text(text)
 
 
-def print_error(text: str) -> None:
+def print_progress_note(text: str) -> None:
+    """Print a note on what a run does after its work; with `--log-json` it is an event."""
+    if EVENTS.is_on:
+        EVENTS.emit("note", "info", text)
+    else:
+        print_note(text)
+
+
+def ask(question: str) -> str:
+    """Return the answer that the user types; "" at the end of the input."""
+    # Python's `input` would print the question on standard error.
+    sys.stdout.write(one_line(question) + " ")
+    sys.stdout.flush()
+    try:
+        return input()
+    except EOFError:
+        return ""
+
+
+def print_error(text: str, *, event: str = "error") -> None:
     """Print an error message on standard error; failures to print it are ignored."""
+    if EVENTS.is_on:
+        EVENTS.emit(event, "error" if event == "error" else "warning", text)
+        return
     with contextlib.suppress(OSError):
         for line in text.splitlines():
             sys.stderr.write(f"{one_line(line)}\n")

@@ -5,20 +5,22 @@ from __future__ import annotations
 import argparse
 import logging
 
-import orjson
-
+from harvester.cli.events import EVENTS, line
 from harvester.text.display import one_line
 from harvester.text.redaction import REDACTOR
 
 
 def set_up(*, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> logging.Logger:
     """Enable log output, and return the logger."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines() if as_json else Lines("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("harvester")
     for old in list(logger.handlers):
         logger.removeHandler(old)
-    logger.addHandler(handler)
+    if as_json:
+        _log_events()
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(Lines("%(asctime)s %(message)s", "%H:%M:%S"))
+        logger.addHandler(handler)
     logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     return logger
 
@@ -43,15 +45,28 @@ class Lines(logging.Formatter):
         return one_line(super().formatMessage(record))
 
 
+def _log_events() -> None:
+    """Log this program and all libraries as events."""
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    handler = logging.StreamHandler(EVENTS)
+    handler.setFormatter(JsonLines())
+    handler.terminator = ""
+    root.addHandler(handler)
+
+
+_EVENTS_BY_LEVEL = {logging.WARNING: "warning", logging.ERROR: "error", logging.CRITICAL: "error"}
+
+
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, message, and the progress if there is one."""
+    """One JSON object a line: see `log_events.event` for its fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "message": one_line(record.getMessage()),
-        }
+        event = getattr(record, "event", _EVENTS_BY_LEVEL.get(record.levelno, "note"))
+        fields = dict(getattr(record, "fields", {}))
         if progress := getattr(record, "progress", None):
-            line["progress"] = progress
-        return orjson.dumps(line).decode()
+            event, fields = "progress", {"progress": progress}
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return line(event, record.levelname.lower(), record.getMessage(), fields)

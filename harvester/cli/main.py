@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from harvester.cli import console
 from harvester.cli.arguments.common import config_file
+from harvester.cli.events import EVENTS
 from harvester.cli.parser import parse
 from harvester.cli.signals import SIGNALS
 from harvester.errors import (
@@ -54,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; the process must end after it."""
     try:
         SIGNALS.begin()
-        status = _run_command(argv, may_print=console.begin())
+        may_print = console.begin()
+        EVENTS.begin(sys.argv[1:] if argv is None else argv)
+        status = _run_command(argv, may_print=may_print)
         try:
             console.flush()
         except BrokenPipeError:  # the reader of our output has gone
@@ -64,9 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.flush_errors()
         SIGNALS.ignore_one()
     except KeyboardInterrupt:
-        return ExitStatus.INTERRUPTED
+        status = ExitStatus.INTERRUPTED
     finally:
         gc.freeze()  # else Python would run the garbage collector over all objects at exit
+    EVENTS.end(status)
     return status
 
 
@@ -75,6 +79,7 @@ def _run_command(argv: Sequence[str] | None, *, may_print: bool) -> int:
     try:
         failpoints.arm(os.environ)
         args = dry_run_as_plan(parse(sys.argv[1:] if argv is None else argv))
+        EVENTS.know(command=args.command, config=getattr(args, "config", None))
         if args.command in PRINTING and not may_print:
             raise UsageError("standard output is closed: there is nowhere to print")
         return _dispatch(args)
@@ -104,6 +109,11 @@ def dry_run_as_plan(args: argparse.Namespace) -> argparse.Namespace:
 def _dispatch(args: argparse.Namespace) -> int:
     if args.command in JOBS:
         config = _config(args, JOBS[args.command])
+        if EVENTS.is_on:
+            from harvester.cli.run_events import start_fields, start_text  # noqa: PLC0415 - as the option
+
+            EVENTS.start(start_fields(args, config), start_text(args, config))
+        _warn_of_tokens(args, config)
         command: Callable[[argparse.Namespace, Config], int] = _command(args.command)
         return command(args, config)
     return int(_command(args.command)(args))
@@ -117,22 +127,27 @@ def _command(name: str) -> Callable[..., int]:
 def _config(args: argparse.Namespace, job: str | None = None) -> Config:
     # `--help` and wrong usage need none of these.
     from harvester.cli.overrides import overrides  # noqa: PLC0415
-    from harvester.config.secrets import lines_like_tokens  # noqa: PLC0415
     from harvester.plugins import load_config  # noqa: PLC0415
 
-    path = config_file(args)
-    config = load_config(path, options=overrides(args), job=job)
-    if path is not None and Path(path).is_file():  # a pipe can be read only once, and stores no token
-        text = Path(path).read_text(encoding="utf-8")
-        if numbers := list(lines_like_tokens(text, config.token, config.stats_credentials)):
-            from harvester.cli.log_format import set_up_as  # noqa: PLC0415 - where there is something to log
+    args.config = config_file(args)
+    return load_config(args.config, options=overrides(args), job=job)
 
-            for number in numbers:
-                set_up_as(args).warning(
-                    "%s, line %d: looks like a token; keep it in the environment variable %s",
-                    path, number, config.services.token_env,
-                )  # fmt: skip
-    return config
+
+def _warn_of_tokens(args: argparse.Namespace, config: Config) -> None:
+    """Warn of tokens in the config file; a pipe can be read only once, and stores none."""
+    from harvester.config.secrets import lines_like_tokens  # noqa: PLC0415 - see `_config`
+
+    if args.config is None or not Path(args.config).is_file():
+        return
+    text = Path(args.config).read_text(encoding="utf-8")
+    if numbers := list(lines_like_tokens(text, config.token, config.stats_credentials)):
+        from harvester.cli.log_format import set_up_as  # noqa: PLC0415 - where there is something to log
+
+        for number in numbers:
+            set_up_as(args).warning(
+                "%s, line %d: looks like a token; keep it in the environment variable %s",
+                args.config, number, config.services.token_env,
+            )  # fmt: skip
 
 
 def _limit(error: Exception) -> HarvestError | None:
@@ -151,6 +166,9 @@ def _damage(args: argparse.Namespace | None) -> HarvestError | None:
 
 
 def _print(error: HarvestError) -> int:
+    if EVENTS.is_on:
+        EVENTS.error(error)
+        return exit_status(error)
     lines = [f"harvester: {line}" for line in str(error).splitlines()]
     if isinstance(error, CommandLineError):
         lines.append(error.usage)
@@ -160,6 +178,9 @@ def _print(error: HarvestError) -> int:
 
 def _print_defect(error: Exception) -> int:
     """Print an unexpected error, where it happened, and that the work so far is saved."""
+    if EVENTS.is_on:
+        EVENTS.crash(error)
+        return ExitStatus.STOPPED
     import traceback  # noqa: PLC0415 - where a command failed
 
     console.print_error("".join(traceback.format_exception(error)))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from harvester.cli.console import print_note
+from harvester.cli.console import ask, print_progress_note
 from harvester.cli.render import nothing_removed, pruned_text, removable_text
 from harvester.config import Config
 from harvester.jobs.prune import prune_and_export, prune_blockers, removable
@@ -39,31 +39,27 @@ class PrunePrompt:
     def make(self) -> None:
         """Show the files; remove them if the user says yes; forget files that are gone already."""
         if blockers := prune_blockers(self.config):
-            print_note(nothing_removed(blockers))
+            print_progress_note(nothing_removed(blockers))
             return
         found = removable(self.config)
         shown = [each for each in found if not each.kept]
         today = time.strftime("%Y-%m-%d", time.gmtime())
         old = expired(dated(self.config.folder), today, self.trash_days)
-        print_note(removable_text(found, old, self.trash_days))
+        print_progress_note(removable_text(found, old, self.trash_days))
         if (shown or old) and not self._agrees():
             return
         paths = [each.path for each in shown]
         work = functools.partial(prune_and_export, self.config, paths, trash_days=self.trash_days)
         pruned = self.await_work(work)
         if shown or old:
-            print_note(pruned_text(pruned))
+            print_progress_note(pruned_text(pruned))
 
     def _agrees(self) -> bool:
         """Return the user's answer; False if there is no terminal."""
         if self.says_yes:
             return True
         if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
-            print_note("nothing is removed: there is no terminal to ask on; --yes answers beforehand")
+            print_progress_note("nothing is removed: there is no terminal to ask on; --yes answers beforehand")
             return False
         self.begin_to_wait()
-        try:
-            answer = input("remove these? [y/N] ")
-        except EOFError:
-            answer = ""
-        return answer.strip().lower() in {"y", "yes"}
+        return ask("remove these? [y/N]").strip().lower() in {"y", "yes"}

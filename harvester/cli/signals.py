@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from harvester.cli.events import EVENTS
 from harvester.errors import ExitStatus
 
 
@@ -69,6 +70,7 @@ def _nothing() -> None:
 
 def _exit_at_once() -> None:
     """Exit immediately; the ledger's transactions make that safe at any moment."""
+    EVENTS.end(ExitStatus.INTERRUPTED)
     if sys.stderr.isatty():
         sys.stderr.write("\x1b[?25h\n")  # the live display has hidden the cursor
         sys.stderr.flush()

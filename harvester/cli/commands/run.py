@@ -10,9 +10,11 @@ import anyio
 
 from harvester.cli import event_loop, progress
 from harvester.cli.closing import closing, ending
-from harvester.cli.console import print_error, print_note
+from harvester.cli.console import print_error, print_note, print_progress_note
+from harvester.cli.events import EVENTS
 from harvester.cli.prune_prompt import PrunePrompt
 from harvester.cli.render import nothing_removed
+from harvester.cli.run_events import RunResult
 from harvester.cli.signals import SIGNALS
 from harvester.config import Config
 from harvester.engine.progress import ProgressSnapshot
@@ -25,11 +27,14 @@ from harvester.system.concurrency import background_tasks
 
 def run(args: argparse.Namespace, config: Config) -> int:
     """Harvest, print the result, and prune with ``--prune``."""
+    result = RunResult(config.folder)
+    EVENTS.set_result(result.fields)
     try:
-        summary = event_loop.run(args, functools.partial(_harvest, config, args))
+        summary = event_loop.run(args, functools.partial(_harvest, config, args, result))
     except FatalError:
         _print_not_pruned(args, "it could not continue")
         raise
+    result.summary = summary
     if summary is None:
         _print_not_pruned(args, "it was interrupted")
         return ExitStatus.INTERRUPTED
@@ -51,7 +56,7 @@ def _report(summary: Summary, config: Config, args: argparse.Namespace) -> None:
 
 def _print_not_pruned(args: argparse.Namespace, why: str) -> None:
     if args.prune:
-        print_note(nothing_removed([why]))
+        print_progress_note(nothing_removed([why]))
 
 
 def _prune(config: Config, args: argparse.Namespace) -> None:
@@ -64,13 +69,13 @@ def _prune(config: Config, args: argparse.Namespace) -> None:
     ).make()
 
 
-async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
+async def _harvest(config: Config, args: argparse.Namespace, result: RunResult) -> Summary | None:
     """Return the summary, or None if a second signal cancelled the run."""
     stop: Callable[[], None] | None = None
 
     async def show(snapshot: ProgressSnapshot, ask_to_stop: Callable[[], None]) -> None:
         nonlocal stop
-        stop = ask_to_stop
+        stop, result.snapshot = ask_to_stop, snapshot
         try:
             if progress.is_terminal() and not (args.quiet or args.log_json):
                 await progress.show_live(snapshot)
@@ -81,7 +86,7 @@ async def _harvest(config: Config, args: argparse.Namespace) -> Summary | None:
 
     async def stop_on_signal(scope: anyio.CancelScope) -> None:
         await SIGNALS.first()
-        print_error("stopping after in-flight work; press Ctrl-C again to abort")
+        print_error("stopping after in-flight work; press Ctrl-C again to abort", event="stopping")
         (stop or scope.cancel)()
 
     with anyio.CancelScope() as scope:
