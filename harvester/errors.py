@@ -68,9 +68,11 @@ class HarvestError(Exception):
     The base class of all errors. Its message is redacted, so it contains no secret.
 
     ``attempts``: how many requests were made before the client raised it.
+    ``common_cause``: what fails many items or files alike, such as a full disk; "" for any other.
     """
 
     attempts = 1
+    common_cause = ""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(REDACTOR.text(message))
@@ -174,6 +176,7 @@ class ChecksumMismatch(PermanentError):
 class InsufficientSpace(PermanentError):
     """This file does not fit on the disk; smaller ones may."""
 
+    common_cause = "not enough space on the disk"
     failure_kind = FailureKind.TRANSIENT
 
 

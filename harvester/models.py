@@ -268,3 +268,4 @@ class Failure(Struct, frozen=True):
     attempts: int = 1  # in the run in which it failed
     version: int = 0  # of the item, 0 for the current one
     reported_as: str = ""  # the task in failures.csv, "" for `task`
+    common_cause: str = ""  # see `errors.HarvestError`

@@ -387,8 +387,8 @@ async def test_quiet_says_nothing_and_json_logs_are_json(sandbox: Sandbox, tmp_p
     ended = await harvester(*words)
     assert (ended.status, ended.out) == (1, "")
     contents = [orjson.loads(line) for line in ended.err.splitlines()]
-    assert [entry["level"] for entry in contents] == ["warning"]
-    assert contents[0]["message"].startswith(
+    assert [entry["event"] for entry in contents] == ["start", "failure", "end"]
+    assert contents[1]["message"].startswith(
         "item 4999999, metadata: 127.0.0.1/v2/articles/4999999: not found (404)"
     )
 
@@ -397,10 +397,10 @@ async def test_without_a_terminal_progress_is_printed_as_plain_lines(tmp_path: P
     async with Sandbox(Settings(items=80, heavy=0)) as sandbox:
         words = ("run", "--search", "survey", "--tasks", "stats", "-o", tmp_path / "out", "--workers", "4")
         async with forked((*words, *at(sandbox, "10"), "--log-json"), tmp_path / "output") as running:
-            await until(lambda: running.output.read_bytes().endswith(b"\n"), every=0.2)
+            await until(lambda: b'"progress"' in running.output.read_bytes(), every=0.2)
             running.terminate()
             assert await running.wait() == 130
-        line = orjson.loads(running.output.read_bytes().splitlines()[0])
+        line = orjson.loads(running.output.read_bytes().splitlines()[1])
         assert line["progress"]["items_pending"] == len(sandbox.world.search("survey"))
         assert 75 <= line["progress"]["requests"]["stats"] <= 110
         assert "requests/s: api" in line["message"]

@@ -21,6 +21,7 @@ from harvester.models import Failure, ItemId
 from harvester.sandbox import Sandbox, Settings
 from tests.support.fork_server import Process, fork
 from tests.support.program import Ended, at, environment, harvester
+from tests.support.schemas import check_events
 from tests.support.truth import assert_complete, rows
 from tests.support.waiting import until
 
@@ -128,7 +129,7 @@ async def test_an_incomplete_list_is_reported_on_standard_error_and_by_the_exit_
     ended = await harvester(*words)
     assert ended.status == 1
     assert ended.out == "5000001\n5000004\n"
-    messages = [orjson.loads(line)["message"] for line in ended.err.splitlines()]
+    messages = [event["message"] for event in check_events(ended.err)[1:-1]]
     assert [message.partition(": ")[0] for message in messages] == ["incomplete", "incomplete"]
     assert "4/articles: not found (404)" in messages[0]
     assert messages[1].startswith("incomplete: no-such-name: neither an item's id")

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import copy
-import functools
 import io
-import json
 import logging
 import lzma
 import signal
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from jsonschema import Draft202012Validator, FormatChecker
-from referencing import Registry, Resource
+from jsonschema import Draft202012Validator
 
 from harvester.cli.log_format import JsonLines
 from harvester.cli.progress import show_lines
@@ -28,17 +24,10 @@ from harvester.jobs.harvest import harvest
 from harvester.ledger.reader import Reader
 from harvester.sandbox import Sandbox, Settings
 from tests.support.program import at, config, harvester, started
+from tests.support.schemas import SCHEMAS, check, check_events, check_lines, validator
 
 pytestmark = pytest.mark.anyio
 
-SCHEMAS: dict[str, Any] = {
-    file.name.removesuffix(".schema.json"): json.loads(file.read_text(encoding="utf-8"))
-    for file in (resources.files("harvester") / "schemas").iterdir()
-    if file.name.endswith(".schema.json")
-}
-REGISTRY = Registry().with_resources(
-    (f"{name}.schema.json", Resource.from_contents(schema)) for name, schema in SCHEMAS.items()
-)
 DOCUMENTS = SCHEMAS.keys() - {"common"}
 FAULTS = {
     "always-404": 0.1,
@@ -48,22 +37,6 @@ FAULTS = {
     "500": 0.1,
 }
 ALL_TASKS = ("metadata", "stats", "timeline", "breakdown", "files")
-
-
-@functools.cache
-def validator(name: str) -> Draft202012Validator:
-    return Draft202012Validator(SCHEMAS[name], registry=REGISTRY, format_checker=FormatChecker())
-
-
-def check(name: str, text: str | bytes) -> Any:
-    """Validate one document, and return it."""
-    document = json.loads(text)
-    assert [f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(document)] == []
-    return document
-
-
-def check_lines(name: str, text: str | bytes) -> list[Any]:
-    return [check(name, line) for line in text.splitlines()]
 
 
 def check_summary(folder: Path) -> Any:
@@ -144,7 +117,7 @@ async def test_a_complete_run(tmp_path: Path) -> None:
         assert plan["items_pending"] > 0
         ended = await harvester("run", *words, "--log-json", "--verbose")
         assert ended.status == 0, ended.err
-        check_lines("log-line", ended.err)  # of a short run there may be none
+        check_events(ended.err)
         summary = check_summary(tmp_path)
         assert summary["run"]["outcome"] == "finished"
         assert summary["folder"]["failures"] == summary["run"]["unaccounted"] == 0

@@ -114,6 +114,9 @@ TERMS = [
     ("argument parser", "cli/parser.py"),
     ("rendering", "cli/render.py"),
     ("log format", "cli/log_format.py"),
+    ("event log", "cli/events.py"),
+    ("structured logging", "system/log_events.py"),
+    ("failure log", "engine/failure_log.py"),
 ]
 """A standard term, and the module whose docstring has it."""
 

@@ -36,7 +36,8 @@ python -c "import harvester; print(harvester.__path__[0])"    # schemas/summary.
 ```
 
 A new version may add keys. Do not depend on their order. Text from outside is escaped, so that it cannot
-control a terminal. Errors that end a command are plain text, not JSON.
+control a terminal. Errors that end a command are plain
+text, unless `--log-json` makes them objects too.
 """
 
 

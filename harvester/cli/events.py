@@ -11,11 +11,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import select
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -39,8 +38,8 @@ OUTCOMES: dict[int, str] = {
 }
 """The outcome of each exit status; of a defect of the program it is `CRASHED`."""
 CRASHED = "crashed"
-DEFECT = "defect"
-"""The `kind` of an error that is none of the program's own."""
+DEFECT, LIBRARY = "defect", "library"
+"""The `kind` of an error that is none of the program's own: it was not expected, or a library logged it."""
 
 Result = Callable[[], Mapping[str, Any]]
 
@@ -50,13 +49,17 @@ def is_wanted(words: Sequence[str]) -> bool:
     return OPTION in takewhile(lambda word: word != "--", words)
 
 
+def local_time(seconds: float) -> str:
+    """Return a moment, in seconds since 1970, as local time with its offset."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))
+
+
 def line(event: str, level: str, message: str, fields: Mapping[str, Any]) -> str:
-    """Return one event as JSON, with a line break; texts are safe to print, and hold no secret."""
+    """Return one event as JSON; texts are safe to print, and hold no secret."""
     import orjson  # noqa: PLC0415 - only this option needs it
 
-    now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    document = {"time": now, "level": level, "event": event, "message": message, **fields}
-    return orjson.dumps(_safe(document)).decode() + "\n"
+    document = {"time": local_time(time.time()), "level": level, "event": event, "message": message, **fields}
+    return orjson.dumps(_safe(document)).decode()
 
 
 def _safe(value: Any) -> Any:
@@ -78,7 +81,6 @@ class Events:
         self._has_crashed = False
         self._known: dict[str, Any] = {}
         self._result: Result = dict
-        self._foreign = _ForeignText(self)
 
     def begin(self, words: Sequence[str]) -> None:
         """Own standard error from here on, if the command line says so."""
@@ -87,7 +89,7 @@ class Events:
         with contextlib.suppress(OSError, ValueError):
             self._descriptor = sys.stderr.fileno()
         self.is_on = True
-        sys.stderr = self._foreign
+        sys.stderr = _ForeignText(self)
         self._catch()
 
     def _catch(self) -> None:
@@ -114,30 +116,15 @@ class Events:
         self._has_started = True
         known = {name: {**self._known, **fields}.get(name) for name in START_FIELDS}
         text = message or f"harvester {__version__}"
-        self._write(line("start", "info", text, {"version": __version__, **known}))
+        self._write(line("start", "info", text, {"version": __version__, **known}) + "\n")
 
     def emit(self, event: str, level: str, message: str, /, **fields: Any) -> None:
         """Write one event."""
-        self.write(line(event, level, message, fields))
+        self.write(line(event, level, message, fields) + "\n")
 
     def error(self, error: HarvestError, /) -> None:
         """Write the error that ends the command."""
         self.emit("error", "error", str(error), kind=kind_of(type(error)))
-
-    @contextlib.contextmanager
-    def wrong_usage(self) -> Iterator[None]:
-        """Make one error of what the argument parser prints in this block, if it ends the process."""
-        self._foreign.is_held = True
-        try:
-            yield
-        except SystemExit as end:
-            if end.code and (texts := self._foreign.held):
-                text = re.sub(r"^harvester[^:\n]*: (error: )?", "", texts[-1].strip())
-                self.emit("error", "error", text, kind=kind_of(UsageError))
-                texts.clear()
-            raise
-        finally:
-            self._foreign.release()
 
     def crash(self, error: BaseException | None) -> None:
         """Write an unexpected error, which is a defect of the program."""
@@ -161,8 +148,8 @@ class Events:
             known |= self._result()
         outcome = CRASHED if self._has_crashed else OUTCOMES.get(status, CRASHED)
         fields = {"exit_status": int(status), "outcome": outcome, **known}
-        level = {ExitStatus.COMPLETE: "info", ExitStatus.FAILURES: "warning"}.get(ExitStatus(status), "error")
-        self.write(line("end", level, f"exit status {int(status)}: {outcome}", fields))
+        level = ("info", "warning")[status] if status < 2 else "error"
+        self.emit("end", level, f"exit status {int(status)}: {outcome}", **fields)
         self.is_on = False
 
     def write(self, text: str) -> None:
@@ -190,39 +177,23 @@ class Events:
 
 
 class _ForeignText(io.TextIOBase):
-    """
-    What stands in for `sys.stderr`: text that is no event becomes one, line by line.
-
-    Attributes:
-        is_held: whether it is only collected, in `held`.
-    """
+    """What stands in for `sys.stderr`: text that is no event becomes one, line by line."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
         self._text = ""
-        self.is_held = False
-        self.held: list[str] = []
 
     def write(self, text: str, /) -> int:
-        if self.is_held:
-            self.held.append(text)
-            return len(text)
         whole, _, self._text = (self._text + text).rpartition("\n")
         for each in whole.split("\n"):
             if each.strip():
                 self._events.emit("warning", "warning", each)
         return len(text)
 
-    def release(self) -> None:
-        """Go on, and write what was collected."""
-        self.is_held, held = False, self.held
-        self.held = []
-        for text in held:
-            self.write(text)
-
 
 def kind_of(error: type[HarvestError]) -> str:
-    """Return the kind of an error, such as ``token_rejected``."""
+    """Return the kind of an error, such as ``token_rejected``; any wrong usage is one kind."""
+    error = UsageError if issubclass(error, UsageError) else error
     return "".join(f"_{char.lower()}" if char.isupper() else char for char in error.__name__).strip("_")
 
 

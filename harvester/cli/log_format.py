@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
-from harvester.cli.events import EVENTS, line
+from harvester.cli.events import EVENTS, LIBRARY, line, local_time
 from harvester.text.display import one_line
 from harvester.text.redaction import REDACTOR
 
@@ -52,7 +52,6 @@ def _log_events() -> None:
         root.removeHandler(old)
     handler = logging.StreamHandler(EVENTS)
     handler.setFormatter(JsonLines())
-    handler.terminator = ""
     root.addHandler(handler)
 
 
@@ -67,6 +66,11 @@ class JsonLines(logging.Formatter):
         fields = dict(getattr(record, "fields", {}))
         if progress := getattr(record, "progress", None):
             event, fields = "progress", {"progress": progress}
+        if event == "error":
+            fields = {"kind": LIBRARY, **fields}
+        if event == "pause":
+            seconds = fields["seconds"]
+            fields["until"] = None if seconds is None else local_time(record.created + seconds)
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return line(event, record.levelname.lower(), record.getMessage(), fields)

@@ -59,7 +59,9 @@ class PrunePrompt:
         if self.says_yes:
             return True
         if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
-            print_progress_note("nothing is removed: there is no terminal to ask on; --yes answers beforehand")
+            print_progress_note(
+                "nothing is removed: there is no terminal to ask on; --yes answers beforehand"
+            )
             return False
         self.begin_to_wait()
         return ask("remove these? [y/N]").strip().lower() in {"y", "yes"}

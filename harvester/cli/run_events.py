@@ -1,4 +1,4 @@
-"""Events of a run: what the first event and the first line of a run say, and the numbers of the last event."""
+"""Events of a run: its first event, also its first line for people, and the numbers of the last one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harvester.system.version import __version__
 if TYPE_CHECKING:
     from harvester.config import Config
     from harvester.engine.progress import ProgressSnapshot
-    from harvester.models import Summary
+    from harvester.summary import Summary
 
 
 def start_fields(args: argparse.Namespace, config: Config) -> dict[str, Any]:
@@ -36,7 +36,8 @@ def start_fields(args: argparse.Namespace, config: Config) -> dict[str, Any]:
 
 def start_text(args: argparse.Namespace, config: Config) -> str:
     """Return the first line of a run, for people."""
-    parts = [f"harvester {__version__}", args.config or "no config file", f"→ {config.folder}"]
+    parts = [f"harvester {__version__}", args.config or "no config file"]
+    parts += [f"→ {config.folder}"] if hasattr(args, "output") else []
     parts += [source_text(source) for source in config.sources]
     usual = Rates()
     rates = [
@@ -103,7 +104,7 @@ class RunResult:
         state = self.snapshot.state()
         return {
             **{name: state[name] for name in ("items_done", "items_failed", "files_done", "files_failed")},
-            "failures": None if self.summary is None else self.summary.folder["failures"],
+            "failures": None if self.summary is None else self.summary.folder.failures,
             "bytes": state["file_bytes"],
             "requests": {name: state["requests"].get(name, 0) for name in SERVICES},
             "seconds": state["seconds"],

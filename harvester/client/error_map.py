@@ -30,7 +30,10 @@ def map_error(error: Exception, url: URL, proxy: Proxy | None = None) -> Harvest
     """Return our error for a foreign one; a lack of file descriptors is not the fault of the address."""
     if isinstance(error, OSError | aiohttp.ClientConnectorError) and resource_limits.are_used_up():
         return resource_limits.shortage(display_url(url))
-    return _mapped(error, url, proxy)
+    mapped = _mapped(error, url, proxy)
+    if isinstance(error, aiohttp.ClientConnectorError | ssl.SSLError):  # before the service saw the request
+        mapped.common_cause = str(mapped).replace(display_url(url), url.host or "", 1)
+    return mapped
 
 
 def _mapped(error: Exception, url: URL, proxy: Proxy | None) -> HarvestError:

@@ -22,6 +22,7 @@ from typing import TypeAlias
 
 from harvester.client.breaker import CircuitBreaker
 from harvester.errors import ConnectionFailed, PermanentError, TransientError, Unreachable
+from harvester.system.log_events import event
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ class ServiceHealth:
         self._probe_seconds = probe_seconds
         self._silent_since = math.inf
         self._check_failed = False
+        self._cause = ""  # what requests have in common that fail in an outage
+        self._logged: set[str] = set()  # what was logged of an outage; its end is logged too
         self._errors = errors
         self._clock = clock
         self._sleep = sleep
@@ -74,9 +77,17 @@ class ServiceHealth:
     def record_answer(self) -> None:
         """Count an answer."""
         self._breaker.record_success()
+        if self._logged:
+            self._log_end()
         self._check_failed = False
         self._silent_since = math.inf
         self.is_well = True
+
+    def _log_end(self) -> None:
+        self._logged.clear()
+        seconds = max(0.0, self._clock() - self._silent_since)
+        extra = event("resume", service=self.name, seconds=round(seconds, 1))
+        log.info("%s answers again after %.0f s", self.name, seconds, extra=extra)
 
     def record_failure(self) -> None:
         """Count a failed attempt."""
@@ -99,6 +110,7 @@ class ServiceHealth:
             elif self._is_dead() and not self.is_vital:
                 error = ConnectionFailed(f"{self.name}: unavailable; it is requested again later")
                 error.attempts = attempts_made
+                error.common_cause = self._cause
                 raise error
             else:
                 await self._sleep(max(self._breaker.next_probe - self._clock(), SHORTEST_SLEEP_SECONDS))
@@ -115,15 +127,13 @@ class ServiceHealth:
         self._breaker.record_failure(self._clock())
         if self._breaker.is_closed:
             return
+        self._cause = error.common_cause = error.common_cause or f"{self.name} is unavailable"
         if self.health_check is not None and self._try_acquire_probe():
             await self._probe(self.health_check, blamed=error)
         else:
             self._rest_if_dead(error)
-        if was_closed and not self._breaker.is_closed:
-            log.warning(
-                "%s is unavailable: %s; waiting for up to %.0f min",
-                self.name, error, self.outage_timeout / 60,
-            )  # fmt: skip
+        if not self._logged and was_closed and not self._breaker.is_closed:
+            self._log_outage(error, f"waiting for up to {self.outage_timeout / 60:.0f} min")
 
     def _try_acquire_probe(self) -> bool:
         seconds = DEAD_SECONDS if self._is_dead() else self._probe_seconds
@@ -153,4 +163,11 @@ class ServiceHealth:
         if self.is_vital:
             raise Unreachable(f"{error}; gave up after {error.attempts} attempts") from error
         self._breaker.rest_until(self._clock() + DEAD_SECONDS)
-        log.warning("%s is unavailable; retrying in %.0f s: %s", self.name, DEAD_SECONDS, error)
+        self._log_outage(error, f"its requests fail now; checked again every {DEAD_SECONDS:.0f} s")
+
+    def _log_outage(self, error: TransientError, then: str) -> None:
+        """Log what an outage leads to, once until it ends: it may take days."""
+        level = logging.DEBUG if then in self._logged else logging.WARNING
+        self._logged.add(then)
+        extra = event("pause", service=self.name, seconds=None, reason=str(error))
+        log.log(level, "%s is unavailable: %s; %s", self.name, error, then, extra=extra)

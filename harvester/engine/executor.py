@@ -179,7 +179,9 @@ def _outcome_of(error: PermanentError | TransientError, task: ItemTask, item: Pe
             return _Outcome(WorkState.WITHDRAWN)
         # One answer is no proof: the end of the run decides about all items of this kind together.
         text, kind = f"{text}: not marked as withdrawn before the run ends", FailureKind.SUSPECTED
-    failure = Failure(task.name, text, kind, item.item_id, attempts=error.attempts)
+    failure = Failure(
+        task.name, text, kind, item.item_id, attempts=error.attempts, common_cause=error.common_cause
+    )
     return _Outcome(WorkState.FAILED, failure=failure)
 
 
@@ -204,4 +206,5 @@ async def fetch(file: PendingFile, services: Services) -> FileResult:
             error.attempts,
             error.failure_kind,
             lacks_space=isinstance(error, InsufficientSpace),
+            common_cause=error.common_cause,
         )

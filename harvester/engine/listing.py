@@ -320,4 +320,4 @@ class Producer:
             "listing", str(error), error.failure_kind, subject=listing.key, attempts=error.attempts
         )
         await self._ledger.save(ListingFailure(failure, begin_anew))
-        log.warning("%s: incomplete: %s", listing.key, error)
+        self._counters.failures.add(failure)

@@ -33,11 +33,10 @@ from msgspec.structs import replace
 from harvester.engine.executor import Executor
 from harvester.engine.listing import Producer
 from harvester.engine.progress import RunCounters
-from harvester.errors import FailureKind
 from harvester.figshare.protocol import Listing
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import RECORD, FileResult, ItemResult
-from harvester.models import PendingFile, PendingItem, UsageSpan
+from harvester.models import Failure, PendingFile, PendingItem, UsageSpan
 from harvester.states import FileStatus, WorkState
 from harvester.system.concurrency import background_tasks
 
@@ -248,10 +247,7 @@ class Pipeline:
         """Log and count the result of an item."""
         counters = self._counters
         for failure in result.failures:
-            level = logging.DEBUG if failure.failure_kind == FailureKind.SUSPECTED else logging.WARNING
-            log.log(
-                level, "item %d, %s: %s", item.item_id, failure.reported_as or failure.task, failure.error
-            )
+            counters.failures.add(failure)
         if result.failures:
             counters.items_failed += 1
         else:
@@ -290,7 +286,17 @@ class Pipeline:
             counters.files_failed += 1
             if result.lacks_space:
                 counters.no_room = result.error
-            log.warning("item %d, file %d: %s", file.item_id, file.file.id, result.error)
+            counters.failures.add(
+                Failure(
+                    "files",
+                    result.error,
+                    result.failure_kind,
+                    file.item_id,
+                    file.file.id,
+                    attempts=result.attempts,
+                    common_cause=result.common_cause,
+                )
+            )
         elif result.status is FileStatus.DONE:
             counters.files_done += 1
             counters.bytes_done += result.size

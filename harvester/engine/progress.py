@@ -15,6 +15,7 @@ from harvester.client import BYTES, Traffic, Transfer
 from harvester.client.limits import RateLimiter, RateStatistics
 from harvester.engine.time_left import SAMPLE_EVERY_SECONDS, Allowed, Meter, Sample
 from harvester.engine.workload import Found, Pending, Stages, Workload, estimate
+from harvester.engine.failure_log import FailureLog
 from harvester.text.redaction import REDACTOR
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class RunCounters:
     ``empty``: a line for each source that has no items, and for filters that exclude everything.
     ``warnings``: messages for the user that are no failures, at most `MOST_WARNINGS`.
     ``stages``: the requests of listings, items and files.
+    ``failures``: logs them.
     """
 
     before: Before = Before()
@@ -75,6 +77,7 @@ class RunCounters:
     empty: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     stages: Stages = field(default_factory=Stages)
+    failures: FailureLog = field(default_factory=FailureLog)
 
     @property
     def items_left(self) -> int:

@@ -44,6 +44,9 @@ ADVICE = (
     " (stats.institution and the environment variable of stats.credentials_env)"
 )
 
+REFUSED = f"the service refuses them; {ADVICE}"
+"""What all items have in common whose statistics are refused."""
+
 
 def _breaker() -> CircuitBreaker:
     """
@@ -207,6 +210,7 @@ class StatsService:
         if not breaker.is_closed:
             error = AuthenticationRequired(f"not requested, as others were refused: {self._refusals[kind]}")
             error.attempts = 0
+            error.common_cause = REFUSED
             raise error
         params = {"start_date": str(window.first), "end_date": str(window.last)} if window else NO_PARAMS
         try:
@@ -214,7 +218,9 @@ class StatsService:
         except AuthenticationRequired as refusal:
             self._refusals[kind] = f"{refusal}: {ADVICE}"
             breaker.record_failure(0.0)  # it stays open for the run: the time does not matter
-            raise AuthenticationRequired(self._refusals[kind]) from refusal
+            error = AuthenticationRequired(self._refusals[kind])
+            error.common_cause = REFUSED
+            raise error from refusal
         breaker.record_success()
         return reply
 

@@ -164,7 +164,10 @@ class _Run:
             companions = [partial(companion, snapshot, pipeline.stop) for companion in self._companions]
             try:
                 async with background_tasks(snapshot.keep_measuring, *companions):
-                    await self._do_all(pipeline, services, placement)
+                    try:
+                        await self._do_all(pipeline, services, placement)
+                    finally:
+                        self._counters.failures.end()
             except FatalError:
                 with contextlib.suppress(HarvestError):  # a disk error may have stopped the run
                     await self._summarise(snapshot, "stopped")
@@ -221,6 +224,7 @@ class _Run:
             self._counters.items_failed -= again.items
             self._counters.files_failed -= again.files
             self._counters.bytes_left = (await self._ledger.read(self._ledger.forecast.extent)).pending_bytes
+            self._counters.failures.begin_again(RETRIED_KINDS)
             self._counters.no_room = ""  # set again if a file still does not fit
             names = IdentifierListing(tuple(again.names), once_more=True)
             await pipeline.run([names] if again.names else [])

@@ -33,7 +33,8 @@ class FileResult(Struct, frozen=True):
     """
     The result of one pending file.
 
-    ``failure_kind``: of a failed one, see `errors.FailureKind`. ``reason``: why one is withheld.
+    ``failure_kind``: of a failed one, see `errors.FailureKind`. ``common_cause``: see `errors.HarvestError`.
+    ``reason``: why one is withheld.
 
     ``seq``: with which it was fetched: it is ignored if the file has another one by now, as its record was
     read again. None: any.
@@ -51,6 +52,7 @@ class FileResult(Struct, frozen=True):
     path: str = ""
     size: int = 0
     lacks_space: bool = False
+    common_cause: str = ""
 
 
 class ListingFailure(Struct, frozen=True):

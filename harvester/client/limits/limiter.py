@@ -11,6 +11,7 @@ import anyio
 from harvester.client.limits.rate import Rate
 from harvester.client.limits.rate_limiter import Outcome, RateStatistics
 from harvester.client.retry import backoff_seconds
+from harvester.system.log_events import event
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Limiter:
             log.warning(
                 "%s: %s pauses for %.1f s, then %.3g requests a second",
                 outcome.throttle_reason, self.name, pause, self.rate.per_second,
+                extra=event("pause", service=self.name, seconds=pause, reason=outcome.throttle_reason),
             )  # fmt: skip
 
     async def acquire(self, also: Limiter | None = None) -> float:
