@@ -88,7 +88,7 @@ def print_progress_note(text: str) -> None:
         print_note(text)
 
 
-def ask(question: str) -> str:
+def read_answer(question: str) -> str:
     """Return the answer that the user types; "" at the end of the input."""
     # Python's `input` would print the question on standard error.
     sys.stdout.write(one_line(question) + " ")

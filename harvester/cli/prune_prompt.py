@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from harvester.cli.console import ask, print_progress_note
+from harvester.cli.console import print_progress_note, read_answer
 from harvester.cli.render import nothing_removed, pruned_text, removable_text
 from harvester.config import Config
 from harvester.jobs.prune import prune_and_export, prune_blockers, removable
@@ -64,4 +64,4 @@ class PrunePrompt:
             )
             return False
         self.begin_to_wait()
-        return ask("remove these? [y/N]").strip().lower() in {"y", "yes"}
+        return read_answer("remove these? [y/N]").strip().lower() in {"y", "yes"}

@@ -83,7 +83,7 @@ class RunResult:
     The result of a run, for the last event.
 
     Attributes:
-        snapshot: of the run, once it has begun.
+        snapshot: of the run, once it has started.
         summary: of the run, once it has ended.
     """
 

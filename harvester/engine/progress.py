@@ -13,9 +13,9 @@ import anyio
 
 from harvester.client import BYTES, Traffic, Transfer
 from harvester.client.limits import RateLimiter, RateStatistics
+from harvester.engine.failure_log import FailureLog
 from harvester.engine.time_left import SAMPLE_EVERY_SECONDS, Allowed, Meter, Sample
 from harvester.engine.workload import Found, Pending, Stages, Workload, estimate
-from harvester.engine.failure_log import FailureLog
 from harvester.text.redaction import REDACTOR
 
 log = logging.getLogger(__name__)
