@@ -48,7 +48,7 @@ class ExitStatus(IntEnum):
     FAILURES = 1  # it finished, and some items or files failed
     USAGE = 2  # wrong usage or config: nothing was started
     STOPPED = 3  # it could not continue; its state is saved
-    INTERRUPTED = 130  # Ctrl-C or SIGTERM; its state is saved
+    INTERRUPTED = 130  # Ctrl-C, SIGTERM or SIGHUP; its state is saved
 
 
 class FailureKind(StrEnum):

@@ -6,8 +6,10 @@ import codecs
 import contextlib
 import io
 import os
+import stat
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 from harvester.cli.events import EVENTS
 from harvester.errors import FatalError
@@ -42,6 +44,22 @@ def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
         if "\udc80" <= char <= "\udcff":
             return bytes([ord(char) - 0xDC00]), error.start + 1
     return codecs.backslashreplace_errors(error)
+
+
+def leave_terminal() -> None:
+    """Discard further output to a terminal that was closed: writing to it would fail."""
+    if _is_closed_terminal(sys.stdout):
+        print_nowhere()
+    if not EVENTS.is_on and _is_closed_terminal(sys.stderr):
+        _discard_errors()
+
+
+def _is_closed_terminal(stream: TextIO) -> bool:
+    try:
+        number = stream.fileno()
+        return stat.S_ISCHR(os.fstat(number).st_mode) and not os.isatty(number)
+    except (OSError, ValueError):
+        return False
 
 
 def print_raw(text: object) -> None:

@@ -1,4 +1,4 @@
-"""Event loop of a command: runs a coroutine to its end, or until Ctrl-C or SIGTERM cancels it."""
+"""Event loop of a command: runs a coroutine to its end, or until a signal cancels it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run_until_signal(args: argparse.Namespace, work: Work[T]) -> T:
     Return what `work` returns.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM came first; open resources are closed.
+        KeyboardInterrupt: a signal came first; open resources are closed.
     """
 
     async def cancel_on_signal(scope: anyio.CancelScope) -> None:

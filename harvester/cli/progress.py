@@ -61,13 +61,28 @@ def _allowed_now(rate: RateStatistics) -> str:
     return f" (now {rate.per_second:.3g})" if rate.per_second < rate.configured else ""
 
 
+def report(snapshot: ProgressSnapshot) -> None:
+    """Log a line now, whatever the log level is."""
+    more = {"progress": snapshot.state(), "requested": True}
+    record = log.makeRecord(log.name, logging.INFO, __file__, 0, "%s", (line(snapshot),), None, extra=more)
+    log.handle(record)
+
+
 async def show_live(snapshot: ProgressSnapshot) -> None:
     """Show a live display on standard error, until cancelled; log lines appear above it."""
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
     from rich.live import Live  # noqa: PLC0415
 
     console = Console(stderr=True)
-    with Live(_table(snapshot), console=console, auto_refresh=False, transient=True) as live:
+    live = Live(
+        _table(snapshot),
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,  # a closed terminal is replaced while it runs, see `console.leave_terminal`
+        redirect_stderr=False,
+    )
+    with live:
         handler = _Above(live)
         log.addHandler(handler)
         others = [other for other in log.handlers if other is not handler]
@@ -87,8 +102,9 @@ class _Above(logging.Handler):
     """Prints warnings above a live display."""
 
     def __init__(self, live: Any) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self._live = live
+        self.addFilter(lambda record: record.levelno >= logging.WARNING or hasattr(record, "requested"))
 
     def emit(self, record: logging.LogRecord) -> None:
         self._live.console.print(one_line(record.getMessage()), markup=False, highlight=False)

@@ -22,11 +22,10 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeAlias, TypeVar
 
 import anyio
-from anyio import CancelScope, create_memory_object_stream, create_task_group
+from anyio import create_memory_object_stream, create_task_group
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from msgspec.structs import replace
 
@@ -38,7 +37,6 @@ from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import RECORD, FileResult, ItemResult
 from harvester.models import Failure, PendingFile, PendingItem, UsageSpan
 from harvester.states import FileStatus, WorkState
-from harvester.system.concurrency import background_tasks
 
 log = logging.getLogger(__name__)
 Pending = TypeVar("Pending", PendingItem, PendingFile)
@@ -47,8 +45,6 @@ HoldFile: TypeAlias = Callable[[PendingFile], AbstractAsyncContextManager[Pendin
 
 BATCH_SIZE = 256
 """Items or files that are read from the ledger at once."""
-GRACE_SECONDS = 10.0
-"""Time for work in flight to end when the run is stopped."""
 
 
 @dataclass
@@ -107,7 +103,7 @@ class Pipeline:
         await self._producer.prepare()
 
     def stop(self) -> None:
-        """Take no new work; work in flight gets `GRACE_SECONDS` to end."""
+        """Take no new work; the caller decides for how long it waits for the work in flight."""
         self.stopping.set()
         self._counters.stopping = True
         self._producer.stop()
@@ -125,9 +121,7 @@ class Pipeline:
         self._all_listed, self._all_processed = anyio.Event(), anyio.Event()
         self._items = self._files = 0
         self._in_flight.clear()
-        with CancelScope() as scope:
-            async with background_tasks(partial(self._grace, scope)):
-                await self._flow(retries)
+        await self._flow(retries)
         await self._ledger.flush()
 
     async def _flow(self, retries: Sequence[Listing]) -> None:
@@ -141,11 +135,6 @@ class Pipeline:
             start(self._process_all, items[1])
             start(self._dispatch, self._pending_files, files[0], self._all_processed, self._is_idle)
             start(self._work, executor.file_slots, self._fetch, files[1])
-
-    async def _grace(self, scope: CancelScope) -> None:
-        await self.stopping.wait()
-        await anyio.sleep(GRACE_SECONDS)
-        scope.cancel()
 
     async def _list(self, retries: Sequence[Listing]) -> None:
         await self._producer.run(retries)

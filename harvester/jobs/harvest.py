@@ -163,11 +163,13 @@ class _Run:
             )
             companions = [partial(companion, snapshot, pipeline.stop) for companion in self._companions]
             try:
-                async with background_tasks(snapshot.keep_measuring, *companions):
-                    try:
-                        await self._do_all(pipeline, services, placement)
-                    finally:
-                        self._counters.failures.end()
+                with anyio.CancelScope() as scope:
+                    grace = partial(self._grace, pipeline.stopping, scope)
+                    async with background_tasks(snapshot.keep_measuring, grace, *companions):
+                        try:
+                            await self._do_all(pipeline, services, placement)
+                        finally:
+                            self._counters.failures.end()
             except FatalError:
                 with contextlib.suppress(HarvestError):  # a disk error may have stopped the run
                     await self._summarise(snapshot, "stopped")
@@ -232,6 +234,12 @@ class _Run:
             await placement.place_files()
             await _confirm(services.connected.client)
             await self._decide(pipeline, services.connected.figshare)
+
+    async def _grace(self, stopping: anyio.Event, scope: anyio.CancelScope) -> None:
+        """Cancel the work in flight when it has had its time to end."""
+        await stopping.wait()
+        await anyio.sleep(self._hooks.grace_seconds)
+        scope.cancel()
 
     async def _may_be_pending(self, item_id: ItemId, file_id: int, md5: str | None) -> bool:
         return await self._ledger.read(self._ledger.queue.may_be_pending, item_id, file_id, md5)

@@ -43,6 +43,9 @@ from harvester.system.version import __version__
 
 log = logging.getLogger(__name__)
 
+GRACE_SECONDS = 5.0
+"""Containers are killed 10 s after SIGTERM: the ledger is closed and the summary written before that."""
+
 
 @asynccontextmanager
 async def open_local_executor(config: Config, services: Services) -> AsyncIterator[Executor]:
@@ -60,6 +63,7 @@ class RunHooks:
     ``storage``: opens the storage.
     ``timing``: of heartbeats, see `ledger.database.heartbeat.Timing`.
     ``api_version``: the version of figshare's API.
+    ``grace_seconds``: how long work in flight may take to end when the run is stopped.
     ``executor``: opens the executor, given the config and the services of this process.
     """
 
@@ -68,6 +72,7 @@ class RunHooks:
     storage: Callable[[Config, Confirm], Storage] = open_storage
     timing: Timing = USUAL_TIMING
     api_version: ApiVersion = V2
+    grace_seconds: float = GRACE_SECONDS
     executor: Callable[[Config, Services], AbstractAsyncContextManager[Executor]] = open_local_executor
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import logging
 from collections.abc import Callable
 
 import anyio
@@ -23,6 +24,8 @@ from harvester.jobs.harvest import harvest
 from harvester.storage.trash import TRASH_DAYS
 from harvester.summary import Summary
 from harvester.system.concurrency import background_tasks
+
+log = logging.getLogger("harvester")
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
@@ -77,16 +80,17 @@ async def _harvest(config: Config, args: argparse.Namespace, result: RunResult) 
         nonlocal stop
         stop, result.snapshot = ask_to_stop, snapshot
         try:
-            if progress.is_terminal() and not (args.quiet or args.log_json):
-                await progress.show_live(snapshot)
-            else:
-                await progress.show_lines(snapshot)
+            with SIGNALS.reporting(functools.partial(progress.report, snapshot)):
+                if progress.is_terminal() and not (args.quiet or args.log_json):
+                    await progress.show_live(snapshot)
+                else:
+                    await progress.show_lines(snapshot)
         finally:
             stop = None  # after the pipeline the work can only be cancelled
 
     async def stop_on_signal(scope: anyio.CancelScope) -> None:
         await SIGNALS.first()
-        print_error("stopping after in-flight work; press Ctrl-C again to abort", event="stopping")
+        log.warning("stopping after in-flight work; press Ctrl-C again to abort", extra={"event": "stopping"})
         (stop or scope.cancel)()
 
     with anyio.CancelScope() as scope:
