@@ -47,7 +47,7 @@ JOBS = {
     "config": None,
 }
 """The commands that read a config, and the job that it has to be complete for."""
-PRINTING = {"plan", "list", "status", "failed", "doctor", "config"}
+PRINTING = {"plan", "list", "status", "failed", "doctor", "config", "completion"}
 """The commands that only print."""
 
 

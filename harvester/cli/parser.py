@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from harvester.cli.arguments.checks import add_doctor
+from harvester.cli.arguments.checks import add_completion, add_doctor
 from harvester.cli.arguments.command_parser import CommandParser, unknown_option
 from harvester.cli.arguments.common import (
     DEFAULT_FILE,
@@ -133,6 +133,8 @@ def build_parser() -> CommandParser:
     )
     sandbox = _command(commands, "sandbox", "serve a figshare look-alike on localhost")
     add_sandbox(sandbox)
+    completion = _command(commands, "completion", "print the script that completes commands in a shell")
+    add_completion(completion)
     help_ = _command(commands, "help", "show the help of a command")
     help_.add_argument("of", nargs="?", metavar="COMMAND", help="the command (the list of all commands)")
     return parser
@@ -159,7 +161,7 @@ _SOURCES, _FOLDER = "[SOURCES] [options]", "[FOLDER] [options]"
 USAGE = {
     "run": _SOURCES, "plan": _SOURCES, "list": _SOURCES, "config": _SOURCES, "status": _FOLDER,
     "failed": _FOLDER, "verify": _FOLDER, "export": _FOLDER, "doctor": _FOLDER,
-    "init": "[FILE]", "help": "[COMMAND]",
+    "init": "[FILE]", "completion": "SHELL", "help": "[COMMAND]",
 }  # fmt: skip
 """What follows each command, in one line."""
 

@@ -48,6 +48,8 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the error that argparse has found."""
         found = re.fullmatch(r"argument (?:\S+/)?(\S+): (.*)", message, re.DOTALL)
+        if missing := re.fullmatch(r"the following arguments are required: (.*)", message):
+            self.fail(f"{missing[1]} is missing")
         if found is None:
             self.fail("unexpected words" if message.startswith("unrecognized") else message)
         self.fail(f"{found[1]}: {_plain(found[2])}")

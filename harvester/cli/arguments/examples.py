@@ -46,6 +46,11 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         ("a small figshare on this machine", "harvester sandbox --items 50"),
         ("with a tenth of the connections cut", "harvester sandbox --fault reset=0.1"),
     ),
+    "completion": (
+        ("in ~/.bashrc", 'eval "$(harvester completion bash)"'),
+        ("in ~/.zshrc, after compinit", 'eval "$(harvester completion zsh)"'),
+        ("for fish", "harvester completion fish > ~/.config/fish/completions/harvester.fish"),
+    ),
     "help": (("the help of one command", "harvester help run"),),
 }
 """The examples of each command."""

@@ -10,7 +10,7 @@ from harvester.jobs.doctor.finding import Finding, Outcome
 from harvester.ledger.database.connection import SQLITE_VERSION
 from harvester.system.version import __version__
 
-DEPENDENCIES = ("aiofiles", "aiohttp", "anyio", "msgspec", "orjson", "rich")
+DEPENDENCIES = ("aiofiles", "aiohttp", "anyio", "msgspec", "orjson", "rich", "shtab")
 OPTIONAL = ("uvloop",)
 
 
