@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -23,6 +24,12 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unpacked_sdist(tmp_path_factory.mktemp("sdist"))
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    with zipfile.ZipFile(build("wheel", tmp_path_factory.mktemp("wheel"))) as opened:
+        yield opened
+
+
 def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a module of Python in an unpacked source distribution, which does not import this tree."""
     env = {**os.environ, "PYTHONPATH": str(cwd), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -30,13 +37,17 @@ def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, env=env, check=False, capture_output=True, text=True)
 
 
-def test_the_program_is_also_started_by_the_name_of_the_package(tmp_path: Path) -> None:
+def test_the_program_is_also_started_by_the_name_of_the_package(wheel: zipfile.ZipFile) -> None:
     scripts = ConfigParser()
-    with zipfile.ZipFile(build("wheel", tmp_path)) as wheel:
-        (name,) = [name for name in wheel.namelist() if name.endswith("/entry_points.txt")]
-        scripts.read_string(wheel.read(name).decode())
+    (name,) = [name for name in wheel.namelist() if name.endswith("/entry_points.txt")]
+    scripts.read_string(wheel.read(name).decode())
     started = dict(scripts["console_scripts"])
     assert started == dict.fromkeys(["harvester", "figshare-harvester"], "harvester.cli.main:main")
+
+
+def test_an_installed_package_has_the_manual_page(wheel: zipfile.ZipFile) -> None:
+    (name,) = [name for name in wheel.namelist() if name.endswith("/data/share/man/man1/harvester.1")]
+    assert wheel.read(name) == (ROOT / "docs" / "harvester.1").read_bytes()
 
 
 def test_the_description_for_package_indexes_has_no_link_into_the_repository(sdist: Path) -> None:

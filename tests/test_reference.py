@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -23,10 +25,48 @@ def generated() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["commands.md", "config.md", "environment.md", "output.md", "json.md", "ledger.md", SANDBOX]
+    "name",
+    [
+        "commands.md",
+        "config.md",
+        "environment.md",
+        "output.md",
+        "json.md",
+        "ledger.md",
+        SANDBOX,
+        reference.MANUAL,
+    ],
 )
 def test_a_generated_page_is_up_to_date(name: str, generated: dict[str, str]) -> None:
     assert (PAGES / name).read_text(encoding="utf-8") == generated[name], "run `make reference`"
+
+
+def test_the_manual_page_names_every_command_and_option_and_has_no_fault(generated: dict[str, str]) -> None:
+    page = PAGES / reference.MANUAL
+    if shutil.which("mandoc") is None:
+        pytest.skip("mandoc is not installed here")
+    lint = subprocess.run(["mandoc", "-T", "lint", page], capture_output=True, text=True, check=False)
+    assert lint.stdout == ""
+    shown = subprocess.run(
+        ["mandoc", "-T", "ascii", "-O", "width=100", page], capture_output=True, text=True, check=True
+    ).stdout
+    text = re.sub(".\b", "", shown)  # bold and underlined characters are printed twice
+    for command, option in re.findall(
+        r"^## (harvester \w+)|^\| `(-[^` ]*)", generated["commands.md"], re.MULTILINE
+    ):
+        assert command in text
+        assert option in text
+    assert "--search QUERY" in text
+    assert "\\" not in text
+
+
+def test_groff_finds_no_fault_in_the_manual_page() -> None:
+    if shutil.which("groff") is None:
+        pytest.skip("groff is not installed here")
+    done = subprocess.run(
+        ["groff", "-man", "-ww", "-z", PAGES / reference.MANUAL], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
 
 
 def test_every_exit_status_is_in_the_reference() -> None:

@@ -33,7 +33,7 @@ from harvester.plugins import ALWAYS_EXPORTED, EXPORTERS, SOURCES, load_config
 from harvester.sandbox import FAULTS, Sandbox, Settings
 from harvester.sandbox.doubts import DOUBTS
 from harvester.sandbox.settings import FOR_EVER, HOSTILE, IDENTIFIERS, REDIRECTS
-from tools import json_page
+from tools import json_page, manual
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -354,6 +354,18 @@ def _default(setting: dataclasses.Field[Any]) -> str:
     return "no limit" if endless else f"`{setting.default if is_truth else _toml(setting.default)}`"
 
 
+# -- harvester.1 ----------------------------------------------------------------------------------
+
+MANUAL = "../harvester.1"
+
+
+def manual_page() -> str:
+    """Return the manual page."""
+    text = (FOLDER / "exit-statuses.md").read_text(encoding="utf-8")
+    statuses = re.findall(r"^\| (\d+) \| ([^|]*) \|", text, re.MULTILINE)
+    return manual.manual_page(statuses, WORDS["environment"])
+
+
 # -- all ------------------------------------------------------------------------------------------
 
 
@@ -366,6 +378,7 @@ def pages() -> dict[str, str]:
         "output.md": output,
         "json.md": json_documents,
         "../developers/sandbox.md": sandbox,
+        MANUAL: manual_page,
     }
     made = {name: make() for name, make in alone.items()}
     with tempfile.TemporaryDirectory() as name:
