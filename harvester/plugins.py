@@ -8,7 +8,7 @@ reading the names costs nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,7 @@ def load_config(
     environ: Mapping[str, str] = os.environ,
     job: str | None = None,
     exporters: Registry = EXPORTERS,
+    option_of: Callable[[str], str | None] | None = None,
 ) -> Config:
     """
     Return a config: from a file, the environment and these arguments, which override the others.
@@ -112,6 +113,7 @@ def load_config(
     `options`: all other keys, by their full names: ``{"rate.api": 2}``.
     `environ`: it contains the token and the proxies; no token is read from a file or an argument.
     `job`: "harvest", "plan" or "list"; a key that this job needs and the config lacks is a fault too.
+    `option_of`: the name of the option that sets a key, for messages; "options: " and the key without it.
     `exporters`: the known output formats; a program adds its own with `EXPORTERS.extended`.
 
     Raises:
@@ -126,7 +128,12 @@ def load_config(
     if output is not None:
         given["output"] = os.fspath(output)
     return configuration.load(
-        kinds, path=Path(path) if path is not None else None, options=given, environ=environ, job=job
+        kinds,
+        path=Path(path) if path is not None else None,
+        options=given,
+        environ=environ,
+        job=job,
+        option_of=option_of,
     )
 
 

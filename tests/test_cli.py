@@ -156,7 +156,7 @@ async def test_no_token(tmp_path: Path) -> None:
     ended = await harvester("run", "--account", "-o", tmp_path / "out", env=env)
     assert ended.status == 2
     assert only_line(ended.err) == (
-        "command line: sources[0]: account needs a token: set the environment variable FIGSHARE_TOKEN"
+        "--account: account needs a token: set the environment variable FIGSHARE_TOKEN"
     )
     assert not (tmp_path / "out").exists()
 
@@ -183,8 +183,10 @@ async def test_status_verify_and_export_need_no_token_or_credentials(
             ended = await harvester(command, cwd=tmp_path, env=env)
             assert (ended.status, ended.err) == (0, ""), command
     sandbox.requests.clear()
-    token = "harvester: harvest.toml: sources[0]: account needs a token: set the environment variable"
-    needs = "harvester: harvest.toml: stats.institution: needs credentials: set the environment variable"
+    token = "harvester: harvest.toml, line 6: sources[0]: account needs a token: set the environment variable"
+    needs = (
+        "harvester: harvest.toml, line 5: stats.institution: needs credentials: set the environment variable"
+    )
     for command, each in (("run", [needs, token]), ("plan", [token]), ("list", [token])):
         ended = await harvester(command, *at(sandbox), cwd=tmp_path, env=bare)
         assert ended.status == 2
@@ -198,7 +200,7 @@ async def test_impersonation_needs_a_token(tmp_path: Path) -> None:
         ended = await harvester(command, "--item", "1", "--impersonate", "7", cwd=tmp_path, env=env)
         assert ended.status == 2
         assert only_line(ended.err) == (
-            "command line: services.impersonate: needs a token: set the environment variable FIGSHARE_TOKEN"
+            "--impersonate: needs a token: set the environment variable FIGSHARE_TOKEN"
         )
 
 
@@ -253,7 +255,8 @@ async def test_an_unknown_key(tmp_path: Path) -> None:
     ended = await harvester("run", "--search", "x", cwd=tmp_path)
     assert ended.status == 2
     assert only_line(ended.err) == (
-        'harvest.toml: rate.apii: unknown key (did you mean "api"?); known: api, stats, files, ceiling'
+        'harvest.toml, line 2: rate.apii: unknown key (did you mean "api"?); '
+        "known: api, stats, files, ceiling"
     )
 
 

@@ -8,6 +8,7 @@ import re
 import threading
 from datetime import date, datetime
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from hypothesis import given
@@ -19,8 +20,9 @@ from harvester.config import FileRules, keys
 from harvester.config.keys import JOBS
 from harvester.config.secrets import Secret
 from harvester.config.tables import fields
+from harvester.config.toml_lines import key_lines
 from harvester.config.units import ByteCount
-from harvester.config.values import convert
+from harvester.config.values import Rule, convert
 from harvester.errors import UsageError
 from harvester.plugins import SOURCES, load_config
 from harvester.sources.group import Group
@@ -38,11 +40,15 @@ def load(tmp_path: Path, text: str, **environ: str):  # type: ignore[no-untyped-
 
 
 def faults(tmp_path: Path, text: str, job: str | None = None, **environ: str) -> list[str]:
+    """Return the faults without the numbers of their lines."""
     path = tmp_path / "harvest.toml"
     path.write_text(text)
     with pytest.raises(UsageError) as caught:
         load_config(path, environ=environ, job=job)
-    return str(caught.value).splitlines()
+    return [
+        re.sub(r"^harvest\.toml, line \d+: ", "harvest.toml: ", line)
+        for line in str(caught.value).splitlines()
+    ]
 
 
 def test_the_example_holds_every_key_with_its_default(tmp_path: Path) -> None:
@@ -109,12 +115,13 @@ def test_all_faults_are_reported_together_each_with_its_place(tmp_path: Path) ->
         """,
     )
     assert sorted(contents) == [
-        "harvest.toml: concurrency.downloads: expected int, got str",
-        "harvest.toml: concurrency.workers: expected int from 1 to 10,000",
-        'harvest.toml: files.max_size: expected a size such as "500 MB" or "2 GiB"',
+        'harvest.toml: concurrency.downloads: expected a whole number from 1 to 1,000, got "many"',
+        "harvest.toml: concurrency.workers: expected a whole number from 1 to 10,000, got 0",
+        'harvest.toml: files.max_size: expected a size such as "500 MB" or "2 GiB", got "12 parsecs"',
         'harvest.toml: outptu: unknown key (did you mean "output"?); known: output, tasks, versions, '
-        "services, concurrency, rate, retry, timeouts, files, stats, export",
-        'harvest.toml: rate.api: expected a number above 0, one request a day at least, or "auto"',
+        "services, concurrency, rate, retry, timeouts, files, stats, export, sources",
+        'harvest.toml: rate.api: expected a number above 0, at least one request a day, or "auto", '
+        'got "fast"',
         "harvest.toml: sources[0].query: missing",
         'harvest.toml: sources[1].kind: unknown "serach" (did you mean "search"?); '
         "known: account, search, group, institution, collection, project, items",
@@ -163,10 +170,11 @@ def test_rate_auto_has_a_ceiling(tmp_path: Path) -> None:
 def test_invalid_rates_are_faults(value: object) -> None:
     with pytest.raises(UsageError) as caught:
         load_config(options={"rate.files": value, "rate.ceiling": 0}, environ={})
-    assert str(caught.value).splitlines() == [
-        'command line: rate.files: expected a number above 0, one request a day at least, or "auto"',
-        "command line: rate.ceiling: expected float > 0.0, one request a day at least",
-    ]
+    files, ceiling = str(caught.value).splitlines()
+    assert files.startswith(
+        'options: rate.files: expected a number above 0, at least one request a day, or "auto"'
+    )
+    assert ceiling == "options: rate.ceiling: expected a number above 0, at least one request a day, got 0"
 
 
 def options(*words: str) -> dict[str, object]:
@@ -187,7 +195,7 @@ def test_a_misspelt_variable_is_an_error(tmp_path: Path) -> None:
 
 def test_a_fault_of_the_environment_names_the_variable(tmp_path: Path) -> None:
     assert faults(tmp_path, "", HARVESTER_CONCURRENCY_WORKERS="many") == [
-        "HARVESTER_CONCURRENCY_WORKERS: concurrency.workers: expected int, got str"
+        'HARVESTER_CONCURRENCY_WORKERS: expected a whole number from 1 to 10,000, got "many"'
     ]
 
 
@@ -212,8 +220,9 @@ def test_a_token_comes_from_the_named_variable_and_does_not_show(tmp_path: Path)
 @pytest.mark.parametrize("job", JOBS)
 def test_an_account_needs_a_token(job: str, tmp_path: Path) -> None:
     text = '[[sources]]\nkind = "account"'
-    message = "harvest.toml: sources[0]: account needs a token: set the environment variable FIGSHARE_TOKEN"
-    assert faults(tmp_path, text, job) == [message]
+    message = (
+        "harvest.toml, line 1: sources[0]: account needs a token: set the environment variable FIGSHARE_TOKEN"
+    )
     without = load(tmp_path, text)
     with pytest.raises(UsageError) as caught:
         without.check_for(job)
@@ -248,7 +257,7 @@ def test_missing_values_of_a_job_are_reported_with_all_other_faults(tmp_path: Pa
         "sources[2].query: empty",
         "sources[2].item_type: empty",
         'sources[2].order: unknown "title"',
-        "sources[2].published_before: no day lies between it and published_since",
+        "sources[2].published_before: no day lies between 2020-01-01 and 2020-01-01",
     }
     token = {
         "sources[1]: account needs a token: set the environment variable FIGSHARE_TOKEN",
@@ -280,6 +289,110 @@ def test_statistics_credentials_are_checked_for_a_harvest_only(
         assert "no colon" not in "".join(config.lacking(job))
 
 
+A_FILE_WITH_LINES = """\
+# a comment with [a table]
+output = "x"    # line 2
+
+tasks = [
+  "metadata",
+  "stats",
+]
+"versions" = "all"
+stats.counters = ["views"]
+
+[ rate ]
+api = 1
+"files" = 2
+[export.csv]
+byte_order_mark = true
+[[sources]]
+kind = "items"
+ids = [
+  1,
+  "10.1/x]",
+]
+file = '''
+[not a table]
+a = 1'''
+[[sources]]
+kind = "group"
+[files]
+include = [ "a" ]
+"""
+
+
+def test_a_key_has_the_line_where_it_stands() -> None:
+    assert key_lines(A_FILE_WITH_LINES) == {
+        "output": 2, "tasks": 4, "versions": 8, "stats": 9, "stats.counters": 9, "rate": 11, "rate.api": 12,
+        "rate.files": 13, "export.csv": 14, "export.csv.byte_order_mark": 15, "sources": 16, "sources[0]": 16,
+        "sources[0].kind": 17, "sources[0].ids": 18, "sources[0].file": 22, "sources[1]": 25,
+        "sources[1].kind": 26, "files": 27, "files.include": 28,
+    }  # fmt: skip
+    inline = "sources = [{kind = 'group', id = 3}, {kind = 'items'}]\r\nrate = {api = 2}\r\n"
+    assert key_lines(inline) == {
+        "sources": 1, "sources[0]": 1, "sources[0].kind": 1, "sources[0].id": 1, "sources[1]": 1,
+        "sources[1].kind": 1, "rate": 2, "rate.api": 2,
+    }  # fmt: skip
+    assert key_lines("[[a]]\n[a.b]\nc = 1\n[[a]]\n[[a.d]]\n[[a.d]]\ne = 1") == {
+        "a": 1, "a[0]": 1, "a[0].b": 2, "a[0].b.c": 3, "a[1]": 4, "a[1].d": 5, "a[1].d[0]": 5, "a[1].d[1]": 6,
+        "a[1].d[1].e": 7,
+    }  # fmt: skip
+    assert key_lines('a = """\nb = 1\n"""\nc = 2') == {"a": 1, "c": 4}
+
+
+def test_what_is_missing_has_the_line_of_its_table(tmp_path: Path) -> None:
+    text = "\n[[sources]]\nkind = 'search'\n[stats]\ncounters = []\n[[sources]]\nkind = 'items'\n"
+    path = tmp_path / "harvest.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_config(path, environ={"HARVESTER_RATE_API": "0"})
+    assert sorted(str(caught.value).splitlines()) == [
+        'HARVESTER_RATE_API: expected a number above 0, at least one request a day, or "auto", got 0.0',
+        "harvest.toml, line 2: sources[0].query: missing",
+        "harvest.toml, line 5: stats.counters: empty; known: views, downloads, shares",
+        "harvest.toml, line 6: sources[1]: ids or file: one of them is needed",
+    ]
+    path.write_text("[stats]\n")
+    with pytest.raises(UsageError, match=r"^harvest.toml, line 1: stats.since: missing"):
+        load_config(path, options={"tasks": ["timeline"]}, environ={})
+    path.write_text("")
+    with pytest.raises(UsageError, match=r"^harvest.toml: stats.since: missing"):
+        load_config(path, options={"tasks": ["timeline"]}, environ={})
+
+
+SYNTAX = (
+    ("a = fast", "line 1, column 5", "expected a value: a text in quotes, a number, true, false, a day"),
+    ("a =", "", "expected a value"),
+    ("a = [1", "", "a ] is missing at the end of a list"),
+    ("[a]\n[a]", "line 2, column 3", "a stands in the file twice"),
+    ("a = {b = 1}\n[a.c]\n", "line 2, column 5", "a.c stands in the file twice"),
+    ("a = {b = 1, b = 2}", "line 1, column 18", "b stands in the table twice"),
+    ("a = 1\na = 2\n", "line 2, column 6", "the same key stands in the file twice"),
+    ("a = 1 b", "line 1, column 7", "expected the end of the line after a value"),
+    ("harvest", "", "expected = after a key"),
+    ("= 1", "line 1, column 1", "expected a key or a [table]"),
+    ("[a", "", "a ] is missing"),
+    ("a = 'x\n", "", "a closing quotation mark is missing"),
+    ('a = "C:\\data"', "line 1", "in a text in double quotes, \\ is written \\\\"),
+    ('a = "\x00"', "line 1, column 6", "a character that may not stand there"),
+    ("a = " + "9" * 5000, "", "a number is too long"),
+    ("a = " + "[" * 5000, "", "lists or tables are nested too deeply"),
+)
+
+
+@for_each(("text", "place", "reason"), SYNTAX)
+def test_a_fault_of_the_syntax_says_what_is_expected(
+    text: str, place: str, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "harvest.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_config(path, environ={})
+    at, _, what = str(caught.value).removeprefix(str(path)).partition(": not valid TOML: ")
+    assert what.startswith(reason)
+    assert at.startswith(f", {place}" if place else "")
+
+
 @pytest.mark.parametrize("job", JOBS)
 def test_a_job_without_a_source_has_nothing_to_do(job: str, tmp_path: Path) -> None:
     assert faults(tmp_path, "", job) == [
@@ -302,19 +415,22 @@ def test_a_fault_of_no_single_key_names_its_table(tmp_path: Path) -> None:
     [
         (
             'kind = "institution"\nprivate = 3\nitem_type = " "\norder = "title"',
-            ["private: expected bool", "item_type: empty", 'order: unknown "title"'],
+            ["private: expected true or false, got 3", "item_type: empty", 'order: unknown "title"'],
         ),
         (
             'kind = "search"\nqeury = "x"\nitem_type = 0\npublished_since = 2020\nlicence = " "',
             [
                 'qeury: unknown key (did you mean "query"?)',
                 "query: missing",
-                "published_since: expected date",
-                "item_type: 0 is no number of a type",
+                "published_since: expected a day such as 2024-01-31, got 2020",
+                "item_type: expected the number of a type, such as 3, got 0",
                 "licence: empty",
             ],
         ),
-        ('kind = "group"\nid = "x"\norder = "title"', ["id: expected int", 'order: unknown "title"']),
+        (
+            'kind = "group"\nid = "x"\norder = "title"',
+            ['id: expected a whole number above 0, got "x"', 'order: unknown "title"'],
+        ),
         ('kind = "account"\nquery = ""\nsubgroups = true', ["subgroups: unknown key", "query: empty"]),
     ],
 )
@@ -346,7 +462,7 @@ def test_a_value_that_depends_on_a_faulty_key_is_no_fault(text: str, tmp_path: P
 def test_one_fault_of_a_table_hides_no_other(tmp_path: Path) -> None:
     text = "[stats]\nsince = 2020-01-02\nuntil = 2020-01-01\ncounters = 3\ngranularty = 'day'"
     assert sorted(fault.partition("; known")[0] for fault in faults(tmp_path, text)) == [
-        "harvest.toml: stats.counters: expected array, got int",
+        'harvest.toml: stats.counters: expected a list such as ["…"], got 3',
         'harvest.toml: stats.granularty: unknown key (did you mean "granularity"?)',
         "harvest.toml: stats.since: after until",
     ]
@@ -421,7 +537,7 @@ def test_wrong_shapes_are_faults_and_no_crash(tmp_path: Path, text: str) -> None
 
 def test_a_number_that_no_request_can_carry_is_a_fault(tmp_path: Path) -> None:
     text = '[[sources]]\nkind = "group"\nid = {}'
-    assert faults(tmp_path, text.format(2**63)) == ["harvest.toml: sources[0].id: Number out of range"]
+    assert faults(tmp_path, text.format(2**63)) == ["harvest.toml: sources[0].id: the number is too large"]
     assert faults(tmp_path, text.format(-(2**63) - 1))
     assert load(tmp_path, text.format(2**63 - 1)).sources == (Group(id=2**63 - 1),)
 
@@ -429,7 +545,7 @@ def test_a_number_that_no_request_can_carry_is_a_fault(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="none.toml: cannot be read: No such file"):
         load_config(tmp_path / "none.toml", environ={})
-    with pytest.raises(UsageError, match=r"not valid TOML.*line 1"):
+    with pytest.raises(UsageError, match=r"harvest.toml, line 1, column 5: not valid TOML: expected a value"):
         load(tmp_path, "a = = 1")
     with pytest.raises(UsageError, match="not valid TOML"):
         load(tmp_path, f"a = {'9' * 5000}")
@@ -524,15 +640,23 @@ def test_a_table_is_frozen_and_takes_its_own_fields_alone() -> None:
 @pytest.mark.parametrize(
     ("value", "hint", "fault"),
     [
-        (True, int, "expected int, got bool"),
-        (1.0, int, "expected int, got float"),
-        (10**400, float, "Number out of range"),
-        ("x", tuple[str, ...], "expected array, got str"),
-        (["a", 1], tuple[str, ...], "expected str, got int - at $[1]"),
-        ({}, str | tuple[str, ...], "expected str | array, got object"),
-        (datetime(2024, 1, 1), date | None, "expected date | null, got datetime"),  # noqa: DTZ001  # as in TOML
-        ("20240101", date | None, "Invalid RFC3339 encoded date"),
-        ("2024-02-30", date | None, "Invalid RFC3339 encoded date"),
+        (True, int, "expected a whole number, got true"),
+        (1.0, int, "expected a whole number, got 1.0"),
+        ("3", int, "expected a number without quotes"),
+        ("3.5", float, "expected a number without quotes"),
+        ("3 ", Annotated[int, Rule("a small number", bool)], "expected a number without quotes"),
+        (0, Annotated[int, Rule("a small number", bool)], "expected a small number, got 0"),
+        (10**400, float, "the number is too large"),
+        ("x", tuple[str, ...], 'expected a list such as ["x"]'),
+        ("x, y", tuple[str, ...], 'expected a list such as ["x", "y"]'),
+        (["a", 1], tuple[str, ...], "expected a text in quotes, got 1 (entry 2)"),
+        ([1], tuple[str, ...], "expected a text in quotes, got 1"),
+        ({}, str | tuple[str, ...], 'expected a text in quotes or a list such as ["…"], got a table'),
+        (None, bool, "expected true or false, got nothing"),
+        (date(2024, 1, 31), str, "expected a text in quotes, got 2024-01-31"),
+        (datetime(2024, 1, 1), date | None, "expected a day such as 2024-01-31, got a day with a time"),  # noqa: DTZ001  # as in TOML
+        ("20240101", date | None, 'expected a day such as 2024-01-31, got "20240101"'),
+        ("2024-02-30", date | None, 'there is no day "2024-02-30"'),
     ],
 )
 def test_wrong_values_give_the_expected_messages(value: object, hint: object, fault: str) -> None:
@@ -584,7 +708,7 @@ def test_an_absurd_value_is_one_fault_that_names_its_key(key: str, value: object
     with pytest.raises(UsageError) as caught:
         load_config(options={key: value}, environ={})
     (text,) = str(caught.value).splitlines()
-    assert text.startswith(f"command line: {key}: ")
+    assert text.startswith(f"options: {key}: ")
 
 
 @for_each("number", [10**30, 2**63, 0, -1, True, 1.5, "", "x", "\0", None, [1]])
@@ -595,7 +719,7 @@ def test_an_invalid_id_is_one_fault_of_its_source(kind: str, number: object) -> 
     source = {"kind": kind, **({"ids": [number]} if kind == "items" else {"id": number})}
     with pytest.raises(UsageError) as caught:
         load_config(options={"sources": [source]}, environ={})
-    assert str(caught.value).startswith("command line: sources[0].id")
+    assert str(caught.value).startswith("options: sources[0].id")
 
 
 @pytest.mark.parametrize("words", [("--item", "1" * 30), ("--group", "1" * 30), ("-o", "~nosuchuser/x")])
@@ -652,7 +776,7 @@ def test_any_value_of_any_key_is_accepted_or_a_fault_of_that_key(key: str, value
     try:
         load_config(options={key: value}, environ={})
     except UsageError as error:
-        assert str(error).startswith(f"command line: {key.partition('.')[0]}")
+        assert str(error).startswith(f"options: {key.partition('.')[0]}")
 
 
 def test_a_key_of_an_earlier_version_is_an_error_that_names_the_new_one(tmp_path: Path) -> None:

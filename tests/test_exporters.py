@@ -112,12 +112,19 @@ async def test_an_exporter_from_outside_is_one_class_and_its_options_are_keys(
     [
         (
             "[export.titles]\ncapital = true\n",
-            'harvest.toml: export.titles.capital: unknown key (did you mean "capitals"?); known: capitals',
+            'harvest.toml, line 2: export.titles.capital: unknown key (did you mean "capitals"?); '
+            "known: capitals",
         ),
-        ("[export.titles]\ncapitals = 1\n", "harvest.toml: export.titles.capitals: expected bool, got int"),
-        ("[export.csv]\nbom = true\n", "harvest.toml: export.csv.bom: unknown key; known: byte_order_mark"),
-        ("[export.jsonl]\nx = 1\n", "harvest.toml: export.jsonl.x: unknown key; known: none"),
-        ("export.csv = 5\n", "harvest.toml: export.csv: expected a table"),
+        (
+            "[export.titles]\ncapitals = 1\n",
+            "harvest.toml, line 2: export.titles.capitals: expected true or false, got 1",
+        ),
+        (
+            "[export.csv]\nbom = true\n",
+            "harvest.toml, line 2: export.csv.bom: unknown key; known: byte_order_mark",
+        ),
+        ("[export.jsonl]\nx = 1\n", "harvest.toml, line 2: export.jsonl.x: unknown key; known: none"),
+        ("export.csv = 5\n", "harvest.toml, line 1: export.csv: expected a table: [export.csv]"),
     ],
 )
 def test_a_wrong_option_is_named_with_its_key(tmp_path: Path, text: str, fault: str) -> None:
@@ -126,7 +133,9 @@ def test_a_wrong_option_is_named_with_its_key(tmp_path: Path, text: str, fault: 
 
 def test_options_of_an_unknown_format_are_a_fault(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, "[export.title]\ncapitals = true\n")
-    message = 'harvest.toml: export: unknown "title" (did you mean "titles"?); known: jsonl, csv,'
+    message = (
+        'harvest.toml, line 1: export.title: unknown "title" (did you mean "titles"?); known: jsonl, csv,'
+    )
     assert fault.startswith(message)
 
 
@@ -152,7 +161,7 @@ async def test_a_format_whose_package_is_missing_is_refused_before_any_work(
         "sheets: needs the package a_package_that_nobody_has, which is not installed: "
         "pip install 'figshare-harvester[sheets]'"
     )
-    assert faults(tmp_path, "[export.sheets]\n") == [f"harvest.toml: export: {message}"]
+    assert faults(tmp_path, "[export.sheets]\n") == [f"harvest.toml, line 1: export.sheets: {message}"]
     found = config(sandbox, tmp_path / "h")
     wanted = read_config(tmp_path, '[export]\nformats = ["sheets"]\n')
     with pytest.raises(UsageError) as error:

@@ -13,7 +13,7 @@ import pytest
 from harvester.cli.arguments.examples import BY_ROLE, EXAMPLES
 from harvester.cli.arguments.this_run import REFRESHABLE
 from harvester.cli.main import dry_run_as_plan
-from harvester.cli.overrides import FILTERS, overrides
+from harvester.cli.overrides import FILTERS, option_finder, overrides
 from harvester.cli.parser import build_parser, commands_of, parse
 from harvester.config.tables import fields
 from harvester.errors import UsageError
@@ -27,7 +27,9 @@ def chosen(*words: str) -> dict[str, Any]:
 
 
 def config_of(*words: str, **environ: str) -> Any:
-    return load_config(options=chosen(*words), environ={"FIGSHARE_TOKEN": "x", **environ})
+    args = parse(["run", *words])
+    environ = {"FIGSHARE_TOKEN": "x", **environ}
+    return load_config(options=overrides(args), environ=environ, option_of=option_finder(args))
 
 
 @pytest.mark.parametrize(
@@ -93,10 +95,13 @@ def test_a_type_may_be_a_number() -> None:
             "--licence, --order: no source on the command line supports this filter",
         ),
         ("--account --subgroups", "--subgroups requires --group"),
-        ("--search a --published-since 2020", "command line: sources[0].published_since: Invalid RFC3339"),
+        (
+            "--search a --published-since 2020",
+            '--published-since: expected a day such as 2024-01-31, got "2020"',
+        ),
         (
             "--collection 1 --order views",
-            "command line: sources[0].order: figshare lists a collection in an",
+            "--order: figshare lists a collection in an",
         ),
     ],
 )
@@ -132,13 +137,13 @@ def test_a_key_can_be_set_by_option_and_by_environment(
 
 @pytest.mark.parametrize("text", ["newest", "0", "1,x", "-1", "", ","])
 def test_an_invalid_version_is_reported_at_its_place(text: str) -> None:
-    fault = ': expected "latest", "all" or a list of version numbers such as [1, 3]'
+    fault = f': expected "latest", "all" or version numbers such as 1,3, got "{text.strip(",")}"'
     with pytest.raises(UsageError) as caught:
         config_of(f"--versions={text}")
-    assert str(caught.value) == f"command line: versions{fault}"
+    assert str(caught.value) == f"--versions{fault}"
     with pytest.raises(UsageError) as caught:
         load_config(environ={"HARVESTER_VERSIONS": text})
-    assert str(caught.value) == f"HARVESTER_VERSIONS: versions{fault}"
+    assert str(caught.value) == f"HARVESTER_VERSIONS{fault}"
 
 
 def test_every_task_on_items_can_be_refreshed() -> None:

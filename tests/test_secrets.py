@@ -366,7 +366,7 @@ def test_a_secret_in_place_of_its_variable_name_is_not_shown(key: str, wrong: st
         with pytest.raises(UsageError) as caught:
             load_config(options={key: wrong, "sources": sources}, environ=environ, job="harvest")
         text = str(caught.value).splitlines()
-        assert f"command line: {key}: expected the name of an environment variable" in text
+        assert f"options: {key}: expected the name of an environment variable" in text
         assert not wrong or wrong not in str(caught.value)
         assert "another" not in str(caught.value)
 

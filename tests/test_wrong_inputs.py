@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 TOKEN = "8f3b3ad1caaa83fd89f38f3b3ad1caaa83fd89f3"
 FORBIDDEN = (
-    r"\b(?:int|str|float|bool|list|dict|tuple|None|True|False|NoneType|object|null|array)\b(?![- ])",
+    r"(?<!a )\b(?:int|str|float|bool|list|dict|tuple|None|True|False|NoneType|object|null|array)\b(?![- ])",
     r"argparse|msgspec|RFC ?\d|aiohttp|OSError|\w+Error\b|errno|regex|Traceback",
     r"\{\}|\{'|\['|\('|\$\[|\\d|\\s|\(\?|'[^' ]*' \(|unrecognized arguments|invalid \w+ value|invalid choice",
 )
@@ -83,6 +83,110 @@ COMMAND_LINE = (
 )
 
 
+OPTIONS = (
+    wrong("run --search x --workers 0", "--workers: expected a whole number from 1 to 10,000, got 0"),
+    wrong("run --search x --attempts -1", "--attempts: expected a whole number from 1 to 1,000, got -1"),
+    wrong(
+        "run --search x --published-since 31.01.2024",
+        '--published-since: expected a day such as 2024-01-31, got "31.01.2024"',
+    ),
+    wrong("plan --group 1 --modified-since yesterday", "--modified-since: expected a day such as 2024-01-31"),
+    wrong(
+        "list --search x --published-before 2024-02-30", '--published-before: there is no day "2024-02-30"'
+    ),
+    wrong(
+        "run --search x --api 127.0.0.1:8700/v2",
+        '--api: expected an address that begins with https://, got "127.0.0.1:8700/v2"',
+    ),
+    wrong("run --search x --stats http://example.org", "--stats: plain http is for this machine only"),
+    wrong(
+        "run --search x --counters view", '--counters: unknown "view" (did you mean "views"?); known: views'
+    ),
+    wrong(
+        "run --search x --granularity mnth",
+        '--granularity: unknown "mnth" (did you mean "month"?); known: day, month, year, total',
+    ),
+    wrong("run --search x --tasks metdata", '--tasks: unknown "metdata" (did you mean "metadata"?)'),
+    wrong("run --search x --tasks ,", "--tasks: empty; known: metadata, stats, timeline, breakdown, files"),
+    wrong("run --search x --tasks timeline", "stats.since: missing; the task timeline needs it"),
+    wrong("export --formats cvs", '--formats: unknown "cvs" (did you mean "csv"?); known: jsonl, csv'),
+    wrong("run --search x --order downlods", '--order: unknown "downlods" (did you mean "downloads"?)'),
+    wrong("run --collection 4 --order views", "--order: figshare lists a collection in an order of its own"),
+    wrong("run --search x --versions newest", '--versions: expected "latest", "all" or version numbers'),
+    wrong(
+        "run --search x --max-size huge",
+        '--max-size: expected a size such as "500 MB" or "2 GiB", got "huge"',
+    ),
+    wrong("run --item=", '--item: entry 1: expected an id, DOI or address, got ""'),
+    wrong(
+        "run --group 3 --subgroups", "--subgroups: needs a token: set the environment variable FIGSHARE_TOKEN"
+    ),
+    wrong("list --account", "--account: account needs a token: set the environment variable FIGSHARE_TOKEN"),
+    wrong("run --item 3 --type dataset", "--type: no source on the command line supports this filter"),
+    wrong("run", "nothing to harvest: name a source in the config, or --search, --item"),
+    wrong("status nothing", "nothing: not a harvest folder"),
+    wrong("run -c none.toml", "none.toml: cannot be read: No such file or directory"),
+    wrong("run -c .", "cannot be read"),
+)
+SOURCE = '[[sources]]\nkind = "search"\nquery = "x"\n'
+CONFIGS = (
+    ("[[source]]\nkind = 'search'", "harvest.toml, line 1: source: unknown key (did you mean [[sources]]?)"),
+    ("[sources]\nkind = 'search'", "harvest.toml, line 1: sources: write [[sources]], with two brackets"),
+    ("outptu = 'x'", 'line 1: outptu: unknown key (did you mean "output"?)'),
+    ("workers = 3", 'line 1: workers: unknown key (did you mean "concurrency.workers"?)'),
+    ("tasks = 'metadata'", 'harvest.toml, line 1: tasks: expected a list such as ["metadata"]'),
+    ("tasks = [1, 2]", "line 1: tasks: expected a text in quotes, got 1 (entry 1)"),
+    (
+        "\n[[sources]]\nkind = 'group'\nid = '11962'",
+        "line 4: sources[0].id: expected a number without quotes",
+    ),
+    ("\n[[sources]]\nkind = 'group'", "line 2: sources[0].id: missing"),
+    ("[[sources]]\nkind = 'serach'", 'line 2: sources[0].kind: unknown "serach" (did you mean "search"?)'),
+    (
+        "[[sources]]\nkind = 'search'\nquery = 3",
+        "line 3: sources[0].query: expected a text in quotes or a list",
+    ),
+    ("[files]\n\nmax_size = '12 parsecs'", 'line 3: files.max_size: expected a size such as "500 MB"'),
+    ("[files]\ninclude = '*.csv'", 'line 2: files.include: expected a list such as ["*.csv"]'),
+    ("[concurrency]\nworkers = '4'", "line 2: concurrency.workers: expected a number without quotes"),
+    ("concurrency = 4", "line 1: concurrency: expected a table: [concurrency]"),
+    ("[rate]\napi = 'fast'", "line 2: rate.api: expected a number above 0, at least one request a day"),
+    (
+        "[timeouts]\nidle = true",
+        "line 2: timeouts.idle: expected a number of seconds above 0, up to 2,592,000",
+    ),
+    (
+        "[stats]\nsince = 2024-01-31T00:00:00",
+        "line 2: stats.since: expected a day such as 2024-01-31, got a day",
+    ),
+    ("[stats]\ncounters = ['view']", 'line 2: stats.counters: unknown "view" (did you mean "views"?)'),
+    ("[services]\nprivate_networks = ['x']", "line 2: services.private_networks: expected networks such as"),
+    (f"[services]\ntoken_env = '{TOKEN}'", "line 2: services.token_env: expected the name of an environment"),
+    (f"token = '{TOKEN}'", "line 1: token: a token does not belong in a file"),
+    (f"[services]\napi = '{TOKEN}'", "line 2: services.api: expected an address that begins with https://"),
+    ("[export.cvs]\n", 'line 1: export.cvs: unknown "cvs" (did you mean "csv"?)'),
+    ("output = fast", "line 1, column 10: not valid TOML: expected a value"),
+    ("[rate]\n[rate]", "line 2, column 6: not valid TOML: rate stands in the file twice"),
+    ('output = "a\\qb"', "not valid TOML: in a text in double quotes"),
+    ("a = \udcff", "cannot be read: not UTF-8 text"),
+    ("\0", "not valid TOML"),
+)
+ENVIRONMENT = (
+    (
+        "HARVESTER_CONCURRENCY_WORKERS",
+        "many",
+        "HARVESTER_CONCURRENCY_WORKERS: expected a whole number from 1 to",
+    ),
+    ("HARVESTER_RATE_APPI", "3", 'HARVESTER_RATE_APPI: unknown (did you mean "HARVESTER_RATE_API"?)'),
+    ("HARVESTER_STATS_SINCE", "2024", "HARVESTER_STATS_SINCE: expected a day such as 2024-01-31"),
+    ("HARVESTER_TASKS", "fiels", 'HARVESTER_TASKS: unknown "fiels" (did you mean "files"?)'),
+    ("HARVESTER_OUTPUT", "a\nb", "HARVESTER_OUTPUT: expected a path without control characters"),
+    ("HTTPS_PROXY", f"socks5://user:{TOKEN}@proxy", "HTTPS_PROXY: socks5 proxies cannot be used"),
+    ("SSL_CERT_FILE", "none.pem", "SSL_CERT_FILE: none.pem: cannot be read: No such file or directory"),
+    ("FIGSHARE_TOKEN", f"{TOKEN} x", "FIGSHARE_TOKEN: holds characters that no token has"),
+)
+
+
 def check(err: str, case: Wrong) -> None:
     """Assert that the messages of a case are right, and in the user's words."""
     for text in case.says:
@@ -99,6 +203,33 @@ async def test_a_wrong_command_line(case: Wrong, tmp_path: Path) -> None:
     ended = await harvester(*case.words.split(), cwd=tmp_path, env=environment(FIGSHARE_TOKEN=TOKEN))
     assert (ended.status, ended.out) == (case.status, "")
     check(ended.err, case)
+    assert list(tmp_path.iterdir()) == [], "nothing is left"
+
+
+@pytest.mark.parametrize("case", OPTIONS, ids=lambda case: case.words[:40])
+async def test_a_wrong_value_of_an_option(case: Wrong, tmp_path: Path) -> None:
+    env = {key: text for key, text in environment().items() if key != "FIGSHARE_TOKEN"}
+    ended = await harvester(*case.words.split(), cwd=tmp_path, env=env)
+    assert (ended.status, ended.out) == (case.status, "")
+    check(ended.err, case)
+    assert list(tmp_path.iterdir()) == [], "nothing is left"
+
+
+@pytest.mark.parametrize(("text", "says"), CONFIGS, ids=lambda text: repr(text[:30]))
+async def test_a_wrong_value_in_a_config(text: str, says: str, tmp_path: Path) -> None:
+    more = "" if "sources" in text else f"\n{SOURCE}"
+    (tmp_path / "harvest.toml").write_bytes(f"{text}{more}\n".encode(errors="surrogateescape"))
+    ended = await harvester("run", cwd=tmp_path)
+    assert (ended.status, ended.out) == (2, "")
+    check(ended.err, wrong("", says))
+    assert [path.name for path in tmp_path.iterdir()] == ["harvest.toml"], "nothing is left"
+
+
+@pytest.mark.parametrize(("name", "text", "says"), ENVIRONMENT, ids=lambda text: repr(text[:30]))
+async def test_a_wrong_variable(name: str, text: str, says: str, tmp_path: Path) -> None:
+    ended = await harvester("run", "--search", "x", cwd=tmp_path, env=environment(**{name: text}))
+    assert (ended.status, ended.out) == (2, "")
+    check(ended.err, wrong("", says))
     assert list(tmp_path.iterdir()) == [], "nothing is left"
 
 

@@ -126,11 +126,11 @@ def _command(name: str) -> Callable[..., int]:
 
 def _config(args: argparse.Namespace, job: str | None = None) -> Config:
     # `--help` and wrong usage need none of these.
-    from harvester.cli.overrides import overrides  # noqa: PLC0415
+    from harvester.cli.overrides import option_finder, overrides  # noqa: PLC0415
     from harvester.plugins import load_config  # noqa: PLC0415
 
     args.config = config_file(args)
-    return load_config(args.config, options=overrides(args), job=job)
+    return load_config(args.config, options=overrides(args), job=job, option_of=option_finder(args))
 
 
 def _warn_of_tokens(args: argparse.Namespace, config: Config) -> None:

@@ -8,12 +8,16 @@ tables, with the filters in each table that supports them.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from harvester.cli.parser import option_names
 from harvester.config.keys import SERVICES
 from harvester.errors import UsageError
 
+_KEYS = {"output", "tasks", "versions"}
+"""The keys outside of tables that options set."""
 FILTERS = {
     "type": "item_type",
     "published_since": "published_since",
@@ -43,9 +47,7 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     if folder is not None and given["output"] not in {None, folder}:
         raise UsageError("FOLDER and --output name two folders: give one of them")
     options = {
-        key: value
-        for key, value in given.items()
-        if value is not None and ("." in key or key in {"output", "tasks", "versions"})
+        key: value for key, value in given.items() if value is not None and ("." in key or key in _KEYS)
     }
     if folder is not None:
         options["output"] = folder
@@ -59,6 +61,34 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     if sources:
         options["sources"] = sources
     return options
+
+
+def option_finder(args: argparse.Namespace) -> Callable[[str], str | None]:
+    """Return a function that returns the option of a command that sets a key, for messages."""
+
+    def option_of(key: str) -> str | None:
+        if found := re.fullmatch(r"sources\[(\d+)\](?:\.(\w+).*)?", key):
+            return _option_of_source(overrides(args)["sources"][int(found[1])], found[2])
+        if key == "output" and getattr(args, "folder", None) is not None:
+            return "FOLDER"
+        return option_names().get(key)
+
+    return option_of
+
+
+def _option_of_source(source: Mapping[str, Any], field: str | None) -> str:
+    """Return the option that made a source table, or set a field of it."""
+    for name, filter_ in FILTERS.items():
+        if field == filter_:
+            return f"--{name.replace('_', '-')}"
+    if field == "subgroups":
+        return "--subgroups"
+    kind = str(source["kind"])
+    if kind == "items":
+        return "--item" if "ids" in source else "--items"
+    if kind == "institution" and source.get("private"):
+        return "--institution-items"
+    return "--account-query" if kind == "account" and "query" in source else f"--{kind}"
 
 
 def _sources(given: Mapping[str, Any]) -> Iterable[dict[str, Any]]:

@@ -1,11 +1,54 @@
 """Config validation: collects all faults, so that they are shown together, each with its origin and key."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from harvester.config.keys import JOBS, Need
 
 ENVIRONMENT = "environment"
 """The key of a fault in the environment."""
+OPTIONS = "options"
+"""The origin of a key that the caller gives."""
+
+
+class Origins:
+    """
+    Where the values of a config come from.
+
+    Attributes:
+        by_key: the origin of each key that the environment or the caller gives.
+        option_of: returns the caller's own name of a key, such as ``--workers``; None if there is none.
+    """
+
+    def __init__(
+        self, path: Path | None, text: str, option_of: Callable[[str], str | None] | None = None
+    ) -> None:
+        self.by_key: dict[str, str] = {}
+        self.option_of = option_of
+        self._path = path
+        self._text = text
+        self._lines: Mapping[str, int] | None = None
+
+    def place(self, key: str) -> str:
+        """Return the place of a key, for the beginning of a message."""
+        if key == ENVIRONMENT:
+            return key
+        top = key.partition(".")[0].partition("[")[0]
+        origin = self.by_key.get(key) or self.by_key.get(top)
+        if origin == OPTIONS:
+            option = self.option_of(key) if self.option_of else None
+            return option or f"{OPTIONS}: {key}"
+        if origin:
+            return origin  # the name of a variable, which has the key in it
+        return f"{self._path.name}{self._line(key)}: {key}" if self._path else key
+
+    def _line(self, key: str) -> str:
+        from harvester.config.toml_lines import key_lines, line_of  # noqa: PLC0415 - only for a fault in a file
+
+        if self._lines is None:
+            self._lines = key_lines(self._text)
+        line = line_of(key, self._lines)
+        return f", line {line}" if line else ""
 
 
 class Faults:
@@ -17,18 +60,17 @@ class Faults:
         unmet: missing values that only some jobs need.
     """
 
-    def __init__(self, origins: Mapping[str, str]) -> None:
+    def __init__(self, origins: Origins) -> None:
         self._origins = origins
         self.found: list[str] = []
         self.unmet: list[Need] = []
 
     def add(self, key: str, what: str) -> None:
-        self.found.append(self._line(key, what))
+        if (line := self._fault(key, what)) not in self.found:  # one option may set several keys
+            self.found.append(line)
 
     def need(self, key: str, what: str, jobs: Sequence[str] = JOBS) -> None:
-        self.unmet.append(Need(tuple(jobs), self._line(key, what)))
+        self.unmet.append(Need(tuple(jobs), self._fault(key, what)))
 
-    def _line(self, key: str, what: str) -> str:
-        top = key.partition(".")[0].partition("[")[0]
-        origin = self._origins.get(key) or self._origins.get(top) or self._origins.get("", "")
-        return f"{origin}: {key}: {what}" if origin and key != ENVIRONMENT else f"{key}: {what}"
+    def _fault(self, key: str, what: str) -> str:
+        return f"{self._origins.place(key)}: {what}"

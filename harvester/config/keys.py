@@ -16,30 +16,39 @@ from harvester.config.proxies import NO_PROXIES, Proxies
 from harvester.config.secrets import Secret
 from harvester.config.tables import Table, fields
 from harvester.config.units import ByteCount, Duration
-from harvester.config.values import Rule, convert
+from harvester.config.values import Rule, convert, expected, got
 from harvester.errors import UsageError
 from harvester.system.paths import usable
+from harvester.text.wording import unknown
 
 
 def at_most(most: int) -> Rule:
     """Whole numbers from 1 to `most`; more would need too much memory or time."""
-    return Rule(f"from 1 to {most:,}", lambda number: 1 <= number <= most)
+    words = "a whole number above 0" if most == MOST_ID else f"a whole number from 1 to {most:,}"
+    return Rule(words, lambda number: 1 <= number <= most)
 
 
+MOST_ID = 2**63 - 1
 MOST_SECONDS = 30 * 86400
 A_DAY = 1 / 86400
 """Requests a second, at one request a day: the lowest rate."""
 Seconds = Annotated[
-    float, Rule(f"> 0.0, {MOST_SECONDS:,} (30 days) at most", lambda number: 0 < number <= MOST_SECONDS)
+    float,
+    Rule(
+        f"a number of seconds above 0, up to {MOST_SECONDS:,} (30 days)",
+        lambda number: 0 < number <= MOST_SECONDS,
+    ),
 ]
-PerSecond = Annotated[float, Rule("> 0.0, one request a day at least", lambda number: number >= A_DAY)]
-Count = Annotated[int, Rule(">= 1", lambda number: number >= 1)]
-Natural = Annotated[int, Rule(">= 0", lambda number: number >= 0)]
-Id = Annotated[int, at_most(2**63 - 1)]
+PerSecond = Annotated[
+    float, Rule("a number above 0, at least one request a day", lambda number: number >= A_DAY)
+]
+Count = Annotated[int, Rule("a whole number above 0", lambda number: number >= 1)]
+Natural = Annotated[int, Rule("a whole number, 0 or more", lambda number: number >= 0)]
+Id = Annotated[int, at_most(MOST_ID)]
 """figshare's id of a group, a collection, a project or an institution."""
-SingleLine = Annotated[str, Rule("of one line that can be printed", str.isprintable)]
+SingleLine = Annotated[str, Rule("a text of one line that can be printed", str.isprintable)]
 _WEB = r"^https?://[^\s/]+"
-Address = Annotated[str, Rule(f"matching regex {_WEB!r}", lambda text: re.search(_WEB, text))]
+Address = Annotated[str, Rule("an address that begins with https://", lambda text: re.search(_WEB, text))]
 
 AUTO: Final = "auto"
 
@@ -54,7 +63,8 @@ class _Allowance:
         try:
             return float(convert(value, PerSecond))
         except ValueError as exc:
-            raise ValueError('expected a number above 0, one request a day at least, or "auto"') from exc
+            words = 'a number above 0, at least one request a day, or "auto"'
+            raise ValueError(expected(words, value)) from exc
 
 
 Allowance = Annotated[float | Literal["auto"], _Allowance]
@@ -70,7 +80,7 @@ class _NetworkRange:
         try:
             return str(ip_network(str(value)))
         except ValueError as exc:
-            raise ValueError('expected networks such as "10.0.0.0/8"') from exc
+            raise ValueError(expected('networks such as "10.0.0.0/8"', value)) from exc
 
 
 class _Folder:
@@ -153,8 +163,12 @@ class _Versions:
         except ValueError:
             numbers = ()
         if not numbers:
-            raise ValueError('expected "latest", "all" or a list of version numbers such as [1, 3]')
+            raise ValueError(f'expected "latest", "all" or version numbers such as 1,3, got {_joined(value)}')
         return numbers
+
+
+def _joined(value: object) -> str:
+    return got(",".join(map(str, value)) if isinstance(value, list | tuple) else value)
 
 
 LATEST: Final = "latest"
@@ -167,8 +181,17 @@ COUNTERS: Final = ("views", "downloads", "shares")
 GRANULARITIES: Final = ("day", "month", "year", "total")
 
 
-def _is_one_of(words: tuple[str, ...]) -> Rule:
-    return Rule(f"out of {', '.join(words)}", lambda text: text in words)
+class _OneOf:
+    """A text that is one of these words."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def parse(self, value: object) -> str:
+        text = str(convert(value, str))
+        if text not in self._words:
+            raise ValueError(unknown(text, self._words))
+        return text
 
 
 class Statistics(Table):
@@ -178,8 +201,8 @@ class Statistics(Table):
     ``max_age``: seconds after which they are requested again; 0 for never.
     """
 
-    counters: tuple[Annotated[str, _is_one_of(COUNTERS)], ...] = ("views", "downloads")
-    granularity: Annotated[str, _is_one_of(GRANULARITIES)] = "month"
+    counters: tuple[Annotated[str, _OneOf(*COUNTERS)], ...] = ("views", "downloads")
+    granularity: Annotated[str, _OneOf(*GRANULARITIES)] = "month"
     since: date | None = None
     until: date | None = None
     max_age: Duration = Duration(0)

@@ -7,14 +7,14 @@ Precedence: option, environment, file, default. The known sources, tasks and exp
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from harvester.config.addresses import address_fault
 from harvester.config.certificates import untrusted
 from harvester.config.environment import read_environment, variable_of
-from harvester.config.faults import ENVIRONMENT, Faults
+from harvester.config.faults import ENVIRONMENT, OPTIONS, Faults, Origins
 from harvester.config.keys import (
     HARVEST,
     JOBS,
@@ -26,6 +26,7 @@ from harvester.config.keys import (
     Services,
     Statistics,
     is_table,
+    keys,
 )
 from harvester.config.proxies import NO_PROXIES, Proxies, read_proxies
 from harvester.config.secrets import Secret, is_variable
@@ -67,26 +68,28 @@ def load(
     options: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     job: str | None = None,
+    option_of: Callable[[str], str | None] | None = None,
 ) -> Config:
     """
     Read the config from a file, the environment and options.
 
     `options`: a key's full name (``"concurrency.workers"``, ``"sources"``) to its value.
     `job`: one of `JOBS`; a value that it needs and that is missing (`Config.check_for`) is a fault too.
+    `option_of`: the name of the option that sets a key, for messages.
 
     Raises:
         UsageError: there are faults; the message has a line for each.
     """
     environ = environ or {}
-    tree = _read_toml(path) if path else {}
-    origins = {"": path.name} if path else {}
+    tree, text = _read_toml(path) if path else ({}, "")
+    origins = Origins(path, text, option_of)
     faults = Faults(origins)
     for key, value in read_environment(environ, faults).items():
         _put(tree, key, value, faults)
-        origins[key] = variable_of(key)
+        origins.by_key[key] = variable_of(key)
     for key, value in (options or {}).items():
         _put(tree, key, value, faults)
-        origins[key] = "command line"
+        origins.by_key[key] = OPTIONS
     _forbid_tokens(tree, "", tree.get("services", {}), faults)
     config = _build(tree, kinds, environ, faults)
     wrong = faults.found + (config.lacking(job) if job else [])
@@ -97,19 +100,20 @@ def load(
     return config
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path) -> tuple[dict[str, Any], str]:
+    """Return the tables of a file, and its text."""
     import tomllib  # noqa: PLC0415 - only if there is a file
 
     try:
-        return tomllib.loads(contents(path, most=MOST_BYTES).decode("utf-8"))
+        text = contents(path, most=MOST_BYTES).decode("utf-8")
+        return tomllib.loads(text), text
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8 text"
         raise UsageError(f"{path}: cannot be read: {reason}") from exc
-    except (
-        ValueError,
-        RecursionError,
-    ) as exc:  # from tomllib, or from Python for long numbers or deep nesting
-        raise UsageError(f"{path}: not valid TOML: {exc}") from exc
+    except (ValueError, RecursionError) as exc:  # from Python for long numbers or deep nesting
+        from harvester.config.syntax import syntax_fault  # noqa: PLC0415 - only for a fault
+
+        raise UsageError(syntax_fault(exc, str(path))) from exc
 
 
 def _put(tree: dict[str, Any], key: str, value: Any, faults: Faults) -> None:
@@ -178,7 +182,10 @@ def _check_token(config: Config, faults: Faults) -> None:
     lacking = f"needs a token: set the environment variable {services.token_env}"
     for index, source in enumerate(config.sources):
         if source is not None and source.needs_token:
-            faults.need(f"sources[{index}]", f"{source.kind} {lacking}")
+            if getattr(source, "subgroups", False):
+                faults.need(f"sources[{index}].subgroups", lacking)
+            else:
+                faults.need(f"sources[{index}]", f"{source.kind} {lacking}")
     if services.impersonate:
         faults.need("services.impersonate", lacking)
 
@@ -244,7 +251,12 @@ def _check_names(names: Sequence[str], known: Sequence[str], key: str, faults: F
 
 def _read_sources(tables: Any, kinds: Kinds, faults: Faults) -> tuple[Any, ...]:
     if not isinstance(tables, list):
-        faults.add("sources", "expected [[sources]] tables")
+        hint = (
+            "write [[sources]], with two brackets"
+            if isinstance(tables, dict)
+            else "expected [[sources]] tables"
+        )
+        faults.add("sources", hint)
         return (None,)
     found: list[Any] = []
     for index, table in enumerate(tables):
@@ -272,18 +284,19 @@ def _read_exporters(table: Any, kinds: Kinds, faults: Faults) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in names:
         options = tables.pop(name)
-        _check_names([name], kinds.formats, "export", faults)
+        _check_names([name], kinds.formats, f"export.{name}", faults)
         if name in kinds.formats:
             try:
                 found[name] = _read_table(kinds.exporters[name], options, f"export.{name}.", faults)
             except UsageError as exc:  # a required package is not installed
-                faults.add("export", str(exc))
+                faults.add(f"export.{name}", str(exc))
     return found
 
 
 def _read_table(cls: type[T], table: Any, at: str, faults: Faults) -> T | None:
     if not isinstance(table, dict):
-        faults.add(at.rstrip("."), "expected a table")
+        name = at.rstrip(".")
+        faults.add(name, f"expected a table: [{name}]" if "[" not in name else "expected a table")
         return None
     before = len(faults.found)
     values = _read_values(cls, table, at, faults)
@@ -305,11 +318,14 @@ def _read_values(
 ) -> dict[str, Any]:
     """Convert the keys of a table; add a fault for each wrong or missing one."""
     known = {name: hint for name, hint in fields(cls).items() if name not in leave}
-    for key in table.keys() - known.keys():
+    names = [*known, "sources"] if leave else list(known)
+    for key in [key for key in table if key not in known]:
         if new := RENAMED.get(f"{at}{key}"):
             faults.add(f"{at}{key}", f"is now called {new}")
         else:
-            faults.add(f"{at}{key}", f"unknown key{suggest(key, known)}; known: {', '.join(known) or 'none'}")
+            faults.add(
+                f"{at}{key}", f"unknown key{_suggest_key(key, names)}; known: {', '.join(names) or 'none'}"
+            )
     values: dict[str, Any] = {}
     for name, hint in known.items():
         if name not in table:
@@ -322,6 +338,15 @@ def _read_values(
         else:
             _convert(table[name], hint, f"{at}{name}", values, faults)
     return values
+
+
+def _suggest_key(key: str, names: Sequence[str]) -> str:
+    """Return a hint with a similar key of the table, or with the same key of another table."""
+    hint = suggest(key, names)
+    if '"sources"' in hint:
+        return " (did you mean [[sources]]?)"
+    elsewhere = [full for full in keys() if full.rpartition(".")[2] == key]
+    return f' (did you mean "{elsewhere[0]}"?)' if elsewhere and not hint else hint
 
 
 def _spelled(table: Mapping[str, Any], cls: type[Table], at: str, faults: Faults) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import re
 from typing import Self
 
+from harvester.config.values import expected
+
 _PREFIXES = enumerate("kmgt", start=1)
 _BYTES = {"": 1, "b": 1} | {
     prefix + unit: base**power for power, prefix in _PREFIXES for unit, base in (("b", 1000), ("ib", 1024))
@@ -32,9 +34,9 @@ class ByteCount(int):
     def parse(cls, value: object) -> Self:
         size = _parse(value, _BYTES)
         if size is None:
-            raise ValueError('expected a size such as "500 MB" or "2 GiB"')
+            raise ValueError(expected('a size such as "500 MB" or "2 GiB"', value))
         if size >= 2**63:
-            raise ValueError("expected a size below 2^63 bytes")
+            raise ValueError(expected("a size below 2^63 bytes", value))
         return cls(size)
 
 
@@ -45,7 +47,7 @@ class Duration(float):
     def parse(cls, value: object) -> Self:
         seconds = _parse(value, _SECONDS)
         if seconds is None:
-            raise ValueError('expected a duration such as "90 s", "5 min", "12 h" or "30 days"')
+            raise ValueError(expected('a duration such as "90 s", "5 min", "12 h" or "30 days"', value))
         if seconds > 100 * 366 * _DAY:
-            raise ValueError("expected a duration of 100 years at most")
+            raise ValueError(expected("a duration of 100 years at most", value))
         return cls(seconds)

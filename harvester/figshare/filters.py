@@ -54,9 +54,9 @@ class Filters(Table):
         if isinstance(self.item_type, str) and not self.item_type.strip():
             yield "item_type: empty"
         if isinstance(self.item_type, int) and self.item_type < 1:
-            yield f"item_type: {self.item_type} is no number of a type"
+            yield f"item_type: expected the number of a type, such as 3, got {self.item_type}"
         if self.published_since and self.published_before and self.published_since >= self.published_before:
-            yield "published_before: no day lies between it and published_since"
+            yield f"published_before: no day lies between {self.published_since} and {self.published_before}"
         if self.licence is not None and not self.licence.strip():
             yield "licence: empty"
         if self.ordering is not None and self.ordering[0] not in ORDERS:

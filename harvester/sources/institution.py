@@ -30,7 +30,7 @@ class Institution(ArticleSource):
         if self.id is None and not self.private:
             yield "id: missing; without it only the token's own institution, with private = true"
         if self.id is not None and self.id < 1:
-            yield "id: expected int >= 1"
+            yield f"id: expected a whole number above 0, got {self.id}"
         if self.id is not None and self.private:
             yield "id: not taken with private = true, which lists the token's own institution"
         yield from super().faults()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from harvester.config.tables import Table
+from harvester.text.wording import quoted
 
 if TYPE_CHECKING:
     from harvester.figshare.api_version import ListingEndpoints
@@ -28,7 +29,7 @@ class Items(Table):
             yield "ids or file: one of them is needed"
         for place, name in enumerate(self.ids):
             if not _may_name(str(name).strip()):
-                yield f"ids: [{place}]: expected a name, or an id from 1 to {2**63 - 1:,}"
+                yield f"ids: entry {place + 1}: expected an id, DOI or address, got {quoted(name)}"
 
     async def listings(self, endpoints: ListingEndpoints) -> Sequence[IdentifierListing]:
         """

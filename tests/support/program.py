@@ -16,7 +16,7 @@ import anyio
 
 from harvester import harvest, load_config
 from harvester.cli.closing import closing
-from harvester.cli.overrides import overrides
+from harvester.cli.overrides import option_finder, overrides
 from harvester.cli.parser import build_parser
 from harvester.config import Config
 from harvester.errors import HarvestError, exit_status
@@ -105,7 +105,11 @@ async def harvested(*words: object, env: Mapping[str, str] | None = None) -> End
     assert (args.command, args.prune) == ("run", False), "the rest is not the job's"
     try:
         config = load_config(
-            args.config, options=overrides(args), environ=env or environment(), job="harvest"
+            args.config,
+            options=overrides(args),
+            environ=env or environment(),
+            job="harvest",
+            option_of=option_finder(args),
         )
         summary = await harvest(
             config,
