@@ -162,7 +162,7 @@ CONFIGS = (
     ("[stats]\ncounters = ['view']", 'line 2: stats.counters: unknown "view" (did you mean "views"?)'),
     ("[services]\nprivate_networks = ['x']", "line 2: services.private_networks: expected networks such as"),
     (f"[services]\ntoken_env = '{TOKEN}'", "line 2: services.token_env: expected the name of an environment"),
-    (f"token = '{TOKEN}'", "line 1: token: a token does not belong in a file"),
+    (f"token = '{TOKEN}'", "line 1: token: a token does not belong in a config"),
     (f"[services]\napi = '{TOKEN}'", "line 2: services.api: expected an address that begins with https://"),
     ("[export.cvs]\n", 'line 1: export.cvs: unknown "cvs" (did you mean "csv"?)'),
     ("output = fast", "line 1, column 10: not valid TOML: expected a value"),

@@ -29,8 +29,8 @@ class Origins:
         self._text = text
         self._lines: Mapping[str, int] | None = None
 
-    def place(self, key: str) -> str:
-        """Return the place of a key, for the beginning of a message."""
+    def describe(self, key: str) -> str:
+        """Return where a key is set, for the beginning of a message."""
         if key == ENVIRONMENT:
             return key
         top = key.partition(".")[0].partition("[")[0]
@@ -73,4 +73,4 @@ class Faults:
         self.unmet.append(Need(tuple(jobs), self._fault(key, what)))
 
     def _fault(self, key: str, what: str) -> str:
-        return f"{self._origins.place(key)}: {what}"
+        return f"{self._origins.describe(key)}: {what}"
