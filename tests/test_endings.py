@@ -134,8 +134,8 @@ async def test_quiet_says_what_failed_and_where_the_list_is(sandbox: Sandbox, tm
     words = ("run", "--item", "10.6084/m9.figshare.c.4000001", "--item", 77, "--tasks", "metadata")
     ended = await harvester(*words, "-q", "-o", "h", *at(sandbox), cwd=tmp_path)
     assert (ended.status, ended.out) == (1, "")
-    lines = ended.err.splitlines()
-    report = lines[lines.index("harvester: exit status 1") :]
+    report = ended.err.splitlines()
+    assert report[0] == "harvester: exit status 1", "each failure stands in the report, and only there"
     assert report[1] == "not found:"
     assert report[2].startswith("  item 77, metadata: ")
     assert report[3] == "failed permanently:"

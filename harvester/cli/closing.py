@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from itertools import islice
 
 from harvester.cli.render import accounts, changes_line
 from harvester.config import Config
+from harvester.engine.failure_log import WORDS, text_of
 from harvester.errors import FailureKind
 from harvester.ledger.reader import Reader
 from harvester.models import Failure
@@ -17,14 +17,15 @@ from harvester.text.wording import counted
 
 FIRST = 10
 """Failures of one kind that are listed; the rest is counted."""
-_HEADINGS = {
-    FailureKind.NOT_FOUND: "not found",
-    FailureKind.PERMANENT: "failed permanently",
-    FailureKind.SUSPECTED: "no longer found, and not yet marked as withdrawn",
-    FailureKind.BLOCKED: "blocked; run again to retry",
-    FailureKind.TRANSIENT: "failed temporarily; run again to retry",
-}
-"""The kinds in the order of the report: what a retry may mend stands last, where it is read first."""
+_ORDER = (
+    FailureKind.NOT_FOUND,
+    FailureKind.PERMANENT,
+    FailureKind.SUSPECTED,
+    FailureKind.BLOCKED,
+    FailureKind.TRANSIENT,
+)
+"""What a retry may mend stands last, where it is read first."""
+_RETRIED = {FailureKind.BLOCKED, FailureKind.TRANSIENT}
 
 
 def closing(summary: Summary, config: Config) -> str:
@@ -76,26 +77,18 @@ def ending(summary: Summary, config: Config) -> Iterator[str]:
 
 def failures_by_kind(failures: Iterable[Failure]) -> Iterator[str]:
     """Yield the first failures of each kind, and how many more there are."""
-    kinds: dict[str, list[Failure]] = {}
-    counts: dict[str, int] = {}
+    first: dict[FailureKind, list[Failure]] = {kind: [] for kind in _ORDER}
+    counts = dict.fromkeys(_ORDER, 0)
     for failure in failures:
-        kind = str(failure.failure_kind) or str(FailureKind.PERMANENT)
-        counts[kind] = counts.get(kind, 0) + 1
+        kind = FailureKind(failure.failure_kind or FailureKind.PERMANENT)
+        counts[kind] += 1
         if counts[kind] <= FIRST:
-            kinds.setdefault(kind, []).append(failure)
-    for kind in sorted(kinds, key=list(map(str, _HEADINGS)).index):
-        yield f"{_HEADINGS[FailureKind(kind)]}:"
-        yield from (f"  {_line(failure)}" for failure in islice(kinds[kind], FIRST))
+            first[kind].append(failure)
+    for kind in [kind for kind in _ORDER if counts[kind]]:
+        yield f"{WORDS[kind]}{'; run again to retry' if kind in _RETRIED else ''}:"
+        yield from (f"  {text_of(failure)}" for failure in first[kind])
         if (more := counts[kind] - FIRST) > 0:
             yield f"  and {more} more"
-
-
-def _line(failure: Failure) -> str:
-    if failure.item_id is None:
-        return f"{failure.subject}: {failure.error}"
-    version = f".v{failure.version}" if failure.version else ""
-    what = failure.task if failure.file_id is None else f"file {failure.file_id}"
-    return f"item {failure.item_id}{version}, {what}: {failure.error}"
 
 
 def _age(moment: str, now: str) -> str:

@@ -20,6 +20,8 @@ def set_up(*, quiet: bool = False, verbose: bool = False, as_json: bool = False)
     else:
         handler = logging.StreamHandler()
         handler.setFormatter(Lines("%(asctime)s %(message)s", "%H:%M:%S"))
+        if quiet:
+            handler.addFilter(_is_no_failure)
         logger.addHandler(handler)
     logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     return logger
@@ -33,6 +35,11 @@ def set_up_as(args: argparse.Namespace) -> logging.Logger:
         verbose=given.get("verbose", False),
         as_json=given.get("log_json", False),
     )
+
+
+def _is_no_failure(record: logging.LogRecord) -> bool:
+    """Return whether a record is no single failure: with ``--quiet`` the closing report lists them."""
+    return getattr(record, "event", "") != "failure"
 
 
 class Lines(logging.Formatter):

@@ -90,9 +90,9 @@ def text_of(failure: Failure) -> str:
         return f"{failure.subject}: incomplete: {failure.error}"
     if failure.item_id is None:
         return f"{failure.subject}: {failure.error}"
-    if failure.file_id is not None:
-        return f"item {failure.item_id}, file {failure.file_id}: {failure.error}"
-    return f"item {failure.item_id}, {failure.reported_as or failure.task}: {failure.error}"
+    version = f".v{failure.version}" if failure.version else ""
+    file = "" if failure.file_id is None else f"file {failure.file_id}"
+    return f"item {failure.item_id}{version}, {file or failure.reported_as or failure.task}: {failure.error}"
 
 
 def _event(failure: Failure, kind: _Kind, count: int) -> dict[str, object]:

@@ -295,7 +295,7 @@ class Producer:
         self._counters.listed += len(page.refs)
         self._note_left(listing, added.listed.named)
         for each in added.unresolved:
-            log.warning("%s: %s", each.name, each.reason)
+            self._counters.failures.add(Failure("resolve", each.reason, each.failure_kind, subject=each.name))
         return added.listed
 
     async def _compare(self, listing: Listing, found: int) -> None:
