@@ -43,7 +43,7 @@ def world() -> Settings:
 
 def only_line(err: str) -> str:
     assert err.endswith("\n")
-    (line,) = err.splitlines()
+    (line,) = [line for line in err.splitlines() if " harvester 0.1.0 · " not in line]
     assert line.startswith("harvester: ")
     return line.removeprefix("harvester: ")
 

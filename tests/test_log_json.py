@@ -93,6 +93,37 @@ async def test_a_run_says_what_it_does_and_how_it_ended(sandbox: Sandbox, tmp_pa
     assert counts["bytes"] > 0
 
 
+async def test_a_run_says_in_its_first_line_what_it_does(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('output = "humanities"\n')
+    where = ("--api", sandbox.api, "--stats", sandbox.stats, "--rate", "api=inf", "--tasks", "metadata")
+    words = ("run", "--group", "11963", "--type", "dataset", *where)
+    ended = await harvester(*words, "-c", "mine.toml", cwd=tmp_path)
+    assert ended.status == 0
+    start = "harvester 0.1.0 · mine.toml · → humanities · group 11963, type dataset · rate: api unlimited"
+    assert ended.err.splitlines()[0].endswith(f" {start} · token: set")
+    assert TOKEN not in ended.err
+    env = {name: text for name, text in environment().items() if name != "FIGSHARE_TOKEN"}
+    words = ("run", "--search", "nothing", "--item", "5000001", "-o", "b", *at(sandbox, "1"), "-v")
+    ended = await harvester(*words, "--tasks", "metadata", cwd=tmp_path, env=env)
+    start = "harvester 0.1.0 · no config file · → b · search nothing · items 5000001 · token: not set"
+    assert ended.err.splitlines()[0].endswith(f" {start}")
+    assert (await harvester(*words[:-1], "-q", "--tasks", "metadata", cwd=tmp_path, env=env)).err == ""
+
+
+async def test_every_command_on_a_harvest_begins_and_ends_with_an_event(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    item = ("--item", sandbox.world.public_ids[0], "--tasks", "metadata", *at(sandbox))
+    for words in (("run", *item), ("plan", *item), ("run", "--dry-run", *item)):
+        await events_of(*words, cwd=tmp_path, status=0)
+    for command in ("status", "failed", "verify", "export", "config"):
+        events = await events_of(command, cwd=tmp_path, status=0)
+        assert [event["event"] for event in events] == ["start", "end"], command
+        assert (events[0]["command"], events[0]["folder"]) == (command, "harvest")
+        assert (events[-1]["outcome"], events[-1]["counts"]) == ("finished", None)
+    await events_of("list", *item[:2], *at(sandbox), cwd=tmp_path, status=0)
+
+
 async def test_a_run_that_is_stopped_says_so_and_how_far_it_came(tmp_path: Path) -> None:
     async with Sandbox(Settings(items=60, heavy=0, latency=0.05)) as sandbox:
         words = ("run", "--log-json", "--search", "survey", "-o", tmp_path / "a", *at(sandbox, "50"))

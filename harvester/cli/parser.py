@@ -18,6 +18,7 @@ from harvester.cli.arguments.common import (
     add_config,
     add_folder,
     add_formats,
+    add_log_json,
     add_output,
     add_output_style,
 )
@@ -106,6 +107,7 @@ def build_parser() -> CommandParser:
         help="records to request for the estimate of files and bytes (20)",
     )  # fmt: skip
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
+    add_log_json(plan)
     selection = _command(commands, "list", "print the ids of a selection, one a line; nothing is written")
     add_config(selection)
     add_sources(selection)
@@ -120,6 +122,7 @@ def build_parser() -> CommandParser:
         commands, "doctor", "check token, services, network, disk and terminal; for bug reports"
     )
     add_doctor(doctor)
+    add_log_json(doctor)
     config = _command(
         commands,
         "config",
@@ -148,6 +151,7 @@ def _add_commands_on_a_folder(commands: Any) -> None:
     for command in (status, failed, verify, export):
         add_config(command)
         add_folder(command)
+        add_log_json(command)
     status.add_argument("--json", action="store_true", help="print the status as JSON")
     failed.add_argument("--json", action="store_true", help="one JSON object a line, with the reason")
     add_formats(export)

@@ -62,8 +62,8 @@ def _source_parts(source: Any) -> Iterator[str]:
         )
         return
     yield " and ".join(name for name, _ in source.criteria())
-    for name, value in source.given().items():
-        yield f"{name.replace('_', ' ')} {value}"
+    for name in source.given():
+        yield f"{name.removeprefix('item_').replace('_', ' ')} {getattr(source, name)}"
 
 
 def _ids(ids: tuple[int | str, ...]) -> str:

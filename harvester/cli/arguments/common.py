@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from harvester.cli.arguments.values import words
 
@@ -44,4 +45,8 @@ def add_output_style(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is shown")
     group.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
     group.add_argument("-v", "--verbose", action="store_true", help="log every retry too")
+    add_log_json(group)
+
+
+def add_log_json(group: Any) -> None:
     group.add_argument("--log-json", action="store_true", help="one JSON object a line on standard error")

@@ -15,7 +15,7 @@ from harvester.cli.console import print_error, print_note, print_progress_note
 from harvester.cli.events import EVENTS
 from harvester.cli.prune_prompt import PrunePrompt
 from harvester.cli.render import nothing_removed
-from harvester.cli.run_events import RunResult
+from harvester.cli.run_events import RunResult, start_text
 from harvester.cli.signals import SIGNALS
 from harvester.config import Config
 from harvester.engine.progress import ProgressSnapshot
@@ -79,6 +79,8 @@ async def _harvest(config: Config, args: argparse.Namespace, result: RunResult) 
     async def show(snapshot: ProgressSnapshot, ask_to_stop: Callable[[], None]) -> None:
         nonlocal stop
         stop, result.snapshot = ask_to_stop, snapshot
+        if not EVENTS.is_on:
+            log.info("%s", start_text(args, config))
         try:
             with SIGNALS.reporting(functools.partial(progress.report, snapshot)):
                 if progress.is_terminal() and not (args.quiet or args.log_json):
