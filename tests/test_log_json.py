@@ -103,11 +103,12 @@ async def test_a_run_says_in_its_first_line_what_it_does(sandbox: Sandbox, tmp_p
     assert ended.err.splitlines()[0].endswith(f" {start} · token: set")
     assert TOKEN not in ended.err
     env = {name: text for name, text in environment().items() if name != "FIGSHARE_TOKEN"}
-    words = ("run", "--search", "nothing", "--item", "5000001", "-o", "b", *at(sandbox, "1"), "-v")
-    ended = await harvester(*words, "--tasks", "metadata", cwd=tmp_path, env=env)
-    start = "harvester 0.1.0 · no config file · → b · search nothing · items 5000001 · token: not set"
-    assert ended.err.splitlines()[0].endswith(f" {start}")
-    assert (await harvester(*words[:-1], "-q", "--tasks", "metadata", cwd=tmp_path, env=env)).err == ""
+    words_b = ("run", "--search", "survey", "--item", "5000001", "-o", "b", "--tasks", "metadata")
+    ended = await harvester(*words_b, *at(sandbox, "1000"), cwd=tmp_path, env=env)
+    start = "harvester 0.1.0 · no config file · → b · search survey · items 5000001"
+    rates = "rate: api 1000, stats 1000, files 1000"
+    assert ended.err.splitlines()[0].endswith(f" {start} · {rates} · token: not set")
+    assert (await harvester(*words_b, *at(sandbox), "-q", cwd=tmp_path, env=env)).err == ""
 
 
 async def test_every_command_on_a_harvest_begins_and_ends_with_an_event(

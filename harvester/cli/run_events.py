@@ -41,7 +41,7 @@ def start_text(args: argparse.Namespace, config: Config) -> str:
     parts += [source_text(source) for source in config.sources]
     usual = Rates()
     rates = [
-        f"{name} {_rate(config.rate, name) or 'unlimited'}"
+        f"{name} {_rate_text(config.rate, name)}"
         for name in SERVICES
         if getattr(config.rate, name) != getattr(usual, name)
     ]
@@ -76,6 +76,11 @@ def _rate(rates: Rates, service: str) -> float | str | None:
         return AUTO
     most = rates.at_most(service)
     return most if math.isfinite(most) else None
+
+
+def _rate_text(rates: Rates, service: str) -> str:
+    rate = _rate(rates, service)
+    return f"{rate:g}" if isinstance(rate, float) else rate or "unlimited"
 
 
 class RunResult:
