@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from harvester.cli.arguments.checks import add_completion, add_doctor
+from harvester.cli.arguments.checks import add_check, add_completion, add_doctor
 from harvester.cli.arguments.command_parser import CommandParser, unknown_option
 from harvester.cli.arguments.common import (
     DEFAULT_FILE,
@@ -153,6 +153,7 @@ def _add_commands_on_a_folder(commands: Any) -> None:
         add_folder(command)
         add_log_json(command)
     status.add_argument("--json", action="store_true", help="print the status as JSON")
+    add_check(status)
     failed.add_argument("--json", action="store_true", help="one JSON object a line, with the reason")
     add_formats(export)
     export.add_argument(

@@ -29,6 +29,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "status": (
         ("what the folder harvest holds", "harvester status"),
         ("another folder, for a program", "harvester status archive --json"),
+        ("for monitoring: a run in the last 8 days", "harvester status archive --check --max-age 8d"),
     ),
     "failed": (
         ("what failed, each with its reason", "harvester failed archive --json"),

@@ -87,6 +87,15 @@ def seconds(text: str) -> float:
     return number
 
 
+def duration(text: str) -> float:
+    from harvester.config.units import Duration  # noqa: PLC0415 - help needs no config
+
+    try:
+        return Duration.parse(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{exc}, got {quoted(text)}") from exc
+
+
 def rate(text: str) -> tuple[str, float | str]:
     from harvester.config.keys import SERVICES  # noqa: PLC0415 - help needs no config
 
