@@ -48,7 +48,9 @@ async def test_sigusr1_prints_one_line_of_progress_and_sighup_stops_the_run(tmp_
             running.process.send_signal(signal.SIGUSR1)
             await until(lambda: running.output.read_bytes().endswith(b"\n"))
             printed = running.output.read_text()
-            assert re.fullmatch(TIME + r" \d+ of \d+\+? items, .*requests/s: api .*\n", printed), printed
+            assert re.fullmatch(TIME + r" \d+ of \d+\+? items \(\d+ %\), .*requests/s: api .*\n", printed), (
+                printed
+            )
             running.process.send_signal(signal.SIGHUP)
             assert await running.wait() == 130
     stopping = running.output.read_text().removeprefix(printed)

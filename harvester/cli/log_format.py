@@ -4,42 +4,90 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 from harvester.cli.events import EVENTS, LIBRARY, line, local_time
 from harvester.text.display import one_line
 from harvester.text.redaction import REDACTOR
 
+DATE, TIME = "%Y-%m-%d %H:%M:%S", "%H:%M:%S"
+_FORMAT = "%(asctime)s %(message)s"
 
-def set_up(*, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> logging.Logger:
-    """Enable log output, and return the logger."""
+
+def set_up(
+    *, quiet: bool = False, verbose: bool = False, as_json: bool = False, file: Path | None = None
+) -> logging.Logger:
+    """
+    Enable log output, and return the logger.
+
+    `file`: a log file besides, which has all lines, whatever `quiet` says.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
     logger = logging.getLogger("harvester")
     for old in list(logger.handlers):
         logger.removeHandler(old)
+        old.close()
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     if as_json:
-        _log_events()
+        _log_events(level)
     else:
         handler = logging.StreamHandler()
-        handler.setFormatter(Lines("%(asctime)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(people_lines())
+        handler.addFilter(_passes(level))
         if quiet:
             handler.addFilter(_is_no_failure)
         logger.addHandler(handler)
-    logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    if file is not None:
+        from harvester.cli.log_file import LogFile  # noqa: PLC0415 - only this option needs it
+
+        logger.addHandler(LogFile(file, JsonLines() if as_json else Lines(_FORMAT, DATE)))
+        level = min(level, logging.INFO)
+    logger.setLevel(level)
     return logger
 
 
 def set_up_as(args: argparse.Namespace) -> logging.Logger:
-    """Enable log output by the options of a command."""
+    """Enable log output by the options of a command; raises what `set_up` raises."""
     given = vars(args)
     return set_up(
         quiet=given.get("quiet", False),
         verbose=given.get("verbose", False),
         as_json=given.get("log_json", False),
+        file=given.get("log_file"),
     )
 
 
 def _is_no_failure(record: logging.LogRecord) -> bool:
     """Return whether a record is no single failure: with ``--quiet`` the closing report lists them."""
     return getattr(record, "event", "") != "failure"
+
+
+def people_lines() -> logging.Formatter:
+    """Return the format of lines on standard error: with a date, unless a person sees them appear."""
+    return Lines(_FORMAT, TIME if sys.stderr.isatty() else DATE)
+
+
+def screen_handlers(logger: logging.Logger) -> list[logging.Handler]:
+    """Return the handlers of a logger that write to standard error."""
+    return [each for each in logger.handlers if not isinstance(each, logging.FileHandler)]
+
+
+def log_to_file(text: str) -> None:
+    """Log lines that are printed otherwise in the log file, if there is one."""
+    logger = logging.getLogger("harvester")
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            for each in text.splitlines():
+                handler.handle(logger.makeRecord("harvester", logging.INFO, "", 0, "%s", (each,), None))
+
+
+def _passes(level: int) -> Callable[[logging.LogRecord], bool]:
+    """Return a filter for lines of a level, and for those that the user requested with a signal."""
+    return lambda record: record.levelno >= level or hasattr(record, "requested")
 
 
 class Lines(logging.Formatter):
@@ -52,13 +100,14 @@ class Lines(logging.Formatter):
         return one_line(super().formatMessage(record))
 
 
-def _log_events() -> None:
+def _log_events(level: int) -> None:
     """Log this program and all libraries as events."""
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
     handler = logging.StreamHandler(EVENTS)
     handler.setFormatter(JsonLines())
+    handler.addFilter(_passes(level))
     root.addHandler(handler)
 
 

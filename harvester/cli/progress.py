@@ -6,20 +6,39 @@ Both read the counters a few times a second or minute; the pipeline does not kno
 
 from __future__ import annotations
 
+import argparse
+import functools
 import logging
+import os
 import sys
-from typing import Any
 
 import anyio
 
+from harvester.cli.amounts_text import of_total, time_left_text
 from harvester.client.limits import RateStatistics
+from harvester.engine import amounts
 from harvester.engine.progress import LINE_EVERY_SECONDS, ProgressSnapshot
-from harvester.text.display import one_line
-from harvester.text.units import human_bytes, human_seconds
+from harvester.system.concurrency import background_tasks
+from harvester.text.units import human_bytes
 
 log = logging.getLogger("harvester")
 
-DRAW_EVERY_SECONDS = 0.2
+
+def is_live_possible() -> bool:
+    """Return whether standard error is a terminal that a display can be drawn on."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
+
+
+async def show(snapshot: ProgressSnapshot, args: argparse.Namespace) -> None:
+    """Show the progress as the options of a command say, until cancelled."""
+    lines = functools.partial(show_lines, snapshot, args.progress_every or LINE_EVERY_SECONDS)
+    if args.quiet or args.log_json or not is_live_possible():
+        await lines()
+        return
+    from harvester.cli.live import show_live  # noqa: PLC0415 - only a terminal needs it
+
+    async with background_tasks(*([lines] if args.log_file else [])):
+        await show_live(snapshot)
 
 
 async def show_lines(snapshot: ProgressSnapshot, every_seconds: float = LINE_EVERY_SECONDS) -> None:
@@ -29,38 +48,6 @@ async def show_lines(snapshot: ProgressSnapshot, every_seconds: float = LINE_EVE
         log.info("%s", line(snapshot), extra={"progress": snapshot.state()})
 
 
-def line(snapshot: ProgressSnapshot) -> str:
-    """Return the progress of a run in one line."""
-    counters, traffic = snapshot.counters, snapshot.traffic
-    more = "" if counters.listing_ended else "+"
-    parts = [f"{counters.items_done} of {counters.items_pending}{more} items"]
-    if counters.files_pending:
-        parts.append(f"{counters.files_done} of {counters.files_pending}{more} files")
-        parts.append(human_bytes(traffic.file_bytes))
-    if failed := counters.items_failed + counters.files_failed:
-        parts.append(f"{failed} failed")
-    parts.append(
-        "requests/s: "
-        + " ".join(
-            f"{name} {snapshot.requests_a_second(name):.1f}{_allowed_now(rate)}"
-            for name, rate in snapshot.rates().items()
-        )
-    )
-    parts += [
-        f"{name} pauses {rate.paused_seconds:.0f} s"
-        for name, rate in snapshot.rates().items()
-        if rate.paused_seconds
-    ]
-    if (left := snapshot.seconds_left) is not None:
-        parts.append(f"{human_seconds(left)} left")
-    return ", ".join(parts)
-
-
-def _allowed_now(rate: RateStatistics) -> str:
-    """Return the present rate of a service if it is below the configured one, else ""."""
-    return f" (now {rate.per_second:.3g})" if rate.per_second < rate.configured else ""
-
-
 def report(snapshot: ProgressSnapshot) -> None:
     """Log a line now, whatever the log level is."""
     more = {"progress": snapshot.state(), "requested": True}
@@ -68,74 +55,36 @@ def report(snapshot: ProgressSnapshot) -> None:
     log.handle(record)
 
 
-async def show_live(snapshot: ProgressSnapshot) -> None:
-    """Show a live display on standard error, until cancelled; log lines appear above it."""
-    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
-    from rich.live import Live  # noqa: PLC0415
-
-    console = Console(stderr=True)
-    live = Live(
-        _table(snapshot),
-        console=console,
-        auto_refresh=False,
-        transient=True,
-        redirect_stdout=False,  # a closed terminal is replaced while it runs, see `console.leave_terminal`
-        redirect_stderr=False,
-    )
-    with live:
-        handler = _Above(live)
-        log.addHandler(handler)
-        others = [other for other in log.handlers if other is not handler]
-        for other in others:
-            log.removeHandler(other)
-        try:
-            while True:
-                live.update(_table(snapshot), refresh=True)
-                await anyio.sleep(DRAW_EVERY_SECONDS)
-        finally:
-            log.removeHandler(handler)
-            for other in others:
-                log.addHandler(other)
+def line(snapshot: ProgressSnapshot) -> str:
+    """Return the progress of a run in one line."""
+    items, files = amounts.items(snapshot), amounts.files(snapshot)
+    parts = [f"{of_total(items)} items" + _percent(items)]
+    if files.total:
+        parts.append(f"{of_total(files)} files" + _percent(files))
+        size = of_total(amounts.file_bytes(snapshot), human_bytes)
+        speed = snapshot.bytes_a_second
+        parts.append(size + (f" at {human_bytes(speed)}/s" if speed else ""))
+    used = {name: rate for name, rate in snapshot.rates().items() if snapshot.traffic.requests[name]}
+    if used:
+        rates = (f"{name} {_rate(snapshot, name, rate)}" for name, rate in used.items())
+        parts.append("requests/s: " + " ".join(rates))
+    parts += [
+        f"{name} pauses {rate.paused_seconds:.0f} s"
+        for name, rate in snapshot.rates().items()
+        if rate.paused_seconds
+    ]
+    if snapshot.counters.stopping:
+        parts.append("stopping")
+    elif (left := time_left_text(snapshot)) is not None:
+        parts.append(left)
+    return ", ".join(parts)
 
 
-class _Above(logging.Handler):
-    """Prints warnings above a live display."""
-
-    def __init__(self, live: Any) -> None:
-        super().__init__()
-        self._live = live
-        self.addFilter(lambda record: record.levelno >= logging.WARNING or hasattr(record, "requested"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._live.console.print(one_line(record.getMessage()), markup=False, highlight=False)
+def _percent(amount: amounts.Amount) -> str:
+    return "" if amount.percent is None else f" ({amount.percent} %)"
 
 
-def _table(snapshot: ProgressSnapshot) -> Any:
-    from rich.progress_bar import ProgressBar  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    counters, traffic = snapshot.counters, snapshot.traffic
-    more = "" if counters.listing_ended else "+"
-    grid = Table.grid(padding=(0, 2))
-    for name, done, failed, pending in (
-        ("items", counters.items_done, counters.items_failed, counters.items_pending),
-        ("files", counters.files_done, counters.files_failed, counters.files_pending),
-    ):
-        bar = ProgressBar(total=max(pending, 1), completed=done + failed, width=30)
-        said = f"{done} of {pending}{more}" + (f", {failed} failed" if failed else "")
-        grid.add_row(name, bar, said, human_bytes(traffic.file_bytes) if name == "files" else "")
-    for name, limit in snapshot.rates().items():
-        paused = limit.paused_seconds
-        state = f"pauses {paused:.0f} s" if paused else ""
-        errors = f"{traffic.errors[name]} errors" if traffic.errors[name] else ""
-        rate = f"{snapshot.requests_a_second(name):.1f} requests/s of {limit.per_second:.3g}"
-        grid.add_row(name if name != "files" else "downloads", rate, state, errors)
-    left = snapshot.seconds_left
-    passed = f"{human_seconds(snapshot.seconds)} passed"
-    grid.add_row("time", passed, "" if left is None else f"about {human_seconds(left)}{more} left", "")
-    return grid
-
-
-def is_terminal() -> bool:
-    """Return whether standard error is a terminal."""
-    return sys.stderr.isatty()
+def _rate(snapshot: ProgressSnapshot, name: str, rate: RateStatistics) -> str:
+    """Return the present rate of a service, and the allowed one if it is below the configured one."""
+    is_lower = rate.per_second < rate.configured
+    return f"{snapshot.requests_a_second(name):.1f}" + (f" (now {rate.per_second:.3g})" if is_lower else "")

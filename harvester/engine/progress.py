@@ -194,7 +194,8 @@ class ProgressSnapshot:
         return {name: limiter.statistics() for name, limiter in self.limiters.items()}
 
     def requests_a_second(self, service: str) -> float:
-        return self.traffic.requests[service] / self.seconds
+        """Return the present rate of requests to a service; at first, that since the start."""
+        return self.meter.per_second(service) or self.traffic.requests[service] / self.seconds
 
     def state(self) -> dict[str, Any]:
         """Return everything that is displayed, for lines and logs."""

@@ -264,7 +264,7 @@ class _Run:
         counters.bytes_left = here.pending_bytes if with_files else 0
         if items and (counters.items_pending or counters.files_pending):
             files = f", {here.files} of {here.files + counters.files_pending} files" if with_files else ""
-            log.info("resuming: %d of %d items%s done", items, here.items, files)
+            log.info("resuming: %d of %d items%s done", items, here.items, files, extra={"notable": True})
 
     async def _summarise(self, snapshot: ProgressSnapshot, outcome: str) -> Summary:
         config = self._config

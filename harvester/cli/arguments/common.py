@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from harvester.cli.arguments.values import words
+from harvester.cli.arguments.values import folder_path, interval, words
 
 DEFAULT_FILE = "harvest.toml"
 
@@ -45,6 +45,14 @@ def add_output_style(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is shown")
     group.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
     group.add_argument("-v", "--verbose", action="store_true", help="log every retry too")
+    group.add_argument(
+        "--progress-every", type=interval, metavar="TIME",
+        help='time between lines of progress where there is no terminal, such as "5m" (10 s)',
+    )  # fmt: skip
+    group.add_argument(
+        "--log-file", type=folder_path, metavar="FILE",
+        help="log to this file too, with dates; a new one begins at 10 MB, and five old ones stay",
+    )  # fmt: skip
     add_log_json(group)
 
 

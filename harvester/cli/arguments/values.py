@@ -96,6 +96,13 @@ def duration(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{exc}, got {quoted(text)}") from exc
 
 
+def interval(text: str) -> float:
+    """Return seconds, more than 0."""
+    if not (seconds := duration(text)):
+        raise argparse.ArgumentTypeError(f"expected a duration above 0, got {quoted(text)}")
+    return seconds
+
+
 def rate(text: str) -> tuple[str, float | str]:
     from harvester.config.keys import SERVICES  # noqa: PLC0415 - help needs no config
 

@@ -13,6 +13,7 @@ from harvester.cli import event_loop, progress
 from harvester.cli.closing import closing, ending
 from harvester.cli.console import print_error, print_note, print_progress_note
 from harvester.cli.events import EVENTS
+from harvester.cli.log_format import log_to_file
 from harvester.cli.prune_prompt import PrunePrompt
 from harvester.cli.render import nothing_removed
 from harvester.cli.run_events import RunResult, start_text
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 def _report(summary: Summary, config: Config, args: argparse.Namespace) -> None:
     """Print the closing report; with ``--quiet`` only how a run ended that was not complete."""
+    log_to_file(closing(summary, config))
     if args.log_json:
         return
     if not args.quiet:
@@ -83,10 +85,7 @@ async def _harvest(config: Config, args: argparse.Namespace, result: RunResult) 
             log.info("%s", start_text(args, config))
         try:
             with SIGNALS.reporting(functools.partial(progress.report, snapshot)):
-                if progress.is_terminal() and not (args.quiet or args.log_json):
-                    await progress.show_live(snapshot)
-                else:
-                    await progress.show_lines(snapshot)
+                await progress.show(snapshot, args)
         finally:
             stop = None  # after the pipeline the work can only be cancelled
 

@@ -1,0 +1,86 @@
+"""Live display of a run on a terminal: redrawn a few times a second below the log lines."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import anyio
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from harvester.cli.log_format import people_lines, screen_handlers
+from harvester.cli.screen import ScreenLine, screen
+from harvester.engine.progress import ProgressSnapshot
+
+log = logging.getLogger("harvester")
+
+DRAW_EVERY_SECONDS = 0.2
+
+
+async def show_live(snapshot: ProgressSnapshot) -> None:
+    """Show the display on standard error, until cancelled; warnings appear above it."""
+    console = Console(stderr=True, highlight=False)
+    live = Live(
+        _drawn(snapshot, console),
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,  # a closed terminal is replaced while it runs, see `console.leave_terminal`
+        redirect_stderr=False,
+    )
+    with live, _warnings_above(live):
+        while True:
+            live.update(_drawn(snapshot, console), refresh=True)
+            await anyio.sleep(DRAW_EVERY_SECONDS)
+
+
+@contextlib.contextmanager
+def _warnings_above(live: Live) -> Iterator[None]:
+    """Print warnings above a display instead of over it."""
+    above = _Above(live)
+    others = screen_handlers(log)
+    for other in others:
+        log.removeHandler(other)
+    log.addHandler(above)
+    try:
+        yield
+    finally:
+        log.removeHandler(above)
+        for other in others:
+            log.addHandler(other)
+
+
+class _Above(logging.Handler):
+    """Prints warnings, and lines that the user requested, above a live display."""
+
+    def __init__(self, live: Live) -> None:
+        super().__init__()
+        self._live = live
+        self.setFormatter(people_lines())
+        self.addFilter(_is_for_a_terminal)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._live.console.print(Text(self.format(record)), soft_wrap=True)
+
+
+def _is_for_a_terminal(record: logging.LogRecord) -> bool:
+    """Return whether a line appears above the display: warnings, and what is marked as notable."""
+    return record.levelno >= logging.WARNING or hasattr(record, "requested") or hasattr(record, "notable")
+
+
+def _drawn(snapshot: ProgressSnapshot, console: Console) -> Group:
+    is_plain = not (console.encoding or "").lower().startswith("utf")
+    return Group(*(_text(line, is_plain=is_plain) for line in screen(snapshot, console.width)))
+
+
+def _text(line: ScreenLine, *, is_plain: bool) -> Text:
+    text = Text(line.text, no_wrap=True, overflow="crop")
+    if line.bar:
+        filled = round(line.bar * line.share)
+        full, empty = ("=", "-") if is_plain else ("━", "─")
+        text.append(full * filled, "green" if line.share >= 1 else "cyan")
+        text.append(empty * (line.bar - filled), "dim")
+    return text
