@@ -9,7 +9,7 @@ Harvest records, statistics and verified files from figshare.
     print(summary.folder.items, "items; exit status", summary.exit_status)
 
 `load_config` makes a `Config`. `plan`, `harvest`, `verify`, `export` and `status` are the commands of these
-names. Every error is a `HarvestError`.
+names. `open` reads what was harvested. Every error is a `HarvestError`.
 
 This module is the public API; other modules may change without notice.
 """
@@ -34,8 +34,22 @@ if TYPE_CHECKING:
         Unreachable,
         UsageError,
     )
+    from harvester.exporters.rows import (
+        Change,
+        Failure,
+        File,
+        Item,
+        Stats,
+        StatsBreakdown,
+        StatsHistory,
+        StatsShares,
+        StatsTimeline,
+        Version,
+    )
     from harvester.jobs.export import export
     from harvester.jobs.harvest import harvest
+    from harvester.jobs.harvest_folder import HarvestFolder, Rows
+    from harvester.jobs.harvest_folder import open as open  # noqa: A004 - exported, not in __all__
     from harvester.jobs.plan import plan
     from harvester.jobs.plan_totals import Plan
     from harvester.jobs.progress import Progress
@@ -44,15 +58,27 @@ if TYPE_CHECKING:
     from harvester.plugins import load_config
     from harvester.summary import Status, Summary
 
+# Without `open`: `from harvester import *` must not replace Python's own.
 __all__ = [
+    "Change",
     "Config",
     "ExitStatus",
+    "Failure",
     "FatalError",
+    "File",
     "FolderLocked",
     "HarvestError",
+    "HarvestFolder",
+    "Item",
     "Plan",
     "Progress",
     "ResourceLimit",
+    "Rows",
+    "Stats",
+    "StatsBreakdown",
+    "StatsHistory",
+    "StatsShares",
+    "StatsTimeline",
     "Status",
     "StorageError",
     "Summary",
@@ -60,6 +86,7 @@ __all__ = [
     "Unreachable",
     "UsageError",
     "Verified",
+    "Version",
     "__version__",
     "export",
     "harvest",
@@ -70,14 +97,25 @@ __all__ = [
 ]
 
 _PLACES = {
+    "Change": "exporters.rows",
     "Config": "config",
     "ExitStatus": "errors",
+    "Failure": "exporters.rows",
     "FatalError": "errors",
+    "File": "exporters.rows",
     "FolderLocked": "errors",
     "HarvestError": "errors",
+    "HarvestFolder": "jobs.harvest_folder",
+    "Item": "exporters.rows",
     "Plan": "jobs.plan_totals",
     "Progress": "jobs.progress",
     "ResourceLimit": "errors",
+    "Rows": "jobs.harvest_folder",
+    "Stats": "exporters.rows",
+    "StatsBreakdown": "exporters.rows",
+    "StatsHistory": "exporters.rows",
+    "StatsShares": "exporters.rows",
+    "StatsTimeline": "exporters.rows",
     "Status": "summary",
     "StorageError": "errors",
     "Summary": "summary",
@@ -85,9 +123,11 @@ _PLACES = {
     "Unreachable": "errors",
     "UsageError": "errors",
     "Verified": "jobs.verify",
+    "Version": "exporters.rows",
     "export": "jobs.export",
     "harvest": "jobs.harvest",
     "load_config": "plugins",
+    "open": "jobs.harvest_folder",
     "plan": "jobs.plan",
     "status": "jobs.status",
     "verify": "jobs.verify",

@@ -18,6 +18,14 @@ from harvester.config import Config, Kinds
 from harvester.errors import UsageError
 
 
+def missing_package(what: str, extra: str, error: ModuleNotFoundError) -> UsageError:
+    """Return the error for `what`, which needs a package that only an extra installs."""
+    return UsageError(
+        f"{what}: needs the package {error.name}, which is not installed: "
+        f"pip install 'figshare-harvester[{extra}]'"
+    )
+
+
 class Registry(Mapping[str, type[Any]]):
     """A table of classes, written as ``name="package.module:Class"``."""
 
@@ -38,10 +46,7 @@ class Registry(Mapping[str, type[Any]]):
         except ModuleNotFoundError as exc:
             if (exc.name or "").partition(".")[0] == __package__:
                 raise  # a module of our own is missing: a defect, which no extra can fix
-            raise UsageError(
-                f"{name}: needs the package {exc.name}, which is not installed: "
-                f"pip install 'figshare-harvester[{name}]'"
-            ) from exc
+            raise missing_package(name, name, exc) from exc
 
     def extended(self, **places: str) -> Registry:
         """Return a registry with additional classes, written as ``name="package.module:Class"``."""

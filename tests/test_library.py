@@ -30,6 +30,10 @@ except harvester.HarvestError as error:
 requests: int = summary.run.requests["api"]
 names: list[str] = sorted(summary.folder.outcomes.items)
 size: int = summary.folder.files["done"].bytes
+with harvester.open("climate") as folder:
+    titles: list[str] = [item.title for item in folder.items() if not item.group_id]
+    largest: harvester.File = max(folder.files(), key=lambda file: file.size)
+    frame = folder.stats().to_pandas()
 """
 WRONG = """\
 import harvester
@@ -37,6 +41,7 @@ harvester.nothing
 harvester.load_config(query="climate")
 def items(summary: harvester.Summary) -> str:
     return summary.folder.items
+harvester.open("climate").items().to_excel()
 """
 
 
@@ -57,6 +62,7 @@ def test_a_program_is_checked_strictly_against_the_installed_wheel(tmp_path: Pat
         ("wrong.py:2", "attr-defined"),
         ("wrong.py:3", "call-arg"),
         ("wrong.py:5", "return-value"),
+        ("wrong.py:6", "attr-defined"),
     ], checked.stdout + checked.stderr
 
 

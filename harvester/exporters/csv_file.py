@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harvester.exporters.tables import Column, Table, Type, clean_cell
+from harvester.exporters.columns import Column, Table, Type
+from harvester.exporters.tables import clean_cell
 from harvester.ledger.reader import Reader
 from harvester.storage.atomic_file import atomic_write
 from harvester.text.fields import join_values
 
 
-def write_table(table: Table, reader: Reader, folder: Path, *, mark: str = "") -> Path:
+def write_table(table: Table[Any], reader: Reader, folder: Path, *, mark: str = "") -> Path:
     """Write one table into a folder, and return its path; `mark`: a byte order mark, or ""."""
     rows: Iterable[Sequence[object]] = table.rows(reader)
     if any(column.type in _WRITERS for column in table.columns):
@@ -26,7 +27,11 @@ def _list_cell(texts: Iterable[str]) -> str:
     return clean_cell(join_values(texts))
 
 
-_WRITERS: dict[Type, Callable[[Any], str]] = {Type.TEXT: clean_cell, Type.TEXTS: _list_cell}
+_WRITERS: dict[Type, Callable[[Any], str]] = {
+    Type.TEXT: clean_cell,
+    Type.TIME: clean_cell,  # figshare's may be any text
+    Type.TEXTS: _list_cell,
+}
 """The functions that write cells of a type; cells of other types are unchanged."""
 
 

@@ -33,13 +33,13 @@ class JsonLines:
         path = folder / "metadata.jsonl"
         with atomic_write(path) as handle:
             for item in reader.items():
-                for chunk in _line(item):
+                for chunk in line(item):
                     handle.write(chunk)
                 handle.write(b"\n")
         return [path]
 
 
-def _line(item: ItemRow) -> Iterator[bytes]:
+def line(item: ItemRow) -> Iterator[bytes]:
     """Yield a record with its file list in chunks, so that a large one is not copied in memory."""
     raw = item.raw
     if item.file_list is not None:
