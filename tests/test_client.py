@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import random
+import re
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -752,6 +753,31 @@ async def test_requests_to_another_dead_service_fail_at_once_and_it_is_probed() 
         hours.now = 5000
         await ask()
         await ask()
+
+
+async def test_an_outage_of_hours_is_logged_when_it_begins_when_its_requests_fail_and_when_it_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "harvester.client.health")
+    async with in_an_outage(1, 30_000, service="stats") as (hours, ask, seen):
+        await ask()
+        hours.now = 1
+        await give_up(ask, 8)
+        while hours.now < 30_000:
+            with pytest.raises((ConnectionFailed, ServerError)) as caught:
+                await ask()
+            if caught.value.attempts == 0:  # at once, as the service is dead
+                assert caught.value.common_cause == "stats is unavailable"
+                hours.now += 30
+        await ask()
+        await ask()
+        assert len(seen) > 200
+    first, second, last = [record.getMessage() for record in caplog.records]
+    assert re.fullmatch("stats is unavailable: .*; waiting for up to 15 min", first)
+    assert re.fullmatch("stats is unavailable: .*; its requests fail now; checked again every 60 s", second)
+    assert re.fullmatch(r"stats answers again after 30\d\d\d s", last)
+    pauses = [(record.__dict__["event"], record.__dict__["fields"]["service"]) for record in caplog.records]
+    assert pauses == [("pause", "stats"), ("pause", "stats"), ("resume", "stats")]
 
 
 async def test_many_failed_requests_are_no_outage_if_the_health_check_succeeds() -> None:

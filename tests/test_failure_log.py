@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from harvester.engine.failure_log import FailureLog
+from harvester.engine.progress import RunCounters
 from harvester.models import Failure, ItemId
 from harvester.sandbox import Sandbox, Settings
 from harvester.text.repeats import is_milestone, is_shown
@@ -85,6 +86,22 @@ def test_failures_of_their_own_are_ten_lines_and_a_count_for_each_kind() -> None
         "10.1/x: no such DOI",
         "12 items in all: metadata: not found; failures.csv lists them",
     ]
+
+
+def test_warnings_about_single_items_are_ten_lines_and_a_count() -> None:
+    counters = RunCounters()
+    with logged() as records:
+        for number in range(1, 151):
+            counters.warn_of_item(f"item {number}: odd")
+        counters.warn_of_item("item 1: odd")  # the same again
+        counters.failures.end()
+    messages = [record.getMessage() for record in records]
+    assert messages[:10] == [f"item {number}: odd" for number in range(1, 11)]
+    assert messages[10:] == [
+        "100 warnings about single items so far",
+        "150 warnings about single items in all",
+    ]
+    assert counters.warnings == [f"item {number}: odd" for number in range(1, 101)]
 
 
 def test_what_is_tried_a_second_time_is_counted_once() -> None:

@@ -145,6 +145,22 @@ async def test_a_file_is_not_found_only_if_every_route_says_so(tmp_path: Path) -
         assert asked == ["own", "api", "own"], "a challenge is no word on whether it is there"
 
 
+async def test_routes_that_stay_blocked_are_logged_once_each_and_are_what_failed_files_have_in_common(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    causes = []
+    async with two_routes(challenges, challenges, tmp_path) as (download, _, hours):
+        for file_id in range(1, 7):
+            with pytest.raises(Blocked) as caught:
+                await download(file_id)
+            causes.append(caught.value.common_cause)
+            hours.now += 10 * REST_SECONDS
+    assert causes == ["", "", *["127.0.0.1: downloads are blocked"] * 4]
+    assert [record.getMessage().partition("; ")[2] for record in caplog.records if record.levelno > 20] == [
+        "download route disabled for 60 s"
+    ] * 2
+
+
 async def test_a_disabled_route_is_tried_before_a_file_is_not_found(tmp_path: Path) -> None:
     own_works = False
 

@@ -42,9 +42,10 @@ class _Kind(NamedTuple):
 
 
 class FailureLog:
-    """Logs the failures of a run and counts them by kind."""
+    """Logs the failures of a run and counts them by kind; warnings about single items too."""
 
     def __init__(self) -> None:
+        self._item_warnings = 0
         self._numbers: dict[_Kind, int] = {}
         self._logged: dict[_Kind, int] = {}  # lines so far, which a second try of the same does not repeat
 
@@ -59,6 +60,14 @@ class FailureLog:
         elif is_milestone(number, kind.singly):
             self._log_count(kind, level, f"{number:,} {kind.things} so far")
 
+    def warn_of_item(self, text: str) -> None:
+        """Log a warning about one item or entry, or their number if this is one to show."""
+        self._item_warnings += 1
+        if is_shown(self._item_warnings):
+            log.warning("%s", text)
+        elif is_milestone(self._item_warnings):
+            log.warning("%s warnings about single items so far", f"{self._item_warnings:,}")
+
     def begin_again(self, kinds: Container[str]) -> None:
         """Count the failures of some kinds from 0, as what failed is tried a second time."""
         self._numbers = {kind: n for kind, n in self._numbers.items() if kind.failure_kind not in kinds}
@@ -69,6 +78,9 @@ class FailureLog:
             if number > self._logged.get(kind, 0):
                 self._log_count(kind, logging.WARNING, f"{number:,} {kind.things} in all")
         self._numbers = {}
+        if not is_shown(self._item_warnings):
+            log.warning("%s warnings about single items in all", f"{self._item_warnings:,}")
+        self._item_warnings = 0
 
     def _log_count(self, kind: _Kind, level: int, number: str) -> None:
         why = kind.common_cause or f"{kind.task}: {WORDS[FailureKind(kind.failure_kind)]}"

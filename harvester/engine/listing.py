@@ -68,7 +68,7 @@ class ListingReader:
     """
     Reads listings, for a run and for a dry run.
 
-    `warn`: called with each warning for the user.
+    `warn`: called with each warning for the user. `note`: with one about a single entry; `warn` if None.
     `is_stopping`: called before each page.
     `requests`: counts the requests of listing entries.
     """
@@ -78,11 +78,13 @@ class ListingReader:
         figshare: Figshare,
         *,
         warn: Callable[[str], object],
+        note: Callable[[str], object] | None = None,
         is_stopping: Callable[[], bool] = lambda: False,
         requests: StageRequests | None = None,
     ) -> None:
         self._figshare = figshare
         self._warn = warn
+        self._note = note or warn
         self._is_stopping = is_stopping
         self._requests = requests or StageRequests()
 
@@ -124,7 +126,7 @@ class ListingReader:
                 self._warn(page.warning)
                 has_warned = True
             for note in page.notes:
-                self._warn(note)
+                self._note(note)
             progress = await add(page)
             if _is_endless(listing, progress):
                 raise Rejected("the listing does not end: it repeats the same items")
@@ -166,6 +168,7 @@ class Producer:
         self._reader = ListingReader(
             figshare,
             warn=counters.warn,
+            note=counters.warn_of_item,
             is_stopping=stopping.is_set,
             requests=counters.stages.listing,
         )

@@ -248,7 +248,7 @@ class Pipeline:
                 planned = [each for each in found.files or () if each.status is FileStatus.PENDING]
                 counters.add_files(len(planned), sum(each.file.size for each in planned))
             if found.warning:
-                counters.warn(found.warning)
+                counters.warn_of_item(found.warning)
 
     # -- files ------------------------------------------------------------------------------------
 

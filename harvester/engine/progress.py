@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
@@ -120,12 +121,19 @@ class RunCounters:
             self.empty.append(text)
             self.warn(text)
 
+    def warn_of_item(self, text: str) -> None:
+        """Warn of one item or entry: as there may be many, only the first ones are logged."""
+        self._store(text, self.failures.warn_of_item)
+
     def warn(self, text: str) -> None:
         """Log a warning and store it for the summary; the same text only once."""
+        self._store(text, functools.partial(log.warning, "%s"))
+
+    def _store(self, text: str, write: Callable[[str], object]) -> None:
         text = REDACTOR.text(text)
         if text in self.warnings:
             return
-        log.warning("%s", text)
+        write(text)
         if len(self.warnings) < MOST_WARNINGS:
             self.warnings.append(text)
 

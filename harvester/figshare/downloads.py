@@ -40,6 +40,7 @@ from harvester.figshare.api_version import ApiVersion
 from harvester.figshare.v2 import V2
 from harvester.models import PendingFile
 from harvester.storage.protocol import Upload, held_bytes
+from harvester.system.log_events import event
 from harvester.text.redaction import MARK
 
 log = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ class DownloadRoutes:
         self._clock = clock
         self._path = version.download
         self._breakers: dict[str, CircuitBreaker] = {}
+        self._disabled: set[str] = set()  # origins whose route has not worked since it was disabled
         self._deferrals: Counter[tuple[int, int]] = Counter()
 
     async def download(
@@ -245,7 +247,7 @@ class DownloadRoutes:
             )
         except Blocked as error:
             attempts.answered.add(url)
-            self._note_challenge(breaker, file.id, error)
+            self._note_challenge(url, file.id, error)
             return before if isinstance(before, NotFound) and isinstance(error, UnprovenNotFound) else error
         except NotFound as error:
             attempts.answered.add(url)
@@ -254,7 +256,7 @@ class DownloadRoutes:
             return before or error
         else:
             attempts.answered.add(url)
-            breaker.record_success()
+            self._note_success(url)
             if file.size:
                 check = functools.partial(self._client.touch, url, wanted, authorised=pending.private)
                 self._client.set_health_check("files", check)
@@ -281,10 +283,23 @@ class DownloadRoutes:
         breaker = self._breaker(url)
         return breaker.is_closed or breaker.try_acquire_probe(self._clock(), file_id)
 
-    def _note_challenge(self, breaker: CircuitBreaker, file_id: int, error: Blocked) -> None:
+    def _note_success(self, url: URL) -> None:
+        self._breaker(url).record_success()
+        self._disabled.discard(str(url.origin()))
+
+    def _note_challenge(self, url: URL, file_id: int, error: Blocked) -> None:
+        """Count a challenge; the disabled route is logged once, until it works again."""
         self._client.traffic.errors["files"] += 1
+        breaker, origin = self._breaker(url), str(url.origin())
         if breaker.record_failure(self._clock(), file_id):
-            log.warning("%s; download route disabled for %.0f s", error, REST_SECONDS)
+            level = logging.DEBUG if origin in self._disabled else logging.WARNING
+            self._disabled.add(origin)
+            log.log(
+                level, "%s; download route disabled for %.0f s", error, REST_SECONDS,
+                extra=event("pause", service="files", seconds=REST_SECONDS, reason=str(error)),
+            )  # fmt: skip
+        if origin in self._disabled:
+            error.common_cause = f"{url.host}: downloads are blocked"
 
 
 def route_breaker() -> CircuitBreaker:
