@@ -153,26 +153,50 @@ def test_a_bracket_that_belongs_to_a_doi_stays() -> None:
 @for_each(
     ("name", "reason"),
     [
-        ("10.25384/sage.c.5234234", 'kind = "collection" with id = 5234234'),
-        ("https://doi.org/10.25422/azu.data.c.5234234.v1", 'kind = "collection" with id = 5234234'),
-        ("10.6084%2Fm9.figshare.c.5234234", 'kind = "collection" with id = 5234234'),
-        ("https://ndownloader.figshare.com/files/1234", "a file, no item: name the item"),
-        ("https://figshare.com/ndownloader/files/1234", "a file, no item: name the item"),
-        ("https://repository.example.org/ndownloader/files/1234", "a file, no item: name the item"),
-        ("http://127.0.0.1:5000/v2/file/download/1234", "a file, no item: name the item"),
-        ("figshare.com/files/1234", "a file, no item: name the item"),
-        ("https://figshare.com/projects/Title/113166", 'kind = "project" with id = 113166'),
-        ("https://figshare.com/projects/2019/113166", 'kind = "project" with id = 113166'),
-        ("https://figshare.com/collections/2019/555555", 'kind = "collection" with id = 555555'),
-        ("https://figshare.com/collections/2019/555555/3", 'kind = "collection" with id = 555555'),
-        ("https://figshare.com/collections/555555/3", 'kind = "collection" with id = 555555'),
+        (
+            "10.25384/sage.c.5234234",
+            'a collection: use --collection 5234234 (in a config: kind = "collection", id = 5234234)',
+        ),
+        (
+            "https://doi.org/10.25422/azu.data.c.5234234.v1",
+            'a collection: use --collection 5234234 (in a config: kind = "collection", id = 5234234)',
+        ),
+        (
+            "10.6084%2Fm9.figshare.c.5234234",
+            'a collection: use --collection 5234234 (in a config: kind = "collection", id = 5234234)',
+        ),
+        ("https://ndownloader.figshare.com/files/1234", "a file: name the item"),
+        ("https://figshare.com/ndownloader/files/1234", "a file: name the item"),
+        ("https://repository.example.org/ndownloader/files/1234", "a file: name the item"),
+        ("http://127.0.0.1:5000/v2/file/download/1234", "a file: name the item"),
+        ("figshare.com/files/1234", "a file: name the item"),
+        (
+            "https://figshare.com/projects/Title/113166",
+            'a project: use --project 113166 (in a config: kind = "project", id = 113166)',
+        ),
+        (
+            "https://figshare.com/projects/2019/113166",
+            'a project: use --project 113166 (in a config: kind = "project", id = 113166)',
+        ),
+        (
+            "https://figshare.com/collections/2019/555555",
+            'a collection: use --collection 555555 (in a config: kind = "collection", id = 555555)',
+        ),
+        (
+            "https://figshare.com/collections/2019/555555/3",
+            'a collection: use --collection 555555 (in a config: kind = "collection", id = 555555)',
+        ),
+        (
+            "https://figshare.com/collections/555555/3",
+            'a collection: use --collection 555555 (in a config: kind = "collection", id = 555555)',
+        ),
         ("https://figshare.com/s/0a1b2c3d", "a private link"),
-        ("https://figshare.com/search?q=soil", 'kind = "search"'),
-        ("https://iastate.figshare.com/search?q=soil", 'kind = "search"'),
-        ("https://figshare.com/authors/A_Name/123", "an author, no item"),
-        ("https://iastate.figshare.com/", 'kind = "institution" or "group"'),
-        ("https://repository.example.org", 'kind = "institution" or "group"'),
-        ("https://figshare.com/account/home", 'kind = "account"'),
+        ("https://figshare.com/search?q=soil", "a search: use --search"),
+        ("https://iastate.figshare.com/search?q=soil", "a search: use --search"),
+        ("https://figshare.com/authors/A_Name/123", "an author: use --search"),
+        ("https://iastate.figshare.com/", "use --institution or --group"),
+        ("https://repository.example.org", "use --institution or --group"),
+        ("https://figshare.com/account/home", "a page of an account: use --account"),
         ("https://figshare.com/about", "names no item"),
     ],
 )
@@ -381,7 +405,7 @@ async def test_an_item_of_a_publishers_collection_is_an_item() -> None:
         page = await found(sandbox, doi, doi.removesuffix(".v1"), "10.6084/m9.figshare.c.4000001.v1")
         assert [(ref.id, ref.version) for ref in page.refs] == [(item_id, 1), (item_id, 0)]
         assert [each.reason for each in page.unresolved] == [
-            'a collection, no item: use a source of kind = "collection" with id = 4000001'
+            'a collection: use --collection 4000001 (in a config: kind = "collection", id = 4000001)'
         ]
 
 

@@ -259,7 +259,7 @@ def test_failed_names_are_printed_once_and_listings_as_comments() -> None:
         Failure("files", "gone", "gone", ItemId(7), 71, version=2),
     ]
     assert list(failed_lines(failures)) == [
-        "# search a [31m {}: 500 again and again",
+        "# search a [31m: 500 again and again",
         "10.1/x",
         "# group 1, page 1, entry 3: an entry without an id",
         "7.v2",

@@ -343,9 +343,8 @@ async def test_a_plan_prints_unsupported_filters_and_incomplete_listings(
     )
     ended = await harvester("plan", *words, "-o", tmp_path, *at(sandbox))
     assert ended.status == 1
-    filters = "{'item_type': 3, 'published_since': '2015-01-01'}"
     assert (
-        f"collection 4000001 {filters}: figshare does not filter by item_type or published_since:"
+        "collection 4000001 (type dataset, published since 2015-01-01): figshare does not filter by type or published since:"
         " entries are filtered here"
     ) in ended.out
     reason = "neither an item's id, nor a DOI or handle, nor the address of an item"

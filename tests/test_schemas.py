@@ -237,7 +237,7 @@ async def test_a_plan_of_listings_that_figshare_does_not_filter_or_give(tmp_path
         words = ("--collection", "4000001", "--type", "dataset", "--item", "10.1234/nothing.5")
         ended = await harvester("plan", *words, "-o", tmp_path, *at(sandbox), "--json", "--sample", "2")
         plan = check("plan", ended.out)
-        assert plan["client_side_filters"].keys() == {"collection 4000001 {'item_type': 3}"}
+        assert plan["client_side_filters"].keys() == {"collection 4000001 (type dataset)"}
         assert plan["incomplete_listings"]
 
 

@@ -17,6 +17,7 @@ from harvester.figshare.api import FigshareApi
 from harvester.figshare.downloads import DownloadRoutes
 from harvester.figshare.filters import ORDERS
 from harvester.figshare.identifier_listing import IdentifierListing
+from harvester.figshare.listing_names import listing_name
 from harvester.figshare.v2 import V2
 from harvester.models import ItemId, ItemKey, ItemRef, ListingEntry, PendingFile, RemoteFile
 from harvester.plugins import SOURCES
@@ -235,26 +236,63 @@ async def test_a_listing_has_the_wanted_order(order: str, sandbox: Sandbox) -> N
 
 
 @pytest.mark.parametrize(
-    ("source", "key"),
+    ("source", "key", "name"),
     [
-        (Search(query="x"), "search x {}"),
-        (Search(query="x", item_type="dataset"), "search x {'item_type': 3}"),
+        (Search(query="x"), "search x {}", "search x"),
+        (Search(query="x", item_type="dataset"), "search x {'item_type': 3}", "search x (type dataset)"),
         (
             Search(query="x", published_since=date(2020, 1, 2), modified_since=date(2021, 1, 2)),
             "search x {'published_since': '2020-01-02', 'modified_since': '2021-01-02'}",
+            "search x (published since 2020-01-02, modified since 2021-01-02)",
         ),
-        (Group(id=5), "group 5 {}"),
-        (Group(id=5, subgroups=True, item_type=9), "group 5 and below {'item_type': 9}"),
-        (Account(), "account {}"),
-        (Account(query="x"), "account search x {}"),
-        (Collection(id=5), "collection 5 {}"),
-        (Project(id=5, published_before=date(2020, 1, 2)), "project 5 {'published_before': '2020-01-02'}"),
-        (Institution(id=5, licence="CC0"), "institution 5 {'licence': 'CC0'}"),
-        (Institution(private=True, order="modified_date"), "institution private {'order': 'modified_date'}"),
+        (Search(query="{a} {b}"), "search {a} {b} {}", "search {a} {b}"),
+        (Group(id=5), "group 5 {}", "group 5"),
+        (
+            Group(id=5, subgroups=True, item_type=9),
+            "group 5 and below {'item_type': 9}",
+            "group 5 and below (type software)",
+        ),
+        (Account(), "account {}", "account"),
+        (Account(query="x"), "account search x {}", "account search x"),
+        (Account(item_type="data paper"), "account {'item_type': 'data paper'}", "account (type data paper)"),
+        (Collection(id=5), "collection 5 {}", "collection 5"),
+        (
+            Project(id=5, published_before=date(2020, 1, 2)),
+            "project 5 {'published_before': '2020-01-02'}",
+            "project 5 (published before 2020-01-02)",
+        ),
+        (
+            Institution(id=5, licence="a {b}"),
+            "institution 5 {'licence': 'a {b}'}",
+            "institution 5 (licence a {b})",
+        ),
+        (
+            Institution(private=True, order="modified_date"),
+            "institution private {'order': 'modified_date'}",
+            "institution private (by modified_date)",
+        ),
+        (
+            Institution(id=5, order="views desc"),
+            "institution 5 {'order': 'views desc'}",
+            "institution 5 (by views, highest first)",
+        ),
     ],
 )
-async def test_listing_keys_stay_as_in_existing_ledgers(source: Any, key: str) -> None:
-    assert (await only(source)).key == key
+async def test_listing_keys_stay_as_in_existing_ledgers_and_are_shown_as_words(
+    source: Any, key: str, name: str
+) -> None:
+    listing = await only(source)
+    assert (listing.key, listing.display_name) == (key, name)
+    if changed := listing.since("2024-01-31T00:00:00Z"):
+        assert changed.key == f"{key} since 2024-01-31T00:00:00Z"
+        assert "changed since 2024-01-31T00:00:00Z)" in changed.display_name
+
+
+def test_a_list_of_names_is_shown_by_its_length() -> None:
+    for number, shown in ((1, "the list of 1 name"), (12, "the list of 12 names")):
+        listing = IdentifierListing(tuple(map(str, range(number))))
+        assert listing.display_name == listing_name(f"{listing.key} once more") == shown
+    assert listing_name("10.1/x {y}") == "10.1/x {y}"
 
 
 def test_every_kind_of_source_is_known_by_its_name() -> None:
@@ -437,7 +475,7 @@ async def test_unresolved_names_have_a_reason(sandbox: Sandbox) -> None:
         "2134/1": "no public item has this handle",
         "10.25380/iastate.1": "no public item has this DOI",
         "https://figshare.com/s/0a1b2c": "a private link",
-        "https://figshare.com/collections/x/4000001": 'kind = "collection" with id = 4000001',
+        "https://figshare.com/collections/x/4000001": "a collection: use --collection 4000001",
         "nonsense": "neither an item's id, nor a DOI or handle, nor the address of an item",
     }
     async with calls(sandbox) as figshare:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 import orjson
 
 from harvester.errors import FatalError
+from harvester.figshare.listing_names import listing_name
 from harvester.models import Failure, ItemRef, ListingEntry
 from harvester.text.display import harmless_json, one_line
 
@@ -56,7 +57,7 @@ def failed_lines(failures: Iterable[Failure]) -> Iterator[str]:
         if failure.item_id is not None:
             line = wanted_name(failure.item_id, failure.version)
         elif failure.task == "listing" or re.search(_ENTRY, failure.subject):
-            line = f"# {failure.subject}: {failure.error}"
+            line = f"# {listing_name(failure.subject)}: {failure.error}"
         else:
             line = failure.subject
         if line not in written:
@@ -75,7 +76,7 @@ def failed_objects(failures: Iterable[Failure]) -> Iterator[str]:
             "error": failure.error,
             "failure_kind": failure.failure_kind,
             "attempts": failure.attempts,
-            "subject": failure.subject or None,
+            "subject": listing_name(failure.subject) or None,
         }
         yield harmless_json(orjson.dumps(fields).decode())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harvester.figshare.listing_names import filter_name
 from harvester.states import REFUSED_TO_OWNER
 from harvester.storage.trash import TRASH
 from harvester.summary import NO_FILES
@@ -139,7 +140,8 @@ def plan_text(plan: Plan, config: Config) -> str:
         lines.append(f"{name:8} {requests} requests at {rate}: {human_seconds(plan.seconds[name])}")
     lines.append(f"at least {human_seconds(max(plan.seconds.values()))} (limited by {plan.binding})")
     lines += [
-        f"{listing}: figshare does not filter by {' or '.join(names)}: entries are filtered here"
+        f"{listing}: figshare does not filter by {' or '.join(map(filter_name, names))}: "
+        "entries are filtered here"
         for listing, names in plan.client_side_filters.items()
     ]
     lines += [f"incomplete: {what}" for what in plan.incomplete]

@@ -87,7 +87,7 @@ class DryRunReader:
         try:
             await self._reader.read(listing, ListingProgress(), add)
         except (PermanentError, TransientError) as error:
-            self._miss(f"{listing.key}: {error}")
+            self._miss(f"{listing.display_name}: {error}")
             return
         if not entries:
             self.empty.append(why_empty(listing, excluded))

@@ -13,6 +13,7 @@ from collections.abc import Container
 from typing import NamedTuple
 
 from harvester.errors import FailureKind
+from harvester.figshare.listing_names import listing_name
 from harvester.models import Failure
 from harvester.system.log_events import event
 from harvester.text.repeats import SINGLY, is_milestone, is_shown
@@ -99,7 +100,7 @@ def _kind_of(failure: Failure) -> _Kind:
 def text_of(failure: Failure) -> str:
     """Return a failure as a line for people."""
     if failure.task == "listing":
-        return f"{failure.subject}: incomplete: {failure.error}"
+        return f"{listing_name(failure.subject)}: incomplete: {failure.error}"
     if failure.item_id is None:
         return f"{failure.subject}: {failure.error}"
     version = f".v{failure.version}" if failure.version else ""
@@ -116,6 +117,6 @@ def _event(failure: Failure, kind: _Kind, count: int) -> dict[str, object]:
         error=failure.error,
         failure_kind=str(failure.failure_kind),
         attempts=failure.attempts if count == 1 else None,
-        subject=failure.subject or None,
+        subject=listing_name(failure.subject) or None,
         count=count,
     )

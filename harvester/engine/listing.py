@@ -60,8 +60,8 @@ async def unknown_values(listings: Sequence[Listing], figshare: Figshare) -> lis
 def why_empty(listing: Listing, excluded: int) -> str:
     """Return the warning for a listing without items; `excluded`: the entries that the filters exclude."""
     if excluded:
-        return f"{listing.key}: your filters exclude all {excluded} entries: check the filters"
-    return f"{listing.key}: no item found: check {listing.what_selects}"
+        return f"{listing.display_name}: your filters exclude all {excluded} entries: check the filters"
+    return f"{listing.display_name}: no item found: check {listing.what_selects}"
 
 
 class ListingReader:
@@ -306,7 +306,7 @@ class Producer:
         try:
             counted = await listing.count(self._figshare)
         except (PermanentError, TransientError) as error:
-            self._counters.warn(f"{listing.key}: could not be counted: {error}")
+            self._counters.warn(f"{listing.display_name}: could not be counted: {error}")
             return
         if counted is None or counted == found:
             return
@@ -314,7 +314,7 @@ class Producer:
         if counted > found:
             await self._note(listing, Rejected(difference), begin_anew=False)
         else:
-            self._counters.warn(f"{listing.key}: {difference}")
+            self._counters.warn(f"{listing.display_name}: {difference}")
 
     async def _note(
         self, listing: Listing, error: PermanentError | TransientError, *, begin_anew: bool

@@ -13,6 +13,7 @@ from typing import Any
 
 from harvester.exporters import rows
 from harvester.exporters.columns import R, Table, columns_of
+from harvester.figshare.listing_names import listing_name
 from harvester.figshare.records import read_description
 from harvester.ledger.reader import Reader
 from harvester.ledger.rows import FileRow
@@ -106,7 +107,7 @@ def _versions(reader: Reader) -> Iterator[rows.Version]:
 
 def _failures(reader: Reader) -> Iterator[rows.Failure]:
     for f in reader.failures():
-        subject = (f.subject, f"version {f.version}" if f.version else "", f.error)
+        subject = (listing_name(f.subject), f"version {f.version}" if f.version else "", f.error)
         yield rows.Failure(f.item_id, f.file_id, f.task, ": ".join(filter(None, subject)), f.attempts)
 
 

@@ -230,10 +230,10 @@ def _not_an_item(parts: Sequence[str]) -> str:
 
 
 def _a_source(kind: str, number: str) -> str:
-    return f'a {kind}, no item: use a source of kind = "{kind}" with id = {number}'
+    return f'a {kind}: use --{kind} {number} (in a config: kind = "{kind}", id = {number})'
 
 
-_NO_FILE = "a file, no item: name the item that it belongs to, by its id, DOI or address"
+_NO_FILE = "a file: name the item that it belongs to, by its id, DOI or address"
 _PATHS: Sequence[tuple[str, Callable[[re.Match[str]], str]]] = (
     (
         r"s/\w+(?:/.*)?",
@@ -246,19 +246,16 @@ _PATHS: Sequence[tuple[str, Callable[[re.Match[str]], str]]] = (
     ),
     (
         "",
-        lambda _: (
-            'the front page of a site, no item: a portal is harvested with a source of kind = "institution"'
-            ' or "group" and its id'
-        ),
+        lambda _: "the front page of a site: use --institution or --group with its id",
     ),
 )
 _PAGES = {
-    "search": 'a search, no item: use a source of kind = "search" with its query',
-    "browse": 'a list of items, no item: use a source of kind = "search" with a query',
-    "categories": 'a category, no item: use a source of kind = "search" with query = \':category: "…"\'',
-    "authors": 'an author, no item: use a source of kind = "search" with query = \':author: "…"\'',
-    "groups": 'a group, no item: use a source of kind = "group" with its id',
-    "account": 'a page of an account, no item: use a source of kind = "account"',
+    "search": "a search: use --search with its query",
+    "browse": "a list of items: use --search with a query",
+    "categories": "a category: use --search with ':category: \"…\"'",
+    "authors": "an author: use --search with ':author: \"…\"'",
+    "groups": "a group: use --group with its id",
+    "account": "a page of an account: use --account",
 }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from harvester.config.tables import Table
 from harvester.figshare.filters import DATES, Filters, a_second_before, is_same_day_or_later
+from harvester.figshare.listing_names import listing_name
 
 if TYPE_CHECKING:
     from harvester.figshare.api_version import ListingEndpoint, ListingEndpoints
@@ -31,6 +32,11 @@ class Listing(Protocol):
     def key(self) -> str:
         """Its name in the ledger; listings with the same key are the same list."""
         ...
+
+    @property
+    def display_name(self) -> str:
+        """Its name for people."""
+        return listing_name(self.key)
 
     async def page(self, figshare: Figshare, cursor: str | None) -> Page:
         """Return the page at `cursor` (None: the first), with the cursor of the next one."""

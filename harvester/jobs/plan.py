@@ -27,6 +27,7 @@ from harvester.engine.progress import RunCounters
 from harvester.errors import PermanentError, TransientError
 from harvester.figshare.client_side_filters import is_wanted_by
 from harvester.figshare.file_lists import requests_for
+from harvester.figshare.listing_names import listing_name
 from harvester.figshare.protocol import Figshare
 from harvester.figshare.statistics import requests_per_item
 from harvester.jobs.output_folder import free_space
@@ -127,13 +128,14 @@ class Planner:
         keys = [reading.key for _, reading in read]
         plan.items = await ledger.read(ledger.forecast.count_listed, keys)
         plan.client_side_filters = {
-            listing.key: here for listing, _ in read if (here := list(listing.client_side_filters))
+            listing.display_name: here for listing, _ in read if (here := list(listing.client_side_filters))
         }
         plan.vanished = await producer.requeue_vanished()
         await producer.warn_of_empty()
         plan.empty = counters.empty
         await ledger.flush()
-        plan.incomplete = await ledger.read(ledger.forecast.listing_failures)
+        failed = await ledger.read(ledger.forecast.listing_failures)
+        plan.incomplete = [f"{listing_name(subject)}: {error}" for subject, error in failed]
 
     async def _add_items(self) -> None:
         """Add the pending tasks of all items, listed now or not."""

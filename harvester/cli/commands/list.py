@@ -57,5 +57,5 @@ def _warn_of_unknown_licences(listing: Listing) -> None:
     if "licence" in listing.client_side_filters:
         log.warning(
             "%s: listings do not show licences: all items are printed, and a run checks their records",
-            listing.key,
+            listing.display_name,
         )

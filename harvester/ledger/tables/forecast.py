@@ -60,10 +60,9 @@ class Forecast:
         ).fetchone()[0]
         return number
 
-    def listing_failures(self) -> list[str]:
-        """Return a line for each listing that failed and each name of no item, in the order of coming."""
-        rows = self._db.execute("SELECT subject || ': ' || error FROM listing_failures ORDER BY rowid")
-        return [line for (line,) in rows]
+    def listing_failures(self) -> list[tuple[str, str]]:
+        """Return each failed listing and each name of no item, with the error, in order."""
+        return self._db.execute("SELECT subject, error FROM listing_failures ORDER BY rowid").fetchall()
 
     def pending_files(self, latest_only: bool) -> PendingFiles:
         """
