@@ -343,14 +343,14 @@ async def test_a_plan_prints_unsupported_filters_and_incomplete_listings(
     )
     ended = await harvester("plan", *words, "-o", tmp_path, *at(sandbox))
     assert ended.status == 1
+    listing = "collection 4000001 (type dataset, published since 2015-01-01)"
     assert (
-        "collection 4000001 (type dataset, published since 2015-01-01): figshare does not filter by type or published since:"
-        " entries are filtered here"
+        f"{listing}: figshare does not filter by type or published since: entries are filtered here"
     ) in ended.out
     reason = "neither an item's id, nor a DOI or handle, nor the address of an item"
     assert ended.out.endswith(f"incomplete: x y: {reason}\n")
     shown = orjson.loads((await harvester("plan", *words, "-o", tmp_path, *at(sandbox), "--json")).out)
-    assert shown["client_side_filters"] == {f"collection 4000001 {filters}": ["item_type", "published_since"]}
+    assert shown["client_side_filters"] == {listing: ["item_type", "published_since"]}
     assert shown["incomplete_listings"] == [f"x y: {reason}"]
 
 
