@@ -290,8 +290,9 @@ async def test_listing_keys_stay_as_in_existing_ledgers_and_are_shown_as_words(
 
 def test_a_list_of_names_is_shown_by_its_length() -> None:
     for number, shown in ((1, "the list of 1 name"), (12, "the list of 12 names")):
-        listing = IdentifierListing(tuple(map(str, range(number))))
-        assert listing.display_name == listing_name(f"{listing.key} once more") == shown
+        names = tuple(map(str, range(number)))
+        for once_more in (False, True):
+            assert IdentifierListing(names, once_more).display_name == shown
     assert listing_name("10.1/x {y}") == "10.1/x {y}"
 
 

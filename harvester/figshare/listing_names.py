@@ -17,7 +17,7 @@ _FILTERS = {
     "order": "by",
 }
 _MOMENT = re.compile(r"(.*\}) since (\S+)", re.DOTALL)
-_NAMES = re.compile(r"items ([0-9]+) names [0-9a-f]{16}(?: once more)?")
+_NAMES = re.compile(r"items ([0-9]+) names [0-9a-f]{16}(?: .*)?")
 
 
 def listing_name(key: str) -> str:
