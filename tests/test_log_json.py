@@ -163,6 +163,29 @@ async def test_pruning_is_reported_in_events_too(sandbox: Sandbox, tmp_path: Pat
     assert any(message.startswith(f"{len(old)} files removed") for message in notes)
 
 
+async def test_a_log_file_has_the_events_too_and_quiet_hides_none_of_them(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    words = ("run", "--search", "survey", "--item", "4999999", "--tasks", "metadata", *at(sandbox))
+    ended = await harvester(*words, "-q", "--log-json", "--log-file", "run.log", cwd=tmp_path)
+    assert ended.status == 1
+    shown, kept = (
+        [event["event"] for event in check_events(text)]
+        for text in (ended.err, (tmp_path / "run.log").read_bytes())
+    )
+    assert shown == ["start", "failure", "end"]
+    assert [name for name in kept if name in shown] == shown
+
+
+async def test_a_log_file_of_plain_lines_says_how_a_run_ended(tmp_path: Path) -> None:
+    words = ("run", "--item", "5", "--api", NOWHERE, "--attempts", "1", "--rate", "inf")
+    ended = await harvester(*words, "--log-file", "run.log", cwd=tmp_path)
+    assert ended.status == 3
+    lines = (tmp_path / "run.log").read_text().splitlines()
+    assert " harvester 0.1.0 · " in lines[0]
+    assert lines[-1].partition(" harvester: ")[2] == ended.err.splitlines()[-1].removeprefix("harvester: ")
+
+
 # -- what ends a command early --------------------------------------------------------------------
 
 

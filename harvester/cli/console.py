@@ -8,7 +8,7 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from harvester.cli.events import EVENTS
@@ -126,6 +126,17 @@ def print_error(text: str, *, event: str = "error") -> None:
         for line in text.splitlines():
             sys.stderr.write(f"{one_line(line)}\n")
     flush_errors()
+    for copy in _COPIES:
+        copy(text)
+
+
+def copy_errors_to(copy: Callable[[str], object]) -> None:
+    """Give `copy` the text of every further error: for a log file."""
+    _COPIES[:] = [copy]
+
+
+_COPIES: list[Callable[[str], object]] = []
+"""What gets the text of errors too: one or none."""
 
 
 def flush_errors() -> None:

@@ -80,6 +80,8 @@ class Events:
         self._has_started = False
         self._has_crashed = False
         self._known: dict[str, Any] = {}
+        self._start = ""
+        self._copy: Callable[[str], object] | None = None
         self._result: Result = dict
 
     def begin(self, words: Sequence[str]) -> None:
@@ -116,11 +118,21 @@ class Events:
         self._has_started = True
         known = {name: {**self._known, **fields}.get(name) for name in START_FIELDS}
         text = message or f"harvester {__version__}"
-        self._write(line("start", "info", text, {"version": __version__, **known}) + "\n")
+        self._start = line("start", "info", text, {"version": __version__, **known})
+        self._write(f"{self._start}\n")
 
     def emit(self, event: str, level: str, message: str, /, **fields: Any) -> None:
         """Write one event."""
-        self.write(line(event, level, message, fields) + "\n")
+        text = line(event, level, message, fields)
+        self.write(f"{text}\n")
+        if self._copy is not None:
+            self._copy(text)
+
+    def copy_to(self, copy: Callable[[str], object]) -> None:
+        """Give `copy` the first event, and each further one that comes from no log record: for a log file."""
+        if self._copy is None:
+            copy(self._start)
+        self._copy = copy
 
     def error(self, error: HarvestError, /) -> None:
         """Write the error that ends the command."""

@@ -30,5 +30,11 @@ class LogFile(RotatingFileHandler):
             raise UsageError(f"--log-file: {path}: {exc.strerror}") from exc
         self.setFormatter(formatter)
 
+    def write(self, line: str) -> None:
+        """Write a line as it is, where `JsonLines` formats the others."""
+        record = logging.LogRecord("harvester", logging.INFO, "", 0, "", (), None)
+        record.line = line
+        self.handle(record)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
         """Do nothing: the work matters more than a line that a full disk has no room for."""

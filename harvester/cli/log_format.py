@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from harvester.cli import console
 from harvester.cli.events import EVENTS, LIBRARY, line, local_time
 from harvester.text.display import one_line
 from harvester.text.redaction import REDACTOR
@@ -44,7 +45,12 @@ def set_up(
     if file is not None:
         from harvester.cli.log_file import LogFile  # noqa: PLC0415 - only this option needs it
 
-        logger.addHandler(LogFile(file, JsonLines() if as_json else Lines(_FORMAT, DATE)))
+        log_file = LogFile(file, JsonLines() if as_json else Lines(_FORMAT, DATE))
+        logger.addHandler(log_file)
+        if as_json:
+            EVENTS.copy_to(log_file.write)
+        else:
+            console.copy_errors_to(log_to_file)
         level = min(level, logging.INFO)
     logger.setLevel(level)
     return logger
@@ -118,6 +124,8 @@ class JsonLines(logging.Formatter):
     """One JSON object a line: see `log_events.event` for its fields."""
 
     def format(self, record: logging.LogRecord) -> str:
+        if hasattr(record, "line"):
+            return str(record.line)
         event = getattr(record, "event", _EVENTS_BY_LEVEL.get(record.levelno, "note"))
         fields = dict(getattr(record, "fields", {}))
         if progress := getattr(record, "progress", None):
