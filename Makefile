@@ -8,7 +8,7 @@ WORKERS ?= 4
 # Each program that a test starts would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check suite nightly coverage soak structure cases pace bench oldest reference docs clean
+.PHONY: help demo test check suite nightly coverage soak structure cases pace bench oldest reference screenshot docs clean
 help:
 	@echo "make demo      harvest the sandbox and show the result (no account, no network)"
 	@echo "make test      everything that CI runs: checks and tests"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench     measure the program with its references; writes docs/explanation/performance.md (ONLY=cpu,files …)"
 	@echo "make oldest    the tests with the oldest versions of the dependencies"
 	@echo "make reference write the pages of docs/reference that are made from the code"
+	@echo "make screenshot draw the screen of a run as docs/screenshot.svg, which README shows"
 	@echo "make docs      build the documentation as a site in site/"
 
 $(READY): pyproject.toml constraints.txt
@@ -81,6 +82,9 @@ oldest:
 
 reference: $(READY)
 	$(BIN)/python -m tools.reference
+
+screenshot: $(READY)
+	$(BIN)/python -m tools.screenshot
 
 docs: $(READY)
 	$(BIN)/mkdocs build --strict --quiet

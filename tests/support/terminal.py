@@ -21,13 +21,13 @@ ROWS = 24
 
 
 class Terminal:
-    """The screen, and the program that draws on it."""
+    """The screen (a `pyte.Screen`, with colours), and the program that draws on it."""
 
     def __init__(self, descriptor: int, process: ForkedProcess, columns: int) -> None:
         self.process = process
         self._descriptor = descriptor
-        self._screen = pyte.Screen(columns, ROWS)
-        self._stream = pyte.ByteStream(self._screen)
+        self.screen = pyte.Screen(columns, ROWS)
+        self._stream = pyte.ByteStream(self.screen)
         self.written = b""
 
     def read(self) -> None:
@@ -44,12 +44,12 @@ class Terminal:
     @property
     def text(self) -> str:
         """What is on the screen, without blanks at the ends of lines."""
-        return "\n".join(line.rstrip() for line in self._screen.display).rstrip("\n")
+        return "\n".join(line.rstrip() for line in self.screen.display).rstrip("\n")
 
     def resize(self, columns: int) -> None:
         """Change the width, as a person does with the mouse; old text is cut, and not wrapped."""
         _set_size(self._descriptor, columns)
-        self._screen.resize(ROWS, columns)
+        self.screen.resize(ROWS, columns)
 
     async def shows(self, pattern: str) -> str:
         """Wait until the screen shows something; return all that it shows."""
