@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,11 +21,14 @@ import pytest
 
 from harvester.errors import FolderLocked
 from harvester.ledger.database.connection import NAME
-from harvester.ledger.database.heartbeat import Timing
+from harvester.ledger.database.heartbeat import Sign, Timing, Watch
+from harvester.ledger.database.waiting import when_free
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.reader import Reader
+from harvester.sandbox import Sandbox, Settings
+from harvester.system.process import Process
 from tests.support.forked import forked
-from tests.support.program import environment
+from tests.support.program import at, environment, harvester
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -239,10 +243,138 @@ async def test_watching_can_be_interrupted(tmp_path: Path) -> None:
     forget_identity(tmp_path)
     printed = tmp_path.parent / f"{tmp_path.name}.err"
     async with forked(("run", "--item", "1", "-o", tmp_path), printed) as running:
-        await until(lambda: "watching its heartbeat for 30 s" in printed.read_text())
+        await until(lambda: "silent for 2 s; it can be taken over in 28 s" in printed.read_text())
         began = anyio.current_time()
         running.process.send_signal(signal.SIGINT)
         assert await running.wait() == 130
         assert anyio.current_time() - began < 5
     assert f"process {os.getpid()} on " in printed.read_text()
     await ledger.close("finished")  # no other run has taken it over
+
+
+# -- waiting for another run ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [("run", "--rebuild"), ("verify",), ("run",)])
+async def test_with_wait_a_command_begins_when_the_other_run_has_ended(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    async with Sandbox(Settings(items=2, private_items=0, heavy=0)) as sandbox:
+        item = sandbox.world.public_ids[0]
+        job = ("--item", item, "--tasks", "metadata", *at(sandbox)) if words[0] == "run" else ()
+        ledger = Ledger(tmp_path / "out")
+        (tmp_path / "out").mkdir()
+        ledger.open()
+        async with forked((*words, *job, "-o", tmp_path / "out", "--wait"), tmp_path / "printed") as running:
+            await until(lambda: "is using this folder (silent for" in (tmp_path / "printed").read_text())
+            assert "less than 1 s); waiting\n" in (tmp_path / "printed").read_text()
+            assert running.process.returncode is None
+            await ledger.close("finished")
+            assert await running.wait() == 0
+    with Reader(tmp_path / "out") as reader:
+        assert (found := reader.last_run()) is not None
+        assert found.state == "finished"
+
+
+async def test_with_a_limited_wait_a_run_is_refused_after_it(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.open()
+    try:
+        began = time.monotonic()
+        ended = await harvester("run", "--item", "1", "-o", tmp_path, "--wait", "1")
+        assert time.monotonic() - began >= 1
+        refused = await harvester("run", "--item", "1", "-o", tmp_path, "-q")
+    finally:
+        await ledger.close("finished")
+    for each in (ended, refused):
+        assert each.status == 3
+        holder = f"process {os.getpid()} on {socket.gethostname()}"
+        assert each.err.splitlines()[-1] == (
+            f"harvester: {tmp_path}: another run ({holder}) is using this folder (silent for less than 1 s); "
+            "wait for it with --wait, or give this one its own folder with --output"
+        )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_the_wait_at_once(number: signal.Signals, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    ledger.open()
+    words = ("run", "--item", "1", "-o", tmp_path / "out", "--wait", "60")
+    async with forked(words, tmp_path / "printed") as running:
+        await until(lambda: "; waiting" in (tmp_path / "printed").read_text())
+        began = anyio.current_time()
+        running.process.send_signal(number)
+        assert await running.wait() == 130
+        assert anyio.current_time() - began < 5
+    await ledger.close("finished")  # no other run has taken it over
+
+
+class _Locked:
+    """A folder that another run uses until a moment of a clock that only `sleep` moves."""
+
+    def __init__(self, free_at: float) -> None:
+        self.now = 100.0
+        self.attempts = 0
+        self._free_at = self.now + free_at
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def acquire(self) -> str:
+        self.attempts += 1
+        if self.now < self._free_at:
+            raise FolderLocked("out: another run (x) is using this folder (silent for less than 1 s); advice")
+        return "acquired"
+
+
+def test_a_wait_lasts_until_the_folder_is_free_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    folder = _Locked(free_at=1199.5)
+    with caplog.at_level("INFO", logger="harvester"):
+        acquired = when_free(
+            folder.acquire, seconds=inf, checkpoint=lambda: None, clock=folder.clock, sleep=folder.sleep
+        )
+    assert (acquired, folder.attempts) == ("acquired", 1201)
+    using = "out: another run (x) is using this folder (silent for less than 1 s); waiting"
+    assert [record.getMessage() for record in caplog.records] == [using, f"{using} for 10 min 00 s"]
+
+
+def test_a_wait_without_seconds_is_one_attempt() -> None:
+    folder = _Locked(free_at=1)
+    with pytest.raises(FolderLocked):
+        when_free(folder.acquire, seconds=0, checkpoint=lambda: None, clock=folder.clock, sleep=folder.sleep)
+    assert (folder.attempts, folder.now) == (1, 100.0)
+
+
+def watched(changes_after: float, tmp_path: Path) -> Sign | None:
+    """Watch a process of which nothing can be proven, and whose heartbeat changes after some seconds."""
+    slept = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal slept
+        slept += seconds
+
+    def look() -> Sign:
+        return Sign(Process("elsewhere", 7), "later" if slept > changes_after else "first")
+
+    return Watch(tmp_path, sleep=sleep).judge(look)
+
+
+def test_while_a_run_is_silent_the_time_until_it_is_taken_over_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING", logger="harvester"):
+        assert watched(inf, tmp_path) == Sign(Process("elsewhere", 7), "first")
+    assert [record.getMessage().partition("active: ")[2] for record in caplog.records] == [
+        f"silent for {silent} s; it can be taken over in {30 - silent} s" for silent in (2, 12, 22)
+    ]
+
+
+def test_a_refusal_says_for_how_long_the_other_run_had_been_silent(tmp_path: Path) -> None:
+    with pytest.raises(
+        FolderLocked, match=r"another run \(process 7 on elsewhere\) .* \(silent for 12 s\); "
+    ):
+        watched(11.95, tmp_path)

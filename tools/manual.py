@@ -78,7 +78,8 @@ def _option(action: argparse.Action) -> str:
     value = action.metavar or action.dest
     if not action.option_strings:
         return rf"[\fI{escaped(str(value))}\fR]" if action.nargs == "?" else rf"\fI{escaped(str(value))}\fR"
-    argument = "" if action.nargs == 0 else rf" \fI{escaped(str(value))}\fR"
+    shown = f"[{value}]" if action.nargs == "?" else str(value)
+    argument = "" if action.nargs == 0 else rf" \fI{escaped(shown)}\fR"
     return ", ".join(rf"\fB{escaped(option)}\fR{argument}" for option in action.option_strings)
 
 

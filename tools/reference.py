@@ -98,6 +98,8 @@ def _command(name: str, parser: argparse.ArgumentParser) -> str:
 
 def _option(action: argparse.Action) -> tuple[str, str]:
     value = action.metavar or (action.dest if not action.option_strings else "")
+    if action.option_strings and action.nargs == "?":
+        value = f"[{value}]"
     names = [
         f"{option} {value}" if value and action.nargs != 0 else option for option in action.option_strings
     ]

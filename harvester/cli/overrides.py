@@ -10,11 +10,14 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harvester.cli.parser import option_names
 from harvester.config.keys import SERVICES
 from harvester.errors import UsageError
+
+if TYPE_CHECKING:
+    from harvester.ledger.database.heartbeat import Timing
 
 _KEYS = {"output", "tasks", "versions"}
 """The keys outside of tables that options set."""
@@ -126,3 +129,10 @@ def _narrow(sources: Iterable[dict[str, Any]], filters: Mapping[str, Any]) -> No
     if unused:
         options = [f"--{name.replace('_', '-')}" for name, field in FILTERS.items() if field in unused]
         raise UsageError(f"{', '.join(options)}: no source on the command line supports this filter")
+
+
+def timing_of(args: argparse.Namespace) -> Timing:
+    """Return how long to wait for another run on the folder."""
+    from harvester.ledger.database.heartbeat import USUAL_TIMING  # noqa: PLC0415 - few commands need it
+
+    return USUAL_TIMING._replace(wait_seconds=args.wait)

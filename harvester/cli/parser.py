@@ -21,6 +21,7 @@ from harvester.cli.arguments.common import (
     add_log_json,
     add_output,
     add_output_style,
+    add_wait,
 )
 from harvester.cli.arguments.examples import BY_ROLE, EXAMPLES, examples_text
 from harvester.cli.arguments.sandbox import add_sandbox
@@ -154,6 +155,7 @@ def _add_commands_on_a_folder(commands: Any) -> None:
         add_log_json(command)
     status.add_argument("--json", action="store_true", help="print the status as JSON")
     add_check(status)
+    add_wait(verify)
     failed.add_argument("--json", action="store_true", help="one JSON object a line, with the reason")
     add_formats(export)
     export.add_argument(

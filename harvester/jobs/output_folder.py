@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from anyio import from_thread
@@ -19,6 +20,7 @@ from harvester.ledger.database.connection import NAME, exists
 from harvester.ledger.database.heartbeat import Timing, Watch
 from harvester.ledger.database.lease_file import is_trace
 from harvester.ledger.database.rebuild import rebuild as rebuild_ledger
+from harvester.ledger.database.waiting import when_free
 from harvester.ledger.reader import Reader
 from harvester.storage.disk_errors import map_disk_errors
 from harvester.storage.local.reservation import free_bytes
@@ -49,8 +51,10 @@ def prepare(folder: Path, *, rebuild: bool, timing: Timing) -> None:
         if not rebuild:
             raise UsageError(f"{folder}: holds a harvest without {NAME}; --rebuild makes a new one")
     if rebuild and here:
-        watch = Watch(folder, seconds=timing.watch_seconds, checkpoint=from_thread.check_cancelled)
-        aside = rebuild_ledger(folder, watch)
+        checkpoint = from_thread.check_cancelled
+        watch = Watch(folder, seconds=timing.watch_seconds, checkpoint=checkpoint)
+        acquire = partial(rebuild_ledger, folder, watch)
+        aside = when_free(acquire, seconds=timing.wait_seconds, checkpoint=checkpoint)
         log.warning("%s: new ledger; the old one: %s", folder, aside or "none")
 
 

@@ -12,6 +12,7 @@ from harvester.config import Config
 from harvester.engine.progress import LINE_EVERY_SECONDS
 from harvester.jobs.output_folder import open_storage
 from harvester.ledger.database.connection import may_write
+from harvester.ledger.database.heartbeat import USUAL_TIMING, Timing
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import FileResult
 from harvester.ledger.reader import Reader
@@ -36,11 +37,12 @@ class Verified:
     is_recorded: bool = True
 
 
-async def verify(config: Config) -> Verified:
+async def verify(config: Config, *, timing: Timing = USUAL_TIMING) -> Verified:
     """
     Hash every file again; corrupt or missing files become pending, and the next run fetches them.
 
-    If the user may only read the folder, nothing is recorded.
+    If the user may only read the folder, nothing is recorded. `timing`: of heartbeats, and how long to wait
+    for another run.
 
     Raises:
         UsageError: the folder contains no harvest.
@@ -50,12 +52,13 @@ async def verify(config: Config) -> Verified:
     with Reader(config.folder) as reader:
         if not may_write(config.folder):
             return await _verify(reader, open_storage(config), None)
-        ledger = Ledger(config.folder)
-        async with ledger.hold("verify", if_cancelled="interrupted"):
-            with reader:  # closed before the ledger: the last connection to close removes the log
-                storage = open_storage(config, ledger.confirm)
-                await Placement(ledger, storage).recover()
-                return await _verify(reader, storage, ledger)
+    ledger = Ledger(config.folder, timing=timing)
+    async with ledger.hold("verify", if_cancelled="interrupted"):
+        # Closed before the ledger: the last connection to close removes the log.
+        with Reader(config.folder) as reader:
+            storage = open_storage(config, ledger.confirm)
+            await Placement(ledger, storage).recover()
+            return await _verify(reader, storage, ledger)
 
 
 async def _verify(reader: Reader, storage: Storage, ledger: Ledger | None) -> Verified:

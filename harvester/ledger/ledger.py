@@ -28,6 +28,7 @@ from harvester.ledger.database.connection import NAME, database_errors
 from harvester.ledger.database.heartbeat import USUAL_TIMING, Timing
 from harvester.ledger.database.lease import DID_NOTHING, Lease
 from harvester.ledger.database.state_copy import StateCopy
+from harvester.ledger.database.waiting import when_free
 from harvester.ledger.messages import (
     RECORD,
     ItemResult,
@@ -154,7 +155,10 @@ class Ledger:
             UsageError: a newer version wrote it.
             StorageError: it is damaged or cannot be written.
         """
-        self._use(Lease(self.path, job=job, clock=self._clock, timing=self._timing, checkpoint=checkpoint))
+        acquire = partial(
+            Lease, self.path, job=job, clock=self._clock, timing=self._timing, checkpoint=checkpoint
+        )
+        self._use(when_free(acquire, seconds=self._timing.wait_seconds, checkpoint=checkpoint))
 
     @asynccontextmanager
     async def copied(self) -> AsyncIterator[None]:

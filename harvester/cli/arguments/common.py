@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from harvester.cli.arguments.values import folder_path, interval, words
+from harvester.cli.arguments.values import folder_path, interval, seconds, words
 
 DEFAULT_FILE = "harvest.toml"
 
@@ -33,6 +33,13 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     """Add the output folder, with or without the option's name."""
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="the output folder, as with --output")
     add_output(parser)
+
+
+def add_wait(parser: Any) -> None:
+    parser.add_argument(
+        "--wait", nargs="?", type=seconds, default=0.0, const=float("inf"), metavar="SECONDS",
+        help="if another run uses the folder, wait for its end, at most for this time",
+    )  # fmt: skip
 
 
 def add_formats(parser: argparse.ArgumentParser) -> None:

@@ -48,9 +48,9 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         ("with a tenth of the connections cut", "harvester sandbox --fault reset=0.1"),
     ),
     "completion": (
-        ("in ~/.bashrc", 'eval "$(harvester completion bash)"'),
-        ("in ~/.zshrc, after compinit", 'eval "$(harvester completion zsh)"'),
-        ("for fish", "harvester completion fish > ~/.config/fish/completions/harvester.fish"),
+        ('the script for bash, as eval "$(…)" in ~/.bashrc', "harvester completion bash"),
+        ('for zsh, as eval "$(…)" in ~/.zshrc after compinit', "harvester completion zsh"),
+        ("for fish, in ~/.config/fish/completions/harvester.fish", "harvester completion fish"),
     ),
     "help": (("the help of one command", "harvester help run"),),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from harvester.cli.arguments.common import add_wait
 from harvester.cli.arguments.values import natural, one_of
 
 REFRESHABLE = ("metadata", "stats", "timeline", "breakdown")
@@ -14,6 +15,7 @@ def add_this_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("this run")
     add_quick(group)
     add_fail_if_empty(group)
+    add_wait(group)
     group.add_argument(
         "--rebuild", action="store_true",
         help="rebuild the ledger from the files here and from figshare; the old one is set aside",

@@ -14,6 +14,7 @@ from harvester.cli.closing import closing, ending
 from harvester.cli.console import print_error, print_note, print_progress_note
 from harvester.cli.events import EVENTS
 from harvester.cli.log_format import log_to_file
+from harvester.cli.overrides import timing_of
 from harvester.cli.prune_prompt import PrunePrompt
 from harvester.cli.render import nothing_removed
 from harvester.cli.run_events import RunResult, start_text
@@ -22,6 +23,7 @@ from harvester.config import Config
 from harvester.engine.progress import ProgressSnapshot
 from harvester.errors import ExitStatus, FatalError
 from harvester.jobs.harvest import harvest
+from harvester.jobs.services import RunHooks
 from harvester.storage.trash import TRASH_DAYS
 from harvester.summary import Summary
 from harvester.system.concurrency import background_tasks
@@ -104,5 +106,6 @@ async def _harvest(config: Config, args: argparse.Namespace, result: RunResult) 
                 rebuild=args.rebuild,
                 fail_if_empty=args.fail_if_empty,
                 on_start=show,
+                hooks=RunHooks(timing=timing_of(args)),
             )
     return None

@@ -7,6 +7,7 @@ import functools
 
 from harvester.cli.console import print_note
 from harvester.cli.event_loop import run_until_signal
+from harvester.cli.overrides import timing_of
 from harvester.config import Config
 from harvester.errors import ExitStatus
 from harvester.jobs.verify import verify
@@ -14,7 +15,7 @@ from harvester.jobs.verify import verify
 
 def run(args: argparse.Namespace, config: Config) -> int:
     """Hash every file and print how many are intact."""
-    found = run_until_signal(args, functools.partial(verify, config))
+    found = run_until_signal(args, functools.partial(verify, config, timing=timing_of(args)))
     more = ""
     if found.damaged and found.is_recorded:
         more = "\nrun again to fetch them"

@@ -25,6 +25,7 @@ BEAT_SECONDS = 0.5
 LOOK_SECONDS = 0.1
 _NOTICE_SECONDS = 2.0
 """A live run is detected earlier; the user gets a message only if the wait is longer."""
+_NEXT_NOTICE_SECONDS = 10.0
 _counter = count()
 
 
@@ -34,10 +35,12 @@ class Timing(NamedTuple):
 
     ``watch_seconds``: seconds without a heartbeat after which a lease may be taken over.
     ``beat_seconds``: interval of this run's heartbeat, in addition to its writes; infinite: no heartbeat.
+    ``wait_seconds``: how long to wait while another run is active; infinite: without a limit.
     """
 
     watch_seconds: float = FRESH_SECONDS
     beat_seconds: float = BEAT_SECONDS
+    wait_seconds: float = 0.0
 
 
 USUAL_TIMING = Timing()
@@ -90,38 +93,45 @@ class Watch:
             return found
         # Counted in looks, not by a clock: while both runs are suspended, this one does not watch.
         for number in range(math.ceil(self._seconds / LOOK_SECONDS)):
-            if number == int(_NOTICE_SECONDS / LOOK_SECONDS):
-                self._notify(found)
+            silent = number * LOOK_SECONDS
+            if _is_time_for_notice(number):
+                self._notify(found, silent)
             self._checkpoint()
             self._sleep(LOOK_SECONDS)
             now = look()
             if now is None:
                 return None
             if now != found:
-                raise self.in_use(now)
+                raise self.in_use(now, silent)
             if self._is_over(found.process):
                 return found
         if found.process.is_identified:
             self._stood_still.add(found.process)  # also for its other lease, in the file or the ledger
         return found
 
-    def in_use(self, sign: Sign) -> FolderLocked:
-        """Return the error that names the active run."""
+    def in_use(self, sign: Sign, silent_seconds: float = 0.0) -> FolderLocked:
+        """Return the error that names the active run, and how long it had been silent."""
+        silent = f"{silent_seconds:.0f} s" if silent_seconds >= 1 else "less than 1 s"
         return FolderLocked(
-            f"{self._folder}: another run ({sign.process}) is using this folder; wait for it, or "
-            "give this one its own folder with --output"
+            f"{self._folder}: another run ({sign.process}) is using this folder (silent for {silent}); "
+            "wait for it with --wait, or give this one its own folder with --output"
         )
 
     def _is_over(self, process: Process) -> bool:
         return process in self._stood_still or process.fate is Fate.GONE
 
-    def _notify(self, found: Sign) -> None:
+    def _notify(self, found: Sign, silent_seconds: float) -> None:
         import logging  # noqa: PLC0415 - `status` needs none
 
         logging.getLogger(__name__).warning(
-            "%s: %s may still be active: watching its heartbeat for %.0f s",
-            self._folder, found.process, self._seconds,
+            "%s: another run (%s) may still be active: silent for %.0f s; it can be taken over in %.0f s",
+            self._folder, found.process, silent_seconds, self._seconds - silent_seconds,
         )  # fmt: skip
+
+
+def _is_time_for_notice(looks: int) -> bool:
+    first, every = (round(each / LOOK_SECONDS) for each in (_NOTICE_SECONDS, _NEXT_NOTICE_SECONDS))
+    return looks >= first and (looks - first) % every == 0
 
 
 def seems_at_work(sign: Sign, age_seconds: float, look: Callable[[], Sign | None]) -> bool:
