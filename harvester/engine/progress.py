@@ -177,7 +177,7 @@ class ProgressSnapshot:
     @property
     def bytes_a_second(self) -> float:
         """The speed of all downloads in the last seconds."""
-        return self.meter.per_second(BYTES)
+        return self.meter.per_second(BYTES) or 0.0
 
     async def keep_measuring(self) -> None:
         """Measure the rates and estimate the time left every second, until cancelled."""
@@ -203,7 +203,8 @@ class ProgressSnapshot:
 
     def requests_a_second(self, service: str) -> float:
         """Return the present rate of requests to a service; at first, that since the start."""
-        return self.meter.per_second(service) or self.traffic.requests[service] / self.seconds
+        rate = self.meter.per_second(service)
+        return self.traffic.requests[service] / self.seconds if rate is None else rate
 
     def state(self) -> dict[str, Any]:
         """Return everything that is displayed, for lines and logs."""

@@ -110,17 +110,17 @@ class Meter:
             return None
         return max(0.0, self._estimate - (now - self._estimated_at))
 
-    def per_second(self, name: str) -> float:
-        """Return how much of `name` was done a second in the last `SPEED_SECONDS`."""
+    def per_second(self, name: str) -> float | None:
+        """Return how much of `name` was done a second in the last `SPEED_SECONDS`; None at first."""
         return speed(self._samples, name)
 
 
-def speed(samples: Iterable[Sample], name: str) -> float:
+def speed(samples: Iterable[Sample], name: str) -> float | None:
     """Return how much of `name` was done a second between the last sample and one `SPEED_SECONDS` before."""
     listed = list(samples)
     if len(listed) < 2:
-        return 0.0
+        return None
     last = listed[-1]
     first = next(each for each in listed if last.at - each.at <= SPEED_SECONDS or each is listed[-2])
     passed = last.at - first.at
-    return (last.done.get(name, 0.0) - first.done.get(name, 0.0)) / passed if passed > 0 else 0.0
+    return (last.done.get(name, 0.0) - first.done.get(name, 0.0)) / passed if passed > 0 else None

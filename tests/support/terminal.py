@@ -8,8 +8,9 @@ import os
 import re
 import struct
 import termios
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pyte
 
@@ -51,6 +52,11 @@ class Terminal:
         _set_size(self._descriptor, columns)
         self.screen.resize(ROWS, columns)
 
+    async def redrawn(self, times: int) -> None:
+        """Wait until the last line of the display was written again, and again."""
+        before = len(self.written)
+        await until(lambda: self.written[before:].count(b"time ") >= times)
+
     async def shows(self, pattern: str) -> str:
         """Wait until the screen shows something; return all that it shows."""
         shown = ""
@@ -73,7 +79,9 @@ def _set_size(descriptor: int, columns: int) -> None:
 
 
 @asynccontextmanager
-async def on_terminal(*words: object, columns: int = 80, **more: str) -> AsyncIterator[Terminal]:
+async def on_terminal(
+    *words: object, columns: int = 80, cwd: Path | None = None, **more: str
+) -> AsyncIterator[Terminal]:
     """Start the program on a terminal; it is killed at the end if it still runs. `more`: variables."""
     ours, its = os.openpty()
     _set_size(its, columns)
@@ -81,7 +89,7 @@ async def on_terminal(*words: object, columns: int = 80, **more: str) -> AsyncIt
     for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
         if name not in more:
             env.pop(name, None)
-    process = fork(words, env=env, streams=(its,) * 3)
+    process = fork(words, env=env, cwd=cwd, streams=(its,) * 3)
     os.close(its)
     terminal = Terminal(ours, process, columns)
     asyncio.get_running_loop().add_reader(ours, terminal.read)
@@ -93,18 +101,3 @@ async def on_terminal(*words: object, columns: int = 80, **more: str) -> AsyncIt
         with suppress(OSError):
             asyncio.get_running_loop().remove_reader(ours)
         os.close(ours)
-
-
-def masked(text: str, *patterns: str) -> str:
-    """Replace numbers that vary by as many `#`: those that the patterns match, in their first group."""
-
-    def mask(match: re.Match[str]) -> str:
-        start, end = match.start(1) - match.start(), match.end(1) - match.start()
-        return match[0][:start] + re.sub(r"\d", "#", match[1]) + match[0][end:]
-
-    for pattern in patterns:
-        text = re.sub(pattern, mask, text)
-    return text
-
-
-Mask = Callable[[str], str]
