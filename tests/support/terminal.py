@@ -80,7 +80,7 @@ def _set_size(descriptor: int, columns: int) -> None:
 
 @asynccontextmanager
 async def on_terminal(
-    *words: object, columns: int = 80, cwd: Path | None = None, **more: str
+    *words: object, columns: int = 80, cwd: Path | str | None = None, **more: str
 ) -> AsyncIterator[Terminal]:
     """Start the program on a terminal; it is killed at the end if it still runs. `more`: variables."""
     ours, its = os.openpty()
@@ -89,7 +89,7 @@ async def on_terminal(
     for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
         if name not in more:
             env.pop(name, None)
-    process = fork(words, env=env, cwd=cwd, streams=(its,) * 3)
+    process = fork(words, env=env, cwd=Path(cwd) if cwd else None, streams=(its,) * 3)
     os.close(its)
     terminal = Terminal(ours, process, columns)
     asyncio.get_running_loop().add_reader(ours, terminal.read)
