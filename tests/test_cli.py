@@ -679,7 +679,7 @@ async def test_the_closing_lines_account_for_everything_and_add_up(tmp_path: Pat
         for total, parts in counts.values():
             assert sum(int(number) for number, _ in parts) == total
         words = {name: {word for _, word in parts} for name, (_, parts) in counts.items()}
-        assert words["entries"] == {"different items", "duplicates", "that lead to no item"}
+        assert words["entries"] == {"different items", "duplicates", "unresolved"}
         assert words["items"] == {"done", "not found", "failed permanently"}
         assert words["files"] >= {
             "done", "not found", "failed permanently", "excluded by your file rules", "hosted elsewhere",
@@ -707,14 +707,14 @@ async def test_the_closing_lines_and_status_report_changes_since_the_last_run(
     size = sandbox.world.size(sandbox.world.files(changed, 1)[0]["id"])
     lines = (
         "changes   1 changed, 1 withdrawn",
-        f"orphans   1 files, {human_bytes(size)}, that no record lists any more",
+        f"orphans   1 file, {human_bytes(size)}, that no record lists any more",
     )
     second = (await harvester(*words)).out
     status = (await harvester("status", "-o", tmp_path)).out
     for line in lines:
         assert f"\n{line}\n" in second
         assert f"\n{line}\n" in status
-    assert "1 items withdrawn since they were harvested" in second
+    assert "1 item withdrawn since it was harvested" in second
     assert "changes" not in (await harvester(*words)).out
     contents = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
     assert contents["changes"] == {}

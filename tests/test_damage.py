@@ -258,7 +258,7 @@ async def test_a_ledger_is_rebuilt_from_the_files_here_and_from_figshare(
     aside = [path for path in aside if not path.name.endswith(("-wal", "-shm"))]
     assert [path.read_bytes() for path in aside] == ([old] if old else [])
     assert summary.folder.unidentified_files.files >= 1
-    assert "were here when the ledger was rebuilt" in (await harvester("status", "-o", folder)).out
+    assert "from before the ledger was rebuilt" in (await harvester("status", "-o", folder)).out
     assert removable(config(sandbox, folder)) == [], "its kind is unknown"
 
 

@@ -291,7 +291,7 @@ async def test_a_harvested_item_that_is_gone_is_withdrawn_and_no_failure(
     sandbox.world.withdraw(item_id)
     ended = await harvester(*words, "--refresh", "metadata")
     assert ended.status == 0, ended.err
-    assert "1 items withdrawn" in ended.out
+    assert "1 item withdrawn" in ended.out
     assert rows(tmp_path / "failures.csv") == []
     assert len(rows(tmp_path / "items.csv")) == 1
 

@@ -252,7 +252,7 @@ async def test_further_names_of_a_line_are_ignored_and_counted(tmp_path: Path) -
     listed.write_text("5, 6, 7\n8,a title\n9\n10.6084/m9.figshare.11;10.6084/m9.figshare.12\n")
     ended = await harvester("list", "--items", listed, "--api", "http://127.0.0.1:9/v2")
     assert (ended.status, ended.out) == (0, "5\n8\n9\n11\n")
-    assert "only the first name of each line is taken: 3 further names were left" in ended.err
+    assert "only the first name of each line is taken; further names: 3" in ended.err
 
 
 async def test_a_heading_is_reported_and_invalid_utf8_is_rejected(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ async def test_nothing_is_removed_without_a_yes(sandbox: Sandbox, tmp_path: Path
     for path in old:
         why = "its item was withdrawn" if str(WITHDRAWN) in path else "no record names it any more"
         assert f"  {path}  ({why})\n" in ended.out
-    last = f"{len(old)} files, {size / 1000:.1f} kB, no longer belong to the harvest: to be moved to .trash/"
+    last = f"{len(old)} files, {size / 1000:.1f} kB, outside of the harvest: to be moved to .trash/"
     last += " for 30 days"
     refusal = "nothing is removed: there is no terminal to ask on; --yes answers beforehand"
     assert ended.out.endswith(f"{last}\n{refusal}\n")

@@ -75,7 +75,7 @@ RECORD = (
         (b'"A"', b"null", "title"),
         (b'"A"', b'"C"', ""),
         (b'[{"full_name": "B"}]', b"[]", "authors"),
-        (b'{"id": 7, "name": "a", "size": 3}', b"", "none of the 1 files"),
+        (b'{"id": 7, "name": "a", "size": 3}', b"", "none of the 1 file"),
         (b'"id": 7', b'"id": 8', "file 7"),
         (b'"size": 3, "authors"', b'"size": 2, "authors"', "bytes of its size"),
         (b'"size": 3, "authors"', b'"size": 4, "authors"', ""),

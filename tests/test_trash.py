@@ -132,13 +132,13 @@ async def test_permanent_deletions_are_shown_and_confirmed(sandbox: Sandbox, tmp
     kept = planted(tmp_path, "2020-01-01")
     ended = await harvester(*words)
     assert ended.out.endswith(
-        "    3 bytes  .trash/2020-01-01  (1 files)\n"
-        "1 files, 3 bytes, in the trash: to be deleted for good\n"
+        "    3 bytes  .trash/2020-01-01  (1 file)\n"
+        "1 file, 3 bytes, in the trash: to be deleted for good\n"
         "nothing is removed: there is no terminal to ask on; --yes answers beforehand\n"
     )
     assert kept.exists()
     ended = await harvester(*words, "--yes")
-    assert ended.out.endswith(": to be deleted for good\n1 files, 3 bytes, deleted for good\n")
+    assert ended.out.endswith(": to be deleted for good\n1 file, 3 bytes, deleted for good\n")
     assert not kept.parent.parent.parent.exists()
     document = orjson.loads((tmp_path / "summary.json").read_bytes())
     assert document["folder"]["trash"] == {"files": 0, "bytes": 0}
@@ -246,8 +246,8 @@ async def test_a_folder_with_only_a_trash_is_accepted(sandbox: Sandbox, tmp_path
     ("words", "expected"),
     [
         (("--trash-days", "3"), "--trash-days requires --prune"),
-        (("--prune", "--trash-days", "-1"), "'-1': a whole number is expected, 0 or more"),
-        (("--prune", "--trash-days", "soon"), "'soon': a whole number is expected, 0 or more"),
+        (("--prune", "--trash-days", "-1"), 'expected a whole number, 0 or more, got "-1"'),
+        (("--prune", "--trash-days", "soon"), 'expected a whole number, 0 or more, got "soon"'),
     ],
 )
 async def test_impossible_days_are_wrong_usage(words: tuple[str, ...], expected: str, tmp_path: Path) -> None:

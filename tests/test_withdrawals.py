@@ -73,7 +73,7 @@ async def test_one_of_three_is_withdrawn_and_two_of_twenty_are_not(sandbox: Sand
         "2 of 20 items at once are more than 5 % or 20; look some of them up at figshare, and if they are"
         " gone, run again with --accept-withdrawals 2"
     )
-    assert summary.run.warnings == (f"2 items were not found; none is marked as withdrawn: {why}",)
+    assert summary.run.warnings == (f"2 items not found; none is marked as withdrawn: {why}",)
     assert [(row["item_id"], row["error"]) for row in rows(tmp_path / "more" / "failures.csv")] == [
         (str(item_id), f"figshare no longer has it; {why}") for item_id in ids[:2]
     ]
@@ -93,7 +93,7 @@ async def test_rejected_withdrawals_are_requested_again_and_accepted_with_the_op
     for more in ((), ("--accept-withdrawals", "2", "--prune", "--yes")):
         ended = await harvester(*words, *more)
         assert ended.status == 1
-        assert "3 items were not found; none is marked as withdrawn: 3 of 20 items" in ended.err
+        assert "3 items not found; none is marked as withdrawn: 3 of 20 items" in ended.err
         assert (withdrawn(tmp_path), here(tmp_path)) == (set(), before)
     assert ended.out.endswith(
         "\nnothing is removed, because of this run: 3 failures may pass (see failures.csv): run again\n"
@@ -110,7 +110,7 @@ async def test_rejected_withdrawals_are_requested_again_and_accepted_with_the_op
     ended = await harvested(*words)
     assert ended.status == 0, "those that are withdrawn already count no more"
     ended = await harvester(*words, "--accept-withdrawals", "-1")
-    assert (ended.status, "a whole number is expected" in ended.err) == (2, True)
+    assert (ended.status, "expected a whole number, 0 or more" in ended.err) == (2, True)
 
 
 @pytest.mark.parametrize(("items", "accepted"), [(44, 2), pytest.param(430, 20, marks=pytest.mark.nightly)])
@@ -293,17 +293,17 @@ DOUBTS = {
     "it was stopped": "UPDATE runs SET outcome = 'stopped'",
     # No process has this number: Linux gives none above 4,194,304.
     "it was killed": "UPDATE runs SET outcome = NULL, ended = NULL, beat = 0, pid = 4194305",
-    "1 failures may pass (see failures.csv): run again": BLOCKED,
+    "1 failure may pass (see failures.csv): run again": BLOCKED,
     "2 failures may pass (see failures.csv): run again": "UPDATE files"
     " SET status = 'failed', failure_kind = 'transient'"
     " WHERE file_id IN (SELECT file_id FROM files WHERE item_key = 5000001 ORDER BY 1 LIMIT 2)",
-    "1 items were not found, and are not yet marked as withdrawn": "UPDATE work"
+    "1 item not found, and not yet marked as withdrawn": "UPDATE work"
     " SET state = 'failed', failure_kind = 'suspected' WHERE task = 'metadata' AND item_key = 5000004",
-    "1 records are still pending": "UPDATE work SET state = 'pending' WHERE task = 'metadata'"
+    "1 record still pending": "UPDATE work SET state = 'pending' WHERE task = 'metadata'"
     " AND item_key = 5000004",
-    "1 listings failed": "INSERT INTO listing_failures (task, subject, error, failure_kind, attempts)"
+    "1 listing failed": "INSERT INTO listing_failures (task, subject, error, failure_kind, attempts)"
     " VALUES ('listing', 'search x', 'refused', 'permanent', 1)",
-    "1 listings were not read to their end": "UPDATE listings SET complete = 0 WHERE id = ("
+    "1 listing not read to the end": "UPDATE listings SET complete = 0 WHERE id = ("
     "SELECT max(id) FROM listings WHERE NOT old)",
 }
 

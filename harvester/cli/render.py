@@ -10,6 +10,7 @@ from harvester.storage.trash import TRASH
 from harvester.summary import NO_FILES
 from harvester.text.display import harmless_json
 from harvester.text.units import human_bytes, human_seconds
+from harvester.text.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from harvester.jobs.prune import Removable
     from harvester.storage.trash import Dated
     from harvester.storage.trash_mover import Pruned
-    from harvester.summary import FolderTotals, Status
+    from harvester.summary import FileTotals, FolderTotals, Status
 
 
 def accounts(folder: FolderTotals) -> dict[str, str]:
@@ -36,16 +37,13 @@ def accounts(folder: FolderTotals) -> dict[str, str]:
         "files": f"{sum(outcomes.files.values())}, {human_bytes(done.bytes)} here" + _parts(outcomes.files),
     }
     if versions := folder.versions:
-        texts["versions"] = f"{versions} of these items are particular versions"
+        texts["versions"] = f"of the items above, particular versions: {versions}"
     if (left := folder.orphaned_files).files:
-        texts["orphans"] = f"{left.files} files, {human_bytes(left.bytes)}, that no record lists any more"
+        texts["orphans"] = f"{_files(left)}, that no record lists any more"
     if (trash := folder.trash).files:
-        texts["trash"] = f"{trash.files} files, {human_bytes(trash.bytes)}, in {TRASH}/"
+        texts["trash"] = f"{_files(trash)}, in {TRASH}/"
     if (found := folder.unidentified_files).files:
-        texts["unknown"] = (
-            f"{found.files} files, {human_bytes(found.bytes)}, were here when the ledger was rebuilt, "
-            "and no record names them"
-        )
+        texts["unknown"] = f"{_files(found)}, from before the ledger was rebuilt, that no record names"
     if folder.listings_open:
         texts["listings"] = f"{folder.listings_open} not read to their end"
     if outcomes.withheld:
@@ -54,8 +52,18 @@ def accounts(folder: FolderTotals) -> dict[str, str]:
 
 
 def _parts(numbers: Mapping[str, int]) -> str:
-    words = [f"{number} {_WORDS.get(part, part)}" for part, number in numbers.items() if number]
+    words = [_part(number, part) for part, number in numbers.items() if number]
     return ": " + ", ".join(words) if words else ""
+
+
+def _files(total: FileTotals) -> str:
+    return f"{counted(total.files, 'file')}, {human_bytes(total.bytes)}"
+
+
+def _part(number: int, part: str) -> str:
+    if part in _NOUNS:
+        return counted(number, *_NOUNS[part])
+    return f"{number} {_WORDS.get(part, part)}"
 
 
 def _by_record(items: Mapping[str, int]) -> dict[str, int]:
@@ -64,15 +72,18 @@ def _by_record(items: Mapping[str, int]) -> dict[str, int]:
 
 
 _LISTED = ("unique", "duplicates", "excluded", "unresolved")
+_NOUNS = {
+    "unique": ("different item",),
+    "duplicates": ("duplicate",),
+    "withdrawn": ("item withdrawn since it was harvested", "items withdrawn since they were harvested"),
+}
 _WORDS = {
-    "unique": "different items",
     "excluded": "excluded by your filters",
-    "unresolved": "that lead to no item",
+    "unresolved": "unresolved",
     "by record": "excluded by your filters after reading their records",
     "not_found": "not found",
     "transient": "failed temporarily",
     "permanent": "failed permanently",
-    "withdrawn": "items withdrawn since they were harvested",
     "suspected": "no longer found, and not yet marked as withdrawn",
     "skipped": "excluded by your file rules",
     "link": "hosted elsewhere",
@@ -97,13 +108,19 @@ def removable_text(files: Sequence[Removable], old: Sequence[Dated], trash_days:
         return "\n".join([*lines, "nothing to remove"])
     lines += [f"{human_bytes(file.size):>11}  {file.path}  ({file.why})" for file in files]
     if old:
-        lines += [f"{human_bytes(day.size):>11}  {TRASH}/{day.date}  ({day.files} files)" for day in old]
+        lines += [
+            f"{human_bytes(day.size):>11}  {TRASH}/{day.date}  ({counted(day.files, 'file')})" for day in old
+        ]
         number, size = sum(day.files for day in old), sum(day.size for day in old)
-        lines.append(f"{number} files, {human_bytes(size)}, in the trash: to be deleted for good")
+        lines.append(f"{counted(number, 'file')}, {human_bytes(size)}, in the trash: to be deleted for good")
     if files:
         total = human_bytes(sum(file.size for file in files))
-        then = f"to be moved to {TRASH}/ for {trash_days} days" if trash_days else "to be deleted for good"
-        lines.append(f"{len(files)} files, {total}, no longer belong to the harvest: {then}")
+        then = (
+            f"to be moved to {TRASH}/ for {counted(trash_days, 'day')}"
+            if trash_days
+            else "to be deleted for good"
+        )
+        lines.append(f"{counted(len(files), 'file')}, {total}, outside of the harvest: {then}")
     return "\n".join(lines)
 
 
@@ -117,27 +134,29 @@ def pruned_text(pruned: Pruned) -> str:
     lines = [f"kept: {why}" for why in pruned.kept]
     if pruned.removed or not pruned.deleted:
         there = f", now in {pruned.trash}/" if pruned.size else ""
-        lines.append(f"{len(pruned.removed)} files removed, {human_bytes(pruned.size)}{there}")
+        lines.append(f"{counted(len(pruned.removed), 'file')} removed, {human_bytes(pruned.size)}{there}")
     if pruned.deleted:
-        lines.append(f"{pruned.deleted} files, {human_bytes(pruned.freed)}, deleted for good")
+        lines.append(f"{counted(pruned.deleted, 'file')}, {human_bytes(pruned.freed)}, deleted for good")
     return "\n".join(lines)
 
 
 def plan_text(plan: Plan, config: Config) -> str:
     """Return the requests that a run would make, and the service that limits it."""
     about = "about " if plan.sampled else ""
-    how = f" (estimated from {plan.sampled} records)" if plan.sampled else ""
+    how = f" (estimated from {counted(plan.sampled, 'record')})" if plan.sampled else ""
     if not plan.files_known:
         about, how = "at least ", "; no record was sampled"
     gone = f", {plan.vanished} of them no longer listed" if plan.vanished else ""
     lines = [f"items    {plan.items} selected, {plan.items_pending} to harvest{gone}"]
     if plan.versions:
-        lines.append(f"versions {about}{plan.versions} besides")
+        lines.append(f"versions {about}{plan.versions} in addition")
     lines.append(f"files    {about}{plan.files_pending}, {about}{human_bytes(plan.bytes_pending)}{how}")
     for name, requests in plan.requests.items():
         most = " at most" if config.rate.is_sought(name) else ""
         rate = f"{config.rate.at_most(name):g} a second{most}"
-        lines.append(f"{name:8} {requests} requests at {rate}: {human_seconds(plan.seconds[name])}")
+        lines.append(
+            f"{name:8} {counted(requests, 'request')} at {rate}: {human_seconds(plan.seconds[name])}"
+        )
     lines.append(f"at least {human_seconds(max(plan.seconds.values()))} (limited by {plan.binding})")
     lines += [
         f"{listing}: figshare does not filter by {' or '.join(map(filter_name, names))}: "

@@ -25,6 +25,7 @@ from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import ListingFailure, ListingProgress
 from harvester.models import Failure, Page
 from harvester.sources import Source
+from harvester.text.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ async def unknown_values(listings: Sequence[Listing], figshare: Figshare) -> lis
 def why_empty(listing: Listing, excluded: int) -> str:
     """Return the warning for a listing without items; `excluded`: the entries that the filters exclude."""
     if excluded:
-        return f"{listing.display_name}: your filters exclude all {excluded} entries: check the filters"
+        entries = "the only entry" if excluded == 1 else f"all {excluded} entries"
+        return f"{listing.display_name}: your filters exclude {entries}: check the filters"
     return f"{listing.display_name}: no item found: check {listing.what_selects}"
 
 
@@ -187,7 +189,7 @@ class Producer:
         """
         await self.read(retries)
         if not self._stopping.is_set() and (vanished := await self.requeue_vanished()):
-            log.info("re-checking %d items that are no longer listed", vanished)
+            log.info("re-checking %s no longer listed", counted(vanished, "item"))
             self._counters.items_pending += vanished
         await self.warn_of_empty()
         self._counters.listing_ended = True
@@ -304,14 +306,14 @@ class Producer:
     async def _compare(self, listing: Listing, found: int) -> None:
         """Compare a listing with figshare's count, if there is one; a shorter listing is a failure."""
         try:
-            counted = await listing.count(self._figshare)
+            total = await listing.count(self._figshare)
         except (PermanentError, TransientError) as error:
             self._counters.warn(f"{listing.display_name}: could not be counted: {error}")
             return
-        if counted is None or counted == found:
+        if total is None or total == found:
             return
-        difference = f"figshare counts {counted} items, but lists {found}"
-        if counted > found:
+        difference = f"figshare counts {counted(total, 'item')}, but lists {found}"
+        if total > found:
             await self._note(listing, Rejected(difference), begin_anew=False)
         else:
             self._counters.warn(f"{listing.display_name}: {difference}")

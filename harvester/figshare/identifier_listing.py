@@ -58,9 +58,7 @@ async def read_names(file: str) -> list[str]:
     if found.heading:
         log.info("%s: its first line is a heading, and names no item: %s", file, found.heading)
     if found.left:
-        log.warning(
-            "%s: only the first name of each line is taken: %d further names were left", file, found.left
-        )
+        log.warning("%s: only the first name of each line is taken; further names: %d", file, found.left)
     return list(found.names)
 
 

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from harvester.figshare.filters import DESCENDING, ITEM_TYPES
+from harvester.text.wording import counted
 
 _TYPES = {number: name for name, number in ITEM_TYPES.items()}
 _FILTERS = {
@@ -27,7 +28,7 @@ def listing_name(key: str) -> str:
     Any other text is returned unchanged.
     """
     if found := _NAMES.fullmatch(key):
-        return "the list of 1 name" if found[1] == "1" else f"the list of {found[1]} names"
+        return f"the list of {counted(int(found[1]), 'name')}"
     timed = _MOMENT.fullmatch(key)
     name, filters = _split(timed[1] if timed else key)
     words = [f"{_FILTERS.get(each, each)} {_value(each, value)}" for each, value in filters.items()]

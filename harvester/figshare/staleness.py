@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 from harvester.figshare.diff import VOLATILE, changed_fields, changed_files
 from harvester.figshare.records import read_description
 from harvester.models import Article
+from harvester.text.wording import counted
 
 _TO_THE_SECOND = 19
 
@@ -28,7 +29,9 @@ def says_less(now: Article, raw: bytes, old: Article, before: bytes, latest: str
     if 0 < now.version < old.version:
         return f"answered with version {now.version}, and version {old.version} is here: it is kept"
     if old.files and not now.files and not now.withheld:
-        return f"names none of the {len(old.files)} files of the record that is here, which is kept"
+        return (
+            f"names none of the {counted(len(old.files), 'file')} of the record that is here, which is kept"
+        )
     if now.version and old.version and now.version != old.version:
         return ""
     moment, known = now.modified_date[:_TO_THE_SECOND], old.modified_date[:_TO_THE_SECOND]

@@ -53,6 +53,7 @@ from harvester.storage.orphans import delete_orphans
 from harvester.summary import Summary
 from harvester.system.concurrency import background_tasks
 from harvester.tasks.placement import Placement
+from harvester.text.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -220,8 +221,8 @@ class _Run:
             return
         if again := await self._ledger.begin_again(RETRIED_KINDS):
             log.info(
-                "retrying what failed temporarily: %d items, %d files, %d names",
-                again.items, again.files, len(again.names),
+                "retrying what failed temporarily: %s, %s, %s",
+                counted(again.items, "item"), counted(again.files, "file"), counted(len(again.names), "name"),
             )  # fmt: skip
             self._counters.items_failed -= again.items
             self._counters.files_failed -= again.files

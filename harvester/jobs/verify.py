@@ -19,6 +19,7 @@ from harvester.ledger.reader import Reader
 from harvester.states import FileStatus
 from harvester.storage.protocol import Storage
 from harvester.tasks.placement import Placement
+from harvester.text.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -81,5 +82,5 @@ async def _verify(reader: Reader, storage: Storage, ledger: Ledger | None) -> Ve
         checked += 1
         if time.monotonic() - last_line > LINE_EVERY_SECONDS:
             last_line = time.monotonic()
-            log.info("%d files checked, %d corrupt or missing", checked, len(damaged))
+            log.info("%s checked, %d corrupt or missing", counted(checked, "file"), len(damaged))
     return Verified(checked - len(damaged), tuple(damaged), is_recorded=ledger is not None)

@@ -13,6 +13,7 @@ import logging
 from harvester.engine.progress import RunCounters
 from harvester.figshare.protocol import Figshare
 from harvester.ledger.ledger import Ledger
+from harvester.text.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ async def decide(
     """
     listed = await ledger.change(ledger.withdrawals.doubt_listed, f"figshare does not find it; {LISTED}")
     if listed:
-        counters.warn(f"{listed} items were not found, and are not treated as withdrawn: {LISTED}")
+        counters.warn(f"{counted(listed, 'item')} not found, and not treated as withdrawn: {LISTED}")
     items, harvested, _ = await ledger.read(ledger.withdrawals.suspected)
     counters.suspected = items
     if not items:
@@ -53,8 +54,8 @@ async def decide(
         return "the api does not return known items either: run again when it does"
     if not is_believable(items, harvested, accepted):
         return (
-            f"{items} of {harvested} items at once are more than 5 % or {MOST_AT_ONCE}; look some of them "
-            f"up at figshare, and if they are gone, run again with --accept-withdrawals {items}"
+            f"{items} of {counted(harvested, 'item')} at once are more than 5 % or {MOST_AT_ONCE}; look some "
+            f"of them up at figshare, and if they are gone, run again with --accept-withdrawals {items}"
         )
     return ""
 
@@ -65,10 +66,10 @@ async def resolve_suspected(ledger: Ledger, counters: RunCounters, doubt: str) -
     if not items:
         return
     if doubt:
-        counters.warn(f"{items} items were not found; none is marked as withdrawn: {doubt}")
+        counters.warn(f"{counted(items, 'item')} not found; none is marked as withdrawn: {doubt}")
         await ledger.change(ledger.withdrawals.doubt, f"figshare no longer has it; {doubt}")
     else:
         await ledger.change(ledger.withdrawals.believe)
         counters.items_failed -= entries
         counters.items_done += entries
-        log.info("%d items are withdrawn: figshare no longer has them", items)
+        log.info("withdrawn, as figshare no longer has them: %s", counted(items, "item"))

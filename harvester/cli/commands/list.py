@@ -18,6 +18,7 @@ from harvester.errors import ExitStatus
 from harvester.figshare.protocol import Listing
 from harvester.jobs.services import connect
 from harvester.models import ItemRef
+from harvester.text.wording import counted
 
 log = logging.getLogger("harvester")
 
@@ -47,7 +48,7 @@ async def _print_selection(config: Config, *, as_json: bool) -> DryRunReader:
             await write(text, sys.stdout.fileno())
             if time.monotonic() - last_line > LINE_EVERY_SECONDS:
                 last_line = time.monotonic()
-                log.info("%d items", dry_run.items)
+                log.info("%s", counted(dry_run.items, "item"))
 
         await dry_run.read(config.sources, show)
     return dry_run

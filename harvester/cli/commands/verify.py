@@ -11,6 +11,7 @@ from harvester.cli.overrides import timing_of
 from harvester.config import Config
 from harvester.errors import ExitStatus
 from harvester.jobs.verify import verify
+from harvester.text.wording import counted
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
@@ -21,5 +22,5 @@ def run(args: argparse.Namespace, config: Config) -> int:
         more = "\nrun again to fetch them"
     elif found.damaged:
         more = "\nnothing is recorded: you may only read here; a user who may write runs `verify` and `run`"
-    print_note(f"{found.whole} files intact, {len(found.damaged)} corrupt or missing{more}")
+    print_note(f"{counted(found.whole, 'file')} intact, {len(found.damaged)} corrupt or missing{more}")
     return ExitStatus.FAILURES if found.damaged else ExitStatus.COMPLETE

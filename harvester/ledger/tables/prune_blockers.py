@@ -7,6 +7,7 @@ import sqlite3
 from harvester.errors import FailureKind
 from harvester.ledger.database.connection import OPEN_FILES, OPEN_WORK
 from harvester.states import NOT_ASKED
+from harvester.text.wording import counted
 
 _MAY_PASS = f"failure_kind NOT IN ('{FailureKind.NOT_FOUND}', '{FailureKind.PERMANENT}')"
 """Of failures: a retry may succeed."""
@@ -30,14 +31,14 @@ def prune_blockers(db: sqlite3.Connection) -> list[str]:
         """,
         (str(FailureKind.SUSPECTED),),
     ).fetchone()
-    counts = {
-        "records are still pending": pending,
-        "items were not found, and are not yet marked as withdrawn": suspected,
-        "failures may pass (see failures.csv): run again": failed - suspected,
-        "listings failed": listings,
-        "listings were not read to their end": unread,
-    }
-    return blockers + [f"{number} {what}" for what, number in counts.items() if number]
+    counts = (
+        (pending, "record", "still pending"),
+        (suspected, "item", "not found, and not yet marked as withdrawn"),
+        (failed - suspected, "failure", "may pass (see failures.csv): run again"),
+        (listings, "listing", "failed"),
+        (unread, "listing", "not read to the end"),
+    )
+    return blockers + [f"{counted(number, noun)} {what}" for number, noun, what in counts if number]
 
 
 def only_here(db: sqlite3.Connection) -> dict[int, str]:
