@@ -29,10 +29,14 @@ def test_a_similar_word_is_suggested_as_it_is_spelled(word: str, known: tuple[st
 @for_each(
     "text",
     [
-        "8f3b3ad1caaa83fd89f38f3b3ad1caaa83fd89f3", "8f3b3ad1caaa83fd", "sk-live-0123456789abcdef", "ghp_16C7e42F292c6912E7",
-        "token 8f3b3ad1caaa83fd89f3", "https://example.org/?key=8f3b3ad1caaa83fd89f3",
+        "8f3b3ad1caaa83fd89f38f3b3ad1caaa83fd89f3",
+        "8f3b3ad1caaa83fd",
+        "sk-live-0123456789abcdef",
+        "ghp_16C7e42F292c6912E7",
+        "token 8f3b3ad1caaa83fd89f3",
+        "https://example.org/?key=8f3b3ad1caaa83fd89f3",
     ],
-)  # fmt: skip
+)
 def test_what_may_be_a_token_is_not_repeated(text: str) -> None:
     assert may_be_secret(text)
     assert quoted(text) == "a text that is not shown, as it may be a token"
@@ -41,10 +45,18 @@ def test_what_may_be_a_token_is_not_repeated(text: str) -> None:
 @for_each(
     "text",
     [
-        "metadata", "31.01.2024", "11962,11963", "10.6084/m9.figshare.c.4000001", "127.0.0.1:8700/v2", "99999999999999999999",
-        "educational resource", "journal contribution", "my-folder-of-2024", "CC BY-NC-SA 4.0",
+        "metadata",
+        "31.01.2024",
+        "11962,11963",
+        "10.6084/m9.figshare.c.4000001",
+        "127.0.0.1:8700/v2",
+        "99999999999999999999",
+        "educational resource",
+        "journal contribution",
+        "my-folder-of-2024",
+        "CC BY-NC-SA 4.0",
     ],
-)  # fmt: skip
+)
 def test_what_people_type_is_repeated(text: str) -> None:
     assert quoted(text) == f'"{text}"'
 
