@@ -182,7 +182,7 @@ def test_cells_that_a_frame_cannot_hold_are_missing_values() -> None:
     assert panda.loc[0, "day"] == pandas.Timestamp(day)
 
 
-@pytest.mark.parametrize("package", ["pandas", "polars"])
+@pytest.mark.parametrize("package", ["pandas", pytest.param("polars", marks=pytest.mark.nightly)])
 def test_a_frame_without_its_package_is_one_line_of_advice(harvested: Path, package: str) -> None:
     program = (
         f"import sys; sys.modules['{package}'] = None\n"

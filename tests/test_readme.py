@@ -20,6 +20,7 @@ from harvester.plugins import SOURCES, load_config
 from harvester.sandbox import FAULTS, Sandbox, Settings, World
 from harvester.sandbox.catalogue import COLLECTIONS, GROUPS, INSTITUTION, PROJECTS
 from harvester.system.version import __version__
+from tests.support.cells import run_cells
 from tests.support.each import for_each
 from tests.support.faults import PASSING
 from tests.support.forked import forked
@@ -172,15 +173,15 @@ def test_every_config_loads(block: str, tmp_path: Path) -> None:
     load_config(tmp_path / "harvest.toml", environ={"FIGSHARE_TOKEN": "x"})
 
 
-async def test_the_library_example_runs(sandbox: Sandbox, tmp_path: Path) -> None:
-    (block,) = blocks("python")
+async def test_the_library_examples_run(sandbox: Sandbox, tmp_path: Path) -> None:
+    script, notebook = blocks("python")
     (tmp_path / "harvest.toml").write_text(
         f'[[sources]]\nkind = "items"\nids = [{sandbox.world.public_ids[0]}]\n'
     )
-    done = await anyio.run_process(
-        [sys.executable, "-c", block], cwd=tmp_path, env=against(sandbox), check=False
-    )
-    assert done.stdout == b"1 items; exit status 0\n", done.stderr.decode()
+    ended = await run_cells([script, notebook, "print(summary.folder.items)"], tmp_path, against(sandbox))
+    (first, second) = ended.out.splitlines()
+    assert first == "1 items; exit status 0", ended.err
+    assert int(second) > 1
 
 
 async def test_the_sandbox_commands_of_the_documents_start(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def generated() -> dict[str, str]:
         "environment.md",
         "output.md",
         "json.md",
+        "library.md",
         "ledger.md",
         SANDBOX,
         reference.MANUAL,

@@ -33,7 +33,7 @@ from harvester.plugins import ALWAYS_EXPORTED, EXPORTERS, SOURCES, load_config
 from harvester.sandbox import FAULTS, Sandbox, Settings
 from harvester.sandbox.doubts import DOUBTS
 from harvester.sandbox.settings import FOR_EVER, HOSTILE, IDENTIFIERS, REDIRECTS
-from tools import json_page, manual
+from tools import json_page, library_page, manual
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -268,6 +268,11 @@ def json_documents() -> str:
     return page("JSON documents", *json_page.sections(table))
 
 
+def library() -> str:
+    """Return the page on the library."""
+    return page("The library", *library_page.sections(table))
+
+
 def ledger(folder: Path) -> str:
     """Return the page on the tables of the ledger, after a harvest there."""
     parts = [
@@ -379,6 +384,7 @@ def pages() -> dict[str, str]:
         "environment.md": environment,
         "output.md": output,
         "json.md": json_documents,
+        "library.md": library,
         "../developers/sandbox.md": sandbox,
         MANUAL: manual_page,
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -61,7 +61,7 @@ log = logging.getLogger(__name__)
 async def harvest(
     config: Config,
     *,
-    refresh: frozenset[str] = frozenset(),
+    refresh: Collection[str] = (),
     quick: bool = False,
     accept_withdrawals: int = 0,
     rebuild: bool = False,
@@ -74,9 +74,9 @@ async def harvest(
     """
     Do the whole job once: the pending work of an earlier run, and the new items of the listings.
 
-    `refresh`: item tasks to do again for all items.
+    `refresh`: item tasks to do again for all items, such as `["stats"]`.
     `quick`: list only items modified since the last run without errors; withdrawn items are not found then.
-    `accept_withdrawals`: the number of withdrawals to accept at once, see `withdrawals`.
+    `accept_withdrawals`: how many withdrawn items to accept at once; the default is 5 % of all, and 20.
     `rebuild`: rebuild the ledger; files that are here and verified are not fetched again.
     `fail_if_empty`: the exit status is 1 if a source has no items, or filters exclude everything.
     `progress`: show a progress bar, in a notebook or a terminal.
@@ -91,7 +91,7 @@ async def harvest(
     config.check_for("harvest")
     make_exporters(config)  # an exporter that fails must fail before the work
     config = fit_to_limits(config)
-    if idle := sorted(refresh.difference(item_task_names(config.tasks))):
+    if idle := sorted(set(refresh).difference(item_task_names(config.tasks))):
         raise UsageError(f"--refresh: {', '.join(idle)}: not among the tasks: --tasks names them")
     companions = _companions(on_start, on_progress, progress=progress)
     with removed_if_unused(config.folder):
@@ -101,7 +101,7 @@ async def harvest(
         async with ledger.hold() as end:
             if ledger.drawback:
                 log.warning("%s: %s", ledger.path, ledger.drawback)
-            options = _Options(refresh, quick, accept_withdrawals, fail_if_empty)
+            options = _Options(frozenset(refresh), quick, accept_withdrawals, fail_if_empty)
             summary = await _Run(config, ledger, options, companions, hooks).go()
             if summary.exit_status == ExitStatus.INTERRUPTED:
                 end.outcome = "interrupted"

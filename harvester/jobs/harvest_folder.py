@@ -63,7 +63,7 @@ class Rows(Generic[R]):
 
     def to_pandas(self) -> pandas.DataFrame:
         """
-        Return all rows as a frame of pandas; dates are dates, and a missing value is one.
+        Return all rows as a frame of pandas; dates are dates, and an unknown value is missing.
 
         Raises:
             UsageError: pandas is not installed.
@@ -72,7 +72,7 @@ class Rows(Generic[R]):
 
     def to_polars(self) -> polars.DataFrame:
         """
-        Return all rows as a frame of polars; dates are dates, and a missing value is null.
+        Return all rows as a frame of polars; dates are dates, and an unknown value is null.
 
         Raises:
             UsageError: polars is not installed.
@@ -84,8 +84,10 @@ class HarvestFolder:
     """
     What an output folder contains, also while a run is active, and if it may only be read.
 
-    Each method returns the rows of the CSV file with its name. ``path``: the folder.
-    Use it in a ``with`` block, or call `close`, if you leave an iteration before its end.
+    Each method returns the rows of the CSV file with its name. If you leave an iteration before its end, call
+    `close`, or use a ``with`` block.
+
+    ``path``: the folder.
     """
 
     def __init__(self, path: Path) -> None:
