@@ -152,18 +152,38 @@ async def test_a_name_that_leads_nowhere_is_printed_with_its_reason(sandbox: San
 def test_the_first_failures_of_each_kind_are_listed_and_the_rest_is_counted() -> None:
     def failures() -> Iterator[Failure]:
         for number in range(1, FIRST + 4):
-            yield Failure("metadata", "gone", FailureKind.NOT_FOUND, ItemId(number))
+            yield Failure("metadata", f"gone: {number}", FailureKind.NOT_FOUND, ItemId(number))
         yield Failure("files", "cut", FailureKind.TRANSIENT, ItemId(1), 9, version=2)
         yield Failure("resolve", "unknown", FailureKind.PERMANENT, subject="a name")
 
     lines = list(failures_by_kind(failures()))
-    assert lines[:2] == ["not found:", "  item 1, metadata: gone"]
+    assert lines[:2] == ["not found:", "  item 1, metadata: gone: 1"]
     assert lines[FIRST + 1 :] == [
         "  and 3 more",
         "failed permanently:",
         "  a name: unknown",
         "failed temporarily; run again to retry:",
         "  item 1.v2, file 9: cut",
+    ]
+
+
+def test_failures_with_one_cause_are_one_line() -> None:
+    def failures() -> Iterator[Failure]:
+        for number in range(1, 60):
+            full = f"/disk: {number} bytes are needed and {60 - number} are free; make room and run again"
+            yield Failure("stats", "stats: unavailable", FailureKind.TRANSIENT, ItemId(number))
+            yield Failure("files", full, FailureKind.TRANSIENT, ItemId(number), 9)
+        for name in ("a name", "another"):
+            yield Failure("resolve", "unknown", FailureKind.PERMANENT, subject=name)
+
+    assert list(failures_by_kind(failures())) == [
+        "failed permanently:",
+        "  a name: unknown",
+        "  another: unknown",
+        "failed temporarily; run again to retry:",
+        "  item 1, stats: stats: unavailable (and 58 more like this)",
+        "  item 1, file 9: /disk: 1 bytes are needed and 59 are free; make room and run again"
+        " (and 58 more like this)",
     ]
 
 

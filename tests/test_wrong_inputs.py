@@ -241,9 +241,10 @@ def expected_under(option: str) -> list[Wrong]:
     return [case for case in cases if option == "--log-json" or case.words.startswith(("run", "list"))]
 
 
-async def test_a_wrong_input_is_one_error_in_json(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.nightly)])
+async def test_a_wrong_input_is_one_error_in_json(every: int, tmp_path: Path) -> None:
     env = {key: text for key, text in environment().items() if key != "FIGSHARE_TOKEN"}
-    for case in expected_under("--log-json"):
+    for case in expected_under("--log-json")[::every]:
         ended = await harvester(*case.words.split(), "--log-json", cwd=tmp_path, env=env)
         assert (ended.status, ended.out) == (case.status, ""), case
         _, error, end = check_events(ended.err)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from harvester.cli.render import accounts, changes_line
@@ -76,19 +78,35 @@ def ending(summary: Summary, config: Config) -> Iterator[str]:
 
 
 def failures_by_kind(failures: Iterable[Failure]) -> Iterator[str]:
-    """Yield the first failures of each kind, and how many more there are."""
-    first: dict[FailureKind, list[Failure]] = {kind: [] for kind in _ORDER}
+    """Yield the first failures of each kind, those with one and the same cause once, and how many more."""
+    groups: dict[FailureKind, dict[tuple[str, str, str], _Group]] = {kind: {} for kind in _ORDER}
     counts = dict.fromkeys(_ORDER, 0)
     for failure in failures:
         kind = FailureKind(failure.failure_kind or FailureKind.PERMANENT)
         counts[kind] += 1
-        if counts[kind] <= FIRST:
-            first[kind].append(failure)
+        key = (failure.task, failure.subject, re.sub(_SIZES, "", failure.error))
+        if group := groups[kind].get(key):
+            group.number += 1
+        elif len(groups[kind]) < FIRST:
+            groups[kind][key] = _Group(failure)
     for kind in [kind for kind in _ORDER if counts[kind]]:
         yield f"{WORDS[kind]}{'; run again to retry' if kind in _RETRIED else ''}:"
-        yield from (f"  {text_of(failure)}" for failure in first[kind])
-        if (more := counts[kind] - FIRST) > 0:
-            yield f"  and {more} more"
+        for group in groups[kind].values():
+            more = f" (and {group.number - 1} more like this)" if group.number > 1 else ""
+            yield f"  {text_of(group.first)}{more}"
+        if (rest := counts[kind] - sum(group.number for group in groups[kind].values())) > 0:
+            yield f"  and {rest} more"
+
+
+@dataclass
+class _Group:
+    """Failures of one task with the same cause: the first of them, and how many there are."""
+
+    first: Failure
+    number: int = 1
+
+
+_SIZES = re.compile(r"\d+ bytes are needed and \d+ are free")
 
 
 def _age(moment: str, now: str) -> str:
