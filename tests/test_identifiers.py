@@ -10,7 +10,7 @@ from aiohttp import web
 from yarl import URL
 
 from harvester.errors import FailureKind, Rejected
-from harvester.figshare.identifier_files import read_list
+from harvester.figshare.identifier_files import names_in_file, read_list
 from harvester.figshare.identifier_listing import IdentifierListing
 from harvester.figshare.identifiers import ItemIdentifier, doi_in, handle_in, item_in, why_not
 from harvester.models import Page
@@ -247,6 +247,64 @@ def test_a_list_is_names_in_lines_or_the_first_column_of_a_table(text: str, name
     assert list(read_list(text).names) == names.split()
 
 
+EXCEL = '\ufefftitle;id;doi\r\n"Größe; ""Maß""\r\nund Zahl";5;10.1234/a\r\nSurvey;6;\r\n;;\r\n'
+"""A table as Excel saves it where a comma is the decimal sign."""
+
+
+@for_each(
+    ("kind", "raw"),
+    [
+        ("CSV UTF-8", EXCEL.encode()),
+        ("CSV UTF-8 without a mark", EXCEL[1:].encode()),
+        ("CSV", EXCEL[1:].encode("cp1252")),
+        ("CSV of an older Mac", EXCEL[1:].replace("\r\n", "\r").encode("cp1252")),
+        ("CSV with commas", EXCEL.replace(";;", ",,").replace(";", ",").encode()),
+        ("CSV that names its separator", b"sep=;\r\n" + EXCEL[1:].encode()),
+        ("Unicode text", b"\xff\xfe" + EXCEL[1:].replace(";", "\t").encode("utf-16-le")),
+        ("Unicode text of another order", b"\xfe\xff" + EXCEL[1:].replace(";", "\t").encode("utf-16-be")),
+        ("text with tabs", EXCEL[1:].replace(";", "\t").encode("cp1252")),
+    ],
+)
+def test_what_excel_saves_is_read(kind: str, raw: bytes) -> None:
+    assert names_in_file(raw).names == ("5", "6"), kind
+
+
+@for_each(
+    ("raw", "reason"),
+    [
+        (b"PK\x03\x04\x14\x00\x06\x00", "it is a workbook or an archive, no text: save the sheet as CSV"),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+            "it is a workbook or an archive, no text: save the sheet as CSV",
+        ),
+        ("5\n6\n".encode("utf-16-le"), "not UTF-8 text: save it as UTF-8"),
+        ("5\n6\n".encode("utf-32"), "not UTF-8 text: save it as UTF-8"),
+        (b"\x8d\x8f\x81", "not UTF-8 text: save it as UTF-8"),
+        ("10.1234/ä".encode("cp1252"), "not UTF-8 text: save it as UTF-8"),
+        (b"id;title\n5;\xe4\n10.1/\xe4;x\n", "not UTF-8 text: save it as UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_refused(raw: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}$"):
+        names_in_file(raw)
+
+
+@for_each(
+    ("text", "names"),
+    [
+        (
+            "title,url,doi\na,https://figshare.com/articles/x/5,10.1/a\nb,,10.1/b\nc,,\n",
+            "https://figshare.com/articles/x/5 10.1/b",
+        ),
+        ("id;doi\n;10.1/a\n6;10.1/b\n", "10.1/a 6"),
+        ("doi,title,item_id\n,x,5\n10.1/a,y,6\n", "5 10.1/a"),
+        ("DOI\tItem ID\n\t5\n", "5"),
+    ],
+)
+def test_a_row_without_the_first_name_is_read_by_the_next_column_of_names(text: str, names: str) -> None:
+    assert list(read_list(text).names) == names.split()
+
+
 async def test_further_names_of_a_line_are_ignored_and_counted(tmp_path: Path) -> None:
     listed = tmp_path / "ids.txt"
     listed.write_text("5, 6, 7\n8,a title\n9\n10.6084/m9.figshare.11;10.6084/m9.figshare.12\n")
@@ -255,17 +313,19 @@ async def test_further_names_of_a_line_are_ignored_and_counted(tmp_path: Path) -
     assert "only the first name of each line is taken; further names: 3" in ended.err
 
 
-async def test_a_heading_is_reported_and_invalid_utf8_is_rejected(tmp_path: Path) -> None:
+async def test_a_heading_is_reported_and_what_is_no_text_is_wrong_usage(tmp_path: Path) -> None:
     listed = tmp_path / "ids.csv"
     listed.write_bytes("\ufeffitem_id;title\r\n5;ä\r\n".encode())
     ended = await harvester("list", "--items", listed, "--api", "http://127.0.0.1:9/v2")
     assert (ended.status, ended.out) == (0, "5\n")
     assert "its first line is a heading, and names no item: item_id;title" in ended.err
-    for encoding in ("utf-16", "utf-16-le"):
-        listed.write_bytes("5\n6\n".encode(encoding))
-        ended = await harvester("list", "--items", listed, "--api", "http://127.0.0.1:9/v2")
-        assert (ended.status, ended.out) == (2, "")
-        assert "not UTF-8 text: save it as UTF-8" in ended.err
+    listed.write_bytes("title\tdoi\r\nä\t10.6084/m9.figshare.6\r\n".encode("utf-16"))
+    ended = await harvester("list", "--items", listed, "--api", "http://127.0.0.1:9/v2")
+    assert (ended.status, ended.out) == (0, "6\n")
+    listed.write_bytes("5\n6\n".encode("utf-16-le"))
+    ended = await harvester("list", "--items", listed, "--api", "http://127.0.0.1:9/v2")
+    assert (ended.status, ended.out) == (2, "")
+    assert "not UTF-8 text: save it as UTF-8" in ended.err
 
 
 async def test_our_own_tables_are_lists(tmp_path: Path) -> None:

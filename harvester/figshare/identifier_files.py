@@ -1,7 +1,8 @@
-"""Identifier list parser: reads names, one a line, or from the first column of an exported table."""
+"""Identifier list parser: reads names, one a line, or from a column of a table, as spreadsheets save it."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,11 @@ _SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
 """The line that names the delimiter of a table for spreadsheets."""
 
 
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""How files of spreadsheets begin: zip archives, and the older kind."""
+NOT_UTF8 = "not UTF-8 text: save it as UTF-8"
+
+
 class NameList(NamedTuple):
     """
     The names of a list, in order.
@@ -34,6 +40,39 @@ class NameList(NamedTuple):
     left: int = 0
 
 
+def names_in_file(raw: bytes) -> NameList:
+    """
+    Read the names of a list in a file: UTF-8, UTF-16 with a byte order mark, or Windows-1252.
+
+    Spreadsheets save all of these. In the last, names have to be ASCII: other columns need not.
+
+    Raises:
+        ValueError: it is no text, or a malformed table.
+    """
+    if raw.startswith(_WORKBOOKS):
+        raise ValueError("it is a workbook or an archive, no text: save the sheet as CSV")
+    try:
+        text, is_certain = _decoded(raw)
+    except UnicodeDecodeError as exc:
+        raise ValueError(NOT_UTF8) from exc
+    if "\0" in text:  # UTF-16 or UTF-32 without a mark: every other byte is 0
+        raise ValueError(NOT_UTF8)
+    found = read_list(re.sub("\r\n?", "\n", text))
+    if not is_certain and not all(map(str.isascii, found.names)):
+        raise ValueError(NOT_UTF8)
+    return found
+
+
+def _decoded(raw: bytes) -> tuple[str, bool]:
+    """Return a text, and whether its encoding is certain."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return raw.decode("utf-16"), True
+    try:
+        return raw.decode("utf-8-sig"), True
+    except UnicodeDecodeError:
+        return raw.decode("cp1252"), False
+
+
 def read_list(text: str) -> NameList:
     """
     Read the names of a list.
@@ -41,8 +80,9 @@ def read_list(text: str) -> NameList:
     A line is a name, or begins with one: columns after the first, separated by tabs, semicolons or commas,
     are ignored. ``#`` begins a comment. A first line such as ``sep=;`` sets the separator.
     A heading line is skipped. If it names columns, the names are read from the first column whose heading
-    means names, and a quoted cell may have several lines. A first line is also a heading if its first cell
-    has no digit and is no name, and the next line begins with a name.
+    means names; in a row without it, from the next such column. A quoted cell may have several lines.
+    A first line is also a heading if its first cell has no digit and is no name, and the next line begins
+    with a name.
 
     Raises:
         ValueError: it is a malformed table.
@@ -52,15 +92,15 @@ def read_list(text: str) -> NameList:
     if not lines:
         return NameList(())
     first = _cells(lines[0], delimiter)
-    column = next((place for place, cell in enumerate(first) if _is_heading(cell)), None)
-    if column is None and _tells_columns(first[0], [_cells(line, delimiter)[0] for line in lines[1:2]]):
-        column = 0
-    if column is None or any(map(str.isdecimal, first[0])):
+    columns = [place for place, cell in enumerate(first) if _is_heading(cell)]
+    if not columns and _tells_columns(first[0], [_cells(line, delimiter)[0] for line in lines[1:2]]):
+        columns = [0]
+    if not columns or any(map(str.isdecimal, first[0])):
         left = sum(_further_names(_cells(line, delimiter)) for line in lines)
         return NameList(_names_in(lines, delimiter), left=left)
     if len(first) == 1:
         return NameList(_names_in(lines[1:], delimiter), lines[0])
-    return NameList(tuple(_of_table(text, lines[0], column, delimiter)), lines[0])
+    return NameList(tuple(_of_table(text, lines[0], columns, delimiter)), lines[0])
 
 
 def _without_separator(text: str) -> tuple[str, str]:
@@ -119,14 +159,15 @@ def _is_heading(cell: str) -> bool:
     return _HEADING.fullmatch(re.sub(r"[\W_]", "", cell).lower()) is not None
 
 
-def _of_table(text: str, heading: str, column: int, delimiter: str) -> Iterator[str]:
-    """Yield one column of a table, whose cells may have several lines."""
+def _of_table(text: str, heading: str, columns: Sequence[int], delimiter: str) -> Iterator[str]:
+    """Yield a name of each row of a table, from the first of some columns that has one."""
     rows = csv.reader(text.splitlines(keepends=True), delimiter=delimiter or _delimiter(heading))
     is_below = False
     try:
         for row in rows:
             is_comment = bool(row) and row[0].lstrip().startswith("#")
-            if is_below and column < len(row) and (name := row[column].strip()) and not is_comment:
+            cells = (row[column].strip() for column in columns if column < len(row))
+            if is_below and not is_comment and (name := next(filter(None, cells), "")):
                 yield name
             is_below = is_below or (not is_comment and any(map(str.strip, row)))
     except csv.Error as exc:

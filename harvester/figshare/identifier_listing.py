@@ -21,7 +21,7 @@ import anyio
 from msgspec.structs import replace
 
 from harvester.errors import FailureKind, NotFound, PermanentError, TransientError, UsageError
-from harvester.figshare.identifier_files import read_list
+from harvester.figshare.identifier_files import names_in_file
 from harvester.figshare.identifiers import (
     ItemIdentifier,
     doi_in,
@@ -40,19 +40,18 @@ Answer: TypeAlias = tuple[ItemIdentifier, ...] | Unresolved
 NAMES_A_PAGE = 1000
 LOOKUPS_A_PAGE = 10
 """Names a page that need a request: after a crash only a few have to be looked up again."""
-_NOT_UTF8 = "not UTF-8 text: save it as UTF-8"
 
 
 async def read_names(file: str) -> list[str]:
     """
-    Return the names in a file ("-": standard input); see `read_list`.
+    Return the names in a file ("-": standard input); see `names_in_file`.
 
     Raises:
         UsageError: the file cannot be read.
     """
-    text = await _read_text(file)
+    raw = await _read(file)
     try:
-        found = read_list(text)
+        found = names_in_file(raw)
     except ValueError as exc:
         raise UsageError(f"{file}: cannot be read: {exc}") from exc
     if found.heading:
@@ -62,21 +61,16 @@ async def read_names(file: str) -> list[str]:
     return list(found.names)
 
 
-async def _read_text(file: str) -> str:
+async def _read(file: str) -> bytes:
     try:
         if file == "-":
-            text = (await _read_standard_input()).decode("utf-8-sig")
-        else:
-            _must_end(usable(file))
-            async with aiofiles.open(usable(file), encoding="utf-8-sig") as handle:
-                text = await handle.read()
+            return await _read_standard_input()
+        _must_end(usable(file))
+        async with aiofiles.open(usable(file), "rb") as handle:
+            return await handle.read()
     except (OSError, ValueError) as exc:  # a path with a null character is a ValueError
         reason = exc.strerror if isinstance(exc, OSError) else str(exc)
-        reason = _NOT_UTF8 if isinstance(exc, UnicodeDecodeError) else reason
         raise UsageError(f"{file}: cannot be read: {reason}") from exc
-    if "\0" in text:  # UTF-16: every other byte is 0
-        raise UsageError(f"{file}: cannot be read: {_NOT_UTF8}")
-    return text
 
 
 def _must_end(file: str) -> None:

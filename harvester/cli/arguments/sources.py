@@ -31,7 +31,8 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--items",
         metavar="FILE",
-        help="items listed in a file, one a line or in a column of a table; - is standard input",
+        help="items listed in a file, one a line or in a column named id, item_id or doi; "
+        "- is standard input",
     )
     add_filters(parser)
 
