@@ -64,27 +64,37 @@ RUN = [
 ]
 
 
+def test_the_text_is_about_the_whole_folder() -> None:
+    resumed = report(3, seconds=5.0, seconds_left=95.0)._replace(
+        items_before=100, files_before=200, files_to_come=40, listing_ended=False
+    )
+    assert str(resumed) == (
+        "103 of 110+ items, 206 of 246+ files, 3.0 MB, 1 failed, at least 1 min 35 s left"
+    )
+
+
 def test_the_fraction_is_that_of_the_time() -> None:
     assert [each.fraction for each in RUN] == [None, 0.25, 0.5, 1.0]
 
 
 def test_a_terminal_shows_one_line_that_is_replaced() -> None:
     screen = Terminal()
-    show = progress_bar(screen)
+    show = progress_bar(screen, term="xterm", columns=59)
     for each in RUN:
         show(each)
     assert screen.getvalue().split("\r\x1b[K") == [
         "",
         "0 of 10+ items, 0 of 18+ files, 0 bytes, 1 failed",
-        "3 of 10 items, 6 of 18 files, 3.0 MB, 1 failed, about 15 s left",
-        "6 of 10 items, 12 of 18 files, 6.0 MB, 1 failed, about 11 s left",
+        "3 of 10 items, 6 of 18 files, 3.0 MB, 1 failed, about 15 s",
+        "6 of 10 items, 12 of 18 files, 6.0 MB, 1 failed, about 11 ",
         "9 of 10 items, 18 of 18 files, 9.0 MB, 1 failed\n",
     ]
 
 
-def test_a_file_gets_a_line_every_ten_seconds_and_one_at_the_end() -> None:
-    file = io.StringIO()
-    show = progress_bar(file)
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal], ids=["file", "dumb terminal"])
+def test_a_file_gets_a_line_every_ten_seconds_and_one_at_the_end(stream: type[io.StringIO]) -> None:
+    file = stream()
+    show = progress_bar(file, term="dumb")
     for each in RUN:
         show(each)
     assert file.getvalue().splitlines() == [

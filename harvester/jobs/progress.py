@@ -18,7 +18,7 @@ Companion = Callable[[ProgressSnapshot, Callable[[], None]], Coroutine[Any, Any,
 
 class Progress(NamedTuple):
     """
-    The state of a run at one moment; `str` returns it as one line for people.
+    The state of a run at one moment; `str` returns it as one line, about the whole folder, for people.
 
     ``has_ended``: this is the last report of the run.
     ``items_before``, ``files_before``, ``file_bytes_before``: done by earlier runs, the rest by this one.
@@ -74,15 +74,23 @@ class Progress(NamedTuple):
         more = "" if self.listing_ended else "+"
         if not self.items_pending and not self.listing_ended:
             return "reading the listings"
-        parts = [f"{self.items_done} of {self.items_pending}{more} items"]
-        if self.files_pending:
-            parts.append(f"{self.files_done} of {self.files_pending}{more} files")
+        items, files = self.items_before + self.items_done, self.files_before + self.files_done
+        parts = [f"{items} of {self.items_before + self.items_pending}{more} items"]
+        if total := files + self.files_failed + self._files_left:
+            parts.append(f"{files} of {total}{more} files")
             parts.append(human_bytes(self.file_bytes))
         if self.failed:
             parts.append(f"{self.failed} failed")
-        if self.seconds_left is not None and not self.is_done:
-            parts.append(f"about {human_seconds(self.seconds_left)} left")
+        if self.seconds_left is not None and self.seconds_left >= 1 and not self.is_done:
+            about = "about" if self.listing_ended else "at least"
+            parts.append(f"{about} {human_seconds(self.seconds_left)} left")
         return ", ".join(parts)
+
+    @property
+    def _files_left(self) -> int:
+        """The files to come, with those of items not yet read as far as they can be estimated."""
+        known = max(0, self.files_pending - self.files_done - self.files_failed)
+        return known if self.files_to_come is None else self.files_to_come
 
 
 OnProgress = Callable[[Progress], None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from html import escape
 from importlib import import_module
@@ -12,12 +14,19 @@ from harvester.jobs.progress import OnProgress, Progress
 from harvester.text.units import human_seconds
 
 
-def progress_bar(stream: TextIO | None = None) -> OnProgress:
-    """Return a function that shows the progress where this program runs; `stream`: standard error."""
+def progress_bar(
+    stream: TextIO | None = None, *, term: str | None = None, columns: int | None = None
+) -> OnProgress:
+    """
+    Return a function that shows the progress where this program runs.
+
+    `stream`: standard error. `term`: the variable TERM. `columns`: the width of the terminal.
+    """
     stream = stream or sys.stderr
     if _is_notebook():
         return _NotebookBar()
-    return _TerminalLine(stream) if stream.isatty() else _Lines(stream)
+    is_dumb = (os.environ.get("TERM", "") if term is None else term).lower() in {"dumb", "unknown"}
+    return _TerminalLine(stream, columns) if stream.isatty() and not is_dumb else _Lines(stream)
 
 
 def _is_notebook() -> bool:
@@ -47,12 +56,14 @@ class _NotebookBar:
 class _TerminalLine:
     """Writes one line again and again; the last one stays."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, columns: int | None) -> None:
         self._stream = stream
+        self._columns = columns
 
     def __call__(self, progress: Progress) -> None:
+        width = (self._columns or shutil.get_terminal_size().columns) - 1  # a wrapped line cannot be replaced
         end = "\n" if progress.has_ended else ""
-        self._stream.write(f"\r\x1b[K{progress}{end}")
+        self._stream.write(f"\r\x1b[K{str(progress)[:width]}{end}")
         self._stream.flush()
 
 
