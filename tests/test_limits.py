@@ -429,3 +429,14 @@ async def test_a_plan_uses_the_ceiling_of_an_adaptive_rate(sandbox: Sandbox) -> 
     assert ended.status == 0, ended.err
     number = 2 * len(sandbox.world.search("survey"))
     assert f"stats    {number} requests at 4 a second at most: " in ended.out
+
+
+def test_of_many_pauses_the_first_and_the_long_ones_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    time = FakeTime()
+    limited = limiter(5.0, time)
+    for number in range(1, 201):
+        time.now += 100
+        limited.report(Outcome(time.now, "busy (429)", 30.0 if number == 150 else 0.5))
+    logged = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [int(text.rpartition("(pause ")[2].rstrip(")")) for text in logged] == [*range(1, 11), 100, 150]
+    assert logged[0].startswith("busy (429): api pauses for 0.5 s, then ")

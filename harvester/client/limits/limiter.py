@@ -12,10 +12,13 @@ from harvester.client.limits.rate import Rate
 from harvester.client.limits.rate_limiter import Outcome, RateStatistics
 from harvester.client.retry import backoff_seconds
 from harvester.system.log_events import event
+from harvester.text.repeats import is_milestone, is_shown
 
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_SECONDS = 60.0
+LONG_PAUSE_SECONDS = 10.0
+"""A pause of this length is always logged, of shorter ones only the first: "auto" causes some every hour."""
 
 
 class Limiter:
@@ -38,6 +41,7 @@ class Limiter:
         self.rate = rate if isinstance(rate, Rate) else Rate(rate)
         self._longest_pause = longest_pause
         self._throttled = 0  # in a row; those of one burst count once
+        self._pauses = 0
         self._clock = clock
         self._sleep = sleep
         # Requests queue for `_queue`. The first of it, or of another service's queue that needs this one too,
@@ -66,9 +70,11 @@ class Limiter:
         if pause is None:
             pause = backoff_seconds(self._throttled, self._longest_pause)
         if self.rate.throttle(self._clock(), outcome.started, pause):
-            log.warning(
-                "%s: %s pauses for %.1f s, then %.3g requests a second",
-                outcome.throttle_reason, self.name, pause, self.rate.per_second,
+            self._pauses += 1
+            log.log(
+                _level(self._pauses, pause),
+                "%s: %s pauses for %.1f s, then %.3g requests a second (pause %d)",
+                outcome.throttle_reason, self.name, pause, self.rate.per_second, self._pauses,
                 extra=event("pause", service=self.name, seconds=pause, reason=outcome.throttle_reason),
             )  # fmt: skip
 
@@ -109,3 +115,9 @@ class Limiter:
         now = self._clock()
         self.rate.count_start(now)
         return now
+
+
+def _level(number: int, seconds: float) -> int:
+    """Return the log level of the `number`-th pause of a service."""
+    is_logged = is_shown(number) or is_milestone(number) or seconds >= LONG_PAUSE_SECONDS
+    return logging.WARNING if is_logged else logging.DEBUG
