@@ -134,3 +134,30 @@ async def test_without_a_terminal_lines_have_a_date_and_come_as_often_as_wanted(
     check_screen("no-terminal", complete.findall(output.read_text())[-1])
     assert complete.search(log.read_text()), "the log file has the same"
     assert "interrupted; state saved: run the same command again to continue" in log.read_text()
+
+
+async def test_plan_shows_what_it_does_on_a_terminal_and_in_lines_elsewhere(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    plan = ("plan", "--search", "survey", "-o", tmp_path / "out", *at(sandbox, "4"), "--sample", 8)
+    async with on_terminal(*plan) as terminal:
+        await terminal.shows(r"^record [2-8] of 8 of the sample$")
+        shown = await terminal.shows("limited by")
+        assert "of the sample" not in shown, "nothing stays"
+    output = tmp_path / "output"
+    async with forked((*plan, "--progress-every", "0.3"), output) as running:
+        assert await running.wait() == 0
+    assert re.search(
+        r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d record \d of 8 of the sample$", output.read_text(), re.MULTILINE
+    )
+
+
+async def test_list_shows_how_many_items_there_are_while_a_pipe_takes_them(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    words = ("list", "--search", "survey", *at(sandbox, "0.5"), "--progress-every", "0.2")
+    output = tmp_path / "output"
+    async with forked(words, output) as running:
+        await until(lambda: " 29 items listed\n" in output.read_text())
+        running.terminate()
+        assert await running.wait() == 130

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.cases import auto, chart, cpu, files, latency, limit, shared, size, startup
+from bench.cases import auto, chart, cpu, files, latency, limit, shared, size, startup, time_left
 from bench.result import Case
 
 CASES: Mapping[str, Case] = {
@@ -19,5 +19,6 @@ CASES: Mapping[str, Case] = {
         size.CASE,
         startup.CASE,
         auto.CASE,
+        time_left.CASE,
     )
 }

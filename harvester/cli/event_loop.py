@@ -11,17 +11,19 @@ from typing import Any, TypeVar
 
 import anyio
 
+from harvester.cli import activity
 from harvester.cli.log_format import set_up_as
 from harvester.cli.signals import SIGNALS
+from harvester.engine.activity import Activity
 from harvester.system.concurrency import background_tasks
 
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, T]]
 
 
-def run_until_signal(args: argparse.Namespace, work: Work[T]) -> T:
+def run_until_signal(args: argparse.Namespace, work: Work[T], shown: Activity | None = None) -> T:
     """
-    Return what `work` returns.
+    Return what `work` returns; `shown`: what it is doing, which is displayed.
 
     Raises:
         KeyboardInterrupt: a signal came first; open resources are closed.
@@ -33,11 +35,19 @@ def run_until_signal(args: argparse.Namespace, work: Work[T]) -> T:
 
     async def interruptible() -> T:
         with anyio.CancelScope() as scope:
-            async with background_tasks(functools.partial(cancel_on_signal, scope)):
+            tasks = [functools.partial(cancel_on_signal, scope)]
+            if shown is not None:
+                tasks.append(functools.partial(_show, shown, args))
+            async with background_tasks(*tasks):
                 return await work()
         raise KeyboardInterrupt
 
     return run(args, interruptible)
+
+
+async def _show(shown: Activity, args: argparse.Namespace) -> None:
+    with SIGNALS.reporting(functools.partial(activity.report, shown)):
+        await activity.show(shown, args)
 
 
 def run(args: argparse.Namespace, work: Work[T]) -> T:

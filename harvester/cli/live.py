@@ -1,10 +1,10 @@
-"""Live display of a run on a terminal: redrawn a few times a second below the log lines."""
+"""Live display on a terminal: redrawn a few times a second below the log lines."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import anyio
 from rich.console import Console, Group
@@ -12,19 +12,22 @@ from rich.live import Live
 from rich.text import Text
 
 from harvester.cli.log_format import people_lines, screen_handlers
-from harvester.cli.screen import ScreenLine, screen
-from harvester.engine.progress import ProgressSnapshot
+from harvester.cli.screen import ScreenLine
 
 log = logging.getLogger("harvester")
 
 DRAW_EVERY_SECONDS = 0.2
 
 
-async def show_live(snapshot: ProgressSnapshot) -> None:
-    """Show the display on standard error, until cancelled; warnings appear above it."""
+async def show_live(draw: Callable[[int], Sequence[ScreenLine]]) -> None:
+    """
+    Show a display on standard error, until cancelled; warnings appear above it.
+
+    `draw`: returns its lines for a number of columns.
+    """
     console = Console(stderr=True, highlight=False)
     live = Live(
-        _drawn(snapshot, console),
+        _drawn(draw, console),
         console=console,
         auto_refresh=False,
         transient=True,
@@ -33,7 +36,7 @@ async def show_live(snapshot: ProgressSnapshot) -> None:
     )
     with live, _warnings_above(live):
         while True:
-            live.update(_drawn(snapshot, console), refresh=True)
+            live.update(_drawn(draw, console), refresh=True)
             await anyio.sleep(DRAW_EVERY_SECONDS)
 
 
@@ -71,9 +74,9 @@ def _is_for_a_terminal(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING or hasattr(record, "requested") or hasattr(record, "notable")
 
 
-def _drawn(snapshot: ProgressSnapshot, console: Console) -> Group:
+def _drawn(draw: Callable[[int], Sequence[ScreenLine]], console: Console) -> Group:
     is_plain = not (console.encoding or "").lower().startswith("utf")
-    return Group(*(_text(line, is_plain=is_plain) for line in screen(snapshot, console.width)))
+    return Group(*(_text(line, is_plain=is_plain) for line in draw(console.width)))
 
 
 def _text(line: ScreenLine, *, is_plain: bool) -> Text:

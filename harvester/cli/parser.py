@@ -108,7 +108,7 @@ def build_parser() -> CommandParser:
         help="records to request for the estimate of files and bytes (20)",
     )  # fmt: skip
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
-    add_log_json(plan)
+    add_output_style(plan)
     selection = _command(commands, "list", "print the ids of a selection, one a line; nothing is written")
     add_config(selection)
     add_sources(selection)
@@ -152,7 +152,7 @@ def _add_commands_on_a_folder(commands: Any) -> None:
     for command in (status, failed, verify, export):
         add_config(command)
         add_folder(command)
-        add_log_json(command)
+        (add_output_style if command is verify else add_log_json)(command)
     status.add_argument("--json", action="store_true", help="print the status as JSON")
     add_check(status)
     add_wait(verify)

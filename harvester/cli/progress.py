@@ -36,9 +36,10 @@ async def show(snapshot: ProgressSnapshot, args: argparse.Namespace) -> None:
         await lines()
         return
     from harvester.cli.live import show_live  # noqa: PLC0415 - only a terminal needs it
+    from harvester.cli.screen import screen  # noqa: PLC0415
 
     async with background_tasks(*([lines] if args.log_file else [])):
-        await show_live(snapshot)
+        await show_live(functools.partial(screen, snapshot))
 
 
 async def show_lines(snapshot: ProgressSnapshot, every_seconds: float = LINE_EVERY_SECONDS) -> None:

@@ -52,6 +52,11 @@ def screen(snapshot: ProgressSnapshot, columns: int) -> list[ScreenLine]:
     return lines
 
 
+def one_row(text: str, columns: int) -> ScreenLine:
+    """Return a line that is cut where the terminal ends."""
+    return _line(text, max(1, columns - 1))
+
+
 def _line(text: str, width: int) -> ScreenLine:
     return ScreenLine(text if len(text) <= width else text[: width - 1] + "…")
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 import anyio
 from anyio import to_thread
@@ -22,6 +23,7 @@ from anyio.lowlevel import checkpoint
 from harvester.client import Traffic
 from harvester.config import Config
 from harvester.config.keys import ALL, LATEST, STATISTICS_TASKS
+from harvester.engine.activity import Activity
 from harvester.engine.listing import Producer
 from harvester.engine.progress import RunCounters
 from harvester.errors import PermanentError, TransientError
@@ -41,6 +43,7 @@ from harvester.states import FileStatus
 from harvester.tasks.file_plan import plan_files
 from harvester.tasks.record_access import Records, access_of
 from harvester.tasks.wanted_versions import end_of_earlier, has_earlier, is_wanted, number_of
+from harvester.text.wording import counted
 
 AT_ONCE = 1000
 """Pending items that are read together."""
@@ -65,7 +68,9 @@ class Planner:
         quick: bool = False,
         chance: random.Random | None = None,
         clock: Callable[[], float] = time.time,
+        activity: Activity | None = None,
     ) -> None:
+        self._activity = activity or Activity()
         self.plan = Plan(quick=quick)
         self._config = config
         self._figshare = figshare
@@ -119,6 +124,7 @@ class Planner:
             stopping=anyio.Event(),
             quick=self._spec.quick,
         )
+        self._activity.begin(lambda: f"reading listings: {counted(counters.listed, 'entry', 'entries')}")
         await producer.prepare()
         await ledger.begin(self._spec)
         read = await producer.read()
@@ -172,7 +178,8 @@ class Planner:
     async def _estimate(self) -> None:
         """Add the files and versions that pending records will make pending, by an estimate."""
         sampled = Sampled()
-        for item in self._sample:
+        for number, item in enumerate(self._sample, 1):
+            self._activity.begin(partial("record {} of {} of the sample".format, number, len(self._sample)))
             with suppress(PermanentError, TransientError):
                 await self._look_at(item, sampled)
         self.plan.sampled = sampled.records
@@ -264,9 +271,18 @@ class Planner:
 
 
 async def plan(
-    config: Config, *, sample_size: int = 20, quick: bool = False, hooks: RunHooks = DEFAULT_HOOKS
+    config: Config,
+    *,
+    sample_size: int = 20,
+    quick: bool = False,
+    activity: Activity | None = None,
+    hooks: RunHooks = DEFAULT_HOOKS,
 ) -> Plan:
-    """Return the plan of a run of this config; `quick`: of a quick run. Nothing is recorded."""
+    """
+    Return the plan of a run of this config; nothing is recorded.
+
+    `quick`: of a quick run. `activity`: shows how far it is.
+    """
     config.check_for("plan")
     ledger = Ledger(config.folder, clock=hooks.wall_clock)
     async with connect(config, hooks) as connected, ledger.copied():
@@ -278,4 +294,5 @@ async def plan(
             sample_size=sample_size,
             quick=quick,
             clock=hooks.wall_clock,
+            activity=activity,
         ).make()

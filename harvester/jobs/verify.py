@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
 
 from anyio.lowlevel import checkpoint
 
 from harvester.config import Config
-from harvester.engine.progress import LINE_EVERY_SECONDS
+from harvester.engine.activity import Activity
 from harvester.jobs.output_folder import open_storage
 from harvester.ledger.database.connection import may_write
 from harvester.ledger.database.heartbeat import USUAL_TIMING, Timing
@@ -18,8 +17,9 @@ from harvester.ledger.messages import FileResult
 from harvester.ledger.reader import Reader
 from harvester.states import FileStatus
 from harvester.storage.protocol import Storage
+from harvester.summary import NO_FILES
 from harvester.tasks.placement import Placement
-from harvester.text.wording import counted
+from harvester.text.units import human_bytes
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +38,14 @@ class Verified:
     is_recorded: bool = True
 
 
-async def verify(config: Config, *, timing: Timing = USUAL_TIMING) -> Verified:
+async def verify(
+    config: Config, *, timing: Timing = USUAL_TIMING, activity: Activity | None = None
+) -> Verified:
     """
     Hash every file again; corrupt or missing files become pending, and the next run fetches them.
 
     If the user may only read the folder, nothing is recorded. `timing`: of heartbeats, and how long to wait
-    for another run.
+    for another run. `activity`: shows how far it is.
 
     Raises:
         UsageError: the folder contains no harvest.
@@ -52,22 +54,28 @@ async def verify(config: Config, *, timing: Timing = USUAL_TIMING) -> Verified:
     """
     with Reader(config.folder) as reader:
         if not may_write(config.folder):
-            return await _verify(reader, open_storage(config), None)
+            return await _verify(reader, open_storage(config), None, activity or Activity())
     ledger = Ledger(config.folder, timing=timing)
     async with ledger.hold("verify", if_cancelled="interrupted"):
         # Closed before the ledger: the last connection to close removes the log.
         with Reader(config.folder) as reader:
             storage = open_storage(config, ledger.confirm)
             await Placement(ledger, storage).recover()
-            return await _verify(reader, storage, ledger)
+            return await _verify(reader, storage, ledger, activity or Activity())
 
 
-async def _verify(reader: Reader, storage: Storage, ledger: Ledger | None) -> Verified:
+async def _verify(reader: Reader, storage: Storage, ledger: Ledger | None, activity: Activity) -> Verified:
     """Hash every file; without a ledger nothing is recorded, and files that are being renamed are skipped."""
     damaged: list[str] = []
-    checked = 0
+    checked = size = 0
+    here = reader.counts().files.get(FileStatus.DONE, NO_FILES)
+
+    def describe() -> str:
+        so_far = f"file {checked} of {here.files}, {human_bytes(size)} of {human_bytes(here.bytes)}"
+        return f"{so_far}, {len(damaged)} corrupt or missing" if damaged else so_far
+
+    activity.begin(describe)
     moving = frozenset() if ledger else reader.moving()
-    last_line = time.monotonic()
     for file in reader.files(FileStatus.DONE):
         # A missing file needs no wait: many of them in a row would delay signals and the heartbeat.
         await checkpoint()
@@ -80,7 +88,5 @@ async def _verify(reader: Reader, storage: Storage, ledger: Ledger | None) -> Ve
             if ledger:
                 await ledger.save(FileResult(file.item_key, file.file_id, FileStatus.PENDING))
         checked += 1
-        if time.monotonic() - last_line > LINE_EVERY_SECONDS:
-            last_line = time.monotonic()
-            log.info("%s checked, %d corrupt or missing", counted(checked, "file"), len(damaged))
+        size += file.size
     return Verified(checked - len(damaged), tuple(damaged), is_recorded=ledger is not None)

@@ -6,14 +6,13 @@ import argparse
 import functools
 import logging
 import sys
-import time
 
 from harvester.cli import console
 from harvester.cli.event_loop import run_until_signal
 from harvester.cli.lines import selected_line, write
 from harvester.config import Config
+from harvester.engine.activity import Activity
 from harvester.engine.dry_run import DryRunReader
-from harvester.engine.progress import LINE_EVERY_SECONDS
 from harvester.errors import ExitStatus
 from harvester.figshare.protocol import Listing
 from harvester.jobs.services import connect
@@ -26,14 +25,15 @@ log = logging.getLogger("harvester")
 def run(args: argparse.Namespace, config: Config) -> int:
     """Print the ids, or with ``--json`` the listed fields of each item."""
     console.flush()  # from here on output bypasses Python's own buffer
-    read = run_until_signal(args, functools.partial(_print_selection, config, as_json=args.json))
+    activity = Activity()
+    work = functools.partial(_print_selection, config, activity, as_json=args.json)
+    read = run_until_signal(args, work, activity)
     is_failed = read.incomplete or (read.empty and args.fail_if_empty)
     return ExitStatus.FAILURES if is_failed else ExitStatus.COMPLETE
 
 
-async def _print_selection(config: Config, *, as_json: bool) -> DryRunReader:
+async def _print_selection(config: Config, activity: Activity, *, as_json: bool) -> DryRunReader:
     """Print the items of all sources as their pages arrive; return what was read."""
-    last_line = time.monotonic()
     async with connect(config) as connected:
         dry_run = DryRunReader(
             connected.figshare,
@@ -42,13 +42,11 @@ async def _print_selection(config: Config, *, as_json: bool) -> DryRunReader:
             on_empty=functools.partial(log.warning, "%s"),
         )
 
+        activity.begin(lambda: f"{counted(dry_run.items, 'item')} listed")
+
         async def show(refs: list[ItemRef]) -> None:
-            nonlocal last_line
             text = b"".join(selected_line(ref, as_json=as_json) for ref in refs)
             await write(text, sys.stdout.fileno())
-            if time.monotonic() - last_line > LINE_EVERY_SECONDS:
-                last_line = time.monotonic()
-                log.info("%s", counted(dry_run.items, "item"))
 
         await dry_run.read(config.sources, show)
     return dry_run

@@ -1,0 +1,48 @@
+"""The log file: what is in it, and when a new one begins."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from harvester.cli.log_file import OLD_FILES, LogFile
+from harvester.cli.log_format import set_up
+from harvester.errors import UsageError
+
+
+def test_a_new_file_begins_at_its_size_and_five_old_ones_stay(tmp_path: Path) -> None:
+    handler = LogFile(tmp_path / "log", logging.Formatter("%(message)s"), most_bytes=100)
+    for number in range(40):
+        handler.handle(logging.makeLogRecord({"msg": f"line {number:2} of forty in all, and it is long"}))
+    handler.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "log",
+        *(f"log.{n}" for n in range(1, OLD_FILES + 1)),
+    ]
+    assert (tmp_path / "log").read_text().splitlines()[-1].startswith("line 39")
+    assert all(path.stat().st_size <= 100 for path in tmp_path.iterdir())
+
+
+def test_the_file_has_all_lines_with_dates_though_the_terminal_is_quiet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = set_up(quiet=True, file=tmp_path / "log")
+    try:
+        logger.info("%s", "10 of 20 items")
+        logger.warning("%s", "a warning")
+    finally:
+        set_up()
+    lines = (tmp_path / "log").read_text().splitlines()
+    date = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "
+    assert re.fullmatch(date + "10 of 20 items", lines[0])
+    assert re.fullmatch(date + "a warning", lines[1])
+    assert re.fullmatch(date + "a warning\n", capsys.readouterr().err)
+
+
+def test_a_file_that_cannot_be_written_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^--log-file: .*/none/log: No such file or directory$"):
+        set_up(file=tmp_path / "none" / "log")
+    set_up()
