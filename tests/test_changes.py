@@ -377,13 +377,7 @@ async def test_a_rejected_run_changes_nothing(sandbox: Sandbox, tmp_path: Path) 
     before = (await harvester("status", "-o", tmp_path, "--json")).out
     refused = await harvester(*words, "--items", tmp_path / "none.txt", "--versions", "all")
     assert refused.status == 2
-    after = orjson.loads((await harvester("status", "-o", tmp_path, "--json")).out)
-    assert after.pop("last_run")["state"] == "stopped"
-    known = orjson.loads(before)
-    for each in (known, after):
-        each.pop("changes")  # since the last run that finished, whichever run is asked about
-    known.pop("last_run")
-    assert after == known
+    assert (await harvester("status", "-o", tmp_path, "--json")).out == before
     asked(sandbox)
     assert (await harvested(*words, "--tasks", "metadata")).status == 1
     assert sum(asked(sandbox).values()) == 5, (

@@ -124,7 +124,7 @@ async def test_items_from_standard_input_and_names_without_an_item(sandbox: Sand
         ("", "resolve", "10.1234/unknown"),
         ("4999999", "metadata", "127.0.0.1/v2/articles/4999999"),
     ]
-    assert "3 failures: see" in ended.out
+    assert "failures.csv for the whole list: 3 failures" in ended.out
 
 
 async def test_a_name_that_cannot_be_resolved_now_is_a_failure_by_name(tmp_path: Path) -> None:

@@ -269,7 +269,7 @@ async def test_counts_of_other_days_are_ignored() -> None:
 async def test_an_answer_for_other_days_is_invalid() -> None:
     with pytest.raises(InvalidResponse, match="requested 2015-01-15 to 2016-12-31, got 2026-07"):
         await read_by(lambda _: {"timeline": {"2026-07": 5}}, "month", "timeline")
-    with pytest.raises(InvalidResponse, match="'2015' is not a month"):
+    with pytest.raises(InvalidResponse, match='"2015" is not a month'):
         await read_by(lambda _: {"timeline": {"2015": 5}}, "month", "timeline")
     with pytest.raises(InvalidResponse, match="'2015-02-30' is not a day"):
         await read_by(lambda _: {"timeline": {"2015-02-30": 5}}, "day", "timeline")

@@ -14,6 +14,7 @@ _OLD_KEYS = "".join(
 TO_VERSION_10 = f"""
     {"".join(f"DROP TRIGGER {name};" for name in _NAMES.findall(MIGRATIONS[10]))}
     {_OLD_KEYS}
+    ALTER TABLE work DROP COLUMN done_at;
     ALTER TABLE records DROP COLUMN api_version;
     ALTER TABLE listing_items RENAME TO finds;
     ALTER TABLE listing_failures RENAME TO mishaps;
