@@ -271,7 +271,7 @@ async def test_an_answer_for_other_days_is_invalid() -> None:
         await read_by(lambda _: {"timeline": {"2026-07": 5}}, "month", "timeline")
     with pytest.raises(InvalidResponse, match='"2015" is not a month'):
         await read_by(lambda _: {"timeline": {"2015": 5}}, "month", "timeline")
-    with pytest.raises(InvalidResponse, match="'2015-02-30' is not a day"):
+    with pytest.raises(InvalidResponse, match='"2015-02-30" is not a day'):
         await read_by(lambda _: {"timeline": {"2015-02-30": 5}}, "day", "timeline")
     with pytest.raises(InvalidResponse, match="an impossible number of uses"):
         await read_by(lambda _: {"breakdown": {"2015": {"": 2**62, "Unknown": 2**62}}}, "year", "breakdown")
