@@ -194,3 +194,4 @@ async def test_a_full_disk_is_one_message(tmp_path: Path) -> None:
     assert not re.search(r"-\d+ are free", ended.err)
     assert counted(ended) == [(len(heavy), "not enough space on the disk")]
     assert events[-2]["kind"] == "storage_error"
+    assert events[-2]["message"].startswith(f"{len(heavy)} files without room on the disk: ")

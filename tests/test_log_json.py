@@ -99,7 +99,7 @@ async def test_a_run_says_in_its_first_line_what_it_does(sandbox: Sandbox, tmp_p
     words = ("run", "--group", "11963", "--type", "dataset", *where)
     ended = await harvester(*words, "-c", "mine.toml", cwd=tmp_path)
     assert ended.status == 0
-    start = "harvester 0.1.0 · mine.toml · → humanities · group 11963, type dataset · rate: api unlimited"
+    start = "harvester 0.1.0 · mine.toml · → humanities · group 11963 (type dataset) · rate: api unlimited"
     assert ended.err.splitlines()[0].endswith(f" {start} · token: set")
     assert TOKEN not in ended.err
     env = {name: text for name, text in environment().items() if name != "FIGSHARE_TOKEN"}

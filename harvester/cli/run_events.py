@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harvester.config.keys import AUTO, SERVICES, Rates
 from harvester.exporters.summary import NAME
+from harvester.figshare.listing_names import listing_name
 from harvester.system.version import __version__
 
 if TYPE_CHECKING:
@@ -51,19 +51,12 @@ def start_text(args: argparse.Namespace, config: Config) -> str:
 
 
 def source_text(source: Any) -> str:
-    """Return a source and its filters in words."""
-    return ", ".join(_source_parts(source))
-
-
-def _source_parts(source: Any) -> Iterator[str]:
-    if source.kind == "items":
-        yield "items " + " and ".join(
-            [*([_ids(source.ids)] if source.ids else []), *([f"of {source.file}"] if source.file else [])]
-        )
-        return
-    yield " and ".join(name for name, _ in source.criteria())
-    for name in source.given():
-        yield f"{name.removeprefix('item_').replace('_', ' ')} {getattr(source, name)}"
+    """Return a source and its filters, as messages name its listings."""
+    if source.kind != "items":
+        return " and ".join(listing_name(f"{name} {source.given()}") for name, _ in source.criteria())
+    parts = [_ids(source.ids)] if source.ids else []
+    parts += [f"of {source.file}"] if source.file else []
+    return f"items {' and '.join(parts)}"
 
 
 def _ids(ids: tuple[int | str, ...]) -> str:

@@ -275,6 +275,7 @@ class Pipeline:
             counters.files_failed += 1
             if result.lacks_space:
                 counters.no_room = result.error
+                counters.files_without_room += 1
             counters.failures.add(
                 Failure(
                     "files",

@@ -49,6 +49,7 @@ class RunCounters:
     ``firsts_seen``: processed items, without those that are one version of another item.
     ``versions_found``, ``files_found``, ``bytes_found``: what processed items have added to the work.
     ``no_room``: the message of the last file that did not fit on the disk, "" for none.
+    ``files_without_room``: their number.
     ``suspected``: items that may be withdrawn.
     ``empty``: a line for each source that has no items, and for filters that exclude everything.
     ``warnings``: messages for the user that are no failures, at most `MOST_WARNINGS`.
@@ -74,6 +75,7 @@ class RunCounters:
     files_found: int = 0
     bytes_found: int = 0
     no_room: str = ""
+    files_without_room: int = 0
     suspected: int = 0
     empty: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

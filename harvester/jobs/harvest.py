@@ -180,7 +180,8 @@ class _Run:
         await write_outputs(config, make_exporters(config, ["failures"]))
         summary = await self._summarise(snapshot, "finished")
         if self._counters.no_room:  # all files that fit are here
-            raise StorageError(self._counters.no_room)
+            without = counted(self._counters.files_without_room, "file")
+            raise StorageError(f"{without} without room on the disk: {self._counters.no_room}")
         return summary
 
     def _pipeline(self, services: TaskServices, placement: Placement, executor: Executor) -> Pipeline:
@@ -228,7 +229,7 @@ class _Run:
             self._counters.files_failed -= again.files
             self._counters.bytes_left = (await self._ledger.read(self._ledger.forecast.extent)).pending_bytes
             self._counters.failures.begin_again(RETRIED_KINDS)
-            self._counters.no_room = ""  # set again if a file still does not fit
+            self._counters.no_room, self._counters.files_without_room = "", 0  # those that still do not fit
             names = IdentifierListing(tuple(again.names), once_more=True)
             await pipeline.run([names] if again.names else [])
         if not pipeline.stopping.is_set():
