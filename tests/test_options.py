@@ -179,6 +179,11 @@ def test_a_dry_run_is_a_plan() -> None:
             dry_run_as_plan(parse(["run", "--dry-run", more]))
 
 
+def test_json_and_a_question_do_not_mix() -> None:
+    with pytest.raises(UsageError, match="--json does not go with --prune"):
+        chosen("--item", "1", "--json", "--prune")
+
+
 @pytest.mark.anyio
 async def test_yes_goes_with_prune(tmp_path: Path) -> None:
     ended = await harvester("run", "--item", "1", "--yes", cwd=tmp_path)

@@ -49,6 +49,17 @@ async def check_status(folder: Path) -> Any:
     return check("status", ended.out)
 
 
+async def check_verify(folder: Path) -> None:
+    document = check("verify", (await harvester("verify", folder, "--json")).out)
+    assert document.pop("intact") > 0
+    assert document == {"folder": str(folder), "damaged": [], "recorded": True}
+    path = next(path for path in (folder / "files").rglob("*") if path.is_file())
+    path.write_bytes(b"x")
+    ended = await harvester("verify", folder, "--json")
+    assert ended.status == 1
+    assert check("verify", ended.out)["damaged"] == [path.relative_to(folder).as_posix()]
+
+
 def everything(sandbox: Sandbox, folder: Path, **more: object) -> Config:
     """Items of all kinds with all tasks in all versions, among them some that fail."""
     options: dict[str, object] = {
@@ -128,6 +139,14 @@ async def test_a_complete_run(tmp_path: Path) -> None:
         records = check_lines("metadata-line", (tmp_path / "metadata.jsonl").read_bytes())
         assert len(listed) == len(records) == summary["folder"]["items"]
         assert (await harvester("failed", "-o", tmp_path, "--json")).out == ""
+        again = await harvester("run", *words, "--json")
+        assert check("summary", again.out) == check_summary(tmp_path)
+        assert (
+            check("plan", (await harvester("run", *words, "--dry-run", "--json")).out)["items_pending"] == 0
+        )
+        paths = check("export", (await harvester("export", tmp_path, "--json")).out)["files"]
+        assert paths == (await harvester("export", tmp_path)).out.splitlines()
+        await check_verify(tmp_path)
 
 
 async def test_a_run_with_failures_withheld_files_and_versions(tmp_path: Path) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+import shlex
+import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.support.program import environment, harvester
+from harvester.sandbox import Sandbox, Settings
+from tests.support.program import Ended, at, environment, harvester
 from tests.support.schemas import check_events
 
 pytestmark = pytest.mark.anyio
 
 TOKEN = "8f3b3ad1caaa83fd89f38f3b3ad1caaa83fd89f3"
 FORBIDDEN = (
-    r"(?<!a )\b(?:int|str|float|bool|list|dict|tuple|None|True|False|NoneType|object|null|array)\b(?![- ])",
+    r"\b(?:int|str|float|bool|dict|tuple|None|True|False|NoneType|object|null|array)\b(?![- ])",
     r"argparse|msgspec|RFC ?\d|aiohttp|OSError|\w+Error\b|errno|regex|Traceback",
     r"\{\}|\{'|\['|\('|\$\[|\\d|\\s|\(\?|'[^' ]*' \(|unrecognized arguments|invalid \w+ value|invalid choice",
 )
@@ -188,13 +192,39 @@ ENVIRONMENT = (
 )
 
 
+QUIET = {"run", "list"}
+
+
+async def answer(words: Sequence[str], cwd: Path, env: dict[str, str]) -> Ended:
+    """
+    Return how a command ends.
+
+    With `--quiet` it says the same, and with `--log-json` each line is an event, the last with the status.
+    """
+    ended = await harvester(*words, cwd=cwd, env=env)
+    if words[0] in QUIET:
+        quiet = await harvester(*words, "-q", cwd=cwd, env=env)
+        assert (quiet.status, bool(quiet.err)) == (ended.status, bool(ended.err))
+    logged = await harvester(*words, "--log-json", cwd=cwd, env=env)
+    events = check_events(logged.err)
+    assert (logged.status, events[-1]["exit_status"]) == (ended.status, ended.status)
+    for event in events:
+        in_plain_words(event["message"])
+    return ended
+
+
+def in_plain_words(text: str) -> None:
+    """Assert that a text has no token and no words of Python or a library."""
+    assert TOKEN[:12] not in text
+    for pattern in FORBIDDEN:
+        assert not (found := re.search(pattern, text)), found
+
+
 def check(err: str, case: Wrong) -> None:
     """Assert that the messages of a case are right, and in the user's words."""
     for text in case.says:
         assert text in err
-    assert TOKEN[:12] not in err
-    for pattern in FORBIDDEN:
-        assert not (found := re.search(pattern, err)), found
+    in_plain_words(err)
     assert err.count("usage: ") <= 1
     assert len(err.splitlines()) <= 3
 
@@ -220,7 +250,7 @@ async def test_a_wrong_value_of_an_option(case: Wrong, tmp_path: Path) -> None:
 async def test_a_wrong_value_in_a_config(text: str, says: str, tmp_path: Path) -> None:
     more = "" if "sources" in text else f"\n{SOURCE}"
     (tmp_path / "harvest.toml").write_bytes(f"{text}{more}\n".encode(errors="surrogateescape"))
-    ended = await harvester("run", cwd=tmp_path)
+    ended = await answer(["plan"], tmp_path, environment())
     assert (ended.status, ended.out) == (2, "")
     check(ended.err, wrong("", says))
     assert [path.name for path in tmp_path.iterdir()] == ["harvest.toml"], "nothing is left"
@@ -228,7 +258,7 @@ async def test_a_wrong_value_in_a_config(text: str, says: str, tmp_path: Path) -
 
 @pytest.mark.parametrize(("name", "text", "says"), ENVIRONMENT, ids=lambda text: repr(text[:30]))
 async def test_a_wrong_variable(name: str, text: str, says: str, tmp_path: Path) -> None:
-    ended = await harvester("run", "--search", "x", cwd=tmp_path, env=environment(**{name: text}))
+    ended = await answer(["plan", "--search", "x"], tmp_path, environment(**{name: text}))
     assert (ended.status, ended.out) == (2, "")
     check(ended.err, wrong("", says))
     assert list(tmp_path.iterdir()) == [], "nothing is left"
@@ -264,6 +294,60 @@ async def test_a_wrong_input_says_the_same_when_quiet(tmp_path: Path) -> None:
         assert (ended.status, ended.out) == (case.status, ""), case
         check(ended.err, case)
     assert list(tmp_path.iterdir()) == [], "nothing is left"
+
+
+AT_FIGSHARE = (
+    wrong("run --account", "the token was refused (environment variable FIGSHARE_TOKEN)", status=3),
+    wrong("list --collection 999", "collection 999: ", "not found", status=1),
+    wrong("plan --project 998 --type dataset", "project 998 (type dataset): ", "not found", status=1),
+    wrong("run --collection 999 -o a", "collection 999: incomplete: ", "not found", status=1),
+    wrong(
+        "run --item 10.6084/m9.figshare.c.4000001 -o b", "a collection: use --collection 4000001", status=1
+    ),
+    wrong(
+        "run --item https://figshare.com/projects/x/113166 -o c", "a project: use --project 113166", status=1
+    ),
+    wrong("run --item https://ndownloader.figshare.com/files/1234 -o d", "a file: name the item", status=1),
+    wrong("run --item 1 -o e", "item 1, metadata: ", "not found", status=1),
+    wrong("run --item no-such-thing -o f", "neither an item's id, nor a DOI or handle", status=1),
+    wrong("run --search ':categry: soil' -o g --fail-if-empty", "no item found: check the query", status=1),
+    wrong("run --group 999999 -o h --fail-if-empty", "group 999999: no item found", status=1),
+    wrong(
+        "run --search survey --type dateset -o i --tasks metadata",
+        'unknown "dateset" (did you mean "dataset"?)',
+        status=0,
+    ),
+)
+
+
+@pytest.fixture
+def world() -> Settings:
+    return Settings(items=6, private_items=1, heavy=0)
+
+
+@pytest.mark.parametrize("case", AT_FIGSHARE, ids=lambda case: case.words[:40])
+async def test_what_figshare_does_not_have_or_refuses(case: Wrong, sandbox: Sandbox, tmp_path: Path) -> None:
+    words = [*shlex.split(case.words), *at(sandbox), "--attempts", "1"]
+    env = environment(FIGSHARE_TOKEN=TOKEN) if "--account" in words else environment()
+    ended = await answer(words, tmp_path, env)
+    assert ended.status == case.status, ended.err
+    for text in case.says:
+        assert text in ended.err + ended.out
+    in_plain_words(ended.err)
+    in_plain_words(ended.out)
+    for path in tmp_path.glob("*/failures.csv"):
+        in_plain_words(path.read_text())
+
+
+async def test_an_address_where_nothing_answers(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        api = f"http://127.0.0.1:{unused.getsockname()[1]}/v2"
+        words = ["run", "--search", "x", "--api", api, "--attempts", "1"]
+        ended = await answer(words, tmp_path, environment())
+    assert ended.status == 3
+    assert "127.0.0.1/v2/articles/search: connection failed (Connection refused)" in ended.err
+    in_plain_words(ended.err)
 
 
 def test_python_s_words_are_found() -> None:

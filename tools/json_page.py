@@ -17,6 +17,8 @@ ORDER = (
     "plan",
     "list-line",
     "failed-line",
+    "verify",
+    "export",
     "doctor",
     "config",
     "log-line",

@@ -46,6 +46,8 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     ):
         if is_given and not given["prune"]:
             raise UsageError(f"{option} requires --prune")
+    if given["command"] == "run" and given["json"] and given["prune"]:
+        raise UsageError("--json does not go with --prune, which asks a question")
     folder = given.get("folder")
     if folder is not None and given["output"] not in {None, folder}:
         raise UsageError("FOLDER and --output name two folders: give one of them")

@@ -99,6 +99,7 @@ def build_parser() -> CommandParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", prog="harvester")
     run = _command(commands, "run", "harvest; run it again to continue where it stopped")
     _add_run(run)
+    run.add_argument("--json", action="store_true", help="print the summary as JSON at the end")
     plan = _command(commands, "plan", "dry run: requests, time, and the service that limits it")
     _add_job(plan)
     add_quick(plan)
@@ -157,6 +158,8 @@ def _add_commands_on_a_folder(commands: Any) -> None:
     add_check(status)
     add_wait(verify)
     failed.add_argument("--json", action="store_true", help="one JSON object a line, with the reason")
+    verify.add_argument("--json", action="store_true", help="print the result as JSON")
+    export.add_argument("--json", action="store_true", help="print the paths as JSON")
     add_formats(export)
     export.add_argument(
         "--to", type=folder_path, metavar="FOLDER",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import logging
 from collections.abc import Callable
@@ -11,12 +12,12 @@ import anyio
 
 from harvester.cli import event_loop, progress
 from harvester.cli.closing import closing, ending
-from harvester.cli.console import print_error, print_note, print_progress_note
+from harvester.cli.console import print_error, print_json, print_note, print_progress_note
 from harvester.cli.events import EVENTS
 from harvester.cli.log_format import log_to_file
 from harvester.cli.overrides import timing_of
 from harvester.cli.prune_prompt import PrunePrompt
-from harvester.cli.render import nothing_removed
+from harvester.cli.render import as_json, nothing_removed
 from harvester.cli.run_events import RunResult, start_text
 from harvester.cli.signals import SIGNALS
 from harvester.config import Config
@@ -53,9 +54,12 @@ def run(args: argparse.Namespace, config: Config) -> int:
 def _report(summary: Summary, config: Config, args: argparse.Namespace) -> None:
     """Print the closing report; with ``--quiet`` only how a run ended that was not complete."""
     log_to_file(closing(summary, config))
+    if args.json:
+        with contextlib.suppress(BrokenPipeError):  # the work is done, and its exit status counts
+            print_json(as_json(summary.to_dict()))
     if args.log_json:
         return
-    if not args.quiet:
+    if not (args.quiet or args.json):
         print_note(closing(summary, config))
     elif status := summary.exit_status:
         print_error(f"harvester: exit status {status:d}\n" + "\n".join(ending(summary, config)))
