@@ -66,23 +66,61 @@ def against(sandbox: Sandbox) -> dict[str, str]:
     return environment(HARVESTER_SERVICES_API=sandbox.api, HARVESTER_SERVICES_STATS=sandbox.stats, **rates)
 
 
-async def test_every_harvester_command_runs(sandbox: Sandbox, tmp_path: Path) -> None:
-    ids = sandbox.world.public_ids
-    (tmp_path / "ids.txt").write_text(f"{ids[0]}\n{ids[1]}\n")
-    lines = [line for line in commands() if line.startswith("harvester ")]
+def on_path(folder: Path, env: dict[str, str]) -> dict[str, str]:
+    """An environment in which a shell finds `harvester`."""
+    program = folder / "harvester"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m harvester "$@"\n')
+    program.chmod(0o755)
+    return {**env, "PATH": f"{folder}:{env['PATH']}"}
+
+
+async def run_line(line: str, folder: Path, env: dict[str, str]) -> Ended:
+    """Run a line of a page as it stands, without a shell where none is needed."""
+    line = line.replace("--rate 20", "--rate inf")
+    if line.startswith("harvester ") and "|" not in line:
+        return await harvester(*shlex.split(line)[1:], cwd=folder, env=env)
+    done = await anyio.run_process(["sh", "-c", line], cwd=folder, env=env, check=False)
+    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+async def test_every_harvester_command_runs_as_it_stands_and_in_its_order(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    lines = [line for line in commands() if line.startswith(("harvester ", "printf "))]
     assert len(lines) >= 10
-    (tmp_path / "harvester").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m harvester "$@"\n')
-    (tmp_path / "harvester").chmod(0o755)
-    found = against(sandbox)
-    found["PATH"] = f"{tmp_path}:{found['PATH']}"
+    env = on_path(tmp_path, against(sandbox))
     for line in lines:
-        command = line.replace("--rate 20", "--rate inf")
-        if "|" in command:
-            done = await anyio.run_process(["sh", "-c", command], cwd=tmp_path, env=found, check=False)
-            ended = Ended(done.returncode, "", done.stderr.decode())
-        else:
-            ended = await harvester(*shlex.split(command)[1:], cwd=tmp_path, env=found)
+        ended = await run_line(line, tmp_path, env)
         assert ended.status == 0, f"{line}: {ended.err}"
+        assert "no item found" not in ended.err, line
+
+
+@pytest.mark.nightly
+async def test_every_command_of_a_guide_that_names_an_id_runs_as_it_stands(tmp_path: Path) -> None:
+    lines = [
+        line
+        for name in ("select-items", "statistics", "versions")
+        for block in blocks("sh", PAGES[Path(f"docs/how-to/{name}.md")])
+        for line in block.splitlines()
+        if re.search(r"--(group|collection|project|item|institution) [0-9]", line)
+    ]
+    assert len(lines) >= 8
+    async with Sandbox(Settings(items=24, private_items=0, heavy=0, together=1)) as sandbox:
+        env = {**on_path(tmp_path, against(sandbox)), "FIGSHARE_STATS": "sandbox:sandbox-password"}
+        for line in lines:
+            ended = await run_line(line, tmp_path, env)
+            assert ended.status == 0, f"{line}: {ended.err}"
+            assert "no item found" not in ended.err, line
+
+
+async def test_the_config_harvests_what_it_names(sandbox: Sandbox, tmp_path: Path) -> None:
+    (block,) = blocks("toml")
+    (tmp_path / "harvest.toml").write_text(block)
+    ended = await harvester("run", cwd=tmp_path, env=against(sandbox))
+    assert ended.status == 0, ended.err
+    ids = {row.split(",")[0] for row in (tmp_path / "humanities" / "items.csv").read_text().splitlines()[1:]}
+    assert ids >= {"5616409", "1138718", "14763051"}
+    assert len(ids) > 3
 
 
 def named(option: str) -> set[str]:
@@ -121,7 +159,7 @@ def test_every_id_on_a_page_exists_in_the_sandbox(world: Settings) -> None:
 
 
 def test_what_is_no_harvester_command_is_known() -> None:
-    others = [line for line in commands() if not line.startswith("harvester ")]
+    others = [line for line in commands() if not line.startswith(("harvester ", "printf "))]
     assert others == [
         "pipx install .",
         *BY_PYTHON_ALONE,
@@ -151,12 +189,11 @@ def test_the_lines_for_python_alone_install_both_commands(tmp_path: Path) -> Non
 
 @pytest.mark.nightly
 def test_the_demo_ends_with_a_harvest_of_everything(tmp_path: Path) -> None:
-    (tmp_path / "harvester").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m harvester "$@"\n')
-    (tmp_path / "harvester").chmod(0o755)
+    env = on_path(tmp_path, environment(BIN=str(tmp_path)))
     done = subprocess.run(
         ["sh", ROOT / "docs" / "demo.sh"],
         cwd=tmp_path,
-        env=environment(BIN=str(tmp_path)),
+        env=env,
         check=False,
         capture_output=True,
         text=True,
