@@ -149,7 +149,10 @@ async def test_statistics_of_an_institution_need_good_credentials(sandbox: Sandb
 
 @pytest.mark.parametrize(
     ("fault", "record", "api"),
-    [("always-challenge", "warning", "ok"), ("always-gone-file", "failed", "failed")],
+    [
+        ("always-challenge", "warning", "ok"),
+        pytest.param("always-gone-file", "failed", "failed", marks=pytest.mark.nightly),
+    ],
 )
 async def test_each_download_route_is_tried(fault: str, record: str, api: str, tmp_path: Path) -> None:
     async with Sandbox(Settings(items=20, private_items=0, heavy=0, faults={fault: 1.0})) as sandbox:
@@ -265,6 +268,24 @@ def test_a_file_in_place_of_the_folder_fails(tmp_path: Path) -> None:
         assert found.text == f"{tmp_path / 'file'}: is not a folder"
 
 
+def test_a_folder_that_a_run_would_refuse_fails(tmp_path: Path) -> None:
+    assert by_name(check_folder(tmp_path))["output"].text == f"{tmp_path}: is empty"
+    (tmp_path / "cat.jpg").write_text("meow")
+    found = by_name(check_folder(tmp_path))["output"]
+    assert found.outcome is Outcome.FAILED
+    assert found.text == f"{tmp_path}: is not empty and holds no harvest"
+    assert found.advice == "name a new or empty folder with --output"
+
+
+def test_what_a_killed_check_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    left = tmp_path / f".harvest.{socket.gethostname()}.{process.pid}.x0123.probe"
+    left.symlink_to("nowhere")
+    assert by_name(check_folder(tmp_path))["output"].text == f"{tmp_path}: is empty"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_file_system_is_tried(tmp_path: Path) -> None:
     found = by_name(check_folder(tmp_path))
     assert found["file system"].text.partition(": ")[2] == (
@@ -273,6 +294,7 @@ def test_the_file_system_is_tried(tmp_path: Path) -> None:
     assert found["disk"].text.partition(" ")[0] == f"{shutil.disk_usage(tmp_path).free:,}".partition(" ")[0]
 
 
+@pytest.mark.nightly
 def test_without_locks_is_a_warning(tmp_path: Path) -> None:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:

@@ -255,7 +255,9 @@ async def test_watching_can_be_interrupted(tmp_path: Path) -> None:
 # -- waiting for another run ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [("run", "--rebuild"), ("verify",), ("run",)])
+@pytest.mark.parametrize(
+    "words", [("run",), ("verify",), pytest.param(("run", "--rebuild"), marks=pytest.mark.nightly)]
+)
 async def test_with_wait_a_command_begins_when_the_other_run_has_ended(
     words: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -295,7 +297,7 @@ async def test_with_a_limited_wait_a_run_is_refused_after_it(tmp_path: Path) -> 
         )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)])
 async def test_a_signal_ends_the_wait_at_once(number: signal.Signals, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "out")
     (tmp_path / "out").mkdir()

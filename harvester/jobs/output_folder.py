@@ -42,20 +42,28 @@ def prepare(folder: Path, *, rebuild: bool, timing: Timing) -> None:
         FolderLocked: its ledger is to be rebuilt, and another run holds the folder.
     """
     make_folder(folder, "--output")
-    here = [path.name for path in folder.iterdir() if path.name != TRASH and not is_trace(path.name)]
-    if not exists(folder) and here:
-        if not any(name in OUTPUTS or name.startswith(f"{NAME}.") for name in here):
-            raise UsageError(
-                f"{folder}: is not empty and holds no harvest; name a new or empty folder with --output"
-            )
-        if not rebuild:
-            raise UsageError(f"{folder}: holds a harvest without {NAME}; --rebuild makes a new one")
-    if rebuild and here:
+    if fault := folder_fault(folder, rebuild=rebuild):
+        raise UsageError(f"{folder}: {fault}")
+    if rebuild and _contents(folder):
         checkpoint = from_thread.check_cancelled
         watch = Watch(folder, seconds=timing.watch_seconds, checkpoint=checkpoint)
         acquire = partial(rebuild_ledger, folder, watch)
         aside = when_free(acquire, seconds=timing.wait_seconds, checkpoint=checkpoint)
         log.warning("%s: new ledger; the old one: %s", folder, aside or "none")
+
+
+def folder_fault(folder: Path, *, rebuild: bool = False) -> str:
+    """Return why a run must not use an existing folder, "" if it may."""
+    here = _contents(folder)
+    if exists(folder) or not here:
+        return ""
+    if not any(name in OUTPUTS or name.startswith(f"{NAME}.") for name in here):
+        return "is not empty and holds no harvest; name a new or empty folder with --output"
+    return "" if rebuild else f"holds a harvest without {NAME}; --rebuild makes a new one"
+
+
+def _contents(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name != TRASH and not is_trace(path.name)]
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harvester.jobs.doctor.finding import Finding, Outcome
+from harvester.jobs.output_folder import folder_fault
 from harvester.ledger.database.connection import exists
 from harvester.ledger.database.lease_file import locks_work, probe_path
 
@@ -31,10 +32,19 @@ def check_folder(folder: Path) -> list[Finding]:
     if not here.is_dir():
         advice = "name another folder with --output"
         return [Finding("output", Outcome.FAILED, f"{here}: is not a folder", advice)]
-    state = "holds a harvest" if exists(folder) else "holds no harvest"
+    return [_output(folder, here), _disk(here), _file_system(here)]
+
+
+def _output(folder: Path, here: Path) -> Finding:
+    """Return what is in a folder; `here`: its nearest existing parent, or itself."""
     if here != folder:
-        state = f"does not exist yet; checked in {here.absolute()}"
-    return [Finding("output", Outcome.OK, f"{folder.absolute()}: {state}"), _disk(here), _file_system(here)]
+        text = f"{folder.absolute()}: does not exist yet; checked in {here.absolute()}"
+        return Finding("output", Outcome.OK, text)
+    fault, _, advice = folder_fault(folder).partition("; ")
+    if fault:
+        return Finding("output", Outcome.FAILED, f"{folder.absolute()}: {fault}", advice)
+    state = "holds a harvest" if exists(folder) else "is empty"
+    return Finding("output", Outcome.OK, f"{folder.absolute()}: {state}")
 
 
 def _disk(folder: Path) -> Finding:
