@@ -92,7 +92,7 @@ def test_a_narrow_terminal_keeps_the_names_ends_and_the_pauses() -> None:
     narrow = texts(ProgressSnapshot(snapshot.counters, snapshot.traffic, {"files": paused}, lambda: NOW), 40)
     assert narrow[0] == "items     187 of 294+, 2 failed   64 %"
     assert narrow[3] == "  a su…g.zip  12.0 GB of 50.0 GB   24 %"
-    assert narrow[4] == "downloads 1.7/s of 0.5  pauses 12 s  1…"
+    assert narrow[4] == "downloads pauses 12 s  1 error  1.7/s"
 
 
 def test_while_it_stops_there_is_no_time_left() -> None:
