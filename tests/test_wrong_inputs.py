@@ -82,6 +82,11 @@ COMMAND_LINE = (
     wrong("run --item 1 --yes", "--yes requires --prune"),
     wrong("run --item 1 --dry-run --prune", "--prune does not go with --dry-run"),
     wrong("run --account --subgroups", "--subgroups requires --group"),
+    wrong(
+        "run --item 1 --progress-every soon",
+        'expected a duration such as "90 s", "5 min", "12 h" or "30 days", got "soon"\nusage: ',
+    ),
+    wrong("sandbox --fault resett=0.1", '--fault: unknown "resett" (did you mean "reset"?); --fault help'),
     wrong("sandbox --port 99999", '--port: expected a number from 0 to 65,532, got "99999"'),
     wrong("sandbox --fault reset", "--fault: expected NAME=SHARE with a share from 0 to 1"),
     wrong("sandbox --latency soon", '--latency: expected a number of seconds, 0 or more, got "soon"'),

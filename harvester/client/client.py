@@ -313,4 +313,4 @@ def _any_json(raw: bytes) -> object:
     try:
         return _json.decode(raw)
     except (msgspec.DecodeError, RecursionError) as exc:
-        raise ConnectionFailed(f"not JSON: {exc}") from exc
+        raise ConnectionFailed("the answer is not JSON") from exc

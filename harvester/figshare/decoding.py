@@ -11,6 +11,7 @@ import msgspec
 
 from harvester.client.json_size import readable
 from harvester.errors import ConnectionFailed, InvalidResponse
+from harvester.figshare.decode_faults import decode_fault
 from harvester.figshare.lenient import Lenient, Unclear, read_leniently
 
 T = TypeVar("T")
@@ -54,11 +55,12 @@ def strict_decoder(kind: type[T], *, as_sent: bool = False) -> Callable[[bytes],
         try:
             return inner.decode(raw if as_sent else text)
         except msgspec.ValidationError as exc:
-            raise InvalidResponse(f"the response does not match the documented JSON: {exc}") from exc
+            fault = decode_fault(exc)
+            raise InvalidResponse(f"the response does not match the documented JSON: {fault}") from exc
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             if _is_whole(raw):
-                raise InvalidResponse(f"JSON that no standard allows: {exc}") from exc
-            raise ConnectionFailed(f"not whole JSON: {exc}") from exc
+                raise InvalidResponse(f"JSON that no standard allows: {decode_fault(exc)}") from exc
+            raise ConnectionFailed(f"not whole JSON: {decode_fault(exc)}") from exc
         except RecursionError as exc:
             raise InvalidResponse("JSON nested too deeply") from exc
 

@@ -93,7 +93,7 @@ def duration(text: str) -> float:
     try:
         return Duration.parse(text)
     except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"{exc}, got {quoted(text)}") from exc
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def interval(text: str) -> float:

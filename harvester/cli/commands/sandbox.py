@@ -9,6 +9,7 @@ from harvester.cli.console import flush, print_raw
 from harvester.cli.event_loop import run_until_signal
 from harvester.errors import ExitStatus, UsageError
 from harvester.sandbox import FAULTS, Settings, serve
+from harvester.text.wording import quoted, suggest
 
 
 def run(args: argparse.Namespace) -> int:
@@ -18,8 +19,10 @@ def run(args: argparse.Namespace) -> int:
         for name, text in FAULTS.items():
             print_raw(f"{name:18} {text}")
         return ExitStatus.COMPLETE
-    if unknown := faults.keys() - FAULTS.keys():
-        raise UsageError(f"--fault: unknown {', '.join(sorted(unknown))}; --fault help lists the names")
+    for name in faults:
+        if name not in FAULTS:
+            hint = suggest(name, FAULTS)
+            raise UsageError(f"--fault: unknown {quoted(name)}{hint}; --fault help lists the names")
     port = args.port
     settings = Settings(
         items=args.items,
