@@ -162,7 +162,7 @@ colour() {
     case "$each" in *"${ONLY:-}"*) ;; *) continue ;; esac
     for no in "" 1; do
       printf '\n$ NO_COLOR=%s %s   # colours on a terminal: ' "$no" "$each"
-      NO_COLOR=$no timeout 20 script -qec "$each" /dev/null 2>/dev/null </dev/null | grep -c "$(printf '\033\\[[0-9;]*[1-9]m')"
+      NO_COLOR=$no timeout 20 script -qec "$each" /dev/null 2>/dev/null </dev/null | grep -cE "$(printf '\033')\[([0-9]+;)*[349][0-7]"
     done
   done; empty
 }
