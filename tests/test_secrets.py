@@ -105,6 +105,9 @@ async def test_credentials_that_services_repeat_are_not_stored_or_shown(tmp_path
             (("failed", "-o", folder), 0),
             (("failed", "--json", "-o", folder), 0),
             (("export", "-o", folder), 0),
+            (("config", "-o", folder, *asking), 0),
+            (("doctor", "-o", folder, "-c", tmp_path / "harvest.toml", *at(sandbox)), 0),
+            (("doctor", "--json", "-o", folder, "-c", tmp_path / "harvest.toml", *at(sandbox)), 0),
         ):
             ended = await harvester(*words, env=env)
             assert ended.status == status, (words, ended)
