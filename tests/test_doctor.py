@@ -291,7 +291,8 @@ def test_the_file_system_is_tried(tmp_path: Path) -> None:
     assert found["file system"].text.partition(": ")[2] == (
         "fsync yes, hard links yes, symbolic links yes, atomic rename yes, locks yes, case-sensitive yes"
     )
-    assert found["disk"].text.partition(" ")[0] == f"{shutil.disk_usage(tmp_path).free:,}".partition(" ")[0]
+    free = int(found["disk"].text.partition(" ")[0].replace(",", ""))
+    assert abs(free - shutil.disk_usage(tmp_path).free) < 1 << 30  # other tests write to the same disk
 
 
 @pytest.mark.nightly
