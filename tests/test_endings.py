@@ -20,6 +20,7 @@ from harvester.models import Failure, ItemId
 from harvester.sandbox import Sandbox, Settings
 from harvester.summary import NO_FILES, FileTotals, FolderTotals, ListingTotals, Outcomes
 from tests.support.program import Ended, at, config, harvested, harvester
+from tests.support.schemas import check_events
 
 pytestmark = pytest.mark.anyio
 
@@ -247,6 +248,10 @@ async def test_kept_statistics_are_told_with_their_age(sandbox: Sandbox, tmp_pat
     ended = await harvested(*words)
     assert "statistics of 1 item are from an earlier run, up to " in ended.out
     assert " days old; --refresh stats renews them" in ended.out
+    events = check_events((await harvester(*words, "--log-json")).err)
+    assert [event["message"][:28] for event in events if event["event"] == "note"] == [
+        "statistics of 1 item are fro"
+    ]
     summary = orjson.loads((tmp_path / "summary.json").read_bytes())
     assert summary["run"]["kept_statistics"] == {"items": 1, "oldest": "2020-01-01T00:00:00Z"}
 

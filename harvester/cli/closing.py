@@ -45,15 +45,21 @@ def closing(summary: Summary, config: Config) -> str:
     if sought:
         rates = ", ".join(f"{name} {run.rates[name]:.3g}" for name in sought)
         lines.append(f"requests a second at the end: {rates}")
-    if (kept := run.kept_statistics).items:
-        lines.append(
-            f"statistics of {counted(kept.items, 'item')} are from an earlier run, up to "
-            f"{_age(kept.oldest, run.started)} old; --refresh stats renews them"
-        )
+    lines += statistics_age(summary)
     if run.warnings:
         path = config.folder / "summary.json"
         lines.append(f"see {path} for the warnings of this run: {len(run.warnings)}")
     return "\n".join([*lines, *ending(summary, config)])
+
+
+def statistics_age(summary: Summary) -> list[str]:
+    """Return a line on statistics that were kept from an earlier run; none if there are none."""
+    kept = summary.run.kept_statistics
+    if not kept.items:
+        return []
+    age = _age(kept.oldest, summary.run.started)
+    of = counted(kept.items, "item")
+    return [f"statistics of {of} are from an earlier run, up to {age} old; --refresh stats renews them"]
 
 
 def ending(summary: Summary, config: Config) -> Iterator[str]:

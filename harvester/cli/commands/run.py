@@ -11,7 +11,7 @@ from collections.abc import Callable
 import anyio
 
 from harvester.cli import event_loop, progress
-from harvester.cli.closing import closing, ending
+from harvester.cli.closing import closing, ending, statistics_age
 from harvester.cli.console import print_error, print_json, print_note, print_progress_note
 from harvester.cli.events import EVENTS
 from harvester.cli.log_format import log_to_file
@@ -58,6 +58,8 @@ def _report(summary: Summary, config: Config, args: argparse.Namespace) -> None:
         with contextlib.suppress(BrokenPipeError):  # the work is done, and its exit status counts
             print_json(as_json(summary.to_dict()))
     if args.log_json:
+        for text in statistics_age(summary):
+            EVENTS.emit("note", "info", text)
         return
     if not (args.quiet or args.json):
         print_note(closing(summary, config))
