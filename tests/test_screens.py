@@ -86,7 +86,7 @@ async def test_a_resized_terminal_shows_no_rest_of_the_old_display(sandbox: Sand
     async with standing_still(sandbox, tmp_path / "out", 120) as terminal:
         for columns in (50, 100):
             terminal.resize(columns)
-            await terminal.redrawn(3)
+            await terminal.redrawn(2)
             check_screen(f"resized-to-{columns}", terminal.text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
 
@@ -32,7 +33,9 @@ async def show(activity: Activity, args: argparse.Namespace) -> None:
     def draw(columns: int) -> list[ScreenLine]:
         return [one_row(one_line(activity.describe()), columns)]
 
-    await show_live(draw)
+    with contextlib.suppress(OSError):  # the terminal has gone: the work goes on
+        await show_live(draw)
+    await anyio.sleep_forever()
 
 
 async def _show_lines(activity: Activity, every_seconds: float) -> None:

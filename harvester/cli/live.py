@@ -23,11 +23,13 @@ async def show_live(draw: Callable[[int], Sequence[ScreenLine]]) -> None:
     """
     Show a display on standard error, until cancelled; warnings appear above it.
 
-    `draw`: returns its lines for a number of columns.
+    It is drawn again when it has changed. `draw`: returns its lines for a number of columns.
+
+    Raises:
+        OSError: the terminal has gone.
     """
     console = Console(stderr=True, highlight=False)
     live = Live(
-        _drawn(draw, console),
         console=console,
         auto_refresh=False,
         transient=True,
@@ -35,8 +37,12 @@ async def show_live(draw: Callable[[int], Sequence[ScreenLine]]) -> None:
         redirect_stderr=False,
     )
     with live, _warnings_above(live):
+        before: tuple[int, Sequence[ScreenLine]] = (0, ())
         while True:
-            live.update(_drawn(draw, console), refresh=True)
+            columns = console.width
+            if (shown := (columns, draw(columns))) != before:
+                before = shown
+                live.update(_group(shown[1], console), refresh=True)
             await anyio.sleep(DRAW_EVERY_SECONDS)
 
 
@@ -74,9 +80,9 @@ def _is_for_a_terminal(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING or hasattr(record, "requested") or hasattr(record, "notable")
 
 
-def _drawn(draw: Callable[[int], Sequence[ScreenLine]], console: Console) -> Group:
+def _group(lines: Sequence[ScreenLine], console: Console) -> Group:
     is_plain = not (console.encoding or "").lower().startswith("utf")
-    return Group(*(_text(line, is_plain=is_plain) for line in draw(console.width)))
+    return Group(*(_text(line, is_plain=is_plain) for line in lines))
 
 
 def _text(line: ScreenLine, *, is_plain: bool) -> Text:

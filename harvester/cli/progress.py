@@ -7,6 +7,7 @@ Both read the counters a few times a second or minute; the pipeline does not kno
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import logging
 import os
@@ -38,8 +39,10 @@ async def show(snapshot: ProgressSnapshot, args: argparse.Namespace) -> None:
     from harvester.cli.live import show_live  # noqa: PLC0415 - only a terminal needs it
     from harvester.cli.screen import screen  # noqa: PLC0415
 
-    async with background_tasks(*([lines] if args.log_file else [])):
-        await show_live(functools.partial(screen, snapshot))
+    with contextlib.suppress(OSError):  # the terminal has gone: the work goes on
+        async with background_tasks(*([lines] if args.log_file else [])):
+            await show_live(functools.partial(screen, snapshot))
+    await lines()
 
 
 async def show_lines(snapshot: ProgressSnapshot, every_seconds: float = LINE_EVERY_SECONDS) -> None:

@@ -61,13 +61,17 @@ class Terminal:
         """Wait until the screen shows something; return all that it shows."""
         shown = ""
 
+        seen = -1
+
         def has_come() -> bool:
-            nonlocal shown
-            shown = self.text
+            nonlocal shown, seen
+            if seen == len(self.written):  # nothing new, and to read a screen takes a while
+                return False
+            seen, shown = len(self.written), self.text
             return re.search(pattern, shown, re.MULTILINE) is not None
 
         try:
-            await until(has_come)
+            await until(has_come, every=0.05)
         except TimeoutError as error:
             error.add_note(f"{pattern!r} is not in\n{self.text}")
             raise
