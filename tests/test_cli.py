@@ -466,7 +466,7 @@ async def test_the_sandbox_lists_its_faults_and_refuses_unknown_ones() -> None:
     assert "challenge" in ended.out
     ended = await harvester("sandbox", "--fault", "nonsense=0.1")
     assert ended.status == 2
-    assert "unknown nonsense" in only_line(ended.err)
+    assert 'unknown "nonsense"' in only_line(ended.err)
 
 
 async def test_the_sandbox_on_a_port_that_is_taken() -> None:

@@ -406,7 +406,7 @@ def test_a_fault_of_no_single_key_names_its_table(tmp_path: Path) -> None:
     assert sorted(faults(tmp_path, text)) == [
         "harvest.toml: sources[0]: ids or file: one of them is needed",
         "harvest.toml: stats.counters: empty; known: views, downloads, shares",
-        "harvest.toml: stats.since: after until",
+        "harvest.toml: stats.since: 2020-01-02 is after 2020-01-01, the last day",
     ]
 
 
@@ -464,7 +464,7 @@ def test_one_fault_of_a_table_hides_no_other(tmp_path: Path) -> None:
     assert sorted(fault.partition("; known")[0] for fault in faults(tmp_path, text)) == [
         'harvest.toml: stats.counters: expected a list such as ["…"], got 3',
         'harvest.toml: stats.granularty: unknown key (did you mean "granularity"?)',
-        "harvest.toml: stats.since: after until",
+        "harvest.toml: stats.since: 2020-01-02 is after 2020-01-01, the last day",
     ]
 
 

@@ -44,6 +44,7 @@ COMMAND_LINE = (
     wrong("fetch", 'unknown command "fetch"'),
     wrong(TOKEN, "unknown command"),
     wrong("help ruin", 'unknown command "ruin" (did you mean "run"?)'),
+    wrong("--versoin", 'unknown option --versoin (did you mean "--version"?)'),
     wrong("--search x", "--search: stands after a command, such as: harvester run --search …"),
     wrong("--serch x", 'unknown option --serch (did you mean "--search"?)'),
     wrong("run --serch x", 'unknown option --serch (did you mean "--search"?)', USAGE),
@@ -137,6 +138,12 @@ OPTIONS = (
     wrong("status nothing", "nothing: not a harvest folder"),
     wrong("run -c none.toml", "none.toml: cannot be read: No such file or directory"),
     wrong("run -c .", "cannot be read"),
+    wrong("run --items none.txt", "none.txt: cannot be read: No such file or directory"),
+    wrong("run --item 99999999999999999999", "--item: entry 1: expected an id from 1 to 2^63, got"),
+    wrong(
+        "run --search x --stats-since 2021-01-01 --stats-until 2020-12-31",
+        "--stats-since: 2021-01-01 is after 2020-12-31, the last day",
+    ),
 )
 SOURCE = '[[sources]]\nkind = "search"\nquery = "x"\n'
 CONFIGS = (

@@ -73,7 +73,8 @@ def _check_command(parser: CommandParser, word: str) -> None:
         for command, sub in commands.items():
             if name in sub._option_string_actions:
                 parser.fail(f"{name}: stands after a command, such as: harvester {command} {name} …")
-        known = [option for sub in commands.values() for option in sub._option_string_actions]
+        parsers = [parser, *commands.values()]
+        known = [option for each in parsers for option in each._option_string_actions]
         parser.fail(unknown_option(name, known))
     if may_be_secret(word):
         parser.fail(f"unknown command: {quoted(word)}")

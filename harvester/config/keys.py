@@ -213,7 +213,7 @@ class Statistics(Table):
         if not self.counters:
             yield f"counters: empty; known: {', '.join(COUNTERS)}"
         if self.since is not None and self.until is not None and self.since > self.until:
-            yield "since: after until"
+            yield f"since: {self.since} is after {self.until}, the last day"
 
 
 class FileRules(Table):

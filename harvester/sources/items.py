@@ -29,7 +29,7 @@ class Items(Table):
             yield "ids or file: one of them is needed"
         for place, name in enumerate(self.ids):
             if not _may_name(str(name).strip()):
-                yield f"ids: entry {place + 1}: expected an id, DOI or address, got {quoted(name)}"
+                yield f"ids: entry {place + 1}: {_expected(name)}, got {quoted(name)}"
 
     async def listings(self, endpoints: ListingEndpoints) -> Sequence[IdentifierListing]:
         """
@@ -44,6 +44,11 @@ class Items(Table):
         if self.file is not None:
             names += await read_names(self.file)
         return [IdentifierListing(tuple(names))]
+
+
+def _expected(name: object) -> str:
+    is_number = str(name).strip().removeprefix("-").isdecimal()
+    return "expected an id from 1 to 2^63" if is_number else "expected an id, DOI or address"
 
 
 def _may_name(name: str) -> bool:

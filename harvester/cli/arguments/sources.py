@@ -49,5 +49,5 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--order", metavar="ORDER",
         help="published_date, created_date, modified_date, views, downloads, shares, cites; "
-        '"views desc" begins with the most viewed (default: publication date)',
+        '"views desc" begins with the most viewed (default: the order of the listing)',
     )  # fmt: skip
