@@ -62,10 +62,10 @@ def test_a_common_cause_is_one_line_and_a_count() -> None:
         log.end()
     assert [record.getMessage() for record in records] == [
         "item 1, file 1: no room",
-        "100 files so far: a full disk; failures.csv lists them",
-        "1,000 files so far: a full disk; failures.csv lists them",
-        "10,000 files so far: a full disk; failures.csv lists them",
-        "25,000 files in all: a full disk; failures.csv lists them",
+        "100 files so far: a full disk; harvester failed lists them",
+        "1,000 files so far: a full disk; harvester failed lists them",
+        "10,000 files so far: a full disk; harvester failed lists them",
+        "25,000 files in all: a full disk; harvester failed lists them",
     ]
 
 
@@ -84,7 +84,7 @@ def test_failures_of_their_own_are_ten_lines_and_a_count_for_each_kind() -> None
         "item 5, stats: server error",
         "search x: incomplete: server error",
         "10.1/x: no such DOI",
-        "12 items in all: metadata: not found; failures.csv lists them",
+        "12 items in all: metadata: not found; harvester failed lists them",
     ]
 
 
@@ -118,8 +118,8 @@ def test_what_is_tried_a_second_time_is_counted_once() -> None:
     messages = [record.getMessage() for record in records]
     assert messages.count("item 1, file 1: no room") == 1
     assert messages[-2:] == [
-        "12 items in all: metadata: not found; failures.csv lists them",
-        "25 files in all: a full disk; failures.csv lists them",
+        "12 items in all: metadata: not found; harvester failed lists them",
+        "25 files in all: a full disk; harvester failed lists them",
     ]
 
 

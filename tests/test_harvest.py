@@ -133,7 +133,7 @@ async def test_a_name_that_cannot_be_resolved_now_is_a_failure_by_name(tmp_path:
         (tmp_path / "ids.txt").write_text("")
         ended = await harvester(*words, "-o", tmp_path / "out", *at(sandbox))
         assert ended.status == 3  # the api has never answered
-        assert "server error (500); gave up after 1 attempts" in ended.err
+        assert "server error (500); gave up after 1 attempt" in ended.err
 
 
 async def test_a_list_that_cannot_be_read_is_wrong_usage(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from typing import TypeAlias
 from harvester.client.breaker import CircuitBreaker
 from harvester.errors import ConnectionFailed, PermanentError, TransientError, Unreachable
 from harvester.system.log_events import event
+from harvester.text.units import human_seconds
+from harvester.text.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +89,7 @@ class ServiceHealth:
         self._logged.clear()
         seconds = max(0.0, self._clock() - self._silent_since)
         extra = event("resume", service=self.name, seconds=round(seconds, 1))
-        log.info("%s answers again after %.0f s", self.name, seconds, extra=extra)
+        log.info("%s answers again after %s", self.name, human_seconds(seconds), extra=extra)
 
     def record_failure(self) -> None:
         """Count a failed attempt."""
@@ -133,7 +135,7 @@ class ServiceHealth:
         else:
             self._rest_if_dead(error)
         if not self._logged and was_closed and not self._breaker.is_closed:
-            self._log_outage(error, f"waiting for up to {self.outage_timeout / 60:.0f} min")
+            self._log_outage(error, f"waiting for up to {human_seconds(self.outage_timeout)}")
 
     def _try_acquire_probe(self) -> bool:
         seconds = DEAD_SECONDS if self._is_dead() else self._probe_seconds
@@ -161,7 +163,7 @@ class ServiceHealth:
         if not self._is_dead():
             return
         if self.is_vital:
-            raise Unreachable(f"{error}; gave up after {error.attempts} attempts") from error
+            raise Unreachable(f"{error}; gave up after {counted(error.attempts, 'attempt')}") from error
         self._breaker.rest_until(self._clock() + DEAD_SECONDS)
         self._log_outage(error, f"its requests fail now; checked again every {DEAD_SECONDS:.0f} s")
 

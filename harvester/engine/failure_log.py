@@ -2,8 +2,8 @@
 Failure log: the first failures of each kind in full, then their number.
 
 A full disk, an outage or refused credentials fail many items and files alike. Such a cause has one line, and
-a count at 100, 1,000 … failures and at the end. Of other kinds the first `SINGLY` have lines. failures.csv
-has them all.
+a count at 100, 1,000 … failures and at the end. Of other kinds the first `SINGLY` have lines.
+`harvester failed` lists them all, also after a run that could not continue.
 """
 
 from __future__ import annotations
@@ -84,10 +84,11 @@ class FailureLog:
         self._item_warnings = 0
 
     def _log_count(self, kind: _Kind, level: int, number: str) -> None:
-        why = kind.common_cause or f"{kind.task}: {WORDS[FailureKind(kind.failure_kind)]}"
+        why = kind.common_cause or WORDS[FailureKind(kind.failure_kind)]
+        what = f"{kind.task}: {why}" if kind.things == "items" else why
         counted = Failure(kind.task, why, kind.failure_kind, common_cause=kind.common_cause)
         extra = _event(counted, kind, self._numbers[kind])
-        log.log(level, "%s: %s; failures.csv lists them", number, why, extra=extra)
+        log.log(level, "%s: %s; harvester failed lists them", number, what, extra=extra)
 
 
 def _kind_of(failure: Failure) -> _Kind:
