@@ -26,8 +26,8 @@ cat <<'END'
 
 Try next:
   . .venv/bin/activate                                       # puts harvester on the PATH of this terminal
-  harvester status -o demo/harvest
-  harvester verify -o demo/harvest
+  harvester status demo/harvest
+  harvester verify demo/harvest
   harvester sandbox                                          # in another terminal; paste its exports here
   harvester run --search ':category: "Digital Humanities"'   # kill it, run it again: it resumes
   harvester init                                             # a commented config to start from
