@@ -11,6 +11,7 @@ import pytest
 from harvester.cli.log_file import OLD_FILES, LogFile
 from harvester.cli.log_format import set_up
 from harvester.errors import UsageError
+from tests.support.program import harvester
 
 
 def test_a_new_file_begins_at_its_size_and_five_old_ones_stay(tmp_path: Path) -> None:
@@ -46,3 +47,14 @@ def test_a_file_that_cannot_be_written_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^--log-file: .*/none/log: No such file or directory$"):
         set_up(file=tmp_path / "none" / "log")
     set_up()
+
+
+@pytest.mark.anyio
+async def test_the_file_says_why_a_run_could_not_continue(tmp_path: Path) -> None:
+    refused = ("--account", "--api", "http://127.0.0.1:9/v2", "--attempts", 1)
+    ended = await harvester("run", *refused, "-o", tmp_path / "out", "--log-file", tmp_path / "log", "-q")
+    assert ended.status == 3
+    said = ended.err.splitlines()[-1].removeprefix("harvester: ")
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines[-1].endswith(f" {said}")
+    assert "token: set" in lines[0], "and with which settings"

@@ -16,9 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from harvester.engine.activity import Activity
+from harvester.jobs.harvest import harvest
+from harvester.jobs.verify import verify
 from harvester.sandbox import Sandbox, Settings
 from tests.support.forked import forked
-from tests.support.program import TOKEN, at
+from tests.support.program import TOKEN, at, config
 from tests.support.terminal import Terminal, on_terminal
 from tests.support.waiting import side_by_side, until
 
@@ -162,3 +165,15 @@ async def test_list_shows_how_many_items_there_are_while_a_pipe_takes_them(
         await until(lambda: " 29 items listed\n" in output.read_text())
         running.terminate()
         assert await running.wait() == 130
+
+
+async def test_verify_tells_how_far_it_is(sandbox: Sandbox, tmp_path: Path) -> None:
+    settings = config(sandbox, tmp_path, **{"files.max_size": "5 kB"})
+    assert (await harvest(settings)).exit_status == 0
+    activity = Activity()
+    assert activity.describe() == ""
+    files = (await verify(settings, activity=activity)).whole
+    assert re.fullmatch(rf"file {files} of {files}, (\d+\.\d kB) of \1", activity.describe())
+    next(path for path in (tmp_path / "files").rglob("*.*") if path.stat().st_size).unlink()
+    await verify(settings, activity=activity)
+    assert activity.describe().endswith(" kB, 1 corrupt or missing")

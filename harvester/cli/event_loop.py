@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import anyio
 
 from harvester.cli import activity
-from harvester.cli.log_format import set_up_as
+from harvester.cli.log_format import log_to_file, set_up_as
 from harvester.cli.signals import SIGNALS
 from harvester.engine.activity import Activity
+from harvester.errors import HarvestError
 from harvester.system.concurrency import background_tasks
 
 T = TypeVar("T")
@@ -59,4 +60,8 @@ def run(args: argparse.Namespace, work: Work[T]) -> T:
     gc.set_threshold(20_000, 20, 20)
     SIGNALS.ignore_one()  # the work waits for it; an exception inside the loop would leave resources open
     # uvloop, the extra "fast", if it is installed.
-    return anyio.run(work, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+    try:
+        return anyio.run(work, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+    except HarvestError as error:
+        log_to_file(f"{error}")  # it is printed where the command ends
+        raise
