@@ -281,6 +281,12 @@ sys.stderr.write(" line\\nnext\\n")
 thread = threading.Thread(target=lambda: 1 / 0)
 thread.start()
 thread.join()
+many = lambda: [EVENTS.emit("note", "info", "x" * 9000) for _ in range(9)]
+crowd = [threading.Thread(target=many) for _ in range(9)]
+for each in crowd:
+    each.start()
+for each in crowd:
+    each.join()
 EVENTS.end(0)
 print("after the end", file=sys.stderr)
 logging.getLogger("asyncio").error("too late")
@@ -299,6 +305,7 @@ async def test_text_of_libraries_threads_and_python_becomes_events() -> None:
         ("warning", "half a line"),
     ]
     assert events[7]["traceback"].endswith("ZeroDivisionError: division by zero\n")
+    assert [len(event["message"]) for event in events[8:-1]] == [9000] * 81
     assert events[-1]["outcome"] == "crashed"
 
 

@@ -77,6 +77,7 @@ class Events:
         self.is_on = False
         self._descriptor = 2
         self._unwritten = b""
+        self._lock: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         self._has_started = False
         self._has_crashed = False
         self._known: dict[str, Any] = {}
@@ -98,6 +99,8 @@ class Events:
         """Make events of what Python itself would print as text."""
         import threading  # noqa: PLC0415 - only this option needs it
         import warnings  # noqa: PLC0415
+
+        self._lock = threading.RLock()
 
         def warn(message: Warning | str, *_: object, **__: object) -> None:
             self.emit("warning", "warning", str(message))
@@ -175,17 +178,21 @@ class Events:
 
     def _write(self, text: str) -> None:
         # A second Ctrl-C may interrupt this, and writes the last event: first the rest of this line.
-        self._unwritten += text.encode()
-        with contextlib.suppress(OSError):  # closed, or on a full disk: the work matters more
-            while self._unwritten:
-                try:
-                    written = os.write(self._descriptor, self._unwritten)
-                except BlockingIOError:
-                    if not select.select((), (self._descriptor,), (), LONGEST_WAIT_SECONDS)[1]:
-                        break
-                else:
-                    self._unwritten = self._unwritten[written:]
-        self._unwritten = b""
+        with self._lock:
+            self._unwritten += text.encode()
+            with contextlib.suppress(OSError):  # closed, or on a full disk: the work matters more
+                self._write_all()
+            self._unwritten = b""
+
+    def _write_all(self) -> None:
+        while self._unwritten:
+            try:
+                written = os.write(self._descriptor, self._unwritten)
+            except BlockingIOError:
+                if not select.select((), (self._descriptor,), (), LONGEST_WAIT_SECONDS)[1]:
+                    return
+            else:
+                self._unwritten = self._unwritten[written:]
 
 
 class _ForeignText(io.TextIOBase):
