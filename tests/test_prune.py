@@ -31,6 +31,7 @@ from tests.support.orphans import (
     run_words,
 )
 from tests.support.program import environment, harvester, started
+from tests.support.schemas import check_events
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -85,6 +86,11 @@ async def test_with_yes_all_shown_files_are_removed_and_nothing_else(
 
 async def test_on_a_terminal_the_user_is_asked(sandbox: Sandbox, tmp_path: Path) -> None:
     belongs, old = await harvest_with_orphans(sandbox, tmp_path)
+    shown = await answered("n", *run_words(sandbox, tmp_path, "--prune", "--log-json"))
+    lines = shown.replace("remove these? [y/N] ", "\r\n").split("\r\n")
+    check_events("\n".join(line for line in lines if line.startswith("{")))
+    assert [line for line in lines if not line.startswith("{")] == ["n", "", ""], "the question is no event"
+    assert here(tmp_path) == belongs | old
     for answer, goes in (("", False), ("n", False), ("y", True)):
         shown = await answered(answer, *run_words(sandbox, tmp_path, "--prune", "-q"))
         assert "remove these? [y/N] " in shown
