@@ -11,7 +11,12 @@ from typing import NamedTuple
 
 import pytest
 
+from harvester.cli.overrides import option_finder, overrides
+from harvester.cli.parser import build_parser, commands_of
+from harvester.errors import CommandLineError, UsageError
+from harvester.plugins import load_config
 from harvester.sandbox import Sandbox, Settings
+from tests.support.each import for_each
 from tests.support.program import Ended, at, environment, harvester
 from tests.support.schemas import check_events
 
@@ -360,6 +365,31 @@ async def test_an_address_where_nothing_answers(tmp_path: Path) -> None:
     assert ended.status == 3
     assert "127.0.0.1/v2/articles/search: connection failed (Connection refused)" in ended.err
     in_plain_words(ended.err)
+
+
+PARSER = build_parser()
+OPTIONS_WITH_A_VALUE = {
+    action.option_strings[-1]: command
+    for command, parser in commands_of(PARSER).items()
+    for action in parser._actions
+    if action.option_strings and action.nargs != 0 and command != "config"
+}
+
+
+@for_each(("option", "command"), OPTIONS_WITH_A_VALUE.items())
+def test_any_value_of_any_option_is_taken_or_refused_in_plain_words(option: str, command: str) -> None:
+    for value in ("", "x", "1,5", "nan", "-1", "9" * 30, "\udcff", "a\nb", "{}", "None", TOKEN):
+        try:
+            args = PARSER.parse_args([command, f"{option}={value}"])
+            if hasattr(args, "config"):
+                load_config(options=overrides(args), environ={}, option_of=option_finder(args))
+        except UsageError as error:
+            message = str(error)
+            assert message.startswith(("--", "nothing to")), message
+            in_plain_words(message.replace(f'"{value}"', ""))
+            if isinstance(error, CommandLineError):
+                assert message.startswith(option)
+                assert error.usage.startswith(f"usage: harvester {command} ")
 
 
 def test_python_s_words_are_found() -> None:
