@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import orjson
 import pytest
@@ -19,8 +22,10 @@ from harvester.jobs.summary import excluding_everything
 from harvester.models import Failure, ItemId
 from harvester.sandbox import Sandbox, Settings
 from harvester.summary import NO_FILES, FileTotals, FolderTotals, ListingTotals, Outcomes
-from tests.support.program import Ended, at, config, harvested, harvester
+from tests.support.fork_server import fork
+from tests.support.program import Ended, at, config, environment, harvested, harvester
 from tests.support.schemas import check_events
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -228,6 +233,18 @@ async def test_an_empty_folder_of_the_user_is_not_removed(sandbox: Sandbox, tmp_
     assert list((tmp_path / "mine").iterdir()) == []
 
 
+async def test_a_command_that_is_interrupted_says_so(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("plan", "--search", "data", "-o", tmp_path, *at(sandbox, rate="0.1"))
+    with TemporaryFile() as err, Path(os.devnull).open("r+b") as nowhere:
+        streams = (nowhere.fileno(), nowhere.fileno(), err.fileno())
+        process = fork(words, env=environment(), streams=streams)
+        await until(lambda: len(sandbox.requests) > 0)
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130
+        err.seek(0)
+        assert err.read().decode().splitlines()[-1] == "harvester: interrupted"
+
+
 # -- the age of statistics ------------------------------------------------------------------------------
 
 
@@ -254,6 +271,15 @@ async def test_kept_statistics_are_told_with_their_age(sandbox: Sandbox, tmp_pat
     ]
     summary = orjson.loads((tmp_path / "summary.json").read_bytes())
     assert summary["run"]["kept_statistics"] == {"items": 1, "oldest": "2020-01-01T00:00:00Z"}
+
+
+async def test_a_resumed_run_keeps_no_statistics_of_an_earlier_one(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--item", 5000001, "--tasks", "stats", "-o", tmp_path, *at(sandbox))
+    await harvested(*words)
+    make_older(tmp_path, "2020-01-01T00:00:00Z")
+    with sqlite3.connect(tmp_path / "harvest.db") as db:
+        db.execute("UPDATE runs SET outcome = 'interrupted', started = '2019-12-31T00:00:00Z'")
+    assert "from an earlier run" not in (await harvested(*words)).out
 
 
 async def test_max_age_renews_what_is_older(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -288,12 +288,15 @@ async def test_with_a_limited_wait_a_run_is_refused_after_it(tmp_path: Path) -> 
         refused = await harvester("run", "--item", "1", "-o", tmp_path, "-q")
     finally:
         await ledger.close("finished")
-    for each in (ended, refused):
+    holder = f"process {os.getpid()} on {socket.gethostname()}"
+    for each, advice in (
+        (ended, "it did not end within 1 s"),
+        (refused, "wait for it with --wait, or give this one its own folder with --output"),
+    ):
         assert each.status == 3
-        holder = f"process {os.getpid()} on {socket.gethostname()}"
         assert each.err.splitlines()[-1] == (
             f"harvester: {tmp_path}: another run ({holder}) is using this folder (silent for less than 1 s); "
-            "wait for it with --wait, or give this one its own folder with --output"
+            f"{advice}"
         )
 
 

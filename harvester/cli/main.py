@@ -68,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         SIGNALS.ignore_one()
     except KeyboardInterrupt:
         status = ExitStatus.INTERRUPTED
+        if not EVENTS.is_on:
+            console.print_error("harvester: interrupted")
     finally:
         gc.freeze()  # else Python would run the garbage collector over all objects at exit
     EVENTS.end(status)

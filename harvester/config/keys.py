@@ -46,6 +46,7 @@ Count = Annotated[int, Rule("a whole number above 0", lambda number: number >= 1
 Natural = Annotated[int, Rule("a whole number, 0 or more", lambda number: number >= 0)]
 Id = Annotated[int, at_most(MOST_ID)]
 """figshare's id of a group, a collection, a project or an institution."""
+Pattern = Annotated[str, Rule("a pattern such as *.csv", bool)]
 SingleLine = Annotated[str, Rule("a text of one line that can be printed", str.isprintable)]
 _WEB = r"^https?://[^\s/]+"
 Address = Annotated[str, Rule("an address that begins with https://", lambda text: re.search(_WEB, text))]
@@ -89,6 +90,8 @@ class _Folder:
     @staticmethod
     def parse(value: object) -> str:
         path = str(convert(value, str))
+        if not path:
+            raise ValueError('expected a path; "." is the current folder')
         # Other characters may be any byte in the user's locale, so they are allowed.
         if any(ord(character) < 32 or ord(character) == 127 for character in path):
             raise ValueError("expected a path without control characters")
@@ -219,8 +222,8 @@ class Statistics(Table):
 class FileRules(Table):
     """Which files are fetched; sizes in bytes, 0 for no limit. ``max_total``: of all files in the folder."""
 
-    include: tuple[str, ...] = ("*",)
-    exclude: tuple[str, ...] = ()
+    include: tuple[Pattern, ...] = ("*",)
+    exclude: tuple[Pattern, ...] = ()
     min_size: ByteCount = ByteCount(0)
     max_size: ByteCount = ByteCount(0)
     max_total: ByteCount = ByteCount(0)

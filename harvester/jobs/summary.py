@@ -88,7 +88,7 @@ def _run(ended: Ended, reader: Reader, unaccounted: int) -> RunTotals:
         rates=state["rates"],
         warnings=tuple(counters.warnings),
         empty=tuple(counters.empty),
-        kept_statistics=reader.kept_statistics(started) if "stats" in ended.tasks else KeptStatistics(),
+        kept_statistics=reader.kept_statistics() if "stats" in ended.tasks else KeptStatistics(),
         changes=reader.changes_in_all(),
         unaccounted=unaccounted,
     )

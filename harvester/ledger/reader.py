@@ -295,15 +295,10 @@ class Reader:
             text = REDACTOR.text(error)
             yield Failure("files", text, failure_kind, item_id, file_id, attempts=attempts, version=version)
 
-    def kept_statistics(self, since: str) -> KeptStatistics:
-        """Return how many items have statistics from before a moment (ISO 8601), and their oldest date."""
+    def kept_statistics(self) -> KeptStatistics:
+        """Return how many items have statistics of finished runs, and the oldest date."""
         with database_errors(self.path):
-            row = self._db.execute(
-                "SELECT count(*), ifnull(min(done_at), '') FROM work"
-                " WHERE task = 'stats' AND state = 'done' AND done_at < ?",
-                (since,),
-            ).fetchone()
-        return KeptStatistics(*row)
+            return totals.kept_statistics(self._db)
 
     def counts(self, *, trash: FileTotals = NO_FILES) -> FolderTotals:
         """Return the content of the folder in numbers; `trash`: that of its trash."""

@@ -42,12 +42,14 @@ def when_free(
         try:
             return acquire()
         except FolderLocked as error:
-            if clock() - began >= seconds:
+            waited, who = clock() - began, str(error).partition(";")[0]
+            if not seconds:
                 raise
+            if waited >= seconds:
+                raise FolderLocked(f"{who}; it did not end within {human_seconds(seconds)}") from error
             if clock() >= say_at:
-                waited = clock() - began
                 so_far = f" for {human_seconds(waited)}" if waited >= TRY_EVERY_SECONDS else ""
-                log.info("%s; waiting%s", str(error).partition(";")[0], so_far)
+                log.info("%s; waiting%s", who, so_far)
                 say_at = clock() + SAY_EVERY_SECONDS
         for _ in range(round(TRY_EVERY_SECONDS / LOOK_SECONDS)):
             checkpoint()

@@ -4,7 +4,7 @@ import sqlite3
 
 from harvester.ledger.database.connection import OPEN_WORK, STANDS_IN
 from harvester.states import NOT_ASKED, FileStatus
-from harvester.summary import NO_FILES, FileTotals, FolderTotals, ListingTotals, Outcomes
+from harvester.summary import NO_FILES, FileTotals, FolderTotals, KeptStatistics, ListingTotals, Outcomes
 
 
 class _Totals:
@@ -22,6 +22,21 @@ class _Totals:
         has_reason = status in {FileStatus.FAILED, FileStatus.WITHHELD} or why == NOT_ASKED
         outcome = why if why and has_reason else status
         self.file_outcomes[outcome] = self.file_outcomes.get(outcome, 0) + number
+
+
+def kept_statistics(db: sqlite3.Connection) -> KeptStatistics:
+    """Return the statistics from before this run, or from before the interrupted runs that it resumes."""
+    row = db.execute(
+        """
+        SELECT count(*), ifnull(min(done_at), '') FROM work
+        WHERE task = 'stats' AND state = 'done' AND done_at < (
+            SELECT min(started) FROM runs WHERE job = 'harvest' AND id > (
+                SELECT ifnull(max(id), 0) FROM runs WHERE job = 'harvest' AND outcome = 'finished'
+            )
+        )
+        """
+    ).fetchone()
+    return KeptStatistics(*row)
 
 
 def counts(db: sqlite3.Connection, trash: FileTotals) -> FolderTotals:
