@@ -8,7 +8,7 @@ reading the names costs nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,9 @@ class Registry(Mapping[str, type[Any]]):
     def __len__(self) -> int:
         return len(self._places)
 
+    def __repr__(self) -> str:
+        return f"<registry of {', '.join(self)}>"
+
 
 SOURCES = Registry(
     account="harvester.sources.account:Account",
@@ -100,9 +103,9 @@ def load_config(
     tasks: Sequence[str] | None = None,
     output: str | os.PathLike[str] | None = None,
     options: Mapping[str, object] | None = None,
-    environ: Mapping[str, str] = os.environ,
+    environ: Mapping[str, str] | None = None,
     job: str | None = None,
-    exporters: Registry = EXPORTERS,
+    exporters: Registry | None = None,
     option_of: Callable[[str], str | None] | None = None,
 ) -> Config:
     """
@@ -116,27 +119,29 @@ def load_config(
     All items of these three are harvested, instead of those of the sources in the file.
     `tasks`: what to harvest of each item. `output`: the folder.
     `options`: all other keys, by their full names: ``{"rate.api": 2}``.
-    `environ`: it contains the token and the proxies; no token is read from a file or an argument.
+    `environ`: it contains the token and the proxies, None for that of this process; no token is read from a
+    file or an argument.
     `job`: "harvest", "plan" or "list"; a key that this job needs and the config lacks is a fault too.
     `option_of`: the name of the option that sets a key, for messages; "options: " and the key without it.
-    `exporters`: the known output formats; a program adds its own with `EXPORTERS.extended`.
+    `exporters`: the known output formats, None for those of this package; a program adds its own with
+    `EXPORTERS.extended`.
 
     Raises:
         UsageError: the config has faults; the message has one line for each.
     """
-    kinds = Kinds(SOURCES, tuple(TASKS), exporters, always_exported=ALWAYS_EXPORTED)
-    given: dict[str, object] = dict(options or {})
+    kinds = Kinds(SOURCES, tuple(TASKS), exporters or EXPORTERS, always_exported=ALWAYS_EXPORTED)
+    given = _options(options)
     if search is not None or items is not None or sources is not None:
         given["sources"] = _sources(search, items, sources or ())
     if tasks is not None:
-        given["tasks"] = _list(tasks)
+        given["tasks"] = _list("tasks", tasks, '["metadata", "files"]')
     if output is not None:
-        given["output"] = os.fspath(output)
+        given["output"] = _path("output", output, "folder")
     return configuration.load(
         kinds,
-        path=Path(path) if path is not None else None,
+        path=Path(_path("path", path, "file")) if path is not None else None,
         options=given,
-        environ=environ,
+        environ=os.environ if environ is None else environ,
         job=job,
         option_of=option_of,
     )
@@ -146,17 +151,41 @@ def _sources(
     search: str | None, items: Sequence[int | str] | None, sources: Sequence[Mapping[str, object]]
 ) -> list[dict[str, object]]:
     """Return the tables of the sources that a program gives."""
-    tables = [dict(table) for table in sources]
+    example = '[{"kind": "group", "id": 11962}]'
+    tables: list[dict[str, object]] = []
+    for table in _list("sources", sources, example):
+        if not isinstance(table, Mapping):
+            raise UsageError(f"sources: expected a list of tables such as {example}")
+        tables.append(dict(table))
     if search is not None:
         tables.append({"kind": "search", "query": search})
     if items is not None:
-        tables.append({"kind": "items", "ids": _list(items)})
+        tables.append({"kind": "items", "ids": _list("items", items, "[5616409]")})
     return tables
 
 
-def _list(values: Sequence[object]) -> object:
-    """Return values as a list; a text, which is no list of its letters, becomes a fault."""
-    return values if isinstance(values, str) else list(values)
+def _options(options: object) -> dict[str, object]:
+    """Return a program's options by their keys."""
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
+        raise UsageError('options: expected a mapping of keys to values, such as {"rate.api": 2}')
+    return dict(options)
+
+
+def _list(name: str, values: object, example: str) -> list[object]:
+    """Return a program's values as a list: a text is no list of its letters, and numbers may be numpy's."""
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping):
+        raise UsageError(f"{name}: expected a list such as {example}")
+    return [
+        int(each) if hasattr(each, "__index__") and not isinstance(each, bool) else each for each in values
+    ]
+
+
+def _path(name: str, path: object, what: str) -> str:
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"{name}: expected the path of a {what}")
+    return os.fspath(path)
 
 
 def item_task_names(wanted: tuple[str, ...]) -> tuple[str, ...]:

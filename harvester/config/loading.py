@@ -88,8 +88,11 @@ def load(
         _put(tree, key, value, faults)
         origins.by_key[key] = variable_of(key)
     for key, value in (options or {}).items():
-        _put(tree, key, value, faults)
         origins.by_key[key] = OPTIONS
+        if fault := _unknown_option(key):
+            faults.add(key, fault)
+        else:
+            _put(tree, key, value, faults)
     _forbid_tokens(tree, "", tree.get("services", {}), faults)
     config = _build(tree, kinds, environ, faults)
     wrong = faults.found + (config.lacking(job) if job else [])
@@ -123,6 +126,19 @@ def _put(tree: dict[str, Any], key: str, value: Any, faults: Faults) -> None:
     if isinstance(tree, dict):
         tree[name] = value
     # A value in place of a table becomes a fault when the table is read.
+
+
+def _unknown_option(key: str) -> str:
+    """Return what to say of a full name that no key has; "" if other checks judge it."""
+    names = list(keys())
+    table, _, name = key.rpartition(".")
+    tables = {each.partition(".")[0] for each in names if "." in each}
+    if key in {*names, *RENAMED, *NOT_KEYS, *tables} or name == "token" or table.startswith("export"):
+        return ""
+    same = [each for each in names if each.rpartition(".")[2] == name]
+    hint = suggest(key, names) or (f' (did you mean "{same[0]}"?)' if same else "")
+    of_table = [each for each in names if table and each.startswith(f"{table}.")]
+    return f"unknown key{hint}; known: {', '.join(of_table or names)}"
 
 
 def _forbid_tokens(table: Any, at: str, services: Any, faults: Faults) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,21 +12,32 @@ from anyio import from_thread, to_thread
 from harvester.config import Config
 from harvester.errors import InvalidResponse, UsageError
 from harvester.exporters import Exporter
+from harvester.jobs.config_argument import config_of
 from harvester.jobs.output_folder import make_folder
 from harvester.ledger.database.integrity import damaged
 from harvester.ledger.reader import Reader
 from harvester.plugins import ALWAYS_EXPORTED, EXPORTERS
+from harvester.system.paths import usable
 
 
-async def export(config: Config, to: Path | None = None) -> list[Path]:
+async def export(
+    config: Config | str | os.PathLike[str], to: str | os.PathLike[str] | None = None
+) -> list[Path]:
     """
-    Write all outputs again and return their paths; `to`: another folder to write to.
+    Write all outputs again and return their paths.
+
+    `config`: a config, or the path of the folder. `to`: another folder to write to.
 
     Raises:
         UsageError: the folder contains no harvest, `to` is no folder, or a format cannot be written.
         StorageError: the disk failed.
     """
-    return await write_outputs(config, make_exporters(config, ALWAYS_EXPORTED), to)
+    config = config_of(config)
+    return await write_outputs(config, make_exporters(config, ALWAYS_EXPORTED), _folder(to))
+
+
+def _folder(path: str | os.PathLike[str] | None) -> Path | None:
+    return None if path is None else Path(usable(os.fspath(path))).expanduser()
 
 
 def make_exporters(config: Config, always: Sequence[str] = ()) -> list[Exporter]:

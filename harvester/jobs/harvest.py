@@ -34,6 +34,7 @@ from harvester.errors import (
 )
 from harvester.figshare.identifier_listing import IdentifierListing
 from harvester.figshare.protocol import Figshare
+from harvester.jobs.config_argument import checked
 from harvester.jobs.export import make_exporters, write_outputs
 from harvester.jobs.output_folder import prepare, removed_if_unused
 from harvester.jobs.progress import Companion, OnProgress, reporter
@@ -69,7 +70,7 @@ async def harvest(
     progress: bool = False,
     on_progress: OnProgress | None = None,
     on_start: Companion | None = None,
-    hooks: RunHooks = DEFAULT_HOOKS,
+    hooks: RunHooks | None = None,
 ) -> Summary:
     """
     Do the whole job once: the pending work of an earlier run, and the new items of the listings.
@@ -88,7 +89,8 @@ async def harvest(
         UsageError: the output folder cannot be used, or there is nothing to harvest.
         FatalError: the run could not continue; its state is saved.
     """
-    config.check_for("harvest")
+    hooks = hooks or DEFAULT_HOOKS
+    checked(config).check_for("harvest")
     make_exporters(config)  # an exporter that fails must fail before the work
     config = fit_to_limits(config)
     if idle := sorted(set(refresh).difference(item_task_names(config.tasks))):
@@ -113,6 +115,8 @@ def _companions(
     on_start: Companion | None, on_progress: OnProgress | None, *, progress: bool
 ) -> list[Companion]:
     """Return what runs during the job."""
+    if callable(progress):
+        raise UsageError("progress: expected True or False; on_progress= takes a function")
     listeners = [on_progress] if on_progress else []
     if progress:
         listeners.append(progress_bar())

@@ -32,6 +32,7 @@ from harvester.figshare.file_lists import requests_for
 from harvester.figshare.listing_names import listing_name
 from harvester.figshare.protocol import Figshare
 from harvester.figshare.statistics import requests_per_item
+from harvester.jobs.config_argument import checked
 from harvester.jobs.output_folder import free_space
 from harvester.jobs.plan_totals import Plan, Sampled
 from harvester.jobs.run_spec import run_spec
@@ -276,14 +277,15 @@ async def plan(
     sample_size: int = 20,
     quick: bool = False,
     activity: Activity | None = None,
-    hooks: RunHooks = DEFAULT_HOOKS,
+    hooks: RunHooks | None = None,
 ) -> Plan:
     """
     Return the plan of a run of this config; nothing is recorded.
 
     `quick`: of a quick run. `activity`: shows how far it is.
     """
-    config.check_for("plan")
+    hooks = hooks or DEFAULT_HOOKS
+    checked(config).check_for("plan")
     ledger = Ledger(config.folder, clock=hooks.wall_clock)
     async with connect(config, hooks) as connected, ledger.copied():
         return await Planner(

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from harvester.config import Config
 from harvester.errors import StorageError
+from harvester.jobs.config_argument import config_of
 from harvester.ledger.database.lease_file import is_leased, locks_work
 from harvester.ledger.reader import Reader
 from harvester.storage.trash import in_trash
 from harvester.summary import Status
 
 
-def status(config: Config) -> Status:
+def status(config: Config | str | os.PathLike[str]) -> Status:
     """
-    Return the state of the ledger.
+    Return the state of an output folder.
+
+    `config`: a config, or the path of the folder.
 
     Raises:
         UsageError: the folder contains no harvest.
     """
+    config = config_of(config)
     for is_last in (False, False, False, False, True):
         try:
             with Reader(config.folder) as reader:

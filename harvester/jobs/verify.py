@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 
 from anyio.lowlevel import checkpoint
 
 from harvester.config import Config
 from harvester.engine.activity import Activity
+from harvester.jobs.config_argument import config_of
 from harvester.jobs.output_folder import open_storage
 from harvester.ledger.database.connection import may_write
 from harvester.ledger.database.heartbeat import USUAL_TIMING, Timing
@@ -39,12 +41,16 @@ class Verified:
 
 
 async def verify(
-    config: Config, *, timing: Timing = USUAL_TIMING, activity: Activity | None = None
+    config: Config | str | os.PathLike[str],
+    *,
+    timing: Timing | None = None,
+    activity: Activity | None = None,
 ) -> Verified:
     """
     Hash every file again; corrupt or missing files become pending, and the next run fetches them.
 
-    If the user may only read the folder, nothing is recorded. `timing`: of heartbeats, and how long to wait
+    `config`: a config, or the path of the folder. If the user may only read the folder, nothing is recorded.
+    `timing`: of heartbeats, and how long to wait
     for another run. `activity`: shows how far it is.
 
     Raises:
@@ -52,10 +58,11 @@ async def verify(
         FolderLocked: another run holds the folder.
         StorageError: a file could not be read; that does not make it pending.
     """
+    config = config_of(config)
     with Reader(config.folder) as reader:
         if not may_write(config.folder):
             return await _verify(reader, open_storage(config), None, activity or Activity())
-    ledger = Ledger(config.folder, timing=timing)
+    ledger = Ledger(config.folder, timing=timing or USUAL_TIMING)
     async with ledger.hold("verify", if_cancelled="interrupted"):
         # Closed before the ledger: the last connection to close removes the log.
         with Reader(config.folder) as reader:

@@ -25,17 +25,18 @@ async def examine(
     *,
     config_file: str | None = None,
     is_offline: bool = False,
-    environ: Mapping[str, str] = os.environ,
+    environ: Mapping[str, str] | None = None,
     stream: TextIO | None = None,
-    hooks: RunHooks = DEFAULT_HOOKS,
+    hooks: RunHooks | None = None,
 ) -> AsyncIterator[Finding]:
     """
     Yield the result of each check as soon as it is known.
 
     `config_file`: the one that was read, None for none.
-    `is_offline`: make no request.
+    `is_offline`: make no request. `environ`: None for that of this process.
     `stream`: where the output goes, None for standard output.
     """
+    environ = os.environ if environ is None else environ
     for finding in (*check_program(), *check_settings(config, config_file, environ)):
         yield finding
     for finding in await to_thread.run_sync(_checked_folder, config):
@@ -47,7 +48,7 @@ async def examine(
     if is_offline:
         yield Finding("services", Outcome.OK, "not checked: --offline")
         return
-    async for finding in check_services(config, hooks):
+    async for finding in check_services(config, hooks or DEFAULT_HOOKS):
         yield finding
 
 
