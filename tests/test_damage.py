@@ -17,13 +17,14 @@ from harvester.errors import StorageError, UsageError
 from harvester.jobs.harvest import harvest
 from harvester.jobs.prune import removable
 from harvester.jobs.services import RunHooks
-from harvester.ledger.database.connection import NAME, migrate
+from harvester.ledger.database.connection import NAME, database_errors, migrate
 from harvester.ledger.database.heartbeat import Timing
 from harvester.ledger.database.integrity import LedgerDamaged, check_tables, damage_in, names
 from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.reader import Reader
 from harvester.sandbox import Sandbox, Settings
+from tests.support.each import for_each
 from tests.support.program import at, config, harvester, started
 from tests.support.waiting import until
 
@@ -303,3 +304,65 @@ def test_a_locked_ledger_is_not_reported_as_damaged(tmp_path: Path) -> None:
         db.execute("DROP TABLE listings")
         db.execute("COMMIT")
     assert "listings" in str(damage_in(tmp_path))
+
+
+# -- the words of errors -------------------------------------------------------------------------------
+
+
+def write_read_only(path: Path) -> None:
+    migrate_at(path)
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+        db.execute("DELETE FROM runs")
+
+
+def open_nothing(path: Path) -> None:
+    sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True).execute("SELECT 1")
+
+
+def fill(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA max_page_count = 2")
+        db.execute("CREATE TABLE big AS SELECT zeroblob(20000)")
+
+
+def wait_in_vain(path: Path) -> None:
+    migrate_at(path)
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as first,
+        closing(sqlite3.connect(path, timeout=0)) as db,
+    ):
+        first.execute("BEGIN EXCLUSIVE")
+        db.execute("DELETE FROM runs")
+
+
+def read_junk(path: Path) -> None:
+    path.write_bytes(b"x" * 8192)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("SELECT * FROM sqlite_schema")
+
+
+def migrate_at(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        migrate(db)
+
+
+@for_each(
+    ("act", "words"),
+    [
+        (write_read_only, "this user may not write here; give this user the right"),
+        (open_nothing, "this user may not open it, or not write here; give"),
+        (fill, "the disk is full; make room"),
+        (wait_in_vain, "another program is writing to it"),
+        (read_junk, "it is no ledger: damaged or replaced; it was not changed"),
+    ],
+)
+def test_an_error_of_the_database_is_said_in_plain_words(
+    act: Callable[[Path], None], words: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / act.__name__
+    caplog.set_level("DEBUG")
+    with pytest.raises(StorageError, match=words) as caught, database_errors(path):
+        act(path)
+    own = str(caught.value.__cause__)
+    assert own not in str(caught.value)
+    assert own in caplog.text, "for who looks into it"

@@ -176,7 +176,9 @@ def test_the_first_failures_of_each_kind_are_listed_and_the_rest_is_counted() ->
 def test_failures_with_one_cause_are_one_line() -> None:
     def failures() -> Iterator[Failure]:
         for number in range(1, 60):
-            full = f"/disk: {number} bytes are needed and {60 - number} are free; make room and run again"
+            full = (
+                f"/disk: {number}.5 kB are needed and {60 - number} bytes are free; make room and run again"
+            )
             yield Failure("stats", "stats: unavailable", FailureKind.TRANSIENT, ItemId(number))
             yield Failure("files", full, FailureKind.TRANSIENT, ItemId(number), 9)
         for name in ("a name", "another"):
@@ -188,7 +190,7 @@ def test_failures_with_one_cause_are_one_line() -> None:
         "  another: unknown",
         "failed temporarily; run again to retry:",
         "  item 1, stats: stats: unavailable (and 58 more like this)",
-        "  item 1, file 9: /disk: 1 bytes are needed and 59 are free; make room and run again"
+        "  item 1, file 9: /disk: 1.5 kB are needed and 59 bytes are free; make room and run again"
         " (and 58 more like this)",
     ]
 

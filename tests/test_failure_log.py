@@ -191,7 +191,7 @@ async def test_a_full_disk_is_one_message(tmp_path: Path) -> None:
     events = check_events(ended.err)
     full = [event for event in events if event["event"] == "failure" and "are needed" in event["error"]]
     assert len(full) == 1
-    assert not re.search(r"-\d+ are free", ended.err)
+    assert not re.search(r"-[\d.]+ \w+ are free", ended.err)
     assert counted(ended) == [(len(heavy), "not enough space on the disk")]
     assert events[-2]["kind"] == "storage_error"
     assert events[-2]["message"].startswith(f"{len(heavy)} files without room on the disk: ")

@@ -353,7 +353,9 @@ def test_a_damaged_ledger_is_refused_and_untouched(tmp_path: Path) -> None:
     path = tmp_path / "harvest.db"
     path.write_bytes(os.urandom(8192))
     before = path.read_bytes()
-    with pytest.raises(StorageError, match="is damaged: .*file is not a database; it was not changed"):
+    with pytest.raises(
+        StorageError, match="is damaged: it is no ledger: damaged or replaced; it was not changed"
+    ):
         Ledger(tmp_path).open()
     assert path.read_bytes() == before
 

@@ -141,6 +141,7 @@ async def test_a_run_that_is_stopped_says_so_and_how_far_it_came(tmp_path: Path)
             assert (events[-1]["exit_status"], events[-1]["outcome"]) == (130, "interrupted")
             assert 0 < events[-1]["counts"]["requests"]["api"] < 60
             assert (events[-1]["summary"] is None) == (len(signals) > 1)
+            assert ("state saved" in events[-1]["message"]) == (len(signals) > 1)
 
 
 async def test_a_pause_says_for_how_long_and_why(tmp_path: Path) -> None:

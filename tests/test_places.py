@@ -57,7 +57,7 @@ async def test_the_space_reservation_of_a_file_shrinks_as_it_is_written(tmp_path
     partial = await opened(store, 1, of_size(10, size))
     try:
         with (
-            pytest.raises(InsufficientSpace, match="11 bytes are needed and 10 are free"),
+            pytest.raises(InsufficientSpace, match="11 bytes are needed and 10 bytes are free"),
             store.space.reserve(lambda: 11),
         ):
             pass
@@ -95,7 +95,7 @@ async def test_free_space_is_never_reported_as_negative(tmp_path: Path) -> None:
     with store.space.reserve(lambda: 100):
         free = 20  # another program has written
         with (
-            pytest.raises(InsufficientSpace, match="5 bytes are needed and 0 are free"),
+            pytest.raises(InsufficientSpace, match="5 bytes are needed and 0 bytes are free"),
             store.space.reserve(lambda: 5),
         ):
             pass
@@ -122,7 +122,7 @@ async def test_a_temporary_lack_of_space_does_not_end_the_run(tmp_path: Path) ->
         assert summary.exit_status == 0
         assert asked > 3
         assert_complete(tmp_path, sandbox, sandbox.world.search("survey"))
-        with pytest.raises(StorageError, match="bytes are needed and 0 are free"):
+        with pytest.raises(StorageError, match="are needed and 0 bytes are free"):
             await harvest(config(sandbox, tmp_path / "other"), hooks=on_a_disk(lambda _: 0))
         assert rows(tmp_path / "other" / "failures.csv")
 
@@ -161,6 +161,23 @@ async def test_a_finished_read_only_harvest_can_be_read(shared: Path) -> None:
         ended = await as_reader(out, *words)
         assert (ended.status, ended.err) == (0, "")
         assert ("failures" in ended.out) is (words != ["failed"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
+async def test_a_folder_that_may_not_be_read_is_named_with_advice(shared: Path) -> None:
+    out = shared / "out"
+    out.mkdir()
+    (out / "harvest.db").write_bytes(b"")
+    out.chmod(0)
+    user = NOBODY if os.geteuid() == 0 else None
+    for command in ("status", "verify", "failed", "export", "run"):
+        more = ("--search", "survey") if command == "run" else ()
+        ended = await harvester(command, *more, "-o", out, user=user)
+        assert f"{out}: Permission denied; give this user the right to read" in ended.err, command
+        assert ended.status == 3, command
+    ended = await harvester("doctor", "--offline", "-o", out, user=user)
+    assert f"{out}: Permission denied" in ended.out
+    out.chmod(0o755)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
@@ -338,7 +355,7 @@ async def test_the_lease_of_a_killed_run_is_taken_over_and_no_log_is_tried(
 def test_every_database_error_is_reported_with_advice(code: int, expected: str) -> None:
     error = sqlite3.OperationalError("in SQLite's words")
     error.sqlite_errorcode = code
-    with pytest.raises(StorageError, match=rf"harvest.db: in SQLite's words; .*{expected}"):
+    with pytest.raises(StorageError, match=rf"harvest.db: (?!in SQLite's words).*{expected}"):
         with database_errors(Path("harvest.db")):
             raise error
 

@@ -437,7 +437,7 @@ async def test_a_file_is_not_started_without_space_for_it(tmp_path: Path) -> Non
     store = Store(tmp_path, free_bytes=lambda _: 1000)
     with store.space.reserve(lambda: 600):
         with (
-            pytest.raises(InsufficientSpace, match="600 bytes are needed and 400 are free; make room"),
+            pytest.raises(InsufficientSpace, match="600 bytes are needed and 400 bytes are free; make room"),
             store.space.reserve(lambda: 600),
         ):
             pytest.fail("there was no room")

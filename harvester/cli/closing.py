@@ -112,7 +112,7 @@ class _Group:
     number: int = 1
 
 
-_SIZES = re.compile(r"\d+ bytes are needed and \d+ are free")
+_SIZES = re.compile(r"[\d.]+ \w+ are needed and [\d.]+ \w+ are free")
 
 
 def _age(moment: str, now: str) -> str:

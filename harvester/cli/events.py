@@ -154,8 +154,12 @@ class Events:
         """Set what returns the result of the run for the last event, whenever the process ends."""
         self._result = result
 
-    def end(self, status: int) -> None:
-        """Write the last event; whatever else is written to standard error is lost."""
+    def end(self, status: int, more: str = "") -> None:
+        """
+        Write the last event; whatever else is written to standard error is lost.
+
+        `more`: a text after the exit status and the outcome.
+        """
         if not self.is_on:
             return
         known: dict[str, Any] = {"counts": None, "summary": None}
@@ -164,7 +168,8 @@ class Events:
         outcome = CRASHED if self._has_crashed else OUTCOMES.get(status, CRASHED)
         fields = {"exit_status": int(status), "outcome": outcome, **known}
         level = ("info", "warning")[status] if status < 2 else "error"
-        self.emit("end", level, f"exit status {int(status)}: {outcome}", **fields)
+        message = f"exit status {int(status)}: {outcome}" + (f"; {more}" if more else "")
+        self.emit("end", level, message, **fields)
         self.is_on = False
 
     def write(self, text: str) -> None:

@@ -99,7 +99,7 @@ def _nothing() -> None:
 
 def _exit_at_once() -> None:
     """Exit immediately; the ledger's transactions make that safe at any moment."""
-    EVENTS.end(ExitStatus.INTERRUPTED)
+    EVENTS.end(ExitStatus.INTERRUPTED, "state saved: run the same command again to continue")
     if sys.stderr.isatty():
         sys.stderr.write("\x1b[?25h\n")  # the live display has hidden the cursor
         sys.stderr.flush()

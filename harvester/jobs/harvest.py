@@ -46,7 +46,7 @@ from harvester.jobs.summary import Ended, summarise
 from harvester.jobs.task_services import TaskServices, open_task_services
 from harvester.jobs.withdrawals import decide, resolve_suspected
 from harvester.ledger.ledger import Ledger
-from harvester.ledger.messages import RECORD
+from harvester.ledger.messages import RECORD, RequeuedWork
 from harvester.models import ItemId
 from harvester.plugins import item_task_names
 from harvester.storage.disk_errors import map_disk_errors
@@ -225,10 +225,7 @@ class _Run:
         if pipeline.stopping.is_set():
             return
         if again := await self._ledger.begin_again(RETRIED_KINDS):
-            log.info(
-                "retrying what failed temporarily: %s, %s, %s",
-                counted(again.items, "item"), counted(again.files, "file"), counted(len(again.names), "name"),
-            )  # fmt: skip
+            log.info("retrying what failed temporarily: %s", _numbers(again))
             self._counters.items_failed -= again.items
             self._counters.files_failed -= again.files
             self._counters.bytes_left = (await self._ledger.read(self._ledger.forecast.extent)).pending_bytes
@@ -284,6 +281,17 @@ class _Run:
             fail_if_empty=self._options.fail_if_empty,
         )
         return await to_thread.run_sync(summarise, config.folder, ended)
+
+
+def _numbers(again: RequeuedWork) -> str:
+    """Return what is done again, such as "2 listings, 1 item", without those that are 0."""
+    numbers = {
+        "listing": again.listings,
+        "item": again.items,
+        "file": again.files,
+        "name": len(again.names),
+    }
+    return ", ".join(counted(number, noun) for noun, number in numbers.items() if number)
 
 
 async def _confirm(client: Client) -> None:

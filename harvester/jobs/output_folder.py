@@ -63,7 +63,8 @@ def folder_fault(folder: Path, *, rebuild: bool = False) -> str:
 
 
 def _contents(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name != TRASH and not is_trace(path.name)]
+    with map_disk_errors(str(folder)):
+        return [path.name for path in folder.iterdir() if path.name != TRASH and not is_trace(path.name)]
 
 
 @contextmanager
@@ -73,8 +74,9 @@ def removed_if_unused(folder: Path) -> Iterator[None]:
 
     A folder that contained anything before is left as it is.
     """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    is_new = folder in missing or (folder.is_dir() and not any(folder.iterdir()))
+    with map_disk_errors(str(folder)):
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        is_new = folder in missing or (folder.is_dir() and not any(folder.iterdir()))
     try:
         yield
     except UsageError:

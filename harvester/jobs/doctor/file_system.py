@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from harvester.errors import StorageError
 from harvester.jobs.doctor.finding import Finding, Outcome
 from harvester.jobs.output_folder import folder_fault
 from harvester.ledger.database.connection import exists
@@ -40,7 +41,11 @@ def _output(folder: Path, here: Path) -> Finding:
     if here != folder:
         text = f"{folder.absolute()}: does not exist yet; checked in {here.absolute()}"
         return Finding("output", Outcome.OK, text)
-    fault, _, advice = folder_fault(folder).partition("; ")
+    try:
+        fault, _, advice = folder_fault(folder).partition("; ")
+    except StorageError as error:  # its message begins with the folder
+        text, _, advice = str(error).partition("; ")
+        return Finding("output", Outcome.FAILED, text, advice)
     if fault:
         return Finding("output", Outcome.FAILED, f"{folder.absolute()}: {fault}", advice)
     state = "holds a harvest" if exists(folder) else "is empty"

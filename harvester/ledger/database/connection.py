@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harvester.errors import StorageError, UsageError
+from harvester.ledger.database.causes import meaning, primary_code
 from harvester.ledger.database.integrity import check_empty, check_owner, damaged, diagnose_at
 from harvester.ledger.database.migrations import MIGRATIONS
 from harvester.ledger.database.schema import SCHEMA
@@ -53,8 +54,20 @@ def is_due(now: str) -> str:
 
 
 def exists(folder: Path) -> bool:
-    """Return whether `folder` contains a visible ledger, or something else of its name."""
-    return os.path.lexists(folder / NAME)
+    """
+    Return whether `folder` contains a ledger, or something else of its name.
+
+    Raises:
+        StorageError: this user may not look into the folder.
+    """
+    try:
+        (folder / NAME).lstat()
+    except PermissionError as exc:
+        advice = "give this user the right to read it and run again"
+        raise StorageError(f"{folder}: {exc.strerror}; {advice}") from exc
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def may_write(folder: Path) -> bool:
@@ -77,11 +90,9 @@ _ADVICE = {
     sqlite3.SQLITE_READONLY: "give this user the right to write there and run again",
     sqlite3.SQLITE_CANTOPEN: "give this user the right to write there, on a disk that can be written, and "
     "run again",
-    sqlite3.SQLITE_PERM: "give this user the right to read and write there and run again",
     sqlite3.SQLITE_AUTH: "give this user the right to read and write there and run again",
     sqlite3.SQLITE_BUSY: "another program holds it: wait for it and run again",
     sqlite3.SQLITE_LOCKED: "another program holds it: wait for it and run again",
-    sqlite3.SQLITE_PROTOCOL: LOCKS_FAIL,
     sqlite3.SQLITE_NOLFS: "choose a disk that takes files of this size",
 }
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
@@ -106,18 +117,15 @@ def database_errors(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as exc:
         code = primary_code(exc)
         if code in _DAMAGED or "decode to UTF-8" in str(exc):
-            raise damaged(path, diagnose_at(path) or str(exc)) from exc
+            raise damaged(path, diagnose_at(path) or meaning(exc)) from exc
         if not isinstance(exc, sqlite3.OperationalError):
             raise
         if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR} and resource_limits.are_used_up():
             raise resource_limits.shortage(str(path)) from exc
-        advice = LOCKS_FAIL if is_about_locks(exc) else _ADVICE.get(code, "check the disk and run again")
-        raise StorageError(f"{path}: {exc}; {advice}") from exc
-
-
-def primary_code(error: sqlite3.Error) -> int:
-    """Return the primary result code of an SQLite error, 0 if it has none."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+        if is_about_locks(exc):
+            raise StorageError(f"{path}: {LOCKS_FAIL}") from exc
+        advice = _ADVICE.get(code, "check the disk and run again")
+        raise StorageError(f"{path}: {meaning(exc)}; {advice}") from exc
 
 
 def is_about_locks(error: sqlite3.Error) -> bool:

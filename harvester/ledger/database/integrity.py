@@ -7,6 +7,7 @@ so it runs only after an error.
 
 from __future__ import annotations
 
+import logging
 import re
 import sqlite3
 from contextlib import closing
@@ -14,8 +15,11 @@ from functools import cache
 from pathlib import Path
 
 from harvester.errors import StorageError
+from harvester.ledger.database.causes import meaning, primary_code
 from harvester.ledger.database.schema import SCHEMA
 from harvester.states import FileStatus, WorkState
+
+log = logging.getLogger(__name__)
 
 REBUILD = (
     "it was not changed. Restore it from a copy, or rebuild it from the files here and from figshare: "
@@ -161,7 +165,10 @@ def diagnose(db: sqlite3.Connection) -> str:
             if what := _diagnose_table(db, table):
                 return f"table {table}: {what}"
     except UNREADABLE as exc:
-        return f"its list of tables: {exc}" if _is_damage(exc) else ""
+        if not _is_damage(exc):
+            return ""
+        what = meaning(exc)
+        return what if primary_code(exc) == sqlite3.SQLITE_NOTADB else f"its list of tables: {what}"
     return ""
 
 
@@ -169,12 +176,13 @@ def _diagnose_table(db: sqlite3.Connection, table: str) -> str:
     try:
         row = db.execute(f"PRAGMA integrity_check('{table}')").fetchone()
         if row and row[0] != "ok":
-            return str(row[0]).replace("\n", " ")
+            log.debug("table %s: %s", table, row[0])
+            return "its rows and their index do not fit each other"
         for column, nonsense in (*_of_another_type(db, table), *_NONSENSE.get(table, ())):
             if db.execute(f"SELECT 1 FROM {table} WHERE {nonsense} LIMIT 1").fetchone():
                 return f"nonsense in its column {column}"
     except UNREADABLE as exc:
-        return str(exc) if _is_damage(exc) else ""
+        return meaning(exc) if _is_damage(exc) else ""
     return ""
 
 

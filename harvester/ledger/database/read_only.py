@@ -15,13 +15,13 @@ from pathlib import Path
 
 from harvester.errors import StorageError
 from harvester.ledger.database import lease_row
+from harvester.ledger.database.causes import primary_code
 from harvester.ledger.database.connection import (
     NAME,
     connect,
     is_about_locks,
     migrate,
     needs_migration,
-    primary_code,
 )
 from harvester.ledger.database.integrity import check_tables
 from harvester.ledger.database.lease_file import locks_work

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harvester.errors import InsufficientSpace
 from harvester.storage.disk_errors import map_disk_errors
+from harvester.text.units import human_bytes
 
 
 def free_bytes(folder: Path) -> int:
@@ -49,12 +50,17 @@ class DiskReservation:
             size = max(0, needed())
             left = max(0, self.free_bytes() - sum(other() for other in self._reservations.values()))
             if size > left:
-                raise InsufficientSpace(
-                    f"{self._folder}: {size} bytes are needed and {left} are free; make room and run again"
-                )
+                raise InsufficientSpace(f"{self._folder}: {_missing(size, left)}; make room and run again")
             self._reservations[key] = needed
         try:
             yield
         finally:
             with self._lock:
                 del self._reservations[key]
+
+
+def _missing(size: int, left: int) -> str:
+    needed, free = human_bytes(size), human_bytes(left)
+    if needed == free:  # the difference is small
+        needed, free = f"{size} bytes", f"{left} bytes"
+    return f"{needed} are needed and {free} are free"
