@@ -13,12 +13,15 @@ import orjson
 import pytest
 
 from harvester.cli.closing import FIRST, failures_by_kind
+from harvester.client import Traffic
 from harvester.config import Config
 from harvester.config.keys import FileRules
 from harvester.config.units import ByteCount
+from harvester.engine.progress import ProgressSnapshot, RunCounters
 from harvester.errors import FailureKind, UsageError
 from harvester.jobs.harvest import harvest
-from harvester.jobs.summary import excluding_everything
+from harvester.jobs.summary import Ended as EndedRun
+from harvester.jobs.summary import leaving_nothing
 from harvester.models import Failure, ItemId
 from harvester.sandbox import Sandbox, Settings
 from harvester.summary import NO_FILES, FileTotals, FolderTotals, ListingTotals, Outcomes
@@ -118,10 +121,14 @@ def holds(items: dict[str, int], files: dict[str, int]) -> FolderTotals:
 
 
 def test_filters_are_named_only_if_nothing_is_left() -> None:
+    snapshot = ProgressSnapshot(RunCounters(), Traffic(), {})
     rules = FileRules(include=("*.CSV",), max_size=ByteCount(10))
+    run = EndedRun("finished", 0.0, snapshot, ["metadata"], with_files=True, rules=rules)
 
-    def lines(items: dict[str, int], files: dict[str, int]) -> list[str]:
-        return list(excluding_everything(holds(items, files), rules))
+    def lines(
+        items: dict[str, int], files: dict[str, int], run: EndedRun = run, reason: str = ""
+    ) -> list[str]:
+        return list(leaving_nothing(holds(items, files), run, {reason: files.get("skipped", 0)}))
 
     assert lines({"done": 2}, {"skipped": 3, "done": 1}) == []
     assert lines({"done": 2, "excluded": 1}, {"link": 2}) == []
@@ -131,6 +138,31 @@ def test_filters_are_named_only_if_nothing_is_left() -> None:
     assert lines({"excluded": 1}, {}) == [
         "your filters exclude the only item after reading the records: check the filters"
     ]
+    skipped = {"skipped": 3}
+    assert lines({"done": 2}, skipped, run._replace(with_files=False)) == []
+    assert lines({"done": 2}, skipped, run._replace(rules=FileRules())) == []
+    assert lines({"done": 2}, skipped, reason="another version") == []
+    assert lines({"done": 2}, skipped, reason="beyond max_total") == []
+    no_room = run._replace(rules=FileRules(max_total=ByteCount(1)))
+    assert lines({"done": 2}, skipped, no_room, reason="beyond max_total") == [
+        "your file filters exclude all 3 files: check max_total"
+    ]
+    second = run._replace(versions=(2, 7), with_files=False)
+    assert lines({"done": 2}, {"skipped": 3, "done": 1}, second, reason="another version") == []
+    assert lines({"done": 2}, skipped, second, reason="another version") == [
+        "no item has version 2 or 7: check versions"
+    ]
+
+
+async def test_a_version_that_no_item_has_is_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    words = ("run", "--item", 5000001, "--tasks", "metadata", *at(sandbox))
+    ended = await harvested(*words, "--versions", "77", "-o", tmp_path / "none")
+    assert ended.out.splitlines()[-2:] == [
+        "no item has version 77: check versions",
+        "finished, but not complete: see the lines above",
+    ]
+    assert "your file filters" not in ended.out
+    assert last(await harvested(*words, "--versions", "1", "-o", tmp_path / "first")) == COMPLETE
 
 
 # -- failures ------------------------------------------------------------------------------------------
@@ -262,7 +294,8 @@ def make_older(folder: Path, moment: str) -> None:
 
 async def test_kept_statistics_are_told_with_their_age(sandbox: Sandbox, tmp_path: Path) -> None:
     words = ("run", "--item", 5000001, "--tasks", "stats", "-o", tmp_path, *at(sandbox))
-    assert "from an earlier run" not in (await harvested(*words)).out
+    for _ in range(2):  # those of the first run are younger than a day
+        assert "from an earlier run" not in (await harvested(*words)).out
     make_older(tmp_path, "2020-01-01T00:00:00Z")
     ended = await harvested(*words)
     assert "statistics of 1 item are from an earlier run, up to " in ended.out

@@ -53,12 +53,12 @@ def closing(summary: Summary, config: Config) -> str:
 
 
 def statistics_age(summary: Summary) -> list[str]:
-    """Return a line on statistics that were kept from an earlier run; none if there are none."""
+    """Return a line on statistics that were kept from an earlier run; none if all are younger than a day."""
     kept = summary.run.kept_statistics
-    if not kept.items:
+    days = _days(kept.oldest, summary.run.started) if kept.items else 0
+    if not days:
         return []
-    age = _age(kept.oldest, summary.run.started)
-    of = counted(kept.items, "item")
+    of, age = counted(kept.items, "item"), counted(days, "day")
     return [f"statistics of {of} are from an earlier run, up to {age} old; --refresh stats renews them"]
 
 
@@ -115,10 +115,9 @@ class _Group:
 _SIZES = re.compile(r"[\d.]+ \w+ are needed and [\d.]+ \w+ are free")
 
 
-def _age(moment: str, now: str) -> str:
-    """Return the time between two moments (ISO 8601, in UTC), in days if it is several."""
-    seconds = (_parse(now) - _parse(moment)).total_seconds()
-    return counted(int(seconds // 86400), "day") if seconds >= 86400 else human_seconds(max(seconds, 0))
+def _days(moment: str, now: str) -> int:
+    """Return the whole days between two moments (ISO 8601, in UTC)."""
+    return max(0, (_parse(now) - _parse(moment)).days)
 
 
 def _parse(moment: str) -> datetime:

@@ -278,6 +278,7 @@ class _Run:
             item_task_names(config.tasks),
             with_files="files" in config.tasks,
             rules=config.files,
+            versions=config.versions,
             fail_if_empty=self._options.fail_if_empty,
         )
         return await to_thread.run_sync(summarise, config.folder, ended)

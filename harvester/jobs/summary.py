@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from harvester.config.keys import SERVICES, FileRules
+from harvester.config.keys import LATEST, SERVICES, FileRules
 from harvester.engine.progress import ProgressSnapshot
 from harvester.errors import ExitStatus
 from harvester.exporters.summary import SummaryFile, contents
 from harvester.ledger.reader import Reader
+from harvester.states import ANOTHER_VERSION, BEYOND_ROOM
 from harvester.summary import NO_FILES, FolderTotals, KeptStatistics, RunTotals, Summary, TaskTotals
 
 
@@ -20,7 +21,8 @@ class Ended(NamedTuple):
     A run that has ended.
 
     ``started``: seconds since 1970. ``tasks``: its item tasks. ``with_files``: whether it fetches files.
-    ``rules``: which files. ``fail_if_empty``: whether it has failed if a source has no items.
+    ``rules``: which files. ``versions``: as in the config.
+    ``fail_if_empty``: whether it has failed if a source has no items.
     """
 
     outcome: str
@@ -29,6 +31,7 @@ class Ended(NamedTuple):
     tasks: Sequence[str]
     with_files: bool
     rules: FileRules = FileRules()
+    versions: str | tuple[int, ...] = LATEST
     fail_if_empty: bool = False
 
 
@@ -37,7 +40,7 @@ def summarise(folder: Path, ended: Ended) -> Summary:
     with Reader(folder) as reader:
         holds = contents(reader)
         if ended.outcome == "finished":
-            for text in excluding_everything(holds, ended.rules):
+            for text in leaving_nothing(holds, ended, reader.skipped()):
                 ended.snapshot.counters.warn_empty(text)
         unaccounted = _unaccounted(holds, ended.tasks, with_files=ended.with_files)
         run = _run(ended, reader, unaccounted)
@@ -53,17 +56,29 @@ def _exit_status(run: RunTotals, holds: FolderTotals, ended: Ended) -> ExitStatu
     return ExitStatus.FAILURES if is_failed else ExitStatus.COMPLETE
 
 
-def excluding_everything(holds: FolderTotals, rules: FileRules) -> Iterator[str]:
-    """Yield a line if filters exclude all items by their records, or all files that could be fetched."""
+def leaving_nothing(holds: FolderTotals, ended: Ended, skipped: Mapping[str, int]) -> Iterator[str]:
+    """
+    Yield a line if filters exclude all items by their records or all files to fetch, or no wanted version is
+    there.
+
+    `skipped`: reason to number of files that are not fetched, see `Reader.skipped`.
+    """
     excluded = holds.outcomes.items.get("excluded", 0)
     if excluded and excluded == holds.items:
         yield f"your filters exclude {_all(excluded, 'item')} after reading the records: check the filters"
     fetched = sum(holds.files.get(status, NO_FILES).files for status in ("done", "pending", "failed"))
-    skipped = holds.outcomes.files.get("skipped", 0)
-    if skipped and not fetched:
-        used = [name for name, value in vars(rules).items() if value != getattr(FileRules, name)]
+    by_rules = skipped.get("", 0) + (skipped.get(BEYOND_ROOM, 0) if ended.rules.max_total else 0)
+    used = [name for name, value in vars(ended.rules).items() if value != getattr(FileRules, name)]
+    if ended.with_files and by_rules and used and not fetched:
         hint = "; patterns are case-sensitive" if {"include", "exclude"} & set(used) else ""
-        yield f"your file filters exclude {_all(skipped, 'file')}: check {', '.join(used)}{hint}"
+        yield f"your file filters exclude {_all(by_rules, 'file')}: check {', '.join(used)}{hint}"
+    others = skipped.get(ANOTHER_VERSION, 0)
+    if isinstance(ended.versions, tuple) and not holds.versions and others == _known_files(holds) > 0:
+        yield f"no item has version {' or '.join(map(str, ended.versions))}: check versions"
+
+
+def _known_files(holds: FolderTotals) -> int:
+    return sum(totals.files for totals in holds.files.values())
 
 
 def _all(number: int, noun: str) -> str:

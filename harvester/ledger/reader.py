@@ -300,6 +300,11 @@ class Reader:
         with database_errors(self.path):
             return totals.kept_statistics(self._db)
 
+    def skipped(self) -> dict[str, int]:
+        """Return the number of skipped files by reason, "" for the rules of the user."""
+        with database_errors(self.path):
+            return totals.skipped(self._db)
+
     def counts(self, *, trash: FileTotals = NO_FILES) -> FolderTotals:
         """Return the content of the folder in numbers; `trash`: that of its trash."""
         with database_errors(self.path):

@@ -82,6 +82,15 @@ def _counts(db: sqlite3.Connection, trash: FileTotals) -> FolderTotals:
     )
 
 
+def skipped(db: sqlite3.Connection) -> dict[str, int]:
+    """Return the number of skipped files by reason, "" for the rules of the user."""
+    rows = db.execute(
+        "SELECT reason, sum(number) FROM totals WHERE what = 'files' AND state = 'skipped' AND number > 0"
+        " GROUP BY reason"
+    )
+    return dict(rows.fetchall())
+
+
 def _totals(db: sqlite3.Connection) -> _Totals:
     """Return the counts of the triggers, so that no large table is scanned."""
     total = _Totals()
