@@ -31,7 +31,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv --clear .venv || \
 	  { echo "Python's venv module is needed (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
+	@# Python compiles at the first import: most modules of the large packages are never imported.
+	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --group dev --editable .
 	@touch $(READY)
 
 demo: $(READY)
