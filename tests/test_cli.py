@@ -769,9 +769,7 @@ async def test_a_list_of_items_that_is_no_text_is_wrong_usage(tmp_path: Path) ->
 async def test_a_group_with_a_number_that_no_request_can_carry_is_wrong_usage(tmp_path: Path) -> None:
     ended = await harvester("run", "--group", "9" * 20, "-o", tmp_path / "out")
     assert ended.status == 2
-    assert ended.err.startswith(
-        f'harvester: --group: expected an id, a number such as 11962, got "{"9" * 20}"\n'
-    )
+    assert ended.err.startswith(f'harvester: --group: expected an id from 1 to 2^63, got "{"9" * 20}"\n')
 
 
 async def test_numbers_that_are_no_ids_fail_alone(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -429,7 +429,7 @@ def test_a_fault_of_no_single_key_names_its_table(tmp_path: Path) -> None:
         ),
         (
             'kind = "group"\nid = "x"\norder = "title"',
-            ['id: expected a whole number above 0, got "x"', 'order: unknown "title"'],
+            ['id: expected an id from 1 to 2^63, got "x"', 'order: unknown "title"'],
         ),
         ('kind = "account"\nquery = ""\nsubgroups = true', ["subgroups: unknown key", "query: empty"]),
     ],
@@ -537,7 +537,9 @@ def test_wrong_shapes_are_faults_and_no_crash(tmp_path: Path, text: str) -> None
 
 def test_a_number_that_no_request_can_carry_is_a_fault(tmp_path: Path) -> None:
     text = '[[sources]]\nkind = "group"\nid = {}'
-    assert faults(tmp_path, text.format(2**63)) == ["harvest.toml: sources[0].id: the number is too large"]
+    assert faults(tmp_path, text.format(2**63)) == [
+        f"harvest.toml: sources[0].id: expected an id from 1 to 2^63, got {2**63}"
+    ]
     assert faults(tmp_path, text.format(-(2**63) - 1))
     assert load(tmp_path, text.format(2**63 - 1)).sources == (Group(id=2**63 - 1),)
 
@@ -805,3 +807,44 @@ def test_license_is_accepted_for_licence(tmp_path: Path) -> None:
     items = '[[sources]]\nkind = "items"\nids = [1]\nlicense = "CC0"\n'
     (fault,) = faults(tmp_path, items)
     assert fault.startswith("harvest.toml: sources[0].license: unknown key")
+
+
+@for_each(
+    ("text", "says"),
+    [
+        (
+            "[[sources]]\nkind = ['group']",
+            'line 2: sources[0].kind: expected a text such as "group", got a list',
+        ),
+        ("\ufeffoutput = 3", "line 1: output: "),
+        ('output = "C:\\Users\\me"', "line 1, column 15: not valid TOML: in a text in double quotes"),
+        ('\noutput = "abc', "line 2: not valid TOML: a closing quotation mark is missing"),
+        ('\noutput = "abc\nx = 1', "line 2, column 14: not valid TOML: a closing quotation mark is missing"),
+        ('\n\noutput = """abc\nx = 1\n', "line 3: not valid TOML: a closing quotation mark is missing"),
+        ("\nversions = [1", "line 2: not valid TOML: a ] is missing at the end of a list"),
+        ("[stats]\nmax_age = 30", "line 2: stats.max_age: expected a duration with its unit"),
+        ("[files]\nmin_size = '5 GB'\nmax_size = '1 GB'", "line 2: files.min_size: is more than max_size"),
+    ],
+)
+def test_a_wrong_file_names_the_line_and_what_is_expected(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "harvest.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        load_config(path, environ={})
+    assert says in str(caught.value)
+
+
+def test_a_mark_at_the_beginning_of_a_file_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "harvest.toml"
+    path.write_text('output = "x"', encoding="utf-8-sig")
+    assert load_config(path, environ={}).output == "x"
+
+
+def test_faults_of_a_file_are_in_the_order_of_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "harvest.toml"
+    path.write_text("[rate]\napi = -1\n[[source]]\nkind = 'group'\n[concurrency]\nworkers = 0\n[foo]\n")
+    with pytest.raises(UsageError) as caught:
+        load_config(path, environ={}, job="harvest")
+    lines = re.findall(r"line (\d+): (\S+):", str(caught.value))
+    assert lines == [("2", "rate.api"), ("3", "source"), ("6", "concurrency.workers"), ("7", "foo")]
+    assert "nothing to harvest" not in str(caught.value)

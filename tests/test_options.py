@@ -19,6 +19,7 @@ from harvester.config.tables import fields
 from harvester.errors import UsageError
 from harvester.figshare.filters import Filters
 from harvester.plugins import TASKS, load_config
+from tests.support.each import for_each
 from tests.support.program import harvester
 
 
@@ -189,3 +190,140 @@ async def test_yes_goes_with_prune(tmp_path: Path) -> None:
     ended = await harvester("run", "--item", "1", "--yes", cwd=tmp_path)
     assert (ended.status, ended.err) == (2, "harvester: --yes requires --prune\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def refusal(*words: str, **environ: str) -> str:
+    """Return what is said of a command line, "" if it is taken."""
+    try:
+        args = parse(words)
+        if hasattr(args, "config"):
+            load_config(options=overrides(args), environ=environ, option_of=option_finder(args))
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+ONCE = {
+    action.option_strings[-1]: command
+    for command, parser in commands_of(build_parser()).items()
+    for action in parser._actions
+    if action.option_strings and type(action).__name__ == "_StoreOnce"
+}
+
+
+@for_each(("option", "command"), ONCE.items())
+def test_an_option_with_one_value_is_given_once(option: str, command: str) -> None:
+    days, addresses = ("2020-01-01", "2021-01-01"), ("https://a.org", "https://b.org")
+    for one, other in (("1d", "2d"), ("1", "2"), days, addresses):
+        first = refusal(command, option, one)
+        if not first.startswith(f"{option}: expected"):
+            assert refusal(command, option, one, option, other).startswith(f"{option}: given twice; "), option
+            assert refusal(command, option, one, option, one) == first
+            return
+    raise AssertionError(option)
+
+
+def test_several_files_of_items_are_several_sources() -> None:
+    files = ["a.txt", "b.csv", "a.txt", "-"]
+    words = [word for file in files for word in ("--items", file)]
+    assert [source["file"] for source in chosen(*words)["sources"]] == ["a.txt", "b.csv", "-"]
+
+
+def test_the_rate_of_a_service_holds_wherever_it_stands() -> None:
+    for words in (("--rate", "2", "--rate", "files=5"), ("--rate", "files=5", "--rate", "2")):
+        assert chosen(*words) == {"rate.api": 2.0, "rate.stats": 2.0, "rate.files": 5.0}
+    assert refusal("list", "--rate", "1", "--rate", "2").startswith("--rate: given twice for all services")
+    assert refusal("list", "--rate", "api=1", "--rate", "api=2").startswith("--rate: given twice for api")
+
+
+LONG = "x" * 300
+
+
+@for_each(
+    ("words", "says"),
+    [
+        (f"run --item 1 -o {LONG}", "--output: the name is too long"),
+        (f"run --item 1 -o {'a/' * 2100}", "--output: the name is too long"),
+        (f"status {LONG}", "FOLDER: the name is too long"),
+        (f"run --items {LONG}", "--items: the name is too long"),
+        (f"run --log-file {LONG}", "--log-file: the name is too long"),
+        (f"run -c {LONG}", "--config: the name is too long"),
+        (f"export --to {LONG}", "--to: the name is too long"),
+        (f"init {LONG}", "FILE: the name is too long"),
+        ("run --item 1 -o S3:/b", "--output: expected a folder on this machine: s3:// is not supported"),
+        ("run --log-file=", "--log-file: expected a path"),
+        ("run --progress-every -1s", '--progress-every: expected a duration such as "5 min"'),
+        ("run --item 1 --stats-max-age 5", "--stats-max-age: expected a duration with its unit, such as"),
+        ("status --max-age 5", "--max-age: expected a duration with its unit, such as"),
+        ("run --item 1 --stats-max-age 0 --progress-every 5", ""),
+        ("sandbox --items 99999999999", "--items: expected a whole number from 0 to 999,999,999, got"),
+        (
+            "run --item 1 --workers 99999999999999999999999",
+            "--workers: expected a whole number from 1 to 10,000",
+        ),
+        ("run --group 99999999999999999999", "--group: expected an id from 1 to 2^63, got"),
+        ("run --rate 1e-9", '--rate: expected at least one request a day, got "1e-9"'),
+        ("run --ceiling 1e-9", '--ceiling: expected at least one request a day, got "1e-9"'),
+        ("run --item 1 --min-size 5GB --max-size 1GB", "--min-size: is more than max_size"),
+        ("run --item 5616409,14763051", '--item: expected one item, got "5616409,14763051"; repeat --item'),
+        ("run --item 5616409 14763051", 'unexpected "14763051": repeat --item for several'),
+        ("run \u2014item 1", '"\u2014item": written with a long dash (did you mean "--item"?)'),
+        ("\u2013\u2013item 1", '(did you mean "--item"?)'),
+        ("run --collection https://figshare.com/collections/x/5234234", ""),
+        ("run --collection 10.6084/m9.figshare.c.5234234.v1", ""),
+        ("run --project https://figshare.com/projects/x/113166", ""),
+        (
+            "run --project https://figshare.com/collections/x/5234234",
+            "--project: this is the address of a collection: use --collection 5234234",
+        ),
+        (
+            "run --group https://x.figshare.com/groups/a",
+            "--group: expected an id, a number such as 11962; no id",
+        ),
+        ("help run plan", 'unexpected "plan": only one is taken'),
+        ("config --dry-run", "unknown option --dry-run"),
+    ],
+)
+def test_a_wrong_word_says_what_is_expected(words: str, says: str) -> None:
+    said = refusal(*words.split())
+    assert said.startswith(says) or (says.startswith("(") and said.endswith(says)), said
+    assert bool(said) == bool(says)
+
+
+@for_each(
+    ("words", "hint"),
+    [
+        ("-V", "--version"),
+        ("version", "--version"),
+        ("run --no-files", "--tasks metadata,stats"),
+        ("list --limit 3", ""),
+        ("doctor --item 3", ""),
+        ("export --rate 2", ""),
+        ("help --all", ""),
+    ],
+)
+def test_a_suggestion_is_near_or_none(words: str, hint: str) -> None:
+    assert refusal(*words.split()).partition("did you mean ")[2] == (f'"{hint}"?)' if hint else "")
+
+
+@for_each(
+    ("name", "says"),
+    [
+        ("HARVESTER_TOKEN", "FIGSHARE_TOKEN"),
+        ("HARVESTER_CONFIG", "use --config"),
+        ("HARVESTER_SOURCES", "sources have no variable"),
+        ("HARVESTER_RATE_APPI", 'did you mean "HARVESTER_RATE_API"'),
+        ("HARVESTER_LIMIT", "unknown"),
+    ],
+)
+def test_a_variable_that_sets_nothing_says_what_does(name: str, says: str) -> None:
+    said = refusal("run", "--item", "1", **{name: "x"})
+    assert said.startswith(f"environment: {name}: ")
+    assert says in said
+    assert "did you mean" in says or "did you mean" not in said
+
+
+def test_the_help_of_each_command_has_examples() -> None:
+    for command, examples in EXAMPLES.items():
+        assert len(examples) >= (2 if command in {"init", "help"} else 3), command
+    assert EXAMPLES.keys() >= commands_of(build_parser()).keys()

@@ -141,7 +141,7 @@ def _warn_of_tokens(args: argparse.Namespace, config: Config) -> None:
 
     if args.config is None or not Path(args.config).is_file():
         return
-    text = Path(args.config).read_text(encoding="utf-8")
+    text = Path(args.config).read_text(encoding="utf-8-sig")
     if numbers := list(lines_like_tokens(text, config.token, config.stats_credentials)):
         from harvester.cli.log_format import set_up_as  # noqa: PLC0415 - where there is something to log
 

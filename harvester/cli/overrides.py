@@ -56,9 +56,7 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     }
     if folder is not None:
         options["output"] = folder
-    for service, rate in given.get("rate") or ():
-        for name in (service,) if service else SERVICES:
-            options[f"rate.{name}"] = rate
+    options |= _rates(given.get("rate") or ())
     sources = list(_sources(given))
     filters = {field: given[name] for name, field in FILTERS.items() if given.get(name) is not None}
     if filters:
@@ -66,6 +64,17 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     if sources:
         options["sources"] = sources
     return options
+
+
+def _rates(given: Iterable[tuple[str, float | str]]) -> dict[str, float | str]:
+    """Return the rates by key: that of a service holds, whatever is said for all of them."""
+    rates: dict[str, float | str] = {}
+    for service, rate in given:
+        if rates.setdefault(service, rate) != rate:
+            of = f"for {service}" if service else "for all services"
+            raise UsageError(f"--rate: given twice {of}; it takes one value")
+    general = {f"rate.{name}": rates[""] for name in SERVICES} if "" in rates else {}
+    return {**general, **{f"rate.{name}": rate for name, rate in rates.items() if name}}
 
 
 def option_finder(args: argparse.Namespace) -> Callable[[str], str | None]:
@@ -111,10 +120,15 @@ def _sources(given: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     for kind, more in (("group", below), ("collection", {}), ("project", {}), ("institution", {})):
         for number in given.get(kind) or ():
             yield {"kind": kind, "id": number, **more}
+    yield from _items(given)
+
+
+def _items(given: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     if given.get("item"):
         yield {"kind": "items", "ids": given["item"]}
-    if isinstance(given.get("items"), str):  # the sandbox has an option of the same name: a number
-        yield {"kind": "items", "file": given["items"]}
+    if isinstance(given.get("items"), list):  # the sandbox has an option of the same name: a number
+        for file in dict.fromkeys(given["items"]):
+            yield {"kind": "items", "file": file}
 
 
 def _narrow(sources: Iterable[dict[str, Any]], filters: Mapping[str, Any]) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from harvester.cli.arguments.checks import add_check, add_completion, add_doctor
-from harvester.cli.arguments.command_parser import CommandParser, unknown_option
+from harvester.cli.arguments.command_parser import CommandParser, meant_option, unknown_option
 from harvester.cli.arguments.common import (
     DEFAULT_FILE,
     add_config,
@@ -59,7 +60,7 @@ def _as_typed(words: Sequence[str]) -> Sequence[str]:
     if not words:
         return ["--help"]
     if words[0] == "help" and not {"-h", "--help"} & set(words):
-        return [*words[1:2], "--help"]
+        return [*words[1:], "--help"] if len(words) < 3 else words
     return words
 
 
@@ -68,6 +69,9 @@ def _check_command(parser: CommandParser, word: str) -> None:
     commands = commands_of(parser)
     if word in commands:
         return
+    for each in (parser, *commands.values()):
+        if meant := meant_option(word, each._option_string_actions):
+            parser.fail(meant)
     if word.startswith("-"):
         name = word.partition("=")[0]
         for command, sub in commands.items():
@@ -78,7 +82,8 @@ def _check_command(parser: CommandParser, word: str) -> None:
         parser.fail(unknown_option(name, known))
     if may_be_secret(word):
         parser.fail(f"unknown command: {quoted(word)}")
-    parser.fail(f"unknown command {quoted(word)}{suggest(word, commands)}")
+    hint = ' (did you mean "--version"?)' if word.lower() == "version" else suggest(word, commands)
+    parser.fail(f"unknown command {quoted(word)}{hint}")
 
 
 def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -96,10 +101,13 @@ def build_parser() -> CommandParser:
         description=ABOUT,
         epilog=f"{examples_text(BY_ROLE)}\n\n{STATUSES}",
     )
-    parser.add_argument("--version", action="version", version=f"harvester {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"harvester {__version__}", help="print the version"
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", prog="harvester")
     run = _command(commands, "run", "harvest; run it again to continue where it stopped")
     _add_run(run)
+    run.add_argument("--dry-run", action="store_true", help="the same as harvester plan")
     run.add_argument("--json", action="store_true", help="print the summary as JSON at the end")
     plan = _command(commands, "plan", "dry run: requests, time, and the service that limits it")
     _add_job(plan)
@@ -135,7 +143,12 @@ def build_parser() -> CommandParser:
     config.add_argument("--json", action="store_true", help="print the values as JSON")
     init = _command(commands, "init", "write a commented config to start from")
     init.add_argument(
-        "file", nargs="?", default=DEFAULT_FILE, metavar="FILE", help=f"where to ({DEFAULT_FILE})"
+        "file",
+        nargs="?",
+        type=folder_path,
+        default=Path(DEFAULT_FILE),
+        metavar="FILE",
+        help=f"where to ({DEFAULT_FILE})",
     )
     sandbox = _command(commands, "sandbox", "serve a figshare look-alike on localhost")
     add_sandbox(sandbox)
@@ -193,7 +206,6 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_job(parser)
     add_formats(parser)
     add_this_run(parser)
-    parser.add_argument("--dry-run", action="store_true", help="the same as harvester plan")
     add_output_style(parser)
 
 

@@ -1,6 +1,6 @@
 """Environment variables that set keys of the config: ``HARVESTER_<TABLE>_<KEY>``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any, get_args, get_origin
 
@@ -30,13 +30,25 @@ def read_environment(environ: Mapping[str, str], faults: Faults) -> dict[str, An
         elif name in renamed:
             faults.add(ENVIRONMENT, f"{name}: is now called {renamed[name]}")
         elif name.startswith(ENVIRONMENT_PREFIX):
-            faults.add(ENVIRONMENT, f"{name}: unknown{suggest(name, known)}")
+            faults.add(ENVIRONMENT, f"{name}: {_not_a_key(name, known)}")
     return values
 
 
 def variable_of(key: str) -> str:
     """Return the environment variable that sets a key."""
     return ENVIRONMENT_PREFIX + key.upper().replace(".", "_")
+
+
+def _not_a_key(name: str, known: Iterable[str]) -> str:
+    """Return what to say of a variable that sets no key."""
+    word = name.removeprefix(ENVIRONMENT_PREFIX)
+    if word.endswith("TOKEN"):
+        return "unknown; the token belongs in FIGSHARE_TOKEN (services.token_env names it)"
+    if word.startswith("SOURCE"):
+        return "sources have no variable: name them in the config, or with options such as --search"
+    if word.startswith("CONFIG"):
+        return "unknown; use --config to name the config file"
+    return f"unknown{suggest(name, known, prefix=ENVIRONMENT_PREFIX)}"
 
 
 def _value_of(text: str, hint: Any) -> Any:

@@ -33,22 +33,29 @@ class Origins:
         """Return where a key is set, for the beginning of a message."""
         if key == ENVIRONMENT:
             return key
-        top = key.partition(".")[0].partition("[")[0]
-        origin = self.by_key.get(key) or self.by_key.get(top)
+        origin = self._origin(key)
         if origin == OPTIONS:
             option = self.option_of(key) if self.option_of else None
             return option or f"{OPTIONS}: {key}"
         if origin:
             return origin  # the name of a variable, which has the key in it
-        return f"{self._path.name}{self._line(key)}: {key}" if self._path else key
+        line = self._line(key)
+        at = f", line {line}" if line else ""
+        return f"{self._path.name}{at}: {key}" if self._path else key
 
-    def _line(self, key: str) -> str:
+    def file_line(self, key: str) -> int:
+        """Return the line of a key in the file, 0 if it is set elsewhere."""
+        return 0 if key == ENVIRONMENT or self._origin(key) or not self._path else self._line(key)
+
+    def _origin(self, key: str) -> str | None:
+        return self.by_key.get(key) or self.by_key.get(key.partition(".")[0].partition("[")[0])
+
+    def _line(self, key: str) -> int:
         from harvester.config.toml_lines import key_lines, line_of  # noqa: PLC0415 - only for a fault in a file
 
         if self._lines is None:
             self._lines = key_lines(self._text)
-        line = line_of(key, self._lines)
-        return f", line {line}" if line else ""
+        return line_of(key, self._lines) or 0
 
 
 class Faults:
@@ -56,18 +63,27 @@ class Faults:
     Collects faults, each with its origin and its key.
 
     Attributes:
-        found: one line for each fault.
         unmet: missing values that only some jobs need.
     """
 
     def __init__(self, origins: Origins) -> None:
         self._origins = origins
-        self.found: list[str] = []
+        self._found: list[tuple[int, str]] = []
         self.unmet: list[Need] = []
 
     def add(self, key: str, what: str) -> None:
-        if (line := self._fault(key, what)) not in self.found:  # one option may set several keys
-            self.found.append(line)
+        fault = (self._origins.file_line(key), self._fault(key, what))
+        if fault not in self._found:  # one option may set several keys
+            self._found.append(fault)
+
+    @property
+    def found(self) -> list[str]:
+        """One line for each fault; those of the file in the order of its lines."""
+        return [text for _, text in sorted(self._found, key=lambda fault: fault[0])]
+
+    def of(self, words: str) -> bool:
+        """Return whether a fault has these words."""
+        return any(words in text for _, text in self._found)
 
     def need(self, key: str, what: str, jobs: Sequence[str] = JOBS) -> None:
         self.unmet.append(Need(tuple(jobs), self._fault(key, what)))

@@ -18,13 +18,13 @@ from harvester.config.tables import Table, fields
 from harvester.config.units import ByteCount, Duration
 from harvester.config.values import Rule, convert, expected, got
 from harvester.errors import UsageError
-from harvester.system.paths import usable
+from harvester.system.paths import path_fault, usable
 from harvester.text.wording import unknown
 
 
 def at_most(most: int) -> Rule:
     """Whole numbers from 1 to `most`; more would need too much memory or time."""
-    words = "a whole number above 0" if most == MOST_ID else f"a whole number from 1 to {most:,}"
+    words = "an id from 1 to 2^63" if most == MOST_ID else f"a whole number from 1 to {most:,}"
     return Rule(words, lambda number: 1 <= number <= most)
 
 
@@ -93,10 +93,10 @@ class _Folder:
         if not path:
             raise ValueError('expected a path; "." is the current folder')
         # Other characters may be any byte in the user's locale, so they are allowed.
-        if any(ord(character) < 32 or ord(character) == 127 for character in path):
-            raise ValueError("expected a path without control characters")
-        if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
-            raise ValueError(f"expected a folder on this machine: {scheme[0]} is not supported")
+        if fault := path_fault(path):
+            raise ValueError(fault)
+        if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", path):
+            raise ValueError(f"expected a folder on this machine: {scheme[1].lower()}:// is not supported")
         try:
             Path(usable(path)).expanduser()
         except RuntimeError as exc:
@@ -227,6 +227,10 @@ class FileRules(Table):
     min_size: ByteCount = ByteCount(0)
     max_size: ByteCount = ByteCount(0)
     max_total: ByteCount = ByteCount(0)
+
+    def faults(self) -> Iterator[str]:
+        if 0 < self.max_size < self.min_size:
+            yield "min_size: is more than max_size: no file has such a size"
 
     def accepts(self, full_name: str, size: int) -> bool:
         """Return whether a file with this ``folder/name`` and size in bytes is to be fetched."""

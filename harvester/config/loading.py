@@ -31,13 +31,14 @@ from harvester.config.keys import (
 from harvester.config.proxies import NO_PROXIES, Proxies, read_proxies
 from harvester.config.secrets import Secret, is_variable
 from harvester.config.tables import Table, certain_faults, fields, is_required
-from harvester.config.values import convert
+from harvester.config.values import convert, expected
 from harvester.errors import UsageError
 from harvester.system.paths import contents
 from harvester.text.wording import suggest, unknown
 
 T = TypeVar("T", bound=Table)
 
+SOURCES_HINT = " (did you mean [[sources]]?)"
 MOST_BYTES = 16_000_000
 """The largest config file."""
 SPELLINGS = {"license": "licence"}
@@ -95,7 +96,9 @@ def load(
             _put(tree, key, value, faults)
     _forbid_tokens(tree, "", tree.get("services", {}), faults)
     config = _build(tree, kinds, environ, faults)
-    wrong = faults.found + (config.lacking(job) if job else [])
+    wrong = faults.found
+    if job and not (not config.sources and faults.of(SOURCES_HINT)):
+        wrong += config.lacking(job)
     if not wrong and job in JOBS:
         wrong = untrusted(environ)
     if wrong:
@@ -107,8 +110,9 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], str]:
     """Return the tables of a file, and its text."""
     import tomllib  # noqa: PLC0415 - only if there is a file
 
+    text = ""
     try:
-        text = contents(path, most=MOST_BYTES).decode("utf-8")
+        text = contents(path, most=MOST_BYTES).decode("utf-8-sig")  # Notepad writes such a mark
         return tomllib.loads(text), text
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8 text"
@@ -116,7 +120,7 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], str]:
     except (ValueError, RecursionError) as exc:  # from Python for long numbers or deep nesting
         from harvester.config.syntax import syntax_fault  # noqa: PLC0415 - only for a fault
 
-        raise UsageError(syntax_fault(exc, str(path))) from exc
+        raise UsageError(syntax_fault(exc, str(path), text)) from exc
 
 
 def _put(tree: dict[str, Any], key: str, value: Any, faults: Faults) -> None:
@@ -282,7 +286,8 @@ def _read_sources(tables: Any, kinds: Kinds, faults: Faults) -> tuple[Any, ...]:
         )  # an unreadable source keeps its place, so that the numbers of the others stay right
         kind = table.get("kind") if isinstance(table, dict) else None
         if not isinstance(kind, str):
-            faults.add(f"{at}.kind", f"missing; known: {', '.join(kinds.sources)}")
+            text = "missing" if kind is None else expected('a text such as "group"', kind)
+            faults.add(f"{at}.kind", f"{text}; known: {', '.join(kinds.sources)}")
         elif kind not in kinds.sources:
             faults.add(f"{at}.kind", unknown(kind, kinds.sources))
         else:
@@ -360,7 +365,7 @@ def _suggest_key(key: str, names: Sequence[str]) -> str:
     """Return a hint with a similar key of the table, or with the same key of another table."""
     hint = suggest(key, names)
     if '"sources"' in hint:
-        return " (did you mean [[sources]]?)"
+        return SOURCES_HINT
     elsewhere = [full for full in keys() if full.rpartition(".")[2] == key]
     return f' (did you mean "{elsewhere[0]}"?)' if elsewhere and not hint else hint
 

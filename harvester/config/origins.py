@@ -102,7 +102,7 @@ class _Origins:
 
 
 def _lines(path: Path) -> dict[str, int]:
-    lines = key_lines(contents(path, most=MOST_BYTES).decode("utf-8"))
+    lines = key_lines(contents(path, most=MOST_BYTES).decode("utf-8-sig"))
     for key, line in list(lines.items()):
         above, _, name = key.rpartition(".")
         if name in SPELLINGS:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from harvester.config.toml_lines import unfinished_line
+
 _PLACE = re.compile(r"\(at line (\d+), column (\d+)\)$")
 _REASONS: Sequence[tuple[str, str]] = (
     (r"Cannot (?:declare|mutate|redefine)[^(]*\((.*)\)", "{} stands in the file twice"),
@@ -16,17 +18,20 @@ _REASONS: Sequence[tuple[str, str]] = (
     ("Expected '\\]", "a ] is missing"),
     ("Unclosed array", "a ] is missing at the end of a list"),
     ("Unclosed inline", "a } is missing"),
-    ("Expected|Unterminated", "a closing quotation mark is missing"),
-    ("Unescaped", "in a text in double quotes, \\ is written \\\\"),
+    (r"Expected|Unterminated|Illegal character '\\n'", "a closing quotation mark is missing"),
+    (
+        "Unescaped|Invalid hex|Escaped",
+        "in a text in double quotes, \\ is written \\\\; or use single quotes",
+    ),
     ("Invalid date", "there is no such day"),
-    ("Illegal|Found|Invalid hex|Escaped", "a character that may not stand there"),
+    ("Illegal|Found", "a character that may not stand there"),
     ("Exceeds", "a number is too long"),
     ("maximum recursion", "lists or tables are nested too deeply"),
 )
 
 
-def syntax_fault(error: Exception, name: str) -> str:
-    """Return what is wrong with the TOML of a file, with the line and column if they are known."""
+def syntax_fault(error: Exception, name: str, content: str = "") -> str:
+    """Return what is wrong with the TOML of a file, with the line, and the column if it is known."""
     text = str(error)
     reason = "it cannot be read"
     for pattern, words in _REASONS:
@@ -35,4 +40,6 @@ def syntax_fault(error: Exception, name: str) -> str:
             break
     place = _PLACE.search(text)
     at = f", line {place[1]}, column {place[2]}" if place else ""
+    if not place and (line := unfinished_line(content)):
+        at = f", line {line}"
     return f"{name}{at}: not valid TOML: {reason}"

@@ -38,6 +38,17 @@ def line_of(key: str, lines: Mapping[str, int]) -> int | None:
     return lines.get(key)
 
 
+def unfinished_line(text: str) -> int:
+    """Return the line, from 1, of the first statement that does not end; 0 if all do."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    done = 0
+    for number, line in enumerate(lines, start=1):
+        is_candidate = number == done + 1 or any(ending in line for ending in _ENDINGS)
+        if is_candidate and _parse("\n".join(lines[done:number])) is not None:
+            done = number
+    return 0 if done == len(lines) else done + 1
+
+
 def _statements(text: str) -> Iterator[tuple[int, str]]:
     """Yield each statement with the number of its first line."""
     waiting: list[str] = []

@@ -41,11 +41,13 @@ class ByteCount(int):
 
 
 class Duration(float):
-    """A number of seconds, written as "90 s", "5 min", "12 h", "30 days", "2 weeks" or a plain number."""
+    """A number of seconds, written as "90 s", "5 min", "12 h", "30 days", "2 weeks" or 0."""
 
     @classmethod
     def parse(cls, value: object) -> Self:
         seconds = _parse(value, _SECONDS)
+        if seconds and _parse(value, {"": 1}) is not None:
+            raise ValueError(expected('a duration with its unit, such as "12 h" or "30 days"', value))
         if seconds is None:
             raise ValueError(expected('a duration such as "90 s", "5 min", "12 h" or "30 days"', value))
         if seconds > 100 * 366 * _DAY:

@@ -24,8 +24,6 @@ class Rule(NamedTuple):
 
 TOO_LARGE = "the number is too large"
 QUOTED = "expected a number without quotes"
-_AS_IT_IS = {TOO_LARGE, QUOTED}
-"""Messages that say more than what a rule expects."""
 _LISTS = (list, tuple, set, frozenset)
 _EXPECTED = {
     str: "a text in quotes",
@@ -72,7 +70,8 @@ def _convert_by_rule(value: object, kind: Any, rule: Any) -> Any:
         made = convert(value, kind)
     except ValueError as exc:
         message = str(exc)
-        raise ValueError(message if message in _AS_IT_IS else expected(rule.expected, value)) from exc
+        says_more = message == QUOTED or (message == TOO_LARGE and " to " not in rule.expected)
+        raise ValueError(message if says_more else expected(rule.expected, value)) from exc
     if not rule.holds(made):
         raise ValueError(expected(rule.expected, value))
     return made

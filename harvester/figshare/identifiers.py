@@ -234,6 +234,9 @@ def _a_source(kind: str, number: str) -> str:
 
 
 _NO_FILE = "a file: name the item that it belongs to, by its id, DOI or address"
+_SOURCE_PATH = (
+    rf"(?:.*?/)?(collection|project)s/(?:[^/]*[^/0-9][^/]*/|[0-9]+/(?={_LONG_ENOUGH}(?:/|$)))?({ID})(?:/.*)?"
+)
 _PATHS: Sequence[tuple[str, Callable[[re.Match[str]], str]]] = (
     (
         r"s/\w+(?:/.*)?",
@@ -241,7 +244,7 @@ _PATHS: Sequence[tuple[str, Callable[[re.Match[str]], str]]] = (
     ),
     (rf"(?:.*/)?(?:files|file/download|download/files?)/{ID}(?:/.*)?", lambda _: _NO_FILE),
     (
-        rf"(?:.*?/)?(collection|project)s/(?:[^/]*[^/0-9][^/]*/|[0-9]+/(?={_LONG_ENOUGH}(?:/|$)))?({ID})(?:/.*)?",
+        _SOURCE_PATH,
         lambda found: _a_source(found[1].lower(), found[2]),
     ),
     (
@@ -264,3 +267,13 @@ def _page_of_figshare(parts: Sequence[str]) -> str:
         if said := _PAGES.get(part.lower()):
             return said
     return "an address of figshare's that names no item: name the item by its id, DOI or own address"
+
+
+def source_in(name: str) -> tuple[str, int]:
+    """Return the kind ("collection", "project") and the id that an address or a DOI names, else "" and 0."""
+    text = _unescaped(tidied(name))
+    if (doi := doi_in(text)) and (found := _COLLECTION_DOI.fullmatch(doi)):
+        return "collection", int(found[1])
+    place = _place(text)
+    found = place and re.fullmatch(_SOURCE_PATH, "/".join(place[1]), re.IGNORECASE)
+    return (found[1].lower(), int(found[2])) if found else ("", 0)

@@ -48,6 +48,20 @@ def usable(path: str) -> str:
     return path
 
 
+MOST_NAME_BYTES, MOST_PATH_BYTES = 255, 4095
+"""Of a name and of a path, on the usual systems."""
+
+
+def path_fault(path: str) -> str:
+    """Return why a text is no path that this machine can have, "" if it may be one."""
+    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+        return "expected a path without control characters"
+    raw = os.fsencode(usable(path))
+    if len(raw) > MOST_PATH_BYTES or any(len(name) > MOST_NAME_BYTES for name in raw.split(b"/")):
+        return "the name is too long"
+    return ""
+
+
 def as_text(argument: str) -> str:
     """
     Return the text of an argument, decoded as UTF-8 if the locale cannot decode it.

@@ -9,16 +9,35 @@ from harvester.text.display import one_line
 
 MOST_QUOTED = 60
 """Characters of a quoted text; a longer one is cut."""
+NEAR = 0.75
+"""The share of equal letters from which a word is near another one."""
+SHORTEST_BEGINNING = 3
+"""Letters of the beginning of a word that is taken for it."""
 _MAY_BE_SECRET = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])(?:[A-Za-z0-9_+=-]{20,}|[0-9A-Fa-f]{16,})")
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Return a hint with the most similar known word, "" if none is similar."""
+def suggest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """Return a hint with the most similar known word, "" if none is near; `prefix`: what all begin with."""
+    names = {_compared(each.removeprefix(prefix)): each for each in known}
+    near = _nearest(_compared(word.removeprefix(prefix)), names)
+    return f' (did you mean "{names[near]}"?)' if near else ""
+
+
+def _compared(word: str) -> str:
+    """Return a word without its case, its dashes at the beginning, and the kind of its separators."""
+    return re.sub(r"[-_\s]+", " ", word.casefold()).strip()
+
+
+def _nearest(word: str, names: Iterable[str]) -> str:
+    """Return the known word that differs least, that begins with `word`, or that has its letters; or ""."""
     import difflib  # noqa: PLC0415 - only for an unknown word
 
-    names = {each.casefold(): each for each in known}
-    near = difflib.get_close_matches(word.strip().casefold(), names, n=1)
-    return f' (did you mean "{names[near[0]]}"?)' if near else ""
+    if near := difflib.get_close_matches(word, names, n=1, cutoff=NEAR):
+        return near[0]
+    if len(word) < SHORTEST_BEGINNING:
+        return ""
+    longer = [name for name in names if name.startswith(word) or sorted(name) == sorted(word)]
+    return min(longer, key=len, default="")
 
 
 def unknown(word: str, known: Iterable[str]) -> str:

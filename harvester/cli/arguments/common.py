@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from harvester.cli.arguments.values import folder_path, interval, seconds, words
+from harvester.cli.arguments.values import file_name, folder_path, interval, seconds, words
 
 DEFAULT_FILE = "harvest.toml"
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-c", "--config", metavar="FILE",
+        "-c", "--config", type=file_name, metavar="FILE",
         help=f"the config file ({DEFAULT_FILE}, where there is one)",
     )  # fmt: skip
 

@@ -6,7 +6,13 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from harvester.cli.arguments.values import identifier, number_or_name, utf8_text
+from harvester.cli.arguments.values import (
+    file_name,
+    identifier_of,
+    item_name,
+    number_or_name,
+    utf8_text,
+)
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
@@ -16,24 +22,23 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         group.add_argument(option, action="append", type=type_, metavar=metavar, help=f"{text}; repeats")
 
     add("--search", "QUERY", utf8_text, "public items that match figshare's query language")
-    add("--group", "ID", identifier, "public items of this group")
+    add("--group", "ID", identifier_of("group"), "public items of this group")
     group.add_argument("--subgroups", action="store_true", help="those of the groups below each --group too")
-    add("--collection", "ID", identifier, "items of this public collection")
-    add("--project", "ID", identifier, "items of this public project")
-    add("--institution", "ID", identifier, "public items of this institution")
+    add("--collection", "ID", identifier_of("collection"), "items of this public collection")
+    add("--project", "ID", identifier_of("project"), "items of this public project")
+    add("--institution", "ID", identifier_of("institution"), "public items of this institution")
     group.add_argument(
         "--institution-items", action="store_true",
         help="all items of the token's own institution, private ones too: for its administrators",
     )  # fmt: skip
     group.add_argument("--account", action="store_true", help="all items of the token's account, drafts too")
     add("--account-query", "QUERY", utf8_text, "items of the token's account that match a query")
-    add("--item", "ID", utf8_text, "one item: its id (123, 123.v2), DOI, handle or address")
+    add("--item", "ID", item_name, "one item: its id (123, 123.v2), DOI, handle or address")
     group.add_argument(
-        "--items",
-        metavar="FILE",
+        "--items", action="append", type=file_name, metavar="FILE",
         help="items listed in a file, one a line or in a column named id, item_id or doi; "
-        "- is standard input",
-    )
+        "- is standard input; repeats",
+    )  # fmt: skip
     add_filters(parser)
 
 

@@ -7,10 +7,14 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harvester.system.paths import as_text
+from harvester.system.paths import as_text, path_fault
 from harvester.text.wording import quoted, unknown
 
 MOST_ID = 2**63 - 1
+MOST = 999_999_999
+"""The highest amount."""
+_MOST_DIGITS = 1000
+_ITEM_NAMES = re.compile(r"[0-9]+(?:\.v[0-9]+)?|10\.[0-9]+/\S+|https?://\S+", re.IGNORECASE)
 LAST_PORT = 65_532
 """The sandbox takes this port and the three after it."""
 
@@ -24,9 +28,24 @@ def utf8_text(text: str) -> str:
 
 
 def folder_path(text: str) -> Path:
-    if not text or any(ord(char) < 32 for char in text):
-        raise argparse.ArgumentTypeError("expected a path without control characters")
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path")
+    if fault := path_fault(text):
+        raise argparse.ArgumentTypeError(fault)
     return Path(text)
+
+
+def file_name(text: str) -> str:
+    """Return the path of a file to read; "-" is standard input."""
+    return str(folder_path(text))
+
+
+def item_name(text: str) -> str:
+    """Return the id, DOI, handle or address of an item."""
+    names = [name.strip() for name in text.split(",")]
+    if len(names) > 1 and all(_ITEM_NAMES.fullmatch(name) for name in names):
+        raise argparse.ArgumentTypeError(f"expected one item, got {quoted(text)}; repeat --item for several")
+    return utf8_text(text)
 
 
 def words(text: str) -> list[str]:
@@ -50,20 +69,47 @@ def identifier(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"expected one id, got {quoted(text)}; repeat the option for each of them"
         )
-    if not (_is_digits(text) and len(text) < 20 and 0 < int(text) <= MOST_ID):
+    if not _is_digits(text) or not text.strip("0"):
         raise argparse.ArgumentTypeError(f"expected an id, a number such as 11962, got {quoted(text)}")
+    if len(text) > 20 or int(text) > MOST_ID:
+        raise argparse.ArgumentTypeError(f"expected an id from 1 to 2^63, got {quoted(text)}")
     return int(text)
 
 
+def identifier_of(kind: str) -> Callable[[str], int]:
+    """Return a function that takes an id, also in an address or a DOI of a collection or a project."""
+
+    def accept(text: str) -> int:
+        if not _is_digits(text):
+            from harvester.figshare.identifiers import source_in  # noqa: PLC0415 - only for an address
+
+            found_kind, number = source_in(text)
+            if number and found_kind != kind:
+                raise argparse.ArgumentTypeError(
+                    f"this is the address of a {found_kind}: use --{found_kind} {number}"
+                )
+            if number:
+                return number
+            if "/" in text:
+                raise argparse.ArgumentTypeError(
+                    f"expected an id, a number such as 11962; no id of a {kind} stands in {quoted(text)}"
+                )
+        return identifier(text)
+
+    return accept
+
+
 def whole_number(text: str) -> int:
-    if not (_is_digits(text.removeprefix("-")) and len(text) < 20):
+    if not _is_digits(text.removeprefix("-")) or len(text) > _MOST_DIGITS:
         raise argparse.ArgumentTypeError(f"expected a whole number, got {quoted(text)}")
     return int(text)
 
 
 def natural(text: str) -> int:
-    if not (_is_digits(text) and len(text) < 10):
+    if not _is_digits(text):
         raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, got {quoted(text)}")
+    if len(text) > _MOST_DIGITS or int(text) > MOST:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {MOST:,}, got {quoted(text)}")
     return int(text)
 
 
@@ -77,6 +123,15 @@ def positive(text: str) -> float:
     number = _number(text)
     if number is None or not number > 0:
         raise argparse.ArgumentTypeError(f"expected a number above 0, or inf, got {quoted(text)}")
+    return number
+
+
+def ceiling(text: str) -> float:
+    from harvester.config.keys import A_DAY  # noqa: PLC0415 - help needs no config
+
+    number = positive(text)
+    if number < A_DAY:
+        raise argparse.ArgumentTypeError(f"expected at least one request a day, got {quoted(text)}")
     return number
 
 
@@ -97,14 +152,14 @@ def duration(text: str) -> float:
 
 
 def interval(text: str) -> float:
-    """Return seconds, more than 0."""
-    if not (seconds := duration(text)):
+    """Return seconds, more than 0; a number without a unit is seconds."""
+    if not (seconds := duration(f"{text} s" if _is_digits(text.strip()) else text)):
         raise argparse.ArgumentTypeError(f"expected a duration above 0, got {quoted(text)}")
     return seconds
 
 
 def rate(text: str) -> tuple[str, float | str]:
-    from harvester.config.keys import SERVICES  # noqa: PLC0415 - help needs no config
+    from harvester.config.keys import A_DAY, SERVICES  # noqa: PLC0415 - help needs no config
 
     service, has_service, amount = text.rpartition("=")
     if has_service and service not in SERVICES:
@@ -114,6 +169,8 @@ def rate(text: str) -> tuple[str, float | str]:
         raise argparse.ArgumentTypeError(
             f"expected a number above 0, inf, auto, or SERVICE=number, got {quoted(text)}"
         )
+    if number is not None and number < A_DAY:
+        raise argparse.ArgumentTypeError(f"expected at least one request a day, got {quoted(text)}")
     return service, amount if number is None else number
 
 

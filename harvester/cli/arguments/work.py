@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from harvester.cli.arguments.values import (
+    ceiling,
     identifier,
-    positive,
     rate,
     utf8_text,
     versions,
@@ -46,7 +46,7 @@ def add_services(parser: argparse.ArgumentParser) -> None:
         "auto: find the highest rate that the service accepts",
     )  # fmt: skip
     group.add_argument(
-        "--ceiling", dest="rate.ceiling", type=positive, metavar="N",
+        "--ceiling", dest="rate.ceiling", type=ceiling, metavar="N",
         help="upper limit for auto (10)",
     )  # fmt: skip
     group.add_argument(
