@@ -755,6 +755,36 @@ async def test_requests_to_another_dead_service_fail_at_once_and_it_is_probed() 
         await ask()
 
 
+async def test_a_service_that_does_not_answer_is_missing_until_it_does() -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        answers = {0: web.json_response({}), 1: web.Response(status=500), 2: web.Response(status=429)}
+        return answers[kind]
+
+    kind, now = 1, 100.0
+    async with served(answer) as address, client(address, attempts=1, clock=lambda: now) as asked:
+
+        async def ask() -> None:
+            with contextlib.suppress(ServerError, RateLimited, ConnectionFailed):
+                await asked.json("stats", "GET", address / "x", orjson.loads)
+
+        await ask()
+        now += 40
+        assert asked.missing_seconds() == {"stats": 40}
+        kind = 2
+        await ask()
+        now += 40
+        assert asked.missing_seconds() == {}, "a request for a pause is an answer"
+        assert asked.traffic.answered()["stats"] == 2
+
+
+async def test_a_refused_connection_is_no_answered_request() -> None:
+    nowhere = URL("http://127.0.0.1:9")
+    async with client(nowhere, attempts=1) as asked:
+        with pytest.raises(ConnectionFailed):
+            await asked.json("stats", "GET", nowhere / "x", orjson.loads)
+        assert (asked.traffic.requests, asked.traffic.answered()) == ({"stats": 1}, {})
+
+
 async def test_an_outage_of_hours_is_logged_when_it_begins_when_its_requests_fail_and_when_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

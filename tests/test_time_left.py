@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 
+from harvester.cli.amounts_text import time_left_text
+from harvester.cli.progress import line
+from harvester.cli.screen import screen
 from harvester.client import BYTES, Traffic, note_files
 from harvester.client.limits import Limiter
 from harvester.client.traffic import Usage
@@ -215,6 +219,44 @@ def test_there_is_no_time_left_before_anything_was_answered() -> None:
     assert snapshot.seconds_left == pytest.approx(10.0)
     counters.stopping = True
     assert snapshot.seconds_left is None, "work in flight ends, and nothing else"
+
+
+def test_there_is_no_time_left_while_a_needed_service_does_not_answer() -> None:
+    clock = Clock()
+    traffic, counters, missing = Traffic(clock=clock), RunCounters(listing_ended=True), Counter[str]()
+    limiters = {"files": Limiter("files", 5, clock=clock)}
+    snapshot = ProgressSnapshot(counters, traffic, limiters, clock, missing=lambda: missing)
+    counters.files_pending = 150
+
+    def second(*, answered: bool) -> None:
+        with traffic.usage.of(("files",)):
+            for _ in range(5):
+                with counters.stages.files.unit() if answered else nullcontext():
+                    traffic.count("files")
+                counters.files_done += answered
+                traffic.unanswered["files"] += not answered
+            clock.now += 1
+        snapshot.measure()
+
+    for _ in range(10):
+        second(answered=True)
+    assert time_left_text(snapshot) == "about 20 s left"
+    for silent in range(1, 41):
+        missing["files"] = silent
+        second(answered=False)
+    assert snapshot.seconds_left is None
+    assert snapshot.requests_a_second("files") == 0, "those that got no answer do not count"
+    assert snapshot.state()["waiting_seconds"] == {"files": 40}
+    assert time_left_text(snapshot) == "waiting for files for 40 s"
+    assert line(snapshot).endswith(", waiting for files for 40 s")
+    shown = [each.text for each in screen(snapshot, 80)]
+    assert shown[-2] == "downloads 0.0 requests/s of 5  no answer for 40 s"
+    assert shown[-1].endswith(" passed, waiting for files for 40 s")
+    missing["api"], missing["stats"], missing["files"] = 50, 50, 0
+    assert snapshot.waiting_seconds() == {}, "the others are not needed any more"
+    for _ in range(2):
+        second(answered=True)
+    assert time_left_text(snapshot) == "about 18 s left", "the outage does not make it slower"
 
 
 def test_progress_tells_what_earlier_runs_have_done() -> None:

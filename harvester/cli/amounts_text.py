@@ -18,7 +18,13 @@ def of_total(amount: Amount, shown: Callable[[int], str] = str) -> str:
 
 
 def time_left_text(snapshot: ProgressSnapshot) -> str | None:
-    """Return the time left in words, None if there is no estimate; more may be listed until the end."""
+    """
+    Return the time left in words, None if there is no estimate; more may be listed until the end.
+
+    While a service does not answer, it says how long it is waited for instead.
+    """
+    if waiting := snapshot.waiting_seconds():
+        return f"waiting for {', '.join(waiting)} for {human_seconds(max(waiting.values()))}"
     seconds = snapshot.seconds_left
     if seconds is None or seconds < 1:
         return None

@@ -44,10 +44,16 @@ def screen(snapshot: ProgressSnapshot, columns: int) -> list[ScreenLine]:
     width = max(1, min(columns - 1, WIDEST))  # a full line may wrap
     lines = _amounts(snapshot, width)
     lines += [_line(_transfer(each, width), width) for each in _shown(snapshot)]
+    waiting = snapshot.waiting_seconds()
     for name, rate in snapshot.rates().items():
         if snapshot.traffic.requests[name] or rate.paused_seconds:
             label = "downloads" if name == "files" else name
-            lines.append(_line(label.ljust(LABEL) + _service(snapshot, name, rate, width - LABEL), width))
+            lines.append(
+                _line(
+                    label.ljust(LABEL) + _service(snapshot, name, rate, width - LABEL, waiting.get(name)),
+                    width,
+                )
+            )
     lines.append(_line("time".ljust(LABEL) + _time(snapshot, width - LABEL), width))
     return lines
 
@@ -111,11 +117,15 @@ def _transfer(transfer: Transfer, width: int) -> str:
     return f"  {name}{said}"
 
 
-def _service(snapshot: ProgressSnapshot, name: str, rate: RateStatistics, room: int) -> str:
+def _service(
+    snapshot: ProgressSnapshot, name: str, rate: RateStatistics, room: int, waiting: float | None
+) -> str:
     """Return the present rate of a service, its pause and its errors, as far as they fit."""
     parts = []
     if rate.paused_seconds:
         parts.append(f"pauses {rate.paused_seconds:.0f} s")
+    elif waiting:
+        parts.append(f"no answer for {human_seconds(waiting)}")
     if errors := snapshot.traffic.errors[name]:
         parts.append(f"{errors} error" + "s" * (errors != 1))
     now, allowed = snapshot.requests_a_second(name), rate.per_second

@@ -102,6 +102,10 @@ class Client:
             sender.limiters, retry, errors=sender.traffic.errors, clock=clock, sleep=sleep, jitter=jitter
         )
 
+    def missing_seconds(self) -> dict[str, float]:
+        """Return for how long each service has not answered, without those that answer."""
+        return self._retrier.missing_seconds()
+
     @property
     def has_token(self) -> bool:
         """Whether there is a token for the api."""

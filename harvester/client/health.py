@@ -69,6 +69,7 @@ class ServiceHealth:
         self._breaker = CircuitBreaker(FAILURES_BEFORE_OPEN, first_threshold=1 if is_vital else None)
         self._probe_seconds = probe_seconds
         self._silent_since = math.inf
+        self._missing_since = math.inf  # the same, 0 after a request for a pause
         self._check_failed = False
         self._cause = ""  # what requests have in common that fail in an outage
         self._logged: set[str] = set()  # what was logged of an outage; its end is logged too
@@ -82,7 +83,7 @@ class ServiceHealth:
         if self._logged:
             self._log_end()
         self._check_failed = False
-        self._silent_since = math.inf
+        self._silent_since = self._missing_since = math.inf
         self.is_well = True
 
     def _log_end(self) -> None:
@@ -91,10 +92,18 @@ class ServiceHealth:
         extra = event("resume", service=self.name, seconds=round(seconds, 1))
         log.info("%s answers again after %s", self.name, human_seconds(seconds), extra=extra)
 
-    def record_failure(self) -> None:
-        """Count a failed attempt."""
+    def record_failure(self, *, is_throttled: bool = False) -> None:
+        """Count a failed attempt; `is_throttled`: the service answered that it wants a pause."""
         self.is_well = False
         self._silent_since = min(self._silent_since, self._clock())
+        self._missing_since = math.inf if is_throttled else min(self._missing_since, self._clock())
+
+    @property
+    def missing_seconds(self) -> float:
+        """For how long every attempt has failed; 0 if the last one did not, or if it is dead."""
+        if self._is_dead():  # then nothing waits for it
+            return 0.0
+        return max(0.0, self._clock() - self._missing_since)
 
     async def admit(self, attempts_made: int) -> bool:
         """

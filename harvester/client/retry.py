@@ -66,6 +66,11 @@ class Retrier:
         """Set the health check of a service: a request that it is known to answer."""
         self._health[service].health_check = check
 
+    def missing_seconds(self) -> dict[str, float]:
+        """Return for how long every attempt has failed, for the services of which the last one did."""
+        silent = {name: health.missing_seconds for name, health in self._health.items()}
+        return {name: seconds for name, seconds in silent.items() if seconds}
+
     async def retry(self, service: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """
         Make attempts until one succeeds; attempts that made progress do not count.
@@ -88,7 +93,7 @@ class Retrier:
                 self._errors[service] += 1
                 if error.made_progress:
                     health.record_answer()
-                health.record_failure()
+                health.record_failure(is_throttled=isinstance(error, RateLimited))
                 if in_vain == self._retry.attempts or (in_vain and is_probe):
                     await health.give_up(error)
                     raise

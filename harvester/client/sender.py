@@ -144,8 +144,12 @@ class RequestSender:
                 sent = {**headers, "Authorization": secret}
                 check = self.credentials.check_of(service)
                 check.raise_if_refused()
-            with usage.of(charged):
-                response = await self._send(method, url, data, sent)
+            try:
+                with usage.of(charged):
+                    response = await self._send(method, url, data, sent)
+            except HarvestError:
+                self.traffic.unanswered.update(charged)
+                raise
             if response.status in accepts:
                 self._report_answer(permit, check, url)
                 return response

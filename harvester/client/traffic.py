@@ -109,6 +109,7 @@ class Traffic:
     Attributes:
         requests: sent so far, by service.
         errors: attempts that failed, by service.
+        unanswered: requests whose connection failed before an answer came, by service.
         file_bytes: bytes of files received.
         transfers: the files that are being downloaded, those that wait for their turn included.
         usage: how long each service was in use, and the connections that receive files (`BYTES`).
@@ -117,6 +118,7 @@ class Traffic:
 
     requests: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    unanswered: Counter[str] = field(default_factory=Counter)
     file_bytes: int = 0
     transfers: dict[int, Transfer] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
@@ -130,6 +132,10 @@ class Traffic:
         self.requests[service] += 1
         if (unit := _UNIT.get()) is not None:
             unit.requests[service] += 1
+
+    def answered(self) -> Counter[str]:
+        """Return the requests without those that got no answer, by service."""
+        return self.requests - self.unanswered
 
     @contextmanager
     def transfer(self, path: str, size: int, upload: Upload) -> Iterator[None]:

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 MOST_WARNINGS = 100
 LINE_EVERY_SECONDS = 10.0
+WAITS_AFTER_SECONDS = 5.0
+"""A service that has not answered for this time is waited for."""
 MOST_TRANSFERS = 3
 """The largest files in transfer are shown."""
 
@@ -146,6 +148,7 @@ class ProgressSnapshot:
     The counters of one run with its traffic and rates, as they are at the moment.
 
     ``clock``: seconds. ``began``: when, by this clock. ``meter``: see `keep_measuring`.
+    ``missing``: returns for how long each service has not answered, without those that answer.
     """
 
     counters: RunCounters
@@ -154,6 +157,7 @@ class ProgressSnapshot:
     clock: Callable[[], float] = time.monotonic
     began: float = 0.0
     meter: Meter = field(default_factory=Meter)
+    missing: Callable[[], Mapping[str, float]] = dict
 
     @property
     def seconds(self) -> float:
@@ -190,23 +194,42 @@ class ProgressSnapshot:
     def measure(self) -> None:
         """Take a sample of the counters, and estimate the time left again."""
         traffic, names = self.traffic, (*self.limiters, BYTES)
-        done = {**traffic.requests, BYTES: traffic.file_bytes}
+        done = {**traffic.answered(), BYTES: traffic.file_bytes}
         used = {name: traffic.usage.seconds(name) for name in names}
         self.meter.add(Sample(self.clock(), done, used))
+        if self.waiting_seconds():
+            self.meter.wait()
+            return
         answered = traffic.requests.total() > traffic.errors.total()
         workload = self.workload if answered else None
         to_come = None if workload is None else {**workload.requests, BYTES: workload.bytes}
         allowed = {name: Allowed(rate.per_second, rate.paused_seconds) for name, rate in self.rates().items()}
         self.meter.update(to_come, allowed)
 
+    def waiting_seconds(self) -> dict[str, float]:
+        """Return for how long each service is waited for: it is needed, and does not answer."""
+        missing = {
+            name: seconds for name, seconds in self.missing().items() if seconds >= WAITS_AFTER_SECONDS
+        }
+        if self.bytes_a_second:
+            missing.pop("files", None)  # others of its connections work
+        if not missing:
+            return {}
+        workload, lists = self.workload, not self.counters.listing_ended
+        return {
+            name: seconds
+            for name, seconds in missing.items()
+            if workload is None or workload.requests.get(name) or (name == "api" and lists)
+        }
+
     def rates(self) -> dict[str, RateStatistics]:
         """Return the present rate of each service."""
         return {name: limiter.statistics() for name, limiter in self.limiters.items()}
 
     def requests_a_second(self, service: str) -> float:
-        """Return the present rate of requests to a service; at first, that since the start."""
+        """Return the present rate of answered requests to a service; at first, that since the start."""
         rate = self.meter.per_second(service)
-        return self.traffic.requests[service] / self.seconds if rate is None else rate
+        return self.traffic.answered()[service] / self.seconds if rate is None else rate
 
     def state(self) -> dict[str, Any]:
         """Return everything that is displayed, for lines and logs."""
@@ -243,6 +266,7 @@ class ProgressSnapshot:
                 for name, rate in self.rates().items()
                 if rate.paused_seconds
             },
+            "waiting_seconds": {name: round(seconds, 1) for name, seconds in self.waiting_seconds().items()},
             "seconds": round(self.seconds, 1),
             "seconds_left": None if left is None else round(left, 1),
         }

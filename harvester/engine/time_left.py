@@ -82,6 +82,7 @@ class Meter:
         self._estimate: float | None = None
         self._began = 0.0
         self._estimated_at = 0.0
+        self._has_waited = False
 
     def add(self, sample: Sample) -> None:
         """Add a sample; older ones than the window are dropped, except one that the window begins with."""
@@ -90,9 +91,17 @@ class Meter:
         while len(samples) > 2 and sample.at - samples[1].at >= WINDOW_SECONDS:
             samples.popleft()
 
+    def wait(self) -> None:
+        """Make no estimate, as a needed service does not answer; rates are measured again after that."""
+        self._estimate, self._has_waited = None, True
+
     def update(self, to_come: Mapping[str, float] | None, allowed: Mapping[str, Allowed]) -> None:
         """Estimate again from what is to come, None for unknown; the last sample says when."""
         last = self._samples[-1]
+        if self._has_waited:
+            self._has_waited = False
+            self._samples.clear()
+            self._samples.append(last)
         if to_come is None:
             self._estimate = None
             return

@@ -164,7 +164,11 @@ class _Run:
             pipeline = self._pipeline(services, placement, executor)
             client = services.connected.client
             snapshot = ProgressSnapshot(
-                self._counters, client.traffic, client.limiters, began=time.monotonic()
+                self._counters,
+                client.traffic,
+                client.limiters,
+                began=time.monotonic(),
+                missing=client.missing_seconds,
             )
             companions = [partial(companion, snapshot, pipeline.stop) for companion in self._companions]
             try:
