@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
-
-log = logging.getLogger(__name__)
 
 _HELD = "another program is writing to it"
 _CAUSES = {
@@ -31,9 +28,16 @@ def primary_code(error: BaseException) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
+def log_detail(text: str) -> None:
+    """Log what SQLite says of an error."""
+    import logging  # noqa: PLC0415 - `status` needs it for errors only
+
+    logging.getLogger(__name__).debug("SQLite: %s", text)
+
+
 def meaning(error: BaseException) -> str:
     """Return what an SQLite error means; text that is no UTF-8 is damage too."""
-    log.debug("SQLite: %s", error)
+    log_detail(str(error))
     if "decode" in str(error):
         return "a text in it is damaged"
     return _CAUSES.get(primary_code(error), "it cannot be read or written")

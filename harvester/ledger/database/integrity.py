@@ -7,7 +7,6 @@ so it runs only after an error.
 
 from __future__ import annotations
 
-import logging
 import re
 import sqlite3
 from contextlib import closing
@@ -15,11 +14,9 @@ from functools import cache
 from pathlib import Path
 
 from harvester.errors import StorageError
-from harvester.ledger.database.causes import meaning, primary_code
+from harvester.ledger.database.causes import log_detail, meaning, primary_code
 from harvester.ledger.database.schema import SCHEMA
 from harvester.states import FileStatus, WorkState
-
-log = logging.getLogger(__name__)
 
 REBUILD = (
     "it was not changed. Restore it from a copy, or rebuild it from the files here and from figshare: "
@@ -176,7 +173,7 @@ def _diagnose_table(db: sqlite3.Connection, table: str) -> str:
     try:
         row = db.execute(f"PRAGMA integrity_check('{table}')").fetchone()
         if row and row[0] != "ok":
-            log.debug("table %s: %s", table, row[0])
+            log_detail(f"table {table}: {row[0]}")
             return "its rows and their index do not fit each other"
         for column, nonsense in (*_of_another_type(db, table), *_NONSENSE.get(table, ())):
             if db.execute(f"SELECT 1 FROM {table} WHERE {nonsense} LIMIT 1").fetchone():
