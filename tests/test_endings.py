@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -17,14 +17,16 @@ from harvester.client import Traffic
 from harvester.config import Config
 from harvester.config.keys import FileRules
 from harvester.config.units import ByteCount
-from harvester.engine.progress import ProgressSnapshot, RunCounters
+from harvester.engine.progress import Before, ProgressSnapshot, RunCounters
 from harvester.errors import FailureKind, UsageError
 from harvester.jobs.harvest import harvest
+from harvester.jobs.progress import Progress
 from harvester.jobs.summary import Ended as EndedRun
 from harvester.jobs.summary import leaving_nothing
 from harvester.models import Failure, ItemId
 from harvester.sandbox import Sandbox, Settings
-from harvester.summary import NO_FILES, FileTotals, FolderTotals, ListingTotals, Outcomes
+from harvester.summary import NO_FILES, FileTotals, FolderTotals, ListingTotals, Outcomes, TaskTotals
+from harvester.system.id_set import IdSet
 from tests.support.fork_server import fork
 from tests.support.program import Ended, at, config, environment, harvested, harvester
 from tests.support.schemas import check_events
@@ -165,6 +167,54 @@ async def test_a_version_that_no_item_has_is_named(sandbox: Sandbox, tmp_path: P
     assert last(await harvested(*words, "--versions", "1", "-o", tmp_path / "first")) == COMPLETE
 
 
+# -- how many items a run has done ---------------------------------------------------------------------
+
+
+async def test_an_item_that_is_processed_twice_counts_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    wanted = statistics(sandbox, tmp_path, tasks=["metadata", "stats"])
+    older = statistics(sandbox, tmp_path, tasks=["metadata", "stats"], max_age="30 days")
+    await harvest(wanted)
+    for again, refresh in ((wanted, ["stats"]), (older, []), (wanted, [])):
+        make_older(tmp_path, "2020-01-01T00:00:00Z")
+        seen: list[Progress] = []
+        summary = await harvest(again, refresh=refresh, on_progress=seen.append)
+        assert summary.run.items == TaskTotals(done=1, failed=0)
+        assert bool(summary.run.requests["stats"]) is (again is older or bool(refresh))
+        assert summary.run.requests["api"] == 1
+        assert (seen[-1].items_done, seen[-1].items_before + seen[-1].items_pending) == (1, 1)
+        assert seen[-1].is_done
+
+
+def test_a_failure_of_an_item_stays_one_until_it_is_retried() -> None:
+    counters = RunCounters(before=Before(items=2), items_pending=1)
+
+    def numbers() -> tuple[int, int, int, int]:
+        return counters.before.items, counters.items_pending, counters.items_done, counters.items_failed
+
+    counters.count_item(7, is_version=False, has_failed=False)
+    counters.add_listed(0, [7, 8])
+    assert numbers() == (1, 2, 1, 0), "the first was counted, the other was done before"
+    counters.count_item(7, is_version=False, has_failed=True)
+    counters.count_item(7, is_version=False, has_failed=False)
+    counters.count_item(-3, is_version=True, has_failed=False)
+    assert numbers() == (1, 2, 1, 1)
+    counters.retry_items(1)
+    counters.count_item(7, is_version=False, has_failed=False)
+    assert numbers() == (1, 2, 2, 0)
+    assert counters.firsts_seen == 2
+
+
+def test_a_set_of_ids_holds_what_was_added() -> None:
+    ids, known = IdSet(), {0, 7, 8, 8191, 8192, 5000001, 2**63 - 1, -1, -8192, -8193}
+    for number in known:
+        ids.add(number)
+    near = {number + step for number in known for step in range(-9, 10)}
+    assert {number for number in near if number in ids} == known
+    for number in near:
+        ids.discard(number)
+    assert not [number for number in near if number in ids]
+
+
 # -- failures ------------------------------------------------------------------------------------------
 
 
@@ -282,9 +332,10 @@ async def test_a_command_that_is_interrupted_says_so(sandbox: Sandbox, tmp_path:
 # -- the age of statistics ------------------------------------------------------------------------------
 
 
-def statistics(sandbox: Sandbox, folder: Path, **stats: object) -> Config:
+def statistics(sandbox: Sandbox, folder: Path, tasks: Sequence[str] = ("stats",), **stats: object) -> Config:
     options = {f"stats.{name}": value for name, value in stats.items()}
-    return config(sandbox, folder, sources=[{"kind": "items", "ids": [5000001]}], tasks=["stats"], **options)
+    sources = [{"kind": "items", "ids": [5000001]}]
+    return config(sandbox, folder, sources=sources, tasks=list(tasks), **options)
 
 
 def make_older(folder: Path, moment: str) -> None:

@@ -1269,7 +1269,7 @@ async def test_a_listing_that_failed_on_its_first_page_stays_a_failure(tmp_path:
             ListingFailure(Failure("listing", "gone", FailureKind.NOT_FOUND, subject="a"), True)
         )
         await ledger.change(ledger.listings.add_page, "b", page(3), TASKS)
-        assert await ledger.change(ledger.listings.requeue_vanished) == 0, "a could not be read"
+        assert await ledger.change(ledger.listings.requeue_vanished) == [], "a could not be read"
     with Reader(tmp_path) as reader:
         assert [failure.subject for failure in reader.failures()] == ["a"]
 

@@ -23,7 +23,7 @@ from harvester.errors import PermanentError, Rejected, TransientError
 from harvester.figshare.protocol import Figshare, Listing
 from harvester.ledger.ledger import Ledger
 from harvester.ledger.messages import ListingFailure, ListingProgress
-from harvester.models import Failure, Page
+from harvester.models import Failure, ItemKey, Page
 from harvester.sources import Source
 from harvester.text.wording import counted
 
@@ -189,8 +189,8 @@ class Producer:
         """
         await self.read(retries)
         if not self._stopping.is_set() and (vanished := await self.requeue_vanished()):
-            log.info("re-checking %s no longer listed", counted(vanished, "item"))
-            self._counters.items_pending += vanished
+            log.info("re-checking %s no longer listed", counted(len(vanished), "item"))
+            self._counters.add_listed(0, vanished)
         await self.warn_of_empty()
         self._counters.listing_ended = True
 
@@ -254,8 +254,8 @@ class Producer:
         kept = (*listings, *self._changes.values())
         await ledger.change(ledger.listings.keep, [listing.key for listing in kept])
 
-    async def requeue_vanished(self) -> int:
-        """Requeue the items that are no longer listed, as they may be withdrawn; return how many."""
+    async def requeue_vanished(self) -> list[ItemKey]:
+        """Requeue the items that are no longer listed, as they may be withdrawn; return their keys."""
         ledger = self._ledger
         parts = {changes.key: key for key, changes in self._changes.items()}
         await ledger.change(ledger.listings.merge, parts)
@@ -296,7 +296,7 @@ class Producer:
 
     async def _add(self, listing: Listing, page: Page) -> ListingProgress:
         added = await self._ledger.change(self._ledger.listings.add_page, listing.key, page, self._tasks)
-        self._counters.items_pending += added.pending
+        self._counters.add_listed(added.pending - len(added.requeued), added.requeued)
         self._counters.listed += len(page.refs)
         self._note_left(listing, added.listed.named)
         for each in added.unresolved:

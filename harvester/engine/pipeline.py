@@ -237,11 +237,7 @@ class Pipeline:
         counters = self._counters
         for failure in result.failures:
             counters.failures.add(failure)
-        if result.failures:
-            counters.items_failed += 1
-        else:
-            counters.items_done += 1
-        counters.firsts_seen += not item.version
+        counters.count_item(item.item_key, is_version=bool(item.version), has_failed=bool(result.failures))
         for found in result.findings:
             counters.add_versions(len(found.versions))
             if self._hold_file is not None:

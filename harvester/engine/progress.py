@@ -6,8 +6,8 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -17,6 +17,7 @@ from harvester.client.limits import RateLimiter, RateStatistics
 from harvester.engine.failure_log import FailureLog
 from harvester.engine.time_left import SAMPLE_EVERY_SECONDS, Allowed, Meter, Sample
 from harvester.engine.workload import Found, Pending, Stages, Workload, estimate
+from harvester.system.id_set import IdSet
 from harvester.text.redaction import REDACTOR
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class RunCounters:
     ``warnings``: messages for the user that are no failures, at most `MOST_WARNINGS`.
     ``stages``: the requests of listings, items and files.
     ``failures``: logs them.
+    ``keys_done``, ``keys_failed``: of the items that are counted; one may be processed several times.
     """
 
     before: Before = Before()
@@ -83,6 +85,8 @@ class RunCounters:
     warnings: list[str] = field(default_factory=list)
     stages: Stages = field(default_factory=Stages)
     failures: FailureLog = field(default_factory=FailureLog)
+    keys_done: IdSet = field(default_factory=IdSet)
+    keys_failed: IdSet = field(default_factory=IdSet)
 
     @property
     def items_left(self) -> int:
@@ -91,6 +95,31 @@ class RunCounters:
     @property
     def files_left(self) -> int:
         return max(0, self.files_pending - self.files_done - self.files_failed)
+
+    def add_listed(self, new: int, requeued: Sequence[int]) -> None:
+        """Count items that listings have added to the work; `requeued`: known ones, by their keys."""
+        again = sum(key not in self.keys_done and key not in self.keys_failed for key in requeued)
+        self.items_pending += new + again
+        self.before = replace(self.before, items=max(0, self.before.items - again))
+
+    def count_item(self, key: int, *, is_version: bool, has_failed: bool) -> None:
+        """Count the result of an item once, however often it is processed; a failure stays one."""
+        was_done, was_failed = key in self.keys_done, key in self.keys_failed
+        self.firsts_seen += not (is_version or was_done or was_failed)
+        if was_failed or (was_done and not has_failed):
+            return
+        (self.keys_failed if has_failed else self.keys_done).add(key)
+        if not has_failed:
+            self.items_done += 1
+            return
+        self.items_failed += 1
+        self.items_done -= was_done
+        self.keys_done.discard(key)
+
+    def retry_items(self, number: int) -> None:
+        """Count failed items as pending again."""
+        self.items_failed -= number
+        self.keys_failed.clear()
 
     def add_versions(self, number: int) -> None:
         """Count versions that an item has added to the work."""

@@ -230,7 +230,7 @@ class _Run:
             return
         if again := await self._ledger.begin_again(RETRIED_KINDS):
             log.info("retrying what failed temporarily: %s", _numbers(again))
-            self._counters.items_failed -= again.items
+            self._counters.retry_items(again.items)
             self._counters.files_failed -= again.files
             self._counters.bytes_left = (await self._ledger.read(self._ledger.forecast.extent)).pending_bytes
             self._counters.failures.begin_again(RETRIED_KINDS)

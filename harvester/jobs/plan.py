@@ -137,7 +137,7 @@ class Planner:
         plan.client_side_filters = {
             listing.display_name: here for listing, _ in read if (here := list(listing.client_side_filters))
         }
-        plan.vanished = await producer.requeue_vanished()
+        plan.vanished = len(await producer.requeue_vanished())
         await producer.warn_of_empty()
         plan.empty = counters.empty
         await ledger.flush()

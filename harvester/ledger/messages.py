@@ -79,13 +79,15 @@ class AddedItems(Struct, frozen=True):
     """
     The result of a page.
 
-    ``pending``: items with new pending work. ``listed``: the progress of the listing.
+    ``pending``: items with new pending work, none of which was in the queue. ``requeued``: the keys of those
+    that are known. ``listed``: the progress of the listing.
     ``unresolved``: names without an item, except those of harvested items.
     """
 
     pending: int
     listed: ListingProgress
     unresolved: tuple[Unresolved, ...] = ()
+    requeued: tuple[ItemKey, ...] = ()
 
 
 class RequeuedWork(Struct, frozen=True):

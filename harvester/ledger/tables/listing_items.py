@@ -24,19 +24,19 @@ class ListingItems:
 
     def take(
         self, named: Sequence[ItemRef], tasks: frozenset[str], listing_id: int, served_at: str
-    ) -> tuple[list[tuple[ItemKey, int]], int]:
+    ) -> tuple[list[tuple[ItemKey, int]], int, list[ItemKey]]:
         """
         Save the items of a listing page; a date that is impossible at `served_at` is ignored.
 
-        Returns their keys, each once with whether it is private, and the number of items with new pending
-        work.
+        Returns their keys, each once with whether it is private; the number of new items; and the keys of
+        known items that are queued again.
         """
         refs, conditions = self._each_once(named, latest_from(served_at))
-        pending = self._add_items(refs, tasks, conditions, self._undoubted(refs, listing_id))
+        new, requeued = self._add_items(refs, tasks, conditions, self._undoubted(refs, listing_id))
         of_user = [(ref.id, ref.version) for ref in named if ref.named]
         keys = versions.keys(self._db, [each for each in of_user if each[1]])
         self._queue.note_named([keys.get(each, key_of(each[0])) for each in of_user])
-        return [(key, private) for key, private, _ in refs], pending
+        return [(key, private) for key, private, _ in refs], new, requeued
 
     def _undoubted(self, refs: Sequence[Ref], listing_id: int) -> set[ItemKey]:
         """Return the items without a date that another listing of this run has listed."""
@@ -55,8 +55,8 @@ class ListingItems:
         tasks: frozenset[str],
         conditions: Mapping[ItemKey, str],
         undoubted: set[ItemKey],
-    ) -> int:
-        """Queue new items, and the records of changed ones; return the number of items with new work."""
+    ) -> tuple[int, list[ItemKey]]:
+        """Queue new items, and the records of changed ones; return the number of new ones, and the others."""
         restricted = [(key,) for key, condition in conditions.items() if condition]
         known = bulk.select(self._db, "SELECT item_key FROM items WHERE item_key IN ({values})", restricted)
         versions.let_count(self._db, [key for key, _, _ in refs if key < 0])
@@ -64,14 +64,14 @@ class ListingItems:
         if new:
             versions.hand_over(self._db, [key for key, _, _ in refs if key >= 0])
         wanted = self._conditions.note(conditions, {item_key for (item_key,) in known})
-        new += self.requeue_records(wanted, enqueue="metadata" in tasks) if wanted else 0
+        requeued = self.requeue_records(wanted, enqueue="metadata" in tasks) if wanted else []
         if new != len(refs):
-            new += self._renew([ref for ref in refs if ref[0] not in undoubted], tasks)
-        return new
+            requeued += self._renew([ref for ref in refs if ref[0] not in undoubted], tasks)
+        return new, requeued
 
-    def _renew(self, refs: Sequence[Ref], tasks: frozenset[str]) -> int:
+    def _renew(self, refs: Sequence[Ref], tasks: frozenset[str]) -> list[ItemKey]:
         """
-        Save the listed dates of known items; return how many are queued again.
+        Save the listed dates of known items; return the keys of those that are queued again.
 
         Once the record is here, its date counts. An item that is listed with a later date than ever before
         has changed. An item whose record is older than recently listed dates, or that is listed without a
@@ -141,28 +141,31 @@ class ListingItems:
             refs,
         )
 
-    def requeue_records(self, keys: Sequence[ItemKey], *, enqueue: bool = True) -> int:
+    def requeue_records(self, keys: Sequence[ItemKey], *, enqueue: bool = True) -> list[ItemKey]:
         """
-        Queue changed records again; return how many were not pending already.
+        Queue changed records again; return the keys of items that were not in the queue.
 
         Pending ones get another seq, as the old record may be in flight. `enqueue`: False in a run that
         requests no records: then they stay pending for a later run.
         """
-        pending = bulk.write(
+        bulk.write(
             self._db,
             "UPDATE work SET state = 'pending', error = '', attempts = 0, failure_kind = ''"
             " WHERE task = 'metadata' AND state <> 'pending' AND item_key IN ({values})",
             [(key,) for key in keys],
         )
         if not enqueue:
-            return 0
+            return []
+        rows = [(key,) for key in keys]
+        select = "SELECT item_key FROM items WHERE seq IS NULL AND item_key IN ({values})"
+        added = bulk.select(self._db, select, rows)
         bulk.write(
             self._db,
             "WITH pending (item_key, seq) AS ({values})"
             " UPDATE items SET seq = pending.seq FROM pending WHERE items.item_key = pending.item_key",
             [(key, self._queue.next_seq()) for key in keys],
         )
-        return pending
+        return [key for (key,) in added]
 
     def _each_once(self, refs: Sequence[ItemRef], latest: str) -> tuple[list[Ref], dict[ItemKey, str]]:
         """Return the items of a page, each once by its key, and their conditions."""

@@ -14,7 +14,7 @@ from harvester.ledger.messages import AddedItems, ListingFailure, ListingProgres
 from harvester.ledger.tables import versions
 from harvester.ledger.tables.listing_items import ListingItems
 from harvester.ledger.tables.queue import WorkQueue
-from harvester.models import ItemId, Page
+from harvester.models import ItemId, ItemKey, Page
 
 MOST_INACTIVE = 10
 """Listings that the config no longer selects are kept up to this number, in case it selects them again."""
@@ -204,8 +204,8 @@ class ListingTable:
         )
         return dict(rows)
 
-    def requeue_vanished(self) -> int:
-        """Queue the items that complete listings no longer contain; return how many."""
+    def requeue_vanished(self) -> list[ItemKey]:
+        """Queue the items that complete listings no longer contain; return the keys of new entries."""
         old = self._db.execute(
             "SELECT id FROM listings AS before WHERE old AND EXISTS ("
             "SELECT 1 FROM listings WHERE key = before.key AND NOT old AND complete)"
@@ -316,7 +316,7 @@ class ListingTable:
         (listing_id,) = self._db.execute(
             "SELECT id FROM listings WHERE key = ? AND NOT old", (key,)
         ).fetchone()
-        named, pending = self._intake.take(page.refs, tasks, listing_id, page.served_at or self._now)
+        named, new, requeued = self._intake.take(page.refs, tasks, listing_id, page.served_at or self._now)
         found = bulk.write(
             self._db,
             "INSERT INTO listing_items (item_key, listing_id, own) {values} ON CONFLICT DO NOTHING",
@@ -333,4 +333,4 @@ class ListingTable:
             " unique_items = unique_items + ?, excluded = excluded + ? WHERE id = ?",
             (page.cursor, int(page.cursor is None), entries, found, page.excluded, listing_id),
         )
-        return AddedItems(pending, self.progress(key), page.unresolved)
+        return AddedItems(new + len(requeued), self.progress(key), page.unresolved, tuple(requeued))
